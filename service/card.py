@@ -1,0 +1,261 @@
+"""The contract between exporter and service: the card that a servable carries, and how to read it.
+
+A servable is one ONNX file. Its card, as JSON under `foveal.card` in the file's `metadata_props`, says what the network
+is, how a picture becomes its input, what its outputs mean, what a picture costs and how the file was proved equal to the
+network it came from. Only pydantic and the standard library are needed to read it: the outermost layer of the ONNX
+protobuf is walked by hand, so that looking through a repository of gigabytes reads a few kilobytes.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from datetime import date
+from io import SEEK_CUR, BytesIO
+from pathlib import Path
+from typing import Annotated, BinaryIO, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+CARD_KEY = "foveal.card"
+CARD_FORMAT = 1
+INPUT_NAME = "image"
+TEMPORAL_INPUT_NAME = "features"
+
+Task = Literal["classify", "segment", "detect", "embed", "temporal"]
+ResizePolicy = Literal["crop", "stretch", "letterbox"]
+Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
+Measure = Literal["top1", "mask_iou", "map50", "cosine"]
+Byte = Annotated[int, Field(ge=0, le=255)]
+Side = Annotated[int, Field(ge=1, le=16384)]
+
+OUTPUTS: dict[Task, tuple[str, ...]] = {
+    "classify": ("logits", "probabilities", "features"),
+    "segment": ("mask", "confidence", "features"),
+    "detect": ("boxes", "scores", "classes", "features"),
+    "embed": ("features",),
+    "temporal": ("logits", "probabilities"),
+}
+"""The names of the graph's outputs for each task, in order."""
+
+
+class CardError(ValueError):
+    """The file carries no card, or one that can not be trusted; the message says how to mend it."""
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class PictureInput(_Frozen):
+    """How a displayed picture (sRGB, after EXIF) becomes the network's uint8 (H, W, 3) frame.
+
+    `crop`: the shorter side is resized to `shorter_side`, then the centre H×W is kept.
+    `stretch`: both sides are resized to H×W, whatever the aspect.
+    `letterbox`: the picture is resized to fit inside H×W and centred on `pad_color`.
+    """
+
+    height: Side
+    width: Side
+    resize: ResizePolicy = "crop"
+    shorter_side: Side | None = None
+    interpolation: Interpolation = "bilinear"
+    pad_color: tuple[Byte, Byte, Byte] = (114, 114, 114)
+
+    @model_validator(mode="after")
+    def _crop_has_its_side(self) -> Self:
+        if self.resize == "crop" and self.shorter_side is None:
+            raise ValueError("resize 'crop' needs shorter_side")
+        if self.shorter_side is not None and self.shorter_side < max(self.height, self.width):
+            raise ValueError("shorter_side is smaller than the region that is kept")
+        return self
+
+
+class Stage(_Frozen):
+    """A feature map worth looking at: an inner tensor (N, C, H, W) of the graph."""
+
+    name: str
+    tensor: str
+    channels: int = Field(ge=1)
+    stride: float = Field(gt=0)
+
+
+class Cost(_Frozen):
+    """What one picture costs, counted on the final graph."""
+
+    parameters: int = Field(ge=0)
+    macs: int = Field(ge=0)
+    activation_bytes: int = Field(ge=0)
+
+
+class Certificate(_Frozen):
+    """The proof that the graph is the network it was made from.
+
+    `agreement` is measured on real pictures from encoded bytes, through the service's own decode and resize against the
+    source's own: the share of equal top classes, the mean mask IoU, or the mAP@0.5 between the two.
+    """
+
+    reference: str
+    batches: tuple[int, ...]
+    max_difference: float = Field(ge=0)
+    tolerance: float = Field(gt=0)
+    measure: Measure
+    agreement: float = Field(ge=0, le=1)
+    pictures: int = Field(ge=0)
+    tools: dict[str, str]
+    date: date
+    graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
+class Card(_Frozen):
+    """Everything a service needs to know about a network, and everything its user may ask."""
+
+    format: Literal[1] = CARD_FORMAT
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
+    task: Task
+    title: str
+    description: str = ""
+    labels: tuple[str, ...] = ()
+    """`labels[class_id]`; an id that means nothing is the empty string."""
+    multi_label: bool = False
+    licence: str
+    source: str
+    input: PictureInput | None = None
+    backbone: str | None = None
+    """For a temporal head, the name of the model whose features it reads."""
+    background_id: int | None = None
+    """For segment, the class id that is not reported as a thing."""
+    max_batch: int | None = Field(default=None, ge=1)
+    """The largest batch the graph allows, where it allows no more."""
+    stages: tuple[Stage, ...] = ()
+    cost: Cost
+    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    scores: dict[str, float] = {}
+    """What the network reached on held-out data, by the name of the measure."""
+    certificate: Certificate
+
+    @model_validator(mode="after")
+    def _task_has_its_parts(self) -> Self:
+        if self.task == "temporal":
+            if self.backbone is None:
+                raise ValueError("a temporal head names its backbone")
+        elif self.input is None:
+            raise ValueError(f"task {self.task!r} needs an input")
+        if self.task != "embed" and not self.labels:
+            raise ValueError(f"task {self.task!r} needs labels")
+        return self
+
+    @property
+    def picture(self) -> PictureInput:
+        """The picture input; only a temporal head has none.
+
+        Raises:
+            CardError: the network takes features, not pictures.
+        """
+        if self.input is None:
+            raise CardError(f"{self.name} takes features, not pictures")
+        return self.input
+
+
+def read_card(path: Path) -> Card:
+    """Return the card inside an ONNX file, reading only the file's outermost layer.
+
+    Raises:
+        CardError: no card, an unreadable one, or no ONNX file.
+        OSError: the file can not be read.
+    """
+    with path.open("rb") as file:
+        for field, length in _fields(file):
+            if field != _METADATA_FIELD:
+                file.seek(length, SEEK_CUR)
+                continue
+            key, value = _metadata_entry(file.read(length))
+            if key == CARD_KEY:
+                return _parse_card(value, path)
+    raise CardError(
+        f"{path} is not a Foveal servable: it carries no card. Adopt it with "
+        f"`foveal-export onnx:{path.name} --task … --name …`, see exporter/README.md"
+    )
+
+
+def graph_sha256(path: Path) -> str:
+    """Return the SHA-256, in hex, of the serialised graph exactly as it lies in the file.
+
+    The card is outside the graph, so writing it does not change the digest.
+
+    Raises:
+        CardError: the file is no ONNX file.
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for field, length in _fields(file):
+            if field != _GRAPH_FIELD:
+                file.seek(length, SEEK_CUR)
+                continue
+            left = length
+            while left and (chunk := file.read(min(left, 1 << 20))):
+                digest.update(chunk)
+                left -= len(chunk)
+            if left:
+                raise CardError(f"{path} is cut short; copy it again")
+    return digest.hexdigest()
+
+
+def check_certificate(path: Path, card: Card) -> None:
+    """Refuse a file whose graph is not the one its certificate speaks of.
+
+    Raises:
+        CardError: the digests differ.
+    """
+    found = graph_sha256(path)
+    if found != card.certificate.graph_sha256:
+        raise CardError(
+            f"{path}: the graph was changed after it was proved (graph {found[:12]}…, "
+            f"certificate {card.certificate.graph_sha256[:12]}…). Export it again with foveal-export."
+        )
+
+
+def _parse_card(text: str, path: Path) -> Card:
+    try:
+        return Card.model_validate_json(text)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"]) or "card"
+        raise CardError(f"{path}: the card is not valid: {where}: {first['msg']}") from error
+
+
+# The wire format of onnx.ModelProto, https://protobuf.dev/programming-guides/encoding and onnx/onnx.proto.
+_GRAPH_FIELD = 7
+_METADATA_FIELD = 14
+_VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+
+
+def _fields(file: BinaryIO) -> Iterator[tuple[int, int]]:
+    """Yield (field number, payload bytes) of each length-delimited field; the caller reads or skips the payload."""
+    while (tag := _varint(file)) is not None:
+        field, kind = tag >> 3, tag & 7
+        if kind == _LENGTH:
+            yield field, _varint(file) or 0
+        elif kind == _VARINT:
+            _varint(file)
+        elif kind in {_FIXED64, _FIXED32}:
+            file.seek(8 if kind == _FIXED64 else 4, SEEK_CUR)
+        else:
+            raise CardError("this is not an ONNX file: its outermost layer does not parse")
+
+
+def _varint(file: BinaryIO) -> int | None:
+    value = 0
+    for shift in range(0, 70, 7):
+        byte = file.read(1)
+        if not byte:
+            return None
+        value |= (byte[0] & 0x7F) << shift
+        if not byte[0] & 0x80:
+            return value
+    raise CardError("this is not an ONNX file: a number in it has no end")
+
+
+def _metadata_entry(payload: bytes) -> tuple[str, str]:
+    """Decode a StringStringEntryProto: field 1 is the key, field 2 the value."""
+    stream = BytesIO(payload)
+    parts = {field: stream.read(length) for field, length in _fields(stream)}
+    return parts.get(1, b"").decode(errors="replace"), parts.get(2, b"").decode(errors="replace")
