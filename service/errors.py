@@ -1,0 +1,171 @@
+"""Everything that can go wrong, as one tree; each leaf has an HTTP status, a stable code and a message safe to show.
+
+FovealError
+├── ConfigurationError            the service can not start as asked
+│   ├── DeviceError               a device asked for by name does not work
+│   └── ServableError             a file in the model repository can not be served
+├── RequestError                  the client can mend it
+│   ├── PictureError              one picture among several may fail alone
+│   │   ├── EmptyPictureError  UnsupportedPictureError  BrokenPictureError  TooManyPixelsError
+│   ├── EmptyBodyError  BodyTooLargeError  TooManyPicturesError
+│   ├── MalformedMultipartError  MalformedJsonError  InvalidParameterError
+│   └── UnknownModelError  UnknownVersionError  WrongTaskError
+├── UnavailableError              the client may try again
+│   ├── OverloadedError  ShuttingDownError  NotReadyError
+│   └── DeadlineError
+└── InferenceError                our fault: the network failed on this picture
+"""
+
+from typing import ClassVar
+
+
+class FovealError(Exception):
+    """The root: `str(error)` is the detail that a client or an operator reads."""
+
+    status: ClassVar[int] = 500
+    code: ClassVar[str] = "internal_error"
+    title: ClassVar[str] = "The service failed"
+    retry_after_seconds: ClassVar[int | None] = None
+
+
+class ConfigurationError(FovealError):
+    code = "configuration_error"
+    title = "The service can not start as asked"
+
+
+class DeviceError(ConfigurationError):
+    code = "device_unavailable"
+    title = "The device does not work here"
+
+
+class ServableError(ConfigurationError):
+    code = "not_servable"
+    title = "The file can not be served"
+
+
+class RequestError(FovealError):
+    status = 400
+    code = "bad_request"
+    title = "The request can not be answered"
+
+
+class PictureError(RequestError):
+    status = 422
+    code = "bad_picture"
+    title = "The picture can not be read"
+
+
+class EmptyPictureError(PictureError):
+    status = 400
+    code = "empty_picture"
+    title = "The picture has no bytes"
+
+
+class UnsupportedPictureError(PictureError):
+    status = 415
+    code = "unsupported_picture"
+    title = "The bytes are no picture that is understood"
+
+
+class BrokenPictureError(PictureError):
+    code = "broken_picture"
+    title = "The picture is damaged or cut short"
+
+
+class TooManyPixelsError(PictureError):
+    status = 413
+    code = "too_many_pixels"
+    title = "The picture has too many pixels"
+
+
+class EmptyBodyError(RequestError):
+    code = "empty_body"
+    title = "The request has no body"
+
+
+class BodyTooLargeError(RequestError):
+    status = 413
+    code = "body_too_large"
+    title = "The request body is too large"
+
+
+class TooManyPicturesError(RequestError):
+    status = 413
+    code = "too_many_pictures"
+    title = "The request holds too many pictures"
+
+
+class MalformedMultipartError(RequestError):
+    code = "malformed_multipart"
+    title = "The multipart body can not be parsed"
+
+
+class MalformedJsonError(RequestError):
+    code = "malformed_json"
+    title = "The JSON body can not be parsed"
+
+
+class InvalidParameterError(RequestError):
+    status = 422
+    code = "invalid_parameter"
+    title = "A parameter is not valid"
+
+
+class UnknownModelError(RequestError):
+    status = 404
+    code = "unknown_model"
+    title = "There is no such model"
+
+
+class UnknownVersionError(RequestError):
+    status = 404
+    code = "unknown_version"
+    title = "The model has no such version"
+
+
+class WrongTaskError(RequestError):
+    status = 422
+    code = "wrong_task"
+    title = "The model does not do this task"
+
+
+class UnavailableError(FovealError):
+    status = 503
+    code = "unavailable"
+    title = "The service can not answer now"
+    retry_after_seconds = 1
+
+
+class OverloadedError(UnavailableError):
+    code = "overloaded"
+    title = "The queue is full"
+
+
+class ShuttingDownError(UnavailableError):
+    code = "shutting_down"
+    title = "The service is shutting down"
+
+
+class NotReadyError(UnavailableError):
+    code = "model_not_ready"
+    title = "The model is not ready"
+
+
+class DeadlineError(UnavailableError):
+    status = 504
+    code = "deadline_exceeded"
+    title = "The deadline passed before the answer was ready"
+    retry_after_seconds = None
+
+
+class InferenceError(FovealError):
+    code = "inference_failed"
+    title = "The network failed on this picture"
+
+
+def error_types() -> tuple[type[FovealError], ...]:
+    """Return every class of the tree, root first."""
+    found: list[type[FovealError]] = [FovealError]
+    for kind in found:
+        found.extend(kind.__subclasses__())
+    return tuple(found)

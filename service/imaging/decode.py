@@ -1,0 +1,150 @@
+"""Bytes → an opened picture: what it is, how large, which way up; then its pixels as RGB."""
+
+import struct
+from dataclasses import dataclass
+from io import BytesIO
+
+import numpy as np
+from PIL import Image, UnidentifiedImageError
+from PIL.AvifImagePlugin import AvifImageFile
+from PIL.BmpImagePlugin import BmpImageFile
+from PIL.GifImagePlugin import GifImageFile
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
+from PIL.TiffImagePlugin import TiffImageFile
+from PIL.WebPImagePlugin import WebPImageFile
+
+from service.errors import (
+    BrokenPictureError,
+    EmptyPictureError,
+    TooManyPixelsError,
+    UnsupportedPictureError,
+)
+
+FORMATS = tuple(
+    reader.format
+    for reader in (
+        JpegImageFile,
+        PngImageFile,
+        WebPImageFile,
+        GifImageFile,
+        BmpImageFile,
+        TiffImageFile,
+        AvifImageFile,
+    )
+)
+"""What is opened; of a moving picture the first frame is used. AVIF needs a Pillow that was built with it."""
+
+ORIENTATION_TAG = 0x0112
+TRANSPOSITIONS: dict[int, Image.Transpose] = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""EXIF orientation → what turns the stored picture into the displayed one (TIFF 6.0, tag 274)."""
+
+_PILLOW_FAULTS = (OSError, ValueError, SyntaxError, IndexError, KeyError, TypeError, EOFError, struct.error)
+"""What Pillow's readers raise on damaged files; none of them is our own error."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a picture may ask of us.
+
+    `max_pixels` counts the stored picture's pixels, read from its header before any is decoded.
+    """
+
+    max_pixels: int = 64_000_000
+
+
+def open_picture(body: bytes, limits: Limits) -> Image.Image:
+    """Return the picture with its header read and its pixels not.
+
+    Raises:
+        EmptyPictureError: no bytes.
+        UnsupportedPictureError: the bytes are of no known format.
+        BrokenPictureError: the format is known, the header is damaged.
+        TooManyPixelsError: more pixels than `limits` allow.
+    """
+    if not body:
+        raise EmptyPictureError("The picture has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg")
+    try:
+        image = Image.open(BytesIO(body), formats=FORMATS)
+    except Image.DecompressionBombError as error:
+        raise _too_many_pixels(limits) from error
+    except UnidentifiedImageError as error:
+        raise UnsupportedPictureError(
+            "The bytes are no picture that is understood. Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
+        ) from error
+    except _PILLOW_FAULTS as error:
+        raise BrokenPictureError(f"The picture's header is damaged: {error}") from error
+    if image.width * image.height > limits.max_pixels:
+        raise _too_many_pixels(limits, image.size)
+    return image
+
+
+def orientation(image: Image.Image) -> Image.Transpose | None:
+    """Return the transposition that turns the stored picture into the displayed one, None for upright ones."""
+    try:
+        return TRANSPOSITIONS.get(image.getexif().get(ORIENTATION_TAG, 1))
+    except _PILLOW_FAULTS:
+        return None  # a damaged EXIF block: the pixels may still be good
+
+
+def read_pixels(image: Image.Image) -> Image.Image:
+    """Return the stored picture's pixels in mode RGB, or L where every pixel is grey.
+
+    Alpha is laid over white. Sixteen-bit grey keeps its upper byte. Colour profiles are not applied, as the training
+    pipelines of these networks do not apply them either.
+
+    Raises:
+        BrokenPictureError: the pixels are damaged or cut short.
+    """
+    try:
+        image.load()
+        return _flatten(image)
+    except Image.DecompressionBombError as error:
+        raise BrokenPictureError("The picture holds more pixels than its header says") from error
+    except _PILLOW_FAULTS as error:
+        raise BrokenPictureError(f"The picture is damaged or cut short: {error}") from error
+
+
+def _flatten(image: Image.Image) -> Image.Image:
+    if image.mode in {"RGB", "L"}:
+        if "transparency" not in image.info:
+            return image
+        return _over_white(image.convert("RGBA"))
+    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
+        return _over_white(image.convert("RGBA"))
+    if image.mode == "1":
+        return image.convert("L")
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_grey(image)
+    return image.convert("RGB")
+
+
+def _over_white(image: Image.Image) -> Image.Image:
+    paper = Image.new("RGB", image.size, (255, 255, 255))
+    paper.paste(image, mask=image.getchannel("A"))
+    return paper
+
+
+def _deep_grey(image: Image.Image) -> Image.Image:
+    """Bring 16-bit, 32-bit and float grey to 8 bits: the range is 0–255, 0–65535 or 0–1, whichever the values fit."""
+    values = np.nan_to_num(np.asarray(image).astype(np.float64))
+    top = values.max(initial=0)
+    if image.mode.startswith("I;16") or (image.mode == "I" and top > 255):
+        values = values / 257
+    elif image.mode == "F" and top <= 1:
+        values = values * 255
+    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+
+
+def _too_many_pixels(limits: Limits, size: tuple[int, int] | None = None) -> TooManyPixelsError:
+    found = f"{size[0]}×{size[1]} pixels are" if size else "Its pixels are"
+    allowed = f"{limits.max_pixels / 1e6:g} million"
+    return TooManyPixelsError(f"{found} more than the {allowed} allowed. Send a smaller picture.")

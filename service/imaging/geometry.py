@@ -1,0 +1,84 @@
+"""Where a network's frame lies on the displayed picture: planned before a pixel is read, used to carry answers back."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.card import PictureInput
+
+Box = tuple[float, float, float, float]
+"""(x_min, y_min, x_max, y_max)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """The frame's place on the displayed picture.
+
+    The unit square of the frame covers `region`, in pixels of the picture as displayed. With `crop` the region lies
+    inside the picture, with `stretch` it is the picture, with `letterbox` it reaches beyond it where the padding is.
+    `content` is the part of the frame, in whole pixels, that shows picture and not padding.
+    """
+
+    width: int
+    height: int
+    region: Box
+    content: tuple[int, int, int, int]
+
+    def boxes_on_picture(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Carry xyxy boxes from 0–1 of the frame to pixels of the picture, clipped to it.
+
+        Args:
+            boxes: float32 (D, 4), xyxy in 0–1 of the network's frame.
+
+        Returns:
+            float32 (D, 4), xyxy in pixels of the displayed picture.
+        """
+        left, top, right, bottom = self.region
+        scale = np.array([right - left, bottom - top] * 2, np.float32)
+        offset = np.array([left, top] * 2, np.float32)
+        limit = np.array([self.width, self.height] * 2, np.float32)
+        carried: NDArray[np.float32] = np.clip(boxes * scale + offset, 0, limit)
+        return carried
+
+
+def plan(width: int, height: int, target: PictureInput) -> Geometry:
+    """Return where the frame that `target` describes lies on a displayed picture of width×height pixels."""
+    if target.resize == "stretch":
+        region = (0.0, 0.0, float(width), float(height))
+        return Geometry(width, height, region, (0, 0, target.width, target.height))
+    if target.resize == "letterbox":
+        return _letterbox(width, height, target)
+    return _center_crop(width, height, target)
+
+
+def _center_crop(width: int, height: int, target: PictureInput) -> Geometry:
+    """Resize(shorter_side), then CenterCrop, rounded as torchvision.transforms rounds them."""
+    side = target.shorter_side or min(target.height, target.width)
+    if width <= height:
+        scaled_w, scaled_h = side, int(side * height / width)
+    else:
+        scaled_w, scaled_h = int(side * width / height), side
+    left, top = round((scaled_w - target.width) / 2), round((scaled_h - target.height) / 2)
+    across, down = width / scaled_w, height / scaled_h
+    region = (
+        left * across,
+        top * down,
+        (left + target.width) * across,
+        (top + target.height) * down,
+    )
+    return Geometry(width, height, region, (0, 0, target.width, target.height))
+
+
+def _letterbox(width: int, height: int, target: PictureInput) -> Geometry:
+    scale = min(target.width / width, target.height / height)
+    content_w, content_h = max(1, round(width * scale)), max(1, round(height * scale))
+    left, top = (target.width - content_w) // 2, (target.height - content_h) // 2
+    across, down = width / content_w, height / content_h
+    region = (
+        -left * across,
+        -top * down,
+        (target.width - left) * across,
+        (target.height - top) * down,
+    )
+    return Geometry(width, height, region, (left, top, left + content_w, top + content_h))

@@ -1,0 +1,128 @@
+"""An opened picture → the network's frame, decoding and resizing no pixel that is not needed."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.card import Interpolation, PictureInput
+from service.imaging.decode import Limits, open_picture, orientation, read_pixels
+from service.imaging.geometry import Box, Geometry, plan
+
+RESAMPLING: dict[Interpolation, Image.Resampling] = {
+    "nearest": Image.Resampling.NEAREST,
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "hamming": Image.Resampling.HAMMING,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+DRAFT_OVERSAMPLING = 2
+"""A reduced JPEG stays at least this many times as large as needed: at 1 artefacts show (Pillow PR 1029)."""
+
+_Transpose = Image.Transpose
+
+_STORED_BOX: dict[Image.Transpose, Callable[[Box, int, int], Box]] = {
+    _Transpose.FLIP_LEFT_RIGHT: lambda b, w, _: (w - b[2], b[1], w - b[0], b[3]),
+    _Transpose.ROTATE_180: lambda b, w, h: (w - b[2], h - b[3], w - b[0], h - b[1]),
+    _Transpose.FLIP_TOP_BOTTOM: lambda b, _, h: (b[0], h - b[3], b[2], h - b[1]),
+    _Transpose.TRANSPOSE: lambda b, _w, _h: (b[1], b[0], b[3], b[2]),
+    _Transpose.ROTATE_270: lambda b, w, _: (b[1], w - b[2], b[3], w - b[0]),
+    _Transpose.TRANSVERSE: lambda b, w, h: (h - b[3], w - b[2], h - b[1], w - b[0]),
+    _Transpose.ROTATE_90: lambda b, _, h: (h - b[3], b[0], h - b[1], b[2]),
+}
+"""A box on the displayed picture (width, height) → the same box on the stored one."""
+
+_SWAPS_SIDES = {_Transpose.TRANSPOSE, _Transpose.ROTATE_270, _Transpose.TRANSVERSE, _Transpose.ROTATE_90}
+
+
+def fit_picture(
+    body: bytes, target: PictureInput, limits: Limits
+) -> tuple[NDArray[np.uint8], Geometry]:
+    """Return the network's frame and its place on the displayed picture.
+
+    Equal to decoding all, turning it upright by EXIF, resizing all by Pillow and cropping or padding; but only the kept
+    region is resized, the turn is made on the small frame, and a JPEG much larger than needed is decoded at a reduced
+    DCT scale.
+
+    Args:
+        body: an encoded picture.
+        target: the frame that the network wants.
+        limits: what a picture may ask of us.
+
+    Returns:
+        uint8 (H, W, 3) RGB, and the geometry.
+
+    Raises:
+        PictureError: the picture can not be read; see `decode`.
+    """
+    image = open_picture(body, limits)
+    turn = orientation(image)
+    stored_size = image.size
+    width, height = stored_size[::-1] if turn in _SWAPS_SIDES else stored_size
+    geometry = plan(width, height, target)
+
+    box, frame_size = _visible(geometry)
+    if turn is not None:
+        box = _STORED_BOX[turn](box, width, height)
+        frame_size = frame_size[::-1] if turn in _SWAPS_SIDES else frame_size
+    reduction = _reduce_while_decoding(image, box, frame_size)
+    pixels = read_pixels(image)
+    box = _inside((box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels)
+
+    frame = pixels.resize(frame_size, RESAMPLING[target.interpolation], box=box)
+    if turn is not None:
+        frame = frame.transpose(turn)
+    if frame.mode != "RGB":
+        frame = frame.convert("RGB")
+    return _on_paper(np.asarray(frame), geometry, target), geometry
+
+
+def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:
+    """Return the part of the picture that the frame shows, and its size in the frame."""
+    left, top, right, bottom = geometry.region
+    x0, y0, x1, y1 = geometry.content
+    box = (max(left, 0.0), max(top, 0.0), min(right, geometry.width), min(bottom, geometry.height))
+    return box, (x1 - x0, y1 - y0)
+
+
+def _reduce_while_decoding(image: Image.Image, box: Box, frame_size: tuple[int, int]) -> int:
+    """Ask the JPEG reader for the smallest DCT scale that is large enough; return the reduction, 1 to 8.
+
+    A reduced pixel covers exactly `reduction`² stored ones, also where the last of a row is cut by the picture's edge,
+    so a box is carried over by division alone.
+    """
+    if image.format not in {"JPEG", "MPO"}:
+        return 1
+    across = (box[2] - box[0]) / (frame_size[0] * DRAFT_OVERSAMPLING)
+    down = (box[3] - box[1]) / (frame_size[1] * DRAFT_OVERSAMPLING)
+    reduction = next((scale for scale in (8, 4, 2) if min(across, down) >= scale), 1)
+    if reduction == 1:
+        return 1
+    before = image.size
+    image.draft(None, (before[0] // reduction, before[1] // reduction))
+    return round(before[0] / image.width)
+
+
+def _inside(box: Box, pixels: Image.Image) -> Box:
+    """Pillow refuses a box that leaves the picture by a rounding error."""
+    return (
+        max(box[0], 0.0),
+        max(box[1], 0.0),
+        min(box[2], pixels.width),
+        min(box[3], pixels.height),
+    )
+
+
+def _on_paper(
+    content: NDArray[np.uint8], geometry: Geometry, target: PictureInput
+) -> NDArray[np.uint8]:
+    if content.shape[:2] == (target.height, target.width):
+        return content
+    x0, y0, x1, y1 = geometry.content
+    frame = np.empty((target.height, target.width, 3), np.uint8)
+    frame[:] = target.pad_color
+    frame[y0:y1, x0:x1] = content
+    return frame
