@@ -1,0 +1,53 @@
+"""One structured line a request: JSON where a machine reads, plain text on a terminal; never picture data."""
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Literal, TextIO
+
+LOGGER = "foveal"
+FIELDS = "fields"
+"""The name under which a record carries its structured fields: `log.info("…", extra={FIELDS: {…}})`."""
+
+
+def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: TextIO) -> None:
+    """Send the service's and uvicorn's own messages to `stream`, once."""
+    as_json = form == "json" or (form == "auto" and not stream.isatty())
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(JsonLines() if as_json else TextLines())
+    for name, minimum in ((LOGGER, level.upper()), ("uvicorn.error", "WARNING")):
+        logger = logging.getLogger(name)
+        logger.handlers = [handler]
+        logger.setLevel(minimum)
+        logger.propagate = False
+
+
+class JsonLines(logging.Formatter):
+    """A JSON object a line, its keys in a fixed order."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "message": record.getMessage(),
+            **_fields_of(record),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False, default=str)
+
+
+class TextLines(logging.Formatter):
+    """A line for eyes: the time, the message, then name=value."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
+        mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        fields = "".join(f"  {key}={value}" for key, value in _fields_of(record).items())
+        text = f"{at}  {mark}{record.getMessage()}{fields}"
+        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, object]:
+    fields: dict[str, object] = getattr(record, FIELDS, {})
+    return fields

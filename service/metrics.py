@@ -1,0 +1,125 @@
+"""What the service counts, on a registry of its own; every label value comes from loaded models and route templates."""
+
+from collections.abc import Callable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.gc_collector import GCCollector
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+SECONDS = (
+    0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
+    0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0,
+)  # fmt: skip
+BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+LAG_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+STAGES = ("decode", "queue", "infer", "head")
+CLOSINGS = ("drained", "shared", "full", "delay")
+OUTCOMES = ("answered", "failed", "expired", "abandoned")
+
+
+class Metrics:
+    """All series of one app. Two apps in one process never share a counter."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.build_info = self._gauge(
+            "foveal_build_info", "Always 1; says what is running.", "version", "onnxruntime"
+        )
+        self.requests = self._counter(
+            "foveal_requests_total", "Requests answered.", "route", "model", "status"
+        )
+        self.request_seconds = self._histogram(
+            "foveal_request_seconds",
+            "From the first byte of a request's head to the last of its answer.",
+            SECONDS,
+            "route",
+            "model",
+        )
+        self.errors = self._counter("foveal_errors_total", "Errors told to clients.", "code")
+        self.in_flight = self._gauge(
+            "foveal_requests_in_flight", "Requests that are being answered."
+        )
+        self.request_bytes = self._counter(
+            "foveal_request_bytes_total", "Bytes of request bodies read.", "route"
+        )
+        self.event_loop_lag = self._histogram(
+            "foveal_event_loop_lag_seconds",
+            "How much later than asked for the event loop woke up.",
+            LAG_SECONDS,
+        )
+        self.stage_seconds = self._histogram(
+            "foveal_stage_seconds",
+            "Seconds a picture spent in a stage of the river: decode, queue, infer, head.",
+            SECONDS,
+            "model",
+            "stage",
+        )
+        self.batch_size = self._histogram(
+            "foveal_batch_size", "Pictures in a batch that ran.", BATCH_SIZES, "model"
+        )
+        self.batches = self._counter(
+            "foveal_batches_total",
+            "Batches by why they closed: drained (took all), shared (left some for other workers), "
+            "full, delay (waited max_delay_ms).",
+            "model",
+            "closed",
+        )
+        self.pictures = self._counter(
+            "foveal_pictures_total",
+            "Pictures accepted into a queue, by outcome: answered, failed, expired, abandoned.",
+            "model",
+            "outcome",
+        )
+        self.queue_depth = self._gauge(
+            "foveal_queue_depth", "Pictures that wait for a batch.", "model"
+        )
+        self.macs = self._counter(
+            "foveal_macs_total", "Multiply-accumulate operations executed.", "model"
+        )
+        self.model_info = self._gauge(
+            "foveal_model_info",
+            "Always 1; says how a model is served.",
+            "model",
+            "version",
+            "task",
+            "precision",
+            "device",
+        )
+        self.model_ready = self._gauge(
+            "foveal_model_ready", "1 when loaded, warm and its last canary succeeded.", "model"
+        )
+
+    def of_model(self, model: str, depth: Callable[[], float]) -> "ModelMetrics":
+        """Return the series of one model, made at once so that they stand at 0; `depth` is read at each scrape."""
+        return ModelMetrics(self, model, depth)
+
+    def forget_model(self, model: str, version: str, task: str, precision: str, device: str) -> None:
+        """Drop the gauges of a model that is no longer served; its counters stay, as counters must."""
+        self.model_info.remove(model, version, task, precision, device)
+        self.model_ready.remove(model)
+        self.queue_depth.remove(model)
+
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(name, text, labels, registry=self.registry)
+
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(name, text, labels, registry=self.registry)
+
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+        return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+class ModelMetrics:
+    """One model's series with their labels bound, so that the hot path looks nothing up."""
+
+    def __init__(self, metrics: Metrics, model: str, depth: Callable[[], float]) -> None:
+        self.stage = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
+        self.closed = {reason: metrics.batches.labels(model, reason) for reason in CLOSINGS}
+        self.outcome = {outcome: metrics.pictures.labels(model, outcome) for outcome in OUTCOMES}
+        self.batch_size = metrics.batch_size.labels(model)
+        self.macs = metrics.macs.labels(model)
+        metrics.queue_depth.labels(model).set_function(depth)

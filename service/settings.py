@@ -1,0 +1,92 @@
+"""What an operator may set, by `FOVEAL_…` in the environment or by an option of `foveal serve`."""
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from service.card import Task
+from service.errors import ConfigurationError
+
+PREFIX = "FOVEAL_"
+
+
+class Settings(BaseSettings):
+    """All settings, with their defaults; read once at the top and passed down as plain values."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, frozen=True, extra="forbid")
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all")
+    port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one")
+    models: Path = Field(Path("models"), description="Folder of the model repository")
+    device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"] = Field(
+        "auto", description="Where networks run: `auto`, `cpu`, `openvino`, `cuda`, `tensorrt`"
+    )
+    device_id: int = Field(0, ge=0, description="Which GPU, where there are several")
+    defaults: dict[Task, str] = Field(
+        {},
+        description='Default model of a task, as JSON: `{"classify": "lenet5"}`; else the first by name',
+    )
+    threads: int = Field(
+        0, ge=0, le=1024, description="Threads that run batches; 0: the cores of the cgroup quota"
+    )
+    instances: int = Field(
+        0, ge=0, le=256, description="Batches of one model that may run at once; 0: one a thread"
+    )
+    max_batch: int = Field(
+        0, ge=0, le=1024, description="Largest batch; 0: 8 on a CPU, 32 on a GPU"
+    )
+    max_delay_ms: float = Field(
+        0, ge=0, le=10_000, description="How long a batch may wait to fill; 0 is fastest"
+    )
+    queue_size: int = Field(
+        256, ge=1, le=1_000_000, description="Pictures that may wait a model; over it 503 `overloaded`"
+    )
+    timeout_ms: float = Field(
+        30_000, gt=0, description="A request's deadline, unless it brings `X-Timeout-Ms`"
+    )
+    max_body_bytes: int = Field(
+        32 * 1024 * 1024, ge=1024, description="Largest request body; over it 413 `body_too_large`"
+    )
+    max_pixels: int = Field(
+        64_000_000, ge=1, description="Largest picture in pixels; over it 413 `too_many_pixels`"
+    )
+    max_pictures: int = Field(64, ge=1, description="Most pictures in one request")
+    grace_seconds: float = Field(
+        5, ge=0, description="After SIGTERM, how long to answer on as not ready before closing"
+    )
+    canary_seconds: float = Field(
+        30, gt=0, description="How often each model proves itself on a blank picture"
+    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="`debug`, `info` (a line a request), `warning`, `error`"
+    )
+    log_format: Literal["auto", "json", "text"] = Field(
+        "auto", description="`json`, `text`; `auto` is text on a terminal"
+    )
+
+
+def read_settings(environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:
+    """Return the settings: `options` first, then the environment, then the defaults.
+
+    Raises:
+        ConfigurationError: a value is not valid, or a `FOVEAL_…` variable is not a setting.
+    """
+    known = {PREFIX + name.upper() for name in Settings.model_fields}
+    for variable in environment:
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            near = difflib.get_close_matches(variable.upper(), known, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigurationError(f"{variable} is not a setting{hint}")
+    given = {name: value for name, value in options.items() if value is not None}
+    try:
+        return Settings(**given)  # type: ignore[arg-type]
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        raise ConfigurationError(
+            f"{PREFIX}{name.upper()}={first['input']!s}: {first['msg']}"
+        ) from error
