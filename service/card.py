@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from datetime import date
 from io import SEEK_CUR, BytesIO
 from pathlib import Path
-from typing import Annotated, BinaryIO, Literal, Self
+from typing import Annotated, BinaryIO, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 CARD_KEY = "foveal.card"
-CARD_FORMAT = 1
+CARD_FORMAT: Final = 1
 INPUT_NAME = "image"
 TEMPORAL_INPUT_NAME = "features"
 
@@ -108,7 +108,7 @@ class Certificate(_Frozen):
 class Card(_Frozen):
     """Everything a service needs to know about a network, and everything its user may ask."""
 
-    format: Literal[1] = CARD_FORMAT
+    format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
     task: Task
     title: str
