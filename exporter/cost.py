@@ -1,0 +1,83 @@
+"""What one picture costs: parameters, multiply-accumulates and activation bytes, counted on the finished graph."""
+
+from collections.abc import Callable
+
+import onnx
+from onnx import NodeProto
+
+from exporter.graph import GRAFT_PREFIX
+from exporter.shapes import Shape, infer_shapes
+from service.card import Cost
+
+Shapes = dict[str, Shape]
+
+_VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Constant", "Dropout"}
+"""Operators that runtimes carry out without computing or copying."""
+
+
+def count_cost(model: onnx.ModelProto) -> Cost:
+    """Return the cost of one picture."""
+    shapes = infer_shapes(model)
+    return Cost(
+        parameters=count_parameters(model),
+        macs=sum(count_macs(node, shapes) for node in model.graph.node),
+        activation_bytes=sum(count_activation_bytes(node, shapes) for node in model.graph.node),
+    )
+
+
+def count_parameters(model: onnx.ModelProto) -> int:
+    """Return the number of trained values: all float constants but those that the exporter grafted in."""
+    return sum(
+        Shape(tuple(tensor.dims), tensor.data_type).count
+        for tensor in model.graph.initializer
+        if Shape((), tensor.data_type).is_float
+        and tensor.dims
+        and not tensor.name.startswith(GRAFT_PREFIX)
+    )
+
+
+def count_macs(node: NodeProto, shapes: Shapes) -> int:
+    """Return the multiply-accumulates of a node, attention's products among them.
+
+    Convolutions and matrix products count, as in the published tables (He et al., arXiv:1512.03385, Table 1);
+    additions, activations, norms and pooling do not.
+    """
+    rule = _MACS.get(node.op_type)
+    known = (
+        node.output and node.output[0] in shapes and all(name in shapes for name in node.input[:2])
+    )
+    return rule(node, shapes) if rule and known else 0
+
+
+def count_activation_bytes(node: NodeProto, shapes: Shapes) -> int:
+    """Return the bytes that a node writes; views write none."""
+    if node.op_type in _VIEWS:
+        return 0
+    return sum(shapes[name].bytes for name in node.output if name in shapes)
+
+
+def _conv(node: NodeProto, shapes: Shapes) -> int:
+    weight = shapes[node.input[1]]
+    return shapes[node.output[0]].count * weight.count // weight.dims[0]
+
+
+def _conv_transpose(node: NodeProto, shapes: Shapes) -> int:
+    weight = shapes[node.input[1]]
+    return shapes[node.input[0]].count * weight.count // weight.dims[0]
+
+
+def _matmul(node: NodeProto, shapes: Shapes) -> int:
+    return shapes[node.output[0]].count * shapes[node.input[0]].dims[-1]
+
+
+def _gemm(node: NodeProto, shapes: Shapes) -> int:
+    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
+    return shapes[node.output[0]].count * shapes[node.input[0]].dims[0 if transposed else 1]
+
+
+_MACS: dict[str, Callable[[NodeProto, Shapes], int]] = {
+    "Conv": _conv,
+    "ConvTranspose": _conv_transpose,
+    "MatMul": _matmul,
+    "Gemm": _gemm,
+}

@@ -1,0 +1,50 @@
+"""The first nodes of every servable: a uint8 picture becomes the values that the network was trained on."""
+
+import numpy as np
+from onnx import TensorProto
+
+from exporter.graph import BATCH, Graph
+from exporter.recipe import Pixels
+from service.card import INPUT_NAME, PictureInput
+
+LUMA = (0.299, 0.587, 0.114)
+"""ITU-R BT.601, as Pillow's mode L has it."""
+
+
+def graft_front(graph: Graph, pixels: Pixels, picture: PictureInput) -> None:
+    """Replace the graph's pixel-value input by `image`, uint8 (N, H, W, 3).
+
+    Scale, mean and std are one multiplication and one addition; the layout changes while a pixel is still a byte.
+    """
+    raw = graph.inputs[0].name
+    graph.free([INPUT_NAME])
+    raw = raw if raw != INPUT_NAME else graph.inputs[0].name
+    graph.set_input(INPUT_NAME, TensorProto.UINT8, [BATCH, picture.height, picture.width, 3])
+
+    tensor = INPUT_NAME
+    planar = pixels.layout == "NCHW"
+    if planar:
+        tensor = graph.add("Transpose", [tensor], perm=[0, 3, 1, 2])
+    tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
+    axis = 1 if planar else 3
+    if pixels.color == "bgr":
+        order = graph.constant("bgr", np.array([2, 1, 0], np.int64))
+        tensor = graph.add("Gather", [tensor, order], axis=axis)
+    if pixels.color == "grey":
+        luma = graph.constant("luma", _along(axis, LUMA))
+        axes = graph.constant("channel_axis", np.array([axis], np.int64))
+        weighed = graph.add("Mul", [tensor, luma])
+        tensor = graph.add("ReduceSum", [weighed, axes], keepdims=1)
+    mean = np.array(pixels.mean[: pixels.channels], np.float64)
+    std = np.array(pixels.std[: pixels.channels], np.float64)
+    gain = graph.constant("gain", _along(axis, pixels.scale / std))
+    offset = graph.constant("offset", _along(axis, -mean / std))
+    scaled = graph.add("Mul", [tensor, gain])
+    graph.add("Add", [scaled, offset], output=raw)
+
+
+def _along(axis: int, values: tuple[float, ...] | np.ndarray) -> np.ndarray:
+    """Shape a vector so that it spreads over the channel axis of a four-axis tensor."""
+    shape = [1, 1, 1, 1]
+    shape[axis] = -1
+    return np.asarray(values, np.float32).reshape(shape)

@@ -1,0 +1,254 @@
+"""An ONNX graph that can be cut and grown: nodes by the tensors they make, fresh names, a clean end."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
+
+from exporter.errors import GraphError
+
+OPSET = 18
+IR_VERSION = 8
+"""One opset for every servable, the oldest that torch's exporter writes natively: older runtimes read it too."""
+
+BATCH = "N"
+Attribute = int | float | str | list[int] | list[float]
+
+GRAFT_PREFIX = "foveal."
+"""Tensors that the exporter adds; constants among them are no trained parameters."""
+
+
+class Graph:
+    """A mutable ONNX graph.
+
+    `finish` gives a sorted, checked model that holds nothing unused and no traces of its maker.
+    """
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        if any(opset.domain not in {"", "ai.onnx"} for opset in model.opset_import):
+            _refuse_foreign_operators(model)
+        self.proto = onnx.GraphProto()
+        self.proto.CopyFrom(model.graph)
+        self._fresh = 0
+        self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
+
+    @property
+    def nodes(self) -> list[NodeProto]:
+        return list(self.proto.node)
+
+    @property
+    def inputs(self) -> list[ValueInfoProto]:
+        return [value for value in self.proto.input if value.name not in self.constants]
+
+    @property
+    def outputs(self) -> list[str]:
+        return [value.name for value in self.proto.output]
+
+    def producers(self) -> dict[str, NodeProto]:
+        """Return the node that makes each tensor."""
+        return {name: node for node in self.proto.node for name in node.output if name}
+
+    def value(self, tensor: str) -> NDArray[Any] | None:
+        """Return a constant's value, None for a tensor that is computed."""
+        constant = self.constants.get(tensor)
+        return None if constant is None else numpy_helper.to_array(constant)
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        """Add a constant and return its name."""
+        tensor = numpy_helper.from_array(value, self._fresh_name(name))
+        self.proto.initializer.append(tensor)
+        self.constants[tensor.name] = tensor
+        return tensor.name
+
+    def add(
+        self, op: str, inputs: Sequence[str], *, output: str | None = None, **attributes: Attribute
+    ) -> str:
+        """Add a node with one output and return that tensor's name."""
+        return self.add_many(
+            op, inputs, outputs=[output or self._fresh_name(op.lower())], **attributes
+        )[0]
+
+    def add_many(
+        self,
+        op: str,
+        inputs: Sequence[str],
+        *,
+        outputs: Sequence[str] | int,
+        **attributes: Attribute,
+    ) -> list[str]:
+        """Add a node with several outputs and return their names."""
+        if isinstance(outputs, int):
+            outputs = [self._fresh_name(op.lower()) for _ in range(outputs)]
+        name = self._fresh_name(op)
+        node = helper.make_node(op, inputs, outputs, name=name)
+        node.attribute.extend(
+            helper.make_attribute(key, value) for key, value in attributes.items()
+        )
+        self.proto.node.append(node)
+        return list(outputs)
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a tensor another name, wherever it is made or read.
+
+        Raises:
+            GraphError: the name is taken.
+        """
+        if new in self._names():
+            raise GraphError(f"The graph already has a tensor {new!r}")
+        for node in self.proto.node:
+            _replace(node.input, old, new)
+            _replace(node.output, old, new)
+        for value in (*self.proto.input, *self.proto.output, *self.proto.initializer):
+            if value.name == old:
+                value.name = new
+        if old in self.constants:
+            self.constants[new] = self.constants.pop(old)
+
+    def free(self, names: Iterable[str]) -> None:
+        """Rename whatever bears one of these names, so that the contract can have them."""
+        for name in set(names) & self._names():
+            self.rename(name, self._fresh_name(f"inner_{name}"))
+
+    def set_input(self, name: str, dtype: int, shape: Sequence[int | str]) -> None:
+        """Make `name` the only input."""
+        del self.proto.input[:]
+        self.proto.input.append(helper.make_tensor_value_info(name, dtype, list(shape)))
+
+    def set_outputs(self, outputs: Iterable[ValueInfoProto]) -> None:
+        """Make these the outputs, in this order."""
+        del self.proto.output[:]
+        self.proto.output.extend(outputs)
+
+    def finish(self, stages: Iterable[ValueInfoProto] = ()) -> onnx.ModelProto:
+        """Return the model: sorted, without unused parts, checked; only `stages` keep their shapes written down.
+
+        Raises:
+            GraphError: the graph is not valid ONNX.
+        """
+        stages = list(stages)
+        self._sort()
+        self._drop_unused({*self.outputs, *(stage.name for stage in stages)})
+        self._strip()
+        self.proto.value_info.extend(stages)
+        model = self._wrap()
+        try:
+            onnx.checker.check_model(model, full_check=True)
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise GraphError(f"The finished graph is not valid ONNX: {error}") from error
+        return model
+
+    def draft(self) -> onnx.ModelProto:
+        """Return the graph as it stands, sorted, for a look at it."""
+        self._sort()
+        return self._wrap()
+
+    def _wrap(self) -> onnx.ModelProto:
+        opset = helper.make_opsetid("", OPSET)
+        return helper.make_model(
+            self.proto, producer_name="foveal", ir_version=IR_VERSION, opset_imports=[opset]
+        )
+
+    def _names(self) -> set[str]:
+        made = {name for node in self.proto.node for name in node.output}
+        return made | set(self.constants) | {value.name for value in self.proto.input}
+
+    def _fresh_name(self, stem: str) -> str:
+        self._fresh += 1
+        return f"{GRAFT_PREFIX}{stem}_{self._fresh}"
+
+    def _sort(self) -> None:
+        maker = {name: index for index, node in enumerate(self.proto.node) for name in node.output}
+        needs = {
+            index: {maker[name] for name in tensors_read(node) if name in maker}
+            for index, node in enumerate(self.proto.node)
+        }
+        try:
+            order = list(TopologicalSorter(needs).static_order())
+        except CycleError as error:
+            raise GraphError("The graph has a cycle") from error
+        nodes = [self.proto.node[index] for index in order]
+        del self.proto.node[:]
+        self.proto.node.extend(nodes)
+
+    def _drop_unused(self, wanted: set[str]) -> None:
+        kept = []
+        for node in reversed(self.proto.node):
+            if wanted.intersection(node.output):
+                wanted.update(tensors_read(node))
+                kept.append(node)
+        del self.proto.node[:]
+        self.proto.node.extend(reversed(kept))
+        constants = [tensor for tensor in self.proto.initializer if tensor.name in wanted]
+        del self.proto.initializer[:]
+        self.proto.initializer.extend(constants)
+        self.constants = {tensor.name: tensor for tensor in constants}
+
+    def _strip(self) -> None:
+        """Exporters note source files and module paths; they double small files and tell of the maker's machine."""
+        del self.proto.value_info[:]
+        self.proto.name = "foveal"
+        for part in (
+            self.proto,
+            *self.proto.node,
+            *self.proto.initializer,
+            *self.proto.input,
+            *self.proto.output,
+        ):
+            part.ClearField("doc_string")
+            part.ClearField("metadata_props")
+
+
+def tensors_read(node: NodeProto) -> set[str]:
+    """Return every tensor that a node reads, those of its inner graphs included."""
+    read = {name for name in node.input if name}
+    for attribute in node.attribute:
+        for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
+            read.update(name for child in inner.node for name in tensors_read(child))
+            read.update(value.name for value in inner.output)
+    return read
+
+
+def consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
+    """Return the nodes that read each tensor."""
+    readers: dict[str, list[NodeProto]] = defaultdict(list)
+    for node in nodes:
+        for name in tensors_read(node):
+            readers[name].append(node)
+    return readers
+
+
+def float_output(name: str, *shape: int | str) -> ValueInfoProto:
+    """Describe a float32 output whose batch axis is free."""
+    return helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape])
+
+
+def floats(*values: float) -> NDArray[np.float32]:
+    """Return a float32 vector."""
+    return np.array(values, np.float32)
+
+
+def integers(*values: int) -> NDArray[np.int64]:
+    """Return an int64 vector, as shapes and axes are given to ONNX operators."""
+    return np.array(values, np.int64)
+
+
+def _replace(names: Any, old: str, new: str) -> None:  # noqa: ANN401 - protobuf's repeated field has no public type
+    for index, name in enumerate(names):
+        if name == old:
+            names[index] = new
+
+
+def _refuse_foreign_operators(model: onnx.ModelProto) -> None:
+    foreign = sorted(
+        {f"{n.domain}:{n.op_type}" for n in model.graph.node if n.domain not in {"", "ai.onnx"}}
+    )
+    if foreign:
+        raise GraphError(
+            f"The graph has operators outside standard ONNX: {', '.join(foreign)}. A servable must run anywhere; "
+            "export the network again without them"
+        )

@@ -1,0 +1,51 @@
+"""One raw output of class scores → logits and probabilities."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.graph import Graph, float_output
+from exporter.heads.measures import relative_difference
+from exporter.network import Array, Outputs
+from exporter.recipe import PictureTask
+from service.card import OUTPUTS, Measure, PictureInput
+
+
+@dataclass(frozen=True, slots=True)
+class ClassifyHead:
+    """Softmax over `classes` logits; a sigmoid each where a picture may be several things (`multi_label`)."""
+
+    classes: int
+    multi_label: bool = False
+    task: PictureTask = "classify"
+    measure: Measure = "top1"
+
+    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:  # noqa: ARG002
+        graph.rename(raw[0], "logits")
+        if self.multi_label:
+            graph.add("Sigmoid", ["logits"], output="probabilities")
+        else:
+            graph.add("Softmax", ["logits"], output="probabilities", axis=1)
+        names = OUTPUTS["classify"][:2]
+        graph.set_outputs([float_output(name, self.classes) for name in names])
+
+    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:  # noqa: ARG002
+        logits = raw[0].astype(np.float64)
+        chances = 1 / (1 + np.exp(-logits)) if self.multi_label else softmax(logits)
+        return {"logits": logits, "probabilities": chances}
+
+    def difference(self, found: Outputs, expected: Outputs) -> float:
+        return max(relative_difference(found[name], expected[name]) for name in expected)
+
+    def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
+        same = found["logits"].argmax(axis=1) == expected["logits"].argmax(axis=1)
+        return [float(one) for one in same]
+
+
+def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the softmax over the second axis."""
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    chances: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
+    return chances

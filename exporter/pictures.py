@@ -1,0 +1,77 @@
+"""Real pictures to prove and to calibrate with: the user's own, the source's, or scikit-image's photographs."""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from io import BytesIO
+from pathlib import Path
+
+from PIL import Image
+
+from exporter.errors import RecipeError
+
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+PHOTOGRAPHS = (
+    "chelsea.png",
+    "coffee.png",
+    "rocket.jpg",
+    "astronaut.png",
+    "motorcycle_left.png",
+    "camera.png",
+    "coins.png",
+    "hubble_deep_field.jpg",
+    "retina.jpg",
+    "ihc.png",
+    "grass.png",
+    "brick.png",
+    "gravel.png",
+    "moon.png",
+)
+"""What scikit-image's wheel holds, the telling ones first."""
+
+PHOTOGRAPHS_NAME = "scikit-image's photographs and quarters of them, as JPEG"
+JPEG_QUALITY = 92
+
+
+def pictures_in(folder: Path, limit: int) -> tuple[bytes, ...]:
+    """Return the encoded pictures in a folder and below, by name, at most `limit`.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise RecipeError(f"--pictures {folder}: there is no picture in this folder")
+    return tuple(file.read_bytes() for file in files[:limit])
+
+
+def photographs(limit: int) -> tuple[bytes, ...]:
+    """Return scikit-image's photographs as JPEG: first each whole, then each one's four overlapping quarters.
+
+    Raises:
+        RecipeError: scikit-image is not installed.
+    """
+    spec = find_spec("skimage")
+    if spec is None or spec.origin is None:
+        raise RecipeError(
+            "No pictures to prove with: give a folder by --pictures, or pip install scikit-image"
+        )
+    folder = Path(spec.origin).parent / "data"
+    found = [
+        Image.open(folder / name).convert("RGB") for name in PHOTOGRAPHS if (folder / name).exists()
+    ]
+    views = [*found, *(part for whole in found for part in _quarters(whole))]
+    return tuple(_as_jpeg(view) for view in views[:limit])
+
+
+def _quarters(picture: Image.Image) -> Iterator[Image.Image]:
+    """Yield four corners, each 60 % of the width and of the height."""
+    width, height = picture.width * 3 // 5, picture.height * 3 // 5
+    for left in (0, picture.width - width):
+        for top in (0, picture.height - height):
+            yield picture.crop((left, top, left + width, top + height))
+
+
+def _as_jpeg(picture: Image.Image) -> bytes:
+    buffer = BytesIO()
+    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return buffer.getvalue()

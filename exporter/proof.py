@@ -1,0 +1,152 @@
+"""The proof that a graph is the network it was made from: same numbers, same answers, from the same encoded bytes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from itertools import cycle, islice
+
+import numpy as np
+import onnx
+import onnxruntime
+from numpy.typing import NDArray
+
+from exporter.errors import ProofError
+from exporter.heads.measures import relative_difference
+from exporter.layers import first_disagreement
+from exporter.network import Network, Outputs
+from exporter.recipe import ProofRecipe
+from exporter.steps import Steps
+from service.card import INPUT_NAME, OUTPUTS, Certificate, PictureInput, Task
+from service.imaging.decode import Limits
+from service.imaging.resize import fit_picture
+
+BATCHES = (1, 2, 3, 7)
+_TOOLS = (
+    "torch",
+    "torchvision",
+    "timm",
+    "onnx",
+    "onnxruntime-gpu",
+    "onnxruntime",
+    "pillow",
+    "numpy",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What is to be proved: that this serialised model is that network, within these bounds."""
+
+    model: onnx.ModelProto
+    network: Network
+    task: Task
+    bounds: ProofRecipe
+
+    @property
+    def batches(self) -> tuple[int, ...]:
+        largest = self.network.max_batch or self.bounds.largest
+        return tuple(sorted({*(size for size in BATCHES if size < largest), largest}))
+
+
+def prove(claim: Claim, pictures: Sequence[bytes], graph_sha256: str, steps: Steps) -> Certificate:
+    """Return the certificate.
+
+    Raises:
+        ProofError: the numbers differ by more than the tolerance, or too few pictures get the same answer.
+    """
+    session = onnxruntime.InferenceSession(
+        claim.model.SerializeToString(), providers=["CPUExecutionProvider"]
+    )
+    frames = fit_all(pictures, claim.network.picture)
+    difference = _largest_difference(claim, session, frames, steps)
+    agreement = _agreement(claim, session, frames, pictures, steps)
+    return Certificate(
+        reference=claim.network.reference.name,
+        batches=claim.batches,
+        max_difference=difference,
+        tolerance=claim.bounds.tolerance,
+        measure=claim.network.head.measure,
+        agreement=agreement,
+        pictures=len(pictures),
+        tools=tool_versions(),
+        date=datetime.now(UTC).date(),
+        graph_sha256=graph_sha256,
+    )
+
+
+def fit_all(pictures: Sequence[bytes], target: PictureInput) -> NDArray[np.uint8]:
+    """Return the pictures as the service's own decode and resize make them: uint8 (N, H, W, 3)."""
+    return np.stack([fit_picture(body, target, Limits())[0] for body in pictures])
+
+
+def run_graph(
+    session: onnxruntime.InferenceSession, frames: NDArray[np.uint8], task: Task
+) -> Outputs:
+    """Return the contract's outputs for a batch of frames."""
+    names = OUTPUTS[task]
+    return dict(zip(names, session.run(names, {INPUT_NAME: frames}), strict=True))
+
+
+def tool_versions() -> dict[str, str]:
+    """Return the versions of the tools that took part, as far as they are installed."""
+    found = {}
+    for tool in _TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _largest_difference(
+    claim: Claim,
+    session: onnxruntime.InferenceSession,
+    frames: NDArray[np.uint8],
+    steps: Steps,
+) -> float:
+    """Compare at every batch size; features, which the source does not give, must not depend on the batch."""
+    reference, head = claim.network.reference, claim.network.head
+    worst = 0.0
+    alone = run_graph(session, frames[:1], claim.task)["features"]
+    for index, size in enumerate(claim.batches):
+        batch = np.stack(list(islice(cycle(frames), size)))
+        found = run_graph(session, batch, claim.task)
+        pixels = reference.pixels_of_frames(batch)
+        expected = head.expected(reference.run(pixels), claim.network.picture)
+        difference = max(
+            head.difference(found, expected), relative_difference(found["features"][:1], alone)
+        )
+        if not difference <= claim.bounds.tolerance:
+            raise ProofError(
+                f"The graph differs from {reference.name} by {difference:.2g} at batch {size}, "
+                f"{claim.bounds.tolerance:.2g} is allowed. {first_disagreement(claim.model, reference, batch[:2])}"
+            )
+        worst = max(worst, difference)
+        steps.advance((index + 1) / (len(claim.batches) + 1), f"batch {size}: {worst:.1e}")
+    return worst
+
+
+def _agreement(
+    claim: Claim,
+    session: onnxruntime.InferenceSession,
+    frames: NDArray[np.uint8],
+    pictures: Sequence[bytes],
+    steps: Steps,
+) -> float:
+    """Measure from encoded bytes: the service's path on one side, the framework's on the other."""
+    reference, head = claim.network.reference, claim.network.head
+    marks: list[float] = []
+    for frame, body in zip(frames, pictures, strict=True):
+        found = run_graph(session, frame[None], claim.task)
+        raw = reference.run(reference.pixels_of_picture(body)[None])
+        marks += head.agreement(found, head.expected(raw, claim.network.picture))
+    agreement = float(np.mean(marks))
+    steps.advance(1, f"{head.measure} {agreement:.1%} of {len(pictures)} pictures")
+    if agreement < claim.bounds.agreement:
+        raise ProofError(
+            f"From encoded bytes only {agreement:.1%} ({head.measure}) of {len(pictures)} pictures agree with "
+            f"{reference.name}; {claim.bounds.agreement:.0%} are asked. Is the input's size, resize policy or "
+            "interpolation the one the network was trained with?"
+        )
+    return agreement

@@ -1,0 +1,188 @@
+"""The request for a servable: which network, as what, and what only its owner can know.
+
+A recipe is a TOML file beside the versions it makes, or the command line's arguments, which say the same.
+"""
+
+import json
+import tomllib
+from functools import reduce
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from exporter.errors import RecipeError
+from service.card import Interpolation, PictureInput, ResizePolicy
+
+PACKAGE_PREFIX = "package:"
+Triple = tuple[float, float, float]
+PictureTask = Literal["classify", "segment", "detect", "embed"]
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Pixels(_Frozen):
+    """What the network wants in a pixel's place: `(byte · scale − mean) / std` a channel, in its layout and order.
+
+    With `grey` there is one channel, ITU-R BT.601 luma of the picture's red, green and blue, and the first of `mean`
+    and `std` counts.
+    """
+
+    layout: Literal["NCHW", "NHWC"] = "NCHW"
+    scale: float = 1 / 255
+    mean: Triple = (0.0, 0.0, 0.0)
+    std: Triple = (1.0, 1.0, 1.0)
+    color: Literal["rgb", "bgr", "grey"] = "rgb"
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "grey" else 3
+
+
+class InputRecipe(_Frozen):
+    """What the recipe says itself of the card's picture input; the source knows the rest, or it defaults."""
+
+    height: int | None = None
+    width: int | None = None
+    resize: ResizePolicy | None = None
+    shorter_side: int | None = None
+    interpolation: Interpolation | None = None
+    pad_color: tuple[int, int, int] | None = None
+
+
+class ProofRecipe(_Frozen):
+    """How hard the proof looks.
+
+    `pictures` is a folder of the user's own; without it the source's own pictures or scikit-image's photographs serve.
+    `tolerance` bounds the largest difference, `agreement` the measure on whole pictures.
+    """
+
+    pictures: str | None = None
+    limit: int = Field(default=70, ge=1)
+    largest: int = Field(default=16, ge=1)
+    tolerance: float = Field(default=1e-4, gt=0)
+    agreement: float = Field(default=0.95, ge=0, le=1)
+
+
+class Recipe(_Frozen):
+    """Everything the exporter is told. Unset fields come from the source where it knows them."""
+
+    source: str
+    task: PictureTask
+    name: str
+    version: int = Field(default=1, ge=1)
+    title: str | None = None
+    description: str | None = None
+    licence: str | None = None
+    origin: str | None = None
+    """Where the network comes from and how its files are got; becomes the card's `source`."""
+    weights: str | None = None
+    """A file, `package:PACKAGE/FILE`, an enum name of the source's, or `none`."""
+    arguments: dict[str, Any] = {}
+    """Keyword arguments of the source's callable."""
+    labels: tuple[str, ...] | str | None = None
+    """A list, or a file: .txt with one label a line; .json with a list, or with id → synonyms (the first is taken).
+    `package:PACKAGE/FILE` lies in an installed package."""
+    multi_label: bool = False
+    scores: dict[str, float] = {}
+    input: InputRecipe = InputRecipe()
+    pixels: Pixels | None = None
+    proof: ProofRecipe = ProofRecipe()
+    folder: Path = Field(default=Path(), exclude=True)
+    """Where relative files of the recipe start from."""
+
+    def locate(self, file: str) -> Path:
+        """Return the path of a file that the recipe names, relative to the recipe or inside an installed package.
+
+        Raises:
+            RecipeError: no such package or file.
+        """
+        path = _in_package(file) if file.startswith(PACKAGE_PREFIX) else self.folder / file
+        if not path.is_file():
+            how = f" How it is got: {self.origin}" if self.origin else ""
+            raise RecipeError(f"{file!r}: there is no file {path}.{how}")
+        return path
+
+    def picture(self, known: PictureInput | None) -> PictureInput:
+        """Return the picture input: what the recipe says, then what the source knows.
+
+        Raises:
+            RecipeError: height and width are known to neither, or the parts contradict each other.
+        """
+        said = self.input.model_dump(exclude_none=True)
+        merged = {**(known.model_dump() if known else {}), **said}
+        if not {"height", "width"} <= merged.keys():
+            raise RecipeError("The network's input size is not known: say --height and --width")
+        if known is None and merged.get("resize", "crop") == "crop":
+            merged.setdefault("shorter_side", max(merged["height"], merged["width"]))
+        try:
+            return PictureInput.model_validate(merged)
+        except ValidationError as error:
+            raise RecipeError(f"input: {error.errors()[0]['msg']}") from error
+
+    def label_list(self) -> tuple[str, ...] | None:
+        """Return the labels that the recipe gives, None where it leaves them to the source.
+
+        Raises:
+            RecipeError: the file is of no known kind.
+        """
+        if self.labels is None or isinstance(self.labels, tuple):
+            return self.labels
+        path = self.locate(self.labels)
+        text = path.read_text(encoding="utf-8")
+        if path.suffix == ".json":
+            return _labels_in_json(json.loads(text), path)
+        return tuple(line.strip() for line in text.splitlines())
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Return the recipe in a TOML file.
+
+    Raises:
+        RecipeError: it is missing, no TOML, or has a field that is wrong.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not valid TOML: {error}") from error
+    return make_recipe({**content, "folder": path.parent})
+
+
+def make_recipe(content: dict[str, Any]) -> Recipe:
+    """Return the recipe that a table of fields describes.
+
+    Raises:
+        RecipeError: a field is missing, unknown or wrong; the message names it.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise RecipeError(f"{where}: {first['msg']}") from error
+
+
+def _labels_in_json(content: object, path: Path) -> tuple[str, ...]:
+    if isinstance(content, list):
+        return tuple(str(label) for label in content)
+    if isinstance(content, dict) and all(key.isdecimal() for key in content):
+        named = {int(key): str(value).split(",")[0] for key, value in content.items()}
+        return tuple(named.get(class_id, "") for class_id in range(max(named) + 1))
+    raise RecipeError(
+        f"labels: {path.name} holds neither a list of labels nor an object of id → label"
+    )
+
+
+def _in_package(file: str) -> Path:
+    package, _, inner = file.removeprefix(PACKAGE_PREFIX).partition("/")
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise RecipeError(
+            f"{file!r}: the package {package} is not installed. pip install 'foveal[exporter]'"
+        )
+    return reduce(Path.joinpath, inner.split("/"), Path(spec.origin).parent)

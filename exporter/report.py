@@ -1,0 +1,28 @@
+"""What an export and an inspection show on a terminal."""
+
+from pathlib import Path
+
+from rich.table import Table
+
+from service.card import Card
+
+
+def show_card(path: Path, card: Card) -> Table:
+    """Return a table of what was made, what it costs and how it was proved."""
+    proof = card.certificate
+    table = Table(title=f"{card.title}  ·  {card.name}", show_header=False, title_justify="left")
+    rows = {
+        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB, {card.precision})",
+        "task": f"{card.task}, {len(card.labels)} labels",
+        "parameters": f"{card.cost.parameters / 1e6:.2f} M",
+        "MACs a picture": f"{card.cost.macs / 1e9:.3f} G",
+        "activations": f"{card.cost.activation_bytes / 1e6:.1f} MB",
+        "stages": ", ".join(f"{s.name} {s.channels}@1/{s.stride:g}" for s in card.stages),
+        "proved against": proof.reference,
+        "largest difference": f"{proof.max_difference:.1e} at batches {', '.join(map(str, proof.batches))}",
+        "agreement": f"{proof.measure} {proof.agreement:.2%} on {proof.pictures} pictures",
+        **{name: f"{value:g}" for name, value in card.scores.items()},
+    }
+    for name, value in rows.items():
+        table.add_row(name, value)
+    return table

@@ -1,0 +1,30 @@
+"""Every kind of source, by the word before its colon."""
+
+from collections.abc import Callable
+
+from exporter.errors import SourceError
+from exporter.network import Network
+from exporter.recipe import Recipe
+from exporter.sources import python, training
+from exporter.steps import Steps
+
+Load = Callable[[str, Recipe, Steps], Network]
+
+SOURCES: dict[str, Load] = {
+    "python": python.load,
+    "train": training.load,
+}
+
+
+def load_network(recipe: Recipe, steps: Steps) -> Network:
+    """Return the network that a recipe names.
+
+    Raises:
+        SourceError: no such kind of source, or none such in it.
+    """
+    kind, _, where = recipe.source.partition(":")
+    if kind not in SOURCES or not where:
+        raise SourceError(
+            f"source {recipe.source!r}: start it with one of {', '.join(SOURCES)} and a colon"
+        )
+    return SOURCES[kind](where, recipe, steps)

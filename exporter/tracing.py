@@ -1,0 +1,144 @@
+"""A PyTorch module → a raw ONNX graph over pixel values, and the module itself as the reference."""
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from exporter.errors import GraphError
+from exporter.graph import BATCH, OPSET, Graph
+from exporter.network import Array
+from exporter.recipe import Pixels
+from exporter.transforms import pixel_values
+from service.card import PictureInput
+
+PIXELS = "pixels"
+
+
+@dataclass(frozen=True, slots=True)
+class TorchReference:
+    """A module in evaluation mode on the CPU, in float32.
+
+    `of_picture` is the framework's own way from encoded bytes to pixel values.
+    """
+
+    name: str
+    module: nn.Module
+    pixels: Pixels
+    of_picture: Callable[[bytes], NDArray[np.float32]]
+
+    def pixels_of_picture(self, body: bytes) -> NDArray[np.float32]:
+        return self.of_picture(body)
+
+    def pixels_of_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return pixel_values(frames, self.pixels)
+
+    def run(self, pixels: NDArray[np.float32]) -> tuple[Array, ...]:
+        with torch.inference_mode():
+            return tuple(
+                tensor.numpy() for tensor in as_tuple(self.module(torch.from_numpy(pixels)))
+            )
+
+    def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
+        seen: list[tuple[str, Array]] = []
+        hooks = [
+            module.register_forward_hook(_note_into(seen, name))
+            for name, module in self.module.named_modules()
+            if name
+        ]
+        try:
+            self.run(pixels)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        yield from seen
+
+
+def trace(
+    module: nn.Module, picture: PictureInput, pixels: Pixels
+) -> tuple[Graph, tuple[str, ...]]:
+    """Return the module's graph over pixel values, its batch axis free, and the names of its outputs.
+
+    Raises:
+        GraphError: the module's forward can not be captured; the message holds PyTorch's reason.
+    """
+    example = torch.zeros(2, *pixel_shape(picture, pixels))
+    with torch.inference_mode():
+        count = len(as_tuple(module(example)))
+    raw = tuple(f"raw_{index}" for index in range(count))
+    try:
+        with _quietly():
+            program = torch.onnx.export(
+                module,
+                (example,),
+                dynamo=True,
+                opset_version=OPSET,
+                input_names=[PIXELS],
+                output_names=raw,
+                dynamic_shapes=({0: BATCH},),
+                verbose=False,
+            )
+    except torch.onnx.errors.OnnxExporterError as error:
+        raise GraphError(
+            f"PyTorch can not capture this network as a graph: {_reason(error)}"
+        ) from error
+    assert program is not None
+    return Graph(program.model_proto), raw
+
+
+def pixel_shape(picture: PictureInput, pixels: Pixels) -> tuple[int, int, int]:
+    """Return the shape of one picture's pixel values."""
+    if pixels.layout == "NCHW":
+        return (pixels.channels, picture.height, picture.width)
+    return (picture.height, picture.width, pixels.channels)
+
+
+def as_tuple(
+    output: Tensor | tuple[Tensor, ...] | list[Tensor] | dict[str, Tensor],
+) -> tuple[Tensor, ...]:
+    """Return a module's outputs in order, however it packs them."""
+    if isinstance(output, Tensor):
+        return (output,)
+    return tuple(output.values()) if isinstance(output, dict) else tuple(output)
+
+
+def torch_name() -> str:
+    """Return the framework's name for a certificate."""
+    return f"PyTorch {torch.__version__} on the CPU"
+
+
+def _note_into(
+    seen: list[tuple[str, Array]], name: str
+) -> Callable[[nn.Module, object, object], None]:
+    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, Tensor) and output.is_floating_point():
+            seen.append((name, output.detach().numpy().copy()))
+
+    return note
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """PyTorch's exporter warns of its own internals, which its user can not mend."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+
+
+def _reason(error: BaseException) -> str:
+    """Return the first line of the innermost cause: the exporter wraps it in pages."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

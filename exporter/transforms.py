@@ -1,0 +1,83 @@
+"""Preprocessing as frameworks do it, written apart from the service's: the truth about a picture's pixel values."""
+
+from collections.abc import Callable
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from exporter.front import LUMA
+from exporter.recipe import Pixels
+from service.card import PictureInput
+
+_RESAMPLING = {
+    name: Image.Resampling[name.upper()]
+    for name in ("nearest", "box", "bilinear", "hamming", "bicubic", "lanczos")
+}
+
+
+def decode(body: bytes) -> Image.Image:
+    """Return the whole picture, upright, RGB."""
+    upright = ImageOps.exif_transpose(Image.open(BytesIO(body)))
+    return upright.convert("RGB")
+
+
+def fit(image: Image.Image, target: PictureInput) -> Image.Image:
+    """Resize all of the picture, then crop or pad it, as torchvision's Resize and CenterCrop or a letterbox do."""
+    resampling = _RESAMPLING[target.interpolation]
+    if target.resize == "stretch":
+        return image.resize((target.width, target.height), resampling)
+    if target.resize == "letterbox":
+        return _letterbox(image, target, resampling)
+    side = target.shorter_side or min(target.width, target.height)
+    short = min(image.size)
+    width, height = (side if edge == short else int(side * edge / short) for edge in image.size)
+    resized = image.resize((width, height), resampling)
+    left, top = round((width - target.width) / 2), round((height - target.height) / 2)
+    return resized.crop((left, top, left + target.width, top + target.height))
+
+
+def pixel_values(frames: NDArray[np.uint8], pixels: Pixels) -> NDArray[np.float32]:
+    """Return what the network wants in the frames' place.
+
+    Args:
+        frames: uint8 (N, H, W, 3), RGB.
+        pixels: scale, mean, std, order and layout.
+
+    Returns:
+        float32 (N, C, H, W) or (N, H, W, C).
+    """
+    values = frames.astype(np.float64)
+    if pixels.color == "grey":
+        values = (values * LUMA).sum(axis=3, keepdims=True)
+    if pixels.color == "bgr":
+        values = values[..., ::-1]
+    mean, std = pixels.mean[: pixels.channels], pixels.std[: pixels.channels]
+    values = (values * pixels.scale - mean) / std
+    if pixels.layout == "NCHW":
+        values = values.transpose(0, 3, 1, 2)
+    contiguous: NDArray[np.float32] = np.ascontiguousarray(values, np.float32)
+    return contiguous
+
+
+def plain_transform(target: PictureInput, pixels: Pixels) -> Callable[[bytes], NDArray[np.float32]]:
+    """Return the preprocessing that a picture input and its pixels describe, from encoded bytes to pixel values."""
+
+    def transform(body: bytes) -> NDArray[np.float32]:
+        frame = np.asarray(fit(decode(body), target))
+        values: NDArray[np.float32] = pixel_values(frame[None], pixels)[0]
+        return values
+
+    return transform
+
+
+def _letterbox(
+    image: Image.Image, target: PictureInput, resampling: Image.Resampling
+) -> Image.Image:
+    scale = min(target.width / image.width, target.height / image.height)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    frame = Image.new("RGB", (target.width, target.height), target.pad_color)
+    at = ((target.width - size[0]) // 2, (target.height - size[1]) // 2)
+    frame.paste(image.resize(size, resampling), at)
+    return frame

@@ -1,0 +1,64 @@
+"""A finished model and its card → one file, all of it or none."""
+
+import hashlib
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import onnx
+from onnx import StringStringEntryProto
+
+from exporter.errors import WriteError
+from service.card import CARD_KEY, Card, check_certificate
+
+PROTOBUF_LIMIT = 2**31 - 1
+
+
+def graph_digest(model: onnx.ModelProto) -> str:
+    """Return the digest that `service.card.graph_sha256` will read from the written file."""
+    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+
+
+def write_servable(path: Path, model: onnx.ModelProto, card: Card) -> None:
+    """Write the model with its card, check what was written, and put it in place in one rename.
+
+    Raises:
+        WriteError: no space, no permission, or a network too large for one file; nothing is left behind.
+    """
+    signed = onnx.ModelProto()
+    signed.CopyFrom(model)
+    del signed.metadata_props[:]
+    signed.metadata_props.append(
+        StringStringEntryProto(key=CARD_KEY, value=card.model_dump_json(exclude_none=True))
+    )
+    size = signed.ByteSize()
+    if size > PROTOBUF_LIMIT:
+        raise WriteError(
+            f"The network is {size / 2**30:.1f} GiB, one ONNX file holds at most 2 GiB"
+        )
+    _write_whole(path, signed.SerializeToString(deterministic=True), card)
+
+
+def _write_whole(path: Path, content: bytes, card: Card) -> None:
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        free = shutil.disk_usage(path.parent).free
+        if free < len(content):
+            raise WriteError(
+                f"{path}: {len(content) / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
+            )
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
+            temporary = Path(file.name)
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.chmod(0o644)
+        check_certificate(temporary, card)
+        temporary.replace(path)
+    except OSError as error:
+        raise WriteError(f"{path} can not be written: {error.strerror}") from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
