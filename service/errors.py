@@ -7,8 +7,10 @@ FovealError
 ├── RequestError                  the client can mend it
 │   ├── PictureError              one picture among several may fail alone
 │   │   ├── EmptyPictureError  UnsupportedPictureError  BrokenPictureError  TooManyPixelsError
+│   │   └── MalformedBase64Error
 │   ├── EmptyBodyError  BodyTooLargeError  TooManyPicturesError
 │   ├── MalformedMultipartError  MalformedJsonError  InvalidParameterError
+│   ├── NotFoundError  MethodNotAllowedError
 │   └── UnknownModelError  UnknownVersionError  WrongTaskError
 ├── UnavailableError              the client may try again
 │   ├── OverloadedError  ShuttingDownError  NotReadyError
@@ -78,6 +80,12 @@ class TooManyPixelsError(PictureError):
     title = "The picture has too many pixels"
 
 
+class MalformedBase64Error(PictureError):
+    status = 400
+    code = "malformed_base64"
+    title = "The picture is not valid base64"
+
+
 class EmptyBodyError(RequestError):
     code = "empty_body"
     title = "The request has no body"
@@ -111,6 +119,18 @@ class InvalidParameterError(RequestError):
     title = "A parameter is not valid"
 
 
+class NotFoundError(RequestError):
+    status = 404
+    code = "not_found"
+    title = "There is nothing at this path"
+
+
+class MethodNotAllowedError(RequestError):
+    status = 405
+    code = "method_not_allowed"
+    title = "The path does not take this method"
+
+
 class UnknownModelError(RequestError):
     status = 404
     code = "unknown_model"
@@ -133,7 +153,7 @@ class UnavailableError(FovealError):
     status = 503
     code = "unavailable"
     title = "The service can not answer now"
-    retry_after_seconds = 1
+    retry_after_seconds: ClassVar[int | None] = 1
 
 
 class OverloadedError(UnavailableError):

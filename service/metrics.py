@@ -97,7 +97,9 @@ class Metrics:
         """Return the series of one model, made at once so that they stand at 0; `depth` is read at each scrape."""
         return ModelMetrics(self, model, depth)
 
-    def forget_model(self, model: str, version: str, task: str, precision: str, device: str) -> None:
+    def forget_model(
+        self, model: str, version: str, task: str, precision: str, device: str
+    ) -> None:
         """Drop the gauges of a model that is no longer served; its counters stay, as counters must."""
         self.model_info.remove(model, version, task, precision, device)
         self.model_ready.remove(model)
@@ -109,7 +111,9 @@ class Metrics:
     def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
         return Gauge(name, text, labels, registry=self.registry)
 
-    def _histogram(self, name: str, text: str, buckets: tuple[float, ...], *labels: str) -> Histogram:
+    def _histogram(
+        self, name: str, text: str, buckets: tuple[float, ...], *labels: str
+    ) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
 

@@ -43,7 +43,10 @@ class Settings(BaseSettings):
         0, ge=0, le=10_000, description="How long a batch may wait to fill; 0 is fastest"
     )
     queue_size: int = Field(
-        256, ge=1, le=1_000_000, description="Pictures that may wait a model; over it 503 `overloaded`"
+        256,
+        ge=1,
+        le=1_000_000,
+        description="Pictures that may wait a model; over it 503 `overloaded`",
     )
     timeout_ms: float = Field(
         30_000, gt=0, description="A request's deadline, unless it brings `X-Timeout-Ms`"

@@ -47,7 +47,16 @@ TRANSPOSITIONS: dict[int, Image.Transpose] = {
 }
 """EXIF orientation → what turns the stored picture into the displayed one (TIFF 6.0, tag 274)."""
 
-_PILLOW_FAULTS = (OSError, ValueError, SyntaxError, IndexError, KeyError, TypeError, EOFError, struct.error)
+_PILLOW_FAULTS = (
+    OSError,
+    ValueError,
+    SyntaxError,
+    IndexError,
+    KeyError,
+    TypeError,
+    EOFError,
+    struct.error,
+)
 """What Pillow's readers raise on damaged files; none of them is our own error."""
 
 
@@ -71,7 +80,9 @@ def open_picture(body: bytes, limits: Limits) -> Image.Image:
         TooManyPixelsError: more pixels than `limits` allow.
     """
     if not body:
-        raise EmptyPictureError("The picture has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg")
+        raise EmptyPictureError(
+            "The picture has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg"
+        )
     try:
         image = Image.open(BytesIO(body), formats=FORMATS)
     except Image.DecompressionBombError as error:

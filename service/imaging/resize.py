@@ -35,7 +35,12 @@ _STORED_BOX: dict[Image.Transpose, Callable[[Box, int, int], Box]] = {
 }
 """A box on the displayed picture (width, height) → the same box on the stored one."""
 
-_SWAPS_SIDES = {_Transpose.TRANSPOSE, _Transpose.ROTATE_270, _Transpose.TRANSVERSE, _Transpose.ROTATE_90}
+_SWAPS_SIDES = {
+    _Transpose.TRANSPOSE,
+    _Transpose.ROTATE_270,
+    _Transpose.TRANSVERSE,
+    _Transpose.ROTATE_90,
+}
 
 
 def fit_picture(
@@ -70,7 +75,9 @@ def fit_picture(
         frame_size = frame_size[::-1] if turn in _SWAPS_SIDES else frame_size
     reduction = _reduce_while_decoding(image, box, frame_size)
     pixels = read_pixels(image)
-    box = _inside((box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels)
+    box = _inside(
+        (box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels
+    )
 
     frame = pixels.resize(frame_size, RESAMPLING[target.interpolation], box=box)
     if turn is not None:

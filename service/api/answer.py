@@ -1,0 +1,103 @@
+"""From a request to its answer, the same for every task: watch the client, take the pictures through, write JSON."""
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+
+from service.api.deps import JsonObject, RequestRecord, Services
+from service.api.middleware import ClientLeftError
+from service.errors import FovealError, InvalidParameterError, UnavailableError
+from service.pipeline import Head, Picture
+from service.runtime.batcher import Answer
+from service.runtime.registry import Model
+
+T = TypeVar("T")
+
+TIMEOUT_HEADER = "X-Timeout-Ms"
+LONGEST_TIMEOUT_MS = 3_600_000.0
+
+
+async def predict_all(
+    request: Request,
+    services: Services,
+    record: RequestRecord,
+    *,
+    model: Model,
+    pictures: Sequence[Picture],
+    head: Head[Any],
+) -> list[Any]:
+    """Return each picture's result, or `{"error": …}` in the place of one that failed among several.
+
+    Raises:
+        FovealError: the request as a whole failed, or its only picture did.
+        ClientLeftError: the client closed its connection; what had not run was dropped.
+    """
+    timeout_seconds = requested_timeout(request, services.timeout_seconds)
+    prediction = services.pipeline.predict(model, pictures, head, timeout_seconds=timeout_seconds)
+    outcomes = await _unless_client_leaves(request, prediction)
+    record.answered_by(model, outcomes)
+    for outcome in outcomes:
+        if isinstance(outcome, UnavailableError) or (
+            isinstance(outcome, FovealError) and len(outcomes) == 1
+        ):
+            raise outcome
+    return [
+        outcome.value if isinstance(outcome, Answer) else _error_object(outcome, services)
+        for outcome in outcomes
+    ]
+
+
+def results(model: Model, results: Collection[JsonObject]) -> Response:
+    """Return the JSON answer; what we made ourselves is encoded once and not validated again."""
+    body = {"model": model.name, "version": model.version, "results": results}
+    return Response(to_json(body), media_type="application/json")
+
+
+def requested_timeout(request: Request, default_seconds: float) -> float:
+    """Return the deadline in seconds that the request brings, else the default.
+
+    Raises:
+        InvalidParameterError: it is no number of milliseconds within range.
+    """
+    given = request.headers.get(TIMEOUT_HEADER)
+    if given is None:
+        return default_seconds
+    try:
+        timeout_ms = float(given)
+    except ValueError:
+        timeout_ms = 0.0
+    if not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:
+        raise InvalidParameterError(
+            f"{TIMEOUT_HEADER}: a number of milliseconds above 0 and up to {LONGEST_TIMEOUT_MS:.0f}, not {given!r}"
+        )
+    return timeout_ms / 1e3
+
+
+async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
+    """Return what `work` returns, or cancel it when the client closes its connection.
+
+    The request's body must have been read, or its chunks would be taken for nothing.
+    """
+    working = asyncio.ensure_future(work)
+    watching = asyncio.ensure_future(_disconnected(request))
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise ClientLeftError
+        return working.result()
+    finally:
+        working.cancel()
+        watching.cancel()
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _error_object(error: FovealError, services: Services) -> JsonObject:
+    services.metrics.errors.labels(error.code).inc()
+    return {"error": {"code": error.code, "detail": str(error)}}

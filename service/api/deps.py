@@ -1,0 +1,74 @@
+"""What the routes need, handed to them by FastAPI: the composed parts, and this request's record."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from service.metrics import Metrics
+from service.pipeline import Pipeline
+from service.runtime.batcher import Answer, Trace
+from service.runtime.registry import Model, Registry
+
+RECORD_KEY = "foveal.record"
+"""Where the middleware keeps the request's record in the ASGI scope."""
+
+
+@dataclass(slots=True)
+class Services:
+    """Everything the routes may use; `draining` is set once, when the process was told to end."""
+
+    registry: Registry
+    pipeline: Pipeline
+    metrics: Metrics
+    version: str
+    timeout_seconds: float
+    max_body_bytes: int
+    max_pictures: int
+    draining: bool = False
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What becomes of a request: filled by routes and handlers, told by the middleware in metrics, header and log."""
+
+    request_id: str
+    model: str = ""
+    body_bytes: int = 0
+    pictures: int = 0
+    error_code: str = ""
+    traces: list[Trace] = field(default_factory=list)
+
+    def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
+        self.model = model.name
+        self.pictures = len(outcomes)
+        self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, Answer)]
+
+    def stage_ms(self) -> dict[str, float]:
+        """Return the milliseconds of each stage; of several pictures, which went side by side, the longest."""
+        if not self.traces:
+            return {}
+        return {
+            stage: round(max(getattr(trace, stage) for trace in self.traces) * 1e3, 2)
+            for stage in ("decode", "queue", "infer", "head")
+        }
+
+    @property
+    def batch_size(self) -> int:
+        return max((trace.batch_size for trace in self.traces), default=0)
+
+
+def _services(request: Request) -> Services:
+    services: Services = request.app.state.services
+    return services
+
+
+def _record(request: Request) -> RequestRecord:
+    record: RequestRecord = request.scope[RECORD_KEY]
+    return record
+
+
+ServicesDep = Annotated[Services, Depends(_services)]
+RecordDep = Annotated[RequestRecord, Depends(_record)]
+JsonObject = dict[str, Any]

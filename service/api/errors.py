@@ -1,0 +1,98 @@
+"""Every error → `application/problem+json` (RFC 9457) with a stable code."""
+
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic_core import to_json
+from starlette.exceptions import HTTPException
+
+from service.api.deps import RECORD_KEY, RequestRecord
+from service.errors import (
+    FovealError,
+    InvalidParameterError,
+    MethodNotAllowedError,
+    NotFoundError,
+)
+from service.logs import LOGGER
+
+log = logging.getLogger(LOGGER)
+
+PROBLEM_TYPE = "application/problem+json"
+
+
+def problem(error: FovealError, request_id: str) -> Response:
+    """Return the answer that tells a client of an error."""
+    body = {
+        "type": "about:blank",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": str(error),
+        "request_id": request_id,
+    }
+    headers = {}
+    if error.retry_after_seconds is not None:
+        headers["Retry-After"] = str(error.retry_after_seconds)
+    if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
+        headers["Connection"] = "close"  # the rest of the body is not read
+    return Response(to_json(body), error.status, headers, PROBLEM_TYPE)
+
+
+def handle_errors(app: FastAPI) -> None:
+    """Let every way out of the app that is not an answer be a problem."""
+    app.add_exception_handler(FovealError, _on_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_fault)
+
+
+def _tell(request: Request, error: FovealError) -> Response:
+    record: RequestRecord = request.scope[RECORD_KEY]
+    record.error_code = error.code
+    return problem(error, record.request_id)
+
+
+async def _on_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, FovealError)
+    return _tell(request, error)
+
+
+async def _on_invalid(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    told = "; ".join(
+        _explain(item["loc"], item["msg"], item.get("input")) for item in error.errors()
+    )
+    return _tell(request, InvalidParameterError(told))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    """Starlette's own: no such path, no such method."""
+    assert isinstance(error, HTTPException)
+    path, method = request.url.path, request.method
+    if error.status_code == HTTPStatus.NOT_FOUND:
+        return _tell(
+            request, NotFoundError(f"There is nothing at {path}. See /docs for what there is.")
+        )
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "")
+        answer = _tell(
+            request, MethodNotAllowedError(f"{path} does not take {method}, but {allowed}.")
+        )
+        answer.headers["Allow"] = allowed
+        return answer
+    return _tell(request, FovealError(error.detail))
+
+
+async def _on_fault(request: Request, _: Exception) -> Response:
+    """A fault of ours; Starlette raises it again after this answer, and the middleware logs it."""
+    return _tell(
+        request, FovealError("The service failed; the request id leads to the reason in its log.")
+    )
+
+
+def _explain(place: Sequence[int | str], message: str, given: object) -> str:
+    name = ".".join(str(part) for part in place if part not in {"query", "header"}) or "query"
+    return f"{name}: {message[:1].lower()}{message[1:]}, not {given!r}"

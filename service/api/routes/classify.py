@@ -1,0 +1,40 @@
+"""`POST /v1/classify`: a picture in, its class out."""
+
+from functools import partial
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+
+from service.api.answer import predict_all, results
+from service.api.deps import RecordDep, ServicesDep
+from service.api.schemas import ClassifyAnswer, ClassifyOptions, picture_body, problems
+from service.api.upload import read_pictures
+from service.errors import InvalidParameterError
+from service.heads.classify import classify
+
+router = APIRouter(tags=["tasks"])
+
+
+@router.post(
+    "/v1/classify",
+    summary="The best classes of each picture",
+    openapi_extra=picture_body(),
+    responses={200: {"model": ClassifyAnswer}, **problems(400, 404, 413, 415, 422, 500, 503, 504)},
+)
+async def classify_pictures(
+    request: Request,
+    services: ServicesDep,
+    record: RecordDep,
+    options: Annotated[ClassifyOptions, Query()],
+) -> Response:
+    model = services.registry.find(["classify"], options.model, options.version)
+    record.model = model.name
+    labels = model.card.labels
+    if options.top_k > len(labels):
+        raise InvalidParameterError(
+            f"top_k: {model.name} has 1 to {len(labels)} classes, not {options.top_k}"
+        )
+    pictures = await read_pictures(request, services, record)
+    head = partial(classify, labels=labels, top_k=options.top_k)
+    found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
+    return results(model, found)

@@ -1,0 +1,34 @@
+"""What machines ask: is it alive, is it ready, what has it counted."""
+
+from fastapi import APIRouter, Response
+from prometheus_client.exposition import choose_encoder
+from pydantic_core import to_json
+from starlette.requests import Request
+
+from service.api.deps import ServicesDep
+
+router = APIRouter(tags=["operations"])
+
+
+@router.get("/health/live", summary="200 while the process answers at all")
+async def live() -> dict[str, str]:
+    return {"status": "alive"}
+
+
+@router.get(
+    "/health/ready",
+    summary="200 when every model is loaded, warm and alive; else 503 with the reasons",
+    responses={503: {"description": "Not ready"}},
+)
+async def ready(services: ServicesDep) -> Response:
+    reasons = services.registry.not_ready()
+    if services.draining:
+        reasons = ["the service is shutting down", *reasons]
+    body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
+    return Response(to_json(body), 503 if reasons else 200, media_type="application/json")
+
+
+@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+async def metrics(request: Request, services: ServicesDep) -> Response:
+    encode, content_type = choose_encoder(request.headers.get("accept", ""))
+    return Response(encode(services.metrics.registry), headers={"Content-Type": content_type})

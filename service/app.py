@@ -1,0 +1,167 @@
+"""The composition root: settings in, an ASGI app out; whatever is started here is also ended here."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import gettempdir
+
+from fastapi import FastAPI
+from PIL import Image
+
+from service.api.deps import Services
+from service.api.errors import handle_errors
+from service.api.middleware import Telemetry
+from service.api.routes import classify, models, operations
+from service.imaging.decode import Limits
+from service.logs import LOGGER
+from service.metrics import Metrics
+from service.pipeline import Pipeline
+from service.runtime.device import Device
+from service.runtime.host import granted_threads
+from service.runtime.loading import load_session
+from service.runtime.registry import Batching, Registry
+from service.runtime.repository import scan_repository
+from service.runtime.session import RUNTIME_VERSION, find_device
+from service.runtime.workers import Workers
+from service.settings import Settings
+
+log = logging.getLogger(LOGGER)
+
+LAG_PROBE_SECONDS = 0.25
+LARGEST_ON_CPU, LARGEST_ON_GPU = 8, 32
+GPU_INSTANCES = 2
+"""Two batches in flight a model: one is copied while the other is computed."""
+
+
+def create_app(
+    settings: Settings, on_loaded: Callable[[Registry], None] | None = None
+) -> Telemetry:
+    """Return the service as an ASGI app; nothing runs before its lifespan does.
+
+    Args:
+        settings: what the operator asked for.
+        on_loaded: called once, on the event loop, when every model was loaded or has failed.
+
+    Raises:
+        ConfigurationError: the device does not work, there is no repository, or a default names no model.
+    """
+    device = find_device(settings.device, settings.device_id)
+    servables, refusals = scan_repository(settings.models)
+    metrics = Metrics()
+    metrics.build_info.labels(version("foveal"), RUNTIME_VERSION).set(1)
+    batching = _batching(settings, device)
+    workers = Workers(_worker_count(settings, device))
+    pool = ThreadPoolExecutor(granted_threads(), "foveal-imaging") if device.is_gpu else None
+    registry = Registry(
+        servables,
+        refusals,
+        device=device,
+        open_model=partial(
+            load_session,
+            device=device,
+            largest=batching.largest,
+            threads=1,
+            cache=Path(gettempdir()) / "foveal",
+        ),
+        workers=workers,
+        metrics=metrics,
+        batching=batching,
+        defaults=settings.defaults,
+        pool=pool,
+    )
+    services = Services(
+        registry=registry,
+        pipeline=Pipeline(Limits(max_pixels=settings.max_pixels)),
+        metrics=metrics,
+        version=version("foveal"),
+        timeout_seconds=settings.timeout_ms / 1e3,
+        max_body_bytes=settings.max_body_bytes,
+        max_pictures=settings.max_pictures,
+    )
+    # Pillow's own net is global; ours, per picture, is tighter and speaks to the client.
+    Image.MAX_IMAGE_PIXELS = settings.max_pixels
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with AsyncExitStack() as stack:
+            if pool is not None:
+                stack.callback(pool.shutdown)
+            workers.start()
+            stack.push_async_callback(asyncio.to_thread, workers.stop)
+            stack.push_async_callback(registry.close)
+            await stack.enter_async_context(
+                _background(_serve_models(registry, settings.canary_seconds, on_loaded))
+            )
+            await stack.enter_async_context(_background(_watch_lag(metrics)))
+            yield
+
+    app = FastAPI(
+        title="Foveal",
+        summary="Pictures in, meaning out",
+        version=services.version,
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    app.state.services = services
+    handle_errors(app)
+    for route in (classify, models, operations):
+        app.include_router(route.router)
+    return Telemetry(app, services)
+
+
+def _batching(settings: Settings, device: Device) -> Batching:
+    default_largest = LARGEST_ON_GPU if device.is_gpu else LARGEST_ON_CPU
+    default_instances = GPU_INSTANCES if device.is_gpu else _worker_count(settings, device)
+    return Batching(
+        largest=settings.max_batch or default_largest,
+        capacity=settings.queue_size,
+        instances=settings.instances or default_instances,
+        max_delay_seconds=settings.max_delay_ms / 1e3,
+    )
+
+
+def _worker_count(settings: Settings, device: Device) -> int:
+    """On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait."""
+    if settings.threads:
+        return settings.threads
+    return granted_threads() * (2 if device.is_gpu else 1)
+
+
+async def _serve_models(
+    registry: Registry, canary_seconds: float, on_loaded: Callable[[Registry], None] | None
+) -> None:
+    await registry.load()
+    if on_loaded is not None:
+        on_loaded(registry)
+    await registry.watch(canary_seconds)
+
+
+async def _watch_lag(metrics: Metrics) -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_PROBE_SECONDS)
+        late = time.perf_counter() - before - LAG_PROBE_SECONDS
+        metrics.event_loop_lag.observe(max(0.0, late))
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block; it ends with the block, and its death is told."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_tell_death)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _tell_death(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background task died", exc_info=error)

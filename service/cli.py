@@ -1,0 +1,106 @@
+"""The `foveal` command: serve, models, doctor."""
+
+import logging
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from service.app import create_app
+from service.doctor import describe_host, describe_models
+from service.errors import ConfigurationError
+from service.logs import FIELDS, LOGGER, configure_logs
+from service.runtime.registry import Registry
+from service.runtime.repository import scan_repository
+from service.server import Server, listen, url_of
+from service.settings import read_settings
+
+log = logging.getLogger(LOGGER)
+
+cli = typer.Typer(
+    help="Serve trained vision networks over HTTP. Every option can also be set as FOVEAL_… in the environment.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ModelsOption = Annotated[
+    Path | None, typer.Option("--models", help="Folder of the model repository")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help="auto, cpu, openvino, cuda or tensorrt")
+]
+
+
+@cli.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on")] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for any free one")] = None,
+    models: ModelsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Start the service.
+
+    Example: foveal serve --port 8000 --models models
+    """
+    settings = read_settings(
+        os.environ, {"host": host, "port": port, "models": models, "device": device}
+    )
+    configure_logs(settings.log_level, settings.log_format, sys.stdout)
+    listener = listen(settings.host, settings.port)
+    app = create_app(settings, on_loaded=partial(_announce, url_of(listener)))
+    server = Server(
+        app,
+        grace_seconds=settings.grace_seconds,
+        drain_seconds=settings.timeout_ms / 1e3 + settings.grace_seconds,
+    )
+    server.run([listener])
+
+
+@cli.command()
+def models(models: ModelsOption = None) -> None:
+    """List the models of the repository, what they are and what a picture costs."""
+    settings = read_settings(os.environ, {"models": models})
+    servables, refusals = scan_repository(settings.models)
+    describe_models(Console(), servables, refusals)
+
+
+@cli.command()
+def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
+    """Say what this machine offers, why a device is not usable, and whether each model's certificate holds.
+
+    Exits with 1 when the configured device does not work or a model can not be served.
+    """
+    settings = read_settings(os.environ, {"models": models, "device": device})
+    console = Console()
+    healthy = describe_host(console, settings.device, settings.device_id)
+    servables, refusals = scan_repository(settings.models)
+    healthy &= describe_models(console, servables, refusals, prove=True)
+    raise typer.Exit(0 if healthy else 1)
+
+
+def main() -> None:
+    """Run the command; what the operator can mend is one line, not a traceback."""
+    try:
+        cli(standalone_mode=False)
+    except ConfigurationError as error:
+        Console(stderr=True).print(f"[red bold]foveal:[/] {error}", highlight=False)
+        sys.exit(2)
+    except typer.Exit as end:
+        sys.exit(end.exit_code)
+
+
+def _announce(url: str, registry: Registry) -> None:
+    ready = [model.name for model in registry.models if model.state == "ready"]
+    device = f"{registry.device.name} ({registry.device.detail})"
+    log.info(
+        "Foveal at %s serves %s on %s",
+        url,
+        ", ".join(dict.fromkeys(ready)) or "no model",
+        device,
+        extra={FIELDS: {}},
+    )

@@ -1,0 +1,43 @@
+"""Probabilities → the best classes with their names."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.imaging.geometry import Geometry
+
+
+class Prediction(TypedDict):
+    label: str
+    class_id: int
+    probability: float
+
+
+class Classification(TypedDict):
+    predictions: list[Prediction]
+
+
+def classify(
+    outputs: Mapping[str, NDArray[Any]], _: Geometry, *, labels: Sequence[str], top_k: int
+) -> Classification:
+    """Return the `top_k` most probable classes, best first; equal ones in the order of their ids.
+
+    Args:
+        outputs: holds `probabilities`, float32 (K,).
+        labels: K names.
+        top_k: 1 to K.
+    """
+    probabilities = outputs["probabilities"]
+    best = np.argsort(-probabilities, kind="stable")[:top_k].tolist()
+    return {
+        "predictions": [
+            {
+                "label": labels[class_id],
+                "class_id": class_id,
+                "probability": round(float(probabilities[class_id]), 6),
+            }
+            for class_id in best
+        ]
+    }

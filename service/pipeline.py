@@ -1,0 +1,55 @@
+"""The river: pictures → batch queue → session → head → results. Only the head changes from task to task."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.card import PictureInput
+from service.errors import FovealError, PictureError
+from service.imaging.decode import Limits
+from service.imaging.geometry import Geometry
+from service.imaging.resize import fit_picture
+from service.runtime.batcher import Answer, Errand, Outputs
+from service.runtime.registry import Model
+
+T = TypeVar("T")
+Head = Callable[[Outputs, Geometry], T]
+"""One picture's outputs and its place on the displayed picture → its result; runs on a worker thread."""
+Picture = bytes | PictureError
+"""An encoded picture, or why there is none in this place."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Takes pictures through a model. Holds no state: everything that waits, waits in the model's queue."""
+
+    limits: Limits
+
+    async def predict(
+        self, model: Model, pictures: Sequence[Picture], head: Head[T], *, timeout_seconds: float
+    ) -> list[Answer[T] | FovealError]:
+        """Return each picture's answer or its own error, in order.
+
+        A job in the queue carries what makes its tensor and what reads its outputs, so that `runtime` never sees a
+        picture, and the thread that runs a batch also decodes it and runs its heads.
+
+        Raises:
+            UnavailableError: the model is not ready, its queue is full or the service is shutting down.
+        """
+        errands: list[Errand[Any, T]] = [
+            Errand(partial(_prepare, picture, model.card.picture, self.limits), head)
+            for picture in pictures
+        ]
+        return await model.batcher.submit(errands, timeout_seconds=timeout_seconds)
+
+
+def _prepare(
+    picture: Picture, target: PictureInput, limits: Limits
+) -> tuple[NDArray[np.uint8], Geometry]:
+    if isinstance(picture, PictureError):
+        raise picture
+    return fit_picture(picture, target, limits)

@@ -1,0 +1,136 @@
+"""How ONNX Runtime is asked to use a device: session and provider options as pure functions of plain values.
+
+Facts and advice: https://onnxruntime.ai/docs/execution-providers and onnxruntime_session_options_config_keys.h.
+"""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+DeviceName = Literal["cpu", "openvino", "cuda", "tensorrt"]
+DEVICES: tuple[DeviceName, ...] = ("cpu", "openvino", "cuda", "tensorrt")
+PREFERENCE: tuple[DeviceName, ...] = ("cuda", "cpu")
+"""The order in which `auto` tries. TensorRT builds engines for minutes and OpenVINO's gain differs by processor and
+network, so these two are taken when asked for by name."""
+
+CPU_PROVIDER = "CPUExecutionProvider"
+CUDA_PROVIDER = "CUDAExecutionProvider"
+TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+HEAVY_OPERATORS = frozenset(
+    {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "Gemm", "MatMul"}
+)
+"""What must not land on another device than the one asked for; shape arithmetic may."""
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A device that was tried and works, `index` among those of its kind."""
+
+    name: DeviceName
+    index: int = 0
+    detail: str = ""
+
+    @property
+    def is_gpu(self) -> bool:
+        return self.name in {"cuda", "tensorrt"}
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPlan:
+    """What a session is opened with.
+
+    `providers` is empty where a plug-in device is added to the options instead; `plugin_options` are its own.
+    `batch_sizes` are the sizes that batches are padded to, ascending; empty where every size runs as it is.
+    """
+
+    intra_threads: int
+    entries: dict[str, str]
+    providers: tuple[tuple[str, dict[str, str]], ...]
+    allowed_providers: frozenset[str]
+    plugin_options: dict[str, str] = field(default_factory=dict)
+    batch_sizes: tuple[int, ...] = ()
+
+
+COMMON_ENTRIES = {
+    # Threads that spin while they wait take the cores from those that work.
+    "session.intra_op.allow_spinning": "0",
+    "session.inter_op.allow_spinning": "0",
+    "session.set_denormal_as_zero": "1",
+    # Where each node landed, so that a silent fallback is seen.
+    "session.record_ep_graph_assignment_info": "1",
+}
+
+
+def plan_session(device: Device, *, largest: int, threads: int, cache: Path) -> SessionPlan:
+    """Return the options for a network on `device`.
+
+    Args:
+        device: where it runs.
+        largest: pictures in a batch at most.
+        threads: threads of one run on a CPU; several runs at once bring as many threads each.
+        cache: folder for compiled engines.
+    """
+    if device.name == "cpu":
+        return SessionPlan(
+            threads, COMMON_ENTRIES, ((CPU_PROVIDER, {}),), frozenset({CPU_PROVIDER})
+        )
+    if device.name == "openvino":
+        return SessionPlan(
+            threads,
+            COMMON_ENTRIES,
+            (),
+            frozenset(),
+            plugin_options=openvino_options(threads=threads, cache=cache),
+        )
+    cuda = (CUDA_PROVIDER, cuda_options(device.index))
+    host = (CPU_PROVIDER, dict[str, str]())
+    sizes = padded_sizes(largest)
+    if device.name == "cuda":
+        return SessionPlan(
+            1, COMMON_ENTRIES, (cuda, host), frozenset({CUDA_PROVIDER}), batch_sizes=sizes
+        )
+    tensorrt = (TENSORRT_PROVIDER, tensorrt_options(device.index, cache))
+    allowed = frozenset({TENSORRT_PROVIDER, CUDA_PROVIDER})
+    return SessionPlan(1, COMMON_ENTRIES, (tensorrt, cuda, host), allowed, batch_sizes=sizes)
+
+
+def padded_sizes(largest: int) -> tuple[int, ...]:
+    """Return the batch sizes to warm and to pad to: powers of two up to `largest`, and `largest`."""
+    powers = [1 << exponent for exponent in range(largest.bit_length()) if 1 << exponent < largest]
+    return (*powers, largest)
+
+
+def cuda_options(index: int) -> dict[str, str]:
+    """Return the CUDA provider's options for batches of a few warmed sizes."""
+    return {
+        "device_id": str(index),
+        # Only what is asked for: the default doubles and wastes up to half (onnxruntime issue 11627).
+        "arena_extend_strategy": "kSameAsRequested",
+        # Searches per shape, which is paid once a padded size, at warm-up.
+        "cudnn_conv_algo_search": "EXHAUSTIVE",
+        "cudnn_conv_use_max_workspace": "1",
+        "do_copy_in_default_stream": "1",
+    }
+
+
+def tensorrt_options(index: int, cache: Path) -> dict[str, str]:
+    """Return the TensorRT provider's options: engines and timings are kept in `cache`."""
+    return {
+        "device_id": str(index),
+        "trt_engine_cache_enable": "1",
+        "trt_engine_cache_path": str(cache),
+        "trt_timing_cache_enable": "1",
+        "trt_timing_cache_path": str(cache),
+    }
+
+
+def openvino_options(*, threads: int, cache: Path) -> dict[str, str]:
+    """Return the OpenVINO plug-in's options: full precision, its own streams as many as its threads."""
+    cpu = {
+        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_NUM_THREADS": str(threads),
+        "NUM_STREAMS": str(threads),
+        "CACHE_DIR": str(cache),
+    }
+    return {"load_config": json.dumps({"CPU": cpu})}

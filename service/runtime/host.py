@@ -1,0 +1,64 @@
+"""What the machine grants this process: cores and memory, by affinity and by cgroup quota."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+CGROUP_ROOT = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def granted_cores(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> float:
+    """Return how many cores this process may use: the affinity mask, cut by the tightest cgroup CPU quota."""
+    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    quotas = [quota for folder in _cgroups(root, membership) if (quota := _cpu_quota(folder))]
+    return min([float(affinity or 1), *quotas])
+
+
+def granted_threads() -> int:
+    """Return how many threads may be runnable at once: whole cores, at least one."""
+    return max(1, int(granted_cores()))
+
+
+def granted_memory(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int | None:
+    """Return the bytes of memory this process may use, None where the system does not say."""
+    limits = [limit for folder in _cgroups(root, membership) if (limit := _memory_limit(folder))]
+    try:
+        limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    except (AttributeError, ValueError, OSError):
+        return min(limits, default=None)
+    return min(limits)
+
+
+def _cgroups(root: Path, membership: Path) -> Iterator[Path]:
+    """Yield this process's cgroup folders, own first, up to the root; for version 1 those of its controllers."""
+    for line in _read(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        bases = [root / name for name in controllers.split(",") if name] or [root]
+        for base in bases:
+            folder = base / path.lstrip("/")
+            yield folder
+            yield from (parent for parent in folder.parents if parent.is_relative_to(base))
+
+
+def _cpu_quota(folder: Path) -> float | None:
+    """Read `cpu.max` (version 2: "max 100000" or "150000 100000") or the two files of version 1."""
+    quota, _, period = _read(folder / "cpu.max").partition(" ")
+    if not quota:
+        quota = _read(folder / "cpu.cfs_quota_us")
+        period = _read(folder / "cpu.cfs_period_us")
+    if not quota.strip().isdigit() or not period.strip().isdigit():
+        return None
+    return int(quota) / int(period)
+
+
+def _memory_limit(folder: Path) -> int | None:
+    text = _read(folder / "memory.max") or _read(folder / "memory.limit_in_bytes")
+    return int(text) if text.strip().isdigit() else None
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""

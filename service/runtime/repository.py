@@ -1,0 +1,61 @@
+"""The model repository on disk: which servables lie there, and why the others are none."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.card import Card, CardError, read_card
+from service.errors import ConfigurationError
+
+MODEL_FILE = "model.onnx"
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """One version of one model; its folders, not its card, say how it is called, so that a rename renames it."""
+
+    name: str
+    version: int
+    path: Path
+    card: Card
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Something in the repository that looks like a model and can not be served."""
+
+    name: str
+    path: Path
+    reason: str
+
+
+def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
+    """Return what lies in `root/<name>/<version>/model.onnx`, by name and ascending version, and what was refused.
+
+    Raises:
+        ConfigurationError: there is no such folder.
+    """
+    if not root.is_dir():
+        raise ConfigurationError(
+            f"There is no folder {root}: point FOVEAL_MODELS at one that holds <name>/<version>/{MODEL_FILE}."
+        )
+    servables: list[Servable] = []
+    refusals: list[Refusal] = []
+    for path in sorted(root.glob(f"*/*/{MODEL_FILE}")):
+        try:
+            servables.append(_servable(path))
+        except (CardError, OSError) as error:
+            refusals.append(Refusal(path.parent.parent.name, path, str(error)))
+    return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
+
+
+def _servable(path: Path) -> Servable:
+    name, version = path.parent.parent.name, path.parent.name
+    if not _NAME.fullmatch(name):
+        raise CardError(
+            f"{path}: {name!r} can not name a model; use a-z, 0-9 and . _ - after the first"
+        )
+    if not version.isdecimal() or int(version) < 1:
+        raise CardError(f"{path}: {version!r} is not a version; use a positive whole number")
+    return Servable(name, int(version), path, read_card(path))

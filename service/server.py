@@ -1,0 +1,88 @@
+"""uvicorn, ended the way an orchestrator expects: not ready first, then closed, then drained, then exit 0."""
+
+import asyncio
+import signal
+import socket
+from types import FrameType
+
+import uvicorn
+
+from service.api.middleware import Telemetry
+from service.errors import ConfigurationError
+
+BACKLOG = 2048
+KEEP_ALIVE_SECONDS = 75
+"""Longer than the idle time of common proxies, so that they close connections and not we."""
+
+
+class Server(uvicorn.Server):
+    """Serves one app on one socket.
+
+    SIGTERM: readiness fails at once, requests are answered on for `grace_seconds` and told to close
+    their connections, then the socket closes, what was accepted is finished, and the process exits
+    with 0. SIGINT skips the grace; a second one skips the rest.
+    """
+
+    def __init__(self, app: Telemetry, *, grace_seconds: float, drain_seconds: float) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                lifespan="on",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=BACKLOG,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=max(1, round(drain_seconds)),
+            )
+        )
+        self._services = app.services
+        self._grace_seconds = grace_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().serve(sockets)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
+        """Runs as a signal handler; signals are not kept, or uvicorn would raise them again and exit non-zero."""
+        if self.should_exit:
+            self.force_exit = sig == signal.SIGINT
+            return
+        already_draining = self._services.draining
+        self._services.draining = True
+        if (
+            already_draining
+            or sig == signal.SIGINT
+            or not self._grace_seconds
+            or self._loop is None
+        ):
+            self.should_exit = True
+        else:
+            self._loop.call_soon_threadsafe(self._loop.call_later, self._grace_seconds, self._end)
+
+    def _end(self) -> None:
+        self.should_exit = True
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket, taken before anything slow is done.
+
+    Raises:
+        ConfigurationError: the address can not be had.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except OSError as error:
+        raise ConfigurationError(
+            f"Can not listen on {host}:{port}: {error.strerror or error}. Choose another with --port or FOVEAL_PORT."
+        ) from error
+
+
+def url_of(listener: socket.socket) -> str:
+    """Return the URL at which a browser on this machine finds the service."""
+    host, port = listener.getsockname()[:2]
+    if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
+        host = "localhost"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
