@@ -1,0 +1,99 @@
+"""Prometheus: it scrapes what Compose starts, and its alerts speak of series that exist."""
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.api.routes import operations
+from service.settings import Settings
+from tests.docker.files import PROMETHEUS, RULES, compose, image_environment, read_yaml
+from tests.docker.promql import TARGET_LABELS, faults, known_series, read_names
+
+RULE_TESTS = Path(__file__).with_name("rules_test.yml")
+
+
+ALERTS: list[dict[str, Any]] = [
+    rule for group in read_yaml(RULES)["groups"] for rule in group["rules"]
+]
+
+
+def jobs() -> dict[str, dict[str, Any]]:
+    return {job["job_name"]: job for job in read_yaml(PROMETHEUS)["scrape_configs"]}
+
+
+def test_it_scrapes_the_name_and_port_that_compose_and_the_image_give_the_service() -> None:
+    (discovery,) = jobs()["foveal"]["dns_sd_configs"]
+    names = {
+        name
+        for service, parts in compose()["services"].items()
+        for name in (service, *parts.get("networks", {}).get("default", {}).get("aliases", ()))
+    }
+
+    assert set(discovery["names"]) <= names
+    assert discovery["port"] == int(image_environment()["FOVEAL_PORT"])
+
+
+def test_it_scrapes_a_path_that_the_service_has() -> None:
+    paths = {getattr(route, "path", None) for route in operations.router.routes}
+
+    assert jobs()["foveal"]["metrics_path"] in paths
+
+
+def test_its_rule_files_lie_beside_its_configuration_which_compose_mounts() -> None:
+    prometheus = compose()["services"]["prometheus"]
+    mounts = dict(mount.split(":")[:2] for mount in prometheus["volumes"])
+
+    assert [PROMETHEUS.parent / name for name in read_yaml(PROMETHEUS)["rule_files"]] == [RULES]
+    assert (
+        f"--config.file={mounts['./docker/prometheus']}/{PROMETHEUS.name}" in prometheus["command"]
+    )
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux has the process's own series")
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_names_series_labels_and_jobs_that_exist(rule: dict[str, Any]) -> None:
+    matchers = [m for selector in read_names(rule["expr"]).selectors for m in selector.matchers]
+
+    assert faults(rule["expr"], known_series()) == []
+    assert {m.value for m in matchers if m.label == "job"} <= set(jobs())
+
+
+@pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
+def test_an_alert_says_what_is_wrong_with_labels_that_it_has(rule: dict[str, Any]) -> None:
+    names = read_names(rule["expr"])
+    series = known_series()
+    left = names.grouped or TARGET_LABELS.union(
+        *(series.get(s.metric, ()) for s in names.selectors)
+    )
+
+    used = re.findall(r"\$labels\.(\w+)", " ".join(rule["annotations"].values()))
+
+    assert rule["annotations"]["summary"]
+    assert rule["labels"]["severity"] in {"warning", "critical"}
+    assert set(used) <= left
+
+
+def test_the_queue_alert_fires_before_the_queue_is_full() -> None:
+    (expression,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "FovealQueueNearlyFull")
+    threshold = int(expression.rpartition(">")[2])
+
+    assert threshold == Settings.model_fields["queue_size"].default * 3 // 4
+
+
+@pytest.mark.skipif(
+    shutil.which("promtool") is None, reason="promtool, Prometheus's own, is not here"
+)
+@pytest.mark.parametrize(
+    "check",
+    [("check", "config", PROMETHEUS), ("check", "rules", RULES), ("test", "rules", RULE_TESTS)],
+    ids=["config", "rules", "behaviour"],
+)
+def test_prometheus_own_tool_agrees(check: tuple[str, str, Path]) -> None:
+    done = subprocess.run(["promtool", *check], capture_output=True, text=True, check=False)
+
+    assert done.returncode == 0, done.stdout + done.stderr
