@@ -3,23 +3,19 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import onnx
 from pydantic import ValidationError
 
-from exporter.backbone import find_stages, graft_features, name_stages
 from exporter.cost import count_cost
 from exporter.errors import RecipeError
-from exporter.front import graft_front
-from exporter.graph import float_output
+from exporter.finishing import finish
 from exporter.network import Network
 from exporter.pictures import photographs, pictures_in
 from exporter.proof import Claim, prove
 from exporter.recipe import Recipe
-from exporter.shapes import infer_shapes
 from exporter.sources.registry import load_network
 from exporter.steps import Steps
 from exporter.writing import graph_digest, write_servable
-from service.card import OUTPUTS, Card, Stage
+from service.card import Card
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +53,7 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
             licence=recipe.licence or facts.licence or "not stated",
             source=recipe.origin or facts.origin,
             input=network.picture,
+            background_id=recipe.segment.background_id,
             max_batch=network.max_batch,
             stages=tuple(stages),
             cost=cost,
@@ -70,25 +67,6 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
     steps.begin("Write the servable")
     write_servable(path, model, card)
     return Exported(path, card)
-
-
-def finish(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
-    """Graft input handling, head and features onto a raw graph; return the model and its stages.
-
-    Raises:
-        GraphError: the graph can not be brought to the contract.
-    """
-    graph = network.graph
-    graft_front(graph, network.pixels, network.picture)
-    task = network.head.task
-    graph.free(set(OUTPUTS[task]) - set(network.raw))
-    network.head.graft(graph, network.raw, network.picture)
-    end = graft_features(graph, graph.draft(), graph.outputs[0])
-    draft = graph.draft()
-    width = infer_shapes(draft)["features"].dims[1]
-    graph.set_outputs([*graph.proto.output, float_output("features", width)])
-    stages, values = name_stages(graph, find_stages(graph.draft(), end), network.picture)
-    return graph.finish(values), stages
 
 
 def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:

@@ -114,6 +114,17 @@ class Graph:
         for name in set(names) & self._names():
             self.rename(name, self._fresh_name(f"inner_{name}"))
 
+    def move_away(self, tensors: Sequence[str], names: Iterable[str]) -> list[str]:
+        """Free these names, and return what the tensors are called then."""
+        moved = []
+        for tensor in tensors:
+            taken = tensor in names
+            moved.append(self._fresh_name(tensor) if taken else tensor)
+            if taken:
+                self.rename(tensor, moved[-1])
+        self.free(names)
+        return moved
+
     def set_input(self, name: str, dtype: int, shape: Sequence[int | str]) -> None:
         """Make `name` the only input."""
         del self.proto.input[:]

@@ -46,12 +46,17 @@ def _inner_tensors(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> list[Ar
         for name in node.output:
             if name in shapes and shapes[name].is_float:
                 probe.graph.output.append(onnx.ValueInfoProto(name=name))
+    return list(unoptimised(probe).run(None, {INPUT_NAME: frames}))
+
+
+def unoptimised(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Return a session that runs the graph node by node, exactly as it is written."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = onnxruntime.InferenceSession(
-        probe.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
-    return list(session.run(None, {INPUT_NAME: frames}))
 
 
 def _has_equal(value: Array, candidates: Iterable[Array]) -> bool:

@@ -67,6 +67,30 @@ class ProofRecipe(_Frozen):
     agreement: float = Field(default=0.95, ge=0, le=1)
 
 
+class SegmentRecipe(_Frozen):
+    """What the maps of a segmenter mean."""
+
+    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
+    background_id: int | None = None
+
+
+class DetectRecipe(_Frozen):
+    """What the raw outputs of a detector mean.
+
+    `pair` has an output for boxes and one for scores; the others are Ultralytics' YOLOs. Classes are
+    the scores' columns from 0, `class_offset` more. The background's column is never a candidate.
+    """
+
+    decoder: Literal["pair", "yolov5", "yolov8", "end2end"] = "pair"
+    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = "xyxy"
+    box_unit: Literal["frame", "pixel"] = "frame"
+    score_activation: Literal["softmax", "sigmoid", "none"] = "none"
+    background: Literal["none", "first", "last"] = "none"
+    class_offset: int = Field(default=0, ge=0)
+    one_class_a_box: bool = False
+    candidates: int = Field(default=300, ge=1, le=300)
+
+
 class Recipe(_Frozen):
     """Everything the exporter is told. Unset fields come from the source where it knows them."""
 
@@ -88,6 +112,10 @@ class Recipe(_Frozen):
     `package:PACKAGE/FILE` lies in an installed package."""
     multi_label: bool = False
     scores: dict[str, float] = {}
+    outputs: tuple[str, ...] = ()
+    """The names of an adopted graph's outputs that matter, boxes before scores; all, where none is named."""
+    segment: SegmentRecipe = SegmentRecipe()
+    detect: DetectRecipe = DetectRecipe()
     input: InputRecipe = InputRecipe()
     pixels: Pixels | None = None
     proof: ProofRecipe = ProofRecipe()

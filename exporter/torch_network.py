@@ -41,14 +41,14 @@ def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
     pixels = recipe.pixels or model.pixels or Pixels()
     module = model.module.eval()
     steps.begin("Trace the network")
-    graph, raw = trace(module, picture, pixels)
+    graph, raw, output_dims = trace(module, picture, pixels)
     said_otherwise = recipe.pixels is not None or picture != model.picture
     own = None if said_otherwise else model.transform
     of_picture = own or plain_transform(picture, pixels)
     return Network(
         graph=graph,
         raw=raw,
-        head=choose_head(recipe, graph),
+        head=choose_head(recipe, output_dims),
         reference=TorchReference(torch_name(), module, pixels, of_picture),
         picture=picture,
         pixels=pixels,

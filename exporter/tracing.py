@@ -62,16 +62,18 @@ class TorchReference:
 
 def trace(
     module: nn.Module, picture: PictureInput, pixels: Pixels
-) -> tuple[Graph, tuple[str, ...]]:
-    """Return the module's graph over pixel values, its batch axis free, and the names of its outputs.
+) -> tuple[Graph, tuple[str, ...], list[tuple[int, ...]]]:
+    """Return the module's graph over pixel values with a free batch axis.
+
+    Beside it the outputs' names, and their dimensions for a batch of one.
 
     Raises:
         GraphError: the module's forward can not be captured; the message holds PyTorch's reason.
     """
     example = torch.zeros(2, *pixel_shape(picture, pixels))
     with torch.inference_mode():
-        count = len(as_tuple(module(example)))
-    raw = tuple(f"raw_{index}" for index in range(count))
+        dims = [(1, *tensor.shape[1:]) for tensor in as_tuple(module(example))]
+    raw = tuple(f"raw_{index}" for index in range(len(dims)))
     try:
         with _quietly():
             program = torch.onnx.export(
@@ -89,7 +91,7 @@ def trace(
             f"PyTorch can not capture this network as a graph: {_reason(error)}"
         ) from error
     assert program is not None
-    return Graph(program.model_proto), raw
+    return Graph(program.model_proto), raw, dims
 
 
 def pixel_shape(picture: PictureInput, pixels: Pixels) -> tuple[int, int, int]:

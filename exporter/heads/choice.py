@@ -1,29 +1,95 @@
-"""Which head finishes a raw graph: chosen by the recipe's task and the shapes of the graph's outputs."""
+"""Which head finishes a raw graph: chosen by the task and by the shapes of the raw outputs."""
+
+from collections.abc import Callable, Sequence
 
 from exporter.errors import RecipeError
-from exporter.graph import Graph
+from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
+from exporter.heads.detect import DetectHead
+from exporter.heads.embed import EmbedHead
+from exporter.heads.segment import SegmentHead
 from exporter.network import Head
-from exporter.recipe import Recipe
+from exporter.recipe import PictureTask, Recipe
+
+Dims = tuple[int, ...]
+"""An output's dimensions for a batch of one."""
 
 
-def choose_head(recipe: Recipe, graph: Graph) -> Head:
+def choose_head(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     """Return the head for the recipe's task.
 
     Raises:
-        RecipeError: the graph's outputs are none that the task can be made from.
+        RecipeError: the outputs are none that the task can be made from.
     """
-    dims = output_dims(graph, 0)
-    if recipe.task == "classify":
-        if len(dims) != 2 or not dims[1]:
-            raise RecipeError(
-                f"--task classify needs one score a class, (N, K); the network gives {dims}"
+    return _CHOICES[recipe.task](recipe, outputs)
+
+
+def _classify(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
+    dims = outputs[0]
+    if len(dims) != 2:
+        raise _mismatch("classify", "one score a class, (N, K)", outputs)
+    return ClassifyHead(dims[1], recipe.multi_label)
+
+
+def _segment(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
+    dims = outputs[0]
+    if len(dims) != 4:
+        raise _mismatch("segment", "one map a class, (N, C, h, w)", outputs)
+    activation = recipe.segment.activation
+    if dims[1] == 1 and activation == "softmax":
+        activation = "sigmoid"
+    return SegmentHead(dims[1], (dims[2], dims[3]), activation)
+
+
+def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
+    said = recipe.detect
+    dims = outputs[0]
+    pixel_yolo = said.model_copy(update={"box_unit": "pixel"})
+    match said.decoder, len(dims):
+        case "pair", 3 | 4 if len(outputs) >= 2 and dims[-1] == 4 and len(outputs[1]) == 3:
+            anchors, columns, meaning = outputs[1][1], outputs[1][2], said
+        case "yolov5", 3:
+            anchors, columns = dims[1], dims[2] - 5
+            meaning = pixel_yolo.model_copy(
+                update={"box_format": "cxcywh", "one_class_a_box": True}
             )
-        return ClassifyHead(dims[1], recipe.multi_label)
-    raise RecipeError(f"--task {recipe.task} is not known")
+        case "yolov8", 3:
+            anchors, columns = dims[2], dims[1] - 4
+            meaning = pixel_yolo.model_copy(
+                update={"box_format": "cxcywh", "one_class_a_box": True}
+            )
+        case "end2end", 3 if dims[2] == 6:
+            anchors, columns = dims[1], 0
+            meaning = pixel_yolo.model_copy(update={"box_format": "xyxy"})
+        case _:
+            raise _mismatch(
+                f"detect --decoder {said.decoder}", _DETECT_SHAPES[said.decoder], outputs
+            )
+    return DetectHead(DECODERS[said.decoder], meaning, anchors, columns)
 
 
-def output_dims(graph: Graph, index: int) -> tuple[int, ...]:
-    """Return the dimensions of an output; a free one is 0."""
-    shape = graph.proto.output[index].type.tensor_type.shape
-    return tuple(dim.dim_value for dim in shape.dim)
+def _embed(_recipe: Recipe, _outputs: Sequence[Dims]) -> Head:
+    return EmbedHead()
+
+
+_CHOICES: dict[PictureTask, Callable[[Recipe, Sequence[Dims]], Head]] = {
+    "classify": _classify,
+    "segment": _segment,
+    "detect": _detect,
+    "embed": _embed,
+}
+
+_DETECT_SHAPES = {
+    "pair": "boxes (N, A, 4) and scores (N, A, K)",
+    "yolov5": "(N, A, 5 + K)",
+    "yolov8": "(N, 4 + K, A)",
+    "end2end": "(N, A, 6)",
+}
+
+
+def _mismatch(task: str, wanted: str, outputs: Sequence[Dims]) -> RecipeError:
+    given = ", ".join(str(dims) for dims in outputs)
+    return RecipeError(
+        f"--task {task} needs {wanted}; the network gives {given} for one picture. "
+        "Name the right outputs, in order, by --outputs"
+    )

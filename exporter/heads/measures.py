@@ -1,18 +1,90 @@
 """How far two answers lie apart, for every task."""
 
 import numpy as np
+from numpy.typing import NDArray
 
 from exporter.network import Array
 
+MATCH_IOU = 0.5
+
 
 def relative_difference(found: Array, expected: Array) -> float:
-    """Return the largest difference, as a share of the largest expected value where that is above 1.
+    """Return the largest difference, as a share of the largest expected value where that exceeds 1.
 
-    Untrained and unnormalised networks answer in the thousands; float32 promises digits, not decimals. An answer that
-    is no number differs infinitely.
+    Untrained and unnormalised networks answer in the thousands; float32 promises digits, not
+    decimals. An answer that is no number differs infinitely.
     """
     if not expected.size:
         return 0.0
     scale = max(1.0, float(np.abs(expected).max()))
     largest = float(np.abs(found.astype(np.float64) - expected).max()) / scale
     return largest if np.isfinite(largest) else float("inf")
+
+
+def mask_iou(found: Array, expected: Array) -> float:
+    """Return the mean IoU over the classes that either mask (H, W) holds."""
+    classes = np.union1d(found, expected)
+    pairs = [(found == one, expected == one) for one in classes]
+    return float(np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs]))
+
+
+def resize_bilinear(maps: Array, size: tuple[int, int]) -> Array:
+    """Return maps (N, C, h, w) enlarged to (N, C, H, W), pixel centres at halves, edges repeated."""
+    rows, columns = _weights(maps.shape[2], size[0]), _weights(maps.shape[3], size[1])
+    return np.einsum("Hh,nchw,Ww->ncHW", rows, maps, columns, optimize=True).astype(maps.dtype)
+
+
+def iou_matrix(boxes: Array, others: Array) -> Array:
+    """Return the IoU of each box (A, 4) with each of others (B, 4), xyxy: (A, B)."""
+    top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
+    bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
+    common = np.clip(bottom_right - top_left, 0, None).prod(axis=2)
+    area, other_area = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others))
+    union = area[:, None] + other_area[None] - common
+    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+
+
+def suppress(boxes: Array, scores: Array, classes: Array, iou: float) -> NDArray[np.int64]:
+    """Return the indices that greedy non-maximum suppression within each class keeps, best first."""
+    order = np.argsort(-scores, kind="stable")
+    rivals = (iou_matrix(boxes, boxes) > iou) & (classes[:, None] == classes[None])
+    kept: list[int] = []
+    for index in order:
+        if not rivals[index, kept].any():
+            kept.append(int(index))
+    return np.array(kept, np.int64)
+
+
+def average_precision(found: tuple[Array, Array], expected: Array) -> float:
+    """Return the area under precision over recall of boxes of one class at IoU 0.5.
+
+    Each box takes the best expected one that is still free; precision is made monotonous, as in
+    PASCAL VOC 2010 (Everingham et al.).
+
+    Args:
+        found: boxes (A, 4) and scores (A,).
+        expected: boxes (B, 4), taken as the truth; B > 0.
+    """
+    boxes, scores = found
+    ious = iou_matrix(boxes[np.argsort(-scores, kind="stable")], expected)
+    right = np.zeros(len(boxes))
+    for index, row in enumerate(ious):
+        best = int(row.argmax())
+        if row[best] >= MATCH_IOU:
+            right[index] = 1
+            ious[:, best] = 0
+    reached = right.cumsum()
+    precision = reached / np.arange(1, len(boxes) + 1)
+    monotonous = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((monotonous * right).sum() / len(expected))
+
+
+def _weights(small: int, large: int) -> Array:
+    """Return the matrix (large, small) of linear interpolation."""
+    at = np.clip((np.arange(large) + 0.5) * small / large - 0.5, 0, small - 1)
+    low = np.floor(at).astype(int)
+    high = np.minimum(low + 1, small - 1)
+    matrix = np.zeros((large, small), np.float32)
+    np.add.at(matrix, (np.arange(large), low), 1 - (at - low))
+    np.add.at(matrix, (np.arange(large), high), at - low)
+    return matrix

@@ -5,13 +5,14 @@ from collections.abc import Callable
 from exporter.errors import SourceError
 from exporter.network import Network
 from exporter.recipe import Recipe
-from exporter.sources import python, training
+from exporter.sources import onnx_file, python, training
 from exporter.steps import Steps
 
 Load = Callable[[str, Recipe, Steps], Network]
 
 SOURCES: dict[str, Load] = {
     "python": python.load,
+    "onnx": onnx_file.load,
     "train": training.load,
 }
 

@@ -1,0 +1,216 @@
+"""Raw boxes and class scores → the best candidates, sorted; suppression is left to each request."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from exporter.graph import BATCH, Graph, float_output, floats, integers
+from exporter.heads.activation import activate, grafted_activation
+from exporter.heads.boxes import Candidates, Decoder, grafted_xyxy, xyxy
+from exporter.heads.measures import average_precision, suppress
+from exporter.network import Array, Outputs
+from exporter.recipe import DetectRecipe, PictureTask
+from service.card import Measure, PictureInput
+
+POOL = 2
+"""`expected` keeps this many times the candidates: those of almost the same score may change places
+at the end of the list."""
+
+NMS_IOU = 0.5
+SHOWN_SCORE = 0.05
+SHOWN = 100
+"""What two lists of detections are compared by: as COCO's evaluation, at most 100 a picture."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectHead:
+    """Candidates of a decoder → `boxes` (N, D, 4), `scores` (N, D), `classes` (N, D).
+
+    A candidate is a pair of box and class; with `one_class_a_box` only each box's best class is.
+    """
+
+    decoder: Decoder
+    recipe: DetectRecipe
+    anchors: int
+    columns: int
+    task: PictureTask = "detect"
+    measure: Measure = "map50"
+
+    @property
+    def classes(self) -> int | None:
+        return self.columns + self.recipe.class_offset if self.columns else None
+
+    @property
+    def candidates(self) -> int:
+        return min(self.recipe.candidates, self.anchors)
+
+    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:
+        found = self.decoder.graft(graph, raw)
+        boxes = grafted_xyxy(graph, found.boxes, self.recipe, picture)
+        if found.classes is not None:
+            boxes, scores, classes = self._graft_named(graph, boxes, found)
+        else:
+            boxes, scores, classes = self._graft_best(
+                graph, boxes, self._graft_scores(graph, found)
+            )
+        if self.recipe.class_offset:
+            offset = graph.constant("class_offset", integers(self.recipe.class_offset))
+            classes = graph.add("Add", [classes, offset])
+        zero, one = (graph.constant("bound", np.float32(value).reshape(())) for value in (0, 1))
+        graph.add("Clip", [boxes, zero, one], output="boxes")
+        graph.add("Identity", [scores], output="scores")
+        graph.add("Cast", [classes], output="classes", to=TensorProto.INT32)
+        many = self.candidates
+        class_dims = [BATCH, many]
+        graph.set_outputs(
+            [
+                float_output("boxes", many, 4),
+                float_output("scores", many),
+                helper.make_tensor_value_info("classes", TensorProto.INT32, class_dims),
+            ]
+        )
+
+    def _graft_scores(self, graph: Graph, found: Candidates[str]) -> str:
+        """Return the scores (N, A, K') of the classes that are things, objectness multiplied in."""
+        scores = grafted_activation(graph, found.scores, self.recipe.score_activation, axis=2)
+        if found.objectness is not None:
+            objectness = grafted_activation(
+                graph, found.objectness, self.recipe.score_activation, axis=2
+            )
+            scores = graph.add("Mul", [scores, objectness])
+        first, last = self._things()
+        if (first, last) == (0, self.columns):
+            return scores
+        bounds = [graph.constant("bound", integers(n)) for n in (first, last, 2)]
+        return graph.add("Slice", [scores, *bounds])
+
+    def _graft_best(self, graph: Graph, boxes: str, scores: str) -> tuple[str, str, str]:
+        """Take the best D boxes by their best class, then the best D pairs among their classes.
+
+        No pair of the best D can belong to another box, so this is exact and sorts little.
+        """
+        first, last = self._things()
+        kinds = last - first
+        many = graph.constant("candidates", integers(self.candidates))
+        class_axis = graph.constant("class_axis", integers(2))
+        best = graph.add("ReduceMax", [scores, class_axis], keepdims=0)
+        top, where = graph.add_many("TopK", [best, many], outputs=2, axis=1)
+        boxes, scores = _picked(graph, boxes, where), _picked(graph, scores, where)
+        if self.recipe.one_class_a_box or kinds == 1:
+            classes = graph.add("ArgMax", [scores], axis=2, keepdims=0)
+        else:
+            pairs = graph.constant("pairs", integers(0, -1))
+            flat = graph.add("Reshape", [scores, pairs])
+            top, where = graph.add_many("TopK", [flat, many], outputs=2, axis=1)
+            count = graph.constant("classes", integers(kinds))
+            boxes = _picked(graph, boxes, graph.add("Div", [where, count]))
+            classes = graph.add("Mod", [where, count])
+        if first:
+            classes = graph.add("Add", [classes, graph.constant("first", integers(first))])
+        return boxes, top, classes
+
+    def _graft_named(
+        self, graph: Graph, boxes: str, found: Candidates[str]
+    ) -> tuple[str, str, str]:
+        """Sort what the network has already named: scores (N, A) and classes (N, A)."""
+        assert found.classes is not None
+        many = graph.constant("candidates", integers(self.candidates))
+        top, where = graph.add_many("TopK", [found.scores, many], outputs=2, axis=1)
+        classes = graph.add("Cast", [found.classes], to=TensorProto.INT64)
+        classes = graph.add("GatherElements", [classes, where], axis=1)
+        return _picked(graph, boxes, where), top, classes
+
+    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:
+        found = self.decoder.split(raw)
+        boxes = np.clip(xyxy(found.boxes, self.recipe, picture), 0, 1)
+        scores, anchors, classes = self._pairs(found)
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : POOL * self.candidates]
+        anchors, classes = (np.take_along_axis(a, order, axis=1) for a in (anchors, classes))
+        return {
+            "boxes": np.take_along_axis(boxes, anchors[..., None], axis=1),
+            "scores": np.take_along_axis(scores, order, axis=1),
+            "classes": classes + self.recipe.class_offset,
+        }
+
+    def _pairs(self, found: Candidates[Array]) -> tuple[Array, Array, Array]:
+        """Return score, anchor and class of every pair worth sorting, each (N, P)."""
+        if found.classes is not None:
+            anchors = np.broadcast_to(np.arange(self.anchors), found.scores.shape)
+            return found.scores, anchors, found.classes.astype(np.int64)
+        scores = activate(found.scores, self.recipe.score_activation, axis=2)
+        if found.objectness is not None:
+            scores = scores * activate(found.objectness, self.recipe.score_activation, axis=2)
+        first, last = self._things()
+        scores = scores[:, :, first:last]
+        if self.recipe.one_class_a_box:
+            anchors = np.broadcast_to(np.arange(self.anchors), scores.shape[:2])
+            return scores.max(axis=2), anchors, scores.argmax(axis=2) + first
+        flat = scores.reshape(len(scores), -1)
+        most = min(POOL * self.candidates, flat.shape[1] - 1)
+        where = np.argpartition(-flat, most, axis=1)[:, : most + 1]
+        kinds = last - first
+        return np.take_along_axis(flat, where, axis=1), where // kinds, where % kinds + first
+
+    def _things(self) -> tuple[int, int]:
+        """Return the first column that is a thing and the one after the last."""
+        first = 1 if self.recipe.background == "first" else 0
+        return first, self.columns - (1 if self.recipe.background == "last" else 0)
+
+    def difference(self, found: Outputs, expected: Outputs) -> float:
+        """Return the largest difference of a candidate to its nearest equal among the expected.
+
+        The scores are compared place by place, the boxes with those of the same class, since
+        candidates of the same score have no order.
+        """
+        places = min(self.candidates, expected["scores"].shape[1])
+        worst = float(np.abs(found["scores"][:, :places] - expected["scores"][:, :places]).max())
+        for index in range(len(found["boxes"])):
+            boxes, others = found["boxes"][index], expected["boxes"][index]
+            apart = np.abs(boxes[:, None] - others[None]).max(axis=2)
+            scores = found["scores"][index][:, None] - expected["scores"][index][None]
+            apart = np.maximum(apart, np.abs(scores))
+            other = found["classes"][index][:, None] != expected["classes"][index][None]
+            apart[other] = np.inf
+            worst = max(worst, float(apart.min(axis=1).max()))
+        return worst
+
+    def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
+        """Return each picture's mAP at IoU 0.5 over the classes expected in it, after suppression.
+
+        A picture in which both see nothing agrees; one in which only one does, does not.
+        """
+        return [
+            _mean_average_precision(_shown(found, index), _shown(expected, index))
+            for index in range(len(found["boxes"]))
+        ]
+
+
+def _picked(graph: Graph, values: str, where: str) -> str:
+    """Return values (N, D, …) at the places (N, D) of their second axis."""
+    last = graph.constant("last_axis", integers(-1))
+    return graph.add("GatherND", [values, graph.add("Unsqueeze", [where, last])], batch_dims=1)
+
+
+def _shown(outputs: Outputs, index: int) -> tuple[Array, Array, Array]:
+    boxes, scores, classes = (outputs[name][index] for name in ("boxes", "scores", "classes"))
+    seen = scores >= SHOWN_SCORE
+    boxes, scores, classes = boxes[seen], scores[seen], classes[seen]
+    kept = suppress(boxes, scores, classes, NMS_IOU)[:SHOWN]
+    return boxes[kept], scores[kept], classes[kept]
+
+
+def _mean_average_precision(
+    found: tuple[Array, Array, Array], expected: tuple[Array, Array, Array]
+) -> float:
+    boxes, scores, classes = found
+    truth, _, truth_classes = expected
+    if not len(truth):
+        return 0.0 if len(boxes) else 1.0
+    precisions = []
+    for kind in np.unique(truth_classes):
+        mine = classes == kind
+        true = truth[truth_classes == kind]
+        precisions.append(average_precision((boxes[mine], scores[mine]), true))
+    return float(np.mean(precisions))
