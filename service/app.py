@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+import warnings
 from collections.abc import AsyncIterator, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -13,6 +14,7 @@ from tempfile import gettempdir
 
 from fastapi import FastAPI
 from PIL import Image
+from prometheus_client import disable_created_metrics
 
 from service.api.deps import Services
 from service.api.errors import handle_errors
@@ -84,8 +86,7 @@ def create_app(
         max_body_bytes=settings.max_body_bytes,
         max_pictures=settings.max_pictures,
     )
-    # Pillow's own net is global; ours, per picture, is tighter and speaks to the client.
-    Image.MAX_IMAGE_PIXELS = settings.max_pixels
+    _quieten_libraries(settings.max_pixels)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -113,6 +114,16 @@ def create_app(
     for route in (classify, models, operations):
         app.include_router(route.router)
     return Telemetry(app, services)
+
+
+def _quieten_libraries(max_pixels: int) -> None:
+    """Set what these libraries keep for the whole process."""
+    # Pillow's own net under too many pixels; ours, per picture, is tighter and speaks to the client.
+    Image.MAX_IMAGE_PIXELS = max_pixels
+    # What is odd about a picture is its client's affair.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # A second series beside every counter, which nothing here reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def _batching(settings: Settings, device: Device) -> Batching:

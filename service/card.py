@@ -1,9 +1,10 @@
 """The contract between exporter and service: the card that a servable carries, and how to read it.
 
-A servable is one ONNX file. Its card, as JSON under `foveal.card` in the file's `metadata_props`, says what the network
-is, how a picture becomes its input, what its outputs mean, what a picture costs and how the file was proved equal to the
-network it came from. Only pydantic and the standard library are needed to read it: the outermost layer of the ONNX
-protobuf is walked by hand, so that looking through a repository of gigabytes reads a few kilobytes.
+A servable is one ONNX file. Its card, as JSON under `foveal.card` in the file's `metadata_props`, says
+what the network is, how a picture becomes its input, what its outputs mean, what a picture costs and how
+the file was proved equal to the network it came from. Only pydantic and the standard library are needed
+to read it: the outermost layer of the ONNX protobuf is walked by hand, so that looking through a
+repository of gigabytes reads a few kilobytes.
 """
 
 import hashlib

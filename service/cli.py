@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from service.app import create_app
 from service.doctor import describe_host, describe_models
@@ -86,12 +87,10 @@ def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
 def main() -> None:
     """Run the command; what the operator can mend is one line, not a traceback."""
     try:
-        cli(standalone_mode=False)
+        cli()
     except ConfigurationError as error:
-        Console(stderr=True).print(f"[red bold]foveal:[/] {error}", highlight=False)
+        Console(stderr=True).print("[red bold]foveal:[/]", escape(str(error)), highlight=False)
         sys.exit(2)
-    except typer.Exit as end:
-        sys.exit(end.exit_code)
 
 
 def _announce(url: str, registry: Registry) -> None:
@@ -104,3 +103,7 @@ def _announce(url: str, registry: Registry) -> None:
         device,
         extra={FIELDS: {}},
     )
+
+
+if __name__ == "__main__":
+    main()

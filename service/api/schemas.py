@@ -26,7 +26,10 @@ class Options(BaseModel):
 
 
 class ClassifyOptions(Options):
-    top_k: Annotated[int, Field(ge=1, description="How many classes, best first")] = 5
+    top_k: Annotated[
+        int | None,
+        Field(ge=1, description="How many classes, best first; default: 5, or all of fewer"),
+    ] = None
 
 
 class Problem(BaseModel):

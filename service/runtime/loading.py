@@ -22,7 +22,7 @@ from service.runtime.session import Session, open_session
 def load_session(
     servable: Servable, device: Device, *, largest: int, threads: int, cache: Path
 ) -> Session:
-    """Return a session that has run its smallest and its largest batch; blocking.
+    """Return a session that has run every size of batch that it must know beforehand; blocking.
 
     Args:
         servable: what to load.
@@ -43,7 +43,7 @@ def load_session(
     session = open_session(servable.path, device, plan)
     check_contract(session, servable.card, servable.path)
     blank = blank_input(session, servable.card)
-    for size in reversed(plan.batch_sizes or (1, largest)):  # largest first: the arena grows once
+    for size in reversed(plan.batch_sizes or (1,)):  # largest first: the arena grows once
         session.run(np.repeat(blank[None], size, axis=0))
     return session
 

@@ -58,7 +58,7 @@ class Workers:
 
     def detach(self, lane: Lane) -> None:
         with self.condition:
-            self._lanes.remove(lane)
+            self._lanes = [one for one in self._lanes if one is not lane]
 
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:

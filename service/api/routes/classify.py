@@ -12,6 +12,8 @@ from service.api.upload import read_pictures
 from service.errors import InvalidParameterError
 from service.heads.classify import classify
 
+DEFAULT_TOP_K = 5
+
 router = APIRouter(tags=["tasks"])
 
 
@@ -30,11 +32,12 @@ async def classify_pictures(
     model = services.registry.find(["classify"], options.model, options.version)
     record.model = model.name
     labels = model.card.labels
-    if options.top_k > len(labels):
+    top_k = options.top_k or min(DEFAULT_TOP_K, len(labels))
+    if top_k > len(labels):
         raise InvalidParameterError(
-            f"top_k: {model.name} has 1 to {len(labels)} classes, not {options.top_k}"
+            f"top_k: {model.name} has 1 to {len(labels)} classes, not {top_k}"
         )
     pictures = await read_pictures(request, services, record)
-    head = partial(classify, labels=labels, top_k=options.top_k)
+    head = partial(classify, labels=labels, top_k=top_k)
     found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
     return results(model, found)

@@ -1,0 +1,47 @@
+# make serve | test | check | bench | up      (PORT=, HOST=, PYTHON= may be given)
+PYTHON ?= python3
+BIN := .venv/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help serve test check lint types layers tests bench up clean
+
+help: ## Say what can be made
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+serve: .venv/.serve ## Start the service on http://localhost:8000 with the models in models/
+	@exec $(BIN)/foveal serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+test: check ## Run every check and every test
+check: lint types layers tests
+
+lint: .venv/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.test
+	$(BIN)/mypy
+
+layers: .venv/.test
+	$(BIN)/lint-imports
+
+tests: .venv/.test
+	$(BIN)/pytest
+
+up: ## Start the service, Prometheus and Grafana in containers
+	docker compose up --build
+
+clean: ## Remove what the targets above made
+	rm -rf .venv build dist *.egg-info .*_cache
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Foveal needs Python 3.11 or newer; say which: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv .venv
+
+.venv/.serve: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+.venv/.test: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[exporter,test]'
+	@touch $@ .venv/.serve

@@ -1,0 +1,151 @@
+"""What clients send wrong: a clear problem each, counted, and no harm to anybody else."""
+
+import json
+import socket
+from collections.abc import Iterator
+
+import httpx
+import pytest
+
+from service.errors import FovealError, error_types
+from tests.live import Live, problem, serve
+from tests.pictures import photograph, plain
+from tests.service.imaging.test_decode import png_of_size
+
+FORM = {"content-type": "multipart/form-data; boundary=x"}
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"", 400, "empty_body"),
+        (b"hello, world", 415, "unsupported_picture"),
+        (photograph("rocket")[:9000], 422, "broken_picture"),
+        (png_of_size(5000, 5000), 413, "too_many_pixels"),
+        (b"\0" * 100_001, 413, "body_too_large"),
+        (b'{"images": ["%%%"]}', 400, "malformed_base64"),
+        (b'{"images": [""]}', 400, "empty_picture"),
+        (b'{"images": "one"}', 400, "malformed_json"),
+        (b'{"images": []}', 400, "malformed_json"),
+        (b'{"images": [', 400, "malformed_json"),
+        (json.dumps({"images": ["aa=="] * 5}).encode(), 413, "too_many_pictures"),
+    ],
+)
+def test_a_body_that_can_not_be_answered(
+    tiny: httpx.Client, body: bytes, status: int, code: str
+) -> None:
+    assert problem(tiny.post("/v1/classify", content=body), status, code)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"no form at all",
+        b"--x\r\n",
+        b'--x\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\ncut short',
+        b'--x\r\nContent-Disposition: form-data; name="text"\r\n\r\nno file\r\n--x--\r\n',
+        b"--x\r\nContent-\x00Disposition\r\n\r\n\r\n--x--\r\n",
+    ],
+)
+def test_a_malformed_form(tiny: httpx.Client, body: bytes) -> None:
+    response = tiny.post("/v1/classify", content=body, headers=FORM)
+    assert problem(response, 400, "malformed_multipart")
+
+
+def test_a_form_without_a_boundary(tiny: httpx.Client) -> None:
+    headers = {"content-type": "multipart/form-data"}
+    detail = problem(
+        tiny.post("/v1/classify", content=b"x", headers=headers), 400, "malformed_multipart"
+    )
+    assert "boundary" in detail
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "code", "told"),
+    [
+        ("model=nothing", 404, "unknown_model", "models: colours"),
+        ("model=../../etc/passwd", 404, "unknown_model", "models: colours"),
+        ("version=7", 404, "unknown_version", "Versions: 1"),
+        ("version=zero", 422, "invalid_parameter", "version"),
+        ("top_k=0", 422, "invalid_parameter", "top_k"),
+        ("top_k=4", 422, "invalid_parameter", "1 to 3"),
+        ("top_k=many", 422, "invalid_parameter", "top_k"),
+        ("topk=1", 422, "invalid_parameter", "topk"),
+    ],
+)
+def test_a_parameter_that_is_not_valid_is_named(
+    tiny: httpx.Client, query: str, status: int, code: str, told: str
+) -> None:
+    response = tiny.post(f"/v1/classify?{query}", content=plain("red"))
+    assert told in problem(response, status, code)
+
+
+@pytest.mark.parametrize("timeout", ["0", "-5", "soon", "nan", "inf", "1e99"])
+def test_a_deadline_that_is_no_deadline(tiny: httpx.Client, timeout: str) -> None:
+    response = tiny.post("/v1/classify", content=plain("red"), headers={"X-Timeout-Ms": timeout})
+    assert "X-Timeout-Ms" in problem(response, 422, "invalid_parameter")
+
+
+def test_an_unknown_path_and_a_wrong_method(tiny: httpx.Client) -> None:
+    assert problem(tiny.get("/v1/classifie"), 404, "not_found")
+    response = tiny.get("/v1/classify")
+    assert "POST" in problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"] == "POST"
+
+
+def test_a_body_over_the_limit_is_refused_while_it_streams_in(tiny: httpx.Client) -> None:
+    sent = 0
+
+    def endless() -> Iterator[bytes]:
+        nonlocal sent
+        while sent < 500_000_000:
+            sent += 65536
+            yield b"\0" * 65536
+
+    response = tiny.post("/v1/classify", content=endless())
+    assert "MiB" in problem(response, 413, "body_too_large")
+    assert sent < 100_000_000
+
+
+def test_an_announced_body_over_the_limit_is_refused_before_it_is_sent(tiny: httpx.Client) -> None:
+    address = (tiny.base_url.host, tiny.base_url.port or 0)
+    head = "POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9999999999\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(head.encode())
+        answer = connection.recv(65536)
+    assert b" 413 " in answer.splitlines()[0]
+    assert b"100 Continue" not in answer
+
+
+def test_a_full_queue_answers_503_and_says_when_to_try_again() -> None:
+    with serve(queue_size=1) as service, httpx.Client(base_url=service.url) as http:
+        pair = [("file", plain("red"))] * 2
+        response = http.post("/v1/classify?model=lenet5", files=pair)
+        assert "queue of 1" in problem(response, 503, "overloaded")
+        assert int(response.headers["retry-after"]) >= 1
+        assert http.post("/v1/classify?model=lenet5", content=plain("red")).status_code == 200
+
+
+def test_a_deadline_that_passes_answers_504(client: httpx.Client) -> None:
+    headers = {"X-Timeout-Ms": "0.01"}
+    response = client.post("/v1/classify", content=photograph("chelsea"), headers=headers)
+    assert "0 ms" in problem(response, 504, "deadline_exceeded")
+
+
+def test_every_error_is_counted_by_its_code(live: Live, client: httpx.Client) -> None:
+    before = live.sample("foveal_errors_total", code="unsupported_picture")
+    client.post("/v1/classify", content=b"no picture")
+    client.post("/v1/classify", files=[("file", b"no picture"), ("file", plain("red"))])
+    assert live.sample("foveal_errors_total", code="unsupported_picture") == before + 2
+
+
+def test_nothing_is_left_behind(live: Live, client: httpx.Client) -> None:
+    assert client.post("/v1/classify", content=b"no picture").status_code == 415
+    assert live.services.registry.versions("efficientnet-lite0")[0].batcher.depth == 0
+    assert live.sample("foveal_queue_depth", model="efficientnet-lite0") == 0
+
+
+def test_codes_are_unique_and_every_leaf_has_its_own() -> None:
+    leaves = [kind for kind in error_types() if not kind.__subclasses__()]
+    assert len({kind.code for kind in leaves}) == len(leaves)
+    assert all(kind.title != FovealError.title for kind in leaves)

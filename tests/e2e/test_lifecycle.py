@@ -1,0 +1,184 @@
+"""Readiness, SIGTERM and the log, as an orchestrator sees them: the process that users start."""
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.live import serve, start
+from tests.pictures import photograph
+from tests.servables import colour_model, write_servable
+
+
+def test_sigterm_under_load_loses_no_accepted_request() -> None:
+    picture = photograph("chelsea")
+    answered: dict[str, int] = {}
+    stop = threading.Event()
+
+    def client(url: str, index: int) -> None:
+        with httpx.Client(base_url=url, timeout=15) as http:
+            for number in range(1000):
+                name = f"client-{index}-{number}"
+                try:
+                    answer = http.post(
+                        "/v1/classify", content=picture, headers={"X-Request-ID": name}
+                    )
+                except httpx.TransportError:
+                    return  # nobody accepts any more
+                answered[name] = answer.status_code
+                if stop.is_set():
+                    return
+
+    with start(grace_seconds=0.5) as service:
+        clients = [
+            threading.Thread(target=client, args=(service.url, index)) for index in range(16)
+        ]
+        for thread in clients:
+            thread.start()
+        while len(answered) < 30:
+            time.sleep(0.01)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.wait_for_exit() == 0
+        stop.set()
+        for thread in clients:
+            thread.join()
+    accepted = {line["request_id"]: line for line in service.lines if "model" in line}
+    assert len(accepted) > 30
+    assert {name: answered.get(str(name)) for name in accepted} == dict.fromkeys(accepted, 200)
+
+
+def test_sigterm_first_fails_readiness_and_answers_on() -> None:
+    with start(grace_seconds=30) as service, httpx.Client(base_url=service.url) as http:
+        assert http.get("/health/ready").json() == {"status": "ready", "reasons": []}
+        service.process.send_signal(signal.SIGTERM)
+        while (ready := http.get("/health/ready")).status_code == 200:
+            pass
+        assert ready.status_code == 503
+        assert ready.json()["reasons"] == ["the service is shutting down"]
+        answer = http.post("/v1/classify", content=photograph("chelsea"))
+        assert answer.status_code == 200
+        assert answer.headers["connection"] == "close"
+        assert http.get("/health/live").status_code == 200
+        service.process.send_signal(signal.SIGINT)
+        assert service.wait_for_exit() == 0
+
+
+def test_the_first_line_names_the_url_the_models_and_the_device() -> None:
+    with start() as service:
+        told = str(service.lines[0]["message"])
+    assert service.url in told
+    assert "efficientnet-lite0, lenet5" in told
+    assert " on cpu" in told or " on cuda" in told
+
+
+def test_the_log_has_a_line_a_request_and_no_picture() -> None:
+    with start() as service:
+        httpx.post(
+            f"{service.url}/v1/classify",
+            content=photograph("chelsea"),
+            headers={"X-Request-ID": "seen"},
+        )
+        service.process.send_signal(signal.SIGINT)
+        assert service.wait_for_exit() == 0
+    (line,) = [line for line in service.lines if line.get("request_id") == "seen"]
+    assert line["message"] == "POST /v1/classify 200"
+    assert line["model"] == "efficientnet-lite0"
+    assert line["batch_size"] == 1
+    assert {"ms", "decode_ms", "queue_ms", "infer_ms", "head_ms"} <= set(line)
+    assert len(str(line)) < 600
+
+
+def test_a_model_that_can_not_be_served_keeps_the_service_from_being_ready(tmp_path: Path) -> None:
+    write_servable(tmp_path, "good")
+    bare = tmp_path / "bare" / "1" / "model.onnx"
+    bare.parent.mkdir(parents=True)
+    bare.write_bytes(colour_model().SerializeToString())
+    with serve(models=tmp_path) as service, httpx.Client(base_url=service.url) as http:
+        ready = http.get("/health/ready")
+        assert ready.status_code == 503
+        assert "carries no card" in ready.json()["reasons"][0]
+        assert http.get("/v1/models/good").json()["models"][0]["state"] == "ready"
+
+
+def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        [sys.executable, "-m", "service.cli", *arguments],
+        env={"PATH": "/usr/bin", **environment},
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("environment", "told"),
+    [
+        ({"FOVEAL_DEVICE": "tpu"}, "FOVEAL_DEVICE=tpu"),
+        ({"FOVEAL_PROT": "80"}, "did you mean FOVEAL_PORT?"),
+        ({"FOVEAL_MODELS": "nowhere"}, "There is no folder nowhere"),
+        ({"FOVEAL_DEFAULTS": '{"classify": "nothing"}'}, "FOVEAL_DEFAULTS names 'nothing'"),
+    ],
+)
+def test_what_the_operator_can_mend_is_one_line_and_stops_the_start(
+    environment: dict[str, str], told: str
+) -> None:
+    done = (
+        run("serve", FOVEAL_PORT="0", **environment)
+        if "FOVEAL_PROT" not in environment
+        else run("serve", **environment)
+    )
+    assert done.returncode == 2
+    assert told in " ".join(done.stderr.split())
+    assert "Traceback" not in done.stderr
+
+
+def test_a_device_asked_for_by_name_never_falls_back() -> None:
+    done = run("serve", FOVEAL_PORT="0", FOVEAL_DEVICE="tensorrt", FOVEAL_MODELS="models")
+    if done.returncode == 0:
+        pytest.skip("this machine has TensorRT")
+    assert done.returncode == 2
+    assert "tensorrt needs" in " ".join(done.stderr.split())
+
+
+def test_a_port_that_is_taken_says_what_to_do() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        done = run("serve", FOVEAL_PORT=str(taken.getsockname()[1]))
+    assert done.returncode == 2
+    assert "Choose another with --port" in " ".join(done.stderr.split())
+
+
+def test_doctor_tells_the_machine_and_the_models() -> None:
+    done = run("doctor", COLUMNS="200")
+    assert done.returncode == 0, done.stdout + done.stderr
+    for word in (
+        "ONNX Runtime",
+        "Cores",
+        "Memory",
+        "cuda",
+        "openvino",
+        "efficientnet-lite0",
+        "lenet5",
+    ):
+        assert word in done.stdout
+
+
+def test_doctor_fails_when_a_certificate_does_not_hold(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    path.write_bytes(path.read_bytes().replace(b"colours", b"colourz", 1))
+    done = run("doctor", "--models", str(tmp_path), COLUMNS="200")
+    assert done.returncode == 1
+    assert "not the one that was proved" in done.stdout
+
+
+def test_models_lists_what_a_picture_costs() -> None:
+    done = run("models", COLUMNS="200")
+    assert done.returncode == 0
+    assert "efficientnet-lite0" in done.stdout
+    assert " M" in done.stdout

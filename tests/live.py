@@ -1,0 +1,111 @@
+"""The service on a real socket, as a thread of the test or as the process that users start."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+
+from service.api.deps import Services
+from service.app import create_app
+from service.server import Server, listen, url_of
+from service.settings import Settings
+
+MODELS = Path(__file__).parents[1] / "models"
+
+
+@dataclass(frozen=True)
+class Live:
+    """A running service: where it listens, and the parts that it runs on."""
+
+    url: str
+    services: Services
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = self.url.removeprefix("http://").split(":")
+        return host, int(port)
+
+    def sample(self, name: str, **labels: str) -> float:
+        return self.services.metrics.registry.get_sample_value(name, labels) or 0.0
+
+
+@contextmanager
+def serve(**settings: object) -> Iterator[Live]:
+    """Run uvicorn with the app in a thread until the block ends; its models are loaded when the block begins."""
+    loaded = threading.Event()
+    chosen = Settings.model_validate({"models": MODELS, "port": 0, **settings})
+    app = create_app(chosen, on_loaded=lambda _: loaded.set())
+    listener = listen(chosen.host, chosen.port)
+    server = Server(app, grace_seconds=0, drain_seconds=10)
+    thread = threading.Thread(target=server.run, args=([listener],))
+    thread.start()
+    try:
+        assert loaded.wait(60), "the models did not load"
+        yield Live(url_of(listener), app.services)
+    finally:
+        server.should_exit = True
+        thread.join()
+        listener.close()
+
+
+@dataclass
+class Process:
+    """`foveal serve` as users start it."""
+
+    process: "subprocess.Popen[str]"
+    url: str
+    lines: list[dict[str, object]]
+    reader: threading.Thread
+
+    def wait_for_exit(self) -> int:
+        code = self.process.wait(timeout=15)
+        self.reader.join()
+        return code
+
+
+@contextmanager
+def start(**settings: object) -> Iterator[Process]:
+    """Start the process, read its log, and end it with the block."""
+    given = {f"FOVEAL_{name.upper()}": str(value) for name, value in settings.items()}
+    environment = {**os.environ, "FOVEAL_PORT": "0", "FOVEAL_MODELS": str(MODELS), **given}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "service.cli", "serve"],
+        env=environment,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    first = process.stdout.readline()
+    found = re.search(r"http://[^\s\"]+", first)
+    assert found, f"the first line names no URL: {first!r}"
+    lines = [json.loads(first)]
+    stdout = process.stdout
+    reader = threading.Thread(target=lambda: lines.extend(json.loads(line) for line in stdout))
+    reader.start()
+    try:
+        yield Process(process, found.group(), lines, reader)
+    finally:
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+        reader.join()
+        process.stdout.close()
+
+
+def problem(response: httpx.Response, status: int, code: str) -> str:
+    """Assert that the answer is this problem, and return its detail."""
+    assert response.headers["content-type"] == "application/problem+json"
+    told = response.json()
+    assert (response.status_code, told["status"], told["code"]) == (status, status, code), told
+    assert told["request_id"] == response.headers["x-request-id"]
+    assert told["title"]
+    detail: str = told["detail"]
+    return detail

@@ -1,0 +1,117 @@
+"""`fit_picture` against the plain way: decode all, turn upright, resize all, crop or pad."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from service.card import PictureInput
+from service.imaging.decode import Limits
+from service.imaging.resize import RESAMPLING, fit_picture
+from tests.pictures import encode, photograph
+
+LIMITS = Limits()
+CROP = PictureInput(height=224, width=224, resize="crop", shorter_side=256)
+STRETCH = PictureInput(height=120, width=200, resize="stretch", interpolation="bicubic")
+LETTERBOX = PictureInput(height=160, width=160, resize="letterbox", pad_color=(1, 2, 3))
+
+
+def plainly(image: Image.Image, target: PictureInput) -> NDArray[np.int16]:
+    """The same frame, made as training pipelines make it."""
+    image = ImageOps.exif_transpose(image).convert("RGB")
+    resampling = RESAMPLING[target.interpolation]
+    size = (target.width, target.height)
+    if target.resize == "stretch":
+        return np.asarray(image.resize(size, resampling)).astype(np.int16)
+    if target.resize == "letterbox":
+        scale = min(size[0] / image.width, size[1] / image.height)
+        content = image.resize(
+            (max(1, round(image.width * scale)), max(1, round(image.height * scale))), resampling
+        )
+        paper = Image.new("RGB", size, target.pad_color)
+        paper.paste(content, ((size[0] - content.width) // 2, (size[1] - content.height) // 2))
+        return np.asarray(paper).astype(np.int16)
+    side = target.shorter_side or 0
+    if image.width <= image.height:
+        whole = image.resize((side, int(side * image.height / image.width)), resampling)
+    else:
+        whole = image.resize((int(side * image.width / image.height), side), resampling)
+    left, top = round((whole.width - size[0]) / 2), round((whole.height - size[1]) / 2)
+    kept = whole.crop((left, top, left + size[0], top + size[1]))
+    return np.asarray(kept).astype(np.int16)
+
+
+def cat(size: tuple[int, int]) -> Image.Image:
+    return Image.open(BytesIO(photograph("chelsea"))).resize(size)
+
+
+@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+@pytest.mark.parametrize(
+    "size", [(451, 300), (300, 451), (640, 480), (225, 224), (90, 77), (1000, 60)]
+)
+def test_the_frame_is_what_the_plain_way_makes(size: tuple[int, int], target: PictureInput) -> None:
+    frame, _ = fit_picture(encode(cat(size)), target, LIMITS)
+    assert frame.dtype == np.uint8
+    assert np.abs(frame - plainly(cat(size), target)).max() <= 1
+
+
+@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_every_exif_orientation_shows_the_picture_upright(
+    orientation: int, target: PictureInput
+) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    body = encode(cat((301, 200)), exif=exif)
+    frame, geometry = fit_picture(body, target, LIMITS)
+    shown = ImageOps.exif_transpose(Image.open(BytesIO(body)))
+    assert (geometry.width, geometry.height) == shown.size
+    assert np.abs(frame - plainly(Image.open(BytesIO(body)), target)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(4000, 2661), (2407, 3205), (1025, 1023)])
+@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+def test_a_large_jpeg_decoded_at_a_reduced_scale_keeps_its_picture(
+    size: tuple[int, int], target: PictureInput
+) -> None:
+    body = encode(cat(size), "JPEG", quality=92)
+    frame, _ = fit_picture(body, target, LIMITS)
+    difference = np.abs(frame - plainly(Image.open(BytesIO(body)), target))
+    assert difference.mean() < 0.5
+    assert difference.max() <= 6
+
+
+def test_a_grey_picture_becomes_three_equal_channels() -> None:
+    frame, _ = fit_picture(encode(cat((64, 64)).convert("L")), STRETCH, LIMITS)
+    assert np.array_equal(frame[..., 0], frame[..., 1])
+    assert np.array_equal(frame[..., 1], frame[..., 2])
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 90),
+    st.integers(1, 90),
+    st.sampled_from(["crop", "stretch", "letterbox"]),
+    st.integers(1, 8),
+)
+def test_any_size_fits_any_frame(width: int, height: int, resize: str, orientation: int) -> None:
+    target = PictureInput.model_validate(
+        {
+            "height": 24,
+            "width": 32,
+            "resize": resize,
+            "shorter_side": 40 if resize == "crop" else None,
+        }
+    )
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    frame, geometry = fit_picture(
+        encode(Image.new("RGB", (width, height), "red"), exif=exif), target, LIMITS
+    )
+    x0, y0, x1, y1 = geometry.content
+    assert frame.shape == (24, 32, 3)
+    assert (frame[y0:y1, x0:x1] == (255, 0, 0)).all()

@@ -1,0 +1,73 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from service.runtime.device import (
+    Device,
+    DeviceName,
+    SessionPlan,
+    cuda_options,
+    openvino_options,
+    padded_sizes,
+    plan_session,
+    tensorrt_options,
+)
+
+CACHE = Path("cache")
+
+
+def plan(name: DeviceName, index: int = 0) -> SessionPlan:
+    return plan_session(Device(name, index), largest=12, threads=3, cache=CACHE)
+
+
+def test_a_cpu_run_has_its_threads_and_pads_nothing() -> None:
+    cpu = plan("cpu")
+    assert cpu.intra_threads == 3
+    assert cpu.providers == (("CPUExecutionProvider", {}),)
+    assert cpu.batch_sizes == ()
+
+
+@pytest.mark.parametrize("name", ["cpu", "openvino", "cuda", "tensorrt"])
+def test_no_session_spins_and_every_placement_is_recorded(name: DeviceName) -> None:
+    entries = plan(name).entries
+    assert entries["session.intra_op.allow_spinning"] == "0"
+    assert entries["session.record_ep_graph_assignment_info"] == "1"
+
+
+def test_cuda_comes_first_and_heavy_work_may_not_leave_it() -> None:
+    cuda = plan("cuda", index=1)
+    assert [name for name, _ in cuda.providers] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert cuda.providers[0][1]["device_id"] == "1"
+    assert cuda.allowed_providers == {"CUDAExecutionProvider"}
+
+
+def test_tensorrt_may_leave_to_cuda_what_it_lacks() -> None:
+    names = [name for name, _ in plan("tensorrt").providers]
+    assert names == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
+    assert plan("tensorrt").allowed_providers == set(names[:2])
+
+
+def test_a_gpu_pads_to_powers_of_two_and_the_largest() -> None:
+    assert plan("cuda").batch_sizes == (1, 2, 4, 8, 12)
+    assert padded_sizes(1) == (1,)
+    assert padded_sizes(8) == (1, 2, 4, 8)
+
+
+def test_provider_options_are_strings_as_onnx_runtime_wants_them() -> None:
+    for options in (
+        cuda_options(0),
+        tensorrt_options(0, CACHE),
+        openvino_options(threads=2, cache=CACHE),
+    ):
+        assert all(isinstance(value, str) for value in options.values())
+
+
+def test_engines_are_kept_in_the_cache() -> None:
+    assert tensorrt_options(0, CACHE)["trt_engine_cache_path"] == "cache"
+
+
+def test_openvino_runs_in_full_precision_on_its_threads() -> None:
+    config = json.loads(openvino_options(threads=2, cache=CACHE)["load_config"])["CPU"]
+    assert config["INFERENCE_PRECISION_HINT"] == "f32"
+    assert config["INFERENCE_NUM_THREADS"] == "2"

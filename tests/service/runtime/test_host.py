@@ -1,0 +1,42 @@
+from pathlib import Path
+
+import pytest
+
+from service.runtime.host import granted_cores, granted_memory, granted_threads
+
+
+def cgroup(root: Path, files: dict[str, str], membership: str) -> tuple[Path, Path]:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    told = root / "membership"
+    told.write_text(membership)
+    return root, told
+
+
+def test_a_quota_of_version_2_cuts_the_cores(tmp_path: Path) -> None:
+    assert granted_cores(*cgroup(tmp_path, {"pod/cpu.max": "50000 100000"}, "0::/pod\n")) == 0.5
+
+
+def test_the_tightest_quota_up_to_the_root_counts(tmp_path: Path) -> None:
+    files = {"a/b/cpu.max": "max 100000", "a/cpu.max": "25000 100000", "cpu.max": "max 100000"}
+    assert granted_cores(*cgroup(tmp_path, files, "0::/a/b\n")) == 0.25
+
+
+def test_a_quota_of_version_1_counts_too(tmp_path: Path) -> None:
+    files = {"cpu/pod/cpu.cfs_quota_us": "75000", "cpu/pod/cpu.cfs_period_us": "100000"}
+    assert granted_cores(*cgroup(tmp_path, files, "4:cpu,cpuacct:/pod\n")) == 0.75
+
+
+@pytest.mark.parametrize("text", ["max 100000", "-1 100000", "", "nonsense"])
+def test_no_quota_leaves_the_affinity(tmp_path: Path, text: str) -> None:
+    assert granted_cores(*cgroup(tmp_path, {"cpu.max": text}, "0::/\n")) >= 1
+
+
+def test_memory_is_the_tighter_of_cgroup_and_machine(tmp_path: Path) -> None:
+    assert granted_memory(*cgroup(tmp_path, {"memory.max": "1048576"}, "0::/\n")) == 1048576
+
+
+def test_there_is_always_a_thread() -> None:
+    assert granted_threads() >= 1

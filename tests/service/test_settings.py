@@ -1,0 +1,35 @@
+from pathlib import Path
+
+import pytest
+
+from service.errors import ConfigurationError
+from service.settings import read_settings
+
+
+def test_an_option_beats_the_environment_and_that_the_default(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FOVEAL_PORT", "9000")
+    assert read_settings({}, {}).port == 9000
+    assert read_settings({}, {"port": 9001}).port == 9001
+    assert read_settings({}, {"port": None, "models": Path("m")}).models == Path("m")
+    monkeypatch.delenv("FOVEAL_PORT")
+    assert read_settings({}, {}).port == 8000
+
+
+def test_a_misspelt_variable_is_told_with_the_nearest() -> None:
+    with pytest.raises(
+        ConfigurationError,
+        match="FOVEAL_QUEU_SIZE is not a setting; did you mean FOVEAL_QUEUE_SIZE",
+    ):
+        read_settings({"FOVEAL_QUEU_SIZE": "5"}, {})
+
+
+def test_a_value_that_is_not_valid_names_its_variable() -> None:
+    with pytest.raises(ConfigurationError, match="FOVEAL_PORT=99999"):
+        read_settings({}, {"port": 99999})
+
+
+def test_defaults_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOVEAL_DEFAULTS", '{"classify": "lenet5"}')
+    assert read_settings({}, {}).defaults == {"classify": "lenet5"}
