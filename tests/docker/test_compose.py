@@ -201,7 +201,7 @@ def test_the_constraints_pin_every_dependency_within_what_the_project_asks() -> 
 
     for requirement in asked:
         name = canonicalize_name(requirement.name)
-        assert name in pins
+        assert name in pins, "renew with: python docker/pin.py"
         assert requirement.specifier.contains(pins[name])
     assert pins["onnxruntime"] == pins["onnxruntime-gpu"]
 
