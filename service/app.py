@@ -19,7 +19,7 @@ from prometheus_client import disable_created_metrics
 from service.api.deps import Services
 from service.api.errors import handle_errors
 from service.api.middleware import Telemetry
-from service.api.routes import classify, models, operations
+from service.api.routes import classify, detect, embed, models, operations, segment
 from service.imaging.decode import Limits
 from service.logs import LOGGER
 from service.metrics import Metrics
@@ -111,7 +111,7 @@ def create_app(
     )
     app.state.services = services
     handle_errors(app)
-    for route in (classify, models, operations):
+    for route in (classify, segment, detect, embed, models, operations):
         app.include_router(route.router)
     return Telemetry(app, services)
 

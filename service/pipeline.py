@@ -11,14 +11,14 @@ from numpy.typing import NDArray
 from service.card import PictureInput
 from service.errors import FovealError, PictureError
 from service.imaging.decode import Limits
-from service.imaging.geometry import Geometry
 from service.imaging.resize import fit_picture
+from service.imaging.view import View
 from service.runtime.batcher import Answer, Errand, Outputs
 from service.runtime.registry import Model
 
 T = TypeVar("T")
-Head = Callable[[Outputs, Geometry], T]
-"""One picture's outputs and its place on the displayed picture → its result; runs on a worker thread."""
+Head = Callable[[Outputs, View], T]
+"""One picture's outputs, and what may be seen of the picture → its result; runs on a worker thread."""
 Picture = bytes | PictureError
 """An encoded picture, or why there is none in this place."""
 
@@ -49,7 +49,8 @@ class Pipeline:
 
 def _prepare(
     picture: Picture, target: PictureInput, limits: Limits
-) -> tuple[NDArray[np.uint8], Geometry]:
+) -> tuple[NDArray[np.uint8], View]:
     if isinstance(picture, PictureError):
         raise picture
-    return fit_picture(picture, target, limits)
+    frame, geometry = fit_picture(picture, target, limits)
+    return frame, View(picture, geometry, limits)

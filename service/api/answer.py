@@ -10,6 +10,7 @@ from pydantic_core import to_json
 from service.api.deps import JsonObject, RequestRecord, Services
 from service.api.middleware import ClientLeftError
 from service.errors import FovealError, InvalidParameterError, UnavailableError
+from service.imaging.overlay import EncodedPicture
 from service.pipeline import Head, Picture
 from service.runtime.batcher import Answer
 from service.runtime.registry import Model
@@ -50,10 +51,26 @@ async def predict_all(
     ]
 
 
-def results(model: Model, results: Collection[JsonObject]) -> Response:
+def json_answer(model: Model, results: Collection[JsonObject]) -> Response:
     """Return the JSON answer; what we made ourselves is encoded once and not validated again."""
     body = {"model": model.name, "version": model.version, "results": results}
     return Response(to_json(body), media_type="application/json")
+
+
+def picture_answer(picture: EncodedPicture) -> Response:
+    return Response(picture.content, media_type=picture.media_type, headers={"Vary": "Accept"})
+
+
+def require_single(pictures: Sequence[Picture], what: str) -> None:
+    """Raise where an answer can hold one picture's result only.
+
+    Raises:
+        InvalidParameterError: there are several.
+    """
+    if len(pictures) != 1:
+        raise InvalidParameterError(
+            f"{what} answers one picture a request, not {len(pictures)}; ask for JSON, or send them one by one"
+        )
 
 
 def requested_timeout(request: Request, default_seconds: float) -> float:

@@ -1,12 +1,15 @@
 """What the endpoints take and give: checks what clients ask, documents what they get."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.errors import PROBLEM_TYPE
 from service.api.upload import PicturesAsJson
 from service.card import Card
+from service.heads.detect import BoxFormat
+from service.heads.nms import Suppression
+from service.heads.segment import Rendering
 
 BINARY = {"type": "string", "format": "binary"}
 
@@ -30,6 +33,51 @@ class ClassifyOptions(Options):
         int | None,
         Field(ge=1, description="How many classes, best first; default: 5, or all of fewer"),
     ] = None
+
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+class DetectOptions(Options):
+    score_threshold: Annotated[Share, Field(description="Least score")] = 0.3
+    iou_threshold: Annotated[
+        Share, Field(description="Boxes that overlap a better one by more are dropped")
+    ] = 0.5
+    max_detections: Annotated[int, Field(ge=1, le=300, description="Most detections")] = 100
+    classes: Annotated[
+        list[str], Field(description="Keep only these, by name; repeated or separated by commas")
+    ] = []
+    nms: Annotated[
+        Suppression,
+        Field(
+            description="Which boxes compete: of one class, all, none; `soft` lowers scores instead"
+        ),
+    ] = "per_class"
+    box_format: Annotated[BoxFormat, Field(description="How a box is written")] = "xyxy"
+    normalised: Annotated[bool, Field(description="Boxes in 0–1 of the picture, not in pixels")] = (
+        False
+    )
+    format: Annotated[
+        Literal["json", "overlay"] | None,
+        Field(
+            description="`overlay` is the picture with its boxes; default: by `Accept`, else JSON"
+        ),
+    ] = None
+
+
+class SegmentOptions(Options):
+    polygons: Annotated[bool, Field(description="Outlines too, beside the RLE")] = False
+    format: Annotated[
+        Literal["json"] | Rendering | None,
+        Field(
+            description="`mask`: a palette PNG whose index is the class id; `overlay`: classes laid over the picture; "
+            "`cutout`: the picture with a transparent background; `confidence`: grey. Default: by `Accept`, else JSON"
+        ),
+    ] = None
+
+
+class EmbedOptions(Options):
+    pass
 
 
 class Problem(BaseModel):
@@ -70,6 +118,87 @@ class ClassifyAnswer(BaseModel):
     results: list[Classification | PictureFailure]
 
 
+class CornersBox(BaseModel):
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+class SizeBox(BaseModel):
+    x: float
+    y: float
+    width: float
+    height: float
+
+
+class CenterBox(BaseModel):
+    x_center: float
+    y_center: float
+    width: float
+    height: float
+
+
+class Detection(BaseModel):
+    label: str
+    class_id: int
+    score: float = Field(ge=0, le=1)
+    box: CornersBox | SizeBox | CenterBox = Field(
+        description="In pixels of the picture as displayed, or 0–1"
+    )
+
+
+class DetectResult(BaseModel):
+    width: int
+    height: int
+    candidates: int = Field(description="Boxes over the threshold before NMS")
+    detections: list[Detection]
+
+
+class DetectAnswer(BaseModel):
+    model: str
+    version: int
+    results: list[DetectResult | PictureFailure]
+
+
+class RunLengths(BaseModel):
+    size: tuple[int, int] = Field(description="Height, width")
+    counts: str = Field(description="COCO's compressed run lengths")
+
+
+class SegmentArea(BaseModel):
+    label: str
+    class_id: int
+    area: int = Field(description="In pixels of the picture as displayed")
+    fraction: float
+    confidence: float = Field(description="Mean probability over the area")
+    box: CornersBox
+    rle: RunLengths
+    polygons: list[list[float]] | None = None
+
+
+class SegmentResult(BaseModel):
+    width: int
+    height: int
+    segments: list[SegmentArea]
+
+
+class SegmentAnswer(BaseModel):
+    model: str
+    version: int
+    results: list[SegmentResult | PictureFailure]
+
+
+class Embedding(BaseModel):
+    embedding: list[float] = Field(description="The L2-normalised features")
+
+
+class EmbedAnswer(BaseModel):
+    model: str
+    version: int
+    results: list[Embedding | PictureFailure]
+
+
 class ModelAnswer(BaseModel):
     """A served model: how it is, and its card."""
 
@@ -101,6 +230,13 @@ def picture_body() -> dict[str, Any]:
         "application/json": {"schema": PicturesAsJson.model_json_schema()},
     }
     return {"requestBody": {"required": True, "content": content}}
+
+
+def answers(schema: type[BaseModel], *others: str) -> dict[int | str, dict[str, Any]]:
+    """Return the OpenAPI description of what is answered: JSON by `schema`, or bytes of the other media types."""
+    content = {media_type: {"schema": BINARY} for media_type in others}
+    errors = problems(400, 404, 413, 415, 422, 500, 503, 504)
+    return {200: {"model": schema, "content": content}, **errors}
 
 
 def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:

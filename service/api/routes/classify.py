@@ -5,9 +5,9 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.answer import predict_all, results
+from service.api.answer import json_answer, predict_all
 from service.api.deps import RecordDep, ServicesDep
-from service.api.schemas import ClassifyAnswer, ClassifyOptions, picture_body, problems
+from service.api.schemas import ClassifyAnswer, ClassifyOptions, answers, picture_body
 from service.api.upload import read_pictures
 from service.errors import InvalidParameterError
 from service.heads.classify import classify
@@ -21,7 +21,7 @@ router = APIRouter(tags=["tasks"])
     "/v1/classify",
     summary="The best classes of each picture",
     openapi_extra=picture_body(),
-    responses={200: {"model": ClassifyAnswer}, **problems(400, 404, 413, 415, 422, 500, 503, 504)},
+    responses=answers(ClassifyAnswer),
 )
 async def classify_pictures(
     request: Request,
@@ -40,4 +40,4 @@ async def classify_pictures(
     pictures = await read_pictures(request, services, record)
     head = partial(classify, labels=labels, top_k=top_k)
     found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
-    return results(model, found)
+    return json_answer(model, found)

@@ -4,15 +4,14 @@ import numpy as np
 import pytest
 
 from service.heads.classify import classify
-from service.imaging.geometry import Geometry
+from tests.views import view_of
 
-ANYWHERE = Geometry(1, 1, (0, 0, 1, 1), (0, 0, 1, 1))
 LABELS = ("ant", "bee", "cat", "dog")
 
 
 def best(probabilities: list[float], top_k: int) -> list[Any]:
     outputs = {"probabilities": np.array(probabilities, np.float32)}
-    found = classify(outputs, ANYWHERE, labels=LABELS, top_k=top_k)
+    found = classify(outputs, view_of(1, 1), labels=LABELS, top_k=top_k)
     return [(p["label"], p["class_id"], p["probability"]) for p in found["predictions"]]
 
 

@@ -1,0 +1,73 @@
+"""`POST /v1/detect`: a picture in, boxes out."""
+
+import difflib
+from collections.abc import Sequence
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from service.api.answer import json_answer, picture_answer, predict_all, require_single
+from service.api.deps import RecordDep, ServicesDep
+from service.api.negotiation import JPEG, JSON, PNG, preferred
+from service.api.schemas import DetectAnswer, DetectOptions, answers, picture_body
+from service.api.upload import read_pictures
+from service.errors import InvalidParameterError
+from service.heads.detect import DetectionOptions, detect, detect_overlay
+from service.imaging.overlay import PictureFormat
+from service.pipeline import Head
+
+router = APIRouter(tags=["tasks"])
+
+
+@router.post(
+    "/v1/detect",
+    summary="What is in each picture, and where",
+    openapi_extra=picture_body(),
+    responses=answers(DetectAnswer, PNG, JPEG),
+)
+async def detect_things(
+    request: Request,
+    services: ServicesDep,
+    record: RecordDep,
+    options: Annotated[DetectOptions, Query()],
+) -> Response:
+    model = services.registry.find(["detect"], options.model, options.version)
+    record.model = model.name
+    labels = model.card.labels
+    wanted = DetectionOptions(
+        score_threshold=options.score_threshold,
+        iou_threshold=options.iou_threshold,
+        max_detections=options.max_detections,
+        class_ids=class_ids(options.classes, labels),
+        nms=options.nms,
+        box_format=options.box_format,
+        normalised=options.normalised,
+    )
+    accept = request.headers.get("accept", "")
+    media_type = JSON if options.format == "json" else preferred(accept, [JSON, JPEG, PNG])
+    if options.format == "overlay":
+        media_type = preferred(accept, [JPEG, PNG])
+    pictures = await read_pictures(request, services, record)
+    head: Head[Any] = partial(detect, labels=labels, options=wanted)
+    if media_type != JSON:
+        require_single(pictures, "format=overlay")
+        form: PictureFormat = "png" if media_type == PNG else "jpeg"
+        head = partial(detect_overlay, labels=labels, options=wanted, form=form)
+    found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
+    return json_answer(model, found) if media_type == JSON else picture_answer(found[0])
+
+
+def class_ids(names: Sequence[str], labels: Sequence[str]) -> frozenset[int] | None:
+    """Return the ids of classes asked for by name, None where none were.
+
+    Raises:
+        InvalidParameterError: the model has no such class; the nearest names are told.
+    """
+    wanted = [name.strip() for given in names for name in given.split(",") if name.strip()]
+    ids: dict[str, int] = {label: class_id for class_id, label in enumerate(labels) if label}
+    for name in wanted:
+        if name not in ids:
+            near = difflib.get_close_matches(name, ids, n=3) or sorted(ids)[:8]
+            raise InvalidParameterError(f"classes: there is no {name!r}; near: {', '.join(near)}")
+    return frozenset(ids[name] for name in wanted) or None

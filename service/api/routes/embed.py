@@ -1,0 +1,63 @@
+"""`POST /v1/embed`: a picture in, its features out, to search by similarity."""
+
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+import numpy as np
+from fastapi import APIRouter, Query, Request, Response
+
+from service.api.answer import json_answer, predict_all
+from service.api.deps import RecordDep, ServicesDep
+from service.api.negotiation import FLOATS, JSON, preferred
+from service.api.schemas import EmbedAnswer, EmbedOptions, answers, picture_body
+from service.api.upload import read_pictures
+from service.card import Task
+from service.errors import InvalidParameterError
+from service.heads.embed import embed
+
+router = APIRouter(tags=["tasks"])
+
+WITH_FEATURES: tuple[Task, ...] = ("embed", "classify", "detect", "segment")
+"""Every picture network gives features; these are asked in turn for a default."""
+
+
+@router.post(
+    "/v1/embed",
+    summary="The features of each picture, as a vector of length one",
+    openapi_extra=picture_body(),
+    responses=answers(EmbedAnswer, FLOATS),
+)
+async def embed_pictures(
+    request: Request,
+    services: ServicesDep,
+    record: RecordDep,
+    options: Annotated[EmbedOptions, Query()],
+) -> Response:
+    """JSON lists, or with `Accept: application/octet-stream` float32, little-endian, a picture after the other."""
+    model = services.registry.find(WITH_FEATURES, options.model, options.version)
+    record.model = model.name
+    media_type = preferred(request.headers.get("accept", ""), [JSON, FLOATS])
+    pictures = await read_pictures(request, services, record)
+    found = await predict_all(request, services, record, model=model, pictures=pictures, head=embed)
+    if media_type == FLOATS:
+        return _floats(found)
+    return json_answer(model, [_embedding(vector) for vector in found])
+
+
+def _embedding(vector: Any) -> dict[str, Any]:  # noqa: ANN401  # a vector, or the error object of a failed picture
+    if isinstance(vector, dict):
+        return vector
+    return {"embedding": np.round(vector.astype(np.float64), 7).tolist()}
+
+
+def _floats(found: Sequence[Any]) -> Response:
+    """Return all vectors end to end; there is no room in them for a failure."""
+    failures = [index for index, vector in enumerate(found) if isinstance(vector, dict)]
+    if failures:
+        told = found[failures[0]]["error"]["detail"]
+        raise InvalidParameterError(
+            f"Picture {failures[0]} has no vector: {told} Ask for JSON to get the others' results."
+        )
+    rows = np.stack(found).astype("<f4")
+    shape = f"{rows.shape[0]},{rows.shape[1]}"
+    return Response(rows.tobytes(), media_type=FLOATS, headers={"X-Shape": shape, "Vary": "Accept"})

@@ -1,0 +1,61 @@
+"""`POST /v1/segment`: a picture in, a mask out, as areas or as a picture."""
+
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+
+from service.api.answer import json_answer, picture_answer, predict_all, require_single
+from service.api.deps import RecordDep, ServicesDep
+from service.api.negotiation import JPEG, JSON, PNG, preferred
+from service.api.schemas import SegmentAnswer, SegmentOptions, answers, picture_body
+from service.api.upload import read_pictures
+from service.errors import InvalidParameterError
+from service.heads.segment import Rendering, SegmentClasses, segment, segment_picture
+from service.imaging.overlay import PictureFormat
+from service.pipeline import Head
+
+router = APIRouter(tags=["tasks"])
+
+
+@router.post(
+    "/v1/segment",
+    summary="Which pixels belong to what",
+    openapi_extra=picture_body(),
+    responses=answers(SegmentAnswer, PNG, JPEG),
+)
+async def segment_pictures(
+    request: Request,
+    services: ServicesDep,
+    record: RecordDep,
+    options: Annotated[SegmentOptions, Query()],
+) -> Response:
+    model = services.registry.find(["segment"], options.model, options.version)
+    record.model = model.name
+    classes = SegmentClasses(model.card.labels, model.card.background_id)
+    rendering = _rendering(options, request.headers.get("accept", ""))
+    if rendering == "cutout" and classes.background_id is None:
+        raise InvalidParameterError(
+            f"format: cutout needs a background class, and {model.name} has none"
+        )
+    pictures = await read_pictures(request, services, record)
+    head: Head[Any] = partial(segment, classes=classes, with_polygons=options.polygons)
+    if rendering is not None:
+        require_single(pictures, f"format={rendering}")
+        form: PictureFormat = "png"
+        if rendering == "overlay":
+            accepted = preferred(request.headers.get("accept", ""), [JPEG, PNG])
+            form = "jpeg" if accepted == JPEG else "png"
+        head = partial(segment_picture, classes=classes, rendering=rendering, form=form)
+    found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
+    return json_answer(model, found) if rendering is None else picture_answer(found[0])
+
+
+def _rendering(options: SegmentOptions, accept: str) -> Rendering | None:
+    """Return which picture to answer with, None for JSON; `Accept` alone asks for the mask or, as JPEG, the overlay."""
+    if options.format == "json":
+        return None
+    if options.format is not None:
+        return options.format
+    by_accept: dict[str, Rendering] = {PNG: "mask", JPEG: "overlay"}
+    return by_accept.get(preferred(accept, [JSON, PNG, JPEG]))

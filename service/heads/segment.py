@@ -1,0 +1,152 @@
+"""A mask → the areas of each class, or a picture of them, at the displayed picture's own size."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, TypedDict
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.errors import InvalidParameterError
+from service.imaging.masks import (
+    PictureMask,
+    bounding_box,
+    class_probability,
+    enlarge,
+    mask_on_picture,
+    polygons,
+    rle,
+)
+from service.imaging.overlay import (
+    EncodedPicture,
+    PictureFormat,
+    cut_out,
+    draw_mask,
+    encode_picture,
+    indexed_mask,
+)
+from service.imaging.view import View
+
+Rendering = Literal["mask", "overlay", "cutout", "confidence"]
+Outputs = Mapping[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentClasses:
+    """What a model's mask can hold: names by id, and the id that is no thing."""
+
+    labels: Sequence[str]
+    background_id: int | None
+
+
+class Segment(TypedDict):
+    label: str
+    class_id: int
+    area: int
+    fraction: float
+    confidence: float
+    box: dict[str, float]
+    rle: dict[str, object]
+    polygons: NotRequired[list[list[float]]]
+
+
+class SegmentResult(TypedDict):
+    width: int
+    height: int
+    segments: list[Segment]
+
+
+def segment(
+    outputs: Outputs, view: View, *, classes: SegmentClasses, with_polygons: bool
+) -> SegmentResult:
+    """Return the areas of every class that is present, largest first.
+
+    Args:
+        outputs: `mask` and `confidence`, uint8 (H, W).
+        view: where the frame lay on the picture.
+        classes: what the ids mean.
+        with_polygons: outlines too.
+    """
+    found = _on_picture(outputs, view, classes)
+    counts = np.bincount(found.ids.ravel(), minlength=len(classes.labels))
+    present = [
+        class_id
+        for class_id in np.argsort(-counts, kind="stable").tolist()
+        if counts[class_id] and class_id != classes.background_id
+    ]
+    return {
+        "width": view.geometry.width,
+        "height": view.geometry.height,
+        "segments": [
+            _segment(found, class_id, classes, with_polygons=with_polygons) for class_id in present
+        ],
+    }
+
+
+def segment_picture(
+    outputs: Outputs,
+    view: View,
+    *,
+    classes: SegmentClasses,
+    rendering: Rendering,
+    form: PictureFormat,
+) -> EncodedPicture:
+    """Return the segmentation as a picture of the displayed picture's size."""
+    return encode_picture(_RENDERINGS[rendering](outputs, view, classes), form)
+
+
+def _segment(
+    found: PictureMask, class_id: int, classes: SegmentClasses, *, with_polygons: bool
+) -> Segment:
+    region = found.ids == class_id
+    area = int(np.count_nonzero(region))
+    left, top, right, bottom = bounding_box(region)
+    result: Segment = {
+        "label": classes.labels[class_id],
+        "class_id": class_id,
+        "area": area,
+        "fraction": round(area / region.size, 6),
+        "confidence": round(float(found.confidence[region].mean()) / 255, 6),
+        "box": {"x_min": left, "y_min": top, "x_max": right, "y_max": bottom},
+        "rle": rle(region),
+    }
+    if with_polygons:
+        result["polygons"] = polygons(region)
+    return result
+
+
+def _on_picture(outputs: Outputs, view: View, classes: SegmentClasses) -> PictureMask:
+    return mask_on_picture(
+        outputs["mask"], outputs["confidence"], view.geometry, len(classes.labels)
+    )
+
+
+def _mask(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
+    return indexed_mask(_on_picture(outputs, view, classes).ids)
+
+
+def _confidence(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
+    return Image.fromarray(_on_picture(outputs, view, classes).confidence)
+
+
+def _overlay(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
+    return draw_mask(view.displayed(), _on_picture(outputs, view, classes).ids)
+
+
+def _cutout(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
+    """Alpha is the probability of not being background, so that the edge is as soft as the network is unsure."""
+    if classes.background_id is None:
+        raise InvalidParameterError("format: cutout needs a model with a background class")
+    background = class_probability(
+        outputs["mask"], outputs["confidence"], classes.background_id, len(classes.labels)
+    )
+    return cut_out(view.displayed(), enlarge(255 - background, view.geometry))
+
+
+_RENDERINGS: dict[Rendering, Callable[[Outputs, View, SegmentClasses], Image.Image]] = {
+    "mask": _mask,
+    "overlay": _overlay,
+    "cutout": _cutout,
+    "confidence": _confidence,
+}

@@ -1,0 +1,25 @@
+"""What a head may look at besides the network's outputs: the picture itself, and where the frame lay on it."""
+
+from dataclasses import dataclass
+
+from PIL import Image
+
+from service.imaging.decode import Limits, open_picture, orientation, read_pixels
+from service.imaging.geometry import Geometry
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A picture that went through a network; its pixels are decoded again only by those who draw on them."""
+
+    body: bytes
+    geometry: Geometry
+    limits: Limits
+
+    def displayed(self) -> Image.Image:
+        """Return the whole picture as displayed, mode RGB, at its own size."""
+        image = open_picture(self.body, self.limits)
+        turn = orientation(image)
+        pixels = read_pixels(image)
+        upright = pixels.transpose(turn) if turn is not None else pixels
+        return upright.convert("RGB")
