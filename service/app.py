@@ -9,8 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
 from importlib.metadata import version
-from pathlib import Path
-from tempfile import gettempdir
 
 from fastapi import FastAPI
 from PIL import Image
@@ -69,7 +67,7 @@ def create_app(
             device=device,
             largest=batching.largest,
             threads=1,
-            cache=Path(gettempdir()) / "foveal",
+            cache=settings.cache.expanduser(),
         ),
         workers=workers,
         metrics=metrics,

@@ -67,7 +67,7 @@ def models(models: ModelsOption = None) -> None:
     """List the models of the repository, what they are and what a picture costs."""
     settings = read_settings(os.environ, {"models": models})
     servables, refusals = scan_repository(settings.models)
-    describe_models(Console(), servables, refusals)
+    describe_models(_wide_console(), servables, refusals)
 
 
 @cli.command()
@@ -77,11 +77,16 @@ def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
     Exits with 1 when the configured device does not work or a model can not be served.
     """
     settings = read_settings(os.environ, {"models": models, "device": device})
-    console = Console()
+    console = _wide_console()
     healthy = describe_host(console, settings.device, settings.device_id)
     servables, refusals = scan_repository(settings.models)
     healthy &= describe_models(console, servables, refusals, prove=True)
     raise typer.Exit(0 if healthy else 1)
+
+
+def _wide_console() -> Console:
+    """Away from a terminal Rich assumes 80 columns, and `docker run` would fold every row."""
+    return Console() if sys.stdout.isatty() else Console(width=160)
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LAG_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 STAGES = ("decode", "queue", "infer", "head")
 CLOSINGS = ("drained", "shared", "full", "delay")
-OUTCOMES = ("answered", "failed", "expired", "abandoned")
+OUTCOMES = ("answered", "refused", "failed", "expired", "abandoned")
 
 
 class Metrics:
@@ -70,12 +70,15 @@ class Metrics:
         )
         self.pictures = self._counter(
             "foveal_pictures_total",
-            "Pictures accepted into a queue, by outcome: answered, failed, expired, abandoned.",
+            "Pictures accepted into a queue, by outcome: answered, refused (bad pictures), failed, expired, abandoned.",
             "model",
             "outcome",
         )
         self.queue_depth = self._gauge(
             "foveal_queue_depth", "Pictures that wait for a batch.", "model"
+        )
+        self.queue_capacity = self._gauge(
+            "foveal_queue_capacity", "Pictures that may wait for a batch.", "model"
         )
         self.macs = self._counter(
             "foveal_macs_total", "Multiply-accumulate operations executed.", "model"
@@ -96,14 +99,6 @@ class Metrics:
     def of_model(self, model: str, depth: Callable[[], float]) -> "ModelMetrics":
         """Return the series of one model, made at once so that they stand at 0; `depth` is read at each scrape."""
         return ModelMetrics(self, model, depth)
-
-    def forget_model(
-        self, model: str, version: str, task: str, precision: str, device: str
-    ) -> None:
-        """Drop the gauges of a model that is no longer served; its counters stay, as counters must."""
-        self.model_info.remove(model, version, task, precision, device)
-        self.model_ready.remove(model)
-        self.queue_depth.remove(model)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

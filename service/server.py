@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import socket
+import time
 from types import FrameType
 
 import uvicorn
@@ -11,6 +12,8 @@ from service.api.middleware import Telemetry
 from service.errors import ConfigurationError
 
 BACKLOG = 2048
+NEWCOMER_SECONDS = 1.0
+"""How long a connection that was just accepted may take to send its request once the socket is closed."""
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common proxies, so that they close connections and not we."""
 
@@ -60,6 +63,22 @@ class Server(uvicorn.Server):
             self.should_exit = True
         else:
             self._loop.call_soon_threadsafe(self._loop.call_later, self._grace_seconds, self._end)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close the socket first and the connections later, so that who was let in is also heard."""
+        await asyncio.sleep(0)  # what the kernel has completed becomes a connection of ours
+        for server in self.servers:
+            server.close()
+        await self._hear_newcomers()
+        await super().shutdown(sockets)
+
+    async def _hear_newcomers(self) -> None:
+        """Uvicorn would close a connection whose request it has not parsed yet, and lose it."""
+        patience = time.monotonic() + NEWCOMER_SECONDS
+        while time.monotonic() < patience:
+            if all(getattr(one, "cycle", None) for one in self.server_state.connections):
+                return
+            await asyncio.sleep(0.01)  # uvicorn offers nothing to wait on
 
     def _end(self) -> None:
         self.should_exit = True

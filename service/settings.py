@@ -58,6 +58,9 @@ class Settings(BaseSettings):
         64_000_000, ge=1, description="Largest picture in pixels; over it 413 `too_many_pixels`"
     )
     max_pictures: int = Field(64, ge=1, description="Most pictures in one request")
+    cache: Path = Field(
+        Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
+    )
     grace_seconds: float = Field(
         5, ge=0, description="After SIGTERM, how long to answer on as not ready before closing"
     )
@@ -83,7 +86,9 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, object])
         if variable.upper().startswith(PREFIX) and variable.upper() not in known:
             near = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigurationError(f"{variable} is not a setting{hint}")
+            raise ConfigurationError(
+                f"{variable} is not a setting{hint}{_service_link_hint(environment)}"
+            )
     given = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]
@@ -92,4 +97,14 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, object])
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise ConfigurationError(
             f"{PREFIX}{name.upper()}={first['input']!s}: {first['msg']}"
+            f"{_service_link_hint(environment)}"
         ) from error
+
+
+def _service_link_hint(environment: Mapping[str, str]) -> str:
+    """Kubernetes puts FOVEAL_PORT=tcp://… and more into pods beside a Service called `foveal`."""
+    if f"{PREFIX}SERVICE_HOST" not in environment:
+        return ""
+    return (
+        ". Kubernetes sets it for a Service of this name: set enableServiceLinks: false in the pod"
+    )

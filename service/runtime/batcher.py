@@ -18,6 +18,7 @@ from service.errors import (
     FovealError,
     InferenceError,
     OverloadedError,
+    RequestError,
     ShuttingDownError,
 )
 from service.logs import LOGGER
@@ -361,4 +362,6 @@ def _deadline_error(job: _Job) -> DeadlineError:
 def _outcome_name(outcome: "Answer[Any] | FovealError") -> str:
     if isinstance(outcome, Answer):
         return "answered"
+    if isinstance(outcome, RequestError):
+        return "refused"
     return "expired" if isinstance(outcome, DeadlineError) else "failed"

@@ -258,6 +258,7 @@ class Registry:
     def _series_of(self, name: str) -> ModelMetrics:
         self._metrics.model_ready.labels(name).set(0)
         models = self._by_name[name]
+        self._metrics.queue_capacity.labels(name).set(self._batching.capacity * len(models))
         return self._metrics.of_model(
             name, lambda: sum(model.queue.depth for model in models if model.queue)
         )

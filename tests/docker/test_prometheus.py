@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from service.api.routes import operations
-from service.settings import Settings
 from tests.docker.files import PROMETHEUS, RULES, compose, image_environment, read_yaml
 from tests.docker.promql import TARGET_LABELS, faults, known_series, read_names
 
@@ -80,9 +79,10 @@ def test_an_alert_says_what_is_wrong_with_labels_that_it_has(rule: dict[str, Any
 
 def test_the_queue_alert_fires_before_the_queue_is_full() -> None:
     (expression,) = (rule["expr"] for rule in ALERTS if rule["alert"] == "FovealQueueNearlyFull")
-    threshold = int(expression.rpartition(">")[2])
+    share = float(expression.split(">")[1].split("*")[0])
 
-    assert threshold == Settings.model_fields["queue_size"].default * 3 // 4
+    assert 0.5 <= share < 1
+    assert expression.endswith("* foveal_queue_capacity")
 
 
 @pytest.mark.skipif(

@@ -33,3 +33,9 @@ def test_a_value_that_is_not_valid_names_its_variable() -> None:
 def test_defaults_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FOVEAL_DEFAULTS", '{"classify": "lenet5"}')
     assert read_settings({}, {}).defaults == {"classify": "lenet5"}
+
+
+def test_what_kubernetes_injects_is_recognised() -> None:
+    injected = {"FOVEAL_SERVICE_HOST": "10.0.0.1", "FOVEAL_PORT": "tcp://10.0.0.1:80"}
+    with pytest.raises(ConfigurationError, match="enableServiceLinks: false"):
+        read_settings(injected, {})
