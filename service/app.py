@@ -15,6 +15,7 @@ from PIL import Image
 from prometheus_client import disable_created_metrics
 
 from service.api.deps import Services
+from service.api.direct import DirectRoutes
 from service.api.errors import handle_errors
 from service.api.middleware import Telemetry
 from service.api.routes import classify, detect, embed, models, operations, segment
@@ -24,7 +25,7 @@ from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.device import Device
 from service.runtime.host import granted_threads
-from service.runtime.loading import load_session
+from service.runtime.loading import load_model
 from service.runtime.registry import Batching, Registry
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION, find_device
@@ -33,8 +34,8 @@ from service.settings import Settings
 
 log = logging.getLogger(LOGGER)
 
+TASKS = (classify, segment, detect, embed)
 LAG_PROBE_SECONDS = 0.25
-LARGEST_ON_CPU, LARGEST_ON_GPU = 8, 32
 GPU_INSTANCES = 2
 """Two batches in flight a model: one is copied while the other is computed."""
 
@@ -63,10 +64,10 @@ def create_app(
         refusals,
         device=device,
         open_model=partial(
-            load_session,
+            load_model,
             device=device,
-            largest=batching.largest,
-            threads=1,
+            largest=settings.max_batch,
+            threads=_worker_count(settings, device),
             cache=settings.cache.expanduser(),
         ),
         workers=workers,
@@ -109,9 +110,10 @@ def create_app(
     )
     app.state.services = services
     handle_errors(app)
-    for route in (classify, segment, detect, embed, models, operations):
-        app.include_router(route.router)
-    return Telemetry(app, services)
+    for module in (*TASKS, models, operations):
+        app.include_router(module.router)
+    direct = DirectRoutes(app, services, [task.ROUTE for task in TASKS])
+    return Telemetry(direct, services, app)
 
 
 def _quieten_libraries(max_pixels: int) -> None:
@@ -125,10 +127,8 @@ def _quieten_libraries(max_pixels: int) -> None:
 
 
 def _batching(settings: Settings, device: Device) -> Batching:
-    default_largest = LARGEST_ON_GPU if device.is_gpu else LARGEST_ON_CPU
     default_instances = GPU_INSTANCES if device.is_gpu else _worker_count(settings, device)
     return Batching(
-        largest=settings.max_batch or default_largest,
         capacity=settings.queue_size,
         instances=settings.instances or default_instances,
         max_delay_seconds=settings.max_delay_ms / 1e3,

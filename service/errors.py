@@ -15,6 +15,7 @@ FovealError
 ├── UnavailableError              the client may try again
 │   ├── OverloadedError  ShuttingDownError  NotReadyError
 │   └── DeadlineError
+├── ClientLeftError               nobody waits for the answer any more
 └── InferenceError                our fault: the network failed on this picture
 """
 
@@ -176,6 +177,14 @@ class DeadlineError(UnavailableError):
     code = "deadline_exceeded"
     title = "The deadline passed before the answer was ready"
     retry_after_seconds = None
+
+
+class ClientLeftError(FovealError):
+    """Nobody is there to read it; it is counted and never sent (499 is nginx's status for it)."""
+
+    status = 499
+    code = "client_left"
+    title = "The client closed its connection"
 
 
 class InferenceError(FovealError):

@@ -1,6 +1,6 @@
 """The river: pictures → batch queue → session → head → results. Only the head changes from task to task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
@@ -30,7 +30,13 @@ class Pipeline:
     limits: Limits
 
     async def predict(
-        self, model: Model, pictures: Sequence[Picture], head: Head[T], *, timeout_seconds: float
+        self,
+        model: Model,
+        pictures: Sequence[Picture],
+        head: Head[T],
+        *,
+        timeout_seconds: float,
+        left: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> list[Answer[T] | FovealError]:
         """Return each picture's answer or its own error, in order.
 
@@ -44,7 +50,7 @@ class Pipeline:
             Errand(partial(_prepare, picture, model.card.picture, self.limits), head)
             for picture in pictures
         ]
-        return await model.batcher.submit(errands, timeout_seconds=timeout_seconds)
+        return await model.batcher.submit(errands, timeout_seconds=timeout_seconds, left=left)
 
 
 def _prepare(

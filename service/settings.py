@@ -37,7 +37,7 @@ class Settings(BaseSettings):
         0, ge=0, le=256, description="Batches of one model that may run at once; 0: one a thread"
     )
     max_batch: int = Field(
-        0, ge=0, le=1024, description="Largest batch; 0: 8 on a CPU, 32 on a GPU"
+        0, ge=0, le=1024, description="Largest batch; 0: measured at start on a CPU, 32 on a GPU"
     )
     max_delay_ms: float = Field(
         0, ge=0, le=10_000, description="How long a batch may wait to fill; 0 is fastest"

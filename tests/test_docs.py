@@ -55,8 +55,7 @@ def test_every_error_code_is_documented_with_its_status() -> None:
 
 
 def test_every_endpoint_is_documented(tmp_path: Path) -> None:
-    app = create_app(Settings(models=tmp_path)).app
-    paths = set(app.openapi()["paths"])  # type: ignore[attr-defined]
+    paths = set(create_app(Settings(models=tmp_path)).fastapi.openapi()["paths"])
     documented = set(re.findall(r"`(?:GET|POST) (/[^`?]*)`", README))
     assert paths <= documented
     assert documented - paths == {"/docs", "/openapi.json"}

@@ -1,21 +1,18 @@
 """From a request to its answer, the same for every task: watch the client, take the pictures through, write JSON."""
 
-import asyncio
-from collections.abc import Collection, Coroutine, Sequence
-from typing import Any, TypeVar
+from collections.abc import Collection, Sequence
+from functools import partial
+from typing import Any
 
 from fastapi import Request, Response
 from pydantic_core import to_json
 
 from service.api.deps import JsonObject, RequestRecord, Services
-from service.api.middleware import ClientLeftError
-from service.errors import FovealError, InvalidParameterError, UnavailableError
+from service.errors import ClientLeftError, FovealError, InvalidParameterError, UnavailableError
 from service.imaging.overlay import EncodedPicture
 from service.pipeline import Head, Picture
 from service.runtime.batcher import Answer
 from service.runtime.registry import Model
-
-T = TypeVar("T")
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
 LONGEST_TIMEOUT_MS = 3_600_000.0
@@ -34,14 +31,18 @@ async def predict_all(
 
     Raises:
         FovealError: the request as a whole failed, or its only picture did.
-        ClientLeftError: the client closed its connection; what had not run was dropped.
     """
     timeout_seconds = requested_timeout(request, services.timeout_seconds)
-    prediction = services.pipeline.predict(model, pictures, head, timeout_seconds=timeout_seconds)
-    outcomes = await _unless_client_leaves(request, prediction)
+    outcomes = await services.pipeline.predict(
+        model,
+        pictures,
+        head,
+        timeout_seconds=timeout_seconds,
+        left=partial(_disconnected, request),
+    )
     record.answered_by(model, outcomes)
     for outcome in outcomes:
-        if isinstance(outcome, UnavailableError) or (
+        if isinstance(outcome, UnavailableError | ClientLeftError) or (
             isinstance(outcome, FovealError) and len(outcomes) == 1
         ):
             raise outcome
@@ -93,24 +94,8 @@ def requested_timeout(request: Request, default_seconds: float) -> float:
     return timeout_ms / 1e3
 
 
-async def _unless_client_leaves(request: Request, work: Coroutine[Any, Any, T]) -> T:
-    """Return what `work` returns, or cancel it when the client closes its connection.
-
-    The request's body must have been read, or its chunks would be taken for nothing.
-    """
-    working = asyncio.ensure_future(work)
-    watching = asyncio.ensure_future(_disconnected(request))
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if not working.done():
-            raise ClientLeftError
-        return working.result()
-    finally:
-        working.cancel()
-        watching.cancel()
-
-
 async def _disconnected(request: Request) -> None:
+    """Return when the client has closed its connection; the request's body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 

@@ -59,16 +59,17 @@ class RequestRecord:
         return max((trace.batch_size for trace in self.traces), default=0)
 
 
-def _services(request: Request) -> Services:
+async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
 
 
-def _record(request: Request) -> RequestRecord:
+async def _record(request: Request) -> RequestRecord:
     record: RequestRecord = request.scope[RECORD_KEY]
     return record
 
 
+# Asynchronous, or FastAPI would send each of these look-ups to a thread.
 ServicesDep = Annotated[Services, Depends(_services)]
 RecordDep = Annotated[RequestRecord, Depends(_record)]
 JsonObject = dict[str, Any]

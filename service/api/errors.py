@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
+from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -41,6 +42,19 @@ def problem(error: FovealError, request_id: str) -> Response:
     return Response(to_json(body), error.status, headers, PROBLEM_TYPE)
 
 
+def invalid_parameters(faults: Sequence[Any]) -> InvalidParameterError:
+    """Return one error that names every fault which pydantic found."""
+    told = (_explain(fault["loc"], fault["msg"], fault.get("input")) for fault in faults)
+    return InvalidParameterError("; ".join(told))
+
+
+def internal_error(record: RequestRecord) -> Response:
+    """Return the answer to a fault of ours, which tells nothing of its inside."""
+    error = FovealError("The service failed; the request id leads to the reason in its log.")
+    record.error_code = error.code
+    return problem(error, record.request_id)
+
+
 def handle_errors(app: FastAPI) -> None:
     """Let every way out of the app that is not an answer be a problem."""
     app.add_exception_handler(FovealError, _on_error)
@@ -62,10 +76,7 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    told = "; ".join(
-        _explain(item["loc"], item["msg"], item.get("input")) for item in error.errors()
-    )
-    return _tell(request, InvalidParameterError(told))
+    return _tell(request, invalid_parameters(error.errors()))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -88,9 +99,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_fault(request: Request, _: Exception) -> Response:
     """A fault of ours; Starlette raises it again after this answer, and the middleware logs it."""
-    return _tell(
-        request, FovealError("The service failed; the request id leads to the reason in its log.")
-    )
+    return internal_error(request.scope[RECORD_KEY])
 
 
 def _explain(place: Sequence[int | str], message: str, given: object) -> str:

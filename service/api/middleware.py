@@ -1,15 +1,20 @@
 """Around every request: its id, its record, what metrics, headers and log say of it, and the last net under a fault."""
 
+import itertools
 import logging
 import re
+import secrets
 import time
-import uuid
+from collections.abc import Iterable
+from functools import lru_cache
 from http import HTTPStatus
 
-from starlette.datastructures import Headers, MutableHeaders
+from fastapi import FastAPI
+from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import RECORD_KEY, RequestRecord, Services
+from service.api.errors import internal_error
 from service.logs import FIELDS
 
 log = logging.getLogger("foveal.request")
@@ -17,31 +22,31 @@ log = logging.getLogger("foveal.request")
 UNMATCHED = "unmatched"
 """The route of a request that no route took, so that unknown paths never make a new series."""
 
-CLIENT_LEFT = 499
-"""What is counted when there is nobody left to answer (nginx's status for it)."""
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
+KNOWN_SERIES = 4096
 
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 _QUIET = ("/health/", "/metrics")
 """Paths that machines ask for every few seconds: logged at debug."""
-
-
-class ClientLeftError(Exception):
-    """The client closed its connection before the answer: nothing to send, and no fault."""
 
 
 class Telemetry:
     """Plain ASGI, so that nothing is buffered and no task is made."""
 
-    def __init__(self, app: ASGIApp, services: Services) -> None:
+    def __init__(self, app: ASGIApp, services: Services, fastapi: FastAPI) -> None:
         self.app = app
         self.services = services
+        self.fastapi = fastapi
+        # 32 hex digits that no other process has: a random number, then a count; far cheaper than a UUID each.
+        process = secrets.token_hex(10)
+        self._ids = (f"{process}{number:012x}" for number in itertools.count())
+        self._series = lru_cache(KNOWN_SERIES)(self._find_series)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
-        record = RequestRecord(_request_id(Headers(scope=scope).get("x-request-id")))
+        record = RequestRecord(_given_id(scope["headers"]) or next(self._ids))
         scope[RECORD_KEY] = record
         status = 0
 
@@ -56,33 +61,43 @@ class Telemetry:
         metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_headers)
-        except ClientLeftError:
-            status = CLIENT_LEFT
-        except (
-            Exception
-        ):  # Starlette has answered it with a problem already and raises it to be logged
+        except Exception:  # whatever nobody else caught; FastAPI has answered its own already
             log.exception("unhandled", extra={FIELDS: {"request_id": record.request_id}})
+            if not status:
+                await internal_error(record)(scope, receive, send_with_headers)
         finally:
             metrics.in_flight.dec()
             self._tell(scope, record, status or int(HTTPStatus.INTERNAL_SERVER_ERROR), began)
 
+    def _find_series(
+        self, route: str, model: str, status: int
+    ) -> tuple[Counter, Histogram, Counter]:
+        metrics = self.services.metrics
+        return (
+            metrics.requests.labels(route, model, str(status)),
+            metrics.request_seconds.labels(route, model),
+            metrics.request_bytes.labels(route),
+        )
+
     def _add_headers(self, message: Message, record: RequestRecord, began: float) -> None:
-        headers = MutableHeaders(scope=message)
-        headers["X-Request-ID"] = record.request_id
         total = round((time.perf_counter() - began) * 1e3, 2)
         stages = {**record.stage_ms(), "total": total}
-        headers["Server-Timing"] = ", ".join(f"{name};dur={ms:g}" for name, ms in stages.items())
+        timing = ", ".join(f"{name};dur={ms:g}" for name, ms in stages.items())
+        headers: list[tuple[bytes, bytes]] = message["headers"]
+        headers.append((b"x-request-id", record.request_id.encode()))
+        headers.append((b"server-timing", timing.encode()))
         if self.services.draining:
-            headers["Connection"] = "close"
+            headers.append((b"connection", b"close"))
 
     def _tell(self, scope: Scope, record: RequestRecord, status: int, began: float) -> None:
         seconds = time.perf_counter() - began
         route = getattr(scope.get("route"), "path", UNMATCHED)
         metrics = self.services.metrics
-        metrics.requests.labels(route, record.model, str(status)).inc()
-        metrics.request_seconds.labels(route, record.model).observe(seconds)
+        answered, duration, received = self._series(route, record.model, status)
+        answered.inc()
+        duration.observe(seconds)
         if record.body_bytes:
-            metrics.request_bytes.labels(route).inc(record.body_bytes)
+            received.inc(record.body_bytes)
         if record.error_code:
             metrics.errors.labels(record.error_code).inc()
         level = logging.DEBUG if scope["path"].startswith(_QUIET) and status < 400 else logging.INFO
@@ -111,6 +126,9 @@ def _line(record: RequestRecord, seconds: float) -> dict[str, object]:
     return line
 
 
-def _request_id(given: str | None) -> str:
-    """Keep a client's own id where it is safe to repeat in a header and a log."""
-    return given if given and _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
+def _given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+    """Return a client's own id where it is safe to repeat in a header and a log."""
+    for name, value in headers:
+        if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
+            return value.decode()
+    return None

@@ -5,7 +5,7 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.errors import (
+    ClientLeftError,
     DeadlineError,
     FovealError,
     InferenceError,
@@ -31,6 +32,9 @@ Tensor = NDArray[Any]
 Outputs = Mapping[str, Tensor]
 Run = Callable[[Tensor], Outputs]
 """(N, …) in, a mapping of (N, …) out."""
+
+VIGIL_AFTER_SECONDS = 0.01
+"""When a caller begins to be watched; a task costs about 15 µs, which an answer of a small network is not worth."""
 
 Aside = TypeVar("Aside")
 T = TypeVar("T")
@@ -90,6 +94,7 @@ class Batcher:
         metrics: the model's series.
         largest: pictures in a batch at most.
         capacity: errands that may wait at most.
+        wide: runs a single errand on all cores; taken while nothing else runs. None: `runs` serve that too.
         max_delay_seconds: how long a batch may wait to fill.
         macs: multiply-accumulates a picture, for the metric.
         pool: where errands are prepared ahead of the queue and finished behind it; None: by the worker that runs them.
@@ -103,6 +108,7 @@ class Batcher:
         *,
         largest: int,
         capacity: int,
+        wide: Run | None = None,
         max_delay_seconds: float = 0.0,
         macs: int = 0,
         pool: Executor | None = None,
@@ -110,6 +116,7 @@ class Batcher:
         self.largest = largest
         self.batches_run = 0
         self._idle = list(runs)
+        self._wide = wide
         self._instances = len(runs)
         self._workers = workers
         self._metrics = metrics
@@ -144,11 +151,16 @@ class Batcher:
         self._workers.detach(self)
 
     async def submit(
-        self, errands: Sequence[Errand[Any, T]], *, timeout_seconds: float
+        self,
+        errands: Sequence[Errand[Any, T]],
+        *,
+        timeout_seconds: float,
+        left: Callable[[], Coroutine[Any, Any, None]] | None = None,
     ) -> list[Answer[T] | FovealError]:
         """Queue all errands or none, and return their outcomes in order.
 
-        An outcome is the errand's own answer or own error; cancelling the call drops what has not run yet.
+        An outcome is the errand's own answer or own error. What has not run yet is dropped when the call is cancelled,
+        and when `left` returns, which says that the caller is gone.
 
         Raises:
             OverloadedError: they do not all fit into the queue.
@@ -163,6 +175,7 @@ class Batcher:
         self._callers += 1
         self._no_callers.clear()
         alarm = loop.call_later(timeout_seconds, self._expire, jobs)
+        vigil = _Vigil(loop, left, lambda: self._leave(jobs)) if left is not None else None
         try:
             return [await job.future for job in jobs]
         except asyncio.CancelledError:
@@ -170,6 +183,8 @@ class Batcher:
             raise
         finally:
             alarm.cancel()
+            if vigil is not None:
+                vigil.end()
             self._callers -= 1
             if not self._callers:
                 self._no_callers.set()
@@ -199,6 +214,10 @@ class Batcher:
     def _expire(self, jobs: list[_Job]) -> None:
         late = [(job, _deadline_error(job)) for job in jobs]
         self._settle(late)
+        self._withdraw()
+
+    def _leave(self, jobs: list[_Job]) -> None:
+        self._settle([(job, ClientLeftError("The client closed its connection.")) for job in jobs])
         self._withdraw()
 
     def _abandon(self, jobs: list[_Job]) -> None:
@@ -231,14 +250,15 @@ class Batcher:
             return self._queue[0].accepted_at
         return self._queue[0].accepted_at + self._max_delay
 
-    def take(self, workers: int) -> Callable[[], None]:
+    def take(self, workers: int, *, alone: bool) -> Callable[[], None]:
         waiting = len(self._queue)
         share = math.ceil(waiting / min(workers, self._instances))
         size = min(self.largest, waiting if self._max_delay else share)
         jobs = [self._queue.popleft() for _ in range(size)]
-        run = self._idle.pop()
+        instance = self._idle.pop()
         self._metrics.closed[self._why_closed(size, waiting)].inc()
-        return lambda: self._run_batch(run, jobs)
+        run = self._wide if self._wide is not None and alone and waiting == 1 else instance
+        return lambda: self._run_batch(run, jobs, instance)
 
     def _why_closed(self, size: int, waiting: int) -> str:
         if size == self.largest:
@@ -249,15 +269,15 @@ class Batcher:
 
     # On worker threads.
 
-    def _run_batch(self, run: Run, jobs: list[_Job]) -> None:
+    def _run_batch(self, run: Run, jobs: list[_Job], instance: Run) -> None:
         try:
             ready = [job for job in jobs if self._is_wanted(job) and self._prepare(job)]
             ready = [job for job in ready if self._is_wanted(job)]
             finished = list(self._run_or_bisect(run, ready)) if ready else []
         finally:
             with self._workers.condition:
-                self._idle.append(run)
-                self._workers.condition.notify()
+                self._idle.append(instance)
+                self._workers.run_ended()
         if self._pool is None:
             self._finish(finished)
         elif finished:
@@ -362,6 +382,42 @@ def _deadline_error(job: _Job) -> DeadlineError:
 def _outcome_name(outcome: "Answer[Any] | FovealError") -> str:
     if isinstance(outcome, Answer):
         return "answered"
-    if isinstance(outcome, RequestError):
-        return "refused"
-    return "expired" if isinstance(outcome, DeadlineError) else "failed"
+    for kind, name in _OUTCOME_NAMES.items():
+        if isinstance(outcome, kind):
+            return name
+    return "failed"
+
+
+_OUTCOME_NAMES: dict[type[FovealError], str] = {
+    RequestError: "refused",
+    DeadlineError: "expired",
+    ClientLeftError: "abandoned",
+}
+
+
+class _Vigil:
+    """Waits for a caller to leave; begins late, since most answers are there before a task for it would pay."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        left: Callable[[], Coroutine[Any, Any, None]],
+        on_left: Callable[[], None],
+    ) -> None:
+        self._left = left
+        self._on_left = on_left
+        self._task: asyncio.Task[None] | None = None
+        self._timer = loop.call_later(VIGIL_AFTER_SECONDS, self._begin)
+
+    def _begin(self) -> None:
+        self._task = asyncio.create_task(self._left())
+        self._task.add_done_callback(self._on_done)
+
+    def _on_done(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled():
+            self._on_left()
+
+    def end(self) -> None:
+        self._timer.cancel()
+        if self._task is not None:
+            self._task.cancel()

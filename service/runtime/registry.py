@@ -26,14 +26,13 @@ from service.logs import FIELDS, LOGGER
 from service.metrics import Metrics, ModelMetrics
 from service.runtime.batcher import Batcher, Errand, Outputs, Tensor
 from service.runtime.device import Device
-from service.runtime.loading import blank_input
+from service.runtime.loading import Loaded
 from service.runtime.repository import Refusal, Servable
-from service.runtime.session import Session
 from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
 
-OpenModel = Callable[[Servable], Session]
+OpenModel = Callable[[Servable], Loaded]
 """Load a servable onto the device; blocking, called on a thread."""
 
 
@@ -41,7 +40,6 @@ OpenModel = Callable[[Servable], Session]
 class Batching:
     """How every model's batches are made; see `Batcher`."""
 
-    largest: int
     capacity: int
     instances: int
     max_delay_seconds: float = 0.0
@@ -190,14 +188,15 @@ class Registry:
         await asyncio.gather(*(model.queue.close() for model in self.models if model.queue))
 
     async def _load(self, model: Model) -> None:
-        session = await asyncio.to_thread(self._open_model, model.servable)
-        model.blank = blank_input(session, model.card)
+        loaded = await asyncio.to_thread(self._open_model, model.servable)
+        model.blank = loaded.blank
         batching = self._batching
         queue = Batcher(
-            [session.run] * batching.instances,
+            [loaded.run] * batching.instances,
             self._workers,
             self._series[model.name],
-            largest=min(batching.largest, model.card.max_batch or batching.largest),
+            largest=loaded.largest,
+            wide=loaded.wide,
             capacity=batching.capacity,
             max_delay_seconds=batching.max_delay_seconds,
             macs=model.card.cost.macs,

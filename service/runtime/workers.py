@@ -17,8 +17,11 @@ class Lane(Protocol):
     def ripe_at(self) -> float | None:
         """Return when (`perf_counter` seconds) its next batch may be taken, None while there is none to take."""
 
-    def take(self, workers: int) -> Callable[[], None]:
-        """Remove the next batch and return what runs it, outside the lock; it never raises."""
+    def take(self, workers: int, *, alone: bool) -> Callable[[], None]:
+        """Remove the next batch and return what runs it, outside the lock; it never raises.
+
+        `alone` says that nothing else runs, nor did when the batch before began: the cores are free for this one.
+        """
 
 
 class Workers:
@@ -33,6 +36,8 @@ class Workers:
         self.condition = threading.Condition()
         self._lanes: list[Lane] = []
         self._closing = False
+        self._running = 0
+        self._alone_before = False
         self._threads = [
             threading.Thread(target=self._work, name=f"foveal-worker-{index}", daemon=True)
             for index in range(count)
@@ -60,13 +65,18 @@ class Workers:
         with self.condition:
             self._lanes = [one for one in self._lanes if one is not lane]
 
+    def run_ended(self) -> None:
+        """Told by a lane, with the condition held, when a batch has run and before anybody is answered."""
+        self._running -= 1
+        self.condition.notify()
+
     def _work(self) -> None:
         while (batch := self._next_batch()) is not None:
             try:
                 batch()
             except (
                 BaseException
-            ):  # a dead worker would strand every later request, so it lives on and tells
+            ):  # a dead worker would strand every later request: it tells, and lives
                 log.exception("a batch raised past its own handling")
 
     def _next_batch(self) -> Callable[[], None] | None:
@@ -79,6 +89,13 @@ class Workers:
                         return None
                     self.condition.wait()
                 elif self._closing or (wait := at - time.perf_counter()) <= 0:
-                    return lane.take(self.count)
+                    return self._take_from(lane)
                 else:
                     self.condition.wait(wait)
+
+    def _take_from(self, lane: Lane) -> Callable[[], None]:
+        alone = self._running == 0
+        batch = lane.take(self.count, alone=alone and self._alone_before)
+        self._alone_before = alone
+        self._running += 1
+        return batch

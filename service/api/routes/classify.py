@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answer import json_answer, predict_all
 from service.api.deps import RecordDep, ServicesDep
+from service.api.direct import TaskRoute
 from service.api.schemas import ClassifyAnswer, ClassifyOptions, answers, picture_body
 from service.api.upload import read_pictures
 from service.errors import InvalidParameterError
@@ -41,3 +42,6 @@ async def classify_pictures(
     head = partial(classify, labels=labels, top_k=top_k)
     found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
     return json_answer(model, found)
+
+
+ROUTE = TaskRoute("/v1/classify", classify_pictures, ClassifyOptions)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answer import json_answer, picture_answer, predict_all, require_single
 from service.api.deps import RecordDep, ServicesDep
+from service.api.direct import TaskRoute
 from service.api.negotiation import JPEG, JSON, PNG, preferred
 from service.api.schemas import DetectAnswer, DetectOptions, answers, picture_body
 from service.api.upload import read_pictures
@@ -71,3 +72,6 @@ def class_ids(names: Sequence[str], labels: Sequence[str]) -> frozenset[int] | N
             near = difflib.get_close_matches(name, ids, n=3) or sorted(ids)[:8]
             raise InvalidParameterError(f"classes: there is no {name!r}; near: {', '.join(near)}")
     return frozenset(ids[name] for name in wanted) or None
+
+
+ROUTE = TaskRoute("/v1/detect", detect_things, DetectOptions)

@@ -8,6 +8,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answer import json_answer, predict_all
 from service.api.deps import RecordDep, ServicesDep
+from service.api.direct import TaskRoute
 from service.api.negotiation import FLOATS, JSON, preferred
 from service.api.schemas import EmbedAnswer, EmbedOptions, answers, picture_body
 from service.api.upload import read_pictures
@@ -61,3 +62,6 @@ def _floats(found: Sequence[Any]) -> Response:
     rows = np.stack(found).astype("<f4")
     shape = f"{rows.shape[0]},{rows.shape[1]}"
     return Response(rows.tobytes(), media_type=FLOATS, headers={"X-Shape": shape, "Vary": "Accept"})
+
+
+ROUTE = TaskRoute("/v1/embed", embed_pictures, EmbedOptions)

@@ -7,6 +7,7 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answer import json_answer, picture_answer, predict_all, require_single
 from service.api.deps import RecordDep, ServicesDep
+from service.api.direct import TaskRoute
 from service.api.negotiation import JPEG, JSON, PNG, preferred
 from service.api.schemas import SegmentAnswer, SegmentOptions, answers, picture_body
 from service.api.upload import read_pictures
@@ -59,3 +60,6 @@ def _rendering(options: SegmentOptions, accept: str) -> Rendering | None:
         return options.format
     by_accept: dict[str, Rendering] = {PNG: "mask", JPEG: "overlay"}
     return by_accept.get(preferred(accept, [JSON, PNG, JPEG]))
+
+
+ROUTE = TaskRoute("/v1/segment", segment_pictures, SegmentOptions)

@@ -5,7 +5,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from fastapi import FastAPI
 
 from service.app import create_app
 from service.settings import Settings
@@ -21,8 +20,7 @@ async def test_an_uncaught_fault_is_a_500_with_the_id_that_leads_to_its_tracebac
         raise ZeroDivisionError("a secret of ours")
 
     app = create_app(Settings(models=tmp_path))
-    assert isinstance(app.app, FastAPI)
-    app.app.add_api_route("/fault", fault)
+    app.fastapi.add_api_route("/fault", fault)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://test"
     ) as http:

@@ -292,6 +292,27 @@ async def test_one_instance_never_runs_two_batches_at_once() -> None:
         assert values(await first) + values(await second) == [2, 4]
 
 
+async def test_one_picture_after_the_other_gets_all_cores() -> None:
+    network, wide = DoublingNetwork.running(), DoublingNetwork.running()
+    async with bench(network.run, network.run, workers=2, wide=wide.run) as b:
+        for value in (1, 2, 3):
+            assert values(await b.ask(value)) == [2 * value]
+        assert wide.batches == [[2], [3]], "only the second in a row is known to be alone"
+
+
+async def test_a_picture_beside_another_run_does_not_spread() -> None:
+    network, wide = DoublingNetwork(), DoublingNetwork.running()
+    async with bench(network.run, network.run, workers=2, wide=wide.run) as b:
+        first = b.start(1)
+        await network.has_entered()
+        second = b.start(2)
+        await network.has_entered()
+        network.open_gate.set()
+        assert values(await first) + values(await second) == [2, 4]
+        await b.ask(3)
+    assert wide.batches == []
+
+
 async def test_two_models_share_a_worker_and_the_older_goes_first() -> None:
     crew, metrics = Workers(1), Metrics()
     order = DoublingNetwork()

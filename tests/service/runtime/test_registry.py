@@ -1,5 +1,5 @@
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
@@ -19,22 +19,21 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.runtime.device import Device
-from service.runtime.loading import load_session
-from service.runtime.registry import Batching, Registry
+from service.runtime.loading import Loaded, load_model
+from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import Servable, scan_repository
-from service.runtime.session import Session
 from service.runtime.workers import Workers
 from tests.servables import colour_model, write_servable
 
 pytestmark = pytest.mark.anyio
 CPU = Device("cpu")
-LOAD = partial(load_session, device=CPU, largest=4, threads=1, cache=Path())
+LOAD = partial(load_model, device=CPU, largest=4, threads=1, cache=Path())
 
 
 @asynccontextmanager
 async def serving(
     root: Path,
-    open_model: Callable[[Servable], Session] = LOAD,
+    open_model: OpenModel = LOAD,
     defaults: Mapping[Task, str] | None = None,
 ) -> AsyncIterator[Registry]:
     servables, refusals = scan_repository(root)
@@ -46,7 +45,7 @@ async def serving(
         open_model=open_model,
         workers=workers,
         metrics=Metrics(),
-        batching=Batching(largest=4, capacity=8, instances=1),
+        batching=Batching(capacity=8, instances=1),
         defaults=defaults or {},
     )
     workers.start()
@@ -139,14 +138,11 @@ async def test_what_is_not_there_is_named_with_what_is(repository: Path) -> None
 async def test_a_model_that_stops_answering_makes_the_service_not_ready(repository: Path) -> None:
     answers = iter([np.zeros(3), np.full(3, np.nan)])
 
-    class Falling(Session):
-        def __init__(self) -> None:
-            self.inputs = ()
+    def fall(batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        return {"logits": next(answers)[None].repeat(len(batch), axis=0)}
 
-        def run(self, batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-            return {"logits": next(answers)[None].repeat(len(batch), axis=0)}
-
-    async with serving(repository, open_model=lambda _: Falling()) as registry:
+    loaded = Loaded(fall, 1, np.zeros(1, np.uint8))
+    async with serving(repository, open_model=lambda _: loaded) as registry:
         await registry.load()
         assert registry.not_ready() == []
         watching = asyncio.create_task(registry.watch(every_seconds=0.001))
@@ -157,7 +153,7 @@ async def test_a_model_that_stops_answering_makes_the_service_not_ready(reposito
 
 
 async def test_a_loader_that_refuses_is_quoted(repository: Path) -> None:
-    def refuse(_: Servable) -> Session:
+    def refuse(_: Servable) -> Loaded:
         raise ServableError("no room on the device")
 
     async with serving(repository, open_model=refuse) as registry:

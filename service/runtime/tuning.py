@@ -1,0 +1,56 @@
+"""What is found by measuring at start: how long a batch takes, and how large one may be without costing more."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+LONGEST_BATCH_SECONDS = 0.025
+"""A batch that takes longer makes its first picture wait for its last without a gain in throughput."""
+NO_LOSS = 1.02
+"""How much more than the best a picture may cost in a batch that is still worth making."""
+REPEATS = 3
+PATIENCE_SECONDS = 0.1
+
+Run = Callable[[NDArray[Any]], object]
+Clock = Callable[[], float]
+
+
+def seconds_of(run: Run, batch: NDArray[Any], clock: Clock = time.perf_counter) -> float:
+    """Return the least of a few timings, fewer of a slow network: noise only ever adds."""
+    best = float("inf")
+    began = clock()
+    for _ in range(REPEATS):
+        before = clock()
+        run(batch)
+        after = clock()
+        best = min(best, after - before)
+        if after - began > PATIENCE_SECONDS:
+            break
+    return best
+
+
+def best_batch(run: Run, blank: NDArray[Any], limit: int, clock: Clock = time.perf_counter) -> int:
+    """Return the largest batch, a power of two up to `limit`, in which a picture costs no more than in a smaller one.
+
+    On a CPU batching pays for tiny networks, by sharing the overhead of a call, and costs cache for others.
+
+    Args:
+        run: runs a batch (N, …).
+        blank: one input, without the batch axis.
+        limit: pictures at most.
+        clock: tells seconds.
+    """
+    best = seconds_of(run, blank[None], clock)
+    largest, size = 1, 2
+    while size <= limit:
+        batch = np.repeat(blank[None], size, axis=0)
+        run(batch)  # the first of a size makes room for it
+        seconds = seconds_of(run, batch, clock)
+        if seconds > LONGEST_BATCH_SECONDS or seconds / size > NO_LOSS * best:
+            break
+        best = min(best, seconds / size)
+        largest, size = size, size * 2
+    return largest

@@ -1,0 +1,59 @@
+"""The search is tested on networks that count their time, not on ones that take it."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.runtime.tuning import best_batch, seconds_of
+
+BLANK = np.zeros(1, np.float32)
+
+
+class Clock:
+    """A network whose batch of n takes `cost(n)` seconds by a clock of its own."""
+
+    def __init__(self, cost: Any) -> None:
+        self.now = 0.0
+        self.cost = cost
+        self.sizes: list[int] = []
+
+    def run(self, batch: NDArray[Any]) -> None:
+        self.sizes.append(len(batch))
+        self.now += self.cost(len(batch))
+
+    def tell(self) -> float:
+        return self.now
+
+
+def largest(cost: Any, limit: int = 32) -> int:
+    clock = Clock(cost)
+    return best_batch(clock.run, BLANK, limit, clock.tell)
+
+
+def test_a_tiny_network_takes_large_batches() -> None:
+    assert largest(lambda n: 60e-6 + 10e-6 * n) == 32
+    assert largest(lambda n: 60e-6 + 10e-6 * n, limit=12) == 8
+
+
+def test_a_network_that_loses_its_cache_takes_small_ones() -> None:
+    assert largest(lambda n: 0.002 * n if n <= 4 else 0.003 * n) == 4
+    assert largest(lambda n: 0.002 * n * (1 + n / 10)) == 1
+
+
+def test_nobody_waits_long_for_the_others_of_a_batch() -> None:
+    assert largest(lambda n: 0.5 * n) == 1
+    assert largest(lambda n: 0.01 * n) == 2
+
+
+def test_a_slow_network_is_timed_once() -> None:
+    clock = Clock(lambda _: 1.0)
+    assert seconds_of(clock.run, BLANK[None], clock.tell) == 1.0
+    assert clock.sizes == [1]
+
+
+def test_the_least_of_several_timings_counts() -> None:
+    costs = iter([0.01, 0.004, 0.01])
+    clock = Clock(lambda _: next(costs))
+    assert seconds_of(clock.run, BLANK[None], clock.tell) == pytest.approx(0.004)
