@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests bench up clean
+.PHONY: help serve test check lint types layers tests bench bench-gpu up clean
 
 help: ## Say what can be made
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
 
 serve: .venv/.serve ## Start the service on http://localhost:8000 with the models in models/
 	@exec $(BIN)/foveal serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -27,11 +27,17 @@ layers: .venv/.test
 tests: .venv/.test
 	$(BIN)/pytest
 
+bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
+	$(BIN)/python -m benchmarks $(BENCH)
+
+bench-gpu: .venv/.bench ## The same on CUDA and TensorRT, without the peers
+	$(BIN)/python -m benchmarks --gpu $(BENCH)
+
 up: ## Start the service, Prometheus and Grafana in containers
 	docker compose up --build
 
 clean: ## Remove what the targets above made
-	rm -rf .venv build dist *.egg-info .*_cache
+	rm -rf .venv .cache build dist *.egg-info .*_cache
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,3 +51,7 @@ clean: ## Remove what the targets above made
 .venv/.test: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[exporter,test]'
 	@touch $@ .venv/.serve
+
+.venv/.bench: .venv/.test benchmarks/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@touch $@

@@ -1,0 +1,162 @@
+"""What is measured: which network gets which picture from how many clients, against whom, and what must be reached."""
+
+from dataclasses import dataclass
+
+from benchmarks import targets
+from benchmarks.pictures import EIGHT
+from benchmarks.targets import Target
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """So many clients at once, and who is measured beside the service."""
+
+    clients: int
+    limit: bool = False
+    peers: bool = False
+    quick: bool = False
+
+
+ALONE = Load(1, limit=True, peers=True, quick=True)
+CROWD = Load(32, limit=True, peers=True, quick=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One row of the table. `seconds` is how long each contender is under load in each round.
+
+    `batches` are tried at the limit. `quick` cases are all that `--quick` measures. With `few_answers` the throughput
+    is taken up to the last answer, for the next one is too far off.
+    """
+
+    name: str
+    title: str
+    model: str
+    picture: str
+    path: str
+    loads: tuple[Load, ...]
+    seconds: float = 4.0
+    batches: tuple[int, ...] = (1, 2, 4, 8)
+    quick: bool = False
+    few_answers: bool = False
+    echo: bool = False
+    gpu: bool = False
+    targets: tuple[Target, ...] = ()
+
+
+CASES = (
+    Case(
+        "efficientnet-640",
+        "EfficientNet-Lite0, 640×480 JPEG",
+        "efficientnet-lite0",
+        "640×480 JPEG",
+        "/v1/classify?model=efficientnet-lite0",
+        (ALONE, Load(8, peers=True), CROWD, Load(128)),
+        quick=True,
+        gpu=True,
+        targets=(
+            targets.of_limit(0.93),
+            targets.of_peers(1.8),
+            targets.alone_over_limit(1.5),
+            targets.alone_under_peers(),
+            targets.multitude_keeps(0.95),
+            targets.multitude_tail(4),
+            targets.memory_mib(600),
+            targets.ready_seconds(5),
+        ),
+    ),
+    Case(
+        "resnet50-640",
+        "ResNet-50, 640×480 JPEG",
+        "resnet50",
+        "640×480 JPEG",
+        "/v1/classify?model=resnet50",
+        (ALONE, CROWD),
+        seconds=6,
+        few_answers=True,
+        gpu=True,
+        targets=(
+            targets.of_limit(0.95),
+            targets.of_peers(4, needs="amx"),
+            targets.of_peers_on_plain_cpu(1.1),
+        ),
+    ),
+    Case(
+        "efficientnet-12mp",
+        "EfficientNet-Lite0, 4000×3000 JPEG",
+        "efficientnet-lite0",
+        "4000×3000 JPEG",
+        "/v1/classify?model=efficientnet-lite0",
+        (CROWD,),
+        seconds=5,
+        few_answers=True,
+        targets=(targets.of_limit(0.93), targets.of_peers(5)),
+    ),
+    Case(
+        "efficientnet-png",
+        "EfficientNet-Lite0, 1024² PNG",
+        "efficientnet-lite0",
+        "1024² PNG",
+        "/v1/classify?model=efficientnet-lite0",
+        (Load(32, limit=True),),
+        seconds=3,
+    ),
+    Case(
+        "efficientnet-multipart",
+        "EfficientNet-Lite0, eight 640×480 JPEGs in one form",
+        "efficientnet-lite0",
+        EIGHT,
+        "/v1/classify?model=efficientnet-lite0",
+        (Load(8, limit=True),),
+        seconds=3,
+        few_answers=True,
+    ),
+    Case(
+        "lenet",
+        "LeNet-5, 28² PNG",
+        "lenet5",
+        "28² PNG",
+        "/v1/classify?model=lenet5",
+        (CROWD,),
+        seconds=3,
+        batches=(1, 4, 16, 64),
+        quick=True,
+        echo=True,
+        targets=(targets.of_echo(0.6), targets.of_peers(1.0)),
+    ),
+    Case(
+        "ssdlite-640",
+        "SSDLite-MobileNetV2, 640×480 JPEG",
+        "ssdlite-mobilenet-v2",
+        "640×480 JPEG",
+        "/v1/detect?model=ssdlite-mobilenet-v2",
+        (Load(1, limit=True), Load(32, limit=True)),
+        seconds=3,
+        few_answers=True,
+        gpu=True,
+    ),
+    Case(
+        "u2netp-json",
+        "U²-Net-p, 640×480 JPEG, to JSON",
+        "u2netp",
+        "640×480 JPEG",
+        "/v1/segment?model=u2netp",
+        (Load(8, limit=True),),
+        seconds=12,
+        batches=(1, 2),
+        few_answers=True,
+    ),
+    Case(
+        "u2netp-png",
+        "U²-Net-p, 640×480 JPEG, to PNG",
+        "u2netp",
+        "640×480 JPEG",
+        "/v1/segment?model=u2netp&format=mask",
+        (Load(32, limit=True),),
+        seconds=15,
+        batches=(1, 2),
+        few_answers=True,
+        gpu=True,
+        targets=(targets.of_limit(0.90),),
+    ),
+)

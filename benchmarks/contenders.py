@@ -1,0 +1,112 @@
+"""Who is measured, and how each is started: the service, the peers, the echo."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from service.card import Card
+
+ROOT = Path(__file__).parents[1]
+CACHE = ROOT / ".cache" / "bench"
+
+FOVEAL, FOVEAL_ON_CPU = "foveal", "foveal, plain CPU"
+LIMIT, LIMIT_UNDECODED, ALONE = "limit", "limit without decoding", "limit, one picture at a time"
+ECHO = "FastAPI echo"
+RECIPE_VARIABLE = "BENCH_PEER"
+"""See `benchmarks.peers.recipe`, which the peers' environments import and this one does not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a peer's sweep varies: ONNX Runtime's threads a run, the peer's processes, its largest batch."""
+
+    threads: int
+    workers: int
+    batch: int = 1
+
+    def __str__(self) -> str:
+        return f"threads={self.threads} workers={self.workers} batch={self.batch}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server by others, in an environment of its own."""
+
+    name: str
+    package: str
+    extras: tuple[str, ...]
+    command: Callable[[str, int], list[str]]
+    """(its Python, port) → what starts it."""
+    path: str
+    sweep: Callable[[int], Sequence[Setting]]
+    """Cores → the settings to try; the first one is taken where nothing was tried."""
+
+    @property
+    def python(self) -> Path:
+        return CACHE / self.package / "bin" / "python"
+
+
+def _module(name: str) -> Callable[[str, int], list[str]]:
+    return lambda python, _: [python, "-m", f"benchmarks.peers.{name}"]
+
+
+def _bentoml(python: str, port: int) -> list[str]:
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    return [python, "-m", "bentoml", "serve", "benchmarks.peers.bentoml:Classifier", *where]
+
+
+def _batching(cores: int) -> list[Setting]:
+    return [*(Setting(1, cores, batch) for batch in (4, 1, 16)), Setting(cores, 1)]
+
+
+def _unbatched(cores: int) -> list[Setting]:
+    """Processes; threads in one process; all cores in each run."""
+    return [Setting(1, cores), Setting(1, 1), Setting(cores, 1)]
+
+
+PEERS = (
+    Peer("mosec", "mosec", (), _module("mosec"), "/inference", _batching),
+    Peer("LitServe", "litserve", (), _module("litserve"), "/predict", _batching),
+    Peer("BentoML", "bentoml", (), _bentoml, "/predict", _unbatched),
+    Peer("KServe", "kserve", (), _module("kserve"), "/v1/models/model:predict", _unbatched),
+    Peer(
+        "naive FastAPI", "fastapi", ("uvicorn[standard]",), _module("naive"), "/predict", _unbatched
+    ),
+)
+PEER_NAMES = tuple(peer.name for peer in PEERS)
+
+
+def foveal_command(port: int) -> list[str]:
+    """Return `foveal serve` as users start it."""
+    script = Path(sys.executable).with_name("foveal")
+    program = [str(script)] if script.exists() else [sys.executable, "-m", "service.cli"]
+    return [*program, "serve", "--port", str(port)]
+
+
+def echo_command(port: int) -> list[str]:
+    where = ["--host", "127.0.0.1", "--port", str(port)]
+    return [sys.executable, "-m", "uvicorn", "benchmarks.peers.echo:app", "--no-access-log", *where]
+
+
+def recipe_environment(
+    model: Path, card: Card, setting: Setting, *, port: int, cores: int
+) -> Mapping[str, str]:
+    """Return what tells a peer's processes what to serve and how."""
+    picture = card.picture
+    recipe = {
+        "port": port,
+        "model": str(model),
+        "width": picture.width,
+        "height": picture.height,
+        "shorter_side": picture.shorter_side or max(picture.width, picture.height),
+        "interpolation": picture.interpolation,
+        "cores": cores,
+        **asdict(setting),
+    }
+    return {
+        RECIPE_VARIABLE: json.dumps(recipe),
+        "PYTHONPATH": str(ROOT),
+        "BENTOML_DO_NOT_TRACK": "True",
+    }

@@ -1,0 +1,153 @@
+"""Load generators written by others: how each is called, and how what it prints is read."""
+
+import csv
+import json
+import shutil
+import statistics
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+REQUEST_TIMEOUT_SECONDS = 120
+GRACE_SECONDS = 30
+"""A generator that has not ended this long after its time is ended."""
+
+HOW_TO_GET = (
+    "No load generator was found. Install one, then run this again:\n"
+    "  wrk   apt install wrk | dnf install wrk | brew install wrk        (preferred)\n"
+    "  hey   apt install hey | brew install hey"
+)
+
+
+class NoGeneratorError(Exception):
+    """None of the known load generators is installed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shot:
+    """What is sent: one body to one URL by so many clients at once, for so long."""
+
+    url: str
+    body: Path
+    content_type: str
+    clients: int
+    seconds: float
+    few_answers: bool = False
+    """Answers come seconds apart: count up to the last one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What came back: `answered` with status 2xx, `failed` otherwise or never."""
+
+    answered: int
+    failed: int
+    seconds: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Generator:
+    """A load generator: its command for a shot, and the reader of what it prints."""
+
+    name: str
+    command: Callable[[Shot], list[str]]
+    parse: Callable[[str], Outcome]
+
+    def fire(self, shot: Shot) -> Outcome:
+        """Run the generator to its end.
+
+        Raises:
+            RuntimeError: it failed or printed no summary.
+        """
+        done = subprocess.run(
+            self.command(shot),
+            capture_output=True,
+            text=True,
+            timeout=shot.seconds + REQUEST_TIMEOUT_SECONDS + GRACE_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"{self.name} failed: {done.stderr.strip() or done.stdout.strip()}")
+        return self.parse(done.stdout)
+
+
+def find_generator(names: Sequence[str] = ("wrk", "hey")) -> Generator:
+    """Return the first generator that is installed.
+
+    Raises:
+        NoGeneratorError: none is; the message says how to get one.
+    """
+    for name in names:
+        if shutil.which(name):
+            return GENERATORS[name]
+    raise NoGeneratorError(HOW_TO_GET)
+
+
+def wrk_command(shot: Shot) -> list[str]:
+    script = Path(__file__).with_name("wrk.lua")
+    return [
+        "wrk",
+        # One thread sends tens of thousands of requests a second; more would take the service's cores.
+        *("--threads", "1", "--connections", str(shot.clients)),
+        *("--duration", f"{max(1, round(shot.seconds))}s"),
+        *("--timeout", f"{REQUEST_TIMEOUT_SECONDS}s"),
+        *("--script", str(script), shot.url, "--", str(shot.body), shot.content_type),
+        "few" if shot.few_answers else "many",
+    ]
+
+
+def parse_wrk(printed: str) -> Outcome:
+    """Read the line that `wrk.lua` adds to wrk's own.
+
+    Raises:
+        RuntimeError: it is not there.
+    """
+    for line in printed.splitlines():
+        kind, _, rest = line.partition(" ")
+        if kind == "summary":
+            found = json.loads(rest)
+            return Outcome(
+                answered=found["requests"] - found["refused"],
+                failed=found["refused"] + found["unanswered"],
+                seconds=found["seconds"],
+                p50_ms=found["p50_ms"],
+                p99_ms=found["p99_ms"],
+            )
+    raise RuntimeError(f"wrk printed no summary: {printed.strip()[-200:]}")
+
+
+def hey_command(shot: Shot) -> list[str]:
+    return [
+        *("hey", "-z", f"{shot.seconds:g}s", "-c", str(shot.clients), "-t"),
+        *(str(REQUEST_TIMEOUT_SECONDS), "-m", "POST", "-T", shot.content_type),
+        *("-D", str(shot.body), "-o", "csv", shot.url),
+    ]
+
+
+def parse_hey(printed: str) -> Outcome:
+    """Read hey's CSV: one row an answer, with its response time, status and offset, in seconds.
+
+    Raises:
+        RuntimeError: there is no row.
+    """
+    rows = list(csv.DictReader(printed.splitlines()))
+    if not rows:
+        raise RuntimeError("hey printed no answer")
+    good = [row for row in rows if row["status-code"].startswith("2")]
+    times_ms = sorted(float(row["response-time"]) * 1e3 for row in good) or [0.0]
+    return Outcome(
+        answered=len(good),
+        failed=len(rows) - len(good),
+        seconds=max(float(row["offset"]) + float(row["response-time"]) for row in rows),
+        p50_ms=statistics.median(times_ms),
+        p99_ms=times_ms[min(len(times_ms) - 1, int(len(times_ms) * 0.99))],
+    )
+
+
+GENERATORS = {
+    "wrk": Generator("wrk", wrk_command, parse_wrk),
+    "hey": Generator("hey", hey_command, parse_hey),
+}

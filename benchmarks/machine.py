@@ -1,0 +1,78 @@
+"""What the numbers were measured on: the processor, what of it matters here, and the versions."""
+
+import functools
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import onnxruntime
+import psutil
+
+from service.runtime.host import granted_cores
+
+CPU_INFO = Path("/proc/cpuinfo")
+FLAGS = {
+    "avx2": "avx2",
+    "avx512f": "avx512",
+    "avx512_vnni": "avx512-vnni",
+    "avx_vnni": "avx-vnni",
+    "avx512_bf16": "avx512-bf16",
+    "amx_bf16": "amx-bf16",
+    "amx_int8": "amx-int8",
+    "asimddp": "neon-dot",
+    "i8mm": "neon-i8mm",
+    "sve": "sve",
+}
+"""The kernel's name of what makes a network's arithmetic faster → how it is commonly called."""
+PACKAGES = (
+    *("foveal", "onnxruntime-ep-openvino", "numpy", "pillow", "fastapi", "uvicorn", "starlette"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    processor: str
+    cores: float
+    memory_gib: float
+    flags: tuple[str, ...]
+    system: str
+    python: str
+    versions: dict[str, str]
+
+    @property
+    def slug(self) -> str:
+        words = re.sub(r"\((r|tm)\)|processor|cpu|@.*", " ", self.processor.lower())
+        return f"{'-'.join(re.findall('[a-z0-9]+', words))}-{self.cores:g}-cores"
+
+    def has(self, flag: str) -> bool:
+        return any(name == flag or name.startswith(f"{flag}-") for name in self.flags)
+
+
+@functools.cache
+def describe_machine() -> Machine:
+    text = CPU_INFO.read_text() if CPU_INFO.exists() else ""
+    model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
+    said = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    known = set(said[1].split()) if said else set()
+    return Machine(
+        processor=model[1].strip() if model else platform.processor() or platform.machine(),
+        cores=granted_cores(),
+        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        flags=tuple(name for flag, name in FLAGS.items() if flag in known),
+        system=f"{platform.system()} {platform.release()}",
+        python=sys.version.split()[0],
+        versions={"onnxruntime": onnxruntime.__version__, **_versions()},
+    )
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,30 @@
+"""The endpoint that most people write: FastAPI, one session, everything in the handler.
+
+Written as `def`, which FastAPI runs on its pool of threads; with `workers` above 1, uvicorn's own processes.
+"""
+
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import Body, FastAPI
+
+from benchmarks.peers.recipe import HOST, predict, read_recipe
+
+recipe = read_recipe()
+session = recipe.open()
+app = FastAPI()
+
+
+@app.post("/predict")
+def classify(picture: Annotated[bytes, Body(media_type="image/*")]) -> list[dict[str, Any]]:
+    return predict(session, [recipe.decode(picture)])[0]
+
+
+if __name__ == "__main__":
+    uvicorn.run(
+        "benchmarks.peers.naive:app",
+        host=HOST,
+        port=recipe.port,
+        workers=recipe.workers,
+        access_log=False,
+    )

@@ -1,0 +1,154 @@
+"""Results as pictures: throughput as a share of the limit, latency alone, memory over time. One accent: the service."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from benchmarks.cases import CASES
+from benchmarks.contenders import ALONE, FOVEAL, LIMIT
+from benchmarks.results import CaseResult
+from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
+from benchmarks.targets import CROWD
+
+ACCENT, CALM, INK, FAINT = "#0f766e", "#cbd5e1", "#1e293b", "#94a3b8"
+ROW_INCHES = 0.27
+COLUMNS = 2
+STYLE: Any = {  # Matplotlib types the keys one by one
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "text.color": INK,
+    "axes.edgecolor": FAINT,
+    "axes.labelcolor": INK,
+    "xtick.color": FAINT,
+    "ytick.color": INK,
+    "svg.fonttype": "none",
+    # The same file from the same figures.
+    "svg.hashsalt": "foveal",
+}
+Bar = tuple[str, Spread, str]
+"""Name, ratio, and what is written beside it."""
+
+
+def draw_plots(results: Sequence[CaseResult], folder: Path) -> list[str]:
+    """Write the plots that the results allow and return their file names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    drawn = []
+    throughput = {result.name: _throughput_bars(result) for result in results}
+    if any(throughput.values()):
+        title = f"Throughput at {CROWD} clients, × the machine's limit"
+        _draw_panels(throughput, title, folder / "throughput.svg")
+        drawn.append("throughput.svg")
+    alone = {result.name: _alone_bars(result) for result in results}
+    if any(alone.values()):
+        title = "Median latency of one client, × the limit's with all cores on one picture"
+        _draw_panels(alone, title, folder / "alone.svg")
+        drawn.append("alone.svg")
+    return drawn
+
+
+def draw_soak(seconds: Sequence[float], mebibytes: Sequence[float], file: Path) -> None:
+    """Draw memory over the time of a soak."""
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=(8, 2.6), layout="constrained")
+        axes = figure.subplots()
+        axes.plot([second / 60 for second in seconds], mebibytes, color=ACCENT, linewidth=1.2)
+        axes.set_ylim(0, max(mebibytes) * 1.15)
+        axes.set_xlabel("minutes under load")
+        axes.set_ylabel("resident memory, MiB")
+        _clear(axes)
+        _save(figure, file)
+
+
+def _throughput_bars(result: CaseResult) -> list[Bar]:
+    rounds = result.at(CROWD)
+    if not rounds or LIMIT not in rounds[0]:
+        return []
+    names = [name for name in rounds[0] if not name.startswith("limit")]
+    return _bars(rounds, names, LIMIT, invert=False)
+
+
+def _alone_bars(result: CaseResult) -> list[Bar]:
+    rounds = result.at(1)
+    if not rounds or ALONE not in rounds[0]:
+        return []
+    return _bars(rounds, [name for name in rounds[0] if name != ALONE], ALONE, invert=True)
+
+
+def _bars(
+    rounds: Sequence[dict[str, Sample]], names: Sequence[str], base: str, *, invert: bool
+) -> list[Bar]:
+    """Return a bar for each name, best last, for bars are drawn from below."""
+    bars = []
+    for name in names:
+        if invert:
+            ratio = _latency_ratio(rounds, name, base)
+            p50 = median_of(rounds, name, lambda sample: sample.p50_ms) or 0.0
+            note = f"{p50:.3g} ms"
+        else:
+            ratio = throughput_ratio(rounds, name, [base])
+            note = f"{median_of(rounds, name, lambda sample: sample.pictures_per_second):,.0f}/s"
+        if ratio:
+            bars.append((name, ratio, note))
+    return sorted(bars, key=lambda bar: bar[1].median, reverse=invert)
+
+
+def _latency_ratio(rounds: Sequence[dict[str, Sample]], name: str, base: str) -> Spread | None:
+    ratios = sorted(
+        mine / theirs
+        for one in rounds
+        if (mine := one[name].p50_ms) and (theirs := one[base].p50_ms)
+    )
+    return Spread(ratios[len(ratios) // 2], ratios[0], ratios[-1]) if ratios else None
+
+
+def _draw_panels(panels: dict[str, list[Bar]], title: str, file: Path) -> None:
+    titles = {case.name: case.title for case in CASES}
+    shown = [(titles[name], bars) for name, bars in panels.items() if bars]
+    rows = -(-len(shown) // COLUMNS)
+    tallest = max(len(bars) for _, bars in shown)
+    size = (9.0, 0.6 + rows * (0.75 + ROW_INCHES * tallest))
+    with mpl.rc_context(STYLE):
+        figure = Figure(figsize=size, layout="constrained")
+        figure.suptitle(title, x=0.01, ha="left", fontsize=11)
+        grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
+        for axes, (name, bars) in zip(grid, shown, strict=False):
+            _draw_bars(axes, name, bars)
+        for axes in grid[len(shown) :]:
+            axes.set_visible(False)
+        _save(figure, file)
+
+
+def _draw_bars(axes: Axes, title: str, bars: Sequence[Bar]) -> None:
+    places = range(len(bars))
+    medians = [spread.median for _, spread, _ in bars]
+    colours = [ACCENT if name.startswith(FOVEAL) else CALM for name, _, _ in bars]
+    axes.barh(places, medians, color=colours, height=0.72)
+    for place, (_, spread, note) in zip(places, bars, strict=True):
+        axes.plot([spread.low, spread.high], [place, place], color=INK, linewidth=0.8, alpha=0.6)
+        end = max(spread.high, spread.median)
+        axes.annotate(
+            f"{spread.median:.2f}   {note}",
+            (end, place),
+            (5, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=8,
+        )
+    axes.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_yticks(places, [name for name, _, _ in bars])
+    axes.set_xlim(0, max(*medians, 1.0) * 1.45)
+    axes.set_title(title, loc="left", fontsize=9, color=INK)
+    _clear(axes)
+
+
+def _clear(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(length=0)
+
+
+def _save(figure: Figure, file: Path) -> None:
+    figure.savefig(file, metadata={"Date": None}, facecolor="white")

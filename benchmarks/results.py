@@ -1,0 +1,32 @@
+"""What a run found: plain values, written as JSON and read by the report and the plots."""
+
+from dataclasses import dataclass, field
+
+from benchmarks.statistics import Sample
+
+Rounds = dict[int, list[dict[str, Sample]]]
+"""Clients → rounds → contender → sample."""
+
+
+@dataclass(slots=True)
+class Facts:
+    """What is known of a contender beside its samples. `error` says why it did not run."""
+
+    detail: str = ""
+    ready_seconds: float | None = None
+    peak_memory_mib: float | None = None
+    idle_cores: float | None = None
+    top_class: int | None = None
+    error: str = ""
+    tried: dict[str, float] = field(default_factory=dict)
+    """What a sweep reached with each setting, in pictures a second."""
+
+
+@dataclass(slots=True)
+class CaseResult:
+    name: str
+    facts: dict[str, Facts] = field(default_factory=dict)
+    rounds: Rounds = field(default_factory=dict)
+
+    def at(self, clients: int) -> list[dict[str, Sample]]:
+        return self.rounds.get(clients, [])

@@ -1,0 +1,375 @@
+"""A case, measured: everyone is started, then in each round everyone takes a turn under the same load."""
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Protocol
+
+from benchmarks import contenders, tuning
+from benchmarks.cases import Case, Load
+from benchmarks.contenders import (
+    ALONE,
+    CACHE,
+    ECHO,
+    FOVEAL,
+    FOVEAL_ON_CPU,
+    LIMIT,
+    LIMIT_UNDECODED,
+    PEERS,
+    ROOT,
+    Peer,
+)
+from benchmarks.environments import InstallError
+from benchmarks.load import Generator
+from benchmarks.models import repository_of
+from benchmarks.results import CaseResult, Facts
+from benchmarks.server import Server, StartError, free_port, run_server
+from benchmarks.statistics import Sample
+from benchmarks.subject import Subject, make_subject
+from benchmarks.usage import MemoryWatch, Tree
+
+WARM_SECONDS = 1.0
+SETTLE_SECONDS = 30.0
+IDLE_WINDOW_SECONDS = 1.0
+MIB = 2**20
+_SERVED = re.compile(r"^foveal_model_info\{([^}]*)\} 1", re.MULTILINE)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_CLASS = re.compile(rb'"class_id":\s*(\d+)')
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a run is made. `shorten` is the factor on every case's seconds."""
+
+    generator: Generator
+    cores: int
+    rounds: int
+    shorten: float
+    quick: bool
+    peers: bool
+    devices: tuple[str, ...]
+    """Of the service, one contender each; empty: as it starts by default."""
+    retune: bool
+    say: Say
+
+    def loads(self, case: Case) -> Sequence[Load]:
+        return [load for load in case.loads if load.quick or not self.quick]
+
+
+class Contender(Protocol):
+    """Someone who can be measured."""
+
+    def measure(self, clients: int, seconds: float) -> Sample: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A server under the load generator."""
+
+    server: Server
+    facts: Facts
+    subject: Subject
+    path: str
+
+    def measure(self, clients: int, seconds: float) -> Sample:
+        tree = self.server.tree
+        with MemoryWatch(tree) as memory:
+            before = tree.cpu_seconds()
+            outcome = self.subject.fire(
+                self.server.url(self.path), clients=clients, seconds=seconds
+            )
+            spent = tree.cpu_seconds() - before
+        tree.settle(SETTLE_SECONDS)
+        peak = memory.peak_bytes / MIB
+        self.facts.peak_memory_mib = max(self.facts.peak_memory_mib or 0.0, peak)
+        pictures = outcome.answered * len(self.subject.body.pictures)
+        return Sample(
+            pictures_per_second=pictures / outcome.seconds,
+            requests=outcome.answered,
+            errors=outcome.failed,
+            cpu_ms_per_picture=spent * 1e3 / max(pictures, 1),
+            p50_ms=outcome.p50_ms,
+            p99_ms=outcome.p99_ms,
+        )
+
+
+class Limit:
+    """`benchmarks.limit` as a process, told line by line what to run."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self._process = process
+        self._tree = Tree(process.pid)
+
+    def measure(self, clients: int, seconds: float) -> Sample:  # noqa: ARG002  # it has no clients
+        before = self._tree.cpu_seconds()
+        answer = self.ask({"seconds": seconds})
+        spent = self._tree.cpu_seconds() - before
+        if "times_ms" in answer:
+            times = answer["times_ms"]
+            return Sample(
+                pictures_per_second=len(times) / (sum(times) / 1e3),
+                requests=len(times),
+                errors=0,
+                cpu_ms_per_picture=spent * 1e3 / len(times),
+                p50_ms=times[len(times) // 2],
+                p99_ms=times[min(len(times) - 1, int(len(times) * 0.99))],
+            )
+        rate = answer["pictures_per_second"]
+        return Sample(rate, round(rate * seconds), 0, spent * 1e3 / max(1.0, rate * seconds))
+
+    def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
+        """Send a line and return the answer to it.
+
+        Raises:
+            StartError: the process has ended.
+        """
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.flush()
+        return self.answer()
+
+    def answer(self) -> dict[str, Any]:
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            raise StartError(f"the limit ended with {self._process.wait()}")
+        found: dict[str, Any] = json.loads(line)
+        return found
+
+
+def run_case(case: Case, plan: Plan) -> CaseResult:
+    """Start everyone, measure in rounds, end everyone.
+
+    Raises:
+        ExportError: the case's network can not be had.
+    """
+    result = CaseResult(case.name)
+    subject = make_subject(case, plan.generator, plan.cores)
+    with ExitStack() as stack:
+        everyone = _Starter(plan, subject, result, stack).start_everyone()
+        for name, contender in everyone.items():
+            if isinstance(contender, Served):
+                idle = contender.server.tree.cores_in_use(IDLE_WINDOW_SECONDS)
+                result.facts[name].idle_cores = round(idle, 3)
+        for load in plan.loads(case):
+            chosen = {name: everyone[name] for name in _names(load, everyone)}
+            if not chosen:
+                continue
+            for contender in chosen.values():
+                contender.measure(load.clients, WARM_SECONDS)
+            result.rounds[load.clients] = [
+                _round(case, plan, load, chosen, number) for number in range(plan.rounds)
+            ]
+    return result
+
+
+def _round(
+    case: Case, plan: Plan, load: Load, chosen: Mapping[str, Contender], number: int
+) -> dict[str, Sample]:
+    """Each one's turn comes at another place in each round, so that nobody always follows the same neighbour."""
+    names = list(chosen)
+    start = number * max(1, len(names) // plan.rounds) % len(names)
+    samples = {}
+    for name in (*names[start:], *names[:start]):
+        sample = chosen[name].measure(load.clients, case.seconds * plan.shorten)
+        samples[name] = sample
+        latency = f", p50 {sample.p50_ms:.1f} ms" if sample.p50_ms else ""
+        errors = f", {sample.errors} errors" if sample.errors else ""
+        plan.say(
+            f"  {case.name}, {load.clients} clients, round {number + 1}: {name} "
+            f"{sample.pictures_per_second:.1f} pictures/s{latency}{errors}"
+        )
+    return samples
+
+
+def _names(load: Load, everyone: Mapping[str, Contender]) -> list[str]:
+    """Return who takes part in a load: the service always, the limit that fits the clients, the peers where wanted."""
+
+    def takes_part(name: str) -> bool:
+        if name.startswith(FOVEAL):
+            return True
+        if name.startswith(LIMIT):
+            return load.limit and (name == ALONE) == (load.clients == 1)
+        return load.peers and (name != ECHO or load.clients > 1)
+
+    return [name for name in everyone if takes_part(name)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Starter:
+    """Starts everyone of a case onto an exit stack; who does not start is told in the result."""
+
+    plan: Plan
+    subject: Subject
+    result: CaseResult
+    stack: ExitStack
+
+    def start_everyone(self) -> dict[str, Contender]:
+        everyone: dict[str, Contender] = {}
+        loads = self.plan.loads(self.subject.case)
+        for device in self.plan.devices or (None,):
+            suffix = f", {device}" if device else ""
+            started = self._try(FOVEAL + suffix, partial(self._foveal, device=device))
+            everyone |= started
+            for contender in started.values():
+                everyone |= self._limits(contender, suffix)
+        if self.subject.case.echo:
+            everyone |= self._try(ECHO, self._echo)
+        if self.plan.peers and any(load.peers for load in loads):
+            for peer in PEERS:
+                everyone |= self._try(peer.name, partial(self._peer, peer=peer))
+        return everyone
+
+    def _limits(self, foveal: Contender, suffix: str) -> dict[str, Contender]:
+        """Start the limits with the device and the precision that the service chose, and the service on plain CPU."""
+        assert isinstance(foveal, Served)
+        case = self.subject.case
+        labels = served_model(foveal.server, case.model)
+        loads = self.plan.loads(case)
+        wanted = {load.clients == 1 for load in loads if load.limit}
+        found: dict[str, Contender] = {}
+        if not suffix and labels["device"] != "cpu" and any(load.peers for load in loads):
+            found |= self._try(FOVEAL_ON_CPU, partial(self._foveal, device="cpu"))
+        pictures = self.subject.body.pictures
+        if False in wanted:
+            found |= self._try(LIMIT + suffix, partial(self._limit, labels, pictures))
+            found |= self._try(LIMIT_UNDECODED + suffix, partial(self._limit, labels, ()))
+        if True in wanted and not suffix:
+            found |= self._try(ALONE, partial(self._limit, labels, pictures, alone=True))
+        return found
+
+    def _try(self, name: str, start: Callable[[Facts], Contender]) -> dict[str, Contender]:
+        facts = self.result.facts[name] = Facts()
+        self.plan.say(f"  starting {name}")
+        try:
+            return {name: start(facts)}
+        except (StartError, InstallError) as error:
+            facts.error = str(error)
+            self.plan.say(f"  {name} does not run: {error}")
+            return {}
+
+    def _foveal(self, facts: Facts, *, device: str | None) -> Served:
+        port = free_port()
+        case, body = self.subject.case, self.subject.body
+        environment = {"FOVEAL_MODELS": str(repository_of(case.model))}
+        server = self.stack.enter_context(
+            run_server(
+                contenders.foveal_command(port),
+                environment | ({"FOVEAL_DEVICE": device} if device else {}),
+                port=port,
+                probe=("/health/ready", None, ""),
+                log=self.subject.log("foveal" + (f"-{device}" if device else "")),
+            )
+        )
+        labels = served_model(server, case.model)
+        answer = server.ask(case.path, body.content, body.content_type)
+        if answer.status != 200:
+            raise StartError(f"answered {answer.status}: {answer.body[:200]!r}")
+        facts.ready_seconds = round(server.ready_seconds, 3)
+        facts.detail = f"{labels['device']} {labels['precision']}"
+        facts.top_class = _top_class(answer.body)
+        return Served(server, facts, self.subject, case.path)
+
+    def _echo(self, facts: Facts) -> Served:
+        port = free_port()
+        body = self.subject.body
+        server = self.stack.enter_context(
+            run_server(
+                contenders.echo_command(port),
+                {},
+                port=port,
+                probe=("/", body.content, body.content_type),
+                log=self.subject.log("echo"),
+                folder=ROOT,
+            )
+        )
+        facts.ready_seconds = round(server.ready_seconds, 3)
+        return Served(server, facts, self.subject, "/")
+
+    def _peer(self, facts: Facts, *, peer: Peer) -> Served:
+        plan, body = self.plan, self.subject.body
+        best = tuning.best_setting(
+            peer, self.subject, sweep=not plan.quick, again=plan.retune, say=plan.say
+        )
+        facts.detail = f"{best.version}, {best.setting}" + ("" if best.tried else ", not tuned")
+        facts.tried = best.tried
+        server = self.stack.enter_context(tuning.run_peer(peer, best.setting, self.subject))
+        facts.ready_seconds = round(server.ready_seconds, 3)
+        facts.top_class = _top_class(server.ask(peer.path, body.content, body.content_type).body)
+        return Served(server, facts, self.subject, peer.path)
+
+    def _limit(
+        self,
+        labels: Mapping[str, str],
+        pictures: Sequence[bytes],
+        facts: Facts,
+        *,
+        alone: bool = False,
+    ) -> Limit:
+        limit = self.stack.enter_context(_run_limit())
+        ready = limit.ask(
+            {
+                "model": str(self.subject.model),
+                "pictures": [str(file) for file in self._as_files(pictures)],
+                "device": labels["device"],
+                "precision": labels["precision"],
+                "cores": self.plan.cores,
+                "sizes": self.subject.case.batches,
+                "alone": alone,
+            }
+        )
+        facts.detail, facts.tried = ready["ready"], ready.get("tried", {})
+        return limit
+
+    def _as_files(self, pictures: Sequence[bytes]) -> Iterator[Path]:
+        for index, picture in enumerate(pictures):
+            file = CACHE / "bodies" / f"{self.subject.case.name}-{index}.picture"
+            file.write_bytes(picture)
+            yield file
+
+
+@contextmanager
+def _run_limit() -> Iterator[Limit]:
+    """Run `benchmarks.limit`, which ends when its input does."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.limit"],
+        cwd=ROOT,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        yield Limit(process)
+    finally:
+        try:
+            process.communicate(timeout=SETTLE_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.communicate()
+
+
+def served_model(server: Server, model: str) -> dict[str, str]:
+    """Return the labels of `foveal_model_info` for a model: on which device and in which precision it is served.
+
+    Raises:
+        StartError: it is not served.
+    """
+    for found in _SERVED.findall(server.ask("/metrics").body.decode()):
+        labels = dict(_LABEL.findall(found))
+        if labels["model"] == model:
+            return labels
+    raise StartError(f"{model} is not served")
+
+
+def _top_class(answer: bytes) -> int | None:
+    found = _CLASS.search(answer)
+    return int(found[1]) if found else None

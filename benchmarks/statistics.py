@@ -1,0 +1,103 @@
+"""From samples to statements: medians over rounds, ratios within a round, and whether a target is met.
+
+A ratio is always taken between two samples of the same round, which lie seconds apart, and the median of these ratios
+is reported: a machine that is slower for a minute slows both sides of a ratio.
+"""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One contender under load for a few seconds. Latencies are None where nobody waits, as at the limit."""
+
+    pictures_per_second: float
+    requests: int
+    errors: int
+    cpu_ms_per_picture: float
+    p50_ms: float | None = None
+    p99_ms: float | None = None
+
+
+Round = Mapping[str, Sample]
+"""Contender → its sample, all taken in one round."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A median over rounds, with the extremes that say how far to trust it."""
+
+    median: float
+    low: float
+    high: float
+
+
+def spread(values: Sequence[float]) -> Spread:
+    """Return the median and the extremes of at least one value."""
+    return Spread(statistics.median(values), min(values), max(values))
+
+
+def throughput_ratio(rounds: Sequence[Round], name: str, others: Sequence[str]) -> Spread | None:
+    """Return how many times the best of `others` the contender answers, round by round.
+
+    None where no round has them both. A sample without an answer counts as a throughput of zero; rounds in which every
+    other one failed say nothing and are left out.
+    """
+    ratios = [
+        one[name].pictures_per_second / best
+        for one in rounds
+        if name in one
+        and (best := max((one[o].pictures_per_second for o in others if o in one), default=0.0))
+    ]
+    return spread(ratios) if ratios else None
+
+
+def latency_difference_ms(
+    rounds: Sequence[Round], name: str, others: Sequence[str]
+) -> Spread | None:
+    """Return by how many ms the contender's median latency exceeds the lowest of the others', round by round."""
+    differences = [
+        mine - min(theirs)
+        for one in rounds
+        if name in one
+        and (mine := one[name].p50_ms) is not None
+        and (theirs := [p50 for o in others if o in one and (p50 := one[o].p50_ms) is not None])
+    ]
+    return spread(differences) if differences else None
+
+
+def tail_ratio(rounds: Sequence[Round], name: str) -> Spread | None:
+    """Return p99 over p50, round by round."""
+    ratios = [
+        sample.p99_ms / sample.p50_ms
+        for one in rounds
+        if (sample := one.get(name)) and sample.p50_ms and sample.p99_ms
+    ]
+    return spread(ratios) if ratios else None
+
+
+def median_of(
+    rounds: Sequence[Round], name: str, figure: Callable[[Sample], float | None]
+) -> float | None:
+    """Return the median over rounds of one figure of one contender, None where it has none."""
+    values = [
+        value
+        for one in rounds
+        if (sample := one.get(name)) and (value := figure(sample)) is not None
+    ]
+    return statistics.median(values) if values else None
+
+
+def slope_per_minute(seconds: Sequence[float], values: Sequence[float]) -> float:
+    """Return the least-squares slope of values over time, per minute."""
+    mean_time, mean_value = statistics.fmean(seconds), statistics.fmean(values)
+    variance = sum((second - mean_time) ** 2 for second in seconds)
+    if not variance:
+        return 0.0
+    shared = sum(
+        (second - mean_time) * (value - mean_value)
+        for second, value in zip(seconds, values, strict=True)
+    )
+    return shared / variance * 60

@@ -1,0 +1,90 @@
+"""What a tree of processes uses: CPU seconds and resident memory, from outside."""
+
+import contextlib
+import threading
+import time
+from types import TracebackType
+from typing import Self
+
+import psutil
+
+SAMPLE_SECONDS = 0.5
+IDLE_SHARE = 0.05
+"""Of one core: a tree below it has finished what it was asked."""
+IDLE_WINDOW_SECONDS = 0.2
+
+
+class Tree:
+    """A process and everything below it."""
+
+    def __init__(self, pid: int) -> None:
+        self._root = psutil.Process(pid)
+
+    def processes(self) -> list[psutil.Process]:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return [self._root, *self._root.children(recursive=True)]
+        return []
+
+    def cpu_seconds(self) -> float:
+        total = 0.0
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                times = process.cpu_times()
+                total += times.user + times.system
+        return total
+
+    def memory_bytes(self) -> int:
+        """Return the resident memory; what several processes share is counted once (PSS)."""
+        total = 0
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
+                total += process.memory_full_info().pss
+        return total
+
+    def cores_in_use(self, window_seconds: float = IDLE_WINDOW_SECONDS) -> float:
+        before, began = self.cpu_seconds(), time.perf_counter()
+        time.sleep(window_seconds)
+        return (self.cpu_seconds() - before) / (time.perf_counter() - began)
+
+    def settle(self, limit_seconds: float) -> None:
+        """Wait until nothing is left of the load that just ended, so that it does not slow who comes next."""
+        until = time.perf_counter() + limit_seconds
+        while time.perf_counter() < until and self.cores_in_use() > IDLE_SHARE:
+            pass
+
+
+class MemoryWatch:
+    """Records a tree's memory on a thread of its own while the block runs."""
+
+    def __init__(self, tree: Tree, every_seconds: float = SAMPLE_SECONDS) -> None:
+        self.seconds: list[float] = []
+        self.bytes: list[int] = []
+        self._tree = tree
+        self._every = every_seconds
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    @property
+    def peak_bytes(self) -> int:
+        return max(self.bytes, default=0)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        began = time.perf_counter()
+        while True:
+            self.bytes.append(self._tree.memory_bytes())
+            self.seconds.append(time.perf_counter() - began)
+            if self._end.wait(self._every):
+                return

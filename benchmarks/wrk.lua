@@ -1,0 +1,56 @@
+-- One POST body over and over; the summary as one line of JSON.
+-- Arguments after `--`: the file with the body, its content type, and whether the answers are few.
+
+local ffi = require("ffi")
+ffi.cdef[[
+  typedef struct { long seconds; long nanoseconds; } foveal_timespec;
+  int clock_gettime(int clock, foveal_timespec *now);
+]]
+
+local threads = {}
+
+function setup(thread)
+  table.insert(threads, thread)
+end
+
+local MONOTONIC = 1
+local now = ffi.new("foveal_timespec")
+
+local function seconds()
+  ffi.C.clock_gettime(MONOTONIC, now)
+  return tonumber(now.seconds) + tonumber(now.nanoseconds) / 1e9
+end
+
+function init(arguments)
+  local file = assert(io.open(arguments[1], "rb"))
+  wrk.method = "POST"
+  wrk.body = file:read("*a")
+  wrk.headers["Content-Type"] = arguments[2]
+  file:close()
+  began = seconds()
+  last = began
+  if arguments[3] == "few" then
+    -- Where a batch takes a second, what is unfinished at the end is no small part: count up to the last answer.
+    function response()
+      last = seconds()
+    end
+  end
+end
+
+function done(summary, latency)
+  local elapsed = summary.duration / 1e6
+  local last_answer = 0
+  for _, thread in ipairs(threads) do
+    last_answer = math.max(last_answer, thread:get("last") - thread:get("began"))
+  end
+  if last_answer > 0 then
+    elapsed = last_answer
+  end
+  io.write(string.format(
+    'summary {"requests": %d, "seconds": %.6f, "p50_ms": %.4f, "p99_ms": %.4f, '
+      .. '"refused": %d, "unanswered": %d}\n',
+    summary.requests, elapsed, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+    summary.errors.status,
+    summary.errors.connect + summary.errors.read + summary.errors.write + summary.errors.timeout
+  ))
+end
