@@ -36,8 +36,6 @@ log = logging.getLogger(LOGGER)
 
 TASKS = (classify, segment, detect, embed)
 LAG_PROBE_SECONDS = 0.25
-GPU_INSTANCES = 2
-"""Two batches in flight a model: one is copied while the other is computed."""
 
 
 def create_app(
@@ -56,7 +54,7 @@ def create_app(
     servables, refusals = scan_repository(settings.models)
     metrics = Metrics()
     metrics.build_info.labels(version("foveal"), RUNTIME_VERSION).set(1)
-    batching = _batching(settings, device)
+    batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3)
     workers = Workers(_worker_count(settings, device))
     pool = ThreadPoolExecutor(granted_threads(), "foveal-imaging") if device.is_gpu else None
     registry = Registry(
@@ -67,6 +65,7 @@ def create_app(
             load_model,
             device=device,
             largest=settings.max_batch,
+            instances=settings.instances,
             threads=_worker_count(settings, device),
             cache=settings.cache.expanduser(),
         ),
@@ -124,15 +123,6 @@ def _quieten_libraries(max_pixels: int) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # A second series beside every counter, which nothing here reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-def _batching(settings: Settings, device: Device) -> Batching:
-    default_instances = GPU_INSTANCES if device.is_gpu else _worker_count(settings, device)
-    return Batching(
-        capacity=settings.queue_size,
-        instances=settings.instances or default_instances,
-        max_delay_seconds=settings.max_delay_ms / 1e3,
-    )
 
 
 def _worker_count(settings: Settings, device: Device) -> int:

@@ -34,7 +34,10 @@ class Settings(BaseSettings):
         0, ge=0, le=1024, description="Threads that run batches; 0: the cores of the cgroup quota"
     )
     instances: int = Field(
-        0, ge=0, le=256, description="Batches of one model that may run at once; 0: one a thread"
+        0,
+        ge=0,
+        le=256,
+        description="Batches of one model that may run at once; 0: measured on a CPU, 2 on a GPU",
     )
     max_batch: int = Field(
         0, ge=0, le=1024, description="Largest batch; 0: measured at start on a CPU, 32 on a GPU"

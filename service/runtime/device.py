@@ -41,7 +41,8 @@ class SessionPlan:
     """What a session is opened with.
 
     `providers` is empty where a plug-in device is added to the options instead; `plugin_options` are its own.
-    `batch_sizes` are the sizes that batches are padded to, ascending; empty where every size runs as it is.
+    `batch_sizes` are the sizes that batches are padded to, ascending; empty where every size runs as it is. Without a
+    `memory_pattern` a run takes its buffers one by one, and not all it will ever need in one piece.
     """
 
     intra_threads: int
@@ -50,6 +51,7 @@ class SessionPlan:
     allowed_providers: frozenset[str]
     plugin_options: dict[str, str] = field(default_factory=dict)
     batch_sizes: tuple[int, ...] = ()
+    memory_pattern: bool = True
 
 
 COMMON_ENTRIES = {
@@ -73,7 +75,11 @@ def plan_session(device: Device, *, largest: int, threads: int, cache: Path) -> 
     """
     if device.name == "cpu":
         return SessionPlan(
-            threads, COMMON_ENTRIES, ((CPU_PROVIDER, {}),), frozenset({CPU_PROVIDER})
+            threads,
+            COMMON_ENTRIES | {"session.use_env_allocators": "1"},
+            ((CPU_PROVIDER, {}),),
+            frozenset({CPU_PROVIDER}),
+            memory_pattern=False,
         )
     if device.name == "openvino":
         return SessionPlan(

@@ -20,36 +20,50 @@ from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
 from service.runtime.tuning import best_batch, seconds_of
 
-LARGEST_ON_CPU, LARGEST_ON_GPU = 32, 32
+LARGEST = 32
+"""The most pictures in a batch where neither the operator nor the card says otherwise."""
+INSTANCES_ON_GPU = 2
+"""Two batches in flight: one is copied while the other is computed."""
 WORTH_SPREADING_SECONDS = 0.002
 """Below this, waking threads costs more than they save."""
 WORTH_A_SESSION = 0.8
 """A second session must bring a lone picture's time down to this share."""
+HEAVY_SECONDS = 0.1
+AS_FAST_TOGETHER = 1.15
+"""What a heavy network may lose in throughput for the sake of latency and memory."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A network ready to run: `run` for batches, `wide` for a picture that has all cores to itself."""
+    """A network ready to run.
+
+    `run` serves batches, `instances` of them at once at most; `wide`, where there is one, a picture that has all cores
+    to itself.
+    """
 
     run: Run
     largest: int
+    instances: int
     blank: Tensor
     wide: Run | None = None
 
 
 def load_model(
-    servable: Servable, device: Device, *, largest: int, threads: int, cache: Path
+    servable: Servable,
+    device: Device,
+    *,
+    largest: int,
+    instances: int,
+    threads: int,
+    cache: Path,
 ) -> Loaded:
     """Return the network, warm; blocking.
-
-    On a CPU a batch runs on one thread, and as many batches at once as there are threads: for small networks that gives
-    the most pictures a second. Two things are measured because they depend on network and machine: the largest batch
-    that does not cost more a picture, and whether one picture on all threads is faster.
 
     Args:
         servable: what to load.
         device: where it shall run.
         largest: pictures in a batch at most; 0 measures it on a CPU and is 32 on a GPU.
+        instances: batches that may run at once; 0: one a thread on a CPU, 2 on a GPU.
         threads: how many threads may be runnable at once.
         cache: folder for what a device compiles.
 
@@ -61,32 +75,58 @@ def load_model(
         check_certificate(servable.path, servable.card)
     except CardError as error:
         raise ServableError(str(error)) from error
-    limit = (
-        servable.card.max_batch or largest or (LARGEST_ON_GPU if device.is_gpu else LARGEST_ON_CPU)
-    )
+    limit = servable.card.max_batch or largest or LARGEST
     plan = plan_session(device, largest=limit, threads=1, cache=cache)
     session = open_session(servable.path, device, plan)
     check_contract(session, servable.card, servable.path)
     blank = blank_input(session, servable.card)
+    if device.name == "cpu":
+        return _tuned(
+            servable,
+            session.run,
+            blank,
+            limit=limit,
+            largest=largest,
+            instances=instances,
+            threads=threads,
+        )
     for size in reversed(plan.batch_sizes or (1,)):  # largest first: the arena grows once
         session.run(np.repeat(blank[None], size, axis=0))
-    if device.name != "cpu":
-        return Loaded(session.run, limit, blank)
-    if not largest:
-        limit = best_batch(session.run, blank, limit)
-    return Loaded(session.run, limit, blank, _wide_run(servable, session.run, blank, threads))
+    return Loaded(session.run, limit, instances or INSTANCES_ON_GPU, blank)
 
 
-def _wide_run(servable: Servable, narrow: Run, blank: Tensor, threads: int) -> Run | None:
-    """Return what runs on a session that spreads one picture over all threads, where that is worth its memory."""
+def _tuned(
+    servable: Servable,
+    narrow: Run,
+    blank: Tensor,
+    *,
+    limit: int,
+    largest: int,
+    instances: int,
+    threads: int,
+) -> Loaded:
+    """Find by measuring how a CPU serves the network best; docs/decisions/0005 says why.
+
+    By default a run takes one thread, and as many run at once as there are threads. Where all threads on one run are
+    about as fast as one run on each, they serve everybody: the memory of one run, and each answer sooner.
+    """
     alone = seconds_of(narrow, blank[None])
+    if not largest:
+        limit = best_batch(narrow, blank, limit, alone=alone)
     if threads == 1 or alone < WORTH_SPREADING_SECONDS:
-        return None
-    device = Device("cpu")
-    plan = plan_session(device, largest=1, threads=threads, cache=Path())
-    wide = open_session(servable.path, device, plan)
-    wide.run(blank[None])
-    return wide.run if seconds_of(wide.run, blank[None]) < WORTH_A_SESSION * alone else None
+        return Loaded(narrow, limit, instances or threads, blank)
+    plan = plan_session(Device("cpu"), largest=1, threads=threads, cache=Path())
+    wide = open_session(servable.path, Device("cpu"), plan).run
+    spread = seconds_of(wide, blank[None])
+    if alone > HEAVY_SECONDS and spread * threads < AS_FAST_TOGETHER * alone:
+        return Loaded(wide, limit, instances or 1, blank)
+    return Loaded(
+        narrow,
+        limit,
+        instances or threads,
+        blank,
+        wide if spread < WORTH_A_SESSION * alone else None,
+    )
 
 
 def blank_input(session: Session, card: Card) -> Tensor:

@@ -41,7 +41,6 @@ class Batching:
     """How every model's batches are made; see `Batcher`."""
 
     capacity: int
-    instances: int
     max_delay_seconds: float = 0.0
 
 
@@ -192,7 +191,7 @@ class Registry:
         model.blank = loaded.blank
         batching = self._batching
         queue = Batcher(
-            [loaded.run] * batching.instances,
+            [loaded.run] * loaded.instances,
             self._workers,
             self._series[model.name],
             largest=loaded.largest,

@@ -32,7 +32,14 @@ def seconds_of(run: Run, batch: NDArray[Any], clock: Clock = time.perf_counter) 
     return best
 
 
-def best_batch(run: Run, blank: NDArray[Any], limit: int, clock: Clock = time.perf_counter) -> int:
+def best_batch(
+    run: Run,
+    blank: NDArray[Any],
+    limit: int,
+    *,
+    alone: float,
+    clock: Clock = time.perf_counter,
+) -> int:
     """Return the largest batch, a power of two up to `limit`, in which a picture costs no more than in a smaller one.
 
     On a CPU batching pays for tiny networks, by sharing the overhead of a call, and costs cache for others.
@@ -41,15 +48,16 @@ def best_batch(run: Run, blank: NDArray[Any], limit: int, clock: Clock = time.pe
         run: runs a batch (N, …).
         blank: one input, without the batch axis.
         limit: pictures at most.
+        alone: seconds that one picture takes.
         clock: tells seconds.
     """
-    best = seconds_of(run, blank[None], clock)
+    best = alone
     largest, size = 1, 2
-    while size <= limit:
+    while size <= limit and size * best <= LONGEST_BATCH_SECONDS:
         batch = np.repeat(blank[None], size, axis=0)
         run(batch)  # the first of a size makes room for it
         seconds = seconds_of(run, batch, clock)
-        if seconds > LONGEST_BATCH_SECONDS or seconds / size > NO_LOSS * best:
+        if seconds / size > NO_LOSS * best:
             break
         best = min(best, seconds / size)
         largest, size = size, size * 2

@@ -27,7 +27,7 @@ from tests.servables import colour_model, write_servable
 
 pytestmark = pytest.mark.anyio
 CPU = Device("cpu")
-LOAD = partial(load_model, device=CPU, largest=4, threads=1, cache=Path())
+LOAD = partial(load_model, device=CPU, largest=4, instances=1, threads=1, cache=Path())
 
 
 @asynccontextmanager
@@ -45,7 +45,7 @@ async def serving(
         open_model=open_model,
         workers=workers,
         metrics=Metrics(),
-        batching=Batching(capacity=8, instances=1),
+        batching=Batching(capacity=8),
         defaults=defaults or {},
     )
     workers.start()
@@ -141,7 +141,7 @@ async def test_a_model_that_stops_answering_makes_the_service_not_ready(reposito
     def fall(batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         return {"logits": next(answers)[None].repeat(len(batch), axis=0)}
 
-    loaded = Loaded(fall, 1, np.zeros(1, np.uint8))
+    loaded = Loaded(fall, 1, 1, np.zeros(1, np.uint8))
     async with serving(repository, open_model=lambda _: loaded) as registry:
         await registry.load()
         assert registry.not_ready() == []
