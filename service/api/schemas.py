@@ -152,6 +152,7 @@ class DetectResult(BaseModel):
     width: int
     height: int
     candidates: int = Field(description="Boxes over the threshold before NMS")
+    kept: int = Field(description="Boxes after NMS, before max_detections")
     detections: list[Detection]
 
 

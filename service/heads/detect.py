@@ -46,11 +46,15 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """All things in a picture, best first; `candidates` counts those over the threshold before NMS."""
+    """All things in a picture, best first.
+
+    `candidates` counts the boxes over the threshold before NMS, `kept` those after it and before `max_detections`.
+    """
 
     width: int
     height: int
     candidates: int
+    kept: int
     found: tuple[Detection, ...]
 
 
@@ -58,6 +62,7 @@ class DetectResult(TypedDict):
     width: int
     height: int
     candidates: int
+    kept: int
     detections: list[dict[str, Any]]
 
 
@@ -94,7 +99,7 @@ def find_things(
     ]
     geometry = view.geometry
     shown = tuple(found[: options.max_detections])
-    return Detections(geometry.width, geometry.height, int(wanted.sum()), shown)
+    return Detections(geometry.width, geometry.height, int(wanted.sum()), len(found), shown)
 
 
 def detect(
@@ -113,6 +118,7 @@ def detect(
         "width": things.width,
         "height": things.height,
         "candidates": things.candidates,
+        "kept": things.kept,
         "detections": [
             {
                 "label": thing.label,

@@ -36,7 +36,10 @@ def test_boxes_are_pixels_of_the_picture_clipped_to_it() -> None:
 def test_the_counts_before_and_after_suppression_are_told() -> None:
     result = detect(OUTPUTS, view_of(200, 100), labels=LABELS, options=ANY)
     assert (result["width"], result["height"]) == (200, 100)
-    assert (result["candidates"], len(result["detections"])) == (3, 2)
+    assert (result["candidates"], result["kept"], len(result["detections"])) == (3, 2, 2)
+    few = DetectionOptions(max_detections=1)
+    result = detect(OUTPUTS, view_of(200, 100), labels=LABELS, options=few)
+    assert (result["kept"], len(result["detections"])) == (2, 1)
 
 
 def test_options_choose_what_is_kept() -> None:
