@@ -13,7 +13,7 @@ from service.errors import FovealError, PictureError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_picture
 from service.imaging.view import View
-from service.runtime.batcher import Answer, Errand, Outputs
+from service.runtime.errand import Answer, Errand, Outputs
 from service.runtime.registry import Model
 
 T = TypeVar("T")

@@ -11,7 +11,7 @@ from service.api.deps import JsonObject, RequestRecord, Services
 from service.errors import ClientLeftError, FovealError, InvalidParameterError, UnavailableError
 from service.imaging.overlay import EncodedPicture
 from service.pipeline import Head, Picture
-from service.runtime.batcher import Answer
+from service.runtime.errand import Answer
 from service.runtime.registry import Model
 
 TIMEOUT_HEADER = "X-Timeout-Ms"

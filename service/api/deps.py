@@ -8,7 +8,7 @@ from fastapi import Depends, Request
 
 from service.metrics import Metrics
 from service.pipeline import Pipeline
-from service.runtime.batcher import Answer, Trace
+from service.runtime.errand import Answer, Trace
 from service.runtime.registry import Model, Registry
 
 RECORD_KEY = "foveal.record"

@@ -5,13 +5,12 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
-from typing import Any, Generic, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.errors import (
     ClientLeftError,
@@ -24,49 +23,13 @@ from service.errors import (
 )
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
+from service.runtime.errand import Answer, Errand, Outputs, Run, Tensor, Trace
+from service.runtime.vigil import Vigil
 from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
 
-Tensor = NDArray[Any]
-Outputs = Mapping[str, Tensor]
-Run = Callable[[Tensor], Outputs]
-"""(N, …) in, a mapping of (N, …) out."""
-
-VIGIL_AFTER_SECONDS = 0.01
-"""When a caller begins to be watched; a task costs about 15 µs, which an answer of a small network is not worth."""
-
-Aside = TypeVar("Aside")
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Errand(Generic[Aside, T]):
-    """One picture's way through a batch; both parts run on worker threads, never on the event loop.
-
-    `prepare` makes the tensor (without the batch axis) and whatever must be remembered beside it; `finish` gets this
-    picture's rows of the outputs and what was remembered, and makes the result.
-    """
-
-    prepare: Callable[[], tuple[Tensor, Aside]]
-    finish: Callable[[Outputs, Aside], T]
-
-
-@dataclass(slots=True)
-class Trace:
-    """Where a picture's time went, in seconds, and how many pictures travelled with it."""
-
-    decode: float = 0.0
-    queue: float = 0.0
-    infer: float = 0.0
-    head: float = 0.0
-    batch_size: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
-    value: T
-    trace: Trace
 
 
 @dataclass(slots=True, eq=False)
@@ -175,7 +138,7 @@ class Batcher:
         self._callers += 1
         self._no_callers.clear()
         alarm = loop.call_later(timeout_seconds, self._expire, jobs)
-        vigil = _Vigil(loop, left, lambda: self._leave(jobs)) if left is not None else None
+        vigil = Vigil(loop, left, lambda: self._leave(jobs)) if left is not None else None
         try:
             return [await job.future for job in jobs]
         except asyncio.CancelledError:
@@ -393,31 +356,3 @@ _OUTCOME_NAMES: dict[type[FovealError], str] = {
     DeadlineError: "expired",
     ClientLeftError: "abandoned",
 }
-
-
-class _Vigil:
-    """Waits for a caller to leave; begins late, since most answers are there before a task for it would pay."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        left: Callable[[], Coroutine[Any, Any, None]],
-        on_left: Callable[[], None],
-    ) -> None:
-        self._left = left
-        self._on_left = on_left
-        self._task: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(VIGIL_AFTER_SECONDS, self._begin)
-
-    def _begin(self) -> None:
-        self._task = asyncio.create_task(self._left())
-        self._task.add_done_callback(self._on_done)
-
-    def _on_done(self, task: "asyncio.Task[None]") -> None:
-        if not task.cancelled():
-            self._on_left()
-
-    def end(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()

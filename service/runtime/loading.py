@@ -14,8 +14,8 @@ from service.card import (
     check_certificate,
 )
 from service.errors import ServableError
-from service.runtime.batcher import Run, Tensor
 from service.runtime.device import Device, plan_session
+from service.runtime.errand import Run, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
 from service.runtime.tuning import best_batch, seconds_of

@@ -24,8 +24,9 @@ from service.errors import (
 )
 from service.logs import FIELDS, LOGGER
 from service.metrics import Metrics, ModelMetrics
-from service.runtime.batcher import Batcher, Errand, Outputs, Tensor
+from service.runtime.batcher import Batcher
 from service.runtime.device import Device
+from service.runtime.errand import Errand, Outputs, Tensor
 from service.runtime.loading import Loaded
 from service.runtime.repository import Refusal, Servable
 from service.runtime.workers import Workers

@@ -20,7 +20,8 @@ from service.errors import (
     ShuttingDownError,
 )
 from service.metrics import Metrics
-from service.runtime.batcher import Answer, Batcher, Errand, Outputs, Tensor
+from service.runtime.batcher import Batcher
+from service.runtime.errand import Answer, Errand, Outputs, Tensor
 from service.runtime.workers import Workers
 
 pytestmark = pytest.mark.anyio
