@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import signal
 import sys
 import time
 from datetime import UTC, datetime
@@ -18,13 +19,12 @@ from benchmarks.models import ExportError
 from benchmarks.plots import draw_plots
 from benchmarks.report import MARKDOWN, Run, load_results, write_report
 from benchmarks.results import CaseResult
-from benchmarks.runner import Plan, run_case
+from benchmarks.runner import GPU_DEVICES, Plan, run_case
 from benchmarks.server import StartError
 from benchmarks.soak import run_soak
 from service.runtime.host import granted_threads
 
 RESULTS = ROOT / "benchmarks" / "results"
-GPU_DEVICES = ("cuda", "tensorrt")
 QUICK = 0.5
 """Factor on every case's seconds with --quick."""
 
@@ -51,6 +51,8 @@ def bench(
     out: Annotated[Path | None, typer.Option(help="Folder for the results")] = None,
 ) -> None:
     """Measure, and write a page, a JSON file and plots under benchmarks/results/<date>-<machine>/."""
+    # So that a run that is told to end ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if draw is not None:
         draw_plots(load_results(json.loads(draw.read_text())), draw.parent)
         return

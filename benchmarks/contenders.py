@@ -11,8 +11,8 @@ from service.card import Card
 ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "bench"
 
-FOVEAL, FOVEAL_ON_CPU = "foveal", "foveal, plain CPU"
-LIMIT, LIMIT_UNDECODED, ALONE = "limit", "limit without decoding", "limit, one picture at a time"
+FOVEAL, FOVEAL_ON_CPU = "foveal", "foveal on plain CPU"
+LIMIT, LIMIT_UNDECODED, ALONE = "limit", "limit without decoding", "limit one by one"
 ECHO = "FastAPI echo"
 RECIPE_VARIABLE = "BENCH_PEER"
 """See `benchmarks.peers.recipe`, which the peers' environments import and this one does not."""
@@ -76,6 +76,16 @@ PEERS = (
     ),
 )
 PEER_NAMES = tuple(peer.name for peer in PEERS)
+
+
+def on_device(name: str, device: str | None) -> str:
+    """Return what a contender is called where the same is measured on several devices."""
+    return f"{name}, {device}" if device else name
+
+
+def limit_of(name: str, clients: int) -> str:
+    """Return the limit that a contender is held against: on its own device, a lone client's or a crowd's."""
+    return on_device(ALONE if clients == 1 else LIMIT, name.partition(", ")[2])
 
 
 def foveal_command(port: int) -> list[str]:

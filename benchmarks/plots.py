@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import ALONE, FOVEAL, LIMIT
+from benchmarks.contenders import FOVEAL, LIMIT, limit_of
 from benchmarks.results import CaseResult
 from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
 from benchmarks.targets import CROWD
@@ -30,7 +30,7 @@ STYLE: Any = {  # Matplotlib types the keys one by one
     "svg.hashsalt": "foveal",
 }
 Bar = tuple[str, Spread, str]
-"""Name, ratio, and what is written beside it."""
+"""Name, ratio, and what is written beside it; the best is drawn on top, so it comes last."""
 
 
 def draw_plots(results: Sequence[CaseResult], folder: Path) -> list[str]:
@@ -65,42 +65,31 @@ def draw_soak(seconds: Sequence[float], mebibytes: Sequence[float], file: Path) 
 
 def _throughput_bars(result: CaseResult) -> list[Bar]:
     rounds = result.at(CROWD)
-    if not rounds or LIMIT not in rounds[0]:
-        return []
-    names = [name for name in rounds[0] if not name.startswith("limit")]
-    return _bars(rounds, names, LIMIT, invert=False)
+    names = [name for name in rounds[0] if not name.startswith(LIMIT)] if rounds else []
+    bars = []
+    for name in names:
+        rate = median_of(rounds, name, lambda sample: sample.pictures_per_second) or 0.0
+        if ratio := throughput_ratio(rounds, name, [limit_of(name, CROWD)]):
+            bars.append((name, ratio, f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"))
+    return sorted(bars, key=lambda bar: bar[1].median)
 
 
 def _alone_bars(result: CaseResult) -> list[Bar]:
     rounds = result.at(1)
-    if not rounds or ALONE not in rounds[0]:
-        return []
-    return _bars(rounds, [name for name in rounds[0] if name != ALONE], ALONE, invert=True)
-
-
-def _bars(
-    rounds: Sequence[dict[str, Sample]], names: Sequence[str], base: str, *, invert: bool
-) -> list[Bar]:
-    """Return a bar for each name, best last, for bars are drawn from below."""
     bars = []
-    for name in names:
-        if invert:
-            ratio = _latency_ratio(rounds, name, base)
-            p50 = median_of(rounds, name, lambda sample: sample.p50_ms) or 0.0
-            note = f"{p50:.3g} ms"
-        else:
-            ratio = throughput_ratio(rounds, name, [base])
-            note = f"{median_of(rounds, name, lambda sample: sample.pictures_per_second):,.0f}/s"
-        if ratio:
-            bars.append((name, ratio, note))
-    return sorted(bars, key=lambda bar: bar[1].median, reverse=invert)
+    for name in rounds[0] if rounds else []:
+        p50 = median_of(rounds, name, lambda sample: sample.p50_ms) or 0.0
+        base = limit_of(name, 1)
+        if name != base and (ratio := _latency_ratio(rounds, name, base)):
+            bars.append((name, ratio, f"{p50:.3g} ms"))
+    return sorted(bars, key=lambda bar: -bar[1].median)
 
 
 def _latency_ratio(rounds: Sequence[dict[str, Sample]], name: str, base: str) -> Spread | None:
     ratios = sorted(
         mine / theirs
         for one in rounds
-        if (mine := one[name].p50_ms) and (theirs := one[base].p50_ms)
+        if base in one and (mine := one[name].p50_ms) and (theirs := one[base].p50_ms)
     )
     return Spread(ratios[len(ratios) // 2], ratios[0], ratios[-1]) if ratios else None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES, Case
-from benchmarks.contenders import ALONE, FOVEAL, LIMIT
+from benchmarks.contenders import FOVEAL, limit_of
 from benchmarks.machine import Machine
 from benchmarks.results import CaseResult, Facts
 from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
@@ -91,13 +91,12 @@ def _target_row(target: Target, result: CaseResult, machine: Machine) -> str:
 def _case(result: CaseResult) -> Iterator[str]:
     yield from (f"## {_case_of(result).title}", "")
     for clients, rounds in result.rounds.items():
-        base = ALONE if clients == 1 else LIMIT
         yield f"{clients} client{'s' if clients > 1 else ''}"
         yield ""
         yield "| | pictures/s | × the limit | p50 ms | p99 ms | errors | CPU ms a picture |"
         yield "|---|---|---|---|---|---|---|"
         names = sorted(rounds[0], key=lambda name: -_rate(rounds, name))
-        yield from (_row(rounds, name, base) for name in names)
+        yield from (_row(rounds, name, limit_of(name, clients)) for name in names)
         yield ""
 
 

@@ -29,14 +29,17 @@ from benchmarks.environments import InstallError
 from benchmarks.load import Generator
 from benchmarks.models import repository_of
 from benchmarks.results import CaseResult, Facts
-from benchmarks.server import Server, StartError, free_port, run_server
+from benchmarks.server import START_SECONDS, Server, StartError, free_port, run_server
 from benchmarks.statistics import Sample
 from benchmarks.subject import Subject, make_subject
 from benchmarks.usage import MemoryWatch, Tree
 
 WARM_SECONDS = 1.0
 SETTLE_SECONDS = 30.0
-IDLE_WINDOW_SECONDS = 1.0
+ENGINE_SECONDS = 1800.0
+"""TensorRT builds its engines at the first start, for minutes."""
+GPU_DEVICES = ("cuda", "tensorrt")
+GPU_BATCHES = (1, 8, 16, 32, 64)
 MIB = 2**20
 _SERVED = re.compile(r"^foveal_model_info\{([^}]*)\} 1", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
@@ -79,8 +82,15 @@ class Served:
     subject: Subject
     path: str
 
+    def learn_idle(self) -> None:
+        """Find out what it uses for nothing; halt it until its turn where that is much."""
+        self.server.tree.learn_idle()
+        self.facts.idle_cores = round(self.server.tree.idle_cores, 3)
+        self.server.tree.suspend()
+
     def measure(self, clients: int, seconds: float) -> Sample:
         tree = self.server.tree
+        tree.resume()
         with MemoryWatch(tree) as memory:
             before = tree.cpu_seconds()
             outcome = self.subject.fire(
@@ -88,6 +98,7 @@ class Served:
             )
             spent = tree.cpu_seconds() - before
         tree.settle(SETTLE_SECONDS)
+        tree.suspend()
         peak = memory.peak_bytes / MIB
         self.facts.peak_memory_mib = max(self.facts.peak_memory_mib or 0.0, peak)
         pictures = outcome.answered * len(self.subject.body.pictures)
@@ -155,10 +166,9 @@ def run_case(case: Case, plan: Plan) -> CaseResult:
     subject = make_subject(case, plan.generator, plan.cores)
     with ExitStack() as stack:
         everyone = _Starter(plan, subject, result, stack).start_everyone()
-        for name, contender in everyone.items():
+        for contender in everyone.values():
             if isinstance(contender, Served):
-                idle = contender.server.tree.cores_in_use(IDLE_WINDOW_SECONDS)
-                result.facts[name].idle_cores = round(idle, 3)
+                contender.learn_idle()
         for load in plan.loads(case):
             chosen = {name: everyone[name] for name in _names(load, everyone)}
             if not chosen:
@@ -197,7 +207,7 @@ def _names(load: Load, everyone: Mapping[str, Contender]) -> list[str]:
         if name.startswith(FOVEAL):
             return True
         if name.startswith(LIMIT):
-            return load.limit and (name == ALONE) == (load.clients == 1)
+            return load.limit and name.startswith(ALONE) == (load.clients == 1)
         return load.peers and (name != ECHO or load.clients > 1)
 
     return [name for name in everyone if takes_part(name)]
@@ -216,11 +226,11 @@ class _Starter:
         everyone: dict[str, Contender] = {}
         loads = self.plan.loads(self.subject.case)
         for device in self.plan.devices or (None,):
-            suffix = f", {device}" if device else ""
-            started = self._try(FOVEAL + suffix, partial(self._foveal, device=device))
+            name = contenders.on_device(FOVEAL, device)
+            started = self._try(name, partial(self._foveal, device=device))
             everyone |= started
             for contender in started.values():
-                everyone |= self._limits(contender, suffix)
+                everyone |= self._limits(contender, device)
         if self.subject.case.echo:
             everyone |= self._try(ECHO, self._echo)
         if self.plan.peers and any(load.peers for load in loads):
@@ -228,7 +238,7 @@ class _Starter:
                 everyone |= self._try(peer.name, partial(self._peer, peer=peer))
         return everyone
 
-    def _limits(self, foveal: Contender, suffix: str) -> dict[str, Contender]:
+    def _limits(self, foveal: Contender, device: str | None) -> dict[str, Contender]:
         """Start the limits with the device and the precision that the service chose, and the service on plain CPU."""
         assert isinstance(foveal, Served)
         case = self.subject.case
@@ -236,14 +246,21 @@ class _Starter:
         loads = self.plan.loads(case)
         wanted = {load.clients == 1 for load in loads if load.limit}
         found: dict[str, Contender] = {}
-        if not suffix and labels["device"] != "cpu" and any(load.peers for load in loads):
+        if not device and labels["device"] != "cpu" and any(load.peers for load in loads):
             found |= self._try(FOVEAL_ON_CPU, partial(self._foveal, device="cpu"))
         pictures = self.subject.body.pictures
         if False in wanted:
-            found |= self._try(LIMIT + suffix, partial(self._limit, labels, pictures))
-            found |= self._try(LIMIT_UNDECODED + suffix, partial(self._limit, labels, ()))
-        if True in wanted and not suffix:
-            found |= self._try(ALONE, partial(self._limit, labels, pictures, alone=True))
+            found |= self._try(
+                contenders.on_device(LIMIT, device), partial(self._limit, labels, pictures)
+            )
+            found |= self._try(
+                contenders.on_device(LIMIT_UNDECODED, device), partial(self._limit, labels, ())
+            )
+        if True in wanted:
+            found |= self._try(
+                contenders.on_device(ALONE, device),
+                partial(self._limit, labels, pictures, alone=True),
+            )
         return found
 
     def _try(self, name: str, start: Callable[[Facts], Contender]) -> dict[str, Contender]:
@@ -266,7 +283,8 @@ class _Starter:
                 environment | ({"FOVEAL_DEVICE": device} if device else {}),
                 port=port,
                 probe=("/health/ready", None, ""),
-                log=self.subject.log("foveal" + (f"-{device}" if device else "")),
+                log=self.subject.log(f"foveal-{device}" if device else "foveal"),
+                patience_seconds=ENGINE_SECONDS if device == "tensorrt" else START_SECONDS,
             )
         )
         labels = served_model(server, case.model)
@@ -322,7 +340,9 @@ class _Starter:
                 "device": labels["device"],
                 "precision": labels["precision"],
                 "cores": self.plan.cores,
-                "sizes": self.subject.case.batches,
+                "sizes": GPU_BATCHES
+                if labels["device"] in GPU_DEVICES
+                else self.subject.case.batches,
                 "alone": alone,
             }
         )

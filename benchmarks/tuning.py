@@ -99,6 +99,7 @@ def _sweep(
 
 def _try(peer: Peer, setting: Setting, subject: Subject) -> float:
     with run_peer(peer, setting, subject) as server:
+        server.tree.learn_idle()
         rate = 0.0
         for seconds in (WARM_SECONDS, TRIAL_SECONDS):
             outcome = subject.fire(server.url(peer.path), clients=CLIENTS, seconds=seconds)

@@ -3,6 +3,7 @@
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -12,12 +13,19 @@ SAMPLE_SECONDS = 0.5
 IDLE_SHARE = 0.05
 """Of one core: a tree below it has finished what it was asked."""
 IDLE_WINDOW_SECONDS = 0.2
+LEARNING_SECONDS = 1.0
+IDLE_TOLERANCE = 1.2
+"""Above what it uses for nothing: servers that poll do not do so evenly."""
 
 
 class Tree:
-    """A process and everything below it."""
+    """A process and everything below it.
+
+    `idle_cores` is what it uses when it has nothing to do, once `learn_idle` has watched it.
+    """
 
     def __init__(self, pid: int) -> None:
+        self.idle_cores = 0.0
         self._root = psutil.Process(pid)
 
     def processes(self) -> list[psutil.Process]:
@@ -46,11 +54,29 @@ class Tree:
         time.sleep(window_seconds)
         return (self.cpu_seconds() - before) / (time.perf_counter() - began)
 
+    def learn_idle(self) -> None:
+        self.idle_cores = self.cores_in_use(LEARNING_SECONDS)
+
     def settle(self, limit_seconds: float) -> None:
         """Wait until nothing is left of the load that just ended, so that it does not slow who comes next."""
         until = time.perf_counter() + limit_seconds
-        while time.perf_counter() < until and self.cores_in_use() > IDLE_SHARE:
+        idle = self.idle_cores * IDLE_TOLERANCE + IDLE_SHARE
+        while time.perf_counter() < until and self.cores_in_use() > idle:
             pass
+
+    def suspend(self) -> None:
+        """Halt a tree that uses the cores for nothing, so that it takes none from others; leave a quiet one alone."""
+        if self.idle_cores > IDLE_SHARE:
+            self._each(psutil.Process.suspend)
+
+    def resume(self) -> None:
+        if self.idle_cores > IDLE_SHARE:
+            self._each(psutil.Process.resume)
+
+    def _each(self, act: Callable[[psutil.Process], None]) -> None:
+        for process in self.processes():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                act(process)
 
 
 class MemoryWatch:

@@ -3,11 +3,10 @@
 Adaptive batching merges calls that bring lists; with one picture a call there is nothing to merge.
 """
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import bentoml
-from bentoml.validators import ContentType
+from PIL.Image import Image
 
 from benchmarks.peers.recipe import PATIENCE_SECONDS, predict, read_recipe
 
@@ -27,5 +26,6 @@ class Classifier:
         self.session = recipe.open()
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
-    def classify(self, picture: Annotated[Path, ContentType("image/*")], /) -> list[dict[str, Any]]:
-        return predict(self.session, [recipe.decode(picture.read_bytes())])[0]
+    def classify(self, picture: Image, /) -> list[dict[str, Any]]:
+        """Take an opened picture: handed over as a file, each would be written to disk first."""
+        return predict(self.session, [recipe.fit(picture)])[0]

@@ -36,6 +36,7 @@ def main() -> None:
         accelerator="cpu",
         workers_per_device=recipe.workers,
         timeout=False,
+        fast_queue=True,
     )
     server.run(
         host=HOST,

@@ -45,8 +45,11 @@ class Recipe:
     batch: int
 
     def decode(self, body: bytes) -> NDArray[np.uint8]:
+        return self.fit(Image.open(BytesIO(body)))
+
+    def fit(self, opened: Image.Image) -> NDArray[np.uint8]:
         """Return the frame, uint8 (H, W, 3): decode all, resize all, keep the centre, as torchvision's presets do."""
-        image = Image.open(BytesIO(body)).convert("RGB")
+        image = opened.convert("RGB")
         scale = self.shorter_side / min(image.size)
         size = (round(image.width * scale), round(image.height * scale))
         image = image.resize(size, Image.Resampling[self.interpolation.upper()])
