@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, features
 
 from service.card import PictureInput
 from service.imaging.decode import Limits
@@ -71,6 +71,24 @@ def test_every_exif_orientation_shows_the_picture_upright(
     shown = ImageOps.exif_transpose(Image.open(BytesIO(body)))
     assert (geometry.width, geometry.height) == shown.size
     assert np.abs(frame - plainly(Image.open(BytesIO(body)), target)).max() <= 1
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF"])
+def test_an_orientation_is_read_from_every_format_that_has_one(form: str) -> None:
+    if form == "AVIF" and not features.check("avif"):
+        pytest.skip("this Pillow has no AVIF")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    body = encode(cat((64, 48)), form, exif=exif)
+    frame, geometry = fit_picture(body, STRETCH, LIMITS)
+    assert (geometry.width, geometry.height) == (48, 64)
+    assert np.abs(frame - plainly(Image.open(BytesIO(body)), STRETCH)).max() <= 1
+
+
+def test_an_orientation_in_xmp_counts_too() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+    _, geometry = fit_picture(encode(cat((64, 48)), "JPEG", xmp=xmp), STRETCH, LIMITS)
+    assert (geometry.width, geometry.height) == (48, 64)
 
 
 @pytest.mark.parametrize("size", [(4000, 2661), (2407, 3205), (1025, 1023)])
