@@ -82,7 +82,8 @@ def test_an_orientation_is_read_from_every_format_that_has_one(form: str) -> Non
     body = encode(cat((64, 48)), form, exif=exif)
     frame, geometry = fit_picture(body, STRETCH, LIMITS)
     assert (geometry.width, geometry.height) == (48, 64)
-    assert np.abs(frame - plainly(Image.open(BytesIO(body)), STRETCH)).max() <= 1
+    # Turned after resizing, so Pillow's two passes and their roundings come in the other order.
+    assert np.abs(frame - plainly(Image.open(BytesIO(body)), STRETCH)).max() <= 2
 
 
 def test_an_orientation_in_xmp_counts_too() -> None:
