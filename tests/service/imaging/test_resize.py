@@ -83,7 +83,9 @@ def test_an_orientation_is_read_from_every_format_that_has_one(form: str) -> Non
     frame, geometry = fit_picture(body, STRETCH, LIMITS)
     assert (geometry.width, geometry.height) == (48, 64)
     # Turned after resizing, so Pillow's two passes and their roundings come in the other order.
-    assert np.abs(frame - plainly(Image.open(BytesIO(body)), STRETCH)).max() <= 2
+    difference = np.abs(frame - plainly(Image.open(BytesIO(body)), STRETCH))
+    assert difference.mean() < 0.5
+    assert difference.max() <= 6
 
 
 def test_an_orientation_in_xmp_counts_too() -> None:
