@@ -12,7 +12,8 @@ from typing import Annotated
 import typer
 
 from benchmarks.cases import CASES, Case
-from benchmarks.contenders import CACHE, ROOT
+from benchmarks.contenders import CACHE, PEERS, ROOT
+from benchmarks.environments import InstallError, ensure_environment
 from benchmarks.load import Generator, NoGeneratorError, find_generator
 from benchmarks.machine import describe_machine
 from benchmarks.models import ExportError
@@ -109,6 +110,8 @@ def _chosen(only: list[str], *, quick: bool, gpu: bool) -> list[Case]:
 
 
 def _measure(cases: list[Case], plan: Plan) -> list[CaseResult]:
+    if plan.peers:
+        _install_peers()
     results = []
     for case in cases:
         began = time.perf_counter()
@@ -123,6 +126,15 @@ def _measure(cases: list[Case], plan: Plan) -> list[CaseResult]:
         _say("Nothing was measured.")
         raise typer.Exit(1)
     return results
+
+
+def _install_peers() -> None:
+    """Ahead of everything, for an installer would take the cores from who is measured."""
+    for peer in PEERS:
+        try:
+            _say(f"{peer.name} {ensure_environment(peer)} is installed")
+        except InstallError as error:
+            _say(f"{peer.name} can not be installed: {error}")
 
 
 def _say(line: str) -> None:

@@ -58,7 +58,7 @@ def _bentoml(python: str, port: int) -> list[str]:
 
 
 def _batching(cores: int) -> list[Setting]:
-    return [*(Setting(1, cores, batch) for batch in (4, 1, 16)), Setting(cores, 1)]
+    return [*(Setting(1, cores, batch) for batch in (1, 4, 16)), Setting(cores, 1)]
 
 
 def _unbatched(cores: int) -> list[Setting]:

@@ -166,9 +166,6 @@ def run_case(case: Case, plan: Plan) -> CaseResult:
     subject = make_subject(case, plan.generator, plan.cores)
     with ExitStack() as stack:
         everyone = _Starter(plan, subject, result, stack).start_everyone()
-        for contender in everyone.values():
-            if isinstance(contender, Served):
-                contender.learn_idle()
         for load in plan.loads(case):
             chosen = {name: everyone[name] for name in _names(load, everyone)}
             if not chosen:
@@ -267,7 +264,10 @@ class _Starter:
         facts = self.result.facts[name] = Facts()
         self.plan.say(f"  starting {name}")
         try:
-            return {name: start(facts)}
+            contender = start(facts)
+            if isinstance(contender, Served):
+                contender.learn_idle()
+            return {name: contender}
         except (StartError, InstallError) as error:
             facts.error = str(error)
             self.plan.say(f"  {name} does not run: {error}")

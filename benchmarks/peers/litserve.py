@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from benchmarks.peers.recipe import HOST, predict, read_recipe
 
+FILL_SECONDS = 0.002
+"""How long a batch may wait to fill; at 0 LitServe's workers poll without a pause and fill no batch."""
+
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe is installed in its own environment only
     def setup(self, device: str) -> None:  # noqa: ARG002  # LitServe's signature
@@ -32,7 +35,7 @@ class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe is installe
 def main() -> None:
     recipe = read_recipe()
     server = litserve.LitServer(
-        Classifier(max_batch_size=recipe.batch, batch_timeout=0.0),
+        Classifier(max_batch_size=recipe.batch, batch_timeout=FILL_SECONDS),
         accelerator="cpu",
         workers_per_device=recipe.workers,
         timeout=False,
