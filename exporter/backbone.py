@@ -3,6 +3,7 @@
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import onnx
 from onnx import NodeProto, TensorProto, helper
@@ -17,21 +18,30 @@ BACKBONE_STRIDE = 33
 """Classifiers reduce a picture 32-fold; what lies deeper was added for a detector's large boxes.
 A little more, since odd sizes round."""
 
-_WEIGHTED = {"Conv", "Gemm", "MatMul"}
+EXTRA_TOKENS = 8
+"""Class, distillation and register tokens go before a transformer's patches."""
 
-_SIZED = {
-    "Reshape", "Expand", "Resize", "Slice", "Tile", "Squeeze", "Unsqueeze", "ReduceMean", "ReduceSum"
-}  # fmt: skip
-"""Operators whose inputs after the first are sizes and axes, no pictures."""
+FORM_SLACK = 1.3
+"""A map's form may differ by this factor from the picture's: small maps round."""
+
+_WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
 Shapes = dict[str, Shape]
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """A tensor (N, C, H, W) that everything after it passes through."""
+    """A tensor that shows the picture in `channels` aspects at `height`×`width` places.
+
+    It lies as (N, C, H, W), as (N, H, W, C), or as tokens (N, T, C), the last H·W of which are
+    the places, row by row.
+    """
 
     tensor: str
+    layout: Literal["NCHW", "NHWC", "tokens"]
+    channels: int
+    height: int
+    width: int
     shape: Shape
 
 
@@ -62,7 +72,8 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
     producers = graph.producers()
     tensor = logits
     while (node := producers.get(tensor)) is not None:
-        read = next((name for name in node.input if name and name not in graph.constants), None)
+        free = (str(name) for name in node.input if name and name not in graph.constants)
+        read = next(free, None)
         if read is None:
             break
         if node.op_type in _WEIGHTED and any(name in graph.constants for name in node.input[:2]):
@@ -71,85 +82,124 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
     raise GraphError("No trained layer lies before the logits: is the right output named?")
 
 
-def deepest_map(model: onnx.ModelProto, shapes: Shapes, outputs: Sequence[str]) -> str:
+def deepest_map(
+    model: onnx.ModelProto, shapes: Shapes, outputs: Sequence[str], picture: PictureInput
+) -> str:
     """Return the smallest feature map that all outputs are made from, at its widest.
 
     Raises:
         GraphError: there is none.
     """
-    common = _leading_to(model, outputs[0])
-    names = {name for node in common for name in node.output}
-    for output in outputs[1:]:
-        names &= {name for node in _leading_to(model, output) for name in node.output}
+    ways = [_leading_to(model, shapes, output) for output in outputs]
+    names = set.intersection(*({name for node in way for name in node.output} for way in ways))
     trained = False
-    maps: dict[str, Shape] = {}
-    for node in common:
+    maps: list[FeatureMap] = []
+    for node in ways[0]:
         trained = trained or _is_trained(model, node)
-        maps |= {
-            name: shapes[name]
-            for name in node.output
-            if trained and name in names and _is_map(shapes.get(name))
-        }
+        if trained:
+            seen = [_as_map(name, shapes, picture) for name in node.output if name in names]
+            maps += [found for found in seen if found is not None]
     if not maps:
         raise GraphError("No feature map lies before the outputs: are the right ones named?")
-    return min(maps, key=lambda name: (_area(maps[name]), -maps[name].dims[1]))
+    deepest: FeatureMap = min(maps, key=lambda m: (m.height * m.width, -m.channels))
+    return deepest.tensor
 
 
-def find_maps(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[FeatureMap]:
+def find_maps(
+    model: onnx.ModelProto, shapes: Shapes, end: str, picture: PictureInput
+) -> list[FeatureMap]:
     """Return the feature maps on the way to `end` that no path goes round, shallow to deep.
 
     So a block's output is among them, and no branch inside it.
     """
-    found = [(tensor, shapes.get(tensor)) for tensor in _bottlenecks(model, end)]
-    return [FeatureMap(tensor, shape) for tensor, shape in found if shape and _is_map(shape)]
+    maps: list[FeatureMap] = []
+    for tensor in _bottlenecks(model, shapes, end):
+        found = _as_map(tensor, shapes, picture)
+        if found is None and maps:
+            found = _as_tokens(tensor, shapes, maps[-1])
+        if found is not None:
+            maps.append(found)
+    return maps
 
 
 def last_of_each_size(maps: Sequence[FeatureMap]) -> list[FeatureMap]:
     """Return the last map at each resolution, shallow to deep."""
-    return list({found.shape.dims[2:]: found for found in maps}.values())
+    return list({(found.height, found.width): found for found in maps}.values())
 
 
 def same_size(one: FeatureMap, other: FeatureMap) -> bool:
     """Tell whether two maps have the same height and width."""
-    return one.shape.dims[2:] == other.shape.dims[2:]
+    return (one.height, one.width) == (other.height, other.width)
 
 
 def backbone_end(maps: Sequence[FeatureMap], picture: PictureInput) -> FeatureMap:
     """Return the widest map at the resolution where a classifier's backbone would end."""
-    inner = [m for m in maps if picture.height / m.shape.dims[2] <= BACKBONE_STRIDE] or maps
+    inner = [found for found in maps if picture.height / found.height <= BACKBONE_STRIDE] or maps
     smallest = [found for found in inner if same_size(found, inner[-1])]
-    return max(reversed(smallest), key=lambda found: found.shape.dims[1])
+    return max(reversed(smallest), key=lambda found: found.channels)
 
 
 def name_stages(
     graph: Graph, maps: Sequence[FeatureMap], picture: PictureInput
 ) -> tuple[list[Stage], list[onnx.ValueInfoProto]]:
-    """Rename the maps to stage_1, stage_2, …; return them for the card and for the graph."""
+    """Call the maps stage_1, stage_2, … and return them for the card and for the graph.
+
+    A map of another layout gets a branch that turns it to (N, C, H, W); runtimes drop the branch
+    until somebody asks for it.
+    """
     stages, values = [], []
     for number, found in enumerate(maps, 1):
         name = f"stage_{number}"
         graph.free([name])
-        graph.rename(found.tensor, name)
-        _, channels, height, width = found.shape.dims
-        stride = round(picture.height / height, 4)
-        stages.append(Stage(name=name, tensor=name, channels=channels, stride=stride))
-        dims: list[str | int | None] = [BATCH, channels, height, width]
+        if found.layout == "NCHW":
+            graph.rename(found.tensor, name)
+        else:
+            _graft_planar(graph, found, name)
+        stride = round(picture.height / found.height, 4)
+        stages.append(Stage(name=name, tensor=name, channels=found.channels, stride=stride))
+        dims: list[str | int | None] = [BATCH, found.channels, found.height, found.width]
         values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
     return stages, values
 
 
-def _is_map(shape: Shape | None) -> bool:
-    return (
-        shape is not None
-        and shape.is_float
-        and len(shape.dims) == 4
-        and shape.dims[0] == 1
-        and min(shape.dims[2:]) > 1
-    )
+def _graft_planar(graph: Graph, found: FeatureMap, name: str) -> None:
+    tensor = found.tensor
+    if found.layout == "tokens":
+        places = found.height * found.width
+        bounds = [graph.constant("bound", integers(n)) for n in (-places, 2**31 - 1, 1)]
+        tensor = graph.add("Slice", [tensor, *bounds])
+        grid = graph.constant("grid", integers(0, found.height, found.width, found.channels))
+        tensor = graph.add("Reshape", [tensor, grid])
+    graph.add("Transpose", [tensor], output=name, perm=[0, 3, 1, 2])
 
 
-def _area(shape: Shape) -> int:
-    return shape.dims[2] * shape.dims[3]
+def _as_map(tensor: str, shapes: Shapes, picture: PictureInput) -> FeatureMap | None:
+    """Return the map that a tensor of four axes is: its height and width have the picture's form."""
+    shape = shapes.get(tensor)
+    if shape is None or not shape.is_float or len(shape.dims) != 4 or shape.dims[0] != 1:
+        return None
+    _, first, second, third = shape.dims
+    if _has_form(second, third, picture):
+        return FeatureMap(tensor, "NCHW", first, second, third, shape)
+    if _has_form(first, second, picture):
+        return FeatureMap(tensor, "NHWC", third, first, second, shape)
+    return None
+
+
+def _has_form(height: int, width: int, picture: PictureInput) -> bool:
+    form = (height * picture.width) / (width * picture.height)
+    inside = 1 < height <= picture.height and 1 < width <= picture.width
+    return inside and 1 / FORM_SLACK <= form <= FORM_SLACK
+
+
+def _as_tokens(tensor: str, shapes: Shapes, before: FeatureMap) -> FeatureMap | None:
+    """Return the map that tokens are: as many as the last map has places, and a few more in front."""
+    shape = shapes.get(tensor)
+    if shape is None or not shape.is_float or len(shape.dims) != 3 or shape.dims[0] != 1:
+        return None
+    if not 0 <= shape.dims[1] - before.height * before.width <= EXTRA_TOKENS:
+        return None
+    return FeatureMap(tensor, "tokens", shape.dims[2], before.height, before.width, shape)
 
 
 def _is_trained(model: onnx.ModelProto, node: NodeProto) -> bool:
@@ -157,9 +207,9 @@ def _is_trained(model: onnx.ModelProto, node: NodeProto) -> bool:
     return node.op_type in _WEIGHTED and not constants.isdisjoint(node.input)
 
 
-def _bottlenecks(model: onnx.ModelProto, end: str) -> list[str]:
+def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
     """Return, in order, the tensors that no path goes round after the first trained layer."""
-    nodes = _leading_to(model, end)
+    nodes = _leading_to(model, shapes, end)
     last_read = {name: len(nodes) for node in nodes for name in node.output if name}
     last_read |= {name: index for index, node in enumerate(nodes) for name in node.input if name}
     found, open_until, trained = [], -1, False
@@ -172,17 +222,29 @@ def _bottlenecks(model: onnx.ModelProto, end: str) -> list[str]:
     return found
 
 
-def _leading_to(model: onnx.ModelProto, end: str) -> list[NodeProto]:
-    """Return the nodes on the way to `end`, in order, but those that only compute sizes."""
-    nodes = list(model.graph.node)
+def _leading_to(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[NodeProto]:
+    """Return the nodes on the way from the picture to `end`, in order, but those that compute sizes."""
+    nodes = _following(model)
     maker = {name: index for index, node in enumerate(nodes) for name in node.output}
     wanted: set[int] = set()
     queue = deque([end])
     while queue:
-        index = maker.get(queue.popleft())
-        if index is None or index in wanted:
+        name = queue.popleft()
+        index = maker.get(name)
+        is_size = name in shapes and shapes[name].is_integer
+        if index is None or index in wanted or is_size:
             continue
         wanted.add(index)
-        node = nodes[index]
-        queue.extend(node.input[:1] if node.op_type in _SIZED else node.input)
+        queue.extend(nodes[index].input)
     return [node for index, node in enumerate(nodes) if index in wanted]
+
+
+def _following(model: onnx.ModelProto) -> list[NodeProto]:
+    """Return the nodes that depend on the picture, in order."""
+    reached = {value.name for value in model.graph.input}
+    nodes = []
+    for node in model.graph.node:
+        if not reached.isdisjoint(node.input):
+            reached.update(node.output)
+            nodes.append(node)
+    return nodes

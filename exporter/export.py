@@ -9,41 +9,72 @@ from exporter.cost import count_cost
 from exporter.errors import RecipeError
 from exporter.finishing import finish
 from exporter.network import Network
-from exporter.pictures import photographs, pictures_in
-from exporter.proof import Claim, prove
+from exporter.pictures import PHOTOGRAPHS_NAME, photographs, pictures_in
+from exporter.precision import Measured, measure, reduce_precision
+from exporter.proof import UNBOUNDED, Claim, fit_all, prove
 from exporter.recipe import Recipe
 from exporter.sources.registry import load_network
 from exporter.steps import Steps
-from exporter.writing import graph_digest, write_servable
-from service.card import Card
+from exporter.training_mode import refuse_training
+from exporter.writing import write_servable
+from service.card import Card, Certificate, Cost, Stage
 
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A servable that was proved and written."""
+    """A servable that was proved and written, and what each precision asked for costs here."""
 
     path: Path
     card: Card
+    precisions: tuple[Measured, ...] = ()
 
 
 def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
-    """Make the servable that a recipe asks for and put it at `path`; nothing is written before it is proved.
+    """Make the servable that a recipe asks for; nothing is written before it is proved.
 
     Raises:
-        ExportError: it can not be made, or not be proved; the message names the argument and the mend.
+        ExportError: it can not be made or not be proved; the message names argument and mend.
     """
     network = load_network(recipe, steps)
     labels = _labels(recipe, network)
     steps.begin("Graft input and head")
     model, stages = finish(network)
+    refuse_training(model)
     cost = count_cost(model)
-    steps.begin("Prove it on real pictures")
     pictures = _pictures(recipe, network)
-    digest = graph_digest(model)
-    certificate = prove(Claim(model, network, recipe.task, recipe.proof), pictures, digest, steps)
+    steps.begin("Prove it on real pictures")
+    certificate = prove(Claim(model, network, recipe.task, recipe.proof), pictures, steps)
+    measured: tuple[Measured, ...] = ()
+    if recipe.precision != "fp32":
+        if recipe.proof.pictures is None and not network.proof:
+            steps.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give your own by --pictures FOLDER")
+        steps.begin(f"Reduce to {recipe.precision}")
+        frames = fit_all(pictures, network.picture)
+        full = measure(model, "fp32", frames)
+        reduced = reduce_precision(model, network.head, frames, recipe.precision, steps)
+        model, measured = reduced.model, (full, reduced.measured)
+        steps.begin("Prove the reduced graph")
+        # A lower precision is held to its agreement; its largest difference is told, not bounded.
+        bounds = recipe.proof.model_copy(update={"tolerance": UNBOUNDED})
+        certificate = prove(Claim(model, network, recipe.task, bounds), pictures, steps)
+    card = _card(recipe, network, labels=labels, stages=stages, cost=cost, certificate=certificate)
+    steps.begin("Write the servable")
+    write_servable(path, model, card)
+    return Exported(path, card, measured)
+
+
+def _card(
+    recipe: Recipe,
+    network: Network,
+    *,
+    labels: tuple[str, ...],
+    stages: list[Stage],
+    cost: Cost,
+    certificate: Certificate,
+) -> Card:
     facts = network.facts
     try:
-        card = Card(
+        return Card(
             name=recipe.name,
             task=recipe.task,
             title=recipe.title or facts.title,
@@ -53,10 +84,11 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
             licence=recipe.licence or facts.licence or "not stated",
             source=recipe.origin or facts.origin,
             input=network.picture,
-            background_id=recipe.segment.background_id,
+            background_id=network.background_id,
             max_batch=network.max_batch,
             stages=tuple(stages),
             cost=cost,
+            precision=recipe.precision,
             scores=recipe.scores or facts.scores or {},
             certificate=certificate,
         )
@@ -64,9 +96,6 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         raise RecipeError(f"{where}: {first['msg']}") from error
-    steps.begin("Write the servable")
-    write_servable(path, model, card)
-    return Exported(path, card)
 
 
 def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:

@@ -53,8 +53,9 @@ def _graft_features(
     if task in {"classify", "embed"}:
         end = raw[0] if task == "embed" else read_by_last_layer(graph, raw[0])
         pool(graph, end, shapes[end])
-        return last_of_each_size(find_maps(model, shapes, end))
-    maps = find_maps(model, shapes, deepest_map(model, shapes, raw))
+        return last_of_each_size(find_maps(model, shapes, end, picture))
+    end = deepest_map(model, shapes, raw, picture)
+    maps = find_maps(model, shapes, end, picture)
     deepest = backbone_end(maps, picture)
     pool(graph, deepest.tensor, deepest.shape)
     return [deepest if same_size(found, deepest) else found for found in last_of_each_size(maps)]

@@ -4,11 +4,11 @@ from collections.abc import Iterable
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 
 from exporter.heads.measures import relative_difference
 from exporter.network import Array, Reference
+from exporter.sessions import unoptimised
 from exporter.shapes import infer_shapes
 from service.card import INPUT_NAME
 
@@ -47,16 +47,6 @@ def _inner_tensors(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> list[Ar
             if name in shapes and shapes[name].is_float:
                 probe.graph.output.append(onnx.ValueInfoProto(name=name))
     return list(unoptimised(probe).run(None, {INPUT_NAME: frames}))
-
-
-def unoptimised(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Return a session that runs the graph node by node, exactly as it is written."""
-    options = onnxruntime.SessionOptions()
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(
-        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-    )
 
 
 def _has_equal(value: Array, candidates: Iterable[Array]) -> bool:

@@ -31,6 +31,9 @@ class Reference(Protocol):
     def run(self, pixels: NDArray[np.float32]) -> tuple[Array, ...]:
         """Return the raw outputs for a batch of pixel values."""
 
+    def own_answer(self, body: bytes) -> Outputs | None:
+        """Return one picture's outputs by the framework's own postprocessing, where it has any."""
+
     def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
         """Yield the name and the output of each layer, in the order they run."""
 
@@ -88,5 +91,6 @@ class Network:
     picture: PictureInput
     pixels: Pixels
     facts: Facts
+    background_id: int | None = None
     proof: tuple[bytes, ...] = ()
     max_batch: int | None = None

@@ -17,6 +17,7 @@ from service.card import Interpolation, PictureInput, ResizePolicy
 
 PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
+Precision = Literal["fp32", "fp16", "int8"]
 PictureTask = Literal["classify", "segment", "detect", "embed"]
 
 
@@ -118,6 +119,7 @@ class Recipe(_Frozen):
     detect: DetectRecipe = DetectRecipe()
     input: InputRecipe = InputRecipe()
     pixels: Pixels | None = None
+    precision: Precision = "fp32"
     proof: ProofRecipe = ProofRecipe()
     folder: Path = Field(default=Path(), exclude=True)
     """Where relative files of the recipe start from."""
@@ -159,11 +161,19 @@ class Recipe(_Frozen):
         """
         if self.labels is None or isinstance(self.labels, tuple):
             return self.labels
-        path = self.locate(self.labels)
-        text = path.read_text(encoding="utf-8")
-        if path.suffix == ".json":
-            return _labels_in_json(json.loads(text), path)
-        return tuple(line.strip() for line in text.splitlines())
+        return read_labels(self.locate(self.labels))
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels in a file: .json with a list or id → synonyms, else one a line.
+
+    Raises:
+        RecipeError: the JSON holds neither.
+    """
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".json":
+        return _labels_in_json(json.loads(text), path)
+    return tuple(line.strip() for line in text.splitlines())
 
 
 def read_recipe(path: Path) -> Recipe:

@@ -1,10 +1,31 @@
 """What an export and an inspection show on a terminal."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 from rich.table import Table
 
 from service.card import Card
+
+
+class Measured(Protocol):
+    """What a precision was measured to cost; see `exporter.precision`."""
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def megabytes(self) -> float: ...
+
+    @property
+    def milliseconds(self) -> dict[int, float]: ...
+
+    @property
+    def agreement(self) -> float: ...
+
+    @property
+    def in_float(self) -> int: ...
 
 
 def show_card(path: Path, card: Card) -> Table:
@@ -25,4 +46,25 @@ def show_card(path: Path, card: Card) -> Table:
     }
     for name, value in rows.items():
         table.add_row(name, value)
+    return table
+
+
+def show_precisions(measured: Sequence[Measured]) -> Table:
+    """Return a table of what each precision costs on this machine and how far it agrees."""
+    table = Table(title="Precision, on this machine", title_justify="left")
+    for heading in (
+        "precision",
+        "size",
+        "batch 1",
+        "batch 8",
+        "agrees with fp32",
+        "nodes in float",
+    ):
+        table.add_column(heading, justify="right")
+    for one in measured:
+        times = [f"{one.milliseconds[batch]:.1f} ms" for batch in (1, 8)]
+        in_float = str(one.in_float) if one.precision == "int8" else ""
+        table.add_row(
+            one.precision, f"{one.megabytes:.1f} MB", *times, f"{one.agreement:.2%}", in_float
+        )
     return table

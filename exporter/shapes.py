@@ -7,6 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from exporter.errors import GraphError
+from exporter.sessions import unoptimised
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,32 +26,57 @@ class Shape:
         return self.count * int(helper.tensor_dtype_to_np_dtype(self.dtype).itemsize)
 
     @property
+    def is_integer(self) -> bool:
+        return self.dtype in {TensorProto.INT64, TensorProto.INT32}
+
+    @property
     def is_float(self) -> bool:
         return self.dtype in {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE}
 
 
 def infer_shapes(model: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
-    """Return the shape of every tensor whose shape can be inferred when the batch has this size.
+    """Return the shape of every tensor when the batch has this size.
+
+    What can not be inferred, since a reshape follows from computed sizes, is read off one run.
 
     Raises:
         GraphError: the graph contradicts itself.
     """
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
+    constants = {tensor.name for tensor in fixed.graph.initializer}
     for value in fixed.graph.input:
-        value.type.tensor_type.shape.dim[0].dim_value = batch
+        if value.name not in constants:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
     del fixed.graph.value_info[:]
-    for value in fixed.graph.output:
-        value.type.tensor_type.ClearField("shape")
+    del fixed.graph.output[:]
     try:
         inferred = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise GraphError(f"The graph's shapes contradict each other: {error}") from error
     shapes = {t.name: Shape(tuple(t.dims), t.data_type) for t in inferred.graph.initializer}
-    for value in (*inferred.graph.input, *inferred.graph.value_info, *inferred.graph.output):
+    for value in (*inferred.graph.input, *inferred.graph.value_info):
         tensor = value.type.tensor_type
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
-            shapes[value.name] = Shape(
-                tuple(dim.dim_value for dim in tensor.shape.dim), tensor.elem_type
-            )
-    return shapes
+            dims = tuple(dim.dim_value for dim in tensor.shape.dim)
+            shapes[value.name] = Shape(dims, tensor.elem_type)
+    made = {name for node in fixed.graph.node for name in node.output if name}
+    return shapes | _measured(fixed, sorted(made - shapes.keys()))
+
+
+def _measured(fixed: onnx.ModelProto, names: list[str]) -> dict[str, Shape]:
+    """Run the graph once on zeros and return the shapes that these tensors have then."""
+    if not names:
+        return {}
+    fixed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    try:
+        session = unoptimised(fixed)
+        entry = session.get_inputs()[0]
+        dtype = np.uint8 if entry.type == "tensor(uint8)" else np.float32
+        answers = session.run(names, {entry.name: np.zeros(entry.shape, dtype)})
+    except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
+        raise GraphError(f"The graph does not run: {error}") from error
+    return {
+        name: Shape(answer.shape, helper.np_dtype_to_tensor_dtype(answer.dtype))
+        for name, answer in zip(names, answers, strict=True)
+    }

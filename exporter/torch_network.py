@@ -1,4 +1,4 @@
-"""Any PyTorch module, with what its source knows about it → a network ready to be finished and proved."""
+"""Any PyTorch module, with what its source knows about it → a network ready to be finished."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 from torch import nn
 
 from exporter.heads.choice import choose_head
-from exporter.network import Facts, Network
-from exporter.recipe import Pixels, Recipe
+from exporter.network import Facts, Network, Outputs
+from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
 from exporter.steps import Steps
-from exporter.tracing import TorchReference, torch_name, trace
+from exporter.tracing import Exportable, TorchReference, torch_name, trace
 from exporter.transforms import plain_transform
 from service.card import PictureInput
 
@@ -20,7 +20,9 @@ from service.card import PictureInput
 class TorchModel:
     """A module with its weights, and what its source knows about pictures for it.
 
-    `transform` is the framework's own way from encoded bytes to pixel values, where it has one.
+    `transform` is the framework's own way from encoded bytes to pixel values, `answer` its own way
+    on to the task's outputs, where it has them. `meaning` and `segment` say what the outputs are.
+    `exportable` is what was saved with its code, where that is no plain module.
     """
 
     module: nn.Module
@@ -28,30 +30,46 @@ class TorchModel:
     picture: PictureInput | None = None
     pixels: Pixels | None = None
     transform: Callable[[bytes], NDArray[np.float32]] | None = None
+    answer: Callable[[bytes], Outputs] | None = None
+    meaning: DetectRecipe | None = None
+    segment: SegmentRecipe | None = None
     proof: tuple[bytes, ...] = ()
+    max_batch: int | None = None
+    exportable: Exportable | None = None
 
 
 def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
     """Trace the module and choose its head.
 
     Raises:
-        ExportError: the recipe and the module do not fit together, or the module can not be traced.
+        ExportError: the recipe and the module do not fit together, or it can not be traced.
     """
     picture = recipe.picture(model.picture)
     pixels = recipe.pixels or model.pixels or Pixels()
     module = model.module.eval()
     steps.begin("Trace the network")
-    graph, raw, output_dims = trace(module, picture, pixels)
-    said_otherwise = recipe.pixels is not None or picture != model.picture
-    own = None if said_otherwise else model.transform
-    of_picture = own or plain_transform(picture, pixels)
+    traced = trace(module, picture, pixels, model.exportable, model.max_batch)
+    as_known = recipe.pixels is None and picture == model.picture
+    own = model.transform if as_known else None
+    reference = TorchReference(
+        torch_name(), module, pixels, own or plain_transform(picture, pixels), model.answer
+    )
     return Network(
-        graph=graph,
-        raw=raw,
-        head=choose_head(recipe, output_dims),
-        reference=TorchReference(torch_name(), module, pixels, of_picture),
+        graph=traced.graph,
+        raw=traced.outputs,
+        head=choose_head(_with_meaning(recipe, model), traced.dims),
+        reference=reference,
         picture=picture,
         pixels=pixels,
         facts=model.facts,
+        background_id=recipe.segment.background_id
+        or (model.segment.background_id if model.segment else None),
         proof=model.proof,
+        max_batch=model.max_batch,
     )
+
+
+def _with_meaning(recipe: Recipe, model: TorchModel) -> Recipe:
+    """Let the source say what its outputs mean, where it knows."""
+    known = {"detect": model.meaning, "segment": model.segment}
+    return recipe.model_copy(update={name: said for name, said in known.items() if said})

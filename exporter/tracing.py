@@ -5,20 +5,25 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
+import onnx
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from exporter.errors import GraphError
 from exporter.graph import BATCH, OPSET, Graph
-from exporter.network import Array
+from exporter.network import Array, Outputs
 from exporter.recipe import Pixels
 from exporter.transforms import pixel_values
 from service.card import PictureInput
 
 PIXELS = "pixels"
+
+Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +37,7 @@ class TorchReference:
     module: nn.Module
     pixels: Pixels
     of_picture: Callable[[bytes], NDArray[np.float32]]
+    answer: Callable[[bytes], Outputs] | None = None
 
     def pixels_of_picture(self, body: bytes) -> NDArray[np.float32]:
         return self.of_picture(body)
@@ -44,6 +50,9 @@ class TorchReference:
             return tuple(
                 tensor.numpy() for tensor in as_tuple(self.module(torch.from_numpy(pixels)))
             )
+
+    def own_answer(self, body: bytes) -> Outputs | None:
+        return None if self.answer is None else self.answer(body)
 
     def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
         seen: list[tuple[str, Array]] = []
@@ -60,38 +69,87 @@ class TorchReference:
         yield from seen
 
 
-def trace(
-    module: nn.Module, picture: PictureInput, pixels: Pixels
-) -> tuple[Graph, tuple[str, ...], list[tuple[int, ...]]]:
-    """Return the module's graph over pixel values with a free batch axis.
+@dataclass(frozen=True, slots=True)
+class Traced:
+    """A raw graph, its outputs, and their dimensions for a batch of one."""
 
-    Beside it the outputs' names, and their dimensions for a batch of one.
+    graph: Graph
+    outputs: tuple[str, ...]
+    dims: tuple[tuple[int, ...], ...]
+
+
+def trace(
+    module: nn.Module,
+    picture: PictureInput,
+    pixels: Pixels,
+    exportable: Exportable | None = None,
+    max_batch: int | None = None,
+) -> Traced:
+    """Return the module's graph over pixel values, its batch axis free unless `max_batch` is 1.
 
     Raises:
         GraphError: the module's forward can not be captured; the message holds PyTorch's reason.
     """
-    example = torch.zeros(2, *pixel_shape(picture, pixels))
-    with torch.inference_mode():
-        dims = [(1, *tensor.shape[1:]) for tensor in as_tuple(module(example))]
+    example = torch.zeros(2 if max_batch is None else 1, *pixel_shape(picture, pixels))
+    try:
+        with torch.inference_mode():
+            dims = tuple((1, *tensor.shape[1:]) for tensor in as_tuple(module(example)))
+    except RuntimeError as error:
+        raise GraphError(
+            f"The network does not run on {tuple(example.shape)}: {_reason(error)}. "
+            "Are --height, --width and --layout right?"
+        ) from error
     raw = tuple(f"raw_{index}" for index in range(len(dims)))
     try:
         with _quietly():
-            program = torch.onnx.export(
-                module,
-                (example,),
-                dynamo=True,
-                opset_version=OPSET,
-                input_names=[PIXELS],
-                output_names=raw,
-                dynamic_shapes=({0: BATCH},),
-                verbose=False,
-            )
-    except torch.onnx.errors.OnnxExporterError as error:
-        raise GraphError(
-            f"PyTorch can not capture this network as a graph: {_reason(error)}"
-        ) from error
+            if isinstance(exportable, torch.jit.ScriptModule):
+                proto = _captured_script(exportable, example, raw)
+            else:
+                proto = _captured(exportable or module, example, raw, free=max_batch is None)
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        raise GraphError(f"PyTorch can not capture this network: {_reason(error)}") from error
+    return Traced(Graph(proto), raw, dims)
+
+
+def _captured(
+    network: nn.Module | torch.export.ExportedProgram,
+    example: Tensor,
+    raw: tuple[str, ...],
+    *,
+    free: bool,
+) -> onnx.ModelProto:
+    program = torch.onnx.export(
+        network,
+        (example,),
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=[PIXELS],
+        output_names=raw,
+        dynamic_shapes=({0: BATCH},) if free else None,
+        verbose=False,
+    )
     assert program is not None
-    return Graph(program.model_proto), raw, dims
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _captured_script(
+    script: torch.jit.ScriptModule, example: Tensor, raw: tuple[str, ...]
+) -> onnx.ModelProto:
+    """Use PyTorch's older exporter, which alone reads TorchScript."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "raw.onnx"
+        torch.onnx.export(
+            script,
+            (example,),
+            path,
+            dynamo=False,
+            opset_version=OPSET,
+            input_names=[PIXELS],
+            output_names=list(raw),
+            dynamic_axes={PIXELS: {0: BATCH}},
+        )
+        return onnx.load(path)
 
 
 def pixel_shape(picture: PictureInput, pixels: Pixels) -> tuple[int, int, int]:

@@ -1,10 +1,12 @@
 """A finished model and its card → one file, all of it or none."""
 
 import hashlib
+import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import StringStringEntryProto
@@ -38,6 +40,43 @@ def write_servable(path: Path, model: onnx.ModelProto, card: Card) -> None:
             f"The network is {size / 2**30:.1f} GiB, one ONNX file holds at most 2 GiB"
         )
     _write_whole(path, signed.SerializeToString(deterministic=True), card)
+
+
+def next_version(folder: Path) -> Path:
+    """Return where the next version of a model goes: never over one that may be served."""
+    taken = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
+    return folder / str(max(taken, default=0) + 1) / "model.onnx"
+
+
+def write_recipe(path: Path, said: dict[str, Any]) -> None:
+    """Write down what was asked, so that the servable can be made again; an older recipe stays.
+
+    Raises:
+        WriteError: the file system refused.
+    """
+    if path.exists():
+        return
+    said = {name: _from(path.parent, value) for name, value in said.items()}
+    plain = {name: value for name, value in said.items() if not isinstance(value, dict)}
+    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in plain.items()]
+    for name, table in said.items():
+        if isinstance(table, dict) and table:
+            lines += ["", f"[{name}]"]
+            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    try:
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise WriteError(f"{path} can not be written: {error.strerror}") from error
+
+
+def _from(folder: Path, value: Any) -> Any:  # noqa: ANN401 - a recipe's fields are of many types
+    """Return a field with the file that it names, if it names one, as seen from the recipe."""
+    if not isinstance(value, str):
+        return value
+    kind, colon, where = value.rpartition(":")
+    if not Path(where).is_file():
+        return value
+    return kind + colon + os.path.relpath(where, folder)
 
 
 def _write_whole(path: Path, content: bytes, card: Card) -> None:

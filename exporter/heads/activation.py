@@ -21,5 +21,6 @@ def activate(scores: Array, activation: Activation, axis: int) -> Array:
     """Return the probabilities of scores."""
     if activation == "softmax":
         powers = np.exp(scores - scores.max(axis=axis, keepdims=True))
-        return powers / powers.sum(axis=axis, keepdims=True)
+        chances: Array = powers / powers.sum(axis=axis, keepdims=True)
+        return chances
     return 1 / (1 + np.exp(-scores)) if activation == "sigmoid" else scores

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from onnx import TensorProto, helper
 
-from exporter.graph import BATCH, Graph, float_output, floats, integers
+from exporter.graph import BATCH, Graph, float_output, integers
 from exporter.heads.activation import activate, grafted_activation
 from exporter.heads.boxes import Candidates, Decoder, grafted_xyxy, xyxy
 from exporter.heads.measures import average_precision, suppress
@@ -58,12 +58,12 @@ class DetectHead:
         if self.recipe.class_offset:
             offset = graph.constant("class_offset", integers(self.recipe.class_offset))
             classes = graph.add("Add", [classes, offset])
-        zero, one = (graph.constant("bound", np.float32(value).reshape(())) for value in (0, 1))
+        zero, one = (graph.constant("bound", np.array(edge, np.float32)) for edge in (0, 1))
         graph.add("Clip", [boxes, zero, one], output="boxes")
         graph.add("Identity", [scores], output="scores")
         graph.add("Cast", [classes], output="classes", to=TensorProto.INT32)
         many = self.candidates
-        class_dims = [BATCH, many]
+        class_dims: list[str | int | None] = [BATCH, many]
         graph.set_outputs(
             [
                 float_output("boxes", many, 4),

@@ -21,10 +21,10 @@ class EmbedHead:
     measure: Measure = "cosine"
     classes: int | None = None
 
-    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:
+    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:  # noqa: ARG002
         graph.set_outputs([])
 
-    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:
+    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:  # noqa: ARG002
         return {FEATURES: raw[0].mean(axis=(2, 3)) if raw[0].ndim == 4 else raw[0]}
 
     def difference(self, found: Outputs, expected: Outputs) -> float:

@@ -6,17 +6,18 @@ from numpy.typing import NDArray
 from exporter.network import Array
 
 MATCH_IOU = 0.5
+NEXT_TO_NOTHING = 1e-6
 
 
 def relative_difference(found: Array, expected: Array) -> float:
-    """Return the largest difference, as a share of the largest expected value where that exceeds 1.
+    """Return the largest difference, as a share of the largest expected value.
 
-    Untrained and unnormalised networks answer in the thousands; float32 promises digits, not
-    decimals. An answer that is no number differs infinitely.
+    Networks answer in thousandths or in thousands; float32 promises digits, not decimals. An answer
+    that is no number differs infinitely.
     """
     if not expected.size:
         return 0.0
-    scale = max(1.0, float(np.abs(expected).max()))
+    scale = max(NEXT_TO_NOTHING, float(np.abs(expected).max()))
     largest = float(np.abs(found.astype(np.float64) - expected).max()) / scale
     return largest if np.isfinite(largest) else float("inf")
 
@@ -31,7 +32,8 @@ def mask_iou(found: Array, expected: Array) -> float:
 def resize_bilinear(maps: Array, size: tuple[int, int]) -> Array:
     """Return maps (N, C, h, w) enlarged to (N, C, H, W), pixel centres at halves, edges repeated."""
     rows, columns = _weights(maps.shape[2], size[0]), _weights(maps.shape[3], size[1])
-    return np.einsum("Hh,nchw,Ww->ncHW", rows, maps, columns, optimize=True).astype(maps.dtype)
+    large: Array = np.einsum("Hh,nchw,Ww->ncHW", rows, maps, columns, optimize=True)
+    return large.astype(maps.dtype)
 
 
 def iou_matrix(boxes: Array, others: Array) -> Array:
@@ -41,7 +43,8 @@ def iou_matrix(boxes: Array, others: Array) -> Array:
     common = np.clip(bottom_right - top_left, 0, None).prod(axis=2)
     area, other_area = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others))
     union = area[:, None] + other_area[None] - common
-    return np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    ious: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
+    return ious
 
 
 def suppress(boxes: Array, scores: Array, classes: Array, iou: float) -> NDArray[np.int64]:

@@ -55,7 +55,7 @@ class SegmentHead:
         steps = graph.add("Round", [graph.add("Mul", [confidence, full])])
         graph.add("Identity", [mask], output="mask")
         graph.add("Cast", [steps], output="confidence", to=TensorProto.UINT8)
-        dims = [BATCH, picture.height, picture.width]
+        dims: list[str | int | None] = [BATCH, picture.height, picture.width]
         graph.set_outputs(
             helper.make_tensor_value_info(name, TensorProto.UINT8, dims)
             for name in ("mask", "confidence")

@@ -14,9 +14,9 @@ from exporter.batching import free_batch
 from exporter.errors import GraphError, SourceError
 from exporter.graph import OPSET, Graph
 from exporter.heads.choice import choose_head
-from exporter.layers import unoptimised
-from exporter.network import Array, Facts, Network
+from exporter.network import Array, Facts, Network, Outputs
 from exporter.recipe import Pixels, Recipe
+from exporter.sessions import unoptimised
 from exporter.shapes import infer_shapes
 from exporter.steps import Steps
 from exporter.transforms import pixel_values, plain_transform
@@ -46,6 +46,9 @@ class OnnxReference:
 
     def run(self, pixels: NDArray[np.float32]) -> tuple[Array, ...]:
         return tuple(self._run(self.session, self.outputs, pixels))
+
+    def own_answer(self, body: bytes) -> Outputs | None:  # noqa: ARG002
+        return None
 
     def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
         shapes = infer_shapes(self.model)
@@ -104,6 +107,7 @@ def load(where: str, recipe: Recipe, steps: Steps) -> Network:
         reference=OnnxReference(source, names, picture, pixels, fixed, unoptimised(source)),
         picture=picture,
         pixels=pixels,
+        background_id=recipe.segment.background_id,
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}"),
     )
 
@@ -129,7 +133,8 @@ def _entry(model: onnx.ModelProto) -> onnx.ValueInfoProto:
         raise SourceError(
             f"The input {entries[0].name} has no four axes, as a batch of pictures has"
         )
-    return entries[0]
+    entry: onnx.ValueInfoProto = entries[0]
+    return entry
 
 
 def _size(entry: onnx.ValueInfoProto, pixels: Pixels) -> PictureInput | None:

@@ -5,13 +5,17 @@ from collections.abc import Callable
 from exporter.errors import SourceError
 from exporter.network import Network
 from exporter.recipe import Recipe
-from exporter.sources import onnx_file, python, training
+from exporter.sources import onnx_file, program, python, timm_models, torchvision_models, training
 from exporter.steps import Steps
 
 Load = Callable[[str, Recipe, Steps], Network]
 
 SOURCES: dict[str, Load] = {
+    "torchvision": torchvision_models.load,
+    "timm": timm_models.load,
     "python": python.load,
+    "program": program.load_program,
+    "torchscript": program.load_torchscript,
     "onnx": onnx_file.load,
     "train": training.load,
 }

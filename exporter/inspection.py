@@ -1,0 +1,79 @@
+"""A servable, or any ONNX file, looked at: its card, its ends, and where its cost lies."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import onnx
+from onnx import ValueInfoProto, helper
+from rich.console import RenderableType
+from rich.table import Table
+
+from exporter.cost import count_activation_bytes, count_macs
+from exporter.errors import SourceError
+from exporter.report import show_card
+from exporter.shapes import infer_shapes
+from service.card import Card, CardError, check_certificate, read_card
+
+BAR = 40
+
+
+def inspect_file(path: Path) -> Iterator[RenderableType]:
+    """Yield what is worth seeing of an ONNX file; a file without a card is shown without one.
+
+    Raises:
+        SourceError: it is no ONNX file.
+    """
+    try:
+        model = onnx.load(path)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # protobuf's DecodeError has no public home that is stable
+        raise SourceError(f"{path} is no ONNX file: {error}") from error
+    card: Card | None = None
+    try:
+        card = read_card(path)
+        check_certificate(path, card)
+        yield show_card(path, card)
+    except CardError as error:
+        yield f"[yellow]{error}[/]"
+    yield _ends(model)
+    yield _cost_by_stage(model, card)
+
+
+def _ends(model: onnx.ModelProto) -> Table:
+    table = Table("", "tensor", "type", "shape", title="Inputs and outputs", title_justify="left")
+    for kind, values in (("in", model.graph.input), ("out", model.graph.output)):
+        for value in values:
+            table.add_row(kind, value.name, _type(value), _dims(value))
+    return table
+
+
+def _type(value: ValueInfoProto) -> str:
+    return str(helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+
+
+def _dims(value: ValueInfoProto) -> str:
+    dims = value.type.tensor_type.shape.dim
+    return "(" + ", ".join(dim.dim_param or str(dim.dim_value) for dim in dims) + ")"
+
+
+def _cost_by_stage(model: onnx.ModelProto, card: Card | None) -> Table:
+    """Sum each node's cost up to the stage that it comes before, in the order of the graph."""
+    shapes = infer_shapes(model)
+    ends = {stage.tensor: stage.name for stage in card.stages} if card else {}
+    rows: list[tuple[str, int, int]] = []
+    macs = moved = 0
+    for node in model.graph.node:
+        macs += count_macs(node, shapes)
+        moved += count_activation_bytes(node, shapes)
+        reached = next((ends[name] for name in node.output if name in ends), None)
+        if reached:
+            rows.append((f"to {reached}", macs, moved))
+            macs = moved = 0
+    rows.append(("to the outputs", macs, moved))
+    table = Table("", "MACs", "activations", "", title="Cost of a picture", title_justify="left")
+    most = max(1, *(row[1] for row in rows))
+    for name, row_macs, row_moved in rows:
+        bar = "█" * round(BAR * row_macs / most)
+        table.add_row(name, f"{row_macs / 1e6:,.1f} M", f"{row_moved / 1e6:,.1f} MB", bar)
+    return table

@@ -1,0 +1,41 @@
+"""Networks caught in training mode: their answers would hang on chance and on the batch's others."""
+
+import onnx
+
+from exporter.errors import GraphError
+from exporter.graph import GRAFT_PREFIX
+
+_RANDOM = {
+    "Bernoulli",
+    "Multinomial",
+    "RandomNormal",
+    "RandomNormalLike",
+    "RandomUniform",
+    "RandomUniformLike",
+}
+
+
+def refuse_training(model: onnx.ModelProto) -> None:
+    """Refuse batch norms that use the batch's own statistics, and active dropout.
+
+    Raises:
+        GraphError: there is one; the message names it and the mend.
+    """
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in model.graph.node:
+        trains = any(a.name == "training_mode" and a.i for a in node.attribute)
+        if node.op_type == "BatchNormalization" and trains:
+            raise GraphError(_refusal(node, "a batch norm in training mode"))
+        if node.op_type in _RANDOM and not node.name.startswith(GRAFT_PREFIX):
+            raise GraphError(_refusal(node, "random numbers, as of a dropout that is active"))
+        if node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]:
+            switch = constants.get(node.input[2])
+            if switch is None or onnx.numpy_helper.to_array(switch).any():
+                raise GraphError(_refusal(node, "a dropout in training mode"))
+
+
+def _refusal(node: onnx.NodeProto, what: str) -> str:
+    return (
+        f"{node.name or node.output[0]} is {what}. Call model.eval() before exporting; a batch norm "
+        "without running statistics, or functional dropout without training=self.training, needs mending"
+    )

@@ -1,0 +1,102 @@
+"""Small networks to export: PyTorch modules, and ONNX graphs as strangers would have made them."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+from numpy.typing import NDArray
+from onnx import TensorProto, helper, numpy_helper
+from torch import Tensor, nn
+
+SIDE = 32
+LABELS = ("cat", "cup", "rocket", "moon")
+
+
+class Small(nn.Module):
+    """Two convolutions with batch norms, dropout and a linear layer over four classes."""
+
+    def __init__(self, channels: int = 3) -> None:
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(channels, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU())
+        self.second = nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU())
+        self.drop = nn.Dropout(0.5)
+        self.classifier = nn.Linear(16, len(LABELS))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        pooled = self.second(self.first(pixels)).mean(dim=(2, 3))
+        logits: Tensor = self.classifier(self.drop(pooled))
+        return logits
+
+
+class Careless(Small):
+    """Functional dropout that nobody told about evaluation."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return nn.functional.dropout(super().forward(pixels), 0.5)
+
+
+class OwnStatistics(Small):
+    """A batch norm that looks at the batch even in evaluation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first[1] = nn.BatchNorm2d(8, track_running_stats=False)
+
+
+def small(channels: int = 3) -> Small:
+    """Return the small network with weights that are the same always."""
+    torch.manual_seed(0)
+    return Small(channels).eval()
+
+
+def save_weights(module: nn.Module, folder: Path) -> str:
+    """Save a state dict and return the file's name."""
+    torch.save(module.state_dict(), folder / "weights.pt")
+    return "weights.pt"
+
+
+def conv_onnx(
+    raw_shape: Sequence[int],
+    *,
+    batch: int | str = "n",
+    side: int = SIDE,
+    opset: int = 13,
+    activation: str | None = None,
+) -> onnx.ModelProto:
+    """Return a graph that convolves a picture down to a grid and reshapes it to `raw_shape`.
+
+    The first of `raw_shape` is the batch; written down as a constant, it fixes a batch of one.
+    """
+    count = int(np.prod(raw_shape[1:]))
+    places = (side // 8) ** 2
+    assert count % places == 0
+    rng = np.random.default_rng(7)
+    weights = {
+        "w1": _normal(rng, 8, 3, 8, 8) * 0.2,
+        "b1": _normal(rng, 8) * 0.1,
+        "w2": _normal(rng, count // places, 8, 1, 1) * 0.5,
+        "b2": _normal(rng, count // places),
+        "shape": np.array(raw_shape, np.int64),
+    }
+    nodes = [
+        helper.make_node("Conv", ["pixels", "w1", "b1"], ["map"], strides=[8, 8]),
+        helper.make_node("Relu", ["map"], ["active"]),
+        helper.make_node("Conv", ["active", "w2", "b2"], ["grid"]),
+        helper.make_node("Reshape", ["grid", "shape"], ["raw" if activation is None else "flat"]),
+    ]
+    if activation is not None:
+        nodes.append(helper.make_node(activation, ["flat"], ["raw"]))
+    graph = helper.make_graph(
+        nodes,
+        "stranger",
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, side, side])],
+        [helper.make_tensor_value_info("raw", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(value, name) for name, value in weights.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)
+
+
+def _normal(rng: np.random.Generator, *shape: int) -> NDArray[np.float32]:
+    return rng.standard_normal(shape).astype(np.float32)
