@@ -106,11 +106,23 @@ def _openvino_options(work: Work, intra: int) -> dict[str, str]:
     return {"load_config": json.dumps({"CPU": cpu})}
 
 
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How many pictures were run, and how many a second: each thread's own count over its own time, summed."""
+
+    pictures: int
+    per_second: float
+
+
+def together(paces: Sequence[Pace]) -> Pace:
+    return Pace(sum(pace.pictures for pace in paces), sum(pace.per_second for pace in paces))
+
+
 class Crew(Protocol):
     """Something that runs as many pictures as it can."""
 
-    def run(self, seconds: float) -> float:
-        """Return the pictures a second."""
+    def run(self, seconds: float) -> Pace:
+        """Run for so long, and to the end of the batches begun."""
 
     def close(self) -> None:
         """Leave nothing running."""
@@ -125,30 +137,30 @@ class Threads:
         self._make_frame = frames_of(work)
         self._run_batch()
 
-    def run(self, seconds: float) -> float:
-        rates: list[float] = []
+    def run(self, seconds: float) -> Pace:
+        paces: list[Pace] = []
         until = time.perf_counter() + seconds
         threads = [
-            threading.Thread(target=self._pull, args=(until, rates))
+            threading.Thread(target=self._pull, args=(until, paces))
             for _ in range(self._layout.threads)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return sum(rates)
+        return together(paces)
 
     def close(self) -> None:
         """Nothing runs between two calls of `run`."""
 
-    def _pull(self, until: float, rates: list[float]) -> None:
+    def _pull(self, until: float, paces: list[Pace]) -> None:
         began = time.perf_counter()
         pictures = 0
         while (now := time.perf_counter()) < until or not pictures:
             self._run_batch()
             pictures += self._layout.batch
         now = time.perf_counter()
-        rates.append(pictures / (now - began))
+        paces.append(Pace(pictures, pictures / (now - began)))
 
     def _run_batch(self) -> None:
         frames = [self._make_frame() for _ in range(self._layout.batch)]
@@ -172,11 +184,10 @@ class Processes:
         for end in self._ends:
             end.recv()
 
-    def run(self, seconds: float) -> float:
+    def run(self, seconds: float) -> Pace:
         for end in self._ends:
             end.send(seconds)
-        rates: list[float] = [end.recv() for end in self._ends]
-        return sum(rates)
+        return together([end.recv() for end in self._ends])
 
     def close(self) -> None:
         for end in self._ends:
@@ -237,7 +248,7 @@ def fastest(work: Work, sizes: Sequence[int]) -> tuple[Layout, dict[str, float]]
 def _try(work: Work, layout: Layout, seconds: float) -> float:
     crew = make_crew(work, layout)
     try:
-        return crew.run(seconds)
+        return crew.run(seconds).per_second
     finally:
         crew.close()
 
@@ -290,7 +301,8 @@ def main() -> None:
     crew = make_crew(work, layout)
     _say({"ready": _name(layout), "tried": tried})
     for line in sys.stdin:
-        _say({"pictures_per_second": crew.run(json.loads(line)["seconds"])})
+        pace = crew.run(json.loads(line)["seconds"])
+        _say({"pictures": pace.pictures, "pictures_per_second": pace.per_second})
     crew.close()
 
 

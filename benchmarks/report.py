@@ -1,6 +1,7 @@
 """Results as a Markdown page and as JSON; every ratio is a median of ratios within rounds."""
 
 import json
+import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
 from benchmarks.targets import Target
 
 MARKDOWN, RAW = "README.md", "results.json"
+QUIET_CORES = 0.1
 _MET = {True: "met", False: "**not met**"}
 
 
@@ -48,6 +50,13 @@ def _page(run: Run, plots: Sequence[str]) -> Iterator[str]:
         f"Made by `{run.command}` with {run.generator}, {run.rounds} interleaved rounds. Ratios are medians of the "
         "ratios within each round, in brackets the extremes; [how to read this](../../README.md)."
     )
+    foreign = foreign_cores(run.results)
+    if foreign > QUIET_CORES:
+        yield ""
+        yield (
+            f"**Other work took {foreign:.2f} of the machine's cores (median of all turns): these figures are rough.** "
+            "CPU milliseconds suffer least."
+        )
     yield ""
     for plot in plots:
         yield f"![{plot.removesuffix('.svg')}]({plot})"
@@ -56,6 +65,18 @@ def _page(run: Run, plots: Sequence[str]) -> Iterator[str]:
     for result in run.results:
         yield from _case(result)
     yield from _contenders(run)
+
+
+def foreign_cores(results: Sequence[CaseResult]) -> float:
+    """Return the cores that other work took, as the median over all turns."""
+    turns = [
+        sample.foreign_cores
+        for result in results
+        for rounds in result.rounds.values()
+        for one in rounds
+        for sample in one.values()
+    ]
+    return statistics.median(turns) if turns else 0.0
 
 
 def _targets(run: Run) -> Iterator[str]:

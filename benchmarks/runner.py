@@ -32,7 +32,7 @@ from benchmarks.results import CaseResult, Facts
 from benchmarks.server import START_SECONDS, Server, StartError, free_port, run_server
 from benchmarks.statistics import Sample
 from benchmarks.subject import Subject, make_subject
-from benchmarks.usage import MemoryWatch, Tree
+from benchmarks.usage import CpuMeter, MemoryWatch, Tree
 
 WARM_SECONDS = 1.0
 SETTLE_SECONDS = 30.0
@@ -64,7 +64,8 @@ class Plan:
     say: Say
 
     def loads(self, case: Case) -> Sequence[Load]:
-        return [load for load in case.loads if load.quick or not self.quick]
+        quick = [load for load in case.loads if load.quick]
+        return quick if self.quick and quick else case.loads
 
 
 class Contender(Protocol):
@@ -92,11 +93,11 @@ class Served:
         tree = self.server.tree
         tree.resume()
         with MemoryWatch(tree) as memory:
-            before = tree.cpu_seconds()
+            meter = CpuMeter(tree)
             outcome = self.subject.fire(
                 self.server.url(self.path), clients=clients, seconds=seconds
             )
-            spent = tree.cpu_seconds() - before
+            spent, foreign = meter.read()
         tree.settle(SETTLE_SECONDS)
         tree.suspend()
         peak = memory.peak_bytes / MIB
@@ -109,6 +110,7 @@ class Served:
             cpu_ms_per_picture=spent * 1e3 / max(pictures, 1),
             p50_ms=outcome.p50_ms,
             p99_ms=outcome.p99_ms,
+            foreign_cores=foreign,
         )
 
 
@@ -120,9 +122,9 @@ class Limit:
         self._tree = Tree(process.pid)
 
     def measure(self, clients: int, seconds: float) -> Sample:  # noqa: ARG002  # it has no clients
-        before = self._tree.cpu_seconds()
+        meter = CpuMeter(self._tree)
         answer = self.ask({"seconds": seconds})
-        spent = self._tree.cpu_seconds() - before
+        spent, foreign = meter.read()
         if "times_ms" in answer:
             times = answer["times_ms"]
             return Sample(
@@ -132,9 +134,11 @@ class Limit:
                 cpu_ms_per_picture=spent * 1e3 / len(times),
                 p50_ms=times[len(times) // 2],
                 p99_ms=times[min(len(times) - 1, int(len(times) * 0.99))],
+                foreign_cores=foreign,
             )
         rate = answer["pictures_per_second"]
-        return Sample(rate, round(rate * seconds), 0, spent * 1e3 / max(1.0, rate * seconds))
+        pictures = answer["pictures"]
+        return Sample(rate, pictures, 0, spent * 1e3 / pictures, foreign_cores=foreign)
 
     def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
         """Send a line and return the answer to it.

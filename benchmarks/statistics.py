@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One contender under load for a few seconds. Latencies are None where nobody waits, as at the limit."""
+    """One contender under load for a few seconds. Latencies are None where nobody waits, as at the limit.
+
+    `foreign_cores` is what other work on the machine took meanwhile: the measure of how far to trust the rest.
+    """
 
     pictures_per_second: float
     requests: int
@@ -19,6 +22,7 @@ class Sample:
     cpu_ms_per_picture: float
     p50_ms: float | None = None
     p99_ms: float | None = None
+    foreign_cores: float = 0.0
 
 
 Round = Mapping[str, Sample]

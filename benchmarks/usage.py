@@ -1,6 +1,7 @@
 """What a tree of processes uses: CPU seconds and resident memory, from outside."""
 
 import contextlib
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -77,6 +78,44 @@ class Tree:
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess):
                 act(process)
+
+
+class CpuMeter:
+    """What a tree used since the meter was made, and what the machine was kept busy with otherwise."""
+
+    def __init__(self, tree: Tree) -> None:
+        self._tree = tree
+        self._began = time.perf_counter()
+        self._tree_before = tree.cpu_seconds()
+        self._own_before = _own_seconds()
+        self._machine_before = _machine_seconds()
+
+    def read(self) -> tuple[float, float]:
+        """Return the tree's CPU seconds, and the cores that others than it, we and the load generator took."""
+        elapsed = time.perf_counter() - self._began
+        spent = self._tree.cpu_seconds() - self._tree_before
+        known = spent + _own_seconds() - self._own_before
+        foreign = (_machine_seconds() - self._machine_before - known) / elapsed
+        return spent, max(0.0, foreign)
+
+
+def _own_seconds() -> float:
+    """Of this process and of those that it has started and waited for: the load generator."""
+    times = os.times()
+    return times.user + times.system + times.children_user + times.children_system
+
+
+def _machine_seconds() -> float:
+    """Of all cores, what a hypervisor gave to others included."""
+    times = psutil.cpu_times()
+    return float(
+        times.user
+        + times.system
+        + getattr(times, "irq", 0)
+        + getattr(times, "softirq", 0)
+        + getattr(times, "steal", 0)
+        + getattr(times, "nice", 0)
+    )
 
 
 class MemoryWatch:
