@@ -67,7 +67,7 @@ def bench(
         found = run_soak(soak, generator, folder, _say)
         _say(
             f"{found.answered} answered, {found.failed} not; peak {found.peak_mib:.0f} MiB, "
-            f"{found.slope_mib_per_minute:+.2f} MiB a minute over the last half; {folder}"
+            f"in the second half {found.growth_mib:+.1f} over the first; {folder}"
         )
         return
     plan = Plan(

@@ -13,13 +13,10 @@ from benchmarks.models import REPOSITORY, repository_of
 from benchmarks.pictures import Body
 from benchmarks.plots import draw_soak
 from benchmarks.server import free_port, run_server
-from benchmarks.statistics import slope_per_minute
 from benchmarks.usage import MemoryWatch
 
 CLIENTS = 32
 TURN_SECONDS = 10.0
-SETTLED_SHARE = 0.5
-"""The slope is taken over the last half: before it the arenas find their size."""
 MIB = 2**20
 
 
@@ -29,7 +26,8 @@ class Soak:
     answered: int
     failed: int
     peak_mib: float
-    slope_mib_per_minute: float
+    growth_mib: float
+    """The peak of the second half over that of the first; each half should see every task more than once."""
     times: list[float]
     mebibytes: list[float]
 
@@ -63,14 +61,14 @@ def run_soak(
                 f"  {case.name}: {outcome.answered} answered, {outcome.failed} not, "
                 f"{memory.bytes[-1] / MIB:.0f} MiB, {max(0.0, left):.0f} s left"
             )
-    half = int(len(memory.bytes) * SETTLED_SHARE)
+    half = len(memory.bytes) // 2
     mebibytes = [round(value / MIB, 1) for value in memory.bytes]
     found = Soak(
         seconds=seconds,
         answered=answered,
         failed=failed,
         peak_mib=max(mebibytes),
-        slope_mib_per_minute=round(slope_per_minute(memory.seconds[half:], mebibytes[half:]), 3),
+        growth_mib=round(max(mebibytes[half:]) - max(mebibytes[:half]), 1),
         times=[round(second, 1) for second in memory.seconds],
         mebibytes=mebibytes,
     )

@@ -92,16 +92,3 @@ def median_of(
         if (sample := one.get(name)) and (value := figure(sample)) is not None
     ]
     return statistics.median(values) if values else None
-
-
-def slope_per_minute(seconds: Sequence[float], values: Sequence[float]) -> float:
-    """Return the least-squares slope of values over time, per minute."""
-    mean_time, mean_value = statistics.fmean(seconds), statistics.fmean(values)
-    variance = sum((second - mean_time) ** 2 for second in seconds)
-    if not variance:
-        return 0.0
-    shared = sum(
-        (second - mean_time) * (value - mean_value)
-        for second, value in zip(seconds, values, strict=True)
-    )
-    return shared / variance * 60

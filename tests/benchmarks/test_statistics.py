@@ -1,10 +1,7 @@
-import pytest
-
 from benchmarks.statistics import (
     Sample,
     Spread,
     latency_difference_ms,
-    slope_per_minute,
     spread,
     tail_ratio,
     throughput_ratio,
@@ -59,12 +56,3 @@ def test_who_has_no_latency_takes_no_part_in_comparing_them() -> None:
 
 def test_the_tail_is_p99_over_the_median() -> None:
     assert tail_ratio([{"ours": a_sample(1, 10.0, 25.0)}], "ours") == Spread(2.5, 2.5, 2.5)
-
-
-@pytest.mark.parametrize(("values", "slope"), [([5.0, 5.0, 5.0], 0.0), ([1.0, 2.0, 3.0], 2.0)])
-def test_a_slope_is_told_per_minute(values: list[float], slope: float) -> None:
-    assert slope_per_minute([0.0, 30.0, 60.0], values) == pytest.approx(slope)
-
-
-def test_one_moment_has_no_slope() -> None:
-    assert slope_per_minute([1.0], [5.0]) == 0.0
