@@ -8,6 +8,7 @@ from typing import Annotated, Any, Protocol, cast
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from exporter.cards import mend_card
 from exporter.errors import ExportError, RecipeError
@@ -224,7 +225,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(words)
     except (ExportError, CardError) as error:
-        console.print(f"[red]error:[/] {error}", highlight=False, soft_wrap=True)
+        console.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
         sys.exit(1)
 
 

@@ -7,17 +7,19 @@ a fixed size but the batch. The anchors then are constants, computed once by tor
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
-from math import log
+from math import log, log2
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection import FCOS, RetinaNet
+from torchvision.models.detection import FCOS, FasterRCNN, RetinaNet
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.ssd import SSD
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import nms, roi_align
 
 from exporter.errors import SourceError
+from exporter.heads.detect import NMS_IOU, SHOWN, SHOWN_SCORE
 from exporter.network import Outputs
 from exporter.recipe import DetectRecipe, Pixels
 from exporter.transforms import decode, fit
@@ -26,8 +28,8 @@ from service.card import PictureInput
 WIDTH_LIMIT = log(1000 / 16)
 """A box grows by no more than this factor, as in torchvision's BoxCoder."""
 
-FRAME_SIDE = 800
-"""The shorter side torchvision's larger detectors were trained at (references/detection)."""
+NEAREST_ZERO = 1e-3
+"""Proposals thinner than this many pixels are none, as in torchvision's RPN."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +80,8 @@ class AnchorDetector(nn.Module):
         return self._boxes(found["bbox_regression"]), found["cls_logits"]
 
     def _boxes(self, offsets: Tensor) -> Tensor:
-        """Return xyxy in 0–1 of the frame (N, A, 4), as in R-CNN (arXiv:1311.2524), appendix C."""
-        x, y, wide, high = self.weights
-        moved = torch.stack([offsets[..., 0] / x, offsets[..., 1] / y], dim=-1)
-        grown = torch.stack([offsets[..., 2] / wide, offsets[..., 3] / high], dim=-1)
-        center = moved * self.foveal.size + self.foveal.center
-        half = torch.exp(grown.clamp(max=WIDTH_LIMIT)) * self.foveal.size / 2
-        return torch.cat([center - half, center + half], dim=-1) / self.foveal.frame
+        boxes = _decoded(offsets, self.foveal.center, self.foveal.size, self.weights)
+        return boxes / self.foveal.frame
 
 
 class PointDetector(nn.Module):
@@ -105,6 +102,101 @@ class PointDetector(nn.Module):
         return boxes, chances.sqrt()
 
 
+class ProposalDetector(nn.Module):
+    """Faster R-CNN (arXiv:1506.01497) for one picture: proposals, then a class and a box for each.
+
+    Its first suppression leaves a number of proposals that hangs on the picture; they are filled up
+    to the most there may be, so that all later sizes are fixed. Every proposal is pooled at every
+    level and the right one is chosen, instead of being sorted by level.
+    """
+
+    def __init__(self, model: FasterRCNN, picture: PictureInput) -> None:
+        super().__init__()
+        self.backbone, self.rpn_head = model.backbone, model.rpn.head
+        self.box_head, self.box_predictor = model.roi_heads.box_head, model.roi_heads.box_predictor
+        self.size = (picture.height, picture.width)
+        self.pooling = model.roi_heads.box_roi_pool
+        self.proposals = model.rpn.post_nms_top_n()
+        self.considered = model.rpn.pre_nms_top_n()
+        self.iou = model.rpn.nms_thresh
+        self.weights = model.roi_heads.box_coder.weights
+        with torch.inference_mode():
+            blank = torch.zeros(1, 3, *self.size)
+            maps = list(self.backbone(blank).values())
+            images = ImageList(blank, [self.size])
+            anchors = model.rpn.anchor_generator(images, maps)[0].clone()
+            counts = [scores[0].numel() for scores in self.rpn_head(maps)[0]]
+        self.foveal = nn.ModuleList(Constants(a, picture) for a in anchors.split(counts))
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps = self.backbone(pixels)
+        boxes, present = self._propose(list(maps.values()))
+        pooled = self._pool(maps, boxes)
+        logits, offsets = self.box_predictor(self.box_head(pooled))
+        kinds = logits.shape[1]
+        size = (boxes[:, 2:] - boxes[:, :2])[:, None]
+        center = boxes[:, None, :2] + size / 2
+        found = _decoded(offsets.reshape(-1, kinds, 4), center, size, self.weights)
+        scores = logits.softmax(dim=1) * present[:, None]
+        names = torch.arange(kinds, dtype=torch.float32).expand(len(scores), kinds)
+        rows = torch.cat([self._inside(found), scores[..., None], names[..., None]], dim=2)
+        return rows[:, 1:].reshape(1, -1, 6)
+
+    def _propose(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """Return boxes (P, 4) in pixels, the best first, and 1 where there is one and 0 after."""
+        all_boxes, all_scores, all_levels = [], [], []
+        for level, (scores, offsets, held) in enumerate(
+            zip(*self.rpn_head(maps), self.foveal, strict=True)
+        ):
+            flat = scores.permute(0, 2, 3, 1).reshape(-1)
+            moved = offsets.reshape(1, -1, 4, *offsets.shape[2:]).permute(0, 3, 4, 1, 2)
+            best, where = flat.topk(min(self.considered, flat.shape[0]))
+            center, size = held.center[where], held.size[where]
+            boxes = _decoded(moved.reshape(-1, 4)[where], center, size, (1.0, 1.0, 1.0, 1.0))
+            all_boxes.append(self._inside(boxes))
+            all_scores.append(best.sigmoid())
+            all_levels.append(torch.full_like(best, float(level)))
+        boxes, scores = torch.cat(all_boxes), torch.cat(all_scores)
+        thin = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) < NEAREST_ZERO
+        scores = torch.where(thin, torch.zeros_like(scores), scores)
+        apart = torch.cat(all_levels)[:, None] * float(max(self.size) + 1)
+        kept = nms(boxes + apart, scores, self.iou)
+        nothing = torch.zeros(self.proposals, dtype=kept.dtype)
+        where = torch.cat([kept, nothing])[: self.proposals]
+        present = torch.cat([torch.ones_like(kept), nothing])[: self.proposals]
+        return boxes[where], present.to(boxes.dtype)
+
+    def _pool(self, maps: dict[str, Tensor], boxes: Tensor) -> Tensor:
+        """Return what each box shows (P, C, 7, 7), from the level that suits its size.
+
+        Feature Pyramid Networks (arXiv:1612.03144), equation 1.
+        """
+        named = [maps[name] for name in self.pooling.featmap_names]
+        lowest = round(log2(self.size[0] / named[0].shape[2]))
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
+        level = self.pooling.canonical_level + torch.log2(
+            area.sqrt() / self.pooling.canonical_scale
+        )
+        level = (level + 1e-6).floor().clamp(lowest, lowest + len(named) - 1) - lowest
+        rows = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
+        pooled = torch.zeros(1)
+        for index, one in enumerate(named):
+            shown = roi_align(
+                one,
+                rows,
+                self.pooling.output_size,
+                one.shape[2] / self.size[0],
+                self.pooling.sampling_ratio,
+            )
+            pooled = pooled + shown * (level == index).to(shown.dtype)[:, None, None, None]
+        return pooled
+
+    def _inside(self, boxes: Tensor) -> Tensor:
+        height, width = self.size
+        x, y = boxes[..., 0::2].clamp(0, width), boxes[..., 1::2].clamp(0, height)
+        return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
+
+
 def adapt_detector(model: nn.Module, picture: PictureInput) -> Detector:
     """Return a torchvision detector fitted to a frame.
 
@@ -120,11 +212,15 @@ def adapt_detector(model: nn.Module, picture: PictureInput) -> Detector:
             meaning = DetectRecipe(score_activation="sigmoid")
         case FCOS():
             module, meaning = PointDetector(model, picture), DetectRecipe()
+        case FasterRCNN():
+            module, meaning = ProposalDetector(model, picture), DetectRecipe(decoder="end2end")
         case _:
             raise SourceError(f"Detectors like {type(model).__name__} can not be exported yet")
     transform = _transform_of(model)
     pixels = Pixels(mean=tuple(transform.image_mean), std=tuple(transform.image_std))
-    return Detector(module.eval(), meaning, picture, pixels, _own_answer(model, picture))
+    answer = _own_answer(model, picture)
+    max_batch = 1 if isinstance(model, FasterRCNN) else None
+    return Detector(module.eval(), meaning, picture, pixels, answer, max_batch)
 
 
 def frame_of(model: nn.Module) -> PictureInput:
@@ -133,13 +229,9 @@ def frame_of(model: nn.Module) -> PictureInput:
     if transform.fixed_size is not None:
         width, height = transform.fixed_size
         return PictureInput(height=height, width=width, resize="stretch")
-    grey = tuple(round(255 * mean) for mean in transform.image_mean)
-    return PictureInput(
-        height=FRAME_SIDE,
-        width=FRAME_SIDE,
-        resize="letterbox",
-        pad_color=(grey[0], grey[1], grey[2]),
-    )
+    side = transform.min_size[-1]
+    red, green, blue = (round(255 * mean) for mean in transform.image_mean)
+    return PictureInput(height=side, width=side, resize="letterbox", pad_color=(red, green, blue))
 
 
 def anchors_of(model: SSD | RetinaNet | FCOS, picture: PictureInput) -> Tensor:
@@ -158,7 +250,26 @@ def _transform_of(model: nn.Module) -> GeneralizedRCNNTransform:
     return transform
 
 
+def _decoded(offsets: Tensor, center: Tensor, size: Tensor, weights: tuple[float, ...]) -> Tensor:
+    """Return xyxy boxes of offsets from anchors, as in R-CNN (arXiv:1311.2524), appendix C."""
+    x, y, wide, high = weights
+    moved = torch.stack([offsets[..., 0] / x, offsets[..., 1] / y], dim=-1)
+    grown = torch.stack([offsets[..., 2] / wide, offsets[..., 3] / high], dim=-1)
+    middle = moved * size + center
+    half = torch.exp(grown.clamp(max=WIDTH_LIMIT)) * size / 2
+    return torch.cat([middle - half, middle + half], dim=-1)
+
+
 def _own_answer(model: nn.Module, picture: PictureInput) -> Callable[[bytes], Outputs]:
+    """Return torchvision's whole model as a function, with the thresholds answers are compared at."""
+    judge = model.roi_heads if isinstance(model, FasterRCNN) else model
+    for name, value in {
+        "score_thresh": SHOWN_SCORE,
+        "nms_thresh": NMS_IOU,
+        "detections_per_img": SHOWN,
+    }.items():
+        setattr(judge, name, value)
+
     def answer(body: bytes) -> Outputs:
         frame = np.asarray(fit(decode(body), picture), np.float32) / 255
         with torch.inference_mode():

@@ -7,6 +7,7 @@ import onnx
 from onnx import ValueInfoProto, helper
 from rich.console import RenderableType
 from rich.table import Table
+from rich.text import Text
 
 from exporter.cost import count_activation_bytes, count_macs
 from exporter.errors import SourceError
@@ -35,7 +36,7 @@ def inspect_file(path: Path) -> Iterator[RenderableType]:
         check_certificate(path, card)
         yield show_card(path, card)
     except CardError as error:
-        yield f"[yellow]{error}[/]"
+        yield Text(str(error), "yellow")
     yield _ends(model)
     yield _cost_by_stage(model, card)
 

@@ -11,7 +11,7 @@ import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
-from exporter.errors import ProofError
+from exporter.errors import GraphError, ProofError
 from exporter.heads.measures import relative_difference
 from exporter.layers import first_disagreement
 from exporter.network import Network, Outputs
@@ -86,9 +86,17 @@ def fit_all(pictures: Sequence[bytes], target: PictureInput) -> NDArray[np.uint8
 def run_graph(
     session: onnxruntime.InferenceSession, frames: NDArray[np.uint8], task: Task
 ) -> Outputs:
-    """Return the contract's outputs for a batch of frames."""
+    """Return the contract's outputs for a batch of frames.
+
+    Raises:
+        GraphError: the graph does not run at this batch.
+    """
     names = OUTPUTS[task]
-    return dict(zip(names, session.run(names, {INPUT_NAME: frames}), strict=True))
+    try:
+        found = session.run(names, {INPUT_NAME: frames})
+    except Exception as error:  # ONNX Runtime raises a class of its own for every status, unrelated
+        raise GraphError(f"The graph does not run at batch {len(frames)}: {error}") from error
+    return dict(zip(names, found, strict=True))
 
 
 def tool_versions() -> dict[str, str]:

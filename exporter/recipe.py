@@ -64,7 +64,7 @@ class ProofRecipe(_Frozen):
     pictures: str | None = None
     limit: int = Field(default=70, ge=1)
     largest: int = Field(default=16, ge=1)
-    tolerance: float = Field(default=1e-4, gt=0)
+    tolerance: float = Field(default=1e-3, gt=0)
     agreement: float = Field(default=0.95, ge=0, le=1)
 
 

@@ -9,6 +9,8 @@ from onnx import TensorProto, helper
 from exporter.errors import GraphError
 from exporter.sessions import unoptimised
 
+MOST_OF_A_SHAPE = 64
+
 
 @dataclass(frozen=True, slots=True)
 class Shape:
@@ -42,16 +44,9 @@ def infer_shapes(model: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
     Raises:
         GraphError: the graph contradicts itself.
     """
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
-    constants = {tensor.name for tensor in fixed.graph.initializer}
-    for value in fixed.graph.input:
-        if value.name not in constants:
-            value.type.tensor_type.shape.dim[0].dim_value = batch
-    del fixed.graph.value_info[:]
-    del fixed.graph.output[:]
+    light = _without_weights(model, batch)
     try:
-        inferred = onnx.shape_inference.infer_shapes(fixed, strict_mode=True, data_prop=True)
+        inferred = onnx.shape_inference.infer_shapes(light, strict_mode=True, data_prop=True)
     except onnx.shape_inference.InferenceError as error:
         raise GraphError(f"The graph's shapes contradict each other: {error}") from error
     shapes = {t.name: Shape(tuple(t.dims), t.data_type) for t in inferred.graph.initializer}
@@ -60,14 +55,45 @@ def infer_shapes(model: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
         if tensor.HasField("shape") and all(dim.HasField("dim_value") for dim in tensor.shape.dim):
             dims = tuple(dim.dim_value for dim in tensor.shape.dim)
             shapes[value.name] = Shape(dims, tensor.elem_type)
-    made = {name for node in fixed.graph.node for name in node.output if name}
-    return shapes | _measured(fixed, sorted(made - shapes.keys()))
+    made = {name for node in model.graph.node for name in node.output if name}
+    return shapes | _measured(model, batch, sorted(made - shapes.keys()))
 
 
-def _measured(fixed: onnx.ModelProto, names: list[str]) -> dict[str, Shape]:
+def _without_weights(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
+    """Return the graph with its batch fixed and its weights but named: shapes need no values.
+
+    Small constants stay, since they may be shapes themselves.
+    """
+    light = onnx.ModelProto(ir_version=model.ir_version)
+    light.opset_import.extend(model.opset_import)
+    light.graph.name = model.graph.name
+    light.graph.node.extend(model.graph.node)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    light.graph.input.extend(v for v in model.graph.input if v.name not in constants)
+    for value in light.graph.input:
+        value.type.tensor_type.shape.dim[0].dim_value = batch
+    for tensor in model.graph.initializer:
+        if np.prod(tensor.dims) <= MOST_OF_A_SHAPE:
+            light.graph.initializer.append(tensor)
+        else:
+            dims = list(tensor.dims)
+            named = helper.make_tensor_value_info(tensor.name, tensor.data_type, dims)
+            light.graph.input.append(named)
+    return light
+
+
+def _measured(model: onnx.ModelProto, batch: int, names: list[str]) -> dict[str, Shape]:
     """Run the graph once on zeros and return the shapes that these tensors have then."""
     if not names:
         return {}
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in fixed.graph.input:
+        if value.name not in constants:
+            value.type.tensor_type.shape.dim[0].dim_value = batch
+    del fixed.graph.output[:]
+    del fixed.graph.value_info[:]
     fixed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
         session = unoptimised(fixed)

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+from rich.text import Text
 
 
 class Steps(Protocol):
@@ -50,7 +51,9 @@ class TerminalSteps:
             self._progress.update(self._task, completed=done, note=note)
 
     def warn(self, message: str) -> None:
-        self._progress.console.print(f"[yellow]warning:[/] {message}")
+        self._progress.console.print(
+            Text.assemble(("warning: ", "yellow"), message), soft_wrap=True
+        )
 
     def finish(self) -> None:
         if self._task is not None:

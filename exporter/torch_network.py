@@ -6,7 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
+from exporter.errors import GraphError
 from exporter.heads.choice import choose_head
 from exporter.network import Facts, Network, Outputs
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
@@ -47,6 +49,7 @@ def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
     picture = recipe.picture(model.picture)
     pixels = recipe.pixels or model.pixels or Pixels()
     module = model.module.eval()
+    refuse_own_statistics(module)
     steps.begin("Trace the network")
     traced = trace(module, picture, pixels, model.exportable, model.max_batch)
     as_known = recipe.pixels is None and picture == model.picture
@@ -67,6 +70,20 @@ def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
         proof=model.proof,
         max_batch=model.max_batch,
     )
+
+
+def refuse_own_statistics(module: nn.Module) -> None:
+    """Refuse batch norms that look at the batch even in evaluation.
+
+    Raises:
+        GraphError: there is one; the message names it.
+    """
+    for name, part in module.named_modules():
+        if isinstance(part, _BatchNorm) and part.running_mean is None:
+            raise GraphError(
+                f"{name} is a batch norm without running statistics: in training mode for good, its "
+                "answer hangs on the batch's other pictures. Train it with track_running_stats=True"
+            )
 
 
 def _with_meaning(recipe: Recipe, model: TorchModel) -> Recipe:

@@ -92,7 +92,7 @@ def conv_onnx(
         nodes,
         "stranger",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, side, side])],
-        [helper.make_tensor_value_info("raw", TensorProto.FLOAT, None)],
+        [helper.make_tensor_value_info("raw", TensorProto.FLOAT, [batch, *raw_shape[1:]])],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=7)

@@ -1,0 +1,142 @@
+"""The command line: what it shows, and how it says no."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from exporter.cli import main
+from service.card import check_certificate, read_card
+from tests.exporter.nets import SIDE, conv_onnx
+
+ROOT = Path(__file__).parents[2]
+PLACES = (SIDE // 8) ** 2
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def servable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A servable that the command line made from a stranger's ONNX file."""
+    monkeypatch.chdir(tmp_path)
+    onnx.save(conv_onnx([-1, 4 * PLACES]), "net.onnx")
+    Path("labels.txt").write_text("thing\n" * 4 * PLACES)
+    words = "onnx:net.onnx --task classify --name net --labels labels.txt"
+    run(*words.split())
+    return tmp_path / "models/net/1/model.onnx"
+
+
+def run(*words: str) -> int:
+    """Run the command line and return its exit code."""
+    with pytest.raises(SystemExit) as stopped:
+        main(words)
+    return int(stopped.value.code or 0)
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["torchvision:", "timm:", "python:", "program:", "torchscript:", "onnx:", "recipe.toml"],
+)
+def test_help_has_an_example_of_each_source(
+    source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("--help") == 0
+    assert f"foveal-export {source}" in capsys.readouterr().out.replace("models/lenet5/", "")
+
+
+def test_help_and_inspection_load_no_pytorch(servable: Path) -> None:
+    code = (
+        "import sys; from exporter.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit: print('torch' in sys.modules)"
+    )
+    for words in (["--help"], ["inspect", str(servable)]):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=ROOT,
+        )
+        assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_an_export_writes_servable_and_recipe_and_the_recipe_makes_it_again(
+    servable: Path,
+) -> None:
+    first = read_card(servable)
+    servable.unlink()
+
+    assert run(str(servable.parents[1] / "recipe.toml")) == 0
+
+    assert read_card(servable).certificate.graph_sha256 == first.certificate.graph_sha256
+
+
+def test_a_second_export_is_the_next_version(servable: Path) -> None:
+    words = "onnx:net.onnx --task classify --name net --labels labels.txt"
+    assert run(*words.split()) == 0
+    assert (servable.parents[1] / "2/model.onnx").exists()
+
+
+def test_inspect_shows_card_ends_and_cost(
+    servable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("inspect", str(servable)) == 0
+    shown = capsys.readouterr().out
+    for part in ("classify, 64 labels", "image", "logits", "to stage_1", "█"):
+        assert part in shown
+
+
+def test_inspect_shows_a_file_without_a_card_and_how_to_adopt_it(
+    servable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("inspect", str(servable.parents[3] / "net.onnx")) == 0
+    assert "carries no card" in capsys.readouterr().out
+
+
+def test_labels_are_mended_without_touching_the_graph(servable: Path) -> None:
+    before = read_card(servable)
+    Path("better.txt").write_text("\n".join(f"thing {n}" for n in range(4 * PLACES)))
+
+    assert run("card", str(servable), "--set", "labels=better.txt", "--set", "title=Things") == 0
+
+    after = read_card(servable)
+    check_certificate(servable, after)
+    assert (after.labels[1], after.title) == ("thing 1", "Things")
+    assert after.certificate == before.certificate
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("labels=a,b", "2 are given, the network has 64"),
+        ("task=detect", "write FIELD=VALUE"),
+        ("scores=high", "this is not JSON"),
+    ],
+)
+def test_a_card_refuses_what_does_not_fit(
+    servable: Path, change: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = servable.read_bytes()
+    assert run("card", str(servable), "--set", change) == 1
+    assert message in capsys.readouterr().out
+    assert servable.read_bytes() == before
+
+
+def test_an_error_names_argument_and_mend_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert run("onnx:none.onnx", "--task", "classify", "--name", "net") == 1
+    assert "there is no file none.onnx" in capsys.readouterr().out
+    assert not (tmp_path / "models").exists()
+
+
+def test_a_missing_extra_gives_the_pip_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "exporter.export", None)
+    assert run("timm:vit_tiny_patch16_224", "--task", "classify", "--name", "vit") == 1
+    assert "pip install 'foveal[exporter]'" in capsys.readouterr().out

@@ -1,0 +1,96 @@
+"""The servables in models/: what they say of themselves holds, and they see what is there."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from exporter.heads.measures import suppress
+from exporter.recipe import read_recipe
+from service.card import OUTPUTS, check_certificate, read_card
+from service.imaging.decode import Limits
+from service.imaging.resize import fit_picture
+from tests.exporter.exporting import answer
+
+ROOT = Path(__file__).parents[2]
+MODELS = sorted((ROOT / "models").glob("*/*/model.onnx"))
+DIGITS = sorted((ROOT / "tests/data/digits").glob("*.png"))
+
+
+def photograph(name: str) -> bytes:
+    spec = find_spec("skimage")
+    assert spec is not None
+    assert spec.origin is not None
+    return (Path(spec.origin).parent / "data" / name).read_bytes()
+
+
+def seen(model: str, body: bytes) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
+    path = ROOT / "models" / model / "1" / "model.onnx"
+    card = read_card(path)
+    frame, _ = fit_picture(body, card.picture, Limits())
+    return answer(path, frame[None]), card.labels
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parts[-3])
+def test_a_committed_servable_keeps_the_contract(path: Path) -> None:
+    card = read_card(path)
+    check_certificate(path, card)
+    model = onnx.load(path)
+
+    assert [value.name for value in model.graph.output] == list(OUTPUTS[card.task])
+    assert {opset.domain for opset in model.opset_import} == {""}
+    assert all(value.type.tensor_type.shape.dim[0].dim_param for value in model.graph.output)
+    made = {name for node in model.graph.node for name in node.output}
+    assert {stage.tensor for stage in card.stages} <= made
+    assert card.certificate.agreement >= 0.98
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parts[-3])
+def test_a_committed_servable_has_the_recipe_it_was_made_from(path: Path) -> None:
+    recipe = read_recipe(path.parents[1] / "recipe.toml")
+    card = read_card(path)
+    assert (recipe.name, recipe.task, recipe.licence) == (card.name, card.task, card.licence)
+    assert card.name in (ROOT / "models/README.md").read_text(encoding="utf-8")
+    assert f"models/{card.name}" in (ROOT / "NOTICE").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("picture", "label"),
+    [("chelsea.png", "tabby"), ("coffee.png", "espresso"), ("rocket.jpg", "missile")],
+)
+def test_efficientnet_knows_the_photographs(picture: str, label: str) -> None:
+    found, labels = seen("efficientnet-lite0", photograph(picture))
+    best = found["probabilities"][0].argsort()[::-1][:5]
+    assert label in {labels[index] for index in best}
+
+
+@pytest.mark.parametrize("digit", DIGITS, ids=lambda path: path.stem)
+def test_lenet5_reads_a_held_out_digit(digit: Path) -> None:
+    found, labels = seen("lenet5", digit.read_bytes())
+    assert labels[found["logits"][0].argmax()] == digit.stem[0]
+
+
+def test_lenet5_reached_what_was_asked_of_it() -> None:
+    card = read_card(ROOT / "models/lenet5/1/model.onnx")
+    assert card.scores["held_out_top1"] >= 0.975
+
+
+@pytest.mark.parametrize(
+    ("picture", "label"),
+    [("chelsea.png", "cat"), ("coffee.png", "cup"), ("astronaut.png", "person")],
+)
+def test_ssdlite_finds_the_thing(picture: str, label: str) -> None:
+    found, labels = seen("ssdlite-mobilenet-v2", photograph(picture))
+    boxes, scores, classes = (found[name][0] for name in ("boxes", "scores", "classes"))
+    kept = suppress(boxes, scores, classes, 0.5)
+    assert labels[classes[kept[0]]] == label
+    assert scores[kept[0]] > 0.6
+
+
+def test_u2netp_cuts_out_the_rocket() -> None:
+    found, _ = seen("u2netp", photograph("rocket.jpg"))
+    rows, columns = np.nonzero(found["mask"][0])
+    assert 0.005 < len(rows) / found["mask"].size < 0.1
+    assert 0.4 < columns.mean() / 320 < 0.6

@@ -1,0 +1,155 @@
+"""The networks people bring: each goes through, on random weights, and answers as it did.
+
+The weights come from a file, after the batch norms have seen a few pictures; without that, deep
+untrained networks answer the same to everything, and any graph would pass.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torchvision.models import get_model
+
+from exporter.export import Exported
+from tests.exporter.exporting import export_to
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(300),
+    pytest.mark.filterwarnings("ignore"),  # the frameworks' own, about their own internals
+]
+
+
+@dataclass(frozen=True)
+class Known:
+    """A network, its published cost where one is checked, and how many stages it should show."""
+
+    source: str
+    parameters: float | None = None
+    macs: float | None = None
+    stages: int = 5
+    arguments: dict[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return self.source
+
+
+CLASSIFIERS = [
+    # AlexNet arXiv:1404.5997, ResNet arXiv:1512.03385, MobileNetV2 arXiv:1801.04381
+    Known("torchvision:alexnet", 61.1e6, 0.71e9, stages=4),
+    Known("torchvision:vgg11", stages=6),
+    Known("torchvision:googlenet", arguments={"init_weights": False}),
+    Known("torchvision:resnet18", 11.7e6, 1.81e9),
+    Known("torchvision:resnet50", 25.6e6, 4.09e9),
+    Known("torchvision:densenet121"),
+    Known("torchvision:squeezenet1_0", stages=4),
+    Known("torchvision:mobilenet_v2", 3.5e6, 0.30e9),
+    Known("torchvision:mobilenet_v3_small"),
+    Known("torchvision:shufflenet_v2_x1_0"),
+    Known("torchvision:efficientnet_b0"),
+    Known("torchvision:convnext_tiny", stages=4),
+    Known("torchvision:regnet_y_400mf"),
+    Known("torchvision:swin_t", stages=4),
+    # ViT arXiv:2010.11929, attention's products included
+    Known("torchvision:vit_b_16", 86.6e6, 17.6e9, stages=1),
+    Known("timm:vit_tiny_patch16_224", stages=1),
+    Known("timm:mobilevit_xs"),
+    Known("timm:coatnet_0_rw_224"),
+    Known("timm:efficientformer_l1"),
+]
+
+SEGMENTERS = ["fcn_resnet50", "deeplabv3_mobilenet_v3_large", "lraspp_mobilenet_v3_large"]
+
+DETECTORS = [
+    ("ssd300_vgg16", {}),
+    ("ssdlite320_mobilenet_v3_large", {}),
+    ("retinanet_resnet50_fpn", {"min_size": 256, "max_size": 256}),
+    ("fcos_resnet50_fpn", {"min_size": 256, "max_size": 256}),
+    ("fasterrcnn_resnet50_fpn", {"min_size": 256, "max_size": 256}),
+]
+
+
+@pytest.mark.parametrize("known", CLASSIFIERS, ids=str)
+def test_a_classifier_goes_through(known: Known, tmp_path: Path) -> None:
+    done = _exported(known.source, tmp_path, known.arguments)
+
+    assert done.card.certificate.batches == (1, 2, 3)
+    assert done.card.certificate.agreement == 1
+    assert len(done.card.stages) == known.stages
+    if known.parameters is not None and known.macs is not None:
+        assert done.card.cost.parameters == pytest.approx(known.parameters, rel=0.01)
+        assert done.card.cost.macs == pytest.approx(known.macs, rel=0.02)
+
+
+@pytest.mark.parametrize("name", SEGMENTERS)
+def test_a_segmenter_goes_through(name: str, tmp_path: Path) -> None:
+    frame = {"height": 160, "width": 192}
+    done = _exported(f"torchvision:{name}", tmp_path, {}, task="segment", input=frame)
+
+    assert done.card.certificate.agreement > 0.99
+    assert (done.card.labels[0], done.card.background_id) == ("background", 0)
+    assert len(done.card.stages) >= 4
+
+
+@pytest.mark.parametrize(("name", "arguments"), DETECTORS)
+def test_a_detector_goes_through(name: str, arguments: dict[str, Any], tmp_path: Path) -> None:
+    done = _exported(f"torchvision:{name}", tmp_path, arguments, task="detect")
+
+    assert done.card.certificate.max_difference < 1e-4
+    assert done.card.labels[1] == "person"
+    assert done.card.max_batch == (1 if "fasterrcnn" in name else None)
+    assert len(done.card.stages) >= 5
+
+
+def test_lenet5_goes_through_untrained(tmp_path: Path) -> None:
+    done = export_to(
+        tmp_path,
+        "python:exporter.training.lenet5:LeNet5",
+        weights="none",
+        labels=list("0123456789"),
+        input={"height": 32, "width": 32},
+        pixels={"color": "grey"},
+    )
+    assert done.card.cost.parameters == 61_706  # LeCun et al. 1998 with a full C3
+
+
+def _exported(
+    source: str,
+    folder: Path,
+    arguments: dict[str, Any],
+    **fields: Any,
+) -> Exported:
+    kind, _, name = source.partition(":")
+    torch.manual_seed(0)
+    if kind == "timm":
+        module = timm.create_model(name, **arguments)
+    elif fields.get("task") in {"segment", "detect"}:
+        module = get_model(name, weights=None, weights_backbone=None, **arguments)
+    else:
+        module = get_model(name, weights=None, **arguments)
+    _see_something(module, detects=fields.get("task") == "detect")
+    torch.save(module.state_dict(), folder / "weights.pt")
+    return export_to(
+        folder, source, weights="weights.pt", arguments=arguments, name="known", **fields
+    )
+
+
+def _see_something(module: nn.Module, *, detects: bool) -> None:
+    """Let the batch norms gather statistics, as training would have."""
+    norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
+    if not norms:
+        return
+    module.eval()
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+        norm.train()
+    pictures = torch.rand(4, 3, 224, 224)
+    with torch.no_grad():
+        module(list(pictures) if detects else pictures - 0.5)
+    module.eval()

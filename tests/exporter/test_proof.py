@@ -1,0 +1,87 @@
+"""The proof refuses what is not the same network, and says where it goes another way."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import numpy_helper
+
+from exporter.errors import ProofError
+from exporter.finishing import finish
+from exporter.network import Network
+from exporter.pictures import photographs, pictures_in
+from exporter.proof import Claim, prove
+from exporter.recipe import ProofRecipe, make_recipe
+from exporter.sources.registry import load_network
+from exporter.steps import QuietSteps
+from exporter.writing import graph_digest
+from tests.exporter.nets import LABELS, SIDE, save_weights, small
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
+]
+
+BOUNDS = ProofRecipe(limit=4, largest=3)
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Network:
+    recipe = make_recipe(
+        {
+            "source": "python:tests.exporter.nets:Small",
+            "weights": save_weights(small(), tmp_path),
+            "task": "classify",
+            "name": "small",
+            "labels": LABELS,
+            "input": {"height": SIDE, "width": SIDE},
+            "folder": tmp_path,
+        }
+    )
+    return load_network(recipe, QuietSteps())
+
+
+def test_a_certificate_speaks_of_the_very_graph(network: Network) -> None:
+    model, _ = finish(network)
+
+    certificate = prove(Claim(model, network, "classify", BOUNDS), photographs(4), QuietSteps())
+
+    assert certificate.graph_sha256 == graph_digest(model)
+    assert certificate.batches == (1, 2, 3)
+    assert certificate.max_difference < 1e-5
+    assert (certificate.measure, certificate.agreement, certificate.pictures) == ("top1", 1, 4)
+
+
+def test_a_changed_weight_is_found_and_its_layer_named(network: Network) -> None:
+    model, _ = finish(network)
+    weights = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
+    changed = numpy_helper.to_array(weights) * np.float32(1.1)
+    weights.CopyFrom(numpy_helper.from_array(changed, weights.name))
+
+    with pytest.raises(ProofError, match=r"agree up to first\S*; the first .* is second"):
+        prove(Claim(model, network, "classify", BOUNDS), photographs(4), QuietSteps())
+
+
+def test_answers_that_hang_on_the_batch_are_refused(network: Network) -> None:
+    model, _ = finish(network)
+    for node in model.graph.node:
+        if "features" in node.output:
+            node.output[0] = "alone"
+    mean = onnx.helper.make_node("ReduceMean", ["alone", "axis"], ["batch_mean"], keepdims=1)
+    mixed = onnx.helper.make_node("Add", ["alone", "batch_mean"], ["features"])
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "axis"))
+    model.graph.node.extend([mean, mixed])
+
+    with pytest.raises(ProofError, match="at batch 2"):
+        prove(Claim(model, network, "classify", BOUNDS), photographs(4), QuietSteps())
+
+
+def test_pictures_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name, body in zip(("b.jpg", "a.jpg", "c.jpg"), photographs(3), strict=True):
+        (tmp_path / name).write_bytes(body)
+    (tmp_path / "notes.txt").write_text("no picture")
+
+    found = pictures_in(tmp_path, limit=2)
+
+    assert found == ((tmp_path / "a.jpg").read_bytes(), (tmp_path / "b.jpg").read_bytes())

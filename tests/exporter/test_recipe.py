@@ -1,0 +1,59 @@
+"""Recipes: what they say, and what they are refused for."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.recipe import make_recipe, read_labels, read_recipe
+from service.card import PictureInput
+
+MINIMAL = {"source": "timm:net", "task": "classify", "name": "net"}
+
+
+def test_an_unknown_field_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"input\.hieght"):
+        make_recipe({**MINIMAL, "input": {"hieght": 3}})
+
+
+def test_a_missing_recipe_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.toml"):
+        read_recipe(tmp_path / "none.toml")
+
+
+def test_broken_toml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "recipe.toml").write_text("source = ")
+    with pytest.raises(RecipeError, match="not valid TOML"):
+        read_recipe(tmp_path / "recipe.toml")
+
+
+def test_files_are_relative_to_the_recipe(tmp_path: Path) -> None:
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    lines = [f"{name} = {json.dumps(value)}" for name, value in MINIMAL.items()]
+    (tmp_path / "recipe.toml").write_text("\n".join([*lines, 'labels = "labels.txt"']))
+    assert read_recipe(tmp_path / "recipe.toml").label_list() == ("a", "b")
+
+
+def test_json_labels_are_a_list_or_ids_with_synonyms(tmp_path: Path) -> None:
+    (tmp_path / "list.json").write_text('["a", "b"]')
+    (tmp_path / "ids.json").write_text('{"0": "tench, Tinca tinca", "2": "cup"}')
+    assert read_labels(tmp_path / "list.json") == ("a", "b")
+    assert read_labels(tmp_path / "ids.json") == ("tench", "", "cup")
+
+
+def test_a_package_that_is_not_installed_is_named_with_the_mend() -> None:
+    recipe = make_recipe({**MINIMAL, "weights": "package:no_such_package/w.pt"})
+    with pytest.raises(RecipeError, match=r"no_such_package.*pip install"):
+        recipe.locate("package:no_such_package/w.pt")
+
+
+def test_the_recipe_s_words_go_before_the_source_s() -> None:
+    known = PictureInput(height=224, width=224, resize="crop", shorter_side=256)
+    recipe = make_recipe({**MINIMAL, "input": {"interpolation": "bicubic"}})
+    assert recipe.picture(known) == known.model_copy(update={"interpolation": "bicubic"})
+
+
+def test_a_crop_without_a_shorter_side_keeps_all_it_can() -> None:
+    recipe = make_recipe({**MINIMAL, "input": {"height": 20, "width": 30}})
+    assert recipe.picture(None).shorter_side == 30
