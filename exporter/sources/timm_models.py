@@ -58,7 +58,7 @@ def load(where: str, recipe: Recipe, steps: Steps) -> Network:
 
 def _described(where: str, module: nn.Module, *, pretrained: bool) -> TorchModel:
     data: dict[str, Any] = resolve_model_data_config(module)  # type: ignore[no-untyped-call]
-    known: dict[str, Any] = vars(module)["pretrained_cfg"].to_dict()
+    known: dict[str, Any] = vars(module)["pretrained_cfg"]
     tag = known.get("tag") or ""
     facts = Facts(
         title=known.get("architecture", where),
