@@ -84,3 +84,18 @@ def test_accept_alone_chooses_the_mask(client: httpx.Client) -> None:
 def test_a_bad_option_is_named(client: httpx.Client, query: str, told: str) -> None:
     response = client.post(f"/v1/segment?{query}", content=plain("red"))
     assert told in problem(response, 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    "path", sorted((DATA / "compositions").glob("*-mask.png")), ids=lambda path: path.stem
+)
+def test_a_network_of_many_classes_tells_them_apart(client: httpx.Client, path: Path) -> None:
+    composed = path.with_name(path.name.replace("-mask", "")).read_bytes()
+    response = client.post("/v1/segment?model=unet-digits&format=mask", content=composed)
+    found, true = np.asarray(Image.open(BytesIO(response.content))), np.asarray(Image.open(path))
+    assert found.shape == true.shape
+    overlaps = [iou(found == class_id, true == class_id) for class_id in np.unique(true)]
+    assert np.mean(overlaps) >= 0.7
+    listed = client.post("/v1/segment?model=unet-digits", content=composed).json()["results"][0]
+    assert {one["class_id"] for one in listed["segments"]} == set(np.unique(found)) - {0}
+    assert all(one["label"] == str(one["class_id"] - 1) for one in listed["segments"])
