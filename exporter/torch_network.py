@@ -65,8 +65,7 @@ def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
         picture=picture,
         pixels=pixels,
         facts=model.facts,
-        background_id=recipe.segment.background_id
-        or (model.segment.background_id if model.segment else None),
+        background_id=_background_id(recipe, model),
         proof=model.proof,
         max_batch=model.max_batch,
     )
@@ -90,3 +89,10 @@ def _with_meaning(recipe: Recipe, model: TorchModel) -> Recipe:
     """Let the source say what its outputs mean, where it knows."""
     known = {"detect": model.meaning, "segment": model.segment}
     return recipe.model_copy(update={name: said for name, said in known.items() if said})
+
+
+def _background_id(recipe: Recipe, model: TorchModel) -> int | None:
+    """The recipe's word counts before the source's; 0 is a word too."""
+    if recipe.segment.background_id is not None or model.segment is None:
+        return recipe.segment.background_id
+    return model.segment.background_id
