@@ -1,7 +1,7 @@
 """An ONNX graph that can be cut and grown: nodes by the tensors they make, fresh names, a clean end."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -35,6 +35,7 @@ class Graph:
         self.proto = onnx.GraphProto()
         self.proto.CopyFrom(model.graph)
         self._fresh = 0
+        _settle(self.proto)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
 
     @property
@@ -246,6 +247,42 @@ def floats(*values: float) -> NDArray[np.float32]:
 def integers(*values: int) -> NDArray[np.int64]:
     """Return an int64 vector, as shapes and axes are given to ONNX operators."""
     return np.array(values, np.int64)
+
+
+def _settle(graph: onnx.GraphProto) -> None:
+    """Bring strangers' graphs to one manner: constants as initialisers, names that differ.
+
+    A Resize of opset 11 writes empty constants where later ones leave an input out.
+    """
+    for node in graph.node:
+        if node.op_type == "Constant" and node.attribute[0].name in _CONSTANT_FORMS:
+            value = np.asarray(_CONSTANT_FORMS[node.attribute[0].name](node.attribute[0]))
+            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+    known = {tensor.name: 0 in tensor.dims for tensor in graph.initializer}
+    nodes = onnx.GraphProto()
+    names: set[str] = set()
+    for index, node in enumerate(graph.node):
+        if node.op_type == "Constant" and node.output[0] in known:
+            continue
+        if not node.name or node.name in names:
+            node.name = f"{node.op_type}_at_{index}"
+        names.add(node.name)
+        if node.op_type == "Resize":
+            kept = ["" if known.get(name) else name for name in node.input]
+            del node.input[:]
+            node.input.extend(kept)
+        nodes.node.append(node)
+    del graph.node[:]
+    graph.node.extend(nodes.node)
+
+
+_CONSTANT_FORMS: dict[str, Callable[[onnx.AttributeProto], object]] = {
+    "value": lambda attribute: numpy_helper.to_array(attribute.t),
+    "value_float": lambda attribute: np.float32(attribute.f),
+    "value_floats": lambda attribute: np.array(attribute.floats, np.float32),
+    "value_int": lambda attribute: np.int64(attribute.i),
+    "value_ints": lambda attribute: np.array(attribute.ints, np.int64),
+}
 
 
 def _replace(names: Any, old: str, new: str) -> None:  # noqa: ANN401 - protobuf's repeated field has no public type

@@ -141,10 +141,32 @@ def _fp16(model: onnx.ModelProto) -> onnx.ModelProto:
             op_block_list=sorted({*DEFAULT_OP_BLOCK_LIST, *_KEPT_IN_FLOAT}),
             node_block_list=blocked,
         )
-    for index, node in enumerate(turned.graph.node):
-        if not _grafted(node) or node.op_type == "Cast":
-            node.name = f"{node.name}_{index}"  # the converter names some of its casts alike
-    return turned
+    _restore_omissions(turned, model)
+    return _cleaned(_without_twins(turned), model)
+
+
+def _restore_omissions(turned: onnx.ModelProto, model: onnx.ModelProto) -> None:
+    """Leave out again the inputs that were left out: the converter casts even those."""
+    before = {node.name: node for node in model.graph.node}
+    for node in turned.graph.node:
+        for index, name in enumerate(before[node.name].input if node.name in before else ()):
+            if not name:
+                node.input[index] = ""
+
+
+def _without_twins(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Keep one of equal nodes: the converter casts a tensor back for each reader, under one name."""
+    made: set[str] = set()
+    kept: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if made.isdisjoint(node.output):
+            kept.append(node)
+            made.update(node.output)
+    single = onnx.GraphProto()
+    single.node.extend(kept)
+    del model.graph.node[:]
+    model.graph.node.extend(single.node)
+    return model
 
 
 def _int8(
@@ -238,8 +260,9 @@ def _cleaned(quantised: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelPr
     cleaned.CopyFrom(model)
     cleaned.graph.CopyFrom(quantised.graph)
     cleaned.graph.name = model.graph.name
+    known = {value.name: value for value in quantised.graph.value_info}
     del cleaned.graph.value_info[:]
-    cleaned.graph.value_info.extend(model.graph.value_info)
+    cleaned.graph.value_info.extend(known.get(v.name, v) for v in model.graph.value_info)
     return cleaned
 
 

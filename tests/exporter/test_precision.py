@@ -1,0 +1,73 @@
+"""Lower precisions: what they keep of the contract, and how far they agree."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from exporter.errors import ProofError
+from exporter.heads.classify import ClassifyHead
+from exporter.precision import Measured, reduce_precision
+from exporter.proof import fit_all
+from exporter.recipe import Precision
+from exporter.report import show_precisions
+from exporter.steps import QuietSteps
+from service.card import OUTPUTS, read_card
+from tests.exporter.exporting import some_frames
+
+ROOT = Path(__file__).parents[2]
+LENET = ROOT / "models/lenet5/1/model.onnx"
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore"),  # the converters', about small numbers
+]
+
+
+@pytest.fixture(scope="module")
+def digits() -> NDArray[np.uint8]:
+    bodies = [path.read_bytes() for path in sorted((ROOT / "tests/data/digits").glob("*.png"))]
+    return fit_all(bodies, read_card(LENET).picture)
+
+
+@pytest.mark.parametrize("precision", ["fp16", "int8"])
+def test_a_lower_precision_keeps_the_contract_and_the_answers(
+    precision: Precision, digits: NDArray[np.uint8]
+) -> None:
+    model = onnx.load(LENET)
+
+    reduced = reduce_precision(model, ClassifyHead(10), digits, precision, QuietSteps())
+
+    graph = reduced.model.graph
+    assert reduced.measured.agreement == 1
+    assert reduced.measured.megabytes < model.ByteSize() / 1e6
+    assert [value.name for value in graph.output] == list(OUTPUTS["classify"])
+    assert {value.type.tensor_type.elem_type for value in graph.output} == {onnx.TensorProto.FLOAT}
+    assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
+    assert {opset.domain for opset in reduced.model.opset_import} == {""}
+
+
+def test_a_precision_that_does_not_hold_says_what_it_reached() -> None:
+    model = onnx.load(LENET)
+    for tensor in model.graph.initializer:
+        if list(tensor.dims) == [10, 84]:
+            values = onnx.numpy_helper.to_array(tensor) * np.float32(1e-9)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
+        if list(tensor.dims) == [10]:
+            nothing = np.zeros(10, np.float32)
+            tensor.CopyFrom(onnx.numpy_helper.from_array(nothing, tensor.name))
+
+    frames = some_frames(24, 32)
+    with pytest.raises(ProofError, match=r"fp16 reaches \d+\.\d% \(top1\)"):
+        reduce_precision(model, ClassifyHead(10), frames, "fp16", QuietSteps())
+
+
+def test_the_table_has_a_row_for_each_precision() -> None:
+    times = {1: 2.0, 8: 9.0}
+    table = show_precisions(
+        [Measured("fp32", 4.0, times, 1.0), Measured("int8", 1.0, times, 0.995, in_float=3)]
+    )
+    assert list(table.columns[0].cells) == ["fp32", "int8"]
+    assert list(table.columns[-1].cells) == ["", "3"]
