@@ -108,7 +108,9 @@ def test_a_segmenter_goes_through(name: str, tmp_path: Path) -> None:
 def test_a_detector_goes_through(name: str, arguments: dict[str, Any], tmp_path: Path) -> None:
     done = _exported(f"torchvision:{name}", tmp_path, arguments, task="detect")
 
-    assert done.card.certificate.agreement > 0.9
+    # Untrained scores nearly tie: the last digit reorders boxes, of which a wrong graph shares none.
+    assert done.card.certificate.max_difference < 1e-3
+    assert done.card.certificate.agreement > 0.5
     assert done.card.labels[1] == "person"
     assert done.card.max_batch == (1 if "fasterrcnn" in name else None)
     assert len(done.card.stages) >= 5
