@@ -19,6 +19,7 @@ from service.api.direct import DirectRoutes
 from service.api.errors import handle_errors
 from service.api.middleware import Telemetry
 from service.api.routes import classify, detect, embed, models, operations, segment
+from service.fanout import FanOut
 from service.imaging.decode import Limits
 from service.logs import LOGGER
 from service.metrics import Metrics
@@ -36,6 +37,8 @@ log = logging.getLogger(LOGGER)
 
 TASKS = (classify, segment, detect, embed)
 LAG_PROBE_SECONDS = 0.25
+ERRANDS_IN_FLIGHT = 8
+"""Of one clip or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
 
 def create_app(
@@ -78,6 +81,7 @@ def create_app(
     services = Services(
         registry=registry,
         pipeline=Pipeline(Limits(max_pixels=settings.max_pixels)),
+        fan_out=FanOut(requests=settings.max_fan_outs, in_flight=ERRANDS_IN_FLIGHT),
         metrics=metrics,
         version=version("foveal"),
         timeout_seconds=settings.timeout_ms / 1e3,

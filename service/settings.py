@@ -61,6 +61,12 @@ class Settings(BaseSettings):
         64_000_000, ge=1, description="Largest picture in pixels; over it 413 `too_many_pixels`"
     )
     max_pictures: int = Field(64, ge=1, description="Most pictures in one request")
+    max_fan_outs: int = Field(
+        4,
+        ge=1,
+        le=1024,
+        description="Clips and explanations worked on at once; over it 503 `overloaded`",
+    )
     cache: Path = Field(
         Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
     )

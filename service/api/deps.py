@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from service.fanout import FanOut
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.errand import Answer, Trace
@@ -21,6 +22,7 @@ class Services:
 
     registry: Registry
     pipeline: Pipeline
+    fan_out: FanOut
     metrics: Metrics
     version: str
     timeout_seconds: float

@@ -25,11 +25,16 @@ from service.logs import LOGGER
 from service.metrics import ModelMetrics
 from service.runtime.errand import Answer, Errand, Outputs, Run, Tensor, Trace
 from service.runtime.vigil import Vigil
-from service.runtime.workers import Workers
+from service.runtime.workers import Ripe, Workers
 
 log = logging.getLogger(LOGGER)
 
 T = TypeVar("T")
+
+BEHIND_SECONDS = 0.01
+"""How long a background batch may hold a worker: about what a single picture can wait without anybody noticing."""
+PATIENCE_SECONDS = 1.0
+"""How long a background errand yields to others; then it takes its turn, so that it is slow but never starves."""
 
 
 @dataclass(slots=True, eq=False)
@@ -38,25 +43,39 @@ class _Job:
     future: "asyncio.Future[Answer[Any] | FovealError]"
     accepted_at: float
     deadline: float
+    line: "_Line"
     trace: Trace = field(default_factory=Trace)
     tensor: Tensor | None = None
     aside: object = None
+
+
+@dataclass(slots=True, eq=False)
+class _Line:
+    """Errands that wait for their turn, oldest first, and how many more are being prepared for it."""
+
+    waiting: deque[_Job] = field(default_factory=deque)
+    preparing: int = 0
+
+    @property
+    def depth(self) -> int:
+        return len(self.waiting) + self.preparing
 
 
 class Batcher:
     """Dynamic batching by pull, with zero added delay.
 
     A worker that is free takes at once what is queued: its fair share, up to `largest`. While all are busy the queue
-    grows into the next batches. Promises: an accepted errand is answered exactly once, by its result, its error, its
-    deadline or the shutdown; a caller that leaves is dropped before the run; an errand that fails fails alone. Never
-    blocks the event loop, never drops what it accepted.
+    grows into the next batches. Behind the queue is a background line, for requests that become many errands: its
+    batches are small and yield to every other. Promises: an accepted errand is answered exactly once, by its result,
+    its error, its deadline or the shutdown; a caller that leaves is dropped before the run; an errand that fails fails
+    alone. Never blocks the event loop, never drops what it accepted.
 
     Args:
         runs: one callable an instance; a batch needs a free one. The same callable may stand there several times.
         workers: the threads that run batches.
         metrics: the model's series.
         largest: pictures in a batch at most.
-        capacity: errands that may wait at most.
+        capacity: errands that may wait at most, in each of the two lines.
         wide: runs a single errand on all cores; taken while nothing else runs. None: `runs` serve that too.
         max_delay_seconds: how long a batch may wait to fill.
         macs: multiply-accumulates a picture, for the metric.
@@ -87,8 +106,9 @@ class Batcher:
         self._max_delay = max_delay_seconds
         self._macs = macs
         self._pool = pool
-        self._queue: deque[_Job] = deque()
-        self._preparing = 0
+        self._front = _Line()
+        self._behind = _Line()
+        self._behind_largest = 1
         self._closed = False
         self._callers = 0
         self._no_callers = asyncio.Event()
@@ -98,7 +118,7 @@ class Batcher:
     @property
     def depth(self) -> int:
         """How many errands wait."""
-        return len(self._queue) + self._preparing
+        return self._front.depth + self._behind.depth
 
     def open(self) -> None:
         """Begin to accept; called on the event loop that will get the answers."""
@@ -119,8 +139,9 @@ class Batcher:
         *,
         timeout_seconds: float,
         left: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        background: bool = False,
     ) -> list[Answer[T] | FovealError]:
-        """Queue all errands or none, and return their outcomes in order.
+        """Queue all errands or none, behind everybody else's if `background`, and return their outcomes in order.
 
         An outcome is the errand's own answer or own error. What has not run yet is dropped when the call is cancelled,
         and when `left` returns, which says that the caller is gone.
@@ -131,18 +152,18 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         now = time.perf_counter()
-        jobs = [
-            _Job(errand, loop.create_future(), now, now + timeout_seconds) for errand in errands
-        ]
-        self._accept(jobs)
+        deadline = now + timeout_seconds
+        line = self._behind if background else self._front
+        jobs = [_Job(errand, loop.create_future(), now, deadline, line) for errand in errands]
+        self._accept(jobs, line)
         self._callers += 1
         self._no_callers.clear()
-        alarm = loop.call_later(timeout_seconds, self._expire, jobs)
-        vigil = Vigil(loop, left, lambda: self._leave(jobs)) if left is not None else None
+        alarm = loop.call_later(timeout_seconds, self._expire, jobs, line)
+        vigil = Vigil(loop, left, lambda: self._leave(jobs, line)) if left is not None else None
         try:
             return [await job.future for job in jobs]
         except asyncio.CancelledError:
-            self._abandon(jobs)
+            self._abandon(jobs, line)
             raise
         finally:
             alarm.cancel()
@@ -154,47 +175,47 @@ class Batcher:
 
     # On the event loop.
 
-    def _accept(self, jobs: list[_Job]) -> None:
+    def _accept(self, jobs: list[_Job], line: _Line) -> None:
         with self._workers.condition:
             if self._closed:
                 raise ShuttingDownError(
                     "The service is shutting down. Send this to another instance."
                 )
-            if self.depth + len(jobs) > self._capacity:
+            if line.depth + len(jobs) > self._capacity:
                 raise OverloadedError(
-                    f"{self.depth} pictures wait already and {len(jobs)} more do not fit into the queue of "
+                    f"{line.depth} pictures wait already and {len(jobs)} more do not fit into the queue of "
                     f"{self._capacity}. Try again in a moment."
                 )
             if self._pool is None:
-                self._queue.extend(jobs)
+                line.waiting.extend(jobs)
                 self._workers.condition.notify(len(jobs))
             else:
-                self._preparing += len(jobs)
+                line.preparing += len(jobs)
         if self._pool is not None:
             for job in jobs:
                 self._pool.submit(self._prepare_ahead, job)
 
-    def _expire(self, jobs: list[_Job]) -> None:
+    def _expire(self, jobs: list[_Job], line: _Line) -> None:
         late = [(job, _deadline_error(job)) for job in jobs]
         self._settle(late)
-        self._withdraw()
+        self._withdraw(line)
 
-    def _leave(self, jobs: list[_Job]) -> None:
+    def _leave(self, jobs: list[_Job], line: _Line) -> None:
         self._settle([(job, ClientLeftError("The client closed its connection.")) for job in jobs])
-        self._withdraw()
+        self._withdraw(line)
 
-    def _abandon(self, jobs: list[_Job]) -> None:
+    def _abandon(self, jobs: list[_Job], line: _Line) -> None:
         for job in jobs:
             if job.future.cancel() or job.future.cancelled():
                 self._metrics.outcome["abandoned"].inc()
-        self._withdraw()
+        self._withdraw(line)
 
-    def _withdraw(self) -> None:
-        """Free the places in the queue of those who got their answer otherwise or left."""
+    def _withdraw(self, line: _Line) -> None:
+        """Free the places in the line of those who got their answer otherwise or left."""
         with self._workers.condition:
-            alive = [job for job in self._queue if not job.future.done()]
-            self._queue.clear()
-            self._queue.extend(alive)
+            alive = [job for job in line.waiting if not job.future.done()]
+            line.waiting.clear()
+            line.waiting.extend(alive)
 
     def _settle(self, outcomes: Sequence[tuple[_Job, Answer[Any] | FovealError]]) -> None:
         """The only place that answers a caller, always on the event loop, so that no future is settled twice."""
@@ -206,21 +227,32 @@ class Batcher:
 
     # Called by the workers with the condition held.
 
-    def ripe_at(self) -> float | None:
-        if not self._queue or not self._idle:
-            return None
-        if len(self._queue) >= self.largest or self._closed:
-            return self._queue[0].accepted_at
-        return self._queue[0].accepted_at + self._max_delay
+    def ripe(self, now: float) -> list[Ripe]:
+        if not self._idle:
+            return []
+        offers = []
+        if front := self._front.waiting:
+            full = len(front) >= self.largest or self._closed
+            at = front[0].accepted_at + (0.0 if full else self._max_delay)
+            offers.append(Ripe(yields=False, at=at, behind=False))
+        if behind := self._behind.waiting:
+            at = behind[0].accepted_at
+            offers.append(Ripe(yields=now - at < PATIENCE_SECONDS, at=at, behind=True))
+        return offers
 
-    def take(self, workers: int, *, alone: bool) -> Callable[[], None]:
-        waiting = len(self._queue)
+    def take(self, workers: int, *, behind: bool, alone: bool) -> Callable[[], None]:
+        queue = (self._behind if behind else self._front).waiting
+        waiting = len(queue)
         share = math.ceil(waiting / min(workers, self._instances))
-        size = min(self.largest, waiting if self._max_delay else share)
-        jobs = [self._queue.popleft() for _ in range(size)]
+        if behind:
+            size = min(self.largest, share, self._behind_largest)
+        else:
+            size = min(self.largest, waiting if self._max_delay else share)
+        jobs = [queue.popleft() for _ in range(size)]
         instance = self._idle.pop()
         self._metrics.closed[self._why_closed(size, waiting)].inc()
-        run = self._wide if self._wide is not None and alone and waiting == 1 else instance
+        lone = alone and waiting == 1 and not behind
+        run = self._wide if self._wide is not None and lone else instance
         return lambda: self._run_batch(run, jobs, instance)
 
     def _why_closed(self, size: int, waiting: int) -> str:
@@ -233,12 +265,16 @@ class Batcher:
     # On worker threads.
 
     def _run_batch(self, run: Run, jobs: list[_Job], instance: Run) -> None:
+        began = time.perf_counter()
         try:
             ready = [job for job in jobs if self._is_wanted(job) and self._prepare(job)]
             ready = [job for job in ready if self._is_wanted(job)]
             finished = list(self._run_or_bisect(run, ready)) if ready else []
         finally:
             with self._workers.condition:
+                if jobs[0].line is self._behind:
+                    pace = (time.perf_counter() - began) / len(jobs)
+                    self._behind_largest = max(1, int(BEHIND_SECONDS / max(pace, 1e-6)))
                 self._idle.append(instance)
                 self._workers.run_ended()
         if self._pool is None:
@@ -257,9 +293,9 @@ class Batcher:
     def _prepare_ahead(self, job: _Job) -> None:
         wanted = self._is_wanted(job) and self._prepare(job)
         with self._workers.condition:
-            self._preparing -= 1
+            job.line.preparing -= 1
             if wanted:
-                self._queue.append(job)
+                job.line.waiting.append(job)
                 self._workers.condition.notify()
 
     def _prepare(self, job: _Job) -> bool:

@@ -3,22 +3,36 @@
 import logging
 import threading
 import time
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
 
 
+class Ripe(NamedTuple):
+    """A batch that could be taken; the smallest is taken first.
+
+    Attributes:
+        yields: it waits while any batch that does not yield is ready.
+        at: when it may be taken, in `perf_counter` seconds.
+        behind: it comes from the lane's background line.
+    """
+
+    yields: bool
+    at: float
+    behind: bool
+
+
 class Lane(Protocol):
     """A queue that workers pull from; both methods are called with the workers' condition held."""
 
-    def ripe_at(self) -> float | None:
-        """Return when (`perf_counter` seconds) its next batch may be taken, None while there is none to take."""
+    def ripe(self, now: float) -> Sequence[Ripe]:
+        """Return the batches that it has to offer, now or later: at most one of each of its lines."""
 
-    def take(self, workers: int, *, alone: bool) -> Callable[[], None]:
-        """Remove the next batch and return what runs it, outside the lock; it never raises.
+    def take(self, workers: int, *, behind: bool, alone: bool) -> Callable[[], None]:
+        """Remove the next batch of a line and return what runs it, outside the lock; it never raises.
 
         `alone` says that nothing else runs, nor did when the batch before began: the cores are free for this one.
         """
@@ -28,7 +42,8 @@ class Workers:
     """A fixed crew of threads over any number of lanes.
 
     A free worker takes at once the batch that has been ripe for longest, whichever lane it lies in, so that several
-    models share the cores without oversubscribing them and none starves. Waiting costs nothing: no timer, no polling.
+    models share the cores without oversubscribing them and none starves; batches that yield come after all others.
+    Waiting costs nothing: no timer, no polling.
     """
 
     def __init__(self, count: int) -> None:
@@ -82,20 +97,25 @@ class Workers:
     def _next_batch(self) -> Callable[[], None] | None:
         with self.condition:
             while True:
-                ripe = [(at, lane) for lane in self._lanes if (at := lane.ripe_at()) is not None]
-                at, lane = min(ripe, key=lambda pair: pair[0], default=(None, None))
-                if at is None or lane is None:
-                    if self._closing:
-                        return None
-                    self.condition.wait()
-                elif self._closing or (wait := at - time.perf_counter()) <= 0:
-                    return self._take_from(lane)
+                now = time.perf_counter()
+                offers = [(ripe, lane) for lane in self._lanes for ripe in lane.ripe(now)]
+                due = [offer for offer in offers if self._closing or offer[0].at <= now]
+                if due:
+                    return self._take(*min(due, key=_urgency))
+                if offers:
+                    self.condition.wait(min(ripe.at for ripe, _ in offers) - now)
+                elif self._closing:
+                    return None
                 else:
-                    self.condition.wait(wait)
+                    self.condition.wait()
 
-    def _take_from(self, lane: Lane) -> Callable[[], None]:
+    def _take(self, ripe: Ripe, lane: Lane) -> Callable[[], None]:
         alone = self._running == 0
-        batch = lane.take(self.count, alone=alone and self._alone_before)
+        batch = lane.take(self.count, behind=ripe.behind, alone=alone and self._alone_before)
         self._alone_before = alone
         self._running += 1
         return batch
+
+
+def _urgency(offer: tuple[Ripe, Lane]) -> Ripe:
+    return offer[0]

@@ -1,5 +1,6 @@
 import asyncio
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -20,7 +21,7 @@ from service.errors import (
     ShuttingDownError,
 )
 from service.metrics import Metrics
-from service.runtime.batcher import Batcher
+from service.runtime.batcher import BEHIND_SECONDS, PATIENCE_SECONDS, Batcher
 from service.runtime.errand import Answer, Errand, Outputs, Tensor
 from service.runtime.workers import Workers
 
@@ -71,14 +72,18 @@ class Bench:
     metrics: Metrics
 
     async def ask(
-        self, *numbers: int, timeout_seconds: float = 10
+        self, *numbers: int, timeout_seconds: float = 10, background: bool = False
     ) -> list[Answer[int] | FovealError]:
         return await self.batcher.submit(
-            [number(value) for value in numbers], timeout_seconds=timeout_seconds
+            [number(value) for value in numbers],
+            timeout_seconds=timeout_seconds,
+            background=background,
         )
 
-    def start(self, *numbers: int) -> "asyncio.Task[list[Answer[int] | FovealError]]":
-        return asyncio.create_task(self.ask(*numbers))
+    def start(
+        self, *numbers: int, background: bool = False
+    ) -> "asyncio.Task[list[Answer[int] | FovealError]]":
+        return asyncio.create_task(self.ask(*numbers, background=background))
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, {"model": "m", **labels}) or 0.0
@@ -406,3 +411,71 @@ def check(value: int, mood: str, outcome: object) -> None:
     else:
         assert isinstance(found, DeadlineError)
         assert mood == "hurry"
+
+
+async def test_background_errands_wait_for_everybody_elses() -> None:
+    network = DoublingNetwork()
+    async with bench(network.run) as b:
+        first = b.start(1)
+        await network.has_entered()
+        behind = b.start(20, 21, background=True)
+        await until_queued(b.batcher, 2)
+        pictures = b.start(2, 3)
+        await until_queued(b.batcher, 4)
+        network.open_gate.set()
+        assert values(await behind) == [40, 42]
+        assert values(await pictures) == [4, 6]
+        await first
+    assert network.batches[:2] == [[1], [2, 3]]
+    assert [value for batch in network.batches[2:] for value in batch] == [20, 21]
+
+
+async def test_background_errands_yield_to_other_models_too_but_not_for_ever() -> None:
+    crew, metrics = Workers(1), Metrics()
+    one, other = (
+        Batcher(
+            [DoublingNetwork().run], crew, metrics.of_model(name, lambda: 0), largest=8, capacity=9
+        )
+        for name in ("one", "other")
+    )
+    tasks = [
+        asyncio.create_task(one.submit([number(1)], timeout_seconds=9, background=True)),
+        asyncio.create_task(other.submit([number(2)], timeout_seconds=9)),
+    ]
+    await asyncio.sleep(0)
+    now = time.perf_counter()
+    (behind,), (picture,) = one.ripe(now), other.ripe(now)
+    assert behind.at < picture.at
+    assert picture < behind
+    (patient,) = one.ripe(now + PATIENCE_SECONDS)
+    assert patient < picture
+    for task in tasks:
+        task.cancel()
+
+
+async def test_a_background_batch_is_short_whatever_waits() -> None:
+    network = DoublingNetwork.running()
+
+    def slow(batch: Tensor) -> Outputs:
+        time.sleep(BEHIND_SECONDS / 2 * len(batch))
+        return network.run(batch)
+
+    async with bench(slow) as b:
+        await b.ask(*range(20, 40), background=True)
+    assert sum(len(batch) for batch in network.batches) == 20
+    assert max(len(batch) for batch in network.batches) <= 2
+
+
+async def test_the_background_line_never_fills_the_queue_of_pictures() -> None:
+    network = DoublingNetwork()
+    async with bench(network.run, capacity=2) as b:
+        first = b.start(1)
+        await network.has_entered()
+        behind = b.start(20, 21, background=True)
+        await until_queued(b.batcher, 2)
+        with pytest.raises(OverloadedError):
+            await b.ask(22, background=True)
+        picture = b.start(2)
+        await until_queued(b.batcher, 3)
+        network.open_gate.set()
+        assert values([*await first, *await picture, *await behind]) == [2, 4, 40, 42]

@@ -1,0 +1,105 @@
+"""The other verb: one request becomes many errands, in order, few at a time, behind everybody's single pictures."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
+from contextlib import aclosing, contextmanager
+from typing import Any, TypeVar
+
+from service.errors import FovealError, OverloadedError
+from service.runtime.errand import Answer, Errand
+from service.runtime.registry import Model
+
+T = TypeVar("T")
+Errands = Iterable[Errand[Any, T]] | AsyncIterable[Errand[Any, T]]
+_Flight = asyncio.Task[list[Answer[T] | FovealError]]
+
+
+class FanOut:
+    """Takes the frames of a clip, or the perturbed copies of a picture, through a model's background line.
+
+    Args:
+        requests: how many requests may fan out at once; each costs memory for as long as it lasts.
+        in_flight: errands of one request that are queued or running at once, which bounds that memory.
+    """
+
+    def __init__(self, *, requests: int, in_flight: int) -> None:
+        self._free = self._requests = requests
+        self._in_flight = in_flight
+
+    @contextmanager
+    def admit(self) -> Iterator[None]:
+        """Hold a place for one request; called on the event loop.
+
+        Raises:
+            OverloadedError: all places are taken.
+        """
+        if not self._free:
+            raise OverloadedError(
+                f"{self._requests} clips or explanations are being worked on already, which is this service's limit. "
+                "Try again in a moment."
+            )
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
+
+    async def run(
+        self, model: Model, errands: Errands[T], *, timeout_seconds: float
+    ) -> AsyncGenerator[Answer[T] | FovealError, None]:
+        """Yield each errand's answer or its own error, in order.
+
+        Errands are drawn as places in flight become free, never ahead of that. What has not run yet is dropped when the
+        iteration is closed or its task cancelled: iterate inside `contextlib.aclosing`.
+
+        Args:
+            model: whose queue they go through.
+            errands: what to run; may be endless, may be made as it is drawn. Drawing happens on the event loop, so what
+                takes long belongs into the errand's `prepare`, or behind an asynchronous iterator.
+            timeout_seconds: how long each errand may take from when it is queued.
+
+        Raises:
+            UnavailableError: the model is not ready, or the service is shutting down.
+        """
+        batcher = model.batcher
+        places = asyncio.Semaphore(self._in_flight)
+        flying: set[_Flight[T]] = set()
+        started: asyncio.Queue[_Flight[T] | None] = asyncio.Queue()
+
+        async def feed() -> None:
+            try:
+                async with aclosing(_drawn(errands)) as source:
+                    await places.acquire()
+                    async for errand in source:
+                        flight = asyncio.create_task(
+                            batcher.submit(
+                                [errand], timeout_seconds=timeout_seconds, background=True
+                            )
+                        )
+                        flying.add(flight)
+                        started.put_nowait(flight)
+                        await places.acquire()
+            finally:
+                started.put_nowait(None)
+
+        feeder = asyncio.create_task(feed())
+        try:
+            while (flight := await started.get()) is not None:
+                (outcome,) = await flight
+                flying.discard(flight)
+                yield outcome
+                places.release()
+            await feeder
+        finally:
+            for task in (feeder, *flying):
+                task.cancel()
+            await asyncio.gather(feeder, *flying, return_exceptions=True)
+
+
+async def _drawn(errands: Errands[T]) -> AsyncGenerator[Errand[Any, T], None]:
+    if isinstance(errands, AsyncIterable):
+        async for errand in errands:
+            yield errand
+    else:
+        for errand in errands:
+            yield errand
