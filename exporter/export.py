@@ -10,9 +10,9 @@ from exporter.errors import RecipeError
 from exporter.finishing import finish
 from exporter.network import Network
 from exporter.pictures import PHOTOGRAPHS_NAME, photographs, pictures_in
-from exporter.precision import Measured, measure, reduce_precision
+from exporter.precision import Measured, reduce_precision
 from exporter.proof import UNBOUNDED, Claim, fit_all, prove
-from exporter.recipe import Recipe
+from exporter.recipe import Precision, Recipe
 from exporter.sources.registry import load_network
 from exporter.steps import Steps
 from exporter.training_mode import refuse_training
@@ -45,19 +45,27 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
     steps.begin("Prove it on real pictures")
     certificate = prove(Claim(model, network, recipe.task, recipe.proof), pictures, steps)
     measured: tuple[Measured, ...] = ()
-    if recipe.precision != "fp32":
+    precision: Precision = "fp32"
+    if recipe.precision != ("fp32",):
         if recipe.proof.pictures is None and not network.proof:
             steps.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give your own by --pictures FOLDER")
-        steps.begin(f"Reduce to {recipe.precision}")
         frames = fit_all(pictures, network.picture)
-        full = measure(model, "fp32", frames)
-        reduced = reduce_precision(model, network.head, frames, recipe.precision, steps)
-        model, measured = reduced.model, (full, reduced.measured)
+        reduced, measured = reduce_precision(model, network.head, frames, recipe.precision, steps)
+        model, precision = reduced.model, reduced.measured.precision
+    if precision != "fp32":
         steps.begin("Prove the reduced graph")
         # A lower precision is held to its agreement; its largest difference is told, not bounded.
         bounds = recipe.proof.model_copy(update={"tolerance": UNBOUNDED})
         certificate = prove(Claim(model, network, recipe.task, bounds), pictures, steps)
-    card = _card(recipe, network, labels=labels, stages=stages, cost=cost, certificate=certificate)
+    card = _card(
+        recipe,
+        network,
+        precision,
+        labels=labels,
+        stages=stages,
+        cost=cost,
+        certificate=certificate,
+    )
     steps.begin("Write the servable")
     write_servable(path, model, card)
     return Exported(path, card, measured)
@@ -66,6 +74,7 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
 def _card(
     recipe: Recipe,
     network: Network,
+    precision: Precision,
     *,
     labels: tuple[str, ...],
     stages: list[Stage],
@@ -88,7 +97,7 @@ def _card(
             max_batch=network.max_batch,
             stages=tuple(stages),
             cost=cost,
-            precision=recipe.precision,
+            precision=precision,
             scores=recipe.scores or facts.scores or {},
             certificate=certificate,
         )

@@ -8,9 +8,9 @@ import tomllib
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from exporter.errors import RecipeError
 from service.card import Interpolation, PictureInput, ResizePolicy
@@ -119,10 +119,17 @@ class Recipe(_Frozen):
     detect: DetectRecipe = DetectRecipe()
     input: InputRecipe = InputRecipe()
     pixels: Pixels | None = None
-    precision: Precision = "fp32"
+    precision: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32",)
+    """In order of preference: the first that agrees with fp32 is written. One may be a plain string."""
     proof: ProofRecipe = ProofRecipe()
     folder: Path = Field(default=Path(), exclude=True)
     """Where relative files of the recipe start from."""
+
+    @field_validator("precision", mode="before")
+    @classmethod
+    def _split(cls, said: object) -> object:
+        """Take a string, with commas or without, for a list."""
+        return tuple(one.strip() for one in said.split(",")) if isinstance(said, str) else said
 
     def locate(self, file: str) -> Path:
         """Return the path of a file that the recipe names, relative to the recipe or inside an installed package.

@@ -27,6 +27,9 @@ class Measured(Protocol):
     @property
     def in_float(self) -> int: ...
 
+    @property
+    def written(self) -> bool: ...
+
 
 def show_card(path: Path, card: Card) -> Table:
     """Return a table of what was made, what it costs and how it was proved."""
@@ -58,13 +61,19 @@ def show_precisions(measured: Sequence[Measured]) -> Table:
         "batch 1",
         "batch 8",
         "agrees with fp32",
-        "nodes in float",
+        "layers in float",
+        "",
     ):
         table.add_column(heading, justify="right")
     for one in measured:
         times = [f"{one.milliseconds[batch]:.1f} ms" for batch in (1, 8)]
         in_float = str(one.in_float) if one.precision == "int8" else ""
         table.add_row(
-            one.precision, f"{one.megabytes:.1f} MB", *times, f"{one.agreement:.2%}", in_float
+            one.precision,
+            f"{one.megabytes:.1f} MB",
+            *times,
+            f"{one.agreement:.2%}",
+            in_float,
+            "written" if one.written else "",
         )
     return table

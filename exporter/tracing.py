@@ -1,9 +1,6 @@
 """A PyTorch module → a raw ONNX graph over pixel values, and the module itself as the reference."""
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,6 +14,7 @@ from torch import Tensor, nn
 from exporter.errors import GraphError
 from exporter.graph import BATCH, OPSET, Graph
 from exporter.network import Array, Outputs
+from exporter.quiet import quietly
 from exporter.recipe import Pixels
 from exporter.transforms import pixel_values
 from service.card import PictureInput
@@ -101,7 +99,7 @@ def trace(
         ) from error
     raw = tuple(f"raw_{index}" for index in range(len(dims)))
     try:
-        with _quietly():
+        with quietly():
             if isinstance(exportable, torch.jit.ScriptModule):
                 proto = _captured_script(exportable, example, raw)
             else:
@@ -181,19 +179,6 @@ def _note_into(
             seen.append((name, output.detach().numpy().copy()))
 
     return note
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """PyTorch's exporter warns of its own internals, which its user can not mend."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(level)
 
 
 def _reason(error: BaseException) -> str:

@@ -74,6 +74,22 @@ def test_an_export_writes_servable_and_recipe_and_the_recipe_makes_it_again(
     assert read_card(servable).certificate.graph_sha256 == first.certificate.graph_sha256
 
 
+@pytest.mark.parametrize("said", ["--precision fp16,fp32", "--precision fp16 --precision fp32"])
+def test_of_several_precisions_the_first_that_holds_is_written(
+    said: str, servable: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = f"onnx:net.onnx --task classify --name half --labels labels.txt {said}"
+    assert run(*words.split()) == 0
+
+    shown = capsys.readouterr().out.splitlines()
+    assert read_card(servable.parents[2] / "half/1/model.onnx").precision == "fp16"
+    rows = [line.split("│") for line in shown if "fp" in line and "ms" in line]
+    assert [("fp16" in row[1], "written" in row[-2]) for row in rows] == [
+        (False, False),
+        (True, True),
+    ]
+
+
 def test_a_second_export_is_the_next_version(servable: Path) -> None:
     words = "onnx:net.onnx --task classify --name net --labels labels.txt"
     assert run(*words.split()) == 0

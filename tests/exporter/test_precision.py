@@ -38,9 +38,10 @@ def test_a_lower_precision_keeps_the_contract_and_the_answers(
 ) -> None:
     model = onnx.load(LENET)
 
-    reduced = reduce_precision(model, ClassifyHead(10), digits, precision, QuietSteps())
+    reduced, table = reduce_precision(model, ClassifyHead(10), digits, [precision], QuietSteps())
 
     graph = reduced.model.graph
+    assert [(row.precision, row.written) for row in table] == [("fp32", False), (precision, True)]
     assert reduced.measured.agreement == 1
     assert reduced.measured.megabytes < model.ByteSize() / 1e6
     assert [value.name for value in graph.output] == list(OUTPUTS["classify"])
@@ -49,7 +50,9 @@ def test_a_lower_precision_keeps_the_contract_and_the_answers(
     assert {opset.domain for opset in reduced.model.opset_import} == {""}
 
 
-def test_a_precision_that_does_not_hold_says_what_it_reached() -> None:
+@pytest.fixture
+def fragile() -> onnx.ModelProto:
+    """LeNet-5 with logits too small for fp16."""
     model = onnx.load(LENET)
     for tensor in model.graph.initializer:
         if list(tensor.dims) == [10, 84]:
@@ -58,16 +61,35 @@ def test_a_precision_that_does_not_hold_says_what_it_reached() -> None:
         if list(tensor.dims) == [10]:
             nothing = np.zeros(10, np.float32)
             tensor.CopyFrom(onnx.numpy_helper.from_array(nothing, tensor.name))
+    return model
 
+
+def test_a_precision_that_does_not_hold_says_what_it_reached(fragile: onnx.ModelProto) -> None:
     frames = some_frames(24, 32)
     with pytest.raises(ProofError, match=r"fp16 reaches \d+\.\d% \(top1\)"):
-        reduce_precision(model, ClassifyHead(10), frames, "fp16", QuietSteps())
+        reduce_precision(fragile, ClassifyHead(10), frames, ["fp16"], QuietSteps())
+
+
+def test_of_several_precisions_the_first_that_holds_is_taken_and_all_are_shown(
+    fragile: onnx.ModelProto,
+) -> None:
+    asked: list[Precision] = ["fp16", "fp32"]
+    frames = some_frames(24, 32)
+
+    reduced, table = reduce_precision(fragile, ClassifyHead(10), frames, asked, QuietSteps())
+
+    assert reduced.measured.precision == "fp32"
+    assert [(row.precision, row.written) for row in table] == [("fp32", True), ("fp16", False)]
 
 
 def test_the_table_has_a_row_for_each_precision() -> None:
     times = {1: 2.0, 8: 9.0}
     table = show_precisions(
-        [Measured("fp32", 4.0, times, 1.0), Measured("int8", 1.0, times, 0.995, in_float=3)]
+        [
+            Measured("fp32", 4.0, times, 1.0),
+            Measured("int8", 1.0, times, 0.995, in_float=3, written=True),
+        ]
     )
     assert list(table.columns[0].cells) == ["fp32", "int8"]
-    assert list(table.columns[-1].cells) == ["", "3"]
+    assert list(table.columns[-2].cells) == ["", "3"]
+    assert list(table.columns[-1].cells) == ["", "written"]

@@ -57,3 +57,15 @@ def test_the_recipe_s_words_go_before_the_source_s() -> None:
 def test_a_crop_without_a_shorter_side_keeps_all_it_can() -> None:
     recipe = make_recipe({**MINIMAL, "input": {"height": 20, "width": 30}})
     assert recipe.picture(None).shorter_side == 30
+
+
+@pytest.mark.parametrize("said", ["int8,fp32", "int8, fp32", ["int8", "fp32"]])
+def test_precisions_are_a_string_or_a_list_in_order_of_preference(said: object) -> None:
+    assert make_recipe({**MINIMAL, "precision": said}).precision == ("int8", "fp32")
+    assert make_recipe({**MINIMAL, "precision": "fp16"}).precision == ("fp16",)
+
+
+@pytest.mark.parametrize("said", ["int4", "", []])
+def test_an_unknown_precision_is_refused(said: object) -> None:
+    with pytest.raises(RecipeError, match="precision"):
+        make_recipe({**MINIMAL, "precision": said})

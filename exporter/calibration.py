@@ -1,0 +1,172 @@
+"""What real pictures show of a graph: the range of each tensor, and how each layer's inputs vary together."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
+
+from exporter.network import Array
+from exporter.rounding import Floats
+from exporter.sessions import unoptimised
+from service.card import INPUT_NAME
+
+PLACES = 96
+"""Windows of each picture that a layer's statistics are taken from, drawn at random."""
+
+WIDEST = 8192
+"""A layer with more inputs is rounded to the nearest: their covariance would fill the memory."""
+
+
+@dataclass(slots=True)
+class Moments:
+    """The sums over windows of a layer's inputs and of their products, by group."""
+
+    count: int
+    first: Floats
+    second: Floats
+
+    @property
+    def mean(self) -> Floats:
+        """Return (groups, inputs)."""
+        return self.first / self.count
+
+    @property
+    def covariance(self) -> Floats:
+        """Return (groups, inputs, inputs)."""
+        return self.uncentred - self.mean[:, :, None] * self.mean[:, None]
+
+    @property
+    def uncentred(self) -> Floats:
+        return self.second / self.count
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    """The ranges by tensor, and the moments by the name of the weights."""
+
+    ranges: dict[str, tuple[float, float]]
+    moments: dict[str, Moments]
+
+
+def calibrate(
+    model: onnx.ModelProto,
+    frames: NDArray[np.uint8],
+    tensors: Sequence[str],
+    layers: Sequence[onnx.NodeProto],
+    places: int = PLACES,
+) -> Calibration:
+    """Run the frames one by one and note the tensors' ranges and the layers' moments."""
+    weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
+    layers = [layer for layer in layers if _is_plain(layer, weights)]
+    names = sorted({*tensors, *(layer.input[0] for layer in layers)})
+    probe = onnx.ModelProto()
+    probe.CopyFrom(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
+    session = unoptimised(probe)
+    rng = np.random.default_rng(0)
+    ranges: dict[str, tuple[float, float]] = {}
+    moments: dict[str, Moments] = {}
+    for frame in frames:
+        values = dict(zip(names, session.run(names, {INPUT_NAME: frame[None]}), strict=True))
+        for name in tensors:
+            low, high = ranges.get(name, (0.0, 0.0))
+            ranges[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
+        for layer in layers:
+            seen = _windows(layer, values[layer.input[0]], weights[layer.input[1]], places, rng)
+            _note(moments, layer.input[1], seen)
+    return Calibration(ranges, moments)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
+    """Return a node's attribute."""
+    return next(
+        (helper.get_attribute_value(one) for one in node.attribute if one.name == name), default
+    )
+
+
+def by_group(node: onnx.NodeProto, weight: Array) -> Array:
+    """Return a layer's weights as (groups, outputs, inputs)."""
+    if node.op_type == "Conv":
+        groups = int(str(attribute(node, "group", 1)))
+        return weight.reshape(groups, len(weight) // groups, -1)
+    outputs_first: Array = weight if attribute(node, "transB", 0) else weight.T
+    return outputs_first[None]
+
+
+def as_layer(node: onnx.NodeProto, grouped: Array, weight: Array) -> Array:
+    """Return weights (groups, outputs, inputs) in the shape that the layer keeps them in."""
+    if node.op_type == "Conv":
+        return grouped.reshape(weight.shape)
+    outputs_first: Array = grouped[0]
+    return outputs_first if attribute(node, "transB", 0) else outputs_first.T
+
+
+def _is_plain(node: onnx.NodeProto, weights: dict[str, Array]) -> bool:
+    """Tell whether the layer multiplies windows of one tensor with constant weights."""
+    weight = weights.get(node.input[1])
+    if weight is None or weight.ndim != (4 if node.op_type == "Conv" else 2):
+        return False
+    known = node.op_type in {"Conv", "Gemm", "MatMul"} and not attribute(node, "transA", 0)
+    return known and by_group(node, weight).shape[2] <= WIDEST
+
+
+def _note(moments: dict[str, Moments], name: str, seen: Array) -> None:
+    exact = seen.astype(np.float32)
+    first = exact.sum(axis=1, dtype=np.float64)
+    second = (exact.transpose(0, 2, 1) @ exact).astype(np.float64)
+    if name in moments:
+        known = moments[name]
+        known.count += exact.shape[1]
+        known.first += first
+        known.second += second
+    else:
+        moments[name] = Moments(exact.shape[1], first, second)
+
+
+def _windows(
+    node: onnx.NodeProto, values: Array, weight: Array, places: int, rng: np.random.Generator
+) -> Array:
+    """Return what a layer's weights are multiplied with at random places: (groups, places, inputs)."""
+    if node.op_type != "Conv":
+        rows = values.reshape(1, -1, values.shape[-1])
+        return rows[:, rng.permutation(rows.shape[1])[:places]]
+    sides: list[Array] = []
+    counts: list[int] = []
+    pads = list(_pads(node, values, weight))
+    padded = np.pad(values[0], ((0, 0), *pads))
+    for axis, kernel in enumerate(weight.shape[2:]):
+        stride, dilation = (_pair(node, name, 1)[axis] for name in ("strides", "dilations"))
+        counts.append((padded.shape[1 + axis] - dilation * (kernel - 1) - 1) // stride + 1)
+        sides.append(np.arange(counts[-1])[:, None] * stride + np.arange(kernel) * dilation)
+    total = counts[0] * counts[1]
+    drawn = rng.choice(total, min(places, total), replace=False)
+    rows = sides[0][drawn // counts[1]]
+    columns = sides[1][drawn % counts[1]]
+    windows: Array = padded[:, rows[:, :, None], columns[:, None, :]]
+    groups = len(windows) // weight.shape[1]
+    windows = windows.reshape(groups, weight.shape[1], len(drawn), -1)
+    return windows.transpose(0, 2, 1, 3).reshape(groups, len(drawn), -1)
+
+
+def _pads(node: onnx.NodeProto, values: Array, weight: Array) -> Iterator[tuple[int, int]]:
+    """Yield the padding before and after each spatial axis."""
+    auto = attribute(node, "auto_pad", b"NOTSET")
+    fixed = _pair(node, "pads", 0, count=4)
+    for axis, kernel in enumerate(weight.shape[2:]):
+        if auto not in {b"SAME_UPPER", b"SAME_LOWER"}:
+            yield (fixed[axis], fixed[axis + 2]) if auto == b"NOTSET" else (0, 0)
+            continue
+        stride, dilation = (_pair(node, name, 1)[axis] for name in ("strides", "dilations"))
+        side = values.shape[2 + axis]
+        short = max(0, (-(-side // stride) - 1) * stride + dilation * (kernel - 1) + 1 - side)
+        less, more = short // 2, short - short // 2
+        yield (less, more) if auto == b"SAME_UPPER" else (more, less)
+
+
+def _pair(node: onnx.NodeProto, name: str, default: int, count: int = 2) -> list[int]:
+    found = attribute(node, name, None)
+    return [int(one) for one in found] if isinstance(found, list) else [default] * count
