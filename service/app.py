@@ -18,13 +18,15 @@ from service.api.deps import Services
 from service.api.direct import DirectRoutes
 from service.api.errors import handle_errors
 from service.api.middleware import Telemetry
-from service.api.routes import classify, detect, embed, models, operations, segment
+from service.api.routes import classify, detect, embed, explain, models, operations, segment
+from service.explain.look import Explanation
 from service.fanout import FanOut
 from service.imaging.decode import Limits
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.device import Device
+from service.runtime.explainers import Explainers, open_explainer
 from service.runtime.host import granted_threads
 from service.runtime.loading import load_model
 from service.runtime.registry import Batching, Registry
@@ -78,10 +80,20 @@ def create_app(
         defaults=settings.defaults,
         pool=pool,
     )
+    explainers = Explainers(
+        workers,
+        limit=settings.explainers,
+        capacity=settings.queue_size,
+        open_explainer=open_explainer,
+        series_of=registry.series_of,
+    )
+    pipeline = Pipeline(Limits(max_pixels=settings.max_pixels))
+    fan_out = FanOut(requests=settings.max_fan_outs, in_flight=ERRANDS_IN_FLIGHT)
     services = Services(
         registry=registry,
-        pipeline=Pipeline(Limits(max_pixels=settings.max_pixels)),
-        fan_out=FanOut(requests=settings.max_fan_outs, in_flight=ERRANDS_IN_FLIGHT),
+        pipeline=pipeline,
+        fan_out=fan_out,
+        explanation=Explanation(explainers, fan_out, pipeline),
         metrics=metrics,
         version=version("foveal"),
         timeout_seconds=settings.timeout_ms / 1e3,
@@ -98,6 +110,7 @@ def create_app(
             workers.start()
             stack.push_async_callback(asyncio.to_thread, workers.stop)
             stack.push_async_callback(registry.close)
+            stack.push_async_callback(explainers.close)
             await stack.enter_async_context(
                 _background(_serve_models(registry, settings.canary_seconds, on_loaded))
             )
@@ -113,7 +126,7 @@ def create_app(
     )
     app.state.services = services
     handle_errors(app)
-    for module in (*TASKS, models, operations):
+    for module in (*TASKS, explain, models, operations):
         app.include_router(module.router)
     direct = DirectRoutes(app, services, [task.ROUTE for task in TASKS])
     return Telemetry(direct, services, app)

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from service.card import PictureInput
+from service.card import Card, PictureInput
 from service.errors import FovealError, PictureError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_picture
@@ -46,11 +46,12 @@ class Pipeline:
         Raises:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
-        errands: list[Errand[Any, T]] = [
-            Errand(partial(_prepare, picture, model.card.picture, self.limits), head)
-            for picture in pictures
-        ]
+        errands = [self.errand(picture, model.card, head) for picture in pictures]
         return await model.batcher.submit(errands, timeout_seconds=timeout_seconds, left=left)
+
+    def errand(self, picture: Picture, card: Card, head: Head[T]) -> Errand[View, T]:
+        """Return one picture's way through a network with this card."""
+        return Errand(partial(_prepare, picture, card.picture, self.limits), head)
 
 
 def _prepare(

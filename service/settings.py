@@ -67,6 +67,9 @@ class Settings(BaseSettings):
         le=1024,
         description="Clips and explanations worked on at once; over it 503 `overloaded`",
     )
+    explainers: int = Field(
+        2, ge=1, le=64, description="Models that may be laid open for explanations at once"
+    )
     cache: Path = Field(
         Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
     )

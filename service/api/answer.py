@@ -1,18 +1,27 @@
 """From a request to its answer, the same for every task: watch the client, take the pictures through, write JSON."""
 
-from collections.abc import Collection, Sequence
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 from fastapi import Request, Response
 from pydantic_core import to_json
 
 from service.api.deps import JsonObject, RequestRecord, Services
-from service.errors import ClientLeftError, FovealError, InvalidParameterError, UnavailableError
+from service.errors import (
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    InvalidParameterError,
+    UnavailableError,
+)
 from service.imaging.overlay import EncodedPicture
 from service.pipeline import Head, Picture
 from service.runtime.errand import Answer
 from service.runtime.registry import Model
+
+T = TypeVar("T")
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
 LONGEST_TIMEOUT_MS = 3_600_000.0
@@ -50,6 +59,31 @@ async def predict_all(
         outcome.value if isinstance(outcome, Answer) else _error_object(outcome, services)
         for outcome in outcomes
     ]
+
+
+async def while_connected(
+    request: Request, work: Coroutine[Any, Any, T], timeout_seconds: float
+) -> T:
+    """Return what `work` makes; it is cancelled when its time is up, and when the client closes its connection.
+
+    Raises:
+        DeadlineError, ClientLeftError
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait(
+            [working, leaving], timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if working.done():
+            return working.result()
+        if leaving.done():
+            raise ClientLeftError("The client closed its connection.")
+        raise DeadlineError(f"The answer was not ready within {timeout_seconds * 1e3:.0f} ms.")
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.wait([working, leaving])
 
 
 def json_answer(model: Model, results: Collection[JsonObject]) -> Response:

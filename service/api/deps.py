@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from service.explain.look import Explanation
 from service.fanout import FanOut
 from service.metrics import Metrics
 from service.pipeline import Pipeline
@@ -23,6 +24,7 @@ class Services:
     registry: Registry
     pipeline: Pipeline
     fan_out: FanOut
+    explanation: Explanation
     metrics: Metrics
     version: str
     timeout_seconds: float

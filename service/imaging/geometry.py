@@ -25,6 +25,19 @@ class Geometry:
     region: Box
     content: tuple[int, int, int, int]
 
+    @property
+    def seen(self) -> tuple[int, int, int, int]:
+        """The part of the picture that the network sees, in whole pixels: left, top, right, bottom."""
+        left, top, right, bottom = self.region
+        x0 = min(max(0, round(left)), self.width - 1)
+        y0 = min(max(0, round(top)), self.height - 1)
+        return (
+            x0,
+            y0,
+            max(x0 + 1, min(self.width, round(right))),
+            max(y0 + 1, min(self.height, round(bottom))),
+        )
+
     def boxes_on_picture(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Carry xyxy boxes from 0–1 of the frame to pixels of the picture, clipped to it.
 

@@ -55,12 +55,7 @@ def enlarge(frame: Mask, geometry: Geometry) -> Mask:
     """Carry a uint8 (H, W) map bilinearly from the frame to the picture; 0 where the frame did not reach."""
     left, top, right, bottom = geometry.region
     height, width = frame.shape
-    x0, y0 = (
-        min(max(0, round(left)), geometry.width - 1),
-        min(max(0, round(top)), geometry.height - 1),
-    )
-    x1 = max(x0 + 1, min(geometry.width, round(right)))
-    y1 = max(y0 + 1, min(geometry.height, round(bottom)))
+    x0, y0, x1, y1 = geometry.seen
     # The seen part of the picture, in pixels of the frame.
     across, down = width / (right - left), height / (bottom - top)
     box = (

@@ -112,7 +112,7 @@ class Registry:
         for model in self.models:
             self._by_name.setdefault(model.name, []).append(model)
         self._defaults = self._checked_defaults(defaults)
-        self._series = {name: self._series_of(name) for name in self._by_name}
+        self._series = {name: self._make_series(name) for name in self._by_name}
 
     def find(self, tasks: Collection[Task], name: str | None, version: int | None) -> Model:
         """Return the model asked for: without a name the default of the tasks, without a version the newest.
@@ -151,6 +151,10 @@ class Registry:
         """Return the model that answers a task when none is named: the setting, else the first by name."""
         first = next((model.name for model in self.models if model.card.task == task), None)
         return self._defaults.get(task, first)
+
+    def series_of(self, model: Model) -> ModelMetrics:
+        """Return what is counted of a model, all its versions together."""
+        return self._series[model.name]
 
     def not_ready(self) -> list[str]:
         """Return why the service is not ready, a reason each; empty when every model in the repository is."""
@@ -254,7 +258,7 @@ class Registry:
                 )
         return dict(defaults)
 
-    def _series_of(self, name: str) -> ModelMetrics:
+    def _make_series(self, name: str) -> ModelMetrics:
         self._metrics.model_ready.labels(name).set(0)
         models = self._by_name[name]
         self._metrics.queue_capacity.labels(name).set(self._batching.capacity * len(models))

@@ -75,8 +75,16 @@ class Session:
         return {name: row[:wanted] for name, row in zip(self._names, rows, strict=True)}
 
 
-def open_session(path: Path, device: Device, plan: SessionPlan) -> Session:
+def open_session(
+    path: Path, device: Device, plan: SessionPlan, *, graph: bytes | None = None
+) -> Session:
     """Load a network onto a device and make sure that it really lies there.
+
+    Args:
+        path: the servable.
+        device: where it shall lie.
+        plan: how.
+        graph: a serialised model made from the file, to load in its place.
 
     Raises:
         ServableError: ONNX Runtime can not load the file.
@@ -88,14 +96,15 @@ def open_session(path: Path, device: Device, plan: SessionPlan) -> Session:
     options.log_severity_level = _SILENT
     options.enable_mem_pattern = plan.memory_pattern
     _share_arena()
+    source = str(path) if graph is None else graph
     for key, value in plan.entries.items():
         options.add_session_config_entry(key, value)
     try:
         if device.name == "openvino":
             options.add_provider_for_devices([_openvino_device()], plan.plugin_options)
-            session = ort.InferenceSession(str(path), options)
+            session = ort.InferenceSession(source, options)
         else:
-            session = ort.InferenceSession(str(path), options, providers=list(plan.providers))
+            session = ort.InferenceSession(source, options, providers=list(plan.providers))
     except Exception as error:  # ONNX Runtime raises untyped errors
         raise ServableError(f"{path} can not be loaded on {device.name}: {error}") from error
     allowed = plan.allowed_providers or {_register_openvino()}

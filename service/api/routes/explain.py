@@ -1,0 +1,176 @@
+"""`POST /v1/explain`: what a network sees in a picture; `GET /v1/models/{name}/filters`: what it looks for in any."""
+
+import asyncio
+from functools import partial
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from pydantic_core import to_json
+
+from service.api.answer import (
+    picture_answer,
+    requested_timeout,
+    require_single,
+    while_connected,
+)
+from service.api.deps import RecordDep, Services, ServicesDep
+from service.api.negotiation import JSON, PNG, preferred
+from service.api.schemas import (
+    ExplainAnswer,
+    ExplainOptions,
+    FiltersOptions,
+    answers,
+    picture_body,
+)
+from service.api.upload import read_pictures
+from service.card import Task
+from service.errors import InvalidParameterError
+from service.explain.filters import explain_filters
+from service.explain.heat import explain_heat
+from service.explain.maps import explain_maps
+from service.explain.wish import Form, Wish, check_channel, find_stage, require_stages
+from service.heads.explain.targets import class_id_of
+from service.imaging.overlay import EncodedPicture
+from service.pipeline import Picture
+from service.runtime.errand import Answer
+from service.runtime.registry import Model
+
+router = APIRouter(tags=["explanations"])
+
+EXPLAINED: tuple[Task, ...] = ("classify", "segment", "detect", "embed")
+"""Every network that sees pictures; a classifier answers when no model is named."""
+
+HEAT_OPTIONS = {"class_name", "box", "samples", "seed", "score", "steps"}
+USED = {
+    "filters": {"thumbnails"},
+    "maps": {"stage", "channel", "channels", "thumbnails"},
+    "cam": HEAT_OPTIONS | {"method", "stage"},
+    "occlusion": HEAT_OPTIONS,
+    "rise": HEAT_OPTIONS,
+}
+"""The options that each view uses, besides `model`, `version`, `view` and `format`."""
+
+INNER = frozenset({"maps"})
+"""Views that are nothing without inner maps."""
+
+
+@router.post(
+    "/v1/explain",
+    summary="What a network sees: its filters, maps, patterns, and the pixels that speak for its answer",
+    openapi_extra=picture_body(),
+    responses=answers(ExplainAnswer, PNG),
+)
+async def explain_picture(
+    request: Request,
+    services: ServicesDep,
+    record: RecordDep,
+    options: Annotated[ExplainOptions, Query()],
+) -> Response:
+    """One picture a request; docs/explain.md describes every view and what it answers."""
+    model = services.registry.find(EXPLAINED, options.model, options.version)
+    record.model = model.name
+    wish = _wish(options, model, request.headers.get("accept", ""))
+    if wish.view == "filters":
+        return await _filters(services, model, wish)
+    pictures = await read_pictures(request, services, record)
+    require_single(pictures, "explain")
+    timeout_seconds = requested_timeout(request, services.timeout_seconds)
+    work = _explain(services, model, pictures[0], wish, timeout_seconds)
+    answer = await while_connected(request, work, timeout_seconds)
+    record.answered_by(model, [answer])
+    return _respond(model, wish, answer.value)
+
+
+@router.get(
+    "/v1/models/{name}/filters",
+    summary="The first convolution's learned filters",
+    responses=answers(ExplainAnswer, PNG),
+)
+async def show_filters(
+    request: Request,
+    name: str,
+    services: ServicesDep,
+    record: RecordDep,
+    options: Annotated[FiltersOptions, Query()],
+) -> Response:
+    model = services.registry.find(EXPLAINED, name, options.version)
+    record.model = model.name
+    form = _form("filters", options.format, request.headers.get("accept", ""))
+    return await _filters(services, model, Wish("filters", form, thumbnails=options.thumbnails))
+
+
+def _wish(options: ExplainOptions, model: Model, accept: str) -> Wish:
+    """Return what is asked for, held against what the view uses and the model has.
+
+    Raises:
+        InvalidParameterError: an option does not fit; the message says what would.
+    """
+    given = options.model_fields_set - {"model", "version", "view", "format"}
+    for name in sorted(given - USED[options.view]):
+        used = ", ".join(sorted(USED[options.view])).replace("class_name", "class")
+        raise InvalidParameterError(
+            f"{name.replace('class_name', 'class')}: view={options.view} does not use it, but {used}"
+        )
+    if options.view in INNER:
+        require_stages(model.card)
+    stage = find_stage(model.card, options.stage)
+    check_channel(stage, options.channel)
+    form = _form(options.view, options.format, accept)
+    if form in {"overlay", "heat"} and options.view == "maps" and options.channel is None:
+        raise InvalidParameterError(f"format: {form} shows one map; name its stage and channel")
+    wanted = options.class_name
+    return Wish(
+        view=options.view,
+        form=form,
+        stage=stage,
+        channel=options.channel,
+        channels=options.channels,
+        class_id=None if wanted is None else class_id_of(model.card, wanted),
+        box=options.box,
+        method=options.method,
+        samples=options.samples,
+        seed=options.seed,
+        score=options.score,
+        steps=options.steps,
+        thumbnails=options.thumbnails,
+    )
+
+
+def _form(view: str, asked: Form | None, accept: str) -> Form:
+    if asked in {"overlay", "heat"} and view not in {"maps", "cam", "occlusion", "rise"}:
+        raise InvalidParameterError(f"format: view={view} has no heat; take json or sheet")
+    if asked is not None:
+        return asked
+    return "sheet" if preferred(accept, [JSON, PNG]) == PNG else "json"
+
+
+async def _filters(services: Services, model: Model, wish: Wish) -> Response:
+    async with services.explanation.explainers.use(model) as explainer:
+        first = explainer.anatomy.first
+        told = await asyncio.to_thread(explain_filters, model.name, first, wish)
+    return _respond(model, wish, told)
+
+
+async def _explain(
+    services: Services,
+    model: Model,
+    picture: Picture,
+    wish: Wish,
+    timeout_seconds: float,
+) -> Answer[dict[str, Any] | EncodedPicture]:
+    explanation = services.explanation
+    async with explanation.explainers.use(model) as explainer:
+        if wish.view == "maps":
+            head = partial(explain_maps, card=model.card, wish=wish)
+            return await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+        with services.fan_out.admit():
+            return await explain_heat(
+                explanation, model, explainer, picture, wish, timeout_seconds=timeout_seconds
+            )
+
+
+def _respond(model: Model, wish: Wish, told: dict[str, Any] | EncodedPicture) -> Response:
+    if isinstance(told, EncodedPicture):
+        return picture_answer(told)
+    body = {"model": model.name, "version": model.version, "view": wish.view, **told}
+    return Response(to_json(body), media_type=JSON, headers={"Vary": "Accept"})

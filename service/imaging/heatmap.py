@@ -1,0 +1,64 @@
+"""Heat laid over a picture, and heat alone."""
+
+import base64
+from io import BytesIO
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from service.imaging.colormap import coloured, heat_colours
+
+Pixels = tuple[int, int, int, int]
+"""(left, top, right, bottom), the last two beyond."""
+
+_STRONG = 0.8
+"""How much of the picture the hottest colour hides; the coldest one hides nothing."""
+_GREYED = 0.5
+"""How much of its own colour the picture loses, so that the heat's colours stand alone."""
+_UNSEEN = 0.6
+"""How far the picture fades to white where the network saw nothing of it."""
+_NO_HEAT = (240, 240, 242)
+
+
+def overlay_heat(picture: Image.Image, levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
+    """Return the RGB picture, paled, under the heat: the hotter, the less see-through.
+
+    Args:
+        picture: as displayed.
+        levels: uint8 (height, width), 0 cold to 255 hot.
+        seen: the part of the picture that the network saw, in whole pixels; the rest fades.
+    """
+    pixels = np.asarray(picture).astype(np.float32)
+    grey = np.asarray(picture.convert("L")).astype(np.float32)[..., None]
+    quiet = pixels * (1 - _GREYED) + grey * _GREYED
+    share = levels.astype(np.float32)[..., None] / 255
+    opacity = _STRONG * share**0.75
+    colours = heat_colours()[levels].astype(np.float32)
+    faded = pixels * (1 - _UNSEEN) + 255 * _UNSEEN
+    left, top, right, bottom = seen
+    mixed = faded
+    mixed[top:bottom, left:right] = (quiet * (1 - opacity) + colours * opacity)[
+        top:bottom, left:right
+    ]
+    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+
+
+def heat_picture(levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
+    """Return the heat alone, RGB, grey where the network saw nothing; see `overlay_heat`."""
+    left, top, right, bottom = seen
+    alone = Image.new("RGB", (levels.shape[1], levels.shape[0]), _NO_HEAT)
+    alone.paste(coloured(levels[top:bottom, left:right]).convert("RGB"), (left, top))
+    return alone
+
+
+def thumbnail(image: Image.Image) -> str:
+    """Return a small picture as a `data:` URL."""
+    stream = BytesIO()
+    image.save(stream, "PNG", optimize=True)
+    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+
+
+def level_thumbnail(levels: NDArray[np.uint8]) -> str:
+    """Return a map of levels 0–255, in heat colours, as a `data:` URL."""
+    return thumbnail(coloured(levels))

@@ -1,0 +1,156 @@
+"""A captioned sheet of pictures: a title, then rows of tiles, with room to breathe."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from PIL import Image, ImageDraw, ImageFont
+
+from service.imaging.palette import Colour
+
+WIDTH = 1240
+MARGIN = 48
+GAP = 12
+PAPER: Colour = (255, 255, 255)
+INK: Colour = (29, 29, 31)
+PALE_INK: Colour = (110, 110, 115)
+RULE: Colour = (228, 228, 231)
+TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE = 30, 19, 14
+ENLARGED = 8
+"""How many times its size a tiny tile is shown with its pixels as squares; a larger one is smoothed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    image: Image.Image
+    caption: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """Tiles that share a heading, in as many lines as `columns` need; all of one line are as high as its highest.
+
+    `widest` bounds a tile's width in pixels of the sheet. `smooth` enlarges by interpolation instead of by squares.
+    """
+
+    tiles: Sequence[Tile]
+    columns: int
+    heading: str = ""
+    note: str = ""
+    widest: int = WIDTH
+    smooth: bool = False
+
+
+@dataclass(slots=True)
+class _Pen:
+    """Draws from top to bottom; on the first pass only to find out how far down it comes."""
+
+    sheet: Image.Image
+    y: int = MARGIN
+    draw: ImageDraw.ImageDraw = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.draw = ImageDraw.Draw(self.sheet)
+
+
+def draw_sheet(title: str, subtitle: str, rows: Sequence[Row]) -> Image.Image:
+    """Return the sheet, mode RGB, as high as it needs."""
+    height = _measure(title, subtitle, rows)
+    pen = _Pen(Image.new("RGB", (WIDTH, height), PAPER))
+    _write(pen, title, TITLE_SIZE, INK, after=8)
+    if subtitle:
+        _write(pen, subtitle, HEADING_SIZE - 3, PALE_INK, after=8)
+    for row in rows:
+        _draw_row(pen, row)
+    return pen.sheet
+
+
+def write_line(
+    pen: ImageDraw.ImageDraw,
+    at: tuple[float, float],
+    text: str,
+    size: float,
+    colour: Colour,
+    *,
+    anchor: str = "la",
+    width: float = WIDTH,
+) -> None:
+    """Write one line, cut with an ellipsis where it would be wider than `width`."""
+    font = ImageFont.load_default(size=size)
+    if pen.textlength(text, font=font) > width:
+        while text and pen.textlength(text + "…", font=font) > width:
+            text = text[:-1]
+        text = text.rstrip() + "…"
+    pen.text(at, text, fill=colour, font=font, anchor=anchor)
+
+
+def _write(pen: _Pen, text: str, size: int, colour: Colour, *, after: int) -> None:
+    write_line(pen.draw, (MARGIN, pen.y), text, size, colour, width=WIDTH - 2 * MARGIN)
+    pen.y += round(size * 1.3) + after
+
+
+def _measure(title: str, subtitle: str, rows: Sequence[Row]) -> int:
+    del title
+    height = MARGIN + round(TITLE_SIZE * 1.3) + 8
+    if subtitle:
+        height += round((HEADING_SIZE - 3) * 1.3) + 8
+    return height + sum(_row_height(row) for row in rows) + MARGIN
+
+
+def _row_height(row: Row) -> int:
+    lines = [
+        row.tiles[first : first + row.columns] for first in range(0, len(row.tiles), row.columns)
+    ]
+    return _heading_height(row) + sum(_line_height(row, line) for line in lines)
+
+
+def _heading_height(row: Row) -> int:
+    return 28 + (round(HEADING_SIZE * 1.3) + 10 if row.heading else 0)
+
+
+def _line_height(row: Row, line: Sequence[Tile]) -> int:
+    highest = max(_size(row, tile)[1] for tile in line)
+    captioned = any(tile.caption for tile in line)
+    return highest + (round(CAPTION_SIZE * 1.3) + 6 if captioned else 0) + GAP
+
+
+def _cell(row: Row) -> int:
+    return min(row.widest, (WIDTH - 2 * MARGIN - GAP * (row.columns - 1)) // row.columns)
+
+
+def _size(row: Row, tile: Tile) -> tuple[int, int]:
+    width = _cell(row)
+    return width, max(1, round(tile.image.height * width / tile.image.width))
+
+
+def _draw_row(pen: _Pen, row: Row) -> None:
+    pen.y += 28
+    if row.heading:
+        write_line(pen.draw, (MARGIN, pen.y), row.heading, HEADING_SIZE, INK)
+        if row.note:
+            taken = pen.draw.textlength(row.heading, font=ImageFont.load_default(HEADING_SIZE))
+            at = (MARGIN + taken + 14, pen.y + (HEADING_SIZE - CAPTION_SIZE))
+            room = WIDTH - MARGIN - at[0]
+            write_line(pen.draw, at, row.note, CAPTION_SIZE, PALE_INK, width=room)
+        pen.y += round(HEADING_SIZE * 1.3) + 10
+    for first in range(0, len(row.tiles), row.columns):
+        line = row.tiles[first : first + row.columns]
+        _draw_line(pen, row, line)
+        pen.y += _line_height(row, line)
+
+
+def _draw_line(pen: _Pen, row: Row, line: Sequence[Tile]) -> None:
+    highest = max(_size(row, tile)[1] for tile in line)
+    for place, tile in enumerate(line):
+        width, height = _size(row, tile)
+        x = MARGIN + place * (width + GAP)
+        pen.sheet.paste(_scaled(tile.image, (width, height), smooth=row.smooth), (x, pen.y))
+        if tile.caption:
+            at = (x, pen.y + highest + 6)
+            write_line(pen.draw, at, tile.caption, CAPTION_SIZE, PALE_INK, width=width)
+
+
+def _scaled(image: Image.Image, size: tuple[int, int], *, smooth: bool) -> Image.Image:
+    plain = image if image.mode == "RGB" else image.convert("RGB")
+    enlarged = size[0] > plain.width and not smooth
+    way = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
+    return plain.resize(size, way)

@@ -1,0 +1,207 @@
+"""Explanations of real networks on real photographs, through the real service."""
+
+import base64
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.live import problem
+from tests.pictures import photograph
+
+COMPOSITIONS = Path(__file__).parents[1] / "data" / "compositions"
+
+THINGS = {
+    "chelsea": ("tabby", (70, 60, 380, 290)),
+    "coffee": ("espresso", (160, 20, 430, 260)),
+    "rocket": ("missile", (288, 127, 357, 407)),
+}
+"""A class that is in the photograph, and a box drawn by hand around where (left, top, right, bottom)."""
+
+
+def explain(client: httpx.Client, query: str, picture: str = "chelsea", **headers: str) -> Any:
+    url, content = f"/v1/explain?{query}", photograph(picture)
+    response = client.post(url, content=content, headers=headers, timeout=100)
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def sheet(client: httpx.Client, query: str, picture: str = "chelsea") -> Image.Image:
+    headers = {"Accept": "image/png"}
+    response = client.post(f"/v1/explain?{query}", content=photograph(picture), headers=headers)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "image/png"
+    return Image.open(BytesIO(response.content))
+
+
+def points_at(answer: Any, picture: str) -> bool:
+    """Say whether the hottest place, which is as large as the heat is coarse, touches the thing's box."""
+    left, top, right, bottom = THINGS[picture][1]
+    peak, heat = answer["peak"], answer["heat"]
+    half_x = (heat["box"]["x_max"] - heat["box"]["x_min"]) / heat["width"] / 2
+    half_y = (heat["box"]["y_max"] - heat["box"]["y_min"]) / heat["height"] / 2
+    inside: bool = (
+        left - half_x <= peak["x"] <= right + half_x
+        and top - half_y <= peak["y"] <= bottom + half_y
+    )
+    return inside
+
+
+@pytest.mark.parametrize("picture", THINGS)
+@pytest.mark.parametrize(
+    "query",
+    [
+        "view=cam",
+        "view=cam&method=eigencam",
+        "view=occlusion",
+        "view=rise&samples=200",
+    ],
+)
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_the_heat_lies_on_the_thing(client: httpx.Client, query: str, picture: str) -> None:
+    label = THINGS[picture][0]
+    answer = explain(
+        client, f"{query}&class={label}&score=false", picture, **{"X-Timeout-Ms": "100000"}
+    )
+    assert answer["target"]["label"] == label
+    assert points_at(answer, picture), answer["peak"]
+
+
+def test_an_exact_map_adds_up_to_the_logit(client: httpx.Client) -> None:
+    answer = explain(client, "view=cam&class=282&score=false")
+    told = np.mean(answer["heat"]["values"]) + answer["target"]["bias"]
+    assert told == pytest.approx(answer["target"]["logit"], rel=1e-3)
+    classified = client.post("/v1/classify", content=photograph("chelsea")).json()
+    best = classified["results"][0]["predictions"][0]
+    assert answer["target"]["class_id"] == best["class_id"]
+    assert answer["target"]["probability"] == pytest.approx(best["probability"], abs=1e-4)
+
+
+def test_scores_begin_and_end_where_they_should(client: httpx.Client) -> None:
+    answer = explain(client, "view=cam&steps=6", "coffee")
+    scores, probability = answer["scores"], answer["target"]["probability"]
+    assert len(scores["insertion_curve"]) == len(scores["deletion_curve"]) == 7
+    assert scores["insertion_curve"][-1] == pytest.approx(probability, abs=1e-2)
+    assert scores["deletion_curve"][0] == pytest.approx(probability, abs=1e-2)
+    assert scores["deletion_curve"][-1] < 0.1
+    assert scores["insertion"] > scores["deletion"]
+
+
+def test_the_same_seed_gives_the_same_answer(client: httpx.Client) -> None:
+    query = "view=rise&samples=12&score=false&seed="
+    one, same, other = (explain(client, query + seed)["heat"] for seed in ("4", "4", "5"))
+    np.testing.assert_allclose(one["values"], same["values"], rtol=1e-2, atol=1e-4)
+    assert not np.allclose(one["values"], other["values"], rtol=1e-2, atol=1e-4)
+
+
+def test_maps_tell_every_stage_of_the_card(client: httpx.Client) -> None:
+    card = client.get("/v1/models/efficientnet-lite0").json()["models"][0]["card"]
+    answer = explain(client, "view=maps&channels=3&thumbnails=true")
+    assert [(stage["name"], stage["channels"]) for stage in answer["stages"]] == [
+        (stage["name"], stage["channels"]) for stage in card["stages"]
+    ]
+    for stage in answer["stages"]:
+        spreads = [one["deviation"] for one in stage["maps"]]
+        assert len(spreads) == 3
+        assert spreads == sorted(spreads, reverse=True)
+        (_, encoded) = stage["maps"][0]["thumbnail"].split(",")
+        small = Image.open(BytesIO(base64.b64decode(encoded)))
+        assert small.size == (stage["width"], stage["height"])
+
+
+def test_one_channel_comes_with_its_values(client: httpx.Client) -> None:
+    answer = explain(client, "view=maps&stage=stage_4&channel=274")
+    (stage,) = answer["stages"]
+    (one,) = stage["maps"]
+    values = np.array(one["values"])
+    assert values.shape == (stage["height"], stage["width"]) == (14, 14)
+    assert values.max() == pytest.approx(one["max"], rel=1e-3)
+    assert values.mean() == pytest.approx(one["mean"], rel=1e-2)
+
+
+@pytest.mark.parametrize("form", ["overlay", "heat"])
+def test_a_plain_picture_has_the_pictures_own_size(client: httpx.Client, form: str) -> None:
+    for query in ("view=cam&score=false", "view=maps&stage=stage_2&channel=0"):
+        assert sheet(client, f"{query}&format={form}").size == (451, 300)
+
+
+@pytest.mark.parametrize(
+    "model", ["lenet5", "efficientnet-lite0", "u2netp", "unet-digits", "ssdlite-mobilenet-v2"]
+)
+def test_every_model_shows_its_filters_and_maps(client: httpx.Client, model: str) -> None:
+    filters = client.get(f"/v1/models/{model}/filters").json()
+    layer = filters["layer"]
+    assert layer["filters"] == len(filters["filters"])
+    assert client.post(f"/v1/explain?view=filters&model={model}").json() == filters
+    assert client.get(f"/v1/models/{model}/filters?format=sheet").content.startswith(b"\x89PNG")
+    assert sheet(client, f"view=maps&model={model}&channels=2", "coffee").width == 1240
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_box_is_explained(client: httpx.Client) -> None:
+    query = "view=cam&model=ssdlite-mobilenet-v2&class=cup&samples=250&score=false"
+    answer = explain(client, query, "coffee", **{"X-Timeout-Ms": "100000"})
+    assert (answer["method"], answer["target"]["label"]) == ("rise", "cup")
+    assert points_at(answer, "coffee"), answer["peak"]
+
+
+def test_an_area_is_explained(client: httpx.Client) -> None:
+    composed = (COMPOSITIONS / "coffee-320x240.png").read_bytes()
+    query = "view=occlusion&model=unet-digits&samples=100&score=false"
+    answer = client.post(f"/v1/explain?{query}", content=composed).json()
+    mask = np.asarray(Image.open(COMPOSITIONS / "coffee-320x240-mask.png"))
+    rows, columns = np.nonzero(mask == answer["target"]["class_id"])
+    peak = answer["peak"]
+    assert columns.min() - 16 <= peak["x"] <= columns.max() + 16
+    assert rows.min() - 16 <= peak["y"] <= rows.max() + 16
+
+
+@pytest.mark.parametrize(
+    ("query", "told"),
+    [
+        ("view=dreams", "'filters', 'maps'"),
+        ("", "view"),
+        ("view=maps&stage=stage_9", "stage_1, stage_2, stage_3, stage_4, stage_5"),
+        ("view=maps&stage=stage_1&channel=96", "0 to 95"),
+        ("view=maps&channel=3", "stage"),
+        ("view=cam&class=tabbby", "tabby"),
+        ("view=cam&class=1000", "0 to 999"),
+        ("view=rise&samples=100000", "4000"),
+        ("view=maps&samples=10", "view=maps does not use it"),
+        ("view=cam&method=cam&model=lenet5", "eigencam"),
+        ("view=filters&format=heat", "has no heat"),
+        ("view=maps&format=overlay", "channel"),
+        ("view=cam&model=ssdlite-mobilenet-v2&box=250", "counted from 0"),
+    ],
+)
+def test_bad_input_is_told_what_there_is(client: httpx.Client, query: str, told: str) -> None:
+    response = client.post(f"/v1/explain?{query}", content=photograph("coffee"))
+    assert told in problem(response, 422, "invalid_parameter")
+
+
+def test_a_broken_picture_is_a_problem_here_too(client: httpx.Client) -> None:
+    response = client.post("/v1/explain?view=cam", content=b"no picture")
+    problem(response, 415, "unsupported_picture")
+    problem(client.post("/v1/explain?view=cam"), 400, "empty_body")
+
+
+def test_a_model_without_stages_says_what_its_card_lacks(tiny: httpx.Client) -> None:
+    response = tiny.post("/v1/explain?view=maps", content=photograph("coffee", "PNG"))
+    assert "`stages`" in problem(response, 422, "invalid_parameter")
+    response = tiny.get("/v1/models/colours/filters")
+    assert "no convolution" in problem(response, 422, "invalid_parameter")
+
+
+def test_what_runs_too_long_is_given_up(client: httpx.Client) -> None:
+    response = client.post(
+        "/v1/explain?view=rise&samples=4000",
+        content=photograph("coffee"),
+        headers={"X-Timeout-Ms": "400"},
+    )
+    problem(response, 504, "deadline_exceeded")
