@@ -1,9 +1,10 @@
 """One structured line a request: JSON where a machine reads, plain text on a terminal; never picture data."""
 
-import json
 import logging
 from datetime import UTC, datetime
 from typing import Literal, TextIO
+
+from pydantic_core import to_json
 
 LOGGER = "foveal"
 FIELDS = "fields"
@@ -12,6 +13,7 @@ FIELDS = "fields"
 
 def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: TextIO) -> None:
     """Send the service's and uvicorn's own messages to `stream`, once."""
+    _spare_what_no_line_shows()
     as_json = form == "json" or (form == "auto" and not stream.isatty())
     handler = logging.StreamHandler(stream)
     handler.setFormatter(JsonLines() if as_json else TextLines())
@@ -34,7 +36,7 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return to_json(line, fallback=str).decode()
 
 
 class TextLines(logging.Formatter):
@@ -51,3 +53,14 @@ class TextLines(logging.Formatter):
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
     fields: dict[str, object] = getattr(record, FIELDS, {})
     return fields
+
+
+def _spare_what_no_line_shows() -> None:
+    """Keep logging from finding out caller, thread and process of every message: half of what a request's line costs.
+
+    The switches are the ones that the logging HOWTO names under "Optimization".
+    """
+    logging._srcfile = None  # noqa: SLF001
+    logging.logThreads = False
+    logging.logProcesses = False
+    logging.logMultiprocessing = False

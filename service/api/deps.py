@@ -51,16 +51,26 @@ class RequestRecord:
 
     def stage_ms(self) -> dict[str, float]:
         """Return the milliseconds of each stage; of several pictures, which went side by side, the longest."""
-        if not self.traces:
+        traces = self.traces
+        if not traces:
             return {}
-        return {
-            stage: round(max(getattr(trace, stage) for trace in self.traces) * 1e3, 2)
-            for stage in ("decode", "queue", "infer", "head")
-        }
+        if len(traces) == 1:
+            return _stage_ms(traces[0])
+        each = [_stage_ms(trace) for trace in traces]
+        return {stage: max(one[stage] for one in each) for stage in each[0]}
 
     @property
     def batch_size(self) -> int:
         return max((trace.batch_size for trace in self.traces), default=0)
+
+
+def _stage_ms(trace: Trace) -> dict[str, float]:
+    return {
+        "decode": round(trace.decode * 1e3, 2),
+        "queue": round(trace.queue * 1e3, 2),
+        "infer": round(trace.infer * 1e3, 2),
+        "head": round(trace.head * 1e3, 2),
+    }
 
 
 async def _services(request: Request) -> Services:

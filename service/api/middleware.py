@@ -5,7 +5,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -24,6 +24,8 @@ UNMATCHED = "unmatched"
 
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 KNOWN_SERIES = 4096
+
+_INTERNAL_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 _QUIET = ("/health/", "/metrics")
 """Paths that machines ask for every few seconds: logged at debug."""
@@ -46,6 +48,7 @@ class Telemetry:
             await self.app(scope, receive, send)
             return
         began = time.perf_counter()
+        stages: dict[str, float] = {}
         record = RequestRecord(_given_id(scope["headers"]) or next(self._ids))
         scope[RECORD_KEY] = record
         status = 0
@@ -54,7 +57,8 @@ class Telemetry:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                self._add_headers(message, record, began)
+                stages.update(record.stage_ms())
+                self._add_headers(message, record, stages, began)
             await send(message)
 
         metrics = self.services.metrics
@@ -67,7 +71,7 @@ class Telemetry:
                 await internal_error(record)(scope, receive, send_with_headers)
         finally:
             metrics.in_flight.dec()
-            self._tell(scope, record, status or int(HTTPStatus.INTERNAL_SERVER_ERROR), began)
+            self._tell(scope, record, stages, status or _INTERNAL_SERVER_ERROR, began)
 
     def _find_series(
         self, route: str, model: str, status: int
@@ -79,17 +83,25 @@ class Telemetry:
             metrics.request_bytes.labels(route),
         )
 
-    def _add_headers(self, message: Message, record: RequestRecord, began: float) -> None:
-        total = round((time.perf_counter() - began) * 1e3, 2)
-        stages = {**record.stage_ms(), "total": total}
-        timing = ", ".join(f"{name};dur={ms:g}" for name, ms in stages.items())
+    def _add_headers(
+        self, message: Message, record: RequestRecord, stages: Mapping[str, float], began: float
+    ) -> None:
+        timing = "".join([f"{name};dur={ms:g}, " for name, ms in stages.items()])
+        timing += f"total;dur={(time.perf_counter() - began) * 1e3:.2f}"
         headers: list[tuple[bytes, bytes]] = message["headers"]
         headers.append((b"x-request-id", record.request_id.encode()))
         headers.append((b"server-timing", timing.encode()))
         if self.services.draining:
             headers.append((b"connection", b"close"))
 
-    def _tell(self, scope: Scope, record: RequestRecord, status: int, began: float) -> None:
+    def _tell(
+        self,
+        scope: Scope,
+        record: RequestRecord,
+        stages: Mapping[str, float],
+        status: int,
+        began: float,
+    ) -> None:
         seconds = time.perf_counter() - began
         route = getattr(scope.get("route"), "path", UNMATCHED)
         metrics = self.services.metrics
@@ -108,11 +120,11 @@ class Telemetry:
                 scope["method"],
                 scope["path"],
                 status,
-                extra={FIELDS: _line(record, seconds)},
+                extra={FIELDS: _line(record, stages, seconds)},
             )
 
 
-def _line(record: RequestRecord, seconds: float) -> dict[str, object]:
+def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) -> dict[str, object]:
     line: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": record.request_id}
     if record.error_code:
         line["code"] = record.error_code
@@ -121,7 +133,7 @@ def _line(record: RequestRecord, seconds: float) -> dict[str, object]:
             "model": record.model,
             "pictures": record.pictures,
             "batch_size": record.batch_size,
-            **{f"{stage}_ms": ms for stage, ms in record.stage_ms().items()},
+            **{f"{stage}_ms": ms for stage, ms in stages.items()},
         }
     return line
 
