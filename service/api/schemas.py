@@ -103,7 +103,8 @@ class ExplainOptions(Options):
         View,
         Field(
             description="`filters`: the first convolution; `maps`: each stage's maps; "
-            "`cam`, `occlusion`, `rise`: which pixels speak for a class"
+            "`patterns`: where a channel fires; "
+            "`cam`, `occlusion`, `rise`: which pixels speak for a class; `probe`: how sure it stays; `story`: all"
         ),
     ]
     format: Annotated[
@@ -120,6 +121,7 @@ class ExplainOptions(Options):
     channels: Annotated[
         int, Field(ge=1, le=64, description="How many of the strongest channels a stage shows")
     ] = 16
+    count: Annotated[int, Field(ge=1, le=25, description="How many peaks")] = 9
     class_name: Annotated[
         str | None,
         Field(

@@ -146,6 +146,14 @@ def _see(
     return seen
 
 
+def see_heat(
+    outputs: Outputs, frame: Frame, view: View, *, card: Card, anatomy: Anatomy, wish: Wish
+) -> Seen:
+    """Return the heat that one look gives without a copy: exact CAM where the head allows it, else EigenCAM."""
+    way: Way = "cam" if anatomy.head is not None else "eigencam"
+    return _see(outputs, frame, view, card=card, anatomy=anatomy, wish=wish, way=way)
+
+
 def _deepest(outputs: Outputs, card: Card) -> Stage:
     wide = [stage for stage in card.stages if min(outputs[stage.tensor].shape[1:]) >= FEWEST_PLACES]
     return (wide or list(card.stages))[-1]

@@ -6,7 +6,7 @@ from typing import Literal
 from service.card import Card, Stage
 from service.errors import InvalidParameterError
 
-View = Literal["filters", "maps", "cam", "occlusion", "rise"]
+View = Literal["filters", "maps", "patterns", "cam", "occlusion", "rise", "probe", "story"]
 Method = Literal["auto", "cam", "eigencam", "rise"]
 Form = Literal["json", "sheet", "overlay", "heat"]
 
@@ -23,6 +23,7 @@ class Wish:
     stage: Stage | None = None
     channel: int | None = None
     channels: int = 16
+    count: int = 9
     class_id: int | None = None
     box: int = 0
     method: Method = "auto"
@@ -59,7 +60,7 @@ def require_stages(card: Card) -> None:
         raise InvalidParameterError(
             f"view: the card of {card.name} lists no `stages`, the inner maps worth looking at. "
             "Export it again with foveal-export, which finds them; views without inner maps: filters, "
-            "occlusion, rise."
+            "occlusion, rise, probe."
         )
 
 

@@ -130,7 +130,8 @@ def _confidence(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.
     return Image.fromarray(_on_picture(outputs, view, classes).confidence)
 
 
-def _overlay(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
+def draw_segments(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
+    """Return the displayed picture with every class but the background laid over it."""
     return draw_mask(view.displayed(), _on_picture(outputs, view, classes).ids)
 
 
@@ -146,7 +147,7 @@ def _cutout(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Imag
 
 _RENDERINGS: dict[Rendering, Callable[[Outputs, View, SegmentClasses], Image.Image]] = {
     "mask": _mask,
-    "overlay": _overlay,
+    "overlay": draw_segments,
     "cutout": _cutout,
     "confidence": _confidence,
 }

@@ -1,13 +1,15 @@
 """Heat laid over a picture, and heat alone."""
 
 import base64
+from collections.abc import Sequence
 from io import BytesIO
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from service.imaging.colormap import coloured, heat_colours
+from service.imaging.geometry import Box
 
 Pixels = tuple[int, int, int, int]
 """(left, top, right, bottom), the last two beyond."""
@@ -50,6 +52,28 @@ def heat_picture(levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
     alone = Image.new("RGB", (levels.shape[1], levels.shape[0]), _NO_HEAT)
     alone.paste(coloured(levels[top:bottom, left:right]).convert("RGB"), (left, top))
     return alone
+
+
+def mark_boxes(picture: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Return the picture with outlined boxes, the first in the hottest colour."""
+    marked = picture.copy()
+    pen = ImageDraw.Draw(marked)
+    width = max(2, round(min(picture.size) / 150))
+    for place, box in reversed(list(enumerate(boxes))):
+        level = round(235 - 110 * place / max(1, len(boxes) - 1))
+        red, green, blue = heat_colours()[level].tolist()
+        pen.rectangle(box, outline=(20, 16, 28), width=width + 2)
+        inner = (box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1)
+        pen.rectangle(inner, outline=(red, green, blue), width=width)
+    return marked
+
+
+def crop_picture(picture: Image.Image, box: Box, side: int = 224) -> Image.Image:
+    """Return a part of the picture, scaled until its longer side has `side` pixels."""
+    width, height = box[2] - box[0], box[3] - box[1]
+    factor = side / max(width, height)
+    size = max(1, round(width * factor)), max(1, round(height * factor))
+    return picture.resize(size, Image.Resampling.BICUBIC, box=box)
 
 
 def thumbnail(image: Image.Image) -> str:

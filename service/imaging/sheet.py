@@ -15,8 +15,6 @@ INK: Colour = (29, 29, 31)
 PALE_INK: Colour = (110, 110, 115)
 RULE: Colour = (228, 228, 231)
 TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE = 30, 19, 14
-ENLARGED = 8
-"""How many times its size a tiny tile is shown with its pixels as squares; a larger one is smoothed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +28,7 @@ class Row:
     """Tiles that share a heading, in as many lines as `columns` need; all of one line are as high as its highest.
 
     `widest` bounds a tile's width in pixels of the sheet. `smooth` enlarges by interpolation instead of by squares.
+    `level` gives the tiles of a line one height instead of one width.
     """
 
     tiles: Sequence[Tile]
@@ -38,6 +37,7 @@ class Row:
     note: str = ""
     widest: int = WIDTH
     smooth: bool = False
+    level: bool = False
 
 
 @dataclass(slots=True)
@@ -108,7 +108,7 @@ def _heading_height(row: Row) -> int:
 
 
 def _line_height(row: Row, line: Sequence[Tile]) -> int:
-    highest = max(_size(row, tile)[1] for tile in line)
+    highest = max(height for _, height in _sizes(row, line))
     captioned = any(tile.caption for tile in line)
     return highest + (round(CAPTION_SIZE * 1.3) + 6 if captioned else 0) + GAP
 
@@ -117,9 +117,14 @@ def _cell(row: Row) -> int:
     return min(row.widest, (WIDTH - 2 * MARGIN - GAP * (row.columns - 1)) // row.columns)
 
 
-def _size(row: Row, tile: Tile) -> tuple[int, int]:
+def _sizes(row: Row, line: Sequence[Tile]) -> list[tuple[int, int]]:
+    """Return each tile's width and height on the sheet."""
+    forms = [tile.image.width / tile.image.height for tile in line]
+    if row.level:
+        height = round((WIDTH - 2 * MARGIN - GAP * (len(line) - 1)) / sum(forms))
+        return [(round(height * form), height) for form in forms]
     width = _cell(row)
-    return width, max(1, round(tile.image.height * width / tile.image.width))
+    return [(width, max(1, round(width / form))) for form in forms]
 
 
 def _draw_row(pen: _Pen, row: Row) -> None:
@@ -139,14 +144,14 @@ def _draw_row(pen: _Pen, row: Row) -> None:
 
 
 def _draw_line(pen: _Pen, row: Row, line: Sequence[Tile]) -> None:
-    highest = max(_size(row, tile)[1] for tile in line)
-    for place, tile in enumerate(line):
-        width, height = _size(row, tile)
-        x = MARGIN + place * (width + GAP)
+    highest = max(height for _, height in _sizes(row, line))
+    x = MARGIN
+    for tile, (width, height) in zip(line, _sizes(row, line), strict=True):
         pen.sheet.paste(_scaled(tile.image, (width, height), smooth=row.smooth), (x, pen.y))
         if tile.caption:
             at = (x, pen.y + highest + 6)
             write_line(pen.draw, at, tile.caption, CAPTION_SIZE, PALE_INK, width=width)
+        x += width + GAP
 
 
 def _scaled(image: Image.Image, size: tuple[int, int], *, smooth: bool) -> Image.Image:

@@ -162,6 +162,51 @@ def test_an_area_is_explained(client: httpx.Client) -> None:
     assert rows.min() - 16 <= peak["y"] <= rows.max() + 16
 
 
+def test_what_fires_an_eye_channel_are_eyes(client: httpx.Client) -> None:
+    answer = explain(client, "view=patterns&stage=stage_4&channel=274&count=2&thumbnails=true")
+    left_eye, right_eye = (190, 110), (315, 135)
+    found = sorted(answer["peaks"], key=lambda peak: peak["box"]["x_min"])
+    for peak, (x, y) in zip(found, (left_eye, right_eye), strict=True):
+        box = peak["box"]
+        assert box["x_min"] < x < box["x_max"]
+        assert box["y_min"] < y < box["y_max"]
+    assert answer["receptive_field"] == {"height": 339.0, "width": 339.0, "effective": 86.36}
+    assert sheet(client, "view=patterns&model=u2netp", "coffee").width == 1240
+
+
+def test_a_probe_follows_the_class_down(client: httpx.Client) -> None:
+    answer = explain(client, "view=probe", "coffee")
+    curves = {curve["perturbation"]: curve["points"] for curve in answer["curves"]}
+    assert set(curves) == {"rotation", "scale", "blur", "jpeg", "shuffle"}
+    probability = answer["target"]["probability"]
+    for name, unchanged in {"rotation": 0, "scale": 1, "blur": 0, "shuffle": 1}.items():
+        (same,) = (point for point in curves[name] if point["amount"] == unchanged)
+        assert same["probability"] == pytest.approx(probability, abs=1e-3)
+        assert same["top"] == "espresso"
+    assert curves["blur"][-1]["probability"] < probability / 10
+    assert curves["shuffle"][-1]["probability"] < probability / 10
+    assert answer["silhouette"]["by"] == "u2netp"
+    whole = answer["shape"] + answer["texture"]
+    assert answer["shape_share"] == pytest.approx(answer["shape"] / whole, rel=1e-2)
+    assert sheet(client, "view=probe&model=lenet5", "coffee").width == 1240
+
+
+def test_a_story_ends_with_what_classify_says(client: httpx.Client) -> None:
+    told = explain(client, "view=story")
+    said = client.post("/v1/classify", content=photograph("chelsea")).json()["results"][0]
+    labels = [one["label"] for one in said["predictions"]]
+    assert [one["label"] for one in told["predictions"]] == labels
+    assert told["heat"] == explain(client, "view=cam&score=false")["heat"]
+    assert [stage["name"] for stage in told["stages"]] == [f"stage_{n}" for n in range(1, 6)]
+
+
+@pytest.mark.parametrize(
+    "model", ["lenet5", "efficientnet-lite0", "u2netp", "ssdlite-mobilenet-v2"]
+)
+def test_every_model_has_a_story(client: httpx.Client, model: str) -> None:
+    assert sheet(client, f"view=story&model={model}", "coffee").width == 1240
+
+
 @pytest.mark.parametrize(
     ("query", "told"),
     [
@@ -178,6 +223,8 @@ def test_an_area_is_explained(client: httpx.Client) -> None:
         ("view=filters&format=heat", "has no heat"),
         ("view=maps&format=overlay", "channel"),
         ("view=cam&model=ssdlite-mobilenet-v2&box=250", "counted from 0"),
+        ("view=probe&model=u2netp", "name a classifier"),
+        ("view=patterns&count=26", "count"),
     ],
 )
 def test_bad_input_is_told_what_there_is(client: httpx.Client, query: str, told: str) -> None:

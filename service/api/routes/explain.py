@@ -28,6 +28,9 @@ from service.errors import InvalidParameterError
 from service.explain.filters import explain_filters
 from service.explain.heat import explain_heat
 from service.explain.maps import explain_maps
+from service.explain.patterns import explain_patterns
+from service.explain.probe import explain_probe, require_classifier
+from service.explain.story import explain_story
 from service.explain.wish import Form, Wish, check_channel, find_stage, require_stages
 from service.heads.explain.targets import class_id_of
 from service.imaging.overlay import EncodedPicture
@@ -44,13 +47,16 @@ HEAT_OPTIONS = {"class_name", "box", "samples", "seed", "score", "steps"}
 USED = {
     "filters": {"thumbnails"},
     "maps": {"stage", "channel", "channels", "thumbnails"},
+    "patterns": {"stage", "channel", "count", "thumbnails"},
     "cam": HEAT_OPTIONS | {"method", "stage"},
     "occlusion": HEAT_OPTIONS,
     "rise": HEAT_OPTIONS,
+    "probe": {"class_name", "seed"},
+    "story": {"class_name", "box"},
 }
 """The options that each view uses, besides `model`, `version`, `view` and `format`."""
 
-INNER = frozenset({"maps"})
+INNER = frozenset({"maps", "patterns", "story"})
 """Views that are nothing without inner maps."""
 
 
@@ -113,6 +119,8 @@ def _wish(options: ExplainOptions, model: Model, accept: str) -> Wish:
         )
     if options.view in INNER:
         require_stages(model.card)
+    if options.view == "probe":
+        require_classifier(model.card)
     stage = find_stage(model.card, options.stage)
     check_channel(stage, options.channel)
     form = _form(options.view, options.format, accept)
@@ -125,6 +133,7 @@ def _wish(options: ExplainOptions, model: Model, accept: str) -> Wish:
         stage=stage,
         channel=options.channel,
         channels=options.channels,
+        count=options.count,
         class_id=None if wanted is None else class_id_of(model.card, wanted),
         box=options.box,
         method=options.method,
@@ -163,10 +172,36 @@ async def _explain(
         if wish.view == "maps":
             head = partial(explain_maps, card=model.card, wish=wish)
             return await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+        if wish.view == "patterns":
+            head = partial(explain_patterns, card=model.card, anatomy=explainer.anatomy, wish=wish)
+            return await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+        if wish.view == "story":
+            head = partial(explain_story, card=model.card, anatomy=explainer.anatomy, wish=wish)
+            return await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
         with services.fan_out.admit():
+            if wish.view == "probe":
+                return await explain_probe(
+                    explanation,
+                    model,
+                    explainer,
+                    picture,
+                    wish,
+                    segmenter=_segmenter(services),
+                    timeout_seconds=timeout_seconds,
+                )
             return await explain_heat(
                 explanation, model, explainer, picture, wish, timeout_seconds=timeout_seconds
             )
+
+
+def _segmenter(services: Services) -> Model | None:
+    """Return a ready model that tells one kind of thing from its background: it draws silhouettes."""
+    for model in services.registry.models:
+        card = model.card
+        two = card.task == "segment" and len(card.labels) == 2 and card.background_id is not None
+        if two and model.state == "ready":
+            return model
+    return None
 
 
 def _respond(model: Model, wish: Wish, told: dict[str, Any] | EncodedPicture) -> Response:

@@ -1,0 +1,205 @@
+"""`view=probe`: how sure is the network, really? Its class under perturbations, and texture against shape."""
+
+import asyncio
+from collections.abc import Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.card import Card
+from service.errors import FovealError, InvalidParameterError
+from service.explain.look import Explanation, Frame
+from service.explain.wish import Wish
+from service.heads.explain.figures import figure
+from service.heads.explain.sheets import Probed, ProbeSheet, probe_sheet
+from service.heads.explain.targets import ClassTarget, choose_target
+from service.imaging.masks import mask_on_picture
+from service.imaging.overlay import EncodedPicture, encode_picture
+from service.imaging.perturb import LADDERS, Perturbation, silhouette
+from service.imaging.view import View
+from service.pipeline import Picture
+from service.runtime.errand import Answer, Errand, Outputs
+from service.runtime.explainers import Explainer
+from service.runtime.registry import Model
+
+TEXTURE_SIDE = 4
+"""Patches a side at which no shape is left, and of texture still most."""
+SURE_OF_NEITHER = 0.01
+"""Below this for both, a share of one against the other would be a share of noise."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    frame: Frame
+    view: View
+    target: ClassTarget
+
+
+async def explain_probe(
+    explanation: Explanation,
+    model: Model,
+    explainer: Explainer,
+    picture: Picture,
+    wish: Wish,
+    *,
+    segmenter: Model | None,
+    timeout_seconds: float,
+) -> Answer[dict[str, Any] | EncodedPicture]:
+    """Return a curve for each perturbation, and the texture against the shape, from one fan-out.
+
+    Args:
+        explanation: what runs it.
+        model: a classifier.
+        explainer: its laid-open twin.
+        picture: what to perturb.
+        wish: class and seed.
+        segmenter: tells things from their background, for the silhouette; None: there is none.
+        timeout_seconds: of each run.
+
+    Raises:
+        FovealError: the picture can not be read, or a run failed.
+    """
+    head = partial(_see, card=model.card, class_id=wish.class_id)
+    answer = await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+    subject = answer.value
+    outlined = None
+    if segmenter is not None:
+        outlined = await _silhouette(explanation, segmenter, picture, timeout_seconds)
+    labels = model.card.labels
+    read = partial(_read, class_id=subject.target.class_id, labels=labels)
+    steps = [(name, amount) for name, ladder in LADDERS.items() for amount in ladder.amounts]
+    errands: list[Errand[Any, Probed]] = [
+        Errand(
+            partial(_perturb, subject.frame, name, amount, wish.seed),
+            partial(read, amount=amount),
+        )
+        for name, amount in steps
+    ]
+    if outlined is not None:
+        shown = explanation.pipeline.errand(outlined.content, model.card, partial(read, amount=0.0))
+        errands.append(shown)
+    found = await _run(explanation, model, errands, timeout_seconds)
+    sheet = ProbeSheet(
+        subject.target,
+        {
+            name: [probed for (step, _), probed in zip(steps, found, strict=False) if step == name]
+            for name in LADDERS
+        },
+        found[-1] if outlined is not None else None,
+    )
+    by = segmenter.name if segmenter is not None and outlined is not None else None
+    told = await asyncio.to_thread(_tell, subject, sheet, model.card, wish, by)
+    return Answer(told, answer.trace)
+
+
+def require_classifier(card: Card) -> None:
+    """Raise for networks that have no class probability.
+
+    Raises:
+        InvalidParameterError: the network is no classifier.
+    """
+    if card.task != "classify":
+        raise InvalidParameterError(
+            f"view: probe follows a class's probability, and {card.name} does {card.task}; name a classifier"
+        )
+
+
+def _see(
+    outputs: Outputs, frame: Frame, view: View, *, card: Card, class_id: int | None
+) -> _Subject:
+    target = choose_target(outputs, view, card, class_id=class_id, box=0)
+    assert isinstance(target, ClassTarget)
+    return _Subject(frame.copy(), view, target)
+
+
+async def _silhouette(
+    explanation: Explanation, segmenter: Model, picture: Picture, timeout_seconds: float
+) -> EncodedPicture | None:
+    """Return the main thing's silhouette as a picture, None where there is no thing, or nobody to tell."""
+    draw = partial(_draw_silhouette, card=segmenter.card)
+    errand = explanation.pipeline.errand(picture, segmenter.card, draw)
+    try:
+        found: list[EncodedPicture | None] = await _run(
+            explanation, segmenter, [errand], timeout_seconds
+        )
+    except FovealError:
+        return None
+    return found[0]
+
+
+def _draw_silhouette(outputs: Outputs, view: View, *, card: Card) -> EncodedPicture | None:
+    found = mask_on_picture(outputs["mask"], outputs["confidence"], view.geometry, len(card.labels))
+    region: NDArray[np.bool_] = (found.ids != card.background_id) & (found.confidence > 0)
+    return encode_picture(silhouette(region), "png") if region.any() else None
+
+
+def _perturb(frame: Frame, name: Perturbation, amount: float, seed: int) -> tuple[Frame, Frame]:
+    perturbed = LADDERS[name].apply(frame, amount, seed)
+    return perturbed, perturbed
+
+
+def _read(
+    outputs: Outputs, seen: Frame | View, *, class_id: int, labels: Sequence[str], amount: float
+) -> Probed:
+    probabilities = outputs["probabilities"]
+    best = int(probabilities.argmax())
+    shown = seen if isinstance(seen, np.ndarray) else np.asarray(seen.displayed())
+    return Probed(amount, float(probabilities[class_id]), labels[best], best == class_id, shown)
+
+
+async def _run(
+    explanation: Explanation,
+    model: Model,
+    errands: Sequence[Errand[Any, Any]],
+    timeout_seconds: float,
+) -> list[Any]:
+    found = []
+    async with aclosing(
+        explanation.fan_out.run(model, errands, timeout_seconds=timeout_seconds)
+    ) as outcomes:
+        async for outcome in outcomes:
+            if isinstance(outcome, FovealError):
+                raise outcome
+            found.append(outcome.value)
+    return found
+
+
+def _tell(
+    subject: _Subject, sheet: ProbeSheet, card: Card, wish: Wish, by: str | None
+) -> dict[str, Any] | EncodedPicture:
+    texture = next(p for p in sheet.curves["shuffle"] if p.amount == TEXTURE_SIDE).probability
+    shape = sheet.silhouette.probability if sheet.silhouette is not None else None
+    share = None
+    if shape is not None and max(shape, texture) >= SURE_OF_NEITHER:
+        share = figure(shape / (shape + texture))
+    if wish.form != "json":
+        return encode_picture(probe_sheet(card.name, subject.frame, sheet, share), "png")
+    outlined = None
+    if sheet.silhouette is not None:
+        outlined = {
+            "probability": figure(sheet.silhouette.probability),
+            "top": sheet.silhouette.top,
+            "by": by,
+        }
+    return {
+        "width": subject.view.geometry.width,
+        "height": subject.view.geometry.height,
+        "target": subject.target.figures(),
+        "curves": [
+            {
+                "perturbation": name,
+                "unit": LADDERS[name].unit,
+                "points": [point.figures() for point in points],
+            }
+            for name, points in sheet.curves.items()
+        ],
+        "silhouette": outlined,
+        "texture": figure(texture),
+        "shape": None if shape is None else figure(shape),
+        "shape_share": share,
+        "seed": wish.seed,
+    }

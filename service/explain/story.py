@@ -1,0 +1,85 @@
+"""`view=story`: pixels → first filters → maps of each stage → heat → the answer, on one sheet."""
+
+from typing import Any
+
+from PIL import Image
+
+from service.anatomy.dissection import Anatomy
+from service.card import Card
+from service.explain.heat import see_heat
+from service.explain.look import Frame
+from service.explain.wish import Wish
+from service.heads.classify import classify
+from service.heads.detect import DetectionOptions, find_things
+from service.heads.explain.maps import stage_maps
+from service.heads.explain.sheets import StorySheet, story_sheet
+from service.heads.segment import SegmentClasses, draw_segments
+from service.imaging.overlay import EncodedPicture, LabelledBox, draw_boxes, encode_picture
+from service.imaging.view import View
+from service.runtime.errand import Outputs
+
+TOLD_CLASSES = 5
+MAPS_A_STAGE = 8
+
+
+def explain_story(
+    outputs: Outputs, frame: Frame, view: View, *, card: Card, anatomy: Anatomy, wish: Wish
+) -> dict[str, Any] | EncodedPicture:
+    """Return every step from pixels to the answer; the heat needs no second run: exact CAM, else EigenCAM.
+
+    Raises:
+        InvalidParameterError: the network sees no such target.
+    """
+    way = "cam" if anatomy.head is not None else "eigencam"
+    seen = see_heat(outputs, frame, view, card=card, anatomy=anatomy, wish=wish)
+    assert seen.heat is not None
+    stages = stage_maps(outputs, card.stages, count=MAPS_A_STAGE)
+    predictions = []
+    if card.task == "classify":
+        top_k = min(TOLD_CLASSES, len(card.labels))
+        predictions = classify(outputs, view, labels=card.labels, top_k=top_k)["predictions"]
+    if wish.form != "json":
+        sheet = StorySheet(
+            model=card.name,
+            target=seen.target,
+            frame=Image.fromarray(frame),
+            picture=view.displayed(),
+            first=anatomy.first,
+            stages=stages,
+            heat=seen.heat,
+            stage=seen.stage,
+            method=f"what speaks for {seen.target.caption}, place by place"
+            if way == "cam"
+            else "what stands out, whatever for",
+            predictions=[(one["label"], one["probability"]) for one in predictions],
+            answer=_answer(outputs, view, card),
+        )
+        return encode_picture(story_sheet(sheet, view.geometry), "png")
+    told: dict[str, Any] = {
+        "width": view.geometry.width,
+        "height": view.geometry.height,
+        "target": seen.target.figures(),
+        "filters": 0 if anatomy.first is None else len(anatomy.first.weights),
+        "stages": [{**stage.figures(), "maps": [stage.maps[0].figures()]} for stage in stages],
+        "method": way,
+        "heat": seen.heat.figures(view.geometry.region),
+        "peak": seen.heat.peak(view.geometry),
+    }
+    if predictions:
+        told["predictions"] = predictions
+    return told
+
+
+def _answer(outputs: Outputs, view: View, card: Card) -> Image.Image | None:
+    """Return the answer of a network that answers on the picture itself, drawn."""
+    if card.task == "detect":
+        things = find_things(outputs, view, labels=card.labels, options=DetectionOptions())
+        boxes = [
+            LabelledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
+            for thing in things.found
+        ]
+        return draw_boxes(view.displayed(), boxes)
+    if card.task == "segment":
+        classes = SegmentClasses(card.labels, card.background_id)
+        return draw_segments(outputs, view, classes)
+    return None
