@@ -16,6 +16,7 @@ from prometheus_client import disable_created_metrics
 
 from service.api.deps import Services
 from service.api.direct import DirectRoutes
+from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.middleware import Telemetry
 from service.api.routes import classify, detect, embed, explain, models, operations, segment
@@ -122,10 +123,12 @@ def create_app(
         summary="Pictures in, meaning out",
         version=services.version,
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
     )
     app.state.services = services
     handle_errors(app)
+    serve_docs(app)
     for module in (*TASKS, explain, models, operations):
         app.include_router(module.router)
     direct = DirectRoutes(app, services, [task.ROUTE for task in TASKS])

@@ -1,0 +1,30 @@
+"""`/docs`: Swagger UI, from files that are installed with the service, so that it works where there is no internet."""
+
+from importlib.resources import files
+
+from fastapi import FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+
+ASSETS_PACKAGE = "fastapi_standalone_docs"
+"""Its Swagger UI files are served; its code, which changes FastAPI for the whole process, is not run."""
+ASSETS = "docs/assets"
+"""Relative, so that it also holds behind a proxy that adds a prefix."""
+
+
+def serve_docs(app: FastAPI) -> None:
+    """Add the page and the files that it needs to an app that has no docs of its own."""
+    swagger = str(files(ASSETS_PACKAGE) / "static" / "swagger")
+    app.mount(f"/{ASSETS}", StaticFiles(directory=swagger))
+
+    @app.get("/docs", include_in_schema=False)
+    async def show_docs() -> HTMLResponse:
+        return get_swagger_ui_html(
+            openapi_url="openapi.json",
+            title=f"{app.title} API",
+            swagger_js_url=f"{ASSETS}/swagger-ui-bundle.js",
+            swagger_css_url=f"{ASSETS}/swagger-ui.css",
+            swagger_favicon_url="data:,",
+            swagger_ui_parameters={"defaultModelsExpandDepth": -1, "tryItOutEnabled": True},
+        )
