@@ -19,10 +19,20 @@ from service.api.direct import DirectRoutes
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.middleware import Telemetry
-from service.api.routes import classify, detect, embed, explain, models, operations, segment
+from service.api.routes import (
+    classify,
+    detect,
+    embed,
+    explain,
+    models,
+    operations,
+    segment,
+    video,
+)
 from service.explain.look import Explanation
 from service.fanout import FanOut
 from service.imaging.decode import Limits
+from service.imaging.video import ClipLimits
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import Pipeline
@@ -100,6 +110,12 @@ def create_app(
         timeout_seconds=settings.timeout_ms / 1e3,
         max_body_bytes=settings.max_body_bytes,
         max_pictures=settings.max_pictures,
+        max_video_bytes=settings.max_video_bytes,
+        clip_limits=ClipLimits(
+            max_seconds=settings.max_video_seconds,
+            max_frames=settings.max_video_frames,
+            max_pixels=settings.max_pixels,
+        ),
     )
     _quieten_libraries(settings.max_pixels)
 
@@ -129,7 +145,7 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    for module in (*TASKS, explain, models, operations):
+    for module in (*TASKS, explain, video, models, operations):
         app.include_router(module.router)
     direct = DirectRoutes(app, services, [task.ROUTE for task in TASKS])
     return Telemetry(direct, services, app)

@@ -8,6 +8,9 @@ FovealError
 │   ├── PictureError              one picture among several may fail alone
 │   │   ├── EmptyPictureError  UnsupportedPictureError  BrokenPictureError  TooManyPixelsError
 │   │   └── MalformedBase64Error
+│   ├── VideoError                the clip can not be read
+│   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
+│   │   └── VideoTooLongError  TooManyFramesError
 │   ├── EmptyBodyError  BodyTooLargeError  TooManyPicturesError
 │   ├── MalformedMultipartError  MalformedJsonError  InvalidParameterError
 │   ├── NotFoundError  MethodNotAllowedError
@@ -85,6 +88,45 @@ class MalformedBase64Error(PictureError):
     status = 400
     code = "malformed_base64"
     title = "The picture is not valid base64"
+
+
+class VideoError(RequestError):
+    status = 422
+    code = "bad_video"
+    title = "The clip can not be read"
+
+
+class UnsupportedVideoError(VideoError):
+    status = 415
+    code = "unsupported_video"
+    title = "The bytes are no clip that is understood"
+
+
+class BrokenVideoError(VideoError):
+    code = "broken_video"
+    title = "The clip is damaged or cut short"
+
+
+class NoVideoStreamError(VideoError):
+    code = "no_video_stream"
+    title = "The file holds no video"
+
+
+class NoFramesError(VideoError):
+    code = "no_frames"
+    title = "The clip has no frames"
+
+
+class VideoTooLongError(VideoError):
+    status = 413
+    code = "video_too_long"
+    title = "The clip lasts too long"
+
+
+class TooManyFramesError(VideoError):
+    status = 413
+    code = "too_many_frames"
+    title = "Too many frames are asked for"
 
 
 class EmptyBodyError(RequestError):

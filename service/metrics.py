@@ -74,6 +74,11 @@ class Metrics:
             "model",
             "outcome",
         )
+        self.video_frames = self._counter(
+            "foveal_video_frames_total",
+            "Frames of clips, by outcome: decoded, sampled (of these, given to a model), skipped (never decoded).",
+            "outcome",
+        )
         self.queue_depth = self._gauge(
             "foveal_queue_depth", "Pictures that wait for a batch.", "model"
         )

@@ -70,6 +70,15 @@ class Settings(BaseSettings):
     explainers: int = Field(
         2, ge=1, le=64, description="Models that may be laid open for explanations at once"
     )
+    max_video_bytes: int = Field(
+        256 * 1024 * 1024, ge=1024, description="Largest clip; over it 413 `body_too_large`"
+    )
+    max_video_seconds: float = Field(
+        3600, gt=0, description="Longest clip; over it 413 `video_too_long`"
+    )
+    max_video_frames: int = Field(
+        3600, ge=1, description="Most frames taken from a clip; over it 413 `too_many_frames`"
+    )
     cache: Path = Field(
         Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
     )

@@ -114,9 +114,19 @@ def requested_timeout(request: Request, default_seconds: float) -> float:
     Raises:
         InvalidParameterError: it is no number of milliseconds within range.
     """
+    seconds = given_timeout(request)
+    return default_seconds if seconds is None else seconds
+
+
+def given_timeout(request: Request) -> float | None:
+    """Return the deadline in seconds that the request brings, None where it brings none.
+
+    Raises:
+        InvalidParameterError: it is no number of milliseconds within range.
+    """
     given = request.headers.get(TIMEOUT_HEADER)
     if given is None:
-        return default_seconds
+        return None
     try:
         timeout_ms = float(given)
     except ValueError:

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 
 from service.explain.look import Explanation
 from service.fanout import FanOut
+from service.imaging.video import ClipLimits
 from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.errand import Answer, Trace
@@ -30,6 +31,8 @@ class Services:
     timeout_seconds: float
     max_body_bytes: int
     max_pictures: int
+    max_video_bytes: int
+    clip_limits: ClipLimits
     draining: bool = False
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 JSON, PNG, JPEG, FLOATS = "application/json", "image/png", "image/jpeg", "application/octet-stream"
+NDJSON, SSE, MP4 = "application/x-ndjson", "text/event-stream", "video/mp4"
 
 
 def preferred(accept: str, offers: Sequence[str]) -> str:

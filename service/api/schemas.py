@@ -149,6 +149,60 @@ class ExplainOptions(Options):
     ] = False
 
 
+VideoTask = Literal["classify", "segment", "detect", "embed", "temporal"]
+
+
+class VideoOptions(Options):
+    """What may be asked of a clip; the second half belongs to one task each."""
+
+    task: Annotated[VideoTask, Field(description="What to do with each frame, or with all")] = (
+        "classify"
+    )
+    fps: Annotated[
+        float | None,
+        Field(
+            gt=0,
+            le=240,
+            description="Frames a second to look at; default: 2, for temporal the model's",
+        ),
+    ] = None
+    every_n: Annotated[int | None, Field(ge=1, description="Look at each n-th frame instead")] = (
+        None
+    )
+    max_frames: Annotated[
+        int | None, Field(ge=1, description="Look at so many, evenly over the clip, instead")
+    ] = None
+    format: Annotated[
+        Literal["json", "overlay"] | None,
+        Field(
+            description="`overlay`: an MP4 of the frames with boxes, masks or labels drawn; default: by `Accept`"
+        ),
+    ] = None
+    top_k: Annotated[
+        int | None, Field(ge=1, description="classify, temporal: how many classes, best first")
+    ] = None
+    smoothing_seconds: Annotated[
+        float, Field(ge=0, le=3600, description="classify: time constant of the smoothing; 0: none")
+    ] = 1.0
+    score_threshold: Annotated[Share, Field(description="detect: least score")] = 0.3
+    iou_threshold: Annotated[
+        Share, Field(description="detect: boxes that overlap a better one by more are dropped")
+    ] = 0.5
+    max_detections: Annotated[
+        int, Field(ge=1, le=300, description="detect: most detections a frame")
+    ] = 100
+    classes: Annotated[
+        list[str], Field(description="detect: keep only these, repeated or separated by commas")
+    ] = []
+    polygons: Annotated[bool, Field(description="segment: outlines too, beside the RLE")] = False
+    stride: Annotated[
+        int | None,
+        Field(
+            ge=1, description="temporal: frames from one window to the next; default: the model's"
+        ),
+    ] = None
+
+
 class Problem(BaseModel):
     """An error (RFC 9457); `code` is stable, `detail` says what to do."""
 
@@ -279,6 +333,45 @@ class ExplainAnswer(BaseModel):
     view: View
 
 
+class ClipAnswer(BaseModel):
+    """What the file says of itself; `width` and `height` as displayed."""
+
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int = Field(description="Degrees that frames were turned counter-clockwise")
+    fps: float | None
+    seconds: float | None
+    decoded: int
+    sampled: int
+    skipped: int = Field(description="Frames that were never decoded")
+
+
+class FrameResult(BaseModel):
+    """A sampled frame: by task `predictions` and `smoothed`, `detections`, `segments`, `embedding`, or `windows`."""
+
+    model_config = ConfigDict(extra="allow")
+
+    number: int = Field(description="In the clip, from 0")
+    time: float = Field(description="Seconds from the clip's start")
+    error: ErrorDetail | None = None
+
+
+class VideoAnswer(BaseModel):
+    model: str
+    version: int
+    task: VideoTask
+    video: ClipAnswer
+    ended: Literal["complete", "truncated", "limit"]
+    detail: str | None = Field(None, description="Why it ended before the clip's end")
+    frames: list[FrameResult]
+    summary: dict[str, Any] = Field(
+        description="classify: `mean`, `smoothed`, `segments`; detect: `tracks`; segment: `areas`; embed: `embedding`; "
+        "temporal: `predictions`, `windows`"
+    )
+
+
 class ModelAnswer(BaseModel):
     """A served model: how it is, and its card."""
 
@@ -308,6 +401,17 @@ def picture_body() -> dict[str, Any]:
         "application/octet-stream": {"schema": BINARY},
         "multipart/form-data": {"schema": form},
         "application/json": {"schema": PicturesAsJson.model_json_schema()},
+    }
+    return {"requestBody": {"required": True, "content": content}}
+
+
+def clip_body() -> dict[str, Any]:
+    """Return the OpenAPI description of a body that is a clip, or a form with one."""
+    form = {"type": "object", "properties": {"file": BINARY}, "required": ["file"]}
+    content = {
+        "video/*": {"schema": BINARY},
+        "application/octet-stream": {"schema": BINARY},
+        "multipart/form-data": {"schema": form},
     }
     return {"requestBody": {"required": True, "content": content}}
 

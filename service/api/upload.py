@@ -99,7 +99,7 @@ def parse_multipart(body: bytes, content_type: str) -> list[Picture]:
         raise MalformedMultipartError(
             "The content type names no boundary. Let your HTTP client build the form."
         )
-    form = _Form()
+    form = _CollectedFiles()
     parser = MultipartParser(boundary, form.callbacks())
     try:
         parser.write(body)
@@ -142,16 +142,25 @@ async def _off_loop(body: bytes, parse: Callable[[], list[Picture]]) -> list[Pic
     return await asyncio.to_thread(parse) if len(body) > OFF_LOOP_BYTES else parse()
 
 
-class _Form:
-    """Collects the file parts while the parser walks over the form."""
+class FormFiles:
+    """Follows the parser over a form and passes on what its file parts hold.
 
-    def __init__(self) -> None:
-        self.files: list[bytes] = []
+    Args:
+        on_data: called with each piece of a file.
+        on_end: called where a file ends.
+    """
+
+    def __init__(
+        self, on_data: Callable[[bytes], None], on_end: Callable[[], None] = lambda: None
+    ) -> None:
+        self.count = 0
         self.ended = False
+        self._on_file_data = on_data
+        self._on_file_end = on_end
         self._header = b""
         self._value = b""
         self._disposition = b""
-        self._parts: list[bytes] = []
+        self._is_file = False
 
     def callbacks(self) -> "MultipartCallbacks":
         return {
@@ -159,13 +168,14 @@ class _Form:
             "on_header_field": self._on_header,
             "on_header_value": self._on_value,
             "on_header_end": self._on_header_end,
+            "on_headers_finished": self._on_headers_finished,
             "on_part_data": self._on_data,
             "on_part_end": self._on_part_end,
             "on_end": self._on_end,
         }
 
     def _begin(self) -> None:
-        self._disposition, self._parts = b"", []
+        self._disposition, self._is_file = b"", False
 
     def _on_header(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
@@ -178,13 +188,34 @@ class _Form:
             self._disposition = self._value
         self._header = self._value = b""
 
+    def _on_headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        self._is_file = b"filename" in options
+        self.count += self._is_file
+
     def _on_data(self, data: bytes, start: int, end: int) -> None:
-        self._parts.append(data[start:end])
+        if self._is_file:
+            self._on_file_data(data[start:end])
 
     def _on_part_end(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        if b"filename" in options:
-            self.files.append(b"".join(self._parts))
+        if self._is_file:
+            self._on_file_end()
 
     def _on_end(self) -> None:
         self.ended = True
+
+
+class _CollectedFiles(FormFiles):
+    """Keeps the files of a form."""
+
+    def __init__(self) -> None:
+        super().__init__(on_data=self._keep, on_end=self._close)
+        self.files: list[bytes] = []
+        self._parts: list[bytes] = []
+
+    def _keep(self, data: bytes) -> None:
+        self._parts.append(data)
+
+    def _close(self) -> None:
+        self.files.append(b"".join(self._parts))
+        self._parts = []

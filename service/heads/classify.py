@@ -29,19 +29,23 @@ def classify(
         labels: K names.
         top_k: 1 to K.
     """
-    probabilities = outputs["probabilities"]
+    return {"predictions": best_classes(outputs["probabilities"], labels, top_k)}
+
+
+def best_classes(
+    probabilities: NDArray[Any], labels: Sequence[str], top_k: int
+) -> list[Prediction]:
+    """Return the `top_k` most probable classes of probabilities (K,), best first; equal ones by their ids."""
     least = np.partition(probabilities, -top_k)[-top_k]
     able = np.flatnonzero(
         probabilities >= least
     )  # a full sort of a thousand classes takes five times as long
     best = able[np.argsort(-probabilities[able], kind="stable")][:top_k].tolist()
-    return {
-        "predictions": [
-            {
-                "label": labels[class_id],
-                "class_id": class_id,
-                "probability": round(float(probabilities[class_id]), 6),
-            }
-            for class_id in best
-        ]
-    }
+    return [
+        {
+            "label": labels[class_id],
+            "class_id": class_id,
+            "probability": round(float(probabilities[class_id]), 6),
+        }
+        for class_id in best
+    ]

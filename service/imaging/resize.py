@@ -64,7 +64,25 @@ def fit_picture(
         PictureError: the picture can not be read; see `decode`.
     """
     image = open_picture(body, limits)
-    turn = orientation(image)
+    return _fit(image, orientation(image), target)
+
+
+def fit_image(image: Image.Image, target: PictureInput) -> tuple[NDArray[np.uint8], Geometry]:
+    """Return the same for a picture that is decoded and upright already, such as a frame of a clip.
+
+    Args:
+        image: mode RGB.
+        target: the frame that the network wants.
+
+    Returns:
+        uint8 (H, W, 3) RGB, and the geometry.
+    """
+    return _fit(image, None, target)
+
+
+def _fit(
+    image: Image.Image, turn: Image.Transpose | None, target: PictureInput
+) -> tuple[NDArray[np.uint8], Geometry]:
     stored_size = image.size
     width, height = stored_size[::-1] if turn in _SWAPS_SIDES else stored_size
     geometry = plan(width, height, target)

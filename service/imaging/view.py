@@ -10,14 +10,19 @@ from service.imaging.geometry import Geometry
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A picture that went through a network; its pixels are decoded again only by those who draw on them."""
+    """A picture that went through a network; its pixels are decoded again only by those who draw on them.
 
-    body: bytes
+    A frame of a clip is decoded and upright already: its `body` is the picture itself.
+    """
+
+    body: bytes | Image.Image
     geometry: Geometry
     limits: Limits
 
     def displayed(self) -> Image.Image:
         """Return the whole picture as displayed, mode RGB, at its own size."""
+        if isinstance(self.body, Image.Image):
+            return self.body
         image = open_picture(self.body, self.limits)
         turn = orientation(image)
         pixels = read_pixels(image)

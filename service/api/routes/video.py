@@ -1,0 +1,301 @@
+"""`POST /v1/video`: a clip in, each frame's answer out as it is ready, and what they say together."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from dataclasses import asdict
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from starlette.types import Receive, Scope, Send
+
+from service.api.answer import given_timeout
+from service.api.deps import RecordDep, RequestRecord, Services, ServicesDep
+from service.api.errors import problem
+from service.api.negotiation import JSON, MP4, NDJSON, SSE, preferred
+from service.api.reception import receiving
+from service.api.reel import REELS, Event, Reel
+from service.api.routes.detect import class_ids
+from service.api.routes.embed import WITH_FEATURES
+from service.api.schemas import VideoAnswer, VideoOptions, VideoTask, answers, clip_body
+from service.card import Card, Task
+from service.errors import ClientLeftError, DeadlineError, FovealError, InvalidParameterError
+from service.footage import Footage, FrameAnswer, look_at, opened
+from service.heads.detect import DetectionOptions
+from service.heads.segment import SegmentClasses
+from service.heads.video.classify import ClassifyStudy
+from service.heads.video.detect import DetectStudy
+from service.heads.video.embed import EmbedStudy
+from service.heads.video.segment import SegmentStudy
+from service.heads.video.study import Drawing, Study
+from service.imaging.video import Clip, Sampling
+from service.runtime.registry import Model
+
+DEFAULT_FPS = 2.0
+DEFAULT_TOP_K = 5
+
+router = APIRouter(tags=["tasks"])
+
+MODELS_OF: Mapping[VideoTask, tuple[Task, ...]] = {
+    "classify": ("classify",),
+    "segment": ("segment",),
+    "detect": ("detect",),
+    "embed": WITH_FEATURES,
+    "temporal": ("temporal",),
+}
+
+OWN_OPTIONS: Mapping[VideoTask, frozenset[str]] = {
+    "classify": frozenset({"top_k", "smoothing_seconds"}),
+    "segment": frozenset({"polygons"}),
+    "detect": frozenset({"score_threshold", "iou_threshold", "max_detections", "classes"}),
+    "embed": frozenset(),
+    "temporal": frozenset({"top_k", "stride"}),
+}
+"""What belongs to one task and means nothing to another."""
+
+
+@router.post(
+    "/v1/video",
+    summary="Any task on the frames of a clip, and over time",
+    openapi_extra=clip_body(),
+    responses=answers(VideoAnswer, NDJSON, SSE, MP4),
+)
+async def watch_video(
+    request: Request,
+    services: ServicesDep,
+    record: RecordDep,
+    options: Annotated[VideoOptions, Query()],
+) -> Response:
+    """One JSON; or with `Accept: application/x-ndjson` or `text/event-stream` a line or an event a frame."""
+    model = services.registry.find(MODELS_OF[options.task], options.model, options.version)
+    record.model = model.name
+    _refuse_strange_options(options)
+    reel = REELS[_media_type(options, request.headers.get("accept", ""))]()
+    return _Watching(request, services, record, options=options, model=model, reel=reel)
+
+
+class _Watching(Response):
+    """The answer that makes itself while it is sent: body in, events out, until one of the two ends."""
+
+    def __init__(
+        self,
+        request: Request,
+        services: Services,
+        record: RequestRecord,
+        *,
+        options: VideoOptions,
+        model: Model,
+        reel: Reel,
+    ) -> None:
+        super().__init__(media_type=reel.media_type)
+        self._request = request
+        self._services = services
+        self._record = record
+        self._options = options
+        self._model = model
+        self._reel = reel
+        self._study, self._drawing = _study(options, model.card)
+        self._deadline_seconds = given_timeout(request)
+        self._patience_seconds = self._deadline_seconds or services.timeout_seconds
+        self._began = False
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        last = b""
+        try:
+            async with (
+                asyncio.timeout(self._deadline_seconds),
+                receiving(
+                    self._request,
+                    self._record,
+                    limit=self._services.max_video_bytes,
+                    patience_seconds=self._services.timeout_seconds,
+                ) as inflow,
+            ):
+                with self._services.fan_out.admit():
+                    async with opened(
+                        inflow,
+                        _sampling(self._options),
+                        self._services.clip_limits,
+                        self._services.metrics,
+                        let_go=inflow.finish,
+                    ) as footage:
+                        last = await self._watch(footage, send)
+        except TimeoutError:
+            await self._fail(
+                DeadlineError(
+                    f"The clip was not done within {(self._deadline_seconds or 0) * 1e3:.0f} ms."
+                ),
+                scope,
+                receive,
+                send,
+            )
+        except FovealError as error:
+            await self._fail(error, scope, receive, send)
+        else:
+            await self._begin(send)
+            await send({"type": "http.response.body", "body": last})
+
+    async def _watch(self, footage: Footage, send: Send) -> bytes:
+        """Send each answer as it comes; return the last words, which are sent when the client is no longer watched."""
+        frames = look_at(
+            footage,
+            self._model,
+            self._study.look,
+            self._services.fan_out,
+            timeout_seconds=self._patience_seconds,
+            drawing=self._drawing,
+        )
+        started = False
+        async with aclosing(frames):
+            async for frame in frames:
+                if not started:
+                    started = True
+                    await self._send(self._reel.start(self._head(footage.clip)), send)
+                self._note(frame)
+                piece = await asyncio.to_thread(self._tell, frame)
+                await self._send(piece, send)
+        return await asyncio.to_thread(self._reel.end, self._tail(footage.clip))
+
+    def _tell(self, frame: FrameAnswer[Any]) -> bytes:
+        answer: Event = {"number": frame.number, "time": round(frame.seconds, 3)}
+        if isinstance(frame.seen, FovealError):
+            answer["error"] = {"code": frame.seen.code, "detail": str(frame.seen)}
+        else:
+            answer |= self._study.add(frame.seconds, frame.seen)
+        return self._reel.frame(answer, frame.drawn)
+
+    def _head(self, clip: Clip) -> Event:
+        video = asdict(clip.info)
+        return {
+            "model": self._model.name,
+            "version": self._model.version,
+            "task": self._options.task,
+            "expected": video.pop("expected"),
+            "video": video,
+        }
+
+    def _tail(self, clip: Clip) -> Event:
+        told = {"detail": clip.detail} if clip.detail else {}
+        return {
+            "ended": clip.ended,
+            **told,
+            "counts": asdict(clip.counts),
+            "summary": self._study.summary(),
+        }
+
+    def _note(self, frame: FrameAnswer[Any]) -> None:
+        self._record.pictures += 1
+        if isinstance(frame.seen, FovealError):
+            self._services.metrics.errors.labels(frame.seen.code).inc()
+        if frame.trace is not None:
+            self._record.traces = [frame.trace]
+
+    async def _begin(self, send: Send) -> None:
+        if not self._began:
+            self._began = True
+            headers = [
+                (b"content-type", self._reel.media_type.encode()),
+                (b"vary", b"Accept"),
+                (b"cache-control", b"no-store"),
+            ]
+            await send({"type": "http.response.start", "status": 200, "headers": headers})
+
+    async def _send(self, piece: bytes, send: Send) -> None:
+        """Send a piece; a client that does not read for too long has left."""
+        if not piece:
+            return
+        try:
+            async with asyncio.timeout(self._services.timeout_seconds):
+                await self._begin(send)
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+        except TimeoutError as error:
+            raise ClientLeftError("The client stopped reading its answer.") from error
+
+    async def _fail(self, error: FovealError, scope: Scope, receive: Receive, send: Send) -> None:
+        self._record.error_code = error.code
+        if not self._began:
+            answer = problem(error, self._record.request_id)
+            answer.headers["Connection"] = "close"  # the rest of the clip is not read
+            await answer(scope, receive, send)
+            return
+        told = {"code": error.code, "status": error.status, "detail": str(error)}
+        await send({"type": "http.response.body", "body": self._reel.fail(told)})
+
+
+def _study(options: VideoOptions, card: Card) -> tuple[Study[Any], Drawing | None]:
+    study: Study[Any] = _STUDIES[options.task](options, card)
+    if options.format != "overlay":
+        return study, None
+    if not isinstance(study, Drawing):
+        raise InvalidParameterError(f"format: {options.task} has nothing that can be drawn")
+    return study, study
+
+
+def _classify(options: VideoOptions, card: Card) -> ClassifyStudy:
+    return ClassifyStudy(card.labels, _top_k(options, card), options.smoothing_seconds)
+
+
+def _segment(options: VideoOptions, card: Card) -> SegmentStudy:
+    classes = SegmentClasses(card.labels, card.background_id)
+    return SegmentStudy(classes, with_polygons=options.polygons)
+
+
+def _detect(options: VideoOptions, card: Card) -> DetectStudy:
+    wanted = DetectionOptions(
+        score_threshold=options.score_threshold,
+        iou_threshold=options.iou_threshold,
+        max_detections=options.max_detections,
+        class_ids=class_ids(options.classes, card.labels),
+    )
+    return DetectStudy(card.labels, wanted)
+
+
+def _embed(_options: VideoOptions, _card: Card) -> EmbedStudy:
+    return EmbedStudy()
+
+
+_STUDIES: Mapping[VideoTask, Callable[[VideoOptions, Card], Study[Any]]] = {
+    "classify": _classify,
+    "segment": _segment,
+    "detect": _detect,
+    "embed": _embed,
+}
+
+
+def _top_k(options: VideoOptions, card: Card) -> int:
+    top_k = options.top_k or min(DEFAULT_TOP_K, len(card.labels))
+    if top_k > len(card.labels):
+        raise InvalidParameterError(
+            f"top_k: {card.name} has 1 to {len(card.labels)} classes, not {top_k}"
+        )
+    return top_k
+
+
+def _sampling(options: VideoOptions) -> Sampling:
+    if options.every_n is not None:
+        return Sampling(every_n=options.every_n)
+    if options.max_frames is not None:
+        return Sampling(count=options.max_frames)
+    return Sampling(fps=options.fps or DEFAULT_FPS)
+
+
+def _refuse_strange_options(options: VideoOptions) -> None:
+    """Refuse what contradicts itself or belongs to another task: it would be ignored in silence.
+
+    Raises:
+        InvalidParameterError: it names them.
+    """
+    ways = [name for name in ("fps", "every_n", "max_frames") if getattr(options, name) is not None]
+    if len(ways) > 1:
+        raise InvalidParameterError(f"{' and '.join(ways)}: say one of them, not {len(ways)}")
+    others = frozenset().union(*OWN_OPTIONS.values()) - OWN_OPTIONS[options.task]
+    strange = sorted(options.model_fields_set & others)
+    if strange:
+        raise InvalidParameterError(f"{', '.join(strange)}: not for task={options.task}")
+
+
+def _media_type(options: VideoOptions, accept: str) -> str:
+    if options.format == "overlay":
+        return MP4
+    offers = [JSON, NDJSON, SSE]
+    return preferred(accept, offers)
