@@ -14,6 +14,7 @@ import typer
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders import CACHE, PEERS, ROOT
 from benchmarks.environments import InstallError, ensure_environment
+from benchmarks.explained import run_explained
 from benchmarks.load import Generator, NoGeneratorError, find_generator
 from benchmarks.machine import describe_machine
 from benchmarks.models import ExportError
@@ -48,6 +49,9 @@ def bench(
     peers: Annotated[bool, typer.Option(help="Measure the peers too")] = True,
     tune: Annotated[bool, typer.Option("--tune", help="Sweep the peers' settings again")] = False,
     soak: Annotated[float, typer.Option(help="Instead: seconds under load, watching memory")] = 0,
+    explained: Annotated[
+        bool, typer.Option("--explained", help="Instead: the cost of a loaded explainer")
+    ] = False,
     draw: Annotated[Path | None, typer.Option(help="Only draw a results.json again")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results")] = None,
 ) -> None:
@@ -68,6 +72,13 @@ def bench(
         _say(
             f"{found.answered} answered, {found.failed} not; peak {found.peak_mib:.0f} MiB, "
             f"in the second half {found.growth_mib:+.1f} over the first; {folder}"
+        )
+        return
+    if explained:
+        share = run_explained(rounds, generator, _say)
+        _say(
+            f"With an explainer loaded {share.median:.3f} of the throughput without "
+            f"[{share.low:.3f}–{share.high:.3f}]"
         )
         return
     plan = Plan(

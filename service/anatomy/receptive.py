@@ -5,9 +5,7 @@ Neural Networks", Distill 2019. Which part of it matters follows Luo et al., "Un
 Field in Deep Convolutional Neural Networks", NeurIPS 2016: with equal weights a stack of convolutions spreads what it
 sees like a sum of independent uniform steps, whose variances add up.
 
-Where a place lies is not followed: by the padding alone EfficientNet-Lite0's last map would lie half a place further
-down and right than its even share of the frame, yet covering strips of photographs showed it within a fifth of a place
-of that share. Training makes good what uneven padding shifts.
+Where a place lies is not followed: docs/decisions/0007 says why.
 """
 
 from collections.abc import Iterable

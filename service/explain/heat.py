@@ -19,7 +19,7 @@ from service.heads.explain.heat import Heat
 from service.heads.explain.masks import RandomMasks, sliding_patch
 from service.heads.explain.saliency import curve_scores, deletion
 from service.heads.explain.sheets import heat_sheet
-from service.heads.explain.targets import ClassTarget, Target, choose_target
+from service.heads.explain.targets import ClassTarget, Target, choose_target, place_of
 from service.imaging.heatmap import heat_picture, overlay_heat
 from service.imaging.overlay import EncodedPicture, encode_picture
 from service.imaging.view import View
@@ -141,7 +141,8 @@ def _see(
         return replace(seen, heat=heat, stage=named, bias=float(head.bias[target.class_id]))
     if way == "eigencam":
         stage = wish.stage or _deepest(outputs, card)
-        heat = eigen_cam(finite(outputs[stage.tensor]))
+        maps = finite(outputs[stage.tensor])
+        heat = eigen_cam(maps, place_of(target, *maps.shape[1:]))
         return replace(seen, heat=heat, stage=stage.name)
     return seen
 

@@ -18,14 +18,16 @@ def exact_cam(maps: NDArray[np.float32], weights: NDArray[np.float32]) -> Heat:
     return positive_heat(np.tensordot(weights, maps, axes=1).astype(np.float32))
 
 
-def eigen_cam(maps: NDArray[np.float32]) -> Heat:
+def eigen_cam(maps: NDArray[np.float32], toward: NDArray[np.float32] | None = None) -> Heat:
     """Return the projection of each place on the direction in which places differ most, whichever class it speaks for.
 
     Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020; the places are centred first, which lets tokens of transformers with
-    their large common part be told apart. A direction has no sign of its own: it points to where the maps are stronger.
+    their large common part be told apart. A direction has no sign of its own: it points to where the target lies, or
+    else to where the maps are stronger.
 
     Args:
         maps: float32 (C, h, w).
+        toward: float32 (h, w), how much of each place belongs to the target; None: that is not known.
     """
     channels, height, width = maps.shape
     places = maps.reshape(channels, -1).T.astype(np.float64)
@@ -36,7 +38,7 @@ def eigen_cam(maps: NDArray[np.float32]) -> Heat:
     else:
         energies, vectors = np.linalg.eigh(centred @ centred.T)
         projected = vectors[:, -1] * max(0.0, energies[-1]) ** 0.5
-    strength = np.linalg.norm(places, axis=1)
+    strength = np.linalg.norm(places, axis=1) if toward is None else toward.ravel()
     if projected @ (strength - strength.mean()) < 0:
         projected = -projected
     return relative_heat(projected.reshape(height, width).astype(np.float32))

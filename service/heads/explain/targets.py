@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.card import Card
 from service.errors import InvalidParameterError
@@ -142,6 +143,21 @@ class FeatureTarget:
         return {"features": len(self.features)}
 
 
+def place_of(target: Target, height: int, width: int) -> NDArray[np.float32] | None:
+    """Return how much of each place of a grid over the frame a box or an area covers, float32 (height, width), 0–1.
+
+    None for targets that lie nowhere in particular.
+    """
+    if isinstance(target, AreaTarget):
+        area = Image.fromarray(target.area.astype(np.float32))
+        return np.asarray(area.resize((width, height), Image.Resampling.BOX))
+    if isinstance(target, BoxTarget):
+        left, top, right, bottom = target.in_frame.tolist()
+        rows, columns = _covered(top, bottom, height), _covered(left, right, width)
+        return np.outer(rows, columns).astype(np.float32)
+    return None
+
+
 def choose_target(
     outputs: Outputs, view: View, card: Card, *, class_id: int | None, box: int
 ) -> Target:
@@ -235,6 +251,14 @@ def _in_frame(box: Box, geometry: Geometry) -> NDArray[np.float32]:
         np.array(box, np.float32) - np.array([left, top] * 2, np.float32)
     ) / scale
     return framed
+
+
+def _covered(begin: float, end: float, places: int) -> NDArray[np.float64]:
+    """Return the share of each of so many equal parts of 0–1 that lies between two bounds."""
+    edges = np.arange(places + 1) / places
+    shared = np.minimum(end, edges[1:]) - np.maximum(begin, edges[:-1])
+    share: NDArray[np.float64] = np.clip(shared * places, 0, 1)
+    return share
 
 
 def _iou(boxes: NDArray[np.float32], one: NDArray[np.float32]) -> NDArray[np.float32]:

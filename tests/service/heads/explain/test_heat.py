@@ -9,6 +9,7 @@ from service.heads.explain.cam import eigen_cam, exact_cam
 from service.heads.explain.heat import Heat
 from service.heads.explain.masks import CELLS, RandomMasks, sliding_patch
 from service.heads.explain.saliency import curve_scores, deletion
+from service.heads.explain.targets import BoxTarget, place_of
 from service.imaging.geometry import plan
 
 NOISE = np.random.default_rng(3)
@@ -77,6 +78,35 @@ def test_the_first_component_stands_where_the_maps_are_strong(channels: int, sig
     maps[:, 6, 2] += (sign * 5 * direction).astype(np.float32)
     heat = eigen_cam(maps)
     assert divmod(int(heat.values.argmax()), 9) == (6, 2)
+
+
+def test_the_first_component_points_to_the_target() -> None:
+    maps = np.zeros((4, 6, 6), np.float32)
+    maps[:, :, :3] = 5
+    target = np.zeros((6, 6), np.float32)
+    target[2:4, 4:] = 1
+    heat = eigen_cam(maps, target)
+    assert heat.values[:, 3:].min() > heat.values[:, :3].max()
+
+
+@pytest.mark.parametrize("side", [1, 3, 8, 40])
+def test_a_box_covers_its_share_of_a_grid(side: int) -> None:
+    in_frame = np.array([0.25, 0.1, 0.75, 0.4], np.float32)
+    target = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), in_frame, 0)
+    covered = place_of(target, side, side)
+    assert covered is not None
+    assert covered.mean() == pytest.approx(0.5 * 0.3, abs=1e-5)
+    assert 0 <= covered.min() <= covered.max() <= 1
+
+
+def test_a_box_is_scored_by_its_best_likeness() -> None:
+    in_frame = np.array([0.2, 0.2, 0.6, 0.6], np.float32)
+    target = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), in_frame, 0)
+    boxes = np.array([[0.2, 0.2, 0.6, 0.6], [0.2, 0.2, 0.6, 0.4], [0.7, 0.7, 0.9, 0.9]], np.float32)
+    outputs = {"boxes": boxes, "scores": np.array([0.3, 0.8, 1.0], np.float32)}
+    assert target.score({**outputs, "classes": np.array([1, 1, 1])}) == pytest.approx(0.4)
+    assert target.score({**outputs, "classes": np.array([1, 2, 1])}) == pytest.approx(0.3)
+    assert target.score({**outputs, "classes": np.array([2, 2, 2])}) == 0
 
 
 def test_the_right_heat_inserts_early_and_deletes_early() -> None:

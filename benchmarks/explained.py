@@ -1,0 +1,73 @@
+"""What a loaded explainer costs those who classify: a service that explained, beside one that did not."""
+
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, ExitStack
+
+from benchmarks.cases import CASES, Case
+from benchmarks.contenders import CACHE, foveal_command
+from benchmarks.load import Generator, Shot
+from benchmarks.models import REPOSITORY, repository_of
+from benchmarks.pictures import Body
+from benchmarks.server import Server, free_port, run_server
+from benchmarks.statistics import Spread, spread
+
+CLIENTS = 32
+TURN_SECONDS = 5.0
+SETTLE_SECONDS = 1.0
+PLAIN, EXPLAINED = "plain", "explained"
+
+
+def run_explained(rounds: int, generator: Generator, say: Callable[[str], None]) -> Spread:
+    """Return the throughput of the service that explained, as a share of the other's, round by round."""
+    case = _classification()
+    body = Body(case.picture, CACHE / "bodies")
+    shares = []
+    with ExitStack() as stack:
+        servers = {name: stack.enter_context(_service(name)) for name in (PLAIN, EXPLAINED)}
+        picture = body.file.read_bytes()
+        answer = servers[EXPLAINED].ask(
+            f"/v1/explain?view=cam&model={case.model}", picture, body.content_type
+        )
+        if answer.status != 200:
+            raise RuntimeError(f"the explanation failed: {answer.body.decode()}")
+        for server in servers.values():
+            _throughput(server, case, body, generator)  # warm
+        for number in range(rounds):
+            order = (PLAIN, EXPLAINED) if number % 2 else (EXPLAINED, PLAIN)
+            found = {}
+            for name in order:
+                found[name] = _throughput(servers[name], case, body, generator)
+                time.sleep(SETTLE_SECONDS)
+            shares.append(found[EXPLAINED] / found[PLAIN])
+            say(
+                f"  {found[PLAIN]:.1f} pictures/s plain, {found[EXPLAINED]:.1f} with an explainer loaded"
+            )
+    return spread(shares)
+
+
+def _classification() -> Case:
+    """Return the case whose network is explained."""
+    return next(
+        case
+        for case in CASES
+        if repository_of(case.model) == REPOSITORY and case.model == "efficientnet-lite0"
+    )
+
+
+def _service(name: str) -> AbstractContextManager[Server]:
+    port = free_port()
+    return run_server(
+        foveal_command(port),
+        {"FOVEAL_MODELS": str(REPOSITORY)},
+        port=port,
+        probe=("/health/ready", None, ""),
+        log=CACHE / "logs" / f"explained-{name}.log",
+    )
+
+
+def _throughput(server: Server, case: Case, body: Body, generator: Generator) -> float:
+    url = server.url(case.path)
+    shot = Shot(url, body.file, body.content_type, CLIENTS, TURN_SECONDS, case.few_answers)
+    outcome = generator.fire(shot)
+    return outcome.answered / outcome.seconds
