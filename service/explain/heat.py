@@ -88,7 +88,8 @@ async def explain_heat(
         seen = await _perturbed(send, seen, wish, way, model.card.cost.macs)
     scores: dict[str, Any] | None = None
     if wish.score and seen.heat is not None:
-        copies = (await asyncio.to_thread(deletion, seen.frame, seen.heat, wish.steps)).copies()
+        test = await asyncio.to_thread(deletion, seen.frame, seen.heat, wish.steps)
+        copies = await asyncio.to_thread(test.copies)
         scores = curve_scores(await send(copies, seen.target))
     told = await asyncio.to_thread(_tell, seen, scores, explainer.card, wish, way)
     return Answer(told, answer.trace)
@@ -163,10 +164,12 @@ def _deepest(outputs: Outputs, card: Card) -> Stage:
 async def _perturbed(send: Callable[..., Any], seen: Seen, wish: Wish, way: Way, macs: int) -> Seen:
     if way == "occlusion":
         patch = sliding_patch(wish.samples or OCCLUSION_SAMPLES)
-        scores = await send(patch.copies(seen.frame), seen.target)
+        copies = await asyncio.to_thread(patch.copies, seen.frame)
+        scores = await send(copies, seen.target)
         return replace(seen, heat=patch.heat(scores, seen.whole), samples=patch.count)
     masks = RandomMasks(wish.seed, wish.samples or _usual_samples(wish, macs))
-    scores = await send(masks.copies(seen.frame), seen.target)
+    copies = await asyncio.to_thread(masks.copies, seen.frame)
+    scores = await send(copies, seen.target)
     heat = await asyncio.to_thread(masks.heat, scores)
     return replace(seen, heat=heat, samples=masks.count)
 
@@ -191,7 +194,9 @@ def _tell(
     if seen.stage is not None:
         told["stage"] = seen.stage
     if seen.samples is not None:
-        told |= {"samples": seen.samples, "seed": wish.seed}
+        told["samples"] = seen.samples
+    if way == "rise":
+        told["seed"] = wish.seed
     told |= {
         "target": target,
         "heat": heat.figures(geometry.region),

@@ -67,6 +67,11 @@ class Explainers:
     series_of: Callable[[Model], ModelMetrics]
     _seats: "OrderedDict[Model, _Seat]" = field(default_factory=OrderedDict)
 
+    @property
+    def loaded(self) -> list[str]:
+        """The names of the models that are laid open, least lately used first."""
+        return [model.name for model in self._seats]
+
     @asynccontextmanager
     async def use(self, model: Model) -> AsyncIterator[Explainer]:
         """Give the model's explainer for as long as the block lasts; requests that come together share one loading.

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.live import problem
+from service.settings import Settings
+from tests.live import Live, problem, serve
 from tests.pictures import photograph
 
 COMPOSITIONS = Path(__file__).parents[1] / "data" / "compositions"
@@ -252,3 +253,25 @@ def test_what_runs_too_long_is_given_up(client: httpx.Client) -> None:
         headers={"X-Timeout-Ms": "400"},
     )
     problem(response, 504, "deadline_exceeded")
+
+
+def test_a_client_that_leaves_frees_its_place(live: Live, client: httpx.Client) -> None:
+    places = Settings().max_fan_outs
+    for _ in range(places + 1):
+        with pytest.raises(httpx.ReadTimeout):
+            httpx.post(
+                f"{live.url}/v1/explain?view=rise&samples=4000",
+                content=photograph("coffee"),
+                timeout=0.3,
+            )
+    assert explain(client, "view=rise&samples=4&score=false")["samples"] == 4
+
+
+def test_nobody_pays_for_what_nobody_asked(live: Live) -> None:
+    """The e2e service has explained by now; a fresh one has loaded nothing."""
+    with serve() as fresh:
+        assert not fresh.services.explanation.explainers.loaded
+        explain_url = f"{fresh.url}/v1/explain?view=cam&score=false"
+        assert httpx.post(explain_url, content=photograph("coffee"), timeout=30).status_code == 200
+        assert fresh.services.explanation.explainers.loaded == ["efficientnet-lite0"]
+    assert len(live.services.explanation.explainers.loaded) <= Settings().explainers

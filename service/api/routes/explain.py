@@ -43,14 +43,14 @@ router = APIRouter(tags=["explanations"])
 EXPLAINED: tuple[Task, ...] = ("classify", "segment", "detect", "embed")
 """Every network that sees pictures; a classifier answers when no model is named."""
 
-HEAT_OPTIONS = {"class_name", "box", "samples", "seed", "score", "steps"}
+HEAT_OPTIONS = {"class_name", "box", "samples", "score", "steps"}
 USED = {
     "filters": {"thumbnails"},
     "maps": {"stage", "channel", "channels", "thumbnails"},
     "patterns": {"stage", "channel", "count", "thumbnails"},
-    "cam": HEAT_OPTIONS | {"method", "stage"},
+    "cam": HEAT_OPTIONS | {"method", "stage", "seed"},
     "occlusion": HEAT_OPTIONS,
-    "rise": HEAT_OPTIONS,
+    "rise": HEAT_OPTIONS | {"seed"},
     "probe": {"class_name", "seed"},
     "story": {"class_name", "box"},
 }
