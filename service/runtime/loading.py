@@ -18,7 +18,7 @@ from service.runtime.device import Device, plan_session
 from service.runtime.errand import Run, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
-from service.runtime.tuning import best_batch, seconds_of
+from service.runtime.tuning import best_batch, seconds_of, serves_all_at_once
 
 LARGEST = 32
 """The most pictures in a batch where neither the operator nor the card says otherwise."""
@@ -28,9 +28,6 @@ WORTH_SPREADING_SECONDS = 0.002
 """Below this, waking threads costs more than they save."""
 WORTH_A_SESSION = 0.8
 """A second session must bring a lone picture's time down to this share."""
-HEAVY_SECONDS = 0.1
-AS_FAST_TOGETHER = 1.15
-"""What a heavy network may lose in throughput for the sake of latency and memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +115,7 @@ def _tuned(
     plan = plan_session(Device("cpu"), largest=1, threads=threads, cache=Path())
     wide = open_session(servable.path, Device("cpu"), plan).run
     spread = seconds_of(wide, blank[None])
-    if alone > HEAVY_SECONDS and spread * threads < AS_FAST_TOGETHER * alone:
+    if serves_all_at_once(alone=alone, spread=spread, threads=threads):
         return Loaded(wide, limit, instances or 1, blank)
     return Loaded(
         narrow,

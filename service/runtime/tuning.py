@@ -11,6 +11,10 @@ LONGEST_BATCH_SECONDS = 0.025
 """A batch that takes longer makes its first picture wait for its last without a gain in throughput."""
 NO_LOSS = 1.02
 """How much more than the best a picture may cost in a batch that is still worth making."""
+HEAVY_SECONDS = 0.1
+FEW_THREADS = 4
+AS_FAST_TOGETHER = 1.15
+"""What a heavy network may lose in throughput on many threads, for the sake of latency and memory."""
 REPEATS = 3
 PATIENCE_SECONDS = 0.1
 
@@ -62,3 +66,19 @@ def best_batch(
         best = min(best, seconds / size)
         largest, size = size, size * 2
     return largest
+
+
+def serves_all_at_once(*, alone: float, spread: float, threads: int) -> bool:
+    """Return whether one run over all threads serves everybody, instead of a run on each thread.
+
+    It takes the memory of one run and gives each answer sooner, so a heavy network is served like that. Over a few
+    threads it always spreads well, and timing would only measure what else the machine does; over many it must show.
+
+    Args:
+        alone: seconds of one picture on one thread.
+        spread: seconds of one picture on all threads.
+        threads: how many there are.
+    """
+    if alone <= HEAVY_SECONDS:
+        return False
+    return threads <= FEW_THREADS or spread * threads < AS_FAST_TOGETHER * alone

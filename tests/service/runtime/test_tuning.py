@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.runtime.tuning import best_batch, seconds_of
+from service.runtime.tuning import best_batch, seconds_of, serves_all_at_once
 
 BLANK = np.zeros(1, np.float32)
 
@@ -57,3 +57,14 @@ def test_the_least_of_several_timings_counts() -> None:
     costs = iter([0.01, 0.004, 0.01])
     clock = Clock(lambda _: next(costs))
     assert seconds_of(clock.run, BLANK[None], clock.tell) == pytest.approx(0.004)
+
+
+def test_a_heavy_network_takes_all_threads_for_one_run() -> None:
+    assert serves_all_at_once(alone=0.5, spread=0.27, threads=2)
+    assert serves_all_at_once(alone=0.5, spread=0.6, threads=2), "a busy machine changes nothing"
+    assert not serves_all_at_once(alone=0.05, spread=0.02, threads=2)
+
+
+def test_over_many_threads_a_heavy_network_must_show_that_it_spreads() -> None:
+    assert serves_all_at_once(alone=0.5, spread=0.5 / 15, threads=16)
+    assert not serves_all_at_once(alone=0.5, spread=0.5 / 8, threads=16)
