@@ -24,6 +24,8 @@ from benchmarks.results import CaseResult
 from benchmarks.runner import GPU_DEVICES, Plan, run_case
 from benchmarks.server import StartError
 from benchmarks.soak import run_soak
+from benchmarks.statistics import Spread
+from benchmarks.video import run_video
 from service.runtime.host import granted_threads
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -52,6 +54,9 @@ def bench(
     explained: Annotated[
         bool, typer.Option("--explained", help="Instead: the cost of a loaded explainer")
     ] = False,
+    video: Annotated[
+        bool, typer.Option("--video", help="Instead: a clip beside its frames, and beside pictures")
+    ] = False,
     draw: Annotated[Path | None, typer.Option(help="Only draw a results.json again")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results")] = None,
 ) -> None:
@@ -72,6 +77,13 @@ def bench(
         _say(
             f"{found.answered} answered, {found.failed} not; peak {found.peak_mib:.0f} MiB, "
             f"in the second half {found.growth_mib:+.1f} over the first; {folder}"
+        )
+        return
+    if video:
+        found_video = run_video(rounds, generator, _say)
+        _say(
+            f"A clip's frames at {_told(found_video.throughput)} of the throughput of the same frames as pictures; "
+            f"a picture's median latency beside a clip {_told(found_video.latency)} times that alone"
         )
         return
     if explained:
@@ -146,6 +158,10 @@ def _install_peers() -> None:
             _say(f"{peer.name} {ensure_environment(peer)} is installed")
         except InstallError as error:
             _say(f"{peer.name} can not be installed: {error}")
+
+
+def _told(found: Spread) -> str:
+    return f"{found.median:.2f} [{found.low:.2f}–{found.high:.2f}]"
 
 
 def _say(line: str) -> None:

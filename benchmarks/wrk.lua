@@ -1,5 +1,6 @@
 -- One POST body over and over; the summary as one line of JSON.
 -- Arguments after `--`: the file with the body, its content type, and whether the answers are few.
+-- A file called *.list names a file a line, whose contents are sent in turn.
 
 local ffi = require("ffi")
 ffi.cdef[[
@@ -21,12 +22,33 @@ local function seconds()
   return tonumber(now.seconds) + tonumber(now.nanoseconds) / 1e9
 end
 
-function init(arguments)
-  local file = assert(io.open(arguments[1], "rb"))
-  wrk.method = "POST"
-  wrk.body = file:read("*a")
-  wrk.headers["Content-Type"] = arguments[2]
+local function contents(path)
+  local file = assert(io.open(path, "rb"))
+  local found = file:read("*a")
   file:close()
+  return found
+end
+
+local function take_turns(paths)
+  local requests = {}
+  for path in paths:gmatch("[^\n]+") do
+    table.insert(requests, wrk.format(nil, nil, nil, contents(path)))
+  end
+  local turn = 0
+  function request()
+    turn = turn % #requests + 1
+    return requests[turn]
+  end
+end
+
+function init(arguments)
+  wrk.method = "POST"
+  wrk.headers["Content-Type"] = arguments[2]
+  if arguments[1]:match("%.list$") then
+    take_turns(contents(arguments[1]))
+  else
+    wrk.body = contents(arguments[1])
+  end
   began = seconds()
   last = began
   if arguments[3] == "few" then

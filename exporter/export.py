@@ -15,6 +15,7 @@ from exporter.proof import UNBOUNDED, Claim, fit_all, prove
 from exporter.recipe import Precision, Recipe
 from exporter.sources.registry import load_network
 from exporter.steps import Steps
+from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
 from exporter.writing import write_servable
 from service.card import Card, Certificate, Cost, Stage
@@ -35,6 +36,8 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
     Raises:
         ExportError: it can not be made or not be proved; the message names argument and mend.
     """
+    if recipe.task == "temporal":
+        return Exported(path, export_temporal(recipe, path, steps))
     network = load_network(recipe, steps)
     labels = _labels(recipe, network)
     steps.begin("Graft input and head")

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from exporter.errors import RecipeError
-from service.card import Interpolation, PictureInput, ResizePolicy
+from service.card import Interpolation, PictureInput, ResizePolicy, Task
 
 PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
@@ -92,11 +92,19 @@ class DetectRecipe(_Frozen):
     candidates: int = Field(default=300, ge=1, le=300)
 
 
+class WindowRecipe(_Frozen):
+    """How a temporal head looks at a clip; see `service.card.Window`."""
+
+    frames: int = Field(ge=2)
+    stride: int = Field(ge=1)
+    fps: float = Field(gt=0)
+
+
 class Recipe(_Frozen):
     """Everything the exporter is told. Unset fields come from the source where it knows them."""
 
     source: str
-    task: PictureTask
+    task: Task
     name: str
     version: int = Field(default=1, ge=1)
     title: str | None = None
@@ -115,6 +123,9 @@ class Recipe(_Frozen):
     scores: dict[str, float] = {}
     outputs: tuple[str, ...] = ()
     """The names of an adopted graph's outputs that matter, boxes before scores; all, where none is named."""
+    backbone: str | None = None
+    """For a temporal head, the servable whose features it reads: the path of its file from the recipe."""
+    window: WindowRecipe | None = None
     segment: SegmentRecipe = SegmentRecipe()
     detect: DetectRecipe = DetectRecipe()
     input: InputRecipe = InputRecipe()

@@ -1,5 +1,7 @@
 """ONNX Runtime sessions on the CPU: as it would be served, and node by node as it is written."""
 
+from pathlib import Path
+
 import onnx
 import onnxruntime
 
@@ -10,6 +12,13 @@ _ERRORS_ONLY = 3
 def optimised(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Return a session as the service would make it."""
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=[CPU])
+
+
+def served(path: Path) -> onnxruntime.InferenceSession:
+    """Return a session of a servable, on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(path, options, providers=[CPU])
 
 
 def unoptimised(model: onnx.ModelProto) -> onnxruntime.InferenceSession:

@@ -109,6 +109,19 @@ def trace(
     return Traced(Graph(proto), raw, dims)
 
 
+def capture(module: nn.Module, example: Tensor, raw: tuple[str, ...]) -> onnx.ModelProto:
+    """Return a module's graph, whose input is called PIXELS whatever it is, with a free batch axis.
+
+    Raises:
+        GraphError: the module's forward can not be captured; the message holds PyTorch's reason.
+    """
+    try:
+        with quietly():
+            return _captured(module, example, raw, free=True)
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+        raise GraphError(f"PyTorch can not capture this network: {_reason(error)}") from error
+
+
 def _captured(
     network: nn.Module | torch.export.ExportedProgram,
     example: Tensor,

@@ -79,6 +79,14 @@ class Stage(_Frozen):
     stride: float = Field(gt=0)
 
 
+class Window(_Frozen):
+    """How a temporal head looks at a clip: so many frames at once, sampled at `fps`, then `stride` frames on."""
+
+    frames: int = Field(ge=2, le=1024)
+    stride: int = Field(ge=1, le=1024)
+    fps: float = Field(gt=0, le=240)
+
+
 class Cost(_Frozen):
     """What one picture costs, counted on the final graph."""
 
@@ -122,6 +130,10 @@ class Card(_Frozen):
     input: PictureInput | None = None
     backbone: str | None = None
     """For a temporal head, the name of the model whose features it reads."""
+    backbone_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """The digest of that model's graph: features of another mean nothing to the head."""
+    window: Window | None = None
+    """For a temporal head, what it reads at once."""
     background_id: int | None = None
     """For segment, the class id that is not reported as a thing."""
     max_batch: int | None = Field(default=None, ge=1)
@@ -136,8 +148,10 @@ class Card(_Frozen):
     @model_validator(mode="after")
     def _task_has_its_parts(self) -> Self:
         if self.task == "temporal":
-            if self.backbone is None:
-                raise ValueError("a temporal head names its backbone")
+            if self.backbone is None or self.backbone_sha256 is None:
+                raise ValueError("a temporal head names its backbone, and the digest of its graph")
+            if self.window is None:
+                raise ValueError("a temporal head says how many frames it reads")
         elif self.input is None:
             raise ValueError(f"task {self.task!r} needs an input")
         if self.task != "embed" and not self.labels:

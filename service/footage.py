@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from service.card import PictureInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
 from service.fanout import FanOut
 from service.heads.video.study import Drawing, Outputs
+from service.heads.video.temporal import Stretch, TemporalStudy
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_image
 from service.imaging.video import Clip, ClipLimits, Frame, Sampling, Source
@@ -149,6 +150,34 @@ async def look_at(
                 yield FrameAnswer(number, seconds, seen, drawn, outcome.trace)
             else:
                 yield FrameAnswer(number, seconds, outcome)
+
+
+async def read_windows(
+    study: TemporalStudy, model: Model, *, timeout_seconds: float
+) -> list[dict[str, Any]]:
+    """Take the windows that are due through the head over time, behind single pictures, and return their answers.
+
+    Raises:
+        FovealError: the head is not ready, or failed.
+    """
+    told = []
+    for stretch in study.take_due():
+        errand = Errand(partial(_features, stretch), _probabilities)
+        (outcome,) = await model.batcher.submit(
+            [errand], timeout_seconds=timeout_seconds, background=True
+        )
+        if isinstance(outcome, FovealError):
+            raise outcome
+        told.append(study.answer(stretch, outcome.value))
+    return told
+
+
+def _features(stretch: Stretch) -> tuple[NDArray[np.float32], None]:
+    return stretch.features, None
+
+
+def _probabilities(outputs: Outputs, _: None) -> NDArray[np.float32]:
+    return outputs["probabilities"].copy()
 
 
 def _prepare(frame: Frame, target: PictureInput) -> tuple[NDArray[np.uint8], View]:

@@ -21,6 +21,8 @@ def choose_head(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     Raises:
         RecipeError: the outputs are none that the task can be made from.
     """
+    if recipe.task == "temporal":
+        raise RecipeError("A temporal head is trained on its backbone's features: source train:…")
     return _CHOICES[recipe.task](recipe, outputs)
 
 

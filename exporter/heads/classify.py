@@ -23,7 +23,11 @@ class ClassifyHead:
     measure: Measure = "top1"
 
     def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:  # noqa: ARG002
-        graph.rename(raw[0], "logits")
+        self.graft_classes(graph, raw[0])
+
+    def graft_classes(self, graph: Graph, raw: str) -> None:
+        """Add the nodes from a tensor of logits (N, K) on."""
+        graph.rename(raw, "logits")
         if self.multi_label:
             graph.add("Sigmoid", ["logits"], output="probabilities")
         else:
@@ -32,7 +36,11 @@ class ClassifyHead:
         graph.set_outputs([float_output(name, self.classes) for name in names])
 
     def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:  # noqa: ARG002
-        logits = raw[0].astype(np.float64)
+        return self.expected_of(raw[0])
+
+    def expected_of(self, raw: Array) -> Outputs:
+        """Return what the grafted nodes must give for logits (N, K)."""
+        logits = raw.astype(np.float64)
         chances = 1 / (1 + np.exp(-logits)) if self.multi_label else softmax(logits)
         return {"logits": logits, "probabilities": chances}
 

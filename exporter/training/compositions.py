@@ -132,9 +132,9 @@ def compose(material: Material, rng: Generator, size: tuple[int, int]) -> Compos
         rng: decides everything.
         size: height and width of the picture.
     """
-    picture = _part_of(_any_of(material.photographs, rng), rng, size)
+    picture = part_of(any_of(material.photographs, rng), rng, size)
     for _ in range(rng.integers(material.pieces + 1)):
-        _paste(_any_of(material.photographs, rng), picture, rng)
+        _paste(any_of(material.photographs, rng), picture, rng)
     mask = np.zeros(size, np.uint8)
     for _ in range(rng.integers(material.fewest, MOST_DIGITS + 1)):
         index = rng.integers(len(material.digits))
@@ -164,7 +164,7 @@ def _recolored(photograph: Image.Image) -> Iterator[Image.Image]:
         yield ImageOps.invert(turned)
 
 
-def _part_of(photograph: Image.Image, rng: Generator, size: tuple[int, int]) -> NDArray[np.float32]:
+def part_of(photograph: Image.Image, rng: Generator, size: tuple[int, int]) -> NDArray[np.float32]:
     """Return a random part of a photograph in other light, perhaps mirrored, float32 (H, W, 3) in 0–255."""
     height, width = size
     largest = min(photograph.width / width, photograph.height / height)
@@ -185,7 +185,7 @@ def _paste(photograph: Image.Image, onto: NDArray[np.float32], rng: Generator) -
     """
     shorter_side = min(onto.shape[:2])
     across, down = (round(shorter_side * rng.uniform(*PIECE)) for _ in range(2))
-    part = _part_of(photograph, rng, (down, across))
+    part = part_of(photograph, rng, (down, across))
     even = part.mean(axis=(0, 1))
     part = even + np.float32(rng.uniform(0.1, 1.0)) * (part - even)
     shape = Image.new("1", (across, down))
@@ -200,7 +200,7 @@ def _paste(photograph: Image.Image, onto: NDArray[np.float32], rng: Generator) -
     onto[top : top + down, left : left + across][np.asarray(shape)] = part[np.asarray(shape)]
 
 
-def _any_of(photographs: Sequence[Image.Image], rng: Generator) -> Image.Image:
+def any_of(photographs: Sequence[Image.Image], rng: Generator) -> Image.Image:
     return photographs[int(rng.integers(len(photographs)))]
 
 

@@ -127,7 +127,7 @@ def _tuned(
 
 
 def blank_input(session: Session, card: Card) -> Tensor:
-    """Return one input of zeros, without the batch axis: a black picture, or one step of empty features."""
+    """Return one input of zeros, without the batch axis: a black picture, or a window of empty features."""
     if card.input is not None:
         return np.zeros((card.input.height, card.input.width, 3), np.uint8)
     shape = tuple(axis or 1 for axis in session.inputs[0].shape[1:])
@@ -154,9 +154,19 @@ def check_contract(session: Session, card: Card, path: Path) -> None:
         )
     if card.input is not None:
         _check_picture_shape(given.shape, card, path)
+    else:
+        _check_window_shape(given.shape, card, path)
     missing = [name for name in OUTPUTS[card.task] if name not in {o.name for o in session.outputs}]
     if missing:
         raise ServableError(f"{path}: a {card.task} graph lacks the outputs {missing}.")
+
+
+def _check_window_shape(shape: tuple[int | None, ...], card: Card, path: Path) -> None:
+    frames = card.window.frames if card.window else None
+    if len(shape) != 3 or shape[1] != frames or shape[2] is None:
+        raise ServableError(
+            f"{path}: input {TEMPORAL_INPUT_NAME} has the shape {shape}, the card says (None, {frames}, features)."
+        )
 
 
 def _check_picture_shape(shape: tuple[int | None, ...], card: Card, path: Path) -> None:

@@ -135,6 +135,21 @@ class Registry:
             raise WrongTaskError(f"{name} does {model.card.task}, not {_either(tasks)}.")
         return model
 
+    def backbone_of(self, head: Model) -> Model:
+        """Return the model whose features a temporal head reads.
+
+        Raises:
+            NotReadyError: it is not among the models, or is another than the one that the head was trained on.
+        """
+        card = head.card
+        for model in reversed(self._by_name.get(card.backbone or "", [])):
+            if model.card.certificate.graph_sha256 == card.backbone_sha256:
+                return model
+        raise NotReadyError(
+            f"{head.name} reads the features of {card.backbone} as it was when {head.name} was trained, and that is "
+            "not among the models. Put it back, or export both again."
+        )
+
     def versions(self, name: str) -> list[Model]:
         """Return all versions of a model, oldest first.
 

@@ -1,10 +1,13 @@
 """Clips through a real server: every task, every form of answer, and clients and clips that misbehave."""
 
 import json
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -12,10 +15,23 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.clips import HEADER_FIRST, bikes, counting, empty, encode_clip, ramp, stored_frames, tone
-from tests.live import Live, problem, serve
-from tests.pictures import encode
-from tests.servables import write_servable
+from exporter.export import export
+from exporter.recipe import Recipe, WindowRecipe
+from exporter.steps import QuietSteps
+from tests.clips import (
+    HEADER_FIRST,
+    Picture,
+    bikes,
+    counting,
+    empty,
+    encode_clip,
+    ramp,
+    stored_frames,
+    tone,
+)
+from tests.live import Live, problem, serve, start
+from tests.pictures import encode, photograph
+from tests.servables import colour_card, colour_model, write_servable
 
 NDJSON = {"Accept": "application/x-ndjson"}
 EVENTS = {"Accept": "text/event-stream"}
@@ -319,3 +335,102 @@ def test_the_metrics_count_frames(narrow: Live) -> None:
     ]
     assert video["sampled"] == 6
     assert video["decoded"] + video["skipped"] == 60
+
+
+@pytest.fixture(scope="module")
+def over_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A service of a head over time that says which colour grows, and of its backbone."""
+    root = tmp_path_factory.mktemp("models")
+    write_servable(root)
+    recipe = Recipe(
+        source="train:tests.exporter.test_temporal:train_trend",
+        task="temporal",
+        name="trend",
+        backbone="colours/1/model.onnx",
+        window=WindowRecipe(frames=4, stride=2, fps=5),
+        folder=root,
+    )
+    export(recipe, root / "trend/1/model.onnx", QuietSteps())
+    with serve(models=root) as service:
+        yield service
+
+
+def dawn(number: int) -> Picture:
+    """Return a frame that is the more red the later it comes."""
+    return np.full((48, 64, 3), (10 * number, 100, 100), np.uint8)
+
+
+def test_a_head_over_time_answers_windows_and_the_clip(over_time: Live) -> None:
+    body = encode_clip(map(dawn, range(18)))
+    with httpx.Client(base_url=over_time.url) as client:
+        found = watch(client, body, "task=temporal")
+        lined = lines(client.post("/v1/video?task=temporal", content=body, headers=NDJSON))
+        drawn = client.post("/v1/video?task=temporal&format=overlay", content=body).content
+    assert found["model"] == "trend"
+    assert [frame["number"] for frame in found["frames"]] == list(range(0, 18, 2))
+    windows = found["summary"]["windows"]
+    assert [(one["start"], one["end"]) for one in windows] == [
+        (0.0, 0.6), (0.4, 1.0), (0.8, 1.4), (1.0, 1.6),
+    ]  # fmt: skip
+    assert {one["predictions"][0]["label"] for one in windows} == {"red"}
+    assert found["summary"]["predictions"][0]["label"] == "red"
+    assert found["frames"][3]["windows"] == [windows[0]]
+    assert lined[-1]["summary"] == found["summary"]
+    assert len(stored_frames(drawn)) == 9
+    assert over_time.sample("foveal_pictures_total", model="colours", outcome="answered") >= 9
+
+
+def test_a_clip_too_short_for_a_window_says_what_would_help(over_time: Live) -> None:
+    with httpx.Client(base_url=over_time.url) as client:
+        found = watch(client, encode_clip(map(dawn, range(4))), "task=temporal")
+        assert found["summary"]["predictions"] == []
+        assert "more fps" in found["summary"]["detail"]
+        more = watch(client, encode_clip(map(dawn, range(4))), "task=temporal&fps=10")
+    assert more["summary"]["predictions"][0]["label"] == "red"
+
+
+def test_a_head_whose_backbone_is_another_is_refused(tmp_path: Path) -> None:
+    write_servable(tmp_path)
+    recipe = Recipe(
+        source="train:tests.exporter.test_temporal:train_trend",
+        task="temporal",
+        name="trend",
+        backbone="colours/1/model.onnx",
+        window=WindowRecipe(frames=4, stride=2, fps=5),
+        folder=tmp_path,
+    )
+    export(recipe, tmp_path / "trend/1/model.onnx", QuietSteps())
+    shutil.rmtree(tmp_path / "colours")
+    write_servable(tmp_path, model=colour_model(side=16), card=colour_card(side=16))
+    with serve(models=tmp_path) as service, httpx.Client(base_url=service.url) as client:
+        response = client.post("/v1/video?task=temporal", content=counting(10))
+        assert "colours" in problem(response, 503, "model_not_ready")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(90)
+def test_a_minute_of_720p_leaves_memory_flat() -> None:
+    """The process's peak, as the kernel counts it, grows by less than 200 MB."""
+    body = encode_clip(minute(), rate=10, options={"preset": "ultrafast"})
+    with start(log_format="json") as process, httpx.Client(base_url=process.url) as client:
+        while client.get("/health/ready").status_code != 200:
+            time.sleep(0.1)
+        watch(client, bikes())
+        before = peak_bytes(process.process.pid)
+        client.timeout = httpx.Timeout(60)
+        assert len(watch(client, body)["frames"]) == 120
+        assert peak_bytes(process.process.pid) - before < 200e6
+
+
+def minute() -> Iterator[Picture]:
+    """Yield 600 frames of 1280×720: a window that slides over a photograph."""
+    with Image.open(BytesIO(photograph("coffee"))) as image:
+        large = np.asarray(image.convert("RGB").resize((1400, 900)))
+    for number in range(600):
+        top, left = number % 90, number % 110
+        yield np.ascontiguousarray(large[top : top + 720, left : left + 1280])
+
+
+def peak_bytes(pid: int) -> int:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return 1024 * next(int(row.split()[1]) for row in status.splitlines() if "VmHWM" in row)

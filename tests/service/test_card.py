@@ -85,6 +85,11 @@ def test_a_crop_needs_the_side_it_is_cut_from() -> None:
     ("change", "fault"),
     [
         ({"task": "temporal"}, "names its backbone"),
+        ({"task": "temporal", "backbone": "eye"}, "digest"),
+        (
+            {"task": "temporal", "backbone": "eye", "backbone_sha256": "0" * 64},
+            "how many frames",
+        ),
         ({"input": None}, "needs an input"),
         ({"name": "../etc"}, "name"),
         ({"unknown": 1}, "Extra inputs"),
@@ -97,7 +102,14 @@ def test_a_card_that_contradicts_itself_is_refused(change: dict[str, object], fa
 
 def test_a_temporal_card_has_no_picture() -> None:
     card = Card.model_validate(
-        {**colour_card().model_dump(), "task": "temporal", "backbone": "eye", "input": None}
+        {
+            **colour_card().model_dump(),
+            "task": "temporal",
+            "backbone": "eye",
+            "input": None,
+            "backbone_sha256": "0" * 64,
+            "window": {"frames": 4, "stride": 2, "fps": 2},
+        }
     )
     with pytest.raises(CardError, match="not pictures"):
         _ = card.picture

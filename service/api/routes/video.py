@@ -7,6 +7,7 @@ from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from PIL import Image
 from starlette.types import Receive, Scope, Send
 
 from service.api.answer import given_timeout
@@ -20,7 +21,7 @@ from service.api.routes.embed import WITH_FEATURES
 from service.api.schemas import VideoAnswer, VideoOptions, VideoTask, answers, clip_body
 from service.card import Card, Task
 from service.errors import ClientLeftError, DeadlineError, FovealError, InvalidParameterError
-from service.footage import Footage, FrameAnswer, look_at, opened
+from service.footage import Footage, FrameAnswer, look_at, opened, read_windows
 from service.heads.detect import DetectionOptions
 from service.heads.segment import SegmentClasses
 from service.heads.video.classify import ClassifyStudy
@@ -28,6 +29,7 @@ from service.heads.video.detect import DetectStudy
 from service.heads.video.embed import EmbedStudy
 from service.heads.video.segment import SegmentStudy
 from service.heads.video.study import Drawing, Study
+from service.heads.video.temporal import TemporalStudy
 from service.imaging.video import Clip, Sampling
 from service.runtime.registry import Model
 
@@ -94,6 +96,7 @@ class _Watching(Response):
         self._options = options
         self._model = model
         self._reel = reel
+        self._eyes = services.registry.backbone_of(model) if model.card.backbone else model
         self._study, self._drawing = _study(options, model.card)
         self._deadline_seconds = given_timeout(request)
         self._patience_seconds = self._deadline_seconds or services.timeout_seconds
@@ -114,7 +117,7 @@ class _Watching(Response):
                 with self._services.fan_out.admit():
                     async with opened(
                         inflow,
-                        _sampling(self._options),
+                        _sampling(self._options, self._model.card),
                         self._services.clip_limits,
                         self._services.metrics,
                         let_go=inflow.finish,
@@ -139,7 +142,7 @@ class _Watching(Response):
         """Send each answer as it comes; return the last words, which are sent when the client is no longer watched."""
         frames = look_at(
             footage,
-            self._model,
+            self._eyes,
             self._study.look,
             self._services.fan_out,
             timeout_seconds=self._patience_seconds,
@@ -152,17 +155,35 @@ class _Watching(Response):
                     started = True
                     await self._send(self._reel.start(self._head(footage.clip)), send)
                 self._note(frame)
-                piece = await asyncio.to_thread(self._tell, frame)
-                await self._send(piece, send)
+                answer = await asyncio.to_thread(self._answer, frame)
+                await self._read_windows(answer)
+                await self._send(await asyncio.to_thread(self._tell, answer, frame.drawn), send)
+        if isinstance(self._study, TemporalStudy):
+            self._study.finish()
+            await self._read_windows({})
         return await asyncio.to_thread(self._reel.end, self._tail(footage.clip))
 
-    def _tell(self, frame: FrameAnswer[Any]) -> bytes:
+    async def _read_windows(self, answer: Event) -> None:
+        """Let a head over time read the windows that end with this frame, and add what it says."""
+        if isinstance(self._study, TemporalStudy):
+            windows = await read_windows(
+                self._study, self._model, timeout_seconds=self._patience_seconds
+            )
+            if windows:
+                answer["windows"] = windows
+
+    def _tell(self, answer: Event, drawn: Image.Image | None) -> bytes:
+        if drawn is not None and isinstance(self._study, TemporalStudy):
+            drawn = self._study.caption(drawn)
+        return self._reel.frame(answer, drawn)
+
+    def _answer(self, frame: FrameAnswer[Any]) -> Event:
         answer: Event = {"number": frame.number, "time": round(frame.seconds, 3)}
         if isinstance(frame.seen, FovealError):
             answer["error"] = {"code": frame.seen.code, "detail": str(frame.seen)}
         else:
             answer |= self._study.add(frame.seconds, frame.seen)
-        return self._reel.frame(answer, frame.drawn)
+        return answer
 
     def _head(self, clip: Clip) -> Event:
         video = asdict(clip.info)
@@ -254,11 +275,20 @@ def _embed(_options: VideoOptions, _card: Card) -> EmbedStudy:
     return EmbedStudy()
 
 
+def _temporal(options: VideoOptions, card: Card) -> TemporalStudy:
+    window = card.window
+    assert window is not None  # a card of this task has one
+    if options.stride is not None:
+        window = window.model_copy(update={"stride": options.stride})
+    return TemporalStudy(card.labels, _top_k(options, card), window)
+
+
 _STUDIES: Mapping[VideoTask, Callable[[VideoOptions, Card], Study[Any]]] = {
     "classify": _classify,
     "segment": _segment,
     "detect": _detect,
     "embed": _embed,
+    "temporal": _temporal,
 }
 
 
@@ -271,12 +301,12 @@ def _top_k(options: VideoOptions, card: Card) -> int:
     return top_k
 
 
-def _sampling(options: VideoOptions) -> Sampling:
+def _sampling(options: VideoOptions, card: Card) -> Sampling:
     if options.every_n is not None:
         return Sampling(every_n=options.every_n)
     if options.max_frames is not None:
         return Sampling(count=options.max_frames)
-    return Sampling(fps=options.fps or DEFAULT_FPS)
+    return Sampling(fps=options.fps or (card.window.fps if card.window else DEFAULT_FPS))
 
 
 def _refuse_strange_options(options: VideoOptions) -> None:
