@@ -1,9 +1,11 @@
 """uvicorn, ended the way an orchestrator expects: not ready first, then closed, then drained, then exit 0."""
 
 import asyncio
+import contextlib
 import signal
 import socket
 import time
+from collections.abc import Iterator
 from types import FrameType
 
 import uvicorn
@@ -67,11 +69,21 @@ class Server(uvicorn.Server):
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Close the socket first and the connections later, so that who was let in is also heard."""
-        await asyncio.sleep(0)  # what the kernel has completed becomes a connection of ours
+        waiting = [one for listener in sockets or [] for one in _accept_all(listener)]
         for server in self.servers:
             server.close()
+        for connection in waiting:
+            with contextlib.suppress(OSError):  # its client has left
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    self._make_protocol, connection
+                )
         await self._hear_newcomers()
         await super().shutdown(sockets)
+
+    def _make_protocol(self) -> asyncio.Protocol:
+        return self.config.http_protocol_class(  # type: ignore[call-arg]
+            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
+        )
 
     async def _hear_newcomers(self) -> None:
         """Uvicorn would close a connection whose request it has not parsed yet, and lose it."""
@@ -98,6 +110,15 @@ def listen(host: str, port: int) -> socket.socket:
         raise ConfigurationError(
             f"Can not listen on {host}:{port}: {error.strerror or error}. Choose another with --port or FOVEAL_PORT."
         ) from error
+
+
+def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
+    """Yield the connections that the kernel has completed and the event loop has not seen: closing would reset them."""
+    listener.settimeout(0)
+    listener.listen(0)  # from now on the kernel completes no more than one that is not accepted
+    with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
+        while True:
+            yield listener.accept()[0]
 
 
 def url_of(listener: socket.socket) -> str:

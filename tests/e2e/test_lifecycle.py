@@ -16,7 +16,7 @@ from tests.pictures import photograph
 from tests.servables import colour_model, write_servable
 
 
-def test_sigterm_under_load_loses_no_accepted_request() -> None:
+def test_sigterm_under_load_loses_no_accepted_request(repository: Path) -> None:
     picture = photograph("chelsea")
     answered: dict[str, int] = {}
     lost: list[str] = []
@@ -39,7 +39,7 @@ def test_sigterm_under_load_loses_no_accepted_request() -> None:
                 if stop.is_set():
                     return
 
-    with start(grace_seconds=0.5) as service:
+    with start(grace_seconds=0.5, models=repository) as service:
         clients = [
             threading.Thread(target=client, args=(service.url, index)) for index in range(16)
         ]
