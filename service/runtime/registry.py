@@ -163,9 +163,13 @@ class Registry:
         return self._by_name[name]
 
     def default_of(self, task: Task) -> str | None:
-        """Return the model that answers a task when none is named: the setting, else the first by name."""
-        first = next((model.name for model in self.models if model.card.task == task), None)
-        return self._defaults.get(task, first)
+        """Return the model that answers a task when none is named: the setting, else the first by name.
+
+        What only embeds for a head over time is nobody's default.
+        """
+        eyes = {model.card.backbone for model in self.models} if task == "embed" else set()
+        able = (model.name for model in self.models if model.card.task == task)
+        return self._defaults.get(task, next((name for name in able if name not in eyes), None))
 
     def series_of(self, model: Model) -> ModelMetrics:
         """Return what is counted of a model, all its versions together."""

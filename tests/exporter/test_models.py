@@ -94,3 +94,14 @@ def test_u2netp_cuts_out_the_rocket() -> None:
     rows, columns = np.nonzero(found["mask"][0])
     assert 0.005 < len(rows) / found["mask"].size < 0.1
     assert 0.4 < columns.mean() / 320 < 0.6
+
+
+def test_motion_reached_what_was_asked_of_it_and_a_single_frame_does_not() -> None:
+    card = read_card(ROOT / "models/motion/1/model.onnx")
+    assert card.scores["held_out_top1"] >= 0.9
+    assert card.scores["single_frame_top1"] <= 0.2
+    backbone = read_card(ROOT / "models/glance/1/model.onnx")
+    assert (card.backbone, card.backbone_sha256) == (
+        backbone.name,
+        backbone.certificate.graph_sha256,
+    )

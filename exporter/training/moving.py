@@ -1,0 +1,140 @@
+"""Clips to learn motion from: digits, or pieces of photographs, that move over real photographs in one of nine ways.
+
+No single frame tells the way. Position, size and angle are drawn so that at a moment drawn by chance they lie the same
+for every way: what does not move along an axis stands still at a place drawn from where the moving ones come by.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.random import Generator
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from exporter.training.compositions import STROKE, Material, any_of, part_of
+
+LABELS = (
+    "left",
+    "right",
+    "up",
+    "down",
+    "clockwise",
+    "counter-clockwise",
+    "growing",
+    "shrinking",
+    "still",
+)
+BACKWARDS = (1, 0, 3, 2, 5, 4, 7, 6, 8)
+"""What each way is when its frames are seen in reverse."""
+
+SIDE = 64
+FRAMES = 12
+
+SHIFT = (0.3, 0.55)
+"""How far a thing moves over a clip, as a share of the picture's side."""
+TURN = (120.0, 300.0)
+"""How far it turns, in degrees."""
+GROWTH = (1.7, 2.6)
+"""How many times as large it becomes."""
+SIZE = (0.45, 0.7)
+"""The side of its square at the moment of reference, as a share of the picture's."""
+CENTRE = 0.1
+"""How far its place at that moment lies off the picture's centre at most."""
+NOISE = 5.0
+"""The largest standard deviation of a frame's noise, of 255."""
+CONTRAST = 50.0
+"""A thing whose mean colour differs by less from its background's, in every channel, would not be seen."""
+LEAST_INK = 700
+
+_PATCH = 96
+_OPAQUE = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """One clip, uint8 (FRAMES, SIDE, SIDE, 3) RGB, and its way's place in LABELS."""
+
+    frames: NDArray[np.uint8]
+    way: int
+
+
+def move(material: Material, rng: Generator, way: int) -> Moving:
+    """Return a clip of a thing that moves in one way over a photograph."""
+    while True:
+        background = part_of(any_of(material.photographs, rng), rng, (SIDE, SIDE))
+        thing = _written(material, rng) if rng.random() < 0.5 else _cut(material, rng)
+        if _is_seen(thing, background):
+            break
+    left, top, side, angle = _course(rng, LABELS[way])
+    patch, ground = Image.fromarray(thing), Image.fromarray(background.round().astype(np.uint8))
+    noise = rng.uniform(0, NOISE)
+    frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
+    for number in range(FRAMES):
+        picture = ground.copy()
+        placed = _placed(patch, left[number], top[number], side[number], angle[number])
+        picture.paste(placed, mask=placed.getchannel("A"))
+        grain = rng.standard_normal((SIDE, SIDE, 3), np.float32) * np.float32(noise)
+        frames[number] = np.clip(np.asarray(picture, np.float32) + grain, 0, 255)
+    return Moving(frames, way)
+
+
+def _course(rng: Generator, way: str) -> tuple[NDArray[np.float64], ...]:
+    """Return centre x and y and side in pixels, and angle in degrees clockwise, of each frame, float64 (FRAMES,)."""
+    moment = np.linspace(0, 1, FRAMES) - rng.uniform()
+
+    def along(direction: int) -> NDArray[np.float64]:
+        """The way's own axis follows time; another stands where chance, spread alike, has left it."""
+        return direction * moment if direction else np.full(FRAMES, rng.uniform() - rng.uniform())
+
+    shift = rng.uniform(*SHIFT) * SIDE
+    centre = SIDE / 2 + rng.uniform(-CENTRE, CENTRE, 2) * SIDE
+    x = centre[0] + shift * along({"left": -1, "right": 1}.get(way, 0))
+    y = centre[1] + shift * along({"up": -1, "down": 1}.get(way, 0))
+    spread = along({"growing": 1, "shrinking": -1}.get(way, 0))
+    side = rng.uniform(*SIZE) * SIDE * np.exp(np.log(rng.uniform(*GROWTH)) * spread)
+    turning = {"clockwise": 1, "counter-clockwise": -1}.get(way, 0)
+    angle = rng.uniform(0, 360) + rng.uniform(*TURN) * turning * moment
+    return x, y, side, angle
+
+
+def _placed(patch: Image.Image, x: float, y: float, side: float, angle: float) -> Image.Image:
+    """Return the patch, RGBA, turned clockwise about its centre and put where it belongs on an empty picture."""
+    scale, turn = _PATCH / side, np.deg2rad(angle)
+    cos, sin = float(np.cos(turn) * scale), float(np.sin(turn) * scale)
+    half = _PATCH / 2
+    onto_patch = (cos, sin, half - cos * x - sin * y, -sin, cos, half + sin * x - cos * y)
+    return patch.transform(
+        (SIDE, SIDE), Image.Transform.AFFINE, onto_patch, Image.Resampling.BILINEAR
+    )
+
+
+def _written(material: Material, rng: Generator) -> NDArray[np.uint8]:
+    """Return a digit in one colour, uint8 (_PATCH, _PATCH, 4) RGBA."""
+    digit = Image.fromarray(material.digits[rng.integers(len(material.digits))])
+    grey = np.asarray(digit.resize((_PATCH, _PATCH), Image.Resampling.BICUBIC), np.float32) / 255
+    ink = np.clip((grey - STROKE[0]) / (STROKE[1] - STROKE[0]), 0, 1) * 255
+    low, high = [(0, 70), (185, 255), (0, 255)][rng.integers(3)]
+    color = np.broadcast_to(rng.uniform(low, high, 3), (_PATCH, _PATCH, 3))
+    return np.dstack([color, ink]).round().astype(np.uint8)
+
+
+def _cut(material: Material, rng: Generator) -> NDArray[np.uint8]:
+    """Return a piece of a photograph, long and round or with corners, uint8 (_PATCH, _PATCH, 4) RGBA."""
+    pixels = part_of(any_of(material.photographs, rng), rng, (_PATCH, _PATCH))
+    shape = Image.new("L", (_PATCH, _PATCH))
+    pencil = ImageDraw.Draw(shape)
+    if rng.random() < 0.4:
+        half = rng.uniform(0.15, 0.35) * _PATCH
+        pencil.ellipse((0, _PATCH / 2 - half, _PATCH - 1, _PATCH / 2 + half), fill=255)
+    else:
+        corners = rng.uniform(0, _PATCH, (rng.integers(3, 7), 2))
+        pencil.polygon([(x, y) for x, y in corners.tolist()], fill=255)
+    return np.dstack([pixels, np.asarray(shape)]).round().astype(np.uint8)
+
+
+def _is_seen(thing: NDArray[np.uint8], background: NDArray[np.float32]) -> bool:
+    inked = thing[..., 3] > _OPAQUE
+    if inked.sum() < LEAST_INK:
+        return False
+    difference = thing[..., :3][inked].mean(axis=0) - background.mean(axis=(0, 1))
+    return bool(np.abs(difference).max() >= CONTRAST)
