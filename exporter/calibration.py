@@ -1,6 +1,6 @@
 """What real pictures show of a graph: the range of each tensor, and how each layer's inputs vary together."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,10 +10,10 @@ from onnx import helper, numpy_helper
 
 from exporter.network import Array
 from exporter.rounding import Floats
-from exporter.sessions import unoptimised
+from exporter.sessions import optimised
 from service.card import INPUT_NAME
 
-PLACES = 96
+PLACES = 192
 """Windows of each picture that a layer's statistics are taken from, drawn at random."""
 
 WIDEST = 8192
@@ -53,7 +53,7 @@ class Calibration:
 
 def calibrate(
     model: onnx.ModelProto,
-    frames: NDArray[np.uint8],
+    frames: Iterable[NDArray[np.uint8]],
     tensors: Sequence[str],
     layers: Sequence[onnx.NodeProto],
     places: int = PLACES,
@@ -66,7 +66,7 @@ def calibrate(
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = unoptimised(probe)
+    session = optimised(probe)
     rng = np.random.default_rng(0)
     ranges: dict[str, tuple[float, float]] = {}
     moments: dict[str, Moments] = {}

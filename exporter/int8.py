@@ -11,25 +11,27 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from exporter.backbone import FEATURES
 from exporter.calibration import Calibration, as_layer, by_group, calibrate
 from exporter.folding import fold_norms
 from exporter.graph import GRAFT_PREFIX, consumers
 from exporter.network import Array
+from exporter.noise import noise
 from exporter.quiet import quietly
 from exporter.rounding import rounded
-from exporter.sessions import optimised
-from exporter.steps import Steps
-from service.card import INPUT_NAME
+from exporter.steps import Steps, watched
 
 LEVELS = 64
 """x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still fits: weights have
 seven bits, so that the file answers alike everywhere."""
 
-CALIBRATION = 32
-PROBED = 2
+CALIBRATION = 16
 MOST_IN_FLOAT = 0.75
 """With fewer than a quarter of its layers quantised a network is int8 in name only."""
+
+FINEST = 32
+"""How many layers stay in float is found to this share of them: each try costs a run of all pictures."""
+
+LEVELS_OF_ACTIVATIONS = 255
 
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ACTIVATIONS = {"Relu", "Clip"}
@@ -58,6 +60,7 @@ class _Layers:
     seen: Calibration
     weights: dict[str, tuple[Array, Array]]
     biases: dict[str, Array]
+    noise: dict[str, float]
 
 
 def quantise(
@@ -71,42 +74,38 @@ def quantise(
 ) -> Quantised:
     """Quantise every layer; where that agrees too little, leave as few as possible in float.
 
-    Layers go back to float in the order of the noise that each alone makes in the network's raw
-    outputs; how many must is found by halving. `last_layer` says whether layers that no other
-    follows are quantised as well.
+    Layers go back to float in the order of the noise of each alone (`exporter.noise`); how many must
+    is found by halving. `frames` are what is calibrated on, best others than `agreement` looks at.
+    `last_layer` says whether layers that no other follows are quantised as well.
     """
-    prepared = _prepare(fold_norms(model), frames[:CALIBRATION], last_layer=last_layer)
-    names = [layer.name for layer in prepared.layers]
-    whole = _with_layers(prepared, set(names))
-    best = Quantised(whole, agreement(whole), 0)
-    steps.advance(0.2, f"{best.agreement:.1%}, all layers quantised")
-    if best.agreement >= enough or not names:
+    prepared = _prepare(fold_norms(model), frames[:CALIBRATION], steps, last_layer=last_layer)
+    noisiest = sorted(prepared.noise, key=lambda name: -prepared.noise[name])
+
+    def tried(in_float: int) -> Quantised:
+        graph = _with_layers(prepared, set(noisiest[in_float:]))
+        return Quantised(graph, agreement(graph), in_float)
+
+    best = tried(0)
+    steps.advance(0.5, f"{best.agreement:.1%}, all layers quantised")
+    if best.agreement >= enough or not noisiest:
         return best
-    noisiest = _by_noise_alone(prepared, frames[:PROBED], steps)
-    few, many = 0, int(MOST_IN_FLOAT * len(names))
-    best = _tried(prepared, noisiest, many, agreement)
-    while best.agreement >= enough and many - few > 1:
+    few, many = 0, int(MOST_IN_FLOAT * len(noisiest))
+    best = tried(many)
+    while best.agreement >= enough and many - few > max(1, len(noisiest) // FINEST):
         middle = (few + many) // 2
-        tried = _tried(prepared, noisiest, middle, agreement)
-        steps.advance(0.9, f"{tried.agreement:.1%}, {middle} of {len(names)} layers in float")
-        if tried.agreement >= enough:
-            best, many = tried, middle
+        found = tried(middle)
+        note = f"{found.agreement:.1%}, {middle} of {len(noisiest)} layers in float"
+        steps.advance(1 - 0.5 * (many - few) / len(noisiest), note)
+        if found.agreement >= enough:
+            best, many = found, middle
         else:
             few = middle
     return best
 
 
-def _tried(
-    prepared: _Layers,
-    noisiest: list[str],
-    in_float: int,
-    agreement: Callable[[onnx.ModelProto], float],
-) -> Quantised:
-    model = _with_layers(prepared, set(noisiest[in_float:]))
-    return Quantised(model, agreement(model), in_float)
-
-
-def _prepare(model: onnx.ModelProto, frames: NDArray[np.uint8], *, last_layer: bool) -> _Layers:
+def _prepare(
+    model: onnx.ModelProto, frames: NDArray[np.uint8], steps: Steps, *, last_layer: bool
+) -> _Layers:
     followed = _before_arithmetic(model)
     own = [node for node in model.graph.node if not _grafted(node)]
     layers = [
@@ -116,11 +115,12 @@ def _prepare(model: onnx.ModelProto, frames: NDArray[np.uint8], *, last_layer: b
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = (*layers, *others)
     tensors = {name for node in nodes for name in (*node.input, *node.output) if name}
-    seen = calibrate(model, frames, sorted(tensors - constants.keys()), layers)
+    shown = watched(frames, steps, (0.0, 0.3), "pictures seen")
+    seen = calibrate(model, shown, sorted(tensors - constants.keys()), layers)
     weights: dict[str, tuple[Array, Array]] = {}
     biases: dict[str, Array] = {}
     readers = consumers(model.graph.node)
-    for layer in layers:
+    for layer in watched(layers, steps, (0.3, 0.4), "layers rounded"):
         name = layer.input[1]
         if name in weights or name not in seen.moments:
             continue
@@ -137,7 +137,29 @@ def _prepare(model: onnx.ModelProto, frames: NDArray[np.uint8], *, last_layer: b
             lost = np.einsum("goi,gi->go", grouped - values, moments.mean).reshape(-1)
             biases[bias] = (numpy_helper.to_array(constants[bias]) + lost).astype(np.float32)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    return _Layers(model, inferred, layers, others, seen, weights, biases)
+    loud = {layer.name: _noise(layer, constants, weights, seen, readers) for layer in layers}
+    return _Layers(model, inferred, layers, others, seen, weights, biases, loud)
+
+
+def _noise(
+    layer: onnx.NodeProto,
+    constants: dict[str, onnx.TensorProto],
+    weights: dict[str, tuple[Array, Array]],
+    seen: Calibration,
+    readers: dict[str, list[onnx.NodeProto]],
+) -> float:
+    """Return the noise of a layer quantised alone; where nothing is known of it, infinite."""
+    name = layer.input[1]
+    if name not in weights:
+        return float("inf")
+    exact = by_group(layer, numpy_helper.to_array(constants[name])).astype(np.float64)
+    values = by_group(layer, weights[name][0]).astype(np.float64)
+    after = readers[layer.output[0]]
+    activated = len(after) == 1 and after[0].op_type in _ACTIVATIONS
+    written = after[0].output[0] if activated else layer.output[0]
+    low, high = np.transpose([seen.ranges[tensor] for tensor in (layer.input[0], written)])
+    of_input, of_output = (high - low) / LEVELS_OF_ACTIVATIONS
+    return noise(exact, values, seen.moments[name], (of_input, of_output))
 
 
 def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
@@ -216,46 +238,6 @@ def _joining(prepared: _Layers, names: set[str]) -> set[str]:
         if kept == chosen:
             return chosen
         chosen = kept
-
-
-def _by_noise_alone(prepared: _Layers, frames: NDArray[np.uint8], steps: Steps) -> list[str]:
-    """Return the layers' names, first those that alone, all others in float, make most noise.
-
-    Noise is the error of the raw outputs against their own power.
-    """
-    tensors = _raw_outputs(prepared.model)
-    exact = _tensors(prepared.model, tensors, frames)
-    noise: dict[str, float] = {}
-    for index, layer in enumerate(prepared.layers):
-        rough = _tensors(_with_layers(prepared, {layer.name}), tensors, frames)
-        noise[layer.name] = sum(
-            float(np.square(a - b).mean() / max(np.square(a).mean(), 1e-12))
-            for a, b in zip(exact, rough, strict=True)
-        )
-        steps.advance(0.2 + 0.6 * index / len(prepared.layers), "the noise of each layer alone")
-    return sorted(noise, key=lambda name: -noise[name])
-
-
-def _raw_outputs(model: onnx.ModelProto) -> list[str]:
-    """Return the tensors that the grafted head, or nothing more, is made of."""
-    asked = {value.name for value in model.graph.output} - {FEATURES}
-    made = {name for node in model.graph.node if not _grafted(node) for name in node.output}
-    found = asked & made
-    for node in reversed(model.graph.node):
-        if _grafted(node) and not asked.isdisjoint(node.output):
-            asked.update(node.input)
-            found.update(made & {*node.input})
-    return sorted(found)
-
-
-def _tensors(model: onnx.ModelProto, names: list[str], frames: NDArray[np.uint8]) -> list[Array]:
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = optimised(probe)
-    found = [session.run(names, {INPUT_NAME: frame[None]}) for frame in frames]
-    return [np.stack(each).astype(np.float64) for each in zip(*found, strict=True)]
 
 
 def _before_arithmetic(model: onnx.ModelProto) -> set[str]:

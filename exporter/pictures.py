@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 
 from PIL import Image
@@ -45,7 +46,9 @@ def pictures_in(folder: Path, limit: int) -> tuple[bytes, ...]:
 
 
 def photographs(limit: int) -> tuple[bytes, ...]:
-    """Return scikit-image's photographs as JPEG: first each whole, then each one's four overlapping quarters.
+    """Return scikit-image's photographs as JPEG: first all of them whole, then all their first quarters, and so on.
+
+    They are even in number: every second view, and no other, shows every second photograph.
 
     Raises:
         RecipeError: scikit-image is not installed.
@@ -59,7 +62,8 @@ def photographs(limit: int) -> tuple[bytes, ...]:
     found = [
         Image.open(folder / name).convert("RGB") for name in PHOTOGRAPHS if (folder / name).exists()
     ]
-    views = [*found, *(part for whole in found for part in _quarters(whole))]
+    found = found[: len(found) // 2 * 2]
+    views = [*found, *chain.from_iterable(zip(*map(_quarters, found), strict=True))]
     return tuple(_as_jpeg(view) for view in views[:limit])
 
 

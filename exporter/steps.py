@@ -1,12 +1,14 @@
 """Where an export tells how far it is; the terminal draws it, tests and programs need not."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
+
+T = TypeVar("T")
 
 
 class Steps(Protocol):
@@ -59,6 +61,16 @@ class TerminalSteps:
         if self._task is not None:
             self._progress.update(self._task, completed=1.0)
             self._progress.stop_task(self._task)
+
+
+def watched(
+    items: Collection[T], steps: Steps, share: tuple[float, float], what: str
+) -> Iterator[T]:
+    """Yield the items and tell how many are done: `what` they are, and the step's share they fill."""
+    begin, end = share
+    for index, item in enumerate(items):
+        yield item
+        steps.advance(begin + (end - begin) * (index + 1) / len(items), f"{index + 1} {what}")
 
 
 @contextmanager

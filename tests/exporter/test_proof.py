@@ -1,11 +1,13 @@
 """The proof refuses what is not the same network, and says where it goes another way."""
 
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
+from PIL import Image
 
 from exporter.errors import ProofError
 from exporter.finishing import finish
@@ -85,3 +87,13 @@ def test_pictures_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path)
     found = pictures_in(tmp_path, limit=2)
 
     assert found == ((tmp_path / "a.jpg").read_bytes(), (tmp_path / "b.jpg").read_bytes())
+
+
+def test_every_second_view_shows_other_photographs() -> None:
+    """What calibrates shall not be judged by crops of itself."""
+    sizes = [Image.open(BytesIO(body)).size for body in photographs(70)]
+    count = len(sizes) // 5
+    quarters = [(width * 3 // 5, height * 3 // 5) for width, height in sizes[:count]]
+
+    assert count % 2 == 0
+    assert sizes[count:] == quarters * 4
