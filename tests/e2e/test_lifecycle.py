@@ -78,7 +78,7 @@ def test_the_first_line_names_the_url_the_models_and_the_device() -> None:
     with start() as service:
         told = str(service.lines[0]["message"])
     assert service.url in told
-    assert "efficientnet-lite0, lenet5" in told
+    assert "efficientnet-lite0, glance, lenet5" in told
     assert " on cpu" in told or " on cuda" in told
 
 
