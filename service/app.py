@@ -45,6 +45,7 @@ from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION, find_device
 from service.runtime.workers import Workers
 from service.settings import Settings
+from service.siblings import Place, Siblings
 
 log = logging.getLogger(LOGGER)
 
@@ -55,13 +56,16 @@ ERRANDS_IN_FLIGHT = 8
 
 
 def create_app(
-    settings: Settings, on_loaded: Callable[[Registry], None] | None = None
+    settings: Settings,
+    on_loaded: Callable[[Registry], None] | None = None,
+    place: Place | None = None,
 ) -> Telemetry:
     """Return the service as an ASGI app; nothing runs before its lifespan does.
 
     Args:
         settings: what the operator asked for.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
+        place: which of several processes this is; None where it is alone.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, or a default names no model.
@@ -70,9 +74,14 @@ def create_app(
     servables, refusals = scan_repository(settings.models)
     metrics = Metrics()
     metrics.build_info.labels(version("foveal"), RUNTIME_VERSION).set(1)
+    metrics.workers.set(1)
+    if place is not None and place.refilled:
+        metrics.worker_restarts.inc()
     batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3)
-    workers = Workers(_worker_count(settings, device))
-    pool = ThreadPoolExecutor(granted_threads(), "foveal-imaging") if device.is_gpu else None
+    cores = granted_threads() if place is None else place.share(granted_threads())
+    threads = _thread_count(settings, device, place)
+    workers = Workers(threads)
+    pool = ThreadPoolExecutor(cores, "foveal-imaging") if device.is_gpu else None
     registry = Registry(
         servables,
         refusals,
@@ -82,7 +91,7 @@ def create_app(
             device=device,
             largest=settings.max_batch,
             instances=settings.instances,
-            threads=_worker_count(settings, device),
+            threads=threads,
             cache=settings.cache.expanduser(),
         ),
         workers=workers,
@@ -117,6 +126,8 @@ def create_app(
             max_pixels=settings.max_pixels,
         ),
     )
+    if place is not None:
+        services.siblings = Siblings(place, metrics.registry, services.not_ready)
     _quieten_libraries(settings.max_pixels)
 
     @asynccontextmanager
@@ -131,6 +142,8 @@ def create_app(
             await stack.enter_async_context(
                 _background(_serve_models(registry, settings.canary_seconds, on_loaded))
             )
+            if services.siblings is not None:
+                await stack.enter_async_context(services.siblings.listening())
             await stack.enter_async_context(_background(_watch_lag(metrics)))
             yield
 
@@ -161,11 +174,13 @@ def _quieten_libraries(max_pixels: int) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def _worker_count(settings: Settings, device: Device) -> int:
-    """On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait."""
-    if settings.threads:
-        return settings.threads
-    return granted_threads() * (2 if device.is_gpu else 1)
+def _thread_count(settings: Settings, device: Device, place: Place | None) -> int:
+    """On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait.
+
+    Several processes share them out.
+    """
+    count = settings.threads or granted_threads() * (2 if device.is_gpu else 1)
+    return count if place is None else place.share(count)
 
 
 async def _serve_models(

@@ -11,14 +11,15 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.app import create_app
 from service.doctor import describe_host, describe_models
 from service.errors import ConfigurationError
-from service.logs import FIELDS, LOGGER, configure_logs
-from service.runtime.registry import Registry
+from service.logs import LOGGER, configure_logs
+from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
-from service.server import Server, listen, url_of
+from service.server import listen, url_of
 from service.settings import read_settings
+from service.supervisor import Supervisor
+from service.worker import make_server, summary, work
 
 log = logging.getLogger(LOGGER)
 
@@ -43,23 +44,40 @@ def serve(
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for any free one")] = None,
     models: ModelsOption = None,
     device: DeviceOption = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(help="Processes that serve; more than 1 pays for tiny networks only"),
+    ] = None,
 ) -> None:
     """Start the service.
 
     Example: foveal serve --port 8000 --models models
     """
     settings = read_settings(
-        os.environ, {"host": host, "port": port, "models": models, "device": device}
+        os.environ,
+        {"host": host, "port": port, "models": models, "device": device, "workers": workers},
     )
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     listener = listen(settings.host, settings.port)
-    app = create_app(settings, on_loaded=partial(_announce, url_of(listener)))
-    server = Server(
-        app,
-        grace_seconds=settings.grace_seconds,
-        drain_seconds=settings.timeout_ms / 1e3 + settings.grace_seconds,
+    told = f"Foveal at {url_of(listener)} serves"
+    if settings.workers == 1:
+        make_server(settings, lambda loaded: log.info("%s %s", told, summary(loaded))).run(
+            [listener]
+        )
+        return
+    if settings.workers > granted_threads():
+        log.warning(
+            "%d workers share %d cores; one a core is the most that pays",
+            settings.workers,
+            granted_threads(),
+        )
+    supervisor = Supervisor(
+        partial(work, settings),
+        listener,
+        settings.workers,
+        on_loaded=lambda what: log.info("%s %s with %d workers", told, what, settings.workers),
     )
-    server.run([listener])
+    raise typer.Exit(supervisor.run())
 
 
 @cli.command()
@@ -96,18 +114,6 @@ def main() -> None:
     except ConfigurationError as error:
         Console(stderr=True).print("[red bold]foveal:[/]", escape(str(error)), highlight=False)
         sys.exit(2)
-
-
-def _announce(url: str, registry: Registry) -> None:
-    ready = [model.name for model in registry.models if model.state == "ready"]
-    device = f"{registry.device.name} ({registry.device.detail})"
-    log.info(
-        "Foveal at %s serves %s on %s",
-        url,
-        ", ".join(dict.fromkeys(ready)) or "no model",
-        device,
-        extra={FIELDS: {}},
-    )
 
 
 if __name__ == "__main__":

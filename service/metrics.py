@@ -29,6 +29,12 @@ class Metrics:
         self.build_info = self._gauge(
             "foveal_build_info", "Always 1; says what is running.", "version", "onnxruntime"
         )
+        self.workers = self._gauge(
+            "foveal_workers", "Processes that serve and answered this scrape."
+        )
+        self.worker_restarts = self._counter(
+            "foveal_worker_restarts_total", "Processes that were started in place of a dead one."
+        )
         self.requests = self._counter(
             "foveal_requests_total", "Requests answered.", "route", "model", "status"
         )

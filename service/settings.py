@@ -30,8 +30,14 @@ class Settings(BaseSettings):
         {},
         description='Default model of a task, as JSON: `{"classify": "lenet5"}`; else the first by name',
     )
+    workers: int = Field(
+        1, ge=1, le=256, description="Processes that serve; more than 1 pays for tiny networks only"
+    )
     threads: int = Field(
-        0, ge=0, le=1024, description="Threads that run batches; 0: the cores of the cgroup quota"
+        0,
+        ge=0,
+        le=1024,
+        description="Threads that run batches, shared by the workers; 0: the cores of the cgroup quota",
     )
     instances: int = Field(
         0,

@@ -65,6 +65,11 @@ class Process:
     lines: list[dict[str, object]]
     reader: threading.Thread
 
+    def told(self, pattern: str) -> list[re.Match[str]]:
+        """Return where the log's messages match, line by line."""
+        messages = [str(line["message"]) for line in self.lines]
+        return [found for message in messages if (found := re.search(pattern, message))]
+
     def wait_for_exit(self) -> int:
         code = self.process.wait(timeout=15)
         self.reader.join()
@@ -83,11 +88,14 @@ def start(**settings: object) -> Iterator[Process]:
         text=True,
     )
     assert process.stdout is not None
-    first = process.stdout.readline()
-    found = re.search(r"http://[^\s\"]+", first)
-    assert found, f"the first line names no URL: {first!r}"
-    lines = [json.loads(first)]
     stdout = process.stdout
+    lines = []
+    for line in stdout:
+        lines.append(json.loads(line))
+        if found := re.search(r"http://\S+", str(lines[-1]["message"])):
+            break
+    else:
+        raise AssertionError(f"no line names a URL: {lines}")
     reader = threading.Thread(target=lambda: lines.extend(json.loads(line) for line in stdout))
     reader.start()
     try:

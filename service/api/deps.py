@@ -13,6 +13,7 @@ from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.errand import Answer, Trace
 from service.runtime.registry import Model, Registry
+from service.siblings import Siblings
 
 RECORD_KEY = "foveal.record"
 """Where the middleware keeps the request's record in the ASGI scope."""
@@ -20,7 +21,11 @@ RECORD_KEY = "foveal.record"
 
 @dataclass(slots=True)
 class Services:
-    """Everything the routes may use; `draining` is set once, when the process was told to end."""
+    """Everything the routes may use.
+
+    `siblings` are the service's other processes, where there are any; `draining` is set once, when the process was told
+    to end.
+    """
 
     registry: Registry
     pipeline: Pipeline
@@ -33,7 +38,13 @@ class Services:
     max_pictures: int
     max_video_bytes: int
     clip_limits: ClipLimits
+    siblings: Siblings | None = None
     draining: bool = False
+
+    def not_ready(self) -> list[str]:
+        """Return why this process is not ready, a reason each."""
+        ending = ["the service is shutting down"] if self.draining else []
+        return ending + self.registry.not_ready()
 
 
 @dataclass(slots=True)

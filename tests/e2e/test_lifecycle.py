@@ -16,7 +16,8 @@ from tests.pictures import photograph
 from tests.servables import colour_model, write_servable
 
 
-def test_sigterm_under_load_loses_no_accepted_request(repository: Path) -> None:
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sigterm_under_load_loses_no_accepted_request(workers: int, repository: Path) -> None:
     picture = photograph("chelsea")
     answered: dict[str, int] = {}
     lost: list[str] = []
@@ -39,7 +40,7 @@ def test_sigterm_under_load_loses_no_accepted_request(repository: Path) -> None:
                 if stop.is_set():
                     return
 
-    with start(grace_seconds=0.5, models=repository) as service:
+    with start(grace_seconds=0.5, workers=workers, models=repository) as service:
         clients = [
             threading.Thread(target=client, args=(service.url, index)) for index in range(16)
         ]
@@ -128,6 +129,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
         ({"FOVEAL_DEVICE": "tpu"}, "FOVEAL_DEVICE=tpu"),
         ({"FOVEAL_PROT": "80"}, "did you mean FOVEAL_PORT?"),
         ({"FOVEAL_MODELS": "nowhere"}, "There is no folder nowhere"),
+        ({"FOVEAL_MODELS": "nowhere", "FOVEAL_WORKERS": "2"}, "There is no folder nowhere"),
         ({"FOVEAL_DEFAULTS": '{"classify": "nothing"}'}, "FOVEAL_DEFAULTS names 'nothing'"),
     ],
 )

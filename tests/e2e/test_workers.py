@@ -1,0 +1,134 @@
+"""`foveal serve --workers 2`, as its clients, Prometheus and an orchestrator see it: real processes on one socket."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.live import Process, start
+from tests.pictures import photograph
+from tests.servables import write_servable
+
+
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Process]:
+    models = tmp_path_factory.mktemp("models")
+    write_servable(models)
+    with start(workers=2, models=models) as service:
+        yield service
+
+
+@contextmanager
+def started_in(folder: Path, models: Path, **settings: object) -> Iterator[Process]:
+    """Start two workers whose temporary files lie in a folder of their own."""
+    folder.mkdir()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", str(folder))
+        with start(workers=2, models=models, log_level="debug", **settings) as service:
+            yield service
+
+
+def ask(service: Process) -> str:
+    """Classify over a connection of its own; return the process that answered, by its request ids' common part."""
+    answer = httpx.post(f"{service.url}/v1/classify", content=photograph("chelsea"), timeout=10)
+    assert answer.status_code == 200
+    return answer.headers["x-request-id"][:20]
+
+
+def scrape(service: Process) -> dict[str, float]:
+    """Return the sums of all series of each name, and the requests for classes."""
+    sums: dict[str, float] = {"asked": 0}
+    for family in text_string_to_metric_families(httpx.get(f"{service.url}/metrics").text):
+        for sample in family.samples:
+            sums[sample.name] = sums.get(sample.name, 0) + sample.value
+            if sample.name == "foveal_requests_total" and sample.labels["route"] == "/v1/classify":
+                sums["asked"] += sample.value
+    return sums
+
+
+def worker_pids(service: Process) -> list[int]:
+    return [int(found[1]) for found in service.told(r"^worker \d has pid (\d+)$")]
+
+
+def is_gone(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+def test_the_first_line_comes_once_when_all_are_ready_and_says_how_many(service: Process) -> None:
+    assert str(service.lines[0]["message"]).endswith(" with 2 workers")
+    assert httpx.get(f"{service.url}/health/ready").json() == {"status": "ready", "reasons": []}
+    assert len(service.told("^Foveal at")) == 1
+
+
+def test_several_processes_answer_and_any_of_them_counts_for_all(service: Process) -> None:
+    before = scrape(service)
+    answered_by: set[str] = set()
+    asked = 0
+    while len(answered_by) < 2:
+        answered_by.add(ask(service))
+        asked += 1
+    for _ in range(8):  # each over a new connection, so from either process
+        after = scrape(service)
+        assert after["asked"] - before["asked"] == asked
+        assert after["foveal_workers"] == 2
+        assert after["foveal_build_info"] == 1
+
+
+def test_a_killed_worker_is_replaced_while_the_other_goes_on_answering(
+    tmp_path: Path, repository: Path
+) -> None:
+    with started_in(tmp_path / "t", repository) as service:
+        for _ in range(10):
+            ask(service)
+        told = scrape(service)
+        victim = worker_pids(service)[0]
+        for order in (signal.SIGTERM, signal.SIGINT):  # only its supervisor may tell it to end
+            os.kill(victim, order)
+        os.kill(victim, signal.SIGKILL)
+        while not service.told(rf"pid {victim}\) was ended by SIGKILL"):
+            time.sleep(0.01)
+        survivors = {ask(service) for _ in range(5)}
+        assert len(survivors) == 1
+        while not service.told("^worker 1 serves again$"):
+            ask(service)
+        while len(survivors) < 2:
+            survivors.add(ask(service))
+        now = scrape(service)
+        assert now["foveal_workers"] == 2
+        assert now["foveal_worker_restarts_total"] == 1
+        assert now["asked"] > told["asked"]
+        assert len(worker_pids(service)) == 3
+
+
+def test_the_end_takes_every_worker_and_the_folder_along(tmp_path: Path, repository: Path) -> None:
+    with started_in(tmp_path / "t", repository, grace_seconds=30) as service:
+        assert list((tmp_path / "t").glob("foveal-*/*.socket"))
+        service.process.send_signal(signal.SIGTERM)
+        with httpx.Client(base_url=service.url) as http:
+            while (ready := http.get("/health/ready")).status_code == 200:
+                pass
+            assert all("the service is shutting down" in why for why in ready.json()["reasons"])
+            assert http.post("/v1/classify", content=photograph("chelsea")).status_code == 200
+        service.process.send_signal(signal.SIGINT)
+        assert service.wait_for_exit() == 0
+        assert all(is_gone(pid) for pid in worker_pids(service))
+    assert not list((tmp_path / "t").glob("foveal-*"))
+
+
+def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, repository: Path) -> None:
+    with started_in(tmp_path / "t", repository, grace_seconds=30) as service:
+        service.process.kill()
+        service.wait_for_exit()  # which reads the log to its end: until nobody holds it open
+        with pytest.raises(httpx.ConnectError):
+            httpx.get(f"{service.url}/health/live")
+    assert not list((tmp_path / "t").glob("foveal-*"))
