@@ -272,11 +272,12 @@ class Batcher:
             finished = list(self._run_or_bisect(run, ready)) if ready else []
         finally:
             with self._workers.condition:
-                if jobs[0].line is self._behind:
+                behind = jobs[0].line is self._behind
+                if behind:
                     pace = (time.perf_counter() - began) / len(jobs)
                     self._behind_largest = max(1, int(BEHIND_SECONDS / max(pace, 1e-6)))
                 self._idle.append(instance)
-                self._workers.run_ended()
+                self._workers.run_ended(behind=behind)
         if self._pool is None:
             self._finish(finished)
         elif finished:

@@ -1,6 +1,7 @@
 """The threads that run batches, shared by every model on a device: no more of them runnable than there are cores."""
 
 import logging
+import math
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,10 @@ from typing import NamedTuple, Protocol
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
+
+
+KEPT_SECONDS = 0.1
+"""How long after a batch of pictures one worker is kept from what yields: the next picture is likely on its way."""
 
 
 class Ripe(NamedTuple):
@@ -42,16 +47,19 @@ class Workers:
     """A fixed crew of threads over any number of lanes.
 
     A free worker takes at once the batch that has been ripe for longest, whichever lane it lies in, so that several
-    models share the cores without oversubscribing them and none starves; batches that yield come after all others.
-    Waiting costs nothing: no timer, no polling.
+    models share the cores without oversubscribing them and none starves; batches that yield come after all others, and
+    while others keep coming they leave one worker free for them. Waiting costs nothing: no polling.
     """
 
-    def __init__(self, count: int) -> None:
+    def __init__(self, count: int, kept_seconds: float = KEPT_SECONDS) -> None:
         self.count = count
+        self._kept_seconds = kept_seconds
         self.condition = threading.Condition()
         self._lanes: list[Lane] = []
         self._closing = False
         self._running = 0
+        self._running_behind = 0
+        self._kept_until = -math.inf
         self._alone_before = False
         self._threads = [
             threading.Thread(target=self._work, name=f"foveal-worker-{index}", daemon=True)
@@ -80,9 +88,10 @@ class Workers:
         with self.condition:
             self._lanes = [one for one in self._lanes if one is not lane]
 
-    def run_ended(self) -> None:
+    def run_ended(self, *, behind: bool) -> None:
         """Told by a lane, with the condition held, when a batch has run and before anybody is answered."""
         self._running -= 1
+        self._running_behind -= behind
         self.condition.notify()
 
     def _work(self) -> None:
@@ -98,7 +107,9 @@ class Workers:
         with self.condition:
             while True:
                 now = time.perf_counter()
-                offers = [(ripe, lane) for lane in self._lanes for ripe in lane.ripe(now)]
+                offers = [
+                    (self._kept(ripe), lane) for lane in self._lanes for ripe in lane.ripe(now)
+                ]
                 due = [offer for offer in offers if self._closing or offer[0].at <= now]
                 if due:
                     return self._take(*min(due, key=_urgency))
@@ -109,7 +120,17 @@ class Workers:
                 else:
                     self.condition.wait()
 
+    def _kept(self, ripe: Ripe) -> Ripe:
+        """Put a batch that yields off where it would take the last worker from pictures that keep coming."""
+        if ripe.yields and self.count > 1 and self._running_behind >= self.count - 1:
+            return ripe._replace(at=max(ripe.at, self._kept_until))
+        return ripe
+
     def _take(self, ripe: Ripe, lane: Lane) -> Callable[[], None]:
+        if ripe.behind:
+            self._running_behind += 1
+        else:
+            self._kept_until = time.perf_counter() + self._kept_seconds
         alone = self._running == 0
         batch = lane.take(self.count, behind=ripe.behind, alone=alone and self._alone_before)
         self._alone_before = alone

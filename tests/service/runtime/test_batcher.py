@@ -95,9 +95,10 @@ async def bench(
     workers: int = 1,
     largest: int = 8,
     capacity: int = 100,
+    kept_seconds: float = 0.0,
     **options: Any,
 ) -> AsyncIterator[Bench]:
-    crew, metrics = Workers(workers), Metrics()
+    crew, metrics = Workers(workers, kept_seconds), Metrics()
     series = metrics.of_model("m", lambda: 0)
     batcher = Batcher(runs, crew, series, largest=largest, capacity=capacity, **options)
     crew.start()
@@ -451,6 +452,35 @@ async def test_background_errands_yield_to_other_models_too_but_not_for_ever() -
     assert patient < picture
     for task in tasks:
         task.cancel()
+
+
+async def test_while_pictures_keep_coming_a_worker_is_kept_for_them() -> None:
+    network = DoublingNetwork()
+    async with bench(network.run, network.run, workers=2, kept_seconds=60) as b:
+        first = b.start(1)
+        await network.has_entered()
+        network.open_gate.set()
+        await first
+        network.open_gate.clear()
+        behind = b.start(20, 21, background=True)
+        await network.has_entered()
+        picture = b.start(2)
+        await network.has_entered()
+        assert network.batches[1:] == [[20], [2]]
+        network.open_gate.set()
+        assert values(await picture) == [4]
+        assert values(await behind) == [40, 42]
+
+
+async def test_where_no_pictures_come_every_worker_takes_background_errands() -> None:
+    network = DoublingNetwork()
+    async with bench(network.run, network.run, workers=2, kept_seconds=60) as b:
+        behind = b.start(20, 21, background=True)
+        await network.has_entered()
+        await network.has_entered()
+        network.open_gate.set()
+        assert values(await behind) == [40, 42]
+    assert sorted(network.batches) == [[20], [21]]
 
 
 async def test_a_background_batch_is_short_whatever_waits() -> None:
