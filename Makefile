@@ -25,6 +25,7 @@ layers: .venv/.test
 	$(BIN)/lint-imports
 
 tests: .venv/.test
+	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	$(BIN)/pytest
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)

@@ -29,6 +29,7 @@ from service.api.routes import (
     segment,
     video,
 )
+from service.api.routes.playground import playground_router
 from service.explain.look import Explanation
 from service.fanout import FanOut
 from service.imaging.decode import Limits
@@ -160,6 +161,7 @@ def create_app(
     serve_docs(app)
     for module in (*TASKS, explain, video, models, operations):
         app.include_router(module.router)
+    app.include_router(playground_router())
     direct = DirectRoutes(app, services, [task.ROUTE for task in TASKS])
     return Telemetry(direct, services, app)
 

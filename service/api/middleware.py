@@ -88,6 +88,8 @@ class Telemetry:
     ) -> None:
         timing = "".join([f"{name};dur={ms:g}, " for name, ms in stages.items()])
         timing += f"total;dur={(time.perf_counter() - began) * 1e3:.2f}"
+        if record.traces:
+            timing += f", batch;desc={record.batch_size}"
         headers: list[tuple[bytes, bytes]] = message["headers"]
         headers.append((b"x-request-id", record.request_id.encode()))
         headers.append((b"server-timing", timing.encode()))

@@ -109,6 +109,7 @@ def test_every_answer_says_where_its_time_went(client: httpx.Client) -> None:
     stages = dict(re.findall(r"(\w+);dur=([\d.]+)", timing))
     assert list(stages) == ["decode", "queue", "infer", "head", "total"]
     assert float(stages["infer"]) > 0
+    assert timing.endswith(", batch;desc=1")
 
 
 def test_a_request_id_is_kept_where_it_is_safe_and_made_where_not(tiny: httpx.Client) -> None:

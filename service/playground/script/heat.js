@@ -1,0 +1,93 @@
+// A grid of numbers as heat over the picture: smoothly enlarged, then coloured, where its box lies.
+
+import { byId } from "./dom.js";
+
+const LONGEST_SIDE = 400;
+const STOPS = 32;
+
+let colours = null;
+
+/** 256 colours from cold to hot, lightness rising evenly, hue turning from violet over red to yellow. */
+function heatColours() {
+  if (colours) return colours;
+  const context = new OffscreenCanvas(256, 1).getContext("2d");
+  const ramp = context.createLinearGradient(0, 0, 256, 0);
+  for (let stop = 0; stop <= STOPS; stop++) {
+    const share = stop / STOPS;
+    const chroma = 0.17 * Math.sin(Math.PI * (0.06 + 0.86 * share)) ** 0.6;
+    ramp.addColorStop(share, `oklch(${0.12 + 0.84 * share} ${chroma} ${290 + 165 * share})`);
+  }
+  context.fillStyle = ramp;
+  context.fillRect(0, 0, 256, 1);
+  colours = context.getImageData(0, 0, 256, 1).data;
+  return colours;
+}
+
+/** Draw `heat` (see docs/explain.md) onto a canvas that covers a picture of this size. */
+export function drawHeat(canvas, heat, { width, height }) {
+  const scale = LONGEST_SIDE / Math.max(width, height);
+  canvas.width = Math.max(1, Math.round(width * scale));
+  canvas.height = Math.max(1, Math.round(height * scale));
+  const box = heat.box ?? { x_min: 0, y_min: 0, x_max: width, y_max: height };
+  const columns = places(canvas.width, width, box.x_min, box.x_max, heat.width);
+  const rows = places(canvas.height, height, box.y_min, box.y_max, heat.height);
+  const pixels = new ImageData(canvas.width, canvas.height);
+  const ramp = heatColours();
+  const range = heat.high - heat.low || 1;
+  rows.forEach((row, y) => {
+    columns.forEach((column, x) => {
+      if (!row || !column) return;
+      const value = (sample(heat.values, row, column) - heat.low) / range;
+      const share = Math.min(1, Math.max(0, value));
+      const from = Math.round(share * 255) * 4;
+      const to = (y * canvas.width + x) * 4;
+      pixels.data.set(ramp.subarray(from, from + 3), to);
+      pixels.data[to + 3] = 130 + 90 * share;
+    });
+  });
+  canvas.getContext("2d").putImageData(pixels, 0, 0);
+}
+
+/** For each pixel of a side, which four cells it lies among and how much each counts (Keys 1981, a = -0.5). */
+function places(pixels, side, low, high, cells) {
+  return Array.from({ length: pixels }, (_, pixel) => {
+    const at = ((pixel + 0.5) / pixels) * side;
+    if (at < low || at > high) return null;
+    const place = ((at - low) / (high - low)) * cells - 0.5;
+    const first = Math.floor(place);
+    const t = place - first;
+    const weights = [
+      -0.5 * t ** 3 + t ** 2 - 0.5 * t,
+      1.5 * t ** 3 - 2.5 * t ** 2 + 1,
+      -1.5 * t ** 3 + 2 * t ** 2 + 0.5 * t,
+      0.5 * t ** 3 - 0.5 * t ** 2,
+    ];
+    const clamp = (cell) => Math.min(cells - 1, Math.max(0, cell));
+    return { cells: [-1, 0, 1, 2].map((offset) => clamp(first + offset)), weights };
+  });
+}
+
+function sample(values, row, column) {
+  let sum = 0;
+  for (let i = 0; i < 4; i++) {
+    const line = values[row.cells[i]];
+    for (let j = 0; j < 4; j++) sum += row.weights[i] * column.weights[j] * line[column.cells[j]];
+  }
+  return sum;
+}
+
+/** The heat over the large picture. */
+export class HeatLayer {
+  constructor() {
+    this.canvas = byId("heat");
+  }
+
+  show(heat, size) {
+    drawHeat(this.canvas, heat, size);
+    this.canvas.hidden = false;
+  }
+
+  hide() {
+    this.canvas.hidden = true;
+  }
+}

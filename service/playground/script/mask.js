@@ -1,0 +1,80 @@
+// A segmentation over the picture: a colour a class, as opaque as wanted, one class lit by pointing at it.
+
+import { byId } from "./dom.js";
+import { paintRuns } from "./rle.js";
+
+const LONGEST_SIDE = 1600;
+const GOLDEN_ANGLE = 137.508;
+const FADED = 60;
+
+/** One kind of thing wears the accent; several wear hues that lie far apart. */
+export function segmentColour(index, kinds) {
+  return kinds === 1 ? "oklch(0.55 0.22 267)" : `oklch(0.68 0.19 ${(267 + index * GOLDEN_ANGLE) % 360})`;
+}
+
+export class Mask {
+  constructor() {
+    this.canvas = byId("mask");
+    this.opacity = 0.55;
+    byId("picture").addEventListener("pointermove", (event) => this.#point(event));
+    byId("picture").addEventListener("pointerleave", () => this.pointed?.(null));
+  }
+
+  /** Draw `{width, height, segments}`; `pointed(index | null)` hears the pointer. */
+  show({ width, height, segments }, pointed) {
+    const step = Math.max(1, Math.ceil(Math.max(width, height) / LONGEST_SIDE));
+    const size = { width: Math.ceil(width / step), height: Math.ceil(height / step) };
+    this.ids = { ...size, data: new Uint8Array(size.width * size.height) };
+    segments.forEach((segment, index) => paintRuns(segment.rle, index + 1, this.ids, step));
+    Object.assign(this.canvas, size);
+    this.colours = segments.map((_, index) => bytesOf(segmentColour(index, segments.length)));
+    this.pointed = pointed;
+    this.canvas.hidden = false;
+    this.setOpacity(this.opacity);
+    this.light(null);
+  }
+
+  setOpacity(opacity) {
+    this.opacity = opacity;
+    this.canvas.style.opacity = opacity;
+  }
+
+  light(index) {
+    if (!this.ids || this.canvas.hidden) return;
+    const { width, height, data } = this.ids;
+    const context = this.canvas.getContext("2d");
+    const pixels = new ImageData(width, height);
+    const words = new Uint32Array(pixels.data.buffer);
+    const palette = new Uint32Array(
+      [[0, 0, 0], ...this.colours].map(([red, green, blue], id) => {
+        const alpha = id === 0 ? 0 : index === null || id === index + 1 ? 255 : FADED;
+        return ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
+      }),
+    );
+    for (let at = 0; at < data.length; at++) words[at] = palette[data[at]];
+    context.putImageData(pixels, 0, 0);
+  }
+
+  hide() {
+    this.canvas.hidden = true;
+    this.pointed = null;
+    this.ids = null;
+  }
+
+  #point(event) {
+    if (!this.pointed || !this.ids) return;
+    const frame = this.canvas.getBoundingClientRect();
+    const column = Math.floor(((event.clientX - frame.left) / frame.width) * this.ids.width);
+    const row = Math.floor(((event.clientY - frame.top) / frame.height) * this.ids.height);
+    const id = this.ids.data[row * this.ids.width + column] ?? 0;
+    this.pointed(id ? id - 1 : null);
+  }
+}
+
+/** A CSS colour → [red, green, blue] in 0–255. */
+function bytesOf(colour) {
+  const context = new OffscreenCanvas(1, 1).getContext("2d");
+  context.fillStyle = colour;
+  context.fillRect(0, 0, 1, 1);
+  return context.getImageData(0, 0, 1, 1).data.slice(0, 3);
+}

@@ -1,0 +1,54 @@
+"""The playground in a real browser: the system's Chromium, driven by Playwright, before a real service."""
+
+import shutil
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.live import Live, serve
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+WAIT_MS = 15_000
+
+
+# Playwright keeps an event loop running in this thread, which the asynchronous tests of other packages can not share.
+@pytest.fixture(scope="package")
+def browser() -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("the playground's tests need Chromium: apt-get install chromium")
+    with sync_playwright() as playwright:
+        # Its sandbox needs what containers do not grant; it visits nothing but our own service.
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="package")
+def live() -> Iterator[Live]:
+    with serve() as service:
+        yield service
+
+
+def open_page(browser: Browser, live: Live, **context: object) -> Page:
+    """Open the playground in a context of its own and wait until the models are there."""
+    chosen = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **context}
+    page = browser.new_context(**chosen).new_page()  # type: ignore[arg-type]
+    page.set_default_timeout(WAIT_MS)
+    page.goto(live.url)
+    page.locator("#service", has_text="ready").wait_for()
+    page.locator("#model:enabled").wait_for()
+    return page
+
+
+@pytest.fixture
+def page(browser: Browser, live: Live) -> Iterator[Page]:
+    """The page at a desk; at the end of each test its console must be silent."""
+    page = open_page(browser, live)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text))
+    page.on("pageerror", lambda error: said.append(str(error)))
+    yield page
+    page.context.close()
+    # A refused picture is logged by the browser itself, whatever a page does.
+    assert [line for line in said if "status of 4" not in line] == []

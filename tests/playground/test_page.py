@@ -1,0 +1,224 @@
+"""What a visitor does: show a picture, read the answer, ask why."""
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Browser, FilePayload, Page, expect
+
+from service.api.routes.playground import FOLDER
+from tests.clips import bikes
+from tests.live import Live, serve
+from tests.playground.conftest import open_page
+from tests.servables import colour_card, write_servable
+
+pytestmark = pytest.mark.timeout(60)
+
+CAT = Path(__file__).parents[1] / "data" / "cat.jpg"
+DROP = """async ([name, bytes]) => {
+  const transfer = new DataTransfer();
+  transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/jpeg" }));
+  document.getElementById("mat").dispatchEvent(
+    new DragEvent("drop", { dataTransfer: transfer, bubbles: true, cancelable: true }));
+}"""
+PIXELS = """node => {
+  const copy = new OffscreenCanvas(node.width, node.height);
+  const context = copy.getContext("2d", { willReadFrequently: true });
+  context.drawImage(node, 0, 0);
+  return Array.from(context.getImageData(0, 0, node.width, node.height).data);
+}"""
+
+
+def choose_task(page: Page, task: str) -> None:
+    page.get_by_role("radio", name=task).check()
+
+
+def show(page: Page, sample: str) -> None:
+    page.get_by_role("button", name=sample).click()
+
+
+def test_a_dropped_picture_is_classified_with_what_it_cost(page: Page) -> None:
+    page.evaluate(DROP, ["cat.jpg", list(CAT.read_bytes())])
+    expect(page.locator(".headline")).to_have_text("tiger cat")
+    expect(page.locator(".row")).to_have_count(5)
+    expect(page.locator(".row").first).to_contain_text("38.8 %")
+    expect(page.locator(".sums")).to_contain_text("385 M MACs")
+    expect(page.locator(".sums")).to_contain_text("alone in its batch")
+    expect(page.locator(".stages-named")).to_contain_text("network")
+
+
+def test_boxes_lie_over_the_picture_and_light_up_with_their_rows(page: Page) -> None:
+    choose_task(page, "Detect")
+    show(page, "A cup of coffee")
+    expect(page.locator(".box")).to_have_count(2)
+    page.locator(".row", has_text="cup").hover()
+    expect(page.locator(".box.lit")).to_have_text("cup 95.1 %")
+
+
+def test_a_mask_lies_over_the_picture_as_opaque_as_wanted_and_its_cutout_is_saved(
+    page: Page,
+) -> None:
+    choose_task(page, "Segment")
+    show(page, "A cup of coffee")
+    mask = page.locator("#mask")
+    expect(mask).to_be_visible()
+    alpha = page.eval_on_selector("#mask", PIXELS)[3::4]
+    covered = sum(value > 0 for value in alpha) / len(alpha)
+    said = page.locator(".row .number").inner_text().removesuffix(" %")
+    assert covered == pytest.approx(float(said) / 100, abs=0.001)
+    page.get_by_role("slider", name="Mask").fill("0.2")
+    expect(mask).to_have_css("opacity", "0.2")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save the cut-out").click()
+    assert download.value.suggested_filename == "cup-cutout.png"
+    assert download.value.path().read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_heat_follows_the_chosen_class(page: Page) -> None:
+    show(page, "A cup of coffee")
+    heat = page.locator("#heat")
+    seen = []
+    for label in ("espresso", "coffee mug"):
+        page.locator(".row", has_text=label).click()
+        expect(page.locator(".note")).to_contain_text(f"speaks for {label}.")
+        expect(heat).to_be_visible()
+        seen.append(page.eval_on_selector("#heat", PIXELS))
+    assert seen[0] != seen[1]
+    page.locator(".row", has_text="coffee mug").click()
+    expect(heat).to_be_hidden()
+
+
+def test_the_film_strip_opens_into_filters_maps_and_what_a_channel_looks_for(page: Page) -> None:
+    show(page, "A cat")
+    page.locator("#strip").scroll_into_view_if_needed()
+    expect(page.locator(".frame.waiting")).to_have_count(0)
+    page.locator(".frame", has_text="Filters").click()
+    expect(page.locator("#detail .thumb")).to_have_count(32)
+    page.locator(".frame", has_text="Stage 3").click()
+    expect(page.locator("#detail button.thumb")).to_have_count(16)
+    page.locator("#detail button.thumb").first.click()
+    expect(page.locator("#detail .thumbs.large .thumb")).to_have_count(9)
+    expect(page.locator("#heat")).to_be_visible()
+
+
+def test_the_probe_draws_a_curve_for_each_strain(page: Page) -> None:
+    page.get_by_role("combobox", name="Model").select_option("lenet5")
+    show(page, "Handwritten digits")
+    page.get_by_role("button", name="Strain it").click()
+    expect(page.locator(".curve")).to_have_count(5)
+
+
+def test_a_clips_answers_arrive_along_a_time_line(page: Page, live: Live) -> None:
+    choose_task(page, "Detect")
+    clip = FilePayload(name="bikes.mp4", mimeType="video/mp4", buffer=bikes())
+    page.set_input_files("#choose", files=clip)
+    expect(page.get_by_role("region", name="Along the clip")).to_contain_text("20 frames looked at")
+    answer = page.request.post(f"{live.url}/v1/video?task=detect&fps=2", data=bikes()).json()
+    labels = [{found["label"] for found in frame["detections"]} for frame in answer["frames"]]
+    persons = sum("person" in seen for seen in labels)
+    rects = page.locator(".lane", has_text="person").locator("rect")
+    assert rects.count() == persons > 1
+    expect(page.locator(".note")).to_have_text("At 0.0 s")
+    page.get_by_role("slider", name="Moment in the clip").fill("5.2")
+    expect(page.locator(".note")).to_have_text("At 5.0 s")
+    assert page.locator(".box").count() == page.locator(".row").count() > 0
+    show(page, "A cat")
+    expect(page.get_by_role("region", name="Along the clip")).to_be_hidden()
+    expect(page.locator(".box")).to_have_count(1)
+
+
+def test_an_error_is_told_with_what_to_do_and_its_code(page: Page) -> None:
+    notes = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no picture")
+    page.set_input_files("#choose", files=notes)
+    trouble = page.get_by_role("alert")
+    expect(trouble).to_contain_text("no picture that is understood")
+    expect(trouble.locator("code")).to_have_text("unsupported_picture")
+    show(page, "A cat")
+    expect(page.locator(".headline")).to_contain_text("cat")
+
+
+@pytest.mark.parametrize("sample", [True, False])
+def test_the_curl_line_gives_the_same_answer(page: Page, tmp_path: Path, *, sample: bool) -> None:
+    choose_task(page, "Detect")
+    if sample:
+        show(page, "A cup of coffee")
+    else:
+        file = tmp_path / "the cat's 'picture' $(exit).jpg"
+        file.write_bytes(CAT.read_bytes())
+        page.set_input_files("#choose", file)
+    line = page.locator(".curl code")
+    expect(line).to_contain_text("/v1/detect")
+    run = subprocess.run(
+        ["sh", "-c", line.inner_text()], cwd=tmp_path, capture_output=True, check=True
+    )
+    (result,) = json.loads(run.stdout)["results"]
+    labels = [found["label"] for found in result["detections"]]
+    assert labels == page.locator(".row .name").all_inner_texts()
+
+
+def test_everything_can_be_done_by_keyboard(page: Page) -> None:
+    page.keyboard.press("Tab")
+    expect(page.get_by_text("Skip to the answer")).to_be_focused()
+    page.get_by_role("radio", name="Classify").focus()
+    page.keyboard.press("ArrowRight")
+    expect(page.get_by_role("radio", name="Detect")).to_be_checked()
+    for _ in range(2):
+        page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="A cat")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator(".box")).to_have_count(1)
+    for _ in range(4):
+        page.keyboard.press("Tab")
+    expect(page.locator(".row")).to_be_focused()
+    expect(page.locator(".box.lit")).to_have_count(1)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_serious_at_a_phones_width(
+    browser: Browser, live: Live, scheme: str
+) -> None:
+    # axe brings its own script into the page, which the page's policy would refuse.
+    page = open_page(
+        browser,
+        live,
+        viewport={"width": 390, "height": 844},
+        color_scheme=scheme,
+        bypass_csp=True,
+        has_touch=True,
+    )
+    show(page, "A cat")
+    expect(page.locator(".row")).to_have_count(5)
+    page.locator("#strip").scroll_into_view_if_needed()
+    expect(page.locator(".frame.waiting")).to_have_count(0)
+    violations = Axe().run(page).response["violations"]
+    serious = [each for each in violations if each["impact"] in {"serious", "critical"}]
+    assert serious == [], json.dumps(serious, indent=1)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.context.close()
+
+
+def test_a_label_that_looks_like_markup_stays_text(browser: Browser, tmp_path: Path) -> None:
+    label = "<img src=x onerror=alert(1)>"
+    card = colour_card().model_copy(update={"labels": (label, label, label), "title": label})
+    write_servable(tmp_path, card=card)
+    with serve(models=tmp_path) as service:
+        page = open_page(browser, service)
+        cat = FilePayload(name=f"{label}.jpg", mimeType="image/jpeg", buffer=CAT.read_bytes())
+        page.set_input_files("#choose", files=cat)
+        expect(page.locator(".headline")).to_have_text(label)
+        expect(page.locator("#model option")).to_have_text(label)
+        assert page.locator("img[src=x]").count() == 0
+        page.context.close()
+
+
+def test_no_script_turns_text_into_markup_and_no_file_names_another_address() -> None:
+    forbidden = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
+    for path in FOLDER.rglob("*"):
+        if path.suffix in {".js", ".css", ".html"}:
+            text = path.read_text()
+            assert not [word for word in forbidden if word in text], path.name
+            assert "//" not in text.replace("http://www.w3.org/2000/svg", "").replace(
+                "// ", ""
+            ).replace("///", ""), path.name
