@@ -1,11 +1,14 @@
 """What a visitor does: show a picture, read the answer, ask why."""
 
 import json
+import re
 import subprocess
+from io import BytesIO
 from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import ExifTags, Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from service.api.routes.playground import FOLDER
@@ -127,6 +130,37 @@ def test_a_clips_answers_arrive_along_a_time_line(page: Page, live: Live) -> Non
     show(page, "A cat")
     expect(page.get_by_role("region", name="Along the clip")).to_be_hidden()
     expect(page.locator(".box")).to_have_count(1)
+
+
+def test_a_file_that_the_browser_can_not_draw_is_answered_all_the_same(page: Page) -> None:
+    content = BytesIO()
+    Image.open(CAT).save(content, "TIFF")
+    picture = FilePayload(name="cat.tiff", mimeType="image/tiff", buffer=content.getvalue())
+    page.set_input_files("#choose", files=picture)
+    expect(page.locator(".headline")).to_contain_text("cat")
+    expect(page.locator("#picture")).to_have_text(re.compile("can not draw"))
+    show(page, "A cat")
+    expect(page.locator("#shown")).to_be_visible()
+
+
+def test_boxes_lie_right_on_a_picture_that_its_exif_turns(page: Page) -> None:
+    lying = Image.open(CAT).transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # shown turned a quarter clockwise: upright again
+    content = BytesIO()
+    lying.save(content, "JPEG", quality=95, exif=exif)
+    choose_task(page, "Detect")
+    picture = FilePayload(name="cat.jpg", mimeType="image/jpeg", buffer=content.getvalue())
+    page.set_input_files("#choose", files=picture)
+    box, shown = page.locator(".box"), page.locator("#shown")
+    expect(box).to_contain_text("cat")
+    around, whole = box.bounding_box(), shown.bounding_box()
+    assert around is not None
+    assert whole is not None
+    assert whole["width"] / whole["height"] == pytest.approx(451 / 300, abs=0.01)
+    # The cat fills nine tenths of the width, from the left, and all of the height.
+    assert around["width"] / whole["width"] == pytest.approx(0.91, abs=0.04)
+    assert around["x"] == pytest.approx(whole["x"], abs=0.04 * whole["width"])
 
 
 def test_an_error_is_told_with_what_to_do_and_its_code(page: Page) -> None:

@@ -10,6 +10,8 @@ import { plural } from "./text.js";
 const PATH = "v1/video";
 const FPS = 2;
 const LANES = 6;
+/** Of a frame's time on its lane; the rest keeps frames apart. */
+const CELL = 0.94;
 const LEAST_SHARE = 0.05;
 
 /** What each frame's answer puts on the lanes: a label and how much of it, 0–1. */
@@ -92,7 +94,7 @@ export class Clip {
       const lane = this.#lane(label);
       lane.total += share;
       lane.chart.append(
-        vary(svg("rect", { x: frame.time, y: 0, width: 1 / FPS, height: 1 }), { "--share": share }),
+        vary(svg("rect", { x: frame.time, y: 0, width: CELL / FPS, height: 1 }), { "--share": share }),
       );
     }
     const lanes = [...this.lanes.values()].sort((a, b) => b.total - a.total).slice(0, LANES);

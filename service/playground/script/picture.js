@@ -21,12 +21,11 @@ export class PictureView {
     this.figure.hidden = false;
     try {
       await this.image.decode();
-      this.figure.classList.remove("unshowable");
+      this.figure.classList.remove("undrawn");
       vary(this.figure, { "--aspect": this.width / this.height });
       return true;
     } catch {
-      this.image.alt = "This browser can not draw the file.";
-      this.figure.classList.add("unshowable");
+      this.figure.classList.add("undrawn");
       return false;
     }
   }
@@ -35,7 +34,7 @@ export class PictureView {
   yieldToClip() {
     byId("empty").hidden = true;
     this.figure.hidden = false;
-    this.figure.classList.remove("unshowable");
+    this.figure.classList.remove("undrawn");
     this.image.hidden = true;
   }
 
