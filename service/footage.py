@@ -18,9 +18,11 @@ from service.errors import ClientLeftError, FovealError, UnavailableError
 from service.fanout import FanOut
 from service.heads.video.study import Drawing, Outputs
 from service.heads.video.temporal import Stretch, TemporalStudy
+from service.imaging.container import Source
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_image
-from service.imaging.video import Clip, ClipLimits, Frame, Sampling, Source
+from service.imaging.sampling import Sampling
+from service.imaging.video import Clip, ClipLimits, Frame
 from service.imaging.view import View
 from service.metrics import Metrics
 from service.runtime.errand import Answer, Errand, Trace

@@ -1,10 +1,10 @@
 """What a network sees, a view at a time: one look with every inner map, then the perturbed copies it needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,6 +86,12 @@ class Explanation:
     ) -> list[T]:
         """Return what `finish` reads from each copy's outputs, in order; see `scores`."""
         errands: list[Errand[None, T]] = [Errand(partial(_made, copy), finish) for copy in copies]
+        return await self.run(model, errands, timeout_seconds=timeout_seconds)
+
+    async def run(
+        self, model: Model, errands: Iterable[Errand[Any, T]], *, timeout_seconds: float
+    ) -> list[T]:
+        """Return the errands' results, in order; the first that fails ends it, see `scores`."""
         found: list[T] = []
         async with aclosing(
             self.fan_out.run(model, errands, timeout_seconds=timeout_seconds)

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Sequence
-from contextlib import aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -82,7 +81,7 @@ async def explain_probe(
     if outlined is not None:
         shown = explanation.pipeline.errand(outlined.content, model.card, partial(read, amount=0.0))
         errands.append(shown)
-    found = await _run(explanation, model, errands, timeout_seconds)
+    found = await explanation.run(model, errands, timeout_seconds=timeout_seconds)
     sheet = ProbeSheet(
         subject.target,
         {
@@ -123,12 +122,10 @@ async def _silhouette(
     draw = partial(_draw_silhouette, card=segmenter.card)
     errand = explanation.pipeline.errand(picture, segmenter.card, draw)
     try:
-        found: list[EncodedPicture | None] = await _run(
-            explanation, segmenter, [errand], timeout_seconds
-        )
+        (outlined,) = await explanation.run(segmenter, [errand], timeout_seconds=timeout_seconds)
     except FovealError:
         return None
-    return found[0]
+    return outlined
 
 
 def _draw_silhouette(outputs: Outputs, view: View, *, card: Card) -> EncodedPicture | None:
@@ -149,23 +146,6 @@ def _read(
     best = int(probabilities.argmax())
     shown = seen if isinstance(seen, np.ndarray) else np.asarray(seen.displayed())
     return Probed(amount, float(probabilities[class_id]), labels[best], best == class_id, shown)
-
-
-async def _run(
-    explanation: Explanation,
-    model: Model,
-    errands: Sequence[Errand[Any, Any]],
-    timeout_seconds: float,
-) -> list[Any]:
-    found = []
-    async with aclosing(
-        explanation.fan_out.run(model, errands, timeout_seconds=timeout_seconds)
-    ) as outcomes:
-        async for outcome in outcomes:
-            if isinstance(outcome, FovealError):
-                raise outcome
-            found.append(outcome.value)
-    return found
 
 
 def _tell(

@@ -2,34 +2,34 @@
 
 import math
 import threading
-from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Literal, NamedTuple, Protocol, TypeAlias
+from functools import partial
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
-from av.container import InputContainer
 from av.error import FFmpegError
-from av.packet import Packet as AnyPacket
-from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
-from av.video.stream import VideoStream
 from PIL import Image
 
 from service.errors import (
     BrokenVideoError,
     NoFramesError,
-    NoVideoStreamError,
     TooManyFramesError,
     TooManyPixelsError,
-    UnsupportedVideoError,
     VideoTooLongError,
 )
-
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
-"""FFmpeg's readers that are tried. Others are not: a playlist or a script could make it open files and addresses."""
+from service.imaging.container import (
+    Packet,
+    Source,
+    decoder_of,
+    open_container,
+    shown_times,
+    video_stream,
+)
+from service.imaging.sampling import Sampling, These, wants_of
 
 PLANNED_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg", "prores"}
@@ -44,18 +44,7 @@ _SHORT_OF_HEADER_SECONDS = 1.0
 _SHORT_OF_HEADER_SHARE = 0.05
 """A clip that ends so much before its header's duration is cut short; audio may be a little longer than video."""
 
-Packet: TypeAlias = "AnyPacket[VideoStream]"
 Ended = Literal["complete", "truncated", "limit"]
-
-
-class Source(Protocol):
-    """A file, or what reads like one."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-
-    def tell(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,19 +54,6 @@ class ClipLimits:
     max_seconds: float = 3600.0
     max_frames: int = 3600
     max_pixels: int = 64_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Sampling:
-    """Which frames are wanted; one of the three is set.
-
-    `fps`: the first at or after every 1/fps seconds, none twice. `every_n`: the first, then each n-th. `count`: so
-    many, each the one shown in the middle of an even share of the clip.
-    """
-
-    fps: float | None = None
-    every_n: int | None = None
-    count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +150,11 @@ class Clip:
         self._limits = limits
         self._stopped = threading.Event()
         self._source = source
-        self._container = _open(source)
+        self._container = open_container(source)
         try:
-            self._stream = _video_stream(self._container)
-            self._context = _decoder(self._stream)
-            self._wants = self._plan(sampling)
+            self._stream = video_stream(self._container)
+            self._context = decoder_of(self._stream)
+            self._wants = wants_of(sampling, partial(shown_times, self._container, self._stream))
             self.info = self._describe(sampling)
             self._refuse()
         except BaseException:
@@ -249,7 +225,7 @@ class Clip:
         return self._container.duration / av.time_base if self._container.duration else None
 
     def _expected(self, sampling: Sampling, seconds: float | None, fps: float | None) -> int | None:
-        if isinstance(self._wants, _These):
+        if isinstance(self._wants, These):
             return len(self._wants.numbers)
         if seconds is None:
             return None
@@ -273,14 +249,6 @@ class Clip:
                 f"{info.expected} frames would be taken from the clip, {limits.max_frames} are allowed. "
                 "Ask for fewer by fps, every_n or max_frames."
             )
-
-    def _plan(self, sampling: Sampling) -> "_Wants":
-        if sampling.fps is not None:
-            return _EverySeconds(1 / sampling.fps)
-        if sampling.every_n is not None:
-            return _EveryNth(sampling.every_n)
-        assert sampling.count is not None
-        return _These(_shown_evenly(_times(self._container, self._stream), sampling.count))
 
     # Decoding.
 
@@ -456,39 +424,6 @@ class Clip:
         return self._source.read(1) == _GIF_TRAILER
 
 
-class _EverySeconds:
-    """Wants the first frame at or after each multiple of a period from the first frame on."""
-
-    def __init__(self, period: float) -> None:
-        self._period = period
-        self._due = -math.inf
-
-    def __call__(self, _: int, seconds: float) -> bool:
-        if seconds < self._due - 1e-6:
-            return False
-        self._due = (math.floor(seconds / self._period + 1e-6) + 1) * self._period
-        return True
-
-
-class _EveryNth:
-    def __init__(self, step: int) -> None:
-        self._step = step
-
-    def __call__(self, number: int, _: float) -> bool:
-        return number % self._step == 0
-
-
-class _These:
-    def __init__(self, numbers: frozenset[int]) -> None:
-        self.numbers = numbers
-
-    def __call__(self, number: int, _: float) -> bool:
-        return number in self.numbers
-
-
-_Wants = _EverySeconds | _EveryNth | _These
-
-
 def check_pixels(width: int, height: int, max_pixels: int) -> None:
     """Refuse frames that are too large.
 
@@ -500,65 +435,6 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
             f"Frames of {width}×{height} pixels are more than the {max_pixels / 1e6:g} million allowed. "
             "Send the clip in a smaller size."
         )
-
-
-def _open(source: Source) -> InputContainer:
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
-    try:
-        container = av.open(source, options=options, metadata_errors="replace")
-    except (FFmpegError, ValueError, EOFError) as error:
-        source.seek(0)
-        head = source.read(16)
-        if _looks_like_a_clip(head) and isinstance(error, EOFError):
-            raise NoFramesError("The clip ends before its first frame.") from error
-        if _looks_like_a_clip(head):
-            raise BrokenVideoError(
-                f"The clip's header can not be read: {_reason(error)}. It is damaged or cut short; an MP4 may have "
-                "its header at its end (ffmpeg -movflags +faststart puts it in front)."
-            ) from error
-        raise UnsupportedVideoError(
-            "The bytes are no clip that is understood. Send MP4, MOV, WebM, Matroska, AVI or GIF."
-        ) from error
-    assert isinstance(container, InputContainer)
-    return container
-
-
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, FFmpegError) else None) or str(error)
-
-
-def _looks_like_a_clip(head: bytes) -> bool:
-    return (
-        head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"}
-        or head.startswith((b"\x1aE\xdf\xa3", b"GIF8"))
-        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
-    )
-
-
-def _video_stream(container: InputContainer) -> VideoStream:
-    pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
-    if not pictures:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise NoVideoStreamError(f"The file holds {kinds} and no video stream.")
-    return pictures[0]
-
-
-def _is_cover(stream: VideoStream) -> bool:
-    """The picture of a record's sleeve is a video stream of one frame."""
-    return bool(stream.disposition & av.stream.Disposition.attached_pic)
-
-
-def _decoder(stream: VideoStream) -> VideoCodecContext:
-    try:
-        context = stream.codec_context
-    except FFmpegError:
-        context = None
-    if context is None or (not context.is_open and context.codec is None):
-        raise UnsupportedVideoError(
-            "This FFmpeg has no decoder for the clip's codec. Encode it as H.264, HEVC, VP9 or AV1."
-        )
-    context.thread_count = 1
-    return context
 
 
 def _quarter_turns(stored: VideoFrame) -> int:
@@ -584,30 +460,3 @@ def _leads(packet: Packet, key: Packet) -> bool:
 def _times_tell_apart(packets: Sequence[Packet]) -> bool:
     times = [packet.pts for packet in packets]
     return None not in times and len(set(times)) == len(times)
-
-
-def _times(container: InputContainer, stream: VideoStream) -> list[float]:
-    """Read all packets, decoding none, and return when frames are shown, in order; the container starts anew."""
-    base = stream.time_base or Fraction(1, 1000)
-    stamps = []
-    try:
-        for packet in container.demux(stream):
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if packet.size and stamp is not None and not packet.is_corrupt:
-                stamps.append(stamp)
-    except FFmpegError:
-        pass  # what came is sampled; the decoding pass will say that it is cut short
-    container.seek(min(stamps, default=0), stream=stream)
-    return [float(stamp * base) for stamp in sorted(stamps)]
-
-
-def _shown_evenly(times: Sequence[float], count: int) -> frozenset[int]:
-    """Return the numbers of the frames that are on the screen in the middle of each of `count` even shares."""
-    if not times:
-        return frozenset()
-    if count >= len(times):
-        return frozenset(range(len(times)))
-    last = times[-1] - times[0]
-    end = last + last / max(1, len(times) - 1)
-    moments = (times[0] + end * (share + 0.5) / count for share in range(count))
-    return frozenset(max(0, bisect_right(times, moment + 1e-9) - 1) for moment in moments)

@@ -337,11 +337,8 @@ def test_the_metrics_count_frames(narrow: Live) -> None:
     assert video["decoded"] + video["skipped"] == 60
 
 
-@pytest.fixture(scope="module")
-def over_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A service of a head over time that says which colour grows, and of its backbone."""
-    root = tmp_path_factory.mktemp("models")
-    write_servable(root)
+def add_trend(root: Path) -> None:
+    """Put a head over time that says which colour grows beside its backbone."""
     recipe = Recipe(
         source="train:tests.exporter.test_temporal:train_trend",
         task="temporal",
@@ -351,6 +348,14 @@ def over_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         folder=root,
     )
     export(recipe, root / "trend/1/model.onnx", QuietSteps())
+
+
+@pytest.fixture(scope="module")
+def over_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    """A service of a head over time that says which colour grows, and of its backbone."""
+    root = tmp_path_factory.mktemp("models")
+    write_servable(root)
+    add_trend(root)
     with serve(models=root) as service:
         yield service
 
@@ -391,15 +396,7 @@ def test_a_clip_too_short_for_a_window_says_what_would_help(over_time: Live) -> 
 
 def test_a_head_whose_backbone_is_another_is_refused(tmp_path: Path) -> None:
     write_servable(tmp_path)
-    recipe = Recipe(
-        source="train:tests.exporter.test_temporal:train_trend",
-        task="temporal",
-        name="trend",
-        backbone="colours/1/model.onnx",
-        window=WindowRecipe(frames=4, stride=2, fps=5),
-        folder=tmp_path,
-    )
-    export(recipe, tmp_path / "trend/1/model.onnx", QuietSteps())
+    add_trend(tmp_path)
     shutil.rmtree(tmp_path / "colours")
     write_servable(tmp_path, model=colour_model(side=16), card=colour_card(side=16))
     with serve(models=tmp_path) as service, httpx.Client(base_url=service.url) as client:

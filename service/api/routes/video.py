@@ -30,7 +30,8 @@ from service.heads.video.embed import EmbedStudy
 from service.heads.video.segment import SegmentStudy
 from service.heads.video.study import Drawing, Study
 from service.heads.video.temporal import TemporalStudy
-from service.imaging.video import Clip, Sampling
+from service.imaging.sampling import Sampling
+from service.imaging.video import Clip
 from service.runtime.registry import Model
 
 DEFAULT_FPS = 2.0

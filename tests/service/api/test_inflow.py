@@ -7,7 +7,8 @@ from io import BytesIO
 import pytest
 
 from service.api.inflow import Inflow
-from service.imaging.video import Clip, ClipLimits, Sampling
+from service.imaging.sampling import Sampling
+from service.imaging.video import Clip, ClipLimits
 from tests.clips import bikes, counting
 
 

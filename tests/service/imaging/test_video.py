@@ -16,7 +16,8 @@ from service.errors import (
     VideoError,
     VideoTooLongError,
 )
-from service.imaging.video import Clip, ClipLimits, Frame, Sampling
+from service.imaging.sampling import Sampling
+from service.imaging.video import Clip, ClipLimits, Frame
 from tests.clips import (
     HEADER_FIRST,
     bikes,
