@@ -39,12 +39,12 @@ def sheet(client: httpx.Client, query: str, picture: str = "chelsea") -> Image.I
     return Image.open(BytesIO(response.content))
 
 
-def points_at(answer: Any, picture: str) -> bool:
-    """Say whether the hottest place, which is as large as the heat is coarse, touches the thing's box."""
+def points_at(answer: Any, picture: str, *, by_cell: bool = False) -> bool:
+    """Say whether the peak lies in the thing's box; `by_cell`: whether the place around it touches the box."""
     left, top, right, bottom = THINGS[picture][1]
     peak, heat = answer["peak"], answer["heat"]
-    half_x = (heat["box"]["x_max"] - heat["box"]["x_min"]) / heat["width"] / 2
-    half_y = (heat["box"]["y_max"] - heat["box"]["y_min"]) / heat["height"] / 2
+    half_x = (heat["box"]["x_max"] - heat["box"]["x_min"]) / heat["width"] / 2 * by_cell
+    half_y = (heat["box"]["y_max"] - heat["box"]["y_min"]) / heat["height"] / 2 * by_cell
     inside: bool = (
         left - half_x <= peak["x"] <= right + half_x
         and top - half_y <= peak["y"] <= bottom + half_y
@@ -70,7 +70,9 @@ def test_the_heat_lies_on_the_thing(client: httpx.Client, query: str, picture: s
         client, f"{query}&class={label}&score=false", picture, **{"X-Timeout-Ms": "100000"}
     )
     assert answer["target"]["label"] == label
-    assert points_at(answer, picture), answer["peak"]
+    # The seven columns of the network's own maps are hottest on both sides of the thin rocket, not on it.
+    by_cell = picture == "rocket" and query.startswith("view=cam")
+    assert points_at(answer, picture, by_cell=by_cell), answer["peak"]
 
 
 def test_an_exact_map_adds_up_to_the_logit(client: httpx.Client) -> None:
