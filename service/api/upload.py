@@ -14,6 +14,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from service.api.deps import RequestRecord, Services
 from service.errors import (
     BodyTooLargeError,
+    ClientLeftError,
     EmptyBodyError,
     MalformedBase64Error,
     MalformedJsonError,
@@ -70,21 +71,32 @@ async def read_body(request: Request, limit: int) -> bytes:
 
     Raises:
         BodyTooLargeError: announced or streamed, it has more than `limit` bytes.
+        ClientLeftError: it was not sent to its end.
     """
-    too_large = BodyTooLargeError(
-        f"The body is larger than the {limit / 2**20:g} MiB allowed. Send a smaller picture."
-    )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > limit:
-        raise too_large
+        raise _too_large(limit)
     chunks: list[bytes] = []
-    size = 0
-    async for chunk in request.stream():
+    size, more = 0, True
+    while more:
+        message = await request.receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError(
+                "The client closed its connection before all of the body was there."
+            )
+        chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            raise too_large
+            raise _too_large(limit)
         chunks.append(chunk)
+        more = message.get("more_body", False)
     return b"".join(chunks)
+
+
+def _too_large(limit: int) -> BodyTooLargeError:
+    return BodyTooLargeError(
+        f"The body is larger than the {limit / 2**20:g} MiB allowed. Send a smaller picture."
+    )
 
 
 def parse_multipart(body: bytes, content_type: str) -> list[Picture]:

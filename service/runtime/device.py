@@ -64,7 +64,17 @@ COMMON_ENTRIES = {
 }
 
 
-def plan_session(device: Device, *, largest: int, threads: int, cache: Path) -> SessionPlan:
+SPIN_WHILE_RUNNING = {
+    # Between two of a run's steps its threads wait for microseconds: waking them would take longer.
+    "session.intra_op.allow_spinning": "1",
+    # Once the run has ended they sleep.
+    "session.force_spinning_stop": "1",
+}
+
+
+def plan_session(
+    device: Device, *, largest: int, threads: int, cache: Path, spin: bool = False
+) -> SessionPlan:
     """Return the options for a network on `device`.
 
     Args:
@@ -72,11 +82,14 @@ def plan_session(device: Device, *, largest: int, threads: int, cache: Path) -> 
         largest: pictures in a batch at most.
         threads: threads of one run on a CPU; several runs at once bring as many threads each.
         cache: folder for compiled engines.
+        spin: on a CPU, a run's threads stay awake until it ends; for runs that have the cores to themselves.
     """
     if device.name == "cpu":
         return SessionPlan(
             threads,
-            COMMON_ENTRIES | {"session.use_env_allocators": "1"},
+            COMMON_ENTRIES
+            | {"session.use_env_allocators": "1"}
+            | (SPIN_WHILE_RUNNING if spin else {}),
             ((CPU_PROVIDER, {}),),
             frozenset({CPU_PROVIDER}),
             memory_pattern=False,

@@ -18,7 +18,7 @@ from service.runtime.device import Device, plan_session
 from service.runtime.errand import Run, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
-from service.runtime.tuning import best_batch, seconds_of, serves_all_at_once
+from service.runtime.tuning import HEAVY_SECONDS, best_batch, seconds_of, serves_all_at_once
 
 LARGEST = 32
 """The most pictures in a batch where neither the operator nor the card says otherwise."""
@@ -112,7 +112,13 @@ def _tuned(
         limit = best_batch(narrow, blank, limit, alone=alone)
     if threads == 1 or alone < WORTH_SPREADING_SECONDS:
         return Loaded(narrow, limit, instances or threads, blank)
-    plan = plan_session(Device("cpu"), largest=1, threads=threads, cache=Path())
+    plan = plan_session(
+        Device("cpu"),
+        largest=1,
+        threads=threads,
+        cache=Path(),
+        spin=alone <= HEAVY_SECONDS,  # a heavy network's wide runs may have others beside them
+    )
     wide = open_session(servable.path, Device("cpu"), plan).run
     spread = seconds_of(wide, blank[None])
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 
 import httpx
@@ -149,3 +150,17 @@ def test_codes_are_unique_and_every_leaf_has_its_own() -> None:
     leaves = [kind for kind in error_types() if not kind.__subclasses__()]
     assert len({kind.code for kind in leaves}) == len(leaves)
     assert all(kind.title != FovealError.title for kind in leaves)
+
+
+def test_a_client_that_leaves_half_way_through_its_body_is_no_fault_of_ours(
+    live: Live, caplog: pytest.LogCaptureFixture
+) -> None:
+    before = live.sample("foveal_errors_total", code="client_left")
+    with socket.create_connection(live.address, timeout=10) as connection:
+        connection.sendall(b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: 9000\r\n\r\n")
+        connection.sendall(b"\xff" * 4000)
+    patience = time.monotonic() + 5
+    while live.sample("foveal_errors_total", code="client_left") == before:
+        assert time.monotonic() < patience, "nobody noticed"
+        time.sleep(0.01)
+    assert "unhandled" not in caplog.text

@@ -35,6 +35,12 @@ def test_no_session_spins_and_every_placement_is_recorded(name: DeviceName) -> N
     assert entries["session.record_ep_graph_assignment_info"] == "1"
 
 
+def test_a_run_that_has_the_cores_to_itself_spins_until_it_ends() -> None:
+    lone = plan_session(Device("cpu"), largest=1, threads=2, cache=CACHE, spin=True).entries
+    assert lone["session.intra_op.allow_spinning"] == "1"
+    assert lone["session.force_spinning_stop"] == "1", "a thread that spins on takes a core"
+
+
 def test_cuda_comes_first_and_heavy_work_may_not_leave_it() -> None:
     cuda = plan("cuda", index=1)
     assert [name for name, _ in cuda.providers] == ["CUDAExecutionProvider", "CPUExecutionProvider"]
