@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks import targets
+from benchmarks.contenders import FOVEAL_IN_PROCESSES
 from benchmarks.pictures import EIGHT
 from benchmarks.targets import Target
 
@@ -26,7 +27,8 @@ class Case:
     """One row of the table. `seconds` is how long each contender is under load in each round.
 
     `batches` are tried at the limit. `quick` cases are all that `--quick` measures. With `few_answers` the throughput
-    is taken up to the last answer, for the next one is too far off.
+    is taken up to the last answer, for the next one is too far off. With `workers` the service is measured a second
+    time, with a process a core.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Case:
     quick: bool = False
     few_answers: bool = False
     echo: bool = False
+    workers: bool = False
     gpu: bool = False
     targets: tuple[Target, ...] = ()
 
@@ -53,6 +56,7 @@ CASES = (
         "/v1/classify?model=efficientnet-lite0",
         (ALONE, Load(8, peers=True), CROWD, Load(128)),
         quick=True,
+        workers=True,
         gpu=True,
         targets=(
             targets.of_limit(0.93),
@@ -122,7 +126,13 @@ CASES = (
         batches=(1, 4, 16, 64),
         quick=True,
         echo=True,
-        targets=(targets.of_echo(0.6), targets.of_peers(1.0)),
+        workers=True,
+        targets=(
+            targets.of_echo(0.6),
+            targets.of_echo(0.6, name=FOVEAL_IN_PROCESSES),
+            targets.of_peers(1.0),
+            targets.of_peers(1.0, name=FOVEAL_IN_PROCESSES),
+        ),
     ),
     Case(
         "ssdlite-640",

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parents[1]
 CACHE = ROOT / ".cache" / "bench"
 
 FOVEAL, FOVEAL_ON_CPU = "foveal", "foveal on plain CPU"
+FOVEAL_IN_PROCESSES = "foveal with a worker a core"
 LIMIT, LIMIT_UNDECODED, ALONE = "limit", "limit without decoding", "limit one by one"
 ECHO = "FastAPI echo"
 RECIPE_VARIABLE = "BENCH_PEER"

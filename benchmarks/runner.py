@@ -18,6 +18,7 @@ from benchmarks.contenders import (
     CACHE,
     ECHO,
     FOVEAL,
+    FOVEAL_IN_PROCESSES,
     FOVEAL_ON_CPU,
     LIMIT,
     LIMIT_UNDECODED,
@@ -232,6 +233,9 @@ class _Starter:
             everyone |= started
             for contender in started.values():
                 everyone |= self._limits(contender, device)
+        if self.subject.case.workers and not self.plan.devices:
+            workers = partial(self._foveal, workers=self.plan.cores)
+            everyone |= self._try(FOVEAL_IN_PROCESSES, workers)
         if self.subject.case.echo:
             everyone |= self._try(ECHO, self._echo)
         if self.plan.peers and any(load.peers for load in loads):
@@ -277,17 +281,21 @@ class _Starter:
             self.plan.say(f"  {name} does not run: {error}")
             return {}
 
-    def _foveal(self, facts: Facts, *, device: str | None) -> Served:
+    def _foveal(self, facts: Facts, *, device: str | None = None, workers: int = 1) -> Served:
         port = free_port()
         case, body = self.subject.case, self.subject.body
-        environment = {"FOVEAL_MODELS": str(repository_of(case.model))}
+        environment = {
+            "FOVEAL_MODELS": str(repository_of(case.model)),
+            "FOVEAL_WORKERS": str(workers),
+            **({"FOVEAL_DEVICE": device} if device else {}),
+        }
         server = self.stack.enter_context(
             run_server(
                 contenders.foveal_command(port),
-                environment | ({"FOVEAL_DEVICE": device} if device else {}),
+                environment,
                 port=port,
                 probe=("/health/ready", None, ""),
-                log=self.subject.log(f"foveal-{device}" if device else "foveal"),
+                log=self.subject.log(f"foveal-{device or 'auto'}-{workers}"),
                 patience_seconds=ENGINE_SECONDS if device == "tensorrt" else START_SECONDS,
             )
         )
@@ -296,7 +304,8 @@ class _Starter:
         if answer.status != 200:
             raise StartError(f"answered {answer.status}: {answer.body[:200]!r}")
         facts.ready_seconds = round(server.ready_seconds, 3)
-        facts.detail = f"{labels['device']} {labels['precision']}"
+        several = f", {workers} workers" if workers > 1 else ""
+        facts.detail = f"{labels['device']} {labels['precision']}{several}"
         facts.top_class = _top_class(answer.body)
         return Served(server, facts, self.subject, case.path)
 

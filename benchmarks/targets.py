@@ -46,9 +46,9 @@ def of_limit(bound: float) -> Target:
     return Target("of the limit", bound, partial(_crowd_ratio, others=(LIMIT,)))
 
 
-def of_peers(bound: float, *, needs: str = "") -> Target:
-    measure = partial(_crowd_ratio, others=PEER_NAMES)
-    return Target("× the best peer", bound, measure, needs=needs)
+def of_peers(bound: float, *, needs: str = "", name: str = FOVEAL) -> Target:
+    measure = partial(_crowd_ratio, others=PEER_NAMES, name=name)
+    return Target(f"× the best peer{_unless_default(name)}", bound, measure, needs=needs)
 
 
 def of_peers_on_plain_cpu(bound: float) -> Target:
@@ -59,8 +59,13 @@ def of_peers_on_plain_cpu(bound: float) -> Target:
     return Target("× the best peer, both on plain CPU", bound, measure)
 
 
-def of_echo(bound: float) -> Target:
-    return Target("of a FastAPI echo", bound, partial(_crowd_ratio, others=(ECHO,)))
+def of_echo(bound: float, *, name: str = FOVEAL) -> Target:
+    measure = partial(_crowd_ratio, others=(ECHO,), name=name)
+    return Target(f"of a FastAPI echo{_unless_default(name)}", bound, measure)
+
+
+def _unless_default(name: str) -> str:
+    return "" if name == FOVEAL else f", {name}"
 
 
 def alone_over_limit(bound: float) -> Target:
