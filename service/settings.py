@@ -92,7 +92,10 @@ class Settings(BaseSettings):
         5, ge=0, description="After SIGTERM, how long to answer on as not ready before closing"
     )
     canary_seconds: float = Field(
-        30, gt=0, description="How often each model proves itself on a blank picture"
+        30,
+        gt=0,
+        description="How often each model is looked after: one that has not answered since gets a blank picture, "
+        "a heavy one at most for a thousandth of the time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line a request), `warning`, `error`"

@@ -33,6 +33,9 @@ from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
 
+CANARY_SHARE = 1e-3
+"""Of the time, how much a model's canaries may take: one that runs for 0.3 s is sent every five minutes."""
+
 OpenModel = Callable[[Servable], Loaded]
 """Load a servable onto the device; blocking, called on a thread."""
 
@@ -79,6 +82,14 @@ class Model:
         if self.queue is None:
             raise NotReadyError(f"{self.name} version {self.version} {self.reason}.")
         return self.queue
+
+
+@dataclass(slots=True)
+class _Look:
+    """What the last look at a model saw: how many batches had come out of it, and when it may be tried again."""
+
+    batches: int
+    next_try: float = 0.0
 
 
 class Registry:
@@ -199,12 +210,24 @@ class Registry:
             model.load_seconds = time.perf_counter() - began
 
     async def watch(self, every_seconds: float, timeout_seconds: float = 10.0) -> None:
-        """Send each model a blank picture now and then, for ever; who does not answer it is not ready."""
+        """Look at each model now and then, for ever; who does not answer is not ready.
+
+        A model that has answered since the last look has proved itself. Another gets a blank picture, behind everybody
+        else's, a heavy one less often: on two cores U²-Net-p's made all pictures wait for 0.3 s.
+        """
+        looks = {model: _Look(model.queue.batches_run) for model in self.models if model.queue}
         while True:
             await asyncio.sleep(every_seconds)
-            for model in self.models:
-                if model.queue is not None:
-                    await self._canary(model, model.queue, timeout_seconds)
+            for model, look in looks.items():
+                await self._look_at(model, look, timeout_seconds)
+
+    async def _look_at(self, model: Model, look: _Look, timeout_seconds: float) -> None:
+        queue, now = model.batcher, time.perf_counter()
+        answers = model.state == "ready" and queue.batches_run > look.batches
+        if not answers and now >= look.next_try:
+            seconds = await self._canary(model, queue, timeout_seconds, background=True)
+            look.next_try = now + seconds / CANARY_SHARE
+        look.batches = queue.batches_run
 
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
@@ -232,26 +255,31 @@ class Registry:
             model.name, str(model.version), model.card.task, model.card.precision, self.device.name
         ).set(1)
 
-    async def _canary(self, model: Model, queue: Batcher, timeout_seconds: float) -> None:
-        """Run a blank picture through the queue that all pictures take.
+    async def _canary(
+        self, model: Model, queue: Batcher, timeout_seconds: float, *, background: bool = False
+    ) -> float:
+        """Run a blank picture through the model's queue and return the seconds that it ran, 0 where it did not.
 
         A queue that is full or slow is no proof of death, as long as batches still come out of it.
         """
         ran_before = queue.batches_run
         errand = Errand(prepare=partial(_blank, model.blank), finish=_require_finite)
         try:
-            (outcome,) = await queue.submit([errand], timeout_seconds=timeout_seconds)
+            (outcome,) = await queue.submit(
+                [errand], timeout_seconds=timeout_seconds, background=background
+            )
         except OverloadedError as error:
             outcome = error
         if isinstance(outcome, OverloadedError | DeadlineError) and queue.batches_run > ran_before:
-            return
+            return 0.0
         if isinstance(outcome, FovealError):
             self._mark(model, f"did not answer its canary: {outcome}")
             log.error(
                 "canary failed", extra={FIELDS: {"model": model.name, "reason": str(outcome)}}
             )
-        else:
-            self._mark(model, "")
+            return 0.0
+        self._mark(model, "")
+        return outcome.trace.infer
 
     def _mark(self, model: Model, reason: str) -> None:
         model.state, model.reason = ("failed", reason) if reason else ("ready", "")

@@ -1,4 +1,5 @@
 import asyncio
+import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
@@ -19,6 +20,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.runtime.device import Device
+from service.runtime.errand import Errand
 from service.runtime.loading import Loaded, load_model
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import Servable, scan_repository
@@ -150,6 +152,52 @@ async def test_a_model_that_stops_answering_makes_the_service_not_ready(reposito
             await asyncio.sleep(0.001)
         watching.cancel()
         assert "not finite" in registry.not_ready()[0]
+
+
+class Watched:
+    """A network that counts its runs; `seconds` is how long each takes."""
+
+    def __init__(self, seconds: float = 0.0) -> None:
+        self.runs = 0
+        self._seconds = seconds
+
+    def load(self, _: Servable) -> Loaded:
+        return Loaded(self._run, 1, 1, np.zeros(1, np.uint8))
+
+    def _run(self, batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
+        time.sleep(self._seconds)
+        self.runs += 1
+        return {"logits": np.zeros((len(batch), 3))}
+
+
+async def test_a_model_that_answers_is_not_tried(repository: Path) -> None:
+    network = Watched()
+    async with serving(repository, open_model=network.load) as registry:
+        await registry.load()
+        batcher = registry.models[0].batcher
+        watching = asyncio.create_task(registry.watch(every_seconds=0.3))
+        pictures, until = 0, time.perf_counter() + 1
+        while time.perf_counter() < until:
+            pictures += 1
+            errand = Errand(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
+            await batcher.submit([errand], timeout_seconds=5)
+            await asyncio.sleep(0.005)
+        assert network.runs == 1 + pictures, "the canary at the start, and the pictures"
+        while network.runs == 1 + pictures:
+            await asyncio.sleep(0.005)  # idle now, it is tried again
+        watching.cancel()
+
+
+async def test_a_heavy_model_is_tried_less_often(repository: Path) -> None:
+    heavy = Watched(seconds=0.02)
+    async with serving(repository, open_model=heavy.load) as registry:
+        await registry.load()
+        watching = asyncio.create_task(registry.watch(every_seconds=0.01))
+        while heavy.runs == 1:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)
+        watching.cancel()
+        assert heavy.runs == 2, "its next try is due after 20 s"
 
 
 async def test_a_loader_that_refuses_is_quoted(repository: Path) -> None:
