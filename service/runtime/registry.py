@@ -59,6 +59,10 @@ class Model:
     queue: Batcher | None = field(default=None, repr=False)
     """None until it is loaded; `batcher` is for those who need it."""
     blank: Tensor = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
+    batches_seen: int = 0
+    """How many batches had come out of it at the last look; see `Registry.watch`."""
+    next_try: float = 0.0
+    """From when it may be sent a canary again, in `perf_counter` seconds."""
 
     @property
     def name(self) -> str:
@@ -82,14 +86,6 @@ class Model:
         if self.queue is None:
             raise NotReadyError(f"{self.name} version {self.version} {self.reason}.")
         return self.queue
-
-
-@dataclass(slots=True)
-class _Look:
-    """What the last look at a model saw: how many batches had come out of it, and when it may be tried again."""
-
-    batches: int
-    next_try: float = 0.0
 
 
 class Registry:
@@ -215,19 +211,17 @@ class Registry:
         A model that has answered since the last look has proved itself. Another gets a blank picture, behind everybody
         else's, a heavy one less often: on two cores U²-Net-p's made all pictures wait for 0.3 s.
         """
-        looks = {model: _Look(model.queue.batches_run) for model in self.models if model.queue}
         while True:
             await asyncio.sleep(every_seconds)
-            for model, look in looks.items():
-                await self._look_at(model, look, timeout_seconds)
+            for model in self.models:
+                if model.queue is not None:
+                    await self._look_at(model, model.queue, timeout_seconds)
 
-    async def _look_at(self, model: Model, look: _Look, timeout_seconds: float) -> None:
-        queue, now = model.batcher, time.perf_counter()
-        answers = model.state == "ready" and queue.batches_run > look.batches
-        if not answers and now >= look.next_try:
-            seconds = await self._canary(model, queue, timeout_seconds, background=True)
-            look.next_try = now + seconds / CANARY_SHARE
-        look.batches = queue.batches_run
+    async def _look_at(self, model: Model, queue: Batcher, timeout_seconds: float) -> None:
+        answers = model.state == "ready" and queue.batches_run > model.batches_seen
+        if not answers and time.perf_counter() >= model.next_try:
+            await self._canary(model, queue, timeout_seconds, background=True)
+        model.batches_seen = queue.batches_run
 
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
@@ -257,8 +251,8 @@ class Registry:
 
     async def _canary(
         self, model: Model, queue: Batcher, timeout_seconds: float, *, background: bool = False
-    ) -> float:
-        """Run a blank picture through the model's queue and return the seconds that it ran, 0 where it did not.
+    ) -> None:
+        """Run a blank picture through the model's queue.
 
         A queue that is full or slow is no proof of death, as long as batches still come out of it.
         """
@@ -271,15 +265,16 @@ class Registry:
         except OverloadedError as error:
             outcome = error
         if isinstance(outcome, OverloadedError | DeadlineError) and queue.batches_run > ran_before:
-            return 0.0
+            return
         if isinstance(outcome, FovealError):
             self._mark(model, f"did not answer its canary: {outcome}")
             log.error(
                 "canary failed", extra={FIELDS: {"model": model.name, "reason": str(outcome)}}
             )
-            return 0.0
-        self._mark(model, "")
-        return outcome.trace.infer
+        else:
+            self._mark(model, "")
+            model.batches_seen = queue.batches_run
+            model.next_try = time.perf_counter() + outcome.trace.infer / CANARY_SHARE
 
     def _mark(self, model: Model, reason: str) -> None:
         model.state, model.reason = ("failed", reason) if reason else ("ready", "")
