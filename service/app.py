@@ -41,8 +41,9 @@ from service.runtime.device import Device
 from service.runtime.explainers import Explainers, open_explainer
 from service.runtime.host import granted_threads
 from service.runtime.loading import load_model
-from service.runtime.registry import Batching, Registry
+from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
+from service.runtime.resident import Gate
 from service.runtime.session import RUNTIME_VERSION, find_device
 from service.runtime.workers import Workers
 from service.settings import Settings
@@ -87,14 +88,7 @@ def create_app(
         servables,
         refusals,
         device=device,
-        open_model=partial(
-            load_model,
-            device=device,
-            largest=settings.max_batch,
-            instances=settings.instances,
-            threads=threads,
-            cache=settings.cache.expanduser(),
-        ),
+        open_model=model_opener(settings, device, threads),
         workers=workers,
         metrics=metrics,
         batching=batching,
@@ -164,6 +158,20 @@ def create_app(
     app.include_router(playground_router())
     direct = DirectRoutes(app, services, [task.ROUTE for task in TASKS])
     return Telemetry(direct, services, app)
+
+
+def model_opener(settings: Settings, device: Device, threads: int) -> OpenModel:
+    """Return what loads a servable onto the device as the settings ask."""
+    return partial(
+        load_model,
+        device=device,
+        largest=settings.max_batch,
+        instances=settings.instances,
+        threads=threads,
+        cache=settings.cache.expanduser(),
+        gate=Gate(),
+        graphs=settings.cuda_graphs,
+    )
 
 
 def _quieten_libraries(max_pixels: int) -> None:

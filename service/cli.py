@@ -1,8 +1,9 @@
-"""The `foveal` command: serve, models, doctor."""
+"""The `foveal` command: serve, models, warm, doctor."""
 
 import logging
 import os
 import sys
+import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +12,13 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from service.app import model_opener
 from service.doctor import describe_host, describe_models
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, FovealError
 from service.logs import LOGGER, configure_logs
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
+from service.runtime.session import find_device
 from service.server import listen, url_of
 from service.settings import read_settings
 from service.supervisor import Supervisor
@@ -86,6 +89,33 @@ def models(models: ModelsOption = None) -> None:
     settings = read_settings(os.environ, {"models": models})
     servables, refusals = scan_repository(settings.models)
     describe_models(_wide_console(), servables, refusals)
+
+
+@cli.command()
+def warm(models: ModelsOption = None, device: DeviceOption = None) -> None:
+    """Load every model once and end, so that what the device compiles lies in FOVEAL_CACHE before the service starts.
+
+    TensorRT builds its engines for minutes: run this with the service's settings, beside the one that still serves.
+    Exits with 1 when a model can not be loaded.
+    """
+    settings = read_settings(os.environ, {"models": models, "device": device})
+    found = find_device(settings.device, settings.device_id)
+    open_model = model_opener(settings, found, settings.threads or granted_threads())
+    servables, refusals = scan_repository(settings.models)
+    console = _wide_console()
+    failures = [refusal.reason for refusal in refusals]
+    for servable in servables:
+        began = time.perf_counter()
+        try:
+            open_model(servable)
+        except FovealError as error:
+            failures.append(f"{servable.name}: {error}")
+            continue
+        seconds = time.perf_counter() - began
+        console.print(f"[green]✓[/] {servable.name} on {found.name}, {seconds:.1f} s")
+    for failure in failures:
+        console.print("[red]✗[/]", escape(failure))
+    raise typer.Exit(1 if failures else 0)
 
 
 @cli.command()

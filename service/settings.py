@@ -48,6 +48,10 @@ class Settings(BaseSettings):
     max_batch: int = Field(
         0, ge=0, le=1024, description="Largest batch; 0: measured at start on a CPU, 32 on a GPU"
     )
+    cuda_graphs: bool = Field(
+        default=True,
+        description="On a GPU, launch batches of warmed sizes as CUDA graphs where a network allows it",
+    )
     max_delay_ms: float = Field(
         0, ge=0, le=10_000, description="How long a batch may wait to fill; 0 is fastest"
     )

@@ -23,7 +23,7 @@ from service.errors import (
 )
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
-from service.runtime.errand import Answer, Errand, Outputs, Run, Tensor, Trace
+from service.runtime.errand import Answer, Errand, Outputs, Run, Staged, Tensor, Trace
 from service.runtime.vigil import Vigil
 from service.runtime.workers import Ripe, Workers
 
@@ -100,6 +100,7 @@ class Batcher:
         self._idle = list(runs)
         self._wide = wide
         self._instances = len(runs)
+        self._stages = any(isinstance(run, Staged) for run in runs)
         self._workers = workers
         self._metrics = metrics
         self._capacity = capacity
@@ -322,7 +323,9 @@ class Batcher:
         """Run a batch; one that fails is halved until what is poisonous stands alone."""
         began = time.perf_counter()
         try:
-            outputs = run(np.stack([job.tensor for job in jobs if job.tensor is not None]))
+            room = run.stage(len(jobs)) if self._stages and isinstance(run, Staged) else None
+            tensors = [job.tensor for job in jobs if job.tensor is not None]
+            outputs = run(np.stack(tensors, out=room))
         except Exception as error:  # ONNX Runtime raises untyped errors
             if len(jobs) == 1:
                 log.exception("the network failed on a picture")

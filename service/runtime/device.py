@@ -4,7 +4,8 @@ Facts and advice: https://onnxruntime.ai/docs/execution-providers and onnxruntim
 """
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -42,7 +43,8 @@ class SessionPlan:
 
     `providers` is empty where a plug-in device is added to the options instead; `plugin_options` are its own.
     `batch_sizes` are the sizes that batches are padded to, ascending; empty where every size runs as it is. Without a
-    `memory_pattern` a run takes its buffers one by one, and not all it will ever need in one piece.
+    `memory_pattern` a run takes its buffers one by one, and not all it will ever need in one piece. With `graphs` each
+    size is captured as a CUDA graph and replayed.
     """
 
     intra_threads: int
@@ -52,6 +54,7 @@ class SessionPlan:
     plugin_options: dict[str, str] = field(default_factory=dict)
     batch_sizes: tuple[int, ...] = ()
     memory_pattern: bool = True
+    graphs: bool = False
 
 
 COMMON_ENTRIES = {
@@ -114,6 +117,44 @@ def plan_session(
     return SessionPlan(1, COMMON_ENTRIES, (tensorrt, cuda, host), allowed, batch_sizes=sizes)
 
 
+def plans_on_gpu(
+    device: Device,
+    *,
+    largest: int,
+    cache: Path,
+    inputs: Mapping[str, tuple[int, ...]],
+    graphs: bool,
+) -> tuple[SessionPlan, ...]:
+    """Return the ways to open a network on a GPU, the best first: not every network allows each.
+
+    CUDA captures no graph of a network of which a part runs elsewhere; TensorRT takes a profile only where the inputs
+    that it gets are the network's own.
+
+    Args:
+        device: `cuda` or `tensorrt`.
+        largest: pictures in a batch at most.
+        cache: folder for compiled engines.
+        inputs: the shape of each input, without the batch axis; empty where it is not known before.
+        graphs: whether CUDA graphs may be captured.
+    """
+    plain = plan_session(device, largest=largest, threads=1, cache=cache)
+    (name, options), *others = plain.providers
+    if device.name == "tensorrt":
+        if not inputs:
+            return (plain,)
+        profiled = options | tensorrt_profile(inputs, largest)
+        return replace(plain, providers=((name, profiled), *others)), plain
+    if not graphs:
+        return (plain,)
+    captured = replace(
+        plain,
+        providers=((name, options | CUDA_GRAPHS), *others),
+        memory_pattern=False,  # a pattern is learnt in the first run and allocated in the second
+        graphs=True,
+    )
+    return captured, plain
+
+
 def padded_sizes(largest: int) -> tuple[int, ...]:
     """Return the batch sizes to warm and to pad to: powers of two up to `largest`, and `largest`."""
     powers = [1 << exponent for exponent in range(largest.bit_length()) if 1 << exponent < largest]
@@ -130,6 +171,32 @@ def cuda_options(index: int) -> dict[str, str]:
         "cudnn_conv_algo_search": "EXHAUSTIVE",
         "cudnn_conv_use_max_workspace": "1",
         "do_copy_in_default_stream": "1",
+    }
+
+
+CUDA_GRAPHS = {"enable_cuda_graph": "1"}
+"""One graph a session and thread and `gpu_graph_id`; docs/execution-providers/CUDA-ExecutionProvider, "CUDA Graph"."""
+GRAPH_ID = "gpu_graph_id"
+NO_GRAPH = -1
+RUNS_TO_CAPTURE = 3
+"""Two ordinary runs make room in the arena, for nothing may be allocated during a capture; the third is captured."""
+
+
+def tensorrt_profile(inputs: Mapping[str, tuple[int, ...]], largest: int) -> dict[str, str]:
+    """Return the options that let one engine serve batches of 1 to `largest`, tuned for the largest.
+
+    Without them TensorRT builds its engine again, for minutes, whenever a batch leaves the sizes seen so far.
+    """
+
+    def shapes(batch: int) -> str:
+        return ",".join(
+            f"{name}:{'x'.join(map(str, (batch, *shape)))}" for name, shape in inputs.items()
+        )
+
+    return {
+        "trt_profile_min_shapes": shapes(1),
+        "trt_profile_opt_shapes": shapes(largest),
+        "trt_profile_max_shapes": shapes(largest),
     }
 
 

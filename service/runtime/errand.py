@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
@@ -10,6 +10,15 @@ Tensor = NDArray[Any]
 Outputs = Mapping[str, Tensor]
 Run = Callable[[Tensor], Outputs]
 """(N, …) in, a mapping of (N, …) out."""
+
+
+@runtime_checkable
+class Staged(Protocol):
+    """A run that says where it wants its next batch put together: memory that its device reads without a detour."""
+
+    def stage(self, count: int) -> Tensor:
+        """Return room for so many pictures, (N, …), good until the run that it is handed to ends."""
+
 
 Aside = TypeVar("Aside")
 T = TypeVar("T")

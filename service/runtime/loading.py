@@ -1,7 +1,10 @@
 """A servable → a warm network: its certificate checked, its graph held against the contract, its speed measured."""
 
+import logging
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,12 +16,19 @@ from service.card import (
     CardError,
     check_certificate,
 )
-from service.errors import ServableError
-from service.runtime.device import Device, plan_session
+from service.errors import DeviceError, ServableError
+from service.logs import LOGGER
+from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
 from service.runtime.errand import Run, Tensor
 from service.runtime.repository import Servable
+from service.runtime.resident import Gate, Memory, Resident
 from service.runtime.session import Session, open_session
 from service.runtime.tuning import HEAVY_SECONDS, best_batch, seconds_of, serves_all_at_once
+
+log = logging.getLogger(LOGGER)
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 LARGEST = 32
 """The most pictures in a batch where neither the operator nor the card says otherwise."""
@@ -34,13 +44,11 @@ WORTH_A_SESSION = 0.8
 class Loaded:
     """A network ready to run.
 
-    `run` serves batches, `instances` of them at once at most; `wide`, where there is one, a picture that has all cores
-    to itself.
+    Each of `runs` serves a batch at a time; `wide`, where there is one, a picture that has all cores to itself.
     """
 
-    run: Run
+    runs: tuple[Run, ...]
     largest: int
-    instances: int
     blank: Tensor
     wide: Run | None = None
 
@@ -53,6 +61,8 @@ def load_model(
     instances: int,
     threads: int,
     cache: Path,
+    gate: Gate | None = None,
+    graphs: bool = False,
 ) -> Loaded:
     """Return the network, warm; blocking.
 
@@ -60,9 +70,11 @@ def load_model(
         servable: what to load.
         device: where it shall run.
         largest: pictures in a batch at most; 0 measures it on a CPU and is 32 on a GPU.
-        instances: batches that may run at once; 0: one a thread on a CPU, 2 on a GPU.
+        instances: batches that may run at once; 0: one a thread on a processor, 2 on a GPU.
         threads: how many threads may be runnable at once.
         cache: folder for what a device compiles.
+        gate: what every run on a GPU passes; shared by all its networks.
+        graphs: whether CUDA graphs may be captured.
 
     Raises:
         ServableError: the certificate or the graph does not hold.
@@ -73,9 +85,21 @@ def load_model(
     except CardError as error:
         raise ServableError(str(error)) from error
     limit = servable.card.max_batch or largest or LARGEST
-    plan = plan_session(device, largest=limit, threads=1, cache=cache)
-    session = open_session(servable.path, device, plan)
-    check_contract(session, servable.card, servable.path)
+    if device.is_gpu:
+        lanes = _on_gpu(
+            servable,
+            device,
+            limit=limit,
+            instances=instances or INSTANCES_ON_GPU,
+            cache=cache,
+            gate=gate or Gate(),
+            graphs=graphs,
+        )
+        return Loaded(lanes, limit, lanes[0].blank)
+    # An OpenVINO session serves all cores, a stream each; of ONNX Runtime's own each run brings its thread.
+    streams = threads if device.name == "openvino" else 1
+    plan = plan_session(device, largest=limit, threads=streams, cache=cache)
+    session = _open(servable, device, plan)
     blank = blank_input(session, servable.card)
     if device.name == "cpu":
         return _tuned(
@@ -87,9 +111,56 @@ def load_model(
             instances=instances,
             threads=threads,
         )
-    for size in reversed(plan.batch_sizes or (1,)):  # largest first: the arena grows once
-        session.run(np.repeat(blank[None], size, axis=0))
-    return Loaded(session.run, limit, instances or INSTANCES_ON_GPU, blank)
+    if not largest:
+        alone = seconds_of(session.run, blank[None])
+        limit = best_batch(session.run, blank, limit, alone=alone)
+    return Loaded((session.run,) * (instances or threads), limit, blank)
+
+
+def _on_gpu(
+    servable: Servable,
+    device: Device,
+    *,
+    limit: int,
+    instances: int,
+    cache: Path,
+    gate: Gate,
+    graphs: bool,
+) -> tuple[Resident, ...]:
+    """Open the network in the best way that it allows; captured graphs want a session each."""
+    frame = servable.card.input
+    inputs = {INPUT_NAME: (frame.height, frame.width, 3)} if frame else {}
+    plans = plans_on_gpu(device, largest=limit, cache=cache, inputs=inputs, graphs=graphs)
+    memory = Memory("cuda", device.index)
+
+    def open_lanes(plan: SessionPlan) -> tuple[Resident, ...]:
+        sessions = [_open(servable, device, plan)]
+        blank = blank_input(sessions[0], servable.card)
+        while len(sessions) < instances:
+            sessions.append(_open(servable, device, plan) if plan.graphs else sessions[0])
+        return tuple(Resident(session, blank, memory, gate) for session in sessions)
+
+    return first_allowed(plans, open_lanes, servable.name)
+
+
+def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U:
+    """Return what the first plan opens that the network allows; why others failed is logged.
+
+    Raises:
+        ServableError, DeviceError: none does; the last one's.
+    """
+    for plan in plans[:-1]:
+        try:
+            return open_as(plan)
+        except (ServableError, DeviceError) as error:
+            log.info("%s is served in a plainer way, since %s", name, error)
+    return open_as(plans[-1])
+
+
+def _open(servable: Servable, device: Device, plan: SessionPlan) -> Session:
+    session = open_session(servable.path, device, plan)
+    check_contract(session, servable.card, servable.path)
+    return session
 
 
 def _tuned(
@@ -111,7 +182,7 @@ def _tuned(
     if not largest:
         limit = best_batch(narrow, blank, limit, alone=alone)
     if threads == 1 or alone < WORTH_SPREADING_SECONDS:
-        return Loaded(narrow, limit, instances or threads, blank)
+        return Loaded((narrow,) * (instances or threads), limit, blank)
     plan = plan_session(
         Device("cpu"),
         largest=1,
@@ -122,11 +193,10 @@ def _tuned(
     wide = open_session(servable.path, Device("cpu"), plan).run
     spread = seconds_of(wide, blank[None])
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):
-        return Loaded(wide, limit, instances or 1, blank)
+        return Loaded((wide,) * (instances or 1), limit, blank)
     return Loaded(
-        narrow,
+        (narrow,) * (instances or threads),
         limit,
-        instances or threads,
         blank,
         wide if spread < WORTH_A_SESSION * alone else None,
     )

@@ -232,7 +232,7 @@ class Registry:
         model.blank = loaded.blank
         batching = self._batching
         queue = Batcher(
-            [loaded.run] * loaded.instances,
+            loaded.runs,
             self._workers,
             self._series[model.name],
             largest=loaded.largest,

@@ -46,7 +46,9 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
         try:
             servables.append(_servable(path))
         except (CardError, OSError) as error:
-            refusals.append(Refusal(path.parent.parent.name, path, str(error)))
+            told = str(error)
+            reason = told if str(path) in told else f"{path}: {told}"
+            refusals.append(Refusal(path.parent.parent.name, path, reason))
     return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
 
 

@@ -51,11 +51,14 @@ class TensorInfo:
 
 
 class Session:
-    """A network on its device. `run` is safe from any number of threads at once and releases the GIL."""
+    """A network on its device: ONNX Runtime's session `onnxruntime`, opened by `plan`.
+
+    `run` is safe from any number of threads at once and releases the GIL.
+    """
 
     def __init__(self, session: ort.InferenceSession, plan: SessionPlan) -> None:
-        self._session = session
-        self._batch_sizes = plan.batch_sizes
+        self.onnxruntime = session
+        self.plan = plan
         self.inputs = tuple(_describe(node) for node in session.get_inputs())
         self.outputs = tuple(_describe(node) for node in session.get_outputs())
         self._names = [output.name for output in self.outputs]
@@ -66,12 +69,12 @@ class Session:
         Where the device wants a few sizes only, the batch is padded with zeros and the padding's answers are cut off.
         """
         wanted = len(batch)
-        padded = next((size for size in self._batch_sizes if size >= wanted), wanted)
+        padded = next((size for size in self.plan.batch_sizes if size >= wanted), wanted)
         if padded > wanted:
             batch = np.concatenate(
                 [batch, np.zeros((padded - wanted, *batch.shape[1:]), batch.dtype)]
             )
-        rows = self._session.run(self._names, {self.inputs[0].name: batch})
+        rows = self.onnxruntime.run(self._names, {self.inputs[0].name: batch})
         return {name: row[:wanted] for name, row in zip(self._names, rows, strict=True)}
 
 

@@ -184,6 +184,18 @@ def test_doctor_fails_when_a_certificate_does_not_hold(tmp_path: Path) -> None:
     assert "not the one that was proved" in done.stdout
 
 
+def test_warm_loads_every_model_once_and_ends(tmp_path: Path) -> None:
+    write_servable(tmp_path)
+    warmed = run("warm", "--models", str(tmp_path), "--device", "cpu")
+    assert warmed.returncode == 0
+    assert "colours on cpu, " in warmed.stdout
+    (tmp_path / "broken" / "1").mkdir(parents=True)
+    (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"no network")
+    failed = run("warm", "--models", str(tmp_path))
+    assert failed.returncode == 1
+    assert "broken" in failed.stdout
+
+
 def test_models_lists_what_a_picture_costs() -> None:
     done = run("models", COLUMNS="200")
     assert done.returncode == 0

@@ -483,6 +483,32 @@ async def test_where_no_pictures_come_every_worker_takes_background_errands() ->
     assert sorted(network.batches) == [[20], [21]]
 
 
+class StagingNetwork:
+    """Lends one buffer for its batches and remembers whether they came in it."""
+
+    def __init__(self) -> None:
+        self.room = np.zeros(8, np.int64)
+        self.in_place: list[bool] = []
+
+    def stage(self, count: int) -> Tensor:
+        return self.room[:count]
+
+    def __call__(self, batch: Tensor) -> Outputs:
+        self.in_place.append(np.may_share_memory(batch, self.room))
+        if POISON in batch:
+            raise RuntimeError("poison")
+        return {"twice": batch * 2}
+
+
+async def test_a_batch_is_put_together_where_the_run_wants_it() -> None:
+    network = StagingNetwork()
+    async with bench(network) as b:
+        assert values(await b.ask(1, 2, 3)) == [2, 4, 6]
+        assert values(await b.ask(4, POISON, 5)) == [8, -1, 10]
+    assert len(network.in_place) > 2
+    assert all(network.in_place)
+
+
 async def test_a_background_batch_is_short_whatever_waits() -> None:
     network = DoublingNetwork.running()
 

@@ -11,6 +11,7 @@ from service.runtime.device import (
     openvino_options,
     padded_sizes,
     plan_session,
+    plans_on_gpu,
     tensorrt_options,
 )
 
@@ -52,6 +53,45 @@ def test_tensorrt_may_leave_to_cuda_what_it_lacks() -> None:
     names = [name for name, _ in plan("tensorrt").providers]
     assert names == ["TensorrtExecutionProvider", "CUDAExecutionProvider", "CPUExecutionProvider"]
     assert plan("tensorrt").allowed_providers == set(names[:2])
+
+
+INPUTS = {"image": (224, 224, 3)}
+
+
+def ways(name: DeviceName, **changes: object) -> tuple[SessionPlan, ...]:
+    asked: dict[str, object] = {"largest": 12, "cache": CACHE, "inputs": INPUTS, "graphs": True}
+    return plans_on_gpu(Device(name, 1), **{**asked, **changes})  # type: ignore[arg-type]
+
+
+def test_cuda_captures_graphs_where_the_network_allows_it() -> None:
+    captured, plain = ways("cuda")
+    assert captured.graphs
+    assert captured.providers[0][1]["enable_cuda_graph"] == "1"
+    assert not captured.memory_pattern, "a pattern allocates in the second run"
+    assert not plain.graphs
+    assert "enable_cuda_graph" not in plain.providers[0][1]
+    assert captured.batch_sizes == plain.batch_sizes == (1, 2, 4, 8, 12)
+
+
+def test_graphs_can_be_switched_off() -> None:
+    (only,) = ways("cuda", graphs=False)
+    assert not only.graphs
+
+
+def test_one_tensorrt_engine_serves_every_batch() -> None:
+    profiled, plain = ways("tensorrt")
+    options = profiled.providers[0][1]
+    assert options["trt_profile_min_shapes"] == "image:1x224x224x3"
+    assert options["trt_profile_opt_shapes"] == "image:12x224x224x3"
+    assert options["trt_profile_max_shapes"] == "image:12x224x224x3"
+    assert not profiled.graphs, "the provider keeps one graph, and batches have several sizes"
+    assert [name for name, _ in profiled.providers] == [name for name, _ in plain.providers]
+    assert "trt_profile_min_shapes" not in plain.providers[0][1]
+
+
+def test_an_input_of_unknown_shape_gets_no_profile() -> None:
+    (only,) = ways("tensorrt", inputs={})
+    assert "trt_profile_min_shapes" not in only.providers[0][1]
 
 
 def test_a_gpu_pads_to_powers_of_two_and_the_largest() -> None:

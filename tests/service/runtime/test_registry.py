@@ -143,7 +143,7 @@ async def test_a_model_that_stops_answering_makes_the_service_not_ready(reposito
     def fall(batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         return {"logits": next(answers)[None].repeat(len(batch), axis=0)}
 
-    loaded = Loaded(fall, 1, 1, np.zeros(1, np.uint8))
+    loaded = Loaded((fall,), 1, np.zeros(1, np.uint8))
     async with serving(repository, open_model=lambda _: loaded) as registry:
         await registry.load()
         assert registry.not_ready() == []
@@ -162,7 +162,7 @@ class Watched:
         self._seconds = seconds
 
     def load(self, _: Servable) -> Loaded:
-        return Loaded(self._run, 1, 1, np.zeros(1, np.uint8))
+        return Loaded((self._run,), 1, np.zeros(1, np.uint8))
 
     def _run(self, batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         time.sleep(self._seconds)
