@@ -27,9 +27,14 @@ def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: Te
 class JsonLines(logging.Formatter):
     """A JSON object a line, its keys in a fixed order."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = -1
+        self._told = ""
+
     def format(self, record: logging.LogRecord) -> str:
         line = {
-            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "time": self._time(record.created),
             "level": record.levelname.lower(),
             "message": record.getMessage(),
             **_fields_of(record),
@@ -37,6 +42,14 @@ class JsonLines(logging.Formatter):
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return to_json(line, fallback=str).decode()
+
+    def _time(self, seconds: float) -> str:
+        """Return the time in ISO 8601, to the millisecond; within a second only that changes."""
+        second = int(seconds)
+        if second != self._second:
+            self._second = second
+            self._told = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._told}.{int((seconds - second) * 1e3):03d}+00:00"
 
 
 class TextLines(logging.Formatter):

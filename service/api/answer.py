@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from service.api.deps import JsonObject, RequestRecord, Services
+from service.api.deps import JsonObject, RequestRecord, Services, header_of
 from service.errors import (
     ClientLeftError,
     DeadlineError,
@@ -124,8 +124,8 @@ def given_timeout(request: Request) -> float | None:
     Raises:
         InvalidParameterError: it is no number of milliseconds within range.
     """
-    given = request.headers.get(TIMEOUT_HEADER)
-    if given is None:
+    given = header_of(request, TIMEOUT_HEADER.lower().encode())
+    if not given:
         return None
     try:
         timeout_ms = float(given)

@@ -87,6 +87,18 @@ def _stage_ms(trace: Trace) -> dict[str, float]:
     }
 
 
+def header_of(request: Request, name: bytes) -> str:
+    """Return a request's header by its lower-case name, "" where it has none.
+
+    For what is read of every picture's request: Starlette's mapping takes nearly four times as long.
+    """
+    for key, value in request.scope["headers"]:
+        if key == name:
+            text: str = value.decode("latin-1")
+            return text
+    return ""
+
+
 async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
