@@ -1,3 +1,6 @@
+import platform
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -40,3 +43,26 @@ def test_memory_is_the_tighter_of_cgroup_and_machine(tmp_path: Path) -> None:
 
 def test_there_is_always_a_thread() -> None:
     assert granted_threads() >= 1
+
+
+FRAGMENTS = """
+import resource
+from service.runtime.host import trim_heap
+blocks = [bytes(100_000) for _ in range(2000)]
+for at, block in enumerate(blocks):
+    if at % 20:
+        blocks[at] = None
+del block
+resident_pages = lambda: int(open("/proc/self/statm").read().split()[1])
+before = resident_pages()
+trim_heap()
+print((before - resident_pages()) * resource.getpagesize())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heap is trimmed")
+def test_what_was_freed_between_what_is_kept_goes_back_to_the_system() -> None:
+    told = subprocess.run(
+        [sys.executable, "-c", FRAGMENTS], capture_output=True, text=True, check=True
+    )
+    assert int(told.stdout) > 100e6
