@@ -94,40 +94,55 @@ def _latency_ratio(rounds: Sequence[dict[str, Sample]], name: str, base: str) ->
     return Spread(ratios[len(ratios) // 2], ratios[0], ratios[-1]) if ratios else None
 
 
-def _draw_panels(panels: dict[str, list[Bar]], title: str, file: Path) -> None:
-    titles = {case.name: case.title for case in CASES}
-    shown = [(titles[name], bars) for name, bars in panels.items() if bars]
-    rows = -(-len(shown) // COLUMNS)
-    tallest = max(len(bars) for _, bars in shown)
-    size = (9.0, 0.6 + rows * (0.75 + ROW_INCHES * tallest))
+def _draw_panels(results: dict[str, list[Bar]], title: str, file: Path) -> None:
+    panels = _arranged(results)
+    rows = [panels[at : at + COLUMNS] for at in range(0, len(panels), COLUMNS)]
+    tallest = [max(len(bars) for _, bars in row) for row in rows]
+    size = (9.0, 0.5 + len(rows) * 0.75 + ROW_INCHES * sum(tallest))
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=size, layout="constrained")
         figure.suptitle(title, x=0.01, ha="left", fontsize=11)
-        grid = figure.subplots(rows, COLUMNS, squeeze=False).ravel()
-        for axes, (name, bars) in zip(grid, shown, strict=False):
-            _draw_bars(axes, name, bars)
-        for axes in grid[len(shown) :]:
-            axes.set_visible(False)
+        ratios = [count + 0.75 / ROW_INCHES for count in tallest]
+        grid = figure.subplots(len(rows), COLUMNS, squeeze=False, height_ratios=ratios)
+        for line, row, count in zip(grid, rows, tallest, strict=True):
+            for axes, (name, bars) in zip(line, row, strict=False):
+                _draw_bars(axes, name, bars, count)
+            for axes in line[len(row) :]:
+                axes.set_visible(False)
         _save(figure, file)
 
 
-def _draw_bars(axes: Axes, title: str, bars: Sequence[Bar]) -> None:
-    places = range(len(bars))
+def _arranged(results: dict[str, list[Bar]]) -> list[tuple[str, list[Bar]]]:
+    """Return the panels by title in the order of the cases; those of one bar share the last."""
+    titles = {case.name: case.title for case in CASES}
+    panels = [(titles[name], bars) for name, bars in results.items() if len(bars) > 1]
+    lone = [(titles[name], *bars[0][1:]) for name, bars in results.items() if len(bars) == 1]
+    if lone:
+        panels.append((f"{FOVEAL}, beside the limit only", lone[::-1]))
+    return panels
+
+
+def _draw_bars(axes: Axes, title: str, bars: Sequence[Bar], rows: int) -> None:
+    """Draw the bars from the top of a panel that has room for `rows`."""
+    places = range(rows - len(bars), rows)
     medians = [spread.median for _, spread, _ in bars]
-    colours = [ACCENT if name.startswith(FOVEAL) else CALM for name, _, _ in bars]
+    ours = [name.startswith(FOVEAL) or title.startswith(FOVEAL) for name, _, _ in bars]
+    colours = [ACCENT if mine else CALM for mine in ours]
     axes.barh(places, medians, color=colours, height=0.72)
     for place, (_, spread, note) in zip(places, bars, strict=True):
         axes.plot([spread.low, spread.high], [place, place], color=INK, linewidth=0.8, alpha=0.6)
         end = max(spread.high, spread.median)
         axes.annotate(
-            f"{spread.median:.2f}   {note}",
+            f"{spread.median:.2f} · {note}",
             (end, place),
             (5, 0),
             textcoords="offset points",
             va="center",
             fontsize=8,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.0},
         )
     axes.axvline(1, color=INK, linewidth=0.8, linestyle=(0, (4, 3)))
+    axes.set_ylim(-0.6, rows - 0.4)
     axes.set_yticks(places, [name for name, _, _ in bars])
     axes.set_xlim(0, max(*medians, 1.0) * 1.45)
     axes.set_title(title, loc="left", fontsize=9, color=INK)
