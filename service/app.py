@@ -82,7 +82,7 @@ def create_app(
         metrics.worker_restarts.inc()
     batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3)
     cores = granted_threads() if place is None else place.share(granted_threads())
-    threads = _thread_count(settings, device, place)
+    threads = thread_count(settings, device, place)
     workers = Workers(threads)
     pool = ThreadPoolExecutor(cores, "foveal-imaging") if device.is_gpu else None
     registry = Registry(
@@ -186,10 +186,10 @@ def _quieten_libraries(max_pixels: int) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def _thread_count(settings: Settings, device: Device, place: Place | None) -> int:
-    """On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait.
+def thread_count(settings: Settings, device: Device, place: Place | None = None) -> int:
+    """Return how many threads run batches; several processes share them out.
 
-    Several processes share them out.
+    On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait.
     """
     count = settings.threads or granted_threads() * (2 if device.is_gpu else 1)
     return count if place is None else place.share(count)

@@ -12,8 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.app import model_opener
-from service.doctor import describe_host, describe_models
+from service.app import model_opener, thread_count
+from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.errors import ConfigurationError, FovealError
 from service.logs import LOGGER, configure_logs
 from service.runtime.host import granted_threads
@@ -100,7 +100,7 @@ def warm(models: ModelsOption = None, device: DeviceOption = None) -> None:
     """
     settings = read_settings(os.environ, {"models": models, "device": device})
     found = find_device(settings.device, settings.device_id)
-    open_model = model_opener(settings, found, settings.threads or granted_threads())
+    open_model = model_opener(settings, found, thread_count(settings, found))
     servables, refusals = scan_repository(settings.models)
     console = _wide_console()
     failures = [refusal.reason for refusal in refusals]
@@ -112,9 +112,9 @@ def warm(models: ModelsOption = None, device: DeviceOption = None) -> None:
             failures.append(f"{servable.name}: {error}")
             continue
         seconds = time.perf_counter() - began
-        console.print(f"[green]✓[/] {servable.name} on {found.name}, {seconds:.1f} s")
+        console.print(f"{GOOD} {servable.name} on {found.name}, {seconds:.1f} s")
     for failure in failures:
-        console.print("[red]✗[/]", escape(failure))
+        console.print(BAD, escape(failure))
     raise typer.Exit(1 if failures else 0)
 
 

@@ -24,6 +24,7 @@ from service.runtime.registry import Model
 T = TypeVar("T")
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
+_TIMEOUT = TIMEOUT_HEADER.lower().encode()
 LONGEST_TIMEOUT_MS = 3_600_000.0
 
 
@@ -124,8 +125,8 @@ def given_timeout(request: Request) -> float | None:
     Raises:
         InvalidParameterError: it is no number of milliseconds within range.
     """
-    given = header_of(request, TIMEOUT_HEADER.lower().encode())
-    if not given:
+    given = header_of(request, _TIMEOUT)
+    if given is None:
         return None
     try:
         timeout_ms = float(given)

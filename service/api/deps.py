@@ -87,8 +87,8 @@ def _stage_ms(trace: Trace) -> dict[str, float]:
     }
 
 
-def header_of(request: Request, name: bytes) -> str:
-    """Return a request's header by its lower-case name, "" where it has none.
+def header_of(request: Request, name: bytes) -> str | None:
+    """Return a request's header by its lower-case name.
 
     For what is read of every picture's request: Starlette's mapping takes nearly four times as long.
     """
@@ -96,7 +96,7 @@ def header_of(request: Request, name: bytes) -> str:
         if key == name:
             text: str = value.decode("latin-1")
             return text
-    return ""
+    return None
 
 
 async def _services(request: Request) -> Services:

@@ -52,7 +52,7 @@ async def read_pictures(
         raise EmptyBodyError(
             "The request has no body. Send a picture: curl --data-binary @cat.jpg …"
         )
-    content_type = header_of(request, b"content-type")
+    content_type = header_of(request, b"content-type") or ""
     if content_type.startswith("multipart/"):
         pictures = await _off_loop(body, lambda: parse_multipart(body, content_type))
     elif body[:64].lstrip()[:1] == b"{":
@@ -73,7 +73,7 @@ async def read_body(request: Request, limit: int) -> bytes:
         BodyTooLargeError: announced or streamed, it has more than `limit` bytes.
         ClientLeftError: it was not sent to its end.
     """
-    announced = header_of(request, b"content-length")
+    announced = header_of(request, b"content-length") or ""
     if announced.isdecimal() and int(announced) > limit:
         raise _too_large(limit)
     chunks: list[bytes] = []

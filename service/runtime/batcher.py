@@ -96,11 +96,12 @@ class Batcher:
         pool: Executor | None = None,
     ) -> None:
         self.largest = largest
+        self.batches_taken = 0
         self.batches_run = 0
         self._idle = list(runs)
         self._wide = wide
         self._instances = len(runs)
-        self._stages = any(isinstance(run, Staged) for run in runs)
+        self._stages = any(isinstance(run, Staged) for run in runs)  # 10 µs to ask
         self._workers = workers
         self._metrics = metrics
         self._capacity = capacity
@@ -120,6 +121,11 @@ class Batcher:
     def depth(self) -> int:
         """How many errands wait."""
         return self._front.depth + self._behind.depth
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch runs, or something waits for one."""
+        return bool(self.depth) or len(self._idle) < self._instances
 
     def open(self) -> None:
         """Begin to accept; called on the event loop that will get the answers."""
@@ -251,6 +257,7 @@ class Batcher:
             size = min(self.largest, waiting if self._max_delay else share)
         jobs = [queue.popleft() for _ in range(size)]
         instance = self._idle.pop()
+        self.batches_taken += 1
         self._metrics.closed[self._why_closed(size, waiting)].inc()
         lone = alone and waiting == 1 and not behind
         run = self._wide if self._wide is not None and lone else instance

@@ -39,6 +39,33 @@ class Memory:
     index: int = 0
 
 
+def page_lock(buffer: Tensor, memory: Memory) -> bool:
+    """Lock a host buffer's pages until it is freed, so that the GPU reads it without the driver copying it first.
+
+    Returns whether that worked; without it everything works too, a copy slower.
+    """
+    runtime = None if memory.device == "cpu" else _cuda_runtime()
+    if runtime is None:
+        return False
+    runtime.cudaSetDevice(ctypes.c_int(memory.index))
+    address = ctypes.c_void_p(buffer.ctypes.data)
+    size = ctypes.c_size_t(buffer.nbytes)
+    if runtime.cudaHostRegister(address, size, ctypes.c_uint(_PORTABLE)) != 0:
+        log.info("CUDA locks no host memory here; batches are copied once more on their way")
+        return False
+    weakref.finalize(buffer, runtime.cudaHostUnregister, address)
+    return True
+
+
+def _cuda_runtime() -> ctypes.CDLL | None:
+    for name in _CUDA_RUNTIMES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
 class Gate:
     """Lets any number of runs pass at once, or one capture alone.
 
@@ -110,13 +137,13 @@ class Resident:
         blank: Tensor,
         memory: Memory,
         gate: Gate,
-        lock_pages: "Callable[[Tensor, Memory], object] | None" = None,
+        lock_pages: Callable[[Tensor, Memory], object] = page_lock,
     ) -> None:
         self.blank = blank
         self._session = session
         self._memory = memory
         self._gate = gate
-        self._lock_pages = lock_pages or page_lock
+        self._lock_pages = lock_pages
         self._input = session.inputs[0].name
         self._names = [output.name for output in session.outputs]
         self._fixed = all(None not in output.shape[1:] for output in session.outputs)
@@ -147,15 +174,17 @@ class Resident:
     def _warm(self) -> None:
         if self._graphs and not self._fixed:
             raise DeviceError("the shapes of its outputs depend on the picture")
-        sizes = self._session.plan.batch_sizes
-        for number, size in enumerate(
-            reversed(sizes), start=1
-        ):  # largest first: the arena grows once
-            with self._gate.alone():
+        # Largest first: the arena grows once. The first runs may take minutes (cuDNN searches, TensorRT builds), so
+        # others run beside them; only a capture wants the device for itself.
+        for number, size in enumerate(reversed(self._session.plan.batch_sizes), start=1):
+            with self._gate.passing():
                 slot = self._slots[size] = self._make_slot(size, number)
-                for _ in range(RUNS_TO_CAPTURE if self._graphs else 1):
+                if not self._graphs:
                     self._compute(slot)
-                if self._graphs:
+            if self._graphs:
+                with self._gate.alone():
+                    for _ in range(RUNS_TO_CAPTURE):
+                        self._compute(slot)
                     self._check(slot)
 
     def _make_slot(self, size: int, number: int) -> _Slot:
@@ -165,8 +194,9 @@ class Resident:
         given = ort.OrtValue.ortvalue_from_shape_and_type(staged.shape, staged.dtype, device, index)
         binding = self._session.onnxruntime.io_binding()
         binding.bind_ortvalue_input(self._input, given)
+        plain = self._plain(staged)
         if self._fixed:
-            for name, rows in self._plain(staged).items():
+            for name, rows in plain.items():
                 found = ort.OrtValue.ortvalue_from_shape_and_type(
                     rows.shape, rows.dtype, device, index
                 )
@@ -216,33 +246,6 @@ class Resident:
 
     def _slot(self, count: int) -> _Slot:
         return self._slots[next(size for size in sorted(self._slots) if size >= count)]
-
-
-def page_lock(buffer: Tensor, memory: Memory) -> bool:
-    """Lock a host buffer's pages until it is freed, so that the GPU reads it without the driver copying it first.
-
-    Returns whether that worked; without it everything works too, a copy slower.
-    """
-    runtime = _cuda_runtime()
-    if memory.device == "cpu" or runtime is None:
-        return False
-    runtime.cudaSetDevice(ctypes.c_int(memory.index))
-    address = ctypes.c_void_p(buffer.ctypes.data)
-    size = ctypes.c_size_t(buffer.nbytes)
-    if runtime.cudaHostRegister(address, size, ctypes.c_uint(_PORTABLE)) != 0:
-        log.info("CUDA locks no host memory here; batches are copied once more on their way")
-        return False
-    weakref.finalize(buffer, runtime.cudaHostUnregister, address)
-    return True
-
-
-def _cuda_runtime() -> ctypes.CDLL | None:
-    for name in _CUDA_RUNTIMES:
-        try:
-            return ctypes.CDLL(name)
-        except OSError:
-            continue
-    return None
 
 
 def _options(graph: int) -> ort.RunOptions:

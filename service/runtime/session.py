@@ -64,18 +64,9 @@ class Session:
         self._names = [output.name for output in self.outputs]
 
     def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
-        """Run a batch (N, …) and return every output (N, …) by name.
-
-        Where the device wants a few sizes only, the batch is padded with zeros and the padding's answers are cut off.
-        """
-        wanted = len(batch)
-        padded = next((size for size in self.plan.batch_sizes if size >= wanted), wanted)
-        if padded > wanted:
-            batch = np.concatenate(
-                [batch, np.zeros((padded - wanted, *batch.shape[1:]), batch.dtype)]
-            )
+        """Run a batch (N, …) and return every output (N, …) by name."""
         rows = self.onnxruntime.run(self._names, {self.inputs[0].name: batch})
-        return {name: row[:wanted] for name, row in zip(self._names, rows, strict=True)}
+        return dict(zip(self._names, rows, strict=True))
 
 
 def open_session(

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answer import json_answer, picture_answer, predict_all, require_single
-from service.api.deps import RecordDep, ServicesDep
+from service.api.deps import RecordDep, ServicesDep, header_of
 from service.api.direct import TaskRoute
 from service.api.negotiation import JPEG, JSON, PNG, preferred
 from service.api.schemas import DetectAnswer, DetectOptions, answers, picture_body
@@ -45,7 +45,7 @@ async def detect_things(
         box_format=options.box_format,
         normalised=options.normalised,
     )
-    accept = request.headers.get("accept", "")
+    accept = header_of(request, b"accept") or ""
     media_type = JSON if options.format == "json" else preferred(accept, [JSON, JPEG, PNG])
     if options.format == "overlay":
         media_type = preferred(accept, [JPEG, PNG])

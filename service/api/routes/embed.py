@@ -7,7 +7,7 @@ import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answer import json_answer, predict_all
-from service.api.deps import RecordDep, ServicesDep
+from service.api.deps import RecordDep, ServicesDep, header_of
 from service.api.direct import TaskRoute
 from service.api.negotiation import FLOATS, JSON, preferred
 from service.api.schemas import EmbedAnswer, EmbedOptions, answers, picture_body
@@ -37,7 +37,7 @@ async def embed_pictures(
     """JSON lists, or with `Accept: application/octet-stream` float32, little-endian, a picture after the other."""
     model = services.registry.find(WITH_FEATURES, options.model, options.version)
     record.model = model.name
-    media_type = preferred(request.headers.get("accept", ""), [JSON, FLOATS])
+    media_type = preferred(header_of(request, b"accept") or "", [JSON, FLOATS])
     pictures = await read_pictures(request, services, record)
     found = await predict_all(request, services, record, model=model, pictures=pictures, head=embed)
     if media_type == FLOATS:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from service.api.answer import json_answer, picture_answer, predict_all, require_single
-from service.api.deps import RecordDep, ServicesDep
+from service.api.deps import RecordDep, ServicesDep, header_of
 from service.api.direct import TaskRoute
 from service.api.negotiation import JPEG, JSON, PNG, preferred
 from service.api.schemas import SegmentAnswer, SegmentOptions, answers, picture_body
@@ -34,7 +34,7 @@ async def segment_pictures(
     model = services.registry.find(["segment"], options.model, options.version)
     record.model = model.name
     classes = SegmentClasses(model.card.labels, model.card.background_id)
-    rendering = _rendering(options, request.headers.get("accept", ""))
+    rendering = _rendering(options, header_of(request, b"accept") or "")
     if rendering == "cutout" and classes.background_id is None:
         raise InvalidParameterError(
             f"format: cutout needs a background class, and {model.name} has none"
@@ -45,7 +45,7 @@ async def segment_pictures(
         require_single(pictures, f"format={rendering}")
         form: PictureFormat = "png"
         if rendering == "overlay":
-            accepted = preferred(request.headers.get("accept", ""), [JPEG, PNG])
+            accepted = preferred(header_of(request, b"accept") or "", [JPEG, PNG])
             form = "jpeg" if accepted == JPEG else "png"
         head = partial(segment_picture, classes=classes, rendering=rendering, form=form)
     found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)

@@ -159,6 +159,7 @@ class Watched:
 
     def __init__(self, seconds: float = 0.0) -> None:
         self.runs = 0
+        self.broken = False
         self._seconds = seconds
 
     def load(self, _: Servable) -> Loaded:
@@ -166,6 +167,8 @@ class Watched:
 
     def _run(self, batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
         time.sleep(self._seconds)
+        if self.broken:
+            raise RuntimeError("broken")
         self.runs += 1
         return {"logits": np.zeros((len(batch), 3))}
 
@@ -196,6 +199,23 @@ async def test_a_heavy_model_is_tried_less_often(repository: Path) -> None:
         await asyncio.sleep(0.3)
         watching.cancel()
         assert heavy.runs == 1, "its next try is due 20 s after its first"
+
+
+async def test_a_heavy_model_that_fails_its_callers_is_tried_at_the_next_look(
+    repository: Path,
+) -> None:
+    heavy = Watched(seconds=0.02)
+    async with serving(repository, open_model=heavy.load) as registry:
+        await registry.load()
+        watching = asyncio.create_task(registry.watch(every_seconds=0.01))
+        heavy.broken = True
+        errand = Errand(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
+        await registry.models[0].batcher.submit([errand], timeout_seconds=5)
+        async with asyncio.timeout(5):
+            while not registry.not_ready():
+                await asyncio.sleep(0.01)
+        watching.cancel()
+        assert "did not answer its canary" in registry.not_ready()[0]
 
 
 async def test_a_loader_that_refuses_is_quoted(repository: Path) -> None:

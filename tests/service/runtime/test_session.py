@@ -40,13 +40,6 @@ def test_the_dynamic_axis_is_told_as_none(session: Session) -> None:
     assert session.inputs[0].shape == (None, 8, 8, 3)
 
 
-def test_a_padded_batch_gives_what_an_unpadded_one_gives(tmp_path: Path, session: Session) -> None:
-    padded = open_session(write_servable(tmp_path / "two"), CPU, plan(batch_sizes=(4, 8)))
-    for count in (1, 3, 4, 5):
-        plainly, there = session.run(reds(count)), padded.run(reds(count))
-        assert np.array_equal(plainly["logits"], there["logits"])
-
-
 def test_a_network_that_landed_elsewhere_is_refused(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("MatMul", ["x", "x"], ["y"])],
