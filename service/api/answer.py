@@ -55,7 +55,13 @@ async def predict_all(
         if isinstance(outcome, UnavailableError | ClientLeftError) or (
             isinstance(outcome, FovealError) and len(outcomes) == 1
         ):
-            raise outcome
+            try:
+                raise outcome
+            finally:
+                del (
+                    outcome,
+                    outcomes,
+                )  # or error and frame, which holds the pictures, keep each other
     return [
         outcome.value if isinstance(outcome, Answer) else _error_object(outcome, services)
         for outcome in outcomes

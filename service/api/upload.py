@@ -111,7 +111,8 @@ def parse_multipart(body: bytes, content_type: str) -> list[Picture]:
         raise MalformedMultipartError(
             "The content type names no boundary. Let your HTTP client build the form."
         )
-    form = _CollectedFiles()
+    collected = _CollectedFiles()
+    form = FormFiles(on_data=collected.keep, on_end=collected.close)
     parser = MultipartParser(boundary, form.callbacks())
     try:
         parser.write(body)
@@ -120,9 +121,9 @@ def parse_multipart(body: bytes, content_type: str) -> list[Picture]:
         raise MalformedMultipartError(f"The form can not be parsed: {error}") from error
     if not form.ended:
         raise MalformedMultipartError("The form is cut short: its closing boundary is missing.")
-    if not form.files:
+    if not collected.files:
         raise MalformedMultipartError("The form holds no file. Send one: curl -F file=@cat.jpg …")
-    return list(form.files)
+    return collected.files
 
 
 def parse_json(body: bytes) -> list[Picture]:
@@ -217,17 +218,16 @@ class FormFiles:
         self.ended = True
 
 
-class _CollectedFiles(FormFiles):
-    """Keeps the files of a form."""
+class _CollectedFiles:
+    """Keeps the files of a form. It knows no form: in a cycle they would all wait for the garbage collector."""
 
     def __init__(self) -> None:
-        super().__init__(on_data=self._keep, on_end=self._close)
-        self.files: list[bytes] = []
+        self.files: list[Picture] = []
         self._parts: list[bytes] = []
 
-    def _keep(self, data: bytes) -> None:
+    def keep(self, data: bytes) -> None:
         self._parts.append(data)
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self.files.append(b"".join(self._parts))
         self._parts = []

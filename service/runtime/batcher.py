@@ -315,7 +315,7 @@ class Batcher:
         try:
             job.tensor, job.aside = job.errand.prepare()
         except FovealError as error:
-            self._answer([(job, error)])
+            self._answer([(job, _without_frames(error))])
             return False
         except Exception:  # a fault of ours in one errand must not take its neighbours along
             log.exception("preparing a picture failed")
@@ -369,7 +369,7 @@ class Batcher:
         try:
             value = job.errand.finish(outputs, job.aside)
         except FovealError as error:
-            return error
+            return _without_frames(error)
         except Exception:  # a fault of ours in one head must not take its neighbours along
             log.exception("a head failed")
             return InferenceError("The network ran, but its output could not be read.")
@@ -382,6 +382,15 @@ class Batcher:
         """Carry a whole batch of outcomes to the event loop in one hop."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._settle, outcomes)
+
+
+def _without_frames(error: FovealError) -> FovealError:
+    """Cut an error off from where it was raised, which no client is told.
+
+    Those frames hold the job and its picture, and the job holds the error: only the garbage collector would part them.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _deadline_error(job: _Job) -> DeadlineError:

@@ -1,5 +1,6 @@
 """What clients send wrong: a clear problem each, counted, and no harm to anybody else."""
 
+import gc
 import json
 import socket
 import time
@@ -164,3 +165,34 @@ def test_a_client_that_leaves_half_way_through_its_body_is_no_fault_of_ours(
         assert time.monotonic() < patience, "nobody noticed"
         time.sleep(0.01)
     assert "unhandled" not in caplog.text
+
+
+@pytest.mark.parametrize("query", ["", "model=stranger"])
+@pytest.mark.parametrize("content", [photograph("rocket"), photograph("rocket")[:9000]])
+def test_no_answer_leaves_its_picture_to_the_garbage_collector(
+    live: Live, content: bytes, query: str
+) -> None:
+    marked = content + b"marked"
+    form = (
+        b"--x\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n%s\r\n--x--\r\n" % marked
+    )
+    ask = f"POST /v1/classify?{query} HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: "
+    gc.collect()
+    gc.disable()
+    try:
+        for body, kind in ((marked, "image/jpeg"), (form, "multipart/form-data; boundary=x")):
+            with socket.create_connection(live.address, timeout=10) as connection:
+                connection.sendall(
+                    f"{ask}{len(body)}\r\nContent-Type: {kind}\r\n\r\n".encode() + body
+                )
+                while connection.recv(65536):
+                    pass
+        time.sleep(0.1)  # the last frames end after the answer
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        gc.collect()
+        held = [part for found in gc.garbage for part in gc.get_referents(found)]
+        assert not [part for part in held if isinstance(part, bytes) and marked in part]
+    finally:
+        gc.set_debug(0)
+        gc.garbage.clear()
+        gc.enable()
