@@ -92,7 +92,7 @@ CASES = (
         "4000×3000 JPEG",
         "/v1/classify?model=efficientnet-lite0",
         (CROWD,),
-        seconds=5,
+        seconds=10,
         few_answers=True,
         targets=(targets.of_limit(0.93), targets.of_peers(5)),
     ),

@@ -18,6 +18,7 @@ from service.api.deps import Services
 from service.api.direct import DirectRoutes
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
+from service.api.intake import Intake
 from service.api.middleware import Telemetry
 from service.api.routes import (
     classify,
@@ -54,6 +55,8 @@ log = logging.getLogger(LOGGER)
 TASKS = (classify, segment, detect, embed)
 LAG_PROBE_SECONDS = 0.25
 TRIM_SECONDS = 10.0
+HELD_BYTES_A_THREAD = 8 * 2**20
+"""Of large bodies: two or three photographs of a phone, at work and ready."""
 ERRANDS_IN_FLIGHT = 8
 """Of one clip or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -103,6 +106,13 @@ def create_app(
         open_explainer=open_explainer,
         series_of=registry.series_of,
     )
+    intake = Intake(
+        turns=threads,
+        room=settings.max_held_bytes or threads * HELD_BYTES_A_THREAD,
+        capacity=settings.queue_size,
+    )
+    metrics.held_bytes.set_function(lambda: intake.held_bytes)
+    metrics.waiting_bodies.set_function(lambda: intake.waiting)
     pipeline = Pipeline(Limits(max_pixels=settings.max_pixels))
     fan_out = FanOut(requests=settings.max_fan_outs, in_flight=ERRANDS_IN_FLIGHT)
     services = Services(
@@ -111,6 +121,7 @@ def create_app(
         fan_out=fan_out,
         explanation=Explanation(explainers, fan_out, pipeline),
         metrics=metrics,
+        intake=intake,
         version=version("foveal"),
         timeout_seconds=settings.timeout_ms / 1e3,
         max_body_bytes=settings.max_body_bytes,

@@ -52,6 +52,12 @@ class Metrics:
         self.request_bytes = self._counter(
             "foveal_request_bytes_total", "Bytes of request bodies read.", "route"
         )
+        self.held_bytes = self._gauge(
+            "foveal_held_body_bytes", "Bytes of large bodies that wait for their answer."
+        )
+        self.waiting_bodies = self._gauge(
+            "foveal_waiting_bodies", "Large bodies that wait for their turn to be received."
+        )
         self.event_loop_lag = self._histogram(
             "foveal_event_loop_lag_seconds",
             "How much later than asked for the event loop woke up.",

@@ -67,6 +67,12 @@ class Settings(BaseSettings):
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body; over it 413 `body_too_large`"
     )
+    max_held_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of large bodies that wait for their answer; over it the next ones wait to be received. "
+        "0: 8 MiB for each of the threads that run batches",
+    )
     max_pixels: int = Field(
         64_000_000, ge=1, description="Largest picture in pixels; over it 413 `too_many_pixels`"
     )

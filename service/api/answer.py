@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from service.api.deps import JsonObject, RequestRecord, Services, header_of
+from service.api.deadline import time_left
+from service.api.deps import JsonObject, RequestRecord, Services
 from service.errors import (
     ClientLeftError,
     DeadlineError,
@@ -22,10 +23,6 @@ from service.runtime.errand import Answer
 from service.runtime.registry import Model
 
 T = TypeVar("T")
-
-TIMEOUT_HEADER = "X-Timeout-Ms"
-_TIMEOUT = TIMEOUT_HEADER.lower().encode()
-LONGEST_TIMEOUT_MS = 3_600_000.0
 
 
 async def predict_all(
@@ -42,12 +39,11 @@ async def predict_all(
     Raises:
         FovealError: the request as a whole failed, or its only picture did.
     """
-    timeout_seconds = requested_timeout(request, services.timeout_seconds)
     outcomes = await services.pipeline.predict(
         model,
         pictures,
         head,
-        timeout_seconds=timeout_seconds,
+        timeout_seconds=time_left(request, record, services.timeout_seconds),
         left=partial(_disconnected, request),
     )
     record.answered_by(model, outcomes)
@@ -113,36 +109,6 @@ def require_single(pictures: Sequence[Picture], what: str) -> None:
         raise InvalidParameterError(
             f"{what} answers one picture a request, not {len(pictures)}; ask for JSON, or send them one by one"
         )
-
-
-def requested_timeout(request: Request, default_seconds: float) -> float:
-    """Return the deadline in seconds that the request brings, else the default.
-
-    Raises:
-        InvalidParameterError: it is no number of milliseconds within range.
-    """
-    seconds = given_timeout(request)
-    return default_seconds if seconds is None else seconds
-
-
-def given_timeout(request: Request) -> float | None:
-    """Return the deadline in seconds that the request brings, None where it brings none.
-
-    Raises:
-        InvalidParameterError: it is no number of milliseconds within range.
-    """
-    given = header_of(request, _TIMEOUT)
-    if given is None:
-        return None
-    try:
-        timeout_ms = float(given)
-    except ValueError:
-        timeout_ms = 0.0
-    if not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:
-        raise InvalidParameterError(
-            f"{TIMEOUT_HEADER}: a number of milliseconds above 0 and up to {LONGEST_TIMEOUT_MS:.0f}, not {given!r}"
-        )
-    return timeout_ms / 1e3
 
 
 async def _disconnected(request: Request) -> None:

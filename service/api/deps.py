@@ -1,11 +1,13 @@
 """What the routes need, handed to them by FastAPI: the composed parts, and this request's record."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
+from service.api.intake import Intake
 from service.explain.look import Explanation
 from service.fanout import FanOut
 from service.imaging.video import ClipLimits
@@ -32,6 +34,7 @@ class Services:
     fan_out: FanOut
     explanation: Explanation
     metrics: Metrics
+    intake: Intake
     version: str
     timeout_seconds: float
     max_body_bytes: int
@@ -52,8 +55,11 @@ class RequestRecord:
     """What becomes of a request: filled by routes and handlers, told by the middleware in metrics, header and log."""
 
     request_id: str
+    began: float = field(default_factory=time.perf_counter)
     model: str = ""
     body_bytes: int = 0
+    held_bytes: int = 0
+    """Of the body, counted in the intake until the request ends."""
     pictures: int = 0
     error_code: str = ""
     traces: list[Trace] = field(default_factory=list)

@@ -47,7 +47,6 @@ class Telemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        began = time.perf_counter()
         stages: dict[str, float] = {}
         record = RequestRecord(_given_id(scope["headers"]) or next(self._ids))
         scope[RECORD_KEY] = record
@@ -58,7 +57,7 @@ class Telemetry:
             if message["type"] == "http.response.start":
                 status = message["status"]
                 stages.update(record.stage_ms())
-                self._add_headers(message, record, stages, began)
+                self._add_headers(message, record, stages)
             await send(message)
 
         metrics = self.services.metrics
@@ -71,7 +70,9 @@ class Telemetry:
                 await internal_error(record)(scope, receive, send_with_headers)
         finally:
             metrics.in_flight.dec()
-            self._tell(scope, record, stages, status or _INTERNAL_SERVER_ERROR, began)
+            if record.held_bytes:
+                self.services.intake.release(record.held_bytes)
+            self._tell(scope, record, stages, status or _INTERNAL_SERVER_ERROR)
 
     def _find_series(
         self, route: str, model: str, status: int
@@ -84,10 +85,10 @@ class Telemetry:
         )
 
     def _add_headers(
-        self, message: Message, record: RequestRecord, stages: Mapping[str, float], began: float
+        self, message: Message, record: RequestRecord, stages: Mapping[str, float]
     ) -> None:
         timing = "".join([f"{name};dur={ms:g}, " for name, ms in stages.items()])
-        timing += f"total;dur={(time.perf_counter() - began) * 1e3:.2f}"
+        timing += f"total;dur={(time.perf_counter() - record.began) * 1e3:.2f}"
         if record.traces:
             timing += f", batch;desc={record.batch_size}"
         headers: list[tuple[bytes, bytes]] = message["headers"]
@@ -102,9 +103,8 @@ class Telemetry:
         record: RequestRecord,
         stages: Mapping[str, float],
         status: int,
-        began: float,
     ) -> None:
-        seconds = time.perf_counter() - began
+        seconds = time.perf_counter() - record.began
         route = getattr(scope.get("route"), "path", UNMATCHED)
         metrics = self.services.metrics
         answered, duration, received = self._series(route, record.model, status)

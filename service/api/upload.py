@@ -11,10 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
+from service.api.body import LARGE_BYTES, read_body
 from service.api.deps import RequestRecord, Services, header_of
 from service.errors import (
-    BodyTooLargeError,
-    ClientLeftError,
     EmptyBodyError,
     MalformedBase64Error,
     MalformedJsonError,
@@ -26,9 +25,6 @@ from service.pipeline import Picture
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
-OFF_LOOP_BYTES = 256 * 1024
-"""Bodies larger than this are taken apart on a thread: the event loop has others to serve."""
-
 
 class PicturesAsJson(BaseModel):
     """Pictures as base64, with or without a `data:` prefix."""
@@ -39,15 +35,21 @@ class PicturesAsJson(BaseModel):
 
 
 async def read_pictures(
-    request: Request, services: Services, record: RequestRecord
+    request: Request, services: Services, record: RequestRecord, *, held: bool = True
 ) -> list[Picture]:
     """Return the pictures of a request: a raw one, the files of a multipart form, or the base64 ones of a JSON object.
 
+    Args:
+        request: whose body has not been read.
+        services: their limits, and the intake.
+        record: gets the body's size.
+        held: as in `read_body`.
+
     Raises:
-        EmptyBodyError, BodyTooLargeError, MalformedMultipartError, MalformedJsonError, TooManyPicturesError
+        EmptyBodyError, MalformedMultipartError, MalformedJsonError, TooManyPicturesError
+        FovealError: the body can not be had, as `read_body` says.
     """
-    body = await read_body(request, services.max_body_bytes)
-    record.body_bytes = len(body)
+    body = await read_body(request, services, record, held=held)
     if not body:
         raise EmptyBodyError(
             "The request has no body. Send a picture: curl --data-binary @cat.jpg …"
@@ -64,39 +66,6 @@ async def read_pictures(
             f"{len(pictures)} pictures are more than the {services.max_pictures} that one request may hold."
         )
     return pictures
-
-
-async def read_body(request: Request, limit: int) -> bytes:
-    """Return the whole body, refusing it as soon as it is known to be too large.
-
-    Raises:
-        BodyTooLargeError: announced or streamed, it has more than `limit` bytes.
-        ClientLeftError: it was not sent to its end.
-    """
-    announced = header_of(request, b"content-length") or ""
-    if announced.isdecimal() and int(announced) > limit:
-        raise _too_large(limit)
-    chunks: list[bytes] = []
-    size, more = 0, True
-    while more:
-        message = await request.receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeftError(
-                "The client closed its connection before all of the body was there."
-            )
-        chunk: bytes = message.get("body", b"")
-        size += len(chunk)
-        if size > limit:
-            raise _too_large(limit)
-        chunks.append(chunk)
-        more = message.get("more_body", False)
-    return b"".join(chunks)
-
-
-def _too_large(limit: int) -> BodyTooLargeError:
-    return BodyTooLargeError(
-        f"The body is larger than the {limit / 2**20:g} MiB allowed. Send a smaller picture."
-    )
 
 
 def parse_multipart(body: bytes, content_type: str) -> list[Picture]:
@@ -152,7 +121,7 @@ def _from_base64(text: str) -> Picture:
 
 
 async def _off_loop(body: bytes, parse: Callable[[], list[Picture]]) -> list[Picture]:
-    return await asyncio.to_thread(parse) if len(body) > OFF_LOOP_BYTES else parse()
+    return await asyncio.to_thread(parse) if len(body) > LARGE_BYTES else parse()
 
 
 class FormFiles:

@@ -9,10 +9,10 @@ from pydantic_core import to_json
 
 from service.api.answer import (
     picture_answer,
-    requested_timeout,
     require_single,
     while_connected,
 )
+from service.api.deadline import time_left
 from service.api.deps import RecordDep, Services, ServicesDep
 from service.api.negotiation import JSON, PNG, preferred
 from service.api.schemas import (
@@ -78,9 +78,9 @@ async def explain_picture(
     wish = _wish(options, model, request.headers.get("accept", ""))
     if wish.view == "filters":
         return await _filters(services, model, wish)
-    pictures = await read_pictures(request, services, record)
+    pictures = await read_pictures(request, services, record, held=False)
     require_single(pictures, "explain")
-    timeout_seconds = requested_timeout(request, services.timeout_seconds)
+    timeout_seconds = time_left(request, record, services.timeout_seconds)
     work = _explain(services, model, pictures[0], wish, timeout_seconds)
     answer = await while_connected(request, work, timeout_seconds)
     record.answered_by(model, [answer])

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
-from service.api.answer import given_timeout
+from service.api.deadline import given_timeout
 from service.api.deps import RecordDep, RequestRecord, Services, ServicesDep
 from service.api.errors import problem
 from service.api.negotiation import JSON, MP4, NDJSON, SSE, preferred
