@@ -4,8 +4,8 @@ import asyncio
 
 from fastapi import Request
 
-from service.api.deadline import TIMEOUT_HEADER, requested_timeout
-from service.api.deps import RequestRecord, Services, header_of
+from service.api.deadline import TIMEOUT_HEADER, requested_timeout, time_left
+from service.api.deps import RequestRecord, Services, announced_bytes
 from service.api.intake import Intake, Turn
 from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
 
@@ -22,7 +22,7 @@ async def read_body(
         request: whose body has not been read.
         services: the limits and the intake.
         record: gets the body's size.
-        held: whether a large body counts as held until the request ends, so that others wait to be received.
+        held: whether a large body counts as held until the answer begins, so that others wait to be received.
 
     Raises:
         BodyTooLargeError: announced or streamed, it has more than `max_body_bytes`.
@@ -32,13 +32,12 @@ async def read_body(
         InvalidParameterError: the deadline is none.
     """
     timeout_seconds = requested_timeout(request, services.timeout_seconds)
-    told = header_of(request, b"content-length") or ""
-    announced = int(told) if told.isdecimal() else 0
+    announced = announced_bytes(request) or 0
     received = _Received(request, services.max_body_bytes)
     received.check(announced)
     if announced > LARGE_BYTES or await received.more():  # small ones come whole, and need no alarm
         try:
-            async with asyncio.timeout(timeout_seconds):
+            async with asyncio.timeout(time_left(request, record, services.timeout_seconds)):
                 await _read_on(received, announced, services.intake)
         except TimeoutError:
             raise DeadlineError(

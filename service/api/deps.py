@@ -59,7 +59,7 @@ class RequestRecord:
     model: str = ""
     body_bytes: int = 0
     held_bytes: int = 0
-    """Of the body, counted in the intake until the request ends."""
+    """Of the body, counted in the intake until the answer begins."""
     pictures: int = 0
     error_code: str = ""
     traces: list[Trace] = field(default_factory=list)
@@ -103,6 +103,12 @@ def header_of(request: Request, name: bytes) -> str | None:
             text: str = value.decode("latin-1")
             return text
     return None
+
+
+def announced_bytes(request: Request) -> int | None:
+    """Return how long the body says it will be, None if it does not."""
+    told = header_of(request, b"content-length") or ""
+    return int(told) if told.isdecimal() else None
 
 
 async def _services(request: Request) -> Services:

@@ -1,4 +1,4 @@
-"""Around every request: its id, its record, what metrics, headers and log say of it, and the last net under a fault."""
+"""Around every request: its id, its record, what is told and let go at its end, and the last net under a fault."""
 
 import itertools
 import logging
@@ -55,6 +55,7 @@ class Telemetry:
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
+                self._let_go(record)  # before a client that reads no answer can keep it
                 status = message["status"]
                 stages.update(record.stage_ms())
                 self._add_headers(message, record, stages)
@@ -70,9 +71,13 @@ class Telemetry:
                 await internal_error(record)(scope, receive, send_with_headers)
         finally:
             metrics.in_flight.dec()
-            if record.held_bytes:
-                self.services.intake.release(record.held_bytes)
+            self._let_go(record)
             self._tell(scope, record, stages, status or _INTERNAL_SERVER_ERROR)
+
+    def _let_go(self, record: RequestRecord) -> None:
+        if record.held_bytes:
+            self.services.intake.release(record.held_bytes)
+            record.held_bytes = 0
 
     def _find_series(
         self, route: str, model: str, status: int

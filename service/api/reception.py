@@ -9,7 +9,7 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
-from service.api.deps import RequestRecord
+from service.api.deps import RequestRecord, announced_bytes
 from service.api.inflow import Inflow
 from service.api.upload import FormFiles
 from service.errors import (
@@ -65,8 +65,7 @@ class _Reception:
     def __init__(
         self, request: Request, record: RequestRecord, limit: int, patience_seconds: float
     ) -> None:
-        announced = request.headers.get("content-length", "")
-        length = int(announced) if announced.isdecimal() else None
+        length = announced_bytes(request)
         content_type = request.headers.get("content-type", "")
         is_form = content_type.startswith("multipart/")
         self.inflow = Inflow(None if is_form else length, patience_seconds)
