@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         256,
         ge=1,
         le=1_000_000,
-        description="Pictures that may wait a model; over it 503 `overloaded`",
+        description="Pictures that may wait a model, and large bodies to be received; over it 503 `overloaded`",
     )
     timeout_ms: float = Field(
         30_000, gt=0, description="A request's deadline, unless it brings `X-Timeout-Ms`"
