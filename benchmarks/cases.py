@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from benchmarks import targets
 from benchmarks.contenders import FOVEAL_IN_PROCESSES
-from benchmarks.pictures import EIGHT
+from benchmarks.images import EIGHT
 from benchmarks.targets import Target
 
 

@@ -6,9 +6,9 @@ from contextlib import AbstractContextManager, ExitStack
 
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders import CACHE, foveal_command
+from benchmarks.images import Body
 from benchmarks.load import Generator, Shot
 from benchmarks.models import REPOSITORY, repository_of
-from benchmarks.pictures import Body
 from benchmarks.server import Server, free_port, run_server
 from benchmarks.statistics import Spread, spread
 

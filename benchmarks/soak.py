@@ -8,9 +8,9 @@ from pathlib import Path
 
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders import CACHE, foveal_command
+from benchmarks.images import Body
 from benchmarks.load import Generator, Shot
 from benchmarks.models import REPOSITORY, repository_of
-from benchmarks.pictures import Body
 from benchmarks.plots import draw_soak
 from benchmarks.server import free_port, run_server
 from benchmarks.usage import MemoryWatch

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from benchmarks.cases import Case
 from benchmarks.contenders import CACHE
+from benchmarks.images import Body
 from benchmarks.load import Generator, Outcome, Shot
 from benchmarks.models import ensure_model
-from benchmarks.pictures import Body
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from rich.text import Text
 from exporter.cards import mend_card
 from exporter.errors import ExportError, RecipeError
 from exporter.inspection import inspect_file
+from exporter.progress import Steps, on_terminal
 from exporter.recipe import Recipe, make_recipe, read_recipe
 from exporter.report import Measured, show_card, show_precisions
-from exporter.steps import Steps, on_terminal
 from exporter.writing import next_version, write_recipe
 from service.card import Card, CardError
 

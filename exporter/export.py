@@ -5,16 +5,16 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from exporter.assemble import finish
 from exporter.cost import count_cost
 from exporter.errors import RecipeError
-from exporter.finishing import finish
+from exporter.images import PHOTOGRAPHS_NAME, photographs, pictures_in
 from exporter.network import Network
-from exporter.pictures import PHOTOGRAPHS_NAME, photographs, pictures_in
 from exporter.precision import Measured, reduce_precision
+from exporter.progress import Steps
 from exporter.proof import UNBOUNDED, Claim, fit_all, prove
 from exporter.recipe import Precision, Recipe
 from exporter.sources.registry import load_network
-from exporter.steps import Steps
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
 from exporter.writing import write_servable

@@ -15,10 +15,10 @@ from exporter.calibration import Calibration, as_layer, by_group, calibrate
 from exporter.folding import fold_norms
 from exporter.graph import GRAFT_PREFIX, consumers
 from exporter.network import Array
-from exporter.noise import noise
+from exporter.progress import Steps, watched
+from exporter.quantization_noise import noise
 from exporter.quiet import quietly
 from exporter.rounding import rounded
-from exporter.steps import Steps, watched
 
 LEVELS = 64
 """x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still fits: weights have
@@ -74,7 +74,7 @@ def quantise(
 ) -> Quantised:
     """Quantise every layer; where that agrees too little, leave as few as possible in float.
 
-    Layers go back to float in the order of the noise of each alone (`exporter.noise`); how many must
+    Layers go back to float in the order of the noise of each alone (`exporter.quantization_noise`); how many must
     is found by halving. `frames` are what is calibrated on, best others than `agreement` looks at.
     `last_layer` says whether layers that no other follows are quantised as well.
     """

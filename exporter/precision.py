@@ -14,11 +14,11 @@ from exporter.errors import ProofError
 from exporter.graph import GRAFT_PREFIX
 from exporter.int8 import cleaned, quantise
 from exporter.network import Head, Outputs
+from exporter.progress import Steps
 from exporter.proof import run_graph
 from exporter.quiet import quietly
 from exporter.recipe import Precision
 from exporter.sessions import optimised
-from exporter.steps import Steps
 from service.card import INPUT_NAME
 
 AGREEMENT = 0.99

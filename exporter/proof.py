@@ -12,12 +12,12 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from exporter.errors import GraphError, ProofError
-from exporter.heads.measures import relative_difference
-from exporter.layers import first_disagreement
+from exporter.heads.metrics import relative_difference
+from exporter.layer_diff import first_disagreement
 from exporter.network import Network, Outputs
+from exporter.progress import Steps
 from exporter.recipe import ProofRecipe
 from exporter.sessions import optimised
-from exporter.steps import Steps
 from exporter.writing import graph_digest
 from service.card import INPUT_NAME, OUTPUTS, Certificate, PictureInput, Task
 from service.imaging.decode import Limits

@@ -19,11 +19,11 @@ from exporter.errors import ProofError, RecipeError
 from exporter.graph import BATCH, Graph
 from exporter.heads.classify import ClassifyHead
 from exporter.network import Facts, Outputs
+from exporter.progress import Steps
 from exporter.proof import BATCHES, tool_versions
 from exporter.recipe import Recipe
 from exporter.sessions import optimised
 from exporter.sources.python import find
-from exporter.steps import Steps
 from exporter.tracing import capture, torch_name
 from exporter.writing import graph_digest, write_servable
 from service.card import OUTPUTS, TEMPORAL_INPUT_NAME, Card, Certificate, Window, read_card

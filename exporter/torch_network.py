@@ -9,10 +9,10 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.errors import GraphError
-from exporter.heads.choice import choose_head
+from exporter.heads.select_head import choose_head
 from exporter.network import Facts, Network, Outputs
+from exporter.progress import Steps
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
-from exporter.steps import Steps
 from exporter.tracing import Exportable, TorchReference, torch_name, trace
 from exporter.transforms import plain_transform
 from service.card import PictureInput

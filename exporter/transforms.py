@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from exporter.front import LUMA
+from exporter.preprocess import LUMA
 from exporter.recipe import Pixels
 from service.card import PictureInput
 

@@ -15,10 +15,10 @@ from PIL import Image
 from prometheus_client import disable_created_metrics
 
 from service.api.deps import Services
-from service.api.direct import DirectRoutes
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
-from service.api.intake import Intake
+from service.api.fast_path import DirectRoutes
+from service.api.ingest.admission import Intake
 from service.api.middleware import Telemetry
 from service.api.routes import (
     classify,
@@ -31,24 +31,24 @@ from service.api.routes import (
     video,
 )
 from service.api.routes.playground import playground_router
-from service.explain.look import Explanation
+from service.explain.explainers import Explainers, open_explainer
+from service.explain.runner import Explanation
 from service.fanout import FanOut
 from service.imaging.decode import Limits
-from service.imaging.video import ClipLimits
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import Pipeline
+from service.processes.peers import Place, Siblings
 from service.runtime.device import Device
-from service.runtime.explainers import Explainers, open_explainer
 from service.runtime.host import granted_threads, trim_heap
+from service.runtime.io_binding import Gate
 from service.runtime.loading import load_model
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
-from service.runtime.resident import Gate
 from service.runtime.session import RUNTIME_VERSION, find_device
 from service.runtime.workers import Workers
 from service.settings import Settings
-from service.siblings import Place, Siblings
+from service.video.reader import ClipLimits
 
 log = logging.getLogger(LOGGER)
 

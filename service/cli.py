@@ -16,13 +16,13 @@ from service.app import model_opener, thread_count
 from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.errors import ConfigurationError, FovealError
 from service.logs import LOGGER, configure_logs
+from service.processes.server import listen, url_of
+from service.processes.supervisor import Supervisor
+from service.processes.worker import make_server, summary, work
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.runtime.session import find_device
-from service.server import listen, url_of
 from service.settings import read_settings
-from service.supervisor import Supervisor
-from service.worker import make_server, summary, work
 
 log = logging.getLogger(LOGGER)
 

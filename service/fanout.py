@@ -6,7 +6,7 @@ from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 from service.errors import FovealError, OverloadedError
-from service.runtime.errand import Answer, Errand
+from service.runtime.job import Answer, Errand
 from service.runtime.registry import Model
 
 T = TypeVar("T")

@@ -12,8 +12,8 @@ from service.card import Card, PictureInput
 from service.errors import FovealError, PictureError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_picture
-from service.imaging.view import View
-from service.runtime.errand import Answer, Errand, Outputs
+from service.imaging.source_image import View
+from service.runtime.job import Answer, Errand, Outputs
 from service.runtime.registry import Model
 
 T = TypeVar("T")

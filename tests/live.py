@@ -15,7 +15,7 @@ import httpx
 
 from service.api.deps import Services
 from service.app import create_app
-from service.server import Server, listen, url_of
+from service.processes.server import Server, listen, url_of
 from service.settings import Settings
 
 MODELS = Path(__file__).parents[1] / "models"

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.graph import Graph, float_output
-from exporter.heads.measures import relative_difference
+from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Outputs
 from exporter.recipe import PictureTask
 from service.card import OUTPUTS, Measure, PictureInput

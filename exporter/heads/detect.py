@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from exporter.graph import BATCH, Graph, float_output, integers
 from exporter.heads.activation import activate, grafted_activation
 from exporter.heads.boxes import Candidates, Decoder, grafted_xyxy, xyxy
-from exporter.heads.measures import average_precision, suppress
+from exporter.heads.metrics import average_precision, suppress
 from exporter.network import Array, Outputs
 from exporter.recipe import DetectRecipe, PictureTask
 from service.card import Measure, PictureInput

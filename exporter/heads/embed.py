@@ -7,7 +7,7 @@ import numpy as np
 
 from exporter.backbone import FEATURES
 from exporter.graph import Graph
-from exporter.heads.measures import relative_difference
+from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Outputs
 from exporter.recipe import PictureTask
 from service.card import Measure, PictureInput

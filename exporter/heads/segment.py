@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from exporter.graph import BATCH, Graph, floats, integers
 from exporter.heads.activation import Activation, activate, grafted_activation
-from exporter.heads.measures import mask_iou, resize_bilinear
+from exporter.heads.metrics import mask_iou, resize_bilinear
 from exporter.network import Array, Outputs
 from exporter.recipe import PictureTask
 from service.card import Measure, PictureInput

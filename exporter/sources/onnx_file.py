@@ -13,12 +13,12 @@ from onnx import TensorProto, version_converter
 from exporter.batching import free_batch
 from exporter.errors import GraphError, SourceError
 from exporter.graph import OPSET, Graph
-from exporter.heads.choice import choose_head
+from exporter.heads.select_head import choose_head
 from exporter.network import Array, Facts, Network, Outputs
+from exporter.progress import Steps
 from exporter.recipe import Pixels, Recipe
 from exporter.sessions import unoptimised
 from exporter.shapes import infer_shapes
-from exporter.steps import Steps
 from exporter.transforms import pixel_values, plain_transform
 from service.card import PictureInput
 

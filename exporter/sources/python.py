@@ -9,8 +9,8 @@ from torch import nn
 
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
+from exporter.progress import Steps
 from exporter.recipe import Recipe
-from exporter.steps import Steps
 from exporter.torch_network import TorchModel, torch_network
 from exporter.weights import load_weights
 

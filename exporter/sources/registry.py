@@ -4,9 +4,9 @@ from collections.abc import Callable
 
 from exporter.errors import SourceError
 from exporter.network import Network
+from exporter.progress import Steps
 from exporter.recipe import Recipe
 from exporter.sources import onnx_file, program, python, timm_models, torchvision_models, training
-from exporter.steps import Steps
 
 Load = Callable[[str, Recipe, Steps], Network]
 

@@ -14,9 +14,9 @@ from torchvision.transforms._presets import ImageClassification
 from exporter.detectors import adapt_detector, frame_of
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
+from exporter.progress import Steps
 from exporter.recipe import Pixels, Recipe, SegmentRecipe
 from exporter.sources.python import NO_WEIGHTS
-from exporter.steps import Steps
 from exporter.torch_network import TorchModel, torch_network
 from exporter.transforms import decode
 from exporter.weights import load_weights

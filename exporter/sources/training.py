@@ -3,9 +3,9 @@
 from collections.abc import Callable
 
 from exporter.network import Network
+from exporter.progress import Steps
 from exporter.recipe import Recipe
 from exporter.sources.python import find
-from exporter.steps import Steps
 from exporter.torch_network import TorchModel, torch_network
 
 Train = Callable[[Steps], TorchModel]

@@ -16,8 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exporter.network import Facts
+from exporter.progress import Steps
 from exporter.recipe import Pixels
-from exporter.steps import Steps
 from exporter.torch_network import TorchModel
 from service.card import PictureInput
 from service.imaging.decode import Limits

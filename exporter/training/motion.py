@@ -19,9 +19,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exporter.network import Facts
+from exporter.progress import Steps
 from exporter.recipe import Pixels
 from exporter.sessions import served
-from exporter.steps import Steps
 from exporter.temporal import TemporalModel
 from exporter.threads import one_thread
 from exporter.torch_network import TorchModel

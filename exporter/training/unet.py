@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from exporter.network import Facts
+from exporter.progress import Steps
 from exporter.recipe import Pixels, SegmentRecipe
-from exporter.steps import Steps
 from exporter.threads import one_thread
 from exporter.torch_network import TorchModel
 from exporter.training.compositions import (

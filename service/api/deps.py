@@ -7,15 +7,15 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from service.api.intake import Intake
-from service.explain.look import Explanation
+from service.api.ingest.admission import Intake
+from service.explain.runner import Explanation
 from service.fanout import FanOut
-from service.imaging.video import ClipLimits
 from service.metrics import Metrics
 from service.pipeline import Pipeline
-from service.runtime.errand import Answer, Trace
+from service.processes.peers import Siblings
+from service.runtime.job import Answer, Trace
 from service.runtime.registry import Model, Registry
-from service.siblings import Siblings
+from service.video.reader import ClipLimits
 
 RECORD_KEY = "foveal.record"
 """Where the middleware keeps the request's record in the ASGI scope."""

@@ -2,9 +2,6 @@
 
 from collections.abc import Sequence
 
-JSON, PNG, JPEG, FLOATS = "application/json", "image/png", "image/jpeg", "application/octet-stream"
-NDJSON, SSE, MP4 = "application/x-ndjson", "text/event-stream", "video/mp4"
-
 
 def preferred(accept: str, offers: Sequence[str]) -> str:
     """Return the offer that an `Accept` header likes best; the first one where it likes none or does not care."""

@@ -5,9 +5,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.errors import PROBLEM_TYPE
-from service.api.upload import PicturesAsJson
+from service.api.ingest.images import PicturesAsJson
 from service.card import Card
-from service.explain.wish import MOST_SAMPLES, Form, Method, View
+from service.explain.request import MOST_SAMPLES, Form, Method, View
 from service.heads.detect import BoxFormat
 from service.heads.nms import Suppression
 from service.heads.segment import Rendering

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from service.anatomy.filters import FirstLayer
 from service.errors import InvalidParameterError
-from service.explain.wish import Wish
-from service.heads.explain.filters import describe_filters, filter_pictures
-from service.heads.explain.sheets import filters_sheet
+from service.explain.filter_images import describe_filters, filter_pictures
+from service.explain.request import Wish
+from service.explain.sheets import filters_sheet
+from service.graph.first_layer import FirstLayer
 from service.imaging.heatmap import thumbnail
 from service.imaging.overlay import EncodedPicture, encode_picture
 

@@ -8,24 +8,24 @@ from typing import Any, Literal
 
 from PIL import Image
 
-from service.anatomy.dissection import Anatomy
 from service.card import Card, Stage
 from service.errors import InvalidParameterError
-from service.explain.look import Explanation, Frame
-from service.explain.wish import Wish, require_stages
-from service.heads.explain.cam import eigen_cam, exact_cam
-from service.heads.explain.figures import figure, finite
-from service.heads.explain.heat import Heat
-from service.heads.explain.masks import RandomMasks, sliding_patch
-from service.heads.explain.saliency import curve_scores, deletion
-from service.heads.explain.sheets import heat_sheet
-from service.heads.explain.targets import ClassTarget, Target, choose_target, place_of
+from service.explain.class_activation import eigen_cam, exact_cam
+from service.explain.explainers import Explainer
+from service.explain.heat_map import Heat
+from service.explain.insertion_deletion import curve_scores, deletion
+from service.explain.perturbed_copies import RandomMasks, sliding_patch
+from service.explain.request import Wish, require_stages
+from service.explain.rounding import figure, finite
+from service.explain.runner import Explanation, Frame
+from service.explain.sheets import heat_sheet
+from service.explain.targets import ClassTarget, Target, choose_target, place_of
+from service.graph.dissection import Anatomy
 from service.imaging.heatmap import heat_picture, overlay_heat
 from service.imaging.overlay import EncodedPicture, encode_picture
-from service.imaging.view import View
+from service.imaging.source_image import View
 from service.pipeline import Picture
-from service.runtime.errand import Answer, Outputs
-from service.runtime.explainers import Explainer
+from service.runtime.job import Answer, Outputs
 from service.runtime.registry import Model
 
 Way = Literal["cam", "eigencam", "rise", "occlusion"]

@@ -5,16 +5,16 @@ from typing import Any
 from PIL import Image
 
 from service.card import Card
-from service.explain.look import Frame
-from service.explain.wish import Wish
-from service.heads.explain.figures import corners, grid
-from service.heads.explain.heat import Heat
-from service.heads.explain.maps import StageMaps, stage_maps
-from service.heads.explain.sheets import map_levels, maps_sheet
+from service.explain.heat_map import Heat
+from service.explain.request import Wish
+from service.explain.rounding import corners, grid
+from service.explain.runner import Frame
+from service.explain.sheets import map_levels, maps_sheet
+from service.explain.stage_maps import StageMaps, stage_maps
 from service.imaging.heatmap import heat_picture, level_thumbnail, overlay_heat
 from service.imaging.overlay import EncodedPicture, encode_picture
-from service.imaging.view import View
-from service.runtime.errand import Outputs
+from service.imaging.source_image import View
+from service.runtime.job import Outputs
 
 
 def explain_maps(

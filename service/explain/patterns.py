@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from service.anatomy.dissection import Anatomy
 from service.card import Card
 from service.errors import InvalidParameterError
-from service.explain.look import Frame
-from service.explain.wish import Wish
-from service.heads.explain.maps import stage_maps
-from service.heads.explain.patterns import describe_field, find_peaks
-from service.heads.explain.sheets import patterns_sheet
+from service.explain.peaks import describe_field, find_peaks
+from service.explain.request import Wish
+from service.explain.runner import Frame
+from service.explain.sheets import patterns_sheet
+from service.explain.stage_maps import stage_maps
+from service.graph.dissection import Anatomy
 from service.imaging.heatmap import crop_picture, thumbnail
 from service.imaging.overlay import EncodedPicture, encode_picture
-from service.imaging.view import View
-from service.runtime.errand import Outputs
+from service.imaging.source_image import View
+from service.runtime.job import Outputs
 
 THUMBNAIL_SIDE = 160
 

@@ -11,18 +11,18 @@ from numpy.typing import NDArray
 
 from service.card import Card
 from service.errors import FovealError, InvalidParameterError
-from service.explain.look import Explanation, Frame
-from service.explain.wish import Wish
-from service.heads.explain.figures import figure
-from service.heads.explain.sheets import Probed, ProbeSheet, probe_sheet
-from service.heads.explain.targets import ClassTarget, choose_target
+from service.explain.explainers import Explainer
+from service.explain.request import Wish
+from service.explain.rounding import figure
+from service.explain.runner import Explanation, Frame
+from service.explain.sheets import Probed, ProbeSheet, probe_sheet
+from service.explain.targets import ClassTarget, choose_target
 from service.imaging.masks import mask_on_picture
 from service.imaging.overlay import EncodedPicture, encode_picture
 from service.imaging.perturb import LADDERS, Perturbation, silhouette
-from service.imaging.view import View
+from service.imaging.source_image import View
 from service.pipeline import Picture
-from service.runtime.errand import Answer, Errand, Outputs
-from service.runtime.explainers import Explainer
+from service.runtime.job import Answer, Errand, Outputs
 from service.runtime.registry import Model
 
 TEXTURE_SIDE = 4

@@ -4,19 +4,19 @@ from typing import Any
 
 from PIL import Image
 
-from service.anatomy.dissection import Anatomy
 from service.card import Card
 from service.explain.heat import see_heat
-from service.explain.look import Frame
-from service.explain.wish import Wish
+from service.explain.request import Wish
+from service.explain.runner import Frame
+from service.explain.sheets import StorySheet, story_sheet
+from service.explain.stage_maps import stage_maps
+from service.graph.dissection import Anatomy
 from service.heads.classify import classify
 from service.heads.detect import DetectionOptions, find_things
-from service.heads.explain.maps import stage_maps
-from service.heads.explain.sheets import StorySheet, story_sheet
 from service.heads.segment import SegmentClasses, draw_segments
 from service.imaging.overlay import EncodedPicture, LabelledBox, draw_boxes, encode_picture
-from service.imaging.view import View
-from service.runtime.errand import Outputs
+from service.imaging.source_image import View
+from service.runtime.job import Outputs
 
 TOLD_CLASSES = 5
 MAPS_A_STAGE = 8

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.view import View
+from service.imaging.source_image import View
 
 
 class Prediction(TypedDict):

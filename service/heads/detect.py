@@ -16,7 +16,7 @@ from service.imaging.overlay import (
     draw_boxes,
     encode_picture,
 )
-from service.imaging.view import View
+from service.imaging.source_image import View
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 

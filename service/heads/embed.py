@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.view import View
+from service.imaging.source_image import View
 
 _TINY = 1e-12
 """Keeps a vector of zeros, which has no direction, from becoming NaN."""

@@ -26,7 +26,7 @@ from service.imaging.overlay import (
     encode_picture,
     indexed_mask,
 )
-from service.imaging.view import View
+from service.imaging.source_image import View
 
 Rendering = Literal["mask", "overlay", "cutout", "confidence"]
 Outputs = Mapping[str, NDArray[Any]]

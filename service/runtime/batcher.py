@@ -23,8 +23,8 @@ from service.errors import (
 )
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
-from service.runtime.errand import Answer, Errand, Outputs, Run, Staged, Tensor, Trace
-from service.runtime.vigil import Vigil
+from service.runtime.disconnect import Vigil
+from service.runtime.job import Answer, Errand, Outputs, Run, Staged, Tensor, Trace
 from service.runtime.workers import Ripe, Workers
 
 log = logging.getLogger(LOGGER)

@@ -19,9 +19,9 @@ from service.card import (
 from service.errors import DeviceError, ServableError
 from service.logs import LOGGER
 from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
-from service.runtime.errand import Run, Tensor
+from service.runtime.io_binding import Gate, Memory, Resident
+from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
-from service.runtime.resident import Gate, Memory, Resident
 from service.runtime.session import Session, open_session
 from service.runtime.tuning import HEAVY_SECONDS, best_batch, seconds_of, serves_all_at_once
 

@@ -26,7 +26,7 @@ from service.logs import FIELDS, LOGGER
 from service.metrics import Metrics, ModelMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.device import Device
-from service.runtime.errand import Errand, Outputs, Tensor
+from service.runtime.job import Errand, Outputs, Tensor
 from service.runtime.loading import Loaded
 from service.runtime.repository import Refusal, Servable
 from service.runtime.workers import Workers

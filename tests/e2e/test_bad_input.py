@@ -10,8 +10,8 @@ import httpx
 import pytest
 
 from service.errors import FovealError, error_types
+from tests.images import photograph, plain
 from tests.live import Live, problem, serve
-from tests.pictures import photograph, plain
 from tests.service.imaging.test_decode import png_of_size
 
 FORM = {"content-type": "multipart/form-data; boundary=x"}

@@ -6,7 +6,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.pictures import photograph, plain
+from tests.images import photograph, plain
 
 DIGITS = sorted((Path(__file__).parents[1] / "data" / "digits").glob("*.png"))
 

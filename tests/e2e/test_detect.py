@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from service.heads.nms import iou_matrix
+from tests.images import encode, photograph, plain
 from tests.live import MODELS, problem
-from tests.pictures import encode, photograph, plain
 
 CAT = (8, 0, 402, 300)
 """The cat in chelsea.png, by eye: head, ears, and what is seen of the body."""

@@ -6,8 +6,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
+from tests.images import encode, photograph, plain
 from tests.live import problem
-from tests.pictures import encode, photograph, plain
 
 FLOATS = {"Accept": "application/octet-stream"}
 

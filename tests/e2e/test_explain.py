@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from service.settings import Settings
+from tests.images import photograph
 from tests.live import Live, problem, serve
-from tests.pictures import photograph
 
 COMPOSITIONS = Path(__file__).parents[1] / "data" / "compositions"
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tests.exporter.exporting import export_to
+from tests.images import photograph
 from tests.live import serve
-from tests.pictures import photograph
 
 NETWORKS = {
     "resnet10t": {},

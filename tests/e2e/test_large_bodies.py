@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.api.body import LARGE_BYTES
+from service.api.ingest.body import LARGE_BYTES
+from tests.images import encode, photograph
 from tests.live import Live, problem, serve
-from tests.pictures import encode, photograph
 
 HELD, WAITING = "foveal_held_body_bytes", "foveal_waiting_bodies"
 LARGE = photograph("rocket") + bytes(LARGE_BYTES)
@@ -87,7 +87,7 @@ def test_many_at_once_wait_their_turn_are_all_answered_and_then_none_is_held(nar
         answers = list(crowd.map(lambda _: http.post("/v1/classify", content=LARGE), range(72)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({str(answer.json()["results"]) for answer in answers}) == 1
-    assert most[HELD] > 0  # and how much at most, tests/service/api/test_intake.py knows
+    assert most[HELD] > 0  # and how much at most, tests/service/api/ingest/test_admission.py knows
     assert most[WAITING] > 0
     assert (narrow.sample(HELD), narrow.sample(WAITING)) == (0, 0)
 

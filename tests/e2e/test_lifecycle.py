@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.images import photograph
 from tests.live import serve, start
-from tests.pictures import photograph
 from tests.servables import colour_model, write_servable
 
 

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.images import encode, photograph
 from tests.live import Live, serve
-from tests.pictures import encode, photograph
 
 pytestmark = pytest.mark.anyio
 MODEL = "efficientnet-lite0"

@@ -1,8 +1,8 @@
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.images import photograph
 from tests.live import Live
-from tests.pictures import photograph
 
 REQUIRED = {
     "foveal_requests", "foveal_request_seconds", "foveal_stage_seconds", "foveal_batch_size", "foveal_batches",

@@ -7,7 +7,7 @@ import pytest
 from exporter.training.compositions import read_material
 from exporter.training.moving import LABELS, Moving, move
 from tests.clips import encode_clip
-from tests.pictures import photograph
+from tests.images import photograph
 
 EACH = 4
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
+from tests.images import photograph, plain
 from tests.live import MODELS, problem
-from tests.pictures import photograph, plain
 
 DATA = Path(__file__).parents[1] / "data"
 MODEL = "model=u2netp"

@@ -16,8 +16,8 @@ import pytest
 from PIL import Image
 
 from exporter.export import export
+from exporter.progress import QuietSteps
 from exporter.recipe import Recipe, WindowRecipe
-from exporter.steps import QuietSteps
 from tests.clips import (
     HEADER_FIRST,
     Picture,
@@ -29,8 +29,8 @@ from tests.clips import (
     stored_frames,
     tone,
 )
+from tests.images import encode, photograph
 from tests.live import Live, problem, serve, start
-from tests.pictures import encode, photograph
 from tests.servables import colour_card, colour_model, write_servable
 
 NDJSON = {"Accept": "application/x-ndjson"}

@@ -11,8 +11,8 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from tests.images import photograph
 from tests.live import Process, start
-from tests.pictures import photograph
 from tests.servables import write_servable
 
 

@@ -8,8 +8,8 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from exporter.export import Exported, export
+from exporter.progress import QuietSteps
 from exporter.recipe import make_recipe
-from exporter.steps import QuietSteps
 
 QUICK = {"limit": 3, "largest": 3, "agreement": 0.0}
 

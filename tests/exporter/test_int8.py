@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from exporter.calibration import Moments, calibrate
 from exporter.folding import fold_norms
 from exporter.int8 import quantise
-from exporter.noise import noise
+from exporter.progress import QuietSteps
+from exporter.quantization_noise import noise
 from exporter.rounding import rounded
 from exporter.sessions import optimised
-from exporter.steps import QuietSteps
 from tests.exporter.exporting import some_frames
 
 SIDE = 16

@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 import pytest
 
-from exporter.heads.measures import suppress
+from exporter.heads.metrics import suppress
 from exporter.recipe import read_recipe
 from service.card import OUTPUTS, check_certificate, read_card
 from service.imaging.decode import Limits

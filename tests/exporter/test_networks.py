@@ -22,7 +22,7 @@ from torchvision.models import get_model
 
 from exporter.export import Exported
 from tests.exporter.exporting import QUICK, export_to
-from tests.pictures import photograph
+from tests.images import photograph
 
 pytestmark = [
     pytest.mark.slow,

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from exporter.errors import ProofError
 from exporter.heads.classify import ClassifyHead
 from exporter.precision import Measured, reduce_precision
+from exporter.progress import QuietSteps
 from exporter.proof import fit_all
 from exporter.recipe import Precision
 from exporter.report import show_precisions
-from exporter.steps import QuietSteps
 from service.card import OUTPUTS, read_card
 from tests.exporter.exporting import some_frames
 

@@ -9,14 +9,14 @@ import pytest
 from onnx import numpy_helper
 from PIL import Image
 
+from exporter.assemble import finish
 from exporter.errors import ProofError
-from exporter.finishing import finish
+from exporter.images import photographs, pictures_in
 from exporter.network import Network
-from exporter.pictures import photographs, pictures_in
+from exporter.progress import QuietSteps
 from exporter.proof import Claim, prove
 from exporter.recipe import ProofRecipe, make_recipe
 from exporter.sources.registry import load_network
-from exporter.steps import QuietSteps
 from exporter.writing import graph_digest
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 

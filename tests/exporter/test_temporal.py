@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from exporter.errors import ProofError, RecipeError
 from exporter.export import export
 from exporter.network import Facts
+from exporter.progress import QuietSteps, Steps
 from exporter.recipe import Recipe, WindowRecipe
-from exporter.steps import QuietSteps, Steps
 from exporter.temporal import TemporalModel
 from service.card import check_certificate, graph_sha256, read_card
 from tests.servables import write_servable

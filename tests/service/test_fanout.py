@@ -14,7 +14,7 @@ from service.errors import BrokenPictureError, OverloadedError
 from service.fanout import FanOut
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
-from service.runtime.errand import Answer, Errand, Outputs, Tensor
+from service.runtime.job import Answer, Errand, Outputs, Tensor
 from service.runtime.registry import Model
 from service.runtime.workers import Workers
 

@@ -5,11 +5,11 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.answer import json_answer, predict_all
 from service.api.deps import RecordDep, ServicesDep
-from service.api.direct import TaskRoute
+from service.api.fast_path import TaskRoute
+from service.api.ingest.images import read_pictures
+from service.api.responses import json_answer, predict_all
 from service.api.schemas import ClassifyAnswer, ClassifyOptions, answers, picture_body
-from service.api.upload import read_pictures
 from service.errors import InvalidParameterError
 from service.heads.classify import classify
 

@@ -6,15 +6,16 @@ from typing import Annotated, Any
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.answer import json_answer, predict_all
 from service.api.deps import RecordDep, ServicesDep, header_of
-from service.api.direct import TaskRoute
-from service.api.negotiation import FLOATS, JSON, preferred
+from service.api.fast_path import TaskRoute
+from service.api.ingest.images import read_pictures
+from service.api.negotiation import preferred
+from service.api.responses import json_answer, predict_all
 from service.api.schemas import EmbedAnswer, EmbedOptions, answers, picture_body
-from service.api.upload import read_pictures
 from service.card import Task
 from service.errors import InvalidParameterError
 from service.heads.embed import embed
+from service.media_types import FLOATS, JSON
 
 router = APIRouter(tags=["tasks"])
 

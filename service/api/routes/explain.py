@@ -7,14 +7,15 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
-from service.api.answer import (
+from service.api.deadline import time_left
+from service.api.deps import RecordDep, Services, ServicesDep
+from service.api.ingest.images import read_pictures
+from service.api.negotiation import preferred
+from service.api.responses import (
     picture_answer,
     require_single,
     while_connected,
 )
-from service.api.deadline import time_left
-from service.api.deps import RecordDep, Services, ServicesDep
-from service.api.negotiation import JSON, PNG, preferred
 from service.api.schemas import (
     ExplainAnswer,
     ExplainOptions,
@@ -22,7 +23,6 @@ from service.api.schemas import (
     answers,
     picture_body,
 )
-from service.api.upload import read_pictures
 from service.card import Task
 from service.errors import InvalidParameterError
 from service.explain.filters import explain_filters
@@ -30,12 +30,13 @@ from service.explain.heat import explain_heat
 from service.explain.maps import explain_maps
 from service.explain.patterns import explain_patterns
 from service.explain.probe import explain_probe, require_classifier
+from service.explain.request import Form, Wish, check_channel, find_stage, require_stages
 from service.explain.story import explain_story
-from service.explain.wish import Form, Wish, check_channel, find_stage, require_stages
-from service.heads.explain.targets import class_id_of
+from service.explain.targets import class_id_of
 from service.imaging.overlay import EncodedPicture
+from service.media_types import JSON, PNG
 from service.pipeline import Picture
-from service.runtime.errand import Answer
+from service.runtime.job import Answer
 from service.runtime.registry import Model
 
 router = APIRouter(tags=["explanations"])

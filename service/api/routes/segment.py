@@ -5,15 +5,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.answer import json_answer, picture_answer, predict_all, require_single
 from service.api.deps import RecordDep, ServicesDep, header_of
-from service.api.direct import TaskRoute
-from service.api.negotiation import JPEG, JSON, PNG, preferred
+from service.api.fast_path import TaskRoute
+from service.api.ingest.images import read_pictures
+from service.api.negotiation import preferred
+from service.api.responses import json_answer, picture_answer, predict_all, require_single
 from service.api.schemas import SegmentAnswer, SegmentOptions, answers, picture_body
-from service.api.upload import read_pictures
 from service.errors import InvalidParameterError
 from service.heads.segment import Rendering, SegmentClasses, segment, segment_picture
 from service.imaging.overlay import PictureFormat
+from service.media_types import JPEG, JSON, PNG
 from service.pipeline import Head
 
 router = APIRouter(tags=["tasks"])

@@ -13,26 +13,27 @@ from starlette.types import Receive, Scope, Send
 from service.api.deadline import given_timeout
 from service.api.deps import RecordDep, RequestRecord, Services, ServicesDep
 from service.api.errors import problem
-from service.api.negotiation import JSON, MP4, NDJSON, SSE, preferred
-from service.api.reception import receiving
-from service.api.reel import REELS, Event, Reel
+from service.api.ingest.upload import receiving
+from service.api.negotiation import preferred
 from service.api.routes.detect import class_ids
 from service.api.routes.embed import WITH_FEATURES
 from service.api.schemas import VideoAnswer, VideoOptions, VideoTask, answers, clip_body
 from service.card import Card, Task
 from service.errors import ClientLeftError, DeadlineError, FovealError, InvalidParameterError
-from service.footage import Footage, FrameAnswer, look_at, opened, read_windows
 from service.heads.detect import DetectionOptions
+from service.heads.over_time.classify import ClassifyStudy
+from service.heads.over_time.detect import DetectStudy
+from service.heads.over_time.embed import EmbedStudy
+from service.heads.over_time.protocol import Drawing, Study
+from service.heads.over_time.segment import SegmentStudy
+from service.heads.over_time.temporal import TemporalStudy
 from service.heads.segment import SegmentClasses
-from service.heads.video.classify import ClassifyStudy
-from service.heads.video.detect import DetectStudy
-from service.heads.video.embed import EmbedStudy
-from service.heads.video.segment import SegmentStudy
-from service.heads.video.study import Drawing, Study
-from service.heads.video.temporal import TemporalStudy
-from service.imaging.sampling import Sampling
-from service.imaging.video import Clip
+from service.media_types import JSON, MP4, NDJSON, SSE
 from service.runtime.registry import Model
+from service.video.pipeline import Footage, FrameAnswer, look_at, opened, read_windows
+from service.video.reader import Clip
+from service.video.sampling import Sampling
+from service.video.writers import REELS, Event, Reel
 
 DEFAULT_FPS = 2.0
 DEFAULT_TOP_K = 5

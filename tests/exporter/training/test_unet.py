@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.steps import QuietSteps
+from exporter.progress import QuietSteps
 from exporter.training.compositions import LABELS, Composition, Material, compose
 from exporter.training.unet import (
     PICTURE,

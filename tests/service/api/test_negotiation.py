@@ -1,6 +1,7 @@
 import pytest
 
-from service.api.negotiation import FLOATS, JPEG, JSON, PNG, preferred
+from service.api.negotiation import preferred
+from service.media_types import FLOATS, JPEG, JSON, PNG
 
 
 @pytest.mark.parametrize(

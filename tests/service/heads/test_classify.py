@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from service.heads.classify import classify
-from tests.views import view_of
+from tests.source_images import view_of
 
 LABELS = ("ant", "bee", "cat", "dog")
 

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from service.heads.detect import DetectionOptions, detect, detect_overlay
-from tests.views import view_of
+from tests.source_images import view_of
 
 LABELS = ("", "cat", "dog")
 OUTPUTS = {

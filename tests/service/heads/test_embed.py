@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from service.heads.embed import embed
-from tests.views import view_of
+from tests.source_images import view_of
 
 
 def test_a_vector_has_length_one_and_its_direction() -> None:

@@ -8,7 +8,7 @@ from PIL import Image
 
 from service.heads.segment import SegmentClasses, segment, segment_picture
 from service.imaging.palette import class_colour
-from tests.views import view_of
+from tests.source_images import view_of
 
 CLASSES = SegmentClasses(("background", "disc", "square"), 0)
 

@@ -15,7 +15,7 @@ from service.errors import (
     UnsupportedPictureError,
 )
 from service.imaging.decode import Limits, open_picture, read_pixels
-from tests.pictures import encode, photograph
+from tests.images import encode, photograph
 
 LIMITS = Limits(max_pixels=1_000_000)
 

@@ -12,7 +12,7 @@ from PIL import Image, ImageOps, features
 from service.card import PictureInput
 from service.imaging.decode import Limits
 from service.imaging.resize import RESAMPLING, fit_picture
-from tests.pictures import encode, photograph
+from tests.images import encode, photograph
 
 LIMITS = Limits()
 CROP = PictureInput(height=224, width=224, resize="crop", shorter_side=256)

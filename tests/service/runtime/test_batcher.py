@@ -22,7 +22,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.runtime.batcher import BEHIND_SECONDS, PATIENCE_SECONDS, Batcher
-from service.runtime.errand import Answer, Errand, Outputs, Tensor
+from service.runtime.job import Answer, Errand, Outputs, Tensor
 from service.runtime.workers import Workers
 
 pytestmark = pytest.mark.anyio

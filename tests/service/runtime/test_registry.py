@@ -20,7 +20,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.runtime.device import Device
-from service.runtime.errand import Errand
+from service.runtime.job import Errand
 from service.runtime.loading import Loaded, load_model
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import Servable, scan_repository

@@ -1,0 +1,61 @@
+"""A raw graph → the servable's graph: input handling, head, features and stages grafted on."""
+
+import onnx
+
+from exporter.backbone import (
+    FEATURES,
+    FeatureMap,
+    backbone_end,
+    deepest_map,
+    find_maps,
+    last_of_each_size,
+    name_stages,
+    pool,
+    read_by_last_layer,
+    same_size,
+)
+from exporter.graph import Graph, float_output
+from exporter.network import Network
+from exporter.preprocess import graft_front
+from exporter.shapes import Shape, infer_shapes
+from service.card import OUTPUTS, Stage
+
+
+def finish(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
+    """Return the finished model and its stages; the network's raw graph is used up.
+
+    Raises:
+        GraphError: the graph can not be brought to the contract.
+    """
+    graph, picture = network.graph, network.picture
+    graft_front(graph, network.pixels, picture)
+    graph.set_outputs([])
+    raw = graph.move_away(network.raw, OUTPUTS[network.head.task])
+    model = graph.draft()
+    shapes = infer_shapes(model)
+    maps = _graft_features(graph, model, shapes, network, raw)
+    network.head.graft(graph, raw, picture)
+    width = infer_shapes(graph.draft())[FEATURES].dims[1]
+    graph.set_outputs([*graph.proto.output, float_output(FEATURES, width)])
+    stages, values = name_stages(graph, maps, picture)
+    return graph.finish(values), stages
+
+
+def _graft_features(
+    graph: Graph,
+    model: onnx.ModelProto,
+    shapes: dict[str, Shape],
+    network: Network,
+    raw: list[str],
+) -> list[FeatureMap]:
+    """Add `features` and return the feature maps on the way to them."""
+    task, picture = network.head.task, network.picture
+    if task in {"classify", "embed"}:
+        end = raw[0] if task == "embed" else read_by_last_layer(graph, raw[0])
+        pool(graph, end, shapes[end])
+        return last_of_each_size(find_maps(model, shapes, end, picture))
+    end = deepest_map(model, shapes, raw, picture)
+    maps = find_maps(model, shapes, end, picture)
+    deepest = backbone_end(maps, picture)
+    pool(graph, deepest.tensor, deepest.shape)
+    return [deepest if same_size(found, deepest) else found for found in last_of_each_size(maps)]

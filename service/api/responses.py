@@ -1,0 +1,122 @@
+"""From a request to its answer, the same for every task: watch the client, take the pictures through, write JSON."""
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+
+from service.api.deadline import time_left
+from service.api.deps import JsonObject, RequestRecord, Services
+from service.errors import (
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    InvalidParameterError,
+    UnavailableError,
+)
+from service.imaging.overlay import EncodedPicture
+from service.pipeline import Head, Picture
+from service.runtime.job import Answer
+from service.runtime.registry import Model
+
+T = TypeVar("T")
+
+
+async def predict_all(
+    request: Request,
+    services: Services,
+    record: RequestRecord,
+    *,
+    model: Model,
+    pictures: Sequence[Picture],
+    head: Head[Any],
+) -> list[Any]:
+    """Return each picture's result, or `{"error": …}` in the place of one that failed among several.
+
+    Raises:
+        FovealError: the request as a whole failed, or its only picture did.
+    """
+    outcomes = await services.pipeline.predict(
+        model,
+        pictures,
+        head,
+        timeout_seconds=time_left(request, record, services.timeout_seconds),
+        left=partial(_disconnected, request),
+    )
+    record.answered_by(model, outcomes)
+    for outcome in outcomes:
+        if isinstance(outcome, UnavailableError | ClientLeftError) or (
+            isinstance(outcome, FovealError) and len(outcomes) == 1
+        ):
+            try:
+                raise outcome
+            finally:
+                del (
+                    outcome,
+                    outcomes,
+                )  # or error and frame, which holds the pictures, keep each other
+    return [
+        outcome.value if isinstance(outcome, Answer) else _error_object(outcome, services)
+        for outcome in outcomes
+    ]
+
+
+async def while_connected(
+    request: Request, work: Coroutine[Any, Any, T], timeout_seconds: float
+) -> T:
+    """Return what `work` makes; it is cancelled when its time is up, and when the client closes its connection.
+
+    Raises:
+        DeadlineError, ClientLeftError
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait(
+            [working, leaving], timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+        )
+        if working.done():
+            return working.result()
+        if leaving.done():
+            raise ClientLeftError("The client closed its connection.")
+        raise DeadlineError(f"The answer was not ready within {timeout_seconds * 1e3:.0f} ms.")
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.wait([working, leaving])
+
+
+def json_answer(model: Model, results: Collection[JsonObject]) -> Response:
+    """Return the JSON answer; what we made ourselves is encoded once and not validated again."""
+    body = {"model": model.name, "version": model.version, "results": results}
+    return Response(to_json(body), media_type="application/json")
+
+
+def picture_answer(picture: EncodedPicture) -> Response:
+    return Response(picture.content, media_type=picture.media_type, headers={"Vary": "Accept"})
+
+
+def require_single(pictures: Sequence[Picture], what: str) -> None:
+    """Raise where an answer can hold one picture's result only.
+
+    Raises:
+        InvalidParameterError: there are several.
+    """
+    if len(pictures) != 1:
+        raise InvalidParameterError(
+            f"{what} answers one picture a request, not {len(pictures)}; ask for JSON, or send them one by one"
+        )
+
+
+async def _disconnected(request: Request) -> None:
+    """Return when the client has closed its connection; the request's body must have been read."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _error_object(error: FovealError, services: Services) -> JsonObject:
+    services.metrics.errors.labels(error.code).inc()
+    return {"error": {"code": error.code, "detail": str(error)}}

@@ -1,0 +1,44 @@
+"""Class activation maps: which places of the last map speak for a class, without a gradient."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.explain.heat_map import Heat, positive_heat, relative_heat
+
+
+def exact_cam(maps: NDArray[np.float32], weights: NDArray[np.float32]) -> Heat:
+    """Return what each place adds to a class's logit: its mean over the places plus the bias is the logit.
+
+    Zhou et al., "Learning Deep Features for Discriminative Localization", CVPR 2016.
+
+    Args:
+        maps: float32 (C, h, w), what the head pools.
+        weights: float32 (C,), the class's row of the linear layer.
+    """
+    return positive_heat(np.tensordot(weights, maps, axes=1).astype(np.float32))
+
+
+def eigen_cam(maps: NDArray[np.float32], toward: NDArray[np.float32] | None = None) -> Heat:
+    """Return the projection of each place on the direction in which places differ most, whichever class it speaks for.
+
+    Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020; the places are centred first, which lets tokens of transformers with
+    their large common part be told apart. A direction has no sign of its own: it points to where the target lies, or
+    else to where the maps are stronger.
+
+    Args:
+        maps: float32 (C, h, w).
+        toward: float32 (h, w), how much of each place belongs to the target; None: that is not known.
+    """
+    channels, height, width = maps.shape
+    places = maps.reshape(channels, -1).T.astype(np.float64)
+    centred = places - places.mean(axis=0)
+    if channels <= len(centred):
+        _, vectors = np.linalg.eigh(centred.T @ centred)
+        projected = centred @ vectors[:, -1]
+    else:
+        energies, vectors = np.linalg.eigh(centred @ centred.T)
+        projected = vectors[:, -1] * max(0.0, energies[-1]) ** 0.5
+    strength = np.linalg.norm(places, axis=1) if toward is None else toward.ravel()
+    if projected @ (strength - strength.mean()) < 0:
+        projected = -projected
+    return relative_heat(projected.reshape(height, width).astype(np.float32))

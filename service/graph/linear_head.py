@@ -1,0 +1,118 @@
+"""A head that is average pooling and one linear layer: what exact class activation maps need (Zhou et al. 2016)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from onnx import NodeProto
+
+from service.graph.wiring import PASSING, Array, Wiring, attribute
+
+_RESHAPING = PASSING | {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
+"""What may lie between pooling, linear layer and logits: every value keeps its place in the order."""
+
+_Linear = tuple[str, Array, Array]
+"""What a linear layer reads, its weights (K, C), its bias."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinearHead:
+    """`logits = weights @ mean over the places of the map + bias`.
+
+    `weights` float32 (K, C), `bias` float32 (K,); `map` names the tensor, (N, C, H, W), or (N, H, W, C) with
+    `channels_last`.
+    """
+
+    map: str
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+    channels_last: bool
+
+
+def find_linear_head(wiring: Wiring, logits: str = "logits") -> LinearHead | None:
+    """Return the head, None where anything else lies between the last map and the logits."""
+    linear = _linear(wiring, _before(wiring, logits))
+    if linear is None:
+        return None
+    tensor, weights, bias = linear
+    pooling = wiring.maker(_before(wiring, tensor))
+    if pooling is None:
+        return None
+    axes = _pooled_axes(wiring, pooling)
+    if axes not in ({2, 3}, {1, 2}):
+        return None
+    classes = len(weights)
+    if bias.size not in {1, classes}:
+        return None
+    whole = np.broadcast_to(bias.astype(np.float32).ravel(), (classes,)).copy()
+    return LinearHead(pooling.input[0], weights.astype(np.float32), whole, axes == {1, 2})
+
+
+def _before(wiring: Wiring, tensor: str) -> str:
+    """Walk back over what changes no value."""
+    while (node := wiring.maker(tensor)) is not None and node.op_type in _RESHAPING:
+        tensor = node.input[0]
+    return tensor
+
+
+def _linear(wiring: Wiring, tensor: str) -> _Linear | None:
+    """Return what the linear layer reads, its weights (K, C) and its bias."""
+    node = wiring.maker(tensor)
+    if node is None:
+        return None
+    if node.op_type == "Add":
+        return _with_bias(wiring, node)
+    if node.op_type not in _LINEAR:
+        return None
+    weights = wiring.constant(node.input[1])
+    bias = wiring.constant(node.input[2]) if len(node.input) > 2 else np.zeros(1, np.float32)
+    if weights is None or bias is None:
+        return None
+    return _LINEAR[node.op_type](node, weights, bias)
+
+
+def _gemm(node: NodeProto, weights: Array, bias: Array) -> _Linear | None:
+    if attribute(node, "transA", 0):
+        return None
+    turned = weights if attribute(node, "transB", 0) else weights.T
+    alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
+    return node.input[0], turned * alpha, bias * beta
+
+
+def _matmul(node: NodeProto, weights: Array, bias: Array) -> _Linear | None:
+    return (node.input[0], weights.T, bias) if weights.ndim == 2 else None
+
+
+def _pointwise(node: NodeProto, weights: Array, bias: Array) -> _Linear | None:
+    if weights.shape[2:] != (1, 1) or attribute(node, "group", 1) != 1:
+        return None
+    return node.input[0], weights[:, :, 0, 0], bias
+
+
+_LINEAR: dict[str, Callable[[NodeProto, Array, Array], _Linear | None]] = {
+    "Gemm": _gemm,
+    "MatMul": _matmul,
+    "Conv": _pointwise,
+}
+
+
+def _with_bias(wiring: Wiring, node: NodeProto) -> _Linear | None:
+    for product, added in (tuple(node.input), tuple(node.input)[::-1]):
+        bias = wiring.constant(added)
+        inner = wiring.maker(_before(wiring, product))
+        if bias is not None and inner is not None and inner.op_type in _LINEAR:
+            linear = _linear(wiring, inner.output[0])
+            return (linear[0], linear[1], linear[2] + bias.ravel()) if linear else None
+    return None
+
+
+def _pooled_axes(wiring: Wiring, node: NodeProto) -> set[int]:
+    if node.op_type == "GlobalAveragePool":
+        return {2, 3}
+    if node.op_type != "ReduceMean":
+        return set()
+    axes = attribute(node, "axes", None)
+    if axes is None and len(node.input) > 1:
+        axes = wiring.constant(node.input[1])
+    return {int(axis) % 4 for axis in axes} if axes is not None else set()

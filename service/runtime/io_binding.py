@@ -1,0 +1,254 @@
+"""A network on a GPU whose buffers keep their places, so that a batch is copied once each way and launched at once.
+
+Source: https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html and
+https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html, "CUDA Graph".
+"""
+
+import ctypes
+import logging
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import onnxruntime as ort
+
+from service.errors import DeviceError
+from service.logs import LOGGER
+from service.runtime.device import GRAPH_ID, NO_GRAPH, RUNS_TO_CAPTURE
+from service.runtime.job import Outputs, Tensor
+from service.runtime.session import Session
+
+log = logging.getLogger(LOGGER)
+
+SAME = 1e-2
+"""How far a replayed graph's outputs may lie from the plain run's, as a share of their largest value: TF32 rounds."""
+_CUDA_RUNTIMES = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
+_PORTABLE = 1
+"""cudaHostRegisterPortable: locked for every device's sake."""
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Where buffers lie, as ONNX Runtime names it: `cuda` and which one; `cpu` for the same on a machine without."""
+
+    device: str
+    index: int = 0
+
+
+def page_lock(buffer: Tensor, memory: Memory) -> bool:
+    """Lock a host buffer's pages until it is freed, so that the GPU reads it without the driver copying it first.
+
+    Returns whether that worked; without it everything works too, a copy slower.
+    """
+    runtime = None if memory.device == "cpu" else _cuda_runtime()
+    if runtime is None:
+        return False
+    runtime.cudaSetDevice(ctypes.c_int(memory.index))
+    address = ctypes.c_void_p(buffer.ctypes.data)
+    size = ctypes.c_size_t(buffer.nbytes)
+    if runtime.cudaHostRegister(address, size, ctypes.c_uint(_PORTABLE)) != 0:
+        log.info("CUDA locks no host memory here; batches are copied once more on their way")
+        return False
+    weakref.finalize(buffer, runtime.cudaHostUnregister, address)
+    return True
+
+
+def _cuda_runtime() -> ctypes.CDLL | None:
+    for name in _CUDA_RUNTIMES:
+        try:
+            return ctypes.CDLL(name)
+        except OSError:
+            continue
+    return None
+
+
+class Gate:
+    """Lets any number of runs pass at once, or one capture alone.
+
+    CUDA spoils a capture during which another thread allocates or copies (error 900), whatever network that runs.
+    """
+
+    def __init__(self) -> None:
+        self._condition = threading.Condition()
+        self._passing = 0
+        self._shut = False
+
+    @contextmanager
+    def passing(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._shut)
+            self._passing += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._passing -= 1
+                self._condition.notify_all()
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        with self._condition:
+            self._condition.wait_for(lambda: not self._shut)
+            self._shut = True
+            self._condition.wait_for(lambda: not self._passing)
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._shut = False
+                self._condition.notify_all()
+
+
+@dataclass(slots=True)
+class _Slot:
+    """The buffers of one batch size: `staged` on the host, `given` on the device, the outputs bound."""
+
+    staged: Tensor
+    given: ort.OrtValue
+    binding: ort.IOBinding
+    options: ort.RunOptions
+
+
+class Resident:
+    """Runs batches up to the largest warmed size, one at a time; several of them serve a network at once.
+
+    A batch goes into buffers made for the next warmed size, the rest of which is computed and cut off. Where the
+    session captures graphs, each size is captured at the start and checked against a plain run. ONNX Runtime keeps a
+    captured graph with the thread that captured it, so all of this happens on a thread of its own.
+
+    Args:
+        session: the network; with `plan.graphs` nobody else's.
+        blank: one input without the batch axis.
+        memory: where the buffers lie.
+        gate: what every run on the device passes.
+        lock_pages: makes host memory readable for the device without a detour.
+
+    Raises:
+        DeviceError: the network does not run so, or a replayed graph answers otherwise.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        blank: Tensor,
+        memory: Memory,
+        gate: Gate,
+        lock_pages: Callable[[Tensor, Memory], object] = page_lock,
+    ) -> None:
+        self.blank = blank
+        self._session = session
+        self._memory = memory
+        self._gate = gate
+        self._lock_pages = lock_pages
+        self._input = session.inputs[0].name
+        self._names = [output.name for output in session.outputs]
+        self._fixed = all(None not in output.shape[1:] for output in session.outputs)
+        self._graphs = session.plan.graphs
+        self._slots: dict[int, _Slot] = {}
+        self._thread = ThreadPoolExecutor(1, "foveal-gpu")
+        try:
+            self._thread.submit(self._warm).result()
+        except DeviceError:
+            self._thread.shutdown()
+            raise
+        except Exception as error:  # ONNX Runtime raises untyped errors
+            self._thread.shutdown()
+            raise DeviceError(
+                f"it does not run on buffers that stay in the memory of {memory.device}: {error}"
+            ) from error
+
+    def stage(self, count: int) -> Tensor:
+        """Return room for so many inputs, (N, …), good until the next run ends."""
+        return self._slot(count).staged[:count]
+
+    def __call__(self, batch: Tensor) -> Outputs:
+        """Run a batch (N, …) and return every output (N, …) by name; blocking."""
+        return self._thread.submit(self._run, batch).result()
+
+    # On the thread of its own.
+
+    def _warm(self) -> None:
+        if self._graphs and not self._fixed:
+            raise DeviceError("the shapes of its outputs depend on the picture")
+        # Largest first: the arena grows once. The first runs may take minutes (cuDNN searches, TensorRT builds), so
+        # others run beside them; only a capture wants the device for itself.
+        for number, size in enumerate(reversed(self._session.plan.batch_sizes), start=1):
+            with self._gate.passing():
+                slot = self._slots[size] = self._make_slot(size, number)
+                if not self._graphs:
+                    self._compute(slot)
+            if self._graphs:
+                with self._gate.alone():
+                    for _ in range(RUNS_TO_CAPTURE):
+                        self._compute(slot)
+                    self._check(slot)
+
+    def _make_slot(self, size: int, number: int) -> _Slot:
+        device, index = self._memory.device, self._memory.index
+        staged = np.repeat(self.blank[None], size, axis=0)
+        self._lock_pages(staged, self._memory)
+        given = ort.OrtValue.ortvalue_from_shape_and_type(staged.shape, staged.dtype, device, index)
+        binding = self._session.onnxruntime.io_binding()
+        binding.bind_ortvalue_input(self._input, given)
+        plain = self._plain(staged)
+        if self._fixed:
+            for name, rows in plain.items():
+                found = ort.OrtValue.ortvalue_from_shape_and_type(
+                    rows.shape, rows.dtype, device, index
+                )
+                binding.bind_ortvalue_output(name, found)
+        return _Slot(staged, given, binding, _options(number if self._graphs else NO_GRAPH))
+
+    def _plain(self, batch: Tensor) -> dict[str, Tensor]:
+        rows = self._session.onnxruntime.run(self._names, {self._input: batch}, _options(NO_GRAPH))
+        return dict(zip(self._names, rows, strict=True))
+
+    def _run(self, batch: Tensor) -> Outputs:
+        slot = self._slot(len(batch))
+        if not np.may_share_memory(batch, slot.staged):
+            slot.staged[: len(batch)] = batch
+        with self._gate.passing():
+            found = self._compute(slot)
+        return {name: rows[: len(batch)] for name, rows in found.items()}
+
+    def _compute(self, slot: _Slot) -> dict[str, Tensor]:
+        slot.given.update_inplace(slot.staged)
+        if not self._fixed:  # a binding keeps what the last run allocated, in that run's shape
+            for name in self._names:
+                slot.binding.bind_output(name, self._memory.device, self._memory.index)
+        self._session.onnxruntime.run_with_iobinding(slot.binding, slot.options)
+        values = zip(self._names, slot.binding.get_outputs(), strict=True)
+        return {name: self._to_host(value) for name, value in values}
+
+    def _to_host(self, value: ort.OrtValue) -> Tensor:
+        rows: Tensor = value.numpy()
+        return rows.copy() if self._memory.device == "cpu" else rows  # there it is a view
+
+    def _check(self, slot: _Slot) -> None:
+        """Replay the graph on noise, another input than it was captured with."""
+        noise = np.random.default_rng(0)
+        if slot.staged.dtype == np.uint8:
+            slot.staged[:] = noise.integers(0, 256, slot.staged.shape, np.uint8)
+        else:
+            slot.staged[:] = noise.standard_normal(slot.staged.shape)
+        replayed = self._compute(slot)
+        for name, expected in self._plain(slot.staged).items():
+            if np.issubdtype(expected.dtype, np.floating):
+                off = float(np.abs(replayed[name] - expected).max(initial=0.0))
+                if not off <= SAME * float(np.abs(expected).max(initial=0.0)):
+                    raise DeviceError(
+                        f"a replayed CUDA graph's {name} lies {off:g} from the plain run's"
+                    )
+
+    def _slot(self, count: int) -> _Slot:
+        return self._slots[next(size for size in sorted(self._slots) if size >= count)]
+
+
+def _options(graph: int) -> ort.RunOptions:
+    options = ort.RunOptions()
+    options.add_run_config_entry(GRAPH_ID, str(graph))
+    return options

@@ -1,0 +1,51 @@
+"""How far two answers lie apart."""
+
+import numpy as np
+import pytest
+
+from exporter.heads.metrics import (
+    average_precision,
+    iou_matrix,
+    mask_iou,
+    relative_difference,
+    resize_bilinear,
+    suppress,
+)
+
+BOXES = np.array([[0, 0, 2, 2], [0, 0, 2, 1], [5, 5, 6, 6]], np.float32)
+
+
+def test_a_difference_is_a_share_of_the_largest_value() -> None:
+    assert relative_difference(np.array([100.0, 1.0]), np.array([100.0, 2.0])) == 0.01
+
+
+def test_no_number_differs_infinitely() -> None:
+    assert relative_difference(np.array([np.nan]), np.array([1.0])) == np.inf
+
+
+def test_iou_of_halves_and_strangers() -> None:
+    np.testing.assert_allclose(iou_matrix(BOXES[:1], BOXES), [[1, 0.5, 0]])
+
+
+def test_mask_iou_is_the_mean_over_the_classes_of_either() -> None:
+    assert mask_iou(np.array([[0, 0, 1, 1]]), np.array([[0, 1, 1, 1]])) == pytest.approx(
+        (1 / 2 + 2 / 3) / 2
+    )
+
+
+def test_suppression_keeps_the_best_and_other_classes() -> None:
+    scores = np.array([0.5, 0.9, 0.1])
+    same, other = np.array([1, 1, 1]), np.array([1, 2, 1])
+    assert suppress(BOXES, scores, same, 0.4).tolist() == [1, 2]
+    assert suppress(BOXES, scores, other, 0.4).tolist() == [1, 0, 2]
+
+
+def test_average_precision_of_one_hit_and_one_miss() -> None:
+    found = (BOXES[[0, 2]], np.array([0.9, 0.8]))
+    assert average_precision(found, BOXES[:1]) == 1
+    assert average_precision(found, BOXES[[0, 1]] + [[0, 0, 0, 0], [9, 9, 9, 9]]) == 0.5
+
+
+def test_bilinear_enlargement_keeps_constants_and_repeats_edges() -> None:
+    maps = np.array([[[[0.0, 4.0]]]], np.float32)
+    np.testing.assert_allclose(resize_bilinear(maps, (1, 4))[0, 0, 0], [0, 1, 3, 4])

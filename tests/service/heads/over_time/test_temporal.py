@@ -1,0 +1,72 @@
+"""Windows over frame features, and what becomes of a head's answers."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.card import Window
+from service.heads.over_time.temporal import Stretch, TemporalStudy
+from tests.source_images import view_of
+
+LABELS = ("left", "right")
+
+
+def fed(frames: int, stride: int = 2, window: int = 4) -> tuple[TemporalStudy, list[Stretch]]:
+    """Return a study that has seen frames half a second apart, whose features are their numbers, and its windows."""
+    study = TemporalStudy(LABELS, top_k=2, window=Window(frames=window, stride=stride, fps=2))
+    due: list[Stretch] = []
+    for number in range(frames):
+        features = study.look({"features": np.full(3, number, np.float32)}, view_of(8, 8))
+        assert study.add(number / 2, features) == {}
+        due += study.take_due()
+    study.finish()
+    return study, due + study.take_due()
+
+
+@pytest.mark.parametrize(
+    ("frames", "stride", "starts"),
+    [
+        (3, 2, []),
+        (4, 2, [0]),
+        (8, 2, [0, 2, 4]),
+        (9, 2, [0, 2, 4, 5]),
+        (10, 6, [0, 6]),
+        (12, 4, [0, 4, 8]),
+    ],
+)
+def test_windows_slide_and_the_last_ends_with_the_clip(
+    frames: int, stride: int, starts: list[int]
+) -> None:
+    _, windows = fed(frames, stride)
+    assert [int(window.features[0, 0]) for window in windows] == starts
+    for window, start in zip(windows, starts, strict=True):
+        assert window.features.shape == (4, 3)
+        assert window.features[:, 0].tolist() == list(range(start, start + 4))
+        assert (window.start, window.end) == (start / 2, (start + 3) / 2)
+
+
+def test_the_clips_answer_is_the_mean_of_its_windows() -> None:
+    study, windows = fed(6)
+    for window, left in zip(windows, (0.9, 0.5), strict=True):
+        study.answer(window, np.array([left, 1 - left]))
+    told = study.summary()
+    assert [(one["label"], one["probability"]) for one in told["predictions"]] == [
+        ("left", 0.7), ("right", 0.3),
+    ]  # fmt: skip
+    assert [(one["start"], one["end"]) for one in told["windows"]] == [(0.0, 1.5), (1.0, 2.5)]
+
+
+def test_a_clip_shorter_than_a_window_says_what_would_help() -> None:
+    study, windows = fed(3)
+    assert windows == []
+    told = study.summary()
+    assert told["predictions"] == []
+    assert "more fps" in told["detail"]
+
+
+def test_a_frame_shows_the_latest_answer_once_there_is_one() -> None:
+    study, windows = fed(4)
+    picture = Image.new("RGB", (200, 100), "grey")
+    assert study.caption(picture) is picture
+    study.answer(windows[0], np.array([0.2, 0.8]))
+    assert np.asarray(study.caption(picture)).std() > 0

@@ -1,0 +1,89 @@
+import math
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from service.metrics import Metrics
+from service.processes.metrics_merge import (
+    ACROSS_PROCESSES,
+    Families,
+    lasting,
+    read_families,
+    total,
+    write_families,
+)
+
+
+def process(seconds: float, *, ready: int, route: str = "/v1/classify") -> CollectorRegistry:
+    """Return what one process counted: a request of so many seconds."""
+    metrics = Metrics()
+    metrics.build_info.labels("1", "2").set(1)
+    metrics.requests.labels(route, "lenet5", "200").inc()
+    metrics.request_seconds.labels(route, "lenet5").observe(seconds)
+    metrics.queue_capacity.labels("lenet5").set(256)
+    metrics.model_ready.labels("lenet5").set(ready)
+    return metrics.registry
+
+
+def samples(families: list[Metric]) -> dict[tuple[str, ...], float]:
+    """Return each series' value by its name and its label values, in the order of their labels' names."""
+    return {
+        (sample.name, *(value for _, value in sorted(sample.labels.items()))): sample.value
+        for family in families
+        for sample in family.samples
+    }
+
+
+def both() -> list[Metric]:
+    one, other = process(0.0004, ready=1), process(0.04, ready=0)
+    return total([one.collect(), other.collect()])
+
+
+def test_counts_and_amounts_are_summed() -> None:
+    found = samples(both())
+    assert found["foveal_requests_total", "lenet5", "/v1/classify", "200"] == 2
+    assert found["foveal_queue_capacity", "lenet5"] == 512
+    assert found["foveal_request_seconds_count", "lenet5", "/v1/classify"] == 2
+    assert found["foveal_request_seconds_bucket", "0.0005", "lenet5", "/v1/classify"] == 1
+    assert found["foveal_request_seconds_bucket", "+Inf", "lenet5", "/v1/classify"] == 2
+    assert math.isclose(found["foveal_request_seconds_sum", "lenet5", "/v1/classify"], 0.0404)
+
+
+def test_facts_are_told_once_and_a_model_is_ready_where_all_have_it_ready() -> None:
+    found = samples(both())
+    assert found["foveal_build_info", "2", "1"] == 1
+    assert found["foveal_model_ready", "lenet5"] == 0
+
+
+def test_every_family_with_a_rule_of_its_own_exists() -> None:
+    names = {family.name for family in Metrics().registry.collect()}
+    assert set(ACROSS_PROCESSES) <= names
+
+
+def test_a_series_that_one_process_alone_has_stays() -> None:
+    one, other = process(1, ready=1), process(1, ready=1, route="/v1/embed")
+    found = samples(total([one.collect(), other.collect()]))
+    assert found["foveal_requests_total", "lenet5", "/v1/classify", "200"] == 1
+    assert found["foveal_requests_total", "lenet5", "/v1/embed", "200"] == 1
+
+
+def test_prometheus_parses_the_total_in_both_of_its_formats() -> None:
+    one, other = process(1, ready=1), process(1, ready=1, route="/v1/embed")
+    families = total([one.collect(), other.collect()])
+    text = generate_latest(Families(families)).decode()
+    openmetrics = generate_openmetrics(Families(families)).decode()  # type: ignore[no-untyped-call]
+    assert samples(list(parse_text(text))) == samples(families)
+    parsed = parse_openmetrics(openmetrics)  # type: ignore[no-untyped-call]
+    assert samples(list(parsed)) == samples(families)
+
+
+def test_families_survive_the_way_to_another_process() -> None:
+    families = both()
+    assert samples(read_families(write_families(families))) == samples(families)
+
+
+def test_what_lasts_are_counters_and_histograms() -> None:
+    assert {family.type for family in lasting(both())} == {"counter", "histogram"}

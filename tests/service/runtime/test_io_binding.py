@@ -1,0 +1,173 @@
+"""The way of a batch through buffers that stay in place, run for real in the CPU's memory."""
+
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper
+
+from service.errors import DeviceError
+from service.runtime.device import Device, plan_session
+from service.runtime.io_binding import Gate, Memory, Resident, page_lock
+from service.runtime.job import Tensor
+from service.runtime.session import Session, open_session
+from tests.servables import write_servable
+
+CPU = Device("cpu")
+HERE = Memory("cpu")
+PLAN = replace(plan_session(CPU, largest=8, threads=1, cache=Path()), batch_sizes=(1, 2, 4, 8))
+BLANK = np.zeros((8, 8, 3), np.uint8)
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    return open_session(write_servable(tmp_path), CPU, PLAN)
+
+
+def pictures(count: int) -> Tensor:
+    return np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), np.uint8)
+
+
+@pytest.mark.parametrize("graphs", [False, True])
+def test_a_batch_in_place_gives_what_a_plain_run_gives(session: Session, *, graphs: bool) -> None:
+    session.plan = replace(PLAN, graphs=graphs)
+    resident = Resident(session, BLANK, HERE, Gate())
+    for count in (8, 3, 1, 5, 2, 8):
+        found, plain = resident(pictures(count)), session.run(pictures(count))
+        assert found.keys() == plain.keys()
+        for name, rows in plain.items():
+            assert np.array_equal(found[name], rows), (count, name)
+
+
+def test_a_batch_put_together_where_it_is_wanted_is_not_copied(session: Session) -> None:
+    resident = Resident(session, BLANK, HERE, Gate())
+    room = resident.stage(3)
+    np.stack(list(pictures(3)), out=room)
+    assert np.array_equal(resident(room)["logits"], session.run(pictures(3))["logits"])
+    assert np.may_share_memory(room, resident.stage(4)), "the room for the same warmed size"
+
+
+def test_an_answer_outlives_the_next_run(session: Session) -> None:
+    resident = Resident(session, BLANK, HERE, Gate())
+    first = resident(pictures(2))["logits"]
+    kept = first.copy()
+    resident(pictures(1)), resident(pictures(2)[::-1])
+    assert np.array_equal(first, kept)
+
+
+def test_two_residents_share_a_session_and_run_at_once(session: Session) -> None:
+    pair = [Resident(session, BLANK, HERE, Gate()) for _ in range(2)]
+    with ThreadPoolExecutor(2) as threads:
+
+        def many(lane: int) -> list[Tensor]:
+            return [pair[lane](pictures(count))["logits"] for count in range(1, 9)]
+
+        for found in threads.map(many, range(2)):
+            for count, rows in enumerate(found, start=1):
+                assert np.array_equal(rows, session.run(pictures(count))["logits"])
+
+
+def test_host_buffers_are_locked_once_a_size(session: Session) -> None:
+    locked: list[int] = []
+    resident = Resident(session, BLANK, HERE, Gate(), lambda buffer, _: locked.append(len(buffer)))
+    resident(pictures(3))
+    assert locked == [8, 4, 2, 1], "largest first"
+
+
+def test_without_cuda_no_page_is_locked_and_nothing_breaks() -> None:
+    assert page_lock(pictures(1), HERE) is False
+
+
+def noise() -> bytes:
+    """A network that answers otherwise each time, as a graph would that was captured wrongly."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("RandomUniformLike", ["x"], ["logits"], low=-1.0, high=1.0),
+        ],
+        "noise",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 8, 8, 3])],
+        [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 8, 8, 3])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    serialised: bytes = model.SerializeToString()
+    return serialised
+
+
+def test_a_replay_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    session = open_session(path, CPU, replace(PLAN, graphs=True), graph=noise())
+    with pytest.raises(DeviceError, match=r"replayed CUDA graph's logits lies .* from the plain"):
+        Resident(session, BLANK, HERE, Gate())
+
+
+def test_outputs_whose_shape_depends_on_the_picture_are_not_captured(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("NonZero", ["image"], ["found"])],
+        "found",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N", 8, 8, 3])],
+        [helper.make_tensor_value_info("found", TensorProto.INT64, [4, "K"])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    path = write_servable(tmp_path)
+    plain = open_session(
+        path, CPU, replace(PLAN, batch_sizes=(1,)), graph=model.SerializeToString()
+    )
+    resident = Resident(plain, BLANK, HERE, Gate())
+    for lit in (3, 5):
+        picture = BLANK[None].copy()
+        picture[0, 0, :lit, 0] = 255
+        assert resident(picture)["found"].shape[1] == lit
+    plain.plan = replace(plain.plan, graphs=True)
+    with pytest.raises(DeviceError, match="depend on the picture"):
+        Resident(plain, BLANK, HERE, Gate())
+
+
+def test_a_capture_waits_for_every_run_and_keeps_the_next_ones_out() -> None:
+    gate, seen = Gate(), []
+    inside, leave = threading.Event(), threading.Event()
+
+    def run() -> None:
+        with gate.passing():
+            inside.set()
+            leave.wait(5)
+            seen.append("run")
+
+    def capture() -> None:
+        with gate.alone():
+            seen.append("capture")
+            time.sleep(0.05)
+            seen.append("captured")
+
+    def late() -> None:
+        with gate.passing():
+            seen.append("late run")
+
+    threads = [threading.Thread(target=run)]
+    threads[0].start()
+    inside.wait(5)
+    for target in (capture, late):
+        threads.append(threading.Thread(target=target))
+        threads[-1].start()
+        time.sleep(0.05)  # time to do what it must not
+    assert seen == []
+    leave.set()
+    for thread in threads:
+        thread.join(5)
+    assert seen == ["run", "capture", "captured", "late run"]
+
+
+def test_any_number_of_runs_pass_at_once() -> None:
+    gate, both = Gate(), threading.Barrier(2, timeout=5)
+
+    def run() -> None:
+        with gate.passing():
+            both.wait()
+
+    with ThreadPoolExecutor(2) as threads:
+        for done in [threads.submit(run) for _ in range(2)]:
+            done.result()

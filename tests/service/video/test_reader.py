@@ -1,0 +1,258 @@
+"""Which frames come out of a clip, with which times and pixels, whatever the file; and what of one that is bad."""
+
+from fractions import Fraction
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from service.errors import (
+    BrokenVideoError,
+    NoFramesError,
+    NoVideoStreamError,
+    TooManyFramesError,
+    TooManyPixelsError,
+    UnsupportedVideoError,
+    VideoError,
+    VideoTooLongError,
+)
+from service.video.reader import Clip, ClipLimits, Frame
+from service.video.sampling import Sampling
+from tests.clips import (
+    HEADER_FIRST,
+    bikes,
+    counting,
+    empty,
+    encode_clip,
+    number_of,
+    ramp,
+    stored_frames,
+    tone,
+)
+
+KINDS = [
+    ("mp4", "libx264"),
+    ("mov", "libx264"),
+    ("mp4", "libx265"),
+    ("mp4", "mpeg4"),
+    ("webm", "libvpx"),
+    ("webm", "libvpx-vp9"),
+    ("matroska", "libx264"),
+    ("avi", "mpeg4"),
+    ("avi", "mjpeg"),
+    ("gif", "gif"),
+]
+
+
+def watch(
+    body: bytes, sampling: Sampling, limits: ClipLimits | None = None
+) -> tuple[Clip, list[Frame]]:
+    clip = Clip(BytesIO(body), sampling, limits or ClipLimits())
+    frames = list(clip)
+    clip.close()
+    return clip, frames
+
+
+def opened(body: bytes, limits: ClipLimits | None = None) -> Clip:
+    return Clip(BytesIO(body), Sampling(fps=2), limits or ClipLimits())
+
+
+@pytest.mark.parametrize(("form", "codec"), KINDS)
+def test_two_frames_a_second_of_ten_are_each_fifth(form: str, codec: str) -> None:
+    clip, frames = watch(counting(60, form, codec), Sampling(fps=2))
+    assert [frame.number for frame in frames] == list(range(0, 60, 5))
+    assert [frame.seconds for frame in frames] == pytest.approx(
+        [n / 2 for n in range(12)], abs=0.02
+    )
+    found = [number_of(frame.picture()) for frame in frames]
+    assert found == pytest.approx(list(range(0, 60, 5)), abs=1)
+    assert (clip.ended, clip.detail) == ("complete", "")
+
+
+@pytest.mark.parametrize(("form", "codec"), KINDS)
+def test_a_frame_is_the_same_whether_its_neighbours_were_decoded_or_not(
+    form: str, codec: str
+) -> None:
+    body = counting(60, form, codec)
+    plain = stored_frames(body)
+    for sampling in (Sampling(every_n=7), Sampling(count=4), Sampling(fps=3)):
+        for frame in watch(body, sampling)[1]:
+            assert np.array_equal(np.asarray(frame.picture()), plain[frame.number][1])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"g": "12", "bf": "3", "x264-params": "open-gop=1"},
+        {"g": "10", "bf": "2", "b-pyramid": "normal"},
+        {"g": "1000", "bf": "0"},
+        {"g": "1"},
+    ],
+    ids=["open groups", "pyramid", "one group", "key frames only"],
+)
+def test_frames_between_key_frames_of_every_kind_are_exact(options: dict[str, str]) -> None:
+    body = encode_clip(map(ramp, range(60)), options=options)
+    plain = stored_frames(body)
+    clip, frames = watch(body, Sampling(every_n=9))
+    assert [frame.number for frame in frames] == list(range(0, 60, 9))
+    for frame in frames:
+        assert np.array_equal(np.asarray(frame.picture()), plain[frame.number][1])
+    assert clip.counts.decoded + clip.counts.skipped == 60
+
+
+def test_a_real_clip_is_sampled_exactly_and_decoded_in_part() -> None:
+    plain = stored_frames(bikes())
+    clip, frames = watch(bikes(), Sampling(count=5))
+    assert [frame.number for frame in frames] == [25, 75, 125, 175, 225]
+    for frame in frames:
+        assert np.array_equal(np.asarray(frame.picture()), plain[frame.number][1])
+    assert clip.counts.sampled == 5
+    assert clip.counts.decoded < 150
+    assert clip.counts.decoded + clip.counts.skipped == 250
+    assert (clip.info.width, clip.info.height, clip.info.codec) == (640, 272, "h264")
+    assert (clip.info.fps, clip.info.seconds, clip.info.expected) == (25.0, 10.0, 5)
+
+
+def test_groups_without_a_wanted_frame_are_not_decoded() -> None:
+    body = encode_clip(map(ramp, range(100)), options={"g": "5"})
+    clip, frames = watch(body, Sampling(every_n=50))
+    assert [frame.number for frame in frames] == [0, 50]
+    assert clip.counts.decoded <= 4
+    assert clip.counts.skipped >= 96
+
+
+@pytest.mark.parametrize("wanted", [1, 3, 7, 60, 100])
+def test_so_many_frames_as_asked_for_lie_evenly_over_the_clip(wanted: int) -> None:
+    clip, frames = watch(counting(60), Sampling(count=wanted))
+    numbers = np.array([frame.number for frame in frames])
+    assert len(numbers) == min(wanted, 60) == clip.info.expected
+    assert abs(numbers.mean() - 29.5) <= 0.6
+    assert len(set(np.diff(numbers))) <= 2
+
+
+def test_frames_at_uneven_times_are_sampled_by_time() -> None:
+    times = [0.0, 0.1, 0.15, 0.9, 1.0, 3.2, 3.3, 9.0]
+    body = encode_clip(map(ramp, range(8)), times=times, options={"bf": "0"})
+    _, frames = watch(body, Sampling(fps=1))
+    assert [round(frame.seconds, 2) for frame in frames] == [0.0, 1.0, 3.2, 9.0]
+    assert [frame.number for frame in frames] == [0, 4, 5, 7]
+
+
+@pytest.mark.parametrize(
+    ("rotation", "corner"), [(90, "lower left"), (-90, "upper right"), (180, "lower right")]
+)
+def test_a_turned_clip_is_seen_upright(rotation: int, corner: str) -> None:
+    clip, frames = watch(encode_clip(map(ramp, range(3)), rotation=rotation), Sampling(fps=10))
+    picture = np.asarray(frames[0].picture())
+    assert picture.shape[:2] == ((64, 48) if rotation % 180 else (48, 64))
+    assert (clip.info.height, clip.info.width) == picture.shape[:2]
+    assert clip.info.rotation == rotation % 360
+    row, column = corner.split()
+    y, x = {"upper": 3, "lower": -4}[row], {"left": 3, "right": -4}[column]
+    assert picture[y, x, 0] > 200
+    assert picture[y, x, 1] < 60
+
+
+def test_pixels_that_are_not_square_are_made_so() -> None:
+    clip, frames = watch(encode_clip(map(ramp, range(3)), aspect=Fraction(3, 2)), Sampling(fps=10))
+    assert frames[0].picture().size == (96, 48) == (clip.info.width, clip.info.height)
+
+
+def test_a_clip_cut_short_gives_what_there_is_and_says_so() -> None:
+    body = encode_clip(map(noisy, range(60)), options={"g": "10"}, container_options=HEADER_FIRST)
+    clip, frames = watch(body[: len(body) // 2], Sampling(fps=10))
+    assert 20 < len(frames) < 40
+    assert [frame.number for frame in frames] == list(range(len(frames)))
+    assert clip.ended == "truncated"
+    assert "60" in clip.detail
+
+
+@pytest.mark.parametrize(("form", "codec"), [("webm", "libvpx"), ("avi", "mjpeg"), ("gif", "gif")])
+def test_other_containers_cut_short_say_so_too(form: str, codec: str) -> None:
+    body = counting(60, form, codec)
+    clip, frames = watch(body[: len(body) * 2 // 3], Sampling(fps=10))
+    assert 10 < len(frames) < 60
+    assert clip.ended == "truncated"
+
+
+def test_a_clip_whose_header_is_at_its_missing_end_is_broken() -> None:
+    with pytest.raises(BrokenVideoError, match="faststart"):
+        opened(bikes()[:200_000])
+
+
+def test_damage_in_the_middle_leaves_the_rest() -> None:
+    body = bytearray(encode_clip(map(noisy, range(60)), options={"g": "10"}))
+    middle = len(body) // 2
+    body[middle : middle + 300] = bytes(300)
+    _, frames = watch(bytes(body), Sampling(fps=10))
+    assert len(frames) > 40
+
+
+@pytest.mark.parametrize(
+    ("body", "error"),
+    [
+        (b"hello", UnsupportedVideoError),
+        (b"\x89PNG\r\n\x1a\n" + bytes(100), UnsupportedVideoError),
+        (b"#EXTM3U\n#EXTINF:1,\n/etc/hostname\n", UnsupportedVideoError),
+        (b"ffconcat version 1.0\nfile /etc/hostname\n", UnsupportedVideoError),
+        (b"\x1aE\xdf\xa3" + bytes(100), BrokenVideoError),
+        (b"GIF89a", BrokenVideoError),
+        (tone(), NoVideoStreamError),
+    ],
+    ids=["text", "picture", "playlist", "script", "matroska", "gif", "sound"],
+)
+def test_what_is_no_clip_is_refused(body: bytes, error: type[VideoError]) -> None:
+    with pytest.raises(error):
+        watch(body, Sampling(fps=2))
+
+
+def test_a_codec_that_is_not_there_is_named() -> None:
+    body = counting(10, "avi", "mjpeg").replace(b"MJPG", b"XYZ1")
+    with pytest.raises(UnsupportedVideoError, match="codec"):
+        watch(body, Sampling(fps=2))
+
+
+def test_a_clip_without_frames_is_refused() -> None:
+    with pytest.raises(NoFramesError):
+        watch(empty(), Sampling(fps=2))
+
+
+def test_ten_hours_in_a_few_bytes_are_refused_by_the_header() -> None:
+    body = encode_clip(map(ramp, range(2)), times=[0.0, 36_000.0])
+    with pytest.raises(VideoTooLongError, match="36000"):
+        opened(body)
+
+
+def test_ten_hours_that_no_header_tells_of_end_at_the_limit() -> None:
+    live = {"live": "1"}
+    body = encode_clip(
+        map(ramp, range(4)), form="webm", codec="libvpx", times=[0.0, 1.0, 2.0, 36_000.0],
+        container_options=live,
+    )  # fmt: skip
+    clip, frames = watch(body, Sampling(fps=1))
+    assert [round(frame.seconds) for frame in frames] == [0, 1, 2]
+    assert clip.ended == "limit"
+
+
+def test_more_frames_than_allowed_are_refused_with_what_to_ask_for() -> None:
+    with pytest.raises(TooManyFramesError, match="max_frames"):
+        opened(counting(60), ClipLimits(max_frames=5))
+
+
+def test_frames_that_are_too_large_are_refused() -> None:
+    with pytest.raises(TooManyPixelsError, match="64×48"):
+        opened(counting(60), ClipLimits(max_pixels=1000))
+
+
+def test_a_stopped_clip_ends_without_an_error() -> None:
+    clip = Clip(BytesIO(counting(60)), Sampling(fps=10), ClipLimits())
+    frames = iter(clip)
+    next(frames)
+    clip.stop()
+    assert len(list(frames)) < 60
+
+
+def noisy(number: int) -> np.ndarray:
+    """Frames that do not compress, so that a file's half holds half of them."""
+    noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3))
+    return noise.astype(np.uint8)
