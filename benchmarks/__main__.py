@@ -55,7 +55,7 @@ def bench(
         bool, typer.Option("--explained", help="Instead: the cost of a loaded explainer")
     ] = False,
     video: Annotated[
-        bool, typer.Option("--video", help="Instead: a clip beside its frames, and beside pictures")
+        bool, typer.Option("--video", help="Instead: a clip beside its frames, and beside images")
     ] = False,
     draw: Annotated[Path | None, typer.Option(help="Only draw a results.json again")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results")] = None,
@@ -82,8 +82,8 @@ def bench(
     if video:
         found_video = run_video(rounds, generator, _say)
         _say(
-            f"A clip's frames at {_told(found_video.throughput)} of the throughput of the same frames as pictures; "
-            f"a picture's median latency beside a clip {_told(found_video.latency)} times that alone"
+            f"A clip's frames at {_told(found_video.throughput)} of the throughput of the same frames as images; "
+            f"an image's median latency beside a clip {_told(found_video.latency)} times that alone"
         )
         return
     if explained:

@@ -1,4 +1,4 @@
-"""What is measured: which network gets which picture from how many clients, against whom, and what must be reached."""
+"""What is measured: which network gets which image from how many clients, against whom, and what must be reached."""
 
 from dataclasses import dataclass
 
@@ -34,7 +34,7 @@ class Case:
     name: str
     title: str
     model: str
-    picture: str
+    image: str
     path: str
     loads: tuple[Load, ...]
     seconds: float = 4.0

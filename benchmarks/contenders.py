@@ -105,14 +105,14 @@ def recipe_environment(
     model: Path, card: Card, setting: Setting, *, port: int, cores: int
 ) -> Mapping[str, str]:
     """Return what tells a peer's processes what to serve and how."""
-    picture = card.picture
+    image = card.image_input
     recipe = {
         "port": port,
         "model": str(model),
-        "width": picture.width,
-        "height": picture.height,
-        "shorter_side": picture.shorter_side or max(picture.width, picture.height),
-        "interpolation": picture.interpolation,
+        "width": image.width,
+        "height": image.height,
+        "shorter_side": image.shorter_side or max(image.width, image.height),
+        "interpolation": image.interpolation,
         "cores": cores,
         **asdict(setting),
     }

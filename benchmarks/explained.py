@@ -21,13 +21,13 @@ PLAIN, EXPLAINED = "plain", "explained"
 def run_explained(rounds: int, generator: Generator, say: Callable[[str], None]) -> Spread:
     """Return the throughput of the service that explained, as a share of the other's, round by round."""
     case = _classification()
-    body = Body(case.picture, CACHE / "bodies")
+    body = Body(case.image, CACHE / "bodies")
     shares = []
     with ExitStack() as stack:
         servers = {name: stack.enter_context(_service(name)) for name in (PLAIN, EXPLAINED)}
-        picture = body.file.read_bytes()
+        image = body.file.read_bytes()
         answer = servers[EXPLAINED].ask(
-            f"/v1/explain?view=cam&model={case.model}", picture, body.content_type
+            f"/v1/explain?view=cam&model={case.model}", image, body.content_type
         )
         if answer.status != 200:
             raise RuntimeError(f"the explanation failed: {answer.body.decode()}")
@@ -41,7 +41,7 @@ def run_explained(rounds: int, generator: Generator, say: Callable[[str], None])
                 time.sleep(SETTLE_SECONDS)
             shares.append(found[EXPLAINED] / found[PLAIN])
             say(
-                f"  {found[PLAIN]:.1f} pictures/s plain, {found[EXPLAINED]:.1f} with an explainer loaded"
+                f"  {found[PLAIN]:.1f} images/s plain, {found[EXPLAINED]:.1f} with an explainer loaded"
             )
     return spread(shares)
 

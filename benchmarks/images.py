@@ -1,4 +1,4 @@
-"""The pictures that are sent: scikit-image's photographs at stated sizes, encoded here, the same bytes every time."""
+"""The images that are sent: scikit-image's photographs at stated sizes, encoded here, the same bytes every time."""
 
 import uuid
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from PIL import Image, ImageOps
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 JPEG_QUALITY = 90
 GRAIN = 6.0
-"""Standard deviation of the noise on the enlarged photograph, in 1/255: enlarging smooths, and a smooth picture would
+"""Standard deviation of the noise on the enlarged photograph, in 1/255: enlarging smooths, and a smooth image would
 decode faster than one from a camera."""
 SEED = 7
 MULTIPART_FILES = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png") * 2
@@ -48,7 +48,7 @@ def _tiny_png() -> bytes:
     return _encoded(_photograph("horse.png", 28, 28).convert("L"), "PNG")
 
 
-PICTURES: dict[str, Callable[[], bytes]] = {
+IMAGES: dict[str, Callable[[], bytes]] = {
     "640×480 JPEG": _small_jpeg,
     "4000×3000 JPEG": _camera_jpeg,
     "1024² PNG": _large_png,
@@ -58,20 +58,20 @@ EIGHT = "8 × 640×480 JPEG, multipart"
 
 
 class Body:
-    """What a request carries, kept as a file for the load generator, and the pictures in it."""
+    """What a request carries, kept as a file for the load generator, and the images in it."""
 
-    def __init__(self, picture: str, folder: Path) -> None:
+    def __init__(self, image: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        if picture == EIGHT:
-            self.pictures = [
+        if image == EIGHT:
+            self.images = [
                 _encoded(_photograph(name, 640, 480), "JPEG") for name in MULTIPART_FILES
             ]
-            self.content, self.content_type = _multipart(self.pictures)
+            self.content, self.content_type = _multipart(self.images)
         else:
-            self.content = PICTURES[picture]()
-            self.pictures = [self.content]
-            self.content_type = "image/png" if picture.endswith("PNG") else "image/jpeg"
-        self.file = folder / f"{uuid.uuid5(uuid.NAMESPACE_OID, picture).hex}.body"
+            self.content = IMAGES[image]()
+            self.images = [self.content]
+            self.content_type = "image/png" if image.endswith("PNG") else "image/jpeg"
+        self.file = folder / f"{uuid.uuid5(uuid.NAMESPACE_OID, image).hex}.body"
         self.file.write_bytes(self.content)
 
 

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from service.card import INPUT_NAME, read_card
 from service.imaging.decode import Limits
-from service.imaging.resize import fit_picture
+from service.imaging.resize import fit_encoded
 
 TRIAL_SECONDS = 0.6
 FINAL_SECONDS = 1.5
@@ -36,10 +36,10 @@ HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is run: a servable, its encoded pictures, and where. `pictures` empty: no decoding."""
+    """What is run: a servable, its encoded images, and where. `images` empty: no decoding."""
 
     model: str
-    pictures: tuple[str, ...]
+    images: tuple[str, ...]
     device: str
     precision: str
     cores: int
@@ -47,7 +47,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the cores are shared: processes × threads that pull pictures, each run with `intra` threads."""
+    """How the cores are shared: processes × threads that pull images, each run with `intra` threads."""
 
     processes: int
     threads: int
@@ -108,18 +108,18 @@ def _openvino_options(work: Work, intra: int) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How many pictures were run, and how many a second: each thread's own count over its own time, summed."""
+    """How many images were run, and how many a second: each thread's own count over its own time, summed."""
 
-    pictures: int
+    images: int
     per_second: float
 
 
 def together(paces: Sequence[Pace]) -> Pace:
-    return Pace(sum(pace.pictures for pace in paces), sum(pace.per_second for pace in paces))
+    return Pace(sum(pace.images for pace in paces), sum(pace.per_second for pace in paces))
 
 
 class Crew(Protocol):
-    """Something that runs as many pictures as it can."""
+    """Something that runs as many images as it can."""
 
     def run(self, seconds: float) -> Pace:
         """Run for so long, and to the end of the batches begun."""
@@ -155,12 +155,12 @@ class Threads:
 
     def _pull(self, until: float, paces: list[Pace]) -> None:
         began = time.perf_counter()
-        pictures = 0
-        while (now := time.perf_counter()) < until or not pictures:
+        images = 0
+        while (now := time.perf_counter()) < until or not images:
             self._run_batch()
-            pictures += self._layout.batch
+            images += self._layout.batch
         now = time.perf_counter()
-        paces.append(Pace(pictures, pictures / (now - began)))
+        paces.append(Pace(images, images / (now - began)))
 
     def _run_batch(self) -> None:
         frames = [self._make_frame() for _ in range(self._layout.batch)]
@@ -208,15 +208,15 @@ def make_crew(work: Work, layout: Layout) -> Crew:
 
 
 def frames_of(work: Work) -> Callable[[], NDArray[np.uint8]]:
-    """Return what makes the next frame, uint8 (H, W, 3): decoded and resized from the next picture, or always one."""
-    target = read_card(Path(work.model)).picture
+    """Return what makes the next frame, uint8 (H, W, 3): decoded and resized from the next image, or always one."""
+    target = read_card(Path(work.model)).image_input
     limits = Limits()
-    if not work.pictures:
-        grey = np.full((target.height, target.width, 3), 114, np.uint8)
-        return lambda: grey
-    bodies = [Path(file).read_bytes() for file in work.pictures]
+    if not work.images:
+        gray = np.full((target.height, target.width, 3), 114, np.uint8)
+        return lambda: gray
+    bodies = [Path(file).read_bytes() for file in work.images]
     turn = iter(range(sys.maxsize))
-    return lambda: fit_picture(bodies[next(turn) % len(bodies)], target, limits)[0]
+    return lambda: fit_encoded(bodies[next(turn) % len(bodies)], target, limits)[0]
 
 
 def layouts(work: Work, sizes: Sequence[int]) -> list[list[Layout]]:
@@ -230,7 +230,7 @@ def layouts(work: Work, sizes: Sequence[int]) -> list[list[Layout]]:
 
 
 def fastest(work: Work, sizes: Sequence[int]) -> tuple[Layout, dict[str, float]]:
-    """Return the fastest layout and what each one that was tried reached, in pictures a second."""
+    """Return the fastest layout and what each one that was tried reached, in images a second."""
     tried: dict[Layout, float] = {}
     for way in layouts(work, sizes):
         best = 0.0
@@ -260,7 +260,7 @@ def _name(layout: Layout) -> str:
 
 
 class Alone:
-    """One picture after the other, each with all cores: the least time a lone client can wait."""
+    """One image after the other, each with all cores: the least time a lone client can wait."""
 
     def __init__(self, work: Work) -> None:
         self._make_frame = frames_of(work)
@@ -289,10 +289,10 @@ def main() -> None:
     """Obey: the first line is the work, each further one says what to run and for how long."""
     given = json.loads(sys.stdin.readline())
     sizes, alone = given.pop("sizes"), given.pop("alone")
-    work = Work(**{**given, "pictures": tuple(given["pictures"])})
+    work = Work(**{**given, "images": tuple(given["images"])})
     if alone:
         runner = Alone(work)
-        _say({"ready": "all cores on one picture"})
+        _say({"ready": "all cores on one image"})
         for line in sys.stdin:
             times = runner.run(json.loads(line)["seconds"])
             _say({"times_ms": times})
@@ -302,7 +302,7 @@ def main() -> None:
     _say({"ready": _name(layout), "tried": tried})
     for line in sys.stdin:
         pace = crew.run(json.loads(line)["seconds"])
-        _say({"pictures": pace.pictures, "pictures_per_second": pace.per_second})
+        _say({"images": pace.images, "images_per_second": pace.per_second})
     crew.close()
 
 

@@ -17,7 +17,7 @@ task = "classify"
 name = "resnet50"
 title = "ResNet-50"
 description = "Random weights: for timing only."
-licence = "BSD-3-Clause"
+license = "BSD-3-Clause"
 origin = "torchvision, untrained"
 """
 }

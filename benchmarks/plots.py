@@ -1,4 +1,4 @@
-"""Results as pictures: throughput as a share of the limit, latency alone, memory over time. One accent: the service."""
+"""Results as images: throughput as a share of the limit, latency alone, memory over time. One accent: the service."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -44,7 +44,7 @@ def draw_plots(results: Sequence[CaseResult], folder: Path) -> list[str]:
         drawn.append("throughput.svg")
     alone = {result.name: _alone_bars(result) for result in results}
     if any(alone.values()):
-        title = "Median latency of one client, × the limit's with all cores on one picture"
+        title = "Median latency of one client, × the limit's with all cores on one image"
         _draw_panels(alone, title, folder / "alone.svg")
         drawn.append("alone.svg")
     return drawn
@@ -68,7 +68,7 @@ def _throughput_bars(result: CaseResult) -> list[Bar]:
     names = [name for name in rounds[0] if not name.startswith(LIMIT)] if rounds else []
     bars = []
     for name in names:
-        rate = median_of(rounds, name, lambda sample: sample.pictures_per_second) or 0.0
+        rate = median_of(rounds, name, lambda sample: sample.images_per_second) or 0.0
         if ratio := throughput_ratio(rounds, name, [limit_of(name, CROWD)]):
             bars.append((name, ratio, f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"))
     return sorted(bars, key=lambda bar: bar[1].median)
@@ -127,8 +127,8 @@ def _draw_bars(axes: Axes, title: str, bars: Sequence[Bar], rows: int) -> None:
     places = range(rows - len(bars), rows)
     medians = [spread.median for _, spread, _ in bars]
     ours = [name.startswith(FOVEAL) or title.startswith(FOVEAL) for name, _, _ in bars]
-    colours = [ACCENT if mine else CALM for mine in ours]
-    axes.barh(places, medians, color=colours, height=0.72)
+    colors = [ACCENT if mine else CALM for mine in ours]
+    axes.barh(places, medians, color=colors, height=0.72)
     for place, (_, spread, note) in zip(places, bars, strict=True):
         axes.plot([spread.low, spread.high], [place, place], color=INK, linewidth=0.8, alpha=0.6)
         end = max(spread.high, spread.median)

@@ -114,7 +114,7 @@ def _case(result: CaseResult) -> Iterator[str]:
     for clients, rounds in result.rounds.items():
         yield f"{clients} client{'s' if clients > 1 else ''}"
         yield ""
-        yield "| | pictures/s | × the limit | p50 ms | p99 ms | errors | CPU ms a picture |"
+        yield "| | images/s | × the limit | p50 ms | p99 ms | errors | CPU ms an image |"
         yield "|---|---|---|---|---|---|---|"
         names = sorted(rounds[0], key=lambda name: -_rate(rounds, name))
         yield from (_row(rounds, name, limit_of(name, clients)) for name in names)
@@ -130,7 +130,7 @@ def _row(rounds: Sequence[dict[str, Sample]], name: str, base: str) -> str:
         _number(median_of(rounds, name, lambda sample: sample.p50_ms)),
         _number(median_of(rounds, name, lambda sample: sample.p99_ms)),
         str(sum(one[name].errors for one in rounds)),
-        _number(median_of(rounds, name, lambda sample: sample.cpu_ms_per_picture)),
+        _number(median_of(rounds, name, lambda sample: sample.cpu_ms_per_image)),
     ]
     return f"| {' | '.join(cells)} |"
 
@@ -138,7 +138,7 @@ def _row(rounds: Sequence[dict[str, Sample]], name: str, base: str) -> str:
 def _contenders(run: Run) -> Iterator[str]:
     """How each was run, and who could not be."""
     yield from ("## How each was run", "")
-    yield "| case | | setting | start to ready, s | peak memory, MiB | idle, cores | settings tried, pictures/s |"
+    yield "| case | | setting | start to ready, s | peak memory, MiB | idle, cores | settings tried, images/s |"
     yield "|---|---|---|---|---|---|---|"
     for result in run.results:
         ours = result.facts.get(FOVEAL, Facts()).top_class
@@ -162,7 +162,7 @@ def _case_of(result: CaseResult) -> Case:
 
 
 def _rate(rounds: Sequence[dict[str, Sample]], name: str) -> float:
-    return median_of(rounds, name, lambda sample: sample.pictures_per_second) or 0.0
+    return median_of(rounds, name, lambda sample: sample.images_per_second) or 0.0
 
 
 def show_spread(found: Spread) -> str:

@@ -19,7 +19,7 @@ class Facts:
     top_class: int | None = None
     error: str = ""
     tried: dict[str, float] = field(default_factory=dict)
-    """What a sweep reached with each setting, in pictures a second."""
+    """What a sweep reached with each setting, in images a second."""
 
 
 @dataclass(slots=True)

@@ -103,12 +103,12 @@ class Served:
         tree.suspend()
         peak = memory.peak_bytes / MIB
         self.facts.peak_memory_mib = max(self.facts.peak_memory_mib or 0.0, peak)
-        pictures = outcome.answered * len(self.subject.body.pictures)
+        images = outcome.answered * len(self.subject.body.images)
         return Sample(
-            pictures_per_second=pictures / outcome.seconds,
+            images_per_second=images / outcome.seconds,
             requests=outcome.answered,
             errors=outcome.failed,
-            cpu_ms_per_picture=spent * 1e3 / max(pictures, 1),
+            cpu_ms_per_image=spent * 1e3 / max(images, 1),
             p50_ms=outcome.p50_ms,
             p99_ms=outcome.p99_ms,
             foreign_cores=foreign,
@@ -129,17 +129,17 @@ class Limit:
         if "times_ms" in answer:
             times = answer["times_ms"]
             return Sample(
-                pictures_per_second=len(times) / (sum(times) / 1e3),
+                images_per_second=len(times) / (sum(times) / 1e3),
                 requests=len(times),
                 errors=0,
-                cpu_ms_per_picture=spent * 1e3 / len(times),
+                cpu_ms_per_image=spent * 1e3 / len(times),
                 p50_ms=times[len(times) // 2],
                 p99_ms=times[min(len(times) - 1, int(len(times) * 0.99))],
                 foreign_cores=foreign,
             )
-        rate = answer["pictures_per_second"]
-        pictures = answer["pictures"]
-        return Sample(rate, pictures, 0, spent * 1e3 / pictures, foreign_cores=foreign)
+        rate = answer["images_per_second"]
+        images = answer["images"]
+        return Sample(rate, images, 0, spent * 1e3 / images, foreign_cores=foreign)
 
     def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
         """Send a line and return the answer to it.
@@ -186,7 +186,7 @@ def run_case(case: Case, plan: Plan) -> CaseResult:
 def _round(
     case: Case, plan: Plan, load: Load, chosen: Mapping[str, Contender], number: int
 ) -> dict[str, Sample]:
-    """Each one's turn comes at another place in each round, so that nobody always follows the same neighbour."""
+    """Each one's turn comes at another place in each round, so that nobody always follows the same neighbor."""
     names = list(chosen)
     start = number * max(1, len(names) // plan.rounds) % len(names)
     samples = {}
@@ -197,7 +197,7 @@ def _round(
         errors = f", {sample.errors} errors" if sample.errors else ""
         plan.say(
             f"  {case.name}, {load.clients} clients, round {number + 1}: {name} "
-            f"{sample.pictures_per_second:.1f} pictures/s{latency}{errors}"
+            f"{sample.images_per_second:.1f} images/s{latency}{errors}"
         )
     return samples
 
@@ -253,10 +253,10 @@ class _Starter:
         found: dict[str, Contender] = {}
         if not device and labels["device"] != "cpu" and any(load.peers for load in loads):
             found |= self._try(FOVEAL_ON_CPU, partial(self._foveal, device="cpu"))
-        pictures = self.subject.body.pictures
+        images = self.subject.body.images
         if False in wanted:
             found |= self._try(
-                contenders.on_device(LIMIT, device), partial(self._limit, labels, pictures)
+                contenders.on_device(LIMIT, device), partial(self._limit, labels, images)
             )
             found |= self._try(
                 contenders.on_device(LIMIT_UNDECODED, device), partial(self._limit, labels, ())
@@ -264,7 +264,7 @@ class _Starter:
         if True in wanted:
             found |= self._try(
                 contenders.on_device(ALONE, device),
-                partial(self._limit, labels, pictures, alone=True),
+                partial(self._limit, labels, images, alone=True),
             )
         return found
 
@@ -340,7 +340,7 @@ class _Starter:
     def _limit(
         self,
         labels: Mapping[str, str],
-        pictures: Sequence[bytes],
+        images: Sequence[bytes],
         facts: Facts,
         *,
         alone: bool = False,
@@ -349,7 +349,7 @@ class _Starter:
         ready = limit.ask(
             {
                 "model": str(self.subject.model),
-                "pictures": [str(file) for file in self._as_files(pictures)],
+                "images": [str(file) for file in self._as_files(images)],
                 "device": labels["device"],
                 "precision": labels["precision"],
                 "cores": self.plan.cores,
@@ -362,10 +362,10 @@ class _Starter:
         facts.detail, facts.tried = ready["ready"], ready.get("tried", {})
         return limit
 
-    def _as_files(self, pictures: Sequence[bytes]) -> Iterator[Path]:
-        for index, picture in enumerate(pictures):
-            file = CACHE / "bodies" / f"{self.subject.case.name}-{index}.picture"
-            file.write_bytes(picture)
+    def _as_files(self, images: Sequence[bytes]) -> Iterator[Path]:
+        for index, image in enumerate(images):
+            file = CACHE / "bodies" / f"{self.subject.case.name}-{index}.image"
+            file.write_bytes(image)
             yield file
 
 

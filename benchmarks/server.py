@@ -30,7 +30,7 @@ class StartError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class JobResult:
     status: int
     body: bytes
 
@@ -50,7 +50,7 @@ class Server:
     def url(self, path: str) -> str:
         return f"http://{HOST}:{self.port}{path}"
 
-    def ask(self, path: str, body: bytes | None = None, content_type: str = "") -> Answer:
+    def ask(self, path: str, body: bytes | None = None, content_type: str = "") -> JobResult:
         return _ask(self.port, path, body, content_type)
 
 
@@ -115,13 +115,13 @@ def _wait_until_ready(
     raise StartError(f"not ready after {patience_seconds:g} s: {_last_words(log)}")
 
 
-def _ask(port: int, path: str, body: bytes | None, content_type: str) -> Answer:
+def _ask(port: int, path: str, body: bytes | None, content_type: str) -> JobResult:
     connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
     try:
         headers = {"Content-Type": content_type} if content_type else {}
         connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
-        return Answer(response.status, response.read())
+        return JobResult(response.status, response.read())
     finally:
         connection.close()
 

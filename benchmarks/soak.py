@@ -37,7 +37,7 @@ def run_soak(
 ) -> Soak:
     """Load the service with its default models for `seconds` and write `soak.json` and `soak.svg`."""
     cases = [case for case in CASES if repository_of(case.model) == REPOSITORY]
-    bodies = {case.name: Body(case.picture, CACHE / "bodies") for case in cases}
+    bodies = {case.name: Body(case.image, CACHE / "bodies") for case in cases}
     port = free_port()
     answered = failed = 0
     with (

@@ -16,10 +16,10 @@ class Sample:
     `foreign_cores` is what other work on the machine took meanwhile: the measure of how far to trust the rest.
     """
 
-    pictures_per_second: float
+    images_per_second: float
     requests: int
     errors: int
-    cpu_ms_per_picture: float
+    cpu_ms_per_image: float
     p50_ms: float | None = None
     p99_ms: float | None = None
     foreign_cores: float = 0.0
@@ -50,10 +50,10 @@ def throughput_ratio(rounds: Sequence[Round], name: str, others: Sequence[str]) 
     other one failed say nothing and are left out.
     """
     ratios = [
-        one[name].pictures_per_second / best
+        one[name].images_per_second / best
         for one in rounds
         if name in one
-        and (best := max((one[o].pictures_per_second for o in others if o in one), default=0.0))
+        and (best := max((one[o].images_per_second for o in others if o in one), default=0.0))
     ]
     return spread(ratios) if ratios else None
 

@@ -33,5 +33,5 @@ def make_subject(case: Case, generator: Generator, cores: int) -> Subject:
     Raises:
         ExportError: the network can not be had.
     """
-    body = Body(case.picture, CACHE / "bodies")
+    body = Body(case.image, CACHE / "bodies")
     return Subject(case, ensure_model(case.model), body, generator, cores)

@@ -89,9 +89,9 @@ def alone_under_peers() -> Target:
 def multitude_keeps(bound: float) -> Target:
     def measure(result: CaseResult) -> Spread | None:
         ratios = [
-            many[FOVEAL].pictures_per_second / few[FOVEAL].pictures_per_second
+            many[FOVEAL].images_per_second / few[FOVEAL].images_per_second
             for many, few in zip(result.at(MULTITUDE), result.at(CROWD), strict=False)
-            if FOVEAL in many and FOVEAL in few and few[FOVEAL].pictures_per_second
+            if FOVEAL in many and FOVEAL in few and few[FOVEAL].images_per_second
         ]
         return spread(ratios) if ratios else None
 

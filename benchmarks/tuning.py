@@ -21,7 +21,7 @@ SETTLE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A peer's version, the setting it runs with, and what each one tried reached in pictures a second."""
+    """A peer's version, the setting it runs with, and what each one tried reached in images a second."""
 
     version: str
     setting: Setting
@@ -35,7 +35,7 @@ def best_setting(
 
     Args:
         peer: whose settings.
-        subject: the network and the picture.
+        subject: the network and the image.
         sweep: whether to try the settings where nothing is kept; else the first one is taken.
         again: whether to try them even where something is kept.
         say: told what each one reached.
@@ -88,7 +88,7 @@ def _sweep(
     for setting in settings:
         try:
             rates[setting] = _try(peer, setting, subject)
-            say(f"    {peer.name} with {setting}: {rates[setting]:.1f} pictures/s")
+            say(f"    {peer.name} with {setting}: {rates[setting]:.1f} images/s")
         except StartError as error:
             failure = str(error)
             say(f"    {peer.name} with {setting} does not start: {error}")

@@ -1,4 +1,4 @@
-"""A clip beside its own frames posted one by one, and beside the single pictures of others."""
+"""A clip beside its own frames posted one by one, and beside the single images of others."""
 
 import threading
 import time
@@ -23,14 +23,14 @@ TURN_SECONDS = 5.0
 SETTLE_SECONDS = 1.0
 MODEL = "efficientnet-lite0"
 CLIP_PATH = f"/v1/video?model={MODEL}&every_n=1"
-PICTURE_PATH = f"/v1/classify?model={MODEL}"
+IMAGE_PATH = f"/v1/classify?model={MODEL}"
 JPEG, VIDEO = "image/jpeg", "video/mp4"
 JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, slots=True)
 class VideoCost:
-    """Ratios: a clip's frames a second over its frames as pictures from 8 clients, and medians of a lone client.
+    """Ratios: a clip's frames a second over its frames as images from 8 clients, and medians of a lone client.
 
     `latency` is such a client's median beside a clip over the same without.
     """
@@ -62,21 +62,21 @@ def run_video(rounds: int, generator: Generator, say: Callable[[str], None]) -> 
         for number in range(rounds):
             tasks = {
                 "clip": lambda: _clip_frames_a_second(server, clip),
-                "pictures": lambda: _fire(server, generator, frames, CLIENTS)[0],
+                "images": lambda: _fire(server, generator, frames, CLIENTS)[0],
             }
             order = list(tasks) if number % 2 else list(reversed(tasks))
             found = {}
             for name in order:
                 found[name] = tasks[name]()
                 time.sleep(SETTLE_SECONDS)
-            throughputs.append(found["clip"] / found["pictures"])
+            throughputs.append(found["clip"] / found["images"])
             alone = _fire(server, generator, frames, 1)[1]
             with _running(server, clip):
                 beside = _fire(server, generator, frames, 1)[1]
             latencies.append(beside / alone)
             say(
-                f"  {found['clip']:.1f} frames/s as a clip, {found['pictures']:.1f} as pictures; "
-                f"a picture takes {alone:.1f} ms alone, {beside:.1f} beside a clip"
+                f"  {found['clip']:.1f} frames/s as a clip, {found['images']:.1f} as images; "
+                f"an image takes {alone:.1f} ms alone, {beside:.1f} beside a clip"
             )
     return VideoCost(spread(throughputs), spread(latencies))
 
@@ -94,8 +94,8 @@ def _frames(clip: bytes, folder: Path) -> Path:
     with av.open(BytesIO(clip), "r") as container:
         for number, frame in enumerate(container.decode(video=0)):
             path = folder / f"{number:03}.jpg"
-            picture = Image.fromarray(frame.to_ndarray(format="rgb24"))
-            picture.save(path, quality=JPEG_QUALITY)
+            image = Image.fromarray(frame.to_ndarray(format="rgb24"))
+            image.save(path, quality=JPEG_QUALITY)
             paths.append(path)
     listed = folder / "frames.list"
     listed.write_text("".join(f"{path}\n" for path in paths))
@@ -116,10 +116,10 @@ def _clip_frames_a_second(server: Server, clip: bytes) -> float:
 
 
 def _fire(server: Server, generator: Generator, frames: Path, clients: int) -> tuple[float, float]:
-    """Return pictures a second and the median latency in ms."""
-    outcome = generator.fire(Shot(server.url(PICTURE_PATH), frames, JPEG, clients, TURN_SECONDS))
+    """Return images a second and the median latency in ms."""
+    outcome = generator.fire(Shot(server.url(IMAGE_PATH), frames, JPEG, clients, TURN_SECONDS))
     if outcome.failed:
-        raise RuntimeError(f"{outcome.failed} pictures failed")
+        raise RuntimeError(f"{outcome.failed} images failed")
     return outcome.answered / outcome.seconds, outcome.p50_ms
 
 

@@ -31,7 +31,7 @@ def main() -> None:
 
 
 def resolve(wanted: list[str], options: list[str]) -> dict[str, str]:
-    """Return {normalised name: version} of everything that pip would install into an empty environment."""
+    """Return {normalized name: version} of everything that pip would install into an empty environment."""
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--dry-run", "--ignore-installed"]
     report = subprocess.run(  # noqa: S603  our own arguments
         [*pip, "--only-binary", ":all:", "--report", "-", *options, *wanted],

@@ -27,17 +27,17 @@ def finish(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
     Raises:
         GraphError: the graph can not be brought to the contract.
     """
-    graph, picture = network.graph, network.picture
-    graft_front(graph, network.pixels, picture)
+    graph, image = network.graph, network.image_input
+    graft_front(graph, network.pixels, image)
     graph.set_outputs([])
     raw = graph.move_away(network.raw, OUTPUTS[network.head.task])
     model = graph.draft()
     shapes = infer_shapes(model)
     maps = _graft_features(graph, model, shapes, network, raw)
-    network.head.graft(graph, raw, picture)
+    network.head.graft(graph, raw, image)
     width = infer_shapes(graph.draft())[FEATURES].dims[1]
     graph.set_outputs([*graph.proto.output, float_output(FEATURES, width)])
-    stages, values = name_stages(graph, maps, picture)
+    stages, values = name_stages(graph, maps, image)
     return graph.finish(values), stages
 
 
@@ -49,13 +49,13 @@ def _graft_features(
     raw: list[str],
 ) -> list[FeatureMap]:
     """Add `features` and return the feature maps on the way to them."""
-    task, picture = network.head.task, network.picture
+    task, image = network.head.task, network.image_input
     if task in {"classify", "embed"}:
         end = raw[0] if task == "embed" else read_by_last_layer(graph, raw[0])
         pool(graph, end, shapes[end])
-        return last_of_each_size(find_maps(model, shapes, end, picture))
-    end = deepest_map(model, shapes, raw, picture)
-    maps = find_maps(model, shapes, end, picture)
-    deepest = backbone_end(maps, picture)
+        return last_of_each_size(find_maps(model, shapes, end, image))
+    end = deepest_map(model, shapes, raw, image)
+    maps = find_maps(model, shapes, end, image)
+    deepest = backbone_end(maps, image)
     pool(graph, deepest.tensor, deepest.shape)
     return [deepest if same_size(found, deepest) else found for found in last_of_each_size(maps)]

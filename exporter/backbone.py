@@ -11,18 +11,18 @@ from onnx import NodeProto, TensorProto, helper
 from exporter.errors import GraphError
 from exporter.graph import BATCH, Graph, integers
 from exporter.shapes import Shape
-from service.card import PictureInput, Stage
+from service.card import ImageInput, Stage
 
 FEATURES = "features"
 BACKBONE_STRIDE = 33
-"""Classifiers reduce a picture 32-fold; what lies deeper was added for a detector's large boxes.
+"""Classifiers reduce an image 32-fold; what lies deeper was added for a detector's large boxes.
 A little more, since odd sizes round."""
 
 EXTRA_TOKENS = 8
 """Class, distillation and register tokens go before a transformer's patches."""
 
 FORM_SLACK = 1.3
-"""A map's form may differ by this factor from the picture's: small maps round."""
+"""A map's form may differ by this factor from the image's: small maps round."""
 
 _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
@@ -31,7 +31,7 @@ Shapes = dict[str, Shape]
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """A tensor that shows the picture in `channels` aspects at `height`×`width` places.
+    """A tensor that shows the image in `channels` aspects at `height`×`width` places.
 
     It lies as (N, C, H, W), as (N, H, W, C), or as tokens (N, T, C), the last H·W of which are
     the places, row by row.
@@ -83,7 +83,7 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
 
 
 def deepest_map(
-    model: onnx.ModelProto, shapes: Shapes, outputs: Sequence[str], picture: PictureInput
+    model: onnx.ModelProto, shapes: Shapes, outputs: Sequence[str], image_input: ImageInput
 ) -> str:
     """Return the smallest feature map that all outputs are made from, at its widest.
 
@@ -97,7 +97,7 @@ def deepest_map(
     for node in ways[0]:
         trained = trained or _is_trained(model, node)
         if trained:
-            seen = [_as_map(name, shapes, picture) for name in node.output if name in names]
+            seen = [_as_map(name, shapes, image_input) for name in node.output if name in names]
             maps += [found for found in seen if found is not None]
     if not maps:
         raise GraphError("No feature map lies before the outputs: are the right ones named?")
@@ -106,7 +106,7 @@ def deepest_map(
 
 
 def find_maps(
-    model: onnx.ModelProto, shapes: Shapes, end: str, picture: PictureInput
+    model: onnx.ModelProto, shapes: Shapes, end: str, image_input: ImageInput
 ) -> list[FeatureMap]:
     """Return the feature maps on the way to `end` that no path goes round, shallow to deep.
 
@@ -114,7 +114,7 @@ def find_maps(
     """
     maps: list[FeatureMap] = []
     for tensor in _bottlenecks(model, shapes, end):
-        found = _as_map(tensor, shapes, picture)
+        found = _as_map(tensor, shapes, image_input)
         if found is None and maps:
             found = _as_tokens(tensor, shapes, maps[-1])
         if found is not None:
@@ -132,15 +132,17 @@ def same_size(one: FeatureMap, other: FeatureMap) -> bool:
     return (one.height, one.width) == (other.height, other.width)
 
 
-def backbone_end(maps: Sequence[FeatureMap], picture: PictureInput) -> FeatureMap:
+def backbone_end(maps: Sequence[FeatureMap], image_input: ImageInput) -> FeatureMap:
     """Return the widest map at the resolution where a classifier's backbone would end."""
-    inner = [found for found in maps if picture.height / found.height <= BACKBONE_STRIDE] or maps
+    inner = [
+        found for found in maps if image_input.height / found.height <= BACKBONE_STRIDE
+    ] or maps
     smallest = [found for found in inner if same_size(found, inner[-1])]
     return max(reversed(smallest), key=lambda found: found.channels)
 
 
 def name_stages(
-    graph: Graph, maps: Sequence[FeatureMap], picture: PictureInput
+    graph: Graph, maps: Sequence[FeatureMap], image_input: ImageInput
 ) -> tuple[list[Stage], list[onnx.ValueInfoProto]]:
     """Call the maps stage_1, stage_2, … and return them for the card and for the graph.
 
@@ -155,7 +157,7 @@ def name_stages(
             graph.rename(found.tensor, name)
         else:
             _graft_planar(graph, found, name)
-        stride = round(picture.height / found.height, 4)
+        stride = round(image_input.height / found.height, 4)
         stages.append(Stage(name=name, tensor=name, channels=found.channels, stride=stride))
         dims: list[str | int | None] = [BATCH, found.channels, found.height, found.width]
         values.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, dims))
@@ -173,22 +175,22 @@ def _graft_planar(graph: Graph, found: FeatureMap, name: str) -> None:
     graph.add("Transpose", [tensor], output=name, perm=[0, 3, 1, 2])
 
 
-def _as_map(tensor: str, shapes: Shapes, picture: PictureInput) -> FeatureMap | None:
-    """Return the map that a tensor of four axes is: its height and width have the picture's form."""
+def _as_map(tensor: str, shapes: Shapes, image_input: ImageInput) -> FeatureMap | None:
+    """Return the map that a tensor of four axes is: its height and width have the image's form."""
     shape = shapes.get(tensor)
     if shape is None or not shape.is_float or len(shape.dims) != 4 or shape.dims[0] != 1:
         return None
     _, first, second, third = shape.dims
-    if _has_form(second, third, picture):
+    if _has_form(second, third, image_input):
         return FeatureMap(tensor, "NCHW", first, second, third, shape)
-    if _has_form(first, second, picture):
+    if _has_form(first, second, image_input):
         return FeatureMap(tensor, "NHWC", third, first, second, shape)
     return None
 
 
-def _has_form(height: int, width: int, picture: PictureInput) -> bool:
-    form = (height * picture.width) / (width * picture.height)
-    inside = 1 < height <= picture.height and 1 < width <= picture.width
+def _has_form(height: int, width: int, image_input: ImageInput) -> bool:
+    form = (height * image_input.width) / (width * image_input.height)
+    inside = 1 < height <= image_input.height and 1 < width <= image_input.width
     return inside and 1 / FORM_SLACK <= form <= FORM_SLACK
 
 
@@ -223,7 +225,7 @@ def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
 
 
 def _leading_to(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[NodeProto]:
-    """Return the nodes on the way from the picture to `end`, in order, but those that compute sizes."""
+    """Return the nodes on the way from the image to `end`, in order, but those that compute sizes."""
     nodes = _following(model)
     maker = {name: index for index, node in enumerate(nodes) for name in node.output}
     wanted: set[int] = set()
@@ -240,7 +242,7 @@ def _leading_to(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[NodePr
 
 
 def _following(model: onnx.ModelProto) -> list[NodeProto]:
-    """Return the nodes that depend on the picture, in order."""
+    """Return the nodes that depend on the image, in order."""
     reached = {value.name for value in model.graph.input}
     nodes = []
     for node in model.graph.node:

@@ -1,4 +1,4 @@
-"""A graph made for one picture → the same graph for any number of them."""
+"""A graph made for one image → the same graph for any number of them."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from exporter.graph import BATCH
 from exporter.shapes import Shape, infer_shapes
 
 
-def free_batch(model: onnx.ModelProto, picture: Sequence[int]) -> onnx.ModelProto:
-    """Return the model with a free batch axis before a picture of these dimensions.
+def free_batch(model: onnx.ModelProto, image: Sequence[int]) -> onnx.ModelProto:
+    """Return the model with a free batch axis before an image of these dimensions.
 
     Reshapes to a constant shape whose first axis is the batch of one are opened. That this was
     right the proof shows, which compares several batch sizes with the source.
@@ -24,7 +24,7 @@ def free_batch(model: onnx.ModelProto, picture: Sequence[int]) -> onnx.ModelProt
             dims = value.type.tensor_type.shape.dim
             dims[0].Clear()
             dims[0].dim_param = BATCH
-            for dim, size in zip(list(dims)[1:], picture, strict=True):
+            for dim, size in zip(list(dims)[1:], image, strict=True):
                 dim.Clear()
                 dim.dim_value = size
     shapes = infer_shapes(freed)

@@ -1,4 +1,4 @@
-"""What real pictures show of a graph: the range of each tensor, and how each layer's inputs vary together."""
+"""What real images show of a graph: the range of each tensor, and how each layer's inputs vary together."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,11 +10,11 @@ from onnx import helper, numpy_helper
 
 from exporter.network import Array
 from exporter.rounding import Floats
-from exporter.sessions import optimised
+from exporter.sessions import optimized
 from service.card import INPUT_NAME
 
 PLACES = 192
-"""Windows of each picture that a layer's statistics are taken from, drawn at random."""
+"""Windows of each image that a layer's statistics are taken from, drawn at random."""
 
 WIDEST = 8192
 """A layer with more inputs is rounded to the nearest: their covariance would fill the memory."""
@@ -36,10 +36,10 @@ class Moments:
     @property
     def covariance(self) -> Floats:
         """Return (groups, inputs, inputs)."""
-        return self.uncentred - self.mean[:, :, None] * self.mean[:, None]
+        return self.uncentered - self.mean[:, :, None] * self.mean[:, None]
 
     @property
-    def uncentred(self) -> Floats:
+    def uncentered(self) -> Floats:
         return self.second / self.count
 
 
@@ -66,7 +66,7 @@ def calibrate(
     probe.CopyFrom(model)
     del probe.graph.output[:]
     probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = optimised(probe)
+    session = optimized(probe)
     rng = np.random.default_rng(0)
     ranges: dict[str, tuple[float, float]] = {}
     moments: dict[str, Moments] = {}

@@ -12,7 +12,7 @@ from exporter.recipe import read_labels
 from exporter.writing import write_servable
 from service.card import Card, check_certificate, read_card
 
-WORDS = ("title", "description", "labels", "licence", "source", "background_id", "scores")
+WORDS = ("title", "description", "labels", "license", "source", "background_id", "scores")
 """What may be mended; all else follows from the graph and from its proof."""
 
 

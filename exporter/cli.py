@@ -98,7 +98,9 @@ def export(  # noqa: PLR0917 - typer makes the options of them
         "models"
     ),
     title: Annotated[str | None, typer.Option(help="What people call the network.")] = None,
-    licence: Annotated[str | None, typer.Option(help="The weights' licence.")] = None,
+    license: Annotated[  # noqa: A002  # the option's name
+        str | None, typer.Option(help="The weights' license.")
+    ] = None,
     origin: Annotated[str | None, typer.Option(help="Where the network comes from.")] = None,
     height: Annotated[int | None, typer.Option(help="Rows of the frame.")] = None,
     width: Annotated[int | None, typer.Option(help="Columns of the frame.")] = None,
@@ -115,7 +117,7 @@ def export(  # noqa: PLR0917 - typer makes the options of them
     ] = None,
     mean: Annotated[str | None, typer.Option(help="Three numbers: 0.485,0.456,0.406.")] = None,
     std: Annotated[str | None, typer.Option(help="Three numbers: 0.229,0.224,0.225.")] = None,
-    color: Annotated[str | None, typer.Option(help="rgb, bgr or grey.")] = None,
+    color: Annotated[str | None, typer.Option(help="rgb, bgr or gray.")] = None,
     outputs: Annotated[
         str | None, typer.Option(help="The graph outputs that matter, boxes before scores.")
     ] = None,
@@ -140,14 +142,14 @@ def export(  # noqa: PLR0917 - typer makes the options of them
             "that agrees with fp32 on 99 % is written."
         ),
     ] = None,
-    pictures: Annotated[
-        Path | None, typer.Option(help="A folder of your pictures, to prove and calibrate with.")
+    images: Annotated[
+        Path | None, typer.Option(help="A folder of your images, to prove and calibrate with.")
     ] = None,
     tolerance: Annotated[
         float | None, typer.Option(help="The largest difference that is allowed.")
     ] = None,
     multi_label: Annotated[  # noqa: FBT002 - a flag
-        bool, typer.Option("--multi-label", help="A picture may be several things at once.")
+        bool, typer.Option("--multi-label", help="An image may be several things at once.")
     ] = False,
 ) -> None:
     """Export a network (the default command)."""
@@ -163,7 +165,7 @@ def export(  # noqa: PLR0917 - typer makes the options of them
             weights=weights,
             labels=labels,
             title=title,
-            licence=licence,
+            license=license,
             origin=origin,
             outputs=outputs.split(",") if outputs else None,
             precision=",".join(precision) if precision else None,
@@ -190,7 +192,7 @@ def export(  # noqa: PLR0917 - typer makes the options of them
             )
             or None,
             proof=_without_none(
-                pictures=str(pictures.resolve()) if pictures else None, tolerance=tolerance
+                images=str(images.resolve()) if images else None, tolerance=tolerance
             ),
         )
         recipe = make_recipe(said)

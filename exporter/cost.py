@@ -1,4 +1,4 @@
-"""What one picture costs: parameters, multiply-accumulates and activation bytes, counted on the finished graph."""
+"""What one image costs: parameters, multiply-accumulates and activation bytes, counted on the finished graph."""
 
 from collections.abc import Callable
 
@@ -16,7 +16,7 @@ _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Co
 
 
 def count_cost(model: onnx.ModelProto) -> Cost:
-    """Return the cost of one picture."""
+    """Return the cost of one image."""
     shapes = infer_shapes(model)
     return Cost(
         parameters=count_parameters(model),

@@ -1,6 +1,6 @@
 """torchvision's detectors without their own resizing and suppression: decoded boxes and scores.
 
-Each adapter's forward takes normalised pixels of one fixed frame, as every tensor in a servable has
+Each adapter's forward takes normalized pixels of one fixed frame, as every tensor in a servable has
 a fixed size but the batch. The anchors then are constants, computed once by torchvision itself.
 """
 
@@ -23,7 +23,7 @@ from exporter.heads.detect import NMS_IOU, SHOWN, SHOWN_SCORE
 from exporter.network import Outputs
 from exporter.recipe import DetectRecipe, Pixels
 from exporter.transforms import decode, fit
-from service.card import PictureInput
+from service.card import ImageInput
 
 WIDTH_LIMIT = log(1000 / 16)
 """A box grows by no more than this factor, as in torchvision's BoxCoder."""
@@ -36,20 +36,20 @@ NEAREST_ZERO = 1e-3
 class Detector:
     """A detector fitted to a frame.
 
-    `answer` gives one picture's detections by the whole of torchvision's own model, suppression
+    `answer` gives one image's detections by the whole of torchvision's own model, suppression
     included, with boxes in 0–1 of the frame.
     """
 
     module: nn.Module
     meaning: DetectRecipe
-    picture: PictureInput
+    image: ImageInput
     pixels: Pixels
     answer: Callable[[bytes], Outputs]
     max_batch: int | None = None
 
 
 class Constants(nn.Module):
-    """Anchors as centre and size, in pixels of the frame; constants, no trained parameters.
+    """Anchors as center and size, in pixels of the frame; constants, no trained parameters.
 
     Held under the name `foveal`, so that they are not counted as the network's.
     """
@@ -58,21 +58,23 @@ class Constants(nn.Module):
     size: Tensor
     frame: Tensor
 
-    def __init__(self, anchors: Tensor, picture: PictureInput) -> None:
+    def __init__(self, anchors: Tensor, image_input: ImageInput) -> None:
         super().__init__()
         size = anchors[:, 2:] - anchors[:, :2]
         self.register_buffer("size", size)
         self.register_buffer("center", anchors[:, :2] + size / 2)
-        self.register_buffer("frame", torch.tensor([picture.width, picture.height] * 2).float())
+        self.register_buffer(
+            "frame", torch.tensor([image_input.width, image_input.height] * 2).float()
+        )
 
 
 class AnchorDetector(nn.Module):
     """SSD (arXiv:1512.02325) and RetinaNet (arXiv:1708.02002): boxes as offsets from anchors."""
 
-    def __init__(self, model: SSD | RetinaNet, picture: PictureInput) -> None:
+    def __init__(self, model: SSD | RetinaNet, image_input: ImageInput) -> None:
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
-        self.foveal = Constants(anchors_of(model, picture), picture)
+        self.foveal = Constants(anchors_of(model, image_input), image_input)
         self.weights = model.box_coder.weights if isinstance(model, SSD) else (1.0, 1.0, 1.0, 1.0)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
@@ -85,12 +87,12 @@ class AnchorDetector(nn.Module):
 
 
 class PointDetector(nn.Module):
-    """FCOS (arXiv:1904.01355): boxes as distances from points, scores weighed by centredness."""
+    """FCOS (arXiv:1904.01355): boxes as distances from points, scores weighed by centeredness."""
 
-    def __init__(self, model: FCOS, picture: PictureInput) -> None:
+    def __init__(self, model: FCOS, image_input: ImageInput) -> None:
         super().__init__()
         self.backbone, self.head = model.backbone, model.head
-        self.foveal = Constants(anchors_of(model, picture), picture)
+        self.foveal = Constants(anchors_of(model, image_input), image_input)
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         found = self.head(list(self.backbone(pixels).values()))
@@ -103,18 +105,18 @@ class PointDetector(nn.Module):
 
 
 class ProposalDetector(nn.Module):
-    """Faster R-CNN (arXiv:1506.01497) for one picture: proposals, then a class and a box for each.
+    """Faster R-CNN (arXiv:1506.01497) for one image: proposals, then a class and a box for each.
 
-    Its first suppression leaves a number of proposals that hangs on the picture; they are filled up
+    Its first suppression leaves a number of proposals that hangs on the image; they are filled up
     to the most there may be, so that all later sizes are fixed. Every proposal is pooled at every
     level and the right one is chosen, instead of being sorted by level.
     """
 
-    def __init__(self, model: FasterRCNN, picture: PictureInput) -> None:
+    def __init__(self, model: FasterRCNN, image_input: ImageInput) -> None:
         super().__init__()
         self.backbone, self.rpn_head = model.backbone, model.rpn.head
         self.box_head, self.box_predictor = model.roi_heads.box_head, model.roi_heads.box_predictor
-        self.size = (picture.height, picture.width)
+        self.size = (image_input.height, image_input.width)
         self.pooling = model.roi_heads.box_roi_pool
         self.proposals = model.rpn.post_nms_top_n()
         self.considered = model.rpn.pre_nms_top_n()
@@ -126,7 +128,7 @@ class ProposalDetector(nn.Module):
             images = ImageList(blank, [self.size])
             anchors = model.rpn.anchor_generator(images, maps)[0].clone()
             counts = [scores[0].numel() for scores in self.rpn_head(maps)[0]]
-        self.foveal = nn.ModuleList(Constants(a, picture) for a in anchors.split(counts))
+        self.foveal = nn.ModuleList(Constants(a, image_input) for a in anchors.split(counts))
 
     def forward(self, pixels: Tensor) -> Tensor:
         maps = self.backbone(pixels)
@@ -197,7 +199,7 @@ class ProposalDetector(nn.Module):
         return torch.stack([x[..., 0], y[..., 0], x[..., 1], y[..., 1]], dim=-1)
 
 
-def adapt_detector(model: nn.Module, picture: PictureInput) -> Detector:
+def adapt_detector(model: nn.Module, image_input: ImageInput) -> Detector:
     """Return a torchvision detector fitted to a frame.
 
     Raises:
@@ -205,41 +207,41 @@ def adapt_detector(model: nn.Module, picture: PictureInput) -> Detector:
     """
     match model:
         case SSD():
-            module: nn.Module = AnchorDetector(model, picture)
+            module: nn.Module = AnchorDetector(model, image_input)
             meaning = DetectRecipe(score_activation="softmax", background="first")
         case RetinaNet():
-            module = AnchorDetector(model, picture)
+            module = AnchorDetector(model, image_input)
             meaning = DetectRecipe(score_activation="sigmoid")
         case FCOS():
-            module, meaning = PointDetector(model, picture), DetectRecipe()
+            module, meaning = PointDetector(model, image_input), DetectRecipe()
         case FasterRCNN():
-            module, meaning = ProposalDetector(model, picture), DetectRecipe(decoder="end2end")
+            module, meaning = ProposalDetector(model, image_input), DetectRecipe(decoder="end2end")
         case _:
             raise SourceError(f"Detectors like {type(model).__name__} can not be exported yet")
     transform = _transform_of(model)
     pixels = Pixels(mean=tuple(transform.image_mean), std=tuple(transform.image_std))
-    answer = _own_answer(model, picture)
+    answer = _own_answer(model, image_input)
     max_batch = 1 if isinstance(model, FasterRCNN) else None
-    return Detector(module.eval(), meaning, picture, pixels, answer, max_batch)
+    return Detector(module.eval(), meaning, image_input, pixels, answer, max_batch)
 
 
-def frame_of(model: nn.Module) -> PictureInput:
+def frame_of(model: nn.Module) -> ImageInput:
     """Return the frame that a torchvision detector was trained for."""
     transform = _transform_of(model)
     if transform.fixed_size is not None:
         width, height = transform.fixed_size
-        return PictureInput(height=height, width=width, resize="stretch")
+        return ImageInput(height=height, width=width, resize="stretch")
     side = transform.min_size[-1]
     red, green, blue = (round(255 * mean) for mean in transform.image_mean)
-    return PictureInput(height=side, width=side, resize="letterbox", pad_color=(red, green, blue))
+    return ImageInput(height=side, width=side, resize="letterbox", pad_color=(red, green, blue))
 
 
-def anchors_of(model: SSD | RetinaNet | FCOS, picture: PictureInput) -> Tensor:
+def anchors_of(model: SSD | RetinaNet | FCOS, image_input: ImageInput) -> Tensor:
     """Return torchvision's own anchors for the frame, xyxy in pixels, float32 (A, 4)."""
     with torch.inference_mode():
-        blank = torch.zeros(1, 3, picture.height, picture.width)
+        blank = torch.zeros(1, 3, image_input.height, image_input.width)
         maps = list(OrderedDict(model.backbone(blank)).values())
-        images = ImageList(blank, [(picture.height, picture.width)])
+        images = ImageList(blank, [(image_input.height, image_input.width)])
         anchors: Tensor = model.anchor_generator(images, maps)[0]
     return anchors.clone()
 
@@ -260,7 +262,7 @@ def _decoded(offsets: Tensor, center: Tensor, size: Tensor, weights: tuple[float
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
-def _own_answer(model: nn.Module, picture: PictureInput) -> Callable[[bytes], Outputs]:
+def _own_answer(model: nn.Module, image_input: ImageInput) -> Callable[[bytes], Outputs]:
     """Return torchvision's whole model as a function, with the thresholds answers are compared at."""
     judge = model.roi_heads if isinstance(model, FasterRCNN) else model
     for name, value in {
@@ -271,10 +273,10 @@ def _own_answer(model: nn.Module, picture: PictureInput) -> Callable[[bytes], Ou
         setattr(judge, name, value)
 
     def answer(body: bytes) -> Outputs:
-        frame = np.asarray(fit(decode(body), picture), np.float32) / 255
+        frame = np.asarray(fit(decode(body), image_input), np.float32) / 255
         with torch.inference_mode():
             found = model([torch.from_numpy(frame).permute(2, 0, 1)])[0]
-        unit = torch.tensor([picture.width, picture.height] * 2)
+        unit = torch.tensor([image_input.width, image_input.height] * 2)
         return {
             "boxes": (found["boxes"] / unit).numpy()[None],
             "scores": found["scores"].numpy()[None],

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from exporter.assemble import finish
 from exporter.cost import count_cost
 from exporter.errors import RecipeError
-from exporter.images import PHOTOGRAPHS_NAME, photographs, pictures_in
+from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.network import Network
 from exporter.precision import Measured, reduce_precision
 from exporter.progress import Steps
@@ -44,22 +44,22 @@ def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
     model, stages = finish(network)
     refuse_training(model)
     cost = count_cost(model)
-    pictures = _pictures(recipe, network)
-    steps.begin("Prove it on real pictures")
-    certificate = prove(Claim(model, network, recipe.task, recipe.proof), pictures, steps)
+    images = _images(recipe, network)
+    steps.begin("Prove it on real images")
+    certificate = prove(Claim(model, network, recipe.task, recipe.proof), images, steps)
     measured: tuple[Measured, ...] = ()
     precision: Precision = "fp32"
     if recipe.precision != ("fp32",):
-        if recipe.proof.pictures is None and not network.proof:
-            steps.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give your own by --pictures FOLDER")
-        frames = fit_all(pictures, network.picture)
+        if recipe.proof.images is None and not network.proof:
+            steps.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give your own by --images FOLDER")
+        frames = fit_all(images, network.image_input)
         reduced, measured = reduce_precision(model, network.head, frames, recipe.precision, steps)
         model, precision = reduced.model, reduced.measured.precision
     if precision != "fp32":
         steps.begin("Prove the reduced graph")
         # A lower precision is held to its agreement; its largest difference is told, not bounded.
         bounds = recipe.proof.model_copy(update={"tolerance": UNBOUNDED})
-        certificate = prove(Claim(model, network, recipe.task, bounds), pictures, steps)
+        certificate = prove(Claim(model, network, recipe.task, bounds), images, steps)
     card = _card(
         recipe,
         network,
@@ -93,9 +93,9 @@ def _card(
             description=recipe.description or facts.description,
             labels=labels,
             multi_label=recipe.multi_label,
-            licence=recipe.licence or facts.licence or "not stated",
+            license=recipe.license or facts.license or "not stated",
             source=recipe.origin or facts.origin,
-            input=network.picture,
+            input=network.image_input,
             background_id=network.background_id,
             max_batch=network.max_batch,
             stages=tuple(stages),
@@ -121,7 +121,7 @@ def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
     return labels
 
 
-def _pictures(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
-    if recipe.proof.pictures is not None:
-        return pictures_in(recipe.folder / recipe.proof.pictures, recipe.proof.limit)
+def _images(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+    if recipe.proof.images is not None:
+        return images_in(recipe.folder / recipe.proof.images, recipe.proof.limit)
     return network.proof or photographs(recipe.proof.limit)

@@ -1,6 +1,6 @@
 """Multiplications and additions by constants after a convolution → the convolution's own weights and bias.
 
-What a runtime folds in floating point must be folded before it is quantised: between a convolution
+What a runtime folds in floating point must be folded before it is quantized: between a convolution
 and its batch norm values have no common scale.
 """
 

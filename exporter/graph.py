@@ -250,7 +250,7 @@ def integers(*values: int) -> NDArray[np.int64]:
 
 
 def _settle(graph: onnx.GraphProto) -> None:
-    """Bring strangers' graphs to one manner: constants as initialisers, names that differ.
+    """Bring strangers' graphs to one manner: constants as initializers, names that differ.
 
     A Resize of opset 11 writes empty constants where later ones leave an input out.
     """

@@ -1,4 +1,4 @@
-"""Real pictures to prove and to calibrate with: the user's own, the source's, or scikit-image's photographs."""
+"""Real images to prove and to calibrate with: the user's own, the source's, or scikit-image's photographs."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -33,15 +33,15 @@ PHOTOGRAPHS_NAME = "scikit-image's photographs and quarters of them, as JPEG"
 JPEG_QUALITY = 92
 
 
-def pictures_in(folder: Path, limit: int) -> tuple[bytes, ...]:
-    """Return the encoded pictures in a folder and below, by name, at most `limit`.
+def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
+    """Return the encoded images in a folder and below, by name, at most `limit`.
 
     Raises:
         RecipeError: there is none.
     """
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
-        raise RecipeError(f"--pictures {folder}: there is no picture in this folder")
+        raise RecipeError(f"--images {folder}: there is no image in this folder")
     return tuple(file.read_bytes() for file in files[:limit])
 
 
@@ -56,7 +56,7 @@ def photographs(limit: int) -> tuple[bytes, ...]:
     spec = find_spec("skimage")
     if spec is None or spec.origin is None:
         raise RecipeError(
-            "No pictures to prove with: give a folder by --pictures, or pip install scikit-image"
+            "No images to prove with: give a folder by --images, or pip install scikit-image"
         )
     folder = Path(spec.origin).parent / "data"
     found = [
@@ -67,15 +67,15 @@ def photographs(limit: int) -> tuple[bytes, ...]:
     return tuple(_as_jpeg(view) for view in views[:limit])
 
 
-def _quarters(picture: Image.Image) -> Iterator[Image.Image]:
+def _quarters(image: Image.Image) -> Iterator[Image.Image]:
     """Yield four corners, each 60 % of the width and of the height."""
-    width, height = picture.width * 3 // 5, picture.height * 3 // 5
-    for left in (0, picture.width - width):
-        for top in (0, picture.height - height):
-            yield picture.crop((left, top, left + width, top + height))
+    width, height = image.width * 3 // 5, image.height * 3 // 5
+    for left in (0, image.width - width):
+        for top in (0, image.height - height):
+            yield image.crop((left, top, left + width, top + height))
 
 
-def _as_jpeg(picture: Image.Image) -> bytes:
+def _as_jpeg(image: Image.Image) -> bytes:
     buffer = BytesIO()
-    picture.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    image.save(buffer, "JPEG", quality=JPEG_QUALITY)
     return buffer.getvalue()

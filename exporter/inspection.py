@@ -72,7 +72,7 @@ def _cost_by_stage(model: onnx.ModelProto, card: Card | None) -> Table:
             rows.append((f"to {reached}", macs, moved))
             macs = moved = 0
     rows.append(("to the outputs", macs, moved))
-    table = Table("", "MACs", "activations", "", title="Cost of a picture", title_justify="left")
+    table = Table("", "MACs", "activations", "", title="Cost of an image", title_justify="left")
     most = max(1, *(row[1] for row in rows))
     for name, row_macs, row_moved in rows:
         bar = "█" * round(BAR * row_macs / most)

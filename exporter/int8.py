@@ -26,22 +26,22 @@ seven bits, so that the file answers alike everywhere."""
 
 CALIBRATION = 16
 MOST_IN_FLOAT = 0.75
-"""With fewer than a quarter of its layers quantised a network is int8 in name only."""
+"""With fewer than a quarter of its layers quantized a network is int8 in name only."""
 
 FINEST = 32
-"""How many layers stay in float is found to this share of them: each try costs a run of all pictures."""
+"""How many layers stay in float is found to this share of them: each try costs a run of all images."""
 
 LEVELS_OF_ACTIVATIONS = 255
 
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ACTIVATIONS = {"Relu", "Clip"}
 _CARRIERS = {"Add", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool"}
-"""What is quantised: the arithmetic, the activations after it, whose range is what counts, and what
+"""What is quantized: the arithmetic, the activations after it, whose range is what counts, and what
 passes values between them. All else stays in float."""
 
 
 @dataclass(frozen=True, slots=True)
-class Quantised:
+class Quantized:
     """The graph, how far it agrees, and how many layers stayed in float."""
 
     model: onnx.ModelProto
@@ -51,7 +51,7 @@ class Quantised:
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """A folded graph with what the pictures showed of it and each layer's weights in integers."""
+    """A folded graph with what the images showed of it and each layer's weights in integers."""
 
     model: onnx.ModelProto
     inferred: onnx.ModelProto
@@ -63,7 +63,7 @@ class _Layers:
     noise: dict[str, float]
 
 
-def quantise(
+def quantize(
     model: onnx.ModelProto,
     frames: NDArray[np.uint8],
     agreement: Callable[[onnx.ModelProto], float],
@@ -71,22 +71,22 @@ def quantise(
     steps: Steps,
     *,
     last_layer: bool,
-) -> Quantised:
-    """Quantise every layer; where that agrees too little, leave as few as possible in float.
+) -> Quantized:
+    """Quantize every layer; where that agrees too little, leave as few as possible in float.
 
     Layers go back to float in the order of the noise of each alone (`exporter.quantization_noise`); how many must
     is found by halving. `frames` are what is calibrated on, best others than `agreement` looks at.
-    `last_layer` says whether layers that no other follows are quantised as well.
+    `last_layer` says whether layers that no other follows are quantized as well.
     """
     prepared = _prepare(fold_norms(model), frames[:CALIBRATION], steps, last_layer=last_layer)
     noisiest = sorted(prepared.noise, key=lambda name: -prepared.noise[name])
 
-    def tried(in_float: int) -> Quantised:
+    def tried(in_float: int) -> Quantized:
         graph = _with_layers(prepared, set(noisiest[in_float:]))
-        return Quantised(graph, agreement(graph), in_float)
+        return Quantized(graph, agreement(graph), in_float)
 
     best = tried(0)
-    steps.advance(0.5, f"{best.agreement:.1%}, all layers quantised")
+    steps.advance(0.5, f"{best.agreement:.1%}, all layers quantized")
     if best.agreement >= enough or not noisiest:
         return best
     few, many = 0, int(MOST_IN_FLOAT * len(noisiest))
@@ -115,7 +115,7 @@ def _prepare(
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = (*layers, *others)
     tensors = {name for node in nodes for name in (*node.input, *node.output) if name}
-    shown = watched(frames, steps, (0.0, 0.3), "pictures seen")
+    shown = watched(frames, steps, (0.0, 0.3), "images seen")
     seen = calibrate(model, shown, sorted(tensors - constants.keys()), layers)
     weights: dict[str, tuple[Array, Array]] = {}
     biases: dict[str, Array] = {}
@@ -129,7 +129,7 @@ def _prepare(
         mended = bias in constants and readers[bias] == readers[name]
         weight = numpy_helper.to_array(constants[name])
         grouped = by_group(layer, weight).astype(np.float64)
-        spread = moments.covariance if mended else moments.uncentred
+        spread = moments.covariance if mended else moments.uncentered
         integers, scales = rounded(grouped, spread, LEVELS)
         values = integers * scales[:, :, None]
         weights[name] = as_layer(layer, values, weight).astype(np.float32), scales.reshape(-1)
@@ -148,7 +148,7 @@ def _noise(
     seen: Calibration,
     readers: dict[str, list[onnx.NodeProto]],
 ) -> float:
-    """Return the noise of a layer quantised alone; where nothing is known of it, infinite."""
+    """Return the noise of a layer quantized alone; where nothing is known of it, infinite."""
     name = layer.input[1]
     if name not in weights:
         return float("inf")
@@ -186,7 +186,7 @@ def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
     }
     kinds = sorted({node.op_type for node in model.graph.node if node.name in chosen})
     with quietly():
-        quantiser = QDQQuantizer(
+        quantizer = QDQQuantizer(
             model,
             per_channel=True,
             reduce_range=True,
@@ -198,12 +198,12 @@ def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
             op_types_to_quantize=kinds,
             extra_options={"TensorQuantOverrides": scales},
         )
-        quantiser.quantize_model()
-    return cleaned(quantiser.model.model, prepared.model)
+        quantizer.quantize_model()
+    return cleaned(quantizer.model.model, prepared.model)
 
 
 def _scales(layer: onnx.NodeProto, steps: Array) -> list[dict[str, object]]:
-    """Return what the quantiser is told of a layer's weights: the scale of each output channel."""
+    """Return what the quantizer is told of a layer's weights: the scale of each output channel."""
     transposed = any(a.name == "transB" and a.i for a in layer.attribute)
     axis = 0 if layer.op_type == "Conv" or transposed else 1
     zero = np.int8(0)
@@ -215,9 +215,9 @@ def _scales(layer: onnx.NodeProto, steps: Array) -> list[dict[str, object]]:
 
 
 def _joining(prepared: _Layers, names: set[str]) -> set[str]:
-    """Return the activations and carriers that lie between quantised nodes.
+    """Return the activations and carriers that lie between quantized nodes.
 
-    Where a neighbour stays in float they do so too: eight bits there would cost digits and save nothing.
+    Where a neighbor stays in float they do so too: eight bits there would cost digits and save nothing.
     """
     nodes = {node.name: node for node in prepared.model.graph.node}
     maker = {name: node.name for node in nodes.values() for name in node.output}
@@ -225,14 +225,14 @@ def _joining(prepared: _Layers, names: set[str]) -> set[str]:
     constants = {tensor.name for tensor in prepared.model.graph.initializer}
     chosen = {node.name for node in prepared.others}
     while True:
-        quantised = names | chosen
+        quantized = names | chosen
         kept = {
             name
             for name in chosen
-            if all(maker.get(i) in quantised for i in nodes[name].input if i and i not in constants)
+            if all(maker.get(i) in quantized for i in nodes[name].input if i and i not in constants)
             and (
                 nodes[name].op_type in _ACTIVATIONS
-                or any(reader.name in quantised for reader in readers[nodes[name].output[0]])
+                or any(reader.name in quantized for reader in readers[nodes[name].output[0]])
             )
         }
         if kept == chosen:

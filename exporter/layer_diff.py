@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Reference
-from exporter.sessions import unoptimised
+from exporter.sessions import unoptimized
 from exporter.shapes import infer_shapes
 from service.card import INPUT_NAME
 
@@ -37,7 +37,7 @@ def first_disagreement(
 
 
 def _inner_tensors(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> list[Array]:
-    """Run the graph unoptimised and return every float tensor that it computes."""
+    """Run the graph unoptimized and return every float tensor that it computes."""
     probe = onnx.ModelProto()
     probe.CopyFrom(model)
     shapes = infer_shapes(model)
@@ -46,7 +46,7 @@ def _inner_tensors(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> list[Ar
         for name in node.output:
             if name in shapes and shapes[name].is_float:
                 probe.graph.output.append(onnx.ValueInfoProto(name=name))
-    return list(unoptimised(probe).run(None, {INPUT_NAME: frames}))
+    return list(unoptimized(probe).run(None, {INPUT_NAME: frames}))
 
 
 def _has_equal(value: Array, candidates: Iterable[Array]) -> bool:

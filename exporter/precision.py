@@ -12,13 +12,13 @@ from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_floa
 
 from exporter.errors import ProofError
 from exporter.graph import GRAFT_PREFIX
-from exporter.int8 import cleaned, quantise
+from exporter.int8 import cleaned, quantize
 from exporter.network import Head, Outputs
 from exporter.progress import Steps
 from exporter.proof import run_graph
 from exporter.quiet import quietly
 from exporter.recipe import Precision
-from exporter.sessions import optimised
+from exporter.sessions import optimized
 from service.card import INPUT_NAME
 
 AGREEMENT = 0.99
@@ -28,7 +28,7 @@ _KEPT_IN_FLOAT = {"Softmax", "LayerNormalization", "Resize", "ReduceMean", "Erf"
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What one precision costs here, and how far it agrees with fp32 on the pictures."""
+    """What one precision costs here, and how far it agrees with fp32 on the images."""
 
     precision: Precision
     megabytes: float
@@ -76,7 +76,7 @@ def reduce_precision(
             tried[precision] = Reduced(half, measure(half, precision, frames, agreement(half)))
         else:
             last = head.task == "classify"
-            found = quantise(model, shown, agreement, AGREEMENT, steps, last_layer=last)
+            found = quantize(model, shown, agreement, AGREEMENT, steps, last_layer=last)
             measured = measure(found.model, precision, frames, found.agreement, found.in_float)
             tried[precision] = Reduced(found.model, measured)
     holding = (tried[one] for one in asked if tried[one].measured.agreement >= AGREEMENT)
@@ -84,7 +84,7 @@ def reduce_precision(
     if chosen is None:
         reached = ", ".join(_reached(tried[one].measured) for one in asked)
         raise ProofError(
-            f"--precision {reached} ({head.measure}) agreement with fp32 on {len(judged)} pictures held back, "
+            f"--precision {reached} ({head.metric}) agreement with fp32 on {len(judged)} images held back, "
             f"{AGREEMENT:.0%} are asked"
         )
     table = (replace(one.measured, written=one is chosen) for one in tried.values())
@@ -104,14 +104,14 @@ def measure(
     in_float: int = 0,
 ) -> Measured:
     """Time a model at batch 1 and 8 on this machine's CPU."""
-    session = optimised(model)
+    session = optimized(model)
     speeds = {batch: _milliseconds(session, frames, batch) for batch in (1, 8)}
     return Measured(precision, model.ByteSize() / 1e6, speeds, agreement, in_float)
 
 
 def answers(model: onnx.ModelProto, head: Head, frames: NDArray[np.uint8]) -> list[Outputs]:
     """Return the outputs for each frame alone."""
-    session = optimised(model)
+    session = optimized(model)
     return [run_graph(session, frame[None], head.task) for frame in frames]
 
 
@@ -126,12 +126,12 @@ def _agreement(
 def _milliseconds(
     session: onnxruntime.InferenceSession, frames: NDArray[np.uint8], batch: int
 ) -> float:
-    pictures = np.resize(frames, (batch, *frames.shape[1:]))
-    session.run(None, {INPUT_NAME: pictures})
+    images = np.resize(frames, (batch, *frames.shape[1:]))
+    session.run(None, {INPUT_NAME: images})
     taken: list[float] = []
     while sum(taken) < MEASURED_SECONDS or len(taken) < 3:
         begun = perf_counter()
-        session.run(None, {INPUT_NAME: pictures})
+        session.run(None, {INPUT_NAME: images})
         taken.append(perf_counter() - begun)
     return float(np.median(taken)) * 1000
 

@@ -1,17 +1,17 @@
-"""The first nodes of every servable: a uint8 picture becomes the values that the network was trained on."""
+"""The first nodes of every servable: a uint8 image becomes the values that the network was trained on."""
 
 import numpy as np
 from onnx import TensorProto
 
 from exporter.graph import BATCH, Graph
 from exporter.recipe import Pixels
-from service.card import INPUT_NAME, PictureInput
+from service.card import INPUT_NAME, ImageInput
 
 LUMA = (0.299, 0.587, 0.114)
 """ITU-R BT.601, as Pillow's mode L has it."""
 
 
-def graft_front(graph: Graph, pixels: Pixels, picture: PictureInput) -> None:
+def graft_front(graph: Graph, pixels: Pixels, image_input: ImageInput) -> None:
     """Replace the graph's pixel-value input by `image`, uint8 (N, H, W, 3).
 
     Scale, mean and std are one multiplication and one addition; the layout changes while a pixel is still a byte.
@@ -19,7 +19,9 @@ def graft_front(graph: Graph, pixels: Pixels, picture: PictureInput) -> None:
     raw = graph.inputs[0].name
     graph.free([INPUT_NAME])
     raw = raw if raw != INPUT_NAME else graph.inputs[0].name
-    graph.set_input(INPUT_NAME, TensorProto.UINT8, [BATCH, picture.height, picture.width, 3])
+    graph.set_input(
+        INPUT_NAME, TensorProto.UINT8, [BATCH, image_input.height, image_input.width, 3]
+    )
 
     tensor = INPUT_NAME
     planar = pixels.layout == "NCHW"
@@ -30,7 +32,7 @@ def graft_front(graph: Graph, pixels: Pixels, picture: PictureInput) -> None:
     if pixels.color == "bgr":
         order = graph.constant("bgr", np.array([2, 1, 0], np.int64))
         tensor = graph.add("Gather", [tensor, order], axis=axis)
-    if pixels.color == "grey":
+    if pixels.color == "gray":
         luma = graph.constant("luma", _along(axis, LUMA))
         axes = graph.constant("channel_axis", np.array([axis], np.int64))
         weighed = graph.add("Mul", [tensor, luma])

@@ -17,11 +17,11 @@ from exporter.layer_diff import first_disagreement
 from exporter.network import Network, Outputs
 from exporter.progress import Steps
 from exporter.recipe import ProofRecipe
-from exporter.sessions import optimised
+from exporter.sessions import optimized
 from exporter.writing import graph_digest
-from service.card import INPUT_NAME, OUTPUTS, Certificate, PictureInput, Task
+from service.card import INPUT_NAME, OUTPUTS, Certificate, ImageInput, Task
 from service.imaging.decode import Limits
-from service.imaging.resize import fit_picture
+from service.imaging.resize import fit_encoded
 
 BATCHES = (1, 2, 3, 7)
 UNBOUNDED = 1.0
@@ -41,7 +41,7 @@ _TOOLS = (
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What is to be proved: that this serialised model is that network, within these bounds."""
+    """What is to be proved: that this serialized model is that network, within these bounds."""
 
     model: onnx.ModelProto
     network: Network
@@ -54,33 +54,33 @@ class Claim:
         return tuple(sorted({*(size for size in BATCHES if size < largest), largest}))
 
 
-def prove(claim: Claim, pictures: Sequence[bytes], steps: Steps) -> Certificate:
+def prove(claim: Claim, images: Sequence[bytes], steps: Steps) -> Certificate:
     """Return the certificate.
 
     Raises:
-        ProofError: the numbers differ by more than the tolerance, or too few pictures get the same answer.
+        ProofError: the numbers differ by more than the tolerance, or too few images get the same answer.
     """
-    session = optimised(claim.model)
-    frames = fit_all(pictures, claim.network.picture)
+    session = optimized(claim.model)
+    frames = fit_all(images, claim.network.image_input)
     difference = _largest_difference(claim, session, frames, steps)
-    agreement = _agreement(claim, session, frames, pictures, steps)
+    agreement = _agreement(claim, session, frames, images, steps)
     return Certificate(
         reference=claim.network.reference.name,
         batches=claim.batches,
         max_difference=difference,
         tolerance=claim.bounds.tolerance,
-        measure=claim.network.head.measure,
+        metric=claim.network.head.metric,
         agreement=agreement,
-        pictures=len(pictures),
+        images=len(images),
         tools=tool_versions(),
         date=datetime.now(UTC).date(),
         graph_sha256=graph_digest(claim.model),
     )
 
 
-def fit_all(pictures: Sequence[bytes], target: PictureInput) -> NDArray[np.uint8]:
-    """Return the pictures as the service's own decode and resize make them: uint8 (N, H, W, 3)."""
-    return np.stack([fit_picture(body, target, Limits())[0] for body in pictures])
+def fit_all(images: Sequence[bytes], target: ImageInput) -> NDArray[np.uint8]:
+    """Return the images as the service's own decode and resize make them: uint8 (N, H, W, 3)."""
+    return np.stack([fit_encoded(body, target, Limits())[0] for body in images])
 
 
 def run_graph(
@@ -124,7 +124,7 @@ def _largest_difference(
         batch = np.stack(list(islice(cycle(frames), size)))
         found = run_graph(session, batch, claim.task)
         pixels = reference.pixels_of_frames(batch)
-        expected = head.expected(reference.run(pixels), claim.network.picture)
+        expected = head.expected(reference.run(pixels), claim.network.image_input)
         difference = max(
             head.difference(found, expected), relative_difference(found["features"][:1], alone)
         )
@@ -142,24 +142,24 @@ def _agreement(
     claim: Claim,
     session: onnxruntime.InferenceSession,
     frames: NDArray[np.uint8],
-    pictures: Sequence[bytes],
+    images: Sequence[bytes],
     steps: Steps,
 ) -> float:
     """Measure from encoded bytes: the service's path on one side, the framework's on the other."""
     reference, head = claim.network.reference, claim.network.head
     marks: list[float] = []
-    for frame, body in zip(frames, pictures, strict=True):
+    for frame, body in zip(frames, images, strict=True):
         found = run_graph(session, frame[None], claim.task)
         expected = reference.own_answer(body)
         if expected is None:
-            raw = reference.run(reference.pixels_of_picture(body)[None])
-            expected = head.expected(raw, claim.network.picture)
+            raw = reference.run(reference.pixels_of_image(body)[None])
+            expected = head.expected(raw, claim.network.image_input)
         marks += head.agreement(found, expected)
     agreement = float(np.mean(marks))
-    steps.advance(1, f"{head.measure} {agreement:.1%} of {len(pictures)} pictures")
+    steps.advance(1, f"{head.metric} {agreement:.1%} of {len(images)} images")
     if agreement < claim.bounds.agreement:
         raise ProofError(
-            f"From encoded bytes only {agreement:.1%} ({head.measure}) of {len(pictures)} pictures agree with "
+            f"From encoded bytes only {agreement:.1%} ({head.metric}) of {len(images)} images agree with "
             f"{reference.name}; {claim.bounds.agreement:.0%} are asked. Is the input's size, resize policy or "
             "interpolation the one the network was trained with?"
         )

@@ -13,7 +13,7 @@ _UNIFORM = 12
 
 
 def noise(exact: Floats, rounded: Floats, moments: Moments, steps: tuple[float, float]) -> float:
-    """Return the noise of one quantised layer as a share of its outputs' power about their means.
+    """Return the noise of one quantized layer as a share of its outputs' power about their means.
 
     Args:
         exact: weights (groups, outputs, inputs) in float.

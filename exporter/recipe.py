@@ -13,12 +13,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from exporter.errors import RecipeError
-from service.card import Interpolation, PictureInput, ResizePolicy, Task
+from service.card import ImageInput, Interpolation, ResizePolicy, Task
 
 PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
-PictureTask = Literal["classify", "segment", "detect", "embed"]
+ImageTask = Literal["classify", "segment", "detect", "embed"]
 
 
 class _Frozen(BaseModel):
@@ -28,7 +28,7 @@ class _Frozen(BaseModel):
 class Pixels(_Frozen):
     """What the network wants in a pixel's place: `(byte · scale − mean) / std` a channel, in its layout and order.
 
-    With `grey` there is one channel, ITU-R BT.601 luma of the picture's red, green and blue, and the first of `mean`
+    With `gray` there is one channel, ITU-R BT.601 luma of the image's red, green and blue, and the first of `mean`
     and `std` counts.
     """
 
@@ -36,15 +36,15 @@ class Pixels(_Frozen):
     scale: float = 1 / 255
     mean: Triple = (0.0, 0.0, 0.0)
     std: Triple = (1.0, 1.0, 1.0)
-    color: Literal["rgb", "bgr", "grey"] = "rgb"
+    color: Literal["rgb", "bgr", "gray"] = "rgb"
 
     @property
     def channels(self) -> int:
-        return 1 if self.color == "grey" else 3
+        return 1 if self.color == "gray" else 3
 
 
 class InputRecipe(_Frozen):
-    """What the recipe says itself of the card's picture input; the source knows the rest, or it defaults."""
+    """What the recipe says itself of the card's image input; the source knows the rest, or it defaults."""
 
     height: int | None = None
     width: int | None = None
@@ -57,11 +57,11 @@ class InputRecipe(_Frozen):
 class ProofRecipe(_Frozen):
     """How hard the proof looks.
 
-    `pictures` is a folder of the user's own; without it the source's own pictures or scikit-image's photographs serve.
-    `tolerance` bounds the largest difference, `agreement` the measure on whole pictures.
+    `images` is a folder of the user's own; without it the source's own images or scikit-image's photographs serve.
+    `tolerance` bounds the largest difference, `agreement` the measure on whole images.
     """
 
-    pictures: str | None = None
+    images: str | None = None
     limit: int = Field(default=70, ge=1)
     largest: int = Field(default=16, ge=1)
     tolerance: float = Field(default=1e-3, gt=0)
@@ -109,7 +109,7 @@ class Recipe(_Frozen):
     version: int = Field(default=1, ge=1)
     title: str | None = None
     description: str | None = None
-    licence: str | None = None
+    license: str | None = None
     origin: str | None = None
     """Where the network comes from and how its files are got; becomes the card's `source`."""
     weights: str | None = None
@@ -154,8 +154,8 @@ class Recipe(_Frozen):
             raise RecipeError(f"{file!r}: there is no file {path}.{how}")
         return path
 
-    def picture(self, known: PictureInput | None) -> PictureInput:
-        """Return the picture input: what the recipe says, then what the source knows.
+    def image_input(self, known: ImageInput | None) -> ImageInput:
+        """Return the image input: what the recipe says, then what the source knows.
 
         Raises:
             RecipeError: height and width are known to neither, or the parts contradict each other.
@@ -167,7 +167,7 @@ class Recipe(_Frozen):
         if known is None and merged.get("resize", "crop") == "crop":
             merged.setdefault("shorter_side", max(merged["height"], merged["width"]))
         try:
-            return PictureInput.model_validate(merged)
+            return ImageInput.model_validate(merged)
         except ValidationError as error:
             raise RecipeError(f"input: {error.errors()[0]['msg']}") from error
 

@@ -39,12 +39,12 @@ def show_card(path: Path, card: Card) -> Table:
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB, {card.precision})",
         "task": f"{card.task}, {len(card.labels)} labels",
         "parameters": f"{card.cost.parameters / 1e6:.2f} M",
-        "MACs a picture": f"{card.cost.macs / 1e9:.3f} G",
+        "MACs an image": f"{card.cost.macs / 1e9:.3f} G",
         "activations": f"{card.cost.activation_bytes / 1e6:.1f} MB",
         "stages": ", ".join(f"{s.name} {s.channels}@1/{s.stride:g}" for s in card.stages),
         "proved against": proof.reference,
         "largest difference": f"{proof.max_difference:.1e} at batches {', '.join(map(str, proof.batches))}",
-        "agreement": f"{proof.measure} {proof.agreement:.2%} on {proof.pictures} pictures",
+        "agreement": f"{proof.metric} {proof.agreement:.2%} on {proof.images} images",
         **{name: f"{value:g}" for name, value in card.scores.items()},
     }
     for name, value in rows.items():

@@ -1,6 +1,6 @@
 """Weights rounded to few levels so that a layer's outputs, not its weights, change least.
 
-Optimal brain quantisation in GPTQ's order: each column of the weights is rounded in turn and those
+Optimal brain quantization in GPTQ's order: each column of the weights is rounded in turn and those
 still to come make up for its error, weighed by how the layer's inputs vary together (Frantar et al.,
 arXiv:2210.17323). What is left of the mean goes into the bias (Nagel et al., arXiv:1906.04721).
 """
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 DAMPING = 0.01
-"""A share of the mean variance, added so that what the pictures never showed does not run away."""
+"""A share of the mean variance, added so that what the images never showed does not run away."""
 
 BLOCK = 128
 

@@ -9,7 +9,7 @@ CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
-def optimised(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def optimized(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Return a session as the service would make it."""
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=[CPU])
 
@@ -21,7 +21,7 @@ def served(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=[CPU])
 
 
-def unoptimised(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def unoptimized(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """Return a session that runs the graph node by node, exactly as it is written."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

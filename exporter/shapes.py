@@ -7,7 +7,7 @@ import onnx
 from onnx import TensorProto, helper
 
 from exporter.errors import GraphError
-from exporter.sessions import unoptimised
+from exporter.sessions import unoptimized
 
 MOST_OF_A_SHAPE = 64
 
@@ -96,7 +96,7 @@ def _measured(model: onnx.ModelProto, batch: int, names: list[str]) -> dict[str,
     del fixed.graph.value_info[:]
     fixed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        session = unoptimised(fixed)
+        session = unoptimized(fixed)
         entry = session.get_inputs()[0]
         dtype = np.uint8 if entry.type == "tensor(uint8)" else np.float32
         answers = session.run(names, {entry.name: np.zeros(entry.shape, dtype)})

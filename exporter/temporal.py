@@ -22,7 +22,7 @@ from exporter.network import Facts, Outputs
 from exporter.progress import Steps
 from exporter.proof import BATCHES, tool_versions
 from exporter.recipe import Recipe
-from exporter.sessions import optimised
+from exporter.sessions import optimized
 from exporter.sources.python import find
 from exporter.tracing import capture, torch_name
 from exporter.writing import graph_digest, write_servable
@@ -74,7 +74,7 @@ def export_temporal(recipe: Recipe, path: Path, steps: Steps) -> Card:
             title=recipe.title or model.facts.title,
             description=" ".join(filter(None, [recipe.description, model.facts.description])),
             labels=model.facts.labels or (),
-            licence=recipe.licence or model.facts.licence or "not stated",
+            license=recipe.license or model.facts.license or "not stated",
             source=recipe.origin or model.facts.origin,
             backbone=seen_by.name,
             backbone_sha256=seen_by.certificate.graph_sha256,
@@ -112,7 +112,7 @@ def _head(model: TemporalModel) -> ClassifyHead:
 def _prove(
     graph: onnx.ModelProto, model: TemporalModel, recipe: Recipe, steps: Steps
 ) -> Certificate:
-    session, bounds = optimised(graph), recipe.proof
+    session, bounds = optimized(graph), recipe.proof
     head, names = _head(model), list(OUTPUTS["temporal"])
 
     def run(windows: NDArray[np.float32]) -> Outputs:
@@ -145,9 +145,9 @@ def _prove(
         batches=sizes,
         max_difference=worst,
         tolerance=bounds.tolerance,
-        measure=head.measure,
+        metric=head.metric,
         agreement=agreement,
-        pictures=len(model.proof),
+        images=len(model.proof),
         tools=tool_versions(),
         date=datetime.now(UTC).date(),
         graph_sha256=graph_digest(graph),

@@ -8,7 +8,7 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Two threads on two cores that others use too wait for each other: 37 ms a picture instead of 14."""
+    """Two threads on two cores that others use too wait for each other: 37 ms an image instead of 14."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -15,12 +15,12 @@ from exporter.progress import Steps
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
 from exporter.tracing import Exportable, TorchReference, torch_name, trace
 from exporter.transforms import plain_transform
-from service.card import PictureInput
+from service.card import ImageInput
 
 
 @dataclass(frozen=True, slots=True)
 class TorchModel:
-    """A module with its weights, and what its source knows about pictures for it.
+    """A module with its weights, and what its source knows about images for it.
 
     `transform` is the framework's own way from encoded bytes to pixel values, `answer` its own way
     on to the task's outputs, where it has them. `meaning` and `segment` say what the outputs are.
@@ -29,7 +29,7 @@ class TorchModel:
 
     module: nn.Module
     facts: Facts
-    picture: PictureInput | None = None
+    image: ImageInput | None = None
     pixels: Pixels | None = None
     transform: Callable[[bytes], NDArray[np.float32]] | None = None
     answer: Callable[[bytes], Outputs] | None = None
@@ -46,23 +46,23 @@ def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
     Raises:
         ExportError: the recipe and the module do not fit together, or it can not be traced.
     """
-    picture = recipe.picture(model.picture)
+    image = recipe.image_input(model.image)
     pixels = recipe.pixels or model.pixels or Pixels()
     module = model.module.eval()
     refuse_own_statistics(module)
     steps.begin("Trace the network")
-    traced = trace(module, picture, pixels, model.exportable, model.max_batch)
-    as_known = recipe.pixels is None and picture == model.picture
+    traced = trace(module, image, pixels, model.exportable, model.max_batch)
+    as_known = recipe.pixels is None and image == model.image
     own = model.transform if as_known else None
     reference = TorchReference(
-        torch_name(), module, pixels, own or plain_transform(picture, pixels), model.answer
+        torch_name(), module, pixels, own or plain_transform(image, pixels), model.answer
     )
     return Network(
         graph=traced.graph,
         raw=traced.outputs,
         head=choose_head(_with_meaning(recipe, model), traced.dims),
         reference=reference,
-        picture=picture,
+        image_input=image,
         pixels=pixels,
         facts=model.facts,
         background_id=_background_id(recipe, model),
@@ -81,7 +81,7 @@ def refuse_own_statistics(module: nn.Module) -> None:
         if isinstance(part, _BatchNorm) and part.running_mean is None:
             raise GraphError(
                 f"{name} is a batch norm without running statistics: in training mode for good, its "
-                "answer hangs on the batch's other pictures. Train it with track_running_stats=True"
+                "answer hangs on the batch's other images. Train it with track_running_stats=True"
             )
 
 

@@ -17,7 +17,7 @@ from exporter.network import Array, Outputs
 from exporter.quiet import quietly
 from exporter.recipe import Pixels
 from exporter.transforms import pixel_values
-from service.card import PictureInput
+from service.card import ImageInput
 
 PIXELS = "pixels"
 
@@ -28,17 +28,17 @@ Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
 class TorchReference:
     """A module in evaluation mode on the CPU, in float32.
 
-    `of_picture` is the framework's own way from encoded bytes to pixel values.
+    `of_image` is the framework's own way from encoded bytes to pixel values.
     """
 
     name: str
     module: nn.Module
     pixels: Pixels
-    of_picture: Callable[[bytes], NDArray[np.float32]]
+    of_image: Callable[[bytes], NDArray[np.float32]]
     answer: Callable[[bytes], Outputs] | None = None
 
-    def pixels_of_picture(self, body: bytes) -> NDArray[np.float32]:
-        return self.of_picture(body)
+    def pixels_of_image(self, body: bytes) -> NDArray[np.float32]:
+        return self.of_image(body)
 
     def pixels_of_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         return pixel_values(frames, self.pixels)
@@ -78,7 +78,7 @@ class Traced:
 
 def trace(
     module: nn.Module,
-    picture: PictureInput,
+    image_input: ImageInput,
     pixels: Pixels,
     exportable: Exportable | None = None,
     max_batch: int | None = None,
@@ -88,7 +88,7 @@ def trace(
     Raises:
         GraphError: the module's forward can not be captured; the message holds PyTorch's reason.
     """
-    example = torch.zeros(2 if max_batch is None else 1, *pixel_shape(picture, pixels))
+    example = torch.zeros(2 if max_batch is None else 1, *pixel_shape(image_input, pixels))
     try:
         with torch.inference_mode():
             dims = tuple((1, *tensor.shape[1:]) for tensor in as_tuple(module(example)))
@@ -163,11 +163,11 @@ def _captured_script(
         return onnx.load(path)
 
 
-def pixel_shape(picture: PictureInput, pixels: Pixels) -> tuple[int, int, int]:
-    """Return the shape of one picture's pixel values."""
+def pixel_shape(image_input: ImageInput, pixels: Pixels) -> tuple[int, int, int]:
+    """Return the shape of one image's pixel values."""
     if pixels.layout == "NCHW":
-        return (pixels.channels, picture.height, picture.width)
-    return (picture.height, picture.width, pixels.channels)
+        return (pixels.channels, image_input.height, image_input.width)
+    return (image_input.height, image_input.width, pixels.channels)
 
 
 def as_tuple(

@@ -1,4 +1,4 @@
-"""Preprocessing as frameworks do it, written apart from the service's: the truth about a picture's pixel values."""
+"""Preprocessing as frameworks do it, written apart from the service's: the truth about an image's pixel values."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -9,7 +9,7 @@ from PIL import Image, ImageOps
 
 from exporter.preprocess import LUMA
 from exporter.recipe import Pixels
-from service.card import PictureInput
+from service.card import ImageInput
 
 _RESAMPLING = {
     name: Image.Resampling[name.upper()]
@@ -18,13 +18,13 @@ _RESAMPLING = {
 
 
 def decode(body: bytes) -> Image.Image:
-    """Return the whole picture, upright, RGB."""
+    """Return the whole image, upright, RGB."""
     upright = ImageOps.exif_transpose(Image.open(BytesIO(body)))
     return upright.convert("RGB")
 
 
-def fit(image: Image.Image, target: PictureInput) -> Image.Image:
-    """Resize all of the picture, then crop or pad it, as torchvision's Resize and CenterCrop or a letterbox do."""
+def fit(image: Image.Image, target: ImageInput) -> Image.Image:
+    """Resize all of the image, then crop or pad it, as torchvision's Resize and CenterCrop or a letterbox do."""
     resampling = _RESAMPLING[target.interpolation]
     if target.resize == "stretch":
         return image.resize((target.width, target.height), resampling)
@@ -49,7 +49,7 @@ def pixel_values(frames: NDArray[np.uint8], pixels: Pixels) -> NDArray[np.float3
         float32 (N, C, H, W) or (N, H, W, C).
     """
     values = frames.astype(np.float64)
-    if pixels.color == "grey":
+    if pixels.color == "gray":
         values = (values * LUMA).sum(axis=3, keepdims=True)
     if pixels.color == "bgr":
         values = values[..., ::-1]
@@ -61,8 +61,8 @@ def pixel_values(frames: NDArray[np.uint8], pixels: Pixels) -> NDArray[np.float3
     return contiguous
 
 
-def plain_transform(target: PictureInput, pixels: Pixels) -> Callable[[bytes], NDArray[np.float32]]:
-    """Return the preprocessing that a picture input and its pixels describe, from encoded bytes to pixel values."""
+def plain_transform(target: ImageInput, pixels: Pixels) -> Callable[[bytes], NDArray[np.float32]]:
+    """Return the preprocessing that an image input and its pixels describe, from encoded bytes to pixel values."""
 
     def transform(body: bytes) -> NDArray[np.float32]:
         frame = np.asarray(fit(decode(body), target))
@@ -72,9 +72,7 @@ def plain_transform(target: PictureInput, pixels: Pixels) -> Callable[[bytes], N
     return transform
 
 
-def _letterbox(
-    image: Image.Image, target: PictureInput, resampling: Image.Resampling
-) -> Image.Image:
+def _letterbox(image: Image.Image, target: ImageInput, resampling: Image.Resampling) -> Image.Image:
     scale = min(target.width / image.width, target.height / image.height)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     frame = Image.new("RGB", (target.width, target.height), target.pad_color)

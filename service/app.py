@@ -17,8 +17,8 @@ from prometheus_client import disable_created_metrics
 from service.api.deps import Services
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
-from service.api.fast_path import DirectRoutes
-from service.api.ingest.admission import Intake
+from service.api.fast_path import FastPath
+from service.api.ingest.admission import Admission
 from service.api.middleware import Telemetry
 from service.api.routes import (
     classify,
@@ -32,16 +32,16 @@ from service.api.routes import (
 )
 from service.api.routes.playground import playground_router
 from service.explain.explainers import Explainers, open_explainer
-from service.explain.runner import Explanation
+from service.explain.runner import Runner
 from service.fanout import FanOut
 from service.imaging.decode import Limits
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import Pipeline
-from service.processes.peers import Place, Siblings
+from service.processes.peers import Peers, WorkerSlot
 from service.runtime.device import Device
 from service.runtime.host import granted_threads, trim_heap
-from service.runtime.io_binding import Gate
+from service.runtime.io_binding import CaptureLock
 from service.runtime.loading import load_model
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
@@ -57,21 +57,21 @@ LAG_PROBE_SECONDS = 0.25
 TRIM_SECONDS = 10.0
 HELD_BYTES_A_THREAD = 8 * 2**20
 """Of large bodies: two or three photographs of a phone, at work and ready."""
-ERRANDS_IN_FLIGHT = 8
+JOBS_IN_FLIGHT = 8
 """Of one clip or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
 
 def create_app(
     settings: Settings,
     on_loaded: Callable[[Registry], None] | None = None,
-    place: Place | None = None,
+    slot: WorkerSlot | None = None,
 ) -> Telemetry:
     """Return the service as an ASGI app; nothing runs before its lifespan does.
 
     Args:
         settings: what the operator asked for.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
-        place: which of several processes this is; None where it is alone.
+        slot: which of several processes this is; None where it is alone.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, or a default names no model.
@@ -81,11 +81,11 @@ def create_app(
     metrics = Metrics()
     metrics.build_info.labels(version("foveal"), RUNTIME_VERSION).set(1)
     metrics.workers.set(1)
-    if place is not None and place.refilled:
+    if slot is not None and slot.refilled:
         metrics.worker_restarts.inc()
     batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3)
-    cores = granted_threads() if place is None else place.share(granted_threads())
-    threads = thread_count(settings, device, place)
+    cores = granted_threads() if slot is None else slot.share(granted_threads())
+    threads = thread_count(settings, device, slot)
     workers = Workers(threads)
     pool = ThreadPoolExecutor(cores, "foveal-imaging") if device.is_gpu else None
     registry = Registry(
@@ -106,26 +106,26 @@ def create_app(
         open_explainer=open_explainer,
         series_of=registry.series_of,
     )
-    intake = Intake(
+    admission = Admission(
         turns=threads,
         room=settings.max_held_bytes or threads * HELD_BYTES_A_THREAD,
         capacity=settings.queue_size,
     )
-    metrics.held_bytes.set_function(lambda: intake.held_bytes)
-    metrics.waiting_bodies.set_function(lambda: intake.waiting)
+    metrics.held_bytes.set_function(lambda: admission.held_bytes)
+    metrics.waiting_bodies.set_function(lambda: admission.waiting)
     pipeline = Pipeline(Limits(max_pixels=settings.max_pixels))
-    fan_out = FanOut(requests=settings.max_fan_outs, in_flight=ERRANDS_IN_FLIGHT)
+    fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
     services = Services(
         registry=registry,
         pipeline=pipeline,
         fan_out=fan_out,
-        explanation=Explanation(explainers, fan_out, pipeline),
+        explanation=Runner(explainers, fan_out, pipeline),
         metrics=metrics,
-        intake=intake,
+        admission=admission,
         version=version("foveal"),
         timeout_seconds=settings.timeout_ms / 1e3,
         max_body_bytes=settings.max_body_bytes,
-        max_pictures=settings.max_pictures,
+        max_images=settings.max_images,
         max_video_bytes=settings.max_video_bytes,
         clip_limits=ClipLimits(
             max_seconds=settings.max_video_seconds,
@@ -133,8 +133,8 @@ def create_app(
             max_pixels=settings.max_pixels,
         ),
     )
-    if place is not None:
-        services.siblings = Siblings(place, metrics.registry, services.not_ready)
+    if slot is not None:
+        services.peers = Peers(slot, metrics.registry, services.not_ready)
     _quieten_libraries(settings.max_pixels)
 
     @asynccontextmanager
@@ -147,17 +147,17 @@ def create_app(
             stack.push_async_callback(registry.close)
             stack.push_async_callback(explainers.close)
             await stack.enter_async_context(
-                _background(_serve_models(registry, settings.canary_seconds, on_loaded))
+                _background(_serve_models(registry, settings.health_check_seconds, on_loaded))
             )
-            if services.siblings is not None:
-                await stack.enter_async_context(services.siblings.listening())
+            if services.peers is not None:
+                await stack.enter_async_context(services.peers.listening())
             await stack.enter_async_context(_background(_watch_lag(metrics)))
             await stack.enter_async_context(_background(_give_back_memory()))
             yield
 
     app = FastAPI(
         title="Foveal",
-        summary="Pictures in, meaning out",
+        summary="Images in, meaning out",
         version=services.version,
         lifespan=lifespan,
         docs_url=None,
@@ -169,7 +169,7 @@ def create_app(
     for module in (*TASKS, explain, video, models, operations):
         app.include_router(module.router)
     app.include_router(playground_router())
-    direct = DirectRoutes(app, services, [task.ROUTE for task in TASKS])
+    direct = FastPath(app, services, [task.ROUTE for task in TASKS])
     return Telemetry(direct, services, app)
 
 
@@ -182,37 +182,37 @@ def model_opener(settings: Settings, device: Device, threads: int) -> OpenModel:
         instances=settings.instances,
         threads=threads,
         cache=settings.cache.expanduser(),
-        gate=Gate(),
+        capture_lock=CaptureLock(),
         graphs=settings.cuda_graphs,
     )
 
 
 def _quieten_libraries(max_pixels: int) -> None:
     """Set what these libraries keep for the whole process."""
-    # Pillow's own net under too many pixels; ours, per picture, is tighter and speaks to the client.
+    # Pillow's own net under too many pixels; ours, per image, is tighter and speaks to the client.
     Image.MAX_IMAGE_PIXELS = max_pixels
-    # What is odd about a picture is its client's affair.
+    # What is odd about an image is its client's affair.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # A second series beside every counter, which nothing here reads.
     disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def thread_count(settings: Settings, device: Device, place: Place | None = None) -> int:
+def thread_count(settings: Settings, device: Device, slot: WorkerSlot | None = None) -> int:
     """Return how many threads run batches; several processes share them out.
 
     On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait.
     """
     count = settings.threads or granted_threads() * (2 if device.is_gpu else 1)
-    return count if place is None else place.share(count)
+    return count if slot is None else slot.share(count)
 
 
 async def _serve_models(
-    registry: Registry, canary_seconds: float, on_loaded: Callable[[Registry], None] | None
+    registry: Registry, health_check_seconds: float, on_loaded: Callable[[Registry], None] | None
 ) -> None:
     await registry.load()
     if on_loaded is not None:
         on_loaded(registry)
-    await registry.watch(canary_seconds)
+    await registry.watch(health_check_seconds)
 
 
 async def _give_back_memory() -> None:

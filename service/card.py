@@ -1,7 +1,7 @@
 """The contract between exporter and service: the card that a servable carries, and how to read it.
 
 A servable is one ONNX file. Its card, as JSON under `foveal.card` in the file's `metadata_props`, says
-what the network is, how a picture becomes its input, what its outputs mean, what a picture costs and how
+what the network is, how an image becomes its input, what its outputs mean, what an image costs and how
 the file was proved equal to the network it came from. Only pydantic and the standard library are needed
 to read it: the outermost layer of the ONNX protobuf is walked by hand, so that looking through a
 repository of gigabytes reads a few kilobytes.
@@ -24,7 +24,7 @@ TEMPORAL_INPUT_NAME = "features"
 Task = Literal["classify", "segment", "detect", "embed", "temporal"]
 ResizePolicy = Literal["crop", "stretch", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Measure = Literal["top1", "mask_iou", "map50", "cosine"]
+Metric = Literal["top1", "mask_iou", "map50", "cosine"]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=16384)]
 
@@ -46,12 +46,12 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
-class PictureInput(_Frozen):
-    """How a displayed picture (sRGB, after EXIF) becomes the network's uint8 (H, W, 3) frame.
+class ImageInput(_Frozen):
+    """How a displayed image (sRGB, after EXIF) becomes the network's uint8 (H, W, 3) frame.
 
-    `crop`: the shorter side is resized to `shorter_side`, then the centre H×W is kept.
+    `crop`: the shorter side is resized to `shorter_side`, then the center H×W is kept.
     `stretch`: both sides are resized to H×W, whatever the aspect.
-    `letterbox`: the picture is resized to fit inside H×W and centred on `pad_color`.
+    `letterbox`: the image is resized to fit inside H×W and centered on `pad_color`.
     """
 
     height: Side
@@ -88,7 +88,7 @@ class Window(_Frozen):
 
 
 class Cost(_Frozen):
-    """What one picture costs, counted on the final graph."""
+    """What one image costs, counted on the final graph."""
 
     parameters: int = Field(ge=0)
     macs: int = Field(ge=0)
@@ -98,7 +98,7 @@ class Cost(_Frozen):
 class Certificate(_Frozen):
     """The proof that the graph is the network it was made from.
 
-    `agreement` is measured on real pictures from encoded bytes, through the service's own decode and resize against the
+    `agreement` is measured on real images from encoded bytes, through the service's own decode and resize against the
     source's own: the share of equal top classes, the mean mask IoU, or the mAP@0.5 between the two.
     """
 
@@ -106,9 +106,9 @@ class Certificate(_Frozen):
     batches: tuple[int, ...]
     max_difference: float = Field(ge=0)
     tolerance: float = Field(gt=0)
-    measure: Measure
+    metric: Metric
     agreement: float = Field(ge=0, le=1)
-    pictures: int = Field(ge=0)
+    images: int = Field(ge=0)
     tools: dict[str, str]
     date: date
     graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
@@ -125,9 +125,9 @@ class Card(_Frozen):
     labels: tuple[str, ...] = ()
     """`labels[class_id]`; an id that means nothing is the empty string."""
     multi_label: bool = False
-    licence: str
+    license: str
     source: str
-    input: PictureInput | None = None
+    input: ImageInput | None = None
     backbone: str | None = None
     """For a temporal head, the name of the model whose features it reads."""
     backbone_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
@@ -142,7 +142,7 @@ class Card(_Frozen):
     cost: Cost
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     scores: dict[str, float] = {}
-    """What the network reached on held-out data, by the name of the measure."""
+    """What the network reached on held-out data, by the name of the metric."""
     certificate: Certificate
 
     @model_validator(mode="after")
@@ -159,14 +159,14 @@ class Card(_Frozen):
         return self
 
     @property
-    def picture(self) -> PictureInput:
-        """The picture input; only a temporal head has none.
+    def image_input(self) -> ImageInput:
+        """The image input; only a temporal head has none.
 
         Raises:
-            CardError: the network takes features, not pictures.
+            CardError: the network takes features, not images.
         """
         if self.input is None:
-            raise CardError(f"{self.name} takes features, not pictures")
+            raise CardError(f"{self.name} takes features, not images")
         return self.input
 
 
@@ -192,7 +192,7 @@ def read_card(path: Path) -> Card:
 
 
 def graph_sha256(path: Path) -> str:
-    """Return the SHA-256, in hex, of the serialised graph exactly as it lies in the file.
+    """Return the SHA-256, in hex, of the serialized graph exactly as it lies in the file.
 
     The card is outside the graph, so writing it does not change the digest.
 

@@ -85,7 +85,7 @@ def serve(
 
 @cli.command()
 def models(models: ModelsOption = None) -> None:
-    """List the models of the repository, what they are and what a picture costs."""
+    """List the models of the repository, what they are and what an image costs."""
     settings = read_settings(os.environ, {"models": models})
     servables, refusals = scan_repository(settings.models)
     describe_models(_wide_console(), servables, refusals)

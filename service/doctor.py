@@ -79,7 +79,7 @@ def _row(servable: Servable, *, holds: bool) -> list[str]:
         _in_words(card.cost.macs),
         _in_words(card.cost.parameters),
         card.precision,
-        f"{proof.measure} {proof.agreement:.3f} on {proof.pictures} pictures, Δ {proof.max_difference:.1e}"
+        f"{proof.metric} {proof.agreement:.3f} on {proof.images} images, Δ {proof.max_difference:.1e}"
         if holds
         else "the graph is not the one that was proved; export it again",
     ]

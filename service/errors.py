@@ -5,13 +5,13 @@ FovealError
 │   ├── DeviceError               a device asked for by name does not work
 │   └── ServableError             a file in the model repository can not be served
 ├── RequestError                  the client can mend it
-│   ├── PictureError              one picture among several may fail alone
-│   │   ├── EmptyPictureError  UnsupportedPictureError  BrokenPictureError  TooManyPixelsError
+│   ├── ImageError              one image among several may fail alone
+│   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
 │   │   └── MalformedBase64Error
 │   ├── VideoError                the clip can not be read
 │   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
 │   │   └── VideoTooLongError  TooManyFramesError
-│   ├── EmptyBodyError  BodyTooLargeError  TooManyPicturesError
+│   ├── EmptyBodyError  BodyTooLargeError  TooManyImagesError
 │   ├── MalformedMultipartError  MalformedJsonError  InvalidParameterError
 │   ├── NotFoundError  MethodNotAllowedError
 │   └── UnknownModelError  UnknownVersionError  WrongTaskError
@@ -19,7 +19,7 @@ FovealError
 │   ├── OverloadedError  ShuttingDownError  NotReadyError
 │   └── DeadlineError
 ├── ClientLeftError               nobody waits for the answer any more
-└── InferenceError                our fault: the network failed on this picture
+└── InferenceError                our fault: the network failed on this image
 """
 
 from typing import ClassVar
@@ -55,39 +55,39 @@ class RequestError(FovealError):
     title = "The request can not be answered"
 
 
-class PictureError(RequestError):
+class ImageError(RequestError):
     status = 422
-    code = "bad_picture"
-    title = "The picture can not be read"
+    code = "bad_image"
+    title = "The image can not be read"
 
 
-class EmptyPictureError(PictureError):
+class EmptyImageError(ImageError):
     status = 400
-    code = "empty_picture"
-    title = "The picture has no bytes"
+    code = "empty_image"
+    title = "The image has no bytes"
 
 
-class UnsupportedPictureError(PictureError):
+class UnsupportedImageError(ImageError):
     status = 415
-    code = "unsupported_picture"
-    title = "The bytes are no picture that is understood"
+    code = "unsupported_image"
+    title = "The bytes are no image that is understood"
 
 
-class BrokenPictureError(PictureError):
-    code = "broken_picture"
-    title = "The picture is damaged or cut short"
+class BrokenImageError(ImageError):
+    code = "broken_image"
+    title = "The image is damaged or cut short"
 
 
-class TooManyPixelsError(PictureError):
+class TooManyPixelsError(ImageError):
     status = 413
     code = "too_many_pixels"
-    title = "The picture has too many pixels"
+    title = "The image has too many pixels"
 
 
-class MalformedBase64Error(PictureError):
+class MalformedBase64Error(ImageError):
     status = 400
     code = "malformed_base64"
-    title = "The picture is not valid base64"
+    title = "The image is not valid base64"
 
 
 class VideoError(RequestError):
@@ -140,10 +140,10 @@ class BodyTooLargeError(RequestError):
     title = "The request body is too large"
 
 
-class TooManyPicturesError(RequestError):
+class TooManyImagesError(RequestError):
     status = 413
-    code = "too_many_pictures"
-    title = "The request holds too many pictures"
+    code = "too_many_images"
+    title = "The request holds too many images"
 
 
 class MalformedMultipartError(RequestError):
@@ -231,7 +231,7 @@ class ClientLeftError(FovealError):
 
 class InferenceError(FovealError):
     code = "inference_failed"
-    title = "The network failed on this picture"
+    title = "The network failed on this image"
 
 
 def error_types() -> tuple[type[FovealError], ...]:

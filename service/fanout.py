@@ -1,4 +1,4 @@
-"""The other verb: one request becomes many errands, in order, few at a time, behind everybody's single pictures."""
+"""The other verb: one request becomes many jobs, in order, few at a time, behind everybody's single images."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
@@ -6,20 +6,20 @@ from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
 
 from service.errors import FovealError, OverloadedError
-from service.runtime.job import Answer, Errand
+from service.runtime.job import Job, JobResult
 from service.runtime.registry import Model
 
 T = TypeVar("T")
-Errands = Iterable[Errand[Any, T]] | AsyncIterable[Errand[Any, T]]
-_Flight = asyncio.Task[list[Answer[T] | FovealError]]
+Jobs = Iterable[Job[Any, T]] | AsyncIterable[Job[Any, T]]
+_Flight = asyncio.Task[list[JobResult[T] | FovealError]]
 
 
 class FanOut:
-    """Takes the frames of a clip, or the perturbed copies of a picture, through a model's background line.
+    """Takes the frames of a clip, or the perturbed copies of an image, through a model's background line.
 
     Args:
         requests: how many requests may fan out at once; each costs memory for as long as it lasts.
-        in_flight: errands of one request that are queued or running at once, which bounds that memory.
+        in_flight: jobs of one request that are queued or running at once, which bounds that memory.
     """
 
     def __init__(self, *, requests: int, in_flight: int) -> None:
@@ -45,18 +45,18 @@ class FanOut:
             self._free += 1
 
     async def run(
-        self, model: Model, errands: Errands[T], *, timeout_seconds: float
-    ) -> AsyncGenerator[Answer[T] | FovealError, None]:
-        """Yield each errand's answer or its own error, in order.
+        self, model: Model, jobs: Jobs[T], *, timeout_seconds: float
+    ) -> AsyncGenerator[JobResult[T] | FovealError, None]:
+        """Yield each job's answer or its own error, in order.
 
-        Errands are drawn as places in flight become free, never ahead of that. What has not run yet is dropped when the
+        Jobs are drawn as places in flight become free, never ahead of that. What has not run yet is dropped when the
         iteration is closed or its task cancelled: iterate inside `contextlib.aclosing`.
 
         Args:
             model: whose queue they go through.
-            errands: what to run; may be endless, may be made as it is drawn. Drawing happens on the event loop, so what
-                takes long belongs into the errand's `prepare`, or behind an asynchronous iterator.
-            timeout_seconds: how long each errand may take from when it is queued.
+            jobs: what to run; may be endless, may be made as it is drawn. Drawing happens on the event loop, so what
+                takes long belongs into the job's `prepare`, or behind an asynchronous iterator.
+            timeout_seconds: how long each job may take from when it is queued.
 
         Raises:
             UnavailableError: the model is not ready, or the service is shutting down.
@@ -68,12 +68,12 @@ class FanOut:
 
         async def feed() -> None:
             try:
-                async with aclosing(_drawn(errands)) as source:
+                async with aclosing(_drawn(jobs)) as source:
                     await places.acquire()
-                    async for errand in source:
+                    async for job in source:
                         flight = asyncio.create_task(
                             batcher.submit(
-                                [errand], timeout_seconds=timeout_seconds, background=True
+                                [job], timeout_seconds=timeout_seconds, low_priority=True
                             )
                         )
                         flying.add(flight)
@@ -96,10 +96,10 @@ class FanOut:
             await asyncio.gather(feeder, *flying, return_exceptions=True)
 
 
-async def _drawn(errands: Errands[T]) -> AsyncGenerator[Errand[Any, T], None]:
-    if isinstance(errands, AsyncIterable):
-        async for errand in errands:
-            yield errand
+async def _drawn(jobs: Jobs[T]) -> AsyncGenerator[Job[Any, T], None]:
+    if isinstance(jobs, AsyncIterable):
+        async for job in jobs:
+            yield job
     else:
-        for errand in errands:
-            yield errand
+        for job in jobs:
+            yield job

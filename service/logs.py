@@ -1,4 +1,4 @@
-"""One structured line a request: JSON where a machine reads, plain text on a terminal; never picture data."""
+"""One structured line a request: JSON where a machine reads, plain text on a terminal; never image data."""
 
 import logging
 from datetime import UTC, datetime

@@ -65,13 +65,13 @@ class Metrics:
         )
         self.stage_seconds = self._histogram(
             "foveal_stage_seconds",
-            "Seconds a picture spent in a stage of the river: decode, queue, infer, head.",
+            "Seconds an image spent in a stage of the river: decode, queue, infer, head.",
             SECONDS,
             "model",
             "stage",
         )
         self.batch_size = self._histogram(
-            "foveal_batch_size", "Pictures in a batch that ran.", BATCH_SIZES, "model"
+            "foveal_batch_size", "Images in a batch that ran.", BATCH_SIZES, "model"
         )
         self.batches = self._counter(
             "foveal_batches_total",
@@ -80,9 +80,9 @@ class Metrics:
             "model",
             "closed",
         )
-        self.pictures = self._counter(
-            "foveal_pictures_total",
-            "Pictures accepted into a queue, by outcome: answered, refused (bad pictures), failed, expired, abandoned.",
+        self.images = self._counter(
+            "foveal_images_total",
+            "Images accepted into a queue, by outcome: answered, refused (bad images), failed, expired, abandoned.",
             "model",
             "outcome",
         )
@@ -92,10 +92,10 @@ class Metrics:
             "outcome",
         )
         self.queue_depth = self._gauge(
-            "foveal_queue_depth", "Pictures that wait for a batch.", "model"
+            "foveal_queue_depth", "Images that wait for a batch.", "model"
         )
         self.queue_capacity = self._gauge(
-            "foveal_queue_capacity", "Pictures that may wait for a batch.", "model"
+            "foveal_queue_capacity", "Images that may wait for a batch.", "model"
         )
         self.macs = self._counter(
             "foveal_macs_total", "Multiply-accumulate operations executed.", "model"
@@ -110,7 +110,9 @@ class Metrics:
             "device",
         )
         self.model_ready = self._gauge(
-            "foveal_model_ready", "1 when loaded, warm and its last canary succeeded.", "model"
+            "foveal_model_ready",
+            "1 when loaded, warm and its last health check succeeded.",
+            "model",
         )
 
     def of_model(self, model: str, depth: Callable[[], float]) -> "ModelMetrics":
@@ -135,7 +137,7 @@ class ModelMetrics:
     def __init__(self, metrics: Metrics, model: str, depth: Callable[[], float]) -> None:
         self.stage = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
         self.closed = {reason: metrics.batches.labels(model, reason) for reason in CLOSINGS}
-        self.outcome = {outcome: metrics.pictures.labels(model, outcome) for outcome in OUTCOMES}
+        self.outcome = {outcome: metrics.images.labels(model, outcome) for outcome in OUTCOMES}
         self.batch_size = metrics.batch_size.labels(model)
         self.macs = metrics.macs.labels(model)
         metrics.queue_depth.labels(model).set_function(depth)

@@ -59,7 +59,7 @@ class Settings(BaseSettings):
         256,
         ge=1,
         le=1_000_000,
-        description="Pictures that may wait a model, and large bodies to be received; over it 503 `overloaded`",
+        description="Images that may wait a model, and large bodies to be received; over it 503 `overloaded`",
     )
     timeout_ms: float = Field(
         30_000, gt=0, description="A request's deadline, unless it brings `X-Timeout-Ms`"
@@ -74,9 +74,9 @@ class Settings(BaseSettings):
         "0: 8 MiB for each of the threads that run batches",
     )
     max_pixels: int = Field(
-        64_000_000, ge=1, description="Largest picture in pixels; over it 413 `too_many_pixels`"
+        64_000_000, ge=1, description="Largest image in pixels; over it 413 `too_many_pixels`"
     )
-    max_pictures: int = Field(64, ge=1, description="Most pictures in one request")
+    max_images: int = Field(64, ge=1, description="Most images in one request")
     max_fan_outs: int = Field(
         4,
         ge=1,
@@ -101,10 +101,10 @@ class Settings(BaseSettings):
     grace_seconds: float = Field(
         5, ge=0, description="After SIGTERM, how long to answer on as not ready before closing"
     )
-    canary_seconds: float = Field(
+    health_check_seconds: float = Field(
         30,
         gt=0,
-        description="How often each model is looked after: one that has not answered since gets a blank picture, "
+        description="How often each model is looked after: one that has not answered since gets a blank image, "
         "a heavy one at most for a thousandth of the time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 HEADER_FIRST = {"moov_size": "6000"}
 """Room for an MP4's header in front, where a player finds it before the rest has come."""
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 SIZE = (64, 48)
 """Width and height of what is made here."""
 
@@ -27,22 +27,22 @@ def bikes() -> bytes:
     return bytes(found.read_binary())
 
 
-def ramp(number: int, size: tuple[int, int] = SIZE) -> Picture:
+def ramp(number: int, size: tuple[int, int] = SIZE) -> Pixels:
     """Return a frame that says its number: its brightness, twice; a red corner shows its upper left."""
-    picture = np.full((size[1], size[0], 3), min(255, 20 + 2 * number), np.uint8)
-    picture[: size[1] // 4, : size[0] // 4] = (255, 0, 0)
-    return picture
+    image = np.full((size[1], size[0], 3), min(255, 20 + 2 * number), np.uint8)
+    image[: size[1] // 4, : size[0] // 4] = (255, 0, 0)
+    return image
 
 
-def number_of(picture: Any) -> int:
+def number_of(image: Any) -> int:
     """Return the number of a frame made by `ramp`, read off its lower right quarter."""
-    pixels = np.asarray(picture, np.float64)
+    pixels = np.asarray(image, np.float64)
     height, width = pixels.shape[:2]
     return round((float(pixels[height // 2 :, width // 2 :].mean()) - 20) / 2)
 
 
 def encode_clip(
-    pictures: Iterable[Picture],
+    images: Iterable[Pixels],
     *,
     codec: str = "libx264",
     form: str = "mp4",
@@ -54,7 +54,7 @@ def encode_clip(
     rotation: int = 0,
     aspect: Fraction | None = None,
 ) -> bytes:
-    """Return a clip of these pictures, `times` in seconds where the rate is not even."""
+    """Return a clip of these images, `times` in seconds where the rate is not even."""
     body = BytesIO()
     with av.open(body, "w", format=form, options=container_options or {}) as container:
         stream = container.add_stream(codec, rate=rate, options=options or {})
@@ -66,10 +66,10 @@ def encode_clip(
             stream.set_display_rotation(rotation)
         if aspect:
             stream.codec_context.sample_aspect_ratio = aspect
-        for number, picture in enumerate(pictures):
+        for number, image in enumerate(images):
             if not number:
-                stream.height, stream.width = picture.shape[:2]
-            frame = av.VideoFrame.from_ndarray(picture, format="rgb24")
+                stream.height, stream.width = image.shape[:2]
+            frame = av.VideoFrame.from_ndarray(image, format="rgb24")
             if times is not None:
                 frame.pts, frame.time_base = round(times[number] * 1000), Fraction(1, 1000)
             container.mux(stream.encode(frame))
@@ -91,7 +91,7 @@ def counting(frames: int = 60, form: str = "mp4", codec: str = "libx264") -> byt
 
 @cache
 def tone() -> bytes:
-    """Return a second of sound in an MP4, and no picture."""
+    """Return a second of sound in an MP4, and no image."""
     body = BytesIO()
     with av.open(body, "w", format="mp4") as container:
         stream = container.add_stream("aac", rate=16000)
@@ -104,7 +104,7 @@ def tone() -> bytes:
     return body.getvalue()
 
 
-def stored_frames(body: bytes) -> list[tuple[float, Picture]]:
+def stored_frames(body: bytes) -> list[tuple[float, Pixels]]:
     """Return all frames of a clip with their seconds, decoded plainly."""
     with av.open(BytesIO(body), "r") as container:
         return [

@@ -14,7 +14,7 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A model repository with one servable, `colours`."""
+    """A model repository with one servable, `colors`."""
     root = tmp_path / "models"
     write_servable(root)
     return root

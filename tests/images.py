@@ -1,4 +1,4 @@
-"""Pictures for tests: plain colours, and scikit-image's real photographs."""
+"""Images for tests: plain colors, and scikit-image's real photographs."""
 
 from functools import cache
 from io import BytesIO
@@ -17,8 +17,8 @@ def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:
 
 
 @cache
-def plain(colour: str, size: tuple[int, int] = (16, 12), form: str = "PNG") -> bytes:
-    return encode(Image.new("RGB", size, colour), form)
+def plain(color: str, size: tuple[int, int] = (16, 12), form: str = "PNG") -> bytes:
+    return encode(Image.new("RGB", size, color), form)
 
 
 @cache

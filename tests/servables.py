@@ -1,4 +1,4 @@
-"""Tiny servables that tests can understand: a network that says which colour a picture has most of."""
+"""Tiny servables that tests can understand: a network that says which color an image has most of."""
 
 from datetime import date
 from pathlib import Path
@@ -6,17 +6,17 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from service.card import CARD_KEY, Card, Certificate, Cost, PictureInput, graph_sha256
+from service.card import CARD_KEY, Card, Certificate, Cost, ImageInput, graph_sha256
 
-COLOURS = ("red", "green", "blue")
+COLORS = ("red", "green", "blue")
 SIDE = 8
 
 
-def colour_model(
+def color_model(
     side: int = SIDE, *, batch: int | str = "N", input_name: str = "image"
 ) -> onnx.ModelProto:
     """Return a classifier whose logits are the mean of each channel, in 0–10."""
-    picture = helper.make_tensor_value_info(input_name, TensorProto.UINT8, [batch, side, side, 3])
+    image = helper.make_tensor_value_info(input_name, TensorProto.UINT8, [batch, side, side, 3])
     outputs = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, 3])
         for name in ("logits", "probabilities", "features")
@@ -28,28 +28,28 @@ def colour_model(
         helper.make_node("Div", ["features", "scale"], ["logits"]),
         helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
     ]
-    graph = helper.make_graph(nodes, "colours", [picture], outputs, [scale])
+    graph = helper.make_graph(nodes, "colors", [image], outputs, [scale])
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
-def colour_card(side: int = SIDE, digest: str = "0" * 64) -> Card:
+def color_card(side: int = SIDE, digest: str = "0" * 64) -> Card:
     return Card(
-        name="colours",
+        name="colors",
         task="classify",
-        title="Which colour is it",
-        labels=COLOURS,
-        licence="Apache-2.0",
+        title="Which color is it",
+        labels=COLORS,
+        license="Apache-2.0",
         source="made by a test",
-        input=PictureInput(height=side, width=side, resize="stretch"),
+        input=ImageInput(height=side, width=side, resize="stretch"),
         cost=Cost(parameters=1, macs=1000, activation_bytes=100),
         certificate=Certificate(
             reference="itself",
             batches=(1,),
             max_difference=0,
             tolerance=1e-6,
-            measure="top1",
+            metric="top1",
             agreement=1,
-            pictures=1,
+            images=1,
             tools={"onnx": onnx.__version__},
             date=date(2026, 1, 1),
             graph_sha256=digest,
@@ -59,7 +59,7 @@ def colour_card(side: int = SIDE, digest: str = "0" * 64) -> Card:
 
 def write_servable(
     root: Path,
-    name: str = "colours",
+    name: str = "colors",
     version: int | str = 1,
     *,
     model: onnx.ModelProto | None = None,
@@ -68,9 +68,9 @@ def write_servable(
     """Write a servable whose certificate holds, and return the file."""
     path = root / name / str(version) / "model.onnx"
     path.parent.mkdir(parents=True)
-    model = model or colour_model()
+    model = model or color_model()
     path.write_bytes(model.SerializeToString())
-    card = card or colour_card()
+    card = card or color_card()
     proof = card.certificate.model_copy(update={"graph_sha256": graph_sha256(path)})
     card = card.model_copy(update={"certificate": proof})
     helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})

@@ -1,6 +1,6 @@
 """BentoML: uvicorn workers behind one socket, each with its own session; the call runs on its thread pool.
 
-Adaptive batching merges calls that bring lists; with one picture a call there is nothing to merge.
+Adaptive batching merges calls that bring lists; with one image a call there is nothing to merge.
 """
 
 from typing import Any
@@ -26,6 +26,6 @@ class Classifier:
         self.session = recipe.open()
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
-    def classify(self, picture: Image, /) -> list[dict[str, Any]]:
-        """Take an opened picture: handed over as a file, each would be written to disk first."""
-        return predict(self.session, [recipe.fit(picture)])[0]
+    def classify(self, image: Image, /) -> list[dict[str, Any]]:
+        """Take an opened image: handed over as a file, each would be written to disk first."""
+        return predict(self.session, [recipe.fit(image)])[0]

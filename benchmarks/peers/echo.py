@@ -1,4 +1,4 @@
-"""A bare FastAPI echo of the body: what its HTTP alone costs in one process, with no picture and no network."""
+"""A bare FastAPI echo of the body: what its HTTP alone costs in one process, with no image and no network."""
 
 from fastapi import FastAPI, Request, Response
 

@@ -36,8 +36,8 @@ class Classifier(kserve.Model):  # type: ignore[misc]  # KServe is installed in 
         loop = asyncio.get_running_loop()
         return {"predictions": await loop.run_in_executor(self.threads, self._classify, payload)}
 
-    def _classify(self, picture: bytes) -> list[dict[str, Any]]:
-        return predict(self.session, [self.recipe.decode(picture)])[0]
+    def _classify(self, image: bytes) -> list[dict[str, Any]]:
+        return predict(self.session, [self.recipe.decode(image)])[0]
 
 
 def main() -> None:

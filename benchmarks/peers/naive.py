@@ -16,8 +16,8 @@ app = FastAPI()
 
 
 @app.post("/predict")
-def classify(picture: Annotated[bytes, Body(media_type="image/*")]) -> list[dict[str, Any]]:
-    return predict(session, [recipe.decode(picture)])[0]
+def classify(image: Annotated[bytes, Body(media_type="image/*")]) -> list[dict[str, Any]]:
+    return predict(session, [recipe.decode(image)])[0]
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""What every peer does with a picture: the usual Pillow recipe, the same ONNX file, the best five classes.
+"""What every peer does with an image: the usual Pillow recipe, the same ONNX file, the best five classes.
 
 Runs in the peers' own environments, so it needs Pillow, NumPy and ONNX Runtime only. What differs from peer to peer is
 how requests reach it.
@@ -48,7 +48,7 @@ class Recipe:
         return self.fit(Image.open(BytesIO(body)))
 
     def fit(self, opened: Image.Image) -> NDArray[np.uint8]:
-        """Return the frame, uint8 (H, W, 3): decode all, resize all, keep the centre, as torchvision's presets do."""
+        """Return the frame, uint8 (H, W, 3): decode all, resize all, keep the center, as torchvision's presets do."""
         image = opened.convert("RGB")
         scale = self.shorter_side / min(image.size)
         size = (round(image.width * scale), round(image.height * scale))

@@ -9,7 +9,7 @@ import numpy as np
 from exporter.graph import Graph, floats, integers
 from exporter.network import Array
 from exporter.recipe import DetectRecipe
-from service.card import PictureInput
+from service.card import ImageInput
 
 T = TypeVar("T")
 
@@ -100,7 +100,7 @@ _CORNERS = {
 """A box by a point and its size → the matrix whose rows make x_min, y_min, x_max and y_max of it."""
 
 
-def grafted_xyxy(graph: Graph, boxes: str, recipe: DetectRecipe, picture: PictureInput) -> str:
+def grafted_xyxy(graph: Graph, boxes: str, recipe: DetectRecipe, image_input: ImageInput) -> str:
     """Add what makes boxes (N, A, 4) xyxy in 0–1 of the frame, and return their tensor."""
     if recipe.box_format == "yxyx":
         order = graph.constant("xyxy", integers(1, 0, 3, 2))
@@ -110,11 +110,11 @@ def grafted_xyxy(graph: Graph, boxes: str, recipe: DetectRecipe, picture: Pictur
         boxes = graph.add("MatMul", [boxes, graph.constant("corners", matrix)])
     if recipe.box_unit == "frame":
         return boxes
-    unit = 1 / floats(picture.width, picture.height, picture.width, picture.height)
+    unit = 1 / floats(image_input.width, image_input.height, image_input.width, image_input.height)
     return graph.add("Mul", [boxes, graph.constant("unit", unit)])
 
 
-def xyxy(boxes: Array, recipe: DetectRecipe, picture: PictureInput) -> Array:
+def xyxy(boxes: Array, recipe: DetectRecipe, image_input: ImageInput) -> Array:
     """Return boxes (N, A, 4) as xyxy in 0–1 of the frame."""
     a, b, c, d = np.moveaxis(boxes.astype(np.float64), -1, 0)
     corners = {
@@ -126,7 +126,7 @@ def xyxy(boxes: Array, recipe: DetectRecipe, picture: PictureInput) -> Array:
     written = np.stack(corners, axis=-1)
     if recipe.box_unit == "frame":
         return written
-    return written / (picture.width, picture.height, picture.width, picture.height)
+    return written / (image_input.width, image_input.height, image_input.width, image_input.height)
 
 
 def _columns(graph: Graph, rows: str, first: int, end: int) -> str:

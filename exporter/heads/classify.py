@@ -9,20 +9,20 @@ from numpy.typing import NDArray
 from exporter.graph import Graph, float_output
 from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Outputs
-from exporter.recipe import PictureTask
-from service.card import OUTPUTS, Measure, PictureInput
+from exporter.recipe import ImageTask
+from service.card import OUTPUTS, ImageInput, Metric
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifyHead:
-    """Softmax over `classes` logits; a sigmoid each where a picture may be several things (`multi_label`)."""
+    """Softmax over `classes` logits; a sigmoid each where an image may be several things (`multi_label`)."""
 
     classes: int
     multi_label: bool = False
-    task: PictureTask = "classify"
-    measure: Measure = "top1"
+    task: ImageTask = "classify"
+    metric: Metric = "top1"
 
-    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:  # noqa: ARG002
+    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:  # noqa: ARG002
         self.graft_classes(graph, raw[0])
 
     def graft_classes(self, graph: Graph, raw: str) -> None:
@@ -35,7 +35,7 @@ class ClassifyHead:
         names = OUTPUTS["classify"][:2]
         graph.set_outputs([float_output(name, self.classes) for name in names])
 
-    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:  # noqa: ARG002
+    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:  # noqa: ARG002
         return self.expected_of(raw[0])
 
     def expected_of(self, raw: Array) -> Outputs:

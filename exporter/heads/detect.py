@@ -11,8 +11,8 @@ from exporter.heads.activation import activate, grafted_activation
 from exporter.heads.boxes import Candidates, Decoder, grafted_xyxy, xyxy
 from exporter.heads.metrics import average_precision, suppress
 from exporter.network import Array, Outputs
-from exporter.recipe import DetectRecipe, PictureTask
-from service.card import Measure, PictureInput
+from exporter.recipe import DetectRecipe, ImageTask
+from service.card import ImageInput, Metric
 
 POOL = 2
 """`expected` keeps this many times the candidates: those of almost the same score may change places
@@ -21,7 +21,7 @@ at the end of the list."""
 NMS_IOU = 0.5
 SHOWN_SCORE = 0.05
 SHOWN = 100
-"""What two lists of detections are compared by: as COCO's evaluation, at most 100 a picture."""
+"""What two lists of detections are compared by: as COCO's evaluation, at most 100 an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class DetectHead:
     recipe: DetectRecipe
     anchors: int
     columns: int
-    task: PictureTask = "detect"
-    measure: Measure = "map50"
+    task: ImageTask = "detect"
+    metric: Metric = "map50"
 
     @property
     def classes(self) -> int | None:
@@ -46,9 +46,9 @@ class DetectHead:
     def candidates(self) -> int:
         return min(self.recipe.candidates, self.anchors)
 
-    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:
+    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
         found = self.decoder.graft(graph, raw)
-        boxes = grafted_xyxy(graph, found.boxes, self.recipe, picture)
+        boxes = grafted_xyxy(graph, found.boxes, self.recipe, image_input)
         if found.classes is not None:
             boxes, scores, classes = self._graft_named(graph, boxes, found)
         else:
@@ -122,9 +122,9 @@ class DetectHead:
         classes = graph.add("GatherElements", [classes, where], axis=1)
         return _picked(graph, boxes, where), top, classes
 
-    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:
+    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
         found = self.decoder.split(raw)
-        boxes = np.clip(xyxy(found.boxes, self.recipe, picture), 0, 1)
+        boxes = np.clip(xyxy(found.boxes, self.recipe, image_input), 0, 1)
         scores, anchors, classes = self._pairs(found)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : POOL * self.candidates]
         anchors, classes = (np.take_along_axis(a, order, axis=1) for a in (anchors, classes))
@@ -177,9 +177,9 @@ class DetectHead:
         return worst
 
     def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
-        """Return each picture's mAP at IoU 0.5 over the classes expected in it, after suppression.
+        """Return each image's mAP at IoU 0.5 over the classes expected in it, after suppression.
 
-        A picture in which both see nothing agrees; one in which only one does, does not.
+        An image in which both see nothing agrees; one in which only one does, does not.
         """
         return [
             _mean_average_precision(_shown(found, index), _shown(expected, index))

@@ -9,29 +9,29 @@ from exporter.backbone import FEATURES
 from exporter.graph import Graph
 from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Outputs
-from exporter.recipe import PictureTask
-from service.card import Measure, PictureInput
+from exporter.recipe import ImageTask
+from service.card import ImageInput, Metric
 
 
 @dataclass(frozen=True, slots=True)
 class EmbedHead:
     """The raw output, a vector (N, F) or a map (N, F, h, w) that is averaged, becomes `features`."""
 
-    task: PictureTask = "embed"
-    measure: Measure = "cosine"
+    task: ImageTask = "embed"
+    metric: Metric = "cosine"
     classes: int | None = None
 
-    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:  # noqa: ARG002
+    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:  # noqa: ARG002
         graph.set_outputs([])
 
-    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:  # noqa: ARG002
+    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:  # noqa: ARG002
         return {FEATURES: raw[0].mean(axis=(2, 3)) if raw[0].ndim == 4 else raw[0]}
 
     def difference(self, found: Outputs, expected: Outputs) -> float:
         return relative_difference(found[FEATURES], expected[FEATURES])
 
     def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
-        """Return the cosine between the two vectors of each picture, at least 0."""
+        """Return the cosine between the two vectors of each image, at least 0."""
         one, other = found[FEATURES], expected[FEATURES]
         lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         cosines = (one * other).sum(axis=1) / np.maximum(lengths, 1e-12)

@@ -30,7 +30,7 @@ def mask_iou(found: Array, expected: Array) -> float:
 
 
 def resize_bilinear(maps: Array, size: tuple[int, int]) -> Array:
-    """Return maps (N, C, h, w) enlarged to (N, C, H, W), pixel centres at halves, edges repeated."""
+    """Return maps (N, C, h, w) enlarged to (N, C, H, W), pixel centers at halves, edges repeated."""
     rows, columns = _weights(maps.shape[2], size[0]), _weights(maps.shape[3], size[1])
     large: Array = np.einsum("Hh,nchw,Ww->ncHW", rows, maps, columns, optimize=True)
     return large.astype(maps.dtype)

@@ -10,8 +10,8 @@ from exporter.graph import BATCH, Graph, floats, integers
 from exporter.heads.activation import Activation, activate, grafted_activation
 from exporter.heads.metrics import mask_iou, resize_bilinear
 from exporter.network import Array, Outputs
-from exporter.recipe import PictureTask
-from service.card import Measure, PictureInput
+from exporter.recipe import ImageTask
+from service.card import ImageInput, Metric
 
 CHANCES = "chances"
 """Beside the contract's outputs `expected` keeps every class's probability, to weigh pixels that
@@ -24,24 +24,24 @@ HALF_STEP = 0.5 / 255
 class SegmentHead:
     """Maps (N, C, h, w) → `mask` and `confidence`, uint8 (N, H, W).
 
-    With one map it is the chance of class 1 against class 0. Maps smaller than the picture are
+    With one map it is the chance of class 1 against class 0. Maps smaller than the image are
     enlarged bilinearly, before the activation, as DeepLab (arXiv:1706.05587) does.
     """
 
     channels: int
     size: tuple[int, int]
     activation: Activation = "softmax"
-    task: PictureTask = "segment"
-    measure: Measure = "mask_iou"
+    task: ImageTask = "segment"
+    metric: Metric = "mask_iou"
 
     @property
     def classes(self) -> int:
         return max(2, self.channels)
 
-    def graft(self, graph: Graph, raw: Sequence[str], picture: PictureInput) -> None:
+    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
         maps = raw[0]
-        if self.size != (picture.height, picture.width):
-            sizes = [graph.constant("sizes", integers(picture.height, picture.width))]
+        if self.size != (image_input.height, image_input.width):
+            sizes = [graph.constant("sizes", integers(image_input.height, image_input.width))]
             maps = _enlarged(graph, maps, sizes[0])
         chances = grafted_activation(graph, maps, self.activation, axis=1)
         if self.channels == 1:
@@ -55,7 +55,7 @@ class SegmentHead:
         steps = graph.add("Round", [graph.add("Mul", [confidence, full])])
         graph.add("Identity", [mask], output="mask")
         graph.add("Cast", [steps], output="confidence", to=TensorProto.UINT8)
-        dims: list[str | int | None] = [BATCH, picture.height, picture.width]
+        dims: list[str | int | None] = [BATCH, image_input.height, image_input.width]
         graph.set_outputs(
             helper.make_tensor_value_info(name, TensorProto.UINT8, dims)
             for name in ("mask", "confidence")
@@ -70,10 +70,10 @@ class SegmentHead:
         confidence = graph.add("Max", [chance, graph.add("Sub", [one, chance])])
         return mask, confidence
 
-    def expected(self, raw: Sequence[Array], picture: PictureInput) -> Outputs:
+    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
         maps = raw[0].astype(np.float32)
-        if self.size != (picture.height, picture.width):
-            maps = resize_bilinear(maps, (picture.height, picture.width))
+        if self.size != (image_input.height, image_input.width):
+            maps = resize_bilinear(maps, (image_input.height, image_input.width))
         chances = activate(maps, self.activation, axis=1)
         if self.channels == 1:
             chances = np.concatenate([1 - chances, chances], axis=1)

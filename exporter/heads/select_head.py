@@ -9,7 +9,7 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
-from exporter.recipe import PictureTask, Recipe
+from exporter.recipe import ImageTask, Recipe
 
 Dims = tuple[int, ...]
 """An output's dimensions for a batch of one."""
@@ -74,7 +74,7 @@ def _embed(_recipe: Recipe, _outputs: Sequence[Dims]) -> Head:
     return EmbedHead()
 
 
-_CHOICES: dict[PictureTask, Callable[[Recipe, Sequence[Dims]], Head]] = {
+_CHOICES: dict[ImageTask, Callable[[Recipe, Sequence[Dims]], Head]] = {
     "classify": _classify,
     "segment": _segment,
     "detect": _detect,
@@ -92,6 +92,6 @@ _DETECT_SHAPES = {
 def _mismatch(task: str, wanted: str, outputs: Sequence[Dims]) -> RecipeError:
     given = ", ".join(str(dims) for dims in outputs)
     return RecipeError(
-        f"--task {task} needs {wanted}; the network gives {given} for one picture. "
+        f"--task {task} needs {wanted}; the network gives {given} for one image. "
         "Name the right outputs, in order, by --outputs"
     )

@@ -17,29 +17,29 @@ from exporter.heads.select_head import choose_head
 from exporter.network import Array, Facts, Network, Outputs
 from exporter.progress import Steps
 from exporter.recipe import Pixels, Recipe
-from exporter.sessions import unoptimised
+from exporter.sessions import unoptimized
 from exporter.shapes import infer_shapes
 from exporter.transforms import pixel_values, plain_transform
-from service.card import PictureInput
+from service.card import ImageInput
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxReference:
-    """The file as it came, in ONNX Runtime without optimisations.
+    """The file as it came, in ONNX Runtime without optimizations.
 
-    A graph for one picture at a time is run picture by picture.
+    A graph for one image at a time is run image by image.
     """
 
     model: onnx.ModelProto
     outputs: tuple[str, ...]
-    picture: PictureInput
+    image: ImageInput
     pixels: Pixels
     one_at_a_time: bool
     session: onnxruntime.InferenceSession
     name: str = f"the source file in ONNX Runtime {onnxruntime.__version__}"
 
-    def pixels_of_picture(self, body: bytes) -> NDArray[np.float32]:
-        return plain_transform(self.picture, self.pixels)(body)
+    def pixels_of_image(self, body: bytes) -> NDArray[np.float32]:
+        return plain_transform(self.image, self.pixels)(body)
 
     def pixels_of_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         return pixel_values(frames, self.pixels)
@@ -62,7 +62,7 @@ class OnnxReference:
         probe.CopyFrom(self.model)
         del probe.graph.output[:]
         probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-        yield from zip(names, self._run(unoptimised(probe), names, pixels), strict=True)
+        yield from zip(names, self._run(unoptimized(probe), names, pixels), strict=True)
 
     def _run(
         self,
@@ -88,9 +88,9 @@ def load(where: str, recipe: Recipe, steps: Steps) -> Network:
     source = _read(path)
     entry = _entry(source)
     pixels = recipe.pixels or Pixels()
-    picture = recipe.picture(_size(entry, pixels))
+    image = recipe.image_input(_size(entry, pixels))
     fixed = entry.type.tensor_type.shape.dim[0].dim_value == 1
-    model = free_batch(_of_opset(source), _pixel_dims(picture, pixels))
+    model = free_batch(_of_opset(source), _pixel_dims(image, pixels))
     names = recipe.outputs or tuple(value.name for value in source.graph.output)
     absent = set(names) - {name for node in source.graph.node for name in node.output}
     if absent:
@@ -99,13 +99,13 @@ def load(where: str, recipe: Recipe, steps: Steps) -> Network:
     shapes = infer_shapes(model)
     unknown = [name for name in names if name not in shapes]
     if unknown:
-        raise GraphError(f"The shapes of {', '.join(unknown)} depend on what the picture shows")
+        raise GraphError(f"The shapes of {', '.join(unknown)} depend on what the image shows")
     return Network(
         graph=Graph(model),
         raw=names,
         head=choose_head(recipe, [shapes[name].dims for name in names]),
-        reference=OnnxReference(source, names, picture, pixels, fixed, unoptimised(source)),
-        picture=picture,
+        reference=OnnxReference(source, names, image, pixels, fixed, unoptimized(source)),
+        image_input=image,
         pixels=pixels,
         background_id=recipe.segment.background_id,
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}"),
@@ -130,26 +130,24 @@ def _entry(model: onnx.ModelProto) -> onnx.ValueInfoProto:
         named = ", ".join(value.name for value in entries)
         raise SourceError(f"A network takes one float32 batch of pixel values; this one: {named}")
     if len(entries[0].type.tensor_type.shape.dim) != 4:
-        raise SourceError(
-            f"The input {entries[0].name} has no four axes, as a batch of pictures has"
-        )
+        raise SourceError(f"The input {entries[0].name} has no four axes, as a batch of images has")
     entry: onnx.ValueInfoProto = entries[0]
     return entry
 
 
-def _size(entry: onnx.ValueInfoProto, pixels: Pixels) -> PictureInput | None:
-    """Return the picture size where the file fixes it, stretched, which fits any picture."""
+def _size(entry: onnx.ValueInfoProto, pixels: Pixels) -> ImageInput | None:
+    """Return the image size where the file fixes it, stretched, which fits any image."""
     dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
     height, width = dims[2:] if pixels.layout == "NCHW" else dims[1:3]
     if not height or not width:
         return None
-    return PictureInput(height=height, width=width, resize="stretch")
+    return ImageInput(height=height, width=width, resize="stretch")
 
 
-def _pixel_dims(picture: PictureInput, pixels: Pixels) -> tuple[int, int, int]:
+def _pixel_dims(image_input: ImageInput, pixels: Pixels) -> tuple[int, int, int]:
     if pixels.layout == "NCHW":
-        return (pixels.channels, picture.height, picture.width)
-    return (picture.height, picture.width, pixels.channels)
+        return (pixels.channels, image_input.height, image_input.width)
+    return (image_input.height, image_input.width, pixels.channels)
 
 
 def _of_opset(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -12,9 +12,9 @@ from exporter.network import Facts, Network
 from exporter.progress import Steps
 from exporter.recipe import Recipe
 from exporter.torch_network import TorchModel, torch_network
-from service.card import PictureInput
+from service.card import ImageInput
 
-_PICTURE_AXES = 4
+_IMAGE_AXES = 4
 
 T = TypeVar("T")
 
@@ -70,35 +70,35 @@ def _read(path: Path, load: Callable[[Path], T], what: str) -> T:
         raise SourceError(f"{path} is not {what} that this PyTorch can read: {reason}") from error
 
 
-def _frame(program: torch.export.ExportedProgram) -> PictureInput:
+def _frame(program: torch.export.ExportedProgram) -> ImageInput:
     """Return the size that a program was exported for; its batch must be free.
 
     Raises:
-        SourceError: it does not take one batch of pictures, or takes only one size of batch.
+        SourceError: it does not take one batch of images, or takes only one size of batch.
     """
     names = program.graph_signature.user_inputs
     entries = [
         node for node in program.graph.nodes if node.op == "placeholder" and node.name in names
     ]
     shapes = [tuple(node.meta["val"].shape) for node in entries]
-    if len(shapes) != 1 or len(shapes[0]) != _PICTURE_AXES:
-        raise SourceError(f"A network takes one batch of pictures (N, C, H, W), this one {shapes}")
+    if len(shapes) != 1 or len(shapes[0]) != _IMAGE_AXES:
+        raise SourceError(f"A network takes one batch of images (N, C, H, W), this one {shapes}")
     batch, _, height, width = shapes[0]
     if isinstance(batch, int):
         raise SourceError(
             f"The program was exported for batches of {batch} alone. Export it again: "
-            "torch.export.export(model, (pictures,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))"
+            "torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))"
         )
-    return PictureInput(height=int(height), width=int(width), resize="stretch")
+    return ImageInput(height=int(height), width=int(width), resize="stretch")
 
 
 def _network(
     module: nn.Module,
     program: torch.export.ExportedProgram | torch.jit.ScriptModule,
-    picture: PictureInput | None,
+    image_input: ImageInput | None,
     recipe: Recipe,
     steps: Steps,
 ) -> Network:
     facts = Facts(title=recipe.name, origin=recipe.source)
-    model = TorchModel(module, facts, picture, exportable=program)
+    model = TorchModel(module, facts, image_input, exportable=program)
     return torch_network(model, recipe, steps)

@@ -20,7 +20,7 @@ from exporter.sources.python import NO_WEIGHTS
 from exporter.torch_network import TorchModel, torch_network
 from exporter.transforms import decode
 from exporter.weights import load_weights
-from service.card import PictureInput, ResizePolicy
+from service.card import ImageInput, ResizePolicy
 
 _RESIZE: dict[str, ResizePolicy] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
 _INTERPOLATIONS = {"bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"}
@@ -63,18 +63,18 @@ def _described(where: str, module: nn.Module, *, pretrained: bool) -> TorchModel
     facts = Facts(
         title=known.get("architecture", where),
         origin=f"timm:{where}" + (f" {tag}" if pretrained else ", untrained"),
-        licence=known.get("license"),
+        license=known.get("license"),
         labels=_imagenet_labels() if module.num_classes == 1000 else None,
     )
     pixels = Pixels(mean=data["mean"], std=data["std"])
     return TorchModel(module, facts, _frame(data), pixels, _transform(data))
 
 
-def _frame(data: dict[str, Any]) -> PictureInput:
+def _frame(data: dict[str, Any]) -> ImageInput:
     _, height, width = data["input_size"]
     resize = _RESIZE[data["crop_mode"]]
     said = data["interpolation"]
-    return PictureInput(
+    return ImageInput(
         height=height,
         width=width,
         resize=resize,

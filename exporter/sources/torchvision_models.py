@@ -20,7 +20,7 @@ from exporter.sources.python import NO_WEIGHTS
 from exporter.torch_network import TorchModel, torch_network
 from exporter.transforms import decode
 from exporter.weights import load_weights
-from service.card import Interpolation, PictureInput
+from service.card import ImageInput, Interpolation
 
 SEGMENT_SIDE = 520
 """The side that torchvision's segmenters were trained at (references/segmentation)."""
@@ -99,18 +99,18 @@ def _build(where: str, weights: Any, recipe: Recipe) -> nn.Module:  # noqa: ANN4
 def _described(where: str, module: nn.Module, weights: Any, recipe: Recipe) -> TorchModel:  # noqa: ANN401
     facts = _facts(where, weights, recipe)
     if recipe.task == "detect":
-        detector = adapt_detector(module, recipe.picture(frame_of(module)))
+        detector = adapt_detector(module, recipe.image_input(frame_of(module)))
         return TorchModel(
             detector.module,
             facts,
-            detector.picture,
+            detector.image,
             detector.pixels,
             meaning=detector.meaning,
             answer=detector.answer,
             max_batch=detector.max_batch,
         )
     if recipe.task == "segment":
-        frame = PictureInput(height=SEGMENT_SIDE, width=SEGMENT_SIDE, resize="stretch")
+        frame = ImageInput(height=SEGMENT_SIDE, width=SEGMENT_SIDE, resize="stretch")
         meaning = SegmentRecipe(background_id=0)
         return TorchModel(MapsOnly(module), facts, frame, IMAGENET, segment=meaning)
     preset = weights.transforms() if weights is not None else None
@@ -126,7 +126,7 @@ def _facts(where: str, weights: Any, recipe: Recipe) -> Facts:  # noqa: ANN401
     return Facts(
         title=where,
         origin=f"torchvision:{where}" + (f", weights {weights}" if trained else ", untrained"),
-        licence=meta.get("license", LICENCE),
+        license=meta.get("license", LICENCE),
         labels=labels or None,
         scores=_scores(meta) if trained else {},
     )
@@ -134,9 +134,9 @@ def _facts(where: str, weights: Any, recipe: Recipe) -> Facts:  # noqa: ANN401
 
 def _scores(meta: dict[str, Any]) -> dict[str, float]:
     return {
-        f"{data} {measure}": float(value)
-        for data, measures in meta.get("_metrics", {}).items()
-        for measure, value in measures.items()
+        f"{data} {metric}": float(value)
+        for data, metrics in meta.get("_metrics", {}).items()
+        for metric, value in metrics.items()
     }
 
 
@@ -146,10 +146,10 @@ def _label(name: str, recipe: Recipe) -> str:
     return "" if name == "N/A" else name
 
 
-def _frame(preset: ImageClassification) -> PictureInput:
+def _frame(preset: ImageClassification) -> ImageInput:
     side = preset.crop_size[0]
     interpolation: Interpolation = preset.interpolation.value
-    return PictureInput(
+    return ImageInput(
         height=side,
         width=side,
         resize="crop",

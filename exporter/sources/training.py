@@ -9,7 +9,7 @@ from exporter.sources.python import find
 from exporter.torch_network import TorchModel, torch_network
 
 Train = Callable[[Steps], TorchModel]
-"""It trains, tells how far it is, and returns the module with its scores and its held-out pictures."""
+"""It trains, tells how far it is, and returns the module with its scores and its held-out images."""
 
 
 def load(where: str, recipe: Recipe, steps: Steps) -> Network:

@@ -1,4 +1,4 @@
-"""Pictures to learn segmentation from: real handwritten digits written over real photographs, with their masks."""
+"""Images to learn segmentation from: real handwritten digits written over real photographs, with their masks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from skimage import data
 
-Picture = NDArray[np.uint8]
+Pixels = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
 Ink = NDArray[np.float32]
 
@@ -41,32 +41,32 @@ Those held out have no known restrictions, so that compositions over them can be
 LARGEST_PHOTOGRAPH = (640, 640)
 MOST_DIGITS = 4
 FEWEST_LEARNED = 3
-"""A crowded picture teaches more for the same work."""
+"""A crowded image teaches more for the same work."""
 
 PIECES_LEARNED = 5
 PIECE = (0.1, 0.45)
-"""Height and width of a pasted piece, as shares of the picture's shorter side."""
+"""Height and width of a pasted piece, as shares of the image's shorter side."""
 
 ANGLE = 20.0
 """Degrees to either side."""
 
 BOX = (0.4, 0.78)
-"""The side of MNIST's 28×28 box, whose ink is 20 high, as a share of the picture's shorter side."""
+"""The side of MNIST's 28×28 box, whose ink is 20 high, as a share of the image's shorter side."""
 
 STROKE = (0.3, 0.55)
 """Ink below the first is paper, above the second full: enlarged strokes have edges as sharp as written ones."""
 
 MASK_FROM = 0.5
 MARGIN = 1 / 128
-"""How far a mask reaches beyond the stroke, as a share of the picture's shorter side."""
+"""How far a mask reaches beyond the stroke, as a share of the image's shorter side."""
 
 CONTRAST = 75.0
 CONTRASTING = 0.9
-"""A colour is visible where its luma differs by at least this from so large a share of what lies around the stroke."""
+"""A color is visible where its luma differs by at least this from so large a share of what lies around the stroke."""
 
 OPACITY = (0.9, 1.0)
 NOISE = 5.0
-"""The largest standard deviation of a picture's noise, of 255."""
+"""The largest standard deviation of an image's noise, of 255."""
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _TRIES = 15
@@ -74,9 +74,9 @@ _TRIES = 15
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What pictures are composed from: digits uint8 (N, 28, 28), light on black, their values, and RGB photographs.
+    """What images are composed from: digits uint8 (N, 28, 28), light on black, their values, and RGB photographs.
 
-    Each picture gets at least `fewest` digits, room permitting, and at most `pieces` of other photographs pasted in.
+    Each image gets at least `fewest` digits, room permitting, and at most `pieces` of other photographs pasted in.
     """
 
     digits: NDArray[np.uint8]
@@ -88,9 +88,9 @@ class Material:
 
 @dataclass(frozen=True, slots=True)
 class Composition:
-    """A picture, uint8 (H, W, 3) RGB, and its mask, uint8 (H, W): 0 is background, 1 + d the stroke of digit d."""
+    """An image, uint8 (H, W, 3) RGB, and its mask, uint8 (H, W): 0 is background, 1 + d the stroke of digit d."""
 
-    picture: Picture
+    image: Pixels
     mask: Mask
 
 
@@ -124,32 +124,32 @@ def read_material() -> tuple[Material, Material]:
 def compose(material: Material, rng: Generator, size: tuple[int, int]) -> Composition:
     """Write up to four digits over a part of a photograph, as many as there is room for.
 
-    Digits come in several sizes, turned, light, dark or coloured, each visible where it stands, each wholly inside the
-    picture and clear of the others.
+    Digits come in several sizes, turned, light, dark or colored, each visible where it stands, each wholly inside the
+    image and clear of the others.
 
     Args:
         material: what to compose from.
         rng: decides everything.
-        size: height and width of the picture.
+        size: height and width of the image.
     """
-    picture = part_of(any_of(material.photographs, rng), rng, size)
+    image = part_of(any_of(material.photographs, rng), rng, size)
     for _ in range(rng.integers(material.pieces + 1)):
-        _paste(any_of(material.photographs, rng), picture, rng)
+        _paste(any_of(material.photographs, rng), image, rng)
     mask = np.zeros(size, np.uint8)
     for _ in range(rng.integers(material.fewest, MOST_DIGITS + 1)):
         index = rng.integers(len(material.digits))
         ink = _written(material.digits[index], rng, min(size))
         stroke = _Stroke(ink, class_id=int(material.values[index]) + 1)
-        _put(stroke, picture, mask, rng)
+        _put(stroke, image, mask, rng)
     if not mask.any():  # No digit could be seen on this part of this photograph.
         return compose(material, rng, size)
-    noise = rng.standard_normal(picture.shape, np.float32) * np.float32(rng.uniform(0, NOISE))
-    return Composition(np.clip(picture + noise, 0, 255).round().astype(np.uint8), mask)
+    noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, NOISE))
+    return Composition(np.clip(image + noise, 0, 255).round().astype(np.uint8), mask)
 
 
 def _photograph(name: str) -> Image.Image:
     loaded = getattr(data, name)()
-    pixels: Picture = loaded[0] if isinstance(loaded, tuple) else loaded
+    pixels: Pixels = loaded[0] if isinstance(loaded, tuple) else loaded
     photograph = Image.fromarray(pixels).convert("RGB")
     photograph.thumbnail(LARGEST_PHOTOGRAPH, Image.Resampling.LANCZOS)
     return photograph
@@ -179,9 +179,9 @@ def part_of(photograph: Image.Image, rng: Generator, size: tuple[int, int]) -> N
 
 
 def _paste(photograph: Image.Image, onto: NDArray[np.float32], rng: Generator) -> None:
-    """Paste a piece of another photograph, round or angular, more or less flat in colour: an object that is no digit.
+    """Paste a piece of another photograph, round or angular, more or less flat in color: an object that is no digit.
 
-    Eleven scenes hold too few objects of even colour: a network that saw no others took coins for zeros.
+    Eleven scenes hold too few objects of even color: a network that saw no others took coins for zeros.
     """
     shorter_side = min(onto.shape[:2])
     across, down = (round(shorter_side * rng.uniform(*PIECE)) for _ in range(2))
@@ -209,33 +209,33 @@ def _written(digit: NDArray[np.uint8], rng: Generator, shorter_side: int) -> Ink
     side = round(shorter_side * rng.uniform(*BOX))
     large = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     turned = large.rotate(rng.uniform(-ANGLE, ANGLE), Image.Resampling.BICUBIC)
-    grey = np.asarray(turned, np.float32) / 255
-    ink = np.clip((grey - STROKE[0]) / (STROKE[1] - STROKE[0]), 0, 1)
+    gray = np.asarray(turned, np.float32) / 255
+    ink = np.clip((gray - STROKE[0]) / (STROKE[1] - STROKE[0]), 0, 1)
     rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
     margin = _margin(shorter_side)
     tight = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     return np.pad(tight, margin)
 
 
-def _put(stroke: _Stroke, picture: NDArray[np.float32], mask: Mask, rng: Generator) -> None:
-    """Paint a stroke onto a picture and its mask where it has room and can be seen, or leave both as they are."""
+def _put(stroke: _Stroke, image: NDArray[np.float32], mask: Mask, rng: Generator) -> None:
+    """Paint a stroke onto an image and its mask where it has room and can be seen, or leave both as they are."""
     marked = _widened(stroke.ink >= MASK_FROM, _margin(min(mask.shape)))
     height, width = stroke.ink.shape
     for _ in range(_TRIES):
         top = rng.integers(mask.shape[0] - height + 1)
         left = rng.integers(mask.shape[1] - width + 1)
         place = np.s_[top : top + height, left : left + width]
-        paper = picture[place]
+        paper = image[place]
         if mask[place].any() or (color := _visible_on(paper, rng)) is None:
             continue
         opacity = (stroke.ink * rng.uniform(*OPACITY))[..., None]
-        picture[place] = paper + opacity * (color - paper)
+        image[place] = paper + opacity * (color - paper)
         mask[place][marked] = stroke.class_id
         return
 
 
 def _visible_on(paper: NDArray[np.float32], rng: Generator) -> NDArray[np.float32] | None:
-    """Return a colour, float32 (3,), that stands out from a part of a picture, or None where hardly any would."""
+    """Return a color, float32 (3,), that stands out from a part of an image, or None where hardly any would."""
     luma = paper @ _LUMA
     for _ in range(_TRIES):
         low, high = [(0, 70), (185, 255), (0, 255)][rng.integers(3)]

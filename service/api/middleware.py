@@ -76,7 +76,7 @@ class Telemetry:
 
     def _let_go(self, record: RequestRecord) -> None:
         if record.held_bytes:
-            self.services.intake.release(record.held_bytes)
+            self.services.admission.release(record.held_bytes)
             record.held_bytes = 0
 
     def _find_series(
@@ -138,7 +138,7 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
     if record.model:
         line |= {
             "model": record.model,
-            "pictures": record.pictures,
+            "images": record.images,
             "batch_size": record.batch_size,
             **{f"{stage}_ms": ms for stage, ms in stages.items()},
         }

@@ -1,4 +1,4 @@
-"""From a request to its answer, the same for every task: watch the client, take the pictures through, write JSON."""
+"""From a request to its answer, the same for every task: watch the client, take the images through, write JSON."""
 
 import asyncio
 from collections.abc import Collection, Coroutine, Sequence
@@ -17,9 +17,9 @@ from service.errors import (
     InvalidParameterError,
     UnavailableError,
 )
-from service.imaging.overlay import EncodedPicture
-from service.pipeline import Head, Picture
-from service.runtime.job import Answer
+from service.imaging.overlay import RenderedImage
+from service.pipeline import EncodedImage, Head
+from service.runtime.job import JobResult
 from service.runtime.registry import Model
 
 T = TypeVar("T")
@@ -31,17 +31,17 @@ async def predict_all(
     record: RequestRecord,
     *,
     model: Model,
-    pictures: Sequence[Picture],
+    images: Sequence[EncodedImage],
     head: Head[Any],
 ) -> list[Any]:
-    """Return each picture's result, or `{"error": …}` in the place of one that failed among several.
+    """Return each image's result, or `{"error": …}` in the place of one that failed among several.
 
     Raises:
-        FovealError: the request as a whole failed, or its only picture did.
+        FovealError: the request as a whole failed, or its only image did.
     """
     outcomes = await services.pipeline.predict(
         model,
-        pictures,
+        images,
         head,
         timeout_seconds=time_left(request, record, services.timeout_seconds),
         left=partial(_disconnected, request),
@@ -57,9 +57,9 @@ async def predict_all(
                 del (
                     outcome,
                     outcomes,
-                )  # or error and frame, which holds the pictures, keep each other
+                )  # or error and frame, which holds the images, keep each other
     return [
-        outcome.value if isinstance(outcome, Answer) else _error_object(outcome, services)
+        outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services)
         for outcome in outcomes
     ]
 
@@ -95,19 +95,19 @@ def json_answer(model: Model, results: Collection[JsonObject]) -> Response:
     return Response(to_json(body), media_type="application/json")
 
 
-def picture_answer(picture: EncodedPicture) -> Response:
-    return Response(picture.content, media_type=picture.media_type, headers={"Vary": "Accept"})
+def image_answer(image: RenderedImage) -> Response:
+    return Response(image.content, media_type=image.media_type, headers={"Vary": "Accept"})
 
 
-def require_single(pictures: Sequence[Picture], what: str) -> None:
-    """Raise where an answer can hold one picture's result only.
+def require_single(images: Sequence[EncodedImage], what: str) -> None:
+    """Raise where an answer can hold one image's result only.
 
     Raises:
         InvalidParameterError: there are several.
     """
-    if len(pictures) != 1:
+    if len(images) != 1:
         raise InvalidParameterError(
-            f"{what} answers one picture a request, not {len(pictures)}; ask for JSON, or send them one by one"
+            f"{what} answers one image a request, not {len(images)}; ask for JSON, or send them one by one"
         )
 
 

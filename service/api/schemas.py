@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from service.api.errors import PROBLEM_TYPE
-from service.api.ingest.images import PicturesAsJson
+from service.api.ingest.images import ImagesAsJson
 from service.card import Card
 from service.explain.request import MOST_SAMPLES, Form, Method, View
 from service.heads.detect import BoxFormat
@@ -55,14 +55,12 @@ class DetectOptions(Options):
         ),
     ] = "per_class"
     box_format: Annotated[BoxFormat, Field(description="How a box is written")] = "xyxy"
-    normalised: Annotated[bool, Field(description="Boxes in 0–1 of the picture, not in pixels")] = (
+    normalized: Annotated[bool, Field(description="Boxes in 0–1 of the image, not in pixels")] = (
         False
     )
     format: Annotated[
         Literal["json", "overlay"] | None,
-        Field(
-            description="`overlay` is the picture with its boxes; default: by `Accept`, else JSON"
-        ),
+        Field(description="`overlay` is the image with its boxes; default: by `Accept`, else JSON"),
     ] = None
 
 
@@ -71,8 +69,8 @@ class SegmentOptions(Options):
     format: Annotated[
         Literal["json"] | Rendering | None,
         Field(
-            description="`mask`: a palette PNG whose index is the class id; `overlay`: classes laid over the picture; "
-            "`cutout`: the picture with a transparent background; `confidence`: grey. Default: by `Accept`, else JSON"
+            description="`mask`: a palette PNG whose index is the class id; `overlay`: classes laid over the image; "
+            "`cutout`: the image with a transparent background; `confidence`: gray. Default: by `Accept`, else JSON"
         ),
     ] = None
 
@@ -110,7 +108,7 @@ class ExplainOptions(Options):
     format: Annotated[
         Form | None,
         Field(
-            description="`sheet`: a captioned PNG; `overlay`: the heat over the picture; `heat`: the heat alone. "
+            description="`sheet`: a captioned PNG; `overlay`: the heat over the image; `heat`: the heat alone. "
             "Default: by `Accept`, else JSON"
         ),
     ] = None
@@ -219,8 +217,8 @@ class ErrorDetail(BaseModel):
     detail: str
 
 
-class PictureFailure(BaseModel):
-    """Stands in the place of a picture that failed among several."""
+class ImageFailure(BaseModel):
+    """Stands in the place of an image that failed among several."""
 
     error: ErrorDetail
 
@@ -238,7 +236,7 @@ class Classification(BaseModel):
 class ClassifyAnswer(BaseModel):
     model: str
     version: int
-    results: list[Classification | PictureFailure]
+    results: list[Classification | ImageFailure]
 
 
 class CornersBox(BaseModel):
@@ -267,7 +265,7 @@ class Detection(BaseModel):
     class_id: int
     score: float = Field(ge=0, le=1)
     box: CornersBox | SizeBox | CenterBox = Field(
-        description="In pixels of the picture as displayed, or 0–1"
+        description="In pixels of the image as displayed, or 0–1"
     )
 
 
@@ -282,7 +280,7 @@ class DetectResult(BaseModel):
 class DetectAnswer(BaseModel):
     model: str
     version: int
-    results: list[DetectResult | PictureFailure]
+    results: list[DetectResult | ImageFailure]
 
 
 class RunLengths(BaseModel):
@@ -293,7 +291,7 @@ class RunLengths(BaseModel):
 class SegmentArea(BaseModel):
     label: str
     class_id: int
-    area: int = Field(description="In pixels of the picture as displayed")
+    area: int = Field(description="In pixels of the image as displayed")
     fraction: float
     confidence: float = Field(description="Mean probability over the area")
     box: CornersBox
@@ -310,17 +308,17 @@ class SegmentResult(BaseModel):
 class SegmentAnswer(BaseModel):
     model: str
     version: int
-    results: list[SegmentResult | PictureFailure]
+    results: list[SegmentResult | ImageFailure]
 
 
 class Embedding(BaseModel):
-    embedding: list[float] = Field(description="The L2-normalised features")
+    embedding: list[float] = Field(description="The L2-normalized features")
 
 
 class EmbedAnswer(BaseModel):
     model: str
     version: int
-    results: list[Embedding | PictureFailure]
+    results: list[Embedding | ImageFailure]
 
 
 class ExplainAnswer(BaseModel):
@@ -389,8 +387,8 @@ class ModelsAnswer(BaseModel):
     models: list[ModelAnswer]
 
 
-def picture_body() -> dict[str, Any]:
-    """Return the OpenAPI description of a body that is one picture, a form of files, or JSON with base64."""
+def image_body() -> dict[str, Any]:
+    """Return the OpenAPI description of a body that is one image, a form of files, or JSON with base64."""
     form = {
         "type": "object",
         "properties": {"file": {"type": "array", "items": BINARY}},
@@ -400,7 +398,7 @@ def picture_body() -> dict[str, Any]:
         "image/*": {"schema": BINARY},
         "application/octet-stream": {"schema": BINARY},
         "multipart/form-data": {"schema": form},
-        "application/json": {"schema": PicturesAsJson.model_json_schema()},
+        "application/json": {"schema": ImagesAsJson.model_json_schema()},
     }
     return {"requestBody": {"required": True, "content": content}}
 

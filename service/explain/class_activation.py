@@ -21,7 +21,7 @@ def exact_cam(maps: NDArray[np.float32], weights: NDArray[np.float32]) -> Heat:
 def eigen_cam(maps: NDArray[np.float32], toward: NDArray[np.float32] | None = None) -> Heat:
     """Return the projection of each place on the direction in which places differ most, whichever class it speaks for.
 
-    Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020; the places are centred first, which lets tokens of transformers with
+    Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020; the places are centered first, which lets tokens of transformers with
     their large common part be told apart. A direction has no sign of its own: it points to where the target lies, or
     else to where the maps are stronger.
 
@@ -31,12 +31,12 @@ def eigen_cam(maps: NDArray[np.float32], toward: NDArray[np.float32] | None = No
     """
     channels, height, width = maps.shape
     places = maps.reshape(channels, -1).T.astype(np.float64)
-    centred = places - places.mean(axis=0)
-    if channels <= len(centred):
-        _, vectors = np.linalg.eigh(centred.T @ centred)
-        projected = centred @ vectors[:, -1]
+    centered = places - places.mean(axis=0)
+    if channels <= len(centered):
+        _, vectors = np.linalg.eigh(centered.T @ centered)
+        projected = centered @ vectors[:, -1]
     else:
-        energies, vectors = np.linalg.eigh(centred @ centred.T)
+        energies, vectors = np.linalg.eigh(centered @ centered.T)
         projected = vectors[:, -1] * max(0.0, energies[-1]) ** 0.5
     strength = np.linalg.norm(places, axis=1) if toward is None else toward.ravel()
     if projected @ (strength - strength.mean()) < 0:

@@ -30,7 +30,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """A laid-open network with a queue of its own, whose errands get every inner map among their outputs."""
+    """A laid-open network with a queue of its own, whose jobs get every inner map among their outputs."""
 
     card: Card
     anatomy: Anatomy
@@ -50,12 +50,12 @@ class Explainers:
     """The explainers of all models, a bounded number of them loaded, the least lately used one giving way.
 
     Nothing of it exists before it is asked for, so that a service that explains nothing pays nothing. Explanations run
-    on the workers that run everything else, one picture at a time, behind everybody's pictures.
+    on the workers that run everything else, one image at a time, behind everybody's images.
 
     Args:
         workers: the threads that run batches.
         limit: how many may be loaded at once.
-        capacity: errands that may wait for one of them.
+        capacity: jobs that may wait for one of them.
         open_explainer: lays a servable open; blocking, called on a thread.
         series_of: where a model's runs are counted.
     """
@@ -128,7 +128,7 @@ class Explainers:
 def open_explainer(servable: Servable) -> Opened:
     """Lay a servable open; blocking.
 
-    It runs on the CPU wherever the model itself runs: one picture at a time, so that a GPU keeps its memory and its
+    It runs on the CPU wherever the model itself runs: one image at a time, so that a GPU keeps its memory and its
     engines for the fast path.
 
     Raises:

@@ -1,4 +1,4 @@
-"""The first layer's filters → what each one looks for, in numbers and as pictures."""
+"""The first layer's filters → what each one looks for, in numbers and as images."""
 
 from typing import TypedDict
 
@@ -12,7 +12,7 @@ from service.explain.rounding import figure
 class FilterFigures(TypedDict):
     filter: int
     norm: float
-    colour: float
+    color: float
 
 
 def describe_filters(weights: NDArray[np.float32]) -> list[FilterFigures]:
@@ -22,18 +22,18 @@ def describe_filters(weights: NDArray[np.float32]) -> list[FilterFigures]:
         weights: float32 (F, C, h, w).
     """
     energy = (weights**2).sum(axis=(1, 2, 3))
-    grey = (weights.mean(axis=1) ** 2).sum(axis=(1, 2)) * weights.shape[1]
-    colour = 1 - np.divide(grey, energy, out=np.ones_like(energy), where=energy > 0)
+    gray = (weights.mean(axis=1) ** 2).sum(axis=(1, 2)) * weights.shape[1]
+    color = 1 - np.divide(gray, energy, out=np.ones_like(energy), where=energy > 0)
     return [
-        {"filter": index, "norm": figure(norm**0.5), "colour": figure(max(0.0, share))}
-        for index, (norm, share) in enumerate(zip(energy.tolist(), colour.tolist(), strict=True))
+        {"filter": index, "norm": figure(norm**0.5), "color": figure(max(0.0, share))}
+        for index, (norm, share) in enumerate(zip(energy.tolist(), color.tolist(), strict=True))
     ]
 
 
-def filter_pictures(weights: NDArray[np.float32]) -> list[Image.Image]:
-    """Return each filter as a picture of its own size: mid grey is 0, and its largest weight is black or white.
+def filter_images(weights: NDArray[np.float32]) -> list[Image.Image]:
+    """Return each filter as an image of its own size: mid gray is 0, and its largest weight is black or white.
 
-    Three channels are red, green and blue; of any other number the mean is shown in grey.
+    Three channels are red, green and blue; of any other number the mean is shown in gray.
     """
     if weights.shape[1] != 3:
         weights = weights.mean(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""A heat map: how much each place of the frame says, and where on the picture it says so."""
+"""A heat map: how much each place of the frame says, and where on the image it says so."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,8 +31,8 @@ class Heat:
         image = Image.fromarray(self.values)
         return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
-    def on_picture(self, geometry: Geometry) -> NDArray[np.uint8]:
-        """Return the heat as 0–255 at the displayed picture's size, uint8; 0 where the network saw nothing."""
+    def on_image(self, geometry: Geometry) -> NDArray[np.uint8]:
+        """Return the heat as 0–255 at the displayed image's size, uint8; 0 where the network saw nothing."""
         side = max(*self.values.shape, 224)
         smooth = levels(self.on_frame(side, side), self.low, self.high)
         return enlarge(smooth, geometry)
@@ -49,7 +49,7 @@ class Heat:
         }
 
     def peak(self, geometry: Geometry) -> dict[str, float]:
-        """Return the centre of the hottest place that lies on the picture, in pixels of the displayed picture."""
+        """Return the center of the hottest place that lies on the image, in pixels of the displayed image."""
         left, top, right, bottom = geometry.region
         height, width = self.values.shape
         x = left + (np.arange(width) + 0.5) * (right - left) / width

@@ -72,9 +72,9 @@ def blur(frame: Frame, sigma: float) -> Frame:
 
 
 def cover(frame: Frame) -> Frame:
-    """Return a frame of the mean colour, the least surprising one."""
-    colour = np.rint(frame.reshape(-1, 3).mean(axis=0)).astype(np.uint8)
-    return np.broadcast_to(colour, frame.shape).copy()
+    """Return a frame of the mean color, the least surprising one."""
+    color = np.rint(frame.reshape(-1, 3).mean(axis=0)).astype(np.uint8)
+    return np.broadcast_to(color, frame.shape).copy()
 
 
 def _area(curve: NDArray[np.float64]) -> float:

@@ -6,47 +6,47 @@ from PIL import Image
 
 from service.card import Card
 from service.explain.heat_map import Heat
-from service.explain.request import Wish
+from service.explain.request import ExplainRequest
 from service.explain.rounding import corners, grid
 from service.explain.runner import Frame
 from service.explain.sheets import map_levels, maps_sheet
 from service.explain.stage_maps import StageMaps, stage_maps
-from service.imaging.heatmap import heat_picture, level_thumbnail, overlay_heat
-from service.imaging.overlay import EncodedPicture, encode_picture
-from service.imaging.source_image import View
+from service.imaging.heatmap import heat_image, level_thumbnail, overlay_heat
+from service.imaging.overlay import RenderedImage, encode_image
+from service.imaging.source_image import SourceImage
 from service.runtime.job import Outputs
 
 
 def explain_maps(
-    outputs: Outputs, frame: Frame, view: View, *, card: Card, wish: Wish
-) -> dict[str, Any] | EncodedPicture:
-    """Return the strongest channels of the stages, or the one asked for, in numbers or as a picture."""
-    stages = [wish.stage] if wish.stage is not None else card.stages
-    found = stage_maps(outputs, stages, count=wish.channels, channel=wish.channel)
-    if wish.form == "sheet":
-        return encode_picture(maps_sheet(card.name, Image.fromarray(frame), found), "png")
-    if wish.form != "json":
+    outputs: Outputs, frame: Frame, source: SourceImage, *, card: Card, request: ExplainRequest
+) -> dict[str, Any] | RenderedImage:
+    """Return the strongest channels of the stages, or the one asked for, in numbers or as an image."""
+    stages = [request.stage] if request.stage is not None else card.stages
+    found = stage_maps(outputs, stages, count=request.channels, channel=request.channel)
+    if request.form == "sheet":
+        return encode_image(maps_sheet(card.name, Image.fromarray(frame), found), "png")
+    if request.form != "json":
         one = found[0].maps[0]
-        warm = Heat(one.values, one.low, one.top).on_picture(view.geometry)
-        if wish.form == "heat":
-            return encode_picture(heat_picture(warm, view.geometry.seen), "png")
-        return encode_picture(overlay_heat(view.displayed(), warm, view.geometry.seen), "png")
+        warm = Heat(one.values, one.low, one.top).on_image(source.geometry)
+        if request.form == "heat":
+            return encode_image(heat_image(warm, source.geometry.seen), "png")
+        return encode_image(overlay_heat(source.displayed(), warm, source.geometry.seen), "png")
 
     return {
-        "width": view.geometry.width,
-        "height": view.geometry.height,
-        "box": corners(view.geometry.region),
-        "stages": [_figures(stage, wish) for stage in found],
+        "width": source.geometry.width,
+        "height": source.geometry.height,
+        "box": corners(source.geometry.region),
+        "stages": [_figures(stage, request) for stage in found],
     }
 
 
-def _figures(stage: StageMaps, wish: Wish) -> dict[str, Any]:
+def _figures(stage: StageMaps, request: ExplainRequest) -> dict[str, Any]:
     maps: list[dict[str, Any]] = []
     for one in stage.maps:
         figures = one.figures()
-        if wish.thumbnails:
+        if request.thumbnails:
             figures["thumbnail"] = level_thumbnail(map_levels(one))
-        if wish.channel is not None:
+        if request.channel is not None:
             figures["values"] = grid(one.values)
         maps.append(figures)
     return {**stage.figures(), "maps": maps}

@@ -12,17 +12,17 @@ from service.graph.receptive_field import ReceptiveField
 from service.imaging.geometry import Box, Geometry
 
 LEAST_SHARE = 1 / 8
-"""A crop shows at least this share of the frame, or all that the place sees where that is less: to be recognised."""
+"""A crop shows at least this share of the frame, or all that the place sees where that is less: to be recognized."""
 
 WORTH_SHOWING = 0.25
 """A peak is at least this share of the highest one."""
 _TIE = 1e-3
-"""Of places that fire alike, as those at a ReLU6's top, the one whose neighbours fire more goes first."""
+"""Of places that fire alike, as those at a ReLU6's top, the one whose neighbors fire more goes first."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """A place where a map is highest, and the part of the displayed picture that it sees."""
+    """A place where a map is highest, and the part of the displayed image that it sees."""
 
     value: float
     row: int
@@ -50,7 +50,7 @@ def find_peaks(
     Args:
         values: float32 (h, w).
         field: what a place sees.
-        geometry: where the frame lies on the picture.
+        geometry: where the frame lies on the image.
         frame: its height and width.
         count: peaks at most.
     """
@@ -59,7 +59,7 @@ def find_peaks(
         side / size * places / 2
         for side, size, places in zip(sides, frame, values.shape, strict=True)
     ]
-    left = np.where(_on_picture(values, geometry), values + _TIE * _around(values), -np.inf)
+    left = np.where(_on_image(values, geometry), values + _TIE * _around(values), -np.inf)
     rows, columns = np.indices(values.shape)
     peaks: list[Peak] = []
     floor = max(float(values.mean()), WORTH_SHOWING * float(values.max()))
@@ -78,7 +78,7 @@ def find_peaks(
 
 
 def describe_field(field: ReceptiveField) -> dict[str, Any]:
-    """Return the receptive field as JSON; null where the whole picture is let in."""
+    """Return the receptive field as JSON; null where the whole image is let in."""
     height, width = field.size or (None, None)
     return {
         "height": height,
@@ -96,8 +96,8 @@ def _crop_sides(field: ReceptiveField, frame: Sequence[int]) -> list[float]:
     ]
 
 
-def _on_picture(values: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
-    """Return which places lie on the picture and not on a letterbox's padding."""
+def _on_image(values: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
+    """Return which places lie on the image and not on a letterbox's padding."""
     left, top, right, bottom = geometry.region
     height, width = values.shape
     x = left + (np.arange(width) + 0.5) * (right - left) / width
@@ -108,7 +108,7 @@ def _on_picture(values: NDArray[np.float32], geometry: Geometry) -> NDArray[np.b
 
 
 def _around(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean of each place and its eight neighbours."""
+    """Return the mean of each place and its eight neighbors."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1, "edge"), (3, 3))
     mean: NDArray[np.float32] = windows.mean(axis=(2, 3))
     return mean
@@ -128,5 +128,5 @@ def _box(
         spans.append((begin / size, (begin + side) / size))
     (top, bottom), (left, right) = spans
     boxes = np.array([[left, top, right, bottom]], np.float32)
-    x0, y0, x1, y1 = geometry.boxes_on_picture(boxes)[0].tolist()
+    x0, y0, x1, y1 = geometry.boxes_on_image(boxes)[0].tolist()
     return x0, y0, x1, y1

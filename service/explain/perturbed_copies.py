@@ -41,7 +41,7 @@ class RandomMasks:
         return (rows @ coins @ columns.T).astype(np.float32)
 
     def copies(self, frame: Frame) -> list[Callable[[], Frame]]:
-        """Return what makes each copy of uint8 (H, W, 3): hidden places have the frame's mean colour."""
+        """Return what makes each copy of uint8 (H, W, 3): hidden places have the frame's mean color."""
         hidden = cover(frame).astype(np.float32)
         seen = frame.astype(np.float32)
 
@@ -68,7 +68,7 @@ class RandomMasks:
 
 @dataclass(frozen=True, slots=True)
 class SlidingPatch:
-    """A patch of the mean colour at every place of a grid, Zeiler and Fergus, ECCV 2014."""
+    """A patch of the mean color at every place of a grid, Zeiler and Fergus, ECCV 2014."""
 
     side: int
     """Places a side."""
@@ -94,7 +94,7 @@ class SlidingPatch:
         return [copy(row, column) for row in range(self.side) for column in range(self.side)]
 
     def heat(self, scores: Sequence[float], whole: float) -> Heat:
-        """Return how far below the whole picture's score each covered place lets it fall."""
+        """Return how far below the whole image's score each covered place lets it fall."""
         drops = whole - np.array(scores, np.float32).reshape(self.side, self.side)
         return positive_heat(drops)
 
@@ -115,7 +115,7 @@ def _interpolation(size: int, shift: float) -> Floats:
 
 
 def _span(place: int, side: int, size: int) -> slice:
-    """Return the pixels that a patch centred on a place covers along one axis."""
+    """Return the pixels that a patch centered on a place covers along one axis."""
     cell = size / side
     middle, half = (place + 0.5) * cell, PATCH_CELLS * cell / 2
     return slice(max(0, round(middle - half)), min(size, max(1, round(middle + half))))

@@ -12,17 +12,17 @@ from numpy.typing import NDArray
 from service.card import Card
 from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainer
-from service.explain.request import Wish
+from service.explain.request import ExplainRequest
 from service.explain.rounding import figure
-from service.explain.runner import Explanation, Frame
+from service.explain.runner import Frame, Runner
 from service.explain.sheets import Probed, ProbeSheet, probe_sheet
 from service.explain.targets import ClassTarget, choose_target
-from service.imaging.masks import mask_on_picture
-from service.imaging.overlay import EncodedPicture, encode_picture
+from service.imaging.masks import mask_on_image
+from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.perturb import LADDERS, Perturbation, silhouette
-from service.imaging.source_image import View
-from service.pipeline import Picture
-from service.runtime.job import Answer, Errand, Outputs
+from service.imaging.source_image import SourceImage
+from service.pipeline import EncodedImage
+from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.registry import Model
 
 TEXTURE_SIDE = 4
@@ -34,54 +34,54 @@ SURE_OF_NEITHER = 0.01
 @dataclass(frozen=True, slots=True)
 class _Subject:
     frame: Frame
-    view: View
+    source: SourceImage
     target: ClassTarget
 
 
 async def explain_probe(
-    explanation: Explanation,
+    explanation: Runner,
     model: Model,
     explainer: Explainer,
-    picture: Picture,
-    wish: Wish,
+    image: EncodedImage,
+    request: ExplainRequest,
     *,
     segmenter: Model | None,
     timeout_seconds: float,
-) -> Answer[dict[str, Any] | EncodedPicture]:
+) -> JobResult[dict[str, Any] | RenderedImage]:
     """Return a curve for each perturbation, and the texture against the shape, from one fan-out.
 
     Args:
         explanation: what runs it.
         model: a classifier.
         explainer: its laid-open twin.
-        picture: what to perturb.
-        wish: class and seed.
+        image: what to perturb.
+        request: class and seed.
         segmenter: tells things from their background, for the silhouette; None: there is none.
         timeout_seconds: of each run.
 
     Raises:
-        FovealError: the picture can not be read, or a run failed.
+        FovealError: the image can not be read, or a run failed.
     """
-    head = partial(_see, card=model.card, class_id=wish.class_id)
-    answer = await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+    head = partial(_see, card=model.card, class_id=request.class_id)
+    answer = await explanation.look(explainer, image, head, timeout_seconds=timeout_seconds)
     subject = answer.value
     outlined = None
     if segmenter is not None:
-        outlined = await _silhouette(explanation, segmenter, picture, timeout_seconds)
+        outlined = await _silhouette(explanation, segmenter, image, timeout_seconds)
     labels = model.card.labels
     read = partial(_read, class_id=subject.target.class_id, labels=labels)
     steps = [(name, amount) for name, ladder in LADDERS.items() for amount in ladder.amounts]
-    errands: list[Errand[Any, Probed]] = [
-        Errand(
-            partial(_perturb, subject.frame, name, amount, wish.seed),
+    jobs: list[Job[Any, Probed]] = [
+        Job(
+            partial(_perturb, subject.frame, name, amount, request.seed),
             partial(read, amount=amount),
         )
         for name, amount in steps
     ]
     if outlined is not None:
-        shown = explanation.pipeline.errand(outlined.content, model.card, partial(read, amount=0.0))
-        errands.append(shown)
-    found = await explanation.run(model, errands, timeout_seconds=timeout_seconds)
+        shown = explanation.pipeline.job(outlined.content, model.card, partial(read, amount=0.0))
+        jobs.append(shown)
+    found = await explanation.run(model, jobs, timeout_seconds=timeout_seconds)
     sheet = ProbeSheet(
         subject.target,
         {
@@ -91,8 +91,8 @@ async def explain_probe(
         found[-1] if outlined is not None else None,
     )
     by = segmenter.name if segmenter is not None and outlined is not None else None
-    told = await asyncio.to_thread(_tell, subject, sheet, model.card, wish, by)
-    return Answer(told, answer.trace)
+    told = await asyncio.to_thread(_tell, subject, sheet, model.card, request, by)
+    return JobResult(told, answer.trace)
 
 
 def require_classifier(card: Card) -> None:
@@ -108,30 +108,30 @@ def require_classifier(card: Card) -> None:
 
 
 def _see(
-    outputs: Outputs, frame: Frame, view: View, *, card: Card, class_id: int | None
+    outputs: Outputs, frame: Frame, source: SourceImage, *, card: Card, class_id: int | None
 ) -> _Subject:
-    target = choose_target(outputs, view, card, class_id=class_id, box=0)
+    target = choose_target(outputs, source, card, class_id=class_id, box=0)
     assert isinstance(target, ClassTarget)
-    return _Subject(frame.copy(), view, target)
+    return _Subject(frame.copy(), source, target)
 
 
 async def _silhouette(
-    explanation: Explanation, segmenter: Model, picture: Picture, timeout_seconds: float
-) -> EncodedPicture | None:
-    """Return the main thing's silhouette as a picture, None where there is no thing, or nobody to tell."""
+    explanation: Runner, segmenter: Model, image: EncodedImage, timeout_seconds: float
+) -> RenderedImage | None:
+    """Return the main thing's silhouette as an image, None where there is no thing, or nobody to tell."""
     draw = partial(_draw_silhouette, card=segmenter.card)
-    errand = explanation.pipeline.errand(picture, segmenter.card, draw)
+    job = explanation.pipeline.job(image, segmenter.card, draw)
     try:
-        (outlined,) = await explanation.run(segmenter, [errand], timeout_seconds=timeout_seconds)
+        (outlined,) = await explanation.run(segmenter, [job], timeout_seconds=timeout_seconds)
     except FovealError:
         return None
     return outlined
 
 
-def _draw_silhouette(outputs: Outputs, view: View, *, card: Card) -> EncodedPicture | None:
-    found = mask_on_picture(outputs["mask"], outputs["confidence"], view.geometry, len(card.labels))
+def _draw_silhouette(outputs: Outputs, source: SourceImage, *, card: Card) -> RenderedImage | None:
+    found = mask_on_image(outputs["mask"], outputs["confidence"], source.geometry, len(card.labels))
     region: NDArray[np.bool_] = (found.ids != card.background_id) & (found.confidence > 0)
-    return encode_picture(silhouette(region), "png") if region.any() else None
+    return encode_image(silhouette(region), "png") if region.any() else None
 
 
 def _perturb(frame: Frame, name: Perturbation, amount: float, seed: int) -> tuple[Frame, Frame]:
@@ -140,7 +140,12 @@ def _perturb(frame: Frame, name: Perturbation, amount: float, seed: int) -> tupl
 
 
 def _read(
-    outputs: Outputs, seen: Frame | View, *, class_id: int, labels: Sequence[str], amount: float
+    outputs: Outputs,
+    seen: Frame | SourceImage,
+    *,
+    class_id: int,
+    labels: Sequence[str],
+    amount: float,
 ) -> Probed:
     probabilities = outputs["probabilities"]
     best = int(probabilities.argmax())
@@ -149,15 +154,15 @@ def _read(
 
 
 def _tell(
-    subject: _Subject, sheet: ProbeSheet, card: Card, wish: Wish, by: str | None
-) -> dict[str, Any] | EncodedPicture:
+    subject: _Subject, sheet: ProbeSheet, card: Card, request: ExplainRequest, by: str | None
+) -> dict[str, Any] | RenderedImage:
     texture = next(p for p in sheet.curves["shuffle"] if p.amount == TEXTURE_SIDE).probability
     shape = sheet.silhouette.probability if sheet.silhouette is not None else None
     share = None
     if shape is not None and max(shape, texture) >= SURE_OF_NEITHER:
         share = figure(shape / (shape + texture))
-    if wish.form != "json":
-        return encode_picture(probe_sheet(card.name, subject.frame, sheet, share), "png")
+    if request.form != "json":
+        return encode_image(probe_sheet(card.name, subject.frame, sheet, share), "png")
     outlined = None
     if sheet.silhouette is not None:
         outlined = {
@@ -166,8 +171,8 @@ def _tell(
             "by": by,
         }
     return {
-        "width": subject.view.geometry.width,
-        "height": subject.view.geometry.height,
+        "width": subject.source.geometry.width,
+        "height": subject.source.geometry.height,
         "target": subject.target.figures(),
         "curves": [
             {
@@ -181,5 +186,5 @@ def _tell(
         "texture": figure(texture),
         "shape": None if shape is None else figure(shape),
         "shape_share": share,
-        "seed": wish.seed,
+        "seed": request.seed,
     }

@@ -15,7 +15,7 @@ MOST_SAMPLES = 4000
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class ExplainRequest:
     """A request, with its class and stage looked up; what None means is the view's own choice."""
 
     view: View

@@ -19,7 +19,7 @@ def grid(values: NDArray[Any]) -> list[list[float]]:
 
 
 def corners(box: Box) -> dict[str, float]:
-    """Return a box in pixels of the picture as JSON."""
+    """Return a box in pixels of the image as JSON."""
     names = ("x_min", "y_min", "x_max", "y_max")
     return {name: round(float(value), 2) for name, value in zip(names, box, strict=True)}
 

@@ -13,44 +13,49 @@ from service.errors import FovealError
 from service.explain.explainers import Explainer, Explainers
 from service.explain.targets import Target
 from service.fanout import FanOut
-from service.imaging.source_image import View
-from service.pipeline import Picture, Pipeline
-from service.runtime.job import Answer, Errand, Outputs
+from service.imaging.source_image import SourceImage
+from service.pipeline import EncodedImage, Pipeline
+from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.registry import Model
 
 T = TypeVar("T")
 Frame = NDArray[np.uint8]
-Look = Callable[[Outputs, Frame, View], T]
-"""One picture's outputs and inner maps, the frame that the network saw, the picture → a result; on a worker thread."""
+InnerHead = Callable[[Outputs, Frame, SourceImage], T]
+"""One image's outputs and inner maps, the frame that the network saw, the image → a result; on a worker thread."""
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """Looks at a picture through an explainer, and sends perturbed copies of it through the model's ordinary queue."""
+class Runner:
+    """Looks at an image through an explainer, and sends perturbed copies of it through the model's ordinary queue."""
 
     explainers: Explainers
     fan_out: FanOut
     pipeline: Pipeline
 
     async def look(
-        self, explainer: Explainer, picture: Picture, head: Look[T], *, timeout_seconds: float
-    ) -> Answer[T]:
+        self,
+        explainer: Explainer,
+        image: EncodedImage,
+        head: InnerHead[T],
+        *,
+        timeout_seconds: float,
+    ) -> JobResult[T]:
         """Return what a head reads from one run of the laid-open network.
 
         Raises:
-            FovealError: the picture can not be read, or the run failed.
+            FovealError: the image can not be read, or the run failed.
         """
-        prepare = self.pipeline.errand(picture, explainer.card, lambda _, __: None).prepare
+        prepare = self.pipeline.job(image, explainer.card, lambda _, __: None).prepare
 
-        def prepare_with_frame() -> tuple[Frame, tuple[Frame, View]]:
-            frame, view = prepare()
-            return frame, (frame, view)
+        def prepare_with_frame() -> tuple[Frame, tuple[Frame, SourceImage]]:
+            frame, source = prepare()
+            return frame, (frame, source)
 
-        errand: Errand[tuple[Frame, View], T] = Errand(
+        job: Job[tuple[Frame, SourceImage], T] = Job(
             prepare_with_frame, lambda outputs, seen: head(outputs, *seen)
         )
         (outcome,) = await explainer.batcher.submit(
-            [errand], timeout_seconds=timeout_seconds, background=True
+            [job], timeout_seconds=timeout_seconds, low_priority=True
         )
         if isinstance(outcome, FovealError):
             raise outcome
@@ -64,7 +69,7 @@ class Explanation:
         *,
         timeout_seconds: float,
     ) -> list[float]:
-        """Return the target's score in each perturbed copy, in order; the copies wait behind everybody's pictures.
+        """Return the target's score in each perturbed copy, in order; the copies wait behind everybody's images.
 
         Raises:
             OverloadedError: too many fan-outs run already.
@@ -85,16 +90,16 @@ class Explanation:
         timeout_seconds: float,
     ) -> list[T]:
         """Return what `finish` reads from each copy's outputs, in order; see `scores`."""
-        errands: list[Errand[None, T]] = [Errand(partial(_made, copy), finish) for copy in copies]
-        return await self.run(model, errands, timeout_seconds=timeout_seconds)
+        jobs: list[Job[None, T]] = [Job(partial(_made, copy), finish) for copy in copies]
+        return await self.run(model, jobs, timeout_seconds=timeout_seconds)
 
     async def run(
-        self, model: Model, errands: Iterable[Errand[Any, T]], *, timeout_seconds: float
+        self, model: Model, jobs: Iterable[Job[Any, T]], *, timeout_seconds: float
     ) -> list[T]:
-        """Return the errands' results, in order; the first that fails ends it, see `scores`."""
+        """Return the jobs' results, in order; the first that fails ends it, see `scores`."""
         found: list[T] = []
         async with aclosing(
-            self.fan_out.run(model, errands, timeout_seconds=timeout_seconds)
+            self.fan_out.run(model, jobs, timeout_seconds=timeout_seconds)
         ) as outcomes:
             async for outcome in outcomes:
                 if isinstance(outcome, FovealError):

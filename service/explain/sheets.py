@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from service.explain.filter_images import filter_pictures
+from service.explain.filter_images import filter_images
 from service.explain.heat_map import Heat
 from service.explain.peaks import Peak
 from service.explain.rounding import figure
@@ -17,9 +17,9 @@ from service.explain.targets import ClassTarget, Target
 from service.graph.first_layer import FirstLayer
 from service.graph.receptive_field import ReceptiveField
 from service.imaging.charts import Curve, draw_bars, draw_curve
-from service.imaging.colormap import coloured, levels
+from service.imaging.colormap import colored, levels
 from service.imaging.geometry import Geometry
-from service.imaging.heatmap import crop_picture, heat_picture, mark_boxes, overlay_heat
+from service.imaging.heatmap import crop_image, heat_image, mark_boxes, overlay_heat
 from service.imaging.perturb import LADDERS, Perturbation
 from service.imaging.sheet import Row, Tile, draw_sheet
 
@@ -32,22 +32,22 @@ def filters_sheet(model: str, weights: NDArray[np.float32], stride: tuple[int, i
     count, channels, height, width = weights.shape
     subtitle = (
         f"The {count} filters of the first convolution, {height} by {width} over {channels} channel"
-        f"{'s' if channels > 1 else ''}, a step of {stride[0]}; mid grey is zero"
+        f"{'s' if channels > 1 else ''}, a step of {stride[0]}; mid gray is zero"
     )
     columns = min(count, FILTERS_A_ROW if count <= 64 else 16)
-    tiles = [Tile(image, str(index)) for index, image in enumerate(filter_pictures(weights))]
+    tiles = [Tile(image, str(index)) for index, image in enumerate(filter_images(weights))]
     return draw_sheet(f"What {model} looks for first", subtitle, [Row(tiles, columns, widest=130)])
 
 
-def maps_sheet(model: str, picture: Image.Image, stages: Sequence[StageMaps]) -> Image.Image:
-    """Return the picture and a row a stage; of one stage its grid; of one channel its map, beside the picture."""
+def maps_sheet(model: str, image: Image.Image, stages: Sequence[StageMaps]) -> Image.Image:
+    """Return the image and a row a stage; of one stage its grid; of one channel its map, beside the image."""
     if len(stages) == 1 and len(stages[0].maps) == 1:
-        return _channel_sheet(model, picture, stages[0])
+        return _channel_sheet(model, image, stages[0])
     if len(stages) == 1:
         (stage,) = stages
         rows = [Row([map_tile(one) for one in stage.maps], MAPS_A_ROW)]
         return draw_sheet(f"What {model} sees in {stage.stage.name}", _shape(stage), rows)
-    rows = [Row([Tile(picture)], 1, "the picture", widest=340, smooth=True)]
+    rows = [Row([Tile(image)], 1, "the image", widest=340, smooth=True)]
     rows += [
         Row(
             [map_tile(one) for one in stage.maps[:MAPS_A_ROW]],
@@ -60,9 +60,9 @@ def maps_sheet(model: str, picture: Image.Image, stages: Sequence[StageMaps]) ->
     return draw_sheet(f"What {model} sees", "The strongest channels of each stage", rows)
 
 
-def _channel_sheet(model: str, picture: Image.Image, stage: StageMaps) -> Image.Image:
+def _channel_sheet(model: str, image: Image.Image, stage: StageMaps) -> Image.Image:
     (one,) = stage.maps
-    tiles = [Tile(picture, "the network's frame"), map_tile(one)]
+    tiles = [Tile(image, "the network's frame"), map_tile(one)]
     title = f"{model}, {stage.stage.name}, channel {one.channel}"
     note = f"{_shape(stage)}; mean {one.mean:.3g}, maximum {one.top:.3g}"
     return draw_sheet(title, note, [Row(tiles, 2)])
@@ -70,28 +70,28 @@ def _channel_sheet(model: str, picture: Image.Image, stage: StageMaps) -> Image.
 
 def patterns_sheet(
     model: str,
-    picture: Image.Image,
+    image: Image.Image,
     stage: StageMaps,
     field: ReceptiveField,
     peaks: Sequence[Peak],
 ) -> Image.Image:
-    """Return the picture with the channel's peaks marked, its map, and what it sees at each peak."""
+    """Return the image with the channel's peaks marked, its map, and what it sees at each peak."""
     (one,) = stage.maps
     reach = f"{field.size[0]:g} by {field.size[1]:g}" if field.size else "all of the"
     note = (
         f"{stage.stage.name} of {model}: a place sees {reach} pixels of the frame, "
         f"mostly the middle {max(field.effective):.0f}"
     )
-    marked = mark_boxes(picture, [peak.box for peak in peaks])
+    marked = mark_boxes(image, [peak.box for peak in peaks])
     rows = [Row([Tile(marked, "where it fires most"), map_tile(one)], 2, level=True)]
     if peaks:
-        crops = [Tile(crop_picture(picture, peak.box), f"{peak.value:.3g}") for peak in peaks]
+        crops = [Tile(crop_image(image, peak.box), f"{peak.value:.3g}") for peak in peaks]
         rows.append(Row(crops, max(5, min(9, len(crops))), "What it sees there", smooth=True))
     return draw_sheet(f"Channel {one.channel} looks for this", note, rows)
 
 
 def map_tile(one: ChannelMap) -> Tile:
-    return Tile(coloured(map_levels(one)), f"{one.channel}   max {one.top:.3g}")
+    return Tile(colored(map_levels(one)), f"{one.channel}   max {one.top:.3g}")
 
 
 def map_levels(one: ChannelMap) -> NDArray[np.uint8]:
@@ -100,14 +100,14 @@ def map_levels(one: ChannelMap) -> NDArray[np.uint8]:
 
 
 def heat_sheet(
-    title: str, subtitle: str, figures: str, *, picture: Image.Image, heat: Heat, geometry: Geometry
+    title: str, subtitle: str, figures: str, *, image: Image.Image, heat: Heat, geometry: Geometry
 ) -> Image.Image:
-    """Return the picture, the heat over it and the heat alone."""
-    warm, seen = heat.on_picture(geometry), geometry.seen
+    """Return the image, the heat over it and the heat alone."""
+    warm, seen = heat.on_image(geometry), geometry.seen
     tiles = [
-        Tile(picture, "the picture"),
-        Tile(overlay_heat(picture, warm, seen), "the heat on it"),
-        Tile(heat_picture(warm, seen), figures),
+        Tile(image, "the image"),
+        Tile(overlay_heat(image, warm, seen), "the heat on it"),
+        Tile(heat_image(warm, seen), figures),
     ]
     return draw_sheet(title, subtitle, [Row(tiles, 3, smooth=True)])
 
@@ -192,12 +192,12 @@ def probe_sheet(
 
 @dataclass(frozen=True, slots=True)
 class StorySheet:
-    """All that a story shows; `predictions` are (label, probability), `answer` what is drawn on the picture."""
+    """All that a story shows; `predictions` are (label, probability), `answer` what is drawn on the image."""
 
     model: str
     target: Target
     frame: Image.Image
-    picture: Image.Image
+    image: Image.Image
     first: FirstLayer | None
     stages: Sequence[StageMaps]
     heat: Heat
@@ -212,21 +212,21 @@ def story_sheet(story: StorySheet, geometry: Geometry) -> Image.Image:
     shown = f"{story.frame.width} by {story.frame.height} pixels, as the network gets them"
     rows = [Row([Tile(story.frame), Tile(_magnified(story.frame))], 2, "Pixels", shown, widest=250)]
     if story.first is not None:
-        pictures = filter_pictures(story.first.weights)[:16]
+        images = filter_images(story.first.weights)[:16]
         count = len(story.first.weights)
-        note = f"{len(pictures)} of {count}: what the first convolution looks for"
-        tiles = [Tile(picture) for picture in pictures]
+        note = f"{len(images)} of {count}: what the first convolution looks for"
+        tiles = [Tile(image) for image in images]
         rows.append(Row(tiles, 16, "Filters", note, widest=60))
     for number, stage in enumerate(story.stages):
         heading = "Feature maps" if not number else ""
         note = "the strongest channels, from edges to parts to things" if not number else ""
-        tiles = [Tile(coloured(map_levels(one))) for one in stage.maps]
+        tiles = [Tile(colored(map_levels(one))) for one in stage.maps]
         named = [Tile(tiles[0].image, stage.stage.name), *tiles[1:]]
         rows.append(Row(named, MAPS_A_ROW, heading, note))
-    warm, seen = story.heat.on_picture(geometry), geometry.seen
+    warm, seen = story.heat.on_image(geometry), geometry.seen
     heats = [
-        Tile(overlay_heat(story.picture, warm, seen), "the heat on the picture"),
-        Tile(heat_picture(warm, seen), f"the heat alone, from {story.stage or 'the last map'}"),
+        Tile(overlay_heat(story.image, warm, seen), "the heat on the image"),
+        Tile(heat_image(warm, seen), f"the heat alone, from {story.stage or 'the last map'}"),
     ]
     rows.append(Row(heats, 2, "Heat", story.method, widest=400, smooth=True))
     if story.predictions:

@@ -15,13 +15,13 @@ from service.explain.rounding import corners, figure
 from service.heads.detect import DetectionOptions, find_things
 from service.imaging.geometry import Box, Geometry
 from service.imaging.masks import class_probability
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 Outputs = Mapping[str, NDArray[Any]]
 
 
 class Target(Protocol):
-    """Something that a network said of a picture."""
+    """Something that a network said of an image."""
 
     @property
     def caption(self) -> str:
@@ -61,7 +61,7 @@ class ClassTarget:
 
 @dataclass(frozen=True, slots=True)
 class BoxTarget:
-    """One detection; `box` on the picture, `in_frame` xyxy in 0–1 of the frame."""
+    """One detection; `box` on the image, `in_frame` xyxy in 0–1 of the frame."""
 
     label: str
     class_id: int
@@ -159,12 +159,12 @@ def place_of(target: Target, height: int, width: int) -> NDArray[np.float32] | N
 
 
 def choose_target(
-    outputs: Outputs, view: View, card: Card, *, class_id: int | None, box: int
+    outputs: Outputs, source: SourceImage, card: Card, *, class_id: int | None, box: int
 ) -> Target:
     """Return what is explained: the class asked for, else what the network is surest of.
 
     Raises:
-        InvalidParameterError: the network sees no such thing in this picture.
+        InvalidParameterError: the network sees no such thing in this image.
     """
     if card.task == "classify":
         chosen = int(outputs["probabilities"].argmax()) if class_id is None else class_id
@@ -175,7 +175,7 @@ def choose_target(
             float(outputs["logits"][chosen]),
         )
     if card.task == "detect":
-        return _choose_box(outputs, view, card, class_id=class_id, index=box)
+        return _choose_box(outputs, source, card, class_id=class_id, index=box)
     if card.task == "segment":
         return _choose_area(outputs, card, class_id)
     return FeatureTarget(_unit(outputs["features"]))
@@ -204,16 +204,16 @@ def class_id_of(card: Card, wanted: str) -> int:
 
 
 def _choose_box(
-    outputs: Outputs, view: View, card: Card, *, class_id: int | None, index: int
+    outputs: Outputs, source: SourceImage, card: Card, *, class_id: int | None, index: int
 ) -> BoxTarget:
     wanted = None if class_id is None else frozenset({class_id})
     things = find_things(
-        outputs, view, labels=card.labels, options=DetectionOptions(class_ids=wanted)
+        outputs, source, labels=card.labels, options=DetectionOptions(class_ids=wanted)
     )
     if index >= len(things.found):
         of_class = "" if class_id is None else f" of class {card.labels[class_id]!r}"
         raise InvalidParameterError(
-            f"box: {card.name} finds {len(things.found)} things{of_class} in this picture, counted from 0, not {index}"
+            f"box: {card.name} finds {len(things.found)} things{of_class} in this image, counted from 0, not {index}"
         )
     thing = things.found[index]
     return BoxTarget(
@@ -221,7 +221,7 @@ def _choose_box(
         thing.class_id,
         thing.score,
         thing.box,
-        _in_frame(thing.box, view.geometry),
+        _in_frame(thing.box, source.geometry),
         index,
     )
 
@@ -238,7 +238,7 @@ def _choose_area(outputs: Outputs, card: Card, class_id: int | None) -> AreaTarg
     if not areas[class_id]:
         present = ", ".join(card.labels[index] for index in np.flatnonzero(areas).tolist())
         raise InvalidParameterError(
-            f"class: {card.name} sees no {card.labels[class_id]!r} in this picture, but {present}"
+            f"class: {card.name} sees no {card.labels[class_id]!r} in this image, but {present}"
         )
     area: NDArray[np.bool_] = outputs["mask"] == class_id
     return AreaTarget(card.labels[class_id], class_id, area, len(card.labels))

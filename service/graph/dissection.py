@@ -27,7 +27,7 @@ class Anatomy:
 
 @dataclass(frozen=True, slots=True)
 class Dissection:
-    """`graph` is the serialised model; it also gives every stage's map and the one that the head pools."""
+    """`graph` is the serialized model; it also gives every stage's map and the one that the head pools."""
 
     anatomy: Anatomy
     graph: bytes

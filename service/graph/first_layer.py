@@ -10,14 +10,14 @@ from service.graph.wiring import Wiring, attribute
 
 @dataclass(frozen=True, slots=True)
 class FirstLayer:
-    """Weights float32 (F, C, h, w) over the picture's channels, and how far apart they are applied, (down, across)."""
+    """Weights float32 (F, C, h, w) over the image's channels, and how far apart they are applied, (down, across)."""
 
     weights: NDArray[np.float32]
     stride: tuple[int, int]
 
 
 def first_layer(wiring: Wiring) -> FirstLayer | None:
-    """Return the first two-dimensional convolution that reads the picture; None where a network has none."""
+    """Return the first two-dimensional convolution that reads the image; None where a network has none."""
     for node, given in wiring.derived():
         if node.op_type != "Conv" or node.input[0] not in given:
             continue

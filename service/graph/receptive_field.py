@@ -1,4 +1,4 @@
-"""How much of a picture can reach one place of a feature map, followed through the graph without running it.
+"""How much of an image can reach one place of a feature map, followed through the graph without running it.
 
 The arithmetic of sizes is that of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional
 Neural Networks", Distill 2019. Which part of it matters follows Luo et al., "Understanding the Effective Receptive
@@ -47,7 +47,7 @@ class _Field:
 class ReceptiveField:
     """What one place of a map sees, (down, across) in pixels of the network's frame.
 
-    `size` is all that can reach it, None where attention or a gate lets the whole picture in. `effective` is the part
+    `size` is all that can reach it, None where attention or a gate lets the whole image in. `effective` is the part
     that matters: the width at half height of what a place weighs its pixels with.
     """
 
@@ -56,7 +56,7 @@ class ReceptiveField:
 
 
 def receptive_fields(wiring: Wiring, tensors: Iterable[str]) -> dict[str, ReceptiveField]:
-    """Return the receptive field of each of the tensors that depends on the picture."""
+    """Return the receptive field of each of the tensors that depends on the image."""
     fields = {wiring.entry: _Field()}
     for node, given in wiring.derived():
         field = _through(node, [fields[name] for name in given], wiring)

@@ -34,7 +34,7 @@ class Wiring:
         return self._makers.get(tensor)
 
     def constant(self, tensor: str) -> Array | None:
-        """Return a tensor's value where it follows from no input: a weight, perhaps cast or dequantised."""
+        """Return a tensor's value where it follows from no input: a weight, perhaps cast or dequantized."""
         if tensor in self._initializers:
             return numpy_helper.to_array(self._initializers[tensor])
         node = self._makers.get(tensor)
@@ -45,7 +45,7 @@ class Wiring:
         if node.op_type in PASSING:
             return self.constant(node.input[0])
         if node.op_type == "DequantizeLinear":
-            return self._dequantised(node)
+            return self._dequantized(node)
         return None
 
     def derived(self) -> Iterator[tuple[NodeProto, list[str]]]:
@@ -57,7 +57,7 @@ class Wiring:
                 reached.update(name for name in node.output if name)
                 yield node, given
 
-    def _dequantised(self, node: NodeProto) -> Array | None:
+    def _dequantized(self, node: NodeProto) -> Array | None:
         parts = [self.constant(name) for name in node.input if name]
         if any(part is None for part in parts):
             return None

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 
 class Prediction(TypedDict):
@@ -20,7 +20,7 @@ class Classification(TypedDict):
 
 
 def classify(
-    outputs: Mapping[str, NDArray[Any]], _: View, *, labels: Sequence[str], top_k: int
+    outputs: Mapping[str, NDArray[Any]], _: SourceImage, *, labels: Sequence[str], top_k: int
 ) -> Classification:
     """Return the `top_k` most probable classes, best first; equal ones in the order of their ids.
 

@@ -1,4 +1,4 @@
-"""Candidate boxes → what is there and where, on the picture as displayed."""
+"""Candidate boxes → what is there and where, on the image as displayed."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from service.heads.nms import Suppression, suppress
 from service.imaging.geometry import Box
 from service.imaging.overlay import (
-    EncodedPicture,
-    LabelledBox,
-    PictureFormat,
+    ImageFormat,
+    LabeledBox,
+    RenderedImage,
     draw_boxes,
-    encode_picture,
+    encode_image,
 )
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 
@@ -31,12 +31,12 @@ class DetectionOptions:
     class_ids: frozenset[int] | None = None
     nms: Suppression = "per_class"
     box_format: BoxFormat = "xyxy"
-    normalised: bool = False
+    normalized: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One thing: its box is xyxy in pixels of the displayed picture."""
+    """One thing: its box is xyxy in pixels of the displayed image."""
 
     label: str
     class_id: int
@@ -46,7 +46,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """All things in a picture, best first.
+    """All things in an image, best first.
 
     `candidates` counts the boxes over the threshold before NMS, `kept` those after it and before `max_detections`.
     """
@@ -68,16 +68,16 @@ class DetectResult(TypedDict):
 
 def find_things(
     outputs: Mapping[str, NDArray[Any]],
-    view: View,
+    source: SourceImage,
     *,
     labels: Sequence[str],
     options: DetectionOptions,
 ) -> Detections:
-    """Return what is in the picture.
+    """Return what is in the image.
 
     Args:
         outputs: `boxes` float32 (D, 4) xyxy in 0–1 of the frame, `scores` float32 (D,), `classes` int32 (D,).
-        view: where the frame lay on the picture.
+        source: where the frame lay on the image.
         labels: by class id.
         options: thresholds, limits and wanted classes.
     """
@@ -89,30 +89,30 @@ def find_things(
     kept, final_scores = suppress(
         boxes, scores, classes, iou_threshold=options.iou_threshold, mode=options.nms
     )
-    on_picture = view.geometry.boxes_on_picture(boxes[kept])
+    on_image = source.geometry.boxes_on_image(boxes[kept])
     found = [
         Detection(labels[class_id], class_id, score, (box[0], box[1], box[2], box[3]))
         for box, score, class_id in zip(
-            on_picture.tolist(), final_scores.tolist(), classes[kept].tolist(), strict=True
+            on_image.tolist(), final_scores.tolist(), classes[kept].tolist(), strict=True
         )
         if score >= options.score_threshold and box[2] > box[0] and box[3] > box[1]
     ]
-    geometry = view.geometry
+    geometry = source.geometry
     shown = tuple(found[: options.max_detections])
     return Detections(geometry.width, geometry.height, int(wanted.sum()), len(found), shown)
 
 
 def detect(
     outputs: Mapping[str, NDArray[Any]],
-    view: View,
+    source: SourceImage,
     *,
     labels: Sequence[str],
     options: DetectionOptions,
 ) -> DetectResult:
     """Return `find_things` as the JSON result, boxes in the format asked for."""
-    things = find_things(outputs, view, labels=labels, options=options)
-    scale = (1 / things.width, 1 / things.height) if options.normalised else (1.0, 1.0)
-    digits = 6 if options.normalised else 2
+    things = find_things(outputs, source, labels=labels, options=options)
+    scale = (1 / things.width, 1 / things.height) if options.normalized else (1.0, 1.0)
+    digits = 6 if options.normalized else 2
     shape = BOX_FORMATS[options.box_format]
     return {
         "width": things.width,
@@ -133,19 +133,19 @@ def detect(
 
 def detect_overlay(
     outputs: Mapping[str, NDArray[Any]],
-    view: View,
+    source: SourceImage,
     *,
     labels: Sequence[str],
     options: DetectionOptions,
-    form: PictureFormat,
-) -> EncodedPicture:
-    """Return the displayed picture with labelled boxes drawn on it."""
-    things = find_things(outputs, view, labels=labels, options=options)
+    form: ImageFormat,
+) -> RenderedImage:
+    """Return the displayed image with labeled boxes drawn on it."""
+    things = find_things(outputs, source, labels=labels, options=options)
     boxes = [
-        LabelledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
+        LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
         for thing in things.found
     ]
-    return encode_picture(draw_boxes(view.displayed(), boxes), form)
+    return encode_image(draw_boxes(source.displayed(), boxes), form)
 
 
 def _xyxy(box: Box) -> dict[str, float]:

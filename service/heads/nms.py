@@ -68,7 +68,7 @@ def _greedy(overlaps: NDArray[np.bool_]) -> NDArray[np.intp]:
 
 
 def _decay(overlap: Floats, scores: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """Take the best that is left, lower its neighbours by exp(-IoU²/sigma), again and again; return the order taken."""
+    """Take the best that is left, lower its neighbors by exp(-IoU²/sigma), again and again; return the order taken."""
     left = scores.astype(np.float32, copy=True)
     weight = np.exp(-(overlap**2) / SOFT_SIGMA).astype(np.float32)
     taken = np.empty(len(scores), np.intp)

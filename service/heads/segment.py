@@ -1,4 +1,4 @@
-"""A mask → the areas of each class, or a picture of them, at the displayed picture's own size."""
+"""A mask → the areas of each class, or an image of them, at the displayed image's own size."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,23 +10,23 @@ from PIL import Image
 
 from service.errors import InvalidParameterError
 from service.imaging.masks import (
-    PictureMask,
+    ImageMask,
     bounding_box,
     class_probability,
     enlarge,
-    mask_on_picture,
+    mask_on_image,
     polygons,
     rle,
 )
 from service.imaging.overlay import (
-    EncodedPicture,
-    PictureFormat,
+    ImageFormat,
+    RenderedImage,
     cut_out,
     draw_mask,
-    encode_picture,
+    encode_image,
     indexed_mask,
 )
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 Rendering = Literal["mask", "overlay", "cutout", "confidence"]
 Outputs = Mapping[str, NDArray[Any]]
@@ -58,17 +58,17 @@ class SegmentResult(TypedDict):
 
 
 def segment(
-    outputs: Outputs, view: View, *, classes: SegmentClasses, with_polygons: bool
+    outputs: Outputs, source: SourceImage, *, classes: SegmentClasses, with_polygons: bool
 ) -> SegmentResult:
     """Return the areas of every class that is present, largest first.
 
     Args:
         outputs: `mask` and `confidence`, uint8 (H, W).
-        view: where the frame lay on the picture.
+        source: where the frame lay on the image.
         classes: what the ids mean.
         with_polygons: outlines too.
     """
-    found = _on_picture(outputs, view, classes)
+    found = _on_image(outputs, source, classes)
     counts = np.bincount(found.ids.ravel(), minlength=len(classes.labels))
     present = [
         class_id
@@ -76,28 +76,28 @@ def segment(
         if counts[class_id] and class_id != classes.background_id
     ]
     return {
-        "width": view.geometry.width,
-        "height": view.geometry.height,
+        "width": source.geometry.width,
+        "height": source.geometry.height,
         "segments": [
             _segment(found, class_id, classes, with_polygons=with_polygons) for class_id in present
         ],
     }
 
 
-def segment_picture(
+def segment_image(
     outputs: Outputs,
-    view: View,
+    source: SourceImage,
     *,
     classes: SegmentClasses,
     rendering: Rendering,
-    form: PictureFormat,
-) -> EncodedPicture:
-    """Return the segmentation as a picture of the displayed picture's size."""
-    return encode_picture(_RENDERINGS[rendering](outputs, view, classes), form)
+    form: ImageFormat,
+) -> RenderedImage:
+    """Return the segmentation as an image of the displayed image's size."""
+    return encode_image(_RENDERINGS[rendering](outputs, source, classes), form)
 
 
 def _segment(
-    found: PictureMask, class_id: int, classes: SegmentClasses, *, with_polygons: bool
+    found: ImageMask, class_id: int, classes: SegmentClasses, *, with_polygons: bool
 ) -> Segment:
     region = found.ids == class_id
     area = int(np.count_nonzero(region))
@@ -116,36 +116,36 @@ def _segment(
     return result
 
 
-def _on_picture(outputs: Outputs, view: View, classes: SegmentClasses) -> PictureMask:
-    return mask_on_picture(
-        outputs["mask"], outputs["confidence"], view.geometry, len(classes.labels)
+def _on_image(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> ImageMask:
+    return mask_on_image(
+        outputs["mask"], outputs["confidence"], source.geometry, len(classes.labels)
     )
 
 
-def _mask(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
-    return indexed_mask(_on_picture(outputs, view, classes).ids)
+def _mask(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+    return indexed_mask(_on_image(outputs, source, classes).ids)
 
 
-def _confidence(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
-    return Image.fromarray(_on_picture(outputs, view, classes).confidence)
+def _confidence(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+    return Image.fromarray(_on_image(outputs, source, classes).confidence)
 
 
-def draw_segments(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
-    """Return the displayed picture with every class but the background laid over it."""
-    return draw_mask(view.displayed(), _on_picture(outputs, view, classes).ids)
+def draw_segments(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+    """Return the displayed image with every class but the background laid over it."""
+    return draw_mask(source.displayed(), _on_image(outputs, source, classes).ids)
 
 
-def _cutout(outputs: Outputs, view: View, classes: SegmentClasses) -> Image.Image:
+def _cutout(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
     """Alpha is the probability of not being background, so that the edge is as soft as the network is unsure."""
     if classes.background_id is None:
         raise InvalidParameterError("format: cutout needs a model with a background class")
     background = class_probability(
         outputs["mask"], outputs["confidence"], classes.background_id, len(classes.labels)
     )
-    return cut_out(view.displayed(), enlarge(255 - background, view.geometry))
+    return cut_out(source.displayed(), enlarge(255 - background, source.geometry))
 
 
-_RENDERINGS: dict[Rendering, Callable[[Outputs, View, SegmentClasses], Image.Image]] = {
+_RENDERINGS: dict[Rendering, Callable[[Outputs, SourceImage, SegmentClasses], Image.Image]] = {
     "mask": _mask,
     "overlay": draw_segments,
     "cutout": _cutout,

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
-from service.imaging.palette import Colour
+from service.imaging.palette import Color
 from service.imaging.sheet import INK, PALE_INK, PAPER, RULE, write_line
 
 FINE = 2
-LINE: Colour = (196, 60, 96)
-REFERENCE: Colour = (150, 150, 156)
+LINE: Color = (196, 60, 96)
+REFERENCE: Color = (150, 150, 156)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Numbers → colours in even steps: lightness rises with the value, as the eye sees it, while the hue turns to warm."""
+"""Numbers → colors in even steps: lightness rises with the value, as the eye sees it, while the hue turns to warm."""
 
 from functools import cache
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 _DARK, _LIGHT = 0.12, 0.96
-"""OKLab lightness of the coldest and the hottest colour."""
+"""OKLab lightness of the coldest and the hottest color."""
 _HUES = (290.0, 455.0)
 """Degrees in OKLCh: from violet over red to yellow."""
 _CHROMA = 0.17
@@ -30,8 +30,8 @@ _TO_LINEAR_RGB = np.array(
 
 
 @cache
-def heat_colours() -> NDArray[np.uint8]:
-    """Return the 256 colours from cold to hot, uint8 (256, 3)."""
+def heat_colors() -> NDArray[np.uint8]:
+    """Return the 256 colors from cold to hot, uint8 (256, 3)."""
     share = np.linspace(0, 1, 256)
     lightness = _DARK + (_LIGHT - _DARK) * share
     hue = np.radians(_HUES[0] + (_HUES[1] - _HUES[0]) * share)
@@ -45,8 +45,8 @@ def heat_colours() -> NDArray[np.uint8]:
         low, high = np.where(inside, middle, low), np.where(inside, high, middle)
     linear = np.clip(_linear_rgb(lightness, low, hue), 0, 1)
     encoded = np.where(linear <= 0.0031308, 12.92 * linear, 1.055 * linear ** (1 / 2.4) - 0.055)
-    colours: NDArray[np.uint8] = np.rint(encoded * 255).astype(np.uint8)
-    return colours
+    colors: NDArray[np.uint8] = np.rint(encoded * 255).astype(np.uint8)
+    return colors
 
 
 def levels(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
@@ -58,10 +58,10 @@ def levels(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.
     return scaled
 
 
-def coloured(level: NDArray[np.uint8]) -> Image.Image:
-    """Return levels uint8 (H, W) as a palette picture."""
+def colored(level: NDArray[np.uint8]) -> Image.Image:
+    """Return levels uint8 (H, W) as a palette image."""
     image = Image.fromarray(level).copy()
-    image.putpalette(heat_colours().tobytes())
+    image.putpalette(heat_colors().tobytes())
     return image
 
 

@@ -1,4 +1,4 @@
-"""Bytes → an opened picture: what it is, how large, which way up; then its pixels as RGB."""
+"""Bytes → an opened image: what it is, how large, which way up; then its pixels as RGB."""
 
 import struct
 from dataclasses import dataclass
@@ -15,10 +15,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
 from service.errors import (
-    BrokenPictureError,
-    EmptyPictureError,
+    BrokenImageError,
+    EmptyImageError,
     TooManyPixelsError,
-    UnsupportedPictureError,
+    UnsupportedImageError,
 )
 
 FORMATS = tuple(
@@ -33,7 +33,7 @@ FORMATS = tuple(
         AvifImageFile,
     )
 )
-"""What is opened; of a moving picture the first frame is used. AVIF needs a Pillow that was built with it."""
+"""What is opened; of a moving image the first frame is used. AVIF needs a Pillow that was built with it."""
 
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
@@ -45,7 +45,7 @@ TRANSPOSITIONS: dict[int, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns the stored picture into the displayed one (TIFF 6.0, tag 274)."""
+"""EXIF orientation → what turns the stored image into the displayed one (TIFF 6.0, tag 274)."""
 
 _ORIENTATION_SOURCES = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
 """Where Pillow looks for an orientation; parsing what is not there costs it tens of microseconds."""
@@ -65,44 +65,44 @@ _PILLOW_FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a picture may ask of us.
+    """What an image may ask of us.
 
-    `max_pixels` counts the stored picture's pixels, read from its header before any is decoded.
+    `max_pixels` counts the stored image's pixels, read from its header before any is decoded.
     """
 
     max_pixels: int = 64_000_000
 
 
-def open_picture(body: bytes, limits: Limits) -> Image.Image:
-    """Return the picture with its header read and its pixels not.
+def open_image(body: bytes, limits: Limits) -> Image.Image:
+    """Return the image with its header read and its pixels not.
 
     Raises:
-        EmptyPictureError: no bytes.
-        UnsupportedPictureError: the bytes are of no known format.
-        BrokenPictureError: the format is known, the header is damaged.
+        EmptyImageError: no bytes.
+        UnsupportedImageError: the bytes are of no known format.
+        BrokenImageError: the format is known, the header is damaged.
         TooManyPixelsError: more pixels than `limits` allow.
     """
     if not body:
-        raise EmptyPictureError(
-            "The picture has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg"
+        raise EmptyImageError(
+            "The image has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg"
         )
     try:
         image = Image.open(BytesIO(body), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits) from error
     except UnidentifiedImageError as error:
-        raise UnsupportedPictureError(
-            "The bytes are no picture that is understood. Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
+        raise UnsupportedImageError(
+            "The bytes are no image that is understood. Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
         ) from error
     except _PILLOW_FAULTS as error:
-        raise BrokenPictureError(f"The picture's header is damaged: {error}") from error
+        raise BrokenImageError(f"The image's header is damaged: {error}") from error
     if image.width * image.height > limits.max_pixels:
         raise _too_many_pixels(limits, image.size)
     return image
 
 
 def orientation(image: Image.Image) -> Image.Transpose | None:
-    """Return the transposition that turns the stored picture into the displayed one, None for upright ones."""
+    """Return the transposition that turns the stored image into the displayed one, None for upright ones."""
     try:
         if image.format == "PNG":
             image.load()  # its EXIF may stand behind its pixels
@@ -114,21 +114,21 @@ def orientation(image: Image.Image) -> Image.Transpose | None:
 
 
 def read_pixels(image: Image.Image) -> Image.Image:
-    """Return the stored picture's pixels in mode RGB, or L where every pixel is grey.
+    """Return the stored image's pixels in mode RGB, or L where every pixel is gray.
 
-    Alpha is laid over white. Sixteen-bit grey keeps its upper byte. Colour profiles are not applied, as the training
+    Alpha is laid over white. Sixteen-bit gray keeps its upper byte. Color profiles are not applied, as the training
     pipelines of these networks do not apply them either.
 
     Raises:
-        BrokenPictureError: the pixels are damaged or cut short.
+        BrokenImageError: the pixels are damaged or cut short.
     """
     try:
         image.load()
         return _flatten(image)
     except Image.DecompressionBombError as error:
-        raise BrokenPictureError("The picture holds more pixels than its header says") from error
+        raise BrokenImageError("The image holds more pixels than its header says") from error
     except _PILLOW_FAULTS as error:
-        raise BrokenPictureError(f"The picture is damaged or cut short: {error}") from error
+        raise BrokenImageError(f"The image is damaged or cut short: {error}") from error
 
 
 def _flatten(image: Image.Image) -> Image.Image:
@@ -141,7 +141,7 @@ def _flatten(image: Image.Image) -> Image.Image:
     if image.mode == "1":
         return image.convert("L")
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep_grey(image)
+        return _deep_gray(image)
     return image.convert("RGB")
 
 
@@ -151,8 +151,8 @@ def _over_white(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _deep_grey(image: Image.Image) -> Image.Image:
-    """Bring 16-bit, 32-bit and float grey to 8 bits: the range is 0–255, 0–65535 or 0–1, whichever the values fit."""
+def _deep_gray(image: Image.Image) -> Image.Image:
+    """Bring 16-bit, 32-bit and float gray to 8 bits: the range is 0–255, 0–65535 or 0–1, whichever the values fit."""
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     top = values.max(initial=0)
     if image.mode.startswith("I;16") or (image.mode == "I" and top > 255):
@@ -165,4 +165,4 @@ def _deep_grey(image: Image.Image) -> Image.Image:
 def _too_many_pixels(limits: Limits, size: tuple[int, int] | None = None) -> TooManyPixelsError:
     found = f"{size[0]}×{size[1]} pixels are" if size else "Its pixels are"
     allowed = f"{limits.max_pixels / 1e6:g} million"
-    return TooManyPixelsError(f"{found} more than the {allowed} allowed. Send a smaller picture.")
+    return TooManyPixelsError(f"{found} more than the {allowed} allowed. Send a smaller image.")

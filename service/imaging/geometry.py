@@ -1,11 +1,11 @@
-"""Where a network's frame lies on the displayed picture: planned before a pixel is read, used to carry answers back."""
+"""Where a network's frame lies on the displayed image: planned before a pixel is read, used to carry answers back."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.card import PictureInput
+from service.card import ImageInput
 
 Box = tuple[float, float, float, float]
 """(x_min, y_min, x_max, y_max)."""
@@ -13,11 +13,11 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The frame's place on the displayed picture.
+    """The frame's place on the displayed image.
 
-    The unit square of the frame covers `region`, in pixels of the picture as displayed. With `crop` the region lies
-    inside the picture, with `stretch` it is the picture, with `letterbox` it reaches beyond it where the padding is.
-    `content` is the part of the frame, in whole pixels, that shows picture and not padding.
+    The unit square of the frame covers `region`, in pixels of the image as displayed. With `crop` the region lies
+    inside the image, with `stretch` it is the image, with `letterbox` it reaches beyond it where the padding is.
+    `content` is the part of the frame, in whole pixels, that shows image and not padding.
     """
 
     width: int
@@ -27,7 +27,7 @@ class Geometry:
 
     @property
     def seen(self) -> tuple[int, int, int, int]:
-        """The part of the picture that the network sees, in whole pixels: left, top, right, bottom."""
+        """The part of the image that the network sees, in whole pixels: left, top, right, bottom."""
         left, top, right, bottom = self.region
         x0 = min(max(0, round(left)), self.width - 1)
         y0 = min(max(0, round(top)), self.height - 1)
@@ -38,14 +38,14 @@ class Geometry:
             max(y0 + 1, min(self.height, round(bottom))),
         )
 
-    def boxes_on_picture(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Carry xyxy boxes from 0–1 of the frame to pixels of the picture, clipped to it.
+    def boxes_on_image(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Carry xyxy boxes from 0–1 of the frame to pixels of the image, clipped to it.
 
         Args:
             boxes: float32 (D, 4), xyxy in 0–1 of the network's frame.
 
         Returns:
-            float32 (D, 4), xyxy in pixels of the displayed picture.
+            float32 (D, 4), xyxy in pixels of the displayed image.
         """
         left, top, right, bottom = self.region
         scale = np.array([right - left, bottom - top] * 2, np.float32)
@@ -55,8 +55,8 @@ class Geometry:
         return carried
 
 
-def plan(width: int, height: int, target: PictureInput) -> Geometry:
-    """Return where the frame that `target` describes lies on a displayed picture of width×height pixels."""
+def plan(width: int, height: int, target: ImageInput) -> Geometry:
+    """Return where the frame that `target` describes lies on a displayed image of width×height pixels."""
     if target.resize == "stretch":
         region = (0.0, 0.0, float(width), float(height))
         return Geometry(width, height, region, (0, 0, target.width, target.height))
@@ -65,7 +65,7 @@ def plan(width: int, height: int, target: PictureInput) -> Geometry:
     return _center_crop(width, height, target)
 
 
-def _center_crop(width: int, height: int, target: PictureInput) -> Geometry:
+def _center_crop(width: int, height: int, target: ImageInput) -> Geometry:
     """Resize(shorter_side), then CenterCrop, rounded as torchvision.transforms rounds them."""
     side = target.shorter_side or min(target.height, target.width)
     if width <= height:
@@ -83,7 +83,7 @@ def _center_crop(width: int, height: int, target: PictureInput) -> Geometry:
     return Geometry(width, height, region, (0, 0, target.width, target.height))
 
 
-def _letterbox(width: int, height: int, target: PictureInput) -> Geometry:
+def _letterbox(width: int, height: int, target: ImageInput) -> Geometry:
     scale = min(target.width / width, target.height / height)
     content_w, content_h = max(1, round(width * scale)), max(1, round(height * scale))
     left, top = (target.width - content_w) // 2, (target.height - content_h) // 2

@@ -1,4 +1,4 @@
-"""Heat laid over a picture, and heat alone."""
+"""Heat laid over an image, and heat alone."""
 
 import base64
 from collections.abc import Sequence
@@ -8,81 +8,81 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from service.imaging.colormap import coloured, heat_colours
+from service.imaging.colormap import colored, heat_colors
 from service.imaging.geometry import Box
 
 Pixels = tuple[int, int, int, int]
 """(left, top, right, bottom), the last two beyond."""
 
 _STRONG = 0.8
-"""How much of the picture the hottest colour hides; the coldest one hides nothing."""
-_GREYED = 0.5
-"""How much of its own colour the picture loses, so that the heat's colours stand alone."""
+"""How much of the image the hottest color hides; the coldest one hides nothing."""
+_GRAYED = 0.5
+"""How much of its own color the image loses, so that the heat's colors stand alone."""
 _UNSEEN = 0.6
-"""How far the picture fades to white where the network saw nothing of it."""
+"""How far the image fades to white where the network saw nothing of it."""
 _NO_HEAT = (240, 240, 242)
 
 
-def overlay_heat(picture: Image.Image, levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
-    """Return the RGB picture, paled, under the heat: the hotter, the less see-through.
+def overlay_heat(image: Image.Image, levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
+    """Return the RGB image, paled, under the heat: the hotter, the less see-through.
 
     Args:
-        picture: as displayed.
+        image: as displayed.
         levels: uint8 (height, width), 0 cold to 255 hot.
-        seen: the part of the picture that the network saw, in whole pixels; the rest fades.
+        seen: the part of the image that the network saw, in whole pixels; the rest fades.
     """
-    pixels = np.asarray(picture).astype(np.float32)
-    grey = np.asarray(picture.convert("L")).astype(np.float32)[..., None]
-    quiet = pixels * (1 - _GREYED) + grey * _GREYED
+    pixels = np.asarray(image).astype(np.float32)
+    gray = np.asarray(image.convert("L")).astype(np.float32)[..., None]
+    quiet = pixels * (1 - _GRAYED) + gray * _GRAYED
     share = levels.astype(np.float32)[..., None] / 255
     opacity = _STRONG * share**0.75
-    colours = heat_colours()[levels].astype(np.float32)
+    colors = heat_colors()[levels].astype(np.float32)
     faded = pixels * (1 - _UNSEEN) + 255 * _UNSEEN
     left, top, right, bottom = seen
     mixed = faded
-    mixed[top:bottom, left:right] = (quiet * (1 - opacity) + colours * opacity)[
+    mixed[top:bottom, left:right] = (quiet * (1 - opacity) + colors * opacity)[
         top:bottom, left:right
     ]
     return Image.fromarray(np.rint(mixed).astype(np.uint8))
 
 
-def heat_picture(levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
-    """Return the heat alone, RGB, grey where the network saw nothing; see `overlay_heat`."""
+def heat_image(levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
+    """Return the heat alone, RGB, gray where the network saw nothing; see `overlay_heat`."""
     left, top, right, bottom = seen
     alone = Image.new("RGB", (levels.shape[1], levels.shape[0]), _NO_HEAT)
-    alone.paste(coloured(levels[top:bottom, left:right]).convert("RGB"), (left, top))
+    alone.paste(colored(levels[top:bottom, left:right]).convert("RGB"), (left, top))
     return alone
 
 
-def mark_boxes(picture: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """Return the picture with outlined boxes, the first in the hottest colour."""
-    marked = picture.copy()
+def mark_boxes(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Return the image with outlined boxes, the first in the hottest color."""
+    marked = image.copy()
     pen = ImageDraw.Draw(marked)
-    width = max(2, round(min(picture.size) / 150))
+    width = max(2, round(min(image.size) / 150))
     for place, box in reversed(list(enumerate(boxes))):
         level = round(235 - 110 * place / max(1, len(boxes) - 1))
-        red, green, blue = heat_colours()[level].tolist()
+        red, green, blue = heat_colors()[level].tolist()
         pen.rectangle(box, outline=(20, 16, 28), width=width + 2)
         inner = (box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1)
         pen.rectangle(inner, outline=(red, green, blue), width=width)
     return marked
 
 
-def crop_picture(picture: Image.Image, box: Box, side: int = 224) -> Image.Image:
-    """Return a part of the picture, scaled until its longer side has `side` pixels."""
+def crop_image(image: Image.Image, box: Box, side: int = 224) -> Image.Image:
+    """Return a part of the image, scaled until its longer side has `side` pixels."""
     width, height = box[2] - box[0], box[3] - box[1]
     factor = side / max(width, height)
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    return picture.resize(size, Image.Resampling.BICUBIC, box=box)
+    return image.resize(size, Image.Resampling.BICUBIC, box=box)
 
 
 def thumbnail(image: Image.Image) -> str:
-    """Return a small picture as a `data:` URL."""
+    """Return a small image as a `data:` URL."""
     stream = BytesIO()
     image.save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def level_thumbnail(levels: NDArray[np.uint8]) -> str:
-    """Return a map of levels 0–255, in heat colours, as a `data:` URL."""
-    return thumbnail(coloured(levels))
+    """Return a map of levels 0–255, in heat colors, as a `data:` URL."""
+    return thumbnail(colored(levels))

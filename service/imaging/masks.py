@@ -1,4 +1,4 @@
-"""A network's mask → the displayed picture's own size, with smooth edges; then its encodings."""
+"""A network's mask → the displayed image's own size, with smooth edges; then its encodings."""
 
 from dataclasses import dataclass
 
@@ -15,15 +15,15 @@ Rle = dict[str, object]
 
 
 @dataclass(frozen=True, slots=True)
-class PictureMask:
-    """A segmentation at the displayed picture's size, uint8 (height, width): ids, and their probability in 1/255."""
+class ImageMask:
+    """A segmentation at the displayed image's size, uint8 (height, width): ids, and their probability in 1/255."""
 
     ids: Mask
     confidence: Mask
 
 
-def mask_on_picture(ids: Mask, confidence: Mask, geometry: Geometry, classes: int) -> PictureMask:
-    """Carry a mask from the network's frame to the displayed picture.
+def mask_on_image(ids: Mask, confidence: Mask, geometry: Geometry, classes: int) -> ImageMask:
+    """Carry a mask from the network's frame to the displayed image.
 
     Ids can not be interpolated, their probabilities can: each class that is present gets a probability map (the stated
     one where it won, an even share of the rest elsewhere: exact for two classes), these are enlarged bilinearly, and
@@ -42,7 +42,7 @@ def mask_on_picture(ids: Mask, confidence: Mask, geometry: Geometry, classes: in
         wins = share > best
         best[wins] = share[wins]
         best_ids[wins] = class_id
-    return PictureMask(best_ids, best)
+    return ImageMask(best_ids, best)
 
 
 def class_probability(ids: Mask, confidence: Mask, class_id: int, classes: int) -> Mask:
@@ -52,11 +52,11 @@ def class_probability(ids: Mask, confidence: Mask, class_id: int, classes: int) 
 
 
 def enlarge(frame: Mask, geometry: Geometry) -> Mask:
-    """Carry a uint8 (H, W) map bilinearly from the frame to the picture; 0 where the frame did not reach."""
+    """Carry a uint8 (H, W) map bilinearly from the frame to the image; 0 where the frame did not reach."""
     left, top, right, bottom = geometry.region
     height, width = frame.shape
     x0, y0, x1, y1 = geometry.seen
-    # The seen part of the picture, in pixels of the frame.
+    # The seen part of the image, in pixels of the frame.
     across, down = width / (right - left), height / (bottom - top)
     box = (
         max(0.0, (x0 - left) * across),
@@ -87,9 +87,9 @@ def bounding_box(region: NDArray[np.bool_]) -> Box:
 def polygons(region: NDArray[np.bool_]) -> list[list[float]]:
     """Return the region's outlines as COCO polygons, flat [x, y, …] in pixels, holes after what holds them.
 
-    Marching squares at one half between pixel centres, which lie at +0.5; points on a straight line are left out.
+    Marching squares at one half between pixel centers, which lie at +0.5; points on a straight line are left out.
     """
-    # A rim of nothing closes outlines at the picture's edge.
+    # A rim of nothing closes outlines at the image's edge.
     padded = np.pad(region.astype(np.float32), 1)
     lines = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
     limit = np.array(region.shape[::-1], np.float64)

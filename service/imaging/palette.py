@@ -1,4 +1,4 @@
-"""A colour for every class id: far apart for neighbours, the same in every picture."""
+"""A color for every class id: far apart for neighbors, the same in every image."""
 
 import colorsys
 from functools import cache
@@ -6,15 +6,15 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-Colour = tuple[int, int, int]
+Color = tuple[int, int, int]
 
 _GOLDEN = 0.618033988749895
 """The golden ratio's fraction: successive hues fall into the largest gap left."""
 
 
 @cache
-def class_colour(class_id: int) -> Colour:
-    """Return the colour (R, G, B) of a class; 0, usually the background, is black."""
+def class_color(class_id: int) -> Color:
+    """Return the color (R, G, B) of a class; 0, usually the background, is black."""
     if class_id == 0:
         return (0, 0, 0)
     hue = (0.96 + class_id * _GOLDEN) % 1
@@ -25,15 +25,15 @@ def class_colour(class_id: int) -> Colour:
 
 @cache
 def palette() -> NDArray[np.uint8]:
-    """Return the colours of all ids of a mask, uint8 (256, 3)."""
-    return np.array([class_colour(class_id) for class_id in range(256)], np.uint8)
+    """Return the colors of all ids of a mask, uint8 (256, 3)."""
+    return np.array([class_color(class_id) for class_id in range(256)], np.uint8)
 
 
-def ink_on(colour: Colour) -> Colour:
-    """Return black or white, whichever reads better on `colour` (relative luminance of WCAG 2)."""
+def ink_on(color: Color) -> Color:
+    """Return black or white, whichever reads better on `color` (relative luminance of WCAG 2)."""
     linear = [
         channel / 255 / 12.92 if channel <= 10 else ((channel / 255 + 0.055) / 1.055) ** 2.4
-        for channel in colour
+        for channel in color
     ]
     luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
     return (0, 0, 0) if luminance > 0.179 else (255, 255, 255)

@@ -25,15 +25,15 @@ class Ladder:
 
 
 def rotate(frame: Frame, degrees: float, _: int) -> Frame:
-    """Turn counter-clockwise about the centre; the corners get the mean colour."""
+    """Turn counter-clockwise about the center; the corners get the mean color."""
     turned = Image.fromarray(frame).rotate(
-        degrees, Image.Resampling.BICUBIC, fillcolor=_mean_colour(frame)
+        degrees, Image.Resampling.BICUBIC, fillcolor=_mean_color(frame)
     )
     return np.asarray(turned)
 
 
 def scale(frame: Frame, factor: float, _: int) -> Frame:
-    """Shrink onto the mean colour, or enlarge and keep the centre."""
+    """Shrink onto the mean color, or enlarge and keep the center."""
     height, width = frame.shape[:2]
     image = Image.fromarray(frame)
     if factor >= 1:
@@ -41,7 +41,7 @@ def scale(frame: Frame, factor: float, _: int) -> Frame:
         box = (rim_x, rim_y, width - rim_x, height - rim_y)
         return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC, box=box))
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    paper = Image.new("RGB", (width, height), _mean_colour(frame))
+    paper = Image.new("RGB", (width, height), _mean_color(frame))
     corner = ((width - size[0]) // 2, (height - size[1]) // 2)
     paper.paste(image.resize(size, Image.Resampling.BICUBIC), corner)
     return np.asarray(paper)
@@ -97,10 +97,10 @@ def silhouette(region: NDArray[np.bool_]) -> Image.Image:
     Args:
         region: bool (height, width), where the thing is.
     """
-    grey = np.where(region, 0, 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    gray = np.where(region, 0, 255).astype(np.uint8)
+    return Image.fromarray(gray).convert("RGB")
 
 
-def _mean_colour(frame: Frame) -> tuple[int, int, int]:
+def _mean_color(frame: Frame) -> tuple[int, int, int]:
     red, green, blue = np.rint(frame.reshape(-1, 3).mean(axis=0)).astype(int).tolist()
     return red, green, blue

@@ -1,4 +1,4 @@
-"""An opened picture → the network's frame, decoding and resizing no pixel that is not needed."""
+"""An opened image → the network's frame, decoding and resizing no pixel that is not needed."""
 
 from collections.abc import Callable
 
@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.card import Interpolation, PictureInput
-from service.imaging.decode import Limits, open_picture, orientation, read_pixels
+from service.card import ImageInput, Interpolation
+from service.imaging.decode import Limits, open_image, orientation, read_pixels
 from service.imaging.geometry import Box, Geometry, plan
 
 RESAMPLING: dict[Interpolation, Image.Resampling] = {
@@ -20,7 +20,7 @@ RESAMPLING: dict[Interpolation, Image.Resampling] = {
 }
 
 DRAFT_OVERSAMPLING = 2
-"""A reduced JPEG stays at least this many times as large as needed: at 1 artefacts show (Pillow PR 1029)."""
+"""A reduced JPEG stays at least this many times as large as needed: at 1 artifacts show (Pillow PR 1029)."""
 
 _Transpose = Image.Transpose
 
@@ -33,7 +33,7 @@ _STORED_BOX: dict[Image.Transpose, Callable[[Box, int, int], Box]] = {
     _Transpose.TRANSVERSE: lambda b, w, h: (h - b[3], w - b[2], h - b[1], w - b[0]),
     _Transpose.ROTATE_90: lambda b, _, h: (h - b[3], b[0], h - b[1], b[2]),
 }
-"""A box on the displayed picture (width, height) → the same box on the stored one."""
+"""A box on the displayed image (width, height) → the same box on the stored one."""
 
 _SWAPS_SIDES = {
     _Transpose.TRANSPOSE,
@@ -43,32 +43,32 @@ _SWAPS_SIDES = {
 }
 
 
-def fit_picture(
-    body: bytes, target: PictureInput, limits: Limits
+def fit_encoded(
+    body: bytes, target: ImageInput, limits: Limits
 ) -> tuple[NDArray[np.uint8], Geometry]:
-    """Return the network's frame and its place on the displayed picture.
+    """Return the network's frame and its place on the displayed image.
 
     Equal to decoding all, turning it upright by EXIF, resizing all by Pillow and cropping or padding; but only the kept
     region is resized, the turn is made on the small frame, and a JPEG much larger than needed is decoded at a reduced
     DCT scale.
 
     Args:
-        body: an encoded picture.
+        body: an encoded image.
         target: the frame that the network wants.
-        limits: what a picture may ask of us.
+        limits: what an image may ask of us.
 
     Returns:
         uint8 (H, W, 3) RGB, and the geometry.
 
     Raises:
-        PictureError: the picture can not be read; see `decode`.
+        ImageError: the image can not be read; see `decode`.
     """
-    image = open_picture(body, limits)
+    image = open_image(body, limits)
     return _fit(image, orientation(image), target)
 
 
-def fit_image(image: Image.Image, target: PictureInput) -> tuple[NDArray[np.uint8], Geometry]:
-    """Return the same for a picture that is decoded and upright already, such as a frame of a clip.
+def fit_image(image: Image.Image, target: ImageInput) -> tuple[NDArray[np.uint8], Geometry]:
+    """Return the same for an image that is decoded and upright already, such as a frame of a clip.
 
     Args:
         image: mode RGB.
@@ -81,7 +81,7 @@ def fit_image(image: Image.Image, target: PictureInput) -> tuple[NDArray[np.uint
 
 
 def _fit(
-    image: Image.Image, turn: Image.Transpose | None, target: PictureInput
+    image: Image.Image, turn: Image.Transpose | None, target: ImageInput
 ) -> tuple[NDArray[np.uint8], Geometry]:
     stored_size = image.size
     width, height = stored_size[::-1] if turn in _SWAPS_SIDES else stored_size
@@ -106,7 +106,7 @@ def _fit(
 
 
 def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:
-    """Return the part of the picture that the frame shows, and its size in the frame."""
+    """Return the part of the image that the frame shows, and its size in the frame."""
     left, top, right, bottom = geometry.region
     x0, y0, x1, y1 = geometry.content
     box = (max(left, 0.0), max(top, 0.0), min(right, geometry.width), min(bottom, geometry.height))
@@ -116,7 +116,7 @@ def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:
 def _reduce_while_decoding(image: Image.Image, box: Box, frame_size: tuple[int, int]) -> int:
     """Ask the JPEG reader for the smallest DCT scale that is large enough; return the reduction, 1 to 8.
 
-    A reduced pixel covers exactly `reduction`² stored ones, also where the last of a row is cut by the picture's edge,
+    A reduced pixel covers exactly `reduction`² stored ones, also where the last of a row is cut by the image's edge,
     so a box is carried over by division alone.
     """
     if image.format not in {"JPEG", "MPO"}:
@@ -132,7 +132,7 @@ def _reduce_while_decoding(image: Image.Image, box: Box, frame_size: tuple[int, 
 
 
 def _inside(box: Box, pixels: Image.Image) -> Box:
-    """Pillow refuses a box that leaves the picture by a rounding error."""
+    """Pillow refuses a box that leaves the image by a rounding error."""
     return (
         max(box[0], 0.0),
         max(box[1], 0.0),
@@ -142,7 +142,7 @@ def _inside(box: Box, pixels: Image.Image) -> Box:
 
 
 def _on_paper(
-    content: NDArray[np.uint8], geometry: Geometry, target: PictureInput
+    content: NDArray[np.uint8], geometry: Geometry, target: ImageInput
 ) -> NDArray[np.uint8]:
     if content.shape[:2] == (target.height, target.width):
         return content

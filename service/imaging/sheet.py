@@ -1,19 +1,19 @@
-"""A captioned sheet of pictures: a title, then rows of tiles, with room to breathe."""
+"""A captioned sheet of images: a title, then rows of tiles, with room to breathe."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from PIL import Image, ImageDraw, ImageFont
 
-from service.imaging.palette import Colour
+from service.imaging.palette import Color
 
 WIDTH = 1240
 MARGIN = 48
 GAP = 12
-PAPER: Colour = (255, 255, 255)
-INK: Colour = (29, 29, 31)
-PALE_INK: Colour = (110, 110, 115)
-RULE: Colour = (228, 228, 231)
+PAPER: Color = (255, 255, 255)
+INK: Color = (29, 29, 31)
+PALE_INK: Color = (110, 110, 115)
+RULE: Color = (228, 228, 231)
 TITLE_SIZE, HEADING_SIZE, CAPTION_SIZE = 30, 19, 14
 
 
@@ -69,7 +69,7 @@ def write_line(
     at: tuple[float, float],
     text: str,
     size: float,
-    colour: Colour,
+    color: Color,
     *,
     anchor: str = "la",
     width: float = WIDTH,
@@ -80,11 +80,11 @@ def write_line(
         while text and pen.textlength(text + "…", font=font) > width:
             text = text[:-1]
         text = text.rstrip() + "…"
-    pen.text(at, text, fill=colour, font=font, anchor=anchor)
+    pen.text(at, text, fill=color, font=font, anchor=anchor)
 
 
-def _write(pen: _Pen, text: str, size: int, colour: Colour, *, after: int) -> None:
-    write_line(pen.draw, (MARGIN, pen.y), text, size, colour, width=WIDTH - 2 * MARGIN)
+def _write(pen: _Pen, text: str, size: int, color: Color, *, after: int) -> None:
+    write_line(pen.draw, (MARGIN, pen.y), text, size, color, width=WIDTH - 2 * MARGIN)
     pen.y += round(size * 1.3) + after
 
 

@@ -1,18 +1,18 @@
-"""What a head may look at besides the network's outputs: the picture itself, and where the frame lay on it."""
+"""What a head may look at besides the network's outputs: the image itself, and where the frame lay on it."""
 
 from dataclasses import dataclass
 
 from PIL import Image
 
-from service.imaging.decode import Limits, open_picture, orientation, read_pixels
+from service.imaging.decode import Limits, open_image, orientation, read_pixels
 from service.imaging.geometry import Geometry
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A picture that went through a network; its pixels are decoded again only by those who draw on them.
+class SourceImage:
+    """An image that went through a network; its pixels are decoded again only by those who draw on them.
 
-    A frame of a clip is decoded and upright already: its `body` is the picture itself.
+    A frame of a clip is decoded and upright already: its `body` is the image itself.
     """
 
     body: bytes | Image.Image
@@ -20,10 +20,10 @@ class View:
     limits: Limits
 
     def displayed(self) -> Image.Image:
-        """Return the whole picture as displayed, mode RGB, at its own size."""
+        """Return the whole image as displayed, mode RGB, at its own size."""
         if isinstance(self.body, Image.Image):
             return self.body
-        image = open_picture(self.body, self.limits)
+        image = open_image(self.body, self.limits)
         turn = orientation(image)
         pixels = read_pixels(image)
         upright = pixels.transpose(turn) if turn is not None else pixels

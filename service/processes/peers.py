@@ -24,10 +24,10 @@ _READY, _COUNTED = b"ready\n", b"counted\n"
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """One worker's place among `count`, held by one process after another; `index` counts from 0.
+class WorkerSlot:
+    """One worker's slot among `count`, held by one process after another; `index` counts from 0.
 
-    `folder` is the service's own: each place has a socket there, and a file of what it last told.
+    `folder` is the service's own: each slot has a socket there, and a file of what it last told.
     """
 
     folder: Path
@@ -48,12 +48,12 @@ class Place:
         return self.folder / f"{self.index}.json"
 
     def share(self, whole: int) -> int:
-        """Return this place's part of a number of threads, at least one."""
+        """Return this slot's part of a number of threads, at least one."""
         return max(1, whole // self.count + (self.index < whole % self.count))
 
-    def others(self) -> "list[Place]":
+    def others(self) -> "list[WorkerSlot]":
         return [
-            Place(self.folder, index, self.count)
+            WorkerSlot(self.folder, index, self.count)
             for index in range(self.count)
             if index != self.index
         ]
@@ -62,11 +62,11 @@ class Place:
 class Tally:
     """How many connections each process has, in memory that all of them map."""
 
-    def __init__(self, place: Place) -> None:
-        self._index = place.index
-        with (place.folder / "connections").open("a+b") as file:
-            file.truncate(place.count * 4)
-            self._counts = memoryview(mmap.mmap(file.fileno(), place.count * 4)).cast("I")
+    def __init__(self, slot: WorkerSlot) -> None:
+        self._index = slot.index
+        with (slot.folder / "connections").open("a+b") as file:
+            file.truncate(slot.count * 4)
+            self._counts = memoryview(mmap.mmap(file.fileno(), slot.count * 4)).cast("I")
         self._counts[self._index] = 0
 
     def vacate(self) -> None:
@@ -79,7 +79,7 @@ class Tally:
         return own <= min(self._counts)
 
 
-class Siblings:
+class Peers:
     """Asks the other processes on their sockets, and answers on its own.
 
     A counter that was told never goes back: each process writes down what it tells before it tells it, the one that
@@ -87,20 +87,20 @@ class Siblings:
     """
 
     def __init__(
-        self, place: Place, registry: CollectorRegistry, not_ready: Callable[[], list[str]]
+        self, slot: WorkerSlot, registry: CollectorRegistry, not_ready: Callable[[], list[str]]
     ) -> None:
-        self._place = place
+        self._slot = slot
         self._registry = registry
         self._not_ready = not_ready
-        self._before = lasting(_last_told(place))
+        self._before = lasting(_last_told(slot))
         self._telling = asyncio.Lock()
         self._silent: set[int] = set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
         """Answer the others until the block ends."""
-        self._place.socket.unlink(missing_ok=True)  # left by the one before, who was killed
-        server = await asyncio.start_unix_server(self._on_question, self._place.socket)
+        self._slot.socket.unlink(missing_ok=True)  # left by the one before, who was killed
+        server = await asyncio.start_unix_server(self._on_question, self._slot.socket)
         try:
             await self._tell()
             yield
@@ -109,9 +109,9 @@ class Siblings:
 
     async def not_ready(self) -> list[str]:
         """Return why not every process is ready, each reason with whose it is."""
-        others = self._place.others()
+        others = self._slot.others()
         answers = await _ask_all(others, _READY)
-        reasons = [f"{self._place.name}: {reason}" for reason in self._not_ready()]
+        reasons = [f"{self._slot.name}: {reason}" for reason in self._not_ready()]
         for other, answer in zip(others, answers, strict=True):
             if answer is None:
                 reasons.append(f"{other.name} does not answer")
@@ -121,7 +121,7 @@ class Siblings:
 
     async def exposition(self, encode: Callable[[Families], bytes]) -> bytes:
         """Return what all processes have counted, encoded."""
-        others = self._place.others()
+        others = self._slot.others()
         own, answers = await asyncio.gather(self._tell(), _ask_all(others, _COUNTED))
         for other, answer in zip(others, answers, strict=True):
             self._notice(other, silent=answer is None)
@@ -144,13 +144,13 @@ class Siblings:
 
     def _write_down(self) -> bytes:
         told = write_families(total([self._registry.collect(), self._before]))
-        draft = self._place.told.with_suffix(".draft")
+        draft = self._slot.told.with_suffix(".draft")
         with contextlib.suppress(OSError):  # the folder goes with the supervisor
             draft.write_bytes(told)
-            draft.replace(self._place.told)
+            draft.replace(self._slot.told)
         return told
 
-    def _notice(self, other: Place, *, silent: bool) -> None:
+    def _notice(self, other: WorkerSlot, *, silent: bool) -> None:
         if silent and other.index not in self._silent:
             log.warning(
                 "%s does not answer; its counters stand where they were last told", other.name
@@ -158,15 +158,15 @@ class Siblings:
         (self._silent.add if silent else self._silent.discard)(other.index)
 
 
-async def _ask_all(places: Sequence[Place], question: bytes) -> list[bytes | None]:
-    return await asyncio.gather(*(_ask(place, question) for place in places))
+async def _ask_all(slots: Sequence[WorkerSlot], question: bytes) -> list[bytes | None]:
+    return await asyncio.gather(*(_ask(slot, question) for slot in slots))
 
 
-async def _ask(place: Place, question: bytes) -> bytes | None:
+async def _ask(slot: WorkerSlot, question: bytes) -> bytes | None:
     """Return a process's answer, None where there is none in time or it breaks off."""
     try:
         async with asyncio.timeout(PATIENCE_SECONDS):
-            reader, writer = await asyncio.open_unix_connection(place.socket)
+            reader, writer = await asyncio.open_unix_connection(slot.socket)
             with contextlib.closing(writer):
                 writer.write(question)
                 answer = await reader.read()
@@ -178,7 +178,7 @@ async def _ask(place: Place, question: bytes) -> bytes | None:
 def _encode_total(
     encode: Callable[[Families], bytes],
     own: bytes,
-    others: Sequence[Place],
+    others: Sequence[WorkerSlot],
     answers: Sequence[bytes | None],
 ) -> bytes:
     parts = [read_families(own)]
@@ -187,8 +187,8 @@ def _encode_total(
     return encode(Families(total(parts)))
 
 
-def _last_told(place: Place) -> list[Metric]:
+def _last_told(slot: WorkerSlot) -> list[Metric]:
     try:
-        return read_families(place.told.read_bytes())
+        return read_families(slot.told.read_bytes())
     except FileNotFoundError:
         return []

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from service.errors import ConfigurationError
 from service.logs import LOGGER
-from service.processes.peers import Place, Tally
+from service.processes.peers import Tally, WorkerSlot
 
 log = logging.getLogger(LOGGER)
 
@@ -38,7 +38,7 @@ class Refused:
     reason: str
 
 
-Work = Callable[[socket.socket, Place, Connection], None]
+Work = Callable[[socket.socket, WorkerSlot, Connection], None]
 """A worker's main function, which pickle must know: serves the socket, sends `Loaded` or `Refused`, receives signals'
 numbers, and ends when the line does."""
 
@@ -103,7 +103,7 @@ class Supervisor:
         resource_tracker.ensure_running()
         with tempfile.TemporaryDirectory(prefix="foveal-", ignore_cleanup_errors=True) as folder:
             keepers = [
-                asyncio.create_task(self._keep(Place(Path(folder), index, self._count)))
+                asyncio.create_task(self._keep(WorkerSlot(Path(folder), index, self._count)))
                 for index in range(self._count)
             ]
             try:
@@ -114,19 +114,19 @@ class Supervisor:
                 raise
         return 0 if self._codes <= {0} else 1
 
-    async def _keep(self, place: Place) -> None:
+    async def _keep(self, slot: WorkerSlot) -> None:
         """Have a worker in this place for as long as the service lasts."""
         deaths = failed_starts = 0
         while not self._ending.is_set():
-            child = _Child(self._work, self._listener, place, self._on_loaded_child)
-            self._children[place.index] = child
-            log.debug("%s has pid %d", place.name, child.pid)
+            child = _Child(self._work, self._listener, slot, self._on_loaded_child)
+            self._children[slot.index] = child
+            log.debug("%s has pid %d", slot.name, child.pid)
             code = await child.ended
-            del self._children[place.index]
+            del self._children[slot.index]
             if self._ending.is_set():
                 self._codes.add(code)
                 return
-            Tally(place).vacate()
+            Tally(slot).vacate()
             deaths = 1 if child.served_seconds() > self._patience.stable_seconds else deaths + 1
             failed_starts = 0 if child.loaded_at else failed_starts + 1
             how = child.refused or _describe_end(code)
@@ -134,23 +134,23 @@ class Supervisor:
                 raise ConfigurationError(
                     how
                     if child.refused
-                    else f"{place.name} failed to start {failed_starts} times; the last {how}."
+                    else f"{slot.name} failed to start {failed_starts} times; the last {how}."
                 )
             pause = self._patience.pause_seconds(deaths)
             log.error(
-                "%s (pid %d) %s; the next one starts in %g s", place.name, child.pid, how, pause
+                "%s (pid %d) %s; the next one starts in %g s", slot.name, child.pid, how, pause
             )
             await self._pause(pause)
-            place = Place(place.folder, place.index, place.count, refilled=True)
+            slot = WorkerSlot(slot.folder, slot.index, slot.count, refilled=True)
 
     async def _pause(self, seconds: float) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), seconds)
 
-    def _on_loaded_child(self, place: Place, word: Loaded) -> None:
-        self._loaded.add(place.index)
-        if place.refilled:
-            log.info("%s serves again", place.name)
+    def _on_loaded_child(self, slot: WorkerSlot, word: Loaded) -> None:
+        self._loaded.add(slot.index)
+        if slot.refilled:
+            log.info("%s serves again", slot.name)
         if len(self._loaded) == self._count and not self._announced:
             self._announced = True
             self._on_loaded(word.summary)
@@ -169,10 +169,10 @@ class _Child:
         self,
         work: Work,
         listener: socket.socket,
-        place: Place,
-        on_loaded: Callable[[Place, Loaded], None],
+        slot: WorkerSlot,
+        on_loaded: Callable[[WorkerSlot, Loaded], None],
     ) -> None:
-        self._place = place
+        self._slot = slot
         self._on_loaded = on_loaded
         self._loop = asyncio.get_running_loop()
         self.ended: asyncio.Future[int] = self._loop.create_future()
@@ -180,7 +180,7 @@ class _Child:
         self.refused = ""
         self._line, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
-            target=work, args=(listener, place, theirs), name=f"foveal-{place.name}"
+            target=work, args=(listener, slot, theirs), name=f"foveal-{slot.name}"
         )
         former = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # which the process inherits
         try:
@@ -210,7 +210,7 @@ class _Child:
             self.refused = word.reason
         else:
             self.loaded_at = time.monotonic()
-            self._on_loaded(self._place, word)
+            self._on_loaded(self._slot, word)
 
     def _on_end(self) -> None:
         self._loop.remove_reader(self._process.sentinel)

@@ -14,7 +14,7 @@ from signal import SIGINT
 from service.app import create_app
 from service.errors import ConfigurationError
 from service.logs import configure_logs
-from service.processes.peers import Place, Tally
+from service.processes.peers import Tally, WorkerSlot
 from service.processes.server import Server
 from service.processes.supervisor import Loaded, Refused
 from service.runtime.registry import Registry
@@ -25,7 +25,7 @@ YOUNG_OBJECTS = 10_000
 
 
 def make_server(
-    settings: Settings, on_loaded: Callable[[Registry], None], place: Place | None = None
+    settings: Settings, on_loaded: Callable[[Registry], None], slot: WorkerSlot | None = None
 ) -> Server:
     """Return the whole service of one process.
 
@@ -38,10 +38,10 @@ def make_server(
         on_loaded(registry)
 
     return Server(
-        create_app(settings, loaded, place),
+        create_app(settings, loaded, slot),
         grace_seconds=settings.grace_seconds,
         drain_seconds=_drain_seconds(settings),
-        tally=None if place is None else Tally(place),
+        tally=None if slot is None else Tally(slot),
     )
 
 
@@ -63,33 +63,33 @@ def summary(registry: Registry) -> str:
     return f"{models} on {registry.device.name} ({registry.device.detail})"
 
 
-def work(settings: Settings, listener: socket.socket, place: Place, line: Connection) -> None:
+def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, line: Connection) -> None:
     """Serve until the supervisor orders the end, or is gone; the main function of a supervised process.
 
     Signals are blocked here, see `Supervisor`: orders come over the line.
     """
-    orders = Orders(line, place, patience_seconds=2 * _drain_seconds(settings))
-    orders.start()
+    relay = SignalRelay(line, slot, patience_seconds=2 * _drain_seconds(settings))
+    relay.start()
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     try:
-        server = make_server(settings, lambda registry: line.send(Loaded(summary(registry))), place)
+        server = make_server(settings, lambda registry: line.send(Loaded(summary(registry))), slot)
     except ConfigurationError as error:
         line.send(Refused(str(error)))
         sys.exit(2)
-    orders.take(server)
+    relay.take(server)
     server.run([listener])
 
 
-class Orders(threading.Thread):
+class SignalRelay(threading.Thread):
     """Obeys the signals whose numbers come over the line, and ends the process when nobody is left at its other end.
 
     A thread, so that it hears while libraries load and while the event loop does not turn.
     """
 
-    def __init__(self, line: Connection, place: Place, *, patience_seconds: float) -> None:
+    def __init__(self, line: Connection, slot: WorkerSlot, *, patience_seconds: float) -> None:
         super().__init__(name="foveal-orders", daemon=True)
         self._line = line
-        self._place = place
+        self._slot = slot
         self._patience_seconds = patience_seconds
         self._server: Server | None = None
         self._lock = threading.Lock()
@@ -114,7 +114,7 @@ class Orders(threading.Thread):
 
     def _end_orphaned(self) -> None:
         """Without the grace, so that the address is soon free for a new service."""
-        shutil.rmtree(self._place.folder, ignore_errors=True)
+        shutil.rmtree(self._slot.folder, ignore_errors=True)
         self._obey(SIGINT)
         time.sleep(self._patience_seconds)
         os._exit(1)

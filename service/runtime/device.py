@@ -82,7 +82,7 @@ def plan_session(
 
     Args:
         device: where it runs.
-        largest: pictures in a batch at most.
+        largest: images in a batch at most.
         threads: threads of one run on a CPU; several runs at once bring as many threads each.
         cache: folder for compiled engines.
         spin: on a CPU, a run's threads stay awake until it ends; for runs that have the cores to themselves.
@@ -132,7 +132,7 @@ def plans_on_gpu(
 
     Args:
         device: `cuda` or `tensorrt`.
-        largest: pictures in a batch at most.
+        largest: images in a batch at most.
         cache: folder for compiled engines.
         inputs: the shape of each input, without the batch axis; empty where it is not known before.
         graphs: whether CUDA graphs may be captured.
@@ -149,7 +149,7 @@ def plans_on_gpu(
     captured = replace(
         plain,
         providers=((name, options | CUDA_GRAPHS), *others),
-        memory_pattern=False,  # a pattern is learnt in the first run and allocated in the second
+        memory_pattern=False,  # a pattern is learned in the first run and allocated in the second
         graphs=True,
     )
     return captured, plain

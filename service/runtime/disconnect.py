@@ -4,11 +4,11 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-VIGIL_AFTER_SECONDS = 0.01
+WATCH_AFTER_SECONDS = 0.01
 """When a caller begins to be watched: most answers are there before a task for it would pay."""
 
 
-class Vigil:
+class DisconnectWatch:
     """Calls `on_left` once `left` returns, unless it was ended before.
 
     Both run on the event loop; `left` is a coroutine function that returns when the caller is gone.
@@ -23,7 +23,7 @@ class Vigil:
         self._left = left
         self._on_left = on_left
         self._task: asyncio.Task[None] | None = None
-        self._timer = loop.call_later(VIGIL_AFTER_SECONDS, self._begin)
+        self._timer = loop.call_later(WATCH_AFTER_SECONDS, self._begin)
 
     def _begin(self) -> None:
         self._task = asyncio.create_task(self._left())

@@ -66,7 +66,7 @@ def _cuda_runtime() -> ctypes.CDLL | None:
     return None
 
 
-class Gate:
+class CaptureLock:
     """Lets any number of runs pass at once, or one capture alone.
 
     CUDA spoils a capture during which another thread allocates or copies (error 900), whatever network that runs.
@@ -74,32 +74,32 @@ class Gate:
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
-        self._passing = 0
-        self._shut = False
+        self._sharing = 0
+        self._exclusive = False
 
     @contextmanager
-    def passing(self) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         with self._condition:
-            self._condition.wait_for(lambda: not self._shut)
-            self._passing += 1
+            self._condition.wait_for(lambda: not self._exclusive)
+            self._sharing += 1
         try:
             yield
         finally:
             with self._condition:
-                self._passing -= 1
+                self._sharing -= 1
                 self._condition.notify_all()
 
     @contextmanager
-    def alone(self) -> Iterator[None]:
+    def exclusive(self) -> Iterator[None]:
         with self._condition:
-            self._condition.wait_for(lambda: not self._shut)
-            self._shut = True
-            self._condition.wait_for(lambda: not self._passing)
+            self._condition.wait_for(lambda: not self._exclusive)
+            self._exclusive = True
+            self._condition.wait_for(lambda: not self._sharing)
         try:
             yield
         finally:
             with self._condition:
-                self._shut = False
+                self._exclusive = False
                 self._condition.notify_all()
 
 
@@ -107,13 +107,13 @@ class Gate:
 class _Slot:
     """The buffers of one batch size: `staged` on the host, `given` on the device, the outputs bound."""
 
-    staged: Tensor
+    pinned: Tensor
     given: ort.OrtValue
     binding: ort.IOBinding
     options: ort.RunOptions
 
 
-class Resident:
+class BoundSession:
     """Runs batches up to the largest warmed size, one at a time; several of them serve a network at once.
 
     A batch goes into buffers made for the next warmed size, the rest of which is computed and cut off. Where the
@@ -124,7 +124,7 @@ class Resident:
         session: the network; with `plan.graphs` nobody else's.
         blank: one input without the batch axis.
         memory: where the buffers lie.
-        gate: what every run on the device passes.
+        capture_lock: what every run on the device passes.
         lock_pages: makes host memory readable for the device without a detour.
 
     Raises:
@@ -136,13 +136,13 @@ class Resident:
         session: Session,
         blank: Tensor,
         memory: Memory,
-        gate: Gate,
+        capture_lock: CaptureLock,
         lock_pages: Callable[[Tensor, Memory], object] = page_lock,
     ) -> None:
         self.blank = blank
         self._session = session
         self._memory = memory
-        self._gate = gate
+        self._capture_lock = capture_lock
         self._lock_pages = lock_pages
         self._input = session.inputs[0].name
         self._names = [output.name for output in session.outputs]
@@ -161,9 +161,9 @@ class Resident:
                 f"it does not run on buffers that stay in the memory of {memory.device}: {error}"
             ) from error
 
-    def stage(self, count: int) -> Tensor:
+    def pinned_input(self, count: int) -> Tensor:
         """Return room for so many inputs, (N, …), good until the next run ends."""
-        return self._slot(count).staged[:count]
+        return self._slot(count).pinned[:count]
 
     def __call__(self, batch: Tensor) -> Outputs:
         """Run a batch (N, …) and return every output (N, …) by name; blocking."""
@@ -173,35 +173,35 @@ class Resident:
 
     def _warm(self) -> None:
         if self._graphs and not self._fixed:
-            raise DeviceError("the shapes of its outputs depend on the picture")
+            raise DeviceError("the shapes of its outputs depend on the image")
         # Largest first: the arena grows once. The first runs may take minutes (cuDNN searches, TensorRT builds), so
         # others run beside them; only a capture wants the device for itself.
         for number, size in enumerate(reversed(self._session.plan.batch_sizes), start=1):
-            with self._gate.passing():
+            with self._capture_lock.shared():
                 slot = self._slots[size] = self._make_slot(size, number)
                 if not self._graphs:
                     self._compute(slot)
             if self._graphs:
-                with self._gate.alone():
+                with self._capture_lock.exclusive():
                     for _ in range(RUNS_TO_CAPTURE):
                         self._compute(slot)
                     self._check(slot)
 
     def _make_slot(self, size: int, number: int) -> _Slot:
         device, index = self._memory.device, self._memory.index
-        staged = np.repeat(self.blank[None], size, axis=0)
-        self._lock_pages(staged, self._memory)
-        given = ort.OrtValue.ortvalue_from_shape_and_type(staged.shape, staged.dtype, device, index)
+        pinned = np.repeat(self.blank[None], size, axis=0)
+        self._lock_pages(pinned, self._memory)
+        given = ort.OrtValue.ortvalue_from_shape_and_type(pinned.shape, pinned.dtype, device, index)
         binding = self._session.onnxruntime.io_binding()
         binding.bind_ortvalue_input(self._input, given)
-        plain = self._plain(staged)
+        plain = self._plain(pinned)
         if self._fixed:
             for name, rows in plain.items():
                 found = ort.OrtValue.ortvalue_from_shape_and_type(
                     rows.shape, rows.dtype, device, index
                 )
                 binding.bind_ortvalue_output(name, found)
-        return _Slot(staged, given, binding, _options(number if self._graphs else NO_GRAPH))
+        return _Slot(pinned, given, binding, _options(number if self._graphs else NO_GRAPH))
 
     def _plain(self, batch: Tensor) -> dict[str, Tensor]:
         rows = self._session.onnxruntime.run(self._names, {self._input: batch}, _options(NO_GRAPH))
@@ -209,14 +209,14 @@ class Resident:
 
     def _run(self, batch: Tensor) -> Outputs:
         slot = self._slot(len(batch))
-        if not np.may_share_memory(batch, slot.staged):
-            slot.staged[: len(batch)] = batch
-        with self._gate.passing():
+        if not np.may_share_memory(batch, slot.pinned):
+            slot.pinned[: len(batch)] = batch
+        with self._capture_lock.shared():
             found = self._compute(slot)
         return {name: rows[: len(batch)] for name, rows in found.items()}
 
     def _compute(self, slot: _Slot) -> dict[str, Tensor]:
-        slot.given.update_inplace(slot.staged)
+        slot.given.update_inplace(slot.pinned)
         if not self._fixed:  # a binding keeps what the last run allocated, in that run's shape
             for name in self._names:
                 slot.binding.bind_output(name, self._memory.device, self._memory.index)
@@ -231,12 +231,12 @@ class Resident:
     def _check(self, slot: _Slot) -> None:
         """Replay the graph on noise, another input than it was captured with."""
         noise = np.random.default_rng(0)
-        if slot.staged.dtype == np.uint8:
-            slot.staged[:] = noise.integers(0, 256, slot.staged.shape, np.uint8)
+        if slot.pinned.dtype == np.uint8:
+            slot.pinned[:] = noise.integers(0, 256, slot.pinned.shape, np.uint8)
         else:
-            slot.staged[:] = noise.standard_normal(slot.staged.shape)
+            slot.pinned[:] = noise.standard_normal(slot.pinned.shape)
         replayed = self._compute(slot)
-        for name, expected in self._plain(slot.staged).items():
+        for name, expected in self._plain(slot.pinned).items():
             if np.issubdtype(expected.dtype, np.floating):
                 off = float(np.abs(replayed[name] - expected).max(initial=0.0))
                 if not off <= SAME * float(np.abs(expected).max(initial=0.0)):

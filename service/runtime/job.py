@@ -13,11 +13,11 @@ Run = Callable[[Tensor], Outputs]
 
 
 @runtime_checkable
-class Staged(Protocol):
+class PinnedInput(Protocol):
     """A run that says where it wants its next batch put together: memory that its device reads without a detour."""
 
-    def stage(self, count: int) -> Tensor:
-        """Return room for so many pictures, (N, …), good until the run that it is handed to ends."""
+    def pinned_input(self, count: int) -> Tensor:
+        """Return room for so many images, (N, …), good until the run that it is handed to ends."""
 
 
 Aside = TypeVar("Aside")
@@ -25,11 +25,11 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Errand(Generic[Aside, T]):
-    """One picture's way through a batch; both parts run on worker threads, never on the event loop.
+class Job(Generic[Aside, T]):
+    """One image's way through a batch; both parts run on worker threads, never on the event loop.
 
     `prepare` makes the tensor (without the batch axis) and whatever must be remembered beside it; `finish` gets this
-    picture's rows of the outputs and what was remembered, and makes the result.
+    image's rows of the outputs and what was remembered, and makes the result.
     """
 
     prepare: Callable[[], tuple[Tensor, Aside]]
@@ -38,7 +38,7 @@ class Errand(Generic[Aside, T]):
 
 @dataclass(slots=True)
 class Trace:
-    """Where a picture's time went, in seconds, and how many pictures travelled with it."""
+    """Where an image's time went, in seconds, and how many images traveled with it."""
 
     decode: float = 0.0
     queue: float = 0.0
@@ -48,6 +48,6 @@ class Trace:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer(Generic[T]):
+class JobResult(Generic[T]):
     value: T
     trace: Trace

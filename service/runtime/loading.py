@@ -19,7 +19,7 @@ from service.card import (
 from service.errors import DeviceError, ServableError
 from service.logs import LOGGER
 from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
-from service.runtime.io_binding import Gate, Memory, Resident
+from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
@@ -31,20 +31,20 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 LARGEST = 32
-"""The most pictures in a batch where neither the operator nor the card says otherwise."""
+"""The most images in a batch where neither the operator nor the card says otherwise."""
 INSTANCES_ON_GPU = 2
 """Two batches in flight: one is copied while the other is computed."""
 WORTH_SPREADING_SECONDS = 0.002
 """Below this, waking threads costs more than they save."""
 WORTH_A_SESSION = 0.8
-"""A second session must bring a lone picture's time down to this share."""
+"""A second session must bring a lone image's time down to this share."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A network ready to run.
 
-    Each of `runs` serves a batch at a time; `wide`, where there is one, a picture that has all cores to itself.
+    Each of `runs` serves a batch at a time; `wide`, where there is one, an image that has all cores to itself.
     """
 
     runs: tuple[Run, ...]
@@ -61,7 +61,7 @@ def load_model(
     instances: int,
     threads: int,
     cache: Path,
-    gate: Gate | None = None,
+    capture_lock: CaptureLock | None = None,
     graphs: bool = False,
 ) -> Loaded:
     """Return the network, warm; blocking.
@@ -69,11 +69,11 @@ def load_model(
     Args:
         servable: what to load.
         device: where it shall run.
-        largest: pictures in a batch at most; 0 measures it on a CPU and is 32 on a GPU.
+        largest: images in a batch at most; 0 measures it on a CPU and is 32 on a GPU.
         instances: batches that may run at once; 0: one a thread on a processor, 2 on a GPU.
         threads: how many threads may be runnable at once.
         cache: folder for what a device compiles.
-        gate: what every run on a GPU passes; shared by all its networks.
+        capture_lock: what every run on a GPU passes; shared by all its networks.
         graphs: whether CUDA graphs may be captured.
 
     Raises:
@@ -92,7 +92,7 @@ def load_model(
             limit=limit,
             instances=instances or INSTANCES_ON_GPU,
             cache=cache,
-            gate=gate or Gate(),
+            capture_lock=capture_lock or CaptureLock(),
             graphs=graphs,
         )
         return Loaded(lanes, limit, lanes[0].blank)
@@ -124,21 +124,21 @@ def _on_gpu(
     limit: int,
     instances: int,
     cache: Path,
-    gate: Gate,
+    capture_lock: CaptureLock,
     graphs: bool,
-) -> tuple[Resident, ...]:
+) -> tuple[BoundSession, ...]:
     """Open the network in the best way that it allows; captured graphs want a session each."""
     frame = servable.card.input
     inputs = {INPUT_NAME: (frame.height, frame.width, 3)} if frame else {}
     plans = plans_on_gpu(device, largest=limit, cache=cache, inputs=inputs, graphs=graphs)
     memory = Memory("cuda", device.index)
 
-    def open_lanes(plan: SessionPlan) -> tuple[Resident, ...]:
+    def open_lanes(plan: SessionPlan) -> tuple[BoundSession, ...]:
         sessions = [_open(servable, device, plan)]
         blank = blank_input(sessions[0], servable.card)
         while len(sessions) < instances:
             sessions.append(_open(servable, device, plan) if plan.graphs else sessions[0])
-        return tuple(Resident(session, blank, memory, gate) for session in sessions)
+        return tuple(BoundSession(session, blank, memory, capture_lock) for session in sessions)
 
     return first_allowed(plans, open_lanes, servable.name)
 
@@ -203,7 +203,7 @@ def _tuned(
 
 
 def blank_input(session: Session, card: Card) -> Tensor:
-    """Return one input of zeros, without the batch axis: a black picture, or a window of empty features."""
+    """Return one input of zeros, without the batch axis: a black image, or a window of empty features."""
     if card.input is not None:
         return np.zeros((card.input.height, card.input.width, 3), np.uint8)
     shape = tuple(axis or 1 for axis in session.inputs[0].shape[1:])
@@ -229,7 +229,7 @@ def check_contract(session: Session, card: Card, path: Path) -> None:
             f"{path}: input {given.name} is {given.dtype}, the contract wants {wanted_type}."
         )
     if card.input is not None:
-        _check_picture_shape(given.shape, card, path)
+        _check_image_shape(given.shape, card, path)
     else:
         _check_window_shape(given.shape, card, path)
     missing = [name for name in OUTPUTS[card.task] if name not in {o.name for o in session.outputs}]
@@ -245,8 +245,8 @@ def _check_window_shape(shape: tuple[int | None, ...], card: Card, path: Path) -
         )
 
 
-def _check_picture_shape(shape: tuple[int | None, ...], card: Card, path: Path) -> None:
-    wanted = (None, card.picture.height, card.picture.width, 3)
+def _check_image_shape(shape: tuple[int | None, ...], card: Card, path: Path) -> None:
+    wanted = (None, card.image_input.height, card.image_input.width, 3)
     if shape != wanted and not (card.max_batch == 1 and shape == (1, *wanted[1:])):
         raise ServableError(
             f"{path}: input {INPUT_NAME} has the shape {shape}, the card says {wanted} with a dynamic batch axis."

@@ -26,15 +26,15 @@ from service.logs import FIELDS, LOGGER
 from service.metrics import Metrics, ModelMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.device import Device
-from service.runtime.job import Errand, Outputs, Tensor
+from service.runtime.job import Job, Outputs, Tensor
 from service.runtime.loading import Loaded
 from service.runtime.repository import Refusal, Servable
 from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
 
-CANARY_SHARE = 1e-3
-"""Of the time, how much a model's canaries may take: one that runs for 0.3 s is sent every five minutes."""
+HEALTH_CHECK_SHARE = 1e-3
+"""Of the time, how much a model's health checks may take: one that runs for 0.3 s is sent every five minutes."""
 
 OpenModel = Callable[[Servable], Loaded]
 """Load a servable onto the device; blocking, called on a thread."""
@@ -62,7 +62,7 @@ class Model:
     seen: tuple[int, int] = (0, 0)
     """How many batches it had taken and run at the last look; see `Registry.watch`."""
     next_try: float = 0.0
-    """From when it may be sent a canary again, in `perf_counter` seconds."""
+    """From when it may be sent a health check again, in `perf_counter` seconds."""
 
     @property
     def name(self) -> str:
@@ -174,9 +174,11 @@ class Registry:
 
         What only embeds for a head over time is nobody's default.
         """
-        eyes = {model.card.backbone for model in self.models} if task == "embed" else set()
+        backbones = {model.card.backbone for model in self.models} if task == "embed" else set()
         able = (model.name for model in self.models if model.card.task == task)
-        return self._defaults.get(task, next((name for name in able if name not in eyes), None))
+        return self._defaults.get(
+            task, next((name for name in able if name not in backbones), None)
+        )
 
     def series_of(self, model: Model) -> ModelMetrics:
         """Return what is counted of a model, all its versions together."""
@@ -208,8 +210,8 @@ class Registry:
     async def watch(self, every_seconds: float, timeout_seconds: float = 10.0) -> None:
         """Look at each model now and then, for ever; who does not answer is not ready.
 
-        A model that has answered since the last look has proved itself. Another gets a blank picture, behind everybody
-        else's; a heavy one that nobody asked less often: on two cores U²-Net-p's made all pictures wait for 0.3 s.
+        A model that has answered since the last look has proved itself. Another gets a blank image, behind everybody
+        else's; a heavy one that nobody asked less often: on two cores U²-Net-p's made all images wait for 0.3 s.
         """
         while True:
             await asyncio.sleep(every_seconds)
@@ -222,7 +224,7 @@ class Registry:
         answers = model.state == "ready" and queue.batches_run > run
         asked = queue.busy or queue.batches_taken > taken
         if not answers and (asked or time.perf_counter() >= model.next_try):
-            await self._canary(model, queue, timeout_seconds, background=True)
+            await self._check_health(model, queue, timeout_seconds, low_priority=True)
         model.seen = queue.batches_taken, queue.batches_run
 
     async def close(self) -> None:
@@ -246,37 +248,37 @@ class Registry:
         )
         queue.open()
         model.queue = queue
-        await self._canary(model, queue, timeout_seconds=60.0)
+        await self._check_health(model, queue, timeout_seconds=60.0)
         self._metrics.model_info.labels(
             model.name, str(model.version), model.card.task, model.card.precision, self.device.name
         ).set(1)
 
-    async def _canary(
-        self, model: Model, queue: Batcher, timeout_seconds: float, *, background: bool = False
+    async def _check_health(
+        self, model: Model, queue: Batcher, timeout_seconds: float, *, low_priority: bool = False
     ) -> None:
-        """Run a blank picture through the model's queue.
+        """Run a blank image through the model's queue.
 
         A queue that is full or slow is no proof of death, as long as batches still come out of it.
         """
         ran_before = queue.batches_run
-        errand = Errand(prepare=partial(_blank, model.blank), finish=_require_finite)
+        job = Job(prepare=partial(_blank, model.blank), finish=_require_finite)
         try:
             (outcome,) = await queue.submit(
-                [errand], timeout_seconds=timeout_seconds, background=background
+                [job], timeout_seconds=timeout_seconds, low_priority=low_priority
             )
         except OverloadedError as error:
             outcome = error
         if isinstance(outcome, OverloadedError | DeadlineError) and queue.batches_run > ran_before:
             return
         if isinstance(outcome, FovealError):
-            self._mark(model, f"did not answer its canary: {outcome}")
+            self._mark(model, f"did not answer its health check: {outcome}")
             log.error(
-                "canary failed", extra={FIELDS: {"model": model.name, "reason": str(outcome)}}
+                "health check failed", extra={FIELDS: {"model": model.name, "reason": str(outcome)}}
             )
         else:
             self._mark(model, "")
             model.seen = queue.batches_taken, queue.batches_run
-            model.next_try = time.perf_counter() + outcome.trace.infer / CANARY_SHARE
+            model.next_try = time.perf_counter() + outcome.trace.infer / HEALTH_CHECK_SHARE
 
     def _mark(self, model: Model, reason: str) -> None:
         model.state, model.reason = ("failed", reason) if reason else ("ready", "")
@@ -318,7 +320,7 @@ def _blank(tensor: Tensor) -> tuple[Tensor, None]:
 def _require_finite(outputs: Outputs, _: None) -> None:
     for name, values in outputs.items():
         if not np.isfinite(values).all():
-            raise NotReadyError(f"output {name} of a blank picture is not finite")
+            raise NotReadyError(f"output {name} of a blank image is not finite")
 
 
 def _either(tasks: Collection[Task]) -> str:

@@ -78,7 +78,7 @@ def open_session(
         path: the servable.
         device: where it shall lie.
         plan: how.
-        graph: a serialised model made from the file, to load in its place.
+        graph: a serialized model made from the file, to load in its place.
 
     Raises:
         ServableError: ONNX Runtime can not load the file.
@@ -297,8 +297,8 @@ def _probe_graph() -> bytes:
         [weights],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def _describe(node: Any) -> TensorInfo:  # noqa: ANN401  # ONNX Runtime ships no types

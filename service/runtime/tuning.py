@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_BATCH_SECONDS = 0.025
-"""A batch that takes longer makes its first picture wait for its last without a gain in throughput."""
+"""A batch that takes longer makes its first image wait for its last without a gain in throughput."""
 NO_LOSS = 1.02
-"""How much more than the best a picture may cost in a batch that is still worth making."""
+"""How much more than the best an image may cost in a batch that is still worth making."""
 HEAVY_SECONDS = 0.1
 FEW_THREADS = 4
 AS_FAST_TOGETHER = 1.15
@@ -44,15 +44,15 @@ def best_batch(
     alone: float,
     clock: Clock = time.perf_counter,
 ) -> int:
-    """Return the largest batch, a power of two up to `limit`, in which a picture costs no more than in a smaller one.
+    """Return the largest batch, a power of two up to `limit`, in which an image costs no more than in a smaller one.
 
     On a CPU batching pays for tiny networks, by sharing the overhead of a call, and costs cache for others.
 
     Args:
         run: runs a batch (N, …).
         blank: one input, without the batch axis.
-        limit: pictures at most.
-        alone: seconds that one picture takes.
+        limit: images at most.
+        alone: seconds that one image takes.
         clock: tells seconds.
     """
     best = alone
@@ -75,8 +75,8 @@ def serves_all_at_once(*, alone: float, spread: float, threads: int) -> bool:
     threads it always spreads well, and timing would only measure what else the machine does; over many it must show.
 
     Args:
-        alone: seconds of one picture on one thread.
-        spread: seconds of one picture on all threads.
+        alone: seconds of one image on one thread.
+        spread: seconds of one image on all threads.
         threads: how many there are.
     """
     if alone <= HEAVY_SECONDS:

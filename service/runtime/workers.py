@@ -13,10 +13,10 @@ log = logging.getLogger(LOGGER)
 
 
 KEPT_SECONDS = 0.1
-"""How long after a batch of pictures one worker is kept from what yields: the next picture is likely on its way."""
+"""How long after a batch of images one worker is kept from what yields: the next image is likely on its way."""
 
 
-class Ripe(NamedTuple):
+class ReadyBatch(NamedTuple):
     """A batch that could be taken; the smallest is taken first.
 
     Attributes:
@@ -27,16 +27,16 @@ class Ripe(NamedTuple):
 
     yields: bool
     at: float
-    behind: bool
+    low_priority: bool
 
 
 class Lane(Protocol):
     """A queue that workers pull from; both methods are called with the workers' condition held."""
 
-    def ripe(self, now: float) -> Sequence[Ripe]:
+    def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
         """Return the batches that it has to offer, now or later: at most one of each of its lines."""
 
-    def take(self, workers: int, *, behind: bool, alone: bool) -> Callable[[], None]:
+    def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
         """Remove the next batch of a line and return what runs it, outside the lock; it never raises.
 
         `alone` says that nothing else runs, nor did when the batch before began: the cores are free for this one.
@@ -58,7 +58,7 @@ class Workers:
         self._lanes: list[Lane] = []
         self._closing = False
         self._running = 0
-        self._running_behind = 0
+        self._running_low_priority = 0
         self._kept_until = -math.inf
         self._alone_before = False
         self._threads = [
@@ -88,10 +88,10 @@ class Workers:
         with self.condition:
             self._lanes = [one for one in self._lanes if one is not lane]
 
-    def run_ended(self, *, behind: bool) -> None:
+    def run_ended(self, *, low_priority: bool) -> None:
         """Told by a lane, with the condition held, when a batch has run and before anybody is answered."""
         self._running -= 1
-        self._running_behind -= behind
+        self._running_low_priority -= low_priority
         self.condition.notify()
 
     def _work(self) -> None:
@@ -108,35 +108,39 @@ class Workers:
             while True:
                 now = time.perf_counter()
                 offers = [
-                    (self._kept(ripe), lane) for lane in self._lanes for ripe in lane.ripe(now)
+                    (self._kept(ready), lane)
+                    for lane in self._lanes
+                    for ready in lane.ready_batches(now)
                 ]
                 due = [offer for offer in offers if self._closing or offer[0].at <= now]
                 if due:
                     return self._take(*min(due, key=_urgency))
                 if offers:
-                    self.condition.wait(min(ripe.at for ripe, _ in offers) - now)
+                    self.condition.wait(min(ready.at for ready, _ in offers) - now)
                 elif self._closing:
                     return None
                 else:
                     self.condition.wait()
 
-    def _kept(self, ripe: Ripe) -> Ripe:
-        """Put a batch that yields off where it would take the last worker from pictures that keep coming."""
-        if ripe.yields and self.count > 1 and self._running_behind >= self.count - 1:
-            return ripe._replace(at=max(ripe.at, self._kept_until))
-        return ripe
+    def _kept(self, ready: ReadyBatch) -> ReadyBatch:
+        """Put a batch that yields off where it would take the last worker from images that keep coming."""
+        if ready.yields and self.count > 1 and self._running_low_priority >= self.count - 1:
+            return ready._replace(at=max(ready.at, self._kept_until))
+        return ready
 
-    def _take(self, ripe: Ripe, lane: Lane) -> Callable[[], None]:
-        if ripe.behind:
-            self._running_behind += 1
+    def _take(self, ready: ReadyBatch, lane: Lane) -> Callable[[], None]:
+        if ready.low_priority:
+            self._running_low_priority += 1
         else:
             self._kept_until = time.perf_counter() + self._kept_seconds
         alone = self._running == 0
-        batch = lane.take(self.count, behind=ripe.behind, alone=alone and self._alone_before)
+        batch = lane.take(
+            self.count, low_priority=ready.low_priority, alone=alone and self._alone_before
+        )
         self._alone_before = alone
         self._running += 1
         return batch
 
 
-def _urgency(offer: tuple[Ripe, Lane]) -> Ripe:
+def _urgency(offer: tuple[ReadyBatch, Lane]) -> ReadyBatch:
     return offer[0]

@@ -1,4 +1,4 @@
-"""A clip's bytes → an opened file, its stream of pictures and what decodes it; no frame is decoded here."""
+"""A clip's bytes → an opened file, its stream of images and what decodes it; no frame is decoded here."""
 
 from fractions import Fraction
 from typing import Protocol, TypeAlias
@@ -74,20 +74,20 @@ def _looks_like_a_clip(head: bytes) -> bool:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """Return the first stream of moving pictures.
+    """Return the first stream of moving images.
 
     Raises:
         NoVideoStreamError: there is none.
     """
-    pictures = [stream for stream in container.streams.video if not _is_cover(stream)]
-    if not pictures:
+    images = [stream for stream in container.streams.video if not _is_cover(stream)]
+    if not images:
         kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
         raise NoVideoStreamError(f"The file holds {kinds} and no video stream.")
-    return pictures[0]
+    return images[0]
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    """The picture of a record's sleeve is a video stream of one frame."""
+    """The image of a record's sleeve is a video stream of one frame."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 

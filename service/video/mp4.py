@@ -33,12 +33,12 @@ class Film:
         self._stream: VideoStream | None = None
         self._last = -1
 
-    def add(self, picture: Image.Image, seconds: float) -> bytes:
+    def add(self, image: Image.Image, seconds: float) -> bytes:
         """Append a frame, mode RGB, and return the bytes that are ready; the first one's size is the film's."""
-        stream = self._stream or self._begin(picture)
+        stream = self._stream or self._begin(image)
         self._stream = stream
         size = (stream.width, stream.height)
-        fitting = picture if picture.size == size else picture.resize(size)
+        fitting = image if image.size == size else image.resize(size)
         frame = VideoFrame.from_ndarray(np.asarray(fitting), format="rgb24")
         now = max(self._last + 1, round(seconds * _TICKS))
         gap = now - self._last if self._last >= 0 else _TICKS
@@ -58,12 +58,12 @@ class Film:
         self._container.close()
         return self._sink.take()
 
-    def _begin(self, picture: Image.Image) -> VideoStream:
+    def _begin(self, image: Image.Image) -> VideoStream:
         encoder = next(name for name in CODECS if name in av.codecs_available)
         stream = self._container.add_stream(encoder, rate=_TICKS, options=_OPTIONS[encoder])
         assert isinstance(stream, VideoStream)
-        # Halved colour planes need even sides.
-        stream.width, stream.height = (max(2, side - side % 2) for side in picture.size)
+        # Halved color planes need even sides.
+        stream.width, stream.height = (max(2, side - side % 2) for side in image.size)
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = Fraction(1, _TICKS)

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.card import PictureInput
+from service.card import ImageInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
 from service.fanout import FanOut
 from service.heads.over_time.protocol import Drawing, Outputs
-from service.heads.over_time.temporal import Stretch, TemporalStudy
+from service.heads.over_time.temporal import Stretch, TemporalOverTime
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_image
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
-from service.runtime.job import Answer, Errand, Trace
+from service.runtime.job import Job, JobResult, Trace
 from service.runtime.registry import Model
 from service.video.container import Source
 from service.video.reader import Clip, ClipLimits, Frame
@@ -42,7 +42,7 @@ class FrameAnswer(Generic[Seen]):
     trace: Trace | None = None
 
 
-class Footage:
+class FrameReader:
     """A clip's frames, drawn one at a time from a thread that decodes nothing ahead of what is asked for."""
 
     def __init__(self, clip: Clip, thread: ThreadPoolExecutor, metrics: Metrics) -> None:
@@ -82,7 +82,7 @@ async def opened(
     metrics: Metrics,
     *,
     let_go: Callable[[], None],
-) -> AsyncIterator[Footage]:
+) -> AsyncIterator[FrameReader]:
     """Open a clip for the length of the block; nothing waits for its thread at the end.
 
     Args:
@@ -101,7 +101,7 @@ async def opened(
     try:
         clip = await asyncio.shield(opening)
         try:
-            yield Footage(clip, thread, metrics)
+            yield FrameReader(clip, thread, metrics)
         finally:
             clip.stop()
     finally:
@@ -117,9 +117,9 @@ def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[Clip]") -> None:
 
 
 async def look_at(
-    footage: Footage,
+    frames: FrameReader,
     model: Model,
-    look: Callable[[Outputs, View], Seen],
+    look: Callable[[Outputs, SourceImage], Seen],
     fan_out: FanOut,
     *,
     timeout_seconds: float,
@@ -127,7 +127,7 @@ async def look_at(
 ) -> AsyncGenerator[FrameAnswer[Seen], None]:
     """Yield each sampled frame's answer, in order of time; iterate inside `contextlib.aclosing`.
 
-    Frames are converted, fitted, run and read on the model's workers, behind single pictures and a few at a time.
+    Frames are converted, fitted, run and read on the model's workers, behind single images and a few at a time.
 
     Raises:
         UnavailableError: the model is not ready, its service ends, or a frame waited for longer than `timeout_seconds`.
@@ -135,19 +135,19 @@ async def look_at(
     """
     coming: deque[tuple[int, float]] = deque()
 
-    async def errands() -> AsyncGenerator[Errand[View, tuple[Seen, Image.Image | None]], None]:
-        while (frame := await footage.next()) is not None:
+    async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Seen, Image.Image | None]], None]:
+        while (frame := await frames.next()) is not None:
             coming.append((frame.number, frame.seconds))
-            prepare = partial(_prepare, frame, model.card.picture)
-            yield Errand(prepare, partial(_finish, look, drawing))
+            prepare = partial(_prepare, frame, model.card.image_input)
+            yield Job(prepare, partial(_finish, look, drawing))
 
-    outcomes = fan_out.run(model, errands(), timeout_seconds=timeout_seconds)
+    outcomes = fan_out.run(model, jobs(), timeout_seconds=timeout_seconds)
     async with aclosing(outcomes):
         async for outcome in outcomes:
             number, seconds = coming.popleft()
             if isinstance(outcome, UnavailableError | ClientLeftError):
                 raise outcome
-            if isinstance(outcome, Answer):
+            if isinstance(outcome, JobResult):
                 seen, drawn = outcome.value
                 yield FrameAnswer(number, seconds, seen, drawn, outcome.trace)
             else:
@@ -155,22 +155,22 @@ async def look_at(
 
 
 async def read_windows(
-    study: TemporalStudy, model: Model, *, timeout_seconds: float
+    over_time: TemporalOverTime, model: Model, *, timeout_seconds: float
 ) -> list[dict[str, Any]]:
-    """Take the windows that are due through the head over time, behind single pictures, and return their answers.
+    """Take the windows that are due through the head over time, behind single images, and return their answers.
 
     Raises:
         FovealError: the head is not ready, or failed.
     """
     told = []
-    for stretch in study.take_due():
-        errand = Errand(partial(_features, stretch), _probabilities)
+    for stretch in over_time.take_due():
+        job = Job(partial(_features, stretch), _probabilities)
         (outcome,) = await model.batcher.submit(
-            [errand], timeout_seconds=timeout_seconds, background=True
+            [job], timeout_seconds=timeout_seconds, low_priority=True
         )
         if isinstance(outcome, FovealError):
             raise outcome
-        told.append(study.answer(stretch, outcome.value))
+        told.append(over_time.answer(stretch, outcome.value))
     return told
 
 
@@ -182,14 +182,17 @@ def _probabilities(outputs: Outputs, _: None) -> NDArray[np.float32]:
     return outputs["probabilities"].copy()
 
 
-def _prepare(frame: Frame, target: PictureInput) -> tuple[NDArray[np.uint8], View]:
-    picture = frame.picture()
-    tensor, geometry = fit_image(picture, target)
-    return tensor, View(picture, geometry, Limits(frame.max_pixels))
+def _prepare(frame: Frame, target: ImageInput) -> tuple[NDArray[np.uint8], SourceImage]:
+    image = frame.image()
+    tensor, geometry = fit_image(image, target)
+    return tensor, SourceImage(image, geometry, Limits(frame.max_pixels))
 
 
 def _finish(
-    look: Callable[[Outputs, View], Seen], drawing: Drawing | None, outputs: Outputs, view: View
+    look: Callable[[Outputs, SourceImage], Seen],
+    drawing: Drawing | None,
+    outputs: Outputs,
+    source: SourceImage,
 ) -> tuple[Seen, Image.Image | None]:
-    seen = look(outputs, view)
-    return seen, drawing.draw(outputs, view) if drawing is not None else None
+    seen = look(outputs, source)
+    return seen, drawing.draw(outputs, source) if drawing is not None else None

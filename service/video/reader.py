@@ -95,10 +95,10 @@ class Frame:
     """Width over height of a stored pixel, None for a square."""
     max_pixels: int
 
-    def picture(self) -> Image.Image:
+    def image(self) -> Image.Image:
         """Return the frame as displayed, mode RGB: square pixels, turned upright, alpha laid over white.
 
-        Converting takes time: call it where that does not matter. The colour matrix and range are the frame's own.
+        Converting takes time: call it where that does not matter. The color matrix and range are the frame's own.
 
         Raises:
             TooManyPixelsError: a clip may change its size midway.
@@ -130,7 +130,7 @@ class Clip:
     """An opened clip. Iterate it once, on one thread; `stop` may be called from any other.
 
     Frames come in the order they are shown. What follows the last wanted frame of a group, frames that no other is made
-    from, and groups without a wanted frame are not decoded. Decoding takes one thread: the others have pictures to do.
+    from, and groups without a wanted frame are not decoded. Decoding takes one thread: the others have images to do.
 
     Args:
         source: the file; its `read` may block while it is still arriving.

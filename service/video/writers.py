@@ -12,7 +12,7 @@ from service.video.mp4 import Film
 Event = dict[str, Any]
 
 
-class Reel(Protocol):
+class VideoWriter(Protocol):
     """Turns what happens into bytes; each method returns what can be sent already. Blocking: called on a thread."""
 
     media_type: str
@@ -100,7 +100,7 @@ class ServerSentEvents(Lines):
 
 
 class Overlay:
-    """The drawn frames, each at its own time. A frame that failed has no picture: the one before stays."""
+    """The drawn frames, each at its own time. A frame that failed has no image: the one before stays."""
 
     media_type = MP4
 
@@ -120,7 +120,7 @@ class Overlay:
         return self._film.end()
 
 
-REELS: Mapping[str, type[OneJson | Lines | ServerSentEvents | Overlay]] = {
+WRITERS: Mapping[str, type[OneJson | Lines | ServerSentEvents | Overlay]] = {
     JSON: OneJson,
     NDJSON: Lines,
     SSE: ServerSentEvents,

@@ -140,7 +140,7 @@ def test_every_file_that_the_image_copies_exists_and_reaches_the_builder() -> No
     assert [path for path in copied if not (ROOT / path).exists()] == []
 
 
-def test_the_readme_and_licences_that_the_wheel_names_are_copied() -> None:
+def test_the_readme_and_licenses_that_the_wheel_names_are_copied() -> None:
     copied = " ".join(instructions("COPY")).split()
 
     assert project()["readme"] in copied

@@ -91,7 +91,7 @@ def test_the_queue_alert_fires_before_the_queue_is_full() -> None:
 @pytest.mark.parametrize(
     "check",
     [("check", "config", PROMETHEUS), ("check", "rules", RULES), ("test", "rules", RULE_TESTS)],
-    ids=["config", "rules", "behaviour"],
+    ids=["config", "rules", "behavior"],
 )
 def test_prometheus_own_tool_agrees(check: tuple[str, str, Path]) -> None:
     done = subprocess.run(["promtool", *check], capture_output=True, text=True, check=False)

@@ -39,7 +39,9 @@ def test_a_wrong_name_in_a_query_is_found(expression: str, fault: str) -> None:
 
 
 def test_a_right_query_has_no_fault() -> None:
-    right = 'sum by (model, instance) (rate(foveal_pictures_total{outcome="answered", job="foveal"}[1m]))'
+    right = (
+        'sum by (model, instance) (rate(foveal_images_total{outcome="answered", job="foveal"}[1m]))'
+    )
 
     assert faults(right, known_series()) == []
 

@@ -21,16 +21,16 @@ FORM = {"content-type": "multipart/form-data; boundary=x"}
     ("body", "status", "code"),
     [
         (b"", 400, "empty_body"),
-        (b"hello, world", 415, "unsupported_picture"),
-        (photograph("rocket")[:9000], 422, "broken_picture"),
+        (b"hello, world", 415, "unsupported_image"),
+        (photograph("rocket")[:9000], 422, "broken_image"),
         (png_of_size(5000, 5000), 413, "too_many_pixels"),
         (b"\0" * 100_001, 413, "body_too_large"),
         (b'{"images": ["%%%"]}', 400, "malformed_base64"),
-        (b'{"images": [""]}', 400, "empty_picture"),
+        (b'{"images": [""]}', 400, "empty_image"),
         (b'{"images": "one"}', 400, "malformed_json"),
         (b'{"images": []}', 400, "malformed_json"),
         (b'{"images": [', 400, "malformed_json"),
-        (json.dumps({"images": ["aa=="] * 5}).encode(), 413, "too_many_pictures"),
+        (json.dumps({"images": ["aa=="] * 5}).encode(), 413, "too_many_images"),
     ],
 )
 def test_a_body_that_can_not_be_answered(
@@ -65,8 +65,8 @@ def test_a_form_without_a_boundary(tiny: httpx.Client) -> None:
 @pytest.mark.parametrize(
     ("query", "status", "code", "told"),
     [
-        ("model=nothing", 404, "unknown_model", "models: colours"),
-        ("model=../../etc/passwd", 404, "unknown_model", "models: colours"),
+        ("model=nothing", 404, "unknown_model", "models: colors"),
+        ("model=../../etc/passwd", 404, "unknown_model", "models: colors"),
         ("version=7", 404, "unknown_version", "Versions: 1"),
         ("version=zero", 422, "invalid_parameter", "version"),
         ("top_k=0", 422, "invalid_parameter", "top_k"),
@@ -135,14 +135,14 @@ def test_a_deadline_that_passes_answers_504(client: httpx.Client) -> None:
 
 
 def test_every_error_is_counted_by_its_code(live: Live, client: httpx.Client) -> None:
-    before = live.sample("foveal_errors_total", code="unsupported_picture")
-    client.post("/v1/classify", content=b"no picture")
-    client.post("/v1/classify", files=[("file", b"no picture"), ("file", plain("red"))])
-    assert live.sample("foveal_errors_total", code="unsupported_picture") == before + 2
+    before = live.sample("foveal_errors_total", code="unsupported_image")
+    client.post("/v1/classify", content=b"no image")
+    client.post("/v1/classify", files=[("file", b"no image"), ("file", plain("red"))])
+    assert live.sample("foveal_errors_total", code="unsupported_image") == before + 2
 
 
 def test_nothing_is_left_behind(live: Live, client: httpx.Client) -> None:
-    assert client.post("/v1/classify", content=b"no picture").status_code == 415
+    assert client.post("/v1/classify", content=b"no image").status_code == 415
     assert live.services.registry.versions("efficientnet-lite0")[0].batcher.depth == 0
     assert live.sample("foveal_queue_depth", model="efficientnet-lite0") == 0
 
@@ -169,7 +169,7 @@ def test_a_client_that_leaves_half_way_through_its_body_is_no_fault_of_ours(
 
 @pytest.mark.parametrize("query", ["", "model=stranger"])
 @pytest.mark.parametrize("content", [photograph("rocket"), photograph("rocket")[:9000]])
-def test_no_answer_leaves_its_picture_to_the_garbage_collector(
+def test_no_answer_leaves_its_image_to_the_garbage_collector(
     live: Live, content: bytes, query: str
 ) -> None:
     marked = content + b"marked"

@@ -76,7 +76,7 @@ def test_of_a_raw_body_the_bytes_decide_whatever_its_type_claims(
 
 
 def test_files_of_a_form_are_answered_in_order(tiny: httpx.Client) -> None:
-    files = [("file", plain(colour)) for colour in ("blue", "red", "lime")]
+    files = [("file", plain(color)) for color in ("blue", "red", "lime")]
     assert labels(tiny.post("/v1/classify?top_k=1", files=files)) == ["blue", "red", "green"]
 
 
@@ -85,7 +85,7 @@ def test_files_of_a_form_are_answered_in_order(tiny: httpx.Client) -> None:
 def test_base64_in_json_is_answered_in_order(
     tiny: httpx.Client, prefix: str, content_type: str
 ) -> None:
-    images = [prefix + base64.b64encode(plain(colour)).decode() for colour in ("blue", "red")]
+    images = [prefix + base64.b64encode(plain(color)).decode() for color in ("blue", "red")]
     body = json.dumps({"images": images})
     response = tiny.post(
         "/v1/classify?top_k=1", content=body, headers={"content-type": content_type}
@@ -93,13 +93,13 @@ def test_base64_in_json_is_answered_in_order(
     assert labels(response) == ["blue", "red"]
 
 
-def test_one_bad_picture_among_several_has_its_error_in_its_place(tiny: httpx.Client) -> None:
-    files = [("file", plain("red")), ("file", b"no picture"), ("file", plain("blue"))]
+def test_one_bad_image_among_several_has_its_error_in_its_place(tiny: httpx.Client) -> None:
+    files = [("file", plain("red")), ("file", b"no image"), ("file", plain("blue"))]
     response = tiny.post("/v1/classify?top_k=1", files=files)
     first, second, third = response.json()["results"]
     assert response.status_code == 200
     assert first["predictions"][0]["label"] == "red"
-    assert second["error"]["code"] == "unsupported_picture"
+    assert second["error"]["code"] == "unsupported_image"
     assert third["predictions"][0]["label"] == "blue"
 
 

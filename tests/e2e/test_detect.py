@@ -18,8 +18,8 @@ CAT = (8, 0, 402, 300)
 BY_EYE = {"chelsea": ("cat", CAT), "coffee": ("cup", (172, 20, 410, 290))}
 
 
-def detections(client: httpx.Client, picture: bytes, query: str = "") -> list[dict[str, Any]]:
-    response = client.post(f"/v1/detect?{query}", content=picture)
+def detections(client: httpx.Client, image: bytes, query: str = "") -> list[dict[str, Any]]:
+    response = client.post(f"/v1/detect?{query}", content=image)
     assert response.status_code == 200, response.text
     found: list[dict[str, Any]] = response.json()["results"][0]["detections"]
     return found
@@ -38,13 +38,13 @@ def test_a_thing_is_found_where_an_eye_sees_it(client: httpx.Client, name: str) 
     assert overlap >= 0.7
 
 
-def test_the_person_in_the_astronauts_picture_is_found(client: httpx.Client) -> None:
+def test_the_person_in_the_astronauts_image_is_found(client: httpx.Client) -> None:
     assert detections(client, photograph("astronaut"))[0]["label"] == "person"
 
 
-@pytest.mark.parametrize("colour", ["white", "black", "grey"])
-def test_a_blank_picture_holds_nothing(client: httpx.Client, colour: str) -> None:
-    assert detections(client, plain(colour, (320, 240))) == []
+@pytest.mark.parametrize("color", ["white", "black", "gray"])
+def test_a_blank_image_holds_nothing(client: httpx.Client, color: str) -> None:
+    assert detections(client, plain(color, (320, 240))) == []
 
 
 def test_the_answer_is_what_the_raw_network_says(client: httpx.Client) -> None:
@@ -90,25 +90,25 @@ def test_all_eight_orientations_give_the_same_boxes(client: httpx.Client) -> Non
 def test_a_batch_of_mixed_sizes_gives_each_its_own_geometry(client: httpx.Client) -> None:
     cat = Image.open(BytesIO(photograph("chelsea")))
     sizes = [(451, 300), (902, 600), (300, 451), (1353, 900)]
-    pictures = [encode(cat.resize(size), "JPEG", quality=95) for size in sizes]
-    response = client.post("/v1/detect", files=[("file", picture) for picture in pictures])
+    images = [encode(cat.resize(size), "JPEG", quality=95) for size in sizes]
+    response = client.post("/v1/detect", files=[("file", image) for image in images])
     results = response.json()["results"]
     assert [(one["width"], one["height"]) for one in results] == sizes
-    for index, picture in enumerate(pictures):
-        alone = detections(client, picture)
+    for index, image in enumerate(images):
+        alone = detections(client, image)
         assert results[index]["detections"][0]["label"] == "cat"
         together = corners(results[index]["detections"][0])
         assert together == pytest.approx(corners(alone[0]), abs=0.5)
 
 
 def test_classes_are_chosen_by_name(client: httpx.Client) -> None:
-    picture = photograph("coffee")
-    assert {one["label"] for one in detections(client, picture, "classes=cup")} == {"cup"}
-    assert {one["label"] for one in detections(client, picture, "classes=cup,dining table")} == {
+    image = photograph("coffee")
+    assert {one["label"] for one in detections(client, image, "classes=cup")} == {"cup"}
+    assert {one["label"] for one in detections(client, image, "classes=cup,dining table")} == {
         "cup",
         "dining table",
     }
-    assert detections(client, picture, "classes=cat&classes=dog") == []
+    assert detections(client, image, "classes=cat&classes=dog") == []
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,7 @@ def test_classes_are_chosen_by_name(client: httpx.Client) -> None:
         ("nms=hard", "'per_class', 'agnostic', 'none' or 'soft'"),
         ("box_format=yx", "'xyxy', 'xywh' or 'cxcywh'"),
         ("format=gif", "'json' or 'overlay'"),
-        ("normalised=perhaps", "normalised"),
+        ("normalized=perhaps", "normalized"),
         ("classes=kat", "near: cat"),
     ],
 )
@@ -149,17 +149,17 @@ def test_an_overlay_comes_as_the_client_likes_it(
     assert response.headers["content-type"] == f"image/{form.lower()}"
 
 
-def test_an_overlay_is_of_one_picture(client: httpx.Client) -> None:
+def test_an_overlay_is_of_one_image(client: httpx.Client) -> None:
     files = [("file", plain("red"))] * 2
     response = client.post("/v1/detect?format=overlay", files=files)
-    assert "one picture a request, not 2" in problem(response, 422, "invalid_parameter")
+    assert "one image a request, not 2" in problem(response, 422, "invalid_parameter")
 
 
-def test_a_broken_picture_is_a_problem_also_where_a_picture_was_asked_for(
+def test_a_broken_image_is_a_problem_also_where_a_image_was_asked_for(
     client: httpx.Client,
 ) -> None:
-    response = client.post("/v1/detect?format=overlay", content=b"no picture")
-    assert problem(response, 415, "unsupported_picture")
+    response = client.post("/v1/detect?format=overlay", content=b"no image")
+    assert problem(response, 415, "unsupported_image")
 
 
 def test_a_model_of_another_task_is_told(client: httpx.Client) -> None:

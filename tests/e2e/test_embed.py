@@ -12,8 +12,8 @@ from tests.live import problem
 FLOATS = {"Accept": "application/octet-stream"}
 
 
-def vector(client: httpx.Client, picture: bytes, query: str = "") -> NDArray[np.float32]:
-    response = client.post(f"/v1/embed?{query}", content=picture, headers=FLOATS)
+def vector(client: httpx.Client, image: bytes, query: str = "") -> NDArray[np.float32]:
+    response = client.post(f"/v1/embed?{query}", content=image, headers=FLOATS)
     assert response.status_code == 200, response.text
     return np.frombuffer(response.content, "<f4")
 
@@ -51,7 +51,7 @@ def test_every_network_gives_features(client: httpx.Client, model: str) -> None:
     assert len(vector(client, photograph("coffee"), f"model={model}")) > 1
 
 
-def test_the_vectors_of_several_pictures_come_end_to_end(client: httpx.Client) -> None:
+def test_the_vectors_of_several_images_come_end_to_end(client: httpx.Client) -> None:
     files = [("file", photograph("chelsea")), ("file", photograph("coffee"))]
     response = client.post("/v1/embed", files=files, headers=FLOATS)
     rows, columns = map(int, response.headers["x-shape"].split(","))
@@ -61,8 +61,8 @@ def test_the_vectors_of_several_pictures_come_end_to_end(client: httpx.Client) -
 
 
 def test_bytes_have_no_room_for_a_failure(client: httpx.Client) -> None:
-    files = [("file", plain("red")), ("file", b"no picture")]
+    files = [("file", plain("red")), ("file", b"no image")]
     response = client.post("/v1/embed", files=files, headers=FLOATS)
-    assert "Picture 1 has no vector" in problem(response, 422, "invalid_parameter")
+    assert "Image 1 has no vector" in problem(response, 422, "invalid_parameter")
     both = client.post("/v1/embed", files=files).json()["results"]
-    assert both[1]["error"]["code"] == "unsupported_picture"
+    assert both[1]["error"]["code"] == "unsupported_image"

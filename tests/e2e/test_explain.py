@@ -24,24 +24,24 @@ THINGS = {
 """A class that is in the photograph, and a box drawn by hand around where (left, top, right, bottom)."""
 
 
-def explain(client: httpx.Client, query: str, picture: str = "chelsea", **headers: str) -> Any:
-    url, content = f"/v1/explain?{query}", photograph(picture)
+def explain(client: httpx.Client, query: str, image: str = "chelsea", **headers: str) -> Any:
+    url, content = f"/v1/explain?{query}", photograph(image)
     response = client.post(url, content=content, headers=headers, timeout=100)
     assert response.status_code == 200, response.text
     return response.json()
 
 
-def sheet(client: httpx.Client, query: str, picture: str = "chelsea") -> Image.Image:
+def sheet(client: httpx.Client, query: str, image: str = "chelsea") -> Image.Image:
     headers = {"Accept": "image/png"}
-    response = client.post(f"/v1/explain?{query}", content=photograph(picture), headers=headers)
+    response = client.post(f"/v1/explain?{query}", content=photograph(image), headers=headers)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"] == "image/png"
     return Image.open(BytesIO(response.content))
 
 
-def points_at(answer: Any, picture: str, *, by_cell: bool = False) -> bool:
+def points_at(answer: Any, image: str, *, by_cell: bool = False) -> bool:
     """Say whether the peak lies in the thing's box; `by_cell`: whether the place around it touches the box."""
-    left, top, right, bottom = THINGS[picture][1]
+    left, top, right, bottom = THINGS[image][1]
     peak, heat = answer["peak"], answer["heat"]
     half_x = (heat["box"]["x_max"] - heat["box"]["x_min"]) / heat["width"] / 2 * by_cell
     half_y = (heat["box"]["y_max"] - heat["box"]["y_min"]) / heat["height"] / 2 * by_cell
@@ -52,7 +52,7 @@ def points_at(answer: Any, picture: str, *, by_cell: bool = False) -> bool:
     return inside
 
 
-@pytest.mark.parametrize("picture", THINGS)
+@pytest.mark.parametrize("image", THINGS)
 @pytest.mark.parametrize(
     "query",
     [
@@ -64,15 +64,15 @@ def points_at(answer: Any, picture: str, *, by_cell: bool = False) -> bool:
 )
 @pytest.mark.slow
 @pytest.mark.timeout(120)
-def test_the_heat_lies_on_the_thing(client: httpx.Client, query: str, picture: str) -> None:
-    label = THINGS[picture][0]
+def test_the_heat_lies_on_the_thing(client: httpx.Client, query: str, image: str) -> None:
+    label = THINGS[image][0]
     answer = explain(
-        client, f"{query}&class={label}&score=false", picture, **{"X-Timeout-Ms": "100000"}
+        client, f"{query}&class={label}&score=false", image, **{"X-Timeout-Ms": "100000"}
     )
     assert answer["target"]["label"] == label
     # The seven columns of the network's own maps are hottest on both sides of the thin rocket, not on it.
-    by_cell = picture == "rocket" and query.startswith("view=cam")
-    assert points_at(answer, picture, by_cell=by_cell), answer["peak"]
+    by_cell = image == "rocket" and query.startswith("view=cam")
+    assert points_at(answer, image, by_cell=by_cell), answer["peak"]
 
 
 def test_an_exact_map_adds_up_to_the_logit(client: httpx.Client) -> None:
@@ -128,7 +128,7 @@ def test_one_channel_comes_with_its_values(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize("form", ["overlay", "heat"])
-def test_a_plain_picture_has_the_pictures_own_size(client: httpx.Client, form: str) -> None:
+def test_a_plain_image_has_the_images_own_size(client: httpx.Client, form: str) -> None:
     for query in ("view=cam&score=false", "view=maps&stage=stage_2&channel=0"):
         assert sheet(client, f"{query}&format={form}").size == (451, 300)
 
@@ -235,16 +235,16 @@ def test_bad_input_is_told_what_there_is(client: httpx.Client, query: str, told:
     assert told in problem(response, 422, "invalid_parameter")
 
 
-def test_a_broken_picture_is_a_problem_here_too(client: httpx.Client) -> None:
-    response = client.post("/v1/explain?view=cam", content=b"no picture")
-    problem(response, 415, "unsupported_picture")
+def test_a_broken_image_is_a_problem_here_too(client: httpx.Client) -> None:
+    response = client.post("/v1/explain?view=cam", content=b"no image")
+    problem(response, 415, "unsupported_image")
     problem(client.post("/v1/explain?view=cam"), 400, "empty_body")
 
 
 def test_a_model_without_stages_says_what_its_card_lacks(tiny: httpx.Client) -> None:
     response = tiny.post("/v1/explain?view=maps", content=photograph("coffee", "PNG"))
     assert "`stages`" in problem(response, 422, "invalid_parameter")
-    response = tiny.get("/v1/models/colours/filters")
+    response = tiny.get("/v1/models/colors/filters")
     assert "no convolution" in problem(response, 422, "invalid_parameter")
 
 

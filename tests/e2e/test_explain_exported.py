@@ -58,7 +58,7 @@ def test_other_heads_get_the_first_component(exported: httpx.Client, name: str) 
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "vit_tiny_patch16_224"])
-def test_gates_and_attention_let_the_whole_picture_in(exported: httpx.Client, name: str) -> None:
+def test_gates_and_attention_let_the_whole_image_in(exported: httpx.Client, name: str) -> None:
     query = f"/v1/explain?view=patterns&model={name}"
     field = exported.post(query, content=photograph("coffee")).json()["receptive_field"]
     assert field["height"] is None

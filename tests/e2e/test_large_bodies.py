@@ -20,7 +20,7 @@ from tests.live import Live, problem, serve
 
 HELD, WAITING = "foveal_held_body_bytes", "foveal_waiting_bodies"
 LARGE = photograph("rocket") + bytes(LARGE_BYTES)
-"""A picture with much behind its end, which its decoder does not mind."""
+"""An image with much behind its end, which its decoder does not mind."""
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def noise(width: int, height: int) -> bytes:
 
 def detected(live: Live) -> float:
     labels = {"model": "ssdlite-mobilenet-v2", "outcome": "answered"}
-    return live.sample("foveal_pictures_total", **labels)
+    return live.sample("foveal_images_total", **labels)
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
@@ -151,5 +151,5 @@ def test_a_client_that_leaves_gives_its_turn_on(narrow: Live) -> None:
     with httpx.Client(base_url=narrow.url, timeout=60) as http:
         assert http.post("/v1/classify", content=LARGE).status_code == 200
         refused = http.post("/v1/classify", content=bytes(len(LARGE)))
-        assert problem(refused, 415, "unsupported_picture")
+        assert problem(refused, 415, "unsupported_image")
     assert narrow.sample(HELD) == 0

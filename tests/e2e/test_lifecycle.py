@@ -13,12 +13,12 @@ import pytest
 
 from tests.images import photograph
 from tests.live import serve, start
-from tests.servables import colour_model, write_servable
+from tests.servables import color_model, write_servable
 
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_sigterm_under_load_loses_no_accepted_request(workers: int, repository: Path) -> None:
-    picture = photograph("chelsea")
+    image = photograph("chelsea")
     answered: dict[str, int] = {}
     lost: list[str] = []
     stop = threading.Event()
@@ -29,7 +29,7 @@ def test_sigterm_under_load_loses_no_accepted_request(workers: int, repository: 
                 name = f"client-{index}-{number}"
                 try:
                     answer = http.post(
-                        "/v1/classify", content=picture, headers={"X-Request-ID": name}
+                        "/v1/classify", content=image, headers={"X-Request-ID": name}
                     )
                 except httpx.ConnectError:
                     return  # nobody accepts any more
@@ -83,7 +83,7 @@ def test_the_first_line_names_the_url_the_models_and_the_device() -> None:
     assert " on cpu" in told or " on cuda" in told
 
 
-def test_the_log_has_a_line_a_request_and_no_picture() -> None:
+def test_the_log_has_a_line_a_request_and_no_image() -> None:
     with start() as service:
         httpx.post(
             f"{service.url}/v1/classify",
@@ -104,7 +104,7 @@ def test_a_model_that_can_not_be_served_keeps_the_service_from_being_ready(tmp_p
     write_servable(tmp_path, "good")
     bare = tmp_path / "bare" / "1" / "model.onnx"
     bare.parent.mkdir(parents=True)
-    bare.write_bytes(colour_model().SerializeToString())
+    bare.write_bytes(color_model().SerializeToString())
     with serve(models=tmp_path) as service, httpx.Client(base_url=service.url) as http:
         ready = http.get("/health/ready")
         assert ready.status_code == 503
@@ -178,7 +178,7 @@ def test_doctor_tells_the_machine_and_the_models() -> None:
 
 def test_doctor_fails_when_a_certificate_does_not_hold(tmp_path: Path) -> None:
     path = write_servable(tmp_path)
-    path.write_bytes(path.read_bytes().replace(b"colours", b"colourz", 1))
+    path.write_bytes(path.read_bytes().replace(b"colors", b"colorz", 1))
     done = run("doctor", "--models", str(tmp_path), COLUMNS="200")
     assert done.returncode == 1
     assert "not the one that was proved" in done.stdout
@@ -188,7 +188,7 @@ def test_warm_loads_every_model_once_and_ends(tmp_path: Path) -> None:
     write_servable(tmp_path)
     warmed = run("warm", "--models", str(tmp_path), "--device", "cpu")
     assert warmed.returncode == 0
-    assert "colours on cpu, " in warmed.stdout
+    assert "colors on cpu, " in warmed.stdout
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"no network")
     failed = run("warm", "--models", str(tmp_path))
@@ -196,7 +196,7 @@ def test_warm_loads_every_model_once_and_ends(tmp_path: Path) -> None:
     assert "broken" in failed.stdout
 
 
-def test_models_lists_what_a_picture_costs() -> None:
+def test_models_lists_what_a_image_costs() -> None:
     done = run("models", COLUMNS="200")
     assert done.returncode == 0
     assert "efficientnet-lite0" in done.stdout

@@ -20,22 +20,22 @@ MODEL = "efficientnet-lite0"
 CLIENTS = 64
 
 
-def different_pictures(count: int) -> list[bytes]:
+def different_images(count: int) -> list[bytes]:
     """Cut as many different squares from real photographs."""
     sources = [
         Image.open(BytesIO(photograph(name)))
         for name in ("chelsea", "coffee", "rocket", "astronaut")
     ]
     random = np.random.default_rng(3)
-    pictures = []
+    images = []
     for source in itertools.islice(itertools.cycle(sources), count):
         left, top = (int(random.integers(0, side - 200)) for side in source.size)
-        pictures.append(encode(source.crop((left, top, left + 200, top + 200)), "JPEG", quality=90))
-    return pictures
+        images.append(encode(source.crop((left, top, left + 200, top + 200)), "JPEG", quality=90))
+    return images
 
 
-async def classify(http: httpx.AsyncClient, picture: bytes) -> dict[int, float]:
-    response = await http.post("/v1/classify?top_k=3", content=picture)
+async def classify(http: httpx.AsyncClient, image: bytes) -> dict[int, float]:
+    response = await http.post("/v1/classify?top_k=3", content=image)
     assert response.status_code == 200, response.text
     (result,) = response.json()["results"]
     return {one["class_id"]: one["probability"] for one in result["predictions"]}
@@ -50,40 +50,40 @@ def batching() -> Iterator[Live]:
 
 async def test_64_clients_at_once_get_their_own_answers_in_batches(batching: Live) -> None:
     live = batching
-    pictures = different_pictures(CLIENTS)
+    images = different_images(CLIENTS)
     limits = httpx.Limits(max_connections=CLIENTS)
     async with httpx.AsyncClient(base_url=live.url, limits=limits, timeout=15) as http:
-        alone = [await classify(http, picture) for picture in pictures]
+        alone = [await classify(http, image) for image in images]
         batches = live.sample("foveal_batch_size_count", model=MODEL)
         ones = live.sample("foveal_batch_size_bucket", model=MODEL, le="1.0")
-        together = await asyncio.gather(*(classify(http, picture) for picture in pictures))
+        together = await asyncio.gather(*(classify(http, image) for image in images))
     for mine, there in zip(alone, together, strict=True):
         assert there == pytest.approx(mine, abs=1e-4)
     ran = live.sample("foveal_batch_size_count", model=MODEL) - batches
-    assert ran < CLIENTS / 2, "the histogram must show that pictures travelled together"
+    assert ran < CLIENTS / 2, "the histogram must show that images traveled together"
     assert live.sample("foveal_batch_size_bucket", model=MODEL, le="1.0") - ones < ran / 2
 
 
 async def test_clients_that_leave_strand_nobody(live: Live) -> None:
-    pictures = different_pictures(24)
-    abandoned = live.sample("foveal_pictures_total", model=MODEL, outcome="abandoned")
+    images = different_images(24)
+    abandoned = live.sample("foveal_images_total", model=MODEL, outcome="abandoned")
     async with httpx.AsyncClient(base_url=live.url, timeout=15) as http:
-        expected = await classify(http, pictures[0])
-        leaving = [send_and_keep(live.address, picture) for picture in pictures]
-        staying = [asyncio.create_task(classify(http, pictures[0])) for _ in range(8)]
+        expected = await classify(http, images[0])
+        leaving = [send_and_keep(live.address, image) for image in images]
+        staying = [asyncio.create_task(classify(http, images[0])) for _ in range(8)]
         await asyncio.sleep(0)
         for connection in leaving:
             hang_up(connection)
         for answer in await asyncio.gather(*staying):
             assert answer == pytest.approx(expected, abs=1e-4)
         assert live.services.registry.versions(MODEL)[0].batcher.depth == 0
-    assert live.sample("foveal_pictures_total", model=MODEL, outcome="abandoned") > abandoned
+    assert live.sample("foveal_images_total", model=MODEL, outcome="abandoned") > abandoned
 
 
-def send_and_keep(address: tuple[str, int], picture: bytes) -> socket.socket:
+def send_and_keep(address: tuple[str, int], image: bytes) -> socket.socket:
     connection = socket.create_connection(address)
-    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(picture)}\r\n\r\n"
-    connection.sendall(head.encode() + picture)
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\n\r\n"
+    connection.sendall(head.encode() + image)
     return connection
 
 
@@ -93,15 +93,15 @@ def hang_up(connection: socket.socket) -> None:
 
 
 async def test_a_queue_that_overflows_refuses_some_and_loses_none() -> None:
-    picture = photograph("chelsea")
+    image = photograph("chelsea")
     with serve(queue_size=4, max_batch=2) as service:
         limits = httpx.Limits(max_connections=40)
         async with httpx.AsyncClient(base_url=service.url, limits=limits, timeout=15) as http:
             answers = await asyncio.gather(
-                *(http.post("/v1/classify", content=picture) for _ in range(40))
+                *(http.post("/v1/classify", content=image) for _ in range(40))
             )
         statuses = [answer.status_code for answer in answers]
         assert set(statuses) == {200, 503}
         assert all(answer.headers["retry-after"] for answer in answers if answer.status_code == 503)
-        served = service.sample("foveal_pictures_total", model=MODEL, outcome="answered")
-        assert served == statuses.count(200) + 1  # and the canary
+        served = service.sample("foveal_images_total", model=MODEL, outcome="answered")
+        assert served == statuses.count(200) + 1  # and the health check

@@ -47,10 +47,10 @@ def test_strangers_never_make_a_new_series(client: httpx.Client) -> None:
     assert not any("stranger" in str(series) for series in before)
 
 
-def test_a_picture_is_counted_where_it_went(live: Live, client: httpx.Client) -> None:
-    picture = photograph("coffee")
+def test_a_image_is_counted_where_it_went(live: Live, client: httpx.Client) -> None:
+    image = photograph("coffee")
     before = scrape(client)
-    assert client.post("/v1/classify", content=picture).status_code == 200
+    assert client.post("/v1/classify", content=image).status_code == 200
     after = scrape(client)
 
     def grew(name: str, **labels: str) -> float:
@@ -61,9 +61,9 @@ def test_a_picture_is_counted_where_it_went(live: Live, client: httpx.Client) ->
     macs = live.services.registry.versions(model)[0].card.cost.macs
     assert grew("foveal_requests_total", route=route, model=model, status="200") == 1
     assert grew("foveal_request_seconds_count", route=route, model=model) == 1
-    assert grew("foveal_request_bytes_total", route=route) == len(picture)
+    assert grew("foveal_request_bytes_total", route=route) == len(image)
     assert grew("foveal_macs_total", model=model) == macs
-    assert grew("foveal_pictures_total", model=model, outcome="answered") == 1
+    assert grew("foveal_images_total", model=model, outcome="answered") == 1
     for stage in ("decode", "queue", "infer", "head"):
         assert grew("foveal_stage_seconds_count", model=model, stage=stage) == 1
 

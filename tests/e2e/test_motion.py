@@ -51,6 +51,6 @@ def test_what_only_serves_a_head_over_time_is_nobodys_default(client: httpx.Clie
     models = {one["name"]: one for one in client.get("/v1/models").json()["models"]}
     assert models["motion"]["default"]
     assert not models["glance"]["default"]
-    picture = photograph("chelsea")
-    assert client.post("/v1/embed", content=picture).json()["model"] == "efficientnet-lite0"
-    assert client.post("/v1/embed?model=glance", content=picture).status_code == 200
+    image = photograph("chelsea")
+    assert client.post("/v1/embed", content=image).json()["model"] == "efficientnet-lite0"
+    assert client.post("/v1/embed?model=glance", content=image).status_code == 200

@@ -23,7 +23,7 @@ def iou(a: NDArray[Any], b: NDArray[Any]) -> float:
     return float(np.logical_and(a, b).sum() / np.logical_or(a, b).sum())
 
 
-def picture(client: httpx.Client, name: str, form: str) -> Image.Image:
+def rendered(client: httpx.Client, name: str, form: str) -> Image.Image:
     response = client.post(f"/v1/segment?{MODEL}&format={form}", content=photograph(name))
     assert response.status_code == 200, response.text
     return Image.open(BytesIO(response.content))
@@ -31,7 +31,7 @@ def picture(client: httpx.Client, name: str, form: str) -> Image.Image:
 
 def test_the_cup_is_cut_out_as_a_hand_would(client: httpx.Client) -> None:
     by_hand = np.asarray(Image.open(DATA / "coffee-mask.png")) > 0
-    assert iou(np.asarray(picture(client, "coffee", "mask")), by_hand) >= 0.9
+    assert iou(np.asarray(rendered(client, "coffee", "mask")), by_hand) >= 0.9
 
 
 def test_areas_and_mask_tell_the_same(client: httpx.Client) -> None:
@@ -40,7 +40,7 @@ def test_areas_and_mask_tell_the_same(client: httpx.Client) -> None:
     (cup,) = result["segments"]
     assert (result["width"], result["height"], cup["label"]) == (600, 400, "object")
     region = coco.decode(cup["rle"]).astype(bool)
-    assert np.array_equal(region, np.asarray(picture(client, "coffee", "mask")) == cup["class_id"])
+    assert np.array_equal(region, np.asarray(rendered(client, "coffee", "mask")) == cup["class_id"])
     assert cup["area"] == region.sum()
     assert cup["fraction"] == pytest.approx(region.mean(), abs=1e-5)
     assert len(cup["polygons"]) >= 1
@@ -57,12 +57,12 @@ def test_the_answer_is_what_the_raw_network_says(client: httpx.Client) -> None:
     raw = (
         np.asarray(Image.fromarray(probability).resize(image.size, Image.Resampling.BILINEAR)) > 127
     )
-    assert iou(np.asarray(picture(client, "coffee", "mask")), raw) >= 0.98
+    assert iou(np.asarray(rendered(client, "coffee", "mask")), raw) >= 0.98
 
 
-def test_every_rendering_has_the_pictures_own_size(client: httpx.Client) -> None:
+def test_every_rendering_has_the_images_own_size(client: httpx.Client) -> None:
     modes = {"mask": "P", "overlay": "RGB", "cutout": "RGBA", "confidence": "L"}
-    made = {form: picture(client, "coffee", form) for form in modes}
+    made = {form: rendered(client, "coffee", form) for form in modes}
     assert {form: image.mode for form, image in made.items()} == modes
     assert {image.size for image in made.values()} == {(600, 400)}
 

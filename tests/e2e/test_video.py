@@ -20,7 +20,7 @@ from exporter.progress import QuietSteps
 from exporter.recipe import Recipe, WindowRecipe
 from tests.clips import (
     HEADER_FIRST,
-    Picture,
+    Pixels,
     bikes,
     counting,
     empty,
@@ -31,7 +31,7 @@ from tests.clips import (
 )
 from tests.images import encode, photograph
 from tests.live import Live, problem, serve, start
-from tests.servables import colour_card, colour_model, write_servable
+from tests.servables import color_card, color_model, write_servable
 
 NDJSON = {"Accept": "application/x-ndjson"}
 EVENTS = {"Accept": "text/event-stream"}
@@ -48,17 +48,17 @@ def lines(response: httpx.Response) -> list[dict[str, Any]]:
     return [json.loads(line) for line in response.iter_lines() if line]
 
 
-def stored_pictures(body: bytes) -> list[Image.Image]:
+def stored_images(body: bytes) -> list[Image.Image]:
     return [Image.fromarray(pixels) for _, pixels in stored_frames(body)]
 
 
-def test_a_frame_gets_the_answer_that_it_gets_as_a_picture(client: httpx.Client) -> None:
+def test_a_frame_gets_the_answer_that_it_gets_as_a_image(client: httpx.Client) -> None:
     found = watch(client, bikes(), "max_frames=3&top_k=3")
     assert [frame["number"] for frame in found["frames"]] == [41, 125, 208]
-    stored = stored_pictures(bikes())
+    stored = stored_images(bikes())
     for frame in found["frames"]:
-        picture = encode(stored[frame["number"]])
-        alone = client.post("/v1/classify?top_k=3", content=picture).json()["results"][0]
+        image = encode(stored[frame["number"]])
+        alone = client.post("/v1/classify?top_k=3", content=image).json()["results"][0]
         assert frame["predictions"] == alone["predictions"]
     assert found["video"] == {
         "container": "mov", "codec": "h264", "width": 640, "height": 272, "rotation": 0, "fps": 25.0,
@@ -94,10 +94,10 @@ def test_a_thing_keeps_its_track_from_frame_to_frame(client: httpx.Client) -> No
     assert told == [(place["time"], place["box"]) for place in longest["path"]]
 
 
-def test_boxes_are_those_of_the_frame_as_a_picture(client: httpx.Client) -> None:
+def test_boxes_are_those_of_the_frame_as_a_image(client: httpx.Client) -> None:
     (frame,) = watch(client, bikes(), "task=detect&max_frames=1")["frames"]
-    picture = encode(stored_pictures(bikes())[frame["number"]])
-    alone = client.post("/v1/detect", content=picture).json()["results"][0]["detections"]
+    image = encode(stored_images(bikes())[frame["number"]])
+    alone = client.post("/v1/detect", content=image).json()["results"][0]["detections"]
     for one in frame["detections"]:
         del one["track"]
     assert frame["detections"] == alone
@@ -105,8 +105,8 @@ def test_boxes_are_those_of_the_frame_as_a_picture(client: httpx.Client) -> None
 
 def test_areas_and_vectors_come_frame_by_frame(client: httpx.Client) -> None:
     areas = watch(client, bikes(), "task=segment&model=u2netp&max_frames=2")
-    picture = encode(stored_pictures(bikes())[areas["frames"][1]["number"]])
-    alone = client.post("/v1/segment?model=u2netp", content=picture).json()["results"][0]
+    image = encode(stored_images(bikes())[areas["frames"][1]["number"]])
+    alone = client.post("/v1/segment?model=u2netp", content=image).json()["results"][0]
     assert areas["frames"][1]["segments"] == alone["segments"]
     vectors = watch(client, bikes(), "task=embed&max_frames=2")
     first, second = (np.array(frame["embedding"]) for frame in vectors["frames"])
@@ -205,7 +205,7 @@ def test_an_overlay_is_a_film_of_the_sampled_frames(client: httpx.Client, task: 
     assert response.headers["content-type"] == "video/mp4"
     frames = stored_frames(response.content)
     assert [seconds for seconds, _ in frames] == pytest.approx(np.arange(5) * 2, abs=0.04)
-    stored = stored_pictures(bikes())
+    stored = stored_images(bikes())
     differences = [
         np.abs(drawn - np.asarray(stored[round(seconds * 25)], np.int16)).mean(axis=2)
         for seconds, drawn in frames
@@ -338,12 +338,12 @@ def test_the_metrics_count_frames(narrow: Live) -> None:
 
 
 def add_trend(root: Path) -> None:
-    """Put a head over time that says which colour grows beside its backbone."""
+    """Put a head over time that says which color grows beside its backbone."""
     recipe = Recipe(
         source="train:tests.exporter.test_temporal:train_trend",
         task="temporal",
         name="trend",
-        backbone="colours/1/model.onnx",
+        backbone="colors/1/model.onnx",
         window=WindowRecipe(frames=4, stride=2, fps=5),
         folder=root,
     )
@@ -352,7 +352,7 @@ def add_trend(root: Path) -> None:
 
 @pytest.fixture(scope="module")
 def over_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """A service of a head over time that says which colour grows, and of its backbone."""
+    """A service of a head over time that says which color grows, and of its backbone."""
     root = tmp_path_factory.mktemp("models")
     write_servable(root)
     add_trend(root)
@@ -360,7 +360,7 @@ def over_time(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield service
 
 
-def dawn(number: int) -> Picture:
+def dawn(number: int) -> Pixels:
     """Return a frame that is the more red the later it comes."""
     return np.full((48, 64, 3), (10 * number, 100, 100), np.uint8)
 
@@ -382,7 +382,7 @@ def test_a_head_over_time_answers_windows_and_the_clip(over_time: Live) -> None:
     assert found["frames"][3]["windows"] == [windows[0]]
     assert lined[-1]["summary"] == found["summary"]
     assert len(stored_frames(drawn)) == 9
-    assert over_time.sample("foveal_pictures_total", model="colours", outcome="answered") >= 9
+    assert over_time.sample("foveal_images_total", model="colors", outcome="answered") >= 9
 
 
 def test_a_clip_too_short_for_a_window_says_what_would_help(over_time: Live) -> None:
@@ -397,11 +397,11 @@ def test_a_clip_too_short_for_a_window_says_what_would_help(over_time: Live) -> 
 def test_a_head_whose_backbone_is_another_is_refused(tmp_path: Path) -> None:
     write_servable(tmp_path)
     add_trend(tmp_path)
-    shutil.rmtree(tmp_path / "colours")
-    write_servable(tmp_path, model=colour_model(side=16), card=colour_card(side=16))
+    shutil.rmtree(tmp_path / "colors")
+    write_servable(tmp_path, model=color_model(side=16), card=color_card(side=16))
     with serve(models=tmp_path) as service, httpx.Client(base_url=service.url) as client:
         response = client.post("/v1/video?task=temporal", content=counting(10))
-        assert "colours" in problem(response, 503, "model_not_ready")
+        assert "colors" in problem(response, 503, "model_not_ready")
 
 
 @pytest.mark.slow
@@ -419,7 +419,7 @@ def test_a_minute_of_720p_leaves_memory_flat() -> None:
         assert peak_bytes(process.process.pid) - before < 200e6
 
 
-def minute() -> Iterator[Picture]:
+def minute() -> Iterator[Pixels]:
     """Yield 600 frames of 1280×720: a window that slides over a photograph."""
     with Image.open(BytesIO(photograph("coffee"))) as image:
         large = np.asarray(image.convert("RGB").resize((1400, 900)))

@@ -1,4 +1,4 @@
-"""How the exporter's tests ask for an export: few pictures, small batches, a quiet terminal."""
+"""How the exporter's tests ask for an export: few images, small batches, a quiet terminal."""
 
 from pathlib import Path
 from typing import Any

@@ -65,7 +65,7 @@ def conv_onnx(
     opset: int = 13,
     activation: str | None = None,
 ) -> onnx.ModelProto:
-    """Return a graph that convolves a picture down to a grid and reshapes it to `raw_shape`.
+    """Return a graph that convolves an image down to a grid and reshapes it to `raw_shape`.
 
     The first of `raw_shape` is the batch; written down as a constant, it fixes a batch of one.
     """

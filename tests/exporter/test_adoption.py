@@ -38,7 +38,7 @@ def pixels_of(frames: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
 def test_a_classifier_is_adopted_at_another_opset(tmp_path: Path) -> None:
     done = adopt(tmp_path, conv_onnx([-1, 4 * PLACES], opset=11), labels=["x"] * 4 * PLACES)
     assert onnx.load(done.path).opset_import[0].version == 18
-    assert done.card.picture.resize == "stretch"
+    assert done.card.image_input.resize == "stretch"
 
 
 def test_a_fixed_batch_of_one_is_freed(tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_maps_are_enlarged_and_every_pixel_gets_its_class(tmp_path: Path) -> Non
     assert found["mask"].dtype == found["confidence"].dtype == np.uint8
     assert found["mask"].shape == (2, SIDE, SIDE)
     maps = source_answer(model, pixels_of(frames))
-    centre = np.s_[:, 3::8, 3::8]  # beside the middle of a cell the cell's own class is nearest
-    agree = (found["mask"][centre] == maps.argmax(1)).mean()
+    center = np.s_[:, 3::8, 3::8]  # beside the middle of a cell the cell's own class is nearest
+    agree = (found["mask"][center] == maps.argmax(1)).mean()
     assert agree > 0.7
     assert done.card.background_id == 0
 
@@ -212,7 +212,7 @@ def test_a_decoder_that_does_not_fit_says_what_it_needs(tmp_path: Path) -> None:
         )
 
 
-def test_an_input_that_is_no_picture_is_refused(tmp_path: Path) -> None:
+def test_an_input_that_is_no_image_is_refused(tmp_path: Path) -> None:
     model = conv_onnx([-1, 4 * PLACES])
     model.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.UINT8
     with pytest.raises((SourceError, GraphError)):

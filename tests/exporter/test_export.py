@@ -91,9 +91,9 @@ def test_multi_label_probabilities_are_sigmoids(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("color", ["bgr", "grey"])
-def test_colour_order_and_grey_are_in_the_graph(tmp_path: Path, color: str) -> None:
-    channels = 1 if color == "grey" else 3
+@pytest.mark.parametrize("color", ["bgr", "gray"])
+def test_color_order_and_gray_are_in_the_graph(tmp_path: Path, color: str) -> None:
+    channels = 1 if color == "gray" else 3
     done = export_to(
         tmp_path,
         SMALL,
@@ -176,14 +176,14 @@ def test_an_unknown_kind_of_source_names_the_known_ones(tmp_path: Path) -> None:
 
 
 def test_a_torch_export_program_is_taken(tmp_path: Path) -> None:
-    pictures = (torch.zeros(2, 3, SIDE, SIDE),)
+    images = (torch.zeros(2, 3, SIDE, SIDE),)
     shapes = ({0: torch.export.Dim.DYNAMIC},)
-    program = torch.export.export(small(), pictures, dynamic_shapes=shapes)
+    program = torch.export.export(small(), images, dynamic_shapes=shapes)
     torch.export.save(program, tmp_path / "net.pt2")
 
     done = export_to(tmp_path, "program:net.pt2", labels=LABELS)
 
-    assert (done.card.picture.height, done.card.picture.resize) == (SIDE, "stretch")
+    assert (done.card.image_input.height, done.card.image_input.resize) == (SIDE, "stretch")
 
 
 def test_a_program_for_one_size_of_batch_is_refused(tmp_path: Path) -> None:
@@ -194,9 +194,9 @@ def test_a_program_for_one_size_of_batch_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_program_in_training_mode_is_refused(tmp_path: Path) -> None:
-    pictures = (torch.zeros(2, 3, SIDE, SIDE),)
+    images = (torch.zeros(2, 3, SIDE, SIDE),)
     shapes = ({0: torch.export.Dim.DYNAMIC},)
-    program = torch.export.export(small().train(), pictures, dynamic_shapes=shapes)
+    program = torch.export.export(small().train(), images, dynamic_shapes=shapes)
     torch.export.save(program, tmp_path / "net.pt2")
     with pytest.raises(GraphError, match="training"):
         export_to(tmp_path, "program:net.pt2", labels=LABELS)

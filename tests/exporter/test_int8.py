@@ -10,11 +10,11 @@ from onnx import TensorProto, helper, numpy_helper
 
 from exporter.calibration import Moments, calibrate
 from exporter.folding import fold_norms
-from exporter.int8 import quantise
+from exporter.int8 import quantize
 from exporter.progress import QuietSteps
 from exporter.quantization_noise import noise
 from exporter.rounding import rounded
-from exporter.sessions import optimised
+from exporter.sessions import optimized
 from tests.exporter.exporting import some_frames
 
 SIDE = 16
@@ -40,7 +40,7 @@ def graph(*nodes: onnx.NodeProto, **constants: NDArray[np.floating[Any]]) -> onn
 
 
 def logits(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = optimised(model).run(["logits"], {"image": frames})[0]
+    found: NDArray[np.float32] = optimized(model).run(["logits"], {"image": frames})[0]
     return found
 
 
@@ -175,7 +175,7 @@ def test_what_hurts_goes_back_to_float_and_most_stays_in_integers() -> None:
         seen.append(1 - float(off))
         return seen[-1]
 
-    found = quantise(model, frames, agreement, 0.95, QuietSteps(), last_layer=True)
+    found = quantize(model, frames, agreement, 0.95, QuietSteps(), last_layer=True)
 
     assert seen[0] < 0.95 <= found.agreement
     assert len(seen) <= 5

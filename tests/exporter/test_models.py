@@ -11,7 +11,7 @@ from exporter.heads.metrics import suppress
 from exporter.recipe import read_recipe
 from service.card import OUTPUTS, check_certificate, read_card
 from service.imaging.decode import Limits
-from service.imaging.resize import fit_picture
+from service.imaging.resize import fit_encoded
 from tests.exporter.exporting import answer
 
 ROOT = Path(__file__).parents[2]
@@ -29,7 +29,7 @@ def photograph(name: str) -> bytes:
 def seen(model: str, body: bytes) -> tuple[dict[str, np.ndarray], tuple[str, ...]]:
     path = ROOT / "models" / model / "1" / "model.onnx"
     card = read_card(path)
-    frame, _ = fit_picture(body, card.picture, Limits())
+    frame, _ = fit_encoded(body, card.image_input, Limits())
     return answer(path, frame[None]), card.labels
 
 
@@ -51,17 +51,17 @@ def test_a_committed_servable_keeps_the_contract(path: Path) -> None:
 def test_a_committed_servable_has_the_recipe_it_was_made_from(path: Path) -> None:
     recipe = read_recipe(path.parents[1] / "recipe.toml")
     card = read_card(path)
-    assert (recipe.name, recipe.task, recipe.licence) == (card.name, card.task, card.licence)
+    assert (recipe.name, recipe.task, recipe.license) == (card.name, card.task, card.license)
     assert card.name in (ROOT / "models/README.md").read_text(encoding="utf-8")
     assert f"models/{card.name}" in (ROOT / "NOTICE").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
-    ("picture", "label"),
+    ("image", "label"),
     [("chelsea.png", "tabby"), ("coffee.png", "espresso"), ("rocket.jpg", "missile")],
 )
-def test_efficientnet_knows_the_photographs(picture: str, label: str) -> None:
-    found, labels = seen("efficientnet-lite0", photograph(picture))
+def test_efficientnet_knows_the_photographs(image: str, label: str) -> None:
+    found, labels = seen("efficientnet-lite0", photograph(image))
     best = found["probabilities"][0].argsort()[::-1][:5]
     assert label in {labels[index] for index in best}
 
@@ -78,11 +78,11 @@ def test_lenet5_reached_what_was_asked_of_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("picture", "label"),
+    ("image", "label"),
     [("chelsea.png", "cat"), ("coffee.png", "cup"), ("astronaut.png", "person")],
 )
-def test_ssdlite_finds_the_thing(picture: str, label: str) -> None:
-    found, labels = seen("ssdlite-mobilenet-v2", photograph(picture))
+def test_ssdlite_finds_the_thing(image: str, label: str) -> None:
+    found, labels = seen("ssdlite-mobilenet-v2", photograph(image))
     boxes, scores, classes = (found[name][0] for name in ("boxes", "scores", "classes"))
     kept = suppress(boxes, scores, classes, 0.5)
     assert labels[classes[kept[0]]] == label

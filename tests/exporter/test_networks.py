@@ -1,6 +1,6 @@
 """The networks people bring: each goes through, on random weights, and answers as it did.
 
-The weights come from a file, after the batch norms have seen a few pictures; without that, deep
+The weights come from a file, after the batch norms have seen a few images; without that, deep
 untrained networks answer the same to everything, and any graph would pass. With it, fifty untrained
 layers raise float32's last digit to a thousandth; a wrong graph differs by as much as the answer.
 """
@@ -123,7 +123,7 @@ def test_lenet5_goes_through_untrained(tmp_path: Path) -> None:
         weights="none",
         labels=list("0123456789"),
         input={"height": 32, "width": 32},
-        pixels={"color": "grey"},
+        pixels={"color": "gray"},
     )
     assert done.card.cost.parameters == 61_706  # LeCun et al. 1998 with a full C3
 
@@ -149,7 +149,7 @@ def _exported(
 
 
 def _see_something(module: nn.Module, *, detects: bool) -> None:
-    """Let the batch norms gather statistics of real pictures, as training would have."""
+    """Let the batch norms gather statistics of real images, as training would have."""
     norms = [part for part in module.modules() if isinstance(part, _BatchNorm)]
     if not norms:
         return
@@ -158,9 +158,9 @@ def _see_something(module: nn.Module, *, detects: bool) -> None:
         norm.reset_running_stats()
         norm.momentum = None
         norm.train()
-    pictures = _photographs()
+    images = _photographs()
     with torch.no_grad():
-        module(list(pictures) if detects else (pictures - 0.45) / 0.225)
+        module(list(images) if detects else (images - 0.45) / 0.225)
         for norm in norms:
             assert norm.running_var is not None
             norm.running_var.clamp_(min=0.01)  # four pooled values may hardly vary

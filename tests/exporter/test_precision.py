@@ -29,7 +29,7 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def digits() -> NDArray[np.uint8]:
     bodies = [path.read_bytes() for path in sorted((ROOT / "tests/data/digits").glob("*.png"))]
-    return fit_all(bodies, read_card(LENET).picture)
+    return fit_all(bodies, read_card(LENET).image_input)
 
 
 @pytest.mark.parametrize("precision", ["fp16", "int8"])
@@ -66,7 +66,7 @@ def fragile() -> onnx.ModelProto:
 
 def test_a_precision_that_does_not_hold_says_what_it_reached(fragile: onnx.ModelProto) -> None:
     frames = some_frames(24, 32)
-    with pytest.raises(ProofError, match=r"fp16 reaches \d+\.\d% \(top1\).* 12 pictures held back"):
+    with pytest.raises(ProofError, match=r"fp16 reaches \d+\.\d% \(top1\).* 12 images held back"):
         reduce_precision(fragile, ClassifyHead(10), frames, ["fp16"], QuietSteps())
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 
 from exporter.assemble import finish
 from exporter.errors import ProofError
-from exporter.images import photographs, pictures_in
+from exporter.images import images_in, photographs
 from exporter.network import Network
 from exporter.progress import QuietSteps
 from exporter.proof import Claim, prove
@@ -52,7 +52,7 @@ def test_a_certificate_speaks_of_the_very_graph(network: Network) -> None:
     assert certificate.graph_sha256 == graph_digest(model)
     assert certificate.batches == (1, 2, 3)
     assert certificate.max_difference < 1e-5
-    assert (certificate.measure, certificate.agreement, certificate.pictures) == ("top1", 1, 4)
+    assert (certificate.metric, certificate.agreement, certificate.images) == ("top1", 1, 4)
 
 
 def test_a_changed_weight_is_found_and_its_layer_named(network: Network) -> None:
@@ -79,12 +79,12 @@ def test_answers_that_hang_on_the_batch_are_refused(network: Network) -> None:
         prove(Claim(model, network, "classify", BOUNDS), photographs(4), QuietSteps())
 
 
-def test_pictures_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
+def test_images_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
     for name, body in zip(("b.jpg", "a.jpg", "c.jpg"), photographs(3), strict=True):
         (tmp_path / name).write_bytes(body)
-    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "notes.txt").write_text("no image")
 
-    found = pictures_in(tmp_path, limit=2)
+    found = images_in(tmp_path, limit=2)
 
     assert found == ((tmp_path / "a.jpg").read_bytes(), (tmp_path / "b.jpg").read_bytes())
 

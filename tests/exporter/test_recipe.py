@@ -7,7 +7,7 @@ import pytest
 
 from exporter.errors import RecipeError
 from exporter.recipe import make_recipe, read_labels, read_recipe
-from service.card import PictureInput
+from service.card import ImageInput
 
 MINIMAL = {"source": "timm:net", "task": "classify", "name": "net"}
 
@@ -49,14 +49,14 @@ def test_a_package_that_is_not_installed_is_named_with_the_mend() -> None:
 
 
 def test_the_recipe_s_words_go_before_the_source_s() -> None:
-    known = PictureInput(height=224, width=224, resize="crop", shorter_side=256)
+    known = ImageInput(height=224, width=224, resize="crop", shorter_side=256)
     recipe = make_recipe({**MINIMAL, "input": {"interpolation": "bicubic"}})
-    assert recipe.picture(known) == known.model_copy(update={"interpolation": "bicubic"})
+    assert recipe.image_input(known) == known.model_copy(update={"interpolation": "bicubic"})
 
 
 def test_a_crop_without_a_shorter_side_keeps_all_it_can() -> None:
     recipe = make_recipe({**MINIMAL, "input": {"height": 20, "width": 30}})
-    assert recipe.picture(None).shorter_side == 30
+    assert recipe.image_input(None).shorter_side == 30
 
 
 @pytest.mark.parametrize("said", ["int8,fp32", "int8, fp32", ["int8", "fp32"]])

@@ -38,7 +38,7 @@ class Forgetful(Trend):
 
 
 def train_trend(_steps: Steps, backbone: Path) -> TemporalModel:
-    assert read_card(backbone).name == "colours"
+    assert read_card(backbone).name == "colors"
     windows = np.random.default_rng(0).uniform(0, 255, (30, 4, 3)).astype(np.float32)
     facts = Facts("Trend", "made by a test", labels=("red", "green", "blue"))
     return TemporalModel(Trend().eval(), facts, windows)
@@ -55,7 +55,7 @@ def recipe(tmp_path: Path) -> Recipe:
         source="train:tests.exporter.test_temporal:train_trend",
         task="temporal",
         name="trend",
-        backbone="colours/1/model.onnx",
+        backbone="colors/1/model.onnx",
         window=WINDOW,
         folder=tmp_path,
     )
@@ -66,8 +66,8 @@ def test_the_head_answers_as_its_module_at_every_batch(recipe: Recipe, tmp_path:
     card = export(recipe, path, QuietSteps()).card
     assert card == read_card(path)
     check_certificate(path, card)
-    assert (card.task, card.backbone, card.input) == ("temporal", "colours", None)
-    assert card.backbone_sha256 == graph_sha256(tmp_path / "colours/1/model.onnx")
+    assert (card.task, card.backbone, card.input) == ("temporal", "colors", None)
+    assert card.backbone_sha256 == graph_sha256(tmp_path / "colors/1/model.onnx")
     assert card.certificate.batches == (1, 2, 3, 7, 16)
     windows = np.random.default_rng(1).uniform(0, 255, (5, 4, 3)).astype(np.float32)
     logits, chances = ort.InferenceSession(path).run(None, {"features": windows})

@@ -7,14 +7,14 @@ import pytest
 from exporter.errors import WriteError
 from exporter.writing import graph_digest, next_version, write_servable
 from service.card import check_certificate, graph_sha256, read_card
-from tests.servables import colour_card, colour_model
+from tests.servables import color_card, color_model
 
 
 def test_the_digest_is_the_one_the_service_reads(tmp_path: Path) -> None:
-    model = colour_model()
-    path = tmp_path / "colours/1/model.onnx"
+    model = color_model()
+    path = tmp_path / "colors/1/model.onnx"
 
-    write_servable(path, model, colour_card(digest=graph_digest(model)))
+    write_servable(path, model, color_card(digest=graph_digest(model)))
 
     assert graph_sha256(path) == graph_digest(model)
     check_certificate(path, read_card(path))
@@ -23,15 +23,15 @@ def test_the_digest_is_the_one_the_service_reads(tmp_path: Path) -> None:
 def test_a_card_of_another_graph_is_never_put_in_place(tmp_path: Path) -> None:
     path = tmp_path / "1/model.onnx"
     with pytest.raises(ValueError, match="changed after it was proved"):
-        write_servable(path, colour_model(), colour_card())
+        write_servable(path, color_model(), color_card())
     assert list(path.parent.iterdir()) == []
 
 
 def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "1").write_text("a file where the folder goes")
-    model = colour_model()
+    model = color_model()
     with pytest.raises(WriteError, match=r"model\.onnx can not be written"):
-        write_servable(tmp_path / "1/model.onnx", model, colour_card(digest=graph_digest(model)))
+        write_servable(tmp_path / "1/model.onnx", model, color_card(digest=graph_digest(model)))
 
 
 def test_no_space_is_said_and_leaves_nothing(
@@ -41,9 +41,9 @@ def test_no_space_is_said_and_leaves_nothing(
         return type("Usage", (), {"free": 10})()
 
     monkeypatch.setattr("shutil.disk_usage", full)
-    model = colour_model()
+    model = color_model()
     with pytest.raises(WriteError, match="are needed"):
-        write_servable(tmp_path / "1/model.onnx", model, colour_card(digest=graph_digest(model)))
+        write_servable(tmp_path / "1/model.onnx", model, color_card(digest=graph_digest(model)))
     assert list((tmp_path / "1").iterdir()) == []
 
 

@@ -50,5 +50,5 @@ def page(browser: Browser, live: Live) -> Iterator[Page]:
     page.on("pageerror", lambda error: said.append(str(error)))
     yield page
     page.context.close()
-    # A refused picture is logged by the browser itself, whatever a page does.
+    # A refused image is logged by the browser itself, whatever a page does.
     assert [line for line in said if "status of 4" not in line] == []

@@ -1,4 +1,4 @@
-"""What a visitor does: show a picture, read the answer, ask why."""
+"""What a visitor does: show an image, read the answer, ask why."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from service.api.routes.playground import FOLDER
 from tests.clips import bikes
 from tests.live import Live, serve
 from tests.playground.conftest import open_page
-from tests.servables import colour_card, write_servable
+from tests.servables import color_card, write_servable
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -42,7 +42,7 @@ def show(page: Page, sample: str) -> None:
     page.get_by_role("button", name=sample).click()
 
 
-def test_a_dropped_picture_is_classified_with_what_it_cost(page: Page) -> None:
+def test_a_dropped_image_is_classified_with_what_it_cost(page: Page) -> None:
     page.evaluate(DROP, ["cat.jpg", list(CAT.read_bytes())])
     expect(page.locator(".headline")).to_have_text("tiger cat")
     expect(page.locator(".row")).to_have_count(5)
@@ -52,7 +52,7 @@ def test_a_dropped_picture_is_classified_with_what_it_cost(page: Page) -> None:
     expect(page.locator(".stages-named")).to_contain_text("network")
 
 
-def test_boxes_lie_over_the_picture_and_light_up_with_their_rows(page: Page) -> None:
+def test_boxes_lie_over_the_image_and_light_up_with_their_rows(page: Page) -> None:
     choose_task(page, "Detect")
     show(page, "A cup of coffee")
     expect(page.locator(".box")).to_have_count(2)
@@ -60,7 +60,7 @@ def test_boxes_lie_over_the_picture_and_light_up_with_their_rows(page: Page) -> 
     expect(page.locator(".box.lit")).to_have_text("cup 95.1 %")
 
 
-def test_a_mask_lies_over_the_picture_as_opaque_as_wanted_and_its_cutout_is_saved(
+def test_a_mask_lies_over_the_image_as_opaque_as_wanted_and_its_cutout_is_saved(
     page: Page,
 ) -> None:
     choose_task(page, "Segment")
@@ -135,23 +135,23 @@ def test_a_clips_answers_arrive_along_a_time_line(page: Page, live: Live) -> Non
 def test_a_file_that_the_browser_can_not_draw_is_answered_all_the_same(page: Page) -> None:
     content = BytesIO()
     Image.open(CAT).save(content, "TIFF")
-    picture = FilePayload(name="cat.tiff", mimeType="image/tiff", buffer=content.getvalue())
-    page.set_input_files("#choose", files=picture)
+    image = FilePayload(name="cat.tiff", mimeType="image/tiff", buffer=content.getvalue())
+    page.set_input_files("#choose", files=image)
     expect(page.locator(".headline")).to_contain_text("cat")
-    expect(page.locator("#picture")).to_have_text(re.compile("can not draw"))
+    expect(page.locator("#image")).to_have_text(re.compile("can not draw"))
     show(page, "A cat")
     expect(page.locator("#shown")).to_be_visible()
 
 
-def test_boxes_lie_right_on_a_picture_that_its_exif_turns(page: Page) -> None:
+def test_boxes_lie_right_on_a_image_that_its_exif_turns(page: Page) -> None:
     lying = Image.open(CAT).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
     exif[ExifTags.Base.Orientation] = 6  # shown turned a quarter clockwise: upright again
     content = BytesIO()
     lying.save(content, "JPEG", quality=95, exif=exif)
     choose_task(page, "Detect")
-    picture = FilePayload(name="cat.jpg", mimeType="image/jpeg", buffer=content.getvalue())
-    page.set_input_files("#choose", files=picture)
+    image = FilePayload(name="cat.jpg", mimeType="image/jpeg", buffer=content.getvalue())
+    page.set_input_files("#choose", files=image)
     box, shown = page.locator(".box"), page.locator("#shown")
     expect(box).to_contain_text("cat")
     around, whole = box.bounding_box(), shown.bounding_box()
@@ -164,11 +164,11 @@ def test_boxes_lie_right_on_a_picture_that_its_exif_turns(page: Page) -> None:
 
 
 def test_an_error_is_told_with_what_to_do_and_its_code(page: Page) -> None:
-    notes = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no picture")
+    notes = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no image")
     page.set_input_files("#choose", files=notes)
     trouble = page.get_by_role("alert")
-    expect(trouble).to_contain_text("no picture that is understood")
-    expect(trouble.locator("code")).to_have_text("unsupported_picture")
+    expect(trouble).to_contain_text("no image that is understood")
+    expect(trouble.locator("code")).to_have_text("unsupported_image")
     show(page, "A cat")
     expect(page.locator(".headline")).to_contain_text("cat")
 
@@ -179,7 +179,7 @@ def test_the_curl_line_gives_the_same_answer(page: Page, tmp_path: Path, *, samp
     if sample:
         show(page, "A cup of coffee")
     else:
-        file = tmp_path / "the cat's 'picture' $(exit).jpg"
+        file = tmp_path / "the cat's 'image' $(exit).jpg"
         file.write_bytes(CAT.read_bytes())
         page.set_input_files("#choose", file)
     line = page.locator(".curl code")
@@ -235,7 +235,7 @@ def test_axe_finds_nothing_serious_at_a_phones_width(
 
 def test_a_label_that_looks_like_markup_stays_text(browser: Browser, tmp_path: Path) -> None:
     label = "<img src=x onerror=alert(1)>"
-    card = colour_card().model_copy(update={"labels": (label, label, label), "title": label})
+    card = color_card().model_copy(update={"labels": (label, label, label), "title": label})
     write_servable(tmp_path, card=card)
     with serve(models=tmp_path) as service:
         page = open_page(browser, service)

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.card import Card, CardError, PictureInput, check_certificate, graph_sha256, read_card
-from tests.servables import colour_card, colour_model, write_servable
+from service.card import Card, CardError, ImageInput, check_certificate, graph_sha256, read_card
+from tests.servables import color_card, color_model, write_servable
 
 
 def test_a_card_comes_back_from_the_file_as_it_was_written(tmp_path: Path) -> None:
@@ -20,7 +20,7 @@ def test_a_card_comes_back_from_the_file_as_it_was_written(tmp_path: Path) -> No
 
 def test_writing_the_card_does_not_change_the_graphs_digest(tmp_path: Path) -> None:
     bare = tmp_path / "bare.onnx"
-    bare.write_bytes(colour_model().SerializeToString())
+    bare.write_bytes(color_model().SerializeToString())
     assert graph_sha256(write_servable(tmp_path)) == graph_sha256(bare)
 
 
@@ -37,13 +37,13 @@ def test_a_graph_that_was_changed_after_its_proof_is_refused(tmp_path: Path) -> 
 
 def test_a_file_without_a_card_says_how_to_adopt_it(tmp_path: Path) -> None:
     path = tmp_path / "found.onnx"
-    path.write_bytes(colour_model().SerializeToString())
+    path.write_bytes(color_model().SerializeToString())
     with pytest.raises(CardError, match=r"foveal-export onnx:found\.onnx"):
         read_card(path)
 
 
 def test_a_card_that_is_not_valid_names_its_first_fault(tmp_path: Path) -> None:
-    path = write_servable(tmp_path, card=colour_card().model_copy(update={"labels": ()}))
+    path = write_servable(tmp_path, card=color_card().model_copy(update={"labels": ()}))
     with pytest.raises(CardError, match="needs labels"):
         read_card(path)
 
@@ -71,14 +71,14 @@ def test_fixed_width_fields_are_stepped_over(tmp_path: Path) -> None:
     path.write_bytes(
         b"\x79" + struct.pack("<d", 1.0) + b"\x7d" + struct.pack("<f", 1.0) + path.read_bytes()
     )
-    assert read_card(path).name == "colours"
+    assert read_card(path).name == "colors"
 
 
 def test_a_crop_needs_the_side_it_is_cut_from() -> None:
     with pytest.raises(ValidationError, match="shorter_side"):
-        PictureInput(height=8, width=8, resize="crop")
+        ImageInput(height=8, width=8, resize="crop")
     with pytest.raises(ValidationError, match="smaller than the region"):
-        PictureInput(height=8, width=8, resize="crop", shorter_side=4)
+        ImageInput(height=8, width=8, resize="crop", shorter_side=4)
 
 
 @pytest.mark.parametrize(
@@ -97,13 +97,13 @@ def test_a_crop_needs_the_side_it_is_cut_from() -> None:
 )
 def test_a_card_that_contradicts_itself_is_refused(change: dict[str, object], fault: str) -> None:
     with pytest.raises(ValidationError, match=fault):
-        Card.model_validate({**colour_card().model_dump(), **change})
+        Card.model_validate({**color_card().model_dump(), **change})
 
 
-def test_a_temporal_card_has_no_picture() -> None:
+def test_a_temporal_card_has_no_image() -> None:
     card = Card.model_validate(
         {
-            **colour_card().model_dump(),
+            **color_card().model_dump(),
             "task": "temporal",
             "backbone": "eye",
             "input": None,
@@ -111,5 +111,5 @@ def test_a_temporal_card_has_no_picture() -> None:
             "window": {"frames": 4, "stride": 2, "fps": 2},
         }
     )
-    with pytest.raises(CardError, match="not pictures"):
-        _ = card.picture
+    with pytest.raises(CardError, match="not images"):
+        _ = card.image_input

@@ -1,4 +1,4 @@
-"""One request's many errands: in order, few at a time, and gone when nobody wants them."""
+"""One request's many jobs: in order, few at a time, and gone when nobody wants them."""
 
 import asyncio
 import threading
@@ -10,11 +10,11 @@ from typing import cast
 import numpy as np
 import pytest
 
-from service.errors import BrokenPictureError, OverloadedError
+from service.errors import BrokenImageError, OverloadedError
 from service.fanout import FanOut
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
-from service.runtime.job import Answer, Errand, Outputs, Tensor
+from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.registry import Model
 from service.runtime.workers import Workers
 
@@ -23,27 +23,27 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Source:
-    """Counts how many errands were drawn and how many of them have run."""
+    """Counts how many jobs were drawn and how many of them have run."""
 
     drawn: int = 0
     ran: list[int] = field(default_factory=list)
 
-    def errands(self, count: int, poison: int = -1) -> Iterator[Errand[None, int]]:
+    def jobs(self, count: int, poison: int = -1) -> Iterator[Job[None, int]]:
         for value in range(count):
             self.drawn += 1
-            yield self.errand(value, poison)
+            yield self.job(value, poison)
 
-    def errand(self, value: int, poison: int = -1) -> Errand[None, int]:
+    def job(self, value: int, poison: int = -1) -> Job[None, int]:
         def prepare() -> tuple[Tensor, None]:
             if value == poison:
-                raise BrokenPictureError("no frame")
+                raise BrokenImageError("no frame")
             return np.array(value), None
 
         def finish(outputs: Outputs, _: None) -> int:
             self.ran.append(value)
             return int(outputs["same"])
 
-        return Errand(prepare, finish)
+        return Job(prepare, finish)
 
 
 @dataclass
@@ -73,37 +73,37 @@ async def served(gate: threading.Event | None = None) -> AsyncIterator[Model]:
         await asyncio.to_thread(crew.stop)
 
 
-async def test_outcomes_come_in_order_and_an_errand_fails_alone() -> None:
+async def test_outcomes_come_in_order_and_an_job_fails_alone() -> None:
     source = Source()
     async with served() as model:
         outcomes = [
             outcome
             async for outcome in FanOut(requests=1, in_flight=5).run(
-                model, source.errands(50, poison=7), timeout_seconds=10
+                model, source.jobs(50, poison=7), timeout_seconds=10
             )
         ]
-    assert isinstance(outcomes[7], BrokenPictureError)
-    answered = [outcome.value for outcome in outcomes if isinstance(outcome, Answer)]
+    assert isinstance(outcomes[7], BrokenImageError)
+    answered = [outcome.value for outcome in outcomes if isinstance(outcome, JobResult)]
     assert answered == [value for value in range(50) if value != 7]
 
 
 async def test_no_more_is_drawn_than_may_fly() -> None:
     source, gate = Source(), threading.Event()
     async with served(gate) as model:
-        run = FanOut(requests=1, in_flight=3).run(model, source.errands(9), timeout_seconds=10)
+        run = FanOut(requests=1, in_flight=3).run(model, source.jobs(9), timeout_seconds=10)
         async with aclosing(run):
             first = asyncio.ensure_future(anext(run))
             await asyncio.sleep(0.05)
             assert source.drawn == 3
             gate.set()
-            assert isinstance(await first, Answer)
+            assert isinstance(await first, JobResult)
 
 
 async def test_an_endless_source_ends_with_the_iteration() -> None:
     source, gate = Source(), threading.Event()
     gate.set()
     async with served(gate) as model:
-        run = FanOut(requests=1, in_flight=4).run(model, source.errands(10**9), timeout_seconds=10)
+        run = FanOut(requests=1, in_flight=4).run(model, source.jobs(10**9), timeout_seconds=10)
         async with aclosing(run):
             await anext(run)
             gate.clear()
@@ -114,13 +114,13 @@ async def test_an_endless_source_ends_with_the_iteration() -> None:
         assert model.batcher.depth == 0
 
 
-async def test_a_result_is_there_before_a_slow_source_has_its_next_errand() -> None:
+async def test_a_result_is_there_before_a_slow_source_has_its_next_job() -> None:
     source, more = Source(), asyncio.Event()
 
-    async def slow() -> AsyncIterator[Errand[None, int]]:
-        yield source.errand(1)
+    async def slow() -> AsyncIterator[Job[None, int]]:
+        yield source.job(1)
         await more.wait()
-        yield source.errand(2)
+        yield source.job(2)
 
     async with served() as model:
         run = FanOut(requests=1, in_flight=4).run(model, slow(), timeout_seconds=10)
@@ -129,20 +129,23 @@ async def test_a_result_is_there_before_a_slow_source_has_its_next_errand() -> N
                 first = await anext(run)
             more.set()
             second = await anext(run)
-    assert [outcome.value for outcome in (first, second) if isinstance(outcome, Answer)] == [1, 2]
+    assert [outcome.value for outcome in (first, second) if isinstance(outcome, JobResult)] == [
+        1,
+        2,
+    ]
 
 
 async def test_a_source_that_fails_is_told_after_what_it_had_given() -> None:
     source = Source()
 
-    def breaking() -> Iterator[Errand[None, int]]:
-        yield source.errand(1)
-        raise BrokenPictureError("the clip ends here")
+    def breaking() -> Iterator[Job[None, int]]:
+        yield source.job(1)
+        raise BrokenImageError("the clip ends here")
 
     async with served() as model:
         run = FanOut(requests=1, in_flight=4).run(model, breaking(), timeout_seconds=10)
-        assert isinstance(await anext(run), Answer)
-        with pytest.raises(BrokenPictureError, match="ends here"):
+        assert isinstance(await anext(run), JobResult)
+        with pytest.raises(BrokenImageError, match="ends here"):
             await anext(run)
 
 

@@ -35,7 +35,7 @@ def test_defaults_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings({}, {}).defaults == {"classify": "lenet5"}
 
 
-def test_what_kubernetes_injects_is_recognised() -> None:
+def test_what_kubernetes_injects_is_recognized() -> None:
     injected = {"FOVEAL_SERVICE_HOST": "10.0.0.1", "FOVEAL_PORT": "tcp://10.0.0.1:80"}
     with pytest.raises(ConfigurationError, match="enableServiceLinks: false"):
         read_settings(injected, {})

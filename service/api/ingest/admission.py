@@ -11,11 +11,11 @@ BODIES_A_TURN = 2
 """So many bodies for each that is received at once are held whatever they weigh: one at work, one ready."""
 
 
-class Intake:
+class Admission:
     """Says whose body may come next, first come first served.
 
     A body gets its turn when fewer than `turns` others have theirs and those that wait for their answer leave room:
-    they have fewer than `room` bytes, or are so few that workers would want for pictures. A body that waits stays with
+    they have fewer than `room` bytes, or are so few that workers would want for images. A body that waits stays with
     its client, whose connection is not read. A turn ends with the body, or when its client pauses: then the body goes
     on beside the next one, so that a slow link holds up nobody. What is held is thus bounded by the room and the turns,
     but for what slow clients have sent. All of it runs on the event loop.
@@ -98,8 +98,8 @@ class Intake:
 class Turn:
     """One body's turn; `came` is told of every piece of it."""
 
-    def __init__(self, intake: Intake) -> None:
-        self._intake = intake
+    def __init__(self, admission: Admission) -> None:
+        self._intake = admission
         self._loop = asyncio.get_running_loop()
         self._ended = False
         self._alarm = self._loop.call_later(PAUSE_SECONDS, self.end)

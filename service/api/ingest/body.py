@@ -6,7 +6,7 @@ from fastapi import Request
 
 from service.api.deadline import TIMEOUT_HEADER, requested_timeout, time_left
 from service.api.deps import RequestRecord, Services, announced_bytes
-from service.api.ingest.admission import Intake, Turn
+from service.api.ingest.admission import Admission, Turn
 from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
 
 LARGE_BYTES = 256 * 1024
@@ -38,27 +38,27 @@ async def read_body(
     if announced > LARGE_BYTES or await received.more():  # small ones come whole, and need no alarm
         try:
             async with asyncio.timeout(time_left(request, record, services.timeout_seconds)):
-                await _read_on(received, announced, services.intake)
+                await _read_on(received, announced, services.admission)
         except TimeoutError:
             raise DeadlineError(
-                f"The body was not there within {timeout_seconds * 1e3:.0f} ms. Send a smaller picture, or allow more "
+                f"The body was not there within {timeout_seconds * 1e3:.0f} ms. Send a smaller image, or allow more "
                 f"time with {TIMEOUT_HEADER}."
             ) from None
     record.body_bytes = received.size
     if held and received.size > LARGE_BYTES:
-        services.intake.hold(received.size)
+        services.admission.hold(received.size)
         record.held_bytes = received.size
     return received.whole()
 
 
-async def _read_on(received: "_Received", announced: int, intake: Intake) -> None:
+async def _read_on(received: "_Received", announced: int, admission: Admission) -> None:
     """Receive what is missing of a body; as soon as it is known to be large, in its turn."""
     turn: Turn | None = None
     more = True
     try:
         while more:
             if turn is None and max(announced, received.size) > LARGE_BYTES:
-                turn = await intake.turn()
+                turn = await admission.turn()
             more = await received.more()
             if turn is not None:
                 turn.came()
@@ -97,7 +97,7 @@ class _Received:
     def check(self, size: int) -> None:
         if size > self._limit:
             raise BodyTooLargeError(
-                f"The body is larger than the {self._limit / 2**20:g} MiB allowed. Send a smaller picture."
+                f"The body is larger than the {self._limit / 2**20:g} MiB allowed. Send a smaller image."
             )
 
     def whole(self) -> bytes:

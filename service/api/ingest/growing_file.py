@@ -4,7 +4,7 @@ import os
 import threading
 
 
-class Inflow:
+class GrowingFile:
     """A growing file in memory.
 
     `feed` and `finish` are called on the event loop and never wait. Reading and seeking are for one other thread: they

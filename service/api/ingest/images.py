@@ -1,4 +1,4 @@
-"""A request's body → the pictures in it; the bytes decide, not what the content type claims."""
+"""A request's body → the images in it; the bytes decide, not what the content type claims."""
 
 import asyncio
 import base64
@@ -18,26 +18,26 @@ from service.errors import (
     MalformedBase64Error,
     MalformedJsonError,
     MalformedMultipartError,
-    TooManyPicturesError,
+    TooManyImagesError,
 )
-from service.pipeline import Picture
+from service.pipeline import EncodedImage
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 
-class PicturesAsJson(BaseModel):
-    """Pictures as base64, with or without a `data:` prefix."""
+class ImagesAsJson(BaseModel):
+    """Images as base64, with or without a `data:` prefix."""
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[str] = Field(min_length=1, description="Encoded pictures, each as base64")
+    images: list[str] = Field(min_length=1, description="Encoded images, each as base64")
 
 
-async def read_pictures(
+async def read_images(
     request: Request, services: Services, record: RequestRecord, *, held: bool = True
-) -> list[Picture]:
-    """Return the pictures of a request: a raw one, the files of a multipart form, or the base64 ones of a JSON object.
+) -> list[EncodedImage]:
+    """Return the images of a request: a raw one, the files of a multipart form, or the base64 ones of a JSON object.
 
     Args:
         request: whose body has not been read.
@@ -46,29 +46,29 @@ async def read_pictures(
         held: as in `read_body`.
 
     Raises:
-        EmptyBodyError, MalformedMultipartError, MalformedJsonError, TooManyPicturesError
+        EmptyBodyError, MalformedMultipartError, MalformedJsonError, TooManyImagesError
         FovealError: the body can not be had, as `read_body` says.
     """
     body = await read_body(request, services, record, held=held)
     if not body:
         raise EmptyBodyError(
-            "The request has no body. Send a picture: curl --data-binary @cat.jpg …"
+            "The request has no body. Send an image: curl --data-binary @cat.jpg …"
         )
     content_type = header_of(request, b"content-type") or ""
     if content_type.startswith("multipart/"):
-        pictures = await _off_loop(body, lambda: parse_multipart(body, content_type))
+        images = await _off_loop(body, lambda: parse_multipart(body, content_type))
     elif body[:64].lstrip()[:1] == b"{":
-        pictures = await _off_loop(body, lambda: parse_json(body))
+        images = await _off_loop(body, lambda: parse_json(body))
     else:
-        pictures = [body]
-    if len(pictures) > services.max_pictures:
-        raise TooManyPicturesError(
-            f"{len(pictures)} pictures are more than the {services.max_pictures} that one request may hold."
+        images = [body]
+    if len(images) > services.max_images:
+        raise TooManyImagesError(
+            f"{len(images)} images are more than the {services.max_images} that one request may hold."
         )
-    return pictures
+    return images
 
 
-def parse_multipart(body: bytes, content_type: str) -> list[Picture]:
+def parse_multipart(body: bytes, content_type: str) -> list[EncodedImage]:
     """Return the contents of a form's file parts, in order, whatever their field is called.
 
     Raises:
@@ -95,14 +95,14 @@ def parse_multipart(body: bytes, content_type: str) -> list[Picture]:
     return collected.files
 
 
-def parse_json(body: bytes) -> list[Picture]:
-    """Return the pictures of `{"images": ["<base64>", …]}`; one that is no base64 has its error in its place.
+def parse_json(body: bytes) -> list[EncodedImage]:
+    """Return the images of `{"images": ["<base64>", …]}`; one that is no base64 has its error in its place.
 
     Raises:
         MalformedJsonError: no JSON, or of another shape.
     """
     try:
-        given = PicturesAsJson.model_validate_json(body)
+        given = ImagesAsJson.model_validate_json(body)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
@@ -112,15 +112,15 @@ def parse_json(body: bytes) -> list[Picture]:
     return [_from_base64(text) for text in given.images]
 
 
-def _from_base64(text: str) -> Picture:
+def _from_base64(text: str) -> EncodedImage:
     payload = text.partition(",")[2] if text.startswith("data:") else text
     try:
         return base64.b64decode("".join(payload.split()), validate=True)
     except (binascii.Error, ValueError) as error:
-        return MalformedBase64Error(f"The picture is not valid base64: {error}.")
+        return MalformedBase64Error(f"The image is not valid base64: {error}.")
 
 
-async def _off_loop(body: bytes, parse: Callable[[], list[Picture]]) -> list[Picture]:
+async def _off_loop(body: bytes, parse: Callable[[], list[EncodedImage]]) -> list[EncodedImage]:
     return await asyncio.to_thread(parse) if len(body) > LARGE_BYTES else parse()
 
 
@@ -191,7 +191,7 @@ class _CollectedFiles:
     """Keeps the files of a form. It knows no form: in a cycle they would all wait for the garbage collector."""
 
     def __init__(self) -> None:
-        self.files: list[Picture] = []
+        self.files: list[EncodedImage] = []
         self._parts: list[bytes] = []
 
     def keep(self, data: bytes) -> None:

@@ -10,7 +10,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import ClientDisconnect
 
 from service.api.deps import RequestRecord, announced_bytes
-from service.api.ingest.growing_file import Inflow
+from service.api.ingest.growing_file import GrowingFile
 from service.api.ingest.images import FormFiles
 from service.errors import (
     BodyTooLargeError,
@@ -24,7 +24,7 @@ from service.errors import (
 @asynccontextmanager
 async def receiving(
     request: Request, record: RequestRecord, *, limit: int, patience_seconds: float
-) -> AsyncIterator[Inflow]:
+) -> AsyncIterator[GrowingFile]:
     """Give the clip in a request's body as a file that grows; a raw body, or the one file of a form.
 
     The block is cancelled, and the reason raised in its stead, when the client leaves or the body can not be had. The
@@ -35,31 +35,31 @@ async def receiving(
         EmptyBodyError, MalformedMultipartError
         ClientLeftError: nobody waits for the answer any more.
     """
-    reception = _Reception(request, record, limit, patience_seconds)
+    upload = _Upload(request, record, limit, patience_seconds)
     worker = asyncio.current_task()
     assert worker is not None
-    receiver = asyncio.create_task(reception.receive(worker.cancel))
+    receiver = asyncio.create_task(upload.receive(worker.cancel))
     try:
-        yield reception.inflow
+        yield upload.file
     except BaseException as error:
-        if reception.reason is None:
+        if upload.reason is None:
             raise
         if isinstance(error, asyncio.CancelledError):
             worker.uncancel()
-        raise reception.reason from error
+        raise upload.reason from error
     finally:
-        reception.over = True
-        reception.inflow.finish()
+        upload.over = True
+        upload.file.finish()
         receiver.cancel()
         try:
             await asyncio.wait([receiver])
         except asyncio.CancelledError:
-            if reception.reason is None:
+            if upload.reason is None:
                 raise
             worker.uncancel()  # the client left as the work was done
 
 
-class _Reception:
+class _Upload:
     """Receives one body, then waits for its client to leave; `reason` says why the work has to end."""
 
     def __init__(
@@ -68,13 +68,13 @@ class _Reception:
         length = announced_bytes(request)
         content_type = request.headers.get("content-type", "")
         is_form = content_type.startswith("multipart/")
-        self.inflow = Inflow(None if is_form else length, patience_seconds)
+        self.file = GrowingFile(None if is_form else length, patience_seconds)
         self.reason: FovealError | None = None
         self.over = False
         self._request = request
         self._record = record
         self._limit = limit
-        self._form = _FormReader(content_type, self.inflow) if is_form else None
+        self._form = _FormReader(content_type, self.file) if is_form else None
         self._check(length or 0)
         if length == 0:
             raise _empty()
@@ -89,12 +89,12 @@ class _Reception:
             self.reason = ClientLeftError("The client closed its connection.")
         except FovealError as error:
             self.reason = error
-        self.inflow.finish()
+        self.file.finish()
         if not self.over:
             end_work()
 
     async def _fill(self) -> None:
-        feed = self.inflow.feed if self._form is None else self._form.write
+        feed = self.file.feed if self._form is None else self._form.write
         async for chunk in self._request.stream():
             self._record.body_bytes += len(chunk)
             self._check(self._record.body_bytes)
@@ -103,7 +103,7 @@ class _Reception:
             self._form.end()
         if not self._record.body_bytes:
             raise _empty()
-        self.inflow.finish()
+        self.file.finish()
 
     def _check(self, size: int) -> None:
         if size > self._limit:
@@ -115,14 +115,14 @@ class _Reception:
 class _FormReader:
     """Passes the one file of a form on while the form is still arriving."""
 
-    def __init__(self, content_type: str, inflow: Inflow) -> None:
+    def __init__(self, content_type: str, file: GrowingFile) -> None:
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
         if not boundary:
             raise MalformedMultipartError(
                 "The content type names no boundary. Let your HTTP client build the form."
             )
-        self._files = FormFiles(on_data=inflow.feed)
+        self._files = FormFiles(on_data=file.feed)
         self._parser = MultipartParser(boundary, self._files.callbacks())
 
     def write(self, chunk: bytes) -> None:

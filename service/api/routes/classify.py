@@ -1,4 +1,4 @@
-"""`POST /v1/classify`: a picture in, its class out."""
+"""`POST /v1/classify`: an image in, its class out."""
 
 from functools import partial
 from typing import Annotated
@@ -7,9 +7,9 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.deps import RecordDep, ServicesDep
 from service.api.fast_path import TaskRoute
-from service.api.ingest.images import read_pictures
+from service.api.ingest.images import read_images
 from service.api.responses import json_answer, predict_all
-from service.api.schemas import ClassifyAnswer, ClassifyOptions, answers, picture_body
+from service.api.schemas import ClassifyAnswer, ClassifyOptions, answers, image_body
 from service.errors import InvalidParameterError
 from service.heads.classify import classify
 
@@ -20,11 +20,11 @@ router = APIRouter(tags=["tasks"])
 
 @router.post(
     "/v1/classify",
-    summary="The best classes of each picture",
-    openapi_extra=picture_body(),
+    summary="The best classes of each image",
+    openapi_extra=image_body(),
     responses=answers(ClassifyAnswer),
 )
-async def classify_pictures(
+async def classify_images(
     request: Request,
     services: ServicesDep,
     record: RecordDep,
@@ -38,10 +38,10 @@ async def classify_pictures(
         raise InvalidParameterError(
             f"top_k: {model.name} has 1 to {len(labels)} classes, not {top_k}"
         )
-    pictures = await read_pictures(request, services, record)
+    images = await read_images(request, services, record)
     head = partial(classify, labels=labels, top_k=top_k)
-    found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
+    found = await predict_all(request, services, record, model=model, images=images, head=head)
     return json_answer(model, found)
 
 
-ROUTE = TaskRoute("/v1/classify", classify_pictures, ClassifyOptions)
+ROUTE = TaskRoute("/v1/classify", classify_images, ClassifyOptions)

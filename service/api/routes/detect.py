@@ -1,4 +1,4 @@
-"""`POST /v1/detect`: a picture in, boxes out."""
+"""`POST /v1/detect`: an image in, boxes out."""
 
 import difflib
 from collections.abc import Sequence
@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.deps import RecordDep, ServicesDep, header_of
 from service.api.fast_path import TaskRoute
-from service.api.ingest.images import read_pictures
+from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
-from service.api.responses import json_answer, picture_answer, predict_all, require_single
-from service.api.schemas import DetectAnswer, DetectOptions, answers, picture_body
+from service.api.responses import image_answer, json_answer, predict_all, require_single
+from service.api.schemas import DetectAnswer, DetectOptions, answers, image_body
 from service.errors import InvalidParameterError
 from service.heads.detect import DetectionOptions, detect, detect_overlay
-from service.imaging.overlay import PictureFormat
+from service.imaging.overlay import ImageFormat
 from service.media_types import JPEG, JSON, PNG
 from service.pipeline import Head
 
@@ -24,8 +24,8 @@ router = APIRouter(tags=["tasks"])
 
 @router.post(
     "/v1/detect",
-    summary="What is in each picture, and where",
-    openapi_extra=picture_body(),
+    summary="What is in each image, and where",
+    openapi_extra=image_body(),
     responses=answers(DetectAnswer, PNG, JPEG),
 )
 async def detect_things(
@@ -44,20 +44,20 @@ async def detect_things(
         class_ids=class_ids(options.classes, labels),
         nms=options.nms,
         box_format=options.box_format,
-        normalised=options.normalised,
+        normalized=options.normalized,
     )
     accept = header_of(request, b"accept") or ""
     media_type = JSON if options.format == "json" else preferred(accept, [JSON, JPEG, PNG])
     if options.format == "overlay":
         media_type = preferred(accept, [JPEG, PNG])
-    pictures = await read_pictures(request, services, record)
+    images = await read_images(request, services, record)
     head: Head[Any] = partial(detect, labels=labels, options=wanted)
     if media_type != JSON:
-        require_single(pictures, "format=overlay")
-        form: PictureFormat = "png" if media_type == PNG else "jpeg"
+        require_single(images, "format=overlay")
+        form: ImageFormat = "png" if media_type == PNG else "jpeg"
         head = partial(detect_overlay, labels=labels, options=wanted, form=form)
-    found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
-    return json_answer(model, found) if media_type == JSON else picture_answer(found[0])
+    found = await predict_all(request, services, record, model=model, images=images, head=head)
+    return json_answer(model, found) if media_type == JSON else image_answer(found[0])
 
 
 def class_ids(names: Sequence[str], labels: Sequence[str]) -> frozenset[int] | None:

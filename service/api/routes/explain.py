@@ -1,4 +1,4 @@
-"""`POST /v1/explain`: what a network sees in a picture; `GET /v1/models/{name}/filters`: what it looks for in any."""
+"""`POST /v1/explain`: what a network sees in an image; `GET /v1/models/{name}/filters`: what it looks for in any."""
 
 import asyncio
 from functools import partial
@@ -9,10 +9,10 @@ from pydantic_core import to_json
 
 from service.api.deadline import time_left
 from service.api.deps import RecordDep, Services, ServicesDep
-from service.api.ingest.images import read_pictures
+from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
 from service.api.responses import (
-    picture_answer,
+    image_answer,
     require_single,
     while_connected,
 )
@@ -21,7 +21,7 @@ from service.api.schemas import (
     ExplainOptions,
     FiltersOptions,
     answers,
-    picture_body,
+    image_body,
 )
 from service.card import Task
 from service.errors import InvalidParameterError
@@ -30,19 +30,19 @@ from service.explain.heat import explain_heat
 from service.explain.maps import explain_maps
 from service.explain.patterns import explain_patterns
 from service.explain.probe import explain_probe, require_classifier
-from service.explain.request import Form, Wish, check_channel, find_stage, require_stages
+from service.explain.request import ExplainRequest, Form, check_channel, find_stage, require_stages
 from service.explain.story import explain_story
 from service.explain.targets import class_id_of
-from service.imaging.overlay import EncodedPicture
+from service.imaging.overlay import RenderedImage
 from service.media_types import JSON, PNG
-from service.pipeline import Picture
-from service.runtime.job import Answer
+from service.pipeline import EncodedImage
+from service.runtime.job import JobResult
 from service.runtime.registry import Model
 
 router = APIRouter(tags=["explanations"])
 
 EXPLAINED: tuple[Task, ...] = ("classify", "segment", "detect", "embed")
-"""Every network that sees pictures; a classifier answers when no model is named."""
+"""Every network that sees images; a classifier answers when no model is named."""
 
 HEAT_OPTIONS = {"class_name", "box", "samples", "score", "steps"}
 USED = {
@@ -64,25 +64,25 @@ INNER = frozenset({"maps", "patterns", "story"})
 @router.post(
     "/v1/explain",
     summary="What a network sees: its filters, maps, patterns, and the pixels that speak for its answer",
-    openapi_extra=picture_body(),
+    openapi_extra=image_body(),
     responses=answers(ExplainAnswer, PNG),
 )
-async def explain_picture(
+async def explain_image(
     request: Request,
     services: ServicesDep,
     record: RecordDep,
     options: Annotated[ExplainOptions, Query()],
 ) -> Response:
-    """One picture a request; docs/explain.md describes every view and what it answers."""
+    """One image a request; docs/explain.md describes every view and what it answers."""
     model = services.registry.find(EXPLAINED, options.model, options.version)
     record.model = model.name
-    wish = _wish(options, model, request.headers.get("accept", ""))
+    wish = _explain_request(options, model, request.headers.get("accept", ""))
     if wish.view == "filters":
         return await _filters(services, model, wish)
-    pictures = await read_pictures(request, services, record, held=False)
-    require_single(pictures, "explain")
+    images = await read_images(request, services, record, held=False)
+    require_single(images, "explain")
     timeout_seconds = time_left(request, record, services.timeout_seconds)
-    work = _explain(services, model, pictures[0], wish, timeout_seconds)
+    work = _explain(services, model, images[0], wish, timeout_seconds)
     answer = await while_connected(request, work, timeout_seconds)
     record.answered_by(model, [answer])
     return _respond(model, wish, answer.value)
@@ -103,10 +103,12 @@ async def show_filters(
     model = services.registry.find(EXPLAINED, name, options.version)
     record.model = model.name
     form = _form("filters", options.format, request.headers.get("accept", ""))
-    return await _filters(services, model, Wish("filters", form, thumbnails=options.thumbnails))
+    return await _filters(
+        services, model, ExplainRequest("filters", form, thumbnails=options.thumbnails)
+    )
 
 
-def _wish(options: ExplainOptions, model: Model, accept: str) -> Wish:
+def _explain_request(options: ExplainOptions, model: Model, accept: str) -> ExplainRequest:
     """Return what is asked for, held against what the view uses and the model has.
 
     Raises:
@@ -128,7 +130,7 @@ def _wish(options: ExplainOptions, model: Model, accept: str) -> Wish:
     if form in {"overlay", "heat"} and options.view == "maps" and options.channel is None:
         raise InvalidParameterError(f"format: {form} shows one map; name its stage and channel")
     wanted = options.class_name
-    return Wish(
+    return ExplainRequest(
         view=options.view,
         form=form,
         stage=stage,
@@ -154,7 +156,7 @@ def _form(view: str, asked: Form | None, accept: str) -> Form:
     return "sheet" if preferred(accept, [JSON, PNG]) == PNG else "json"
 
 
-async def _filters(services: Services, model: Model, wish: Wish) -> Response:
+async def _filters(services: Services, model: Model, wish: ExplainRequest) -> Response:
     async with services.explanation.explainers.use(model) as explainer:
         first = explainer.anatomy.first
         told = await asyncio.to_thread(explain_filters, model.name, first, wish)
@@ -164,34 +166,36 @@ async def _filters(services: Services, model: Model, wish: Wish) -> Response:
 async def _explain(
     services: Services,
     model: Model,
-    picture: Picture,
-    wish: Wish,
+    image: EncodedImage,
+    wish: ExplainRequest,
     timeout_seconds: float,
-) -> Answer[dict[str, Any] | EncodedPicture]:
+) -> JobResult[dict[str, Any] | RenderedImage]:
     explanation = services.explanation
     async with explanation.explainers.use(model) as explainer:
         if wish.view == "maps":
-            head = partial(explain_maps, card=model.card, wish=wish)
-            return await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+            head = partial(explain_maps, card=model.card, request=wish)
+            return await explanation.look(explainer, image, head, timeout_seconds=timeout_seconds)
         if wish.view == "patterns":
-            head = partial(explain_patterns, card=model.card, anatomy=explainer.anatomy, wish=wish)
-            return await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+            head = partial(
+                explain_patterns, card=model.card, anatomy=explainer.anatomy, request=wish
+            )
+            return await explanation.look(explainer, image, head, timeout_seconds=timeout_seconds)
         if wish.view == "story":
-            head = partial(explain_story, card=model.card, anatomy=explainer.anatomy, wish=wish)
-            return await explanation.look(explainer, picture, head, timeout_seconds=timeout_seconds)
+            head = partial(explain_story, card=model.card, anatomy=explainer.anatomy, request=wish)
+            return await explanation.look(explainer, image, head, timeout_seconds=timeout_seconds)
         with services.fan_out.admit():
             if wish.view == "probe":
                 return await explain_probe(
                     explanation,
                     model,
                     explainer,
-                    picture,
+                    image,
                     wish,
                     segmenter=_segmenter(services),
                     timeout_seconds=timeout_seconds,
                 )
             return await explain_heat(
-                explanation, model, explainer, picture, wish, timeout_seconds=timeout_seconds
+                explanation, model, explainer, image, wish, timeout_seconds=timeout_seconds
             )
 
 
@@ -205,8 +209,8 @@ def _segmenter(services: Services) -> Model | None:
     return None
 
 
-def _respond(model: Model, wish: Wish, told: dict[str, Any] | EncodedPicture) -> Response:
-    if isinstance(told, EncodedPicture):
-        return picture_answer(told)
+def _respond(model: Model, wish: ExplainRequest, told: dict[str, Any] | RenderedImage) -> Response:
+    if isinstance(told, RenderedImage):
+        return image_answer(told)
     body = {"model": model.name, "version": model.version, "view": wish.view, **told}
     return Response(to_json(body), media_type=JSON, headers={"Vary": "Accept"})

@@ -21,8 +21,8 @@ async def live() -> dict[str, str]:
     responses={503: {"description": "Not ready"}},
 )
 async def ready(services: ServicesDep) -> Response:
-    siblings = services.siblings
-    reasons = services.not_ready() if siblings is None else await siblings.not_ready()
+    peers = services.peers
+    reasons = services.not_ready() if peers is None else await peers.not_ready()
     body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
     return Response(to_json(body), 503 if reasons else 200, media_type="application/json")
 
@@ -30,8 +30,8 @@ async def ready(services: ServicesDep) -> Response:
 @router.get("/metrics", summary="Prometheus metrics", response_class=Response)
 async def metrics(request: Request, services: ServicesDep) -> Response:
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    if services.siblings is None:
+    if services.peers is None:
         text = encode(services.metrics.registry)
     else:
-        text = await services.siblings.exposition(encode)
+        text = await services.peers.exposition(encode)
     return Response(text, headers={"Content-Type": content_type})

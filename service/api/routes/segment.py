@@ -1,4 +1,4 @@
-"""`POST /v1/segment`: a picture in, a mask out, as areas or as a picture."""
+"""`POST /v1/segment`: an image in, a mask out, as areas or as an image."""
 
 from functools import partial
 from typing import Annotated, Any
@@ -7,13 +7,13 @@ from fastapi import APIRouter, Query, Request, Response
 
 from service.api.deps import RecordDep, ServicesDep, header_of
 from service.api.fast_path import TaskRoute
-from service.api.ingest.images import read_pictures
+from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
-from service.api.responses import json_answer, picture_answer, predict_all, require_single
-from service.api.schemas import SegmentAnswer, SegmentOptions, answers, picture_body
+from service.api.responses import image_answer, json_answer, predict_all, require_single
+from service.api.schemas import SegmentAnswer, SegmentOptions, answers, image_body
 from service.errors import InvalidParameterError
-from service.heads.segment import Rendering, SegmentClasses, segment, segment_picture
-from service.imaging.overlay import PictureFormat
+from service.heads.segment import Rendering, SegmentClasses, segment, segment_image
+from service.imaging.overlay import ImageFormat
 from service.media_types import JPEG, JSON, PNG
 from service.pipeline import Head
 
@@ -23,10 +23,10 @@ router = APIRouter(tags=["tasks"])
 @router.post(
     "/v1/segment",
     summary="Which pixels belong to what",
-    openapi_extra=picture_body(),
+    openapi_extra=image_body(),
     responses=answers(SegmentAnswer, PNG, JPEG),
 )
-async def segment_pictures(
+async def segment_images(
     request: Request,
     services: ServicesDep,
     record: RecordDep,
@@ -40,21 +40,21 @@ async def segment_pictures(
         raise InvalidParameterError(
             f"format: cutout needs a background class, and {model.name} has none"
         )
-    pictures = await read_pictures(request, services, record)
+    images = await read_images(request, services, record)
     head: Head[Any] = partial(segment, classes=classes, with_polygons=options.polygons)
     if rendering is not None:
-        require_single(pictures, f"format={rendering}")
-        form: PictureFormat = "png"
+        require_single(images, f"format={rendering}")
+        form: ImageFormat = "png"
         if rendering == "overlay":
             accepted = preferred(header_of(request, b"accept") or "", [JPEG, PNG])
             form = "jpeg" if accepted == JPEG else "png"
-        head = partial(segment_picture, classes=classes, rendering=rendering, form=form)
-    found = await predict_all(request, services, record, model=model, pictures=pictures, head=head)
-    return json_answer(model, found) if rendering is None else picture_answer(found[0])
+        head = partial(segment_image, classes=classes, rendering=rendering, form=form)
+    found = await predict_all(request, services, record, model=model, images=images, head=head)
+    return json_answer(model, found) if rendering is None else image_answer(found[0])
 
 
 def _rendering(options: SegmentOptions, accept: str) -> Rendering | None:
-    """Return which picture to answer with, None for JSON; `Accept` alone asks for the mask or, as JPEG, the overlay."""
+    """Return which image to answer with, None for JSON; `Accept` alone asks for the mask or, as JPEG, the overlay."""
     if options.format == "json":
         return None
     if options.format is not None:
@@ -63,4 +63,4 @@ def _rendering(options: SegmentOptions, accept: str) -> Rendering | None:
     return by_accept.get(preferred(accept, [JSON, PNG, JPEG]))
 
 
-ROUTE = TaskRoute("/v1/segment", segment_pictures, SegmentOptions)
+ROUTE = TaskRoute("/v1/segment", segment_images, SegmentOptions)

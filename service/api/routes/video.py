@@ -21,19 +21,19 @@ from service.api.schemas import VideoAnswer, VideoOptions, VideoTask, answers, c
 from service.card import Card, Task
 from service.errors import ClientLeftError, DeadlineError, FovealError, InvalidParameterError
 from service.heads.detect import DetectionOptions
-from service.heads.over_time.classify import ClassifyStudy
-from service.heads.over_time.detect import DetectStudy
-from service.heads.over_time.embed import EmbedStudy
-from service.heads.over_time.protocol import Drawing, Study
-from service.heads.over_time.segment import SegmentStudy
-from service.heads.over_time.temporal import TemporalStudy
+from service.heads.over_time.classify import ClassifyOverTime
+from service.heads.over_time.detect import DetectOverTime
+from service.heads.over_time.embed import EmbedOverTime
+from service.heads.over_time.protocol import Drawing, OverTime
+from service.heads.over_time.segment import SegmentOverTime
+from service.heads.over_time.temporal import TemporalOverTime
 from service.heads.segment import SegmentClasses
 from service.media_types import JSON, MP4, NDJSON, SSE
 from service.runtime.registry import Model
-from service.video.pipeline import Footage, FrameAnswer, look_at, opened, read_windows
+from service.video.pipeline import FrameAnswer, FrameReader, look_at, opened, read_windows
 from service.video.reader import Clip
 from service.video.sampling import Sampling
-from service.video.writers import REELS, Event, Reel
+from service.video.writers import WRITERS, Event, VideoWriter
 
 DEFAULT_FPS = 2.0
 DEFAULT_TOP_K = 5
@@ -74,8 +74,8 @@ async def watch_video(
     model = services.registry.find(MODELS_OF[options.task], options.model, options.version)
     record.model = model.name
     _refuse_strange_options(options)
-    reel = REELS[_media_type(options, request.headers.get("accept", ""))]()
-    return _Watching(request, services, record, options=options, model=model, reel=reel)
+    writer = WRITERS[_media_type(options, request.headers.get("accept", ""))]()
+    return _Watching(request, services, record, options=options, model=model, writer=writer)
 
 
 class _Watching(Response):
@@ -89,17 +89,17 @@ class _Watching(Response):
         *,
         options: VideoOptions,
         model: Model,
-        reel: Reel,
+        writer: VideoWriter,
     ) -> None:
-        super().__init__(media_type=reel.media_type)
+        super().__init__(media_type=writer.media_type)
         self._request = request
         self._services = services
         self._record = record
         self._options = options
         self._model = model
-        self._reel = reel
+        self._writer = writer
         self._eyes = services.registry.backbone_of(model) if model.card.backbone else model
-        self._study, self._drawing = _study(options, model.card)
+        self._over_time, self._drawing = _over_time(options, model.card)
         self._deadline_seconds = given_timeout(request)
         self._patience_seconds = self._deadline_seconds or services.timeout_seconds
         self._began = False
@@ -114,15 +114,15 @@ class _Watching(Response):
                     self._record,
                     limit=self._services.max_video_bytes,
                     patience_seconds=self._services.timeout_seconds,
-                ) as inflow,
+                ) as file,
             ):
                 with self._services.fan_out.admit():
                     async with opened(
-                        inflow,
+                        file,
                         _sampling(self._options, self._model.card),
                         self._services.clip_limits,
                         self._services.metrics,
-                        let_go=inflow.finish,
+                        let_go=file.finish,
                     ) as footage:
                         last = await self._watch(footage, send)
         except TimeoutError:
@@ -140,12 +140,12 @@ class _Watching(Response):
             await self._begin(send)
             await send({"type": "http.response.body", "body": last})
 
-    async def _watch(self, footage: Footage, send: Send) -> bytes:
+    async def _watch(self, footage: FrameReader, send: Send) -> bytes:
         """Send each answer as it comes; return the last words, which are sent when the client is no longer watched."""
         frames = look_at(
             footage,
             self._eyes,
-            self._study.look,
+            self._over_time.look,
             self._services.fan_out,
             timeout_seconds=self._patience_seconds,
             drawing=self._drawing,
@@ -155,36 +155,36 @@ class _Watching(Response):
             async for frame in frames:
                 if not started:
                     started = True
-                    await self._send(self._reel.start(self._head(footage.clip)), send)
+                    await self._send(self._writer.start(self._head(footage.clip)), send)
                 self._note(frame)
                 answer = await asyncio.to_thread(self._answer, frame)
                 await self._read_windows(answer)
                 await self._send(await asyncio.to_thread(self._tell, answer, frame.drawn), send)
-        if isinstance(self._study, TemporalStudy):
-            self._study.finish()
+        if isinstance(self._over_time, TemporalOverTime):
+            self._over_time.finish()
             await self._read_windows({})
-        return await asyncio.to_thread(self._reel.end, self._tail(footage.clip))
+        return await asyncio.to_thread(self._writer.end, self._tail(footage.clip))
 
     async def _read_windows(self, answer: Event) -> None:
         """Let a head over time read the windows that end with this frame, and add what it says."""
-        if isinstance(self._study, TemporalStudy):
+        if isinstance(self._over_time, TemporalOverTime):
             windows = await read_windows(
-                self._study, self._model, timeout_seconds=self._patience_seconds
+                self._over_time, self._model, timeout_seconds=self._patience_seconds
             )
             if windows:
                 answer["windows"] = windows
 
     def _tell(self, answer: Event, drawn: Image.Image | None) -> bytes:
-        if drawn is not None and isinstance(self._study, TemporalStudy):
-            drawn = self._study.caption(drawn)
-        return self._reel.frame(answer, drawn)
+        if drawn is not None and isinstance(self._over_time, TemporalOverTime):
+            drawn = self._over_time.caption(drawn)
+        return self._writer.frame(answer, drawn)
 
     def _answer(self, frame: FrameAnswer[Any]) -> Event:
         answer: Event = {"number": frame.number, "time": round(frame.seconds, 3)}
         if isinstance(frame.seen, FovealError):
             answer["error"] = {"code": frame.seen.code, "detail": str(frame.seen)}
         else:
-            answer |= self._study.add(frame.seconds, frame.seen)
+            answer |= self._over_time.add(frame.seconds, frame.seen)
         return answer
 
     def _head(self, clip: Clip) -> Event:
@@ -203,11 +203,11 @@ class _Watching(Response):
             "ended": clip.ended,
             **told,
             "counts": asdict(clip.counts),
-            "summary": self._study.summary(),
+            "summary": self._over_time.summary(),
         }
 
     def _note(self, frame: FrameAnswer[Any]) -> None:
-        self._record.pictures += 1
+        self._record.images += 1
         if isinstance(frame.seen, FovealError):
             self._services.metrics.errors.labels(frame.seen.code).inc()
         if frame.trace is not None:
@@ -217,7 +217,7 @@ class _Watching(Response):
         if not self._began:
             self._began = True
             headers = [
-                (b"content-type", self._reel.media_type.encode()),
+                (b"content-type", self._writer.media_type.encode()),
                 (b"vary", b"Accept"),
                 (b"cache-control", b"no-store"),
             ]
@@ -242,50 +242,50 @@ class _Watching(Response):
             await answer(scope, receive, send)
             return
         told = {"code": error.code, "status": error.status, "detail": str(error)}
-        await send({"type": "http.response.body", "body": self._reel.fail(told)})
+        await send({"type": "http.response.body", "body": self._writer.fail(told)})
 
 
-def _study(options: VideoOptions, card: Card) -> tuple[Study[Any], Drawing | None]:
-    study: Study[Any] = _STUDIES[options.task](options, card)
+def _over_time(options: VideoOptions, card: Card) -> tuple[OverTime[Any], Drawing | None]:
+    over_time: OverTime[Any] = _STUDIES[options.task](options, card)
     if options.format != "overlay":
-        return study, None
-    if not isinstance(study, Drawing):
+        return over_time, None
+    if not isinstance(over_time, Drawing):
         raise InvalidParameterError(f"format: {options.task} has nothing that can be drawn")
-    return study, study
+    return over_time, over_time
 
 
-def _classify(options: VideoOptions, card: Card) -> ClassifyStudy:
-    return ClassifyStudy(card.labels, _top_k(options, card), options.smoothing_seconds)
+def _classify(options: VideoOptions, card: Card) -> ClassifyOverTime:
+    return ClassifyOverTime(card.labels, _top_k(options, card), options.smoothing_seconds)
 
 
-def _segment(options: VideoOptions, card: Card) -> SegmentStudy:
+def _segment(options: VideoOptions, card: Card) -> SegmentOverTime:
     classes = SegmentClasses(card.labels, card.background_id)
-    return SegmentStudy(classes, with_polygons=options.polygons)
+    return SegmentOverTime(classes, with_polygons=options.polygons)
 
 
-def _detect(options: VideoOptions, card: Card) -> DetectStudy:
+def _detect(options: VideoOptions, card: Card) -> DetectOverTime:
     wanted = DetectionOptions(
         score_threshold=options.score_threshold,
         iou_threshold=options.iou_threshold,
         max_detections=options.max_detections,
         class_ids=class_ids(options.classes, card.labels),
     )
-    return DetectStudy(card.labels, wanted)
+    return DetectOverTime(card.labels, wanted)
 
 
-def _embed(_options: VideoOptions, _card: Card) -> EmbedStudy:
-    return EmbedStudy()
+def _embed(_options: VideoOptions, _card: Card) -> EmbedOverTime:
+    return EmbedOverTime()
 
 
-def _temporal(options: VideoOptions, card: Card) -> TemporalStudy:
+def _temporal(options: VideoOptions, card: Card) -> TemporalOverTime:
     window = card.window
     assert window is not None  # a card of this task has one
     if options.stride is not None:
         window = window.model_copy(update={"stride": options.stride})
-    return TemporalStudy(card.labels, _top_k(options, card), window)
+    return TemporalOverTime(card.labels, _top_k(options, card), window)
 
 
-_STUDIES: Mapping[VideoTask, Callable[[VideoOptions, Card], Study[Any]]] = {
+_STUDIES: Mapping[VideoTask, Callable[[VideoOptions, Card], OverTime[Any]]] = {
     "classify": _classify,
     "segment": _segment,
     "detect": _detect,

@@ -11,8 +11,8 @@ from PIL import Image
 
 from service.heads.classify import best_classes
 from service.heads.over_time.protocol import Outputs
-from service.imaging.overlay import LabelledBox, draw_boxes
-from service.imaging.source_image import View
+from service.imaging.overlay import LabeledBox, draw_boxes
+from service.imaging.source_image import SourceImage
 
 Probabilities = NDArray[np.float64]
 
@@ -28,7 +28,7 @@ class _Stretch:
     total: float = 0.0
 
 
-class ClassifyStudy:
+class ClassifyOverTime:
     """Classes over time.
 
     Smoothing is exponential with a time constant, so that it means the same at any distance of frames:
@@ -50,12 +50,14 @@ class ClassifyStudy:
         self._last = 0.0
         self._stretches: list[_Stretch] = []
 
-    def look(self, outputs: Outputs, _: View) -> Probabilities:
+    def look(self, outputs: Outputs, _: SourceImage) -> Probabilities:
         return outputs["probabilities"].astype(np.float64)
 
-    def draw(self, outputs: Outputs, view: View) -> Image.Image:
+    def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:
         best = best_classes(outputs["probabilities"], self._labels, 1)[0]
-        return draw_caption(view.displayed(), best["label"], best["probability"], best["class_id"])
+        return draw_caption(
+            source.displayed(), best["label"], best["probability"], best["class_id"]
+        )
 
     def add(self, seconds: float, seen: Probabilities) -> dict[str, Any]:
         self._sum += seen
@@ -104,9 +106,7 @@ class ClassifyStudy:
         stretch.total += float(smooth[best])
 
 
-def draw_caption(
-    picture: Image.Image, label: str, probability: float, class_id: int
-) -> Image.Image:
-    """Return the picture with a class written into its upper left corner."""
-    corner = LabelledBox((0.0, 0.0, 0.0, 0.0), f"{label} {probability:.0%}", class_id)
-    return draw_boxes(picture, [corner])
+def draw_caption(image: Image.Image, label: str, probability: float, class_id: int) -> Image.Image:
+    """Return the image with a class written into its upper left corner."""
+    corner = LabeledBox((0.0, 0.0, 0.0, 0.0), f"{label} {probability:.0%}", class_id)
+    return draw_boxes(image, [corner])

@@ -9,11 +9,11 @@ from service.heads.detect import DetectionOptions, Detections, find_things
 from service.heads.over_time.protocol import Outputs
 from service.heads.over_time.tracks import Track, Tracker
 from service.imaging.geometry import Box
-from service.imaging.overlay import LabelledBox, draw_boxes
-from service.imaging.source_image import View
+from service.imaging.overlay import LabeledBox, draw_boxes
+from service.imaging.source_image import SourceImage
 
 
-class DetectStudy:
+class DetectOverTime:
     """Boxes, joined into tracks.
 
     Args:
@@ -26,15 +26,15 @@ class DetectStudy:
         self._options = options
         self._tracker = Tracker()
 
-    def look(self, outputs: Outputs, view: View) -> Detections:
-        return find_things(outputs, view, labels=self._labels, options=self._options)
+    def look(self, outputs: Outputs, source: SourceImage) -> Detections:
+        return find_things(outputs, source, labels=self._labels, options=self._options)
 
-    def draw(self, outputs: Outputs, view: View) -> Image.Image:
+    def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:
         boxes = [
-            LabelledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
-            for thing in self.look(outputs, view).found
+            LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
+            for thing in self.look(outputs, source).found
         ]
-        return draw_boxes(view.displayed(), boxes)
+        return draw_boxes(source.displayed(), boxes)
 
     def add(self, seconds: float, seen: Detections) -> dict[str, Any]:
         numbers = self._tracker.add(seconds, seen.found)

@@ -1,4 +1,4 @@
-"""Features frame by frame → vectors of length one, how alike neighbours are, and the clip's own vector."""
+"""Features frame by frame → vectors of length one, how alike neighbors are, and the clip's own vector."""
 
 from typing import Any
 
@@ -7,20 +7,20 @@ from numpy.typing import NDArray
 
 from service.heads.embed import embed
 from service.heads.over_time.protocol import Outputs
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 Vector = NDArray[np.float32]
 
 
-class EmbedStudy:
-    """Vectors over time. Where the likeness of neighbours drops, the scene changes."""
+class EmbedOverTime:
+    """Vectors over time. Where the likeness of neighbors drops, the scene changes."""
 
     def __init__(self) -> None:
         self._sum: NDArray[np.float64] | None = None
         self._last: Vector | None = None
 
-    def look(self, outputs: Outputs, view: View) -> Vector:
-        return embed(outputs, view)
+    def look(self, outputs: Outputs, source: SourceImage) -> Vector:
+        return embed(outputs, source)
 
     def add(self, _: float, seen: Vector) -> dict[str, Any]:
         likeness = None if self._last is None else round(float(self._last @ seen), 6)

@@ -6,7 +6,7 @@ from typing import Any, Protocol, TypeVar, runtime_checkable
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 Outputs = Mapping[str, NDArray[Any]]
 Seen = TypeVar("Seen")
@@ -16,13 +16,13 @@ Seen = TypeVar("Seen")
 class Drawing(Protocol):
     """Draws a frame's answer on the frame, on any thread."""
 
-    def draw(self, outputs: Outputs, view: View) -> Image.Image: ...
+    def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image: ...
 
 
-class Study(Protocol[Seen]):
+class OverTime(Protocol[Seen]):
     """One clip's answers. `look` is for any thread, the others go frame by frame in order."""
 
-    def look(self, outputs: Outputs, view: View) -> Seen:
+    def look(self, outputs: Outputs, source: SourceImage) -> Seen:
         """Return what must be kept of a frame's outputs."""
 
     def add(self, seconds: float, seen: Seen) -> dict[str, Any]:

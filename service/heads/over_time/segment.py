@@ -6,10 +6,10 @@ from PIL import Image
 
 from service.heads.over_time.protocol import Outputs
 from service.heads.segment import SegmentClasses, SegmentResult, draw_segments, segment
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 
-class SegmentStudy:
+class SegmentOverTime:
     """Areas over time.
 
     Args:
@@ -23,11 +23,11 @@ class SegmentStudy:
         self._frames = 0
         self._areas: dict[int, list[dict[str, float]]] = {}
 
-    def look(self, outputs: Outputs, view: View) -> SegmentResult:
-        return segment(outputs, view, classes=self._classes, with_polygons=self._with_polygons)
+    def look(self, outputs: Outputs, source: SourceImage) -> SegmentResult:
+        return segment(outputs, source, classes=self._classes, with_polygons=self._with_polygons)
 
-    def draw(self, outputs: Outputs, view: View) -> Image.Image:
-        return draw_segments(outputs, view, self._classes)
+    def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:
+        return draw_segments(outputs, source, self._classes)
 
     def add(self, seconds: float, seen: SegmentResult) -> dict[str, Any]:
         self._frames += 1

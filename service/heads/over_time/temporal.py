@@ -12,7 +12,7 @@ from service.card import Window
 from service.heads.classify import Prediction, best_classes
 from service.heads.over_time.classify import draw_caption
 from service.heads.over_time.protocol import Outputs
-from service.imaging.source_image import View
+from service.imaging.source_image import SourceImage
 
 Features = NDArray[np.float32]
 
@@ -26,7 +26,7 @@ class Stretch:
     end: float
 
 
-class TemporalStudy:
+class TemporalOverTime:
     """Sliding windows. Each frame's features are made once and kept for as long as a window may need them.
 
     The last window is moved back to end with the clip, so that no frame is left out of all windows.
@@ -49,19 +49,19 @@ class TemporalStudy:
         self._sum: NDArray[np.float64] = np.zeros(len(labels))
         self._latest: Prediction | None = None
 
-    def look(self, outputs: Outputs, _: View) -> Features:
+    def look(self, outputs: Outputs, _: SourceImage) -> Features:
         return np.array(outputs["features"], np.float32)
 
-    def draw(self, _: Outputs, view: View) -> Image.Image:
+    def draw(self, _: Outputs, source: SourceImage) -> Image.Image:
         """Return the frame as it is: what it shows is known when its window has been read."""
-        return view.displayed()
+        return source.displayed()
 
-    def caption(self, picture: Image.Image) -> Image.Image:
+    def caption(self, image: Image.Image) -> Image.Image:
         """Return the frame with the latest window's answer written on it."""
         if self._latest is None:
-            return picture
+            return image
         best = self._latest
-        return draw_caption(picture, best["label"], best["probability"], best["class_id"])
+        return draw_caption(image, best["label"], best["probability"], best["class_id"])
 
     def add(self, seconds: float, seen: Features) -> dict[str, Any]:
         self._recent = [*self._recent, (seconds, seen)][-self._window.frames :]

@@ -1,8 +1,8 @@
-// A task's JSON → what is said, listed and drawn over the picture. The tasks differ here and nowhere else.
+// A task's JSON → what is said, listed and drawn over the image. The tasks differ here and nowhere else.
 
 import { ask } from "./api.js";
 import { download, el, slider } from "./dom.js";
-import { segmentColour } from "./mask.js";
+import { segmentColor } from "./mask.js";
 import { Rows } from "./rows.js";
 import { percent, plural, stem } from "./text.js";
 
@@ -86,7 +86,7 @@ function showSegments(result, bench) {
       name: label,
       share: fraction,
       said: percent(fraction),
-      swatch: segmentColour(index, found.length),
+      swatch: segmentColor(index, found.length),
     })),
     { label: "Areas", lit: light, picked: bench.pick },
   );
@@ -103,7 +103,7 @@ function showSegments(result, bench) {
   const [largest] = found;
   return {
     rows,
-    spoken: largest ? `${largest.label}, ${percent(largest.fraction)} of the picture` : "Nothing but background",
+    spoken: largest ? `${largest.label}, ${percent(largest.fraction)} of the image` : "Nothing but background",
     nodes: [
       largest
         ? headline(found.length === 1 ? largest.label : plural(found.length, "area"), covered(found))
@@ -117,23 +117,23 @@ function showSegments(result, bench) {
 }
 
 const covered = (found) =>
-  `${percent(found.reduce((sum, { fraction }) => sum + fraction, 0))} of the picture`;
+  `${percent(found.reduce((sum, { fraction }) => sum + fraction, 0))} of the image`;
 
 function headline(word, under) {
   return el("div", {}, el("p", { class: "headline" }, word), el("p", { class: "under number" }, under));
 }
 
-/** Buttons that fetch the segmentation as a picture and hand it over as a file. */
+/** Buttons that fetch the segmentation as an image and hand it over as a file. */
 function renderings(bench) {
   const button = (format, text) => {
     const node = el("button", { class: "button", type: "button" }, text);
     node.addEventListener("click", async () => {
       node.disabled = true;
       try {
-        const { picture, model } = bench.asked();
+        const { image, model } = bench.asked();
         const query = { model: model.name, version: model.version, format };
-        const response = await ask("v1/segment", { method: "POST", body: picture.blob, query });
-        download(await response.blob(), `${stem(picture.name)}-${format}.png`);
+        const response = await ask("v1/segment", { method: "POST", body: image.blob, query });
+        download(await response.blob(), `${stem(image.name)}-${format}.png`);
       } catch (error) {
         bench.fail(error);
       } finally {

@@ -17,9 +17,9 @@ export async function ask(path, { query = {}, ...init } = {}) {
   return response;
 }
 
-/** POST a picture; return {answer, timing} of JSON. */
-export async function post(path, picture, query, signal) {
-  const response = await ask(path, { method: "POST", body: picture, query, signal });
+/** POST an image; return {answer, timing} of JSON. */
+export async function post(path, image, query, signal) {
+  const response = await ask(path, { method: "POST", body: image, query, signal });
   return { answer: await response.json(), timing: timingOf(response) };
 }
 

@@ -1,4 +1,4 @@
-// Detections as boxes over the picture; places are shares of it, so that they fit at any size on screen.
+// Detections as boxes over the image; places are shares of it, so that they fit at any size on screen.
 
 import { byId, el, vary } from "./dom.js";
 import { percent } from "./text.js";

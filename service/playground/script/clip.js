@@ -1,4 +1,4 @@
-// A clip: its answers along a time line as they arrive, each frame's boxes and masks over the moving picture.
+// A clip: its answers along a time line as they arrive, each frame's boxes and masks over the moving image.
 
 import { ANSWERS } from "./answers.js";
 import { lines } from "./api.js";
@@ -44,15 +44,15 @@ export class Clip {
 
   /** Show the clip and ask about it with the model that is chosen. */
   async run() {
-    const { picture, model } = this.bench.asked();
+    const { image, model } = this.bench.asked();
     const { task } = model.card;
     const own = task === "detect" ? ANSWERS.detect.query(this.bench.options) : {};
     const query = { task, model: model.name, fps: FPS, ...own };
-    this.#open(picture);
+    this.#open(image);
     this.#work.cancel();
-    Object.assign(this, { task, frames: [], lanes: new Map(), shown: null, line: clipLine(picture, PATH, query) });
+    Object.assign(this, { task, frames: [], lanes: new Map(), shown: null, line: clipLine(image, PATH, query) });
     await this.#work.run(async (signal) => {
-      for await (const event of lines(PATH, picture.blob, query, signal)) this.#take(event);
+      for await (const event of lines(PATH, image.blob, query, signal)) this.#take(event);
     });
   }
 
@@ -73,7 +73,7 @@ export class Clip {
   #start(info) {
     this.info = info;
     this.seconds = info.seconds ?? 1 / FPS;
-    vary(byId("picture"), { "--aspect": info.width / info.height });
+    vary(byId("image"), { "--aspect": info.width / info.height });
     this.track = el("ol", { class: "lanes", "aria-label": "What was seen, over time" });
     this.moment = el("input", { type: "range", min: 0, max: this.seconds, step: "any", value: 0, "aria-label": "Moment in the clip" });
     this.moment.addEventListener("input", () => {

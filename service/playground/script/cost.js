@@ -37,12 +37,12 @@ export function costOf(model, timing) {
 const sum = (value, what) => el("span", {}, el("b", {}, value), ` ${what}`);
 
 /** The same request from a shell; a sample comes from this service, a file from where the reader has it. */
-export function curlLine(picture, path, query) {
+export function curlLine(image, path, query) {
   const url = quoted(new URL(target(path, query), document.baseURI).href);
-  if (picture.path) {
-    return `curl -s ${quoted(new URL(picture.path, document.baseURI).href)} |\n  curl -s --data-binary @- \\\n  ${url}`;
+  if (image.path) {
+    return `curl -s ${quoted(new URL(image.path, document.baseURI).href)} |\n  curl -s --data-binary @- \\\n  ${url}`;
   }
-  return `curl -s --data-binary ${quoted(`@${shellSafe(picture.name)}`)} \\\n  ${url}`;
+  return `curl -s --data-binary ${quoted(`@${shellSafe(image.name)}`)} \\\n  ${url}`;
 }
 
 /** The same for a clip, a line a frame as it comes. */
@@ -54,7 +54,7 @@ export function clipLine(clip, path, query) {
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 /** A name with control characters could do in a terminal what nobody asked for. */
-const shellSafe = (name) => (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name) ? "picture" : name);
+const shellSafe = (name) => (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name) ? "image" : name);
 
 export function curlOf(line) {
   const button = el("button", { class: "link", type: "button" }, "Copy");

@@ -29,7 +29,7 @@ export function vary(node, properties) {
   return node;
 }
 
-/** Return a labelled slider; `onpull(value)` runs while it moves. */
+/** Return a labeled slider; `onpull(value)` runs while it moves. */
 export function slider({ label, min, max, step, value, show, onpull, onrest }) {
   const output = el("output", { class: "number quiet" }, show(value));
   const input = el("input", { type: "range", min, max, step, value, "aria-label": label });

@@ -1,15 +1,15 @@
-// A grid of numbers as heat over the picture: smoothly enlarged, then coloured, where its box lies.
+// A grid of numbers as heat over the image: smoothly enlarged, then colored, where its box lies.
 
 import { byId } from "./dom.js";
 
 const LONGEST_SIDE = 400;
 const STOPS = 32;
 
-let colours = null;
+let colors = null;
 
-/** 256 colours from cold to hot, lightness rising evenly, hue turning from violet over red to yellow. */
-function heatColours() {
-  if (colours) return colours;
+/** 256 colors from cold to hot, lightness rising evenly, hue turning from violet over red to yellow. */
+function heatColors() {
+  if (colors) return colors;
   const context = new OffscreenCanvas(256, 1).getContext("2d");
   const ramp = context.createLinearGradient(0, 0, 256, 0);
   for (let stop = 0; stop <= STOPS; stop++) {
@@ -19,11 +19,11 @@ function heatColours() {
   }
   context.fillStyle = ramp;
   context.fillRect(0, 0, 256, 1);
-  colours = context.getImageData(0, 0, 256, 1).data;
-  return colours;
+  colors = context.getImageData(0, 0, 256, 1).data;
+  return colors;
 }
 
-/** Draw `heat` (see docs/explain.md) onto a canvas that covers a picture of this size. */
+/** Draw `heat` (see docs/explain.md) onto a canvas that covers an image of this size. */
 export function drawHeat(canvas, heat, { width, height }) {
   const scale = LONGEST_SIDE / Math.max(width, height);
   canvas.width = Math.max(1, Math.round(width * scale));
@@ -32,7 +32,7 @@ export function drawHeat(canvas, heat, { width, height }) {
   const columns = places(canvas.width, width, box.x_min, box.x_max, heat.width);
   const rows = places(canvas.height, height, box.y_min, box.y_max, heat.height);
   const pixels = new ImageData(canvas.width, canvas.height);
-  const ramp = heatColours();
+  const ramp = heatColors();
   const range = heat.high - heat.low || 1;
   rows.forEach((row, y) => {
     columns.forEach((column, x) => {
@@ -76,7 +76,7 @@ function sample(values, row, column) {
   return sum;
 }
 
-/** The heat over the large picture. */
+/** The heat over the large image. */
 export class HeatLayer {
   constructor() {
     this.canvas = byId("heat");

@@ -1,4 +1,4 @@
-// Every way a picture comes in: dropped, pasted, chosen, photographed, or one of the samples.
+// Every way an image comes in: dropped, pasted, chosen, photographed, or one of the samples.
 
 import { ask } from "./api.js";
 import { byId, el } from "./dom.js";
@@ -10,11 +10,11 @@ const SAMPLES = [
 ];
 
 /** Call `taken({blob, name, alt, path})` with each file that comes in; `path` is where a sample lies on this service. */
-export function takePictures(taken, failed) {
+export function takeImages(taken, failed) {
   const takeFile = (file) => {
     if (!file) return;
     press(null);
-    taken({ blob: file, name: file.name || "picture", alt: "Your picture" });
+    taken({ blob: file, name: file.name || "image", alt: "Your image" });
   };
 
   for (const id of ["choose", "photograph"]) {

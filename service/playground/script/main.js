@@ -1,4 +1,4 @@
-// The page put together: a picture and a model in, an answer out, and everything that may be asked about it.
+// The page put together: an image and a model in, an answer out, and everything that may be asked about it.
 
 import { ANSWERS } from "./answers.js";
 import { isAbort, post } from "./api.js";
@@ -7,11 +7,11 @@ import { Clip } from "./clip.js";
 import { costOf, curlLine, curlOf } from "./cost.js";
 import { byId, el } from "./dom.js";
 import { HeatLayer } from "./heat.js";
-import { takePictures } from "./intake.js";
+import { takeImages } from "./intake.js";
 import { Latest } from "./latest.js";
 import { Mask } from "./mask.js";
 import { awaitModels, Choice } from "./models.js";
-import { PictureView } from "./picture.js";
+import { ImageView } from "./image.js";
 import { Probe } from "./probe.js";
 import { Strip } from "./strip.js";
 import { ms, plural } from "./text.js";
@@ -19,7 +19,7 @@ import { troubleOf } from "./trouble.js";
 
 class Playground {
   options = { threshold: 0.3 };
-  picture = null;
+  image = null;
   model = null;
   result = null;
   #answers = new Latest();
@@ -27,7 +27,7 @@ class Playground {
 
   constructor() {
     this.panel = byId("answer");
-    this.view = new PictureView();
+    this.view = new ImageView();
     this.boxes = new Boxes();
     this.mask = new Mask();
     this.heat = new HeatLayer();
@@ -38,7 +38,7 @@ class Playground {
       this.model = model;
       this.#answer({ fresh: true });
     });
-    takePictures((taken) => this.take(taken), (error) => this.fail(error));
+    takeImages((taken) => this.take(taken), (error) => this.fail(error));
     this.#promise();
     this.load();
   }
@@ -58,20 +58,20 @@ class Playground {
     }
   }
 
-  take(picture) {
-    this.picture = picture;
+  take(image) {
+    this.image = image;
     byId("spoken").textContent = "";
     this.#forget();
     this.clip.hide();
-    this.moving = picture.blob.type.startsWith("video/");
+    this.moving = image.blob.type.startsWith("video/");
     if (this.moving) this.view.yieldToClip();
-    else this.view.show(picture);
+    else this.view.show(image);
     this.#answer({ fresh: true });
   }
 
   /** What the next question is about. */
   asked() {
-    return { picture: this.picture, model: this.model };
+    return { image: this.image, model: this.model };
   }
 
   setThreshold = (threshold) => {
@@ -105,10 +105,10 @@ class Playground {
     }
   };
 
-  /** Ask `POST /v1/explain` about the picture and the model. */
+  /** Ask `POST /v1/explain` about the image and the model. */
   explain(view, query, signal) {
     const { name, version } = this.model;
-    return post("v1/explain", this.picture.blob, { view, model: name, version, ...query }, signal);
+    return post("v1/explain", this.image.blob, { view, model: name, version, ...query }, signal);
   }
 
   showHeat({ heat, width, height }) {
@@ -123,9 +123,9 @@ class Playground {
   }
 
   async #answer({ fresh }) {
-    if (!this.picture || !this.model) return;
+    if (!this.image || !this.model) return;
     if (this.moving) return this.#watch();
-    const { picture, model } = this;
+    const { image, model } = this;
     const { task } = model.card;
     const path = `v1/${task}`;
     const query = { model: model.name, ...ANSWERS[task].query(this.options) };
@@ -133,9 +133,9 @@ class Playground {
     if (fresh) this.#forget();
     this.#wait();
     try {
-      const told = await this.#answers.run((signal) => post(path, picture.blob, query, signal));
+      const told = await this.#answers.run((signal) => post(path, image.blob, query, signal));
       if (!told) return;
-      this.#show(told.answer.results[0], told.timing, curlLine(picture, path, query));
+      this.#show(told.answer.results[0], told.timing, curlLine(image, path, query));
       if (fresh) {
         this.strip.about(model, this.result);
         this.probe.about(model);
@@ -168,7 +168,7 @@ class Playground {
     byId("spoken").textContent = `${shown.spoken}. ${ms(timing.total)}.`;
   }
 
-  /** One layer at a time over the picture: the answer's own, or the heat. */
+  /** One layer at a time over the image: the answer's own, or the heat. */
   #overlay(own) {
     const { task } = this.model.card;
     this.boxes.layer.hidden = !own || task !== "detect";
@@ -211,7 +211,7 @@ class Playground {
 const HOW = {
   cam: "Exact, from the maps the class is summed from.",
   eigencam: "What stands out, whichever the class.",
-  rise: "Measured by hiding parts of the picture.",
+  rise: "Measured by hiding parts of the image.",
 };
 
 new Playground();

@@ -1,4 +1,4 @@
-// A segmentation over the picture: a colour a class, as opaque as wanted, one class lit by pointing at it.
+// A segmentation over the image: a color a class, as opaque as wanted, one class lit by pointing at it.
 
 import { byId } from "./dom.js";
 import { paintRuns } from "./rle.js";
@@ -8,7 +8,7 @@ const GOLDEN_ANGLE = 137.508;
 const FADED = 60;
 
 /** One kind of thing wears the accent; several wear hues that lie far apart. */
-export function segmentColour(index, kinds) {
+export function segmentColor(index, kinds) {
   return kinds === 1 ? "oklch(0.55 0.22 267)" : `oklch(0.68 0.19 ${(267 + index * GOLDEN_ANGLE) % 360})`;
 }
 
@@ -16,8 +16,8 @@ export class Mask {
   constructor() {
     this.canvas = byId("mask");
     this.opacity = 0.55;
-    byId("picture").addEventListener("pointermove", (event) => this.#point(event));
-    byId("picture").addEventListener("pointerleave", () => this.pointed?.(null));
+    byId("image").addEventListener("pointermove", (event) => this.#point(event));
+    byId("image").addEventListener("pointerleave", () => this.pointed?.(null));
   }
 
   /** Draw `{width, height, segments}`; `pointed(index | null)` hears the pointer. */
@@ -27,7 +27,7 @@ export class Mask {
     this.ids = { ...size, data: new Uint8Array(size.width * size.height) };
     segments.forEach((segment, index) => paintRuns(segment.rle, index + 1, this.ids, step));
     Object.assign(this.canvas, size);
-    this.colours = segments.map((_, index) => bytesOf(segmentColour(index, segments.length)));
+    this.colors = segments.map((_, index) => bytesOf(segmentColor(index, segments.length)));
     this.pointed = pointed;
     this.canvas.hidden = false;
     this.setOpacity(this.opacity);
@@ -46,7 +46,7 @@ export class Mask {
     const pixels = new ImageData(width, height);
     const words = new Uint32Array(pixels.data.buffer);
     const palette = new Uint32Array(
-      [[0, 0, 0], ...this.colours].map(([red, green, blue], id) => {
+      [[0, 0, 0], ...this.colors].map(([red, green, blue], id) => {
         const alpha = id === 0 ? 0 : index === null || id === index + 1 ? 255 : FADED;
         return ((alpha << 24) | (blue << 16) | (green << 8) | red) >>> 0;
       }),
@@ -71,10 +71,10 @@ export class Mask {
   }
 }
 
-/** A CSS colour → [red, green, blue] in 0–255. */
-function bytesOf(colour) {
+/** A CSS color → [red, green, blue] in 0–255. */
+function bytesOf(color) {
   const context = new OffscreenCanvas(1, 1).getContext("2d");
-  context.fillStyle = colour;
+  context.fillStyle = color;
   context.fillRect(0, 0, 1, 1);
   return context.getImageData(0, 0, 1, 1).data.slice(0, 3);
 }

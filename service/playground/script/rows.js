@@ -6,11 +6,11 @@ export class Rows {
   /** `entries` are {name, share, said, swatch?}; `lit(index | null)` and `picked(index | null)` hear the reader. */
   constructor(entries, { label, lit, picked }) {
     this.buttons = entries.map(({ name, share, said, swatch }, index) => {
-      const colour = swatch && vary(el("i", { class: "swatch" }), { background: swatch });
+      const color = swatch && vary(el("i", { class: "swatch" }), { background: swatch });
       const button = el(
         "button",
         { class: "row", type: "button", "aria-pressed": picked ? "false" : undefined },
-        el("span", { class: "name" }, colour, name),
+        el("span", { class: "name" }, color, name),
         el("span", { class: "number" }, said),
         vary(el("span", { class: "bar" }), { "--share": share }),
       );

@@ -45,7 +45,7 @@ export class Strip {
     this.detail.replaceChildren();
   }
 
-  /** Follow the heat that lies over the picture; null where there is none. */
+  /** Follow the heat that lies over the image; null where there is none. */
   showHeat(explained) {
     const frame = this.frames?.heat;
     if (!frame || !explained) return;
@@ -143,14 +143,14 @@ export class Strip {
   #openPixels() {
     const { input, cost } = this.model.card;
     const how = { crop: "cut to its middle", stretch: "stretched", letterbox: "fitted into a frame" }[input.resize];
-    this.#tell(`The picture is ${how} at ${input.width} × ${input.height} pixels: ${count(input.width * input.height * 3)} numbers in. From here it takes ${count(cost.macs)} multiplications and ${count(cost.parameters)} learned numbers.`);
+    this.#tell(`The image is ${how} at ${input.width} × ${input.height} pixels: ${count(input.width * input.height * 3)} numbers in. From here it takes ${count(cost.macs)} multiplications and ${count(cost.parameters)} learned numbers.`);
   }
 
   #openFilters() {
     if (!this.filters) return;
     const { layer, filters } = this.filters;
     this.#tell(
-      `Each of the ${layer.filters} filters is a patch of ${layer.height} × ${layer.width} pixels that is laid on every place of the picture. Nobody drew them; they were learned.`,
+      `Each of the ${layer.filters} filters is a patch of ${layer.height} × ${layer.width} pixels that is laid on every place of the image. Nobody drew them; they were learned.`,
       el("div", { class: "thumbs" }, ...filters.map(({ filter, thumbnail }) => thumb(thumbnail, `no. ${filter}`))),
     );
   }
@@ -168,7 +168,7 @@ export class Strip {
       return button;
     });
     this.#tell(
-      `The ${stage.maps.length} strongest of ${stage.channels} maps. Bright is where in the picture a channel found what it looks for; a cell spans ${Number(stage.stride.toPrecision(3))} pixels of the network's frame. Choose one to lay it over the picture.`,
+      `The ${stage.maps.length} strongest of ${stage.channels} maps. Bright is where in the image a channel found what it looks for; a cell spans ${Number(stage.stride.toPrecision(3))} pixels of the network's frame. Choose one to lay it over the image.`,
       el("div", { class: "thumbs" }, ...buttons),
       below,
     );
@@ -211,7 +211,7 @@ export class Strip {
 const METHODS = {
   cam: "the exact class activation map",
   eigencam: "the first principal component of the last maps",
-  rise: "hiding random parts of the picture",
+  rise: "hiding random parts of the image",
   occlusion: "covering one place after another",
 };
 

@@ -13,5 +13,5 @@ export function count(value) {
 
 export const plural = (number, one, many = `${one}s`) => `${number} ${number === 1 ? one : many}`;
 
-/** A name for files made from a picture: "cat.jpg" → "cat". */
-export const stem = (name) => name.replace(/\.[^.]*$/, "") || "picture";
+/** A name for files made from an image: "cat.jpg" → "cat". */
+export const stem = (name) => name.replace(/\.[^.]*$/, "") || "image";

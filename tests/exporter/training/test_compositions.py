@@ -37,20 +37,20 @@ def test_both_parts_hold_every_digit(material: tuple[Material, Material]) -> Non
         assert set(part.values.tolist()) == set(range(10))
 
 
-def test_the_same_seed_composes_the_same_picture(material: tuple[Material, Material]) -> None:
+def test_the_same_seed_composes_the_same_image(material: tuple[Material, Material]) -> None:
     one, other = (compose(material[0], np.random.default_rng(3), (96, 128)) for _ in range(2))
-    assert np.array_equal(one.picture, other.picture)
+    assert np.array_equal(one.image, other.image)
     assert np.array_equal(one.mask, other.mask)
 
 
 @pytest.mark.parametrize("size", [(128, 128), (128, 171), (240, 320)])
-def test_a_picture_and_its_mask_have_the_size_that_was_asked_for(
+def test_a_image_and_its_mask_have_the_size_that_was_asked_for(
     material: tuple[Material, Material], size: tuple[int, int]
 ) -> None:
     composed = compose(material[0], np.random.default_rng(1), size)
-    assert composed.picture.shape == (*size, 3)
+    assert composed.image.shape == (*size, 3)
     assert composed.mask.shape == size
-    assert composed.picture.dtype == composed.mask.dtype == np.uint8
+    assert composed.image.dtype == composed.mask.dtype == np.uint8
 
 
 def test_a_mask_holds_the_classes_of_one_to_four_digits(
@@ -80,7 +80,7 @@ def test_a_stroke_stands_out_from_what_is_around_it(material: tuple[Material, Ma
     gaps = []
     for _ in range(40):
         composed = compose(material[1], rng, (128, 128))
-        luma = composed.picture @ LUMA
+        luma = composed.image @ LUMA
         for class_id in set(np.unique(composed.mask).tolist()) - {BACKGROUND_ID}:
             rows, columns = np.nonzero(composed.mask == class_id)
             box = np.s_[rows.min() : rows.max() + 1, columns.min() : columns.max() + 1]
@@ -97,7 +97,7 @@ def test_a_mask_covers_the_stroke_and_a_margin_but_not_the_paper() -> None:
     bar[0, 4:24, 12:16] = 255
     flat = Material(bar, np.array([1]), (Image.new("RGB", (200, 200), (40, 40, 40)),))
     composed = compose(flat, np.random.default_rng(5), (128, 128))
-    luma = composed.picture @ LUMA
+    luma = composed.image @ LUMA
     paper = np.median(luma[composed.mask == BACKGROUND_ID])
     painted = np.abs(luma - paper) > 40
     marked = composed.mask == 2

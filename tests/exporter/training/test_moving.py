@@ -11,11 +11,11 @@ from exporter.training.moving import BACKWARDS, FRAMES, LABELS, SIDE, Moving, mo
 
 @pytest.fixture(scope="module")
 def material() -> Material:
-    """Return one digit, a bar, and one photograph, even grey, on which it is seen exactly."""
+    """Return one digit, a bar, and one photograph, even gray, on which it is seen exactly."""
     bar = np.zeros((1, 28, 28), np.uint8)
     bar[0, 10:18, 4:24] = 255
-    grey = Image.new("RGB", (640, 640), (128, 128, 128))
-    return Material(bar, np.array([1]), (grey,))
+    gray = Image.new("RGB", (640, 640), (128, 128, 128))
+    return Material(bar, np.array([1]), (gray,))
 
 
 def clips(material: Material, way: str, count: int = 12) -> list[Moving]:
@@ -34,7 +34,7 @@ def trend(values: list[float]) -> float:
     return float(np.polyfit(np.arange(len(values)), values, 1)[0])
 
 
-def centre(mask: NDArray[np.bool_], axis: int) -> list[float]:
+def center(mask: NDArray[np.bool_], axis: int) -> list[float]:
     return [float(np.nonzero(frame)[axis].mean()) for frame in mask if frame.any()]
 
 
@@ -43,7 +43,7 @@ def centre(mask: NDArray[np.bool_], axis: int) -> list[float]:
 )
 def test_a_thing_moves_the_way_it_says(material: Material, way: str, axis: int, sign: int) -> None:
     for clip in clips(material, way):
-        assert sign * trend(centre(seen(clip), axis)) > 0.4
+        assert sign * trend(center(seen(clip), axis)) > 0.4
 
 
 @pytest.mark.parametrize(("way", "sign"), [("growing", 1), ("shrinking", -1)])

@@ -12,7 +12,7 @@ from PIL import Image
 from exporter.progress import QuietSteps
 from exporter.training.compositions import LABELS, Composition, Material, compose
 from exporter.training.unet import (
-    PICTURE,
+    IMAGE,
     UNet,
     class_ious,
     confusion,
@@ -25,7 +25,7 @@ from service.card import OUTPUTS, Card, read_card
 
 ROOT = Path(__file__).parents[3]
 SERVABLE = ROOT / "models" / "unet-digits" / "1" / "model.onnx"
-PICTURES = sorted((ROOT / "tests" / "data" / "compositions").glob("*[!k].png"))
+IMAGES = sorted((ROOT / "tests" / "data" / "compositions").glob("*[!k].png"))
 FRESH_SEED = 2026
 
 
@@ -96,7 +96,7 @@ def test_an_iou_is_the_common_area_over_the_area_of_both() -> None:
     assert (ious[2:] == 1).all()
 
 
-def test_the_servable_finds_and_reads_digits_on_fresh_held_out_pictures(
+def test_the_servable_finds_and_reads_digits_on_fresh_held_out_images(
     material: tuple[Material, Material], session: onnxruntime.InferenceSession
 ) -> None:
     rng = np.random.default_rng(FRESH_SEED)
@@ -110,7 +110,7 @@ def test_the_servable_finds_and_reads_digits_on_fresh_held_out_pictures(
 def test_the_servable_keeps_the_contract(session: onnxruntime.InferenceSession, card: Card) -> None:
     assert card.labels == LABELS
     assert card.background_id == 0
-    assert card.input == PICTURE
+    assert card.input == IMAGE
     assert card.scores["held_out_mean_iou"] >= 0.80
     run = partial(session.run, list(OUTPUTS["segment"]))
     mask, confidence, features = run({"image": np.zeros((3, 128, 128, 3), np.uint8)})
@@ -119,12 +119,12 @@ def test_the_servable_keeps_the_contract(session: onnxruntime.InferenceSession, 
     assert features.shape == (3, card.stages[-1].channels)
 
 
-def test_there_are_pictures_for_the_service_in_several_sizes() -> None:
-    assert len({read_composition(path).mask.shape for path in PICTURES}) >= 3
+def test_there_are_images_for_the_service_in_several_sizes() -> None:
+    assert len({read_composition(path).mask.shape for path in IMAGES}) >= 3
 
 
-@pytest.mark.parametrize("path", PICTURES, ids=lambda path: path.stem)
-def test_the_servable_reads_the_pictures_that_the_service_is_tested_with(
+@pytest.mark.parametrize("path", IMAGES, ids=lambda path: path.stem)
+def test_the_servable_reads_the_images_that_the_service_is_tested_with(
     session: onnxruntime.InferenceSession, path: Path
 ) -> None:
     frame, mask = frame_of(read_composition(path))

@@ -15,11 +15,11 @@ from service.explain.explainers import Explainers, Opened
 from service.graph.dissection import Anatomy
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
-from service.runtime.job import Errand, Outputs, Tensor
+from service.runtime.job import Job, Outputs, Tensor
 from service.runtime.registry import Model
 from service.runtime.repository import Servable
 from service.runtime.workers import Workers
-from tests.servables import colour_card
+from tests.servables import color_card
 
 pytestmark = pytest.mark.anyio
 
@@ -60,7 +60,7 @@ async def house(limit: int = 2) -> AsyncIterator[House]:
     explainers = Explainers(
         workers, limit=limit, capacity=8, open_explainer=opener, series_of=lambda _: series
     )
-    card = colour_card()
+    card = color_card()
     models = [Model(Servable(name, 1, Path(name), card)) for name in ("a", "b", "c")]
     async with AsyncExitStack() as stack:
         workers.start()
@@ -100,8 +100,8 @@ async def test_one_at_work_never_gives_way() -> None:
         with pytest.raises(OverloadedError, match="1 networks"):
             async with home.explainers.use(home.models[1]):
                 pass
-        errand = Errand(lambda: (np.ones(2, np.uint8), None), lambda seen, _: seen["seen"].sum())
-        (outcome,) = await explainer.batcher.submit([errand], timeout_seconds=5)
+        job = Job(lambda: (np.ones(2, np.uint8), None), lambda seen, _: seen["seen"].sum())
+        (outcome,) = await explainer.batcher.submit([job], timeout_seconds=5)
         assert getattr(outcome, "value", None) == 2
 
 
@@ -128,5 +128,5 @@ async def test_a_caller_that_leaves_does_not_spoil_the_loading_for_others() -> N
         await asyncio.sleep(0)
         leaver.cancel()
         home.opener.gate.set()
-        assert await stayer == "colours"
+        assert await stayer == "colors"
         assert home.opener.opened == ["a"]

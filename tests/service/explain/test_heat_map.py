@@ -1,10 +1,10 @@
-"""Heat maps made by hand: do they find what was hidden in the picture?"""
+"""Heat maps made by hand: do they find what was hidden in the image?"""
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.card import PictureInput
+from service.card import ImageInput
 from service.explain.class_activation import eigen_cam, exact_cam
 from service.explain.heat_map import Heat
 from service.explain.insertion_deletion import curve_scores, deletion
@@ -132,7 +132,7 @@ def test_the_curves_run_from_nothing_to_all_and_back() -> None:
 
 
 def test_a_peak_on_the_padding_is_none() -> None:
-    letterbox = PictureInput(height=100, width=100, resize="letterbox")
+    letterbox = ImageInput(height=100, width=100, resize="letterbox")
     values = np.zeros((10, 10), np.float32)
     values[0, 3], values[5, 7] = 9, 1
     peak = Heat(values, 0, 9).peak(plan(400, 200, letterbox))

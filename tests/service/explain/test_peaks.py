@@ -5,15 +5,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.card import PictureInput
+from service.card import ImageInput
 from service.explain.peaks import find_peaks
 from service.graph.receptive_field import ReceptiveField
 from service.imaging.geometry import plan
 
 FIELD = ReceptiveField((40.0, 40.0), (20.0, 20.0))
 FRAME = (160, 160)
-STRETCH = PictureInput(height=160, width=160, resize="stretch")
-LETTERBOX = PictureInput(height=160, width=160, resize="letterbox")
+STRETCH = ImageInput(height=160, width=160, resize="stretch")
+LETTERBOX = ImageInput(height=160, width=160, resize="letterbox")
 
 
 def test_two_spots_are_two_peaks_the_higher_first() -> None:
@@ -37,7 +37,7 @@ def test_a_flat_map_repeats_nothing() -> None:
 
 
 @given(st.integers(20, 400), st.integers(20, 400), st.integers(0, 2**32 - 1))
-def test_crops_lie_on_the_picture(width: int, height: int, seed: int) -> None:
+def test_crops_lie_on_the_image(width: int, height: int, seed: int) -> None:
     values = np.random.default_rng(seed).random((16, 16)).astype(np.float32)
     geometry = plan(width, height, LETTERBOX)
     for peak in find_peaks(values, FIELD, geometry, FRAME, 9):

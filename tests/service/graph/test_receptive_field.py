@@ -65,7 +65,7 @@ def stack(chosen: list[Layer], *, skip: bool = False) -> onnx.ModelProto:
 
 
 def seen_rows(model: onnx.ModelProto) -> NDArray[np.intp]:
-    """Return which rows of the picture change a middle place."""
+    """Return which rows of the image change a middle place."""
     session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     impulses = np.zeros((SIDE, 1, SIDE, SIDE), np.float32)
     impulses[np.arange(SIDE), 0, np.arange(SIDE)] = 1
@@ -86,7 +86,7 @@ def test_what_reaches_a_place_is_what_changes_it(chosen: list[Layer]) -> None:
     field = field_of(model)
     assert field.size is not None
     rows = seen_rows(model)
-    assume(rows[0] > 0 and rows[-1] < SIDE - 1)  # else the picture's edge may cut what is seen
+    assume(rows[0] > 0 and rows[-1] < SIDE - 1)  # else the image's edge may cut what is seen
     assert rows[-1] + 1 - rows[0] == field.size[0]
 
 

@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 
 from service.heads.classify import classify
-from tests.source_images import view_of
+from tests.source_images import source_of
 
 LABELS = ("ant", "bee", "cat", "dog")
 
 
 def best(probabilities: list[float], top_k: int) -> list[Any]:
     outputs = {"probabilities": np.array(probabilities, np.float32)}
-    found = classify(outputs, view_of(1, 1), labels=LABELS, top_k=top_k)
+    found = classify(outputs, source_of(1, 1), labels=LABELS, top_k=top_k)
     return [(p["label"], p["class_id"], p["probability"]) for p in found["predictions"]]
 
 

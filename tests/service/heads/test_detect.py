@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from service.heads.detect import DetectionOptions, detect, detect_overlay
-from tests.source_images import view_of
+from tests.source_images import source_of
 
 LABELS = ("", "cat", "dog")
 OUTPUTS = {
@@ -22,11 +22,11 @@ ANY = DetectionOptions()
 
 
 def found(**options: Any) -> list[dict[str, Any]]:
-    result = detect(OUTPUTS, view_of(200, 100), labels=LABELS, options=replace(ANY, **options))
+    result = detect(OUTPUTS, source_of(200, 100), labels=LABELS, options=replace(ANY, **options))
     return result["detections"]
 
 
-def test_boxes_are_pixels_of_the_picture_clipped_to_it() -> None:
+def test_boxes_are_pixels_of_the_image_clipped_to_it() -> None:
     cat, dog = found()
     assert (cat["label"], cat["class_id"], cat["score"]) == ("cat", 1, pytest.approx(0.9))
     assert cat["box"] == {"x_min": 20, "y_min": 20, "x_max": 100, "y_max": 60}
@@ -34,11 +34,11 @@ def test_boxes_are_pixels_of_the_picture_clipped_to_it() -> None:
 
 
 def test_the_counts_before_and_after_suppression_are_told() -> None:
-    result = detect(OUTPUTS, view_of(200, 100), labels=LABELS, options=ANY)
+    result = detect(OUTPUTS, source_of(200, 100), labels=LABELS, options=ANY)
     assert (result["width"], result["height"]) == (200, 100)
     assert (result["candidates"], result["kept"], len(result["detections"])) == (3, 2, 2)
     few = DetectionOptions(max_detections=1)
-    result = detect(OUTPUTS, view_of(200, 100), labels=LABELS, options=few)
+    result = detect(OUTPUTS, source_of(200, 100), labels=LABELS, options=few)
     assert (result["kept"], len(result["detections"])) == (2, 1)
 
 
@@ -56,7 +56,7 @@ def test_padding_is_never_a_detection() -> None:
 def test_the_same_box_in_every_format() -> None:
     (cat,) = found(max_detections=1, box_format="xywh")
     assert cat["box"] == {"x": 20, "y": 20, "width": 80, "height": 40}
-    (cat,) = found(max_detections=1, box_format="cxcywh", normalised=True)
+    (cat,) = found(max_detections=1, box_format="cxcywh", normalized=True)
     assert cat["box"] == pytest.approx(
         {"x_center": 0.3, "y_center": 0.4, "width": 0.4, "height": 0.4}
     )
@@ -64,17 +64,17 @@ def test_the_same_box_in_every_format() -> None:
 
 def test_nothing_is_an_empty_list() -> None:
     nothing = {name: rows[:0] for name, rows in OUTPUTS.items()}
-    result = detect(nothing, view_of(10, 10), labels=LABELS, options=ANY)
+    result = detect(nothing, source_of(10, 10), labels=LABELS, options=ANY)
     assert (result["detections"], result["candidates"]) == ([], 0)
 
 
 @pytest.mark.parametrize(("form", "name"), [("png", "PNG"), ("jpeg", "JPEG")])
 @pytest.mark.parametrize("size", [(200, 100), (40, 30), (3000, 2000)])
-def test_an_overlay_has_the_pictures_size_and_is_drawn_on(
+def test_an_overlay_has_the_images_size_and_is_drawn_on(
     form: Any, name: str, size: tuple[int, int]
 ) -> None:
-    drawn = detect_overlay(OUTPUTS, view_of(*size), labels=LABELS, options=ANY, form=form)
+    drawn = detect_overlay(OUTPUTS, source_of(*size), labels=LABELS, options=ANY, form=form)
     image = Image.open(BytesIO(drawn.content))
     assert (image.format, image.size, drawn.media_type) == (name, size, f"image/{form}")
-    colours = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    assert np.ptp(colours, axis=0).max() > 50
+    colors = np.asarray(image.convert("RGB")).reshape(-1, 3)
+    assert np.ptp(colors, axis=0).max() > 50

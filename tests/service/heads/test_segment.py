@@ -6,9 +6,9 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.heads.segment import SegmentClasses, segment, segment_picture
-from service.imaging.palette import class_colour
-from tests.source_images import view_of
+from service.heads.segment import SegmentClasses, segment, segment_image
+from service.imaging.palette import class_color
+from tests.source_images import source_of
 
 CLASSES = SegmentClasses(("background", "disc", "square"), 0)
 
@@ -21,16 +21,16 @@ def outputs() -> dict[str, NDArray[Any]]:
     return {"mask": ids, "confidence": np.where(ids > 0, 204, 255).astype(np.uint8)}
 
 
-def picture(rendering: Any, size: tuple[int, int] = (200, 100)) -> Image.Image:
-    made = segment_picture(
-        outputs(), view_of(*size), classes=CLASSES, rendering=rendering, form="png"
+def image(rendering: Any, size: tuple[int, int] = (200, 100)) -> Image.Image:
+    made = segment_image(
+        outputs(), source_of(*size), classes=CLASSES, rendering=rendering, form="png"
     )
     assert made.media_type == "image/png"
     return Image.open(BytesIO(made.content))
 
 
 def test_areas_are_told_largest_first_and_the_background_is_none() -> None:
-    result = segment(outputs(), view_of(200, 100), classes=CLASSES, with_polygons=False)
+    result = segment(outputs(), source_of(200, 100), classes=CLASSES, with_polygons=False)
     square, disc = result["segments"]
     assert (square["label"], square["class_id"], disc["label"]) == ("square", 2, "disc")
     assert square["area"] == pytest.approx(40 * 40 * 2, rel=0.05)
@@ -44,36 +44,36 @@ def test_areas_are_told_largest_first_and_the_background_is_none() -> None:
 
 
 def test_outlines_come_when_asked_for() -> None:
-    result = segment(outputs(), view_of(100, 100), classes=CLASSES, with_polygons=True)
+    result = segment(outputs(), source_of(100, 100), classes=CLASSES, with_polygons=True)
     assert [len(one["polygons"]) for one in result["segments"]] == [1, 1]
 
 
 def test_nothing_but_background_is_an_empty_list() -> None:
     empty = {"mask": np.zeros((4, 4), np.uint8), "confidence": np.full((4, 4), 255, np.uint8)}
-    assert segment(empty, view_of(9, 9), classes=CLASSES, with_polygons=True)["segments"] == []
+    assert segment(empty, source_of(9, 9), classes=CLASSES, with_polygons=True)["segments"] == []
 
 
 def test_the_masks_index_is_the_class_id() -> None:
-    mask = picture("mask")
+    mask = image("mask")
     assert (mask.mode, mask.size) == ("P", (200, 100))
     assert mask.getpixel((140, 60)) == 2
     assert mask.getpixel((30, 15)) == 1
-    assert mask.convert("RGB").getpixel((140, 60)) == class_colour(2)
+    assert mask.convert("RGB").getpixel((140, 60)) == class_color(2)
 
 
-def test_the_overlay_colours_things_and_leaves_the_rest() -> None:
-    overlay = picture("overlay").convert("RGB")
+def test_the_overlay_colors_things_and_leaves_the_rest() -> None:
+    overlay = image("overlay").convert("RGB")
     assert overlay.getpixel((2, 2)) == (128, 128, 128)
     assert overlay.getpixel((140, 60)) != (128, 128, 128)
 
 
 def test_the_cutout_is_transparent_where_the_background_is() -> None:
-    cutout = picture("cutout")
+    cutout = image("cutout")
     assert cutout.mode == "RGBA"
     assert [cutout.getpixel(at)[3] for at in ((2, 2), (140, 60))] == [0, 230]  # type: ignore[index]
 
 
-def test_the_confidence_is_grey() -> None:
-    confidence = picture("confidence")
+def test_the_confidence_is_gray() -> None:
+    confidence = image("confidence")
     assert confidence.mode == "L"
     assert (confidence.getpixel((2, 2)), confidence.getpixel((140, 60))) == (255, 204)

@@ -1,17 +1,17 @@
-"""The colours of heat, held to what makes a map perceptually even."""
+"""The colors of heat, held to what makes a map perceptually even."""
 
 import numpy as np
 import pytest
 from skimage import color
 
-from service.imaging.colormap import coloured, heat_colours, levels
+from service.imaging.colormap import colored, heat_colors, levels
 
 
 def test_lightness_never_falls() -> None:
-    lightness = color.rgb2lab(heat_colours()[None] / 255)[0, :, 0]
+    lightness = color.rgb2lab(heat_colors()[None] / 255)[0, :, 0]
     assert lightness[0] < 5
     assert lightness[-1] > 90
-    assert np.diff(lightness).min() > -0.3  # one step of one colour channel
+    assert np.diff(lightness).min() > -0.3  # one step of one color channel
     assert np.diff(lightness[::16]).min() > 2
 
 
@@ -21,7 +21,7 @@ def test_levels_keep_their_bounds() -> None:
     assert levels(values, 3, 3).max() == 0
 
 
-def test_a_map_is_a_small_palette_picture() -> None:
-    image = coloured(np.array([[0, 255]], np.uint8))
+def test_a_map_is_a_small_palette_image() -> None:
+    image = colored(np.array([[0, 255]], np.uint8))
     assert image.mode == "P"
-    assert image.convert("RGB").getpixel((1, 0)) == pytest.approx(tuple(heat_colours()[255]))
+    assert image.convert("RGB").getpixel((1, 0)) == pytest.approx(tuple(heat_colors()[255]))

@@ -8,20 +8,20 @@ import pytest
 from PIL import Image, features
 
 from service.errors import (
-    BrokenPictureError,
-    EmptyPictureError,
-    PictureError,
+    BrokenImageError,
+    EmptyImageError,
+    ImageError,
     TooManyPixelsError,
-    UnsupportedPictureError,
+    UnsupportedImageError,
 )
-from service.imaging.decode import Limits, open_picture, read_pixels
+from service.imaging.decode import Limits, open_image, read_pixels
 from tests.images import encode, photograph
 
 LIMITS = Limits(max_pixels=1_000_000)
 
 
-def colour_of(body: bytes) -> tuple[int, int, int]:
-    pixels = read_pixels(open_picture(body, LIMITS)).convert("RGB")
+def color_of(body: bytes) -> tuple[int, int, int]:
+    pixels = read_pixels(open_image(body, LIMITS)).convert("RGB")
     r, g, b = np.asarray(pixels).reshape(-1, 3).mean(axis=0).round().astype(int).tolist()
     return r, g, b
 
@@ -30,15 +30,15 @@ def colour_of(body: bytes) -> tuple[int, int, int]:
 def test_every_format_is_read(form: str) -> None:
     if form == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
-    red, green, blue = colour_of(encode(Image.new("RGB", (32, 32), (200, 40, 90)), form))
+    red, green, blue = color_of(encode(Image.new("RGB", (32, 32), (200, 40, 90)), form))
     assert abs(red - 200) + abs(green - 40) + abs(blue - 90) <= 9
 
 
 @pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP"])
-def test_of_a_moving_picture_the_first_frame_is_used(form: str) -> None:
-    frames = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue", "lime")]
+def test_of_a_moving_image_the_first_frame_is_used(form: str) -> None:
+    frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue", "lime")]
     body = encode(frames[0], form, save_all=True, append_images=frames[1:], lossless=True)
-    assert colour_of(body) == pytest.approx((255, 0, 0), abs=3)
+    assert color_of(body) == pytest.approx((255, 0, 0), abs=3)
 
 
 @pytest.mark.parametrize(
@@ -56,59 +56,59 @@ def test_of_a_moving_picture_the_first_frame_is_used(form: str) -> None:
 def test_every_mode_is_shown_as_on_white_paper(
     mode: str, fill: int | tuple[int, ...], shown: tuple[int, int, int]
 ) -> None:
-    assert colour_of(encode(Image.new(mode, (8, 8), fill))) == pytest.approx(shown, abs=1)
+    assert color_of(encode(Image.new(mode, (8, 8), fill))) == pytest.approx(shown, abs=1)
 
 
-def test_a_transparent_palette_colour_is_white() -> None:
+def test_a_transparent_palette_color_is_white() -> None:
     image = Image.new("P", (8, 8), 3)
-    assert colour_of(encode(image, "GIF", transparency=3)) == (255, 255, 255)
+    assert color_of(encode(image, "GIF", transparency=3)) == (255, 255, 255)
 
 
 def test_a_cmyk_jpeg_is_read() -> None:
     body = encode(Image.new("CMYK", (16, 16), (255, 255, 0, 0)), "JPEG", quality=95)
-    red, green, blue = colour_of(body)
+    red, green, blue = color_of(body)
     assert blue > 200
     assert red + green < 100
 
 
 @pytest.mark.parametrize(
-    ("mode", "fill", "grey"),
+    ("mode", "fill", "gray"),
     [("I", 65535, 255), ("I", 200, 200), ("F", 0.5, 128), ("F", 200.0, 200)],
 )
-def test_deep_grey_is_brought_to_eight_bits(mode: str, fill: float, grey: int) -> None:
-    assert colour_of(encode(Image.new(mode, (8, 8), fill), "TIFF")) == (grey, grey, grey)
+def test_deep_gray_is_brought_to_eight_bits(mode: str, fill: float, gray: int) -> None:
+    assert color_of(encode(Image.new(mode, (8, 8), fill), "TIFF")) == (gray, gray, gray)
 
 
-def test_no_bytes_are_no_picture() -> None:
-    with pytest.raises(EmptyPictureError):
-        open_picture(b"", LIMITS)
+def test_no_bytes_are_no_image() -> None:
+    with pytest.raises(EmptyImageError):
+        open_image(b"", LIMITS)
 
 
 @pytest.mark.parametrize("body", [b"hello", b"%PDF-1.7 ...", b"<svg/>", b"\x00" * 100, b"\xff\xd8"])
-def test_what_is_no_picture_is_named_so(body: bytes) -> None:
-    with pytest.raises(UnsupportedPictureError, match="Send JPEG"):
-        open_picture(body, LIMITS)
+def test_what_is_no_image_is_named_so(body: bytes) -> None:
+    with pytest.raises(UnsupportedImageError, match="Send JPEG"):
+        open_image(body, LIMITS)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
 @pytest.mark.parametrize("kept", [0.05, 0.3, 0.6, 0.95])
-def test_a_picture_cut_short_is_a_picture_error_and_nothing_else(form: str, kept: float) -> None:
+def test_a_image_cut_short_is_a_image_error_and_nothing_else(form: str, kept: float) -> None:
     body = photograph("coffee", form)
-    with pytest.raises(PictureError):
-        read_pixels(open_picture(body[: int(len(body) * kept)], LIMITS))
+    with pytest.raises(ImageError):
+        read_pixels(open_image(body[: int(len(body) * kept)], LIMITS))
 
 
 def test_a_truncated_jpeg_says_so() -> None:
     body = photograph("coffee")
-    with pytest.raises(BrokenPictureError, match="cut short"):
-        read_pixels(open_picture(body[: len(body) // 2], LIMITS))
+    with pytest.raises(BrokenImageError, match="cut short"):
+        read_pixels(open_image(body[: len(body) // 2], LIMITS))
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     with pytest.raises(TooManyPixelsError, match="2000×2000 pixels are more than the 1 million"):
-        open_picture(png_of_size(2000, 2000), LIMITS)
+        open_image(png_of_size(2000, 2000), LIMITS)
     with pytest.raises(TooManyPixelsError, match="1000 million"):
-        open_picture(png_of_size(60_000, 60_000), Limits(max_pixels=10**9))
+        open_image(png_of_size(60_000, 60_000), Limits(max_pixels=10**9))
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -122,8 +122,8 @@ def test_random_damage_never_escapes_as_another_error() -> None:
             hurt = whole.copy()
             places = random.integers(0, len(hurt), 8)
             hurt[places] = random.integers(0, 256, 8)
-            with contextlib.suppress(PictureError):
-                read_pixels(open_picture(hurt.tobytes(), LIMITS))
+            with contextlib.suppress(ImageError):
+                read_pixels(open_image(hurt.tobytes(), LIMITS))
 
 
 def png_of_size(width: int, height: int) -> bytes:

@@ -5,13 +5,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from pycocotools import mask as coco
 
-from service.card import PictureInput
+from service.card import ImageInput
 from service.imaging.geometry import plan
-from service.imaging.masks import bounding_box, enlarge, mask_on_picture, polygons, rle
+from service.imaging.masks import bounding_box, enlarge, mask_on_image, polygons, rle
 
-STRETCH = PictureInput(height=32, width=32, resize="stretch")
-CROP = PictureInput(height=32, width=32, resize="crop", shorter_side=32)
-LETTERBOX = PictureInput(height=32, width=32, resize="letterbox")
+STRETCH = ImageInput(height=32, width=32, resize="stretch")
+CROP = ImageInput(height=32, width=32, resize="crop", shorter_side=32)
+LETTERBOX = ImageInput(height=32, width=32, resize="letterbox")
 
 
 def disc(size: int = 32) -> NDArray[np.uint8]:
@@ -22,14 +22,14 @@ def disc(size: int = 32) -> NDArray[np.uint8]:
 
 def test_a_mask_at_its_own_size_comes_back_as_it_was() -> None:
     confidence = np.full((32, 32), 200, np.uint8)
-    found = mask_on_picture(disc(), confidence, plan(32, 32, STRETCH), classes=2)
+    found = mask_on_image(disc(), confidence, plan(32, 32, STRETCH), classes=2)
     assert np.array_equal(found.ids, disc())
     assert (found.confidence == 200).all()
 
 
 @pytest.mark.parametrize("target", [STRETCH, LETTERBOX], ids=lambda t: t.resize)
-def test_an_enlarged_disc_is_a_smooth_disc(target: PictureInput) -> None:
-    found = mask_on_picture(
+def test_an_enlarged_disc_is_a_smooth_disc(target: ImageInput) -> None:
+    found = mask_on_image(
         disc(), np.full((32, 32), 255, np.uint8), plan(640, 640, target), classes=2
     )
     rows, columns = np.mgrid[:640, :640] + 0.5
@@ -40,29 +40,27 @@ def test_an_enlarged_disc_is_a_smooth_disc(target: PictureInput) -> None:
 
 def test_any_class_of_many_wins_where_it_won() -> None:
     ids = np.repeat(np.arange(4, dtype=np.uint8), 8)[None].repeat(32, axis=0)
-    found = mask_on_picture(
-        ids, np.full((32, 32), 150, np.uint8), plan(320, 64, STRETCH), classes=11
-    )
+    found = mask_on_image(ids, np.full((32, 32), 150, np.uint8), plan(320, 64, STRETCH), classes=11)
     assert np.array_equal(found.ids[0, 40::80], [0, 1, 2, 3])
 
 
 def test_what_a_crop_did_not_see_is_nothing() -> None:
     ones = np.ones((32, 32), np.uint8)
-    found = mask_on_picture(ones, ones * 255, plan(96, 32, CROP), classes=2)
+    found = mask_on_image(ones, ones * 255, plan(96, 32, CROP), classes=2)
     assert found.ids.shape == (32, 96)
     assert np.array_equal(np.flatnonzero(found.ids[0]), np.arange(32, 64))
 
 
 def test_padding_of_a_letterbox_is_cut_away() -> None:
     frame = np.zeros((32, 32), np.uint8)
-    frame[8:24] = 255  # a picture twice as wide as high fills the middle half
+    frame[8:24] = 255  # an image twice as wide as high fills the middle half
     assert (enlarge(frame, plan(200, 100, LETTERBOX))[10:90] > 200).all()
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([STRETCH, CROP, LETTERBOX]))
-def test_every_mask_has_its_pictures_size(width: int, height: int, target: PictureInput) -> None:
-    found = mask_on_picture(disc(), np.full((32, 32), 9, np.uint8), plan(width, height, target), 2)
+def test_every_mask_has_its_images_size(width: int, height: int, target: ImageInput) -> None:
+    found = mask_on_image(disc(), np.full((32, 32), 9, np.uint8), plan(width, height, target), 2)
     assert found.ids.shape == found.confidence.shape == (height, width)
 
 
@@ -93,7 +91,7 @@ def test_polygons_outline_the_region_and_its_hole() -> None:
     )
 
 
-def test_polygons_reach_the_pictures_edge() -> None:
+def test_polygons_reach_the_images_edge() -> None:
     (outline,) = polygons(np.ones((5, 8), bool))
     assert (max(outline[::2]), max(outline[1::2]), min(outline)) == (8, 5, 0)
 

@@ -1,4 +1,4 @@
-"""`fit_picture` against the plain way: decode all, turn upright, resize all, crop or pad."""
+"""`fit_image` against the plain way: decode all, turn upright, resize all, crop or pad."""
 
 from io import BytesIO
 
@@ -9,18 +9,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
-from service.card import PictureInput
+from service.card import ImageInput
 from service.imaging.decode import Limits
-from service.imaging.resize import RESAMPLING, fit_picture
+from service.imaging.resize import RESAMPLING, fit_encoded
 from tests.images import encode, photograph
 
 LIMITS = Limits()
-CROP = PictureInput(height=224, width=224, resize="crop", shorter_side=256)
-STRETCH = PictureInput(height=120, width=200, resize="stretch", interpolation="bicubic")
-LETTERBOX = PictureInput(height=160, width=160, resize="letterbox", pad_color=(1, 2, 3))
+CROP = ImageInput(height=224, width=224, resize="crop", shorter_side=256)
+STRETCH = ImageInput(height=120, width=200, resize="stretch", interpolation="bicubic")
+LETTERBOX = ImageInput(height=160, width=160, resize="letterbox", pad_color=(1, 2, 3))
 
 
-def plainly(image: Image.Image, target: PictureInput) -> NDArray[np.int16]:
+def plainly(image: Image.Image, target: ImageInput) -> NDArray[np.int16]:
     """The same frame, made as training pipelines make it."""
     image = ImageOps.exif_transpose(image).convert("RGB")
     resampling = RESAMPLING[target.interpolation]
@@ -53,21 +53,21 @@ def cat(size: tuple[int, int]) -> Image.Image:
 @pytest.mark.parametrize(
     "size", [(451, 300), (300, 451), (640, 480), (225, 224), (90, 77), (1000, 60)]
 )
-def test_the_frame_is_what_the_plain_way_makes(size: tuple[int, int], target: PictureInput) -> None:
-    frame, _ = fit_picture(encode(cat(size)), target, LIMITS)
+def test_the_frame_is_what_the_plain_way_makes(size: tuple[int, int], target: ImageInput) -> None:
+    frame, _ = fit_encoded(encode(cat(size)), target, LIMITS)
     assert frame.dtype == np.uint8
     assert np.abs(frame - plainly(cat(size), target)).max() <= 1
 
 
 @pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
 @pytest.mark.parametrize("orientation", range(1, 9))
-def test_every_exif_orientation_shows_the_picture_upright(
-    orientation: int, target: PictureInput
+def test_every_exif_orientation_shows_the_image_upright(
+    orientation: int, target: ImageInput
 ) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
     body = encode(cat((301, 200)), exif=exif)
-    frame, geometry = fit_picture(body, target, LIMITS)
+    frame, geometry = fit_encoded(body, target, LIMITS)
     shown = ImageOps.exif_transpose(Image.open(BytesIO(body)))
     assert (geometry.width, geometry.height) == shown.size
     assert np.abs(frame - plainly(Image.open(BytesIO(body)), target)).max() <= 1
@@ -80,7 +80,7 @@ def test_an_orientation_is_read_from_every_format_that_has_one(form: str) -> Non
     exif = Image.Exif()
     exif[0x0112] = 6
     body = encode(cat((64, 48)), form, exif=exif)
-    frame, geometry = fit_picture(body, STRETCH, LIMITS)
+    frame, geometry = fit_encoded(body, STRETCH, LIMITS)
     assert (geometry.width, geometry.height) == (48, 64)
     # Turned after resizing, so Pillow's two passes and their roundings come in the other order.
     difference = np.abs(frame - plainly(Image.open(BytesIO(body)), STRETCH))
@@ -90,24 +90,24 @@ def test_an_orientation_is_read_from_every_format_that_has_one(form: str) -> Non
 
 def test_an_orientation_in_xmp_counts_too() -> None:
     xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
-    _, geometry = fit_picture(encode(cat((64, 48)), "JPEG", xmp=xmp), STRETCH, LIMITS)
+    _, geometry = fit_encoded(encode(cat((64, 48)), "JPEG", xmp=xmp), STRETCH, LIMITS)
     assert (geometry.width, geometry.height) == (48, 64)
 
 
 @pytest.mark.parametrize("size", [(4000, 2661), (2407, 3205), (1025, 1023)])
 @pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
-def test_a_large_jpeg_decoded_at_a_reduced_scale_keeps_its_picture(
-    size: tuple[int, int], target: PictureInput
+def test_a_large_jpeg_decoded_at_a_reduced_scale_keeps_its_image(
+    size: tuple[int, int], target: ImageInput
 ) -> None:
     body = encode(cat(size), "JPEG", quality=92)
-    frame, _ = fit_picture(body, target, LIMITS)
+    frame, _ = fit_encoded(body, target, LIMITS)
     difference = np.abs(frame - plainly(Image.open(BytesIO(body)), target))
     assert difference.mean() < 0.5
     assert difference.max() <= 6
 
 
-def test_a_grey_picture_becomes_three_equal_channels() -> None:
-    frame, _ = fit_picture(encode(cat((64, 64)).convert("L")), STRETCH, LIMITS)
+def test_a_gray_image_becomes_three_equal_channels() -> None:
+    frame, _ = fit_encoded(encode(cat((64, 64)).convert("L")), STRETCH, LIMITS)
     assert np.array_equal(frame[..., 0], frame[..., 1])
     assert np.array_equal(frame[..., 1], frame[..., 2])
 
@@ -120,7 +120,7 @@ def test_a_grey_picture_becomes_three_equal_channels() -> None:
     st.integers(1, 8),
 )
 def test_any_size_fits_any_frame(width: int, height: int, resize: str, orientation: int) -> None:
-    target = PictureInput.model_validate(
+    target = ImageInput.model_validate(
         {
             "height": 24,
             "width": 32,
@@ -130,7 +130,7 @@ def test_any_size_fits_any_frame(width: int, height: int, resize: str, orientati
     )
     exif = Image.Exif()
     exif[0x0112] = orientation
-    frame, geometry = fit_picture(
+    frame, geometry = fit_encoded(
         encode(Image.new("RGB", (width, height), "red"), exif=exif), target, LIMITS
     )
     x0, y0, x1, y1 = geometry.content

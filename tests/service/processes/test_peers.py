@@ -11,7 +11,7 @@ from prometheus_client import generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from service.metrics import Metrics
-from service.processes.peers import Place, Siblings, Tally
+from service.processes.peers import Peers, Tally, WorkerSlot
 
 pytestmark = pytest.mark.anyio
 
@@ -19,11 +19,11 @@ pytestmark = pytest.mark.anyio
 class Process:
     """What a process counts, and why it is not ready."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, slot: WorkerSlot) -> None:
         self.metrics = Metrics()
         self.metrics.workers.set(1)
         self.reasons: list[str] = []
-        self.siblings = Siblings(place, self.metrics.registry, lambda: self.reasons)
+        self.peers = Peers(slot, self.metrics.registry, lambda: self.reasons)
 
     def count(self, requests: int) -> None:
         self.metrics.requests.labels("/v1/classify", "lenet5", "200").inc(requests)
@@ -32,15 +32,15 @@ class Process:
 @asynccontextmanager
 async def pair(folder: Path) -> AsyncIterator[tuple[Process, Process, AsyncExitStack]]:
     """Start two; the second one ends with its stack, or with the block."""
-    first, second = Process(Place(folder, 0, 2)), Process(Place(folder, 1, 2))
-    async with first.siblings.listening(), AsyncExitStack() as life:
-        await life.enter_async_context(second.siblings.listening())
+    first, second = Process(WorkerSlot(folder, 0, 2)), Process(WorkerSlot(folder, 1, 2))
+    async with first.peers.listening(), AsyncExitStack() as life:
+        await life.enter_async_context(second.peers.listening())
         yield first, second, life
 
 
 async def requests_told(process: Process) -> tuple[float, float]:
     """Return the requests that a scrape of this process tells, and how many processes answered it."""
-    text = (await process.siblings.exposition(generate_latest)).decode()
+    text = (await process.peers.exposition(generate_latest)).decode()
     values = {
         sample.name: sample.value
         for family in text_string_to_metric_families(text)
@@ -66,8 +66,8 @@ async def test_a_counter_never_goes_back_when_a_process_dies_and_another_takes_i
         assert await requests_told(first) == (5, 2)
         await life.aclose()
         assert await requests_told(first) == (5, 1)
-        heir = Process(Place(tmp_path, 1, 2, refilled=True))
-        async with heir.siblings.listening():
+        heir = Process(WorkerSlot(tmp_path, 1, 2, refilled=True))
+        async with heir.peers.listening():
             assert await requests_told(first) == (5, 2)
             heir.count(1)
             assert await requests_told(first) == (6, 2)
@@ -78,12 +78,12 @@ async def test_a_process_is_ready_when_all_are_and_else_names_whose_reason_it_is
     tmp_path: Path,
 ) -> None:
     async with pair(tmp_path) as (first, second, life):
-        assert await first.siblings.not_ready() == []
+        assert await first.peers.not_ready() == []
         second.reasons = ["lenet5 version 1 is still loading"]
-        assert await first.siblings.not_ready() == ["worker 2: lenet5 version 1 is still loading"]
-        assert await second.siblings.not_ready() == ["worker 2: lenet5 version 1 is still loading"]
+        assert await first.peers.not_ready() == ["worker 2: lenet5 version 1 is still loading"]
+        assert await second.peers.not_ready() == ["worker 2: lenet5 version 1 is still loading"]
         await life.aclose()
-        assert await first.siblings.not_ready() == ["worker 2 does not answer"]
+        assert await first.peers.not_ready() == ["worker 2 does not answer"]
 
 
 async def test_a_sibling_that_breaks_off_does_not_answer(tmp_path: Path) -> None:
@@ -91,10 +91,10 @@ async def test_a_sibling_that_breaks_off_does_not_answer(tmp_path: Path) -> None
         writer.write(b'["half a rea')
         writer.close()
 
-    first = Process(Place(tmp_path, 0, 2))
-    server = await asyncio.start_unix_server(break_off, Place(tmp_path, 1, 2).socket)
-    async with first.siblings.listening(), server:
-        assert await first.siblings.not_ready() == ["worker 2 does not answer"]
+    first = Process(WorkerSlot(tmp_path, 0, 2))
+    server = await asyncio.start_unix_server(break_off, WorkerSlot(tmp_path, 1, 2).socket)
+    async with first.peers.listening(), server:
+        assert await first.peers.not_ready() == ["worker 2 does not answer"]
         assert await requests_told_alone(first) == 1
 
 
@@ -105,13 +105,13 @@ async def requests_told_alone(process: Process) -> float:
 
 
 def test_a_connection_is_left_to_whoever_has_fewest_and_not_to_the_dead(tmp_path: Path) -> None:
-    first, second = Tally(Place(tmp_path, 0, 2)), Tally(Place(tmp_path, 1, 2))
+    first, second = Tally(WorkerSlot(tmp_path, 0, 2)), Tally(WorkerSlot(tmp_path, 1, 2))
     assert first.has_fewest(0)
     assert not first.has_fewest(1)
     assert second.has_fewest(1)
     second.vacate()
     assert first.has_fewest(100)
-    Tally(Place(tmp_path, 1, 2, refilled=True))
+    Tally(WorkerSlot(tmp_path, 1, 2, refilled=True))
     assert not first.has_fewest(100)
 
 
@@ -122,5 +122,5 @@ def test_a_connection_is_left_to_whoever_has_fewest_and_not_to_the_dead(tmp_path
 def test_threads_are_shared_out_and_each_has_one(
     threads: int, count: int, shares: list[int], tmp_path: Path
 ) -> None:
-    place = Place(tmp_path, 0, count)
-    assert [replace(place, index=index).share(threads) for index in range(count)] == shares
+    slot = WorkerSlot(tmp_path, 0, count)
+    assert [replace(slot, index=index).share(threads) for index in range(count)] == shares

@@ -8,23 +8,23 @@ from multiprocessing.connection import Connection
 import pytest
 
 from service.errors import ConfigurationError
-from service.processes.peers import Place
+from service.processes.peers import WorkerSlot
 from service.processes.supervisor import Loaded, Patience, Refused, Supervisor, Work
 
 QUICK = Patience(first_seconds=0.01, starts=3)
 
 
-def die(_: socket.socket, __: Place, ___: Connection) -> None:
+def die(_: socket.socket, __: WorkerSlot, ___: Connection) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def refuse(_: socket.socket, __: Place, line: Connection) -> None:
+def refuse(_: socket.socket, __: WorkerSlot, line: Connection) -> None:
     line.send(Refused("There is no folder nowhere."))
 
 
-def die_once_loaded(_: socket.socket, place: Place, line: Connection) -> None:
+def die_once_loaded(_: socket.socket, slot: WorkerSlot, line: Connection) -> None:
     """The first two processes die with their models loaded; the third ends the whole service, as its operator."""
-    lives = place.folder / "lives"
+    lives = slot.folder / "lives"
     with lives.open("a") as file:
         file.write("x")
     line.send(Loaded("nothing"))

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from service.errors import (
-    BrokenPictureError,
+    BrokenImageError,
     DeadlineError,
     FovealError,
     InferenceError,
@@ -21,8 +21,8 @@ from service.errors import (
     ShuttingDownError,
 )
 from service.metrics import Metrics
-from service.runtime.batcher import BEHIND_SECONDS, PATIENCE_SECONDS, Batcher
-from service.runtime.job import Answer, Errand, Outputs, Tensor
+from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batcher
+from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.workers import Workers
 
 pytestmark = pytest.mark.anyio
@@ -56,12 +56,12 @@ class DoublingNetwork:
         assert await asyncio.to_thread(self.entered.acquire, timeout=10)
 
 
-def number(value: int) -> Errand[None, int]:
-    return Errand(lambda: (np.array(value), None), lambda outputs, _: int(outputs["twice"]))
+def number(value: int) -> Job[None, int]:
+    return Job(lambda: (np.array(value), None), lambda outputs, _: int(outputs["twice"]))
 
 
-def values(outcomes: Sequence[Answer[int] | FovealError]) -> list[int]:
-    return [outcome.value if isinstance(outcome, Answer) else -1 for outcome in outcomes]
+def values(outcomes: Sequence[JobResult[int] | FovealError]) -> list[int]:
+    return [outcome.value if isinstance(outcome, JobResult) else -1 for outcome in outcomes]
 
 
 @dataclass
@@ -72,18 +72,18 @@ class Bench:
     metrics: Metrics
 
     async def ask(
-        self, *numbers: int, timeout_seconds: float = 10, background: bool = False
-    ) -> list[Answer[int] | FovealError]:
+        self, *numbers: int, timeout_seconds: float = 10, low_priority: bool = False
+    ) -> list[JobResult[int] | FovealError]:
         return await self.batcher.submit(
             [number(value) for value in numbers],
             timeout_seconds=timeout_seconds,
-            background=background,
+            low_priority=low_priority,
         )
 
     def start(
-        self, *numbers: int, background: bool = False
-    ) -> "asyncio.Task[list[Answer[int] | FovealError]]":
-        return asyncio.create_task(self.ask(*numbers, background=background))
+        self, *numbers: int, low_priority: bool = False
+    ) -> "asyncio.Task[list[JobResult[int] | FovealError]]":
+        return asyncio.create_task(self.ask(*numbers, low_priority=low_priority))
 
     def count(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(name, {"model": "m", **labels}) or 0.0
@@ -115,7 +115,7 @@ async def until_queued(batcher: Batcher, depth: int) -> None:
         await asyncio.sleep(0)
 
 
-async def test_a_lone_errand_runs_at_once_and_alone() -> None:
+async def test_a_lone_job_runs_at_once_and_alone() -> None:
     network = DoublingNetwork.running()
     async with bench(network.run) as b:
         assert values(await b.ask(21)) == [42]
@@ -151,18 +151,18 @@ async def test_a_worker_leaves_the_others_their_share() -> None:
         assert b.count("foveal_batches_total", closed="shared") >= 1
 
 
-async def test_an_answer_says_where_its_time_went_and_who_travelled_with_it() -> None:
+async def test_an_answer_says_where_its_time_went_and_who_traveled_with_it() -> None:
     network = DoublingNetwork.running()
     async with bench(network.run, macs=10) as b:
         outcomes = await b.ask(1, 2)
-    traces = [outcome.trace for outcome in outcomes if isinstance(outcome, Answer)]
+    traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
     assert [trace.batch_size for trace in traces] == [2, 2]
     assert all(trace.infer > 0 and trace.queue >= 0 for trace in traces)
     assert b.count("foveal_macs_total") == 20
     assert b.count("foveal_stage_seconds_count", stage="infer") == 2
 
 
-async def test_errands_that_do_not_all_fit_are_refused_together() -> None:
+async def test_jobs_that_do_not_all_fit_are_refused_together() -> None:
     network = DoublingNetwork()
     async with bench(network.run, capacity=2) as b:
         first = b.start(1)
@@ -187,7 +187,7 @@ async def test_what_expires_in_the_queue_is_answered_and_never_run() -> None:
         network.open_gate.set()
         assert values(await first) == [2]
     assert network.batches == [[1]]
-    assert b.count("foveal_pictures_total", outcome="expired") == 1
+    assert b.count("foveal_images_total", outcome="expired") == 1
 
 
 async def test_a_caller_that_leaves_is_dropped_and_strands_nobody() -> None:
@@ -204,7 +204,7 @@ async def test_a_caller_that_leaves_is_dropped_and_strands_nobody() -> None:
         network.open_gate.set()
         assert values(await first) + values(await staying) == [2, 6]
     assert network.batches == [[1], [3]]
-    assert b.count("foveal_pictures_total", outcome="abandoned") == 1
+    assert b.count("foveal_images_total", outcome="abandoned") == 1
 
 
 async def test_a_caller_that_leaves_in_the_middle_of_its_batch_strands_nobody() -> None:
@@ -218,36 +218,36 @@ async def test_a_caller_that_leaves_in_the_middle_of_its_batch_strands_nobody() 
         assert values(await staying) == [4]
 
 
-async def test_a_poisonous_errand_fails_alone() -> None:
+async def test_a_poisonous_job_fails_alone() -> None:
     network = DoublingNetwork.running()
     async with bench(network.run) as b:
         outcomes = await b.ask(1, 2, POISON, 4, 5)
     assert values(outcomes) == [2, 4, -1, 8, 10]
     assert isinstance(outcomes[2], InferenceError)
-    assert b.count("foveal_pictures_total", outcome="failed") == 1
+    assert b.count("foveal_images_total", outcome="failed") == 1
 
 
-async def test_an_errand_that_can_not_be_prepared_fails_alone_and_before_the_run() -> None:
+async def test_an_job_that_can_not_be_prepared_fails_alone_and_before_the_run() -> None:
     def broken() -> tuple[Tensor, None]:
-        raise BrokenPictureError("cut short")
+        raise BrokenImageError("cut short")
 
     network = DoublingNetwork.running()
     async with bench(network.run) as b:
-        errands = [number(1), Errand(broken, lambda *_: 0), number(3)]
-        outcomes = await b.batcher.submit(errands, timeout_seconds=10)
+        jobs = [number(1), Job(broken, lambda *_: 0), number(3)]
+        outcomes = await b.batcher.submit(jobs, timeout_seconds=10)
     assert values(outcomes) == [2, -1, 6]
-    assert isinstance(outcomes[1], BrokenPictureError)
+    assert isinstance(outcomes[1], BrokenImageError)
     assert network.batches == [[1, 3]]
 
 
 @pytest.mark.parametrize("part", ["prepare", "finish"])
-async def test_a_fault_of_ours_in_one_errand_does_not_take_its_neighbours_along(part: str) -> None:
+async def test_a_fault_of_ours_in_one_job_does_not_take_its_neighbors_along(part: str) -> None:
     def fault(*_: object) -> Any:
         raise ZeroDivisionError
 
     network = DoublingNetwork.running()
     sound = number(1)
-    faulty = Errand(fault, sound.finish) if part == "prepare" else Errand(sound.prepare, fault)
+    faulty = Job(fault, sound.finish) if part == "prepare" else Job(sound.prepare, fault)
     async with bench(network.run) as b:
         outcomes = await b.batcher.submit([number(1), faulty, number(3)], timeout_seconds=10)
     assert values(outcomes) == [2, -1, 6]
@@ -299,7 +299,7 @@ async def test_one_instance_never_runs_two_batches_at_once() -> None:
         assert values(await first) + values(await second) == [2, 4]
 
 
-async def test_one_picture_after_the_other_gets_all_cores() -> None:
+async def test_one_image_after_the_other_gets_all_cores() -> None:
     network, wide = DoublingNetwork.running(), DoublingNetwork.running()
     async with bench(network.run, network.run, workers=2, wide=wide.run) as b:
         for value in (1, 2, 3):
@@ -307,7 +307,7 @@ async def test_one_picture_after_the_other_gets_all_cores() -> None:
         assert wide.batches == [[2], [3]], "only the second in a row is known to be alone"
 
 
-async def test_a_picture_beside_another_run_does_not_spread() -> None:
+async def test_a_image_beside_another_run_does_not_spread() -> None:
     network, wide = DoublingNetwork(), DoublingNetwork.running()
     async with bench(network.run, network.run, workers=2, wide=wide.run) as b:
         first = b.start(1)
@@ -343,7 +343,7 @@ async def test_two_models_share_a_worker_and_the_older_goes_first() -> None:
     await asyncio.to_thread(crew.stop)
 
 
-async def test_with_a_pool_errands_are_prepared_ahead_and_finished_behind_it() -> None:
+async def test_with_a_pool_jobs_are_prepared_ahead_and_finished_behind_it() -> None:
     threads: dict[str, str] = {}
 
     def prepare() -> tuple[Tensor, None]:
@@ -357,7 +357,7 @@ async def test_with_a_pool_errands_are_prepared_ahead_and_finished_behind_it() -
     network = DoublingNetwork.running()
     with ThreadPoolExecutor(2, "imaging") as pool:
         async with bench(network.run, pool=pool) as b:
-            outcomes = await b.batcher.submit([Errand(prepare, finish)], timeout_seconds=10)
+            outcomes = await b.batcher.submit([Job(prepare, finish)], timeout_seconds=10)
     assert values(outcomes) == [8]
     assert all(name.startswith("imaging") for name in threads.values())
 
@@ -389,7 +389,7 @@ def test_whatever_callers_do_each_gets_its_own_answer_exactly_once(
         for (value, mood), outcome in zip(callers, outcomes, strict=True):
             check(value, mood, outcome)
         settled = sum(
-            b.count("foveal_pictures_total", outcome=name)
+            b.count("foveal_images_total", outcome=name)
             for name in ("answered", "failed", "expired", "abandoned")
         )
         assert settled == len(callers)
@@ -404,7 +404,7 @@ def check(value: int, mood: str, outcome: object) -> None:
         return
     assert isinstance(outcome, list)
     (found,) = outcome
-    if isinstance(found, Answer):
+    if isinstance(found, JobResult):
         assert found.value == 2 * value
         assert value != POISON
     elif isinstance(found, InferenceError):
@@ -414,24 +414,24 @@ def check(value: int, mood: str, outcome: object) -> None:
         assert mood == "hurry"
 
 
-async def test_background_errands_wait_for_everybody_elses() -> None:
+async def test_background_jobs_wait_for_everybody_elses() -> None:
     network = DoublingNetwork()
     async with bench(network.run) as b:
         first = b.start(1)
         await network.has_entered()
-        behind = b.start(20, 21, background=True)
+        low_priority = b.start(20, 21, low_priority=True)
         await until_queued(b.batcher, 2)
-        pictures = b.start(2, 3)
+        images = b.start(2, 3)
         await until_queued(b.batcher, 4)
         network.open_gate.set()
-        assert values(await behind) == [40, 42]
-        assert values(await pictures) == [4, 6]
+        assert values(await low_priority) == [40, 42]
+        assert values(await images) == [4, 6]
         await first
     assert network.batches[:2] == [[1], [2, 3]]
     assert [value for batch in network.batches[2:] for value in batch] == [20, 21]
 
 
-async def test_background_errands_yield_to_other_models_too_but_not_for_ever() -> None:
+async def test_background_jobs_yield_to_other_models_too_but_not_for_ever() -> None:
     crew, metrics = Workers(1), Metrics()
     one, other = (
         Batcher(
@@ -440,21 +440,21 @@ async def test_background_errands_yield_to_other_models_too_but_not_for_ever() -
         for name in ("one", "other")
     )
     tasks = [
-        asyncio.create_task(one.submit([number(1)], timeout_seconds=9, background=True)),
+        asyncio.create_task(one.submit([number(1)], timeout_seconds=9, low_priority=True)),
         asyncio.create_task(other.submit([number(2)], timeout_seconds=9)),
     ]
     await asyncio.sleep(0)
     now = time.perf_counter()
-    (behind,), (picture,) = one.ripe(now), other.ripe(now)
-    assert behind.at < picture.at
-    assert picture < behind
-    (patient,) = one.ripe(now + PATIENCE_SECONDS)
-    assert patient < picture
+    (low_priority,), (image,) = one.ready_batches(now), other.ready_batches(now)
+    assert low_priority.at < image.at
+    assert image < low_priority
+    (patient,) = one.ready_batches(now + PATIENCE_SECONDS)
+    assert patient < image
     for task in tasks:
         task.cancel()
 
 
-async def test_while_pictures_keep_coming_a_worker_is_kept_for_them() -> None:
+async def test_while_images_keep_coming_a_worker_is_kept_for_them() -> None:
     network = DoublingNetwork()
     async with bench(network.run, network.run, workers=2, kept_seconds=60) as b:
         first = b.start(1)
@@ -462,24 +462,24 @@ async def test_while_pictures_keep_coming_a_worker_is_kept_for_them() -> None:
         network.open_gate.set()
         await first
         network.open_gate.clear()
-        behind = b.start(20, 21, background=True)
+        low_priority = b.start(20, 21, low_priority=True)
         await network.has_entered()
-        picture = b.start(2)
+        image = b.start(2)
         await network.has_entered()
         assert network.batches[1:] == [[20], [2]]
         network.open_gate.set()
-        assert values(await picture) == [4]
-        assert values(await behind) == [40, 42]
+        assert values(await image) == [4]
+        assert values(await low_priority) == [40, 42]
 
 
-async def test_where_no_pictures_come_every_worker_takes_background_errands() -> None:
+async def test_where_no_images_come_every_worker_takes_background_jobs() -> None:
     network = DoublingNetwork()
     async with bench(network.run, network.run, workers=2, kept_seconds=60) as b:
-        behind = b.start(20, 21, background=True)
+        low_priority = b.start(20, 21, low_priority=True)
         await network.has_entered()
         await network.has_entered()
         network.open_gate.set()
-        assert values(await behind) == [40, 42]
+        assert values(await low_priority) == [40, 42]
     assert sorted(network.batches) == [[20], [21]]
 
 
@@ -490,7 +490,7 @@ class StagingNetwork:
         self.room = np.zeros(8, np.int64)
         self.in_place: list[bool] = []
 
-    def stage(self, count: int) -> Tensor:
+    def pinned_input(self, count: int) -> Tensor:
         return self.room[:count]
 
     def __call__(self, batch: Tensor) -> Outputs:
@@ -513,25 +513,25 @@ async def test_a_background_batch_is_short_whatever_waits() -> None:
     network = DoublingNetwork.running()
 
     def slow(batch: Tensor) -> Outputs:
-        time.sleep(BEHIND_SECONDS / 2 * len(batch))
+        time.sleep(LOW_PRIORITY_SECONDS / 2 * len(batch))
         return network.run(batch)
 
     async with bench(slow) as b:
-        await b.ask(*range(20, 40), background=True)
+        await b.ask(*range(20, 40), low_priority=True)
     assert sum(len(batch) for batch in network.batches) == 20
     assert max(len(batch) for batch in network.batches) <= 2
 
 
-async def test_the_background_line_never_fills_the_queue_of_pictures() -> None:
+async def test_the_background_line_never_fills_the_queue_of_images() -> None:
     network = DoublingNetwork()
     async with bench(network.run, capacity=2) as b:
         first = b.start(1)
         await network.has_entered()
-        behind = b.start(20, 21, background=True)
+        low_priority = b.start(20, 21, low_priority=True)
         await until_queued(b.batcher, 2)
         with pytest.raises(OverloadedError):
-            await b.ask(22, background=True)
-        picture = b.start(2)
+            await b.ask(22, low_priority=True)
+        image = b.start(2)
         await until_queued(b.batcher, 3)
         network.open_gate.set()
-        assert values([*await first, *await picture, *await behind]) == [2, 4, 40, 42]
+        assert values([*await first, *await image, *await low_priority]) == [2, 4, 40, 42]

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 
 from service.errors import DeviceError
 from service.runtime.device import Device, plan_session
-from service.runtime.io_binding import Gate, Memory, Resident, page_lock
+from service.runtime.io_binding import BoundSession, CaptureLock, Memory, page_lock
 from service.runtime.job import Tensor
 from service.runtime.session import Session, open_session
 from tests.servables import write_servable
@@ -28,58 +28,60 @@ def session(tmp_path: Path) -> Session:
     return open_session(write_servable(tmp_path), CPU, PLAN)
 
 
-def pictures(count: int) -> Tensor:
+def images(count: int) -> Tensor:
     return np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), np.uint8)
 
 
 @pytest.mark.parametrize("graphs", [False, True])
 def test_a_batch_in_place_gives_what_a_plain_run_gives(session: Session, *, graphs: bool) -> None:
     session.plan = replace(PLAN, graphs=graphs)
-    resident = Resident(session, BLANK, HERE, Gate())
+    bound = BoundSession(session, BLANK, HERE, CaptureLock())
     for count in (8, 3, 1, 5, 2, 8):
-        found, plain = resident(pictures(count)), session.run(pictures(count))
+        found, plain = bound(images(count)), session.run(images(count))
         assert found.keys() == plain.keys()
         for name, rows in plain.items():
             assert np.array_equal(found[name], rows), (count, name)
 
 
 def test_a_batch_put_together_where_it_is_wanted_is_not_copied(session: Session) -> None:
-    resident = Resident(session, BLANK, HERE, Gate())
-    room = resident.stage(3)
-    np.stack(list(pictures(3)), out=room)
-    assert np.array_equal(resident(room)["logits"], session.run(pictures(3))["logits"])
-    assert np.may_share_memory(room, resident.stage(4)), "the room for the same warmed size"
+    bound = BoundSession(session, BLANK, HERE, CaptureLock())
+    room = bound.pinned_input(3)
+    np.stack(list(images(3)), out=room)
+    assert np.array_equal(bound(room)["logits"], session.run(images(3))["logits"])
+    assert np.may_share_memory(room, bound.pinned_input(4)), "the room for the same warmed size"
 
 
 def test_an_answer_outlives_the_next_run(session: Session) -> None:
-    resident = Resident(session, BLANK, HERE, Gate())
-    first = resident(pictures(2))["logits"]
+    bound = BoundSession(session, BLANK, HERE, CaptureLock())
+    first = bound(images(2))["logits"]
     kept = first.copy()
-    resident(pictures(1)), resident(pictures(2)[::-1])
+    bound(images(1)), bound(images(2)[::-1])
     assert np.array_equal(first, kept)
 
 
 def test_two_residents_share_a_session_and_run_at_once(session: Session) -> None:
-    pair = [Resident(session, BLANK, HERE, Gate()) for _ in range(2)]
+    pair = [BoundSession(session, BLANK, HERE, CaptureLock()) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
 
         def many(lane: int) -> list[Tensor]:
-            return [pair[lane](pictures(count))["logits"] for count in range(1, 9)]
+            return [pair[lane](images(count))["logits"] for count in range(1, 9)]
 
         for found in threads.map(many, range(2)):
             for count, rows in enumerate(found, start=1):
-                assert np.array_equal(rows, session.run(pictures(count))["logits"])
+                assert np.array_equal(rows, session.run(images(count))["logits"])
 
 
 def test_host_buffers_are_locked_once_a_size(session: Session) -> None:
     locked: list[int] = []
-    resident = Resident(session, BLANK, HERE, Gate(), lambda buffer, _: locked.append(len(buffer)))
-    resident(pictures(3))
+    bound = BoundSession(
+        session, BLANK, HERE, CaptureLock(), lambda buffer, _: locked.append(len(buffer))
+    )
+    bound(images(3))
     assert locked == [8, 4, 2, 1], "largest first"
 
 
 def test_without_cuda_no_page_is_locked_and_nothing_breaks() -> None:
-    assert page_lock(pictures(1), HERE) is False
+    assert page_lock(images(1), HERE) is False
 
 
 def noise() -> bytes:
@@ -94,18 +96,18 @@ def noise() -> bytes:
         [helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 8, 8, 3])],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
-    serialised: bytes = model.SerializeToString()
-    return serialised
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def test_a_replay_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
     path = write_servable(tmp_path)
     session = open_session(path, CPU, replace(PLAN, graphs=True), graph=noise())
     with pytest.raises(DeviceError, match=r"replayed CUDA graph's logits lies .* from the plain"):
-        Resident(session, BLANK, HERE, Gate())
+        BoundSession(session, BLANK, HERE, CaptureLock())
 
 
-def test_outputs_whose_shape_depends_on_the_picture_are_not_captured(tmp_path: Path) -> None:
+def test_outputs_whose_shape_depends_on_the_image_are_not_captured(tmp_path: Path) -> None:
     graph = helper.make_graph(
         [helper.make_node("NonZero", ["image"], ["found"])],
         "found",
@@ -117,34 +119,34 @@ def test_outputs_whose_shape_depends_on_the_picture_are_not_captured(tmp_path: P
     plain = open_session(
         path, CPU, replace(PLAN, batch_sizes=(1,)), graph=model.SerializeToString()
     )
-    resident = Resident(plain, BLANK, HERE, Gate())
+    bound = BoundSession(plain, BLANK, HERE, CaptureLock())
     for lit in (3, 5):
-        picture = BLANK[None].copy()
-        picture[0, 0, :lit, 0] = 255
-        assert resident(picture)["found"].shape[1] == lit
+        image = BLANK[None].copy()
+        image[0, 0, :lit, 0] = 255
+        assert bound(image)["found"].shape[1] == lit
     plain.plan = replace(plain.plan, graphs=True)
-    with pytest.raises(DeviceError, match="depend on the picture"):
-        Resident(plain, BLANK, HERE, Gate())
+    with pytest.raises(DeviceError, match="depend on the image"):
+        BoundSession(plain, BLANK, HERE, CaptureLock())
 
 
 def test_a_capture_waits_for_every_run_and_keeps_the_next_ones_out() -> None:
-    gate, seen = Gate(), []
+    capture_lock, seen = CaptureLock(), []
     inside, leave = threading.Event(), threading.Event()
 
     def run() -> None:
-        with gate.passing():
+        with capture_lock.shared():
             inside.set()
             leave.wait(5)
             seen.append("run")
 
     def capture() -> None:
-        with gate.alone():
+        with capture_lock.exclusive():
             seen.append("capture")
             time.sleep(0.05)
             seen.append("captured")
 
     def late() -> None:
-        with gate.passing():
+        with capture_lock.shared():
             seen.append("late run")
 
     threads = [threading.Thread(target=run)]
@@ -162,10 +164,10 @@ def test_a_capture_waits_for_every_run_and_keeps_the_next_ones_out() -> None:
 
 
 def test_any_number_of_runs_pass_at_once() -> None:
-    gate, both = Gate(), threading.Barrier(2, timeout=5)
+    capture_lock, both = CaptureLock(), threading.Barrier(2, timeout=5)
 
     def run() -> None:
-        with gate.passing():
+        with capture_lock.shared():
             both.wait()
 
     with ThreadPoolExecutor(2) as threads:

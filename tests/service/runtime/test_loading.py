@@ -51,7 +51,7 @@ def test_without_the_gpu_nothing_is_served_from_the_cpu_in_its_stead(
     with contextlib.suppress(DeviceError):
         find_device(name)
         pytest.skip(f"{name} works here")
-    write_servable(tmp_path, "colours")
+    write_servable(tmp_path, "colors")
     (servable,), _ = scan_repository(tmp_path)
     device = Device("cuda" if name == "cuda" else "tensorrt")
     with pytest.raises((DeviceError, ServableError), match="memory of cuda"):

@@ -20,12 +20,12 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.runtime.device import Device
-from service.runtime.job import Errand
+from service.runtime.job import Job
 from service.runtime.loading import Loaded, load_model
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.workers import Workers
-from tests.servables import colour_model, write_servable
+from tests.servables import color_model, write_servable
 
 pytestmark = pytest.mark.anyio
 CPU = Device("cpu")
@@ -58,9 +58,9 @@ async def serving(
         await asyncio.to_thread(workers.stop)
 
 
-async def test_a_model_is_ready_when_its_canary_came_back(repository: Path) -> None:
+async def test_a_model_is_ready_when_its_health_check_came_back(repository: Path) -> None:
     async with serving(repository) as registry:
-        assert registry.not_ready() == ["colours version 1 is still loading"]
+        assert registry.not_ready() == ["colors version 1 is still loading"]
         with pytest.raises(NotReadyError, match="still loading"):
             _ = registry.find(["classify"], None, None).batcher
         await registry.load()
@@ -76,7 +76,7 @@ async def test_an_empty_repository_is_not_ready(tmp_path: Path) -> None:
 
 async def test_a_model_that_can_not_be_loaded_does_not_keep_the_others(tmp_path: Path) -> None:
     write_servable(tmp_path, "good")
-    write_servable(tmp_path, "other", model=colour_model(input_name="picture"))
+    write_servable(tmp_path, "other", model=color_model(input_name="pixels_in"))
     async with serving(tmp_path) as registry:
         await registry.load()
         assert registry.find(["classify"], "good", None).state == "ready"
@@ -87,8 +87,8 @@ async def test_a_model_that_can_not_be_loaded_does_not_keep_the_others(tmp_path:
 @pytest.mark.parametrize(
     ("model", "fault"),
     [
-        (colour_model(side=16), "the card says"),
-        (colour_model(batch=1), "dynamic batch axis"),
+        (color_model(side=16), "the card says"),
+        (color_model(batch=1), "dynamic batch axis"),
     ],
 )
 async def test_a_graph_that_breaks_the_contract_is_not_served(
@@ -104,10 +104,10 @@ async def test_without_a_version_the_newest_answers(tmp_path: Path) -> None:
     for version in (1, 2, 10):
         write_servable(tmp_path, version=version)
     async with serving(tmp_path) as registry:
-        assert registry.find(["classify"], "colours", None).version == 10
-        assert registry.find(["classify"], "colours", 2).version == 2
+        assert registry.find(["classify"], "colors", None).version == 10
+        assert registry.find(["classify"], "colors", 2).version == 2
         with pytest.raises(UnknownVersionError, match="Versions: 1, 2, 10"):
-            registry.find(["classify"], "colours", 3)
+            registry.find(["classify"], "colors", 3)
 
 
 async def test_without_a_name_the_default_answers(tmp_path: Path) -> None:
@@ -127,14 +127,14 @@ async def test_a_default_that_names_no_model_stops_the_start(repository: Path) -
 
 async def test_what_is_not_there_is_named_with_what_is(repository: Path) -> None:
     async with serving(repository) as registry:
-        with pytest.raises(UnknownModelError, match="models: colours"):
-            registry.find(["classify"], "colors", None)
+        with pytest.raises(UnknownModelError, match="models: colors"):
+            registry.find(["classify"], "paints", None)
         with pytest.raises(UnknownModelError, match="no model for segment"):
             registry.find(["segment"], None, None)
         with pytest.raises(WrongTaskError, match="does classify, not detect"):
-            registry.find(["detect"], "colours", None)
+            registry.find(["detect"], "colors", None)
         with pytest.raises(UnknownModelError):
-            registry.versions("colors")
+            registry.versions("paints")
 
 
 async def test_a_model_that_stops_answering_makes_the_service_not_ready(repository: Path) -> None:
@@ -179,14 +179,14 @@ async def test_a_model_that_answers_is_not_tried(repository: Path) -> None:
         await registry.load()
         batcher = registry.models[0].batcher
         watching = asyncio.create_task(registry.watch(every_seconds=0.3))
-        pictures, until = 0, time.perf_counter() + 1
+        images, until = 0, time.perf_counter() + 1
         while time.perf_counter() < until:
-            pictures += 1
-            errand = Errand(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
-            await batcher.submit([errand], timeout_seconds=5)
+            images += 1
+            job = Job(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
+            await batcher.submit([job], timeout_seconds=5)
             await asyncio.sleep(0.005)
-        assert network.runs == 1 + pictures, "the canary at the start, and the pictures"
-        while network.runs == 1 + pictures:
+        assert network.runs == 1 + images, "the health check at the start, and the images"
+        while network.runs == 1 + images:
             await asyncio.sleep(0.005)  # idle now, it is tried again
         watching.cancel()
 
@@ -209,13 +209,13 @@ async def test_a_heavy_model_that_fails_its_callers_is_tried_at_the_next_look(
         await registry.load()
         watching = asyncio.create_task(registry.watch(every_seconds=0.01))
         heavy.broken = True
-        errand = Errand(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
-        await registry.models[0].batcher.submit([errand], timeout_seconds=5)
+        job = Job(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
+        await registry.models[0].batcher.submit([job], timeout_seconds=5)
         async with asyncio.timeout(5):
             while not registry.not_ready():
                 await asyncio.sleep(0.01)
         watching.cancel()
-        assert "did not answer its canary" in registry.not_ready()[0]
+        assert "did not answer its health check" in registry.not_ready()[0]
 
 
 async def test_a_loader_that_refuses_is_quoted(repository: Path) -> None:
@@ -224,12 +224,12 @@ async def test_a_loader_that_refuses_is_quoted(repository: Path) -> None:
 
     async with serving(repository, open_model=refuse) as registry:
         await registry.load()
-        assert registry.not_ready() == ["colours version 1 failed to load: no room on the device"]
+        assert registry.not_ready() == ["colors version 1 failed to load: no room on the device"]
 
 
 async def test_a_forged_certificate_keeps_a_model_out(tmp_path: Path) -> None:
     path = write_servable(tmp_path)
-    forged = path.read_bytes().replace(b"colours", b"colourz", 1)
+    forged = path.read_bytes().replace(b"colors", b"colorz", 1)
     path.write_bytes(forged)
     async with serving(tmp_path) as registry:
         await registry.load()

@@ -4,7 +4,7 @@ import pytest
 
 from service.errors import ConfigurationError
 from service.runtime.repository import scan_repository
-from tests.servables import colour_model, write_servable
+from tests.servables import color_model, write_servable
 
 
 def test_models_come_by_name_and_ascending_version(tmp_path: Path) -> None:
@@ -18,7 +18,7 @@ def test_models_come_by_name_and_ascending_version(tmp_path: Path) -> None:
 def test_the_folder_names_the_model_so_that_a_rename_renames_it(tmp_path: Path) -> None:
     write_servable(tmp_path, "renamed")
     ((one,), _) = scan_repository(tmp_path)
-    assert (one.name, one.card.name) == ("renamed", "colours")
+    assert (one.name, one.card.name) == ("renamed", "colors")
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_file_without_a_card_is_refused_and_the_others_are_kept(tmp_path: Path
     write_servable(tmp_path, "good")
     bare = tmp_path / "bare" / "1" / "model.onnx"
     bare.parent.mkdir(parents=True)
-    bare.write_bytes(colour_model().SerializeToString())
+    bare.write_bytes(color_model().SerializeToString())
     (good,), (refusal,) = scan_repository(tmp_path)
     assert good.name == "good"
     assert "foveal-export" in refusal.reason

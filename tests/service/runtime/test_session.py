@@ -30,7 +30,7 @@ def session(tmp_path: Path) -> Session:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_any_batch_gives_a_row_a_picture(session: Session, count: int) -> None:
+def test_any_batch_gives_a_row_a_image(session: Session, count: int) -> None:
     outputs = session.run(reds(count))
     assert outputs["probabilities"].shape == (count, 3)
     assert (outputs["probabilities"].argmax(axis=1) == 0).all()

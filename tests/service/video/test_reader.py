@@ -64,20 +64,20 @@ def test_two_frames_a_second_of_ten_are_each_fifth(form: str, codec: str) -> Non
     assert [frame.seconds for frame in frames] == pytest.approx(
         [n / 2 for n in range(12)], abs=0.02
     )
-    found = [number_of(frame.picture()) for frame in frames]
+    found = [number_of(frame.image()) for frame in frames]
     assert found == pytest.approx(list(range(0, 60, 5)), abs=1)
     assert (clip.ended, clip.detail) == ("complete", "")
 
 
 @pytest.mark.parametrize(("form", "codec"), KINDS)
-def test_a_frame_is_the_same_whether_its_neighbours_were_decoded_or_not(
+def test_a_frame_is_the_same_whether_its_neighbors_were_decoded_or_not(
     form: str, codec: str
 ) -> None:
     body = counting(60, form, codec)
     plain = stored_frames(body)
     for sampling in (Sampling(every_n=7), Sampling(count=4), Sampling(fps=3)):
         for frame in watch(body, sampling)[1]:
-            assert np.array_equal(np.asarray(frame.picture()), plain[frame.number][1])
+            assert np.array_equal(np.asarray(frame.image()), plain[frame.number][1])
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_frames_between_key_frames_of_every_kind_are_exact(options: dict[str, st
     clip, frames = watch(body, Sampling(every_n=9))
     assert [frame.number for frame in frames] == list(range(0, 60, 9))
     for frame in frames:
-        assert np.array_equal(np.asarray(frame.picture()), plain[frame.number][1])
+        assert np.array_equal(np.asarray(frame.image()), plain[frame.number][1])
     assert clip.counts.decoded + clip.counts.skipped == 60
 
 
@@ -105,7 +105,7 @@ def test_a_real_clip_is_sampled_exactly_and_decoded_in_part() -> None:
     clip, frames = watch(bikes(), Sampling(count=5))
     assert [frame.number for frame in frames] == [25, 75, 125, 175, 225]
     for frame in frames:
-        assert np.array_equal(np.asarray(frame.picture()), plain[frame.number][1])
+        assert np.array_equal(np.asarray(frame.image()), plain[frame.number][1])
     assert clip.counts.sampled == 5
     assert clip.counts.decoded < 150
     assert clip.counts.decoded + clip.counts.skipped == 250
@@ -143,19 +143,19 @@ def test_frames_at_uneven_times_are_sampled_by_time() -> None:
 )
 def test_a_turned_clip_is_seen_upright(rotation: int, corner: str) -> None:
     clip, frames = watch(encode_clip(map(ramp, range(3)), rotation=rotation), Sampling(fps=10))
-    picture = np.asarray(frames[0].picture())
-    assert picture.shape[:2] == ((64, 48) if rotation % 180 else (48, 64))
-    assert (clip.info.height, clip.info.width) == picture.shape[:2]
+    image = np.asarray(frames[0].image())
+    assert image.shape[:2] == ((64, 48) if rotation % 180 else (48, 64))
+    assert (clip.info.height, clip.info.width) == image.shape[:2]
     assert clip.info.rotation == rotation % 360
     row, column = corner.split()
     y, x = {"upper": 3, "lower": -4}[row], {"left": 3, "right": -4}[column]
-    assert picture[y, x, 0] > 200
-    assert picture[y, x, 1] < 60
+    assert image[y, x, 0] > 200
+    assert image[y, x, 1] < 60
 
 
 def test_pixels_that_are_not_square_are_made_so() -> None:
     clip, frames = watch(encode_clip(map(ramp, range(3)), aspect=Fraction(3, 2)), Sampling(fps=10))
-    assert frames[0].picture().size == (96, 48) == (clip.info.width, clip.info.height)
+    assert frames[0].image().size == (96, 48) == (clip.info.width, clip.info.height)
 
 
 def test_a_clip_cut_short_gives_what_there_is_and_says_so() -> None:
@@ -199,7 +199,7 @@ def test_damage_in_the_middle_leaves_the_rest() -> None:
         (b"GIF89a", BrokenVideoError),
         (tone(), NoVideoStreamError),
     ],
-    ids=["text", "picture", "playlist", "script", "matroska", "gif", "sound"],
+    ids=["text", "image", "playlist", "script", "matroska", "gif", "sound"],
 )
 def test_what_is_no_clip_is_refused(body: bytes, error: type[VideoError]) -> None:
     with pytest.raises(error):

@@ -5,22 +5,24 @@ import pytest
 from PIL import Image
 
 from service.card import Window
-from service.heads.over_time.temporal import Stretch, TemporalStudy
-from tests.source_images import view_of
+from service.heads.over_time.temporal import Stretch, TemporalOverTime
+from tests.source_images import source_of
 
 LABELS = ("left", "right")
 
 
-def fed(frames: int, stride: int = 2, window: int = 4) -> tuple[TemporalStudy, list[Stretch]]:
+def fed(frames: int, stride: int = 2, window: int = 4) -> tuple[TemporalOverTime, list[Stretch]]:
     """Return a study that has seen frames half a second apart, whose features are their numbers, and its windows."""
-    study = TemporalStudy(LABELS, top_k=2, window=Window(frames=window, stride=stride, fps=2))
+    over_time = TemporalOverTime(
+        LABELS, top_k=2, window=Window(frames=window, stride=stride, fps=2)
+    )
     due: list[Stretch] = []
     for number in range(frames):
-        features = study.look({"features": np.full(3, number, np.float32)}, view_of(8, 8))
-        assert study.add(number / 2, features) == {}
-        due += study.take_due()
-    study.finish()
-    return study, due + study.take_due()
+        features = over_time.look({"features": np.full(3, number, np.float32)}, source_of(8, 8))
+        assert over_time.add(number / 2, features) == {}
+        due += over_time.take_due()
+    over_time.finish()
+    return over_time, due + over_time.take_due()
 
 
 @pytest.mark.parametrize(
@@ -46,10 +48,10 @@ def test_windows_slide_and_the_last_ends_with_the_clip(
 
 
 def test_the_clips_answer_is_the_mean_of_its_windows() -> None:
-    study, windows = fed(6)
+    over_time, windows = fed(6)
     for window, left in zip(windows, (0.9, 0.5), strict=True):
-        study.answer(window, np.array([left, 1 - left]))
-    told = study.summary()
+        over_time.answer(window, np.array([left, 1 - left]))
+    told = over_time.summary()
     assert [(one["label"], one["probability"]) for one in told["predictions"]] == [
         ("left", 0.7), ("right", 0.3),
     ]  # fmt: skip
@@ -57,16 +59,16 @@ def test_the_clips_answer_is_the_mean_of_its_windows() -> None:
 
 
 def test_a_clip_shorter_than_a_window_says_what_would_help() -> None:
-    study, windows = fed(3)
+    over_time, windows = fed(3)
     assert windows == []
-    told = study.summary()
+    told = over_time.summary()
     assert told["predictions"] == []
     assert "more fps" in told["detail"]
 
 
 def test_a_frame_shows_the_latest_answer_once_there_is_one() -> None:
-    study, windows = fed(4)
-    picture = Image.new("RGB", (200, 100), "grey")
-    assert study.caption(picture) is picture
-    study.answer(windows[0], np.array([0.2, 0.8]))
-    assert np.asarray(study.caption(picture)).std() > 0
+    over_time, windows = fed(4)
+    image = Image.new("RGB", (200, 100), "gray")
+    assert over_time.caption(image) is image
+    over_time.answer(windows[0], np.array([0.2, 0.8]))
+    assert np.asarray(over_time.caption(image)).std() > 0

@@ -1,12 +1,12 @@
-// The picture on the mat, as the browser shows it: turned as its EXIF says, like the service sees it.
+// The image on the mat, as the browser shows it: turned as its EXIF says, like the service sees it.
 
 import { byId, vary } from "./dom.js";
 
-export class PictureView {
+export class ImageView {
   #url = null;
 
   constructor() {
-    this.figure = byId("picture");
+    this.figure = byId("image");
     this.image = byId("shown");
   }
 
