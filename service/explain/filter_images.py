@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.explain.rounding import figure
+from service.heads.rounding import figure
 
 
 class FilterFigures(TypedDict):

@@ -16,11 +16,11 @@ from service.explain.heat_map import Heat
 from service.explain.insertion_deletion import curve_scores, deletion
 from service.explain.perturbed_copies import RandomMasks, sliding_patch
 from service.explain.request import ExplainRequest, require_stages
-from service.explain.rounding import figure, finite
 from service.explain.runner import Frame, Runner
 from service.explain.sheets import heat_sheet
-from service.explain.targets import ClassTarget, Target, choose_target, place_of
 from service.graph.dissection import Anatomy
+from service.heads.rounding import figure, finite
+from service.heads.targets import ClassTarget, Target, choose_target, place_of
 from service.imaging.heatmap import heat_image, overlay_heat
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
 from service.explain.heat_map import Heat
-from service.explain.rounding import figure
+from service.heads.rounding import figure
 
 Frame = NDArray[np.uint8]
 BLUR_SHARE = 0.05

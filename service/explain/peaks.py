@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from service.explain.rounding import corners, figure
 from service.graph.receptive_field import ReceptiveField
+from service.heads.rounding import corners, figure
 from service.imaging.geometry import Box, Geometry
 
 LEAST_SHARE = 1 / 8

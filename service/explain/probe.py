@@ -13,10 +13,10 @@ from service.card import Card
 from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainer
 from service.explain.request import ExplainRequest
-from service.explain.rounding import figure
 from service.explain.runner import Frame, Runner
 from service.explain.sheets import Probed, ProbeSheet, probe_sheet
-from service.explain.targets import ClassTarget, choose_target
+from service.heads.rounding import figure
+from service.heads.targets import ClassTarget, choose_target
 from service.imaging.masks import mask_on_image
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.perturb import LADDERS, Perturbation, silhouette

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from service.errors import FovealError
 from service.explain.explainers import Explainer, Explainers
-from service.explain.targets import Target
 from service.fanout import FanOut
+from service.heads.targets import Target
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Outputs

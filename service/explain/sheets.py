@@ -11,11 +11,11 @@ from PIL import Image, ImageOps
 from service.explain.filter_images import filter_images
 from service.explain.heat_map import Heat
 from service.explain.peaks import Peak
-from service.explain.rounding import figure
 from service.explain.stage_maps import ChannelMap, StageMaps
-from service.explain.targets import ClassTarget, Target
 from service.graph.first_layer import FirstLayer
 from service.graph.receptive_field import ReceptiveField
+from service.heads.rounding import figure
+from service.heads.targets import ClassTarget, Target
 from service.imaging.charts import Curve, draw_bars, draw_curve
 from service.imaging.colormap import colored, levels
 from service.imaging.geometry import Geometry

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.card import Stage
-from service.explain.rounding import figure, finite
+from service.heads.rounding import figure, finite
 
 
 @dataclass(frozen=True, slots=True)

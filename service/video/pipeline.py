@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -16,8 +16,8 @@ from PIL import Image
 from service.card import ImageInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
 from service.fanout import FanOut
-from service.heads.over_time.protocol import Drawing, Outputs
-from service.heads.over_time.temporal import Stretch, TemporalOverTime
+from service.heads.outputs import Outputs
+from service.heads.over_time.combiner import Combiner, Window
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_image
 from service.imaging.source_image import SourceImage
@@ -119,11 +119,11 @@ def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[Clip]") -> None:
 async def look_at(
     frames: FrameReader,
     model: Model,
-    look: Callable[[Outputs, SourceImage], Seen],
+    combiner: Combiner[Seen],
     fan_out: FanOut,
     *,
     timeout_seconds: float,
-    drawing: Drawing | None = None,
+    draws: bool = False,
 ) -> AsyncGenerator[FrameAnswer[Seen], None]:
     """Yield each sampled frame's answer, in order of time; iterate inside `contextlib.aclosing`.
 
@@ -139,7 +139,7 @@ async def look_at(
         while (frame := await frames.next()) is not None:
             coming.append((frame.number, frame.seconds))
             prepare = partial(_prepare, frame, model.card.image_input)
-            yield Job(prepare, partial(_finish, look, drawing))
+            yield Job(prepare, partial(_finish, combiner, draws))
 
     outcomes = fan_out.run(model, jobs(), timeout_seconds=timeout_seconds)
     async with aclosing(outcomes):
@@ -155,31 +155,31 @@ async def look_at(
 
 
 async def read_windows(
-    over_time: TemporalOverTime, model: Model, *, timeout_seconds: float
-) -> list[dict[str, Any]]:
+    combiner: Combiner[Any], model: Model, *, timeout_seconds: float
+) -> list[Mapping[str, Any]]:
     """Take the windows that are due through the head over time, behind single images, and return their answers.
 
     Raises:
         FovealError: the head is not ready, or failed.
     """
-    told = []
-    for stretch in over_time.take_due():
-        job = Job(partial(_features, stretch), _probabilities)
+    results = []
+    for window in combiner.take_windows():
+        job = Job(partial(_features, window), _copied)
         (outcome,) = await model.batcher.submit(
             [job], timeout_seconds=timeout_seconds, low_priority=True
         )
         if isinstance(outcome, FovealError):
             raise outcome
-        told.append(over_time.answer(stretch, outcome.value))
-    return told
+        results.append(combiner.add_window(window, outcome.value))
+    return results
 
 
-def _features(stretch: Stretch) -> tuple[NDArray[np.float32], None]:
-    return stretch.features, None
+def _features(window: Window) -> tuple[NDArray[np.float32], None]:
+    return window.features, None
 
 
-def _probabilities(outputs: Outputs, _: None) -> NDArray[np.float32]:
-    return outputs["probabilities"].copy()
+def _copied(outputs: Outputs, _: None) -> Outputs:
+    return {name: rows.copy() for name, rows in outputs.items()}
 
 
 def _prepare(frame: Frame, target: ImageInput) -> tuple[NDArray[np.uint8], SourceImage]:
@@ -189,10 +189,10 @@ def _prepare(frame: Frame, target: ImageInput) -> tuple[NDArray[np.uint8], Sourc
 
 
 def _finish(
-    look: Callable[[Outputs, SourceImage], Seen],
-    drawing: Drawing | None,
+    combiner: Combiner[Seen],
+    draws: bool,  # noqa: FBT001  # bound by partial
     outputs: Outputs,
     source: SourceImage,
 ) -> tuple[Seen, Image.Image | None]:
-    seen = look(outputs, source)
-    return seen, drawing.draw(outputs, source) if drawing is not None else None
+    seen = combiner.keep(outputs, source)
+    return seen, combiner.draw(outputs, source) if draws else None

@@ -32,7 +32,7 @@ from service.explain.patterns import explain_patterns
 from service.explain.probe import explain_probe, require_classifier
 from service.explain.request import ExplainRequest, Form, check_channel, find_stage, require_stages
 from service.explain.story import explain_story
-from service.explain.targets import class_id_of
+from service.heads.targets import class_id_of
 from service.imaging.overlay import RenderedImage
 from service.media_types import JSON, PNG
 from service.pipeline import EncodedImage

@@ -21,12 +21,12 @@ from service.api.schemas import VideoAnswer, VideoOptions, VideoTask, answers, c
 from service.card import Card, Task
 from service.errors import ClientLeftError, DeadlineError, FovealError, InvalidParameterError
 from service.heads.detect import DetectionOptions
-from service.heads.over_time.classify import ClassifyOverTime
-from service.heads.over_time.detect import DetectOverTime
-from service.heads.over_time.embed import EmbedOverTime
-from service.heads.over_time.protocol import Drawing, OverTime
-from service.heads.over_time.segment import SegmentOverTime
-from service.heads.over_time.temporal import TemporalOverTime
+from service.heads.over_time.classify import ClassifyCombiner
+from service.heads.over_time.combiner import Combiner
+from service.heads.over_time.detect import DetectCombiner
+from service.heads.over_time.embed import EmbedCombiner
+from service.heads.over_time.segment import SegmentCombiner
+from service.heads.over_time.temporal import TemporalCombiner
 from service.heads.segment import SegmentClasses
 from service.media_types import JSON, MP4, NDJSON, SSE
 from service.runtime.registry import Model
@@ -99,7 +99,7 @@ class _Watching(Response):
         self._model = model
         self._writer = writer
         self._eyes = services.registry.backbone_of(model) if model.card.backbone else model
-        self._over_time, self._drawing = _over_time(options, model.card)
+        self._combiner = _combiner(options, model.card)
         self._deadline_seconds = given_timeout(request)
         self._patience_seconds = self._deadline_seconds or services.timeout_seconds
         self._began = False
@@ -145,10 +145,10 @@ class _Watching(Response):
         frames = look_at(
             footage,
             self._eyes,
-            self._over_time.look,
+            self._combiner,
             self._services.fan_out,
             timeout_seconds=self._patience_seconds,
-            drawing=self._drawing,
+            draws=self._options.format == "overlay",
         )
         started = False
         async with aclosing(frames):
@@ -160,23 +160,21 @@ class _Watching(Response):
                 answer = await asyncio.to_thread(self._answer, frame)
                 await self._read_windows(answer)
                 await self._send(await asyncio.to_thread(self._tell, answer, frame.drawn), send)
-        if isinstance(self._over_time, TemporalOverTime):
-            self._over_time.finish()
-            await self._read_windows({})
+        self._combiner.flush()
+        await self._read_windows({})
         return await asyncio.to_thread(self._writer.end, self._tail(footage.clip))
 
     async def _read_windows(self, answer: Event) -> None:
         """Let a head over time read the windows that end with this frame, and add what it says."""
-        if isinstance(self._over_time, TemporalOverTime):
-            windows = await read_windows(
-                self._over_time, self._model, timeout_seconds=self._patience_seconds
-            )
-            if windows:
-                answer["windows"] = windows
+        windows = await read_windows(
+            self._combiner, self._model, timeout_seconds=self._patience_seconds
+        )
+        if windows:
+            answer["windows"] = windows
 
     def _tell(self, answer: Event, drawn: Image.Image | None) -> bytes:
-        if drawn is not None and isinstance(self._over_time, TemporalOverTime):
-            drawn = self._over_time.caption(drawn)
+        if drawn is not None:
+            drawn = self._combiner.caption(drawn)
         return self._writer.frame(answer, drawn)
 
     def _answer(self, frame: FrameAnswer[Any]) -> Event:
@@ -184,7 +182,7 @@ class _Watching(Response):
         if isinstance(frame.seen, FovealError):
             answer["error"] = {"code": frame.seen.code, "detail": str(frame.seen)}
         else:
-            answer |= self._over_time.add(frame.seconds, frame.seen)
+            answer |= self._combiner.add(frame.seconds, frame.seen)
         return answer
 
     def _head(self, clip: Clip) -> Event:
@@ -203,7 +201,7 @@ class _Watching(Response):
             "ended": clip.ended,
             **told,
             "counts": asdict(clip.counts),
-            "summary": self._over_time.summary(),
+            "summary": self._combiner.summary(),
         }
 
     def _note(self, frame: FrameAnswer[Any]) -> None:
@@ -245,47 +243,45 @@ class _Watching(Response):
         await send({"type": "http.response.body", "body": self._writer.fail(told)})
 
 
-def _over_time(options: VideoOptions, card: Card) -> tuple[OverTime[Any], Drawing | None]:
-    over_time: OverTime[Any] = _STUDIES[options.task](options, card)
-    if options.format != "overlay":
-        return over_time, None
-    if not isinstance(over_time, Drawing):
+def _combiner(options: VideoOptions, card: Card) -> Combiner[Any]:
+    combiner = _COMBINERS[options.task](options, card)
+    if options.format == "overlay" and options.task == "embed":
         raise InvalidParameterError(f"format: {options.task} has nothing that can be drawn")
-    return over_time, over_time
+    return combiner
 
 
-def _classify(options: VideoOptions, card: Card) -> ClassifyOverTime:
-    return ClassifyOverTime(card.labels, _top_k(options, card), options.smoothing_seconds)
+def _classify(options: VideoOptions, card: Card) -> ClassifyCombiner:
+    return ClassifyCombiner(card.labels, _top_k(options, card), options.smoothing_seconds)
 
 
-def _segment(options: VideoOptions, card: Card) -> SegmentOverTime:
+def _segment(options: VideoOptions, card: Card) -> SegmentCombiner:
     classes = SegmentClasses(card.labels, card.background_id)
-    return SegmentOverTime(classes, with_polygons=options.polygons)
+    return SegmentCombiner(classes, with_polygons=options.polygons)
 
 
-def _detect(options: VideoOptions, card: Card) -> DetectOverTime:
+def _detect(options: VideoOptions, card: Card) -> DetectCombiner:
     wanted = DetectionOptions(
         score_threshold=options.score_threshold,
         iou_threshold=options.iou_threshold,
         max_detections=options.max_detections,
         class_ids=class_ids(options.classes, card.labels),
     )
-    return DetectOverTime(card.labels, wanted)
+    return DetectCombiner(card.labels, wanted)
 
 
-def _embed(_options: VideoOptions, _card: Card) -> EmbedOverTime:
-    return EmbedOverTime()
+def _embed(_options: VideoOptions, _card: Card) -> EmbedCombiner:
+    return EmbedCombiner()
 
 
-def _temporal(options: VideoOptions, card: Card) -> TemporalOverTime:
+def _temporal(options: VideoOptions, card: Card) -> TemporalCombiner:
     window = card.window
     assert window is not None  # a card of this task has one
     if options.stride is not None:
         window = window.model_copy(update={"stride": options.stride})
-    return TemporalOverTime(card.labels, _top_k(options, card), window)
+    return TemporalCombiner(card.labels, _top_k(options, card), window)
 
 
-_STUDIES: Mapping[VideoTask, Callable[[VideoOptions, Card], OverTime[Any]]] = {
+_COMBINERS: Mapping[VideoTask, Callable[[VideoOptions, Card], Combiner[Any]]] = {
     "classify": _classify,
     "segment": _segment,
     "detect": _detect,

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.heads.classify import best_classes
-from service.heads.over_time.protocol import Outputs
+from service.heads.outputs import Outputs
+from service.heads.over_time.combiner import Combiner
 from service.imaging.overlay import LabeledBox, draw_boxes
 from service.imaging.source_image import SourceImage
 
@@ -28,7 +29,7 @@ class _Stretch:
     total: float = 0.0
 
 
-class ClassifyOverTime:
+class ClassifyCombiner(Combiner[Probabilities]):
     """Classes over time.
 
     Smoothing is exponential with a time constant, so that it means the same at any distance of frames:
@@ -50,7 +51,7 @@ class ClassifyOverTime:
         self._last = 0.0
         self._stretches: list[_Stretch] = []
 
-    def look(self, outputs: Outputs, _: SourceImage) -> Probabilities:
+    def keep(self, outputs: Outputs, _: SourceImage) -> Probabilities:
         return outputs["probabilities"].astype(np.float64)
 
     def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:

@@ -6,14 +6,15 @@ from typing import Any
 from PIL import Image
 
 from service.heads.detect import DetectionOptions, Detections, find_things
-from service.heads.over_time.protocol import Outputs
+from service.heads.outputs import Outputs
+from service.heads.over_time.combiner import Combiner
 from service.heads.over_time.tracks import Track, Tracker
 from service.imaging.geometry import Box
 from service.imaging.overlay import LabeledBox, draw_boxes
 from service.imaging.source_image import SourceImage
 
 
-class DetectOverTime:
+class DetectCombiner(Combiner[Detections]):
     """Boxes, joined into tracks.
 
     Args:
@@ -26,13 +27,13 @@ class DetectOverTime:
         self._options = options
         self._tracker = Tracker()
 
-    def look(self, outputs: Outputs, source: SourceImage) -> Detections:
+    def keep(self, outputs: Outputs, source: SourceImage) -> Detections:
         return find_things(outputs, source, labels=self._labels, options=self._options)
 
     def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:
         boxes = [
             LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
-            for thing in self.look(outputs, source).found
+            for thing in self.keep(outputs, source).found
         ]
         return draw_boxes(source.displayed(), boxes)
 

@@ -6,20 +6,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.heads.embed import embed
-from service.heads.over_time.protocol import Outputs
+from service.heads.outputs import Outputs
+from service.heads.over_time.combiner import Combiner
 from service.imaging.source_image import SourceImage
 
 Vector = NDArray[np.float32]
 
 
-class EmbedOverTime:
+class EmbedCombiner(Combiner[Vector]):
     """Vectors over time. Where the likeness of neighbors drops, the scene changes."""
 
     def __init__(self) -> None:
         self._sum: NDArray[np.float64] | None = None
         self._last: Vector | None = None
 
-    def look(self, outputs: Outputs, source: SourceImage) -> Vector:
+    def keep(self, outputs: Outputs, source: SourceImage) -> Vector:
         return embed(outputs, source)
 
     def add(self, _: float, seen: Vector) -> dict[str, Any]:

@@ -4,12 +4,13 @@ from typing import Any
 
 from PIL import Image
 
-from service.heads.over_time.protocol import Outputs
+from service.heads.outputs import Outputs
+from service.heads.over_time.combiner import Combiner
 from service.heads.segment import SegmentClasses, SegmentResult, draw_segments, segment
 from service.imaging.source_image import SourceImage
 
 
-class SegmentOverTime:
+class SegmentCombiner(Combiner[SegmentResult]):
     """Areas over time.
 
     Args:
@@ -23,7 +24,7 @@ class SegmentOverTime:
         self._frames = 0
         self._areas: dict[int, list[dict[str, float]]] = {}
 
-    def look(self, outputs: Outputs, source: SourceImage) -> SegmentResult:
+    def keep(self, outputs: Outputs, source: SourceImage) -> SegmentResult:
         return segment(outputs, source, classes=self._classes, with_polygons=self._with_polygons)
 
     def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:

@@ -1,32 +1,23 @@
 """Features frame by frame → windows for a head over time, and what its answers say of the clip."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.card import Window
+from service.card import Window as WindowShape
 from service.heads.classify import Prediction, best_classes
+from service.heads.outputs import Outputs
 from service.heads.over_time.classify import draw_caption
-from service.heads.over_time.protocol import Outputs
+from service.heads.over_time.combiner import Combiner, Window
 from service.imaging.source_image import SourceImage
 
 Features = NDArray[np.float32]
 
 
-@dataclass(frozen=True, slots=True)
-class Stretch:
-    """A window that waits for the head: features (T, F) of frames from `start` to `end`, in seconds."""
-
-    features: Features
-    start: float
-    end: float
-
-
-class TemporalOverTime:
+class TemporalCombiner(Combiner[Features]):
     """Sliding windows. Each frame's features are made once and kept for as long as a window may need them.
 
     The last window is moved back to end with the clip, so that no frame is left out of all windows.
@@ -37,19 +28,19 @@ class TemporalOverTime:
         window: how many frames are read at once, and how far on the next window lies.
     """
 
-    def __init__(self, labels: Sequence[str], top_k: int, window: Window) -> None:
+    def __init__(self, labels: Sequence[str], top_k: int, window: WindowShape) -> None:
         self._labels = labels
         self._top_k = top_k
         self._window = window
         self._recent: list[tuple[float, Features]] = []
         self._frames = 0
         self._covered = 0
-        self._due: list[Stretch] = []
+        self._due: list[Window] = []
         self._windows: list[dict[str, Any]] = []
         self._sum: NDArray[np.float64] = np.zeros(len(labels))
         self._latest: Prediction | None = None
 
-    def look(self, outputs: Outputs, _: SourceImage) -> Features:
+    def keep(self, outputs: Outputs, _: SourceImage) -> Features:
         return np.array(outputs["features"], np.float32)
 
     def draw(self, _: Outputs, source: SourceImage) -> Image.Image:
@@ -71,27 +62,28 @@ class TemporalOverTime:
             self._take_window()
         return {}
 
-    def finish(self) -> None:
-        """Make the last window due, if the clip ends between two."""
+    def flush(self) -> None:
+        """Complete the last window, if the video ends between two."""
         if self._frames >= self._window.frames and self._covered < self._frames:
             self._take_window()
 
-    def take_due(self) -> list[Stretch]:
+    def take_windows(self) -> list[Window]:
         due, self._due = self._due, []
         return due
 
-    def answer(self, stretch: Stretch, probabilities: NDArray[Any]) -> dict[str, Any]:
-        """Take the head's probabilities (K,) for a window and return its answer, in JSON's terms."""
+    def add_window(self, window: Window, outputs: Outputs) -> dict[str, Any]:
+        """Take the network's `probabilities`, float32 (K,), for a window and return the window's result."""
+        probabilities = outputs["probabilities"]
         self._sum += probabilities
         predictions = best_classes(probabilities, self._labels, self._top_k)
         self._latest = predictions[0]
-        told = {
-            "start": round(stretch.start, 3),
-            "end": round(stretch.end, 3),
+        result = {
+            "start": round(window.start, 3),
+            "end": round(window.end, 3),
             "predictions": predictions,
         }
-        self._windows.append(told)
-        return told
+        self._windows.append(result)
+        return result
 
     def summary(self) -> dict[str, Any]:
         """Return the clip's answer, the mean over its windows, and each window's."""
@@ -110,4 +102,4 @@ class TemporalOverTime:
     def _take_window(self) -> None:
         self._covered = self._frames
         features = np.stack([seen for _, seen in self._recent])
-        self._due.append(Stretch(features, self._recent[0][0], self._recent[-1][0]))
+        self._due.append(Window(features, self._recent[0][0], self._recent[-1][0]))

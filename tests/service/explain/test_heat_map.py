@@ -9,7 +9,7 @@ from service.explain.class_activation import eigen_cam, exact_cam
 from service.explain.heat_map import Heat
 from service.explain.insertion_deletion import curve_scores, deletion
 from service.explain.perturbed_copies import CELLS, RandomMasks, sliding_patch
-from service.explain.targets import BoxTarget, place_of
+from service.heads.targets import BoxTarget, place_of
 from service.imaging.geometry import plan
 
 NOISE = np.random.default_rng(3)

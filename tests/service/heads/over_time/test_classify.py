@@ -5,22 +5,22 @@ import math
 import numpy as np
 import pytest
 
-from service.heads.over_time.classify import ClassifyOverTime
+from service.heads.over_time.classify import ClassifyCombiner
 
 LABELS = ("cat", "dog", "owl")
 CAT, DOG = np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.8, 0.1])
 
 
 def test_the_mean_is_over_all_frames_and_each_frame_has_its_own_answer() -> None:
-    over_time = ClassifyOverTime(LABELS, top_k=2, smoothing_seconds=1.0)
-    answers = [over_time.add(second, seen) for second, seen in enumerate([CAT, CAT, CAT, DOG])]
+    combiner = ClassifyCombiner(LABELS, top_k=2, smoothing_seconds=1.0)
+    answers = [combiner.add(second, seen) for second, seen in enumerate([CAT, CAT, CAT, DOG])]
     assert [answer["predictions"][0]["label"] for answer in answers] == ["cat", "cat", "cat", "dog"]
-    mean = over_time.summary()["mean"]
+    mean = combiner.summary()["mean"]
     assert [(one["label"], one["probability"]) for one in mean] == [("cat", 0.625), ("dog", 0.275)]
 
 
 def test_smoothing_has_a_time_constant_in_seconds_whatever_the_distance_of_frames() -> None:
-    coarse, fine = (ClassifyOverTime(LABELS, top_k=3, smoothing_seconds=2.0) for _ in range(2))
+    coarse, fine = (ClassifyCombiner(LABELS, top_k=3, smoothing_seconds=2.0) for _ in range(2))
     coarse.add(0.0, CAT)
     fine.add(0.0, CAT)
     once = coarse.add(2.0, DOG)["smoothed"]
@@ -34,8 +34,8 @@ def test_smoothing_has_a_time_constant_in_seconds_whatever_the_distance_of_frame
 
 def test_segments_are_where_one_class_stays_on_top_and_one_odd_frame_does_not_break_them() -> None:
     frames = [CAT] * 10 + [DOG] + [CAT] * 10 + [DOG] * 20
-    smooth = ClassifyOverTime(LABELS, top_k=1, smoothing_seconds=1.0)
-    raw = ClassifyOverTime(LABELS, top_k=1, smoothing_seconds=0)
+    smooth = ClassifyCombiner(LABELS, top_k=1, smoothing_seconds=1.0)
+    raw = ClassifyCombiner(LABELS, top_k=1, smoothing_seconds=0)
     for number, seen in enumerate(frames):
         smooth.add(number / 5, seen)
         raw.add(number / 5, seen)

@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from service.heads.over_time.embed import EmbedOverTime
+from service.heads.over_time.embed import EmbedCombiner
 from tests.source_images import source_of
 
 
 def test_likeness_falls_where_the_scene_changes() -> None:
-    over_time = EmbedOverTime()
+    combiner = EmbedCombiner()
     vectors = [np.array(v, np.float32) for v in ([3, 0], [6, 0], [0, 2])]
-    seen = [over_time.look({"features": vector}, source_of(8, 8)) for vector in vectors]
-    answers = [over_time.add(second, one) for second, one in enumerate(seen)]
+    seen = [combiner.keep({"features": vector}, source_of(8, 8)) for vector in vectors]
+    answers = [combiner.add(second, one) for second, one in enumerate(seen)]
     assert [answer["similarity_to_last"] for answer in answers] == [None, 1.0, 0.0]
     assert answers[2]["embedding"] == [0.0, 1.0]
-    assert over_time.summary()["embedding"] == pytest.approx([2 / 5**0.5, 1 / 5**0.5])
+    assert combiner.summary()["embedding"] == pytest.approx([2 / 5**0.5, 1 / 5**0.5])

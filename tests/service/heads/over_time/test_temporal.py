@@ -4,25 +4,26 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from service.card import Window
-from service.heads.over_time.temporal import Stretch, TemporalOverTime
+from service.card import Window as WindowShape
+from service.heads.over_time.combiner import Window
+from service.heads.over_time.temporal import TemporalCombiner
 from tests.source_images import source_of
 
 LABELS = ("left", "right")
 
 
-def fed(frames: int, stride: int = 2, window: int = 4) -> tuple[TemporalOverTime, list[Stretch]]:
+def fed(frames: int, stride: int = 2, window: int = 4) -> tuple[TemporalCombiner, list[Window]]:
     """Return a study that has seen frames half a second apart, whose features are their numbers, and its windows."""
-    over_time = TemporalOverTime(
-        LABELS, top_k=2, window=Window(frames=window, stride=stride, fps=2)
+    combiner = TemporalCombiner(
+        LABELS, top_k=2, window=WindowShape(frames=window, stride=stride, fps=2)
     )
-    due: list[Stretch] = []
+    due: list[Window] = []
     for number in range(frames):
-        features = over_time.look({"features": np.full(3, number, np.float32)}, source_of(8, 8))
-        assert over_time.add(number / 2, features) == {}
-        due += over_time.take_due()
-    over_time.finish()
-    return over_time, due + over_time.take_due()
+        features = combiner.keep({"features": np.full(3, number, np.float32)}, source_of(8, 8))
+        assert combiner.add(number / 2, features) == {}
+        due += combiner.take_windows()
+    combiner.flush()
+    return combiner, due + combiner.take_windows()
 
 
 @pytest.mark.parametrize(
@@ -48,10 +49,10 @@ def test_windows_slide_and_the_last_ends_with_the_clip(
 
 
 def test_the_clips_answer_is_the_mean_of_its_windows() -> None:
-    over_time, windows = fed(6)
+    combiner, windows = fed(6)
     for window, left in zip(windows, (0.9, 0.5), strict=True):
-        over_time.answer(window, np.array([left, 1 - left]))
-    told = over_time.summary()
+        combiner.add_window(window, {"probabilities": np.array([left, 1 - left])})
+    told = combiner.summary()
     assert [(one["label"], one["probability"]) for one in told["predictions"]] == [
         ("left", 0.7), ("right", 0.3),
     ]  # fmt: skip
@@ -59,16 +60,16 @@ def test_the_clips_answer_is_the_mean_of_its_windows() -> None:
 
 
 def test_a_clip_shorter_than_a_window_says_what_would_help() -> None:
-    over_time, windows = fed(3)
+    combiner, windows = fed(3)
     assert windows == []
-    told = over_time.summary()
+    told = combiner.summary()
     assert told["predictions"] == []
     assert "more fps" in told["detail"]
 
 
 def test_a_frame_shows_the_latest_answer_once_there_is_one() -> None:
-    over_time, windows = fed(4)
+    combiner, windows = fed(4)
     image = Image.new("RGB", (200, 100), "gray")
-    assert over_time.caption(image) is image
-    over_time.answer(windows[0], np.array([0.2, 0.8]))
-    assert np.asarray(over_time.caption(image)).std() > 0
+    assert combiner.caption(image) is image
+    combiner.add_window(windows[0], {"probabilities": np.array([0.2, 0.8])})
+    assert np.asarray(combiner.caption(image)).std() > 0

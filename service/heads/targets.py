@@ -1,7 +1,7 @@
 """What is explained: a class, a box, an area or a vector, and how much of it a perturbed copy still shows."""
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -11,13 +11,12 @@ from PIL import Image
 
 from service.card import Card
 from service.errors import InvalidParameterError
-from service.explain.rounding import corners, figure
 from service.heads.detect import DetectionOptions, find_things
+from service.heads.outputs import Outputs
+from service.heads.rounding import corners, figure
 from service.imaging.geometry import Box, Geometry
 from service.imaging.masks import class_probability
 from service.imaging.source_image import SourceImage
-
-Outputs = Mapping[str, NDArray[Any]]
 
 
 class Target(Protocol):
@@ -158,27 +157,45 @@ def place_of(target: Target, height: int, width: int) -> NDArray[np.float32] | N
     return None
 
 
+@dataclass(frozen=True, slots=True)
+class TargetChoice:
+    """What a request wants explained: a class, None for the one that the network is surest of; which detection."""
+
+    class_id: int | None = None
+    box: int = 0
+
+
+ChooseTarget = Callable[[Outputs, SourceImage, Card, TargetChoice], Target]
+"""Return what is explained. Raises InvalidParameterError where the network finds no such thing in the image."""
+
+
+def choose_class(outputs: Outputs, _: SourceImage, card: Card, choice: TargetChoice) -> ClassTarget:
+    """Return the class that was chosen, else the most probable one."""
+    probabilities = outputs["probabilities"]
+    chosen = int(probabilities.argmax()) if choice.class_id is None else choice.class_id
+    return ClassTarget(
+        card.labels[chosen], chosen, float(probabilities[chosen]), float(outputs["logits"][chosen])
+    )
+
+
+def choose_features(
+    outputs: Outputs, _: SourceImage, _card: Card, _choice: TargetChoice
+) -> FeatureTarget:
+    """Return the image's own feature vector."""
+    return FeatureTarget(_unit(outputs["features"]))
+
+
 def choose_target(
     outputs: Outputs, source: SourceImage, card: Card, *, class_id: int | None, box: int
 ) -> Target:
-    """Return what is explained: the class asked for, else what the network is surest of.
-
-    Raises:
-        InvalidParameterError: the network sees no such thing in this image.
-    """
-    if card.task == "classify":
-        chosen = int(outputs["probabilities"].argmax()) if class_id is None else class_id
-        return ClassTarget(
-            card.labels[chosen],
-            chosen,
-            float(outputs["probabilities"][chosen]),
-            float(outputs["logits"][chosen]),
-        )
-    if card.task == "detect":
-        return _choose_box(outputs, source, card, class_id=class_id, index=box)
-    if card.task == "segment":
-        return _choose_area(outputs, card, class_id)
-    return FeatureTarget(_unit(outputs["features"]))
+    """Return what is explained of a network, by its card's task; see the functions above."""
+    choose: dict[str, ChooseTarget] = {
+        "classify": choose_class,
+        "detect": choose_box,
+        "segment": choose_area,
+        "embed": choose_features,
+    }
+    return choose[card.task](outputs, source, card, TargetChoice(class_id, box))
 
 
 def class_id_of(card: Card, wanted: str) -> int:
@@ -203,9 +220,15 @@ def class_id_of(card: Card, wanted: str) -> int:
     )
 
 
-def _choose_box(
-    outputs: Outputs, source: SourceImage, card: Card, *, class_id: int | None, index: int
+def choose_box(
+    outputs: Outputs, source: SourceImage, card: Card, choice: TargetChoice
 ) -> BoxTarget:
+    """Return the detection that was chosen, counted from the best one; of a class, where one was chosen.
+
+    Raises:
+        InvalidParameterError: the network finds fewer.
+    """
+    class_id, index = choice.class_id, choice.box
     wanted = None if class_id is None else frozenset({class_id})
     things = find_things(
         outputs, source, labels=card.labels, options=DetectionOptions(class_ids=wanted)
@@ -226,7 +249,13 @@ def _choose_box(
     )
 
 
-def _choose_area(outputs: Outputs, card: Card, class_id: int | None) -> AreaTarget:
+def choose_area(outputs: Outputs, _: SourceImage, card: Card, choice: TargetChoice) -> AreaTarget:
+    """Return the area of the class that was chosen, else the largest area that is not background.
+
+    Raises:
+        InvalidParameterError: the network finds no such area.
+    """
+    class_id = choice.class_id
     areas = np.bincount(outputs["mask"].ravel(), minlength=len(card.labels))
     if class_id is None:
         things = areas.copy()

@@ -1,0 +1,9 @@
+"""What a network gives for one image."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from numpy.typing import NDArray
+
+Outputs = Mapping[str, NDArray[Any]]
+"""One image's outputs by name, without the batch axis."""

@@ -1,0 +1,127 @@
+"""What a task is: one value says everything that tells it from the others."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from PIL import Image
+from pydantic import BaseModel, ConfigDict
+
+from service.card import Card
+from service.heads.over_time.combiner import Combiner
+from service.heads.targets import ChooseTarget
+from service.imaging.overlay import RenderedImage, encode_image
+from service.imaging.source_image import SourceImage
+from service.media_types import JPEG, PNG
+from service.runtime.job import Outputs
+
+
+class TaskOptions(BaseModel):
+    """What a request may ask of a task; an unknown option is refused."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+
+
+def as_given(options: Any, _: Card) -> Any:  # noqa: ANN401  # each task has options of its own
+    """Return the options unchanged: for tasks whose options mean the same for every model."""
+    return options
+
+
+def for_any_model(_: Card) -> None:
+    """Accept every model."""
+
+
+Draw = Callable[[Outputs, SourceImage, Card, Any], Image.Image]
+"""One image's outputs, the image, the model's card, the settled options → an image; runs on a worker thread."""
+Render = Callable[[Outputs, SourceImage, Card, Any, str], RenderedImage]
+"""The same, and a media type → encoded bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """A result in another form than JSON, which a request asks for by `format=<name>` or by `Accept`.
+
+    `media_types` are those that it can have, the preferred one first. `join` makes one body from the bodies of several
+    images; where it is None a request may hold one image only. `check` raises InvalidParameterError where a model can
+    not be rendered so.
+    """
+
+    summary: str
+    render: Render
+    media_types: tuple[str, ...] = (PNG,)
+    check: Callable[[Card], None] = for_any_model
+    join: Callable[[Sequence[RenderedImage]], RenderedImage] | None = None
+
+
+def drawn(
+    summary: str,
+    draw: Draw,
+    media_types: tuple[str, ...] = (PNG,),
+    check: Callable[[Card], None] = for_any_model,
+) -> Rendering:
+    """Return a rendering that draws an image and encodes it as PNG or JPEG."""
+
+    def render(
+        outputs: Outputs,
+        source: SourceImage,
+        card: Card,
+        options: Any,  # noqa: ANN401  # each task has options of its own
+        media_type: str,
+    ) -> RenderedImage:
+        image = draw(outputs, source, card, options)
+        return encode_image(image, "jpeg" if media_type == JPEG else "png")
+
+    return Rendering(summary, render, media_types, check)
+
+
+@dataclass(frozen=True, slots=True)
+class OverTime:
+    """How a task runs on the frames of a video.
+
+    `begin` returns a new combiner for a video; `frame` and `summary` are the TypedDicts of what its `add` and its
+    `summary` return. `draws` says whether frames can be drawn.
+    """
+
+    options: type[TaskOptions]
+    begin: Callable[[Any, Card], Combiner[Any]]
+    frame: type
+    summary: type
+    draws: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One task.
+
+    Args:
+        name: its name in paths, cards and settings.
+        summary: what it does, in one line of the API's documentation.
+        outputs: the names of the outputs that a network of this task must have.
+        options: what a request may ask.
+        result: the TypedDict of one image's result.
+        head: one image's outputs, the image, the model's card and the settled options → the result; pure numpy, runs on
+            a worker thread. None for a task that exists over time only.
+        settle: the options of a request, held against a model, once per request: defaults filled in, names looked up.
+            Raises InvalidParameterError where the model can not do what is asked.
+        models: the tasks whose networks can do this one, the preferred first; empty: its own.
+        renderings: the result in other forms, by name.
+        over_time: how it runs on a video; None where it does not.
+        target: what an explanation of its networks explains; None where they can not be explained.
+    """
+
+    name: str
+    summary: str
+    outputs: tuple[str, ...]
+    options: type[TaskOptions]
+    result: type
+    head: Callable[[Outputs, SourceImage, Card, Any], Any] | None
+    settle: Callable[[Any, Card], Any] = as_given
+    models: tuple[str, ...] = ()
+    renderings: Mapping[str, Rendering] = field(default_factory=dict)
+    over_time: OverTime | None = None
+    target: ChooseTarget | None = None
+
+    @property
+    def networks(self) -> tuple[str, ...]:
+        """The tasks of the cards whose networks can do this task, the preferred first."""
+        return self.models or (self.name,)
