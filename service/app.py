@@ -1,18 +1,10 @@
-"""The composition root: settings in, an ASGI app out; whatever is started here is also ended here."""
+"""The service over HTTP: an engine, the routes that call it, and the middleware around them."""
 
-import asyncio
-import logging
-import time
-import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from functools import partial
-from importlib.metadata import version
 
-from fastapi import FastAPI
-from PIL import Image
-from prometheus_client import disable_created_metrics
+from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp
 
 from service.api.deps import Services
 from service.api.docs import serve_docs
@@ -20,145 +12,52 @@ from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
 from service.api.ingest.admission import Admission
 from service.api.middleware import Telemetry
-from service.api.routes import (
-    classify,
-    detect,
-    embed,
-    explain,
-    models,
-    operations,
-    segment,
-    video,
-)
+from service.api.openapi import Components, publish
+from service.api.routes import operations
+from service.api.routes.explain import explain_router
+from service.api.routes.models import models_router
 from service.api.routes.playground import playground_router
-from service.explain.explainers import Explainers, open_explainer
-from service.explain.runner import Runner
-from service.fanout import FanOut
-from service.imaging.decode import Limits
-from service.logs import LOGGER
-from service.metrics import Metrics
-from service.pipeline import Pipeline
-from service.processes.peers import Peers, WorkerSlot
-from service.runtime.device import Device
-from service.runtime.host import granted_threads, trim_heap
-from service.runtime.io_binding import CaptureLock
-from service.runtime.loading import load_model
-from service.runtime.registry import Batching, OpenModel, Registry
-from service.runtime.repository import scan_repository
-from service.runtime.session import RUNTIME_VERSION, find_device
-from service.runtime.workers import Workers
+from service.api.routes.task import TaskRoute, add_task_route, task_route
+from service.api.routes.video import video_router
+from service.engine import Engine
+from service.processes.peers import Peers
 from service.settings import Settings
-from service.video.reader import ClipLimits
 
-log = logging.getLogger(LOGGER)
+HELD_BYTES_PER_THREAD = 8 * 2**20
+"""Of large bodies: two or three photographs of a phone."""
 
-TASKS = (classify, segment, detect, embed)
-LAG_PROBE_SECONDS = 0.25
-TRIM_SECONDS = 10.0
-HELD_BYTES_A_THREAD = 8 * 2**20
-"""Of large bodies: two or three photographs of a phone, at work and ready."""
-JOBS_IN_FLIGHT = 8
-"""Of one clip or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
+Middleware = Callable[[ASGIApp], ASGIApp]
 
 
 def create_app(
+    engine: Engine,
     settings: Settings,
-    on_loaded: Callable[[Registry], None] | None = None,
-    slot: WorkerSlot | None = None,
+    *,
+    middleware: Sequence[Middleware] = (),
+    peers: Peers | None = None,
 ) -> Telemetry:
     """Return the service as an ASGI app; nothing runs before its lifespan does.
 
     Args:
-        settings: what the operator asked for.
-        on_loaded: called once, on the event loop, when every model was loaded or has failed.
-        slot: which of several processes this is; None where it is alone.
-
-    Raises:
-        ConfigurationError: the device does not work, there is no repository, or a default names no model.
+        engine: what answers; the app's lifespan runs it.
+        settings: the limits of requests.
+        middleware: plain ASGI around everything, the first one outermost: guards see every request.
+        peers: the service's other processes, where there are any.
     """
-    device = find_device(settings.device, settings.device_id)
-    servables, refusals = scan_repository(settings.models)
-    metrics = Metrics()
-    metrics.build_info.labels(version("foveal"), RUNTIME_VERSION).set(1)
-    metrics.workers.set(1)
-    if slot is not None and slot.refilled:
-        metrics.worker_restarts.inc()
-    batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3)
-    cores = granted_threads() if slot is None else slot.share(granted_threads())
-    threads = thread_count(settings, device, slot)
-    workers = Workers(threads)
-    pool = ThreadPoolExecutor(cores, "foveal-imaging") if device.is_gpu else None
-    registry = Registry(
-        servables,
-        refusals,
-        device=device,
-        open_model=model_opener(settings, device, threads),
-        workers=workers,
-        metrics=metrics,
-        batching=batching,
-        defaults=settings.defaults,
-        pool=pool,
-    )
-    explainers = Explainers(
-        workers,
-        limit=settings.explainers,
-        capacity=settings.queue_size,
-        open_explainer=open_explainer,
-        series_of=registry.series_of,
-    )
-    admission = Admission(
-        turns=threads,
-        room=settings.max_held_bytes or threads * HELD_BYTES_A_THREAD,
-        capacity=settings.queue_size,
-    )
-    metrics.held_bytes.set_function(lambda: admission.held_bytes)
-    metrics.waiting_bodies.set_function(lambda: admission.waiting)
-    pipeline = Pipeline(Limits(max_pixels=settings.max_pixels))
-    fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
-    services = Services(
-        registry=registry,
-        pipeline=pipeline,
-        fan_out=fan_out,
-        explanation=Runner(explainers, fan_out, pipeline),
-        metrics=metrics,
-        admission=admission,
-        version=version("foveal"),
-        timeout_seconds=settings.timeout_ms / 1e3,
-        max_body_bytes=settings.max_body_bytes,
-        max_images=settings.max_images,
-        max_video_bytes=settings.max_video_bytes,
-        clip_limits=ClipLimits(
-            max_seconds=settings.max_video_seconds,
-            max_frames=settings.max_video_frames,
-            max_pixels=settings.max_pixels,
-        ),
-    )
-    if slot is not None:
-        services.peers = Peers(slot, metrics.registry, services.not_ready)
-    _quieten_libraries(settings.max_pixels)
+    services = _services(engine, settings, peers)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
-            if pool is not None:
-                stack.callback(pool.shutdown)
-            workers.start()
-            stack.push_async_callback(asyncio.to_thread, workers.stop)
-            stack.push_async_callback(registry.close)
-            stack.push_async_callback(explainers.close)
-            await stack.enter_async_context(
-                _background(_serve_models(registry, settings.health_check_seconds, on_loaded))
-            )
-            if services.peers is not None:
-                await stack.enter_async_context(services.peers.listening())
-            await stack.enter_async_context(_background(_watch_lag(metrics)))
-            await stack.enter_async_context(_background(_give_back_memory()))
+            await stack.enter_async_context(engine.running())
+            if peers is not None:
+                await stack.enter_async_context(peers.listening())
             yield
 
     app = FastAPI(
         title="Foveal",
         summary="Images in, meaning out",
-        version=services.version,
+        version=engine.version,
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
@@ -166,82 +65,47 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    for module in (*TASKS, explain, video, models, operations):
-        app.include_router(module.router)
-    app.include_router(playground_router())
-    direct = FastPath(app, services, [task.ROUTE for task in TASKS])
-    return Telemetry(direct, services, app)
+    guarded: ASGIApp = FastPath(app, services, _add_routes(app, engine))
+    for wrap in reversed(middleware):
+        guarded = wrap(guarded)
+    return Telemetry(guarded, services, app)
 
 
-def model_opener(settings: Settings, device: Device, threads: int) -> OpenModel:
-    """Return what loads a servable onto the device as the settings ask."""
-    return partial(
-        load_model,
-        device=device,
-        largest=settings.max_batch,
-        instances=settings.instances,
-        threads=threads,
-        cache=settings.cache.expanduser(),
-        capture_lock=CaptureLock(),
-        graphs=settings.cuda_graphs,
+def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Services:
+    admission = Admission(
+        turns=engine.threads,
+        room=settings.max_held_bytes or engine.threads * HELD_BYTES_PER_THREAD,
+        capacity=settings.queue_size,
+    )
+    engine.metrics.held_bytes.set_function(lambda: admission.held_bytes)
+    engine.metrics.waiting_bodies.set_function(lambda: admission.waiting)
+    return Services(
+        engine=engine,
+        admission=admission,
+        max_body_bytes=settings.max_body_bytes,
+        max_images=settings.max_images,
+        max_video_bytes=settings.max_video_bytes,
+        peers=peers,
     )
 
 
-def _quieten_libraries(max_pixels: int) -> None:
-    """Set what these libraries keep for the whole process."""
-    # Pillow's own net under too many pixels; ours, per image, is tighter and speaks to the client.
-    Image.MAX_IMAGE_PIXELS = max_pixels
-    # What is odd about an image is its client's affair.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    # A second series beside every counter, which nothing here reads.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
-
-
-def thread_count(settings: Settings, device: Device, slot: WorkerSlot | None = None) -> int:
-    """Return how many threads run batches; several processes share them out.
-
-    On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait.
-    """
-    count = settings.threads or granted_threads() * (2 if device.is_gpu else 1)
-    return count if slot is None else slot.share(count)
-
-
-async def _serve_models(
-    registry: Registry, health_check_seconds: float, on_loaded: Callable[[Registry], None] | None
-) -> None:
-    await registry.load()
-    if on_loaded is not None:
-        on_loaded(registry)
-    await registry.watch(health_check_seconds)
-
-
-async def _give_back_memory() -> None:
-    """Return to the system now and then what was freed and malloc keeps in pieces: after large bodies 150 MiB."""
-    while True:
-        await asyncio.sleep(TRIM_SECONDS)
-        await asyncio.to_thread(trim_heap)
-
-
-async def _watch_lag(metrics: Metrics) -> None:
-    while True:
-        before = time.perf_counter()
-        await asyncio.sleep(LAG_PROBE_SECONDS)
-        late = time.perf_counter() - before - LAG_PROBE_SECONDS
-        metrics.event_loop_lag.observe(max(0.0, late))
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` beside the block; it ends with the block, and its death is told."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_tell_death)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def _tell_death(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a background task died", exc_info=error)
+def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
+    """Add every route, and return those that the fast path answers."""
+    components = Components()
+    router = APIRouter()
+    routes = []
+    for task in engine.tasks.values():
+        if task.head is not None:
+            routes.append(task_route(task))
+            add_task_route(router, task, routes[-1], components)
+    for one in (
+        router,
+        explain_router(components),
+        video_router(engine.tasks, components),
+        models_router(components),
+        operations.router,
+        playground_router(),
+    ):
+        app.include_router(one)
+    publish(app, components)
+    return routes

@@ -21,7 +21,7 @@ CARD_FORMAT: Final = 1
 INPUT_NAME = "image"
 TEMPORAL_INPUT_NAME = "features"
 
-Task = Literal["classify", "segment", "detect", "embed", "temporal"]
+Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 ResizePolicy = Literal["crop", "stretch", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Metric = Literal["top1", "mask_iou", "map50", "cosine"]

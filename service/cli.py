@@ -1,9 +1,9 @@
 """The `foveal` command: serve, models, warm, doctor."""
 
+import asyncio
 import logging
 import os
 import sys
-import time
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -12,17 +12,16 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.app import model_opener, thread_count
 from service.doctor import BAD, GOOD, describe_host, describe_models
-from service.errors import ConfigurationError, FovealError
+from service.engine import open_engine
+from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
 from service.processes.worker import make_server, summary, work
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
-from service.runtime.session import find_device
-from service.settings import read_settings
+from service.settings import Settings, read_settings
 
 log = logging.getLogger(LOGGER)
 
@@ -99,23 +98,21 @@ def warm(models: ModelsOption = None, device: DeviceOption = None) -> None:
     Exits with 1 when a model can not be loaded.
     """
     settings = read_settings(os.environ, {"models": models, "device": device})
-    found = find_device(settings.device, settings.device_id)
-    open_model = model_opener(settings, found, thread_count(settings, found))
-    servables, refusals = scan_repository(settings.models)
+    raise typer.Exit(asyncio.run(_warm(settings)))
+
+
+async def _warm(settings: Settings) -> int:
     console = _wide_console()
-    failures = [refusal.reason for refusal in refusals]
-    for servable in servables:
-        began = time.perf_counter()
-        try:
-            open_model(servable)
-        except FovealError as error:
-            failures.append(f"{servable.name}: {error}")
-            continue
-        seconds = time.perf_counter() - began
-        console.print(f"{GOOD} {servable.name} on {found.name}, {seconds:.1f} s")
+    async with open_engine(settings) as engine:
+        registry = engine.registry
+        for model in registry.models:
+            if model.state == "ready":
+                loading = f"on {registry.device.name}, {model.load_seconds:.1f} s"
+                console.print(f"{GOOD} {model.name} version {model.version} {loading}")
+        failures = engine.not_ready()
     for failure in failures:
         console.print(BAD, escape(failure))
-    raise typer.Exit(1 if failures else 0)
+    return 1 if failures else 0
 
 
 @cli.command()

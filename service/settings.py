@@ -8,7 +8,6 @@ from typing import Literal
 from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from service.card import Task
 from service.errors import ConfigurationError
 
 PREFIX = "FOVEAL_"
@@ -26,7 +25,7 @@ class Settings(BaseSettings):
         "auto", description="Where networks run: `auto`, `cpu`, `openvino`, `cuda`, `tensorrt`"
     )
     device_id: int = Field(0, ge=0, description="Which GPU, where there are several")
-    defaults: dict[Task, str] = Field(
+    defaults: dict[str, str] = Field(
         {},
         description='Default model of a task, as JSON: `{"classify": "lenet5"}`; else the first by name',
     )

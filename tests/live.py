@@ -15,6 +15,7 @@ import httpx
 
 from service.api.deps import Services
 from service.app import create_app
+from service.engine import Engine
 from service.processes.server import Server, listen, url_of
 from service.settings import Settings
 
@@ -42,7 +43,8 @@ def serve(**settings: object) -> Iterator[Live]:
     """Run uvicorn with the app in a thread until the block ends; its models are loaded when the block begins."""
     loaded = threading.Event()
     chosen = Settings.model_validate({"models": MODELS, "port": 0, **settings})
-    app = create_app(chosen, on_loaded=lambda _: loaded.set())
+    engine = Engine(chosen, on_loaded=lambda _: loaded.set())
+    app = create_app(engine, chosen)
     listener = listen(chosen.host, chosen.port)
     server = Server(app, grace_seconds=0, drain_seconds=10)
     thread = threading.Thread(target=server.run, args=([listener],))

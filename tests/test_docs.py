@@ -6,6 +6,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry
 
 from service.app import create_app
+from service.engine import Engine
 from service.errors import ConfigurationError, error_types
 from service.metrics import Metrics
 from service.settings import PREFIX, Settings
@@ -55,7 +56,8 @@ def test_every_error_code_is_documented_with_its_status() -> None:
 
 
 def test_every_endpoint_is_documented(tmp_path: Path) -> None:
-    paths = set(create_app(Settings(models=tmp_path)).fastapi.openapi()["paths"])
+    settings = Settings(models=tmp_path)
+    paths = set(create_app(Engine(settings), settings).fastapi.openapi()["paths"])
     documented = set(re.findall(r"`(?:GET|POST) (/[^`?]*)`", README))
     assert paths <= documented
     assert documented - paths == {"/", "/docs", "/openapi.json"}

@@ -9,7 +9,7 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
-from exporter.recipe import ImageTask, Recipe
+from exporter.recipe import Recipe
 
 Dims = tuple[int, ...]
 """An output's dimensions for a batch of one."""
@@ -74,7 +74,7 @@ def _embed(_recipe: Recipe, _outputs: Sequence[Dims]) -> Head:
     return EmbedHead()
 
 
-_CHOICES: dict[ImageTask, Callable[[Recipe, Sequence[Dims]], Head]] = {
+_CHOICES: dict[str, Callable[[Recipe, Sequence[Dims]], Head]] = {
     "classify": _classify,
     "segment": _segment,
     "detect": _detect,

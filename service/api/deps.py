@@ -8,14 +8,11 @@ from typing import Annotated, Any
 from fastapi import Depends, Request
 
 from service.api.ingest.admission import Admission
-from service.explain.runner import Runner
-from service.fanout import FanOut
+from service.engine import Engine
 from service.metrics import Metrics
-from service.pipeline import Pipeline
 from service.processes.peers import Peers
 from service.runtime.job import JobResult, Trace
-from service.runtime.registry import Model, Registry
-from service.video.reader import ClipLimits
+from service.runtime.registry import Model
 
 RECORD_KEY = "foveal.record"
 """Where the middleware keeps the request's record in the ASGI scope."""
@@ -25,29 +22,33 @@ RECORD_KEY = "foveal.record"
 class Services:
     """Everything the routes may use.
 
-    `siblings` are the service's other processes, where there are any; `draining` is set once, when the process was told
-    to end.
+    `peers` are the service's other processes, where there are any.
     """
 
-    registry: Registry
-    pipeline: Pipeline
-    fan_out: FanOut
-    explanation: Runner
-    metrics: Metrics
+    engine: Engine
     admission: Admission
-    version: str
-    timeout_seconds: float
     max_body_bytes: int
     max_images: int
     max_video_bytes: int
-    clip_limits: ClipLimits
     peers: Peers | None = None
-    draining: bool = False
 
-    def not_ready(self) -> list[str]:
-        """Return why this process is not ready, a reason each."""
-        ending = ["the service is shutting down"] if self.draining else []
-        return ending + self.registry.not_ready()
+    @property
+    def draining(self) -> bool:
+        """Whether the process is to end: it is not ready, and connections close with their response."""
+        return self.engine.draining
+
+    @draining.setter
+    def draining(self, value: bool) -> None:
+        self.engine.draining = value
+
+    @property
+    def metrics(self) -> Metrics:
+        return self.engine.metrics
+
+    @property
+    def timeout_seconds(self) -> float:
+        """The deadline of a request that brings none."""
+        return self.engine.timeout_seconds
 
 
 @dataclass(slots=True)

@@ -10,6 +10,7 @@ from pydantic_core import to_json
 
 from service.api.deadline import time_left
 from service.api.deps import JsonObject, RequestRecord, Services
+from service.engine import TaskCall
 from service.errors import (
     ClientLeftError,
     DeadlineError,
@@ -18,46 +19,40 @@ from service.errors import (
     UnavailableError,
 )
 from service.imaging.overlay import RenderedImage
-from service.pipeline import EncodedImage, Head
+from service.pipeline import EncodedImage
 from service.runtime.job import JobResult
 from service.runtime.registry import Model
 
 T = TypeVar("T")
 
 
-async def predict_all(
+async def run_images(
     request: Request,
     services: Services,
     record: RequestRecord,
     *,
-    model: Model,
+    call: TaskCall,
     images: Sequence[EncodedImage],
-    head: Head[Any],
 ) -> list[Any]:
     """Return each image's result, or `{"error": …}` in the place of one that failed among several.
 
     Raises:
         FovealError: the request as a whole failed, or its only image did.
     """
-    outcomes = await services.pipeline.predict(
-        model,
+    outcomes = await call.run(
         images,
-        head,
         timeout_seconds=time_left(request, record, services.timeout_seconds),
-        left=partial(_disconnected, request),
+        disconnected=partial(_disconnected, request),
     )
-    record.answered_by(model, outcomes)
+    record.answered_by(call.model, outcomes)
     for outcome in outcomes:
         if isinstance(outcome, UnavailableError | ClientLeftError) or (
             isinstance(outcome, FovealError) and len(outcomes) == 1
         ):
             try:
                 raise outcome
-            finally:
-                del (
-                    outcome,
-                    outcomes,
-                )  # or error and frame, which holds the images, keep each other
+            finally:  # or the error and this frame, which holds the images, keep each other alive
+                del outcome, outcomes
     return [
         outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services)
         for outcome in outcomes
@@ -89,14 +84,17 @@ async def while_connected(
         await asyncio.wait([working, leaving])
 
 
-def json_answer(model: Model, results: Collection[JsonObject]) -> Response:
+def json_response(model: Model, results: Collection[JsonObject]) -> Response:
     """Return the JSON answer; what we made ourselves is encoded once and not validated again."""
     body = {"model": model.name, "version": model.version, "results": results}
     return Response(to_json(body), media_type="application/json")
 
 
-def image_answer(image: RenderedImage) -> Response:
-    return Response(image.content, media_type=image.media_type, headers={"Vary": "Accept"})
+def image_response(image: RenderedImage) -> Response:
+    headers = {"Vary": "Accept"}
+    if image.shape:
+        headers["X-Shape"] = ",".join(map(str, image.shape))
+    return Response(image.content, media_type=image.media_type, headers=headers)
 
 
 def require_single(images: Sequence[EncodedImage], what: str) -> None:
@@ -107,7 +105,7 @@ def require_single(images: Sequence[EncodedImage], what: str) -> None:
     """
     if len(images) != 1:
         raise InvalidParameterError(
-            f"{what} answers one image a request, not {len(images)}; ask for JSON, or send them one by one"
+            f"{what} answers one image per request, not {len(images)}; ask for JSON, or send them one by one"
         )
 
 

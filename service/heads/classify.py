@@ -1,10 +1,11 @@
 """Probabilities → the best classes with their names."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
 
 from service.imaging.source_image import SourceImage
 

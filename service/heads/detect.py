@@ -2,19 +2,18 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+from typing_extensions import TypedDict
 
 from service.heads.nms import Suppression, suppress
 from service.imaging.geometry import Box
 from service.imaging.overlay import (
-    ImageFormat,
     LabeledBox,
-    RenderedImage,
     draw_boxes,
-    encode_image,
 )
 from service.imaging.source_image import SourceImage
 
@@ -131,21 +130,20 @@ def detect(
     }
 
 
-def detect_overlay(
+def draw_detections(
     outputs: Mapping[str, NDArray[Any]],
     source: SourceImage,
     *,
     labels: Sequence[str],
     options: DetectionOptions,
-    form: ImageFormat,
-) -> RenderedImage:
+) -> Image.Image:
     """Return the displayed image with labeled boxes drawn on it."""
     things = find_things(outputs, source, labels=labels, options=options)
     boxes = [
         LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
         for thing in things.found
     ]
-    return encode_image(draw_boxes(source.displayed(), boxes), form)
+    return draw_boxes(source.displayed(), boxes)
 
 
 def _xyxy(box: Box) -> dict[str, float]:

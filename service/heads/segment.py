@@ -1,12 +1,13 @@
 """A mask → the areas of each class, or an image of them, at the displayed image's own size."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from typing_extensions import TypedDict
 
 from service.errors import InvalidParameterError
 from service.imaging.masks import (
@@ -19,16 +20,12 @@ from service.imaging.masks import (
     rle,
 )
 from service.imaging.overlay import (
-    ImageFormat,
-    RenderedImage,
     cut_out,
     draw_mask,
-    encode_image,
     indexed_mask,
 )
 from service.imaging.source_image import SourceImage
 
-Rendering = Literal["mask", "overlay", "cutout", "confidence"]
 Outputs = Mapping[str, NDArray[Any]]
 
 
@@ -84,18 +81,6 @@ def segment(
     }
 
 
-def segment_image(
-    outputs: Outputs,
-    source: SourceImage,
-    *,
-    classes: SegmentClasses,
-    rendering: Rendering,
-    form: ImageFormat,
-) -> RenderedImage:
-    """Return the segmentation as an image of the displayed image's size."""
-    return encode_image(_RENDERINGS[rendering](outputs, source, classes), form)
-
-
 def _segment(
     found: ImageMask, class_id: int, classes: SegmentClasses, *, with_polygons: bool
 ) -> Segment:
@@ -122,11 +107,13 @@ def _on_image(outputs: Outputs, source: SourceImage, classes: SegmentClasses) ->
     )
 
 
-def _mask(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+def draw_index_mask(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+    """Return the mask as a palette image whose index is the class id."""
     return indexed_mask(_on_image(outputs, source, classes).ids)
 
 
-def _confidence(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+def draw_confidence(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+    """Return the probability of each pixel's class, mode L, 255 is 1."""
     return Image.fromarray(_on_image(outputs, source, classes).confidence)
 
 
@@ -135,7 +122,7 @@ def draw_segments(outputs: Outputs, source: SourceImage, classes: SegmentClasses
     return draw_mask(source.displayed(), _on_image(outputs, source, classes).ids)
 
 
-def _cutout(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+def draw_cutout(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
     """Alpha is the probability of not being background, so that the edge is as soft as the network is unsure."""
     if classes.background_id is None:
         raise InvalidParameterError("format: cutout needs a model with a background class")
@@ -143,11 +130,3 @@ def _cutout(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> I
         outputs["mask"], outputs["confidence"], classes.background_id, len(classes.labels)
     )
     return cut_out(source.displayed(), enlarge(255 - background, source.geometry))
-
-
-_RENDERINGS: dict[Rendering, Callable[[Outputs, SourceImage, SegmentClasses], Image.Image]] = {
-    "mask": _mask,
-    "overlay": draw_segments,
-    "cutout": _cutout,
-    "confidence": _confidence,
-}

@@ -25,6 +25,8 @@ class RenderedImage:
 
     content: bytes
     media_type: str
+    shape: tuple[int, ...] = ()
+    """Of an array, where the bytes are one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,12 @@ from multiprocessing.connection import Connection
 from signal import SIGINT
 
 from service.app import create_app
+from service.engine import Engine
 from service.errors import ConfigurationError
 from service.logs import configure_logs
-from service.processes.peers import Tally, WorkerSlot
+from service.processes.peers import Peers, Tally, WorkerSlot
 from service.processes.server import Server
 from service.processes.supervisor import Loaded, Refused
-from service.runtime.registry import Registry
 from service.settings import Settings
 
 YOUNG_OBJECTS = 10_000
@@ -25,7 +25,7 @@ YOUNG_OBJECTS = 10_000
 
 
 def make_server(
-    settings: Settings, on_loaded: Callable[[Registry], None], slot: WorkerSlot | None = None
+    settings: Settings, on_loaded: Callable[[Engine], None], slot: WorkerSlot | None = None
 ) -> Server:
     """Return the whole service of one process.
 
@@ -33,12 +33,18 @@ def make_server(
         ConfigurationError: it can not start as asked.
     """
 
-    def loaded(registry: Registry) -> None:
+    def loaded(engine: Engine) -> None:
         spare_the_collector()
-        on_loaded(registry)
+        on_loaded(engine)
+
+    engine = Engine(settings, share=int if slot is None else slot.share, on_loaded=loaded)
+    peers = None
+    if slot is not None:
+        engine.metrics.worker_restarts.inc(slot.refilled)
+        peers = Peers(slot, engine.metrics.registry, engine.not_ready)
 
     return Server(
-        create_app(settings, loaded, slot),
+        create_app(engine, settings, peers=peers),
         grace_seconds=settings.grace_seconds,
         drain_seconds=_drain_seconds(settings),
         tally=None if slot is None else Tally(slot),
@@ -56,11 +62,12 @@ def spare_the_collector() -> None:
     gc.set_threshold(YOUNG_OBJECTS)
 
 
-def summary(registry: Registry) -> str:
+def summary(engine: Engine) -> str:
     """Return what is served, and on what."""
-    ready = [model.name for model in registry.models if model.state == "ready"]
+    ready = [model.name for model in engine.registry.models if model.state == "ready"]
+    device = engine.registry.device
     models = ", ".join(dict.fromkeys(ready)) or "no model"
-    return f"{models} on {registry.device.name} ({registry.device.detail})"
+    return f"{models} on {device.name} ({device.detail})"
 
 
 def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, line: Connection) -> None:
@@ -72,7 +79,7 @@ def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, line: Co
     relay.start()
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     try:
-        server = make_server(settings, lambda registry: line.send(Loaded(summary(registry))), slot)
+        server = make_server(settings, lambda engine: line.send(Loaded(summary(engine))), slot)
     except ConfigurationError as error:
         line.send(Refused(str(error)))
         sys.exit(2)

@@ -2,18 +2,19 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from PIL import Image
 from pydantic import BaseModel, ConfigDict
 
 from service.card import Card
+from service.errors import InvalidParameterError
+from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner
 from service.heads.targets import ChooseTarget
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
-from service.runtime.job import Outputs
 
 
 class TaskOptions(BaseModel):
@@ -31,10 +32,41 @@ def for_any_model(_: Card) -> None:
     """Accept every model."""
 
 
-Draw = Callable[[Outputs, SourceImage, Card, Any], Image.Image]
-"""One image's outputs, the image, the model's card, the settled options → an image; runs on a worker thread."""
-Render = Callable[[Outputs, SourceImage, Card, Any, str], RenderedImage]
-"""The same, and a media type → encoded bytes."""
+class Head(Protocol):
+    """Makes one image's result; runs on a worker thread."""
+
+    def __call__(
+        self,
+        outputs: Outputs,
+        source: SourceImage,
+        card: Card,
+        options: Any,  # noqa: ANN401  # each task's own
+    ) -> Any: ...  # noqa: ANN401
+
+
+class Draw(Protocol):
+    """Draws one image's result; runs on a worker thread."""
+
+    def __call__(
+        self,
+        outputs: Outputs,
+        source: SourceImage,
+        card: Card,
+        options: Any,  # noqa: ANN401  # each task's own
+    ) -> Image.Image: ...
+
+
+class Render(Protocol):
+    """Encodes one image's result as a media type; runs on a worker thread."""
+
+    def __call__(
+        self,
+        outputs: Outputs,
+        source: SourceImage,
+        card: Card,
+        options: Any,  # noqa: ANN401  # each task's own
+        media_type: str,
+    ) -> RenderedImage: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +146,23 @@ class Task:
     outputs: tuple[str, ...]
     options: type[TaskOptions]
     result: type
-    head: Callable[[Outputs, SourceImage, Card, Any], Any] | None
+    head: Head | None
     settle: Callable[[Any, Card], Any] = as_given
     models: tuple[str, ...] = ()
     renderings: Mapping[str, Rendering] = field(default_factory=dict)
     over_time: OverTime | None = None
     target: ChooseTarget | None = None
+
+    def rendering(self, name: str) -> Rendering:
+        """Return a rendering by its name.
+
+        Raises:
+            InvalidParameterError: the task has none of this name.
+        """
+        if name not in self.renderings:
+            known = ", ".join(self.renderings) or "none"
+            raise InvalidParameterError(f"format: {self.name} has no {name!r}. Formats: {known}.")
+        return self.renderings[name]
 
     @property
     def networks(self) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""A clip at work: decoded on a thread of its own, its frames fanned out, its answers told in the order of time."""
+"""A video through a task: decoded on a thread of its own, its frames fanned out, its results given in order of time."""
 
 import asyncio
 from collections import deque
@@ -25,38 +25,107 @@ from service.metrics import Metrics
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.registry import Model
 from service.video.container import Source
-from service.video.reader import Clip, ClipLimits, Frame
+from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
+from service.video.reader import Clip, Frame, VideoLimits
 from service.video.sampling import Sampling
 
-Seen = TypeVar("Seen")
+Kept = TypeVar("Kept")
 
 
 @dataclass(frozen=True, slots=True)
-class FrameAnswer(Generic[Seen]):
-    """What became of a sampled frame: what was seen, or its error; `drawn` where somebody draws."""
+class VideoRun:
+    """How one video runs.
+
+    Args:
+        task: its name, for the events.
+        model: the task's network.
+        backbone: the network that the frames run through; the same, but for a temporal network.
+        combiner: combines the frames' results.
+        sampling: which frames are wanted.
+        draws: whether each result is drawn on its frame.
+        timeout_seconds: how long each frame, or window, may take from when it is queued.
+    """
+
+    task: str
+    model: Model
+    backbone: Model
+    combiner: Combiner[Any]
+    sampling: Sampling
+    draws: bool
+    timeout_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class VideoPipeline:
+    """Runs videos. Holds no state of a video: what is limited, `fan_out` and `limits` limit."""
+
+    fan_out: FanOut
+    limits: VideoLimits
+    metrics: Metrics
+
+    async def run(
+        self, run: VideoRun, source: Source, *, stop_reading: Callable[[], None]
+    ) -> AsyncGenerator[VideoEvent, None]:
+        """Yield the start, each sampled frame in order of time, and the summary; iterate inside `contextlib.aclosing`.
+
+        Args:
+            run: how.
+            source: the file, which may still be arriving.
+            stop_reading: makes a read of `source` that waits for more bytes return.
+
+        Raises:
+            OverloadedError: as many videos and explanations are running as may.
+            VideoError: the video can not be read.
+            UnavailableError: a network is not ready, the service ends, or a frame waited for too long.
+        """
+        opening = opened(source, run.sampling, self.limits, self.metrics, stop_reading=stop_reading)
+        with self.fan_out.admit():
+            async with opening as reader:
+                started = False
+                results = run_frames(
+                    reader,
+                    run.backbone,
+                    run.combiner,
+                    self.fan_out,
+                    timeout_seconds=run.timeout_seconds,
+                    draws=run.draws,
+                )
+                async with aclosing(results):
+                    async for result in results:
+                        if not started:
+                            started = True
+                            model = run.model
+                            yield VideoStart(model.name, model.version, run.task, reader.clip.info)
+                        yield await _combined(result, run)
+                yield await _summary(reader.clip, run)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult(Generic[Kept]):
+    """What was kept of a sampled frame's outputs, or its error; the frame drawn, where that was wanted."""
 
     number: int
     seconds: float
-    seen: Seen | FovealError
+    kept: Kept | FovealError
     drawn: Image.Image | None = None
     trace: Trace | None = None
 
 
 class FrameReader:
-    """A clip's frames, drawn one at a time from a thread that decodes nothing ahead of what is asked for."""
+    """A video's frames, drawn one at a time from a thread that decodes nothing ahead of what is wanted."""
 
     def __init__(self, clip: Clip, thread: ThreadPoolExecutor, metrics: Metrics) -> None:
         self.clip = clip
         self._frames: Iterator[Frame] = iter(clip)
         self._thread = thread
         self._metrics = metrics
-        self._told = (0, 0, 0)
+        self._counted = (0, 0, 0)
 
     async def next(self) -> Frame | None:
         """Return the next frame, None behind the last.
 
         Raises:
-            VideoError: the clip holds no frame that can be read.
+            VideoError: the video holds no frame that can be read.
         """
         loop = asyncio.get_running_loop()
         try:
@@ -68,32 +137,32 @@ class FrameReader:
         counts = self.clip.counts
         now = (counts.decoded, counts.sampled, counts.skipped)
         for outcome, before, after in zip(
-            ("decoded", "sampled", "skipped"), self._told, now, strict=True
+            ("decoded", "sampled", "skipped"), self._counted, now, strict=True
         ):
             self._metrics.video_frames.labels(outcome).inc(max(0, after - before))
-        self._told = now
+        self._counted = now
 
 
 @asynccontextmanager
 async def opened(
     source: Source,
     sampling: Sampling,
-    limits: ClipLimits,
+    limits: VideoLimits,
     metrics: Metrics,
     *,
-    let_go: Callable[[], None],
+    stop_reading: Callable[[], None],
 ) -> AsyncIterator[FrameReader]:
-    """Open a clip for the length of the block; nothing waits for its thread at the end.
+    """Open a video for the length of the block; the end of the block does not wait for the decoding thread.
 
     Args:
         source: the file, which may still be arriving.
         sampling: which frames are wanted.
-        limits: what the clip may ask of us.
+        limits: what a video may cost.
         metrics: counts the frames.
-        let_go: makes a read that waits for more bytes return.
+        stop_reading: makes a read that waits for more bytes return.
 
     Raises:
-        VideoError: the clip can not be read.
+        VideoError: the video can not be read.
     """
     thread = ThreadPoolExecutor(1, "foveal-video")
     loop = asyncio.get_running_loop()
@@ -105,41 +174,41 @@ async def opened(
         finally:
             clip.stop()
     finally:
-        let_go()
+        stop_reading()
         opening.add_done_callback(partial(_close, thread))
 
 
 def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[Clip]") -> None:
-    """Close the clip on its thread, behind whatever that is still at, and let the thread end."""
+    """Close the clip on its thread, after what that thread still does, and let the thread end."""
     if not opening.cancelled() and opening.exception() is None:
         thread.submit(opening.result().close)
     thread.shutdown(wait=False)
 
 
-async def look_at(
-    frames: FrameReader,
+async def run_frames(
+    reader: FrameReader,
     model: Model,
-    combiner: Combiner[Seen],
+    combiner: Combiner[Kept],
     fan_out: FanOut,
     *,
     timeout_seconds: float,
     draws: bool = False,
-) -> AsyncGenerator[FrameAnswer[Seen], None]:
-    """Yield each sampled frame's answer, in order of time; iterate inside `contextlib.aclosing`.
+) -> AsyncGenerator[FrameResult[Kept], None]:
+    """Yield what was kept of each sampled frame, in order of time; iterate inside `contextlib.aclosing`.
 
-    Frames are converted, fitted, run and read on the model's workers, behind single images and a few at a time.
+    Frames are converted, fitted, run and read on the model's workers, a few at a time, after single images.
 
     Raises:
-        UnavailableError: the model is not ready, its service ends, or a frame waited for longer than `timeout_seconds`.
+        UnavailableError: the model is not ready, the service ends, or a frame waited for longer than `timeout_seconds`.
         VideoError: there was no frame.
     """
     coming: deque[tuple[int, float]] = deque()
 
-    async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Seen, Image.Image | None]], None]:
-        while (frame := await frames.next()) is not None:
+    async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Kept, Image.Image | None]], None]:
+        while (frame := await reader.next()) is not None:
             coming.append((frame.number, frame.seconds))
             prepare = partial(_prepare, frame, model.card.image_input)
-            yield Job(prepare, partial(_finish, combiner, draws))
+            yield Job(prepare, partial(_keep, combiner, draws))
 
     outcomes = fan_out.run(model, jobs(), timeout_seconds=timeout_seconds)
     async with aclosing(outcomes):
@@ -148,29 +217,49 @@ async def look_at(
             if isinstance(outcome, UnavailableError | ClientLeftError):
                 raise outcome
             if isinstance(outcome, JobResult):
-                seen, drawn = outcome.value
-                yield FrameAnswer(number, seconds, seen, drawn, outcome.trace)
+                kept, drawn = outcome.value
+                yield FrameResult(number, seconds, kept, drawn, outcome.trace)
             else:
-                yield FrameAnswer(number, seconds, outcome)
+                yield FrameResult(number, seconds, outcome)
 
 
-async def read_windows(
-    combiner: Combiner[Any], model: Model, *, timeout_seconds: float
-) -> list[Mapping[str, Any]]:
-    """Take the windows that are due through the head over time, behind single images, and return their answers.
+async def _combined(frame: FrameResult[Any], run: VideoRun) -> VideoFrame:
+    """Add a frame to the video's results, and let a temporal network read the windows that end with it."""
+    result: Mapping[str, Any] | FovealError
+    if isinstance(frame.kept, FovealError):
+        result = frame.kept
+    else:
+        added = await asyncio.to_thread(run.combiner.add, frame.seconds, frame.kept)
+        windows = await _read_windows(run)
+        result = {**added, "windows": windows} if windows else added
+    drawn = frame.drawn
+    if drawn is not None:
+        drawn = await asyncio.to_thread(run.combiner.caption, drawn)
+    return VideoFrame(frame.number, frame.seconds, result, drawn, frame.trace)
+
+
+async def _summary(clip: Clip, run: VideoRun) -> VideoSummary:
+    run.combiner.flush()
+    await _read_windows(run)
+    result = await asyncio.to_thread(run.combiner.summary)
+    return VideoSummary(clip.ended, clip.detail, clip.counts, result)
+
+
+async def _read_windows(run: VideoRun) -> list[Mapping[str, Any]]:
+    """Run the windows that are complete through the task's network, after single images, and return their results.
 
     Raises:
-        FovealError: the head is not ready, or failed.
+        FovealError: the network is not ready, or failed.
     """
     results = []
-    for window in combiner.take_windows():
+    for window in run.combiner.take_windows():
         job = Job(partial(_features, window), _copied)
-        (outcome,) = await model.batcher.submit(
-            [job], timeout_seconds=timeout_seconds, low_priority=True
+        (outcome,) = await run.model.batcher.submit(
+            [job], timeout_seconds=run.timeout_seconds, low_priority=True
         )
         if isinstance(outcome, FovealError):
             raise outcome
-        results.append(combiner.add_window(window, outcome.value))
+        results.append(run.combiner.add_window(window, outcome.value))
     return results
 
 
@@ -179,6 +268,7 @@ def _features(window: Window) -> tuple[NDArray[np.float32], None]:
 
 
 def _copied(outputs: Outputs, _: None) -> Outputs:
+    """Return one row of each output, apart from the batch that it is a view of."""
     return {name: rows.copy() for name, rows in outputs.items()}
 
 
@@ -188,11 +278,11 @@ def _prepare(frame: Frame, target: ImageInput) -> tuple[NDArray[np.uint8], Sourc
     return tensor, SourceImage(image, geometry, Limits(frame.max_pixels))
 
 
-def _finish(
-    combiner: Combiner[Seen],
+def _keep(
+    combiner: Combiner[Kept],
     draws: bool,  # noqa: FBT001  # bound by partial
     outputs: Outputs,
     source: SourceImage,
-) -> tuple[Seen, Image.Image | None]:
-    seen = combiner.keep(outputs, source)
-    return seen, combiner.draw(outputs, source) if draws else None
+) -> tuple[Kept, Image.Image | None]:
+    kept = combiner.keep(outputs, source)
+    return kept, combiner.draw(outputs, source) if draws else None

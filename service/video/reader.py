@@ -48,7 +48,7 @@ Ended = Literal["complete", "truncated", "limit"]
 
 
 @dataclass(frozen=True, slots=True)
-class ClipLimits:
+class VideoLimits:
     """What a clip may ask of us: its duration, how many frames are taken from it, and pixels a frame."""
 
     max_seconds: float = 3600.0
@@ -57,7 +57,7 @@ class ClipLimits:
 
 
 @dataclass(frozen=True, slots=True)
-class ClipInfo:
+class VideoInfo:
     """What the file says of itself, None where it does not.
 
     `width` and `height` are as displayed and `rotation` the degrees that frames are turned counter-clockwise for that;
@@ -142,7 +142,7 @@ class Clip:
         TooManyPixelsError: its frames are too large.
     """
 
-    def __init__(self, source: Source, sampling: Sampling, limits: ClipLimits) -> None:
+    def __init__(self, source: Source, sampling: Sampling, limits: VideoLimits) -> None:
         self.counts = Counts()
         self.ended: Ended = "complete"
         self.detail = ""
@@ -203,11 +203,11 @@ class Clip:
 
     # Before the first frame.
 
-    def _describe(self, sampling: Sampling) -> ClipInfo:
+    def _describe(self, sampling: Sampling) -> VideoInfo:
         stream, context = self._stream, self._context
         seconds = self._header_seconds()
         fps = float(stream.average_rate) if stream.average_rate else None
-        return ClipInfo(
+        return VideoInfo(
             container=self._container.format.name.split(",")[0],
             codec=context.name,
             width=_square(context.width, stream.sample_aspect_ratio),
@@ -442,7 +442,7 @@ def _quarter_turns(stored: VideoFrame) -> int:
     return round(stored.rotation / 90) % 4
 
 
-def _turned(info: ClipInfo, turns: int) -> ClipInfo:
+def _turned(info: VideoInfo, turns: int) -> VideoInfo:
     width, height = (info.height, info.width) if turns % 2 else (info.width, info.height)
     return replace(info, width=width, height=height, rotation=turns * 90)
 

@@ -1,70 +1,61 @@
-"""A clip's answers in the form that was asked for: one JSON, a line or an event a frame, or an MP4."""
+"""A video's events → bytes in the form that was asked for: one JSON, a line or an event per frame, or an MP4."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from PIL import Image
 from pydantic_core import to_json
 
+from service.errors import FovealError
 from service.media_types import JSON, MP4, NDJSON, SSE
+from service.video.events import VideoEvent, VideoFrame, VideoStart
 from service.video.mp4 import Film
-
-Event = dict[str, Any]
 
 
 class VideoWriter(Protocol):
-    """Turns what happens into bytes; each method returns what can be sent already. Blocking: called on a thread."""
+    """Turns events into bytes; each method returns what can be sent already. Blocking: called on a thread."""
 
     media_type: str
 
-    def start(self, head: Event) -> bytes:
-        """Take what is known at the first frame."""
+    def write(self, event: VideoEvent) -> bytes:
+        """Take the next event."""
 
-    def frame(self, answer: Event, drawn: Image.Image | None) -> bytes:
-        """Take one frame's answer."""
-
-    def end(self, tail: Event) -> bytes:
-        """Take what is known at the end."""
-
-    def fail(self, error: Event) -> bytes:
-        """Take what went wrong, when the answer has begun already."""
+    def fail(self, error: FovealError) -> bytes:
+        """Take the error that ends a response which has begun."""
 
 
-class OneJson:
-    """Everything at the end; each frame is kept encoded, which takes a fraction of the room."""
+class JsonWriter:
+    """Everything at the end; each frame is kept encoded, which takes a fraction of the memory."""
 
     media_type = JSON
 
     def __init__(self) -> None:
-        self._head: Event = {}
+        self._start: dict[str, Any] = {}
         self._frames: list[bytes] = []
 
-    def start(self, head: Event) -> bytes:
-        self._head = head
+    def write(self, event: VideoEvent) -> bytes:
+        if isinstance(event, VideoStart):
+            self._start = event.json()
+            return b""
+        if isinstance(event, VideoFrame):
+            self._frames.append(to_json(event.json()))
+            return b""
+        return self._whole(event.json())
+
+    def fail(self, error: FovealError) -> bytes:  # noqa: ARG002  # nothing was sent: the status says it
         return b""
 
-    def frame(self, answer: Event, drawn: Image.Image | None) -> bytes:  # noqa: ARG002  # the protocol's
-        self._frames.append(to_json(answer))
-        return b""
-
-    def end(self, tail: Event) -> bytes:
-        known = {name: value for name, value in self._head.items() if name != "expected"}
-        video = {**known["video"], **tail["counts"]}
-        head = {**known, "video": video, "ended": tail["ended"]}
-        if "detail" in tail:
-            head["detail"] = tail["detail"]
-        opening = to_json(head)[:-1]
+    def _whole(self, end: dict[str, Any]) -> bytes:
+        known = {name: value for name, value in self._start.items() if name != "expected"}
+        summary = end.pop("summary")
+        head = known | {"video": known["video"] | end.pop("counts")} | end
         frames = b",".join(self._frames)
         return b"".join(
-            [opening, b',"frames":[', frames, b'],"summary":', to_json(tail["summary"]), b"}"]
+            [to_json(head)[:-1], b',"frames":[', frames, b'],"summary":', to_json(summary), b"}"]
         )
 
-    def fail(self, error: Event) -> bytes:  # noqa: ARG002  # nothing was sent: the status tells it
-        return b""
 
-
-class Lines:
-    """A JSON object a line (NDJSON), the kind of event in its first field, progress in each frame's."""
+class LinesWriter:
+    """A JSON object per line (NDJSON): the kind of event in its first field, progress in each frame's."""
 
     media_type = NDJSON
 
@@ -72,34 +63,35 @@ class Lines:
         self._expected: int | None = None
         self._done = 0
 
-    def start(self, head: Event) -> bytes:
-        self._expected = head["expected"]
-        return self._event("start", head)
+    def write(self, event: VideoEvent) -> bytes:
+        content = event.json()
+        if isinstance(event, VideoStart):
+            self._expected = content["expected"]
+            return self._line("start", content)
+        if isinstance(event, VideoFrame):
+            self._done += 1
+            return self._line("frame", {"done": self._done, "of": self._expected, **content})
+        return self._line("summary", content)
 
-    def frame(self, answer: Event, drawn: Image.Image | None) -> bytes:  # noqa: ARG002  # the protocol's
-        self._done += 1
-        return self._event("frame", {"done": self._done, "of": self._expected, **answer})
+    def fail(self, error: FovealError) -> bytes:
+        content = {"code": error.code, "status": error.status, "detail": str(error)}
+        return self._line("error", {"error": content})
 
-    def end(self, tail: Event) -> bytes:
-        return self._event("summary", tail)
-
-    def fail(self, error: Event) -> bytes:
-        return self._event("error", {"error": error})
-
-    def _event(self, kind: str, content: Mapping[str, Any]) -> bytes:
+    def _line(self, kind: str, content: Mapping[str, Any]) -> bytes:
         return to_json({"event": kind, **content}) + b"\n"
 
 
-class ServerSentEvents(Lines):
-    """The same as server-sent events (HTML Living Standard, section 9.2)."""
+class ServerSentEventsWriter(LinesWriter):
+    """The same as server-sent events (HTML Living Standard, section 9.2); `data` holds the line."""
 
     media_type = SSE
 
-    def _event(self, kind: str, content: Mapping[str, Any]) -> bytes:
-        return b"event: %s\ndata: %s\n\n" % (kind.encode(), to_json(content))
+    def _line(self, kind: str, content: Mapping[str, Any]) -> bytes:
+        data = to_json({"event": kind, **content})
+        return b"event: %s\ndata: %s\n\n" % (kind.encode(), data)
 
 
-class Overlay:
+class OverlayWriter:
     """The drawn frames, each at its own time. A frame that failed has no image: the one before stays."""
 
     media_type = MP4
@@ -107,22 +99,22 @@ class Overlay:
     def __init__(self) -> None:
         self._film = Film()
 
-    def start(self, head: Event) -> bytes:  # noqa: ARG002  # the protocol's
-        return b""
-
-    def frame(self, answer: Event, drawn: Image.Image | None) -> bytes:
-        return b"" if drawn is None else self._film.add(drawn, answer["time"])
-
-    def end(self, tail: Event) -> bytes:  # noqa: ARG002  # the protocol's
+    def write(self, event: VideoEvent) -> bytes:
+        if isinstance(event, VideoStart):
+            return b""
+        if isinstance(event, VideoFrame):
+            if event.drawn is None:
+                return b""
+            return self._film.add(event.drawn, round(event.seconds, 3))
         return self._film.end()
 
-    def fail(self, error: Event) -> bytes:  # noqa: ARG002  # a film has no room for words: it ends
+    def fail(self, error: FovealError) -> bytes:  # noqa: ARG002  # an MP4 has no place for an error: it ends
         return self._film.end()
 
 
-WRITERS: Mapping[str, type[OneJson | Lines | ServerSentEvents | Overlay]] = {
-    JSON: OneJson,
-    NDJSON: Lines,
-    SSE: ServerSentEvents,
-    MP4: Overlay,
+WRITERS: Mapping[str, type[JsonWriter | LinesWriter | ServerSentEventsWriter | OverlayWriter]] = {
+    JSON: JsonWriter,
+    NDJSON: LinesWriter,
+    SSE: ServerSentEventsWriter,
+    MP4: OverlayWriter,
 }

@@ -143,7 +143,7 @@ def test_every_error_is_counted_by_its_code(live: Live, client: httpx.Client) ->
 
 def test_nothing_is_left_behind(live: Live, client: httpx.Client) -> None:
     assert client.post("/v1/classify", content=b"no image").status_code == 415
-    assert live.services.registry.versions("efficientnet-lite0")[0].batcher.depth == 0
+    assert live.services.engine.registry.versions("efficientnet-lite0")[0].batcher.depth == 0
     assert live.sample("foveal_queue_depth", model="efficientnet-lite0") == 0
 
 

@@ -152,7 +152,7 @@ def test_an_overlay_comes_as_the_client_likes_it(
 def test_an_overlay_is_of_one_image(client: httpx.Client) -> None:
     files = [("file", plain("red"))] * 2
     response = client.post("/v1/detect?format=overlay", files=files)
-    assert "one image a request, not 2" in problem(response, 422, "invalid_parameter")
+    assert "one image per request, not 2" in problem(response, 422, "invalid_parameter")
 
 
 def test_a_broken_image_is_a_problem_also_where_a_image_was_asked_for(

@@ -63,6 +63,6 @@ def test_the_vectors_of_several_images_come_end_to_end(client: httpx.Client) -> 
 def test_bytes_have_no_room_for_a_failure(client: httpx.Client) -> None:
     files = [("file", plain("red")), ("file", b"no image")]
     response = client.post("/v1/embed", files=files, headers=FLOATS)
-    assert "Image 1 has no vector" in problem(response, 422, "invalid_parameter")
+    assert "Image 1 has no result" in problem(response, 422, "invalid_parameter")
     both = client.post("/v1/embed", files=files).json()["results"]
     assert both[1]["error"]["code"] == "unsupported_image"

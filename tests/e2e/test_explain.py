@@ -272,8 +272,8 @@ def test_a_client_that_leaves_frees_its_place(live: Live, client: httpx.Client) 
 def test_nobody_pays_for_what_nobody_asked(live: Live) -> None:
     """The e2e service has explained by now; a fresh one has loaded nothing."""
     with serve() as fresh:
-        assert not fresh.services.explanation.explainers.loaded
+        assert not fresh.services.engine.explainers.loaded
         explain_url = f"{fresh.url}/v1/explain?view=cam&score=false"
         assert httpx.post(explain_url, content=photograph("coffee"), timeout=30).status_code == 200
-        assert fresh.services.explanation.explainers.loaded == ["efficientnet-lite0"]
-    assert len(live.services.explanation.explainers.loaded) <= Settings().explainers
+        assert fresh.services.engine.explainers.loaded == ["efficientnet-lite0"]
+    assert len(live.services.engine.explainers.loaded) <= Settings().explainers

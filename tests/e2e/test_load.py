@@ -76,7 +76,7 @@ async def test_clients_that_leave_strand_nobody(live: Live) -> None:
             hang_up(connection)
         for answer in await asyncio.gather(*staying):
             assert answer == pytest.approx(expected, abs=1e-4)
-        assert live.services.registry.versions(MODEL)[0].batcher.depth == 0
+        assert live.services.engine.registry.versions(MODEL)[0].batcher.depth == 0
     assert live.sample("foveal_images_total", model=MODEL, outcome="abandoned") > abandoned
 
 

@@ -58,7 +58,7 @@ def test_a_image_is_counted_where_it_went(live: Live, client: httpx.Client) -> N
         return after.get(series, 0) - before.get(series, 0)
 
     model, route = "efficientnet-lite0", "/v1/classify"
-    macs = live.services.registry.versions(model)[0].card.cost.macs
+    macs = live.services.engine.registry.versions(model)[0].card.cost.macs
     assert grew("foveal_requests_total", route=route, model=model, status="200") == 1
     assert grew("foveal_request_seconds_count", route=route, model=model) == 1
     assert grew("foveal_request_bytes_total", route=route) == len(image)
@@ -75,7 +75,7 @@ def test_the_model_says_how_it_is_served(live: Live, client: httpx.Client) -> No
     assert lite["version"] == "1"
     assert lite["task"] == "classify"
     assert lite["precision"] == "fp32"
-    assert lite["device"] == live.services.registry.device.name
+    assert lite["device"] == live.services.engine.registry.device.name
 
 
 def test_the_event_loop_is_watched(live: Live) -> None:

@@ -190,7 +190,7 @@ def test_a_client_that_leaves_ends_the_work(live: Live) -> None:
         assert time.monotonic() < patience, "the work went on"
         time.sleep(0.01)
     idle = live.sample("foveal_video_frames_total", outcome="sampled")
-    assert live.services.registry.find(["classify"], None, None).batcher.depth == 0
+    assert live.services.engine.registry.find(["classify"], None, None).batcher.depth == 0
     threads = [one for one in threading.enumerate() if one.name.startswith("foveal-video")]
     for thread in threads:
         thread.join(5)

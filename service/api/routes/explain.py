@@ -9,20 +9,16 @@ from pydantic_core import to_json
 
 from service.api.deadline import time_left
 from service.api.deps import RecordDep, Services, ServicesDep
+from service.api.explain_options import ExplainAnswer, ExplainOptions, FiltersOptions
 from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
+from service.api.openapi import Components
 from service.api.responses import (
-    image_answer,
+    image_response,
     require_single,
     while_connected,
 )
-from service.api.schemas import (
-    ExplainAnswer,
-    ExplainOptions,
-    FiltersOptions,
-    answers,
-    image_body,
-)
+from service.api.schemas import image_body, responses
 from service.card import Task
 from service.errors import InvalidParameterError
 from service.explain.filters import explain_filters
@@ -38,8 +34,6 @@ from service.media_types import JSON, PNG
 from service.pipeline import EncodedImage
 from service.runtime.job import JobResult
 from service.runtime.registry import Model
-
-router = APIRouter(tags=["explanations"])
 
 EXPLAINED: tuple[Task, ...] = ("classify", "segment", "detect", "embed")
 """Every network that sees images; a classifier answers when no model is named."""
@@ -61,12 +55,29 @@ INNER = frozenset({"maps", "patterns", "story"})
 """Views that are nothing without inner maps."""
 
 
-@router.post(
-    "/v1/explain",
-    summary="What a network sees: its filters, maps, patterns, and the pixels that speak for its answer",
-    openapi_extra=image_body(),
-    responses=answers(ExplainAnswer, PNG),
-)
+def explain_router(components: Components) -> APIRouter:
+    """Return the routes of explanations."""
+    router = APIRouter(tags=["explanations"])
+    described = responses(components, "ExplainResponse", ExplainAnswer, PNG)
+    router.add_api_route(
+        "/v1/explain",
+        explain_image,
+        methods=["POST"],
+        summary="What a network sees: its filters, maps, patterns, and the pixels that speak for its answer",
+        response_class=Response,
+        openapi_extra=image_body(),
+        responses=described,
+    )
+    router.add_api_route(
+        "/v1/models/{name}/filters",
+        show_filters,
+        summary="The first convolution's learned filters",
+        response_class=Response,
+        responses=described,
+    )
+    return router
+
+
 async def explain_image(
     request: Request,
     services: ServicesDep,
@@ -74,7 +85,7 @@ async def explain_image(
     options: Annotated[ExplainOptions, Query()],
 ) -> Response:
     """One image a request; docs/explain.md describes every view and what it answers."""
-    model = services.registry.find(EXPLAINED, options.model, options.version)
+    model = services.engine.registry.find(EXPLAINED, options.model, options.version)
     record.model = model.name
     wish = _explain_request(options, model, request.headers.get("accept", ""))
     if wish.view == "filters":
@@ -88,11 +99,6 @@ async def explain_image(
     return _respond(model, wish, answer.value)
 
 
-@router.get(
-    "/v1/models/{name}/filters",
-    summary="The first convolution's learned filters",
-    responses=answers(ExplainAnswer, PNG),
-)
 async def show_filters(
     request: Request,
     name: str,
@@ -100,7 +106,7 @@ async def show_filters(
     record: RecordDep,
     options: Annotated[FiltersOptions, Query()],
 ) -> Response:
-    model = services.registry.find(EXPLAINED, name, options.version)
+    model = services.engine.registry.find(EXPLAINED, name, options.version)
     record.model = model.name
     form = _form("filters", options.format, request.headers.get("accept", ""))
     return await _filters(
@@ -157,7 +163,7 @@ def _form(view: str, asked: Form | None, accept: str) -> Form:
 
 
 async def _filters(services: Services, model: Model, wish: ExplainRequest) -> Response:
-    async with services.explanation.explainers.use(model) as explainer:
+    async with services.engine.explainers.use(model) as explainer:
         first = explainer.anatomy.first
         told = await asyncio.to_thread(explain_filters, model.name, first, wish)
     return _respond(model, wish, told)
@@ -170,7 +176,7 @@ async def _explain(
     wish: ExplainRequest,
     timeout_seconds: float,
 ) -> JobResult[dict[str, Any] | RenderedImage]:
-    explanation = services.explanation
+    explanation = services.engine.runner
     async with explanation.explainers.use(model) as explainer:
         if wish.view == "maps":
             head = partial(explain_maps, card=model.card, request=wish)
@@ -183,7 +189,7 @@ async def _explain(
         if wish.view == "story":
             head = partial(explain_story, card=model.card, anatomy=explainer.anatomy, request=wish)
             return await explanation.look(explainer, image, head, timeout_seconds=timeout_seconds)
-        with services.fan_out.admit():
+        with services.engine.runner.fan_out.admit():
             if wish.view == "probe":
                 return await explain_probe(
                     explanation,
@@ -201,7 +207,7 @@ async def _explain(
 
 def _segmenter(services: Services) -> Model | None:
     """Return a ready model that tells one kind of thing from its background: it draws silhouettes."""
-    for model in services.registry.models:
+    for model in services.engine.registry.models:
         card = model.card
         two = card.task == "segment" and len(card.labels) == 2 and card.background_id is not None
         if two and model.state == "ready":
@@ -211,6 +217,6 @@ def _segmenter(services: Services) -> Model | None:
 
 def _respond(model: Model, wish: ExplainRequest, told: dict[str, Any] | RenderedImage) -> Response:
     if isinstance(told, RenderedImage):
-        return image_answer(told)
+        return image_response(told)
     body = {"model": model.name, "version": model.version, "view": wish.view, **told}
     return Response(to_json(body), media_type=JSON, headers={"Vary": "Accept"})

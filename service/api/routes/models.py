@@ -3,26 +3,36 @@
 from fastapi import APIRouter
 
 from service.api.deps import ServicesDep
-from service.api.schemas import ModelAnswer, ModelsAnswer, problems
+from service.api.openapi import Components
+from service.api.schemas import ModelState, ModelStates, problems
 from service.runtime.registry import Model, Registry
 
-router = APIRouter(tags=["models"])
+
+def models_router(components: Components) -> APIRouter:
+    """Return the routes that list the models."""
+    router = APIRouter(tags=["models"])
+    router.add_api_route("/v1/models", list_models, summary="All models with their cards")
+    router.add_api_route(
+        "/v1/models/{name}",
+        show_model,
+        summary="All versions of one model",
+        responses=problems(components, 404),
+    )
+    return router
 
 
-@router.get("/v1/models", summary="All models with their cards")
-async def list_models(services: ServicesDep) -> ModelsAnswer:
-    registry = services.registry
-    return ModelsAnswer(models=[_answer(model, registry) for model in registry.models])
+async def list_models(services: ServicesDep) -> ModelStates:
+    registry = services.engine.registry
+    return ModelStates(models=[_state(model, registry) for model in registry.models])
 
 
-@router.get("/v1/models/{name}", summary="All versions of one model", responses=problems(404))
-async def show_model(name: str, services: ServicesDep) -> ModelsAnswer:
-    registry = services.registry
-    return ModelsAnswer(models=[_answer(model, registry) for model in registry.versions(name)])
+async def show_model(name: str, services: ServicesDep) -> ModelStates:
+    registry = services.engine.registry
+    return ModelStates(models=[_state(model, registry) for model in registry.versions(name)])
 
 
-def _answer(model: Model, registry: Registry) -> ModelAnswer:
-    return ModelAnswer(
+def _state(model: Model, registry: Registry) -> ModelState:
+    return ModelState(
         name=model.name,
         version=model.version,
         state=model.state,

@@ -7,6 +7,7 @@ import httpx
 import pytest
 
 from service.app import create_app
+from service.engine import Engine
 from service.settings import Settings
 from tests.live import problem
 
@@ -19,7 +20,8 @@ async def test_an_uncaught_fault_is_a_500_with_the_id_that_leads_to_its_tracebac
     def fault() -> None:
         raise ZeroDivisionError("a secret of ours")
 
-    app = create_app(Settings(models=tmp_path))
+    settings = Settings(models=tmp_path)
+    app = create_app(Engine(settings), settings)
     app.fastapi.add_api_route("/fault", fault)
     async with httpx.AsyncClient(
         transport=httpx.ASGITransport(app), base_url="http://test"

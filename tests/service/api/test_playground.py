@@ -7,6 +7,7 @@ import pytest
 
 from service.api.routes.playground import FOLDER
 from service.app import create_app
+from service.engine import Engine
 from service.settings import Settings
 from tests.live import problem
 
@@ -14,7 +15,8 @@ pytestmark = pytest.mark.anyio
 
 
 def client(tmp_path: Path) -> httpx.AsyncClient:
-    app = create_app(Settings(models=tmp_path))
+    settings = Settings(models=tmp_path)
+    app = create_app(Engine(settings), settings)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://test")
 
 

@@ -1,12 +1,10 @@
 from dataclasses import replace
-from io import BytesIO
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from service.heads.detect import DetectionOptions, detect, detect_overlay
+from service.heads.detect import DetectionOptions, detect, draw_detections
 from tests.source_images import source_of
 
 LABELS = ("", "cat", "dog")
@@ -68,13 +66,9 @@ def test_nothing_is_an_empty_list() -> None:
     assert (result["detections"], result["candidates"]) == ([], 0)
 
 
-@pytest.mark.parametrize(("form", "name"), [("png", "PNG"), ("jpeg", "JPEG")])
 @pytest.mark.parametrize("size", [(200, 100), (40, 30), (3000, 2000)])
-def test_an_overlay_has_the_images_size_and_is_drawn_on(
-    form: Any, name: str, size: tuple[int, int]
-) -> None:
-    drawn = detect_overlay(OUTPUTS, source_of(*size), labels=LABELS, options=ANY, form=form)
-    image = Image.open(BytesIO(drawn.content))
-    assert (image.format, image.size, drawn.media_type) == (name, size, f"image/{form}")
+def test_an_overlay_has_the_images_size_and_is_drawn_on(size: tuple[int, int]) -> None:
+    image = draw_detections(OUTPUTS, source_of(*size), labels=LABELS, options=ANY)
+    assert image.size == size
     colors = np.asarray(image.convert("RGB")).reshape(-1, 3)
     assert np.ptp(colors, axis=0).max() > 50

@@ -1,4 +1,3 @@
-from io import BytesIO
 from typing import Any
 
 import numpy as np
@@ -6,7 +5,14 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.heads.segment import SegmentClasses, segment, segment_image
+from service.heads.segment import (
+    SegmentClasses,
+    draw_confidence,
+    draw_cutout,
+    draw_index_mask,
+    draw_segments,
+    segment,
+)
 from service.imaging.palette import class_color
 from tests.source_images import source_of
 
@@ -21,12 +27,16 @@ def outputs() -> dict[str, NDArray[Any]]:
     return {"mask": ids, "confidence": np.where(ids > 0, 204, 255).astype(np.uint8)}
 
 
+RENDERINGS = {
+    "mask": draw_index_mask,
+    "overlay": draw_segments,
+    "cutout": draw_cutout,
+    "confidence": draw_confidence,
+}
+
+
 def image(rendering: Any, size: tuple[int, int] = (200, 100)) -> Image.Image:
-    made = segment_image(
-        outputs(), source_of(*size), classes=CLASSES, rendering=rendering, form="png"
-    )
-    assert made.media_type == "image/png"
-    return Image.open(BytesIO(made.content))
+    return RENDERINGS[rendering](outputs(), source_of(*size), CLASSES)
 
 
 def test_areas_are_told_largest_first_and_the_background_is_none() -> None:

@@ -16,7 +16,7 @@ from service.errors import (
     VideoError,
     VideoTooLongError,
 )
-from service.video.reader import Clip, ClipLimits, Frame
+from service.video.reader import Clip, Frame, VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import (
     HEADER_FIRST,
@@ -45,16 +45,16 @@ KINDS = [
 
 
 def watch(
-    body: bytes, sampling: Sampling, limits: ClipLimits | None = None
+    body: bytes, sampling: Sampling, limits: VideoLimits | None = None
 ) -> tuple[Clip, list[Frame]]:
-    clip = Clip(BytesIO(body), sampling, limits or ClipLimits())
+    clip = Clip(BytesIO(body), sampling, limits or VideoLimits())
     frames = list(clip)
     clip.close()
     return clip, frames
 
 
-def opened(body: bytes, limits: ClipLimits | None = None) -> Clip:
-    return Clip(BytesIO(body), Sampling(fps=2), limits or ClipLimits())
+def opened(body: bytes, limits: VideoLimits | None = None) -> Clip:
+    return Clip(BytesIO(body), Sampling(fps=2), limits or VideoLimits())
 
 
 @pytest.mark.parametrize(("form", "codec"), KINDS)
@@ -236,16 +236,16 @@ def test_ten_hours_that_no_header_tells_of_end_at_the_limit() -> None:
 
 def test_more_frames_than_allowed_are_refused_with_what_to_ask_for() -> None:
     with pytest.raises(TooManyFramesError, match="max_frames"):
-        opened(counting(60), ClipLimits(max_frames=5))
+        opened(counting(60), VideoLimits(max_frames=5))
 
 
 def test_frames_that_are_too_large_are_refused() -> None:
     with pytest.raises(TooManyPixelsError, match="64×48"):
-        opened(counting(60), ClipLimits(max_pixels=1000))
+        opened(counting(60), VideoLimits(max_pixels=1000))
 
 
 def test_a_stopped_clip_ends_without_an_error() -> None:
-    clip = Clip(BytesIO(counting(60)), Sampling(fps=10), ClipLimits())
+    clip = Clip(BytesIO(counting(60)), Sampling(fps=10), VideoLimits())
     frames = iter(clip)
     next(frames)
     clip.stop()

@@ -7,7 +7,7 @@ from io import BytesIO
 import pytest
 
 from service.api.ingest.growing_file import GrowingFile
-from service.video.reader import Clip, ClipLimits
+from service.video.reader import Clip, VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import bikes, counting
 
@@ -47,9 +47,9 @@ def test_a_clip_read_while_it_arrives_gives_the_frames_of_the_whole_file(body: b
     file = GrowingFile(length=len(body), patience_seconds=10)
     sampling = Sampling(fps=2)
     with ThreadPoolExecutor(1) as reader:
-        found = reader.submit(lambda: list(Clip(file, sampling, ClipLimits())))
+        found = reader.submit(lambda: list(Clip(file, sampling, VideoLimits())))
         for start in range(0, len(body), 5000):
             file.feed(body[start : start + 5000])
         file.finish()
-    whole = list(Clip(BytesIO(body), sampling, ClipLimits()))
+    whole = list(Clip(BytesIO(body), sampling, VideoLimits()))
     assert [one.seconds for one in found.result()] == [one.seconds for one in whole]

@@ -1,0 +1,150 @@
+"""What a request's query may hold, made from the tasks: declared once, checked and documented from there."""
+
+from collections.abc import Mapping
+from copy import copy
+from functools import lru_cache
+from typing import Annotated, Any, Literal, get_origin
+from urllib.parse import parse_qsl
+
+from pydantic import Field, ValidationError, create_model
+
+from service.api.errors import invalid_parameters
+from service.errors import InvalidParameterError
+from service.tasks.task import OverTime, Task, TaskOptions
+from service.video.options import SamplingOptions
+
+KNOWN_QUERIES = 512
+"""How many query strings are remembered with their meaning; clients send the same few."""
+
+
+class ModelQuery(TaskOptions):
+    """Which model answers."""
+
+    model: Annotated[
+        str | None,
+        Field(max_length=64, description="Model name; default: the task's default model"),
+    ] = None
+    version: Annotated[
+        int | None, Field(ge=1, description="Model version; default: the newest")
+    ] = None
+
+
+class FormatQuery(ModelQuery):
+    """Which model answers, and in which form."""
+
+    format: str | None = None
+
+
+class VideoQuery(FormatQuery, SamplingOptions):
+    """Which frames of a video run through which task, and in which form the results come."""
+
+    task: str = ""
+
+
+def task_query(task: Task) -> type[ModelQuery]:
+    """Return the query parameters of a task's route: the model, the format, the task's options."""
+    forms = {name: rendering.summary for name, rendering in task.renderings.items()}
+    text = "; ".join(f"`{name}`: {summary}" for name, summary in forms.items())
+    form: Any = Literal[("json", *forms)]
+    fields: dict[str, Any] = {}
+    if forms:
+        description = f"{text}. Default: by `Accept`, else JSON"
+        fields["format"] = (Annotated[form | None, Field(description=description)], None)
+    name = f"{task.name.capitalize()}Query"
+    base: Any = (FormatQuery if forms else ModelQuery, task.options)
+    make: Any = create_model
+    query: type[ModelQuery] = make(name, __base__=base, **fields)
+    return query
+
+
+def video_query(tasks: Mapping[str, Task]) -> type[VideoQuery]:
+    """Return the query parameters of the video route: the frames, the task, and the options of all tasks.
+
+    An option of several tasks is declared by each of them, in the same way.
+    """
+    running = {name: task.over_time for name, task in tasks.items() if task.over_time}
+    fields: dict[str, Any] = {
+        "task": (
+            Annotated[
+                Literal[tuple(running)],
+                Field(description="What to do with each frame, or with all"),
+            ],
+            next(iter(running)),
+        ),
+        "format": (
+            Annotated[
+                Literal["json", "overlay"] | None,
+                Field(
+                    description="`overlay`: an MP4 of the frames with their results drawn; default: by `Accept`"
+                ),
+            ],
+            None,
+        ),
+    }
+    for option, owners in owners_of(running).items():
+        info = running[owners[0]].options.model_fields[option]
+        described = copy(info)
+        text = (info.description or "")[:1].lower() + (info.description or "")[1:]
+        described.description = f"{', '.join(owners)}: {text}"
+        fields[option] = (info.annotation, described)
+    query: type[VideoQuery] = create_model("VideoQuery", __base__=VideoQuery, **fields)
+    return query
+
+
+def owners_of(running: Mapping[str, OverTime]) -> dict[str, list[str]]:
+    """Return the names of the tasks that have each option."""
+    owners: dict[str, list[str]] = {}
+    for name, over_time in running.items():
+        for option in over_time.options.model_fields:
+            owners.setdefault(option, []).append(name)
+    return owners
+
+
+def video_options(query: VideoQuery, tasks: Mapping[str, Task]) -> TaskOptions:
+    """Return the options of the task that a query names.
+
+    Raises:
+        InvalidParameterError: an option is given that belongs to other tasks.
+    """
+    running = {name: task.over_time for name, task in tasks.items() if task.over_time}
+    owners = owners_of(running)
+    foreign = sorted(
+        option
+        for option in query.model_fields_set & owners.keys()
+        if query.task not in owners[option]
+    )
+    if foreign:
+        raise InvalidParameterError(f"{', '.join(foreign)}: not for task={query.task}")
+    options = running[query.task].options
+    given = {name: getattr(query, name) for name in options.model_fields}
+    return options.model_construct(**given)
+
+
+class QueryReader:
+    """Reads query strings as one model; the same string is read once."""
+
+    def __init__(self, query: type[TaskOptions]) -> None:
+        self._query = query
+        self._several = {
+            name
+            for name, field in query.model_fields.items()
+            if get_origin(field.annotation) in {list, tuple}
+        }
+        self.read = lru_cache(KNOWN_QUERIES)(self._read)
+
+    def _read(self, query: bytes) -> Any:  # noqa: ANN401  # an instance of the model that was given
+        """Return the parameters of a query string.
+
+        Raises:
+            InvalidParameterError: a parameter is unknown or out of range; the message names each.
+        """
+        given: dict[str, Any] = {}
+        for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
+            if name in self._several:
+                given.setdefault(name, []).append(value)
+            else:
+                given[name] = value
+        try:
+            return self._query.model_validate(given)
+        except ValidationError as error:
+            raise invalid_parameters(error.errors()) from error

@@ -1,0 +1,507 @@
+"""The service without HTTP: settings in, an engine out that predicts, infers, watches videos and explains.
+
+Routes, protocols, the command line and other programs call an engine and nothing below it.
+"""
+
+import asyncio
+import logging
+import time
+import warnings
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from functools import partial
+from importlib.metadata import version as version_of
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from prometheus_client import disable_created_metrics
+
+from service.card import INPUT_NAME, TEMPORAL_INPUT_NAME
+from service.errors import FovealError, InvalidParameterError
+from service.explain.explainers import Explainers, open_explainer
+from service.explain.runner import Runner
+from service.fanout import FanOut
+from service.heads.outputs import Outputs
+from service.imaging.decode import Limits
+from service.logs import LOGGER
+from service.metrics import Metrics
+from service.pipeline import EncodedImage, Pipeline
+from service.runtime.device import Device
+from service.runtime.host import granted_threads, trim_heap
+from service.runtime.io_binding import CaptureLock
+from service.runtime.job import Job, JobResult
+from service.runtime.loading import load_model
+from service.runtime.registry import Batching, Model, OpenModel, Registry
+from service.runtime.repository import scan_repository
+from service.runtime.session import RUNTIME_VERSION, find_device
+from service.runtime.workers import Workers
+from service.settings import Settings
+from service.tasks.task import Rendering, Task, TaskOptions
+from service.tasks.tasks import TASKS
+from service.video.container import Source
+from service.video.events import VideoEvent
+from service.video.options import DEFAULT_FPS, SamplingOptions
+from service.video.pipeline import VideoPipeline, VideoRun
+from service.video.reader import VideoLimits
+
+log = logging.getLogger(LOGGER)
+
+LAG_PROBE_SECONDS = 0.25
+TRIM_SECONDS = 10.0
+JOBS_IN_FLIGHT = 8
+"""Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
+
+Disconnected = Callable[[], Coroutine[Any, Any, None]]
+"""A coroutine function that returns when the caller has left."""
+
+
+@dataclass(frozen=True, slots=True)
+class TaskCall:
+    """A task on a model with options that the model allows; `run` takes images through it."""
+
+    task: Task
+    model: Model
+    options: Any
+    rendering: Rendering | None
+    media_type: str
+    _pipeline: Pipeline
+
+    async def run(
+        self,
+        images: Sequence[EncodedImage],
+        *,
+        timeout_seconds: float,
+        disconnected: Disconnected | None = None,
+    ) -> list[JobResult[Any] | FovealError]:
+        """Return each image's result, or rendering, or its own error, in order.
+
+        Raises:
+            UnavailableError: the model is not ready, its queue is full or the service is shutting down.
+        """
+        card = self.model.card
+        if self.rendering is None:
+            assert self.task.head is not None  # Engine.call has refused it
+            head = partial(self.task.head, card=card, options=self.options)
+        else:
+            head = partial(
+                self.rendering.render, card=card, options=self.options, media_type=self.media_type
+            )
+        return await self._pipeline.predict(
+            self.model, images, head, timeout_seconds=timeout_seconds, disconnected=disconnected
+        )
+
+
+class Engine:
+    """Everything that the service can do. It accepts work inside `running()` only.
+
+    Args:
+        settings: what the operator wants.
+        tasks: the tasks that it offers, by name.
+        share: this process's part of a number of threads, where several processes serve together.
+        on_loaded: called once, on the event loop, when every model was loaded or has failed.
+
+    Raises:
+        ConfigurationError: the device does not work, there is no repository, or a default names no model.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        tasks: Mapping[str, Task] = TASKS,
+        share: Callable[[int], int] = int,
+        on_loaded: "Callable[[Engine], None] | None" = None,
+    ) -> None:
+        self.version = version_of("foveal")
+        self.tasks = tasks
+        self.timeout_seconds = settings.timeout_ms / 1e3
+        self.draining = False
+        self.loaded = asyncio.Event()
+        self._on_loaded = on_loaded
+        self.metrics = Metrics()
+        self.metrics.build_info.labels(self.version, RUNTIME_VERSION).set(1)
+        self.metrics.workers.set(1)
+        device = find_device(settings.device, settings.device_id)
+        self.threads = share(_threads(settings, device))
+        self._workers = Workers(self.threads)
+        self._pool = (
+            ThreadPoolExecutor(share(granted_threads()), "foveal-imaging")
+            if device.is_gpu
+            else None
+        )
+        self.registry = self._registry(settings, device)
+        self.explainers = Explainers(
+            self._workers,
+            limit=settings.explainers,
+            capacity=settings.queue_size,
+            open_explainer=open_explainer,
+            series_of=self.registry.series_of,
+        )
+        fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
+        self.pipeline = Pipeline(Limits(max_pixels=settings.max_pixels))
+        self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
+        self.runner = Runner(self.explainers, fan_out, self.pipeline)
+        self._health_check_seconds = settings.health_check_seconds
+        _prepare_libraries(settings.max_pixels)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Serve for the length of the block; models load beside it, and `loaded` is set when each has or has failed.
+
+        At the end everything that was accepted is answered.
+        """
+        async with AsyncExitStack() as stack:
+            if self._pool is not None:
+                stack.callback(self._pool.shutdown)
+            self._workers.start()
+            stack.push_async_callback(asyncio.to_thread, self._workers.stop)
+            stack.push_async_callback(self.registry.close)
+            stack.push_async_callback(self.explainers.close)
+            for work in (self._serve_models(), _watch_lag(self.metrics), _return_memory()):
+                await stack.enter_async_context(_background(work))
+            yield
+
+    def not_ready(self) -> list[str]:
+        """Return why this engine is not ready, a reason each."""
+        ending = ["the service is shutting down"] if self.draining else []
+        return ending + self.registry.not_ready()
+
+    # Tasks.
+
+    def task(self, name: str) -> Task:
+        """Return a task by its name.
+
+        Raises:
+            InvalidParameterError: there is none.
+        """
+        try:
+            return self.tasks[name]
+        except KeyError:
+            known = ", ".join(self.tasks)
+            raise InvalidParameterError(f"task: there is no {name!r}. Tasks: {known}.") from None
+
+    def call(
+        self,
+        task: Task,
+        options: TaskOptions,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        rendering: str | None = None,
+        media_type: str = "",
+    ) -> TaskCall:
+        """Return a call of a task, its options held against the model that will run.
+
+        Raises:
+            UnknownModelError, UnknownVersionError, WrongTaskError: no such model does the task.
+            InvalidParameterError: the model can not do what is wanted.
+        """
+        if task.head is None:
+            raise InvalidParameterError(f"task: {task.name} takes videos, not images")
+        found = self.registry.find(task.networks, model, version)
+        settled = task.settle(options, found.card)
+        if rendering is None:
+            return TaskCall(task, found, settled, None, "", self.pipeline)
+        chosen = task.rendering(rendering)
+        chosen.check(found.card)
+        return TaskCall(
+            task, found, settled, chosen, media_type or chosen.media_types[0], self.pipeline
+        )
+
+    async def predict(
+        self,
+        task: str,
+        images: Sequence[EncodedImage],
+        options: TaskOptions | None = None,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        rendering: str | None = None,
+        timeout_seconds: float | None = None,
+    ) -> list[Any]:
+        """Take images through a task and return each one's result, in order.
+
+        Args:
+            task: its name.
+            images: each an encoded image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.
+            options: the task's own options; None: its defaults.
+            model: the model's name; None: the task's default model.
+            version: None: the newest that is ready.
+            rendering: a rendering's name, for `RenderedImage`s in place of results.
+            timeout_seconds: until when; None: the setting.
+
+        Returns:
+            The task's `result` for each image, or the FovealError of that image.
+
+        Raises:
+            FovealError: the call as a whole can not be answered.
+        """
+        found = self.task(task)
+        call = self.call(
+            found,
+            found.options() if options is None else options,
+            model=model,
+            version=version,
+            rendering=rendering,
+        )
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        outcomes = await call.run(images, timeout_seconds=seconds)
+        return [one.value if isinstance(one, JobResult) else one for one in outcomes]
+
+    async def infer(
+        self,
+        model: str,
+        tensors: Mapping[str, NDArray[Any]],
+        *,
+        version: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> dict[str, NDArray[Any]]:
+        """Run a network on tensors, through the same queue and batches as images.
+
+        Args:
+            model: its name, whatever its task.
+            tensors: every input of the network by name, (N, …), in the network's own dtype.
+            version: None: the newest that is ready.
+            timeout_seconds: until when; None: the setting.
+
+        Returns:
+            Every output of the network by name, (N, …).
+
+        Raises:
+            UnknownModelError, UnknownVersionError: there is no such model.
+            InvalidParameterError: a tensor is missing or has another dtype or shape than the network's input.
+            FovealError: the first error of a row.
+        """
+        found = self.registry.find(tuple(self.tasks), model, version)
+        rows = _rows(found, tensors)
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        jobs = [Job(partial(_row, row), _outputs) for row in rows]
+        outcomes = await found.batcher.submit(jobs, timeout_seconds=seconds)
+        found_rows = []
+        for outcome in outcomes:
+            if isinstance(outcome, FovealError):
+                raise outcome
+            found_rows.append(outcome.value)
+        return {name: np.stack([row[name] for row in found_rows]) for name in found_rows[0]}
+
+    # Videos.
+
+    def video_run(
+        self,
+        task: Task,
+        options: TaskOptions,
+        sampling: SamplingOptions,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        draws: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> VideoRun:
+        """Return how a video runs through a task, its options held against the model that will run.
+
+        Raises:
+            UnknownModelError, UnknownVersionError, WrongTaskError: no such model does the task.
+            InvalidParameterError: the task or the model can not do what is wanted.
+            NotReadyError: the backbone of a temporal network is not served.
+        """
+        over_time = task.over_time
+        if over_time is None:
+            raise InvalidParameterError(f"task: {task.name} takes images, not videos")
+        if draws and not over_time.draws:
+            raise InvalidParameterError(f"format: {task.name} has nothing that can be drawn")
+        found = self.registry.find(task.networks, model, version)
+        window = found.card.window
+        return VideoRun(
+            task=task.name,
+            model=found,
+            backbone=self.registry.backbone_of(found) if found.card.backbone else found,
+            combiner=over_time.begin(options, found.card),
+            sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
+            draws=draws,
+            timeout_seconds=self.timeout_seconds if timeout_seconds is None else timeout_seconds,
+        )
+
+    async def watch(
+        self,
+        task: str,
+        video: Source,
+        options: TaskOptions | None = None,
+        sampling: SamplingOptions | None = None,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        draws: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> AsyncGenerator[VideoEvent, None]:
+        """Yield what happens while a video runs through a task: a start, frames, a summary.
+
+        Iterate inside `contextlib.aclosing`: what has not run is dropped when the iteration is closed.
+
+        Args:
+            task: its name.
+            video: a file: MP4, MOV, WebM, Matroska, AVI or GIF.
+            options: the task's options for videos; None: its defaults.
+            sampling: which frames; None: two frames per second, for temporal networks the card's rate.
+            model: the model's name; None: the task's default model.
+            version: None: the newest that is ready.
+            draws: whether each frame is returned with its result drawn on it.
+            timeout_seconds: how long each frame may take; None: the setting.
+
+        Raises:
+            FovealError: the video can not be read, or a network does not answer.
+        """
+        found = self.task(task)
+        if options is None and found.over_time is not None:
+            options = found.over_time.options()
+        run = self.video_run(
+            found,
+            options or TaskOptions(),
+            sampling or SamplingOptions(),
+            model=model,
+            version=version,
+            draws=draws,
+            timeout_seconds=timeout_seconds,
+        )
+        async with aclosing(self.videos.run(run, video, stop_reading=_nothing)) as events:
+            async for event in events:
+                yield event
+
+    # Inside.
+
+    def _registry(self, settings: Settings, device: Device) -> Registry:
+        servables, refusals = scan_repository(settings.models)
+        return Registry(
+            servables,
+            refusals,
+            device=device,
+            open_model=self._model_opener(settings, device),
+            workers=self._workers,
+            metrics=self.metrics,
+            batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3),
+            defaults=settings.defaults,
+            pool=self._pool,
+        )
+
+    def _model_opener(self, settings: Settings, device: Device) -> OpenModel:
+        return partial(
+            load_model,
+            device=device,
+            largest=settings.max_batch,
+            instances=settings.instances,
+            threads=self.threads,
+            cache=settings.cache.expanduser(),
+            capture_lock=CaptureLock(),
+            graphs=settings.cuda_graphs,
+        )
+
+    async def _serve_models(self) -> None:
+        await self.registry.load()
+        self.loaded.set()
+        if self._on_loaded is not None:
+            self._on_loaded(self)
+        await self.registry.watch(self._health_check_seconds)
+
+
+@asynccontextmanager
+async def open_engine(
+    settings: Settings, *, tasks: Mapping[str, Task] = TASKS
+) -> AsyncIterator[Engine]:
+    """Give an engine for the length of the block, its models loaded.
+
+    A model that can not be loaded does not end the block: `engine.not_ready()` says why it is not served.
+
+    Raises:
+        ConfigurationError: the device does not work, there is no repository, or a default names no model.
+    """
+    engine = Engine(settings, tasks=tasks)
+    async with engine.running():
+        await engine.loaded.wait()
+        yield engine
+
+
+def _threads(settings: Settings, device: Device) -> int:
+    """Return how many threads run batches: on a CPU one per core, on a GPU enough to keep it busy while they wait."""
+    return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
+
+
+def _video_limits(settings: Settings) -> VideoLimits:
+    return VideoLimits(
+        max_seconds=settings.max_video_seconds,
+        max_frames=settings.max_video_frames,
+        max_pixels=settings.max_pixels,
+    )
+
+
+def _prepare_libraries(max_pixels: int) -> None:
+    """Set what these libraries keep for the whole process."""
+    # Pillow's own limit, for files that hold more pixels than their header says; ours is checked for each image.
+    # It never falls: another engine in this process may allow more.
+    Image.MAX_IMAGE_PIXELS = max(max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    # Warnings about malformed images are not logged; the client gets an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # A second series beside every counter, which nothing here reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+def _rows(model: Model, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+    """Return the network's input (N, …), checked against what the network takes."""
+    blank, name = model.blank, INPUT_NAME if model.card.input else TEMPORAL_INPUT_NAME
+    if set(tensors) != {name}:
+        given = ", ".join(sorted(tensors)) or "none"
+        raise InvalidParameterError(f"inputs: {model.name} takes {name!r}, not {given}")
+    rows = tensors[name]
+    if rows.dtype != blank.dtype or rows.shape[1:] != blank.shape or not len(rows):
+        wanted = "×".join(map(str, blank.shape))
+        raise InvalidParameterError(
+            f"inputs: {name!r} of {model.name} is {blank.dtype} N×{wanted}, not "
+            f"{rows.dtype} {'×'.join(map(str, rows.shape))}"
+        )
+    return rows
+
+
+def _row(row: NDArray[Any]) -> tuple[NDArray[Any], None]:
+    return row, None
+
+
+def _outputs(outputs: Outputs, _: None) -> Outputs:
+    return outputs
+
+
+def _nothing() -> None:
+    """A file that is complete needs no wake-up."""
+
+
+async def _return_memory() -> None:
+    """Return freed memory that malloc keeps in fragments to the system: after large bodies that is 150 MiB."""
+    while True:
+        await asyncio.sleep(TRIM_SECONDS)
+        await asyncio.to_thread(trim_heap)
+
+
+async def _watch_lag(metrics: Metrics) -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_PROBE_SECONDS)
+        late = time.perf_counter() - before - LAG_PROBE_SECONDS
+        metrics.event_loop_lag.observe(max(0.0, late))
+
+
+@asynccontextmanager
+async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block. It ends with the block; if it fails before that, the log has the error."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_log_failure)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background task failed", exc_info=error)

@@ -1,0 +1,83 @@
+"""`segment`: an image in, a mask out, as areas or as an image."""
+
+from collections.abc import Callable
+
+from PIL import Image
+
+from service.card import Card
+from service.errors import InvalidParameterError
+from service.heads.outputs import Outputs
+from service.heads.over_time.segment import SegmentCombiner
+from service.heads.segment import (
+    SegmentClasses,
+    SegmentResult,
+    draw_confidence,
+    draw_cutout,
+    draw_index_mask,
+    draw_segments,
+    segment,
+)
+from service.heads.targets import choose_area
+from service.imaging.source_image import SourceImage
+from service.media_types import JPEG, PNG
+from service.tasks.options import Polygons
+from service.tasks.task import Draw, OverTime, Task, TaskOptions, drawn
+
+
+class SegmentOptions(TaskOptions):
+    polygons: Polygons = False
+
+
+def _classes(card: Card) -> SegmentClasses:
+    return SegmentClasses(card.labels, card.background_id)
+
+
+def _head(
+    outputs: Outputs, source: SourceImage, card: Card, options: SegmentOptions
+) -> SegmentResult:
+    return segment(outputs, source, classes=_classes(card), with_polygons=options.polygons)
+
+
+def _drawing(draw: Callable[[Outputs, SourceImage, SegmentClasses], Image.Image]) -> Draw:
+    def drawing(
+        outputs: Outputs,
+        source: SourceImage,
+        card: Card,
+        options: SegmentOptions,
+    ) -> Image.Image:
+        return draw(outputs, source, _classes(card))
+
+    return drawing
+
+
+def _has_background(card: Card) -> None:
+    if card.background_id is None:
+        raise InvalidParameterError(
+            f"format: cutout needs a background class, and {card.name} has none"
+        )
+
+
+def _begin(options: SegmentOptions, card: Card) -> SegmentCombiner:
+    return SegmentCombiner(_classes(card), with_polygons=options.polygons)
+
+
+SEGMENT = Task(
+    name="segment",
+    summary="Which pixels belong to what",
+    outputs=("mask", "confidence", "features"),
+    options=SegmentOptions,
+    result=SegmentResult,
+    head=_head,
+    renderings={
+        "mask": drawn("a palette PNG whose index is the class id", _drawing(draw_index_mask)),
+        "overlay": drawn("classes laid over the image", _drawing(draw_segments), (JPEG, PNG)),
+        "cutout": drawn(
+            "the image with a transparent background",
+            _drawing(draw_cutout),
+            check=_has_background,
+        ),
+        "confidence": drawn("each pixel's probability, in gray", _drawing(draw_confidence)),
+    },
+    over_time=OverTime(SegmentOptions, _begin, dict, dict),
+    target=choose_area,
+)
