@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests lowest bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests coverage lowest bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,13 @@ layers: .venv/.test ## Check which module imports which
 tests: .venv/.test ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	$(BIN)/pytest $(TESTS)
+
+# Processes and threads write data files of their own; a measured test takes longer than a plain one.
+coverage: .venv/.test ## Measure branch coverage (TESTS=tests/service)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --timeout=120 $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # With EXTRAS=test PyTorch is not installed, and the tests that need it are left out. An old release may warn that an
 # interface goes away, which is no reason to raise a lower bound.
