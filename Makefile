@@ -1,9 +1,9 @@
-# make serve | test | check | bench | up      (PORT=, HOST=, PYTHON=, TESTS= may be given)
+# make serve | test | check | format | bench | up      (PORT=, HOST=, PYTHON=, TESTS= may be given)
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests coverage lowest bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -27,6 +27,13 @@ layers: .venv/.test ## Check which module imports which
 tests: .venv/.test ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	$(BIN)/pytest $(TESTS)
+
+format: .venv/.test ## Format the code and correct what ruff can correct
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+spelling: .venv/.test ## Check the spelling: American English
+	git ls-files -z | xargs -0 $(BIN)/codespell
 
 # Processes and threads write data files of their own; a measured test takes longer than a plain one.
 coverage: .venv/.test ## Measure branch coverage (TESTS=tests/service)
