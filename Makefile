@@ -1,12 +1,12 @@
-# make serve | test | check | bench | up      (PORT=, HOST=, PYTHON= may be given)
+# make serve | test | check | format | bench | up      (PORT=, HOST=, PYTHON=, TESTS= may be given)
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest bench bench-gpu up clean
 
 help: ## Say what can be made
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 serve: .venv/.serve ## Start the service on http://localhost:8000 with the models in models/
 	@exec $(BIN)/foveal serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
@@ -14,19 +14,45 @@ serve: .venv/.serve ## Start the service on http://localhost:8000 with the model
 test: check ## Run every check and every test
 check: lint types layers tests
 
-lint: .venv/.test
+lint: .venv/.test ## Run ruff: its rules and its format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: .venv/.test
+types: .venv/.test ## Run mypy
 	$(BIN)/mypy
 
-layers: .venv/.test
+layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
-tests: .venv/.test
+tests: .venv/.test ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
-	$(BIN)/pytest
+	$(BIN)/pytest $(TESTS)
+
+format: .venv/.test ## Format the code and correct what ruff can correct
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+spelling: .venv/.test ## Check the spelling: American English
+	git ls-files -z | xargs -0 $(BIN)/codespell
+
+# Processes and threads write data files of their own; a measured test takes longer than a plain one.
+coverage: .venv/.test ## Measure branch coverage (TESTS=tests/service)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --timeout=120 $(TESTS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+# With EXTRAS=test PyTorch is not installed, and the tests that need it are left out. An old release may warn that an
+# interface goes away, which is no reason to raise a lower bound.
+EXTRAS ?= exporter,test
+LOWEST := .cache/lowest
+NEED_TORCH = $(shell grep -rlE '^(from|import) (torch|exporter|tests\.exporter)\b' tests --include='test_*.py')
+lowest: ## Run the tests with the lowest versions that pyproject.toml allows (EXTRAS=test: without PyTorch)
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[$(EXTRAS)]'
+	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
+		$(if $(findstring exporter,$(EXTRAS)),,$(addprefix --ignore=,$(NEED_TORCH))) $(TESTS)
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
@@ -81,6 +82,24 @@ def _exporter() -> _ExportModule:
         raise ExportError(
             f"{error.name} is not installed. pip install 'foveal[exporter]'"
         ) from error
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes the flag by position
+    if wanted:
+        typer.echo(f"foveal-export {version('foveal')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    show_version: Annotated[  # noqa: FBT002 - a flag, handled by its callback
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit.", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 @app.command()

@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
@@ -38,6 +39,24 @@ ModelsOption = Annotated[
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help="auto, cpu, openvino, cuda or tensorrt")
 ]
+
+
+def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes the flag by position
+    if wanted:
+        typer.echo(f"foveal {version('foveal')}")
+        raise typer.Exit
+
+
+@cli.callback()
+def common(
+    show_version: Annotated[  # noqa: FBT002 - a flag, handled by its callback
+        bool,
+        typer.Option(
+            "--version", help="Print the version and exit", is_eager=True, callback=_print_version
+        ),
+    ] = False,
+) -> None:
+    """Options that need no command."""
 
 
 @cli.command()
