@@ -40,6 +40,7 @@ from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION, find_device
 from service.runtime.workers import Workers
 from service.settings import Settings
+from service.tasks.admission import admit
 from service.tasks.task import Rendering, Task, TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.container import Source
@@ -373,10 +374,11 @@ class Engine:
     # Inside.
 
     def _registry(self, settings: Settings, device: Device) -> Registry:
-        servables, refusals = scan_repository(settings.models)
+        found, unreadable = scan_repository(settings.models)
+        servables, unfit = admit(found, self.tasks)
         return Registry(
             servables,
-            refusals,
+            unreadable + unfit,
             device=device,
             open_model=self._model_opener(settings, device),
             workers=self._workers,

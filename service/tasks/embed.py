@@ -56,6 +56,7 @@ EMBED = Task(
     options=EmbedOptions,
     result=dict,
     head=_head,
+    labeled=False,
     # Every network for images gives features.
     models=("embed", "classify", "detect", "segment"),
     renderings={
