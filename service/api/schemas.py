@@ -8,10 +8,10 @@ from service.api.errors import PROBLEM_TYPE
 from service.api.ingest.images import ImagesAsJson
 from service.card import Card
 from service.explain.request import MOST_SAMPLES, Form, Method, View
-from service.heads.detect import BoxFormat
+from service.heads.boxes import BoxFormat
 from service.heads.nms import Suppression
-from service.heads.segment import Rendering
 
+Rendering = Literal["mask", "overlay", "cutout", "confidence"]
 BINARY = {"type": "string", "format": "binary"}
 
 

@@ -54,7 +54,7 @@ class _Pen:
 
 def draw_sheet(title: str, subtitle: str, rows: Sequence[Row]) -> Image.Image:
     """Return the sheet, mode RGB, as high as it needs."""
-    height = _measure(title, subtitle, rows)
+    height = _measure(subtitle, rows)
     pen = _Pen(Image.new("RGB", (WIDTH, height), PAPER))
     _write(pen, title, TITLE_SIZE, INK, after=8)
     if subtitle:
@@ -88,8 +88,7 @@ def _write(pen: _Pen, text: str, size: int, color: Color, *, after: int) -> None
     pen.y += round(size * 1.3) + after
 
 
-def _measure(title: str, subtitle: str, rows: Sequence[Row]) -> int:
-    del title
+def _measure(subtitle: str, rows: Sequence[Row]) -> int:
     height = MARGIN + round(TITLE_SIZE * 1.3) + 8
     if subtitle:
         height += round((HEADING_SIZE - 3) * 1.3) + 8

@@ -10,10 +10,19 @@ from service.api.fast_path import TaskRoute
 from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
 from service.api.responses import image_answer, json_answer, predict_all, require_single
-from service.api.schemas import SegmentAnswer, SegmentOptions, answers, image_body
+from service.api.schemas import Rendering, SegmentAnswer, SegmentOptions, answers, image_body
 from service.errors import InvalidParameterError
-from service.heads.segment import Rendering, SegmentClasses, segment, segment_image
-from service.imaging.overlay import ImageFormat
+from service.heads.outputs import Outputs
+from service.heads.segment import (
+    SegmentClasses,
+    draw_confidence,
+    draw_cutout,
+    draw_index_mask,
+    draw_segments,
+    segment,
+)
+from service.imaging.overlay import ImageFormat, RenderedImage, encode_image
+from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, JSON, PNG
 from service.pipeline import Head
 
@@ -48,9 +57,28 @@ async def segment_images(
         if rendering == "overlay":
             accepted = preferred(header_of(request, b"accept") or "", [JPEG, PNG])
             form = "jpeg" if accepted == JPEG else "png"
-        head = partial(segment_image, classes=classes, rendering=rendering, form=form)
+        head = partial(_image, classes=classes, rendering=rendering, form=form)
     found = await predict_all(request, services, record, model=model, images=images, head=head)
     return json_answer(model, found) if rendering is None else image_answer(found[0])
+
+
+_DRAW = {
+    "mask": draw_index_mask,
+    "overlay": draw_segments,
+    "cutout": draw_cutout,
+    "confidence": draw_confidence,
+}
+
+
+def _image(
+    outputs: Outputs,
+    source: SourceImage,
+    *,
+    classes: SegmentClasses,
+    rendering: Rendering,
+    form: ImageFormat,
+) -> RenderedImage:
+    return encode_image(_DRAW[rendering](outputs, source, classes), form)
 
 
 def _rendering(options: SegmentOptions, accept: str) -> Rendering | None:
