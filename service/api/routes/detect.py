@@ -14,8 +14,10 @@ from service.api.negotiation import preferred
 from service.api.responses import image_answer, json_answer, predict_all, require_single
 from service.api.schemas import DetectAnswer, DetectOptions, answers, image_body
 from service.errors import InvalidParameterError
-from service.heads.detect import DetectionOptions, detect, detect_overlay
-from service.imaging.overlay import ImageFormat
+from service.heads.detect import DetectionOptions, detect, draw_detections
+from service.heads.outputs import Outputs
+from service.imaging.overlay import ImageFormat, RenderedImage, encode_image
+from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, JSON, PNG
 from service.pipeline import Head
 
@@ -55,9 +57,20 @@ async def detect_things(
     if media_type != JSON:
         require_single(images, "format=overlay")
         form: ImageFormat = "png" if media_type == PNG else "jpeg"
-        head = partial(detect_overlay, labels=labels, options=wanted, form=form)
+        head = partial(_overlay, labels=labels, options=wanted, form=form)
     found = await predict_all(request, services, record, model=model, images=images, head=head)
     return json_answer(model, found) if media_type == JSON else image_answer(found[0])
+
+
+def _overlay(
+    outputs: Outputs,
+    source: SourceImage,
+    *,
+    labels: Sequence[str],
+    options: DetectionOptions,
+    form: ImageFormat,
+) -> RenderedImage:
+    return encode_image(draw_detections(outputs, source, labels=labels, options=options), form)
 
 
 def class_ids(names: Sequence[str], labels: Sequence[str]) -> frozenset[int] | None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision import ops
 
-from service.heads.nms import SOFT_SIGMA, iou_matrix, suppress
+from service.heads.nms import SOFT_SIGMA, suppress
 
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
@@ -71,14 +71,6 @@ def test_it_keeps_what_torchvision_keeps(seed: int) -> None:
         kept, _ = suppress(boxes, scores, classes, iou_threshold=threshold, mode="per_class")
         batched = ops.batched_nms(*tensors, torch.from_numpy(classes), threshold)
         assert kept.tolist() == batched.tolist()
-
-
-def test_the_overlap_is_what_torchvision_finds() -> None:
-    random = np.random.default_rng(1)
-    corner = random.random((50, 2))
-    boxes = np.concatenate([corner, corner + random.random((50, 2))], axis=1).astype(np.float32)
-    tensor = torch.from_numpy(boxes)
-    assert np.allclose(iou_matrix(boxes), ops.box_iou(tensor, tensor).numpy(), atol=1e-6)
 
 
 def test_without_suppression_all_stay_best_first() -> None:
