@@ -80,7 +80,7 @@ def test_without_suppression_all_stay_best_first() -> None:
     assert kept.tolist() == [1, 2, 0]
 
 
-def test_soft_suppression_lowers_a_neighbor_and_drops_nobody() -> None:
+def test_soft_suppression_lowers_a_neighbor_and_drops_no_box() -> None:
     boxes = np.array([[0, 0, 2, 2], [0, 0, 2, 1], [5, 5, 6, 6]], np.float32)
     scores = np.array([0.9, 0.8, 0.7], np.float32)
     kept, lowered = suppress(boxes, scores, np.zeros(3, np.int32), iou_threshold=0.5, mode="soft")
