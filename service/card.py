@@ -151,8 +151,8 @@ class Card(_Frozen):
             return self
         if self.backbone is None or self.backbone_sha256 is None or self.window is None:
             raise ValueError(
-                "a network needs an input; one over the features of several frames needs its backbone, the digest of the "
-                "backbone's graph, and its window"
+                "a network needs an input; one over the features of several frames needs its backbone, "
+                "the digest of the backbone's graph, and its window"
             )
         return self
 

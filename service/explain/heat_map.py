@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.heads.rounding import corners, figure, grid
+from service.heads.boxes import corners
+from service.heads.rounding import figure, grid
 from service.imaging.colormap import levels
 from service.imaging.geometry import Box, Geometry
 from service.imaging.masks import enlarge

@@ -10,7 +10,8 @@ from service.explain.request import ExplainRequest
 from service.explain.runner import Frame
 from service.explain.sheets import map_levels, maps_sheet
 from service.explain.stage_maps import StageMaps, stage_maps
-from service.heads.rounding import corners, grid
+from service.heads.boxes import corners
+from service.heads.rounding import grid
 from service.imaging.heatmap import heat_image, level_thumbnail, overlay_heat
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.graph.receptive_field import ReceptiveField
-from service.heads.rounding import corners, figure
+from service.heads.boxes import corners
+from service.heads.rounding import figure
 from service.imaging.geometry import Box, Geometry
 
 LEAST_SHARE = 1 / 8

@@ -7,7 +7,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from service.card import Card
 from service.errors import FovealError, InvalidParameterError
@@ -130,7 +129,7 @@ async def _silhouette(
 
 def _draw_silhouette(outputs: Outputs, source: SourceImage, *, card: Card) -> RenderedImage | None:
     found = mask_on_image(outputs["mask"], outputs["confidence"], source.geometry, len(card.labels))
-    region: NDArray[np.bool_] = (found.ids != card.background_id) & (found.confidence > 0)
+    region = found.foreground(card.background_id)
     return encode_image(silhouette(region), "png") if region.any() else None
 
 

@@ -11,9 +11,10 @@ from PIL import Image
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.boxes import corners, iou
 from service.heads.detect import DetectionOptions, find_things
 from service.heads.outputs import Outputs
-from service.heads.rounding import corners, figure
+from service.heads.rounding import figure
 from service.imaging.geometry import Box, Geometry
 from service.imaging.masks import class_probability
 from service.imaging.source_image import SourceImage
@@ -81,7 +82,7 @@ class BoxTarget:
         same = outputs["classes"] == self.class_id
         if not same.any():
             return 0.0
-        overlap = _iou(outputs["boxes"][same], self.in_frame)
+        overlap = iou(outputs["boxes"][same], self.in_frame[None])[:, 0]
         return float((overlap * outputs["scores"][same]).max())
 
     def figures(self) -> dict[str, Any]:
@@ -288,18 +289,6 @@ def _covered(begin: float, end: float, places: int) -> NDArray[np.float64]:
     shared = np.minimum(end, edges[1:]) - np.maximum(begin, edges[:-1])
     share: NDArray[np.float64] = np.clip(shared * places, 0, 1)
     return share
-
-
-def _iou(boxes: NDArray[np.float32], one: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the overlap of each xyxy box (D, 4) with one (4,), 0–1."""
-    sides = np.minimum(boxes[:, 2:], one[2:]) - np.maximum(boxes[:, :2], one[:2])
-    shared = np.clip(sides, 0, None).prod(axis=1)
-    areas = np.clip(boxes[:, 2:] - boxes[:, :2], 0, None).prod(axis=1)
-    together = areas + (one[2:] - one[:2]).prod() - shared
-    overlap: NDArray[np.float32] = np.divide(
-        shared, together, out=np.zeros_like(shared), where=together > 0
-    )
-    return overlap
 
 
 def _unit(vector: NDArray[Any]) -> NDArray[np.float32]:
