@@ -1,6 +1,7 @@
-"""The `foveal` command: serve, models, warm, doctor."""
+"""The `foveal` command: serve, models, warm, openapi, doctor."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -13,8 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from service.app import create_app
 from service.doctor import BAD, GOOD, describe_host, describe_models
-from service.engine import open_engine
+from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
@@ -132,6 +134,14 @@ async def _warm(settings: Settings) -> int:
     for failure in failures:
         console.print(BAD, escape(failure))
     return 1 if failures else 0
+
+
+@cli.command()
+def openapi(models: ModelsOption = None) -> None:
+    """Print the OpenAPI document, to generate clients from; the service gives the same at /openapi.json."""
+    settings = read_settings(os.environ, {"models": models})
+    document = create_app(Engine(settings), settings).fastapi.openapi()
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 @cli.command()

@@ -10,7 +10,7 @@ import httpx
 import jsonschema_rs
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from PIL import Image
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import (
@@ -37,6 +37,12 @@ OPTIONS = {
     "segment": ("", "polygons=true"),
     "embed": ("",),
 }
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
 RENDERED = [
     (name, form, media_type)
     for name, task in TASKS.items()
@@ -162,24 +168,24 @@ def test_the_lists_of_models_have_their_schemas(
     check(document, "/v1/models/{name}", client.get("/v1/models/none"), "get")
 
 
-@pytest.fixture(scope="module")
-def api(live: Live) -> Any:  # schemathesis' own type
-    return schemathesis.openapi.from_url(f"{live.url}/openapi.json")
-
-
-schema = schemathesis.pytest.from_fixture("api")
+OPERATIONS = [
+    (path, method)
+    for path, operations in json.loads(COMMITTED.read_text())["paths"].items()
+    for method in operations
+]
 
 
 @pytest.mark.timeout(300)
-@schema.parametrize()
-@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
-def test_schemathesis_finds_nothing(case: Any) -> None:  # schemathesis' own type
-    case.call_and_validate(
-        checks=[
-            not_a_server_error,
-            status_code_conformance,
-            content_type_conformance,
-            response_schema_conformance,
-        ],
-        timeout=60,
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_schemathesis_finds_nothing(live: Live, path: str, method: str) -> None:
+    """Requests made from the document, valid and not, get the responses that the document describes."""
+    operation = schemathesis.openapi.from_url(f"{live.url}/openapi.json")[path][method]
+
+    @settings(
+        max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
+    @given(operation.as_strategy())
+    def answers_as_described(case: schemathesis.Case) -> None:
+        case.call_and_validate(checks=CHECKS, timeout=60)
+
+    answers_as_described()

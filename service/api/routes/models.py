@@ -16,7 +16,7 @@ def models_router(components: Components) -> APIRouter:
         "/v1/models/{name}",
         show_model,
         summary="All versions of one model",
-        responses=problems(components, 404),
+        responses=problems(components, 404, 422),
     )
     return router
 
