@@ -1,4 +1,4 @@
-"""The `foveal` command: serve, models, warm, openapi, doctor."""
+"""The `foveal` command: serve, models, tasks, openapi, warm, doctor."""
 
 import asyncio
 import json
@@ -25,6 +25,8 @@ from service.processes.worker import make_server, summary, work
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
+from service.tasks.reference import reference
+from service.tasks.tasks import TASKS
 
 log = logging.getLogger(LOGGER)
 
@@ -134,6 +136,12 @@ async def _warm(settings: Settings) -> int:
     for failure in failures:
         console.print(BAD, escape(failure))
     return 1 if failures else 0
+
+
+@cli.command()
+def tasks() -> None:
+    """Print what each task can be asked, as Markdown."""
+    typer.echo(reference(TASKS).rstrip())
 
 
 @cli.command()

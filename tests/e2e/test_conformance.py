@@ -84,7 +84,7 @@ def conform(document: dict[str, Any], schema: dict[str, Any], value: object) -> 
 
 
 def test_the_committed_document_is_the_served_one(document: dict[str, Any]) -> None:
-    assert json.loads(COMMITTED.read_text()) == document, "make openapi writes it anew"
+    assert json.loads(COMMITTED.read_text()) == document, "make reference writes it anew"
 
 
 @pytest.mark.parametrize(
@@ -185,7 +185,7 @@ def test_schemathesis_finds_nothing(live: Live, path: str, method: str) -> None:
         max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck)
     )
     @given(operation.as_strategy())
-    def answers_as_described(case: schemathesis.Case) -> None:
+    def answers_as_described(case: "schemathesis.Case[Any]") -> None:
         case.call_and_validate(checks=CHECKS, timeout=60)
 
     answers_as_described()
