@@ -47,7 +47,7 @@ class Pipeline:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         jobs = [self.job(image, model.card, head) for image in images]
-        return await model.batcher.submit(jobs, timeout_seconds=timeout_seconds, left=left)
+        return await model.batcher.submit(jobs, timeout_seconds=timeout_seconds, disconnected=left)
 
     def job(self, image: EncodedImage, card: Card, head: Head[T]) -> Job[SourceImage, T]:
         """Return one image's way through a network with this card."""
