@@ -103,7 +103,9 @@ def noise() -> bytes:
 def test_a_replay_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
     path = write_servable(tmp_path)
     session = open_session(path, CPU, replace(PLAN, graphs=True), graph=noise())
-    with pytest.raises(DeviceError, match=r"replayed CUDA graph's logits lies .* from the plain"):
+    with pytest.raises(
+        DeviceError, match=r"replayed CUDA graph's logits differs by .* from the plain"
+    ):
         BoundSession(session, BLANK, HERE, CaptureLock())
 
 
