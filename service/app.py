@@ -96,7 +96,7 @@ def create_app(
         workers=workers,
         metrics=metrics,
         batching=batching,
-        defaults=settings.defaults,
+        defaults={str(task): name for task, name in settings.defaults.items()},
         pool=pool,
     )
     explainers = Explainers(
@@ -212,7 +212,7 @@ async def _serve_models(
     await registry.load()
     if on_loaded is not None:
         on_loaded(registry)
-    await registry.watch(health_check_seconds)
+    await registry.health.watch(health_check_seconds)
 
 
 async def _give_back_memory() -> None:
