@@ -31,6 +31,7 @@ from service.api.routes import (
     video,
 )
 from service.api.routes.playground import playground_router
+from service.card import OUTPUTS
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.runner import Runner
 from service.fanout import FanOut
@@ -182,6 +183,7 @@ def model_opener(settings: Settings, device: Device, threads: int) -> OpenModel:
         instances=settings.instances,
         threads=threads,
         cache=settings.cache.expanduser(),
+        outputs={str(task): names for task, names in OUTPUTS.items()},
         capture_lock=CaptureLock(),
         graphs=settings.cuda_graphs,
     )
