@@ -44,9 +44,10 @@ from service.runtime.device import Device
 from service.runtime.host import granted_threads, trim_heap
 from service.runtime.io_binding import CaptureLock
 from service.runtime.loading import load_model
+from service.runtime.probing import find_device
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
-from service.runtime.session import RUNTIME_VERSION, find_device
+from service.runtime.session import RUNTIME_VERSION
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.video.reader import ClipLimits

@@ -20,8 +20,8 @@ from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
 from service.processes.worker import make_server, summary, work
 from service.runtime.host import granted_threads
+from service.runtime.probing import find_device
 from service.runtime.repository import scan_repository
-from service.runtime.session import find_device
 from service.settings import read_settings
 
 log = logging.getLogger(LOGGER)

@@ -16,7 +16,7 @@ from service.errors import DeviceError, ServableError
 from service.runtime.device import Device, SessionPlan
 from service.runtime.job import Outputs, Run, Tensor
 from service.runtime.loading import LARGEST, Loaded, choose_runs, first_allowed, load_model
-from service.runtime.session import find_device
+from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
 from tests.servables import color_card, color_model, write_servable
 from tests.service.runtime.clocks import ManualClock
