@@ -329,3 +329,39 @@ def test_an_idle_worker_holds_neither_its_last_batch_nor_a_detached_lane() -> No
         workers.detach(lane)
         del lane
         assert freed.wait(10)
+
+
+def test_what_a_lane_holds_when_it_is_attached_is_taken_at_once() -> None:
+    workers = Workers(1, clock=ManualClock())
+    idle, late = RecordingLane(workers), RecordingLane(workers)
+    late.offer(image())
+    with working(workers, idle):
+        assert idle.polls.acquire(timeout=10)
+        with workers.condition:
+            pass  # the worker waits by now
+        workers.attach(late)
+        late.let_end.release()
+        assert late.answered.acquire(timeout=10)
+
+
+def test_a_worker_that_waits_for_the_time_of_a_batch_lets_go_of_its_lane_when_it_is_detached() -> (
+    None
+):
+    workers, freed = Workers(1, clock=ManualClock()), threading.Event()
+    with working(workers):
+        lane = RecordingLane(workers)
+        lane.offer(image(NOW + 3600))
+        workers.attach(lane)
+        settle(workers, lane)
+        weakref.finalize(lane, freed.set)
+        workers.detach(lane)
+        del lane
+        assert freed.wait(10)
+
+
+def test_workers_do_not_keep_the_process_from_ending() -> None:
+    workers = Workers(2)
+    with working(workers):
+        threads = [one for one in threading.enumerate() if one.name.startswith("foveal-worker-")]
+        assert len(threads) >= 2
+        assert all(one.daemon for one in threads)
