@@ -130,8 +130,7 @@ async def _warm(settings: Settings) -> int:
         registry = engine.registry
         for model in registry.models:
             if model.state == "ready":
-                loading = f"on {registry.device.name}, {model.load_seconds:.1f} s"
-                console.print(f"{GOOD} {model.name} version {model.version} {loading}")
+                console.print(f"{GOOD} {model} on {registry.device.name}")
         failures = engine.not_ready()
     for failure in failures:
         console.print(BAD, escape(failure))

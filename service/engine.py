@@ -35,9 +35,11 @@ from service.runtime.host import granted_threads, trim_heap
 from service.runtime.io_binding import CaptureLock
 from service.runtime.job import Job, JobResult
 from service.runtime.loading import load_model
-from service.runtime.registry import Batching, Model, OpenModel, Registry
+from service.runtime.model import Model
+from service.runtime.probing import find_device
+from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
-from service.runtime.session import RUNTIME_VERSION, find_device
+from service.runtime.session import RUNTIME_VERSION
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.tasks.admission import admit
@@ -396,6 +398,7 @@ class Engine:
             instances=settings.instances,
             threads=self.threads,
             cache=settings.cache.expanduser(),
+            outputs={task.name: task.outputs for task in self.tasks.values()},
             capture_lock=CaptureLock(),
             graphs=settings.cuda_graphs,
         )
@@ -405,7 +408,7 @@ class Engine:
         self.loaded.set()
         if self._on_loaded is not None:
             self._on_loaded(self)
-        await self.registry.watch(self._health_check_seconds)
+        await self.registry.health.watch(self._health_check_seconds)
 
 
 @asynccontextmanager

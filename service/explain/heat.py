@@ -26,7 +26,7 @@ from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage
 from service.runtime.job import JobResult, Outputs
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 Way = Literal["cam", "eigencam", "rise", "occlusion"]
 

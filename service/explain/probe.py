@@ -22,7 +22,7 @@ from service.imaging.perturb import LADDERS, Perturbation, silhouette
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage
 from service.runtime.job import Job, JobResult, Outputs
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 TEXTURE_SIDE = 4
 """Patches a side at which no shape is left, and of texture still most."""

@@ -16,7 +16,7 @@ from service.heads.targets import Target
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Outputs
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 T = TypeVar("T")
 Frame = NDArray[np.uint8]

@@ -5,7 +5,8 @@ from fastapi import APIRouter
 from service.api.deps import ServicesDep
 from service.api.openapi import Components
 from service.api.schemas import ModelState, ModelStates, problems
-from service.runtime.registry import Model, Registry
+from service.runtime.model import Model
+from service.runtime.registry import Registry
 
 
 def models_router(components: Components) -> APIRouter:
