@@ -38,7 +38,6 @@ from service.imaging.decode import Limits
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import Pipeline
-from service.processes.peers import Peers, WorkerSlot
 from service.runtime.device import Device
 from service.runtime.host import granted_threads, trim_heap
 from service.runtime.io_binding import CaptureLock
@@ -64,14 +63,15 @@ JOBS_IN_FLIGHT = 8
 def create_app(
     settings: Settings,
     on_loaded: Callable[[Registry], None] | None = None,
-    slot: WorkerSlot | None = None,
+    *,
+    share: Callable[[int], int] = int,
 ) -> Telemetry:
     """Return the service as an ASGI app; nothing runs before its lifespan does.
 
     Args:
         settings: what the operator asked for.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
-        slot: which of several processes this is; None where it is alone.
+        share: returns this process's part of a number of threads; all of them where it is the only process.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, or a default names no model.
@@ -81,11 +81,9 @@ def create_app(
     metrics = Metrics()
     metrics.build_info.labels(version("foveal"), RUNTIME_VERSION).set(1)
     metrics.workers.set(1)
-    if slot is not None and slot.refilled:
-        metrics.worker_restarts.inc()
     batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3)
-    cores = granted_threads() if slot is None else slot.share(granted_threads())
-    threads = thread_count(settings, device, slot)
+    cores = share(granted_threads())
+    threads = share(thread_count(settings, device))
     workers = Workers(threads)
     pool = ThreadPoolExecutor(cores, "foveal-imaging") if device.is_gpu else None
     registry = Registry(
@@ -133,8 +131,6 @@ def create_app(
             max_pixels=settings.max_pixels,
         ),
     )
-    if slot is not None:
-        services.peers = Peers(slot, metrics.registry, services.not_ready)
     _quieten_libraries(settings.max_pixels)
 
     @asynccontextmanager
@@ -149,8 +145,6 @@ def create_app(
             await stack.enter_async_context(
                 _background(_serve_models(registry, settings.health_check_seconds, on_loaded))
             )
-            if services.peers is not None:
-                await stack.enter_async_context(services.peers.listening())
             await stack.enter_async_context(_background(_watch_lag(metrics)))
             await stack.enter_async_context(_background(_give_back_memory()))
             yield
@@ -197,13 +191,12 @@ def _quieten_libraries(max_pixels: int) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
-def thread_count(settings: Settings, device: Device, slot: WorkerSlot | None = None) -> int:
-    """Return how many threads run batches; several processes share them out.
+def thread_count(settings: Settings, device: Device) -> int:
+    """Return how many threads of the service run batches.
 
     On a CPU as many as cores, for they compute; on a GPU enough to keep it fed, for they wait.
     """
-    count = settings.threads or granted_threads() * (2 if device.is_gpu else 1)
-    return count if slot is None else slot.share(count)
+    return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
 
 
 async def _serve_models(

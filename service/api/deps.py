@@ -1,24 +1,36 @@
 """What the routes need, handed to them by FastAPI: the composed parts, and this request's record."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
+from prometheus_client.registry import Collector
 
 from service.api.ingest.admission import Admission
 from service.explain.runner import Runner
 from service.fanout import FanOut
 from service.metrics import Metrics
 from service.pipeline import Pipeline
-from service.processes.peers import Peers
 from service.runtime.job import JobResult, Trace
 from service.runtime.registry import Model, Registry
 from service.video.reader import ClipLimits
 
 RECORD_KEY = "foveal.record"
 """Where the middleware keeps the request's record in the ASGI scope."""
+
+
+class Peers(Protocol):
+    """All processes of the service, as one of them reports on them."""
+
+    async def not_ready(self) -> list[str]:
+        """Return why not every process is ready, one reason each; empty where all are."""
+        ...
+
+    async def exposition(self, encode: Callable[[Collector], bytes]) -> bytes:
+        """Return the metrics of all processes together, encoded."""
+        ...
 
 
 @dataclass(slots=True)
