@@ -1,13 +1,15 @@
-"""What the routes need, handed to them by FastAPI: the composed parts, and this request's record."""
+"""What FastAPI passes to the routes: the composed parts of the service, and the record of this request."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 from prometheus_client.registry import Collector
 
+from service.api.deadline import TIMEOUT_HEADER, Clock, Deadline, parse_timeout
 from service.api.ingest.admission import Admission
 from service.explain.runner import Runner
 from service.fanout import FanOut
@@ -18,7 +20,12 @@ from service.runtime.registry import Model, Registry
 from service.video.reader import ClipLimits
 
 RECORD_KEY = "foveal.record"
-"""Where the middleware keeps the request's record in the ASGI scope."""
+"""The key of the request's record in the ASGI scope."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""As in an ASGI scope: names in lower case."""
+
+_TIMEOUT = TIMEOUT_HEADER.lower().encode()
 
 
 class Peers(Protocol):
@@ -37,8 +44,8 @@ class Peers(Protocol):
 class Services:
     """Everything the routes may use.
 
-    `siblings` are the service's other processes, where there are any; `draining` is set once, when the process was told
-    to end.
+    `peers` is None where the service has one process. `draining` is set once, when the process receives the signal to
+    end.
     """
 
     registry: Registry
@@ -57,32 +64,75 @@ class Services:
     draining: bool = False
 
     def not_ready(self) -> list[str]:
-        """Return why this process is not ready, a reason each."""
-        ending = ["the service is shutting down"] if self.draining else []
-        return ending + self.registry.not_ready()
+        """Return why this process is not ready, one reason each; empty where it is."""
+        draining = ["the service is shutting down"] if self.draining else []
+        return draining + self.registry.not_ready()
 
 
 @dataclass(slots=True)
 class RequestRecord:
-    """What becomes of a request: filled by routes and handlers, told by the middleware in metrics, header and log."""
+    """What is known of one request: routes and handlers write it, the middleware reports it in metrics, header and log.
+
+    Args:
+        request_id: the client's own, or a new one.
+        headers: the request's, from which the deadline is parsed.
+        timeout_seconds: the deadline of a request that states none.
+        clock: what all durations of this request are measured with, in seconds.
+    """
 
     request_id: str
-    began: float = field(default_factory=time.perf_counter)
+    headers: Headers = ()
+    timeout_seconds: float = 30.0
+    clock: Clock = time.perf_counter
+    began: float = field(init=False)
     model: str = ""
     body_bytes: int = 0
-    held_bytes: int = 0
-    """Of the body, counted in the intake until the answer begins."""
     images: int = 0
     error_code: str = ""
     traces: list[Trace] = field(default_factory=list)
+    _deadline: Deadline | None = field(default=None, init=False)
+    _held: ExitStack | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+
+    @property
+    def deadline(self) -> Deadline:
+        """The request's one deadline. It is parsed where it is first needed, so that its error reaches the client.
+
+        Raises:
+            InvalidParameterError: the client sent one that is not a number of milliseconds within range.
+        """
+        if self._deadline is None:
+            given = find_header(self.headers, _TIMEOUT)
+            seconds = self.timeout_seconds if given is None else parse_timeout(given)
+            self._deadline = Deadline(seconds, self.began, given is not None, self.clock)
+        return self._deadline
+
+    def elapsed_seconds(self) -> float:
+        """Return the seconds since the request's head arrived."""
+        return self.clock() - self.began
+
+    def release_with_response(self, resource: AbstractContextManager[object]) -> None:
+        """Enter `resource`; it is left exactly once, before the response starts or else at the end of the request."""
+        if self._held is None:
+            self._held = ExitStack()
+        self._held.enter_context(resource)
+
+    def release(self) -> None:
+        """Leave what `release_with_response` entered, the last first. For the middleware, which alone sees the end."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
 
     def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
+        """Note the model and what became of each image."""
         self.model = model.name
         self.images = len(outcomes)
         self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
 
     def stage_ms(self) -> dict[str, float]:
-        """Return the milliseconds of each stage; of several images, which went side by side, the longest."""
+        """Return the milliseconds of each stage; of several images, which ran side by side, the longest."""
         traces = self.traces
         if not traces:
             return {}
@@ -93,6 +143,7 @@ class RequestRecord:
 
     @property
     def batch_size(self) -> int:
+        """The number of images in the largest batch that this request was part of."""
         return max((trace.batch_size for trace in self.traces), default=0)
 
 
@@ -106,21 +157,25 @@ def _stage_ms(trace: Trace) -> dict[str, float]:
 
 
 def header_of(request: Request, name: bytes) -> str | None:
-    """Return a request's header by its lower-case name.
+    """Return the value of a request's header, None where it has none of this name; `name` is in lower case.
 
-    For what is read of every image's request: Starlette's mapping takes nearly four times as long.
+    For headers that are read in every request with images: Starlette's mapping takes nearly four times as long.
     """
-    for key, value in request.scope["headers"]:
+    return find_header(request.scope["headers"], name)
+
+
+def find_header(headers: Headers, name: bytes) -> str | None:
+    """Return the first value of the header, None where there is none of this name; `name` is in lower case."""
+    for key, value in headers:
         if key == name:
-            text: str = value.decode("latin-1")
-            return text
+            return value.decode("latin-1")
     return None
 
 
 def announced_bytes(request: Request) -> int | None:
-    """Return how long the body says it will be, None if it does not."""
-    told = header_of(request, b"content-length") or ""
-    return int(told) if told.isdecimal() else None
+    """Return the body's size by its `Content-Length`, None where there is none."""
+    length = header_of(request, b"content-length") or ""
+    return int(length) if length.isdecimal() else None
 
 
 async def _services(request: Request) -> Services:
@@ -133,7 +188,7 @@ async def _record(request: Request) -> RequestRecord:
     return record
 
 
-# Asynchronous, or FastAPI would send each of these look-ups to a thread.
+# Coroutines, because FastAPI would run a plain function on a thread.
 ServicesDep = Annotated[Services, Depends(_services)]
 RecordDep = Annotated[RequestRecord, Depends(_record)]
 JsonObject = dict[str, Any]

@@ -10,7 +10,6 @@ from fastapi import APIRouter, Query, Request, Response
 from PIL import Image
 from starlette.types import Receive, Scope, Send
 
-from service.api.deadline import given_timeout
 from service.api.deps import RecordDep, RequestRecord, Services, ServicesDep
 from service.api.errors import problem
 from service.api.ingest.upload import receiving
@@ -19,7 +18,7 @@ from service.api.routes.detect import class_ids
 from service.api.routes.embed import WITH_FEATURES
 from service.api.schemas import VideoAnswer, VideoOptions, VideoTask, answers, clip_body
 from service.card import Card, Task
-from service.errors import ClientLeftError, DeadlineError, FovealError, InvalidParameterError
+from service.errors import ClientLeftError, FovealError, InvalidParameterError
 from service.heads.detect import DetectionOptions
 from service.heads.over_time.classify import ClassifyOverTime
 from service.heads.over_time.detect import DetectOverTime
@@ -100,15 +99,15 @@ class _Watching(Response):
         self._writer = writer
         self._eyes = services.registry.backbone_of(model) if model.card.backbone else model
         self._over_time, self._drawing = _over_time(options, model.card)
-        self._deadline_seconds = given_timeout(request)
-        self._patience_seconds = self._deadline_seconds or services.timeout_seconds
+        self._deadline = record.deadline
+        self._patience_seconds = self._deadline.allowed_seconds
         self._began = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         last = b""
         try:
             async with (
-                asyncio.timeout(self._deadline_seconds),
+                asyncio.timeout(self._deadline.left() if self._deadline.requested else None),
                 receiving(
                     self._request,
                     self._record,
@@ -127,9 +126,7 @@ class _Watching(Response):
                         last = await self._watch(footage, send)
         except TimeoutError:
             await self._fail(
-                DeadlineError(
-                    f"The clip was not done within {(self._deadline_seconds or 0) * 1e3:.0f} ms."
-                ),
+                self._deadline.answer_late(),
                 scope,
                 receive,
                 send,
