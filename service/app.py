@@ -4,7 +4,7 @@ import asyncio
 import logging
 import time
 import warnings
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import partial
@@ -19,7 +19,7 @@ from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
 from service.api.ingest.admission import Admission
-from service.api.middleware import Telemetry
+from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.routes import (
     classify,
     detect,
@@ -65,6 +65,7 @@ def create_app(
     on_loaded: Callable[[Registry], None] | None = None,
     *,
     share: Callable[[int], int] = int,
+    middleware: Sequence[Middleware] = (),
 ) -> Telemetry:
     """Return the service as an ASGI app; nothing runs before its lifespan does.
 
@@ -72,6 +73,7 @@ def create_app(
         settings: what the operator asked for.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
         share: returns this process's part of a number of threads; all of them where it is the only process.
+        middleware: guards around every request, the first outermost.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, or a default names no model.
@@ -164,7 +166,7 @@ def create_app(
         app.include_router(module.router)
     app.include_router(playground_router())
     direct = FastPath(app, services, [task.ROUTE for task in TASKS])
-    return Telemetry(direct, services, app)
+    return Telemetry(guarded(direct, middleware), services, app)
 
 
 def model_opener(settings: Settings, device: Device, threads: int) -> OpenModel:
