@@ -1,17 +1,16 @@
 """The service over HTTP: an engine, the routes that call it, and the middleware around them."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
-from starlette.types import ASGIApp
 
-from service.api.deps import Services
+from service.api.deps import Peers, Services
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
 from service.api.ingest.admission import Admission
-from service.api.middleware import Telemetry
+from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
 from service.api.routes import operations
 from service.api.routes.explain import explain_router
@@ -20,13 +19,10 @@ from service.api.routes.playground import playground_router
 from service.api.routes.task import TaskRoute, add_task_route, task_route
 from service.api.routes.video import video_router
 from service.engine import Engine
-from service.processes.peers import Peers
 from service.settings import Settings
 
 HELD_BYTES_PER_THREAD = 8 * 2**20
 """Of large bodies: two or three photographs of a phone."""
-
-Middleware = Callable[[ASGIApp], ASGIApp]
 
 
 def create_app(
@@ -48,10 +44,7 @@ def create_app(
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        async with AsyncExitStack() as stack:
-            await stack.enter_async_context(engine.running())
-            if peers is not None:
-                await stack.enter_async_context(peers.listening())
+        async with engine.running():
             yield
 
     app = FastAPI(
@@ -65,10 +58,8 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    guarded: ASGIApp = FastPath(app, services, _add_routes(app, engine))
-    for wrap in reversed(middleware):
-        guarded = wrap(guarded)
-    return Telemetry(guarded, services, app)
+    fast_path = FastPath(app, services, _add_routes(app, engine))
+    return Telemetry(guarded(fast_path, middleware), services, app)
 
 
 def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Services:

@@ -1,11 +1,11 @@
 """Everything that can go wrong, as one tree; each leaf has an HTTP status, a stable code and a message safe to show.
 
 FovealError
-├── ConfigurationError            the service can not start as asked
-│   ├── DeviceError               a device asked for by name does not work
+├── ConfigurationError            the service can not start with this configuration
+│   ├── DeviceError               the device that the settings name does not work
 │   └── ServableError             a file in the model repository can not be served
-├── RequestError                  the client can mend it
-│   ├── ImageError              one image among several may fail alone
+├── RequestError                  the client can correct it
+│   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
 │   │   └── MalformedBase64Error
 │   ├── VideoError                the clip can not be read
@@ -18,15 +18,15 @@ FovealError
 ├── UnavailableError              the client may try again
 │   ├── OverloadedError  ShuttingDownError  NotReadyError
 │   └── DeadlineError
-├── ClientLeftError               nobody waits for the answer any more
-└── InferenceError                our fault: the network failed on this image
+├── ClientLeftError               the client closed its connection before the answer
+└── InferenceError                a fault of the service: the network failed on this image
 """
 
 from typing import ClassVar
 
 
 class FovealError(Exception):
-    """The root: `str(error)` is the detail that a client or an operator reads."""
+    """The root. `str(error)` is the detail that clients and operators read."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -36,7 +36,7 @@ class FovealError(Exception):
 
 class ConfigurationError(FovealError):
     code = "configuration_error"
-    title = "The service can not start as asked"
+    title = "The service can not start with this configuration"
 
 
 class DeviceError(ConfigurationError):
@@ -70,7 +70,7 @@ class EmptyImageError(ImageError):
 class UnsupportedImageError(ImageError):
     status = 415
     code = "unsupported_image"
-    title = "The bytes are no image that is understood"
+    title = "The bytes are not a known image format"
 
 
 class BrokenImageError(ImageError):
@@ -99,7 +99,7 @@ class VideoError(RequestError):
 class UnsupportedVideoError(VideoError):
     status = 415
     code = "unsupported_video"
-    title = "The bytes are no clip that is understood"
+    title = "The bytes are not a known video format"
 
 
 class BrokenVideoError(VideoError):
@@ -126,7 +126,7 @@ class VideoTooLongError(VideoError):
 class TooManyFramesError(VideoError):
     status = 413
     code = "too_many_frames"
-    title = "Too many frames are asked for"
+    title = "The request is for too many frames"
 
 
 class EmptyBodyError(RequestError):
@@ -222,7 +222,7 @@ class DeadlineError(UnavailableError):
 
 
 class ClientLeftError(FovealError):
-    """Nobody is there to read it; it is counted and never sent (499 is nginx's status for it)."""
+    """It is counted and never sent, because the connection is closed. The status 499 is the one that nginx uses."""
 
     status = 499
     code = "client_left"

@@ -1,52 +1,87 @@
-"""A request's deadline, which counts from its head: what the body takes is gone from the answer's time."""
+"""A request's deadline: parsed once, counted from the request's head, so that receiving the body uses it up too."""
 
+import asyncio
 import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
-from fastapi import Request
-
-from service.api.deps import RequestRecord, header_of
-from service.errors import InvalidParameterError
+from service.errors import DeadlineError, InvalidParameterError
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
-_TIMEOUT = TIMEOUT_HEADER.lower().encode()
 LONGEST_TIMEOUT_MS = 3_600_000.0
 
+Clock = Callable[[], float]
+"""Seconds that only ever grow, from any start."""
 
-def time_left(request: Request, record: RequestRecord, default_seconds: float) -> float:
-    """Return the seconds until the request's deadline, 0 behind it.
+
+@dataclass(frozen=True, slots=True)
+class Deadline:
+    """When a request must be answered.
+
+    Args:
+        allowed_seconds: from the request's head to the deadline. Error messages state this number, and never what is
+            left of it.
+        began: the clock's time when the head arrived.
+        requested: whether the client sent it; else it is the service's default.
+        clock: what `began` was read from.
+    """
+
+    allowed_seconds: float
+    began: float
+    requested: bool = False
+    clock: Clock = time.perf_counter
+
+    def left(self) -> float:
+        """Return the seconds until the deadline, 0 after it."""
+        return max(0.0, self.allowed_seconds - (self.clock() - self.began))
+
+    def body_late(self) -> DeadlineError:
+        """Return the error for a body that did not arrive in time."""
+        return DeadlineError(
+            f"The body did not arrive within {self._allowed_ms()} ms. Send a smaller body, or allow more time with "
+            f"{TIMEOUT_HEADER}."
+        )
+
+    def answer_late(self) -> DeadlineError:
+        """Return the error for an answer that was not ready in time."""
+        return DeadlineError(f"The answer was not ready within {self._allowed_ms()} ms.")
+
+    @asynccontextmanager
+    async def limit(self, late: Callable[[], DeadlineError]) -> AsyncIterator[None]:
+        """Cancel the block at the deadline.
+
+        Args:
+            late: makes the error, `body_late` or `answer_late`.
+
+        Raises:
+            DeadlineError: the deadline passed before the block ended.
+        """
+        try:
+            async with asyncio.timeout(self.left()) as timeout:
+                yield
+        except TimeoutError:
+            if not timeout.expired():  # another one, raised inside the block
+                raise
+            raise late() from None
+
+    def _allowed_ms(self) -> str:
+        return f"{self.allowed_seconds * 1e3:.7g}"
+
+
+def parse_timeout(text: str) -> float:
+    """Return the seconds that the value of an `X-Timeout-Ms` header allows.
 
     Raises:
-        InvalidParameterError: it brings a deadline that is no number of milliseconds within range.
+        InvalidParameterError: it is not a number of milliseconds within range.
     """
-    passed = time.perf_counter() - record.began
-    return max(0.0, requested_timeout(request, default_seconds) - passed)
-
-
-def requested_timeout(request: Request, default_seconds: float) -> float:
-    """Return the deadline in seconds that the request brings, else the default.
-
-    Raises:
-        InvalidParameterError: it is no number of milliseconds within range.
-    """
-    seconds = given_timeout(request)
-    return default_seconds if seconds is None else seconds
-
-
-def given_timeout(request: Request) -> float | None:
-    """Return the deadline in seconds that the request brings, None where it brings none.
-
-    Raises:
-        InvalidParameterError: it is no number of milliseconds within range.
-    """
-    given = header_of(request, _TIMEOUT)
-    if given is None:
-        return None
     try:
-        timeout_ms = float(given)
+        timeout_ms = float(text)
     except ValueError:
         timeout_ms = 0.0
     if not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:
         raise InvalidParameterError(
-            f"{TIMEOUT_HEADER}: a number of milliseconds above 0 and up to {LONGEST_TIMEOUT_MS:.0f}, not {given!r}"
+            f"{TIMEOUT_HEADER}: must be a number of milliseconds above 0 and up to {LONGEST_TIMEOUT_MS:.0f}, "
+            f"not {text!r}"
         )
     return timeout_ms / 1e3

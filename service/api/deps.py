@@ -1,28 +1,35 @@
-"""What the routes need, handed to them by FastAPI: the composed parts, and this request's record."""
+"""What FastAPI passes to the routes: the composed parts of the service, and the record of this request."""
 
-import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from typing import Annotated, Any
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
+from prometheus_client.registry import Collector
 
 from service.api.ingest.admission import Admission
+from service.api.record import RECORD_KEY, RequestRecord
 from service.engine import Engine
 from service.metrics import Metrics
-from service.processes.peers import Peers
-from service.runtime.job import JobResult, Trace
-from service.runtime.model import Model
 
-RECORD_KEY = "foveal.record"
-"""Where the middleware keeps the request's record in the ASGI scope."""
+
+class Peers(Protocol):
+    """All processes of the service, as one of them reports on them."""
+
+    async def not_ready(self) -> list[str]:
+        """Return why not every process is ready, one reason each; empty where all are."""
+        ...
+
+    async def exposition(self, encode: Callable[[Collector], bytes]) -> bytes:
+        """Return the metrics of all processes together, encoded."""
+        ...
 
 
 @dataclass(slots=True)
 class Services:
     """Everything the routes may use.
 
-    `peers` are the service's other processes, where there are any.
+    `peers` is None where the service has one process.
     """
 
     engine: Engine
@@ -51,67 +58,6 @@ class Services:
         return self.engine.timeout_seconds
 
 
-@dataclass(slots=True)
-class RequestRecord:
-    """What becomes of a request: filled by routes and handlers, told by the middleware in metrics, header and log."""
-
-    request_id: str
-    began: float = field(default_factory=time.perf_counter)
-    model: str = ""
-    body_bytes: int = 0
-    held_bytes: int = 0
-    """Of the body, counted in the intake until the answer begins."""
-    images: int = 0
-    error_code: str = ""
-    traces: list[Trace] = field(default_factory=list)
-
-    def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
-        self.model = model.name
-        self.images = len(outcomes)
-        self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
-
-    def stage_ms(self) -> dict[str, float]:
-        """Return the milliseconds of each stage; of several images, which went side by side, the longest."""
-        traces = self.traces
-        if not traces:
-            return {}
-        if len(traces) == 1:
-            return _stage_ms(traces[0])
-        each = [_stage_ms(trace) for trace in traces]
-        return {stage: max(one[stage] for one in each) for stage in each[0]}
-
-    @property
-    def batch_size(self) -> int:
-        return max((trace.batch_size for trace in self.traces), default=0)
-
-
-def _stage_ms(trace: Trace) -> dict[str, float]:
-    return {
-        "decode": round(trace.decode * 1e3, 2),
-        "queue": round(trace.queue * 1e3, 2),
-        "infer": round(trace.infer * 1e3, 2),
-        "head": round(trace.head * 1e3, 2),
-    }
-
-
-def header_of(request: Request, name: bytes) -> str | None:
-    """Return a request's header by its lower-case name.
-
-    For what is read of every image's request: Starlette's mapping takes nearly four times as long.
-    """
-    for key, value in request.scope["headers"]:
-        if key == name:
-            text: str = value.decode("latin-1")
-            return text
-    return None
-
-
-def announced_bytes(request: Request) -> int | None:
-    """Return how long the body says it will be, None if it does not."""
-    told = header_of(request, b"content-length") or ""
-    return int(told) if told.isdecimal() else None
-
-
 async def _services(request: Request) -> Services:
     services: Services = request.app.state.services
     return services
@@ -122,7 +68,7 @@ async def _record(request: Request) -> RequestRecord:
     return record
 
 
-# Asynchronous, or FastAPI would send each of these look-ups to a thread.
+# Coroutines, because FastAPI would run a plain function on a thread.
 ServicesDep = Annotated[Services, Depends(_services)]
 RecordDep = Annotated[RequestRecord, Depends(_record)]
 JsonObject = dict[str, Any]

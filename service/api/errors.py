@@ -10,7 +10,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
-from service.api.deps import RECORD_KEY, RequestRecord
+from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import (
     FovealError,
     InvalidParameterError,
@@ -25,7 +25,7 @@ PROBLEM_TYPE = "application/problem+json"
 
 
 def problem(error: FovealError, request_id: str) -> Response:
-    """Return the answer that tells a client of an error."""
+    """Return the response for an error."""
     body = {
         "type": "about:blank",
         "title": error.title,
@@ -38,32 +38,32 @@ def problem(error: FovealError, request_id: str) -> Response:
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
-        headers["Connection"] = "close"  # the rest of the body is not read
+        headers["Connection"] = "close"  # because the rest of the body is not read
     return Response(to_json(body), error.status, headers, PROBLEM_TYPE)
 
 
 def invalid_parameters(faults: Sequence[Any]) -> InvalidParameterError:
-    """Return one error that names every fault which pydantic found."""
-    told = (_explain(fault["loc"], fault["msg"], fault.get("input")) for fault in faults)
-    return InvalidParameterError("; ".join(told))
+    """Return one error that names every fault that pydantic found."""
+    described = (_describe(fault["loc"], fault["msg"], fault.get("input")) for fault in faults)
+    return InvalidParameterError("; ".join(described))
 
 
 def internal_error(record: RequestRecord) -> Response:
-    """Return the answer to a fault of ours, which tells nothing of its inside."""
+    """Return the response for a fault of the service. It shows no detail of the fault; the log has it."""
     error = FovealError("The service failed; the request id leads to the reason in its log.")
     record.error_code = error.code
     return problem(error, record.request_id)
 
 
 def handle_errors(app: FastAPI) -> None:
-    """Let every way out of the app that is not an answer be a problem."""
+    """Make every exception that leaves a route a problem response."""
     app.add_exception_handler(FovealError, _on_error)
     app.add_exception_handler(RequestValidationError, _on_invalid)
     app.add_exception_handler(HTTPException, _on_http)
     app.add_exception_handler(Exception, _on_fault)
 
 
-def _tell(request: Request, error: FovealError) -> Response:
+def _respond(request: Request, error: FovealError) -> Response:
     record: RequestRecord = request.scope[RECORD_KEY]
     record.error_code = error.code
     return problem(error, record.request_id)
@@ -71,37 +71,38 @@ def _tell(request: Request, error: FovealError) -> Response:
 
 async def _on_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, FovealError)
-    return _tell(request, error)
+    return _respond(request, error)
 
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _tell(request, invalid_parameters(error.errors()))
+    return _respond(request, invalid_parameters(error.errors()))
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
-    """Starlette's own: no such path, no such method."""
+    """For Starlette's own exceptions: an unknown path, a method that the path does not take."""
     assert isinstance(error, HTTPException)
     path, method = request.url.path, request.method
     if error.status_code == HTTPStatus.NOT_FOUND:
-        return _tell(
-            request, NotFoundError(f"There is nothing at {path}. See /docs for what there is.")
+        return _respond(
+            request,
+            NotFoundError(f"There is nothing at {path}. See /docs for the paths that exist."),
         )
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "")
-        answer = _tell(
-            request, MethodNotAllowedError(f"{path} does not take {method}, but {allowed}.")
+        response = _respond(
+            request, MethodNotAllowedError(f"{path} takes {allowed}, not {method}.")
         )
-        answer.headers["Allow"] = allowed
-        return answer
-    return _tell(request, FovealError(error.detail))
+        response.headers["Allow"] = allowed
+        return response
+    return _respond(request, FovealError(error.detail))
 
 
 async def _on_fault(request: Request, _: Exception) -> Response:
-    """A fault of ours; Starlette raises it again after this answer, and the middleware logs it."""
+    """For faults of the service. Starlette raises the exception again after this, and the middleware logs it."""
     return internal_error(request.scope[RECORD_KEY])
 
 
-def _explain(place: Sequence[int | str], message: str, given: object) -> str:
+def _describe(place: Sequence[int | str], message: str, given: object) -> str:
     name = ".".join(str(part) for part in place if part not in {"query", "header"}) or "query"
     return f"{name}: {message[:1].lower()}{message[1:]}, not {given!r}"

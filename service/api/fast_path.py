@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.api.deps import RECORD_KEY, RequestRecord, Services
+from service.api.deps import Services
 from service.api.errors import problem
 from service.api.queries import QueryReader
+from service.api.record import RECORD_KEY, RequestRecord
 from service.api.routes.task import TaskRoute
 from service.errors import FovealError
 

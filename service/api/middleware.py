@@ -1,11 +1,15 @@
-"""Around every request: its id, its record, what is told and let go at its end, and the last net under a fault."""
+"""What every request passes first: its record, metrics, log line and last error handler, then the guards.
+
+The order, from the outside: `Telemetry`; the guards, in the order of their list; the fast path; FastAPI with its routes
+and mounts. A guard is plain ASGI, so it sees every request, whatever answers it. Telemetry is outside the guards, so
+that a request that a guard refuses also has an id, metrics and a log line.
+"""
 
 import itertools
 import logging
 import re
 import secrets
-import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
 
@@ -13,32 +17,52 @@ from fastapi import FastAPI
 from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.deps import RECORD_KEY, RequestRecord, Services
-from service.api.errors import internal_error
+from service.api.deps import Services
+from service.api.errors import internal_error, problem
+from service.api.record import RECORD_KEY, RequestRecord
+from service.errors import FovealError
 from service.logs import FIELDS
 
 log = logging.getLogger("foveal.request")
 
+Middleware = Callable[[ASGIApp], ASGIApp]
+"""Makes the ASGI app that stands around another one. It must pass on what is not HTTP: the lifespan.
+
+To refuse a request, raise a `FovealError` before the response starts, or send a response.
+"""
+
 UNMATCHED = "unmatched"
-"""The route of a request that no route took, so that unknown paths never make a new series."""
+"""The route of requests without one, so that unknown paths do not make new series."""
 
-_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 KNOWN_SERIES = 4096
-
+_REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _INTERNAL_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 _QUIET = ("/health/", "/metrics")
-"""Paths that machines ask for every few seconds: logged at debug."""
+"""Paths that monitoring requests every few seconds; the log has them at level debug."""
+
+
+def guarded(app: ASGIApp, middleware: Sequence[Middleware]) -> ASGIApp:
+    """Return the app behind the guards, of which the first is outermost."""
+    for guard in reversed(middleware):
+        app = guard(app)
+    return app
 
 
 class Telemetry:
-    """Plain ASGI, so that nothing is buffered and no task is made."""
+    """Plain ASGI middleware: it buffers nothing and starts no task.
+
+    Args:
+        app: the guards and what is behind them.
+        services: the metrics, and the default deadline.
+        fastapi: the app that has the routes; for the command line and tests.
+    """
 
     def __init__(self, app: ASGIApp, services: Services, fastapi: FastAPI) -> None:
         self.app = app
         self.services = services
         self.fastapi = fastapi
-        # 32 hex digits that no other process has: a random number, then a count; far cheaper than a UUID each.
+        # 32 hexadecimal digits, unique among processes: a random number, then a count. A UUID each costs far more.
         process = secrets.token_hex(10)
         self._ids = (f"{process}{number:012x}" for number in itertools.count())
         self._series = lru_cache(KNOWN_SERIES)(self._find_series)
@@ -48,36 +72,40 @@ class Telemetry:
             await self.app(scope, receive, send)
             return
         stages: dict[str, float] = {}
-        record = RequestRecord(_given_id(scope["headers"]) or next(self._ids))
+        headers = scope["headers"]
+        record = RequestRecord(
+            _given_id(headers) or next(self._ids), headers, self.services.timeout_seconds
+        )
         scope[RECORD_KEY] = record
         status = 0
 
         async def send_with_headers(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
-                self._let_go(record)  # before a client that reads no answer can keep it
+                record.release()  # now, because a client may read its response slowly or never
                 status = message["status"]
                 stages.update(record.stage_ms())
-                self._add_headers(message, record, stages)
+                message = self._with_headers(message, record, stages)
             await send(message)
 
         metrics = self.services.metrics
         metrics.in_flight.inc()
         try:
             await self.app(scope, receive, send_with_headers)
-        except Exception:  # whatever nobody else caught; FastAPI has answered its own already
+        except FovealError as error:  # a guard's; the app has handled its own
+            record.error_code = error.code
+            if not status:
+                await problem(error, record.request_id)(scope, receive, send_with_headers)
+        except (
+            Exception
+        ):  # a fault that nothing else caught; FastAPI has sent the response to its own
             log.exception("unhandled", extra={FIELDS: {"request_id": record.request_id}})
             if not status:
                 await internal_error(record)(scope, receive, send_with_headers)
         finally:
             metrics.in_flight.dec()
-            self._let_go(record)
-            self._tell(scope, record, stages, status or _INTERNAL_SERVER_ERROR)
-
-    def _let_go(self, record: RequestRecord) -> None:
-        if record.held_bytes:
-            self.services.admission.release(record.held_bytes)
-            record.held_bytes = 0
+            record.release()
+            self._report(scope, record, stages, status or _INTERNAL_SERVER_ERROR)
 
     def _find_series(
         self, route: str, model: str, status: int
@@ -89,27 +117,31 @@ class Telemetry:
             metrics.request_bytes.labels(route),
         )
 
-    def _add_headers(
+    def _with_headers(
         self, message: Message, record: RequestRecord, stages: Mapping[str, float]
-    ) -> None:
+    ) -> Message:
         timing = "".join([f"{name};dur={ms:g}, " for name, ms in stages.items()])
-        timing += f"total;dur={(time.perf_counter() - record.began) * 1e3:.2f}"
+        timing += f"total;dur={record.elapsed_seconds() * 1e3:.2f}"
         if record.traces:
             timing += f", batch;desc={record.batch_size}"
-        headers: list[tuple[bytes, bytes]] = message["headers"]
-        headers.append((b"x-request-id", record.request_id.encode()))
-        headers.append((b"server-timing", timing.encode()))
+        headers: list[tuple[bytes, bytes]] = [
+            *message.get("headers", ()),
+            (b"x-request-id", record.request_id.encode()),
+            (b"server-timing", timing.encode()),
+        ]
         if self.services.draining:
             headers.append((b"connection", b"close"))
+        return {**message, "headers": headers}
 
-    def _tell(
+    def _report(
         self,
         scope: Scope,
         record: RequestRecord,
         stages: Mapping[str, float],
         status: int,
     ) -> None:
-        seconds = time.perf_counter() - record.began
+        """Count the request and write its log line."""
+        seconds = record.elapsed_seconds()
         route = getattr(scope.get("route"), "path", UNMATCHED)
         metrics = self.services.metrics
         answered, duration, received = self._series(route, record.model, status)
@@ -146,7 +178,7 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
 
 
 def _given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
-    """Return a client's own id where it is safe to repeat in a header and a log."""
+    """Return the client's own id where it is safe to repeat in a header and a log."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):
             return value.decode()

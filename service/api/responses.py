@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 from fastapi import Request, Response
 from pydantic_core import to_json
 
-from service.api.deadline import time_left
-from service.api.deps import JsonObject, RequestRecord, Services
+from service.api.deadline import Deadline
+from service.api.deps import JsonObject, Services
+from service.api.record import RequestRecord
 from service.engine import TaskCall
 from service.errors import (
     ClientLeftError,
@@ -41,11 +42,13 @@ async def run_images(
     """
     outcomes = await call.run(
         images,
-        timeout_seconds=time_left(request, record, services.timeout_seconds),
+        timeout_seconds=record.deadline.left(),
         disconnected=partial(_disconnected, request),
     )
     record.answered_by(call.model, outcomes)
     for outcome in outcomes:
+        if isinstance(outcome, DeadlineError):
+            raise record.deadline.answer_late()
         if isinstance(outcome, UnavailableError | ClientLeftError) or (
             isinstance(outcome, FovealError) and len(outcomes) == 1
         ):
@@ -59,9 +62,7 @@ async def run_images(
     ]
 
 
-async def while_connected(
-    request: Request, work: Coroutine[Any, Any, T], timeout_seconds: float
-) -> T:
+async def while_connected(request: Request, work: Coroutine[Any, Any, T], deadline: Deadline) -> T:
     """Return what `work` makes; it is cancelled when its time is up, and when the client closes its connection.
 
     Raises:
@@ -71,13 +72,13 @@ async def while_connected(
     leaving = asyncio.create_task(_disconnected(request))
     try:
         await asyncio.wait(
-            [working, leaving], timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            [working, leaving], timeout=deadline.left(), return_when=asyncio.FIRST_COMPLETED
         )
         if working.done():
             return working.result()
         if leaving.done():
             raise ClientLeftError("The client closed its connection.")
-        raise DeadlineError(f"The answer was not ready within {timeout_seconds * 1e3:.0f} ms.")
+        raise deadline.answer_late()
     finally:
         for task in (working, leaving):
             task.cancel()

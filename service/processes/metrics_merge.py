@@ -1,9 +1,10 @@
-"""Several processes' series → one exposition, as if one process had counted it all."""
+"""The metrics of several processes → one exposition, as if one process had counted everything."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from pydantic_core import from_json, to_json
 
 ACROSS_PROCESSES: Mapping[str, Callable[[float, float], float]] = {
@@ -13,14 +14,14 @@ ACROSS_PROCESSES: Mapping[str, Callable[[float, float], float]] = {
     "foveal_model_ready": min,
     "process_start_time_seconds": min,
 }
-"""What is made of two processes' values of a family; of every other one the sum."""
+"""How a metric family's values of two processes become one; those of all other families are added."""
 
 LASTING = frozenset({"counter", "histogram"})
-"""The types of what outlives the process that counted it."""
+"""The types of metrics that still count after their process has ended."""
 
 
-class Families:
-    """Families of series, in the form that an exposition's encoder takes."""
+class Families(Collector):
+    """Metric families, in the form that an encoder of the exposition takes."""
 
     def __init__(self, families: Iterable[Metric]) -> None:
         self._families = tuple(families)
@@ -31,34 +32,34 @@ class Families:
 
 def write_families(families: Iterable[Metric]) -> bytes:
     """Return the families as JSON, for another process to read."""
-    told = [
+    rows = [
         (
             family.name,
             family.documentation,
             family.type,
-            [(one.name, one.labels, one.value) for one in family.samples],
+            [(sample.name, sample.labels, sample.value) for sample in family.samples],
         )
         for family in families
     ]
-    return to_json(told, inf_nan_mode="constants")
+    return to_json(rows, inf_nan_mode="constants")
 
 
-def read_families(told: bytes) -> list[Metric]:
-    """Return what `write_families` wrote.
+def read_families(text: bytes) -> list[Metric]:
+    """Return the families that `write_families` wrote.
 
     Raises:
-        ValueError: it is cut short, or something else.
+        ValueError: the text is incomplete, or not from `write_families`.
     """
-    return [_family(*one) for one in from_json(told)]
+    return [_family(*row) for row in from_json(text)]
 
 
 def lasting(families: Iterable[Metric]) -> list[Metric]:
-    """Return the families that still count when their process has ended."""
+    """Return the families that still count after their process has ended."""
     return [family for family in families if family.type in LASTING]
 
 
-def total(parts: Iterable[Iterable[Metric]]) -> list[Metric]:
-    """Return one family of each name, with each series once, its values put together."""
+def merge(parts: Iterable[Iterable[Metric]]) -> list[Metric]:
+    """Return one family for each name, with each series once; its value combines those of all processes."""
     merged: dict[str, tuple[Metric, dict[Any, float]]] = {}
     for family in (family for part in parts for family in part):
         _, values = merged.setdefault(family.name, (family, {}))

@@ -1,117 +1,67 @@
-"""What the processes of one service tell each other, so that whichever is asked answers for all."""
+"""What the processes of one service report to each other, so that each of them can answer for all."""
 
 import asyncio
 import contextlib
 import logging
-import mmap
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from pathlib import Path
 
-from prometheus_client import CollectorRegistry
 from prometheus_client.core import Metric
+from prometheus_client.registry import Collector
 from pydantic_core import from_json, to_json
 
 from service.logs import LOGGER
-from service.processes.metrics_merge import Families, lasting, read_families, total, write_families
+from service.processes.metrics_merge import Families, lasting, merge, read_families, write_families
+from service.processes.slot import WorkerSlot
 
 log = logging.getLogger(LOGGER)
 
-PATIENCE_SECONDS = 1.0
-"""How long a sibling may take to answer; a readiness probe that asks us waits longer."""
-_READY, _COUNTED = b"ready\n", b"counted\n"
-
-
-@dataclass(frozen=True, slots=True)
-class WorkerSlot:
-    """One worker's slot among `count`, held by one process after another; `index` counts from 0.
-
-    `folder` is the service's own: each slot has a socket there, and a file of what it last told.
-    """
-
-    folder: Path
-    index: int
-    count: int
-    refilled: bool = False
-
-    @property
-    def name(self) -> str:
-        return f"worker {self.index + 1}"
-
-    @property
-    def socket(self) -> Path:
-        return self.folder / f"{self.index}.socket"
-
-    @property
-    def told(self) -> Path:
-        return self.folder / f"{self.index}.json"
-
-    def share(self, whole: int) -> int:
-        """Return this slot's part of a number of threads, at least one."""
-        return max(1, whole // self.count + (self.index < whole % self.count))
-
-    def others(self) -> "list[WorkerSlot]":
-        return [
-            WorkerSlot(self.folder, index, self.count)
-            for index in range(self.count)
-            if index != self.index
-        ]
-
-
-class Tally:
-    """How many connections each process has, in memory that all of them map."""
-
-    def __init__(self, slot: WorkerSlot) -> None:
-        self._index = slot.index
-        with (slot.folder / "connections").open("a+b") as file:
-            file.truncate(slot.count * 4)
-            self._counts = memoryview(mmap.mmap(file.fileno(), slot.count * 4)).cast("I")
-        self._counts[self._index] = 0
-
-    def vacate(self) -> None:
-        """Let nobody wait for this process, which has died, to take a connection."""
-        self._counts[self._index] = 2**32 - 1
-
-    def has_fewest(self, own: int) -> bool:
-        """Tell the others how many this process has; return whether none of them has fewer."""
-        self._counts[self._index] = own
-        return own <= min(self._counts)
+ANSWER_TIMEOUT_SECONDS = 1.0
+"""How long a peer may take to answer; shorter than the timeout of a readiness probe that waits for it."""
+_READINESS, _METRICS = b"readiness\n", b"metrics\n"
 
 
 class Peers:
-    """Asks the other processes on their sockets, and answers on its own.
+    """The service's other processes: queried on their sockets, and answered on this process's own.
 
-    A counter that was told never goes back: each process writes down what it tells before it tells it, the one that
-    comes after it counts on from there, and while none answers what was written stands for it.
+    A counter in a reported exposition never decreases, although processes die. Each process saves its metrics to a file
+    before it reports them. While it does not answer, its saved counters are used. The next process of its slot adds
+    them to its own.
+
+    Args:
+        slot: this process's.
+        registry: this process's metrics.
+        not_ready: returns why this process is not ready, one reason each.
     """
 
     def __init__(
-        self, slot: WorkerSlot, registry: CollectorRegistry, not_ready: Callable[[], list[str]]
+        self, slot: WorkerSlot, registry: Collector, not_ready: Callable[[], list[str]]
     ) -> None:
         self._slot = slot
         self._registry = registry
-        self._not_ready = not_ready
-        self._before = lasting(_last_told(slot))
-        self._telling = asyncio.Lock()
+        self._own_reasons = not_ready
+        self._inherited = lasting(_saved_metrics(slot))
+        self._saving = asyncio.Lock()
         self._silent: set[int] = set()
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[None]:
-        """Answer the others until the block ends."""
-        self._slot.socket.unlink(missing_ok=True)  # left by the one before, who was killed
-        server = await asyncio.start_unix_server(self._on_question, self._slot.socket)
+        """Answer the other processes until the block ends."""
+        self._slot.socket.unlink(
+            missing_ok=True
+        )  # from an earlier process of this slot that was killed
+        server = await asyncio.start_unix_server(self._answer, self._slot.socket)
         try:
-            await self._tell()
+            await self._own_metrics()
             yield
         finally:
             server.close()
 
     async def not_ready(self) -> list[str]:
-        """Return why not every process is ready, each reason with whose it is."""
+        """Return why not every process is ready, each reason with the process's name; empty where all are."""
         others = self._slot.others()
-        answers = await _ask_all(others, _READY)
-        reasons = [f"{self._slot.name}: {reason}" for reason in self._not_ready()]
+        answers = await _query_all(others, _READINESS)
+        reasons = [f"{self._slot.name}: {reason}" for reason in self._own_reasons()]
         for other, answer in zip(others, answers, strict=True):
             if answer is None:
                 reasons.append(f"{other.name} does not answer")
@@ -119,76 +69,72 @@ class Peers:
                 reasons += [f"{other.name}: {reason}" for reason in from_json(answer)]
         return reasons
 
-    async def exposition(self, encode: Callable[[Families], bytes]) -> bytes:
-        """Return what all processes have counted, encoded."""
+    async def exposition(self, encode: Callable[[Collector], bytes]) -> bytes:
+        """Return the metrics of all processes together, encoded."""
         others = self._slot.others()
-        own, answers = await asyncio.gather(self._tell(), _ask_all(others, _COUNTED))
+        own, answers = await asyncio.gather(self._own_metrics(), _query_all(others, _METRICS))
         for other, answer in zip(others, answers, strict=True):
-            self._notice(other, silent=answer is None)
-        return await asyncio.to_thread(_encode_total, encode, own, others, answers)
+            self._log_silence(other, silent=answer is None)
+        return await asyncio.to_thread(_encode_merged, encode, own, others, answers)
 
-    async def _on_question(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(OSError), contextlib.closing(writer):
-            question = await reader.readline()
-            if question == _READY:
-                writer.write(to_json(self._not_ready()) + b"\n")
-            elif question == _COUNTED:
-                writer.write(await self._tell() + b"\n")
+            query = await reader.readline()
+            if query == _READINESS:
+                writer.write(to_json(self._own_reasons()) + b"\n")
+            elif query == _METRICS:
+                writer.write(await self._own_metrics() + b"\n")
             await writer.drain()
 
-    async def _tell(self) -> bytes:
-        async with self._telling:
-            return await asyncio.to_thread(self._write_down)
+    async def _own_metrics(self) -> bytes:
+        async with self._saving:
+            return await asyncio.to_thread(self._save_metrics)
 
-    def _write_down(self) -> bytes:
-        told = write_families(total([self._registry.collect(), self._before]))
-        draft = self._slot.told.with_suffix(".draft")
-        with contextlib.suppress(OSError):  # the folder goes with the supervisor
-            draft.write_bytes(told)
-            draft.replace(self._slot.told)
-        return told
+    def _save_metrics(self) -> bytes:
+        metrics = write_families(merge([self._registry.collect(), self._inherited]))
+        draft = self._slot.saved_metrics.with_suffix(".draft")
+        with contextlib.suppress(OSError):  # the supervisor removes the folder when it ends
+            draft.write_bytes(metrics)
+            draft.replace(self._slot.saved_metrics)
+        return metrics
 
-    def _notice(self, other: WorkerSlot, *, silent: bool) -> None:
+    def _log_silence(self, other: WorkerSlot, *, silent: bool) -> None:
         if silent and other.index not in self._silent:
-            log.warning(
-                "%s does not answer; its counters stand where they were last told", other.name
-            )
+            log.warning("%s does not answer; its saved counters are used", other.name)
         (self._silent.add if silent else self._silent.discard)(other.index)
 
 
-async def _ask_all(slots: Sequence[WorkerSlot], question: bytes) -> list[bytes | None]:
-    return await asyncio.gather(*(_ask(slot, question) for slot in slots))
+async def _query_all(slots: Sequence[WorkerSlot], query: bytes) -> list[bytes | None]:
+    return await asyncio.gather(*(_query(slot, query) for slot in slots))
 
 
-async def _ask(slot: WorkerSlot, question: bytes) -> bytes | None:
-    """Return a process's answer, None where there is none in time or it breaks off."""
+async def _query(slot: WorkerSlot, query: bytes) -> bytes | None:
+    """Return a process's answer, None where it comes too late or is incomplete."""
     try:
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(ANSWER_TIMEOUT_SECONDS):
             reader, writer = await asyncio.open_unix_connection(slot.socket)
             with contextlib.closing(writer):
-                writer.write(question)
+                writer.write(query)
                 answer = await reader.read()
     except (OSError, TimeoutError):
         return None
     return answer if answer.endswith(b"\n") else None
 
 
-def _encode_total(
-    encode: Callable[[Families], bytes],
+def _encode_merged(
+    encode: Callable[[Collector], bytes],
     own: bytes,
     others: Sequence[WorkerSlot],
     answers: Sequence[bytes | None],
 ) -> bytes:
     parts = [read_families(own)]
     for other, answer in zip(others, answers, strict=True):
-        parts.append(lasting(_last_told(other)) if answer is None else read_families(answer))
-    return encode(Families(total(parts)))
+        parts.append(lasting(_saved_metrics(other)) if answer is None else read_families(answer))
+    return encode(Families(merge(parts)))
 
 
-def _last_told(slot: WorkerSlot) -> list[Metric]:
+def _saved_metrics(slot: WorkerSlot) -> list[Metric]:
     try:
-        return read_families(slot.told.read_bytes())
+        return read_families(slot.saved_metrics.read_bytes())
     except FileNotFoundError:
         return []

@@ -1,4 +1,4 @@
-"""uvicorn, ended the way an orchestrator expects: not ready first, then closed, then drained, then exit 0."""
+"""uvicorn, with the shutdown that an orchestrator expects: not ready, closed to new connections, drained, exit 0."""
 
 import asyncio
 import contextlib
@@ -7,6 +7,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, nullcontext
 from types import FrameType
 
 import uvicorn
@@ -14,29 +15,42 @@ import uvicorn
 from service.api.middleware import Telemetry
 from service.errors import ConfigurationError
 from service.logs import LOGGER
-from service.processes.peers import Tally
+from service.processes.connection_counts import ConnectionCounts
+from service.processes.uvicorn_parts import (
+    close_listeners,
+    has_request,
+    make_protocol,
+    open_connections,
+)
 
 log = logging.getLogger(LOGGER)
 
 BACKLOG = 2048
-NEWCOMER_SECONDS = 1.0
+FIRST_REQUEST_SECONDS = 1.0
 """How long a connection that was just accepted may take to send its request once the socket is closed."""
 ACCEPT_PAUSE_SECONDS = 1.0
 HOLD_BACK_SECONDS = 0.005
 """How long a connection is left to a process that has fewer."""
 KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common proxies, so that they close connections and not we."""
+"""Longer than the idle time of common proxies, so that the proxy closes a connection and not this server."""
 
 
 class Server(uvicorn.Server):
     """Serves one app on one socket.
 
-    SIGTERM: readiness fails at once, requests are answered on for `grace_seconds` and told to close
-    their connections, then the socket closes, what was accepted is finished, and the process exits
-    with 0. SIGINT skips the grace; a second one skips the rest.
+    On SIGTERM readiness fails at once. Requests are answered for `grace_seconds` more, with `Connection: close`. Then
+    the socket is closed, accepted requests are answered, and the process exits with 0. SIGINT skips the grace; a second
+    SIGINT skips the rest.
 
-    On a socket shared with others a connection is left to whoever has fewest by the `tally`: else one of two processes
-    was seen to take 16 clients out of 16.
+    On a socket that several processes share, a connection is left to the process with the fewest by `counts`. Without
+    that, one of two processes was seen to take 16 clients out of 16.
+
+    Args:
+        app: the service.
+        grace_seconds: from SIGTERM until the socket is closed.
+        drain_seconds: how long accepted requests may take after that.
+        counts: the connections of all processes; None where this is the only one.
+        beside: entered on the event loop before the app starts, and left after the app has ended.
     """
 
     def __init__(
@@ -45,7 +59,8 @@ class Server(uvicorn.Server):
         *,
         grace_seconds: float,
         drain_seconds: float,
-        tally: Tally | None = None,
+        counts: ConnectionCounts | None = None,
+        beside: AbstractAsyncContextManager[None] | None = None,
     ) -> None:
         super().__init__(
             uvicorn.Config(
@@ -62,16 +77,18 @@ class Server(uvicorn.Server):
         )
         self._services = app.services
         self._grace_seconds = grace_seconds
-        self._tally = tally
+        self._counts = counts
+        self._beside = beside or nullcontext()
         self._arriving: set[asyncio.Task[object]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        await super().serve(sockets)
+        async with self._beside:
+            await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
-        """Runs as a signal handler; signals are not kept, or uvicorn would raise them again and exit non-zero."""
+        """Runs as a signal handler. It does not store the signal, or uvicorn would raise it again and exit non-zero."""
         if self.should_exit:
             self.force_exit = sig == signal.SIGINT
             return
@@ -88,7 +105,7 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._loop.call_later, self._grace_seconds, self._end)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._tally is None:
+        if self._counts is None:
             await super().startup(sockets)
             return
         await super().startup([])
@@ -98,19 +115,22 @@ class Server(uvicorn.Server):
 
     def _accept_from(self, listener: socket.socket) -> None:
         if not self.should_exit:
-            asyncio.get_running_loop().add_reader(listener, self._on_waiting, listener)
+            asyncio.get_running_loop().add_reader(listener, self._on_acceptable, listener)
 
-    def _on_waiting(self, listener: socket.socket) -> None:
-        assert self._tally is not None
-        if self._tally.has_fewest(len(self.server_state.connections) + len(self._arriving)):
+    def _on_acceptable(self, listener: socket.socket) -> None:
+        if self._has_fewest():
             self._accept_one(listener)
             return
         loop = asyncio.get_running_loop()
         loop.remove_reader(listener)
         loop.call_later(HOLD_BACK_SECONDS, self._accept_left_over, listener)
 
+    def _has_fewest(self) -> bool:
+        assert self._counts is not None
+        return self._counts.has_fewest(len(open_connections(self)) + len(self._arriving))
+
     def _accept_left_over(self, listener: socket.socket) -> None:
-        """Whoever should have taken it is busy."""
+        """Accept a connection that the process with the fewest is too busy to accept."""
         if not self.should_exit:
             self._accept_from(listener)
             self._accept_one(listener)
@@ -119,63 +139,59 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         try:
             connection, _ = listener.accept()
-        except (BlockingIOError, ConnectionAbortedError):  # another process was sooner
+        except (BlockingIOError, ConnectionAbortedError):  # another process accepted it
             return
-        except OSError as error:  # no descriptors left: all would be woken for ever
+        except (
+            OSError
+        ) as error:  # no file descriptors are left: the reader would be called without end
             log.error("can not accept: %s", error)
             loop.remove_reader(listener)
             loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_from, listener)
             return
-        task: asyncio.Task[object] = loop.create_task(self._let_in(connection))
+        task: asyncio.Task[object] = loop.create_task(self._serve_connection(connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
 
-    async def _let_in(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # its client has left
+    async def _serve_connection(self, connection: socket.socket) -> None:
+        with contextlib.suppress(OSError):  # the client has closed it
             await asyncio.get_running_loop().connect_accepted_socket(
-                self._make_protocol, connection
+                lambda: make_protocol(self), connection
             )
 
     async def on_tick(self, counter: int) -> bool:
-        if self._tally is not None:  # connections also end
-            self._tally.has_fewest(len(self.server_state.connections) + len(self._arriving))
+        if self._counts is not None:
+            self._has_fewest()  # for what it writes: connections have also ended
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Close the socket first and the connections later, so that who was let in is also heard."""
-        waiting = [one for listener in sockets or [] for one in _accept_all(listener)]
-        for server in self.servers:
-            server.close()
-        if self._tally is not None:
+        """Close the socket first and the connections later, so that every accepted request is answered."""
+        pending = [one for listener in sockets or [] for one in _accept_all(listener)]
+        close_listeners(self)
+        if self._counts is not None:
             for listener in sockets or []:
                 asyncio.get_running_loop().remove_reader(listener)
                 listener.close()
-        await asyncio.gather(*self._arriving, *(self._let_in(one) for one in waiting))
-        await self._hear_newcomers()
+        await asyncio.gather(*self._arriving, *(self._serve_connection(one) for one in pending))
+        await self._receive_first_requests()
         await super().shutdown(sockets)
 
-    def _make_protocol(self) -> asyncio.Protocol:
-        return self.config.http_protocol_class(  # type: ignore[call-arg]
-            config=self.config, server_state=self.server_state, app_state=self.lifespan.state
-        )
-
-    async def _hear_newcomers(self) -> None:
-        """Uvicorn would close a connection whose request it has not parsed yet, and lose it."""
-        patience = time.monotonic() + NEWCOMER_SECONDS
-        while time.monotonic() < patience:
-            if all(getattr(one, "cycle", None) for one in self.server_state.connections):
+    async def _receive_first_requests(self) -> None:
+        """Wait for requests that are on their way: uvicorn closes connections without a parsed request and loses it."""
+        latest = time.monotonic() + FIRST_REQUEST_SECONDS
+        while time.monotonic() < latest:
+            if all(has_request(one) for one in open_connections(self)):
                 return
-            await asyncio.sleep(0.01)  # uvicorn offers nothing to wait on
+            await asyncio.sleep(0.01)  # uvicorn has no event to wait for
 
     def _end(self) -> None:
         self.should_exit = True
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket, taken before anything slow is done.
+    """Return a listening socket. It is opened before anything slow is done, so that a taken port is known at once.
 
     Raises:
-        ConfigurationError: the address can not be had.
+        ConfigurationError: the address is not available.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -187,9 +203,9 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
-    """Yield the connections that the kernel has completed and the event loop has not seen: closing would reset them."""
+    """Yield the connections that only the kernel has accepted: closing the socket would reset them."""
     listener.settimeout(0)
-    listener.listen(0)  # from now on the kernel completes no more than one that is not accepted
+    listener.listen(0)  # from now on the kernel accepts at most one more on its own
     with contextlib.suppress(BlockingIOError, ConnectionAbortedError):
         while True:
             yield listener.accept()[0]

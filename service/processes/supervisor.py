@@ -1,4 +1,4 @@
-"""Several processes on one socket: started, watched, begun anew when one dies, and ended together."""
+"""Several processes on one socket: started, watched, replaced when they die, and ended together."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,8 @@ from pathlib import Path
 
 from service.errors import ConfigurationError
 from service.logs import LOGGER
-from service.processes.peers import Tally, WorkerSlot
+from service.processes.connection_counts import ConnectionCounts
+from service.processes.slot import WorkerSlot
 
 log = logging.getLogger(LOGGER)
 
@@ -26,29 +27,32 @@ _SPAWN = multiprocessing.get_context("spawn")  # ONNX Runtime's threads do not s
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A worker's word that its models were loaded or have failed; `summary` says what it serves."""
+    """A worker's message: each of its models is loaded or has failed. `summary` is for the log."""
 
     summary: str
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A worker's word that it can not start as asked."""
+    """A worker's message: it can not start with these settings."""
 
     reason: str
 
 
 Work = Callable[[socket.socket, WorkerSlot, Connection], None]
-"""A worker's main function, which pickle must know: serves the socket, sends `Loaded` or `Refused`, receives signals'
-numbers, and ends when the line does."""
+"""A worker's main function, one that can be pickled.
+
+It serves the socket, sends `Loaded` or `Refused` through the pipe, receives the numbers of signals from it, and ends
+when the pipe is closed.
+"""
 
 
 @dataclass(frozen=True, slots=True)
-class Patience:
-    """How often a place is filled again, and how soon.
+class RestartPolicy:
+    """When a worker that died is replaced.
 
-    The pause doubles with each death of a worker that had not served for `stable_seconds`; after `starts` in a row that
-    came to nothing the service gives up.
+    The pause doubles with each death of a worker that had not served for `stable_seconds`. The service ends after
+    `starts` workers of one slot in a row that died before their models were loaded.
     """
 
     first_seconds: float = 0.5
@@ -57,14 +61,23 @@ class Patience:
     starts: int = 5
 
     def pause_seconds(self, deaths: int) -> float:
+        """Return the pause after so many deaths in a row, one or more."""
         return min(self.longest_seconds, self.first_seconds * 2.0 ** (deaths - 1))
 
 
 class Supervisor:
-    """Keeps `count` workers on one socket until it is told to end.
+    """Keeps `count` workers on one socket until SIGTERM or SIGINT.
 
-    SIGTERM and SIGINT are handed on to every worker, which ends as a service of one process does. Workers have both
-    blocked: a terminal sends Ctrl+C and systemd its SIGTERM to them as well, and the second would cut the grace short.
+    It relays both signals to every worker, which ends as a service of one process does. Workers have both signals
+    blocked: a terminal sends Ctrl+C, and systemd its SIGTERM, to the workers too, and a second signal would skip the
+    grace.
+
+    Args:
+        work: the workers' main function.
+        listener: the socket that they share.
+        count: how many workers there are.
+        on_loaded: called once with a worker's summary, when the models of all workers are loaded.
+        restarts: when a worker that died is replaced.
     """
 
     def __init__(
@@ -74,13 +87,13 @@ class Supervisor:
         count: int,
         *,
         on_loaded: Callable[[str], None],
-        patience: Patience | None = None,
+        restarts: RestartPolicy | None = None,
     ) -> None:
         self._work = work
         self._listener = listener
         self._count = count
         self._on_loaded = on_loaded
-        self._patience = patience or Patience()
+        self._restarts = restarts or RestartPolicy()
         self._children: dict[int, _Child] = {}
         self._loaded: set[int] = set()
         self._announced = False
@@ -88,10 +101,10 @@ class Supervisor:
         self._codes: set[int] = set()
 
     def run(self) -> int:
-        """Return the exit code: 0 when it was told to end and every worker ended well.
+        """Return the exit code when a signal has ended the service: 0 where every worker exited with 0.
 
         Raises:
-            ConfigurationError: the workers can not start as asked, or die again and again before they are ready.
+            ConfigurationError: the workers can not start with these settings, or die repeatedly before they are ready.
         """
         return asyncio.run(self._run())
 
@@ -99,7 +112,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             loop.add_signal_handler(number, self._end, number)
-        # The tracker's own start would unblock the signals that `_Child` blocks for its process.
+        # Started now, because its own start would unblock the signals that `_Child` blocks for its process.
         resource_tracker.ensure_running()
         with tempfile.TemporaryDirectory(prefix="foveal-", ignore_cleanup_errors=True) as folder:
             keepers = [
@@ -115,7 +128,7 @@ class Supervisor:
         return 0 if self._codes <= {0} else 1
 
     async def _keep(self, slot: WorkerSlot) -> None:
-        """Have a worker in this place for as long as the service lasts."""
+        """Keep a worker in this slot until the service ends."""
         deaths = failed_starts = 0
         while not self._ending.is_set():
             child = _Child(self._work, self._listener, slot, self._on_loaded_child)
@@ -126,17 +139,17 @@ class Supervisor:
             if self._ending.is_set():
                 self._codes.add(code)
                 return
-            Tally(slot).vacate()
-            deaths = 1 if child.served_seconds() > self._patience.stable_seconds else deaths + 1
+            ConnectionCounts(slot).vacate()
+            deaths = 1 if child.served_seconds() > self._restarts.stable_seconds else deaths + 1
             failed_starts = 0 if child.loaded_at else failed_starts + 1
             how = child.refused or _describe_end(code)
-            if (child.refused and not self._announced) or failed_starts == self._patience.starts:
+            if (child.refused and not self._announced) or failed_starts == self._restarts.starts:
                 raise ConfigurationError(
                     how
                     if child.refused
                     else f"{slot.name} failed to start {failed_starts} times; the last {how}."
                 )
-            pause = self._patience.pause_seconds(deaths)
+            pause = self._restarts.pause_seconds(deaths)
             log.error(
                 "%s (pid %d) %s; the next one starts in %g s", slot.name, child.pid, how, pause
             )
@@ -147,23 +160,23 @@ class Supervisor:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self._ending.wait(), seconds)
 
-    def _on_loaded_child(self, slot: WorkerSlot, word: Loaded) -> None:
+    def _on_loaded_child(self, slot: WorkerSlot, message: Loaded) -> None:
         self._loaded.add(slot.index)
         if slot.refilled:
             log.info("%s serves again", slot.name)
         if len(self._loaded) == self._count and not self._announced:
             self._announced = True
-            self._on_loaded(word.summary)
+            self._on_loaded(message.summary)
 
     def _end(self, number: int) -> None:
         self._ending.set()
-        self._listener.close()  # else it would accept for nobody when the last worker has closed its own
+        self._listener.close()  # or the kernel would accept connections after the last worker has closed its own
         for child in self._children.values():
-            child.order(number)
+            child.relay(number)
 
 
 class _Child:
-    """A process in a place: `ended` is done with its exit code, after its last word was heard."""
+    """The process in a slot. The future `ended` gets its exit code after its last message was handled."""
 
     def __init__(
         self,
@@ -178,7 +191,7 @@ class _Child:
         self.ended: asyncio.Future[int] = self._loop.create_future()
         self.loaded_at: float | None = None
         self.refused = ""
-        self._line, theirs = _SPAWN.Pipe()
+        self._pipe, theirs = _SPAWN.Pipe()
         self._process = _SPAWN.Process(
             target=work, args=(listener, slot, theirs), name=f"foveal-{slot.name}"
         )
@@ -189,37 +202,39 @@ class _Child:
             signal.pthread_sigmask(signal.SIG_SETMASK, former)
         theirs.close()
         self.pid = self._process.pid
-        self._loop.add_reader(self._line.fileno(), self._on_word)
+        self._loop.add_reader(self._pipe.fileno(), self._on_message)
         self._loop.add_reader(self._process.sentinel, self._on_end)
 
     def served_seconds(self) -> float:
+        """Return how long its models have been loaded."""
         return 0.0 if self.loaded_at is None else time.monotonic() - self.loaded_at
 
-    def order(self, number: int) -> None:
-        with contextlib.suppress(OSError):  # it is dead already
-            self._line.send(int(number))
+    def relay(self, number: int) -> None:
+        """Send it the number of a signal."""
+        with contextlib.suppress(OSError):  # the process is dead
+            self._pipe.send(int(number))
 
-    def _on_word(self) -> None:
+    def _on_message(self) -> None:
         try:
-            self._hear(self._line.recv())
+            self._handle(self._pipe.recv())
         except (EOFError, OSError):
-            self._loop.remove_reader(self._line.fileno())
+            self._loop.remove_reader(self._pipe.fileno())
 
-    def _hear(self, word: Loaded | Refused) -> None:
-        if isinstance(word, Refused):
-            self.refused = word.reason
+    def _handle(self, message: Loaded | Refused) -> None:
+        if isinstance(message, Refused):
+            self.refused = message.reason
         else:
             self.loaded_at = time.monotonic()
-            self._on_loaded(self._slot, word)
+            self._on_loaded(self._slot, message)
 
     def _on_end(self) -> None:
         self._loop.remove_reader(self._process.sentinel)
-        self._loop.remove_reader(self._line.fileno())
+        self._loop.remove_reader(self._pipe.fileno())
         with contextlib.suppress(EOFError, OSError):
-            while self._line.poll():
-                self._hear(self._line.recv())
+            while self._pipe.poll():
+                self._handle(self._pipe.recv())
         self._process.join()
-        self._line.close()
+        self._pipe.close()
         code = self._process.exitcode
         self._process.close()
         assert code is not None
@@ -230,5 +245,5 @@ def _describe_end(code: int) -> str:
     if code >= 0:
         return f"ended with {code}"
     name = signal.Signals(-code).name
-    hint = ", which the kernel sends where memory is short" if name == "SIGKILL" else ""
+    hint = ", which the kernel sends when memory is short" if name == "SIGKILL" else ""
     return f"was ended by {name}{hint}"

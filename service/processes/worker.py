@@ -10,27 +10,31 @@ import time
 from collections.abc import Callable
 from multiprocessing.connection import Connection
 from signal import SIGINT
+from types import FrameType
+from typing import Protocol
 
 from service.app import create_app
 from service.engine import Engine
 from service.errors import ConfigurationError
 from service.logs import configure_logs
-from service.processes.peers import Peers, Tally, WorkerSlot
+from service.processes.connection_counts import ConnectionCounts
+from service.processes.peers import Peers
 from service.processes.server import Server
+from service.processes.slot import WorkerSlot
 from service.processes.supervisor import Loaded, Refused
 from service.settings import Settings
 
 YOUNG_OBJECTS = 10_000
-"""Objects made and not freed before the collector looks. With 16 requests in flight that came up not once in 38,400."""
+"""Objects made and not freed before the collector runs. 38,400 requests, 16 in flight, never made so many."""
 
 
 def make_server(
     settings: Settings, on_loaded: Callable[[Engine], None], slot: WorkerSlot | None = None
 ) -> Server:
-    """Return the whole service of one process.
+    """Return the whole service of one process; `slot` is None where it is the only one.
 
     Raises:
-        ConfigurationError: it can not start as asked.
+        ConfigurationError: it can not start with these settings.
     """
 
     def loaded(engine: Engine) -> None:
@@ -38,24 +42,28 @@ def make_server(
         on_loaded(engine)
 
     engine = Engine(settings, share=int if slot is None else slot.share, on_loaded=loaded)
-    peers = None
-    if slot is not None:
-        engine.metrics.worker_restarts.inc(slot.refilled)
-        peers = Peers(slot, engine.metrics.registry, engine.not_ready)
-
+    peers = None if slot is None else _join_peers(engine, slot)
     return Server(
         create_app(engine, settings, peers=peers),
         grace_seconds=settings.grace_seconds,
         drain_seconds=_drain_seconds(settings),
-        tally=None if slot is None else Tally(slot),
+        counts=None if slot is None else ConnectionCounts(slot),
+        beside=None if peers is None else peers.listening(),
     )
 
 
-def spare_the_collector() -> None:
-    """Let Python's garbage collector forget what is there to stay, and look for cycles less often.
+def _join_peers(engine: Engine, slot: WorkerSlot) -> Peers:
+    """Return what reports on all processes of the service, this engine's among them."""
+    if slot.refilled:
+        engine.metrics.worker_restarts.inc()
+    return Peers(slot, engine.metrics.registry, engine.not_ready)
 
-    Nearly everything that a request makes is freed by reference counts. Every few thousand requests a full collection
-    held the interpreter for 28 ms; without what was loaded it takes 0.1 ms.
+
+def spare_the_collector() -> None:
+    """Exclude all present objects from Python's garbage collection, and look for cycles less often.
+
+    Reference counts free nearly all objects of a request. Every few thousand requests a full collection stopped the
+    interpreter for 28 ms; without the objects of the loaded models it takes 0.1 ms.
     """
     gc.collect()
     gc.freeze()
@@ -63,68 +71,89 @@ def spare_the_collector() -> None:
 
 
 def summary(engine: Engine) -> str:
-    """Return what is served, and on what."""
-    ready = [model.name for model in engine.registry.models if model.state == "ready"]
-    device = engine.registry.device
+    """Return the models that are served and the device, for the log."""
+    registry = engine.registry
+    ready = [model.name for model in registry.models if model.state == "ready"]
     models = ", ".join(dict.fromkeys(ready)) or "no model"
-    return f"{models} on {device.name} ({device.detail})"
+    return f"{models} on {registry.device.name} ({registry.device.detail})"
 
 
-def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, line: Connection) -> None:
-    """Serve until the supervisor orders the end, or is gone; the main function of a supervised process.
+def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+    """Serve until the supervisor relays a signal or is gone; the main function of a supervised process.
 
-    Signals are blocked here, see `Supervisor`: orders come over the line.
+    The process's own signals are blocked, see `Supervisor`; they come over the pipe.
     """
-    relay = SignalRelay(line, slot, patience_seconds=2 * _drain_seconds(settings))
+    relay = SignalRelay(pipe, slot, drain_seconds=2 * _drain_seconds(settings))
     relay.start()
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     try:
-        server = make_server(settings, lambda engine: line.send(Loaded(summary(engine))), slot)
+        server = make_server(settings, lambda engine: pipe.send(Loaded(summary(engine))), slot)
     except ConfigurationError as error:
-        line.send(Refused(str(error)))
+        pipe.send(Refused(str(error)))
         sys.exit(2)
-    relay.take(server)
+    relay.connect(server)
     server.run([listener])
 
 
-class SignalRelay(threading.Thread):
-    """Obeys the signals whose numbers come over the line, and ends the process when nobody is left at its other end.
+class SignalHandler(Protocol):
+    """What a server does with a signal."""
 
-    A thread, so that it hears while libraries load and while the event loop does not turn.
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None: ...
+
+
+class SignalRelay(threading.Thread):
+    """Passes the signals from the supervisor's pipe to the server, and ends the process when the supervisor is gone.
+
+    It is a thread, so that it also works while libraries load and while the event loop is blocked.
+
+    Args:
+        pipe: the numbers of signals come from it.
+        slot: its folder is removed when the supervisor, whose work that is, is gone.
+        drain_seconds: how long the process may take to end without a supervisor.
+        exit_process: ends the process at once with an exit code.
     """
 
-    def __init__(self, line: Connection, slot: WorkerSlot, *, patience_seconds: float) -> None:
-        super().__init__(name="foveal-orders", daemon=True)
-        self._line = line
+    def __init__(
+        self,
+        pipe: Connection,
+        slot: WorkerSlot,
+        *,
+        drain_seconds: float,
+        exit_process: Callable[[int], object] = os._exit,
+    ) -> None:
+        super().__init__(name="foveal-signals", daemon=True)
+        self._pipe = pipe
         self._slot = slot
-        self._patience_seconds = patience_seconds
-        self._server: Server | None = None
+        self._drain_seconds = drain_seconds
+        self._exit_process = exit_process
+        self._server: SignalHandler | None = None
         self._lock = threading.Lock()
 
-    def take(self, server: Server) -> None:
-        """Let orders go to the server from now on; before, there is nothing to end with grace."""
+    def connect(self, server: SignalHandler) -> None:
+        """Pass signals to the server from now on. Before, a signal ends the process at once: it has no requests."""
         with self._lock:
             self._server = server
 
     def run(self) -> None:
         try:
             while True:
-                self._obey(self._line.recv())
+                self._relay(self._pipe.recv())
         except (EOFError, OSError):
             self._end_orphaned()
 
-    def _obey(self, order: int) -> None:
+    def _relay(self, number: int) -> None:
         with self._lock:
             if self._server is None:
-                os._exit(0)
-            self._server.handle_exit(order, None)
+                self._exit_process(0)
+            else:
+                self._server.handle_exit(number, None)
 
     def _end_orphaned(self) -> None:
-        """Without the grace, so that the address is soon free for a new service."""
+        """End without the grace, so that the address is soon free for a new service."""
         shutil.rmtree(self._slot.folder, ignore_errors=True)
-        self._obey(SIGINT)
-        time.sleep(self._patience_seconds)
-        os._exit(1)
+        self._relay(SIGINT)
+        time.sleep(self._drain_seconds)
+        self._exit_process(1)
 
 
 def _drain_seconds(settings: Settings) -> float:

@@ -1,4 +1,4 @@
-"""Large bodies from many clients, quick and slow: bounded in memory, in turn, and nobody waits for a slow link."""
+"""Large bodies from many clients, fast and slow: bounded in memory, in turn, and no client waits for a slow one."""
 
 import re
 import select
@@ -20,7 +20,7 @@ from tests.live import Live, problem, serve
 
 HELD, WAITING = "foveal_held_body_bytes", "foveal_waiting_bodies"
 LARGE = photograph("rocket") + bytes(LARGE_BYTES)
-"""An image with much behind its end, which its decoder does not mind."""
+"""An image with many bytes after its end, which its decoder ignores."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def narrow() -> Iterator[Live]:
 
 
 def noise(width: int, height: int) -> bytes:
-    """Return a PNG that no codec makes smaller, and no answer that shows it."""
+    """Return a PNG that can not be compressed, so that an answer that shows it is large too."""
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
     return encode(Image.fromarray(pixels), "PNG")
 
@@ -42,9 +42,9 @@ def detected(live: Live) -> float:
 
 
 def wait_for(holds: Callable[[], bool]) -> None:
-    patience = time.monotonic() + 10
+    latest = time.monotonic() + 10
     while not holds():
-        assert time.monotonic() < patience, "it never came"
+        assert time.monotonic() < latest, "it did not happen within 10 s"
         time.sleep(0.01)
 
 
@@ -61,7 +61,7 @@ def status_of(answer: bytes) -> int:
 
 @contextmanager
 def watching(live: Live) -> Iterator[dict[str, float]]:
-    """Give the most that was held and that waited while the block ran, by the gauge's name."""
+    """Yield the largest value of each gauge while the block runs, by the gauge's name."""
     most = {HELD: 0.0, WAITING: 0.0}
     over = threading.Event()
 
@@ -78,41 +78,43 @@ def watching(live: Live) -> Iterator[dict[str, float]]:
         watcher.join()
 
 
-def test_many_at_once_wait_their_turn_are_all_answered_and_then_none_is_held(narrow: Live) -> None:
+def test_many_at_once_wait_for_their_turn_and_all_are_answered(narrow: Live) -> None:
     with (
         watching(narrow) as most,
         httpx.Client(base_url=narrow.url, timeout=60) as http,
-        ThreadPoolExecutor(24) as crowd,
+        ThreadPoolExecutor(24) as clients,
     ):
-        answers = list(crowd.map(lambda _: http.post("/v1/classify", content=LARGE), range(72)))
+        answers = list(clients.map(lambda _: http.post("/v1/classify", content=LARGE), range(72)))
     assert {answer.status_code for answer in answers} == {200}
     assert len({str(answer.json()["results"]) for answer in answers}) == 1
-    assert most[HELD] > 0  # and how much at most, tests/service/api/ingest/test_admission.py knows
+    assert most[HELD] > 0  # tests/service/api/ingest/test_admission.py tests the most that is held
     assert most[WAITING] > 0
     assert (narrow.sample(HELD), narrow.sample(WAITING)) == (0, 0)
 
 
-def test_an_explanation_keeps_nobody_out(narrow: Live) -> None:
+def test_an_explanation_does_not_keep_other_bodies_waiting(narrow: Live) -> None:
     with watching(narrow) as most, httpx.Client(base_url=narrow.url, timeout=60) as http:
         assert http.post("/v1/explain?view=cam", content=LARGE).status_code == 200
     assert most[HELD] == 0
 
 
-def test_a_client_that_does_not_read_its_answers_keeps_nobody_out(narrow: Live) -> None:
+def test_a_client_that_does_not_read_its_answers_does_not_keep_other_bodies_waiting(
+    narrow: Live,
+) -> None:
     body = noise(1600, 1600)
-    asked = head_of(len(body), "Accept: image/png", path="/v1/detect") + body
+    sent = head_of(len(body), "Accept: image/png", path="/v1/detect") + body
     before = detected(narrow)
     with socket.socket() as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         connection.settimeout(30)
         connection.connect(narrow.address)
-        connection.sendall(asked * 2)  # the second answer waits behind the first
+        connection.sendall(sent * 2)  # the second answer waits behind the first
         wait_for(lambda: detected(narrow) == before + 2)
         wait_for(lambda: narrow.sample(HELD) == 0)
         assert narrow.sample("foveal_requests_in_flight") == 1
 
 
-def test_clients_that_stall_hold_up_nobody_and_get_their_deadline(narrow: Live) -> None:
+def test_clients_that_stall_delay_no_other_client_and_get_their_deadline(narrow: Live) -> None:
     stalled = [socket.create_connection(narrow.address, timeout=10) for _ in range(6)]
     for connection in stalled:
         connection.sendall(head_of(len(LARGE), "X-Timeout-Ms: 3000") + LARGE[: len(LARGE) // 2])
@@ -123,7 +125,7 @@ def test_clients_that_stall_hold_up_nobody_and_get_their_deadline(narrow: Live) 
         with connection:
             answer = connection.recv(65536)
             assert status_of(answer) == 504
-            assert b"The body was not there within 3000 ms" in answer
+            assert b"The body did not arrive within 3000 ms" in answer
     assert narrow.sample(HELD) == 0
 
 
@@ -141,10 +143,10 @@ def test_the_deadline_of_a_body_counts_from_the_head(narrow: Live) -> None:
             time.sleep(0.2)
         answer = connection.recv(65536)
     assert status_of(answer) == 504
-    assert b"The body was not there within 300 ms" in answer
+    assert b"The body did not arrive within 300 ms" in answer
 
 
-def test_a_client_that_leaves_gives_its_turn_on(narrow: Live) -> None:
+def test_a_client_that_leaves_frees_its_turn(narrow: Live) -> None:
     for _ in range(6):
         with socket.create_connection(narrow.address, timeout=10) as connection:
             connection.sendall(head_of(len(LARGE)) + LARGE[: len(LARGE) // 2])

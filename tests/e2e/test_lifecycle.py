@@ -1,4 +1,4 @@
-"""Readiness, SIGTERM and the log, as an orchestrator sees them: the process that users start."""
+"""Readiness, SIGTERM and the log of the process that users start, as an orchestrator sees them."""
 
 import signal
 import socket
@@ -32,7 +32,7 @@ def test_sigterm_under_load_loses_no_accepted_request(workers: int, repository: 
                         "/v1/classify", content=image, headers={"X-Request-ID": name}
                     )
                 except httpx.ConnectError:
-                    return  # nobody accepts any more
+                    return  # the socket is closed
                 except httpx.TransportError as error:
                     lost.append(repr(error))
                     return
@@ -77,10 +77,10 @@ def test_sigterm_first_fails_readiness_and_answers_on() -> None:
 
 def test_the_first_line_names_the_url_the_models_and_the_device() -> None:
     with start() as service:
-        told = str(service.lines[0]["message"])
-    assert service.url in told
-    assert "efficientnet-lite0, glance, lenet5" in told
-    assert " on cpu" in told or " on cuda" in told
+        message = str(service.lines[0]["message"])
+    assert service.url in message
+    assert "efficientnet-lite0, glance, lenet5" in message
+    assert " on cpu" in message or " on cuda" in message
 
 
 def test_the_log_has_a_line_a_request_and_no_image() -> None:
@@ -124,7 +124,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
 
 
 @pytest.mark.parametrize(
-    ("environment", "told"),
+    ("environment", "message"),
     [
         ({"FOVEAL_DEVICE": "tpu"}, "FOVEAL_DEVICE=tpu"),
         ({"FOVEAL_PROT": "80"}, "did you mean FOVEAL_PORT?"),
@@ -133,8 +133,8 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
         ({"FOVEAL_DEFAULTS": '{"classify": "nothing"}'}, "FOVEAL_DEFAULTS names 'nothing'"),
     ],
 )
-def test_what_the_operator_can_mend_is_one_line_and_stops_the_start(
-    environment: dict[str, str], told: str
+def test_what_the_operator_can_correct_stops_the_start_with_one_line(
+    environment: dict[str, str], message: str
 ) -> None:
     done = (
         run("serve", FOVEAL_PORT="0", **environment)
@@ -142,11 +142,11 @@ def test_what_the_operator_can_mend_is_one_line_and_stops_the_start(
         else run("serve", **environment)
     )
     assert done.returncode == 2
-    assert told in " ".join(done.stderr.split())
+    assert message in " ".join(done.stderr.split())
     assert "Traceback" not in done.stderr
 
 
-def test_a_device_asked_for_by_name_never_falls_back() -> None:
+def test_a_device_that_is_set_by_name_never_falls_back() -> None:
     done = run("serve", FOVEAL_PORT="0", FOVEAL_DEVICE="tensorrt", FOVEAL_MODELS="models")
     if done.returncode == 0:
         pytest.skip("this machine has TensorRT")
@@ -161,7 +161,7 @@ def test_a_port_that_is_taken_says_what_to_do() -> None:
     assert "Choose another with --port" in " ".join(done.stderr.split())
 
 
-def test_doctor_tells_the_machine_and_the_models() -> None:
+def test_doctor_describes_the_machine_and_the_models() -> None:
     done = run("doctor", COLUMNS="200")
     assert done.returncode == 0, done.stdout + done.stderr
     for word in (
@@ -196,7 +196,7 @@ def test_warm_loads_every_model_once_and_ends(tmp_path: Path) -> None:
     assert "broken" in failed.stdout
 
 
-def test_models_lists_what_a_image_costs() -> None:
+def test_models_lists_what_an_image_costs() -> None:
     done = run("models", COLUMNS="200")
     assert done.returncode == 0
     assert "efficientnet-lite0" in done.stdout

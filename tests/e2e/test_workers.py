@@ -1,4 +1,4 @@
-"""`foveal serve --workers 2`, as its clients, Prometheus and an orchestrator see it: real processes on one socket."""
+"""`foveal serve --workers 2` as clients, Prometheus and an orchestrator see it: real processes on one socket."""
 
 import os
 import signal
@@ -34,21 +34,21 @@ def started_in(folder: Path, models: Path, **settings: object) -> Iterator[Proce
             yield service
 
 
-def ask(service: Process) -> str:
-    """Classify over a connection of its own; return the process that answered, by its request ids' common part."""
+def classify(service: Process) -> str:
+    """Classify over a new connection; return the part of the request id that names the process."""
     answer = httpx.post(f"{service.url}/v1/classify", content=photograph("chelsea"), timeout=10)
     assert answer.status_code == 200
     return answer.headers["x-request-id"][:20]
 
 
 def scrape(service: Process) -> dict[str, float]:
-    """Return the sums of all series of each name, and the requests for classes."""
-    sums: dict[str, float] = {"asked": 0}
+    """Return the sum of all series of each name; `classified` is the number of requests to `/v1/classify`."""
+    sums: dict[str, float] = {"classified": 0}
     for family in text_string_to_metric_families(httpx.get(f"{service.url}/metrics").text):
         for sample in family.samples:
             sums[sample.name] = sums.get(sample.name, 0) + sample.value
             if sample.name == "foveal_requests_total" and sample.labels["route"] == "/v1/classify":
-                sums["asked"] += sample.value
+                sums["classified"] += sample.value
     return sums
 
 
@@ -70,16 +70,16 @@ def test_the_first_line_comes_once_when_all_are_ready_and_says_how_many(service:
     assert len(service.told("^Foveal at")) == 1
 
 
-def test_several_processes_answer_and_any_of_them_counts_for_all(service: Process) -> None:
+def test_several_processes_answer_and_a_scrape_of_any_counts_for_all(service: Process) -> None:
     before = scrape(service)
     answered_by: set[str] = set()
-    asked = 0
+    requests = 0
     while len(answered_by) < 2:
-        answered_by.add(ask(service))
-        asked += 1
+        answered_by.add(classify(service))
+        requests += 1
     for _ in range(8):  # each over a new connection, so from either process
         after = scrape(service)
-        assert after["asked"] - before["asked"] == asked
+        assert after["classified"] - before["classified"] == requests
         assert after["foveal_workers"] == 2
         assert after["foveal_build_info"] == 1
 
@@ -89,28 +89,31 @@ def test_a_killed_worker_is_replaced_while_the_other_goes_on_answering(
 ) -> None:
     with started_in(tmp_path / "t", repository) as service:
         for _ in range(10):
-            ask(service)
-        told = scrape(service)
+            classify(service)
+        before = scrape(service)
         victim = worker_pids(service)[0]
-        for order in (signal.SIGTERM, signal.SIGINT):  # only its supervisor may tell it to end
-            os.kill(victim, order)
+        for number in (
+            signal.SIGTERM,
+            signal.SIGINT,
+        ):  # blocked: they come from the supervisor only
+            os.kill(victim, number)
         os.kill(victim, signal.SIGKILL)
         while not service.told(rf"pid {victim}\) was ended by SIGKILL"):
             time.sleep(0.01)
-        survivors = {ask(service) for _ in range(5)}
+        survivors = {classify(service) for _ in range(5)}
         assert len(survivors) == 1
         while not service.told("^worker 1 serves again$"):
-            ask(service)
+            classify(service)
         while len(survivors) < 2:
-            survivors.add(ask(service))
+            survivors.add(classify(service))
         now = scrape(service)
         assert now["foveal_workers"] == 2
         assert now["foveal_worker_restarts_total"] == 1
-        assert now["asked"] > told["asked"]
+        assert now["classified"] > before["classified"]
         assert len(worker_pids(service)) == 3
 
 
-def test_the_end_takes_every_worker_and_the_folder_along(tmp_path: Path, repository: Path) -> None:
+def test_no_worker_and_no_folder_is_left_after_the_end(tmp_path: Path, repository: Path) -> None:
     with started_in(tmp_path / "t", repository, grace_seconds=30) as service:
         assert list((tmp_path / "t").glob("foveal-*/*.socket"))
         service.process.send_signal(signal.SIGTERM)
@@ -128,7 +131,7 @@ def test_the_end_takes_every_worker_and_the_folder_along(tmp_path: Path, reposit
 def test_workers_end_with_a_supervisor_that_was_killed(tmp_path: Path, repository: Path) -> None:
     with started_in(tmp_path / "t", repository, grace_seconds=30) as service:
         service.process.kill()
-        service.wait_for_exit()  # which reads the log to its end: until nobody holds it open
+        service.wait_for_exit()  # which reads the log until every process has closed it
         with pytest.raises(httpx.ConnectError):
             httpx.get(f"{service.url}/health/live")
     assert not list((tmp_path / "t").glob("foveal-*"))

@@ -1,58 +1,74 @@
-"""A request's body, whole: within its limit, before its deadline, and where it is large in its turn."""
+"""A request's whole body: within its size limit, before its deadline, and in turn where it is large."""
 
-import asyncio
+from typing import Protocol
 
 from fastapi import Request
 
-from service.api.deadline import TIMEOUT_HEADER, requested_timeout, time_left
-from service.api.deps import RequestRecord, Services, announced_bytes
 from service.api.ingest.admission import Admission, Turn
-from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
+from service.api.record import RequestRecord, announced_bytes
+from service.errors import BodyTooLargeError, ClientLeftError
 
 LARGE_BYTES = 256 * 1024
-"""Bodies larger than this are received in turn, and taken apart on a thread: the event loop has others to serve."""
+"""Larger bodies are received in turn, and parsed on a thread, so that the event loop can serve other requests."""
+
+
+class BodyLimits(Protocol):
+    """What bounds the bodies of requests with images."""
+
+    @property
+    def max_body_bytes(self) -> int: ...
+    @property
+    def max_images(self) -> int: ...
+    @property
+    def admission(self) -> Admission: ...
 
 
 async def read_body(
-    request: Request, services: Services, record: RequestRecord, *, held: bool = True
+    request: Request, limits: BodyLimits, record: RequestRecord, *, held: bool = True
 ) -> bytes:
-    """Return the whole body, refusing it as soon as it is known to be too large.
+    """Return the whole body.
 
     Args:
-        request: whose body has not been read.
-        services: the limits and the intake.
-        record: gets the body's size.
-        held: whether a large body counts as held until the answer begins, so that others wait to be received.
+        request: its body must not have been read.
+        limits: the largest size, and the admission of large bodies.
+        record: has the deadline; gets the body's size.
+        held: whether a large body counts as held until the response starts, so that other bodies wait.
 
     Raises:
-        BodyTooLargeError: announced or streamed, it has more than `max_body_bytes`.
-        ClientLeftError: it was not sent to its end.
-        DeadlineError: it was not there before the request's deadline.
-        OverloadedError: too many large ones wait to be received.
-        InvalidParameterError: the deadline is none.
+        BodyTooLargeError: it is larger than `max_body_bytes`, by its announced size or as soon as so much has arrived.
+        ClientLeftError: the client closed its connection before the body's end.
+        DeadlineError: the body did not arrive before the request's deadline.
+        OverloadedError: too many large bodies wait to be received.
+        InvalidParameterError: the deadline that the client sent is not valid.
     """
-    timeout_seconds = requested_timeout(request, services.timeout_seconds)
+    deadline = record.deadline
     announced = announced_bytes(request) or 0
-    received = _Received(request, services.max_body_bytes)
+    received = _Received(request, limits.max_body_bytes)
     received.check(announced)
-    if announced > LARGE_BYTES or await received.more():  # small ones come whole, and need no alarm
-        try:
-            async with asyncio.timeout(time_left(request, record, services.timeout_seconds)):
-                await _read_on(received, announced, services.admission)
-        except TimeoutError:
-            raise DeadlineError(
-                f"The body was not there within {timeout_seconds * 1e3:.0f} ms. Send a smaller image, or allow more "
-                f"time with {TIMEOUT_HEADER}."
-            ) from None
+    # A small body is usually complete in its first message. A timer for it would cost LeNet-5 2.5 % of its throughput.
+    if announced > LARGE_BYTES or await received.more():
+        async with deadline.limit(deadline.body_late):
+            await _receive_rest(received, announced, limits.admission)
     record.body_bytes = received.size
     if held and received.size > LARGE_BYTES:
-        services.admission.hold(received.size)
-        record.held_bytes = received.size
-    return received.whole()
+        record.release_with_response(limits.admission.hold(received.size))
+    return received.take()
 
 
-async def _read_on(received: "_Received", announced: int, admission: Admission) -> None:
-    """Receive what is missing of a body; as soon as it is known to be large, in its turn."""
+async def next_chunk(request: Request) -> tuple[bytes, bool]:
+    """Return the next piece of the body, and whether more pieces follow it.
+
+    Raises:
+        ClientLeftError: the client closed its connection before the body's end.
+    """
+    message = await request.receive()
+    if message["type"] == "http.disconnect":
+        raise ClientLeftError("The client closed its connection before the end of the body.")
+    return message.get("body", b""), message.get("more_body", False)
+
+
+async def _receive_rest(received: "_Received", announced: int, admission: Admission) -> None:
+    """Receive the rest of a body; in turn as soon as it is known to be large."""
     turn: Turn | None = None
     more = True
     try:
@@ -61,37 +77,31 @@ async def _read_on(received: "_Received", announced: int, admission: Admission) 
                 turn = await admission.turn()
             more = await received.more()
             if turn is not None:
-                turn.came()
+                turn.received()
     finally:
         if turn is not None:
             turn.end()
 
 
 class _Received:
-    """What has come of a body."""
+    """The part of a body that has arrived."""
 
     def __init__(self, request: Request, limit: int) -> None:
         self.size = 0
-        self._receive = request.receive
+        self._request = request
         self._limit = limit
         self._chunks: list[bytes] = []
 
     async def more(self) -> bool:
-        """Wait for the next piece and return whether there are more behind it.
+        """Wait for the next piece; return whether more pieces follow it.
 
         Raises:
             BodyTooLargeError, ClientLeftError
         """
-        message = await self._receive()
-        if message["type"] == "http.disconnect":
-            raise ClientLeftError(
-                "The client closed its connection before all of the body was there."
-            )
-        chunk: bytes = message.get("body", b"")
+        chunk, more = await next_chunk(self._request)
         self.size += len(chunk)
         self.check(self.size)
         self._chunks.append(chunk)
-        more: bool = message.get("more_body", False)
         return more
 
     def check(self, size: int) -> None:
@@ -100,7 +110,7 @@ class _Received:
                 f"The body is larger than the {self._limit / 2**20:g} MiB allowed. Send a smaller image."
             )
 
-    def whole(self) -> bytes:
-        """Return the body; what it was joined from is let go."""
+    def take(self) -> bytes:
+        """Return the whole body and drop its pieces, so that memory holds it once."""
         chunks, self._chunks = self._chunks, []
         return b"".join(chunks)

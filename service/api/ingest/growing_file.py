@@ -1,18 +1,18 @@
-"""A body that is read as a file while it is still arriving: the network fills it, a decoding thread empties it."""
+"""A body that is read as a file while it still arrives: the event loop fills it, a decoding thread reads it."""
 
 import os
 import threading
 
 
 class GrowingFile:
-    """A growing file in memory.
+    """A file in memory that grows until it is finished.
 
-    `feed` and `finish` are called on the event loop and never wait. Reading and seeking are for one other thread: they
-    wait for bytes that have not arrived, so that whoever reads a header at the file's end waits for that end.
+    `feed` and `finish` are for the event loop and never wait. `read` and `seek` are for one other thread. They wait for
+    bytes that have not arrived: a video whose header is at its end is readable once its end has arrived.
 
     Args:
-        length: how long the body says it will be, None if it does not.
-        patience_seconds: how long a reader waits for the next byte before the body counts as cut short.
+        length: the announced size in bytes, None if there is none.
+        patience_seconds: how long a reader waits for the next byte; after that the file ends where it is.
     """
 
     def __init__(self, length: int | None, patience_seconds: float) -> None:
@@ -24,19 +24,16 @@ class GrowingFile:
         self._arrived = threading.Condition()
 
     def feed(self, chunk: bytes) -> None:
+        """Append bytes."""
         with self._arrived:
             self._bytes += chunk
             self._arrived.notify_all()
 
     def finish(self) -> None:
-        """Say that nothing more will come."""
+        """End the file where it is: readers no longer wait."""
         with self._arrived:
             self._finished = True
             self._arrived.notify_all()
-
-    @property
-    def received(self) -> int:
-        return len(self._bytes)
 
     def readable(self) -> bool:
         return True
@@ -48,6 +45,7 @@ class GrowingFile:
         return self._position
 
     def read(self, size: int = -1) -> bytes:
+        """Return 1 to `size` bytes, none at the end; with a negative size, all bytes until the end."""
         with self._arrived:
             wanted = None if size < 0 else self._position + 1
             self._wait_for(wanted)
@@ -57,6 +55,7 @@ class GrowingFile:
             return chunk
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move to an offset, which may be beyond what has arrived; return the new position."""
         with self._arrived:
             base = {os.SEEK_SET: 0, os.SEEK_CUR: self._position}.get(whence)
             if base is None:
@@ -65,16 +64,14 @@ class GrowingFile:
             return self._position
 
     def _end(self) -> int:
-        """The announced length serves until the real one is known: a demuxer asks for it before it reads."""
+        """The announced length serves until the real one is known, because a demuxer asks for it before it reads."""
         if self._length is None or self._finished:
             self._wait_for(None)
             return len(self._bytes)
         return self._length
 
     def _wait_for(self, size: int | None) -> None:
-        """Wait until so many bytes are there, None for all of them; give up when none has come for too long."""
+        """Wait until so many bytes have arrived, None for all; end the file when none arrives for too long."""
         while not self._finished and (size is None or len(self._bytes) < size):
-            before = len(self._bytes)
-            self._arrived.wait(self._patience)
-            if len(self._bytes) == before and not self._finished:
+            if not self._arrived.wait(self._patience):
                 self._finished = True

@@ -1,17 +1,15 @@
-"""A clip's body, received beside the work on it, and the work ended when its client leaves."""
+"""A video's body, received while the work on it already runs; the work ends when the client leaves."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager
 
 from fastapi import Request
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
-from starlette.requests import ClientDisconnect
 
-from service.api.deps import RequestRecord, announced_bytes
+from service.api.ingest.body import next_chunk
 from service.api.ingest.growing_file import GrowingFile
-from service.api.ingest.images import FormFiles
+from service.api.ingest.multipart import FormReader, is_form
+from service.api.record import RequestRecord, announced_bytes, header_of
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
@@ -25,120 +23,110 @@ from service.errors import (
 async def receiving(
     request: Request, record: RequestRecord, *, limit: int, patience_seconds: float
 ) -> AsyncIterator[GrowingFile]:
-    """Give the clip in a request's body as a file that grows; a raw body, or the one file of a form.
+    """Yield the video in a request's body as a file that grows; the body is the video or a form with one file.
 
-    The block is cancelled, and the reason raised in its stead, when the client leaves or the body can not be had. The
-    last message of an answer is sent behind the block: a server calls a client gone that has got all of it.
+    The block is canceled when the client leaves or the body turns out to be wrong, and the error is raised in its
+    place; an error that the block raised itself is its cause. A block that ends without an error stays without one. A
+    cancellation from outside is passed on.
+
+    Send the last message of the response after the block. Once a response is complete, the server reports a disconnect
+    even while the client keeps its connection open.
+
+    Args:
+        request: its body must not have been read.
+        record: gets the body's size while it grows.
+        limit: the largest size in bytes.
+        patience_seconds: how long a reader of the file waits for the next byte.
 
     Raises:
-        BodyTooLargeError: announced or streamed, it has more than `limit` bytes.
-        EmptyBodyError, MalformedMultipartError
-        ClientLeftError: nobody waits for the answer any more.
+        BodyTooLargeError: it is larger than `limit`, by its announced size or as soon as so much has arrived.
+        EmptyBodyError: it has no bytes.
+        MalformedMultipartError: the form can not be parsed, is cut short, or does not hold exactly one file.
+        ClientLeftError: the client closed its connection.
     """
     upload = _Upload(request, record, limit, patience_seconds)
-    worker = asyncio.current_task()
-    assert worker is not None
-    receiver = asyncio.create_task(upload.receive(worker.cancel))
+    # A scope without a time limit, which the receiver ends. A TaskGroup would wrap the block's errors in groups.
+    work = asyncio.timeout(None)
     try:
-        yield upload.file
-    except BaseException as error:
-        if upload.reason is None:
+        async with _beside(upload.receive(work)), work:
+            yield upload.file
+    except Exception as error:
+        if upload.failure is None:
             raise
-        if isinstance(error, asyncio.CancelledError):
-            worker.uncancel()
-        raise upload.reason from error
+        raise upload.failure from error
     finally:
-        upload.over = True
         upload.file.finish()
-        receiver.cancel()
-        try:
-            await asyncio.wait([receiver])
-        except asyncio.CancelledError:
-            if upload.reason is None:
-                raise
-            worker.uncancel()  # the client left as the work was done
+
+
+@asynccontextmanager
+async def _beside(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run a coroutine as long as the block."""
+    task = asyncio.create_task(coroutine)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 class _Upload:
-    """Receives one body, then waits for its client to leave; `reason` says why the work has to end."""
+    """Receives one body, then waits for its client to leave; `failure` is why the work on it has to end."""
 
     def __init__(
         self, request: Request, record: RequestRecord, limit: int, patience_seconds: float
     ) -> None:
-        length = announced_bytes(request)
-        content_type = request.headers.get("content-type", "")
-        is_form = content_type.startswith("multipart/")
-        self.file = GrowingFile(None if is_form else length, patience_seconds)
-        self.reason: FovealError | None = None
-        self.over = False
+        announced = announced_bytes(request)
+        content_type = header_of(request, b"content-type") or ""
+        form = is_form(content_type)
+        self.file = GrowingFile(None if form else announced, patience_seconds)
+        self.failure: FovealError | None = None
         self._request = request
         self._record = record
         self._limit = limit
-        self._form = _FormReader(content_type, self.file) if is_form else None
-        self._check(length or 0)
-        if length == 0:
+        self._form = (
+            FormReader(content_type, on_data=self.file.feed, example="clip.mp4") if form else None
+        )
+        self._check(announced or 0)
+        if announced == 0:
             raise _empty()
 
-    async def receive(self, end_work: Callable[[], object]) -> None:
+    async def receive(self, work: asyncio.Timeout) -> None:
+        """Fill the file; end the work where that fails, or else when the client leaves."""
         try:
             await self._fill()
             while (await self._request.receive())["type"] != "http.disconnect":
                 pass
-            self.reason = ClientLeftError("The client closed its connection.")
-        except ClientDisconnect:
-            self.reason = ClientLeftError("The client closed its connection.")
+            self.failure = ClientLeftError("The client closed its connection.")
         except FovealError as error:
-            self.reason = error
+            self.failure = error
         self.file.finish()
-        if not self.over:
-            end_work()
+        work.reschedule(asyncio.get_running_loop().time())
 
     async def _fill(self) -> None:
-        feed = self.file.feed if self._form is None else self._form.write
-        async for chunk in self._request.stream():
+        more = True
+        while more:
+            chunk, more = await next_chunk(self._request)
             self._record.body_bytes += len(chunk)
             self._check(self._record.body_bytes)
-            feed(chunk)
-        if self._form is not None:
-            self._form.end()
+            self._feed(chunk)
         if not self._record.body_bytes:
             raise _empty()
+        if self._form is not None:
+            self._form.end()
         self.file.finish()
+
+    def _feed(self, chunk: bytes) -> None:
+        if self._form is None:
+            self.file.feed(chunk)
+            return
+        self._form.write(chunk)
+        if self._form.files > 1:
+            raise MalformedMultipartError("The form holds several files. Send one clip a request.")
 
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise BodyTooLargeError(
                 f"The clip is larger than the {self._limit / 2**20:g} MiB allowed. Send it in parts."
-            )
-
-
-class _FormReader:
-    """Passes the one file of a form on while the form is still arriving."""
-
-    def __init__(self, content_type: str, file: GrowingFile) -> None:
-        _, options = parse_options_header(content_type)
-        boundary = options.get(b"boundary")
-        if not boundary:
-            raise MalformedMultipartError(
-                "The content type names no boundary. Let your HTTP client build the form."
-            )
-        self._files = FormFiles(on_data=file.feed)
-        self._parser = MultipartParser(boundary, self._files.callbacks())
-
-    def write(self, chunk: bytes) -> None:
-        try:
-            self._parser.write(chunk)
-        except FormParserError as error:
-            raise MalformedMultipartError(f"The form can not be parsed: {error}") from error
-        if self._files.count > 1:
-            raise MalformedMultipartError("The form holds several files. Send one clip a request.")
-
-    def end(self) -> None:
-        if not self._files.ended:
-            raise MalformedMultipartError("The form is cut short: its closing boundary is missing.")
-        if not self._files.count:
-            raise MalformedMultipartError(
-                "The form holds no file. Send one: curl -F file=@clip.mp4 …"
             )
 
 

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from pydantic_core import to_json
 
-from service.api.deadline import time_left
 from service.api.deps import RecordDep, Services, ServicesDep
 from service.api.explain_options import ExplainAnswer, ExplainOptions, FiltersOptions
 from service.api.ingest.images import read_images
@@ -92,9 +91,8 @@ async def explain_image(
         return await _filters(services, model, wish)
     images = await read_images(request, services, record, held=False)
     require_single(images, "explain")
-    timeout_seconds = time_left(request, record, services.timeout_seconds)
-    work = _explain(services, model, images[0], wish, timeout_seconds)
-    answer = await while_connected(request, work, timeout_seconds)
+    work = _explain(services, model, images[0], wish, record.deadline.left())
+    answer = await while_connected(request, work, record.deadline)
     record.answered_by(model, [answer])
     return _respond(model, wish, answer.value)
 

@@ -6,11 +6,12 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 
-from service.api.deps import RecordDep, RequestRecord, Services, ServicesDep, header_of
+from service.api.deps import RecordDep, Services, ServicesDep
 from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
 from service.api.openapi import Components
 from service.api.queries import FormatQuery, ModelQuery, task_query
+from service.api.record import RequestRecord, header_of
 from service.api.responses import image_response, json_response, run_images
 from service.api.schemas import image_body, responses, task_response
 from service.engine import TaskCall

@@ -11,8 +11,8 @@ from service.processes.metrics_merge import (
     ACROSS_PROCESSES,
     Families,
     lasting,
+    merge,
     read_families,
-    total,
     write_families,
 )
 
@@ -39,7 +39,7 @@ def samples(families: list[Metric]) -> dict[tuple[str, ...], float]:
 
 def both() -> list[Metric]:
     one, other = process(0.0004, ready=1), process(0.04, ready=0)
-    return total([one.collect(), other.collect()])
+    return merge([one.collect(), other.collect()])
 
 
 def test_counts_and_amounts_are_summed() -> None:
@@ -52,27 +52,27 @@ def test_counts_and_amounts_are_summed() -> None:
     assert math.isclose(found["foveal_request_seconds_sum", "lenet5", "/v1/classify"], 0.0404)
 
 
-def test_facts_are_told_once_and_a_model_is_ready_where_all_have_it_ready() -> None:
+def test_facts_are_reported_once_and_a_model_is_ready_where_all_have_it_ready() -> None:
     found = samples(both())
     assert found["foveal_build_info", "2", "1"] == 1
     assert found["foveal_model_ready", "lenet5"] == 0
 
 
-def test_every_family_with_a_rule_of_its_own_exists() -> None:
+def test_every_family_with_its_own_rule_exists() -> None:
     names = {family.name for family in Metrics().registry.collect()}
     assert set(ACROSS_PROCESSES) <= names
 
 
 def test_a_series_that_one_process_alone_has_stays() -> None:
     one, other = process(1, ready=1), process(1, ready=1, route="/v1/embed")
-    found = samples(total([one.collect(), other.collect()]))
+    found = samples(merge([one.collect(), other.collect()]))
     assert found["foveal_requests_total", "lenet5", "/v1/classify", "200"] == 1
     assert found["foveal_requests_total", "lenet5", "/v1/embed", "200"] == 1
 
 
-def test_prometheus_parses_the_total_in_both_of_its_formats() -> None:
+def test_prometheus_parses_the_merged_metrics_in_both_of_its_formats() -> None:
     one, other = process(1, ready=1), process(1, ready=1, route="/v1/embed")
-    families = total([one.collect(), other.collect()])
+    families = merge([one.collect(), other.collect()])
     text = generate_latest(Families(families)).decode()
     openmetrics = generate_openmetrics(Families(families)).decode()  # type: ignore[no-untyped-call]
     assert samples(list(parse_text(text))) == samples(families)
@@ -85,5 +85,5 @@ def test_families_survive_the_way_to_another_process() -> None:
     assert samples(read_families(write_families(families))) == samples(families)
 
 
-def test_what_lasts_are_counters_and_histograms() -> None:
+def test_counters_and_histograms_outlive_their_process() -> None:
     assert {family.type for family in lasting(both())} == {"counter", "histogram"}

@@ -1,5 +1,17 @@
+"""One worker: what it does with signals, and with Python's garbage collector."""
+
+import multiprocessing
 import subprocess
 import sys
+from multiprocessing.connection import Connection
+from pathlib import Path
+from signal import SIGINT, SIGTERM
+from types import FrameType
+
+import pytest
+
+from service.processes.slot import WorkerSlot
+from service.processes.worker import SignalRelay
 
 PROGRAM = """
 import gc
@@ -11,10 +23,57 @@ print(before, len(gc.get_objects()), gc.get_freeze_count())
 """
 
 
-def test_the_collector_no_longer_walks_over_what_is_there_to_stay() -> None:
-    told = subprocess.run(
+def test_the_collector_no_longer_walks_over_the_objects_that_stay() -> None:
+    done = subprocess.run(
         [sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=True
     )
-    before, after, frozen = map(int, told.stdout.split())
+    before, after, frozen = map(int, done.stdout.split())
     assert after < before / 100
     assert frozen > before / 2
+
+
+class Worker:
+    """A server and a process that write down what happens to them."""
+
+    def __init__(self, folder: Path, pipe: Connection) -> None:
+        self.events: list[tuple[str, int]] = []
+        self.relay = SignalRelay(
+            pipe,
+            WorkerSlot(folder, 0, 1),
+            drain_seconds=0,
+            exit_process=lambda code: self.events.append(("exit", code)),
+        )
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        assert frame is None
+        self.events.append(("signal", sig))
+
+
+@pytest.mark.parametrize("connected", [True, False])
+def test_signals_go_to_the_server_and_end_a_process_that_has_none_yet(
+    tmp_path: Path, *, connected: bool
+) -> None:
+    supervisor, pipe = multiprocessing.Pipe()
+    worker = Worker(tmp_path / "service", pipe)
+    if connected:
+        worker.relay.connect(worker)
+    supervisor.send(int(SIGTERM))
+    supervisor.close()  # which also ends the relay
+    worker.relay.start()
+    worker.relay.join()
+    assert worker.events[0] == (("signal", SIGTERM) if connected else ("exit", 0))
+
+
+def test_without_its_supervisor_a_worker_removes_the_folder_and_ends_without_the_grace(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "service"
+    folder.mkdir()
+    supervisor, pipe = multiprocessing.Pipe()
+    worker = Worker(folder, pipe)
+    worker.relay.connect(worker)
+    supervisor.close()
+    worker.relay.start()
+    worker.relay.join()
+    assert worker.events == [("signal", SIGINT), ("exit", 1)]
+    assert not folder.exists()

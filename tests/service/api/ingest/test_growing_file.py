@@ -36,10 +36,53 @@ def test_the_announced_length_is_known_before_the_bytes() -> None:
 
 
 def test_a_body_that_comes_to_a_halt_counts_as_cut_short() -> None:
-    file = GrowingFile(length=100, patience_seconds=0.05)
+    file = GrowingFile(length=100, patience_seconds=0)
     file.feed(b"abc")
     assert file.read(3) == b"abc"
+    assert file.seek(0, os.SEEK_END) == 100
+    file.seek(3)
     assert file.read(3) == b""
+    assert file.seek(0, os.SEEK_END) == 3
+
+
+def test_a_read_returns_what_there_is_of_the_bytes_that_it_is_for() -> None:
+    file = GrowingFile(length=None, patience_seconds=0)
+    file.feed(b"abcdef")
+    assert (file.read(4), file.tell()) == (b"abcd", 4)
+    assert (file.read(4), file.tell()) == (b"ef", 6)
+    assert (file.seek(1), file.read(0), file.read(-1)) == (1, b"", b"bcdef")
+
+
+def test_the_end_of_a_file_of_unknown_length_is_waited_for() -> None:
+    file = GrowingFile(length=None, patience_seconds=10)
+    with ThreadPoolExecutor(1) as reader:
+        end = reader.submit(file.seek, -1, os.SEEK_END)
+        file.feed(b"abc")
+        file.feed(b"de")
+        file.finish()
+        assert end.result() == 4
+    assert file.read(9) == b"e"
+
+
+def test_a_position_is_never_before_the_start_and_may_be_behind_the_end() -> None:
+    file = GrowingFile(length=None, patience_seconds=0)
+    file.feed(b"abc")
+    file.finish()
+    assert file.seek(-9, os.SEEK_CUR) == 0
+    assert file.seek(9) == 9
+    assert file.read(1) == b""
+    assert file.readable()
+    assert file.seekable()
+
+
+def test_a_piece_without_bytes_is_no_sign_that_the_body_came_to_a_halt() -> None:
+    file = GrowingFile(length=None, patience_seconds=10)
+    with ThreadPoolExecutor(1) as reader:
+        rest = reader.submit(file.read)
+        for piece in (b"", b"ab", b"", b"c"):
+            file.feed(piece)
+        file.finish()
+        assert rest.result() == b"abc"
 
 
 @pytest.mark.parametrize("body", [counting(60, "webm", "libvpx"), bikes()], ids=["webm", "mp4"])

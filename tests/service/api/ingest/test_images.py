@@ -1,51 +1,128 @@
+"""The images of a request: one as it is, the files of a form, or base64 in JSON."""
+
+import asyncio
 import base64
+import json
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.ingest.images import parse_json, parse_multipart
-from service.errors import MalformedBase64Error, MalformedMultipartError, RequestError
+from service.api.ingest.body import LARGE_BYTES
+from service.api.ingest.images import SNIFFED_BYTES, parse_json, read_images
+from service.api.record import RequestRecord
+from service.errors import (
+    BodyTooLargeError,
+    EmptyBodyError,
+    MalformedBase64Error,
+    MalformedJsonError,
+    RequestError,
+    TooManyImagesError,
+)
+from service.pipeline import EncodedImage
+from tests.service.api.client import Client
+from tests.service.api.ingest.forms import FORM, form
+from tests.service.api.ingest.test_body import LIMIT, Limits
+
+pytestmark = pytest.mark.anyio
 
 
-def form(*files: bytes, boundary: str = "b0") -> bytes:
-    parts = [
-        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{index}"\r\n'
-        f"Content-Type: image/png\r\n\r\n".encode()
-        + content
-        + b"\r\n"
-        for index, content in enumerate(files)
-    ]
-    return b"".join(parts) + f"--{boundary}--\r\n".encode()
+async def images_of(
+    body: bytes,
+    content_type: str | None = None,
+    limits: Limits | None = None,
+    record: RequestRecord | None = None,
+    *,
+    held: bool = True,
+) -> list[EncodedImage]:
+    client = Client({} if content_type is None else {"content-type": content_type})
+    client.send(body)
+    record = record or RequestRecord("id")
+    return await read_images(client.request, limits or Limits(), record, held=held)
 
 
-@given(st.lists(st.binary(max_size=300), min_size=1, max_size=5))
-def test_the_files_of_a_form_come_back_as_they_were_sent(files: list[bytes]) -> None:
-    assert parse_multipart(form(*files), "multipart/form-data; boundary=b0") == files
+def as_json(*images: bytes) -> bytes:
+    return json.dumps({"images": [base64.b64encode(image).decode() for image in images]}).encode()
 
 
-@given(st.binary(max_size=300))
-def test_any_bytes_are_a_form_or_a_clear_error(body: bytes) -> None:
-    with pytest.raises(MalformedMultipartError):
-        parse_multipart(body, "multipart/form-data; boundary=b0")
+@pytest.mark.parametrize("content_type", [None, "image/png", "application/json", "text/plain"])
+async def test_a_body_that_is_neither_form_nor_json_is_one_image_whatever_its_type(
+    content_type: str | None,
+) -> None:
+    assert await images_of(b"\xff\xd8 {", content_type) == [b"\xff\xd8 {"]
 
 
-@pytest.mark.parametrize("cut", range(3, 120, 7))
-def test_a_form_cut_anywhere_is_told_so(cut: int) -> None:
-    whole = form(b"first image", b"second image")
-    with pytest.raises(MalformedMultipartError):
-        parse_multipart(whole[:-cut], "multipart/form-data; boundary=b0")
+@pytest.mark.parametrize("content_type", [None, "image/png", "application/json"])
+@pytest.mark.parametrize("space", [b"", b" \r\n\t", b" " * (SNIFFED_BYTES - 1)])
+async def test_a_body_that_begins_with_a_brace_is_json_whatever_its_type(
+    content_type: str | None, space: bytes
+) -> None:
+    assert await images_of(space + as_json(b"one", b"two"), content_type) == [b"one", b"two"]
 
 
-def test_fields_that_are_no_files_are_passed_over() -> None:
-    note = b'--b0\r\nContent-Disposition: form-data; name="note"\r\n\r\nhello\r\n'
-    assert parse_multipart(note + form(b"image"), "multipart/form-data; boundary=b0") == [b"image"]
+async def test_white_space_without_end_is_not_searched_for_json() -> None:
+    body = b" " * SNIFFED_BYTES + as_json(b"one")
+    assert await images_of(body) == [body]
+
+
+async def test_a_form_is_one_by_its_type_even_where_its_bytes_look_like_json() -> None:
+    assert await images_of(form(b"one", b"two"), FORM) == [b"one", b"two"]
+    with pytest.raises(RequestError, match="form"):
+        await images_of(as_json(b"one"), FORM)
+
+
+async def test_a_form_without_a_file_hints_at_an_image() -> None:
+    with pytest.raises(RequestError, match=r"file=@cat\.jpg"):
+        await images_of(form(), FORM)
+
+
+async def test_an_empty_body_is_an_error_with_a_hint() -> None:
+    with pytest.raises(EmptyBodyError, match=r"Send an image: curl"):
+        await images_of(b"")
+
+
+async def test_as_many_images_as_allowed_are_read_and_one_more_is_an_error() -> None:
+    assert len(await images_of(as_json(*[b"one"] * 4))) == 4
+    with pytest.raises(TooManyImagesError, match="holds 5 images; at most 4 are allowed"):
+        await images_of(as_json(*[b"one"] * 5))
+
+
+async def test_the_limits_of_the_body_hold() -> None:
+    with pytest.raises(BodyTooLargeError):
+        await images_of(bytes(LIMIT + 1))
+
+
+@pytest.mark.parametrize(("held", "size"), [(True, LARGE_BYTES + 1), (False, 0)])
+async def test_the_caller_decides_whether_a_large_body_is_held(*, held: bool, size: int) -> None:
+    limits, record = Limits(), RequestRecord("id")
+    await images_of(bytes(LARGE_BYTES + 1), limits=limits, record=record, held=held)
+    assert limits.admission.held_bytes == size
+
+
+class CountingExecutor(ThreadPoolExecutor):
+    """Counts what it is given to run."""
+
+    calls = 0
+
+    def submit(self, *args: Any, **kwargs: Any) -> Any:
+        self.calls += 1
+        return super().submit(*args, **kwargs)
+
+
+@pytest.mark.parametrize(("size", "calls"), [(LARGE_BYTES, 0), (LARGE_BYTES + 1, 1)])
+async def test_large_bodies_alone_are_parsed_on_a_thread(size: int, calls: int) -> None:
+    executor = CountingExecutor(1)
+    asyncio.get_running_loop().set_default_executor(executor)
+    body = as_json(b"one")
+    assert await images_of(body + b" " * (size - len(body))) == [b"one"]
+    assert executor.calls == calls
 
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=4))
 def test_base64_comes_back_as_it_was_sent(images: list[bytes]) -> None:
-    encoded = [base64.b64encode(image).decode() for image in images]
-    assert parse_json(str({"images": encoded}).replace("'", '"').encode()) == images
+    assert parse_json(as_json(*images)) == images
 
 
 @given(st.binary(max_size=200).map(lambda tail: b"{" + tail))
@@ -54,7 +131,28 @@ def test_any_bytes_are_json_or_a_clear_error(body: bytes) -> None:
         parse_json(body)
 
 
-def test_base64_that_is_none_is_an_error_in_its_place() -> None:
-    good, bad = parse_json(b'{"images": ["aGk=", "a*b"]}')
+def test_base64_may_have_a_data_prefix_and_line_breaks() -> None:
+    body = b'{"images": ["data:image/png;base64,aGVs\\r\\nbG8=", "aGVs bG8="]}'
+    assert parse_json(body) == [b"hello", b"hello"]
+
+
+@pytest.mark.parametrize("text", ["a*b", "aGk", "é", "x:image/png;base64,aGk="])
+def test_invalid_base64_is_an_error_in_its_place(text: str) -> None:
+    good, bad = parse_json(json.dumps({"images": ["aGk=", text]}).encode())
     assert good == b"hi"
     assert isinstance(bad, MalformedBase64Error)
+    assert str(bad).startswith("The image is not valid base64: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        (b'{"images": []}', '^images: List should have at least 1 item .* Send {"images": '),
+        (b'{"images": ["aGk=", 7]}', r"^images\.1: "),
+        (b'{"images": ["aGk="], "more": 1}', "^more: "),
+        (b'{"images": ', r"^Invalid JSON: .* Send {"),
+    ],
+)
+def test_json_of_another_form_is_an_error_that_names_the_place(body: bytes, message: str) -> None:
+    with pytest.raises(MalformedJsonError, match=message):
+        parse_json(body)

@@ -1,0 +1,129 @@
+"""What is known of one request while it is answered, and its headers."""
+
+import time
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from service.api.deadline import TIMEOUT_HEADER, Clock, Deadline, parse_timeout
+from service.runtime.job import JobResult, Trace
+from service.runtime.model import Model
+
+RECORD_KEY = "foveal.record"
+"""The key of the request's record in the ASGI scope."""
+
+Headers = Iterable[tuple[bytes, bytes]]
+"""As in an ASGI scope: names in lower case."""
+
+_TIMEOUT = TIMEOUT_HEADER.lower().encode()
+
+
+@dataclass(slots=True)
+class RequestRecord:
+    """What is known of one request: routes and handlers write it, the middleware reports it in metrics, header and log.
+
+    Args:
+        request_id: the client's own, or a new one.
+        headers: the request's, from which the deadline is parsed.
+        timeout_seconds: the deadline of a request that states none.
+        clock: what all durations of this request are measured with, in seconds.
+    """
+
+    request_id: str
+    headers: Headers = ()
+    timeout_seconds: float = 30.0
+    clock: Clock = time.perf_counter
+    began: float = field(init=False)
+    model: str = ""
+    body_bytes: int = 0
+    images: int = 0
+    error_code: str = ""
+    traces: list[Trace] = field(default_factory=list)
+    _deadline: Deadline | None = field(default=None, init=False)
+    _held: ExitStack | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.began = self.clock()
+
+    @property
+    def deadline(self) -> Deadline:
+        """The request's one deadline. It is parsed where it is first needed, so that its error reaches the client.
+
+        Raises:
+            InvalidParameterError: the client sent one that is not a number of milliseconds within range.
+        """
+        if self._deadline is None:
+            given = find_header(self.headers, _TIMEOUT)
+            seconds = self.timeout_seconds if given is None else parse_timeout(given)
+            self._deadline = Deadline(seconds, self.began, given is not None, self.clock)
+        return self._deadline
+
+    def elapsed_seconds(self) -> float:
+        """Return the seconds since the request's head arrived."""
+        return self.clock() - self.began
+
+    def release_with_response(self, resource: AbstractContextManager[object]) -> None:
+        """Enter `resource`; it is left exactly once, before the response starts or else at the end of the request."""
+        if self._held is None:
+            self._held = ExitStack()
+        self._held.enter_context(resource)
+
+    def release(self) -> None:
+        """Leave what `release_with_response` entered, the last first. For the middleware, which alone sees the end."""
+        held, self._held = self._held, None
+        if held is not None:
+            held.close()
+
+    def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
+        """Note the model and what became of each image."""
+        self.model = model.name
+        self.images = len(outcomes)
+        self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
+
+    def stage_ms(self) -> dict[str, float]:
+        """Return the milliseconds of each stage; of several images, which ran side by side, the longest."""
+        traces = self.traces
+        if not traces:
+            return {}
+        if len(traces) == 1:
+            return _stage_ms(traces[0])
+        each = [_stage_ms(trace) for trace in traces]
+        return {stage: max(one[stage] for one in each) for stage in each[0]}
+
+    @property
+    def batch_size(self) -> int:
+        """The number of images in the largest batch that this request was part of."""
+        return max((trace.batch_size for trace in self.traces), default=0)
+
+
+def _stage_ms(trace: Trace) -> dict[str, float]:
+    return {
+        "decode": round(trace.decode * 1e3, 2),
+        "queue": round(trace.queue * 1e3, 2),
+        "infer": round(trace.infer * 1e3, 2),
+        "head": round(trace.head * 1e3, 2),
+    }
+
+
+def header_of(request: Request, name: bytes) -> str | None:
+    """Return the value of a request's header, None where it has none of this name; `name` is in lower case.
+
+    For headers that are read in every request with images: Starlette's mapping takes nearly four times as long.
+    """
+    return find_header(request.scope["headers"], name)
+
+
+def find_header(headers: Headers, name: bytes) -> str | None:
+    """Return the first value of the header, None where there is none of this name; `name` is in lower case."""
+    for key, value in headers:
+        if key == name:
+            return value.decode("latin-1")
+    return None
+
+
+def announced_bytes(request: Request) -> int | None:
+    """Return the body's size by its `Content-Length`, None where there is none."""
+    length = header_of(request, b"content-length") or ""
+    return int(length) if length.isdecimal() else None

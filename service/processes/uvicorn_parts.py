@@ -1,0 +1,33 @@
+"""The parts of uvicorn that its documentation does not promise, each used here and nowhere else.
+
+`Server` also overrides `serve`, `startup`, `on_tick`, `shutdown` and `handle_exit`, and sets `should_exit` and
+`force_exit`. A test checks all of them against the installed uvicorn.
+"""
+
+import asyncio
+from collections.abc import Collection
+
+import uvicorn
+
+
+def make_protocol(server: uvicorn.Server) -> asyncio.Protocol:
+    """Return what serves one connection, as uvicorn's own `startup` makes it."""
+    return server.config.http_protocol_class(  # type: ignore[call-arg]
+        config=server.config, server_state=server.server_state, app_state=server.lifespan.state
+    )
+
+
+def open_connections(server: uvicorn.Server) -> Collection[asyncio.Protocol]:
+    """Return the protocols of the connections that are open now."""
+    return server.server_state.connections
+
+
+def has_request(connection: asyncio.Protocol) -> bool:
+    """Return whether a connection's first request has been parsed."""
+    return getattr(connection, "cycle", None) is not None
+
+
+def close_listeners(server: uvicorn.Server) -> None:
+    """Accept no more connections on the sockets that uvicorn itself listens on."""
+    for listener in server.servers:
+        listener.close()

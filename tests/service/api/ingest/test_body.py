@@ -1,0 +1,217 @@
+"""A whole body: within its limit and its deadline, in turn where it is large, and held until its response."""
+
+import asyncio
+from dataclasses import dataclass, field
+
+import pytest
+
+from service.api.ingest.admission import Admission
+from service.api.ingest.body import LARGE_BYTES, next_chunk, read_body
+from service.api.record import RequestRecord
+from service.errors import (
+    BodyTooLargeError,
+    ClientLeftError,
+    DeadlineError,
+    InvalidParameterError,
+    OverloadedError,
+)
+from tests.service.api.client import Client, settle
+from tests.service.api.clock import Clock, Timer
+
+pytestmark = pytest.mark.anyio
+
+LIMIT = 8 * LARGE_BYTES
+LARGE = bytes(LARGE_BYTES + 1)
+
+
+@dataclass
+class Limits:
+    max_body_bytes: int = LIMIT
+    max_images: int = 4
+    admission: Admission = field(
+        default_factory=lambda: Admission(turns=1, room=LIMIT, capacity=1, timer=Timer())
+    )
+
+
+@dataclass
+class Reading:
+    """A body that is being read by a task."""
+
+    client: Client
+    record: RequestRecord
+    task: "asyncio.Task[bytes]"
+
+
+def read(
+    limits: Limits,
+    *chunks: bytes,
+    whole: bool = False,
+    length: int | None = None,
+    record: RequestRecord | None = None,
+    held: bool = True,
+) -> Reading:
+    """Begin to read a body of which these pieces have arrived, all of it where `whole`; `length` is announced."""
+    client = Client({} if length is None else {"content-length": str(length)})
+    for index, chunk in enumerate(chunks, 1):
+        client.send(chunk, more=not (whole and index == len(chunks)))
+    record = record or RequestRecord("id")
+    task = asyncio.create_task(read_body(client.request, limits, record, held=held))
+    return Reading(client, record, task)
+
+
+async def test_the_pieces_are_joined_in_order_and_counted() -> None:
+    reading = read(Limits(), b"ab", b"", b"cd", whole=True)
+    assert await reading.task == b"abcd"
+    assert reading.record.body_bytes == 4
+
+
+async def test_a_body_without_a_piece_is_empty() -> None:
+    assert await read(Limits(), b"", whole=True).task == b""
+
+
+async def test_a_message_without_fields_is_the_end_of_the_body() -> None:
+    client = Client()
+    client.deliver({"type": "http.request"})
+    assert await next_chunk(client.request) == (b"", False)
+
+
+async def test_an_announced_body_over_the_limit_is_refused_before_a_piece_is_received() -> None:
+    reading = read(Limits(), b"a", length=LIMIT + 1)
+    with pytest.raises(BodyTooLargeError, match="larger than the 2 MiB allowed"):
+        await reading.task
+    assert reading.client.received == 0
+
+
+async def test_a_body_over_the_limit_is_refused_at_the_piece_that_passes_it() -> None:
+    reading = read(Limits(), bytes(LIMIT), b"a", b"b", whole=True)
+    with pytest.raises(BodyTooLargeError):
+        await reading.task
+    assert reading.client.received == 2
+
+
+async def test_a_body_of_the_limit_is_read() -> None:
+    assert await read(Limits(), bytes(LIMIT), whole=True, length=LIMIT).task == bytes(LIMIT)
+
+
+async def test_a_client_that_leaves_before_the_end_has_left() -> None:
+    reading = read(Limits(), b"ab")
+    reading.client.leave()
+    with pytest.raises(ClientLeftError, match="before the end of the body"):
+        await reading.task
+
+
+async def test_a_body_that_is_late_states_the_deadline_of_the_request() -> None:
+    clock = Clock()
+    record = RequestRecord("id", [(b"x-timeout-ms", b"3000")], clock=clock)
+    clock.now += 3
+    with pytest.raises(DeadlineError, match="did not arrive within 3000 ms"):
+        await read(Limits(), b"ab", record=record).task
+
+
+async def test_the_deadline_also_covers_the_wait_for_a_turn() -> None:
+    limits = Limits()
+    await limits.admission.turn()
+    clock = Clock()
+    record = RequestRecord("id", timeout_seconds=1, clock=clock)
+    clock.now += 1
+    with pytest.raises(DeadlineError):
+        await read(limits, length=LARGE_BYTES + 1, record=record).task
+    assert limits.admission.waiting == 0
+
+
+async def test_a_deadline_that_is_not_valid_is_refused_before_a_piece_is_received() -> None:
+    record = RequestRecord("id", [(b"x-timeout-ms", b"0")])
+    reading = read(Limits(), b"ab", whole=True, record=record)
+    with pytest.raises(InvalidParameterError):
+        await reading.task
+    assert reading.client.received == 0
+
+
+async def test_a_body_announced_as_large_is_not_received_before_its_turn() -> None:
+    limits = Limits()
+    turn = await limits.admission.turn()
+    reading = read(limits, LARGE, whole=True, length=len(LARGE))
+    await settle()
+    assert (reading.client.received, limits.admission.waiting) == (0, 1)
+    turn.end()
+    assert await reading.task == LARGE
+
+
+async def test_a_body_that_turns_out_to_be_large_waits_for_its_turn_then() -> None:
+    limits = Limits()
+    turn = await limits.admission.turn()
+    reading = read(limits, LARGE[:-1], b"\0", b"the rest", whole=True)
+    await settle()
+    assert (reading.client.received, limits.admission.waiting) == (2, 1)
+    turn.end()
+    assert await reading.task == LARGE + b"the rest"
+
+
+async def test_a_body_of_just_the_size_that_is_not_large_waits_for_no_turn_and_is_not_held() -> (
+    None
+):
+    limits = Limits()
+    await limits.admission.turn()
+    reading = read(limits, LARGE[2:], b"\0", whole=True, length=LARGE_BYTES)
+    assert len(await reading.task) == LARGE_BYTES
+    assert limits.admission.held_bytes == 0
+
+
+async def test_every_piece_extends_the_turn() -> None:
+    timer = Timer()
+    limits = Limits(admission=Admission(turns=1, room=LIMIT, capacity=1, timer=timer))
+    reading = read(limits, length=2 * LARGE_BYTES)
+    waiting = asyncio.create_task(limits.admission.turn())
+    for _ in range(5):
+        await settle()
+        timer.advance(0.009)
+        reading.client.send(b"piece", more=True)
+    await settle()
+    assert not waiting.done()
+    timer.advance(0.01)
+    await settle()
+    assert waiting.done()
+    reading.client.send(b"last")
+    assert await reading.task == 5 * b"piece" + b"last"
+
+
+@pytest.mark.parametrize("how", ["end", "leave", "too large"])
+async def test_a_turn_ends_with_its_body_however_it_ends(how: str) -> None:
+    limits = Limits()
+    reading = read(limits, length=2 * LARGE_BYTES)
+    await settle()
+    if how == "leave":
+        reading.client.leave()
+    else:
+        reading.client.send(b"end" if how == "end" else bytes(LIMIT + 1))
+    await asyncio.wait([reading.task])
+    assert (reading.task.exception() is None) == (how == "end")
+    async with asyncio.timeout(5):
+        (await limits.admission.turn()).end()
+
+
+async def test_one_body_too_many_that_waits_is_refused() -> None:
+    limits = Limits()
+    await limits.admission.turn()
+    waiting = read(limits, length=2 * LARGE_BYTES)
+    await settle()
+    with pytest.raises(OverloadedError):
+        await read(limits, length=2 * LARGE_BYTES).task
+    waiting.task.cancel()
+    await asyncio.wait([waiting.task])
+
+
+async def test_a_large_body_is_held_until_its_request_releases_it() -> None:
+    limits = Limits()
+    reading = read(limits, LARGE, whole=True)
+    await reading.task
+    assert limits.admission.held_bytes == len(LARGE)
+    reading.record.release()
+    assert limits.admission.held_bytes == 0
+
+
+async def test_a_large_body_is_not_held_where_the_caller_does_not_want_it() -> None:
+    limits = Limits()
+    reading = read(limits, LARGE, whole=True, held=False)
+    await reading.task
+    assert limits.admission.held_bytes == 0

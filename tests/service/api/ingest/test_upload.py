@@ -1,0 +1,334 @@
+"""A video that is received while the work on it runs: what ends the work, and which error the caller gets."""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+
+import pytest
+
+from service.api.ingest.growing_file import GrowingFile
+from service.api.ingest.upload import receiving
+from service.api.record import RequestRecord
+from service.errors import (
+    BodyTooLargeError,
+    BrokenVideoError,
+    ClientLeftError,
+    EmptyBodyError,
+    FovealError,
+    MalformedMultipartError,
+)
+from tests.service.api.client import Client, settle
+from tests.service.api.ingest.forms import END, FORM, NOTE, file_part, form
+
+pytestmark = pytest.mark.anyio
+
+LIMIT = 2**20
+
+
+def upload(
+    client: Client, record: RequestRecord | None = None, patience_seconds: float = 60
+) -> AbstractAsyncContextManager[GrowingFile]:
+    return receiving(
+        client.request,
+        record or RequestRecord("id"),
+        limit=LIMIT,
+        patience_seconds=patience_seconds,
+    )
+
+
+async def read(file: GrowingFile) -> bytes:
+    return await asyncio.to_thread(file.read)
+
+
+async def forever() -> None:
+    await asyncio.Event().wait()
+
+
+async def work_that_client_leaves(client: Client) -> None:
+    async with upload(client):
+        await settle()
+        client.leave()
+        await forever()
+
+
+def nothing_is_left() -> bool:
+    """Return whether no upload is received any more, and nothing cancels this task."""
+    current = asyncio.current_task()
+    assert current is not None
+    receivers = [task for task in asyncio.all_tasks() if "receive" in repr(task.get_coro())]
+    return not receivers and current.cancelling() == 0
+
+
+async def test_a_body_is_a_file_as_it_was_sent_and_its_size_is_recorded() -> None:
+    client, record = Client(), RequestRecord("id")
+    for piece in (b"one ", b"", b"two"):
+        client.send(piece, more=True)
+    client.send(b"")
+    async with upload(client, record) as file:
+        assert await read(file) == b"one two"
+    assert record.body_bytes == 7
+    assert nothing_is_left()
+
+
+async def test_the_file_is_readable_before_the_body_has_ended() -> None:
+    client = Client({"content-length": "8"})
+    async with upload(client) as file:
+        first = asyncio.create_task(asyncio.to_thread(file.read, 4))
+        client.send(b"head", more=True)
+        assert await first == b"head"
+        client.send(b"tail")
+        assert await read(file) == b"tail"
+
+
+async def test_the_announced_length_is_that_of_the_file_but_not_that_of_a_form() -> None:
+    raw = Client({"content-length": "100"})
+    async with upload(raw) as file:
+        assert file.seek(0, 2) == 100
+    body = form(b"clip")
+    packed = Client({"content-length": str(len(body)), "content-type": FORM})
+    packed.send(body)
+    async with upload(packed) as file:
+        assert await asyncio.to_thread(file.seek, 0, 2) == 4
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+async def test_the_one_file_of_a_form_is_the_clip(size: int) -> None:
+    client = Client({"content-type": FORM})
+    body = NOTE + file_part(b"a clip") + NOTE + END
+    for start in range(0, len(body), size):
+        client.send(body[start : start + size], more=start + size < len(body))
+    async with upload(client) as file:
+        assert await read(file) == b"a clip"
+
+
+async def test_a_body_of_the_limit_is_received() -> None:
+    client = Client({"content-length": str(LIMIT)})
+    client.send(bytes(LIMIT))
+    async with upload(client) as file:
+        assert len(await read(file)) == LIMIT
+
+
+Send = Callable[[Client], None]
+
+
+@pytest.mark.parametrize(
+    ("headers", "error", "message"),
+    [
+        ({"content-length": "0"}, EmptyBodyError, "Send a clip: curl"),
+        ({"content-length": str(LIMIT + 1)}, BodyTooLargeError, "larger than the 1 MiB allowed"),
+        ({"content-type": "multipart/form-data"}, MalformedMultipartError, "no boundary"),
+    ],
+)
+async def test_what_the_head_shows_is_an_error_before_the_work_begins(
+    headers: dict[str, str], error: type[FovealError], message: str
+) -> None:
+    client = Client(headers)
+    client.send(b"clip")
+    with pytest.raises(error, match=message):
+        async with upload(client):
+            pytest.fail("the work began")
+    assert client.received == 0
+    assert nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("headers", "pieces", "error", "message"),
+    [
+        ({}, [b""], EmptyBodyError, "Send a clip: curl"),
+        ({}, [bytes(LIMIT), b"x"], BodyTooLargeError, "larger than the 1 MiB allowed"),
+        ({"content-type": FORM}, [b"no form"], MalformedMultipartError, "can not be parsed"),
+        ({"content-type": FORM}, [b""], EmptyBodyError, "no body"),
+        ({"content-type": FORM}, [file_part(b"x")], MalformedMultipartError, "cut short"),
+        ({"content-type": FORM}, [NOTE + END], MalformedMultipartError, r"file=@clip\.mp4"),
+        ({"content-type": FORM}, [form(b"x", b"y")], MalformedMultipartError, "several files"),
+    ],
+)
+async def test_a_body_that_turns_out_to_be_wrong_cancels_the_work_with_its_error(
+    headers: dict[str, str], pieces: list[bytes], error: type[FovealError], message: str
+) -> None:
+    client = Client(headers)
+    for index, piece in enumerate(pieces, 1):
+        client.send(piece, more=index < len(pieces))
+    with pytest.raises(error, match=message):
+        async with upload(client):
+            await forever()
+    assert nothing_is_left()
+
+
+async def test_a_body_over_the_limit_is_refused_before_it_has_ended() -> None:
+    client, record = Client(), RequestRecord("id")
+    client.send(bytes(LIMIT + 1), more=True)
+    with pytest.raises(BodyTooLargeError):
+        async with upload(client, record) as file:
+            await forever()
+    assert file.read() == b""
+    assert record.body_bytes == LIMIT + 1
+
+
+@pytest.mark.parametrize("whole", [False, True])
+async def test_a_client_that_leaves_during_the_work_ends_it(*, whole: bool) -> None:
+    client = Client()
+    client.send(b"clip", more=not whole)
+    with pytest.raises(ClientLeftError):
+        await work_that_client_leaves(client)
+    assert nothing_is_left()
+
+
+async def test_a_client_that_left_before_the_work_ends_it_at_once() -> None:
+    client = Client()
+    client.leave()
+    with pytest.raises(ClientLeftError, match="closed its connection"):
+        async with upload(client):
+            await forever()
+
+
+async def test_a_client_that_leaves_after_the_work_is_no_error() -> None:
+    client = Client()
+    client.send(b"clip")
+    async with upload(client) as file:
+        await read(file)
+    client.leave()
+    await settle()
+    assert client.received == 1
+    assert nothing_is_left()
+
+
+@pytest.mark.parametrize("steps", range(6))
+async def test_work_that_ends_as_the_client_leaves_has_ended_or_the_client_has_left(
+    steps: int,
+) -> None:
+    client = Client()
+    client.send(b"clip")
+    ended = False
+    try:
+        async with upload(client):
+            await settle()
+            client.leave()
+            for _ in range(steps):
+                await asyncio.sleep(0)
+            ended = True
+    except ClientLeftError:
+        assert not ended
+    else:
+        assert ended
+    assert nothing_is_left()
+
+
+async def test_messages_after_the_body_that_are_no_disconnect_do_not_end_the_work() -> None:
+    client = Client()
+    client.send(b"clip")
+    async with upload(client) as file:
+        client.send(b"")
+        client.send(b"")
+        await settle()
+        assert client.received == 3
+        assert await read(file) == b"clip"
+
+
+async def test_an_error_of_the_work_is_raised_as_it_is() -> None:
+    client = Client()
+    client.send(b"clip", more=True)
+    error = BrokenVideoError("no frame")
+    with pytest.raises(BrokenVideoError) as raised:
+        async with upload(client):
+            raise error
+    assert raised.value is error
+    assert nothing_is_left()
+
+
+async def test_a_timeout_of_the_works_own_is_raised_as_it_is() -> None:
+    client = Client()
+    with pytest.raises(TimeoutError, match="a decoder"):
+        async with upload(client):
+            raise TimeoutError("a decoder")
+
+
+async def test_an_error_of_the_work_that_comes_of_a_wrong_body_is_only_the_cause() -> None:
+    client = Client()
+    client.send(b"")
+
+    async def decode() -> None:
+        async with upload(client) as file:
+            while client.received < 1:
+                await asyncio.sleep(0)
+            assert file.read() == b""  # the body failed, and the file ended before the cancellation
+            raise BrokenVideoError("no frame")
+
+    with pytest.raises(EmptyBodyError) as raised:
+        await decode()
+    assert isinstance(raised.value.__cause__, BrokenVideoError)
+    assert nothing_is_left()
+
+
+async def test_the_work_may_clean_up_after_its_client_left() -> None:
+    client = Client()
+    cleaned: list[str] = []
+
+    async def work() -> None:
+        try:
+            client.leave()
+            await forever()
+        finally:
+            await asyncio.sleep(0)
+            cleaned.append("up")
+
+    with pytest.raises(ClientLeftError):
+        async with upload(client):
+            await work()
+    assert cleaned == ["up"]
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+async def test_a_cancellation_from_outside_wins(*, leaves: bool) -> None:
+    client = Client()
+    client.send(b"clip")
+    seen: list[BaseException] = []
+    files: list[GrowingFile] = []
+
+    async def serve() -> None:
+        try:
+            async with upload(client) as file:
+                files.append(file)
+                await forever()
+        except BaseException as error:
+            seen.append(error)
+            raise
+
+    task = asyncio.create_task(serve())
+    await settle()
+    if leaves:
+        client.leave()
+        while client.received < 2:
+            await asyncio.sleep(0)
+    task.cancel()
+    await asyncio.wait([task])
+    assert task.cancelled()
+    assert [type(error) for error in seen] == [asyncio.CancelledError]
+    assert nothing_is_left()
+
+
+async def test_a_deadline_around_the_upload_is_a_timeout() -> None:
+    client = Client()
+    client.send(b"clip", more=True)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0), upload(client):
+            await forever()
+    assert nothing_is_left()
+
+
+async def test_a_reader_that_waits_is_freed_when_the_work_ends() -> None:
+    client = Client()
+    client.send(b"clip", more=True)
+    async with upload(client) as file:
+        reading = asyncio.create_task(read(file))
+        await settle()
+        assert not reading.done()
+    assert await reading == b"clip"
+
+
+async def test_a_body_that_comes_to_a_halt_is_cut_short_after_the_patience() -> None:
+    client = Client()
+    client.send(b"cl", more=True)
+    async with upload(client, patience_seconds=0) as file:
+        await settle()
+        assert await read(file) == b"cl"

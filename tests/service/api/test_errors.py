@@ -1,0 +1,56 @@
+"""Errors as responses: RFC 9457 problems with a stable code."""
+
+import json
+
+from service.api.errors import internal_error, invalid_parameters, problem
+from service.api.record import RequestRecord
+from service.errors import BodyTooLargeError, OverloadedError, WrongTaskError, error_types
+
+
+def test_an_error_becomes_a_problem_with_its_code_detail_and_request_id() -> None:
+    response = problem(WrongTaskError("lenet5 classifies."), "id-1")
+    assert response.status_code == 422
+    assert response.media_type == "application/problem+json"
+    assert json.loads(bytes(response.body)) == {
+        "type": "about:blank",
+        "title": "The model does not do this task",
+        "status": 422,
+        "code": "wrong_task",
+        "detail": "lenet5 classifies.",
+        "request_id": "id-1",
+    }
+    assert "retry-after" not in response.headers
+    assert "connection" not in response.headers
+
+
+def test_a_client_that_may_try_again_learns_when() -> None:
+    assert problem(OverloadedError("Full."), "id").headers["retry-after"] == "1"
+
+
+def test_the_connection_of_a_body_that_is_too_large_is_closed() -> None:
+    assert problem(BodyTooLargeError("Large."), "id").headers["connection"] == "close"
+
+
+def test_a_fault_shows_nothing_of_its_inside_and_is_recorded() -> None:
+    record = RequestRecord("id-2")
+    body = json.loads(bytes(internal_error(record).body))
+    assert (body["code"], body["request_id"]) == ("internal_error", "id-2")
+    assert record.error_code == "internal_error"
+
+
+def test_every_invalid_parameter_is_named_with_what_was_sent() -> None:
+    faults = [
+        {"loc": ("query", "top_k"), "msg": "Input should be above 0", "input": "0"},
+        {"loc": ("header", "box", 1), "msg": "Field required"},
+        {"loc": ("query",), "msg": "Extra", "input": 1},
+    ]
+    assert str(invalid_parameters(faults)) == (
+        "top_k: input should be above 0, not '0'; box.1: field required, not None; query: extra, not 1"
+    )
+
+
+def test_every_error_has_a_code_a_title_and_a_status_of_an_error() -> None:
+    for kind in error_types():
+        assert kind.code
+        assert kind.title
+        assert 400 <= kind.status < 600
