@@ -24,6 +24,7 @@ from service.runtime.loading import Loaded
 from service.runtime.model import Model
 from service.runtime.repository import Refusal, Servable
 from service.runtime.routing import Routing
+from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
 
 __all__ = ["Batching", "Model", "OpenModel", "Registry"]
@@ -59,6 +60,7 @@ class Registry:
         batching: how batches are made.
         defaults: by task, the model that answers it when a request names none.
         pool: where images are prepared and results finished; None: on the workers.
+        release_memory: returns memory that no model uses to the system; blocking, called on a thread after a removal.
 
     Attributes:
         device: where the models run.
@@ -80,6 +82,7 @@ class Registry:
         batching: Batching,
         defaults: Mapping[str, str],
         pool: Executor | None = None,
+        release_memory: Callable[[], None] = shrink_arena,
     ) -> None:
         self.device = device
         self.health = HealthWatcher(workers.clock)
@@ -92,6 +95,7 @@ class Registry:
         self._metrics = metrics
         self._batching = batching
         self._pool = pool
+        self._release_memory = release_memory
         self._closed = False
         self._loading = asyncio.Lock()
         for servable in servables:
@@ -262,6 +266,7 @@ class Registry:
         if model.name not in self._by_name:
             self._unpublish(model.name)
         await model.retire()
+        await asyncio.to_thread(self._release_memory)
 
     def _enter(self, model: Model) -> None:
         if model.name not in self._by_name:

@@ -80,6 +80,7 @@ class Loader:
     breaks: set[int] = field(default_factory=set)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     gate: threading.Event = field(default_factory=threading.Event)
+    alive_at_release: list[list[tuple[str, int]]] = field(default_factory=list)
     freed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def __call__(self, one: Servable) -> Loaded:
@@ -92,6 +93,10 @@ class Loader:
         weakref.finalize(network, self.freed.release)
         network.broken = one.version in self.breaks
         return Loaded((network,), 4, np.zeros(1, np.uint8))
+
+    def note_release(self) -> None:
+        """Note which networks were alive when memory was released."""
+        self.alive_at_release.append(sorted(self.networks))
 
     async def has_begun(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=10)
@@ -146,6 +151,7 @@ async def house(
         metrics=metrics,
         batching=Batching(capacity=8, max_delay_seconds=0.0),
         defaults=defaults or {},
+        release_memory=loader.note_release,
     )
     loader.gate.set()
     workers.start()
@@ -389,6 +395,7 @@ async def test_nothing_holds_the_memory_of_a_removed_version() -> None:
         await h.registry.remove("colors", 2)
         await h.loader.has_freed_a_network()
         assert list(h.loader.networks) == [("colors", 1)]
+        assert len(h.loader.alive_at_release) == 1
         assert model.state == "failed", "whoever holds the model still, does not hold its network"
         assert await h.ask() == 1
 
