@@ -12,7 +12,7 @@ from service.runtime.job import Tensor
 from service.runtime.repository import Servable
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, weakref_slot=True, eq=False)
 class Model:
     """One version of one model.
 

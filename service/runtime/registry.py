@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
@@ -24,6 +24,7 @@ from service.runtime.loading import Loaded
 from service.runtime.model import Model
 from service.runtime.repository import Refusal, Servable
 from service.runtime.routing import Routing
+from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
@@ -57,6 +58,7 @@ class Registry:
         batching: how batches are made.
         defaults: by task, the model that answers it when a request names none.
         pool: where images are prepared and results finished; None: on the workers.
+        release_memory: returns memory that no model uses to the system; blocking, called on a thread after a removal.
 
     Attributes:
         device: where the models run.
@@ -78,6 +80,7 @@ class Registry:
         batching: Batching,
         defaults: Mapping[str, str],
         pool: Executor | None = None,
+        release_memory: Callable[[], None] = shrink_arena,
     ) -> None:
         self.device = device
         self.health = HealthWatcher(workers.clock)
@@ -90,8 +93,10 @@ class Registry:
         self._metrics = metrics
         self._batching = batching
         self._pool = pool
+        self._release_memory = release_memory
         self._closed = False
         self._loading = asyncio.Lock()
+        self._draining: set[asyncio.Task[None]] = set()
         for servable in servables:
             self._enter(Model(servable))
         self._routing = Routing(self._checked(defaults))
@@ -201,8 +206,7 @@ class Registry:
         """
         async with self._loading:
             model = Model(servable)
-            if self._closed:
-                raise ShuttingDownError("The service is shutting down. No model can be added.")
+            self._refuse_if_closed()
             if any(other.version == model.version for other in self._by_name.get(model.name, ())):
                 raise ConfigurationError(f"{model} is served already. Remove it first.")
             try:
@@ -210,13 +214,15 @@ class Registry:
                 if model.state != "ready":
                     raise NotReadyError(f"{model} {model.reason}.")
             except BaseException:  # cancelled or failed, its threads and memory must go
-                await self._discard(model)
+                await self._to_the_end(self._discard(model))
                 raise
             self._enter(model)
             return model
 
     async def remove(self, name: str, version: int) -> None:
         """Take a version out of the traffic, answer everything that it has accepted, and let its memory go.
+
+        This happens too when the call is cancelled.
 
         Raises:
             UnknownModelError: there is no such model.
@@ -225,18 +231,17 @@ class Registry:
         self.versions(name)
         model = self._version(name, version)
         self._leave(model)
-        if model.state == "loading":
-            async with self._loading:  # a load that has begun ends first
-                pass
-        await self._discard(model)
+        await self._to_the_end(self._discard_once_loaded(model))
 
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
         self._closed = True
-        await asyncio.gather(*(model.queue.close() for model in self._models if model.queue))
+        queues = [model.queue for model in self._models if model.queue]
+        await asyncio.gather(*(queue.close() for queue in queues), *self._draining)
 
     async def _start(self, model: Model) -> None:
         loaded = await asyncio.to_thread(self._open_model, model.servable)
+        self._refuse_if_closed()
         model.blank = loaded.blank
         model.queue = queue = Batcher(
             loaded.runs,
@@ -253,6 +258,23 @@ class Registry:
         await self.health.admit(model, queue)
         self._metrics.model_info.labels(*self._info(model)).set(1)
 
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise ShuttingDownError("The service is shutting down. No model can be added.")
+
+    async def _to_the_end(self, work: Coroutine[None, None, None]) -> None:
+        """Run `work` in a task of its own, which goes on when the caller is cancelled, and which `close` awaits."""
+        task = asyncio.create_task(work)
+        self._draining.add(task)
+        task.add_done_callback(self._draining.discard)
+        await asyncio.shield(task)
+
+    async def _discard_once_loaded(self, model: Model) -> None:
+        if model.state == "loading":
+            async with self._loading:  # a load that has begun ends first
+                pass
+        await self._discard(model)
+
     async def _discard(self, model: Model) -> None:
         """Drain a version that no request finds, and let go of all that was made for it."""
         self.health.forget(model)
@@ -260,6 +282,7 @@ class Registry:
         if model.name not in self._by_name:
             self._unpublish(model.name)
         await model.retire()
+        await asyncio.to_thread(self._release_memory)
 
     def _enter(self, model: Model) -> None:
         if model.name not in self._by_name:

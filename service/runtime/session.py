@@ -10,14 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from service.errors import DeviceError, ServableError
 from service.runtime.device import (
     HEAVY_OPERATORS,
     Device,
     SessionPlan,
+    plan_session,
 )
 
 RUNTIME_VERSION: str = ort.__version__
@@ -129,6 +132,29 @@ def _share_arena() -> None:
             }
         ),
     )
+
+
+def shrink_arena() -> None:
+    """Return the free memory of the shared arena to the system; blocking.
+
+    The arena keeps what any run has ever needed, also when the network is gone: 2.2 GB after eight images through
+    U²-Net-p. ONNX Runtime shrinks it only at the end of a run with that option, so a network that does nothing runs.
+    Source: onnxruntime_run_options_config_keys.h.
+    """
+    device = Device("cpu")
+    plan = plan_session(device, largest=1, threads=1, cache=Path())
+    session = open_session(Path("nothing"), device, plan, graph=_network_that_does_nothing())
+    options = ort.RunOptions()
+    options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+    session.onnxruntime.run(None, {"x": np.zeros(1, np.float32)}, options)
+
+
+def _network_that_does_nothing() -> bytes:
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in ("x", "y"))
+    graph = helper.make_graph([helper.make_node("Identity", ["x"], ["y"])], "nothing", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    serialized: bytes = model.SerializeToString()
+    return serialized
 
 
 def placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:

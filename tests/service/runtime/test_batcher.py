@@ -769,12 +769,14 @@ async def test_an_error_holds_neither_its_job_nor_the_image() -> None:
     held = weakref.ref(image)
     network = DoublingNetwork.running()
     async with bench(network.run) as b:
-        job = Job(partial(fail_on, image), lambda *_: 0)
-        (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
+        early = Job(partial(fail_on, image), lambda *_: 0)
         late = Job(partial(prepare, image), lambda _, image: fail_on(image))
-        (other,) = await b.batcher.submit([late], timeout_seconds=9)
-    del image, job, late
-    for error in (outcome, other):
+        errors = [
+            *await b.batcher.submit([early], timeout_seconds=9),
+            *await b.batcher.submit([late], timeout_seconds=9),
+        ]
+    del image, early, late
+    for error in errors:
         assert isinstance(error, BrokenImageError)
         assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
     assert held() is None

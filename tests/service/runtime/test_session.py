@@ -1,3 +1,4 @@
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -6,7 +7,7 @@ from onnx import TensorProto, helper
 
 from service.errors import DeviceError, ServableError
 from service.runtime.device import Device, SessionPlan, plan_session
-from service.runtime.session import Session, connect, open_session
+from service.runtime.session import Session, connect, open_session, shrink_arena
 from tests.servables import color_model, write_servable
 
 CPU = Device("cpu")
@@ -87,3 +88,28 @@ def test_a_session_has_the_threads_and_entries_of_its_plan(tmp_path: Path) -> No
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
     assert not options.enable_mem_pattern, "as the plan for a CPU has it"
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+def resident_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads the memory from /proc")
+def test_what_a_run_needed_goes_back_to_the_system_when_the_arena_shrinks() -> None:
+    graph = helper.make_graph(  # it expands one number to 100 MB
+        [
+            helper.make_node("Expand", ["x", "shape"], ["many"]),
+            helper.make_node("ReduceMax", ["many"], ["y"], keepdims=1),
+        ],
+        "expanding",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        [helper.make_tensor("shape", TensorProto.INT64, [1], [25_000_000])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    session = open_session(Path("expanding"), CPU, plan(), graph=model.SerializeToString())
+    assert session.run(np.ones(1, np.float32))["y"] == 1
+    del session
+    kept = resident_bytes()
+    shrink_arena()
+    assert kept - resident_bytes() > 90e6

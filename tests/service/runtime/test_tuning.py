@@ -68,3 +68,43 @@ def test_a_heavy_network_takes_all_threads_for_one_run() -> None:
 def test_on_many_threads_the_measurement_decides_whether_a_heavy_network_spreads() -> None:
     assert serves_all_at_once(alone=0.5, spread=0.5 / 15, threads=16)
     assert not serves_all_at_once(alone=0.5, spread=0.5 / 8, threads=16)
+
+
+def test_a_fast_network_is_timed_three_times_and_a_slower_one_until_a_tenth_of_a_second_is_over() -> (
+    None
+):
+    for seconds, times in ((0.001, 3), (0.1, 2), (0.06, 2), (0.11, 1)):
+        clock = Clock(lambda _, seconds=seconds: seconds)
+        assert seconds_of(clock.run, BLANK[None], clock.seconds) == pytest.approx(seconds)
+        assert len(clock.sizes) == times, seconds
+
+
+def test_the_cost_of_an_image_in_the_best_batch_so_far_decides_what_is_tried() -> None:
+    assert largest(lambda n: 0.006 if n == 1 else 0.003 * n) == 8
+
+
+def test_a_batch_of_exactly_the_longest_time_and_of_exactly_the_limit_is_tried() -> None:
+    assert largest(lambda n: 0.0125 * n) == 2
+    assert largest(lambda n: 1e-4 * n, limit=8) == 8
+
+
+def test_a_batch_may_cost_two_percent_more_an_image_and_no_more() -> None:
+    assert largest(lambda n: 1e-4 * n if n == 1 else 1.019e-4 * n, limit=4) == 4
+    assert largest(lambda n: 1e-4 * n if n == 1 else 1.021e-4 * n, limit=4) == 1
+
+
+def test_each_size_runs_once_before_it_is_timed() -> None:
+    clock = Clock(lambda n: 1e-4 * n)
+    best_batch(clock.run, BLANK, 4, alone=1e-4, clock=clock.seconds)
+    assert clock.sizes == [2] * 4 + [4] * 4
+
+
+def test_a_heavy_network_takes_more_than_a_tenth_of_a_second_an_image() -> None:
+    assert not serves_all_at_once(alone=0.1, spread=0.02, threads=2)
+    assert serves_all_at_once(alone=0.11, spread=0.2, threads=4), "four threads are few"
+    assert not serves_all_at_once(alone=0.11, spread=0.2, threads=5)
+
+
+def test_on_many_threads_a_heavy_network_may_lose_fifteen_percent() -> None:
+    assert serves_all_at_once(alone=1.0, spread=1.14 / 8, threads=8)
+    assert not serves_all_at_once(alone=1.0, spread=1.16 / 8, threads=8)
