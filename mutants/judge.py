@@ -1,0 +1,109 @@
+"""Mutants → verdicts: each runs its module's own tests in a forked process, and no file is changed."""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from importlib.util import module_from_spec, spec_from_file_location
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+from time import perf_counter
+from typing import Literal
+
+import hypothesis
+import pytest
+
+from mutants.operators import Mutant, mutated
+
+Verdict = Literal["killed", "survived", "invalid"]
+"""`invalid`: the changed module can not even be imported, so no test had to notice it."""
+
+_INVALID = 77
+_HEAVY = ("numpy", "PIL.Image", "onnx", "pydantic", "fastapi", "onnxruntime", "torchvision")
+"""Imported once, before the first fork: most of what a run of a small test file costs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of a test file with one mutant, or with the code unchanged where `mutant` is None."""
+
+    mutant: Mutant | None
+    tests: str
+    timeout_seconds: float
+
+
+def preload() -> None:
+    """Import what is large and not ours."""
+    for name in _HEAVY:
+        with suppress(ImportError):
+            importlib.import_module(name)
+
+
+def judge(runs: Iterable[Run], processes: int) -> Iterator[tuple[Run, Verdict]]:
+    """Yield each run's verdict as it comes, a few runs at a time. What exceeds its time counts as killed."""
+    waiting = iter(runs)
+    started: dict[BaseProcess, tuple[Run, float]] = {}
+    while True:
+        for run in waiting:
+            started[_start(run)] = (run, perf_counter() + run.timeout_seconds)
+            if len(started) == processes:
+                break
+        if not started:
+            return
+        first_deadline = min(deadline for _, deadline in started.values())
+        wait([p.sentinel for p in started], max(0.0, first_deadline - perf_counter()))
+        for process, (run, deadline) in list(started.items()):
+            if not process.is_alive() or perf_counter() >= deadline:
+                yield run, _end(process)
+                del started[process]
+
+
+def _start(run: Run) -> BaseProcess:
+    process = multiprocessing.get_context("fork").Process(target=_child, args=(run,))
+    process.start()
+    return process
+
+
+def _end(process: BaseProcess) -> Verdict:
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid or 0, signal.SIGKILL)  # with what the tests have started
+    process.join()
+    verdicts: dict[int | None, Verdict] = {0: "survived", _INVALID: "invalid"}
+    return verdicts.get(process.exitcode, "killed")
+
+
+def _child(run: Run) -> None:
+    os.setpgrp()
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    os.dup2(nowhere, 2)
+    phases = [hypothesis.Phase.explicit, hypothesis.Phase.generate]
+    hypothesis.settings.register_profile(
+        "mutants", database=None, deadline=None, derandomize=True, phases=phases
+    )
+    hypothesis.settings.load_profile("mutants")
+    if run.mutant is not None:
+        _install(run.mutant)
+    # Threads that a failed test has left must not keep the process.
+    preloaded = "ignore::pytest.PytestAssertRewriteWarning"
+    os._exit(pytest.main([run.tests, "-x", "-p", "no:cacheprovider", "-W", preloaded]))
+
+
+def _install(mutant: Mutant) -> None:
+    """Import the changed code in place of the module's file."""
+    path = Path(mutant.module)
+    package, name = ".".join(path.parent.parts), path.stem
+    spec = spec_from_file_location(f"{package}.{name}", path)
+    assert spec is not None
+    module = sys.modules[spec.name] = module_from_spec(spec)
+    setattr(importlib.import_module(package), name, module)
+    code = compile(mutated(path.read_text(), mutant.number), str(path), "exec")
+    try:
+        exec(code, module.__dict__)  # noqa: S102  # our own code
+    except BaseException:  # noqa: BLE001  # whatever it is: the module can not be imported
+        os._exit(_INVALID)
