@@ -20,7 +20,7 @@ from service.explain.rounding import figure, finite
 from service.explain.runner import Frame, Runner
 from service.explain.sheets import heat_sheet
 from service.explain.targets import ClassTarget, Target, choose_target, place_of
-from service.graph.dissection import Anatomy
+from service.graph.anatomy import Anatomy
 from service.imaging.heatmap import heat_image, overlay_heat
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage
