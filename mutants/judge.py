@@ -49,18 +49,16 @@ def judge(runs: Iterable[Run], processes: int) -> Iterator[tuple[Run, Verdict]]:
     waiting = iter(runs)
     started: dict[BaseProcess, tuple[Run, float]] = {}
     while True:
-        for run in waiting:
+        while len(started) < processes and (run := next(waiting, None)) is not None:
             started[_start(run)] = (run, perf_counter() + run.timeout_seconds)
-            if len(started) == processes:
-                break
         if not started:
             return
         first_deadline = min(deadline for _, deadline in started.values())
-        wait([p.sentinel for p in started], max(0.0, first_deadline - perf_counter()))
+        ended = wait([p.sentinel for p in started], max(0.0, first_deadline - perf_counter()))
         for process, (run, deadline) in list(started.items()):
-            if not process.is_alive() or perf_counter() >= deadline:
-                yield run, _end(process)
+            if process.sentinel in ended or perf_counter() >= deadline:
                 del started[process]
+                yield run, _end(process)
 
 
 def _start(run: Run) -> BaseProcess:
@@ -70,8 +68,10 @@ def _start(run: Run) -> BaseProcess:
 
 
 def _end(process: BaseProcess) -> Verdict:
+    assert process.pid is not None
     with suppress(ProcessLookupError):
-        os.killpg(process.pid or 0, signal.SIGKILL)  # with what the tests have started
+        os.killpg(process.pid, signal.SIGKILL)  # before `join`, which frees the id for others
+    process.kill()
     process.join()
     verdicts: dict[int | None, Verdict] = {0: "survived", _INVALID: "invalid"}
     return verdicts.get(process.exitcode, "killed")
@@ -79,6 +79,7 @@ def _end(process: BaseProcess) -> Verdict:
 
 def _child(run: Run) -> None:
     os.setpgrp()
+    os.nice(10)
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2)
