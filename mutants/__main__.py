@@ -16,21 +16,15 @@ from mutants.operators import Mutant, mutants_of
 
 RESULTS = Path(".cache/mutants.jsonl")
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
-CORE = """
-    service/api/deadline.py service/api/ingest/admission.py service/api/ingest/body.py service/api/ingest/images.py
-    service/api/negotiation.py service/card.py service/fanout.py service/graph/linear_head.py
-    service/graph/receptive_field.py service/graph/wiring.py service/heads/classify.py service/heads/detect.py
-    service/heads/nms.py service/heads/over_time/tracks.py service/heads/segment.py service/imaging/decode.py
-    service/imaging/geometry.py service/imaging/masks.py service/imaging/resize.py service/runtime/batcher.py
-    service/runtime/registry.py service/runtime/repository.py service/runtime/tuning.py service/runtime/workers.py
-    service/video/sampling.py
-""".split()
+CORE = Path(__file__).with_name("core.txt")
 
 
 def main(arguments: list[str]) -> int:
     """Judge, report, and return 1 where too many survive."""
     options = _options(arguments)
-    chosen = _sample(_judgeable(options.modules or CORE), options.sample, options.seed)
+    chosen = _sample(
+        _judgeable(options.modules or CORE.read_text().split()), options.sample, options.seed
+    )
     known = _judge_missing(chosen, options.processes)
     return _report([(mutant, known[_key(mutant)]) for mutant in chosen], options.floor)
 
@@ -47,6 +41,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 def _judgeable(modules: list[str]) -> list[Mutant]:
     """Return the mutants of all modules but those that are listed as equivalent to the original."""
+    for module in modules:
+        if not Path(_tests(module)).exists():
+            sys.exit(f"{module} has no test file of its own, {_tests(module)}.")
     listed = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
     ignored = {(entry["module"], entry["before"], entry["after"]) for entry in listed}
     return [
@@ -72,7 +69,7 @@ def _tests(module: str) -> str:
 
 def _key(mutant: Mutant) -> str:
     """Name a verdict by what it depends on: it holds while the module and its test file stay the same."""
-    digest = hashlib.sha256(str(mutant.number).encode())
+    digest = hashlib.sha256(repr(mutant).encode())
     for path in (mutant.module, _tests(mutant.module)):
         digest.update(Path(path).read_bytes())
     return digest.hexdigest()

@@ -78,7 +78,7 @@ def mutated(source: str, number: int) -> ast.Module:
 
 def _before_and_after(edit: _Edit) -> tuple[str, str]:
     before, kept = ast.unparse(edit.shown), getattr(edit.node, edit.field)
-    if isinstance(edit.shown, ast.stmt):
+    if edit.node is not edit.shown and isinstance(edit.shown, ast.stmt):
         return before, "pass"
     setattr(edit.node, edit.field, edit.value)
     after = ast.unparse(edit.shown)
@@ -88,42 +88,45 @@ def _before_and_after(edit: _Edit) -> tuple[str, str]:
 
 def _edits(node: ast.AST) -> Iterator[_Edit]:
     """Messages of errors and our own invariants (`raise`, `assert`) stay as they are: tests should not quote them."""
-    yield from _own_edits(node)
+    for rule in (_operators, _values, _negations, _removals):
+        yield from rule(node)
     for field, child in ast.iter_fields(node):
         for part in child if isinstance(child, list) else [child]:
-            if isinstance(part, ast.AST) and field not in _SKIPPED:
-                if not isinstance(part, ast.Raise | ast.Assert):
-                    yield from _edits(part)
+            kept = field in _SKIPPED or isinstance(part, ast.Raise | ast.Assert)
+            if isinstance(part, ast.AST) and not kept:
+                yield from _edits(part)
 
 
-def _own_edits(node: ast.AST) -> Iterator[_Edit]:
+def _operators(node: ast.AST) -> Iterator[_Edit]:
     match node:
-        case ast.Compare(left, operators, others):
+        case ast.Compare(ops=operators):
             for place, old in enumerate(operators):
                 for new in _COMPARISONS[type(old)]:
                     changed = [*operators[:place], new(), *operators[place + 1 :]]
                     yield _Edit(node, "ops", changed, node)
-            yield from _strings(left, *others)
         case ast.BinOp(op=old) | ast.AugAssign(op=old) if type(old) in _ARITHMETIC:
-            shown = node if isinstance(node, ast.BinOp) else node.target
-            yield _Edit(node, "op", _ARITHMETIC[type(old)](), shown)
+            yield _Edit(node, "op", _ARITHMETIC[type(old)](), node)
         case ast.BoolOp(old):
             yield _Edit(node, "op", ast.Or() if isinstance(old, ast.And) else ast.And(), node)
-        case ast.UnaryOp(ast.Not() | ast.Invert() | ast.USub() as old, operand):
+        case ast.UnaryOp(old, operand):
             yield _Edit(node, "operand", ast.UnaryOp(type(old)(), operand), node)
+
+
+def _values(node: ast.AST) -> Iterator[_Edit]:
+    match node:
         case ast.Constant(bool() as old):
             yield _Edit(node, "value", not old, node)
-        case ast.Constant(int() | float() as old):
-            yield _Edit(node, "value", old + 1 if isinstance(old, int) else old * 2 or 1.0, node)
-        case ast.Set(elements):
-            yield from _strings(*elements)
-        case ast.Dict(keys):
-            yield from _strings(*keys)
+        case ast.Constant(int() as old):
+            yield _Edit(node, "value", old + 1, node)
+        case ast.Constant(float() as old):
+            yield _Edit(node, "value", old * 2 or 1.0, node)
+        case ast.Compare(left, _, others):
+            yield from _strings(left, *others)
+        case ast.Set(parts) | ast.Dict(parts):
+            yield from _strings(*parts)
         case ast.Call(ast.Name(old) | ast.Attribute(attr=old) as function) if old in _FUNCTIONS:
             field = "id" if isinstance(function, ast.Name) else "attr"
             yield _Edit(function, field, _FUNCTIONS[old], node)
-    yield from _negations(node)
-    yield from _removals(node)
 
 
 def _strings(*nodes: ast.expr | None) -> Iterator[_Edit]:
@@ -143,12 +146,12 @@ def _negations(node: ast.AST) -> Iterator[_Edit]:
 
 def _removals(node: ast.AST) -> Iterator[_Edit]:
     for field in ("body", "orelse", "finalbody"):
-        block = getattr(node, field, None)
-        for place, statement in enumerate(block if isinstance(block, list) else ()):
-            if _has_effect(statement):
-                yield _Edit(
-                    node, field, [*block[:place], ast.Pass(), *block[place + 1 :]], statement
-                )
+        block: object = getattr(node, field, None)
+        if isinstance(block, list):
+            for place, statement in enumerate(block):
+                if _has_effect(statement):
+                    rest = [*block[:place], ast.Pass(), *block[place + 1 :]]
+                    yield _Edit(node, field, rest, statement)
 
 
 def _has_effect(statement: ast.stmt) -> bool:

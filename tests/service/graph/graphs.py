@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import onnx
 import onnxruntime as ort
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 Node = tuple[str, list[str], str, dict[str, Any]]
@@ -16,7 +16,7 @@ Node = tuple[str, list[str], str, dict[str, Any]]
 def graph_of(
     nodes: Sequence[Node],
     output: str,
-    constants: Mapping[str, NDArray[Any]],
+    constants: Mapping[str, ArrayLike],
     *,
     image: Sequence[int | str],
     name: str = "image",

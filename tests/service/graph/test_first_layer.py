@@ -1,12 +1,13 @@
 import numpy as np
 import pytest
+from numpy.typing import ArrayLike
 
 from service.graph.first_layer import FirstLayer, first_layer
 from service.graph.wiring import Wiring
 from tests.service.graph.graphs import Node, graph_of
 
 WEIGHTS = np.random.default_rng(3).normal(size=(4, 3, 5, 2)).astype(np.float16)
-CONSTANTS = {
+CONSTANTS: dict[str, ArrayLike] = {
     "w": WEIGHTS,
     "later": np.ones((1, 4, 1, 1), np.float32),
     "line": np.ones((4, 3, 5), np.float32),

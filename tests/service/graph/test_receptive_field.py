@@ -210,7 +210,10 @@ def test_after_upsampling_a_window_counts_in_pixels() -> None:
         5,
         5,
     )
-    again = (("Conv", ["b", "w3"], "c", {"strides": [2, 2]}), ("Conv", ["c", "w3"], "last", {}))
+    again: tuple[Node, ...] = (
+        ("Conv", ["b", "w3"], "c", {"strides": [2, 2]}),
+        ("Conv", ["c", "w3"], "last", {}),
+    )
     assert field_after(*UPSAMPLED, *again).size == (7, 7)
 
 

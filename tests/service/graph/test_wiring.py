@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from onnx import TensorProto, helper, numpy_helper
 
 from service.graph.wiring import Wiring, attribute, reduced_axes
@@ -12,7 +12,7 @@ from tests.service.graph.graphs import Node, graph_of, run
 WEIGHTS = np.arange(-6, 6, dtype=np.int8).reshape(2, 3, 2)
 
 
-def wiring_of(nodes: list[Node], **constants: NDArray[Any]) -> Wiring:
+def wiring_of(nodes: list[Node], **constants: ArrayLike) -> Wiring:
     return Wiring(graph_of(nodes, "out", constants, image=[1, 3, 4, 4]).graph)
 
 
@@ -91,7 +91,7 @@ def test_a_dequantized_weight_is_what_onnx_runtime_makes(
     *, axis: int | None, zero_point: bool
 ) -> None:
     channels = WEIGHTS.shape[1 if axis is None else axis]
-    constants = {
+    constants: dict[str, ArrayLike] = {
         "w": WEIGHTS,
         "scale": np.linspace(0.1, 0.3, channels, dtype=np.float32),
         "zero": np.arange(1, channels + 1, dtype=np.int8),

@@ -74,8 +74,16 @@ def test_every_mode_is_shown_as_on_white_paper(
 
 @pytest.mark.parametrize(
     ("mode", "fill", "found"),
-    [("L", 9, "L"), ("1", 1, "L"), ("I;16", 9, "L"), ("P", 0, "RGB"), ("RGB", 0, "RGB"), ("LA", 0, "RGB"), ("RGBA", 0, "RGB")],
-)  # fmt: skip
+    [
+        ("L", 9, "L"),
+        ("1", 1, "L"),
+        ("I;16", 9, "L"),
+        ("P", 0, "RGB"),
+        ("RGB", 0, "RGB"),
+        ("LA", 0, "RGB"),
+        ("RGBA", 0, "RGB"),
+    ],
+)
 def test_pixels_are_rgb_or_gray(mode: str, fill: int, found: str) -> None:
     image = Image.new(mode, (8, 8), fill)
     assert read_pixels(open_image(encode(image), LIMITS)).mode == found
@@ -167,8 +175,9 @@ def test_an_image_without_exif_is_upright_and_stays_unread() -> None:
     assert not is_decoded(image)
 
 
-def test_a_tiff_is_turned_by_its_reader_and_not_again() -> None:
-    body = encode(Image.new("RGB", (8, 4)), "TIFF", exif=oriented(6))
+@pytest.mark.parametrize("more", [{}, {700: b"<x:xmpmeta/>"}], ids=["exif", "exif and XMP"])
+def test_a_tiff_is_turned_by_its_reader_and_not_again(more: dict[int, bytes]) -> None:
+    body = encode(Image.new("RGB", (8, 4)), "TIFF", tiffinfo={274: 6, **more})
     image = open_image(body, LIMITS)
     assert orientation(image) is None
     assert read_pixels(image).size == (4, 8)

@@ -12,8 +12,9 @@ from service.imaging.source_image import SourceImage
 from tests.images import encode, photograph
 
 
-def source(body: bytes | Image.Image, limits: Limits = Limits()) -> SourceImage:
-    return SourceImage(body, plan(8, 8, ImageInput(height=8, width=8, resize="stretch")), limits)
+def source(body: bytes | Image.Image, max_pixels: int = 10**6) -> SourceImage:
+    geometry = plan(8, 8, ImageInput(height=8, width=8, resize="stretch"))
+    return SourceImage(body, geometry, Limits(max_pixels))
 
 
 @pytest.mark.parametrize("tag", [1, 3, 6, 8])
@@ -43,4 +44,4 @@ def test_what_can_not_be_read_raises_the_error_of_its_image() -> None:
     with pytest.raises(BrokenImageError):
         source(body[: len(body) // 2]).displayed()
     with pytest.raises(TooManyPixelsError):
-        source(body, Limits(max_pixels=100)).displayed()
+        source(body, max_pixels=100).displayed()

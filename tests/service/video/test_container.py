@@ -22,8 +22,15 @@ def opened(body: bytes) -> InputContainer:
 
 @pytest.mark.parametrize(
     ("form", "codec"),
-    [("mp4", "libx264"), ("mov", "libx264"), ("webm", "libvpx"), ("matroska", "libx264"), ("avi", "mpeg4"), ("gif", "gif")],
-)  # fmt: skip
+    [
+        ("mp4", "libx264"),
+        ("mov", "libx264"),
+        ("webm", "libvpx"),
+        ("matroska", "libx264"),
+        ("avi", "mpeg4"),
+        ("gif", "gif"),
+    ],
+)
 def test_a_clip_of_every_kind_opens_with_its_stream(form: str, codec: str) -> None:
     with opened(counting(12, form, codec)) as container:
         stream = video_stream(container)
@@ -73,9 +80,11 @@ def test_a_clip_that_ends_before_its_first_frame_has_none(body: bytes) -> None:
 
 
 def test_sound_alone_is_named_so() -> None:
-    with opened(tone()) as container:
-        with pytest.raises(NoVideoStreamError, match="holds audio and no video"):
-            video_stream(container)
+    with (
+        opened(tone()) as container,
+        pytest.raises(NoVideoStreamError, match="holds audio and no video"),
+    ):
+        video_stream(container)
 
 
 def with_cover() -> bytes:

@@ -47,7 +47,7 @@ def test_a_gap_is_not_made_up_for_by_the_frames_behind_it() -> None:
 
 def test_a_rounded_time_counts_for_the_period_that_it_stands_for() -> None:
     assert taken(Sampling(fps=1), [0.0, 0.9999995, 1.5, 2.0]) == [0, 1, 3]
-    assert taken(Sampling(fps=1), [0.0, 0.9999, 1.5, 2.0]) == [0, 2, 3]
+    assert taken(Sampling(fps=1), [0.0, 0.9999985, 1.5, 2.0]) == [0, 2, 3]
 
 
 def test_every_third_frame_begins_with_the_first() -> None:
@@ -66,9 +66,14 @@ def test_a_count_takes_what_is_shown_in_the_middle_of_each_share(
     assert taken(Sampling(count=count), evenly(10, 10, start=3.0), read=True) == numbers
 
 
+def test_the_last_frame_is_shown_as_long_as_the_others_on_average() -> None:
+    assert taken(Sampling(count=1), [0.0, 1.0], read=True) == [1]
+    assert taken(Sampling(count=2), [0.0, 1.0, 2.0], read=True) == [0, 2]
+
+
 @pytest.mark.parametrize("count", [4, 5, 1000])
 def test_a_count_of_all_or_more_takes_all(count: int) -> None:
-    assert taken(Sampling(count=count), evenly(10, 4), read=True) == [0, 1, 2, 3]
+    assert taken(Sampling(count=count), [0.0, 1.0, 1.1, 5.0], read=True) == [0, 1, 2, 3]
 
 
 def test_a_frame_that_is_shown_for_long_is_taken_once() -> None:
