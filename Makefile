@@ -1,9 +1,9 @@
-# make serve | test | check | bench | up      (PORT=, HOST=, PYTHON= may be given)
+# make serve | test | check | mutants | bench | up      (PORT=, HOST=, PYTHON= may be given)
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests mutants bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -27,6 +27,9 @@ layers: .venv/.test
 tests: .venv/.test
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	$(BIN)/pytest
+
+mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
+	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)

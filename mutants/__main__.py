@@ -25,7 +25,7 @@ def main(arguments: list[str]) -> int:
     chosen = _sample(
         _judgeable(options.modules or CORE.read_text().split()), options.sample, options.seed
     )
-    known = _judge_missing(chosen, options.processes)
+    known = _judge_missing(chosen, options.processes, options.seconds)
     return _report([(mutant, known[_key(mutant)]) for mutant in chosen], options.floor)
 
 
@@ -35,6 +35,7 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=0, help="so many at random; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--floor", type=float, default=85, help="per cent that must be killed")
+    parser.add_argument("--seconds", type=float, default=10, help="that any run may take at least")
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     return parser.parse_args(arguments)
 
@@ -75,16 +76,15 @@ def _key(mutant: Mutant) -> str:
     return digest.hexdigest()
 
 
-def _judge_missing(chosen: list[Mutant], processes: int) -> dict[str, str]:
+def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -> dict[str, str]:
     """Judge what no earlier run has judged. Each verdict is written at once, so that a run can be interrupted."""
     known = {}
     if RESULTS.exists():
         known = dict(json.loads(line) for line in RESULTS.read_text().splitlines())
     missing = [mutant for mutant in chosen if _key(mutant) not in known]
-    preload()
-    seconds = {module: _seconds(module) for module in dict.fromkeys(m.module for m in missing)}
-    runs = [Run(m, _tests(m.module), 10 + 4 * seconds[m.module]) for m in missing]
     RESULTS.parent.mkdir(exist_ok=True)
+    seconds = {module: _seconds(module) for module in dict.fromkeys(m.module for m in missing)}
+    runs = [Run(m, _tests(m.module), least_seconds + 4 * seconds[m.module]) for m in missing]
     with RESULTS.open("a") as file:
         for number, (run, verdict) in enumerate(judge(runs, processes), 1):
             assert run.mutant is not None
@@ -101,7 +101,9 @@ def _seconds(module: str) -> float:
     ((_, verdict),) = judge([Run(None, _tests(module), 600)], 1)
     if verdict != "survived":
         sys.exit(f"{_tests(module)} fails with {module} unchanged. Run it with pytest.")
-    return perf_counter() - start
+    seconds = perf_counter() - start
+    preload()
+    return seconds
 
 
 def _report(verdicts: list[tuple[Mutant, str]], floor: float) -> int:

@@ -24,8 +24,8 @@ Verdict = Literal["killed", "survived", "invalid"]
 """`invalid`: the changed module can not even be imported, so no test had to notice it."""
 
 _INVALID = 77
-_HEAVY = ("numpy", "PIL.Image", "onnx", "pydantic", "fastapi", "onnxruntime", "torchvision")
-"""Imported once, before the first fork: most of what a run of a small test file costs."""
+IMPORTS = Path(".cache/mutants-imports.txt")
+"""The names of the modules that the last run of unchanged code had loaded, our own left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +38,9 @@ class Run:
 
 
 def preload() -> None:
-    """Import what is large and not ours."""
-    for name in _HEAVY:
-        with suppress(ImportError):
+    """Import what the last run of unchanged code has imported and is not ours, once for all runs that are forked."""
+    for name in IMPORTS.read_text().split():
+        with suppress(Exception):
             importlib.import_module(name)
 
 
@@ -90,9 +90,15 @@ def _child(run: Run) -> None:
     hypothesis.settings.load_profile("mutants")
     if run.mutant is not None:
         _install(run.mutant)
-    # Threads that a failed test has left must not keep the process.
     preloaded = "ignore::pytest.PytestAssertRewriteWarning"
-    os._exit(pytest.main([run.tests, "-x", "-p", "no:cacheprovider", "-W", preloaded]))
+    code = pytest.main([run.tests, "-x", "-p", "no:cacheprovider", "-W", preloaded])
+    if run.mutant is None:
+        IMPORTS.write_text("\n".join(name for name in sys.modules if not _is_ours(name)))
+    os._exit(code)  # threads that a failed test has left must not keep the process
+
+
+def _is_ours(module: str) -> bool:
+    return Path(module.split(".", maxsplit=1)[0]).is_dir()
 
 
 def _install(mutant: Mutant) -> None:

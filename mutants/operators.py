@@ -78,10 +78,10 @@ def mutated(source: str, number: int) -> ast.Module:
 
 def _before_and_after(edit: _Edit) -> tuple[str, str]:
     before, kept = ast.unparse(edit.shown), getattr(edit.node, edit.field)
-    if edit.node is not edit.shown and isinstance(edit.shown, ast.stmt):
+    if isinstance(kept, list) and edit.shown in kept:
         return before, "pass"
     setattr(edit.node, edit.field, edit.value)
-    after = ast.unparse(edit.shown)
+    after = ast.unparse(edit.value if isinstance(edit.value, ast.UnaryOp) else edit.shown)
     setattr(edit.node, edit.field, kept)
     return before, after
 
@@ -109,7 +109,7 @@ def _operators(node: ast.AST) -> Iterator[_Edit]:
         case ast.BoolOp(old):
             yield _Edit(node, "op", ast.Or() if isinstance(old, ast.And) else ast.And(), node)
         case ast.UnaryOp(old, operand):
-            yield _Edit(node, "operand", ast.UnaryOp(type(old)(), operand), node)
+            yield _Edit(node, "operand", ast.UnaryOp(type(old)(), operand), operand)
 
 
 def _values(node: ast.AST) -> Iterator[_Edit]:

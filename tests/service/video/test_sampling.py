@@ -47,7 +47,9 @@ def test_a_gap_is_not_made_up_for_by_the_frames_behind_it() -> None:
 
 def test_a_rounded_time_counts_for_the_period_that_it_stands_for() -> None:
     assert taken(Sampling(fps=1), [0.0, 0.9999995, 1.5, 2.0]) == [0, 1, 3]
+    assert taken(Sampling(fps=1), [0.0, 0.999999, 1.5, 2.0]) == [0, 1, 3]
     assert taken(Sampling(fps=1), [0.0, 0.9999985, 1.5, 2.0]) == [0, 2, 3]
+    assert taken(Sampling(fps=1), [0.9999985, 1.0]) == [0, 1]
 
 
 def test_every_third_frame_begins_with_the_first() -> None:
