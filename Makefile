@@ -1,9 +1,9 @@
-# make serve | test | check | format | bench | up      (PORT=, HOST=, PYTHON=, TESTS= may be given)
+# make serve | test | check | format | mutants | bench | up      (PORT=, HOST=, PYTHON=, TESTS= may be given)
 PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -57,6 +57,9 @@ lowest: ## Run the tests with the lowest versions that pyproject.toml allows (EX
 reference: .venv/.serve ## Write docs/openapi.json and docs/tasks.md from the code
 	$(BIN)/foveal openapi > docs/openapi.json
 	$(BIN)/foveal tasks > docs/tasks.md
+
+mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
+	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)

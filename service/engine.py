@@ -42,7 +42,7 @@ from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.workers import Workers
 from service.settings import Settings
-from service.tasks.admission import admit
+from service.tasks.networks import usable
 from service.tasks.task import Rendering, Task, TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.container import Source
@@ -377,7 +377,7 @@ class Engine:
 
     def _registry(self, settings: Settings, device: Device) -> Registry:
         found, unreadable = scan_repository(settings.models)
-        servables, unfit = admit(found, self.tasks)
+        servables, unfit = usable(found, self.tasks)
         return Registry(
             servables,
             unreadable + unfit,

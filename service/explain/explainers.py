@@ -9,7 +9,7 @@ from pathlib import Path
 
 from service.card import Card
 from service.errors import OverloadedError
-from service.graph.dissection import Anatomy, dissect
+from service.graph.anatomy import Anatomy, instrument_graph
 from service.metrics import ModelMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.device import Device, plan_session
@@ -134,11 +134,11 @@ def open_explainer(servable: Servable) -> Opened:
     Raises:
         ServableError: ONNX Runtime can not load the graph.
     """
-    dissection = dissect(servable.path, servable.card)
+    instrumented = instrument_graph(servable.path, servable.card)
     device = Device("cpu")
     plan = plan_session(device, largest=1, threads=1, cache=Path())
-    session = open_session(servable.path, device, plan, graph=dissection.graph)
-    return Opened(session.run, dissection.anatomy)
+    session = open_session(servable.path, device, plan, graph=instrumented.graph)
+    return Opened(session.run, instrumented.anatomy)
 
 
 def _failed(loading: "asyncio.Task[Explainer]") -> bool:

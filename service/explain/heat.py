@@ -18,7 +18,7 @@ from service.explain.perturbed_copies import RandomMasks, sliding_patch
 from service.explain.request import ExplainRequest, require_stages
 from service.explain.runner import Frame, Runner
 from service.explain.sheets import heat_sheet
-from service.graph.dissection import Anatomy
+from service.graph.anatomy import Anatomy
 from service.heads.rounding import figure, finite
 from service.heads.targets import ClassTarget, Target, choose_target, place_of
 from service.imaging.heatmap import heat_image, overlay_heat

@@ -9,7 +9,7 @@ from service.explain.request import ExplainRequest
 from service.explain.runner import Frame
 from service.explain.sheets import patterns_sheet
 from service.explain.stage_maps import stage_maps
-from service.graph.dissection import Anatomy
+from service.graph.anatomy import Anatomy
 from service.imaging.heatmap import crop_image, thumbnail
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage

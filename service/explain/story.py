@@ -10,7 +10,7 @@ from service.explain.request import ExplainRequest
 from service.explain.runner import Frame
 from service.explain.sheets import StorySheet, story_sheet
 from service.explain.stage_maps import stage_maps
-from service.graph.dissection import Anatomy
+from service.graph.anatomy import Anatomy
 from service.heads.classify import classify
 from service.heads.detect import DetectionOptions, find_things
 from service.heads.segment import SegmentClasses, draw_segments

@@ -1,4 +1,4 @@
-"""The first convolution: the filters that a network has learned to look at pixels with."""
+"""The first convolution of a network: the filters that it applies to the image's pixels."""
 
 from dataclasses import dataclass
 
@@ -10,16 +10,16 @@ from service.graph.wiring import Wiring, attribute
 
 @dataclass(frozen=True, slots=True)
 class FirstLayer:
-    """Weights float32 (F, C, h, w) over the image's channels, and how far apart they are applied, (down, across)."""
+    """Weights float32 (F, C, h, w) over the image's C channels, and their stride in pixels, (down, across)."""
 
     weights: NDArray[np.float32]
     stride: tuple[int, int]
 
 
 def first_layer(wiring: Wiring) -> FirstLayer | None:
-    """Return the first two-dimensional convolution that reads the image; None where a network has none."""
-    for node, given in wiring.derived():
-        if node.op_type != "Conv" or node.input[0] not in given:
+    """Return the first two-dimensional convolution whose input depends on the image, None where there is none."""
+    for node, inputs in wiring.dependent_nodes():
+        if node.op_type != "Conv" or node.input[0] not in inputs:
             continue
         weights = wiring.constant(node.input[1])
         if weights is not None and weights.ndim == 4:

@@ -7,21 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import NodeProto
 
-from service.graph.wiring import PASSING, Array, Wiring, attribute
+from service.graph.wiring import PASSING, Array, Wiring, attribute, reduced_axes
 
 _RESHAPING = PASSING | {"Reshape", "Flatten", "Squeeze", "Unsqueeze"}
-"""What may lie between pooling, linear layer and logits: every value keeps its place in the order."""
+"""Operators that may stand between pooling, linear layer and logits: they keep the values and their order."""
 
 _Linear = tuple[str, Array, Array]
-"""What a linear layer reads, its weights (K, C), its bias."""
+"""The name of a linear layer's input, its weights (K, C), its bias (K,) or of one value."""
 
 
 @dataclass(frozen=True, slots=True)
 class LinearHead:
-    """`logits = weights @ mean over the places of the map + bias`.
+    """A head with `logits = weights @ mean(map over its height and width) + bias`.
 
-    `weights` float32 (K, C), `bias` float32 (K,); `map` names the tensor, (N, C, H, W), or (N, H, W, C) with
-    `channels_last`.
+    `weights` is float32 (K, C), `bias` float32 (K,). `map` is the name of the feature map, (N, C, H, W), or
+    (N, H, W, C) where `channels_last`.
     """
 
     map: str
@@ -31,12 +31,12 @@ class LinearHead:
 
 
 def find_linear_head(wiring: Wiring, logits: str = "logits") -> LinearHead | None:
-    """Return the head, None where anything else lies between the last map and the logits."""
+    """Return the head that computes the tensor `logits`, None where it is not pooling and one linear layer alone."""
     linear = _linear(wiring, _before(wiring, logits))
     if linear is None:
         return None
     tensor, weights, bias = linear
-    pooling = wiring.maker(_before(wiring, tensor))
+    pooling = wiring.producer(_before(wiring, tensor))
     if pooling is None:
         return None
     axes = _pooled_axes(wiring, pooling)
@@ -50,15 +50,14 @@ def find_linear_head(wiring: Wiring, logits: str = "logits") -> LinearHead | Non
 
 
 def _before(wiring: Wiring, tensor: str) -> str:
-    """Walk back over what changes no value."""
-    while (node := wiring.maker(tensor)) is not None and node.op_type in _RESHAPING:
+    """Return the tensor that this one is a reshaped copy of."""
+    while (node := wiring.producer(tensor)) is not None and node.op_type in _RESHAPING:
         tensor = node.input[0]
     return tensor
 
 
 def _linear(wiring: Wiring, tensor: str) -> _Linear | None:
-    """Return what the linear layer reads, its weights (K, C) and its bias."""
-    node = wiring.maker(tensor)
+    node = wiring.producer(tensor)
     if node is None:
         return None
     if node.op_type == "Add":
@@ -75,9 +74,9 @@ def _linear(wiring: Wiring, tensor: str) -> _Linear | None:
 def _gemm(node: NodeProto, weights: Array, bias: Array) -> _Linear | None:
     if attribute(node, "transA", 0):
         return None
-    turned = weights if attribute(node, "transB", 0) else weights.T
+    rows = weights if attribute(node, "transB", 0) else weights.T
     alpha, beta = attribute(node, "alpha", 1.0), attribute(node, "beta", 1.0)
-    return node.input[0], turned * alpha, bias * beta
+    return node.input[0], rows * alpha, bias * beta
 
 
 def _matmul(node: NodeProto, weights: Array, bias: Array) -> _Linear | None:
@@ -100,7 +99,7 @@ _LINEAR: dict[str, Callable[[NodeProto, Array, Array], _Linear | None]] = {
 def _with_bias(wiring: Wiring, node: NodeProto) -> _Linear | None:
     for product, added in (tuple(node.input), tuple(node.input)[::-1]):
         bias = wiring.constant(added)
-        inner = wiring.maker(_before(wiring, product))
+        inner = wiring.producer(_before(wiring, product))
         if bias is not None and inner is not None and inner.op_type in _LINEAR:
             linear = _linear(wiring, inner.output[0])
             return (linear[0], linear[1], linear[2] + bias.ravel()) if linear else None
@@ -112,7 +111,4 @@ def _pooled_axes(wiring: Wiring, node: NodeProto) -> set[int]:
         return {2, 3}
     if node.op_type != "ReduceMean":
         return set()
-    axes = attribute(node, "axes", None)
-    if axes is None and len(node.input) > 1:
-        axes = wiring.constant(node.input[1])
-    return {int(axis) % 4 for axis in axes} if axes is not None else set()
+    return {axis % 4 for axis in reduced_axes(wiring, node) or ()}

@@ -1,11 +1,11 @@
-"""How much of an image can reach one place of a feature map, followed through the graph without running it.
+"""The receptive field of a feature map: how much of the image one of its positions depends on, computed from the graph.
 
-The arithmetic of sizes is that of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional
-Neural Networks", Distill 2019. Which part of it matters follows Luo et al., "Understanding the Effective Receptive
-Field in Deep Convolutional Neural Networks", NeurIPS 2016: with equal weights a stack of convolutions spreads what it
-sees like a sum of independent uniform steps, whose variances add up.
+The sizes are computed as in Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks",
+Distill 2019. The effective size follows Luo et al., "Understanding the Effective Receptive Field in Deep Convolutional
+Neural Networks", NeurIPS 2016: a stack of convolutions with equal weights spreads like a sum of independent uniform
+steps, so the variances of its layers add up.
 
-Where a place lies is not followed: docs/decisions/0007 says why.
+The location of a receptive field is not computed: docs/decisions/0007 says why.
 """
 
 from collections.abc import Iterable
@@ -14,7 +14,7 @@ from math import sqrt
 
 from onnx import NodeProto
 
-from service.graph.wiring import Wiring, attribute
+from service.graph.wiring import Wiring, attribute, reduced_axes
 
 _WINDOWED = frozenset({"Conv", "MaxPool", "AveragePool", "LpPool", "ConvInteger", "QLinearConv"})
 _UPSAMPLING = frozenset({"Resize", "Upsample", "ConvTranspose", "DepthToSpace"})
@@ -25,9 +25,10 @@ _HALF_HEIGHT = 2.355
 
 @dataclass(frozen=True, slots=True)
 class _Axis:
-    """Along one axis, in pixels of the frame: the field's size, the step from place to place, the spread.
+    """A receptive field along one axis, in pixels of the frame: its size, the step between positions, the variance.
 
-    `step` is None where an enlargement hides it; a branch beside it, which has the same places, tells it.
+    `step` is None after an upsampling, whose factor is not read. A branch of known step that is merged with this one
+    has positions at the same step, so the merged branch takes it from there.
     """
 
     size: float = 1.0
@@ -37,6 +38,12 @@ class _Axis:
 
 @dataclass(frozen=True, slots=True)
 class _Field:
+    """The receptive field of a tensor.
+
+    `whole`: every position depends on the whole image. `placed` is False for a tensor without positions, such as a
+    pooled vector.
+    """
+
     down: _Axis = _Axis()
     across: _Axis = _Axis()
     whole: bool = False
@@ -45,10 +52,10 @@ class _Field:
 
 @dataclass(frozen=True, slots=True)
 class ReceptiveField:
-    """What one place of a map sees, (down, across) in pixels of the network's frame.
+    """The part of the image that one position of a map depends on, (down, across) in pixels of the network's frame.
 
-    `size` is all that can reach it, None where attention or a gate lets the whole image in. `effective` is the part
-    that matters: the width at half height of what a place weighs its pixels with.
+    `size` is the whole of it, None where attention or a gate makes it the whole image. `effective` is the part with
+    most of the weight: the full width at half maximum of the weights that a position gives to its pixels.
     """
 
     size: tuple[float, float] | None
@@ -57,36 +64,32 @@ class ReceptiveField:
 
 def receptive_fields(wiring: Wiring, tensors: Iterable[str]) -> dict[str, ReceptiveField]:
     """Return the receptive field of each of the tensors that depends on the image."""
-    fields = {wiring.entry: _Field()}
-    for node, given in wiring.derived():
-        field = _through(node, [fields[name] for name in given], wiring)
+    fields = {wiring.input_name: _Field()}
+    for node, inputs in wiring.dependent_nodes():
+        field = _after(node, [fields[name] for name in inputs], wiring)
         fields.update(dict.fromkeys((name for name in node.output if name), field))
     return {name: _described(fields[name]) for name in tensors if name in fields}
 
 
-def _through(node: NodeProto, given: list[_Field], wiring: Wiring) -> _Field:
+def _after(node: NodeProto, inputs: list[_Field], wiring: Wiring) -> _Field:
+    """Return the field of a node's output from those of its inputs."""
     kind = node.op_type
     if kind in _WINDOWED:
-        return _windowed(node, given[0], wiring)
+        return _windowed(node, inputs[0], wiring)
     if kind in _UPSAMPLING:
-        field = given[0]
+        field = inputs[0]
         return replace(
             field, down=replace(field.down, step=None), across=replace(field.across, step=None)
         )
-    if kind in _GLOBAL or (kind == "MatMul" and len(given) == 2):
+    if kind in _GLOBAL or (kind == "MatMul" and len(inputs) == 2):
         return _Field(whole=True, placed=False)
-    if kind.startswith("Reduce") and _reduces_places(node, wiring):
+    if kind.startswith("Reduce") and _pools_positions(node, wiring):
         return _Field(whole=True, placed=False)
-    return _merged(given)
+    return _merged(inputs)
 
 
-def _reduces_places(node: NodeProto, wiring: Wiring) -> bool:
-    axes = attribute(node, "axes", None)
-    if axes is None and len(node.input) > 1:
-        axes = wiring.constant(node.input[1])
-    if axes is None:
-        return True
-    return {int(axis) for axis in axes} in ({2, 3}, {-1, -2}, {1, 2}, {-2, -3})
+def _pools_positions(node: NodeProto, wiring: Wiring) -> bool:
+    return reduced_axes(wiring, node) in (None, {2, 3}, {-1, -2}, {1, 2}, {-2, -3})
 
 
 def _windowed(node: NodeProto, field: _Field, wiring: Wiring) -> _Field:
@@ -108,7 +111,7 @@ def _windowed(node: NodeProto, field: _Field, wiring: Wiring) -> _Field:
 
 
 def _step(axis: _Axis, size: int, stride: int, dilation: int) -> _Axis:
-    # An enlarged branch whose step is hidden is near pixel size again when it is met.
+    # After an upsampling the step is not known; decoders end near the size of the image, so 1 pixel is assumed.
     step = axis.step if axis.step is not None else 1.0
     return _Axis(
         size=axis.size + (size - 1) * dilation * step,
@@ -117,10 +120,10 @@ def _step(axis: _Axis, size: int, stride: int, dilation: int) -> _Axis:
     )
 
 
-def _merged(given: list[_Field]) -> _Field:
-    """Where branches meet, the widest says what can be seen, and equal shares of all say what matters."""
-    placed = [field for field in given if field.placed]
-    whole = any(field.whole for field in given)
+def _merged(inputs: list[_Field]) -> _Field:
+    """Return the field of a node that combines branches: the largest size, and the mean variance."""
+    placed = [field for field in inputs if field.placed]
+    whole = any(field.whole for field in inputs)
     if not placed:
         return _Field(whole=whole, placed=False)
     return _Field(

@@ -1,4 +1,4 @@
-"""How a graph's tensors hang together: who makes each one, and which of them are constants."""
+"""An ONNX graph, indexed by tensor: which node produces a tensor, and which tensors are constants."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,33 +11,36 @@ from onnx import NodeProto, helper, numpy_helper
 Array = NDArray[Any]
 
 PASSING = frozenset({"Identity", "Cast", "Dropout"})
-"""Operators that change no value worth speaking of; casts are what reduced precision adds."""
+"""Operators that keep every value, up to rounding: reduced precision adds casts."""
 
 
 class Wiring:
-    """A graph, to be asked about its tensors by name."""
+    """An index of a graph's nodes and constants by the name of a tensor; it never runs the graph."""
 
     def __init__(self, graph: onnx.GraphProto) -> None:
         self.nodes = list(graph.node)
-        self._makers = {name: node for node in graph.node for name in node.output if name}
+        self._producers = {name: node for node in graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
         self._inputs = [value.name for value in graph.input if value.name not in self._initializers]
 
     @property
-    def entry(self) -> str:
-        """The tensor that the client's data arrive in."""
+    def input_name(self) -> str:
+        """The name of the graph's first input, which receives the client's data."""
         name: str = self._inputs[0]
         return name
 
-    def maker(self, tensor: str) -> NodeProto | None:
-        """Return the node that makes a tensor, None for inputs and constants."""
-        return self._makers.get(tensor)
+    def producer(self, tensor: str) -> NodeProto | None:
+        """Return the node that has this tensor as output, None for inputs of the graph and for initializers."""
+        return self._producers.get(tensor)
 
     def constant(self, tensor: str) -> Array | None:
-        """Return a tensor's value where it follows from no input: a weight, perhaps cast or dequantized."""
+        """Return the value of a tensor that depends on no input, None for any other.
+
+        An initializer, a `Constant`, or one of these after casts or `DequantizeLinear` (float32).
+        """
         if tensor in self._initializers:
             return numpy_helper.to_array(self._initializers[tensor])
-        node = self._makers.get(tensor)
+        node = self._producers.get(tensor)
         if node is None:
             return None
         if node.op_type == "Constant":
@@ -48,14 +51,14 @@ class Wiring:
             return self._dequantized(node)
         return None
 
-    def derived(self) -> Iterator[tuple[NodeProto, list[str]]]:
-        """Yield, in order, each node that depends on the input, with those of its inputs that do."""
-        reached = {self.entry}
+    def dependent_nodes(self) -> Iterator[tuple[NodeProto, list[str]]]:
+        """Yield, in the graph's order, each node that depends on the input, and those of its inputs that do."""
+        reached = {self.input_name}
         for node in self.nodes:
-            given = [name for name in node.input if name in reached]
-            if given:
+            inputs = [name for name in node.input if name in reached]
+            if inputs:
                 reached.update(name for name in node.output if name)
-                yield node, given
+                yield node, inputs
 
     def _dequantized(self, node: NodeProto) -> Array | None:
         parts = [self.constant(name) for name in node.input if name]
@@ -67,24 +70,34 @@ class Wiring:
             [-1 if place == axis else 1 for place in range(values.ndim)] if scale.size > 1 else []
         )
         offset = zero[0].astype(np.float32).reshape(shape) if zero else np.float32(0)
-        plain: Array = (values.astype(np.float32) - offset) * scale.astype(np.float32).reshape(
-            shape
-        )
-        return plain
+        factor = scale.astype(np.float32).reshape(shape)
+        dequantized: Array = (values.astype(np.float32) - offset) * factor
+        return dequantized
 
 
 def attribute(node: NodeProto, name: str, default: Any) -> Any:  # noqa: ANN401  # ONNX attributes are untyped
-    """Return a node's attribute, else the default."""
-    for given in node.attribute:
-        if given.name == name:
-            return helper.get_attribute_value(given)
+    """Return the value of a node's attribute, `default` where the node does not have it."""
+    for found in node.attribute:
+        if found.name == name:
+            return helper.get_attribute_value(found)
     return default
 
 
+def reduced_axes(wiring: Wiring, node: NodeProto) -> set[int] | None:
+    """Return the axes that a `Reduce…` node names, as they stand there; None where it names none.
+
+    They are an attribute before opset 18 of ONNX (13 for `ReduceSum`), a constant input since.
+    """
+    axes = attribute(node, "axes", None)
+    if axes is None and len(node.input) > 1:
+        axes = wiring.constant(node.input[1])
+    return {int(axis) for axis in axes} if axes is not None else None
+
+
 def _constant_value(node: NodeProto) -> Array | None:
-    for given in node.attribute:
-        if given.name == "value":
-            return numpy_helper.to_array(given.t)
-        if given.name in {"value_int", "value_ints", "value_float", "value_floats"}:
-            return np.asarray(helper.get_attribute_value(given))
+    for found in node.attribute:
+        if found.name == "value":
+            return numpy_helper.to_array(found.t)
+        if found.name in {"value_int", "value_ints", "value_float", "value_floats"}:
+            return np.asarray(helper.get_attribute_value(found))
     return None

@@ -53,6 +53,7 @@ _ORIENTATION_SOURCES = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type ex
 _PILLOW_FAULTS = (
     OSError,
     ValueError,
+    RuntimeError,
     SyntaxError,
     IndexError,
     KeyError,

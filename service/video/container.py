@@ -123,5 +123,6 @@ def shown_times(container: InputContainer, stream: VideoStream) -> list[float]:
                 stamps.append(stamp)
     except FFmpegError:
         pass  # the packets so far are sampled; decoding will report that the file is cut short
-    container.seek(min(stamps, default=0), stream=stream)
+    if stamps:  # FFmpeg refuses to seek in a file without packets
+        container.seek(min(stamps), stream=stream)
     return [float(stamp * base) for stamp in sorted(stamps)]

@@ -1,13 +1,26 @@
+import hashlib
+import json
 import struct
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from service.card import Card, CardError, ImageInput, check_certificate, graph_sha256, read_card
+from service.card import (
+    CARD_KEY,
+    OUTPUTS,
+    Card,
+    CardError,
+    ImageInput,
+    check_certificate,
+    graph_sha256,
+    read_card,
+)
 from tests.servables import color_card, color_model, write_servable
 
 
@@ -58,7 +71,138 @@ def test_any_bytes_are_either_no_onnx_file_or_have_no_card(
         read_card(path)
 
 
-def test_a_file_that_is_cut_short_is_told_so(tmp_path: Path) -> None:
+def test_the_card_is_found_among_other_metadata(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    model = onnx.load(path)
+    kept = model.metadata_props[0].value
+    del model.metadata_props[:]
+    for key, value in (("author", "somebody"), (CARD_KEY, kept), ("foveal.note", "{}")):
+        model.metadata_props.add(key=key, value=value)
+    path.write_bytes(model.SerializeToString())
+    assert read_card(path).name == "colors"
+
+
+def test_the_digest_is_that_of_the_serialized_graph(tmp_path: Path) -> None:
+    model = color_model()
+    weights = np.random.default_rng(1).normal(size=400_000).astype(np.float32)  # over 1 MiB
+    model.graph.initializer.append(onnx.numpy_helper.from_array(weights, "ballast"))
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    assert graph_sha256(path) == hashlib.sha256(model.graph.SerializeToString()).hexdigest()
+
+
+@pytest.mark.parametrize(
+    ("head", "fault"),
+    [
+        (b"\x0b", "does not parse"),  # field 1 of wire type 3, a group
+        (b"\xff" * 12, "has no end"),
+        (b"\x80" * 10 + b"\x00", "has no end"),
+        (b"\x80" * 9 + b"\x00", "carries no card"),  # a number of ten bytes, the longest
+    ],
+)
+def test_bytes_that_are_no_protobuf_are_named_so(tmp_path: Path, head: bytes, fault: str) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(head)
+    with pytest.raises(CardError, match=fault):
+        read_card(path)
+
+
+def test_a_card_that_is_no_json_is_named_so(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    model = color_model()
+    onnx.helper.set_model_props(model, {CARD_KEY: "{"})
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CardError, match="the card is not valid: card: Invalid JSON"):
+        read_card(path)
+
+
+def test_a_fault_deep_in_a_card_is_named_by_its_place(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    model = color_model()
+    dump = color_card().model_dump(mode="json")
+    onnx.helper.set_model_props(model, {CARD_KEY: json.dumps({**dump, "cost": {"macs": 1}})})
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CardError, match=r"the card is not valid: cost\.parameters: Field required"):
+        read_card(path)
+
+
+@pytest.mark.parametrize(
+    ("place", "allowed", "refused"),
+    [
+        ("input.height", (1, 16384), (0, 16385)),
+        ("input.width", (1, 16384), (0, 16385)),
+        ("input.pad_color.1", (0, 255), (-1, 256)),
+        ("cost.parameters", (0, 10**12), (-1,)),
+        ("cost.macs", (0, 10**15), (-1,)),
+        ("cost.activation_bytes", (0,), (-1,)),
+        ("certificate.max_difference", (0, 2.5), (-0.1,)),
+        ("certificate.tolerance", (1e-9,), (0,)),
+        ("certificate.agreement", (0, 1), (-0.01, 1.01)),
+        ("certificate.images", (0,), (-1,)),
+        ("certificate.graph_sha256", ("f" * 64,), ("f" * 63, "f" * 65, "F" * 64)),
+        ("backbone_sha256", ("0" * 64, None), ("0" * 63, "g" * 64)),
+        ("max_batch", (1, None), (0,)),
+        ("stages.0.channels", (1,), (0,)),
+        ("stages.0.stride", (0.5,), (0,)),
+        ("window.frames", (2, 1024), (1, 1025)),
+        ("window.stride", (1, 1024), (0, 1025)),
+        ("window.fps", (0.1, 240), (0, 241)),
+        ("name", ("a", "a" * 64, "0.b_c-d"), ("", "a" * 65, "-a", "A")),
+        ("format", (1,), (2,)),
+        ("precision", ("fp32", "fp16", "int8"), ("fp8",)),
+    ],
+)
+def test_a_card_holds_every_number_and_name_to_its_range(
+    place: str, allowed: tuple[object, ...], refused: tuple[object, ...]
+) -> None:
+    for value in allowed:
+        Card.model_validate(card_with(place, value))
+    for value in refused:
+        with pytest.raises(ValidationError, match=place.split(".", maxsplit=1)[0]):
+            Card.model_validate(card_with(place, value))
+
+
+def card_with(place: str, value: object) -> dict[str, Any]:
+    """Return a card as JSON, with a value at `place`, names and numbers joined by dots."""
+    card: dict[str, Any] = color_card().model_dump(mode="json")
+    card["stages"] = [{"name": "s", "tensor": "t", "channels": 8, "stride": 2}]
+    card["window"] = {"frames": 4, "stride": 2, "fps": 2}
+    inner: Any = card
+    *way, last = [int(part) if part.isdecimal() else part for part in place.split(".")]
+    for part in way:
+        inner = inner[part]
+    inner[last] = value
+    return card
+
+
+def test_a_card_can_not_be_changed() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        color_card().name = "other"  # type: ignore[misc]
+
+
+def test_defaults_are_those_of_most_networks() -> None:
+    given = ImageInput(height=8, width=6, shorter_side=8)
+    assert (given.resize, given.interpolation, given.pad_color) == ("crop", "bilinear", (114,) * 3)
+    card = color_card()
+    assert (card.format, card.precision, card.multi_label, card.scores) == (1, "fp32", False, {})
+    assert (card.background_id, card.max_batch, card.stages, card.window) == (None, None, (), None)
+
+
+def test_every_task_names_its_outputs_as_the_servable_has_them() -> None:
+    assert OUTPUTS == {
+        "classify": ("logits", "probabilities", "features"),
+        "segment": ("mask", "confidence", "features"),
+        "detect": ("boxes", "scores", "classes", "features"),
+        "embed": ("features",),
+        "temporal": ("logits", "probabilities"),
+    }
+
+
+def test_an_image_input_is_what_the_card_says() -> None:
+    assert color_card().image_input == color_card().input
+
+
+def test_a_file_that_is_cut_short_is_named_so(tmp_path: Path) -> None:
     path = write_servable(tmp_path)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 4])
@@ -77,8 +221,15 @@ def test_fixed_width_fields_are_stepped_over(tmp_path: Path) -> None:
 def test_a_crop_needs_the_side_it_is_cut_from() -> None:
     with pytest.raises(ValidationError, match="shorter_side"):
         ImageInput(height=8, width=8, resize="crop")
-    with pytest.raises(ValidationError, match="smaller than the region"):
-        ImageInput(height=8, width=8, resize="crop", shorter_side=4)
+    for height, width in ((8, 4), (4, 8)):
+        ImageInput(height=height, width=width, resize="crop", shorter_side=8)
+        with pytest.raises(ValidationError, match="smaller than the region"):
+            ImageInput(height=height, width=width, resize="crop", shorter_side=7)
+
+
+@pytest.mark.parametrize("resize", ["stretch", "letterbox"])
+def test_only_a_crop_needs_a_side(resize: Any) -> None:
+    assert ImageInput(height=8, width=8, resize=resize).shorter_side is None
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import pytest
 
 from service.errors import OverloadedError, ServableError
 from service.explain.explainers import Explainers, Opened
-from service.graph.dissection import Anatomy
+from service.graph.anatomy import Anatomy
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.job import Job, Outputs, Tensor

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
 
 from service.graph.receptive_field import ReceptiveField, receptive_fields
 from service.graph.wiring import Wiring
+from tests.service.graph.graphs import Node, graph_of, run
 
 SIDE = 96
 
@@ -30,48 +30,37 @@ def layers(draw: st.DrawFn) -> Layer:
 
 def stack(chosen: list[Layer], *, skip: bool = False) -> onnx.ModelProto:
     """Return convolutions of positive weights after one another: a pixel that reaches a place changes it."""
-    nodes, weights, tensor = [], [], "image"
+    nodes: list[Node] = []
+    weights: dict[str, NDArray[np.float32]] = {}
+    tensor = "image"
     for index, (kind, kernel, stride, padding, dilation) in enumerate(chosen):
-        made = f"map_{index}"
-        options: dict[str, Any] = {"strides": [stride, stride]}
-        options["pads"] = (
-            [padding, padding, padding + 1, padding + 1] if kind == "Conv" else [padding] * 4
-        )
-        if kind == "AveragePool":
-            nodes.append(
-                helper.make_node(
-                    "AveragePool", [tensor], [made], kernel_shape=[kernel, kernel], **options
-                )
-            )
+        options: dict[str, Any] = {"strides": [stride, stride], "pads": [padding] * 4}
+        inputs = [tensor]
+        if kind == "Conv":
+            weights[f"w_{index}"] = np.ones((1, 1, kernel, kernel), np.float32)
+            inputs.append(f"w_{index}")
+            options |= {
+                "dilations": [dilation] * 2,
+                "pads": [padding, padding, padding + 1, padding + 1],
+            }
         else:
-            weight = np.ones((1, 1, kernel, kernel), np.float32)
-            weights.append(numpy_helper.from_array(weight, f"w_{index}"))
-            inputs = [tensor, f"w_{index}"]
-            dilations = [dilation, dilation]
-            nodes.append(helper.make_node("Conv", inputs, [made], dilations=dilations, **options))
-        tensor = made
+            options["kernel_shape"] = [kernel, kernel]
+        nodes.append((kind, inputs, f"map_{index}", options))
+        tensor = f"map_{index}"
     if skip:
-        nodes.append(helper.make_node("Add", [tensor, "image"], ["sum"]))
+        nodes.append(("Add", [tensor, "image"], "sum", {}))
         tensor = "sum"
-    nodes.append(helper.make_node("Identity", [tensor], ["last"]))
-    graph = helper.make_graph(
-        nodes,
-        "stack",
-        [helper.make_tensor_value_info("image", TensorProto.FLOAT, ["N", 1, SIDE, SIDE])],
-        [onnx.ValueInfoProto(name="last")],
-        weights,
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    nodes.append(("Identity", [tensor], "last", {}))
+    return graph_of(nodes, "last", weights, image=["N", 1, SIDE, SIDE], opset=17)
 
 
 def seen_rows(model: onnx.ModelProto) -> NDArray[np.intp]:
     """Return which rows of the image change a middle place."""
-    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
     impulses = np.zeros((SIDE, 1, SIDE, SIDE), np.float32)
     impulses[np.arange(SIDE), 0, np.arange(SIDE)] = 1
-    (answer,) = session.run(None, {"image": impulses})
-    place = answer.shape[2] // 2
-    changed: NDArray[np.intp] = np.flatnonzero(answer[:, 0, place, place])
+    maps = run(model, impulses)
+    middle = maps.shape[2] // 2
+    changed: NDArray[np.intp] = np.flatnonzero(maps[:, 0, middle, middle])
     return changed
 
 
@@ -107,3 +96,146 @@ def test_a_skip_sees_no_more_and_weighs_its_middle() -> None:
     assert plain.size == skipped.size == (17, 17)
     assert skipped.effective[0] < plain.effective[0]
     assert seen_rows(stack(chosen, skip=True)).tolist() == list(range(48 - 8, 48 + 9))
+
+
+CONSTANTS = {
+    "w3": np.ones((1, 1, 3, 3), np.float32),
+    "w35": np.ones((1, 1, 3, 5), np.float32),
+    "line": np.ones((1, 1, 3), np.float32),
+    "scales": np.array([1, 1, 2, 2], np.float32),
+    "height and width": np.array([2, 3]),
+    "channels": np.array([1]),
+    "m": np.ones((SIDE, SIDE), np.float32),
+}
+
+
+def field_after(*nodes: Node) -> ReceptiveField:
+    return field_of(graph_of(nodes, "last", CONSTANTS, image=["N", 1, SIDE, SIDE]))
+
+
+def test_the_image_itself_depends_on_one_pixel() -> None:
+    field = field_after(("Relu", ["image"], "last", {}))
+    assert field == ReceptiveField((1, 1), (1, 1))
+
+
+def test_height_and_width_are_kept_apart() -> None:
+    field = field_after(
+        ("Conv", ["image", "w35"], "a", {"strides": [2, 3], "dilations": [1, 2]}),
+        ("MaxPool", ["a"], "last", {"kernel_shape": [2, 2], "strides": [1, 1]}),
+    )
+    assert field.size == (3 + 2, 9 + 3)
+
+
+def test_one_window_of_equal_weights_is_as_wide_as_its_normal_distribution() -> None:
+    # The variance of a uniform step of n pixels is (n² − 1) / 12; the kernel's pixels are two apart.
+    field = field_after(("Conv", ["image", "w35"], "last", {"dilations": [2, 1]}))
+    assert field.effective == pytest.approx((2.355 * (4 * 8 / 12) ** 0.5, 2.355 * (24 / 12) ** 0.5))
+
+
+def test_the_variances_of_layers_add_up_in_steps_of_the_layer_before() -> None:
+    field = field_after(
+        ("Conv", ["image", "w3"], "a", {"strides": [2, 2]}),
+        ("Conv", ["a", "w3"], "last", {}),
+    )
+    assert field.size == (7, 7)
+    assert field.effective[0] == pytest.approx(2.355 * (8 / 12 + 4 * 8 / 12) ** 0.5)
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        ("GlobalAveragePool", ["a"], "last", {}),
+        ("GlobalMaxPool", ["a"], "last", {}),
+        ("MatMul", ["a", "a"], "last", {}),
+        ("ReduceMean", ["a", "height and width"], "last", {}),
+        ("ReduceMean", ["a"], "last", {}),
+        ("ReduceMax", ["a"], "last", {"axes": [-1, -2]}),
+        ("ReduceSum", ["a"], "last", {"axes": [1, 2]}),
+        ("ReduceSum", ["a"], "last", {"axes": [-3, -2]}),
+    ],
+    ids=lambda node: node[0],
+)
+def test_pooling_and_attention_depend_on_the_whole_image(node: Node) -> None:
+    field = field_after(("Conv", ["image", "w3"], "a", {}), node)
+    assert field == ReceptiveField(None, (1, 1))
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        ("ReduceMean", ["a", "channels"], "last", {}),
+        ("MatMul", ["a", "m"], "last", {}),
+        ("Conv", ["a", "line"], "last", {}),
+        ("Conv", ["a", "computed"], "last", {}),
+        ("MaxPool", ["a"], "last", {"kernel_shape": [3]}),
+    ],
+    ids=[
+        "over channels",
+        "by a constant",
+        "of one dimension",
+        "of computed weights",
+        "of one side",
+    ],
+)
+def test_what_mixes_no_positions_leaves_a_field_as_it_is(node: Node) -> None:
+    assert field_after(("Conv", ["image", "w3"], "a", {}), node).size == (3, 3)
+
+
+def test_a_gate_lets_the_whole_image_in_and_leaves_the_effective_field() -> None:
+    gated = field_after(
+        ("Conv", ["image", "w3"], "a", {}),
+        ("GlobalAveragePool", ["a"], "gate", {}),
+        ("Mul", ["a", "gate"], "last", {}),
+    )
+    assert gated == ReceptiveField(
+        None, field_after(("Conv", ["image", "w3"], "last", {})).effective
+    )
+
+
+def test_a_position_that_depends_on_everything_passes_it_on() -> None:
+    gated = field_after(
+        ("GlobalAveragePool", ["image"], "gate", {}),
+        ("Mul", ["image", "gate"], "a", {}),
+        ("Conv", ["a", "w3"], "last", {}),
+    )
+    assert gated.size is None
+    assert gated.effective == field_after(("Conv", ["image", "w3"], "last", {})).effective
+
+
+UPSAMPLED: tuple[Node, ...] = (
+    ("Conv", ["image", "w3"], "a", {"strides": [4, 4]}),
+    ("Resize", ["a", "", "scales"], "b", {}),
+)
+
+
+def test_after_upsampling_a_window_counts_in_pixels() -> None:
+    assert field_after(*UPSAMPLED, ("Conv", ["b", "w3"], "last", {"strides": [2, 2]})).size == (
+        5,
+        5,
+    )
+    again: tuple[Node, ...] = (
+        ("Conv", ["b", "w3"], "c", {"strides": [2, 2]}),
+        ("Conv", ["c", "w3"], "last", {}),
+    )
+    assert field_after(*UPSAMPLED, *again).size == (7, 7)
+
+
+def test_after_a_merge_the_step_is_that_of_the_branch_that_was_not_upsampled() -> None:
+    merged = field_after(
+        *UPSAMPLED,
+        ("Conv", ["image", "w3"], "beside", {"strides": [2, 2]}),
+        ("Concat", ["b", "beside"], "both", {"axis": 1}),
+        ("Conv", ["both", "w3"], "last", {}),
+    )
+    assert merged.size == (3 + 2 * 2, 3 + 2 * 2)
+
+
+def test_a_tensor_that_does_not_depend_on_the_image_has_no_field() -> None:
+    model = graph_of([("Relu", ["image"], "last", {})], "last", CONSTANTS, image=[1, 1, 8, 8])
+    assert list(receptive_fields(Wiring(model.graph), ["w3", "no such tensor", "last"])) == ["last"]
+
+
+def test_an_output_that_a_node_leaves_out_has_no_field() -> None:
+    model = graph_of([("Relu", ["image"], "last", {})], "last", {}, image=[1, 1, 8, 8])
+    model.graph.node[0].output.append("")
+    assert list(receptive_fields(Wiring(model.graph), ["", "last"])) == ["last"]

@@ -5,7 +5,8 @@ from io import BytesIO
 
 import numpy as np
 import pytest
-from PIL import Image, features
+from PIL import Image, ImageOps, features
+from PIL.PngImagePlugin import PngInfo
 
 from service.errors import (
     BrokenImageError,
@@ -14,7 +15,8 @@ from service.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
-from service.imaging.decode import Limits, open_image, read_pixels
+from service.imaging.decode import FORMATS, Limits, open_image, orientation, read_pixels
+from service.settings import Settings
 from tests.images import encode, photograph
 
 LIMITS = Limits(max_pixels=1_000_000)
@@ -26,10 +28,18 @@ def color_of(body: bytes) -> tuple[int, int, int]:
     return r, g, b
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF"])
-def test_every_format_is_read(form: str) -> None:
+def skip_without_reader(form: str) -> None:
     if form == "AVIF" and not features.check("avif"):
         pytest.skip("this Pillow has no AVIF")
+
+
+def test_the_formats_are_those_that_the_readme_names() -> None:
+    assert FORMATS == ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+
+
+@pytest.mark.parametrize("form", FORMATS)
+def test_every_format_is_read(form: str) -> None:
+    skip_without_reader(form)
     red, green, blue = color_of(encode(Image.new("RGB", (32, 32), (200, 40, 90)), form))
     assert abs(red - 200) + abs(green - 40) + abs(blue - 90) <= 9
 
@@ -46,11 +56,14 @@ def test_of_a_moving_image_the_first_frame_is_used(form: str) -> None:
     [
         ("L", 77, (77, 77, 77)),
         ("1", 1, (255, 255, 255)),
+        ("1", 0, (0, 0, 0)),
         ("P", 0, (0, 0, 0)),
         ("I;16", 0x8080, (128, 128, 128)),
+        ("RGBA", (10, 20, 30, 255), (10, 20, 30)),
         ("RGBA", (255, 0, 0, 0), (255, 255, 255)),
         ("RGBA", (0, 0, 0, 128), (127, 127, 127)),
         ("LA", (0, 0), (255, 255, 255)),
+        ("LA", (60, 255), (60, 60, 60)),
     ],
 )
 def test_every_mode_is_shown_as_on_white_paper(
@@ -59,9 +72,46 @@ def test_every_mode_is_shown_as_on_white_paper(
     assert color_of(encode(Image.new(mode, (8, 8), fill))) == pytest.approx(shown, abs=1)
 
 
-def test_a_transparent_palette_color_is_white() -> None:
+@pytest.mark.parametrize(
+    ("mode", "fill", "found"),
+    [
+        ("L", 9, "L"),
+        ("1", 1, "L"),
+        ("I;16", 9, "L"),
+        ("P", 0, "RGB"),
+        ("RGB", 0, "RGB"),
+        ("LA", 0, "RGB"),
+        ("RGBA", 0, "RGB"),
+    ],
+)
+def test_pixels_are_rgb_or_gray(mode: str, fill: int, found: str) -> None:
+    image = Image.new(mode, (8, 8), fill)
+    assert read_pixels(open_image(encode(image), LIMITS)).mode == found
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG"])
+def test_a_transparent_palette_color_is_white_and_the_others_stay(form: str) -> None:
     image = Image.new("P", (8, 8), 3)
-    assert color_of(encode(image, "GIF", transparency=3)) == (255, 255, 255)
+    image.putpalette([0, 0, 0] * 3 + [255, 0, 0] + [0, 0, 255])
+    image.putpixel((1, 0), 4)
+    pixels = read_pixels(open_image(encode(image, form, transparency=3), LIMITS))
+    assert pixels.mode == "RGB"
+    assert pixels.getpixel((0, 0)) == (255, 255, 255)
+    assert pixels.getpixel((1, 0)) == (0, 0, 255)
+
+
+@pytest.mark.parametrize(
+    ("mode", "transparent", "other"),
+    [("RGB", (1, 2, 3), (1, 2, 4)), ("L", 7, 8)],
+)
+def test_a_color_that_a_png_declares_transparent_is_white(
+    mode: str, transparent: int | tuple[int, ...], other: int | tuple[int, ...]
+) -> None:
+    image = Image.new(mode, (8, 8), transparent)
+    image.putpixel((1, 0), other)
+    pixels = read_pixels(open_image(encode(image, transparency=transparent), LIMITS))
+    assert pixels.getpixel((0, 0)) == (255, 255, 255)
+    assert pixels.getpixel((1, 0)) == (other if isinstance(other, tuple) else (other,) * 3)
 
 
 def test_a_cmyk_jpeg_is_read() -> None:
@@ -73,10 +123,106 @@ def test_a_cmyk_jpeg_is_read() -> None:
 
 @pytest.mark.parametrize(
     ("mode", "fill", "gray"),
-    [("I", 65535, 255), ("I", 200, 200), ("F", 0.5, 128), ("F", 200.0, 200)],
+    [
+        ("I;16", 128, 0),
+        ("I;16", 129, 1),
+        ("I;16", 200, 1),
+        ("I;16", 65535, 255),
+        ("I", 200, 200),
+        ("I", 255, 255),
+        ("I", 256, 1),
+        ("I", 65535, 255),
+        ("I", 1_000_000, 255),
+        ("I", -5, 0),
+        ("F", 0.5, 128),
+        ("F", 1.0, 255),
+        ("F", 1.4, 1),
+        ("F", 1.6, 2),
+        ("F", 200.0, 200),
+        ("F", 300.0, 255),
+        ("F", -1.0, 0),
+        ("F", float("nan"), 0),
+    ],
 )
 def test_deep_gray_is_brought_to_eight_bits(mode: str, fill: float, gray: int) -> None:
     assert color_of(encode(Image.new(mode, (8, 8), fill), "TIFF")) == (gray, gray, gray)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "AVIF"])
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_an_orientation_turns_the_stored_image_into_the_displayed_one(form: str, tag: int) -> None:
+    skip_without_reader(form)
+    body = encode(
+        Image.open(BytesIO(photograph("rocket"))).resize((40, 24)), form, exif=oriented(tag)
+    )
+    image = open_image(body, LIMITS)
+    turn = orientation(image)
+    shown = image if turn is None else image.transpose(turn)
+    expected = ImageOps.exif_transpose(Image.open(BytesIO(body)))
+    assert (turn is None) == (tag == 1)
+    assert np.array_equal(np.asarray(shown), np.asarray(expected))
+
+
+@pytest.mark.parametrize("tag", [0, 9, 300])
+def test_an_orientation_that_does_not_exist_turns_nothing(tag: int) -> None:
+    body = encode(Image.new("RGB", (8, 4)), "JPEG", exif=oriented(tag))
+    assert orientation(open_image(body, LIMITS)) is None
+
+
+def test_an_image_without_exif_is_upright_and_stays_unread() -> None:
+    image = open_image(photograph("coffee"), LIMITS)
+    assert orientation(image) is None
+    assert not is_decoded(image)
+
+
+@pytest.mark.parametrize("more", [{}, {700: b"<x:xmpmeta/>"}], ids=["exif", "exif and XMP"])
+def test_a_tiff_is_turned_by_its_reader_and_not_again(more: dict[int, bytes]) -> None:
+    body = encode(Image.new("RGB", (8, 4)), "TIFF", tiffinfo={274: 6, **more})
+    image = open_image(body, LIMITS)
+    assert orientation(image) is None
+    assert read_pixels(image).size == (4, 8)
+
+
+def test_the_orientation_of_a_png_is_found_behind_its_pixels() -> None:
+    body = encode(Image.new("RGB", (8, 4)), exif=oriented(6))
+    start = body.index(b"eXIf") - 4
+    end = start + 12 + int.from_bytes(body[start : start + 4])
+    moved = body[:start] + body[end:-12] + body[start:end] + body[-12:]
+    assert moved.index(b"IDAT") < moved.index(b"eXIf")
+    assert orientation(open_image(moved, LIMITS)) is Image.Transpose.ROTATE_270
+
+
+def test_an_orientation_in_xmp_counts() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="3"/></x:xmpmeta>'
+    for form in ("JPEG", "PNG"):
+        if form == "JPEG":
+            body = encode(Image.new("RGB", (8, 4)), form, xmp=xmp)
+        else:
+            chunks = PngInfo()
+            chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
+            body = encode(Image.new("RGB", (8, 4)), form, pnginfo=chunks)
+        assert orientation(open_image(body, LIMITS)) is Image.Transpose.ROTATE_180
+
+
+def test_an_orientation_in_a_text_chunk_counts() -> None:
+    exif = oriented(8).tobytes()
+    chunks = PngInfo()
+    chunks.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{exif.hex()}\n")
+    body = encode(Image.new("RGB", (8, 4)), pnginfo=chunks)
+    assert orientation(open_image(body, LIMITS)) is Image.Transpose.ROTATE_90
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00nonsense", b"Exif\x00\x00MM\x00*\xff\xff\xff\xff"])
+def test_damaged_exif_is_no_reason_to_refuse_an_image(exif: bytes) -> None:
+    image = open_image(encode(Image.new("RGB", (8, 4), "red"), "JPEG", exif=exif), LIMITS)
+    assert orientation(image) is None
+    assert read_pixels(image).size == (8, 4)
+
+
+def test_a_png_whose_pixels_are_damaged_has_no_orientation() -> None:
+    body = photograph("coffee", "PNG")
+    assert orientation(open_image(body[: len(body) // 2], LIMITS)) is None
 
 
 def test_no_bytes_are_no_image() -> None:
@@ -90,9 +236,31 @@ def test_what_is_no_image_is_named_so(body: bytes) -> None:
         open_image(body, LIMITS)
 
 
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF"])
+@pytest.mark.parametrize(
+    ("form", "place", "byte", "reason"),
+    [
+        ("JPEG", 4, 255, "Truncated File Read"),
+        ("PNG", 11, 0, "Truncated IHDR chunk"),
+        ("BMP", 28, 9, "Unsupported BMP pixel depth"),
+        ("TIFF", 12, 1, "Invalid dimensions"),
+        ("AVIF", 81, 255, "Failed to decode image"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_damaged_header_is_named_with_what_is_wrong_in_it(
+    form: str, place: int, byte: int, reason: str
+) -> None:
+    skip_without_reader(form)
+    body = bytearray(encode(Image.new("RGB", (20, 20), "red"), form))
+    body[place] = byte
+    with pytest.raises(BrokenImageError, match=f"header is damaged: .*{reason}"):
+        open_image(bytes(body), LIMITS)
+
+
+@pytest.mark.parametrize("form", FORMATS)
 @pytest.mark.parametrize("kept", [0.05, 0.3, 0.6, 0.95])
-def test_a_image_cut_short_is_a_image_error_and_nothing_else(form: str, kept: float) -> None:
+def test_an_image_cut_short_is_an_image_error_and_nothing_else(form: str, kept: float) -> None:
+    skip_without_reader(form)
     body = photograph("coffee", form)
     with pytest.raises(ImageError):
         read_pixels(open_image(body[: int(len(body) * kept)], LIMITS))
@@ -105,16 +273,33 @@ def test_a_truncated_jpeg_says_so() -> None:
 
 
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
-    with pytest.raises(TooManyPixelsError, match="2000×2000 pixels are more than the 1 million"):
-        open_image(png_of_size(2000, 2000), LIMITS)
-    with pytest.raises(TooManyPixelsError, match="1000 million"):
+    with pytest.raises(TooManyPixelsError, match="2000×1000 pixels are more than the 1 million"):
+        open_image(png_of_size(2000, 1000), LIMITS)
+
+
+def test_what_pillow_itself_refuses_is_refused_with_our_limit() -> None:
+    with pytest.raises(TooManyPixelsError, match="Its pixels are more than the 1000 million"):
         open_image(png_of_size(60_000, 60_000), Limits(max_pixels=10**9))
+
+
+def test_an_image_of_just_the_allowed_pixels_is_opened_and_not_decoded() -> None:
+    image = open_image(png_of_size(1000, 1000), LIMITS)
+    assert image.size == (1000, 1000)
+    assert not is_decoded(image)
+    with pytest.raises(TooManyPixelsError):
+        open_image(png_of_size(1001, 1000), LIMITS)
+
+
+def test_the_limit_of_pixels_is_the_default_of_the_setting() -> None:
+    assert Limits().max_pixels == Settings.model_fields["max_pixels"].default
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
 def test_random_damage_never_escapes_as_another_error() -> None:
     random = np.random.default_rng(7)
-    for form in ("JPEG", "PNG", "WEBP", "GIF", "TIFF"):
+    for form in FORMATS:
+        if form == "AVIF" and not features.check("avif"):
+            continue
         whole = np.frombuffer(
             encode(Image.open(BytesIO(photograph("rocket"))).resize((80, 60)), form), np.uint8
         )
@@ -124,6 +309,17 @@ def test_random_damage_never_escapes_as_another_error() -> None:
             hurt[places] = random.integers(0, 256, 8)
             with contextlib.suppress(ImageError):
                 read_pixels(open_image(hurt.tobytes(), LIMITS))
+
+
+def oriented(tag: int) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    return exif
+
+
+def is_decoded(image: Image.Image) -> bool:
+    """Pillow makes the memory for an image's pixels when it decodes them."""
+    return image._im is not None  # noqa: SLF001  # Pillow's public `im` would decode
 
 
 def png_of_size(width: int, height: int) -> bytes:

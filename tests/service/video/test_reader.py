@@ -256,3 +256,11 @@ def noisy(number: int) -> np.ndarray:
     """Frames that do not compress, so that a file's half holds half of them."""
     noise = np.random.default_rng(number).integers(0, 256, (48, 64, 3))
     return noise.astype(np.uint8)
+
+
+@pytest.mark.parametrize("sampling", [Sampling(count=5), Sampling(fps=2)], ids=["count", "fps"])
+@pytest.mark.parametrize("form", ["matroska", "mp4"])
+def test_a_clip_that_is_cut_before_its_first_frame_has_none(form: str, sampling: Sampling) -> None:
+    body = counting(60, form)
+    with pytest.raises(NoFramesError):
+        watch(body[: len(body) * 3 // 10], sampling)

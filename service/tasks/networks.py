@@ -7,18 +7,18 @@ from service.runtime.repository import Refusal, Servable
 from service.tasks.task import Task
 
 
-def admit(
+def usable(
     servables: Iterable[Servable], tasks: Mapping[str, Task]
 ) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
     """Return the servables whose card fits its task, and why the others are refused."""
-    admitted, refused = [], []
+    found, refused = [], []
     for servable in servables:
         reason = _fault(servable.card, tasks)
         if reason is None:
-            admitted.append(servable)
+            found.append(servable)
         else:
             refused.append(Refusal(servable.name, servable.path, f"{servable.path}: {reason}"))
-    return tuple(admitted), tuple(refused)
+    return tuple(found), tuple(refused)
 
 
 def _fault(card: Card, tasks: Mapping[str, Task]) -> str | None:

@@ -1,0 +1,129 @@
+"""`make mutants`: change the core modules in one place at a time and count how many changes their tests notice."""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import sys
+import tomllib
+from collections import Counter
+from pathlib import Path
+from time import perf_counter
+
+from mutants.judge import Run, judge, preload
+from mutants.operators import Mutant, mutants_of
+
+RESULTS = Path(".cache/mutants.jsonl")
+EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+CORE = Path(__file__).with_name("core.txt")
+
+
+def main(arguments: list[str]) -> int:
+    """Judge, report, and return 1 where too many survive."""
+    options = _options(arguments)
+    chosen = _sample(
+        _judgeable(options.modules or CORE.read_text().split()), options.sample, options.seed
+    )
+    known = _judge_missing(chosen, options.processes, options.seconds)
+    return _report([(mutant, known[_key(mutant)]) for mutant in chosen], options.floor)
+
+
+def _options(arguments: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make mutants", description=__doc__)
+    parser.add_argument("modules", nargs="*", help="their paths; default: the core modules")
+    parser.add_argument("--sample", type=int, default=0, help="so many at random; 0: all")
+    parser.add_argument("--seed", type=int, default=1, help="of the sample")
+    parser.add_argument("--floor", type=float, default=85, help="per cent that must be killed")
+    parser.add_argument("--seconds", type=float, default=10, help="that any run may take at least")
+    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    return parser.parse_args(arguments)
+
+
+def _judgeable(modules: list[str]) -> list[Mutant]:
+    """Return the mutants of all modules but those that are listed as equivalent to the original."""
+    for module in modules:
+        if not Path(_tests(module)).exists():
+            sys.exit(f"{module} has no test file of its own, {_tests(module)}.")
+    listed = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    ignored = {(entry["module"], entry["before"], entry["after"]) for entry in listed}
+    return [
+        mutant
+        for module in modules
+        for mutant in mutants_of(module, Path(module).read_text())
+        if (mutant.module, mutant.before, mutant.after) not in ignored
+    ]
+
+
+def _sample(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
+    if not 0 < count < len(mutants):
+        return mutants
+    picked = random.Random(seed).sample(range(len(mutants)), count)
+    return [mutants[place] for place in sorted(picked)]
+
+
+def _tests(module: str) -> str:
+    """Return the test file of a module: `service/card.py` has `tests/service/test_card.py`."""
+    path = Path(module)
+    return str("tests" / path.parent / f"test_{path.name}")
+
+
+def _key(mutant: Mutant) -> str:
+    """Name a verdict by what it depends on: it holds while the module and its test file stay the same."""
+    digest = hashlib.sha256(repr(mutant).encode())
+    for path in (mutant.module, _tests(mutant.module)):
+        digest.update(Path(path).read_bytes())
+    return digest.hexdigest()
+
+
+def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -> dict[str, str]:
+    """Judge what no earlier run has judged. Each verdict is written at once, so that a run can be interrupted."""
+    known = {}
+    if RESULTS.exists():
+        known = dict(json.loads(line) for line in RESULTS.read_text().splitlines())
+    missing = [mutant for mutant in chosen if _key(mutant) not in known]
+    RESULTS.parent.mkdir(exist_ok=True)
+    seconds = {module: _seconds(module) for module in dict.fromkeys(m.module for m in missing)}
+    runs = [Run(m, _tests(m.module), least_seconds + 4 * seconds[m.module]) for m in missing]
+    with RESULTS.open("a") as file:
+        for number, (run, verdict) in enumerate(judge(runs, processes), 1):
+            assert run.mutant is not None
+            known[_key(run.mutant)] = verdict
+            file.write(json.dumps([_key(run.mutant), verdict]) + "\n")
+            file.flush()
+            print(f"{number}/{len(runs)} {_line(run.mutant)}: {verdict}", flush=True)
+    return known
+
+
+def _seconds(module: str) -> float:
+    """Return how long a module's tests take while it is unchanged."""
+    start = perf_counter()
+    ((_, verdict),) = judge([Run(None, _tests(module), 600)], 1)
+    if verdict != "survived":
+        sys.exit(f"{_tests(module)} fails with {module} unchanged. Run it with pytest.")
+    seconds = perf_counter() - start
+    preload()
+    return seconds
+
+
+def _report(verdicts: list[tuple[Mutant, str]], floor: float) -> int:
+    total: Counter[str] = Counter()
+    for module in dict.fromkeys(mutant.module for mutant, _ in verdicts):
+        counts = Counter(verdict for mutant, verdict in verdicts if mutant.module == module)
+        total += counts
+        print(f"{module}: {counts['killed']} of {counts['killed'] + counts['survived']} killed")
+    for mutant, verdict in verdicts:
+        if verdict == "survived":
+            print(f"survived: {_line(mutant)}")
+    counted = total["killed"] + total["survived"]
+    share = 100 * total["killed"] / counted if counted else 100.0
+    print(f"{total['killed']} of {counted} killed, {share:.0f} %; {total['invalid']} invalid")
+    return int(share < floor)
+
+
+def _line(mutant: Mutant) -> str:
+    return f"{mutant.module}:{mutant.line}: {mutant.before} → {mutant.after}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

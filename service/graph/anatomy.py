@@ -1,0 +1,59 @@
+"""A servable's ONNX file → what its graph says about the network, and the graph with inner maps as outputs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from service.card import Card
+from service.graph.first_layer import FirstLayer, first_layer
+from service.graph.linear_head import LinearHead, find_linear_head
+from service.graph.receptive_field import ReceptiveField, receptive_fields
+from service.graph.wiring import Wiring
+
+
+@dataclass(frozen=True, slots=True)
+class Anatomy:
+    """What explanations need to know about a network and its card does not say, read from the graph.
+
+    `first` is the first convolution, None where there is none. `head` is None where the logits are not a linear
+    function of a pooled map. `fields` has the receptive field of each stage's map and of the map that the head pools,
+    by the name of the tensor; a tensor that does not depend on the image has none.
+    """
+
+    first: FirstLayer | None
+    head: LinearHead | None
+    fields: dict[str, ReceptiveField]
+
+
+@dataclass(frozen=True, slots=True)
+class InstrumentedGraph:
+    """A network's anatomy, and its serialized ONNX model with inner maps added to its outputs.
+
+    `graph` has the file's outputs, then the map of each stage of the card, then the map that the head pools.
+    """
+
+    anatomy: Anatomy
+    graph: bytes
+
+
+def instrument_graph(path: Path, card: Card) -> InstrumentedGraph:
+    """Read a servable's file and add its inner maps to the outputs; the file itself stays as it is.
+
+    It reads all weights, so it blocks for as long as the disk needs.
+    """
+    model = onnx.load(path)
+    wiring = Wiring(model.graph)
+    head = find_linear_head(wiring) if card.task == "classify" else None
+    inner = [stage.tensor for stage in card.stages] + ([head.map] if head else [])
+    fields = receptive_fields(wiring, inner)
+    _add_outputs(model, inner)
+    return InstrumentedGraph(Anatomy(first_layer(wiring), head, fields), model.SerializeToString())
+
+
+def _add_outputs(model: onnx.ModelProto, names: list[str]) -> None:
+    """Append outputs by name; ONNX Runtime infers their types."""
+    known = {value.name for value in model.graph.output}
+    for name in dict.fromkeys(names):
+        if name not in known:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))

@@ -1,0 +1,83 @@
+"""The commands that end by themselves; `foveal serve` is started as a process in tests/e2e."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.cli import cli, main
+from tests.servables import color_model, write_servable
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli, arguments)
+
+
+def write_refused(root: Path) -> None:
+    """Put a file without a card into a repository."""
+    path = root / "found" / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(color_model().SerializeToString())
+
+
+def test_without_a_command_the_commands_are_listed() -> None:
+    text = run().output
+    assert all(command in text for command in ("serve", "models", "warm", "doctor"))
+
+
+def test_models_are_listed_one_a_line(repository: Path) -> None:
+    write_servable(repository, "other")
+    result = run("models", "--models", str(repository))
+    assert result.exit_code == 0
+    rows = [line for line in result.output.splitlines() if "classify" in line]
+    assert len(rows) == 2
+
+
+def test_models_list_what_is_refused_and_succeed(repository: Path) -> None:
+    write_refused(repository)
+    result = run("models", "--models", str(repository))
+    assert result.exit_code == 0
+    assert "carries no card" in result.output
+
+
+def test_doctor_fails_with_a_model_that_can_not_be_served(repository: Path) -> None:
+    options = ("--models", str(repository), "--device", "cpu")
+    assert run("doctor", *options).exit_code == 0
+    write_refused(repository)
+    assert run("doctor", *options).exit_code == 1
+
+
+def test_doctor_fails_where_the_device_does_not_work(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEAL_DEVICE_ID", "99")
+    result = run("doctor", "--models", str(repository), "--device", "tensorrt")
+    assert result.exit_code == 1
+    assert "runs on" not in result.output
+
+
+def test_warm_loads_every_model_and_says_where(repository: Path) -> None:
+    result = run("warm", "--models", str(repository), "--device", "cpu")
+    assert result.exit_code == 0
+    assert "✓ colors version 1 on cpu" in result.output
+
+
+def test_warm_fails_with_the_models_that_can_not_be_loaded(repository: Path) -> None:
+    write_refused(repository)
+    result = run("warm", "--models", str(repository), "--device", "cpu")
+    assert result.exit_code == 1
+    assert "✓ colors version 1 on cpu" in result.output
+    assert "carries no card" in result.output
+
+
+def test_what_the_operator_can_mend_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    missing = str(tmp_path / "nowhere")
+    monkeypatch.setattr("sys.argv", ["foveal", "models", "--models", missing])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    text = capsys.readouterr().err
+    assert text.startswith("foveal: There is no folder")
+    assert "Traceback" not in text

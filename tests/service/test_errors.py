@@ -1,0 +1,37 @@
+import re
+
+import pytest
+
+from service import errors
+from service.errors import ConfigurationError, FovealError, UnavailableError, error_types
+
+KINDS = error_types()
+SENT = [kind for kind in KINDS if not issubclass(kind, ConfigurationError)]
+
+
+def test_the_tree_is_drawn_whole_at_its_top() -> None:
+    drawn = re.findall(r"\b\w+Error\b", errors.__doc__ or "")
+    assert sorted(drawn) == sorted(kind.__name__ for kind in KINDS)
+
+
+def test_every_error_is_listed_once_behind_its_parent() -> None:
+    assert KINDS[0] is FovealError
+    assert len(set(KINDS)) == len(KINDS)
+    assert all(KINDS.index(kind.__mro__[1]) < KINDS.index(kind) for kind in KINDS[1:])
+
+
+def test_every_error_has_a_code_and_a_title_of_its_own() -> None:
+    assert len({kind.code for kind in KINDS}) == len(KINDS)
+    assert len({kind.title for kind in KINDS}) == len(KINDS)
+    assert all(re.fullmatch(r"[a-z0-9_]+", kind.code) for kind in KINDS)
+
+
+@pytest.mark.parametrize("kind", SENT, ids=lambda kind: kind.code)
+def test_a_status_is_one_of_an_error_and_says_when_to_come_back(kind: type[FovealError]) -> None:
+    assert 400 <= kind.status < 600
+    assert (kind.retry_after_seconds is not None) == (kind.status == 503)
+    assert issubclass(kind, UnavailableError) == (kind.status in {503, 504})
+
+
+def test_the_text_of_an_error_is_what_a_client_reads() -> None:
+    assert str(errors.BrokenImageError("cut short")) == "cut short"

@@ -1,0 +1,68 @@
+from io import BytesIO
+from itertools import pairwise
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.video.mp4 import Film
+from tests.clips import number_of, ramp, stored_frames
+
+
+def film_of(times: list[float], size: tuple[int, int] = (64, 48)) -> list[bytes]:
+    """Return what a film hands out: a piece a frame, and the rest."""
+    film = Film()
+    pieces = [film.add(Image.fromarray(ramp(n, size)), seconds) for n, seconds in enumerate(times)]
+    return [*pieces, film.end()]
+
+
+def test_frames_come_back_in_order_at_their_times() -> None:
+    times = [0.0, 0.1, 0.35, 1.0]
+    frames = stored_frames(b"".join(film_of(times)))
+    assert [seconds for seconds, _ in frames] == pytest.approx(times, abs=1e-4)
+    assert [number_of(pixels) for _, pixels in frames] == pytest.approx(range(4), abs=1)
+
+
+def test_what_has_come_so_far_can_be_shown() -> None:
+    pieces = film_of([0.0, 0.1, 0.2, 0.3])
+    counts = [len(stored_frames(b"".join(pieces[:number]))) for number in range(2, 5)]
+    assert counts == sorted(counts)
+    assert counts[0] >= 1
+    assert all(pieces[1:4])
+
+
+def test_a_time_that_does_not_rise_is_moved_behind_the_one_before() -> None:
+    frames = stored_frames(b"".join(film_of([0.5, 0.5, 0.2])))
+    assert len(frames) == 3
+    assert all(earlier < later for (earlier, _), (later, _) in pairwise(frames))
+
+
+def test_the_last_frame_is_shown_as_long_as_the_one_before() -> None:
+    with av.open(BytesIO(b"".join(film_of([0.0, 0.25, 0.5]))), "r") as container:
+        assert container.duration is not None
+        assert container.duration / av.time_base == pytest.approx(0.75, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("given", "stored"), [((65, 49), (64, 48)), ((1, 1), (2, 2)), ((2, 7), (2, 6))]
+)
+def test_sides_are_made_even(given: tuple[int, int], stored: tuple[int, int]) -> None:
+    ((_, pixels), *_) = stored_frames(b"".join(film_of([0.0], given)))
+    assert pixels.shape == (stored[1], stored[0], 3)
+
+
+def test_the_first_frame_gives_the_film_its_size() -> None:
+    film = Film()
+    pieces = [
+        film.add(Image.new("RGB", (64, 48), "red"), 0.0),
+        film.add(Image.new("RGB", (128, 30), "red"), 0.1),
+        film.end(),
+    ]
+    frames = stored_frames(b"".join(pieces))
+    assert [pixels.shape for _, pixels in frames] == [(48, 64, 3)] * 2
+    assert np.abs(frames[1][1].reshape(-1, 3).mean(axis=0) - (255, 0, 0)).max() < 12
+
+
+def test_a_film_without_frames_is_nothing() -> None:
+    assert Film().end() == b""
