@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -53,6 +53,10 @@ lowest: ## Run the tests with the lowest versions that pyproject.toml allows (EX
 	$(LOWEST)/bin/uv pip install --python $(LOWEST)/bin/python --resolution lowest-direct --editable '.[$(EXTRAS)]'
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
 		$(if $(findstring exporter,$(EXTRAS)),,$(addprefix --ignore=,$(NEED_TORCH))) $(TESTS)
+
+reference: .venv/.serve ## Write docs/openapi.json and docs/tasks.md from the code
+	$(BIN)/foveal openapi > docs/openapi.json
+	$(BIN)/foveal tasks > docs/tasks.md
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)

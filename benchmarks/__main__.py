@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: the service beside the machine's limit and its peers, in one run."""
+"""`python -m benchmarks`: measures the service, the machine's limit and the peers in one run."""
 
 import json
 import shlex
@@ -37,31 +37,33 @@ cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 @cli.command()
 def bench(
-    only: Annotated[
-        list[str] | None, typer.Option(help="A case; may be given several times")
-    ] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="Turns that each contender takes")] = 3,
+    only: Annotated[list[str] | None, typer.Option(help="Name of a case; can be repeated")] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="How many turns each contender takes")] = 3,
     *,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few cases, short turns, no tuning")
     ] = False,
     gpu: Annotated[
-        bool, typer.Option("--gpu", help="cuda and tensorrt against their limits")
+        bool, typer.Option("--gpu", help="Measure cuda and tensorrt against their limits")
     ] = False,
     peers: Annotated[bool, typer.Option(help="Measure the peers too")] = True,
-    tune: Annotated[bool, typer.Option("--tune", help="Sweep the peers' settings again")] = False,
-    soak: Annotated[float, typer.Option(help="Instead: seconds under load, watching memory")] = 0,
+    tune: Annotated[bool, typer.Option("--tune", help="Try the peers' settings again")] = False,
+    soak: Annotated[
+        float, typer.Option(help="Instead: measure memory under load for this many seconds")
+    ] = 0,
     explained: Annotated[
-        bool, typer.Option("--explained", help="Instead: the cost of a loaded explainer")
+        bool, typer.Option("--explained", help="Instead: measure the cost of a loaded explainer")
     ] = False,
     video: Annotated[
-        bool, typer.Option("--video", help="Instead: a clip beside its frames, and beside images")
+        bool, typer.Option("--video", help="Instead: compare a video with its frames as images")
     ] = False,
-    draw: Annotated[Path | None, typer.Option(help="Only draw a results.json again")] = None,
+    draw: Annotated[
+        Path | None, typer.Option(help="Only draw the plots of this results.json again")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the results")] = None,
 ) -> None:
-    """Measure, and write a page, a JSON file and plots under benchmarks/results/<date>-<machine>/."""
-    # So that a run that is told to end ends what it started.
+    """Measure, then write a page, a JSON file and plots to benchmarks/results/<date>-<machine>/."""
+    # A SIGTERM becomes an exception, so that the run also ends the processes that it started.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if draw is not None:
         draw_plots(load_results(json.loads(draw.read_text())), draw.parent)
@@ -73,23 +75,23 @@ def bench(
     folder = out or RESULTS / f"{today}-{machine.slug}{kind}{'-quick' if quick else ''}"
     CACHE.mkdir(parents=True, exist_ok=True)
     if soak:
-        found = run_soak(soak, generator, folder, _say)
-        _say(
-            f"{found.answered} answered, {found.failed} not; peak {found.peak_mib:.0f} MiB, "
-            f"in the second half {found.growth_mib:+.1f} over the first; {folder}"
+        found = run_soak(soak, generator, folder, _print)
+        _print(
+            f"{found.answered} answered, {found.failed} failed; peak {found.peak_mib:.0f} MiB, "
+            f"second half {found.growth_mib:+.1f} MiB compared with the first; written: {folder}"
         )
         return
     if video:
-        found_video = run_video(rounds, generator, _say)
-        _say(
-            f"A clip's frames at {_told(found_video.throughput)} of the throughput of the same frames as images; "
-            f"an image's median latency beside a clip {_told(found_video.latency)} times that alone"
+        found_video = run_video(rounds, generator, _print)
+        _print(
+            f"Video frames: {_format_spread(found_video.throughput)} times the throughput of its frames as images. "
+            f"Median latency of an image beside a video: {_format_spread(found_video.latency)} times that without it"
         )
         return
     if explained:
-        share = run_explained(rounds, generator, _say)
-        _say(
-            f"With an explainer loaded {share.median:.3f} of the throughput without "
+        share = run_explained(rounds, generator, _print)
+        _print(
+            f"With a loaded explainer: {share.median:.3f} of the throughput without it "
             f"[{share.low:.3f}–{share.high:.3f}]"
         )
         return
@@ -102,20 +104,20 @@ def bench(
         peers=peers and not gpu,
         devices=GPU_DEVICES if gpu else (),
         retune=tune,
-        say=_say,
+        progress=_print,
     )
     results = _measure(_chosen(only or [], quick=quick, gpu=gpu), plan)
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     run = Run(today, machine, generator.name, rounds, command, tuple(results), plan.peers)
     write_report(run, folder, draw_plots(results, folder))
-    _say(f"written: {folder / MARKDOWN}")
+    _print(f"written: {folder / MARKDOWN}")
 
 
 def _generator() -> Generator:
     try:
         return find_generator()
     except NoGeneratorError as error:
-        _say(str(error))
+        _print(str(error))
         raise typer.Exit(2) from error
 
 
@@ -123,7 +125,7 @@ def _chosen(only: list[str], *, quick: bool, gpu: bool) -> list[Case]:
     known = {case.name: case for case in CASES}
     unknown = [name for name in only if name not in known]
     if unknown:
-        _say(f"There is no case {', '.join(unknown)}. Cases: {', '.join(known)}")
+        _print(f"There is no case {', '.join(unknown)}. Cases: {', '.join(known)}")
         raise typer.Exit(2)
     return [
         case
@@ -138,33 +140,33 @@ def _measure(cases: list[Case], plan: Plan) -> list[CaseResult]:
     results = []
     for case in cases:
         began = time.perf_counter()
-        _say(f"{case.title}")
+        _print(f"{case.title}")
         try:
             results.append(run_case(case, plan))
         except (ExportError, StartError) as error:
-            _say(f"  {case.name} is not measured: {error}")
+            _print(f"  {case.name} is not measured: {error}")
             continue
-        _say(f"  {time.perf_counter() - began:.0f} s")
+        _print(f"  {time.perf_counter() - began:.0f} s")
     if not any(result.rounds for result in results):
-        _say("Nothing was measured.")
+        _print("Nothing was measured.")
         raise typer.Exit(1)
     return results
 
 
 def _install_peers() -> None:
-    """Ahead of everything, for an installer would take the cores from who is measured."""
+    """Install first: an installer would take the cores from the contenders."""
     for peer in PEERS:
         try:
-            _say(f"{peer.name} {ensure_environment(peer)} is installed")
+            _print(f"{peer.name} {ensure_environment(peer)} is installed")
         except InstallError as error:
-            _say(f"{peer.name} can not be installed: {error}")
+            _print(f"{peer.name} can not be installed: {error}")
 
 
-def _told(found: Spread) -> str:
+def _format_spread(found: Spread) -> str:
     return f"{found.median:.2f} [{found.low:.2f}–{found.high:.2f}]"
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     print(line, flush=True)
 
 

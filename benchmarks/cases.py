@@ -1,4 +1,4 @@
-"""What is measured: which network gets which image from how many clients, against whom, and what must be reached."""
+"""The cases: which network gets which image from how many clients, beside which contenders, and the targets."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from benchmarks.targets import Target
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """So many clients at once, and who is measured beside the service."""
+    """The number of concurrent clients, and the contenders beside the service."""
 
     clients: int
     limit: bool = False
@@ -18,17 +18,18 @@ class Load:
     quick: bool = False
 
 
-ALONE = Load(1, limit=True, peers=True, quick=True)
-CROWD = Load(32, limit=True, peers=True, quick=True)
+ONE_CLIENT = Load(1, limit=True, peers=True, quick=True)
+MANY_CLIENTS = Load(32, limit=True, peers=True, quick=True)
 
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """One row of the table. `seconds` is how long each contender is under load in each round.
+    """One network with one kind of image.
 
-    `batches` are tried at the limit. `quick` cases are all that `--quick` measures. With `few_answers` the throughput
-    is taken up to the last answer, for the next one is too far off. With `workers` the service is measured a second
-    time, with a process a core.
+    `seconds` is the time under load per contender and round. `batches` are the batch sizes that the limit tries.
+    `--quick` measures the `quick` cases only. With `few_answers` the throughput is computed up to the last answer,
+    because answers take a large part of a turn. With `workers` the service is measured a second time, with one process
+    per core.
     """
 
     name: str
@@ -54,17 +55,17 @@ CASES = (
         "efficientnet-lite0",
         "640×480 JPEG",
         "/v1/classify?model=efficientnet-lite0",
-        (ALONE, Load(8, peers=True), CROWD, Load(128)),
+        (ONE_CLIENT, Load(8, peers=True), MANY_CLIENTS, Load(128)),
         quick=True,
         workers=True,
         gpu=True,
         targets=(
             targets.of_limit(0.93),
             targets.of_peers(1.8),
-            targets.alone_over_limit(1.5),
-            targets.alone_under_peers(),
-            targets.multitude_keeps(0.95),
-            targets.multitude_tail(4),
+            targets.latency_over_limit(1.5),
+            targets.latency_over_peers(),
+            targets.throughput_kept(0.95),
+            targets.tail_latency(4),
             targets.memory_mib(600),
             targets.ready_seconds(5),
         ),
@@ -75,7 +76,7 @@ CASES = (
         "resnet50",
         "640×480 JPEG",
         "/v1/classify?model=resnet50",
-        (ALONE, CROWD),
+        (ONE_CLIENT, MANY_CLIENTS),
         seconds=6,
         few_answers=True,
         gpu=True,
@@ -91,7 +92,7 @@ CASES = (
         "efficientnet-lite0",
         "4000×3000 JPEG",
         "/v1/classify?model=efficientnet-lite0",
-        (CROWD,),
+        (MANY_CLIENTS,),
         seconds=10,
         few_answers=True,
         targets=(targets.of_limit(0.93), targets.of_peers(5)),
@@ -121,7 +122,7 @@ CASES = (
         "lenet5",
         "28² PNG",
         "/v1/classify?model=lenet5",
-        (CROWD,),
+        (MANY_CLIENTS,),
         seconds=3,
         batches=(1, 4, 16, 64),
         quick=True,

@@ -1,4 +1,4 @@
-"""Who is measured, and how each is started: the service, the peers, the echo."""
+"""The contenders and how each is started: the service, the peers, the echo."""
 
 import json
 import sys
@@ -13,15 +13,15 @@ CACHE = ROOT / ".cache" / "bench"
 
 FOVEAL, FOVEAL_ON_CPU = "foveal", "foveal on plain CPU"
 FOVEAL_IN_PROCESSES = "foveal with a worker a core"
-LIMIT, LIMIT_UNDECODED, ALONE = "limit", "limit without decoding", "limit one by one"
+LIMIT, LIMIT_UNDECODED, LIMIT_ONE_BY_ONE = "limit", "limit without decoding", "limit one by one"
 ECHO = "FastAPI echo"
 RECIPE_VARIABLE = "BENCH_PEER"
-"""See `benchmarks.peers.recipe`, which the peers' environments import and this one does not."""
+"""The same as in `benchmarks.peers.recipe`, which only the peers' environments import."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """What a peer's sweep varies: ONNX Runtime's threads a run, the peer's processes, its largest batch."""
+    """A peer's settings that are tuned: ONNX Runtime's threads per run, the peer's processes, its largest batch."""
 
     threads: int
     workers: int
@@ -33,16 +33,16 @@ class Setting:
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """A server by others, in an environment of its own."""
+    """Another project's server, in its own virtual environment."""
 
     name: str
     package: str
     extras: tuple[str, ...]
     command: Callable[[str, int], list[str]]
-    """(its Python, port) → what starts it."""
+    """(its Python, port) → the command that starts it."""
     path: str
     sweep: Callable[[int], Sequence[Setting]]
-    """Cores → the settings to try; the first one is taken where nothing was tried."""
+    """Number of cores → the settings to try; the first one is used if none was tried."""
 
     @property
     def python(self) -> Path:
@@ -63,7 +63,7 @@ def _batching(cores: int) -> list[Setting]:
 
 
 def _unbatched(cores: int) -> list[Setting]:
-    """Processes; threads in one process; all cores in each run."""
+    """Return three settings: one process per core, threads in one process, all cores in each run."""
     return [Setting(1, cores), Setting(1, 1), Setting(cores, 1)]
 
 
@@ -80,13 +80,13 @@ PEER_NAMES = tuple(peer.name for peer in PEERS)
 
 
 def on_device(name: str, device: str | None) -> str:
-    """Return what a contender is called where the same is measured on several devices."""
+    """Return the name of a contender that is measured on several devices."""
     return f"{name}, {device}" if device else name
 
 
 def limit_of(name: str, clients: int) -> str:
-    """Return the limit that a contender is held against: on its own device, a lone client's or a crowd's."""
-    return on_device(ALONE if clients == 1 else LIMIT, name.partition(", ")[2])
+    """Return the limit to compare a contender with: on the same device, for one client or for many."""
+    return on_device(LIMIT_ONE_BY_ONE if clients == 1 else LIMIT, name.partition(", ")[2])
 
 
 def foveal_command(port: int) -> list[str]:
@@ -104,7 +104,7 @@ def echo_command(port: int) -> list[str]:
 def recipe_environment(
     model: Path, card: Card, setting: Setting, *, port: int, cores: int
 ) -> Mapping[str, str]:
-    """Return what tells a peer's processes what to serve and how."""
+    """Return the environment variables that configure a peer's processes."""
     image = card.image_input
     recipe = {
         "port": port,

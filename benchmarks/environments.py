@@ -1,4 +1,4 @@
-"""An environment for each peer, made once: its newest release beside the ONNX Runtime, Pillow and NumPy of Foveal."""
+"""One virtual environment per peer: its newest release with the ONNX Runtime, Pillow and NumPy versions of Foveal."""
 
 import subprocess
 import sys
@@ -10,18 +10,18 @@ from benchmarks.contenders import Peer
 
 INSTALL_SECONDS = 900
 TOGETHER = ("pillow", "numpy")
-"""Pinned to the versions here, so that a peer is not measured by another decoder."""
+"""Pinned to the versions of this environment, so that all contenders use the same decoder."""
 
 
 class InstallError(Exception):
-    """A peer can not be installed; the message is the installer's."""
+    """A peer can not be installed; the message comes from the installer."""
 
 
 def ensure_environment(peer: Peer) -> str:
-    """Make the peer's environment where it is missing or not the wanted one, and return the peer's version.
+    """Create the peer's environment if it is missing or outdated, and return the peer's version.
 
     Raises:
-        InstallError: it can not be made.
+        InstallError: the installer fails.
     """
     wanted = [peer.package, *peer.extras, f"onnxruntime=={runtime_version()}"]
     wanted += [f"{name}=={version(name)}" for name in TOGETHER]
@@ -36,7 +36,7 @@ def ensure_environment(peer: Peer) -> str:
 
 
 def runtime_version() -> str:
-    """Return the version of the ONNX Runtime that Foveal uses, whichever its wheel is called."""
+    """Return the version of the ONNX Runtime that Foveal uses, from whichever package it comes."""
     found: str = onnxruntime.__version__
     return found
 

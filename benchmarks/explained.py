@@ -1,4 +1,4 @@
-"""What a loaded explainer costs those who classify: a service that explained, beside one that did not."""
+"""The cost of a loaded explainer for classification: compares a service that has explained with one that has not."""
 
 import time
 from collections.abc import Callable
@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, ExitStack
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders import CACHE, foveal_command
 from benchmarks.images import Body
-from benchmarks.load import Generator, Shot
+from benchmarks.load import Generator, LoadRun
 from benchmarks.models import REPOSITORY, repository_of
 from benchmarks.server import Server, free_port, run_server
 from benchmarks.statistics import Spread, spread
@@ -18,8 +18,8 @@ SETTLE_SECONDS = 1.0
 PLAIN, EXPLAINED = "plain", "explained"
 
 
-def run_explained(rounds: int, generator: Generator, say: Callable[[str], None]) -> Spread:
-    """Return the throughput of the service that explained, as a share of the other's, round by round."""
+def run_explained(rounds: int, generator: Generator, progress: Callable[[str], None]) -> Spread:
+    """Return the throughput with a loaded explainer divided by the throughput without, over the rounds."""
     case = _classification()
     body = Body(case.image, CACHE / "bodies")
     shares = []
@@ -40,8 +40,8 @@ def run_explained(rounds: int, generator: Generator, say: Callable[[str], None])
                 found[name] = _throughput(servers[name], case, body, generator)
                 time.sleep(SETTLE_SECONDS)
             shares.append(found[EXPLAINED] / found[PLAIN])
-            say(
-                f"  {found[PLAIN]:.1f} images/s plain, {found[EXPLAINED]:.1f} with an explainer loaded"
+            progress(
+                f"  {found[PLAIN]:.1f} images/s without, {found[EXPLAINED]:.1f} with a loaded explainer"
             )
     return spread(shares)
 
@@ -68,6 +68,6 @@ def _service(name: str) -> AbstractContextManager[Server]:
 
 def _throughput(server: Server, case: Case, body: Body, generator: Generator) -> float:
     url = server.url(case.path)
-    shot = Shot(url, body.file, body.content_type, CLIENTS, TURN_SECONDS, case.few_answers)
-    outcome = generator.fire(shot)
+    run = LoadRun(url, body.file, body.content_type, CLIENTS, TURN_SECONDS, case.few_answers)
+    outcome = generator.run(run)
     return outcome.answered / outcome.seconds

@@ -1,4 +1,4 @@
-"""The images that are sent: scikit-image's photographs at stated sizes, encoded here, the same bytes every time."""
+"""The images to send: scikit-image's photographs at given sizes, encoded to the same bytes in every run."""
 
 import uuid
 from collections.abc import Callable
@@ -12,8 +12,8 @@ from PIL import Image, ImageOps
 PHOTOGRAPHS = Path(skimage.__file__).parent / "data"
 JPEG_QUALITY = 90
 GRAIN = 6.0
-"""Standard deviation of the noise on the enlarged photograph, in 1/255: enlarging smooths, and a smooth image would
-decode faster than one from a camera."""
+"""Standard deviation of the noise added to the enlarged photograph, in 1/255. Enlarging smooths, and a smooth image
+would decode faster than one from a camera."""
 SEED = 7
 MULTIPART_FILES = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png") * 2
 
@@ -58,7 +58,7 @@ EIGHT = "8 × 640×480 JPEG, multipart"
 
 
 class Body:
-    """What a request carries, kept as a file for the load generator, and the images in it."""
+    """A request's body, saved as a file for the load generator, and the encoded images in it."""
 
     def __init__(self, image: str, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)

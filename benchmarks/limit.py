@@ -1,7 +1,7 @@
-"""The limit: the service's own decode, resize and network in one process without HTTP, as fast as they will go.
+"""The limit: the service's own decode, resize and network without HTTP, as fast as possible.
 
-Runs as a program that is told what to do line by line, in JSON, and answers likewise; see `benchmarks.runner`. At its
-start it tries ways of sharing the cores and sizes of batch, and keeps the fastest.
+This program reads JSON commands from stdin, one per line, and answers each with one JSON line; see `benchmarks.runner`.
+At its start it tries several ways to share the cores and several batch sizes, and keeps the fastest.
 """
 
 import json
@@ -28,15 +28,15 @@ TRIAL_SECONDS = 0.6
 FINAL_SECONDS = 1.5
 FINALISTS = 2
 WORSE = 0.95
-"""A larger batch that reaches less than this share of the best ends the search along that way."""
+"""The search stops at a batch size that is slower than this share of the best rate."""
 
 HINTS = {"fp32": "f32", "bf16": "bf16", "fp16": "f16", "int8": "f32"}
-"""Precision as the service names it → as OpenVINO is told; an int8 file says itself where it is int8."""
+"""The service's name of a precision → OpenVINO's. An int8 file marks its int8 layers itself."""
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """What is run: a servable, its encoded images, and where. `images` empty: no decoding."""
+    """The servable to run, its encoded images, and the device. Without `images` nothing is decoded."""
 
     model: str
     images: tuple[str, ...]
@@ -47,7 +47,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How the cores are shared: processes × threads that pull images, each run with `intra` threads."""
+    """How the cores are shared: processes × threads per process; each run uses `intra` threads."""
 
     processes: int
     threads: int
@@ -107,29 +107,29 @@ def _openvino_options(work: Work, intra: int) -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
-    """How many images were run, and how many a second: each thread's own count over its own time, summed."""
+class Rate:
+    """The number of images that were run, and images per second, summed over the threads."""
 
     images: int
     per_second: float
 
 
-def together(paces: Sequence[Pace]) -> Pace:
-    return Pace(sum(pace.images for pace in paces), sum(pace.per_second for pace in paces))
+def sum_of(rates: Sequence[Rate]) -> Rate:
+    return Rate(sum(rate.images for rate in rates), sum(rate.per_second for rate in rates))
 
 
-class Crew(Protocol):
-    """Something that runs as many images as it can."""
+class Pool(Protocol):
+    """Runs as many images as possible."""
 
-    def run(self, seconds: float) -> Pace:
-        """Run for so long, and to the end of the batches begun."""
+    def run(self, seconds: float) -> Rate:
+        """Run for this time, then finish the batches that have begun."""
 
     def close(self) -> None:
-        """Leave nothing running."""
+        """End all threads and processes."""
 
 
 class Threads:
-    """Threads that each decode a batch and run it, again and again, on one session."""
+    """Threads on one session; each repeatedly decodes a batch and runs it."""
 
     def __init__(self, work: Work, layout: Layout) -> None:
         self._session = open_session(work, intra=layout.intra)
@@ -137,30 +137,30 @@ class Threads:
         self._make_frame = frames_of(work)
         self._run_batch()
 
-    def run(self, seconds: float) -> Pace:
-        paces: list[Pace] = []
+    def run(self, seconds: float) -> Rate:
+        rates: list[Rate] = []
         until = time.perf_counter() + seconds
         threads = [
-            threading.Thread(target=self._pull, args=(until, paces))
+            threading.Thread(target=self._pull, args=(until, rates))
             for _ in range(self._layout.threads)
         ]
         for thread in threads:
             thread.start()
         for thread in threads:
             thread.join()
-        return together(paces)
+        return sum_of(rates)
 
     def close(self) -> None:
-        """Nothing runs between two calls of `run`."""
+        """Do nothing: no thread runs between two calls of `run`."""
 
-    def _pull(self, until: float, paces: list[Pace]) -> None:
+    def _pull(self, until: float, rates: list[Rate]) -> None:
         began = time.perf_counter()
         images = 0
         while (now := time.perf_counter()) < until or not images:
             self._run_batch()
             images += self._layout.batch
         now = time.perf_counter()
-        paces.append(Pace(images, images / (now - began)))
+        rates.append(Rate(images, images / (now - began)))
 
     def _run_batch(self) -> None:
         frames = [self._make_frame() for _ in range(self._layout.batch)]
@@ -168,7 +168,7 @@ class Threads:
 
 
 class Processes:
-    """The same in processes, for networks so small that the interpreter's lock is what limits."""
+    """The same in several processes, for networks so small that the interpreter's lock is the limit."""
 
     def __init__(self, work: Work, layout: Layout) -> None:
         context = multiprocessing.get_context("spawn")
@@ -177,17 +177,17 @@ class Processes:
         self._processes = []
         for _ in range(layout.processes):
             here, there = context.Pipe()
-            process = context.Process(target=_obey, args=(there, work, own), daemon=True)
+            process = context.Process(target=_serve, args=(there, work, own), daemon=True)
             process.start()
             self._ends.append(here)
             self._processes.append(process)
         for end in self._ends:
             end.recv()
 
-    def run(self, seconds: float) -> Pace:
+    def run(self, seconds: float) -> Rate:
         for end in self._ends:
             end.send(seconds)
-        return together([end.recv() for end in self._ends])
+        return sum_of([end.recv() for end in self._ends])
 
     def close(self) -> None:
         for end in self._ends:
@@ -196,19 +196,19 @@ class Processes:
             process.join(10)
 
 
-def _obey(end: Connection, work: Work, layout: Layout) -> None:
-    crew = Threads(work, layout)
+def _serve(end: Connection, work: Work, layout: Layout) -> None:
+    pool = Threads(work, layout)
     end.send("ready")
     while (seconds := end.recv()) is not None:
-        end.send(crew.run(seconds))
+        end.send(pool.run(seconds))
 
 
-def make_crew(work: Work, layout: Layout) -> Crew:
+def make_pool(work: Work, layout: Layout) -> Pool:
     return Processes(work, layout) if layout.processes > 1 else Threads(work, layout)
 
 
 def frames_of(work: Work) -> Callable[[], NDArray[np.uint8]]:
-    """Return what makes the next frame, uint8 (H, W, 3): decoded and resized from the next image, or always one."""
+    """Return a function that makes frames, uint8 (H, W, 3): from the next image, or always the same gray frame."""
     target = read_card(Path(work.model)).image_input
     limits = Limits()
     if not work.images:
@@ -220,7 +220,7 @@ def frames_of(work: Work) -> Callable[[], NDArray[np.uint8]]:
 
 
 def layouts(work: Work, sizes: Sequence[int]) -> list[list[Layout]]:
-    """Return the ways to try, each with its batches ascending."""
+    """Return the ways to share the cores; each is a list of layouts with ascending batch sizes."""
     cores = work.cores
     if work.device in {"cuda", "tensorrt"}:
         ways = [(1, cores, 1), (1, 2 * cores, 1)]
@@ -230,7 +230,7 @@ def layouts(work: Work, sizes: Sequence[int]) -> list[list[Layout]]:
 
 
 def fastest(work: Work, sizes: Sequence[int]) -> tuple[Layout, dict[str, float]]:
-    """Return the fastest layout and what each one that was tried reached, in images a second."""
+    """Return the fastest layout, and the images per second of each layout that was tried."""
     tried: dict[Layout, float] = {}
     for way in layouts(work, sizes):
         best = 0.0
@@ -246,11 +246,11 @@ def fastest(work: Work, sizes: Sequence[int]) -> tuple[Layout, dict[str, float]]
 
 
 def _try(work: Work, layout: Layout, seconds: float) -> float:
-    crew = make_crew(work, layout)
+    pool = make_pool(work, layout)
     try:
-        return crew.run(seconds).per_second
+        return pool.run(seconds).per_second
     finally:
-        crew.close()
+        pool.close()
 
 
 def _name(layout: Layout) -> str:
@@ -259,8 +259,8 @@ def _name(layout: Layout) -> str:
     )
 
 
-class Alone:
-    """One image after the other, each with all cores: the least time a lone client can wait."""
+class OneByOne:
+    """One image after the other, each with all cores: the least latency for a single client."""
 
     def __init__(self, work: Work) -> None:
         self._make_frame = frames_of(work)
@@ -271,7 +271,7 @@ class Alone:
         self._session = min(trials, key=lambda trial: statistics.median(trial[0]))[1]
 
     def run(self, seconds: float) -> list[float]:
-        """Return the times in ms, ascending."""
+        """Return the milliseconds of each image, ascending."""
         return sorted(self._times_ms(self._session, seconds))
 
     def _times_ms(self, session: ort.InferenceSession, seconds: float) -> list[float]:
@@ -286,27 +286,27 @@ class Alone:
 
 
 def main() -> None:
-    """Obey: the first line is the work, each further one says what to run and for how long."""
+    """Read commands: the first line is the work, each further line the seconds to run."""
     given = json.loads(sys.stdin.readline())
     sizes, alone = given.pop("sizes"), given.pop("alone")
     work = Work(**{**given, "images": tuple(given["images"])})
     if alone:
-        runner = Alone(work)
-        _say({"ready": "all cores on one image"})
+        runner = OneByOne(work)
+        _send({"ready": "all cores on one image"})
         for line in sys.stdin:
             times = runner.run(json.loads(line)["seconds"])
-            _say({"times_ms": times})
+            _send({"times_ms": times})
         return
     layout, tried = fastest(work, sizes)
-    crew = make_crew(work, layout)
-    _say({"ready": _name(layout), "tried": tried})
+    pool = make_pool(work, layout)
+    _send({"ready": _name(layout), "tried": tried})
     for line in sys.stdin:
-        pace = crew.run(json.loads(line)["seconds"])
-        _say({"images": pace.images, "images_per_second": pace.per_second})
-    crew.close()
+        rate = pool.run(json.loads(line)["seconds"])
+        _send({"images": rate.images, "images_per_second": rate.per_second})
+    pool.close()
 
 
-def _say(answer: dict[str, Any]) -> None:
+def _send(answer: dict[str, Any]) -> None:
     print(json.dumps(answer), flush=True)
 
 

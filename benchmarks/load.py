@@ -1,4 +1,4 @@
-"""Load generators written by others: how each is called, and how what it prints is read."""
+"""Load generators of other projects: how to call each one and how to read its output."""
 
 import csv
 import json
@@ -11,7 +11,7 @@ from pathlib import Path
 
 REQUEST_TIMEOUT_SECONDS = 120
 GRACE_SECONDS = 30
-"""A generator that has not ended this long after its time is ended."""
+"""A generator that runs longer than its time plus this is killed."""
 
 HOW_TO_GET = (
     "No load generator was found. Install one, then run this again:\n"
@@ -25,8 +25,8 @@ class NoGeneratorError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Shot:
-    """What is sent: one body to one URL by so many clients at once, for so long."""
+class LoadRun:
+    """One body, sent to one URL by a number of concurrent clients for a number of seconds."""
 
     url: str
     body: Path
@@ -34,12 +34,12 @@ class Shot:
     clients: int
     seconds: float
     few_answers: bool = False
-    """Answers come seconds apart: count up to the last one."""
+    """Answers come seconds apart: compute the rate up to the last one."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came back: `answered` with status 2xx, `failed` otherwise or never."""
+    """`answered` counts answers with status 2xx, `failed` other statuses and missing answers."""
 
     answered: int
     failed: int
@@ -50,23 +50,23 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Generator:
-    """A load generator: its command for a shot, and the reader of what it prints."""
+    """A load generator: its command for a run, and the parser of its output."""
 
     name: str
-    command: Callable[[Shot], list[str]]
+    command: Callable[[LoadRun], list[str]]
     parse: Callable[[str], Outcome]
 
-    def fire(self, shot: Shot) -> Outcome:
-        """Run the generator to its end.
+    def run(self, run: LoadRun) -> Outcome:
+        """Run the generator until it ends.
 
         Raises:
             RuntimeError: it failed or printed no summary.
         """
         done = subprocess.run(
-            self.command(shot),
+            self.command(run),
             capture_output=True,
             text=True,
-            timeout=shot.seconds + REQUEST_TIMEOUT_SECONDS + GRACE_SECONDS,
+            timeout=run.seconds + REQUEST_TIMEOUT_SECONDS + GRACE_SECONDS,
             check=False,
         )
         if done.returncode:
@@ -78,7 +78,7 @@ def find_generator(names: Sequence[str] = ("wrk", "hey")) -> Generator:
     """Return the first generator that is installed.
 
     Raises:
-        NoGeneratorError: none is; the message says how to get one.
+        NoGeneratorError: none is installed; the message says how to get one.
     """
     for name in names:
         if shutil.which(name):
@@ -86,24 +86,24 @@ def find_generator(names: Sequence[str] = ("wrk", "hey")) -> Generator:
     raise NoGeneratorError(HOW_TO_GET)
 
 
-def wrk_command(shot: Shot) -> list[str]:
+def wrk_command(run: LoadRun) -> list[str]:
     script = Path(__file__).with_name("wrk.lua")
     return [
         "wrk",
         # One thread sends tens of thousands of requests a second; more would take the service's cores.
-        *("--threads", "1", "--connections", str(shot.clients)),
-        *("--duration", f"{max(1, round(shot.seconds))}s"),
+        *("--threads", "1", "--connections", str(run.clients)),
+        *("--duration", f"{max(1, round(run.seconds))}s"),
         *("--timeout", f"{REQUEST_TIMEOUT_SECONDS}s"),
-        *("--script", str(script), shot.url, "--", str(shot.body), shot.content_type),
-        "few" if shot.few_answers else "many",
+        *("--script", str(script), run.url, "--", str(run.body), run.content_type),
+        "few" if run.few_answers else "many",
     ]
 
 
 def parse_wrk(printed: str) -> Outcome:
-    """Read the line that `wrk.lua` adds to wrk's own.
+    """Parse the line that `wrk.lua` adds to wrk's output.
 
     Raises:
-        RuntimeError: it is not there.
+        RuntimeError: the line is missing.
     """
     for line in printed.splitlines():
         kind, _, rest = line.partition(" ")
@@ -119,16 +119,16 @@ def parse_wrk(printed: str) -> Outcome:
     raise RuntimeError(f"wrk printed no summary: {printed.strip()[-200:]}")
 
 
-def hey_command(shot: Shot) -> list[str]:
+def hey_command(run: LoadRun) -> list[str]:
     return [
-        *("hey", "-z", f"{shot.seconds:g}s", "-c", str(shot.clients), "-t"),
-        *(str(REQUEST_TIMEOUT_SECONDS), "-m", "POST", "-T", shot.content_type),
-        *("-D", str(shot.body), "-o", "csv", shot.url),
+        *("hey", "-z", f"{run.seconds:g}s", "-c", str(run.clients), "-t"),
+        *(str(REQUEST_TIMEOUT_SECONDS), "-m", "POST", "-T", run.content_type),
+        *("-D", str(run.body), "-o", "csv", run.url),
     ]
 
 
 def parse_hey(printed: str) -> Outcome:
-    """Read hey's CSV: one row an answer, with its response time, status and offset, in seconds.
+    """Parse hey's CSV: one row per answer, with its response time, status and offset; times in seconds.
 
     Raises:
         RuntimeError: there is no row.

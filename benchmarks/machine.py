@@ -1,4 +1,4 @@
-"""What the numbers were measured on: the processor, what of it matters here, and the versions."""
+"""The machine of a run: the processor, its instruction sets that matter here, and package versions."""
 
 import functools
 import platform
@@ -26,7 +26,7 @@ FLAGS = {
     "i8mm": "neon-i8mm",
     "sve": "sve",
 }
-"""The kernel's name of what makes a network's arithmetic faster → how it is commonly called."""
+"""The Linux kernel's flag of an instruction set that makes networks faster → its common name."""
 PACKAGES = (
     *("foveal", "onnxruntime-ep-openvino", "numpy", "pillow", "fastapi", "uvicorn", "starlette"),
 )
@@ -55,8 +55,8 @@ class Machine:
 def describe_machine() -> Machine:
     text = CPU_INFO.read_text() if CPU_INFO.exists() else ""
     model = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    said = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
-    known = set(said[1].split()) if said else set()
+    listed = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", text, re.MULTILINE)
+    known = set(listed[1].split()) if listed else set()
     return Machine(
         processor=model[1].strip() if model else platform.processor() or platform.machine(),
         cores=granted_cores(),

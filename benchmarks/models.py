@@ -1,4 +1,4 @@
-"""Which files are served: the repository's own, and a ResNet-50 with random weights that is exported once."""
+"""The served files: those of the repository, and a ResNet-50 with random weights that is exported once."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ origin = "torchvision, untrained"
 
 
 class ExportError(Exception):
-    """A network that only the benchmark uses can not be exported."""
+    """The export of a network that only the benchmark uses failed."""
 
 
 def repository_of(model: str) -> Path:
@@ -32,10 +32,10 @@ def repository_of(model: str) -> Path:
 
 
 def ensure_model(model: str) -> Path:
-    """Return the newest version's file, exporting it first where it is missing and the benchmark's own.
+    """Return the file of the newest version; export it first if it is missing and only the benchmark uses it.
 
     Raises:
-        ExportError: it can not be exported.
+        ExportError: the export failed.
     """
     folder = repository_of(model) / model
     if model in RECIPES and not _versions(folder):

@@ -1,4 +1,4 @@
-"""Results as images: throughput as a share of the limit, latency alone, memory over time. One accent: the service."""
+"""Results as plots: throughput relative to the limit, latency of one client, memory over time."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ from benchmarks.cases import CASES
 from benchmarks.contenders import FOVEAL, LIMIT, limit_of
 from benchmarks.results import CaseResult
 from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
-from benchmarks.targets import CROWD
+from benchmarks.targets import MANY_CLIENTS
 
 ACCENT, CALM, INK, FAINT = "#0f766e", "#cbd5e1", "#1e293b", "#94a3b8"
 ROW_INCHES = 0.27
@@ -26,20 +26,20 @@ STYLE: Any = {  # Matplotlib types the keys one by one
     "xtick.color": FAINT,
     "ytick.color": INK,
     "svg.fonttype": "none",
-    # The same file from the same figures.
+    # The same results give the same file.
     "svg.hashsalt": "foveal",
 }
 Bar = tuple[str, Spread, str]
-"""Name, ratio, and what is written beside it; the best is drawn on top, so it comes last."""
+"""Name, ratio, and the text beside the bar. The last bar is drawn at the top, so the best comes last."""
 
 
 def draw_plots(results: Sequence[CaseResult], folder: Path) -> list[str]:
-    """Write the plots that the results allow and return their file names."""
+    """Write the plots for which there are results, and return their file names."""
     folder.mkdir(parents=True, exist_ok=True)
     drawn = []
     throughput = {result.name: _throughput_bars(result) for result in results}
     if any(throughput.values()):
-        title = f"Throughput at {CROWD} clients, × the machine's limit"
+        title = f"Throughput at {MANY_CLIENTS} clients, × the machine's limit"
         _draw_panels(throughput, title, folder / "throughput.svg")
         drawn.append("throughput.svg")
     alone = {result.name: _alone_bars(result) for result in results}
@@ -64,12 +64,12 @@ def draw_soak(seconds: Sequence[float], mebibytes: Sequence[float], file: Path) 
 
 
 def _throughput_bars(result: CaseResult) -> list[Bar]:
-    rounds = result.at(CROWD)
+    rounds = result.at(MANY_CLIENTS)
     names = [name for name in rounds[0] if not name.startswith(LIMIT)] if rounds else []
     bars = []
     for name in names:
         rate = median_of(rounds, name, lambda sample: sample.images_per_second) or 0.0
-        if ratio := throughput_ratio(rounds, name, [limit_of(name, CROWD)]):
+        if ratio := throughput_ratio(rounds, name, [limit_of(name, MANY_CLIENTS)]):
             bars.append((name, ratio, f"{rate:,.0f}/s" if rate >= 100 else f"{rate:.3g}/s"))
     return sorted(bars, key=lambda bar: bar[1].median)
 
@@ -113,7 +113,7 @@ def _draw_panels(results: dict[str, list[Bar]], title: str, file: Path) -> None:
 
 
 def _arranged(results: dict[str, list[Bar]]) -> list[tuple[str, list[Bar]]]:
-    """Return the panels by title in the order of the cases; those of one bar share the last."""
+    """Return (title, bars) of each panel in the order of the cases; cases with one bar share the last panel."""
     titles = {case.name: case.title for case in CASES}
     panels = [(titles[name], bars) for name, bars in results.items() if len(bars) > 1]
     lone = [(titles[name], *bars[0][1:]) for name, bars in results.items() if len(bars) == 1]
@@ -123,7 +123,7 @@ def _arranged(results: dict[str, list[Bar]]) -> list[tuple[str, list[Bar]]]:
 
 
 def _draw_bars(axes: Axes, title: str, bars: Sequence[Bar], rows: int) -> None:
-    """Draw the bars from the top of a panel that has room for `rows`."""
+    """Draw the bars from the top of a panel with room for `rows` bars."""
     places = range(rows - len(bars), rows)
     medians = [spread.median for _, spread, _ in bars]
     ours = [name.startswith(FOVEAL) or title.startswith(FOVEAL) for name, _, _ in bars]

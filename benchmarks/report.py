@@ -1,4 +1,4 @@
-"""Results as a Markdown page and as JSON; every ratio is a median of ratios within rounds."""
+"""Writes results as a Markdown page and as JSON. Every ratio is the median of the ratios within each round."""
 
 import json
 import statistics
@@ -21,7 +21,7 @@ _MET = {True: "met", False: "**not met**"}
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """One run of the benchmark and all that it found."""
+    """One run of the benchmark and its results."""
 
     date: str
     machine: Machine
@@ -33,7 +33,7 @@ class Run:
 
 
 def write_report(run: Run, folder: Path, plots: Sequence[str]) -> None:
-    """Write the Markdown page, which shows the plots by their names, and the JSON file."""
+    """Write the Markdown page, with links to these plots, and the JSON file."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / RAW).write_text(json.dumps(asdict(run), indent=1, ensure_ascii=False) + "\n")
     (folder / MARKDOWN).write_text("\n".join(_page(run, plots)) + "\n")
@@ -48,14 +48,14 @@ def _page(run: Run, plots: Sequence[str]) -> Iterator[str]:
     yield f"{machine.memory_gib:g} GiB; {flags}; {machine.system}; Python {machine.python}; {versions}."
     yield (
         f"Made by `{run.command}` with {run.generator}, {run.rounds} interleaved rounds. Ratios are medians of the "
-        "ratios within each round, in brackets the extremes; [how to read this](../../README.md)."
+        "ratios within each round, with the extremes in brackets; [how to read this](../../README.md)."
     )
     foreign = foreign_cores(run.results)
     if foreign > QUIET_CORES:
         yield ""
         yield (
             f"**Other work took {foreign:.2f} of the machine's cores (median of all turns): these figures are rough.** "
-            "CPU milliseconds suffer least."
+            "CPU milliseconds are affected least."
         )
     yield ""
     for plot in plots:
@@ -68,7 +68,7 @@ def _page(run: Run, plots: Sequence[str]) -> Iterator[str]:
 
 
 def foreign_cores(results: Sequence[CaseResult]) -> float:
-    """Return the cores that other work took, as the median over all turns."""
+    """Return the number of cores that other work used, as the median over all turns."""
     turns = [
         sample.foreign_cores
         for result in results
@@ -91,7 +91,7 @@ def _targets(run: Run) -> Iterator[str]:
     yield from (
         "## Targets",
         "",
-        "| case | figure | wanted | measured | |",
+        "| case | figure | target | measured | |",
         "|---|---|---|---|---|",
     )
     yield from rows
@@ -114,7 +114,7 @@ def _case(result: CaseResult) -> Iterator[str]:
     for clients, rounds in result.rounds.items():
         yield f"{clients} client{'s' if clients > 1 else ''}"
         yield ""
-        yield "| | images/s | × the limit | p50 ms | p99 ms | errors | CPU ms an image |"
+        yield "| | images/s | × the limit | p50 ms | p99 ms | errors | CPU ms per image |"
         yield "|---|---|---|---|---|---|---|"
         names = sorted(rounds[0], key=lambda name: -_rate(rounds, name))
         yield from (_row(rounds, name, limit_of(name, clients)) for name in names)
@@ -136,7 +136,7 @@ def _row(rounds: Sequence[dict[str, Sample]], name: str, base: str) -> str:
 
 
 def _contenders(run: Run) -> Iterator[str]:
-    """How each was run, and who could not be."""
+    """Yield how each contender was run, or why it could not run."""
     yield from ("## How each was run", "")
     yield "| case | | setting | start to ready, s | peak memory, MiB | idle, cores | settings tried, images/s |"
     yield "|---|---|---|---|---|---|---|"
@@ -153,7 +153,7 @@ def _contenders(run: Run) -> Iterator[str]:
                 ", ".join(f"{tried}: {rate:g}" for tried, rate in facts.tried.items()),
             ]
             if facts.top_class is not None and facts.top_class != ours:
-                cells[2] += f", another best class ({facts.top_class}, not {ours})"
+                cells[2] += f", another top class ({facts.top_class}, not {ours})"
             yield f"| {' | '.join(cells)} |"
 
 
@@ -182,7 +182,7 @@ def _cell(text: str) -> str:
 
 
 def load_results(content: dict[str, Any]) -> tuple[CaseResult, ...]:
-    """Return the results in a JSON file that `write_report` wrote."""
+    """Return the results from the content of a JSON file that `write_report` wrote."""
     return tuple(
         CaseResult(
             one["name"],

@@ -1,4 +1,4 @@
-"""What a run found: plain values, written as JSON and read by the report and the plots."""
+"""The results of a run: plain values, written as JSON and read by the report and the plots."""
 
 from dataclasses import dataclass, field
 
@@ -10,7 +10,7 @@ Rounds = dict[int, list[dict[str, Sample]]]
 
 @dataclass(slots=True)
 class Facts:
-    """What is known of a contender beside its samples. `error` says why it did not run."""
+    """Facts about a contender besides its samples. `error` says why it did not run."""
 
     detail: str = ""
     ready_seconds: float | None = None
@@ -19,7 +19,7 @@ class Facts:
     top_class: int | None = None
     error: str = ""
     tried: dict[str, float] = field(default_factory=dict)
-    """What a sweep reached with each setting, in images a second."""
+    """Setting → images per second that the sweep measured."""
 
 
 @dataclass(slots=True)

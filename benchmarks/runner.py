@@ -1,4 +1,4 @@
-"""A case, measured: everyone is started, then in each round everyone takes a turn under the same load."""
+"""Measures a case: starts all contenders, then in each round gives each one a turn under the same load."""
 
 import json
 import re
@@ -14,13 +14,13 @@ from typing import Any, Protocol
 from benchmarks import contenders, tuning
 from benchmarks.cases import Case, Load
 from benchmarks.contenders import (
-    ALONE,
     CACHE,
     ECHO,
     FOVEAL,
     FOVEAL_IN_PROCESSES,
     FOVEAL_ON_CPU,
     LIMIT,
+    LIMIT_ONE_BY_ONE,
     LIMIT_UNDECODED,
     PEERS,
     ROOT,
@@ -38,7 +38,7 @@ from benchmarks.usage import CpuMeter, MemoryWatch, Tree
 WARM_SECONDS = 1.0
 SETTLE_SECONDS = 30.0
 ENGINE_SECONDS = 1800.0
-"""TensorRT builds its engines at the first start, for minutes."""
+"""At the first start TensorRT builds its engines, which takes minutes."""
 GPU_DEVICES = ("cuda", "tensorrt")
 GPU_BATCHES = (1, 8, 16, 32, 64)
 MIB = 2**20
@@ -46,12 +46,12 @@ _SERVED = re.compile(r"^foveal_model_info\{([^}]*)\} 1", re.MULTILINE)
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _CLASS = re.compile(rb'"class_id":\s*(\d+)')
 
-Say = Callable[[str], None]
+Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How a run is made. `shorten` is the factor on every case's seconds."""
+    """The options of a run. `shorten` is a factor on the seconds of every case."""
 
     generator: Generator
     cores: int
@@ -60,9 +60,9 @@ class Plan:
     quick: bool
     peers: bool
     devices: tuple[str, ...]
-    """Of the service, one contender each; empty: as it starts by default."""
+    """The devices of the service, one contender per device; empty: the default device."""
     retune: bool
-    say: Say
+    progress: Progress
 
     def loads(self, case: Case) -> Sequence[Load]:
         quick = [load for load in case.loads if load.quick]
@@ -70,7 +70,7 @@ class Plan:
 
 
 class Contender(Protocol):
-    """Someone who can be measured."""
+    """Something that can be measured."""
 
     def measure(self, clients: int, seconds: float) -> Sample: ...
 
@@ -85,7 +85,7 @@ class Served:
     path: str
 
     def learn_idle(self) -> None:
-        """Find out what it uses for nothing; halt it until its turn where that is much."""
+        """Measure the cores that it uses without requests; if it uses many, suspend it until its turn."""
         self.server.tree.learn_idle()
         self.facts.idle_cores = round(self.server.tree.idle_cores, 3)
         self.server.tree.suspend()
@@ -95,7 +95,7 @@ class Served:
         tree.resume()
         with MemoryWatch(tree) as memory:
             meter = CpuMeter(tree)
-            outcome = self.subject.fire(
+            outcome = self.subject.load(
                 self.server.url(self.path), clients=clients, seconds=seconds
             )
             spent, foreign = meter.read()
@@ -116,13 +116,13 @@ class Served:
 
 
 class Limit:
-    """`benchmarks.limit` as a process, told line by line what to run."""
+    """`benchmarks.limit` as a process that reads one command per line."""
 
     def __init__(self, process: "subprocess.Popen[str]") -> None:
         self._process = process
         self._tree = Tree(process.pid)
 
-    def measure(self, clients: int, seconds: float) -> Sample:  # noqa: ARG002  # it has no clients
+    def measure(self, clients: int, seconds: float) -> Sample:  # noqa: ARG002  # the limit has no clients
         meter = CpuMeter(self._tree)
         answer = self.ask({"seconds": seconds})
         spent, foreign = meter.read()
@@ -141,14 +141,14 @@ class Limit:
         images = answer["images"]
         return Sample(rate, images, 0, spent * 1e3 / images, foreign_cores=foreign)
 
-    def ask(self, question: Mapping[str, object]) -> dict[str, Any]:
-        """Send a line and return the answer to it.
+    def ask(self, command: Mapping[str, object]) -> dict[str, Any]:
+        """Send a command and return its answer.
 
         Raises:
             StartError: the process has ended.
         """
         assert self._process.stdin is not None
-        self._process.stdin.write(json.dumps(question) + "\n")
+        self._process.stdin.write(json.dumps(command) + "\n")
         self._process.stdin.flush()
         return self.answer()
 
@@ -162,17 +162,17 @@ class Limit:
 
 
 def run_case(case: Case, plan: Plan) -> CaseResult:
-    """Start everyone, measure in rounds, end everyone.
+    """Start all contenders, measure them in rounds, end them.
 
     Raises:
-        ExportError: the case's network can not be had.
+        ExportError: the export of the case's network failed.
     """
     result = CaseResult(case.name)
     subject = make_subject(case, plan.generator, plan.cores)
     with ExitStack() as stack:
-        everyone = _Starter(plan, subject, result, stack).start_everyone()
+        running = _Starter(plan, subject, result, stack).start_all()
         for load in plan.loads(case):
-            chosen = {name: everyone[name] for name in _names(load, everyone)}
+            chosen = {name: running[name] for name in _names(load, running)}
             if not chosen:
                 continue
             for contender in chosen.values():
@@ -186,7 +186,7 @@ def run_case(case: Case, plan: Plan) -> CaseResult:
 def _round(
     case: Case, plan: Plan, load: Load, chosen: Mapping[str, Contender], number: int
 ) -> dict[str, Sample]:
-    """Each one's turn comes at another place in each round, so that nobody always follows the same neighbor."""
+    """Measure each contender once, in an order that shifts from round to round."""
     names = list(chosen)
     start = number * max(1, len(names) // plan.rounds) % len(names)
     samples = {}
@@ -195,56 +195,56 @@ def _round(
         samples[name] = sample
         latency = f", p50 {sample.p50_ms:.1f} ms" if sample.p50_ms else ""
         errors = f", {sample.errors} errors" if sample.errors else ""
-        plan.say(
+        plan.progress(
             f"  {case.name}, {load.clients} clients, round {number + 1}: {name} "
             f"{sample.images_per_second:.1f} images/s{latency}{errors}"
         )
     return samples
 
 
-def _names(load: Load, everyone: Mapping[str, Contender]) -> list[str]:
-    """Return who takes part in a load: the service always, the limit that fits the clients, the peers where wanted."""
+def _names(load: Load, running: Mapping[str, Contender]) -> list[str]:
+    """Return the contenders of a load: the service, the limit for its number of clients, and its peers."""
 
     def takes_part(name: str) -> bool:
         if name.startswith(FOVEAL):
             return True
         if name.startswith(LIMIT):
-            return load.limit and name.startswith(ALONE) == (load.clients == 1)
+            return load.limit and name.startswith(LIMIT_ONE_BY_ONE) == (load.clients == 1)
         return load.peers and (name != ECHO or load.clients > 1)
 
-    return [name for name in everyone if takes_part(name)]
+    return [name for name in running if takes_part(name)]
 
 
 @dataclass(frozen=True, slots=True)
 class _Starter:
-    """Starts everyone of a case onto an exit stack; who does not start is told in the result."""
+    """Starts the contenders of a case on an exit stack; the result says which did not start, and why."""
 
     plan: Plan
     subject: Subject
     result: CaseResult
     stack: ExitStack
 
-    def start_everyone(self) -> dict[str, Contender]:
-        everyone: dict[str, Contender] = {}
+    def start_all(self) -> dict[str, Contender]:
+        running: dict[str, Contender] = {}
         loads = self.plan.loads(self.subject.case)
         for device in self.plan.devices or (None,):
             name = contenders.on_device(FOVEAL, device)
             started = self._try(name, partial(self._foveal, device=device))
-            everyone |= started
+            running |= started
             for contender in started.values():
-                everyone |= self._limits(contender, device)
+                running |= self._limits(contender, device)
         if self.subject.case.workers and not self.plan.devices:
             workers = partial(self._foveal, workers=self.plan.cores)
-            everyone |= self._try(FOVEAL_IN_PROCESSES, workers)
+            running |= self._try(FOVEAL_IN_PROCESSES, workers)
         if self.subject.case.echo:
-            everyone |= self._try(ECHO, self._echo)
+            running |= self._try(ECHO, self._echo)
         if self.plan.peers and any(load.peers for load in loads):
             for peer in PEERS:
-                everyone |= self._try(peer.name, partial(self._peer, peer=peer))
-        return everyone
+                running |= self._try(peer.name, partial(self._peer, peer=peer))
+        return running
 
     def _limits(self, foveal: Contender, device: str | None) -> dict[str, Contender]:
-        """Start the limits with the device and the precision that the service chose, and the service on plain CPU."""
+        """Start the limits with the service's device and precision, and the service on plain CPU if that differs."""
         assert isinstance(foveal, Served)
         case = self.subject.case
         labels = served_model(foveal.server, case.model)
@@ -263,14 +263,14 @@ class _Starter:
             )
         if True in wanted:
             found |= self._try(
-                contenders.on_device(ALONE, device),
+                contenders.on_device(LIMIT_ONE_BY_ONE, device),
                 partial(self._limit, labels, images, alone=True),
             )
         return found
 
     def _try(self, name: str, start: Callable[[Facts], Contender]) -> dict[str, Contender]:
         facts = self.result.facts[name] = Facts()
-        self.plan.say(f"  starting {name}")
+        self.plan.progress(f"  starting {name}")
         try:
             contender = start(facts)
             if isinstance(contender, Served):
@@ -278,7 +278,7 @@ class _Starter:
             return {name: contender}
         except (StartError, InstallError) as error:
             facts.error = str(error)
-            self.plan.say(f"  {name} does not run: {error}")
+            self.plan.progress(f"  {name} does not run: {error}")
             return {}
 
     def _foveal(self, facts: Facts, *, device: str | None = None, workers: int = 1) -> Served:
@@ -328,7 +328,7 @@ class _Starter:
     def _peer(self, facts: Facts, *, peer: Peer) -> Served:
         plan, body = self.plan, self.subject.body
         best = tuning.best_setting(
-            peer, self.subject, sweep=not plan.quick, again=plan.retune, say=plan.say
+            peer, self.subject, sweep=not plan.quick, again=plan.retune, progress=plan.progress
         )
         facts.detail = f"{best.version}, {best.setting}" + ("" if best.tried else ", not tuned")
         facts.tried = best.tried
@@ -371,7 +371,7 @@ class _Starter:
 
 @contextmanager
 def _run_limit() -> Iterator[Limit]:
-    """Run `benchmarks.limit`, which ends when its input does."""
+    """Run `benchmarks.limit`, which ends when its stdin is closed."""
     process = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.limit"],
         cwd=ROOT,
@@ -391,10 +391,10 @@ def _run_limit() -> Iterator[Limit]:
 
 
 def served_model(server: Server, model: str) -> dict[str, str]:
-    """Return the labels of `foveal_model_info` for a model: on which device and in which precision it is served.
+    """Return the labels of `foveal_model_info` for a model, with its device and its precision.
 
     Raises:
-        StartError: it is not served.
+        StartError: the model is not served.
     """
     for found in _SERVED.findall(server.ask("/metrics").body.decode()):
         labels = dict(_LABEL.findall(found))

@@ -1,4 +1,4 @@
-"""A server as a process group of its own: started on a free port, waited for, asked, ended."""
+"""Starts a server in its own process group on a free port, waits until it is ready, sends requests, ends it."""
 
 import contextlib
 import http.client
@@ -26,15 +26,15 @@ ANSWER_SECONDS = 60.0
 
 
 class StartError(Exception):
-    """A server did not start; the message holds the end of what it printed."""
+    """A server did not start; the message has the end of its output."""
 
 
 @dataclass(frozen=True, slots=True)
-class JobResult:
+class Response:
     status: int
     body: bytes
 
-    def json(self) -> Any:  # noqa: ANN401  # whatever a server says
+    def json(self) -> Any:  # noqa: ANN401  # any JSON
         return json.loads(self.body)
 
 
@@ -45,12 +45,12 @@ class Server:
     port: int
     tree: Tree
     ready_seconds: float
-    """From the start of its process to its first good answer."""
+    """From the start of its process to its first answer with status 200."""
 
     def url(self, path: str) -> str:
         return f"http://{HOST}:{self.port}{path}"
 
-    def ask(self, path: str, body: bytes | None = None, content_type: str = "") -> JobResult:
+    def ask(self, path: str, body: bytes | None = None, content_type: str = "") -> Response:
         return _ask(self.port, path, body, content_type)
 
 
@@ -71,10 +71,10 @@ def run_server(
     folder: Path | None = None,
     patience_seconds: float = START_SECONDS,
 ) -> Iterator[Server]:
-    """Start a server and yield it when it answers `probe` (path, body, content type) with 200; end it with the block.
+    """Start a server, yield it when it answers `probe` (path, body, content type) with 200, and end it after the block.
 
     Raises:
-        StartError: it ended before, or took too long.
+        StartError: it ended before that, or took longer than `patience_seconds`.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
     began = time.perf_counter()
@@ -105,37 +105,37 @@ def _wait_until_ready(
     until = time.perf_counter() + patience_seconds
     while time.perf_counter() < until:
         if process.poll() is not None:
-            raise StartError(f"ended with {process.returncode}: {_last_words(log)}")
+            raise StartError(f"ended with {process.returncode}: {_end_of(log)}")
         try:
             if _ask(port, *probe).status == 200:
                 return
         except (OSError, http.client.HTTPException):
             pass
         time.sleep(POLL_SECONDS)
-    raise StartError(f"not ready after {patience_seconds:g} s: {_last_words(log)}")
+    raise StartError(f"not ready after {patience_seconds:g} s: {_end_of(log)}")
 
 
-def _ask(port: int, path: str, body: bytes | None, content_type: str) -> JobResult:
+def _ask(port: int, path: str, body: bytes | None, content_type: str) -> Response:
     connection = http.client.HTTPConnection(HOST, port, timeout=ANSWER_SECONDS)
     try:
         headers = {"Content-Type": content_type} if content_type else {}
         connection.request("GET" if body is None else "POST", path, body, headers)
         response = connection.getresponse()
-        return JobResult(response.status, response.read())
+        return Response(response.status, response.read())
     finally:
         connection.close()
 
 
-def _last_words(log: Path) -> str:
+def _end_of(log: Path) -> str:
     return " | ".join(log.read_text(errors="replace").strip().splitlines()[-4:])[-600:]
 
 
 def _end(process: "subprocess.Popen[bytes]") -> None:
-    """End the process and whatever it started, by the ids that are known to be its own."""
+    """End the process and its child processes."""
     family = Tree(process.pid).processes() if process.poll() is None else []
     for one in family:
         with contextlib.suppress(psutil.NoSuchProcess):
-            one.resume()  # it may have been halted while others had their turn
+            one.resume()  # it may be suspended
     if family:
         process.send_signal(signal.SIGINT)
     _, left = psutil.wait_procs(family, timeout=END_SECONDS)

@@ -1,4 +1,4 @@
-"""The service under every task in turn for a long time: does its memory stay flat, does anything fail?"""
+"""Runs every task in turn for a long time, to see whether memory stays flat and whether requests fail."""
 
 import json
 import time
@@ -9,7 +9,7 @@ from pathlib import Path
 from benchmarks.cases import CASES, Case
 from benchmarks.contenders import CACHE, foveal_command
 from benchmarks.images import Body
-from benchmarks.load import Generator, Shot
+from benchmarks.load import Generator, LoadRun
 from benchmarks.models import REPOSITORY, repository_of
 from benchmarks.plots import draw_soak
 from benchmarks.server import free_port, run_server
@@ -27,13 +27,13 @@ class Soak:
     failed: int
     peak_mib: float
     growth_mib: float
-    """The peak of the second half over that of the first; each half should see every task more than once."""
+    """The peak of the second half minus that of the first; each half should run every task more than once."""
     times: list[float]
     mebibytes: list[float]
 
 
 def run_soak(
-    seconds: float, generator: Generator, folder: Path, say: Callable[[str], None]
+    seconds: float, generator: Generator, folder: Path, progress: Callable[[str], None]
 ) -> Soak:
     """Load the service with its default models for `seconds` and write `soak.json` and `soak.svg`."""
     cases = [case for case in CASES if repository_of(case.model) == REPOSITORY]
@@ -54,11 +54,11 @@ def run_soak(
         turn = 0
         while (left := until - time.perf_counter()) > 1:
             case = cases[turn % len(cases)]
-            shot = _shot(case, bodies[case.name], server.url(case.path), min(TURN_SECONDS, left))
-            outcome = generator.fire(shot)
+            run = _load_run(case, bodies[case.name], server.url(case.path), min(TURN_SECONDS, left))
+            outcome = generator.run(run)
             answered, failed, turn = answered + outcome.answered, failed + outcome.failed, turn + 1
-            say(
-                f"  {case.name}: {outcome.answered} answered, {outcome.failed} not, "
+            progress(
+                f"  {case.name}: {outcome.answered} answered, {outcome.failed} failed, "
                 f"{memory.bytes[-1] / MIB:.0f} MiB, {max(0.0, left):.0f} s left"
             )
     half = len(memory.bytes) // 2
@@ -78,6 +78,6 @@ def run_soak(
     return found
 
 
-def _shot(case: Case, body: Body, url: str, seconds: float) -> Shot:
+def _load_run(case: Case, body: Body, url: str, seconds: float) -> LoadRun:
     clients = min(CLIENTS, max(load.clients for load in case.loads))
-    return Shot(url, body.file, body.content_type, clients, seconds, case.few_answers)
+    return LoadRun(url, body.file, body.content_type, clients, seconds, case.few_answers)

@@ -1,7 +1,7 @@
-"""From samples to statements: medians over rounds, ratios within a round, and whether a target is met.
+"""Statistics of samples: medians over rounds, and ratios within a round.
 
-A ratio is always taken between two samples of the same round, which lie seconds apart, and the median of these ratios
-is reported: a machine that is slower for a minute slows both sides of a ratio.
+A ratio is always computed from two samples of the same round, which are seconds apart. The median of these ratios
+is reported. If the machine is slower for a minute, both sides of the ratio are slower.
 """
 
 import statistics
@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One contender under load for a few seconds. Latencies are None where nobody waits, as at the limit.
+    """One contender under load for a few seconds. Latencies are None if there are no clients, as for the limit.
 
-    `foreign_cores` is what other work on the machine took meanwhile: the measure of how far to trust the rest.
+    `foreign_cores` is the number of cores that other work on the machine used meanwhile; a high value means that the
+    sample is unreliable.
     """
 
     images_per_second: float
@@ -26,12 +27,12 @@ class Sample:
 
 
 Round = Mapping[str, Sample]
-"""Contender → its sample, all taken in one round."""
+"""Contender → its sample in one round."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A median over rounds, with the extremes that say how far to trust it."""
+    """A median over rounds, with the extremes."""
 
     median: float
     low: float
@@ -44,10 +45,10 @@ def spread(values: Sequence[float]) -> Spread:
 
 
 def throughput_ratio(rounds: Sequence[Round], name: str, others: Sequence[str]) -> Spread | None:
-    """Return how many times the best of `others` the contender answers, round by round.
+    """Return the contender's throughput divided by the best of `others`, over the rounds.
 
-    None where no round has them both. A sample without an answer counts as a throughput of zero; rounds in which every
-    other one failed say nothing and are left out.
+    None if no round has both. A sample without an answer counts as a throughput of zero. Rounds in which all others
+    failed are left out.
     """
     ratios = [
         one[name].images_per_second / best
@@ -61,7 +62,7 @@ def throughput_ratio(rounds: Sequence[Round], name: str, others: Sequence[str]) 
 def latency_difference_ms(
     rounds: Sequence[Round], name: str, others: Sequence[str]
 ) -> Spread | None:
-    """Return by how many ms the contender's median latency exceeds the lowest of the others', round by round."""
+    """Return the contender's median latency minus the lowest of the others', in milliseconds, over the rounds."""
     differences = [
         mine - min(theirs)
         for one in rounds
@@ -73,7 +74,7 @@ def latency_difference_ms(
 
 
 def tail_ratio(rounds: Sequence[Round], name: str) -> Spread | None:
-    """Return p99 over p50, round by round."""
+    """Return p99 divided by p50, over the rounds."""
     ratios = [
         sample.p99_ms / sample.p50_ms
         for one in rounds
@@ -85,7 +86,7 @@ def tail_ratio(rounds: Sequence[Round], name: str) -> Spread | None:
 def median_of(
     rounds: Sequence[Round], name: str, figure: Callable[[Sample], float | None]
 ) -> float | None:
-    """Return the median over rounds of one figure of one contender, None where it has none."""
+    """Return the median over rounds of one figure of one contender, or None if it has none."""
     values = [
         value
         for one in rounds

@@ -1,4 +1,4 @@
-"""What everyone in a case is measured with: the network's file, the request's body, the load generator, the cores."""
+"""What all contenders of a case share: the network's file, the request's body, the load generator, the cores."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from benchmarks.cases import Case
 from benchmarks.contenders import CACHE
 from benchmarks.images import Body
-from benchmarks.load import Generator, Outcome, Shot
+from benchmarks.load import Generator, LoadRun, Outcome
 from benchmarks.models import ensure_model
 
 
@@ -18,20 +18,20 @@ class Subject:
     generator: Generator
     cores: int
 
-    def fire(self, url: str, *, clients: int, seconds: float) -> Outcome:
-        """Send the body to a URL by so many clients at once."""
+    def load(self, url: str, *, clients: int, seconds: float) -> Outcome:
+        """Send the body to a URL with this number of concurrent clients."""
         body, few = self.body, self.case.few_answers
-        return self.generator.fire(Shot(url, body.file, body.content_type, clients, seconds, few))
+        return self.generator.run(LoadRun(url, body.file, body.content_type, clients, seconds, few))
 
     def log(self, name: str) -> Path:
         return CACHE / "logs" / f"{self.case.name}-{name}.log"
 
 
 def make_subject(case: Case, generator: Generator, cores: int) -> Subject:
-    """Return a case's subject, exporting its network where that is the benchmark's own.
+    """Return a case's subject; export its network first if only the benchmark uses it.
 
     Raises:
-        ExportError: the network can not be had.
+        ExportError: the export failed.
     """
     body = Body(case.image, CACHE / "bodies")
     return Subject(case, ensure_model(case.model), body, generator, cores)

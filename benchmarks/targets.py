@@ -1,10 +1,10 @@
-"""What the service must reach, each as a figure of a case's result and a bound."""
+"""The targets of the service: each is a figure of a case's result and a bound."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.contenders import ALONE, ECHO, FOVEAL, FOVEAL_ON_CPU, LIMIT, PEER_NAMES
+from benchmarks.contenders import ECHO, FOVEAL, FOVEAL_ON_CPU, LIMIT, LIMIT_ONE_BY_ONE, PEER_NAMES
 from benchmarks.results import CaseResult
 from benchmarks.statistics import (
     Spread,
@@ -14,13 +14,13 @@ from benchmarks.statistics import (
     throughput_ratio,
 )
 
-CROWD = 32
-MULTITUDE = 128
+MANY_CLIENTS = 32
+MOST_CLIENTS = 128
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A bound on a figure; `needs` names the processor's flag without which it does not apply."""
+    """A bound on a figure. `needs` names the processor flag without which the target does not apply."""
 
     text: str
     bound: float
@@ -36,31 +36,31 @@ class Target:
         return f"{'≥' if self.at_least else '≤'} {self.bound:g}"
 
 
-def _crowd_ratio(
+def _ratio_at_many_clients(
     result: CaseResult, *, others: tuple[str, ...], name: str = FOVEAL
 ) -> Spread | None:
-    return throughput_ratio(result.at(CROWD), name, others)
+    return throughput_ratio(result.at(MANY_CLIENTS), name, others)
 
 
 def of_limit(bound: float) -> Target:
-    return Target("of the limit", bound, partial(_crowd_ratio, others=(LIMIT,)))
+    return Target("of the limit", bound, partial(_ratio_at_many_clients, others=(LIMIT,)))
 
 
 def of_peers(bound: float, *, needs: str = "", name: str = FOVEAL) -> Target:
-    measure = partial(_crowd_ratio, others=PEER_NAMES, name=name)
+    measure = partial(_ratio_at_many_clients, others=PEER_NAMES, name=name)
     return Target(f"× the best peer{_unless_default(name)}", bound, measure, needs=needs)
 
 
 def of_peers_on_plain_cpu(bound: float) -> Target:
     def measure(result: CaseResult) -> Spread | None:
         name = FOVEAL_ON_CPU if FOVEAL_ON_CPU in result.facts else FOVEAL
-        return _crowd_ratio(result, others=PEER_NAMES, name=name)
+        return _ratio_at_many_clients(result, others=PEER_NAMES, name=name)
 
     return Target("× the best peer, both on plain CPU", bound, measure)
 
 
 def of_echo(bound: float, *, name: str = FOVEAL) -> Target:
-    measure = partial(_crowd_ratio, others=(ECHO,), name=name)
+    measure = partial(_ratio_at_many_clients, others=(ECHO,), name=name)
     return Target(f"of a FastAPI echo{_unless_default(name)}", bound, measure)
 
 
@@ -68,16 +68,16 @@ def _unless_default(name: str) -> str:
     return "" if name == FOVEAL else f", {name}"
 
 
-def alone_over_limit(bound: float) -> Target:
+def latency_over_limit(bound: float) -> Target:
     return Target(
         "ms of median latency over the limit's, alone",
         bound,
-        lambda result: latency_difference_ms(result.at(1), FOVEAL, [ALONE]),
+        lambda result: latency_difference_ms(result.at(1), FOVEAL, [LIMIT_ONE_BY_ONE]),
         at_least=False,
     )
 
 
-def alone_under_peers() -> Target:
+def latency_over_peers() -> Target:
     return Target(
         "ms of median latency over the best peer's, alone",
         0.0,
@@ -86,23 +86,23 @@ def alone_under_peers() -> Target:
     )
 
 
-def multitude_keeps(bound: float) -> Target:
+def throughput_kept(bound: float) -> Target:
     def measure(result: CaseResult) -> Spread | None:
         ratios = [
             many[FOVEAL].images_per_second / few[FOVEAL].images_per_second
-            for many, few in zip(result.at(MULTITUDE), result.at(CROWD), strict=False)
+            for many, few in zip(result.at(MOST_CLIENTS), result.at(MANY_CLIENTS), strict=False)
             if FOVEAL in many and FOVEAL in few and few[FOVEAL].images_per_second
         ]
         return spread(ratios) if ratios else None
 
-    return Target(f"of the {CROWD} clients' throughput at {MULTITUDE}", bound, measure)
+    return Target(f"of the {MANY_CLIENTS} clients' throughput at {MOST_CLIENTS}", bound, measure)
 
 
-def multitude_tail(bound: float) -> Target:
+def tail_latency(bound: float) -> Target:
     return Target(
-        f"p99 over median latency at {MULTITUDE} clients",
+        f"p99 over median latency at {MOST_CLIENTS} clients",
         bound,
-        lambda result: tail_ratio(result.at(MULTITUDE), FOVEAL),
+        lambda result: tail_ratio(result.at(MOST_CLIENTS), FOVEAL),
         at_least=False,
     )
 

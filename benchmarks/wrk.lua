@@ -1,6 +1,6 @@
--- One POST body over and over; the summary as one line of JSON.
--- Arguments after `--`: the file with the body, its content type, and whether the answers are few.
--- A file called *.list names a file a line, whose contents are sent in turn.
+-- Sends the same POST body repeatedly and prints the summary as one line of JSON.
+-- Arguments after `--`: the file with the body, its content type, and "few" if there are few answers.
+-- A file *.list has one file name per line; the contents of these files are sent in turn.
 
 local ffi = require("ffi")
 ffi.cdef[[
@@ -52,7 +52,7 @@ function init(arguments)
   began = seconds()
   last = began
   if arguments[3] == "few" then
-    -- Where a batch takes a second, what is unfinished at the end is no small part: count up to the last answer.
+    -- If a batch takes a second, the unfinished part at the end is large: count up to the last answer.
     function response()
       last = seconds()
     end

@@ -1,4 +1,4 @@
-"""Docker's question to a running container: exit 0 when it is ready; else exit 1 and say why."""
+"""Docker's health check in the running container: exits with 0 if the service is ready, else with 1 and the reason."""
 
 import os
 import sys
@@ -6,18 +6,18 @@ from http.client import HTTPConnection, HTTPException
 
 
 def main() -> None:
-    """Ask this container's own `/health/ready`; a plain connection, so that no proxy variable can come between."""
+    """Request `/health/ready` of this container. A plain connection ignores the environment's proxy variables."""
     connection = HTTPConnection("127.0.0.1", int(os.environ.get("FOVEAL_PORT", "8000")), timeout=4)
     try:
         connection.request("GET", "/health/ready")
-        answer = connection.getresponse()
-        reasons = answer.read().decode(errors="replace")
+        response = connection.getresponse()
+        reasons = response.read().decode(errors="replace")
     except (OSError, HTTPException) as exc:
         sys.exit(f"no answer: {exc!r}")
     finally:
         connection.close()
-    if answer.status != 200:
-        sys.exit(f"{answer.status} {reasons}")
+    if response.status != 200:
+        sys.exit(f"{response.status} {reasons}")
 
 
 if __name__ == "__main__":

@@ -146,16 +146,14 @@ class Card(_Frozen):
     certificate: Certificate
 
     @model_validator(mode="after")
-    def _task_has_its_parts(self) -> Self:
-        if self.task == "temporal":
-            if self.backbone is None or self.backbone_sha256 is None:
-                raise ValueError("a temporal head names its backbone, and the digest of its graph")
-            if self.window is None:
-                raise ValueError("a temporal head says how many frames it reads")
-        elif self.input is None:
-            raise ValueError(f"task {self.task!r} needs an input")
-        if self.task != "embed" and not self.labels:
-            raise ValueError(f"task {self.task!r} needs labels")
+    def _reads_images_or_features(self) -> Self:
+        if self.input is not None:
+            return self
+        if self.backbone is None or self.backbone_sha256 is None or self.window is None:
+            raise ValueError(
+                "a network needs an input; one over the features of several frames needs its backbone, "
+                "the digest of the backbone's graph, and its window"
+            )
         return self
 
     @property
@@ -241,6 +239,7 @@ def _parse_card(text: str, path: Path) -> Card:
 _GRAPH_FIELD = 7
 _METADATA_FIELD = 14
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
+_LONGEST = 2**40
 
 
 def _fields(file: BinaryIO) -> Iterator[tuple[int, int]]:
@@ -248,7 +247,10 @@ def _fields(file: BinaryIO) -> Iterator[tuple[int, int]]:
     while (tag := _varint(file)) is not None:
         field, kind = tag >> 3, tag & 7
         if kind == _LENGTH:
-            yield field, _varint(file) or 0
+            length = _varint(file) or 0
+            if length > _LONGEST:
+                raise CardError("this is not an ONNX file: a length in it is beyond any file's")
+            yield field, length
         elif kind == _VARINT:
             _varint(file)
         elif kind in {_FIXED64, _FIXED32}:

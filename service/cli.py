@@ -1,6 +1,7 @@
-"""The `foveal` command: serve, models, warm, doctor."""
+"""The `foveal` command: serve, models, tasks, openapi, warm, doctor."""
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -13,8 +14,9 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from service.app import create_app
 from service.doctor import BAD, GOOD, describe_host, describe_models
-from service.engine import open_engine
+from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
@@ -23,6 +25,8 @@ from service.processes.worker import make_server, summary, work
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
+from service.tasks.reference import reference
+from service.tasks.tasks import TASKS
 
 log = logging.getLogger(LOGGER)
 
@@ -126,12 +130,25 @@ async def _warm(settings: Settings) -> int:
         registry = engine.registry
         for model in registry.models:
             if model.state == "ready":
-                loading = f"on {registry.device.name}, {model.load_seconds:.1f} s"
-                console.print(f"{GOOD} {model.name} version {model.version} {loading}")
+                console.print(f"{GOOD} {model} on {registry.device.name}")
         failures = engine.not_ready()
     for failure in failures:
         console.print(BAD, escape(failure))
     return 1 if failures else 0
+
+
+@cli.command()
+def tasks() -> None:
+    """Print what each task can be asked, as Markdown."""
+    typer.echo(reference(TASKS).rstrip())
+
+
+@cli.command()
+def openapi(models: ModelsOption = None) -> None:
+    """Print the OpenAPI document, to generate clients from; the service gives the same at /openapi.json."""
+    settings = read_settings(os.environ, {"models": models})
+    document = create_app(Engine(settings), settings).fastapi.openapi()
+    typer.echo(json.dumps(document, indent=1, ensure_ascii=False))
 
 
 @cli.command()

@@ -10,8 +10,9 @@ from service.card import CardError, check_certificate
 from service.errors import DeviceError
 from service.runtime.device import DEVICES
 from service.runtime.host import granted_cores, granted_memory, granted_threads
+from service.runtime.probing import find_device, try_device
 from service.runtime.repository import Refusal, Servable
-from service.runtime.session import RUNTIME_VERSION, find_device, try_device
+from service.runtime.session import RUNTIME_VERSION
 
 GOOD, BAD, ABSENT = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]"
 

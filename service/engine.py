@@ -35,11 +35,14 @@ from service.runtime.host import granted_threads, trim_heap
 from service.runtime.io_binding import CaptureLock
 from service.runtime.job import Job, JobResult
 from service.runtime.loading import load_model
-from service.runtime.registry import Batching, Model, OpenModel, Registry
+from service.runtime.model import Model
+from service.runtime.probing import find_device
+from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
-from service.runtime.session import RUNTIME_VERSION, find_device
+from service.runtime.session import RUNTIME_VERSION
 from service.runtime.workers import Workers
 from service.settings import Settings
+from service.tasks.admission import admit
 from service.tasks.task import Rendering, Task, TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.container import Source
@@ -373,10 +376,11 @@ class Engine:
     # Inside.
 
     def _registry(self, settings: Settings, device: Device) -> Registry:
-        servables, refusals = scan_repository(settings.models)
+        found, unreadable = scan_repository(settings.models)
+        servables, unfit = admit(found, self.tasks)
         return Registry(
             servables,
-            refusals,
+            unreadable + unfit,
             device=device,
             open_model=self._model_opener(settings, device),
             workers=self._workers,
@@ -394,6 +398,7 @@ class Engine:
             instances=settings.instances,
             threads=self.threads,
             cache=settings.cache.expanduser(),
+            outputs={task.name: task.outputs for task in self.tasks.values()},
             capture_lock=CaptureLock(),
             graphs=settings.cuda_graphs,
         )
@@ -403,7 +408,7 @@ class Engine:
         self.loaded.set()
         if self._on_loaded is not None:
             self._on_loaded(self)
-        await self.registry.watch(self._health_check_seconds)
+        await self.registry.health.watch(self._health_check_seconds)
 
 
 @asynccontextmanager

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from service.errors import FovealError, OverloadedError
 from service.runtime.job import Job, JobResult
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 T = TypeVar("T")
 Jobs = Iterable[Job[Any, T]] | AsyncIterable[Job[Any, T]]

@@ -14,7 +14,7 @@ from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult, Outputs
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 T = TypeVar("T")
 Head = Callable[[Outputs, SourceImage], T]
@@ -47,7 +47,9 @@ class Pipeline:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         jobs = [self.job(image, model.card, head) for image in images]
-        return await model.batcher.submit(jobs, timeout_seconds=timeout_seconds, left=disconnected)
+        return await model.batcher.submit(
+            jobs, timeout_seconds=timeout_seconds, disconnected=disconnected
+        )
 
     def job(self, image: EncodedImage, card: Card, head: Head[T]) -> Job[SourceImage, T]:
         """Return one image's way through a network with this card."""

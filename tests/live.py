@@ -6,7 +6,7 @@ import re
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +18,8 @@ from service.app import create_app
 from service.engine import Engine
 from service.processes.server import Server, listen, url_of
 from service.settings import Settings
+from service.tasks.task import Task
+from service.tasks.tasks import TASKS
 
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -39,11 +41,11 @@ class Live:
 
 
 @contextmanager
-def serve(**settings: object) -> Iterator[Live]:
+def serve(*, tasks: Mapping[str, Task] = TASKS, **settings: object) -> Iterator[Live]:
     """Run uvicorn with the app in a thread until the block ends; its models are loaded when the block begins."""
     loaded = threading.Event()
     chosen = Settings.model_validate({"models": MODELS, "port": 0, **settings})
-    engine = Engine(chosen, on_loaded=lambda _: loaded.set())
+    engine = Engine(chosen, tasks=tasks, on_loaded=lambda _: loaded.set())
     app = create_app(engine, chosen)
     listener = listen(chosen.host, chosen.port)
     server = Server(app, grace_seconds=0, drain_seconds=10)

@@ -10,6 +10,8 @@ from service.engine import Engine
 from service.errors import ConfigurationError, error_types
 from service.metrics import Metrics
 from service.settings import PREFIX, Settings
+from service.tasks.reference import reference
+from service.tasks.tasks import TASKS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -61,6 +63,11 @@ def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     documented = set(re.findall(r"`(?:GET|POST) (/[^`?]*)`", README))
     assert paths <= documented
     assert documented - paths == {"/", "/docs", "/openapi.json"}
+
+
+def test_the_reference_of_the_tasks_is_made_from_them() -> None:
+    written = (ROOT / "docs" / "tasks.md").read_text()
+    assert written.rstrip() == reference(TASKS).rstrip(), "make reference writes it anew"
 
 
 def test_ci_and_readme_name_the_same_test_command() -> None:

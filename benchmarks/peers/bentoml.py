@@ -1,6 +1,6 @@
-"""BentoML: uvicorn workers behind one socket, each with its own session; the call runs on its thread pool.
+"""BentoML: uvicorn workers behind one socket, each with its own session; calls run on its thread pool.
 
-Adaptive batching merges calls that bring lists; with one image a call there is nothing to merge.
+Adaptive batching merges calls that have lists. With one image per call there is nothing to merge.
 """
 
 from typing import Any
@@ -27,5 +27,5 @@ class Classifier:
 
     @bentoml.api(route="/predict")  # type: ignore[untyped-decorator]
     def classify(self, image: Image, /) -> list[dict[str, Any]]:
-        """Take an opened image: handed over as a file, each would be written to disk first."""
+        """Take a decoded image; BentoML would write a file to disk first."""
         return predict(self.session, [recipe.fit(image)])[0]

@@ -1,4 +1,4 @@
-"""A bare FastAPI echo of the body: what its HTTP alone costs in one process, with no image and no network."""
+"""A FastAPI endpoint that returns the body: the cost of HTTP in one process, without image and network."""
 
 from fastapi import FastAPI, Request, Response
 

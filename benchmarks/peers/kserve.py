@@ -1,4 +1,4 @@
-"""KServe's Python model server: a custom model behind FastAPI; raw bytes go to `predict` under any non-JSON type."""
+"""KServe's Python model server: a custom model behind FastAPI; `predict` gets the raw bytes of non-JSON bodies."""
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +13,7 @@ NAME = "model"
 
 
 class Classifier(kserve.Model):  # type: ignore[misc]  # KServe is installed in its own environment only
-    """Its session and its threads are made by the process that uses them, for neither can be handed to another."""
+    """Each process makes its own session and threads, because neither can be passed to another process."""
 
     def __init__(self) -> None:
         super().__init__(NAME)

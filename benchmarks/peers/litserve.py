@@ -1,4 +1,4 @@
-"""LitServe: FastAPI in front, requests through a queue to worker processes, each of which decodes and runs."""
+"""LitServe: FastAPI passes requests through a queue to worker processes; each decodes and runs."""
 
 from typing import Annotated, Any
 
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from benchmarks.peers.recipe import HOST, predict, read_recipe
 
 FILL_SECONDS = 0.002
-"""How long a batch may wait to fill; at 0 LitServe's workers poll without a pause and fill no batch."""
+"""How long a batch may wait to fill. With 0, LitServe's workers poll without a pause and fill no batch."""
 
 
 class Classifier(litserve.LitAPI):  # type: ignore[misc]  # LitServe is installed in its own environment only

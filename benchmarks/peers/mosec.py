@@ -1,4 +1,4 @@
-"""mosec: HTTP in Rust, batches over a Unix socket to Python processes, each of which decodes and runs."""
+"""mosec: HTTP in Rust sends batches over a Unix socket to Python processes; each decodes and runs."""
 
 import sys
 from typing import Any
@@ -9,7 +9,7 @@ from benchmarks.peers.recipe import HOST, PATIENCE_SECONDS, predict, read_recipe
 
 QUEUE = 1024
 SHORTEST_WAIT_MS = 1
-"""The shortest wait for a batch to fill that mosec knows."""
+"""The shortest time to fill a batch that mosec accepts."""
 
 
 class Classifier(Worker):  # type: ignore[misc]  # mosec is installed in its own environment only

@@ -1,6 +1,6 @@
 """The endpoint that most people write: FastAPI, one session, everything in the handler.
 
-Written as `def`, which FastAPI runs on its pool of threads; with `workers` above 1, uvicorn's own processes.
+The handler is a `def`, which FastAPI runs on its thread pool. With `workers` above 1, uvicorn starts processes.
 """
 
 from typing import Annotated, Any

@@ -1,7 +1,7 @@
-"""What every peer does with an image: the usual Pillow recipe, the same ONNX file, the best five classes.
+"""What every peer does with an image: the usual Pillow recipe, the same ONNX file, the top five classes.
 
-Runs in the peers' own environments, so it needs Pillow, NumPy and ONNX Runtime only. What differs from peer to peer is
-how requests reach it.
+It runs in the peers' environments, so it needs Pillow, NumPy and ONNX Runtime only. Peers differ only in how requests
+reach it.
 """
 
 import json
@@ -17,20 +17,20 @@ from numpy.typing import NDArray
 from PIL import Image
 
 VARIABLE = "BENCH_PEER"
-"""The environment variable that carries `Recipe` as JSON to a peer's processes."""
+"""The environment variable with the `Recipe` as JSON, for a peer's processes."""
 
 HOST = "127.0.0.1"
 TOP_K = 5
 PATIENCE_SECONDS = 120
-"""Where a peer gives up on slow requests by default, it waits this long instead."""
+"""Timeout of a request, instead of the peer's default."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a peer is run: where it listens, what it serves, and the settings that its sweep tries.
+    """How a peer is run: its port, its model, and the settings that are tuned.
 
-    `threads` is ONNX Runtime's threads a run, `workers` the peer's processes (or threads, where it has no others),
-    `batch` the largest batch.
+    `threads` is ONNX Runtime's threads per run, `workers` the peer's processes (or threads, if it has only one
+    process), `batch` the largest batch.
     """
 
     port: int
@@ -48,7 +48,7 @@ class Recipe:
         return self.fit(Image.open(BytesIO(body)))
 
     def fit(self, opened: Image.Image) -> NDArray[np.uint8]:
-        """Return the frame, uint8 (H, W, 3): decode all, resize all, keep the center, as torchvision's presets do."""
+        """Return the frame, uint8 (H, W, 3): decode all, resize all, crop the center, as torchvision's presets do."""
         image = opened.convert("RGB")
         scale = self.shorter_side / min(image.size)
         size = (round(image.width * scale), round(image.height * scale))
@@ -59,7 +59,7 @@ class Recipe:
     def open(self) -> ort.InferenceSession:
         options = ort.SessionOptions()
         options.intra_op_num_threads = self.threads
-        # Spinning threads take the cores from the server's own.
+        # Spinning threads would take cores from the server's other threads.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         return ort.InferenceSession(self.model, options, providers=["CPUExecutionProvider"])
 
@@ -71,7 +71,7 @@ def read_recipe() -> Recipe:
 def predict(
     session: ort.InferenceSession, frames: Sequence[NDArray[np.uint8]]
 ) -> list[list[dict[str, Any]]]:
-    """Run one batch and return the best classes of each frame."""
+    """Run one batch and return the top classes of each frame."""
     (probabilities,) = session.run(["probabilities"], {"image": np.stack(frames)})
     return [_best(row) for row in probabilities]
 

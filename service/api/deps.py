@@ -12,7 +12,7 @@ from service.engine import Engine
 from service.metrics import Metrics
 from service.processes.peers import Peers
 from service.runtime.job import JobResult, Trace
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 RECORD_KEY = "foveal.record"
 """Where the middleware keeps the request's record in the ASGI scope."""

@@ -21,7 +21,7 @@ from service.errors import (
 from service.imaging.overlay import RenderedImage
 from service.pipeline import EncodedImage
 from service.runtime.job import JobResult
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 T = TypeVar("T")
 

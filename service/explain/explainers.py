@@ -14,7 +14,7 @@ from service.metrics import ModelMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.device import Device, plan_session
 from service.runtime.job import Run
-from service.runtime.registry import Model
+from service.runtime.model import Model
 from service.runtime.repository import Servable
 from service.runtime.session import open_session
 from service.runtime.workers import Workers

@@ -18,7 +18,7 @@ from service.heads.targets import Target, TargetChoice
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Head, Pipeline
 from service.runtime.job import Job, JobResult
-from service.runtime.registry import Model
+from service.runtime.model import Model
 from service.tasks.task import Task
 
 T = TypeVar("T")

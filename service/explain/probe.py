@@ -28,7 +28,7 @@ from service.imaging.perturb import LADDERS, Perturbation, silhouette
 from service.imaging.sheet import Row, Tile, draw_sheet
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 TEXTURE_SIDE = 4
 """Patches along each side of the shuffled copy whose probability counts as texture: no shape is left in it."""
@@ -282,7 +282,7 @@ async def _probed(
 
 def _draw_silhouette(outputs: Outputs, source: SourceImage, *, card: Card) -> RenderedImage | None:
     found = mask_on_image(outputs["mask"], outputs["confidence"], source.geometry, len(card.labels))
-    region: NDArray[np.bool_] = (found.ids != card.background_id) & (found.confidence > 0)
+    region = found.foreground(card.background_id)
     return encode_image(silhouette(region), "png") if region.any() else None
 
 

@@ -10,7 +10,7 @@ from service.fanout import FanOut
 from service.imaging.overlay import RenderedImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import JobResult
-from service.runtime.registry import Model
+from service.runtime.model import Model
 from service.tasks.task import Task
 
 

@@ -1,32 +1,38 @@
 """Probabilities → the best classes with their names."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from service.heads.outputs import Outputs
 from service.imaging.source_image import SourceImage
 
 
+@with_config(ConfigDict(extra="forbid"))
 class Prediction(TypedDict):
     label: str
-    class_id: int
-    probability: float
+    class_id: Annotated[int, Field(ge=0)]
+    probability: Annotated[float, Field(ge=0, le=1)]
 
 
+@with_config(ConfigDict(extra="forbid"))
 class Classification(TypedDict):
-    predictions: list[Prediction]
+    predictions: Annotated[
+        list[Prediction], Field(description="The `top_k` most probable classes, best first")
+    ]
 
 
 def classify(
-    outputs: Mapping[str, NDArray[Any]], _: SourceImage, *, labels: Sequence[str], top_k: int
+    outputs: Outputs, _: SourceImage, *, labels: Sequence[str], top_k: int
 ) -> Classification:
     """Return the `top_k` most probable classes, best first; equal ones in the order of their ids.
 
     Args:
-        outputs: holds `probabilities`, float32 (K,).
+        outputs: `probabilities`, float32 (K,), 0–1.
         labels: K names.
         top_k: 1 to K.
     """
@@ -36,11 +42,16 @@ def classify(
 def best_classes(
     probabilities: NDArray[Any], labels: Sequence[str], top_k: int
 ) -> list[Prediction]:
-    """Return the `top_k` most probable classes of probabilities (K,), best first; equal ones by their ids."""
+    """Return the `top_k` most probable classes, best first; equal ones in the order of their ids.
+
+    Args:
+        probabilities: float (K,), 0–1.
+        labels: K names.
+        top_k: 1 to K.
+    """
     least = np.partition(probabilities, -top_k)[-top_k]
-    able = np.flatnonzero(
-        probabilities >= least
-    )  # a full sort of a thousand classes takes five times as long
+    # Sorting all of a thousand classes takes five times as long.
+    able = np.flatnonzero(probabilities >= least)
     best = able[np.argsort(-probabilities[able], kind="stable")][:top_k].tolist()
     return [
         {

@@ -1,28 +1,25 @@
-"""Candidate boxes → what is there and where, on the image as displayed."""
+"""Candidate boxes → the things in an image, with boxes on the image as displayed."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from service.heads.boxes import BOX_FORMATS, AnyBox, BoxFormat
 from service.heads.nms import Suppression, suppress
+from service.heads.outputs import Outputs
 from service.imaging.geometry import Box
-from service.imaging.overlay import (
-    LabeledBox,
-    draw_boxes,
-)
+from service.imaging.overlay import LabeledBox, draw_boxes
 from service.imaging.source_image import SourceImage
-
-BoxFormat = Literal["xyxy", "xywh", "cxcywh"]
 
 
 @dataclass(frozen=True, slots=True)
 class DetectionOptions:
-    """What a request asks for; `class_ids` None keeps all classes."""
+    """The options of a request; `class_ids` None keeps all classes."""
 
     score_threshold: float = 0.3
     iou_threshold: float = 0.5
@@ -35,7 +32,7 @@ class DetectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One thing: its box is xyxy in pixels of the displayed image."""
+    """One thing; its box is xyxy in pixels of the displayed image."""
 
     label: str
     class_id: int
@@ -45,10 +42,7 @@ class Detection:
 
 @dataclass(frozen=True, slots=True)
 class Detections:
-    """All things in an image, best first.
-
-    `candidates` counts the boxes over the threshold before NMS, `kept` those after it and before `max_detections`.
-    """
+    """The things in an image, best first; see `DetectResult` for the counts."""
 
     width: int
     height: int
@@ -57,16 +51,33 @@ class Detections:
     found: tuple[Detection, ...]
 
 
+@with_config(ConfigDict(extra="forbid"))
+class DetectedObject(TypedDict):
+    label: str
+    class_id: Annotated[int, Field(ge=0)]
+    score: Annotated[float, Field(ge=0, le=1)]
+    box: Annotated[
+        AnyBox,
+        Field(
+            description="In the form of `box_format`; in pixels of the image as displayed, or, with `normalized`, in "
+            "0–1 of its width and height"
+        ),
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
 class DetectResult(TypedDict):
-    width: int
-    height: int
-    candidates: int
-    kept: int
-    detections: list[dict[str, Any]]
+    width: Annotated[int, Field(ge=1, description="Width of the image as displayed, in pixels")]
+    height: Annotated[int, Field(ge=1, description="Height of the image as displayed, in pixels")]
+    candidates: Annotated[
+        int, Field(ge=0, description="Boxes with at least `score_threshold`, before NMS")
+    ]
+    kept: Annotated[int, Field(ge=0, description="Boxes after NMS, before `max_detections`")]
+    detections: Annotated[list[DetectedObject], Field(description="The things, best first")]
 
 
 def find_things(
-    outputs: Mapping[str, NDArray[Any]],
+    outputs: Outputs,
     source: SourceImage,
     *,
     labels: Sequence[str],
@@ -76,7 +87,7 @@ def find_things(
 
     Args:
         outputs: `boxes` float32 (D, 4) xyxy in 0–1 of the frame, `scores` float32 (D,), `classes` int32 (D,).
-        source: where the frame lay on the image.
+        source: its geometry carries boxes from the frame to the image.
         labels: by class id.
         options: thresholds, limits and wanted classes.
     """
@@ -102,17 +113,17 @@ def find_things(
 
 
 def detect(
-    outputs: Mapping[str, NDArray[Any]],
+    outputs: Outputs,
     source: SourceImage,
     *,
     labels: Sequence[str],
     options: DetectionOptions,
 ) -> DetectResult:
-    """Return `find_things` as the JSON result, boxes in the format asked for."""
+    """Return the result of `find_things` as JSON, boxes in the wanted format."""
     things = find_things(outputs, source, labels=labels, options=options)
     scale = (1 / things.width, 1 / things.height) if options.normalized else (1.0, 1.0)
     digits = 6 if options.normalized else 2
-    shape = BOX_FORMATS[options.box_format]
+    formatted = BOX_FORMATS[options.box_format]
     return {
         "width": things.width,
         "height": things.height,
@@ -123,7 +134,7 @@ def detect(
                 "label": thing.label,
                 "class_id": thing.class_id,
                 "score": round(thing.score, 6),
-                "box": _rounded(shape(_scaled(thing.box, scale)), digits),
+                "box": formatted(_scaled(thing.box, scale), digits),
             }
             for thing in things.found
         ],
@@ -131,48 +142,21 @@ def detect(
 
 
 def draw_detections(
-    outputs: Mapping[str, NDArray[Any]],
+    outputs: Outputs,
     source: SourceImage,
     *,
     labels: Sequence[str],
     options: DetectionOptions,
 ) -> Image.Image:
-    """Return the displayed image with labeled boxes drawn on it."""
+    """Return the displayed image, mode RGB, with the labeled boxes of `find_things` drawn on it."""
     things = find_things(outputs, source, labels=labels, options=options)
-    boxes = [
-        LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
-        for thing in things.found
-    ]
-    return draw_boxes(source.displayed(), boxes)
+    return draw_boxes(source.displayed(), [labeled_box(thing) for thing in things.found])
 
 
-def _xyxy(box: Box) -> dict[str, float]:
-    return dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True))
-
-
-def _xywh(box: Box) -> dict[str, float]:
-    return {"x": box[0], "y": box[1], "width": box[2] - box[0], "height": box[3] - box[1]}
-
-
-def _cxcywh(box: Box) -> dict[str, float]:
-    return {
-        "x_center": (box[0] + box[2]) / 2,
-        "y_center": (box[1] + box[3]) / 2,
-        "width": box[2] - box[0],
-        "height": box[3] - box[1],
-    }
-
-
-BOX_FORMATS: dict[BoxFormat, Callable[[Box], dict[str, float]]] = {
-    "xyxy": _xyxy,
-    "xywh": _xywh,
-    "cxcywh": _cxcywh,
-}
+def labeled_box(thing: Detection) -> LabeledBox:
+    """Return a detection's box with its label and its score in per cent."""
+    return LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
 
 
 def _scaled(box: Box, scale: tuple[float, float]) -> Box:
     return box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1]
-
-
-def _rounded(box: dict[str, float], digits: int) -> dict[str, float]:
-    return {name: round(value, digits) for name, value in box.items()}

@@ -1,26 +1,17 @@
-"""Non-maximum suppression in NumPy, on the few hundred boxes that a graph hands out."""
+"""Non-maximum suppression in NumPy, on the few hundred boxes that a graph returns."""
 
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from service.heads.boxes import iou
+
 Suppression = Literal["per_class", "agnostic", "none", "soft"]
 SOFT_SIGMA = 0.5
 """Bodla et al. 2017, arXiv:1704.04503, section 3."""
 
 Floats = NDArray[np.float32]
-
-
-def iou_matrix(boxes: Floats) -> Floats:
-    """Return the intersection over union of every pair: float32 (D, 4) xyxy → (D, D); 0 where both are empty."""
-    area = np.prod(np.clip(boxes[:, 2:] - boxes[:, :2], 0, None), axis=1)
-    corner_min = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    corner_max = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    shared = np.prod(np.clip(corner_max - corner_min, 0, None), axis=2)
-    union = area[:, None] + area[None, :] - shared
-    ratio: Floats = np.divide(shared, union, out=np.zeros_like(shared), where=union > 0)
-    return ratio
 
 
 def suppress(
@@ -31,11 +22,12 @@ def suppress(
     iou_threshold: float,
     mode: Suppression,
 ) -> tuple[NDArray[np.intp], Floats]:
-    """Return which boxes stay, best first, and their scores.
+    """Return which boxes are kept, best first, and their scores.
 
-    Greedy: a box stays unless it overlaps a better one that stays by more than `iou_threshold`; `per_class` compares
-    boxes of one class only, `agnostic` all, `none` keeps every box. `soft` (Bodla et al. 2017, Gaussian, per class)
-    drops none and lowers scores instead.
+    `per_class`, `agnostic`: a box is dropped where its IoU with a better box that is kept is over `iou_threshold`;
+    `per_class` compares boxes of one class only, `agnostic` compares all. `none` keeps every box. `soft` keeps every
+    box and lowers the scores of boxes that overlap a better one of their class (Gaussian soft-NMS, Bodla et al. 2017,
+    arXiv:1704.04503); `iou_threshold` has no effect on it.
 
     Args:
         boxes: float32 (D, 4), xyxy in any one frame.
@@ -43,11 +35,14 @@ def suppress(
         classes: int32 (D,).
         iou_threshold: 0 to 1.
         mode: see above.
+
+    Returns:
+        The indices of the kept boxes, intp (K,), and their scores, float32 (K,).
     """
     order = np.argsort(-scores, kind="stable")
     if mode == "none" or not len(order):
         return order, scores[order]
-    overlap = iou_matrix(boxes[order])
+    overlap = iou(boxes[order], boxes[order])
     if mode != "agnostic":
         ranked = classes[order]
         overlap = np.where(ranked[:, None] == ranked[None, :], overlap, np.float32(0))
@@ -59,23 +54,23 @@ def suppress(
 
 
 def _greedy(overlaps: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Walk down the ranks; each that stands strikes out those below that it overlaps."""
-    standing = np.ones(len(overlaps), bool)
+    """Go through the boxes from the best on; each that is still kept drops the worse ones that it overlaps."""
+    kept = np.ones(len(overlaps), bool)
     for rank in range(len(overlaps)):
-        if standing[rank]:
-            standing[rank + 1 :] &= ~overlaps[rank, rank + 1 :]
-    return np.flatnonzero(standing)
+        if kept[rank]:
+            kept[rank + 1 :] &= ~overlaps[rank, rank + 1 :]
+    return np.flatnonzero(kept)
 
 
 def _decay(overlap: Floats, scores: Floats) -> tuple[NDArray[np.intp], Floats]:
-    """Take the best that is left, lower its neighbors by exp(-IoU²/sigma), again and again; return the order taken."""
-    left = scores.astype(np.float32, copy=True)
-    weight = np.exp(-(overlap**2) / SOFT_SIGMA).astype(np.float32)
+    """Take the best remaining box, lower its neighbors by exp(-IoU²/sigma), and repeat; return the order taken."""
+    remaining = scores.astype(np.float32, copy=True)
+    weights = np.exp(-(overlap**2) / SOFT_SIGMA).astype(np.float32)
     taken = np.empty(len(scores), np.intp)
     final = np.empty(len(scores), np.float32)
-    for place in range(len(scores)):
-        best = int(np.argmax(left))
-        taken[place], final[place] = best, left[best]
-        left *= weight[best]
-        left[taken[: place + 1]] = -1.0
+    for rank in range(len(scores)):
+        best = int(np.argmax(remaining))
+        taken[rank], final[rank] = best, remaining[best]
+        remaining *= weights[best]
+        remaining[taken[: rank + 1]] = -1.0
     return taken, final

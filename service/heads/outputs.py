@@ -1,4 +1,4 @@
-"""What a network gives for one image."""
+"""The outputs of a network for one image."""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,17 +1,20 @@
-"""A mask → the areas of each class, or an image of them, at the displayed image's own size."""
+"""A mask → the area of each class, or an image of the mask, at the displayed image's own size."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NotRequired
+from typing import Annotated, NotRequired
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from service.errors import InvalidParameterError
+from service.heads.boxes import CornersBox, corners
+from service.heads.outputs import Outputs
 from service.imaging.masks import (
     ImageMask,
+    RunLengths,
     bounding_box,
     class_probability,
     enlarge,
@@ -19,81 +22,100 @@ from service.imaging.masks import (
     polygons,
     rle,
 )
-from service.imaging.overlay import (
-    cut_out,
-    draw_mask,
-    indexed_mask,
-)
+from service.imaging.overlay import cut_out, draw_mask, indexed_mask
 from service.imaging.source_image import SourceImage
-
-Outputs = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class SegmentClasses:
-    """What a model's mask can hold: names by id, and the id that is no thing."""
+    """The classes of a model's masks: names by id, and the id of the background, None if no class is background."""
 
     labels: Sequence[str]
     background_id: int | None
 
 
+@with_config(ConfigDict(extra="forbid"))
 class Segment(TypedDict):
+    """All pixels of one class."""
+
     label: str
-    class_id: int
-    area: int
-    fraction: float
-    confidence: float
-    box: dict[str, float]
-    rle: dict[str, object]
-    polygons: NotRequired[list[list[float]]]
+    class_id: Annotated[int, Field(ge=0)]
+    area: Annotated[int, Field(ge=1, description="In pixels of the image as displayed")]
+    fraction: Annotated[
+        float,
+        Field(
+            ge=0,
+            le=1,
+            description="`area` as a share of all pixels of the image, those that a center crop left out included",
+        ),
+    ]
+    confidence: Annotated[
+        float, Field(ge=0, le=1, description="Mean probability of the class over the area")
+    ]
+    box: Annotated[CornersBox, Field(description="The tight box around the area, in pixels")]
+    rle: RunLengths
+    polygons: NotRequired[
+        Annotated[
+            list[list[float]],
+            Field(
+                description="With `polygons`: the area's outlines as COCO polygons, flat [x, y, …] in pixels; "
+                "a hole is an outline of its own, after the one around it"
+            ),
+        ]
+    ]
 
 
+@with_config(ConfigDict(extra="forbid"))
 class SegmentResult(TypedDict):
-    width: int
-    height: int
-    segments: list[Segment]
+    width: Annotated[int, Field(ge=1, description="Width of the image as displayed, in pixels")]
+    height: Annotated[int, Field(ge=1, description="Height of the image as displayed, in pixels")]
+    segments: Annotated[
+        list[Segment],
+        Field(description="The classes that are present, without the background, largest first"),
+    ]
 
 
 def segment(
     outputs: Outputs, source: SourceImage, *, classes: SegmentClasses, with_polygons: bool
 ) -> SegmentResult:
-    """Return the areas of every class that is present, largest first.
+    """Return the area of every class that is present but the background, largest first.
+
+    Pixels that the network did not see, as outside of a center crop, belong to no class. A fraction is a share of all
+    pixels of the image, unseen ones included.
 
     Args:
         outputs: `mask` and `confidence`, uint8 (H, W).
-        source: where the frame lay on the image.
-        classes: what the ids mean.
-        with_polygons: outlines too.
+        source: its geometry carries the mask from the frame to the image.
+        classes: the meaning of the ids.
+        with_polygons: adds outlines.
     """
-    found = _on_image(outputs, source, classes)
-    counts = np.bincount(found.ids.ravel(), minlength=len(classes.labels))
+    mask = _on_image(outputs, source, classes)
+    areas = mask.areas(len(classes.labels))
     present = [
         class_id
-        for class_id in np.argsort(-counts, kind="stable").tolist()
-        if counts[class_id] and class_id != classes.background_id
+        for class_id in np.argsort(-areas, kind="stable").tolist()
+        if areas[class_id] and class_id != classes.background_id
     ]
     return {
         "width": source.geometry.width,
         "height": source.geometry.height,
         "segments": [
-            _segment(found, class_id, classes, with_polygons=with_polygons) for class_id in present
+            _segment(mask, class_id, classes.labels[class_id], with_polygons=with_polygons)
+            for class_id in present
         ],
     }
 
 
-def _segment(
-    found: ImageMask, class_id: int, classes: SegmentClasses, *, with_polygons: bool
-) -> Segment:
-    region = found.ids == class_id
+def _segment(mask: ImageMask, class_id: int, label: str, *, with_polygons: bool) -> Segment:
+    region = mask.region(class_id)
     area = int(np.count_nonzero(region))
-    left, top, right, bottom = bounding_box(region)
     result: Segment = {
-        "label": classes.labels[class_id],
+        "label": label,
         "class_id": class_id,
         "area": area,
         "fraction": round(area / region.size, 6),
-        "confidence": round(float(found.confidence[region].mean()) / 255, 6),
-        "box": {"x_min": left, "y_min": top, "x_max": right, "y_max": bottom},
+        "confidence": round(float(mask.confidence[region].mean()) / 255, 6),
+        "box": corners(bounding_box(region)),
         "rle": rle(region),
     }
     if with_polygons:
@@ -101,32 +123,44 @@ def _segment(
     return result
 
 
-def _on_image(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> ImageMask:
-    return mask_on_image(
-        outputs["mask"], outputs["confidence"], source.geometry, len(classes.labels)
-    )
+def draw_segments(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
+    """Return the displayed image, mode RGB, with every class but the background laid over it in its color."""
+    mask = _on_image(outputs, source, classes)
+    return draw_mask(source.displayed(), mask, classes.background_id)
 
 
 def draw_index_mask(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
-    """Return the mask as a palette image whose index is the class id."""
-    return indexed_mask(_on_image(outputs, source, classes).ids)
+    """Return the mask as a palette image, mode P, of the displayed image's size; its index is the class id.
+
+    The background is black. Pixels that the network did not see have the background's index; where no class is
+    background they have index 255, drawn white, or 0 where 255 is a class.
+    """
+    mask = _on_image(outputs, source, classes)
+    return indexed_mask(mask, classes.background_id, len(classes.labels))
 
 
 def draw_confidence(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
-    """Return the probability of each pixel's class, mode L, 255 is 1."""
+    """Return the probability of each pixel's class, mode L, 255 is 1; 0 where the network did not see the pixel."""
     return Image.fromarray(_on_image(outputs, source, classes).confidence)
 
 
-def draw_segments(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
-    """Return the displayed image with every class but the background laid over it."""
-    return draw_mask(source.displayed(), _on_image(outputs, source, classes).ids)
-
-
 def draw_cutout(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
-    """Alpha is the probability of not being background, so that the edge is as soft as the network is unsure."""
+    """Return the displayed image, mode RGBA; alpha is the probability that a pixel is not background.
+
+    So an edge is as soft as the network is unsure. Pixels that the network did not see are transparent.
+
+    Raises:
+        InvalidParameterError: no class is background.
+    """
     if classes.background_id is None:
         raise InvalidParameterError("format: cutout needs a model with a background class")
     background = class_probability(
         outputs["mask"], outputs["confidence"], classes.background_id, len(classes.labels)
     )
     return cut_out(source.displayed(), enlarge(255 - background, source.geometry))
+
+
+def _on_image(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> ImageMask:
+    return mask_on_image(
+        outputs["mask"], outputs["confidence"], source.geometry, len(classes.labels)
+    )

@@ -1,4 +1,4 @@
-"""Curves and bars, drawn at twice their size and halved, so that their edges are soft."""
+"""Charts of curves and bars, drawn at twice their size and halved, so that their edges are smooth."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,13 +9,17 @@ from service.imaging.palette import Color
 from service.imaging.sheet import INK, PALE_INK, PAPER, RULE, write_line
 
 FINE = 2
+"""Pixels drawn per pixel of the result, along each side."""
 LINE: Color = (196, 60, 96)
 REFERENCE: Color = (150, 150, 156)
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Shares 0–1 over named places; `full` says which points are drawn solid, the others are rings."""
+    """Values 0–1 over named places on the x axis, and a `reference` value, 0–1.
+
+    A point is drawn solid where `full` is True, else as a ring.
+    """
 
     labels: Sequence[str]
     shares: Sequence[float]
@@ -24,7 +28,7 @@ class Curve:
 
 
 def draw_curve(curve: Curve, width: int = 560, height: int = 300) -> Image.Image:
-    """Return the curve in a frame of 0 to 100 %, with the reference as a dashed line."""
+    """Return the curve over an axis of 0 to 100 %, with the reference as a dashed line; mode RGB, sizes in pixels."""
     image = Image.new("RGB", (width * FINE, height * FINE), PAPER)
     pen = ImageDraw.Draw(image)
     left, right, top, bottom = 46 * FINE, (width - 14) * FINE, 10 * FINE, (height - 34) * FINE
@@ -54,7 +58,7 @@ def draw_curve(curve: Curve, width: int = 560, height: int = 300) -> Image.Image
 
 
 def draw_bars(names: Sequence[str], shares: Sequence[float], width: int = 1144) -> Image.Image:
-    """Return a line a name, with its share as a bar and in per cent."""
+    """Return one line per name: the name, a bar of its share, 0–1, and the share in per cent; mode RGB."""
     step = 34 * FINE
     image = Image.new("RGB", (width * FINE, step * len(names)), PAPER)
     pen = ImageDraw.Draw(image)

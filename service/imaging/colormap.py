@@ -1,4 +1,4 @@
-"""Numbers → colors in even steps: lightness rises with the value, as the eye sees it, while the hue turns to warm."""
+"""Numbers → colors in even steps: perceived lightness rises with the value, and the hue goes from violet to yellow."""
 
 from functools import cache
 
@@ -36,7 +36,7 @@ def heat_colors() -> NDArray[np.uint8]:
     lightness = _DARK + (_LIGHT - _DARK) * share
     hue = np.radians(_HUES[0] + (_HUES[1] - _HUES[0]) * share)
     wanted = _CHROMA * np.sin(np.pi * np.clip(0.06 + 0.86 * share, 0, 1)) ** 0.6
-    # The most chroma up to the wanted one that a screen can show, by halving.
+    # Bisection: the largest chroma up to the wanted one that lies inside sRGB.
     low, high = np.zeros(256), wanted
     for _ in range(20):
         middle = (low + high) / 2
@@ -50,7 +50,10 @@ def heat_colors() -> NDArray[np.uint8]:
 
 
 def levels(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.uint8]:
-    """Return values as 0–255, `low` and below cold, `high` and above hot; all cold where these are equal."""
+    """Return values scaled to 0–255, uint8 of the same shape: `low` and below is 0, `high` and above is 255.
+
+    Every value is 0 where `high` is not over `low`.
+    """
     span = high - low
     if not span > 0:
         return np.zeros(values.shape, np.uint8)
@@ -59,7 +62,7 @@ def levels(values: NDArray[np.floating], low: float, high: float) -> NDArray[np.
 
 
 def colored(level: NDArray[np.uint8]) -> Image.Image:
-    """Return levels uint8 (H, W) as a palette image."""
+    """Return levels, uint8 (H, W), as a palette image, mode P, in heat colors."""
     image = Image.fromarray(level).copy()
     image.putpalette(heat_colors().tobytes())
     return image

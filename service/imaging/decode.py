@@ -1,4 +1,4 @@
-"""Bytes → an opened image: what it is, how large, which way up; then its pixels as RGB."""
+"""Bytes → an opened image: its format, size and orientation; then its pixels as RGB."""
 
 import struct
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ FORMATS = tuple(
         AvifImageFile,
     )
 )
-"""What is opened; of a moving image the first frame is used. AVIF needs a Pillow that was built with it."""
+"""The formats that are read; of an animated image the first frame is used. AVIF needs a Pillow built with it."""
 
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
@@ -45,10 +45,10 @@ TRANSPOSITIONS: dict[int, Image.Transpose] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF orientation → what turns the stored image into the displayed one (TIFF 6.0, tag 274)."""
+"""EXIF orientation → the transposition from the stored image to the displayed one (TIFF 6.0, tag 274)."""
 
 _ORIENTATION_SOURCES = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
-"""Where Pillow looks for an orientation; parsing what is not there costs it tens of microseconds."""
+"""The keys of an image's info where Pillow searches for an orientation; a search without any takes it tens of µs."""
 
 _PILLOW_FAULTS = (
     OSError,
@@ -60,21 +60,21 @@ _PILLOW_FAULTS = (
     EOFError,
     struct.error,
 )
-"""What Pillow's readers raise on damaged files; none of them is our own error."""
+"""What Pillow's readers raise on damaged files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an image may ask of us.
+    """The limits of one image.
 
-    `max_pixels` counts the stored image's pixels, read from its header before any is decoded.
+    `max_pixels` counts the pixels of the stored image, by its header, before any pixel is decoded.
     """
 
     max_pixels: int = 64_000_000
 
 
 def open_image(body: bytes, limits: Limits) -> Image.Image:
-    """Return the image with its header read and its pixels not.
+    """Return the image with its header read and no pixel decoded.
 
     Raises:
         EmptyImageError: no bytes.
@@ -102,12 +102,12 @@ def open_image(body: bytes, limits: Limits) -> Image.Image:
 
 
 def orientation(image: Image.Image) -> Image.Transpose | None:
-    """Return the transposition that turns the stored image into the displayed one, None for upright ones."""
+    """Return the transposition from the stored image to the displayed one, None where they are the same."""
     try:
         if image.format == "PNG":
-            image.load()  # its EXIF may stand behind its pixels
+            image.load()  # its EXIF may follow its pixels
         if image.format == "TIFF" or image.info.keys().isdisjoint(_ORIENTATION_SOURCES):
-            return None  # Pillow turns a TIFF upright itself
+            return None  # Pillow itself applies the orientation of a TIFF
         return TRANSPOSITIONS.get(image.getexif().get(ORIENTATION_TAG, 1))
     except _PILLOW_FAULTS:
         return None  # a damaged EXIF block: the pixels may still be good
@@ -116,8 +116,8 @@ def orientation(image: Image.Image) -> Image.Transpose | None:
 def read_pixels(image: Image.Image) -> Image.Image:
     """Return the stored image's pixels in mode RGB, or L where every pixel is gray.
 
-    Alpha is laid over white. Sixteen-bit gray keeps its upper byte. Color profiles are not applied, as the training
-    pipelines of these networks do not apply them either.
+    Alpha is composited over white. Sixteen-bit gray is scaled to 8 bits. Color profiles are not applied, because the
+    training pipelines of these networks do not apply them.
 
     Raises:
         BrokenImageError: the pixels are damaged or cut short.
@@ -152,7 +152,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _deep_gray(image: Image.Image) -> Image.Image:
-    """Bring 16-bit, 32-bit and float gray to 8 bits: the range is 0–255, 0–65535 or 0–1, whichever the values fit."""
+    """Scale 16-bit, 32-bit and float gray to 8 bits, from the range that the values fit: 0–255, 0–65535 or 0–1."""
     values = np.nan_to_num(np.asarray(image).astype(np.float64))
     top = values.max(initial=0)
     if image.mode.startswith("I;16") or (image.mode == "I" and top > 255):

@@ -1,4 +1,4 @@
-"""Where a network's frame lies on the displayed image: planned before a pixel is read, used to carry answers back."""
+"""Where a network's frame lies on the displayed image: planned before a pixel is read, used to carry results back."""
 
 from dataclasses import dataclass
 
@@ -13,11 +13,14 @@ Box = tuple[float, float, float, float]
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """The frame's place on the displayed image.
+    """The place of a frame on the displayed image.
 
-    The unit square of the frame covers `region`, in pixels of the image as displayed. With `crop` the region lies
-    inside the image, with `stretch` it is the image, with `letterbox` it reaches beyond it where the padding is.
-    `content` is the part of the frame, in whole pixels, that shows image and not padding.
+    Args:
+        width: of the image as displayed, in pixels.
+        height: of the image as displayed, in pixels.
+        region: what the frame covers, in pixels of the image as displayed. With `crop` it lies inside the image, with
+            `stretch` it is the image, with `letterbox` it extends beyond the image by the padding.
+        content: the part of the frame, in whole pixels, that shows image and not padding: left, top, right, bottom.
     """
 
     width: int
@@ -66,7 +69,7 @@ def plan(width: int, height: int, target: ImageInput) -> Geometry:
 
 
 def _center_crop(width: int, height: int, target: ImageInput) -> Geometry:
-    """Resize(shorter_side), then CenterCrop, rounded as torchvision.transforms rounds them."""
+    """Resize(shorter_side), then CenterCrop, with the rounding of torchvision.transforms."""
     side = target.shorter_side or min(target.height, target.width)
     if width <= height:
         scaled_w, scaled_h = side, int(side * height / width)

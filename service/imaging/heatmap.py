@@ -1,4 +1,4 @@
-"""Heat laid over an image, and heat alone."""
+"""Heat maps laid over an image or drawn alone, and small images for JSON."""
 
 import base64
 from collections.abc import Sequence
@@ -12,22 +12,22 @@ from service.imaging.colormap import colored, heat_colors
 from service.imaging.geometry import Box
 
 Pixels = tuple[int, int, int, int]
-"""(left, top, right, bottom), the last two beyond."""
+"""(left, top, right, bottom) in whole pixels; right and bottom are exclusive."""
 
 _STRONG = 0.8
-"""How much of the image the hottest color hides; the coldest one hides nothing."""
+"""Opacity of the hottest color; the coldest one is transparent."""
 _GRAYED = 0.5
-"""How much of its own color the image loses, so that the heat's colors stand alone."""
+"""How far the image goes to gray, so that the only strong colors are those of the heat."""
 _UNSEEN = 0.6
-"""How far the image fades to white where the network saw nothing of it."""
+"""How far the image goes to white where the network did not see it."""
 _NO_HEAT = (240, 240, 242)
 
 
 def overlay_heat(image: Image.Image, levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
-    """Return the RGB image, paled, under the heat: the hotter, the less see-through.
+    """Return the image, mode RGB, in paler colors under the heat: the hotter, the more opaque.
 
     Args:
-        image: as displayed.
+        image: as displayed, mode RGB.
         levels: uint8 (height, width), 0 cold to 255 hot.
         seen: the part of the image that the network saw, in whole pixels; the rest fades.
     """
@@ -47,7 +47,7 @@ def overlay_heat(image: Image.Image, levels: NDArray[np.uint8], seen: Pixels) ->
 
 
 def heat_image(levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
-    """Return the heat alone, RGB, gray where the network saw nothing; see `overlay_heat`."""
+    """Return the heat alone, mode RGB, gray where the network did not see the image; see `overlay_heat`."""
     left, top, right, bottom = seen
     alone = Image.new("RGB", (levels.shape[1], levels.shape[0]), _NO_HEAT)
     alone.paste(colored(levels[top:bottom, left:right]).convert("RGB"), (left, top))
@@ -55,7 +55,7 @@ def heat_image(levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
 
 
 def mark_boxes(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
-    """Return the image with outlined boxes, the first in the hottest color."""
+    """Return a copy of the image with outlined boxes, xyxy in its pixels; the first has the hottest color."""
     marked = image.copy()
     pen = ImageDraw.Draw(marked)
     width = max(2, round(min(image.size) / 150))
@@ -69,7 +69,7 @@ def mark_boxes(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
 
 
 def crop_image(image: Image.Image, box: Box, side: int = 224) -> Image.Image:
-    """Return a part of the image, scaled until its longer side has `side` pixels."""
+    """Return a part of the image, xyxy in its pixels, scaled so that the longer side has `side` pixels."""
     width, height = box[2] - box[0], box[3] - box[1]
     factor = side / max(width, height)
     size = max(1, round(width * factor)), max(1, round(height * factor))
@@ -77,12 +77,12 @@ def crop_image(image: Image.Image, box: Box, side: int = 224) -> Image.Image:
 
 
 def thumbnail(image: Image.Image) -> str:
-    """Return a small image as a `data:` URL."""
+    """Return an image as the `data:` URL of a PNG."""
     stream = BytesIO()
     image.save(stream, "PNG", optimize=True)
     return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def level_thumbnail(levels: NDArray[np.uint8]) -> str:
-    """Return a map of levels 0–255, in heat colors, as a `data:` URL."""
+    """Return levels, uint8 (H, W), in heat colors as the `data:` URL of a PNG."""
     return thumbnail(colored(levels))

@@ -1,33 +1,62 @@
-"""A network's mask → the displayed image's own size, with smooth edges; then its encodings."""
+"""A network's mask → a mask of the displayed image's size, with smooth edges; then its encodings."""
 
+import math
 from dataclasses import dataclass
+from typing import Annotated, TypeVar
 
 import numpy as np
 from contourpy import LineType, contour_generator
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from service.imaging.geometry import Box, Geometry
 
 Mask = NDArray[np.uint8]
-Rle = dict[str, object]
+Region = NDArray[np.bool_]
+Scalar = TypeVar("Scalar", bound=np.generic)
 
 
 @dataclass(frozen=True, slots=True)
 class ImageMask:
-    """A segmentation at the displayed image's size, uint8 (height, width): ids, and their probability in 1/255."""
+    """A segmentation at the displayed image's size; every array is (height, width).
+
+    Args:
+        ids: uint8, the class of each pixel; means nothing where `seen` is False.
+        confidence: uint8, the probability of that class in 1/255; 0 where `seen` is False.
+        seen: bool, whether the network saw the pixel: a `crop` leaves the image's margins out.
+    """
 
     ids: Mask
     confidence: Mask
+    seen: Region
+
+    def region(self, class_id: int) -> Region:
+        """Return the seen pixels of a class, bool (height, width)."""
+        region: Region = (self.ids == class_id) & self.seen
+        return region
+
+    def foreground(self, background_id: int | None) -> Region:
+        """Return the seen pixels of every class but the background, bool (height, width)."""
+        return self.seen if background_id is None else (self.ids != background_id) & self.seen
+
+    def areas(self, classes: int) -> NDArray[np.intp]:
+        """Return how many seen pixels each of so many classes has, intp (classes,)."""
+        return np.bincount(self.ids[self.seen], minlength=classes)
+
+    def indices(self, unseen: int) -> Mask:
+        """Return the ids, with `unseen` at each pixel that the network did not see, uint8 (height, width)."""
+        return np.where(self.seen, self.ids, np.uint8(unseen))
 
 
 def mask_on_image(ids: Mask, confidence: Mask, geometry: Geometry, classes: int) -> ImageMask:
     """Carry a mask from the network's frame to the displayed image.
 
     Ids can not be interpolated, their probabilities can: each class that is present gets a probability map (the stated
-    one where it won, an even share of the rest elsewhere: exact for two classes), these are enlarged bilinearly, and
-    the larger one wins. What the frame did not see, as with `crop`, stays class 0 with confidence 0.
+    probability where it won, an even share of the rest elsewhere: exact for two classes); these are enlarged
+    bilinearly, and the class with the larger one wins. A letterbox's padding has no influence.
 
     Args:
         ids: uint8 (H, W), the winning class.
@@ -35,14 +64,20 @@ def mask_on_image(ids: Mask, confidence: Mask, geometry: Geometry, classes: int)
         geometry: where the frame lies.
         classes: how many there are, K.
     """
-    best_ids = np.zeros((geometry.height, geometry.width), np.uint8)
-    best = np.zeros_like(best_ids)
-    for class_id in np.unique(ids).tolist():
-        share = enlarge(class_probability(ids, confidence, class_id, classes), geometry)
+    part = _part_on_image(geometry, *ids.shape)
+    ids, confidence = part.cut(ids), part.cut(confidence)
+    present = np.unique(ids).tolist()
+    best_ids = np.full((part.height, part.width), present[0], np.uint8)
+    best = part.resized(class_probability(ids, confidence, present[0], classes))
+    for class_id in present[1:]:
+        share = part.resized(class_probability(ids, confidence, class_id, classes))
         wins = share > best
-        best[wins] = share[wins]
+        best = np.where(wins, share, best)
         best_ids[wins] = class_id
-    return ImageMask(best_ids, best)
+    seen = np.ones(best.shape, np.bool_)
+    return ImageMask(
+        _on_whole(best_ids, geometry), _on_whole(best, geometry), _on_whole(seen, geometry)
+    )
 
 
 def class_probability(ids: Mask, confidence: Mask, class_id: int, classes: int) -> Mask:
@@ -52,44 +87,101 @@ def class_probability(ids: Mask, confidence: Mask, class_id: int, classes: int) 
 
 
 def enlarge(frame: Mask, geometry: Geometry) -> Mask:
-    """Carry a uint8 (H, W) map bilinearly from the frame to the image; 0 where the frame did not reach."""
+    """Carry a map bilinearly from the frame to the image.
+
+    Args:
+        frame: uint8 (H, W), of the frame.
+        geometry: where the frame lies.
+
+    Returns:
+        uint8 (height, width), of the displayed image; 0 where the network did not see it.
+    """
+    part = _part_on_image(geometry, *frame.shape)
+    return _on_whole(part.resized(part.cut(frame)), geometry)
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The part of a map (H, W) of the frame that shows image and no padding, and its size on the image in pixels.
+
+    `box` is the part's exact place, in pixels of the map, within the whole pixels `rows` and `columns`.
+    """
+
+    rows: slice
+    columns: slice
+    box: Box
+    width: int
+    height: int
+
+    def cut(self, frame: Mask) -> Mask:
+        """Return the part of a map. Bilinear resizing reads a pixel beyond its box: no padding may be there."""
+        return frame[self.rows, self.columns]
+
+    def resized(self, part: Mask) -> Mask:
+        size = (self.width, self.height)
+        image = Image.fromarray(part)
+        return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=self.box))
+
+
+def _part_on_image(geometry: Geometry, height: int, width: int) -> _Part:
     left, top, right, bottom = geometry.region
-    height, width = frame.shape
     x0, y0, x1, y1 = geometry.seen
-    # The seen part of the image, in pixels of the frame.
     across, down = width / (right - left), height / (bottom - top)
-    box = (
-        max(0.0, (x0 - left) * across),
-        max(0.0, (y0 - top) * down),
-        min(float(width), (x1 - left) * across),
-        min(float(height), (y1 - top) * down),
-    )
-    seen = Image.fromarray(frame).resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR, box=box)
-    if seen.size == (geometry.width, geometry.height):
-        return np.asarray(seen)
-    whole = np.zeros((geometry.height, geometry.width), np.uint8)
-    whole[y0:y1, x0:x1] = np.asarray(seen)
+    columns, begin_x, end_x = _span((x0 - left) * across, (x1 - left) * across, width)
+    rows, begin_y, end_y = _span((y0 - top) * down, (y1 - top) * down, height)
+    return _Part(rows, columns, (begin_x, begin_y, end_x, end_y), x1 - x0, y1 - y0)
+
+
+def _span(begin: float, end: float, length: int) -> tuple[slice, float, float]:
+    """Return the whole pixels around a stretch of a line of so many, and the stretch's ends within these."""
+    begin, end = max(0.0, begin), min(float(length), end)
+    # A letterbox's content begins and ends between two pixels, but for rounding errors.
+    first, last = math.floor(begin + 1e-6), math.ceil(end - 1e-6)
+    return slice(first, last), max(0.0, begin - first), min(float(last - first), end - first)
+
+
+def _on_whole(seen: NDArray[Scalar], geometry: Geometry) -> NDArray[Scalar]:
+    """Return an array of the image's size that holds one of the seen part, and zeros elsewhere."""
+    if seen.shape == (geometry.height, geometry.width):
+        return seen
+    x0, y0, x1, y1 = geometry.seen
+    whole = np.zeros((geometry.height, geometry.width), seen.dtype)
+    whole[y0:y1, x0:x1] = seen
     return whole
 
 
-def rle(region: NDArray[np.bool_]) -> Rle:
-    """Return COCO's compressed run-length encoding of a bool (height, width) region."""
+@with_config(ConfigDict(extra="forbid"))
+class RunLengths(TypedDict):
+    """A region as COCO's compressed run-length encoding; `pycocotools.mask.decode` reads it."""
+
+    size: Annotated[
+        list[int], Field(min_length=2, max_length=2, description="Height and width in pixels")
+    ]
+    counts: Annotated[str, Field(description="COCO's compressed run lengths")]
+
+
+def rle(region: Region) -> RunLengths:
+    """Return COCO's compressed run-length encoding of a region, bool (height, width)."""
     found = coco.encode(np.asfortranarray(region, np.uint8))
     return {"size": list(found["size"]), "counts": found["counts"].decode()}
 
 
-def bounding_box(region: NDArray[np.bool_]) -> Box:
-    """Return the tight xyxy box, in pixels, around a region that is not empty."""
+def bounding_box(region: Region) -> Box:
+    """Return the tight xyxy box, in pixels, around a region, bool (height, width), that is not empty."""
     rows, columns = np.flatnonzero(region.any(axis=1)), np.flatnonzero(region.any(axis=0))
     return float(columns[0]), float(rows[0]), float(columns[-1] + 1), float(rows[-1] + 1)
 
 
-def polygons(region: NDArray[np.bool_]) -> list[list[float]]:
-    """Return the region's outlines as COCO polygons, flat [x, y, …] in pixels, holes after what holds them.
+def polygons(region: Region) -> list[list[float]]:
+    """Return the outlines of a region as COCO polygons: each is flat, [x, y, …] in pixels; a hole is one of its own.
 
-    Marching squares at one half between pixel centers, which lie at +0.5; points on a straight line are left out.
+    Marching squares at level one half. Pixel centers lie at +0.5. Points on a straight line are left out. An outline
+    comes before the outlines of its holes.
+
+    Args:
+        region: bool (height, width).
     """
-    # A rim of nothing closes outlines at the image's edge.
+    # A border of False closes outlines at the image's edge.
     padded = np.pad(region.astype(np.float32), 1)
     lines = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
     limit = np.array(region.shape[::-1], np.float64)
@@ -98,9 +190,9 @@ def polygons(region: NDArray[np.bool_]) -> list[list[float]]:
 
 
 def _corners(line: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Drop the repeated last point and every point on the way straight from one to the next."""
+    """Return the points (N, 2) of a closed line where its direction changes, without the repeated last point."""
     points = line[:-1]
-    ahead, behind = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
-    turns = np.abs(ahead[:, 0] * behind[:, 1] - ahead[:, 1] * behind[:, 0]) > 1e-9
+    ahead, back = np.roll(points, -1, axis=0) - points, points - np.roll(points, 1, axis=0)
+    turns = np.abs(ahead[:, 0] * back[:, 1] - ahead[:, 1] * back[:, 0]) > 1e-9
     corners: NDArray[np.float64] = points[turns]
     return corners

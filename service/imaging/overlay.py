@@ -1,4 +1,4 @@
-"""Answers drawn onto images, and images encoded."""
+"""Results drawn on images, and images encoded."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,19 +9,20 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from service.imaging.geometry import Box
-from service.imaging.masks import Mask
-from service.imaging.palette import class_color, ink_on, palette
+from service.imaging.masks import ImageMask, Mask
+from service.imaging.palette import BLACK, WHITE, class_color, class_colors, ink_on
 
 ImageFormat = Literal["png", "jpeg"]
 JPEG_QUALITY = 90
 PNG_LEVEL = 1
-"""zlib's fastest: on photographs the higher levels cost many times the time for a few per cent of size."""
+"""zlib's fastest level: on photographs, higher levels take many times as long and save a few per cent of the size."""
 MASK_OPACITY = 0.55
+MASK_IDS = 256
 
 
 @dataclass(frozen=True, slots=True)
 class RenderedImage:
-    """A finished image on its way to a client."""
+    """An encoded image, or other encoded result, and its media type."""
 
     content: bytes
     media_type: str
@@ -31,13 +32,22 @@ class RenderedImage:
 
 @dataclass(frozen=True, slots=True)
 class LabeledBox:
+    """A box to draw, xyxy in pixels of the image; `class_id` chooses its color."""
+
     box: Box
     text: str
     class_id: int
 
 
 def draw_boxes(image: Image.Image, boxes: Sequence[LabeledBox]) -> Image.Image:
-    """Return the image with its boxes, line width and letters in proportion to its size; the best lies on top."""
+    """Return a copy of the image with boxes and their labels drawn on it.
+
+    Line width and font size are in proportion to the image's size. A box without area is drawn as its label only.
+
+    Args:
+        image: mode RGB.
+        boxes: the first is drawn on top.
+    """
     drawn = image.copy()
     pen = ImageDraw.Draw(drawn)
     side = min(image.size)
@@ -47,9 +57,9 @@ def draw_boxes(image: Image.Image, boxes: Sequence[LabeledBox]) -> Image.Image:
         color = class_color(labeled.class_id)
         left, top, right, bottom = labeled.box
         if right - left >= 1 and bottom - top >= 1:
-            rim = max(1, width // 4)  # a light rim keeps a red box visible on a red cup
+            rim = max(1, width // 4)  # a white rim keeps a red box visible on a red cup
             halo = (left - rim, top - rim, right + rim, bottom + rim)
-            pen.rectangle(halo, outline=(255, 255, 255), width=width + 2 * rim)
+            pen.rectangle(halo, outline=WHITE, width=width + 2 * rim)
             pen.rectangle((left, top, right, bottom), outline=color, width=width)
     for labeled in reversed(boxes):
         _write_label(pen, labeled, font, width, image.size)
@@ -63,7 +73,7 @@ def _write_label(
     width: int,
     size: tuple[int, int],
 ) -> None:
-    """Write above the box, inside it where there is no room above, and never beyond the image's edge."""
+    """Write the label above the box, or inside it where there is no room above; never beyond the image's edge."""
     left, top, _, _ = labeled.box
     color = class_color(labeled.class_id)
     gap = width + 2
@@ -75,30 +85,55 @@ def _write_label(
     pen.text((x + gap - text_left, y + gap - text_top), labeled.text, fill=ink_on(color), font=font)
 
 
-def draw_mask(image: Image.Image, ids: Mask) -> Image.Image:
-    """Return the image with every class but 0 laid over it in its color."""
+def draw_mask(image: Image.Image, mask: ImageMask, background_id: int | None) -> Image.Image:
+    """Return the image with every class laid over it in its color; background and unseen pixels stay as they are.
+
+    Args:
+        image: mode RGB, of the mask's size.
+        mask: the classes.
+        background_id: the class that is not drawn; None draws every class.
+    """
     pixels = np.asarray(image)
-    opacity = np.where(ids == 0, 0, round(MASK_OPACITY * 256)).astype(np.uint16)[..., None]
-    colors = palette()[ids].astype(np.uint16)
+    covered = mask.foreground(background_id)
+    opacity = np.where(covered, round(MASK_OPACITY * 256), 0).astype(np.uint16)[..., None]
+    colors = class_colors()[mask.ids].astype(np.uint16)
     mixed = (pixels * (256 - opacity) + colors * opacity) >> 8
     return Image.fromarray(mixed.astype(np.uint8))
 
 
-def indexed_mask(ids: Mask) -> Image.Image:
-    """Return a palette image whose index is the class id."""
-    image = Image.fromarray(ids).copy()
-    image.putpalette(palette().tobytes())
+def indexed_mask(mask: ImageMask, background_id: int | None, classes: int) -> Image.Image:
+    """Return a palette image, mode P, whose index is the class id.
+
+    The background is black. A pixel that the network did not see has the index of the background; without a background
+    it has index 255, drawn white, where 255 is no class, else index 0.
+
+    Args:
+        mask: the classes.
+        background_id: None if no class is background.
+        classes: how many classes there are.
+    """
+    colors = class_colors().copy()
+    unseen = 0
+    if background_id is not None:
+        unseen = background_id
+        colors[unseen] = BLACK
+    elif classes < MASK_IDS:
+        unseen = MASK_IDS - 1
+        colors[unseen] = WHITE
+    image = Image.fromarray(mask.indices(unseen))
+    image.putpalette(colors.tobytes())
     return image
 
 
 def cut_out(image: Image.Image, opacity: Mask) -> Image.Image:
-    """Return the image as RGBA, its alpha the given uint8 (height, width)."""
+    """Return the image as RGBA with the given alpha, uint8 (height, width)."""
     result = image.convert("RGBA")
     result.putalpha(Image.fromarray(opacity))
     return result
 
 
 def encode_image(image: Image.Image, form: ImageFormat) -> RenderedImage:
+    """Return the image as a PNG or a JPEG."""
     stream = BytesIO()
     if form == "jpeg":
         image.save(stream, "JPEG", quality=JPEG_QUALITY)

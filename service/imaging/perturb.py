@@ -1,4 +1,4 @@
-"""Ways to spoil a frame by degrees: turned, scaled, blurred, compressed, cut up; and its outline alone."""
+"""Perturbations of a frame in steps: rotation, scale, blur, JPEG, shuffled patches; and a thing's silhouette."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ Perturbation = Literal["rotation", "scale", "blur", "jpeg", "shuffle"]
 
 @dataclass(frozen=True, slots=True)
 class Ladder:
-    """A perturbation by rising degrees; `unchanged` is the one that leaves the frame as it is, None where none does."""
+    """The steps of a perturbation; `unchanged` is the amount that leaves the frame as it is, None where none does."""
 
     unit: str
     amounts: tuple[float, ...]
@@ -25,7 +25,7 @@ class Ladder:
 
 
 def rotate(frame: Frame, degrees: float, _: int) -> Frame:
-    """Turn counter-clockwise about the center; the corners get the mean color."""
+    """Rotate counter-clockwise about the center; the corners get the frame's mean color."""
     turned = Image.fromarray(frame).rotate(
         degrees, Image.Resampling.BICUBIC, fillcolor=_mean_color(frame)
     )
@@ -33,7 +33,7 @@ def rotate(frame: Frame, degrees: float, _: int) -> Frame:
 
 
 def scale(frame: Frame, factor: float, _: int) -> Frame:
-    """Shrink onto the mean color, or enlarge and keep the center."""
+    """Shrink, with the frame's mean color around, or enlarge and keep the center."""
     height, width = frame.shape[:2]
     image = Image.fromarray(frame)
     if factor >= 1:
@@ -48,27 +48,27 @@ def scale(frame: Frame, factor: float, _: int) -> Frame:
 
 
 def blur(frame: Frame, sigma: float, _: int) -> Frame:
-    """Blur by a Gaussian of this standard deviation in pixels."""
+    """Blur with a Gaussian whose standard deviation is `sigma` pixels."""
     return np.asarray(Image.fromarray(frame).filter(ImageFilter.GaussianBlur(sigma)))
 
 
 def compress(frame: Frame, quality: float, _: int) -> Frame:
-    """Take the frame through JPEG of this quality."""
+    """Encode as JPEG of this quality, 1–100, and decode."""
     stream = BytesIO()
     Image.fromarray(frame).save(stream, "JPEG", quality=int(quality))
     return np.asarray(Image.open(stream))
 
 
 def shuffle(frame: Frame, side: float, seed: int) -> Frame:
-    """Cut into side × side equal patches and lay each in another place: texture stays, shape goes.
+    """Cut into side × side equal patches and move each to another place: this keeps texture and destroys shape.
 
-    What does not divide evenly stays as a rim on the right and below.
+    The rest of a division, at the right and at the bottom, stays as it is.
     """
     count = int(side)
     height, width = frame.shape[0] // count, frame.shape[1] // count
     if count < 2 or not height or not width:
         return frame
-    # One cycle through all patches: none stays where it was.
+    # One cycle through all patches moves every patch.
     cycle = np.random.default_rng([seed, count]).permutation(count * count)
     order = np.empty_like(cycle)
     order[cycle] = np.roll(cycle, 1)
@@ -92,7 +92,9 @@ LADDERS: dict[Perturbation, Ladder] = {
 
 
 def silhouette(region: NDArray[np.bool_]) -> Image.Image:
-    """Return a thing's outline filled with black on white, RGB: shape stays, texture goes (Geirhos et al. 2019).
+    """Return a thing in black on white, mode RGB: this keeps shape and removes texture.
+
+    After Geirhos et al. 2019, arXiv:1811.12231.
 
     Args:
         region: bool (height, width), where the thing is.

@@ -1,4 +1,4 @@
-"""An opened image → the network's frame, decoding and resizing no pixel that is not needed."""
+"""An image → the network's frame; only the needed pixels are decoded and resized."""
 
 from collections.abc import Callable
 
@@ -20,7 +20,7 @@ RESAMPLING: dict[Interpolation, Image.Resampling] = {
 }
 
 DRAFT_OVERSAMPLING = 2
-"""A reduced JPEG stays at least this many times as large as needed: at 1 artifacts show (Pillow PR 1029)."""
+"""A JPEG at a reduced scale is at least this many times as large as needed: 1 shows artifacts (Pillow PR 1029)."""
 
 _Transpose = Image.Transpose
 
@@ -33,7 +33,7 @@ _STORED_BOX: dict[Image.Transpose, Callable[[Box, int, int], Box]] = {
     _Transpose.TRANSVERSE: lambda b, w, h: (h - b[3], w - b[2], h - b[1], w - b[0]),
     _Transpose.ROTATE_90: lambda b, _, h: (h - b[3], b[0], h - b[1], b[2]),
 }
-"""A box on the displayed image (width, height) → the same box on the stored one."""
+"""A box on the displayed image, and that image's width and height → the same box on the stored image."""
 
 _SWAPS_SIDES = {
     _Transpose.TRANSPOSE,
@@ -48,14 +48,14 @@ def fit_encoded(
 ) -> tuple[NDArray[np.uint8], Geometry]:
     """Return the network's frame and its place on the displayed image.
 
-    Equal to decoding all, turning it upright by EXIF, resizing all by Pillow and cropping or padding; but only the kept
-    region is resized, the turn is made on the small frame, and a JPEG much larger than needed is decoded at a reduced
-    DCT scale.
+    The result is that of decoding all pixels, applying the EXIF orientation, resizing with Pillow, and cropping or
+    padding. To be faster, only the kept region is resized, the orientation is applied to the small frame, and a JPEG
+    much larger than needed is decoded at a reduced DCT scale.
 
     Args:
         body: an encoded image.
         target: the frame that the network wants.
-        limits: what an image may ask of us.
+        limits: the limits of an image.
 
     Returns:
         uint8 (H, W, 3) RGB, and the geometry.
@@ -68,7 +68,7 @@ def fit_encoded(
 
 
 def fit_image(image: Image.Image, target: ImageInput) -> tuple[NDArray[np.uint8], Geometry]:
-    """Return the same for an image that is decoded and upright already, such as a frame of a clip.
+    """Return the same for an image that is decoded and upright already, such as a frame of a video.
 
     Args:
         image: mode RGB.
@@ -114,10 +114,10 @@ def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:
 
 
 def _reduce_while_decoding(image: Image.Image, box: Box, frame_size: tuple[int, int]) -> int:
-    """Ask the JPEG reader for the smallest DCT scale that is large enough; return the reduction, 1 to 8.
+    """Request the smallest sufficient DCT scale from the JPEG reader; return the reduction, 1, 2, 4 or 8.
 
-    A reduced pixel covers exactly `reduction`² stored ones, also where the last of a row is cut by the image's edge,
-    so a box is carried over by division alone.
+    A reduced pixel covers exactly `reduction`² stored ones, also where the image's edge cuts the last of a row, so a
+    division alone carries a box over.
     """
     if image.format not in {"JPEG", "MPO"}:
         return 1
@@ -132,7 +132,7 @@ def _reduce_while_decoding(image: Image.Image, box: Box, frame_size: tuple[int, 
 
 
 def _inside(box: Box, pixels: Image.Image) -> Box:
-    """Pillow refuses a box that leaves the image by a rounding error."""
+    """Return the box clipped to the image: Pillow refuses a box that is outside by a rounding error."""
     return (
         max(box[0], 0.0),
         max(box[1], 0.0),

@@ -1,4 +1,4 @@
-"""A captioned sheet of images: a title, then rows of tiles, with room to breathe."""
+"""A captioned sheet of images: a title, then rows of tiles."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -25,10 +25,11 @@ class Tile:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """Tiles that share a heading, in as many lines as `columns` need; all of one line are as high as its highest.
+    """Tiles under one heading, `columns` per line; a line is as high as its highest tile.
 
-    `widest` bounds a tile's width in pixels of the sheet. `smooth` enlarges by interpolation instead of by squares.
-    `level` gives the tiles of a line one height instead of one width.
+    `note` stands beside the heading. `widest` is the largest width of a tile, in pixels of the sheet. Small images are
+    enlarged to squares of one color, or, with `smooth`, by interpolation. With `level` the tiles of a line have one
+    height instead of one width.
     """
 
     tiles: Sequence[Tile]
@@ -42,7 +43,7 @@ class Row:
 
 @dataclass(slots=True)
 class _Pen:
-    """Draws from top to bottom; on the first pass only to find out how far down it comes."""
+    """Draws from top to bottom; `y` is how far down it is, in pixels."""
 
     sheet: Image.Image
     y: int = MARGIN
@@ -53,8 +54,8 @@ class _Pen:
 
 
 def draw_sheet(title: str, subtitle: str, rows: Sequence[Row]) -> Image.Image:
-    """Return the sheet, mode RGB, as high as it needs."""
-    height = _measure(title, subtitle, rows)
+    """Return the sheet, mode RGB, `WIDTH` pixels wide and as high as its rows need."""
+    height = _measure(subtitle, rows)
     pen = _Pen(Image.new("RGB", (WIDTH, height), PAPER))
     _write(pen, title, TITLE_SIZE, INK, after=8)
     if subtitle:
@@ -74,7 +75,7 @@ def write_line(
     anchor: str = "la",
     width: float = WIDTH,
 ) -> None:
-    """Write one line, cut with an ellipsis where it would be wider than `width`."""
+    """Write one line of text; an ellipsis shortens a line that is wider than `width` pixels."""
     font = ImageFont.load_default(size=size)
     if pen.textlength(text, font=font) > width:
         while text and pen.textlength(text + "…", font=font) > width:
@@ -88,8 +89,7 @@ def _write(pen: _Pen, text: str, size: int, color: Color, *, after: int) -> None
     pen.y += round(size * 1.3) + after
 
 
-def _measure(title: str, subtitle: str, rows: Sequence[Row]) -> int:
-    del title
+def _measure(subtitle: str, rows: Sequence[Row]) -> int:
     height = MARGIN + round(TITLE_SIZE * 1.3) + 8
     if subtitle:
         height += round((HEADING_SIZE - 3) * 1.3) + 8
@@ -118,7 +118,7 @@ def _cell(row: Row) -> int:
 
 
 def _sizes(row: Row, line: Sequence[Tile]) -> list[tuple[int, int]]:
-    """Return each tile's width and height on the sheet."""
+    """Return each tile's width and height in pixels of the sheet."""
     forms = [tile.image.width / tile.image.height for tile in line]
     if row.level:
         height = round((WIDTH - 2 * MARGIN - GAP * (len(line) - 1)) / sum(forms))

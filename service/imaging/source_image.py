@@ -1,4 +1,4 @@
-"""What a head may look at besides the network's outputs: the image itself, and where the frame lay on it."""
+"""The image that a head may use besides the network's outputs, and where the network's frame lies on it."""
 
 from dataclasses import dataclass
 
@@ -10,9 +10,9 @@ from service.imaging.geometry import Geometry
 
 @dataclass(frozen=True, slots=True)
 class SourceImage:
-    """An image that went through a network; its pixels are decoded again only by those who draw on them.
+    """An image that went through a network. Its pixels are decoded again only when a head draws on them.
 
-    A frame of a clip is decoded and upright already: its `body` is the image itself.
+    `body` is the encoded image; for a frame of a video, which is decoded and upright already, it is the image itself.
     """
 
     body: bytes | Image.Image

@@ -1,9 +1,8 @@
-"""One model's queue: jobs go in, whole batches come out to the workers, every caller is answered once."""
+"""One model's queue: jobs come in, workers take whole batches out, and each caller is answered exactly once."""
 
 import asyncio
 import logging
 import math
-import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
@@ -32,13 +31,15 @@ log = logging.getLogger(LOGGER)
 T = TypeVar("T")
 
 LOW_PRIORITY_SECONDS = 0.01
-"""How long a background batch may hold a worker: about what a single image can wait without anybody noticing."""
+"""How long a low-priority batch may occupy a worker: a delay of a single image that nobody notices."""
 PATIENCE_SECONDS = 1.0
-"""How long a background job yields to others; then it takes its turn, so that it is slow but never starves."""
+"""How long a low-priority job yields to all others; then it takes its turn, so that it is slow but never starves."""
 
 
 @dataclass(slots=True, eq=False)
 class _Entry:
+    """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock."""
+
     job: Job[Any, Any]
     future: "asyncio.Future[JobResult[Any] | FovealError]"
     accepted_at: float
@@ -46,12 +47,12 @@ class _Entry:
     line: "_Line"
     trace: Trace = field(default_factory=Trace)
     tensor: Tensor | None = None
-    aside: object = None
+    context: object = None
 
 
 @dataclass(slots=True, eq=False)
 class _Line:
-    """Jobs that wait for their turn, oldest first, and how many more are being prepared for it."""
+    """Prepared or unprepared jobs that wait, oldest first, and how many more are being prepared ahead."""
 
     waiting: deque[_Entry] = field(default_factory=deque)
     preparing: int = 0
@@ -64,22 +65,25 @@ class _Line:
 class Batcher:
     """Dynamic batching by pull, with zero added delay.
 
-    A worker that is free takes at once what is queued: its fair share, up to `largest`. While all are busy the queue
-    grows into the next batches. Behind the queue is a background line, for requests that become many jobs: its
-    batches are small and yield to every other. Promises: an accepted job is answered exactly once, by its result,
-    its error, its deadline or the shutdown; a caller that leaves is dropped before the run; a job that fails fails
-    alone. Never blocks the event loop, never drops what it accepted.
+    A free worker takes at once what is queued: its fair share, up to `largest`. While all workers are busy, the queue
+    grows into the next batches. There are two lines: one for single images, and a low-priority line for requests that
+    become many jobs. Low-priority batches are small and yield to all others.
+
+    Promises: an accepted job is answered exactly once, by its result, its error, its deadline or the shutdown. The
+    jobs of a caller that disconnected are dropped before they run. A job that fails, fails alone. It never blocks the
+    event loop and never drops what it accepted.
 
     Args:
-        runs: one callable an instance; a batch needs a free one. The same callable may stand there several times.
-        workers: the threads that run batches.
+        runs: one callable for each instance; a batch needs a free one. The same callable may be listed several times.
+        workers: the threads that run batches; their clock measures all times here.
         metrics: the model's series.
         largest: images in a batch at most.
         capacity: jobs that may wait at most, in each of the two lines.
-        wide: runs a single job on all cores; taken while nothing else runs. None: `runs` serve that too.
+        wide: runs a single job on all cores; used while nothing else runs. None: `runs` do that too.
         max_delay_seconds: how long a batch may wait to fill.
-        macs: multiply-accumulates an image, for the metric.
-        pool: where jobs are prepared ahead of the queue and finished behind it; None: by the worker that runs them.
+        macs: multiply-accumulate operations per image, for the metric.
+        pool: threads that prepare jobs before they are queued and finish them after the run. None: the worker that
+            runs the batch does both.
     """
 
     def __init__(
@@ -101,8 +105,11 @@ class Batcher:
         self._idle = list(runs)
         self._wide = wide
         self._instances = len(runs)
-        self._pinned = any(isinstance(run, PinnedInput) for run in runs)  # 10 µs to ask
+        self._pinned = any(
+            isinstance(run, PinnedInput) for run in runs
+        )  # here, since it takes 10 µs
         self._workers = workers
+        self._clock = workers.clock
         self._metrics = metrics
         self._capacity = capacity
         self._max_delay = max_delay_seconds
@@ -119,7 +126,7 @@ class Batcher:
 
     @property
     def depth(self) -> int:
-        """How many jobs wait."""
+        """How many jobs wait in both lines."""
         return self._normal.depth + self._low_priority.depth
 
     @property
@@ -128,7 +135,7 @@ class Batcher:
         return bool(self.depth) or len(self._idle) < self._instances
 
     def open(self) -> None:
-        """Begin to accept; called on the event loop that will get the answers."""
+        """Begin to accept jobs; called on the event loop whose callers get the answers."""
         self._loop = asyncio.get_running_loop()
         self._workers.attach(self)
 
@@ -145,20 +152,25 @@ class Batcher:
         jobs: Sequence[Job[Any, T]],
         *,
         timeout_seconds: float,
-        left: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
         low_priority: bool = False,
     ) -> list[JobResult[T] | FovealError]:
-        """Queue all jobs or none, behind everybody else's if `background`, and return their outcomes in order.
+        """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
 
-        An outcome is the job's own answer or own error. What has not run yet is dropped when the call is cancelled,
-        and when `left` returns, which says that the caller is gone.
+        Jobs that have not run are dropped when the call is cancelled, and when `disconnected` returns.
+
+        Args:
+            jobs: what to run.
+            timeout_seconds: how long until jobs without a result are answered with a `DeadlineError`.
+            disconnected: a coroutine function that returns when the caller has disconnected.
+            low_priority: whether the jobs wait in the low-priority line.
 
         Raises:
-            OverloadedError: they do not all fit into the queue.
+            OverloadedError: the jobs do not all fit into the queue.
             ShuttingDownError: the batcher was closed.
         """
         loop = asyncio.get_running_loop()
-        now = time.perf_counter()
+        now = self._clock()
         deadline = now + timeout_seconds
         line = self._low_priority if low_priority else self._normal
         entries = [_Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
@@ -167,8 +179,8 @@ class Batcher:
         self._no_callers.clear()
         alarm = loop.call_later(timeout_seconds, self._expire, entries, line)
         watch = (
-            DisconnectWatch(loop, left, lambda: self._leave(entries, line))
-            if left is not None
+            DisconnectWatch(loop, disconnected, lambda: self._drop_disconnected(entries, line))
+            if disconnected is not None
             else None
         )
         try:
@@ -190,11 +202,12 @@ class Batcher:
         with self._workers.condition:
             if self._closed:
                 raise ShuttingDownError(
-                    "The service is shutting down. Send this to another instance."
+                    "This queue is closed: the service is shutting down, or the model was removed. "
+                    "Send the request again."
                 )
             if line.depth + len(entries) > self._capacity:
                 raise OverloadedError(
-                    f"{line.depth} images wait already and {len(entries)} more do not fit into the queue of "
+                    f"{line.depth} images wait already, and {len(entries)} more do not fit into the queue of "
                     f"{self._capacity}. Try again in a moment."
                 )
             if self._pool is None:
@@ -211,7 +224,7 @@ class Batcher:
         self._settle(late)
         self._withdraw(line)
 
-    def _leave(self, entries: list[_Entry], line: _Line) -> None:
+    def _drop_disconnected(self, entries: list[_Entry], line: _Line) -> None:
         self._settle(
             [(entry, ClientLeftError("The client closed its connection.")) for entry in entries]
         )
@@ -224,14 +237,14 @@ class Batcher:
         self._withdraw(line)
 
     def _withdraw(self, line: _Line) -> None:
-        """Free the places in the line of those who got their answer otherwise or left."""
+        """Remove from the line what was answered in the meantime, which makes room for others."""
         with self._workers.condition:
             alive = [entry for entry in line.waiting if not entry.future.done()]
             line.waiting.clear()
             line.waiting.extend(alive)
 
     def _settle(self, outcomes: Sequence[tuple[_Entry, JobResult[Any] | FovealError]]) -> None:
-        """The only place that answers a caller, always on the event loop, so that no future is settled twice."""
+        """Answer callers: the only place that does, always on the event loop, so that no future is settled twice."""
         for entry, outcome in outcomes:
             if entry.future.done():
                 continue
@@ -279,7 +292,7 @@ class Batcher:
     # On worker threads.
 
     def _run_batch(self, run: Run, entries: list[_Entry], instance: Run) -> None:
-        began = time.perf_counter()
+        began = self._clock()
         try:
             ready = [entry for entry in entries if self._is_wanted(entry) and self._prepare(entry)]
             ready = [entry for entry in ready if self._is_wanted(entry)]
@@ -288,7 +301,7 @@ class Batcher:
             with self._workers.condition:
                 low_priority = entries[0].line is self._low_priority
                 if low_priority:
-                    pace = (time.perf_counter() - began) / len(entries)
+                    pace = (self._clock() - began) / len(entries)
                     self._low_priority_largest = max(1, int(LOW_PRIORITY_SECONDS / max(pace, 1e-6)))
                 self._idle.append(instance)
                 self._workers.run_ended(low_priority=low_priority)
@@ -300,7 +313,7 @@ class Batcher:
     def _is_wanted(self, entry: _Entry) -> bool:
         if entry.future.done():
             return False
-        if entry.deadline > time.perf_counter():
+        if entry.deadline > self._clock():
             return True
         self._answer([(entry, _deadline_error(entry))])
         return False
@@ -314,27 +327,27 @@ class Batcher:
                 self._workers.condition.notify()
 
     def _prepare(self, entry: _Entry) -> bool:
-        """Make the job's tensor; a job that can not be prepared is answered at once, ahead of its neighbors' run."""
+        """Make the job's tensor; return whether that worked. A job that failed is answered at once, before the run."""
         if entry.tensor is not None:
             return True
-        began = time.perf_counter()
+        began = self._clock()
         try:
-            entry.tensor, entry.aside = entry.job.prepare()
+            entry.tensor, entry.context = entry.job.prepare()
         except FovealError as error:
             self._answer([(entry, _without_frames(error))])
             return False
-        except Exception:  # a fault of ours in one job must not take its neighbors along
-            log.exception("preparing an image failed")
+        except Exception:  # a bug that one job meets must not fail the others of its batch
+            log.exception("An image could not be prepared, because of an unexpected error.")
             self._answer([(entry, InferenceError("The image could not be prepared."))])
             return False
-        entry.trace.decode = time.perf_counter() - began
+        entry.trace.decode = self._clock() - began
         return True
 
     def _run_or_bisect(
         self, run: Run, entries: list[_Entry]
     ) -> Iterator[tuple[_Entry, Outputs | FovealError]]:
-        """Run a batch; one that fails is halved until what is poisonous stands alone."""
-        began = time.perf_counter()
+        """Run a batch. One that fails is halved and runs again, until the job that makes it fail is alone."""
+        began = self._clock()
         try:
             room = (
                 run.pinned_input(len(entries))
@@ -345,15 +358,17 @@ class Batcher:
             outputs = run(np.stack(tensors, out=room))
         except Exception as error:  # ONNX Runtime raises untyped errors
             if len(entries) == 1:
-                log.exception("the network failed on an image")
+                log.exception("The network failed on an image.")
                 yield entries[0], InferenceError(f"The network failed on this image: {error}")
                 return
-            log.warning("a batch of %d failed and is bisected: %s", len(entries), error)
+            log.warning(
+                "A batch of %d failed and runs again in two halves: %s", len(entries), error
+            )
             middle = len(entries) // 2
             yield from self._run_or_bisect(run, entries[:middle])
             yield from self._run_or_bisect(run, entries[middle:])
             return
-        seconds = time.perf_counter() - began
+        seconds = self._clock() - began
         self._count_batch(len(entries))
         for index, entry in enumerate(entries):
             entry.trace.batch_size = len(entries)
@@ -375,29 +390,30 @@ class Batcher:
             self._answer(outcomes)
 
     def _head(self, entry: _Entry, outputs: Outputs) -> JobResult[Any] | FovealError:
-        began = time.perf_counter()
+        began = self._clock()
         try:
-            value = entry.job.finish(outputs, entry.aside)
+            value = entry.job.finish(outputs, entry.context)
         except FovealError as error:
             return _without_frames(error)
-        except Exception:  # a fault of ours in one head must not take its neighbors along
-            log.exception("a head failed")
+        except Exception:  # a bug that one job meets must not fail the others of its batch
+            log.exception("A head failed with an unexpected error.")
             return InferenceError("The network ran, but its output could not be read.")
-        entry.trace.head = time.perf_counter() - began
+        entry.trace.head = self._clock() - began
         for stage, histogram in self._metrics.stage.items():
             histogram.observe(getattr(entry.trace, stage))
         return JobResult(value, entry.trace)
 
     def _answer(self, outcomes: list[tuple[_Entry, JobResult[Any] | FovealError]]) -> None:
-        """Carry a whole batch of outcomes to the event loop in one hop."""
+        """Hand the outcomes of a whole batch to the event loop in one call."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._settle, outcomes)
 
 
 def _without_frames(error: FovealError) -> FovealError:
-    """Cut an error off from where it was raised, which no client is told.
+    """Remove an error's traceback and causes, which no client sees.
 
-    Those frames hold the job and its image, and the job holds the error: only the garbage collector would part them.
+    They refer to frames that hold the job and its image, and the job holds the error: without this, the memory of the
+    image would stay until the garbage collector runs.
     """
     error.__cause__ = error.__context__ = None
     return error.with_traceback(None)

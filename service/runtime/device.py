@@ -1,6 +1,6 @@
-"""How ONNX Runtime is asked to use a device: session and provider options as pure functions of plain values.
+"""Which options ONNX Runtime gets for a device: session and provider options as pure functions of plain values.
 
-Facts and advice: https://onnxruntime.ai/docs/execution-providers and onnxruntime_session_options_config_keys.h.
+Source: https://onnxruntime.ai/docs/execution-providers and onnxruntime_session_options_config_keys.h.
 """
 
 import json
@@ -12,8 +12,8 @@ from typing import Literal
 DeviceName = Literal["cpu", "openvino", "cuda", "tensorrt"]
 DEVICES: tuple[DeviceName, ...] = ("cpu", "openvino", "cuda", "tensorrt")
 PREFERENCE: tuple[DeviceName, ...] = ("cuda", "cpu")
-"""The order in which `auto` tries. TensorRT builds engines for minutes and OpenVINO's gain differs by processor and
-network, so these two are taken when asked for by name."""
+"""The order in which `auto` tries devices. TensorRT builds engines for minutes, and what OpenVINO gains depends on
+processor and network, so these two are used only when the setting names them."""
 
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
@@ -21,12 +21,18 @@ TENSORRT_PROVIDER = "TensorrtExecutionProvider"
 HEAVY_OPERATORS = frozenset(
     {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "Gemm", "MatMul"}
 )
-"""What must not land on another device than the one asked for; shape arithmetic may."""
+"""These must run on the chosen device and on no other; shape arithmetic may run elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A device that was tried and works, `index` among those of its kind."""
+    """A device that was tried and works.
+
+    Attributes:
+        name: its kind.
+        index: which one of its kind.
+        detail: what the hardware is called.
+    """
 
     name: DeviceName
     index: int = 0
@@ -39,12 +45,17 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class SessionPlan:
-    """What a session is opened with.
+    """The options that a session is opened with.
 
-    `providers` is empty where a plug-in device is added to the options instead; `plugin_options` are its own.
-    `batch_sizes` are the sizes that batches are padded to, ascending; empty where every size runs as it is. Without a
-    `memory_pattern` a run takes its buffers one by one, and not all it will ever need in one piece. With `graphs` each
-    size is captured as a CUDA graph and replayed.
+    Attributes:
+        intra_threads: threads of one run.
+        entries: session configuration entries.
+        providers: execution providers with their options, the preferred one first; empty where a plug-in is used.
+        allowed_providers: where heavy operators may run.
+        plugin_options: options of the plug-in.
+        batch_sizes: the sizes that batches are padded to, ascending; empty where every size runs as it is.
+        memory_pattern: whether a run allocates all its buffers in one piece; else one by one.
+        graphs: whether each batch size is captured as a CUDA graph and replayed.
     """
 
     intra_threads: int
@@ -58,19 +69,19 @@ class SessionPlan:
 
 
 COMMON_ENTRIES = {
-    # Threads that spin while they wait take the cores from those that work.
+    # Threads that spin while they wait take cores from threads that work.
     "session.intra_op.allow_spinning": "0",
     "session.inter_op.allow_spinning": "0",
     "session.set_denormal_as_zero": "1",
-    # Where each node landed, so that a silent fallback is seen.
+    # Records where each node runs, which makes a fallback visible.
     "session.record_ep_graph_assignment_info": "1",
 }
 
 
 SPIN_WHILE_RUNNING = {
-    # Between two of a run's steps its threads wait for microseconds: waking them would take longer.
+    # Between two steps of a run its threads wait for microseconds only; to wake them would take longer.
     "session.intra_op.allow_spinning": "1",
-    # Once the run has ended they sleep.
+    # After the run they sleep.
     "session.force_spinning_stop": "1",
 }
 
@@ -83,9 +94,9 @@ def plan_session(
     Args:
         device: where it runs.
         largest: images in a batch at most.
-        threads: threads of one run on a CPU; several runs at once bring as many threads each.
+        threads: threads of one run on a CPU; each of several runs at once uses as many.
         cache: folder for compiled engines.
-        spin: on a CPU, a run's threads stay awake until it ends; for runs that have the cores to themselves.
+        spin: on a CPU, whether the threads of a run spin until it ends; for runs that have all cores.
     """
     if device.name == "cpu":
         return SessionPlan(
@@ -125,16 +136,16 @@ def plans_on_gpu(
     inputs: Mapping[str, tuple[int, ...]],
     graphs: bool,
 ) -> tuple[SessionPlan, ...]:
-    """Return the ways to open a network on a GPU, the best first: not every network allows each.
+    """Return the plans to open a network on a GPU, the best first: not every network allows each.
 
-    CUDA captures no graph of a network of which a part runs elsewhere; TensorRT takes a profile only where the inputs
-    that it gets are the network's own.
+    CUDA can not capture a network of which a part runs elsewhere. TensorRT accepts a profile only where the inputs of
+    its part are the inputs of the network.
 
     Args:
         device: `cuda` or `tensorrt`.
         largest: images in a batch at most.
         cache: folder for compiled engines.
-        inputs: the shape of each input, without the batch axis; empty where it is not known before.
+        inputs: the shape of each input without the batch axis; empty where it is unknown.
         graphs: whether CUDA graphs may be captured.
     """
     plain = plan_session(device, largest=largest, threads=1, cache=cache)
@@ -149,7 +160,7 @@ def plans_on_gpu(
     captured = replace(
         plain,
         providers=((name, options | CUDA_GRAPHS), *others),
-        memory_pattern=False,  # a pattern is learned in the first run and allocated in the second
+        memory_pattern=False,  # the second run allocates a pattern, which a capture does not allow
         graphs=True,
     )
     return captured, plain
@@ -165,9 +176,9 @@ def cuda_options(index: int) -> dict[str, str]:
     """Return the CUDA provider's options for batches of a few warmed sizes."""
     return {
         "device_id": str(index),
-        # Only what is asked for: the default doubles and wastes up to half (onnxruntime issue 11627).
+        # Allocates what is needed; the default doubles, and wastes up to half (onnxruntime issue 11627).
         "arena_extend_strategy": "kSameAsRequested",
-        # Searches per shape, which is paid once a padded size, at warm-up.
+        # Searches once for each padded size, at warm-up.
         "cudnn_conv_algo_search": "EXHAUSTIVE",
         "cudnn_conv_use_max_workspace": "1",
         "do_copy_in_default_stream": "1",
@@ -175,17 +186,18 @@ def cuda_options(index: int) -> dict[str, str]:
 
 
 CUDA_GRAPHS = {"enable_cuda_graph": "1"}
-"""One graph a session and thread and `gpu_graph_id`; docs/execution-providers/CUDA-ExecutionProvider, "CUDA Graph"."""
+"""ONNX Runtime keeps one graph for each session, thread and `gpu_graph_id`. Source: the documentation of its CUDA
+provider, section "CUDA Graph"."""
 GRAPH_ID = "gpu_graph_id"
 NO_GRAPH = -1
 RUNS_TO_CAPTURE = 3
-"""Two ordinary runs make room in the arena, for nothing may be allocated during a capture; the third is captured."""
+"""Two ordinary runs allocate all buffers in the arena, since a capture must allocate nothing; the third is captured."""
 
 
 def tensorrt_profile(inputs: Mapping[str, tuple[int, ...]], largest: int) -> dict[str, str]:
     """Return the options that let one engine serve batches of 1 to `largest`, tuned for the largest.
 
-    Without them TensorRT builds its engine again, for minutes, whenever a batch leaves the sizes seen so far.
+    Without them TensorRT builds its engine again, for minutes, whenever a batch is larger or smaller than all before.
     """
 
     def shapes(batch: int) -> str:
@@ -201,7 +213,7 @@ def tensorrt_profile(inputs: Mapping[str, tuple[int, ...]], largest: int) -> dic
 
 
 def tensorrt_options(index: int, cache: Path) -> dict[str, str]:
-    """Return the TensorRT provider's options: engines and timings are kept in `cache`."""
+    """Return the TensorRT provider's options; it keeps engines and timings in `cache`."""
     return {
         "device_id": str(index),
         "trt_engine_cache_enable": "1",
@@ -212,7 +224,7 @@ def tensorrt_options(index: int, cache: Path) -> dict[str, str]:
 
 
 def openvino_options(*, threads: int, cache: Path) -> dict[str, str]:
-    """Return the OpenVINO plug-in's options: full precision, its own streams as many as its threads."""
+    """Return the OpenVINO plug-in's options: float32, and one stream for each thread."""
     cpu = {
         "INFERENCE_PRECISION_HINT": "f32",
         "INFERENCE_NUM_THREADS": str(threads),

@@ -1,4 +1,4 @@
-"""What the machine grants this process: cores and memory, by affinity and by cgroup quota."""
+"""How many cores and how much memory this process may use, by affinity and by cgroup quota."""
 
 import contextlib
 import ctypes
@@ -11,19 +11,19 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 
 def granted_cores(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> float:
-    """Return how many cores this process may use: the affinity mask, cut by the tightest cgroup CPU quota."""
+    """Return how many cores this process may use: the smaller of its affinity mask and its lowest cgroup CPU quota."""
     affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     quotas = [quota for folder in _cgroups(root, membership) if (quota := _cpu_quota(folder))]
     return min([float(affinity or 1), *quotas])
 
 
 def granted_threads() -> int:
-    """Return how many threads may be runnable at once: whole cores, at least one."""
+    """Return how many threads may run at once: whole cores, at least one."""
     return max(1, int(granted_cores()))
 
 
 def granted_memory(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> int | None:
-    """Return the bytes of memory this process may use, None where the system does not say."""
+    """Return how many bytes of memory this process may use; None where the system does not state it."""
     limits = [limit for folder in _cgroups(root, membership) if (limit := _memory_limit(folder))]
     try:
         limits.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
@@ -33,7 +33,7 @@ def granted_memory(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> i
 
 
 def _cgroups(root: Path, membership: Path) -> Iterator[Path]:
-    """Yield this process's cgroup folders, own first, up to the root; for version 1 those of its controllers."""
+    """Yield the folders of this process's cgroup and its parents up to the root; in version 1, for each controller."""
     for line in _read(membership).splitlines():
         _, controllers, path = line.split(":", 2)
         bases = [root / name for name in controllers.split(",") if name] or [root]
@@ -44,7 +44,7 @@ def _cgroups(root: Path, membership: Path) -> Iterator[Path]:
 
 
 def _cpu_quota(folder: Path) -> float | None:
-    """Read `cpu.max` (version 2: "max 100000" or "150000 100000") or the two files of version 1."""
+    """Return cores from `cpu.max` (version 2: "max 100000" or "150000 100000"), or from the two files of version 1."""
     quota, _, period = _read(folder / "cpu.max").partition(" ")
     if not quota:
         quota = _read(folder / "cpu.cfs_quota_us")
@@ -67,6 +67,6 @@ def _read(path: Path) -> str:
 
 
 def trim_heap() -> None:
-    """Give free pages of the C heap back to the system; blocking, without effect outside glibc."""
+    """Return free pages of the C heap to the system; blocking, and without effect where the C library is not glibc."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)

@@ -1,4 +1,4 @@
-"""A network on a GPU whose buffers keep their places, so that a batch is copied once each way and launched at once.
+"""A network on a GPU with buffers at fixed addresses: a batch is copied once each way and launched in one call.
 
 Source: https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html and
 https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html, "CUDA Graph".
@@ -25,24 +25,25 @@ from service.runtime.session import Session
 log = logging.getLogger(LOGGER)
 
 SAME = 1e-2
-"""How far a replayed graph's outputs may lie from the plain run's, as a share of their largest value: TF32 rounds."""
+"""How far the outputs of a replayed graph may differ from a plain run's, as a share of their largest value: TF32
+rounds."""
 _CUDA_RUNTIMES = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
 _PORTABLE = 1
-"""cudaHostRegisterPortable: locked for every device's sake."""
+"""cudaHostRegisterPortable: the pages count as locked for every device."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Where buffers lie, as ONNX Runtime names it: `cuda` and which one; `cpu` for the same on a machine without."""
+    """Where buffers lie, in ONNX Runtime's names: `cuda` and its index; `cpu` runs the same code without a GPU."""
 
     device: str
     index: int = 0
 
 
 def page_lock(buffer: Tensor, memory: Memory) -> bool:
-    """Lock a host buffer's pages until it is freed, so that the GPU reads it without the driver copying it first.
+    """Lock a host buffer's pages until it is freed, so that the GPU reads it without a copy by the driver.
 
-    Returns whether that worked; without it everything works too, a copy slower.
+    Returns whether that worked. Where it did not, each batch is copied once more.
     """
     runtime = None if memory.device == "cpu" else _cuda_runtime()
     if runtime is None:
@@ -51,7 +52,7 @@ def page_lock(buffer: Tensor, memory: Memory) -> bool:
     address = ctypes.c_void_p(buffer.ctypes.data)
     size = ctypes.c_size_t(buffer.nbytes)
     if runtime.cudaHostRegister(address, size, ctypes.c_uint(_PORTABLE)) != 0:
-        log.info("CUDA locks no host memory here; batches are copied once more on their way")
+        log.info("CUDA can not lock host memory here. Each batch is copied once more.")
         return False
     weakref.finalize(buffer, runtime.cudaHostUnregister, address)
     return True
@@ -67,9 +68,9 @@ def _cuda_runtime() -> ctypes.CDLL | None:
 
 
 class CaptureLock:
-    """Lets any number of runs pass at once, or one capture alone.
+    """Allows any number of runs at once, or one capture alone.
 
-    CUDA spoils a capture during which another thread allocates or copies (error 900), whatever network that runs.
+    A CUDA capture fails (error 900) if another thread allocates or copies meanwhile, even for another network.
     """
 
     def __init__(self) -> None:
@@ -105,7 +106,7 @@ class CaptureLock:
 
 @dataclass(slots=True)
 class _Slot:
-    """The buffers of one batch size: `staged` on the host, `given` on the device, the outputs bound."""
+    """The buffers of one batch size: `pinned` on the host, `given` on the device, and the binding of the outputs."""
 
     pinned: Tensor
     given: ort.OrtValue
@@ -114,21 +115,21 @@ class _Slot:
 
 
 class BoundSession:
-    """Runs batches up to the largest warmed size, one at a time; several of them serve a network at once.
+    """Runs batches up to the largest warmed size, one at a time; several of these serve a network at once.
 
-    A batch goes into buffers made for the next warmed size, the rest of which is computed and cut off. Where the
-    session captures graphs, each size is captured at the start and checked against a plain run. ONNX Runtime keeps a
-    captured graph with the thread that captured it, so all of this happens on a thread of its own.
+    A batch goes into the buffers of the next larger warmed size; the surplus rows are computed and cut off. Where the
+    session captures graphs, each size is captured at the start and checked against a plain run. ONNX Runtime binds a
+    captured graph to the thread that captured it, so everything runs on one thread that belongs to this object.
 
     Args:
-        session: the network; with `plan.graphs` nobody else's.
+        session: the network; with `plan.graphs` no other object may use it.
         blank: one input without the batch axis.
         memory: where the buffers lie.
-        capture_lock: what every run on the device passes.
-        lock_pages: makes host memory readable for the device without a detour.
+        capture_lock: shared by all that run on the device.
+        lock_pages: makes host memory readable for the device without another copy.
 
     Raises:
-        DeviceError: the network does not run so, or a replayed graph answers otherwise.
+        DeviceError: the network does not run like this, or a replayed graph gives other outputs.
     """
 
     def __init__(
@@ -158,24 +159,24 @@ class BoundSession:
         except Exception as error:  # ONNX Runtime raises untyped errors
             self._thread.shutdown()
             raise DeviceError(
-                f"it does not run on buffers that stay in the memory of {memory.device}: {error}"
+                f"it does not run on fixed buffers in the memory of {memory.device}: {error}"
             ) from error
 
     def pinned_input(self, count: int) -> Tensor:
-        """Return room for so many inputs, (N, …), good until the next run ends."""
+        """Return a buffer for `count` inputs, (N, …), valid until the next run ends."""
         return self._slot(count).pinned[:count]
 
     def __call__(self, batch: Tensor) -> Outputs:
         """Run a batch (N, …) and return every output (N, …) by name; blocking."""
         return self._thread.submit(self._run, batch).result()
 
-    # On the thread of its own.
+    # On this object's thread.
 
     def _warm(self) -> None:
         if self._graphs and not self._fixed:
             raise DeviceError("the shapes of its outputs depend on the image")
-        # Largest first: the arena grows once. The first runs may take minutes (cuDNN searches, TensorRT builds), so
-        # others run beside them; only a capture wants the device for itself.
+        # The largest first, so that the arena grows once. The first runs may take minutes (cuDNN searches, TensorRT
+        # builds), so other networks may run meanwhile; only a capture must have the device alone.
         for number, size in enumerate(reversed(self._session.plan.batch_sizes), start=1):
             with self._capture_lock.shared():
                 slot = self._slots[size] = self._make_slot(size, number)
@@ -217,7 +218,7 @@ class BoundSession:
 
     def _compute(self, slot: _Slot) -> dict[str, Tensor]:
         slot.given.update_inplace(slot.pinned)
-        if not self._fixed:  # a binding keeps what the last run allocated, in that run's shape
+        if not self._fixed:  # a binding keeps the last run's outputs, in their shape
             for name in self._names:
                 slot.binding.bind_output(name, self._memory.device, self._memory.index)
         self._session.onnxruntime.run_with_iobinding(slot.binding, slot.options)
@@ -226,10 +227,10 @@ class BoundSession:
 
     def _to_host(self, value: ort.OrtValue) -> Tensor:
         rows: Tensor = value.numpy()
-        return rows.copy() if self._memory.device == "cpu" else rows  # there it is a view
+        return rows.copy() if self._memory.device == "cpu" else rows  # on a CPU it is a view
 
     def _check(self, slot: _Slot) -> None:
-        """Replay the graph on noise, another input than it was captured with."""
+        """Replay the graph on noise, which is not the input that it was captured with."""
         noise = np.random.default_rng(0)
         if slot.pinned.dtype == np.uint8:
             slot.pinned[:] = noise.integers(0, 256, slot.pinned.shape, np.uint8)
@@ -241,7 +242,7 @@ class BoundSession:
                 off = float(np.abs(replayed[name] - expected).max(initial=0.0))
                 if not off <= SAME * float(np.abs(expected).max(initial=0.0)):
                     raise DeviceError(
-                        f"a replayed CUDA graph's {name} lies {off:g} from the plain run's"
+                        f"a replayed CUDA graph's {name} differs by {off:g} from the plain run's"
                     )
 
     def _slot(self, count: int) -> _Slot:

@@ -1,4 +1,4 @@
-"""What travels through a batch: how a tensor is made, what becomes of its outputs, where its time went."""
+"""What travels through a batch: how its tensor is made, what is made of its outputs, and where its time went."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,36 +9,37 @@ from numpy.typing import NDArray
 Tensor = NDArray[Any]
 Outputs = Mapping[str, Tensor]
 Run = Callable[[Tensor], Outputs]
-"""(N, …) in, a mapping of (N, …) out."""
+"""Runs a batch (N, …) and returns every output (N, …) by name."""
 
 
 @runtime_checkable
 class PinnedInput(Protocol):
-    """A run that says where it wants its next batch put together: memory that its device reads without a detour."""
+    """A run that offers memory for its next batch, which its device reads without another copy."""
 
     def pinned_input(self, count: int) -> Tensor:
-        """Return room for so many images, (N, …), good until the run that it is handed to ends."""
+        """Return a buffer for `count` images, (N, …), valid until the run that receives it ends."""
 
 
-Aside = TypeVar("Aside")
+Context = TypeVar("Context")
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Job(Generic[Aside, T]):
-    """One image's way through a batch; both parts run on worker threads, never on the event loop.
+class Job(Generic[Context, T]):
+    """One image's way through a batch. Both parts run on worker threads, never on the event loop.
 
-    `prepare` makes the tensor (without the batch axis) and whatever must be remembered beside it; `finish` gets this
-    image's rows of the outputs and what was remembered, and makes the result.
+    Attributes:
+        prepare: makes the tensor (without the batch axis), and a context: whatever `finish` needs besides the outputs.
+        finish: gets this image's rows of the outputs and the context, and makes the result.
     """
 
-    prepare: Callable[[], tuple[Tensor, Aside]]
-    finish: Callable[[Outputs, Aside], T]
+    prepare: Callable[[], tuple[Tensor, Context]]
+    finish: Callable[[Outputs, Context], T]
 
 
 @dataclass(slots=True)
 class Trace:
-    """Where an image's time went, in seconds, and how many images traveled with it."""
+    """How many seconds an image spent in each stage, and how many images its batch had."""
 
     decode: float = 0.0
     queue: float = 0.0
@@ -49,5 +50,7 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class JobResult(Generic[T]):
+    """What `Job.finish` returned, and the trace of its image."""
+
     value: T
     trace: Trace

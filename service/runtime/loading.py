@@ -1,7 +1,8 @@
-"""A servable → a warm network: its certificate checked, its graph held against the contract, its speed measured."""
+"""Servable → warm network: checks its certificate and its graph against the contract, and measures its speed."""
 
 import logging
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -10,7 +11,6 @@ import numpy as np
 
 from service.card import (
     INPUT_NAME,
-    OUTPUTS,
     TEMPORAL_INPUT_NAME,
     Card,
     CardError,
@@ -23,7 +23,13 @@ from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
-from service.runtime.tuning import HEAVY_SECONDS, best_batch, seconds_of, serves_all_at_once
+from service.runtime.tuning import (
+    HEAVY_SECONDS,
+    Clock,
+    best_batch,
+    seconds_of,
+    serves_all_at_once,
+)
 
 log = logging.getLogger(LOGGER)
 
@@ -31,20 +37,24 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 LARGEST = 32
-"""The most images in a batch where neither the operator nor the card says otherwise."""
+"""The largest batch where neither the settings nor the card give one."""
 INSTANCES_ON_GPU = 2
-"""Two batches in flight: one is copied while the other is computed."""
+"""Two batches at once: one is copied while the other is computed."""
 WORTH_SPREADING_SECONDS = 0.002
-"""Below this, waking threads costs more than they save."""
+"""Where one image takes less than this on one thread, waking more threads costs more than they save."""
 WORTH_A_SESSION = 0.8
-"""A second session must bring a lone image's time down to this share."""
+"""A second session must reduce the time of a single image to this share, else it is not kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """A network ready to run.
 
-    Each of `runs` serves a batch at a time; `wide`, where there is one, an image that has all cores to itself.
+    Attributes:
+        runs: one for each batch that may run at once.
+        largest: images in a batch at most.
+        blank: one input of zeros without the batch axis.
+        wide: runs a single image on all cores; None where that would not be faster.
     """
 
     runs: tuple[Run, ...]
@@ -61,50 +71,55 @@ def load_model(
     instances: int,
     threads: int,
     cache: Path,
+    outputs: Mapping[str, tuple[str, ...]],
     capture_lock: CaptureLock | None = None,
     graphs: bool = False,
 ) -> Loaded:
-    """Return the network, warm; blocking.
+    """Load a network and run it until it is warm; blocking.
 
     Args:
         servable: what to load.
         device: where it shall run.
         largest: images in a batch at most; 0 measures it on a CPU and is 32 on a GPU.
-        instances: batches that may run at once; 0: one a thread on a processor, 2 on a GPU.
-        threads: how many threads may be runnable at once.
+        instances: batches that may run at once; 0: one for each thread on a CPU, 2 on a GPU.
+        threads: how many threads may run at once.
         cache: folder for what a device compiles.
-        capture_lock: what every run on a GPU passes; shared by all its networks.
+        outputs: by task, the names of the outputs that a graph for it must have.
+        capture_lock: shared by all networks on a GPU; each run holds it.
         graphs: whether CUDA graphs may be captured.
 
     Raises:
-        ServableError: the certificate or the graph does not hold.
+        ServableError: the card's task is not among `outputs`, the certificate does not match the graph, or the graph
+            breaks the contract.
         DeviceError: the network does not fully run on the device.
     """
+    expected = _outputs_of(servable, outputs)
     try:
         check_certificate(servable.path, servable.card)
     except CardError as error:
         raise ServableError(str(error)) from error
     limit = servable.card.max_batch or largest or LARGEST
     if device.is_gpu:
-        lanes = _on_gpu(
+        runs = _on_gpu(
             servable,
             device,
+            expected,
             limit=limit,
             instances=instances or INSTANCES_ON_GPU,
             cache=cache,
             capture_lock=capture_lock or CaptureLock(),
             graphs=graphs,
         )
-        return Loaded(lanes, limit, lanes[0].blank)
-    # An OpenVINO session serves all cores, a stream each; of ONNX Runtime's own each run brings its thread.
+        return Loaded(runs, limit, runs[0].blank)
+    # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache)
-    session = _open(servable, device, plan)
+    session = _open(servable, device, plan, expected)
     blank = blank_input(session, servable.card)
     if device.name == "cpu":
-        return _tuned(
-            servable,
+        return choose_runs(
             session.run,
+            lambda wide: open_session(servable.path, device, wide).run,
             blank,
             limit=limit,
             largest=largest,
@@ -117,9 +132,20 @@ def load_model(
     return Loaded((session.run,) * (instances or threads), limit, blank)
 
 
+def _outputs_of(servable: Servable, outputs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    task = servable.card.task
+    if task not in outputs:
+        raise ServableError(
+            f"{servable.path}: the card's task is {task!r}, which this service does not know. "
+            f"Known tasks: {', '.join(sorted(outputs))}."
+        )
+    return outputs[task]
+
+
 def _on_gpu(
     servable: Servable,
     device: Device,
+    expected: tuple[str, ...],
     *,
     limit: int,
     instances: int,
@@ -127,27 +153,27 @@ def _on_gpu(
     capture_lock: CaptureLock,
     graphs: bool,
 ) -> tuple[BoundSession, ...]:
-    """Open the network in the best way that it allows; captured graphs want a session each."""
+    """Open the network by the best plan that it allows; instances that capture graphs need a session each."""
     frame = servable.card.input
     inputs = {INPUT_NAME: (frame.height, frame.width, 3)} if frame else {}
     plans = plans_on_gpu(device, largest=limit, cache=cache, inputs=inputs, graphs=graphs)
     memory = Memory("cuda", device.index)
 
-    def open_lanes(plan: SessionPlan) -> tuple[BoundSession, ...]:
-        sessions = [_open(servable, device, plan)]
+    def open_instances(plan: SessionPlan) -> tuple[BoundSession, ...]:
+        sessions = [_open(servable, device, plan, expected)]
         blank = blank_input(sessions[0], servable.card)
         while len(sessions) < instances:
-            sessions.append(_open(servable, device, plan) if plan.graphs else sessions[0])
+            sessions.append(_open(servable, device, plan, expected) if plan.graphs else sessions[0])
         return tuple(BoundSession(session, blank, memory, capture_lock) for session in sessions)
 
-    return first_allowed(plans, open_lanes, servable.name)
+    return first_allowed(plans, open_instances, servable.name)
 
 
 def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U:
-    """Return what the first plan opens that the network allows; why others failed is logged.
+    """Return what `open_as` makes of the first plan that the network allows; log why it does not allow the others.
 
     Raises:
-        ServableError, DeviceError: none does; the last one's.
+        ServableError, DeviceError: it allows none; the error of the last plan.
     """
     for plan in plans[:-1]:
         try:
@@ -157,30 +183,44 @@ def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U
     return open_as(plans[-1])
 
 
-def _open(servable: Servable, device: Device, plan: SessionPlan) -> Session:
+def _open(
+    servable: Servable, device: Device, plan: SessionPlan, expected: tuple[str, ...]
+) -> Session:
     session = open_session(servable.path, device, plan)
-    check_contract(session, servable.card, servable.path)
+    check_contract(session, servable.card, servable.path, expected)
     return session
 
 
-def _tuned(
-    servable: Servable,
+def choose_runs(
     narrow: Run,
+    open_wide: Callable[[SessionPlan], Run],
     blank: Tensor,
     *,
     limit: int,
     largest: int,
     instances: int,
     threads: int,
+    clock: Clock = time.perf_counter,
 ) -> Loaded:
-    """Find by measuring how a CPU serves the network best; docs/decisions/0005 says why.
+    """Measure how a CPU serves the network best; docs/decisions/0005 says why.
 
-    By default a run takes one thread, and as many run at once as there are threads. Where all threads on one run are
-    about as fast as one run on each, they serve everybody: the memory of one run, and each answer sooner.
+    By default a run uses one thread, and as many run at once as there are threads. Where one run on all threads is
+    about as fast as a run on each thread, all batches run on all threads: that needs the memory of one run, and each
+    answer comes sooner.
+
+    Args:
+        narrow: runs a batch on one thread.
+        open_wide: makes a run that uses all threads.
+        blank: one input without the batch axis.
+        limit: images in a batch at most.
+        largest: the same where the settings give it; 0 where it is measured.
+        instances: batches that may run at once; 0 where it is chosen here.
+        threads: how many threads may run at once.
+        clock: returns seconds.
     """
-    alone = seconds_of(narrow, blank[None])
+    alone = seconds_of(narrow, blank[None], clock)
     if not largest:
-        limit = best_batch(narrow, blank, limit, alone=alone)
+        limit = best_batch(narrow, blank, limit, alone=alone, clock=clock)
     if threads == 1 or alone < WORTH_SPREADING_SECONDS:
         return Loaded((narrow,) * (instances or threads), limit, blank)
     plan = plan_session(
@@ -188,10 +228,10 @@ def _tuned(
         largest=1,
         threads=threads,
         cache=Path(),
-        spin=alone <= HEAVY_SECONDS,  # a heavy network's wide runs may have others beside them
+        spin=alone <= HEAVY_SECONDS,  # wide runs of a heavy network may run beside others
     )
-    wide = open_session(servable.path, Device("cpu"), plan).run
-    spread = seconds_of(wide, blank[None])
+    wide = open_wide(plan)
+    spread = seconds_of(wide, blank[None], clock)
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):
         return Loaded((wide,) * (instances or 1), limit, blank)
     return Loaded(
@@ -203,36 +243,37 @@ def _tuned(
 
 
 def blank_input(session: Session, card: Card) -> Tensor:
-    """Return one input of zeros, without the batch axis: a black image, or a window of empty features."""
+    """Return one input of zeros without the batch axis: a black image (H, W, 3), or a window of features (T, F)."""
     if card.input is not None:
         return np.zeros((card.input.height, card.input.width, 3), np.uint8)
     shape = tuple(axis or 1 for axis in session.inputs[0].shape[1:])
     return np.zeros(shape, np.float32)
 
 
-def check_contract(session: Session, card: Card, path: Path) -> None:
-    """Hold the graph's inputs and outputs against what the card's task promises.
+def check_contract(session: Session, card: Card, path: Path, expected: Collection[str]) -> None:
+    """Check the graph's input against the card, and that it has the expected outputs.
 
     Raises:
         ServableError: they differ; the message names the first difference.
     """
-    wanted_name = INPUT_NAME if card.input is not None else TEMPORAL_INPUT_NAME
-    wanted_type = "tensor(uint8)" if card.input is not None else "tensor(float)"
-    names = [given.name for given in session.inputs]
-    if names != [wanted_name]:
+    expected_name = INPUT_NAME if card.input is not None else TEMPORAL_INPUT_NAME
+    expected_type = "tensor(uint8)" if card.input is not None else "tensor(float)"
+    names = [tensor.name for tensor in session.inputs]
+    if names != [expected_name]:
         raise ServableError(
-            f"{path}: the graph's inputs are {names}, the contract wants [{wanted_name!r}]."
+            f"{path}: the graph's inputs are {names}, the contract requires [{expected_name!r}]."
         )
-    given = session.inputs[0]
-    if given.dtype != wanted_type:
+    tensor = session.inputs[0]
+    if tensor.dtype != expected_type:
         raise ServableError(
-            f"{path}: input {given.name} is {given.dtype}, the contract wants {wanted_type}."
+            f"{path}: input {tensor.name} is {tensor.dtype}, the contract requires {expected_type}."
         )
     if card.input is not None:
-        _check_image_shape(given.shape, card, path)
+        _check_image_shape(tensor.shape, card, path)
     else:
-        _check_window_shape(given.shape, card, path)
-    missing = [name for name in OUTPUTS[card.task] if name not in {o.name for o in session.outputs}]
+        _check_window_shape(tensor.shape, card, path)
+    found = {output.name for output in session.outputs}
+    missing = [name for name in expected if name not in found]
     if missing:
         raise ServableError(f"{path}: a {card.task} graph lacks the outputs {missing}.")
 
@@ -246,8 +287,8 @@ def _check_window_shape(shape: tuple[int | None, ...], card: Card, path: Path) -
 
 
 def _check_image_shape(shape: tuple[int | None, ...], card: Card, path: Path) -> None:
-    wanted = (None, card.image_input.height, card.image_input.width, 3)
-    if shape != wanted and not (card.max_batch == 1 and shape == (1, *wanted[1:])):
+    expected = (None, card.image_input.height, card.image_input.width, 3)
+    if shape != expected and not (card.max_batch == 1 and shape == (1, *expected[1:])):
         raise ServableError(
-            f"{path}: input {INPUT_NAME} has the shape {shape}, the card says {wanted} with a dynamic batch axis."
+            f"{path}: input {INPUT_NAME} has the shape {shape}, the card says {expected} with a dynamic batch axis."
         )

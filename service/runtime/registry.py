@@ -1,97 +1,69 @@
-"""The models that are served: found by name, task and version, loaded in turn, proved alive now and then."""
+"""The models that are served on one device: found by name, task and version; added and removed while serving."""
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
-from functools import partial
-from typing import Literal
+from dataclasses import dataclass
 
-import numpy as np
-
-from service.card import Card, Task
 from service.errors import (
     ConfigurationError,
-    DeadlineError,
     FovealError,
     NotReadyError,
-    OverloadedError,
+    ShuttingDownError,
     UnknownModelError,
     UnknownVersionError,
     WrongTaskError,
 )
-from service.logs import FIELDS, LOGGER
+from service.logs import LOGGER
 from service.metrics import Metrics, ModelMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.device import Device
-from service.runtime.job import Job, Outputs, Tensor
+from service.runtime.health import HealthWatcher
 from service.runtime.loading import Loaded
+from service.runtime.model import Model
 from service.runtime.repository import Refusal, Servable
+from service.runtime.routing import Routing
 from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
 
-HEALTH_CHECK_SHARE = 1e-3
-"""Of the time, how much a model's health checks may take: one that runs for 0.3 s is sent every five minutes."""
-
 OpenModel = Callable[[Servable], Loaded]
-"""Load a servable onto the device; blocking, called on a thread."""
+"""Loads a servable onto the device; blocking, called on a thread."""
 
 
 @dataclass(frozen=True, slots=True)
 class Batching:
-    """How every model's batches are made; see `Batcher`."""
+    """How the batches of each model are made; see `Batcher`."""
 
     capacity: int
     max_delay_seconds: float = 0.0
 
 
-@dataclass(slots=True, eq=False)
-class Model:
-    """One version of one model, in whatever state it is."""
-
-    servable: Servable
-    state: Literal["loading", "ready", "failed"] = "loading"
-    reason: str = "is still loading"
-    load_seconds: float = 0.0
-    queue: Batcher | None = field(default=None, repr=False)
-    """None until it is loaded; `batcher` is for those who need it."""
-    blank: Tensor = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
-    seen: tuple[int, int] = (0, 0)
-    """How many batches it had taken and run at the last look; see `Registry.watch`."""
-    next_try: float = 0.0
-    """From when it may be sent a health check again, in `perf_counter` seconds."""
-
-    @property
-    def name(self) -> str:
-        return self.servable.name
-
-    @property
-    def version(self) -> int:
-        return self.servable.version
-
-    @property
-    def card(self) -> Card:
-        return self.servable.card
-
-    @property
-    def batcher(self) -> Batcher:
-        """The model's queue.
-
-        Raises:
-            NotReadyError: the model is loading, or could not be loaded.
-        """
-        if self.queue is None:
-            raise NotReadyError(f"{self.name} version {self.version} {self.reason}.")
-        return self.queue
-
-
 class Registry:
-    """Every model of the repository on one device.
+    """All models that are served on one device, and the health of each.
 
-    One that can not be loaded never keeps the others from being served, and never lets the service be ready.
+    A model that can not be loaded never keeps the others from being served, and the service is not ready while it is
+    among the models. All methods are called on the event loop; they replace tuples and never change one, so that an
+    iteration over the models is never disturbed. What the metrics show of the models is read at each scrape.
+
+    Args:
+        servables: the models that `load` loads, by name and ascending version.
+        refusals: what lies beside them and can not be served.
+        device: where they run.
+        open_model: loads one of them.
+        workers: the threads that run batches.
+        metrics: where the models are counted.
+        batching: how batches are made.
+        defaults: by task, the model that answers it when a request names none.
+        pool: where images are prepared and results finished; None: on the workers.
+
+    Attributes:
+        device: where the models run.
+        health: checks the models; its `watch` must run beside the service.
+
+    Raises:
+        ConfigurationError: a default names no model that does the task.
     """
 
     def __init__(
@@ -104,25 +76,38 @@ class Registry:
         workers: Workers,
         metrics: Metrics,
         batching: Batching,
-        defaults: Mapping[Task, str],
+        defaults: Mapping[str, str],
         pool: Executor | None = None,
     ) -> None:
         self.device = device
-        self.models = tuple(Model(servable) for servable in servables)
+        self.health = HealthWatcher(workers.clock)
+        self._models: tuple[Model, ...] = ()
+        self._by_name: dict[str, tuple[Model, ...]] = {}
+        self._series: dict[str, ModelMetrics] = {}
         self._refusals = tuple(refusals)
         self._open_model = open_model
         self._workers = workers
         self._metrics = metrics
         self._batching = batching
         self._pool = pool
-        self._by_name: dict[str, list[Model]] = {}
-        for model in self.models:
-            self._by_name.setdefault(model.name, []).append(model)
-        self._defaults = self._checked_defaults(defaults)
-        self._series = {name: self._make_series(name) for name in self._by_name}
+        self._closed = False
+        self._loading = asyncio.Lock()
+        for servable in servables:
+            self._enter(Model(servable))
+        self._routing = Routing(self._checked(defaults))
 
-    def find(self, tasks: Collection[Task], name: str | None, version: int | None) -> Model:
-        """Return the model asked for: without a name the default of the tasks, without a version the newest.
+    @property
+    def models(self) -> tuple[Model, ...]:
+        """Every version of every model, by name and ascending version."""
+        return self._models
+
+    def find(self, tasks: Collection[str], name: str | None, version: int | None) -> Model:
+        """Return the model that answers a request.
+
+        Args:
+            tasks: the model must do one of them.
+            name: of the model; None for the default of the tasks.
+            version: of the model; None for the newest that is ready, or the newest if none is.
 
         Raises:
             UnknownModelError: there is no such model, or none for the tasks.
@@ -132,12 +117,15 @@ class Registry:
         if name is None:
             name = next((found for task in tasks if (found := self.default_of(task))), None)
         if name is None or name not in self._by_name:
-            able = (model.name for model in self.models if model.card.task in tasks)
-            asked = (
+            able = (model.name for model in self._models if model.card.task in tasks)
+            missing = (
                 f"There is no model {name!r}" if name else f"There is no model for {_either(tasks)}"
             )
-            raise UnknownModelError(f"{asked}. This task's models: {_listed(able)}.")
-        model = self._version(name, version)
+            raise UnknownModelError(f"{missing}. This task's models: {_listed(able)}.")
+        versions = self._by_name[name]
+        model = (
+            self._routing.version_of(versions) if version is None else self._version(name, version)
+        )
         if model.card.task not in tasks:
             raise WrongTaskError(f"{name} does {model.card.task}, not {_either(tasks)}.")
         return model
@@ -146,22 +134,26 @@ class Registry:
         """Return the model whose features a temporal head reads.
 
         Raises:
-            NotReadyError: it is not among the models, or is another than the one that the head was trained on.
+            NotReadyError: no model has the graph that the head was trained on.
         """
         card = head.card
-        for model in reversed(self._by_name.get(card.backbone or "", [])):
-            if model.card.certificate.graph_sha256 == card.backbone_sha256:
-                return model
-        raise NotReadyError(
-            f"{head.name} reads the features of {card.backbone} as it was when {head.name} was trained, and that is "
-            "not among the models. Put it back, or export both again."
-        )
+        versions = [
+            model
+            for model in self._by_name.get(card.backbone or "", ())
+            if model.card.certificate.graph_sha256 == card.backbone_sha256
+        ]
+        if not versions:
+            raise NotReadyError(
+                f"{head.name} reads the features of {card.backbone}. The {card.backbone} that it was trained with is "
+                "not among the models. Put it back, or export both again."
+            )
+        return self._routing.version_of(versions)
 
-    def versions(self, name: str) -> list[Model]:
+    def versions(self, name: str) -> tuple[Model, ...]:
         """Return all versions of a model, oldest first.
 
         Raises:
-            UnknownModelError: there is none.
+            UnknownModelError: there is no such model.
         """
         if name not in self._by_name:
             raise UnknownModelError(
@@ -169,161 +161,178 @@ class Registry:
             )
         return self._by_name[name]
 
-    def default_of(self, task: Task) -> str | None:
-        """Return the model that answers a task when none is named: the setting, else the first by name.
-
-        What only embeds for a head over time is nobody's default.
-        """
-        backbones = {model.card.backbone for model in self.models} if task == "embed" else set()
-        able = (model.name for model in self.models if model.card.task == task)
-        return self._defaults.get(
-            task, next((name for name in able if name not in backbones), None)
-        )
+    def default_of(self, task: str) -> str | None:
+        """Return the name of the model that answers a task when none is named; see `Routing.model_of`."""
+        return self._routing.model_of(task, self._models)
 
     def series_of(self, model: Model) -> ModelMetrics:
-        """Return what is counted of a model, all its versions together."""
+        """Return the counters of a model; all its versions count together."""
         return self._series[model.name]
 
     def not_ready(self) -> list[str]:
-        """Return why the service is not ready, a reason each; empty when every model in the repository is."""
-        reasons = [
-            f"{model.name} version {model.version} {model.reason}"
-            for model in self.models
-            if model.state != "ready"
-        ]
+        """Return the reasons why the service is not ready; empty when every model in the repository is."""
+        reasons = [f"{model} {model.reason}" for model in self._models if model.state != "ready"]
         reasons += [refusal.reason for refusal in self._refusals]
-        return reasons or ([] if self.models else ["the model repository is empty"])
+        return reasons or ([] if self._models else ["the model repository is empty"])
 
     async def load(self) -> None:
-        """Load, warm and try every model in turn."""
+        """Load, warm and check the models that were there at the start, one after the other."""
         for refusal in self._refusals:
             log.error("refused: %s", refusal.reason)
-        for model in self.models:
-            began = time.perf_counter()
-            try:
-                await self._load(model)
-            except FovealError as error:
-                self._mark(model, f"failed to load: {error}")
-                log.error("%s is not served: %s", model.name, error)
-            model.load_seconds = time.perf_counter() - began
+        for model in self._models:
+            async with self._loading:
+                if model not in self._models:
+                    continue
+                try:
+                    await self._start(model)
+                except FovealError as error:
+                    model.mark_failed(f"failed to load: {error}")
+                    log.error("%s is not served: %s", model.name, error)
 
-    async def watch(self, every_seconds: float, timeout_seconds: float = 10.0) -> None:
-        """Look at each model now and then, for ever; who does not answer is not ready.
+    async def add(self, servable: Servable) -> Model:
+        """Load, warm and check a version aside, then let it take part in traffic.
 
-        A model that has answered since the last look has proved itself. Another gets a blank image, behind everybody
-        else's; a heavy one that nobody asked less often: on two cores U²-Net-p's made all images wait for 0.3 s.
+        Nothing changes for any request before that, and nothing is left of a version that fails.
+
+        Raises:
+            ConfigurationError: this version is there already; or loading failed, see `load_model`.
+            NotReadyError: it does not answer its health check.
+            ShuttingDownError: the registry was closed.
         """
-        while True:
-            await asyncio.sleep(every_seconds)
-            for model in self.models:
-                if model.queue is not None:
-                    await self._look_at(model, model.queue, timeout_seconds)
+        async with self._loading:
+            model = Model(servable)
+            if self._closed:
+                raise ShuttingDownError("The service is shutting down. No model can be added.")
+            if any(other.version == model.version for other in self._by_name.get(model.name, ())):
+                raise ConfigurationError(f"{model} is served already. Remove it first.")
+            try:
+                await self._start(model)
+                if model.state != "ready":
+                    raise NotReadyError(f"{model} {model.reason}.")
+            except BaseException:  # cancelled or failed, its threads and memory must go
+                await self._discard(model)
+                raise
+            self._enter(model)
+            return model
 
-    async def _look_at(self, model: Model, queue: Batcher, timeout_seconds: float) -> None:
-        taken, run = model.seen
-        answers = model.state == "ready" and queue.batches_run > run
-        asked = queue.busy or queue.batches_taken > taken
-        if not answers and (asked or time.perf_counter() >= model.next_try):
-            await self._check_health(model, queue, timeout_seconds, low_priority=True)
-        model.seen = queue.batches_taken, queue.batches_run
+    async def remove(self, name: str, version: int) -> None:
+        """Take a version out of the traffic, answer everything that it has accepted, and let its memory go.
+
+        Raises:
+            UnknownModelError: there is no such model.
+            UnknownVersionError: the model has no such version.
+        """
+        self.versions(name)
+        model = self._version(name, version)
+        self._leave(model)
+        if model.state == "loading":
+            async with self._loading:  # a load that has begun ends first
+                pass
+        await self._discard(model)
 
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
-        await asyncio.gather(*(model.queue.close() for model in self.models if model.queue))
+        self._closed = True
+        await asyncio.gather(*(model.queue.close() for model in self._models if model.queue))
 
-    async def _load(self, model: Model) -> None:
+    async def _start(self, model: Model) -> None:
         loaded = await asyncio.to_thread(self._open_model, model.servable)
         model.blank = loaded.blank
-        batching = self._batching
-        queue = Batcher(
+        model.queue = queue = Batcher(
             loaded.runs,
             self._workers,
-            self._series[model.name],
+            self._series.get(model.name) or self._make_series(model.name),
             largest=loaded.largest,
             wide=loaded.wide,
-            capacity=batching.capacity,
-            max_delay_seconds=batching.max_delay_seconds,
+            capacity=self._batching.capacity,
+            max_delay_seconds=self._batching.max_delay_seconds,
             macs=model.card.cost.macs,
             pool=self._pool,
         )
         queue.open()
-        model.queue = queue
-        await self._check_health(model, queue, timeout_seconds=60.0)
-        self._metrics.model_info.labels(
-            model.name, str(model.version), model.card.task, model.card.precision, self.device.name
-        ).set(1)
+        await self.health.admit(model, queue)
+        self._metrics.model_info.labels(*self._info(model)).set(1)
 
-    async def _check_health(
-        self, model: Model, queue: Batcher, timeout_seconds: float, *, low_priority: bool = False
-    ) -> None:
-        """Run a blank image through the model's queue.
+    async def _discard(self, model: Model) -> None:
+        """Drain a version that no request finds, and let go of all that was made for it."""
+        self.health.forget(model)
+        self._metrics.model_info.remove(*self._info(model))
+        if model.name not in self._by_name:
+            self._unpublish(model.name)
+        await model.retire()
 
-        A queue that is full or slow is no proof of death, as long as batches still come out of it.
-        """
-        ran_before = queue.batches_run
-        job = Job(prepare=partial(_blank, model.blank), finish=_require_finite)
-        try:
-            (outcome,) = await queue.submit(
-                [job], timeout_seconds=timeout_seconds, low_priority=low_priority
-            )
-        except OverloadedError as error:
-            outcome = error
-        if isinstance(outcome, OverloadedError | DeadlineError) and queue.batches_run > ran_before:
-            return
-        if isinstance(outcome, FovealError):
-            self._mark(model, f"did not answer its health check: {outcome}")
-            log.error(
-                "health check failed", extra={FIELDS: {"model": model.name, "reason": str(outcome)}}
-            )
+    def _enter(self, model: Model) -> None:
+        if model.name not in self._by_name:
+            self._publish(model.name)
+        self._models = tuple(sorted((*self._models, model), key=_order))
+        self._regroup(model.name)
+
+    def _leave(self, model: Model) -> None:
+        self._models = tuple(other for other in self._models if other is not model)
+        self._regroup(model.name)
+
+    def _regroup(self, name: str) -> None:
+        versions = tuple(model for model in self._models if model.name == name)
+        if versions:
+            self._by_name[name] = versions
         else:
-            self._mark(model, "")
-            model.seen = queue.batches_taken, queue.batches_run
-            model.next_try = time.perf_counter() + outcome.trace.infer / HEALTH_CHECK_SHARE
+            del self._by_name[name]
+            self._unpublish(name)
 
-    def _mark(self, model: Model, reason: str) -> None:
-        model.state, model.reason = ("failed", reason) if reason else ("ready", "")
-        ready = all(version.state == "ready" for version in self._by_name[model.name])
-        self._metrics.model_ready.labels(model.name).set(ready)
-
-    def _version(self, name: str, version: int | None) -> Model:
+    def _version(self, name: str, version: int) -> Model:
         versions = self._by_name[name]
-        if version is None:
-            return versions[-1]
         for model in versions:
             if model.version == version:
                 return model
-        have = _listed(str(model.version) for model in versions)
-        raise UnknownVersionError(f"{name} has no version {version}. Versions: {have}.")
+        existing = _listed(str(model.version) for model in versions)
+        raise UnknownVersionError(f"{name} has no version {version}. Versions: {existing}.")
 
-    def _checked_defaults(self, defaults: Mapping[Task, str]) -> dict[Task, str]:
+    def _checked(self, defaults: Mapping[str, str]) -> dict[str, str]:
         for task, name in defaults.items():
             if name not in self._by_name or self._by_name[name][-1].card.task != task:
-                able = (model.name for model in self.models if model.card.task == task)
+                able = (model.name for model in self._models if model.card.task == task)
                 raise ConfigurationError(
                     f"FOVEAL_DEFAULTS names {name!r} for {task}. Models for it: {_listed(able)}."
                 )
         return dict(defaults)
 
-    def _make_series(self, name: str) -> ModelMetrics:
-        self._metrics.model_ready.labels(name).set(0)
-        models = self._by_name[name]
-        self._metrics.queue_capacity.labels(name).set(self._batching.capacity * len(models))
-        return self._metrics.of_model(
-            name, lambda: sum(model.queue.depth for model in models if model.queue)
+    # The series of a name: what they show is read at each scrape.
+
+    def _publish(self, name: str) -> None:
+        self._make_series(name)
+        self._metrics.model_ready.labels(name).set_function(
+            lambda: all(model.state == "ready" for model in self._by_name.get(name, ()))
+        )
+        self._metrics.queue_capacity.labels(name).set_function(
+            lambda: self._batching.capacity * len(self._by_name.get(name, ()))
         )
 
+    def _unpublish(self, name: str) -> None:
+        for gauge in (
+            self._metrics.model_ready,
+            self._metrics.queue_capacity,
+            self._metrics.queue_depth,
+        ):
+            gauge.remove(name)
 
-def _blank(tensor: Tensor) -> tuple[Tensor, None]:
-    return tensor, None
+    def _make_series(self, name: str) -> ModelMetrics:
+        """Make the counters of a name, or take up those that it had before, and the gauge of its queues."""
+        self._series[name] = self._metrics.of_model(
+            name,
+            lambda: sum(model.queue.depth for model in self._by_name.get(name, ()) if model.queue),
+        )
+        return self._series[name]
+
+    def _info(self, model: Model) -> tuple[str, ...]:
+        card = model.card
+        return model.name, str(model.version), card.task, card.precision, self.device.name
 
 
-def _require_finite(outputs: Outputs, _: None) -> None:
-    for name, values in outputs.items():
-        if not np.isfinite(values).all():
-            raise NotReadyError(f"output {name} of a blank image is not finite")
+def _order(model: Model) -> tuple[str, int]:
+    return model.name, model.version
 
 
-def _either(tasks: Collection[Task]) -> str:
+def _either(tasks: Collection[str]) -> str:
     return " or ".join(sorted(tasks))
 
 

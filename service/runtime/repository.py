@@ -1,4 +1,4 @@
-"""The model repository on disk: which servables lie there, and why the others are none."""
+"""The model repository on disk: which servables it holds, and which of its files can not be served and why."""
 
 import re
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 @dataclass(frozen=True, slots=True)
 class Servable:
-    """One version of one model; its folders, not its card, say how it is called, so that a rename renames it."""
+    """One version of one model. Name and version come from its folders, not from its card: a rename renames it."""
 
     name: str
     version: int
@@ -23,7 +23,7 @@ class Servable:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Something in the repository that looks like a model and can not be served."""
+    """A file in the repository that is placed like a model and can not be served."""
 
     name: str
     path: Path
@@ -31,14 +31,14 @@ class Refusal:
 
 
 def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
-    """Return what lies in `root/<name>/<version>/model.onnx`, by name and ascending version, and what was refused.
+    """Return the servables in `root/<name>/<version>/model.onnx`, by name and ascending version, and the refusals.
 
     Raises:
-        ConfigurationError: there is no such folder.
+        ConfigurationError: `root` is no folder.
     """
     if not root.is_dir():
         raise ConfigurationError(
-            f"There is no folder {root}: point FOVEAL_MODELS at one that holds <name>/<version>/{MODEL_FILE}."
+            f"There is no folder {root}. Set FOVEAL_MODELS to one that holds <name>/<version>/{MODEL_FILE}."
         )
     servables: list[Servable] = []
     refusals: list[Refusal] = []
@@ -46,8 +46,8 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
         try:
             servables.append(_servable(path))
         except (CardError, OSError) as error:
-            told = str(error)
-            reason = told if str(path) in told else f"{path}: {told}"
+            message = str(error)
+            reason = message if str(path) in message else f"{path}: {message}"
             refusals.append(Refusal(path.parent.parent.name, path, reason))
     return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
 

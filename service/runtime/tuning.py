@@ -1,4 +1,4 @@
-"""What is found by measuring at start: how long a batch takes, and how large one may be without costing more."""
+"""Measured when a model loads: how long a batch takes, and how large it may be before an image costs more."""
 
 import time
 from collections.abc import Callable
@@ -8,22 +8,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 LONGEST_BATCH_SECONDS = 0.025
-"""A batch that takes longer makes its first image wait for its last without a gain in throughput."""
+"""The longest batch that is tried: a longer one delays each of its images without more throughput."""
 NO_LOSS = 1.02
-"""How much more than the best an image may cost in a batch that is still worth making."""
+"""How many times its cost in the best batch an image may cost in a larger batch that is still used."""
 HEAVY_SECONDS = 0.1
+"""A network is heavy if one image on one thread takes longer."""
 FEW_THREADS = 4
 AS_FAST_TOGETHER = 1.15
-"""What a heavy network may lose in throughput on many threads, for the sake of latency and memory."""
+"""How many times the ideal seconds a heavy network may take on many threads, in exchange for latency and memory."""
 REPEATS = 3
 PATIENCE_SECONDS = 0.1
+"""After this many seconds a run is not repeated."""
 
 Run = Callable[[NDArray[Any]], object]
 Clock = Callable[[], float]
 
 
 def seconds_of(run: Run, batch: NDArray[Any], clock: Clock = time.perf_counter) -> float:
-    """Return the least of a few timings, fewer of a slow network: noise only ever adds."""
+    """Return the shortest of up to `REPEATS` timings: whatever else the machine does only makes a run longer."""
     best = float("inf")
     began = clock()
     for _ in range(REPEATS):
@@ -46,20 +48,20 @@ def best_batch(
 ) -> int:
     """Return the largest batch, a power of two up to `limit`, in which an image costs no more than in a smaller one.
 
-    On a CPU batching pays for tiny networks, by sharing the overhead of a call, and costs cache for others.
+    On a CPU, batching helps tiny networks, which share the overhead of a call; larger ones lose more in the caches.
 
     Args:
         run: runs a batch (N, …).
         blank: one input, without the batch axis.
         limit: images at most.
-        alone: seconds that one image takes.
-        clock: tells seconds.
+        alone: seconds of a batch of one image.
+        clock: returns seconds.
     """
     best = alone
     largest, size = 1, 2
     while size <= limit and size * best <= LONGEST_BATCH_SECONDS:
         batch = np.repeat(blank[None], size, axis=0)
-        run(batch)  # the first of a size makes room for it
+        run(batch)  # the first run of a size allocates its buffers
         seconds = seconds_of(run, batch, clock)
         if seconds / size > NO_LOSS * best:
             break
@@ -69,15 +71,16 @@ def best_batch(
 
 
 def serves_all_at_once(*, alone: float, spread: float, threads: int) -> bool:
-    """Return whether one run over all threads serves everybody, instead of a run on each thread.
+    """Return whether a network runs one batch at a time on all threads, instead of one batch on each thread.
 
-    It takes the memory of one run and gives each answer sooner, so a heavy network is served like that. Over a few
-    threads it always spreads well, and timing would only measure what else the machine does; over many it must show.
+    That needs the memory of one run, and each answer comes sooner, so it suits a heavy network. On a few threads such
+    a network always speeds up well, and a measurement would only show what else the machine does; on many threads the
+    measurement decides.
 
     Args:
         alone: seconds of one image on one thread.
         spread: seconds of one image on all threads.
-        threads: how many there are.
+        threads: how many threads there are.
     """
     if alone <= HEAVY_SECONDS:
         return False

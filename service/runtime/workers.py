@@ -1,4 +1,4 @@
-"""The threads that run batches, shared by every model on a device: no more of them runnable than there are cores."""
+"""The threads that run batches, shared by all models on a device: no more of them can run than there are cores."""
 
 import logging
 import math
@@ -11,18 +11,21 @@ from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
 
+Clock = Callable[[], float]
+"""Returns seconds from an arbitrary start, as `time.perf_counter` does."""
 
 KEPT_SECONDS = 0.1
-"""How long after a batch of images one worker is kept from what yields: the next image is likely on its way."""
+"""How long after a batch of single images one worker is kept free of batches that yield: the next image is likely to
+come within it."""
 
 
 class ReadyBatch(NamedTuple):
-    """A batch that could be taken; the smallest is taken first.
+    """A batch that could be taken; workers take the smallest first.
 
     Attributes:
-        yields: it waits while any batch that does not yield is ready.
-        at: when it may be taken, in `perf_counter` seconds.
-        behind: it comes from the lane's background line.
+        yields: it waits as long as any batch that does not yield is ready.
+        at: from when on it may be taken, in seconds of the workers' clock.
+        low_priority: it comes from the lane's low-priority line.
     """
 
     yields: bool
@@ -31,30 +34,42 @@ class ReadyBatch(NamedTuple):
 
 
 class Lane(Protocol):
-    """A queue that workers pull from; both methods are called with the workers' condition held."""
+    """A queue that workers take batches from; both methods are called with the workers' condition held."""
 
     def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
-        """Return the batches that it has to offer, now or later: at most one of each of its lines."""
+        """Return the batches that can be taken now or later: at most one of each of its lines."""
 
     def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
-        """Remove the next batch of a line and return what runs it, outside the lock; it never raises.
+        """Remove the next batch of a line and return what runs it outside the lock. Never raises.
 
-        `alone` says that nothing else runs, nor did when the batch before began: the cores are free for this one.
+        `alone` is true where nothing else runs, and nothing else ran when the batch before began: then this batch may
+        use all cores.
         """
 
 
 class Workers:
-    """A fixed crew of threads over any number of lanes.
+    """A fixed number of threads that serve any number of lanes.
 
-    A free worker takes at once the batch that has been ripe for longest, whichever lane it lies in, so that several
-    models share the cores without oversubscribing them and none starves; batches that yield come after all others, and
-    while others keep coming they leave one worker free for them. Waiting costs nothing: no polling.
+    A free worker takes at once the batch that has been ready for longest, from whichever lane, so that several models
+    share the cores without oversubscribing them and none starves. Batches that yield come after all others, and as
+    long as others keep coming they leave one worker free for these. Workers wait on a condition and never poll.
+
+    Args:
+        count: how many threads.
+        kept_seconds: how long one worker is kept free for the next single image; see `KEPT_SECONDS`.
+        clock: the clock of the workers and of their lanes.
     """
 
-    def __init__(self, count: int, kept_seconds: float = KEPT_SECONDS) -> None:
+    def __init__(
+        self,
+        count: int,
+        kept_seconds: float = KEPT_SECONDS,
+        clock: Clock = time.perf_counter,
+    ) -> None:
         self.count = count
-        self._kept_seconds = kept_seconds
+        self.clock = clock
         self.condition = threading.Condition()
+        self._kept_seconds = kept_seconds
         self._lanes: list[Lane] = []
         self._closing = False
         self._running = 0
@@ -71,7 +86,7 @@ class Workers:
             thread.start()
 
     def stop(self) -> None:
-        """Let the workers finish what is queued, then end them; blocks until they have ended."""
+        """Let the workers run what is queued, then end them; blocks until they have ended."""
         with self.condition:
             self._closing = True
             self.condition.notify_all()
@@ -85,11 +100,13 @@ class Workers:
             self.condition.notify_all()
 
     def detach(self, lane: Lane) -> None:
+        """Take no more batches from the lane; once it is idle no worker holds a reference to it."""
         with self.condition:
-            self._lanes = [one for one in self._lanes if one is not lane]
+            self._lanes = [other for other in self._lanes if other is not lane]
+            self.condition.notify_all()
 
     def run_ended(self, *, low_priority: bool) -> None:
-        """Told by a lane, with the condition held, when a batch has run and before anybody is answered."""
+        """Count a batch as ended; a lane calls this with the condition held, before it answers anybody."""
         self._running -= 1
         self._running_low_priority -= low_priority
         self.condition.notify()
@@ -98,15 +115,17 @@ class Workers:
         while (batch := self._next_batch()) is not None:
             try:
                 batch()
-            except (
-                BaseException
-            ):  # a dead worker would strand every later request: it tells, and lives
-                log.exception("a batch raised past its own handling")
+            except BaseException:  # a dead worker would strand every later request
+                log.exception(
+                    "A batch raised an error that it should have handled. The worker goes on."
+                )
+            # While this thread waits, it must keep neither images nor a removed model alive.
+            del batch
 
     def _next_batch(self) -> Callable[[], None] | None:
         with self.condition:
             while True:
-                now = time.perf_counter()
+                now = self.clock()
                 offers = [
                     (self._kept(ready), lane)
                     for lane in self._lanes
@@ -123,7 +142,7 @@ class Workers:
                     self.condition.wait()
 
     def _kept(self, ready: ReadyBatch) -> ReadyBatch:
-        """Put a batch that yields off where it would take the last worker from images that keep coming."""
+        """Postpone a batch that yields where it would occupy the last worker while single images keep coming."""
         if ready.yields and self.count > 1 and self._running_low_priority >= self.count - 1:
             return ready._replace(at=max(ready.at, self._kept_until))
         return ready
@@ -132,7 +151,7 @@ class Workers:
         if ready.low_priority:
             self._running_low_priority += 1
         else:
-            self._kept_until = time.perf_counter() + self._kept_seconds
+            self._kept_until = self.clock() + self._kept_seconds
         alone = self._running == 0
         batch = lane.take(
             self.count, low_priority=ready.low_priority, alone=alone and self._alone_before

@@ -7,7 +7,7 @@ from pydantic import Field
 from service.card import Card
 from service.heads.classify import Classification, classify
 from service.heads.outputs import Outputs
-from service.heads.over_time.classify import ClassifyCombiner
+from service.heads.over_time.classify import ClassifyCombiner, ClassifyFrame, ClassifySummary
 from service.heads.targets import choose_class
 from service.imaging.source_image import SourceImage
 from service.tasks.options import TopK, settle_top_k
@@ -46,6 +46,6 @@ CLASSIFY = Task(
     result=Classification,
     head=_head,
     settle=_settle,
-    over_time=OverTime(ClassifyVideoOptions, _begin, dict, dict),
+    over_time=OverTime(ClassifyVideoOptions, _begin, ClassifyFrame, ClassifySummary),
     target=choose_class,
 )

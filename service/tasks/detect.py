@@ -9,10 +9,11 @@ from pydantic import Field
 
 from service.card import Card
 from service.errors import InvalidParameterError
-from service.heads.detect import BoxFormat, DetectionOptions, DetectResult, detect, draw_detections
+from service.heads.boxes import BoxFormat
+from service.heads.detect import DetectionOptions, DetectResult, detect, draw_detections
 from service.heads.nms import Suppression
 from service.heads.outputs import Outputs
-from service.heads.over_time.detect import DetectCombiner
+from service.heads.over_time.detect import DetectCombiner, DetectFrame, DetectSummary
 from service.heads.targets import choose_box
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
@@ -100,6 +101,6 @@ DETECT = Task(
     head=_head,
     settle=_settle,
     renderings={"overlay": drawn("the image with its boxes", _overlay, (JPEG, PNG))},
-    over_time=OverTime(DetectVideoOptions, _begin, dict, dict),
+    over_time=OverTime(DetectVideoOptions, _begin, DetectFrame, DetectSummary),
     target=choose_box,
 )

@@ -1,14 +1,11 @@
 """`embed`: an image in, its features out, to search by similarity."""
 
 from collections.abc import Sequence
-from typing import Any
-
-import numpy as np
 
 from service.card import Card
-from service.heads.embed import embed
+from service.heads.embed import Embedding, embed, embedding_json
 from service.heads.outputs import Outputs
-from service.heads.over_time.embed import EmbedCombiner
+from service.heads.over_time.embed import EmbedCombiner, EmbedFrame, EmbedSummary
 from service.heads.targets import choose_features
 from service.imaging.overlay import RenderedImage
 from service.imaging.source_image import SourceImage
@@ -25,9 +22,8 @@ def _head(
     source: SourceImage,
     card: Card,
     options: EmbedOptions,
-) -> dict[str, Any]:
-    vector = embed(outputs, source)
-    return {"embedding": np.round(vector.astype(np.float64), 7).tolist()}
+) -> Embedding:
+    return embedding_json(embed(outputs, source))
 
 
 def _floats(
@@ -54,8 +50,9 @@ EMBED = Task(
     summary="The features of each image, as a vector of length one",
     outputs=("features",),
     options=EmbedOptions,
-    result=dict,
+    result=Embedding,
     head=_head,
+    labeled=False,
     # Every network for images gives features.
     models=("embed", "classify", "detect", "segment"),
     renderings={
@@ -63,6 +60,6 @@ EMBED = Task(
             "float32, little-endian, one vector after the other", _floats, (FLOATS,), join=_join
         )
     },
-    over_time=OverTime(EmbedOptions, _begin, dict, dict, draws=False),
+    over_time=OverTime(EmbedOptions, _begin, EmbedFrame, EmbedSummary, draws=False),
     target=choose_features,
 )

@@ -7,7 +7,7 @@ from PIL import Image
 from service.card import Card
 from service.errors import InvalidParameterError
 from service.heads.outputs import Outputs
-from service.heads.over_time.segment import SegmentCombiner
+from service.heads.over_time.segment import SegmentCombiner, SegmentFrame, SegmentSummary
 from service.heads.segment import (
     SegmentClasses,
     SegmentResult,
@@ -78,6 +78,6 @@ SEGMENT = Task(
         ),
         "confidence": drawn("each pixel's probability, in gray", _drawing(draw_confidence)),
     },
-    over_time=OverTime(SegmentOptions, _begin, dict, dict),
+    over_time=OverTime(SegmentOptions, _begin, SegmentFrame, SegmentSummary),
     target=choose_area,
 )

@@ -135,6 +135,7 @@ class Task:
             a worker thread. None for a task that exists over time only.
         settle: the options of a request, held against a model, once per request: defaults filled in, names looked up.
             Raises InvalidParameterError where the model can not do what is asked.
+        labeled: whether its networks must name their classes.
         models: the tasks whose networks can do this one, the preferred first; empty: its own.
         renderings: the result in other forms, by name.
         over_time: how it runs on a video; None where it does not.
@@ -148,6 +149,7 @@ class Task:
     result: type
     head: Head | None
     settle: Callable[[Any, Card], Any] = as_given
+    labeled: bool = True
     models: tuple[str, ...] = ()
     renderings: Mapping[str, Rendering] = field(default_factory=dict)
     over_time: OverTime | None = None

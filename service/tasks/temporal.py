@@ -6,7 +6,7 @@ from pydantic import Field
 
 from service.card import Card
 from service.heads.classify import Classification
-from service.heads.over_time.temporal import TemporalCombiner
+from service.heads.over_time.temporal import TemporalCombiner, TemporalFrame, TemporalSummary
 from service.tasks.options import TopK, settle_top_k
 from service.tasks.task import OverTime, Task, TaskOptions
 
@@ -34,5 +34,5 @@ TEMPORAL = Task(
     options=TemporalOptions,
     result=Classification,
     head=None,
-    over_time=OverTime(TemporalOptions, _begin, dict, dict),
+    over_time=OverTime(TemporalOptions, _begin, TemporalFrame, TemporalSummary),
 )

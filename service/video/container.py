@@ -1,4 +1,4 @@
-"""A clip's bytes → an opened file, its stream of images and what decodes it; no frame is decoded here."""
+"""A video's bytes → an opened file, its video stream and its decoder; no frame is decoded here."""
 
 from fractions import Fraction
 from typing import Protocol, TypeAlias
@@ -18,13 +18,13 @@ from service.errors import (
 )
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
-"""FFmpeg's readers that are tried. Others are not: a playlist or a script could make it open files and addresses."""
+"""The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
 
 Packet: TypeAlias = "AnyPacket[VideoStream]"
 
 
 class Source(Protocol):
-    """A file, or what reads like one."""
+    """A seekable binary file, or an object that reads like one."""
 
     def read(self, size: int = -1, /) -> bytes: ...
 
@@ -34,12 +34,12 @@ class Source(Protocol):
 
 
 def open_container(source: Source) -> InputContainer:
-    """Return the file, opened with its header read.
+    """Return the opened file, with its header read.
 
     Raises:
-        UnsupportedVideoError: the bytes are no clip of a known kind.
-        BrokenVideoError: they are, and its header can not be read.
-        NoFramesError: it ends before its first frame.
+        UnsupportedVideoError: the bytes are no video of a known format.
+        BrokenVideoError: the format is known, and the header can not be read.
+        NoFramesError: the file ends before its first frame.
     """
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
     try:
@@ -47,15 +47,15 @@ def open_container(source: Source) -> InputContainer:
     except (FFmpegError, ValueError, EOFError) as error:
         source.seek(0)
         head = source.read(16)
-        if _looks_like_a_clip(head) and isinstance(error, EOFError):
-            raise NoFramesError("The clip ends before its first frame.") from error
-        if _looks_like_a_clip(head):
+        if _has_video_signature(head) and isinstance(error, EOFError):
+            raise NoFramesError("The video ends before its first frame.") from error
+        if _has_video_signature(head):
             raise BrokenVideoError(
-                f"The clip's header can not be read: {_reason(error)}. It is damaged or cut short; an MP4 may have "
-                "its header at its end (ffmpeg -movflags +faststart puts it in front)."
+                f"The video's header can not be read: {_reason(error)}. The file is damaged or cut short. An MP4 may "
+                "have its header at its end; ffmpeg -movflags +faststart moves it to the start."
             ) from error
         raise UnsupportedVideoError(
-            "The bytes are no clip that is understood. Send MP4, MOV, WebM, Matroska, AVI or GIF."
+            "The bytes are no video that is understood. Send MP4, MOV, WebM, Matroska, AVI or GIF."
         ) from error
     assert isinstance(container, InputContainer)
     return container
@@ -65,7 +65,7 @@ def _reason(error: Exception) -> str:
     return (error.strerror if isinstance(error, FFmpegError) else None) or str(error)
 
 
-def _looks_like_a_clip(head: bytes) -> bool:
+def _has_video_signature(head: bytes) -> bool:
     return (
         head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"}
         or head.startswith((b"\x1aE\xdf\xa3", b"GIF8"))
@@ -74,7 +74,7 @@ def _looks_like_a_clip(head: bytes) -> bool:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """Return the first stream of moving images.
+    """Return the first video stream that is no cover image.
 
     Raises:
         NoVideoStreamError: there is none.
@@ -87,12 +87,12 @@ def video_stream(container: InputContainer) -> VideoStream:
 
 
 def _is_cover(stream: VideoStream) -> bool:
-    """The image of a record's sleeve is a video stream of one frame."""
+    """Return whether a stream is an attached cover image: FFmpeg lists it as a video stream of one frame."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
 
 
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
-    """Return the stream's decoder, on the thread that calls it.
+    """Return the stream's decoder; it decodes on the thread that calls it.
 
     Raises:
         UnsupportedVideoError: this FFmpeg has none.
@@ -103,14 +103,17 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
         context = None
     if context is None or (not context.is_open and context.codec is None):
         raise UnsupportedVideoError(
-            "This FFmpeg has no decoder for the clip's codec. Encode it as H.264, HEVC, VP9 or AV1."
+            "This FFmpeg has no decoder for the video's codec. Encode it as H.264, HEVC, VP9 or AV1."
         )
     context.thread_count = 1
     return context
 
 
 def shown_times(container: InputContainer, stream: VideoStream) -> list[float]:
-    """Read all packets, decoding none, and return when frames are shown, in order; the container starts anew."""
+    """Read all packets, decode none, and return the times at which frames are shown, in seconds and in order.
+
+    The next read starts at the first packet again.
+    """
     base = stream.time_base or Fraction(1, 1000)
     stamps = []
     try:
@@ -119,6 +122,6 @@ def shown_times(container: InputContainer, stream: VideoStream) -> list[float]:
             if packet.size and stamp is not None and not packet.is_corrupt:
                 stamps.append(stamp)
     except FFmpegError:
-        pass  # what came is sampled; the decoding pass will say that it is cut short
+        pass  # the packets so far are sampled; decoding will report that the file is cut short
     container.seek(min(stamps, default=0), stream=stream)
     return [float(stamp * base) for stamp in sorted(stamps)]

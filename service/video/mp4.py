@@ -1,4 +1,4 @@
-"""Drawn frames → an MP4, handed out piece by piece while it grows."""
+"""Drawn frames → an MP4, returned piece by piece while it is written."""
 
 from fractions import Fraction
 
@@ -8,22 +8,22 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 from PIL import Image
 
-CODECS = {"libx264": "h264", "mpeg4": "mpeg4"}
-"""The encoders that are tried, best first. PyAV's wheels hold libx264; an FFmpeg without it has its own MPEG-4."""
-_OPTIONS = {
-    # No frame waits for a later one: each leaves as soon as it is drawn.
+_ENCODERS = {
+    # With zerolatency no frame waits for a later one: each is returned as soon as it is drawn.
     "libx264": {"preset": "veryfast", "crf": "20", "tune": "zerolatency"},
     "mpeg4": {"qmin": "2", "qmax": "6"},
 }
+"""Encoders and their options, the preferred first. PyAV's wheels have libx264; every FFmpeg has mpeg4."""
 _KEY_EVERY = 12
+"""Frames from one key frame to the next."""
 _TICKS = 90_000
-MEDIA_TYPE = "video/mp4"
+"""Units of time per second."""
 
 
 class Film:
-    """An MP4 of fragments (ISO/IEC 14496-12, section 8.8): nothing is written twice, so it can be sent as it is made.
+    """A fragmented MP4 (ISO/IEC 14496-12, section 8.8): written bytes never change, so each can be sent at once.
 
-    Every frame is shown at its own time, until the next. Not for several threads at once.
+    Every frame is shown from its own time until the next frame. Not safe for several threads at once.
     """
 
     def __init__(self) -> None:
@@ -34,7 +34,12 @@ class Film:
         self._last = -1
 
     def add(self, image: Image.Image, seconds: float) -> bytes:
-        """Append a frame, mode RGB, and return the bytes that are ready; the first one's size is the film's."""
+        """Append a frame and return the bytes that are ready.
+
+        Args:
+            image: mode RGB; the first one sets the size of the MP4, others are resized to it.
+            seconds: its time from the start.
+        """
         stream = self._stream or self._begin(image)
         self._stream = stream
         size = (stream.width, stream.height)
@@ -45,24 +50,23 @@ class Film:
         self._last = now
         frame.pts, frame.time_base = now, Fraction(1, _TICKS)
         for packet in stream.encode(frame):
-            packet.duration = (
-                gap  # counts for the last frame alone: others are shown until the next
-            )
+            # Matters for the last frame only: any other is shown until the next.
+            packet.duration = gap
             self._container.mux(packet)
         return self._sink.take()
 
     def end(self) -> bytes:
-        """Return the rest."""
+        """Finish the MP4 and return the remaining bytes."""
         if self._stream is not None:
             self._container.mux(self._stream.encode(None))
         self._container.close()
         return self._sink.take()
 
     def _begin(self, image: Image.Image) -> VideoStream:
-        encoder = next(name for name in CODECS if name in av.codecs_available)
-        stream = self._container.add_stream(encoder, rate=_TICKS, options=_OPTIONS[encoder])
+        encoder = next(name for name in _ENCODERS if name in av.codecs_available)
+        stream = self._container.add_stream(encoder, rate=_TICKS, options=_ENCODERS[encoder])
         assert isinstance(stream, VideoStream)
-        # Halved color planes need even sides.
+        # The color planes of yuv420p have half the size, so both sides must be even.
         stream.width, stream.height = (max(2, side - side % 2) for side in image.size)
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
@@ -73,7 +77,7 @@ class Film:
 
 
 class _Sink:
-    """A file that can only be written onwards."""
+    """A file that can only be appended to."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []

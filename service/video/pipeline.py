@@ -23,7 +23,7 @@ from service.imaging.resize import fit_image
 from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
 from service.runtime.job import Job, JobResult, Trace
-from service.runtime.registry import Model
+from service.runtime.model import Model
 from service.video.container import Source
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
 from service.video.reader import Clip, Frame, VideoLimits

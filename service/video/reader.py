@@ -1,4 +1,4 @@
-"""A clip's bytes → the frames that are wanted, each with its time, decoding as little else as it can."""
+"""A video's bytes → the wanted frames, each with its time; as few other frames as possible are decoded."""
 
 import math
 import threading
@@ -34,22 +34,22 @@ from service.video.sampling import Sampling, These, wants_of
 PLANNED_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "mpeg4", "mpeg2video", "mjpeg", "prores"}
 )
-"""Those whose key frames start anew, so that what no wanted frame is made from need not be decoded."""
+"""Codecs in which no frame depends on one before a key frame: packets that no wanted frame needs can be skipped."""
 
 LONGEST_GROUP = 600
-"""Packets between key frames that are looked at before any is decoded; a longer group is decoded whole."""
+"""The most packets from one key frame to the next that are collected; a longer group is decoded without a plan."""
 
 _GIF_TRAILER = b";"
 _SHORT_OF_HEADER_SECONDS = 1.0
 _SHORT_OF_HEADER_SHARE = 0.05
-"""A clip that ends so much before its header's duration is cut short; audio may be a little longer than video."""
+"""A video that ends before its header's duration by more than both is cut short; audio may be a little longer."""
 
 Ended = Literal["complete", "truncated", "limit"]
 
 
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """What a clip may ask of us: its duration, how many frames are taken from it, and pixels a frame."""
+    """The limits of one video: its duration in seconds, sampled frames, and pixels per frame."""
 
     max_seconds: float = 3600.0
     max_frames: int = 3600
@@ -58,10 +58,11 @@ class VideoLimits:
 
 @dataclass(frozen=True, slots=True)
 class VideoInfo:
-    """What the file says of itself, None where it does not.
+    """What the file's header declares; None where it does not.
 
-    `width` and `height` are as displayed and `rotation` the degrees that frames are turned counter-clockwise for that;
-    both are known from the first frame on.
+    `width` and `height` are those of the displayed frame, in pixels; `rotation` is the rotation from the stored frame
+    to the displayed one, in degrees counter-clockwise. They are right once the first frame is decoded: only that has
+    the rotation. `seconds` is the duration.
     """
 
     container: str
@@ -72,12 +73,12 @@ class VideoInfo:
     fps: float | None
     seconds: float | None
     expected: int | None
-    """How many frames will be sampled, as far as can be told ahead."""
+    """How many frames will probably be sampled; None where the header does not allow an estimate."""
 
 
 @dataclass(slots=True)
 class Counts:
-    """Frames so far: decoded, of these given out, and, told at the end, passed over without being decoded."""
+    """Frames so far: decoded, sampled of these, and skipped without decoding; `skipped` is set at the end."""
 
     decoded: int = 0
     sampled: int = 0
@@ -86,22 +87,22 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """One frame: its number in the clip from 0, its seconds from the clip's start, its pixels when asked for."""
+    """One frame: its number in the video, from 0, its time from the video's start in seconds, and its stored pixels."""
 
     number: int
     seconds: float
     stored: VideoFrame
     aspect: Fraction | None
-    """Width over height of a stored pixel, None for a square."""
+    """Width divided by height of a stored pixel, None for a square."""
     max_pixels: int
 
     def image(self) -> Image.Image:
-        """Return the frame as displayed, mode RGB: square pixels, turned upright, alpha laid over white.
+        """Return the frame as displayed, mode RGB: square pixels, upright, alpha composited over white.
 
-        Converting takes time: call it where that does not matter. The color matrix and range are the frame's own.
+        The conversion takes milliseconds; call it on a worker thread. It uses the frame's own color matrix and range.
 
         Raises:
-            TooManyPixelsError: a clip may change its size midway.
+            TooManyPixelsError: the frame is too large; a video may change its size midway.
         """
         stored = self.stored
         width = _square(stored.width, self.aspect)
@@ -119,7 +120,7 @@ class Frame:
 
 
 class _Group(NamedTuple):
-    """Packets in the order they are decoded; `whole`: from a key frame to the next; `ends`: a key frame follows."""
+    """Packets in decoding order; `whole`: from one key frame to the next; `ends`: a key frame, or the end, follows."""
 
     packets: list[Packet]
     whole: bool
@@ -127,18 +128,19 @@ class _Group(NamedTuple):
 
 
 class Clip:
-    """An opened clip. Iterate it once, on one thread; `stop` may be called from any other.
+    """An opened video. Iterate it once, on one thread; any thread may call `stop`.
 
-    Frames come in the order they are shown. What follows the last wanted frame of a group, frames that no other is made
-    from, and groups without a wanted frame are not decoded. Decoding takes one thread: the others have images to do.
+    Frames come in the order in which they are shown. Not decoded are groups without a wanted frame, what follows the
+    last wanted frame of a group, and unwanted frames that no other frame depends on. Decoding uses one thread, because
+    the other threads run batches.
 
     Args:
-        source: the file; its `read` may block while it is still arriving.
+        source: the file; its `read` may block until more bytes have arrived.
         sampling: which frames are wanted.
-        limits: what it may ask of us.
+        limits: the limits of a video.
 
     Raises:
-        VideoError: it can not be read, or its header promises more than is allowed.
+        VideoError: the file can not be read, or its header declares more than the limits allow.
         TooManyPixelsError: its frames are too large.
     """
 
@@ -146,7 +148,7 @@ class Clip:
         self.counts = Counts()
         self.ended: Ended = "complete"
         self.detail = ""
-        """Why it ended before its end, in words for the client."""
+        """Why it ended before its end, for the client; empty where it did not."""
         self._limits = limits
         self._stopped = threading.Event()
         self._source = source
@@ -169,7 +171,8 @@ class Clip:
         """Yield the wanted frames.
 
         Raises:
-            NoFramesError, BrokenVideoError: there was none.
+            NoFramesError: the video has no frame.
+            BrokenVideoError: no frame can be decoded.
         """
         for frame in self._sampled():
             if frame.seconds > self._limits.max_seconds:
@@ -186,16 +189,16 @@ class Clip:
             return
         self.counts.skipped = max(0, self._packets - self.counts.decoded)
         if self.ended == "complete":
-            self._notice_truncation()
+            self._detect_truncation()
         if not self.counts.sampled:
             if self._packets:
                 raise BrokenVideoError(
-                    f"None of the clip's {self._packets} frames can be decoded. Encode it again."
+                    f"None of the video's {self._packets} frames can be decoded. Encode it again."
                 )
-            raise NoFramesError("The clip's video stream holds no frame.")
+            raise NoFramesError("The file's video stream holds no frame.")
 
     def stop(self) -> None:
-        """Let the iteration end soon, wherever it is."""
+        """Make the iteration end before its next packet."""
         self._stopped.set()
 
     def close(self) -> None:
@@ -241,13 +244,13 @@ class Clip:
         check_pixels(info.width, info.height, limits.max_pixels)
         if info.seconds is not None and info.seconds > limits.max_seconds:
             raise VideoTooLongError(
-                f"The clip lasts {info.seconds:g} seconds, {limits.max_seconds:g} are allowed. "
+                f"The video lasts {info.seconds:g} seconds, and {limits.max_seconds:g} are allowed. "
                 "Send it in parts."
             )
         if info.expected is not None and info.expected > limits.max_frames:
             raise TooManyFramesError(
-                f"{info.expected} frames would be taken from the clip, {limits.max_frames} are allowed. "
-                "Ask for fewer by fps, every_n or max_frames."
+                f"{info.expected} frames would be sampled from the video, and {limits.max_frames} are allowed. "
+                "Request fewer with fps, every_n or max_frames."
             )
 
     # Decoding.
@@ -256,7 +259,7 @@ class Clip:
         try:
             for group in self._groups():
                 plannable = group.whole and self._context.name in PLANNED_CODECS
-                if plannable and _times_tell_apart(group.packets):
+                if plannable and _have_distinct_times(group.packets):
                     yield from self._decode_wanted(group.packets)
                 else:
                     yield from self._decode_all(group.packets, drain=group.ends)
@@ -264,10 +267,14 @@ class Clip:
             if self._stopped.is_set():
                 return
             self.ended = "truncated"
-            self.detail = f"The clip can be read no further: {error.strerror}."
+            self.detail = f"The video can not be read further: {error.strerror}."
 
     def _groups(self) -> Iterator[_Group]:
-        """Part the packets before each key frame behind which no frame looks back beyond it."""
+        """Yield the packets in groups that can be decoded alone.
+
+        A group ends before a key frame, unless the packet after it is shown earlier than the key frame: that one may
+        depend on frames before the key frame.
+        """
         group: list[Packet] = []
         key: Packet | None = None
         starts = False
@@ -307,7 +314,7 @@ class Clip:
             yield packet
 
     def _decode_wanted(self, packets: Sequence[Packet]) -> Iterator[Frame]:
-        """Decode what the wanted frames are made from, by the times that the packets bear."""
+        """Decode the packets that the wanted frames depend on; the packets' own times decide which are wanted."""
         wanted: dict[int, int] = {}
         for pts in sorted(packet.pts for packet in packets if packet.pts is not None):
             self._note_end(self._seconds(pts))
@@ -319,10 +326,10 @@ class Clip:
             return
         for packet in packets[: last + 1]:
             self._context.skip_frame = "DEFAULT" if packet.pts in wanted else "NONREF"
-            yield from self._among(wanted, self._decode(packet))
-        yield from self._among(wanted, self._drain())
+            yield from self._planned(wanted, self._decode(packet))
+        yield from self._planned(wanted, self._drain())
 
-    def _among(self, wanted: Mapping[int, int], frames: Sequence[VideoFrame]) -> Iterator[Frame]:
+    def _planned(self, wanted: Mapping[int, int], frames: Sequence[VideoFrame]) -> Iterator[Frame]:
         for frame in frames:
             if frame.pts is not None and frame.pts in wanted:
                 yield self._frame(frame, wanted[frame.pts], self._seconds(frame.pts))
@@ -347,7 +354,7 @@ class Clip:
         return Frame(number, max(0.0, seconds), stored, aspect, self._limits.max_pixels)
 
     def _decode(self, packet: Packet) -> list[VideoFrame]:
-        """Decode one packet; one that is damaged is left out, what follows may be whole again."""
+        """Decode one packet. A damaged one gives no frame: the packets after it may be intact."""
         if self._stopped.is_set():
             return []
         try:
@@ -357,7 +364,7 @@ class Clip:
             return []
 
     def _drain(self) -> list[VideoFrame]:
-        """Return what the decoder holds back, and let it begin anew."""
+        """Return the frames that the decoder still holds, and reset it."""
         try:
             return self._counted(self._context.decode(None))
         except FFmpegError:
@@ -388,35 +395,34 @@ class Clip:
 
     def _end_at_limit(self, what: str) -> None:
         self.ended = "limit"
-        self.detail = f"The clip goes on beyond {what}; the rest was not looked at."
+        self.detail = f"The video is longer than {what}; the rest was not read."
 
-    def _notice_truncation(self) -> None:
-        """Files do not say that they are cut: their headers promise more than came, or their last packet is a stump."""
+    def _detect_truncation(self) -> None:
+        """Detect a file that is cut short: its header declares more than came, or packets are damaged."""
         reason = ""
-        promised = self._promised_packets()
+        declared = self._declared_packets()
         expected = self._container.duration / av.time_base if self._container.duration else 0.0
         missing = expected - self._last_end
-        if promised > self._packets:
-            reason = f"its header promises {promised} frames and {self._packets} are there"
+        if declared > self._packets:
+            reason = f"its header declares {declared} frames and {self._packets} are there"
         elif self._damaged:
             reason = f"{self._damaged} of its frames are damaged"
         elif missing > max(_SHORT_OF_HEADER_SECONDS, _SHORT_OF_HEADER_SHARE * expected) and (
             missing > 2 / float(self._stream.average_rate or 1)
         ):
             reason = (
-                f"its header promises {expected:.2f} seconds and it ends at {self._last_end:.2f}"
+                f"its header declares {expected:.2f} seconds and it ends at {self._last_end:.2f}"
             )
         elif self._container.format.name == "gif" and not self._has_trailer():
             reason = "its end is missing"
         if reason:
             self.ended = "truncated"
-            self.detail = f"The clip is cut short or damaged: {reason}."
+            self.detail = f"The video is cut short or damaged: {reason}."
 
-    def _promised_packets(self) -> int:
+    def _declared_packets(self) -> int:
         if "mp4" in self._container.format.name:
-            return len(
-                self._stream.index_entries
-            )  # the table after edit lists, which leave frames out
+            # The sample table after edit lists, which leave frames out.
+            return len(self._stream.index_entries)
         return self._stream.frames if self._container.format.name == "avi" else 0
 
     def _has_trailer(self) -> bool:
@@ -433,12 +439,12 @@ def check_pixels(width: int, height: int, max_pixels: int) -> None:
     if width * height > max_pixels:
         raise TooManyPixelsError(
             f"Frames of {width}×{height} pixels are more than the {max_pixels / 1e6:g} million allowed. "
-            "Send the clip in a smaller size."
+            "Send the video in a smaller size."
         )
 
 
 def _quarter_turns(stored: VideoFrame) -> int:
-    """Return how many quarters a frame is turned counter-clockwise to be upright, 0 to 3."""
+    """Return by how many quarter turns, counter-clockwise, a stored frame becomes upright, 0 to 3."""
     return round(stored.rotation / 90) % 4
 
 
@@ -453,10 +459,10 @@ def _square(width: int, aspect: Fraction | None) -> int:
 
 
 def _leads(packet: Packet, key: Packet) -> bool:
-    """Tell whether a packet behind a key frame is shown before it, so that it may look back beyond it."""
+    """Return whether a packet that follows a key frame is shown before it: it may depend on frames before both."""
     return packet.pts is not None and key.pts is not None and packet.pts < key.pts
 
 
-def _times_tell_apart(packets: Sequence[Packet]) -> bool:
+def _have_distinct_times(packets: Sequence[Packet]) -> bool:
     times = [packet.pts for packet in packets]
     return None not in times and len(set(times)) == len(times)

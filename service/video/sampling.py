@@ -1,4 +1,4 @@
-"""Which frames of a clip are wanted: by the clock, by number, or so many evenly."""
+"""Which frames of a video are wanted: by time, by number, or a count of evenly spaced ones."""
 
 import math
 from bisect import bisect_right
@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Which frames are wanted; one of the three is set.
+    """Which frames are wanted; exactly one of the three is set.
 
-    `fps`: the first at or after every 1/fps seconds, none twice. `every_n`: the first, then each n-th. `count`: so
-    many, each the one shown in the middle of an even share of the clip.
+    `fps`: the first frame at or after each multiple of 1/fps seconds, each frame once. `every_n`: the first frame, then
+    every n-th. `count`: the video is divided into so many equal parts; of each, the frame that is shown in its middle.
     """
 
     fps: float | None = None
@@ -34,7 +34,7 @@ class EverySeconds:
 
 
 class EveryNth:
-    """Wants the first frame, then each n-th."""
+    """Wants the first frame, then every n-th."""
 
     def __init__(self, step: int) -> None:
         self._step = step
@@ -44,7 +44,7 @@ class EveryNth:
 
 
 class These:
-    """Wants the frames of these numbers."""
+    """Wants the frames with these numbers."""
 
     def __init__(self, numbers: frozenset[int]) -> None:
         self.numbers = numbers
@@ -54,15 +54,15 @@ class These:
 
 
 Wants = EverySeconds | EveryNth | These
-"""Asked of each frame in turn, by its number and its time in seconds."""
+"""Called for each frame in order, with its number and its time in seconds; returns whether the frame is wanted."""
 
 
 def wants_of(sampling: Sampling, times: Callable[[], Sequence[float]]) -> Wants:
-    """Return what tells which frames are wanted.
+    """Return the function that decides which frames are wanted.
 
     Args:
-        sampling: what was asked for.
-        times: gives when each frame is shown, in seconds; called only where all must be known, for it reads the clip.
+        sampling: which frames are wanted.
+        times: returns the time of each frame, in seconds; called only for `count`, because it reads the whole file.
     """
     if sampling.fps is not None:
         return EverySeconds(1 / sampling.fps)
@@ -73,7 +73,7 @@ def wants_of(sampling: Sampling, times: Callable[[], Sequence[float]]) -> Wants:
 
 
 def _shown_evenly(times: Sequence[float], count: int) -> frozenset[int]:
-    """Return the numbers of the frames that are on the screen in the middle of each of `count` even shares."""
+    """Return the numbers of the frames that are shown in the middle of each of `count` equal parts."""
     if not times:
         return frozenset()
     if count >= len(times):

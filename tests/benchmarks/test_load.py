@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 
 from benchmarks.load import (
+    LoadRun,
     NoGeneratorError,
     Outcome,
-    Shot,
     find_generator,
     hey_command,
     parse_hey,
@@ -14,7 +14,7 @@ from benchmarks.load import (
     wrk_command,
 )
 
-SHOT = Shot("http://127.0.0.1:1/v1/classify", Path("cat.jpg"), "image/jpeg", 32, 4.0)
+RUN = LoadRun("http://127.0.0.1:1/v1/classify", Path("cat.jpg"), "image/jpeg", 32, 4.0)
 
 WRK = """\
 Running 4s test @ http://127.0.0.1:1/v1/classify
@@ -33,16 +33,16 @@ response-time,DNS+dialup,DNS,Request-write,Response-delay,Response-read,status-c
 """
 
 
-def test_wrk_s_summary_is_found_among_its_own_lines() -> None:
+def test_the_summary_line_is_found_in_the_output_of_wrk() -> None:
     assert parse_wrk(WRK) == Outcome(157, 5, 4.0, 25.5, 60.25)
 
 
-def test_wrk_without_a_summary_is_an_error_that_shows_what_it_said() -> None:
+def test_wrk_without_a_summary_is_an_error_that_shows_its_output() -> None:
     with pytest.raises(RuntimeError, match="unable to connect"):
         parse_wrk("unable to connect to 127.0.0.1")
 
 
-def test_hey_s_rows_become_quantiles_of_the_good_answers() -> None:
+def test_the_rows_of_hey_become_quantiles_of_the_successful_answers() -> None:
     outcome = parse_hey(HEY)
 
     assert (outcome.answered, outcome.failed) == (3, 1)
@@ -56,12 +56,12 @@ def test_hey_without_a_row_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("command", [wrk_command, hey_command])
-def test_a_command_says_who_sends_what_and_for_how_long(
-    command: Callable[[Shot], list[str]],
+def test_a_command_has_the_url_the_body_the_clients_and_the_duration(
+    command: Callable[[LoadRun], list[str]],
 ) -> None:
-    words = command(SHOT)
+    words = command(RUN)
 
-    assert SHOT.url in words
+    assert RUN.url in words
     assert {"32", "4s", "image/jpeg", "cat.jpg"} <= set(words)
 
 

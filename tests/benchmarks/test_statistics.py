@@ -36,7 +36,7 @@ def test_the_best_of_the_others_is_chosen_anew_in_each_round() -> None:
     assert throughput_ratio(rounds, "ours", ["a", "b"]) == Spread(2.0, 2.0, 2.5)
 
 
-def test_a_round_in_which_every_other_failed_says_nothing() -> None:
+def test_a_round_in_which_all_others_failed_is_left_out() -> None:
     rounds = [{"ours": a_sample(20), "a": a_sample(0)}]
 
     assert throughput_ratio(rounds, "ours", ["a", "b"]) is None
@@ -48,7 +48,7 @@ def test_a_latency_is_compared_with_the_lowest_of_the_others() -> None:
     assert latency_difference_ms(rounds, "ours", ["a", "b", "c"]) == Spread(1.0, 1.0, 1.0)
 
 
-def test_who_has_no_latency_takes_no_part_in_comparing_them() -> None:
+def test_a_contender_without_latency_is_not_compared() -> None:
     rounds = [{"ours": a_sample(1, 10.0), "limit": a_sample(1)}]
 
     assert latency_difference_ms(rounds, "ours", ["limit"]) is None

@@ -25,7 +25,7 @@ def test_a_share_of_the_limit_is_met_from_its_bound_on() -> None:
 
 
 def test_a_difference_is_met_up_to_its_bound() -> None:
-    target = targets.alone_over_limit(1.5)
+    target = targets.latency_over_limit(1.5)
 
     assert target.is_met(Spread(1.5, 1.0, 2.0))
     assert not target.is_met(Spread(1.6, 1.0, 2.0))
@@ -47,7 +47,7 @@ def test_many_clients_are_compared_with_fewer_round_by_round() -> None:
     result = a_result(foveal=100)
     result.rounds[128] = [{FOVEAL: a_sample(97)}]
 
-    assert targets.multitude_keeps(0.95).measure(result) == Spread(0.97, 0.97, 0.97)
+    assert targets.throughput_kept(0.95).measure(result) == Spread(0.97, 0.97, 0.97)
 
 
 def test_what_was_not_measured_has_no_figure() -> None:

@@ -1,4 +1,5 @@
 from collections.abc import Iterator
+from typing import Any
 
 import httpx
 import pytest
@@ -25,6 +26,6 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """A service of one tiny model, with small limits."""
     root = tmp_path_factory.mktemp("models")
     write_servable(root)
-    limits = {"max_body_bytes": 100_000, "max_pixels": 1_000_000, "max_images": 4}
+    limits: dict[str, Any] = {"max_body_bytes": 100_000, "max_pixels": 1_000_000, "max_images": 4}
     with serve(models=root, **limits) as service, httpx.Client(base_url=service.url) as http:
         yield http

@@ -274,7 +274,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     """A service of one tiny model with small limits for clips."""
     root = tmp_path_factory.mktemp("models")
     write_servable(root)
-    limits = {
+    limits: dict[str, Any] = {
         "max_video_bytes": 100_000, "max_video_seconds": 30, "max_video_frames": 20,
         "max_pixels": 10_000, "max_fan_outs": 1,
     }  # fmt: skip

@@ -1,4 +1,4 @@
-"""The playground in a real browser: the system's Chromium, driven by Playwright, before a real service."""
+"""The playground in a real browser: the system's Chromium, driven by Playwright, against a real service."""
 
 import shutil
 from collections.abc import Iterator
@@ -12,13 +12,13 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 WAIT_MS = 15_000
 
 
-# Playwright keeps an event loop running in this thread, which the asynchronous tests of other packages can not share.
+# Playwright runs an event loop in this thread, which the asynchronous tests of other packages can not share.
 @pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("the playground's tests need Chromium: apt-get install chromium")
     with sync_playwright() as playwright:
-        # Its sandbox needs what containers do not grant; it visits nothing but our own service.
+        # The sandbox needs rights that containers do not grant. The browser only visits our own service.
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         yield browser
         browser.close()
@@ -31,7 +31,7 @@ def live() -> Iterator[Live]:
 
 
 def open_page(browser: Browser, live: Live, **context: object) -> Page:
-    """Open the playground in a context of its own and wait until the models are there."""
+    """Open the playground in a separate browser context and wait until the models are listed."""
     chosen = {"viewport": {"width": 1280, "height": 900}, "reduced_motion": "reduce", **context}
     page = browser.new_context(**chosen).new_page()  # type: ignore[arg-type]
     page.set_default_timeout(WAIT_MS)
@@ -43,12 +43,12 @@ def open_page(browser: Browser, live: Live, **context: object) -> Page:
 
 @pytest.fixture
 def page(browser: Browser, live: Live) -> Iterator[Page]:
-    """The page at a desk; at the end of each test its console must be silent."""
+    """The page at the width of a desktop; at the end of each test its console must be empty."""
     page = open_page(browser, live)
-    said: list[str] = []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
+    messages: list[str] = []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
     yield page
     page.context.close()
-    # A refused image is logged by the browser itself, whatever a page does.
-    assert [line for line in said if "status of 4" not in line] == []
+    # The browser itself logs every response with an error status.
+    assert [line for line in messages if "status of 4" not in line] == []

@@ -1,4 +1,4 @@
-"""What a visitor does: show an image, read the answer, ask why."""
+"""What a user does: open an image, read the result, request an explanation."""
 
 import json
 import re
@@ -20,6 +20,7 @@ from tests.servables import color_card, write_servable
 pytestmark = pytest.mark.timeout(60)
 
 CAT = Path(__file__).parents[1] / "data" / "cat.jpg"
+VIDEO = FilePayload(name="bikes.mp4", mimeType="video/mp4", buffer=bikes())
 DROP = """async ([name, bytes]) => {
   const transfer = new DataTransfer();
   transfer.items.add(new File([new Uint8Array(bytes)], name, { type: "image/jpeg" }));
@@ -48,19 +49,19 @@ def test_a_dropped_image_is_classified_with_what_it_cost(page: Page) -> None:
     expect(page.locator(".row")).to_have_count(5)
     expect(page.locator(".row").first).to_contain_text("38.8 %")
     expect(page.locator(".sums")).to_contain_text("385 M MACs")
-    expect(page.locator(".sums")).to_contain_text("alone in its batch")
+    expect(page.locator(".sums")).to_contain_text("1 image in the batch")
     expect(page.locator(".stages-named")).to_contain_text("network")
 
 
-def test_boxes_lie_over_the_image_and_light_up_with_their_rows(page: Page) -> None:
+def test_boxes_lie_over_the_image_and_are_highlighted_with_their_rows(page: Page) -> None:
     choose_task(page, "Detect")
     show(page, "A cup of coffee")
     expect(page.locator(".box")).to_have_count(2)
     page.locator(".row", has_text="cup").hover()
-    expect(page.locator(".box.lit")).to_have_text("cup 95.1 %")
+    expect(page.locator(".box.highlighted")).to_have_text("cup 95.1 %")
 
 
-def test_a_mask_lies_over_the_image_as_opaque_as_wanted_and_its_cutout_is_saved(
+def test_a_mask_over_the_image_has_a_slider_for_opacity_and_a_button_that_saves_the_cutout(
     page: Page,
 ) -> None:
     choose_task(page, "Segment")
@@ -69,12 +70,12 @@ def test_a_mask_lies_over_the_image_as_opaque_as_wanted_and_its_cutout_is_saved(
     expect(mask).to_be_visible()
     alpha = page.eval_on_selector("#mask", PIXELS)[3::4]
     covered = sum(value > 0 for value in alpha) / len(alpha)
-    said = page.locator(".row .number").inner_text().removesuffix(" %")
-    assert covered == pytest.approx(float(said) / 100, abs=0.001)
+    shown = page.locator(".row .number").inner_text().removesuffix(" %")
+    assert covered == pytest.approx(float(shown) / 100, abs=0.001)
     page.get_by_role("slider", name="Mask").fill("0.2")
     expect(mask).to_have_css("opacity", "0.2")
     with page.expect_download() as download:
-        page.get_by_role("button", name="Save the cut-out").click()
+        page.get_by_role("button", name="Save the cutout").click()
     assert download.value.suggested_filename == "cup-cutout.png"
     assert download.value.path().read_bytes().startswith(b"\x89PNG")
 
@@ -82,18 +83,18 @@ def test_a_mask_lies_over_the_image_as_opaque_as_wanted_and_its_cutout_is_saved(
 def test_the_heat_follows_the_chosen_class(page: Page) -> None:
     show(page, "A cup of coffee")
     heat = page.locator("#heat")
-    seen = []
+    heats = []
     for label in ("espresso", "coffee mug"):
         page.locator(".row", has_text=label).click()
-        expect(page.locator(".note")).to_contain_text(f"speaks for {label}.")
+        expect(page.locator(".note")).to_contain_text(f"Hot pixels support {label}.")
         expect(heat).to_be_visible()
-        seen.append(page.eval_on_selector("#heat", PIXELS))
-    assert seen[0] != seen[1]
+        heats.append(page.eval_on_selector("#heat", PIXELS))
+    assert heats[0] != heats[1]
     page.locator(".row", has_text="coffee mug").click()
     expect(heat).to_be_hidden()
 
 
-def test_the_film_strip_opens_into_filters_maps_and_what_a_channel_looks_for(page: Page) -> None:
+def test_the_film_strip_opens_into_filters_maps_and_the_patterns_of_a_channel(page: Page) -> None:
     show(page, "A cat")
     page.locator("#strip").scroll_into_view_if_needed()
     expect(page.locator(".frame.waiting")).to_have_count(0)
@@ -106,33 +107,82 @@ def test_the_film_strip_opens_into_filters_maps_and_what_a_channel_looks_for(pag
     expect(page.locator("#heat")).to_be_visible()
 
 
-def test_the_probe_draws_a_curve_for_each_strain(page: Page) -> None:
+def test_the_film_strip_shows_the_heat_map_of_each_new_image(page: Page) -> None:
+    frame = page.locator(".frame", has_text="Heat map")
+    for sample, label in (("A cat", "Egyptian cat"), ("A cup of coffee", "espresso")):
+        show(page, sample)
+        page.locator("#strip").scroll_into_view_if_needed()
+        expect(frame).to_contain_text(label)
+        expect(frame.locator("canvas")).to_be_visible()
+
+
+def test_the_probe_draws_a_curve_for_each_perturbation(page: Page) -> None:
     page.get_by_role("combobox", name="Model").select_option("lenet5")
     show(page, "Handwritten digits")
-    page.get_by_role("button", name="Strain it").click()
+    page.get_by_role("button", name="Run the test").click()
     expect(page.locator(".curve")).to_have_count(5)
 
 
-def test_a_clips_answers_arrive_along_a_time_line(page: Page, live: Live) -> None:
+def test_the_results_of_a_video_arrive_on_a_timeline(page: Page, live: Live) -> None:
     choose_task(page, "Detect")
-    clip = FilePayload(name="bikes.mp4", mimeType="video/mp4", buffer=bikes())
-    page.set_input_files("#choose", files=clip)
-    expect(page.get_by_role("region", name="Along the clip")).to_contain_text("20 frames looked at")
+    page.set_input_files("#choose", files=VIDEO)
+    timeline = page.get_by_role("region", name="Timeline")
+    expect(timeline).to_contain_text("20 frames processed")
     answer = page.request.post(f"{live.url}/v1/video?task=detect&fps=2", data=bikes()).json()
     labels = [{found["label"] for found in frame["detections"]} for frame in answer["frames"]]
-    persons = sum("person" in seen for seen in labels)
+    persons = sum("person" in found for found in labels)
     rects = page.locator(".lane", has_text="person").locator("rect")
     assert rects.count() == persons > 1
     expect(page.locator(".note")).to_have_text("At 0.0 s")
-    page.get_by_role("slider", name="Moment in the clip").fill("5.2")
+    page.get_by_role("slider", name="Moment in the video").fill("5.2")
     expect(page.locator(".note")).to_have_text("At 5.0 s")
     assert page.locator(".box").count() == page.locator(".row").count() > 0
     show(page, "A cat")
-    expect(page.get_by_role("region", name="Along the clip")).to_be_hidden()
+    expect(timeline).to_be_hidden()
     expect(page.locator(".box")).to_have_count(1)
 
 
-def test_a_file_that_the_browser_can_not_draw_is_answered_all_the_same(page: Page) -> None:
+def test_a_temporal_model_needs_a_video_and_classifies_it(page: Page, live: Live) -> None:
+    choose_task(page, "Temporal")
+    show(page, "A cat")
+    expect(page.locator("#result")).to_contain_text("This model reads videos")
+    page.set_input_files("#choose", files=VIDEO)
+    answer = page.request.post(f"{live.url}/v1/video?task=temporal", data=bikes()).json()
+    labels = [found["label"] for found in answer["summary"]["predictions"]]
+    expect(page.locator(".row .name")).to_have_text(labels)
+
+
+def test_a_result_that_the_page_does_not_draw_is_shown_as_json(page: Page) -> None:
+    choose_task(page, "Embed")
+    show(page, "A cat")
+    expect(page.get_by_role("region", name="Result as JSON")).to_contain_text("128 values")
+    expect(page.locator(".frame", has_text="Filters")).to_be_visible()
+    expect(page.locator(".frame", has_text="Heat map")).to_have_count(0)
+
+
+def test_a_task_that_the_page_does_not_know_is_listed_and_its_result_is_shown_as_json(
+    browser: Browser, live: Live
+) -> None:
+    page = browser.new_context().new_page()
+    errors: list[str] = []
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    listing = page.request.get(f"{live.url}/v1/models").json()
+    (model,) = [each for each in listing["models"] if each["name"] == "ssdlite-mobilenet-v2"]
+    model["card"]["task"] = "optical_flow"
+    page.route("**/v1/models", lambda route: route.fulfill(json={"models": [model]}))
+    result = {"arrows": [{"from": [1, 2], "label": "<b>bold</b>"}], "empty": {}}
+    page.route("**/v1/optical_flow?*", lambda route: route.fulfill(json={"results": [result]}))
+    page.goto(live.url)
+    choose_task(page, "Optical flow")
+    show(page, "A cat")
+    json_text = page.get_by_role("region", name="Result as JSON")
+    expect(json_text).to_contain_text("<b>bold</b>")
+    assert json.loads(json_text.inner_text()) == result
+    assert errors == []
+    page.context.close()
+
+
+def test_a_file_that_the_browser_can_not_draw_still_gets_its_result(page: Page) -> None:
     content = BytesIO()
     Image.open(CAT).save(content, "TIFF")
     image = FilePayload(name="cat.tiff", mimeType="image/tiff", buffer=content.getvalue())
@@ -143,38 +193,40 @@ def test_a_file_that_the_browser_can_not_draw_is_answered_all_the_same(page: Pag
     expect(page.locator("#shown")).to_be_visible()
 
 
-def test_boxes_lie_right_on_a_image_that_its_exif_turns(page: Page) -> None:
-    lying = Image.open(CAT).transpose(Image.Transpose.ROTATE_90)
+def test_boxes_have_the_right_place_on_an_image_that_exif_rotates(page: Page) -> None:
+    rotated = Image.open(CAT).transpose(Image.Transpose.ROTATE_90)
     exif = Image.Exif()
-    exif[ExifTags.Base.Orientation] = 6  # shown turned a quarter clockwise: upright again
+    exif[ExifTags.Base.Orientation] = 6  # displayed rotated by 90° clockwise: upright again
     content = BytesIO()
-    lying.save(content, "JPEG", quality=95, exif=exif)
+    rotated.save(content, "JPEG", quality=95, exif=exif)
     choose_task(page, "Detect")
     image = FilePayload(name="cat.jpg", mimeType="image/jpeg", buffer=content.getvalue())
     page.set_input_files("#choose", files=image)
     box, shown = page.locator(".box"), page.locator("#shown")
     expect(box).to_contain_text("cat")
-    around, whole = box.bounding_box(), shown.bounding_box()
-    assert around is not None
-    assert whole is not None
-    assert whole["width"] / whole["height"] == pytest.approx(451 / 300, abs=0.01)
+    inner, outer = box.bounding_box(), shown.bounding_box()
+    assert inner is not None
+    assert outer is not None
+    assert outer["width"] / outer["height"] == pytest.approx(451 / 300, abs=0.01)
     # The cat fills nine tenths of the width, from the left, and all of the height.
-    assert around["width"] / whole["width"] == pytest.approx(0.91, abs=0.04)
-    assert around["x"] == pytest.approx(whole["x"], abs=0.04 * whole["width"])
+    assert inner["width"] / outer["width"] == pytest.approx(0.91, abs=0.04)
+    assert inner["x"] == pytest.approx(outer["x"], abs=0.04 * outer["width"])
 
 
-def test_an_error_is_told_with_what_to_do_and_its_code(page: Page) -> None:
+def test_an_error_shows_the_detail_and_the_code_of_the_service(page: Page, live: Live) -> None:
     notes = FilePayload(name="notes.txt", mimeType="text/plain", buffer=b"no image")
     page.set_input_files("#choose", files=notes)
-    trouble = page.get_by_role("alert")
-    expect(trouble).to_contain_text("no image that is understood")
-    expect(trouble.locator("code")).to_have_text("unsupported_image")
+    problem = page.request.post(f"{live.url}/v1/classify", data=b"no image").json()
+    failure = page.get_by_role("alert")
+    expect(failure).to_contain_text(problem["title"])
+    expect(failure).to_contain_text(problem["detail"])
+    expect(failure.locator("code")).to_have_text("unsupported_image")
     show(page, "A cat")
     expect(page.locator(".headline")).to_contain_text("cat")
 
 
 @pytest.mark.parametrize("sample", [True, False])
-def test_the_curl_line_gives_the_same_answer(page: Page, tmp_path: Path, *, sample: bool) -> None:
+def test_the_curl_line_gives_the_same_result(page: Page, tmp_path: Path, *, sample: bool) -> None:
     choose_task(page, "Detect")
     if sample:
         show(page, "A cup of coffee")
@@ -194,7 +246,7 @@ def test_the_curl_line_gives_the_same_answer(page: Page, tmp_path: Path, *, samp
 
 def test_everything_can_be_done_by_keyboard(page: Page) -> None:
     page.keyboard.press("Tab")
-    expect(page.get_by_text("Skip to the answer")).to_be_focused()
+    expect(page.get_by_text("Skip to the result")).to_be_focused()
     page.get_by_role("radio", name="Classify").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_role("radio", name="Detect")).to_be_checked()
@@ -206,14 +258,14 @@ def test_everything_can_be_done_by_keyboard(page: Page) -> None:
     for _ in range(4):
         page.keyboard.press("Tab")
     expect(page.locator(".row")).to_be_focused()
-    expect(page.locator(".box.lit")).to_have_count(1)
+    expect(page.locator(".box.highlighted")).to_have_count(1)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_axe_finds_nothing_serious_at_a_phones_width(
     browser: Browser, live: Live, scheme: str
 ) -> None:
-    # axe brings its own script into the page, which the page's policy would refuse.
+    # axe adds its own script to the page, which the page's content security policy would refuse.
     page = open_page(
         browser,
         live,
@@ -247,7 +299,7 @@ def test_a_label_that_looks_like_markup_stays_text(browser: Browser, tmp_path: P
         page.context.close()
 
 
-def test_no_script_turns_text_into_markup_and_no_file_names_another_address() -> None:
+def test_no_script_parses_text_as_markup_and_no_file_has_the_url_of_another_host() -> None:
     forbidden = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
     for path in FOLDER.rglob("*"):
         if path.suffix in {".js", ".css", ".html"}:

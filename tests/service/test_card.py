@@ -43,8 +43,8 @@ def test_a_file_without_a_card_says_how_to_adopt_it(tmp_path: Path) -> None:
 
 
 def test_a_card_that_is_not_valid_names_its_first_fault(tmp_path: Path) -> None:
-    path = write_servable(tmp_path, card=color_card().model_copy(update={"labels": ()}))
-    with pytest.raises(CardError, match="needs labels"):
+    path = write_servable(tmp_path, card=color_card().model_copy(update={"input": None}))
+    with pytest.raises(CardError, match="needs an input"):
         read_card(path)
 
 
@@ -84,13 +84,10 @@ def test_a_crop_needs_the_side_it_is_cut_from() -> None:
 @pytest.mark.parametrize(
     ("change", "fault"),
     [
-        ({"task": "temporal"}, "names its backbone"),
-        ({"task": "temporal", "backbone": "eye"}, "digest"),
-        (
-            {"task": "temporal", "backbone": "eye", "backbone_sha256": "0" * 64},
-            "how many frames",
-        ),
         ({"input": None}, "needs an input"),
+        ({"input": None, "backbone": "eye"}, "digest of the backbone"),
+        ({"input": None, "backbone": "eye", "backbone_sha256": "0" * 64}, "its window"),
+        ({"task": "No Task"}, "task"),
         ({"name": "../etc"}, "name"),
         ({"unknown": 1}, "Extra inputs"),
     ],

@@ -15,7 +15,7 @@ from service.fanout import FanOut
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.job import Job, JobResult, Outputs, Tensor
-from service.runtime.registry import Model
+from service.runtime.model import Model
 from service.runtime.workers import Workers
 
 pytestmark = pytest.mark.anyio

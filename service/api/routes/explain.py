@@ -32,7 +32,7 @@ from service.imaging.overlay import RenderedImage
 from service.media_types import JSON, PNG
 from service.pipeline import EncodedImage
 from service.runtime.job import JobResult
-from service.runtime.registry import Model
+from service.runtime.model import Model
 
 EXPLAINED: tuple[Task, ...] = ("classify", "segment", "detect", "embed")
 """Every network that sees images; a classifier answers when no model is named."""

@@ -5,7 +5,8 @@ from fastapi import APIRouter
 from service.api.deps import ServicesDep
 from service.api.openapi import Components
 from service.api.schemas import ModelState, ModelStates, problems
-from service.runtime.registry import Model, Registry
+from service.runtime.model import Model
+from service.runtime.registry import Registry
 
 
 def models_router(components: Components) -> APIRouter:
@@ -16,7 +17,7 @@ def models_router(components: Components) -> APIRouter:
         "/v1/models/{name}",
         show_model,
         summary="All versions of one model",
-        responses=problems(components, 404),
+        responses=problems(components, 404, 422),
     )
     return router
 

@@ -1,15 +1,17 @@
-"""Probabilities frame by frame → the clip's: their mean, smoothed over time, and for how long a class stays on top."""
+"""Probabilities frame by frame → the video's: their mean, smoothed over time, and the intervals with one best class."""
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
-from service.heads.classify import best_classes
+from service.heads.classify import Prediction, best_classes
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner
 from service.imaging.overlay import LabeledBox, draw_boxes
@@ -18,9 +20,49 @@ from service.imaging.source_image import SourceImage
 Probabilities = NDArray[np.float64]
 
 
+@with_config(ConfigDict(extra="forbid"))
+class ClassifyFrame(TypedDict):
+    predictions: Annotated[
+        list[Prediction], Field(description="Of this frame alone: the best classes, best first")
+    ]
+    smoothed: Annotated[
+        list[Prediction], Field(description="Smoothed over the frames so far: the best classes")
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ClassInterval(TypedDict):
+    """Successive frames with one best class."""
+
+    label: str
+    class_id: Annotated[int, Field(ge=0)]
+    start: Annotated[float, Field(ge=0, description="Time of its first frame, in seconds")]
+    end: Annotated[float, Field(ge=0, description="Time of its last frame, in seconds")]
+    frames: Annotated[int, Field(ge=1)]
+    probability: Annotated[
+        float, Field(ge=0, le=1, description="Mean smoothed probability over these frames")
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ClassifySummary(TypedDict):
+    mean: Annotated[
+        list[Prediction], Field(description="The best classes by their mean over all frames")
+    ]
+    smoothed: Annotated[
+        list[Prediction], Field(description="The best classes, smoothed, at the video's end")
+    ]
+    segments: Annotated[
+        list[ClassInterval],
+        Field(
+            description="Intervals with one best class, by smoothed probability, in order of time"
+        ),
+    ]
+
+
 @dataclass(slots=True)
-class _Stretch:
-    """Frames in a row with one class on top."""
+class _Interval:
+    """Successive frames with one best class; `total` is the sum of its smoothed probabilities."""
 
     class_id: int
     start: float
@@ -32,12 +74,12 @@ class _Stretch:
 class ClassifyCombiner(Combiner[Probabilities]):
     """Classes over time.
 
-    Smoothing is exponential with a time constant, so that it means the same at any distance of frames:
-    after `smoothing_seconds` what was seen counts 1/e.
+    Smoothing is exponential with a time constant in seconds, so that its effect does not depend on the distance between
+    frames: the weight of a frame falls to 1/e within `smoothing_seconds`.
 
     Args:
         labels: K names.
-        top_k: classes that are told of, best first.
+        top_k: how many classes are reported, best first; 1 to K.
         smoothing_seconds: 0 leaves the probabilities as they are.
     """
 
@@ -49,65 +91,65 @@ class ClassifyCombiner(Combiner[Probabilities]):
         self._smooth: Probabilities | None = None
         self._frames = 0
         self._last = 0.0
-        self._stretches: list[_Stretch] = []
+        self._intervals: list[_Interval] = []
 
     def keep(self, outputs: Outputs, _: SourceImage) -> Probabilities:
         return outputs["probabilities"].astype(np.float64)
 
     def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:
+        """Return the frame with its best class written in its upper left corner."""
         best = best_classes(outputs["probabilities"], self._labels, 1)[0]
-        return draw_caption(
-            source.displayed(), best["label"], best["probability"], best["class_id"]
-        )
+        return draw_prediction(source.displayed(), best)
 
-    def add(self, seconds: float, seen: Probabilities) -> dict[str, Any]:
-        self._sum += seen
+    def add(self, seconds: float, kept: Probabilities) -> ClassifyFrame:
+        self._sum += kept
         self._frames += 1
-        smooth = self._smoothed(seconds, seen)
+        smooth = self._smoothed(seconds, kept)
         self._extend(seconds, smooth)
         self._smooth, self._last = smooth, seconds
-        return {
-            "predictions": best_classes(seen, self._labels, self._top_k),
-            "smoothed": best_classes(smooth, self._labels, self._top_k),
-        }
+        return {"predictions": self._best(kept), "smoothed": self._best(smooth)}
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self) -> ClassifySummary:
         if self._smooth is None:
             return {"mean": [], "smoothed": [], "segments": []}
         return {
-            "mean": best_classes(self._sum / self._frames, self._labels, self._top_k),
-            "smoothed": best_classes(self._smooth, self._labels, self._top_k),
-            "segments": [
-                {
-                    "label": self._labels[stretch.class_id],
-                    "class_id": stretch.class_id,
-                    "start": round(stretch.start, 3),
-                    "end": round(stretch.end, 3),
-                    "frames": stretch.frames,
-                    "probability": round(stretch.total / stretch.frames, 6),
-                }
-                for stretch in self._stretches
-            ],
+            "mean": self._best(self._sum / self._frames),
+            "smoothed": self._best(self._smooth),
+            "segments": [self._reported(interval) for interval in self._intervals],
         }
 
-    def _smoothed(self, seconds: float, seen: Probabilities) -> Probabilities:
+    def _best(self, probabilities: Probabilities) -> list[Prediction]:
+        return best_classes(probabilities, self._labels, self._top_k)
+
+    def _reported(self, interval: _Interval) -> ClassInterval:
+        return {
+            "label": self._labels[interval.class_id],
+            "class_id": interval.class_id,
+            "start": round(interval.start, 3),
+            "end": round(interval.end, 3),
+            "frames": interval.frames,
+            "probability": round(interval.total / interval.frames, 6),
+        }
+
+    def _smoothed(self, seconds: float, probabilities: Probabilities) -> Probabilities:
         if self._smooth is None or self._smoothing == 0:
-            return seen
-        kept = math.exp(-max(0.0, seconds - self._last) / self._smoothing)
-        smooth: Probabilities = kept * self._smooth + (1 - kept) * seen
+            return probabilities
+        weight = math.exp(-max(0.0, seconds - self._last) / self._smoothing)
+        smooth: Probabilities = weight * self._smooth + (1 - weight) * probabilities
         return smooth
 
     def _extend(self, seconds: float, smooth: Probabilities) -> None:
         best = int(smooth.argmax())
-        if not self._stretches or self._stretches[-1].class_id != best:
-            self._stretches.append(_Stretch(best, seconds, seconds))
-        stretch = self._stretches[-1]
-        stretch.end = seconds
-        stretch.frames += 1
-        stretch.total += float(smooth[best])
+        if not self._intervals or self._intervals[-1].class_id != best:
+            self._intervals.append(_Interval(best, seconds, seconds))
+        interval = self._intervals[-1]
+        interval.end = seconds
+        interval.frames += 1
+        interval.total += float(smooth[best])
 
 
-def draw_caption(image: Image.Image, label: str, probability: float, class_id: int) -> Image.Image:
-    """Return the image with a class written into its upper left corner."""
-    corner = LabeledBox((0.0, 0.0, 0.0, 0.0), f"{label} {probability:.0%}", class_id)
+def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
+    """Return a copy of the image, mode RGB, with a class and its probability written in its upper left corner."""
+    text = f"{prediction['label']} {prediction['probability']:.0%}"
+    corner = LabeledBox((0.0, 0.0, 0.0, 0.0), text, prediction["class_id"])
     return draw_boxes(image, [corner])

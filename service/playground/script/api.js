@@ -1,6 +1,6 @@
-// The service, spoken to: every answer with its timing, every failure as one kind of error.
+// Requests to the service: each answer with its timing, each failure as one kind of error.
 
-/** What went wrong, as the service's problem+json says it. */
+/** An error, with the fields of the service's problem+json. `retry`: the same request may succeed later. */
 export class Problem extends Error {
   constructor({ title, detail, code, retry = false }) {
     super(detail);
@@ -10,35 +10,35 @@ export class Problem extends Error {
 
 export const isAbort = (error) => error?.name === "AbortError";
 
-/** Fetch, and throw a Problem unless the answer is good. */
+/** Fetch; throw a Problem unless the status is 2xx. */
 export async function ask(path, { query = {}, ...init } = {}) {
-  const response = await reach(target(path, query), init);
+  const response = await send(target(path, query), init);
   if (!response.ok) throw await problemOf(response);
   return response;
 }
 
-/** POST an image; return {answer, timing} of JSON. */
+/** POST an image; return {answer, timing}: the JSON and the milliseconds of each stage. */
 export async function post(path, image, query, signal) {
   const response = await ask(path, { method: "POST", body: image, query, signal });
   return { answer: await response.json(), timing: timingOf(response) };
 }
 
-/** POST a clip; yield each event as its line arrives. */
-export async function* lines(path, clip, query, signal) {
+/** POST a video; yield each event as its line arrives. */
+export async function* lines(path, video, query, signal) {
   const headers = { Accept: "application/x-ndjson" };
-  const response = await ask(path, { method: "POST", body: clip, headers, query, signal });
+  const response = await ask(path, { method: "POST", body: video, headers, query, signal });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
-  let rest = "";
+  let unfinished = "";
   for (;;) {
     const { value, done } = await reader.read();
     if (done) return;
-    const whole = (rest + value).split("\n");
-    rest = whole.pop();
-    for (const line of whole) yield JSON.parse(line);
+    const complete = (unfinished + value).split("\n");
+    unfinished = complete.pop();
+    for (const line of complete) yield JSON.parse(line);
   }
 }
 
-/** The path with its query; what is null or undefined is left out. */
+/** The path with its query; parameters that are null or undefined are left out. */
 export function target(path, query) {
   const given = Object.entries(query).filter(([, value]) => value !== null && value !== undefined);
   const search = new URLSearchParams(given).toString();
@@ -51,7 +51,7 @@ export function timingOf(response) {
   return Object.fromEntries(Array.from(parts, ([, name, value]) => [name, Number(value)]));
 }
 
-async function reach(url, init) {
+async function send(url, init) {
   try {
     return await fetch(url, init);
   } catch (error) {
@@ -59,8 +59,8 @@ async function reach(url, init) {
     throw new Problem({
       title: "The service does not answer",
       detail: init.body
-        ? "It may have stopped, the way to it may be cut, or the file is larger than it takes."
-        : "It may have stopped, or the way to it may be cut.",
+        ? "It may have stopped, the connection may be broken, or the file may be too large."
+        : "It may have stopped, or the connection may be broken.",
       code: "no_answer",
       retry: true,
     });
@@ -69,12 +69,12 @@ async function reach(url, init) {
 
 async function problemOf(response) {
   try {
-    const told = await response.json();
-    return new Problem({ ...told, retry: response.status >= 500 });
+    const problem = await response.json();
+    return new Problem({ ...problem, retry: response.status >= 500 });
   } catch {
     return new Problem({
       title: "The service failed",
-      detail: "What it answered can not be read.",
+      detail: "Its answer can not be read.",
       code: `http_${response.status}`,
       retry: true,
     });

@@ -1,6 +1,6 @@
-// Detections as boxes over the image; places are shares of it, so that they fit at any size on screen.
+// Detections as boxes over the image. Positions are percentages of the image, so that boxes fit at any size on screen.
 
-import { byId, el, vary } from "./dom.js";
+import { byId, el, setStyle } from "./dom.js";
 import { percent } from "./text.js";
 
 const ROOM_FOR_LABEL = 0.07;
@@ -10,33 +10,37 @@ export class Boxes {
     this.layer = byId("boxes");
   }
 
-  /** Draw `{width, height, detections}`; `lit(index | null)` hears the pointer, `picked(index)` a click. */
-  show({ width, height, detections }, { lit, picked }) {
+  /** Draw `{width, height, detections}`; both callbacks get a box's index, `onHighlight` also null for none. */
+  show({ width, height, detections }, { onHighlight, onSelect }) {
     const share = (value, whole) => `${((value / whole) * 100).toFixed(3)}%`;
     const area = ({ box }) => (box.x_max - box.x_min) * (box.y_max - box.y_min);
     this.boxes = detections.map((each, index) => {
       const { x_min: left, y_min: top, x_max: right, y_max: bottom } = each.box;
       const node = el("div", { class: "box" }, el("span", {}, `${each.label} ${percent(each.score)}`));
-      node.classList.toggle("inward", top / height < ROOM_FOR_LABEL);
-      node.addEventListener("pointerenter", () => lit(index));
-      node.addEventListener("pointerleave", () => lit(null));
-      node.addEventListener("click", () => picked(index));
-      return vary(node, {
+      node.classList.toggle("label-inside", top / height < ROOM_FOR_LABEL);
+      node.addEventListener("pointerenter", () => onHighlight(index));
+      node.addEventListener("pointerleave", () => onHighlight(null));
+      node.addEventListener("click", () => onSelect(index));
+      return setStyle(node, {
         left: share(left, width),
         top: share(top, height),
         width: share(right - left, width),
         height: share(bottom - top, height),
       });
     });
-    // The small lie over the large, so that each can be pointed at.
+    // Small boxes lie over large ones, so that each can be pointed at.
     const order = detections.map((each, index) => [area(each), index]).sort((a, b) => b[0] - a[0]);
     this.layer.replaceChildren(...order.map(([, index]) => this.boxes[index]));
     this.layer.hidden = false;
   }
 
-  light(index) {
-    this.layer.classList.toggle("some", index !== null);
-    this.boxes?.forEach((box, each) => box.classList.toggle("lit", each === index));
+  highlight(index) {
+    this.layer.classList.toggle("dimmed", index !== null);
+    this.boxes?.forEach((box, each) => box.classList.toggle("highlighted", each === index));
+  }
+
+  setVisible(visible) {
+    this.layer.hidden = !visible;
   }
 
   hide() {

@@ -1,12 +1,13 @@
-// What an answer cost, and the line that asks for it again from a shell.
+// What a result cost, and the shell command that requests it again.
 
-import { el, vary } from "./dom.js";
+import { el, setStyle } from "./dom.js";
 import { target } from "./api.js";
 import { count, ms } from "./text.js";
 
+/** Stage in `Server-Timing`, opacity of its color, name on the page. */
 const STAGES = [
   ["decode", 1, "decode"],
-  ["queue", 0.25, "wait"],
+  ["queue", 0.25, "queue"],
   ["infer", 0.7, "network"],
   ["head", 0.45, "head"],
 ];
@@ -18,12 +19,12 @@ export function costOf(model, timing) {
     "p",
     { class: "sums number" },
     sum(count(model.card.cost.macs), "MACs"),
-    sum(ms(timing.total), "in all"),
-    timing.batch ? sum(timing.batch === 1 ? "alone" : `1 of ${timing.batch}`, "in its batch") : null,
+    sum(ms(timing.total), "total"),
+    timing.batch ? sum(timing.batch, timing.batch === 1 ? "image in the batch" : "images in the batch") : null,
   );
-  const bar = shown.map(([stage, depth]) => vary(el("i"), { "--ms": timing[stage], "--depth": depth }));
+  const bar = shown.map(([stage, depth]) => setStyle(el("i"), { "--ms": timing[stage], "--depth": depth }));
   const names = shown.map(([stage, depth, name]) =>
-    vary(el("span", { class: "number" }, `${name} ${ms(timing[stage])}`), { "--depth": depth }),
+    setStyle(el("span", { class: "number" }, `${name} ${ms(timing[stage])}`), { "--depth": depth }),
   );
   return el(
     "div",
@@ -36,7 +37,7 @@ export function costOf(model, timing) {
 
 const sum = (value, what) => el("span", {}, el("b", {}, value), ` ${what}`);
 
-/** The same request from a shell; a sample comes from this service, a file from where the reader has it. */
+/** The same request in a shell. A sample is read from this service, other files from the user's folder. */
 export function curlLine(image, path, query) {
   const url = quoted(new URL(target(path, query), document.baseURI).href);
   if (image.path) {
@@ -45,15 +46,15 @@ export function curlLine(image, path, query) {
   return `curl -s --data-binary ${quoted(`@${shellSafe(image.name)}`)} \\\n  ${url}`;
 }
 
-/** The same for a clip, a line a frame as it comes. */
-export function clipLine(clip, path, query) {
+/** The same for a video; it prints one line per frame as it arrives. */
+export function curlLineOfVideo(video, path, query) {
   const url = quoted(new URL(target(path, query), document.baseURI).href);
-  const file = quoted(`@${shellSafe(clip.name)}`);
+  const file = quoted(`@${shellSafe(video.name)}`);
   return `curl -sN -H 'Accept: application/x-ndjson' \\\n  --data-binary ${file} \\\n  ${url}`;
 }
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-/** A name with control characters could do in a terminal what nobody asked for. */
+/** Control characters in a name could run commands in the user's terminal. */
 const shellSafe = (name) => (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name) ? "image" : name);
 
 export function curlOf(line) {
@@ -66,12 +67,12 @@ export function curlOf(line) {
   return el("div", { class: "curl" }, el("code", {}, line), button);
 }
 
-/** Browsers lend the clipboard to pages over https and on localhost only; elsewhere an old way still works. */
+/** Browsers offer the clipboard only over https and on localhost; elsewhere an older method still works. */
 async function copy(text) {
   try {
     await navigator.clipboard.writeText(text);
   } catch {
-    const field = el("textarea", { class: "unseen" });
+    const field = el("textarea", { class: "visually-hidden" });
     field.value = text;
     document.body.append(field);
     field.select();

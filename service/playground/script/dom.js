@@ -1,8 +1,8 @@
-// Elements from names, attributes and text. Whatever a file or a label says arrives as text and stays text.
+// Elements from names, attributes and text. Text of files and labels is never parsed as markup.
 
 export const byId = (id) => document.getElementById(id);
 
-/** Return an element; attributes named `on…` are listeners, `false` and `undefined` leave an attribute out. */
+/** Return an element. Attributes named `on…` are listeners; `false` and `undefined` leave an attribute out. */
 export function el(name, attributes = {}, ...children) {
   const node = document.createElement(name);
   for (const [key, value] of Object.entries(attributes)) {
@@ -23,30 +23,30 @@ export function svg(name, attributes = {}, ...children) {
   return node;
 }
 
-/** Set custom properties: the one kind of inline style that a strict policy and clean markup agree on. */
-export function vary(node, properties) {
+/** Set style properties from script, which the page's content security policy allows. */
+export function setStyle(node, properties) {
   for (const [name, value] of Object.entries(properties)) node.style.setProperty(name, value);
   return node;
 }
 
-/** Return a labeled slider; `onpull(value)` runs while it moves. */
-export function slider({ label, min, max, step, value, show, onpull, onrest }) {
-  const output = el("output", { class: "number quiet" }, show(value));
+/** Return a labeled slider; `onInput(value)` runs while it moves, `onChange(value)` when it is released. */
+export function slider({ label, min, max, step, value, format, onInput, onChange }) {
+  const output = el("output", { class: "number quiet" }, format(value));
   const input = el("input", { type: "range", min, max, step, value, "aria-label": label });
   const paint = () => {
-    output.textContent = show(Number(input.value));
-    vary(input, { "--share": `${((input.value - min) / (max - min)) * 100}%` });
+    output.textContent = format(Number(input.value));
+    setStyle(input, { "--share": `${((input.value - min) / (max - min)) * 100}%` });
   };
   input.addEventListener("input", () => {
     paint();
-    onpull?.(Number(input.value));
+    onInput?.(Number(input.value));
   });
-  input.addEventListener("change", () => onrest?.(Number(input.value)));
+  input.addEventListener("change", () => onChange?.(Number(input.value)));
   paint();
   return el("label", { class: "slider" }, el("span", {}, label), input, output);
 }
 
-/** Hand a blob to the user as a file. */
+/** Let the browser save a blob as a file. */
 export function download(blob, name) {
   const url = URL.createObjectURL(blob);
   el("a", { href: url, download: name }).click();

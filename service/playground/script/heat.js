@@ -1,4 +1,4 @@
-// A grid of numbers as heat over the image: smoothly enlarged, then colored, where its box lies.
+// A grid of numbers as a heat map over the image: interpolated, colored, and drawn at the place of its box.
 
 import { byId } from "./dom.js";
 
@@ -7,7 +7,7 @@ const STOPS = 32;
 
 let colors = null;
 
-/** 256 colors from cold to hot, lightness rising evenly, hue turning from violet over red to yellow. */
+/** 256 colors from cold to hot: lightness rises evenly, hue goes from violet over red to yellow. */
 function heatColors() {
   if (colors) return colors;
   const context = new OffscreenCanvas(256, 1).getContext("2d");
@@ -29,8 +29,8 @@ export function drawHeat(canvas, heat, { width, height }) {
   canvas.width = Math.max(1, Math.round(width * scale));
   canvas.height = Math.max(1, Math.round(height * scale));
   const box = heat.box ?? { x_min: 0, y_min: 0, x_max: width, y_max: height };
-  const columns = places(canvas.width, width, box.x_min, box.x_max, heat.width);
-  const rows = places(canvas.height, height, box.y_min, box.y_max, heat.height);
+  const columns = cellsOf(canvas.width, width, box.x_min, box.x_max, heat.width);
+  const rows = cellsOf(canvas.height, height, box.y_min, box.y_max, heat.height);
   const pixels = new ImageData(canvas.width, canvas.height);
   const ramp = heatColors();
   const range = heat.high - heat.low || 1;
@@ -48,8 +48,8 @@ export function drawHeat(canvas, heat, { width, height }) {
   canvas.getContext("2d").putImageData(pixels, 0, 0);
 }
 
-/** For each pixel of a side, which four cells it lies among and how much each counts (Keys 1981, a = -0.5). */
-function places(pixels, side, low, high, cells) {
+/** For each pixel along a side, the four nearest cells and their weights (Keys 1981, a = -0.5); null outside the box. */
+function cellsOf(pixels, side, low, high, cells) {
   return Array.from({ length: pixels }, (_, pixel) => {
     const at = ((pixel + 0.5) / pixels) * side;
     if (at < low || at > high) return null;
@@ -76,7 +76,7 @@ function sample(values, row, column) {
   return sum;
 }
 
-/** The heat over the large image. */
+/** The heat map over the large image. */
 export class HeatLayer {
   constructor() {
     this.canvas = byId("heat");

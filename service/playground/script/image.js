@@ -1,6 +1,6 @@
-// The image on the mat, as the browser shows it: turned as its EXIF says, like the service sees it.
+// The image as the browser shows it: rotated by its EXIF orientation, as in the service.
 
-import { byId, vary } from "./dom.js";
+import { byId, setStyle } from "./dom.js";
 
 export class ImageView {
   #url = null;
@@ -10,7 +10,7 @@ export class ImageView {
     this.image = byId("shown");
   }
 
-  /** Show a blob; resolve when it is drawn, or is known to be of a kind that this browser can not draw. */
+  /** Show a blob; resolve to whether this browser can draw it. */
   async show({ blob, alt }) {
     if (this.#url) URL.revokeObjectURL(this.#url);
     this.#url = URL.createObjectURL(blob);
@@ -21,20 +21,20 @@ export class ImageView {
     this.figure.hidden = false;
     try {
       await this.image.decode();
-      this.figure.classList.remove("undrawn");
-      vary(this.figure, { "--aspect": this.width / this.height });
+      this.figure.classList.remove("undrawable");
+      setStyle(this.figure, { "--aspect": this.width / this.height });
       return true;
     } catch {
-      this.figure.classList.add("undrawn");
+      this.figure.classList.add("undrawable");
       return false;
     }
   }
 
-  /** Leave the mat to a clip, over which the same layers lie. */
-  yieldToClip() {
+  /** Hide the image and keep its figure for a video, under the same layers. */
+  makeRoomForVideo() {
     byId("empty").hidden = true;
     this.figure.hidden = false;
-    this.figure.classList.remove("undrawn");
+    this.figure.classList.remove("undrawable");
     this.image.hidden = true;
   }
 

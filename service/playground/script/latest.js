@@ -1,9 +1,9 @@
-// One question of a kind at a time: a newer one ends the older, so that no stale answer is ever shown.
+// One request of a kind at a time: a newer one aborts the older, so that no stale result is shown.
 
 export class Latest {
   #controller = null;
 
-  /** Run `work(signal)`; resolve to undefined where a newer question or `cancel` came first. */
+  /** Run `work(signal)`; resolve to undefined if a newer `run` or `cancel` aborted it. */
   async run(work) {
     this.cancel();
     const controller = new AbortController();

@@ -1,155 +1,156 @@
-// The page put together: an image and a model in, an answer out, and everything that may be asked about it.
+// The page: an image and a model in, a result out, and explanations of that result.
 
-import { ANSWERS } from "./answers.js";
 import { isAbort, post } from "./api.js";
 import { Boxes } from "./boxes.js";
-import { Clip } from "./clip.js";
 import { costOf, curlLine, curlOf } from "./cost.js";
 import { byId, el } from "./dom.js";
+import { failureOf } from "./failure.js";
 import { HeatLayer } from "./heat.js";
-import { takeImages } from "./intake.js";
+import { ImageView } from "./image.js";
+import { listenForFiles } from "./input.js";
 import { Latest } from "./latest.js";
 import { Mask } from "./mask.js";
 import { awaitModels, Choice } from "./models.js";
-import { ImageView } from "./image.js";
 import { Probe } from "./probe.js";
+import { taskOf } from "./results.js";
 import { Strip } from "./strip.js";
 import { ms, plural } from "./text.js";
-import { troubleOf } from "./trouble.js";
+import { VideoTimeline } from "./video.js";
 
 class Playground {
   options = { threshold: 0.3 };
   image = null;
   model = null;
   result = null;
-  #answers = new Latest();
+  #results = new Latest();
   #heats = new Latest();
 
   constructor() {
-    this.panel = byId("answer");
+    this.panel = byId("result");
     this.view = new ImageView();
     this.boxes = new Boxes();
     this.mask = new Mask();
     this.heat = new HeatLayer();
     this.strip = new Strip(this);
     this.probe = new Probe(this);
-    this.clip = new Clip(this);
+    this.timeline = new VideoTimeline(this);
     this.choice = new Choice((model) => {
       this.model = model;
-      this.#answer({ fresh: true });
+      this.#predict({ fresh: true });
     });
-    takeImages((taken) => this.take(taken), (error) => this.fail(error));
-    this.#promise();
+    listenForFiles((file) => this.open(file), (error) => this.fail(error));
+    this.#showPlaceholder();
     this.load();
   }
 
   async load() {
     const line = byId("service");
     try {
-      const models = await awaitModels((seen) => {
-        const ready = seen.filter((model) => model.state === "ready").length;
-        line.textContent = ready === seen.length ? `${plural(ready, "model")} ready` : `${ready} of ${plural(seen.length, "model")} ready`;
+      const models = await awaitModels((listed) => {
+        const ready = listed.filter((model) => model.state === "ready").length;
+        line.textContent = ready === listed.length ? `${plural(ready, "model")} ready` : `${ready} of ${plural(listed.length, "model")} ready`;
       });
       this.choice.show(models);
-      if (!models.length) this.fail({ title: "There is no model yet", message: "Put one into the model repository, then start the service again.", code: "no_models" });
+      if (!models.length) this.fail({ title: "There is no model yet", message: "Put a model into the model repository, then restart the service.", code: "no_models" });
     } catch (error) {
       line.textContent = "";
       this.fail(error, () => this.load());
     }
   }
 
-  take(image) {
+  /** Show an image or a video and request its result. */
+  open(image) {
     this.image = image;
-    byId("spoken").textContent = "";
-    this.#forget();
-    this.clip.hide();
-    this.moving = image.blob.type.startsWith("video/");
-    if (this.moving) this.view.yieldToClip();
+    byId("announcement").textContent = "";
+    this.#clear();
+    this.timeline.hide();
+    this.isVideo = image.blob.type.startsWith("video/");
+    if (this.isVideo) this.view.makeRoomForVideo();
     else this.view.show(image);
-    this.#answer({ fresh: true });
+    this.#predict({ fresh: true });
   }
 
-  /** What the next question is about. */
-  asked() {
+  /** The image and the model that the next request uses. */
+  current() {
     return { image: this.image, model: this.model };
   }
 
   setThreshold = (threshold) => {
     this.options.threshold = threshold;
-    this.#answer({ fresh: false });
+    this.#predict({ fresh: false });
   };
 
-  /** Show which places speak for the picked class, thing or area; null takes the heat away. */
-  pick = async (index) => {
+  /** Show which pixels support the selected class, thing or area; null removes the heat map. */
+  select = async (index) => {
     if (!this.result) return;
-    this.rows.press(index);
+    this.rows.select(index);
     this.heat.hide();
-    this.#overlay(index === null);
+    this.#setLayerVisible(index === null);
     this.strip.showHeat(null);
     this.#heats.cancel();
-    if (index === null) return this.#say(this.hint);
-    const { task } = this.model.card;
-    const name = ANSWERS[task].named(this.result, index);
-    this.#say(`Looking for what speaks for ${name} …`);
+    if (index === null) return this.#note(this.hint);
+    const task = taskOf(this.model.card.task);
+    const name = task.nameOf(this.result, index);
+    this.#note(`Computing the heat map of ${name} …`);
     try {
       const explained = await this.#heats.run((signal) =>
-        this.explain("cam", { ...ANSWERS[task].subject(this.result, index), score: false }, signal),
+        this.explain("cam", { ...task.target(this.result, index), score: false }, signal),
       );
       if (!explained) return;
       this.showHeat(explained.answer);
       this.strip.showHeat(explained.answer);
-      this.#say(`Hot: what speaks for ${name}. ${HOW[explained.answer.method] ?? ""} ${ms(explained.timing.total)}.`);
-      byId("spoken").textContent = `The heat shows what speaks for ${name}`;
+      this.#note(`Hot pixels support ${name}. ${METHODS[explained.answer.method] ?? ""} ${ms(explained.timing.total)}.`);
+      byId("announcement").textContent = `The heat map shows which pixels support ${name}`;
     } catch (error) {
-      this.#say(error.message);
+      this.#note(error.message);
     }
   };
 
-  /** Ask `POST /v1/explain` about the image and the model. */
+  /** Request `POST /v1/explain` for the image and the model. */
   explain(view, query, signal) {
     const { name, version } = this.model;
     return post("v1/explain", this.image.blob, { view, model: name, version, ...query }, signal);
   }
 
   showHeat({ heat, width, height }) {
-    this.#overlay(false);
+    this.#setLayerVisible(false);
     this.heat.show(heat, { width, height });
   }
 
-  fail(error, again) {
+  fail(error, retry) {
     if (isAbort(error)) return;
     this.panel.setAttribute("aria-busy", "false");
-    this.panel.replaceChildren(troubleOf(error, again));
+    this.panel.replaceChildren(failureOf(error, retry));
   }
 
-  async #answer({ fresh }) {
+  async #predict({ fresh }) {
     if (!this.image || !this.model) return;
-    if (this.moving) return this.#watch();
+    if (this.isVideo) return this.#watch();
     const { image, model } = this;
-    const { task } = model.card;
-    const path = `v1/${task}`;
-    const query = { model: model.name, ...ANSWERS[task].query(this.options) };
     this.#heats.cancel();
-    if (fresh) this.#forget();
-    this.#wait();
+    if (fresh) this.#clear();
+    if (!model.card.input) return this.#showText("This model reads videos. Choose a video to see its result.");
+    const path = `v1/${model.card.task}`;
+    const query = { model: model.name, ...taskOf(model.card.task).query(this.options) };
+    this.#showWaiting();
     try {
-      const told = await this.#answers.run((signal) => post(path, image.blob, query, signal));
-      if (!told) return;
-      this.#show(told.answer.results[0], told.timing, curlLine(image, path, query));
+      const response = await this.#results.run((signal) => post(path, image.blob, query, signal));
+      if (!response) return;
+      this.#show(response.answer.results[0], response.timing, curlLine(image, path, query));
       if (fresh) {
-        this.strip.about(model, this.result);
-        this.probe.about(model);
+        this.strip.show(model);
+        this.probe.show(model);
       }
     } catch (error) {
-      this.fail(error, () => this.#answer({ fresh }));
+      this.fail(error, () => this.#predict({ fresh }));
     }
   }
 
   async #watch() {
-    this.#forget();
-    this.#wait();
+    this.#clear();
+    this.#showWaiting();
     try {
-      await this.clip.run();
+      await this.timeline.run();
     } catch (error) {
       this.fail(error, () => this.#watch());
     }
@@ -158,24 +159,23 @@ class Playground {
   #show(result, timing, line) {
     this.#clearLayers();
     this.result = result;
-    const shown = ANSWERS[this.model.card.task].show(result, this);
+    const shown = taskOf(this.model.card.task).show(result, this);
     this.rows = shown.rows;
     this.hint = shown.hint;
     this.note = el("p", { class: "note" }, shown.hint);
     const list = shown.nodes.filter(Boolean);
     this.panel.replaceChildren(...list, this.note, costOf(this.model, timing), curlOf(line));
     this.panel.setAttribute("aria-busy", "false");
-    byId("spoken").textContent = `${shown.spoken}. ${ms(timing.total)}.`;
+    byId("announcement").textContent = `${shown.announcement}. ${ms(timing.total)}.`;
   }
 
-  /** One layer at a time over the image: the answer's own, or the heat. */
-  #overlay(own) {
-    const { task } = this.model.card;
-    this.boxes.layer.hidden = !own || task !== "detect";
-    this.mask.canvas.hidden = !own || task !== "segment";
+  /** Show or hide the task's own layer; the image has one layer at a time, this one or the heat map. */
+  #setLayerVisible(visible) {
+    const { layer } = taskOf(this.model.card.task);
+    if (layer) this[layer].setVisible(visible);
   }
 
-  #say(text) {
+  #note(text) {
     this.note.textContent = text;
   }
 
@@ -185,8 +185,8 @@ class Playground {
     this.heat.hide();
   }
 
-  #forget() {
-    this.#answers.cancel();
+  #clear() {
+    this.#results.cancel();
     this.#heats.cancel();
     this.result = null;
     this.#clearLayers();
@@ -194,24 +194,27 @@ class Playground {
     this.probe.hide();
   }
 
-  #wait() {
+  #showWaiting() {
     this.panel.setAttribute("aria-busy", "true");
-    if (this.panel.querySelector(".headline") && !this.panel.querySelector(".trouble")) return;
+    if (this.panel.querySelector(".headline") && !this.panel.querySelector(".failure")) return;
     const line = () => el("div", { class: "skeleton line" });
     this.panel.replaceChildren(el("div", { class: "skeleton tall" }), el("div", {}, line(), line(), line(), line(), line()));
   }
 
-  #promise() {
-    this.panel.replaceChildren(
-      el("p", { class: "promise" }, "Its class, what is in it and where, and what made the network think so appear here."),
-    );
+  #showPlaceholder() {
+    this.#showText("The result appears here: what is in the image, where it is, and which pixels support it.");
+  }
+
+  #showText(text) {
+    this.panel.setAttribute("aria-busy", "false");
+    this.panel.replaceChildren(el("p", { class: "placeholder" }, text));
   }
 }
 
-const HOW = {
-  cam: "Exact, from the maps the class is summed from.",
-  eigencam: "What stands out, whichever the class.",
-  rise: "Measured by hiding parts of the image.",
+const METHODS = {
+  cam: "Method: exact class activation map.",
+  eigencam: "Method: EigenCAM, which shows what stands out, for any class.",
+  rise: "Method: RISE, which hides random parts of the image.",
 };
 
 new Playground();

@@ -1,4 +1,4 @@
-// A segmentation over the image: a color a class, as opaque as wanted, one class lit by pointing at it.
+// A segmentation over the image: one color per class, adjustable opacity, and the class under the pointer highlighted.
 
 import { byId } from "./dom.js";
 import { paintRuns } from "./rle.js";
@@ -7,9 +7,9 @@ const LONGEST_SIDE = 1600;
 const GOLDEN_ANGLE = 137.508;
 const FADED = 60;
 
-/** One kind of thing wears the accent; several wear hues that lie far apart. */
-export function segmentColor(index, kinds) {
-  return kinds === 1 ? "oklch(0.55 0.22 267)" : `oklch(0.68 0.19 ${(267 + index * GOLDEN_ANGLE) % 360})`;
+/** A single class has the accent color; several classes have hues that are far apart. */
+export function segmentColor(index, classes) {
+  return classes === 1 ? "oklch(0.55 0.22 267)" : `oklch(0.68 0.19 ${(267 + index * GOLDEN_ANGLE) % 360})`;
 }
 
 export class Mask {
@@ -17,21 +17,21 @@ export class Mask {
     this.canvas = byId("mask");
     this.opacity = 0.55;
     byId("image").addEventListener("pointermove", (event) => this.#point(event));
-    byId("image").addEventListener("pointerleave", () => this.pointed?.(null));
+    byId("image").addEventListener("pointerleave", () => this.onHighlight?.(null));
   }
 
-  /** Draw `{width, height, segments}`; `pointed(index | null)` hears the pointer. */
-  show({ width, height, segments }, pointed) {
+  /** Draw `{width, height, segments}`; `onHighlight` gets the index of the segment under the pointer, or null. */
+  show({ width, height, segments }, onHighlight) {
     const step = Math.max(1, Math.ceil(Math.max(width, height) / LONGEST_SIDE));
     const size = { width: Math.ceil(width / step), height: Math.ceil(height / step) };
     this.ids = { ...size, data: new Uint8Array(size.width * size.height) };
     segments.forEach((segment, index) => paintRuns(segment.rle, index + 1, this.ids, step));
     Object.assign(this.canvas, size);
     this.colors = segments.map((_, index) => bytesOf(segmentColor(index, segments.length)));
-    this.pointed = pointed;
+    this.onHighlight = onHighlight;
     this.canvas.hidden = false;
     this.setOpacity(this.opacity);
-    this.light(null);
+    this.highlight(null);
   }
 
   setOpacity(opacity) {
@@ -39,7 +39,7 @@ export class Mask {
     this.canvas.style.opacity = opacity;
   }
 
-  light(index) {
+  highlight(index) {
     if (!this.ids || this.canvas.hidden) return;
     const { width, height, data } = this.ids;
     const context = this.canvas.getContext("2d");
@@ -55,19 +55,23 @@ export class Mask {
     context.putImageData(pixels, 0, 0);
   }
 
+  setVisible(visible) {
+    this.canvas.hidden = !visible;
+  }
+
   hide() {
     this.canvas.hidden = true;
-    this.pointed = null;
+    this.onHighlight = null;
     this.ids = null;
   }
 
   #point(event) {
-    if (!this.pointed || !this.ids) return;
+    if (!this.onHighlight || !this.ids) return;
     const frame = this.canvas.getBoundingClientRect();
     const column = Math.floor(((event.clientX - frame.left) / frame.width) * this.ids.width);
     const row = Math.floor(((event.clientY - frame.top) / frame.height) * this.ids.height);
     const id = this.ids.data[row * this.ids.width + column] ?? 0;
-    this.pointed(id ? id - 1 : null);
+    this.onHighlight(id ? id - 1 : null);
   }
 }
 

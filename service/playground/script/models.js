@@ -1,17 +1,18 @@
-// Which models there are, and the controls that choose among them.
+// The served models, and the controls that choose one.
 
 import { ask } from "./api.js";
 import { byId, el } from "./dom.js";
+import { DRAWN_TASKS } from "./results.js";
+import { title } from "./text.js";
 
-export const TASKS = { classify: "Classify", detect: "Detect", segment: "Segment" };
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
 
-/** Resolve to the served models when none is loading any more; `told(models)` hears of each look. */
-export async function awaitModels(told) {
+/** Resolve to the served models when none is loading any more; `onProgress(models)` gets each list on the way. */
+export async function awaitModels(onProgress) {
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
     const { models } = await (await ask("v1/models")).json();
-    told(models);
+    onProgress(models);
     if (models.every((model) => model.state === "ready" || model.reason)) return models;
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
@@ -26,29 +27,36 @@ export function modelsOf(models, task) {
   return [...newest.values()].sort((a, b) => b.default - a.default);
 }
 
-/** Draw the tasks as radio buttons and the task's models as a list; `chosen(model)` hears every choice. */
+/** Draws the tasks as radio buttons and the models of a task as a list. `onChoice(model)` gets every choice. */
 export class Choice {
-  constructor(chosen) {
-    this.chosen = chosen;
+  constructor(onChoice) {
+    this.onChoice = onChoice;
     this.models = [];
+    this.radios = [];
     this.select = byId("model");
-    this.select.addEventListener("change", () => this.#tell());
+    this.select.addEventListener("change", () => this.#report());
     byId("choice").addEventListener("submit", (event) => event.preventDefault());
-    for (const [task, name] of Object.entries(TASKS)) {
-      const radio = el("input", { type: "radio", name: "task", value: task, disabled: true });
-      radio.addEventListener("change", () => this.#list(task));
-      byId("tasks").append(el("label", {}, radio, el("span", {}, name)));
-    }
+    for (const task of DRAWN_TASKS) this.#addTask(task);
   }
 
+  /** Offer the tasks of these models, also tasks that this page does not know. */
   show(models) {
     this.models = models;
-    const radios = [...byId("tasks").querySelectorAll("input")];
-    for (const radio of radios) radio.disabled = !modelsOf(models, radio.value).length;
-    const first = radios.find((radio) => radio.checked) ?? radios.find((radio) => !radio.disabled);
+    const known = new Set(this.radios.map((radio) => radio.value));
+    const others = new Set(models.map((model) => model.card.task).filter((task) => !known.has(task)));
+    for (const task of [...others].sort()) this.#addTask(task);
+    for (const radio of this.radios) radio.disabled = !modelsOf(models, radio.value).length;
+    const first = this.radios.find((radio) => radio.checked) ?? this.radios.find((radio) => !radio.disabled);
     if (!first) return;
     first.checked = true;
     this.#list(first.value);
+  }
+
+  #addTask(task) {
+    const radio = el("input", { type: "radio", name: "task", value: task, disabled: true });
+    radio.addEventListener("change", () => this.#list(task));
+    byId("tasks").append(el("label", {}, radio, el("span", {}, title(task))));
+    this.radios.push(radio);
   }
 
   #list(task) {
@@ -63,11 +71,11 @@ export class Choice {
     const ready = options.find((option) => !option.disabled);
     this.select.disabled = !ready;
     if (ready) ready.selected = true;
-    this.#tell();
+    this.#report();
   }
 
-  #tell() {
+  #report() {
     const model = this.models.find((each) => each.name === this.select.value && each.state === "ready");
-    if (model) this.chosen(modelsOf(this.models, model.card.task).find((each) => each.name === model.name));
+    if (model) this.onChoice(modelsOf(this.models, model.card.task).find((each) => each.name === model.name));
   }
 }

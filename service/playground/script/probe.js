@@ -1,34 +1,36 @@
-// Under strain: the probe's curves, asked for by a button, for it runs the network many times.
+// Robustness: the curves of the probe. A button requests them, because they need many runs of the network.
 
 import { curveOf } from "./curves.js";
 import { byId, el } from "./dom.js";
+import { failureOf } from "./failure.js";
 import { Latest } from "./latest.js";
+import { taskOf } from "./results.js";
 import { percent } from "./text.js";
-import { troubleOf } from "./trouble.js";
 
-const NAMES = {
-  rotation: ["Turned", "degrees"],
+const PERTURBATIONS = {
+  rotation: ["Rotated", "degrees"],
   scale: ["Scaled", "factor"],
   blur: ["Blurred", "pixels"],
   jpeg: ["Compressed", "JPEG quality"],
-  shuffle: ["Shuffled", "patches a side"],
+  shuffle: ["Shuffled", "patches per side"],
 };
 
 export class Probe {
   #work = new Latest();
 
-  constructor(bench) {
-    this.bench = bench;
+  constructor(playground) {
+    this.playground = playground;
     this.section = byId("probe");
     this.body = byId("probe-body");
   }
 
-  about(model) {
-    this.section.hidden = model.card.task !== "classify";
-    const button = el("button", { class: "button", type: "button" }, "Strain it");
+  /** Offer the test for a model, if it supports the model's task. */
+  show(model) {
+    this.section.hidden = !taskOf(model.card.task).probe;
+    const button = el("button", { class: "button", type: "button" }, "Run the test");
     button.addEventListener("click", () => {
       button.disabled = true;
-      button.textContent = "Straining …";
+      button.textContent = "Running …";
       this.#run();
     });
     this.body.replaceChildren(button);
@@ -41,31 +43,37 @@ export class Probe {
 
   async #run() {
     try {
-      const told = await this.#work.run((signal) => this.bench.explain("probe", {}, signal));
-      if (told) this.#show(told.answer);
+      const response = await this.#work.run((signal) => this.playground.explain("probe", {}, signal));
+      if (response) this.#draw(response.answer);
     } catch (error) {
-      this.body.replaceChildren(troubleOf(error, () => this.#run()));
+      this.body.replaceChildren(failureOf(error, () => this.#run()));
     }
   }
 
-  #show({ target, curves, texture, shape }) {
+  #draw({ target, curves, texture, shape }) {
     const charts = curves.map(({ perturbation, points }) => {
-      const [name, unit] = NAMES[perturbation] ?? [perturbation, ""];
+      const [name, unit] = PERTURBATIONS[perturbation] ?? [perturbation, ""];
       return curveOf(
         name,
         unit,
         points.map(({ amount, probability, top }) => ({
           at: amount,
           share: probability,
-          held: top === target.label,
-          said: `${amount} ${unit}: ${percent(probability)}${top === target.label ? "" : `, rather ${top}`}`,
+          kept: top === target.label,
+          text: `${amount} ${unit}: ${percent(probability)}${top === target.label ? "" : `; top class: ${top}`}`,
         })),
       );
     });
-    const share = texture === null || shape === null ? "" : ` With its parts shuffled, ${percent(texture)} is left; of its silhouette alone, ${percent(shape)}.`;
+    const parts = [
+      `The probability of ${target.label}, which is ${percent(target.probability)} for the unchanged image.`,
+      "A hollow dot means that another class has a higher probability.",
+      texture !== null && shape !== null
+        ? `The probability is ${percent(texture)} with shuffled patches and ${percent(shape)} for the silhouette alone.`
+        : "",
+    ];
     this.body.replaceChildren(
       el("div", { class: "detail" },
-        el("p", { class: "lead" }, `How sure the network stays of ${target.label}, which it began with at ${percent(target.probability)}. A hollow dot: something else came first.${share}`),
+        el("p", { class: "lead" }, parts.filter(Boolean).join(" ")),
         el("div", { class: "curves" }, ...charts)),
     );
   }

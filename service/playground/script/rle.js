@@ -1,6 +1,6 @@
-// COCO's compressed run lengths (pycocotools' maskApi.c): six bits a character, column by column.
+// COCO's compressed run lengths (pycocotools' maskApi.c): six bits per character, column by column.
 
-/** Return the lengths of the runs, of zeros and ones in turn, beginning with zeros. */
+/** Return the lengths of the runs; zeros and ones alternate, zeros come first. */
 export function runLengths(counts) {
   const runs = [];
   for (let at = 0; at < counts.length; ) {
@@ -13,13 +13,13 @@ export function runLengths(counts) {
       shift += 5;
     } while (code & 0x20);
     if (code & 0x10) value |= -1 << shift;
-    // From the fourth run on, a run is written as its difference from the one two before.
+    // From the fourth run on, the encoded value is the difference from the run two places before.
     runs.push(runs.length > 2 ? value + runs[runs.length - 2] : value);
   }
   return runs;
 }
 
-/** Write `id` wherever the mask is one, into every `step`th row and column: (ceil(h/step), ceil(w/step)) ids. */
+/** Write `id` to `ids` where the mask is one. `ids` has every `step`th row and column: (ceil(h/step), ceil(w/step)). */
 export function paintRuns({ size: [height], counts }, id, ids, step) {
   let pixel = 0;
   runLengths(counts).forEach((length, run) => {

@@ -1,37 +1,38 @@
-// The film strip: pixels → filters → maps → heat → answer. A frame opens into what it is made of.
+// The film strip: pixels → filters → feature maps → heat map. Each frame opens to show its details.
 
 import { byId, el } from "./dom.js";
 import { drawHeat } from "./heat.js";
 import { Latest } from "./latest.js";
-import { count, percent } from "./text.js";
+import { taskOf } from "./results.js";
+import { count, percent, title as titleOf } from "./text.js";
 
 const MOSAIC = 16;
 const MAPS = 16;
-const NEAR = "200px";
+const LOAD_MARGIN = "200px";
 
 export class Strip {
   #work = new Latest();
-  #opened = new Latest();
+  #details = new Latest();
 
-  constructor(bench) {
-    this.bench = bench;
+  constructor(playground) {
+    this.playground = playground;
     this.section = byId("inside");
     this.track = byId("strip");
     this.detail = byId("detail");
-    // A network is opened up only for readers who scroll to it.
+    // Explanations cost runs of the network, so they are loaded only when the strip is scrolled into view.
     this.watcher = new IntersectionObserver(
       (entries) => {
         if (entries.some((entry) => entry.isIntersecting)) this.#load();
       },
-      { rootMargin: NEAR },
+      { rootMargin: LOAD_MARGIN },
     );
   }
 
-  about(model, result) {
+  show(model) {
     this.model = model;
-    this.result = result;
     this.loaded = false;
-    this.#lay();
+    this.explained = null;
+    this.#addFrames();
     this.section.hidden = false;
     this.watcher.disconnect();
     this.watcher.observe(this.section);
@@ -39,37 +40,37 @@ export class Strip {
 
   hide() {
     this.#work.cancel();
-    this.#opened.cancel();
+    this.#details.cancel();
     this.watcher.disconnect();
     this.section.hidden = true;
     this.detail.replaceChildren();
   }
 
-  /** Follow the heat that lies over the image; null where there is none. */
+  /** Show the heat map that lies over the image; null: there is none. */
   showHeat(explained) {
     const frame = this.frames?.heat;
     if (!frame || !explained) return;
     const canvas = el("canvas");
     drawHeat(canvas, explained.heat, explained);
-    this.#fill(frame, [el("img", { src: this.bench.view.url, alt: "" }), canvas], "Heat", explained.target?.label ?? "");
+    this.#fill(frame, [el("img", { src: this.playground.view.url, alt: "" }), canvas], "Heat map", explained.target?.label ?? "");
     this.explained = explained;
     if (frame.button.getAttribute("aria-expanded") === "true") this.#openHeat();
   }
 
-  #lay() {
+  #addFrames() {
     const { card } = this.model;
     this.frames = {
       pixels: this.#frame("Pixels", () => this.#openPixels()),
       filters: this.#frame("Filters", () => this.#openFilters()),
     };
     for (const stage of card.stages) {
-      this.frames[stage.name] = this.#frame(named(stage.name), () => this.#openStage(stage.name));
+      this.frames[stage.name] = this.#frame(titleOf(stage.name), () => this.#openStage(stage.name));
       this.frames[stage.name].under.textContent = `${stage.channels} maps`;
     }
-    this.frames.heat = this.#frame("Heat", () => this.#openHeat());
+    if (taskOf(card.task).target) this.frames.heat = this.#frame("Heat map", () => this.#openHeat());
     this.track.replaceChildren(...Object.values(this.frames).map(({ button }) => button));
-    const { view } = this.bench;
-    const size = `${card.input.width} × ${card.input.height} seen`;
+    const { view } = this.playground;
+    const size = `${card.input.width} × ${card.input.height}`;
     this.#fill(this.frames.pixels, el("img", { src: view.url, alt: "" }), "Pixels", size);
   }
 
@@ -85,7 +86,7 @@ export class Strip {
     );
     button.addEventListener("click", () => {
       const opened = button.getAttribute("aria-expanded") === "true";
-      this.#opened.cancel();
+      this.#details.cancel();
       for (const each of this.track.children) each.setAttribute("aria-expanded", "false");
       this.detail.replaceChildren();
       if (opened) return;
@@ -95,29 +96,30 @@ export class Strip {
     return { button, pane, title, under };
   }
 
-  #fill({ button, pane, title, under }, content, name, said) {
+  #fill({ button, pane, title, under }, content, name, text) {
     button.classList.remove("waiting");
     pane.replaceChildren(...[content].flat());
     title.textContent = name;
-    under.textContent = said;
+    under.textContent = text;
   }
 
   async #load() {
     if (this.loaded) return;
     this.loaded = true;
     this.watcher.disconnect();
-    const { bench } = this;
-    const missing = (frames) => (error) => frames.forEach((frame) => this.#fill(frame, "", frame.title.textContent, error.title ?? "not there"));
+    const { playground } = this;
+    const missing = (frames) => (error) => frames.forEach((frame) => this.#fill(frame, "", frame.title.textContent, error.title ?? "not available"));
     const { filters, heat } = this.frames;
     const stages = this.model.card.stages.map(({ name }) => this.frames[name]);
     await this.#work.run(async (signal) => {
       await Promise.all([
-        bench.explain("filters", { thumbnails: true }, signal).then(({ answer }) => this.#showFilters(answer)).catch(missing([filters])),
-        stages.length && bench.explain("maps", { thumbnails: true, channels: MAPS }, signal).then(({ answer }) => this.#showMaps(answer)).catch(missing(stages)),
+        playground.explain("filters", { thumbnails: true }, signal).then(({ answer }) => this.#showFilters(answer)).catch(missing([filters])),
+        stages.length && playground.explain("maps", { thumbnails: true, channels: MAPS }, signal).then(({ answer }) => this.#showMaps(answer)).catch(missing(stages)),
       ]);
-      // Heat for a box or an area takes many runs of the network: only when a reader picks one, or opens the frame.
-      if (this.model.card.task !== "classify") return this.#fill(heat, "", "Heat", "choose a row above");
-      await bench.explain("cam", { score: false }, signal).then(({ answer }) => this.explained ?? this.showHeat(answer)).catch(missing([heat]));
+      if (!heat) return;
+      // The heat map of a box or an area takes many runs of the network, so it waits until one is chosen.
+      if (!taskOf(this.model.card.task).cheapHeat) return this.#fill(heat, "", "Heat map", "choose a row above");
+      await playground.explain("cam", { score: false }, signal).then(({ answer }) => this.explained ?? this.showHeat(answer)).catch(missing([heat]));
     });
   }
 
@@ -125,8 +127,8 @@ export class Strip {
     this.filters = answer;
     const { layer } = answer;
     const images = answer.filters.slice(0, MOSAIC).map(({ thumbnail }) => el("img", { src: thumbnail, alt: "" }));
-    const said = `${layer.filters} of ${layer.height} × ${layer.width}`;
-    this.#fill(this.frames.filters, el("div", { class: "mosaic" }, ...images), "Filters", said);
+    const text = `${layer.filters} of ${layer.height} × ${layer.width}`;
+    this.#fill(this.frames.filters, el("div", { class: "mosaic" }, ...images), "Filters", text);
   }
 
   #showMaps(answer) {
@@ -135,23 +137,23 @@ export class Strip {
       const frame = this.frames[stage.name];
       const [strongest] = stage.maps;
       frame.pane.classList.add("pixels");
-      const said = `${stage.channels} maps, ${stage.width} × ${stage.height}`;
-      this.#fill(frame, el("img", { src: strongest.thumbnail, alt: "" }), named(stage.name), said);
+      const text = `${stage.channels} maps, ${stage.width} × ${stage.height}`;
+      this.#fill(frame, el("img", { src: strongest.thumbnail, alt: "" }), titleOf(stage.name), text);
     }
   }
 
   #openPixels() {
     const { input, cost } = this.model.card;
-    const how = { crop: "cut to its middle", stretch: "stretched", letterbox: "fitted into a frame" }[input.resize];
-    this.#tell(`The image is ${how} at ${input.width} × ${input.height} pixels: ${count(input.width * input.height * 3)} numbers in. From here it takes ${count(cost.macs)} multiplications and ${count(cost.parameters)} learned numbers.`);
+    const how = { crop: "cropped to its center", stretch: "stretched", letterbox: "fitted into a frame" }[input.resize] ?? "resized";
+    this.#showDetail(`The network gets the image ${how}, at ${input.width} × ${input.height} pixels: ${count(input.width * input.height * 3)} numbers. The result takes ${count(cost.macs)} multiply-accumulates with ${count(cost.parameters)} learned parameters.`);
   }
 
   #openFilters() {
     if (!this.filters) return;
     const { layer, filters } = this.filters;
-    this.#tell(
-      `Each of the ${layer.filters} filters is a patch of ${layer.height} × ${layer.width} pixels that is laid on every place of the image. Nobody drew them; they were learned.`,
-      el("div", { class: "thumbs" }, ...filters.map(({ filter, thumbnail }) => thumb(thumbnail, `no. ${filter}`))),
+    this.#showDetail(
+      `Each of the ${layer.filters} filters is a pattern of ${layer.height} × ${layer.width} pixels. The network compares it with every position in the image. The filters were learned, not designed.`,
+      el("div", { class: "thumbs" }, ...filters.map(({ filter, thumbnail }) => thumb(thumbnail, `#${filter}`))),
     );
   }
 
@@ -160,33 +162,33 @@ export class Strip {
     if (!stage) return;
     const below = el("div", { class: "detail" });
     const buttons = stage.maps.map((map) => {
-      const button = thumb(map.thumbnail, `no. ${map.channel}`, "button");
+      const button = thumb(map.thumbnail, `#${map.channel}`, "button");
       button.addEventListener("click", () => {
         for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
         this.#openChannel(stage, map, below);
       });
       return button;
     });
-    this.#tell(
-      `The ${stage.maps.length} strongest of ${stage.channels} maps. Bright is where in the image a channel found what it looks for; a cell spans ${Number(stage.stride.toPrecision(3))} pixels of the network's frame. Choose one to lay it over the image.`,
+    this.#showDetail(
+      `The ${stage.maps.length} strongest of ${stage.channels} feature maps. A map is bright where its channel is active. One cell covers ${Number(stage.stride.toPrecision(3))} pixels of the network's input. Choose a map to show it over the image.`,
       el("div", { class: "thumbs" }, ...buttons),
       below,
     );
   }
 
   async #openChannel(stage, map, below) {
-    const { bench } = this;
+    const { playground } = this;
     const query = { stage: stage.name, channel: map.channel };
     try {
-      await this.#opened.run(async (signal) => {
-        const { answer } = await bench.explain("maps", query, signal);
+      await this.#details.run(async (signal) => {
+        const { answer } = await playground.explain("maps", query, signal);
         const [{ maps: [{ values, max }], width, height }] = answer.stages;
         const low = Math.min(...values.map((row) => Math.min(...row)));
-        bench.showHeat({ ...answer, heat: { values, width, height, low, high: max, box: answer.box } });
-        const patterns = await bench.explain("patterns", { ...query, thumbnails: true }, signal);
+        playground.showHeat({ ...answer, heat: { values, width, height, low, high: max, box: answer.box } });
+        const patterns = await playground.explain("patterns", { ...query, thumbnails: true }, signal);
         const { peaks, receptive_field: field } = patterns.answer;
         below.replaceChildren(
-          el("p", { class: "lead quiet" }, `Where channel ${map.channel} fires most; ${field.height} × ${field.width} pixels of the frame can reach it.`),
+          el("p", { class: "lead quiet" }, patternsText(map.channel, field)),
           el("div", { class: "thumbs large" }, ...peaks.map(({ thumbnail, value }) => thumb(thumbnail, value.toFixed(2)))),
         );
       });
@@ -196,14 +198,14 @@ export class Strip {
   }
 
   async #openHeat() {
-    if (!this.explained) return this.#tell("Choose a class, a thing or an area above, and its heat appears here.");
-    this.bench.showHeat(this.explained);
+    if (!this.explained) return this.#showDetail("Choose a class, a thing or an area above. Its heat map appears here.");
+    this.playground.showHeat(this.explained);
     const { target, method } = this.explained;
-    const sure = target?.probability ?? target?.score;
-    this.#tell(`Which places speak for ${target?.label ?? "the answer"}${sure === undefined ? "" : ` (${percent(sure)})`}, by ${METHODS[method] ?? method}. Hot pixels matter more.`);
+    const probability = target?.probability ?? target?.score;
+    this.#showDetail(`Hot pixels support ${target?.label ?? "the result"}${probability === undefined ? "" : ` (${percent(probability)})`} most. Method: ${METHODS[method] ?? method}.`);
   }
 
-  #tell(text, ...more) {
+  #showDetail(text, ...more) {
     this.detail.replaceChildren(el("p", { class: "lead" }, text), ...more);
   }
 }
@@ -211,13 +213,15 @@ export class Strip {
 const METHODS = {
   cam: "the exact class activation map",
   eigencam: "the first principal component of the last maps",
-  rise: "hiding random parts of the image",
-  occlusion: "covering one place after another",
+  rise: "RISE, which hides random parts of the image",
+  occlusion: "occlusion, which covers one region after another",
 };
 
-const named = (stage) => stage.replaceAll("_", " ").replace(/^./, (letter) => letter.toUpperCase());
+/** `height` and `width` are null where the whole image affects the channel. */
+const patternsText = (channel, { height, width }) =>
+  `The regions in which channel ${channel} is most active. ${height === null || width === null ? "The whole image" : `A region of ${height} × ${width} input pixels`} affects each cell.`;
 
-function thumb(source, said, kind = "div") {
+function thumb(source, text, kind = "div") {
   const attributes = kind === "button" ? { class: "thumb", type: "button", "aria-pressed": "false" } : { class: "thumb" };
-  return el(kind, attributes, el("img", { src: source, alt: "", loading: "lazy" }), el("span", { class: "number" }, said));
+  return el(kind, attributes, el("img", { src: source, alt: "", loading: "lazy" }), el("span", { class: "number" }, text));
 }

@@ -16,7 +16,7 @@ from service.graph.dissection import Anatomy
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.job import Job, Outputs, Tensor
-from service.runtime.registry import Model
+from service.runtime.model import Model
 from service.runtime.repository import Servable
 from service.runtime.workers import Workers
 from tests.servables import color_card

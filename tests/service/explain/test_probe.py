@@ -9,7 +9,7 @@ from service.explain.heat import Subject
 from service.explain.probe import Point, Probe, find_segmenter, probe_sheet
 from service.heads.targets import ClassTarget
 from service.imaging.perturb import LADDERS
-from service.runtime.registry import Model
+from service.runtime.model import Model
 from service.runtime.repository import Servable
 from tests.images import plain
 from tests.servables import write_servable

@@ -25,6 +25,6 @@ def test_equal_ones_come_in_the_order_of_their_ids() -> None:
     assert [class_id for _, class_id, _ in best([0.25, 0.25, 0.25, 0.25], 4)] == [0, 1, 2, 3]
 
 
-def test_as_many_come_as_were_asked_for() -> None:
+def test_as_many_classes_come_as_requested() -> None:
     assert len(best([0.7, 0.1, 0.1, 0.1], 1)) == 1
     assert len(best([0.7, 0.1, 0.1, 0.1], 4)) == 4

@@ -4,7 +4,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from service.heads.detect import DetectionOptions, detect, draw_detections
+from service.heads.detect import (
+    DetectedObject,
+    DetectionOptions,
+    detect,
+    draw_detections,
+    find_things,
+    labeled_box,
+)
 from tests.source_images import source_of
 
 LABELS = ("", "cat", "dog")
@@ -19,19 +26,20 @@ OUTPUTS = {
 ANY = DetectionOptions()
 
 
-def found(**options: Any) -> list[dict[str, Any]]:
+def found(**options: Any) -> list[DetectedObject]:
     result = detect(OUTPUTS, source_of(200, 100), labels=LABELS, options=replace(ANY, **options))
     return result["detections"]
 
 
 def test_boxes_are_pixels_of_the_image_clipped_to_it() -> None:
     cat, dog = found()
-    assert (cat["label"], cat["class_id"], cat["score"]) == ("cat", 1, pytest.approx(0.9))
+    assert (cat["label"], cat["class_id"]) == ("cat", 1)
+    assert cat["score"] == pytest.approx(0.9)
     assert cat["box"] == {"x_min": 20, "y_min": 20, "x_max": 100, "y_max": 60}
     assert dog["box"] == {"x_min": 100, "y_min": 50, "x_max": 200, "y_max": 100}
 
 
-def test_the_counts_before_and_after_suppression_are_told() -> None:
+def test_the_counts_before_and_after_suppression_are_reported() -> None:
     result = detect(OUTPUTS, source_of(200, 100), labels=LABELS, options=ANY)
     assert (result["width"], result["height"]) == (200, 100)
     assert (result["candidates"], result["kept"], len(result["detections"])) == (3, 2, 2)
@@ -68,7 +76,12 @@ def test_nothing_is_an_empty_list() -> None:
 
 @pytest.mark.parametrize("size", [(200, 100), (40, 30), (3000, 2000)])
 def test_an_overlay_has_the_images_size_and_is_drawn_on(size: tuple[int, int]) -> None:
-    image = draw_detections(OUTPUTS, source_of(*size), labels=LABELS, options=ANY)
-    assert image.size == size
-    colors = np.asarray(image.convert("RGB")).reshape(-1, 3)
-    assert np.ptp(colors, axis=0).max() > 50
+    drawn = draw_detections(OUTPUTS, source_of(*size), labels=LABELS, options=ANY)
+    assert (drawn.mode, drawn.size) == ("RGB", size)
+    assert np.ptp(np.asarray(drawn).reshape(-1, 3), axis=0).max() > 50
+
+
+def test_a_box_is_labeled_with_its_class_and_score_in_per_cent() -> None:
+    cat, _ = find_things(OUTPUTS, source_of(200, 100), labels=LABELS, options=ANY).found
+    assert labeled_box(cat).text == "cat 90%"
+    assert (labeled_box(cat).box, labeled_box(cat).class_id) == (cat.box, 1)

@@ -44,31 +44,75 @@ def test_any_class_of_many_wins_where_it_won() -> None:
     assert np.array_equal(found.ids[0, 40::80], [0, 1, 2, 3])
 
 
-def test_what_a_crop_did_not_see_is_nothing() -> None:
-    ones = np.ones((32, 32), np.uint8)
-    found = mask_on_image(ones, ones * 255, plan(96, 32, CROP), classes=2)
+@pytest.mark.parametrize("class_id", [0, 1])
+def test_what_a_crop_did_not_see_is_not_seen_whatever_the_class(class_id: int) -> None:
+    ids = np.full((32, 32), class_id, np.uint8)
+    found = mask_on_image(ids, np.full_like(ids, 255), plan(96, 32, CROP), classes=2)
     assert found.ids.shape == (32, 96)
-    assert np.array_equal(np.flatnonzero(found.ids[0]), np.arange(32, 64))
+    for seen in (found.seen, found.confidence, found.region(class_id)):
+        assert np.array_equal(np.flatnonzero(seen[0]), np.arange(32, 64))
+    assert found.areas(2).tolist() == [32 * 32 if one == class_id else 0 for one in (0, 1)]
+
+
+@pytest.mark.parametrize(
+    ("background_id", "foreground"), [(0, 512), (1, 512), (3, 1024), (None, 1024)]
+)
+def test_the_foreground_is_every_seen_pixel_but_the_background(
+    background_id: int | None, foreground: int
+) -> None:
+    ids = np.zeros((32, 32), np.uint8)
+    ids[16:] = 1
+    found = mask_on_image(ids, np.full_like(ids, 255), plan(96, 32, CROP), classes=4)
+    assert found.foreground(background_id).sum() == foreground
+
+
+def test_indices_mark_what_was_not_seen() -> None:
+    ids = np.zeros((32, 32), np.uint8)
+    found = mask_on_image(ids, np.full_like(ids, 255), plan(96, 32, CROP), classes=2)
+    indices = found.indices(255)
+    assert indices.dtype == np.uint8
+    assert np.array_equal(np.flatnonzero(indices[0] == 0), np.arange(32, 64))
+    assert np.unique(indices).tolist() == [0, 255]
+
+
+@pytest.mark.parametrize("uncertain", [85, 255])
+@pytest.mark.parametrize("padding", [0, 2])
+def test_the_padding_of_a_letterbox_never_counts(uncertain: int, padding: int) -> None:
+    ids = np.full((32, 32), padding, np.uint8)
+    ids[8:24] = 1  # an image twice as wide as high fills the middle half
+    confidence = np.full_like(ids, uncertain)
+    found = mask_on_image(ids, confidence, plan(200, 100, LETTERBOX), classes=3)
+    assert found.seen.all()
+    assert (found.ids == 1).all()
+    assert (found.confidence == uncertain).all()
 
 
 def test_padding_of_a_letterbox_is_cut_away() -> None:
     frame = np.zeros((32, 32), np.uint8)
-    frame[8:24] = 255  # an image twice as wide as high fills the middle half
-    assert (enlarge(frame, plan(200, 100, LETTERBOX))[10:90] > 200).all()
+    frame[8:24] = 255
+    assert (enlarge(frame, plan(200, 100, LETTERBOX)) == 255).all()
+
+
+def test_a_mask_smaller_than_the_frame_is_laid_where_the_frame_lies() -> None:
+    frame = np.zeros((16, 16), np.uint8)
+    frame[4:12] = 255
+    assert (enlarge(frame, plan(200, 100, LETTERBOX)) == 255).all()
 
 
 @settings(deadline=None, max_examples=50)
 @given(st.integers(1, 400), st.integers(1, 400), st.sampled_from([STRETCH, CROP, LETTERBOX]))
 def test_every_mask_has_its_images_size(width: int, height: int, target: ImageInput) -> None:
     found = mask_on_image(disc(), np.full((32, 32), 9, np.uint8), plan(width, height, target), 2)
-    assert found.ids.shape == found.confidence.shape == (height, width)
+    assert found.ids.shape == found.confidence.shape == found.seen.shape == (height, width)
+    assert found.seen.any()
+    assert not found.confidence[~found.seen].any()
 
 
 def test_run_lengths_decode_to_the_region() -> None:
     region = disc().astype(bool)
-    told = rle(region)
-    assert isinstance(told["counts"], str)
-    assert np.array_equal(coco.decode(told).astype(bool), region)
+    encoded = rle(region)
+    assert isinstance(encoded["counts"], str)
+    assert np.array_equal(coco.decode(encoded).astype(bool), region)
 
 
 def test_the_bounding_box_is_tight() -> None:

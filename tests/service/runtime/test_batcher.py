@@ -1,10 +1,12 @@
 import asyncio
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ from hypothesis import strategies as st
 
 from service.errors import (
     BrokenImageError,
+    ClientLeftError,
     DeadlineError,
     FovealError,
     InferenceError,
@@ -24,6 +27,7 @@ from service.metrics import Metrics
 from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batcher
 from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.workers import Workers
+from tests.service.runtime.clocks import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -36,19 +40,22 @@ class DoublingNetwork:
 
     batches: list[list[int]] = field(default_factory=list)
     open_gate: threading.Event = field(default_factory=threading.Event)
+    seconds_per_image: float = 0.0
+    clock: ManualClock = field(default_factory=ManualClock)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
 
     def run(self, batch: Tensor) -> Outputs:
         self.batches.append(batch.tolist())
         self.entered.release()
         assert self.open_gate.wait(10)
+        self.clock.advance(self.seconds_per_image * len(batch))
         if POISON in batch:
             raise RuntimeError("poison")
         return {"twice": batch * 2}
 
     @classmethod
-    def running(cls) -> "DoublingNetwork":
-        network = cls()
+    def running(cls, seconds_per_image: float = 0.0) -> "DoublingNetwork":
+        network = cls(seconds_per_image=seconds_per_image)
         network.open_gate.set()
         return network
 
@@ -96,9 +103,10 @@ async def bench(
     largest: int = 8,
     capacity: int = 100,
     kept_seconds: float = 0.0,
+    clock: Callable[[], float] = time.perf_counter,
     **options: Any,
 ) -> AsyncIterator[Bench]:
-    crew, metrics = Workers(workers, kept_seconds), Metrics()
+    crew, metrics = Workers(workers, kept_seconds, clock), Metrics()
     series = metrics.of_model("m", lambda: 0)
     batcher = Batcher(runs, crew, series, largest=largest, capacity=capacity, **options)
     crew.start()
@@ -151,7 +159,7 @@ async def test_a_worker_leaves_the_others_their_share() -> None:
         assert b.count("foveal_batches_total", closed="shared") >= 1
 
 
-async def test_an_answer_says_where_its_time_went_and_who_traveled_with_it() -> None:
+async def test_a_result_says_where_its_time_went_and_how_many_images_traveled_together() -> None:
     network = DoublingNetwork.running()
     async with bench(network.run, macs=10) as b:
         outcomes = await b.ask(1, 2)
@@ -190,7 +198,7 @@ async def test_what_expires_in_the_queue_is_answered_and_never_run() -> None:
     assert b.count("foveal_images_total", outcome="expired") == 1
 
 
-async def test_a_caller_that_leaves_is_dropped_and_strands_nobody() -> None:
+async def test_a_cancelled_call_is_dropped_and_strands_nobody() -> None:
     network = DoublingNetwork()
     async with bench(network.run) as b:
         first = b.start(1)
@@ -207,7 +215,7 @@ async def test_a_caller_that_leaves_is_dropped_and_strands_nobody() -> None:
     assert b.count("foveal_images_total", outcome="abandoned") == 1
 
 
-async def test_a_caller_that_leaves_in_the_middle_of_its_batch_strands_nobody() -> None:
+async def test_a_call_that_is_cancelled_in_the_middle_of_its_batch_strands_nobody() -> None:
     network = DoublingNetwork()
     async with bench(network.run) as b:
         leaving = b.start(1)
@@ -227,7 +235,7 @@ async def test_a_poisonous_job_fails_alone() -> None:
     assert b.count("foveal_images_total", outcome="failed") == 1
 
 
-async def test_an_job_that_can_not_be_prepared_fails_alone_and_before_the_run() -> None:
+async def test_a_job_that_can_not_be_prepared_fails_alone_and_before_the_run() -> None:
     def broken() -> tuple[Tensor, None]:
         raise BrokenImageError("cut short")
 
@@ -307,7 +315,7 @@ async def test_one_image_after_the_other_gets_all_cores() -> None:
         assert wide.batches == [[2], [3]], "only the second in a row is known to be alone"
 
 
-async def test_a_image_beside_another_run_does_not_spread() -> None:
+async def test_an_image_beside_another_run_does_not_spread() -> None:
     network, wide = DoublingNetwork(), DoublingNetwork.running()
     async with bench(network.run, network.run, workers=2, wide=wide.run) as b:
         first = b.start(1)
@@ -372,7 +380,7 @@ async def test_with_a_pool_jobs_are_prepared_ahead_and_finished_behind_it() -> N
     st.integers(1, 3),
     st.integers(1, 5),
 )
-def test_whatever_callers_do_each_gets_its_own_answer_exactly_once(
+def test_whatever_callers_do_each_gets_its_own_result_exactly_once(
     callers: list[tuple[int, str]], workers: int, largest: int
 ) -> None:
     async def scenario() -> None:
@@ -414,7 +422,7 @@ def check(value: int, mood: str, outcome: object) -> None:
         assert mood == "hurry"
 
 
-async def test_background_jobs_wait_for_everybody_elses() -> None:
+async def test_low_priority_jobs_wait_for_all_others() -> None:
     network = DoublingNetwork()
     async with bench(network.run) as b:
         first = b.start(1)
@@ -431,7 +439,7 @@ async def test_background_jobs_wait_for_everybody_elses() -> None:
     assert [value for batch in network.batches[2:] for value in batch] == [20, 21]
 
 
-async def test_background_jobs_yield_to_other_models_too_but_not_for_ever() -> None:
+async def test_low_priority_jobs_yield_to_other_models_too_but_not_for_ever() -> None:
     crew, metrics = Workers(1), Metrics()
     one, other = (
         Batcher(
@@ -472,7 +480,7 @@ async def test_while_images_keep_coming_a_worker_is_kept_for_them() -> None:
         assert values(await low_priority) == [40, 42]
 
 
-async def test_where_no_images_come_every_worker_takes_background_jobs() -> None:
+async def test_where_no_images_come_every_worker_takes_low_priority_jobs() -> None:
     network = DoublingNetwork()
     async with bench(network.run, network.run, workers=2, kept_seconds=60) as b:
         low_priority = b.start(20, 21, low_priority=True)
@@ -483,7 +491,7 @@ async def test_where_no_images_come_every_worker_takes_background_jobs() -> None
     assert sorted(network.batches) == [[20], [21]]
 
 
-class StagingNetwork:
+class PinnedNetwork:
     """Lends one buffer for its batches and remembers whether they came in it."""
 
     def __init__(self) -> None:
@@ -500,8 +508,8 @@ class StagingNetwork:
         return {"twice": batch * 2}
 
 
-async def test_a_batch_is_put_together_where_the_run_wants_it() -> None:
-    network = StagingNetwork()
+async def test_a_batch_is_assembled_in_the_pinned_memory_of_its_run() -> None:
+    network = PinnedNetwork()
     async with bench(network) as b:
         assert values(await b.ask(1, 2, 3)) == [2, 4, 6]
         assert values(await b.ask(4, POISON, 5)) == [8, -1, 10]
@@ -509,20 +517,7 @@ async def test_a_batch_is_put_together_where_the_run_wants_it() -> None:
     assert all(network.in_place)
 
 
-async def test_a_background_batch_is_short_whatever_waits() -> None:
-    network = DoublingNetwork.running()
-
-    def slow(batch: Tensor) -> Outputs:
-        time.sleep(LOW_PRIORITY_SECONDS / 2 * len(batch))
-        return network.run(batch)
-
-    async with bench(slow) as b:
-        await b.ask(*range(20, 40), low_priority=True)
-    assert sum(len(batch) for batch in network.batches) == 20
-    assert max(len(batch) for batch in network.batches) <= 2
-
-
-async def test_the_background_line_never_fills_the_queue_of_images() -> None:
+async def test_the_low_priority_line_never_fills_the_queue_of_images() -> None:
     network = DoublingNetwork()
     async with bench(network.run, capacity=2) as b:
         first = b.start(1)
@@ -535,3 +530,338 @@ async def test_the_background_line_never_fills_the_queue_of_images() -> None:
         await until_queued(b.batcher, 3)
         network.open_gate.set()
         assert values([*await first, *await image, *await low_priority]) == [2, 4, 40, 42]
+
+
+async def test_a_result_says_how_many_seconds_each_stage_took() -> None:
+    network = DoublingNetwork(seconds_per_image=2)
+    clock = network.clock
+
+    def prepare() -> tuple[Tensor, None]:
+        clock.advance(1)
+        return np.array(2), None
+
+    def finish(outputs: Outputs, _: None) -> int:
+        clock.advance(4)
+        return int(outputs["twice"])
+
+    async with bench(network.run, clock=clock) as b:
+        first = b.start(1)
+        await network.has_entered()
+        second = asyncio.create_task(b.batcher.submit([Job(prepare, finish)], timeout_seconds=100))
+        await until_queued(b.batcher, 1)
+        clock.advance(8)
+        network.open_gate.set()
+        await first
+        (outcome,) = await second
+        assert isinstance(outcome, JobResult)
+        trace = outcome.trace
+        assert (trace.decode, trace.queue, trace.infer, trace.head) == (1, 8 + 2, 2, 4)
+        sums = {
+            stage: b.count("foveal_stage_seconds_sum", stage=stage)
+            for stage in ("decode", "queue", "infer", "head")
+        }
+    assert sums == {"decode": 1, "queue": 10, "infer": 2 + (8 + 2), "head": 4}
+
+
+async def test_a_job_that_was_prepared_ahead_has_its_preparation_taken_off_its_wait() -> None:
+    network = DoublingNetwork.running()
+
+    def prepare() -> tuple[Tensor, None]:
+        network.clock.advance(3)
+        return np.array(2), None
+
+    with ThreadPoolExecutor(1) as pool:
+        async with bench(network.run, clock=network.clock, pool=pool) as b:
+            job = Job(prepare, lambda outputs, _: int(outputs["twice"]))
+            (outcome,) = await b.batcher.submit([job], timeout_seconds=100)
+    assert isinstance(outcome, JobResult)
+    assert (outcome.trace.decode, outcome.trace.queue) == (3, 0)
+
+
+async def test_a_job_is_late_at_its_deadline_and_not_before() -> None:
+    network = DoublingNetwork()
+    async with bench(network.run, clock=network.clock) as b:
+        first = b.start(1)
+        await network.has_entered()
+        late = asyncio.create_task(b.ask(2, timeout_seconds=20))
+        punctual = asyncio.create_task(b.ask(3, timeout_seconds=20.1))
+        await until_queued(b.batcher, 2)
+        network.clock.advance(20)
+        network.open_gate.set()
+        (outcome,) = await late
+        assert isinstance(outcome, DeadlineError)
+        assert str(outcome) == "The answer was not ready within 20000 ms."
+        assert values(await punctual) == [6]
+        await first
+    assert network.batches == [[1], [3]]
+    assert b.count("foveal_images_total", outcome="expired") == 1
+
+
+async def test_a_job_whose_preparation_took_past_its_deadline_is_not_run() -> None:
+    network = DoublingNetwork.running()
+
+    def prepare() -> tuple[Tensor, None]:
+        network.clock.advance(30)
+        return np.array(2), None
+
+    async with bench(network.run, clock=network.clock) as b:
+        job = Job(prepare, lambda outputs, _: int(outputs["twice"]))
+        (outcome,) = await b.batcher.submit([job], timeout_seconds=20)
+    assert isinstance(outcome, DeadlineError)
+    assert network.batches == []
+    assert b.batcher.batches_run == 0
+
+
+@pytest.mark.parametrize(
+    ("seconds_per_image", "sizes"),
+    [
+        (LOW_PRIORITY_SECONDS / 4.5, [1, 4, 4, 4, 4, 3]),
+        (LOW_PRIORITY_SECONDS / 2.5, [1] + [2] * 9 + [1]),
+        (LOW_PRIORITY_SECONDS * 3, [1] * 20),
+        (0.0, [1, 8, 8, 3]),
+    ],
+)
+async def test_a_low_priority_batch_is_as_short_as_a_single_image_can_wait(
+    seconds_per_image: float, sizes: list[int]
+) -> None:
+    network = DoublingNetwork.running(seconds_per_image)
+    async with bench(network.run, clock=network.clock) as b:
+        await b.ask(*range(20, 40), low_priority=True)
+    assert [len(batch) for batch in network.batches] == sizes
+
+
+async def test_single_images_do_not_change_the_size_of_low_priority_batches() -> None:
+    network = DoublingNetwork.running(LOW_PRIORITY_SECONDS / 2)
+    async with bench(network.run, clock=network.clock) as b:
+        await b.ask(1, 2)
+        await b.ask(20, low_priority=True)
+        await b.ask(*range(3, 8))
+        await b.ask(21, 22, 23, low_priority=True)
+    assert [len(batch) for batch in network.batches] == [2, 1, 5, 2, 1]
+
+
+@asynccontextmanager
+async def idle(
+    *, instances: int = 1, jobs: int = 0, low_priority: int = 0, **options: Any
+) -> AsyncIterator[tuple[Batcher, DoublingNetwork, Metrics]]:
+    """Give a batcher with queued jobs whose workers never started, so that the test itself takes the batches."""
+    network, metrics = DoublingNetwork.running(), Metrics()
+    crew = Workers(1, clock=network.clock)
+    settings = {"largest": 8, "capacity": 100, **options}
+    batcher = Batcher([network.run] * instances, crew, metrics.of_model("m", lambda: 0), **settings)
+    batcher.open()
+    numbers = [number(value) for value in range(1, jobs + 1)]
+    slow = [number(value) for value in range(101, low_priority + 101)]
+    tasks = [
+        asyncio.create_task(batcher.submit(numbers, timeout_seconds=50)),
+        asyncio.create_task(batcher.submit(slow, timeout_seconds=50, low_priority=True)),
+    ]
+    await until_queued(batcher, jobs + low_priority)
+    yield batcher, network, metrics
+    while ready := batcher.ready_batches(network.clock()):
+        batcher.take(1, low_priority=ready[0].low_priority, alone=False)()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize(
+    ("workers", "instances", "share"), [(1, 1, 7), (2, 2, 4), (3, 3, 3), (4, 2, 4), (2, 4, 4)]
+)
+async def test_a_worker_takes_its_share_among_those_that_can_run(
+    workers: int, instances: int, share: int
+) -> None:
+    async with idle(instances=instances, jobs=7) as (batcher, network, _):
+        batcher.take(workers, low_priority=False, alone=False)()
+        assert network.batches == [list(range(1, share + 1))]
+
+
+async def test_a_batch_that_waited_to_fill_is_not_shared() -> None:
+    async with idle(instances=2, jobs=5, max_delay_seconds=9) as (batcher, network, metrics):
+        batcher.take(2, low_priority=False, alone=False)()
+        assert len(network.batches[0]) == 5
+        labels = {"model": "m", "closed": "delay"}
+        assert metrics.registry.get_sample_value("foveal_batches_total", labels) == 1
+
+
+async def test_a_batch_may_be_taken_at_once_or_after_the_delay_unless_it_is_full() -> None:
+    async with idle(jobs=3, low_priority=2) as (batcher, network, _):
+        network.clock.advance(0.5)
+        image, slow = batcher.ready_batches(network.clock())
+        assert image == (False, 100.0, False)
+        assert slow == (True, 100.0, True)
+    async with idle(jobs=3, max_delay_seconds=9) as (batcher, _, _):
+        (image,) = batcher.ready_batches(100)
+        assert image.at == 109
+    async with idle(jobs=3, max_delay_seconds=9, largest=3) as (batcher, _, _):
+        (image,) = batcher.ready_batches(100)
+        assert image.at == 100
+
+
+async def test_a_low_priority_job_yields_until_its_patience_ends() -> None:
+    async with idle(low_priority=1) as (batcher, _, _):
+        (before,) = batcher.ready_batches(100 + PATIENCE_SECONDS - 0.01)
+        (after,) = batcher.ready_batches(100 + PATIENCE_SECONDS)
+        assert (before.yields, after.yields) == (True, False)
+
+
+async def test_a_batcher_whose_instances_are_all_taken_offers_nothing_and_is_busy() -> None:
+    async with idle(jobs=1) as (batcher, _, _):
+        assert batcher.busy
+        run = batcher.take(1, low_priority=False, alone=False)
+        assert (batcher.depth, batcher.batches_taken, batcher.batches_run) == (0, 1, 0)
+        assert batcher.busy, "it runs"
+        assert batcher.ready_batches(100) == []
+        run()
+        assert not batcher.busy
+        assert (batcher.batches_taken, batcher.batches_run) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("jobs", "low_priority", "alone", "is_wide"),
+    [(1, 0, True, True), (1, 0, False, False), (2, 0, True, False), (0, 1, True, False)],
+)
+async def test_all_cores_are_for_a_single_image_that_is_alone(
+    *, jobs: int, low_priority: int, alone: bool, is_wide: bool
+) -> None:
+    wide = DoublingNetwork.running()
+    async with idle(jobs=jobs, low_priority=low_priority, wide=wide.run) as (batcher, _, _):
+        batcher.take(1, low_priority=bool(low_priority), alone=alone)()
+        assert bool(wide.batches) == is_wide
+
+
+async def test_jobs_of_a_caller_that_disconnected_are_dropped_before_they_run() -> None:
+    network, left = DoublingNetwork(), asyncio.Event()
+
+    async def disconnected() -> None:
+        await left.wait()
+
+    async with bench(network.run) as b:
+        first = b.start(1)
+        await network.has_entered()
+        jobs = [number(2), number(3)]
+        submitted = b.batcher.submit(jobs, timeout_seconds=9, disconnected=disconnected)
+        leaving = asyncio.create_task(submitted)
+        await until_queued(b.batcher, 2)
+        left.set()
+        outcomes = await leaving
+        assert all(isinstance(outcome, ClientLeftError) for outcome in outcomes)
+        assert b.batcher.depth == 0
+        network.open_gate.set()
+        assert values(await first) == [2]
+    assert network.batches == [[1]]
+    assert b.count("foveal_images_total", outcome="abandoned") == 2
+
+
+async def test_an_error_holds_neither_its_job_nor_the_image() -> None:
+    class Image:
+        pass
+
+    def fail_on(image: Image) -> tuple[Tensor, None]:
+        del image
+        try:
+            raise ValueError("of the decoder")
+        except ValueError as error:
+            raise BrokenImageError("cut short") from error
+
+    def prepare(image: Image) -> tuple[Tensor, Image]:
+        return np.array(1), image
+
+    image = Image()
+    held = weakref.ref(image)
+    network = DoublingNetwork.running()
+    async with bench(network.run) as b:
+        job = Job(partial(fail_on, image), lambda *_: 0)
+        (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
+        late = Job(partial(prepare, image), lambda _, image: fail_on(image))
+        (other,) = await b.batcher.submit([late], timeout_seconds=9)
+    del image, job, late
+    for error in (outcome, other):
+        assert isinstance(error, BrokenImageError)
+        assert (error.__traceback__, error.__cause__, error.__context__) == (None, None, None)
+    assert held() is None
+
+
+async def test_outcomes_are_counted_by_their_kind() -> None:
+    def broken(*_: object) -> Any:
+        raise BrokenImageError("cut short")
+
+    network = DoublingNetwork.running()
+    async with bench(network.run, macs=10) as b:
+        jobs = [number(1), Job(broken, lambda *_: 0), number(POISON), number(2)]
+        await b.batcher.submit(jobs, timeout_seconds=9)
+        counted = {
+            name: b.count("foveal_images_total", outcome=name)
+            for name in ("answered", "refused", "failed", "expired", "abandoned")
+        }
+        assert counted == {"answered": 2, "refused": 1, "failed": 1, "expired": 0, "abandoned": 0}
+        assert b.count("foveal_batch_size_count") == b.batcher.batches_run == 2
+        assert b.count("foveal_batch_size_sum") == 2
+        assert b.count("foveal_macs_total") == 20
+        assert b.batcher.batches_taken == 1
+
+
+async def test_a_batch_that_fails_is_halved_and_the_log_says_so(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    network = DoublingNetwork.running()
+    async with bench(network.run) as b:
+        outcomes = await b.ask(1, 2, POISON, 4, 5)
+    assert network.batches == [[1, 2, 13, 4, 5], [1, 2], [13, 4, 5], [13], [4, 5]]
+    assert str(outcomes[2]) == "The network failed on this image: poison"
+    assert "A batch of 5 failed and runs again in two halves: poison" in caplog.text
+    assert "The network failed on an image." in caplog.text
+
+
+async def test_a_queue_that_is_full_says_how_many_wait() -> None:
+    async with idle(jobs=2, capacity=3) as (batcher, _, _):
+        reason = "2 images wait already, and 2 more do not fit into the queue of 3."
+        with pytest.raises(OverloadedError, match=reason):
+            await batcher.submit([number(1), number(2)], timeout_seconds=9)
+        assert batcher.depth == 2
+
+
+async def test_with_a_pool_what_fails_while_it_is_prepared_is_never_queued() -> None:
+    def broken() -> tuple[Tensor, None]:
+        raise BrokenImageError("cut short")
+
+    network = DoublingNetwork.running()
+    with ThreadPoolExecutor(1) as pool:
+        async with bench(network.run, pool=pool) as b:
+            jobs = [Job(broken, lambda *_: 0), number(3)]
+            outcomes = await b.batcher.submit(jobs, timeout_seconds=9)
+            assert b.batcher.depth == 0
+    assert isinstance(outcomes[0], BrokenImageError)
+    assert values(outcomes) == [-1, 6]
+    assert network.batches == [[3]]
+
+
+async def test_with_a_pool_what_is_being_prepared_counts_as_waiting() -> None:
+    network, gate = DoublingNetwork.running(), threading.Event()
+
+    def slow() -> tuple[Tensor, None]:
+        assert gate.wait(10)
+        return np.array(2), None
+
+    with ThreadPoolExecutor(1) as pool:
+        async with bench(network.run, pool=pool, capacity=2) as b:
+            jobs = [Job(slow, lambda outputs, _: int(outputs["twice"]))] * 2
+            preparing = asyncio.create_task(b.batcher.submit(jobs, timeout_seconds=9))
+            await asyncio.sleep(0)
+            assert (b.batcher.depth, b.batcher.busy) == (2, True)
+            with pytest.raises(OverloadedError):
+                await b.ask(3)
+            gate.set()
+            assert values(await preparing) == [4, 4]
+            assert (b.batcher.depth, b.batcher.busy) == (0, False)
+
+
+async def test_closing_waits_for_every_caller_and_leaves_the_workers() -> None:
+    network = DoublingNetwork()
+    async with bench(network.run, max_delay_seconds=3600) as b:
+        first = b.start(1)
+        await until_queued(b.batcher, 1)
+        closing = asyncio.create_task(b.batcher.close())
+        await network.has_entered()
+        assert not closing.done(), "what waited to fill runs at once"
+        network.open_gate.set()
+        await closing
+        assert values(await first) == [2]

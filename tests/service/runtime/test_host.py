@@ -13,9 +13,9 @@ def cgroup(root: Path, files: dict[str, str], membership: str) -> tuple[Path, Pa
         path = root / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    told = root / "membership"
-    told.write_text(membership)
-    return root, told
+    path = root / "membership"
+    path.write_text(membership)
+    return root, path
 
 
 def test_a_quota_of_version_2_cuts_the_cores(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ print((before - resident_pages()) * resource.getpagesize())
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc's heap is trimmed")
 def test_what_was_freed_between_what_is_kept_goes_back_to_the_system() -> None:
-    told = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", FRAGMENTS], capture_output=True, text=True, check=True
     )
-    assert int(told.stdout) > 100e6
+    assert int(finished.stdout) > 100e6

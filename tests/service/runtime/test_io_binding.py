@@ -1,7 +1,6 @@
-"""The way of a batch through buffers that stay in place, run for real in the CPU's memory."""
+"""A batch in buffers at fixed addresses, run for real in the memory of the CPU."""
 
 import threading
-import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +42,7 @@ def test_a_batch_in_place_gives_what_a_plain_run_gives(session: Session, *, grap
             assert np.array_equal(found[name], rows), (count, name)
 
 
-def test_a_batch_put_together_where_it_is_wanted_is_not_copied(session: Session) -> None:
+def test_a_batch_assembled_in_pinned_memory_is_not_copied(session: Session) -> None:
     bound = BoundSession(session, BLANK, HERE, CaptureLock())
     room = bound.pinned_input(3)
     np.stack(list(images(3)), out=room)
@@ -51,7 +50,7 @@ def test_a_batch_put_together_where_it_is_wanted_is_not_copied(session: Session)
     assert np.may_share_memory(room, bound.pinned_input(4)), "the room for the same warmed size"
 
 
-def test_an_answer_outlives_the_next_run(session: Session) -> None:
+def test_outputs_outlive_the_next_run(session: Session) -> None:
     bound = BoundSession(session, BLANK, HERE, CaptureLock())
     first = bound(images(2))["logits"]
     kept = first.copy()
@@ -59,7 +58,7 @@ def test_an_answer_outlives_the_next_run(session: Session) -> None:
     assert np.array_equal(first, kept)
 
 
-def test_two_residents_share_a_session_and_run_at_once(session: Session) -> None:
+def test_two_bound_sessions_share_a_session_and_run_at_once(session: Session) -> None:
     pair = [BoundSession(session, BLANK, HERE, CaptureLock()) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
 
@@ -85,7 +84,7 @@ def test_without_cuda_no_page_is_locked_and_nothing_breaks() -> None:
 
 
 def noise() -> bytes:
-    """A network that answers otherwise each time, as a graph would that was captured wrongly."""
+    """Return a network with other outputs each time, like a graph that was captured wrongly."""
     graph = helper.make_graph(
         [
             helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
@@ -100,10 +99,12 @@ def noise() -> bytes:
     return serialized
 
 
-def test_a_replay_that_answers_otherwise_is_refused(tmp_path: Path) -> None:
+def test_a_replay_with_other_outputs_is_refused(tmp_path: Path) -> None:
     path = write_servable(tmp_path)
     session = open_session(path, CPU, replace(PLAN, graphs=True), graph=noise())
-    with pytest.raises(DeviceError, match=r"replayed CUDA graph's logits lies .* from the plain"):
+    with pytest.raises(
+        DeviceError, match=r"replayed CUDA graph's logits differs by .* from the plain"
+    ):
         BoundSession(session, BLANK, HERE, CaptureLock())
 
 
@@ -130,37 +131,38 @@ def test_outputs_whose_shape_depends_on_the_image_are_not_captured(tmp_path: Pat
 
 
 def test_a_capture_waits_for_every_run_and_keeps_the_next_ones_out() -> None:
-    capture_lock, seen = CaptureLock(), []
-    inside, leave = threading.Event(), threading.Event()
-
-    def run() -> None:
-        with capture_lock.shared():
-            inside.set()
-            leave.wait(5)
-            seen.append("run")
+    capture_lock, seen = CaptureLock(), list[str]()
 
     def capture() -> None:
         with capture_lock.exclusive():
             seen.append("capture")
-            time.sleep(0.05)
-            seen.append("captured")
 
-    def late() -> None:
+    def late(passed: threading.Event) -> None:
         with capture_lock.shared():
+            passed.set()
             seen.append("late run")
 
-    threads = [threading.Thread(target=run)]
-    threads[0].start()
-    inside.wait(5)
-    for target in (capture, late):
-        threads.append(threading.Thread(target=target))
-        threads[-1].start()
-        time.sleep(0.05)  # time to do what it must not
-    assert seen == []
-    leave.set()
-    for thread in threads:
+    def start_until_one_waits() -> threading.Thread:
+        """Return a run that waits; those before it passed, since the capture had not begun to wait."""
+        for _ in range(100):
+            passed = threading.Event()
+            thread = threading.Thread(target=late, args=(passed,))
+            thread.start()
+            if not passed.wait(0.5):
+                return thread
+            thread.join(5)
+        raise AssertionError("no run waits for the capture")
+
+    with capture_lock.shared():
+        capturing = threading.Thread(target=capture)
+        capturing.start()
+        waiting = start_until_one_waits()
+        assert "capture" not in seen
+        seen.clear()
+        seen.append("run")
+    for thread in (capturing, waiting):
         thread.join(5)
-    assert seen == ["run", "capture", "captured", "late run"]
+    assert seen == ["run", "capture", "late run"]
 
 
 def test_any_number_of_runs_pass_at_once() -> None:

@@ -1,16 +1,244 @@
 import contextlib
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 
+from service.card import Card, Window
 from service.errors import DeviceError, ServableError
-from service.runtime.device import Device
-from service.runtime.loading import first_allowed, load_model
-from service.runtime.repository import scan_repository
-from service.runtime.session import find_device
-from tests.servables import write_servable
+from service.runtime.device import Device, SessionPlan
+from service.runtime.job import Outputs, Run, Tensor
+from service.runtime.loading import LARGEST, Loaded, choose_runs, first_allowed, load_model
+from service.runtime.probing import find_device
+from service.runtime.repository import Servable, scan_repository
+from tests.servables import color_card, color_model, write_servable
+from tests.service.runtime.clocks import ManualClock
+
+CPU = Device("cpu")
+OUTPUTS: Mapping[str, tuple[str, ...]] = {
+    "classify": ("logits", "probabilities"),
+    "temporal": ("logits",),
+    "detect": ("boxes",),
+}
+LOAD = partial(
+    load_model, device=CPU, largest=4, instances=1, threads=1, cache=Path(), outputs=OUTPUTS
+)
+
+
+def servable(root: Path, model: onnx.ModelProto | None = None, **card: object) -> Servable:
+    changed: Card = color_card().model_copy(update=card)
+    write_servable(root, model=model, card=changed)
+    ((one,), _) = scan_repository(root)
+    return replace(one, card=one.card.model_copy(update=card))
+
+
+def test_a_loaded_network_gives_its_outputs_and_a_blank_image(tmp_path: Path) -> None:
+    loaded = LOAD(servable(tmp_path))
+    assert (len(loaded.runs), loaded.largest, loaded.wide) == (1, 4, None)
+    assert loaded.blank.shape == (8, 8, 3)
+    assert loaded.blank.dtype == np.uint8
+    assert not loaded.blank.any()
+    assert set(loaded.runs[0](loaded.blank[None])) == {"logits", "probabilities", "features"}
+
+
+@pytest.mark.parametrize(("settings", "card", "largest"), [(4, None, 4), (4, 2, 2), (40, None, 40)])
+def test_the_card_limits_batches_before_the_settings_do(
+    tmp_path: Path, settings: int, card: int | None, largest: int
+) -> None:
+    assert LOAD(servable(tmp_path, max_batch=card), largest=settings).largest == largest
+
+
+def test_a_task_that_the_service_does_not_know_is_refused_with_those_that_it_knows(
+    tmp_path: Path,
+) -> None:
+    unknown = servable(tmp_path, task="segment")
+    known = (
+        r"'segment', which this service does not know. Known tasks: classify, detect, temporal\."
+    )
+    with pytest.raises(ServableError, match=known):
+        LOAD(unknown)
+
+
+def test_a_certificate_of_another_graph_is_refused(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    one.path.write_bytes(one.path.read_bytes().replace(b"colors", b"colorz", 1))
+    with pytest.raises(ServableError, match="changed after it was proved"):
+        LOAD(one)
+
+
+def with_input(dtype: int, shape: list[int | str]) -> onnx.ModelProto:
+    """Return a graph with one input `image`, and the outputs that a classifier has."""
+    names = ("logits", "probabilities", "features")
+    nodes = [helper.make_node("Cast", ["image"], [name], to=TensorProto.FLOAT) for name in names]
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names]
+    given = helper.make_tensor_value_info("image", dtype, shape)
+    graph = helper.make_graph(nodes, "input", [given], outputs)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+
+
+@pytest.mark.parametrize(
+    ("model", "fault"),
+    [
+        (color_model(input_name="pixels_in"), r"inputs are \['pixels_in'\].*requires \['image'\]"),
+        (
+            with_input(TensorProto.FLOAT, ["N", 8, 8, 3]),
+            r"image is tensor\(float\).*requires tensor\(uint8\)",
+        ),
+        (color_model(side=16), r"shape \(None, 16, 16, 3\), the card says \(None, 8, 8, 3\)"),
+        (color_model(batch=1), "dynamic batch axis"),
+        (color_model(batch=2), "dynamic batch axis"),
+    ],
+)
+def test_a_graph_that_breaks_the_contract_is_refused_with_the_difference(
+    tmp_path: Path, model: onnx.ModelProto, fault: str
+) -> None:
+    with pytest.raises(ServableError, match=fault):
+        LOAD(servable(tmp_path, model))
+
+
+def test_a_graph_without_a_batch_axis_is_served_one_image_at_a_time_if_its_card_says_so(
+    tmp_path: Path,
+) -> None:
+    assert LOAD(servable(tmp_path, color_model(batch=1), max_batch=1)).largest == 1
+
+
+def test_a_fixed_batch_of_more_than_one_is_never_served(tmp_path: Path) -> None:
+    with pytest.raises(ServableError, match="dynamic batch axis"):
+        LOAD(servable(tmp_path, color_model(batch=2), max_batch=1))
+
+
+def test_a_graph_that_lacks_an_output_of_its_task_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ServableError, match=r"a detect graph lacks the outputs \['boxes'\]"):
+        LOAD(servable(tmp_path, task="detect"))
+
+
+def temporal(root: Path, shape: list[int | str]) -> Servable:
+    given = helper.make_tensor_value_info("features", TensorProto.FLOAT, shape)
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["features"], ["logits"])], "head", [given], [logits]
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    window = Window(frames=5, stride=1, fps=2)
+    return servable(
+        root,
+        model,
+        task="temporal",
+        input=None,
+        backbone="eyes",
+        backbone_sha256="0" * 64,
+        window=window,
+    )
+
+
+def test_a_temporal_head_gets_a_blank_window_of_features(tmp_path: Path) -> None:
+    blank = LOAD(temporal(tmp_path, ["N", 5, 7])).blank
+    assert blank.shape == (5, 7)
+    assert blank.dtype == np.float32
+    assert not blank.any()
+
+
+@pytest.mark.parametrize("shape", [["N", 4, 7], ["N", 5, "F"], ["N", 5], ["N", "T", 7]])
+def test_a_temporal_head_with_another_window_than_its_card_says_is_refused(
+    tmp_path: Path, shape: list[int | str]
+) -> None:
+    with pytest.raises(ServableError, match=r"the card says \(None, 5, features\)"):
+        LOAD(temporal(tmp_path, shape))
+
+
+class Timed:
+    """Counts seconds by a clock of its own: one image takes `narrow` on one thread, `wide` on all."""
+
+    def __init__(self, narrow: float, wide: float = 0.0) -> None:
+        self.clock = ManualClock(0)
+        self.narrow = self._run(narrow)
+        self.wide = self._run(wide)
+        self.plans: list[SessionPlan] = []
+
+    def _run(self, seconds: float) -> Run:
+        def run(batch: Tensor) -> Outputs:
+            self.clock.advance(seconds * len(batch))
+            return {}
+
+        return run
+
+    def _open_wide(self, plan: SessionPlan) -> Run:
+        self.plans.append(plan)
+        return self.wide
+
+    def choose(self, **changes: Any) -> Loaded:
+        settings = {"limit": 16, "largest": 16, "instances": 0, "threads": 8, **changes}
+        return choose_runs(
+            self.narrow, self._open_wide, np.zeros(1, np.uint8), clock=self.clock, **settings
+        )
+
+
+def test_by_default_each_thread_runs_a_batch() -> None:
+    tiny = Timed(narrow=0.001)
+    loaded = tiny.choose()
+    assert loaded.runs == (tiny.narrow,) * 8
+    assert loaded.wide is None
+    assert not tiny.plans, "below 2 ms more threads are not tried"
+
+
+def test_a_given_number_of_instances_is_kept() -> None:
+    assert len(Timed(narrow=0.001).choose(instances=3).runs) == 3
+    assert len(Timed(narrow=0.01, wide=0.01).choose(instances=3).runs) == 3
+    assert len(Timed(narrow=0.2, wide=0.02).choose(instances=3).runs) == 3
+
+
+def test_on_one_thread_nothing_is_spread() -> None:
+    heavy = Timed(narrow=0.2, wide=0.1)
+    loaded = heavy.choose(threads=1)
+    assert (loaded.runs, loaded.wide, heavy.plans) == ((heavy.narrow,), None, [])
+
+
+@pytest.mark.parametrize("seconds", [0.002, 0.05])
+def test_a_single_image_gets_all_cores_where_that_is_clearly_faster(seconds: float) -> None:
+    network = Timed(narrow=seconds, wide=seconds * 0.79)
+    loaded = network.choose()
+    assert (loaded.runs, loaded.wide) == ((network.narrow,) * 8, network.wide)
+    assert Timed(narrow=seconds, wide=seconds * 0.81).choose().wide is None
+
+
+def test_threads_of_a_wide_run_spin_unless_others_may_run_beside_it() -> None:
+    for seconds, spins in ((0.05, "1"), (0.2, "0")):
+        network = Timed(narrow=seconds, wide=seconds)
+        network.choose()
+        (plan,) = network.plans
+        assert plan.intra_threads == 8
+        assert plan.entries["session.intra_op.allow_spinning"] == spins
+
+
+def test_a_heavy_network_that_spreads_well_runs_once_at_a_time_on_all_threads() -> None:
+    heavy = Timed(narrow=0.8, wide=0.11)
+    loaded = heavy.choose()
+    assert (loaded.runs, loaded.wide) == ((heavy.wide,), None)
+    assert Timed(narrow=0.8, wide=0.4).choose().runs[1:], "this one does not"
+
+
+def test_the_largest_batch_is_measured_unless_it_is_given() -> None:
+    constant = Timed(narrow=0.001)
+    assert constant.choose(largest=0, limit=8).largest == 8
+    slow = Timed(narrow=0.02)
+    assert slow.choose(largest=0, threads=1).largest == 1, "two take longer than 25 ms"
+    assert slow.choose(largest=16, threads=1).largest == 16
+
+
+def test_where_nothing_is_given_the_limit_is_ours(tmp_path: Path) -> None:
+    assert 1 <= LOAD(servable(tmp_path), largest=0).largest <= LARGEST
+
+
+def test_on_a_cpu_with_several_threads_a_tiny_network_runs_on_each(tmp_path: Path) -> None:
+    loaded = LOAD(servable(tmp_path), instances=0, threads=3)
+    assert len(loaded.runs) == 3
 
 
 def refusing(*refused: str) -> Callable[[str], str]:
@@ -22,7 +250,7 @@ def refusing(*refused: str) -> Callable[[str], str]:
     return open_as
 
 
-def test_the_best_way_that_a_network_allows_is_taken_and_the_rest_told(
+def test_the_best_plan_that_a_network_allows_is_used_and_the_log_says_why_no_better_one(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with caplog.at_level(logging.INFO):
@@ -31,12 +259,12 @@ def test_the_best_way_that_a_network_allows_is_taken_and_the_rest_told(
     assert first_allowed(["graphs", "plain"], refusing(), "resnet50") == "graphs"
 
 
-def test_where_no_way_is_allowed_the_plainest_says_why() -> None:
+def test_where_no_plan_is_allowed_the_error_of_the_plainest_is_raised() -> None:
     with pytest.raises(DeviceError, match="no plain"):
         first_allowed(["graphs", "plain"], refusing("graphs", "plain"), "resnet50")
 
 
-def test_a_fault_of_ours_is_not_taken_for_a_network_that_does_not_allow_it() -> None:
+def test_a_bug_is_not_mistaken_for_a_network_that_does_not_allow_a_plan() -> None:
     def broken(_: str) -> str:
         raise ZeroDivisionError
 
@@ -45,14 +273,10 @@ def test_a_fault_of_ours_is_not_taken_for_a_network_that_does_not_allow_it() -> 
 
 
 @pytest.mark.parametrize("name", ["cuda", "tensorrt"])
-def test_without_the_gpu_nothing_is_served_from_the_cpu_in_its_stead(
-    tmp_path: Path, name: str
-) -> None:
+def test_without_the_gpu_nothing_is_served_from_the_cpu_instead(tmp_path: Path, name: str) -> None:
     with contextlib.suppress(DeviceError):
         find_device(name)
         pytest.skip(f"{name} works here")
-    write_servable(tmp_path, "colors")
-    (servable,), _ = scan_repository(tmp_path)
     device = Device("cuda" if name == "cuda" else "tensorrt")
     with pytest.raises((DeviceError, ServableError), match="memory of cuda"):
-        load_model(servable, device, largest=2, instances=1, threads=1, cache=tmp_path, graphs=True)
+        LOAD(servable(tmp_path), device=device, largest=2, cache=tmp_path, graphs=True)

@@ -1,236 +1,513 @@
+"""The registry on networks that a test holds and breaks; what makes a network of a file is tested in test_loading."""
+
 import asyncio
-import time
-from collections.abc import AsyncIterator, Mapping
+import gc
+import logging
+import threading
+import weakref
+from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 
-from service.card import Task
+from service.card import Card
 from service.errors import (
     ConfigurationError,
     NotReadyError,
     ServableError,
+    ShuttingDownError,
     UnknownModelError,
     UnknownVersionError,
     WrongTaskError,
 )
+from service.logs import LOGGER
 from service.metrics import Metrics
 from service.runtime.device import Device
-from service.runtime.job import Job
-from service.runtime.loading import Loaded, load_model
-from service.runtime.registry import Batching, OpenModel, Registry
-from service.runtime.repository import Servable, scan_repository
+from service.runtime.job import Job, JobResult, Outputs, Tensor
+from service.runtime.loading import Loaded
+from service.runtime.registry import Batching, Registry
+from service.runtime.repository import Refusal, Servable
 from service.runtime.workers import Workers
-from tests.servables import color_model, write_servable
+from tests.servables import color_card
+from tests.service.runtime.clocks import ManualClock
 
 pytestmark = pytest.mark.anyio
-CPU = Device("cpu")
-LOAD = partial(load_model, device=CPU, largest=4, instances=1, threads=1, cache=Path())
+
+GAUGES = ("foveal_model_ready", "foveal_queue_depth", "foveal_queue_capacity")
+
+
+def servable(name: str = "colors", version: int = 1, **card: object) -> Servable:
+    changed: Card = color_card().model_copy(update=card)
+    return Servable(name, version, Path(name), changed)
+
+
+class Network:
+    """Answers with its own version; may be held in a run, and may be broken."""
+
+    def __init__(self, version: int) -> None:
+        self.version = version
+        self.broken = False
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def __call__(self, batch: Tensor) -> Outputs:
+        self.entered.release()
+        assert self.gate.wait(10)
+        if self.broken:
+            raise RuntimeError("broken")
+        return {"version": np.full((len(batch), 1), self.version)}
+
+    async def has_entered(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=10)
+
+
+@dataclass
+class Loader:
+    """Makes a network of each servable, and may be held.
+
+    A version in `refuses` can not be loaded; one in `breaks` does not answer.
+    """
+
+    loaded: list[tuple[str, int]] = field(default_factory=list)
+    networks: "weakref.WeakValueDictionary[tuple[str, int], Network]" = field(
+        default_factory=weakref.WeakValueDictionary
+    )
+    refuses: set[int] = field(default_factory=set)
+    breaks: set[int] = field(default_factory=set)
+    entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    gate: threading.Event = field(default_factory=threading.Event)
+    freed: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+
+    def __call__(self, one: Servable) -> Loaded:
+        self.loaded.append((one.name, one.version))
+        self.entered.release()
+        assert self.gate.wait(10)
+        if one.version in self.refuses:
+            raise ServableError("no room on the device")
+        network = self.networks[one.name, one.version] = Network(one.version)
+        weakref.finalize(network, self.freed.release)
+        network.broken = one.version in self.breaks
+        return Loaded((network,), 4, np.zeros(1, np.uint8))
+
+    async def has_begun(self) -> None:
+        assert await asyncio.to_thread(self.entered.acquire, timeout=10)
+
+    async def has_freed_a_network(self) -> None:
+        """Return once nothing holds one of the networks any more."""
+        gc.collect()
+        assert await asyncio.to_thread(self.freed.acquire, timeout=10)
+
+
+@dataclass
+class House:
+    registry: Registry
+    loader: Loader
+    metrics: Metrics
+
+    async def ask(self, version: int | None = None, *, name: str = "colors") -> int:
+        """Return which version answers."""
+        model = self.registry.find(["classify"], name, version)
+        job = Job(lambda: (np.zeros(1, np.uint8), None), lambda found, _: int(found["version"][0]))
+        (outcome,) = await model.batcher.submit([job], timeout_seconds=9)
+        assert isinstance(outcome, JobResult)
+        return outcome.value
+
+    def sample(self, metric: str, name: str = "colors", **labels: str) -> float | None:
+        return self.metrics.registry.get_sample_value(metric, {"model": name, **labels})
+
+    def series(self) -> set[str]:
+        """Return the gauges that name a model, with the name."""
+        return {
+            f"{sample.name} {sample.labels['model']}"
+            for family in self.metrics.registry.collect()
+            for sample in family.samples
+            if sample.name in {*GAUGES, "foveal_model_info"}
+        }
 
 
 @asynccontextmanager
-async def serving(
-    root: Path,
-    open_model: OpenModel = LOAD,
-    defaults: Mapping[Task, str] | None = None,
-) -> AsyncIterator[Registry]:
-    servables, refusals = scan_repository(root)
-    workers = Workers(1)
+async def house(
+    *servables: Servable,
+    refusals: Collection[Refusal] = (),
+    defaults: Mapping[str, str] | None = None,
+    load: bool = True,
+) -> AsyncIterator[House]:
+    workers, loader, metrics = Workers(2, clock=ManualClock()), Loader(), Metrics()
     registry = Registry(
         servables,
         refusals,
-        device=CPU,
-        open_model=open_model,
+        device=Device("cpu"),
+        open_model=loader,
         workers=workers,
-        metrics=Metrics(),
-        batching=Batching(capacity=8),
+        metrics=metrics,
+        batching=Batching(capacity=8, max_delay_seconds=0.0),
         defaults=defaults or {},
     )
+    loader.gate.set()
     workers.start()
     try:
-        yield registry
+        if load:
+            await registry.load()
+        yield House(registry, loader, metrics)
     finally:
+        loader.gate.set()
         await registry.close()
         await asyncio.to_thread(workers.stop)
 
 
-async def test_a_model_is_ready_when_its_health_check_came_back(repository: Path) -> None:
-    async with serving(repository) as registry:
-        assert registry.not_ready() == ["colors version 1 is still loading"]
-        with pytest.raises(NotReadyError, match="still loading"):
-            _ = registry.find(["classify"], None, None).batcher
-        await registry.load()
-        assert registry.not_ready() == []
-        assert registry.models[0].batcher.batches_run == 1
+async def test_models_are_loaded_in_turn_and_ready_when_their_check_succeeded() -> None:
+    async with house(servable("a"), servable("b", 1), servable("b", 2), load=False) as h:
+        assert h.registry.not_ready() == [
+            "a version 1 is still loading",
+            "b version 1 is still loading",
+            "b version 2 is still loading",
+        ]
+        with pytest.raises(NotReadyError, match="b version 2 is still loading"):
+            _ = h.registry.find(["classify"], "b", None).batcher
+        await h.registry.load()
+        assert h.registry.not_ready() == []
+        assert h.loader.loaded == [("a", 1), ("b", 1), ("b", 2)]
+        assert [model.batcher.batches_run for model in h.registry.models] == [1, 1, 1]
+        assert h.registry.device.name == "cpu"
 
 
-async def test_an_empty_repository_is_not_ready(tmp_path: Path) -> None:
-    async with serving(tmp_path) as registry:
-        await registry.load()
-        assert registry.not_ready() == ["the model repository is empty"]
+async def test_an_empty_repository_is_not_ready() -> None:
+    async with house() as h:
+        assert h.registry.not_ready() == ["the model repository is empty"]
 
 
-async def test_a_model_that_can_not_be_loaded_does_not_keep_the_others(tmp_path: Path) -> None:
-    write_servable(tmp_path, "good")
-    write_servable(tmp_path, "other", model=color_model(input_name="pixels_in"))
-    async with serving(tmp_path) as registry:
-        await registry.load()
-        assert registry.find(["classify"], "good", None).state == "ready"
-        (reason,) = registry.not_ready()
-        assert "the contract wants ['image']" in reason
-
-
-@pytest.mark.parametrize(
-    ("model", "fault"),
-    [
-        (color_model(side=16), "the card says"),
-        (color_model(batch=1), "dynamic batch axis"),
-    ],
-)
-async def test_a_graph_that_breaks_the_contract_is_not_served(
-    tmp_path: Path, model: Any, fault: str
+async def test_a_model_that_can_not_be_loaded_is_named_and_does_not_keep_the_others(
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    write_servable(tmp_path, model=model)
-    async with serving(tmp_path) as registry:
-        await registry.load()
-        assert fault in registry.not_ready()[0]
+    async with house(servable("bad", 7), servable("good"), load=False) as h:
+        h.loader.refuses = {7}
+        with caplog.at_level(logging.ERROR):
+            await h.registry.load()
+        assert h.registry.not_ready() == ["bad version 7 failed to load: no room on the device"]
+        assert await h.ask(name="good") == 1
+        assert h.sample("foveal_model_info", "bad") is None
+    assert "bad is not served: no room on the device" in caplog.text
 
 
-async def test_without_a_version_the_newest_answers(tmp_path: Path) -> None:
-    for version in (1, 2, 10):
-        write_servable(tmp_path, version=version)
-    async with serving(tmp_path) as registry:
-        assert registry.find(["classify"], "colors", None).version == 10
-        assert registry.find(["classify"], "colors", 2).version == 2
-        with pytest.raises(UnknownVersionError, match="Versions: 1, 2, 10"):
-            registry.find(["classify"], "colors", 3)
+async def test_a_file_that_can_not_be_served_is_logged_and_keeps_the_service_from_being_ready(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refusal = Refusal("bare", Path("bare"), "bare: it carries no card")
+    async with house(servable(), refusals=[refusal]) as h:
+        assert h.registry.not_ready() == ["bare: it carries no card"]
+    assert "refused: bare: it carries no card" in caplog.text
 
 
-async def test_without_a_name_the_default_answers(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        write_servable(tmp_path, name)
-    async with serving(tmp_path) as registry:
-        assert registry.find(["classify"], None, None).name == "a"
-    async with serving(tmp_path, defaults={"classify": "b"}) as registry:
-        assert registry.find(["classify"], None, None).name == "b"
+async def test_models_stand_by_name_and_version() -> None:
+    async with house(servable("b"), servable("a", 2)) as h:
+        await h.registry.add(servable("a", 10))
+        await h.registry.add(servable("a", 9))
+        found = [(model.name, model.version) for model in h.registry.models]
+        assert found == [("a", 2), ("a", 9), ("a", 10), ("b", 1)]
+        assert [model.version for model in h.registry.versions("a")] == [2, 9, 10]
 
 
-async def test_a_default_that_names_no_model_stops_the_start(repository: Path) -> None:
-    with pytest.raises(ConfigurationError, match="FOVEAL_DEFAULTS names 'nothing'"):
-        async with serving(repository, defaults={"classify": "nothing"}):
+async def test_the_newest_ready_version_answers_or_the_one_that_is_named() -> None:
+    async with house(servable(version=1), servable(version=2), load=False) as h:
+        h.loader.breaks = {2}
+        await h.registry.load()
+        assert await h.ask() == 1
+        h.loader.networks["colors", 2].broken = False
+        assert await h.ask(2) == 2
+        with pytest.raises(UnknownVersionError, match=r"has no version 3\. Versions: 1, 2\."):
+            h.registry.find(["classify"], "colors", 3)
+
+
+async def test_without_a_name_the_default_of_the_first_task_that_has_one_answers() -> None:
+    models = [servable("a"), servable("b"), servable("c", task="segment")]
+    async with house(*models, defaults={"classify": "b"}) as h:
+        assert h.registry.find(["classify"], None, None).name == "b"
+        assert h.registry.find(["detect", "segment"], None, None).name == "c"
+        assert h.registry.default_of("classify") == "b"
+        assert h.registry.default_of("detect") is None
+
+
+@pytest.mark.parametrize("defaults", [{"classify": "nothing"}, {"segment": "colors"}])
+async def test_a_default_that_names_no_model_for_its_task_stops_the_start(
+    defaults: dict[str, str],
+) -> None:
+    ((task, name),) = defaults.items()
+    able = {"classify": "colors", "segment": "none"}[task]
+    reason = f"FOVEAL_DEFAULTS names '{name}' for {task}. Models for it: {able}."
+    with pytest.raises(ConfigurationError, match=reason):
+        async with house(servable(), defaults=defaults):
             pass
 
 
-async def test_what_is_not_there_is_named_with_what_is(repository: Path) -> None:
-    async with serving(repository) as registry:
-        with pytest.raises(UnknownModelError, match="models: colors"):
-            registry.find(["classify"], "paints", None)
-        with pytest.raises(UnknownModelError, match="no model for segment"):
-            registry.find(["segment"], None, None)
-        with pytest.raises(WrongTaskError, match="does classify, not detect"):
-            registry.find(["detect"], "colors", None)
-        with pytest.raises(UnknownModelError):
-            registry.versions("paints")
+async def test_what_is_not_there_is_named_with_what_is() -> None:
+    async with house(servable("a"), servable("b"), servable("c", task="segment")) as h:
+        with pytest.raises(
+            UnknownModelError, match=r"no model 'paints'\. This task's models: a, b\."
+        ):
+            h.registry.find(["classify"], "paints", None)
+        with pytest.raises(
+            UnknownModelError, match=r"no model for detect or embed\. .*models: none"
+        ):
+            h.registry.find(["embed", "detect"], None, None)
+        with pytest.raises(WrongTaskError, match="a does classify, not detect or segment"):
+            h.registry.find(["segment", "detect"], "a", None)
+        with pytest.raises(UnknownModelError, match=r"no model 'paints'\. Models: a, b, c\."):
+            h.registry.versions("paints")
 
 
-async def test_a_model_that_stops_answering_makes_the_service_not_ready(repository: Path) -> None:
-    answers = iter([np.zeros(3), np.full(3, np.nan)])
+async def test_a_temporal_head_finds_the_backbone_that_it_was_trained_with() -> None:
+    def with_digest(version: int, digest: str) -> Servable:
+        proof = color_card().certificate.model_copy(update={"graph_sha256": digest * 64})
+        return servable("eyes", version, certificate=proof)
 
-    def fall(batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-        return {"logits": next(answers)[None].repeat(len(batch), axis=0)}
-
-    loaded = Loaded((fall,), 1, np.zeros(1, np.uint8))
-    async with serving(repository, open_model=lambda _: loaded) as registry:
-        await registry.load()
-        assert registry.not_ready() == []
-        watching = asyncio.create_task(registry.watch(every_seconds=0.001))
-        while not registry.not_ready():
-            await asyncio.sleep(0.001)
-        watching.cancel()
-        assert "not finite" in registry.not_ready()[0]
-
-
-class Watched:
-    """A network that counts its runs; `seconds` is how long each takes."""
-
-    def __init__(self, seconds: float = 0.0) -> None:
-        self.runs = 0
-        self.broken = False
-        self._seconds = seconds
-
-    def load(self, _: Servable) -> Loaded:
-        return Loaded((self._run,), 1, np.zeros(1, np.uint8))
-
-    def _run(self, batch: np.ndarray[Any, Any]) -> dict[str, np.ndarray[Any, Any]]:
-        time.sleep(self._seconds)
-        if self.broken:
-            raise RuntimeError("broken")
-        self.runs += 1
-        return {"logits": np.zeros((len(batch), 3))}
+    models = [with_digest(1, "a"), with_digest(2, "a"), with_digest(3, "b")]
+    async with house(*models, servable("head", backbone="eyes", backbone_sha256="a" * 64)) as h:
+        (head,) = h.registry.versions("head")
+        assert h.registry.backbone_of(head).version == 2
+        await h.registry.remove("eyes", 2)
+        assert h.registry.backbone_of(head).version == 1
+        await h.registry.remove("eyes", 1)
+        with pytest.raises(NotReadyError, match="head reads the features of eyes"):
+            h.registry.backbone_of(head)
 
 
-async def test_a_model_that_answers_is_not_tried(repository: Path) -> None:
-    network = Watched()
-    async with serving(repository, open_model=network.load) as registry:
-        await registry.load()
-        batcher = registry.models[0].batcher
-        watching = asyncio.create_task(registry.watch(every_seconds=0.3))
-        images, until = 0, time.perf_counter() + 1
-        while time.perf_counter() < until:
-            images += 1
-            job = Job(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
-            await batcher.submit([job], timeout_seconds=5)
-            await asyncio.sleep(0.005)
-        assert network.runs == 1 + images, "the health check at the start, and the images"
-        while network.runs == 1 + images:
-            await asyncio.sleep(0.005)  # idle now, it is tried again
-        watching.cancel()
+async def test_an_added_version_takes_the_traffic_once_it_is_proved_and_not_before() -> None:
+    async with house(servable(version=1)) as h:
+        h.loader.gate.clear()
+        adding = asyncio.create_task(h.registry.add(servable(version=2)))
+        for _ in range(2):  # the first of them was at the start
+            await h.loader.has_begun()
+        assert await h.ask() == 1
+        assert h.registry.not_ready() == []
+        assert [model.version for model in h.registry.versions("colors")] == [1]
+        h.loader.gate.set()
+        assert (await adding).state == "ready"
+        assert await h.ask() == 2
 
 
-async def test_a_heavy_model_is_tried_less_often(repository: Path) -> None:
-    heavy = Watched(seconds=0.02)
-    async with serving(repository, open_model=heavy.load) as registry:
-        await registry.load()
-        watching = asyncio.create_task(registry.watch(every_seconds=0.01))
-        await asyncio.sleep(0.3)
-        watching.cancel()
-        assert heavy.runs == 1, "its next try is due 20 s after its first"
-
-
-async def test_a_heavy_model_that_fails_its_callers_is_tried_at_the_next_look(
-    repository: Path,
+@pytest.mark.parametrize("fault", ["refuses", "breaks"])
+async def test_nothing_is_left_of_an_added_version_that_fails(
+    fault: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    heavy = Watched(seconds=0.02)
-    async with serving(repository, open_model=heavy.load) as registry:
-        await registry.load()
-        watching = asyncio.create_task(registry.watch(every_seconds=0.01))
-        heavy.broken = True
-        job = Job(lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: outputs)
-        await registry.models[0].batcher.submit([job], timeout_seconds=5)
-        async with asyncio.timeout(5):
-            while not registry.not_ready():
-                await asyncio.sleep(0.01)
-        watching.cancel()
-        assert "did not answer its health check" in registry.not_ready()[0]
+    async with house(servable(version=1)) as h:
+        before = h.series()
+        setattr(h.loader, fault, {2})
+        expected = {"refuses": "no room on the device", "breaks": "did not answer"}[fault]
+        with caplog.at_level(logging.CRITICAL, LOGGER):  # pytest keeps records, these the network
+            for name in ("colors", "new"):
+                with pytest.raises((ServableError, NotReadyError), match=expected):
+                    await h.registry.add(servable(name, 2))
+                if fault == "breaks":
+                    await h.loader.has_freed_a_network()
+        assert [model.version for model in h.registry.models] == [1]
+        assert h.series() == before
 
 
-async def test_a_loader_that_refuses_is_quoted(repository: Path) -> None:
-    def refuse(_: Servable) -> Loaded:
-        raise ServableError("no room on the device")
+async def test_an_adding_that_is_cancelled_leaves_nothing_and_the_next_one_works() -> None:
+    async with house() as h:
+        h.loader.gate.clear()
+        adding = asyncio.create_task(h.registry.add(servable()))
+        await h.loader.has_begun()
+        adding.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await adding
+        assert h.registry.models == ()
+        h.loader.gate.set()
+        await h.registry.add(servable())
+        assert await h.ask() == 1
 
-    async with serving(repository, open_model=refuse) as registry:
-        await registry.load()
-        assert registry.not_ready() == ["colors version 1 failed to load: no room on the device"]
+
+async def test_models_are_never_loaded_at_the_same_time() -> None:
+    async with house(servable("a"), load=False) as h:
+        h.loader.gate.clear()
+        loading = asyncio.create_task(h.registry.load())
+        await h.loader.has_begun()
+        adding = asyncio.create_task(h.registry.add(servable("b")))
+        await asyncio.sleep(0)
+        assert h.loader.loaded == [("a", 1)]
+        h.loader.gate.set()
+        await asyncio.gather(loading, adding)
+        assert h.loader.loaded == [("a", 1), ("b", 1)]
 
 
-async def test_a_forged_certificate_keeps_a_model_out(tmp_path: Path) -> None:
-    path = write_servable(tmp_path)
-    forged = path.read_bytes().replace(b"colors", b"colorz", 1)
-    path.write_bytes(forged)
-    async with serving(tmp_path) as registry:
-        await registry.load()
-        assert "changed after it was proved" in registry.not_ready()[0]
+async def test_a_version_that_is_there_can_not_be_added_again() -> None:
+    async with house(servable(version=1), servable(version=2)) as h:
+        with pytest.raises(ConfigurationError, match="colors version 1 is served already"):
+            await h.registry.add(servable(version=1))
+        assert h.loader.loaded == [("colors", 1), ("colors", 2)]
+
+
+async def test_after_closing_nothing_is_added() -> None:
+    async with house() as h:
+        await h.registry.close()
+        with pytest.raises(ShuttingDownError):
+            await h.registry.add(servable())
+        assert h.loader.loaded == []
+
+
+async def test_a_removed_version_gets_no_new_request_and_answers_what_it_has_accepted() -> None:
+    async with house(servable(version=1), servable(version=2)) as h:
+        network = h.loader.networks["colors", 2]
+        await network.has_entered()  # the check at its start
+        network.gate.clear()
+        accepted = asyncio.create_task(h.ask())
+        await network.has_entered()
+        queued = asyncio.create_task(h.ask(2))
+        while not h.registry.find(["classify"], "colors", 2).batcher.depth:
+            await asyncio.sleep(0)
+        removing = asyncio.create_task(h.registry.remove("colors", 2))
+        await asyncio.sleep(0)
+        assert await h.ask() == 1
+        with pytest.raises(UnknownVersionError):
+            await h.ask(2)
+        assert not removing.done()
+        network.gate.set()
+        assert [await accepted, await queued] == [2, 2]
+        await removing
+
+
+async def test_a_request_that_found_a_version_before_it_was_removed_is_refused_with_the_reason() -> (
+    None
+):
+    async with house(servable()) as h:
+        model = h.registry.find(["classify"], None, None)
+        await h.registry.remove("colors", 1)
+        with pytest.raises(NotReadyError, match="colors version 1 was removed"):
+            _ = model.batcher
+
+
+async def test_nothing_holds_the_memory_of_a_removed_version() -> None:
+    async with house(servable(version=1), servable(version=2)) as h:
+        assert await h.ask() == 2
+        model = h.registry.find(["classify"], None, None)
+        gc.collect()
+        assert not h.loader.freed.acquire(blocking=False)
+        await h.registry.remove("colors", 2)
+        await h.loader.has_freed_a_network()
+        assert list(h.loader.networks) == [("colors", 1)]
+        assert model.state == "failed", "whoever holds the model still, does not hold its network"
+        assert await h.ask() == 1
+
+
+async def test_a_removed_version_can_be_added_again() -> None:
+    async with house(servable()) as h:
+        await h.registry.remove("colors", 1)
+        with pytest.raises(UnknownModelError):
+            h.registry.find(["classify"], "colors", None)
+        await h.registry.add(servable())
+        assert await h.ask() == 1
+
+
+async def test_a_version_that_is_removed_while_it_loads_is_gone_once_it_is_loaded() -> None:
+    async with house(servable("a"), servable("b"), servable("c"), load=False) as h:
+        h.loader.gate.clear()
+        loading = asyncio.create_task(h.registry.load())
+        await h.loader.has_begun()
+        removing = [asyncio.create_task(h.registry.remove(name, 1)) for name in ("a", "b")]
+        await asyncio.sleep(0)
+        assert [model.name for model in h.registry.models] == ["c"]
+        assert h.series() == {f"{gauge} c" for gauge in GAUGES}
+        h.loader.gate.set()
+        await asyncio.gather(loading, *removing)
+        assert h.loader.loaded == [("a", 1), ("c", 1)], "b had not begun"
+        assert h.series() == {f"{gauge} c" for gauge in (*GAUGES, "foveal_model_info")}
+        await h.loader.has_freed_a_network()
+        assert list(h.loader.networks) == [("c", 1)]
+
+
+async def test_what_is_not_there_can_not_be_removed() -> None:
+    async with house(servable()) as h:
+        with pytest.raises(UnknownVersionError):
+            await h.registry.remove("colors", 2)
+        with pytest.raises(UnknownModelError):
+            await h.registry.remove("paints", 1)
+        assert await h.ask() == 1
+
+
+async def test_a_removed_version_is_checked_no_more() -> None:
+    async with house(servable(version=1), servable(version=2)) as h:
+        network = h.loader.networks["colors", 2]
+        await h.registry.remove("colors", 2)
+        await network.has_entered()
+        await h.registry.health.make_round()
+        assert not network.entered.acquire(blocking=False)
+
+
+async def test_the_gauges_of_a_name_show_its_versions_as_they_come_and_go() -> None:
+    async with house(servable(version=1)) as h:
+        assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 8]
+        h.loader.networks["colors", 1].broken = True
+        await h.registry.health.make_round()
+        assert h.sample("foveal_model_ready") == 0
+        await h.registry.add(servable(version=2))
+        assert [h.sample(gauge) for gauge in GAUGES] == [0, 0, 16]
+        await h.registry.remove("colors", 1)
+        assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 8]
+        await h.registry.remove("colors", 2)
+        assert h.series() == set()
+
+
+async def test_the_depth_of_a_name_counts_what_waits_for_all_its_versions() -> None:
+    async with house(servable(version=1), servable(version=2)) as h:
+        networks = [h.loader.networks["colors", version] for version in (1, 2)]
+        for network in networks:
+            await network.has_entered()
+            network.gate.clear()
+        running = [asyncio.create_task(h.ask(version)) for version in (1, 2)]
+        for network in networks:
+            await network.has_entered()
+        waiting = [asyncio.create_task(h.ask(version)) for version in (1, 2, 2)]
+        await asyncio.sleep(0)
+        assert h.sample("foveal_queue_depth") == 3
+        for network in networks:
+            network.gate.set()
+        await asyncio.gather(*running, *waiting)
+        assert h.sample("foveal_queue_depth") == 0
+
+
+async def test_the_info_of_a_version_comes_and_goes_with_it() -> None:
+    async with house(servable(version=1), servable(version=2)) as h:
+        labels = {"task": "classify", "precision": "fp32", "device": "cpu"}
+        for version in ("1", "2"):
+            assert h.sample("foveal_model_info", version=version, **labels) == 1
+        await h.registry.remove("colors", 1)
+        assert h.sample("foveal_model_info", version="1", **labels) is None
+        assert h.sample("foveal_model_info", version="2", **labels) == 1
+
+
+async def test_all_versions_count_together_and_go_on_counting_after_a_return() -> None:
+    async with house(servable(version=1)) as h:
+        counted = h.sample("foveal_images_total", outcome="answered") or 0
+        await h.ask()
+        model = await h.registry.add(servable(version=2))
+        await h.ask()
+        assert h.sample("foveal_images_total", outcome="answered") == counted + 3
+        series = h.registry.series_of(model)
+        for version in (1, 2):
+            await h.registry.remove("colors", version)
+        assert h.registry.series_of(model) is series
+        await h.registry.add(servable(version=3))
+        assert h.sample("foveal_images_total", outcome="answered") == counted + 4
+        assert h.sample("foveal_macs_total") == 1000 * (counted + 4)
+
+
+async def test_closing_answers_what_was_accepted() -> None:
+    async with house(servable()) as h:
+        network = h.loader.networks["colors", 1]
+        await network.has_entered()
+        network.gate.clear()
+        accepted = asyncio.create_task(h.ask())
+        await network.has_entered()
+        closing = asyncio.create_task(h.registry.close())
+        for _ in range(2):  # it closes all queues together, each in a task of its own
+            await asyncio.sleep(0)
+        with pytest.raises(ShuttingDownError):
+            await h.ask()
+        assert not closing.done()
+        network.gate.set()
+        await closing
+        assert await accepted == 1

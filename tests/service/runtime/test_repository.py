@@ -48,6 +48,6 @@ def test_a_file_without_a_card_is_refused_and_the_others_are_kept(tmp_path: Path
     assert "foveal-export" in refusal.reason
 
 
-def test_no_folder_says_which_setting_to_mend(tmp_path: Path) -> None:
+def test_a_missing_folder_is_refused_with_the_setting_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="FOVEAL_MODELS"):
         scan_repository(tmp_path / "nowhere")

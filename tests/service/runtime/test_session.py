@@ -6,8 +6,8 @@ from onnx import TensorProto, helper
 
 from service.errors import DeviceError, ServableError
 from service.runtime.device import Device, SessionPlan, plan_session
-from service.runtime.session import Session, find_device, open_session, try_device
-from tests.servables import write_servable
+from service.runtime.session import Session, connect, open_session
+from tests.servables import color_model, write_servable
 
 CPU = Device("cpu")
 
@@ -30,13 +30,13 @@ def session(tmp_path: Path) -> Session:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
-def test_any_batch_gives_a_row_a_image(session: Session, count: int) -> None:
+def test_any_batch_gives_a_row_for_each_image(session: Session, count: int) -> None:
     outputs = session.run(reds(count))
     assert outputs["probabilities"].shape == (count, 3)
     assert (outputs["probabilities"].argmax(axis=1) == 0).all()
 
 
-def test_the_dynamic_axis_is_told_as_none(session: Session) -> None:
+def test_a_dynamic_axis_is_none(session: Session) -> None:
     assert session.inputs[0].shape == (None, 8, 8, 3)
 
 
@@ -62,18 +62,28 @@ def test_a_file_that_is_no_network_is_not_servable(tmp_path: Path) -> None:
         open_session(path, CPU, plan())
 
 
-def test_the_cpu_always_works() -> None:
-    assert try_device("cpu").name == "cpu"
+def test_the_outputs_are_described_by_name_type_and_shape(session: Session) -> None:
+    found = [(output.name, output.dtype, output.shape) for output in session.outputs]
+    assert found == [
+        (name, "tensor(float)", (None, 3)) for name in ("logits", "probabilities", "features")
+    ]
+    assert session.plan == plan()
 
 
-@pytest.mark.parametrize("name", ["openvino", "cuda", "tensorrt"])
-def test_a_device_asked_for_by_name_works_or_says_why_and_what_to_do(name: str) -> None:
-    try:
-        assert find_device(name).name == name
-    except DeviceError as error:
-        assert name in str(error)  # which of the two holds depends on the machine
-        assert any(mend in str(error) for mend in ("install", "Install", "FOVEAL_DEVICE"))
+def test_a_graph_made_from_the_file_is_loaded_in_its_place(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    graph = color_model(side=4).SerializeToString()
+    assert open_session(path, CPU, plan(), graph=graph).inputs[0].shape == (None, 4, 4, 3)
 
 
-def test_auto_takes_one_that_works() -> None:
-    assert find_device("auto").name in {"cuda", "cpu"}
+def test_shape_arithmetic_may_run_elsewhere(tmp_path: Path) -> None:
+    elsewhere = plan(allowed_providers=frozenset({"CUDAExecutionProvider"}))
+    assert open_session(write_servable(tmp_path), CPU, elsewhere).run(reds(1))
+
+
+def test_a_session_has_the_threads_and_entries_of_its_plan(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    options = connect(str(path), CPU, plan(intra_threads=3)).get_session_options()
+    assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
+    assert not options.enable_mem_pattern, "as the plan for a CPU has it"
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"

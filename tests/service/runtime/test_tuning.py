@@ -1,4 +1,4 @@
-"""The search is tested on networks that count their time, not on ones that take it."""
+"""The search is tested on networks that count seconds by a clock of their own."""
 
 from typing import Any
 
@@ -23,13 +23,13 @@ class Clock:
         self.sizes.append(len(batch))
         self.now += self.cost(len(batch))
 
-    def tell(self) -> float:
+    def seconds(self) -> float:
         return self.now
 
 
 def largest(cost: Any, limit: int = 32) -> int:
     clock = Clock(cost)
-    return best_batch(clock.run, BLANK, limit, alone=cost(1), clock=clock.tell)
+    return best_batch(clock.run, BLANK, limit, alone=cost(1), clock=clock.seconds)
 
 
 def test_a_tiny_network_takes_large_batches() -> None:
@@ -42,21 +42,21 @@ def test_a_network_that_loses_its_cache_takes_small_ones() -> None:
     assert largest(lambda n: 0.002 * n * (1 + n / 10)) == 1
 
 
-def test_nobody_waits_long_for_the_others_of_a_batch() -> None:
+def test_no_image_waits_long_for_the_others_of_its_batch() -> None:
     assert largest(lambda n: 0.5 * n) == 1
     assert largest(lambda n: 0.01 * n) == 2
 
 
 def test_a_slow_network_is_timed_once() -> None:
     clock = Clock(lambda _: 1.0)
-    assert seconds_of(clock.run, BLANK[None], clock.tell) == 1.0
+    assert seconds_of(clock.run, BLANK[None], clock.seconds) == 1.0
     assert clock.sizes == [1]
 
 
 def test_the_least_of_several_timings_counts() -> None:
     costs = iter([0.01, 0.004, 0.01])
     clock = Clock(lambda _: next(costs))
-    assert seconds_of(clock.run, BLANK[None], clock.tell) == pytest.approx(0.004)
+    assert seconds_of(clock.run, BLANK[None], clock.seconds) == pytest.approx(0.004)
 
 
 def test_a_heavy_network_takes_all_threads_for_one_run() -> None:
@@ -65,6 +65,6 @@ def test_a_heavy_network_takes_all_threads_for_one_run() -> None:
     assert not serves_all_at_once(alone=0.05, spread=0.02, threads=2)
 
 
-def test_over_many_threads_a_heavy_network_must_show_that_it_spreads() -> None:
+def test_on_many_threads_the_measurement_decides_whether_a_heavy_network_spreads() -> None:
     assert serves_all_at_once(alone=0.5, spread=0.5 / 15, threads=16)
     assert not serves_all_at_once(alone=0.5, spread=0.5 / 8, threads=16)

@@ -1,4 +1,4 @@
-"""Which frames come out of a clip, with which times and pixels, whatever the file; and what of one that is bad."""
+"""Which frames a video gives, with which times and pixels, for every kind of file, and what a bad file gives."""
 
 from fractions import Fraction
 from io import BytesIO
@@ -58,7 +58,7 @@ def opened(body: bytes, limits: VideoLimits | None = None) -> Clip:
 
 
 @pytest.mark.parametrize(("form", "codec"), KINDS)
-def test_two_frames_a_second_of_ten_are_each_fifth(form: str, codec: str) -> None:
+def test_two_frames_per_second_of_ten_are_every_fifth(form: str, codec: str) -> None:
     clip, frames = watch(counting(60, form, codec), Sampling(fps=2))
     assert [frame.number for frame in frames] == list(range(0, 60, 5))
     assert [frame.seconds for frame in frames] == pytest.approx(
@@ -100,7 +100,7 @@ def test_frames_between_key_frames_of_every_kind_are_exact(options: dict[str, st
     assert clip.counts.decoded + clip.counts.skipped == 60
 
 
-def test_a_real_clip_is_sampled_exactly_and_decoded_in_part() -> None:
+def test_a_real_video_is_sampled_exactly_and_decoded_in_part() -> None:
     plain = stored_frames(bikes())
     clip, frames = watch(bikes(), Sampling(count=5))
     assert [frame.number for frame in frames] == [25, 75, 125, 175, 225]
@@ -122,7 +122,7 @@ def test_groups_without_a_wanted_frame_are_not_decoded() -> None:
 
 
 @pytest.mark.parametrize("wanted", [1, 3, 7, 60, 100])
-def test_so_many_frames_as_asked_for_lie_evenly_over_the_clip(wanted: int) -> None:
+def test_a_count_of_frames_is_spread_evenly_over_the_video(wanted: int) -> None:
     clip, frames = watch(counting(60), Sampling(count=wanted))
     numbers = np.array([frame.number for frame in frames])
     assert len(numbers) == min(wanted, 60) == clip.info.expected
@@ -141,7 +141,7 @@ def test_frames_at_uneven_times_are_sampled_by_time() -> None:
 @pytest.mark.parametrize(
     ("rotation", "corner"), [(90, "lower left"), (-90, "upper right"), (180, "lower right")]
 )
-def test_a_turned_clip_is_seen_upright(rotation: int, corner: str) -> None:
+def test_a_rotated_video_is_read_upright(rotation: int, corner: str) -> None:
     clip, frames = watch(encode_clip(map(ramp, range(3)), rotation=rotation), Sampling(fps=10))
     image = np.asarray(frames[0].image())
     assert image.shape[:2] == ((64, 48) if rotation % 180 else (48, 64))
@@ -153,12 +153,12 @@ def test_a_turned_clip_is_seen_upright(rotation: int, corner: str) -> None:
     assert image[y, x, 1] < 60
 
 
-def test_pixels_that_are_not_square_are_made_so() -> None:
+def test_pixels_that_are_not_square_become_square() -> None:
     clip, frames = watch(encode_clip(map(ramp, range(3)), aspect=Fraction(3, 2)), Sampling(fps=10))
     assert frames[0].image().size == (96, 48) == (clip.info.width, clip.info.height)
 
 
-def test_a_clip_cut_short_gives_what_there_is_and_says_so() -> None:
+def test_a_video_cut_short_gives_the_frames_it_has_and_says_so() -> None:
     body = encode_clip(map(noisy, range(60)), options={"g": "10"}, container_options=HEADER_FIRST)
     clip, frames = watch(body[: len(body) // 2], Sampling(fps=10))
     assert 20 < len(frames) < 40
@@ -175,12 +175,12 @@ def test_other_containers_cut_short_say_so_too(form: str, codec: str) -> None:
     assert clip.ended == "truncated"
 
 
-def test_a_clip_whose_header_is_at_its_missing_end_is_broken() -> None:
+def test_a_video_whose_header_is_at_its_missing_end_is_broken() -> None:
     with pytest.raises(BrokenVideoError, match="faststart"):
         opened(bikes()[:200_000])
 
 
-def test_damage_in_the_middle_leaves_the_rest() -> None:
+def test_frames_around_damage_are_still_read() -> None:
     body = bytearray(encode_clip(map(noisy, range(60)), options={"g": "10"}))
     middle = len(body) // 2
     body[middle : middle + 300] = bytes(300)
@@ -201,18 +201,18 @@ def test_damage_in_the_middle_leaves_the_rest() -> None:
     ],
     ids=["text", "image", "playlist", "script", "matroska", "gif", "sound"],
 )
-def test_what_is_no_clip_is_refused(body: bytes, error: type[VideoError]) -> None:
+def test_a_file_that_is_no_video_is_refused(body: bytes, error: type[VideoError]) -> None:
     with pytest.raises(error):
         watch(body, Sampling(fps=2))
 
 
-def test_a_codec_that_is_not_there_is_named() -> None:
+def test_a_codec_without_a_decoder_is_refused() -> None:
     body = counting(10, "avi", "mjpeg").replace(b"MJPG", b"XYZ1")
     with pytest.raises(UnsupportedVideoError, match="codec"):
         watch(body, Sampling(fps=2))
 
 
-def test_a_clip_without_frames_is_refused() -> None:
+def test_a_video_without_frames_is_refused() -> None:
     with pytest.raises(NoFramesError):
         watch(empty(), Sampling(fps=2))
 
@@ -223,7 +223,7 @@ def test_ten_hours_in_a_few_bytes_are_refused_by_the_header() -> None:
         opened(body)
 
 
-def test_ten_hours_that_no_header_tells_of_end_at_the_limit() -> None:
+def test_ten_hours_that_no_header_declares_end_at_the_limit() -> None:
     live = {"live": "1"}
     body = encode_clip(
         map(ramp, range(4)), form="webm", codec="libvpx", times=[0.0, 1.0, 2.0, 36_000.0],
@@ -234,7 +234,7 @@ def test_ten_hours_that_no_header_tells_of_end_at_the_limit() -> None:
     assert clip.ended == "limit"
 
 
-def test_more_frames_than_allowed_are_refused_with_what_to_ask_for() -> None:
+def test_more_frames_than_allowed_are_refused_with_what_to_request() -> None:
     with pytest.raises(TooManyFramesError, match="max_frames"):
         opened(counting(60), VideoLimits(max_frames=5))
 
@@ -244,7 +244,7 @@ def test_frames_that_are_too_large_are_refused() -> None:
         opened(counting(60), VideoLimits(max_pixels=1000))
 
 
-def test_a_stopped_clip_ends_without_an_error() -> None:
+def test_a_stopped_video_ends_without_an_error() -> None:
     clip = Clip(BytesIO(counting(60)), Sampling(fps=10), VideoLimits())
     frames = iter(clip)
     next(frames)

@@ -11,15 +11,18 @@ LABELS = ("cat", "dog", "owl")
 CAT, DOG = np.array([0.8, 0.1, 0.1]), np.array([0.1, 0.8, 0.1])
 
 
-def test_the_mean_is_over_all_frames_and_each_frame_has_its_own_answer() -> None:
+def test_the_mean_is_over_all_frames_and_each_frame_has_its_own_result() -> None:
     combiner = ClassifyCombiner(LABELS, top_k=2, smoothing_seconds=1.0)
-    answers = [combiner.add(second, seen) for second, seen in enumerate([CAT, CAT, CAT, DOG])]
-    assert [answer["predictions"][0]["label"] for answer in answers] == ["cat", "cat", "cat", "dog"]
+    results = [
+        combiner.add(second, probabilities)
+        for second, probabilities in enumerate([CAT, CAT, CAT, DOG])
+    ]
+    assert [result["predictions"][0]["label"] for result in results] == ["cat", "cat", "cat", "dog"]
     mean = combiner.summary()["mean"]
     assert [(one["label"], one["probability"]) for one in mean] == [("cat", 0.625), ("dog", 0.275)]
 
 
-def test_smoothing_has_a_time_constant_in_seconds_whatever_the_distance_of_frames() -> None:
+def test_smoothing_has_a_time_constant_in_seconds_whatever_the_distance_between_frames() -> None:
     coarse, fine = (ClassifyCombiner(LABELS, top_k=3, smoothing_seconds=2.0) for _ in range(2))
     coarse.add(0.0, CAT)
     fine.add(0.0, CAT)
@@ -36,9 +39,9 @@ def test_segments_are_where_one_class_stays_on_top_and_one_odd_frame_does_not_br
     frames = [CAT] * 10 + [DOG] + [CAT] * 10 + [DOG] * 20
     smooth = ClassifyCombiner(LABELS, top_k=1, smoothing_seconds=1.0)
     raw = ClassifyCombiner(LABELS, top_k=1, smoothing_seconds=0)
-    for number, seen in enumerate(frames):
-        smooth.add(number / 5, seen)
-        raw.add(number / 5, seen)
+    for number, probabilities in enumerate(frames):
+        smooth.add(number / 5, probabilities)
+        raw.add(number / 5, probabilities)
     segments = smooth.summary()["segments"]
     assert [segment["label"] for segment in segments] == ["cat", "dog"]
     assert segments[0]["start"] == 0

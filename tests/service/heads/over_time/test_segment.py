@@ -15,8 +15,8 @@ def test_each_class_has_its_area_at_each_time_it_was_seen() -> None:
         mask = np.zeros((100, 100), np.uint8)
         mask[:cats], mask[100 - dogs :] = 1, 2
         outputs = {"mask": mask, "confidence": np.full_like(mask, 255)}
-        answer = combiner.add(second, combiner.keep(outputs, source_of(100, 100)))
-        assert {one["label"]: one["area"] for one in answer["segments"]} == {
+        result = combiner.add(second, combiner.keep(outputs, source_of(100, 100)))
+        assert {one["label"]: one["area"] for one in result["segments"]} == {
             name: rows * 100 for name, rows in (("cat", cats), ("dog", dogs)) if rows
         }
     cat, dog = combiner.summary()["areas"]

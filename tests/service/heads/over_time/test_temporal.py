@@ -1,4 +1,4 @@
-"""Windows over frame features, and what becomes of a head's answers."""
+"""Windows over the features of frames, and what a temporal network's outputs become."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ LABELS = ("left", "right")
 
 
 def fed(frames: int, stride: int = 2, window: int = 4) -> tuple[TemporalCombiner, list[Window]]:
-    """Return a study that has seen frames half a second apart, whose features are their numbers, and its windows."""
+    """Return a combiner that got frames half a second apart, whose features are their numbers, and its windows."""
     combiner = TemporalCombiner(
         LABELS, top_k=2, window=WindowShape(frames=window, stride=stride, fps=2)
     )
@@ -37,7 +37,7 @@ def fed(frames: int, stride: int = 2, window: int = 4) -> tuple[TemporalCombiner
         (12, 4, [0, 4, 8]),
     ],
 )
-def test_windows_slide_and_the_last_ends_with_the_clip(
+def test_windows_slide_and_the_last_ends_with_the_video(
     frames: int, stride: int, starts: list[int]
 ) -> None:
     _, windows = fed(frames, stride)
@@ -48,26 +48,26 @@ def test_windows_slide_and_the_last_ends_with_the_clip(
         assert (window.start, window.end) == (start / 2, (start + 3) / 2)
 
 
-def test_the_clips_answer_is_the_mean_of_its_windows() -> None:
+def test_the_summary_is_the_mean_of_the_windows() -> None:
     combiner, windows = fed(6)
     for window, left in zip(windows, (0.9, 0.5), strict=True):
         combiner.add_window(window, {"probabilities": np.array([left, 1 - left])})
-    told = combiner.summary()
-    assert [(one["label"], one["probability"]) for one in told["predictions"]] == [
+    summary = combiner.summary()
+    assert [(one["label"], one["probability"]) for one in summary["predictions"]] == [
         ("left", 0.7), ("right", 0.3),
     ]  # fmt: skip
-    assert [(one["start"], one["end"]) for one in told["windows"]] == [(0.0, 1.5), (1.0, 2.5)]
+    assert [(one["start"], one["end"]) for one in summary["windows"]] == [(0.0, 1.5), (1.0, 2.5)]
 
 
-def test_a_clip_shorter_than_a_window_says_what_would_help() -> None:
+def test_a_video_shorter_than_a_window_says_what_would_help() -> None:
     combiner, windows = fed(3)
     assert windows == []
-    told = combiner.summary()
-    assert told["predictions"] == []
-    assert "more fps" in told["detail"]
+    summary = combiner.summary()
+    assert summary["predictions"] == []
+    assert "more fps" in summary["detail"]
 
 
-def test_a_frame_shows_the_latest_answer_once_there_is_one() -> None:
+def test_a_frame_shows_the_result_of_the_latest_window() -> None:
     combiner, windows = fed(4)
     image = Image.new("RGB", (200, 100), "gray")
     assert combiner.caption(image) is image

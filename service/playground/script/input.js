@@ -1,4 +1,4 @@
-// Every way an image comes in: dropped, pasted, chosen, photographed, or one of the samples.
+// Every way to give an image or a video: drop, paste, choose a file, take a photo, or use a sample.
 
 import { ask } from "./api.js";
 import { byId, el } from "./dom.js";
@@ -9,18 +9,18 @@ const SAMPLES = [
   { file: "digits.jpg", name: "Handwritten digits over a photograph" },
 ];
 
-/** Call `taken({blob, name, alt, path})` with each file that comes in; `path` is where a sample lies on this service. */
-export function takeImages(taken, failed) {
-  const takeFile = (file) => {
+/** Call `onFile({blob, name, alt, path})` with each file; only a sample has a `path`, its URL on this service. */
+export function listenForFiles(onFile, onError) {
+  const openFile = (file) => {
     if (!file) return;
     press(null);
-    taken({ blob: file, name: file.name || "image", alt: "Your image" });
+    onFile({ blob: file, name: file.name || "image", alt: "Your image" });
   };
 
-  for (const id of ["choose", "photograph"]) {
+  for (const id of ["choose", "photo"]) {
     const input = byId(id);
     input.addEventListener("change", () => {
-      takeFile(input.files[0]);
+      openFile(input.files[0]);
       input.value = "";
     });
   }
@@ -28,17 +28,17 @@ export function takeImages(taken, failed) {
   const mat = byId("mat");
   document.addEventListener("dragover", (event) => {
     event.preventDefault();
-    mat.classList.add("over");
+    mat.classList.add("dragover");
   });
   document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) mat.classList.remove("over");
+    if (!event.relatedTarget) mat.classList.remove("dragover");
   });
   document.addEventListener("drop", (event) => {
     event.preventDefault();
-    mat.classList.remove("over");
-    takeFile(event.dataTransfer.files[0]);
+    mat.classList.remove("dragover");
+    openFile(event.dataTransfer.files[0]);
   });
-  document.addEventListener("paste", (event) => takeFile(event.clipboardData.files[0]));
+  document.addEventListener("paste", (event) => openFile(event.clipboardData.files[0]));
 
   const buttons = SAMPLES.map(({ file, name }) => {
     const path = `playground/samples/${file}`;
@@ -48,9 +48,9 @@ export function takeImages(taken, failed) {
       press(button);
       try {
         const blob = await (await ask(path)).blob();
-        if (button.getAttribute("aria-pressed") === "true") taken({ blob, name: file, alt: name, path });
+        if (button.getAttribute("aria-pressed") === "true") onFile({ blob, name: file, alt: name, path });
       } catch (error) {
-        failed(error);
+        onError(error);
       }
     });
     return button;

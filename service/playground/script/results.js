@@ -1,0 +1,185 @@
+// A task's JSON → what the page announces, lists and draws over the image. Tasks differ in this file only.
+
+import { ask } from "./api.js";
+import { download, el, slider } from "./dom.js";
+import { segmentColor } from "./mask.js";
+import { Rows } from "./rows.js";
+import { percent, plural, prettyJson, stem } from "./text.js";
+
+/**
+ * One entry per task. `query(options)` returns its query parameters. `show(result, ui)` returns the nodes of a result
+ * and draws on the layers of `ui`. The other parts are optional: `layer` is the layer that it draws on, `target(result,
+ * index)` the query of an explanation of one row, `nameOf(result, index)` the label of that row, `shares(frame)` the
+ * [label, 0–1] pairs of a video's frame, `showSummary(summary)` the nodes of a video's summary, `cheapHeat` whether a
+ * heat map needs only one run of the network, `probe` whether the robustness test supports the task.
+ */
+const TASKS = {
+  classify: {
+    query: () => ({ top_k: null }),
+    show: showClasses,
+    target: (result, index) => ({ class: result.predictions[index].class_id }),
+    nameOf: (result, index) => result.predictions[index].label,
+    shares: ({ predictions }) => predictions.map(({ label, probability }) => [label, probability]),
+    cheapHeat: true,
+    probe: true,
+  },
+  detect: {
+    query: ({ threshold }) => ({ score_threshold: threshold }),
+    show: showDetections,
+    layer: "boxes",
+    target: (_, index) => ({ box: index }),
+    nameOf: (result, index) => result.detections[index].label,
+    shares: ({ detections }) => detections.map(({ label, score }) => [label, score]),
+  },
+  segment: {
+    query: () => ({}),
+    show: showSegments,
+    layer: "mask",
+    target: (result, index) => ({ class: result.segments[index].class_id }),
+    nameOf: (result, index) => result.segments[index].label,
+    shares: ({ segments }) => segments.map(({ label, fraction }) => [label, fraction]),
+  },
+  temporal: {
+    query: () => ({}),
+    show: showJson,
+    showSummary: ({ predictions, detail }, ui) =>
+      predictions.length ? showClasses({ predictions }, ui) : showMessage(detail),
+  },
+};
+
+/** Any other task: the result as JSON. */
+const OTHER_TASK = { query: () => ({}), show: showJson };
+
+/** The tasks that the page draws, in the order in which it lists them. */
+export const DRAWN_TASKS = ["classify", "detect", "segment"];
+
+export const taskOf = (name) => (Object.hasOwn(TASKS, name) ? TASKS[name] : OTHER_TASK);
+
+function showClasses(result, ui) {
+  const [best] = result.predictions;
+  const rows = new Rows(
+    result.predictions.map(({ label, probability }) => ({ name: label, share: probability, text: percent(probability) })),
+    { label: "Class probabilities", onSelect: ui.select },
+  );
+  return {
+    rows,
+    announcement: `${best.label}, ${percent(best.probability)}`,
+    nodes: [headline(best.label, `${percent(best.probability)} sure`), rows.node],
+    hint: "Choose a class to see which pixels support it.",
+  };
+}
+
+function showDetections(result, ui) {
+  const found = result.detections;
+  const highlight = (index) => {
+    rows.highlight(index);
+    ui.boxes.highlight(index);
+  };
+  const rows = new Rows(
+    found.map(({ label, score }) => ({ name: label, share: score, text: percent(score) })),
+    { label: "Detections", onHighlight: highlight, onSelect: ui.select },
+  );
+  ui.boxes.show(result, {
+    onHighlight: highlight,
+    onSelect: (index) => ui.select?.(rows.selected === index ? null : index),
+  });
+  const threshold = slider({
+    label: "Minimum score",
+    min: 0.05,
+    max: 0.95,
+    step: 0.05,
+    value: ui.options.threshold,
+    format: (value) => value.toFixed(2),
+    onChange: ui.setThreshold,
+  });
+  const things = found.length ? plural(found.length, "thing") : "Nothing";
+  return {
+    rows,
+    announcement: `${things} found${found.length ? `: ${found.map(({ label }) => label).join(", ")}` : ""}`,
+    nodes: [
+      headline(things, found.length ? "found" : "found with this score. Lower the minimum score to see more."),
+      found.length ? rows.node : null,
+      el("div", { class: "tools" }, threshold),
+    ],
+    hint: found.length ? "Choose a thing to see which pixels support it." : "",
+  };
+}
+
+function showSegments(result, ui) {
+  const found = result.segments;
+  const highlight = (index) => {
+    rows.highlight(index);
+    ui.mask.highlight(index);
+  };
+  const rows = new Rows(
+    found.map(({ label, fraction }, index) => ({
+      name: label,
+      share: fraction,
+      text: percent(fraction),
+      swatch: segmentColor(index, found.length),
+    })),
+    { label: "Areas", onHighlight: highlight, onSelect: ui.select },
+  );
+  ui.mask.show(result, highlight);
+  const opacity = slider({
+    label: "Mask",
+    min: 0,
+    max: 1,
+    step: 0.01,
+    value: ui.mask.opacity,
+    format: (value) => `${Math.round(value * 100)} %`,
+    onInput: (value) => ui.mask.setOpacity(value),
+  });
+  const [largest] = found;
+  return {
+    rows,
+    announcement: largest ? `${largest.label}, ${percent(largest.fraction)} of the image` : "Only background",
+    nodes: [
+      largest
+        ? headline(found.length === 1 ? largest.label : plural(found.length, "area"), covered(found))
+        : headline("Nothing", "found, only background"),
+      found.length ? rows.node : null,
+      // The buttons save a rendering of one image; a video has many frames.
+      el("div", { class: "tools" }, opacity, ui.current ? saveButtons(ui) : null),
+    ],
+    hint: found.length ? "Choose an area to see which pixels support it." : "",
+  };
+}
+
+function showJson(result) {
+  const json = el("pre", { class: "json", tabindex: 0, role: "region", "aria-label": "Result as JSON" }, prettyJson(result));
+  return { announcement: "The result is shown as JSON", nodes: [json], hint: "" };
+}
+
+function showMessage(text) {
+  return { announcement: text, nodes: [el("p", {}, text)], hint: "" };
+}
+
+const covered = (found) =>
+  `${percent(found.reduce((sum, { fraction }) => sum + fraction, 0))} of the image`;
+
+function headline(word, below) {
+  return el("div", {}, el("p", { class: "headline" }, word), el("p", { class: "below number" }, below));
+}
+
+/** Buttons that request the segmentation as an image and save it as a file. */
+function saveButtons(ui) {
+  const button = (format, text) => {
+    const node = el("button", { class: "button", type: "button" }, text);
+    node.addEventListener("click", async () => {
+      node.disabled = true;
+      try {
+        const { image, model } = ui.current();
+        const query = { model: model.name, version: model.version, format };
+        const response = await ask("v1/segment", { method: "POST", body: image.blob, query });
+        download(await response.blob(), `${stem(image.name)}-${format}.png`);
+      } catch (error) {
+        ui.fail(error);
+      } finally {
+        node.disabled = false;
+      }
+    });
+    return node;
+  };
+  return el("div", { class: "actions" }, button("cutout", "Save the cutout"), button("mask", "Save the mask"));
+}

@@ -1,0 +1,136 @@
+"""Which devices work here: each is tried with a small convolution, and one that does not work says what to install."""
+
+import contextlib
+import ctypes
+import io
+import platform
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from onnx import TensorProto, helper
+
+from service.errors import DeviceError
+from service.runtime.device import (
+    CUDA_PROVIDER,
+    DEVICES,
+    PREFERENCE,
+    TENSORRT_PROVIDER,
+    Device,
+    DeviceName,
+    plan_session,
+)
+from service.runtime.session import (
+    RUNTIME_VERSION,
+    available_providers,
+    connect,
+    openvino_device,
+    preload_gpu_libraries,
+    silence,
+)
+
+_GPU_REMEDY = (
+    "Check that `nvidia-smi` lists the GPU, that its driver is new enough for the CUDA of this ONNX Runtime, and that "
+    "the CUDA and cuDNN libraries are installed: pip install 'foveal[cuda]'."
+)
+_DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_TENSORRT = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
+
+
+def find_device(wanted: str, index: int = 0) -> Device:
+    """Return the device to use: the one named, or for `auto` the first in order of preference that works.
+
+    Raises:
+        DeviceError: the named device does not work; the message says why and what to do.
+    """
+    silence()
+    if wanted != "auto":
+        return try_device(next(name for name in DEVICES if name == wanted), index)
+    for name in PREFERENCE:
+        with contextlib.suppress(DeviceError):
+            return try_device(name, index)
+    raise DeviceError("No device works, not even the CPU. Run `foveal doctor` for the reasons.")
+
+
+def try_device(name: DeviceName, index: int = 0) -> Device:
+    """Run a small convolution on the device and return it.
+
+    Raises:
+        DeviceError: it does not work here; the message says why and what to do.
+    """
+    if name == "cpu":
+        device = Device("cpu", 0, f"{platform.machine()} CPU")
+    elif name == "openvino":
+        device = Device("openvino", 0, openvino_device().ep_metadata.get("FULL_DEVICE_NAME", "CPU"))
+    else:
+        device = Device(name, index, f"GPU {index}")
+        _require_gpu_libraries(name)
+    _run_probe(device)
+    return device
+
+
+def _run_probe(device: Device) -> None:
+    """Run a convolution: a missing cuDNN is noticed by nothing earlier."""
+    plan = plan_session(device, largest=1, threads=1, cache=Path())
+    plan = replace(plan, entries={}, plugin_options={})
+    try:
+        # ONNX Runtime prints to standard output that it falls back; here that is an error.
+        with contextlib.redirect_stdout(io.StringIO()):
+            session = connect(_probe_graph(), device, plan)
+        found = session.get_providers()[0]
+        if plan.providers and found != plan.providers[0][0]:
+            raise DeviceError(
+                f"{device.name} is not usable: ONNX Runtime fell back to {found}. {_GPU_REMEDY}"
+            )
+        session.run(None, {"x": np.ones((1, 1, 8, 8), np.float32)})
+    except DeviceError:
+        raise
+    except Exception as error:  # ONNX Runtime raises untyped errors
+        raise DeviceError(
+            f"{device.name} failed on a small convolution: {error}. {_GPU_REMEDY}"
+        ) from error
+
+
+def _require_gpu_libraries(name: DeviceName) -> None:
+    """Name what is missing, before ONNX Runtime falls back to the CPU without an error."""
+    provider = CUDA_PROVIDER if name == "cuda" else TENSORRT_PROVIDER
+    if provider not in available_providers():
+        raise DeviceError(
+            f"{name} is not in this build of ONNX Runtime {RUNTIME_VERSION}. On Linux and Windows on x86-64 install "
+            "onnxruntime-gpu and not onnxruntime: both use one folder, and the last one installed wins."
+        )
+    if not _can_load(_DRIVER):
+        raise DeviceError(
+            f"{name} needs an NVIDIA driver, and {_DRIVER} is not here. Install the driver, or in a container start "
+            "it with its GPU (docker run --gpus all, or the gpu profile of docker-compose.yml)."
+        )
+    missing = preload_gpu_libraries()
+    if missing:
+        raise DeviceError(f"{name} needs libraries that are not here: {missing[0]}. {_GPU_REMEDY}")
+    if name == "tensorrt" and not _can_load(_TENSORRT):
+        raise DeviceError(
+            f"tensorrt needs {_TENSORRT}, which is not here: pip install 'tensorrt>=10,<11', or use FOVEAL_DEVICE=cuda."
+        )
+
+
+def _can_load(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _probe_graph() -> bytes:
+    weights = helper.make_tensor("w", TensorProto.FLOAT, [1, 1, 3, 3], [1.0] * 9)
+    graph = helper.make_graph(
+        [helper.make_node("Conv", ["x", "w"], ["y"])],
+        "probe",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 1, 8, 8])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 1, 6, 6])],
+        [weights],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
+    serialized: bytes = model.SerializeToString()
+    return serialized

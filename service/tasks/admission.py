@@ -1,0 +1,34 @@
+"""Which networks of a repository the tasks can use."""
+
+from collections.abc import Iterable, Mapping
+
+from service.card import Card
+from service.runtime.repository import Refusal, Servable
+from service.tasks.task import Task
+
+
+def admit(
+    servables: Iterable[Servable], tasks: Mapping[str, Task]
+) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
+    """Return the servables whose card fits its task, and why the others are refused."""
+    admitted, refused = [], []
+    for servable in servables:
+        reason = _fault(servable.card, tasks)
+        if reason is None:
+            admitted.append(servable)
+        else:
+            refused.append(Refusal(servable.name, servable.path, f"{servable.path}: {reason}"))
+    return tuple(admitted), tuple(refused)
+
+
+def _fault(card: Card, tasks: Mapping[str, Task]) -> str | None:
+    task = tasks.get(card.task)
+    if task is None:
+        return f"the card's task is {card.task!r}, and this service knows {', '.join(tasks)}"
+    if task.labeled and not card.labels:
+        return f"a network for {task.name} needs labels; add them with foveal-export card --set labels=…"
+    if task.head is not None and card.input is None:
+        return f"a network for {task.name} reads images, and the card has no input"
+    if task.head is None and card.input is not None:
+        return f"a network for {task.name} reads features, and the card has an input for images"
+    return None

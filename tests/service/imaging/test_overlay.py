@@ -1,0 +1,122 @@
+"""What is drawn where, by hand-made boxes and masks."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.imaging.masks import ImageMask
+from service.imaging.overlay import (
+    ImageFormat,
+    LabeledBox,
+    cut_out,
+    draw_boxes,
+    draw_mask,
+    encode_image,
+    indexed_mask,
+)
+from service.imaging.palette import class_color
+
+GRAY = (128, 128, 128)
+
+
+def plain(size: tuple[int, int] = (120, 90)) -> Image.Image:
+    return Image.new("RGB", size, GRAY)
+
+
+def rows(*ids: int, unseen: int | None = None) -> ImageMask:
+    """A mask of one pixel for each id, one below the other; the row `unseen` was not seen."""
+    mask = np.array(ids, np.uint8)[:, None]
+    seen = np.arange(len(ids))[:, None] != unseen
+    return ImageMask(mask, np.where(seen, 255, 0).astype(np.uint8), seen)
+
+
+def test_a_box_is_drawn_in_its_classs_color_and_the_image_stays_as_it_was() -> None:
+    image = plain()
+    drawn = draw_boxes(image, [LabeledBox((20.0, 40.0, 100.0, 80.0), "cup", 5)])
+    assert drawn.getpixel((60, 40)) == class_color(5)
+    assert drawn.getpixel((60, 60)) == GRAY
+    assert np.unique(np.asarray(image)).tolist() == [128]
+
+
+def test_the_first_box_lies_on_top() -> None:
+    box = (20.0, 40.0, 100.0, 80.0)
+    drawn = draw_boxes(plain(), [LabeledBox(box, "", 1), LabeledBox(box, "", 2)])
+    assert drawn.getpixel((60, 80)) == class_color(1)
+
+
+@pytest.mark.parametrize("corner", [(0.0, 0.0), (110.0, 0.0), (110.0, 80.0)])
+def test_a_label_stays_inside_the_image(corner: tuple[float, float]) -> None:
+    left, top = corner
+    box = (left, top, left + 10, top + 10)
+    without = np.asarray(draw_boxes(plain(), [LabeledBox(box, "", 3)]))
+    changed = np.any(
+        without != np.asarray(draw_boxes(plain(), [LabeledBox(box, "cup", 3)])), axis=2
+    )
+    width = np.ptp(np.flatnonzero(changed.any(axis=0))) + 1
+    alone = draw_boxes(plain(), [LabeledBox((40.0, 40.0, 50.0, 50.0), "cup", 3)])
+    middle = draw_boxes(plain(), [LabeledBox((40.0, 40.0, 50.0, 50.0), "", 3)])
+    expected = np.any(np.asarray(alone) != np.asarray(middle), axis=2)
+    assert width == pytest.approx(np.ptp(np.flatnonzero(expected.any(axis=0))) + 1, abs=8)
+
+
+def test_a_box_without_area_is_its_label_only() -> None:
+    drawn = draw_boxes(plain(), [LabeledBox((0.0, 0.0, 0.0, 0.0), "cup", 4)])
+    pixels = np.asarray(drawn)
+    assert drawn.getpixel((0, 0)) == class_color(4)
+    assert (pixels[60:] == 128).all()
+
+
+@pytest.mark.parametrize("background_id", [0, 1, None])
+def test_a_mask_is_laid_over_every_class_but_the_background(background_id: int | None) -> None:
+    drawn = np.asarray(draw_mask(plain((1, 3)), rows(0, 1, 2), background_id))[:, 0]
+    plain_rows = np.flatnonzero((drawn == 128).all(axis=1)).tolist()
+    assert plain_rows == ([] if background_id is None else [background_id])
+
+
+@pytest.mark.parametrize("background_id", [0, 3, None])
+def test_what_was_not_seen_is_not_drawn_on(background_id: int | None) -> None:
+    drawn = draw_mask(plain((1, 3)), rows(1, 0, 2, unseen=1), background_id)
+    assert drawn.getpixel((0, 1)) == GRAY
+    assert GRAY not in {drawn.getpixel((0, 0)), drawn.getpixel((0, 2))}
+
+
+@pytest.mark.parametrize(
+    ("background_id", "classes", "indices", "colors"),
+    [
+        (0, 3, [0, 0, 2], [(0, 0, 0), (0, 0, 0), class_color(2)]),
+        (2, 3, [0, 2, 2], [class_color(0), (0, 0, 0), (0, 0, 0)]),
+        (None, 3, [0, 255, 2], [class_color(0), (255, 255, 255), class_color(2)]),
+        (None, 255, [0, 255, 2], [class_color(0), (255, 255, 255), class_color(2)]),
+        (None, 256, [0, 0, 2], [class_color(0), class_color(0), class_color(2)]),
+    ],
+)
+def test_an_index_mask_has_an_index_for_what_was_not_seen(
+    background_id: int | None,
+    classes: int,
+    indices: list[int],
+    colors: list[tuple[int, int, int]],
+) -> None:
+    mask = indexed_mask(rows(0, 1, 2, unseen=1), background_id, classes)
+    shown = mask.convert("RGB")
+    assert [mask.getpixel((0, y)) for y in range(3)] == indices
+    assert [shown.getpixel((0, y)) for y in range(3)] == colors
+
+
+def test_class_255_has_its_own_color_where_it_is_a_class() -> None:
+    assert indexed_mask(rows(255), None, 256).convert("RGB").getpixel((0, 0)) == class_color(255)
+
+
+def test_a_cutout_keeps_its_colors_and_gets_the_alpha_given() -> None:
+    opacity = np.array([[0, 128, 255]], np.uint8)
+    cut = np.asarray(cut_out(plain((3, 1)), opacity))
+    assert cut[0, :, 3].tolist() == [0, 128, 255]
+    assert (cut[..., :3] == 128).all()
+
+
+@pytest.mark.parametrize(("form", "name"), [("png", "PNG"), ("jpeg", "JPEG")])
+def test_an_image_is_encoded_in_the_form_named(form: ImageFormat, name: str) -> None:
+    encoded = encode_image(plain(), form)
+    read = Image.open(BytesIO(encoded.content))
+    assert (read.format, read.size, encoded.media_type) == (name, (120, 90), f"image/{form}")
