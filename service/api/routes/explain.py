@@ -38,7 +38,7 @@ EXPLAINED: tuple[Task, ...] = ("classify", "segment", "detect", "embed")
 """Every network that sees images; a classifier answers when no model is named."""
 
 
-class ExplainQuery(ModelQuery, ExplainOptions):
+class ExplainQuery(ExplainOptions, ModelQuery):
     """Which model is explained, and how."""
 
 

@@ -1,5 +1,6 @@
 """Every result of every view is what its type says, for a network of every task."""
 
+import re
 from collections.abc import AsyncIterator
 from io import BytesIO
 from pathlib import Path
@@ -38,6 +39,7 @@ PROBE: dict[str, Any] = {"view": "probe"}
 TINY = ["tiny-classify", "tiny-segment", "tiny-detect", "tiny-embed"]
 REAL = ["efficientnet-lite0", "lenet5", "unet-digits", "ssdlite-mobilenet-v2"]
 CLASSIFIERS = {"tiny-classify", "efficientnet-lite0", "lenet5"}
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "explain.md"
 DIGITS = Path(__file__).parents[2] / "data" / "compositions" / "coffee-320x240.png"
 
 
@@ -112,3 +114,13 @@ def test_a_misspelt_or_additional_field_does_not_pass() -> None:
 def test_views_use_options_that_exist_and_every_option_is_used() -> None:
     used = frozenset[str]().union(*(view.options for view in VIEWS.values()))
     assert used == ExplainOptions.model_fields.keys() - {"view", "format"}
+
+
+def test_the_documentation_lists_every_view_with_its_options() -> None:
+    rows = re.findall(r"^\| `(\w+)` \|[^|]+\| (`.*) \|$", DOCUMENTATION.read_text(), re.MULTILINE)
+    documented = {name: set(re.findall(r"`(\w+)`", options)) for name, options in rows}
+    used = {
+        name: {ExplainOptions.model_fields[one].alias or one for one in view.options}
+        for name, view in VIEWS.items()
+    }
+    assert {name: documented.get(name) for name in used} == used
