@@ -5,12 +5,10 @@ Routes, protocols, the command line and other programs call an engine and nothin
 
 import asyncio
 import logging
-import time
 import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
 from functools import partial
 from importlib.metadata import version as version_of
 from typing import Any
@@ -20,18 +18,29 @@ from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client import disable_created_metrics
 
+from service.background import background, return_memory, watch_lag
+from service.calls import ExplainCall, TaskCall
 from service.card import INPUT_NAME, TEMPORAL_INPUT_NAME
 from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
+from service.explain.options import (
+    ExplainOptions,
+    FiltersOptions,
+    explain_request,
+    filters_request,
+)
+from service.explain.request import Form
 from service.explain.runner import Runner
+from service.explain.views import ExplainResult
 from service.fanout import FanOut
 from service.heads.outputs import Outputs
 from service.imaging.decode import Limits
+from service.imaging.overlay import RenderedImage
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.device import Device
-from service.runtime.host import granted_threads, trim_heap
+from service.runtime.host import granted_threads
 from service.runtime.io_binding import CaptureLock
 from service.runtime.job import Job, JobResult
 from service.runtime.loading import load_model
@@ -43,7 +52,7 @@ from service.runtime.session import RUNTIME_VERSION
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.tasks.networks import usable
-from service.tasks.task import Rendering, Task, TaskOptions
+from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.container import Source
 from service.video.events import VideoEvent
@@ -53,49 +62,8 @@ from service.video.reader import VideoLimits
 
 log = logging.getLogger(LOGGER)
 
-LAG_PROBE_SECONDS = 0.25
-TRIM_SECONDS = 10.0
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
-
-Disconnected = Callable[[], Coroutine[Any, Any, None]]
-"""A coroutine function that returns when the caller has left."""
-
-
-@dataclass(frozen=True, slots=True)
-class TaskCall:
-    """A task on a model with options that the model allows; `run` takes images through it."""
-
-    task: Task
-    model: Model
-    options: Any
-    rendering: Rendering | None
-    media_type: str
-    _pipeline: Pipeline
-
-    async def run(
-        self,
-        images: Sequence[EncodedImage],
-        *,
-        timeout_seconds: float,
-        disconnected: Disconnected | None = None,
-    ) -> list[JobResult[Any] | FovealError]:
-        """Return each image's result, or rendering, or its own error, in order.
-
-        Raises:
-            UnavailableError: the model is not ready, its queue is full or the service is shutting down.
-        """
-        card = self.model.card
-        if self.rendering is None:
-            assert self.task.head is not None  # Engine.call has refused it
-            head = partial(self.task.head, card=card, options=self.options)
-        else:
-            head = partial(
-                self.rendering.render, card=card, options=self.options, media_type=self.media_type
-            )
-        return await self._pipeline.predict(
-            self.model, images, head, timeout_seconds=timeout_seconds, disconnected=disconnected
-        )
 
 
 class Engine:
@@ -164,8 +132,8 @@ class Engine:
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
             stack.push_async_callback(self.registry.close)
             stack.push_async_callback(self.explainers.close)
-            for work in (self._serve_models(), _watch_lag(self.metrics), _return_memory()):
-                await stack.enter_async_context(_background(work))
+            for work in (self._serve_models(), watch_lag(self.metrics), return_memory()):
+                await stack.enter_async_context(background(work))
             yield
 
     def not_ready(self) -> list[str]:
@@ -373,6 +341,55 @@ class Engine:
             async for event in events:
                 yield event
 
+    # Explanations.
+
+    def explain_call(
+        self,
+        options: ExplainOptions | FiltersOptions,
+        form: Form,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+    ) -> ExplainCall:
+        """Return a call of a view, its options held against the model that is explained.
+
+        Raises:
+            UnknownModelError, UnknownVersionError, WrongTaskError: no such model can be explained.
+            InvalidParameterError: the view does not use an option, or the model does not allow it.
+        """
+        explained = [name for name, task in self.tasks.items() if task.target is not None]
+        found = self.registry.find(explained, model, version)
+        if isinstance(options, FiltersOptions):
+            request = filters_request(options, form)
+        else:
+            request = explain_request(options, found.card, form)
+        return ExplainCall(self.tasks[found.card.task], found, request, self.runner, self.registry)
+
+    async def explain(
+        self,
+        image: EncodedImage | None,
+        options: ExplainOptions,
+        *,
+        model: str | None = None,
+        version: int | None = None,
+        timeout_seconds: float | None = None,
+    ) -> ExplainResult | RenderedImage:
+        """Return an explanation of a network: what it sees in an image, or what its first filters look like.
+
+        Args:
+            image: an encoded image; None for `view=filters`.
+            options: the view, its form (JSON unless given) and its options.
+            model: the model's name; None: the default classifier.
+            version: None: the newest that is ready.
+            timeout_seconds: how long each run of the network may take; None: the setting.
+
+        Raises:
+            FovealError: the network does not allow it, the image can not be read, or a run failed.
+        """
+        call = self.explain_call(options, options.format or "json", model=model, version=version)
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        return (await call.run(image, timeout_seconds=seconds)).value
+
     # Inside.
 
     def _registry(self, settings: Settings, device: Device) -> Registry:
@@ -478,35 +495,3 @@ def _outputs(outputs: Outputs, _: None) -> Outputs:
 
 def _nothing() -> None:
     """A file that is complete needs no wake-up."""
-
-
-async def _return_memory() -> None:
-    """Return freed memory that malloc keeps in fragments to the system: after large bodies that is 150 MiB."""
-    while True:
-        await asyncio.sleep(TRIM_SECONDS)
-        await asyncio.to_thread(trim_heap)
-
-
-async def _watch_lag(metrics: Metrics) -> None:
-    while True:
-        before = time.perf_counter()
-        await asyncio.sleep(LAG_PROBE_SECONDS)
-        late = time.perf_counter() - before - LAG_PROBE_SECONDS
-        metrics.event_loop_lag.observe(max(0.0, late))
-
-
-@asynccontextmanager
-async def _background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run `work` beside the block. It ends with the block; if it fails before that, the log has the error."""
-    task = asyncio.create_task(work)
-    task.add_done_callback(_log_failure)
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.wait([task])
-
-
-def _log_failure(task: "asyncio.Task[None]") -> None:
-    if not task.cancelled() and (error := task.exception()) is not None:
-        log.error("a background task failed", exc_info=error)

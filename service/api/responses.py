@@ -11,7 +11,7 @@ from pydantic_core import to_json
 from service.api.deadline import Deadline
 from service.api.deps import JsonObject, Services
 from service.api.record import RequestRecord
-from service.engine import TaskCall
+from service.calls import TaskCall
 from service.errors import (
     ClientLeftError,
     DeadlineError,

@@ -1,4 +1,4 @@
-"""Networks laid open: a second session of a model with its inner maps as outputs, loaded when first asked for."""
+"""Explainers: a second session of a model, whose outputs include its inner maps, loaded on the first request."""
 
 import asyncio
 from collections import OrderedDict
@@ -22,7 +22,7 @@ from service.runtime.workers import Workers
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A laid-open network ready to run."""
+    """A session whose outputs include the inner maps, and what is known of its graph."""
 
     run: Run
     anatomy: Anatomy
@@ -30,7 +30,7 @@ class Opened:
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """A laid-open network with a queue of its own, whose jobs get every inner map among their outputs."""
+    """A model's second session with a queue of its own; its jobs get the inner maps among their outputs."""
 
     card: Card
     anatomy: Anatomy
@@ -38,8 +38,8 @@ class Explainer:
 
 
 @dataclass(slots=True, eq=False)
-class _Seat:
-    """One explainer's place; it is given up only while nobody uses it."""
+class _Place:
+    """One explainer, loading or loaded; it is unloaded only while no request uses it."""
 
     loading: "asyncio.Task[Explainer]"
     users: int = 0
@@ -47,17 +47,17 @@ class _Seat:
 
 @dataclass(slots=True, eq=False)
 class Explainers:
-    """The explainers of all models, a bounded number of them loaded, the least lately used one giving way.
+    """The explainers of all models. At most `limit` are loaded; the least recently used one is unloaded for a new one.
 
-    Nothing of it exists before it is asked for, so that a service that explains nothing pays nothing. Explanations run
-    on the workers that run everything else, one image at a time, behind everybody's images.
+    None is loaded before its first request, so that a service that explains nothing needs no memory for it.
+    Explanations run on the workers that run everything else, one image at a time, as low-priority jobs.
 
     Args:
         workers: the threads that run batches.
-        limit: how many may be loaded at once.
-        capacity: jobs that may wait for one of them.
-        open_explainer: lays a servable open; blocking, called on a thread.
-        series_of: where a model's runs are counted.
+        limit: how many explainers may be loaded at once.
+        capacity: how many jobs may wait for one of them.
+        open_explainer: opens a servable with its inner maps as outputs; blocking, called on a thread.
+        series_of: the metrics of a model, where the runs of its explainer count too.
     """
 
     workers: Workers
@@ -65,51 +65,51 @@ class Explainers:
     capacity: int
     open_explainer: Callable[[Servable], Opened]
     series_of: Callable[[Model], ModelMetrics]
-    _seats: "OrderedDict[Model, _Seat]" = field(default_factory=OrderedDict)
+    _places: "OrderedDict[Model, _Place]" = field(default_factory=OrderedDict)
 
     @property
     def loaded(self) -> list[str]:
-        """The names of the models that are laid open, least lately used first."""
-        return [model.name for model in self._seats]
+        """The names of the models whose explainers are loaded, least recently used first."""
+        return [model.name for model in self._places]
 
     @asynccontextmanager
     async def use(self, model: Model) -> AsyncIterator[Explainer]:
-        """Give the model's explainer for as long as the block lasts; requests that come together share one loading.
+        """Give the model's explainer for the length of the block; simultaneous requests share one loading.
 
         Raises:
             NotReadyError: the model is not being served.
-            OverloadedError: all places are taken by explainers at work.
-            ServableError: the graph can not be laid open.
+            OverloadedError: all explainers that may be loaded are in use.
+            ServableError: the session can not be opened.
         """
-        _ = model.batcher  # what is not served is not explained
-        seat = self._seats.get(model)
-        if seat is None:
+        _ = model.batcher  # raises where the model is not served
+        place = self._places.get(model)
+        if place is None:
             await self._make_room()
-            seat = self._seats.get(model) or _Seat(asyncio.create_task(self._load(model)))
-            self._seats[model] = seat
-        self._seats.move_to_end(model)
-        seat.users += 1
+            place = self._places.get(model) or _Place(asyncio.create_task(self._load(model)))
+            self._places[model] = place
+        self._places.move_to_end(model)
+        place.users += 1
         try:
-            yield await asyncio.shield(seat.loading)
+            yield await asyncio.shield(place.loading)
         finally:
-            seat.users -= 1
-            if _failed(seat.loading) and self._seats.get(model) is seat:
-                del self._seats[model]
+            place.users -= 1
+            if _failed(place.loading) and self._places.get(model) is place:
+                del self._places[model]
 
     async def close(self) -> None:
-        """Answer what was accepted and let go of everything."""
-        seats, self._seats = list(self._seats.values()), OrderedDict()
-        await asyncio.gather(*(_vacate(seat) for seat in seats))
+        """Unload all explainers; returns when their accepted jobs are finished."""
+        places, self._places = list(self._places.values()), OrderedDict()
+        await asyncio.gather(*(_unload(place) for place in places))
 
     async def _make_room(self) -> None:
-        while len(self._seats) >= self.limit:
-            idle = next((model for model, seat in self._seats.items() if not seat.users), None)
+        while len(self._places) >= self.limit:
+            idle = next((model for model, place in self._places.items() if not place.users), None)
             if idle is None:
                 raise OverloadedError(
                     f"{self.limit} networks are being explained already, which is this service's limit. "
                     "Try again in a moment."
                 )
-            await _vacate(self._seats.pop(idle))
+            await _unload(self._places.pop(idle))
 
     async def _load(self, model: Model) -> Explainer:
         opened = await asyncio.to_thread(self.open_explainer, model.servable)
@@ -126,10 +126,10 @@ class Explainers:
 
 
 def open_explainer(servable: Servable) -> Opened:
-    """Lay a servable open; blocking.
+    """Open a servable with its inner maps as outputs; blocking.
 
-    It runs on the CPU wherever the model itself runs: one image at a time, so that a GPU keeps its memory and its
-    engines for the fast path.
+    The session runs on the CPU even where the model itself runs on a GPU: one image at a time needs no GPU, whose
+    memory stays free for ordinary requests.
 
     Raises:
         ServableError: ONNX Runtime can not load the graph.
@@ -145,7 +145,7 @@ def _failed(loading: "asyncio.Task[Explainer]") -> bool:
     return loading.done() and (loading.cancelled() or loading.exception() is not None)
 
 
-async def _vacate(seat: _Seat) -> None:
-    await asyncio.wait([seat.loading])
-    if not _failed(seat.loading):
-        await seat.loading.result().batcher.close()
+async def _unload(place: _Place) -> None:
+    await asyncio.wait([place.loading])
+    if not _failed(place.loading):
+        await place.loading.result().batcher.close()

@@ -1,22 +1,52 @@
-"""A heat map: how much each place of the frame says, and where on the image it says so."""
+"""A heat map: how much each place of the network's frame contributes, and where that place lies on the image."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
-from service.heads.boxes import corners
+from service.explain.grid_on_image import cell_centers, cells_on_image
+from service.heads.boxes import CornersBox, corners
 from service.heads.rounding import figure, grid
 from service.imaging.colormap import levels
 from service.imaging.geometry import Box, Geometry
 from service.imaging.masks import enlarge
 
+SMALLEST_ENLARGED_SIDE = 224
+"""A map is first interpolated to at least so many pixels a side, so that its drawing on the image is smooth."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+class HeatFigures(TypedDict):
+    """A heat map; `height` rows of `width` values over the network's frame."""
+
+    height: int
+    width: int
+    values: Annotated[list[list[float]], Field(description="By rows, from the top")]
+    low: Annotated[float, Field(description="Values up to this one are drawn cold")]
+    high: Annotated[float, Field(description="Values from this one on are drawn hot")]
+    box: Annotated[
+        CornersBox,
+        Field(description="The part of the displayed image that the map covers; may reach beyond"),
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class PeakFigures(TypedDict):
+    """The center of the hottest cell on the image, in pixels of the image as displayed."""
+
+    x: float
+    y: float
+    value: float
+
 
 @dataclass(frozen=True, slots=True)
 class Heat:
-    """Values float32 (h, w) over the network's frame; `low` and below is cold, `high` and above is hot."""
+    """Values float32 (h, w) over the network's frame; `low` and below is drawn cold, `high` and above hot."""
 
     values: NDArray[np.float32]
     low: float
@@ -33,12 +63,13 @@ class Heat:
         return np.asarray(image.resize((width, height), Image.Resampling.BICUBIC))
 
     def on_image(self, geometry: Geometry) -> NDArray[np.uint8]:
-        """Return the heat as 0–255 at the displayed image's size, uint8; 0 where the network saw nothing."""
-        side = max(*self.values.shape, 224)
+        """Return the heat as 0–255 at the displayed image's size, uint8; 0 where the frame did not reach."""
+        side = max(*self.values.shape, SMALLEST_ENLARGED_SIDE)
         smooth = levels(self.on_frame(side, side), self.low, self.high)
         return enlarge(smooth, geometry)
 
-    def figures(self, region: Box) -> dict[str, Any]:
+    def figures(self, region: Box) -> HeatFigures:
+        """Return the heat as JSON; `region` is the frame's place on the image, xyxy in pixels."""
         height, width = self.values.shape
         return {
             "height": height,
@@ -49,16 +80,12 @@ class Heat:
             "box": corners(region),
         }
 
-    def peak(self, geometry: Geometry) -> dict[str, float]:
-        """Return the center of the hottest place that lies on the image, in pixels of the displayed image."""
-        left, top, right, bottom = geometry.region
-        height, width = self.values.shape
-        x = left + (np.arange(width) + 0.5) * (right - left) / width
-        y = top + (np.arange(height) + 0.5) * (bottom - top) / height
-        x0, y0, x1, y1 = geometry.seen
-        seen = np.outer((y >= y0) & (y < y1), (x >= x0) & (x < x1))
-        hottest = int(np.argmax(np.where(seen, self.values, -np.inf)))
-        row, column = divmod(hottest, width)
+    def peak(self, geometry: Geometry) -> PeakFigures:
+        """Return the hottest cell whose center lies on the image."""
+        x, y = cell_centers(self.values.shape, geometry)
+        on_image = cells_on_image(self.values.shape, geometry)
+        hottest = int(np.argmax(np.where(on_image, self.values, -np.inf)))
+        row, column = divmod(hottest, self.values.shape[1])
         return {
             "x": round(float(x[column]), 2),
             "y": round(float(y[row]), 2),
@@ -67,11 +94,19 @@ class Heat:
 
 
 def positive_heat(values: NDArray[np.float32]) -> Heat:
-    """Return a heat whose zero means "says nothing": what speaks against is drawn cold."""
+    """Return a heat whose cold end is 0: for values whose sign has a meaning, where what is negative stays cold.
+
+    Args:
+        values: float32 (h, w). Where none is positive, the cold end is the least value.
+    """
     top = float(values.max())
     return Heat(values, 0.0, top) if top > 0 else Heat(values, float(values.min()), top)
 
 
 def relative_heat(values: NDArray[np.float32]) -> Heat:
-    """Return a heat whose zero means nothing: from its least to its most."""
+    """Return a heat from the least value (cold) to the greatest (hot): for values whose zero has no meaning.
+
+    Args:
+        values: float32 (h, w).
+    """
     return Heat(values, float(values.min()), float(values.max()))

@@ -1,26 +1,44 @@
-"""How good is a heat map: the score as its hottest pixels appear, and as they are taken away (Petsiuk et al. 2018)."""
+"""How good a heat map is: the score as its hottest pixels are inserted and deleted (Petsiuk et al. 2018)."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
+from service.explain.frame import Frame, mean_color
 from service.explain.heat_map import Heat
 from service.heads.rounding import figure
 
-Frame = NDArray[np.uint8]
 BLUR_SHARE = 0.05
-"""The blur that hides everything before insertion: its standard deviation in widths of the frame."""
+"""The blur that hides the image before insertion: its standard deviation as a share of the frame's width."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ScoreFigures(TypedDict):
+    """The areas under both curves, 0–1, and their points."""
+
+    insertion: Annotated[
+        float, Field(description="Mean score while the hottest pixels appear; higher is better")
+    ]
+    deletion: Annotated[
+        float, Field(description="Mean score while the hottest pixels vanish; lower is better")
+    ]
+    steps: int
+    insertion_curve: Annotated[list[float], Field(description="`steps` + 1 scores")]
+    deletion_curve: Annotated[list[float], Field(description="`steps` + 1 scores")]
 
 
 @dataclass(frozen=True, slots=True)
-class Deletion:
-    """The frames of both curves, made when they are drawn.
+class Curves:
+    """The frames of both curves; each is made only when its copy is called.
 
-    `order` holds the frame's pixels by falling heat; the frame number k of `steps` shows or covers k/steps of them.
+    `order` holds the indices of the frame's pixels by falling heat, int (H × W,). Frame number k of `steps` inserts or
+    deletes the first k/steps of them.
     """
 
     frame: Frame
@@ -28,9 +46,9 @@ class Deletion:
     steps: int
 
     def copies(self) -> list[Callable[[], Frame]]:
-        """Return what makes each frame: insertion from nothing to all, then deletion from all to nothing."""
-        blurred = blur(self.frame, BLUR_SHARE * self.frame.shape[1])
-        covered = cover(self.frame)
+        """Return a function for each frame: insertion from nothing to all, then deletion from all to nothing."""
+        blurred = _blur(self.frame, BLUR_SHARE * self.frame.shape[1])
+        covered = mean_color(self.frame)
         return [
             *(self._mixed(blurred, self.frame, step) for step in range(self.steps + 1)),
             *(self._mixed(self.frame, covered, step) for step in range(self.steps + 1)),
@@ -46,35 +64,32 @@ class Deletion:
         return mix
 
 
-def deletion(frame: Frame, heat: Heat, steps: int) -> Deletion:
-    """Return the frames that test a heat map on uint8 (H, W, 3); equal heat goes row by row."""
+def insertion_deletion(frame: Frame, heat: Heat, steps: int) -> Curves:
+    """Return the frames that test a heat map on uint8 (H, W, 3); pixels of equal heat change row by row."""
     height, width = frame.shape[:2]
     order = np.argsort(-heat.on_frame(height, width).ravel(), kind="stable")
-    return Deletion(frame, order, steps)
+    return Curves(frame, order, steps)
 
 
-def curve_scores(scores: Sequence[float]) -> dict[str, Any]:
-    """Return the areas under both curves, whose points came in the order of `Deletion.copies`."""
+def curve_scores(scores: Sequence[float]) -> ScoreFigures:
+    """Return both curves and the areas under them.
+
+    Args:
+        scores: of the frames in the order of `Curves.copies`, 0–1.
+    """
     half = len(scores) // 2
-    insertion, removal = np.array(scores[:half]), np.array(scores[half:])
+    insertion, deletion = np.array(scores[:half]), np.array(scores[half:])
     return {
         "insertion": figure(_area(insertion)),
-        "deletion": figure(_area(removal)),
+        "deletion": figure(_area(deletion)),
         "steps": half - 1,
         "insertion_curve": [figure(score) for score in insertion.tolist()],
-        "deletion_curve": [figure(score) for score in removal.tolist()],
+        "deletion_curve": [figure(score) for score in deletion.tolist()],
     }
 
 
-def blur(frame: Frame, sigma: float) -> Frame:
-    """Return the frame under a Gaussian blur of this standard deviation in pixels."""
+def _blur(frame: Frame, sigma: float) -> Frame:
     return np.asarray(Image.fromarray(frame).filter(ImageFilter.GaussianBlur(sigma)))
-
-
-def cover(frame: Frame) -> Frame:
-    """Return a frame of the mean color, the least surprising one."""
-    color = np.rint(frame.reshape(-1, 3).mean(axis=0)).astype(np.uint8)
-    return np.broadcast_to(color, frame.shape).copy()
 
 
 def _area(curve: NDArray[np.float64]) -> float:

@@ -1,36 +1,65 @@
-"""Where a channel fires most, and what it sees there: the receptive fields around its peaks."""
+"""The places where a channel is highest, and the part of the image that reaches each of them."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Annotated, NotRequired
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
+from service.explain.grid_on_image import cells_on_image
 from service.graph.receptive_field import ReceptiveField
-from service.heads.boxes import corners
+from service.heads.boxes import CornersBox, corners
 from service.heads.rounding import figure
 from service.imaging.geometry import Box, Geometry
 
 LEAST_SHARE = 1 / 8
-"""A crop shows at least this share of the frame, or all that the place sees where that is less: to be recognized."""
-
+"""A crop shows at least this share of the frame, so that one recognizes it; less only where the field is smaller."""
 WORTH_SHOWING = 0.25
 """A peak is at least this share of the highest one."""
 _TIE = 1e-3
-"""Of places that fire alike, as those at a ReLU6's top, the one whose neighbors fire more goes first."""
+"""The weight of the neighbors' mean, which decides between places of equal value, as those at a ReLU6's top."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+class PatternFigures(TypedDict):
+    """A place of a channel's map where it is high."""
+
+    value: float
+    row: int
+    column: int
+    box: Annotated[
+        CornersBox, Field(description="What reaches the place, in pixels of the displayed image")
+    ]
+    thumbnail: NotRequired[
+        Annotated[str, Field(description="The crop as a PNG in a `data:` URL; with `thumbnails`")]
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class FieldFigures(TypedDict):
+    """A receptive field, in pixels of the network's frame."""
+
+    height: Annotated[float | None, Field(description="Null where the whole image has influence")]
+    width: Annotated[float | None, Field(description="Null where the whole image has influence")]
+    effective: Annotated[
+        float, Field(description="The side of the part that matters (Luo et al. 2016)")
+    ]
 
 
 @dataclass(frozen=True, slots=True)
 class Peak:
-    """A place where a map is highest, and the part of the displayed image that it sees."""
+    """A place where a map is highest; `box` is what reaches it, xyxy in pixels of the displayed image."""
 
     value: float
     row: int
     column: int
     box: Box
 
-    def figures(self) -> dict[str, Any]:
+    def figures(self) -> PatternFigures:
+        """Return the peak as JSON."""
         return {
             "value": figure(self.value),
             "row": self.row,
@@ -46,21 +75,22 @@ def find_peaks(
     frame: Sequence[int],
     count: int,
 ) -> list[Peak]:
-    """Return the highest places of a map, highest first, none inside another's crop; fewer where the map is low.
+    """Return the highest places of a map, highest first, so that no peak lies in another one's crop.
 
     Args:
         values: float32 (h, w).
-        field: what a place sees.
+        field: the receptive field of a place.
         geometry: where the frame lies on the image.
-        frame: its height and width.
-        count: peaks at most.
+        frame: the frame's height and width.
+        count: how many peaks at most; fewer where the rest of the map is low.
     """
     sides = _crop_sides(field, frame)
     reach = [
         side / size * places / 2
         for side, size, places in zip(sides, frame, values.shape, strict=True)
     ]
-    left = np.where(_on_image(values, geometry), values + _TIE * _around(values), -np.inf)
+    on_image = cells_on_image(values.shape, geometry)
+    left = np.where(on_image, values + _TIE * _neighborhood_mean(values), -np.inf)
     rows, columns = np.indices(values.shape)
     peaks: list[Peak] = []
     floor = max(float(values.mean()), WORTH_SHOWING * float(values.max()))
@@ -78,8 +108,8 @@ def find_peaks(
     return peaks
 
 
-def describe_field(field: ReceptiveField) -> dict[str, Any]:
-    """Return the receptive field as JSON; null where the whole image is let in."""
+def field_figures(field: ReceptiveField) -> FieldFigures:
+    """Return a receptive field as JSON."""
     height, width = field.size or (None, None)
     return {
         "height": height,
@@ -89,7 +119,7 @@ def describe_field(field: ReceptiveField) -> dict[str, Any]:
 
 
 def _crop_sides(field: ReceptiveField, frame: Sequence[int]) -> list[float]:
-    """Return the crop's height and width in pixels of the frame."""
+    """Return the height and width of a crop, in pixels of the frame."""
     whole = field.size or (float("inf"), float("inf"))
     return [
         min(float(side), reaches, max(matters, side * LEAST_SHARE))
@@ -97,19 +127,8 @@ def _crop_sides(field: ReceptiveField, frame: Sequence[int]) -> list[float]:
     ]
 
 
-def _on_image(values: NDArray[np.float32], geometry: Geometry) -> NDArray[np.bool_]:
-    """Return which places lie on the image and not on a letterbox's padding."""
-    left, top, right, bottom = geometry.region
-    height, width = values.shape
-    x = left + (np.arange(width) + 0.5) * (right - left) / width
-    y = top + (np.arange(height) + 0.5) * (bottom - top) / height
-    x0, y0, x1, y1 = geometry.seen
-    on: NDArray[np.bool_] = np.outer((y >= y0) & (y < y1), (x >= x0) & (x < x1))
-    return on
-
-
-def _around(values: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the mean of each place and its eight neighbors."""
+def _neighborhood_mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the mean of each place and its eight neighbors, float32 (h, w)."""
     windows = np.lib.stride_tricks.sliding_window_view(np.pad(values, 1, "edge"), (3, 3))
     mean: NDArray[np.float32] = windows.mean(axis=(2, 3))
     return mean
@@ -122,6 +141,7 @@ def _box(
     frame: Sequence[int],
     geometry: Geometry,
 ) -> Box:
+    """Return the crop around a place, moved so that it lies in the frame, in pixels of the displayed image."""
     spans = []
     for index, count, side, size in zip(place, places, sides, frame, strict=True):
         middle = (index + 0.5) / count * size

@@ -1,4 +1,4 @@
-"""Perturbed copies of a frame that ask a black box what it looks at: random masks (RISE) and a sliding patch."""
+"""Perturbed copies of a frame, for explanations that see only a network's outputs: random masks and a sliding patch."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -7,33 +7,34 @@ from math import isqrt
 import numpy as np
 from numpy.typing import NDArray
 
+from service.explain.frame import Frame, mean_color
 from service.explain.heat_map import Heat, positive_heat, relative_heat
-from service.explain.insertion_deletion import cover
 
-Frame = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 CELLS = 8
-"""Cells a side of a random mask; with 7, 8 and 16 the authors of RISE found little difference."""
+"""Cells along each side of a random mask; between 7, 8 and 16 the authors of RISE found little difference."""
 SHOWN = 0.5
+"""The probability that a cell of a random mask shows the image."""
 HEAT_SIDE = 28
-"""Places a side of the heat: four to a cell, which is as much as masks this coarse can tell."""
+"""Places along each side of the heat: about four for each cell; masks this coarse can resolve no more."""
 PATCH_CELLS = 2
-"""How many places of the heat a sliding patch covers a side."""
+"""How many places of the heat a sliding patch covers along each side."""
 
 
 @dataclass(frozen=True, slots=True)
 class RandomMasks:
-    """Smooth random masks, Petsiuk et al., "RISE", BMVC 2018: a coarse coin-flip grid, enlarged and shifted at random.
+    """Smooth random masks: a coarse grid of coin flips, enlarged bilinearly and shifted at random.
 
-    Every mask follows from the seed and its number alone, so that copies may be made in any order, on any thread.
+    Petsiuk et al., "RISE", BMVC 2018. A mask depends on the seed and its own number only, so that copies may be made in
+    any order, on any thread.
     """
 
     seed: int
     count: int
 
     def mask(self, number: int, height: int, width: int) -> Floats:
-        """Return a mask, float32 (height, width), 0 hides and 1 shows."""
+        """Return a mask, float32 (height, width); 0 hides and 1 shows."""
         noise = np.random.default_rng([self.seed, number])
         coins = (noise.random((CELLS + 1, CELLS + 1)) < SHOWN).astype(np.float32)
         down, across = noise.random(2)
@@ -41,21 +42,21 @@ class RandomMasks:
         return (rows @ coins @ columns.T).astype(np.float32)
 
     def copies(self, frame: Frame) -> list[Callable[[], Frame]]:
-        """Return what makes each copy of uint8 (H, W, 3): hidden places have the frame's mean color."""
-        hidden = cover(frame).astype(np.float32)
-        seen = frame.astype(np.float32)
+        """Return a function for each copy of uint8 (H, W, 3); hidden places get the frame's mean color."""
+        hidden = mean_color(frame).astype(np.float32)
+        shown = frame.astype(np.float32)
 
         def copy(number: int) -> Callable[[], Frame]:
             def make() -> Frame:
                 share = self.mask(number, *frame.shape[:2])[..., None]
-                return np.rint(hidden + (seen - hidden) * share).astype(np.uint8)
+                return np.rint(hidden + (shown - hidden) * share).astype(np.uint8)
 
             return make
 
         return [copy(number) for number in range(self.count)]
 
     def heat(self, scores: Sequence[float]) -> Heat:
-        """Return the mean score of the copies that showed a place, weighted by how much they showed of it."""
+        """Return for each place the mean score of the copies, weighted by how much of the place each one showed."""
         total = np.zeros((HEAT_SIDE, HEAT_SIDE), np.float64)
         weight = np.zeros_like(total)
         for number, score in enumerate(scores):
@@ -68,18 +69,17 @@ class RandomMasks:
 
 @dataclass(frozen=True, slots=True)
 class SlidingPatch:
-    """A patch of the mean color at every place of a grid, Zeiler and Fergus, ECCV 2014."""
+    """A patch of the mean color at each place of a grid of `side` × `side` places, Zeiler and Fergus, ECCV 2014."""
 
     side: int
-    """Places a side."""
 
     @property
     def count(self) -> int:
         return self.side**2
 
     def copies(self, frame: Frame) -> list[Callable[[], Frame]]:
-        """Return what makes each copy of uint8 (H, W, 3), row by row."""
-        hidden = cover(frame)
+        """Return a function for each copy of uint8 (H, W, 3), row by row."""
+        hidden = mean_color(frame)
 
         def copy(row: int, column: int) -> Callable[[], Frame]:
             def make() -> Frame:
@@ -94,18 +94,22 @@ class SlidingPatch:
         return [copy(row, column) for row in range(self.side) for column in range(self.side)]
 
     def heat(self, scores: Sequence[float], whole: float) -> Heat:
-        """Return how far below the whole image's score each covered place lets it fall."""
+        """Return for each place how far the score falls below `whole`, the score of the image that is not covered."""
         drops = whole - np.array(scores, np.float32).reshape(self.side, self.side)
         return positive_heat(drops)
 
 
 def sliding_patch(samples: int) -> SlidingPatch:
-    """Return the finest grid of at most this many places."""
+    """Return the finest grid that has at most this many places."""
     return SlidingPatch(isqrt(samples))
 
 
 def _interpolation(size: int, shift: float) -> Floats:
-    """Return the (size, CELLS + 1) matrix that enlarges a grid's line bilinearly, shifted by a share of a cell."""
+    """Return the matrix that enlarges CELLS + 1 values bilinearly to `size`, shifted by a share of a cell.
+
+    Returns:
+        float32 (size, CELLS + 1).
+    """
     places = np.arange(size) / size * (CELLS - 1) + shift
     left = places.astype(np.intp)
     matrix = np.zeros((size, CELLS + 1), np.float32)
@@ -115,7 +119,7 @@ def _interpolation(size: int, shift: float) -> Floats:
 
 
 def _span(place: int, side: int, size: int) -> slice:
-    """Return the pixels that a patch centered on a place covers along one axis."""
+    """Return the pixels, along one axis of `size` pixels, of a patch that is centered on one of `side` places."""
     cell = size / side
     middle, half = (place + 0.5) * cell, PATCH_CELLS * cell / 2
     return slice(max(0, round(middle - half)), min(size, max(1, round(middle + half))))

@@ -1,130 +1,283 @@
-"""`view=probe`: how sure is the network, really? Its class under perturbations, and texture against shape."""
+"""`view=probe`: how a class's probability changes under perturbations, and by texture against shape."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from service.card import Card
-from service.errors import FovealError, InvalidParameterError
-from service.explain.explainers import Explainer
-from service.explain.request import ExplainRequest
-from service.explain.runner import Frame, Runner
-from service.explain.sheets import Probed, ProbeSheet, probe_sheet
+from service.errors import FovealError
+from service.explain.explanation import Explanation
+from service.explain.frame import Frame
+from service.explain.heat import Subject, read_subject
+from service.explain.view import View
+from service.heads.outputs import Outputs
 from service.heads.rounding import figure
-from service.heads.targets import ClassTarget, choose_target
+from service.heads.targets import ClassFigures, ClassTarget
+from service.imaging.charts import Curve, draw_curve
 from service.imaging.masks import mask_on_image
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.perturb import LADDERS, Perturbation, silhouette
+from service.imaging.sheet import Row, Tile, draw_sheet
 from service.imaging.source_image import SourceImage
-from service.pipeline import EncodedImage
-from service.runtime.job import Job, JobResult, Outputs
+from service.runtime.job import Job, JobResult
 from service.runtime.model import Model
 
 TEXTURE_SIDE = 4
-"""Patches a side at which no shape is left, and of texture still most."""
-SURE_OF_NEITHER = 0.01
-"""Below this for both, a share of one against the other would be a share of noise."""
+"""Patches along each side of the shuffled copy whose probability counts as texture: no shape is left in it."""
+LEAST_PROBABILITY = 0.01
+"""Where both texture and shape give less than this, their ratio would be noise."""
+
+_EXAMPLES: dict[Perturbation, tuple[float, str]] = {
+    "rotation": (60, "turned by 60°"),
+    "scale": (0.5, "half as large"),
+    "blur": (4, "blurred by 4 pixels"),
+    "jpeg": (5, "JPEG quality 5"),
+    "shuffle": (4, "in 16 patches"),
+}
+"""The perturbed copies that the sheet shows."""
+
+Probability = Annotated[float, Field(ge=0, le=1)]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class PointFigures(TypedDict):
+    """One perturbed copy."""
+
+    amount: float
+    probability: Annotated[Probability, Field(description="Of the target's class")]
+    top: Annotated[str, Field(description="The label of the most probable class")]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class CurveFigures(TypedDict):
+    """The probability by the strength of one perturbation."""
+
+    perturbation: Perturbation
+    unit: Annotated[str, Field(description="Of `amount`")]
+    points: list[PointFigures]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class SilhouetteFigures(TypedDict):
+    """The silhouette of the image's main thing, black on white."""
+
+    probability: Annotated[Probability, Field(description="Of the target's class")]
+    top: Annotated[str, Field(description="The label of the most probable class")]
+    by: Annotated[str, Field(description="The model that separated the thing from its background")]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ProbeResult(TypedDict):
+    """How a class's probability changes; `width` and `height` are the displayed image's."""
+
+    view: Literal["probe"]
+    width: int
+    height: int
+    target: ClassFigures
+    curves: list[CurveFigures]
+    silhouette: Annotated[
+        SilhouetteFigures | None,
+        Field(description="Null where no model could draw it, or found no thing"),
+    ]
+    texture: Annotated[
+        Probability, Field(description="The probability after shuffling 4 by 4 patches")
+    ]
+    shape: Annotated[Probability | None, Field(description="The probability of the silhouette")]
+    shape_share: Annotated[
+        Probability | None,
+        Field(description="shape ÷ (shape + texture); null where both are too low to compare"),
+    ]
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
-    frame: Frame
-    source: SourceImage
-    target: ClassTarget
+class Point:
+    """The class's probability in one perturbed copy, uint8 (H, W, 3); `kept`: the class is still the first."""
+
+    amount: float
+    probability: float
+    top: str
+    kept: bool
+    shown: NDArray[np.uint8]
+
+    def figures(self) -> PointFigures:
+        """Return the point as JSON."""
+        return {
+            "amount": self.amount,
+            "probability": figure(self.probability),
+            "top": self.top,
+        }
 
 
-async def explain_probe(
-    explanation: Runner,
-    model: Model,
-    explainer: Explainer,
-    image: EncodedImage,
-    request: ExplainRequest,
-    *,
-    segmenter: Model | None,
-    timeout_seconds: float,
-) -> JobResult[dict[str, Any] | RenderedImage]:
-    """Return a curve for each perturbation, and the texture against the shape, from one fan-out.
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """A finished probe.
 
     Args:
-        explanation: what runs it.
-        model: a classifier.
-        explainer: its laid-open twin.
-        image: what to perturb.
-        request: class and seed.
-        segmenter: tells things from their background, for the silhouette; None: there is none.
-        timeout_seconds: of each run.
-
-    Raises:
-        FovealError: the image can not be read, or a run failed.
+        subject: the whole image.
+        target: the class.
+        curves: the points by the perturbation's name.
+        silhouette: the point of the silhouette; None where there is none.
+        by: the model that drew the silhouette.
     """
-    head = partial(_see, card=model.card, class_id=request.class_id)
-    answer = await explanation.look(explainer, image, head, timeout_seconds=timeout_seconds)
-    subject = answer.value
-    outlined = None
-    if segmenter is not None:
-        outlined = await _silhouette(explanation, segmenter, image, timeout_seconds)
-    labels = model.card.labels
-    read = partial(_read, class_id=subject.target.class_id, labels=labels)
-    steps = [(name, amount) for name, ladder in LADDERS.items() for amount in ladder.amounts]
-    jobs: list[Job[Any, Probed]] = [
-        Job(
-            partial(_perturb, subject.frame, name, amount, request.seed),
-            partial(read, amount=amount),
+
+    subject: Subject
+    target: ClassTarget
+    curves: Mapping[Perturbation, Sequence[Point]]
+    silhouette: Point | None = None
+    by: str = ""
+
+    @property
+    def texture(self) -> float:
+        """The probability that remains without shape, 0–1."""
+        return next(
+            point.probability for point in self.curves["shuffle"] if point.amount == TEXTURE_SIDE
         )
+
+    @property
+    def shape_share(self) -> float | None:
+        """The shape's part of shape and texture, 0–1 (Geirhos et al. 2019); None where it would be noise."""
+        if self.silhouette is None:
+            return None
+        shape, texture = self.silhouette.probability, self.texture
+        if max(shape, texture) < LEAST_PROBABILITY:
+            return None
+        return figure(shape / (shape + texture))
+
+    def result(self, seed: int) -> ProbeResult:
+        """Return the probe as JSON."""
+        outlined: SilhouetteFigures | None = None
+        if self.silhouette is not None:
+            outlined = {
+                "probability": figure(self.silhouette.probability),
+                "top": self.silhouette.top,
+                "by": self.by,
+            }
+        return {
+            "view": "probe",
+            "width": self.subject.source.geometry.width,
+            "height": self.subject.source.geometry.height,
+            "target": self.target.figures(),
+            "curves": [
+                {
+                    "perturbation": name,
+                    "unit": LADDERS[name].unit,
+                    "points": [point.figures() for point in points],
+                }
+                for name, points in self.curves.items()
+            ],
+            "silhouette": outlined,
+            "texture": figure(self.texture),
+            "shape": None if outlined is None else outlined["probability"],
+            "shape_share": self.shape_share,
+            "seed": seed,
+        }
+
+
+def find_segmenter(models: Iterable[Model]) -> Model | None:
+    """Return the first ready model that separates one kind of thing from its background; None where there is none."""
+    for model in models:
+        card = model.card
+        two = card.task == "segment" and len(card.labels) == 2 and card.background_id is not None
+        if two and model.state == "ready":
+            return model
+    return None
+
+
+def probe_sheet(model: str, probe: Probe) -> Image.Image:
+    """Return some of the perturbed copies, and a curve for each perturbation."""
+    share, against = probe.shape_share, "no shape against texture: neither is known alone"
+    if share is not None:
+        against = f"shape against texture: {share:.0%} to {1 - share:.0%}"
+    examples = _example_tiles(probe)
+    curves = [
+        _curve_tile(name, points, probe.target.probability) for name, points in probe.curves.items()
+    ]
+    note = "dashed: as it is; a ring: another class is surer"
+    rows = [
+        Row(examples, len(examples), smooth=True),
+        Row(curves, 2, "The probability by degrees", note, smooth=True),
+    ]
+    return draw_sheet(f"How sure is it of {probe.target.label}?", f"{model}; {against}", rows)
+
+
+def _example_tiles(probe: Probe) -> list[Tile]:
+    frame = probe.subject.frame
+    tiles = [Tile(Image.fromarray(frame), f"as it is   {probe.target.probability:.0%}")]
+    for name, (amount, words) in _EXAMPLES.items():
+        point = next(point for point in probe.curves[name] if point.amount == amount)
+        tiles.append(Tile(Image.fromarray(point.shown), f"{words}   {point.probability:.0%}"))
+    if probe.silhouette is not None:
+        side = frame.shape[1], frame.shape[0]
+        outline = ImageOps.contain(Image.fromarray(probe.silhouette.shown), side)
+        outline = ImageOps.pad(outline, side, color="white")
+        tiles.append(Tile(outline, f"its outline   {probe.silhouette.probability:.0%}"))
+    return tiles
+
+
+def _curve_tile(name: Perturbation, points: Sequence[Point], reference: float) -> Tile:
+    curve = Curve(
+        [f"{point.amount:g}" for point in points],
+        [point.probability for point in points],
+        [point.kept for point in points],
+        reference,
+    )
+    return Tile(draw_curve(curve), f"{name}, {LADDERS[name].unit}")
+
+
+async def _run(explanation: Explanation) -> JobResult[ProbeResult | RenderedImage]:
+    """Run every perturbed copy, and the silhouette where a segmenter can draw it, as one fan-out."""
+    with explanation.admit():
+        outcome = await explanation.run_explainer(partial(read_subject, explanation=explanation))
+        outline = await _outline(explanation)
+        probe = await _probed(explanation, outcome.value, outline)
+    result = await asyncio.to_thread(_finished, probe, explanation)
+    return JobResult(result, outcome.trace)
+
+
+async def _outline(explanation: Explanation) -> RenderedImage | None:
+    """Return the silhouette of the image's main thing; None where no model can draw it, or it finds no thing."""
+    segmenter = explanation.segmenter
+    if segmenter is None:
+        return None
+    job = explanation.image_job(segmenter.card, partial(_draw_silhouette, card=segmenter.card))
+    try:
+        (outline,) = await explanation.run_jobs(segmenter, [job])
+    except FovealError:
+        return None  # the silhouette is an extra: the rest of the probe does not need the segmenter
+    return outline
+
+
+async def _probed(
+    explanation: Explanation, subject: Subject, outline: RenderedImage | None
+) -> Probe:
+    assert isinstance(subject.target, ClassTarget), "probe needs a classifier"
+    card, seed = explanation.card, explanation.request.seed
+    read = partial(_read_point, class_id=subject.target.class_id, labels=card.labels)
+    steps = [(name, amount) for name, ladder in LADDERS.items() for amount in ladder.amounts]
+    jobs: list[Job[Any, Point]] = [
+        Job(partial(_perturb, subject.frame, name, amount, seed), partial(read, amount=amount))
         for name, amount in steps
     ]
-    if outlined is not None:
-        shown = explanation.pipeline.job(outlined.content, model.card, partial(read, amount=0.0))
-        jobs.append(shown)
-    found = await explanation.run(model, jobs, timeout_seconds=timeout_seconds)
-    sheet = ProbeSheet(
-        subject.target,
-        {
-            name: [probed for (step, _), probed in zip(steps, found, strict=False) if step == name]
-            for name in LADDERS
-        },
-        found[-1] if outlined is not None else None,
-    )
-    by = segmenter.name if segmenter is not None and outlined is not None else None
-    told = await asyncio.to_thread(_tell, subject, sheet, model.card, request, by)
-    return JobResult(told, answer.trace)
-
-
-def require_classifier(card: Card) -> None:
-    """Raise for networks that have no class probability.
-
-    Raises:
-        InvalidParameterError: the network is no classifier.
-    """
-    if card.task != "classify":
-        raise InvalidParameterError(
-            f"view: probe follows a class's probability, and {card.name} does {card.task}; name a classifier"
-        )
-
-
-def _see(
-    outputs: Outputs, frame: Frame, source: SourceImage, *, card: Card, class_id: int | None
-) -> _Subject:
-    target = choose_target(outputs, source, card, class_id=class_id, box=0)
-    assert isinstance(target, ClassTarget)
-    return _Subject(frame.copy(), source, target)
-
-
-async def _silhouette(
-    explanation: Runner, segmenter: Model, image: EncodedImage, timeout_seconds: float
-) -> RenderedImage | None:
-    """Return the main thing's silhouette as an image, None where there is no thing, or nobody to tell."""
-    draw = partial(_draw_silhouette, card=segmenter.card)
-    job = explanation.pipeline.job(image, segmenter.card, draw)
-    try:
-        (outlined,) = await explanation.run(segmenter, [job], timeout_seconds=timeout_seconds)
-    except FovealError:
-        return None
-    return outlined
+    if outline is not None:
+        read_outline = partial(read, amount=0.0)
+        jobs.append(explanation.pipeline.job(outline.content, card, read_outline))
+    points = await explanation.run_jobs(explanation.model, jobs)
+    curves = {
+        name: [point for (step, _), point in zip(steps, points, strict=False) if step == name]
+        for name in LADDERS
+    }
+    if outline is None or explanation.segmenter is None:
+        return Probe(subject, subject.target, curves)
+    return Probe(subject, subject.target, curves, points[-1], explanation.segmenter.name)
 
 
 def _draw_silhouette(outputs: Outputs, source: SourceImage, *, card: Card) -> RenderedImage | None:
@@ -138,52 +291,32 @@ def _perturb(frame: Frame, name: Perturbation, amount: float, seed: int) -> tupl
     return perturbed, perturbed
 
 
-def _read(
+def _read_point(
     outputs: Outputs,
-    seen: Frame | SourceImage,
+    copy: Frame | SourceImage,
     *,
     class_id: int,
     labels: Sequence[str],
     amount: float,
-) -> Probed:
+) -> Point:
     probabilities = outputs["probabilities"]
     best = int(probabilities.argmax())
-    shown = seen if isinstance(seen, np.ndarray) else np.asarray(seen.displayed())
-    return Probed(amount, float(probabilities[class_id]), labels[best], best == class_id, shown)
+    shown = copy if isinstance(copy, np.ndarray) else np.asarray(copy.displayed())
+    return Point(amount, float(probabilities[class_id]), labels[best], best == class_id, shown)
 
 
-def _tell(
-    subject: _Subject, sheet: ProbeSheet, card: Card, request: ExplainRequest, by: str | None
-) -> dict[str, Any] | RenderedImage:
-    texture = next(p for p in sheet.curves["shuffle"] if p.amount == TEXTURE_SIDE).probability
-    shape = sheet.silhouette.probability if sheet.silhouette is not None else None
-    share = None
-    if shape is not None and max(shape, texture) >= SURE_OF_NEITHER:
-        share = figure(shape / (shape + texture))
-    if request.form != "json":
-        return encode_image(probe_sheet(card.name, subject.frame, sheet, share), "png")
-    outlined = None
-    if sheet.silhouette is not None:
-        outlined = {
-            "probability": figure(sheet.silhouette.probability),
-            "top": sheet.silhouette.top,
-            "by": by,
-        }
-    return {
-        "width": subject.source.geometry.width,
-        "height": subject.source.geometry.height,
-        "target": subject.target.figures(),
-        "curves": [
-            {
-                "perturbation": name,
-                "unit": LADDERS[name].unit,
-                "points": [point.figures() for point in points],
-            }
-            for name, points in sheet.curves.items()
-        ],
-        "silhouette": outlined,
-        "texture": figure(texture),
-        "shape": None if shape is None else figure(shape),
-        "shape_share": share,
-        "seed": request.seed,
-    }
+def _finished(probe: Probe, explanation: Explanation) -> ProbeResult | RenderedImage:
+    if explanation.request.form == "json":
+        return probe.result(explanation.request.seed)
+    return encode_image(probe_sheet(explanation.card.name, probe), "png")
+
+
+PROBE = View(
+    name="probe",
+    summary="how a class's probability changes when the image is turned, scaled, blurred, compressed, shuffled",
+    options=frozenset({"class_name", "seed"}),
+    forms=frozenset({"json", "sheet"}),
+    result=ProbeResult,
+    run=_run,
+    needs_classifier=True,
+)

@@ -1,91 +1,221 @@
-"""`view=story`: pixels → first filters → maps of each stage → heat → the answer, on one sheet."""
+"""`view=story`: pixels → first filters → maps of each stage → heat → result, on one sheet."""
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from io import BytesIO
+from typing import Annotated, Literal, NotRequired, get_type_hints
 
 from PIL import Image
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from service.card import Card
-from service.explain.heat import see_heat
-from service.explain.request import ExplainRequest
-from service.explain.runner import Frame
-from service.explain.sheets import StorySheet, story_sheet
-from service.explain.stage_maps import stage_maps
-from service.graph.anatomy import Anatomy
-from service.heads.classify import classify
-from service.heads.detect import DetectionOptions, find_things
-from service.heads.segment import SegmentClasses, draw_segments
-from service.imaging.overlay import LabeledBox, RenderedImage, draw_boxes, encode_image
+from service.explain.cam import one_run_method
+from service.explain.explanation import Explanation
+from service.explain.filter_images import filter_images
+from service.explain.frame import Frame
+from service.explain.heat import MadeHeat, Subject, read_subject
+from service.explain.heat_map import HeatFigures, PeakFigures
+from service.explain.sheets import MAPS_A_ROW
+from service.explain.stage_maps import StageFigures, StageMaps, stage_maps
+from service.explain.view import View
+from service.graph.first_layer import FirstLayer
+from service.heads.classify import Prediction
+from service.heads.outputs import Outputs
+from service.heads.targets import TargetFigures
+from service.imaging.charts import draw_bars
+from service.imaging.colormap import colored
+from service.imaging.heatmap import heat_image, overlay_heat
+from service.imaging.overlay import RenderedImage, encode_image
+from service.imaging.sheet import Row, Tile, draw_sheet
 from service.imaging.source_image import SourceImage
-from service.runtime.job import Outputs
+from service.media_types import PNG
+from service.runtime.job import JobResult
+from service.tasks.task import Task
 
-TOLD_CLASSES = 5
-MAPS_A_STAGE = 8
+FILTERS_SHOWN = 16
+MAGNIFIED_SIDE = 16
+"""Pixels along each side of the part of the frame that is enlarged until one sees its pixels."""
+
+
+@with_config(ConfigDict(extra="forbid"))
+class StoryResult(TypedDict):
+    """All steps from the pixels to the result; `width` and `height` are the displayed image's."""
+
+    view: Literal["story"]
+    width: int
+    height: int
+    target: TargetFigures
+    filters: Annotated[int, Field(description="How many filters the first convolution has")]
+    stages: Annotated[list[StageFigures], Field(description="Each with its strongest channel only")]
+    method: Annotated[Literal["cam", "eigencam"], Field(description="How `heat` was made")]
+    heat: HeatFigures
+    peak: PeakFigures
+    predictions: NotRequired[
+        Annotated[list[Prediction], Field(description="For tasks that predict classes")]
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Story:
+    """All that a story shows.
+
+    Args:
+        model: the model's name.
+        subject: the image and the target.
+        method: how the heat was made.
+        made: the heat.
+        first: the first convolution; None where the network has none.
+        stages: the strongest channels of each stage.
+        predictions: the most probable classes, for tasks that predict classes.
+    """
+
+    model: str
+    subject: Subject
+    method: Literal["cam", "eigencam"]
+    made: MadeHeat
+    first: FirstLayer | None
+    stages: Sequence[StageMaps]
+    predictions: Sequence[Prediction]
+
+    def result(self) -> StoryResult:
+        """Return the story as JSON."""
+        geometry, heat = self.subject.source.geometry, self.made.heat
+        result: StoryResult = {
+            "view": "story",
+            "width": geometry.width,
+            "height": geometry.height,
+            "target": self.subject.target.figures(),
+            "filters": 0 if self.first is None else len(self.first.weights),
+            "stages": [stage.figures([stage.maps[0].figures()]) for stage in self.stages],
+            "method": self.method,
+            "heat": heat.figures(geometry.region),
+            "peak": heat.peak(geometry),
+        }
+        if self.predictions:
+            result["predictions"] = list(self.predictions)
+        return result
 
 
 def explain_story(
-    outputs: Outputs,
-    frame: Frame,
-    source: SourceImage,
-    *,
-    card: Card,
-    anatomy: Anatomy,
-    request: ExplainRequest,
-) -> dict[str, Any] | RenderedImage:
-    """Return every step from pixels to the answer; the heat needs no second run: exact CAM, else EigenCAM.
+    outputs: Outputs, frame: Frame, source: SourceImage, *, explanation: Explanation
+) -> StoryResult | RenderedImage:
+    """Return every step from the pixels to the result, all from one run of the network.
 
     Raises:
-        InvalidParameterError: the network sees no such target.
+        InvalidParameterError: the network does not find the target in the image.
     """
-    way = "cam" if anatomy.head is not None else "eigencam"
-    seen = see_heat(outputs, frame, source, card=card, anatomy=anatomy, request=request)
-    assert seen.heat is not None
-    stages = stage_maps(outputs, card.stages, count=MAPS_A_STAGE)
-    predictions = []
-    if card.task == "classify":
-        top_k = min(TOLD_CLASSES, len(card.labels))
-        predictions = classify(outputs, source, labels=card.labels, top_k=top_k)["predictions"]
-    if request.form != "json":
-        sheet = StorySheet(
-            model=card.name,
-            target=seen.target,
-            frame=Image.fromarray(frame),
-            image=source.displayed(),
-            first=anatomy.first,
-            stages=stages,
-            heat=seen.heat,
-            stage=seen.stage,
-            method=f"what speaks for {seen.target.caption}, place by place"
-            if way == "cam"
-            else "what stands out, whatever for",
-            predictions=[(one["label"], one["probability"]) for one in predictions],
-            answer=_answer(outputs, source, card),
-        )
-        return encode_image(story_sheet(sheet, source.geometry), "png")
-    told: dict[str, Any] = {
-        "width": source.geometry.width,
-        "height": source.geometry.height,
-        "target": seen.target.figures(),
-        "filters": 0 if anatomy.first is None else len(anatomy.first.weights),
-        "stages": [{**stage.figures(), "maps": [stage.maps[0].figures()]} for stage in stages],
-        "method": way,
-        "heat": seen.heat.figures(source.geometry.region),
-        "peak": seen.heat.peak(source.geometry),
-    }
-    if predictions:
-        told["predictions"] = predictions
-    return told
+    card, anatomy, task = explanation.card, explanation.anatomy, explanation.task
+    subject = read_subject(outputs, frame, source, explanation=explanation)
+    method = one_run_method(card, anatomy)
+    assert method.read is not None
+    story = Story(
+        model=card.name,
+        subject=subject,
+        method="cam" if method.name == "cam" else "eigencam",
+        made=method.read(outputs, subject),
+        first=anatomy.first,
+        stages=stage_maps(outputs, card.stages, count=MAPS_A_ROW),
+        predictions=predictions_of(task, outputs, source, card),
+    )
+    if explanation.request.form == "json":
+        return story.result()
+    drawn = None if story.predictions else drawn_result(task, outputs, source, card)
+    return encode_image(story_sheet(story, drawn), "png")
 
 
-def _answer(outputs: Outputs, source: SourceImage, card: Card) -> Image.Image | None:
-    """Return the answer of a network that answers on the image itself, drawn."""
-    if card.task == "detect":
-        things = find_things(outputs, source, labels=card.labels, options=DetectionOptions())
-        boxes = [
-            LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
-            for thing in things.found
-        ]
-        return draw_boxes(source.displayed(), boxes)
-    if card.task == "segment":
-        classes = SegmentClasses(card.labels, card.background_id)
-        return draw_segments(outputs, source, classes)
-    return None
+def predictions_of(
+    task: Task, outputs: Outputs, source: SourceImage, card: Card
+) -> list[Prediction]:
+    """Return the classes that a task predicts by its default options; empty where its result has no `predictions`."""
+    if task.head is None or "predictions" not in get_type_hints(task.result):
+        return []
+    result = task.head(outputs, source, card, task.settle(task.options(), card))
+    predictions: list[Prediction] = result["predictions"]
+    return predictions
+
+
+def drawn_result(
+    task: Task, outputs: Outputs, source: SourceImage, card: Card
+) -> Image.Image | None:
+    """Return a task's result drawn on the image by its default options; None where the task has no `overlay`."""
+    overlay = task.renderings.get("overlay")
+    if overlay is None:
+        return None
+    options = task.settle(task.options(), card)
+    rendered = overlay.render(outputs, source, card, options, PNG)
+    return Image.open(BytesIO(rendered.content))
+
+
+def story_sheet(story: Story, drawn: Image.Image | None) -> Image.Image:
+    """Return pixels, first filters, the maps of each stage, the heat and the result, from top to bottom.
+
+    Args:
+        story: what to show.
+        drawn: the result on the image, for a task without predictions; None: the sheet ends with the heat.
+    """
+    rows = [_pixel_row(story.subject.frame)]
+    if story.first is not None:
+        rows.append(_filter_row(story.first))
+    rows += [_stage_row(stage, first=not number) for number, stage in enumerate(story.stages)]
+    rows.append(_heat_row(story))
+    if story.predictions:
+        names = [one["label"] for one in story.predictions]
+        shares = [one["probability"] for one in story.predictions]
+        rows.append(Row([Tile(draw_bars(names, shares))], 1, "Answer", smooth=True))
+    elif drawn is not None:
+        rows.append(Row([Tile(drawn)], 1, "Answer", widest=400, smooth=True))
+    return draw_sheet(f"How {story.model} comes to {story.subject.target.caption}", "", rows)
+
+
+def _pixel_row(pixels: Frame) -> Row:
+    frame = Image.fromarray(pixels)
+    left, top = (frame.width - MAGNIFIED_SIDE) // 2, (frame.height - MAGNIFIED_SIDE) // 2
+    middle = frame.crop((left, top, left + MAGNIFIED_SIDE, top + MAGNIFIED_SIDE))
+    note = f"{frame.width} by {frame.height} pixels, as the network gets them"
+    return Row([Tile(frame), Tile(middle)], 2, "Pixels", note, widest=250)
+
+
+def _filter_row(first: FirstLayer) -> Row:
+    images = filter_images(first.weights)[:FILTERS_SHOWN]
+    note = f"{len(images)} of {len(first.weights)}: what the first convolution looks for"
+    return Row([Tile(image) for image in images], FILTERS_SHOWN, "Filters", note, widest=60)
+
+
+def _stage_row(stage: StageMaps, *, first: bool) -> Row:
+    heading = "Feature maps" if first else ""
+    note = "the strongest channels, from edges to parts to things" if first else ""
+    tiles = [Tile(colored(one.levels)) for one in stage.maps]
+    named = [Tile(tiles[0].image, stage.stage.name), *tiles[1:]]
+    return Row(named, MAPS_A_ROW, heading, note)
+
+
+def _heat_row(story: Story) -> Row:
+    source, heat = story.subject.source, story.made.heat
+    levels, seen = heat.on_image(source.geometry), source.geometry.seen
+    note = "what stands out, whatever for"
+    if story.method == "cam":
+        note = f"what speaks for {story.subject.target.caption}, place by place"
+    tiles = [
+        Tile(overlay_heat(source.displayed(), levels, seen), "the heat on the image"),
+        Tile(
+            heat_image(levels, seen), f"the heat alone, from {story.made.stage or 'the last map'}"
+        ),
+    ]
+    return Row(tiles, 2, "Heat", note, widest=400, smooth=True)
+
+
+async def _run(explanation: Explanation) -> JobResult[StoryResult | RenderedImage]:
+    return await explanation.run_explainer(partial(explain_story, explanation=explanation))
+
+
+STORY = View(
+    name="story",
+    summary="all steps from the pixels to the result on one sheet",
+    options=frozenset({"class_name", "box"}),
+    forms=frozenset({"json", "sheet"}),
+    result=StoryResult,
+    run=_run,
+    needs_stages=True,
+)

@@ -1,17 +1,19 @@
-"""What is explained: a class, a box, an area or a vector, and how much of it a perturbed copy still shows."""
+"""What an explanation explains: a class, a box, an area or a vector, and how much of it the outputs of a copy show."""
 
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, NotRequired, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
 
 from service.card import Card
 from service.errors import InvalidParameterError
-from service.heads.boxes import corners, iou
+from service.heads.boxes import CornersBox, corners, iou
 from service.heads.detect import DetectionOptions, find_things
 from service.heads.outputs import Outputs
 from service.heads.rounding import figure
@@ -19,24 +21,79 @@ from service.imaging.geometry import Box, Geometry
 from service.imaging.masks import class_probability
 from service.imaging.source_image import SourceImage
 
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class ClassFigures(TypedDict):
+    """A class of a classifier."""
+
+    label: str
+    class_id: int
+    probability: Share
+    logit: float
+    bias: NotRequired[
+        Annotated[
+            float, Field(description="With an exact CAM: the logit is this plus the mean of `heat`")
+        ]
+    ]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class BoxFigures(TypedDict):
+    """A detection."""
+
+    label: str
+    class_id: int
+    score: Share
+    box: Annotated[CornersBox, Field(description="In pixels of the image as displayed")]
+    index: Annotated[int, Field(description="Its place among the detections; 0 is the best")]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class AreaFigures(TypedDict):
+    """The area of a class in a mask."""
+
+    label: str
+    class_id: int
+    fraction: Annotated[Share, Field(description="The area's share of the network's frame")]
+
+
+@with_config(ConfigDict(extra="forbid"))
+class FeatureFigures(TypedDict):
+    """A feature vector."""
+
+    features: Annotated[int, Field(description="The vector's length")]
+
+
+TargetFigures = ClassFigures | BoxFigures | AreaFigures | FeatureFigures
+"""A target as JSON."""
+
 
 class Target(Protocol):
-    """Something that a network said of an image."""
+    """A part of a network's result for an image."""
 
     @property
     def caption(self) -> str:
         """The target in a few words."""
 
     def score(self, outputs: Outputs) -> float:
-        """Return how much of it is left, 0–1, in the outputs for a perturbed copy."""
+        """Return how much of the target the outputs for a perturbed copy still show, 0–1."""
 
-    def figures(self) -> dict[str, Any]:
+    def place(self, height: int, width: int) -> NDArray[np.float32] | None:
+        """Return how much of each cell of a grid over the frame the target covers.
+
+        Returns:
+            float32 (height, width), 0–1; None for a target that has no place of its own.
+        """
+
+    def figures(self) -> TargetFigures:
         """Return the target as JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class ClassTarget:
-    """A classifier's class."""
+    """A class of a classifier."""
 
     label: str
     class_id: int
@@ -48,9 +105,13 @@ class ClassTarget:
         return f"{self.label} {self.probability:.0%}"
 
     def score(self, outputs: Outputs) -> float:
+        """Return the class's probability."""
         return float(outputs["probabilities"][self.class_id])
 
-    def figures(self) -> dict[str, Any]:
+    def place(self, height: int, width: int) -> None:
+        """Return None: a class has no place."""
+
+    def figures(self) -> ClassFigures:
         return {
             "label": self.label,
             "class_id": self.class_id,
@@ -61,7 +122,7 @@ class ClassTarget:
 
 @dataclass(frozen=True, slots=True)
 class BoxTarget:
-    """One detection; `box` on the image, `in_frame` xyxy in 0–1 of the frame."""
+    """A detection: `box` is xyxy in pixels of the displayed image, `in_frame` float32 (4,) in 0–1 of the frame."""
 
     label: str
     class_id: int
@@ -75,9 +136,10 @@ class BoxTarget:
         return f"{self.label} {self.confidence:.0%}"
 
     def score(self, outputs: Outputs) -> float:
-        """Return the best IoU × score among candidates of the class.
+        """Return the best IoU × score among the candidates of the class.
 
-        D-RISE, Petsiuk et al., CVPR 2021, with the one class that a candidate has and without objectness.
+        D-RISE, Petsiuk et al., CVPR 2021. Here a candidate has one class instead of a probability for each, and no
+        objectness.
         """
         same = outputs["classes"] == self.class_id
         if not same.any():
@@ -85,7 +147,13 @@ class BoxTarget:
         overlap = iou(outputs["boxes"][same], self.in_frame[None])[:, 0]
         return float((overlap * outputs["scores"][same]).max())
 
-    def figures(self) -> dict[str, Any]:
+    def place(self, height: int, width: int) -> NDArray[np.float32]:
+        """Return the share of each cell that the box covers, float32 (height, width)."""
+        left, top, right, bottom = self.in_frame.tolist()
+        rows, columns = _covered(top, bottom, height), _covered(left, right, width)
+        return np.outer(rows, columns).astype(np.float32)
+
+    def figures(self) -> BoxFigures:
         return {
             "label": self.label,
             "class_id": self.class_id,
@@ -97,7 +165,7 @@ class BoxTarget:
 
 @dataclass(frozen=True, slots=True)
 class AreaTarget:
-    """A class's area in a mask, bool (H, W) of the frame, whose share of the frame is `fraction`."""
+    """The area of a class in a mask, bool (H, W) of the frame; `classes` is the number of the network's classes."""
 
     label: str
     class_id: int
@@ -106,6 +174,7 @@ class AreaTarget:
 
     @property
     def fraction(self) -> float:
+        """The area's share of the frame, 0–1."""
         return float(self.area.mean())
 
     @property
@@ -113,12 +182,18 @@ class AreaTarget:
         return f"{self.label}, {self.fraction:.0%} of the frame"
 
     def score(self, outputs: Outputs) -> float:
+        """Return the class's mean probability over the area."""
         share = class_probability(
             outputs["mask"], outputs["confidence"], self.class_id, self.classes
         )
         return float(share[self.area].mean()) / 255
 
-    def figures(self) -> dict[str, Any]:
+    def place(self, height: int, width: int) -> NDArray[np.float32]:
+        """Return the share of each cell that the area covers, float32 (height, width)."""
+        area = Image.fromarray(self.area.astype(np.float32))
+        return np.asarray(area.resize((width, height), Image.Resampling.BOX))
+
+    def figures(self) -> AreaFigures:
         return {
             "label": self.label,
             "class_id": self.class_id,
@@ -128,7 +203,7 @@ class AreaTarget:
 
 @dataclass(frozen=True, slots=True)
 class FeatureTarget:
-    """A feature vector, of length one."""
+    """A feature vector, float32 (F,), of length one."""
 
     features: NDArray[np.float32]
 
@@ -137,41 +212,33 @@ class FeatureTarget:
         return f"{len(self.features)} features"
 
     def score(self, outputs: Outputs) -> float:
+        """Return the cosine similarity, 0 where it is negative."""
         return max(0.0, float(_unit(outputs["features"]) @ self.features))
 
-    def figures(self) -> dict[str, Any]:
+    def place(self, height: int, width: int) -> None:
+        """Return None: a vector has no place."""
+
+    def figures(self) -> FeatureFigures:
         return {"features": len(self.features)}
-
-
-def place_of(target: Target, height: int, width: int) -> NDArray[np.float32] | None:
-    """Return how much of each place of a grid over the frame a box or an area covers, float32 (height, width), 0–1.
-
-    None for targets that lie nowhere in particular.
-    """
-    if isinstance(target, AreaTarget):
-        area = Image.fromarray(target.area.astype(np.float32))
-        return np.asarray(area.resize((width, height), Image.Resampling.BOX))
-    if isinstance(target, BoxTarget):
-        left, top, right, bottom = target.in_frame.tolist()
-        rows, columns = _covered(top, bottom, height), _covered(left, right, width)
-        return np.outer(rows, columns).astype(np.float32)
-    return None
 
 
 @dataclass(frozen=True, slots=True)
 class TargetChoice:
-    """What a request wants explained: a class, None for the one that the network is surest of; which detection."""
+    """Which target a request asks for.
+
+    `class_id` None is the network's own choice; `box` is a detection's place among the detections, 0 is the best.
+    """
 
     class_id: int | None = None
     box: int = 0
 
 
 ChooseTarget = Callable[[Outputs, SourceImage, Card, TargetChoice], Target]
-"""Return what is explained. Raises InvalidParameterError where the network finds no such thing in the image."""
+"""Return the target to explain. Raises InvalidParameterError where the network does not find it in the image."""
 
 
 def choose_class(outputs: Outputs, _: SourceImage, card: Card, choice: TargetChoice) -> ClassTarget:
-    """Return the class that was chosen, else the most probable one."""
+    """Return the chosen class, else the most probable one."""
     probabilities = outputs["probabilities"]
     chosen = int(probabilities.argmax()) if choice.class_id is None else choice.class_id
     return ClassTarget(
@@ -186,45 +253,10 @@ def choose_features(
     return FeatureTarget(_unit(outputs["features"]))
 
 
-def choose_target(
-    outputs: Outputs, source: SourceImage, card: Card, *, class_id: int | None, box: int
-) -> Target:
-    """Return what is explained of a network, by its card's task; see the functions above."""
-    choose: dict[str, ChooseTarget] = {
-        "classify": choose_class,
-        "detect": choose_box,
-        "segment": choose_area,
-        "embed": choose_features,
-    }
-    return choose[card.task](outputs, source, card, TargetChoice(class_id, box))
-
-
-def class_id_of(card: Card, wanted: str) -> int:
-    """Return the id of a class given by its label or by its id.
-
-    Raises:
-        InvalidParameterError: there is none; the nearest labels are told.
-    """
-    by_label = {
-        label.casefold(): index for index, label in reversed(list(enumerate(card.labels))) if label
-    }
-    if wanted.casefold() in by_label:
-        return by_label[wanted.casefold()]
-    if wanted.isdecimal() and int(wanted) < len(card.labels) and card.labels[int(wanted)]:
-        return int(wanted)
-    if not card.labels:
-        raise InvalidParameterError(f"class: {card.name} has no classes")
-    near = difflib.get_close_matches(wanted.casefold(), by_label, n=3) or sorted(by_label)[:8]
-    named = ", ".join(card.labels[by_label[label]] for label in near)
-    raise InvalidParameterError(
-        f"class: {card.name} has no class {wanted!r}; near: {named}; or an id from 0 to {len(card.labels) - 1}"
-    )
-
-
 def choose_box(
     outputs: Outputs, source: SourceImage, card: Card, choice: TargetChoice
 ) -> BoxTarget:
-    """Return the detection that was chosen, counted from the best one; of a class, where one was chosen.
+    """Return the chosen detection, counted from the best one; where a class is chosen, among those of the class.
 
     Raises:
         InvalidParameterError: the network finds fewer.
@@ -251,7 +283,7 @@ def choose_box(
 
 
 def choose_area(outputs: Outputs, _: SourceImage, card: Card, choice: TargetChoice) -> AreaTarget:
-    """Return the area of the class that was chosen, else the largest area that is not background.
+    """Return the area of the chosen class, else the largest area that is not background.
 
     Raises:
         InvalidParameterError: the network finds no such area.
@@ -264,17 +296,42 @@ def choose_area(outputs: Outputs, _: SourceImage, card: Card, choice: TargetChoi
             things[card.background_id] = 0
         class_id = int(things.argmax())
         if not things[class_id]:
-            raise InvalidParameterError(f"class: {card.name} sees nothing but background here")
+            raise InvalidParameterError(
+                f"class: {card.name} finds only background in this image; there is no area to explain"
+            )
     if not areas[class_id]:
         present = ", ".join(card.labels[index] for index in np.flatnonzero(areas).tolist())
         raise InvalidParameterError(
-            f"class: {card.name} sees no {card.labels[class_id]!r} in this image, but {present}"
+            f"class: {card.name} finds no {card.labels[class_id]!r} in this image; it finds: {present}"
         )
     area: NDArray[np.bool_] = outputs["mask"] == class_id
     return AreaTarget(card.labels[class_id], class_id, area, len(card.labels))
 
 
+def class_id_of(card: Card, wanted: str) -> int:
+    """Return the id of a class that is given by its label, in upper or lower case, or by its id.
+
+    Raises:
+        InvalidParameterError: the network has no such class; the message lists the nearest labels.
+    """
+    by_label = {
+        label.casefold(): index for index, label in reversed(list(enumerate(card.labels))) if label
+    }
+    if wanted.casefold() in by_label:
+        return by_label[wanted.casefold()]
+    if wanted.isdecimal() and int(wanted) < len(card.labels) and card.labels[int(wanted)]:
+        return int(wanted)
+    if not card.labels:
+        raise InvalidParameterError(f"class: {card.name} has no classes")
+    near = difflib.get_close_matches(wanted.casefold(), by_label, n=3) or sorted(by_label)[:8]
+    named = ", ".join(card.labels[by_label[label]] for label in near)
+    raise InvalidParameterError(
+        f"class: {card.name} has no class {wanted!r}; near: {named}; or an id from 0 to {len(card.labels) - 1}"
+    )
+
+
 def _in_frame(box: Box, geometry: Geometry) -> NDArray[np.float32]:
+    """Carry an xyxy box from pixels of the displayed image to 0–1 of the frame, float32 (4,)."""
     left, top, right, bottom = geometry.region
     scale = np.array([right - left, bottom - top] * 2, np.float32)
     framed: NDArray[np.float32] = (
@@ -283,15 +340,16 @@ def _in_frame(box: Box, geometry: Geometry) -> NDArray[np.float32]:
     return framed
 
 
-def _covered(begin: float, end: float, places: int) -> NDArray[np.float64]:
-    """Return the share of each of so many equal parts of 0–1 that lies between two bounds."""
-    edges = np.arange(places + 1) / places
+def _covered(begin: float, end: float, parts: int) -> NDArray[np.float64]:
+    """Return the share of each of so many equal parts of 0–1 that lies between two bounds, float64 (parts,)."""
+    edges = np.arange(parts + 1) / parts
     shared = np.minimum(end, edges[1:]) - np.maximum(begin, edges[:-1])
-    share: NDArray[np.float64] = np.clip(shared * places, 0, 1)
+    share: NDArray[np.float64] = np.clip(shared * parts, 0, 1)
     return share
 
 
-def _unit(vector: NDArray[Any]) -> NDArray[np.float32]:
+def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the vector scaled to length one; a vector of zeros stays as it is."""
     length = float(np.linalg.norm(vector))
     scaled: NDArray[np.float32] = (vector / length if length else vector).astype(np.float32)
     return scaled

@@ -77,8 +77,8 @@ def test_the_heat_lies_on_the_thing(client: httpx.Client, query: str, image: str
 
 def test_an_exact_map_adds_up_to_the_logit(client: httpx.Client) -> None:
     answer = explain(client, "view=cam&class=282&score=false")
-    told = np.mean(answer["heat"]["values"]) + answer["target"]["bias"]
-    assert told == pytest.approx(answer["target"]["logit"], rel=1e-3)
+    logit = np.mean(answer["heat"]["values"]) + answer["target"]["bias"]
+    assert logit == pytest.approx(answer["target"]["logit"], rel=1e-3)
     classified = client.post("/v1/classify", content=photograph("chelsea")).json()
     best = classified["results"][0]["predictions"][0]
     assert answer["target"]["class_id"] == best["class_id"]
@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_answer(client: httpx.Client) -> None:
     assert not np.allclose(one["values"], other["values"], rtol=1e-2, atol=1e-4)
 
 
-def test_maps_tell_every_stage_of_the_card(client: httpx.Client) -> None:
+def test_maps_show_every_stage_of_the_card(client: httpx.Client) -> None:
     card = client.get("/v1/models/efficientnet-lite0").json()["models"][0]["card"]
     answer = explain(client, "view=maps&channels=3&thumbnails=true")
     assert [(stage["name"], stage["channels"]) for stage in answer["stages"]] == [
@@ -165,7 +165,7 @@ def test_an_area_is_explained(client: httpx.Client) -> None:
     assert rows.min() - 16 <= peak["y"] <= rows.max() + 16
 
 
-def test_what_fires_an_eye_channel_are_eyes(client: httpx.Client) -> None:
+def test_a_channel_for_eyes_is_highest_at_the_eyes(client: httpx.Client) -> None:
     answer = explain(client, "view=patterns&stage=stage_4&channel=274&count=2&thumbnails=true")
     left_eye, right_eye = (190, 110), (315, 135)
     found = sorted(answer["peaks"], key=lambda peak: peak["box"]["x_min"])
@@ -194,13 +194,13 @@ def test_a_probe_follows_the_class_down(client: httpx.Client) -> None:
     assert sheet(client, "view=probe&model=lenet5", "coffee").width == 1240
 
 
-def test_a_story_ends_with_what_classify_says(client: httpx.Client) -> None:
-    told = explain(client, "view=story")
-    said = client.post("/v1/classify", content=photograph("chelsea")).json()["results"][0]
-    labels = [one["label"] for one in said["predictions"]]
-    assert [one["label"] for one in told["predictions"]] == labels
-    assert told["heat"] == explain(client, "view=cam&score=false")["heat"]
-    assert [stage["name"] for stage in told["stages"]] == [f"stage_{n}" for n in range(1, 6)]
+def test_a_story_ends_with_the_result_of_classify(client: httpx.Client) -> None:
+    story = explain(client, "view=story")
+    result = client.post("/v1/classify", content=photograph("chelsea")).json()["results"][0]
+    labels = [one["label"] for one in result["predictions"]]
+    assert [one["label"] for one in story["predictions"]] == labels
+    assert story["heat"] == explain(client, "view=cam&score=false")["heat"]
+    assert [stage["name"] for stage in story["stages"]] == [f"stage_{n}" for n in range(1, 6)]
 
 
 @pytest.mark.parametrize(
@@ -211,7 +211,7 @@ def test_every_model_has_a_story(client: httpx.Client, model: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "valid"),
     [
         ("view=dreams", "'filters', 'maps'"),
         ("", "view"),
@@ -230,12 +230,14 @@ def test_every_model_has_a_story(client: httpx.Client, model: str) -> None:
         ("view=patterns&count=26", "count"),
     ],
 )
-def test_bad_input_is_told_what_there_is(client: httpx.Client, query: str, told: str) -> None:
+def test_an_invalid_option_is_answered_with_the_valid_ones(
+    client: httpx.Client, query: str, valid: str
+) -> None:
     response = client.post(f"/v1/explain?{query}", content=photograph("coffee"))
-    assert told in problem(response, 422, "invalid_parameter")
+    assert valid in problem(response, 422, "invalid_parameter")
 
 
-def test_a_broken_image_is_a_problem_here_too(client: httpx.Client) -> None:
+def test_an_image_that_can_not_be_read_is_a_problem(client: httpx.Client) -> None:
     response = client.post("/v1/explain?view=cam", content=b"no image")
     problem(response, 415, "unsupported_image")
     problem(client.post("/v1/explain?view=cam"), 400, "empty_body")
@@ -248,7 +250,7 @@ def test_a_model_without_stages_says_what_its_card_lacks(tiny: httpx.Client) -> 
     assert "no convolution" in problem(response, 422, "invalid_parameter")
 
 
-def test_what_runs_too_long_is_given_up(client: httpx.Client) -> None:
+def test_an_explanation_that_takes_too_long_is_given_up(client: httpx.Client) -> None:
     response = client.post(
         "/v1/explain?view=rise&samples=4000",
         content=photograph("coffee"),
@@ -269,8 +271,8 @@ def test_a_client_that_leaves_frees_its_place(live: Live, client: httpx.Client) 
     assert explain(client, "view=rise&samples=4&score=false")["samples"] == 4
 
 
-def test_nobody_pays_for_what_nobody_asked(live: Live) -> None:
-    """The e2e service has explained by now; a fresh one has loaded nothing."""
+def test_no_explainer_is_loaded_before_its_first_request(live: Live) -> None:
+    """The service of the other tests has loaded some; a new one has loaded none."""
     with serve() as fresh:
         assert not fresh.services.engine.explainers.loaded
         explain_url = f"{fresh.url}/v1/explain?view=cam&score=false"

@@ -45,8 +45,8 @@ def test_a_linear_head_gives_the_exact_map(exported: httpx.Client) -> None:
     query = "/v1/explain?view=cam&score=false&class=7&model=resnet10t"
     answer = exported.post(query, content=photograph("coffee")).json()
     assert answer["method"] == "cam"
-    told = np.mean(answer["heat"]["values"]) + answer["target"]["bias"]
-    assert told == pytest.approx(answer["target"]["logit"], abs=2e-3)
+    logit = np.mean(answer["heat"]["values"]) + answer["target"]["bias"]
+    assert logit == pytest.approx(answer["target"]["logit"], abs=2e-3)
 
 
 @pytest.mark.parametrize("name", ["mobilenetv3_small_050", "vit_tiny_patch16_224"])

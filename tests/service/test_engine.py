@@ -20,6 +20,7 @@ from service.errors import (
     UnknownModelError,
     WrongTaskError,
 )
+from service.explain.options import ExplainOptions
 from service.imaging.overlay import RenderedImage
 from service.settings import Settings
 from service.tasks.classify import ClassifyOptions
@@ -168,3 +169,17 @@ def test_the_engine_brings_no_http() -> None:
         [sys.executable, "-c", program], capture_output=True, text=True, check=False
     )
     assert done.stdout.strip() == "[]", done.stderr
+
+
+async def test_a_class_is_explained_by_its_places_in_the_image(engine: Engine) -> None:
+    options = ExplainOptions(view="cam", score=False)
+    told = await engine.explain(photograph("coffee"), options, model="efficientnet-lite0")
+    assert isinstance(told, dict)
+    assert told["view"] == "cam"
+    assert told["method"] == "cam"
+    sheet = await engine.explain(None, ExplainOptions(view="filters", format="sheet"))
+    assert isinstance(sheet, RenderedImage)
+    with pytest.raises(InvalidParameterError, match="needs an image"):
+        await engine.explain(None, options)
+    with pytest.raises(WrongTaskError):
+        await engine.explain(photograph("coffee"), options, model="motion")

@@ -14,7 +14,7 @@ from service.api.queries import FormatQuery, ModelQuery, task_query
 from service.api.record import RequestRecord, header_of
 from service.api.responses import image_response, json_response, run_images
 from service.api.schemas import image_body, responses, task_response
-from service.engine import TaskCall
+from service.calls import TaskCall
 from service.errors import InvalidParameterError
 from service.imaging.overlay import RenderedImage
 from service.media_types import JSON

@@ -1,4 +1,4 @@
-"""Explainers are loaded once, when asked for, and a bounded number of them."""
+"""Explainers are loaded once, on the first request, and a bounded number of them."""
 
 import asyncio
 import threading
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.anyio
 
 @dataclass
 class Opener:
-    """Stands in for laying a network open; can be held up, and can fail."""
+    """Opens no network but counts; can be held up, and can fail."""
 
     opened: list[str] = field(default_factory=list)
     gate: threading.Event = field(default_factory=threading.Event)
@@ -42,18 +42,18 @@ class Opener:
 
 
 def _echo(batch: Tensor) -> Outputs:
-    return {"seen": batch}
+    return {"echo": batch}
 
 
 @dataclass
-class House:
+class Bench:
     explainers: Explainers
     opener: Opener
     models: list[Model]
 
 
 @asynccontextmanager
-async def house(limit: int = 2) -> AsyncIterator[House]:
+async def running(limit: int = 2) -> AsyncIterator[Bench]:
     workers, metrics, opener = Workers(1), Metrics(), Opener()
     opener.gate.set()
     series = metrics.of_model("any", lambda: 0)
@@ -68,65 +68,65 @@ async def house(limit: int = 2) -> AsyncIterator[House]:
         for model in models:
             model.queue = Batcher([_echo], workers, series, largest=1, capacity=1)
         stack.push_async_callback(explainers.close)
-        yield House(explainers, opener, models)
+        yield Bench(explainers, opener, models)
 
 
 async def test_requests_that_come_together_share_one_loading() -> None:
-    async with house() as home:
-        home.opener.gate.clear()
+    async with running() as bench:
+        bench.opener.gate.clear()
 
-        async def ask() -> object:
-            async with home.explainers.use(home.models[0]) as explainer:
+        async def use() -> object:
+            async with bench.explainers.use(bench.models[0]) as explainer:
                 return explainer
 
-        asking = [asyncio.create_task(ask()) for _ in range(5)]
+        using = [asyncio.create_task(use()) for _ in range(5)]
         await asyncio.sleep(0)
-        home.opener.gate.set()
-        explainers = await asyncio.gather(*asking)
-        assert home.opener.opened == ["a"]
+        bench.opener.gate.set()
+        explainers = await asyncio.gather(*using)
+        assert bench.opener.opened == ["a"]
         assert len(set(map(id, explainers))) == 1
 
 
-async def test_the_least_lately_used_gives_way() -> None:
-    async with house(limit=2) as home:
+async def test_the_least_recently_used_is_unloaded_for_a_new_one() -> None:
+    async with running(limit=2) as bench:
         for index in (0, 1, 0, 2, 0, 1):
-            async with home.explainers.use(home.models[index]):
+            async with bench.explainers.use(bench.models[index]):
                 pass
-        assert home.opener.opened == ["a", "b", "c", "b"]
+        assert bench.opener.opened == ["a", "b", "c", "b"]
 
 
-async def test_one_at_work_never_gives_way() -> None:
-    async with house(limit=1) as home, home.explainers.use(home.models[0]) as explainer:
+async def test_one_in_use_is_never_unloaded() -> None:
+    async with running(limit=1) as bench, bench.explainers.use(bench.models[0]) as explainer:
         with pytest.raises(OverloadedError, match="1 networks"):
-            async with home.explainers.use(home.models[1]):
+            async with bench.explainers.use(bench.models[1]):
                 pass
-        job = Job(lambda: (np.ones(2, np.uint8), None), lambda seen, _: seen["seen"].sum())
+        job = Job(lambda: (np.ones(2, np.uint8), None), lambda outputs, _: outputs["echo"].sum())
         (outcome,) = await explainer.batcher.submit([job], timeout_seconds=5)
         assert getattr(outcome, "value", None) == 2
 
 
 async def test_a_failed_loading_is_tried_again() -> None:
-    async with house() as home:
-        home.opener.faults = 1
+    async with running() as bench:
+        bench.opener.faults = 1
         with pytest.raises(ServableError):
-            async with home.explainers.use(home.models[0]):
+            async with bench.explainers.use(bench.models[0]):
                 pass
-        async with home.explainers.use(home.models[0]) as explainer:
+        async with bench.explainers.use(bench.models[0]) as explainer:
             assert explainer.anatomy.fields == {}
-        assert home.opener.opened == ["a", "a"]
+        assert bench.opener.opened == ["a", "a"]
 
 
 async def test_a_caller_that_leaves_does_not_spoil_the_loading_for_others() -> None:
-    async with house() as home:
-        home.opener.gate.clear()
+    async with running() as bench:
+        bench.opener.gate.clear()
 
-        async def ask() -> str:
-            async with home.explainers.use(home.models[0]) as explainer:
+        async def use() -> str:
+            async with bench.explainers.use(bench.models[0]) as explainer:
                 return explainer.card.name
 
-        leaver, stayer = asyncio.create_task(ask()), asyncio.create_task(ask())
+        leaver, stayer = asyncio.create_task(use()), asyncio.create_task(use())
         await asyncio.sleep(0)
         leaver.cancel()
-        home.opener.gate.set()
+        bench.opener.gate.set()
         assert await stayer == "colors"
-        assert home.opener.opened == ["a"]
+        assert bench.opener.opened == ["a"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.card import ImageInput
-from service.explain.peaks import find_peaks
+from service.explain.peaks import field_figures, find_peaks
 from service.graph.receptive_field import ReceptiveField
 from service.imaging.geometry import plan
 
@@ -44,3 +44,18 @@ def test_crops_lie_on_the_image(width: int, height: int, seed: int) -> None:
         left, top, right, bottom = peak.box
         assert 0 <= left < right <= width
         assert 0 <= top < bottom <= height
+
+
+def test_a_peak_on_the_padding_is_none() -> None:
+    values = np.zeros((16, 16), np.float32)
+    values[0, 3], values[8, 9] = 9, 4
+    peaks = find_peaks(values, FIELD, plan(320, 160, LETTERBOX), FRAME, 9)
+    assert [(peak.row, peak.column) for peak in peaks] == [(8, 9)]
+
+
+def test_a_field_without_a_size_lets_the_whole_image_in() -> None:
+    assert field_figures(ReceptiveField(None, (9.0, 12.345678))) == {
+        "height": None,
+        "width": None,
+        "effective": 12.35,
+    }

@@ -1,0 +1,48 @@
+"""What runs beside the service for as long as it serves."""
+
+import asyncio
+import logging
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
+
+from service.logs import LOGGER
+from service.metrics import Metrics
+from service.runtime.host import trim_heap
+
+log = logging.getLogger(LOGGER)
+
+LAG_PROBE_SECONDS = 0.25
+TRIM_SECONDS = 10.0
+
+
+async def return_memory() -> None:
+    """Return freed memory that malloc keeps in fragments to the system: after large bodies that is 150 MiB."""
+    while True:
+        await asyncio.sleep(TRIM_SECONDS)
+        await asyncio.to_thread(trim_heap)
+
+
+async def watch_lag(metrics: Metrics) -> None:
+    while True:
+        before = time.perf_counter()
+        await asyncio.sleep(LAG_PROBE_SECONDS)
+        late = time.perf_counter() - before - LAG_PROBE_SECONDS
+        metrics.event_loop_lag.observe(max(0.0, late))
+
+
+@asynccontextmanager
+async def background(work: Coroutine[None, None, None]) -> AsyncIterator[None]:
+    """Run `work` beside the block. It ends with the block; if it fails before that, the log has the error."""
+    task = asyncio.create_task(work)
+    task.add_done_callback(_log_failure)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+
+
+def _log_failure(task: "asyncio.Task[None]") -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.error("a background task failed", exc_info=error)

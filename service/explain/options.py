@@ -1,0 +1,202 @@
+"""What a client may ask of an explanation, and how that is checked against the view and the model."""
+
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from pydantic import ConfigDict, Field
+
+from service.card import Card, Stage
+from service.errors import InvalidParameterError
+from service.explain.request import MOST_SAMPLES, ExplainRequest, Form, Method
+from service.explain.view import View
+from service.explain.views import VIEWS
+from service.heads.targets import class_id_of
+from service.tasks.task import TaskOptions
+
+if TYPE_CHECKING:
+    ViewName = str
+else:
+    ViewName = Literal[tuple(VIEWS)]
+"""A name in `VIEWS`; checkers of types can not read it from there."""
+
+
+class FiltersOptions(TaskOptions):
+    """What a request may ask of a model's filters; an unknown option is refused."""
+
+    format: Annotated[
+        Literal["json", "sheet"] | None,
+        Field(description="`sheet`: a captioned PNG; default: by `Accept`, else JSON"),
+    ] = None
+    thumbnails: Annotated[
+        bool, Field(description="A PNG as a `data:` URL beside each filter in the JSON")
+    ] = False
+
+
+class ExplainOptions(TaskOptions):
+    """What a request may ask of an explanation; an unknown option is refused, and one that the view does not use."""
+
+    model_config = ConfigDict(populate_by_name=True)
+
+    view: Annotated[
+        ViewName,
+        Field(
+            description="; ".join(f"`{view.name}`: {view.summary}" for view in VIEWS.values()),
+        ),
+    ]
+    format: Annotated[
+        Form | None,
+        Field(
+            description="`sheet`: a captioned PNG; `overlay`: the heat over the image; `heat`: the heat alone. "
+            "Default: by `Accept`, else JSON"
+        ),
+    ] = None
+    stage: Annotated[
+        str | None, Field(max_length=64, description="A stage's name as in the model's card")
+    ] = None
+    channel: Annotated[int | None, Field(ge=0, description="A channel of that stage")] = None
+    channels: Annotated[
+        int, Field(ge=1, le=64, description="How many of the strongest channels of each stage")
+    ] = 16
+    count: Annotated[int, Field(ge=1, le=25, description="How many peaks at most")] = 9
+    class_name: Annotated[
+        str | None,
+        Field(
+            alias="class", max_length=200, description="A label or class id; default: the top one"
+        ),
+    ] = None
+    box: Annotated[int, Field(ge=0, le=299, description="Which detection, 0 is the best")] = 0
+    method: Annotated[
+        Method, Field(description="`auto` takes the first of the others that the network allows")
+    ] = "auto"
+    samples: Annotated[
+        int | None,
+        Field(
+            ge=4,
+            le=MOST_SAMPLES,
+            description="Perturbed copies; default: 400 for rise, 144 for occlusion, 48–200 for cam",
+        ),
+    ] = None
+    seed: Annotated[
+        int, Field(ge=0, le=2**32 - 1, description="Of the random masks and shuffles")
+    ] = 0
+    score: Annotated[bool, Field(description="Insertion and deletion score too")] = True
+    steps: Annotated[int, Field(ge=4, le=64, description="Steps of these curves")] = 16
+    thumbnails: Annotated[
+        bool,
+        Field(description="A PNG as a `data:` URL beside each filter, map or crop in the JSON"),
+    ] = False
+
+
+def explain_request(options: ExplainOptions, card: Card, form: Form) -> ExplainRequest:
+    """Return the request, checked against what the view uses and the model has.
+
+    Args:
+        options: what the client asks; a subclass may have further fields, which are not read.
+        card: the model's.
+        form: what to return; replaces `options.format`, which may be None.
+
+    Raises:
+        InvalidParameterError: an option does not fit; the message says what would.
+    """
+    view = VIEWS[options.view]
+    _check_used(options, view)
+    if view.needs_stages or options.method == "eigencam":
+        _require_stages(card)
+    if view.needs_classifier:
+        _require_classifier(card, view)
+    stage = _find_stage(card, options.stage)
+    _check_channel(stage, options.channel)
+    _check_form(form, view)
+    if form in {"overlay", "heat"} and "channel" in view.options and options.channel is None:
+        raise InvalidParameterError(f"format: {form} shows one map; name its stage and channel")
+    wanted = options.class_name
+    return ExplainRequest(
+        view=view.name,
+        form=form,
+        stage=stage,
+        channel=options.channel,
+        channels=options.channels,
+        count=options.count,
+        class_id=None if wanted is None else class_id_of(card, wanted),
+        box=options.box,
+        method=options.method,
+        samples=options.samples,
+        seed=options.seed,
+        score=options.score,
+        steps=options.steps,
+        thumbnails=options.thumbnails,
+    )
+
+
+def filters_request(options: FiltersOptions, form: Form) -> ExplainRequest:
+    """Return the request for a model's filters.
+
+    Args:
+        options: what the client asks.
+        form: what to return; replaces `options.format`, which may be None.
+
+    Raises:
+        InvalidParameterError: the view does not have this form.
+    """
+    _check_form(form, VIEWS["filters"])
+    return ExplainRequest("filters", form, thumbnails=options.thumbnails)
+
+
+def _check_used(options: ExplainOptions, view: View) -> None:
+    known = set(ExplainOptions.model_fields) - {"view", "format"}
+    for name in sorted(options.model_fields_set & known - view.options):
+        used = ", ".join(_parameter(option) for option in sorted(view.options))
+        raise InvalidParameterError(
+            f"{_parameter(name)}: view={view.name} does not use it, but {used}"
+        )
+
+
+def _parameter(field: str) -> str:
+    """Return the name of an option as a client writes it."""
+    return ExplainOptions.model_fields[field].alias or field
+
+
+def _require_stages(card: Card) -> None:
+    if not card.stages:
+        without = ", ".join(
+            view.name
+            for view in VIEWS.values()
+            if not view.needs_stages and "stage" not in view.options
+        )
+        raise InvalidParameterError(
+            f"view: the card of {card.name} lists no `stages`, the inner maps to show. Export it again with "
+            f"foveal-export, which finds them. Views without inner maps: {without}."
+        )
+
+
+def _require_classifier(card: Card, view: View) -> None:
+    if card.task != "classify":
+        raise InvalidParameterError(
+            f"view: {view.name} follows a class's probability, and {card.name} does {card.task}; name a classifier"
+        )
+
+
+def _find_stage(card: Card, name: str | None) -> Stage | None:
+    if name is None:
+        return None
+    _require_stages(card)
+    for stage in card.stages:
+        if stage.name == name:
+            return stage
+    names = ", ".join(stage.name for stage in card.stages)
+    raise InvalidParameterError(f"stage: {card.name} has no stage {name!r}. Stages: {names}.")
+
+
+def _check_channel(stage: Stage | None, channel: int | None) -> None:
+    if channel is None:
+        return
+    if stage is None:
+        raise InvalidParameterError("channel: name its stage too, as in stage=stage_1&channel=0")
+    if channel >= stage.channels:
+        raise InvalidParameterError(
+            f"channel: {stage.name} has the channels 0 to {stage.channels - 1}, not {channel}"
+        )
+
+
+def _check_form(form: Form, view: View) -> None:
+    if form not in view.forms:
+        raise InvalidParameterError(f"format: view={view.name} has no heat; take json or sheet")
