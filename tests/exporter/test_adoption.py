@@ -10,7 +10,7 @@ import pytest
 from onnx import numpy_helper
 
 from exporter.errors import ExportError, GraphError, RecipeError, SourceError
-from service.card import OUTPUTS
+from exporter.heads.segment import SegmentHead
 from tests.exporter.exporting import answer, export_to, some_frames
 from tests.exporter.nets import LABELS, SIDE, conv_onnx
 
@@ -67,12 +67,12 @@ def test_a_batch_that_can_not_be_freed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_output_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="the graph gives raw"):
+    with pytest.raises(SourceError, match="the graph's outputs are raw"):
         adopt(tmp_path, conv_onnx([-1, 4 * PLACES]), outputs=["logits"], labels=["x"])
 
 
 def test_outputs_that_do_not_suit_the_task_are_refused_with_the_shapes(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"one score a class.*\(1, 4, 4, 4\)"):
+    with pytest.raises(RecipeError, match=r"one score per class.*\(1, 4, 4, 4\)"):
         adopt(tmp_path, conv_onnx([-1, 4, 4, 4]), labels=LABELS)
 
 
@@ -102,7 +102,7 @@ def test_maps_are_enlarged_and_every_pixel_gets_its_class(tmp_path: Path) -> Non
 
     found = answer(done.path, frames)
 
-    assert list(found) == list(OUTPUTS["segment"])
+    assert list(found) == list(SegmentHead.outputs)
     assert found["mask"].dtype == found["confidence"].dtype == np.uint8
     assert found["mask"].shape == (2, SIDE, SIDE)
     maps = source_answer(model, pixels_of(frames))
@@ -171,8 +171,8 @@ def test_the_best_pairs_of_box_and_class_come_sorted(tmp_path: Path) -> None:
 
 
 def test_a_background_column_is_never_a_candidate(tmp_path: Path) -> None:
-    said = {"background": "first", "score_activation": "softmax"}
-    done = adopt(tmp_path, boxes_and_scores(4), task="detect", labels=LABELS, detect=said)
+    meaning = {"background": "first", "score_activation": "softmax"}
+    done = adopt(tmp_path, boxes_and_scores(4), task="detect", labels=LABELS, detect=meaning)
     assert answer(done.path, some_frames(4, SIDE))["classes"].min() == 1
 
 

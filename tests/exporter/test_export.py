@@ -10,7 +10,8 @@ import torch
 from safetensors.torch import save_file
 
 from exporter.errors import GraphError, RecipeError, SourceError, WeightsError
-from service.card import OUTPUTS, check_certificate, read_card
+from exporter.heads.classify import ClassifyHead
+from service.card import check_certificate, read_card
 from tests.exporter.exporting import answer, export_to, some_frames
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 
@@ -30,7 +31,7 @@ def test_a_module_becomes_a_servable_with_the_contract_s_ends(tmp_path: Path) ->
 
     graph = onnx.load(done.path).graph
     assert [value.name for value in graph.input] == ["image"]
-    assert [value.name for value in graph.output] == list(OUTPUTS["classify"])
+    assert [value.name for value in graph.output] == list(ClassifyHead.outputs)
     check_certificate(done.path, read_card(done.path))
 
 

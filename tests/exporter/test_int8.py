@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from exporter.calibration import Moments, calibrate
 from exporter.folding import fold_norms
 from exporter.int8 import quantize
-from exporter.progress import QuietSteps
-from exporter.quantization_noise import noise
-from exporter.rounding import rounded
-from exporter.sessions import optimized
+from exporter.progress import SilentProgress
+from exporter.quantization_noise import relative_noise
+from exporter.rounding import round_weights
+from exporter.sessions import optimized_session
 from tests.exporter.exporting import some_frames
 
 SIDE = 16
@@ -40,7 +40,7 @@ def graph(*nodes: onnx.NodeProto, **constants: NDArray[np.floating[Any]]) -> onn
 
 
 def logits(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    found: NDArray[np.float32] = optimized(model).run(["logits"], {"image": frames})[0]
+    found: NDArray[np.float32] = optimized_session(model).run(["logits"], {"image": frames})[0]
     return found
 
 
@@ -87,7 +87,7 @@ def test_rounding_looks_at_what_the_inputs_have_in_common() -> None:
     weights = normal(1, 5, 12).astype(np.float64)
     covariance = np.cov(inputs.T)[None]
 
-    integers, scales = rounded(weights, covariance, levels=7)
+    integers, scales = round_weights(weights, covariance, levels=7)
     nearest = np.clip(np.rint(weights / scales[:, :, None]), -7, 7)
 
     def error(values: NDArray[np.float64]) -> float:
@@ -111,7 +111,7 @@ def test_the_noise_foretold_is_the_noise_that_rounding_makes() -> None:
     found = np.rint(found / steps[1]) * steps[1]
     measured = (found - exact).var(axis=0).mean() / exact.var(axis=0).mean()
 
-    np.testing.assert_allclose(noise(weights, coarse, moments, steps), measured, rtol=0.1)
+    np.testing.assert_allclose(relative_noise(weights, coarse, moments, steps), measured, rtol=0.1)
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_what_hurts_goes_back_to_float_and_most_stays_in_integers() -> None:
         seen.append(1 - float(off))
         return seen[-1]
 
-    found = quantize(model, frames, agreement, 0.95, QuietSteps(), last_layer=True)
+    found = quantize(model, frames, agreement, 0.95, SilentProgress(), last_layer=True)
 
     assert seen[0] < 0.95 <= found.agreement
     assert len(seen) <= 5

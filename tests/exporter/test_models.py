@@ -9,10 +9,10 @@ import pytest
 
 from exporter.heads.metrics import suppress
 from exporter.recipe import read_recipe
-from service.card import OUTPUTS, check_certificate, read_card
+from service.card import check_certificate, read_card
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
-from tests.exporter.exporting import answer
+from tests.exporter.exporting import OUTPUTS, answer
 
 ROOT = Path(__file__).parents[2]
 MODELS = sorted((ROOT / "models").glob("*/*/model.onnx"))

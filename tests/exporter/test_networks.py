@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import get_model
 
-from exporter.export import Exported
+from exporter.outcome import Exported
 from tests.exporter.exporting import QUICK, export_to
 from tests.images import photograph
 
@@ -144,8 +144,8 @@ def _exported(
         module = get_model(name, weights=None, **arguments)
     _see_something(module, detects=fields.get("task") == "detect")
     torch.save(module.state_dict(), folder / "weights.pt")
-    said = {"weights": "weights.pt", "arguments": arguments, "name": "known", **fields}
-    return export_to(folder, source, proof=PROOF, **said)
+    recipe = {"weights": "weights.pt", "arguments": arguments, "name": "known", **fields}
+    return export_to(folder, source, proof=PROOF, **recipe)
 
 
 def _see_something(module: nn.Module, *, detects: bool) -> None:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from exporter.errors import ProofError, RecipeError
 from exporter.export import export
 from exporter.network import Facts
-from exporter.progress import QuietSteps, Steps
+from exporter.progress import Progress, SilentProgress
 from exporter.recipe import Recipe, WindowRecipe
 from exporter.temporal import TemporalModel
 from service.card import check_certificate, graph_sha256, read_card
@@ -37,15 +37,15 @@ class Forgetful(Trend):
         return shift * shift
 
 
-def train_trend(_steps: Steps, backbone: Path) -> TemporalModel:
+def train_trend(_progress: Progress, backbone: Path) -> TemporalModel:
     assert read_card(backbone).name == "colors"
     windows = np.random.default_rng(0).uniform(0, 255, (30, 4, 3)).astype(np.float32)
     facts = Facts("Trend", "made by a test", labels=("red", "green", "blue"))
     return TemporalModel(Trend().eval(), facts, windows)
 
 
-def train_forgetful(steps: Steps, backbone: Path) -> TemporalModel:
-    return replace(train_trend(steps, backbone), module=Forgetful().eval())
+def train_forgetful(progress: Progress, backbone: Path) -> TemporalModel:
+    return replace(train_trend(progress, backbone), module=Forgetful().eval())
 
 
 @pytest.fixture
@@ -63,7 +63,7 @@ def recipe(tmp_path: Path) -> Recipe:
 
 def test_the_head_answers_as_its_module_at_every_batch(recipe: Recipe, tmp_path: Path) -> None:
     path = tmp_path / "trend/1/model.onnx"
-    card = export(recipe, path, QuietSteps()).card
+    card = export(recipe, path, SilentProgress()).card
     assert card == read_card(path)
     check_certificate(path, card)
     assert (card.task, card.backbone, card.input) == ("temporal", "colors", None)
@@ -82,7 +82,7 @@ def test_a_head_that_is_not_its_graph_is_not_written(recipe: Recipe, tmp_path: P
     )
     path = tmp_path / "trend/1/model.onnx"
     with pytest.raises(ProofError):
-        export(other, path, QuietSteps())
+        export(other, path, SilentProgress())
     assert not path.exists()
 
 
@@ -99,4 +99,4 @@ def test_what_a_head_over_time_needs_is_asked_for(
     recipe: Recipe, tmp_path: Path, change: dict[str, object], named: str
 ) -> None:
     with pytest.raises(RecipeError, match=named):
-        export(recipe.model_copy(update=change), tmp_path / "m/1/model.onnx", QuietSteps())
+        export(recipe.model_copy(update=change), tmp_path / "m/1/model.onnx", SilentProgress())
