@@ -39,6 +39,12 @@ class RecipeOption:
         """The name of the command's parameter."""
         return self.name.replace("-", "_")
 
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the option may be given several times: typer then reads a list, empty where it was not given."""
+        kind = _without_none(self.field.annotation)
+        return get_origin(kind) is dict or _is_list(kind)
+
 
 def recipe_options(model: type[BaseModel] = Recipe) -> tuple[RecipeOption, ...]:
     """Return an option for each field of a recipe, tables included; `source` is an argument and has none."""
@@ -78,7 +84,7 @@ def recipe_content(source: str, values: dict[str, Any]) -> dict[str, Any]:
     content: dict[str, Any] = {"source": source}
     for option in recipe_options():
         value = values[option.parameter]
-        if value is None or value == []:
+        if value is None or (option.is_repeated and not value):
             continue
         *tables, name = _path_for_task(option, values["task"])
         table = content
@@ -127,7 +133,7 @@ def _option_name(field_name: str, field: FieldInfo) -> str | None:
 
 def _parameter(option: RecipeOption) -> inspect.Parameter:
     annotation = Annotated[  # type: ignore[valid-type] # the type is known at run time only
-        _command_line_type(option.field) | None,
+        _command_line_type(option) | None,
         typer.Option(
             f"--{option.name}",
             help=_help(option),
@@ -161,12 +167,12 @@ def _range(field: FieldInfo) -> Iterable[str]:
     return [f"[{' and '.join(bounds)}]"] if bounds else []
 
 
-def _command_line_type(field: FieldInfo) -> Any:  # noqa: ANN401 - a type
-    """Return the type as which typer reads the option; a table of values and a list may be repeated."""
-    kind = _without_none(field.annotation)
+def _command_line_type(option: RecipeOption) -> Any:  # noqa: ANN401 - a type
+    """Return the type as which typer reads the option."""
+    kind = _without_none(option.field.annotation)
     if kind in {int, float, bool, Path}:
         return kind
-    return list[str] if get_origin(kind) is dict or _is_list(kind) else str
+    return list[str] if option.is_repeated else str
 
 
 def _metavar(field: FieldInfo) -> str | None:
