@@ -33,7 +33,7 @@ def export_to(folder: Path, source: str, **fields: Any) -> Exported:
     return export(recipe, folder / "1" / "model.onnx", SilentProgress())
 
 
-def answer(path: Path, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
+def outputs_of(path: Path, frames: NDArray[np.uint8]) -> dict[str, NDArray[Any]]:
     """Return a servable's outputs for frames."""
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from exporter.errors import GraphError, RecipeError, SourceError, WeightsError
 from exporter.heads.classify import ClassifyHead
 from service.card import check_certificate, read_card
-from tests.exporter.exporting import answer, export_to, some_frames
+from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 
 pytestmark = [
@@ -41,7 +41,7 @@ def test_a_servable_answers_as_its_module_does(tmp_path: Path) -> None:
     done = export_to(tmp_path, SMALL, weights=weights, labels=LABELS, input=INPUT)
     frames = some_frames(5, SIDE)
 
-    found = answer(done.path, frames)
+    found = outputs_of(done.path, frames)
 
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
@@ -56,7 +56,7 @@ def test_features_are_what_the_classifier_reads(tmp_path: Path) -> None:
     weights = save_weights(module, tmp_path)
     done = export_to(tmp_path, SMALL, weights=weights, labels=LABELS, input=INPUT)
 
-    found = answer(done.path, some_frames(3, SIDE))
+    found = outputs_of(done.path, some_frames(3, SIDE))
 
     with torch.inference_mode():
         logits = module.classifier(torch.from_numpy(found["features"]))
@@ -86,7 +86,7 @@ def test_multi_label_probabilities_are_sigmoids(tmp_path: Path) -> None:
     weights = save_weights(small(), tmp_path)
     done = export_to(tmp_path, SMALL, weights=weights, labels=LABELS, input=INPUT, multi_label=True)
 
-    found = answer(done.path, some_frames(2, SIDE))
+    found = outputs_of(done.path, some_frames(2, SIDE))
     np.testing.assert_allclose(
         found["probabilities"], 1 / (1 + np.exp(-found["logits"])), atol=1e-6
     )
@@ -111,7 +111,7 @@ def test_an_embedding_is_the_module_s_own_output(tmp_path: Path) -> None:
     weights = save_weights(small(), tmp_path)
     done = export_to(tmp_path, SMALL, task="embed", weights=weights, input=INPUT)
 
-    assert list(answer(done.path, some_frames(2, SIDE))) == ["features"]
+    assert list(outputs_of(done.path, some_frames(2, SIDE))) == ["features"]
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
-"""The networks people bring: each goes through, on random weights, and answers as it did.
+"""Common networks with random weights: each can be exported, and its outputs stay the same.
 
 The weights come from a file, after the batch norms have seen a few images; without that, deep
-untrained networks answer the same to everything, and any graph would pass. With it, fifty untrained
-layers raise float32's last digit to a thousandth; a wrong graph differs by as much as the answer.
+untrained networks have the same outputs for every image, and any graph would pass. With it, fifty untrained
+layers turn an error in float32's last digit into a thousandth; a wrong graph differs by as much as the outputs.
 """
 
 from dataclasses import dataclass, field

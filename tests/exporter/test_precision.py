@@ -9,12 +9,10 @@ from numpy.typing import NDArray
 
 from exporter.errors import ProofError
 from exporter.heads.classify import ClassifyHead
-from exporter.outcome import Measured
 from exporter.precision import reduce_precision
 from exporter.progress import SilentProgress
 from exporter.proof import fit_all
 from exporter.recipe import Precision
-from exporter.report import show_precisions
 from service.card import read_card
 from tests.exporter.exporting import some_frames
 
@@ -85,16 +83,3 @@ def test_of_several_precisions_the_first_that_holds_is_taken_and_all_are_shown(
 
     assert reduced.measured.precision == "fp32"
     assert [(row.precision, row.written) for row in table] == [("fp32", True), ("fp16", False)]
-
-
-def test_the_table_has_a_row_for_each_precision() -> None:
-    times = {1: 2.0, 8: 9.0}
-    table = show_precisions(
-        [
-            Measured("fp32", 4.0, times, 1.0),
-            Measured("int8", 1.0, times, 0.995, in_float=3, written=True),
-        ]
-    )
-    assert list(table.columns[0].cells) == ["fp32", "int8"]
-    assert list(table.columns[-2].cells) == ["", "3"]
-    assert list(table.columns[-1].cells) == ["", "written"]

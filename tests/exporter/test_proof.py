@@ -1,17 +1,15 @@
 """The proof refuses a graph that is not the same network, and names the layer where it differs."""
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from PIL import Image
 
 from exporter.assemble import assemble
 from exporter.errors import ProofError
-from exporter.images import images_in, photographs
+from exporter.images import photographs
 from exporter.network import Network
 from exporter.progress import SilentProgress
 from exporter.proof import ImageSubject, prove
@@ -77,23 +75,3 @@ def test_outputs_that_depend_on_the_batch_are_refused(network: Network) -> None:
 
     with pytest.raises(ProofError, match="at batch 2"):
         prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, SilentProgress())
-
-
-def test_images_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
-    for name, body in zip(("b.jpg", "a.jpg", "c.jpg"), photographs(3), strict=True):
-        (tmp_path / name).write_bytes(body)
-    (tmp_path / "notes.txt").write_text("no image")
-
-    found = images_in(tmp_path, limit=2)
-
-    assert found == ((tmp_path / "a.jpg").read_bytes(), (tmp_path / "b.jpg").read_bytes())
-
-
-def test_every_second_view_shows_other_photographs() -> None:
-    """What calibrates shall not be judged by crops of itself."""
-    sizes = [Image.open(BytesIO(body)).size for body in photographs(70)]
-    count = len(sizes) // 5
-    quarters = [(width * 3 // 5, height * 3 // 5) for width, height in sizes[:count]]
-
-    assert count % 2 == 0
-    assert sizes[count:] == quarters * 4
