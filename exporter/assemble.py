@@ -1,4 +1,4 @@
-"""A raw graph → the servable's graph: input handling, head, features and stages grafted on."""
+"""A raw graph → the servable's graph: preprocessing, head, features and stages are added."""
 
 import onnx
 
@@ -16,28 +16,28 @@ from exporter.backbone import (
 )
 from exporter.graph import Graph, float_output
 from exporter.network import Network
-from exporter.preprocess import graft_front
+from exporter.preprocess import graft_preprocessing
 from exporter.shapes import Shape, infer_shapes
-from service.card import OUTPUTS, Stage
+from service.card import Stage
 
 
-def finish(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
-    """Return the finished model and its stages; the network's raw graph is used up.
+def assemble(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
+    """Return the completed model and its stages; the network's raw graph is changed and can not be used again.
 
     Raises:
-        GraphError: the graph can not be brought to the contract.
+        GraphError: the graph can not be brought to the servable's contract.
     """
-    graph, image = network.graph, network.image_input
-    graft_front(graph, network.pixels, image)
+    graph, image_input = network.graph, network.image_input
+    graft_preprocessing(graph, network.pixels, image_input)
     graph.set_outputs([])
-    raw = graph.move_away(network.raw, OUTPUTS[network.head.task])
+    raw = graph.move_away(network.raw, network.head.outputs)
     model = graph.draft()
     shapes = infer_shapes(model)
     maps = _graft_features(graph, model, shapes, network, raw)
-    network.head.graft(graph, raw, image)
+    network.head.graft(graph, raw, image_input)
     width = infer_shapes(graph.draft())[FEATURES].dims[1]
     graph.set_outputs([*graph.proto.output, float_output(FEATURES, width)])
-    stages, values = name_stages(graph, maps, image)
+    stages, values = name_stages(graph, maps, image_input)
     return graph.finish(values), stages
 
 
@@ -48,14 +48,14 @@ def _graft_features(
     network: Network,
     raw: list[str],
 ) -> list[FeatureMap]:
-    """Add `features` and return the feature maps on the way to them."""
-    task, image = network.head.task, network.image_input
+    """Add `features` and return the feature maps before them."""
+    task, image_input = network.head.task, network.image_input
     if task in {"classify", "embed"}:
         end = raw[0] if task == "embed" else read_by_last_layer(graph, raw[0])
         pool(graph, end, shapes[end])
-        return last_of_each_size(find_maps(model, shapes, end, image))
-    end = deepest_map(model, shapes, raw, image)
-    maps = find_maps(model, shapes, end, image)
-    deepest = backbone_end(maps, image)
+        return last_of_each_size(find_maps(model, shapes, end, image_input))
+    end = deepest_map(model, shapes, raw, image_input)
+    maps = find_maps(model, shapes, end, image_input)
+    deepest = backbone_end(maps, image_input)
     pool(graph, deepest.tensor, deepest.shape)
     return [deepest if same_size(found, deepest) else found for found in last_of_each_size(maps)]

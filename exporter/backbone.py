@@ -1,4 +1,4 @@
-"""Where a network's looks lie: the feature maps worth looking at, and the vector that sums them up."""
+"""A network's backbone: its stages, which are the feature maps that can be shown, and the pooled feature vector."""
 
 from collections import deque
 from collections.abc import Sequence
@@ -15,14 +15,14 @@ from service.card import ImageInput, Stage
 
 FEATURES = "features"
 BACKBONE_STRIDE = 33
-"""Classifiers reduce an image 32-fold; what lies deeper was added for a detector's large boxes.
-A little more, since odd sizes round."""
+"""The largest stride of a classifier's backbone is 32; deeper maps were added for a detector's large boxes. The limit
+is a little larger, since odd sizes are rounded."""
 
 EXTRA_TOKENS = 8
-"""Class, distillation and register tokens go before a transformer's patches."""
+"""The largest number of class, distillation and register tokens in front of a transformer's patches."""
 
-FORM_SLACK = 1.3
-"""A map's form may differ by this factor from the image's: small maps round."""
+ASPECT_TOLERANCE = 1.3
+"""The aspect ratio of a map may differ by this factor from the image's, since small sizes are rounded."""
 
 _WEIGHTED = {"Conv", "Gemm", "MatMul"}
 
@@ -31,10 +31,9 @@ Shapes = dict[str, Shape]
 
 @dataclass(frozen=True, slots=True)
 class FeatureMap:
-    """A tensor that shows the image in `channels` aspects at `height`×`width` places.
+    """A tensor with `channels` values at each of `height`×`width` places of the image.
 
-    It lies as (N, C, H, W), as (N, H, W, C), or as tokens (N, T, C), the last H·W of which are
-    the places, row by row.
+    Its layout is (N, C, H, W), (N, H, W, C), or tokens (N, T, C), of which the last H·W are the places, row by row.
     """
 
     tensor: str
@@ -46,7 +45,7 @@ class FeatureMap:
 
 
 def pool(graph: Graph, tensor: str, shape: Shape) -> None:
-    """Add `features` (N, F): the mean of a tensor over all but its batch and channel axes.
+    """Add `features` (N, F): the mean of a tensor over all axes except batch and channels.
 
     Raises:
         GraphError: the tensor has no channel axis.
@@ -64,43 +63,47 @@ def pool(graph: Graph, tensor: str, shape: Shape) -> None:
 
 
 def read_by_last_layer(graph: Graph, logits: str) -> str:
-    """Return the tensor that the last trained layer before the logits reads.
+    """Return the tensor that the last layer with trained weights before the logits reads.
 
     Raises:
-        GraphError: nothing trained lies before them.
+        GraphError: there is no such layer.
     """
     producers = graph.producers()
     tensor = logits
     while (node := producers.get(tensor)) is not None:
-        free = (str(name) for name in node.input if name and name not in graph.constants)
-        read = next(free, None)
+        computed = (str(name) for name in node.input if name and name not in graph.constants)
+        read = next(computed, None)
         if read is None:
             break
         if node.op_type in _WEIGHTED and any(name in graph.constants for name in node.input[:2]):
             return read
         tensor = read
-    raise GraphError("No trained layer lies before the logits: is the right output named?")
+    raise GraphError(
+        "There is no trained layer before the logits: is the right output named with --outputs?"
+    )
 
 
 def deepest_map(
     model: onnx.ModelProto, shapes: Shapes, outputs: Sequence[str], image_input: ImageInput
 ) -> str:
-    """Return the smallest feature map that all outputs are made from, at its widest.
+    """Return the smallest feature map that all outputs depend on; of several of that size, the one with most channels.
 
     Raises:
         GraphError: there is none.
     """
-    ways = [_leading_to(model, shapes, output) for output in outputs]
-    names = set.intersection(*({name for node in way for name in node.output} for way in ways))
+    paths = [_leading_to(model, shapes, output) for output in outputs]
+    names = set.intersection(*({name for node in path for name in node.output} for path in paths))
     trained = False
     maps: list[FeatureMap] = []
-    for node in ways[0]:
+    for node in paths[0]:
         trained = trained or _is_trained(model, node)
         if trained:
-            seen = [_as_map(name, shapes, image_input) for name in node.output if name in names]
-            maps += [found for found in seen if found is not None]
+            made = [_as_map(name, shapes, image_input) for name in node.output if name in names]
+            maps += [found for found in made if found is not None]
     if not maps:
-        raise GraphError("No feature map lies before the outputs: are the right ones named?")
+        raise GraphError(
+            "There is no feature map before the outputs: are the right ones named with --outputs?"
+        )
     deepest: FeatureMap = min(maps, key=lambda m: (m.height * m.width, -m.channels))
     return deepest.tensor
 
@@ -108,9 +111,9 @@ def deepest_map(
 def find_maps(
     model: onnx.ModelProto, shapes: Shapes, end: str, image_input: ImageInput
 ) -> list[FeatureMap]:
-    """Return the feature maps on the way to `end` that no path goes round, shallow to deep.
+    """Return the feature maps before `end` that every path passes through, shallow to deep.
 
-    So a block's output is among them, and no branch inside it.
+    So the output of a residual block is among them, and no branch inside the block.
     """
     maps: list[FeatureMap] = []
     for tensor in _bottlenecks(model, shapes, end):
@@ -128,12 +131,12 @@ def last_of_each_size(maps: Sequence[FeatureMap]) -> list[FeatureMap]:
 
 
 def same_size(one: FeatureMap, other: FeatureMap) -> bool:
-    """Tell whether two maps have the same height and width."""
+    """Return whether two maps have the same height and width."""
     return (one.height, one.width) == (other.height, other.width)
 
 
 def backbone_end(maps: Sequence[FeatureMap], image_input: ImageInput) -> FeatureMap:
-    """Return the widest map at the resolution where a classifier's backbone would end."""
+    """Return the map with most channels at the resolution at which a classifier's backbone would end."""
     inner = [
         found for found in maps if image_input.height / found.height <= BACKBONE_STRIDE
     ] or maps
@@ -144,10 +147,10 @@ def backbone_end(maps: Sequence[FeatureMap], image_input: ImageInput) -> Feature
 def name_stages(
     graph: Graph, maps: Sequence[FeatureMap], image_input: ImageInput
 ) -> tuple[list[Stage], list[onnx.ValueInfoProto]]:
-    """Call the maps stage_1, stage_2, … and return them for the card and for the graph.
+    """Name the maps stage_1, stage_2, … and return them for the card and for the graph.
 
-    A map of another layout gets a branch that turns it to (N, C, H, W); runtimes drop the branch
-    until somebody asks for it.
+    A map of another layout gets a branch that converts it to (N, C, H, W). A runtime drops the branch unless its result
+    is requested.
     """
     stages, values = [], []
     for number, found in enumerate(maps, 1):
@@ -176,26 +179,26 @@ def _graft_planar(graph: Graph, found: FeatureMap, name: str) -> None:
 
 
 def _as_map(tensor: str, shapes: Shapes, image_input: ImageInput) -> FeatureMap | None:
-    """Return the map that a tensor of four axes is: its height and width have the image's form."""
+    """Return a tensor of four axes as a map, None if none of its layouts has about the image's aspect ratio."""
     shape = shapes.get(tensor)
     if shape is None or not shape.is_float or len(shape.dims) != 4 or shape.dims[0] != 1:
         return None
     _, first, second, third = shape.dims
-    if _has_form(second, third, image_input):
+    if _has_aspect(second, third, image_input):
         return FeatureMap(tensor, "NCHW", first, second, third, shape)
-    if _has_form(first, second, image_input):
+    if _has_aspect(first, second, image_input):
         return FeatureMap(tensor, "NHWC", third, first, second, shape)
     return None
 
 
-def _has_form(height: int, width: int, image_input: ImageInput) -> bool:
-    form = (height * image_input.width) / (width * image_input.height)
+def _has_aspect(height: int, width: int, image_input: ImageInput) -> bool:
+    ratio = (height * image_input.width) / (width * image_input.height)
     inside = 1 < height <= image_input.height and 1 < width <= image_input.width
-    return inside and 1 / FORM_SLACK <= form <= FORM_SLACK
+    return inside and 1 / ASPECT_TOLERANCE <= ratio <= ASPECT_TOLERANCE
 
 
 def _as_tokens(tensor: str, shapes: Shapes, before: FeatureMap) -> FeatureMap | None:
-    """Return the map that tokens are: as many as the last map has places, and a few more in front."""
+    """Return tokens as a map: as many as the map before has places, and at most EXTRA_TOKENS more in front."""
     shape = shapes.get(tensor)
     if shape is None or not shape.is_float or len(shape.dims) != 3 or shape.dims[0] != 1:
         return None
@@ -210,7 +213,7 @@ def _is_trained(model: onnx.ModelProto, node: NodeProto) -> bool:
 
 
 def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
-    """Return, in order, the tensors that no path goes round after the first trained layer."""
+    """Return, in order, the tensors after the first trained layer that every path passes through."""
     nodes = _leading_to(model, shapes, end)
     last_read = {name: len(nodes) for node in nodes for name in node.output if name}
     last_read |= {name: index for index, node in enumerate(nodes) for name in node.input if name}
@@ -225,20 +228,20 @@ def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
 
 
 def _leading_to(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[NodeProto]:
-    """Return the nodes on the way from the image to `end`, in order, but those that compute sizes."""
+    """Return the nodes between the image and `end`, in order, without those that compute sizes."""
     nodes = _following(model)
     maker = {name: index for index, node in enumerate(nodes) for name in node.output}
-    wanted: set[int] = set()
+    needed: set[int] = set()
     queue = deque([end])
     while queue:
         name = queue.popleft()
         index = maker.get(name)
         is_size = name in shapes and shapes[name].is_integer
-        if index is None or index in wanted or is_size:
+        if index is None or index in needed or is_size:
             continue
-        wanted.add(index)
+        needed.add(index)
         queue.extend(nodes[index].input)
-    return [node for index, node in enumerate(nodes) if index in wanted]
+    return [node for index, node in enumerate(nodes) if index in needed]
 
 
 def _following(model: onnx.ModelProto) -> list[NodeProto]:

@@ -6,18 +6,17 @@ import numpy as np
 import onnx
 from onnx import NodeProto, numpy_helper
 
-from exporter.graph import BATCH
+from exporter.graph import BATCH, copy_of
 from exporter.shapes import Shape, infer_shapes
 
 
 def free_batch(model: onnx.ModelProto, image: Sequence[int]) -> onnx.ModelProto:
-    """Return the model with a free batch axis before an image of these dimensions.
+    """Return the model with a free batch axis in front of an image of these dimensions.
 
-    Reshapes to a constant shape whose first axis is the batch of one are opened. That this was
-    right the proof shows, which compares several batch sizes with the source.
+    Reshapes to a constant shape whose first axis is a batch of one get a free first axis. The proof shows whether that
+    was right: it compares several batch sizes with the source.
     """
-    freed = onnx.ModelProto()
-    freed.CopyFrom(model)
+    freed = copy_of(model)
     constants = {tensor.name for tensor in freed.graph.initializer}
     for value in freed.graph.input:
         if value.name not in constants:
@@ -28,36 +27,36 @@ def free_batch(model: onnx.ModelProto, image: Sequence[int]) -> onnx.ModelProto:
                 dim.Clear()
                 dim.dim_value = size
     shapes = infer_shapes(freed)
-    _open_reshapes(freed, shapes)
+    _free_reshapes(freed, shapes)
     for value in freed.graph.output:
         value.type.tensor_type.ClearField("shape")
     del freed.graph.value_info[:]
     return freed
 
 
-def _open_reshapes(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
+def _free_reshapes(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
     values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
     for node in model.graph.node:
         if node.op_type == "Reshape" and node.input[0] not in values:
-            _open_reshape(model, node, shapes, values.get(node.input[1]))
+            _free_reshape(model, node, shapes, values.get(node.input[1]))
 
 
-def _open_reshape(
+def _free_reshape(
     model: onnx.ModelProto,
     node: NodeProto,
     shapes: dict[str, Shape],
     target: np.ndarray[tuple[int], np.dtype[np.int64]] | None,
 ) -> None:
-    """Let the first axis follow the batch, if the reshape keeps a batch of one in front."""
+    """Free the first axis of the target shape, if the reshape keeps a batch of one as the first axis."""
     before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
     if target is None or before is None or after is None or target[0] != 1:
         return
     if not before.dims or before.dims[0] != 1:
         return
-    opened = np.array([-1, *after.dims[1:]], np.int64)
+    free_first = np.array([-1, *after.dims[1:]], np.int64)
     name = f"{node.output[0]}_shape"
-    model.graph.initializer.append(numpy_helper.from_array(opened, name))
+    model.graph.initializer.append(numpy_helper.from_array(free_first, name))
     node.input[1] = name

@@ -1,4 +1,4 @@
-"""What real images show of a graph: the range of each tensor, and how each layer's inputs vary together."""
+"""Statistics of a graph on real images: the range of each tensor, and mean and covariance of each layer's inputs."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -6,23 +6,24 @@ from dataclasses import dataclass
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import helper, numpy_helper
+from onnx import numpy_helper
 
+from exporter.graph import attribute, with_outputs
 from exporter.network import Array
 from exporter.rounding import Floats
-from exporter.sessions import optimized
+from exporter.sessions import optimized_session
 from service.card import INPUT_NAME
 
 PLACES = 192
-"""Windows of each image that a layer's statistics are taken from, drawn at random."""
+"""The number of places in each image, drawn at random, from which a layer's statistics are taken."""
 
 WIDEST = 8192
-"""A layer with more inputs is rounded to the nearest: their covariance would fill the memory."""
+"""The largest number of inputs for which moments are kept: a larger covariance would fill the memory."""
 
 
 @dataclass(slots=True)
 class Moments:
-    """The sums over windows of a layer's inputs and of their products, by group."""
+    """Sums of a layer's inputs (groups, inputs) and of their products (groups, inputs, inputs) over `count` places."""
 
     count: int
     first: Floats
@@ -40,12 +41,13 @@ class Moments:
 
     @property
     def uncentered(self) -> Floats:
+        """Return the mean of the products (groups, inputs, inputs)."""
         return self.second / self.count
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The ranges by tensor, and the moments by the name of the weights."""
+    """The ranges by tensor, lowest and highest value, and the moments by the name of the weights."""
 
     ranges: dict[str, tuple[float, float]]
     moments: dict[str, Moments]
@@ -58,15 +60,19 @@ def calibrate(
     layers: Sequence[onnx.NodeProto],
     places: int = PLACES,
 ) -> Calibration:
-    """Run the frames one by one and note the tensors' ranges and the layers' moments."""
+    """Run the frames one by one and record the tensors' ranges and the layers' moments.
+
+    Args:
+        model: the graph.
+        frames: uint8 (H, W, 3) each.
+        tensors: the tensors whose ranges are recorded; every range contains 0.
+        layers: nodes with weights; those that do not multiply inputs with constants are left out.
+        places: how many places of each frame count for the moments.
+    """
     weights = {t.name: numpy_helper.to_array(t) for t in model.graph.initializer}
     layers = [layer for layer in layers if _is_plain(layer, weights)]
     names = sorted({*tensors, *(layer.input[0] for layer in layers)})
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
-    del probe.graph.output[:]
-    probe.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
-    session = optimized(probe)
+    session = optimized_session(with_outputs(model, names))
     rng = np.random.default_rng(0)
     ranges: dict[str, tuple[float, float]] = {}
     moments: dict[str, Moments] = {}
@@ -76,16 +82,9 @@ def calibrate(
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
         for layer in layers:
-            seen = _windows(layer, values[layer.input[0]], weights[layer.input[1]], places, rng)
-            _note(moments, layer.input[1], seen)
+            windows = _windows(layer, values[layer.input[0]], weights[layer.input[1]], places, rng)
+            _add(moments, layer.input[1], windows)
     return Calibration(ranges, moments)
-
-
-def attribute(node: onnx.NodeProto, name: str, default: object) -> object:
-    """Return a node's attribute."""
-    return next(
-        (helper.get_attribute_value(one) for one in node.attribute if one.name == name), default
-    )
 
 
 def by_group(node: onnx.NodeProto, weight: Array) -> Array:
@@ -98,7 +97,7 @@ def by_group(node: onnx.NodeProto, weight: Array) -> Array:
 
 
 def as_layer(node: onnx.NodeProto, grouped: Array, weight: Array) -> Array:
-    """Return weights (groups, outputs, inputs) in the shape that the layer keeps them in."""
+    """Return weights (groups, outputs, inputs) in the layer's own shape, that of `weight`."""
     if node.op_type == "Conv":
         return grouped.reshape(weight.shape)
     outputs_first: Array = grouped[0]
@@ -106,7 +105,7 @@ def as_layer(node: onnx.NodeProto, grouped: Array, weight: Array) -> Array:
 
 
 def _is_plain(node: onnx.NodeProto, weights: dict[str, Array]) -> bool:
-    """Tell whether the layer multiplies windows of one tensor with constant weights."""
+    """Return whether the layer multiplies windows of one tensor with constant weights."""
     weight = weights.get(node.input[1])
     if weight is None or weight.ndim != (4 if node.op_type == "Conv" else 2):
         return False
@@ -114,8 +113,8 @@ def _is_plain(node: onnx.NodeProto, weights: dict[str, Array]) -> bool:
     return known and by_group(node, weight).shape[2] <= WIDEST
 
 
-def _note(moments: dict[str, Moments], name: str, seen: Array) -> None:
-    exact = seen.astype(np.float32)
+def _add(moments: dict[str, Moments], name: str, windows: Array) -> None:
+    exact = windows.astype(np.float32)
     first = exact.sum(axis=1, dtype=np.float64)
     second = (exact.transpose(0, 2, 1) @ exact).astype(np.float64)
     if name in moments:
@@ -130,7 +129,7 @@ def _note(moments: dict[str, Moments], name: str, seen: Array) -> None:
 def _windows(
     node: onnx.NodeProto, values: Array, weight: Array, places: int, rng: np.random.Generator
 ) -> Array:
-    """Return what a layer's weights are multiplied with at random places: (groups, places, inputs)."""
+    """Return the values that a layer's weights are multiplied with at random places: (groups, places, inputs)."""
     if node.op_type != "Conv":
         rows = values.reshape(1, -1, values.shape[-1])
         return rows[:, rng.permutation(rows.shape[1])[:places]]

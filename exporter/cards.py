@@ -1,4 +1,4 @@
-"""A servable's words, mended without touching its graph or its proof."""
+"""The card of a servable: made with an export, or edited later in its words alone."""
 
 import json
 from pathlib import Path
@@ -7,41 +7,67 @@ from typing import Any
 import onnx
 from pydantic import ValidationError
 
-from exporter.errors import RecipeError
-from exporter.recipe import read_labels
+from exporter.errors import RecipeError, invalid_field
+from exporter.network import Facts
+from exporter.recipe import Recipe, read_labels
 from exporter.writing import write_servable
 from service.card import Card, check_certificate, read_card
 
-WORDS = ("title", "description", "labels", "license", "source", "background_id", "scores")
-"""What may be mended; all else follows from the graph and from its proof."""
+EDITABLE = ("title", "description", "labels", "license", "source", "background_id", "scores")
+"""The fields that may be edited; the graph and its proof determine all others."""
 
 
-def mend_card(path: Path, changes: list[str]) -> Card:
-    """Set fields of a card, `FIELD=VALUE` each, and write the file anew in one rename.
+def make_card(recipe: Recipe, facts: Facts, **fields: Any) -> Card:  # noqa: ANN401 - a card's fields are of many types
+    """Return the card: name, task and words from the recipe or else the source's facts, and these further fields.
 
     Raises:
-        RecipeError: a field that may not be changed, a value that does not fit.
-        CardError: the file is no servable, or its certificate does not hold.
+        RecipeError: a field is wrong; the message names it.
+    """
+    words = {
+        "name": recipe.name,
+        "task": recipe.task,
+        "title": recipe.title or facts.title,
+        "description": recipe.description or facts.description,
+        "license": recipe.license or facts.license or "not stated",
+        "source": recipe.origin or facts.origin,
+        "scores": recipe.scores or facts.scores or {},
+    }
+    try:
+        return Card.model_validate({**words, **fields})
+    except ValidationError as error:
+        raise invalid_field(error) from error
+
+
+def edit_card(path: Path, changes: list[str]) -> Card:
+    """Set fields of a servable's card and write the file again in one rename; the graph stays the same.
+
+    Args:
+        path: the servable.
+        changes: `FIELD=VALUE` each; FIELD is one of EDITABLE.
+
+    Raises:
+        RecipeError: a field can not be edited, or a value does not fit.
+        CardError: the file is no servable, or its certificate is not that of its graph.
     """
     card = read_card(path)
     check_certificate(path, card)
     content = card.model_dump()
     for change in changes:
         field, equals, value = change.partition("=")
-        if not equals or field not in WORDS:
-            raise RecipeError(f"--set {change}: write FIELD=VALUE, FIELD one of {', '.join(WORDS)}")
+        if not equals or field not in EDITABLE:
+            fields = ", ".join(EDITABLE)
+            raise RecipeError(f"--set {change}: write FIELD=VALUE, FIELD one of {fields}")
         content[field] = _value(field, value)
     if len(content["labels"]) != len(card.labels):
         raise RecipeError(
             f"--set labels: {len(content['labels'])} are given, the network has {len(card.labels)}"
         )
     try:
-        mended = Card.model_validate(content)
+        edited = Card.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        raise RecipeError(f"--set {first['loc'][0]}: {first['msg']}") from error
-    write_servable(path, onnx.load(path), mended)
-    return mended
+        raise RecipeError(f"--set {invalid_field(error)}") from error
+    write_servable(path, onnx.load(path), edited)
+    return edited
 
 
 def _value(field: str, text: str) -> Any:  # noqa: ANN401 - each field has a type of its own

@@ -1,18 +1,18 @@
-"""What one image costs: parameters, multiply-accumulates and activation bytes, counted on the finished graph."""
+"""The cost of one image: parameters, multiply-accumulates and activation bytes, counted on the completed graph."""
 
 from collections.abc import Callable
 
 import onnx
 from onnx import NodeProto
 
-from exporter.graph import GRAFT_PREFIX
+from exporter.graph import GRAFT_PREFIX, attribute
 from exporter.shapes import Shape, infer_shapes
 from service.card import Cost
 
 Shapes = dict[str, Shape]
 
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Constant", "Dropout"}
-"""Operators that runtimes carry out without computing or copying."""
+"""Operators that a runtime executes without computing or copying anything."""
 
 
 def count_cost(model: onnx.ModelProto) -> Cost:
@@ -26,7 +26,7 @@ def count_cost(model: onnx.ModelProto) -> Cost:
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
-    """Return the number of trained values: all float constants but those that the exporter grafted in."""
+    """Return the number of trained values: all float constants except those that the exporter added."""
     return sum(
         Shape(tuple(tensor.dims), tensor.data_type).count
         for tensor in model.graph.initializer
@@ -37,7 +37,7 @@ def count_parameters(model: onnx.ModelProto) -> int:
 
 
 def count_macs(node: NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-accumulates of a node, attention's products among them.
+    """Return the multiply-accumulates of a node; the matrix products of attention count too.
 
     Convolutions and matrix products count, as in the published tables (He et al., arXiv:1512.03385, Table 1);
     additions, activations, norms and pooling do not.
@@ -50,7 +50,7 @@ def count_macs(node: NodeProto, shapes: Shapes) -> int:
 
 
 def count_activation_bytes(node: NodeProto, shapes: Shapes) -> int:
-    """Return the bytes that a node writes; views write none."""
+    """Return the number of bytes that a node writes; views write none."""
     if node.op_type in _VIEWS:
         return 0
     return sum(shapes[name].bytes for name in node.output if name in shapes)
@@ -71,8 +71,8 @@ def _matmul(node: NodeProto, shapes: Shapes) -> int:
 
 
 def _gemm(node: NodeProto, shapes: Shapes) -> int:
-    transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return shapes[node.output[0]].count * shapes[node.input[0]].dims[0 if transposed else 1]
+    inner_axis = 0 if attribute(node, "transA", 0) else 1
+    return shapes[node.output[0]].count * shapes[node.input[0]].dims[inner_axis]
 
 
 _MACS: dict[str, Callable[[NodeProto, Shapes], int]] = {

@@ -1,7 +1,7 @@
 """torchvision's detectors without their own resizing and suppression: decoded boxes and scores.
 
-Each adapter's forward takes normalized pixels of one fixed frame, as every tensor in a servable has
-a fixed size but the batch. The anchors then are constants, computed once by torchvision itself.
+The forward of each adapter takes normalized pixels of one fixed size, since in a servable every size is fixed except
+the batch. So the anchors are constants, which torchvision itself computes once.
 """
 
 from collections import OrderedDict
@@ -26,32 +26,33 @@ from exporter.transforms import decode, fit
 from service.card import ImageInput
 
 WIDTH_LIMIT = log(1000 / 16)
-"""A box grows by no more than this factor, as in torchvision's BoxCoder."""
+"""The logarithm of the factor by which a box may grow at most, as in torchvision's BoxCoder."""
 
-NEAREST_ZERO = 1e-3
-"""Proposals thinner than this many pixels are none, as in torchvision's RPN."""
+THINNEST = 1e-3
+"""Proposals that are thinner than this, in pixels, are dropped, as in torchvision's RPN."""
 
 
 @dataclass(frozen=True, slots=True)
 class Detector:
-    """A detector fitted to a frame.
+    """A detector for one input size.
 
-    `answer` gives one image's detections by the whole of torchvision's own model, suppression
-    included, with boxes in 0–1 of the frame.
+    `postprocessed` returns one encoded image's detections by torchvision's complete model, suppression included, with
+    boxes in 0–1 of the frame.
     """
 
     module: nn.Module
-    meaning: DetectRecipe
-    image: ImageInput
+    recipe: DetectRecipe
+    image_input: ImageInput
     pixels: Pixels
-    answer: Callable[[bytes], Outputs]
+    postprocessed: Callable[[bytes], Outputs]
     max_batch: int | None = None
 
 
 class Constants(nn.Module):
-    """Anchors as center and size, in pixels of the frame; constants, no trained parameters.
+    """Anchors as center and size, in pixels of the frame.
 
-    Held under the name `foveal`, so that they are not counted as the network's.
+    They are constants, not trained parameters; a module keeps them under the name `foveal`, so that they are not
+    counted as parameters.
     """
 
     center: Tensor
@@ -87,7 +88,7 @@ class AnchorDetector(nn.Module):
 
 
 class PointDetector(nn.Module):
-    """FCOS (arXiv:1904.01355): boxes as distances from points, scores weighed by centeredness."""
+    """FCOS (arXiv:1904.01355): boxes as distances from points, scores multiplied by the center-ness."""
 
     def __init__(self, model: FCOS, image_input: ImageInput) -> None:
         super().__init__()
@@ -100,16 +101,16 @@ class PointDetector(nn.Module):
         first = self.foveal.center - left_top * self.foveal.size
         second = self.foveal.center + right_bottom * self.foveal.size
         boxes = torch.cat([first, second], dim=-1) / self.foveal.frame
-        chances = found["cls_logits"].sigmoid() * found["bbox_ctrness"].sigmoid()
-        return boxes, chances.sqrt()
+        scores = found["cls_logits"].sigmoid() * found["bbox_ctrness"].sigmoid()
+        return boxes, scores.sqrt()
 
 
 class ProposalDetector(nn.Module):
     """Faster R-CNN (arXiv:1506.01497) for one image: proposals, then a class and a box for each.
 
-    Its first suppression leaves a number of proposals that hangs on the image; they are filled up
-    to the most there may be, so that all later sizes are fixed. Every proposal is pooled at every
-    level and the right one is chosen, instead of being sorted by level.
+    The number of proposals that its first suppression leaves depends on the image. They are padded to the largest
+    possible number, so that all later sizes are fixed. Every proposal is pooled at every level, and then the right
+    level is selected, instead of sorting the proposals by level.
     """
 
     def __init__(self, model: FasterRCNN, image_input: ImageInput) -> None:
@@ -135,17 +136,17 @@ class ProposalDetector(nn.Module):
         boxes, present = self._propose(list(maps.values()))
         pooled = self._pool(maps, boxes)
         logits, offsets = self.box_predictor(self.box_head(pooled))
-        kinds = logits.shape[1]
+        classes = logits.shape[1]
         size = (boxes[:, 2:] - boxes[:, :2])[:, None]
         center = boxes[:, None, :2] + size / 2
-        found = _decoded(offsets.reshape(-1, kinds, 4), center, size, self.weights)
+        found = _decoded(offsets.reshape(-1, classes, 4), center, size, self.weights)
         scores = logits.softmax(dim=1) * present[:, None]
-        names = torch.arange(kinds, dtype=torch.float32).expand(len(scores), kinds)
-        rows = torch.cat([self._inside(found), scores[..., None], names[..., None]], dim=2)
+        ids = torch.arange(classes, dtype=torch.float32).expand(len(scores), classes)
+        rows = torch.cat([self._inside(found), scores[..., None], ids[..., None]], dim=2)
         return rows[:, 1:].reshape(1, -1, 6)
 
     def _propose(self, maps: list[Tensor]) -> tuple[Tensor, Tensor]:
-        """Return boxes (P, 4) in pixels, the best first, and 1 where there is one and 0 after."""
+        """Return proposals (P, 4) in pixels, the best first, and (P,), 1 for a proposal and 0 for padding."""
         all_boxes, all_scores, all_levels = [], [], []
         for level, (scores, offsets, held) in enumerate(
             zip(*self.rpn_head(maps), self.foveal, strict=True)
@@ -159,17 +160,17 @@ class ProposalDetector(nn.Module):
             all_scores.append(best.sigmoid())
             all_levels.append(torch.full_like(best, float(level)))
         boxes, scores = torch.cat(all_boxes), torch.cat(all_scores)
-        thin = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) < NEAREST_ZERO
+        thin = (boxes[:, 2:] - boxes[:, :2]).amin(dim=1) < THINNEST
         scores = torch.where(thin, torch.zeros_like(scores), scores)
         apart = torch.cat(all_levels)[:, None] * float(max(self.size) + 1)
         kept = nms(boxes + apart, scores, self.iou)
-        nothing = torch.zeros(self.proposals, dtype=kept.dtype)
-        where = torch.cat([kept, nothing])[: self.proposals]
-        present = torch.cat([torch.ones_like(kept), nothing])[: self.proposals]
+        padding = torch.zeros(self.proposals, dtype=kept.dtype)
+        where = torch.cat([kept, padding])[: self.proposals]
+        present = torch.cat([torch.ones_like(kept), padding])[: self.proposals]
         return boxes[where], present.to(boxes.dtype)
 
     def _pool(self, maps: dict[str, Tensor], boxes: Tensor) -> Tensor:
-        """Return what each box shows (P, C, 7, 7), from the level that suits its size.
+        """Return the features of each box (P, C, 7, 7), from the level that suits its size.
 
         Feature Pyramid Networks (arXiv:1612.03144), equation 1.
         """
@@ -183,14 +184,14 @@ class ProposalDetector(nn.Module):
         rows = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
         pooled = torch.zeros(1)
         for index, one in enumerate(named):
-            shown = roi_align(
+            aligned = roi_align(
                 one,
                 rows,
                 self.pooling.output_size,
                 one.shape[2] / self.size[0],
                 self.pooling.sampling_ratio,
             )
-            pooled = pooled + shown * (level == index).to(shown.dtype)[:, None, None, None]
+            pooled = pooled + aligned * (level == index).to(aligned.dtype)[:, None, None, None]
         return pooled
 
     def _inside(self, boxes: Tensor) -> Tensor:
@@ -200,33 +201,33 @@ class ProposalDetector(nn.Module):
 
 
 def adapt_detector(model: nn.Module, image_input: ImageInput) -> Detector:
-    """Return a torchvision detector fitted to a frame.
+    """Return a torchvision detector for one input size.
 
     Raises:
-        SourceError: it is of a kind that is not known.
+        SourceError: there is no adapter for its architecture.
     """
     match model:
         case SSD():
             module: nn.Module = AnchorDetector(model, image_input)
-            meaning = DetectRecipe(score_activation="softmax", background="first")
+            detect = DetectRecipe(score_activation="softmax", background="first")
         case RetinaNet():
             module = AnchorDetector(model, image_input)
-            meaning = DetectRecipe(score_activation="sigmoid")
+            detect = DetectRecipe(score_activation="sigmoid")
         case FCOS():
-            module, meaning = PointDetector(model, image_input), DetectRecipe()
+            module, detect = PointDetector(model, image_input), DetectRecipe()
         case FasterRCNN():
-            module, meaning = ProposalDetector(model, image_input), DetectRecipe(decoder="end2end")
+            module, detect = ProposalDetector(model, image_input), DetectRecipe(decoder="end2end")
         case _:
             raise SourceError(f"Detectors like {type(model).__name__} can not be exported yet")
     transform = _transform_of(model)
     pixels = Pixels(mean=tuple(transform.image_mean), std=tuple(transform.image_std))
-    answer = _own_answer(model, image_input)
+    postprocessed = _torchvision_detections(model, image_input)
     max_batch = 1 if isinstance(model, FasterRCNN) else None
-    return Detector(module.eval(), meaning, image_input, pixels, answer, max_batch)
+    return Detector(module.eval(), detect, image_input, pixels, postprocessed, max_batch)
 
 
 def frame_of(model: nn.Module) -> ImageInput:
-    """Return the frame that a torchvision detector was trained for."""
+    """Return the image input that a torchvision detector was trained with."""
     transform = _transform_of(model)
     if transform.fixed_size is not None:
         width, height = transform.fixed_size
@@ -237,7 +238,7 @@ def frame_of(model: nn.Module) -> ImageInput:
 
 
 def anchors_of(model: SSD | RetinaNet | FCOS, image_input: ImageInput) -> Tensor:
-    """Return torchvision's own anchors for the frame, xyxy in pixels, float32 (A, 4)."""
+    """Return torchvision's own anchors for an input size, xyxy in pixels, float32 (A, 4)."""
     with torch.inference_mode():
         blank = torch.zeros(1, 3, image_input.height, image_input.width)
         maps = list(OrderedDict(model.backbone(blank)).values())
@@ -262,17 +263,19 @@ def _decoded(offsets: Tensor, center: Tensor, size: Tensor, weights: tuple[float
     return torch.cat([middle - half, middle + half], dim=-1)
 
 
-def _own_answer(model: nn.Module, image_input: ImageInput) -> Callable[[bytes], Outputs]:
-    """Return torchvision's whole model as a function, with the thresholds answers are compared at."""
-    judge = model.roi_heads if isinstance(model, FasterRCNN) else model
+def _torchvision_detections(
+    model: nn.Module, image_input: ImageInput
+) -> Callable[[bytes], Outputs]:
+    """Return torchvision's complete model as a function, with the thresholds of `exporter.heads.detect`."""
+    thresholds = model.roi_heads if isinstance(model, FasterRCNN) else model
     for name, value in {
         "score_thresh": SHOWN_SCORE,
         "nms_thresh": NMS_IOU,
         "detections_per_img": SHOWN,
     }.items():
-        setattr(judge, name, value)
+        setattr(thresholds, name, value)
 
-    def answer(body: bytes) -> Outputs:
+    def detections(body: bytes) -> Outputs:
         frame = np.asarray(fit(decode(body), image_input), np.float32) / 255
         with torch.inference_mode():
             found = model([torch.from_numpy(frame).permute(2, 0, 1)])[0]
@@ -283,4 +286,4 @@ def _own_answer(model: nn.Module, image_input: ImageInput) -> Callable[[bytes], 
             "classes": found["labels"].numpy()[None],
         }
 
-    return answer
+    return detections

@@ -1,121 +1,88 @@
-"""The exporter's river: recipe → network → graph → proof → file."""
+"""The flow of an export: recipe → network → graph → proof → file."""
 
-from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import ValidationError
+import onnx
 
-from exporter.assemble import finish
+from exporter.assemble import assemble
+from exporter.cards import make_card
 from exporter.cost import count_cost
 from exporter.errors import RecipeError
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.network import Network
-from exporter.precision import Measured, reduce_precision
-from exporter.progress import Steps
-from exporter.proof import UNBOUNDED, Claim, fit_all, prove
+from exporter.outcome import Exported, Measured
+from exporter.precision import reduce_precision
+from exporter.progress import Progress
+from exporter.proof import UNBOUNDED, ImageSubject, prove
 from exporter.recipe import Precision, Recipe
 from exporter.sources.registry import load_network
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
 from exporter.writing import write_servable
-from service.card import Card, Certificate, Cost, Stage
 
 
-@dataclass(frozen=True, slots=True)
-class Exported:
-    """A servable that was proved and written, and what each precision asked for costs here."""
-
-    path: Path
-    card: Card
-    precisions: tuple[Measured, ...] = ()
-
-
-def export(recipe: Recipe, path: Path, steps: Steps) -> Exported:
-    """Make the servable that a recipe asks for; nothing is written before it is proved.
+def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
+    """Make the servable that a recipe describes; nothing is written before it is proved.
 
     Raises:
-        ExportError: it can not be made or not be proved; the message names argument and mend.
+        ExportError: it can not be made or not be proved; the message names the option or field and the next step.
     """
     if recipe.task == "temporal":
-        return Exported(path, export_temporal(recipe, path, steps))
-    network = load_network(recipe, steps)
+        return Exported(path, export_temporal(recipe, path, progress))
+    network = load_network(recipe, progress)
     labels = _labels(recipe, network)
-    steps.begin("Graft input and head")
-    model, stages = finish(network)
+    progress.begin("Add preprocessing and head")
+    model, stages = assemble(network)
     refuse_training(model)
     cost = count_cost(model)
-    images = _images(recipe, network)
-    steps.begin("Prove it on real images")
-    certificate = prove(Claim(model, network, recipe.task, recipe.proof), images, steps)
-    measured: tuple[Measured, ...] = ()
-    precision: Precision = "fp32"
-    if recipe.precision != ("fp32",):
-        if recipe.proof.images is None and not network.proof:
-            steps.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give your own by --images FOLDER")
-        frames = fit_all(images, network.image_input)
-        reduced, measured = reduce_precision(model, network.head, frames, recipe.precision, steps)
-        model, precision = reduced.model, reduced.measured.precision
+    subject = ImageSubject.of(network, _images(recipe, network))
+    progress.begin("Prove it on real images")
+    certificate = prove(model, subject, recipe.proof, progress)
+    model, precision, measured = _reduced(model, subject, recipe, progress)
     if precision != "fp32":
-        steps.begin("Prove the reduced graph")
-        # A lower precision is held to its agreement; its largest difference is told, not bounded.
+        progress.begin("Prove the reduced graph")
+        # A lower precision must keep its agreement; its largest difference is recorded, but not bounded.
         bounds = recipe.proof.model_copy(update={"tolerance": UNBOUNDED})
-        certificate = prove(Claim(model, network, recipe.task, bounds), images, steps)
-    card = _card(
+        certificate = prove(model, subject, bounds, progress)
+    card = make_card(
         recipe,
-        network,
-        precision,
+        network.facts,
         labels=labels,
-        stages=stages,
+        multi_label=recipe.multi_label,
+        input=network.image_input,
+        background_id=network.background_id,
+        max_batch=network.max_batch,
+        stages=tuple(stages),
         cost=cost,
+        precision=precision,
         certificate=certificate,
     )
-    steps.begin("Write the servable")
+    progress.begin("Write the servable")
     write_servable(path, model, card)
     return Exported(path, card, measured)
 
 
-def _card(
-    recipe: Recipe,
-    network: Network,
-    precision: Precision,
-    *,
-    labels: tuple[str, ...],
-    stages: list[Stage],
-    cost: Cost,
-    certificate: Certificate,
-) -> Card:
-    facts = network.facts
-    try:
-        return Card(
-            name=recipe.name,
-            task=recipe.task,
-            title=recipe.title or facts.title,
-            description=recipe.description or facts.description,
-            labels=labels,
-            multi_label=recipe.multi_label,
-            license=recipe.license or facts.license or "not stated",
-            source=recipe.origin or facts.origin,
-            input=network.image_input,
-            background_id=network.background_id,
-            max_batch=network.max_batch,
-            stages=tuple(stages),
-            cost=cost,
-            precision=precision,
-            scores=recipe.scores or facts.scores or {},
-            certificate=certificate,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{where}: {first['msg']}") from error
+def _reduced(
+    model: onnx.ModelProto, subject: ImageSubject, recipe: Recipe, progress: Progress
+) -> tuple[onnx.ModelProto, Precision, tuple[Measured, ...]]:
+    """Return the model in the precision that the recipe prefers, and what was measured of each."""
+    if recipe.precision == ("fp32",):
+        return model, "fp32", ()
+    network = subject.network
+    if recipe.proof.images is None and not network.proof:
+        progress.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give images of your own with --images")
+    reduced, measured = reduce_precision(
+        model, network.head, subject.inputs, recipe.precision, progress
+    )
+    return reduced.model, reduced.measured.precision, measured
 
 
 def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
     labels = recipe.label_list() or network.facts.labels or ()
-    wanted = network.head.classes
-    if wanted is not None and len(labels) != wanted:
+    needed = network.head.classes
+    if needed is not None and len(labels) != needed:
         raise RecipeError(
-            f"labels: {len(labels)} are given, the network tells {wanted} classes apart. "
+            f"labels: {len(labels)} are given, the network has {needed} classes. "
             "Give one label for each class, in the order of the network's outputs"
         )
     return labels

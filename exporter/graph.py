@@ -1,4 +1,4 @@
-"""An ONNX graph that can be cut and grown: nodes by the tensors they make, fresh names, a clean end."""
+"""An ONNX graph that can be changed: nodes found by the tensors they compute, unused names, a checked result."""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
@@ -14,19 +14,23 @@ from exporter.errors import GraphError
 
 OPSET = 18
 IR_VERSION = 8
-"""One opset for every servable, the oldest that torch's exporter writes natively: older runtimes read it too."""
+"""The IR version of every servable. Both numbers are the oldest that PyTorch's exporter writes without conversion, so
+that older runtimes can read the files."""
 
 BATCH = "N"
 Attribute = int | float | str | list[int] | list[float]
 
 GRAFT_PREFIX = "foveal."
-"""Tensors that the exporter adds; constants among them are no trained parameters."""
+"""Begins the names of nodes and tensors that the exporter adds; its constants are not trained parameters."""
 
 
 class Graph:
     """A mutable ONNX graph.
 
-    `finish` gives a sorted, checked model that holds nothing unused and no traces of its maker.
+    `finish` returns a sorted and checked model without unused parts and without notes about where it was made.
+
+    Raises:
+        GraphError: the graph has operators outside standard ONNX.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -35,7 +39,7 @@ class Graph:
         self.proto = onnx.GraphProto()
         self.proto.CopyFrom(model.graph)
         self._fresh = 0
-        _settle(self.proto)
+        _normalize(self.proto)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
 
     @property
@@ -51,11 +55,11 @@ class Graph:
         return [value.name for value in self.proto.output]
 
     def producers(self) -> dict[str, NodeProto]:
-        """Return the node that makes each tensor."""
+        """Return the node that computes each tensor."""
         return {name: node for node in self.proto.node for name in node.output if name}
 
     def value(self, tensor: str) -> NDArray[Any] | None:
-        """Return a constant's value, None for a tensor that is computed."""
+        """Return the value of a constant, None for a tensor that is computed."""
         constant = self.constants.get(tensor)
         return None if constant is None else numpy_helper.to_array(constant)
 
@@ -94,7 +98,7 @@ class Graph:
         return list(outputs)
 
     def rename(self, old: str, new: str) -> None:
-        """Give a tensor another name, wherever it is made or read.
+        """Give a tensor another name in every place that computes or reads it.
 
         Raises:
             GraphError: the name is taken.
@@ -111,12 +115,12 @@ class Graph:
             self.constants[new] = self.constants.pop(old)
 
     def free(self, names: Iterable[str]) -> None:
-        """Rename whatever bears one of these names, so that the contract can have them."""
+        """Rename every tensor that has one of these names, so that the servable's own tensors can have them."""
         for name in set(names) & self._names():
             self.rename(name, self._fresh_name(f"inner_{name}"))
 
     def move_away(self, tensors: Sequence[str], names: Iterable[str]) -> list[str]:
-        """Free these names, and return what the tensors are called then."""
+        """Free these names, and return the tensors' names after that."""
         moved = []
         for tensor in tensors:
             taken = tensor in names
@@ -137,7 +141,9 @@ class Graph:
         self.proto.output.extend(outputs)
 
     def finish(self, stages: Iterable[ValueInfoProto] = ()) -> onnx.ModelProto:
-        """Return the model: sorted, without unused parts, checked; only `stages` keep their shapes written down.
+        """Return the model: sorted, without unused parts, checked.
+
+        Of the inner tensors only `stages` keep their shapes.
 
         Raises:
             GraphError: the graph is not valid ONNX.
@@ -151,11 +157,11 @@ class Graph:
         try:
             onnx.checker.check_model(model, full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise GraphError(f"The finished graph is not valid ONNX: {error}") from error
+            raise GraphError(f"The completed graph is not valid ONNX: {error}") from error
         return model
 
     def draft(self) -> onnx.ModelProto:
-        """Return the graph as it stands, sorted, for a look at it."""
+        """Return the graph as it is now, sorted, to be inspected."""
         self._sort()
         return self._wrap()
 
@@ -183,9 +189,7 @@ class Graph:
             order = list(TopologicalSorter(needs).static_order())
         except CycleError as error:
             raise GraphError("The graph has a cycle") from error
-        nodes = [self.proto.node[index] for index in order]
-        del self.proto.node[:]
-        self.proto.node.extend(nodes)
+        replace_nodes(self.proto, [self.proto.node[index] for index in order])
 
     def _drop_unused(self, wanted: set[str]) -> None:
         kept = []
@@ -193,15 +197,12 @@ class Graph:
             if wanted.intersection(node.output):
                 wanted.update(tensors_read(node))
                 kept.append(node)
-        del self.proto.node[:]
-        self.proto.node.extend(reversed(kept))
-        constants = [tensor for tensor in self.proto.initializer if tensor.name in wanted]
-        del self.proto.initializer[:]
-        self.proto.initializer.extend(constants)
-        self.constants = {tensor.name: tensor for tensor in constants}
+        replace_nodes(self.proto, reversed(kept))
+        replace_constants(self.proto, (t for t in self.proto.initializer if t.name in wanted))
+        self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
 
     def _strip(self) -> None:
-        """Exporters note source files and module paths; they double small files and tell of the maker's machine."""
+        """Remove what exporters note: source files and module paths, which double small files and name the machine."""
         del self.proto.value_info[:]
         self.proto.name = "foveal"
         for part in (
@@ -216,7 +217,7 @@ class Graph:
 
 
 def tensors_read(node: NodeProto) -> set[str]:
-    """Return every tensor that a node reads, those of its inner graphs included."""
+    """Return every tensor that a node reads, those that its inner graphs read included."""
     read = {name for name in node.input if name}
     for attribute in node.attribute:
         for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
@@ -234,6 +235,48 @@ def consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
     return readers
 
 
+def attribute(node: NodeProto, name: str, default: object) -> object:
+    """Return a node's attribute, the default where it has none of this name."""
+    found = (helper.get_attribute_value(one) for one in node.attribute if one.name == name)
+    return next(found, default)
+
+
+def is_grafted(node: NodeProto) -> bool:
+    """Return whether the exporter added the node."""
+    return str(node.name).startswith(GRAFT_PREFIX)
+
+
+def copy_of(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy that can be changed."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    return copy
+
+
+def with_outputs(model: onnx.ModelProto, names: Iterable[str]) -> onnx.ModelProto:
+    """Return a copy of the model with these tensors, and no others, as its outputs."""
+    probe = copy_of(model)
+    del probe.graph.output[:]
+    probe.graph.output.extend(ValueInfoProto(name=name) for name in names)
+    return probe
+
+
+def replace_nodes(graph: onnx.GraphProto, nodes: Iterable[NodeProto]) -> None:
+    """Make these the graph's nodes; they may be among those it has."""
+    kept = onnx.GraphProto()
+    kept.node.extend(nodes)
+    del graph.node[:]
+    graph.node.extend(kept.node)
+
+
+def replace_constants(graph: onnx.GraphProto, constants: Iterable[TensorProto]) -> None:
+    """Make these the graph's constants; they may be among those it has."""
+    kept = onnx.GraphProto()
+    kept.initializer.extend(constants)
+    del graph.initializer[:]
+    graph.initializer.extend(kept.initializer)
+
+
 def float_output(name: str, *shape: int | str) -> ValueInfoProto:
     """Describe a float32 output whose batch axis is free."""
     return helper.make_tensor_value_info(name, TensorProto.FLOAT, [BATCH, *shape])
@@ -245,21 +288,21 @@ def floats(*values: float) -> NDArray[np.float32]:
 
 
 def integers(*values: int) -> NDArray[np.int64]:
-    """Return an int64 vector, as shapes and axes are given to ONNX operators."""
+    """Return an int64 vector, the type of shapes and axes in ONNX."""
     return np.array(values, np.int64)
 
 
-def _settle(graph: onnx.GraphProto) -> None:
-    """Bring strangers' graphs to one manner: constants as initializers, names that differ.
+def _normalize(graph: onnx.GraphProto) -> None:
+    """Bring a graph of any exporter to one form: constants as initializers, a name of its own for each node.
 
-    A Resize of opset 11 writes empty constants where later ones leave an input out.
+    A Resize of opset 11 has an empty constant where later ones omit the input.
     """
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name in _CONSTANT_FORMS:
             value = np.asarray(_CONSTANT_FORMS[node.attribute[0].name](node.attribute[0]))
             graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
     known = {tensor.name: 0 in tensor.dims for tensor in graph.initializer}
-    nodes = onnx.GraphProto()
+    nodes: list[NodeProto] = []
     names: set[str] = set()
     for index, node in enumerate(graph.node):
         if node.op_type == "Constant" and node.output[0] in known:
@@ -271,9 +314,8 @@ def _settle(graph: onnx.GraphProto) -> None:
             kept = ["" if known.get(name) else name for name in node.input]
             del node.input[:]
             node.input.extend(kept)
-        nodes.node.append(node)
-    del graph.node[:]
-    graph.node.extend(nodes.node)
+        nodes.append(node)
+    replace_nodes(graph, nodes)
 
 
 _CONSTANT_FORMS: dict[str, Callable[[onnx.AttributeProto], object]] = {
@@ -297,6 +339,6 @@ def _refuse_foreign_operators(model: onnx.ModelProto) -> None:
     )
     if foreign:
         raise GraphError(
-            f"The graph has operators outside standard ONNX: {', '.join(foreign)}. A servable must run anywhere; "
+            f"The graph has operators outside standard ONNX: {', '.join(foreign)}. A servable must run everywhere: "
             "export the network again without them"
         )

@@ -1,4 +1,4 @@
-"""Real images to prove and to calibrate with: the user's own, the source's, or scikit-image's photographs."""
+"""Real images to prove and to calibrate with: the user's own, or scikit-image's photographs."""
 
 from collections.abc import Iterator
 from importlib.util import find_spec
@@ -27,17 +27,17 @@ PHOTOGRAPHS = (
     "gravel.png",
     "moon.png",
 )
-"""What scikit-image's wheel holds, the telling ones first."""
+"""Photographs in scikit-image's wheel; those with a clear object come first."""
 
 PHOTOGRAPHS_NAME = "scikit-image's photographs and quarters of them, as JPEG"
 JPEG_QUALITY = 92
 
 
 def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
-    """Return the encoded images in a folder and below, by name, at most `limit`.
+    """Return the encoded images in a folder and its subfolders, in the order of their names, at most `limit`.
 
     Raises:
-        RecipeError: there is none.
+        RecipeError: there is no image.
     """
     files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
     if not files:
@@ -48,7 +48,7 @@ def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
 def photographs(limit: int) -> tuple[bytes, ...]:
     """Return scikit-image's photographs as JPEG: first all of them whole, then all their first quarters, and so on.
 
-    They are even in number: every second view, and no other, shows every second photograph.
+    Their number is even. So the views with odd indices show other photographs than those with even indices.
 
     Raises:
         RecipeError: scikit-image is not installed.

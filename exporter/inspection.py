@@ -1,4 +1,4 @@
-"""A servable, or any ONNX file, looked at: its card, its ends, and where its cost lies."""
+"""A view of a servable or of any ONNX file: its card, its inputs and outputs, and the cost of its parts."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,17 +19,17 @@ BAR = 40
 
 
 def inspect_file(path: Path) -> Iterator[RenderableType]:
-    """Yield what is worth seeing of an ONNX file; a file without a card is shown without one.
+    """Yield the tables that describe an ONNX file; for a file without a card, the reason in place of the card's table.
 
     Raises:
-        SourceError: it is no ONNX file.
+        SourceError: it is not an ONNX file.
     """
     try:
         model = onnx.load(path)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable
-        raise SourceError(f"{path} is no ONNX file: {error}") from error
+        raise SourceError(f"{path} is not an ONNX file: {error}") from error
     card: Card | None = None
     try:
         card = read_card(path)
@@ -37,11 +37,11 @@ def inspect_file(path: Path) -> Iterator[RenderableType]:
         yield show_card(path, card)
     except CardError as error:
         yield Text(str(error), "yellow")
-    yield _ends(model)
+    yield _inputs_and_outputs(model)
     yield _cost_by_stage(model, card)
 
 
-def _ends(model: onnx.ModelProto) -> Table:
+def _inputs_and_outputs(model: onnx.ModelProto) -> Table:
     table = Table("", "tensor", "type", "shape", title="Inputs and outputs", title_justify="left")
     for kind, values in (("in", model.graph.input), ("out", model.graph.output)):
         for value in values:
@@ -59,22 +59,22 @@ def _dims(value: ValueInfoProto) -> str:
 
 
 def _cost_by_stage(model: onnx.ModelProto, card: Card | None) -> Table:
-    """Sum each node's cost up to the stage that it comes before, in the order of the graph."""
+    """Return a table of the cost up to each stage, the nodes in the order of the graph."""
     shapes = infer_shapes(model)
     ends = {stage.tensor: stage.name for stage in card.stages} if card else {}
     rows: list[tuple[str, int, int]] = []
-    macs = moved = 0
+    macs = written = 0
     for node in model.graph.node:
         macs += count_macs(node, shapes)
-        moved += count_activation_bytes(node, shapes)
+        written += count_activation_bytes(node, shapes)
         reached = next((ends[name] for name in node.output if name in ends), None)
         if reached:
-            rows.append((f"to {reached}", macs, moved))
-            macs = moved = 0
-    rows.append(("to the outputs", macs, moved))
-    table = Table("", "MACs", "activations", "", title="Cost of an image", title_justify="left")
+            rows.append((f"to {reached}", macs, written))
+            macs = written = 0
+    rows.append(("to the outputs", macs, written))
+    table = Table("", "MACs", "activations", "", title="Cost per image", title_justify="left")
     most = max(1, *(row[1] for row in rows))
-    for name, row_macs, row_moved in rows:
+    for name, row_macs, row_written in rows:
         bar = "█" * round(BAR * row_macs / most)
-        table.add_row(name, f"{row_macs / 1e6:,.1f} M", f"{row_moved / 1e6:,.1f} MB", bar)
+        table.add_row(name, f"{row_macs / 1e6:,.1f} M", f"{row_written / 1e6:,.1f} MB", bar)
     return table

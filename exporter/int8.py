@@ -1,4 +1,4 @@
-"""A proved fp32 graph → static QDQ in int8: which layers, with which weights, and which stay in float."""
+"""A proved fp32 graph → static QDQ in int8: which layers are quantized, with which weights, and which stay in float."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,36 +13,38 @@ from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
 from exporter.calibration import Calibration, as_layer, by_group, calibrate
 from exporter.folding import fold_norms
-from exporter.graph import GRAFT_PREFIX, consumers
+from exporter.graph import attribute, consumers, copy_of, is_grafted
+from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Array
-from exporter.progress import Steps, watched
-from exporter.quantization_noise import noise
-from exporter.quiet import quietly
-from exporter.rounding import rounded
+from exporter.progress import Progress, with_progress
+from exporter.quantization_noise import relative_noise
+from exporter.rounding import round_weights
 
 LEVELS = 64
-"""x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still fits: weights have
-seven bits, so that the file answers alike everywhere."""
+"""Weights have seven bits. x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still fits;
+with eight bits the outputs would depend on the machine."""
 
 CALIBRATION = 16
+"""How many frames are calibrated with, at most."""
+
 MOST_IN_FLOAT = 0.75
-"""With fewer than a quarter of its layers quantized a network is int8 in name only."""
+"""The largest share of the layers that may stay in float; beyond it there is hardly anything gained."""
 
 FINEST = 32
-"""How many layers stay in float is found to this share of them: each try costs a run of all images."""
+"""The number of layers in float is found to 1/32 of all layers, since each trial costs a run of all images."""
 
 LEVELS_OF_ACTIVATIONS = 255
 
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ACTIVATIONS = {"Relu", "Clip"}
 _CARRIERS = {"Add", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool"}
-"""What is quantized: the arithmetic, the activations after it, whose range is what counts, and what
-passes values between them. All else stays in float."""
+"""What is quantized: layers with weights, the activations after them, whose range is the one that matters, and what
+carries values between them. All other nodes stay in float."""
 
 
 @dataclass(frozen=True, slots=True)
 class Quantized:
-    """The graph, how far it agrees, and how many layers stayed in float."""
+    """A quantized graph, its agreement with fp32 (0–1), and the number of layers that stayed in float."""
 
     model: onnx.ModelProto
     agreement: float
@@ -51,13 +53,13 @@ class Quantized:
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """A folded graph with what the images showed of it and each layer's weights in integers."""
+    """A folded graph with the statistics of its tensors, and the rounded weights and the noise of each layer."""
 
     model: onnx.ModelProto
     inferred: onnx.ModelProto
     layers: list[onnx.NodeProto]
     others: list[onnx.NodeProto]
-    seen: Calibration
+    calibration: Calibration
     weights: dict[str, tuple[Array, Array]]
     biases: dict[str, Array]
     noise: dict[str, float]
@@ -68,34 +70,41 @@ def quantize(
     frames: NDArray[np.uint8],
     agreement: Callable[[onnx.ModelProto], float],
     enough: float,
-    steps: Steps,
+    progress: Progress,
     *,
     last_layer: bool,
 ) -> Quantized:
-    """Quantize every layer; where that agrees too little, leave as few as possible in float.
+    """Quantize every layer; if the agreement is too small then, leave as few layers as possible in float.
 
-    Layers go back to float in the order of the noise of each alone (`exporter.quantization_noise`); how many must
-    is found by halving. `frames` are what is calibrated on, best others than `agreement` looks at.
-    `last_layer` says whether layers that no other follows are quantized as well.
+    The layers with the most noise (`exporter.quantization_noise`) stay in float first; their number is found by
+    bisection.
+
+    Args:
+        model: the graph in fp32.
+        frames: uint8 (N, H, W, 3) to calibrate with; best not those that `agreement` is measured on.
+        agreement: measures a quantized graph against fp32, 0–1.
+        enough: the agreement to reach.
+        progress: gets the agreement of each trial.
+        last_layer: whether layers that no other layer follows are quantized too.
     """
-    prepared = _prepare(fold_norms(model), frames[:CALIBRATION], steps, last_layer=last_layer)
+    prepared = _prepare(fold_norms(model), frames[:CALIBRATION], progress, last_layer=last_layer)
     noisiest = sorted(prepared.noise, key=lambda name: -prepared.noise[name])
 
-    def tried(in_float: int) -> Quantized:
+    def trial(in_float: int) -> Quantized:
         graph = _with_layers(prepared, set(noisiest[in_float:]))
         return Quantized(graph, agreement(graph), in_float)
 
-    best = tried(0)
-    steps.advance(0.5, f"{best.agreement:.1%}, all layers quantized")
+    best = trial(0)
+    progress.advance(0.5, f"{best.agreement:.1%}, all layers quantized")
     if best.agreement >= enough or not noisiest:
         return best
     few, many = 0, int(MOST_IN_FLOAT * len(noisiest))
-    best = tried(many)
+    best = trial(many)
     while best.agreement >= enough and many - few > max(1, len(noisiest) // FINEST):
         middle = (few + many) // 2
-        found = tried(middle)
+        found = trial(middle)
         note = f"{found.agreement:.1%}, {middle} of {len(noisiest)} layers in float"
-        steps.advance(1 - 0.5 * (many - few) / len(noisiest), note)
+        progress.advance(1 - 0.5 * (many - few) / len(noisiest), note)
         if found.agreement >= enough:
             best, many = found, middle
         else:
@@ -104,10 +113,10 @@ def quantize(
 
 
 def _prepare(
-    model: onnx.ModelProto, frames: NDArray[np.uint8], steps: Steps, *, last_layer: bool
+    model: onnx.ModelProto, frames: NDArray[np.uint8], progress: Progress, *, last_layer: bool
 ) -> _Layers:
     followed = _before_arithmetic(model)
-    own = [node for node in model.graph.node if not _grafted(node)]
+    own = [node for node in model.graph.node if not is_grafted(node)]
     layers = [
         node for node in own if node.op_type in _WEIGHTED and (last_layer or node.name in followed)
     ]
@@ -115,40 +124,42 @@ def _prepare(
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     nodes = (*layers, *others)
     tensors = {name for node in nodes for name in (*node.input, *node.output) if name}
-    shown = watched(frames, steps, (0.0, 0.3), "images seen")
-    seen = calibrate(model, shown, sorted(tensors - constants.keys()), layers)
+    observed = with_progress(frames, progress, (0.0, 0.3), "images run")
+    calibration = calibrate(model, observed, sorted(tensors - constants.keys()), layers)
     weights: dict[str, tuple[Array, Array]] = {}
     biases: dict[str, Array] = {}
     readers = consumers(model.graph.node)
-    for layer in watched(layers, steps, (0.3, 0.4), "layers rounded"):
+    for layer in with_progress(layers, progress, (0.3, 0.4), "layers rounded"):
         name = layer.input[1]
-        if name in weights or name not in seen.moments:
+        if name in weights or name not in calibration.moments:
             continue
-        moments = seen.moments[name]
+        moments = calibration.moments[name]
         bias = layer.input[2] if len(layer.input) > 2 else ""
-        mended = bias in constants and readers[bias] == readers[name]
+        has_own_bias = bias in constants and readers[bias] == readers[name]
         weight = numpy_helper.to_array(constants[name])
         grouped = by_group(layer, weight).astype(np.float64)
-        spread = moments.covariance if mended else moments.uncentered
-        integers, scales = rounded(grouped, spread, LEVELS)
+        variance = moments.covariance if has_own_bias else moments.uncentered
+        integers, scales = round_weights(grouped, variance, LEVELS)
         values = integers * scales[:, :, None]
         weights[name] = as_layer(layer, values, weight).astype(np.float32), scales.reshape(-1)
-        if mended:
+        if has_own_bias:
             lost = np.einsum("goi,gi->go", grouped - values, moments.mean).reshape(-1)
             biases[bias] = (numpy_helper.to_array(constants[bias]) + lost).astype(np.float32)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
-    loud = {layer.name: _noise(layer, constants, weights, seen, readers) for layer in layers}
-    return _Layers(model, inferred, layers, others, seen, weights, biases, loud)
+    noise = {
+        layer.name: _noise(layer, constants, weights, calibration, readers) for layer in layers
+    }
+    return _Layers(model, inferred, layers, others, calibration, weights, biases, noise)
 
 
 def _noise(
     layer: onnx.NodeProto,
     constants: dict[str, onnx.TensorProto],
     weights: dict[str, tuple[Array, Array]],
-    seen: Calibration,
+    calibration: Calibration,
     readers: dict[str, list[onnx.NodeProto]],
 ) -> float:
-    """Return the noise of a layer quantized alone; where nothing is known of it, infinite."""
+    """Return the relative noise of a layer that is quantized alone; infinite where its inputs have no statistics."""
     name = layer.input[1]
     if name not in weights:
         return float("inf")
@@ -157,16 +168,15 @@ def _noise(
     after = readers[layer.output[0]]
     activated = len(after) == 1 and after[0].op_type in _ACTIVATIONS
     written = after[0].output[0] if activated else layer.output[0]
-    low, high = np.transpose([seen.ranges[tensor] for tensor in (layer.input[0], written)])
+    low, high = np.transpose([calibration.ranges[tensor] for tensor in (layer.input[0], written)])
     of_input, of_output = (high - low) / LEVELS_OF_ACTIVATIONS
-    return noise(exact, values, seen.moments[name], (of_input, of_output))
+    return relative_noise(exact, values, calibration.moments[name], (of_input, of_output))
 
 
 def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
-    """Return static QDQ of these layers: unsigned activations, signed weights a channel."""
+    """Return the graph with these layers in static QDQ: unsigned activations, signed weights, a scale per channel."""
     chosen = names | _joining(prepared, names)
-    model = onnx.ModelProto()
-    model.CopyFrom(prepared.inferred)
+    model = copy_of(prepared.inferred)
     readers = consumers(model.graph.node)
     scales: dict[str, list[dict[str, object]]] = {}
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -174,18 +184,18 @@ def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
         name = layer.input[1]
         if name not in prepared.weights or not {n.name for n in readers[name]} <= names:
             continue
-        values, steps = prepared.weights[name]
+        values, step_sizes = prepared.weights[name]
         constants[name].CopyFrom(numpy_helper.from_array(values, name))
         if len(layer.input) > 2 and layer.input[2] in prepared.biases:
             bias = layer.input[2]
             constants[bias].CopyFrom(numpy_helper.from_array(prepared.biases[bias], bias))
-        scales[name] = _scales(layer, steps)
+        scales[name] = _scales(layer, step_sizes)
     ranges = {
         name: TensorData(lowest=np.float32(low), highest=np.float32(high))
-        for name, (low, high) in prepared.seen.ranges.items()
+        for name, (low, high) in prepared.calibration.ranges.items()
     }
     kinds = sorted({node.op_type for node in model.graph.node if node.name in chosen})
-    with quietly():
+    with ignore_library_warnings():
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
@@ -202,22 +212,21 @@ def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
     return cleaned(quantizer.model.model, prepared.model)
 
 
-def _scales(layer: onnx.NodeProto, steps: Array) -> list[dict[str, object]]:
-    """Return what the quantizer is told of a layer's weights: the scale of each output channel."""
-    transposed = any(a.name == "transB" and a.i for a in layer.attribute)
-    axis = 0 if layer.op_type == "Conv" or transposed else 1
+def _scales(layer: onnx.NodeProto, step_sizes: Array) -> list[dict[str, object]]:
+    """Return the quantizer's settings of a layer's weights: the scale of each output channel."""
+    axis = 0 if layer.op_type == "Conv" or attribute(layer, "transB", 0) else 1
     zero = np.int8(0)
     kind = QuantType.QInt8
     return [
         {"quant_type": kind, "scale": np.float32(s), "zero_point": zero, "axis": axis}
-        for s in steps
+        for s in step_sizes
     ]
 
 
 def _joining(prepared: _Layers, names: set[str]) -> set[str]:
     """Return the activations and carriers that lie between quantized nodes.
 
-    Where a neighbor stays in float they do so too: eight bits there would cost digits and save nothing.
+    Where a neighbor stays in float, they do too: eight bits would lose precision there and save no time.
     """
     nodes = {node.name: node for node in prepared.model.graph.node}
     maker = {name: node.name for node in nodes.values() for name in node.output}
@@ -241,33 +250,28 @@ def _joining(prepared: _Layers, names: set[str]) -> set[str]:
 
 
 def _before_arithmetic(model: onnx.ModelProto) -> set[str]:
-    """Return the nodes that some weighted node still follows.
+    """Return the nodes that another node with weights follows.
 
-    The last layers of detectors and segmenters and all that decodes them stay in float: eight bits
-    are too few for where a box lies.
+    The last layers of detectors and segmentation networks, and what decodes their outputs, stay in float: eight bits
+    are too few for the position of a box.
     """
-    wanted: set[str] = set()
+    needed: set[str] = set()
     before: set[str] = set()
     for node in reversed(model.graph.node):
-        leads_on = not wanted.isdisjoint(node.output)
+        leads_on = not needed.isdisjoint(node.output)
         if leads_on:
             before.add(node.name)
-        if leads_on or (node.op_type in _WEIGHTED and not _grafted(node)):
-            wanted.update(node.input)
+        if leads_on or (node.op_type in _WEIGHTED and not is_grafted(node)):
+            needed.update(node.input)
     return before
 
 
-def cleaned(reduced: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
-    """Keep of a converter's model what a servable holds: its graph, under our own heading."""
-    kept = onnx.ModelProto()
-    kept.CopyFrom(model)
-    kept.graph.CopyFrom(reduced.graph)
+def cleaned(converted: onnx.ModelProto, model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the original model with the graph of a converted one; of its inner shapes only the stages' are kept."""
+    kept = copy_of(model)
+    kept.graph.CopyFrom(converted.graph)
     kept.graph.name = model.graph.name
-    known = {value.name: value for value in reduced.graph.value_info}
+    known = {value.name: value for value in converted.graph.value_info}
     del kept.graph.value_info[:]
     kept.graph.value_info.extend(known.get(v.name, v) for v in model.graph.value_info)
     return kept
-
-
-def _grafted(node: onnx.NodeProto) -> bool:
-    return str(node.name).startswith(GRAFT_PREFIX)

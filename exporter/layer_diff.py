@@ -1,52 +1,55 @@
-"""Which layer of a network first disagrees with its graph."""
+"""The first layer of a network whose output differs from everything in its graph."""
 
 from collections.abc import Iterable
 
-import numpy as np
 import onnx
-from numpy.typing import NDArray
 
+from exporter.graph import with_outputs
 from exporter.heads.metrics import relative_difference
-from exporter.network import Array, Reference
-from exporter.sessions import unoptimized
+from exporter.network import Array
+from exporter.sessions import unoptimized_session
 from exporter.shapes import infer_shapes
-from service.card import INPUT_NAME
 
 SAME = 1e-3
-"""Inner tensors are compared coarsely: the question is where a network goes another way, not where it rounds."""
+"""Inner tensors are compared coarsely: the search is for a different computation, not for rounding."""
 
 
 def first_disagreement(
-    model: onnx.ModelProto, reference: Reference, frames: NDArray[np.uint8]
+    model: onnx.ModelProto, layers: Iterable[tuple[str, Array]], inputs: Array
 ) -> str:
-    """Say after which layer nothing in the graph equals what the source's layers give any more.
+    """Return a sentence that names the first layer of the source without an equal tensor in the graph.
 
-    Layers that the exporter fused have no equal of their own, so the first one without an equal says little; the last
-    one with an equal is where the two were still together.
+    A layer that the conversion fused with another has no equal of its own. So the sentence also names the last layer
+    before it that has one: the two agree at least up to there.
+
+    Args:
+        model: the graph.
+        layers: name and output of each of the source's layers for `inputs`, in order.
+        inputs: a batch of the graph's only input.
     """
-    together, apart = "the input", None
-    inner = _inner_tensors(model, frames)
-    for name, value in reference.layers(reference.pixels_of_frames(frames)):
+    agreed, differs = "the input", None
+    inner = _inner_tensors(model, inputs)
+    for name, value in layers:
         if _has_equal(value, inner):
-            together, apart = name, None
-        elif apart is None:
-            apart = name
-    if apart is None:
-        return f"All layers agree up to the last, {together}: the difference is in the head."
-    return f"They agree up to {together}; the first layer that disagrees is {apart}."
+            agreed, differs = name, None
+        elif differs is None:
+            differs = name
+    if differs is None:
+        return f"All layers agree up to the last, {agreed}: the difference is in the head."
+    return f"They agree up to {agreed}; the first layer that disagrees is {differs}."
 
 
-def _inner_tensors(model: onnx.ModelProto, frames: NDArray[np.uint8]) -> list[Array]:
-    """Run the graph unoptimized and return every float tensor that it computes."""
-    probe = onnx.ModelProto()
-    probe.CopyFrom(model)
+def _inner_tensors(model: onnx.ModelProto, inputs: Array) -> list[Array]:
+    """Run the graph without optimizations and return every float tensor that it computes."""
     shapes = infer_shapes(model)
-    del probe.graph.output[:]
-    for node in probe.graph.node:
-        for name in node.output:
-            if name in shapes and shapes[name].is_float:
-                probe.graph.output.append(onnx.ValueInfoProto(name=name))
-    return list(unoptimized(probe).run(None, {INPUT_NAME: frames}))
+    names = [
+        name
+        for node in model.graph.node
+        for name in node.output
+        if name in shapes and shapes[name].is_float
+    ]
+    session = unoptimized_session(with_outputs(model, names))
+    return list(session.run(None, {session.get_inputs()[0].name: inputs}))
 
 
 def _has_equal(value: Array, candidates: Iterable[Array]) -> bool:

@@ -1,4 +1,4 @@
-"""A trained network between its source and the servable: a raw ONNX graph, and how its own framework runs it."""
+"""A trained network between its source and the servable: a raw ONNX graph, and the framework that runs the original."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,65 +8,75 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.graph import Graph
-from exporter.recipe import ImageTask, Pixels
+from exporter.recipe import Pixels, Task
 from service.card import ImageInput, Metric
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
-"""The contract's outputs by name; the batch is the first axis of each."""
+"""The servable's outputs by name; the first axis of each is the batch."""
 
 
 class Reference(Protocol):
-    """The network as its own framework runs it: the truth that the graph is held against."""
+    """The network as its own framework runs it: the truth that the graph is compared with."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """Name and version of the framework, for messages and the certificate."""
 
     def pixels_of_image(self, body: bytes) -> NDArray[np.float32]:
-        """Return one image's pixel values through the framework's own decode and transforms, no batch axis."""
+        """Return one encoded image's pixel values by the framework's own code, without a batch axis."""
 
     def pixels_of_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Return the pixel values of frames uint8 (N, H, W, 3), normalized by the framework."""
+        """Return the pixel values of frames uint8 (N, H, W, 3), normalized as the framework does."""
 
     def run(self, pixels: NDArray[np.float32]) -> tuple[Array, ...]:
         """Return the raw outputs for a batch of pixel values."""
 
-    def own_answer(self, body: bytes) -> Outputs | None:
-        """Return one image's outputs by the framework's own postprocessing, where it has any."""
+    def own_outputs(self, body: bytes) -> Outputs | None:
+        """Return one encoded image's outputs by the framework's own postprocessing, None where it has none."""
 
     def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
-        """Yield the name and the output of each layer, in the order they run."""
+        """Yield the name and the output of each layer, in the order in which they run."""
 
 
-class Head(Protocol):
-    """What turns raw outputs into a task's outputs: once as graph nodes, once in numpy as the truth about them."""
-
-    @property
-    def task(self) -> ImageTask: ...
+class Comparison(Protocol):
+    """How two sets of a task's outputs are compared."""
 
     @property
-    def metric(self) -> Metric: ...
+    def outputs(self) -> tuple[str, ...]:
+        """The names of the servable's outputs for the task, in order."""
 
     @property
-    def classes(self) -> int | None:
-        """How many labels the task needs, None where any number will do."""
-
-    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
-        """Add the nodes that end in the task's outputs."""
-
-    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
-        """Return what the grafted nodes must give for these raw outputs."""
+    def metric(self) -> Metric:
+        """What `agreement` measures."""
 
     def difference(self, found: Outputs, expected: Outputs) -> float:
         """Return the largest difference between two batches of outputs."""
 
     def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
-        """Return the metric for each image, 0–1."""
+        """Return the metric for each element of the batch, 0–1."""
+
+
+class Head(Comparison, Protocol):
+    """Turns raw outputs into a task's outputs: once as graph nodes, once in numpy as the truth about these nodes."""
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def classes(self) -> int | None:
+        """How many labels the task needs, None where any number is right."""
+
+    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
+        """Add the nodes that end in the task's outputs, except `features`."""
+
+    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
+        """Return what the grafted nodes must compute from these raw outputs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a source knows about its network besides the numbers; a recipe's own words go before these."""
+    """What a source knows about its network besides the numbers; a recipe's fields take precedence."""
 
     title: str
     origin: str
@@ -78,10 +88,10 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A raw graph over normalized pixels, with what is needed to finish and to prove it.
+    """A raw graph over normalized pixels, with everything that is needed to complete and to prove it.
 
-    `graph` has one input, pixel values as `pixels` says, and the outputs `raw`, which `head` understands. `proof` are
-    encoded images of the kind the network was trained on, where the source has its own.
+    `graph` has one input, pixel values as `pixels` describes them, and the outputs `raw`, which `head` reads. `proof`
+    are encoded images of the kind that the network was trained on, where the source has its own.
     """
 
     graph: Graph

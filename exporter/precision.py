@@ -1,6 +1,6 @@
-"""A proved fp32 graph → the same in fp16 or int8, kept only as far as it agrees with itself."""
+"""A proved fp32 graph → the same graph in fp16 or int8, kept only if its outputs agree with those in fp32."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -11,14 +11,15 @@ from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
 from exporter.errors import ProofError
-from exporter.graph import GRAFT_PREFIX
+from exporter.graph import copy_of, is_grafted, replace_nodes
 from exporter.int8 import cleaned, quantize
+from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Head, Outputs
-from exporter.progress import Steps
+from exporter.outcome import Measured
+from exporter.progress import Progress
 from exporter.proof import run_graph
-from exporter.quiet import quietly
 from exporter.recipe import Precision
-from exporter.sessions import optimized
+from exporter.sessions import optimized_session
 from service.card import INPUT_NAME
 
 AGREEMENT = 0.99
@@ -27,20 +28,8 @@ _KEPT_IN_FLOAT = {"Softmax", "LayerNormalization", "Resize", "ReduceMean", "Erf"
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What one precision costs here, and how far it agrees with fp32 on the images."""
-
-    precision: Precision
-    megabytes: float
-    milliseconds: dict[int, float]
-    agreement: float
-    in_float: int = 0
-    written: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Reduced:
-    """A graph of one precision, with what was measured."""
+    """A graph in one precision, and what was measured of it."""
 
     model: onnx.ModelProto
     measured: Measured
@@ -50,45 +39,82 @@ def reduce_precision(
     model: onnx.ModelProto,
     head: Head,
     frames: NDArray[np.uint8],
-    asked: Sequence[Precision],
-    steps: Steps,
+    requested: Sequence[Precision],
+    progress: Progress,
 ) -> tuple[Reduced, tuple[Measured, ...]]:
-    """Return the model in the first precision asked for that agrees with fp32, and what each of them costs.
+    """Return the model in the first requested precision that agrees with fp32, and what was measured of each.
 
-    fp32 is always measured beside them. Of the frames every second one calibrates, the others judge.
+    fp32 is always measured too. Every second frame is calibrated with; the agreement is that of the others.
+
+    Args:
+        model: the graph in fp32.
+        head: compares the outputs.
+        frames: uint8 (N, H, W, 3).
+        requested: precisions in order of preference.
+        progress: gets a step for each precision.
 
     Raises:
-        ProofError: no precision asked for reaches 99 %; the message says what each reached.
+        ProofError: no requested precision reaches 99 %; the message has the agreement of each.
     """
-    shown, judged = (frames[::2], frames[1::2]) if len(frames) > 1 else (frames, frames)
-    truth = answers(model, head, judged)
+    calibration, held_out = (frames[::2], frames[1::2]) if len(frames) > 1 else (frames, frames)
+    expected = outputs_of_each(model, head, held_out)
 
     def agreement(other: onnx.ModelProto) -> float:
-        return _agreement(other, head, judged, truth)
+        found = outputs_of_each(other, head, held_out)
+        marks = [head.agreement(f, e)[0] for f, e in zip(found, expected, strict=True)]
+        return float(np.mean(marks))
 
-    tried = {"fp32": Reduced(model, measure(model, "fp32", frames))}
-    for precision in asked:
-        if precision in tried:
+    reductions: dict[Precision, Reduced] = {
+        "fp32": Reduced(model, measure(model, "fp32", frames, 1.0))
+    }
+    for precision in requested:
+        if precision in reductions:
             continue
-        steps.begin(f"Reduce to {precision}")
+        progress.begin(f"Reduce to {precision}")
         if precision == "fp16":
-            half = _fp16(model)
-            tried[precision] = Reduced(half, measure(half, precision, frames, agreement(half)))
+            reductions[precision] = _reduced_to_fp16(model, frames, agreement)
         else:
-            last = head.task == "classify"
-            found = quantize(model, shown, agreement, AGREEMENT, steps, last_layer=last)
+            last_layer = head.task == "classify"
+            found = quantize(
+                model, calibration, agreement, AGREEMENT, progress, last_layer=last_layer
+            )
             measured = measure(found.model, precision, frames, found.agreement, found.in_float)
-            tried[precision] = Reduced(found.model, measured)
-    holding = (tried[one] for one in asked if tried[one].measured.agreement >= AGREEMENT)
-    chosen = next(holding, None)
-    if chosen is None:
-        reached = ", ".join(_reached(tried[one].measured) for one in asked)
-        raise ProofError(
-            f"--precision {reached} ({head.metric}) agreement with fp32 on {len(judged)} images held back, "
-            f"{AGREEMENT:.0%} are asked"
-        )
-    table = (replace(one.measured, written=one is chosen) for one in tried.values())
+            reductions[precision] = Reduced(found.model, measured)
+    chosen = _first_that_agrees(reductions, requested, head, len(held_out))
+    table = (replace(one.measured, written=one is chosen) for one in reductions.values())
     return chosen, tuple(table)
+
+
+def measure(
+    model: onnx.ModelProto,
+    precision: Precision,
+    frames: NDArray[np.uint8],
+    agreement: float,
+    in_float: int = 0,
+) -> Measured:
+    """Measure the time of a run at batch 1 and 8 on this machine's CPU, and the file's size."""
+    session = optimized_session(model)
+    milliseconds = {batch: _milliseconds(session, frames, batch) for batch in (1, 8)}
+    return Measured(precision, model.ByteSize() / 1e6, milliseconds, agreement, in_float)
+
+
+def outputs_of_each(model: onnx.ModelProto, head: Head, frames: NDArray[np.uint8]) -> list[Outputs]:
+    """Return the outputs for each frame in a batch of its own."""
+    session = optimized_session(model)
+    return [run_graph(session, frame[None], head.outputs) for frame in frames]
+
+
+def _first_that_agrees(
+    reductions: dict[Precision, Reduced], requested: Sequence[Precision], head: Head, images: int
+) -> Reduced:
+    for precision in requested:
+        if reductions[precision].measured.agreement >= AGREEMENT:
+            return reductions[precision]
+    reached = ", ".join(_reached(reductions[precision].measured) for precision in requested)
+    raise ProofError(
+        f"--precision {reached} ({head.metric}) agreement with fp32 on {images} images held back from the calibration, "
+        f"{AGREEMENT:.0%} is required"
+    )
 
 
 def _reached(measured: Measured) -> str:
@@ -96,85 +122,57 @@ def _reached(measured: Measured) -> str:
     return f"{measured.precision} reaches {measured.agreement:.1%}{kept}"
 
 
-def measure(
-    model: onnx.ModelProto,
-    precision: Precision,
-    frames: NDArray[np.uint8],
-    agreement: float = 1.0,
-    in_float: int = 0,
-) -> Measured:
-    """Time a model at batch 1 and 8 on this machine's CPU."""
-    session = optimized(model)
-    speeds = {batch: _milliseconds(session, frames, batch) for batch in (1, 8)}
-    return Measured(precision, model.ByteSize() / 1e6, speeds, agreement, in_float)
-
-
-def answers(model: onnx.ModelProto, head: Head, frames: NDArray[np.uint8]) -> list[Outputs]:
-    """Return the outputs for each frame alone."""
-    session = optimized(model)
-    return [run_graph(session, frame[None], head.task) for frame in frames]
-
-
-def _agreement(
-    model: onnx.ModelProto, head: Head, frames: NDArray[np.uint8], truth: list[Outputs]
-) -> float:
-    found = answers(model, head, frames)
-    marks = [head.agreement(f, t)[0] for f, t in zip(found, truth, strict=True)]
-    return float(np.mean(marks))
-
-
 def _milliseconds(
     session: onnxruntime.InferenceSession, frames: NDArray[np.uint8], batch: int
 ) -> float:
     images = np.resize(frames, (batch, *frames.shape[1:]))
     session.run(None, {INPUT_NAME: images})
-    taken: list[float] = []
-    while sum(taken) < MEASURED_SECONDS or len(taken) < 3:
+    seconds: list[float] = []
+    while sum(seconds) < MEASURED_SECONDS or len(seconds) < 3:
         begun = perf_counter()
         session.run(None, {INPUT_NAME: images})
-        taken.append(perf_counter() - begun)
-    return float(np.median(taken)) * 1000
+        seconds.append(perf_counter() - begun)
+    return float(np.median(seconds)) * 1000
+
+
+def _reduced_to_fp16(
+    model: onnx.ModelProto,
+    frames: NDArray[np.uint8],
+    agreement: Callable[[onnx.ModelProto], float],
+) -> Reduced:
+    half = _fp16(model)
+    return Reduced(half, measure(half, "fp16", frames, agreement(half)))
 
 
 def _fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn all but the grafted nodes; what overflows or loses digits easily stays in float."""
-    with quietly():
-        copy = onnx.ModelProto()
-        copy.CopyFrom(model)
-        blocked = [node.name for node in copy.graph.node if _grafted(node)]
-        turned: onnx.ModelProto = convert_float_to_float16(
-            copy,
+    """Convert all nodes to fp16 except grafted ones and operators that easily overflow or lose digits."""
+    with ignore_library_warnings():
+        converted: onnx.ModelProto = convert_float_to_float16(
+            copy_of(model),
             keep_io_types=True,
             op_block_list=sorted({*DEFAULT_OP_BLOCK_LIST, *_KEPT_IN_FLOAT}),
-            node_block_list=blocked,
+            node_block_list=[node.name for node in model.graph.node if is_grafted(node)],
         )
-    _restore_omissions(turned, model)
-    return cleaned(_without_twins(turned), model)
+    _restore_omitted_inputs(converted, model)
+    _drop_repeated_nodes(converted)
+    return cleaned(converted, model)
 
 
-def _restore_omissions(turned: onnx.ModelProto, model: onnx.ModelProto) -> None:
-    """Leave out again the inputs that were left out: the converter casts even those."""
+def _restore_omitted_inputs(converted: onnx.ModelProto, model: onnx.ModelProto) -> None:
+    """Omit again the inputs that were omitted: the converter adds a cast even to those."""
     before = {node.name: node for node in model.graph.node}
-    for node in turned.graph.node:
+    for node in converted.graph.node:
         for index, name in enumerate(before[node.name].input if node.name in before else ()):
             if not name:
                 node.input[index] = ""
 
 
-def _without_twins(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Keep one of equal nodes: the converter casts a tensor back for each reader, under one name."""
+def _drop_repeated_nodes(model: onnx.ModelProto) -> None:
+    """Keep one of several equal nodes: the converter adds a cast for each reader of a tensor, under one name."""
     made: set[str] = set()
     kept: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if made.isdisjoint(node.output):
             kept.append(node)
             made.update(node.output)
-    single = onnx.GraphProto()
-    single.node.extend(kept)
-    del model.graph.node[:]
-    model.graph.node.extend(single.node)
-    return model
-
-
-def _grafted(node: onnx.NodeProto) -> bool:
-    return str(node.name).startswith(GRAFT_PREFIX)
+    replace_nodes(model.graph, kept)

@@ -1,4 +1,4 @@
-"""The first nodes of every servable: a uint8 image becomes the values that the network was trained on."""
+"""The first nodes of every servable: they turn a uint8 image into the values that the network was trained on."""
 
 import numpy as np
 from onnx import TensorProto
@@ -8,13 +8,14 @@ from exporter.recipe import Pixels
 from service.card import INPUT_NAME, ImageInput
 
 LUMA = (0.299, 0.587, 0.114)
-"""ITU-R BT.601, as Pillow's mode L has it."""
+"""Weights of red, green and blue in ITU-R BT.601, as in Pillow's mode L."""
 
 
-def graft_front(graph: Graph, pixels: Pixels, image_input: ImageInput) -> None:
+def graft_preprocessing(graph: Graph, pixels: Pixels, image_input: ImageInput) -> None:
     """Replace the graph's pixel-value input by `image`, uint8 (N, H, W, 3).
 
-    Scale, mean and std are one multiplication and one addition; the layout changes while a pixel is still a byte.
+    Scale, mean and std become one multiplication and one addition. The layout is changed first, while a value is still
+    one byte.
     """
     raw = graph.inputs[0].name
     graph.free([INPUT_NAME])
@@ -35,8 +36,8 @@ def graft_front(graph: Graph, pixels: Pixels, image_input: ImageInput) -> None:
     if pixels.color == "gray":
         luma = graph.constant("luma", _along(axis, LUMA))
         axes = graph.constant("channel_axis", np.array([axis], np.int64))
-        weighed = graph.add("Mul", [tensor, luma])
-        tensor = graph.add("ReduceSum", [weighed, axes], keepdims=1)
+        weighted = graph.add("Mul", [tensor, luma])
+        tensor = graph.add("ReduceSum", [weighted, axes], keepdims=1)
     mean = np.array(pixels.mean[: pixels.channels], np.float64)
     std = np.array(pixels.std[: pixels.channels], np.float64)
     gain = graph.constant("gain", _along(axis, pixels.scale / std))
@@ -46,7 +47,7 @@ def graft_front(graph: Graph, pixels: Pixels, image_input: ImageInput) -> None:
 
 
 def _along(axis: int, values: tuple[float, ...] | np.ndarray) -> np.ndarray:
-    """Shape a vector so that it spreads over the channel axis of a four-axis tensor."""
+    """Return a float32 vector in the shape that broadcasts along one axis of a four-axis tensor."""
     shape = [1, 1, 1, 1]
     shape[axis] = -1
     return np.asarray(values, np.float32).reshape(shape)

@@ -1,31 +1,37 @@
-"""The proof that a graph is the network it was made from: same numbers, same answers, from the same encoded bytes."""
+"""The proof that a graph is the network it was made from: the same numbers, and the same results on whole samples.
 
-from collections.abc import Sequence
+One proof serves image networks and temporal heads. What differs between them is the `Subject`: what the graph reads,
+and how the source computes the same outputs.
+"""
+
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, islice
+from typing import Protocol
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
 
+from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
 from exporter.heads.metrics import relative_difference
 from exporter.layer_diff import first_disagreement
-from exporter.network import Network, Outputs
-from exporter.progress import Steps
+from exporter.network import Array, Comparison, Network, Outputs
+from exporter.progress import Progress
 from exporter.recipe import ProofRecipe
-from exporter.sessions import optimized
+from exporter.sessions import optimized_session
 from exporter.writing import graph_digest
-from service.card import INPUT_NAME, OUTPUTS, Certificate, ImageInput, Task
+from service.card import Certificate, ImageInput
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 
 BATCHES = (1, 2, 3, 7)
 UNBOUNDED = 1.0
-"""A difference as large as the answer itself: from there on it is not told more exactly."""
+"""A tolerance of this size allows every difference, and a larger difference is recorded as this."""
 
 _TOOLS = (
     "torch",
@@ -39,42 +45,113 @@ _TOOLS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """What is to be proved: that this serialized model is that network, within these bounds."""
-
-    model: onnx.ModelProto
-    network: Network
-    task: Task
-    bounds: ProofRecipe
+class Subject(Protocol):
+    """What is proved: samples, and the outputs that the source computes for them."""
 
     @property
-    def batches(self) -> tuple[int, ...]:
-        largest = self.network.max_batch or self.bounds.largest
-        return tuple(sorted({*(size for size in BATCHES if size < largest), largest}))
+    def comparison(self) -> Comparison: ...
+
+    @property
+    def reference(self) -> str:
+        """Name and version of the source's framework."""
+
+    @property
+    def inputs(self) -> Array:
+        """The graph's input for every sample; the first axis counts them."""
+
+    @property
+    def unit(self) -> str:
+        """What a sample is, in the plural, for messages."""
+
+    @property
+    def advice(self) -> str:
+        """What to check when the samples do not agree."""
+
+    @property
+    def max_batch(self) -> int | None: ...
+
+    def expected(self, inputs: Array) -> Outputs:
+        """Return the source's outputs for a batch of the graph's inputs."""
+
+    def expected_of_sample(self, index: int) -> Outputs:
+        """Return the source's outputs for one sample, all by its own means where it has them; a batch of one."""
+
+    def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
+        """Yield the name and the output of each of the source's layers, in order."""
 
 
-def prove(claim: Claim, images: Sequence[bytes], steps: Steps) -> Certificate:
-    """Return the certificate.
+@dataclass(frozen=True, slots=True)
+class ImageSubject:
+    """An image network on encoded images.
+
+    The graph reads what the service's own decode and resize make of an image; the source uses its framework's own
+    decode and transforms, and its own postprocessing where it has one.
+    """
+
+    network: Network
+    images: Sequence[bytes]
+    inputs: NDArray[np.uint8]
+    unit: str = "images"
+    advice: str = "Is the input's size, resize policy or interpolation the one that the network was trained with?"
+
+    @classmethod
+    def of(cls, network: Network, images: Sequence[bytes]) -> "ImageSubject":
+        """Return the subject with the images decoded and resized by the service's code."""
+        return cls(network, images, fit_all(images, network.image_input))
+
+    @property
+    def comparison(self) -> Comparison:
+        return self.network.head
+
+    @property
+    def reference(self) -> str:
+        return self.network.reference.name
+
+    @property
+    def max_batch(self) -> int | None:
+        return self.network.max_batch
+
+    def expected(self, inputs: Array) -> Outputs:
+        reference = self.network.reference
+        raw = reference.run(reference.pixels_of_frames(inputs))
+        return self.network.head.expected(raw, self.network.image_input)
+
+    def expected_of_sample(self, index: int) -> Outputs:
+        reference = self.network.reference
+        own = reference.own_outputs(self.images[index])
+        if own is not None:
+            return own
+        raw = reference.run(reference.pixels_of_image(self.images[index])[None])
+        return self.network.head.expected(raw, self.network.image_input)
+
+    def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
+        reference = self.network.reference
+        return reference.layers(reference.pixels_of_frames(inputs))
+
+
+def prove(
+    model: onnx.ModelProto, subject: Subject, bounds: ProofRecipe, progress: Progress
+) -> Certificate:
+    """Return the certificate that the graph computes what the subject's source does.
 
     Raises:
-        ProofError: the numbers differ by more than the tolerance, or too few images get the same answer.
+        GraphError: the graph does not run at a batch size.
+        ProofError: the numbers differ by more than the tolerance, or too few samples have the same result.
     """
-    session = optimized(claim.model)
-    frames = fit_all(images, claim.network.image_input)
-    difference = _largest_difference(claim, session, frames, steps)
-    agreement = _agreement(claim, session, frames, images, steps)
+    session = optimized_session(model)
+    difference = _largest_difference(model, session, subject, bounds, progress)
+    agreement = _agreement(session, subject, bounds, progress)
     return Certificate(
-        reference=claim.network.reference.name,
-        batches=claim.batches,
+        reference=subject.reference,
+        batches=_batches(subject, bounds),
         max_difference=difference,
-        tolerance=claim.bounds.tolerance,
-        metric=claim.network.head.metric,
+        tolerance=bounds.tolerance,
+        metric=subject.comparison.metric,
         agreement=agreement,
-        images=len(images),
+        images=len(subject.inputs),
         tools=tool_versions(),
         date=datetime.now(UTC).date(),
-        graph_sha256=graph_digest(claim.model),
+        graph_sha256=graph_digest(model),
     )
 
 
@@ -84,23 +161,23 @@ def fit_all(images: Sequence[bytes], target: ImageInput) -> NDArray[np.uint8]:
 
 
 def run_graph(
-    session: onnxruntime.InferenceSession, frames: NDArray[np.uint8], task: Task
+    session: onnxruntime.InferenceSession, inputs: Array, names: Sequence[str]
 ) -> Outputs:
-    """Return the contract's outputs for a batch of frames.
+    """Return the named outputs for a batch of the graph's only input.
 
     Raises:
         GraphError: the graph does not run at this batch.
     """
-    names = OUTPUTS[task]
+    entry = session.get_inputs()[0].name
     try:
-        found = session.run(names, {INPUT_NAME: frames})
+        found = session.run(list(names), {entry: inputs})
     except Exception as error:  # ONNX Runtime raises a class of its own for every status, unrelated
-        raise GraphError(f"The graph does not run at batch {len(frames)}: {error}") from error
+        raise GraphError(f"The graph does not run at batch {len(inputs)}: {error}") from error
     return dict(zip(names, found, strict=True))
 
 
 def tool_versions() -> dict[str, str]:
-    """Return the versions of the tools that took part, as far as they are installed."""
+    """Return the versions of the tools that took part, of those that are installed."""
     found = {}
     for tool in _TOOLS:
         try:
@@ -110,57 +187,60 @@ def tool_versions() -> dict[str, str]:
     return found
 
 
+def _batches(subject: Subject, bounds: ProofRecipe) -> tuple[int, ...]:
+    largest = subject.max_batch or bounds.largest
+    return tuple(sorted({*(size for size in BATCHES if size < largest), largest}))
+
+
 def _largest_difference(
-    claim: Claim,
+    model: onnx.ModelProto,
     session: onnxruntime.InferenceSession,
-    frames: NDArray[np.uint8],
-    steps: Steps,
+    subject: Subject,
+    bounds: ProofRecipe,
+    progress: Progress,
 ) -> float:
-    """Compare at every batch size; features, which the source does not give, must not depend on the batch."""
-    reference, head = claim.network.reference, claim.network.head
+    """Compare at every batch size.
+
+    The source computes no `features`; those of the first sample must not depend on the batch.
+    """
+    comparison, batches = subject.comparison, _batches(subject, bounds)
+    alone = run_graph(session, subject.inputs[:1], comparison.outputs)
     worst = 0.0
-    alone = run_graph(session, frames[:1], claim.task)["features"]
-    for index, size in enumerate(claim.batches):
-        batch = np.stack(list(islice(cycle(frames), size)))
-        found = run_graph(session, batch, claim.task)
-        pixels = reference.pixels_of_frames(batch)
-        expected = head.expected(reference.run(pixels), claim.network.image_input)
-        difference = max(
-            head.difference(found, expected), relative_difference(found["features"][:1], alone)
-        )
-        if not difference <= claim.bounds.tolerance and claim.bounds.tolerance < UNBOUNDED:
+    for index, size in enumerate(batches):
+        batch = np.stack(list(islice(cycle(subject.inputs), size)))
+        found = run_graph(session, batch, comparison.outputs)
+        difference = comparison.difference(found, subject.expected(batch))
+        if FEATURES in found:
+            change = relative_difference(found[FEATURES][:1], alone[FEATURES])
+            difference = max(difference, change)
+        if not difference <= bounds.tolerance and bounds.tolerance < UNBOUNDED:
+            where = first_disagreement(model, subject.layers(batch[:2]), batch[:2])
             raise ProofError(
-                f"The graph differs from {reference.name} by {difference:.2g} at batch {size}, "
-                f"{claim.bounds.tolerance:.2g} is allowed. {first_disagreement(claim.model, reference, batch[:2])}"
+                f"The graph differs from {subject.reference} by {difference:.2g} at batch {size}, "
+                f"{bounds.tolerance:.2g} is allowed. {where}"
             )
         worst = max(worst, min(difference, UNBOUNDED))
-        steps.advance((index + 1) / (len(claim.batches) + 1), f"batch {size}: {worst:.1e}")
+        progress.advance((index + 1) / (len(batches) + 1), f"batch {size}: {worst:.1e}")
     return worst
 
 
 def _agreement(
-    claim: Claim,
     session: onnxruntime.InferenceSession,
-    frames: NDArray[np.uint8],
-    images: Sequence[bytes],
-    steps: Steps,
+    subject: Subject,
+    bounds: ProofRecipe,
+    progress: Progress,
 ) -> float:
-    """Measure from encoded bytes: the service's path on one side, the framework's on the other."""
-    reference, head = claim.network.reference, claim.network.head
+    """Compare sample by sample: the service's path on one side, the source's own on the other."""
+    comparison, count = subject.comparison, len(subject.inputs)
     marks: list[float] = []
-    for frame, body in zip(frames, images, strict=True):
-        found = run_graph(session, frame[None], claim.task)
-        expected = reference.own_answer(body)
-        if expected is None:
-            raw = reference.run(reference.pixels_of_image(body)[None])
-            expected = head.expected(raw, claim.network.image_input)
-        marks += head.agreement(found, expected)
+    for index in range(count):
+        found = run_graph(session, subject.inputs[index : index + 1], comparison.outputs)
+        marks += comparison.agreement(found, subject.expected_of_sample(index))
     agreement = float(np.mean(marks))
-    steps.advance(1, f"{head.metric} {agreement:.1%} of {len(images)} images")
-    if agreement < claim.bounds.agreement:
+    progress.advance(1, f"{comparison.metric} {agreement:.1%} of {count} {subject.unit}")
+    if agreement < bounds.agreement:
         raise ProofError(
-            f"From encoded bytes only {agreement:.1%} ({head.metric}) of {len(images)} images agree with "
-            f"{reference.name}; {claim.bounds.agreement:.0%} are asked. Is the input's size, resize policy or "
-            "interpolation the one the network was trained with?"
+            f"Only {agreement:.1%} ({comparison.metric}) of {count} {subject.unit} agree with {subject.reference}; "
+            f"{bounds.agreement:.0%} must. {subject.advice}"
         )
     return agreement

@@ -1,6 +1,6 @@
-"""How loud a layer's own rounding is beside what the layer says, told from its inputs' statistics alone.
+"""The noise that quantization adds to a layer's outputs, estimated from the statistics of its inputs.
 
-Measuring it would take a run of the network a layer; this takes none.
+To measure it would take a run of the network for each layer; the estimate takes none.
 """
 
 import numpy as np
@@ -9,25 +9,27 @@ from exporter.calibration import Moments
 from exporter.rounding import Floats
 
 _UNIFORM = 12
-"""Rounding errs evenly within one step, whose variance is step² / 12 (Widrow, 1956)."""
+"""The error of rounding is uniform within one step; its variance is step² / 12 (Widrow, 1956)."""
 
 
-def noise(exact: Floats, rounded: Floats, moments: Moments, steps: tuple[float, float]) -> float:
-    """Return the noise of one quantized layer as a share of its outputs' power about their means.
+def relative_noise(
+    exact: Floats, rounded: Floats, moments: Moments, step_sizes: tuple[float, float]
+) -> float:
+    """Return the noise of one quantized layer as a share of the variance of its outputs.
 
     Args:
         exact: weights (groups, outputs, inputs) in float.
-        rounded: the same as they are after rounding; what they lose of the mean is the bias's affair.
-        moments: of the layer's inputs.
-        steps: the distance of two levels of the layer's input and of its output.
+        rounded: the same after rounding; the bias makes up for the change of the mean.
+        moments: the statistics of the layer's inputs.
+        step_sizes: the distance between two levels of the layer's input, and of its output.
     """
     covariance = moments.covariance
-    of_input, of_output = (step**2 / _UNIFORM for step in steps)
-    loud = _power(rounded - exact, covariance)
-    loud += of_input * float(np.square(exact).sum(axis=2).mean()) + of_output
-    return loud / max(_power(exact, covariance), np.finfo(np.float64).tiny)
+    of_input, of_output = (step**2 / _UNIFORM for step in step_sizes)
+    noise = _variance(rounded - exact, covariance)
+    noise += of_input * float(np.square(exact).sum(axis=2).mean()) + of_output
+    return noise / max(_variance(exact, covariance), np.finfo(np.float64).tiny)
 
 
-def _power(weights: Floats, covariance: Floats) -> float:
-    """Return the variance of the weights' outputs, the mean over all of them."""
+def _variance(weights: Floats, covariance: Floats) -> float:
+    """Return the variance of the weights' outputs, averaged over all outputs."""
     return float(np.einsum("gij,gij->gi", weights @ covariance, weights).mean())

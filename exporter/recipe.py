@@ -1,10 +1,12 @@
-"""The request for a servable: which network, as what, and what only its owner can know.
+"""The request for a servable: which network, for which task, and what only its owner can know.
 
-A recipe is a TOML file beside the versions it makes, or the command line's arguments, which say the same.
+A recipe is a TOML file beside the versions that are made from it, or the command line's options. Each field is declared
+here once, with its type, range, default and help text; `exporter.options` makes the command-line options from it.
 """
 
 import json
 import tomllib
+from dataclasses import dataclass
 from functools import reduce
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,13 +14,26 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from exporter.errors import RecipeError
-from service.card import ImageInput, Interpolation, ResizePolicy, Task
+from exporter.errors import RecipeError, invalid_field
+from service.card import ImageInput, Interpolation, ResizePolicy
 
 PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
-ImageTask = Literal["classify", "segment", "detect", "embed"]
+Task = Literal["classify", "segment", "detect", "embed", "temporal"]
+Activation = Literal["softmax", "sigmoid", "none"]
+
+_ACTIVATION_HELP = "What makes probabilities of the raw maps (segment) or raw scores (detect)."
+
+
+@dataclass(frozen=True, slots=True)
+class OptionName:
+    """The name of a field's command-line option where it is not the field's own name; None for no option.
+
+    Fields of several tables may share a name: the value then goes to the table that is named like the task.
+    """
+
+    name: str | None
 
 
 class _Frozen(BaseModel):
@@ -26,144 +41,211 @@ class _Frozen(BaseModel):
 
 
 class Pixels(_Frozen):
-    """What the network wants in a pixel's place: `(byte · scale − mean) / std` a channel, in its layout and order.
+    """The values that the network reads in place of a pixel: `(byte · scale − mean) / std` for each channel.
 
-    With `gray` there is one channel, ITU-R BT.601 luma of the image's red, green and blue, and the first of `mean`
-    and `std` counts.
+    With `gray` there is one channel, the ITU-R BT.601 luma of red, green and blue, and only the first number of
+    `mean` and `std` is used.
     """
 
-    layout: Literal["NCHW", "NHWC"] = "NCHW"
-    scale: float = 1 / 255
-    mean: Triple = (0.0, 0.0, 0.0)
-    std: Triple = (1.0, 1.0, 1.0)
-    color: Literal["rgb", "bgr", "gray"] = "rgb"
+    layout: Literal["NCHW", "NHWC"] = Field("NCHW", description="Order of the axes.")
+    scale: float = Field(1 / 255, description="Factor of a byte, applied before mean and std.")
+    mean: Triple = Field((0.0, 0.0, 0.0), description="Mean of each channel, as 0.485,0.456,0.406.")
+    std: Triple = Field(
+        (1.0, 1.0, 1.0), description="Standard deviation of each channel, as 0.229,0.224,0.225."
+    )
+    color: Literal["rgb", "bgr", "gray"] = Field("rgb", description="Order of the channels.")
 
     @property
     def channels(self) -> int:
         return 1 if self.color == "gray" else 3
 
+    def shape(self, image_input: ImageInput) -> tuple[int, int, int]:
+        """Return the shape of one image's pixel values, without the batch axis."""
+        if self.layout == "NCHW":
+            return (self.channels, image_input.height, image_input.width)
+        return (image_input.height, image_input.width, self.channels)
+
 
 class InputRecipe(_Frozen):
-    """What the recipe says itself of the card's image input; the source knows the rest, or it defaults."""
+    """The parts of the card's image input that the recipe states; the source or a default gives the others."""
 
-    height: int | None = None
-    width: int | None = None
-    resize: ResizePolicy | None = None
-    shorter_side: int | None = None
-    interpolation: Interpolation | None = None
-    pad_color: tuple[int, int, int] | None = None
+    height: int | None = Field(None, description="Height of the network's input, in pixels.")
+    width: int | None = Field(None, description="Width of the network's input, in pixels.")
+    resize: ResizePolicy | None = Field(None, description="How an image is fitted to this size.")
+    shorter_side: int | None = Field(
+        None, description="With crop: the image's shorter side before the crop, in pixels."
+    )
+    interpolation: Interpolation | None = Field(None, description="Interpolation of the resize.")
+    pad_color: tuple[int, int, int] | None = Field(
+        None, description="With letterbox: red, green and blue of the border, as 114,114,114."
+    )
 
 
 class ProofRecipe(_Frozen):
-    """How hard the proof looks.
+    """How the proof is made, and what it requires."""
 
-    `images` is a folder of the user's own; without it the source's own images or scikit-image's photographs serve.
-    `tolerance` bounds the largest difference, `agreement` the measure on whole images.
-    """
-
-    images: str | None = None
-    limit: int = Field(default=70, ge=1)
-    largest: int = Field(default=16, ge=1)
-    tolerance: float = Field(default=1e-3, gt=0)
-    agreement: float = Field(default=0.95, ge=0, le=1)
+    images: Path | None = Field(
+        None,
+        description="A folder of images to prove and to calibrate with. Without it the source's own images are "
+        "used, else scikit-image's photographs.",
+    )
+    limit: Annotated[int, OptionName("image-limit")] = Field(
+        70, ge=1, description="The largest number of these images that is used."
+    )
+    largest: Annotated[int, OptionName("largest-batch")] = Field(
+        16, ge=1, description="The largest batch at which the outputs are compared."
+    )
+    tolerance: float = Field(
+        1e-3, gt=0, description="The largest difference between graph and source that is allowed."
+    )
+    agreement: float = Field(
+        0.95, ge=0, le=1, description="The smallest agreement on whole images that is allowed."
+    )
 
 
 class SegmentRecipe(_Frozen):
-    """What the maps of a segmenter mean."""
+    """What the maps of a segmentation network mean."""
 
-    activation: Literal["softmax", "sigmoid", "none"] = "softmax"
-    background_id: int | None = None
+    activation: Activation = Field(
+        "softmax",
+        description=_ACTIVATION_HELP,
+    )
+    background_id: int | None = Field(
+        None, description="The class id that is background and is not reported as an object."
+    )
 
 
 class DetectRecipe(_Frozen):
     """What the raw outputs of a detector mean.
 
-    `pair` has an output for boxes and one for scores; the others are Ultralytics' YOLOs. Classes are
-    the scores' columns from 0, `class_offset` more. The background's column is never a candidate.
+    `pair` has one output for boxes and one for scores; the other decoders are those of Ultralytics' YOLOs.
     """
 
-    decoder: Literal["pair", "yolov5", "yolov8", "end2end"] = "pair"
-    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = "xyxy"
-    box_unit: Literal["frame", "pixel"] = "frame"
-    score_activation: Literal["softmax", "sigmoid", "none"] = "none"
-    background: Literal["none", "first", "last"] = "none"
-    class_offset: int = Field(default=0, ge=0)
-    one_class_a_box: bool = False
-    candidates: int = Field(default=300, ge=1, le=300)
+    decoder: Literal["pair", "yolov5", "yolov8", "end2end"] = Field(
+        "pair",
+        description="Form of the raw outputs: pair is one output of boxes and one of scores; YOLO11 has yolov8's form.",
+    )
+    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = Field(
+        "xyxy", description="What the four numbers of a box are."
+    )
+    box_unit: Literal["frame", "pixel"] = Field(
+        "frame", description="Unit of a box: frame is 0 to 1 of the input, pixel is its pixels."
+    )
+    score_activation: Annotated[Activation, OptionName("activation")] = Field(
+        "none",
+        description=_ACTIVATION_HELP,
+    )
+    background: Literal["none", "first", "last"] = Field(
+        "none", description="The column of the scores that is background; it never becomes a box."
+    )
+    class_offset: int = Field(
+        0, ge=0, description="The class id of the first column of the scores."
+    )
+    one_class_a_box: bool = Field(
+        default=False, description="Report only the best class of each box."
+    )
+    candidates: int = Field(
+        300, ge=1, le=300, description="The number of candidates before suppression."
+    )
 
 
 class WindowRecipe(_Frozen):
-    """How a temporal head looks at a clip; see `service.card.Window`."""
+    """How a temporal head reads a video; see `service.card.Window`."""
 
-    frames: int = Field(ge=2)
-    stride: int = Field(ge=1)
-    fps: float = Field(gt=0)
+    frames: Annotated[int, OptionName("window-frames")] = Field(
+        ge=2, description="Frames in a window."
+    )
+    stride: Annotated[int, OptionName("window-stride")] = Field(
+        ge=1, description="Frames between the beginnings of two windows."
+    )
+    fps: Annotated[float, OptionName("window-fps")] = Field(
+        gt=0, description="Frames per second at which a video is sampled."
+    )
 
 
 class Recipe(_Frozen):
-    """Everything the exporter is told. Unset fields come from the source where it knows them."""
+    """Everything that an export is given. The source fills in what is unset, where it knows it."""
 
-    source: str
-    task: Task
-    name: str
-    version: int = Field(default=1, ge=1)
-    title: str | None = None
-    description: str | None = None
-    license: str | None = None
-    origin: str | None = None
-    """Where the network comes from and how its files are got; becomes the card's `source`."""
-    weights: str | None = None
-    """A file, `package:PACKAGE/FILE`, an enum name of the source's, or `none`."""
-    arguments: dict[str, Any] = {}
-    """Keyword arguments of the source's callable."""
-    labels: tuple[str, ...] | str | None = None
-    """A list, or a file: .txt with one label a line; .json with a list, or with id → synonyms (the first is taken).
-    `package:PACKAGE/FILE` lies in an installed package."""
-    multi_label: bool = False
-    scores: dict[str, float] = {}
-    outputs: tuple[str, ...] = ()
-    """The names of an adopted graph's outputs that matter, boxes before scores; all, where none is named."""
-    backbone: str | None = None
-    """For a temporal head, the servable whose features it reads: the path of its file from the recipe."""
-    window: WindowRecipe | None = None
-    segment: SegmentRecipe = SegmentRecipe()
-    detect: DetectRecipe = DetectRecipe()
-    input: InputRecipe = InputRecipe()
-    pixels: Pixels | None = None
-    precision: Annotated[tuple[Precision, ...], Field(min_length=1)] = ("fp32",)
-    """In order of preference: the first that agrees with fp32 is written. One may be a plain string."""
-    proof: ProofRecipe = ProofRecipe()
-    folder: Path = Field(default=Path(), exclude=True)
-    """Where relative files of the recipe start from."""
+    source: str = Field(description="A recipe.toml, or KIND:WHERE; see the examples.")
+    task: Task = Field(description="What the network does.")
+    name: str = Field(description="Name of the servable.")
+    version: Annotated[int, OptionName(None)] = Field(
+        1, ge=1, description="Version of the servable; the command line takes the next free one."
+    )
+    title: str | None = Field(None, description="Name of the network in prose.")
+    description: str | None = Field(None, description="What the network does, in a sentence.")
+    license: str | None = Field(None, description="License of the weights.")
+    origin: str | None = Field(
+        None,
+        description="Where the network comes from and how to get its files; becomes the card's `source`.",
+    )
+    weights: str | None = Field(
+        None,
+        description="A file, package:PACKAGE/FILE, the name of published weights, DEFAULT, or none for random ones.",
+    )
+    arguments: Annotated[dict[str, Any], OptionName("arg")] = Field(
+        {}, description="A keyword argument of the source's callable, as num_classes=3."
+    )
+    labels: tuple[str, ...] | str | None = Field(
+        None,
+        description="A .txt file with one label per line, or a .json file with a list, or with class id → synonyms "
+        "(the first is used). package:PACKAGE/FILE is a file of an installed package. A recipe file may hold a list.",
+    )
+    multi_label: bool = Field(
+        default=False, description="An image may have several labels at once: sigmoid, not softmax."
+    )
+    scores: Annotated[dict[str, float], OptionName("score")] = Field(
+        {}, description="A published score of the network, as top1=0.75."
+    )
+    outputs: tuple[str, ...] = Field(
+        (), description="The outputs of an ONNX file to use, boxes before scores; else all."
+    )
+    backbone: str | None = Field(
+        None, description="For task temporal: the model.onnx whose features the head reads."
+    )
+    precision: tuple[Precision, ...] = Field(
+        ("fp32",),
+        min_length=1,
+        description="In order of preference, as int8,fp32. All are measured; the first that agrees with fp32 on 99 % "
+        "of the images is written.",
+    )
+    input: InputRecipe = Field(InputRecipe(), description="Image input")
+    pixels: Pixels | None = Field(None, description="Pixel values")
+    segment: SegmentRecipe = Field(SegmentRecipe(), description="Task segment")
+    detect: DetectRecipe = Field(DetectRecipe(), description="Task detect")
+    window: WindowRecipe | None = Field(None, description="Task temporal")
+    proof: ProofRecipe = Field(ProofRecipe(), description="Proof")
+    folder: Path = Field(Path(), exclude=True)
+    """The folder that relative paths of the recipe start from."""
 
     @field_validator("precision", mode="before")
     @classmethod
-    def _split(cls, said: object) -> object:
-        """Take a string, with commas or without, for a list."""
-        return tuple(one.strip() for one in said.split(",")) if isinstance(said, str) else said
+    def _split(cls, value: object) -> object:
+        """Read a string as a list, with or without commas."""
+        return tuple(one.strip() for one in value.split(",")) if isinstance(value, str) else value
 
     def locate(self, file: str) -> Path:
         """Return the path of a file that the recipe names, relative to the recipe or inside an installed package.
 
         Raises:
-            RecipeError: no such package or file.
+            RecipeError: there is no such package or file.
         """
         path = _in_package(file) if file.startswith(PACKAGE_PREFIX) else self.folder / file
         if not path.is_file():
-            how = f" How it is got: {self.origin}" if self.origin else ""
+            how = f" How to get it: {self.origin}" if self.origin else ""
             raise RecipeError(f"{file!r}: there is no file {path}.{how}")
         return path
 
     def image_input(self, known: ImageInput | None) -> ImageInput:
-        """Return the image input: what the recipe says, then what the source knows.
+        """Return the image input: what the recipe states, completed by what the source knows.
 
         Raises:
-            RecipeError: height and width are known to neither, or the parts contradict each other.
+            RecipeError: height or width is stated by neither, or the parts contradict each other.
         """
-        said = self.input.model_dump(exclude_none=True)
-        merged = {**(known.model_dump() if known else {}), **said}
+        stated = self.input.model_dump(exclude_none=True)
+        merged = {**(known.model_dump() if known else {}), **stated}
         if not {"height", "width"} <= merged.keys():
-            raise RecipeError("The network's input size is not known: say --height and --width")
+            raise RecipeError("The network's input size is not known: give --height and --width")
         if known is None and merged.get("resize", "crop") == "crop":
             merged.setdefault("shorter_side", max(merged["height"], merged["width"]))
         try:
@@ -172,7 +254,7 @@ class Recipe(_Frozen):
             raise RecipeError(f"input: {error.errors()[0]['msg']}") from error
 
     def label_list(self) -> tuple[str, ...] | None:
-        """Return the labels that the recipe gives, None where it leaves them to the source.
+        """Return the labels that the recipe gives, None where the source gives them.
 
         Raises:
             RecipeError: the file is of no known kind.
@@ -183,7 +265,7 @@ class Recipe(_Frozen):
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels in a file: .json with a list or id → synonyms, else one a line.
+    """Return the labels in a file: .json with a list or with class id → synonyms, else one per line.
 
     Raises:
         RecipeError: the JSON holds neither.
@@ -198,7 +280,7 @@ def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file.
 
     Raises:
-        RecipeError: it is missing, no TOML, or has a field that is wrong.
+        RecipeError: the file is missing, is not TOML, or has a wrong field.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -210,7 +292,7 @@ def read_recipe(path: Path) -> Recipe:
 
 
 def make_recipe(content: dict[str, Any]) -> Recipe:
-    """Return the recipe that a table of fields describes.
+    """Return the recipe with these fields.
 
     Raises:
         RecipeError: a field is missing, unknown or wrong; the message names it.
@@ -218,9 +300,7 @@ def make_recipe(content: dict[str, Any]) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise RecipeError(f"{where}: {first['msg']}") from error
+        raise invalid_field(error) from error
 
 
 def _labels_in_json(content: object, path: Path) -> tuple[str, ...]:
@@ -230,7 +310,7 @@ def _labels_in_json(content: object, path: Path) -> tuple[str, ...]:
         named = {int(key): str(value).split(",")[0] for key, value in content.items()}
         return tuple(named.get(class_id, "") for class_id in range(max(named) + 1))
     raise RecipeError(
-        f"labels: {path.name} holds neither a list of labels nor an object of id → label"
+        f"labels: {path.name} holds neither a list of labels nor an object of class id → label"
     )
 
 

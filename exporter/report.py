@@ -1,45 +1,23 @@
-"""What an export and an inspection show on a terminal."""
+"""Tables that an export and an inspection show on a terminal."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
 
 from rich.table import Table
 
+from exporter.outcome import Measured
 from service.card import Card
 
 
-class Measured(Protocol):
-    """What a precision was measured to cost; see `exporter.precision`."""
-
-    @property
-    def precision(self) -> str: ...
-
-    @property
-    def megabytes(self) -> float: ...
-
-    @property
-    def milliseconds(self) -> dict[int, float]: ...
-
-    @property
-    def agreement(self) -> float: ...
-
-    @property
-    def in_float(self) -> int: ...
-
-    @property
-    def written(self) -> bool: ...
-
-
 def show_card(path: Path, card: Card) -> Table:
-    """Return a table of what was made, what it costs and how it was proved."""
+    """Return a table of a servable's file, card, cost and proof."""
     proof = card.certificate
     table = Table(title=f"{card.title}  ·  {card.name}", show_header=False, title_justify="left")
     rows = {
         "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB, {card.precision})",
         "task": f"{card.task}, {len(card.labels)} labels",
         "parameters": f"{card.cost.parameters / 1e6:.2f} M",
-        "MACs an image": f"{card.cost.macs / 1e9:.3f} G",
+        "MACs per image": f"{card.cost.macs / 1e9:.3f} G",
         "activations": f"{card.cost.activation_bytes / 1e6:.1f} MB",
         "stages": ", ".join(f"{s.name} {s.channels}@1/{s.stride:g}" for s in card.stages),
         "proved against": proof.reference,
@@ -53,7 +31,7 @@ def show_card(path: Path, card: Card) -> Table:
 
 
 def show_precisions(measured: Sequence[Measured]) -> Table:
-    """Return a table of what each precision costs on this machine and how far it agrees."""
+    """Return a table of each precision's size, time per run on this machine, and agreement with fp32."""
     table = Table(title="Precision, on this machine", title_justify="left")
     for heading in (
         "precision",

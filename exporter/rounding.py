@@ -1,8 +1,8 @@
-"""Weights rounded to few levels so that a layer's outputs, not its weights, change least.
+"""Weights rounded to few levels so that the outputs of their layer, not the weights themselves, change least.
 
-Optimal brain quantization in GPTQ's order: each column of the weights is rounded in turn and those
-still to come make up for its error, weighed by how the layer's inputs vary together (Frantar et al.,
-arXiv:2210.17323). What is left of the mean goes into the bias (Nagel et al., arXiv:1906.04721).
+This is optimal brain quantization in the order of GPTQ (Frantar et al., arXiv:2210.17323): the columns of the weights
+are rounded one after another, and the columns that follow make up for the error, as far as the inputs' covariance
+allows. The remaining change of the mean goes into the bias (Nagel et al., arXiv:1906.04721).
 """
 
 import numpy as np
@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 DAMPING = 0.01
-"""A share of the mean variance, added so that what the images never showed does not run away."""
+"""A share of the mean variance, added to every variance: weights of inputs that hardly vary stay near their values."""
 
 BLOCK = 128
+"""How many columns are corrected at once; it changes the speed only."""
 
 
-def rounded(weights: Floats, variance: Floats, levels: int) -> tuple[Floats, Floats]:
-    """Return integers −levels … levels in the weights' shape, and the scale of each output.
+def round_weights(weights: Floats, variance: Floats, levels: int) -> tuple[Floats, Floats]:
+    """Return integers from −levels to levels in the weights' shape, and the scale of each output (groups, outputs).
 
     Args:
         weights: (groups, outputs, inputs) of one layer.
@@ -28,7 +29,7 @@ def rounded(weights: Floats, variance: Floats, levels: int) -> tuple[Floats, Flo
     columns = weights.shape[2]
     means = variance.trace(axis1=1, axis2=2) / columns
     damped = variance + (DAMPING * means + 1e-12)[:, None, None] * np.eye(columns)
-    # The first columns round freely: those whose inputs vary most go first.
+    # Later columns make up for the errors of earlier ones, so the columns whose inputs vary most come first.
     order = np.argsort(-variance.diagonal(axis1=1, axis2=2), axis=1)
     rest = np.take_along_axis(weights, order[:, None], axis=2)
     damped = np.take_along_axis(damped, order[:, :, None], axis=1)

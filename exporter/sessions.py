@@ -1,4 +1,4 @@
-"""ONNX Runtime sessions on the CPU: as it would be served, and node by node as it is written."""
+"""ONNX Runtime sessions on the CPU: optimized as in the service, and node by node without optimizations."""
 
 from pathlib import Path
 
@@ -9,20 +9,20 @@ CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
-def optimized(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Return a session as the service would make it."""
+def optimized_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Return a session with all of ONNX Runtime's optimizations, as the service makes it."""
     return onnxruntime.InferenceSession(model.SerializeToString(), providers=[CPU])
 
 
-def served(path: Path) -> onnxruntime.InferenceSession:
-    """Return a session of a servable, on one thread."""
+def served_session(path: Path) -> onnxruntime.InferenceSession:
+    """Return a session of a servable's file, on one thread."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(path, options, providers=[CPU])
 
 
-def unoptimized(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
-    """Return a session that runs the graph node by node, exactly as it is written."""
+def unoptimized_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+    """Return a session that runs the graph node by node, exactly as the file describes it."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = _ERRORS_ONLY

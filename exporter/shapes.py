@@ -7,9 +7,11 @@ import onnx
 from onnx import TensorProto, helper
 
 from exporter.errors import GraphError
-from exporter.sessions import unoptimized
+from exporter.graph import with_outputs
+from exporter.sessions import unoptimized_session
 
 MOST_OF_A_SHAPE = 64
+"""Constants of at most this many values may be shapes, and their values are kept for the inference."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +39,12 @@ class Shape:
 
 
 def infer_shapes(model: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
-    """Return the shape of every tensor when the batch has this size.
+    """Return the shape of every tensor for a batch of this size.
 
-    What can not be inferred, since a reshape follows from computed sizes, is read off one run.
+    Shapes that can not be inferred, because the graph computes the target of a reshape, are taken from a run.
 
     Raises:
-        GraphError: the graph contradicts itself.
+        GraphError: shapes in the graph contradict each other, or it does not run.
     """
     light = _without_weights(model, batch)
     try:
@@ -60,9 +62,9 @@ def infer_shapes(model: onnx.ModelProto, batch: int = 1) -> dict[str, Shape]:
 
 
 def _without_weights(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
-    """Return the graph with its batch fixed and its weights but named: shapes need no values.
+    """Return the graph with a fixed batch, and with inputs in place of its weights, whose values are not needed.
 
-    Small constants stay, since they may be shapes themselves.
+    Small constants stay, since they may be shapes.
     """
     light = onnx.ModelProto(ir_version=model.ir_version)
     light.opset_import.extend(model.opset_import)
@@ -77,32 +79,29 @@ def _without_weights(model: onnx.ModelProto, batch: int) -> onnx.ModelProto:
             light.graph.initializer.append(tensor)
         else:
             dims = list(tensor.dims)
-            named = helper.make_tensor_value_info(tensor.name, tensor.data_type, dims)
-            light.graph.input.append(named)
+            declared = helper.make_tensor_value_info(tensor.name, tensor.data_type, dims)
+            light.graph.input.append(declared)
     return light
 
 
 def _measured(model: onnx.ModelProto, batch: int, names: list[str]) -> dict[str, Shape]:
-    """Run the graph once on zeros and return the shapes that these tensors have then."""
+    """Run the graph once on zeros and return the shapes of these tensors."""
     if not names:
         return {}
-    fixed = onnx.ModelProto()
-    fixed.CopyFrom(model)
+    fixed = with_outputs(model, names)
     constants = {tensor.name for tensor in model.graph.initializer}
     for value in fixed.graph.input:
         if value.name not in constants:
             value.type.tensor_type.shape.dim[0].dim_value = batch
-    del fixed.graph.output[:]
     del fixed.graph.value_info[:]
-    fixed.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names)
     try:
-        session = unoptimized(fixed)
+        session = unoptimized_session(fixed)
         entry = session.get_inputs()[0]
         dtype = np.uint8 if entry.type == "tensor(uint8)" else np.float32
-        answers = session.run(names, {entry.name: np.zeros(entry.shape, dtype)})
+        values = session.run(names, {entry.name: np.zeros(entry.shape, dtype)})
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
         raise GraphError(f"The graph does not run: {error}") from error
     return {
-        name: Shape(answer.shape, helper.np_dtype_to_tensor_dtype(answer.dtype))
-        for name, answer in zip(names, answers, strict=True)
+        name: Shape(value.shape, helper.np_dtype_to_tensor_dtype(value.dtype))
+        for name, value in zip(names, values, strict=True)
     }

@@ -1,9 +1,7 @@
-"""A head over time, trained in PyTorch → a servable that reads another's features: `features` (N, T, F) → classes."""
+"""A temporal head, trained in PyTorch → a servable on another's features: `features` (N, T, F) → classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime
-from itertools import cycle, islice
 from pathlib import Path
 
 import numpy as np
@@ -11,144 +9,133 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
-from pydantic import ValidationError
 from torch import nn
 
+from exporter.cards import make_card
 from exporter.cost import count_cost
-from exporter.errors import ProofError, RecipeError
+from exporter.errors import RecipeError
 from exporter.graph import BATCH, Graph
-from exporter.heads.classify import ClassifyHead
-from exporter.network import Facts, Outputs
-from exporter.progress import Steps
-from exporter.proof import BATCHES, tool_versions
+from exporter.heads.temporal import TemporalHead
+from exporter.network import Array, Facts, Outputs
+from exporter.progress import Progress
+from exporter.proof import prove
 from exporter.recipe import Recipe
-from exporter.sessions import optimized
 from exporter.sources.python import find
-from exporter.tracing import capture, torch_name
-from exporter.writing import graph_digest, write_servable
-from service.card import OUTPUTS, TEMPORAL_INPUT_NAME, Card, Certificate, Window, read_card
+from exporter.tracing import capture, layer_outputs, run_module, torch_name
+from exporter.writing import write_servable
+from service.card import TEMPORAL_INPUT_NAME, Card, Window, read_card
+
+RAW = "raw_logits"
 
 
 @dataclass(frozen=True, slots=True)
 class TemporalModel:
-    """A module (N, T, F) → logits (N, K), what is known about it, and held-out windows to prove it on."""
+    """A module (N, T, F) → logits (N, K), what is known about it, and held-out windows (N, T, F) to prove it with."""
 
     module: nn.Module
     facts: Facts
     proof: NDArray[np.float32]
 
+    @property
+    def head(self) -> TemporalHead:
+        return TemporalHead(len(self.facts.labels or ()))
 
-TrainHead = Callable[[Steps, Path], TemporalModel]
-"""It trains on the features of the servable at the path."""
+
+TrainHead = Callable[[Progress, Path], TemporalModel]
+"""Trains a head on the features of the servable at the path."""
 
 
-def export_temporal(recipe: Recipe, path: Path, steps: Steps) -> Card:
+@dataclass(frozen=True, slots=True)
+class WindowSubject:
+    """A temporal head on held-out windows of features: graph and module read the same values."""
+
+    model: TemporalModel
+    unit: str = "held-out windows"
+    advice: str = "Is the module in evaluation mode, and do its outputs depend on its input alone?"
+    max_batch: int | None = None
+
+    @property
+    def comparison(self) -> TemporalHead:
+        return self.model.head
+
+    @property
+    def reference(self) -> str:
+        return torch_name()
+
+    @property
+    def inputs(self) -> NDArray[np.float32]:
+        return self.model.proof
+
+    def expected(self, inputs: Array) -> Outputs:
+        return self.model.head.expected_classes(run_module(self.model.module, inputs)[0])
+
+    def expected_of_sample(self, index: int) -> Outputs:
+        return self.expected(self.inputs[index : index + 1])
+
+    def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
+        return layer_outputs(self.model.module, inputs)
+
+
+def export_temporal(recipe: Recipe, path: Path, progress: Progress) -> Card:
     """Train a head on its backbone's features, prove it on held-out windows and write it.
 
     Raises:
-        ExportError: the recipe lacks what a head over time needs, or the graph is not the network.
+        ExportError: the recipe lacks what a temporal head needs, or the graph is not the module.
     """
-    if recipe.window is None or recipe.backbone is None:
-        raise RecipeError("task temporal: say [window] frames, stride and fps, and the backbone")
-    window = Window.model_validate(recipe.window.model_dump())
-    kind, _, where = recipe.source.partition(":")
-    if kind != "train":
-        raise RecipeError("task temporal: its source is train:package.module:callable")
-    backbone = recipe.locate(recipe.backbone)
-    seen_by = read_card(backbone)
+    window, backbone, where = _requirements(recipe)
+    backbone_card = read_card(backbone)
     train: TrainHead = find(where, recipe)
-    steps.begin("Train the head")
-    model = train(steps, backbone)
-    if model.proof.shape[1] != window.frames:
+    progress.begin("Train the head")
+    model = train(progress, backbone)
+    trained_frames = model.proof.shape[1]
+    if trained_frames != window.frames:
         raise RecipeError(
-            f"window.frames: {window.frames}, and the head was trained on {model.proof.shape[1]}"
+            f"window.frames: {window.frames}, but the head was trained on {trained_frames}"
         )
-    steps.begin("Trace the head")
+    progress.begin("Trace the head")
     graph = temporal_graph(model)
-    steps.begin("Prove it on held-out clips")
-    certificate = _prove(graph, model, recipe, steps)
-    try:
-        card = Card(
-            name=recipe.name,
-            task="temporal",
-            title=recipe.title or model.facts.title,
-            description=" ".join(filter(None, [recipe.description, model.facts.description])),
-            labels=model.facts.labels or (),
-            license=recipe.license or model.facts.license or "not stated",
-            source=recipe.origin or model.facts.origin,
-            backbone=seen_by.name,
-            backbone_sha256=seen_by.certificate.graph_sha256,
-            window=window,
-            cost=count_cost(graph),
-            scores=recipe.scores or model.facts.scores or {},
-            certificate=certificate,
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise RecipeError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from error
-    steps.begin("Write the servable")
+    progress.begin("Prove it on held-out windows")
+    certificate = prove(graph, WindowSubject(model), recipe.proof, progress)
+    card = make_card(
+        recipe,
+        model.facts,
+        description=" ".join(filter(None, [recipe.description, model.facts.description])),
+        labels=model.facts.labels or (),
+        backbone=backbone_card.name,
+        backbone_sha256=backbone_card.certificate.graph_sha256,
+        window=window,
+        cost=count_cost(graph),
+        certificate=certificate,
+    )
+    progress.begin("Write the servable")
     write_servable(path, graph, card)
     return card
 
 
 def temporal_graph(model: TemporalModel) -> onnx.ModelProto:
-    """Return the head's graph with its softmax grafted on; the batch is free, the window is not."""
+    """Return the head's graph, completed by its softmax; the batch is free, the window's length is not."""
     _, frames, width = model.proof.shape
     example = torch.from_numpy(model.proof[:2])
-    graph = Graph(capture(model.module.eval(), example, ("raw_logits",)))
+    graph = Graph(capture(model.module.eval(), example, (RAW,)))
     read = graph.inputs[0].name
     if read != TEMPORAL_INPUT_NAME:
-        graph.free(OUTPUTS["temporal"])
+        graph.free(model.head.outputs)
         graph.rename(read, TEMPORAL_INPUT_NAME)
     graph.set_input(TEMPORAL_INPUT_NAME, TensorProto.FLOAT, [BATCH, frames, width])
-    _head(model).graft_classes(graph, "raw_logits")
+    model.head.graft_classes(graph, RAW)
     return graph.finish()
 
 
-def _head(model: TemporalModel) -> ClassifyHead:
-    return ClassifyHead(len(model.facts.labels or ()))
+def _requirements(recipe: Recipe) -> tuple[Window, Path, str]:
+    """Return the window, the backbone's file and the callable that trains.
 
-
-def _prove(
-    graph: onnx.ModelProto, model: TemporalModel, recipe: Recipe, steps: Steps
-) -> Certificate:
-    session, bounds = optimized(graph), recipe.proof
-    head, names = _head(model), list(OUTPUTS["temporal"])
-
-    def run(windows: NDArray[np.float32]) -> Outputs:
-        found = session.run(names, {TEMPORAL_INPUT_NAME: windows})
-        return dict(zip(names, found, strict=True))
-
-    def reference(windows: NDArray[np.float32]) -> Outputs:
-        with torch.inference_mode():
-            return head.expected_of(model.module(torch.from_numpy(windows)).numpy())
-
-    sizes = tuple(sorted({*(size for size in BATCHES if size < bounds.largest), bounds.largest}))
-    worst = 0.0
-    for size in sizes:
-        windows = np.stack(list(islice(cycle(model.proof), size)))
-        worst = max(worst, head.difference(run(windows), reference(windows)))
-        steps.advance(0.9, f"batch {size}: {worst:.1e}")
-        if not worst <= bounds.tolerance:
-            raise ProofError(
-                f"The graph differs from {torch_name()} by {worst:.2g} at batch {size}, "
-                f"{bounds.tolerance:.2g} is allowed"
-            )
-    agreement = float(np.mean(head.agreement(run(model.proof), reference(model.proof))))
-    if agreement < bounds.agreement:
-        raise ProofError(
-            f"Only {agreement:.1%} of {len(model.proof)} held-out windows get the same class"
-        )
-    steps.advance(1, f"top1 {agreement:.1%} of {len(model.proof)} held-out windows")
-    return Certificate(
-        reference=torch_name(),
-        batches=sizes,
-        max_difference=worst,
-        tolerance=bounds.tolerance,
-        metric=head.metric,
-        agreement=agreement,
-        images=len(model.proof),
-        tools=tool_versions(),
-        date=datetime.now(UTC).date(),
-        graph_sha256=graph_digest(graph),
-    )
+    Raises:
+        RecipeError: the recipe lacks one of them.
+    """
+    if recipe.window is None or recipe.backbone is None:
+        raise RecipeError("task temporal: state [window] frames, stride and fps, and the backbone")
+    kind, _, where = recipe.source.partition(":")
+    if kind != "train":
+        raise RecipeError("task temporal: the source must be train:package.module:callable")
+    window = Window.model_validate(recipe.window.model_dump())
+    return window, recipe.locate(recipe.backbone), where

@@ -1,4 +1,4 @@
-"""Any PyTorch module, with what its source knows about it → a network ready to be finished."""
+"""A PyTorch module, with what its source knows about it → a network that is ready to be completed and proved."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,9 +9,9 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.errors import GraphError
-from exporter.heads.select_head import choose_head
+from exporter.heads.select_head import select_head
 from exporter.network import Facts, Network, Outputs
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
 from exporter.tracing import Exportable, TorchReference, torch_name, trace
 from exporter.transforms import plain_transform
@@ -22,47 +22,51 @@ from service.card import ImageInput
 class TorchModel:
     """A module with its weights, and what its source knows about images for it.
 
-    `transform` is the framework's own way from encoded bytes to pixel values, `answer` its own way
-    on to the task's outputs, where it has them. `meaning` and `segment` say what the outputs are.
-    `exportable` is what was saved with its code, where that is no plain module.
+    `transform` is the framework's own path from encoded bytes to pixel values, `postprocessed` its own path from
+    encoded bytes to the task's outputs, where it has them. `detect` and `segment` describe the raw outputs. `proof`
+    are encoded images to prove with. `exportable` is what was saved with its code, where that is no plain module.
     """
 
     module: nn.Module
     facts: Facts
-    image: ImageInput | None = None
+    image_input: ImageInput | None = None
     pixels: Pixels | None = None
     transform: Callable[[bytes], NDArray[np.float32]] | None = None
-    answer: Callable[[bytes], Outputs] | None = None
-    meaning: DetectRecipe | None = None
+    postprocessed: Callable[[bytes], Outputs] | None = None
+    detect: DetectRecipe | None = None
     segment: SegmentRecipe | None = None
     proof: tuple[bytes, ...] = ()
     max_batch: int | None = None
     exportable: Exportable | None = None
 
 
-def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
-    """Trace the module and choose its head.
+def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Network:
+    """Trace the module and select its head.
 
     Raises:
         ExportError: the recipe and the module do not fit together, or it can not be traced.
     """
-    image = recipe.image_input(model.image)
+    image_input = recipe.image_input(model.image_input)
     pixels = recipe.pixels or model.pixels or Pixels()
     module = model.module.eval()
     refuse_own_statistics(module)
-    steps.begin("Trace the network")
-    traced = trace(module, image, pixels, model.exportable, model.max_batch)
-    as_known = recipe.pixels is None and image == model.image
+    progress.begin("Trace the network")
+    traced = trace(module, image_input, pixels, model.exportable, model.max_batch)
+    as_known = recipe.pixels is None and image_input == model.image_input
     own = model.transform if as_known else None
     reference = TorchReference(
-        torch_name(), module, pixels, own or plain_transform(image, pixels), model.answer
+        torch_name(),
+        module,
+        pixels,
+        own or plain_transform(image_input, pixels),
+        model.postprocessed,
     )
     return Network(
         graph=traced.graph,
         raw=traced.outputs,
-        head=choose_head(_with_meaning(recipe, model), traced.dims),
+        head=select_head(_with_known_outputs(recipe, model), traced.dims),
         reference=reference,
-        image_input=image,
+        image_input=image_input,
         pixels=pixels,
         facts=model.facts,
         background_id=_background_id(recipe, model),
@@ -72,7 +76,7 @@ def torch_network(model: TorchModel, recipe: Recipe, steps: Steps) -> Network:
 
 
 def refuse_own_statistics(module: nn.Module) -> None:
-    """Refuse batch norms that look at the batch even in evaluation.
+    """Refuse batch norms that use the batch's statistics even in evaluation mode.
 
     Raises:
         GraphError: there is one; the message names it.
@@ -80,19 +84,19 @@ def refuse_own_statistics(module: nn.Module) -> None:
     for name, part in module.named_modules():
         if isinstance(part, _BatchNorm) and part.running_mean is None:
             raise GraphError(
-                f"{name} is a batch norm without running statistics: in training mode for good, its "
-                "answer hangs on the batch's other images. Train it with track_running_stats=True"
+                f"{name} is a batch norm without running statistics: it is always in training mode, so that its "
+                "outputs depend on the other images of the batch. Train it with track_running_stats=True"
             )
 
 
-def _with_meaning(recipe: Recipe, model: TorchModel) -> Recipe:
-    """Let the source say what its outputs mean, where it knows."""
-    known = {"detect": model.meaning, "segment": model.segment}
-    return recipe.model_copy(update={name: said for name, said in known.items() if said})
+def _with_known_outputs(recipe: Recipe, model: TorchModel) -> Recipe:
+    """Replace the recipe's description of the raw outputs by the source's, where it has one."""
+    known = {"detect": model.detect, "segment": model.segment}
+    return recipe.model_copy(update={name: table for name, table in known.items() if table})
 
 
 def _background_id(recipe: Recipe, model: TorchModel) -> int | None:
-    """The recipe's word counts before the source's; 0 is a word too."""
+    """Return the recipe's background id, which may be 0, else the source's."""
     if recipe.segment.background_id is not None or model.segment is None:
         return recipe.segment.background_id
     return model.segment.background_id

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from exporter.errors import GraphError
 from exporter.graph import BATCH, OPSET, Graph
+from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Array, Outputs
-from exporter.quiet import quietly
 from exporter.recipe import Pixels
 from exporter.transforms import pixel_values
 from service.card import ImageInput
@@ -28,48 +28,35 @@ Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
 class TorchReference:
     """A module in evaluation mode on the CPU, in float32.
 
-    `of_image` is the framework's own way from encoded bytes to pixel values.
+    `transform` is the framework's own path from encoded bytes to pixel values, `postprocessed` its own path from
+    encoded bytes to the task's outputs, where it has one.
     """
 
     name: str
     module: nn.Module
     pixels: Pixels
-    of_image: Callable[[bytes], NDArray[np.float32]]
-    answer: Callable[[bytes], Outputs] | None = None
+    transform: Callable[[bytes], NDArray[np.float32]]
+    postprocessed: Callable[[bytes], Outputs] | None = None
 
     def pixels_of_image(self, body: bytes) -> NDArray[np.float32]:
-        return self.of_image(body)
+        return self.transform(body)
 
     def pixels_of_frames(self, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
         return pixel_values(frames, self.pixels)
 
     def run(self, pixels: NDArray[np.float32]) -> tuple[Array, ...]:
-        with torch.inference_mode():
-            return tuple(
-                tensor.numpy() for tensor in as_tuple(self.module(torch.from_numpy(pixels)))
-            )
+        return run_module(self.module, pixels)
 
-    def own_answer(self, body: bytes) -> Outputs | None:
-        return None if self.answer is None else self.answer(body)
+    def own_outputs(self, body: bytes) -> Outputs | None:
+        return None if self.postprocessed is None else self.postprocessed(body)
 
     def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
-        seen: list[tuple[str, Array]] = []
-        hooks = [
-            module.register_forward_hook(_note_into(seen, name))
-            for name, module in self.module.named_modules()
-            if name
-        ]
-        try:
-            self.run(pixels)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        yield from seen
+        return layer_outputs(self.module, pixels)
 
 
 @dataclass(frozen=True, slots=True)
 class Traced:
-    """A raw graph, its outputs, and their dimensions for a batch of one."""
+    """A raw graph, the names of its outputs, and their dimensions for a batch of one."""
 
     graph: Graph
     outputs: tuple[str, ...]
@@ -83,12 +70,12 @@ def trace(
     exportable: Exportable | None = None,
     max_batch: int | None = None,
 ) -> Traced:
-    """Return the module's graph over pixel values, its batch axis free unless `max_batch` is 1.
+    """Return the module's graph over pixel values; its batch axis is free unless `max_batch` is given.
 
     Raises:
-        GraphError: the module's forward can not be captured; the message holds PyTorch's reason.
+        GraphError: the module does not run or can not be captured; the message has PyTorch's reason.
     """
-    example = torch.zeros(2 if max_batch is None else 1, *pixel_shape(image_input, pixels))
+    example = torch.zeros(2 if max_batch is None else 1, *pixels.shape(image_input))
     try:
         with torch.inference_mode():
             dims = tuple((1, *tensor.shape[1:]) for tensor in as_tuple(module(example)))
@@ -98,28 +85,67 @@ def trace(
             "Are --height, --width and --layout right?"
         ) from error
     raw = tuple(f"raw_{index}" for index in range(len(dims)))
-    try:
-        with quietly():
-            if isinstance(exportable, torch.jit.ScriptModule):
-                proto = _captured_script(exportable, example, raw)
-            else:
-                proto = _captured(exportable or module, example, raw, free=max_batch is None)
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
-        raise GraphError(f"PyTorch can not capture this network: {_reason(error)}") from error
-    return Traced(Graph(proto), raw, dims)
+    model = capture(exportable or module, example, raw, free=max_batch is None)
+    return Traced(Graph(model), raw, dims)
 
 
-def capture(module: nn.Module, example: Tensor, raw: tuple[str, ...]) -> onnx.ModelProto:
-    """Return a module's graph, whose input is called PIXELS whatever it is, with a free batch axis.
+def capture(
+    network: nn.Module | Exportable, example: Tensor, raw: tuple[str, ...], *, free: bool = True
+) -> onnx.ModelProto:
+    """Return a network's graph, with an input named PIXELS and outputs of these names.
+
+    Args:
+        network: a module, or what PyTorch saved with its code.
+        example: an input to run it on.
+        raw: the outputs' names.
+        free: whether the batch axis is free; a TorchScript's always is.
 
     Raises:
-        GraphError: the module's forward can not be captured; the message holds PyTorch's reason.
+        GraphError: the network can not be captured; the message has PyTorch's reason.
     """
     try:
-        with quietly():
-            return _captured(module, example, raw, free=True)
+        with ignore_library_warnings():
+            if isinstance(network, torch.jit.ScriptModule):
+                return _captured_script(network, example, raw)
+            return _captured(network, example, raw, free=free)
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
         raise GraphError(f"PyTorch can not capture this network: {_reason(error)}") from error
+
+
+def run_module(module: nn.Module, values: Array) -> tuple[Array, ...]:
+    """Return a module's outputs for a batch of float32 values."""
+    with torch.inference_mode():
+        return tuple(tensor.numpy() for tensor in as_tuple(module(torch.from_numpy(values))))
+
+
+def layer_outputs(module: nn.Module, values: Array) -> Iterator[tuple[str, Array]]:
+    """Run a module on a batch and yield the name and the output of each layer, in the order in which they ran."""
+    recorded: list[tuple[str, Array]] = []
+    hooks = [
+        part.register_forward_hook(_record_into(recorded, name))
+        for name, part in module.named_modules()
+        if name
+    ]
+    try:
+        run_module(module, values)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    yield from recorded
+
+
+def as_tuple(
+    output: Tensor | tuple[Tensor, ...] | list[Tensor] | dict[str, Tensor],
+) -> tuple[Tensor, ...]:
+    """Return a module's outputs in order, whatever container it returns them in."""
+    if isinstance(output, Tensor):
+        return (output,)
+    return tuple(output.values()) if isinstance(output, dict) else tuple(output)
+
+
+def torch_name() -> str:
+    """Return the framework's name and version for a certificate."""
+    return f"PyTorch {torch.__version__} on the CPU"
 
 
 def _captured(
@@ -147,7 +173,7 @@ def _captured(
 def _captured_script(
     script: torch.jit.ScriptModule, example: Tensor, raw: tuple[str, ...]
 ) -> onnx.ModelProto:
-    """Use PyTorch's older exporter, which alone reads TorchScript."""
+    """Use PyTorch's older exporter, the only one that reads TorchScript."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / "raw.onnx"
         torch.onnx.export(
@@ -163,39 +189,18 @@ def _captured_script(
         return onnx.load(path)
 
 
-def pixel_shape(image_input: ImageInput, pixels: Pixels) -> tuple[int, int, int]:
-    """Return the shape of one image's pixel values."""
-    if pixels.layout == "NCHW":
-        return (pixels.channels, image_input.height, image_input.width)
-    return (image_input.height, image_input.width, pixels.channels)
-
-
-def as_tuple(
-    output: Tensor | tuple[Tensor, ...] | list[Tensor] | dict[str, Tensor],
-) -> tuple[Tensor, ...]:
-    """Return a module's outputs in order, however it packs them."""
-    if isinstance(output, Tensor):
-        return (output,)
-    return tuple(output.values()) if isinstance(output, dict) else tuple(output)
-
-
-def torch_name() -> str:
-    """Return the framework's name for a certificate."""
-    return f"PyTorch {torch.__version__} on the CPU"
-
-
-def _note_into(
-    seen: list[tuple[str, Array]], name: str
+def _record_into(
+    recorded: list[tuple[str, Array]], name: str
 ) -> Callable[[nn.Module, object, object], None]:
-    def note(_module: nn.Module, _inputs: object, output: object) -> None:
+    def record(_module: nn.Module, _inputs: object, output: object) -> None:
         if isinstance(output, Tensor) and output.is_floating_point():
-            seen.append((name, output.detach().numpy().copy()))
+            recorded.append((name, output.detach().numpy().copy()))
 
-    return note
+    return record
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of the innermost cause: the exporter wraps it in pages."""
+    """Return the first line of the innermost cause: PyTorch's exporter wraps it in long reports."""
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line for line in str(error).splitlines() if line.strip()]

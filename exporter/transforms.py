@@ -1,4 +1,4 @@
-"""Preprocessing as frameworks do it, written apart from the service's: the truth about an image's pixel values."""
+"""Preprocessing as frameworks do it, written independently of the service's: the truth about the pixel values."""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -18,13 +18,13 @@ _RESAMPLING = {
 
 
 def decode(body: bytes) -> Image.Image:
-    """Return the whole image, upright, RGB."""
+    """Return the encoded image at full size, upright by its EXIF orientation, in RGB."""
     upright = ImageOps.exif_transpose(Image.open(BytesIO(body)))
     return upright.convert("RGB")
 
 
 def fit(image: Image.Image, target: ImageInput) -> Image.Image:
-    """Resize all of the image, then crop or pad it, as torchvision's Resize and CenterCrop or a letterbox do."""
+    """Resize the whole image, then crop or pad it, as torchvision's Resize and CenterCrop or a letterbox do."""
     resampling = _RESAMPLING[target.interpolation]
     if target.resize == "stretch":
         return image.resize((target.width, target.height), resampling)
@@ -39,11 +39,11 @@ def fit(image: Image.Image, target: ImageInput) -> Image.Image:
 
 
 def pixel_values(frames: NDArray[np.uint8], pixels: Pixels) -> NDArray[np.float32]:
-    """Return what the network wants in the frames' place.
+    """Return the values that the network reads in place of the frames' pixels.
 
     Args:
         frames: uint8 (N, H, W, 3), RGB.
-        pixels: scale, mean, std, order and layout.
+        pixels: scale, mean, std, order of the channels and layout.
 
     Returns:
         float32 (N, C, H, W) or (N, H, W, C).

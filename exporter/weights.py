@@ -1,4 +1,4 @@
-"""Trained weights from files that can not run code, into a module that they must fit."""
+"""Trained weights, read from files without running code, into a module that they must fit."""
 
 import pickle
 from pathlib import Path
@@ -11,16 +11,16 @@ from torch import Tensor, nn
 from exporter.errors import WeightsError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
-"""Where training scripts keep the state dict inside a checkpoint."""
+"""The keys under which training scripts keep the state dict inside a checkpoint."""
 
 _SHOWN = 5
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Load a .safetensors file, or a .pt or .pth state dict, into a module; every key must fit.
+    """Load a .safetensors file, or a .pt or .pth file with a state dict, into a module; every key must fit.
 
     Raises:
-        WeightsError: the file is damaged, needs code to be read, or does not fit; the message says which keys.
+        WeightsError: the file is damaged, can only be read by running code, or has other keys than the module.
     """
     state = _read(path)
     missing = sorted(module.state_dict().keys() - state.keys())
@@ -49,8 +49,8 @@ def _read(path: Path) -> dict[str, Tensor]:
         ) from error
     except pickle.UnpicklingError as error:
         raise WeightsError(
-            f"--weights {path.name} is refused: it holds pickled objects beyond tensors, and reading those runs code "
-            "that came with the file. Save the state dict alone: torch.save(model.state_dict(), FILE)"
+            f"--weights {path.name} is refused: it holds pickled objects other than tensors, and reading those runs "
+            "code. Save the state dict alone: torch.save(model.state_dict(), FILE)"
         ) from error
     except (OSError, RuntimeError, EOFError) as error:
         raise WeightsError(f"--weights {path.name} can not be read: {error}") from error

@@ -1,4 +1,4 @@
-"""A finished model and its card → one file, all of it or none."""
+"""A completed model and its card → one file, written whole or not at all."""
 
 import hashlib
 import json
@@ -12,24 +12,24 @@ import onnx
 from onnx import StringStringEntryProto
 
 from exporter.errors import WriteError
+from exporter.graph import copy_of
 from service.card import CARD_KEY, Card, check_certificate
 
 PROTOBUF_LIMIT = 2**31 - 1
 
 
 def graph_digest(model: onnx.ModelProto) -> str:
-    """Return the digest that `service.card.graph_sha256` will read from the written file."""
+    """Return the SHA-256 of the graph, in hex, equal to `service.card.graph_sha256` of the written file."""
     return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
 
 
 def write_servable(path: Path, model: onnx.ModelProto, card: Card) -> None:
-    """Write the model with its card, check what was written, and put it in place in one rename.
+    """Write the model with its card to a temporary file, check that file, and rename it to the path.
 
     Raises:
-        WriteError: no space, no permission, or a network too large for one file; nothing is left behind.
+        WriteError: no space, no permission, or a network too large for one file; no part of a file is left.
     """
-    signed = onnx.ModelProto()
-    signed.CopyFrom(model)
+    signed = copy_of(model)
     del signed.metadata_props[:]
     signed.metadata_props.append(
         StringStringEntryProto(key=CARD_KEY, value=card.model_dump_json(exclude_none=True))
@@ -43,23 +43,23 @@ def write_servable(path: Path, model: onnx.ModelProto, card: Card) -> None:
 
 
 def next_version(folder: Path) -> Path:
-    """Return where the next version of a model goes: never over one that may be served."""
+    """Return the path of the next version in a model's folder: one that exists may be served and is never replaced."""
     taken = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
     return folder / str(max(taken, default=0) + 1) / "model.onnx"
 
 
-def write_recipe(path: Path, said: dict[str, Any]) -> None:
-    """Write down what was asked, so that the servable can be made again; an older recipe stays.
+def write_recipe(path: Path, content: dict[str, Any]) -> None:
+    """Write a recipe file, from which the servable can be made again; an existing one is kept.
 
     Raises:
         WriteError: the file system refused.
     """
     if path.exists():
         return
-    said = {name: _from(path.parent, value) for name, value in said.items()}
-    plain = {name: value for name, value in said.items() if not isinstance(value, dict)}
+    content = {name: _from(path.parent, value) for name, value in content.items()}
+    plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
     lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in plain.items()]
-    for name, table in said.items():
+    for name, table in content.items():
         if isinstance(table, dict) and table:
             lines += ["", f"[{name}]"]
             lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
@@ -70,7 +70,7 @@ def write_recipe(path: Path, said: dict[str, Any]) -> None:
 
 
 def _from(folder: Path, value: Any) -> Any:  # noqa: ANN401 - a recipe's fields are of many types
-    """Return a field with the file that it names, if it names one, as seen from the recipe."""
+    """Return a field; if it names a file, with the file's path relative to the recipe's folder."""
     if not isinstance(value, str):
         return value
     kind, colon, where = value.rpartition(":")

@@ -12,30 +12,20 @@ from collections.abc import Iterator
 from datetime import date
 from io import SEEK_CUR, BytesIO
 from pathlib import Path
-from typing import Annotated, BinaryIO, Final, Literal, Self
+from typing import Annotated, BinaryIO, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 CARD_KEY = "foveal.card"
-CARD_FORMAT: Final = 1
 INPUT_NAME = "image"
 TEMPORAL_INPUT_NAME = "features"
 
-Task = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
+TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 ResizePolicy = Literal["crop", "stretch", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Metric = Literal["top1", "mask_iou", "map50", "cosine"]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=16384)]
-
-OUTPUTS: dict[Task, tuple[str, ...]] = {
-    "classify": ("logits", "probabilities", "features"),
-    "segment": ("mask", "confidence", "features"),
-    "detect": ("boxes", "scores", "classes", "features"),
-    "embed": ("features",),
-    "temporal": ("logits", "probabilities"),
-}
-"""The names of the graph's outputs for each task, in order."""
 
 
 class CardError(ValueError):
@@ -119,7 +109,7 @@ class Card(_Frozen):
 
     format: Literal[1] = 1
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: Task
+    task: TaskName
     title: str
     description: str = ""
     labels: tuple[str, ...] = ()

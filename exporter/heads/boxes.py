@@ -1,4 +1,4 @@
-"""Where a detector's raw outputs hold boxes, scores and classes, and how its boxes are written."""
+"""Where a detector's raw outputs hold boxes, scores and classes, and what form its boxes have."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Candidates(Generic[T]):
-    """The parts of a detector's answer: tensors' names in a graph, arrays in numpy.
+    """The parts of a detector's raw outputs: tensors' names in a graph, arrays in numpy.
 
     boxes (N, A, 4); scores (N, A, K), or (N, A) beside `classes` (N, A); objectness (N, A, 1).
     """
@@ -36,7 +36,7 @@ class Decoder(Protocol):
 
 
 class PairDecoder:
-    """Two outputs, boxes (N, A, 4) and scores (N, A, K); axes of size one between are dropped."""
+    """Two outputs, boxes (N, A, 4) and scores (N, A, K); axes of size one inside the boxes are dropped."""
 
     def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
         four = graph.constant("box_shape", integers(0, -1, 4))
@@ -58,7 +58,7 @@ class ObjectnessDecoder:
 
 
 class ColumnDecoder:
-    """One output (N, 4 + K, A): a column a box; Ultralytics' YOLOv8 and YOLO11."""
+    """One output (N, 4 + K, A), one column for each box; Ultralytics' YOLOv8 and YOLO11."""
 
     def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
         rows = graph.add("Transpose", [raw[0]], perm=[0, 2, 1])
@@ -70,7 +70,7 @@ class ColumnDecoder:
 
 
 class NamedDecoder:
-    """One output (N, A, 6): xyxy, score, class; end-to-end YOLOs, which suppress by themselves."""
+    """One output (N, A, 6): xyxy, score, class; end-to-end YOLOs, which contain their own suppression."""
 
     def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
         boxes = _columns(graph, raw[0], 0, 4)
@@ -97,11 +97,11 @@ _CORNERS = {
     "xywh": ((1, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1)),
     "cxcywh": ((1, 0, -0.5, 0), (0, 1, 0, -0.5), (1, 0, 0.5, 0), (0, 1, 0, 0.5)),
 }
-"""A box by a point and its size → the matrix whose rows make x_min, y_min, x_max and y_max of it."""
+"""For a box given by a point and its size: the matrix whose rows compute x_min, y_min, x_max and y_max."""
 
 
-def grafted_xyxy(graph: Graph, boxes: str, recipe: DetectRecipe, image_input: ImageInput) -> str:
-    """Add what makes boxes (N, A, 4) xyxy in 0–1 of the frame, and return their tensor."""
+def graft_xyxy(graph: Graph, boxes: str, recipe: DetectRecipe, image_input: ImageInput) -> str:
+    """Add the nodes that turn boxes (N, A, 4) into xyxy in 0–1 of the frame, and return their tensor."""
     if recipe.box_format == "yxyx":
         order = graph.constant("xyxy", integers(1, 0, 3, 2))
         boxes = graph.add("Gather", [boxes, order], axis=2)
@@ -123,10 +123,15 @@ def xyxy(boxes: Array, recipe: DetectRecipe, image_input: ImageInput) -> Array:
         "xywh": lambda: (a, b, a + c, b + d),
         "cxcywh": lambda: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
     }[recipe.box_format]()
-    written = np.stack(corners, axis=-1)
+    corners_xyxy = np.stack(corners, axis=-1)
     if recipe.box_unit == "frame":
-        return written
-    return written / (image_input.width, image_input.height, image_input.width, image_input.height)
+        return corners_xyxy
+    return corners_xyxy / (
+        image_input.width,
+        image_input.height,
+        image_input.width,
+        image_input.height,
+    )
 
 
 def _columns(graph: Graph, rows: str, first: int, end: int) -> str:

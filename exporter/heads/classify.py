@@ -2,58 +2,54 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
+from exporter.backbone import FEATURES
 from exporter.graph import Graph, float_output
+from exporter.heads.activation import activate, graft_activation
 from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Outputs
-from exporter.recipe import ImageTask
-from service.card import OUTPUTS, ImageInput, Metric
+from exporter.recipe import Activation, Task
+from service.card import ImageInput, Metric
 
 
 @dataclass(frozen=True, slots=True)
 class ClassifyHead:
-    """Softmax over `classes` logits; a sigmoid each where an image may be several things (`multi_label`)."""
+    """Softmax over `classes` logits; with `multi_label`, where an image may have several labels, a sigmoid of each."""
 
     classes: int
     multi_label: bool = False
-    task: ImageTask = "classify"
-    metric: Metric = "top1"
+    task: ClassVar[Task] = "classify"
+    outputs: ClassVar[tuple[str, ...]] = ("logits", "probabilities", FEATURES)
+    metric: ClassVar[Metric] = "top1"
 
-    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:  # noqa: ARG002
+    @property
+    def activation(self) -> Activation:
+        return "sigmoid" if self.multi_label else "softmax"
+
+    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:  # noqa: ARG002 - a Head's
         self.graft_classes(graph, raw[0])
 
     def graft_classes(self, graph: Graph, raw: str) -> None:
-        """Add the nodes from a tensor of logits (N, K) on."""
+        """Add the nodes that follow a tensor of logits (N, K)."""
         graph.rename(raw, "logits")
-        if self.multi_label:
-            graph.add("Sigmoid", ["logits"], output="probabilities")
-        else:
-            graph.add("Softmax", ["logits"], output="probabilities", axis=1)
-        names = OUTPUTS["classify"][:2]
-        graph.set_outputs([float_output(name, self.classes) for name in names])
+        graft_activation(graph, "logits", self.activation, axis=1, output="probabilities")
+        graph.set_outputs(float_output(name, self.classes) for name in ("logits", "probabilities"))
 
-    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:  # noqa: ARG002
-        return self.expected_of(raw[0])
+    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:  # noqa: ARG002 - a Head's
+        return self.expected_classes(raw[0])
 
-    def expected_of(self, raw: Array) -> Outputs:
-        """Return what the grafted nodes must give for logits (N, K)."""
+    def expected_classes(self, raw: Array) -> Outputs:
+        """Return what the grafted nodes must compute from logits (N, K)."""
         logits = raw.astype(np.float64)
-        chances = 1 / (1 + np.exp(-logits)) if self.multi_label else softmax(logits)
-        return {"logits": logits, "probabilities": chances}
+        return {"logits": logits, "probabilities": activate(logits, self.activation, axis=1)}
 
     def difference(self, found: Outputs, expected: Outputs) -> float:
         return max(relative_difference(found[name], expected[name]) for name in expected)
 
     def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
+        """Return 1 for each image whose best class is the same, 0 for the others."""
         same = found["logits"].argmax(axis=1) == expected["logits"].argmax(axis=1)
         return [float(one) for one in same]
-
-
-def softmax(logits: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the softmax over the second axis."""
-    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
-    chances: NDArray[np.float64] = powers / powers.sum(axis=1, keepdims=True)
-    return chances

@@ -1,42 +1,45 @@
-"""Raw boxes and class scores → the best candidates, sorted; suppression is left to each request."""
+"""Raw boxes and class scores → the best candidates, sorted; non-maximum suppression is part of each request."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from onnx import TensorProto, helper
 
+from exporter.backbone import FEATURES
 from exporter.graph import BATCH, Graph, float_output, integers
-from exporter.heads.activation import activate, grafted_activation
-from exporter.heads.boxes import Candidates, Decoder, grafted_xyxy, xyxy
+from exporter.heads.activation import activate, graft_activation
+from exporter.heads.boxes import Candidates, Decoder, graft_xyxy, xyxy
 from exporter.heads.metrics import average_precision, suppress
 from exporter.network import Array, Outputs
-from exporter.recipe import DetectRecipe, ImageTask
+from exporter.recipe import DetectRecipe, Task
 from service.card import ImageInput, Metric
 
 POOL = 2
-"""`expected` keeps this many times the candidates: those of almost the same score may change places
-at the end of the list."""
+"""`expected` keeps this many times the number of candidates: at the end of the list, candidates of almost the same
+score may change places."""
 
 NMS_IOU = 0.5
 SHOWN_SCORE = 0.05
 SHOWN = 100
-"""What two lists of detections are compared by: as COCO's evaluation, at most 100 an image."""
+"""Detections are reduced to these before they are compared; as in COCO's evaluation, at most 100 per image."""
 
 
 @dataclass(frozen=True, slots=True)
 class DetectHead:
     """Candidates of a decoder → `boxes` (N, D, 4), `scores` (N, D), `classes` (N, D).
 
-    A candidate is a pair of box and class; with `one_class_a_box` only each box's best class is.
+    A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
     """
 
     decoder: Decoder
     recipe: DetectRecipe
     anchors: int
     columns: int
-    task: ImageTask = "detect"
-    metric: Metric = "map50"
+    task: ClassVar[Task] = "detect"
+    outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)
+    metric: ClassVar[Metric] = "map50"
 
     @property
     def classes(self) -> int | None:
@@ -48,9 +51,9 @@ class DetectHead:
 
     def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
         found = self.decoder.graft(graph, raw)
-        boxes = grafted_xyxy(graph, found.boxes, self.recipe, image_input)
+        boxes = graft_xyxy(graph, found.boxes, self.recipe, image_input)
         if found.classes is not None:
-            boxes, scores, classes = self._graft_named(graph, boxes, found)
+            boxes, scores, classes = self._graft_classified(graph, boxes, found)
         else:
             boxes, scores, classes = self._graft_best(
                 graph, boxes, self._graft_scores(graph, found)
@@ -62,36 +65,36 @@ class DetectHead:
         graph.add("Clip", [boxes, zero, one], output="boxes")
         graph.add("Identity", [scores], output="scores")
         graph.add("Cast", [classes], output="classes", to=TensorProto.INT32)
-        many = self.candidates
-        class_dims: list[str | int | None] = [BATCH, many]
+        count = self.candidates
+        class_dims: list[str | int | None] = [BATCH, count]
         graph.set_outputs(
             [
-                float_output("boxes", many, 4),
-                float_output("scores", many),
+                float_output("boxes", count, 4),
+                float_output("scores", count),
                 helper.make_tensor_value_info("classes", TensorProto.INT32, class_dims),
             ]
         )
 
     def _graft_scores(self, graph: Graph, found: Candidates[str]) -> str:
-        """Return the scores (N, A, K') of the classes that are things, objectness multiplied in."""
-        scores = grafted_activation(graph, found.scores, self.recipe.score_activation, axis=2)
+        """Return the scores (N, A, K') of the classes that are no background, multiplied by the objectness."""
+        scores = graft_activation(graph, found.scores, self.recipe.score_activation, axis=2)
         if found.objectness is not None:
-            objectness = grafted_activation(
+            objectness = graft_activation(
                 graph, found.objectness, self.recipe.score_activation, axis=2
             )
             scores = graph.add("Mul", [scores, objectness])
-        first, last = self._things()
+        first, last = self._foreground()
         if (first, last) == (0, self.columns):
             return scores
         bounds = [graph.constant("bound", integers(n)) for n in (first, last, 2)]
         return graph.add("Slice", [scores, *bounds])
 
     def _graft_best(self, graph: Graph, boxes: str, scores: str) -> tuple[str, str, str]:
-        """Take the best D boxes by their best class, then the best D pairs among their classes.
+        """Select the D boxes with the best best class, then the best D pairs of these boxes and their classes.
 
-        No pair of the best D can belong to another box, so this is exact and sorts little.
+        This is exact, since none of the best D pairs can belong to another box; and it sorts few values.
         """
-        first, last = self._things()
+        first, last = self._foreground()
         kinds = last - first
         many = graph.constant("candidates", integers(self.candidates))
         class_axis = graph.constant("class_axis", integers(2))
@@ -111,10 +114,10 @@ class DetectHead:
             classes = graph.add("Add", [classes, graph.constant("first", integers(first))])
         return boxes, top, classes
 
-    def _graft_named(
+    def _graft_classified(
         self, graph: Graph, boxes: str, found: Candidates[str]
     ) -> tuple[str, str, str]:
-        """Sort what the network has already named: scores (N, A) and classes (N, A)."""
+        """Sort candidates whose classes the network itself has chosen: scores (N, A) and classes (N, A)."""
         assert found.classes is not None
         many = graph.constant("candidates", integers(self.candidates))
         top, where = graph.add_many("TopK", [found.scores, many], outputs=2, axis=1)
@@ -135,14 +138,14 @@ class DetectHead:
         }
 
     def _pairs(self, found: Candidates[Array]) -> tuple[Array, Array, Array]:
-        """Return score, anchor and class of every pair worth sorting, each (N, P)."""
+        """Return score, anchor and class of every pair that can be among the best, each (N, P)."""
         if found.classes is not None:
             anchors = np.broadcast_to(np.arange(self.anchors), found.scores.shape)
             return found.scores, anchors, found.classes.astype(np.int64)
         scores = activate(found.scores, self.recipe.score_activation, axis=2)
         if found.objectness is not None:
             scores = scores * activate(found.objectness, self.recipe.score_activation, axis=2)
-        first, last = self._things()
+        first, last = self._foreground()
         scores = scores[:, :, first:last]
         if self.recipe.one_class_a_box:
             anchors = np.broadcast_to(np.arange(self.anchors), scores.shape[:2])
@@ -153,16 +156,15 @@ class DetectHead:
         kinds = last - first
         return np.take_along_axis(flat, where, axis=1), where // kinds, where % kinds + first
 
-    def _things(self) -> tuple[int, int]:
-        """Return the first column that is a thing and the one after the last."""
+    def _foreground(self) -> tuple[int, int]:
+        """Return the first column that is no background, and the one after the last such column."""
         first = 1 if self.recipe.background == "first" else 0
         return first, self.columns - (1 if self.recipe.background == "last" else 0)
 
     def difference(self, found: Outputs, expected: Outputs) -> float:
-        """Return the largest difference of a candidate to its nearest equal among the expected.
+        """Return the largest difference between a candidate and the nearest expected one of its class.
 
-        The scores are compared place by place, the boxes with those of the same class, since
-        candidates of the same score have no order.
+        Scores are also compared rank by rank. Boxes are not, since candidates of the same score have no order.
         """
         places = min(self.candidates, expected["scores"].shape[1])
         worst = float(np.abs(found["scores"][:, :places] - expected["scores"][:, :places]).max())
@@ -179,7 +181,7 @@ class DetectHead:
     def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
         """Return each image's mAP at IoU 0.5 over the classes expected in it, after suppression.
 
-        An image in which both see nothing agrees; one in which only one does, does not.
+        An image in which neither has a detection counts 1; one in which only one of them has any counts 0.
         """
         return [
             _mean_average_precision(_shown(found, index), _shown(expected, index))
@@ -188,12 +190,13 @@ class DetectHead:
 
 
 def _picked(graph: Graph, values: str, where: str) -> str:
-    """Return values (N, D, …) at the places (N, D) of their second axis."""
+    """Return values (N, D, …) at the indices (N, D) of their second axis."""
     last = graph.constant("last_axis", integers(-1))
     return graph.add("GatherND", [values, graph.add("Unsqueeze", [where, last])], batch_dims=1)
 
 
 def _shown(outputs: Outputs, index: int) -> tuple[Array, Array, Array]:
+    """Return one image's boxes, scores and classes after suppression."""
     boxes, scores, classes = (outputs[name][index] for name in ("boxes", "scores", "classes"))
     seen = scores >= SHOWN_SCORE
     boxes, scores, classes = boxes[seen], scores[seen], classes[seen]

@@ -1,7 +1,8 @@
-"""No head at all: the backbone's vector is the answer."""
+"""No nodes of its own: the backbone's vector is the output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
@@ -9,7 +10,7 @@ from exporter.backbone import FEATURES
 from exporter.graph import Graph
 from exporter.heads.metrics import relative_difference
 from exporter.network import Array, Outputs
-from exporter.recipe import ImageTask
+from exporter.recipe import Task
 from service.card import ImageInput, Metric
 
 
@@ -17,14 +18,15 @@ from service.card import ImageInput, Metric
 class EmbedHead:
     """The raw output, a vector (N, F) or a map (N, F, h, w) that is averaged, becomes `features`."""
 
-    task: ImageTask = "embed"
-    metric: Metric = "cosine"
-    classes: int | None = None
+    task: ClassVar[Task] = "embed"
+    outputs: ClassVar[tuple[str, ...]] = (FEATURES,)
+    metric: ClassVar[Metric] = "cosine"
+    classes: ClassVar[int | None] = None
 
-    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:  # noqa: ARG002
+    def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:  # noqa: ARG002 - a Head's
         graph.set_outputs([])
 
-    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:  # noqa: ARG002
+    def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:  # noqa: ARG002 - a Head's
         return {FEATURES: raw[0].mean(axis=(2, 3)) if raw[0].ndim == 4 else raw[0]}
 
     def difference(self, found: Outputs, expected: Outputs) -> float:

@@ -1,4 +1,8 @@
-"""How far two answers lie apart, for every task."""
+"""How much two sets of outputs differ, for every task.
+
+IoU and suppression are written here independently of the service's: a proof that used the code it proves would repeat
+its faults.
+"""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -6,31 +10,31 @@ from numpy.typing import NDArray
 from exporter.network import Array
 
 MATCH_IOU = 0.5
-NEXT_TO_NOTHING = 1e-6
+SMALLEST_SCALE = 1e-6
 
 
 def relative_difference(found: Array, expected: Array) -> float:
-    """Return the largest difference, as a share of the largest expected value.
+    """Return the largest difference as a share of the largest absolute expected value.
 
-    Networks answer in thousandths or in thousands; float32 promises digits, not decimals. An answer
-    that is no number differs infinitely.
+    Networks compute values of very different sizes, and float32 is exact to a number of digits, not to a number of
+    decimals. The difference of a value that is no number is infinite.
     """
     if not expected.size:
         return 0.0
-    scale = max(NEXT_TO_NOTHING, float(np.abs(expected).max()))
+    scale = max(SMALLEST_SCALE, float(np.abs(expected).max()))
     largest = float(np.abs(found.astype(np.float64) - expected).max()) / scale
     return largest if np.isfinite(largest) else float("inf")
 
 
 def mask_iou(found: Array, expected: Array) -> float:
-    """Return the mean IoU over the classes that either mask (H, W) holds."""
+    """Return the mean IoU over the classes that occur in at least one of the masks (H, W)."""
     classes = np.union1d(found, expected)
     pairs = [(found == one, expected == one) for one in classes]
     return float(np.mean([(a & b).sum() / (a | b).sum() for a, b in pairs]))
 
 
 def resize_bilinear(maps: Array, size: tuple[int, int]) -> Array:
-    """Return maps (N, C, h, w) enlarged to (N, C, H, W), pixel centers at halves, edges repeated."""
+    """Return maps (N, C, h, w) enlarged to (N, C, H, W); pixel centers lie at halves, edges are repeated."""
     rows, columns = _weights(maps.shape[2], size[0]), _weights(maps.shape[3], size[1])
     large: Array = np.einsum("Hh,nchw,Ww->ncHW", rows, maps, columns, optimize=True)
     return large.astype(maps.dtype)
@@ -48,7 +52,7 @@ def iou_matrix(boxes: Array, others: Array) -> Array:
 
 
 def suppress(boxes: Array, scores: Array, classes: Array, iou: float) -> NDArray[np.int64]:
-    """Return the indices that greedy non-maximum suppression within each class keeps, best first."""
+    """Return the indices that greedy non-maximum suppression within each class keeps, int64, best first."""
     order = np.argsort(-scores, kind="stable")
     rivals = (iou_matrix(boxes, boxes) > iou) & (classes[:, None] == classes[None])
     kept: list[int] = []
@@ -61,12 +65,12 @@ def suppress(boxes: Array, scores: Array, classes: Array, iou: float) -> NDArray
 def average_precision(found: tuple[Array, Array], expected: Array) -> float:
     """Return the area under precision over recall of boxes of one class at IoU 0.5.
 
-    Each box takes the best expected one that is still free; precision is made monotonous, as in
-    PASCAL VOC 2010 (Everingham et al.).
+    Each box is matched with the best expected one that is not matched yet. Precision is made monotonic, as in PASCAL
+    VOC 2010 (Everingham et al.).
 
     Args:
         found: boxes (A, 4) and scores (A,).
-        expected: boxes (B, 4), taken as the truth; B > 0.
+        expected: the true boxes (B, 4), B > 0.
     """
     boxes, scores = found
     ious = iou_matrix(boxes[np.argsort(-scores, kind="stable")], expected)
@@ -78,8 +82,8 @@ def average_precision(found: tuple[Array, Array], expected: Array) -> float:
             ious[:, best] = 0
     reached = right.cumsum()
     precision = reached / np.arange(1, len(boxes) + 1)
-    monotonous = np.maximum.accumulate(precision[::-1])[::-1]
-    return float((monotonous * right).sum() / len(expected))
+    monotonic = np.maximum.accumulate(precision[::-1])[::-1]
+    return float((monotonic * right).sum() / len(expected))
 
 
 def _weights(small: int, large: int) -> Array:

@@ -1,4 +1,4 @@
-"""Which head finishes a raw graph: chosen by the task and by the shapes of the raw outputs."""
+"""The head for a raw graph, selected by the task and by the shapes of the raw outputs."""
 
 from collections.abc import Callable, Sequence
 
@@ -9,34 +9,36 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
-from exporter.recipe import Recipe
+from exporter.recipe import Recipe, Task
 
 Dims = tuple[int, ...]
 """An output's dimensions for a batch of one."""
 
 
-def choose_head(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
+def select_head(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     """Return the head for the recipe's task.
 
     Raises:
-        RecipeError: the outputs are none that the task can be made from.
+        RecipeError: the outputs do not have the shapes that the task needs.
     """
     if recipe.task == "temporal":
-        raise RecipeError("A temporal head is trained on its backbone's features: source train:…")
-    return _CHOICES[recipe.task](recipe, outputs)
+        raise RecipeError(
+            "A temporal head is trained on the features of its backbone: its source is train:…"
+        )
+    return _SELECTORS[recipe.task](recipe, outputs)
 
 
 def _classify(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     dims = outputs[0]
     if len(dims) != 2:
-        raise _mismatch("classify", "one score a class, (N, K)", outputs)
+        raise _mismatch("classify", "one score per class, (N, K)", outputs)
     return ClassifyHead(dims[1], recipe.multi_label)
 
 
 def _segment(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     dims = outputs[0]
     if len(dims) != 4:
-        raise _mismatch("segment", "one map a class, (N, C, h, w)", outputs)
+        raise _mismatch("segment", "one map per class, (N, C, h, w)", outputs)
     activation = recipe.segment.activation
     if dims[1] == 1 and activation == "softmax":
         activation = "sigmoid"
@@ -44,37 +46,37 @@ def _segment(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
 
 
 def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
-    said = recipe.detect
+    stated = recipe.detect
     dims = outputs[0]
-    pixel_yolo = said.model_copy(update={"box_unit": "pixel"})
-    match said.decoder, len(dims):
+    pixel_yolo = stated.model_copy(update={"box_unit": "pixel"})
+    match stated.decoder, len(dims):
         case "pair", 3 | 4 if len(outputs) >= 2 and dims[-1] == 4 and len(outputs[1]) == 3:
-            anchors, columns, meaning = outputs[1][1], outputs[1][2], said
+            anchors, columns, decoded = outputs[1][1], outputs[1][2], stated
         case "yolov5", 3:
             anchors, columns = dims[1], dims[2] - 5
-            meaning = pixel_yolo.model_copy(
+            decoded = pixel_yolo.model_copy(
                 update={"box_format": "cxcywh", "one_class_a_box": True}
             )
         case "yolov8", 3:
             anchors, columns = dims[2], dims[1] - 4
-            meaning = pixel_yolo.model_copy(
+            decoded = pixel_yolo.model_copy(
                 update={"box_format": "cxcywh", "one_class_a_box": True}
             )
         case "end2end", 3 if dims[2] == 6:
             anchors, columns = dims[1], 0
-            meaning = pixel_yolo.model_copy(update={"box_format": "xyxy"})
+            decoded = pixel_yolo.model_copy(update={"box_format": "xyxy"})
         case _:
             raise _mismatch(
-                f"detect --decoder {said.decoder}", _DETECT_SHAPES[said.decoder], outputs
+                f"detect --decoder {stated.decoder}", _DETECT_SHAPES[stated.decoder], outputs
             )
-    return DetectHead(DECODERS[said.decoder], meaning, anchors, columns)
+    return DetectHead(DECODERS[stated.decoder], decoded, anchors, columns)
 
 
 def _embed(_recipe: Recipe, _outputs: Sequence[Dims]) -> Head:
     return EmbedHead()
 
 
-_CHOICES: dict[str, Callable[[Recipe, Sequence[Dims]], Head]] = {
+_SELECTORS: dict[Task, Callable[[Recipe, Sequence[Dims]], Head]] = {
     "classify": _classify,
     "segment": _segment,
     "detect": _detect,
@@ -89,9 +91,9 @@ _DETECT_SHAPES = {
 }
 
 
-def _mismatch(task: str, wanted: str, outputs: Sequence[Dims]) -> RecipeError:
-    given = ", ".join(str(dims) for dims in outputs)
+def _mismatch(task: str, needed: str, outputs: Sequence[Dims]) -> RecipeError:
+    shapes = ", ".join(str(dims) for dims in outputs)
     return RecipeError(
-        f"--task {task} needs {wanted}; the network gives {given} for one image. "
-        "Name the right outputs, in order, by --outputs"
+        f"--task {task} needs {needed}; for one image the network's outputs are {shapes}. "
+        "Name the right ones, in order, with --outputs"
     )

@@ -1,4 +1,4 @@
-"""`program:FILE.pt2` and `torchscript:FILE`: networks that PyTorch saved with their code."""
+"""`program:FILE.pt2` and `torchscript:FILE`: networks that PyTorch saved together with their code."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Recipe
 from exporter.torch_network import TorchModel, torch_network
 from service.card import ImageInput
@@ -19,28 +19,28 @@ _IMAGE_AXES = 4
 T = TypeVar("T")
 
 
-def load_program(where: str, recipe: Recipe, steps: Steps) -> Network:
+def load_program(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return the network in a file of `torch.export.save`.
 
     Raises:
-        SourceError: the file is none, or its batch is fixed.
+        SourceError: the file is no such program, or its batch is fixed.
     """
-    steps.begin("Read the program")
+    progress.begin("Read the program")
     path = recipe.locate(where)
     program = _read(path, torch.export.load, "a program of torch.export")
-    return _network(Unpacked(program.module()), program, _frame(program), recipe, steps)
+    return _network(Unpacked(program.module()), program, _frame(program), recipe, progress)
 
 
-def load_torchscript(where: str, recipe: Recipe, steps: Steps) -> Network:
+def load_torchscript(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return the network in a file of `torch.jit.save`.
 
     Raises:
-        SourceError: the file is none.
+        SourceError: the file is no TorchScript.
     """
-    steps.begin("Read the script")
+    progress.begin("Read the script")
     path = recipe.locate(where)
     module: torch.jit.ScriptModule = _read(path, _load_script, "a TorchScript")
-    return _network(module, module, None, recipe, steps)
+    return _network(module, module, None, recipe, progress)
 
 
 def _load_script(path: Path) -> torch.jit.ScriptModule:
@@ -49,32 +49,31 @@ def _load_script(path: Path) -> torch.jit.ScriptModule:
 
 
 class Unpacked(nn.Module):
-    """A program's graph module, which refuses `eval()`; whatever mode it was exported in, it is in."""
+    """A program's graph module. It does not support `eval()`: it stays in the mode in which it was exported."""
 
     def __init__(self, program: nn.Module) -> None:
         super().__init__()
         self._program = [program]
 
     def forward(self, pixels: Tensor) -> Tensor:
-        answer: Tensor = self._program[0](pixels)
-        return answer
+        output: Tensor = self._program[0](pixels)
+        return output
 
 
 def _read(path: Path, load: Callable[[Path], T], what: str) -> T:
     try:
         return load(path)
-    except (
-        Exception
-    ) as error:  # torch raises RuntimeError, zipfile's and pickle's errors, and its own
+    # torch raises RuntimeError, the errors of zipfile and pickle, and its own
+    except Exception as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise SourceError(f"{path} is not {what} that this PyTorch can read: {reason}") from error
 
 
 def _frame(program: torch.export.ExportedProgram) -> ImageInput:
-    """Return the size that a program was exported for; its batch must be free.
+    """Return the input size that a program was exported for; its batch must be free.
 
     Raises:
-        SourceError: it does not take one batch of images, or takes only one size of batch.
+        SourceError: its input is not one batch of images, or its batch is fixed.
     """
     names = program.graph_signature.user_inputs
     entries = [
@@ -82,7 +81,9 @@ def _frame(program: torch.export.ExportedProgram) -> ImageInput:
     ]
     shapes = [tuple(node.meta["val"].shape) for node in entries]
     if len(shapes) != 1 or len(shapes[0]) != _IMAGE_AXES:
-        raise SourceError(f"A network takes one batch of images (N, C, H, W), this one {shapes}")
+        raise SourceError(
+            f"A network must have one input, a batch of images (N, C, H, W); this one has {shapes}"
+        )
     batch, _, height, width = shapes[0]
     if isinstance(batch, int):
         raise SourceError(
@@ -97,8 +98,8 @@ def _network(
     program: torch.export.ExportedProgram | torch.jit.ScriptModule,
     image_input: ImageInput | None,
     recipe: Recipe,
-    steps: Steps,
+    progress: Progress,
 ) -> Network:
     facts = Facts(title=recipe.name, origin=recipe.source)
     model = TorchModel(module, facts, image_input, exportable=program)
-    return torch_network(model, recipe, steps)
+    return torch_network(model, recipe, progress)

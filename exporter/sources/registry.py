@@ -1,14 +1,14 @@
-"""Every kind of source, by the word before its colon."""
+"""Every kind of source, by the word before the colon."""
 
 from collections.abc import Callable
 
 from exporter.errors import SourceError
 from exporter.network import Network
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Recipe
 from exporter.sources import onnx_file, program, python, timm_models, torchvision_models, training
 
-Load = Callable[[str, Recipe, Steps], Network]
+Load = Callable[[str, Recipe, Progress], Network]
 
 SOURCES: dict[str, Load] = {
     "torchvision": torchvision_models.load,
@@ -21,15 +21,15 @@ SOURCES: dict[str, Load] = {
 }
 
 
-def load_network(recipe: Recipe, steps: Steps) -> Network:
+def load_network(recipe: Recipe, progress: Progress) -> Network:
     """Return the network that a recipe names.
 
     Raises:
-        SourceError: no such kind of source, or none such in it.
+        SourceError: there is no such kind of source, or no such network in it.
     """
     kind, _, where = recipe.source.partition(":")
     if kind not in SOURCES or not where:
         raise SourceError(
-            f"source {recipe.source!r}: start it with one of {', '.join(SOURCES)} and a colon"
+            f"source {recipe.source!r}: it must start with one of {', '.join(SOURCES)} and a colon"
         )
-    return SOURCES[kind](where, recipe, steps)
+    return SOURCES[kind](where, recipe, progress)

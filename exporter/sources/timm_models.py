@@ -1,7 +1,6 @@
-"""`timm:NAME`: a network of timm, with what its pretrained_cfg says."""
+"""`timm:NAME`: a network of timm, with what its `pretrained_cfg` states."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from torch import nn
 
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
+from exporter.sources.names import unknown_network
 from exporter.sources.python import NO_WEIGHTS
 from exporter.torch_network import TorchModel, torch_network
 from exporter.transforms import decode
@@ -26,34 +26,29 @@ _RESIZE: dict[str, ResizePolicy] = {"center": "crop", "squash": "stretch", "bord
 _INTERPOLATIONS = {"bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"}
 
 
-def load(where: str, recipe: Recipe, steps: Steps) -> Network:
+def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return a network of timm.
 
     Raises:
-        SourceError: there is none of that name, or its weights can not be got.
+        SourceError: there is no network of that name, or its weights can not be loaded.
         WeightsError: the weights file does not fit.
     """
-    steps.begin("Build the network")
+    progress.begin("Build the network")
     if not timm.is_model(where):
-        near = get_close_matches(where.partition(".")[0], timm.list_models(), 4, 0.5)
-        raise SourceError(
-            f"timm has no network {where!r}. "
-            + (f"Near it: {', '.join(near)}" if near else "See timm.list_models()")
-        )
-    said = recipe.weights or "DEFAULT"
-    pretrained = said == "DEFAULT"
+        architecture = where.partition(".")[0]
+        raise unknown_network(architecture, timm.list_models(), "timm.list_models()")
+    weights = recipe.weights or "DEFAULT"
+    pretrained = weights == "DEFAULT"
     arguments = dict(recipe.arguments)
     if recipe.task == "embed":
         arguments.setdefault("num_classes", 0)
     try:
         module = timm.create_model(where, pretrained=pretrained, **arguments)
     except (TypeError, RuntimeError, OSError) as error:
-        raise SourceError(
-            f"timm:{where}: {error}. Give weights by --weights FILE, or none"
-        ) from error
-    if said not in {"DEFAULT", NO_WEIGHTS}:
-        load_weights(module, recipe.locate(said))
-    return torch_network(_described(where, module.eval(), pretrained=pretrained), recipe, steps)
+        raise SourceError(f"timm:{where}: {error}. Give --weights FILE, or none") from error
+    if weights not in {"DEFAULT", NO_WEIGHTS}:
+        load_weights(module, recipe.locate(weights))
+    return torch_network(_described(where, module.eval(), pretrained=pretrained), recipe, progress)
 
 
 def _described(where: str, module: nn.Module, *, pretrained: bool) -> TorchModel:
@@ -73,13 +68,13 @@ def _described(where: str, module: nn.Module, *, pretrained: bool) -> TorchModel
 def _frame(data: dict[str, Any]) -> ImageInput:
     _, height, width = data["input_size"]
     resize = _RESIZE[data["crop_mode"]]
-    said = data["interpolation"]
+    interpolation = data["interpolation"]
     return ImageInput(
         height=height,
         width=width,
         resize=resize,
         shorter_side=int(max(height, width) / data["crop_pct"]) if resize == "crop" else None,
-        interpolation=said if said in _INTERPOLATIONS else "bilinear",
+        interpolation=interpolation if interpolation in _INTERPOLATIONS else "bilinear",
     )
 
 

@@ -1,7 +1,6 @@
-"""`torchvision:NAME`: a network of torchvision, with what its weights' own metadata says."""
+"""`torchvision:NAME`: a network of torchvision, with what the metadata of its weights states."""
 
 from collections.abc import Callable
-from difflib import get_close_matches
 from enum import EnumType
 from typing import Any
 
@@ -14,8 +13,9 @@ from torchvision.transforms._presets import ImageClassification
 from exporter.detectors import adapt_detector, frame_of
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe, SegmentRecipe
+from exporter.sources.names import unknown_network
 from exporter.sources.python import NO_WEIGHTS
 from exporter.torch_network import TorchModel, torch_network
 from exporter.transforms import decode
@@ -23,14 +23,14 @@ from exporter.weights import load_weights
 from service.card import ImageInput, Interpolation
 
 SEGMENT_SIDE = 520
-"""The side that torchvision's segmenters were trained at (references/segmentation)."""
+"""The input size, in pixels, that torchvision's segmentation networks were trained with (references/segmentation)."""
 
 IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-LICENCE = "BSD-3-Clause (torchvision); see the weights' data for its own terms"
+LICENSE = "BSD-3-Clause (torchvision); see the weights' data for its own terms"
 
 
 class MapsOnly(nn.Module):
-    """A segmenter without its auxiliary output."""
+    """A segmentation network without its auxiliary output."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
@@ -41,44 +41,40 @@ class MapsOnly(nn.Module):
         return maps
 
 
-def load(where: str, recipe: Recipe, steps: Steps) -> Network:
+def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return a network of torchvision.
 
     Raises:
-        SourceError: there is none of that name, or no such weights.
+        SourceError: there is no network of that name, or no such weights.
         WeightsError: the weights file does not fit.
     """
-    steps.begin("Build the network")
+    progress.begin("Build the network")
     if where not in list_models():
-        near = get_close_matches(where, list_models(), 4, 0.5)
-        raise SourceError(
-            f"torchvision has no network {where!r}. "
-            + (f"Near it: {', '.join(near)}" if near else "See torchvision.models.list_models()")
-        )
+        raise unknown_network(where, list_models(), "torchvision.models.list_models()")
     enum = get_model_weights(where)
     weights, file = choose_weights(where, enum, recipe)
     module = _build(where, weights, recipe)
     if file is not None:
         load_weights(module, recipe.locate(file))
     documented = weights or getattr(enum, "DEFAULT", None)
-    return torch_network(_described(where, module.eval(), documented, recipe), recipe, steps)
+    return torch_network(_described(where, module.eval(), documented, recipe), recipe, progress)
 
 
 def choose_weights(where: str, enum: EnumType, recipe: Recipe) -> tuple[Any, str | None]:
-    """Return the weights that a recipe asks for: a member of the network's enum, or a file.
+    """Return the weights that a recipe names: a member of the network's enum, or a file; one of the two is None.
 
     Raises:
-        SourceError: neither.
+        SourceError: the name is neither.
     """
-    said = recipe.weights or "DEFAULT"
-    if said == NO_WEIGHTS:
+    name = recipe.weights or "DEFAULT"
+    if name == NO_WEIGHTS:
         return None, None
-    if said in enum.__members__:
-        return enum[said], None
-    if {".", "/", ":"} & set(said):
-        return None, said
-    named = ", ".join(enum.__members__)
-    raise SourceError(f"--weights {said}: {where} has {named}; or give a file, or none")
+    if name in enum.__members__:
+        return enum[name], None
+    if {".", "/", ":"} & set(name):
+        return None, name
+    known = ", ".join(enum.__members__)
+    raise SourceError(f"--weights {name}: {where} has {known}; or give a file, or none")
 
 
 def _build(where: str, weights: Any, recipe: Recipe) -> nn.Module:  # noqa: ANN401 - torchvision types no weights
@@ -88,10 +84,12 @@ def _build(where: str, weights: Any, recipe: Recipe) -> nn.Module:  # noqa: ANN4
     try:
         module: nn.Module = get_model(where, weights=weights, **arguments)
     except (TypeError, ValueError) as error:
-        raise SourceError(f"torchvision:{where}: {error}. Its arguments are [arguments]") from error
+        raise SourceError(
+            f"torchvision:{where}: {error}. Its keyword arguments are the recipe's [arguments], or --arg NAME=VALUE"
+        ) from error
     except OSError as error:
         raise SourceError(
-            f"The weights of {where} can not be downloaded: {error}. Give a file by --weights FILE"
+            f"The weights of {where} can not be downloaded: {error}. Give a file with --weights FILE"
         ) from error
     return module
 
@@ -103,16 +101,16 @@ def _described(where: str, module: nn.Module, weights: Any, recipe: Recipe) -> T
         return TorchModel(
             detector.module,
             facts,
-            detector.image,
+            detector.image_input,
             detector.pixels,
-            meaning=detector.meaning,
-            answer=detector.answer,
+            detect=detector.recipe,
+            postprocessed=detector.postprocessed,
             max_batch=detector.max_batch,
         )
     if recipe.task == "segment":
         frame = ImageInput(height=SEGMENT_SIDE, width=SEGMENT_SIDE, resize="stretch")
-        meaning = SegmentRecipe(background_id=0)
-        return TorchModel(MapsOnly(module), facts, frame, IMAGENET, segment=meaning)
+        known = SegmentRecipe(background_id=0)
+        return TorchModel(MapsOnly(module), facts, frame, IMAGENET, segment=known)
     preset = weights.transforms() if weights is not None else None
     if not isinstance(preset, ImageClassification):
         return TorchModel(module, facts)
@@ -126,7 +124,7 @@ def _facts(where: str, weights: Any, recipe: Recipe) -> Facts:  # noqa: ANN401
     return Facts(
         title=where,
         origin=f"torchvision:{where}" + (f", weights {weights}" if trained else ", untrained"),
-        license=meta.get("license", LICENCE),
+        license=meta.get("license", LICENSE),
         labels=labels or None,
         scores=_scores(meta) if trained else {},
     )

@@ -1,23 +1,23 @@
-"""`train:package.module:callable`: a network that is trained on the spot, by a recipe of this project or of yours."""
+"""`train:package.module:callable`: a network that is trained during the export, by code of this project or of yours."""
 
 from collections.abc import Callable
 
 from exporter.network import Network
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Recipe
 from exporter.sources.python import find
 from exporter.torch_network import TorchModel, torch_network
 
-Train = Callable[[Steps], TorchModel]
-"""It trains, tells how far it is, and returns the module with its scores and its held-out images."""
+Train = Callable[[Progress], TorchModel]
+"""Trains a network, reports its progress, and returns the module with its scores and held-out images."""
 
 
-def load(where: str, recipe: Recipe, steps: Steps) -> Network:
-    """Train, then trace.
+def load(where: str, recipe: Recipe, progress: Progress) -> Network:
+    """Train and trace the network.
 
     Raises:
         SourceError: there is no such callable.
     """
     train: Train = find(where, recipe)
-    steps.begin("Train the network")
-    return torch_network(train(steps), recipe, steps)
+    progress.begin("Train the network")
+    return torch_network(train(progress), recipe, progress)

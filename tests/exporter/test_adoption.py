@@ -1,4 +1,4 @@
-"""Networks that somebody else exported to ONNX."""
+"""Networks that another tool exported to ONNX."""
 
 from pathlib import Path
 from typing import Any
@@ -10,8 +10,8 @@ import pytest
 from onnx import numpy_helper
 
 from exporter.errors import ExportError, GraphError, RecipeError, SourceError
-from service.card import OUTPUTS
-from tests.exporter.exporting import answer, export_to, some_frames
+from exporter.heads.segment import SegmentHead
+from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, conv_onnx
 
 pytestmark = pytest.mark.timeout(60)
@@ -24,7 +24,7 @@ def adopt(folder: Path, model: onnx.ModelProto, **fields: Any) -> Any:
     return export_to(folder, "onnx:net.onnx", **fields)
 
 
-def source_answer(model: onnx.ModelProto, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+def source_outputs(model: onnx.ModelProto, pixels: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     session = onnxruntime.InferenceSession(
         model.SerializeToString(), providers=["CPUExecutionProvider"]
     )
@@ -46,9 +46,9 @@ def test_a_fixed_batch_of_one_is_freed(tmp_path: Path) -> None:
     done = adopt(tmp_path, model, labels=["x"] * 4 * PLACES)
     frames = some_frames(3, SIDE)
 
-    found = answer(done.path, frames)["logits"]
+    found = outputs_of(done.path, frames)["logits"]
 
-    one_by_one = [source_answer(model, pixels_of(frame[None]))[0] for frame in frames]
+    one_by_one = [source_outputs(model, pixels_of(frame[None]))[0] for frame in frames]
     np.testing.assert_allclose(found, one_by_one, atol=1e-5)
 
 
@@ -67,12 +67,12 @@ def test_a_batch_that_can_not_be_freed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_output_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="the graph gives raw"):
+    with pytest.raises(SourceError, match="the graph's outputs are raw"):
         adopt(tmp_path, conv_onnx([-1, 4 * PLACES]), outputs=["logits"], labels=["x"])
 
 
 def test_outputs_that_do_not_suit_the_task_are_refused_with_the_shapes(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"one score a class.*\(1, 4, 4, 4\)"):
+    with pytest.raises(RecipeError, match=r"one score per class.*\(1, 4, 4, 4\)"):
         adopt(tmp_path, conv_onnx([-1, 4, 4, 4]), labels=LABELS)
 
 
@@ -82,7 +82,7 @@ def test_a_file_that_is_no_onnx_is_refused(tmp_path: Path) -> None:
         export_to(tmp_path, "onnx:net.onnx", labels=LABELS)
 
 
-def test_a_missing_file_says_how_it_is_got(tmp_path: Path) -> None:
+def test_a_missing_file_is_named_with_how_to_get_it(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="by carrier pigeon"):
         export_to(tmp_path, "onnx:net.onnx", labels=LABELS, origin="by carrier pigeon")
 
@@ -100,19 +100,19 @@ def test_maps_are_enlarged_and_every_pixel_gets_its_class(tmp_path: Path) -> Non
     done = adopt(tmp_path, model, task="segment", labels=LABELS, segment={"background_id": 0})
     frames = some_frames(2, SIDE)
 
-    found = answer(done.path, frames)
+    found = outputs_of(done.path, frames)
 
-    assert list(found) == list(OUTPUTS["segment"])
+    assert list(found) == list(SegmentHead.outputs)
     assert found["mask"].dtype == found["confidence"].dtype == np.uint8
     assert found["mask"].shape == (2, SIDE, SIDE)
-    maps = source_answer(model, pixels_of(frames))
+    maps = source_outputs(model, pixels_of(frames))
     center = np.s_[:, 3::8, 3::8]  # beside the middle of a cell the cell's own class is nearest
     agree = (found["mask"][center] == maps.argmax(1)).mean()
     assert agree > 0.7
     assert done.card.background_id == 0
 
 
-def test_one_map_tells_two_classes_apart(tmp_path: Path) -> None:
+def test_one_map_has_two_classes(tmp_path: Path) -> None:
     model = conv_onnx([-1, 1, 4, 4], activation="Sigmoid")
     done = adopt(
         tmp_path,
@@ -121,7 +121,7 @@ def test_one_map_tells_two_classes_apart(tmp_path: Path) -> None:
         labels=["background", "object"],
         segment={"activation": "none", "background_id": 0},
     )
-    found = answer(done.path, some_frames(2, SIDE))
+    found = outputs_of(done.path, some_frames(2, SIDE))
     assert set(np.unique(found["mask"])) <= {0, 1}
     assert found["confidence"].min() >= 127
 
@@ -156,7 +156,7 @@ def test_the_best_pairs_of_box_and_class_come_sorted(tmp_path: Path) -> None:
     )
     frames = some_frames(2, SIDE)
 
-    found = answer(done.path, frames)
+    found = outputs_of(done.path, frames)
 
     session = onnxruntime.InferenceSession(model.SerializeToString())
     boxes, scores = session.run(None, {"pixels": pixels_of(frames)})
@@ -171,9 +171,9 @@ def test_the_best_pairs_of_box_and_class_come_sorted(tmp_path: Path) -> None:
 
 
 def test_a_background_column_is_never_a_candidate(tmp_path: Path) -> None:
-    said = {"background": "first", "score_activation": "softmax"}
-    done = adopt(tmp_path, boxes_and_scores(4), task="detect", labels=LABELS, detect=said)
-    assert answer(done.path, some_frames(4, SIDE))["classes"].min() == 1
+    meaning = {"background": "first", "score_activation": "softmax"}
+    done = adopt(tmp_path, boxes_and_scores(4), task="detect", labels=LABELS, detect=meaning)
+    assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
 
 
 @pytest.mark.parametrize(
@@ -187,9 +187,9 @@ def test_ultralytics_heads_are_decoded(
     done = adopt(tmp_path, model, task="detect", labels=LABELS, detect={"decoder": decoder})
     frames = some_frames(2, SIDE)
 
-    found = answer(done.path, frames)
+    found = outputs_of(done.path, frames)
 
-    raw = source_answer(model, pixels_of(frames))
+    raw = source_outputs(model, pixels_of(frames))
     if decoder == "yolov5":
         scores = (raw[..., 4:5] * raw[..., 5:]).max(2)
     elif decoder == "yolov8":

@@ -1,4 +1,4 @@
-"""The command line: what it shows, and how it says no."""
+"""The command line: what it shows, and what it refuses."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 def servable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A servable that the command line made from a stranger's ONNX file."""
+    """A servable that the command line made from an ONNX file of another tool."""
     monkeypatch.chdir(tmp_path)
     onnx.save(conv_onnx([-1, 4 * PLACES]), "net.onnx")
     Path("labels.txt").write_text("thing\n" * 4 * PLACES)
@@ -74,11 +74,11 @@ def test_an_export_writes_servable_and_recipe_and_the_recipe_makes_it_again(
     assert read_card(servable).certificate.graph_sha256 == first.certificate.graph_sha256
 
 
-@pytest.mark.parametrize("said", ["--precision fp16,fp32", "--precision fp16 --precision fp32"])
+@pytest.mark.parametrize("options", ["--precision fp16,fp32", "--precision fp16 --precision fp32"])
 def test_of_several_precisions_the_first_that_holds_is_written(
-    said: str, servable: Path, capsys: pytest.CaptureFixture[str]
+    options: str, servable: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = f"onnx:net.onnx --task classify --name half --labels labels.txt {said}"
+    words = f"onnx:net.onnx --task classify --name half --labels labels.txt {options}"
     assert run(*words.split()) == 0
 
     shown = capsys.readouterr().out.splitlines()
@@ -96,7 +96,7 @@ def test_a_second_export_is_the_next_version(servable: Path) -> None:
     assert (servable.parents[1] / "2/model.onnx").exists()
 
 
-def test_inspect_shows_card_ends_and_cost(
+def test_inspect_shows_card_inputs_outputs_and_cost(
     servable: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run("inspect", str(servable)) == 0
@@ -112,7 +112,7 @@ def test_inspect_shows_a_file_without_a_card_and_how_to_adopt_it(
     assert "carries no card" in capsys.readouterr().out
 
 
-def test_labels_are_mended_without_touching_the_graph(servable: Path) -> None:
+def test_labels_are_edited_and_the_graph_stays(servable: Path) -> None:
     before = read_card(servable)
     Path("better.txt").write_text("\n".join(f"thing {n}" for n in range(4 * PLACES)))
 
@@ -141,7 +141,7 @@ def test_a_card_refuses_what_does_not_fit(
     assert servable.read_bytes() == before
 
 
-def test_an_error_names_argument_and_mend_and_leaves_nothing(
+def test_an_error_names_the_file_and_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -10,8 +10,9 @@ import torch
 from safetensors.torch import save_file
 
 from exporter.errors import GraphError, RecipeError, SourceError, WeightsError
-from service.card import OUTPUTS, check_certificate, read_card
-from tests.exporter.exporting import answer, export_to, some_frames
+from exporter.heads.classify import ClassifyHead
+from service.card import check_certificate, read_card
+from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 
 pytestmark = [
@@ -30,7 +31,7 @@ def test_a_module_becomes_a_servable_with_the_contract_s_ends(tmp_path: Path) ->
 
     graph = onnx.load(done.path).graph
     assert [value.name for value in graph.input] == ["image"]
-    assert [value.name for value in graph.output] == list(OUTPUTS["classify"])
+    assert [value.name for value in graph.output] == list(ClassifyHead.outputs)
     check_certificate(done.path, read_card(done.path))
 
 
@@ -40,7 +41,7 @@ def test_a_servable_answers_as_its_module_does(tmp_path: Path) -> None:
     done = export_to(tmp_path, SMALL, weights=weights, labels=LABELS, input=INPUT)
     frames = some_frames(5, SIDE)
 
-    found = answer(done.path, frames)
+    found = outputs_of(done.path, frames)
 
     pixels = torch.from_numpy(frames).permute(0, 3, 1, 2) / 255
     with torch.inference_mode():
@@ -55,7 +56,7 @@ def test_features_are_what_the_classifier_reads(tmp_path: Path) -> None:
     weights = save_weights(module, tmp_path)
     done = export_to(tmp_path, SMALL, weights=weights, labels=LABELS, input=INPUT)
 
-    found = answer(done.path, some_frames(3, SIDE))
+    found = outputs_of(done.path, some_frames(3, SIDE))
 
     with torch.inference_mode():
         logits = module.classifier(torch.from_numpy(found["features"]))
@@ -85,7 +86,7 @@ def test_multi_label_probabilities_are_sigmoids(tmp_path: Path) -> None:
     weights = save_weights(small(), tmp_path)
     done = export_to(tmp_path, SMALL, weights=weights, labels=LABELS, input=INPUT, multi_label=True)
 
-    found = answer(done.path, some_frames(2, SIDE))
+    found = outputs_of(done.path, some_frames(2, SIDE))
     np.testing.assert_allclose(
         found["probabilities"], 1 / (1 + np.exp(-found["logits"])), atol=1e-6
     )
@@ -110,7 +111,7 @@ def test_an_embedding_is_the_module_s_own_output(tmp_path: Path) -> None:
     weights = save_weights(small(), tmp_path)
     done = export_to(tmp_path, SMALL, task="embed", weights=weights, input=INPUT)
 
-    assert list(answer(done.path, some_frames(2, SIDE))) == ["features"]
+    assert list(outputs_of(done.path, some_frames(2, SIDE))) == ["features"]
 
 
 def test_safetensors_are_read(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The servables in models/: what they say of themselves holds, and they see what is there."""
+"""The servables in models/: their cards are right, and their outputs fit known images."""
 
 from importlib.util import find_spec
 from pathlib import Path
@@ -9,10 +9,10 @@ import pytest
 
 from exporter.heads.metrics import suppress
 from exporter.recipe import read_recipe
-from service.card import OUTPUTS, check_certificate, read_card
+from service.card import check_certificate, read_card
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
-from tests.exporter.exporting import answer
+from tests.exporter.exporting import OUTPUTS, outputs_of
 
 ROOT = Path(__file__).parents[2]
 MODELS = sorted((ROOT / "models").glob("*/*/model.onnx"))
@@ -30,7 +30,7 @@ def seen(model: str, body: bytes) -> tuple[dict[str, np.ndarray], tuple[str, ...
     path = ROOT / "models" / model / "1" / "model.onnx"
     card = read_card(path)
     frame, _ = fit_encoded(body, card.image_input, Limits())
-    return answer(path, frame[None]), card.labels
+    return outputs_of(path, frame[None]), card.labels
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parts[-3])

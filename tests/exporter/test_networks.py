@@ -1,8 +1,8 @@
-"""The networks people bring: each goes through, on random weights, and answers as it did.
+"""Common networks with random weights: each can be exported, and its outputs stay the same.
 
 The weights come from a file, after the batch norms have seen a few images; without that, deep
-untrained networks answer the same to everything, and any graph would pass. With it, fifty untrained
-layers raise float32's last digit to a thousandth; a wrong graph differs by as much as the answer.
+untrained networks have the same outputs for every image, and any graph would pass. With it, fifty untrained
+layers turn an error in float32's last digit into a thousandth; a wrong graph differs by as much as the outputs.
 """
 
 from dataclasses import dataclass, field
@@ -20,7 +20,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torchvision.models import get_model
 
-from exporter.export import Exported
+from exporter.outcome import Exported
 from tests.exporter.exporting import QUICK, export_to
 from tests.images import photograph
 
@@ -144,8 +144,8 @@ def _exported(
         module = get_model(name, weights=None, **arguments)
     _see_something(module, detects=fields.get("task") == "detect")
     torch.save(module.state_dict(), folder / "weights.pt")
-    said = {"weights": "weights.pt", "arguments": arguments, "name": "known", **fields}
-    return export_to(folder, source, proof=PROOF, **said)
+    recipe = {"weights": "weights.pt", "arguments": arguments, "name": "known", **fields}
+    return export_to(folder, source, proof=PROOF, **recipe)
 
 
 def _see_something(module: nn.Module, *, detects: bool) -> None:

@@ -9,12 +9,11 @@ from numpy.typing import NDArray
 
 from exporter.errors import ProofError
 from exporter.heads.classify import ClassifyHead
-from exporter.precision import Measured, reduce_precision
-from exporter.progress import QuietSteps
+from exporter.precision import reduce_precision
+from exporter.progress import SilentProgress
 from exporter.proof import fit_all
 from exporter.recipe import Precision
-from exporter.report import show_precisions
-from service.card import OUTPUTS, read_card
+from service.card import read_card
 from tests.exporter.exporting import some_frames
 
 ROOT = Path(__file__).parents[2]
@@ -38,13 +37,15 @@ def test_a_lower_precision_keeps_the_contract_and_the_answers(
 ) -> None:
     model = onnx.load(LENET)
 
-    reduced, table = reduce_precision(model, ClassifyHead(10), digits, [precision], QuietSteps())
+    reduced, table = reduce_precision(
+        model, ClassifyHead(10), digits, [precision], SilentProgress()
+    )
 
     graph = reduced.model.graph
     assert [(row.precision, row.written) for row in table] == [("fp32", False), (precision, True)]
     assert reduced.measured.agreement == 1
     assert reduced.measured.megabytes < model.ByteSize() / 1e6
-    assert [value.name for value in graph.output] == list(OUTPUTS["classify"])
+    assert [value.name for value in graph.output] == list(ClassifyHead.outputs)
     assert {value.type.tensor_type.elem_type for value in graph.output} == {onnx.TensorProto.FLOAT}
     assert graph.input[0].type.tensor_type.elem_type == onnx.TensorProto.UINT8
     assert {opset.domain for opset in reduced.model.opset_import} == {""}
@@ -67,29 +68,18 @@ def fragile() -> onnx.ModelProto:
 def test_a_precision_that_does_not_hold_says_what_it_reached(fragile: onnx.ModelProto) -> None:
     frames = some_frames(24, 32)
     with pytest.raises(ProofError, match=r"fp16 reaches \d+\.\d% \(top1\).* 12 images held back"):
-        reduce_precision(fragile, ClassifyHead(10), frames, ["fp16"], QuietSteps())
+        reduce_precision(fragile, ClassifyHead(10), frames, ["fp16"], SilentProgress())
 
 
 def test_of_several_precisions_the_first_that_holds_is_taken_and_all_are_shown(
     fragile: onnx.ModelProto,
 ) -> None:
-    asked: list[Precision] = ["fp16", "fp32"]
+    requested: list[Precision] = ["fp16", "fp32"]
     frames = some_frames(24, 32)
 
-    reduced, table = reduce_precision(fragile, ClassifyHead(10), frames, asked, QuietSteps())
+    reduced, table = reduce_precision(
+        fragile, ClassifyHead(10), frames, requested, SilentProgress()
+    )
 
     assert reduced.measured.precision == "fp32"
     assert [(row.precision, row.written) for row in table] == [("fp32", True), ("fp16", False)]
-
-
-def test_the_table_has_a_row_for_each_precision() -> None:
-    times = {1: 2.0, 8: 9.0}
-    table = show_precisions(
-        [
-            Measured("fp32", 4.0, times, 1.0),
-            Measured("int8", 1.0, times, 0.995, in_float=3, written=True),
-        ]
-    )
-    assert list(table.columns[0].cells) == ["fp32", "int8"]
-    assert list(table.columns[-2].cells) == ["", "3"]
-    assert list(table.columns[-1].cells) == ["", "written"]

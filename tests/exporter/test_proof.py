@@ -1,20 +1,18 @@
-"""The proof refuses what is not the same network, and says where it goes another way."""
+"""The proof refuses a graph that is not the same network, and names the layer where it differs."""
 
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from PIL import Image
 
-from exporter.assemble import finish
+from exporter.assemble import assemble
 from exporter.errors import ProofError
-from exporter.images import images_in, photographs
+from exporter.images import photographs
 from exporter.network import Network
-from exporter.progress import QuietSteps
-from exporter.proof import Claim, prove
+from exporter.progress import SilentProgress
+from exporter.proof import ImageSubject, prove
 from exporter.recipe import ProofRecipe, make_recipe
 from exporter.sources.registry import load_network
 from exporter.writing import graph_digest
@@ -41,13 +39,13 @@ def network(tmp_path: Path) -> Network:
             "folder": tmp_path,
         }
     )
-    return load_network(recipe, QuietSteps())
+    return load_network(recipe, SilentProgress())
 
 
-def test_a_certificate_speaks_of_the_very_graph(network: Network) -> None:
-    model, _ = finish(network)
+def test_a_certificate_has_the_digest_of_the_graph(network: Network) -> None:
+    model, _ = assemble(network)
 
-    certificate = prove(Claim(model, network, "classify", BOUNDS), photographs(4), QuietSteps())
+    certificate = prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, SilentProgress())
 
     assert certificate.graph_sha256 == graph_digest(model)
     assert certificate.batches == (1, 2, 3)
@@ -56,17 +54,17 @@ def test_a_certificate_speaks_of_the_very_graph(network: Network) -> None:
 
 
 def test_a_changed_weight_is_found_and_its_layer_named(network: Network) -> None:
-    model, _ = finish(network)
+    model, _ = assemble(network)
     weights = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
     changed = numpy_helper.to_array(weights) * np.float32(1.1)
     weights.CopyFrom(numpy_helper.from_array(changed, weights.name))
 
     with pytest.raises(ProofError, match=r"agree up to first\S*; the first .* is second"):
-        prove(Claim(model, network, "classify", BOUNDS), photographs(4), QuietSteps())
+        prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, SilentProgress())
 
 
-def test_answers_that_hang_on_the_batch_are_refused(network: Network) -> None:
-    model, _ = finish(network)
+def test_outputs_that_depend_on_the_batch_are_refused(network: Network) -> None:
+    model, _ = assemble(network)
     for node in model.graph.node:
         if "features" in node.output:
             node.output[0] = "alone"
@@ -76,24 +74,4 @@ def test_answers_that_hang_on_the_batch_are_refused(network: Network) -> None:
     model.graph.node.extend([mean, mixed])
 
     with pytest.raises(ProofError, match="at batch 2"):
-        prove(Claim(model, network, "classify", BOUNDS), photographs(4), QuietSteps())
-
-
-def test_images_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
-    for name, body in zip(("b.jpg", "a.jpg", "c.jpg"), photographs(3), strict=True):
-        (tmp_path / name).write_bytes(body)
-    (tmp_path / "notes.txt").write_text("no image")
-
-    found = images_in(tmp_path, limit=2)
-
-    assert found == ((tmp_path / "a.jpg").read_bytes(), (tmp_path / "b.jpg").read_bytes())
-
-
-def test_every_second_view_shows_other_photographs() -> None:
-    """What calibrates shall not be judged by crops of itself."""
-    sizes = [Image.open(BytesIO(body)).size for body in photographs(70)]
-    count = len(sizes) // 5
-    quarters = [(width * 3 // 5, height * 3 // 5) for width, height in sizes[:count]]
-
-    assert count % 2 == 0
-    assert sizes[count:] == quarters * 4
+        prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, SilentProgress())

@@ -1,4 +1,4 @@
-"""Recipes: what they say, and what they are refused for."""
+"""Recipes: what they state, and what they are refused for."""
 
 import json
 from pathlib import Path
@@ -42,13 +42,13 @@ def test_json_labels_are_a_list_or_ids_with_synonyms(tmp_path: Path) -> None:
     assert read_labels(tmp_path / "ids.json") == ("tench", "", "cup")
 
 
-def test_a_package_that_is_not_installed_is_named_with_the_mend() -> None:
+def test_a_package_that_is_not_installed_is_named_with_the_remedy() -> None:
     recipe = make_recipe({**MINIMAL, "weights": "package:no_such_package/w.pt"})
     with pytest.raises(RecipeError, match=r"no_such_package.*pip install"):
         recipe.locate("package:no_such_package/w.pt")
 
 
-def test_the_recipe_s_words_go_before_the_source_s() -> None:
+def test_the_recipe_takes_precedence_over_the_source() -> None:
     known = ImageInput(height=224, width=224, resize="crop", shorter_side=256)
     recipe = make_recipe({**MINIMAL, "input": {"interpolation": "bicubic"}})
     assert recipe.image_input(known) == known.model_copy(update={"interpolation": "bicubic"})
@@ -59,13 +59,13 @@ def test_a_crop_without_a_shorter_side_keeps_all_it_can() -> None:
     assert recipe.image_input(None).shorter_side == 30
 
 
-@pytest.mark.parametrize("said", ["int8,fp32", "int8, fp32", ["int8", "fp32"]])
-def test_precisions_are_a_string_or_a_list_in_order_of_preference(said: object) -> None:
-    assert make_recipe({**MINIMAL, "precision": said}).precision == ("int8", "fp32")
+@pytest.mark.parametrize("value", ["int8,fp32", "int8, fp32", ["int8", "fp32"]])
+def test_precisions_are_a_string_or_a_list_in_order_of_preference(value: object) -> None:
+    assert make_recipe({**MINIMAL, "precision": value}).precision == ("int8", "fp32")
     assert make_recipe({**MINIMAL, "precision": "fp16"}).precision == ("fp16",)
 
 
-@pytest.mark.parametrize("said", ["int4", "", []])
-def test_an_unknown_precision_is_refused(said: object) -> None:
+@pytest.mark.parametrize("value", ["int4", "", []])
+def test_an_unknown_precision_is_refused(value: object) -> None:
     with pytest.raises(RecipeError, match="precision"):
-        make_recipe({**MINIMAL, "precision": said})
+        make_recipe({**MINIMAL, "precision": value})

@@ -1,4 +1,4 @@
-"""A head over time on its way from PyTorch to a servable that is proved and served."""
+"""A temporal head becomes a proved servable."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from exporter.errors import ProofError, RecipeError
 from exporter.export import export
 from exporter.network import Facts
-from exporter.progress import QuietSteps, Steps
+from exporter.progress import Progress, SilentProgress
 from exporter.recipe import Recipe, WindowRecipe
 from exporter.temporal import TemporalModel
 from service.card import check_certificate, graph_sha256, read_card
@@ -22,7 +22,7 @@ WINDOW = WindowRecipe(frames=4, stride=2, fps=2)
 
 
 class Trend(nn.Module):
-    """Which of three channels grows most from first to last."""
+    """Finds the channel of three that grows most from first to last."""
 
     def forward(self, features: Tensor) -> Tensor:
         slopes: Tensor = features[:, 1:] - features[:, :-1]
@@ -30,22 +30,22 @@ class Trend(nn.Module):
 
 
 class Forgetful(Trend):
-    """Answers otherwise each time it is asked, as dropout in training mode would."""
+    """Has other outputs in each run, as with dropout in training mode."""
 
     def forward(self, features: Tensor) -> Tensor:
         shift: Tensor = super().forward(features) + np.random.default_rng().uniform(0, 9)
         return shift * shift
 
 
-def train_trend(_steps: Steps, backbone: Path) -> TemporalModel:
+def train_trend(_progress: Progress, backbone: Path) -> TemporalModel:
     assert read_card(backbone).name == "colors"
     windows = np.random.default_rng(0).uniform(0, 255, (30, 4, 3)).astype(np.float32)
     facts = Facts("Trend", "made by a test", labels=("red", "green", "blue"))
     return TemporalModel(Trend().eval(), facts, windows)
 
 
-def train_forgetful(steps: Steps, backbone: Path) -> TemporalModel:
-    return replace(train_trend(steps, backbone), module=Forgetful().eval())
+def train_forgetful(progress: Progress, backbone: Path) -> TemporalModel:
+    return replace(train_trend(progress, backbone), module=Forgetful().eval())
 
 
 @pytest.fixture
@@ -61,19 +61,21 @@ def recipe(tmp_path: Path) -> Recipe:
     )
 
 
-def test_the_head_answers_as_its_module_at_every_batch(recipe: Recipe, tmp_path: Path) -> None:
+def test_the_graph_has_the_outputs_of_its_module_at_every_batch(
+    recipe: Recipe, tmp_path: Path
+) -> None:
     path = tmp_path / "trend/1/model.onnx"
-    card = export(recipe, path, QuietSteps()).card
+    card = export(recipe, path, SilentProgress()).card
     assert card == read_card(path)
     check_certificate(path, card)
     assert (card.task, card.backbone, card.input) == ("temporal", "colors", None)
     assert card.backbone_sha256 == graph_sha256(tmp_path / "colors/1/model.onnx")
     assert card.certificate.batches == (1, 2, 3, 7, 16)
     windows = np.random.default_rng(1).uniform(0, 255, (5, 4, 3)).astype(np.float32)
-    logits, chances = ort.InferenceSession(path).run(None, {"features": windows})
+    logits, probabilities = ort.InferenceSession(path).run(None, {"features": windows})
     expected = Trend()(torch.from_numpy(windows))
     assert np.allclose(logits, expected, atol=1e-4)
-    assert np.allclose(chances, expected.softmax(dim=1), atol=1e-5)
+    assert np.allclose(probabilities, expected.softmax(dim=1), atol=1e-5)
 
 
 def test_a_head_that_is_not_its_graph_is_not_written(recipe: Recipe, tmp_path: Path) -> None:
@@ -81,8 +83,8 @@ def test_a_head_that_is_not_its_graph_is_not_written(recipe: Recipe, tmp_path: P
         update={"source": "train:tests.exporter.test_temporal:train_forgetful"}
     )
     path = tmp_path / "trend/1/model.onnx"
-    with pytest.raises(ProofError):
-        export(other, path, QuietSteps())
+    with pytest.raises(ProofError, match="The graph differs from PyTorch"):
+        export(other, path, SilentProgress())
     assert not path.exists()
 
 
@@ -95,8 +97,8 @@ def test_a_head_that_is_not_its_graph_is_not_written(recipe: Recipe, tmp_path: P
         ({"window": WindowRecipe(frames=9, stride=1, fps=2)}, "trained on 4"),
     ],
 )
-def test_what_a_head_over_time_needs_is_asked_for(
+def test_what_a_temporal_head_needs_is_named(
     recipe: Recipe, tmp_path: Path, change: dict[str, object], named: str
 ) -> None:
     with pytest.raises(RecipeError, match=named):
-        export(recipe.model_copy(update=change), tmp_path / "m/1/model.onnx", QuietSteps())
+        export(recipe.model_copy(update=change), tmp_path / "m/1/model.onnx", SilentProgress())

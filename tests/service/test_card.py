@@ -13,7 +13,6 @@ from pydantic import ValidationError
 
 from service.card import (
     CARD_KEY,
-    OUTPUTS,
     Card,
     CardError,
     ImageInput,
@@ -186,16 +185,6 @@ def test_defaults_are_those_of_most_networks() -> None:
     card = color_card()
     assert (card.format, card.precision, card.multi_label, card.scores) == (1, "fp32", False, {})
     assert (card.background_id, card.max_batch, card.stages, card.window) == (None, None, (), None)
-
-
-def test_every_task_names_its_outputs_as_the_servable_has_them() -> None:
-    assert OUTPUTS == {
-        "classify": ("logits", "probabilities", "features"),
-        "segment": ("mask", "confidence", "features"),
-        "detect": ("boxes", "scores", "classes", "features"),
-        "embed": ("features",),
-        "temporal": ("logits", "probabilities"),
-    }
 
 
 def test_an_image_input_is_what_the_card_says() -> None:

@@ -9,10 +9,11 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from exporter.progress import QuietSteps
+from exporter.heads.segment import SegmentHead
+from exporter.progress import SilentProgress
 from exporter.training.compositions import LABELS, Composition, Material, compose
 from exporter.training.unet import (
-    IMAGE,
+    IMAGE_INPUT,
     UNet,
     class_ious,
     confusion,
@@ -21,7 +22,7 @@ from exporter.training.unet import (
     learn,
     loss,
 )
-from service.card import OUTPUTS, Card, read_card
+from service.card import Card, read_card
 
 ROOT = Path(__file__).parents[3]
 SERVABLE = ROOT / "models" / "unet-digits" / "1" / "model.onnx"
@@ -69,7 +70,7 @@ def test_a_few_steps_teach_the_network_where_strokes_are(
     torch.manual_seed(1)
     network = UNet(widths=(8, 16))
     before = stroke_iou(network.eval(), shown)
-    learned = learn(network.train(), few, QuietSteps(), count=60, batch=4)
+    learned = learn(network.train(), few, SilentProgress(), count=60, batch=4)
     assert stroke_iou(learned, shown) > 1.5 * before
 
 
@@ -110,9 +111,9 @@ def test_the_servable_finds_and_reads_digits_on_fresh_held_out_images(
 def test_the_servable_keeps_the_contract(session: onnxruntime.InferenceSession, card: Card) -> None:
     assert card.labels == LABELS
     assert card.background_id == 0
-    assert card.input == IMAGE
+    assert card.input == IMAGE_INPUT
     assert card.scores["held_out_mean_iou"] >= 0.80
-    run = partial(session.run, list(OUTPUTS["segment"]))
+    run = partial(session.run, list(SegmentHead.outputs))
     mask, confidence, features = run({"image": np.zeros((3, 128, 128, 3), np.uint8)})
     assert mask.shape == confidence.shape == (3, 128, 128)
     assert mask.dtype == confidence.dtype == np.uint8

@@ -7,7 +7,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from service.card import Card, Stage, Task
+from service.card import Card, Stage
 from service.heads.outputs import Outputs
 from tests.servables import color_card, write_servable
 
@@ -20,7 +20,7 @@ _FLOAT, _UINT8, _INT32 = TensorProto.FLOAT, TensorProto.UINT8, TensorProto.INT32
 Output = tuple[str, int, list[int]]
 
 
-def tiny_network(task: Task) -> onnx.ModelProto:
+def tiny_network(task: str) -> onnx.ModelProto:
     """Return a network: classify says which color is strongest, segment finds what is bright, detect has two boxes."""
     nodes, outputs, constants = _HEADS[task]
     image = helper.make_tensor_value_info("image", _UINT8, ["N", SIDE, SIDE, 3])
@@ -34,7 +34,7 @@ def tiny_network(task: Task) -> onnx.ModelProto:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
-def tiny_card(task: Task) -> Card:
+def tiny_card(task: str) -> Card:
     """Return the card of `tiny_network`, named after its task."""
     labels = {"classify": COLORS, "detect": COLORS, "segment": ("background", "thing"), "embed": ()}
     return color_card(SIDE).model_copy(
@@ -94,7 +94,7 @@ def _body() -> list[NodeProto]:
 
 _BRIGHT = helper.make_node("ReduceMean", ["pixels"], ["bright"], axes=[3], keepdims=0)
 
-_HEADS: dict[Task, tuple[list[NodeProto], list[Output], dict[str, NDArray[np.generic]]]] = {
+_HEADS: dict[str, tuple[list[NodeProto], list[Output], dict[str, NDArray[np.generic]]]] = {
     "classify": (
         [
             helper.make_node("Gemm", ["features", "weights", "bias"], ["logits"], transB=1),

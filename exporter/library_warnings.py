@@ -1,4 +1,4 @@
-"""Converters that warn of their own internals, kept quiet: their user can not mend those."""
+"""The warnings and log lines of conversion libraries, which a user of the exporter can do nothing about."""
 
 import logging
 import warnings
@@ -7,8 +7,8 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quietly() -> Iterator[None]:
-    """Let no library log or warn until the block ends."""
+def ignore_library_warnings() -> Iterator[None]:
+    """Suppress all warnings and log messages up to level WARNING until the block ends."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

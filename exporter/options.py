@@ -1,0 +1,245 @@
+"""The command-line options of `foveal-export export`, made from the fields of the recipe.
+
+A field of a table, such as `input.height`, becomes an option with the field's own name, `--height`, unless it has an
+`OptionName`. Type, range, default and help text are those that the recipe's model declares. Values are checked by the
+model alone.
+"""
+
+import inspect
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from typer.core import TyperCommand
+
+from exporter.errors import RecipeError
+from exporter.recipe import OptionName, Recipe
+
+RECIPE_GROUP = "Recipe"
+NAMED_VALUE = "NAME=VALUE"
+
+
+@dataclass(frozen=True, slots=True)
+class RecipeOption:
+    """One option, and the path of each field that it can set; several fields share an option only across tables."""
+
+    name: str
+    paths: tuple[tuple[str, ...], ...]
+    group: str
+    field: FieldInfo
+
+    @property
+    def parameter(self) -> str:
+        """The name of the command's parameter."""
+        return self.name.replace("-", "_")
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether the option may be given several times: typer then reads a list, empty where it was not given."""
+        kind = _without_none(self.field.annotation)
+        return get_origin(kind) is dict or _is_list(kind)
+
+
+def recipe_options(model: type[BaseModel] = Recipe) -> tuple[RecipeOption, ...]:
+    """Return an option for each field of a recipe, tables included; `source` is an argument and has none."""
+    options: dict[str, RecipeOption] = {}
+    for path, group, field in _fields(model):
+        name = _option_name(path[-1], field)
+        if name is None or path == ("source",):
+            continue
+        if name in options:
+            known = options[name]
+            shared = f"{known.group} and {group[:1].lower()}{group[1:]}"
+            options[name] = RecipeOption(name, (*known.paths, path), shared, known.field)
+        else:
+            options[name] = RecipeOption(name, (path,), group, field)
+    return tuple(options.values())
+
+
+def with_recipe_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Return the command with a parameter for each option in place of its `**` parameter, for typer to read."""
+    signature = inspect.signature(command, eval_str=True)
+    own = [one for one in signature.parameters.values() if one.kind is not one.VAR_KEYWORD]
+    parameters = [*own, *(_parameter(option) for option in recipe_options())]
+    vars(command)["__signature__"] = signature.replace(parameters=parameters)
+    return command
+
+
+def recipe_content(source: str, values: dict[str, Any]) -> dict[str, Any]:
+    """Return the content of a recipe, as a TOML file would hold it, from the values of the options.
+
+    Args:
+        source: the recipe's source.
+        values: by the parameter's name; None where the option was not given.
+
+    Raises:
+        RecipeError: a value has the wrong form, or its option does not belong to the task.
+    """
+    content: dict[str, Any] = {"source": source}
+    for option in recipe_options():
+        value = values[option.parameter]
+        if value is None or (option.is_repeated and not value):
+            continue
+        *tables, name = _path_for_task(option, values["task"])
+        table = content
+        for inner in tables:
+            table = table.setdefault(inner, {})
+        table[name] = _parsed(option, value)
+    return content
+
+
+class GroupedCommand(TyperCommand):
+    """A command whose help lists the options by group, in typer's plain form."""
+
+    # Any: the classes of typer's context and formatter differ between its versions.
+    def format_options(self, ctx: Any, formatter: Any) -> None:  # noqa: ANN401
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                group = getattr(parameter, "rich_help_panel", None)
+                default = "Arguments" if parameter.param_type_name == "argument" else "Options"
+                groups.setdefault(group or default, []).append(record)
+        for group, records in groups.items():
+            with formatter.section(group):
+                formatter.write_dl(records)
+
+
+def _fields(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], str, FieldInfo]]:
+    """Yield the path, the group and the field of everything that a recipe file may state."""
+    for name, field in model.model_fields.items():
+        table = _without_none(field.annotation)
+        if field.exclude:
+            continue
+        if inspect.isclass(table) and issubclass(table, BaseModel):
+            for path, _, inner in _fields(table):
+                yield (name, *path), field.description or name, inner
+        else:
+            yield (name,), RECIPE_GROUP, field
+
+
+def _option_name(field_name: str, field: FieldInfo) -> str | None:
+    for hint in field.metadata:
+        if isinstance(hint, OptionName):
+            return hint.name
+    return field_name.replace("_", "-")
+
+
+def _parameter(option: RecipeOption) -> inspect.Parameter:
+    annotation = Annotated[  # type: ignore[valid-type] # the type is known at run time only
+        _command_line_type(option) | None,
+        typer.Option(
+            f"--{option.name}",
+            help=_help(option),
+            metavar=_metavar(option.field),
+            rich_help_panel=option.group,
+        ),
+    ]
+    kind = inspect.Parameter.KEYWORD_ONLY
+    return inspect.Parameter(option.parameter, kind, default=None, annotation=annotation)
+
+
+def _help(option: RecipeOption) -> str:
+    """Return the field's description, with its range and, where there is one, its default."""
+    parts = [str(option.field.description), *_range(option.field)]
+    default = option.field.default
+    values = default if isinstance(default, tuple) else (default,)
+    plain = all(type(one) in {str, int, float} for one in values)
+    if len(option.paths) == 1 and values and plain:
+        written = (f"{one:.4g}" if isinstance(one, float) else str(one) for one in values)
+        parts.append(f"[default: {','.join(written)}]")
+    return " ".join(parts)
+
+
+def _range(field: FieldInfo) -> Iterable[str]:
+    bounds = [
+        f"{sign} {getattr(bound, name)}"
+        for bound in field.metadata
+        for name, sign in {"ge": "≥", "gt": ">", "le": "≤", "lt": "<"}.items()
+        if hasattr(bound, name)
+    ]
+    return [f"[{' and '.join(bounds)}]"] if bounds else []
+
+
+def _command_line_type(option: RecipeOption) -> Any:  # noqa: ANN401 - a type
+    """Return the type as which typer reads the option."""
+    kind = _without_none(option.field.annotation)
+    if kind in {int, float, bool, Path}:
+        return kind
+    return list[str] if option.is_repeated else str
+
+
+def _metavar(field: FieldInfo) -> str | None:
+    kind = _without_none(field.annotation)
+    if get_origin(kind) is Literal:
+        return "|".join(get_args(kind))
+    if get_origin(kind) is dict:
+        return NAMED_VALUE
+    if _is_list(kind):
+        element = get_args(kind)[0]
+        return ("|".join(get_args(element)) or "NAME") + ",…"
+    return ",".join("N" * len(get_args(kind))) if get_origin(kind) is tuple else None
+
+
+def _is_list(kind: object) -> bool:
+    return get_origin(kind) is tuple and get_args(kind)[-1] is Ellipsis
+
+
+def _without_none(annotation: Any) -> Any:  # noqa: ANN401 - a type
+    """Return the type of a field that may be None; of several types left, str, as which all can be written."""
+    if get_origin(annotation) not in {Union, UnionType}:
+        return annotation
+    kinds = [kind for kind in get_args(annotation) if kind is not NoneType]
+    return kinds[0] if len(kinds) == 1 else str
+
+
+def _path_for_task(option: RecipeOption, task: str | None) -> tuple[str, ...]:
+    if len(option.paths) == 1:
+        return option.paths[0]
+    by_task = {path[0]: path for path in option.paths}
+    if task not in by_task:
+        raise RecipeError(f"--{option.name} is for task {' and '.join(by_task)}, not for {task}")
+    return by_task[task]
+
+
+def _parsed(option: RecipeOption, value: Any) -> Any:  # noqa: ANN401 - a recipe's fields are of many types
+    """Return an option's value as a TOML file would hold it."""
+    kind = _without_none(option.field.annotation)
+    if isinstance(value, Path):
+        return str(value.resolve())
+    if get_origin(kind) is dict:
+        return dict(_named_value(option, text) for text in value)
+    if _is_list(kind):
+        return [part.strip() for text in value for part in text.split(",")]
+    if get_origin(kind) is tuple:
+        return _numbers(option, value, get_args(kind))
+    return value
+
+
+def _named_value(option: RecipeOption, text: str) -> tuple[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals:
+        raise RecipeError(f"--{option.name} {text}: write {NAMED_VALUE}")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def _numbers(option: RecipeOption, text: str, kinds: tuple[type, ...]) -> list[Any]:
+    """Return the numbers of a fixed-size field, written with commas; one number stands for all of them."""
+    parts = text.split(",")
+    if len(parts) == 1:
+        parts *= len(kinds)
+    try:
+        return [kinds[0](part) for part in parts]
+    except ValueError as error:
+        raise RecipeError(
+            f"--{option.name} {text}: write {len(kinds)} numbers with commas between"
+        ) from error

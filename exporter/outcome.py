@@ -1,0 +1,32 @@
+"""What an export results in: a written servable, and the measured cost of each precision."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from exporter.recipe import Precision
+from service.card import Card
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One precision on this machine's CPU.
+
+    `megabytes` is the file's size, `milliseconds` the time of a run by batch size, `agreement` the metric against
+    fp32 (0–1), `in_float` the number of layers that are not quantized, `written` whether this one was chosen.
+    """
+
+    precision: Precision
+    megabytes: float
+    milliseconds: dict[int, float]
+    agreement: float
+    in_float: int = 0
+    written: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exported:
+    """A servable that was proved and written, and what was measured of each requested precision."""
+
+    path: Path
+    card: Card
+    precisions: tuple[Measured, ...] = ()

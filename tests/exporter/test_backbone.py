@@ -1,0 +1,116 @@
+"""Stages and features of a network."""
+
+import numpy as np
+import pytest
+from onnx import helper
+
+from exporter.backbone import (
+    FEATURES,
+    FeatureMap,
+    backbone_end,
+    deepest_map,
+    find_maps,
+    last_of_each_size,
+    name_stages,
+    pool,
+    read_by_last_layer,
+)
+from exporter.errors import GraphError
+from exporter.graph import Graph, float_output
+from exporter.sessions import unoptimized_session
+from exporter.shapes import Shape, infer_shapes
+from service.card import ImageInput
+from tests.exporter.graphs import SIDE, normal, pixel_graph, small_classifier
+
+FRAME = ImageInput(height=SIDE, width=SIDE, resize="stretch")
+
+
+def feature_map(tensor: str, channels: int, side: int) -> FeatureMap:
+    return FeatureMap(tensor, "NCHW", channels, side, side, Shape((1, channels, side, side), 1))
+
+
+def test_the_last_layer_of_a_classifier_reads_the_pooled_vector() -> None:
+    assert read_by_last_layer(Graph(small_classifier()), "raw") == "f"
+
+
+def test_logits_without_a_trained_layer_before_them_are_refused() -> None:
+    graph = Graph(pixel_graph(helper.make_node("Relu", ["pixels"], ["raw"])))
+    with pytest.raises(GraphError, match="no trained layer"):
+        read_by_last_layer(graph, "raw")
+
+
+def test_a_branch_inside_a_residual_block_is_no_stage() -> None:
+    model = pixel_graph(
+        helper.make_node("Conv", ["pixels", "w0"], ["a"]),
+        helper.make_node("Conv", ["a", "w1"], ["branch"]),
+        helper.make_node("Add", ["a", "branch"], ["sum"]),
+        helper.make_node("Relu", ["sum"], ["raw"]),
+        w0=normal(4, 3, 1, 1),
+        w1=normal(4, 4, 1, 1),
+    )
+    maps = find_maps(model, infer_shapes(model), "raw", FRAME)
+    assert [found.tensor for found in maps] == ["a", "sum", "raw"]
+
+
+def test_the_last_map_of_each_size_is_kept_shallow_to_deep() -> None:
+    model = small_classifier()
+    maps = last_of_each_size(find_maps(model, infer_shapes(model), "d", FRAME))
+    assert [(found.tensor, found.channels, found.height) for found in maps] == [
+        ("b", 8, 8),
+        ("d", 16, 4),
+    ]
+
+
+def test_the_deepest_map_is_the_smallest_before_all_outputs() -> None:
+    model = small_classifier()
+    assert deepest_map(model, infer_shapes(model), ["raw"], FRAME) in {"c", "d"}
+    with pytest.raises(GraphError, match="no feature map"):
+        deepest_map(model, infer_shapes(model), ["raw", "pixels"], FRAME)
+
+
+def test_a_backbone_ends_before_the_maps_that_a_detector_adds() -> None:
+    image_input = ImageInput(height=320, width=320, resize="stretch")
+    maps = [
+        feature_map("stride 16", 64, 20),
+        feature_map("stride 32", 96, 10),
+        feature_map("wider", 320, 10),
+        feature_map("stride 64", 512, 5),
+    ]
+    assert backbone_end(maps, image_input).tensor == "wider"
+
+
+@pytest.mark.parametrize("axes", [2, 3, 4])
+def test_features_are_the_mean_over_all_axes_but_batch_and_channels(axes: int) -> None:
+    shape = {2: (0, -1), 3: (0, 16, 48), 4: (0, 3, 16, 16)}[axes]
+    reshape = helper.make_node("Reshape", ["pixels", "shape"], ["raw"])
+    model = pixel_graph(reshape, shape=np.array(shape))
+    graph = Graph(model)
+    dims = infer_shapes(model)["raw"].dims
+    pool(graph, "raw", Shape(dims, 1))
+    graph.set_outputs([float_output(FEATURES, dims[-1] if axes < 4 else 3)])
+    pixels = normal(2, 3, SIDE, SIDE)
+
+    (found,) = unoptimized_session(graph.finish()).run(None, {"pixels": pixels})
+
+    values = pixels.reshape((2, *dims[1:]))
+    expected = {2: values, 3: values.mean(1) if axes == 3 else None, 4: pixels.mean((2, 3))}[axes]
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_tokens_get_a_branch_to_a_map_without_the_class_token() -> None:
+    model = pixel_graph(
+        helper.make_node("Reshape", ["pixels", "shape"], ["tokens"]),
+        helper.make_node("Identity", ["tokens"], ["raw"]),
+        shape=np.array([0, 48, 16]),
+    )
+    graph = Graph(model)
+    found = FeatureMap("tokens", "tokens", 16, 1, 47, Shape((1, 48, 16), 1))
+
+    stages, values = name_stages(graph, [found], FRAME)
+
+    assert (stages[0].name, stages[0].channels, stages[0].stride) == ("stage_1", 16, SIDE)
+    graph.set_outputs(values)
+    pixels = normal(2, 3, SIDE, SIDE)
+    (stage,) = unoptimized_session(graph.finish()).run(None, {"pixels": pixels})
+    tokens = pixels.reshape(2, 48, 16)[:, 1:]
+    np.testing.assert_array_equal(stage, tokens.reshape(2, 1, 47, 16).transpose(0, 3, 1, 2))

@@ -1,0 +1,36 @@
+"""A batch of one is freed."""
+
+import numpy as np
+from onnx import helper
+
+from exporter.batching import free_batch
+from exporter.sessions import unoptimized_session
+from tests.exporter.graphs import SIDE, normal, pixel_graph
+
+
+def test_a_reshape_of_a_batch_of_one_follows_the_batch() -> None:
+    model = pixel_graph(
+        helper.make_node("Reshape", ["pixels", "shape"], ["flat"]),
+        helper.make_node("MatMul", ["flat", "w"], ["raw"]),
+        shape=np.array([1, 3 * SIDE * SIDE]),
+        w=normal(3 * SIDE * SIDE, 2),
+    )
+    dim = model.graph.input[0].type.tensor_type.shape.dim[0]
+    dim.dim_value = 1
+    pixels = normal(4, 3, SIDE, SIDE)
+
+    freed = free_batch(model, (3, SIDE, SIDE))
+
+    (found,) = unoptimized_session(freed).run(None, {"pixels": pixels})
+    one_by_one = [unoptimized_session(model).run(None, {"pixels": p[None]})[0][0] for p in pixels]
+    np.testing.assert_allclose(found, one_by_one, rtol=1e-4, atol=1e-4)
+    assert dim.dim_value == 1
+
+
+def test_a_reshape_that_changes_the_first_axis_stays() -> None:
+    model = pixel_graph(
+        helper.make_node("Reshape", ["pixels", "shape"], ["raw"]),
+        shape=np.array([3, SIDE * SIDE]),
+    )
+    freed = free_batch(model, (3, SIDE, SIDE))
+    assert freed.graph.node[0].input[1] == "shape"

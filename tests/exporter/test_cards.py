@@ -1,0 +1,75 @@
+"""Cards, made and edited."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.cards import edit_card, make_card
+from exporter.errors import RecipeError
+from exporter.network import Facts
+from exporter.recipe import make_recipe
+from service.card import Card, check_certificate, read_card
+from tests.servables import color_card, write_servable
+
+RECIPE = {"source": "onnx:net.onnx", "task": "classify", "name": "net"}
+
+
+def made(facts: Facts, **fields: str) -> Card:
+    card = color_card()
+    return make_card(
+        make_recipe({**RECIPE, **fields}),
+        facts,
+        labels=card.labels,
+        input=card.input,
+        cost=card.cost,
+        certificate=card.certificate,
+    )
+
+
+def test_the_words_of_a_recipe_take_precedence_over_the_source_s() -> None:
+    facts = Facts("A network", "somewhere", license="MIT", description="It classifies.")
+    card = made(facts, title="My network", origin="here")
+    assert (card.title, card.source, card.license) == ("My network", "here", "MIT")
+    assert card.description == "It classifies."
+    assert made(Facts("A network", "somewhere")).license == "not stated"
+
+
+def test_a_wrong_field_is_named() -> None:
+    with pytest.raises(RecipeError, match=r"^name: "):
+        made(Facts("A network", "somewhere"), name="No Such Name!")
+
+
+def test_words_are_edited_and_the_graph_stays(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    before = read_card(path)
+
+    edited = edit_card(path, ["title=Colors", "labels=r,g,b", 'scores={"top1": 0.5}'])
+
+    assert edited == read_card(path)
+    assert (edited.title, edited.labels, edited.scores) == (
+        "Colors",
+        ("r", "g", "b"),
+        {"top1": 0.5},
+    )
+    assert edited.certificate == before.certificate
+    check_certificate(path, edited)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("title", "write FIELD=VALUE"),
+        ("task=detect", "FIELD one of title"),
+        ("labels=a,b", "2 are given, the network has 3"),
+        ("background_id=none", "not JSON"),
+        ('scores=["high"]', "--set scores"),
+    ],
+)
+def test_a_change_that_does_not_fit_leaves_the_file_as_it_is(
+    tmp_path: Path, change: str, message: str
+) -> None:
+    path = write_servable(tmp_path)
+    before = path.read_bytes()
+    with pytest.raises(RecipeError, match=message):
+        edit_card(path, [change])
+    assert path.read_bytes() == before

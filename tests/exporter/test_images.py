@@ -1,0 +1,36 @@
+"""Real images to prove and to calibrate with."""
+
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from exporter.errors import RecipeError
+from exporter.images import images_in, photographs
+
+
+def test_images_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path) -> None:
+    for name, body in zip(("b.jpg", "a.jpg", "c.jpg"), photographs(3), strict=True):
+        (tmp_path / name).write_bytes(body)
+    (tmp_path / "notes.txt").write_text("no image")
+
+    found = images_in(tmp_path, limit=2)
+
+    assert found == ((tmp_path / "a.jpg").read_bytes(), (tmp_path / "b.jpg").read_bytes())
+
+
+def test_every_second_view_shows_other_photographs() -> None:
+    """So no photograph is calibrated with and measured on too."""
+    sizes = [Image.open(BytesIO(body)).size for body in photographs(70)]
+    count = len(sizes) // 5
+    quarters = [(width * 3 // 5, height * 3 // 5) for width, height in sizes[:count]]
+
+    assert count % 2 == 0
+    assert sizes[count:] == quarters * 4
+
+
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("no image")
+    with pytest.raises(RecipeError, match="there is no image in this folder"):
+        images_in(tmp_path, limit=2)

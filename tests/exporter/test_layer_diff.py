@@ -1,0 +1,32 @@
+"""The first layer that differs."""
+
+import numpy as np
+
+from exporter.graph import with_outputs
+from exporter.layer_diff import first_disagreement
+from exporter.network import Array
+from exporter.sessions import unoptimized_session
+from tests.exporter.graphs import SIDE, normal, small_classifier
+
+
+def layers_of(*names: str) -> list[tuple[str, Array]]:
+    """Return the values of these tensors of the small classifier."""
+    session = unoptimized_session(with_outputs(small_classifier(), names))
+    return list(zip(names, session.run(None, {"pixels": PIXELS}), strict=True))
+
+
+PIXELS = normal(2, 3, SIDE, SIDE)
+
+
+def test_the_layer_without_an_equal_is_named_with_the_last_one_that_has_one() -> None:
+    first, second, third = layers_of("a", "c", "raw")
+    changed = [first, (second[0], second[1] * 1.1), (third[0], third[1] * 1.1)]
+    sentence = first_disagreement(small_classifier(), changed, PIXELS)
+    assert sentence == "They agree up to a; the first layer that disagrees is c."
+
+
+def test_a_fused_layer_before_one_that_agrees_is_no_disagreement() -> None:
+    first, last = layers_of("a", "raw")
+    fused = ("fused", np.ones((2, 5), np.float32))
+    sentence = first_disagreement(small_classifier(), [first, fused, last], PIXELS)
+    assert sentence == "All layers agree up to the last, raw: the difference is in the head."

@@ -1,0 +1,156 @@
+"""The command-line options: one for each field of the recipe, and each value reaches its field."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+from typer.main import get_command
+
+from exporter.cli import app, main
+from exporter.errors import RecipeError
+from exporter.options import RecipeOption, recipe_content, recipe_options
+from exporter.recipe import Recipe, make_recipe
+
+WITHOUT_OPTION = {("source",), ("version",), ("folder",)}
+"""The source is an argument, the version is the next free one, the folder is that of a recipe file."""
+
+OPTIONS = recipe_options()
+
+EXAMPLES: dict[str, tuple[list[str], object]] = {
+    "task": (["detect"], "detect"),
+    "arg": (["num_classes=3", "variant=b"], {"num_classes": 3, "variant": "b"}),
+    "score": (["top1=0.5"], {"top1": 0.5}),
+    "outputs": (["boxes,scores", "more"], ("boxes", "scores", "more")),
+    "precision": (["int8", "fp32"], ("int8", "fp32")),
+    "mean": (["1"], (1.0, 1.0, 1.0)),
+    "std": (["1,2,3"], (1.0, 2.0, 3.0)),
+    "pad-color": (["1,2,3"], (1, 2, 3)),
+    "images": (["photos"], Path("photos").resolve()),
+    "layout": (["NHWC"], "NHWC"),
+    "color": (["gray"], "gray"),
+    "resize": (["stretch"], "stretch"),
+    "interpolation": (["box"], "box"),
+    "activation": (["sigmoid"], "sigmoid"),
+    "decoder": (["yolov8"], "yolov8"),
+    "box-format": (["xywh"], "xywh"),
+    "box-unit": (["pixel"], "pixel"),
+    "background": (["first"], "first"),
+    "multi-label": ([], True),
+    "one-class-a-box": ([], True),
+    "agreement": (["0.5"], 0.5),
+}
+"""The words of an option, and the value of its field; the others are texts or numbers."""
+
+NEEDED: dict[str, list[str]] = {
+    "window": ["--window-frames", "9", "--window-stride", "9", "--window-fps", "9"]
+}
+"""What a table's options need beside them, since its fields have no defaults."""
+
+TASKS = {"segment": "segment", "detect": "detect", "window": "temporal"}
+
+
+def leaves(model: type[BaseModel]) -> Iterator[tuple[str, ...]]:
+    """Yield the path of every field of a model, tables included."""
+    for name, field in model.model_fields.items():
+        tables = [
+            kind
+            for kind in (field.annotation, *getattr(field.annotation, "__args__", ()))
+            if isinstance(kind, type) and issubclass(kind, BaseModel)
+        ]
+        if tables:
+            yield from ((name, *inner) for inner in leaves(tables[0]))
+        else:
+            yield (name,)
+
+
+def read(*words: str) -> dict[str, Any]:
+    """Return the content of the recipe that a command line describes."""
+    command = get_command(app).commands["export"]  # type: ignore[attr-defined] # typer's group
+    values = command.make_context("export", ["onnx:net.onnx", *words]).params
+    return recipe_content(values["source"], values)
+
+
+def words_of(option: RecipeOption) -> tuple[list[str], object]:
+    """Return an example of an option on the command line, and the value of its field."""
+    is_text = "str" in str(option.field.annotation)
+    words, expected = EXAMPLES.get(option.name, (["text"], "text") if is_text else (["3"], 3))
+    name = f"--{option.name}"
+    return [part for word in words for part in (name, word)] or [name], expected
+
+
+def test_every_field_of_a_recipe_is_an_option_and_every_option_a_field() -> None:
+    set_by_options = [path for option in OPTIONS for path in option.paths]
+    assert len(set(set_by_options)) == len(set_by_options)
+    assert set(set_by_options) == set(leaves(Recipe)) - WITHOUT_OPTION
+
+
+def test_the_command_line_has_every_option_under_its_own_name() -> None:
+    export = get_command(app).commands["export"]  # type: ignore[attr-defined] # typer's group
+    names = {name for parameter in export.params for name in parameter.opts}
+    assert names == {"source", "--models"} | {f"--{option.name}" for option in OPTIONS}
+    assert {"--license", "--color", "--box-format", "--multi-label", "--activation"} <= names
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_a_value_of_an_option_reaches_the_recipe(option: RecipeOption) -> None:
+    words, expected = words_of(option)
+    for path in option.paths:
+        task = TASKS.get(path[0], "classify")
+
+        content = read("--name", "net", "--task", task, *NEEDED.get(path[0], []), *words)
+
+        found: Any = make_recipe(content)
+        for name in path:
+            found = getattr(found, name)
+        assert found == expected
+
+
+def test_options_that_are_not_given_leave_the_recipe_to_its_defaults() -> None:
+    content = read("--name", "net", "--task", "classify")
+    assert content == {"source": "onnx:net.onnx", "task": "classify", "name": "net"}
+
+
+def test_an_option_of_other_tasks_is_refused() -> None:
+    with pytest.raises(RecipeError, match="--activation is for task segment and detect"):
+        read("--task", "classify", "--activation", "softmax")
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--mean", "red"], "--mean red: write 3 numbers"),
+        (["--pad-color", "1,2,x"], "--pad-color 1,2,x: write 3 numbers"),
+        (["--arg", "num_classes"], "--arg num_classes: write NAME=VALUE"),
+    ],
+)
+def test_a_value_of_the_wrong_form_names_its_option(words: list[str], message: str) -> None:
+    with pytest.raises(RecipeError, match=message):
+        read(*words)
+
+
+def test_the_help_shows_range_default_and_choices_of_the_field(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["export", "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "--box-unit frame|pixel" in shown
+    assert "[≥ 1 and ≤ 300] [default: 300]" in shown
+    assert "--precision fp32|fp16|int8,…" in shown
+    assert shown.index("Image input:") < shown.index("--height") < shown.index("Pixel values:")
+
+
+def test_every_option_has_a_help_text_and_belongs_to_a_group() -> None:
+    assert all(option.field.description for option in OPTIONS)
+    assert {option.group for option in OPTIONS} == {
+        "Recipe",
+        "Image input",
+        "Pixel values",
+        "Task segment",
+        "Task detect",
+        "Task segment and task detect",
+        "Task temporal",
+        "Proof",
+    }

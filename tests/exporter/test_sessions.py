@@ -1,0 +1,26 @@
+"""Sessions on the CPU."""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from exporter.sessions import optimized_session, served_session, unoptimized_session
+from tests.exporter.graphs import SIDE, normal, small_classifier
+
+
+def test_all_sessions_compute_the_same_and_run_on_the_cpu(tmp_path: Path) -> None:
+    model = small_classifier()
+    onnx.save(model, tmp_path / "model.onnx")
+    sessions = [
+        optimized_session(model),
+        unoptimized_session(model),
+        served_session(tmp_path / "model.onnx"),
+    ]
+    pixels = normal(2, 3, SIDE, SIDE)
+
+    found = [session.run(None, {"pixels": pixels})[0] for session in sessions]
+
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[0], found[2], rtol=1e-4, atol=1e-4)
+    assert {tuple(session.get_providers()) for session in sessions} == {("CPUExecutionProvider",)}

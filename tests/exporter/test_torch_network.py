@@ -1,0 +1,49 @@
+"""A module and its source's facts become a network."""
+
+from dataclasses import replace
+
+import pytest
+from torch import nn
+
+from exporter.errors import GraphError
+from exporter.heads.segment import SegmentHead
+from exporter.network import Facts
+from exporter.progress import SilentProgress
+from exporter.recipe import Pixels, SegmentRecipe, make_recipe
+from exporter.torch_network import TorchModel, refuse_own_statistics, torch_network
+from service.card import ImageInput
+from tests.exporter.graphs import normal
+from tests.exporter.nets import OwnStatistics
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's own, while it traces
+
+FRAME = ImageInput(height=16, width=16, resize="stretch")
+MODEL = TorchModel(
+    nn.Conv2d(3, 2, 1),
+    Facts("Maps", "made by a test"),
+    FRAME,
+    Pixels(scale=1.0),
+    transform=lambda _body: normal(3, 16, 16),
+    segment=SegmentRecipe(activation="none", background_id=1),
+)
+RECIPE = make_recipe({"source": "python:a:b", "task": "segment", "name": "maps"})
+
+
+def test_the_source_describes_its_outputs_and_its_preprocessing() -> None:
+    network = torch_network(MODEL, RECIPE, SilentProgress())
+    assert network.head == SegmentHead(2, (16, 16), "none")
+    assert (network.background_id, network.pixels.scale) == (1, 1.0)
+    assert (network.reference.pixels_of_image(b"") == normal(3, 16, 16)).all()
+
+
+def test_pixels_of_the_recipe_replace_the_source_s_transform() -> None:
+    recipe = RECIPE.model_copy(
+        update={"pixels": Pixels(scale=2.0), "segment": SegmentRecipe(background_id=0)}
+    )
+    network = torch_network(replace(MODEL, transform=None), recipe, SilentProgress())
+    assert (network.background_id, network.pixels.scale) == (0, 2.0)
+
+
+def test_a_batch_norm_without_running_statistics_is_named() -> None:
+    with pytest.raises(GraphError, match=r"first\.1 is a batch norm without running statistics"):
+        refuse_own_statistics(OwnStatistics())

@@ -1,0 +1,69 @@
+"""PyTorch modules as graphs and as references."""
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from exporter.errors import GraphError
+from exporter.recipe import Pixels
+from exporter.sessions import unoptimized_session
+from exporter.tracing import PIXELS, TorchReference, as_tuple, layer_outputs, run_module, trace
+from exporter.transforms import plain_transform
+from service.card import ImageInput
+from tests.exporter.exporting import some_frames
+from tests.exporter.graphs import normal
+from tests.exporter.nets import SIDE, small
+
+pytestmark = [
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
+]
+
+FRAME = ImageInput(height=SIDE, width=SIDE, resize="stretch")
+
+
+class Branching(nn.Module):
+    """Depends on the values of its input in a way that can not be captured."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return pixels if pixels.sum() > 0 else pixels[:, :1]
+
+
+def test_a_traced_module_computes_the_same_at_another_batch() -> None:
+    module = small()
+    traced = trace(module, FRAME, Pixels())
+    assert (traced.outputs, traced.dims) == (("raw_0",), ((1, 4),))
+    pixels = normal(3, 3, SIDE, SIDE)
+
+    (found,) = unoptimized_session(traced.graph.draft()).run(None, {PIXELS: pixels})
+
+    np.testing.assert_allclose(found, run_module(module, pixels)[0], atol=1e-5)
+
+
+def test_a_module_that_does_not_run_on_its_input_names_the_options() -> None:
+    with pytest.raises(GraphError, match=r"does not run on \(2, 32, 32, 3\).*--layout right"):
+        trace(small(), FRAME, Pixels(layout="NHWC"))
+
+
+def test_a_module_that_can_not_be_captured_is_refused_with_the_reason() -> None:
+    with pytest.raises(GraphError, match=r"can not capture this network: \S"):
+        trace(Branching(), FRAME, Pixels())
+
+
+def test_every_layer_s_output_comes_in_the_order_of_the_run() -> None:
+    names = [name for name, _ in layer_outputs(small(), normal(1, 3, SIDE, SIDE))]
+    assert names.index("first.0") < names.index("first") < names.index("classifier")
+
+
+def test_outputs_in_any_container_are_a_tuple() -> None:
+    one, other = torch.zeros(1), torch.ones(1)
+    assert as_tuple(one) == (one,)
+    assert as_tuple([one, other]) == as_tuple({"a": one, "b": other}) == (one, other)
+
+
+def test_a_reference_has_own_outputs_only_where_the_framework_postprocesses() -> None:
+    transform = plain_transform(FRAME, Pixels())
+    reference = TorchReference("PyTorch", small(), Pixels(), transform)
+    assert reference.own_outputs(b"") is None
+    assert reference.pixels_of_frames(some_frames(2, SIDE)).shape == (2, 3, SIDE, SIDE)

@@ -1,0 +1,66 @@
+"""Preprocessing as frameworks do it."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from exporter.encoding import as_png
+from exporter.recipe import Pixels
+from exporter.transforms import decode, fit, pixel_values, plain_transform
+from service.card import ImageInput
+
+WIDE = Image.fromarray(np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3))
+
+
+def test_an_image_is_decoded_upright_and_in_rgb() -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6  # rotated by 90°
+    buffer = BytesIO()
+    WIDE.save(buffer, "PNG", exif=exif)
+
+    upright = decode(buffer.getvalue())
+
+    assert (upright.size, upright.mode) == ((4, 8), "RGB")
+
+
+def test_a_crop_keeps_the_center_of_the_resized_image() -> None:
+    crop = ImageInput(height=4, width=4, resize="crop", shorter_side=4)
+    np.testing.assert_array_equal(fit(WIDE, crop), np.asarray(WIDE)[:, 2:6])
+
+
+def test_a_letterbox_centers_the_image_on_the_padding() -> None:
+    letterbox = ImageInput(
+        height=8, width=8, resize="letterbox", pad_color=(9, 9, 9), interpolation="nearest"
+    )
+    fitted = np.asarray(fit(WIDE, letterbox))
+    np.testing.assert_array_equal(fitted[2:6], np.asarray(WIDE))
+    assert (fitted[[0, 1, 6, 7]] == 9).all()
+
+
+def test_a_stretch_ignores_the_aspect_ratio() -> None:
+    assert fit(WIDE, ImageInput(height=5, width=3, resize="stretch")).size == (3, 5)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "expected"),
+    [
+        (Pixels(), [1.0, 0.2, 0.0]),
+        (Pixels(mean=(0.5, 0.2, 0.5), std=(0.5, 1.0, 0.25)), [1.0, 0.0, -2.0]),
+        (Pixels(color="bgr"), [0.0, 0.2, 1.0]),
+        (Pixels(color="gray"), [0.299 + 0.587 / 5]),
+        (Pixels(scale=1.0, layout="NHWC"), [255.0, 51.0, 0.0]),
+    ],
+)
+def test_a_pixel_becomes_the_values_that_the_network_reads(
+    pixels: Pixels, expected: list[float]
+) -> None:
+    found = pixel_values(np.array([[[[255, 51, 0]]]], np.uint8), pixels)
+    np.testing.assert_allclose(found.ravel(), expected, atol=1e-6)
+
+
+def test_the_plain_transform_goes_from_bytes_to_pixel_values() -> None:
+    target = ImageInput(height=4, width=8, resize="stretch")
+    found = plain_transform(target, Pixels())(as_png(np.asarray(WIDE)))
+    np.testing.assert_allclose(found, np.asarray(WIDE).transpose(2, 0, 1) / 255, atol=1e-6)
