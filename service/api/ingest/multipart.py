@@ -135,7 +135,7 @@ class _FileEvents:
         }
 
     def _on_part_begin(self) -> None:
-        self._disposition, self._is_file = b"", False
+        self._disposition = b""
 
     def _on_header_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]

@@ -48,14 +48,13 @@ def read(
     whole: bool = False,
     length: int | None = None,
     record: RequestRecord | None = None,
-    held: bool = True,
 ) -> Reading:
     """Begin to read a body of which these pieces have arrived, all of it where `whole`; `length` is announced."""
     client = Client({} if length is None else {"content-length": str(length)})
     for index, chunk in enumerate(chunks, 1):
         client.send(chunk, more=not (whole and index == len(chunks)))
     record = record or RequestRecord("id")
-    task = asyncio.create_task(read_body(client.request, limits, record, held=held))
+    task = asyncio.create_task(read_body(client.request, limits, record))
     return Reading(client, record, task)
 
 
@@ -211,7 +210,7 @@ async def test_a_large_body_is_held_until_its_request_releases_it() -> None:
 
 
 async def test_a_large_body_is_not_held_where_the_caller_does_not_want_it() -> None:
-    limits = Limits()
-    reading = read(limits, LARGE, whole=True, held=False)
-    await reading.task
+    limits, record, client = Limits(), RequestRecord("id"), Client()
+    client.send(LARGE)
+    assert await read_body(client.request, limits, record, held=False) == LARGE
     assert limits.admission.held_bytes == 0

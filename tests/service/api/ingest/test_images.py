@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.ingest.body import LARGE_BYTES
-from service.api.ingest.images import SNIFFED_BYTES, parse_json, read_images
+from service.api.ingest.images import parse_json, read_images
 from service.api.record import RequestRecord
 from service.errors import (
     BodyTooLargeError,
@@ -30,17 +30,11 @@ pytestmark = pytest.mark.anyio
 
 
 async def images_of(
-    body: bytes,
-    content_type: str | None = None,
-    limits: Limits | None = None,
-    record: RequestRecord | None = None,
-    *,
-    held: bool = True,
+    body: bytes, content_type: str | None = None, limits: Limits | None = None
 ) -> list[EncodedImage]:
     client = Client({} if content_type is None else {"content-type": content_type})
     client.send(body)
-    record = record or RequestRecord("id")
-    return await read_images(client.request, limits or Limits(), record, held=held)
+    return await read_images(client.request, limits or Limits(), RequestRecord("id"))
 
 
 def as_json(*images: bytes) -> bytes:
@@ -55,15 +49,22 @@ async def test_a_body_that_is_neither_form_nor_json_is_one_image_whatever_its_ty
 
 
 @pytest.mark.parametrize("content_type", [None, "image/png", "application/json"])
-@pytest.mark.parametrize("space", [b"", b" \r\n\t", b" " * (SNIFFED_BYTES - 1)])
+@pytest.mark.parametrize("space", [b"", b" \r\n\t", b" " * 63])
 async def test_a_body_that_begins_with_a_brace_is_json_whatever_its_type(
     content_type: str | None, space: bytes
 ) -> None:
     assert await images_of(space + as_json(b"one", b"two"), content_type) == [b"one", b"two"]
 
 
+async def test_a_large_body_is_held_where_the_caller_does_not_say_otherwise() -> None:
+    limits, record, client = Limits(), RequestRecord("id"), Client()
+    client.send(bytes(LARGE_BYTES + 1))
+    await read_images(client.request, limits, record)
+    assert limits.admission.held_bytes == LARGE_BYTES + 1
+
+
 async def test_white_space_without_end_is_not_searched_for_json() -> None:
-    body = b" " * SNIFFED_BYTES + as_json(b"one")
+    body = b" " * 64 + as_json(b"one")
     assert await images_of(body) == [body]
 
 
@@ -94,11 +95,11 @@ async def test_the_limits_of_the_body_hold() -> None:
         await images_of(bytes(LIMIT + 1))
 
 
-@pytest.mark.parametrize(("held", "size"), [(True, LARGE_BYTES + 1), (False, 0)])
-async def test_the_caller_decides_whether_a_large_body_is_held(*, held: bool, size: int) -> None:
-    limits, record = Limits(), RequestRecord("id")
-    await images_of(bytes(LARGE_BYTES + 1), limits=limits, record=record, held=held)
-    assert limits.admission.held_bytes == size
+async def test_a_large_body_is_not_held_where_the_caller_does_not_want_it() -> None:
+    limits, record, client = Limits(), RequestRecord("id"), Client()
+    client.send(bytes(LARGE_BYTES + 1))
+    await read_images(client.request, limits, record, held=False)
+    assert limits.admission.held_bytes == 0
 
 
 class CountingExecutor(ThreadPoolExecutor):
@@ -148,7 +149,7 @@ def test_invalid_base64_is_an_error_in_its_place(text: str) -> None:
     ("body", "message"),
     [
         (b'{"images": []}', '^images: List should have at least 1 item .* Send {"images": '),
-        (b'{"images": ["aGk=", 7]}', r"^images\.1: "),
+        (b'{"images": ["aGk=", 7, 8]}', r"^images\.1: "),
         (b'{"images": ["aGk="], "more": 1}', "^more: "),
         (b'{"images": ', r"^Invalid JSON: .* Send {"),
     ],
