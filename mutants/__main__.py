@@ -5,11 +5,11 @@ import hashlib
 import json
 import os
 import random
+import resource
 import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
-from time import perf_counter
 
 from mutants.judge import Run, judge, preload
 from mutants.operators import Mutant, mutants_of
@@ -35,7 +35,9 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=0, help="so many at random; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--floor", type=float, default=85, help="per cent that must be killed")
-    parser.add_argument("--seconds", type=float, default=10, help="that any run may take at least")
+    parser.add_argument(
+        "--seconds", type=int, default=10, help="of a processor, at least, for a run"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     return parser.parse_args(arguments)
 
@@ -76,7 +78,7 @@ def _key(mutant: Mutant) -> str:
     return digest.hexdigest()
 
 
-def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -> dict[str, str]:
+def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: int) -> dict[str, str]:
     """Judge what no earlier run has judged. Each verdict is written at once, so that a run can be interrupted."""
     known = {}
     if RESULTS.exists():
@@ -84,7 +86,7 @@ def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -
     missing = [mutant for mutant in chosen if _key(mutant) not in known]
     RESULTS.parent.mkdir(exist_ok=True)
     seconds = {module: _seconds(module) for module in dict.fromkeys(m.module for m in missing)}
-    runs = [Run(m, _tests(m.module), least_seconds + 4 * seconds[m.module]) for m in missing]
+    runs = [Run(m, _tests(m.module), least_seconds + round(4 * seconds[m.module])) for m in missing]
     with RESULTS.open("a") as file:
         for number, (run, verdict) in enumerate(judge(runs, processes), 1):
             assert run.mutant is not None
@@ -96,14 +98,13 @@ def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -
 
 
 def _seconds(module: str) -> float:
-    """Return how long a module's tests take while it is unchanged."""
-    start = perf_counter()
+    """Return how many seconds of a processor a module's tests take while it is unchanged."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     ((_, verdict),) = judge([Run(None, _tests(module), 600)], 1)
     if verdict != "survived":
         sys.exit(f"{_tests(module)} fails with {module} unchanged. Run it with pytest.")
-    seconds = perf_counter() - start
     preload()
-    return seconds
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 def _report(verdicts: list[tuple[Mutant, str]], floor: float) -> int:

@@ -45,7 +45,7 @@ def package(tmp_path: Path) -> Path:
 
 
 def mutants(package: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mutants", "pack/module.py", "--seconds", "3", *options]
+    command = [sys.executable, "-m", "mutants", "pack/module.py", "--seconds", "2", *options]
     environment = {**os.environ, "PYTHONPATH": f"{package}:{ROOT}"}
     return subprocess.run(
         command, cwd=package, env=environment, capture_output=True, text=True, check=False
