@@ -16,6 +16,7 @@ from mutants.operators import Mutant, mutants_of
 
 RESULTS = Path(".cache/mutants.jsonl")
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+_NAMED = ("module", "line", "before", "after")
 CORE = Path(__file__).with_name("core.txt")
 
 
@@ -44,17 +45,25 @@ def _options(arguments: list[str]) -> argparse.Namespace:
 
 def _judgeable(modules: list[str]) -> list[Mutant]:
     """Return the mutants of all modules but those that are listed as equivalent to the original."""
+    equivalent = {tuple(entry[part] for part in _NAMED) for entry in listed()}
+    mutants: list[Mutant] = []
     for module in modules:
         if not Path(_tests(module)).exists():
             sys.exit(f"{module} has no test file of its own, {_tests(module)}.")
-    listed = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
-    ignored = {(entry["module"], entry["before"], entry["after"]) for entry in listed}
-    return [
-        mutant
-        for module in modules
-        for mutant in mutants_of(module, Path(module).read_text())
-        if (mutant.module, mutant.before, mutant.after) not in ignored
-    ]
+        mutants += mutants_of(module, Path(module).read_text())
+    return [mutant for mutant in mutants if named(mutant) not in equivalent]
+
+
+def listed() -> list[dict[str, str]]:
+    """Return what `equivalent.toml` lists."""
+    entries: list[dict[str, str]] = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    return entries
+
+
+def named(mutant: Mutant) -> tuple[str, ...]:
+    """Return what names a mutant in `equivalent.toml`: a line by its text, so that it may move."""
+    lines = Path(mutant.module).read_text().splitlines()
+    return mutant.module, lines[mutant.line - 1].strip(), mutant.before, mutant.after
 
 
 def _sample(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:

@@ -143,11 +143,22 @@ def reduced(body: bytes, reduction: int) -> NDArray[np.uint8]:
     return np.asarray(image.resize((20, 10), Image.Resampling.BILINEAR, box=inside))
 
 
-def test_only_the_kept_part_counts_for_the_reduction() -> None:
-    target = ImageInput(height=20, width=20, resize="crop", shorter_side=40)
-    body = encode(cat((160, 80)), "JPEG", quality=92)  # 40 of 80 rows are kept, twice the frame
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [((160, 320), (0, 80, 160, 240)), ((320, 160), (80, 0, 240, 160))],
+    ids=["tall", "wide"],
+)
+def test_only_the_kept_part_counts_for_the_reduction(
+    size: tuple[int, int], kept: tuple[int, int, int, int]
+) -> None:
+    target = ImageInput(height=20, width=20, resize="crop", shorter_side=20)
+    body = encode(cat(size), "JPEG", quality=92)
     frame, _ = fit_encoded(body, target, LIMITS)
-    assert np.abs(frame - plainly(Image.open(BytesIO(body)), target)).max() <= 1
+    image = Image.open(BytesIO(body))
+    image.draft(None, (size[0] // 4, size[1] // 4))  # 160 pixels are kept: four times twice 20
+    left, top, right, bottom = (side / 4 for side in kept)
+    expected = image.resize((20, 20), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    assert np.array_equal(frame, np.asarray(expected))
 
 
 @pytest.mark.parametrize("name", RESAMPLING)
