@@ -195,6 +195,7 @@ def test_pooling_and_attention_depend_on_the_whole_image(node: Node) -> None:
         ("Conv", ["a", "line"], "last", {}),
         ("Conv", ["a", "computed"], "last", {}),
         ("MaxPool", ["a"], "last", {"kernel_shape": [3]}),
+        ("MaxPool", ["a"], "last", {}),
     ],
     ids=[
         "over channels",
@@ -202,6 +203,7 @@ def test_pooling_and_attention_depend_on_the_whole_image(node: Node) -> None:
         "of one dimension",
         "of computed weights",
         "of one side",
+        "of no size",
     ],
 )
 def test_what_mixes_no_positions_leaves_a_field_as_it_is(node: Node) -> None:
