@@ -5,17 +5,18 @@ import hashlib
 import json
 import os
 import random
+import resource
 import sys
 import tomllib
 from collections import Counter
 from pathlib import Path
-from time import perf_counter
 
 from mutants.judge import Run, judge, preload
 from mutants.operators import Mutant, mutants_of
 
 RESULTS = Path(".cache/mutants.jsonl")
 EQUIVALENT = Path(__file__).with_name("equivalent.toml")
+_NAMED = ("module", "line", "before", "after")
 CORE = Path(__file__).with_name("core.txt")
 
 
@@ -35,24 +36,34 @@ def _options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--sample", type=int, default=0, help="so many at random; 0: all")
     parser.add_argument("--seed", type=int, default=1, help="of the sample")
     parser.add_argument("--floor", type=float, default=85, help="per cent that must be killed")
-    parser.add_argument("--seconds", type=float, default=10, help="that any run may take at least")
+    parser.add_argument(
+        "--seconds", type=int, default=10, help="of a processor, at least, for a run"
+    )
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     return parser.parse_args(arguments)
 
 
 def _judgeable(modules: list[str]) -> list[Mutant]:
     """Return the mutants of all modules but those that are listed as equivalent to the original."""
+    equivalent = {tuple(entry[part] for part in _NAMED) for entry in listed()}
+    mutants: list[Mutant] = []
     for module in modules:
         if not Path(_tests(module)).exists():
             sys.exit(f"{module} has no test file of its own, {_tests(module)}.")
-    listed = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
-    ignored = {(entry["module"], entry["before"], entry["after"]) for entry in listed}
-    return [
-        mutant
-        for module in modules
-        for mutant in mutants_of(module, Path(module).read_text())
-        if (mutant.module, mutant.before, mutant.after) not in ignored
-    ]
+        mutants += mutants_of(module, Path(module).read_text())
+    return [mutant for mutant in mutants if named(mutant) not in equivalent]
+
+
+def listed() -> list[dict[str, str]]:
+    """Return what `equivalent.toml` lists."""
+    entries: list[dict[str, str]] = tomllib.loads(EQUIVALENT.read_text())["equivalent"]
+    return entries
+
+
+def named(mutant: Mutant) -> tuple[str, ...]:
+    """Return what names a mutant in `equivalent.toml`: a line by its text, so that it may move."""
+    lines = Path(mutant.module).read_text().splitlines()
+    return mutant.module, lines[mutant.line - 1].strip(), mutant.before, mutant.after
 
 
 def _sample(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
@@ -76,7 +87,7 @@ def _key(mutant: Mutant) -> str:
     return digest.hexdigest()
 
 
-def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -> dict[str, str]:
+def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: int) -> dict[str, str]:
     """Judge what no earlier run has judged. Each verdict is written at once, so that a run can be interrupted."""
     known = {}
     if RESULTS.exists():
@@ -84,7 +95,7 @@ def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -
     missing = [mutant for mutant in chosen if _key(mutant) not in known]
     RESULTS.parent.mkdir(exist_ok=True)
     seconds = {module: _seconds(module) for module in dict.fromkeys(m.module for m in missing)}
-    runs = [Run(m, _tests(m.module), least_seconds + 4 * seconds[m.module]) for m in missing]
+    runs = [Run(m, _tests(m.module), least_seconds + round(4 * seconds[m.module])) for m in missing]
     with RESULTS.open("a") as file:
         for number, (run, verdict) in enumerate(judge(runs, processes), 1):
             assert run.mutant is not None
@@ -96,14 +107,13 @@ def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: float) -
 
 
 def _seconds(module: str) -> float:
-    """Return how long a module's tests take while it is unchanged."""
-    start = perf_counter()
+    """Return how many seconds of a processor a module's tests take while it is unchanged."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     ((_, verdict),) = judge([Run(None, _tests(module), 600)], 1)
     if verdict != "survived":
         sys.exit(f"{_tests(module)} fails with {module} unchanged. Run it with pytest.")
-    seconds = perf_counter() - start
     preload()
-    return seconds
+    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
 
 
 def _report(verdicts: list[tuple[Mutant, str]], floor: float) -> int:

@@ -95,7 +95,8 @@ def _pools_positions(node: NodeProto, wiring: Wiring) -> bool:
 def _windowed(node: NodeProto, field: _Field, wiring: Wiring) -> _Field:
     kernel = attribute(node, "kernel_shape", None)
     if kernel is None:
-        weights = wiring.constant(node.input[1]) if len(node.input) > 1 else None
+        place = 3 if node.op_type == "QLinearConv" else 1
+        weights = wiring.constant(node.input[place]) if len(node.input) > place else None
         kernel = weights.shape[2:] if weights is not None else ()
     if len(kernel) != 2:
         return field

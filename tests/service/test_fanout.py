@@ -1,4 +1,4 @@
-"""One request's many jobs: in order, few at a time, and gone when nobody wants them."""
+"""One request's many jobs: in order, few at a time, and dropped when the request ends."""
 
 import asyncio
 import threading
@@ -10,7 +10,7 @@ from typing import cast
 import numpy as np
 import pytest
 
-from service.errors import BrokenImageError, OverloadedError
+from service.errors import BrokenImageError, DeadlineError, OverloadedError
 from service.fanout import FanOut
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
@@ -56,6 +56,12 @@ class Served:
         return cast("Model", self)
 
 
+async def settle() -> None:
+    """Let every task on the event loop come to where it waits."""
+    for _ in range(50):
+        await asyncio.sleep(0)
+
+
 @asynccontextmanager
 async def served(gate: threading.Event | None = None) -> AsyncIterator[Model]:
     def run(batch: Tensor) -> Outputs:
@@ -73,7 +79,7 @@ async def served(gate: threading.Event | None = None) -> AsyncIterator[Model]:
         await asyncio.to_thread(crew.stop)
 
 
-async def test_outcomes_come_in_order_and_an_job_fails_alone() -> None:
+async def test_outcomes_come_in_order_and_a_job_fails_alone() -> None:
     source = Source()
     async with served() as model:
         outcomes = [
@@ -87,16 +93,21 @@ async def test_outcomes_come_in_order_and_an_job_fails_alone() -> None:
     assert answered == [value for value in range(50) if value != 7]
 
 
-async def test_no_more_is_drawn_than_may_fly() -> None:
+async def test_no_more_is_drawn_than_may_be_in_flight() -> None:
     source, gate = Source(), threading.Event()
     async with served(gate) as model:
         run = FanOut(requests=1, in_flight=3).run(model, source.jobs(9), timeout_seconds=10)
         async with aclosing(run):
             first = asyncio.ensure_future(anext(run))
-            await asyncio.sleep(0.05)
+            await settle()
             assert source.drawn == 3
             gate.set()
             assert isinstance(await first, JobResult)
+            await settle()
+            assert source.drawn == 3, "the next is drawn when the first result is taken"
+            assert isinstance(await anext(run), JobResult)
+            await settle()
+            assert source.drawn == 4
 
 
 async def test_an_endless_source_ends_with_the_iteration() -> None:
@@ -108,10 +119,9 @@ async def test_an_endless_source_ends_with_the_iteration() -> None:
             await anext(run)
             gate.clear()
         ran = len(source.ran)
-        gate.set()
-        await asyncio.sleep(0.05)
-        assert len(source.ran) <= ran + 4
         assert model.batcher.depth == 0
+        gate.set()
+    assert len(source.ran) <= ran + 4
 
 
 async def test_a_result_is_there_before_a_slow_source_has_its_next_job() -> None:
@@ -135,7 +145,7 @@ async def test_a_result_is_there_before_a_slow_source_has_its_next_job() -> None
     ]
 
 
-async def test_a_source_that_fails_is_told_after_what_it_had_given() -> None:
+async def test_the_error_of_a_source_comes_behind_the_jobs_that_it_gave() -> None:
     source = Source()
 
     def breaking() -> Iterator[Job[None, int]]:
@@ -149,9 +159,63 @@ async def test_a_source_that_fails_is_told_after_what_it_had_given() -> None:
             await anext(run)
 
 
+async def test_few_jobs_need_no_more_than_there_are() -> None:
+    source = Source()
+    async with served() as model:
+        run = FanOut(requests=1, in_flight=9).run(model, source.jobs(2), timeout_seconds=10)
+        outcomes = [outcome async for outcome in run]
+        empty = FanOut(requests=1, in_flight=9).run(model, source.jobs(0), timeout_seconds=10)
+        assert [outcome async for outcome in empty] == []
+    assert [one.value for one in outcomes if isinstance(one, JobResult)] == [0, 1]
+
+
+async def test_jobs_wait_behind_a_single_image() -> None:
+    source, gate = Source(), threading.Event()
+    async with served(gate) as model:
+        run = FanOut(requests=1, in_flight=20).run(model, source.jobs(20), timeout_seconds=10)
+        async with aclosing(run):
+            first = asyncio.ensure_future(anext(run))
+            await settle()
+            single = asyncio.ensure_future(
+                model.batcher.submit([source.job(99)], timeout_seconds=10)
+            )
+            await settle()
+            gate.set()
+            await single
+            await first
+            assert source.ran.index(99) < 19
+            async for _ in run:
+                pass
+    assert sorted(source.ran) == [*range(20), 99]
+
+
+async def test_a_job_that_does_not_run_in_time_is_a_deadline_error() -> None:
+    source, gate = Source(), threading.Event()
+    async with served(gate) as model:
+        try:
+            run = FanOut(requests=1, in_flight=20).run(model, source.jobs(20), timeout_seconds=0)
+            outcomes = [outcome async for outcome in run]
+        finally:
+            gate.set()
+    assert {type(outcome) for outcome in outcomes} == {DeadlineError}
+
+
 def test_one_request_too_many_is_refused_until_another_ends() -> None:
-    fan_out = FanOut(requests=1, in_flight=1)
-    with fan_out.admit(), pytest.raises(OverloadedError, match="limit"), fan_out.admit():
+    fan_out = FanOut(requests=2, in_flight=1)
+    with (
+        fan_out.admit(),
+        fan_out.admit(),
+        pytest.raises(OverloadedError, match="2 clips or explanations"),
+        fan_out.admit(),
+    ):
         pass
+    with fan_out.admit(), fan_out.admit():
+        pass
+
+
+def test_a_place_is_free_again_when_its_request_fails() -> None:
+    fan_out = FanOut(requests=1, in_flight=1)
+    with pytest.raises(BrokenImageError), fan_out.admit():
+        raise BrokenImageError("no frame")
     with fan_out.admit():
         pass

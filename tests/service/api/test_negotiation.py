@@ -16,6 +16,11 @@ from service.media_types import FLOATS, JPEG, JSON, PNG
         ("image/png;q=0.2, application/json", JSON),
         ("text/html", JSON),
         ("image/png;q=nonsense, image/jpeg;q=0.1", JPEG),
+        ("image/*;q=0.1, */*;q=0.5", JSON),
+        ("*/*;q=0.5, image/*;q=0.9", PNG),
+        ("application/json;q=0.9;v=2, image/jpeg;q=0.95", JPEG),
+        ("image/png;q=0.2,, ,image/jpeg;q=0.3", JPEG),
+        ("application/json;q=0.2, image/png;level=1;q=0.3", PNG),
         ("text/html,application/xhtml+xml,image/avif,image/webp,*/*;q=0.8", JSON),
     ],
 )

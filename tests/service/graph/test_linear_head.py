@@ -17,6 +17,13 @@ AXES = np.array([2, 3])
 
 POOLING: dict[str, list[Node]] = {
     "global": [("GlobalAveragePool", ["map"], "p", {}), ("Flatten", ["p"], "pooled", {})],
+    "reshaped": [("GlobalAveragePool", ["map"], "p", {}), ("Reshape", ["p", "flat"], "pooled", {})],
+    "squeezed": [("GlobalAveragePool", ["map"], "p", {}), ("Squeeze", ["p", "axes"], "pooled", {})],
+    "unsqueezed": [
+        ("ReduceMean", ["map", "axes"], "p", {"keepdims": 0}),
+        ("Unsqueeze", ["p", "axes"], "q", {}),
+        ("Flatten", ["q"], "pooled", {}),
+    ],
     "reduced": [("ReduceMean", ["map", "axes"], "pooled", {"keepdims": 0})],
     "counted from the end": [("ReduceMean", ["map", "last"], "pooled", {"keepdims": 0})],
     "halved": [
@@ -55,6 +62,7 @@ CONSTANTS = {
     "one": np.array([0.25], np.float32),
     "tall": np.ones((2 * CLASSES, CLASSES), np.float32),
     "axes": AXES,
+    "flat": np.array([0, CHANNELS]),
     "last": np.array([-1, -2]),
     "channels_last": np.array([1, 2]),
     "all": np.array([1, 2, 3]),

@@ -105,6 +105,7 @@ CONSTANTS = {
     "scales": np.array([1, 1, 2, 2], np.float32),
     "height and width": np.array([2, 3]),
     "channels": np.array([1]),
+    "one": np.array(1, np.float32),
     "m": np.ones((SIDE, SIDE), np.float32),
 }
 
@@ -124,6 +125,35 @@ def test_height_and_width_are_kept_apart() -> None:
         ("MaxPool", ["a"], "last", {"kernel_shape": [2, 2], "strides": [1, 1]}),
     )
     assert field.size == (3 + 2, 9 + 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "inputs"),
+    [
+        ("Conv", ["image", "w35"]),
+        ("ConvInteger", ["image", "w35"]),
+        ("QLinearConv", ["image", "one", "one", "w35", "one", "one", "one", "one"]),
+        ("MaxPool", ["image"]),
+        ("AveragePool", ["image"]),
+        ("LpPool", ["image"]),
+    ],
+)
+def test_every_operator_with_a_window_widens_the_field(kind: str, inputs: list[str]) -> None:
+    options: dict[str, Any] = {"kernel_shape": [3, 5]} if kind.endswith("Pool") else {}
+    once = field_after((kind, inputs, "last", options))
+    assert once.size == (3, 5)
+    twice = field_after((kind, inputs, "a", options), (kind, ["a", *inputs[1:]], "last", options))
+    assert twice.size == (5, 9), "a stride that is not given is 1"
+
+
+@pytest.mark.parametrize("kind", ["Resize", "Upsample", "ConvTranspose", "DepthToSpace"])
+def test_every_upsampling_hides_the_step(kind: str) -> None:
+    field = field_after(
+        ("Conv", ["image", "w3"], "a", {"strides": [4, 4]}),
+        (kind, ["a"], "b", {}),
+        ("Conv", ["b", "w3"], "last", {}),
+    )
+    assert field.size == (5, 5)
 
 
 def test_one_window_of_equal_weights_is_as_wide_as_its_normal_distribution() -> None:
@@ -168,6 +198,7 @@ def test_pooling_and_attention_depend_on_the_whole_image(node: Node) -> None:
         ("Conv", ["a", "line"], "last", {}),
         ("Conv", ["a", "computed"], "last", {}),
         ("MaxPool", ["a"], "last", {"kernel_shape": [3]}),
+        ("MaxPool", ["a"], "last", {}),
     ],
     ids=[
         "over channels",
@@ -175,6 +206,7 @@ def test_pooling_and_attention_depend_on_the_whole_image(node: Node) -> None:
         "of one dimension",
         "of computed weights",
         "of one side",
+        "of no size",
     ],
 )
 def test_what_mixes_no_positions_leaves_a_field_as_it_is(node: Node) -> None:

@@ -93,3 +93,10 @@ def test_soft_suppression_leaves_other_classes_alone() -> None:
     scores = np.array([0.9, 0.8], np.float32)
     _, lowered = suppress(boxes, scores, np.array([1, 2], np.int32), iou_threshold=0.5, mode="soft")
     assert lowered == pytest.approx([0.9, 0.8])
+
+
+def test_soft_suppression_takes_every_box_once() -> None:
+    boxes = np.array([[0, 0, 2, 2], [5, 5, 6, 6], [0, 0, 2, 1]], np.float32)
+    scores = np.array([0.9, 0.05, 0.04], np.float32)
+    kept, _ = suppress(boxes, scores, np.zeros(3, np.int32), iou_threshold=0.5, mode="soft")
+    assert kept.tolist() == [0, 1, 2]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.card import ImageInput
-from service.imaging.geometry import plan
+from service.imaging.geometry import Geometry, plan
 
 FRAMES = {
     "crop": ImageInput(height=224, width=224, resize="crop", shorter_side=256),
@@ -40,3 +40,58 @@ def test_a_letterboxed_point_returns_to_its_pixel() -> None:
     frame_box = np.array([[320 / 640, (80 + 40) / 320, 400 / 640, (80 + 80) / 320]], np.float32)
     assert geometry.content == (0, 80, 640, 240)
     assert geometry.boxes_on_image(frame_box)[0] == pytest.approx([640, 80, 800, 160])
+
+
+def test_without_padding_the_whole_frame_shows_the_image() -> None:
+    assert plan(512, 256, FRAMES["crop"]).content == (0, 0, 224, 224)
+    assert plan(512, 256, FRAMES["stretch"]).content == (0, 0, 300, 300)
+
+
+@pytest.mark.parametrize(
+    ("size", "content"),
+    [((10_000, 1), (0, 159, 640, 160)), ((1, 10_000), (319, 0, 320, 320))],
+)
+def test_a_thin_image_has_at_least_one_pixel_of_a_letterbox(
+    size: tuple[int, int], content: tuple[int, int, int, int]
+) -> None:
+    assert plan(*size, FRAMES["letterbox"]).content == content
+
+
+@pytest.mark.parametrize(
+    ("size", "policy", "seen"),
+    [
+        ((512, 256), "crop", (144, 16, 368, 240)),
+        ((256, 512), "crop", (16, 144, 240, 368)),
+        ((512, 256), "stretch", (0, 0, 512, 256)),
+        ((1280, 320), "letterbox", (0, 0, 1280, 320)),
+        ((320, 1280), "letterbox", (0, 0, 320, 1280)),
+    ],
+)
+def test_what_is_seen_is_the_region_inside_the_image(
+    size: tuple[int, int], policy: str, seen: tuple[int, int, int, int]
+) -> None:
+    assert plan(*size, FRAMES[policy]).seen == seen
+
+
+@pytest.mark.parametrize(
+    ("region", "seen"),
+    [
+        ((1.4, 2.6, 7.6, 5.4), (1, 3, 8, 5)),
+        ((-3.0, -2.0, 13.0, 12.0), (0, 0, 10, 6)),
+        ((3.1, 2.1, 3.2, 2.2), (3, 2, 4, 3)),
+        ((9.9, 5.9, 10.0, 6.0), (9, 5, 10, 6)),
+        ((-5.0, -5.0, -4.0, -4.0), (0, 0, 1, 1)),
+    ],
+    ids=["rounded", "clipped", "smaller than a pixel", "at the far edge", "outside"],
+)
+def test_at_least_one_pixel_of_the_image_is_seen(
+    region: tuple[float, float, float, float], seen: tuple[int, int, int, int]
+) -> None:
+    assert Geometry(10, 6, region, (0, 0, 4, 4)).seen == seen
+
+
+def test_boxes_are_clipped_to_each_side_of_the_image() -> None:
+    boxes = np.array([[-1, -1, 2, 2], [0.25, 0.5, 0.5, 0.75]], np.float32)
+    carried = Geometry(10, 6, (2, 1, 8, 5), (0, 0, 4, 4)).boxes_on_image(boxes)
+    assert carried.tolist() == [[0, 0, 10, 6], [3.5, 3, 5, 4]]
+    assert carried.dtype == np.float32

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, features
 
-from service.card import ImageInput
+from service.card import ImageInput, Interpolation
 from service.imaging.decode import Limits
-from service.imaging.resize import RESAMPLING, fit_encoded
+from service.imaging.resize import RESAMPLING, fit_encoded, fit_image
 from tests.images import encode, photograph
 
 LIMITS = Limits()
@@ -104,6 +104,79 @@ def test_a_large_jpeg_decoded_at_a_reduced_scale_keeps_its_image(
     difference = np.abs(frame - plainly(Image.open(BytesIO(body)), target))
     assert difference.mean() < 0.5
     assert difference.max() <= 6
+
+
+SMALL = ImageInput(height=10, width=20, resize="stretch")
+
+
+@pytest.mark.parametrize("form", ["JPEG", "MPO"])
+@pytest.mark.parametrize(
+    ("size", "reduction"),
+    [
+        ((320, 160), 8),
+        ((319, 160), 4),
+        ((320, 159), 4),
+        ((160, 80), 4),
+        ((159, 80), 2),
+        ((80, 40), 2),
+        ((80, 39), 1),
+        ((5000, 39), 1),
+    ],
+)
+def test_a_jpeg_is_reduced_to_no_less_than_twice_the_frame(
+    size: tuple[int, int], reduction: int, form: str
+) -> None:
+    body = encode(cat(size), form, quality=92, **({"save_all": True} if form == "MPO" else {}))
+    frame, _ = fit_encoded(body, SMALL, LIMITS)
+    assert np.array_equal(frame, reduced(body, reduction))
+    assert not np.array_equal(frame, reduced(body, reduction * 2))
+
+
+def reduced(body: bytes, reduction: int) -> NDArray[np.uint8]:
+    """Return the frame `SMALL` of a JPEG that was decoded at a reduced DCT scale."""
+    image = Image.open(BytesIO(body))
+    image.draft(None, (image.width // reduction, image.height // reduction))
+    image.load()
+    stored = Image.open(BytesIO(body)).size
+    box = (0, 0, stored[0] / reduction, stored[1] / reduction)
+    inside = (0, 0, min(box[2], image.width), min(box[3], image.height))
+    return np.asarray(image.resize((20, 10), Image.Resampling.BILINEAR, box=inside))
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"),
+    [((160, 320), (0, 80, 160, 240)), ((320, 160), (80, 0, 240, 160))],
+    ids=["tall", "wide"],
+)
+def test_only_the_kept_part_counts_for_the_reduction(
+    size: tuple[int, int], kept: tuple[int, int, int, int]
+) -> None:
+    target = ImageInput(height=20, width=20, resize="crop", shorter_side=20)
+    body = encode(cat(size), "JPEG", quality=92)
+    frame, _ = fit_encoded(body, target, LIMITS)
+    image = Image.open(BytesIO(body))
+    image.draft(None, (size[0] // 4, size[1] // 4))  # 160 pixels are kept: four times twice 20
+    left, top, right, bottom = (side / 4 for side in kept)
+    expected = image.resize((20, 20), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    assert np.array_equal(frame, np.asarray(expected))
+
+
+@pytest.mark.parametrize("name", RESAMPLING)
+def test_every_interpolation_is_the_one_of_its_name(name: Interpolation) -> None:
+    target = ImageInput(height=30, width=40, resize="stretch", interpolation=name)
+    image = cat((90, 77))
+    frame, _ = fit_encoded(encode(image), target, LIMITS)
+    way = Image.Resampling[name.upper()]
+    assert np.array_equal(frame, np.asarray(image.resize((40, 30), way)))
+
+
+@pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
+def test_a_decoded_image_fits_as_an_encoded_one_does(target: ImageInput) -> None:
+    image = cat((451, 300))
+    frame, geometry = fit_image(image, target)
+    from_bytes, same = fit_encoded(encode(image), target, LIMITS)
+    assert geometry == same
+    assert np.array_equal(frame, from_bytes)
 
 
 def test_a_gray_image_becomes_three_equal_channels() -> None:
