@@ -71,30 +71,15 @@ def bench(
     generator = _generator()
     machine = describe_machine()
     today = datetime.now(UTC).date().isoformat()
-    kind = "-gpu" if gpu else ""
-    folder = out or RESULTS / f"{today}-{machine.slug}{kind}{'-quick' if quick else ''}"
+    suffix = ("-gpu" if gpu else "") + ("-quick" if quick else "")
+    folder = out or RESULTS / f"{today}-{machine.slug}{suffix}"
     CACHE.mkdir(parents=True, exist_ok=True)
     if soak:
-        found = run_soak(soak, generator, folder, _print)
-        _print(
-            f"{found.answered} answered, {found.failed} failed; peak {found.peak_mib:.0f} MiB, "
-            f"second half {found.growth_mib:+.1f} MiB compared with the first; written: {folder}"
-        )
-        return
+        return _soak(soak, generator, folder)
     if video:
-        found_video = run_video(rounds, generator, _print)
-        _print(
-            f"Video frames: {_format_spread(found_video.throughput)} times the throughput of its frames as images. "
-            f"Median latency of an image beside a video: {_format_spread(found_video.latency)} times that without it"
-        )
-        return
+        return _video(rounds, generator)
     if explained:
-        share = run_explained(rounds, generator, _print)
-        _print(
-            f"With a loaded explainer: {share.median:.3f} of the throughput without it "
-            f"[{share.low:.3f}–{share.high:.3f}]"
-        )
-        return
+        return _explained(rounds, generator)
     plan = Plan(
         generator=generator,
         cores=granted_threads(),
@@ -110,7 +95,31 @@ def bench(
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
     run = Run(today, machine, generator.name, rounds, command, tuple(results), plan.peers)
     write_report(run, folder, draw_plots(results, folder))
-    _print(f"written: {folder / MARKDOWN}")
+    return _print(f"written: {folder / MARKDOWN}")
+
+
+def _soak(seconds: float, generator: Generator, folder: Path) -> None:
+    found = run_soak(seconds, generator, folder, _print)
+    _print(
+        f"{found.answered} answered, {found.failed} failed; peak {found.peak_mib:.0f} MiB, "
+        f"second half {found.growth_mib:+.1f} MiB compared with the first; written: {folder}"
+    )
+
+
+def _video(rounds: int, generator: Generator) -> None:
+    found = run_video(rounds, generator, _print)
+    _print(
+        f"Video frames: {_format_spread(found.throughput)} times the throughput of its frames as images. "
+        f"Median latency of an image beside a video: {_format_spread(found.latency)} times that without it"
+    )
+
+
+def _explained(rounds: int, generator: Generator) -> None:
+    share = run_explained(rounds, generator, _print)
+    _print(
+        f"With a loaded explainer: {share.median:.3f} of the throughput without it "
+        f"[{share.low:.3f}–{share.high:.3f}]"
+    )
 
 
 def _generator() -> Generator:

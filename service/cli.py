@@ -84,9 +84,9 @@ def serve(
     )
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     listener = listen(settings.host, settings.port)
-    told = f"Foveal at {url_of(listener)} serves"
+    serves = f"Foveal at {url_of(listener)} serves"
     if settings.workers == 1:
-        make_server(settings, lambda loaded: log.info("%s %s", told, summary(loaded))).run(
+        make_server(settings, lambda loaded: log.info("%s %s", serves, summary(loaded))).run(
             [listener]
         )
         return
@@ -100,7 +100,9 @@ def serve(
         partial(work, settings),
         listener,
         settings.workers,
-        on_loaded=lambda what: log.info("%s %s with %d workers", told, what, settings.workers),
+        on_loaded=lambda models: log.info(
+            "%s %s with %d workers", serves, models, settings.workers
+        ),
     )
     raise typer.Exit(supervisor.run())
 

@@ -23,7 +23,7 @@ def describe_host(console: Console, wanted: str, index: int) -> bool:
     console.print(f"[bold]ONNX Runtime[/] {RUNTIME_VERSION}")
     console.print(
         f"[bold]Cores[/] {granted_cores():g}, so {granted_threads()} threads run batches   "
-        f"[bold]Memory[/] {f'{memory / 2**30:.1f} GiB' if memory else 'not told'}"
+        f"[bold]Memory[/] {f'{memory / 2**30:.1f} GiB' if memory else 'unknown'}"
     )
     table = Table("", "device", "finding", title="Devices", title_justify="left", box=None)
     for name in DEVICES:

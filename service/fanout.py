@@ -1,4 +1,4 @@
-"""The other verb: one request becomes many jobs, in order, few at a time, behind everybody's single images."""
+"""The other verb: one request becomes many jobs, in order, a few at a time, after all single images."""
 
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator

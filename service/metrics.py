@@ -19,15 +19,24 @@ OUTCOMES = ("answered", "refused", "failed", "expired", "abandoned")
 
 
 class Metrics:
-    """All series of one app. Two apps in one process never share a counter."""
+    """All series of one engine. Two engines in one process never share a counter."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
+        self._add_processes()
+        self._add_requests()
+        self._add_images()
+        self._add_models()
+
+    def _add_processes(self) -> None:
         self.build_info = self._gauge(
-            "foveal_build_info", "Always 1; says what is running.", "version", "onnxruntime"
+            "foveal_build_info",
+            "Always 1; the versions that are running.",
+            "version",
+            "onnxruntime",
         )
         self.workers = self._gauge(
             "foveal_workers", "Processes that serve and answered this scrape."
@@ -35,6 +44,13 @@ class Metrics:
         self.worker_restarts = self._counter(
             "foveal_worker_restarts_total", "Processes that were started in place of a dead one."
         )
+        self.event_loop_lag = self._histogram(
+            "foveal_event_loop_lag_seconds",
+            "How much later than planned the event loop woke up.",
+            LAG_SECONDS,
+        )
+
+    def _add_requests(self) -> None:
         self.requests = self._counter(
             "foveal_requests_total", "Requests answered.", "route", "model", "status"
         )
@@ -45,7 +61,7 @@ class Metrics:
             "route",
             "model",
         )
-        self.errors = self._counter("foveal_errors_total", "Errors told to clients.", "code")
+        self.errors = self._counter("foveal_errors_total", "Errors sent to clients.", "code")
         self.in_flight = self._gauge(
             "foveal_requests_in_flight", "Requests that are being answered."
         )
@@ -58,14 +74,11 @@ class Metrics:
         self.waiting_bodies = self._gauge(
             "foveal_waiting_bodies", "Large bodies that wait for their turn to be received."
         )
-        self.event_loop_lag = self._histogram(
-            "foveal_event_loop_lag_seconds",
-            "How much later than asked for the event loop woke up.",
-            LAG_SECONDS,
-        )
+
+    def _add_images(self) -> None:
         self.stage_seconds = self._histogram(
             "foveal_stage_seconds",
-            "Seconds an image spent in a stage of the river: decode, queue, infer, head.",
+            "Seconds that an image spent in a stage: decode, queue, infer, head.",
             SECONDS,
             "model",
             "stage",
@@ -88,9 +101,11 @@ class Metrics:
         )
         self.video_frames = self._counter(
             "foveal_video_frames_total",
-            "Frames of clips, by outcome: decoded, sampled (of these, given to a model), skipped (never decoded).",
+            "Frames of videos, by outcome: decoded, sampled (of these, given to a model), skipped (never decoded).",
             "outcome",
         )
+
+    def _add_models(self) -> None:
         self.queue_depth = self._gauge(
             "foveal_queue_depth", "Images that wait for a batch.", "model"
         )
@@ -102,7 +117,7 @@ class Metrics:
         )
         self.model_info = self._gauge(
             "foveal_model_info",
-            "Always 1; says how a model is served.",
+            "Always 1; how a model is served.",
             "model",
             "version",
             "task",

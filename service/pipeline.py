@@ -1,4 +1,4 @@
-"""The river: images → batch queue → session → head → results. Only the head changes from task to task."""
+"""The way of an image: batch queue → session → head → result. Only the head changes from task to task."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
@@ -52,7 +52,7 @@ class Pipeline:
         )
 
     def job(self, image: EncodedImage, card: Card, head: Head[T]) -> Job[SourceImage, T]:
-        """Return one image's way through a network with this card."""
+        """Return the job of one image for a network with this card."""
         return Job(partial(_prepare, image, card.image_input, self.limits), head)
 
 

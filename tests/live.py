@@ -69,7 +69,7 @@ class Process:
     lines: list[dict[str, object]]
     reader: threading.Thread
 
-    def told(self, pattern: str) -> list[re.Match[str]]:
+    def logged(self, pattern: str) -> list[re.Match[str]]:
         """Return where the log's messages match, line by line."""
         messages = [str(line["message"]) for line in self.lines]
         return [found for message in messages if (found := re.search(pattern, message))]
@@ -115,9 +115,9 @@ def start(**settings: object) -> Iterator[Process]:
 def problem(response: httpx.Response, status: int, code: str) -> str:
     """Assert that the answer is this problem, and return its detail."""
     assert response.headers["content-type"] == "application/problem+json"
-    told = response.json()
-    assert (response.status_code, told["status"], told["code"]) == (status, status, code), told
-    assert told["request_id"] == response.headers["x-request-id"]
-    assert told["title"]
-    detail: str = told["detail"]
+    body = response.json()
+    assert (response.status_code, body["status"], body["code"]) == (status, status, code), body
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert body["title"]
+    detail: str = body["detail"]
     return detail

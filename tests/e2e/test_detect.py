@@ -112,7 +112,7 @@ def test_classes_are_chosen_by_name(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "detail"),
     [
         ("score_threshold=2", "score_threshold"),
         ("iou_threshold=-1", "iou_threshold"),
@@ -125,9 +125,11 @@ def test_classes_are_chosen_by_name(client: httpx.Client) -> None:
         ("classes=kat", "near: cat"),
     ],
 )
-def test_a_bad_option_is_named_with_its_range(client: httpx.Client, query: str, told: str) -> None:
+def test_a_bad_option_is_named_with_its_range(
+    client: httpx.Client, query: str, detail: str
+) -> None:
     response = client.post(f"/v1/detect?{query}", content=photograph("chelsea"))
-    assert told in problem(response, 422, "invalid_parameter")
+    assert detail in problem(response, 422, "invalid_parameter")
 
 
 @pytest.mark.parametrize(

@@ -38,9 +38,11 @@ def test_shots_of_one_thing_are_closer_than_those_of_two(client: httpx.Client) -
 
 
 def test_json_and_bytes_tell_the_same(client: httpx.Client) -> None:
-    told = client.post("/v1/embed", content=photograph("chelsea")).json()["results"][0]["embedding"]
+    listed = client.post("/v1/embed", content=photograph("chelsea")).json()["results"][0][
+        "embedding"
+    ]
     raw = vector(client, photograph("chelsea"))
-    assert raw == pytest.approx(told, abs=1e-6)
+    assert raw == pytest.approx(listed, abs=1e-6)
     assert float(np.linalg.norm(raw)) == pytest.approx(1, abs=1e-5)
 
 

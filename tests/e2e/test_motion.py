@@ -20,7 +20,7 @@ def clips() -> list[Moving]:
     return [move(material, rng, way) for _ in range(EACH) for way in range(len(LABELS))]
 
 
-def told(client: httpx.Client, clip: Moving) -> str:
+def recognized(client: httpx.Client, clip: Moving) -> str:
     large = clip.frames.repeat(4, axis=1).repeat(4, axis=2)
     body = encode_clip(large, rate=6, options={"crf": "12"})
     response = client.post("/v1/video?task=temporal&model=motion", content=body)
@@ -32,7 +32,7 @@ def told(client: httpx.Client, clip: Moving) -> str:
 def test_most_ways_are_told_right_from_an_encoded_clip(
     client: httpx.Client, clips: list[Moving]
 ) -> None:
-    right = [told(client, clip) == LABELS[clip.way] for clip in clips]
+    right = [recognized(client, clip) == LABELS[clip.way] for clip in clips]
     assert np.mean(right) >= 0.8
 
 
@@ -40,11 +40,11 @@ def test_seen_backwards_a_thing_goes_the_other_way(
     client: httpx.Client, clips: list[Moving]
 ) -> None:
     for clip in clips:
-        if LABELS[clip.way] == "right" and told(client, clip) == "right":
+        if LABELS[clip.way] == "right" and recognized(client, clip) == "right":
             backwards = Moving(clip.frames[::-1], clip.way)
-            assert told(client, backwards) == "left"
+            assert recognized(client, backwards) == "left"
             return
-    pytest.fail("no clip that moves right was told right")
+    pytest.fail("no clip that moves right was recognized")
 
 
 def test_what_only_serves_a_head_over_time_is_nobodys_default(client: httpx.Client) -> None:

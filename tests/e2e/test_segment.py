@@ -74,16 +74,16 @@ def test_accept_alone_chooses_the_mask(client: httpx.Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("query", "told"),
+    ("query", "detail"),
     [
         ("format=gif", "'mask'"),
         ("polygons=perhaps", "polygons"),
         ("score_threshold=0.5", "score_threshold"),
     ],
 )
-def test_a_bad_option_is_named(client: httpx.Client, query: str, told: str) -> None:
+def test_a_bad_option_is_named(client: httpx.Client, query: str, detail: str) -> None:
     response = client.post(f"/v1/segment?{query}", content=plain("red"))
-    assert told in problem(response, 422, "invalid_parameter")
+    assert detail in problem(response, 422, "invalid_parameter")
 
 
 @pytest.mark.parametrize(

@@ -85,13 +85,13 @@ def test_a_thing_keeps_its_track_from_frame_to_frame(client: httpx.Client) -> No
     assert longest["frames"] >= 15
     assert longest["end"] - longest["start"] >= 1
     assert len(longest["path"]) == longest["frames"]
-    told = [
+    points = [
         (frame["time"], one["box"])
         for frame in found["frames"]
         for one in frame["detections"]
         if one["track"] == longest["track"]
     ]
-    assert told == [(place["time"], place["box"]) for place in longest["path"]]
+    assert points == [(place["time"], place["box"]) for place in longest["path"]]
 
 
 def test_boxes_are_those_of_the_frame_as_a_image(client: httpx.Client) -> None:

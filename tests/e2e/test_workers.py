@@ -53,7 +53,7 @@ def scrape(service: Process) -> dict[str, float]:
 
 
 def worker_pids(service: Process) -> list[int]:
-    return [int(found[1]) for found in service.told(r"^worker \d has pid (\d+)$")]
+    return [int(found[1]) for found in service.logged(r"^worker \d has pid (\d+)$")]
 
 
 def is_gone(pid: int) -> bool:
@@ -67,7 +67,7 @@ def is_gone(pid: int) -> bool:
 def test_the_first_line_comes_once_when_all_are_ready_and_says_how_many(service: Process) -> None:
     assert str(service.lines[0]["message"]).endswith(" with 2 workers")
     assert httpx.get(f"{service.url}/health/ready").json() == {"status": "ready", "reasons": []}
-    assert len(service.told("^Foveal at")) == 1
+    assert len(service.logged("^Foveal at")) == 1
 
 
 def test_several_processes_answer_and_a_scrape_of_any_counts_for_all(service: Process) -> None:
@@ -98,11 +98,11 @@ def test_a_killed_worker_is_replaced_while_the_other_goes_on_answering(
         ):  # blocked: they come from the supervisor only
             os.kill(victim, number)
         os.kill(victim, signal.SIGKILL)
-        while not service.told(rf"pid {victim}\) was ended by SIGKILL"):
+        while not service.logged(rf"pid {victim}\) was ended by SIGKILL"):
             time.sleep(0.01)
         survivors = {classify(service) for _ in range(5)}
         assert len(survivors) == 1
-        while not service.told("^worker 1 serves again$"):
+        while not service.logged("^worker 1 serves again$"):
             classify(service)
         while len(survivors) < 2:
             survivors.add(classify(service))

@@ -173,10 +173,10 @@ def test_the_engine_brings_no_http() -> None:
 
 async def test_a_class_is_explained_by_its_places_in_the_image(engine: Engine) -> None:
     options = ExplainOptions(view="cam", score=False)
-    told = await engine.explain(photograph("coffee"), options, model="efficientnet-lite0")
-    assert isinstance(told, dict)
-    assert told["view"] == "cam"
-    assert told["method"] == "cam"
+    found = await engine.explain(photograph("coffee"), options, model="efficientnet-lite0")
+    assert isinstance(found, dict)
+    assert found["view"] == "cam"
+    assert found["method"] == "cam"
     sheet = await engine.explain(None, ExplainOptions(view="filters", format="sheet"))
     assert isinstance(sheet, RenderedImage)
     with pytest.raises(InvalidParameterError, match="needs an image"):

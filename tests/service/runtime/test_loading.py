@@ -132,7 +132,7 @@ def temporal(root: Path, shape: list[int | str]) -> Servable:
         model,
         task="temporal",
         input=None,
-        backbone="eyes",
+        backbone="backbone",
         backbone_sha256="0" * 64,
         window=window,
     )

@@ -268,16 +268,16 @@ async def test_what_is_not_there_is_named_with_what_is() -> None:
 async def test_a_temporal_head_finds_the_backbone_that_it_was_trained_with() -> None:
     def with_digest(version: int, digest: str) -> Servable:
         proof = color_card().certificate.model_copy(update={"graph_sha256": digest * 64})
-        return servable("eyes", version, certificate=proof)
+        return servable("glance", version, certificate=proof)
 
     models = [with_digest(1, "a"), with_digest(2, "a"), with_digest(3, "b")]
-    async with house(*models, servable("head", backbone="eyes", backbone_sha256="a" * 64)) as h:
+    async with house(*models, servable("head", backbone="glance", backbone_sha256="a" * 64)) as h:
         (head,) = h.registry.versions("head")
         assert h.registry.backbone_of(head).version == 2
-        await h.registry.remove("eyes", 2)
+        await h.registry.remove("glance", 2)
         assert h.registry.backbone_of(head).version == 1
-        await h.registry.remove("eyes", 1)
-        with pytest.raises(NotReadyError, match="head reads the features of eyes"):
+        await h.registry.remove("glance", 1)
+        with pytest.raises(NotReadyError, match="head reads the features of glance"):
             h.registry.backbone_of(head)
 
 

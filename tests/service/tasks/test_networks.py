@@ -1,4 +1,4 @@
-"""Which networks the tasks can use, and what is said of the others."""
+"""Which networks the tasks can use, and why the others are refused."""
 
 from pathlib import Path
 from typing import Any
