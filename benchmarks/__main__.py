@@ -67,7 +67,7 @@ def bench(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     if draw is not None:
         draw_plots(load_results(json.loads(draw.read_text())), draw.parent)
-        return
+        return None
     generator = _generator()
     machine = describe_machine()
     today = datetime.now(UTC).date().isoformat()

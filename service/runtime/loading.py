@@ -94,14 +94,56 @@ def load_model(
         DeviceError: the network does not fully run on the device.
     """
     expected = _outputs_of(servable, outputs)
-    _check_certificate(servable)
+    try:
+        check_certificate(servable.path, servable.card)
+    except CardError as error:
+        raise ServableError(str(error)) from error
     limit = servable.card.max_batch or largest or LARGEST
     if device.is_gpu:
-        lock, count = capture_lock or CaptureLock(), instances or INSTANCES_ON_GPU
         runs = _on_gpu(
-            servable, device, expected, limit=limit, instances=count, cache=cache, capture_lock=lock, graphs=graphs,
-        )  # fmt: skip
+            servable,
+            device,
+            expected,
+            limit=limit,
+            instances=instances or INSTANCES_ON_GPU,
+            cache=cache,
+            capture_lock=capture_lock or CaptureLock(),
+            graphs=graphs,
+        )
         return Loaded(runs, limit, runs[0].blank)
+    return _on_processor(
+        servable,
+        device,
+        expected,
+        limit=limit,
+        largest=largest,
+        instances=instances,
+        threads=threads,
+        cache=cache,
+    )
+
+
+def _outputs_of(servable: Servable, outputs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
+    task = servable.card.task
+    if task not in outputs:
+        raise ServableError(
+            f"{servable.path}: the card's task is {task!r}, which this service does not know. "
+            f"Known tasks: {', '.join(sorted(outputs))}."
+        )
+    return outputs[task]
+
+
+def _on_processor(
+    servable: Servable,
+    device: Device,
+    expected: tuple[str, ...],
+    *,
+    limit: int,
+    largest: int,
+    instances: int,
+    threads: int,
+    cache: Path,
+) -> Loaded:
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache)
@@ -121,23 +163,6 @@ def load_model(
         alone = seconds_of(session.run, blank[None])
         limit = best_batch(session.run, blank, limit, alone=alone)
     return Loaded((session.run,) * (instances or threads), limit, blank)
-
-
-def _check_certificate(servable: Servable) -> None:
-    try:
-        check_certificate(servable.path, servable.card)
-    except CardError as error:
-        raise ServableError(str(error)) from error
-
-
-def _outputs_of(servable: Servable, outputs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    task = servable.card.task
-    if task not in outputs:
-        raise ServableError(
-            f"{servable.path}: the card's task is {task!r}, which this service does not know. "
-            f"Known tasks: {', '.join(sorted(outputs))}."
-        )
-    return outputs[task]
 
 
 def _on_gpu(

@@ -25,7 +25,7 @@ from service.errors import (
 )
 from service.metrics import Metrics
 from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batcher
-from service.runtime.job import Job, JobResult, Outputs, Tensor
+from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
 from service.runtime.workers import Workers
 from tests.service.runtime.clocks import ManualClock
 
@@ -642,13 +642,19 @@ async def test_single_images_do_not_change_the_size_of_low_priority_batches() ->
 
 @asynccontextmanager
 async def idle(
-    *, instances: int = 1, jobs: int = 0, low_priority: int = 0, **options: Any
+    *,
+    instances: int = 1,
+    jobs: int = 0,
+    low_priority: int = 0,
+    runs: Sequence[Run] | None = None,
+    **options: Any,
 ) -> AsyncIterator[tuple[Batcher, DoublingNetwork, Metrics]]:
     """Give a batcher with queued jobs whose workers never started, so that the test itself takes the batches."""
     network, metrics = DoublingNetwork.running(), Metrics()
     crew = Workers(1, clock=network.clock)
     settings = {"largest": 8, "capacity": 100, **options}
-    batcher = Batcher([network.run] * instances, crew, metrics.of_model("m", lambda: 0), **settings)
+    runs = runs or [network.run] * instances
+    batcher = Batcher(runs, crew, metrics.of_model("m", lambda: 0), **settings)
     batcher.open()
     numbers = [number(value) for value in range(1, jobs + 1)]
     slow = [number(value) for value in range(101, low_priority + 101)]
@@ -867,3 +873,24 @@ async def test_closing_waits_for_every_caller_and_leaves_the_workers() -> None:
         network.open_gate.set()
         await closing
         assert values(await first) == [2]
+
+
+@pytest.mark.parametrize("fault", [BrokenImageError("cut short"), ZeroDivisionError()])
+async def test_what_can_not_be_prepared_leaves_the_batch_before_it_runs(fault: Exception) -> None:
+    def broken() -> tuple[Tensor, None]:
+        raise fault
+
+    async with idle() as (batcher, network, _):
+        jobs = [number(1), Job(broken, lambda *_: 0), number(3)]
+        submitted = asyncio.create_task(batcher.submit(jobs, timeout_seconds=50))
+        await until_queued(batcher, 3)
+        batcher.take(1, low_priority=False, alone=False)()  # no caller is answered before it ends
+        assert network.batches == [[1, 3]]
+        assert values(await submitted) == [2, -1, 6]
+
+
+async def test_a_wide_run_without_pinned_memory_may_stand_beside_runs_that_have_it() -> None:
+    wide = DoublingNetwork.running()
+    async with idle(wide=wide.run, runs=[PinnedNetwork()], jobs=1) as (batcher, _, _):
+        batcher.take(1, low_priority=False, alone=True)()
+    assert wide.batches == [[1]]

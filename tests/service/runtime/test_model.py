@@ -31,6 +31,19 @@ def test_a_model_is_called_as_its_folders_are() -> None:
     assert str(model) == "colors version 3"
 
 
+def test_each_model_is_itself_even_where_two_are_of_one_file() -> None:
+    one, other = a_model(), a_model()
+    assert len({one, other}) == 2
+    assert one != other
+
+
+def test_a_model_in_a_log_shows_neither_its_queue_nor_a_tensor() -> None:
+    shown = repr(a_model())
+    assert "state='loading'" in shown
+    assert "queue" not in shown
+    assert "blank" not in shown
+
+
 def test_a_new_model_is_loading_and_its_queue_says_so() -> None:
     model = a_model()
     assert model.state == "loading"
