@@ -26,8 +26,9 @@ def main(arguments: list[str]) -> int:
     chosen = _sample(
         _judgeable(options.modules or CORE.read_text().split()), options.sample, options.seed
     )
-    known = _judge_missing(chosen, options.processes, options.seconds)
-    return _report([(mutant, known[_key(mutant)]) for mutant in chosen], options.floor)
+    keys = {mutant: _key(mutant) for mutant in chosen}
+    known = _judge_missing(keys, options.processes, options.seconds)
+    return _report([(mutant, known[key]) for mutant, key in keys.items()], options.floor)
 
 
 def _options(arguments: list[str]) -> argparse.Namespace:
@@ -87,20 +88,20 @@ def _key(mutant: Mutant) -> str:
     return digest.hexdigest()
 
 
-def _judge_missing(chosen: list[Mutant], processes: int, least_seconds: int) -> dict[str, str]:
+def _judge_missing(keys: dict[Mutant, str], processes: int, least_seconds: int) -> dict[str, str]:
     """Judge what no earlier run has judged. Each verdict is written at once, so that a run can be interrupted."""
-    known = {}
+    known: dict[str, str] = {}
     if RESULTS.exists():
         known = dict(json.loads(line) for line in RESULTS.read_text().splitlines())
-    missing = [mutant for mutant in chosen if _key(mutant) not in known]
+    missing = [mutant for mutant, key in keys.items() if key not in known]
     RESULTS.parent.mkdir(exist_ok=True)
     seconds = {module: _seconds(module) for module in dict.fromkeys(m.module for m in missing)}
     runs = [Run(m, _tests(m.module), least_seconds + round(4 * seconds[m.module])) for m in missing]
     with RESULTS.open("a") as file:
         for number, (run, verdict) in enumerate(judge(runs, processes), 1):
             assert run.mutant is not None
-            known[_key(run.mutant)] = verdict
-            file.write(json.dumps([_key(run.mutant), verdict]) + "\n")
+            known[keys[run.mutant]] = verdict
+            file.write(json.dumps([keys[run.mutant], verdict]) + "\n")
             file.flush()
             print(f"{number}/{len(runs)} {_line(run.mutant)}: {verdict}", flush=True)
     return known

@@ -44,13 +44,14 @@ def package(tmp_path: Path) -> Path:
 
 
 def mutants(package: Path, *options: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mutants", "pack/module.py", "--seconds", "2", *options]
+    command = [sys.executable, "-m", "mutants", "pack/module.py", "--seconds", "1", *options]
     environment = {**os.environ, "PYTHONPATH": f"{package}:{ROOT}"}
     return subprocess.run(
         command, cwd=package, env=environment, capture_output=True, text=True, check=False
     )
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(120)
 def test_what_the_tests_do_not_notice_is_named_and_an_endless_loop_is_noticed(
     package: Path,
