@@ -1,0 +1,88 @@
+import pytest
+from pydantic import ValidationError
+
+from service.api.queries import QueryReader, VideoQuery, task_query, video_options, video_query
+from service.errors import InvalidParameterError
+from service.tasks.classify import ClassifyVideoOptions
+from service.tasks.detect import DetectVideoOptions
+from service.tasks.tasks import TASKS
+from tests.service.tasks.mean_color import MEAN_COLOR
+
+DETECT = TASKS["detect"]
+
+
+def test_a_tasks_query_has_its_options_the_model_and_its_formats() -> None:
+    query = task_query(DETECT)
+    assert {"model", "version", "format", "nms", "classes"} <= set(query.model_fields)
+    assert query.model_validate({"format": "overlay"}).model_dump()["format"] == "overlay"
+    with pytest.raises(ValidationError):
+        query.model_validate({"format": "mask"})
+
+
+def test_a_task_without_renderings_has_no_format() -> None:
+    assert "format" not in task_query(TASKS["classify"]).model_fields
+
+
+def test_a_query_string_is_read_with_repeated_options_and_read_once() -> None:
+    reader = QueryReader(task_query(DETECT))
+    query = reader.read(b"classes=cup&classes=cat%2Cdog&max_detections=7")
+    assert query.classes == ("cup", "cat,dog")
+    assert query.max_detections == 7
+    assert reader.read(b"classes=cup&classes=cat%2Cdog&max_detections=7") is query
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        (b"nmz=soft", "nmz: extra inputs are not permitted"),
+        (b"score_threshold=2", "score_threshold: input should be less than or equal to 1, not '2'"),
+        (b"max_detections=", "max_detections"),
+        (b"version=0&model=" + b"x" * 65, "model: .*; version: "),
+    ],
+)
+def test_what_a_query_must_not_hold_is_named(query: bytes, fault: str) -> None:
+    with pytest.raises(InvalidParameterError, match=fault):
+        QueryReader(task_query(DETECT)).read(query)
+
+
+def video(text: str) -> VideoQuery:
+    query: VideoQuery = QueryReader(video_query(TASKS)).read(text.encode())
+    return query
+
+
+def test_a_videos_query_has_the_options_of_all_tasks_each_with_its_owners() -> None:
+    fields = video_query({**TASKS, "mean_color": MEAN_COLOR}).model_fields
+    assert (fields["top_k"].description or "").startswith("classify, temporal: how many classes")
+    assert (fields["polygons"].description or "").startswith("segment: outlines")
+    assert {"fps", "every_n", "max_frames", "model", "version", "format"} <= set(fields)
+
+
+def test_the_options_of_the_task_are_taken_from_a_videos_query() -> None:
+    options = video_options(video("task=detect&score_threshold=0.7&classes=cup"), TASKS)
+    assert isinstance(options, DetectVideoOptions)
+    assert (options.score_threshold, options.classes, options.max_detections) == (
+        0.7,
+        ("cup",),
+        100,
+    )
+    default = video_options(video("top_k=2"), TASKS)
+    assert isinstance(default, ClassifyVideoOptions)
+    assert (default.top_k, default.smoothing_seconds) == (2, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("query", "fault"),
+    [
+        ("task=embed&top_k=2", "top_k: not for task=embed"),
+        ("polygons=true&stride=2", "polygons, stride: not for task=classify"),
+    ],
+)
+def test_an_option_of_another_task_is_refused(query: str, fault: str) -> None:
+    with pytest.raises(InvalidParameterError, match=fault):
+        video_options(video(query), TASKS)
+
+
+def test_a_task_that_runs_on_no_video_is_none_for_videos() -> None:
+    tasks = {**TASKS, "classify": TASKS["classify"]}
+    with pytest.raises(InvalidParameterError, match="task: input should be 'classify', 'segment'"):
+        QueryReader(video_query(tasks)).read(b"task=dream")

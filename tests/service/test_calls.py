@@ -1,0 +1,61 @@
+from collections.abc import AsyncIterator
+
+import pytest
+
+from service.engine import Engine, open_engine
+from service.errors import InvalidParameterError
+from service.explain.options import ExplainOptions
+from service.imaging.overlay import RenderedImage
+from service.runtime.job import JobResult
+from service.settings import Settings
+from service.tasks.tasks import TASKS
+from tests.images import photograph, plain
+from tests.servables import color_card, write_servable
+from tests.service.tasks.mean_color import MEAN_COLOR, MeanColorOptions
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    root = tmp_path_factory.mktemp("models")
+    write_servable(root)
+    card = color_card().model_copy(update={"task": "mean_color", "labels": ()})
+    write_servable(root, "mean", card=card)
+    tasks = {**TASKS, "mean_color": MEAN_COLOR}
+    async with open_engine(Settings(models=root, threads=1), tasks=tasks) as opened:
+        yield opened
+
+
+async def test_a_call_returns_results_or_renderings(engine: Engine) -> None:
+    options = MeanColorOptions(scale="unit")
+    plainly = engine.call(MEAN_COLOR, options)
+    (result,) = await plainly.run([plain("red")], timeout_seconds=10)
+    assert isinstance(result, JobResult)
+    assert result.value == {"color": [1, 0, 0]}
+    drawn = engine.call(MEAN_COLOR, options, rendering="swatch")
+    (rendered,) = await drawn.run([plain("red")], timeout_seconds=10)
+    assert isinstance(rendered, JobResult)
+    assert isinstance(rendered.value, RenderedImage)
+    assert rendered.value.media_type == "image/png"
+
+
+async def test_a_call_has_its_model_before_any_image_is_there(engine: Engine) -> None:
+    assert engine.call(MEAN_COLOR, MeanColorOptions()).model.name == "mean"
+    call = engine.explain_call(ExplainOptions(view="filters"), "json", model="colors")
+    assert (call.model.name, call.needs_image) == ("colors", False)
+
+
+async def test_a_view_of_an_image_needs_one(engine: Engine) -> None:
+    call = engine.explain_call(ExplainOptions(view="occlusion", samples=4), "json")
+    assert call.needs_image
+    with pytest.raises(InvalidParameterError, match="view: occlusion needs an image"):
+        await call.run(None, timeout_seconds=10)
+    result = await call.run(photograph("chelsea"), timeout_seconds=10)
+    assert not isinstance(result.value, RenderedImage)
+    assert result.value["view"] == "occlusion"

@@ -1,0 +1,100 @@
+"""A video through a task: its events in order, its place among the fan-outs, and what stays when it is left."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from io import BytesIO
+
+import pytest
+
+from service.engine import Engine, open_engine
+from service.errors import OverloadedError, UnsupportedVideoError
+from service.settings import Settings
+from service.tasks.tasks import TASKS
+from service.video.events import VideoFrame, VideoStart, VideoSummary
+from service.video.options import SamplingOptions
+from service.video.pipeline import VideoRun
+from tests.clips import counting
+from tests.servables import write_servable
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture(scope="module")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    root = tmp_path_factory.mktemp("models")
+    write_servable(root)
+    async with open_engine(Settings(models=root, threads=1, max_fan_outs=1)) as opened:
+        yield opened
+
+
+def run_of(engine: Engine, *, draws: bool = False) -> VideoRun:
+    task = TASKS["classify"]
+    assert task.over_time is not None
+    options = task.over_time.options()
+    return engine.video_run(task, options, SamplingOptions(every_n=5), draws=draws)
+
+
+def do_nothing() -> None:
+    """The file is complete."""
+
+
+def frames(outcome: str, engine: Engine) -> float:
+    found = engine.metrics.registry.get_sample_value(
+        "foveal_video_frames_total", {"outcome": outcome}
+    )
+    return found or 0.0
+
+
+async def test_events_come_in_order_and_frames_are_counted(engine: Engine) -> None:
+    before = frames("sampled", engine)
+    video = BytesIO(counting(12, "mp4", "h264"))
+    running = engine.videos.run(run_of(engine), video, stop_reading=do_nothing)
+    async with aclosing(running):
+        start, *middle, summary = [event async for event in running]
+    assert isinstance(start, VideoStart)
+    assert [one.number for one in middle if isinstance(one, VideoFrame)] == [0, 5, 10]
+    assert all(isinstance(one, VideoFrame) and one.drawn is None and one.trace for one in middle)
+    assert isinstance(summary, VideoSummary)
+    assert (summary.ended, summary.counts.sampled) == ("complete", 3)
+    assert frames("sampled", engine) - before == 3
+
+
+async def test_frames_are_drawn_where_that_is_wanted(engine: Engine) -> None:
+    video = BytesIO(counting(5, "mp4", "h264"))
+    running = engine.videos.run(run_of(engine, draws=True), video, stop_reading=do_nothing)
+    async with aclosing(running):
+        drawn = [one.drawn async for one in running if isinstance(one, VideoFrame)]
+    assert [one is not None for one in drawn] == [True]
+
+
+async def test_a_video_has_one_place_among_the_fan_outs_until_it_is_left(engine: Engine) -> None:
+    woken = asyncio.Event()
+    first = engine.videos.run(
+        run_of(engine), BytesIO(counting(30, "mp4", "h264")), stop_reading=woken.set
+    )
+    async with aclosing(first):
+        await anext(first)
+        other = engine.videos.run(
+            run_of(engine), BytesIO(counting(5, "mp4", "h264")), stop_reading=do_nothing
+        )
+        with pytest.raises(OverloadedError):
+            await anext(other)
+    assert woken.is_set()
+    again = engine.videos.run(
+        run_of(engine), BytesIO(counting(5, "mp4", "h264")), stop_reading=do_nothing
+    )
+    async with aclosing(again):
+        assert isinstance(await anext(again), VideoStart)
+
+
+async def test_what_is_no_video_leaves_the_place_free(engine: Engine) -> None:
+    for _ in range(2):
+        running = engine.videos.run(run_of(engine), BytesIO(b"text"), stop_reading=do_nothing)
+        with pytest.raises(UnsupportedVideoError):
+            await anext(running)
