@@ -151,6 +151,7 @@ def load_on_processor(
     instances: int,
     threads: int,
     cache: Path,
+    clock: Clock = time.perf_counter,
 ) -> Loaded:
     """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `load_model` for the arguments."""
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
@@ -167,10 +168,11 @@ def load_on_processor(
             largest=largest,
             instances=instances,
             threads=threads,
+            clock=clock,
         )
     if not largest:
-        alone = seconds_of(session.run, blank[None])
-        limit = best_batch(session.run, blank, limit, alone=alone)
+        alone = seconds_of(session.run, blank[None], clock)
+        limit = best_batch(session.run, blank, limit, alone=alone, clock=clock)
     return Loaded((session.run,) * (instances or threads), limit, blank)
 
 

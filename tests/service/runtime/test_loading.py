@@ -315,6 +315,14 @@ def test_tensorrt_gets_the_shape_of_images_and_none_of_windows(tmp_path: Path) -
         assert plan.providers[0][1].get("trt_profile_max_shapes") == profile
 
 
+class TickingClock(ManualClock):
+    """Advances by 10 ms whenever it is read, so that every run seems to take as long."""
+
+    def __call__(self) -> float:
+        self.advance(0.01)
+        return self.now
+
+
 def on_processor(one: Servable, opener: Opener, name: DeviceName, **changes: Any) -> Loaded:
     settings = {"limit": 4, "largest": 4, "instances": 0, "threads": 3, "cache": Path(), **changes}
     return load_on_processor(one, Device(name), opener, **settings)
@@ -333,18 +341,18 @@ def test_an_openvino_session_has_a_stream_for_each_thread_and_serves_as_many_bat
 
 def test_the_largest_batch_on_openvino_is_measured_unless_it_is_given(tmp_path: Path) -> None:
     one = servable(tmp_path)
-    measured = on_processor(one, Opener(one.path), "openvino", limit=3, largest=0)
-    assert measured.largest in {1, 2}, "a power of two"
-    given = on_processor(one, Opener(one.path), "openvino", limit=3, largest=3)
-    assert given.largest == 3
+    for largest, expected in ((0, 2), (3, 3)):
+        settings = {"limit": 3, "largest": largest, "clock": TickingClock()}
+        loaded = on_processor(one, Opener(one.path), "openvino", **settings)
+        assert loaded.largest == expected, "a power of two where it is measured"
 
 
-def test_on_a_cpu_a_run_uses_its_callers_thread(tmp_path: Path) -> None:
+def test_on_a_cpu_a_session_for_all_cores_is_tried_beside_that_for_one(tmp_path: Path) -> None:
     one = servable(tmp_path)
-    opener = Opener(one.path)
-    on_processor(one, opener, "cpu")
-    first, *_ = opener.plans
-    assert first.intra_threads == 1
+    for name, threads in (("cpu", [1, 3]), ("openvino", [3])):
+        opener = Opener(one.path)
+        on_processor(one, opener, "cpu" if name == "cpu" else "openvino", clock=TickingClock())
+        assert [plan.intra_threads for plan in opener.plans] == threads
 
 
 def refusing(*refused: str) -> Callable[[str], str]:
