@@ -35,6 +35,8 @@ log = logging.getLogger(LOGGER)
 
 T = TypeVar("T")
 U = TypeVar("U")
+OpenNetwork = Callable[[SessionPlan], Session]
+"""Opens a session of the network by a plan, and checks it against the contract."""
 
 LARGEST = 32
 """The largest batch where neither the settings nor the card give one."""
@@ -98,23 +100,29 @@ def load_model(
         check_certificate(servable.path, servable.card)
     except CardError as error:
         raise ServableError(str(error)) from error
+
+    def open_network(plan: SessionPlan) -> Session:
+        session = open_session(servable.path, device, plan)
+        check_contract(session, servable.card, servable.path, expected)
+        return session
+
     limit = servable.card.max_batch or largest or LARGEST
     if device.is_gpu:
-        runs = _on_gpu(
+        return load_on_gpu(
             servable,
             device,
-            expected,
+            open_network,
             limit=limit,
-            instances=instances or INSTANCES_ON_GPU,
+            instances=instances,
             cache=cache,
+            memory=Memory("cuda", device.index),
             capture_lock=capture_lock or CaptureLock(),
             graphs=graphs,
         )
-        return Loaded(runs, limit, runs[0].blank)
-    return _on_processor(
+    return load_on_processor(
         servable,
         device,
-        expected,
+        open_network,
         limit=limit,
         largest=largest,
         instances=instances,
@@ -133,63 +141,67 @@ def _outputs_of(servable: Servable, outputs: Mapping[str, tuple[str, ...]]) -> t
     return outputs[task]
 
 
-def _on_processor(
+def load_on_processor(
     servable: Servable,
     device: Device,
-    expected: tuple[str, ...],
+    open_network: OpenNetwork,
     *,
     limit: int,
     largest: int,
     instances: int,
     threads: int,
     cache: Path,
+    clock: Clock = time.perf_counter,
 ) -> Loaded:
+    """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `load_model` for the arguments."""
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache)
-    session = _open(servable, device, plan, expected)
+    session = open_network(plan)
     blank = blank_input(session, servable.card)
     if device.name == "cpu":
         return choose_runs(
             session.run,
-            lambda wide: open_session(servable.path, device, wide).run,
+            lambda wide: open_network(wide).run,
             blank,
             limit=limit,
             largest=largest,
             instances=instances,
             threads=threads,
+            clock=clock,
         )
     if not largest:
-        alone = seconds_of(session.run, blank[None])
-        limit = best_batch(session.run, blank, limit, alone=alone)
+        alone = seconds_of(session.run, blank[None], clock)
+        limit = best_batch(session.run, blank, limit, alone=alone, clock=clock)
     return Loaded((session.run,) * (instances or threads), limit, blank)
 
 
-def _on_gpu(
+def load_on_gpu(
     servable: Servable,
     device: Device,
-    expected: tuple[str, ...],
+    open_network: OpenNetwork,
     *,
     limit: int,
     instances: int,
     cache: Path,
+    memory: Memory,
     capture_lock: CaptureLock,
     graphs: bool,
-) -> tuple[BoundSession, ...]:
+) -> Loaded:
     """Open the network by the best plan that it allows; instances that capture graphs need a session each."""
     frame = servable.card.input
     inputs = {INPUT_NAME: (frame.height, frame.width, 3)} if frame else {}
     plans = plans_on_gpu(device, largest=limit, cache=cache, inputs=inputs, graphs=graphs)
-    memory = Memory("cuda", device.index)
 
     def open_instances(plan: SessionPlan) -> tuple[BoundSession, ...]:
-        sessions = [_open(servable, device, plan, expected)]
+        sessions = [open_network(plan)]
         blank = blank_input(sessions[0], servable.card)
-        while len(sessions) < instances:
-            sessions.append(_open(servable, device, plan, expected) if plan.graphs else sessions[0])
+        while len(sessions) < (instances or INSTANCES_ON_GPU):
+            sessions.append(open_network(plan) if plan.graphs else sessions[0])
         return tuple(BoundSession(session, blank, memory, capture_lock) for session in sessions)
 
-    return first_allowed(plans, open_instances, servable.name)
+    runs = first_allowed(plans, open_instances, servable.name)
+    return Loaded(runs, limit, runs[0].blank)
 
 
 def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U:
@@ -204,14 +216,6 @@ def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U
         except (ServableError, DeviceError) as error:
             log.info("%s is served in a plainer way, since %s", name, error)
     return open_as(plans[-1])
-
-
-def _open(
-    servable: Servable, device: Device, plan: SessionPlan, expected: tuple[str, ...]
-) -> Session:
-    session = open_session(servable.path, device, plan)
-    check_contract(session, servable.card, servable.path, expected)
-    return session
 
 
 def choose_runs(

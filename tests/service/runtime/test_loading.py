@@ -13,11 +13,21 @@ from onnx import TensorProto, helper
 
 from service.card import Card, Window
 from service.errors import DeviceError, ServableError
-from service.runtime.device import Device, SessionPlan
+from service.runtime.device import Device, DeviceName, SessionPlan, plan_session
+from service.runtime.io_binding import CaptureLock, Memory
 from service.runtime.job import Outputs, Run, Tensor
-from service.runtime.loading import LARGEST, Loaded, choose_runs, first_allowed, load_model
+from service.runtime.loading import (
+    LARGEST,
+    Loaded,
+    choose_runs,
+    first_allowed,
+    load_model,
+    load_on_gpu,
+    load_on_processor,
+)
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
+from service.runtime.session import Session, open_session
 from tests.servables import color_card, color_model, write_servable
 from tests.service.runtime.clocks import ManualClock
 
@@ -239,6 +249,110 @@ def test_where_nothing_is_given_the_limit_is_ours(tmp_path: Path) -> None:
 def test_on_a_cpu_with_several_threads_a_tiny_network_runs_on_each(tmp_path: Path) -> None:
     loaded = LOAD(servable(tmp_path), instances=0, threads=3)
     assert len(loaded.runs) == 3
+
+
+class Opener:
+    """Opens a servable in the CPU's memory by whatever plan, and remembers the plans; may refuse to capture graphs."""
+
+    def __init__(self, path: Path, *, allows_graphs: bool = True) -> None:
+        self.plans: list[SessionPlan] = []
+        self._path = path
+        self._allows_graphs = allows_graphs
+
+    def __call__(self, plan: SessionPlan) -> Session:
+        self.plans.append(plan)
+        if plan.graphs and not self._allows_graphs:
+            raise ServableError("a part of it runs elsewhere")
+        here = plan_session(CPU, largest=1, threads=1, cache=Path())
+        return Session(open_session(self._path, CPU, here).onnxruntime, plan)
+
+
+def on_gpu(one: Servable, opener: Opener, name: DeviceName = "cuda", **changes: Any) -> Loaded:
+    settings = {"limit": 4, "instances": 0, "cache": Path(), "graphs": True, **changes}
+    return load_on_gpu(
+        one,
+        Device(name),
+        opener,
+        memory=Memory("cpu"),
+        capture_lock=CaptureLock(),
+        **settings,
+    )
+
+
+def test_on_a_gpu_each_instance_that_captures_graphs_has_a_session_of_its_own(
+    tmp_path: Path,
+) -> None:
+    one = servable(tmp_path)
+    opener = Opener(one.path)
+    loaded = on_gpu(one, opener, instances=3)
+    assert (len(loaded.runs), loaded.largest, loaded.blank.shape) == (3, 4, (8, 8, 3))
+    assert [plan.graphs for plan in opener.plans] == [True] * 3
+    for run in loaded.runs:
+        assert run(loaded.blank[None])["logits"].shape == (1, 3)
+
+
+def test_on_a_gpu_instances_without_graphs_share_a_session(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    opener = Opener(one.path)
+    loaded = on_gpu(one, opener, graphs=False)
+    assert len(loaded.runs) == 2, "one is copied while the other is computed"
+    assert [plan.graphs for plan in opener.plans] == [False]
+
+
+def test_a_network_that_can_not_be_captured_is_served_without_graphs(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    opener = Opener(one.path, allows_graphs=False)
+    assert len(on_gpu(one, opener).runs) == 2
+    assert [plan.graphs for plan in opener.plans] == [True, False]
+
+
+def test_tensorrt_gets_the_shape_of_images_and_none_of_windows(tmp_path: Path) -> None:
+    image, window = servable(tmp_path / "a"), temporal(tmp_path / "b", ["N", 5, 7])
+    for one, profile in ((image, "image:4x8x8x3"), (window, None)):
+        opener = Opener(one.path)
+        on_gpu(one, opener, "tensorrt")
+        (plan,) = opener.plans
+        assert plan.providers[0][1].get("trt_profile_max_shapes") == profile
+
+
+class TickingClock(ManualClock):
+    """Advances by 10 ms whenever it is read, so that every run seems to take as long."""
+
+    def __call__(self) -> float:
+        self.advance(0.01)
+        return self.now
+
+
+def on_processor(one: Servable, opener: Opener, name: DeviceName, **changes: Any) -> Loaded:
+    settings = {"limit": 4, "largest": 4, "instances": 0, "threads": 3, "cache": Path(), **changes}
+    return load_on_processor(one, Device(name), opener, **settings)
+
+
+def test_an_openvino_session_has_a_stream_for_each_thread_and_serves_as_many_batches(
+    tmp_path: Path,
+) -> None:
+    one = servable(tmp_path)
+    opener = Opener(one.path)
+    loaded = on_processor(one, opener, "openvino")
+    assert [plan.intra_threads for plan in opener.plans] == [3]
+    assert (len(loaded.runs), loaded.largest, loaded.wide) == (3, 4, None)
+    assert len(on_processor(one, opener, "openvino", instances=2).runs) == 2
+
+
+def test_the_largest_batch_on_openvino_is_measured_unless_it_is_given(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    for largest, expected in ((0, 2), (3, 3)):
+        settings = {"limit": 3, "largest": largest, "clock": TickingClock()}
+        loaded = on_processor(one, Opener(one.path), "openvino", **settings)
+        assert loaded.largest == expected, "a power of two where it is measured"
+
+
+def test_on_a_cpu_a_session_for_all_cores_is_tried_beside_that_for_one(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    for name, threads in (("cpu", [1, 3]), ("openvino", [3])):
+        opener = Opener(one.path)
+        on_processor(one, opener, "cpu" if name == "cpu" else "openvino", clock=TickingClock())
+        assert [plan.intra_threads for plan in opener.plans] == threads
 
 
 def refusing(*refused: str) -> Callable[[str], str]:
