@@ -65,8 +65,10 @@ async def test_a_client_that_pauses_gives_its_turn_to_one_other_body() -> None:
     admission = Admission(turns=1, room=MIB, capacity=10, timer=timer)
     slow = await admission.turn()
     second, third = [asyncio.create_task(admission.turn()) for _ in range(2)]
+    timer.advance(0.0099)
     await settle()
-    timer.advance(PAUSE_SECONDS)
+    assert not second.done()
+    timer.advance(0.0001)
     await settle()
     assert second.done()
     slow.received()  # its turn has ended: it is received beside the second
@@ -75,6 +77,7 @@ async def test_a_client_that_pauses_gives_its_turn_to_one_other_body() -> None:
     assert not third.done()
     assert [one.canceled for one in timer.alarms] == [False]  # the second's alone
     second.result().end()
+    assert [one.canceled for one in timer.alarms] == [True]
     (await third).end()
 
 

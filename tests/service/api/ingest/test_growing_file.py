@@ -25,6 +25,15 @@ def test_a_reader_waits_for_bytes_and_gets_them_in_order() -> None:
     assert file.read(4) == b""
 
 
+def test_every_piece_wakes_the_reader() -> None:
+    file = GrowingFile(length=None, patience_seconds=60)
+    with ThreadPoolExecutor(1) as reader:
+        for number in range(200):
+            reading = reader.submit(file.read, 1)
+            file.feed(bytes([number]))
+            assert reading.result(timeout=10) == bytes([number])
+
+
 def test_the_announced_length_is_known_before_the_bytes() -> None:
     file = GrowingFile(length=100, patience_seconds=10)
     assert file.seek(0, os.SEEK_END) == 100
@@ -51,6 +60,18 @@ def test_a_read_returns_what_there_is_of_the_bytes_that_it_is_for() -> None:
     assert (file.read(4), file.tell()) == (b"abcd", 4)
     assert (file.read(4), file.tell()) == (b"ef", 6)
     assert (file.seek(1), file.read(0), file.read(-1)) == (1, b"", b"bcdef")
+
+
+@pytest.mark.parametrize(
+    ("size", "chunk", "ended"), [(0, b"", False), (4, b"abc", False), (-1, b"abc", True)]
+)
+def test_a_read_waits_for_one_byte_and_a_read_of_all_for_the_end(
+    size: int, chunk: bytes, *, ended: bool
+) -> None:
+    file = GrowingFile(length=100, patience_seconds=0)  # a reader that waits ends the file
+    file.feed(b"abc")
+    assert file.read(size) == chunk
+    assert file.seek(0, os.SEEK_END) == (3 if ended else 100)
 
 
 def test_the_end_of_a_file_of_unknown_length_is_waited_for() -> None:
