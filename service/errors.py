@@ -8,7 +8,7 @@ FovealError
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
 │   │   └── MalformedBase64Error
-│   ├── VideoError                the clip can not be read
+│   ├── VideoError                the video can not be read
 │   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
 │   │   └── VideoTooLongError  TooManyFramesError
 │   ├── EmptyBodyError  BodyTooLargeError  TooManyImagesError
@@ -93,7 +93,7 @@ class MalformedBase64Error(ImageError):
 class VideoError(RequestError):
     status = 422
     code = "bad_video"
-    title = "The clip can not be read"
+    title = "The video can not be read"
 
 
 class UnsupportedVideoError(VideoError):
@@ -104,7 +104,7 @@ class UnsupportedVideoError(VideoError):
 
 class BrokenVideoError(VideoError):
     code = "broken_video"
-    title = "The clip is damaged or cut short"
+    title = "The video is damaged or cut short"
 
 
 class NoVideoStreamError(VideoError):
@@ -114,13 +114,13 @@ class NoVideoStreamError(VideoError):
 
 class NoFramesError(VideoError):
     code = "no_frames"
-    title = "The clip has no frames"
+    title = "The video has no frames"
 
 
 class VideoTooLongError(VideoError):
     status = 413
     code = "video_too_long"
-    title = "The clip lasts too long"
+    title = "The video lasts too long"
 
 
 class TooManyFramesError(VideoError):

@@ -24,10 +24,10 @@ class Settings(BaseSettings):
     device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"] = Field(
         "auto", description="Where networks run: `auto`, `cpu`, `openvino`, `cuda`, `tensorrt`"
     )
-    device_id: int = Field(0, ge=0, description="Which GPU, where there are several")
+    device_id: int = Field(0, ge=0, description="Index of the GPU")
     defaults: dict[str, str] = Field(
         {},
-        description='Default model of a task, as JSON: `{"classify": "lenet5"}`; else the first by name',
+        description='Default model of a task, as JSON: `{"classify": "lenet5"}`; without an entry the first by name',
     )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that serve; more than 1 pays for tiny networks only"
@@ -58,56 +58,56 @@ class Settings(BaseSettings):
         256,
         ge=1,
         le=1_000_000,
-        description="Images that may wait a model, and large bodies to be received; over it 503 `overloaded`",
+        description="Images that may wait for a model, and large bodies to be received; above it 503 `overloaded`",
     )
     timeout_ms: float = Field(
-        30_000, gt=0, description="A request's deadline, unless it brings `X-Timeout-Ms`"
+        30_000, gt=0, description="A request's deadline without `X-Timeout-Ms`"
     )
     max_body_bytes: int = Field(
-        32 * 1024 * 1024, ge=1024, description="Largest request body; over it 413 `body_too_large`"
+        32 * 1024 * 1024, ge=1024, description="Largest request body; above it 413 `body_too_large`"
     )
     max_held_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes of large bodies that wait for their answer; over it the next ones wait to be received. "
+        description="Bytes of large bodies that wait for their answer; above it further bodies wait to be received. "
         "0: 8 MiB for each of the threads that run batches",
     )
     max_pixels: int = Field(
-        64_000_000, ge=1, description="Largest image in pixels; over it 413 `too_many_pixels`"
+        64_000_000, ge=1, description="Largest image in pixels; above it 413 `too_many_pixels`"
     )
     max_images: int = Field(64, ge=1, description="Most images in one request")
     max_fan_outs: int = Field(
         4,
         ge=1,
         le=1024,
-        description="Clips and explanations worked on at once; over it 503 `overloaded`",
+        description="Videos and explanations that run at once; above it 503 `overloaded`",
     )
     explainers: int = Field(
-        2, ge=1, le=64, description="Models that may be laid open for explanations at once"
+        2, ge=1, le=64, description="Models that may be loaded for explanations at once"
     )
     max_video_bytes: int = Field(
-        256 * 1024 * 1024, ge=1024, description="Largest clip; over it 413 `body_too_large`"
+        256 * 1024 * 1024, ge=1024, description="Largest video; above it 413 `body_too_large`"
     )
     max_video_seconds: float = Field(
-        3600, gt=0, description="Longest clip; over it 413 `video_too_long`"
+        3600, gt=0, description="Longest video; above it 413 `video_too_long`"
     )
     max_video_frames: int = Field(
-        3600, ge=1, description="Most frames taken from a clip; over it 413 `too_many_frames`"
+        3600, ge=1, description="Most frames sampled from a video; above it 413 `too_many_frames`"
     )
     cache: Path = Field(
         Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
     )
     grace_seconds: float = Field(
-        5, ge=0, description="After SIGTERM, how long to answer on as not ready before closing"
+        5, ge=0, description="Seconds between SIGTERM and closing; the service still answers, and is not ready"
     )
     health_check_seconds: float = Field(
         30,
         gt=0,
-        description="How often each model is looked after: one that has not answered since gets a blank image, "
-        "a heavy one at most for a thousandth of the time",
+        description="Seconds between health checks: a model that has not answered since the last one gets a blank image; "
+        "the checks of a model take at most a thousandth of the time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="`debug`, `info` (a line a request), `warning`, `error`"
+        "info", description="`debug`, `info` (a line per request), `warning`, `error`"
     )
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`, `text`; `auto` is text on a terminal"
