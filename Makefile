@@ -14,7 +14,7 @@ serve: .venv/.serve ## Start the service on http://localhost:8000 with the model
 test: check ## Run every check and every test
 check: lint types layers tests
 
-lint: .venv/.test ## Run ruff: its rules and its format
+lint: .venv/.test spelling ## Run ruff (its rules and its format) and codespell
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 

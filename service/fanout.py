@@ -50,7 +50,7 @@ class FanOut:
         """Yield each job's answer or its own error, in order.
 
         Jobs are drawn as places in flight become free, never ahead of that. What has not run yet is dropped when the
-        iteration is closed or its task cancelled: iterate inside `contextlib.aclosing`.
+        iteration is closed or its task canceled: iterate inside `contextlib.aclosing`.
 
         Args:
             model: whose queue they go through.

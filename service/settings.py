@@ -98,13 +98,15 @@ class Settings(BaseSettings):
         Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
     )
     grace_seconds: float = Field(
-        5, ge=0, description="Seconds between SIGTERM and closing; the service still answers, and is not ready"
+        5,
+        ge=0,
+        description="Seconds between SIGTERM and closing; the service still answers, and is not ready",
     )
     health_check_seconds: float = Field(
         30,
         gt=0,
-        description="Seconds between health checks: a model that has not answered since the last one gets a blank image; "
-        "the checks of a model take at most a thousandth of the time",
+        description="Seconds between health checks: a model that has not answered since the last one gets a blank "
+        "image; the checks of a model take at most a thousandth of the time",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning`, `error`"

@@ -63,7 +63,7 @@ async def run_images(
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, T], deadline: Deadline) -> T:
-    """Return what `work` makes; it is cancelled when its time is up, and when the client closes its connection.
+    """Return what `work` makes; it is canceled when its time is up, and when the client closes its connection.
 
     Raises:
         DeadlineError, ClientLeftError

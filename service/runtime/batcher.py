@@ -157,7 +157,7 @@ class Batcher:
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
 
-        Jobs that have not run are dropped when the call is cancelled, and when `disconnected` returns.
+        Jobs that have not run are dropped when the call is canceled, and when `disconnected` returns.
 
         Args:
             jobs: what to run.

@@ -213,7 +213,7 @@ class Registry:
                 await self._start(model)
                 if model.state != "ready":
                     raise NotReadyError(f"{model} {model.reason}.")
-            except BaseException:  # cancelled or failed, its threads and memory must go
+            except BaseException:  # canceled or failed, its threads and memory must go
                 await self._to_the_end(self._discard(model))
                 raise
             self._enter(model)
@@ -222,7 +222,7 @@ class Registry:
     async def remove(self, name: str, version: int) -> None:
         """Take a version out of the traffic, answer everything that it has accepted, and let its memory go.
 
-        This happens too when the call is cancelled.
+        This happens too when the call is canceled.
 
         Raises:
             UnknownModelError: there is no such model.
@@ -263,7 +263,7 @@ class Registry:
             raise ShuttingDownError("The service is shutting down. No model can be added.")
 
     async def _to_the_end(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work` in a task of its own, which goes on when the caller is cancelled, and which `close` awaits."""
+        """Run `work` in a task of its own, which goes on when the caller is canceled, and which `close` awaits."""
         task = asyncio.create_task(work)
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
