@@ -213,10 +213,18 @@ def test_what_mixes_no_positions_leaves_a_field_as_it_is(node: Node) -> None:
     assert field_after(("Conv", ["image", "w3"], "a", {}), node).size == (3, 3)
 
 
-def test_a_gate_lets_the_whole_image_in_and_leaves_the_effective_field() -> None:
+@pytest.mark.parametrize(
+    "pooling",
+    [
+        ("GlobalAveragePool", ["a"], "gate", {}),
+        ("ReduceMean", ["a", "height and width"], "gate", {}),
+    ],
+    ids=lambda node: node[0],
+)
+def test_a_gate_lets_the_whole_image_in_and_leaves_the_effective_field(pooling: Node) -> None:
     gated = field_after(
         ("Conv", ["image", "w3"], "a", {}),
-        ("GlobalAveragePool", ["a"], "gate", {}),
+        pooling,
         ("Mul", ["a", "gate"], "last", {}),
     )
     assert gated == ReceptiveField(

@@ -69,7 +69,8 @@ def test_a_constant_of_text_is_not_a_number() -> None:
 def test_a_constant_is_found_behind_casts() -> None:
     nodes: list[Node] = [
         ("Cast", ["w"], "wide", {"to": TensorProto.FLOAT}),
-        ("Identity", ["wide"], "out", {}),
+        ("Dropout", ["wide"], "kept", {}),
+        ("Identity", ["kept"], "out", {}),
     ]
     found = wiring_of(nodes, w=np.array([1, 2], np.float16)).constant("out")
     assert found is not None

@@ -90,6 +90,16 @@ def test_at_least_one_pixel_of_the_image_is_seen(
     assert Geometry(10, 6, region, (0, 0, 4, 4)).seen == seen
 
 
+@pytest.mark.parametrize(
+    ("size", "region"),
+    [((1280, 320), (0, -160, 1280, 480)), ((320, 1280), (-1120, 0, 1440, 1280))],
+)
+def test_the_region_of_a_letterbox_holds_its_padding(
+    size: tuple[int, int], region: tuple[float, float, float, float]
+) -> None:
+    assert plan(*size, FRAMES["letterbox"]).region == region
+
+
 def test_boxes_are_clipped_to_each_side_of_the_image() -> None:
     boxes = np.array([[-1, -1, 2, 2], [0.25, 0.5, 0.5, 0.75]], np.float32)
     carried = Geometry(10, 6, (2, 1, 8, 5), (0, 0, 4, 4)).boxes_on_image(boxes)

@@ -7,7 +7,14 @@ from pycocotools import mask as coco
 
 from service.card import ImageInput
 from service.imaging.geometry import plan
-from service.imaging.masks import bounding_box, enlarge, mask_on_image, polygons, rle
+from service.imaging.masks import (
+    bounding_box,
+    class_probability,
+    enlarge,
+    mask_on_image,
+    polygons,
+    rle,
+)
 
 STRETCH = ImageInput(height=32, width=32, resize="stretch")
 CROP = ImageInput(height=32, width=32, resize="crop", shorter_side=32)
@@ -97,6 +104,28 @@ def test_a_mask_smaller_than_the_frame_is_laid_where_the_frame_lies() -> None:
     frame = np.zeros((16, 16), np.uint8)
     frame[4:12] = 255
     assert (enlarge(frame, plan(200, 100, LETTERBOX)) == 255).all()
+
+
+@pytest.mark.parametrize(("size", "columns"), [((24, 8), (12, 16)), ((8, 24), (4, 8))])
+def test_the_right_half_of_what_a_crop_saw_is_there_on_the_image(
+    size: tuple[int, int], columns: tuple[int, int]
+) -> None:
+    frame = np.zeros((32, 32), np.uint8)
+    frame[:, 16:] = 255
+    left, right = columns
+    top, bottom = plan(*size, CROP).seen[1::2]
+    shown = enlarge(frame, plan(*size, CROP))
+    expected = np.zeros(shown.shape, bool)
+    expected[top:bottom, left:right] = True
+    assert np.array_equal(shown > 127, expected)
+
+
+@pytest.mark.parametrize(("classes", "rest"), [(6, 10), (3, 25), (2, 50), (1, 50)])
+def test_a_class_that_did_not_win_has_an_even_share_of_the_rest(classes: int, rest: int) -> None:
+    ids = np.array([[0, 1]], np.uint8)
+    shares = class_probability(ids, np.full((1, 2), 205, np.uint8), 1, classes)
+    assert shares.tolist() == [[rest, 205]]
+    assert shares.dtype == np.uint8
 
 
 @settings(deadline=None, max_examples=50)
