@@ -7,7 +7,7 @@ import pytest
 from tests.servables import write_servable
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def anyio_backend() -> str:
     return "asyncio"
 

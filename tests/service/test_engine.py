@@ -35,11 +35,6 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="module")
 async def engine() -> AsyncIterator[Engine]:
     async with open_engine(Settings(models=MODELS, threads=1)) as opened:
         yield opened
