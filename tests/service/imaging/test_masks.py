@@ -164,6 +164,11 @@ def test_polygons_outline_the_region_and_its_hole() -> None:
     )
 
 
+def test_a_slanted_side_has_no_points_between_its_corners() -> None:
+    (outline,) = polygons(np.tri(8, dtype=bool))
+    assert len(outline) == 2 * 6
+
+
 def test_polygons_reach_the_images_edge() -> None:
     (outline,) = polygons(np.ones((5, 8), bool))
     assert (max(outline[::2]), max(outline[1::2]), min(outline)) == (8, 5, 0)
