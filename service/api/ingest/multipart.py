@@ -1,22 +1,17 @@
 """A multipart form, read piece by piece: the contents of its files, whatever their fields are called."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
+from service.api.ingest.framing import Headers, PartReader
 from service.api.ingest.part import PartHeaders, TransferDecoder
 from service.errors import MalformedMultipartError, TooManyImagesError
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
-
-MOST_PARTS = 1000
-"""Beyond the files that are allowed: a form of small parts only would keep a thread busy for seconds."""
-MOST_HEADERS = 32
-PREAMBLE_BYTES = 64 * 1024
-"""Text before the first boundary is skipped (RFC 2046, 5.1.1); a body without one is refused after so much."""
+BOUNDARY_BYTES = 256
+"""RFC 2046 allows 70."""
+MOST_FIELDS = 1000
+"""Parts without a filename. A form of small parts only would keep a thread busy for seconds."""
 SHOWN_FIELDS = 3
 SHOWN_NAME = 40
 
@@ -56,17 +51,14 @@ class FormReader:
             raise MalformedMultipartError(
                 "The content type names no boundary. Let your HTTP client build the form."
             )
-        self._example = example
-        self._boundary = boundary
-        self._files = _FileEvents(on_data, on_file_end)
-        try:
-            self._parser = MultipartParser(
-                boundary, self._files.callbacks(), max_header_count=MOST_HEADERS
+        if len(boundary) > BOUNDARY_BYTES:
+            raise MalformedMultipartError(
+                f"The form can not be parsed: its boundary has {len(boundary)} bytes; at most {BOUNDARY_BYTES} are "
+                "allowed."
             )
-            # The parser knows no preamble: it gets a first part without headers, and the preamble as its content.
-            self._parser.write(b"--" + boundary + b"\r\n\r\n\r\n")
-        except FormParserError as error:
-            raise _unparsable(error) from error
+        self._example = example
+        self._files = _FileEvents(on_data, on_file_end)
+        self._parts = PartReader(boundary, self._files)
 
     @property
     def files(self) -> int:
@@ -79,12 +71,7 @@ class FormReader:
         Raises:
             MalformedMultipartError: it can not be parsed.
         """
-        try:
-            self._parser.write(chunk)
-        except FormParserError as error:
-            raise _unparsable(error) from error
-        if self._files.parts == 1 and self._files.skipped > PREAMBLE_BYTES:
-            raise self._no_boundary()
+        self._parts.write(chunk)
 
     def end(self) -> None:
         """Check that the form is complete.
@@ -92,25 +79,18 @@ class FormReader:
         Raises:
             MalformedMultipartError: its closing boundary is missing, or it holds no file.
         """
-        if not self._files.ended:
-            if self._files.parts == 1:
-                raise self._no_boundary()
+        if not self._parts.ended:
+            if not self._parts.parts:
+                raise self._parts.no_boundary()
             raise MalformedMultipartError("The form is cut short: its closing boundary is missing.")
         if not self.files:
             raise MalformedMultipartError(
                 f"{self._what_it_holds()} Send one: curl -F file=@{self._example} …"
             )
 
-    def _no_boundary(self) -> MalformedMultipartError:
-        shown = self._boundary[:SHOWN_NAME].decode("latin-1")
-        return MalformedMultipartError(
-            f"The form can not be parsed: no line of the body is the boundary --{shown} that its content type names. "
-            "Let your HTTP client build both, and end lines with CR LF."
-        )
-
     def _what_it_holds(self) -> str:
         events = self._files
-        if events.parts == 1:
+        if not self._parts.parts:
             return "The form is empty: it holds no part, and so no file."
         if events.unnamed_empty:
             return "The form holds no file: its file field is empty."
@@ -161,78 +141,40 @@ def too_many_images(most: int) -> TooManyImagesError:
 
 
 class _FileEvents:
-    """Turns the parser's events into those of the files. It does not refer to the parser, which refers to it."""
+    """Turns the events of parts into those of files. It does not refer to the reader, which refers to it."""
 
     def __init__(self, on_data: Callable[[bytes], None], on_file_end: Callable[[], None]) -> None:
         self.count = 0
-        self.parts = 0
-        self.skipped = 0
         self.fields: list[str] = []
         self.unnamed_empty = False
-        self.ended = False
+        self._fields = 0
         self._on_file_data = on_data
         self._on_file_end = on_file_end
-        self._name = b""
-        self._value = b""
-        self._headers = PartHeaders()
         self._decoder: TransferDecoder | None = None
         self._begun = False
 
-    def callbacks(self) -> "MultipartCallbacks":
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_name,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
-
-    def _on_part_begin(self) -> None:
-        self._headers = PartHeaders()
-        self.parts += 1
-        if self.parts - self.count > MOST_PARTS:
-            raise MalformedMultipartError(
-                f"The form has more than {MOST_PARTS} parts that are no files. Send the files alone."
-            )
-
-    def _on_header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        self._headers.set(self._name, self._value)
-        self._name = self._value = b""
-
-    def _on_headers_finished(self) -> None:
+    def begin(self, headers: Headers) -> None:
         """A file begins here, or with its first byte where it has no name."""
-        headers = self._headers
-        filename = headers.filename()
+        part = PartHeaders(headers)
+        filename = part.filename()
         self._decoder, self._begun = None, False
-        if filename is not None or headers.has_file_type():
-            self._decoder = TransferDecoder(headers.transfer_encoding)
-            if filename:
-                self._begin_file()
-        elif self.parts > 1 and len(self.fields) < SHOWN_FIELDS:
-            self.fields.append(headers.field)
+        if not filename:
+            self._count_field()
+        if filename is not None or part.has_file_type():
+            self._decoder = TransferDecoder(part.transfer_encoding)
+        elif len(self.fields) < SHOWN_FIELDS:
+            self.fields.append(part.field)
+        if filename:
+            self._begin_file()
 
-    def _begin_file(self) -> None:
-        self._begun = True
-        self.count += 1
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
+    def content(self, piece: bytes) -> None:
         if self._decoder is None:
-            self.skipped += end - start
             return
         if not self._begun:
             self._begin_file()
-        self._on_file_data(self._decoder.decode(data[start:end]))
+        self._on_file_data(self._decoder.decode(piece))
 
-    def _on_part_end(self) -> None:
+    def end(self) -> None:
         if self._decoder is None:
             return
         if self._begun:
@@ -241,9 +183,13 @@ class _FileEvents:
         else:
             self.unnamed_empty = True
 
-    def _on_end(self) -> None:
-        self.ended = True
+    def _begin_file(self) -> None:
+        self._begun = True
+        self.count += 1
 
-
-def _unparsable(error: FormParserError) -> MalformedMultipartError:
-    return MalformedMultipartError(f"The form can not be parsed: {error}")
+    def _count_field(self) -> None:
+        self._fields += 1
+        if self._fields > MOST_FIELDS:
+            raise MalformedMultipartError(
+                f"The form has more than {MOST_FIELDS} parts without a filename. Send the files alone."
+            )

@@ -1,11 +1,11 @@
 """One part of a multipart form: what its headers say of it, and its content, decoded."""
 
 import binascii
-from dataclasses import dataclass
 from email.message import Message
 
 from python_multipart.multipart import parse_options_header
 
+from service.api.ingest.framing import Headers
 from service.errors import MalformedMultipartError
 
 FILE_TYPES = ("image/", "video/", "audio/", "application/")
@@ -16,23 +16,14 @@ IDENTITIES = {b"", b"binary", b"8bit", b"7bit"}
 SPACES = b" \t\r\n"
 
 
-@dataclass(slots=True)
 class PartHeaders:
-    """The headers that matter, as they were sent."""
+    """The headers of a part that matter."""
 
-    disposition: bytes = b""
-    content_type: bytes = b""
-    transfer_encoding: bytes = b""
-
-    def set(self, name: bytes, value: bytes) -> None:
-        """Keep a header; names are compared without case."""
-        match name.lower():
-            case b"content-disposition":
-                self.disposition = value
-            case b"content-type":
-                self.content_type = value
-            case b"content-transfer-encoding":
-                self.transfer_encoding = value.strip().lower()
+    def __init__(self, headers: Headers) -> None:
+        found = dict(headers)
+        self.disposition = found.get(b"content-disposition", b"")
+        self.content_type = found.get(b"content-type", b"")
+        self.transfer_encoding = found.get(b"content-transfer-encoding", b"").lower()
 
     @property
     def field(self) -> str:

@@ -49,7 +49,7 @@ async def test_a_body_that_is_neither_form_nor_json_is_one_image_whatever_its_ty
 
 
 @pytest.mark.parametrize("content_type", [None, "image/png", "application/json"])
-@pytest.mark.parametrize("space", [b"", b" \r\n\t", b" " * 63])
+@pytest.mark.parametrize("space", [b"", b" \r\n\t", b" " * 100_000, b"\xef\xbb\xbf"])
 async def test_a_body_that_begins_with_a_brace_is_json_whatever_its_type(
     content_type: str | None, space: bytes
 ) -> None:
@@ -61,11 +61,6 @@ async def test_a_large_body_is_held_where_the_caller_does_not_say_otherwise() ->
     client.send(bytes(LARGE_BYTES + 1))
     await read_images(client.request, limits, record)
     assert limits.admission.held_bytes == LARGE_BYTES + 1
-
-
-async def test_white_space_without_end_is_not_searched_for_json() -> None:
-    body = b" " * 64 + as_json(b"one")
-    assert await images_of(body) == [body]
 
 
 async def test_a_form_is_one_by_its_type_even_where_its_bytes_look_like_json() -> None:
@@ -86,7 +81,7 @@ async def test_an_empty_body_is_an_error_with_a_hint() -> None:
 
 async def test_as_many_images_as_allowed_are_read_and_one_more_is_an_error() -> None:
     assert len(await images_of(as_json(*[b"one"] * 4))) == 4
-    with pytest.raises(TooManyImagesError, match="holds 5 images; at most 4 are allowed"):
+    with pytest.raises(TooManyImagesError, match="holds more than 4 images"):
         await images_of(as_json(*[b"one"] * 5))
 
 
@@ -123,23 +118,23 @@ async def test_large_bodies_alone_are_parsed_on_a_thread(size: int, calls: int) 
 
 @given(st.lists(st.binary(max_size=100), min_size=1, max_size=4))
 def test_base64_comes_back_as_it_was_sent(images: list[bytes]) -> None:
-    assert parse_json(as_json(*images)) == images
+    assert parse_json(as_json(*images), 4) == images
 
 
 @given(st.binary(max_size=200).map(lambda tail: b"{" + tail))
 def test_any_bytes_are_json_or_a_clear_error(body: bytes) -> None:
     with pytest.raises(RequestError):
-        parse_json(body)
+        parse_json(body, 4)
 
 
 def test_base64_may_have_a_data_prefix_and_line_breaks() -> None:
     body = b'{"images": ["data:image/png;base64,aGVs\\r\\nbG8=", "aGVs bG8="]}'
-    assert parse_json(body) == [b"hello", b"hello"]
+    assert parse_json(body, 4) == [b"hello", b"hello"]
 
 
 @pytest.mark.parametrize("text", ["a*b", "aGk", "é", "x:image/png;base64,aGk="])
 def test_invalid_base64_is_an_error_in_its_place(text: str) -> None:
-    good, bad = parse_json(json.dumps({"images": ["aGk=", text]}).encode())
+    good, bad = parse_json(json.dumps({"images": ["aGk=", text]}).encode(), 4)
     assert good == b"hi"
     assert isinstance(bad, MalformedBase64Error)
     assert str(bad).startswith("The image is not valid base64: ")
@@ -156,4 +151,4 @@ def test_invalid_base64_is_an_error_in_its_place(text: str) -> None:
 )
 def test_json_of_another_form_is_an_error_that_names_the_place(body: bytes, message: str) -> None:
     with pytest.raises(MalformedJsonError, match=message):
-        parse_json(body)
+        parse_json(body, 4)
