@@ -138,6 +138,7 @@ class PartReader:
         return None if may_continue and len(tail) < PADDING_BYTES + 2 else b""
 
     def _pass_boundary(self, ending: bytes) -> None:
+        self._at_start = False
         if self.parts:
             self._events.end()
         if ending == CLOSING:
@@ -165,8 +166,8 @@ class PartReader:
         self._lookalikes += 1
         if self._lookalikes > MOST_LOOKALIKES:
             raise MalformedMultipartError(
-                f"The form can not be parsed: more than {MOST_LOOKALIKES} lines of content begin with its boundary. Let "
-                "your HTTP client choose a longer one."
+                f"The form can not be parsed: more than {MOST_LOOKALIKES} lines of content begin with its boundary. "
+                "Let your HTTP client choose a longer one."
             )
 
 

@@ -94,7 +94,7 @@ class _Upload:
         self._content_type = content_type
         self._inflater = Inflater(coding, limit) if coding else None
         self._form = (
-            FormReader(content_type, on_data=self.file.feed, example="clip.mp4") if form else None
+            FormReader(content_type, on_data=self.file.feed, example="video.mp4") if form else None
         )
         self._check(announced or 0)
         if announced == 0:
@@ -141,7 +141,7 @@ class _Upload:
             return
         self._form.write(chunk)
         if self._form.files > 1:
-            raise MalformedMultipartError("The form holds several files. Send one clip a request.")
+            raise MalformedMultipartError("The form holds several files. Send one video a request.")
 
     def described(self, error: UnsupportedVideoError) -> UnsupportedVideoError:
         """Return the error, or one that says which other kind of file the body is."""
@@ -154,9 +154,9 @@ class _Upload:
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise BodyTooLargeError(
-                f"The clip is larger than the {self._limit / 2**20:g} MiB allowed. Send it in parts."
+                f"The video is larger than the {self._limit / 2**20:g} MiB allowed. Send it in parts."
             )
 
 
 def _empty() -> EmptyBodyError:
-    return EmptyBodyError("The request has no body. Send a clip: curl --data-binary @clip.mp4 …")
+    return EmptyBodyError("The request has no body. Send a video: curl --data-binary @video.mp4 …")

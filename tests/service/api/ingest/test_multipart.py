@@ -1,11 +1,16 @@
 """Forms: every file as it was sent, in order; and a clear error for whatever is no form."""
 
+import base64
+from email.mime.image import MIMEImage
+from email.mime.multipart import MIMEMultipart
+from email.policy import compat32
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from service.api.ingest.multipart import FormReader, files_of, is_form
-from service.errors import MalformedMultipartError
+from service.api.ingest.multipart import MOST_FIELDS, FormReader, files_of, is_form
+from service.errors import MalformedMultipartError, TooManyImagesError
 from tests.service.api.ingest.forms import END, FORM, NOTE, file_part, form
 
 
@@ -78,6 +83,135 @@ def test_header_names_are_compared_without_case_and_only_the_disposition_names_a
     shouted = file_part(b"image").replace(b"Content-Disposition", b"CONTENT-DISPOSITION")
     strange = NOTE.replace(b"\r\n\r\n", b'\r\nContent-Type: text/plain; filename="no"\r\n\r\n')
     assert files_of(strange + shouted + END, FORM, "cat.jpg", 9) == [b"image"]
+
+
+def part(headers: bytes, content: bytes = b"image") -> bytes:
+    return b"--b0\r\n" + headers + b"\r\n\r\n" + content + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        b"Content-Disposition: form-data; name=file; filename=a",
+        b'content-disposition: Form-Data; NAME="f"; FileName="k\xc3\xa4tz; \\"chen\\".jpg"',
+        b"Content-Disposition: form-data; name=file; filename*=UTF-8''k%C3%A4tzchen.png",
+        b'Content-Disposition: form-data; name=file; filename*0="cat"; filename*1=".png"',
+        b"Content-Disposition: form-data;\r\n name=file;\r\n filename=a",
+        b"Content-Disposition: attachment; filename=a",
+        b"Content-Disposition: form-data; name=file\r\nContent-Type: image/jpeg",
+        b"Content-Disposition: form-data; name=file\r\nContent-Type: Application/Octet-Stream",
+        b"Content-Type: image/png; name=a",
+        b'Content-Disposition: form-data; filename=""\r\nContent-Type: image/png',
+    ],
+)
+def test_a_part_is_a_file_by_its_filename_or_the_type_of_a_file(headers: bytes) -> None:
+    assert files_of(part(headers) + END, FORM, "cat.jpg", 9) == [b"image"]
+
+
+@pytest.mark.parametrize("media_type", [b"text/plain; charset=utf-8", b"application/json", b"x"])
+def test_a_field_of_text_may_have_a_type(media_type: bytes) -> None:
+    body = part(b"Content-Disposition: form-data; name=x\r\nContent-Type: " + media_type)
+    assert files_of(body + file_part(b"one") + END, FORM, "cat.jpg", 9) == [b"one"]
+
+
+def test_a_file_field_in_which_nothing_was_chosen_is_no_file() -> None:
+    none = part(
+        b'Content-Disposition: form-data; name=f; filename=""\r\nContent-Type: application/octet-stream',
+        b"",
+    )
+    assert files_of(none + file_part(b"one") + END, FORM, "cat.jpg", 9) == [b"one"]
+    with pytest.raises(MalformedMultipartError, match="its file field is empty"):
+        files_of(none + END, FORM, "cat.jpg", 9)
+
+
+def test_a_part_without_what_makes_it_a_file_is_named_with_what_is_missing() -> None:
+    body = part(b"Content-Disposition: form-data; name=picture") + NOTE + END
+    with pytest.raises(
+        MalformedMultipartError,
+        match=r"'picture', 'note'.* neither a filename nor the content type",
+    ):
+        files_of(body, FORM, "cat.jpg", 9)
+    with pytest.raises(MalformedMultipartError, match="form is empty"):
+        files_of(END, FORM, "cat.jpg", 9)
+
+
+@given(st.binary(min_size=1, max_size=200), st.integers(1, 30))
+def test_a_file_in_base64_is_decoded(content: bytes, size: int) -> None:
+    headers = b"Content-Disposition: form-data; filename=a\r\nContent-Transfer-Encoding: BASE64"
+    body = part(headers, base64.encodebytes(content)) + END
+    data = bytearray()
+    reader = FormReader(FORM, on_data=data.extend, example="cat.jpg")
+    for start in range(0, len(body), size):
+        reader.write(body[start : start + size])
+    reader.end()
+    assert bytes(data) == content
+
+
+@pytest.mark.parametrize(
+    ("encoding", "content", "message"),
+    [
+        (b"base64", b"a*b=", "not valid base64"),
+        (b"base64", b"aGk", "not valid base64"),
+        (b"quoted-printable", b"hi", "quoted-printable is not understood"),
+    ],
+)
+def test_an_encoding_that_can_not_be_decoded_is_an_error(
+    encoding: bytes, content: bytes, message: str
+) -> None:
+    headers = (
+        b"Content-Disposition: form-data; filename=a\r\nContent-Transfer-Encoding: " + encoding
+    )
+    with pytest.raises(MalformedMultipartError, match=message):
+        files_of(part(headers, content) + END, FORM, "cat.jpg", 9)
+
+
+@pytest.mark.parametrize("encoding", [b"binary", b"8bit", b"7BIT"])
+def test_an_encoding_that_changes_nothing_is_understood(encoding: bytes) -> None:
+    headers = (
+        b"Content-Disposition: form-data; filename=a\r\nContent-Transfer-Encoding: " + encoding
+    )
+    assert files_of(part(headers) + END, FORM, "cat.jpg", 9) == [b"image"]
+
+
+def test_more_files_or_fields_than_allowed_are_refused_where_they_begin() -> None:
+    assert len(files_of(form(*[b"x"] * 9), FORM, "cat.jpg", 9)) == 9
+    with pytest.raises(TooManyImagesError, match="more than 9 images"):
+        files_of(form(*[b"x"] * 10), FORM, "cat.jpg", 9)
+    fields = NOTE * MOST_FIELDS
+    assert files_of(fields + form(b"x"), FORM, "cat.jpg", 9) == [b"x"]
+    with pytest.raises(MalformedMultipartError, match="more than 1000 parts"):
+        files_of(fields + NOTE + form(b"x"), FORM, "cat.jpg", 9)
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        'multipart/form-data; boundary="b0"',
+        "MULTIPART/MIXED; charset=utf-8; BOUNDARY=b0",
+        'multipart/related;boundary="b0";type="image/png"',
+    ],
+)
+def test_the_boundary_may_be_quoted_and_stand_anywhere(content_type: str) -> None:
+    assert files_of(form(b"one"), content_type, "cat.jpg", 9) == [b"one"]
+
+
+def test_a_boundary_may_have_any_character_when_quoted() -> None:
+    body = form(b"one").replace(b"b0", b"a b:c;d=e")
+    assert files_of(body, 'multipart/form-data; boundary="a b:c;d=e"', "cat.jpg", 9) == [b"one"]
+
+
+@pytest.mark.parametrize("line_end", ["\n", "\r\n"])
+def test_what_pythons_mail_library_writes_is_read(line_end: str) -> None:
+    message = MIMEMultipart("form-data", boundary="b0")
+    file = MIMEImage(b"\x89PNG image", "png")
+    file.add_header(
+        "Content-Disposition", "form-data", name="f", filename=("utf-8", "", "k\u00e4tz" * 30)
+    )
+    message.attach(file)
+    message.preamble, message.epilogue = "before", "after"
+    written = message.as_bytes(policy=compat32.clone(linesep=line_end))
+    body = written.partition(2 * line_end.encode())[2]
+    assert files_of(body, FORM, "cat.jpg", 9) == [b"\x89PNG image"]
 
 
 @pytest.mark.parametrize(
