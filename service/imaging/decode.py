@@ -22,7 +22,7 @@ from service.errors import (
 )
 from service.imaging import jpeg_tail, png, tiff
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
-from service.imaging.unread import why_unread
+from service.imaging.unread import unsupported_jpeg, why_unread
 
 FORMATS = tuple(
     reader.format
@@ -64,6 +64,8 @@ _PILLOW_FAULTS = (
 """What Pillow's readers raise on damaged files."""
 
 
+_SEND_WHOLE = "Send the whole file."
+
 _VP8X_FLAGS, _WEBP_ANIMATION, _WEBP_ALPHA = 20, 0x02, 0x10
 """The place of the flags of a WebP, and two of them (RFC 9649, 2.7)."""
 
@@ -88,7 +90,7 @@ class OpenedImage:
 
     `file` is Pillow's image of the frame that is displayed first, `size` that of the whole stored canvas, on which the
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
-    become 8 bits; `transparent` is the color of a 16-bit RGB PNG that is transparent.
+    become 8 bits; `chunks` are those of a PNG, to check its pixels.
     """
 
     body: bytes
@@ -97,7 +99,7 @@ class OpenedImage:
     orientation: int = 1
     box: Box | None = None
     samples: Samples | None = None
-    transparent: tuple[int, ...] | None = None
+    chunks: png.Png | None = None
 
     @property
     def can_be_reduced(self) -> bool:
@@ -146,7 +148,7 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
             raise UnsupportedImageError(
                 f"The BMP is of a kind that is not read: {error}. Send it with 24 bits per pixel, or PNG."
             ) from error
-        raise BrokenImageError(f"The image's header is damaged: {error}") from error
+        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
     _check_size(file.size, limits)
     return file
 
@@ -158,33 +160,29 @@ def _open_png(body: bytes, limits: Limits) -> OpenedImage:
     left, top, right, bottom = shown.box
     box = None if (right - left, bottom - top) == shown.canvas else shown.box
     orientation = _exif_orientation(shown.exif)
-    samples, transparent = None, None
+    samples = None
     if file.mode.startswith("I;16"):
         gray = shown.transparent[0] if shown.transparent else None
         samples = Samples("u2", 16, transparent=gray)
-    elif shown.transparent and shown.depth == 16:  # noqa: PLR2004  # Pillow keeps the high bytes
-        transparent = shown.transparent
     elif shown.transparent and len(shown.transparent) == 1:
         file.info["transparency"] = shown.transparent[0] * (255 // (2**shown.depth - 1))
-    elif shown.transparent:
+    elif shown.transparent and shown.depth == 8:  # of 16 bits Pillow keeps the high 8
         file.info["transparency"] = shown.transparent
-    return OpenedImage(shown.body, file, shown.canvas, orientation, box, samples, transparent)
+    return OpenedImage(shown.body, file, shown.canvas, orientation, box, samples, shown)
 
 
 def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     try:
         page = tiff.full_page(body)
     except _PILLOW_FAULTS as error:
-        raise BrokenImageError(f"The image's header is damaged: {error}") from error
+        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
     _check_size((page.layout.width, page.layout.height), limits)
     try:
-        file = Image.open(BytesIO(page.body), formats=FORMATS)
-    except Image.DecompressionBombError as error:
-        raise _too_many_pixels(limits) from error
-    except UnidentifiedImageError as error:
-        raise tiff.refused(page.layout) from error
+        file = TiffImageFile(BytesIO(page.body))
     except _PILLOW_FAULTS as error:
-        raise BrokenImageError(f"The image's header is damaged: {error}") from error
+        if str(error) in tiff.PILLOW_REFUSALS:
+            raise tiff.refused(page.layout) from error
+        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
     if page.samples is None:  # Pillow itself applies the orientation
         return OpenedImage(page.body, file, file.size)
     tiff.with_native_words(file)
@@ -202,7 +200,8 @@ def _with_alpha(body: bytes) -> bytes:
 
 def _gif_box(file: Image.Image) -> Box | None:
     """Return the box of a GIF's first frame, if it leaves a part of the canvas free."""
-    box = file.tile[0][1] if file.tile else None
+    tiles = getattr(file, "tile", ())
+    box: Box | None = tiles[0][1] if tiles else None
     return box if box != (0, 0, *file.size) else None
 
 
@@ -230,20 +229,29 @@ def read_pixels(image: OpenedImage) -> Image.Image:
 
     Raises:
         BrokenImageError: the pixels are damaged or cut short.
+        UnsupportedImageError: they are of a kind of JPEG that is not read.
     """
     try:
         return _displayed(image, _loaded(image))
     except Image.DecompressionBombError as error:
         raise BrokenImageError("The image holds more pixels than its header says") from error
     except _PILLOW_FAULTS as error:
-        raise BrokenImageError(f"The image is damaged or cut short: {error}") from error
+        raise BrokenImageError(
+            f"The image is damaged or cut short: {error}. {_SEND_WHOLE}"
+        ) from error
 
 
 def _loaded(image: OpenedImage) -> Image.Image:
+    if image.chunks is not None:
+        png.check_pixels(image.chunks)
     try:
         image.file.load()
     except OSError:
-        completed = jpeg_tail.completed(image.body) if image.can_be_reduced else None
+        if not image.can_be_reduced:
+            raise
+        if refused := unsupported_jpeg(image.body):
+            raise refused from None
+        completed = jpeg_tail.completed(image.body)
         if completed is None:
             raise
         file = Image.open(BytesIO(completed), formats=FORMATS)
@@ -257,8 +265,8 @@ def _loaded(image: OpenedImage) -> Image.Image:
 def _displayed(image: OpenedImage, file: Image.Image) -> Image.Image:
     if image.samples is not None:
         pixels = to_eight_bits(file, image.samples)
-    elif image.transparent is not None:
-        pixels = _without_color(image, file)
+    elif image.chunks is not None and image.chunks.transparent and image.chunks.depth == 16:
+        pixels = _without_color(image.chunks, file)
     else:
         pixels = _flatten(file)
     return pixels if image.box is None else _on_canvas(image.size, pixels, image.box)
@@ -298,7 +306,7 @@ def _over_white(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _without_color(image: OpenedImage, high: Image.Image) -> Image.Image:
+def _without_color(image: png.Png, high: Image.Image) -> Image.Image:
     """Return a 16-bit RGB PNG with its transparent color in white; all 16 bits of a pixel must be equal to it.
 
     Pillow keeps the high byte of each sample. Reading the same bytes in the other byte order gives the low bytes.

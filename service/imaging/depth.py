@@ -48,11 +48,11 @@ def to_eight_bits(image: Image.Image, samples: Samples) -> Image.Image:
         image: the words, in a mode of one integer or float each.
         samples: what the words mean.
     """
-    wide = 2 if np.dtype(samples.type).itemsize == 8 else 1  # noqa: PLR2004  # two words of 32 bits
+    wide = 2 if np.dtype(samples.type).itemsize == 8 else 1  # two words of 32 bits
     size = (image.width // (samples.per_pixel * wide), image.height // samples.planes)
     top = _top(image, samples)
     channels = samples.planes * samples.per_pixel
-    has_color = channels >= 3  # noqa: PLR2004
+    has_color = channels >= 3
     shown = Image.new("RGB" if has_color else "L", size)
     for place, values in _strips(image, samples, size):
         gray = _scaled(values, samples, top)
@@ -101,7 +101,7 @@ def _typed(words: Array, samples: Samples) -> Array:
 def _top(image: Image.Image, samples: Samples) -> float:
     """Return the value that is white (black where zero is white)."""
     kind = np.dtype(samples.type)
-    if kind.kind == "u" and samples.bits <= 16:  # noqa: PLR2004
+    if kind.kind == "u" and samples.bits <= 16:
         return float(2**samples.bits - 1)
     largest = 0.0
     height = image.height
@@ -121,8 +121,9 @@ def _top(image: Image.Image, samples: Samples) -> float:
 
 def _scaled(values: Array, samples: Samples, top: float) -> NDArray[np.uint8]:
     """Return uint8 (rows, width, channels without alpha)."""
-    if samples.bits <= 16 and np.dtype(samples.type).kind == "u" and samples.alpha is None:  # noqa: PLR2004
-        return _looked_up(samples, top)[np.minimum(values, int(top))]
+    if samples.bits <= 16 and np.dtype(samples.type).kind == "u" and samples.alpha is None:
+        table = _looked_up(samples, top)
+        return table[np.minimum(values, int(top))]
     unit = np.clip(np.nan_to_num(values.astype(np.float64), nan=0, posinf=top, neginf=0), 0, top)
     unit /= top
     color = unit[..., :-1] if samples.alpha else unit
@@ -131,13 +132,14 @@ def _scaled(values: Array, samples: Samples, top: float) -> NDArray[np.uint8]:
     if samples.alpha:
         opaque = unit[..., -1:]
         color = color * (opaque if samples.alpha == "straight" else 1) + (1 - opaque)
-    return np.rint(np.clip(color, 0, 1) * 255).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.rint(np.clip(color, 0, 1) * 255).astype(np.uint8)
+    return shown
 
 
 def _looked_up(samples: Samples, top: float) -> NDArray[np.uint8]:
-    table = np.rint(np.arange(int(top) + 1) * (255 / top)).astype(np.uint8)
+    table: NDArray[np.uint8] = np.rint(np.arange(int(top) + 1) * (255 / top)).astype(np.uint8)
     if samples.is_white_zero:
-        table = np.asarray(255 - table, np.uint8)
+        np.subtract(255, table, out=table)
     if samples.transparent is not None and samples.transparent <= top:
         table[samples.transparent] = 255
     return table

@@ -64,10 +64,10 @@ def _has_every_scan(body: bytes) -> bool:
         code = body[place + 1]
         length = int.from_bytes(body[place + 2 : place + 4])
         segment = body[place + 4 : place + 2 + length]
-        if code in {0x00, 0x01, 0xFF} or 0xD0 <= code <= 0xD9:  # noqa: PLR2004  # T.81, table B.1
-            place += 1 if code == 0xFF else 2  # noqa: PLR2004
+        if code in {0x00, 0x01, 0xFF} or 0xD0 <= code <= 0xD9:  # T.81, table B.1
+            place += 1 if code == 0xFF else 2
             continue
-        if 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and len(segment) > 5:  # noqa: PLR2004
+        if 0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC} and len(segment) > 5:
             components = set(segment[6::3][: segment[5]])
             last = 64 if code in _PROGRESSIVE else 1
             missing = {(component, k) for component in components for k in range(last)}

@@ -15,11 +15,12 @@ MAX_CHUNKS = 200_000
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Color type → its bit depths (PNG, third edition, table 8)."""
-_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 
-_CHECKED_BYTES = 8 << 20
-"""Streams of at most half as many bytes are always checked (a few ms): Pillow stops before a stream's own checksum."""
+_MOST_BYTES = 8
+"""The bytes of a pixel with 16 bits of red, green, blue and alpha."""
+_CHECKED_BYTES = 16 << 20
+"""Up to a megapixel the checksum of the stream is always checked (a few ms): Pillow stops reading before it."""
 
 _PIECE = 1 << 16
 _SEND_AGAIN = "The file is damaged or cut short. Send the original file."
@@ -42,8 +43,9 @@ class Frame(NamedTuple):
 class Png:
     """The frame of a PNG that a browser displays first.
 
-    `body` is a PNG of this frame alone, without metadata; it covers `box` of the canvas. `transparent` is the stored sample, or the R, G, B samples,
-    that a gray or RGB image declares transparent; `exif` is the content of its eXIf chunk.
+    `body` is a PNG of this frame alone, without metadata; it covers `box` of the canvas. `transparent` is the stored
+    sample, or the R, G, B samples, that a gray or RGB image declares transparent; `exif` is the content of its eXIf
+    chunk; `pixels` are the chunks that hold the frame's pixels, for `check_pixels`.
     """
 
     body: bytes
@@ -52,6 +54,7 @@ class Png:
     depth: int
     transparent: tuple[int, ...] | None
     exif: bytes
+    pixels: "tuple[_Chunk, ...]"
 
 
 class _Chunk(NamedTuple):
@@ -104,7 +107,6 @@ def first_frame(body: bytes) -> Png:
         raise BrokenImageError(f"The PNG has no pixels in its {len(body)} bytes. {_SEND_AGAIN}")
     if color == _PALETTE and parts.palette is None:
         raise BrokenImageError(f"The PNG has no palette (PLTE). {_SEND_AGAIN}")
-    _check_pixels(pixels, frame, depth * _CHANNELS[color])
     return Png(
         b"".join(_encoded(parts, frame, pixels)),
         (width, height),
@@ -112,12 +114,11 @@ def first_frame(body: bytes) -> Png:
         depth,
         _transparent(parts.transparency, color, depth),
         parts.exif,
+        tuple(pixels),
     )
 
 
-def _encoded(
-    parts: _Parts, frame: Frame, pixels: Sequence[_Chunk]
-) -> Iterator[bytes | memoryview]:
+def _encoded(parts: _Parts, frame: Frame, pixels: Sequence[_Chunk]) -> Iterator[bytes | memoryview]:
     """Give the pieces of a PNG of this frame. Its readers do not check the checksums of pixels: they are zero."""
     header = struct.pack(">II", frame.width, frame.height) + bytes(parts.header.data[8:13])
     yield SIGNATURE
@@ -131,18 +132,22 @@ def _encoded(
     yield from _written(b"IEND", b"")
 
 
-def _check_pixels(pixels: Sequence[_Chunk], frame: Frame, bits: int) -> None:
-    """Refuse pixels of which the checksums of the chunks, or the one of the stream in them, show that they are damaged.
+def check_pixels(image: Png) -> None:
+    """Compare the checksums of the chunks, and the one of the stream in them, with the pixels.
 
-    Wrong checksums of chunks alone do not refuse them, if that of the stream is right. Where the file ends within a
+    Wrong checksums of chunks alone do not refuse an image, if that of the stream is right. Where the file ends within a
     chunk, decoding tells whether pixels are missing.
+
+    Raises:
+        BrokenImageError: the pixels are damaged.
     """
-    are_whole = all(chunk.is_whole for chunk in pixels if chunk.checksum is not None)
-    is_cut = any(chunk.checksum is None for chunk in pixels)
-    size = (frame.width * bits // 8 + 8) * frame.height * 2  # more than interlacing adds
+    left, top, right, bottom = image.box
+    size = ((right - left) * _MOST_BYTES + 8) * (bottom - top) * 2  # more than interlacing adds
+    are_whole = all(chunk.is_whole for chunk in image.pixels if chunk.checksum is not None)
+    is_cut = any(chunk.checksum is None for chunk in image.pixels)
     if are_whole and (is_cut or size > _CHECKED_BYTES):
         return
-    if not _is_sound(pixels, size):
+    if not _is_sound(image.pixels, size):
         raise BrokenImageError(
             f"The PNG's pixels are damaged: their checksum is not the one that the file says. {_SEND_AGAIN}"
         )
@@ -180,7 +185,7 @@ def _chunks(body: bytes) -> Iterator[_Chunk]:
 def _collect(body: bytes) -> _Parts:
     chunks = _chunks(body)
     header = next(chunks, None)
-    if header is None or header.kind != b"IHDR" or len(header.data) < 13:  # noqa: PLR2004 # IHDR
+    if header is None or header.kind != b"IHDR" or len(header.data) < 13:  # IHDR
         if header is not None and header.kind == b"CgBI":
             raise BrokenImageError(
                 "The PNG is in Apple's own form for apps (chunk CgBI), not a standard PNG. Convert it with "
@@ -202,33 +207,30 @@ def _collect(body: bytes) -> _Parts:
 
 
 def _take(chunk: _Chunk, parts: _Parts) -> None:
-    kind = chunk.kind
-    if kind == b"IDAT":
-        parts.has_hidden_default = parts.is_animated and not parts.frames
-        parts.pixels.append(chunk)
-    elif kind == b"fdAT":
-        if len(parts.frames) == 1:
+    match chunk.kind:
+        case b"IDAT":
+            parts.has_hidden_default = parts.is_animated and not parts.frames
+            parts.pixels.append(chunk)
+        case b"fdAT" if len(parts.frames) == 1:
             parts.frame_pixels.append(chunk)
-    elif kind == b"PLTE":
-        parts.palette = parts.palette or _sound(chunk)
-    elif kind == b"tRNS":
-        if chunk.is_whole and not parts.pixels:
+        case b"fcTL":
+            parts.frames.append(_frame(chunk, parts.header))
+        case b"acTL" if not parts.pixels:
+            parts.is_animated = True
+        case b"PLTE":
+            parts.palette = parts.palette or _sound(chunk)
+        case b"tRNS" if chunk.is_whole and not parts.pixels:
             parts.transparency = chunk
-    elif kind == b"eXIf":
-        if chunk.is_whole:
+        case b"eXIf" if chunk.is_whole:
             parts.exif = bytes(chunk.data)
-    elif kind == b"acTL":
-        parts.is_animated = parts.is_animated or not parts.pixels
-    elif kind == b"fcTL":
-        parts.frames.append(_frame(chunk, parts.header))
-    elif kind[:1].isupper():
-        name = kind.decode("ascii")
-        raise BrokenImageError(f"The PNG needs the unknown chunk {name}. Send a standard PNG.")
+        case kind if kind[:1].isupper():
+            name = kind.decode("ascii")
+            raise BrokenImageError(f"The PNG needs the unknown chunk {name}. Send a standard PNG.")
 
 
 def _frame(chunk: _Chunk, header: _Chunk) -> Frame | None:
     """Return the frame that an fcTL chunk describes, None where it is not on the canvas."""
-    if len(chunk.data) < 26:  # noqa: PLR2004  # the length of fcTL
+    if len(chunk.data) < 26:  # the length of fcTL
         return None
     frame = Frame(*struct.unpack_from(">4I", chunk.data, 4))
     width, height, _, _ = _header(header)
@@ -248,7 +250,7 @@ def _header(chunk: _Chunk) -> tuple[int, int, int, int]:
     width, height, depth, color, compression, filters, interlace = struct.unpack_from(
         ">IIBBBBB", chunk.data
     )
-    known = depth in _DEPTHS.get(color, ()) and (compression, filters) == (0, 0) and interlace < 2  # noqa: PLR2004
+    known = depth in _DEPTHS.get(color, ()) and (compression, filters) == (0, 0) and interlace < 2
     if not known or not width or not height:
         raise BrokenImageError(
             f"The PNG's header is damaged: {width}×{height} pixels, {depth} bits of color type {color}. {_SEND_AGAIN}"
@@ -262,7 +264,7 @@ def _transparent(chunk: _Chunk | None, color: int, depth: int) -> tuple[int, ...
     if chunk is None or not count or len(chunk.data) < 2 * count:
         return None
     samples: tuple[int, ...] = struct.unpack_from(f">{count}H", chunk.data)
-    return samples if depth == 16 else tuple(sample & 255 for sample in samples)  # noqa: PLR2004
+    return samples if depth == 16 else tuple(sample & 255 for sample in samples)
 
 
 def _written(kind: bytes, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:

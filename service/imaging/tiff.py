@@ -7,10 +7,11 @@ anew behind the file, with tags that describe the same bytes as integers, and `d
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from io import BytesIO
 from typing import Any
 
-from PIL import Image
+from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
     COMPRESSION,
@@ -33,8 +34,18 @@ from PIL.TiffImagePlugin import (
 from service.errors import BrokenImageError, UnsupportedImageError
 from service.imaging.depth import Alpha, Samples
 
-PREFIXES = (b"MM\x00\x2a", b"II\x2a\x00", b"MM\x2a\x00", b"II\x00\x2a", b"MM\x00\x2b", b"II\x2b\x00")
+PREFIXES = (
+    b"MM\x00\x2a",
+    b"II\x2a\x00",
+    b"MM\x2a\x00",
+    b"II\x00\x2a",
+    b"MM\x00\x2b",
+    b"II\x2b\x00",
+)
 """How a TIFF or BigTIFF starts; the third and fourth mix the byte orders, and are read as they begin."""
+
+PILLOW_REFUSALS = {"unknown pixel mode", "Invalid value for samples per pixel"}
+"""What Pillow says of a kind of samples that it does not read; everything else is damage."""
 
 MAX_PAGES = 16
 """The most directories that are searched for the full image."""
@@ -95,6 +106,12 @@ class Layout:
     predictor: int
     compression: int
 
+    @property
+    def alpha(self) -> Alpha | None:
+        """What the first extra sample says of itself (tag 338)."""
+        names: dict[int, Alpha] = {1: "premultiplied", 2: "straight"}
+        return names.get(self.extra[0]) if self.extra else None
+
     def __str__(self) -> str:
         """Return the layout in words, for messages."""
         if self.photometric in _RAW_PHOTOMETRICS:
@@ -128,7 +145,9 @@ def full_page(body: bytes) -> Page:
     """
     directories = list(_directories(body))
     if not directories:
-        raise BrokenImageError("The TIFF has no directory of tags. The file is damaged or cut short.")
+        raise BrokenImageError(
+            "The TIFF has no directory of tags. The file is damaged or cut short."
+        )
     full = [found for found in directories if not int(found.get(_SUBFILE_TYPE, 0)) & _REDUCED]
     chosen = full[0] if full else directories[0]
     layout = _layout(chosen)
@@ -145,7 +164,7 @@ def full_page(body: bytes) -> Page:
     return Page(body, layout, None)
 
 
-def with_native_words(file: Image.Image) -> None:
+def with_native_words(file: ImageFile) -> None:
     """Correct the byte order in which Pillow unpacks 32-bit words that libtiff decompressed.
 
     libtiff gives words in the order of the machine; Pillow 11 to 13 take them to be in the order of the file.
@@ -178,7 +197,11 @@ def _directories(body: bytes) -> Iterator[_Directory]:
         yield directory
         children = directory.get(SUBIFD, ())
         children = children if isinstance(children, tuple) else (children,)
-        waiting = [*(child for child in children if isinstance(child, int)), directory.next, *waiting]
+        waiting = [
+            *(child for child in children if isinstance(child, int)),
+            directory.next,
+            *waiting,
+        ]
 
 
 def _layout(directory: _Directory) -> Layout:
@@ -195,13 +218,13 @@ def _layout(directory: _Directory) -> Layout:
         formats[0] if len(set(formats)) == 1 else 0,
         _many(directory.get(EXTRASAMPLES, ())),
         int(directory.get(SAMPLESPERPIXEL, 1)),
-        int(directory.get(PLANAR_CONFIGURATION, 1)) == 2,  # noqa: PLR2004  # planes
+        int(directory.get(PLANAR_CONFIGURATION, 1)) == 2,  # planes
         int(directory.get(PREDICTOR, 1)),
         int(directory.get(COMPRESSION, 1)),
     )
 
 
-def _many(value: Any) -> tuple[int, ...]:
+def _many(value: int | tuple[int, ...]) -> tuple[int, ...]:
     return tuple(int(one) for one in value) if isinstance(value, tuple) else (int(value),)
 
 
@@ -211,35 +234,46 @@ def _samples(layout: Layout, directory: _Directory) -> Samples | None:
     kind = _TYPES.get((layout.format, bits))
     if kind is None:
         return None
-    is_white_zero = layout.photometric == _WHITE_IS_ZERO
     is_gray = layout.photometric in {_WHITE_IS_ZERO, _BLACK_IS_ZERO}
-    is_big = directory.prefix == b"MM"
     if is_gray and layout.per_pixel == 1:
         if layout.predictor != 1 and kind in {"f2", "u8", "i8", "f8"}:
             return None  # differences between samples, not between words
-        return Samples(kind, bits, is_white_zero, high_word_first=is_big)
-    if (layout.format, bits) != (_UNSIGNED, 16):
+        is_white_zero = layout.photometric == _WHITE_IS_ZERO
+        return Samples(kind, bits, is_white_zero, high_word_first=directory.prefix == b"MM")
+    if kind != "u2" or bits != 16:
         return None
-    alphas: dict[int, Alpha] = {1: "premultiplied", 2: "straight"}
-    alpha = alphas.get(layout.extra[0]) if layout.extra else None
-    if is_gray and layout.per_pixel == 2 and not layout.is_planar and layout.predictor == 1:  # noqa: PLR2004
-        return Samples(kind, bits, is_white_zero, per_pixel=2, alpha=alpha)
+    return _gray_with_alpha(layout) if is_gray else _planes(layout, directory)
+
+
+def _gray_with_alpha(layout: Layout) -> Samples | None:
+    if layout.per_pixel != 2 or layout.is_planar or layout.predictor != 1:
+        return None
+    is_white_zero = layout.photometric == _WHITE_IS_ZERO
+    return Samples("u2", 16, is_white_zero, per_pixel=2, alpha=layout.alpha)
+
+
+def _planes(layout: Layout, directory: _Directory) -> Samples | None:
+    """Return how 16-bit RGB in planes is read: as one tall image, if its strips or tiles end with each plane.
+
+    Raises:
+        UnsupportedImageError: they do not, and Pillow would read this layout wrongly.
+    """
     if not layout.is_planar or layout.compression != _RAW:
         return None  # Pillow reads these
     rows = int(directory.get(TILELENGTH) or directory.get(ROWSPERSTRIP) or layout.height)
     is_whole = layout.height % rows == 0 or (rows > layout.height and TILELENGTH not in directory)
-    if layout.photometric != _RGB or not is_whole or layout.per_pixel != 3 + bool(alpha):
+    if layout.photometric != _RGB or not is_whole or layout.per_pixel != 3 + bool(layout.alpha):
         raise refused(layout)
-    return Samples(kind, bits, planes=layout.per_pixel, alpha=alpha)
+    return Samples("u2", 16, planes=layout.per_pixel, alpha=layout.alpha)
 
 
 def _as_words(body: bytes, directory: _Directory, layout: Layout, samples: Samples) -> bytes:
     """Return the file with a directory that calls the samples gray integers, or floats, of one per pixel."""
     bits, form = layout.bits[0], _UNSIGNED
     across = samples.per_pixel
-    if bits == 64:  # noqa: PLR2004  # two words of 32 bits
+    if bits == 64:  # two words of 32 bits
         bits, across = 32, 2
-    if bits == 32:  # noqa: PLR2004
+    if bits == 32:
         form = _FLOAT if samples.type == "f4" else _SIGNED
     changed: dict[int, Any] = {
         IMAGEWIDTH: layout.width * across,
@@ -259,7 +293,7 @@ def _as_words(body: bytes, directory: _Directory, layout: Layout, samples: Sampl
     else:
         changed[ROWSPERSTRIP] = layout.height
     # Packed samples of 12 bits have no byte order, and Pillow reads them in little-endian files alone.
-    return _with_directory(body, directory, changed, b"II" if bits == 12 else None)  # noqa: PLR2004
+    return _with_directory(body, directory, changed, b"II" if bits == 12 else None)
 
 
 def _with_directory(
@@ -275,7 +309,7 @@ def _with_directory(
     entries, data = [struct.pack(order + "H", len(values))], b""
     for tag, (kind, count, encoded) in values.items():
         entries.append(struct.pack(order + "HHL", tag, kind, count))
-        if len(encoded) <= 4:  # noqa: PLR2004  # it fits into the entry
+        if len(encoded) <= 4:  # it fits into the entry
             entries.append(encoded.ljust(4, b"\0"))
         else:
             entries.append(struct.pack(order + "L", behind + len(data)))
@@ -285,7 +319,9 @@ def _with_directory(
     return b"".join((header, memoryview(body)[8:], pad, *entries, b"\0\0\0\0", data))
 
 
-def _encoded(tag: int, value: Any, order: str) -> tuple[int, int, bytes]:
+def _encoded(
+    tag: int, value: bytes | float | Fraction | tuple[Any, ...], order: str
+) -> tuple[int, int, bytes]:
     """Return a tag's type, count and bytes."""
     if isinstance(value, bytes):
         return _UNDEFINED, len(value), value

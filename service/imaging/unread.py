@@ -50,7 +50,18 @@ _OTHER_FORMATS: tuple[tuple[bytes, int, str], ...] = (
 )
 """Signature, its place, and what the bytes are; a text with a period already says what to do."""
 
-_HEIF_BRANDS = {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"mif1", b"msf1"}
+_HEIF_BRANDS = {
+    b"heic",
+    b"heix",
+    b"heim",
+    b"heis",
+    b"hevc",
+    b"hevx",
+    b"hevm",
+    b"hevs",
+    b"mif1",
+    b"msf1",
+}
 _AVIF_BRANDS = {b"avif", b"avis"}
 _MOVIE_ATOMS = {b"moov", b"mdat", b"wide", b"free", b"skip"}
 
@@ -72,40 +83,49 @@ def why_unread(body: bytes) -> ImageError:
     for signature, explain in _OWN_FORMATS.items():
         if body.startswith(signature):
             return explain(body)
+    if body.startswith(b"RIFF") and body[8:12] == b"WEBP":
+        return _damaged("WebP", body)
     if body[4:8] == b"ftyp" or body[4:8] in _MOVIE_ATOMS:
         return _iso_media(body)
     for signature, place, name in _OTHER_FORMATS:
         if body.startswith(signature, place):
             return _other(name)
-    if len(body) > 376 and body[0] == body[188] == body[376] == 0x47:  # noqa: PLR2004  # packets of 188 bytes
+    if len(body) > 376 and body[0] == body[188] == body[376] == 0x47:  # packets of 188 bytes
         return _other(_VIDEO.format("MPEG transport stream"))
-    return _text(body) or UnsupportedImageError(f"The bytes are no image that is understood. {_SEND}")
+    return _text(body) or UnsupportedImageError(
+        f"The bytes are no image that is understood. {_SEND}"
+    )
 
 
 def _other(name: str) -> UnsupportedImageError:
-    return UnsupportedImageError(f"The bytes are {name}" if "." in name else f"The bytes are {name}. {_SEND}")
+    return UnsupportedImageError(
+        f"The bytes are {name}" if "." in name else f"The bytes are {name}. {_SEND}"
+    )
 
 
 def _damaged(name: str, body: bytes) -> BrokenImageError:
-    return BrokenImageError(f"The {name} can not be read: it ends or is damaged in its {len(body)} bytes. {_SEND_WHOLE}")
+    return BrokenImageError(
+        f"The {name} can not be read: it ends or is damaged in its {len(body)} bytes. {_SEND_WHOLE}"
+    )
 
 
-def _jpeg(body: bytes) -> ImageError:
+def unsupported_jpeg(body: bytes) -> UnsupportedImageError | None:
+    """Return the error for a JPEG of a kind that is not read, None for others."""
     found = _start_of_frame(body)
     if found is None:
-        return BrokenImageError(
-            f"The JPEG has no whole header in its {len(body)} bytes. {_SEND_WHOLE} With curl, use --data-binary."
-        )
+        return None
     code, bits, components = found
     if code in _SOF_NAMES:
         what = f"is of the {_SOF_NAMES[code]} kind"
-    elif bits != 8:  # noqa: PLR2004  # the depth that is read
+    elif bits != 8:  # the depth that is read
         what = f"has {bits} bits per sample, and 8 are read"
     elif components not in {1, 3, 4}:
         what = f"has {components} components, and 1, 3 or 4 are read"
     else:
-        return _damaged("JPEG", body)
-    return UnsupportedImageError(f"The JPEG {what}. Send a baseline or progressive JPEG of 8 bits, or PNG.")
+        return None
+    return UnsupportedImageError(
+        f"The JPEG {what}. Send a baseline or progressive JPEG of 8 bits, or PNG."
+    )
 
 
 def _start_of_frame(body: bytes) -> tuple[int, int, int] | None:
@@ -113,11 +133,11 @@ def _start_of_frame(body: bytes) -> tuple[int, int, int] | None:
     place = 2
     while (place := body.find(b"\xff", place)) >= 0 and place + 10 <= len(body):
         code, length, bits = struct.unpack_from(">BHB", body, place + 1)
-        if code == 0xFF or code == 0:  # noqa: PLR2004
+        if code in {0x00, 0xFF}:
             place += 1
-        elif (0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC}) or code == 0xF7:  # noqa: PLR2004
+        elif (0xC0 <= code <= 0xCF and code not in {0xC4, 0xC8, 0xCC}) or code == 0xF7:
             return code, bits, body[place + 9]
-        elif code == 0xDA:  # noqa: PLR2004  # pixels
+        elif code == 0xDA:  # pixels
             return None
         else:
             place += 2 + length
@@ -130,7 +150,9 @@ def _iso_media(body: bytes) -> ImageError:
     if body[4:8] == b"ftyp" and brands & _AVIF_BRANDS:
         return _damaged("AVIF", body)
     if body[4:8] == b"ftyp" and (body[8:12] in _HEIF_BRANDS):
-        return _other("a HEIC image, as phones make. Send JPEG, PNG or AVIF; phones can share photos as JPEG.")
+        return _other(
+            "a HEIC image, as phones make. Send JPEG, PNG or AVIF; phones can share photos as JPEG."
+        )
     if body[8:12] == b"crx ":
         return _other("a camera raw file (CR3)")
     if body[8:12] in {b"M4A ", b"M4B ", b"M4P "}:
@@ -144,7 +166,9 @@ def _text(body: bytes) -> UnsupportedImageError | None:
     if b"<svg" in lower:
         return _other("an SVG drawing, which must be rendered first")
     if lower.startswith((b"<!doctype html", b"<html")):
-        return _other("an HTML page. Send the image itself, not the page or a login that leads to it.")
+        return _other(
+            "an HTML page. Send the image itself, not the page or a login that leads to it."
+        )
     if head[:1] in {b"{", b"["}:
         return _other(
             'JSON. Send it as Content-Type: application/json in the form {"images": ["<base64>"]}, or send the image.'
@@ -157,7 +181,7 @@ def _text(body: bytes) -> UnsupportedImageError | None:
 
 
 _OWN_FORMATS: dict[bytes, Callable[[bytes], ImageError]] = {
-    b"\xff\xd8\xff": _jpeg,
+    b"\xff\xd8\xff": lambda body: unsupported_jpeg(body) or _damaged("JPEG", body),
     b"GIF8": lambda body: _damaged("GIF", body),
     b"BM": lambda body: _damaged("BMP", body),
     b"II*\0": lambda body: _damaged("TIFF", body),
