@@ -15,15 +15,14 @@ MAX_CHUNKS = 200_000
 
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
 """Color type → its bit depths (PNG, third edition, table 8)."""
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 
-_MOST_BYTES = 8
-"""The bytes of a pixel with 16 bits of red, green, blue and alpha."""
-_CHECKED_BYTES = 16 << 20
-"""Up to a megapixel the checksum of the stream is always checked (a few ms): Pillow stops reading before it."""
+_CHECKED_BYTES = 8 << 20
+"""Up to 4 MB of pixels, the checksum of the stream is always checked (a few ms): Pillow stops reading before it."""
 
 _PIECE = 1 << 16
-_SEND_AGAIN = "The file is damaged or cut short. Send the original file."
+_SEND_AGAIN = "Send the original file."
 
 
 class Frame(NamedTuple):
@@ -52,6 +51,7 @@ class Png:
     canvas: tuple[int, int]
     box: tuple[int, int, int, int]
     depth: int
+    pixel_bits: int
     transparent: tuple[int, ...] | None
     exif: bytes
     pixels: "tuple[_Chunk, ...]"
@@ -104,7 +104,9 @@ def first_frame(body: bytes) -> Png:
     if parts.has_hidden_default and parts.frames and parts.frames[0] is not None:
         frame, pixels = parts.frames[0], parts.frame_pixels
     if not pixels:
-        raise BrokenImageError(f"The PNG has no pixels in its {len(body)} bytes. {_SEND_AGAIN}")
+        raise BrokenImageError(
+            f"The PNG has no pixels in its {len(body)} bytes. It is damaged or cut short. {_SEND_AGAIN}"
+        )
     if color == _PALETTE and parts.palette is None:
         raise BrokenImageError(f"The PNG has no palette (PLTE). {_SEND_AGAIN}")
     return Png(
@@ -112,6 +114,7 @@ def first_frame(body: bytes) -> Png:
         (width, height),
         frame.box,
         depth,
+        depth * _CHANNELS[color],
         _transparent(parts.transparency, color, depth),
         parts.exif,
         tuple(pixels),
@@ -142,7 +145,8 @@ def check_pixels(image: Png) -> None:
         BrokenImageError: the pixels are damaged.
     """
     left, top, right, bottom = image.box
-    size = ((right - left) * _MOST_BYTES + 8) * (bottom - top) * 2  # more than interlacing adds
+    row = (right - left) * image.pixel_bits // 8 + 8
+    size = row * (bottom - top) * 2  # more than interlacing adds
     are_whole = all(chunk.is_whole for chunk in image.pixels if chunk.checksum is not None)
     is_cut = any(chunk.checksum is None for chunk in image.pixels)
     if are_whole and (is_cut or size > _CHECKED_BYTES):
@@ -192,7 +196,11 @@ def _collect(body: bytes) -> _Parts:
                 "pngcrush -revert-iphone-optimizations, or send the original file."
             )
         raise BrokenImageError(
-            f"The PNG has no whole header (IHDR) in its {len(body)} bytes. {_SEND_AGAIN}"
+            f"The PNG has no whole header (IHDR) in its {len(body)} bytes; it is cut short. {_SEND_AGAIN}"
+        )
+    if header.checksum is None:
+        raise BrokenImageError(
+            f"The PNG ends after {len(body)} bytes, within its header. It is cut short. {_SEND_AGAIN}"
         )
     parts = _Parts(_sound(header))
     try:

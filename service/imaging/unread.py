@@ -7,7 +7,7 @@ from collections.abc import Callable
 from service.errors import BrokenImageError, ImageError, UnsupportedImageError
 
 _SEND = "Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
-_SEND_WHOLE = "The file is damaged or cut short. Send the whole file."
+_SEND_WHOLE = "Send the whole file."
 _HEAD_BYTES = 1024
 
 _VIDEO = "a video ({}). Send it to /v1/video, or one of its frames as JPEG or PNG."

@@ -167,7 +167,7 @@ def encode_large() -> bytes:
     ("body", "reason"),
     [
         (SIGNATURE, "no whole header"),
-        (STEPS[:30], "IHDR is damaged"),
+        (STEPS[:30], "ends after 30 bytes, within its header"),
         (STEPS[:33], "no pixels in its 33 bytes"),
         (SIGNATURE + chunk(b"CgBI", b"\x50\0\x20\2") + STEPS[8:], "CgBI"),
         (SIGNATURE + chunk(b"IDAT", b""), "no whole header"),
