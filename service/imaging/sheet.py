@@ -153,9 +153,8 @@ def _rooms(row: Row, line: Sequence[Tile]) -> list[Size]:
     forms = [
         min(LEVEL_FORM, max(1 / LEVEL_FORM, tile.image.width / tile.image.height)) for tile in line
     ]
-    height = round((WIDTH - 2 * MARGIN - GAP * (len(line) - 1)) / sum(forms))
-    height = min(WIDTH, max(1, height))
-    return [(max(1, round(height * form)), height) for form in forms]
+    height = min(WIDTH, (WIDTH - 2 * MARGIN - GAP * (len(line) - 1)) / sum(forms))
+    return [(max(1, int(height * form)), max(1, round(height))) for form in forms]
 
 
 def _tile_sizes(row: Row, line: Sequence[Tile]) -> list[Size]:
