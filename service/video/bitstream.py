@@ -210,6 +210,5 @@ _CODECS: Mapping[str, Describe] = {
     "vp9": _vp9,
     "av1": _av1,
     "mpeg4": _mpeg4,
-    "mpeg1video": _mpeg2,
     "mpeg2video": _mpeg2,
 }

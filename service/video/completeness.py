@@ -23,13 +23,16 @@ def missing_part(video: OpenVideo, reader: PacketReader, source: Source, damaged
         source: the bytes.
         damaged: how many frames could not be decoded.
     """
-    declared = declared_packets(video)
+    # The sample table after edit lists, which leave frames out and repeat them.
+    declared = len(video.stream.index_entries) if video.form == "mov" else 0
     if declared > reader.packets:
         return f"its header declares {declared} frames and {reader.packets} are there"
     if reader.damaged + damaged:
         return f"{reader.damaged + damaged} of its frames are damaged"
     if video.form == "gif":
         return "" if _has_trailer(source) else "its end is missing"
+    if video.form == "avi":
+        return _missing_bytes(source)
     # With a table of frames, only the table counts: the sound may be longer or shorter than the video.
     return "" if declared and video.stream.frames else _missing_time(video, reader)
 
@@ -38,7 +41,8 @@ def _missing_time(video: OpenVideo, reader: PacketReader) -> str:
     """Compare the header's duration with the end of all streams: sound may be longer than the video."""
     start = (video.container.start_time or 0) / av.time_base
     expected = (video.container.duration or 0) / av.time_base
-    end = reader.end_seconds - start
+    # Some headers count the duration from zero, others from the first frame.
+    end = max(reader.end_seconds, reader.end_seconds - start)
     missing = expected - end
     if missing <= max(_SHORT_OF_HEADER_SECONDS, _SHORT_OF_HEADER_SHARE * expected):
         return ""
@@ -47,12 +51,12 @@ def _missing_time(video: OpenVideo, reader: PacketReader) -> str:
     return f"its header declares {expected:.2f} seconds and it ends at {end:.2f}"
 
 
-def declared_packets(video: OpenVideo) -> int:
-    """Return how many packets the header declares, the hidden ones too; 0 where it does not."""
-    if video.form == "mov":
-        # The sample table after edit lists, which leave frames out and repeat them.
-        return len(video.stream.index_entries)
-    return video.stream.frames if video.form == "avi" else 0
+def _missing_bytes(source: Source) -> str:
+    """Compare an AVI's declared bytes with its own: its count of frames includes empty ones, which repeat a frame."""
+    end = source.seek(0, 2)
+    source.seek(4)
+    declared = int.from_bytes(source.read(4), "little") + 8
+    return f"its header declares {declared} bytes and {end} are there" if declared > end + 1 else ""
 
 
 def _has_trailer(source: Source) -> bool:

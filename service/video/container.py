@@ -149,16 +149,20 @@ def open_container(source: Source) -> InputContainer:
 def _not_opened(head: bytes, error: Exception) -> VideoError:
     if signature.is_video(head) and isinstance(error, EOFError):
         return NoFramesError("The video ends before its first frame.")
+    if signature.is_mp4(head):
+        return BrokenVideoError(
+            "The video's header can not be read: the file is damaged or cut short. An MP4 may have its header at its "
+            "end; ffmpeg -movflags +faststart moves it to the start."
+        )
     if signature.is_video(head):
         return BrokenVideoError(
-            f"The video's header can not be read: {_reason(error)}. The file is damaged or cut short. An MP4 may "
-            "have its header at its end; ffmpeg -movflags +faststart moves it to the start."
+            "The video's header can not be read: the file is damaged or cut short. Send the whole file."
         )
     what = signature.other_kind(head)
     if what is None and len(head) < signature.TOO_SHORT_BYTES:
         return UnsupportedVideoError(
-            f"The body has {len(head)} bytes, fewer than the header of any video. Send MP4, MOV, WebM, Matroska, "
-            "AVI or GIF."
+            f"The file is too short for the header of any video ({len(head)} of at least "
+            f"{signature.TOO_SHORT_BYTES} bytes). Send MP4, MOV, WebM, Matroska, AVI or GIF."
         )
     found = "no video that is understood" if what is None else f"{what}, which is not read"
     return UnsupportedVideoError(
@@ -166,22 +170,23 @@ def _not_opened(head: bytes, error: Exception) -> VideoError:
     )
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, FFmpegError) else None) or str(error)
-
-
 def video_stream(container: InputContainer) -> VideoStream:
     """Return the first video stream that is no cover image.
 
     Raises:
         NoVideoStreamError: there is none.
+        BrokenVideoError: the header does not name any stream that is known.
     """
     for stream in container.streams.video:
         if not is_cover(stream):
             return stream
     kinds = sorted({_kind(stream) for stream in container.streams})
+    if not set(kinds) - {"data"}:
+        raise BrokenVideoError(
+            "The video's header names no video and no sound: the file is damaged or cut short. Send the whole file."
+        )
     raise NoVideoStreamError(
-        f"The file holds {' and '.join(kinds) or 'nothing'}, and no video stream."
+        f"The file holds {' and '.join(kinds)}, and no video. Send a file with a video stream."
     )
 
 

@@ -39,6 +39,8 @@ class FrameDecoder:
         self.damaged = 0
         self._video = video
         self._context = video.decoder
+        # Other libraries read what to skip once, when they are opened.
+        self._skips = not video.decoder.name.startswith("lib")
         self._reader = reader
         self._wants = wants
         self._stopped = stopped
@@ -74,7 +76,8 @@ class FrameDecoder:
         before = self.damaged
         for unit in group.units[: last + 1]:
             is_wanted = unit.shows and unit.stamp in wanted
-            self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
+            if self._skips:
+                self._context.skip_frame = "DEFAULT" if is_wanted else "NONREF"
             yield from self._of_stamps(wanted, self._decode(unit.packet))
         if last >= 0:
             yield from self._of_stamps(wanted, self._drain())

@@ -71,7 +71,7 @@ class PacketReader:
 
     def __init__(self, video: OpenVideo, stopped: threading.Event) -> None:
         self.packets = 0
-        """Packets of the stream so far, the empty and the damaged ones too."""
+        """Packets of the stream so far, the damaged ones too."""
         self.shown = 0
         """Packets so far that show a frame, as far as their bits say it."""
         self.damaged = 0
@@ -84,6 +84,7 @@ class PacketReader:
         self._canvas = ClearCanvas() if video.codec == "gif" else None
         context = video.stream.codec_context
         self._describe = describer(video.codec, context.extradata)
+        self._is_grouped = video.codec in GROUPED_CODECS
         self._describes_all = describes_every_packet(video.codec)
         # One packet may be a frame or only one of its two fields.
         self._is_countable = video.codec in COUNTED_CODECS and not (
@@ -149,6 +150,9 @@ class PacketReader:
             yield Unit(packet, coded.entry, shows, stamp, coded.is_bidirectional)
 
     def _coded(self, packet: Packet) -> Coded:
+        if not self._is_grouped:
+            # Containers mark every packet of some of these codecs as a key frame.
+            return Coded("closed" if self.packets == 1 else "none")
         if not packet.is_keyframe and not self._describes_all:
             return Coded("none")
         coded = self._describe(bytes(packet))
@@ -176,10 +180,11 @@ class PacketReader:
                 self._note_end(packet)
                 if packet.stream_index != index:
                     continue
-                is_gap = packet.size == 0
-                self.packets += not is_gap or packet.dts is not None
-                self.damaged += packet.is_corrupt and not is_gap
-                if not is_gap and not packet.is_corrupt:
+                if packet.size == 0:
+                    continue
+                self.packets += 1
+                self.damaged += packet.is_corrupt
+                if not packet.is_corrupt:
                     yield cast("Packet", packet)
         except FFmpegError as error:
             self.failure = error.strerror or str(error)

@@ -190,7 +190,8 @@ class Clip:
         if not self.counts.sampled:
             if reader.packets:
                 raise BrokenVideoError(
-                    f"None of the video's {reader.packets} frames can be decoded. Encode it again."
+                    f"None of the video's {reader.packets} frames can be decoded: the file is damaged or cut short. "
+                    "Send the whole file, or encode it again."
                 )
             raise NoFramesError("The file's video stream holds no frame.")
 
@@ -215,7 +216,11 @@ def _header_seconds(video: OpenVideo) -> float | None:
     stream, container = video.stream, video.container
     if stream.duration:
         return float(stream.duration * video.time_base)
-    return container.duration / av.time_base if container.duration else None
+    if not container.duration:
+        return None
+    # A Matroska header counts from zero, and the first frame may come late.
+    start = max(0, container.start_time or 0) if video.form == "matroska" else 0
+    return (container.duration - (start if start < container.duration else 0)) / av.time_base
 
 
 def _frame_rate(video: OpenVideo) -> float | None:

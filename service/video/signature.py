@@ -44,10 +44,15 @@ _OTHERS = (
 _RIFF = {b"WEBP": "a WebP image", b"WAVE": "a WAV sound file"}
 
 
+def is_mp4(head: bytes) -> bool:
+    """Return whether a file with these first bytes is an MP4 or MOV, damaged or not."""
+    return head[4:8] in _VIDEO_BOXES
+
+
 def is_video(head: bytes) -> bool:
     """Return whether a file with these first bytes is one of the containers that are read, damaged or not."""
     return (
-        head[4:8] in _VIDEO_BOXES
+        is_mp4(head)
         or head.startswith((b"\x1aE\xdf\xa3", b"GIF87a", b"GIF89a"))
         or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
     )
