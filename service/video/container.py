@@ -171,15 +171,15 @@ def _not_opened(head: bytes, error: Exception) -> VideoError:
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """Return the first video stream that is no cover image.
+    """Return the first video stream that is no cover image; the sequence of an AVIF before its still image.
 
     Raises:
         NoVideoStreamError: there is none.
         BrokenVideoError: the header does not name any stream that is known.
     """
-    for stream in container.streams.video:
-        if not is_cover(stream):
-            return stream
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if streams:
+        return next((stream for stream in streams if not _is_still(stream)), streams[0])
     kinds = sorted({_kind(stream) for stream in container.streams})
     if not set(kinds) - {"data"}:
         raise BrokenVideoError(
@@ -199,6 +199,11 @@ def _kind(stream: Stream) -> str:
 def is_cover(stream: Stream) -> bool:
     """Return whether a stream is an attached cover image: FFmpeg lists it as a video stream of one frame."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _is_still(stream: VideoStream) -> bool:
+    """Return whether a stream is one image of a file that holds images, which FFmpeg lists beside its sequences."""
+    return stream.frames == 1 and stream.duration is None
 
 
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
