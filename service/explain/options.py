@@ -177,7 +177,7 @@ def _check_method(options: ExplainOptions) -> None:
         if getattr(options, name) is None:
             continue
         fitting = "eigencam" if name == "stage" else "rise"
-        named = "stage" if options.method == "auto" else f"method={options.method}"
+        named = "EigenCAM of a stage" if options.method == "auto" else f"method={options.method}"
         raise InvalidParameterError(
             f"{name}: {named} does not use it; leave one of them out, or take method={fitting}"
         )

@@ -103,7 +103,7 @@ def test_what_the_model_does_not_have_is_refused(
         ({"method": "cam", "seed": 1}, "seed: method=cam does not use it"),
         ({"method": "eigencam", "samples": 9}, "take method=rise"),
         ({"method": "eigencam", "seed": 1}, "take method=rise"),
-        ({"stage": "stage_1", "samples": 9}, "samples: stage does not use it"),
+        ({"stage": "stage_1", "samples": 9}, "samples: EigenCAM of a stage does not use it"),
         ({"method": "rise", "stage": "stage_1", "samples": 9}, "take method=eigencam"),
     ],
 )
