@@ -193,7 +193,12 @@ CUT = [
 @pytest.mark.parametrize("seconds", [0.5, 1.0, 1.9, 3.3])
 @pytest.mark.parametrize(
     ("form", "encoding"),
-    [(form, one) for form in ("mp4", "mov") for one in CUT if (form, one.codec) != ("mov", "libvpx-vp9")],
+    [
+        (form, one)
+        for form in ("mp4", "mov")
+        for one in CUT
+        if (form, one.codec) != ("mov", "libvpx-vp9")
+    ],
     ids=str,
 )
 def test_what_an_edit_list_hides_is_not_counted(
