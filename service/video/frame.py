@@ -49,6 +49,7 @@ class Frame:
     stored: VideoFrame
     aspect: Fraction | None
     """Width divided by height of a stored pixel, None for a square."""
+    orientation: Orientation
     max_pixels: int
 
     def image(self) -> Image.Image:
@@ -67,7 +68,7 @@ class Frame:
         pixels = stored.to_ndarray(
             format=layout, width=width, height=stored.height, src_colorspace=_assumed_matrix(stored)
         )
-        turned = orientation(stored).turn(np.asarray(pixels, np.uint8))
+        turned = self.orientation.turn(np.asarray(pixels, np.uint8))
         image = Image.fromarray(np.ascontiguousarray(turned))
         if image.mode == "RGB":
             return image
@@ -84,7 +85,10 @@ def _assumed_matrix(stored: VideoFrame) -> int | None:
 
 
 def orientation(stored: VideoFrame) -> Orientation:
-    """Return how a frame is displayed by its display matrix (ISO/IEC 14496-12, section 6.2.2), to a quarter turn."""
+    """Return how a frame is displayed by its display matrix (ISO/IEC 14496-12, section 6.2.2), to a quarter turn.
+
+    PyAV then keeps the frame until the next garbage collection, so call it for one frame of many.
+    """
     # PyAV's stub names the wrong type.
     data = cast("SideDataContainer", stored.side_data).get(SideDataType.DISPLAYMATRIX)
     if data is None:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 import av
+from av.video.frame import VideoFrame
 
 from service.errors import (
     BrokenVideoError,
@@ -87,6 +88,7 @@ class Clip:
         """Why it ended before its end, for the client; empty where it did not."""
         self._sampling = sampling
         self._limits = limits
+        self._orientations: dict[int, Orientation] = {}
         self._stopped = threading.Event()
         self._source = source
         self._video = open_video(source)
@@ -116,11 +118,12 @@ class Clip:
             if self.counts.sampled == self._limits.max_frames:
                 self._end_at_limit(f"the {self._limits.max_frames} frames allowed")
                 break
+            turned = self._orientation(stored)
             if not self.counts.sampled:
-                self.info = _turned(self.info, orientation(stored))
+                self.info = _turned(self.info, turned)
             self.counts.sampled += 1
             aspect = self._video.stream.sample_aspect_ratio
-            yield Frame(number, seconds, stored, aspect, self._limits.max_pixels)
+            yield Frame(number, seconds, stored, aspect, turned, self._limits.max_pixels)
         self.counts.decoded = decoder.decoded
         if not self._stopped.is_set():
             self._conclude(reader, decoder)
@@ -131,6 +134,13 @@ class Clip:
 
     def close(self) -> None:
         self._video.close()
+
+    def _orientation(self, stored: VideoFrame) -> Orientation:
+        """Return how a frame is displayed; read once for all frames of the same rotation."""
+        found = self._orientations.get(stored.rotation)
+        if found is None:
+            found = self._orientations[stored.rotation] = orientation(stored)
+        return found
 
     # Before the first frame.
 
