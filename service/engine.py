@@ -17,11 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from prometheus_client import disable_created_metrics
+from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
 from service.calls import ExplainCall, TaskCall
 from service.card import INPUT_NAME, TEMPORAL_INPUT_NAME
-from service.errors import FovealError, InvalidParameterError
+from service.errors import ConfigurationError, FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -87,6 +88,11 @@ class Engine:
         share: Callable[[int], int] = int,
         on_loaded: "Callable[[Engine], None] | None" = None,
     ) -> None:
+        misnamed = [name for name, task in tasks.items() if name != task.name]
+        if misnamed:
+            raise ConfigurationError(
+                f"A task must be listed by its own name: {', '.join(misnamed)}"
+            )
         self.version = version_of("foveal")
         self.tasks = tasks
         self.timeout_seconds = settings.timeout_ms / 1e3
@@ -187,7 +193,7 @@ class Engine:
         self,
         task: str,
         images: Sequence[EncodedImage],
-        options: TaskOptions | None = None,
+        options: TaskOptions | Mapping[str, Any] | None = None,
         *,
         model: str | None = None,
         version: int | None = None,
@@ -198,8 +204,9 @@ class Engine:
 
         Args:
             task: its name.
-            images: each an encoded image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.
-            options: the task's own options; None: its defaults.
+            images: the bytes of each encoded image: JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF.
+            options: an instance of the task's `options` (`service.tasks.detect.DetectOptions`), or its fields by name;
+                None: the defaults.
             model: the model's name; None: the task's default model.
             version: None: the newest that is ready.
             rendering: a rendering's name, for `RenderedImage`s in place of results.
@@ -214,7 +221,7 @@ class Engine:
         found = self.task(task)
         call = self.call(
             found,
-            found.options() if options is None else options,
+            _options(found.options, options),
             model=model,
             version=version,
             rendering=rendering,
@@ -300,7 +307,7 @@ class Engine:
         self,
         task: str,
         video: Source,
-        options: TaskOptions | None = None,
+        options: TaskOptions | Mapping[str, Any] | None = None,
         sampling: SamplingOptions | None = None,
         *,
         model: str | None = None,
@@ -314,8 +321,9 @@ class Engine:
 
         Args:
             task: its name.
-            video: a file: MP4, MOV, WebM, Matroska, AVI or GIF.
-            options: the task's options for videos; None: its defaults.
+            video: a binary file object: MP4, MOV, WebM, Matroska, AVI or GIF.
+            options: an instance of the task's `over_time.options` (`service.tasks.detect.DetectVideoOptions`), or its
+                fields by name; None: the defaults.
             sampling: which frames; None: two frames per second, for temporal networks the card's rate.
             model: the model's name; None: the task's default model.
             version: None: the newest that is ready.
@@ -326,11 +334,10 @@ class Engine:
             FovealError: the video can not be read, or a network does not answer.
         """
         found = self.task(task)
-        if options is None and found.over_time is not None:
-            options = found.over_time.options()
+        kind = found.over_time.options if found.over_time is not None else TaskOptions
         run = self.video_run(
             found,
-            options or TaskOptions(),
+            _options(kind, options),
             sampling or SamplingOptions(),
             model=model,
             version=version,
@@ -469,13 +476,33 @@ def _prepare_libraries(max_pixels: int) -> None:
     disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
+def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | None) -> TaskOptions:
+    """Return options of the kind that a task takes.
+
+    Raises:
+        InvalidParameterError: they are of another kind, or out of range.
+    """
+    if isinstance(given, TaskOptions):
+        if not isinstance(given, kind):
+            raise InvalidParameterError(
+                f"options: must be {kind.__name__}, not {type(given).__name__}"
+            )
+        return given
+    try:
+        return kind.model_validate(dict(given or {}))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(map(str, first["loc"]))
+        raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
+
+
 def _rows(model: Model, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
     """Return the network's input (N, …), checked against what the network takes."""
     blank, name = model.blank, INPUT_NAME if model.card.input else TEMPORAL_INPUT_NAME
     if set(tensors) != {name}:
         given = ", ".join(sorted(tensors)) or "none"
         raise InvalidParameterError(f"inputs: {model.name} takes {name!r}, not {given}")
-    rows = tensors[name]
+    rows = np.asarray(tensors[name])
     if rows.dtype != blank.dtype or rows.shape[1:] != blank.shape or not len(rows):
         wanted = "×".join(map(str, blank.shape))
         raise InvalidParameterError(

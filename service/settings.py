@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import Field, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
 
@@ -61,7 +61,7 @@ class Settings(BaseSettings):
         description="Images that may wait for a model, and large bodies to be received; above it 503 `overloaded`",
     )
     timeout_ms: float = Field(
-        30_000, gt=0, description="A request's deadline without `X-Timeout-Ms`"
+        30_000, gt=0, le=3_600_000, description="A request's deadline without `X-Timeout-Ms`"
     )
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body; above it 413 `body_too_large`"
@@ -133,6 +133,8 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, object])
     given = {name: value for name, value in options.items() if value is not None}
     try:
         return Settings(**given)  # type: ignore[arg-type]
+    except SettingsError as error:  # a value that is no JSON where JSON is expected
+        raise ConfigurationError(f"{error}: write it as JSON, see README, Settings.") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"

@@ -28,11 +28,11 @@ class FastPath:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         found = self._routes.get(scope.get("path", ""))
         if found is None or scope.get("method") != "POST":
-            await self.app(scope, receive, send)
+            await self._pass_on(scope, receive, send)
             return
         route, reader = found
-        scope["route"] = route
         record: RequestRecord = scope[RECORD_KEY]
+        record.route = route.path
         try:
             options = reader.read(scope["query_string"])
             response = await route.endpoint(
@@ -42,3 +42,12 @@ class FastPath:
             record.error_code = error.code
             response = problem(error, record.request_id)
         await response(scope, receive, send)
+
+    async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let the app answer, and note its route: a guard may have given a copy of the scope."""
+        try:
+            await self.app(scope, receive, send)
+        finally:
+            record: RequestRecord | None = scope.get(RECORD_KEY)
+            if record is not None:
+                record.route = getattr(scope.get("route"), "path", "")

@@ -142,7 +142,7 @@ class Telemetry:
     ) -> None:
         """Count the request and write its log line."""
         seconds = record.elapsed_seconds()
-        route = getattr(scope.get("route"), "path", UNMATCHED)
+        route = record.route or getattr(scope.get("route"), "path", UNMATCHED)
         metrics = self.services.metrics
         answered, duration, received = self._series(route, record.model, status)
         answered.inc()

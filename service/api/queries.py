@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_origin
 from urllib.parse import parse_qsl
 
 from pydantic import Field, ValidationError, create_model
+from pydantic.fields import FieldInfo
 
 from service.api.errors import invalid_parameters
 from service.errors import InvalidParameterError
@@ -50,7 +51,7 @@ def task_query(task: Task) -> type[ModelQuery]:
     if forms:
         description = f"{text}. Default: by `Accept`, else JSON"
         fields["format"] = (Annotated[form | None, Field(description=description)], None)
-    name = f"{task.name.capitalize()}Query"
+    name = f"{task.type_name}Query"
     base: Any = (FormatQuery if forms else ModelQuery, task.options)
     make: Any = create_model
     query: type[ModelQuery] = make(name, __base__=base, **fields)
@@ -60,7 +61,8 @@ def task_query(task: Task) -> type[ModelQuery]:
 def video_query(tasks: Mapping[str, Task]) -> type[VideoQuery]:
     """Return the query parameters of the video route: the frames, the task, and the options of all tasks.
 
-    An option of several tasks is declared by each of them, in the same way.
+    The options are checked by the model of the task that is wanted, see `video_options`. The document describes an
+    option that several tasks declare alike; one that they declare differently has no type there.
     """
     running = {name: task.over_time for name, task in tasks.items() if task.over_time}
     fields: dict[str, Any] = {
@@ -83,6 +85,10 @@ def video_query(tasks: Mapping[str, Task]) -> type[VideoQuery]:
     }
     for option, owners in owners_of(running).items():
         info = running[owners[0]].options.model_fields[option]
+        if any(_differ(info, running[owner].options.model_fields[option]) for owner in owners):
+            text = f"{', '.join(owners)}: each has its own range and default, see its reference"
+            fields[option] = (Any, Field(None, description=text))
+            continue
         described = copy(info)
         text = (info.description or "")[:1].lower() + (info.description or "")[1:]
         described.description = f"{', '.join(owners)}: {text}"
@@ -104,7 +110,7 @@ def video_options(query: VideoQuery, tasks: Mapping[str, Task]) -> TaskOptions:
     """Return the options of the task that a query names.
 
     Raises:
-        InvalidParameterError: an option is given that belongs to other tasks.
+        InvalidParameterError: an option is given that belongs to other tasks, or is out of the task's range.
     """
     running = {name: task.over_time for name, task in tasks.items() if task.over_time}
     owners = owners_of(running)
@@ -116,8 +122,20 @@ def video_options(query: VideoQuery, tasks: Mapping[str, Task]) -> TaskOptions:
     if foreign:
         raise InvalidParameterError(f"{', '.join(foreign)}: not for task={query.task}")
     options = running[query.task].options
-    given = {name: getattr(query, name) for name in options.model_fields}
-    return options.model_construct(**given)
+    given = query.model_fields_set & options.model_fields.keys()
+    try:
+        return options.model_validate({name: getattr(query, name) for name in given})
+    except ValidationError as error:
+        raise invalid_parameters(error.errors()) from error
+
+
+def _differ(one: FieldInfo, other: FieldInfo) -> bool:
+    """Tell whether two tasks declare an option differently."""
+    return (one.annotation, one.default, one.metadata) != (
+        other.annotation,
+        other.default,
+        other.metadata,
+    )
 
 
 class QueryReader:

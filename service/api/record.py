@@ -36,6 +36,8 @@ class RequestRecord:
     timeout_seconds: float = 30.0
     clock: Clock = time.perf_counter
     began: float = field(init=False)
+    route: str = ""
+    """The template of the route that answered; empty where none did."""
     model: str = ""
     body_bytes: int = 0
     images: int = 0

@@ -100,7 +100,7 @@ HEAD = {"model": str, "version": int}
 def task_response(task: Task) -> Any:  # noqa: ANN401  # a type
     """Return the type of a task's JSON response."""
     results = list_of(task.result, ImageFailure)
-    return typed_dict(f"{task.name.capitalize()}Response", {**HEAD, "results": results})
+    return typed_dict(f"{task.type_name}Response", {**HEAD, "results": results})
 
 
 def video_response(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
@@ -108,13 +108,13 @@ def video_response(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
     video = typed_dict("VideoFacts", fields_of(VideoFile) | fields_of(FrameCounts))
     failed = typed_dict("FailedFrame", {**FRAME, "error": ErrorDetail})
 
-    def response(name: str, over_time: OverTime) -> Any:  # noqa: ANN401  # a type
-        frame = typed_dict(f"{name}Frame", {**FRAME, **fields_of(over_time.frame)})
+    def response(kind: str, name: str, over_time: OverTime) -> Any:  # noqa: ANN401  # a type
+        frame = typed_dict(f"{kind}Frame", {**FRAME, **fields_of(over_time.frame)})
         return typed_dict(
-            f"{name}VideoResponse",
+            f"{kind}VideoResponse",
             {
                 **HEAD,
-                "task": Literal[name.lower()],
+                "task": Literal[name],
                 "video": video,
                 **END,
                 "frames": list_of(frame, failed),
@@ -131,7 +131,7 @@ def video_event(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
     start = {
         **HEAD,
         "event": Literal["start"],
-        "task": Literal[tuple(name.lower() for name, _ in _over_time(tasks))],
+        "task": Literal[tuple(name for _, name, _ in _over_time(tasks))],
         "expected": int | None,
         "video": VideoFile,
     }
@@ -141,7 +141,7 @@ def video_event(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
         typed_dict("FailedFrameEvent", failed),
         typed_dict("ErrorEvent", {"event": Literal["error"], "error": StreamError}),
     ]
-    for name, over_time in _over_time(tasks):
+    for kind, _, over_time in _over_time(tasks):
         frame = {"event": Literal["frame"], **progress, **FRAME, **fields_of(over_time.frame)}
         end = {
             "event": Literal["summary"],
@@ -149,8 +149,8 @@ def video_event(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
             "counts": FrameCounts,
             "summary": over_time.summary,
         }
-        kinds.append(typed_dict(f"{name}FrameEvent", frame))
-        kinds.append(typed_dict(f"{name}SummaryEvent", end))
+        kinds.append(typed_dict(f"{kind}FrameEvent", frame))
+        kinds.append(typed_dict(f"{kind}SummaryEvent", end))
     return any_of(*kinds)
 
 
@@ -212,5 +212,6 @@ def problems(components: Components, *statuses: int) -> Responses:
     return {status: {"description": "A problem", "content": content} for status in statuses}
 
 
-def _over_time(tasks: Mapping[str, Task]) -> list[tuple[str, OverTime]]:
-    return [(name.capitalize(), one.over_time) for name, one in tasks.items() if one.over_time]
+def _over_time(tasks: Mapping[str, Task]) -> list[tuple[str, str, OverTime]]:
+    """Return the type name, the name and how it runs of each task that runs on videos."""
+    return [(one.type_name, name, one.over_time) for name, one in tasks.items() if one.over_time]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.card import Card
-from service.errors import OverloadedError
+from service.errors import OverloadedError, ShuttingDownError
 from service.graph.anatomy import Anatomy, instrument_graph
 from service.metrics import ModelMetrics
 from service.runtime.batcher import Batcher
@@ -66,6 +66,7 @@ class Explainers:
     open_explainer: Callable[[Servable], Opened]
     series_of: Callable[[Model], ModelMetrics]
     _places: "OrderedDict[Model, _Place]" = field(default_factory=OrderedDict)
+    _closed: bool = False
 
     @property
     def loaded(self) -> list[str]:
@@ -78,10 +79,13 @@ class Explainers:
 
         Raises:
             NotReadyError: the model is not being served.
+            ShuttingDownError: the explainers were closed.
             OverloadedError: all explainers that may be loaded are in use.
             ServableError: the session can not be opened.
         """
         _ = model.batcher  # raises where the model is not served
+        if self._closed:
+            raise ShuttingDownError("The service is shutting down. Send this to another instance.")
         place = self._places.get(model)
         if place is None:
             await self._make_room()
@@ -98,6 +102,7 @@ class Explainers:
 
     async def close(self) -> None:
         """Unload all explainers; returns when their accepted jobs are finished."""
+        self._closed = True
         places, self._places = list(self._places.values()), OrderedDict()
         await asyncio.gather(*(_unload(place) for place in places))
 

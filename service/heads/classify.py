@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from service.heads.outputs import Outputs
+from service.heads.outputs import Outputs, require_finite
 from service.imaging.source_image import SourceImage
 
 
@@ -48,8 +48,13 @@ def best_classes(
         probabilities: float (K,), 0–1.
         labels: K names.
         top_k: 1 to K.
+
+    Raises:
+        InferenceError: the probabilities are not finite.
     """
     least = np.partition(probabilities, -top_k)[-top_k]
+    if not np.isfinite(probabilities.sum()):
+        require_finite(probabilities, "probabilities")
     # Sorting all of a thousand classes takes five times as long.
     able = np.flatnonzero(probabilities >= least)
     best = able[np.argsort(-probabilities[able], kind="stable")][:top_k].tolist()

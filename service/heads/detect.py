@@ -11,7 +11,7 @@ from typing_extensions import TypedDict
 
 from service.heads.boxes import BOX_FORMATS, AnyBox, BoxFormat
 from service.heads.nms import Suppression, suppress
-from service.heads.outputs import Outputs
+from service.heads.outputs import Outputs, require_finite
 from service.imaging.geometry import Box
 from service.imaging.overlay import LabeledBox, draw_boxes
 from service.imaging.source_image import SourceImage
@@ -90,12 +90,17 @@ def find_things(
         source: its geometry carries boxes from the frame to the image.
         labels: by class id.
         options: thresholds, limits and wanted classes.
+
+    Raises:
+        InferenceError: a score, or a box whose score is high enough, is not finite.
     """
     boxes, scores, classes = outputs["boxes"], outputs["scores"], outputs["classes"]
+    require_finite(scores, "scores")
     wanted = (scores >= options.score_threshold) & (scores > 0)
     if options.class_ids is not None:
         wanted &= np.isin(classes, list(options.class_ids))
     boxes, scores, classes = boxes[wanted], scores[wanted], classes[wanted]
+    require_finite(boxes, "boxes")
     kept, final_scores = suppress(
         boxes, scores, classes, iou_threshold=options.iou_threshold, mode=options.nms
     )

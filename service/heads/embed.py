@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from service.heads.outputs import Outputs
+from service.heads.outputs import Outputs, require_finite
 from service.imaging.source_image import SourceImage
 
 _TINY = 1e-12
@@ -27,8 +27,13 @@ def embed(outputs: Outputs, _: SourceImage) -> NDArray[np.float32]:
 
     Returns:
         float32 (F,), of length one; zeros where all features are 0.
+
+    Raises:
+        InferenceError: the features are not finite.
     """
-    unit: NDArray[np.float32] = normalized(outputs["features"].astype(np.float32))
+    features = outputs["features"].astype(np.float32)
+    require_finite(features, "features")
+    unit: NDArray[np.float32] = normalized(features)
     return unit
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from service.errors import InvalidParameterError
+from service.errors import InferenceError, InvalidParameterError
 from service.heads.boxes import CornersBox, corners
 from service.heads.outputs import Outputs
 from service.imaging.masks import (
@@ -161,6 +161,9 @@ def draw_cutout(outputs: Outputs, source: SourceImage, classes: SegmentClasses) 
 
 
 def _on_image(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> ImageMask:
+    highest, count = int(outputs["mask"].max()), len(classes.labels)
+    if highest >= count:
+        raise InferenceError(f"The mask holds class {highest}, and the card names {count} classes.")
     return mask_on_image(
         outputs["mask"], outputs["confidence"], source.geometry, len(classes.labels)
     )

@@ -165,21 +165,25 @@ class BoxTarget:
 
 @dataclass(frozen=True, slots=True)
 class AreaTarget:
-    """The area of a class in a mask, bool (H, W) of the frame; `classes` is the number of the network's classes."""
+    """The area of a class in a mask.
+
+    Args:
+        label: of the class.
+        class_id: of the class.
+        area: bool (H, W) of the frame, False on padding.
+        fraction: the area's share of all pixels of the image, 0–1, as in the result of `segment`.
+        classes: the number of the network's classes.
+    """
 
     label: str
     class_id: int
     area: NDArray[np.bool_]
+    fraction: float
     classes: int
 
     @property
-    def fraction(self) -> float:
-        """The area's share of the frame, 0–1."""
-        return float(self.area.mean())
-
-    @property
     def caption(self) -> str:
-        return f"{self.label}, {self.fraction:.0%} of the frame"
+        return f"{self.label}, {self.fraction:.0%} of the image"
 
     def score(self, outputs: Outputs) -> float:
         """Return the class's mean probability over the area."""
@@ -300,14 +304,17 @@ def _no_such_box(card: Card, count: int, choice: TargetChoice) -> str:
     )
 
 
-def choose_area(outputs: Outputs, _: SourceImage, card: Card, choice: TargetChoice) -> AreaTarget:
-    """Return the area of the chosen class, else the largest area that is not background.
+def choose_area(
+    outputs: Outputs, source: SourceImage, card: Card, choice: TargetChoice
+) -> AreaTarget:
+    """Return the area of the chosen class, else the largest area that is not background; padding never counts.
 
     Raises:
         InvalidParameterError: the network finds no such area.
     """
     class_id = choice.class_id
-    areas = np.bincount(outputs["mask"].ravel(), minlength=len(card.labels))
+    left, top, right, bottom = source.geometry.content
+    areas = np.bincount(outputs["mask"][top:bottom, left:right].ravel(), minlength=len(card.labels))
     if class_id is None:
         things = areas.copy()
         if card.background_id is not None:
@@ -322,8 +329,10 @@ def choose_area(outputs: Outputs, _: SourceImage, card: Card, choice: TargetChoi
         raise InvalidParameterError(
             f"class: {card.name} finds no {card.labels[class_id]!r} in this image; it finds: {present}"
         )
-    area: NDArray[np.bool_] = outputs["mask"] == class_id
-    return AreaTarget(card.labels[class_id], class_id, area, len(card.labels))
+    area = np.zeros(outputs["mask"].shape, np.bool_)
+    area[top:bottom, left:right] = outputs["mask"][top:bottom, left:right] == class_id
+    fraction = float(area[top:bottom, left:right].mean()) * source.geometry.seen_fraction
+    return AreaTarget(card.labels[class_id], class_id, area, fraction, len(card.labels))
 
 
 def class_id_of(card: Card, wanted: str) -> int:

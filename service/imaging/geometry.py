@@ -41,6 +41,12 @@ class Geometry:
             max(y0 + 1, min(self.height, round(bottom))),
         )
 
+    @property
+    def seen_fraction(self) -> float:
+        """The share of the image's pixels that the network sees, 0–1."""
+        left, top, right, bottom = self.seen
+        return (right - left) * (bottom - top) / (self.width * self.height)
+
     def boxes_on_image(self, boxes: NDArray[np.float32]) -> NDArray[np.float32]:
         """Carry xyxy boxes from 0–1 of the frame to pixels of the image, clipped to it.
 

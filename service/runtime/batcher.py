@@ -101,6 +101,8 @@ class Batcher:
     ) -> None:
         self.largest = largest
         self.batches_taken = 0
+        self.batches_unwanted = 0
+        """How many of those that were taken never ran, because nobody waited for them any more."""
         self.batches_run = 0
         self._idle = list(runs)
         self._wide = wide
@@ -292,7 +294,7 @@ class Batcher:
     # On worker threads.
 
     def _run_batch(self, run: Run, entries: list[_Entry], instance: Run) -> None:
-        began = self._clock()
+        began, ready = self._clock(), list[_Entry]()
         try:
             ready = [entry for entry in entries if self._is_wanted(entry) and self._prepare(entry)]
             ready = [entry for entry in ready if self._is_wanted(entry)]
@@ -304,6 +306,7 @@ class Batcher:
                     pace = (self._clock() - began) / len(entries)
                     self._low_priority_largest = max(1, int(LOW_PRIORITY_SECONDS / max(pace, 1e-6)))
                 self._idle.append(instance)
+                self.batches_unwanted += not ready
                 self._workers.run_ended(low_priority=low_priority)
         if self._pool is None:
             self._finish(finished)

@@ -61,11 +61,15 @@ class HealthWatcher:
 
     Args:
         clock: measures how long ago a model was checked.
+        progress: how many batches have ended, of all models together.
         sleep: waits between two rounds.
     """
 
-    def __init__(self, clock: Clock, sleep: Sleep = asyncio.sleep) -> None:
+    def __init__(
+        self, clock: Clock, progress: Callable[[], int], sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._clock = clock
+        self._progress = progress
         self._sleep = sleep
         self._records: dict[Model, _Record] = {}
 
@@ -109,10 +113,12 @@ class HealthWatcher:
     ) -> None:
         """Run a blank image through the model's queue, and mark the model by what comes out.
 
-        A queue that is full or slow is no failure as long as batches still come out of it, and a queue that was
-        closed says nothing.
+        A queue that is full or slow is no failure as long as batches still come out of it, nor is a check that was not
+        taken because the workers ran batches of other models. A queue that was closed says nothing.
         """
-        ran_before = queue.batches_run
+        was_idle, ran_before = not queue.busy, queue.batches_run
+        tried_before = queue.batches_taken - queue.batches_unwanted
+        ended_before = self._progress()
         job = Job(prepare=partial(_blank, model.blank), finish=_require_finite)
         outcome: JobResult[None] | FovealError
         try:
@@ -127,10 +133,11 @@ class HealthWatcher:
             model.mark_ready()
             record.note(queue)
             record.next_check = self._clock() + outcome.trace.infer / HEALTH_CHECK_SHARE
-        elif (
-            not isinstance(outcome, OverloadedError | DeadlineError)
-            or queue.batches_run == ran_before
-        ):
+            return
+        tried = queue.batches_taken - queue.batches_unwanted
+        waited_for_others = was_idle and tried == tried_before and self._progress() > ended_before
+        is_slow = isinstance(outcome, OverloadedError | DeadlineError)
+        if not (is_slow and (queue.batches_run > ran_before or waited_for_others)):
             model.mark_failed(f"did not answer its health check: {outcome}")
             log.error(
                 "health check failed", extra={FIELDS: {"model": model.name, "reason": str(outcome)}}

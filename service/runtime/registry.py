@@ -83,7 +83,7 @@ class Registry:
         release_memory: Callable[[], None] = shrink_arena,
     ) -> None:
         self.device = device
-        self.health = HealthWatcher(workers.clock)
+        self.health = HealthWatcher(workers.clock, lambda: workers.batches_ended)
         self._models: tuple[Model, ...] = ()
         self._by_name: dict[str, tuple[Model, ...]] = {}
         self._series: dict[str, ModelMetrics] = {}

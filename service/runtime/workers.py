@@ -72,6 +72,7 @@ class Workers:
         self._kept_seconds = kept_seconds
         self._lanes: list[Lane] = []
         self._closing = False
+        self.batches_ended = 0
         self._running = 0
         self._running_low_priority = 0
         self._kept_until = -math.inf
@@ -107,6 +108,7 @@ class Workers:
 
     def run_ended(self, *, low_priority: bool) -> None:
         """Count a batch as ended; a lane calls this with the condition held, before it answers anybody."""
+        self.batches_ended += 1
         self._running -= 1
         self._running_low_priority -= low_priority
         self.condition.notify()

@@ -27,6 +27,8 @@ def _fault(card: Card, tasks: Mapping[str, Task]) -> str | None:
         return f"the card's task is {card.task!r}, and this service knows {', '.join(tasks)}"
     if task.labeled and not card.labels:
         return f"a network for {task.name} needs labels; add them with foveal-export card --set labels=…"
+    if card.background_id is not None and not 0 <= card.background_id < len(card.labels):
+        return f"background_id {card.background_id} is none of the {len(card.labels)} classes"
     if task.head is not None and card.input is None:
         return f"a network for {task.name} reads images, and the card has no input"
     if task.head is None and card.input is not None:

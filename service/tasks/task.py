@@ -1,5 +1,6 @@
 """What a task is: one value says everything that tells it from the others."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -15,6 +16,12 @@ from service.heads.targets import ChooseTarget
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
+
+RESERVED_NAMES = ("video", "explain", "chain", "models")
+"""Paths below `/v1/` that are no task."""
+RESERVED_OPTIONS = frozenset({"model", "version", "format", "task", "fps", "every_n", "max_frames"})
+"""Query parameters that every task's route, or the route of videos, has."""
+_NAME = re.compile(r"[a-z][a-z0-9_]{0,31}")
 
 
 class TaskOptions(BaseModel):
@@ -154,6 +161,21 @@ class Task:
     renderings: Mapping[str, Rendering] = field(default_factory=dict)
     over_time: OverTime | None = None
     target: ChooseTarget | None = None
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:
+            raise ValueError(
+                f"task {self.name!r}: use a-z, 0-9 and _, up to 32, and none of {', '.join(RESERVED_NAMES)}"
+            )
+        every = [self.options, *([self.over_time.options] if self.over_time else [])]
+        taken = {name for options in every for name in options.model_fields} & RESERVED_OPTIONS
+        if taken:
+            raise ValueError(f"task {self.name}: every request has {', '.join(sorted(taken))}")
+
+    @property
+    def type_name(self) -> str:
+        """The name in the form of types: `MeanColor` of `mean_color`."""
+        return "".join(part.capitalize() for part in self.name.split("_"))
 
     def rendering(self, name: str) -> Rendering:
         """Return a rendering by its name.

@@ -2,10 +2,11 @@
 
 import subprocess
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -15,6 +16,7 @@ from PIL import Image
 from service.engine import Engine, open_engine
 from service.errors import (
     BrokenImageError,
+    ConfigurationError,
     InvalidParameterError,
     NotReadyError,
     UnknownModelError,
@@ -25,6 +27,8 @@ from service.imaging.overlay import RenderedImage
 from service.settings import Settings
 from service.tasks.classify import ClassifyOptions
 from service.tasks.detect import DetectOptions
+from service.tasks.task import TaskOptions
+from service.tasks.tasks import TASKS
 from service.video.events import VideoFrame, VideoStart, VideoSummary
 from service.video.options import SamplingOptions
 from tests.clips import counting
@@ -90,6 +94,36 @@ async def test_what_can_not_be_answered_says_why(engine: Engine) -> None:
         await engine.predict("classify", [], model="u2netp")
     with pytest.raises(InvalidParameterError, match="Formats: overlay"):
         await engine.predict("detect", [], rendering="mask")
+
+
+async def test_options_are_given_as_an_instance_or_by_name(engine: Engine) -> None:
+    image = photograph("chelsea")
+    by_name, typed = [
+        (await engine.predict("classify", [image], options))[0]
+        for options in ({"top_k": 2}, ClassifyOptions(top_k=2))
+    ]
+    assert by_name == typed
+    assert len(typed["predictions"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        (DetectOptions(), "must be ClassifyOptions, not DetectOptions"),
+        ({"top_k": 0}, "top_k: Input should be greater than or equal to 1, not 0"),
+        ({"nms": "soft"}, "nms: Extra inputs are not permitted"),
+    ],
+)
+async def test_options_that_the_task_does_not_take_are_refused(
+    engine: Engine, options: TaskOptions | Mapping[str, Any], fault: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match=fault):
+        await engine.predict("classify", [photograph("chelsea")], options)
+
+
+async def test_a_task_is_listed_by_its_own_name() -> None:
+    with pytest.raises(ConfigurationError, match="by its own name: photo"):
+        Engine(Settings(models=MODELS), tasks={"photo": TASKS["classify"]})
 
 
 async def test_tensors_go_through_the_same_queue_as_images(engine: Engine) -> None:

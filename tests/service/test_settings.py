@@ -35,6 +35,12 @@ def test_defaults_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert read_settings({}, {}).defaults == {"classify": "lenet5"}
 
 
+def test_defaults_that_are_no_json_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FOVEAL_DEFAULTS", "nope")
+    with pytest.raises(ConfigurationError, match="write it as JSON"):
+        read_settings({}, {})
+
+
 def test_what_kubernetes_injects_is_recognized() -> None:
     injected = {"FOVEAL_SERVICE_HOST": "10.0.0.1", "FOVEAL_PORT": "tcp://10.0.0.1:80"}
     with pytest.raises(ConfigurationError, match="enableServiceLinks: false"):

@@ -9,6 +9,16 @@ from service.api.deps import ServicesDep
 
 router = APIRouter(tags=["operations"])
 
+READINESS = {
+    "type": "object",
+    "properties": {
+        "status": {"enum": ["ready", "not ready"]},
+        "reasons": {"type": "array", "items": {"type": "string"}},
+    },
+    "required": ["status", "reasons"],
+    "additionalProperties": False,
+}
+
 
 @router.get("/health/live", summary="200 while the process answers at all")
 async def live() -> dict[str, str]:
@@ -18,7 +28,11 @@ async def live() -> dict[str, str]:
 @router.get(
     "/health/ready",
     summary="200 when every model is loaded, warm and alive; else 503 with the reasons",
-    responses={503: {"description": "Not ready"}},
+    responses={
+        503: {"description": "Not ready", "content": {"application/json": {"schema": READINESS}}},
+        200: {"content": {"application/json": {"schema": READINESS}}},
+    },
+    response_class=Response,
 )
 async def ready(services: ServicesDep) -> Response:
     peers = services.peers
@@ -27,7 +41,19 @@ async def ready(services: ServicesDep) -> Response:
     return Response(to_json(body), 503 if reasons else 200, media_type="application/json")
 
 
-@router.get("/metrics", summary="Prometheus metrics", response_class=Response)
+@router.get(
+    "/metrics",
+    summary="Prometheus metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "content": {
+                "text/plain": {"schema": {"type": "string"}},
+                "application/openmetrics-text": {"schema": {"type": "string"}},
+            }
+        }
+    },
+)
 async def metrics(request: Request, services: ServicesDep) -> Response:
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
     if services.peers is None:

@@ -68,7 +68,7 @@ def add_task_route(router: APIRouter, task: Task, route: TaskRoute, components: 
         response_class=Response,
         openapi_extra=image_body(),
         responses=responses(
-            components, f"{task.name.capitalize()}Response", task_response(task), *media_types
+            components, f"{task.type_name}Response", task_response(task), *media_types
         ),
     )
 

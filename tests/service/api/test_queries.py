@@ -1,10 +1,14 @@
+from dataclasses import replace
+from typing import Annotated
+
 import pytest
-from pydantic import ValidationError
+from pydantic import Field, ValidationError
 
 from service.api.queries import QueryReader, VideoQuery, task_query, video_options, video_query
 from service.errors import InvalidParameterError
 from service.tasks.classify import ClassifyVideoOptions
 from service.tasks.detect import DetectVideoOptions
+from service.tasks.task import TaskOptions
 from service.tasks.tasks import TASKS
 from tests.service.tasks.mean_color import MEAN_COLOR
 
@@ -86,3 +90,25 @@ def test_a_task_that_runs_on_no_video_is_none_for_videos() -> None:
     tasks = {**TASKS, "classify": TASKS["classify"]}
     with pytest.raises(InvalidParameterError, match="task: input should be 'classify', 'segment'"):
         QueryReader(video_query(tasks)).read(b"task=dream")
+
+
+class OwnRange(TaskOptions):
+    top_k: Annotated[int, Field(ge=0, description="How many colors")] = 2000
+
+
+def test_an_option_of_two_tasks_has_the_default_and_the_range_of_the_task_that_is_wanted() -> None:
+    assert MEAN_COLOR.over_time is not None
+    own = replace(MEAN_COLOR, over_time=replace(MEAN_COLOR.over_time, options=OwnRange))
+    tasks = {**TASKS, "mean_color": own}
+    reader = QueryReader(video_query(tasks))
+
+    def options(query: bytes) -> TaskOptions:
+        return video_options(reader.read(query), tasks)
+
+    assert options(b"task=mean_color") == OwnRange()
+    assert options(b"task=mean_color&top_k=0") == OwnRange(top_k=0)
+    assert options(b"task=classify").model_dump()["top_k"] == ClassifyVideoOptions().top_k
+    with pytest.raises(
+        InvalidParameterError, match="top_k: input should be greater than or equal to 1"
+    ):
+        options(b"task=classify&top_k=0")

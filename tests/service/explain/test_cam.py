@@ -74,7 +74,7 @@ def test_maps_with_their_channels_last_give_the_same_heat() -> None:
 def test_eigencam_points_to_the_target() -> None:
     area = np.zeros((16, 16), np.bool_)
     area[8:, 8:] = True
-    subject = Subject(FRAME, SUBJECT.source, AreaTarget("thing", 1, area, 2), 0.5)
+    subject = Subject(FRAME, SUBJECT.source, AreaTarget("thing", 1, area, 0.25, 2), 0.5)
     read = eigen_method(CLASSIFY, STAGE).read
     assert read is not None
     made = read(outputs_of(FRAME), subject)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.errors import OverloadedError, ServableError
+from service.errors import OverloadedError, ServableError, ShuttingDownError
 from service.explain.explainers import Explainers, Opened
 from service.graph.anatomy import Anatomy
 from service.metrics import Metrics
@@ -130,3 +130,12 @@ async def test_a_caller_that_leaves_does_not_spoil_the_loading_for_others() -> N
         bench.opener.gate.set()
         assert await stayer == "colors"
         assert bench.opener.opened == ["a"]
+
+
+async def test_none_is_loaded_once_they_are_closed() -> None:
+    async with running() as bench:
+        await bench.explainers.close()
+        with pytest.raises(ShuttingDownError):
+            async with bench.explainers.use(bench.models[0]):
+                pass
+        assert bench.opener.opened == []

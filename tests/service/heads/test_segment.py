@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.card import ImageInput
-from service.errors import InvalidParameterError
+from service.errors import InferenceError, InvalidParameterError
 from service.heads.segment import (
     SegmentClasses,
     SegmentResult,
@@ -184,3 +184,10 @@ def test_the_confidence_is_gray_and_0_where_nothing_was_seen() -> None:
 
 def alpha(image: Image.Image, at: tuple[int, int]) -> int:
     return int(np.asarray(image)[at[1], at[0], 3])
+
+
+def test_a_class_that_the_card_does_not_name_is_the_networks_fault() -> None:
+    given = outputs()
+    given["mask"][0, 0] = 3
+    with pytest.raises(InferenceError, match="holds class 3, and the card names 3 classes"):
+        segment(given, source_of(100, 100), classes=CLASSES, with_polygons=False)

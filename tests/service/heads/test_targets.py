@@ -56,7 +56,7 @@ def test_a_box_covers_its_share_of_a_grid(side: int) -> None:
 def test_an_area_covers_its_share_of_a_grid() -> None:
     area = np.zeros((8, 8), np.bool_)
     area[:4, :2] = True
-    covered = AreaTarget("cat", 1, area, 2).place(2, 2)
+    covered = AreaTarget("cat", 1, area, 0.125, 2).place(2, 2)
     np.testing.assert_allclose(covered, np.array([[0.5, 0], [0, 0]]), atol=1e-6)
 
 
@@ -77,7 +77,7 @@ def test_a_box_is_scored_by_its_best_candidate_of_the_class() -> None:
 
 
 def test_an_area_is_scored_by_its_mean_probability() -> None:
-    target = AreaTarget("cat", 1, np.array([[True, True, False]]), 2)
+    target = AreaTarget("cat", 1, np.array([[True, True, False]]), 2 / 3, 2)
     assert target.score(masked(1, 1, 1)) == pytest.approx(0.8)
     assert target.score(masked(1, 0, 1)) == pytest.approx(0.5)
 
@@ -149,7 +149,18 @@ def test_the_area_is_the_largest_that_is_not_background() -> None:
         masked(0, 0, 0, 2, 2, 1), SOURCE, card("none", "cat", "dog"), TargetChoice()
     )
     assert found.figures() == {"label": "dog", "class_id": 2, "fraction": 0.333333}
-    assert found.caption == "dog, 33% of the frame"
+    assert found.caption == "dog, 33% of the image"
+
+
+def test_padding_is_no_part_of_an_area() -> None:
+    letterbox = source_of(200, 100, ImageInput(height=8, width=8, resize="letterbox"))
+    mask = np.ones((8, 8), np.uint8)
+    mask[2:6, :2] = 2
+    outputs = {"mask": mask, "confidence": np.full((8, 8), 255, np.uint8)}
+    found = choose_area(outputs, letterbox, card("none", "cat", "dog"), TargetChoice())
+    assert found.figures() == {"label": "cat", "class_id": 1, "fraction": 0.75}
+    assert not found.area[:2].any()
+    assert not found.area[6:].any()
 
 
 def test_without_a_background_class_0_is_a_thing() -> None:

@@ -72,8 +72,13 @@ REFUSED: dict[str, tuple[type[ImageError], str]] = {
 }
 
 
+IMAGE_SUFFIXES = {".png", ".jpg", ".tif", ".bmp", ".avif", ".webp"}
+
+
 def test_every_case_has_an_expectation() -> None:
-    assert {path.name for path in CASES.iterdir()} == {*SHOWN, *REFUSED}
+    images = {path.name for path in CASES.iterdir() if path.suffix in IMAGE_SUFFIXES}
+    assert images <= {*SHOWN, *REFUSED}
+    assert {*SHOWN, *REFUSED} <= {path.name for path in CASES.iterdir()}
 
 
 @pytest.mark.parametrize("name", SHOWN)

@@ -65,9 +65,10 @@ class Ward:
 
     def __init__(self, workers: Workers, clock: ManualClock) -> None:
         self.clock = clock
+        self.workers = workers
         self.network = Network(clock)
         self.pauses = Pauses()
-        self.watcher = HealthWatcher(clock, self.pauses)
+        self.watcher = HealthWatcher(clock, lambda: workers.batches_ended, self.pauses)
         self.queue = Batcher(
             [self.network],
             workers,
@@ -260,6 +261,26 @@ async def test_a_late_check_is_a_failure_only_where_no_batch_came_out_meanwhile(
         await asyncio.gather(first, making)
         assert w.model.state == state
         assert w.network.sizes == [0, 1], "the check was too late to run"
+
+
+async def test_a_check_that_waits_behind_the_batches_of_other_models_is_no_failure() -> None:
+    async with ward() as w:
+        await w.admit()
+        other = Network(w.clock)
+        other.gate.clear()
+        series = Metrics().of_model("other", lambda: 0)
+        queue = Batcher([other], w.workers, series, largest=1, capacity=2)
+        queue.open()
+        job = Job(lambda: (np.ones(1, np.uint8), None), lambda outputs, _: outputs)
+        busy = asyncio.create_task(queue.submit([job], timeout_seconds=99))
+        assert await asyncio.to_thread(other.entered.acquire, timeout=10)
+        making = asyncio.create_task(w.watcher.make_round())
+        await w.until_queued(1)
+        w.clock.advance(CHECK_SECONDS)
+        other.gate.set()
+        await asyncio.gather(busy, making)
+        assert (w.model.state, w.network.sizes) == ("ready", [0])
+        await queue.close()
 
 
 async def test_the_first_check_may_take_longer_than_the_later_ones() -> None:

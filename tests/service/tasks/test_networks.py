@@ -50,6 +50,7 @@ def test_a_network_whose_card_fits_its_task_is_used(changes: dict[str, Any]) -> 
     [
         ({"task": "dream"}, "'dream', and this service knows classify, segment"),
         ({"task": "classify", **OVER_TIME}, "classify reads images, and the card has no input"),
+        ({"background_id": 3}, "background_id 3 is none of the 3 classes"),
         ({"task": "temporal"}, "temporal reads features, and the card has an input for images"),
     ],
 )

@@ -1,5 +1,6 @@
 """Each task: what its options mean for a model, its forms, and how it begins on a video."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -125,3 +126,17 @@ def test_a_temporal_network_takes_the_cards_window_or_another_stride() -> None:
     combiner = over_time.begin(TemporalOptions(stride=1), network)
     assert isinstance(combiner, TemporalCombiner)
     assert network.window == Window(frames=4, stride=2, fps=6)
+
+
+@pytest.mark.parametrize("name", ["video", "models", "Mean", "mean-color", ""])
+def test_a_name_that_is_taken_or_fits_no_path_is_refused(name: str) -> None:
+    with pytest.raises(ValueError, match="use a-z, 0-9 and _"):
+        replace(TASKS["embed"], name=name)
+
+
+def test_an_option_that_every_request_has_is_refused() -> None:
+    class Own(TaskOptions):
+        format: str = "png"
+
+    with pytest.raises(ValueError, match="every request has format"):
+        replace(TASKS["embed"], options=Own)
