@@ -3,18 +3,22 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
-from service.api.middleware import Telemetry
-from service.errors import ConfigurationError
-from service.logs import LOGGER
+from service.api.errors import problem
+from service.api.middleware import UNMATCHED, Telemetry
+from service.errors import ConfigurationError, FovealError
+from service.logs import FIELDS, LOGGER
+from service.processes.connection import Connection, Limits
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.uvicorn_parts import (
     close_listeners,
@@ -24,6 +28,7 @@ from service.processes.uvicorn_parts import (
 )
 
 log = logging.getLogger(LOGGER)
+request_log = logging.getLogger("foveal.request")
 
 BACKLOG = 2048
 FIRST_REQUEST_SECONDS = 1.0
@@ -51,6 +56,7 @@ class Server(uvicorn.Server):
         drain_seconds: how long accepted requests may take after that.
         counts: the connections of all processes; None where this is the only one.
         beside: entered on the event loop before the app starts, and left after the app has ended.
+        limits: what a connection may send outside the bodies of its requests.
     """
 
     def __init__(
@@ -61,10 +67,14 @@ class Server(uvicorn.Server):
         drain_seconds: float,
         counts: ConnectionCounts | None = None,
         beside: AbstractAsyncContextManager[None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        protocol = partial(Connection, limits=limits or Limits(), refuse=self._refuse)
         super().__init__(
             uvicorn.Config(
                 app,
+                http=protocol,  # type: ignore[arg-type]  # called as the class that uvicorn expects
+                ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -182,6 +192,17 @@ class Server(uvicorn.Server):
             if all(has_request(one) for one in open_connections(self)):
                 return
             await asyncio.sleep(0.01)  # uvicorn has no event to wait for
+
+    def _refuse(self, error: FovealError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Count and log what is refused before it is a request, and return its answer."""
+        request_id = secrets.token_hex(16)
+        metrics = self._services.metrics
+        metrics.requests.labels(UNMATCHED, "", str(error.status)).inc()
+        metrics.errors.labels(error.code).inc()
+        fields = {"request_id": request_id, "code": error.code}
+        request_log.info("no request %d", error.status, extra={FIELDS: fields})
+        answer = problem(error, request_id)
+        return [*answer.raw_headers, (b"x-request-id", request_id.encode())], bytes(answer.body)
 
     def _end(self) -> None:
         self.should_exit = True
