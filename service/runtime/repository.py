@@ -42,7 +42,13 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
         )
     servables: list[Servable] = []
     refusals: list[Refusal] = []
-    for path in sorted(root.glob(f"*/*/{MODEL_FILE}")):
+    for path in sorted(folder / MODEL_FILE for folder in root.glob("*/*")):
+        try:
+            path.lstat()  # of a link itself: one that leads nowhere is refused, not ignored
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # opening it says why
         try:
             servables.append(_servable(path))
         except (CardError, OSError) as error:
