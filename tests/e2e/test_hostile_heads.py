@@ -8,11 +8,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 
 import httpx
 import pytest
 
+from service.logs import configure_logs
 from service.processes import server as server_module
 from service.processes.connection import HEAD_BYTES, Limits
 from tests.images import plain
@@ -273,3 +275,22 @@ def test_a_head_that_comes_byte_by_byte_has_no_more_time(impatient: Live) -> Non
 def test_a_connection_that_sends_nothing_is_closed(impatient: Live) -> None:
     assert exchange(impatient.address, []) == []
     assert [answer.status for answer in exchange(impatient.address, [GET])] == [200]
+
+
+def test_a_path_makes_no_line_of_the_log_of_its_own(live: Live) -> None:
+    stream = StringIO()
+    configure_logs("info", "text", stream)
+    paths = (
+        "%0a12:00:00%20%20forged",
+        "%0d%0aforged",
+        "%1b%5b2Jforged",
+        "%c2%85forged",
+        "%e2%80%a8forged",
+    )
+    with httpx.Client(base_url=live.url) as http:
+        for path in paths:
+            assert http.get(f"/{path}").status_code == 404
+    (first, *_) = lines = stream.getvalue().split("\n")[:-1]
+    assert len(lines) == len(paths)
+    assert all(line.isprintable() and "  GET /" in line for line in lines)
+    assert r"  GET /\n12:00:00  forged 404  ms=" in first
