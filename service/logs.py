@@ -1,10 +1,11 @@
 """One structured line a request: JSON where a machine reads, plain text on a terminal; never image data."""
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 LOGGER = "foveal"
 FIELDS = "fields"
@@ -41,7 +42,12 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return to_json(line, fallback=str).decode()
+        try:
+            return to_json(line, fallback=str).decode()
+        except (
+            PydanticSerializationError
+        ):  # half of a character, as in the name of a file that is no text
+            return json.dumps(line, default=str)
 
     def _time(self, seconds: float) -> str:
         """Return the time in ISO 8601, to the millisecond; within a second only that changes."""

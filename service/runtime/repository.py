@@ -6,6 +6,7 @@ from pathlib import Path
 
 from service.card import Card, CardError, read_card
 from service.errors import ConfigurationError
+from service.logs import printable
 
 MODEL_FILE = "model.onnx"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -54,7 +55,8 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
         except (CardError, OSError) as error:
             message = str(error)
             reason = message if str(path) in message else f"{path}: {message}"
-            refusals.append(Refusal(path.parent.parent.name, path, reason))
+            # A folder's name may hold line ends, or bytes that are no text: no answer and no log line could carry it.
+            refusals.append(Refusal(printable(path.parent.parent.name), path, printable(reason)))
     return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
 
 

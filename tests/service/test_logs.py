@@ -77,3 +77,7 @@ def test_a_traceback_can_not_forge_a_line_either() -> None:
     assert first.endswith("  died")
     assert len(rest) > 2
     assert all(line.startswith("    ") and line.isprintable() for line in rest)
+
+
+def test_half_a_character_is_escaped_and_loses_no_line() -> None:
+    assert json.loads(JsonLines().format(record("b\udcff", ms=1.5)))["message"] == "b\udcff"

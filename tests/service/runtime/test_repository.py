@@ -113,3 +113,15 @@ def test_folders_without_the_file_are_no_models(tmp_path: Path) -> None:
     (tmp_path / "file").mkdir()
     (tmp_path / "file" / "notes.txt").write_text("no folder")
     assert scan_repository(tmp_path) == ((), ())
+
+
+def test_a_name_that_is_no_text_can_be_told(tmp_path: Path) -> None:
+    try:
+        path = placed(tmp_path, os.fsdecode(b"b\xff\x1b\nad"))
+    except OSError:
+        pytest.skip("this file system has names of text only")
+    path.write_bytes(b"")
+    _, (refusal,) = scan_repository(tmp_path)
+    assert refusal.name == r"b\udcff\x1b\nad"
+    assert refusal.reason.encode()
+    assert refusal.reason.isprintable()
