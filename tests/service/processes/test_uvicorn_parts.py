@@ -132,7 +132,7 @@ def test_the_methods_that_connection_overrides_or_calls_take_the_same_parameters
     assert list(inspect.signature(found).parameters) == parameters, CHANGED.format(method)
 
 
-def test_a_connection_has_the_state_that_ours_reads() -> None:
+async def test_a_connection_has_the_state_that_ours_reads() -> None:
     serving = server("httptools")
     connection = make_protocol(serving)
     for name in ("parser", "headers", "cycle", "pipeline", "flow", "timeout_keep_alive_task"):
