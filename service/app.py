@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Peers, Services
 from service.api.docs import serve_docs
@@ -58,7 +59,7 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    fast_path = FastPath(app, services, _add_routes(app, engine))
+    fast_path = FastPath(HeadAsGet(app), services, _add_routes(app, engine))
     return Telemetry(guarded(fast_path, middleware), services, app)
 
 
@@ -100,3 +101,24 @@ def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
         app.include_router(one)
     publish(app, components)
     return routes
+
+
+class HeadAsGet:
+    """Plain ASGI: HEAD is answered with the headers of GET and without its body (RFC 9110, 9.3.2)."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") != "HEAD":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_without_body(message: Message) -> None:
+            await send({**message, "body": b""} if "body" in message else message)
+
+        as_get = {**scope, "method": "GET"}
+        try:
+            await self.app(as_get, receive, send_without_body)
+        finally:
+            scope["route"] = as_get.get("route")  # by which the request is counted

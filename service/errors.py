@@ -14,6 +14,7 @@ FovealError
 │   ├── EmptyBodyError  BodyTooLargeError  TooManyImagesError
 │   ├── MalformedMultipartError  MalformedJsonError  InvalidParameterError
 │   ├── MalformedHttpError  HeadTooLargeError  HeadTimeoutError
+│   ├── UnsupportedEncodingError  MalformedEncodingError
 │   ├── NotFoundError  MethodNotAllowedError
 │   └── UnknownModelError  UnknownVersionError  WrongTaskError
 ├── UnavailableError              the client may try again
@@ -155,6 +156,17 @@ class MalformedMultipartError(RequestError):
 class MalformedJsonError(RequestError):
     code = "malformed_json"
     title = "The JSON body can not be parsed"
+
+
+class UnsupportedEncodingError(RequestError):
+    status = 415
+    code = "unsupported_encoding"
+    title = "The body's content encoding is not understood"
+
+
+class MalformedEncodingError(RequestError):
+    code = "malformed_encoding"
+    title = "The body is not compressed as its header says"
 
 
 class InvalidParameterError(RequestError):

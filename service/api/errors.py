@@ -16,12 +16,15 @@ from service.errors import (
     InvalidParameterError,
     MethodNotAllowedError,
     NotFoundError,
+    UnsupportedEncodingError,
 )
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
 
 PROBLEM_TYPE = "application/problem+json"
+UNDERSTOOD_ENCODINGS = "gzip, deflate"
+"""In the response to a body that is compressed in another way (RFC 9110, 12.5.3)."""
 
 
 def problem(error: FovealError, request_id: str) -> Response:
@@ -39,6 +42,8 @@ def problem(error: FovealError, request_id: str) -> Response:
         headers["Retry-After"] = str(error.retry_after_seconds)
     if error.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE:
         headers["Connection"] = "close"  # because the rest of the body is not read
+    if isinstance(error, UnsupportedEncodingError):
+        headers["Accept-Encoding"] = UNDERSTOOD_ENCODINGS
     return Response(to_json(body), error.status, headers, PROBLEM_TYPE)
 
 
@@ -90,6 +95,8 @@ async def _on_http(request: Request, error: Exception) -> Response:
         )
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         allowed = (error.headers or {}).get("Allow", "")
+        if allowed == "GET":
+            allowed = "GET, HEAD"  # the app answers HEAD wherever it answers GET
         response = _respond(
             request, MethodNotAllowedError(f"{path} takes {allowed}, not {method}.")
         )

@@ -1,6 +1,5 @@
 """`view=cam`: which pixels a class depends on, by the network's own feature maps where it allows that."""
 
-from functools import partial
 from typing import Literal, NotRequired
 
 from pydantic import ConfigDict, with_config
@@ -31,9 +30,8 @@ from service.heads.targets import ClassTarget
 from service.imaging.overlay import RenderedImage
 from service.runtime.job import JobResult
 
-MOST_MASKS, FEWEST_MASKS, MASK_MACS = 200, 48, 2e11
-"""How many random masks to run where the request does not say: as many as cost this many multiply–accumulates, within
-these bounds; fewer show nothing."""
+USUAL_MASKS = 200
+"""How many random masks to run where the request does not say, and there is time for them."""
 FEWEST_PLACES = 5
 """A map with fewer places along a side says little about where. EigenCAM takes the deepest map that has so many."""
 
@@ -102,7 +100,8 @@ def one_run_method(card: Card, anatomy: Anatomy) -> HeatMethod:
 def choose_method(card: Card, anatomy: Anatomy, request: ExplainRequest) -> HeatMethod:
     """Return the method that the request names, else the first that the network allows.
 
-    A stage in the request means EigenCAM of this stage.
+    A stage in the request means EigenCAM of this stage. Random masks that the request does not name give way to
+    EigenCAM where there is no time for them.
 
     Raises:
         InvalidParameterError: the network does not allow the method.
@@ -115,18 +114,18 @@ def choose_method(card: Card, anatomy: Anatomy, request: ExplainRequest) -> Heat
         )
     name = _method_name(card, anatomy, request)
     if name == "rise":
-        masks = max(FEWEST_MASKS, min(MOST_MASKS, round(MASK_MACS / max(1, card.cost.macs))))
-        return rise_method(request.samples or masks)
+        instead = request.method == "auto" and request.samples is None and bool(card.stages)
+        return rise_method(USUAL_MASKS, eigen_method(card) if instead else None)
     if name == "cam" and anatomy.head is not None:
         return exact_method(anatomy.head, card)
     return eigen_method(card, request.stage)
 
 
 def _method_name(card: Card, anatomy: Anatomy, request: ExplainRequest) -> CamMethod:
-    if request.stage is not None:
-        return "eigencam"
     if request.method != "auto":
         return request.method
+    if request.stage is not None:
+        return "eigencam"
     if card.task in {"segment", "detect"}:
         return "rise"  # the maps alone do not show which of several boxes or areas they lead to
     if anatomy.head is not None:
@@ -139,13 +138,14 @@ def _deepest(outputs: Outputs, card: Card) -> Stage:
     return (wide or list(card.stages))[-1]
 
 
-def _result(explained: ExplainedHeat, *, method: CamMethod, seed: int) -> CamResult:
-    made, provenance = explained.made, _Provenance()
+def _result(explained: ExplainedHeat) -> CamResult:
+    made, provenance, method = explained.made, _Provenance(), explained.method.name
+    assert method != "occlusion", "occlusion is a view of its own"
     if made.stage is not None:
         provenance["stage"] = made.stage
     if made.samples is not None:
         provenance["samples"] = made.samples
-        provenance["seed"] = seed
+        provenance["seed"] = explained.seed
     return {
         "view": "cam",
         "width": explained.geometry.width,
@@ -157,11 +157,8 @@ def _result(explained: ExplainedHeat, *, method: CamMethod, seed: int) -> CamRes
 
 
 async def _run(explanation: Explanation) -> JobResult[CamResult | RenderedImage]:
-    request = explanation.request
-    method = choose_method(explanation.card, explanation.anatomy, request)
-    assert method.name != "occlusion", "occlusion is a view of its own"
-    result = partial(_result, method=method.name, seed=request.seed)
-    return await explain_heat(explanation, method, result)
+    method = choose_method(explanation.card, explanation.anatomy, explanation.request)
+    return await explain_heat(explanation, method, _result)
 
 
 CAM = View(

@@ -1,6 +1,6 @@
 """One explanation on its way: its request, its network, and the ways to run the network."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
 from functools import partial
@@ -39,7 +39,9 @@ class Explanation:
         segmenter: a network that separates a thing from its background, for silhouettes; None: there is none.
         pipeline: makes a job of an encoded image.
         fan_out: runs perturbed copies.
-        timeout_seconds: how long each run may take, from when its job is queued.
+        timeout_seconds: how long the explanation may take; its default options are chosen to end by then.
+        deadline: the clock's time when that is over.
+        clock: seconds that only grow.
     """
 
     request: ExplainRequest
@@ -51,6 +53,12 @@ class Explanation:
     pipeline: Pipeline
     fan_out: FanOut
     timeout_seconds: float
+    deadline: float
+    clock: Callable[[], float]
+
+    def left(self) -> float:
+        """Return the seconds until the deadline, 0 after it."""
+        return max(0.0, self.deadline - self.clock())
 
     @property
     def card(self) -> Card:
@@ -114,12 +122,13 @@ class Explanation:
         return outcome
 
     async def score_copies(
-        self, copies: Sequence[Callable[[], Frame]], target: Target
+        self, copies: Iterable[Callable[[], Frame]], target: Target
     ) -> list[float]:
         """Return the target's score in each perturbed copy, 0–1, in order. Call it inside `admit`.
 
         Args:
-            copies: each makes one frame, uint8 (H, W, 3); called on a worker thread.
+            copies: each makes one frame, uint8 (H, W, 3); called on a worker thread. They are drawn as places in
+                flight become free, so that few frames are held at once.
             target: what is scored.
 
         Raises:
@@ -129,7 +138,7 @@ class Explanation:
         def score(outputs: Outputs, _: None) -> float:
             return target.score(outputs)
 
-        jobs = [Job(partial(_made, copy), score) for copy in copies]
+        jobs: Iterable[Job[None, float]] = (Job(partial(_made, copy), score) for copy in copies)
         return await self.run_jobs(self.model, jobs)
 
     async def run_jobs(self, model: Model, jobs: Iterable[Job[Any, T]]) -> list[T]:

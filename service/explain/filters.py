@@ -24,6 +24,8 @@ from service.runtime.job import JobResult, Trace
 FILTERS_A_ROW, MANY_FILTERS_A_ROW = 8, 16
 MANY_FILTERS = 64
 WIDEST_TILE = 130
+MOST_FILTERS = 512
+"""Filters on a sheet at most; the JSON has all."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -118,8 +120,10 @@ def filters_sheet(model: str, first: FirstLayer) -> Image.Image:
         f"The {count} filters of the first convolution, {height} by {width} over {channels} channel"
         f"{'s' if channels > 1 else ''}, a step of {first.stride[0]}; mid gray is zero"
     )
+    if count > MOST_FILTERS:
+        subtitle = f"The first {MOST_FILTERS} of {subtitle[4:]}"
     columns = min(count, FILTERS_A_ROW if count <= MANY_FILTERS else MANY_FILTERS_A_ROW)
-    images = filter_images(first.weights)
+    images = filter_images(first.weights[:MOST_FILTERS])
     tiles = [Tile(image, str(index)) for index, image in enumerate(images)]
     rows = [Row(tiles, columns, widest=WIDEST_TILE)]
     return draw_sheet(f"What {model} looks for first", subtitle, rows)

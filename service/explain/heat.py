@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Literal, NotRequired, TypeVar
@@ -14,8 +13,16 @@ from typing_extensions import TypedDict
 from service.explain.explanation import Explanation
 from service.explain.frame import Frame
 from service.explain.heat_map import Heat, HeatFigures, PeakFigures
-from service.explain.insertion_deletion import ScoreFigures, curve_scores, insertion_deletion
+from service.explain.insertion_deletion import (
+    USUAL_STEPS,
+    ScoreFigures,
+    curve_scores,
+    insertion_deletion,
+    refinements,
+)
+from service.explain.pace import SCORE_SHARE, score_within
 from service.explain.request import Form
+from service.explain.sheets import shown_source
 from service.heads.outputs import Outputs
 from service.heads.rounding import figure
 from service.heads.targets import ClassTarget, Target, TargetFigures
@@ -67,28 +74,40 @@ class MadeHeat:
 
 @dataclass(frozen=True, slots=True)
 class HeatMethod:
-    """A way to make a heat; it has either `read` or `sample`.
+    """A way to make a heat; it has either `read`, or `sample` and perhaps `fallback`.
 
     Args:
         name: its name in the JSON.
         title: of the sheet; `{}` is the target's caption.
         read: makes the heat of the outputs and inner maps for the whole image; on a worker thread.
-        sample: makes the heat by running perturbed copies.
+        sample: makes the heat by running perturbed copies; returns None where there is no time for enough of them.
+        fallback: a method with `read`, which makes the heat then.
     """
 
     name: MethodName
     title: str
     read: Callable[[Outputs, Subject], MadeHeat] | None = None
-    sample: Callable[[Explanation, Subject], Awaitable[MadeHeat]] | None = None
+    sample: Callable[[Explanation, Subject], Awaitable[MadeHeat | None]] | None = None
+    fallback: "HeatMethod | None" = None
 
 
 @dataclass(frozen=True, slots=True)
 class ExplainedHeat:
-    """A finished explanation; `scores` is None where the request does not want them."""
+    """A finished explanation.
+
+    Args:
+        subject: the image and the target.
+        made: the heat.
+        method: how it was made.
+        seed: of the random masks.
+        scores: None where the request does not want them, or there was no time for them.
+    """
 
     subject: Subject
     made: MadeHeat
-    scores: ScoreFigures | None
+    method: HeatMethod
+    seed: int = 0
+    scores: ScoreFigures | None = None
 
     @property
     def geometry(self) -> Geometry:
@@ -114,7 +133,8 @@ async def explain_heat(
 ) -> JobResult[T | RenderedImage]:
     """Return the heat for the target, with its insertion and deletion score where the request asks for it.
 
-    A request takes a place among those with perturbed copies only where it runs any.
+    A request takes a place among those with perturbed copies only where it runs any; it keeps the place until its
+    image is drawn, so that no more are drawn at once.
 
     Args:
         explanation: the image, the network, and the request's target and form.
@@ -124,23 +144,26 @@ async def explain_heat(
     Raises:
         InvalidParameterError: the network does not find the target in the image.
         OverloadedError: too many requests run perturbed copies already.
+        DeadlineError: there is no time for the copies that the method needs.
         FovealError: the image can not be read, or a run failed.
     """
     request = explanation.request
-    runs_copies = method.sample is not None or request.score
-    with explanation.admit() if runs_copies else nullcontext():
-        head = partial(_read, explanation=explanation, method=method)
-        outcome = await explanation.run_explainer(head)
+    if method.sample is None and not request.score:
+        head = partial(_read_and_finish, explanation=explanation, method=method, result=result)
+        return await explanation.run_explainer(head)
+    with explanation.admit():
+        read = partial(_read, explanation=explanation, method=method)
+        outcome = await explanation.run_explainer(read)
         subject, made = outcome.value
         if method.sample is not None:
-            made = await method.sample(explanation, subject)
-        assert made is not None, "a method either reads or samples its heat"
+            sampled = await method.sample(explanation, subject)
+            method = method if sampled is not None else method.fallback or method
+            made = sampled or made
+        assert made is not None, "a method without a fallback makes a heat, or raises"
         scores = await _scores(explanation, subject, made.heat) if request.score else None
-    explained = ExplainedHeat(subject, made, scores)
-    if request.form == "json":
-        return JobResult(await asyncio.to_thread(result, explained), outcome.trace)
-    image = await asyncio.to_thread(_drawn, explained, method, explanation)
-    return JobResult(image, outcome.trace)
+        explained = ExplainedHeat(subject, made, method, request.seed, scores)
+        finished = await asyncio.to_thread(_finished, explained, explanation, result)
+        return JobResult(finished, outcome.trace)
 
 
 def read_subject(
@@ -163,33 +186,68 @@ def _read(
     explanation: Explanation,
     method: HeatMethod,
 ) -> tuple[Subject, MadeHeat | None]:
+    """Return the subject, and the heat of the method or of its fallback: the inner maps exist only during this run."""
     subject = read_subject(outputs, frame, source, explanation=explanation)
-    return subject, method.read(outputs, subject) if method.read is not None else None
+    reading = method if method.fallback is None else method.fallback
+    return subject, reading.read(outputs, subject) if reading.read is not None else None
 
 
-async def _scores(explanation: Explanation, subject: Subject, heat: Heat) -> ScoreFigures:
+def _read_and_finish(
+    outputs: Outputs,
+    frame: Frame,
+    source: SourceImage,
+    *,
+    explanation: Explanation,
+    method: HeatMethod,
+    result: Callable[[ExplainedHeat], T],
+) -> T | RenderedImage:
+    subject, made = _read(outputs, frame, source, explanation=explanation, method=method)
+    assert made is not None, "this method reads its heat"
+    explained = ExplainedHeat(subject, made, method, explanation.request.seed)
+    return _finished(explained, explanation, result)
+
+
+async def _scores(explanation: Explanation, subject: Subject, heat: Heat) -> ScoreFigures | None:
+    """Return the scores; where the request does not say the steps, with as many as there is time for, or None."""
     steps = explanation.request.steps
-    curves = await asyncio.to_thread(insertion_deletion, subject.frame, heat, steps)
+    curves = await asyncio.to_thread(insertion_deletion, subject.frame, heat, steps or USUAL_STEPS)
     copies = await asyncio.to_thread(curves.copies)
-    return curve_scores(await explanation.score_copies(copies, subject.target))
+    if steps is not None:
+        return curve_scores(await explanation.score_copies(copies, subject.target))
+    until = explanation.clock() + SCORE_SHARE * explanation.left()
+    scores: dict[int, float] = {}
+    seconds_per_copy = 0.0
+    for places in refinements():
+        seconds = until - explanation.clock()
+        if seconds_per_copy * len(places) > seconds:
+            break
+        chosen = [copies[place] for place in places]
+        paced = await score_within(explanation, chosen, subject.target, seconds)
+        if paced is None:
+            break
+        scores.update(zip(places, paced.scores, strict=True))
+        seconds_per_copy = paced.seconds_per_copy
+    return curve_scores([scores[place] for place in sorted(scores)]) if scores else None
 
 
-def _drawn(explained: ExplainedHeat, method: HeatMethod, explanation: Explanation) -> RenderedImage:
+def _finished(
+    explained: ExplainedHeat, explanation: Explanation, result: Callable[[ExplainedHeat], T]
+) -> T | RenderedImage:
     form, geometry, heat = explanation.request.form, explained.geometry, explained.made.heat
+    if form == "json":
+        return result(explained)
     if form == "heat":
         return encode_image(heat_image(heat.on_image(geometry), geometry.seen), "png")
-    image = explained.subject.source.displayed()
+    source = explained.subject.source
     if form == "overlay":
-        warm = overlay_heat(image, heat.on_image(geometry), geometry.seen)
+        warm = overlay_heat(source.displayed(), heat.on_image(geometry), geometry.seen)
         return encode_image(warm, "png")
-    return encode_image(_sheet(explained, method, explanation.card.name, image), "png")
+    return encode_image(_sheet(explained, explanation.card.name, shown_source(source)), "png")
 
 
-def _sheet(
-    explained: ExplainedHeat, method: HeatMethod, model: str, image: Image.Image
-) -> Image.Image:
+def _sheet(explained: ExplainedHeat, model: str, shown: SourceImage) -> Image.Image:
     """Return the image, the heat over it and the heat alone."""
-    geometry, scores = explained.geometry, explained.scores
+    geometry, scores, image = shown.geometry, explained.scores, shown.displayed()
     levels = explained.made.heat.on_image(geometry)
     figures = "the heat alone"
     if scores is not None:
@@ -199,5 +257,5 @@ def _sheet(
         Tile(overlay_heat(image, levels, geometry.seen), "the heat on it"),
         Tile(heat_image(levels, geometry.seen), figures),
     ]
-    title = method.title.format(explained.subject.target.caption)
+    title = explained.method.title.format(explained.subject.target.caption)
     return draw_sheet(title, f"{model}, {explained.made.how}", [Row(tiles, 3, smooth=True)])

@@ -33,6 +33,11 @@ class ScoreFigures(TypedDict):
     deletion_curve: Annotated[list[float], Field(description="`steps` + 1 scores")]
 
 
+USUAL_STEPS = 16
+STRIDES = (4, 2, 1)
+"""Where the request does not say, the curves get every fourth of the usual steps, then every second, then all."""
+
+
 @dataclass(frozen=True, slots=True)
 class Curves:
     """The frames of both curves; each is made only when its copy is called.
@@ -86,6 +91,17 @@ def curve_scores(scores: Sequence[float]) -> ScoreFigures:
         "insertion_curve": [figure(score) for score in insertion.tolist()],
         "deletion_curve": [figure(score) for score in deletion.tolist()],
     }
+
+
+def refinements() -> list[list[int]]:
+    """Return which frames of `Curves.copies`, of curves of `USUAL_STEPS`, each refinement adds to those before it."""
+    half, found = USUAL_STEPS + 1, set[int]()
+    rounds: list[list[int]] = []
+    for stride in STRIDES:
+        new = [place for place in range(2 * half) if place % half % stride == 0]
+        rounds.append([place for place in new if place not in found])
+        found.update(new)
+    return rounds
 
 
 def _blur(frame: Frame, sigma: float) -> Frame:

@@ -65,21 +65,35 @@ class ExplainOptions(TaskOptions):
     ] = None
     box: Annotated[int, Field(ge=0, le=299, description="Which detection, 0 is the best")] = 0
     method: Annotated[
-        Method, Field(description="`auto` takes the first of the others that the network allows")
+        Method,
+        Field(
+            description="`auto` takes the first of the others that the network allows and there is time for"
+        ),
     ] = "auto"
     samples: Annotated[
         int | None,
         Field(
             ge=4,
             le=MOST_SAMPLES,
-            description="Perturbed copies; default: 400 for rise, 144 for occlusion, 48–200 for cam",
+            description="Perturbed copies. Default: as many as there is time for: 48–400 for rise, 36–144 for "
+            "occlusion, 48–200 for cam",
         ),
     ] = None
     seed: Annotated[
         int, Field(ge=0, le=2**32 - 1, description="Of the random masks and shuffles")
     ] = 0
-    score: Annotated[bool, Field(description="Insertion and deletion score too")] = True
-    steps: Annotated[int, Field(ge=4, le=64, description="Steps of these curves")] = 16
+    score: Annotated[
+        bool,
+        Field(description="Insertion and deletion score too; without `steps`, where there is time"),
+    ] = True
+    steps: Annotated[
+        int | None,
+        Field(
+            ge=4,
+            le=64,
+            description="Steps of these curves; default: 16, 8 or 4, as many as there is time for",
+        ),
+    ] = None
     thumbnails: Annotated[
         bool,
         Field(description="A PNG as a `data:` URL beside each filter, map or crop in the JSON"),
@@ -99,6 +113,7 @@ def explain_request(options: ExplainOptions, card: Card, form: Form) -> ExplainR
     """
     view = VIEWS[options.view]
     _check_used(options, view)
+    _check_method(options)
     if view.needs_stages or options.method == "eigencam":
         _require_stages(card)
     if view.needs_classifier:
@@ -147,6 +162,24 @@ def _check_used(options: ExplainOptions, view: View) -> None:
         used = ", ".join(_parameter(option) for option in sorted(view.options))
         raise InvalidParameterError(
             f"{_parameter(name)}: view={view.name} does not use it, but {used}"
+        )
+
+
+def _check_method(options: ExplainOptions) -> None:
+    """Refuse what the named method of `view=cam` would pass over in silence."""
+    unused = {
+        "cam": {"stage", "samples", "seed"},
+        "eigencam": {"samples", "seed"},
+        "rise": {"stage"},
+        "auto": {"samples", "seed"} if options.stage is not None else set[str](),
+    }[options.method]
+    for name in sorted(options.model_fields_set & unused):
+        if getattr(options, name) is None:
+            continue
+        fitting = "eigencam" if name == "stage" else "rise"
+        named = "EigenCAM of a stage" if options.method == "auto" else f"method={options.method}"
+        raise InvalidParameterError(
+            f"{name}: {named} does not use it; leave one of them out, or take method={fitting}"
         )
 
 

@@ -20,14 +20,17 @@ from service.explain.view import View
 from service.graph.anatomy import Anatomy
 from service.graph.receptive_field import ReceptiveField
 from service.heads.outputs import Outputs
+from service.imaging.geometry import Box
 from service.imaging.heatmap import crop_image, mark_boxes, thumbnail
 from service.imaging.overlay import RenderedImage, encode_image
-from service.imaging.sheet import Row, Tile, draw_sheet
+from service.imaging.sheet import Row, Tile, draw_sheet, fit_size, scale_image
 from service.imaging.source_image import SourceImage
 from service.runtime.job import JobResult
 
 THUMBNAIL_SIDE = 160
 """Pixels of a thumbnail's longer side."""
+MARKED_SIDE = 800
+"""Pixels of the longer side of the image on a sheet, before its peaks are marked: thin lines on whatever size."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -103,12 +106,20 @@ def patterns_sheet(
         f"{stage.stage.name} of {model}: a place sees {reach} pixels of the frame, "
         f"mostly the middle {max(field.effective):.0f}"
     )
-    marked = mark_boxes(image, [peak.box for peak in peaks])
+    marked = _marked(image, [peak.box for peak in peaks])
     rows = [Row([Tile(marked, "where it fires most"), map_tile(one)], 2, level=True)]
     if peaks:
         crops = [Tile(crop_image(image, peak.box), f"{peak.value:.3g}") for peak in peaks]
         rows.append(Row(crops, max(5, min(9, len(crops))), "What it sees there", smooth=True))
     return draw_sheet(f"Channel {one.channel} looks for this", note, rows)
+
+
+def _marked(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
+    """Return the image at the size of a sheet, with outlined boxes, xyxy in pixels of the image."""
+    shown = scale_image(image, fit_size(image.size, (MARKED_SIDE, MARKED_SIDE)), smooth=False)
+    across, down = shown.width / image.width, shown.height / image.height
+    scaled = [(x0 * across, y0 * down, x1 * across, y1 * down) for x0, y0, x1, y1 in boxes]
+    return mark_boxes(shown, scaled)
 
 
 def _peak_figures(

@@ -2,13 +2,13 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
@@ -17,6 +17,8 @@ from service.errors import FovealError
 from service.explain.explanation import Explanation
 from service.explain.frame import Frame
 from service.explain.heat import Subject, read_subject
+from service.explain.pace import FIRST_COPIES, LATE_SHARE, too_slow
+from service.explain.sheets import on_white, shown_geometry
 from service.explain.view import View
 from service.heads.outputs import Outputs
 from service.heads.rounding import figure
@@ -25,7 +27,7 @@ from service.imaging.charts import Curve, draw_curve
 from service.imaging.masks import mask_on_image
 from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.perturb import LADDERS, Perturbation, silhouette
-from service.imaging.sheet import Row, Tile, draw_sheet
+from service.imaging.sheet import Row, Tile, draw_sheet, fit_size, scale_image
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult
 from service.runtime.model import Model
@@ -43,6 +45,9 @@ _EXAMPLES: dict[Perturbation, tuple[float, str]] = {
     "shuffle": (4, "in 16 patches"),
 }
 """The perturbed copies that the sheet shows."""
+
+_OUTLINE_SHARE = 0.2
+"""The share of the time left that the silhouette may take."""
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 
@@ -100,13 +105,16 @@ class ProbeResult(TypedDict):
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The class's probability in one perturbed copy, uint8 (H, W, 3); `kept`: the class is still the first."""
+    """The class's probability in one perturbed copy; `kept`: the class is still the first.
+
+    `shown` is the copy, uint8 (H, W, 3), where a sheet shows it; of the others, only the figures stay in memory.
+    """
 
     amount: float
     probability: float
     top: str
     kept: bool
-    shown: NDArray[np.uint8]
+    shown: NDArray[np.uint8] | None = None
 
     def figures(self) -> PointFigures:
         """Return the point as JSON."""
@@ -214,12 +222,11 @@ def _example_tiles(probe: Probe) -> list[Tile]:
     tiles = [Tile(Image.fromarray(frame), f"as it is   {probe.target.probability:.0%}")]
     for name, (amount, words) in _EXAMPLES.items():
         point = next(point for point in probe.curves[name] if point.amount == amount)
+        assert point.shown is not None, "a sheet keeps its examples"
         tiles.append(Tile(Image.fromarray(point.shown), f"{words}   {point.probability:.0%}"))
-    if probe.silhouette is not None:
-        side = frame.shape[1], frame.shape[0]
-        outline = ImageOps.contain(Image.fromarray(probe.silhouette.shown), side)
-        outline = ImageOps.pad(outline, side, color="white")
-        tiles.append(Tile(outline, f"its outline   {probe.silhouette.probability:.0%}"))
+    if probe.silhouette is not None and probe.silhouette.shown is not None:
+        shown = Image.fromarray(probe.silhouette.shown)
+        tiles.append(Tile(shown, f"its outline   {probe.silhouette.probability:.0%}"))
     return tiles
 
 
@@ -244,14 +251,15 @@ async def _run(explanation: Explanation) -> JobResult[ProbeResult | RenderedImag
 
 
 async def _outline(explanation: Explanation) -> RenderedImage | None:
-    """Return the silhouette of the image's main thing; None where no model can draw it, or it finds no thing."""
+    """Return the silhouette of the image's main thing; None where no model draws it in time, or it finds none."""
     segmenter = explanation.segmenter
     if segmenter is None:
         return None
     job = explanation.image_job(segmenter.card, partial(_draw_silhouette, card=segmenter.card))
     try:
-        (outline,) = await explanation.run_jobs(segmenter, [job])
-    except FovealError:
+        async with asyncio.timeout(_OUTLINE_SHARE * explanation.left()):
+            (outline,) = await explanation.run_jobs(segmenter, [job])
+    except (FovealError, TimeoutError):
         return None  # the silhouette is an extra: the rest of the probe does not need the segmenter
     return outline
 
@@ -261,16 +269,20 @@ async def _probed(
 ) -> Probe:
     assert isinstance(subject.target, ClassTarget), "probe needs a classifier"
     card, seed = explanation.card, explanation.request.seed
+    drawn = explanation.request.form != "json"
     read = partial(_read_point, class_id=subject.target.class_id, labels=card.labels)
     steps = [(name, amount) for name, ladder in LADDERS.items() for amount in ladder.amounts]
     jobs: list[Job[Any, Point]] = [
-        Job(partial(_perturb, subject.frame, name, amount, seed), partial(read, amount=amount))
+        Job(
+            partial(_perturb, subject.frame, name, amount, seed),
+            partial(read, amount=amount, shown=drawn and _EXAMPLES[name][0] == amount),
+        )
         for name, amount in steps
     ]
     if outline is not None:
-        read_outline = partial(read, amount=0.0)
+        read_outline = partial(read, amount=0.0, shown=drawn, size=subject.frame.shape)
         jobs.append(explanation.pipeline.job(outline.content, card, read_outline))
-    points = await explanation.run_jobs(explanation.model, jobs)
+    points = await _run_in_time(explanation, jobs)
     curves = {
         name: [point for (step, _), point in zip(steps, points, strict=False) if step == name]
         for name in LADDERS
@@ -280,8 +292,29 @@ async def _probed(
     return Probe(subject, subject.target, curves, points[-1], explanation.segmenter.name)
 
 
+async def _run_in_time(explanation: Explanation, jobs: Sequence[Job[Any, Point]]) -> list[Point]:
+    """Return the points of all jobs.
+
+    Raises:
+        DeadlineError: the pace of the first ones shows that the others would not end in time.
+    """
+    began = explanation.clock()
+    first, rest = jobs[:FIRST_COPIES], jobs[FIRST_COPIES:]
+    try:
+        async with asyncio.timeout(LATE_SHARE * explanation.left()):
+            points = await explanation.run_jobs(explanation.model, first)
+    except TimeoutError:
+        raise too_slow(explanation, len(jobs), samples=False) from None
+    pace = (explanation.clock() - began) / len(first)
+    if pace * len(rest) > explanation.left():
+        raise too_slow(explanation, len(jobs), samples=False)
+    return points + await explanation.run_jobs(explanation.model, rest)
+
+
 def _draw_silhouette(outputs: Outputs, source: SourceImage, *, card: Card) -> RenderedImage | None:
-    found = mask_on_image(outputs["mask"], outputs["confidence"], source.geometry, len(card.labels))
+    # As large as a sheet shows it: a network's frame is smaller, and the image may have millions of pixels.
+    geometry = shown_geometry(source.geometry)
+    found = mask_on_image(outputs["mask"], outputs["confidence"], geometry, len(card.labels))
     region = found.foreground(card.background_id)
     return encode_image(silhouette(region), "png") if region.any() else None
 
@@ -298,11 +331,20 @@ def _read_point(
     class_id: int,
     labels: Sequence[str],
     amount: float,
+    shown: bool,
+    size: Sequence[int] = (),
 ) -> Point:
     probabilities = outputs["probabilities"]
     best = int(probabilities.argmax())
-    shown = copy if isinstance(copy, np.ndarray) else np.asarray(copy.displayed())
-    return Point(amount, float(probabilities[class_id]), labels[best], best == class_id, shown)
+    point = Point(amount, float(probabilities[class_id]), labels[best], best == class_id)
+    if not shown:
+        return point
+    if isinstance(copy, np.ndarray):
+        return replace(point, shown=copy)
+    height, width = size[:2]
+    outline = copy.displayed()
+    fitted = scale_image(outline, fit_size(outline.size, (width, height)), smooth=True)
+    return replace(point, shown=np.asarray(on_white(fitted, (width, height))))
 
 
 def _finished(probe: Probe, explanation: Explanation) -> ProbeResult | RenderedImage:

@@ -27,10 +27,10 @@ class ExplainRequest:
         class_id: the class to explain; None: the network's first.
         box: the detection to explain, counted from the best one, 0.
         method: how `cam` makes its heat.
-        samples: how many perturbed copies to run.
+        samples: how many perturbed copies to run; None: as many as there is time for.
         seed: of the random masks and shuffles.
         score: whether to compute the insertion and deletion score.
-        steps: how many steps their curves have.
+        steps: how many steps their curves have; None: as many as there is time for.
         thumbnails: whether the JSON holds small images.
     """
 
@@ -46,5 +46,5 @@ class ExplainRequest:
     samples: int | None = None
     seed: int = 0
     score: bool = True
-    steps: int = 16
+    steps: int | None = None
     thumbnails: bool = False

@@ -1,7 +1,6 @@
 """`view=rise`: which pixels a result depends on, by the scores of copies under random masks."""
 
 import asyncio
-from functools import partial
 from typing import Literal
 
 from pydantic import ConfigDict, with_config
@@ -17,13 +16,16 @@ from service.explain.heat import (
     Subject,
     explain_heat,
 )
+from service.explain.pace import score_affordable, too_slow
 from service.explain.perturbed_copies import RandomMasks
 from service.explain.view import View
 from service.imaging.overlay import RenderedImage
 from service.runtime.job import JobResult
 
 USUAL_MASKS = 400
-"""How many random masks to run where the request does not say."""
+"""How many random masks to run where the request does not say, and there is time for them."""
+FEWEST_MASKS = 48
+"""Fewer show nothing; a request may still ask for fewer."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -38,23 +40,38 @@ class RiseResult(HeatEvidence):
     seed: int
 
 
-def rise_method(samples: int) -> HeatMethod:
-    """Return RISE with so many random masks, seeded by the request.
+def rise_method(usual: int, fallback: HeatMethod | None = None) -> HeatMethod:
+    """Return RISE, seeded by the request.
 
     Petsiuk et al., "RISE", BMVC 2018; for boxes D-RISE, Petsiuk et al., CVPR 2021.
+
+    Args:
+        usual: how many random masks where the request does not say, and there is time for them.
+        fallback: what makes the heat where there is no time for `FEWEST_MASKS`; None: a DeadlineError.
     """
 
-    async def sample(explanation: Explanation, subject: Subject) -> MadeHeat:
-        masks = RandomMasks(explanation.request.seed, samples)
+    async def sample(explanation: Explanation, subject: Subject) -> MadeHeat | None:
+        wanted, target = explanation.request.samples, subject.target
+        masks = RandomMasks(explanation.request.seed, wanted or usual)
         copies = await asyncio.to_thread(masks.copies, subject.frame)
-        scores = await explanation.score_copies(copies, subject.target)
+        if wanted is not None:
+            scores = await explanation.score_copies(copies, target)
+        else:
+            found = await score_affordable(explanation, copies, target, least=FEWEST_MASKS)
+            if found is None and fallback is None:
+                raise too_slow(explanation, FEWEST_MASKS)
+            if found is None:
+                return None
+            scores = found
         heat = await asyncio.to_thread(masks.heat, scores)
-        return MadeHeat(heat, f"RISE, {samples} random masks", samples=samples)
+        return MadeHeat(heat, f"RISE, {len(scores)} random masks", samples=len(scores))
 
-    return HeatMethod("rise", "What shows {}", sample=sample)
+    return HeatMethod("rise", "What shows {}", sample=sample, fallback=fallback)
 
 
-def _result(explained: ExplainedHeat, *, samples: int, seed: int) -> RiseResult:
+def _result(explained: ExplainedHeat) -> RiseResult:
+    samples, seed = explained.made.samples, explained.seed
+    assert samples is not None, "RISE counts its masks"
     return {
         "view": "rise",
         "width": explained.geometry.width,
@@ -67,10 +84,7 @@ def _result(explained: ExplainedHeat, *, samples: int, seed: int) -> RiseResult:
 
 
 async def _run(explanation: Explanation) -> JobResult[RiseResult | RenderedImage]:
-    request = explanation.request
-    samples = request.samples or USUAL_MASKS
-    result = partial(_result, samples=samples, seed=request.seed)
-    return await explain_heat(explanation, rise_method(samples), result)
+    return await explain_heat(explanation, rise_method(USUAL_MASKS), _result)
 
 
 RISE = View(

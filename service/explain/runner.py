@@ -1,5 +1,7 @@
 """Runs explanations: the only entry to this folder for the rest of the service."""
 
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from service.explain.explainers import Explainers
@@ -22,11 +24,13 @@ class Runner:
         explainers: the explainers of all models.
         fan_out: runs perturbed copies; bounds how many requests may do so at once.
         pipeline: makes jobs of encoded images.
+        clock: seconds that only grow; the pace of copies and the time left are read from it.
     """
 
     explainers: Explainers
     fan_out: FanOut
     pipeline: Pipeline
+    clock: Callable[[], float] = time.perf_counter
 
     async def explain(
         self,
@@ -46,13 +50,16 @@ class Runner:
             request: from `explain_request` or `filters_request`, made for this model's card.
             task: the task of the model's card: its target is explained, its result ends a story.
             segmenter: draws the silhouette of `view=probe`, see `find_segmenter`; None: no silhouette.
-            timeout_seconds: how long each run of a network may take, from when its job is queued.
+            timeout_seconds: how long the explanation may take: where the request leaves method, samples or steps
+                open, they are chosen so that it ends by then. Each run gets as long, from when its job is queued.
 
         Raises:
             InvalidParameterError: the network does not allow the request, or does not find the target in the image.
             OverloadedError: too many explainers, or too many requests with perturbed copies, are at work.
+            DeadlineError: the model is too slow for the least that the view needs.
             FovealError: the image can not be read, or a run failed.
         """
+        deadline = self.clock() + timeout_seconds
         async with self.explainers.use(model) as explainer:
             explanation = Explanation(
                 request=request,
@@ -64,5 +71,7 @@ class Runner:
                 pipeline=self.pipeline,
                 fan_out=self.fan_out,
                 timeout_seconds=timeout_seconds,
+                deadline=deadline,
+                clock=self.clock,
             )
             return await VIEWS[request.view].run(explanation)

@@ -1,7 +1,7 @@
 """`view=story`: pixels → first filters → maps of each stage → heat → result, on one sheet."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from io import BytesIO
 from typing import Annotated, Literal, NotRequired, get_type_hints
@@ -17,7 +17,7 @@ from service.explain.filter_images import filter_images
 from service.explain.frame import Frame
 from service.explain.heat import MadeHeat, Subject, read_subject
 from service.explain.heat_map import HeatFigures, PeakFigures
-from service.explain.sheets import MAPS_A_ROW
+from service.explain.sheets import MAPS_A_ROW, shown_source
 from service.explain.stage_maps import StageFigures, StageMaps, stage_maps
 from service.explain.view import View
 from service.graph.first_layer import FirstLayer
@@ -121,7 +121,9 @@ def explain_story(
     )
     if explanation.request.form == "json":
         return story.result()
-    drawn = None if story.predictions else drawn_result(task, outputs, source, card)
+    shown = shown_source(source)
+    story = replace(story, subject=replace(subject, source=shown))
+    drawn = None if story.predictions else drawn_result(task, outputs, shown, card)
     return encode_image(story_sheet(story, drawn), "png")
 
 
@@ -171,8 +173,9 @@ def story_sheet(story: Story, drawn: Image.Image | None) -> Image.Image:
 
 def _pixel_row(pixels: Frame) -> Row:
     frame = Image.fromarray(pixels)
-    left, top = (frame.width - MAGNIFIED_SIDE) // 2, (frame.height - MAGNIFIED_SIDE) // 2
-    middle = frame.crop((left, top, left + MAGNIFIED_SIDE, top + MAGNIFIED_SIDE))
+    width, height = min(MAGNIFIED_SIDE, frame.width), min(MAGNIFIED_SIDE, frame.height)
+    left, top = (frame.width - width) // 2, (frame.height - height) // 2
+    middle = frame.crop((left, top, left + width, top + height))
     note = f"{frame.width} by {frame.height} pixels, as the network gets them"
     return Row([Tile(frame), Tile(middle)], 2, "Pixels", note, widest=250)
 

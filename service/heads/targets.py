@@ -267,10 +267,7 @@ def choose_box(
         outputs, source, labels=card.labels, options=DetectionOptions(class_ids=wanted)
     )
     if index >= len(things.found):
-        of_class = "" if class_id is None else f" of class {card.labels[class_id]!r}"
-        raise InvalidParameterError(
-            f"box: {card.name} finds {len(things.found)} things{of_class} in this image, counted from 0, not {index}"
-        )
+        raise InvalidParameterError(_no_such_box(card, len(things.found), choice))
     thing = things.found[index]
     return BoxTarget(
         thing.label,
@@ -279,6 +276,27 @@ def choose_box(
         thing.box,
         _in_frame(thing.box, source.geometry),
         index,
+    )
+
+
+def _no_such_box(card: Card, count: int, choice: TargetChoice) -> str:
+    of_class = ""
+    if choice.class_id is not None:
+        of_class = f" of class {card.labels[choice.class_id]!r}"
+    if not count:
+        return (
+            f"box: {card.name} finds nothing{of_class} in this image with a score of "
+            f"{DetectionOptions().score_threshold:g} or more, so there is no box to explain. Send an image with "
+            "something that it knows, as POST /v1/detect shows."
+        )
+    if count == 1:
+        return (
+            f"box: {card.name} finds one thing{of_class} in this image, which is box 0 (they are counted from 0); "
+            f"there is no box {choice.box}"
+        )
+    return (
+        f"box: {card.name} finds {count} things{of_class} in this image, counted from 0: boxes 0 to {count - 1}; "
+        f"there is no box {choice.box}"
     )
 
 

@@ -1,4 +1,4 @@
-"""Bytes → an opened image: its format, size and orientation; then its pixels as RGB."""
+"""Bytes → an opened image: its format, size and orientation; then its pixels as RGB or gray."""
 
 import struct
 from dataclasses import dataclass
@@ -20,6 +20,9 @@ from service.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
+from service.imaging import jpeg_tail, png, tiff
+from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
+from service.imaging.unread import unsupported_jpeg, why_unread
 
 FORMATS = tuple(
     reader.format
@@ -47,9 +50,6 @@ TRANSPOSITIONS: dict[int, Image.Transpose] = {
 }
 """EXIF orientation → the transposition from the stored image to the displayed one (TIFF 6.0, tag 274)."""
 
-_ORIENTATION_SOURCES = {"exif", "xmp", "XML:com.adobe.xmp", "Raw profile type exif"}
-"""The keys of an image's info where Pillow searches for an orientation; a search without any takes it tens of µs."""
-
 _PILLOW_FAULTS = (
     OSError,
     ValueError,
@@ -64,6 +64,16 @@ _PILLOW_FAULTS = (
 """What Pillow's readers raise on damaged files."""
 
 
+_SEND_WHOLE = "Send the whole file."
+
+_VP8X_FLAGS, _WEBP_ANIMATION, _WEBP_ALPHA = 20, 0x02, 0x10
+"""The place of the flags of a WebP, and two of them (RFC 9649, 2.7)."""
+
+
+Box = tuple[int, int, int, int]
+"""Left, top, right and bottom, in pixels of the stored canvas."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """The limits of one image.
@@ -74,12 +84,40 @@ class Limits:
     max_pixels: int = 64_000_000
 
 
-def open_image(body: bytes, limits: Limits) -> Image.Image:
+@dataclass(frozen=True, slots=True)
+class OpenedImage:
+    """An image with its header read and no pixel decoded.
+
+    `file` is Pillow's image of the frame that is displayed first, `size` that of the whole stored canvas, on which the
+    frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
+    become 8 bits; `chunks` are those of a PNG, to check its pixels.
+    """
+
+    body: bytes
+    file: Image.Image
+    size: tuple[int, int]
+    orientation: int = 1
+    box: Box | None = None
+    samples: Samples | None = None
+    chunks: png.Png | None = None
+
+    @property
+    def can_be_reduced(self) -> bool:
+        """Whether its reader can decode it at a reduced scale."""
+        return self.file.format in {"JPEG", "MPO"}
+
+    def reduce(self, reduction: int) -> int:
+        """Decode at 1/2, 1/4 or 1/8 of the size, if the reader can; return the reduction that it takes."""
+        self.file.draft(None, (self.size[0] // reduction, self.size[1] // reduction))
+        return round(self.size[0] / self.file.width)
+
+
+def open_image(body: bytes, limits: Limits) -> OpenedImage:
     """Return the image with its header read and no pixel decoded.
 
     Raises:
         EmptyImageError: no bytes.
-        UnsupportedImageError: the bytes are of no known format.
+        UnsupportedImageError: the bytes are of no known format, or of a kind of one that is not read.
         BrokenImageError: the format is known, the header is damaged.
         TooManyPixelsError: more pixels than `limits` allow.
     """
@@ -87,80 +125,210 @@ def open_image(body: bytes, limits: Limits) -> Image.Image:
         raise EmptyImageError(
             "The image has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg"
         )
+    if body.startswith(png.SIGNATURE):
+        return _open_png(body, limits)
+    if body.startswith(tiff.PREFIXES):
+        return _open_tiff(body, limits)
+    if body.startswith(b"RIFF"):
+        body = _with_alpha(body)
+    file = _open(body, limits)
+    box = _gif_box(file) if file.format == "GIF" else None
+    return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
+
+
+def _open(body: bytes, limits: Limits) -> Image.Image:
     try:
-        image = Image.open(BytesIO(body), formats=FORMATS)
+        file = Image.open(BytesIO(body), formats=FORMATS)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits) from error
     except UnidentifiedImageError as error:
-        raise UnsupportedImageError(
-            "The bytes are no image that is understood. Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
-        ) from error
+        raise why_unread(body) from error
     except _PILLOW_FAULTS as error:
-        raise BrokenImageError(f"The image's header is damaged: {error}") from error
-    if image.width * image.height > limits.max_pixels:
-        raise _too_many_pixels(limits, image.size)
-    return image
+        if str(error).startswith("Unsupported BMP"):
+            raise UnsupportedImageError(
+                f"The BMP is of a kind that is not read: {error}. Send it with 24 bits per pixel, or PNG."
+            ) from error
+        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+    _check_size(file.size, limits)
+    return file
 
 
-def orientation(image: Image.Image) -> Image.Transpose | None:
-    """Return the transposition from the stored image to the displayed one, None where they are the same."""
+def _open_png(body: bytes, limits: Limits) -> OpenedImage:
+    shown = png.first_frame(body)
+    _check_size(shown.canvas, limits)
+    file = _open(shown.body, limits)
+    left, top, right, bottom = shown.box
+    box = None if (right - left, bottom - top) == shown.canvas else shown.box
+    orientation = _exif_orientation(shown.exif)
+    samples = None
+    if file.mode.startswith("I;16"):
+        gray = shown.transparent[0] if shown.transparent else None
+        samples = Samples("u2", 16, transparent=gray)
+    elif shown.transparent and len(shown.transparent) == 1:
+        file.info["transparency"] = shown.transparent[0] * (255 // (2**shown.depth - 1))
+    elif shown.transparent and shown.depth == 8:  # of 16 bits Pillow keeps the high 8
+        file.info["transparency"] = shown.transparent
+    return OpenedImage(shown.body, file, shown.canvas, orientation, box, samples, shown)
+
+
+def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     try:
-        if image.format == "PNG":
-            image.load()  # its EXIF may follow its pixels
-        if image.format == "TIFF" or image.info.keys().isdisjoint(_ORIENTATION_SOURCES):
-            return None  # Pillow itself applies the orientation of a TIFF
-        return TRANSPOSITIONS.get(image.getexif().get(ORIENTATION_TAG, 1))
+        page = tiff.full_page(body)
+    except _PILLOW_FAULTS as error:
+        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+    _check_size((page.layout.width, page.layout.height), limits)
+    try:
+        file = TiffImageFile(BytesIO(page.body))
+    except _PILLOW_FAULTS as error:
+        if str(error) in tiff.PILLOW_REFUSALS:
+            raise tiff.refused(page.layout) from error
+        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+    if page.samples is None:  # Pillow itself applies the orientation
+        return OpenedImage(page.body, file, file.size)
+    tiff.with_native_words(file)
+    size = (page.layout.width, page.layout.height)
+    return OpenedImage(page.body, file, size, page.orientation, samples=page.samples)
+
+
+def _with_alpha(body: bytes) -> bytes:
+    """Return an animated WebP that says that it has alpha: without it a reader makes black what frames leave free."""
+    flags = body[20] if body[12:16] == b"VP8X" and len(body) > _VP8X_FLAGS else 0
+    if not flags & _WEBP_ANIMATION or flags & _WEBP_ALPHA:
+        return body
+    return b"".join((body[:20], bytes((flags | _WEBP_ALPHA,)), memoryview(body)[21:]))
+
+
+def _gif_box(file: Image.Image) -> Box | None:
+    """Return the box of a GIF's first frame, if it leaves a part of the canvas free."""
+    tiles = getattr(file, "tile", ())
+    box: Box | None = tiles[0][1] if tiles else None
+    return box if box != (0, 0, *file.size) else None
+
+
+def _exif_orientation(exif: bytes | None) -> int:
+    if not exif:
+        return 1
+    try:
+        tags = Image.Exif()
+        tags.load(exif)
+        return int(tags.get(ORIENTATION_TAG, 1))
     except _PILLOW_FAULTS:
-        return None  # a damaged EXIF block: the pixels may still be good
+        return 1  # a damaged EXIF block: the pixels may still be good
 
 
-def read_pixels(image: Image.Image) -> Image.Image:
+def orientation(image: OpenedImage) -> Image.Transpose | None:
+    """Return the transposition from the stored image to the displayed one, None where they are the same."""
+    return TRANSPOSITIONS.get(image.orientation)
+
+
+def read_pixels(image: OpenedImage) -> Image.Image:
     """Return the stored image's pixels in mode RGB, or L where every pixel is gray.
 
-    Alpha is composited over white. Sixteen-bit gray is scaled to 8 bits. Color profiles are not applied, because the
-    training pipelines of these networks do not apply them.
+    Alpha is composited over white. Deep samples become 8 bits as docs/images.md says. Color profiles are not applied,
+    because the training pipelines of these networks do not apply them.
 
     Raises:
         BrokenImageError: the pixels are damaged or cut short.
+        UnsupportedImageError: they are of a kind of JPEG that is not read.
     """
     try:
-        image.load()
-        return _flatten(image)
+        return _displayed(image, _loaded(image))
     except Image.DecompressionBombError as error:
         raise BrokenImageError("The image holds more pixels than its header says") from error
     except _PILLOW_FAULTS as error:
-        raise BrokenImageError(f"The image is damaged or cut short: {error}") from error
+        raise BrokenImageError(
+            f"The image is damaged or cut short: {error}. {_SEND_WHOLE}"
+        ) from error
 
 
-def _flatten(image: Image.Image) -> Image.Image:
-    if image.mode in {"RGB", "L"}:
-        if "transparency" not in image.info:
-            return image
-        return _over_white(image.convert("RGBA"))
-    if image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info:
-        return _over_white(image.convert("RGBA"))
-    if image.mode == "1":
-        return image.convert("L")
-    if image.mode.startswith("I") or image.mode == "F":
-        return _deep_gray(image)
-    return image.convert("RGB")
+def _loaded(image: OpenedImage) -> Image.Image:
+    if image.chunks is not None:
+        png.check_pixels(image.chunks)
+    try:
+        image.file.load()
+    except OSError:
+        if not image.can_be_reduced:
+            raise
+        if refused := unsupported_jpeg(image.body):
+            raise refused from None
+        completed = jpeg_tail.completed(image.body)
+        if completed is None:
+            raise
+        file = Image.open(BytesIO(completed), formats=FORMATS)
+        reduction = round(image.size[0] / image.file.width)
+        file.draft(None, (file.width // reduction, file.height // reduction))
+        file.load()
+        return file
+    return image.file
+
+
+def _displayed(image: OpenedImage, file: Image.Image) -> Image.Image:
+    if image.samples is not None:
+        pixels = to_eight_bits(file, image.samples)
+    elif image.chunks is not None and image.chunks.transparent and image.chunks.depth == 16:
+        pixels = _without_color(image.chunks, file)
+    else:
+        pixels = _flatten(file)
+    return pixels if image.box is None else _on_canvas(image.size, pixels, image.box)
+
+
+def _on_canvas(size: tuple[int, int], pixels: Image.Image, box: Box) -> Image.Image:
+    frame = pixels.crop(box) if pixels.size == size else pixels  # of a GIF, Pillow gives the canvas
+    canvas = Image.new(pixels.mode, size, "white")
+    canvas.paste(frame, box)
+    return canvas
+
+
+def _flatten(file: Image.Image) -> Image.Image:
+    if file.mode in {"RGB", "L"} and "transparency" not in file.info:
+        return file
+    if file.mode in {"1", "L"}:
+        return _gray_over_white(file)
+    if file.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in file.info:
+        return in_strips(file, "RGB", _over_white)
+    return file.convert("RGB")
+
+
+def _gray_over_white(file: Image.Image) -> Image.Image:
+    gray = file.convert("L")
+    transparent = file.info.get("transparency")
+    if transparent is None:
+        return gray
+    return gray.point([255 if value == transparent else value for value in range(256)])
 
 
 def _over_white(image: Image.Image) -> Image.Image:
+    if image.mode == "La":  # Pillow converts this mode to no other
+        image = image.convert("LA")
+    image = image.convert("RGBA")
     paper = Image.new("RGB", image.size, (255, 255, 255))
     paper.paste(image, mask=image.getchannel("A"))
     return paper
 
 
-def _deep_gray(image: Image.Image) -> Image.Image:
-    """Scale 16-bit, 32-bit and float gray to 8 bits, from the range that the values fit: 0–255, 0–65535 or 0–1."""
-    values = np.nan_to_num(np.asarray(image).astype(np.float64))
-    top = values.max(initial=0)
-    if image.mode.startswith("I;16") or (image.mode == "I" and top > 255):
-        values = values / 257
-    elif image.mode == "F" and top <= 1:
-        values = values * 255
-    return Image.fromarray(np.clip(np.rint(values), 0, 255).astype(np.uint8))
+def _without_color(image: png.Png, high: Image.Image) -> Image.Image:
+    """Return a 16-bit RGB PNG with its transparent color in white; all 16 bits of a pixel must be equal to it.
+
+    Pillow keeps the high byte of each sample. Reading the same bytes in the other byte order gives the low bytes.
+    """
+    low = Image.open(BytesIO(image.body), formats=["PNG"])
+    low.tile = [low.tile[0]._replace(args="RGB;16L")]
+    low.load()
+    color = np.array(image.transparent)
+    rows = max(1, STRIP_PIXELS // high.width)
+    shown = high.copy()
+    for top in range(0, high.height, rows):
+        box = (0, top, high.width, min(top + rows, high.height))
+        pixels = np.array(high.crop(box))
+        same = (pixels == color >> 8) & (np.asarray(low.crop(box)) == color & 255)
+        pixels[same.all(axis=2)] = 255
+        shown.paste(Image.fromarray(pixels), box)
+    return shown
+
+
+def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    if size[0] * size[1] > limits.max_pixels:
+        raise _too_many_pixels(limits, size)
 
 
 def _too_many_pixels(limits: Limits, size: tuple[int, int] | None = None) -> TooManyPixelsError:

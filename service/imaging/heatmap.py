@@ -1,6 +1,7 @@
 """Heat maps laid over an image or drawn alone, and small images for JSON."""
 
 import base64
+import math
 from collections.abc import Sequence
 from io import BytesIO
 
@@ -8,11 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from service.imaging.blocks import Pixels, blocks, overlap
 from service.imaging.colormap import colored, heat_colors
 from service.imaging.geometry import Box
-
-Pixels = tuple[int, int, int, int]
-"""(left, top, right, bottom) in whole pixels; right and bottom are exclusive."""
 
 _STRONG = 0.8
 """Opacity of the hottest color; the coldest one is transparent."""
@@ -31,26 +30,43 @@ def overlay_heat(image: Image.Image, levels: NDArray[np.uint8], seen: Pixels) ->
         levels: uint8 (height, width), 0 cold to 255 hot.
         seen: the part of the image that the network saw, in whole pixels; the rest fades.
     """
-    pixels = np.asarray(image).astype(np.float32)
-    gray = np.asarray(image.convert("L")).astype(np.float32)[..., None]
+    result = image.copy()
+    for block in blocks(*image.size):
+        left, top, right, bottom = block
+        part = image.crop(block)
+        shown = _faded(part)
+        if (warm := overlap(block, seen)) is not None:
+            x0, y0, x1, y1 = (
+                value - start for value, start in zip(warm, block[:2] * 2, strict=True)
+            )
+            heat = _heated(part, levels[top:bottom, left:right])
+            shown[y0:y1, x0:x1] = heat[y0:y1, x0:x1]
+        result.paste(Image.fromarray(np.rint(shown).astype(np.uint8)), (left, top))
+    return result
+
+
+def _faded(part: Image.Image) -> NDArray[np.float32]:
+    return np.asarray(part).astype(np.float32) * (1 - _UNSEEN) + 255 * _UNSEEN
+
+
+def _heated(part: Image.Image, levels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    pixels = np.asarray(part).astype(np.float32)
+    gray = np.asarray(part.convert("L")).astype(np.float32)[..., None]
     quiet = pixels * (1 - _GRAYED) + gray * _GRAYED
-    share = levels.astype(np.float32)[..., None] / 255
-    opacity = _STRONG * share**0.75
+    opacity = _STRONG * (levels.astype(np.float32)[..., None] / 255) ** 0.75
     colors = heat_colors()[levels].astype(np.float32)
-    faded = pixels * (1 - _UNSEEN) + 255 * _UNSEEN
-    left, top, right, bottom = seen
-    mixed = faded
-    mixed[top:bottom, left:right] = (quiet * (1 - opacity) + colors * opacity)[
-        top:bottom, left:right
-    ]
-    return Image.fromarray(np.rint(mixed).astype(np.uint8))
+    mixed: NDArray[np.float32] = (quiet * (1 - opacity) + colors * opacity).astype(np.float32)
+    return mixed
 
 
 def heat_image(levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
     """Return the heat alone, mode RGB, gray where the network did not see the image; see `overlay_heat`."""
-    left, top, right, bottom = seen
-    alone = Image.new("RGB", (levels.shape[1], levels.shape[0]), _NO_HEAT)
-    alone.paste(colored(levels[top:bottom, left:right]).convert("RGB"), (left, top))
+    height, width = levels.shape
+    alone = Image.new("RGB", (width, height), _NO_HEAT)
+    for block in blocks(width, height):
+        if (part := overlap(block, seen)) is not None:
+            left, top, right, bottom = part
+            alone.paste(colored(levels[top:bottom, left:right]).convert("RGB"), (left, top))
     return alone
 
 
@@ -63,17 +79,45 @@ def mark_boxes(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:
         level = round(235 - 110 * place / max(1, len(boxes) - 1))
         red, green, blue = heat_colors()[level].tolist()
         pen.rectangle(box, outline=(20, 16, 28), width=width + 2)
-        inner = (box[0] + 1, box[1] + 1, box[2] - 1, box[3] - 1)
-        pen.rectangle(inner, outline=(red, green, blue), width=width)
+        inner = (*_inset(box[0], box[2]), *_inset(box[1], box[3]))
+        pen.rectangle(inner[::2] + inner[1::2], outline=(red, green, blue), width=width)
     return marked
 
 
+def _inset(begin: float, end: float) -> tuple[float, float]:
+    """Return both ends moved in by a pixel; where they would pass each other, their middle."""
+    middle = (begin + end) / 2
+    return min(begin + 1, middle), max(end - 1, middle)
+
+
 def crop_image(image: Image.Image, box: Box, side: int = 224) -> Image.Image:
-    """Return a part of the image, xyxy in its pixels, scaled so that the longer side has `side` pixels."""
-    width, height = box[2] - box[0], box[3] - box[1]
+    """Return a part of the image, xyxy in its pixels, scaled so that the longer side has `side` pixels.
+
+    A box that lies beyond the image, or has no area, as rounding makes them far from the origin, becomes a pixel of it.
+    """
+    columns, left, right = _part(box[0], box[2], image.width)
+    rows, top, bottom = _part(box[1], box[3], image.height)
+    width, height = right - left, bottom - top
     factor = side / max(width, height)
     size = max(1, round(width * factor)), max(1, round(height * factor))
-    return image.resize(size, Image.Resampling.BICUBIC, box=box)
+    whole = columns == (0, image.width) and rows == (0, image.height)
+    pixels = image if whole else image.crop((columns[0], rows[0], columns[1], rows[1]))
+    return pixels.resize(
+        size, Image.Resampling.BICUBIC, box=(left, top, right, bottom), reducing_gap=3.0
+    )
+
+
+def _part(begin: float, end: float, length: int) -> tuple[tuple[int, int], float, float]:
+    """Return the whole pixels around a stretch of a line of so many, and the stretch's ends within these.
+
+    Pillow keeps a box as 32-bit numbers, which tell pixels apart only near the origin.
+    """
+    begin, end = max(0.0, begin), min(float(length), end)
+    if end <= begin:
+        begin = float(min(length - 1, max(0, math.floor(begin))))
+        end = begin + 1
+    first, last = math.floor(begin), math.ceil(end)
+    return (first, last), begin - first, end - first
 
 
 def thumbnail(image: Image.Image) -> str:

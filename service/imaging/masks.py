@@ -12,6 +12,7 @@ from pycocotools import mask as coco
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from service.imaging.blocks import blocks
 from service.imaging.geometry import Box, Geometry
 
 Mask = NDArray[np.uint8]
@@ -118,9 +119,21 @@ class _Part:
         return frame[self.rows, self.columns]
 
     def resized(self, part: Mask) -> Mask:
-        size = (self.width, self.height)
-        image = Image.fromarray(part)
-        return np.asarray(image.resize(size, Image.Resampling.BILINEAR, box=self.box))
+        """Return the part of a map at its size on the image.
+
+        It is made in blocks: between its two passes, Pillow holds as many rows as the part has, each as wide as the
+        result.
+        """
+        image, whole = Image.fromarray(part), np.empty((self.height, self.width), np.uint8)
+        x0, y0, x1, y1 = self.box
+        across, down = (x1 - x0) / self.width, (y1 - y0) / self.height
+        for left, top, right, bottom in blocks(self.width, self.height):
+            box = (x0 + left * across, y0 + top * down, x0 + right * across, y0 + bottom * down)
+            box = (box[0], box[1], min(x1, box[2]), min(y1, box[3]))
+            size = (right - left, bottom - top)
+            shown = image.resize(size, Image.Resampling.BILINEAR, box=box)
+            whole[top:bottom, left:right] = np.asarray(shown)
+        return whole
 
 
 def _part_on_image(geometry: Geometry, height: int, width: int) -> _Part:

@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from service.imaging.blocks import blocks
 from service.imaging.geometry import Box
 from service.imaging.masks import ImageMask, Mask
 from service.imaging.palette import BLACK, WHITE, class_color, class_colors, ink_on
@@ -93,12 +94,15 @@ def draw_mask(image: Image.Image, mask: ImageMask, background_id: int | None) ->
         mask: the classes.
         background_id: the class that is not drawn; None draws every class.
     """
-    pixels = np.asarray(image)
-    covered = mask.foreground(background_id)
-    opacity = np.where(covered, round(MASK_OPACITY * 256), 0).astype(np.uint16)[..., None]
-    colors = class_colors()[mask.ids].astype(np.uint16)
-    mixed = (pixels * (256 - opacity) + colors * opacity) >> 8
-    return Image.fromarray(mixed.astype(np.uint8))
+    covered, result = mask.foreground(background_id), image.copy()
+    for block in blocks(*image.size):
+        left, top, right, bottom = block
+        part = (slice(top, bottom), slice(left, right))
+        opacity = np.where(covered[part], round(MASK_OPACITY * 256), 0).astype(np.uint16)[..., None]
+        colors = class_colors()[mask.ids[part]].astype(np.uint16)
+        mixed = (np.asarray(image.crop(block)) * (256 - opacity) + colors * opacity) >> 8
+        result.paste(Image.fromarray(mixed.astype(np.uint8)), (left, top))
+    return result
 
 
 def indexed_mask(mask: ImageMask, background_id: int | None, classes: int) -> Image.Image:

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.card import ImageInput, Interpolation
-from service.imaging.decode import Limits, open_image, orientation, read_pixels
+from service.imaging.decode import Limits, OpenedImage, open_image, orientation, read_pixels
 from service.imaging.geometry import Box, Geometry, plan
 
 RESAMPLING: dict[Interpolation, Image.Resampling] = {
@@ -81,18 +81,16 @@ def fit_image(image: Image.Image, target: ImageInput) -> tuple[NDArray[np.uint8]
 
 
 def _fit(
-    image: Image.Image, turn: Image.Transpose | None, target: ImageInput
+    image: Image.Image | OpenedImage, turn: Image.Transpose | None, target: ImageInput
 ) -> tuple[NDArray[np.uint8], Geometry]:
-    stored_size = image.size
-    width, height = stored_size[::-1] if turn in _SWAPS_SIDES else stored_size
+    width, height = image.size[::-1] if turn in _SWAPS_SIDES else image.size
     geometry = plan(width, height, target)
 
     box, frame_size = _visible(geometry)
     if turn is not None:
         box = _STORED_BOX[turn](box, width, height)
         frame_size = frame_size[::-1] if turn in _SWAPS_SIDES else frame_size
-    reduction = _reduce_while_decoding(image, box, frame_size)
-    pixels = read_pixels(image)
+    pixels, reduction = _decoded(image, box, frame_size)
     box = _inside(
         (box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels
     )
@@ -113,22 +111,23 @@ def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:
     return box, (x1 - x0, y1 - y0)
 
 
-def _reduce_while_decoding(image: Image.Image, box: Box, frame_size: tuple[int, int]) -> int:
-    """Request the smallest sufficient DCT scale from the JPEG reader; return the reduction, 1, 2, 4 or 8.
+def _decoded(
+    image: Image.Image | OpenedImage, box: Box, frame_size: tuple[int, int]
+) -> tuple[Image.Image, int]:
+    """Return the pixels, a JPEG's at the smallest sufficient DCT scale, and the reduction: 1, 2, 4 or 8.
 
     A reduced pixel covers exactly `reduction`² stored ones, also where the image's edge cuts the last of a row, so a
     division alone carries a box over.
     """
-    if image.format not in {"JPEG", "MPO"}:
-        return 1
+    if isinstance(image, Image.Image):
+        return image, 1
+    if not image.can_be_reduced:
+        return read_pixels(image), 1
     across = (box[2] - box[0]) / (frame_size[0] * DRAFT_OVERSAMPLING)
     down = (box[3] - box[1]) / (frame_size[1] * DRAFT_OVERSAMPLING)
-    reduction = next((scale for scale in (8, 4, 2) if min(across, down) >= scale), 1)
-    if reduction == 1:
-        return 1
-    before = image.size
-    image.draft(None, (before[0] // reduction, before[1] // reduction))
-    return round(before[0] / image.width)
+    wanted = next((scale for scale in (8, 4, 2) if min(across, down) >= scale), 1)
+    reduction = image.reduce(wanted) if wanted > 1 else 1
+    return read_pixels(image), reduction
 
 
 def _inside(box: Box, pixels: Image.Image) -> Box:

@@ -1,12 +1,16 @@
 """A video's bytes → an opened file, its video stream and its decoder; no frame is decoded here."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol, TypeAlias
+from typing import Protocol, TypeAlias, cast
 
 import av
 from av.container import InputContainer
 from av.error import FFmpegError
 from av.packet import Packet as AnyPacket
+from av.stream import Stream
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
@@ -15,10 +19,15 @@ from service.errors import (
     NoFramesError,
     NoVideoStreamError,
     UnsupportedVideoError,
+    VideoError,
 )
+from service.video import signature
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 """The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
+
+ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
+"""WebM keeps the alpha of a frame beside the frame; of FFmpeg's decoders only these read it."""
 
 Packet: TypeAlias = "AnyPacket[VideoStream]"
 
@@ -33,62 +42,168 @@ class Source(Protocol):
     def tell(self) -> int: ...
 
 
+@dataclass(frozen=True, slots=True)
+class OpenVideo:
+    """An opened file, read once from its start; open the source again to read it again."""
+
+    container: InputContainer
+    stream: VideoStream
+    decoder: VideoCodecContext
+    """Decodes on the thread that calls it."""
+
+    @property
+    def codec(self) -> str:
+        """The codec's name, whichever decoder reads it."""
+        return self.stream.codec_context.codec.canonical_name
+
+    @property
+    def has_alpha_beside(self) -> bool:
+        """Whether alpha comes beside the frames' packets."""
+        return self.decoder.name in ALPHA_DECODERS.values()
+
+    @property
+    def form(self) -> str:
+        """The short name of the container."""
+        return self.container.format.name.split(",")[0]
+
+    @property
+    def has_stored_times(self) -> bool:
+        """Whether packets say when they are shown. Those of an AVI do not: it shows a frame in each period."""
+        return self.form != "avi"
+
+    @property
+    def time_base(self) -> Fraction:
+        """The seconds of a unit of time of the stream."""
+        return self.stream.time_base or Fraction(1, 1000)
+
+    def seconds(self, stamp: int) -> float:
+        """Return the seconds from the file's start, where its first stream of any kind starts."""
+        return float(stamp * self.time_base - self._start())
+
+    def _start(self) -> Fraction:
+        own = Fraction(self.stream.start_time or 0) * self.time_base
+        if self.container.start_time is None:
+            return own
+        start = Fraction(self.container.start_time, av.time_base)
+        # FFmpeg rounds the file's start to a microsecond.
+        return own if abs(own - start) < Fraction(2, av.time_base) else start
+
+    def close(self) -> None:
+        self.container.close()
+
+
+def open_video(source: Source) -> OpenVideo:
+    """Open a file from its first byte.
+
+    Raises:
+        VideoError: it is no video that can be read.
+    """
+    container = open_container(source)
+    try:
+        stream = video_stream(container)
+        return OpenVideo(container, stream, decoder_of(stream))
+    except BaseException:
+        container.close()
+        raise
+
+
+@contextmanager
+def opened_video(source: Source) -> Iterator[OpenVideo]:
+    """Open a file for the length of the block.
+
+    Raises:
+        VideoError: it is no video that can be read.
+    """
+    video = open_video(source)
+    try:
+        yield video
+    finally:
+        video.close()
+
+
 def open_container(source: Source) -> InputContainer:
-    """Return the opened file, with its header read.
+    """Return the opened file, read from its first byte, with its header read.
 
     Raises:
         UnsupportedVideoError: the bytes are no video of a known format.
         BrokenVideoError: the format is known, and the header can not be read.
         NoFramesError: the file ends before its first frame.
     """
+    source.seek(0)
+    head = source.read(signature.READ_BYTES)
+    if image := signature.image_kind(head):
+        raise UnsupportedVideoError(
+            f"The bytes are {image}, not a video. Send MP4, MOV, WebM, Matroska, AVI or GIF here, and an image to a "
+            "route for images, for example /v1/classify."
+        )
+    source.seek(0)
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
     try:
         container = av.open(source, options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:
-        source.seek(0)
-        head = source.read(16)
-        if _has_video_signature(head) and isinstance(error, EOFError):
-            raise NoFramesError("The video ends before its first frame.") from error
-        if _has_video_signature(head):
-            raise BrokenVideoError(
-                f"The video's header can not be read: {_reason(error)}. The file is damaged or cut short. An MP4 may "
-                "have its header at its end; ffmpeg -movflags +faststart moves it to the start."
-            ) from error
-        raise UnsupportedVideoError(
-            "The bytes are no video that is understood. Send MP4, MOV, WebM, Matroska, AVI or GIF."
-        ) from error
+        raise _not_opened(head, error) from error
     assert isinstance(container, InputContainer)
     return container
 
 
-def _reason(error: Exception) -> str:
-    return (error.strerror if isinstance(error, FFmpegError) else None) or str(error)
-
-
-def _has_video_signature(head: bytes) -> bool:
-    return (
-        head[4:8] in {b"ftyp", b"moov", b"mdat", b"free", b"wide", b"skip"}
-        or head.startswith((b"\x1aE\xdf\xa3", b"GIF8"))
-        or (head.startswith(b"RIFF") and head[8:12] == b"AVI ")
+def _not_opened(head: bytes, error: Exception) -> VideoError:
+    if signature.is_video(head) and isinstance(error, EOFError):
+        return NoFramesError("The video ends before its first frame.")
+    if signature.is_mp4(head):
+        return BrokenVideoError(
+            "The video's header can not be read: the file is damaged or cut short. An MP4 may have its header at its "
+            "end; ffmpeg -movflags +faststart moves it to the start."
+        )
+    if signature.is_video(head):
+        return BrokenVideoError(
+            "The video's header can not be read: the file is damaged or cut short. Send the whole file."
+        )
+    what = signature.other_kind(head)
+    if what is None and len(head) < signature.TOO_SHORT_BYTES:
+        return UnsupportedVideoError(
+            f"The file is too short for the header of any video ({len(head)} of at least "
+            f"{signature.TOO_SHORT_BYTES} bytes). Send MP4, MOV, WebM, Matroska, AVI or GIF."
+        )
+    found = "no video that is understood" if what is None else f"{what}, which is not read"
+    return UnsupportedVideoError(
+        f"The bytes are {found}. Send MP4, MOV, WebM, Matroska, AVI or GIF."
     )
 
 
 def video_stream(container: InputContainer) -> VideoStream:
-    """Return the first video stream that is no cover image.
+    """Return the first video stream that is no cover image; the sequence of an AVIF before its still image.
 
     Raises:
         NoVideoStreamError: there is none.
+        BrokenVideoError: the header does not name any stream that is known.
     """
-    images = [stream for stream in container.streams.video if not _is_cover(stream)]
-    if not images:
-        kinds = ", ".join(sorted({stream.type for stream in container.streams})) or "nothing"
-        raise NoVideoStreamError(f"The file holds {kinds} and no video stream.")
-    return images[0]
+    streams = [stream for stream in container.streams.video if not is_cover(stream)]
+    if streams:
+        return next((stream for stream in streams if not _is_still(stream)), streams[0])
+    kinds = sorted({_kind(stream) for stream in container.streams})
+    if not set(kinds) - {"data"}:
+        raise BrokenVideoError(
+            "The video's header names no video and no sound: the file is damaged or cut short. Send the whole file."
+        )
+    raise NoVideoStreamError(
+        f"The file holds {' and '.join(kinds)}, and no video. Send a file with a video stream."
+    )
 
 
-def _is_cover(stream: VideoStream) -> bool:
+def _kind(stream: Stream) -> str:
+    if isinstance(stream, VideoStream):
+        return "a cover image"
+    return stream.type or "data"
+
+
+def is_cover(stream: Stream) -> bool:
     """Return whether a stream is an attached cover image: FFmpeg lists it as a video stream of one frame."""
     return bool(stream.disposition & av.stream.Disposition.attached_pic)
+
+
+def _is_still(stream: VideoStream) -> bool:
+    """Return whether a stream is one image of a file that holds images, which FFmpeg lists beside its sequences."""
+    return stream.frames == 1 and stream.duration is None
 
 
 def decoder_of(stream: VideoStream) -> VideoCodecContext:
@@ -105,24 +220,14 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
         raise UnsupportedVideoError(
             "This FFmpeg has no decoder for the video's codec. Encode it as H.264, HEVC, VP9 or AV1."
         )
+    context = _with_alpha(stream, context)
     context.thread_count = 1
     return context
 
 
-def shown_times(container: InputContainer, stream: VideoStream) -> list[float]:
-    """Read all packets, decode none, and return the times at which frames are shown, in seconds and in order.
-
-    The next read starts at the first packet again.
-    """
-    base = stream.time_base or Fraction(1, 1000)
-    stamps = []
-    try:
-        for packet in container.demux(stream):
-            stamp = packet.pts if packet.pts is not None else packet.dts
-            if packet.size and stamp is not None and not packet.is_corrupt:
-                stamps.append(stamp)
-    except FFmpegError:
-        pass  # the packets so far are sampled; decoding will report that the file is cut short
-    if stamps:  # FFmpeg refuses to seek in a file without packets
-        container.seek(min(stamps), stream=stream)
-    return [float(stamp * base) for stamp in sorted(stamps)]
+def _with_alpha(stream: VideoStream, context: VideoCodecContext) -> VideoCodecContext:
+    """Return a decoder that reads alpha beside the frames if the file has it, else the same one."""
+    name = ALPHA_DECODERS.get(context.codec.canonical_name, "")
+    if stream.metadata.get("alpha_mode") != "1" or name not in av.codecs_available:
+        return context
+    return cast("VideoCodecContext", av.CodecContext.create(name, "r"))

@@ -26,7 +26,8 @@ from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Model
 from service.video.container import Source
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
-from service.video.reader import Clip, Frame, VideoLimits
+from service.video.frame import Frame
+from service.video.reader import Clip, VideoLimits
 from service.video.sampling import Sampling
 
 Kept = TypeVar("Kept")

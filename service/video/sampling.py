@@ -2,7 +2,7 @@
 
 import math
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -57,19 +57,19 @@ Wants = EverySeconds | EveryNth | These
 """Called for each frame in order, with its number and its time in seconds; returns whether the frame is wanted."""
 
 
-def wants_of(sampling: Sampling, times: Callable[[], Sequence[float]]) -> Wants:
+def wants_of(sampling: Sampling, times: Sequence[float] = ()) -> Wants:
     """Return the function that decides which frames are wanted.
 
     Args:
         sampling: which frames are wanted.
-        times: returns the time of each frame, in seconds; called only for `count`, because it reads the whole file.
+        times: the time of each frame, in seconds; read only for `count`.
     """
     if sampling.fps is not None:
         return EverySeconds(1 / sampling.fps)
     if sampling.every_n is not None:
         return EveryNth(sampling.every_n)
     assert sampling.count is not None
-    return These(_shown_evenly(times(), sampling.count))
+    return These(_shown_evenly(times, sampling.count))
 
 
 def _shown_evenly(times: Sequence[float], count: int) -> frozenset[int]:

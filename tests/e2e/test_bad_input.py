@@ -1,10 +1,12 @@
 """Wrong requests: each gets a clear problem, is counted, and does not affect other requests."""
 
 import gc
+import gzip
 import json
 import socket
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import httpx
 import pytest
@@ -203,3 +205,116 @@ def test_no_answer_leaves_its_image_to_the_garbage_collector(
         gc.set_debug(0)
         gc.garbage.clear()
         gc.enable()
+
+
+CASES = Path(__file__).parents[1] / "data" / "cases"
+XX = {"content-type": "multipart/form-data; boundary=XX"}
+
+
+@pytest.mark.parametrize(
+    ("name", "headers"),
+    [
+        ("form-body.bin", XX),
+        ("form-body.bin", {"content-type": 'Multipart/Form-Data; Boundary="XX"'}),
+        ("form-preamble.bin", XX),
+        ("form-filename-star.bin", XX),
+        ("json-bom.json", {}),
+        ("json-100-blanks.json", {"content-type": "application/json"}),
+    ],
+)
+def test_a_form_or_json_of_any_allowed_shape_is_read(
+    tiny: httpx.Client, name: str, headers: dict[str, str]
+) -> None:
+    """All of them hold the same image of 16 × 12 pixels."""
+    body = (CASES / name).read_bytes()
+    answers = [
+        tiny.post("/v1/classify", content=body, headers=headers),
+        tiny.post(
+            "/v1/classify",
+            content=gzip.compress(body),
+            headers={**headers, "content-encoding": "gzip"},
+        ),
+    ]
+    form = (CASES / "form-body.bin").read_bytes()
+    image = form[form.index(b"\x89PNG") : form.index(b"\r\n--XX--")]
+    expected = tiny.post("/v1/classify", content=image).json()
+    assert [answer.json() for answer in answers] == [expected, expected]
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "status", "code"),
+    [
+        ({"content-encoding": "br"}, plain("red"), 415, "unsupported_encoding"),
+        ({"content-encoding": "gzip"}, plain("red"), 400, "malformed_encoding"),
+        ({"content-encoding": "gzip"}, gzip.compress(bytes(100_001)), 413, "body_too_large"),
+        ({}, b'{"images":[' + b"1," * 40_000 + b"1]}", 413, "too_many_images"),
+        ({}, b'{"images": [1, 1]}', 400, "malformed_json"),
+        ({}, b"[]", 400, "malformed_json"),
+        (FORM, b"--x--\r\n", 400, "malformed_multipart"),
+    ],
+)
+def test_a_body_in_a_wrong_shape_is_named(
+    tiny: httpx.Client, headers: dict[str, str], body: bytes, status: int, code: str
+) -> None:
+    for path in ("/v1/classify", "/v1/explain?view=occlusion"):
+        assert problem(tiny.post(path, content=body, headers=headers), status, code)
+
+
+def test_an_image_for_the_video_route_and_a_video_for_an_image_route_are_named(
+    tiny: httpx.Client,
+) -> None:
+    video = b"\x1aE\xdf\xa3\x9fB\x86\x81\x01"
+    detail = problem(tiny.post("/v1/classify", content=video), 415, "unsupported_image")
+    assert "/v1/video" in detail
+    detail = problem(tiny.post("/v1/video", content=plain("red")), 415, "unsupported_video")
+    assert "/v1/classify" in detail
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/docs",
+        "/openapi.json",
+        "/health/live",
+        "/health/ready",
+        "/v1/models",
+        "/v1/models/colors",
+        "/v1/models/nothing",
+        "/docs/assets/swagger-ui.css",
+    ],
+)
+def test_head_has_the_headers_of_get_and_no_body(tiny: httpx.Client, path: str) -> None:
+    own = {"date", "x-request-id", "server-timing"}
+    answers = [tiny.head(path), tiny.get(path)]
+    head, get = (
+        {key: value for key, value in answer.headers.items() if key not in own}
+        for answer in answers
+    )
+    assert head == get
+    assert answers[0].status_code == answers[1].status_code
+    assert answers[0].content == b""
+
+
+def test_head_is_counted_by_its_route_and_allowed_beside_get(
+    live: Live, client: httpx.Client
+) -> None:
+    before = live.sample("foveal_requests_total", route="/health/live", model="", status="200")
+    assert client.head("/health/live").status_code == 200
+    after = live.sample("foveal_requests_total", route="/health/live", model="", status="200")
+    assert after == before + 1
+    assert client.head("/metrics").headers["content-type"].startswith("text/plain")
+    assert client.post("/health/live").headers["allow"] == "GET, HEAD"
+    assert client.head("/v1/classify").status_code == 405
+    assert client.head("/health/live").status_code == 200  # the connection still works
+
+
+def test_a_body_is_sent_after_the_server_said_that_it_may(tiny: httpx.Client) -> None:
+    address = (tiny.base_url.host, tiny.base_url.port or 0)
+    image = plain("red")
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\nExpect: 100-continue\r\n\r\n"
+    with socket.create_connection(address, timeout=10) as connection:
+        connection.sendall(head.encode())
+        assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")
+        connection.sendall(image)
+        assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")

@@ -1,10 +1,12 @@
-"""A request's whole body: within its size limit, before its deadline, and in turn where it is large."""
+"""A request's whole body: within its size limit, before its deadline, in turn where it is large, and inflated."""
 
+from collections.abc import Iterator
 from typing import Protocol
 
 from fastapi import Request
 
 from service.api.ingest.admission import Admission, Turn
+from service.api.ingest.encoding import Inflater, content_coding, next_piece
 from service.api.record import RequestRecord, announced_bytes
 from service.errors import BodyTooLargeError, ClientLeftError
 
@@ -26,12 +28,12 @@ class BodyLimits(Protocol):
 async def read_body(
     request: Request, limits: BodyLimits, record: RequestRecord, *, held: bool = True
 ) -> bytes:
-    """Return the whole body.
+    """Return the whole body, inflated where it is compressed.
 
     Args:
         request: its body must not have been read.
-        limits: the largest size, and the admission of large bodies.
-        record: has the deadline; gets the body's size.
+        limits: the largest size, before and after it is inflated, and the admission of large bodies.
+        record: has the deadline; gets the body's size as it was sent.
         held: whether a large body counts as held until the response starts, so that other bodies wait.
 
     Raises:
@@ -40,16 +42,18 @@ async def read_body(
         DeadlineError: the body did not arrive before the request's deadline.
         OverloadedError: too many large bodies wait to be received.
         InvalidParameterError: the deadline that the client sent is not valid.
+        UnsupportedEncodingError, MalformedEncodingError: it is compressed in a way that is not understood, or is not
+            compressed as its header says.
     """
     deadline = record.deadline
     announced = announced_bytes(request) or 0
-    received = _Received(request, limits.max_body_bytes)
+    received = _Received(request, limits.max_body_bytes, content_coding(request))
     received.check(announced)
     # A small body is usually complete in its first message. A timer for it would cost LeNet-5 2.5 % of its throughput.
     if announced > LARGE_BYTES or await received.more():
         async with deadline.limit(deadline.body_late):
             await _receive_rest(received, announced, limits.admission)
-    record.body_bytes = received.size
+    record.body_bytes = received.sent
     if held and received.size > LARGE_BYTES:
         record.release_with_response(limits.admission.hold(received.size))
     return received.take()
@@ -84,25 +88,47 @@ async def _receive_rest(received: "_Received", announced: int, admission: Admiss
 
 
 class _Received:
-    """The part of a body that has arrived."""
+    """The part of a body that has arrived: `sent` bytes, which are `size` bytes once inflated."""
 
-    def __init__(self, request: Request, limit: int) -> None:
+    def __init__(self, request: Request, limit: int, coding: str | None) -> None:
         self.size = 0
+        self.sent = 0
         self._request = request
         self._limit = limit
         self._chunks: list[bytes] = []
+        self._inflater = Inflater(coding, limit) if coding else None
+        self._pieces: Iterator[bytes] | None = None
+        self._arrives = True
 
     async def more(self) -> bool:
         """Wait for the next piece; return whether more pieces follow it.
 
         Raises:
-            BodyTooLargeError, ClientLeftError
+            BodyTooLargeError, ClientLeftError, MalformedEncodingError
         """
+        if self._pieces is not None:
+            return await self._inflate_more(self._pieces)
         chunk, more = await next_chunk(self._request)
+        self.sent += len(chunk)
+        self.check(self.sent)
+        if self._inflater is not None:
+            self._pieces, self._arrives = self._inflater.pieces(chunk), more
+            return True
         self.size += len(chunk)
-        self.check(self.size)
         self._chunks.append(chunk)
         return more
+
+    async def _inflate_more(self, pieces: Iterator[bytes]) -> bool:
+        """Take one piece of a compressed chunk, so that a body of few chunks also waits for its turn."""
+        piece = await next_piece(pieces)
+        if piece is not None:
+            self.size += len(piece)
+            self._chunks.append(piece)
+            return True
+        self._pieces = None
+        if not self._arrives and self._inflater is not None:
+            self._inflater.end()
+        return self._arrives
 
     def check(self, size: int) -> None:
         if size > self._limit:

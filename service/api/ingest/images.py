@@ -2,25 +2,38 @@
 
 import asyncio
 import base64
-import binascii
-from collections.abc import Callable
+import codecs
+import json
+import string
+from collections.abc import Callable, Iterable
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.ingest.body import LARGE_BYTES, BodyLimits, read_body
-from service.api.ingest.multipart import files_of, is_form
+from service.api.ingest.kind import HEAD_BYTES, URLENCODED, not_an_image, stripped_by_curl
+from service.api.ingest.multipart import files_of, is_form, too_many_images
 from service.api.record import RequestRecord, header_of
 from service.errors import (
     EmptyBodyError,
     MalformedBase64Error,
     MalformedJsonError,
-    TooManyImagesError,
+    UnsupportedImageError,
 )
 from service.pipeline import EncodedImage
 
-SNIFFED_BYTES = 64
-"""JSON begins with a brace after at most so many bytes of white space."""
+JPEG_START = b"\xff\xd8"
+JSON_STARTS = frozenset(b'{["' + string.whitespace.encode() + codecs.BOM_UTF8[:1])
+"""The first bytes of JSON, which are those of no image."""
+UTF16_STARTS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+SPARE_COMMAS = 16
+"""A list has a comma for each image, and a `data:` URL another one; so many more may stand beside them."""
+SHOWN_PLACE = 60
+"""The characters of a key of the client that an error repeats."""
+
+_SPACES = string.whitespace.encode()
+_BLANKS = str.maketrans(string.whitespace, " " * len(string.whitespace))
 
 
 class ImagesAsJson(BaseModel):
@@ -28,13 +41,17 @@ class ImagesAsJson(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    images: list[str] = Field(min_length=1, description="Encoded images, each as base64")
+    images: list[str] = Field(
+        min_length=1, fail_fast=True, description="Encoded images, each as base64"
+    )
 
 
 async def read_images(
     request: Request, limits: BodyLimits, record: RequestRecord, *, held: bool = True
 ) -> list[EncodedImage]:
     """Return the images of a request: one as it is, the files of a form, or the base64 strings of a JSON object.
+
+    In the place of bytes that are another kind of file is the error that says so.
 
     Args:
         request: its body must not have been read.
@@ -43,7 +60,7 @@ async def read_images(
         held: as in `read_body`.
 
     Raises:
-        EmptyBodyError, MalformedMultipartError, MalformedJsonError, TooManyImagesError
+        EmptyBodyError, MalformedMultipartError, MalformedJsonError, TooManyImagesError, UnsupportedImageError
         FovealError: the body could not be received, as `read_body` says.
     """
     body = await read_body(request, limits, record, held=held)
@@ -51,20 +68,22 @@ async def read_images(
         raise EmptyBodyError(
             "The request has no body. Send an image: curl --data-binary @cat.jpg …"
         )
-    images = await _parse(body, header_of(request, b"content-type") or "")
-    if len(images) > limits.max_images:
-        raise TooManyImagesError(
-            f"The request holds {len(images)} images; at most {limits.max_images} are allowed."
-        )
-    return images
+    content_type = header_of(request, b"content-type") or ""
+    return await _parse(body, content_type, limits.max_images)
 
 
-async def _parse(body: bytes, content_type: str) -> list[EncodedImage]:
+async def _parse(body: bytes, content_type: str, most: int) -> list[EncodedImage]:
     if is_form(content_type):
-        return await _off_loop(body, lambda: [*files_of(body, content_type, "cat.jpg")])
-    if body[:SNIFFED_BYTES].lstrip().startswith(b"{"):
-        return await _off_loop(body, lambda: parse_json(body))
-    return [body]
+        return await _off_loop(
+            body, lambda: _checked(files_of(body, content_type, "cat.jpg", most))
+        )
+    if content_type and content_type.lower().startswith(URLENCODED):
+        return await _off_loop(body, lambda: _urlencoded(body, content_type, most))
+    if body.startswith(JPEG_START):
+        return [body]
+    if _may_be_json(body, content_type):
+        return await _off_loop(body, lambda: parse_json(body, most))
+    return _checked([body])
 
 
 async def _off_loop(body: bytes, parse: Callable[[], list[EncodedImage]]) -> list[EncodedImage]:
@@ -72,26 +91,101 @@ async def _off_loop(body: bytes, parse: Callable[[], list[EncodedImage]]) -> lis
     return await asyncio.to_thread(parse) if len(body) > LARGE_BYTES else parse()
 
 
-def parse_json(body: bytes) -> list[EncodedImage]:
+def _checked(images: Iterable[bytes]) -> list[EncodedImage]:
+    """Put an error in the place of each that is known to be another kind of file."""
+    return [_check(image) for image in images]
+
+
+def _check(image: bytes) -> EncodedImage:
+    reason = not_an_image(image) if image else None
+    return image if reason is None else UnsupportedImageError(reason)
+
+
+def _urlencoded(body: bytes, content_type: str, most: int) -> list[EncodedImage]:
+    """Return the images of a body with the content type that curl sends of its own accord."""
+    if _may_be_json(body, ""):
+        return parse_json(body, most)
+    reason = stripped_by_curl(body, content_type)
+    if reason is not None:
+        raise UnsupportedImageError(reason)
+    return _checked([body])
+
+
+def _may_be_json(body: bytes, content_type: str) -> bool:
+    if body[0] in JSON_STARTS or body.startswith(UTF16_STARTS):
+        return True
+    return content_type.lower().startswith("application/json") and _is_text(body[:HEAD_BYTES])
+
+
+def _is_text(head: bytes) -> bool:
+    """Return whether no image begins so: each format has a byte beyond ASCII or a zero in its head."""
+    return head.isascii() and head.decode().translate(_BLANKS).isprintable()
+
+
+def parse_json(body: bytes, most: int) -> list[EncodedImage]:
     """Return the images of `{"images": ["<base64>", …]}`; in place of invalid base64 its error.
+
+    Nothing is parsed before the number of values is known to be small, because a parser takes forty bytes for each.
+
+    Args:
+        body: JSON in UTF-8, or in UTF-16 or UTF-32, as it begins.
+        most: how many images are allowed.
 
     Raises:
         MalformedJsonError: it is not JSON, or not of this form.
+        TooManyImagesError: it holds more images.
     """
+    text = _as_text(body)
+    commas = text.count(b",") if isinstance(text, bytes) else text.count(",")
+    if commas > 2 * most + SPARE_COMMAS:
+        raise too_many_images(most)
     try:
-        parsed = ImagesAsJson.model_validate_json(body)
+        parsed = ImagesAsJson.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        raise MalformedJsonError(
-            f'{place + ": " if place else ""}{first["msg"]}. Send {{"images": ["<base64>", …]}}.'
-        ) from error
+        raise _malformed(error) from error
+    if len(parsed.images) > most:
+        raise too_many_images(most)
     return [_from_base64(text) for text in parsed.images]
 
 
-def _from_base64(text: str) -> EncodedImage:
-    payload = text.partition(",")[2] if text.startswith("data:") else text
+def _as_text(body: bytes) -> bytes | str:
+    """Return JSON as a parser takes it: UTF-8 without a byte-order mark, or a string."""
+    encoding = json.detect_encoding(body[: len(codecs.BOM_UTF32_LE)])
+    if encoding == "utf-8":
+        return body
+    if encoding == "utf-8-sig":
+        return body[len(codecs.BOM_UTF8) :]
     try:
-        return base64.b64decode("".join(payload.split()), validate=True)
-    except (binascii.Error, ValueError) as error:
-        return MalformedBase64Error(f"The image is not valid base64: {error}.")
+        return body.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise MalformedJsonError(
+            f"The body is not text in {encoding}. Send JSON in UTF-8."
+        ) from error
+
+
+def _malformed(error: ValidationError) -> MalformedJsonError:
+    first = error.errors(include_input=False, include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"])[:SHOWN_PLACE]
+    return MalformedJsonError(
+        f'{place + ": " if place else ""}{first["msg"]}. Send {{"images": ["<base64>", …]}}.'
+    )
+
+
+def _from_base64(text: str) -> EncodedImage:
+    payload = text
+    if text[:5].lower() == "data:":
+        head, _, payload = text.partition(",")
+        if not head.lower().endswith(";base64"):
+            return MalformedBase64Error(
+                "The image is a data: URL that is not base64. Send data:image/…;base64,… or base64 alone."
+            )
+    try:
+        return _check(
+            base64.b64decode(payload.encode("ascii").translate(None, _SPACES), validate=True)
+        )
+    except ValueError as error:
+        return MalformedBase64Error(f"The image is not valid base64: {_reason(error)}.")
+
+
+def _reason(error: ValueError) -> str:
+    return "it has a character beyond ASCII" if isinstance(error, UnicodeError) else str(error)

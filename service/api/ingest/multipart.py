@@ -1,15 +1,19 @@
 """A multipart form, read piece by piece: the contents of its files, whatever their fields are called."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
+from python_multipart.multipart import parse_options_header
 
-from service.errors import MalformedMultipartError
+from service.api.ingest.framing import Headers, PartReader
+from service.api.ingest.part import PartHeaders, TransferDecoder
+from service.errors import MalformedMultipartError, TooManyImagesError
 
-if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+BOUNDARY_BYTES = 256
+"""RFC 2046 allows 70."""
+MOST_FIELDS = 1000
+"""Parts without a filename. A form of small parts only would keep a thread busy for seconds."""
+SHOWN_FIELDS = 3
+SHOWN_NAME = 40
 
 
 def is_form(content_type: str) -> bool:
@@ -19,6 +23,9 @@ def is_form(content_type: str) -> bool:
 
 class FormReader:
     """Reads a form while it arrives; fields that are not files are skipped.
+
+    A part is a file by its filename, or by the content type of a file. A file without a name and without a byte is the
+    field of a web page in which nothing was chosen; it is skipped.
 
     Args:
         content_type: the header's value, which names the boundary.
@@ -44,12 +51,14 @@ class FormReader:
             raise MalformedMultipartError(
                 "The content type names no boundary. Let your HTTP client build the form."
             )
+        if len(boundary) > BOUNDARY_BYTES:
+            raise MalformedMultipartError(
+                f"The form can not be parsed: its boundary has {len(boundary)} bytes; at most {BOUNDARY_BYTES} are "
+                "allowed."
+            )
         self._example = example
         self._files = _FileEvents(on_data, on_file_end)
-        try:
-            self._parser = MultipartParser(boundary, self._files.callbacks())
-        except FormParserError as error:
-            raise _unparsable(error) from error
+        self._parts = PartReader(boundary, self._files)
 
     @property
     def files(self) -> int:
@@ -62,10 +71,7 @@ class FormReader:
         Raises:
             MalformedMultipartError: it can not be parsed.
         """
-        try:
-            self._parser.write(chunk)
-        except FormParserError as error:
-            raise _unparsable(error) from error
+        self._parts.write(chunk)
 
     def end(self) -> None:
         """Check that the form is complete.
@@ -73,21 +79,36 @@ class FormReader:
         Raises:
             MalformedMultipartError: its closing boundary is missing, or it holds no file.
         """
-        if not self._files.ended:
+        if not self._parts.ended:
+            if not self._parts.parts:
+                raise self._parts.no_boundary()
             raise MalformedMultipartError("The form is cut short: its closing boundary is missing.")
         if not self.files:
             raise MalformedMultipartError(
-                f"The form holds no file. Send one: curl -F file=@{self._example} …"
+                f"{self._what_it_holds()} Send one: curl -F file=@{self._example} …"
             )
 
+    def _what_it_holds(self) -> str:
+        events = self._files
+        if not self._parts.parts:
+            return "The form is empty: it holds no part, and so no file."
+        if events.unnamed_empty:
+            return "The form holds no file: its file field is empty."
+        names = ", ".join(repr(name[:SHOWN_NAME]) for name in events.fields)
+        return (
+            f"The form holds no file: its parts ({names}) have neither a filename nor the content type of a file. "
+            'A file\'s part has Content-Disposition: form-data; name="file"; filename="…".'
+        )
 
-def files_of(body: bytes, content_type: str, example: str) -> list[bytes]:
+
+def files_of(body: bytes, content_type: str, example: str, most: int) -> list[bytes]:
     """Return the contents of a whole form's files, in order.
 
     Raises:
         MalformedMultipartError: the form can not be parsed, is cut short or holds no file.
+        TooManyImagesError: it holds more than `most`.
     """
-    files = _Files()
+    files = _Files(most)
     form = FormReader(content_type, on_data=files.add, on_file_end=files.end, example=example)
     form.write(body)
     form.end()
@@ -97,73 +118,78 @@ def files_of(body: bytes, content_type: str, example: str) -> list[bytes]:
 class _Files:
     """Collects the files of a form. It does not refer to the form: in a cycle the files would outlive their request."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
         self.contents: list[bytes] = []
         self._pieces: list[bytes] = []
+        self._most = most
 
     def add(self, piece: bytes) -> None:
         self._pieces.append(piece)
 
     def end(self) -> None:
+        if len(self.contents) == self._most:
+            raise too_many_images(self._most)
         self.contents.append(b"".join(self._pieces))
         self._pieces = []
 
 
+def too_many_images(most: int) -> TooManyImagesError:
+    """Return the error for a request with more than so many images."""
+    return TooManyImagesError(
+        f"The request holds more than {most} images, the most that are allowed. Send them in several requests."
+    )
+
+
 class _FileEvents:
-    """Turns the parser's events into those of the files. It does not refer to the parser, which refers to it."""
+    """Turns the events of parts into those of files. It does not refer to the reader, which refers to it."""
 
     def __init__(self, on_data: Callable[[bytes], None], on_file_end: Callable[[], None]) -> None:
         self.count = 0
-        self.ended = False
+        self.fields: list[str] = []
+        self.unnamed_empty = False
+        self._fields = 0
         self._on_file_data = on_data
         self._on_file_end = on_file_end
-        self._name = b""
-        self._value = b""
-        self._disposition = b""
-        self._is_file = False
+        self._decoder: TransferDecoder | None = None
+        self._begun = False
 
-    def callbacks(self) -> "MultipartCallbacks":
-        return {
-            "on_part_begin": self._on_part_begin,
-            "on_header_field": self._on_header_name,
-            "on_header_value": self._on_header_value,
-            "on_header_end": self._on_header_end,
-            "on_headers_finished": self._on_headers_finished,
-            "on_part_data": self._on_part_data,
-            "on_part_end": self._on_part_end,
-            "on_end": self._on_end,
-        }
+    def begin(self, headers: Headers) -> None:
+        """A file begins here, or with its first byte where it has no name."""
+        part = PartHeaders(headers)
+        filename = part.filename()
+        self._decoder, self._begun = None, False
+        if not filename:
+            self._count_field()
+        if filename is not None or part.has_file_type():
+            self._decoder = TransferDecoder(part.transfer_encoding)
+        elif len(self.fields) < SHOWN_FIELDS:
+            self.fields.append(part.field)
+        if filename:
+            self._begin_file()
 
-    def _on_part_begin(self) -> None:
-        self._disposition = b""
+    def content(self, piece: bytes) -> None:
+        if self._decoder is None:
+            return
+        if not self._begun:
+            self._begin_file()
+        self._on_file_data(self._decoder.decode(piece))
 
-    def _on_header_name(self, data: bytes, start: int, end: int) -> None:
-        self._name += data[start:end]
-
-    def _on_header_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _on_header_end(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = self._value
-        self._name = self._value = b""
-
-    def _on_headers_finished(self) -> None:
-        _, options = parse_options_header(self._disposition)
-        self._is_file = b"filename" in options
-        self.count += self._is_file
-
-    def _on_part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._is_file:
-            self._on_file_data(data[start:end])
-
-    def _on_part_end(self) -> None:
-        if self._is_file:
+    def end(self) -> None:
+        if self._decoder is None:
+            return
+        if self._begun:
+            self._decoder.end()
             self._on_file_end()
+        else:
+            self.unnamed_empty = True
 
-    def _on_end(self) -> None:
-        self.ended = True
+    def _begin_file(self) -> None:
+        self._begun = True
+        self.count += 1
 
-
-def _unparsable(error: FormParserError) -> MalformedMultipartError:
-    return MalformedMultipartError(f"The form can not be parsed: {error}")
+    def _count_field(self) -> None:
+        self._fields += 1
+        if self._fields > MOST_FIELDS:
+            raise MalformedMultipartError(
+                f"The form has more than {MOST_FIELDS} parts without a filename. Send the files alone."
+            )

@@ -1,4 +1,4 @@
-"""A video's body, received while the work on it already runs; the work ends when the client leaves."""
+"""A video's body, received and inflated while the work on it already runs; the work ends when the client leaves."""
 
 import asyncio
 from collections.abc import AsyncIterator, Coroutine
@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 from fastapi import Request
 
 from service.api.ingest.body import next_chunk
+from service.api.ingest.encoding import Inflater, content_coding, next_piece
 from service.api.ingest.growing_file import GrowingFile
+from service.api.ingest.kind import HEAD_BYTES, URLENCODED, not_a_video, stripped_by_curl
 from service.api.ingest.multipart import FormReader, is_form
 from service.api.record import RequestRecord, announced_bytes, header_of
 from service.errors import (
@@ -16,6 +18,7 @@ from service.errors import (
     EmptyBodyError,
     FovealError,
     MalformedMultipartError,
+    UnsupportedVideoError,
 )
 
 
@@ -35,7 +38,7 @@ async def receiving(
     Args:
         request: its body must not have been read.
         record: gets the body's size while it grows.
-        limit: the largest size in bytes.
+        limit: the largest size in bytes, before and after it is inflated.
         patience_seconds: how long a reader of the file waits for the next byte.
 
     Raises:
@@ -43,6 +46,8 @@ async def receiving(
         EmptyBodyError: it has no bytes.
         MalformedMultipartError: the form can not be parsed, is cut short, or does not hold exactly one file.
         ClientLeftError: the client closed its connection.
+        UnsupportedEncodingError, MalformedEncodingError: as `read_body` says.
+        UnsupportedVideoError: the block's own, which says more where the first bytes are those of another kind of file.
     """
     upload = _Upload(request, record, limit, patience_seconds)
     # A scope without a time limit, which the receiver ends. A TaskGroup would wrap the block's errors in groups.
@@ -50,6 +55,8 @@ async def receiving(
     try:
         async with _beside(upload.receive(work)), work:
             yield upload.file
+    except UnsupportedVideoError as error:
+        raise upload.failure or upload.described(error) from error
     except Exception as error:
         if upload.failure is None:
             raise
@@ -78,13 +85,16 @@ class _Upload:
         announced = announced_bytes(request)
         content_type = header_of(request, b"content-type") or ""
         form = is_form(content_type)
-        self.file = GrowingFile(None if form else announced, patience_seconds)
+        coding = content_coding(request)
+        self.file = GrowingFile(None if form or coding else announced, patience_seconds)
         self.failure: FovealError | None = None
         self._request = request
         self._record = record
         self._limit = limit
+        self._content_type = content_type
+        self._inflater = Inflater(coding, limit) if coding else None
         self._form = (
-            FormReader(content_type, on_data=self.file.feed, example="clip.mp4") if form else None
+            FormReader(content_type, on_data=self.file.feed, example="video.mp4") if form else None
         )
         self._check(announced or 0)
         if announced == 0:
@@ -108,12 +118,22 @@ class _Upload:
             chunk, more = await next_chunk(self._request)
             self._record.body_bytes += len(chunk)
             self._check(self._record.body_bytes)
-            self._feed(chunk)
+            await self._inflate(chunk)
         if not self._record.body_bytes:
             raise _empty()
+        if self._inflater is not None:
+            self._inflater.end()
         if self._form is not None:
             self._form.end()
         self.file.finish()
+
+    async def _inflate(self, chunk: bytes) -> None:
+        if self._inflater is None:
+            self._feed(chunk)
+            return
+        pieces = self._inflater.pieces(chunk)
+        while (piece := await next_piece(pieces)) is not None:
+            self._feed(piece)
 
     def _feed(self, chunk: bytes) -> None:
         if self._form is None:
@@ -121,14 +141,22 @@ class _Upload:
             return
         self._form.write(chunk)
         if self._form.files > 1:
-            raise MalformedMultipartError("The form holds several files. Send one clip a request.")
+            raise MalformedMultipartError("The form holds several files. Send one video a request.")
+
+    def described(self, error: UnsupportedVideoError) -> UnsupportedVideoError:
+        """Return the error, or one that says which other kind of file the body is."""
+        head = self.file.head(HEAD_BYTES)
+        reason = not_a_video(head)
+        if reason is None and self._content_type.lower().startswith(URLENCODED):
+            reason = stripped_by_curl(head, self._content_type)
+        return error if reason is None else UnsupportedVideoError(reason)
 
     def _check(self, size: int) -> None:
         if size > self._limit:
             raise BodyTooLargeError(
-                f"The clip is larger than the {self._limit / 2**20:g} MiB allowed. Send it in parts."
+                f"The video is larger than the {self._limit / 2**20:g} MiB allowed. Send it in parts."
             )
 
 
 def _empty() -> EmptyBodyError:
-    return EmptyBodyError("The request has no body. Send a clip: curl --data-binary @clip.mp4 …")
+    return EmptyBodyError("The request has no body. Send a video: curl --data-binary @video.mp4 …")

@@ -4,7 +4,13 @@ import json
 
 from service.api.errors import internal_error, invalid_parameters, problem
 from service.api.record import RequestRecord
-from service.errors import BodyTooLargeError, OverloadedError, WrongTaskError, error_types
+from service.errors import (
+    BodyTooLargeError,
+    OverloadedError,
+    UnsupportedEncodingError,
+    WrongTaskError,
+    error_types,
+)
 
 
 def test_an_error_becomes_a_problem_with_its_code_detail_and_request_id() -> None:
@@ -29,6 +35,11 @@ def test_a_client_that_may_try_again_learns_when() -> None:
 
 def test_the_connection_of_a_body_that_is_too_large_is_closed() -> None:
     assert problem(BodyTooLargeError("Large."), "id").headers["connection"] == "close"
+
+
+def test_a_coding_that_is_not_understood_is_answered_with_those_that_are() -> None:
+    headers = problem(UnsupportedEncodingError("br."), "id").headers
+    assert headers["accept-encoding"] == "gzip, deflate"
 
 
 def test_a_fault_shows_nothing_of_its_inside_and_is_recorded() -> None:

@@ -1,7 +1,7 @@
 import numpy as np
 
 from service.card import ImageInput
-from service.explain.heat import ExplainedHeat, MadeHeat, Subject
+from service.explain.heat import ExplainedHeat, HeatMethod, MadeHeat, Subject
 from service.explain.heat_map import Heat
 from service.heads.targets import ClassTarget, FeatureTarget, Target
 from tests.source_images import source_of
@@ -13,7 +13,7 @@ RED = ClassTarget("red", 0, 0.5, 1.5)
 def explained(target: Target, made: MadeHeat) -> ExplainedHeat:
     frame = np.zeros((4, 4, 3), np.uint8)
     source = source_of(8, 4, ImageInput(height=4, width=4, resize="stretch"))
-    return ExplainedHeat(Subject(frame, source, target, 0.5), made, None)
+    return ExplainedHeat(Subject(frame, source, target, 0.5), made, HeatMethod("cam", "{}"))
 
 
 def test_the_evidence_is_target_heat_and_peak() -> None:

@@ -94,6 +94,40 @@ def test_what_the_model_does_not_have_is_refused(
         request(card, **options)
 
 
+@pytest.mark.parametrize(
+    ("options", "detail"),
+    [
+        ({"method": "rise", "stage": "stage_1"}, "stage: method=rise does not use it"),
+        ({"method": "cam", "stage": "stage_1"}, "stage: method=cam does not use it"),
+        ({"method": "cam", "samples": 9}, "samples: method=cam does not use it"),
+        ({"method": "cam", "seed": 1}, "seed: method=cam does not use it"),
+        ({"method": "eigencam", "samples": 9}, "take method=rise"),
+        ({"method": "eigencam", "seed": 1}, "take method=rise"),
+        ({"stage": "stage_1", "samples": 9}, "samples: EigenCAM of a stage does not use it"),
+        ({"method": "rise", "stage": "stage_1", "samples": 9}, "take method=eigencam"),
+    ],
+)
+def test_an_option_that_the_method_does_not_use_is_refused(
+    options: dict[str, Any], detail: str
+) -> None:
+    with pytest.raises(InvalidParameterError, match=re.escape(detail)):
+        request(CLASSIFY, view="cam", **options)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "rise", "samples": 9, "seed": 1},
+        {"method": "eigencam", "stage": "stage_1"},
+        {"stage": "stage_1"},
+        {"samples": 9, "seed": 1},
+        {"method": "cam", "samples": None},
+    ],
+)
+def test_an_option_that_the_method_uses_is_taken(options: dict[str, Any]) -> None:
+    assert request(CLASSIFY, view="cam", **options).view == "cam"
+
+
 @pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("form", ["overlay", "heat"])
 def test_only_views_with_a_heat_are_drawn_as_one(view: str, form: Form) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision import ops
 
-from service.heads.nms import SOFT_SIGMA, suppress
+from service.heads.nms import suppress
 
 Candidates = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.int32]]
 
@@ -85,7 +85,7 @@ def test_soft_suppression_lowers_a_neighbor_and_drops_no_box() -> None:
     scores = np.array([0.9, 0.8, 0.7], np.float32)
     kept, lowered = suppress(boxes, scores, np.zeros(3, np.int32), iou_threshold=0.5, mode="soft")
     assert kept.tolist() == [0, 2, 1]
-    assert lowered == pytest.approx([0.9, 0.7, 0.8 * np.exp(-(0.5**2) / SOFT_SIGMA)])
+    assert lowered == pytest.approx([0.9, 0.7, 0.8 * np.exp(-(0.5**2) / 0.5)])
 
 
 def test_soft_suppression_leaves_other_classes_alone() -> None:

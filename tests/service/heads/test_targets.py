@@ -115,8 +115,25 @@ def test_the_box_is_counted_from_the_best_one() -> None:
 
 def test_boxes_of_a_chosen_class_are_counted_alone() -> None:
     assert choose_box(BOXES, SOURCE, CARD, TargetChoice(class_id=2)).label == "blue"
-    with pytest.raises(InvalidParameterError, match="finds 1 things of class 'blue'"):
+    with pytest.raises(InvalidParameterError, match="finds one thing of class 'blue'"):
         choose_box(BOXES, SOURCE, CARD, TargetChoice(class_id=2, box=1))
+
+
+@pytest.mark.parametrize(
+    ("scores", "choice", "detail"),
+    [
+        ([0.1, 0.2], TargetChoice(), "finds nothing in this image with a score of 0.3 or more"),
+        ([0.9, 0.2], TargetChoice(class_id=2), "finds nothing of class 'blue' in this image"),
+        ([0.9, 0.2], TargetChoice(box=1), "finds one thing in this image, which is box 0"),
+        ([0.9, 0.6], TargetChoice(box=5), "counted from 0: boxes 0 to 1; there is no box 5"),
+    ],
+)
+def test_a_box_that_there_is_not_is_refused_with_those_that_there_are(
+    scores: list[float], choice: TargetChoice, detail: str
+) -> None:
+    outputs = {**BOXES, "scores": np.array(scores, np.float32)}
+    with pytest.raises(InvalidParameterError, match=re.escape(detail)):
+        choose_box(outputs, SOURCE, CARD, choice)
 
 
 def test_a_box_in_a_letterbox_is_carried_back_to_the_frame() -> None:

@@ -1,6 +1,7 @@
 import contextlib
 import struct
 import zlib
+from collections.abc import Callable
 from io import BytesIO
 
 import numpy as np
@@ -15,7 +16,14 @@ from service.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
-from service.imaging.decode import FORMATS, Limits, open_image, orientation, read_pixels
+from service.imaging.decode import (
+    FORMATS,
+    Limits,
+    OpenedImage,
+    open_image,
+    orientation,
+    read_pixels,
+)
 from service.settings import Settings
 from tests.images import encode, photograph
 
@@ -49,6 +57,60 @@ def test_of_a_moving_image_the_first_frame_is_used(form: str) -> None:
     frames = [Image.new("RGB", (16, 16), color) for color in ("red", "blue", "lime")]
     body = encode(frames[0], form, save_all=True, append_images=frames[1:], lossless=True)
     assert color_of(body) == pytest.approx((255, 0, 0), abs=3)
+
+
+RED, PAPER = [255, 0, 0], [255, 255, 255]
+
+
+def gif_of(canvas: tuple[int, int], box: tuple[int, int, int, int], clear: int | None) -> bytes:
+    """Return a GIF of one red frame; palette color 0 is blue, 1 is red. The box is left, top, width and height."""
+    frame = Image.new("P", box[2:], 1)
+    frame.putpalette([0, 0, 255, 255, 0, 0])
+    body = bytearray(encode(frame, "GIF", **({} if clear is None else {"transparency": clear})))
+    place = body.index(b",", 13 + 3 * 2 ** ((body[10] & 7) + 1))
+    struct.pack_into("<HH", body, 6, *canvas)
+    struct.pack_into("<HH", body, place + 1, *box[:2])
+    return bytes(body)
+
+
+def webp_of(canvas: tuple[int, int], box: tuple[int, int, int, int], clear: int | None) -> bytes:
+    """Return an animated WebP of one red frame (RFC 9649); `clear` is the alpha of its background color."""
+    frame = encode(Image.new("RGB", box[2:], "red"), "WEBP", lossless=True)[12:]
+    sizes = (box[0] // 2, box[1] // 2, box[2] - 1, box[3] - 1, 100)
+    placed = b"".join(value.to_bytes(3, "little") for value in sizes) + b"\0" + frame
+    size = b"".join((side - 1).to_bytes(3, "little") for side in canvas)
+    parts = (
+        (b"VP8X", b"\x02\0\0\0" + size),
+        (b"ANIM", bytes([255, 0, 0, clear or 0, 0, 0])),
+        (b"ANMF", placed),
+    )
+    chunks = b"".join(kind + struct.pack("<L", len(data)) + data for kind, data in parts)
+    return b"RIFF" + struct.pack("<L", len(chunks) + 4) + b"WEBP" + chunks
+
+
+@pytest.mark.parametrize("clear", [None, 0])
+@pytest.mark.parametrize("make", [gif_of, webp_of])
+def test_what_a_first_frame_leaves_free_is_white(
+    make: Callable[[tuple[int, int], tuple[int, int, int, int], int | None], bytes],
+    clear: int | None,
+) -> None:
+    shown = open_image(make((6, 4), (2, 2, 2, 1), clear), LIMITS)
+    assert shown.size == (6, 4)
+    expected = [[PAPER] * 6, [PAPER] * 6, [PAPER, PAPER, RED, RED, PAPER, PAPER], [PAPER] * 6]
+    assert np.asarray(read_pixels(shown)).tolist() == expected
+
+
+def test_a_background_color_of_a_webp_is_not_shown_as_in_browsers() -> None:
+    pixels = read_pixels(open_image(webp_of((6, 4), (2, 2, 2, 1), 255), LIMITS))
+    assert pixels.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_a_first_frame_larger_than_its_screen_makes_the_canvas_larger() -> None:
+    body = gif_of((3, 2), (1, 1, 4, 3), None)
+    image = open_image(body, LIMITS)
+    assert image.size == (5, 4)
+    pixels = read_pixels(image)
+    assert (pixels.getpixel((0, 0)), pixels.getpixel((4, 3))) == ((255, 255, 255), (255, 0, 0))
 
 
 @pytest.mark.parametrize(
@@ -109,7 +171,8 @@ def test_a_color_that_a_png_declares_transparent_is_white(
 ) -> None:
     image = Image.new(mode, (8, 8), transparent)
     image.putpixel((1, 0), other)
-    pixels = read_pixels(open_image(encode(image, transparency=transparent), LIMITS))
+    body = encode(image, transparency=transparent)
+    pixels = read_pixels(open_image(body, LIMITS)).convert("RGB")
     assert pixels.getpixel((0, 0)) == (255, 255, 255)
     assert pixels.getpixel((1, 0)) == (other if isinstance(other, tuple) else (other,) * 3)
 
@@ -132,14 +195,17 @@ def test_a_cmyk_jpeg_is_read() -> None:
         ("I", 255, 255),
         ("I", 256, 1),
         ("I", 65535, 255),
-        ("I", 1_000_000, 255),
+        ("I", 1_000_000, 0),
+        ("I", 2**30, 128),
         ("I", -5, 0),
         ("F", 0.5, 128),
+        ("F", 0.75, 191),
         ("F", 1.0, 255),
         ("F", 1.4, 1),
         ("F", 1.6, 2),
         ("F", 200.0, 200),
-        ("F", 300.0, 255),
+        ("F", 300.0, 1),
+        ("F", 65535.0, 255),
         ("F", -1.0, 0),
         ("F", float("nan"), 0),
     ],
@@ -157,7 +223,8 @@ def test_an_orientation_turns_the_stored_image_into_the_displayed_one(form: str,
     )
     image = open_image(body, LIMITS)
     turn = orientation(image)
-    shown = image if turn is None else image.transpose(turn)
+    pixels = read_pixels(image)
+    shown = pixels if turn is None else pixels.transpose(turn)
     expected = ImageOps.exif_transpose(Image.open(BytesIO(body)))
     assert (turn is None) == (tag == 1)
     assert np.array_equal(np.asarray(shown), np.asarray(expected))
@@ -192,24 +259,17 @@ def test_the_orientation_of_a_png_is_found_behind_its_pixels() -> None:
     assert orientation(open_image(moved, LIMITS)) is Image.Transpose.ROTATE_270
 
 
-def test_an_orientation_in_xmp_counts() -> None:
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="3"/></x:xmpmeta>'
-    for form in ("JPEG", "PNG"):
-        if form == "JPEG":
-            body = encode(Image.new("RGB", (8, 4)), form, xmp=xmp)
-        else:
-            chunks = PngInfo()
-            chunks.add_itxt("XML:com.adobe.xmp", xmp.decode())
-            body = encode(Image.new("RGB", (8, 4)), form, pnginfo=chunks)
-        assert orientation(open_image(body, LIMITS)) is Image.Transpose.ROTATE_180
-
-
-def test_an_orientation_in_a_text_chunk_counts() -> None:
-    exif = oriented(8).tobytes()
-    chunks = PngInfo()
-    chunks.add_text("Raw profile type exif", f"\nexif\n{len(exif):8}\n{exif.hex()}\n")
-    body = encode(Image.new("RGB", (8, 4)), pnginfo=chunks)
-    assert orientation(open_image(body, LIMITS)) is Image.Transpose.ROTATE_90
+def test_an_orientation_in_xmp_alone_turns_nothing_as_in_browsers() -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+    text = PngInfo()
+    text.add_itxt("XML:com.adobe.xmp", xmp.decode())
+    for body in (
+        encode(Image.new("RGB", (8, 4)), "JPEG", xmp=xmp),
+        encode(Image.new("RGB", (8, 4)), "JPEG", xmp=xmp, exif=Image.Exif()),
+        encode(Image.new("RGB", (8, 4)), "WEBP", xmp=xmp),
+        encode(Image.new("RGB", (8, 4)), pnginfo=text),
+    ):
+        assert orientation(open_image(body, LIMITS)) is None
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning:PIL")
@@ -218,11 +278,6 @@ def test_damaged_exif_is_no_reason_to_refuse_an_image(exif: bytes) -> None:
     image = open_image(encode(Image.new("RGB", (8, 4), "red"), "JPEG", exif=exif), LIMITS)
     assert orientation(image) is None
     assert read_pixels(image).size == (8, 4)
-
-
-def test_a_png_whose_pixels_are_damaged_has_no_orientation() -> None:
-    body = photograph("coffee", "PNG")
-    assert orientation(open_image(body[: len(body) // 2], LIMITS)) is None
 
 
 def test_no_bytes_are_no_image() -> None:
@@ -240,8 +295,6 @@ def test_what_is_no_image_is_named_so(body: bytes) -> None:
     ("form", "place", "byte", "reason"),
     [
         ("JPEG", 4, 255, "Truncated File Read"),
-        ("PNG", 11, 0, "Truncated IHDR chunk"),
-        ("BMP", 28, 9, "Unsupported BMP pixel depth"),
         ("TIFF", 12, 1, "Invalid dimensions"),
         ("AVIF", 81, 255, "Failed to decode image"),
     ],
@@ -279,7 +332,7 @@ def test_a_decompression_bomb_is_refused_by_its_header() -> None:
 
 def test_what_pillow_itself_refuses_is_refused_with_our_limit() -> None:
     with pytest.raises(TooManyPixelsError, match="Its pixels are more than the 1000 million"):
-        open_image(png_of_size(60_000, 60_000), Limits(max_pixels=10**9))
+        open_image(gif_of_size(60_000, 60_000), Limits(max_pixels=10**9))
 
 
 def test_an_image_of_just_the_allowed_pixels_is_opened_and_not_decoded() -> None:
@@ -317,9 +370,14 @@ def oriented(tag: int) -> Image.Exif:
     return exif
 
 
-def is_decoded(image: Image.Image) -> bool:
+def is_decoded(image: OpenedImage) -> bool:
     """Pillow makes the memory for an image's pixels when it decodes them."""
-    return image._im is not None  # noqa: SLF001  # Pillow's public `im` would decode
+    return image.file._im is not None  # noqa: SLF001  # Pillow's public `im` would decode
+
+
+def gif_of_size(width: int, height: int) -> bytes:
+    body = encode(Image.new("L", (1, 1)), "GIF")
+    return body[:6] + struct.pack("<HH", width, height) + body[10:]
 
 
 def png_of_size(width: int, height: int) -> bytes:

@@ -78,6 +78,48 @@ def test_a_crop_has_its_longer_side_as_asked(
     assert crop_image(RED, box).size == size
 
 
+@pytest.mark.parametrize("size", [(1, 1), (2, 2), (3, 3), (1, 9), (9, 1)])
+@pytest.mark.parametrize("share", [0, 0.01, 0.4, 1])
+def test_boxes_of_any_size_are_marked(size: tuple[int, int], share: float) -> None:
+    image = Image.new("RGB", size)
+    box = (0.0, 0.0, size[0] * share, size[1] * share)
+    assert mark_boxes(image, [box, box]).size == size
+
+
+@pytest.mark.parametrize(
+    "box", [(20.0, 4.0, 20.0, 8.0), (25, 0, 30, 5), (-3, -3, -1, -1), (5, 5, 5, 5), (19, 9, 25, 15)]
+)
+def test_a_crop_of_a_box_beyond_the_image_or_without_area_is_part_of_the_image(
+    box: tuple[float, float, float, float],
+) -> None:
+    crop = crop_image(RED, box, side=6)
+    assert max(crop.size) == 6
+    assert crop.getcolors() == [(crop.width * crop.height, (200, 0, 0))]
+
+
+def test_a_crop_far_from_the_origin_is_exact() -> None:
+    image = Image.new("RGB", (40_000_000, 1))
+    image.paste((0, 0, 200), (30_000_001, 0, 30_000_003, 1))
+    assert crop_image(image, (30_000_001, 0, 30_000_003, 1), side=4).getcolors() == [
+        (8, (0, 0, 200))
+    ]
+
+
+@pytest.mark.parametrize("size", [(5000, 300), (300, 5000), (1_100_000, 1)])
+def test_a_large_image_is_colored_in_parts_as_it_would_be_in_one(size: tuple[int, int]) -> None:
+    width, height = size
+    levels = np.resize(np.arange(256, dtype=np.uint8), (height, width))
+    seen = (width // 7, 0, width - 3, height)
+    image = Image.new("RGB", size, (200, 0, 0))
+    shown = np.asarray(overlay_heat(image, levels, seen))
+    for x in (0, width // 7, 4095, 4096, width - 4, width - 1):
+        alone = Image.new("RGB", (1, height), (200, 0, 0))
+        column = (0, 0, 1, height) if seen[0] <= x < seen[2] else (1, 0, 1, height)
+        if x < width:
+            expected = np.asarray(overlay_heat(alone, levels[:, x : x + 1], column))
+            np.testing.assert_array_equal(shown[:, x : x + 1], expected)
+
+
 def test_a_crop_shows_its_box() -> None:
     image = RED.copy()
     image.paste((0, 0, 200), (10, 0, 20, 10))

@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
 from pycocotools import mask as coco
 
 from service.card import ImageInput
@@ -164,6 +165,11 @@ def test_polygons_outline_the_region_and_its_hole() -> None:
     )
 
 
+def test_a_slanted_side_has_no_points_between_its_corners() -> None:
+    (outline,) = polygons(np.tri(8, dtype=bool))
+    assert len(outline) == 2 * 6
+
+
 def test_polygons_reach_the_images_edge() -> None:
     (outline,) = polygons(np.ones((5, 8), bool))
     assert (max(outline[::2]), max(outline[1::2]), min(outline)) == (8, 5, 0)
@@ -173,3 +179,11 @@ def shoelace(outline: list[float]) -> float:
     """The area that a flat [x, y, …] outline encloses."""
     x, y = np.array(outline[::2]), np.array(outline[1::2])
     return float(abs((x * np.roll(y, 1) - y * np.roll(x, 1)).sum()) / 2)
+
+
+@pytest.mark.parametrize("size", [(5000, 400), (400, 5000), (1_200_000, 1), (1, 1_200_000)])
+def test_a_large_map_enlarged_in_parts_has_no_seams(size: tuple[int, int]) -> None:
+    frame = np.random.default_rng(2).integers(0, 256, (32, 32), np.uint8)
+    found = enlarge(frame, plan(*size, STRETCH)).astype(int)
+    whole = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)
+    assert np.abs(found - np.asarray(whole)).max() <= 1

@@ -120,3 +120,27 @@ def test_an_image_is_encoded_in_the_form_named(form: ImageFormat, name: str) -> 
     encoded = encode_image(plain(), form)
     read = Image.open(BytesIO(encoded.content))
     assert (read.format, read.size, encoded.media_type) == (name, (120, 90), f"image/{form}")
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 10_000), (10_000, 1), (65_535, 3), (3, 65_535)])
+def test_boxes_and_masks_are_drawn_at_the_images_own_size_whatever_its_form(
+    size: tuple[int, int],
+) -> None:
+    image = plain(size)
+    box = LabeledBox((0.0, 0.0, float(size[0]), float(size[1])), "a rather long label", 3)
+    drawn = draw_boxes(image, [box, LabeledBox((0.2, 0.2, 0.4, 0.4), "thin", 1)])
+    assert drawn.size == size
+    ids = np.ones(size[::-1], np.uint8)
+    mask = ImageMask(ids, ids * 255, ids > 0)
+    assert draw_mask(image, mask, 0).size == size
+
+
+def test_a_large_mask_is_laid_over_the_image_in_parts_as_it_would_be_in_one() -> None:
+    ids = np.resize(np.arange(7, dtype=np.uint8), (300, 5000))
+    mask = ImageMask(ids, np.full_like(ids, 255), ids != 5)
+    whole = np.asarray(draw_mask(plain((5000, 300)), mask, 2))
+    for class_id in range(7):
+        spot = (slice(0, 1), slice(class_id, class_id + 1))
+        one = ImageMask(ids[spot], ids[spot], mask.seen[spot])
+        expected = np.asarray(draw_mask(plain((1, 1)), one, 2))[0, 0]
+        assert (whole[ids == class_id] == expected).all()

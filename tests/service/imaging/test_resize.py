@@ -88,12 +88,6 @@ def test_an_orientation_is_read_from_every_format_that_has_one(form: str) -> Non
     assert difference.max() <= 6
 
 
-def test_an_orientation_in_xmp_counts_too() -> None:
-    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
-    _, geometry = fit_encoded(encode(cat((64, 48)), "JPEG", xmp=xmp), STRETCH, LIMITS)
-    assert (geometry.width, geometry.height) == (48, 64)
-
-
 @pytest.mark.parametrize("size", [(4000, 2661), (2407, 3205), (1025, 1023)])
 @pytest.mark.parametrize("target", [CROP, STRETCH, LETTERBOX], ids=lambda t: t.resize)
 def test_a_large_jpeg_decoded_at_a_reduced_scale_keeps_its_image(

@@ -3,7 +3,17 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from service.imaging.sheet import GAP, MARGIN, WIDTH, Row, Tile, draw_sheet, write_line
+from service.imaging.sheet import (
+    GAP,
+    MARGIN,
+    WIDTH,
+    Row,
+    Tile,
+    draw_sheet,
+    fit_size,
+    scale_image,
+    write_line,
+)
 
 RED, BLUE = (255, 0, 0), (0, 0, 255)
 ROOM = WIDTH - 2 * MARGIN
@@ -66,6 +76,69 @@ def test_tiles_of_a_level_row_have_one_height_and_fill_its_width() -> None:
 def test_a_tile_is_never_wider_than_its_row_allows() -> None:
     left, _, right, _ = box_of(draw_sheet("t", "", [Row([tile()], columns=1, widest=100)]), RED)
     assert right - left == 100
+
+
+LONG = [(1, 1000), (1, 10_000), (10_000, 1), (2, 65_535), (65_535, 2), (1000, 1), (1, 1)]
+
+
+@pytest.mark.parametrize("size", LONG)
+@pytest.mark.parametrize("columns", [1, 3, 8])
+def test_a_tile_is_at_most_three_times_as_high_as_its_column_is_wide(
+    size: tuple[int, int], columns: int
+) -> None:
+    sheet = draw_sheet("title", "", [Row([tile(RED, size)], columns, smooth=True)])
+    left, top, right, bottom = box_of(sheet, RED)
+    cell = (ROOM - GAP * (columns - 1)) // columns
+    assert 12 <= right - left <= cell
+    assert 12 <= bottom - top <= 3 * cell
+
+
+@pytest.mark.parametrize("size", LONG)
+def test_tiles_of_a_level_row_are_at_most_as_high_as_the_sheet_is_wide(
+    size: tuple[int, int],
+) -> None:
+    for other in [(10, 10), size]:
+        row = Row([tile(RED, size), tile(BLUE, other)], columns=2, level=True)
+        sheet = draw_sheet("title", "", [row])
+        for color in (RED, BLUE):
+            left, top, right, bottom = box_of(sheet, color)
+            assert min(right - left, bottom - top) >= 12
+            assert bottom - top <= WIDTH
+            assert MARGIN <= left < right <= WIDTH - MARGIN
+
+
+def test_the_narrow_tile_of_a_row_does_not_move_the_next_one() -> None:
+    row = Row([tile(RED, (1, 500)), tile(BLUE)], columns=2)
+    assert box_of(draw_sheet("", "", [row]), BLUE)[0] == MARGIN + (ROOM - GAP) // 2 + GAP
+
+
+@pytest.mark.parametrize(
+    ("size", "fitted"),
+    [
+        ((10, 20), (50, 100)),
+        ((20, 10), (100, 50)),
+        ((400, 100), (100, 25)),
+        ((1, 1000), (12, 100)),
+        ((1000, 1), (100, 12)),
+    ],
+)
+def test_an_image_fits_into_its_room_and_is_never_thinner_than_one_can_see(
+    size: tuple[int, int], fitted: tuple[int, int]
+) -> None:
+    assert fit_size(size, (100, 100)) == fitted
+    assert fit_size(size, (5, 5))[0] <= 5, "a room without twelve pixels is no larger for it"
+
+
+def test_a_long_image_is_reduced_to_its_mean_colors() -> None:
+    pixels = np.zeros((1, 120_000, 3), np.uint8)
+    pixels[:, 60_000:] = 255
+    small = np.asarray(scale_image(Image.fromarray(pixels), (100, 1), smooth=True))[0, :, 0]
+    assert small[:45].max() == 0
+    assert small[55:].min() == 255
+
+
+def test_a_label_of_several_lines_is_one_line_of_a_sheet() -> None:
+    draw_sheet("one\ntwo", "x" * 100_000, [Row([tile(caption="three\nfour")], 3)])
 
 
 def test_headings_captions_and_a_subtitle_take_room() -> None:

@@ -1,9 +1,11 @@
 from io import BytesIO
+from pathlib import Path
 
 import av
 import pytest
 from av.container import InputContainer
 from av.video.stream import VideoStream
+from PIL import Image
 
 from service.errors import (
     BrokenVideoError,
@@ -11,9 +13,11 @@ from service.errors import (
     NoVideoStreamError,
     UnsupportedVideoError,
 )
-from service.video.container import decoder_of, open_container, shown_times, video_stream
-from tests.clips import HEADER_FIRST, bikes, counting, empty, encode_clip, ramp, tone
+from service.video.container import decoder_of, open_container, open_video, video_stream
+from tests.clips import bikes, counting, empty, encode_clip, ramp, tone
 from tests.images import plain
+
+CASES = Path(__file__).parents[2] / "data/cases"
 
 
 def opened(body: bytes) -> InputContainer:
@@ -82,7 +86,7 @@ def test_a_clip_that_ends_before_its_first_frame_has_none(body: bytes) -> None:
 def test_sound_alone_is_named_so() -> None:
     with (
         opened(tone()) as container,
-        pytest.raises(NoVideoStreamError, match="holds audio and no video"),
+        pytest.raises(NoVideoStreamError, match="holds audio, and no video"),
     ):
         video_stream(container)
 
@@ -122,28 +126,77 @@ def test_a_decoder_runs_on_one_thread() -> None:
         assert decoder_of(video_stream(container)).thread_count == 1
 
 
-def test_the_times_are_those_at_which_frames_are_shown_and_the_clip_starts_anew() -> None:
-    times = [0.0, 0.1, 0.35, 1.0, 1.05]
+def image_file(form: str) -> bytes:
+    body = BytesIO()
+    Image.new("RGB", (64, 48), "red").save(body, form)
+    return body.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (image_file("PNG"), "a PNG image"),
+        (image_file("JPEG"), "a JPEG image"),
+        (image_file("WEBP"), "a WebP image"),
+        (image_file("BMP"), "a BMP image"),
+        (image_file("TIFF"), "a TIFF image"),
+        (image_file("AVIF"), "an AVIF image"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "a HEIC image"),
+    ],
+    ids=["PNG", "JPEG", "WebP", "BMP", "TIFF", "AVIF", "HEIC"],
+)
+def test_an_image_is_named_with_the_route_for_images(body: bytes, what: str) -> None:
+    with pytest.raises(UnsupportedVideoError, match=f"are {what}, not a video.*/v1/classify"):
+        opened(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "what"),
+    [
+        (b"RIFF\x24\0\0\0WAVEfmt \x10\0\0\0", "a WAV sound file"),
+        (b"ID3\x04" + bytes(40), "an MP3 sound file"),
+        (b"OggS" + bytes(40), "an Ogg file"),
+        (b"FLV\x01\x05" + bytes(40), "an FLV video"),
+        ((b"G" + bytes(187)) * 3, "an MPEG transport stream"),
+        (b"\x1f\x8b\x08" + bytes(40), "gzip data"),
+        (b"MPEG" + bytes(40), "no video that is understood"),
+    ],
+    ids=["WAV", "MP3", "Ogg", "FLV", "TS", "gzip", "unknown"],
+)
+def test_a_file_of_another_kind_is_named(body: bytes, what: str) -> None:
+    with pytest.raises(UnsupportedVideoError, match=f"are {what}.*Send MP4"):
+        opened(body)
+
+
+@pytest.mark.parametrize("size", [8, 12, 30, 200, 700])
+def test_half_a_header_of_an_mp4_is_a_damaged_file(size: int) -> None:
+    with pytest.raises(BrokenVideoError, match=r"damaged or cut short.*faststart"):
+        opened(bikes()[:size])
+
+
+@pytest.mark.parametrize("size", [0, 1, 7])
+def test_fewer_bytes_than_a_header_are_counted(size: int) -> None:
+    with pytest.raises(UnsupportedVideoError, match=f"{size} of at least 12 bytes"):
+        opened(bikes()[:size])
+
+
+@pytest.mark.parametrize("size", [60, 200])
+def test_a_header_without_streams_is_a_damaged_file(size: int) -> None:
     body = encode_clip(
-        map(ramp, range(5)), times=times, options={"bf": "2"}, container_options=HEADER_FIRST
+        map(ramp, range(4)), container_options={"movflags": "empty_moov+frag_keyframe"}
     )
-    with opened(body) as container:
-        stream = video_stream(container)
-        assert shown_times(container, stream) == pytest.approx(times, abs=0.002)
-        assert len(list(container.decode(stream))) == 5
+    with pytest.raises(BrokenVideoError, match="names no video and no sound"):
+        open_video(BytesIO(body[:size]))
 
 
-@pytest.mark.parametrize(("form", "codec"), [("webm", "libvpx"), ("avi", "mpeg4")])
-def test_the_times_of_a_clip_that_is_cut_short_are_those_that_came(form: str, codec: str) -> None:
-    body = counting(60, form, codec)
-    with opened(body[: len(body) * 7 // 10]) as container:
-        times = shown_times(container, video_stream(container))
-    assert 10 < len(times) < 60
-    assert times == pytest.approx([number / 10 for number in range(len(times))], abs=0.001)
+def test_sound_with_a_cover_image_is_no_video() -> None:
+    body = (CASES / "sleeve.m4a").read_bytes()
+    with pytest.raises(NoVideoStreamError, match="holds a cover image and audio, and no video"):
+        open_video(BytesIO(body))
 
 
-@pytest.mark.parametrize(("form", "codec"), [("matroska", "libx264"), ("mp4", "libx264")])
-def test_a_clip_that_is_cut_before_its_first_frame_has_no_times(form: str, codec: str) -> None:
-    body = counting(60, form, codec)
-    with opened(body[: len(body) * 3 // 10]) as container:
-        assert shown_times(container, video_stream(container)) == []
+def test_the_sequence_of_an_avif_is_the_video_and_not_its_still_image() -> None:
+    images = [Image.new("RGB", (64, 48), color) for color in ("red", "lime", "blue")]
+    body = BytesIO()
+    images[0].save(body, "AVIF", save_all=True, append_images=images[1:], duration=200)
+    assert open_video(body).stream.frames == 3

@@ -16,7 +16,8 @@ from service.errors import (
     VideoError,
     VideoTooLongError,
 )
-from service.video.reader import Clip, Frame, VideoLimits
+from service.video.frame import Frame
+from service.video.reader import Clip, VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import (
     HEADER_FIRST,

@@ -9,13 +9,9 @@ from hypothesis import strategies as st
 from service.video.sampling import Sampling, wants_of
 
 
-def unread() -> Sequence[float]:
-    raise AssertionError("the clip must not be read for this")
-
-
 def taken(sampling: Sampling, times: Sequence[float], *, read: bool = False) -> list[int]:
     """Return the numbers of the frames that are wanted; `times` may be read ahead only where `read`."""
-    wants = wants_of(sampling, (lambda: times) if read else unread)
+    wants = wants_of(sampling, times if read else ())
     return [number for number, seconds in enumerate(times) if wants(number, seconds)]
 
 

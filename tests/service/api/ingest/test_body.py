@@ -1,6 +1,7 @@
 """A whole body: within its limit and its deadline, in turn where it is large, and held until its response."""
 
 import asyncio
+import gzip
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,7 +14,9 @@ from service.errors import (
     ClientLeftError,
     DeadlineError,
     InvalidParameterError,
+    MalformedEncodingError,
     OverloadedError,
+    UnsupportedEncodingError,
 )
 from tests.service.api.client import Client, settle
 from tests.service.api.clock import Clock, Timer
@@ -214,3 +217,47 @@ async def test_a_large_body_is_not_held_where_the_caller_does_not_want_it() -> N
     client.send(LARGE)
     assert await read_body(client.request, limits, record, held=False) == LARGE
     assert limits.admission.held_bytes == 0
+
+
+def compressed(limits: Limits, body: bytes, coding: str = "gzip") -> Reading:
+    client, record = Client({"content-encoding": coding}), RequestRecord("id")
+    client.send(body)
+    return Reading(client, record, asyncio.create_task(read_body(client.request, limits, record)))
+
+
+async def test_a_compressed_body_is_inflated_and_counted_as_it_was_sent_but_held_as_it_is() -> None:
+    limits, sent = Limits(), gzip.compress(LARGE)
+    reading = compressed(limits, sent)
+    assert await reading.task == LARGE
+    assert reading.record.body_bytes == len(sent)
+    assert limits.admission.held_bytes == len(LARGE)
+
+
+async def test_a_small_body_that_inflates_to_a_large_one_waits_for_its_turn() -> None:
+    limits = Limits()
+    turn = await limits.admission.turn()
+    reading = compressed(limits, gzip.compress(bytes(4 * LARGE_BYTES)))
+    async with asyncio.timeout(5):
+        while not limits.admission.waiting:
+            await asyncio.sleep(0)
+    turn.end()
+    assert await reading.task == bytes(4 * LARGE_BYTES)
+
+
+async def test_a_bomb_is_refused_at_the_limit() -> None:
+    assert await compressed(Limits(), gzip.compress(bytes(LIMIT))).task == bytes(LIMIT)
+    with pytest.raises(BodyTooLargeError, match="inflates to more than the 2 MiB"):
+        await compressed(Limits(), gzip.compress(bytes(LIMIT + 1))).task
+
+
+async def test_a_body_in_another_coding_is_refused_before_a_piece_is_received() -> None:
+    reading = compressed(Limits(), b"x", "br")
+    with pytest.raises(UnsupportedEncodingError):
+        await reading.task
+    assert reading.client.received == 0
+
+
+async def test_a_compressed_body_that_is_cut_short_is_an_error_and_an_empty_one_is_empty() -> None:
+    with pytest.raises(MalformedEncodingError, match="cut short"):
+        await compressed(Limits(), gzip.compress(b"image")[:-3]).task
+    assert await compressed(Limits(), b"").task == b""

@@ -1,6 +1,7 @@
 """A video that is received while the work on it runs: what ends the work, and which error the caller gets."""
 
 import asyncio
+import gzip
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 
@@ -15,7 +16,9 @@ from service.errors import (
     ClientLeftError,
     EmptyBodyError,
     FovealError,
+    MalformedEncodingError,
     MalformedMultipartError,
+    UnsupportedVideoError,
 )
 from tests.service.api.client import Client, settle
 from tests.service.api.ingest.forms import END, FORM, NOTE, file_part, form
@@ -114,7 +117,7 @@ Send = Callable[[Client], None]
 @pytest.mark.parametrize(
     ("headers", "error", "message"),
     [
-        ({"content-length": "0"}, EmptyBodyError, "Send a clip: curl"),
+        ({"content-length": "0"}, EmptyBodyError, "Send a video: curl"),
         ({"content-length": str(LIMIT + 1)}, BodyTooLargeError, "larger than the 1 MiB allowed"),
         ({"content-type": "multipart/form-data"}, MalformedMultipartError, "no boundary"),
     ],
@@ -134,12 +137,12 @@ async def test_what_the_head_shows_is_an_error_before_the_work_begins(
 @pytest.mark.parametrize(
     ("headers", "pieces", "error", "message"),
     [
-        ({}, [b""], EmptyBodyError, "Send a clip: curl"),
+        ({}, [b""], EmptyBodyError, "Send a video: curl"),
         ({}, [bytes(LIMIT), b"x"], BodyTooLargeError, "larger than the 1 MiB allowed"),
         ({"content-type": FORM}, [b"no form"], MalformedMultipartError, "can not be parsed"),
         ({"content-type": FORM}, [b""], EmptyBodyError, "no body"),
         ({"content-type": FORM}, [file_part(b"x")], MalformedMultipartError, "cut short"),
-        ({"content-type": FORM}, [NOTE + END], MalformedMultipartError, r"file=@clip\.mp4"),
+        ({"content-type": FORM}, [NOTE + END], MalformedMultipartError, r"file=@video\.mp4"),
         ({"content-type": FORM}, [form(b"x", b"y")], MalformedMultipartError, "several files"),
     ],
 )
@@ -332,3 +335,62 @@ async def test_a_body_that_comes_to_a_halt_is_cut_short_after_the_patience() -> 
     async with upload(client, patience_seconds=0) as file:
         await settle()
         assert await read(file) == b"cl"
+
+
+async def test_a_compressed_video_is_inflated_while_it_arrives() -> None:
+    client, record = (
+        Client({"content-encoding": "gzip", "content-length": "99"}),
+        RequestRecord("id"),
+    )
+    sent = gzip.compress(b"clip")
+    client.send(sent[:5], more=True)
+    client.send(sent[5:])
+    async with upload(client, record) as file:
+        assert await asyncio.to_thread(file.seek, 0, 2) == 4
+        file.seek(0)
+        assert await read(file) == b"clip"
+    assert record.body_bytes == len(sent)
+
+
+@pytest.mark.parametrize(
+    ("sent", "error"),
+    [
+        (gzip.compress(bytes(LIMIT + 1)), BodyTooLargeError),
+        (gzip.compress(b"clip")[:-1], MalformedEncodingError),
+        (b"clip", MalformedEncodingError),
+        (b"", EmptyBodyError),
+    ],
+)
+async def test_a_compressed_video_that_is_wrong_cancels_the_work(
+    sent: bytes, error: type[FovealError]
+) -> None:
+    client = Client({"content-encoding": "gzip"})
+    client.send(sent)
+    with pytest.raises(error):
+        async with upload(client):
+            await forever()
+    assert nothing_is_left()
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "message"),
+    [
+        ({}, b"\xff\xd8\xff\xe0", "an image .JPEG."),
+        ({"content-type": FORM}, form(b"\x89PNG"), "an image .PNG."),
+        ({"content-type": "application/x-www-form-urlencoded"}, b" ftypisom", "--data-binary"),
+        ({}, b"hello", "^no video$"),
+    ],
+)
+async def test_bytes_that_are_no_video_are_named(
+    headers: dict[str, str], body: bytes, message: str
+) -> None:
+    client = Client(headers)
+    client.send(body)
+
+    async def decode() -> None:
+        async with upload(client) as file:
+            await read(file)
+            raise UnsupportedVideoError("no video")
+
+    with pytest.raises(UnsupportedVideoError, match=message):
+        await decode()

@@ -1,0 +1,99 @@
+"""One part of a multipart form: what its headers say of it, and its content, decoded."""
+
+import binascii
+from email.message import Message
+
+from python_multipart.multipart import parse_options_header
+
+from service.api.ingest.framing import Headers
+from service.errors import MalformedMultipartError
+
+FILE_TYPES = ("image/", "video/", "audio/", "application/")
+"""Without a filename, a part of these types is a file. Clients give the text of a plain field a type, too."""
+TEXT_TYPES = {"application/json", "application/x-www-form-urlencoded", "application/xml"}
+
+IDENTITIES = {b"", b"binary", b"8bit", b"7bit"}
+SPACES = b" \t\r\n"
+
+
+class PartHeaders:
+    """The headers of a part that matter."""
+
+    def __init__(self, headers: Headers) -> None:
+        found = dict(headers)
+        self.disposition = found.get(b"content-disposition", b"")
+        self.content_type = found.get(b"content-type", b"")
+        self.transfer_encoding = found.get(b"content-transfer-encoding", b"").lower()
+
+    @property
+    def field(self) -> str:
+        """The name of the form's field."""
+        return parse_options_header(self.disposition)[1].get(b"name", b"").decode(errors="replace")
+
+    def filename(self) -> bytes | None:
+        """Return the filename, or that of `filename*` (RFC 5987); None where there is neither."""
+        _, options = parse_options_header(self.disposition)
+        if b"filename" in options:
+            return options[b"filename"]
+        if b"filename*" not in self.disposition.lower():
+            return None
+        message = Message()
+        message["Content-Disposition"] = self.disposition.decode("latin-1")
+        found = message.get_filename()
+        return None if found is None else found.encode(errors="replace")
+
+    def has_file_type(self) -> bool:
+        """Return whether the content type is one of files."""
+        media_type = parse_options_header(self.content_type)[0].decode("latin-1")
+        return media_type.startswith(FILE_TYPES) and media_type not in TEXT_TYPES
+
+
+class TransferDecoder:
+    """Decodes the content of a part piece by piece.
+
+    Args:
+        encoding: the value of `Content-Transfer-Encoding` in lower case, empty where there is none.
+
+    Raises:
+        MalformedMultipartError: the encoding is not understood.
+    """
+
+    def __init__(self, encoding: bytes) -> None:
+        if encoding != b"base64" and encoding not in IDENTITIES:
+            shown = encoding[:40].decode("latin-1")
+            raise MalformedMultipartError(
+                f"The form can not be parsed: Content-Transfer-Encoding: {shown} is not understood. Send the file as "
+                "binary or as base64."
+            )
+        self._is_base64 = encoding == b"base64"
+        self._rest = b""
+
+    def decode(self, piece: bytes) -> bytes:
+        """Return what the next piece stands for.
+
+        Raises:
+            MalformedMultipartError: it is not valid base64.
+        """
+        if not self._is_base64:
+            return piece
+        text = self._rest + piece.translate(None, SPACES)
+        whole = len(text) // 4 * 4
+        self._rest = text[whole:]
+        return _from_base64(text[:whole])
+
+    def end(self) -> None:
+        """Check that the content is complete.
+
+        Raises:
+            MalformedMultipartError: it is not.
+        """
+        _from_base64(self._rest)
+
+
+def _from_base64(text: bytes) -> bytes:
+    try:
+        return binascii.a2b_base64(text, strict_mode=True)
+    except binascii.Error as error:
+        raise MalformedMultipartError(
+            f"A file of the form is not valid base64, as its Content-Transfer-Encoding says: {error}."
+        ) from error

@@ -1,0 +1,37 @@
+"""When a video's frames are shown, for a request that depends on the whole: read without decoding where possible."""
+
+import threading
+
+from service.video.container import Source, opened_video
+from service.video.decoding import FrameDecoder
+from service.video.packets import PacketReader
+
+
+def shown_times(source: Source, stopped: threading.Event) -> list[float]:
+    """Read a file to its end, and return when its frames are shown, in seconds from its start and in order.
+
+    Packets say it in almost every file. If they do not, the file is decoded for it.
+
+    Raises:
+        VideoError: the file can not be opened.
+    """
+    times = _stored_times(source, stopped)
+    return _decoded_times(source, stopped) if times is None else times
+
+
+def _stored_times(source: Source, stopped: threading.Event) -> list[float] | None:
+    times: list[float] = []
+    with opened_video(source) as video:
+        for group in PacketReader(video, stopped).groups():
+            stamps = group.stamps()
+            if stamps is None:
+                return None
+            times.extend(video.seconds(stamp) for stamp in stamps)
+    return sorted(times)
+
+
+def _decoded_times(source: Source, stopped: threading.Event) -> list[float]:
+    with opened_video(source) as video:
+        reader = PacketReader(video, stopped)
+        decoder = FrameDecoder(video, reader, lambda _number, _seconds: True, stopped)
+        return [frame.seconds for frame in decoder.frames(plan=False)]

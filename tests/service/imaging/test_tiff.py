@@ -1,0 +1,224 @@
+"""TIFFs written by hand, each with its values worked out by hand."""
+
+import struct
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from service.errors import BrokenImageError, UnsupportedImageError
+from service.imaging.decode import Limits, open_image, orientation, read_pixels
+from tests.pngs import packed
+from tests.tiffs import (
+    BLACK_IS_ZERO,
+    DEFLATE,
+    FLOAT,
+    NO_COMPRESSION,
+    RGB,
+    SIGNED,
+    UNSIGNED,
+    WHITE_IS_ZERO,
+    tiff_of,
+)
+
+LIMITS = Limits()
+
+
+def shown(body: bytes) -> NDArray[np.uint8]:
+    return np.asarray(read_pixels(open_image(body, LIMITS)))
+
+
+@pytest.mark.parametrize("rows_per_strip", [1, 3])
+@pytest.mark.parametrize("compression", [NO_COMPRESSION, DEFLATE])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("photometric", [WHITE_IS_ZERO, BLACK_IS_ZERO])
+@pytest.mark.parametrize(
+    ("kind", "form", "values", "expected"),
+    [
+        ("u1", UNSIGNED, [0, 51, 255], [0, 51, 255]),
+        ("i1", SIGNED, [-128, 64, 127], [0, 129, 255]),
+        ("u2", UNSIGNED, [0, 257, 65535], [0, 1, 255]),
+        ("i2", SIGNED, [-5, 0, 32767], [0, 0, 255]),
+        ("f2", FLOAT, [0, 0.25, 1], [0, 64, 255]),
+        ("u4", UNSIGNED, [0, 2**31, 2**32 - 1], [0, 128, 255]),
+        ("i4", SIGNED, [-5, 257, 65535], [0, 1, 255]),
+        ("f4", FLOAT, [0, 0.25, 1], [0, 64, 255]),
+        ("f8", FLOAT, [0, 0.25, 1], [0, 64, 255]),
+        ("u8", UNSIGNED, [0, 2**63, 2**64 - 1], [0, 128, 255]),
+    ],
+)
+def test_gray_of_every_depth_order_and_layout(  # noqa: PLR0917  # the six ways in which files differ
+    kind: str,
+    form: int,
+    values: list[float],
+    expected: list[int],
+    photometric: int,
+    order: str,
+    compression: int,
+    rows_per_strip: int,
+) -> None:
+    row = np.array(values, order + kind)
+    tags = {256: 3, 258: 8 * row.itemsize, 262: photometric, 339: form}
+    body = tiff_of(
+        [row.tobytes()] * 4,
+        tags,
+        order=order,
+        compression=compression,
+        rows_per_strip=rows_per_strip,
+    )
+    if photometric == WHITE_IS_ZERO:
+        expected = [255 - value for value in expected]
+    assert np.abs(shown(body).astype(int) - [expected] * 4).max() <= 1
+
+
+@pytest.mark.parametrize("width", [4, 5])
+@pytest.mark.parametrize("compression", [NO_COMPRESSION, DEFLATE])
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("photometric", [WHITE_IS_ZERO, BLACK_IS_ZERO])
+def test_packed_samples_of_12_bits(
+    photometric: int, order: str, compression: int, width: int
+) -> None:
+    row = packed([0, 1365, 2730, 4095, 4095][:width], 12)
+    tags = {256: width, 258: 12, 262: photometric}
+    body = tiff_of([row] * 3, tags, order=order, compression=compression, rows_per_strip=2)
+    expected = np.array([0, 85, 170, 255, 255][:width])
+    if photometric == WHITE_IS_ZERO:
+        expected = 255 - expected
+    assert shown(body).tolist() == [expected.tolist()] * 3
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(
+    ("extra", "expected"), [(2, [255, 128, 1]), (1, [255, 128, 1]), (0, [0, 0, 1])]
+)
+def test_16_bit_gray_with_a_second_sample(order: str, extra: int, expected: list[int]) -> None:
+    row = np.array([0, 0, 0, 32700, 257, 65535], order + "u2")
+    tags: dict[int, int | tuple[int, ...]] = {256: 3, 258: (16, 16), 277: 2, 338: extra}
+    found = shown(tiff_of([row.tobytes()], tags, order=order))
+    assert found.tolist() == [expected]
+
+
+@pytest.mark.parametrize("order", "<>")
+def test_16_bit_rgb_pixel_by_pixel_and_in_planes(order: str) -> None:
+    together = np.array([65535, 0, 257, 0, 65535, 65535], order + "u2")
+    planes = [np.array(plane, order + "u2") for plane in ([65535, 0], [0, 65535], [257, 65535])]
+    tags: dict[int, int | tuple[int, ...]] = {256: 2, 258: (16, 16, 16), 262: RGB, 277: 3}
+    expected = [[[255, 0, 1], [0, 255, 255]]]
+    chunky = tiff_of([together.tobytes()], tags, order=order)
+    planar = tiff_of(
+        [plane.tobytes() for plane in planes],
+        {**tags, 257: 1, 284: 2},
+        order=order,
+        rows_per_strip=1,
+    )
+    assert shown(chunky).tolist() == expected
+    assert shown(planar).tolist() == expected
+
+
+@pytest.mark.parametrize("tag", range(1, 9))
+def test_deep_gray_is_turned_as_8_bits_are(tag: int) -> None:
+    values = np.arange(6, dtype="u1").reshape(2, 3) * 40
+    eight = tiff_of([row.tobytes() for row in values], {256: 3, 258: 8, 274: tag})
+    deep = values.astype("<u2") * 257
+    sixteen = tiff_of([row.tobytes() for row in deep], {256: 3, 258: 16, 274: tag})
+    image = open_image(sixteen, LIMITS)
+    turn = orientation(image)
+    pixels = read_pixels(image)
+    upright = pixels.transpose(turn) if turn is not None else pixels
+    assert np.array_equal(np.asarray(upright), shown(eight))
+
+
+def test_the_full_page_is_read_not_the_thumbnail_before_it() -> None:
+    marked = tiff_of([bytes([10] * 4)] * 3, {254: 1, 256: 4, 258: 8})
+    second = tiff_of([bytes([200] * 8)] * 6, {256: 8, 258: 8})
+    moved = shifted(second, len(marked))
+    start = struct.unpack_from("<L", marked, 4)[0]
+    count = struct.unpack_from("<H", marked, start)[0]
+    following = start + 2 + 12 * count
+    linked = (
+        marked[:following]
+        + struct.pack("<L", len(marked) + struct.unpack_from("<L", second, 4)[0])
+        + marked[following + 4 :]
+        + moved
+    )
+    assert (shown(linked) == 200).all()
+    assert shown(linked).shape == (6, 8)
+
+
+def shifted(body: bytes, by: int) -> bytes:
+    """Return a TIFF of one strip whose places count from `by` bytes before it."""
+    hurt = bytearray(body)
+    start = struct.unpack_from("<L", hurt, 4)[0]
+    for entry in range(struct.unpack_from("<H", hurt, start)[0]):
+        at = start + 2 + 12 * entry
+        if struct.unpack_from("<H", hurt, at)[0] == 273:
+            place = struct.unpack_from("<L", hurt, at + 8)[0]
+            struct.pack_into("<L", hurt, at + 8, place + by)
+    return bytes(hurt)
+
+
+GRAY_ROW = bytes(64)
+
+
+@pytest.mark.parametrize(
+    ("tags", "says"),
+    [
+        (
+            {256: 2, 258: (32, 32, 32), 262: RGB, 277: 3, 339: (3, 3, 3)},
+            "RGB with 3 × 32 bits (float)",
+        ),
+        ({256: 2, 258: (8,) * 5, 277: 5}, "gray with 5 × 8 bits (unsigned integer)"),
+        ({256: 2, 258: 14}, "gray with 1 × 14 bits"),
+        ({256: 2, 258: 24}, "gray with 1 × 24 bits"),
+        ({256: 2, 258: 16, 262: 32803}, "the unprocessed data of a camera's sensor"),
+        ({256: 2, 258: 8, 259: 34712}, "method 34712"),
+        ({256: 2, 258: 16, 262: 4, 277: 1}, "photometric 4"),
+        ({256: 2, 257: 3, 258: (16,) * 3, 262: RGB, 277: 3, 284: 2, 278: 2}, "in separate planes"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_is_not_read_is_named_with_what_to_send(
+    tags: dict[int, int | tuple[int, ...]], says: str
+) -> None:
+    with pytest.raises(UnsupportedImageError) as caught:
+        shown(tiff_of([GRAY_ROW] * 2, tags))
+    assert says in str(caught.value)
+    assert "send JPEG or PNG" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"II*\0",
+        b"II*\0\xff\xff\xff\x7f" + bytes(20),
+        b"II*\0\0\0\0\0" + bytes(20),
+        b"MM\0+" + bytes(20),
+        tiff_of([b"\0"], {258: 8}),
+        tiff_of([b"\0"], {256: 0, 258: 8}),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_damaged_directory_is_named(body: bytes) -> None:
+    with pytest.raises(BrokenImageError):
+        open_image(body, LIMITS)
+
+
+def test_directories_that_lead_in_a_circle_are_read_once() -> None:
+    body = bytearray(tiff_of([bytes(2)], {254: 1, 256: 2, 258: 8}))
+    start = struct.unpack_from("<L", body, 4)[0]
+    count = struct.unpack_from("<H", body, start)[0]
+    struct.pack_into("<L", body, start + 2 + 12 * count, start)
+    assert shown(bytes(body)).shape == (1, 2)
+
+
+def test_missing_strips_refuse_deep_gray() -> None:
+    body = tiff_of([bytes(80)] * 40, {256: 40, 258: 16})
+    start = struct.unpack_from("<L", body, 4)[0]
+    hurt = struct.pack("<4sL", b"II*\0", 8) + shifted_directory(body, start)
+    with pytest.raises(BrokenImageError):
+        shown(hurt)
+
+
+def shifted_directory(body: bytes, start: int) -> bytes:
+    """Return the directory alone: the strips that it names are not there."""
+    return body[start:]

@@ -1,0 +1,114 @@
+"""GIFs whose images are smaller than the canvas, written by hand: what no image covers is clear, so white."""
+
+from io import BytesIO
+
+import numpy as np
+import pytest
+
+from service.video.gif import ClearCanvas
+from service.video.reader import Clip, VideoLimits
+from service.video.sampling import Sampling
+from tests.clips import Pixels
+
+BLUE, GREEN, RED, WHITE = (0, 0, 255), (0, 255, 0), (255, 0, 0), (255, 255, 255)
+TABLE = bytes([*RED, *GREEN, *BLUE, 0, 0, 0])
+KEEP, CLEAR, RESTORE = 1, 2, 3
+
+
+def header(table: bytes = TABLE, background: int = 0) -> bytes:
+    """Return the header of a GIF of 8×4 pixels with a global table of four colors, or of none."""
+    flags = 0x91 if table else 0x11
+    return b"GIF89a\x08\0\x04\0" + bytes([flags, background, 0]) + table
+
+
+def image(
+    box: tuple[int, int, int, int], color: int, *, disposal: int = 0, table: bytes = b"", clear: int = -1
+) -> bytes:  # fmt: skip
+    """Return an image of one color; `box` is left, top, width and height. Each pixel is a code after a clear code."""
+    left, top, width, height = box
+    control = bytes([0x21, 0xF9, 4, disposal << 2 | (clear >= 0), 10, 0, max(0, clear), 0])
+    place = b"\x2c" + b"".join(n.to_bytes(2, "little") for n in box)
+    flags = bytes([0x81 if table else 0])
+    bits = "".join("001" + f"{color:03b}"[::-1] for _ in range(width * height)) + "101"
+    bits = bits.ljust(-(-len(bits) // 8) * 8, "0")
+    data = bytes(int(bits[at : at + 8][::-1], 2) for at in range(0, len(bits), 8))
+    assert left + width <= 8
+    assert top + height <= 4
+    assert len(data) < 256
+    return control + place + flags + table + b"\x02" + bytes([len(data)]) + data + b"\0"
+
+
+def shown(*parts: bytes) -> list[Pixels]:
+    clip = Clip(BytesIO(b"".join(parts) + b";"), Sampling(every_n=1), VideoLimits())
+    frames = [np.asarray(frame.image()) for frame in clip]
+    assert (clip.ended, clip.detail) == ("complete", "")
+    return frames
+
+
+def colors(pixels: Pixels, *points: tuple[int, int]) -> list[tuple[int, ...]]:
+    return [tuple(int(level) for level in pixels[y, x]) for x, y in points]
+
+
+@pytest.mark.parametrize("background", [0, 1, 2])
+@pytest.mark.parametrize("table", [b"", TABLE], ids=["global table", "own table"])
+def test_around_a_smaller_first_image_the_canvas_is_white(table: bytes, background: int) -> None:
+    (first,) = shown(header(background=background), image((0, 0, 4, 2), 2, table=table))
+    assert colors(first, (0, 0), (3, 1), (4, 0), (0, 2), (7, 3)) == [
+        BLUE,
+        BLUE,
+        WHITE,
+        WHITE,
+        WHITE,
+    ]
+    (first,) = shown(header(background=background), image((4, 2, 4, 2), 1, table=table))
+    assert colors(first, (4, 2), (7, 3), (3, 2), (4, 1)) == [GREEN, GREEN, WHITE, WHITE]
+
+
+def test_a_gif_without_a_global_table_is_white_too() -> None:
+    (first,) = shown(header(b""), image((0, 0, 4, 2), 0, table=TABLE))
+    assert colors(first, (0, 0), (7, 3)) == [RED, WHITE]
+
+
+def test_later_images_are_drawn_over_the_first() -> None:
+    first, second = shown(header(), image((0, 0, 4, 2), 2, disposal=KEEP), image((2, 1, 4, 2), 1))
+    assert colors(first, (2, 1), (5, 2)) == [BLUE, WHITE]
+    assert colors(second, (0, 0), (2, 1), (5, 2), (7, 3)) == [BLUE, GREEN, GREEN, WHITE]
+
+
+def test_a_disposed_area_is_white_and_not_the_background_color() -> None:
+    parts = [image((0, 0, 4, 2), 2, disposal=CLEAR), image((6, 3, 2, 1), 1)]
+    _, second = shown(header(), *parts)
+    assert colors(second, (0, 0), (3, 1), (6, 3)) == [WHITE, WHITE, GREEN]
+
+
+def test_a_restored_area_has_what_was_there() -> None:
+    parts = [
+        image((0, 0, 4, 2), 2, disposal=KEEP), image((0, 0, 2, 2), 0, disposal=RESTORE), image((6, 3, 2, 1), 1),
+    ]  # fmt: skip
+    _, second, third = shown(header(), *parts)
+    assert colors(second, (0, 0), (3, 0)) == [RED, BLUE]
+    assert colors(third, (0, 0), (6, 3)) == [BLUE, GREEN]
+
+
+def test_transparent_pixels_of_the_first_image_are_white() -> None:
+    (first,) = shown(header(), image((0, 0, 8, 4), 2, clear=2))
+    assert colors(first, (0, 0), (7, 3)) == [WHITE, WHITE]
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GIF89a", header(), header()[:15], b"\x21\xf9\x04", image((0, 0, 4, 2), 1)]
+)
+def test_a_packet_that_has_no_image_or_no_table_stays_as_it_is(data: bytes) -> None:
+    assert ClearCanvas().rewrite(data) == data
+
+
+def test_zeros_and_comments_behind_the_trailer_are_no_damage() -> None:
+    body = header() + image((0, 0, 8, 4), 2)
+    comment = b"\x21\xfe\x03abc\0"
+    for end in (b";", b";" + bytes(20), comment + b";"):
+        clip = Clip(BytesIO(body + end), Sampling(every_n=1), VideoLimits())
+        assert len(list(clip)) == 1
+        assert (clip.ended, clip.detail) == ("complete", "")
+    clip = Clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+    assert len(list(clip)) == 1
+    assert clip.ended == "truncated"

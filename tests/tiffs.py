@@ -1,0 +1,56 @@
+"""TIFF files of any layout, written by hand from the specification."""
+
+import struct
+import zlib
+from collections.abc import Mapping
+
+NO_COMPRESSION, DEFLATE = 1, 8
+UNSIGNED, SIGNED, FLOAT = 1, 2, 3
+WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
+
+
+def tiff_of(
+    rows: list[bytes],
+    tags: Mapping[int, int | tuple[int, ...]],
+    *,
+    order: str = "<",
+    compression: int = NO_COMPRESSION,
+    rows_per_strip: int | None = None,
+) -> bytes:
+    """Return a TIFF of these rows; `tags` must have the width (256) and the bits per sample (258).
+
+    For planes, `rows` are those of all planes in turn, and `tags` has the height (257).
+    """
+    step = rows_per_strip or len(rows)
+    strips = [b"".join(rows[start : start + step]) for start in range(0, len(rows), step)]
+    if compression == DEFLATE:
+        strips = [zlib.compress(strip) for strip in strips]
+    body, places = b"", []
+    for strip in strips:
+        places.append(8 + len(body))
+        body += strip + b"\0" * (len(strip) % 2)
+    values = {
+        257: len(rows),
+        259: compression,
+        262: BLACK_IS_ZERO,
+        273: tuple(places),
+        277: 1,
+        278: step,
+        279: tuple(len(strip) for strip in strips),
+        **tags,
+    }
+    start = 8 + len(body)
+    mark = b"II*\0" if order == "<" else b"MM\0*"
+    return mark + struct.pack(order + "L", start) + body + _directory(values, start, order)
+
+
+def _directory(values: Mapping[int, int | tuple[int, ...]], start: int, order: str) -> bytes:
+    entries, data = struct.pack(order + "H", len(values)), b""
+    behind = start + 2 + 12 * len(values) + 4
+    for tag, value in sorted(values.items()):
+        many = value if isinstance(value, tuple) else (value,)
+        encoded = struct.pack(f"{order}{len(many)}L", *many)
+        if len(many) > 1:
+            data, encoded = data + encoded, struct.pack(order + "L", behind + len(data))
+        entries += struct.pack(order + "HHL", tag, 4, len(many)) + encoded
+    return entries + b"\0\0\0\0" + data
