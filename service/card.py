@@ -8,13 +8,15 @@ repository of gigabytes reads a few kilobytes.
 """
 
 import hashlib
+import os
+import stat
 from collections.abc import Iterator
 from datetime import date
 from io import SEEK_CUR, BytesIO
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 CARD_KEY = "foveal.card"
 INPUT_NAME = "image"
@@ -112,7 +114,7 @@ class Card(_Frozen):
     task: TaskName
     title: str
     description: str = ""
-    labels: tuple[str, ...] = ()
+    labels: Annotated[tuple[str, ...], FailFast()] = ()
     """`labels[class_id]`; an id that means nothing is the empty string."""
     multi_label: bool = False
     license: str
@@ -128,7 +130,7 @@ class Card(_Frozen):
     """For segment, the class id that is not reported as a thing."""
     max_batch: int | None = Field(default=None, ge=1)
     """The largest batch the graph allows, where it allows no more."""
-    stages: tuple[Stage, ...] = ()
+    stages: Annotated[tuple[Stage, ...], FailFast()] = ()
     cost: Cost
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     scores: dict[str, float] = {}
@@ -165,9 +167,9 @@ def read_card(path: Path) -> Card:
         CardError: no card, an unreadable one, or no ONNX file.
         OSError: the file can not be read.
     """
-    with path.open("rb") as file:
-        for field, length in _fields(file):
-            if field != _METADATA_FIELD:
+    with _open(path) as file:
+        for field, length in _fields(file, _size_of(file)):
+            if field != _METADATA_FIELD or length > _LARGEST_CARD:
                 file.seek(length, SEEK_CUR)
                 continue
             key, value = _metadata_entry(file.read(length))
@@ -188,8 +190,8 @@ def graph_sha256(path: Path) -> str:
         CardError: the file is no ONNX file.
     """
     digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for field, length in _fields(file):
+    with _open(path) as file:
+        for field, length in _fields(file, _size_of(file)):
             if field != _GRAPH_FIELD:
                 file.seek(length, SEEK_CUR)
                 continue
@@ -220,7 +222,7 @@ def _parse_card(text: str, path: Path) -> Card:
     try:
         return Card.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors()[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "card"
         raise CardError(f"{path}: the card is not valid: {where}: {first['msg']}") from error
 
@@ -228,18 +230,48 @@ def _parse_card(text: str, path: Path) -> Card:
 # The wire format of onnx.ModelProto, https://protobuf.dev/programming-guides/encoding and onnx/onnx.proto.
 _GRAPH_FIELD = 7
 _METADATA_FIELD = 14
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has no such files
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
-_LONGEST = 2**40
+_LARGEST_CARD = 2**20
+"""Longer metadata is no card: 20,000 labels take half of it. Reading it must cost little, and so must refusing it."""
+_MOST_FIELDS = 100_000
+"""Of the outermost layer, which holds one graph, some metadata and functions. Each costs time before it is skipped."""
 
 
-def _fields(file: BinaryIO) -> Iterator[tuple[int, int]]:
+def _open(path: Path) -> BinaryIO:
+    """Open a regular file: a pipe would wait for its writer, and a device has no end.
+
+    Raises:
+        CardError: the path leads to something else.
+        OSError: it leads nowhere, or to what can not be read.
+    """
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | _NO_WAIT))  # noqa: SIM115
+    mode = os.fstat(file.fileno()).st_mode
+    if not stat.S_ISREG(mode):
+        file.close()
+        raise CardError(
+            f"{path} is no regular file. Put the network's own file there, or a link to it."
+        )
+    return file
+
+
+def _size_of(file: BinaryIO) -> int:
+    return os.fstat(file.fileno()).st_size
+
+
+def _fields(file: BinaryIO, size: int) -> Iterator[tuple[int, int]]:
     """Yield (field number, payload bytes) of each length-delimited field; the caller reads or skips the payload."""
-    while (tag := _varint(file)) is not None:
+    for _ in range(_MOST_FIELDS):
+        tag = _varint(file)
+        if tag is None:
+            return
         field, kind = tag >> 3, tag & 7
         if kind == _LENGTH:
             length = _varint(file) or 0
-            if length > _LONGEST:
-                raise CardError("this is not an ONNX file: a length in it is beyond any file's")
+            if length > size - file.tell():
+                raise CardError(
+                    "this is not an ONNX file, or it is cut short: a length in it goes beyond its end; copy it again"
+                )
             yield field, length
         elif kind == _VARINT:
             _varint(file)
@@ -247,6 +279,7 @@ def _fields(file: BinaryIO) -> Iterator[tuple[int, int]]:
             file.seek(8 if kind == _FIXED64 else 4, SEEK_CUR)
         else:
             raise CardError("this is not an ONNX file: its outermost layer does not parse")
+    raise CardError(f"this is not an ONNX file: its outermost layer has {_MOST_FIELDS} fields")
 
 
 def _varint(file: BinaryIO) -> int | None:
@@ -264,5 +297,5 @@ def _varint(file: BinaryIO) -> int | None:
 def _metadata_entry(payload: bytes) -> tuple[str, str]:
     """Decode a StringStringEntryProto: field 1 is the key, field 2 the value."""
     stream = BytesIO(payload)
-    parts = {field: stream.read(length) for field, length in _fields(stream)}
+    parts = {field: stream.read(length) for field, length in _fields(stream, len(payload))}
     return parts.get(1, b"").decode(errors="replace"), parts.get(2, b"").decode(errors="replace")

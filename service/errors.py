@@ -13,6 +13,7 @@ FovealError
 │   │   └── VideoTooLongError  TooManyFramesError
 │   ├── EmptyBodyError  BodyTooLargeError  TooManyImagesError
 │   ├── MalformedMultipartError  MalformedJsonError  InvalidParameterError
+│   ├── MalformedHttpError  HeadTooLargeError  HeadTimeoutError
 │   ├── UnsupportedEncodingError  MalformedEncodingError
 │   ├── NotFoundError  MethodNotAllowedError
 │   └── UnknownModelError  UnknownVersionError  WrongTaskError
@@ -172,6 +173,23 @@ class InvalidParameterError(RequestError):
     status = 422
     code = "invalid_parameter"
     title = "A parameter is not valid"
+
+
+class MalformedHttpError(RequestError):
+    code = "malformed_http"
+    title = "The bytes are not an HTTP/1.1 request"
+
+
+class HeadTooLargeError(RequestError):
+    status = 431
+    code = "head_too_large"
+    title = "The head of the request is too large"
+
+
+class HeadTimeoutError(RequestError):
+    status = 408
+    code = "head_timeout"
+    title = "The head of the request did not come in time"
 
 
 class NotFoundError(RequestError):

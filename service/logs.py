@@ -1,10 +1,11 @@
 """One structured line a request: JSON where a machine reads, plain text on a terminal; never image data."""
 
+import json
 import logging
 from datetime import UTC, datetime
 from typing import Literal, TextIO
 
-from pydantic_core import to_json
+from pydantic_core import PydanticSerializationError, to_json
 
 LOGGER = "foveal"
 FIELDS = "fields"
@@ -41,7 +42,12 @@ class JsonLines(logging.Formatter):
         }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return to_json(line, fallback=str).decode()
+        try:
+            return to_json(line, fallback=str).decode()
+        except (
+            PydanticSerializationError
+        ):  # half of a character, as in the name of a file that is no text
+            return json.dumps(line, default=str)
 
     def _time(self, seconds: float) -> str:
         """Return the time in ISO 8601, to the millisecond; within a second only that changes."""
@@ -53,14 +59,26 @@ class JsonLines(logging.Formatter):
 
 
 class TextLines(logging.Formatter):
-    """A line for people: the time, the message, then name=value."""
+    """A line for people: the time, the message, then name=value; what a client sent can not make lines of its own."""
 
     def format(self, record: logging.LogRecord) -> str:
         at = datetime.fromtimestamp(record.created).astimezone().strftime("%H:%M:%S")
         mark = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
         fields = "".join(f"  {key}={value}" for key, value in _fields_of(record).items())
-        text = f"{at}  {mark}{record.getMessage()}{fields}"
-        return f"{text}\n{self.formatException(record.exc_info)}" if record.exc_info else text
+        line = printable(f"{at}  {mark}{record.getMessage().rstrip()}{fields}")
+        if not record.exc_info:
+            return line
+        trace = self.formatException(record.exc_info).split("\n")
+        return "\n    ".join([line, *map(printable, trace)])
+
+
+def printable(text: str) -> str:
+    """Return the text with line ends, control sequences of terminals and other invisible characters escaped."""
+    if text.isprintable():
+        return text
+    return "".join(
+        one if one.isprintable() else one.encode("unicode_escape").decode() for one in text
+    )
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:

@@ -3,18 +3,23 @@
 import asyncio
 import contextlib
 import logging
+import secrets
 import signal
 import socket
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractAsyncContextManager, nullcontext
+from functools import partial
 from types import FrameType
 
 import uvicorn
 
-from service.api.middleware import Telemetry
-from service.errors import ConfigurationError
-from service.logs import LOGGER
+from service.api.errors import problem
+from service.api.middleware import UNMATCHED, Telemetry
+from service.errors import ConfigurationError, FovealError
+from service.logs import FIELDS, LOGGER
+from service.processes.connection import Connection, Limits
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.uvicorn_parts import (
     close_listeners,
@@ -24,6 +29,7 @@ from service.processes.uvicorn_parts import (
 )
 
 log = logging.getLogger(LOGGER)
+request_log = logging.getLogger("foveal.request")
 
 BACKLOG = 2048
 FIRST_REQUEST_SECONDS = 1.0
@@ -31,6 +37,7 @@ FIRST_REQUEST_SECONDS = 1.0
 ACCEPT_PAUSE_SECONDS = 1.0
 HOLD_BACK_SECONDS = 0.005
 """How long a connection is left to a process that has fewer."""
+INTERRUPTS_TO_FORCE = 3
 KEEP_ALIVE_SECONDS = 75
 """Longer than the idle time of common proxies, so that the proxy closes a connection and not this server."""
 
@@ -39,8 +46,10 @@ class Server(uvicorn.Server):
     """Serves one app on one socket.
 
     On SIGTERM readiness fails at once. Requests are answered for `grace_seconds` more, with `Connection: close`. Then
-    the socket is closed, accepted requests are answered, and the process exits with 0. SIGINT skips the grace; a second
-    SIGINT skips the rest.
+    the socket is closed, accepted requests are answered, and the process exits with 0. SIGHUP, which a terminal sends
+    when it is closed, does the same; where it is ignored, as under nohup, it stays so. SIGINT skips the grace. The
+    second SIGINT only says what is waited for, because one Ctrl+C often arrives twice: from the terminal and from the
+    program that started this one. The third ends the process without the rest of the answers.
 
     On a socket that several processes share, a connection is left to the process with the fewest by `counts`. Without
     that, one of two processes was seen to take 16 clients out of 16.
@@ -51,6 +60,7 @@ class Server(uvicorn.Server):
         drain_seconds: how long accepted requests may take after that.
         counts: the connections of all processes; None where this is the only one.
         beside: entered on the event loop before the app starts, and left after the app has ended.
+        limits: what a connection may send outside the bodies of its requests.
     """
 
     def __init__(
@@ -61,10 +71,14 @@ class Server(uvicorn.Server):
         drain_seconds: float,
         counts: ConnectionCounts | None = None,
         beside: AbstractAsyncContextManager[None] | None = None,
+        limits: Limits | None = None,
     ) -> None:
+        protocol = partial(Connection, limits=limits or Limits(), refuse=self._refuse)
         super().__init__(
             uvicorn.Config(
                 app,
+                http=protocol,  # type: ignore[arg-type]  # called as the class that uvicorn expects
+                ws="none",
                 lifespan="on",
                 log_config=None,
                 access_log=False,
@@ -80,17 +94,22 @@ class Server(uvicorn.Server):
         self._counts = counts
         self._beside = beside or nullcontext()
         self._arriving: set[asyncio.Task[object]] = set()
+        self._interrupts = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
         async with self._beside:
-            await super().serve(sockets)
+            with _hangup_calls(self.handle_exit):
+                await super().serve(sockets)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """Runs as a signal handler. It does not store the signal, or uvicorn would raise it again and exit non-zero."""
+        self._interrupts += sig == signal.SIGINT
         if self.should_exit:
-            self.force_exit = sig == signal.SIGINT
+            self.force_exit = self._interrupts >= INTERRUPTS_TO_FORCE
+            if sig == signal.SIGINT and not self.force_exit and self._loop is not None:
+                self._loop.call_soon_threadsafe(self._tell_what_is_waited_for)
             return
         already_draining = self._services.draining
         self._services.draining = True
@@ -183,8 +202,44 @@ class Server(uvicorn.Server):
                 return
             await asyncio.sleep(0.01)  # uvicorn has no event to wait for
 
+    def _refuse(self, error: FovealError) -> tuple[list[tuple[bytes, bytes]], bytes]:
+        """Count and log what is refused before it is a request, and return its answer."""
+        request_id = secrets.token_hex(16)
+        metrics = self._services.metrics
+        metrics.requests.labels(UNMATCHED, "", str(error.status)).inc()
+        metrics.errors.labels(error.code).inc()
+        fields = {"request_id": request_id, "code": error.code}
+        request_log.info("no request %d", error.status, extra={FIELDS: fields})
+        answer = problem(error, request_id)
+        return [*answer.raw_headers, (b"x-request-id", request_id.encode())], bytes(answer.body)
+
+    def _tell_what_is_waited_for(self) -> None:
+        """Outside the signal handler, because a line of the log may be half written when it runs."""
+        log.warning(
+            "%d requests are not answered yet; one more Ctrl+C ends without their answers",
+            len(self.server_state.tasks),
+        )
+
     def _end(self) -> None:
         self.should_exit = True
+
+
+@contextlib.contextmanager
+def _hangup_calls(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Handle SIGHUP where this system has it, this thread may, and nobody ignores it."""
+    number = getattr(signal, "SIGHUP", None)
+    if (
+        number is None
+        or threading.current_thread() is not threading.main_thread()
+        or signal.getsignal(number) is signal.SIG_IGN
+    ):
+        yield
+        return
+    former = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        signal.signal(number, former)
 
 
 def listen(host: str, port: int) -> socket.socket:

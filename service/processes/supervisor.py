@@ -21,7 +21,9 @@ from service.processes.slot import WorkerSlot
 
 log = logging.getLogger(LOGGER)
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+SIGNALS = tuple(
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+)
 _SPAWN = multiprocessing.get_context("spawn")  # ONNX Runtime's threads do not survive a fork
 
 
@@ -66,9 +68,9 @@ class RestartPolicy:
 
 
 class Supervisor:
-    """Keeps `count` workers on one socket until SIGTERM or SIGINT.
+    """Keeps `count` workers on one socket until SIGTERM, SIGHUP or SIGINT.
 
-    It relays both signals to every worker, which ends as a service of one process does. Workers have both signals
+    It relays the signals to every worker, which ends as a service of one process does. Workers have these signals
     blocked: a terminal sends Ctrl+C, and systemd its SIGTERM, to the workers too, and a second signal would skip the
     grace.
 
@@ -111,7 +113,8 @@ class Supervisor:
     async def _run(self) -> int:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
-            loop.add_signal_handler(number, self._end, number)
+            if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup makes SIGHUP
+                loop.add_signal_handler(number, self._end, number)
         # Started now, because its own start would unblock the signals that `_Child` blocks for its process.
         resource_tracker.ensure_running()
         with tempfile.TemporaryDirectory(prefix="foveal-", ignore_cleanup_errors=True) as folder:

@@ -1,13 +1,26 @@
 """The parts of uvicorn that its documentation does not promise, each used here and nowhere else.
 
 `Server` also overrides `serve`, `startup`, `on_tick`, `shutdown` and `handle_exit`, and sets `should_exit` and
-`force_exit`. A test checks all of them against the installed uvicorn.
+`force_exit`. `Connection` extends `HttpToolsProtocol`: it overrides its parser's callbacks and reads its `cycle`,
+`pipeline` and `flow`. A test checks all of them against the installed uvicorn.
 """
 
 import asyncio
 from collections.abc import Collection
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+__all__ = [
+    "HIGH_WATER_LIMIT",
+    "FlowControl",
+    "HttpToolsProtocol",
+    "close_listeners",
+    "has_request",
+    "make_protocol",
+    "open_connections",
+]
 
 
 def make_protocol(server: uvicorn.Server) -> asyncio.Protocol:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from service.card import Card, CardError, read_card
 from service.errors import ConfigurationError
+from service.logs import printable
 
 MODEL_FILE = "model.onnx"
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -42,13 +43,20 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
         )
     servables: list[Servable] = []
     refusals: list[Refusal] = []
-    for path in sorted(root.glob(f"*/*/{MODEL_FILE}")):
+    for path in sorted(folder / MODEL_FILE for folder in root.glob("*/*")):
+        try:
+            path.lstat()  # of a link itself: one that leads nowhere is refused, not ignored
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError:
+            pass  # opening it says why
         try:
             servables.append(_servable(path))
         except (CardError, OSError) as error:
             message = str(error)
             reason = message if str(path) in message else f"{path}: {message}"
-            refusals.append(Refusal(path.parent.parent.name, path, reason))
+            # A folder's name may hold line ends, or bytes that are no text: no answer and no log line could carry it.
+            refusals.append(Refusal(printable(path.parent.parent.name), path, printable(reason)))
     return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
 
 

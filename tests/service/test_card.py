@@ -250,3 +250,47 @@ def test_a_temporal_card_has_no_image() -> None:
     )
     with pytest.raises(CardError, match="not images"):
         _ = card.image_input
+
+
+def announcing(field: int, length: int) -> bytes:
+    """Return the tag of a length-delimited field and its length as protobuf writes them, without a payload."""
+    written = bytes([field << 3 | 2])
+    while length > 127:
+        written += bytes([length & 127 | 128])
+        length >>= 7
+    return written + bytes([length])
+
+
+@pytest.mark.parametrize("length", [1, 1000, 2**31, 2**39, 2**63 - 1, 2**64 - 1])
+@pytest.mark.parametrize("field", [7, 14])
+def test_a_length_is_never_taken_at_its_word(tmp_path: Path, field: int, length: int) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(announcing(field, length))
+    for read in (read_card, graph_sha256):
+        with pytest.raises(CardError, match="cut short"):
+            read(path)
+
+
+def test_a_length_inside_metadata_is_never_taken_at_its_word(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    entry = announcing(1, 2**39)
+    path.write_bytes(announcing(14, len(entry)) + entry)
+    with pytest.raises(CardError, match="cut short"):
+        read_card(path)
+
+
+def test_metadata_too_long_for_a_card_is_skipped_without_being_read(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    card = path.read_bytes()
+    with path.open("wb") as file:
+        file.write(announcing(14, 2**33))
+        file.seek(2**33, 1)  # a hole: the file takes no space
+        file.write(card)
+    assert read_card(path).labels == ("red", "green", "blue")
+
+
+def test_fields_without_an_end_are_given_up(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x08\x01" * 20_000_000)
+    with pytest.raises(CardError, match="100000 fields"):
+        read_card(path)

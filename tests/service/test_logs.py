@@ -46,3 +46,38 @@ def test_a_pipe_gets_json_unless_told_otherwise(form: str, first: str) -> None:
     logging.getLogger("foveal").debug("hidden")
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue()[0] == first or stream.getvalue()[2] == ":"
+
+
+@pytest.mark.parametrize(
+    ("sent", "shown"),
+    [
+        ("/a\n12:00:00  POST /v1/classify 200", r"/a\n12:00:00  POST /v1/classify 200"),
+        ("/a\r\x0b\x0c\x85\u2028\u2029", r"/a\r\x0b\x0c\x85\u2028\u2029"),
+        ("/\x1b[2J\x9b31m\x07\x7f\0", r"/\x1b[2J\x9b31m\x07\x7f\x00"),
+        ("/\u202e\u2066\u200b\ufeff", r"/\u202e\u2066\u200b\ufeff"),
+        ("/\udcff", r"/\udcff"),
+        ("/Zürich/猫/😀", "/Zürich/猫/😀"),
+    ],
+)
+def test_what_a_client_sent_makes_no_line_and_no_command_for_a_terminal(
+    sent: str, shown: str
+) -> None:
+    line = TextLines().format(record(f"GET {sent} 404", code=sent))
+    assert line.endswith(f"  GET {shown} 404  code={shown}")
+    line.encode()
+
+
+def test_a_traceback_can_not_forge_a_line_either() -> None:
+    try:
+        raise ValueError("bad\n12:00:00  POST /v1/classify 200\x1b[2J")
+    except ValueError:
+        made = record("died")
+        made.exc_info = sys.exc_info()
+    first, *rest = TextLines().format(made).split("\n")
+    assert first.endswith("  died")
+    assert len(rest) > 2
+    assert all(line.startswith("    ") and line.isprintable() for line in rest)
+
+
+def test_half_a_character_is_escaped_and_loses_no_line() -> None:
+    assert json.loads(JsonLines().format(record("b\udcff", ms=1.5)))["message"] == "b\udcff"

@@ -28,7 +28,7 @@ def server_of(models: Path, grace_seconds: float = 0) -> Server:
     return Server(app_of(models), grace_seconds=grace_seconds, drain_seconds=1)
 
 
-def test_a_first_sigterm_drains_a_second_one_exits_and_none_forces(tmp_path: Path) -> None:
+def test_a_first_sigterm_drains_and_further_ones_never_force(tmp_path: Path) -> None:
     app = app_of(tmp_path)
     server = Server(app, grace_seconds=60, drain_seconds=1)
     loop = asyncio.new_event_loop()
@@ -37,11 +37,20 @@ def test_a_first_sigterm_drains_a_second_one_exits_and_none_forces(tmp_path: Pat
     assert (app.services.draining, server.should_exit) == (True, False)
     server.handle_exit(signal.SIGTERM, None)
     assert (server.should_exit, server.force_exit) == (True, False)
-    server.handle_exit(signal.SIGTERM, None)
+    for _ in range(5):
+        server.handle_exit(signal.SIGTERM, None)
+        server.handle_exit(signal.SIGHUP, None)
     assert not server.force_exit
-    server.handle_exit(signal.SIGINT, None)
-    assert server.force_exit
     loop.close()
+
+
+def test_only_the_third_sigint_ends_without_the_answers(tmp_path: Path) -> None:
+    server = server_of(tmp_path)
+    forced = []
+    for _ in range(4):
+        server.handle_exit(signal.SIGINT, None)
+        forced.append(server.force_exit)
+    assert forced == [False, False, True, True]
 
 
 def test_sigint_and_a_service_without_grace_exit_at_once(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ import uvicorn
 from starlette.types import Receive, Scope, Send
 
 from service.processes.uvicorn_parts import (
+    FlowControl,
+    HttpToolsProtocol,
     close_listeners,
     has_request,
     make_protocol,
@@ -106,3 +108,37 @@ async def test_the_sockets_that_uvicorn_listens_on_can_be_closed() -> None:
     serving.servers.append(listener)
     close_listeners(serving)
     assert not listener.is_serving()
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters"),
+    [
+        ("connection_made", ["self", "transport"]),
+        ("connection_lost", ["self", "exc"]),
+        ("data_received", ["self", "data"]),
+        ("on_headers_complete", ["self"]),
+        ("on_body", ["self", "body"]),
+        ("on_message_complete", ["self"]),
+        ("on_response_complete", ["self"]),
+        ("timeout_keep_alive_handler", ["self"]),
+        ("_unset_keepalive_if_required", ["self"]),
+    ],
+)
+def test_the_methods_that_connection_overrides_or_calls_take_the_same_parameters(
+    method: str, parameters: list[str]
+) -> None:
+    found = getattr(HttpToolsProtocol, method, None)
+    assert found is not None, CHANGED.format(f"HttpToolsProtocol.{method}")
+    assert list(inspect.signature(found).parameters) == parameters, CHANGED.format(method)
+
+
+async def test_a_connection_has_the_state_that_ours_reads() -> None:
+    serving = server("httptools")
+    connection = make_protocol(serving)
+    for name in ("parser", "headers", "cycle", "pipeline", "flow", "timeout_keep_alive_task"):
+        assert hasattr(connection, name), CHANGED.format(f"{name} of HttpToolsProtocol")
+    text = inspect.getsource(inspect.getmodule(HttpToolsProtocol) or object)
+    for name in ("keep_alive", "disconnected", "message_event", "response_started", "body"):
+        assert f"self.{name} = " in text, CHANGED.format(f"{name} of a request's cycle")
+    assert "self.flow.pause_reading()" in text, CHANGED.format("where reading is paused")
+    assert list(inspect.signature(FlowControl.__init__).parameters) == ["self", "transport"]

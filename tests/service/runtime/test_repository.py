@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,76 @@ def test_a_file_without_a_card_is_refused_and_the_others_are_kept(tmp_path: Path
 def test_a_missing_folder_is_refused_with_the_setting_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="FOVEAL_MODELS"):
         scan_repository(tmp_path / "nowhere")
+
+
+def placed(root: Path, name: str = "odd") -> Path:
+    path = root / name / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    return path
+
+
+def refused(root: Path, path: Path) -> str:
+    """Return why the file is refused, beside one that is kept."""
+    write_servable(root, "good")
+    (good,), (refusal,) = scan_repository(root)
+    assert (good.name, refusal.name, refusal.path) == ("good", path.parent.parent.name, path)
+    assert str(path) in refusal.reason
+    return refusal.reason
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path: Path) -> None:
+    path = placed(tmp_path)
+    os.mkfifo(path)
+    assert "no regular file" in refused(tmp_path, path)
+
+
+def test_a_link_to_a_device_without_an_end_is_refused(tmp_path: Path) -> None:
+    path = placed(tmp_path)
+    path.symlink_to("/dev/zero")
+    assert "no regular file" in refused(tmp_path, path)
+
+
+def test_a_folder_with_the_name_of_the_file_is_refused(tmp_path: Path) -> None:
+    path = placed(tmp_path)
+    path.mkdir()
+    assert "Is a directory" in refused(tmp_path, path)
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [("nowhere.onnx", "No such file"), ("model.onnx", "symbolic links")],
+    ids=["to nothing", "to itself"],
+)
+def test_a_link_that_leads_nowhere_is_refused_and_not_ignored(
+    tmp_path: Path, target: str, reason: str
+) -> None:
+    path = placed(tmp_path)
+    path.symlink_to(target)
+    assert reason in refused(tmp_path, path)
+
+
+def test_a_link_to_a_servable_is_followed(tmp_path: Path) -> None:
+    path = placed(tmp_path / "models", "linked")
+    path.symlink_to(write_servable(tmp_path / "elsewhere"))
+    (servable,), refusals = scan_repository(tmp_path / "models")
+    assert (servable.name, refusals) == ("linked", ())
+
+
+def test_folders_without_the_file_are_no_models(tmp_path: Path) -> None:
+    (tmp_path / "empty" / "1").mkdir(parents=True)
+    (tmp_path / "file").mkdir()
+    (tmp_path / "file" / "notes.txt").write_text("no folder")
+    assert scan_repository(tmp_path) == ((), ())
+
+
+def test_a_name_that_is_no_text_can_be_told(tmp_path: Path) -> None:
+    try:
+        path = placed(tmp_path, os.fsdecode(b"b\xff\x1b\nad"))
+    except OSError:
+        pytest.skip("this file system has names of text only")
+    path.write_bytes(b"")
+    _, (refusal,) = scan_repository(tmp_path)
+    assert refusal.name == r"b\udcff\x1b\nad"
+    assert refusal.reason.encode()
+    assert refusal.reason.isprintable()

@@ -1,0 +1,299 @@
+"""What a client may send outside a counted body, and how far ahead: all of it is bounded, and answered in order."""
+
+import contextlib
+import json
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.logs import configure_logs
+from service.processes import server as server_module
+from service.processes.connection import HEAD_BYTES, Limits
+from tests.images import plain
+from tests.live import Live, serve, start
+from tests.servables import write_servable
+
+MIB = 2**20
+LAST = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"
+GET = b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n"
+
+
+@dataclass(frozen=True)
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def problem(self, status: int, code: str) -> str:
+        """Assert that this is the problem, and return its detail."""
+        told = json.loads(self.body)
+        assert (self.status, told["status"], told["code"]) == (status, status, code), told
+        assert self.headers["content-type"] == "application/problem+json"
+        assert self.headers["x-request-id"] == told["request_id"]
+        assert len(told["request_id"]) == 32
+        assert self.headers["connection"] == "close"
+        assert told["title"]
+        detail: str = told["detail"]
+        return detail
+
+
+def parsed(received: bytes) -> list[Answer]:
+    """Return the answers in what a connection received, which must hold nothing else."""
+    answers = []
+    while received:
+        head, _, rest = received.partition(b"\r\n\r\n")
+        lines = head.decode().split("\r\n")
+        headers = {
+            name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])
+        }
+        length = int(headers["content-length"])
+        assert len(rest) >= length, received
+        answers.append(Answer(int(lines[0].split()[1]), headers, rest[:length]))
+        received = rest[length:]
+    return answers
+
+
+def exchange(address: tuple[str, int], sent: Iterable[bytes]) -> list[Answer]:
+    """Send everything while receiving, until the server closes."""
+    received = bytearray()
+    with socket.create_connection(address, timeout=30) as connection:
+
+        def receive() -> None:
+            with contextlib.suppress(ConnectionError):
+                while data := connection.recv(65536):
+                    received.extend(data)
+
+        reader = threading.Thread(target=receive)
+        reader.start()
+        with contextlib.suppress(ConnectionError):  # the server has closed it
+            for part in sent:
+                connection.sendall(part)
+        reader.join(30)
+        assert not reader.is_alive(), "the server did not close the connection"
+    return parsed(bytes(received))
+
+
+def repeated(begin: bytes, part: bytes, total: int) -> Iterator[bytes]:
+    """Yield `begin`, then `part` until `total` bytes."""
+    yield begin
+    block = part * (65536 // len(part) or 1)
+    for _ in range(total // len(block)):
+        yield block
+
+
+TRAILED = "3\r\nabc\r\n0\r\nX-Request-ID: trailer\r\n\r\n"
+CHUNKED = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+ENDLESS = {
+    "a header's value": (b"GET / HTTP/1.1\r\nHost: x\r\nX: ", b"a"),
+    "a header's name": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"a"),
+    "tiny headers": (b"GET / HTTP/1.1\r\nHost: x\r\n", b"a:b\r\n"),
+    "the target": (b"GET /", b"a"),
+    "empty lines before a request": (b"", b"\r\n"),
+    "spaces before a value": (b"GET / HTTP/1.1\r\nHost: x\r\nX:", b" "),
+    "the extension of a chunk": (CHUNKED + b"1;x=", b"a"),
+    "zeros of a chunk's size": (CHUNKED, b"0"),
+    "trailers": (CHUNKED + b"1\r\nx\r\n0\r\n", b"a:b\r\n"),
+    "a trailer's value": (CHUNKED + b"1\r\nx\r\n0\r\nX: ", b"a"),
+}
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    models = tmp_path_factory.mktemp("models")
+    write_servable(models)
+    with serve(models=models) as service:
+        yield service
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_what_has_no_end_is_refused_and_the_connection_closed(live: Live, name: str) -> None:
+    begin, part = ENDLESS[name]
+    answers = exchange(live.address, repeated(begin, part, 4 * MIB))
+    if name == "zeros of a chunk's size":  # the parser may find the number too long first
+        assert answers[-1].status in {400, 431}
+        return
+    detail = answers[-1].problem(431, "head_too_large")
+    assert str(HEAD_BYTES) in detail
+    assert len(answers) == 1
+
+
+@pytest.mark.parametrize("piece", [1000, HEAD_BYTES + 10])
+def test_a_head_of_the_limit_is_answered_and_one_byte_more_is_not(live: Live, piece: int) -> None:
+    frame = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: %s\r\n\r\n"
+    for more, status in ((0, 200), (1, 431)):
+        head = frame % (b"a" * (HEAD_BYTES - len(frame) + 2 + more))
+        assert len(head) == HEAD_BYTES + more
+        parts = [head[at : at + piece] for at in range(0, len(head), piece)]
+        (answer,) = exchange(live.address, parts)
+        assert answer.status == status
+
+
+def test_the_limit_is_for_each_head_and_not_for_the_connection(live: Live) -> None:
+    request = b"GET /health/live HTTP/1.1\r\nHost: x\r\nX: %s\r\n\r\n" % (b"a" * 40_000)
+    answers = exchange(live.address, [*[request] * 10, LAST])
+    assert [answer.status for answer in answers] == [200] * 11
+
+
+def test_memory_and_neighbors_stay_as_they_were(tmp_path: Path) -> None:
+    with start(models=tmp_path) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with httpx.Client(base_url=service.url, timeout=10) as neighbor:
+            assert neighbor.get("/health/live").status_code == 200
+            before = peak_bytes(service.process.pid)
+            for begin, part in ENDLESS.values():
+                exchange((host, int(port)), repeated(begin, part, 8 * MIB))
+                assert neighbor.get("/health/live").status_code == 200
+            assert peak_bytes(service.process.pid) - before < 30 * MIB
+
+
+def peak_bytes(pid: int) -> int:
+    if sys.platform != "linux":
+        pytest.skip("only Linux tells the peak of another process")
+    found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert found
+    return int(found[1]) * 1024
+
+
+def test_requests_that_nobody_reads_the_answers_of_are_not_read_ahead(tmp_path: Path) -> None:
+    with start(models=tmp_path) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with httpx.Client(base_url=service.url, timeout=10) as neighbor:
+            assert neighbor.get("/health/live").status_code == 200
+            before = peak_bytes(service.process.pid)
+            with socket.create_connection((host, int(port))) as connection:
+                connection.settimeout(1)
+                with pytest.raises(TimeoutError):
+                    # 46 MB; the kernel's own buffers hold up to 10 MB on their way
+                    connection.sendall(GET * 1_200_000)
+                assert neighbor.get("/health/live").status_code == 200
+            assert peak_bytes(service.process.pid) - before < 30 * MIB
+
+
+@pytest.mark.parametrize("piece", [1, 7, 100_000])
+def test_pipelined_requests_are_all_answered_in_their_order(live: Live, piece: int) -> None:
+    ids = [f"number-{number}" for number in range(60)]
+    form = (
+        "POST /v1/classify HTTP/1.1\r\nHost: x\r\nX-Request-ID: {0}\r\nContent-Length: 3\r\n\r\nabc",
+        "GET /health/live HTTP/1.1\r\nHost: x\r\nX-Request-ID: {0}\r\n\r\n",
+        "POST /nothing HTTP/1.1\r\nHost: x\r\nX-Request-ID: {0}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        + TRAILED,
+    )
+    sent = "".join(form[at % 3].format(one) for at, one in enumerate(ids)).encode()
+    parts = [sent[at : at + piece] for at in range(0, len(sent), piece)]
+    answers = exchange(live.address, [*parts, b"\r\nGET / HTTP/9\r\n\r\n"])
+    assert [answer.headers["x-request-id"] for answer in answers[:60]] == ids
+    assert len(answers) in {60, 61}  # the last is no request
+
+
+def test_large_bodies_arrive_whole_however_they_are_cut(live: Live) -> None:
+    image = plain("red")
+    padded = image + b"\0" * 300_000
+    announced = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(padded)
+    chunks = b"".join(
+        b"%x\r\n%s\r\n" % (len(part), part)
+        for part in (padded[at : at + 50] for at in range(0, len(padded), 50))
+    )
+    before = live.sample("foveal_request_bytes_total", route="/v1/classify")
+    answers = exchange(live.address, [announced + padded + CHUNKED + chunks + b"0\r\n\r\n" + LAST])
+    assert [answer.status for answer in answers] == [200, 200, 200]
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if live.sample("foveal_request_bytes_total", route="/v1/classify") - before == 2 * len(
+            padded
+        ):
+            return
+        time.sleep(0.01)
+    raise AssertionError("bytes of the bodies were lost")
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\0" * 500,
+        b"hello\r\n\r\n",
+        b"GET / HTTP/9.9\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost\r\n\r\n",
+        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+    ],
+)
+def test_what_is_no_http_is_a_problem_with_a_code_and_an_id(live: Live, sent: bytes) -> None:
+    before = live.sample("foveal_errors_total", code="malformed_http")
+    (answer,) = exchange(live.address, [sent])
+    assert "HTTP/1.1" in answer.problem(400, "malformed_http")
+    assert live.sample("foveal_errors_total", code="malformed_http") == before + 1
+
+
+def test_a_broken_request_behind_others_does_not_cut_into_their_answers(live: Live) -> None:
+    answers = exchange(live.address, [GET * 3 + b"hello\r\n\r\n" + GET])
+    assert [answer.status for answer in answers] == [200] * 3
+
+
+def test_an_upgrade_is_not_offered_and_the_request_is_answered(live: Live) -> None:
+    head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %s\r\n"
+    key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+    for protocol in (b"websocket", b"h2c"):
+        (answer,) = exchange(live.address, [head % protocol + key])
+        assert answer.status == 200
+
+
+@pytest.fixture
+def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+    """A service that waits a fifth of a second for a head, and half a second for a request."""
+    monkeypatch.setattr(server_module, "Limits", lambda: Limits(head_seconds=0.2))
+    monkeypatch.setattr(server_module, "KEEP_ALIVE_SECONDS", 0.5)
+    with serve(models=tmp_path) as service:
+        yield service
+
+
+@pytest.mark.parametrize("sent", [b"G", b"\r\n", GET[:-2], GET + b"GET /he"])
+def test_a_head_that_does_not_end_is_answered_and_closed(impatient: Live, sent: bytes) -> None:
+    answers = exchange(impatient.address, [sent])
+    assert "0.2 s" in answers[-1].problem(408, "head_timeout")
+
+
+def test_a_head_that_comes_byte_by_byte_has_no_more_time(impatient: Live) -> None:
+    def slowly() -> Iterator[bytes]:
+        yield GET[:-4]
+        for _ in range(100):
+            time.sleep(0.05)
+            yield b"\r\na:"
+
+    began = time.monotonic()
+    exchange(impatient.address, slowly())
+    assert time.monotonic() - began < 4
+
+
+def test_a_connection_that_sends_nothing_is_closed(impatient: Live) -> None:
+    assert exchange(impatient.address, []) == []
+    assert [answer.status for answer in exchange(impatient.address, [GET])] == [200]
+
+
+def test_a_path_makes_no_line_of_the_log_of_its_own(live: Live) -> None:
+    stream = StringIO()
+    configure_logs("info", "text", stream)
+    paths = (
+        "%0a12:00:00%20%20forged",
+        "%0d%0aforged",
+        "%1b%5b2Jforged",
+        "%c2%85forged",
+        "%e2%80%a8forged",
+    )
+    with httpx.Client(base_url=live.url) as http:
+        for path in paths:
+            assert http.get(f"/{path}").status_code == 404
+    (first, *_) = lines = stream.getvalue().split("\n")[:-1]
+    assert len(lines) == len(paths)
+    assert all(line.isprintable() and "  GET /" in line for line in lines)
+    assert r"  GET /\n12:00:00  forged 404  ms=" in first
