@@ -9,6 +9,7 @@ from PIL import Image
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
+from service.errors import InferenceError
 from service.heads.boxes import BOX_FORMATS, AnyBox, BoxFormat
 from service.heads.nms import Suppression, suppress
 from service.heads.outputs import Outputs, require_finite
@@ -92,7 +93,8 @@ def find_things(
         options: thresholds, limits and wanted classes.
 
     Raises:
-        InferenceError: a score, or a box whose score is high enough, is not finite.
+        InferenceError: a score is not finite; or a box whose score is high enough is not, or has a class without a
+            label.
     """
     boxes, scores, classes = outputs["boxes"], outputs["scores"], outputs["classes"]
     require_finite(scores, "scores")
@@ -101,6 +103,10 @@ def find_things(
         wanted &= np.isin(classes, list(options.class_ids))
     boxes, scores, classes = boxes[wanted], scores[wanted], classes[wanted]
     require_finite(boxes, "boxes")
+    if len(classes) and not 0 <= classes.min() <= classes.max() < len(labels):
+        raise InferenceError(
+            f"A box has class {classes.max()}, and the card names {len(labels)} classes."
+        )
     kept, final_scores = suppress(
         boxes, scores, classes, iou_threshold=options.iou_threshold, mode=options.nms
     )

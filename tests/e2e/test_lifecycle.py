@@ -188,7 +188,7 @@ def test_warm_loads_every_model_once_and_ends(tmp_path: Path) -> None:
     write_servable(tmp_path)
     warmed = run("warm", "--models", str(tmp_path), "--device", "cpu")
     assert warmed.returncode == 0
-    assert "colors on cpu, " in warmed.stdout
+    assert "colors version 1 on cpu" in warmed.stdout
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"no network")
     failed = run("warm", "--models", str(tmp_path))

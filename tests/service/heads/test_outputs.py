@@ -26,6 +26,17 @@ def test_finite_numbers_are_answered(output: str) -> None:
     assert answer(output, np.float32(0.5)) is not None
 
 
+@pytest.mark.parametrize("class_id", [-1, 1, 90])
+def test_a_box_of_a_class_without_a_label_is_refused(class_id: int) -> None:
+    outputs = {
+        "boxes": np.array([[0, 0, 1, 1]], np.float32),
+        "scores": np.ones(1, np.float32),
+        "classes": np.array([class_id], np.int32),
+    }
+    with pytest.raises(InferenceError, match=f"class {class_id}, and the card names 1 classes"):
+        detect(outputs, SOURCE, labels=("a",), options=DetectionOptions())
+
+
 def answer(output: str, value: np.float32) -> Any:
     if output == "probabilities":
         return classify({output: np.array([0, value])}, SOURCE, labels=("a", "b"), top_k=2)
