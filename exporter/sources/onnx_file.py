@@ -84,7 +84,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     path = recipe.locate(where)
     source = _read(path)
     entry = _entry(source)
-    pixels = recipe.pixels or Pixels()
+    pixels = recipe.pixel_values(None)
     image_input = recipe.image_input(_size(entry, pixels))
     fixed = entry.type.tensor_type.shape.dim[0].dim_value == 1
     model = free_batch(_of_opset(source), pixels.shape(image_input))
