@@ -113,7 +113,9 @@ def test_options_that_are_not_given_leave_the_recipe_to_its_defaults() -> None:
 
 
 def test_an_option_of_other_tasks_is_refused() -> None:
-    with pytest.raises(RecipeError, match="--activation is for task classify and segment and detect"):
+    with pytest.raises(
+        RecipeError, match="--activation is for task classify and segment and detect"
+    ):
         read("--task", "embed", "--activation", "softmax")
 
 
