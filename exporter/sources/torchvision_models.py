@@ -103,7 +103,8 @@ def drop_last_layer(module: nn.Module) -> None:
 
 def _published(enum: EnumType, file: str) -> Any:  # noqa: ANN401 - torchvision types no weights
     """Return the published weights whose download has this file's name, None for a file of the user's own."""
-    names = {member.url.rpartition("/")[2]: member for member in enum.__members__.values()}  # type: ignore[attr-defined]
+    members: list[Any] = list(enum.__members__.values())
+    names = {member.url.rpartition("/")[2]: member for member in members}
     return names.get(Path(file).name)
 
 

@@ -161,13 +161,16 @@ BY_HAND = (
 def test_what_can_not_be_known_is_asked(
     tmp_path: Path, end: tuple[onnx.NodeProto, ...], message: str
 ) -> None:
-    constants = {"one": np.float32([1]), "hundred": np.float32([100])}
+    constants: dict[str, Any] = {
+        "one": np.array([1], np.float32),
+        "hundred": np.array([100], np.float32),
+    }
     with pytest.raises(RecipeError, match=message):
         adopted(tmp_path, network(*end, **constants))
 
 
 def test_what_can_not_be_known_can_be_stated(tmp_path: Path) -> None:
-    model = network(*BY_HAND, one=np.float32([1]))
+    model = network(*BY_HAND, one=np.array([1], np.float32))
     _, found = adopted(tmp_path, model, classify={"activation": "none"})
     np.testing.assert_allclose(found["probabilities"], truth(model), atol=1e-6)
 
@@ -208,7 +211,7 @@ def test_several_logits_may_have_axes_of_size_one(tmp_path: Path) -> None:
 def test_a_segmenter_s_own_sigmoid_is_kept(tmp_path: Path, sized: bool) -> None:  # noqa: FBT001 - a parameter
     end = [op("Sigmoid", output="p")]
     end.append(op("Resize", "p", "", "scales", mode="nearest") if sized else op("Identity", "p"))
-    model = network(*end, classes=1, maps=True, scales=np.float32([1, 1, 4, 4]))
+    model = network(*end, classes=1, maps=True, scales=np.array([1, 1, 4, 4], np.float32))
     _, found = adopted(tmp_path, model, task="segment", labels=["background", "object"])
     inside = found["mask"][:, 2::4, 2::4]
     own = truth(model)[:, 0]
@@ -223,7 +226,7 @@ def test_a_segmenter_s_own_softmax_keeps_its_confidence(tmp_path: Path) -> None:
         op("Softmax", output="p", axis=1),
         op("Resize", "p", "", "scales", mode="nearest"),
     )
-    model = network(*end, maps=True, scales=np.float32([1, 1, 4, 4]))
+    model = network(*end, maps=True, scales=np.array([1, 1, 4, 4], np.float32))
     _, found = adopted(tmp_path, model, task="segment")
     np.testing.assert_array_equal(found["mask"], truth(model).argmax(axis=1))
     np.testing.assert_allclose(found["confidence"] / 255, truth(model).max(axis=1), atol=0.003)
@@ -277,7 +280,7 @@ def detector(*end: onnx.NodeProto, named: bool = False) -> onnx.ModelProto:
         classes=7,
         maps=True,
         flat=np.array([0, 7, 16]),
-        spread=np.float32([39.5]),
+        spread=np.array([39.5], np.float32),
         **constants,
     )
     if not named:
