@@ -80,6 +80,8 @@ def _reduced(
 def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
     labels = recipe.label_list() or network.facts.labels or ()
     needed = network.head.classes
+    if needed is None and network.head.task == "detect" and network.facts.labels:
+        needed = len(network.facts.labels)
     if needed is not None and len(labels) != needed:
         raise RecipeError(
             f"labels: {len(labels)} are given, the network has {needed} classes. "

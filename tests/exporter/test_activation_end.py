@@ -325,3 +325,14 @@ def test_fewer_labels_than_an_end_to_end_detector_s_classes_are_refused(tmp_path
     with pytest.raises(RecipeError, match=r"labels: 3 are given, .* detects class \d+"):
         adopted(tmp_path, model, **fields)
     adopted(tmp_path, model, labels=["x"] * 80, **fields)
+
+
+def test_the_classes_in_a_file_s_metadata_need_their_labels(tmp_path: Path) -> None:
+    model = detector(op("Sigmoid", "logits", output="confidences"), named=True)
+    names = {class_id: f"class {class_id}" for class_id in range(80)}
+    model.metadata_props.append(onnx.StringStringEntryProto(key="names", value=str(names)))
+    fields = {"task": "detect", "detect": {"decoder": "end2end"}}
+    with pytest.raises(RecipeError, match="labels: 70 are given, the network has 80 classes"):
+        adopted(tmp_path, model, labels=["x"] * 70, **fields)
+    done, _ = adopted(tmp_path, model, labels=None, **fields)
+    assert (len(done.card.labels), done.card.labels[79]) == (80, "class 79")
