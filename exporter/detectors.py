@@ -214,7 +214,8 @@ def adapt_detector(model: nn.Module, image_input: ImageInput) -> Detector:
             module = AnchorDetector(model, image_input)
             detect = DetectRecipe(score_activation="sigmoid")
         case FCOS():
-            module, detect = PointDetector(model, image_input), DetectRecipe()
+            module = PointDetector(model, image_input)
+            detect = DetectRecipe(score_activation="none")
         case FasterRCNN():
             module, detect = ProposalDetector(model, image_input), DetectRecipe(decoder="end2end")
         case _:

@@ -8,12 +8,13 @@ from exporter.assemble import assemble
 from exporter.cards import make_card
 from exporter.cost import count_cost
 from exporter.errors import RecipeError
+from exporter.heads.classify import ClassifyHead
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.network import Network
 from exporter.outcome import Exported, Measured
-from exporter.precision import reduce_precision
+from exporter.precision import TOLERANCES, reduce_precision
 from exporter.progress import Progress
-from exporter.proof import UNBOUNDED, ImageSubject, prove
+from exporter.proof import ImageSubject, prove, settled
 from exporter.recipe import Precision, Recipe
 from exporter.sources.registry import load_network
 from exporter.temporal import export_temporal
@@ -32,23 +33,22 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
     network = load_network(recipe, progress)
     labels = _labels(recipe, network)
     progress.begin("Add preprocessing and head")
+    subject = settled(ImageSubject.of(network, _images(recipe, network)), len(labels))
+    network = subject.network
     model, stages = assemble(network)
     refuse_training(model)
     cost = count_cost(model)
-    subject = ImageSubject.of(network, _images(recipe, network))
     progress.begin("Prove it on real images")
     certificate = prove(model, subject, recipe.proof, progress)
     model, precision, measured = _reduced(model, subject, recipe, progress)
     if precision != "fp32":
         progress.begin("Prove the reduced graph")
-        # A lower precision must keep its agreement; its largest difference is recorded, but not bounded.
-        bounds = recipe.proof.model_copy(update={"tolerance": UNBOUNDED})
-        certificate = prove(model, subject, bounds, progress)
+        certificate = prove(model, subject, recipe.proof, progress, TOLERANCES[precision])
     card = make_card(
         recipe,
         network.facts,
         labels=labels,
-        multi_label=recipe.multi_label,
+        multi_label=isinstance(network.head, ClassifyHead) and network.head.multi_label,
         input=network.image_input,
         background_id=network.background_id,
         max_batch=network.max_batch,
@@ -80,10 +80,13 @@ def _reduced(
 def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
     labels = recipe.label_list() or network.facts.labels or ()
     needed = network.head.classes
+    if needed is None and network.head.task == "detect" and network.facts.labels:
+        needed = len(network.facts.labels)
     if needed is not None and len(labels) != needed:
         raise RecipeError(
             f"labels: {len(labels)} are given, the network has {needed} classes. "
             "Give one label for each class, in the order of the network's outputs"
+            + (", or two, where the score is that of the second one" if needed == 1 else "")
         )
     return labels
 

@@ -53,8 +53,14 @@ class Comparison(Protocol):
     def difference(self, found: Outputs, expected: Outputs) -> float:
         """Return the largest difference between two batches of outputs."""
 
-    def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
-        """Return the metric for each element of the batch, 0–1."""
+    def result_difference(self, found: Outputs, expected: Outputs) -> float:
+        """Return the largest difference of what a caller reads, a probability or a score."""
+
+    def agreement(self, found: Outputs, expected: Outputs, tolerance: float) -> list[float]:
+        """Return the metric for each element of the batch, 0–1.
+
+        Probabilities and scores that a caller reads may differ by the tolerance at most.
+        """
 
 
 class Head(Comparison, Protocol):

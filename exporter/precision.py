@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 
 import numpy as np
@@ -23,6 +24,9 @@ from exporter.sessions import optimized_session
 from service.card import INPUT_NAME
 
 AGREEMENT = 0.99
+TOLERANCES: dict[Precision, float] = {"fp32": 1e-3, "fp16": 0.02, "int8": 0.1}
+"""How much a precision may change a probability or a score that a caller reads; the card states it."""
+
 MEASURED_SECONDS = 1.0
 _KEPT_IN_FLOAT = {"Softmax", "LayerNormalization", "Resize", "ReduceMean", "Erf", "Exp"}
 
@@ -59,10 +63,10 @@ def reduce_precision(
     calibration, held_out = (frames[::2], frames[1::2]) if len(frames) > 1 else (frames, frames)
     expected = outputs_of_each(model, head, held_out)
 
-    def agreement(other: onnx.ModelProto) -> float:
+    def agreement(other: onnx.ModelProto, precision: Precision) -> float:
         found = outputs_of_each(other, head, held_out)
-        marks = [head.agreement(f, e)[0] for f, e in zip(found, expected, strict=True)]
-        return float(np.mean(marks))
+        pairs = zip(found, expected, strict=True)
+        return float(np.mean([_mark(head, f, e, TOLERANCES[precision]) for f, e in pairs]))
 
     reductions: dict[Precision, Reduced] = {
         "fp32": Reduced(model, measure(model, "fp32", frames, 1.0))
@@ -72,11 +76,18 @@ def reduce_precision(
             continue
         progress.begin(f"Reduce to {precision}")
         if precision == "fp16":
-            reductions[precision] = _reduced_to_fp16(model, frames, agreement)
+            reductions[precision] = _reduced_to_fp16(
+                model, frames, partial(agreement, precision=precision)
+            )
         else:
             last_layer = head.task == "classify"
             found = quantize(
-                model, calibration, agreement, AGREEMENT, progress, last_layer=last_layer
+                model,
+                calibration,
+                partial(agreement, precision=precision),
+                AGREEMENT,
+                progress,
+                last_layer=last_layer,
             )
             measured = measure(found.model, precision, frames, found.agreement, found.in_float)
             reductions[precision] = Reduced(found.model, measured)
@@ -104,6 +115,13 @@ def outputs_of_each(model: onnx.ModelProto, head: Head, frames: NDArray[np.uint8
     return [run_graph(session, frame[None], head.outputs) for frame in frames]
 
 
+def _mark(head: Head, found: Outputs, expected: Outputs, tolerance: float) -> float:
+    """Return the agreement on one image, 0 where a probability or score differs by more than the tolerance."""
+    if not head.result_difference(found, expected) <= tolerance:
+        return 0.0
+    return head.agreement(found, expected, tolerance)[0]
+
+
 def _first_that_agrees(
     reductions: dict[Precision, Reduced], requested: Sequence[Precision], head: Head, images: int
 ) -> Reduced:
@@ -113,7 +131,8 @@ def _first_that_agrees(
     reached = ", ".join(_reached(reductions[precision].measured) for precision in requested)
     raise ProofError(
         f"--precision {reached} ({head.metric}) agreement with fp32 on {images} images held back from the calibration, "
-        f"{AGREEMENT:.0%} is required"
+        f"{AGREEMENT:.0%} is required. An image agrees only if its probabilities or scores differ by at most "
+        f"{', '.join(f'{TOLERANCES[precision]:g} ({precision})' for precision in requested)}"
     )
 
 

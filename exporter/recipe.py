@@ -23,7 +23,10 @@ Precision = Literal["fp32", "fp16", "int8"]
 Task = Literal["classify", "segment", "detect", "embed", "temporal"]
 Activation = Literal["softmax", "sigmoid", "none"]
 
-_ACTIVATION_HELP = "What makes probabilities of the raw maps (segment) or raw scores (detect)."
+_ACTIVATION_HELP = (
+    "What makes probabilities of the raw scores; none where they are probabilities. Without it the end of the graph "
+    "and the values on real images decide."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,20 +99,26 @@ class ProofRecipe(_Frozen):
         16, ge=1, description="The largest batch at which the outputs are compared."
     )
     tolerance: float = Field(
-        1e-3, gt=0, description="The largest difference between graph and source that is allowed."
+        1e-3,
+        gt=0,
+        description="The largest difference between graph and source that is allowed in fp32, below 1; fp16 and "
+        "int8 have tolerances of their own.",
     )
     agreement: float = Field(
         0.95, ge=0, le=1, description="The smallest agreement on whole images that is allowed."
     )
 
 
+class ClassifyRecipe(_Frozen):
+    """What the raw scores of a classifier mean."""
+
+    activation: Activation | None = Field(None, description=_ACTIVATION_HELP)
+
+
 class SegmentRecipe(_Frozen):
     """What the maps of a segmentation network mean."""
 
-    activation: Activation = Field(
-        "softmax",
-        description=_ACTIVATION_HELP,
-    )
+    activation: Activation | None = Field(None, description=_ACTIVATION_HELP)
     background_id: int | None = Field(
         None, description="The class id that is background and is not reported as an object."
     )
@@ -131,9 +140,8 @@ class DetectRecipe(_Frozen):
     box_unit: Literal["frame", "pixel"] = Field(
         "frame", description="Unit of a box: frame is 0 to 1 of the input, pixel is its pixels."
     )
-    score_activation: Annotated[Activation, OptionName("activation")] = Field(
-        "none",
-        description=_ACTIVATION_HELP,
+    score_activation: Annotated[Activation | None, OptionName("activation")] = Field(
+        None, description=_ACTIVATION_HELP
     )
     background: Literal["none", "first", "last"] = Field(
         "none", description="The column of the scores that is background; it never becomes a box."
@@ -211,6 +219,7 @@ class Recipe(_Frozen):
     )
     input: InputRecipe = Field(InputRecipe(), description="Image input")
     pixels: Pixels | None = Field(None, description="Pixel values")
+    classify: ClassifyRecipe = Field(ClassifyRecipe(), description="Task classify")
     segment: SegmentRecipe = Field(SegmentRecipe(), description="Task segment")
     detect: DetectRecipe = Field(DetectRecipe(), description="Task detect")
     window: WindowRecipe | None = Field(None, description="Task temporal")
@@ -223,6 +232,11 @@ class Recipe(_Frozen):
     def _split(cls, value: object) -> object:
         """Read a string as a list, with or without commas."""
         return tuple(one.strip() for one in value.split(",")) if isinstance(value, str) else value
+
+    def pixel_values(self, known: Pixels | None) -> Pixels:
+        """Return the pixel values: what the recipe states, completed by what the source knows."""
+        stated = self.pixels.model_dump(exclude_unset=True) if self.pixels else {}
+        return (known or Pixels()).model_copy(update=stated)
 
     def locate(self, file: str) -> Path:
         """Return the path of a file that the recipe names, relative to the recipe or inside an installed package.

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import BaseModel
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -47,19 +48,19 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         ExportError: the recipe and the module do not fit together, or it can not be traced.
     """
     image_input = recipe.image_input(model.image_input)
-    pixels = recipe.pixels or model.pixels or Pixels()
+    pixels = recipe.pixel_values(model.pixels)
     module = model.module.eval()
     refuse_own_statistics(module)
     progress.begin("Trace the network")
     traced = trace(module, image_input, pixels, model.exportable, model.max_batch)
-    as_known = recipe.pixels is None and image_input == model.image_input
+    as_known = pixels == model.pixels and image_input == model.image_input
     own = model.transform if as_known else None
     reference = TorchReference(
         torch_name(),
         module,
         pixels,
         own or plain_transform(image_input, pixels),
-        model.postprocessed,
+        model.postprocessed if as_known else None,
     )
     return Network(
         graph=traced.graph,
@@ -90,9 +91,13 @@ def refuse_own_statistics(module: nn.Module) -> None:
 
 
 def _with_known_outputs(recipe: Recipe, model: TorchModel) -> Recipe:
-    """Replace the recipe's description of the raw outputs by the source's, where it has one."""
-    known = {"detect": model.detect, "segment": model.segment}
-    return recipe.model_copy(update={name: table for name, table in known.items() if table})
+    """Complete the recipe's description of the raw outputs: the source's, and what the recipe states instead."""
+    update: dict[str, BaseModel] = {}
+    for name, known in {"detect": model.detect, "segment": model.segment}.items():
+        if known is not None:
+            stated = getattr(recipe, name)
+            update[name] = known.model_copy(update=stated.model_dump(exclude_unset=True))
+    return recipe.model_copy(update=update)
 
 
 def _background_id(recipe: Recipe, model: TorchModel) -> int | None:

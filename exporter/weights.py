@@ -16,13 +16,18 @@ _WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
 _SHOWN = 5
 
 
-def load_weights(module: nn.Module, path: Path) -> None:
+def load_weights(module: nn.Module, path: Path, unused: tuple[str, ...] = ()) -> None:
     """Load a .safetensors file, or a .pt or .pth file with a state dict, into a module; every key must fit.
+
+    Args:
+        module: gets the weights.
+        path: the file.
+        unused: keys with these beginnings belong to parts that are used in training alone, and are left out.
 
     Raises:
         WeightsError: the file is damaged, can only be read by running code, or has other keys than the module.
     """
-    state = _read(path)
+    state = {name: value for name, value in _read(path).items() if not name.startswith(unused)}
     missing = sorted(module.state_dict().keys() - state.keys())
     unexpected = sorted(state.keys() - module.state_dict().keys())
     if missing or unexpected:

@@ -11,9 +11,9 @@ from exporter.backbone import FEATURES
 from exporter.graph import BATCH, Graph, float_output, integers
 from exporter.heads.activation import activate, graft_activation
 from exporter.heads.boxes import Candidates, Decoder, graft_xyxy, xyxy
-from exporter.heads.metrics import average_precision, suppress
+from exporter.heads.metrics import MATCH_IOU, average_precision, iou_matrix, suppress
 from exporter.network import Array, Outputs
-from exporter.recipe import DetectRecipe, Task
+from exporter.recipe import Activation, DetectRecipe, Task
 from service.card import ImageInput, Metric
 
 POOL = 2
@@ -44,6 +44,10 @@ class DetectHead:
     @property
     def classes(self) -> int | None:
         return self.columns + self.recipe.class_offset if self.columns else None
+
+    @property
+    def activation(self) -> Activation:
+        return self.recipe.score_activation or "none"
 
     @property
     def candidates(self) -> int:
@@ -77,11 +81,9 @@ class DetectHead:
 
     def _graft_scores(self, graph: Graph, found: Candidates[str]) -> str:
         """Return the scores (N, A, K') of the classes that are no background, multiplied by the objectness."""
-        scores = graft_activation(graph, found.scores, self.recipe.score_activation, axis=2)
+        scores = graft_activation(graph, found.scores, self.activation, axis=2)
         if found.objectness is not None:
-            objectness = graft_activation(
-                graph, found.objectness, self.recipe.score_activation, axis=2
-            )
+            objectness = graft_activation(graph, found.objectness, self.activation, axis=2)
             scores = graph.add("Mul", [scores, objectness])
         first, last = self._foreground()
         if (first, last) == (0, self.columns):
@@ -142,9 +144,9 @@ class DetectHead:
         if found.classes is not None:
             anchors = np.broadcast_to(np.arange(self.anchors), found.scores.shape)
             return found.scores, anchors, found.classes.astype(np.int64)
-        scores = activate(found.scores, self.recipe.score_activation, axis=2)
+        scores = activate(found.scores, self.activation, axis=2)
         if found.objectness is not None:
-            scores = scores * activate(found.objectness, self.recipe.score_activation, axis=2)
+            scores = scores * activate(found.objectness, self.activation, axis=2)
         first, last = self._foreground()
         scores = scores[:, :, first:last]
         if self.recipe.one_class_a_box:
@@ -175,16 +177,27 @@ class DetectHead:
             apart = np.maximum(apart, np.abs(scores))
             other = found["classes"][index][:, None] != expected["classes"][index][None]
             apart[other] = np.inf
-            worst = max(worst, float(apart.min(axis=1).max()))
-        return worst
+            worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).min(axis=1).max()))
+        return worst if np.isfinite(worst) else float("inf")
 
-    def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
+    def result_difference(self, found: Outputs, expected: Outputs) -> float:
+        """Return the largest difference of score between a detection and the one expected at its place.
+
+        A detection without one does not count here: the agreement is about those.
+        """
+        return max(
+            _score_difference(_shown(found, index), _shown(expected, index))
+            for index in range(len(found["boxes"]))
+        )
+
+    def agreement(self, found: Outputs, expected: Outputs, tolerance: float) -> list[float]:
         """Return each image's mAP at IoU 0.5 over the classes expected in it, after suppression.
 
-        An image in which neither has a detection counts 1; one in which only one of them has any counts 0.
+        Only detections match whose scores differ by at most the tolerance. An image in which neither has a detection
+        counts 1; one in which only one of them has any counts 0.
         """
         return [
-            _mean_average_precision(_shown(found, index), _shown(expected, index))
+            _mean_average_precision(_shown(found, index), _shown(expected, index), tolerance)
             for index in range(len(found["boxes"]))
         ]
 
@@ -204,16 +217,34 @@ def _shown(outputs: Outputs, index: int) -> tuple[Array, Array, Array]:
     return boxes[kept], scores[kept], classes[kept]
 
 
-def _mean_average_precision(
+def _score_difference(
     found: tuple[Array, Array, Array], expected: tuple[Array, Array, Array]
 ) -> float:
+    """Return the largest difference of score of detections of one class that match; 1 where only one side has any."""
     boxes, scores, classes = found
-    truth, _, truth_classes = expected
+    truth, truth_scores, truth_classes = expected
+    if not len(boxes) or not len(truth):
+        return float(len(boxes) != len(truth))
+    ious = iou_matrix(boxes, truth)
+    ious[classes[:, None] != truth_classes[None]] = 0
+    apart = np.abs(scores - truth_scores[ious.argmax(axis=1)])
+    return float(apart[ious.max(axis=1) >= MATCH_IOU].max(initial=0.0))
+
+
+def _mean_average_precision(
+    found: tuple[Array, Array, Array], expected: tuple[Array, Array, Array], tolerance: float
+) -> float:
+    boxes, scores, classes = found
+    truth, truth_scores, truth_classes = expected
     if not len(truth):
         return 0.0 if len(boxes) else 1.0
     precisions = []
     for kind in np.unique(truth_classes):
         mine = classes == kind
-        true = truth[truth_classes == kind]
-        precisions.append(average_precision((boxes[mine], scores[mine]), true))
+        true = truth_classes == kind
+        precisions.append(
+            average_precision(
+                (boxes[mine], scores[mine]), truth[true], truth_scores[true], tolerance
+            )
+        )
     return float(np.mean(precisions))

@@ -32,9 +32,14 @@ class EmbedHead:
     def difference(self, found: Outputs, expected: Outputs) -> float:
         return relative_difference(found[FEATURES], expected[FEATURES])
 
-    def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
+    def result_difference(self, found: Outputs, expected: Outputs) -> float:
+        """Return one minus the smallest cosine between two vectors; infinite for a value that is no number."""
+        worst = 1 - min(self.agreement(found, expected, 1.0))
+        return worst if np.isfinite(found[FEATURES]).all() else float("inf")
+
+    def agreement(self, found: Outputs, expected: Outputs, tolerance: float) -> list[float]:  # noqa: ARG002 - a Head's
         """Return the cosine between the two vectors of each image, at least 0."""
         one, other = found[FEATURES], expected[FEATURES]
         lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
         cosines = (one * other).sum(axis=1) / np.maximum(lengths, 1e-12)
-        return [float(np.clip(cosine, 0, 1)) for cosine in cosines]
+        return [float(np.clip(np.nan_to_num(cosine), 0, 1)) for cosine in cosines]

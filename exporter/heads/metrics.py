@@ -26,6 +26,14 @@ def relative_difference(found: Array, expected: Array) -> float:
     return largest if np.isfinite(largest) else float("inf")
 
 
+def absolute_difference(found: Array, expected: Array) -> float:
+    """Return the largest difference of values in 0–1; that of a value that is no number is infinite."""
+    if not expected.size:
+        return 0.0
+    largest = float(np.abs(found.astype(np.float64) - expected).max())
+    return largest if np.isfinite(largest) else float("inf")
+
+
 def mask_iou(found: Array, expected: Array) -> float:
     """Return the mean IoU over the classes that occur in at least one of the masks (H, W)."""
     classes = np.union1d(found, expected)
@@ -62,7 +70,12 @@ def suppress(boxes: Array, scores: Array, classes: Array, iou: float) -> NDArray
     return np.array(kept, np.int64)
 
 
-def average_precision(found: tuple[Array, Array], expected: Array) -> float:
+def average_precision(
+    found: tuple[Array, Array],
+    expected: Array,
+    expected_scores: Array | None = None,
+    tolerance: float = 1.0,
+) -> float:
     """Return the area under precision over recall of boxes of one class at IoU 0.5.
 
     Each box is matched with the best expected one that is not matched yet. Precision is made monotonic, as in PASCAL
@@ -71,9 +84,14 @@ def average_precision(found: tuple[Array, Array], expected: Array) -> float:
     Args:
         found: boxes (A, 4) and scores (A,).
         expected: the true boxes (B, 4), B > 0.
+        expected_scores: their scores (B,); only boxes whose score differs by at most `tolerance` match.
+        tolerance: see above.
     """
     boxes, scores = found
-    ious = iou_matrix(boxes[np.argsort(-scores, kind="stable")], expected)
+    order = np.argsort(-scores, kind="stable")
+    ious = iou_matrix(boxes[order], expected)
+    if expected_scores is not None:
+        ious[np.abs(scores[order][:, None] - expected_scores[None]) > tolerance] = 0
     right = np.zeros(len(boxes))
     for index, row in enumerate(ious):
         best = int(row.argmax())

@@ -27,12 +27,13 @@ class SegmentHead:
     """Maps (N, C, h, w) → `mask` and `confidence`, uint8 (N, H, W).
 
     A single map is the probability of class 1 against class 0. Maps smaller than the image are enlarged bilinearly
-    before the activation, as in DeepLab (arXiv:1706.05587).
+    before the activation, as in DeepLab (arXiv:1706.05587). `stated` is the recipe's activation.
     """
 
     channels: int
     size: tuple[int, int]
     activation: Activation = "softmax"
+    stated: Activation | None = None
     task: ClassVar[Task] = "segment"
     outputs: ClassVar[tuple[str, ...]] = ("mask", "confidence", FEATURES)
     metric: ClassVar[Metric] = "mask_iou"
@@ -100,7 +101,17 @@ class SegmentHead:
         off = float(np.abs(found["confidence"] / np.float32(255) - at).max()) - HALF_STEP
         return max(flipped, off, 0.0)
 
-    def agreement(self, found: Outputs, expected: Outputs) -> list[float]:
+    def result_difference(self, found: Outputs, expected: Outputs) -> float:
+        """Return the largest of the images' mean differences of the confidence, a pixel of another class counts 1."""
+        scale, other_scale = (
+            255.0 if outputs["confidence"].dtype == np.uint8 else 1.0
+            for outputs in (found, expected)
+        )
+        apart = np.abs(found["confidence"] / scale - expected["confidence"] / other_scale)
+        apart = np.where(found["mask"] == expected["mask"], apart, 1.0)
+        return float(apart.mean(axis=(1, 2)).max())
+
+    def agreement(self, found: Outputs, expected: Outputs, tolerance: float) -> list[float]:  # noqa: ARG002 - a Head's
         """Return the mean IoU of each image's mask."""
         pairs = zip(found["mask"], expected["mask"], strict=True)
         return [mask_iou(one, other) for one, other in pairs]

@@ -30,19 +30,25 @@ def select_head(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
 
 def _classify(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     dims = outputs[0]
-    if len(dims) != 2:
+    is_vector = dims == (1,) or len(dims) == 2 or (len(dims) > 2 and set(dims[2:]) == {1})
+    if not is_vector:
         raise _mismatch("classify", "one score per class, (N, K)", outputs)
-    return ClassifyHead(dims[1], recipe.multi_label)
+    classes = dims[1] if len(dims) > 1 else 1
+    both_sides = classes == 1 and len(recipe.label_list() or ()) == 2
+    stated = recipe.classify.activation
+    multi_label = (recipe.multi_label or stated == "sigmoid") and not both_sides
+    if both_sides:
+        classes = 2
+    return ClassifyHead(classes, multi_label, both_sides=both_sides, stated=stated, axes=len(dims))
 
 
 def _segment(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     dims = outputs[0]
     if len(dims) != 4:
         raise _mismatch("segment", "one map per class, (N, C, h, w)", outputs)
-    activation = recipe.segment.activation
-    if dims[1] == 1 and activation == "softmax":
-        activation = "sigmoid"
-    return SegmentHead(dims[1], (dims[2], dims[3]), activation)
+    stated = recipe.segment.activation
+    activation = stated or ("sigmoid" if dims[1] == 1 else "softmax")
+    return SegmentHead(dims[1], (dims[2], dims[3]), activation, stated)
 
 
 def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:

@@ -1,5 +1,6 @@
 """`onnx:FILE`: a network that another tool exported to ONNX."""
 
+import ast
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -84,7 +85,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     path = recipe.locate(where)
     source = _read(path)
     entry = _entry(source)
-    pixels = recipe.pixels or Pixels()
+    pixels = recipe.pixel_values(None)
     image_input = recipe.image_input(_size(entry, pixels))
     fixed = entry.type.tensor_type.shape.dim[0].dim_value == 1
     model = free_batch(_of_opset(source), pixels.shape(image_input))
@@ -107,8 +108,22 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         image_input=image_input,
         pixels=pixels,
         background_id=recipe.segment.background_id,
-        facts=Facts(title=recipe.name, origin=f"onnx:{path.name}"),
+        facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=_named_classes(source)),
     )
+
+
+def _named_classes(model: onnx.ModelProto) -> tuple[str, ...] | None:
+    """Return the labels that Ultralytics writes into a file's metadata, as `{0: 'person', 1: 'bicycle'}`."""
+    written = {entry.key: entry.value for entry in model.metadata_props}.get("names", "")
+    try:
+        names = ast.literal_eval(written)
+    except (ValueError, SyntaxError):
+        return None
+    if not isinstance(names, dict) or sorted(map(str, names)) != sorted(
+        map(str, range(len(names)))
+    ):
+        return None
+    return tuple(str(names[class_id]) for class_id in sorted(names, key=int)) or None
 
 
 def _read(path: Path) -> onnx.ModelProto:

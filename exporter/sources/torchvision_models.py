@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 from enum import EnumType
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torchvision import models
 from torchvision.models import get_model, get_model_weights, list_models
+from torchvision.models.detection._utils import overwrite_eps
 from torchvision.transforms._presets import ImageClassification
 
 from exporter.detectors import adapt_detector, frame_of
@@ -27,6 +30,15 @@ SEGMENT_SIDE = 520
 
 IMAGENET = Pixels(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
 LICENSE = "BSD-3-Clause (torchvision); see the weights' data for its own terms"
+
+
+AUXILIARY = {"googlenet": ("aux1.", "aux2."), "inception_v3": ("AuxLogits.",)}
+"""The networks that were trained with inputs in another range, and the parts of them that only training uses.
+
+With `weights=`, torchvision builds both with `transform_input=True`, which a state dict does not hold."""
+
+FROZEN_WITHOUT_EPSILON = {"fasterrcnn_resnet50_fpn", "retinanet_resnet50_fpn"}
+"""Detectors whose COCO_V1 weights torchvision runs with an epsilon of 0 in the frozen batch norms."""
 
 
 class MapsOnly(nn.Module):
@@ -51,12 +63,17 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     progress.begin("Build the network")
     if where not in list_models():
         raise unknown_network(where, list_models(), "torchvision.models.list_models()")
+    if recipe.task == "embed" and where not in list_models(module=models):
+        raise SourceError(f"torchvision:{where} is no image classifier: --task embed needs one")
     enum = get_model_weights(where)
     weights, file = choose_weights(where, enum, recipe)
-    module = _build(where, weights, recipe)
-    if file is not None:
-        load_weights(module, recipe.locate(file))
+    module = _build(where, weights, recipe, from_file=file is not None)
     documented = weights or getattr(enum, "DEFAULT", None)
+    if file is not None:
+        documented = _published(enum, file) or documented
+        _load_file(where, module, documented, recipe.locate(file))
+    if recipe.task == "embed":
+        drop_last_layer(module)
     return torch_network(_described(where, module.eval(), documented, recipe), recipe, progress)
 
 
@@ -77,9 +94,35 @@ def choose_weights(where: str, enum: EnumType, recipe: Recipe) -> tuple[Any, str
     raise SourceError(f"--weights {name}: {where} has {known}; or give a file, or none")
 
 
-def _build(where: str, weights: Any, recipe: Recipe) -> nn.Module:  # noqa: ANN401 - torchvision types no weights
+def drop_last_layer(module: nn.Module) -> None:
+    """Replace a classifier's last layer with weights by the identity, so that the module returns its features."""
+    name = [n for n, part in module.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))][-1]
+    owner, _, own_name = name.rpartition(".")
+    setattr(module.get_submodule(owner), own_name, nn.Identity())
+
+
+def _published(enum: EnumType, file: str) -> Any:  # noqa: ANN401 - torchvision types no weights
+    """Return the published weights whose download has this file's name, None for a file of the user's own."""
+    members: list[Any] = list(enum.__members__.values())
+    names = {member.url.rpartition("/")[2]: member for member in members}
+    return names.get(Path(file).name)
+
+
+def _load_file(where: str, module: nn.Module, documented: Any, path: Path) -> None:  # noqa: ANN401
+    """Load a state dict, and set what torchvision sets with `weights=` but no state dict holds."""
+    load_weights(module, path, AUXILIARY.get(where, ()))
+    published = documented is not None and documented.url.rpartition("/")[2] == path.name
+    if published and where in FROZEN_WITHOUT_EPSILON and documented.name == "COCO_V1":
+        overwrite_eps(module, 0.0)
+
+
+def _build(where: str, weights: Any, recipe: Recipe, *, from_file: bool) -> nn.Module:  # noqa: ANN401
     arguments = dict(recipe.arguments)
-    if weights is None and recipe.task != "classify":
+    if from_file and where in AUXILIARY:
+        # As torchvision builds them with weights=; --arg transform_input=false is for a network trained without.
+        arguments = {"transform_input": True, "init_weights": False} | arguments
+        arguments["aux_logits"] = False
+    if weights is None and recipe.task in {"detect", "segment"}:
         arguments.setdefault("weights_backbone", None)
     try:
         module: nn.Module = get_model(where, weights=weights, **arguments)
@@ -119,7 +162,8 @@ def _described(where: str, module: nn.Module, weights: Any, recipe: Recipe) -> T
 
 def _facts(where: str, weights: Any, recipe: Recipe) -> Facts:  # noqa: ANN401
     meta = weights.meta if weights is not None else {}
-    labels = tuple(_label(name, recipe) for name in meta.get("categories", ()))
+    categories = () if recipe.task == "embed" else meta.get("categories", ())
+    labels = tuple(_label(name, recipe) for name in categories)
     trained = weights is not None and recipe.weights != NO_WEIGHTS
     return Facts(
         title=where,

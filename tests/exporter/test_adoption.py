@@ -171,7 +171,7 @@ def test_the_best_pairs_of_box_and_class_come_sorted(tmp_path: Path) -> None:
 
 
 def test_a_background_column_is_never_a_candidate(tmp_path: Path) -> None:
-    meaning = {"background": "first", "score_activation": "softmax"}
+    meaning = {"background": "first", "score_activation": "none"}
     done = adopt(tmp_path, boxes_and_scores(4), task="detect", labels=LABELS, detect=meaning)
     assert outputs_of(done.path, some_frames(4, SIDE))["classes"].min() == 1
 

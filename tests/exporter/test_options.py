@@ -113,8 +113,10 @@ def test_options_that_are_not_given_leave_the_recipe_to_its_defaults() -> None:
 
 
 def test_an_option_of_other_tasks_is_refused() -> None:
-    with pytest.raises(RecipeError, match="--activation is for task segment and detect"):
-        read("--task", "classify", "--activation", "softmax")
+    with pytest.raises(
+        RecipeError, match="--activation is for task classify and segment and detect"
+    ):
+        read("--task", "embed", "--activation", "softmax")
 
 
 @pytest.mark.parametrize(
@@ -150,7 +152,7 @@ def test_every_option_has_a_help_text_and_belongs_to_a_group() -> None:
         "Pixel values",
         "Task segment",
         "Task detect",
-        "Task segment and task detect",
+        "Task classify and task segment and task detect",
         "Task temporal",
         "Proof",
     }

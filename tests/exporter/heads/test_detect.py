@@ -73,7 +73,7 @@ def test_a_moved_box_is_a_difference_and_lowers_the_agreement() -> None:
     }
     found = {**expected, "boxes": expected["boxes"] + 0.4}
     assert head.difference(found, expected) == pytest.approx(0.4)
-    assert head.agreement(found, expected) == [0]
+    assert head.agreement(found, expected, 1.0) == [0]
 
 
 def test_two_images_without_detections_agree() -> None:
@@ -83,4 +83,4 @@ def test_two_images_without_detections_agree() -> None:
         "scores": np.zeros((1, 1)),
         "classes": np.zeros((1, 1)),
     }
-    assert head.agreement(nothing, nothing) == [1]
+    assert head.agreement(nothing, nothing, 1.0) == [1]

@@ -16,4 +16,4 @@ def test_a_map_is_averaged_and_a_vector_stays() -> None:
 def test_the_agreement_is_the_cosine_and_never_negative() -> None:
     one = {"features": np.array([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])}
     other = {"features": np.array([[2.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])}
-    assert EmbedHead().agreement(one, other) == [1, 0, 0]
+    assert EmbedHead().agreement(one, other, 1.0) == [1, 0, 0]

@@ -25,7 +25,7 @@ def test_the_nodes_compute_what_is_expected(
     assert found["mask"].shape == found["confidence"].shape == (2, 8, 12)
     assert found["mask"].dtype == found["confidence"].dtype == np.uint8
     assert head.difference(found, expected) < 1e-6
-    assert head.agreement(found, expected) == [1, 1]
+    assert head.agreement(found, expected, 1.0) == [1, 1]
 
 
 def test_one_map_has_two_classes() -> None:

@@ -1,0 +1,149 @@
+"""What a network's raw scores are, logits or probabilities: the end of the graph and values on real images show it."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from onnx import NodeProto
+
+from exporter.graph import Graph
+from exporter.network import Array
+
+Kind = Literal["logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log"]
+"""`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
+`bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
+graph does not show what they are."""
+
+RANGE_TOLERANCE = 1e-3
+"""Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
+
+SUM_TOLERANCE = 5e-3
+
+_CARRIERS = {
+    *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout"),
+    *("Slice", "Gather", "GatherElements", "GatherND", "Split", "Expand", "Resize", "Upsample"),
+    *("ReduceMean", "AveragePool", "GlobalAveragePool", "DequantizeLinear", "QuantizeLinear"),
+}
+"""Operators after which probabilities are still probabilities, and logits still logits; the first input is followed."""
+
+_ENDS = {
+    "Softmax": "softmax",
+    "Sigmoid": "sigmoid",
+    "HardSigmoid": "sigmoid",
+    "LogSoftmax": "log_softmax",
+    "Log": "log",
+    "Softplus": "log",
+}
+_LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization"}
+_SUMS = {"Add", "Sub", "Sum"}
+_SCALINGS = {"Mul", "Div"}
+
+
+def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) -> Kind:
+    """Return what the scores of a tensor are.
+
+    Args:
+        graph: computes the tensor.
+        tensor: its name.
+        scores: the tensor's values on real images, or the part of them that are scores.
+        axis: the axis of the classes in `scores`.
+    """
+    values = [np.asarray(one, np.float64) for one in scores]
+    inside, several = in_unit_range(values), values[0].shape[axis] > 1
+    if inside and sums_to_one(values, axis):
+        return "softmax"
+    if several and _is_log_softmax(values, axis):
+        return "log_softmax"
+    ends = graph_ends(graph, tensor)
+    if ends != {"linear"} and several and _has_one_sum(values, axis):
+        return "constant_sum"
+    if inside:
+        return _kind_inside(ends)
+    return "log" if "log" in ends and value_range(values)[1] <= RANGE_TOLERANCE else "logits"
+
+
+def _kind_inside(ends: set[str]) -> Kind:
+    """Return what values in 0–1 are, of which the sums are not one."""
+    if ends == {"linear"}:
+        return "logits"
+    return "sigmoid" if ends & {"sigmoid", "softmax"} else "bounded"
+
+
+def graph_ends(graph: Graph, tensor: str) -> set[str]:
+    """Return the kinds of operator that a tensor's values come from: `linear`, `unknown`, or an activation's name."""
+    producers = graph.producers()
+    found: set[str] = set()
+    seen: set[str] = set()
+    queue = [tensor]
+    while queue:
+        name = queue.pop()
+        node = producers.get(name)
+        if name in seen:
+            continue
+        seen.add(name)
+        if node is None:
+            found.add("unknown")
+        elif (followed := _followed(graph, node)) is not None:
+            queue += followed
+        else:
+            found.add("linear" if node.op_type in _LINEAR else _ENDS.get(node.op_type, "unknown"))
+    return found
+
+
+def in_unit_range(values: Sequence[Array]) -> bool:
+    """Return whether all values are in 0–1; a value that is no number is not."""
+    low, high = value_range(values)
+    return low >= -RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE
+
+
+def value_range(values: Sequence[Array]) -> tuple[float, float]:
+    """Return the smallest and the largest value."""
+    return min(float(one.min()) for one in values), max(float(one.max()) for one in values)
+
+
+def sums_to_one(values: Sequence[Array], axis: int) -> bool:
+    """Return whether the values of several classes sum to one everywhere."""
+    return values[0].shape[axis] > 1 and _sums_to(values, axis, 1.0)
+
+
+def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
+    """Return the inputs that a node passes on without changing what they are, None if it does change them."""
+    computed = [name for name in node.input if name and name not in graph.constants]
+    if node.op_type in _CARRIERS:
+        return list(node.input[:1])
+    if node.op_type == "Concat":
+        return computed
+    if node.op_type in _SUMS | _SCALINGS and len(node.input) > 1:
+        return _followed_arithmetic(graph, node, computed)
+    if node.op_type in {"Clip", "Neg"}:
+        # Bounds, or a sign, say nothing about logits, but a probability or logarithm stays visible behind them.
+        inner = graph_ends(graph, node.input[0])
+        return None if inner == {"linear"} else list(node.input[:1])
+    return None
+
+
+def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> list[str] | None:
+    """Follow sums, and products with a constant, of linear values, which are linear; and logarithms."""
+    if node.op_type in _SCALINGS and len(computed) != 1:
+        return None
+    inner = set().union(*(graph_ends(graph, name) for name in computed))
+    return computed if inner in ({"linear"}, {"log"}) else None
+
+
+def _sums_to(values: Sequence[Array], axis: int, total: float) -> bool:
+    return all(bool(np.all(np.abs(v.sum(axis=axis) - total) <= SUM_TOLERANCE)) for v in values)
+
+
+def _has_one_sum(values: Sequence[Array], axis: int) -> bool:
+    """Return whether non-negative values have the same sum, which is not 0, for every image."""
+    sums = np.concatenate([one.sum(axis=axis).reshape(-1) for one in values])
+    low, _ = value_range(values)
+    spread = float(sums.max() - sums.min())
+    several = len(sums) > 1 and any(float(np.ptp(one)) > 0 for one in values)
+    return several and low >= 0 and sums.min() > 0 and spread <= SUM_TOLERANCE * float(sums.max())
+
+
+def _is_log_softmax(values: Sequence[Array], axis: int) -> bool:
+    if value_range(values)[1] > RANGE_TOLERANCE:
+        return False
+    return _sums_to([np.exp(one) for one in values], axis, 1.0)

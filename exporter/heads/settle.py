@@ -1,0 +1,204 @@
+"""The activation of a head, settled by what the raw scores are; a statement that contradicts them is refused."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from exporter.errors import RecipeError
+from exporter.graph import Graph
+from exporter.heads.classify import ClassifyHead
+from exporter.heads.detect import DetectHead
+from exporter.heads.score_kind import (
+    Kind,
+    graph_ends,
+    in_unit_range,
+    score_kind,
+    sums_to_one,
+    value_range,
+)
+from exporter.heads.segment import SegmentHead
+from exporter.network import Array, Head
+from exporter.recipe import Activation
+
+_FOUND = {
+    "softmax": "probabilities that sum to one (it ends in a softmax)",
+    "sigmoid": "probabilities of each class alone (it ends in a sigmoid)",
+    "log_softmax": "logarithms of probabilities that sum to one (it ends in a log-softmax)",
+}
+
+
+def settle_head(
+    head: Head, graph: Graph, raw: Sequence[str], outputs: Sequence[Sequence[Array]]
+) -> Head:
+    """Return the head with the activation that suits the network.
+
+    Args:
+        head: as selected by task and shapes.
+        graph: the raw graph.
+        raw: the names of its outputs.
+        outputs: the source's raw outputs for each of several real images.
+
+    Raises:
+        RecipeError: the recipe contradicts the network, or what the scores are can not be known; the message names
+            the option that states it.
+    """
+    match head:
+        case ClassifyHead():
+            scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
+            return _classify(head, score_kind(graph, raw[0], scores, axis=1), scores)
+        case SegmentHead():
+            maps = [one[0] for one in outputs]
+            return _segment(head, score_kind(graph, raw[0], maps, axis=1), maps)
+        case DetectHead():
+            return _detect(head, graph, raw, outputs)
+    return head
+
+
+def check_classes(head: Head, outputs: Sequence[Sequence[Array]], labels: int) -> None:
+    """Refuse fewer labels than a detector has classes, where its outputs hold class ids instead of scores for each.
+
+    Raises:
+        RecipeError: a class id on a real image has no label, or is no class id.
+    """
+    if not isinstance(head, DetectHead):
+        return
+    parts = [head.decoder.split(one) for one in outputs]
+    # Rows of score 0 fill up the list, and some networks give them the class -1.
+    ids = [np.floor(one.classes[one.scores > 0]) for one in parts if one.classes is not None]
+    if not sum(one.size for one in ids):
+        return
+    found = np.concatenate(ids) + head.recipe.class_offset
+    low, high = float(found.min()), float(found.max())
+    if low < 0:
+        raise RecipeError(
+            f"The last column of --decoder {head.recipe.decoder} must hold class ids, 0, 1, 2, …; on real images it "
+            f"holds {low:.0f} to {high:.0f}. Is the decoder right?"
+        )
+    if high >= labels:
+        raise RecipeError(
+            f"labels: {labels} are given, but the network detects class {high:.0f} on real images. "
+            "Give one label for each of the network's classes, in the order of their ids"
+        )
+
+
+def _classify(head: ClassifyHead, kind: Kind, scores: list[Array]) -> ClassifyHead:
+    stated = head.stated
+    one_score = scores[0].shape[1] == 1
+    if stated == "softmax" and head.multi_label:
+        raise RecipeError("--activation softmax contradicts --multi-label: give one of the two")
+    if one_score and (stated == "softmax" or _is_always_one(scores)):
+        raise RecipeError(
+            "A softmax over one class is 1.0 for every image. A network with one score needs a sigmoid: "
+            "--activation sigmoid, or export the network without its softmax"
+        )
+    # Labels that each have a probability already are what --multi-label states, so it is no second sigmoid.
+    implied: Activation | None = "sigmoid" if head.multi_label and kind != "sigmoid" else None
+    _refuse_contradiction(stated or implied, kind, scores)
+    if stated == "none":
+        whole = sums_to_one(scores, axis=1)
+        if whole and head.multi_label:
+            _refuse_contradiction("sigmoid", "softmax", scores)
+        return _given(head, sums=whole)
+    if kind in {"softmax", "sigmoid"}:
+        return _given(head, sums=kind == "softmax")
+    if stated is None and kind in {"bounded", "log", "constant_sum"}:
+        raise _unknown(kind, scores)
+    return head
+
+
+def _given(head: ClassifyHead, *, sums: bool) -> ClassifyHead:
+    """Return the head for a network that computes the probabilities itself."""
+    if sums:
+        return replace(head, scores="softmax")
+    return replace(head, scores="sigmoid", multi_label=not head.both_sides)
+
+
+def _segment(head: SegmentHead, kind: Kind, maps: list[Array]) -> SegmentHead:
+    if head.channels == 1 and (head.stated == "softmax" or _is_always_one(maps)):
+        raise RecipeError(
+            "A softmax over one map is 1.0 for every pixel. A network with one map needs a sigmoid: "
+            "--activation sigmoid, or export the network without its softmax"
+        )
+    _refuse_contradiction(head.stated, kind, maps)
+    if head.stated is not None:
+        return head
+    if kind in {"softmax", "sigmoid"}:
+        return replace(head, activation="none")
+    if kind in {"bounded", "log", "constant_sum"}:
+        raise _unknown(kind, maps)
+    return head
+
+
+def _detect(
+    head: DetectHead, graph: Graph, raw: Sequence[str], outputs: Sequence[Sequence[Array]]
+) -> DetectHead:
+    stated = head.recipe.score_activation
+    parts = [head.decoder.split(one) for one in outputs]
+    scores = [one.scores for one in parts]
+    scores += [one.objectness for one in parts if one.objectness is not None]
+    if parts[0].classes is not None and stated in {"softmax", "sigmoid"}:
+        raise RecipeError(
+            f"--activation {stated} is not for --decoder {head.recipe.decoder}: its scores must be probabilities"
+        )
+    linear = graph_ends(graph, raw[min(1, len(raw) - 1)]) == {"linear"}
+    is_probability = in_unit_range(scores) and not linear
+    if stated in {"softmax", "sigmoid"} and is_probability:
+        low, high = value_range(scores)
+        raise RecipeError(
+            f"--activation {stated}: the scores are probabilities already ({low:.3g} to {high:.3g} on real images). "
+            "Give --activation none"
+        )
+    _refuse_contradiction(stated if stated == "none" else None, "logits", scores)
+    if stated is None and not is_probability:
+        low, high = value_range(scores)
+        how = (
+            "State what makes probabilities of them: --activation sigmoid or softmax"
+            if parts[0].classes is None
+            else f"--decoder {head.recipe.decoder} needs probabilities. Export the network with its sigmoid"
+        )
+        raise RecipeError(
+            f"The detector's scores are {low:.3g} to {high:.3g} on real images, not probabilities. {how}"
+        )
+    return replace(
+        head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
+    )
+
+
+def _is_always_one(scores: list[Array]) -> bool:
+    return all(bool(np.all(np.abs(one - 1) < 1e-6)) for one in scores)
+
+
+def _refuse_contradiction(stated: Activation | None, kind: Kind, scores: list[Array]) -> None:
+    """Refuse a stated activation that the network has already applied, or `none` for what is no probability."""
+    low, high = value_range(scores)
+    if stated == "none" and not in_unit_range(scores):
+        raise RecipeError(
+            f"--activation none says that the scores are probabilities, but they are {low:.3g} to {high:.3g} on real "
+            "images. Give --activation softmax or sigmoid, or neither to let the graph decide"
+        )
+    # The softmax of logarithms of probabilities is these probabilities.
+    again = {"softmax": {"softmax", "sigmoid"}, "sigmoid": {"softmax", "sigmoid", "log_softmax"}}
+    if stated in again and kind in again[stated]:
+        option = (
+            "--activation sigmoid, or --multi-label,"
+            if stated == "sigmoid"
+            else "--activation softmax"
+        )
+        raise RecipeError(
+            f"The network's scores are {_FOUND[kind]}. {option} would be applied on top of that. Leave it out"
+        )
+
+
+def _unknown(kind: Kind, scores: list[Array]) -> RecipeError:
+    low, high = value_range(scores)
+    found = {
+        "bounded": "They may be probabilities or logits",
+        "log": "They look like logarithms of probabilities that do not sum to one",
+        "constant_sum": "They have the same sum for every image, as scaled probabilities have",
+    }[kind]
+    return RecipeError(
+        f"What the network's scores are can not be known: {low:.3g} to {high:.3g} on real images, and the graph does "
+        f"not end in a known activation. {found}. State it: --activation none (they are probabilities), softmax or "
+        "sigmoid (they are logits); or name another output with --outputs"
+    )

@@ -1,0 +1,132 @@
+"""torchvision's networks from a file, as embedders, and with some of their pixel values stated.
+
+The right values are those of torchvision's own module, run in the test.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torchvision.models import get_model
+
+from exporter.errors import SourceError
+from exporter.network import Network
+from exporter.progress import SilentProgress
+from exporter.recipe import make_recipe
+from exporter.sources.registry import load_network
+from tests.exporter.exporting import some_frames
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
+]
+MEAN, STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+
+
+def loaded(folder: Path, source: str, **fields: Any) -> Network:
+    content = {"source": source, "name": "net", "task": "classify", "folder": folder, **fields}
+    return load_network(make_recipe(content), SilentProgress())
+
+
+def outputs_of(network: Network, pixels: torch.Tensor) -> np.ndarray[Any, Any]:
+    return np.asarray(network.reference.run(pixels.numpy())[0])
+
+
+@pytest.mark.parametrize(("auxiliary", "said"), [(True, {}), (False, {"transform_input": False})])
+def test_googlenet_from_a_file_transforms_its_input_as_with_weights(
+    tmp_path: Path,
+    auxiliary: bool,  # noqa: FBT001 - a parameter of the test
+    said: dict[str, Any],
+) -> None:
+    torch.manual_seed(0)
+    module = get_model(
+        "googlenet", weights=None, init_weights=False, aux_logits=auxiliary, num_classes=5
+    ).eval()
+    torch.save(module.state_dict(), tmp_path / "own.pth")
+    module.transform_input = said.get("transform_input", True)
+    pixels = torch.rand(2, 3, 64, 64)
+
+    network = loaded(
+        tmp_path,
+        "torchvision:googlenet",
+        weights="own.pth",
+        arguments={"num_classes": 5, **said},
+        input={"height": 64, "width": 64},
+    )
+
+    with torch.inference_mode():
+        right = module(pixels).numpy()
+    np.testing.assert_allclose(outputs_of(network, pixels), right, rtol=1e-4, atol=1e-6)
+
+
+def test_an_embedder_returns_the_features_that_the_classifier_reads() -> None:
+    torch.manual_seed(0)
+    network = loaded(
+        Path(),
+        "torchvision:squeezenet1_1",
+        weights="none",
+        task="embed",
+        input={"height": 64, "width": 64, "shorter_side": 64},
+    )
+    torch.manual_seed(0)
+    module = get_model("squeezenet1_1", weights=None).eval()
+    pixels = torch.rand(2, 3, 64, 64)
+
+    with torch.inference_mode():
+        right = module.features(pixels).mean(dim=(2, 3)).numpy()
+    assert right.shape == (2, 512)
+    np.testing.assert_allclose(outputs_of(network, pixels), right, rtol=1e-4, atol=1e-6)
+    assert network.facts.labels is None
+
+
+def test_an_embedder_of_a_residual_network_reads_the_pooled_maps() -> None:
+    torch.manual_seed(0)
+    network = loaded(
+        Path(),
+        "torchvision:resnet18",
+        weights="none",
+        task="embed",
+        input={"height": 64, "width": 64, "shorter_side": 64},
+    )
+    torch.manual_seed(0)
+    module = get_model("resnet18", weights=None).eval()
+    module.fc = nn.Identity()
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.inference_mode():
+        right = module(pixels).numpy()
+    assert right.shape == (2, 512)
+    np.testing.assert_allclose(outputs_of(network, pixels), right, rtol=1e-4, atol=1e-6)
+
+
+def test_a_segmenter_is_no_embedder() -> None:
+    with pytest.raises(SourceError, match="no image classifier"):
+        loaded(Path(), "torchvision:lraspp_mobilenet_v3_large", weights="none", task="embed")
+
+
+@pytest.mark.parametrize(
+    ("stated", "right"),
+    [
+        ({"color": "bgr"}, lambda rgb: (rgb[..., ::-1] / 255 - MEAN) / STD),
+        ({"scale": 1.0}, lambda rgb: (rgb - MEAN) / STD),
+        ({"mean": (0.5, 0.5, 0.5)}, lambda rgb: (rgb / 255 - 0.5) / STD),
+        ({"std": (0.5, 0.5, 0.5)}, lambda rgb: (rgb / 255 - MEAN) / 0.5),
+    ],
+    ids=["color", "scale", "mean", "std"],
+)
+def test_one_stated_pixel_value_keeps_the_others_of_the_source(
+    stated: dict[str, Any], right: Any
+) -> None:
+    network = loaded(
+        Path(),
+        "timm:mobilenetv3_small_050",
+        weights="none",
+        pixels=stated,
+        input={"height": 64, "width": 64, "shorter_side": 64},
+    )
+    frames = some_frames(2, 64)
+    found = network.reference.pixels_of_frames(frames)
+    expected = right(frames.astype(np.float64)).transpose(0, 3, 1, 2)
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
