@@ -96,10 +96,7 @@ def load_model(
         DeviceError: the network does not fully run on the device.
     """
     expected = _outputs_of(servable, outputs)
-    try:
-        check_certificate(servable.path, servable.card)
-    except CardError as error:
-        raise ServableError(str(error)) from error
+    _require_certificate(servable)
 
     def open_network(plan: SessionPlan) -> Session:
         session = open_session(servable.path, device, plan)
@@ -129,6 +126,13 @@ def load_model(
         threads=threads,
         cache=cache,
     )
+
+
+def _require_certificate(servable: Servable) -> None:
+    try:
+        check_certificate(servable.path, servable.card)
+    except CardError as error:
+        raise ServableError(str(error)) from error
 
 
 def _outputs_of(servable: Servable, outputs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
