@@ -38,8 +38,8 @@ LEVELS_OF_ACTIVATIONS = 255
 _WEIGHTED = {"Conv", "ConvTranspose", "Gemm", "MatMul"}
 _ACTIVATIONS = {"Relu", "Clip"}
 _CARRIERS = {"Add", "Concat", "MaxPool", "AveragePool", "GlobalAveragePool"}
-"""What is quantized: layers with weights, the activations after them, whose range is the one that matters, and what
-carries values between them. All other nodes stay in float."""
+"""What is quantized: layers with weights, the activations after them (their range sets the scale), and nodes that pass
+values on. All other nodes stay in float."""
 
 
 @dataclass(frozen=True, slots=True)

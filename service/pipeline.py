@@ -40,8 +40,8 @@ class Pipeline:
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order.
 
-        A job in the queue carries what makes its tensor and what reads its outputs, so that `runtime` never sees an
-        image, and the thread that runs a batch also decodes it and runs its heads.
+        A job holds two functions: one makes its tensor, the other reads its outputs. So `runtime` never sees an image,
+        and the thread that runs a batch also decodes its images and runs their heads.
 
         Raises:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.

@@ -31,9 +31,9 @@ from service.imaging.overlay import RenderedImage
 from service.runtime.job import JobResult
 
 USUAL_MASKS = 200
-"""How many random masks to run where the request does not say, and there is time for them."""
+"""How many random masks run by default, if the deadline allows it."""
 FEWEST_PLACES = 5
-"""A map with fewer places along a side says little about where. EigenCAM takes the deepest map that has so many."""
+"""EigenCAM takes the deepest map that has at least so many places along each side; a smaller map is too coarse."""
 
 CamMethod = Literal["cam", "eigencam", "rise"]
 

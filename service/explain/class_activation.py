@@ -19,7 +19,7 @@ def exact_cam(maps: NDArray[np.float32], weights: NDArray[np.float32]) -> Heat:
 
 
 def eigen_cam(maps: NDArray[np.float32], toward: NDArray[np.float32] | None = None) -> Heat:
-    """Return the projection of each place on the first principal component of the places; it depends on no class.
+    """Return the projection of each place on the first principal component of all places. No class is involved.
 
     Muhammad and Yeasin, "Eigen-CAM", IJCNN 2020. Here the places are centered first: tokens of a transformer have a
     large common part, which would otherwise hide their differences. A component has no sign of its own. The sign is

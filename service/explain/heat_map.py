@@ -94,7 +94,7 @@ class Heat:
 
 
 def positive_heat(values: NDArray[np.float32]) -> Heat:
-    """Return a heat whose cold end is 0: for values whose sign has a meaning, where what is negative stays cold.
+    """Return a heat whose cold end is 0. It is for values whose sign has a meaning: negative values stay cold.
 
     Args:
         values: float32 (h, w). Where none is positive, the cold end is the least value.

@@ -1,4 +1,7 @@
-"""What an explanation explains: a class, a box, an area or a vector, and how much of it the outputs of a copy show."""
+"""What an explanation explains: a class, a box, an area or a vector.
+
+Each target can score the outputs for a perturbed copy: how much of the target they still show.
+"""
 
 import difflib
 from collections.abc import Callable

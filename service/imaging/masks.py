@@ -82,7 +82,11 @@ def mask_on_image(ids: Mask, confidence: Mask, geometry: Geometry, classes: int)
 
 
 def class_probability(ids: Mask, confidence: Mask, class_id: int, classes: int) -> Mask:
-    """Return one class's probability in 1/255, uint8 (H, W): where another won, an even share of what that one left."""
+    """Return one class's probability in 1/255, uint8 (H, W).
+
+    A mask holds the probability of the best class only. Where another class is the best, the remaining probability is
+    divided evenly among all others.
+    """
     rest = (255 - confidence) // max(1, classes - 1)
     return np.where(ids == class_id, confidence, rest).astype(np.uint8)
 

@@ -11,7 +11,7 @@ from service.errors import OverloadedError
 PAUSE_SECONDS = 0.01
 """A client that sends nothing for so long ends its turn. On the same machine or network, clients send sooner."""
 BODIES_PER_TURN = 2
-"""For each body that may be received at once, so many are held whatever their size: one at work, one ready."""
+"""Bodies of any size that may be held for each one that may be received at once: one at work, one ready."""
 
 
 class Alarm(Protocol):
