@@ -25,7 +25,7 @@ def first(body: bytes, sampling: Sampling | None = None) -> tuple[Image.Image, V
 
 
 def corners() -> Pixels:
-    """Return 64×48 pixels of grey, with a red, a lime and a blue corner: upper left, upper right, lower right."""
+    """Return 64×48 pixels of gray, with a red, a lime and a blue corner: upper left, upper right, lower right."""
     pixels = np.full((48, 64, 3), 120, np.uint8)
     pixels[:12, :16], pixels[:12, -16:], pixels[-12:, -16:] = (255, 0, 0), (0, 255, 0), (0, 0, 255)
     return pixels
@@ -53,7 +53,7 @@ def encoded(
 
 
 def name_of(color: tuple[int, ...]) -> str:
-    names = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "grey": (120, 120, 120)}
+    names = {"red": (255, 0, 0), "lime": (0, 255, 0), "blue": (0, 0, 255), "gray": (120, 120, 120)}
     return min(
         names, key=lambda name: sum(abs(a - b) for a, b in zip(color, names[name], strict=True))
     )
@@ -63,14 +63,14 @@ def name_of(color: tuple[int, ...]) -> str:
 @pytest.mark.parametrize(
     ("matrix", "rotation", "shown"),
     [
-        ((1, 0, 0, 1), 0, "red lime grey blue"),
-        ((-1, 0, 0, 1), 0, "lime red blue grey"),
-        ((1, 0, 0, -1), 180, "grey blue red lime"),
-        ((-1, 0, 0, -1), 180, "blue grey lime red"),
-        ((0, 1, 1, 0), 90, "red grey lime blue"),
-        ((0, -1, 1, 0), 90, "lime blue red grey"),
-        ((0, 1, -1, 0), 270, "grey red blue lime"),
-        ((0, -1, -1, 0), 270, "blue lime grey red"),
+        ((1, 0, 0, 1), 0, "red lime gray blue"),
+        ((-1, 0, 0, 1), 0, "lime red blue gray"),
+        ((1, 0, 0, -1), 180, "gray blue red lime"),
+        ((-1, 0, 0, -1), 180, "blue gray lime red"),
+        ((0, 1, 1, 0), 90, "red gray lime blue"),
+        ((0, -1, 1, 0), 90, "lime blue red gray"),
+        ((0, 1, -1, 0), 270, "gray red blue lime"),
+        ((0, -1, -1, 0), 270, "blue lime gray red"),
     ],
 )
 def test_each_of_the_eight_matrices_is_shown_as_ffmpeg_does(
