@@ -23,8 +23,12 @@ _CARRIERS = {
     *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout"),
     *("Slice", "Gather", "GatherElements", "GatherND", "Split", "Expand", "Resize", "Upsample"),
     *("ReduceMean", "AveragePool", "GlobalAveragePool", "DequantizeLinear", "QuantizeLinear"),
+    *("ReduceMax", "MaxPool", "GlobalMaxPool", "Relu", "LeakyRelu", "PRelu"),
 }
-"""Operators after which probabilities are still probabilities, and logits still logits; the first input is followed."""
+"""Operators after which probabilities are still probabilities, and logits still logits; the first input is followed.
+
+SqueezeNet's logits come out of a ReLU: they may all lie in 0–1, and are no probabilities.
+"""
 
 _ENDS = {
     "Softmax": "softmax",

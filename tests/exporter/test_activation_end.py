@@ -107,15 +107,21 @@ def test_log_softmax_becomes_its_probabilities(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["probabilities"], np.exp(truth(model)), atol=1e-6)
 
 
-def test_a_classifier_that_ends_in_a_sigmoid_has_several_labels(tmp_path: Path) -> None:
-    model = network(op("Sigmoid"))
+@pytest.mark.parametrize(
+    "end", [(op("Sigmoid"),), (op("Sigmoid", output="p"), op("Relu", "p"))], ids=["plain", "relu"]
+)
+def test_a_classifier_that_ends_in_a_sigmoid_has_several_labels(
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...]
+) -> None:
+    model = network(*end)
     done, found = adopted(tmp_path, model)
     np.testing.assert_allclose(found["probabilities"], truth(model), atol=1e-6)
     assert done.card.multi_label
 
 
-def test_logits_get_a_softmax(tmp_path: Path) -> None:
-    model = network()
+@pytest.mark.parametrize("end", [(), (op("Relu"),), (op("LeakyRelu"),)])
+def test_logits_get_a_softmax(tmp_path: Path, end: tuple[onnx.NodeProto, ...]) -> None:
+    model = network(*end)
     done, found = adopted(tmp_path, model)
     powers = np.exp(truth(model))
     np.testing.assert_allclose(
