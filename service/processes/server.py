@@ -59,6 +59,7 @@ class Server(uvicorn.Server):
         grace_seconds: from SIGTERM until the socket is closed.
         drain_seconds: how long accepted requests may take after that.
         counts: the connections of all processes; None where this is the only one.
+        waits: whether connections are left to the other processes until `begin` is called; only with `counts`.
         beside: entered on the event loop before the app starts, and left after the app has ended.
         limits: what a connection may send outside the bodies of its requests.
     """
@@ -70,6 +71,7 @@ class Server(uvicorn.Server):
         grace_seconds: float,
         drain_seconds: float,
         counts: ConnectionCounts | None = None,
+        waits: bool = False,
         beside: AbstractAsyncContextManager[None] | None = None,
         limits: Limits | None = None,
     ) -> None:
@@ -92,6 +94,8 @@ class Server(uvicorn.Server):
         self._services = app.services
         self._grace_seconds = grace_seconds
         self._counts = counts
+        self._waits = waits
+        self._listeners: list[socket.socket] = []
         self._beside = beside or nullcontext()
         self._arriving: set[asyncio.Task[object]] = set()
         self._interrupts = 0
@@ -128,8 +132,22 @@ class Server(uvicorn.Server):
             await super().startup(sockets)
             return
         await super().startup([])
-        for listener in sockets or []:
+        self._listeners = sockets or []
+        for listener in self._listeners:
             listener.settimeout(0)
+        if self._waits:
+            self._counts.vacate()
+        else:
+            self._accept()
+
+    def begin(self) -> None:
+        """Accept connections from now on; called on the event loop."""
+        if self._waits:
+            self._waits = False
+            self._accept()
+
+    def _accept(self) -> None:
+        for listener in self._listeners:
             self._accept_from(listener)
 
     def _accept_from(self, listener: socket.socket) -> None:

@@ -33,23 +33,28 @@ def make_server(
 ) -> Server:
     """Return the whole service of one process; `slot` is None where it is the only one.
 
+    A worker that replaces another one accepts connections when its models are loaded: until then the others answer.
+
     Raises:
         ConfigurationError: it can not start with these settings.
     """
 
     def loaded(engine: Engine) -> None:
         spare_the_collector()
+        server.begin()
         on_loaded(engine)
 
     engine = Engine(settings, share=int if slot is None else slot.share, on_loaded=loaded)
     peers = None if slot is None else _join_peers(engine, slot)
-    return Server(
+    server = Server(
         create_app(engine, settings, peers=peers),
         grace_seconds=settings.grace_seconds,
         drain_seconds=_drain_seconds(settings),
         counts=None if slot is None else ConnectionCounts(slot),
+        waits=slot is not None and slot.refilled,
         beside=None if peers is None else peers.listening(),
     )
+    return server
 
 
 def _join_peers(engine: Engine, slot: WorkerSlot) -> Peers:

@@ -31,7 +31,7 @@ RECIPE = make_recipe({"source": "python:a:b", "task": "segment", "name": "maps"}
 
 def test_the_source_describes_its_outputs_and_its_preprocessing() -> None:
     network = torch_network(MODEL, RECIPE, SilentProgress())
-    assert network.head == SegmentHead(2, (16, 16), "none")
+    assert network.head == SegmentHead(2, (16, 16), "none", stated="none")
     assert (network.background_id, network.pixels.scale) == (1, 1.0)
     assert (network.reference.pixels_of_image(b"") == normal(3, 16, 16)).all()
 
