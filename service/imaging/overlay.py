@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from service.errors import InvalidParameterError
 from service.imaging.blocks import blocks
 from service.imaging.geometry import Box
 from service.imaging.masks import ImageMask, Mask
@@ -15,6 +16,8 @@ from service.imaging.palette import BLACK, WHITE, class_color, class_colors, ink
 
 ImageFormat = Literal["png", "jpeg"]
 JPEG_QUALITY = 90
+JPEG_LONGEST_SIDE = 65_500
+"""libjpeg's limit."""
 PNG_LEVEL = 1
 """zlib's fastest level: on photographs, higher levels take many times as long and save a few per cent of the size."""
 MASK_OPACITY = 0.55
@@ -137,7 +140,16 @@ def cut_out(image: Image.Image, opacity: Mask) -> Image.Image:
 
 
 def encode_image(image: Image.Image, form: ImageFormat) -> RenderedImage:
-    """Return the image as a PNG or a JPEG."""
+    """Return the image as a PNG or a JPEG.
+
+    Raises:
+        InvalidParameterError: a side is too long for a JPEG.
+    """
+    if form == "jpeg" and max(image.size) > JPEG_LONGEST_SIDE:
+        raise InvalidParameterError(
+            f"A JPEG has at most {JPEG_LONGEST_SIDE} pixels on a side, and this has {image.width}×{image.height}. "
+            "Ask for a PNG with Accept: image/png"
+        )
     stream = BytesIO()
     if form == "jpeg":
         image.save(stream, "JPEG", quality=JPEG_QUALITY)
