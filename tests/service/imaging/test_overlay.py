@@ -149,7 +149,9 @@ def test_a_large_mask_is_laid_over_the_image_in_parts_as_it_would_be_in_one() ->
 
 @pytest.mark.parametrize("size", [(65_501, 1), (1, 65_501)])
 def test_a_side_that_no_jpeg_can_have_is_refused_and_a_png_is_not(size: tuple[int, int]) -> None:
-    with pytest.raises(InvalidParameterError, match=r"65500 pixels on a side, .* Accept: image/png"):
+    with pytest.raises(
+        InvalidParameterError, match=r"65500 pixels on a side, .* Accept: image/png"
+    ):
         encode_image(plain(size), "jpeg")
     assert Image.open(BytesIO(encode_image(plain(size), "png").content)).size == size
     assert Image.open(BytesIO(encode_image(plain((65_500, 1)), "jpeg").content)).size[0] == 65_500
