@@ -22,6 +22,8 @@ from service.errors import (
 )
 from service.imaging import jpeg_tail, png, tiff
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
+from service.imaging.png import Png
+from service.imaging.png_pixels import PngFrame, load_frame, open_frame
 from service.imaging.unread import unsupported_jpeg, why_unread
 
 FORMATS = tuple(
@@ -90,7 +92,7 @@ class OpenedImage:
 
     `file` is Pillow's image of the frame that is displayed first, `size` that of the whole stored canvas, on which the
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
-    become 8 bits; `chunks` are those of a PNG, to check its pixels.
+    become 8 bits; `png` are the chunks of a PNG.
     """
 
     body: bytes
@@ -99,7 +101,7 @@ class OpenedImage:
     orientation: int = 1
     box: Box | None = None
     samples: Samples | None = None
-    chunks: png.Png | None = None
+    png: Png | None = None
 
     @property
     def can_be_reduced(self) -> bool:
@@ -156,7 +158,7 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
 def _open_png(body: bytes, limits: Limits) -> OpenedImage:
     shown = png.first_frame(body)
     _check_size(shown.canvas, limits)
-    file = _open(shown.body, limits)
+    file = open_frame(shown)
     left, top, right, bottom = shown.box
     box = None if (right - left, bottom - top) == shown.canvas else shown.box
     orientation = _exif_orientation(shown.exif)
@@ -168,7 +170,7 @@ def _open_png(body: bytes, limits: Limits) -> OpenedImage:
         file.info["transparency"] = shown.transparent[0] * (255 // (2**shown.depth - 1))
     elif shown.transparent and shown.depth == 8:  # of 16 bits Pillow keeps the high 8
         file.info["transparency"] = shown.transparent
-    return OpenedImage(shown.body, file, shown.canvas, orientation, box, samples, shown)
+    return OpenedImage(body, file, shown.canvas, orientation, box, samples, shown)
 
 
 def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
@@ -242,8 +244,8 @@ def read_pixels(image: OpenedImage) -> Image.Image:
 
 
 def _loaded(image: OpenedImage) -> Image.Image:
-    if image.chunks is not None:
-        png.check_pixels(image.chunks)
+    if isinstance(image.file, PngFrame):
+        return load_frame(image.file)
     try:
         image.file.load()
     except OSError:
@@ -265,8 +267,8 @@ def _loaded(image: OpenedImage) -> Image.Image:
 def _displayed(image: OpenedImage, file: Image.Image) -> Image.Image:
     if image.samples is not None:
         pixels = to_eight_bits(file, image.samples)
-    elif image.chunks is not None and image.chunks.transparent and image.chunks.depth == 16:
-        pixels = _without_color(image.chunks, file)
+    elif image.png is not None and image.png.transparent and image.png.depth == 16:
+        pixels = _without_color(image.png, file)
     else:
         pixels = _flatten(file)
     return pixels if image.box is None else _on_canvas(image.size, pixels, image.box)
@@ -306,13 +308,12 @@ def _over_white(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _without_color(image: png.Png, high: Image.Image) -> Image.Image:
+def _without_color(image: Png, high: Image.Image) -> Image.Image:
     """Return a 16-bit RGB PNG with its transparent color in white; all 16 bits of a pixel must be equal to it.
 
     Pillow keeps the high byte of each sample. Reading the same bytes in the other byte order gives the low bytes.
     """
-    low = Image.open(BytesIO(image.body), formats=["PNG"])
-    low.tile = [low.tile[0]._replace(args="RGB;16L")]
+    low = PngFrame(image, raw_mode="RGB;16L")
     low.load()
     color = np.array(image.transparent)
     rows = max(1, STRIP_PIXELS // high.width)

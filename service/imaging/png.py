@@ -2,7 +2,7 @@
 
 import struct
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -13,51 +13,31 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 200_000
 """A real file has at most a few chunks per row; each costs about a microsecond."""
 
-_DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-"""Color type → its bit depths (PNG, third edition, table 8)."""
+_MODES = {
+    (1, 0): ("1", "1"),
+    (2, 0): ("L", "L;2"),
+    (4, 0): ("L", "L;4"),
+    (8, 0): ("L", "L"),
+    (16, 0): ("I;16", "I;16B"),
+    (8, 2): ("RGB", "RGB"),
+    (16, 2): ("RGB", "RGB;16B"),
+    (1, 3): ("P", "P;1"),
+    (2, 3): ("P", "P;2"),
+    (4, 3): ("P", "P;4"),
+    (8, 3): ("P", "P"),
+    (8, 4): ("LA", "LA"),
+    (16, 4): ("RGBA", "LA;16B"),
+    (8, 6): ("RGBA", "RGBA"),
+    (16, 6): ("RGBA", "RGBA;16B"),
+}
+"""Bit depth and color type (PNG, third edition, table 8) → Pillow's mode, and its name for how samples are stored."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 
-_CHECKED_BYTES = 8 << 20
-"""Up to 4 MB of pixels, the checksum of the stream is always checked (a few ms): Pillow stops reading before it."""
-
-_PIECE = 1 << 16
 _SEND_AGAIN = "Send the original file."
 
 
-class Frame(NamedTuple):
-    """The rectangle of a frame on its canvas, in pixels."""
-
-    width: int
-    height: int
-    left: int
-    top: int
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        return self.left, self.top, self.left + self.width, self.top + self.height
-
-
-@dataclass(frozen=True, slots=True)
-class Png:
-    """The frame of a PNG that a browser displays first.
-
-    `body` is a PNG of this frame alone, without metadata; it covers `box` of the canvas. `transparent` is the stored
-    sample, or the R, G, B samples, that a gray or RGB image declares transparent; `exif` is the content of its eXIf
-    chunk; `pixels` are the chunks that hold the frame's pixels, for `check_pixels`.
-    """
-
-    body: bytes
-    canvas: tuple[int, int]
-    box: tuple[int, int, int, int]
-    depth: int
-    pixel_bits: int
-    transparent: tuple[int, ...] | None
-    exif: bytes
-    pixels: "tuple[_Chunk, ...]"
-
-
-class _Chunk(NamedTuple):
+class Chunk(NamedTuple):
     kind: bytes
     data: memoryview
     checksum: int | None
@@ -73,20 +53,62 @@ class _Chunk(NamedTuple):
         return self.data[4:] if self.kind == b"fdAT" else self.data
 
 
+class Frame(NamedTuple):
+    """The rectangle of a frame on its canvas, in pixels."""
+
+    width: int
+    height: int
+    left: int
+    top: int
+
+    @property
+    def box(self) -> tuple[int, int, int, int]:
+        return self.left, self.top, self.left + self.width, self.top + self.height
+
+
+class Png(NamedTuple):
+    """The frame of a PNG that a browser displays first.
+
+    The frame covers `box` of the canvas. `mode` is Pillow's for its pixels, `raw_mode` says how they are stored.
+    `transparent` is the stored sample, or the R, G, B samples, that a gray or RGB image declares transparent; `palette`
+    are the R, G, B values of a palette, `alpha` those of its colors. `exif` is the content of the eXIf chunk; `chunks`
+    hold the frame's pixels.
+    """
+
+    canvas: tuple[int, int]
+    box: tuple[int, int, int, int]
+    depth: int
+    pixel_bits: int
+    mode: str
+    raw_mode: str
+    is_interlaced: bool
+    transparent: tuple[int, ...] | None
+    palette: bytes | None
+    alpha: bytes | None
+    exif: bytes
+    chunks: tuple[Chunk, ...]
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """The width and height of the frame."""
+        left, top, right, bottom = self.box
+        return right - left, bottom - top
+
+
 @dataclass(slots=True)
 class _Parts:
     """What the chunks of a file said so far."""
 
-    header: _Chunk
-    palette: _Chunk | None = None
-    transparency: _Chunk | None = None
+    header: Chunk
+    palette: Chunk | None = None
+    transparency: Chunk | None = None
     exif: bytes = b""
-    pixels: list[_Chunk] = field(default_factory=list)
+    pixels: list[Chunk] = field(default_factory=list)
     is_animated: bool = False
     frames: list[Frame | None] = field(default_factory=list)
     has_hidden_default: bool = False
     """The frames of the animation start behind the pixels of the image, which a browser then does not show."""
-    frame_pixels: list[_Chunk] = field(default_factory=list)
+    frame_pixels: list[Chunk] = field(default_factory=list)
 
 
 def first_frame(body: bytes) -> Png:
@@ -109,68 +131,23 @@ def first_frame(body: bytes) -> Png:
         )
     if color == _PALETTE and parts.palette is None:
         raise BrokenImageError(f"The PNG has no palette (PLTE). {_SEND_AGAIN}")
+    palette = bytes(parts.palette.data) if parts.palette and color == _PALETTE else None
     return Png(
-        b"".join(_encoded(parts, frame, pixels)),
         (width, height),
         frame.box,
         depth,
         depth * _CHANNELS[color],
+        *_MODES[depth, color],
+        bool(parts.header.data[12]),
         _transparent(parts.transparency, color, depth),
+        palette,
+        bytes(parts.transparency.data) if palette and parts.transparency else None,
         parts.exif,
         tuple(pixels),
     )
 
 
-def _encoded(parts: _Parts, frame: Frame, pixels: Sequence[_Chunk]) -> Iterator[bytes | memoryview]:
-    """Give the pieces of a PNG of this frame. Its readers do not check the checksums of pixels: they are zero."""
-    header = struct.pack(">II", frame.width, frame.height) + bytes(parts.header.data[8:13])
-    yield SIGNATURE
-    yield from _written(b"IHDR", header)
-    if parts.palette is not None:
-        yield from _written(b"PLTE", parts.palette.data)
-        if parts.transparency is not None:
-            yield from _written(b"tRNS", parts.transparency.data)
-    for chunk in pixels:
-        yield from (struct.pack(">I", len(chunk.pixels)), b"IDAT", chunk.pixels, b"\0\0\0\0")
-    yield from _written(b"IEND", b"")
-
-
-def check_pixels(image: Png) -> None:
-    """Compare the checksums of the chunks, and the one of the stream in them, with the pixels.
-
-    Wrong checksums of chunks alone do not refuse an image, if that of the stream is right. Where the file ends within a
-    chunk, decoding tells whether pixels are missing.
-
-    Raises:
-        BrokenImageError: the pixels are damaged.
-    """
-    left, top, right, bottom = image.box
-    row = (right - left) * image.pixel_bits // 8 + 8
-    size = row * (bottom - top) * 2  # more than interlacing adds
-    are_whole = all(chunk.is_whole for chunk in image.pixels if chunk.checksum is not None)
-    is_cut = any(chunk.checksum is None for chunk in image.pixels)
-    if are_whole and (is_cut or size > _CHECKED_BYTES):
-        return
-    if not _is_sound(image.pixels, size):
-        raise BrokenImageError(
-            f"The PNG's pixels are damaged: their checksum is not the one that the file says. {_SEND_AGAIN}"
-        )
-
-
-def _is_sound(pixels: Sequence[_Chunk], size: int) -> bool:
-    stream = zlib.decompressobj()
-    try:
-        for chunk in pixels:
-            data: bytes | memoryview = chunk.pixels
-            while data and size > 0 and not stream.eof:
-                size -= len(stream.decompress(data, _PIECE))
-                data = stream.unconsumed_tail
-    except zlib.error:
-        return False
-    return stream.eof
-
-
-def _chunks(body: bytes) -> Iterator[_Chunk]:
+def _chunks(body: bytes) -> Iterator[Chunk]:
     view = memoryview(body)
     place = len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
@@ -182,7 +159,7 @@ def _chunks(body: bytes) -> Iterator[_Chunk]:
         start, end = place + 8, place + 8 + length
         place = end + 4
         checksum = int.from_bytes(view[end:place]) if place <= len(body) else None
-        yield _Chunk(kind, view[start:end], checksum)
+        yield Chunk(kind, view[start:end], checksum)
     raise BrokenImageError(f"The PNG has more than {MAX_CHUNKS} chunks. Encode it again.")
 
 
@@ -214,7 +191,7 @@ def _collect(body: bytes) -> _Parts:
     return parts
 
 
-def _take(chunk: _Chunk, parts: _Parts) -> None:
+def _take(chunk: Chunk, parts: _Parts) -> None:
     match chunk.kind:
         case b"IDAT":
             parts.has_hidden_default = parts.is_animated and not parts.frames
@@ -236,7 +213,7 @@ def _take(chunk: _Chunk, parts: _Parts) -> None:
             raise BrokenImageError(f"The PNG needs the unknown chunk {name}. Send a standard PNG.")
 
 
-def _frame(chunk: _Chunk, header: _Chunk) -> Frame | None:
+def _frame(chunk: Chunk, header: Chunk) -> Frame | None:
     """Return the frame that an fcTL chunk describes, None where it is not on the canvas."""
     if len(chunk.data) < 26:  # the length of fcTL
         return None
@@ -246,19 +223,19 @@ def _frame(chunk: _Chunk, header: _Chunk) -> Frame | None:
     return frame if inside and chunk.is_whole else None
 
 
-def _sound(chunk: _Chunk) -> _Chunk:
+def _sound(chunk: Chunk) -> Chunk:
     if not chunk.is_whole:
         name = chunk.kind.decode("ascii")
         raise BrokenImageError(f"The PNG's chunk {name} is damaged or cut short. {_SEND_AGAIN}")
     return chunk
 
 
-def _header(chunk: _Chunk) -> tuple[int, int, int, int]:
+def _header(chunk: Chunk) -> tuple[int, int, int, int]:
     """Return width, height, bit depth and color type."""
     width, height, depth, color, compression, filters, interlace = struct.unpack_from(
         ">IIBBBBB", chunk.data
     )
-    known = depth in _DEPTHS.get(color, ()) and (compression, filters) == (0, 0) and interlace < 2
+    known = (depth, color) in _MODES and (compression, filters) == (0, 0) and interlace < 2
     if not known or not width or not height:
         raise BrokenImageError(
             f"The PNG's header is damaged: {width}×{height} pixels, {depth} bits of color type {color}. {_SEND_AGAIN}"
@@ -266,15 +243,10 @@ def _header(chunk: _Chunk) -> tuple[int, int, int, int]:
     return width, height, depth, color
 
 
-def _transparent(chunk: _Chunk | None, color: int, depth: int) -> tuple[int, ...] | None:
+def _transparent(chunk: Chunk | None, color: int, depth: int) -> tuple[int, ...] | None:
     """Return the samples of the color that is transparent. Below 16 bits only the low byte counts, as in browsers."""
     count = {_GRAY: 1, _RGB: 3}.get(color, 0)
     if chunk is None or not count or len(chunk.data) < 2 * count:
         return None
     samples: tuple[int, ...] = struct.unpack_from(f">{count}H", chunk.data)
     return samples if depth == 16 else tuple(sample & 255 for sample in samples)
-
-
-def _written(kind: bytes, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-    checksum = zlib.crc32(data, zlib.crc32(kind))
-    return struct.pack(">I", len(data)), kind, data, struct.pack(">I", checksum)
