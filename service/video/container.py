@@ -1,8 +1,8 @@
 """A video's bytes → an opened file, its video stream and its decoder; no frame is decoded here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from typing import Protocol, TypeAlias, cast
 
@@ -22,6 +22,8 @@ from service.errors import (
     VideoError,
 )
 from service.video import signature
+from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
+from service.video.bitstream import describer, describes_every_packet
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 """The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
@@ -50,6 +52,8 @@ class OpenVideo:
     stream: VideoStream
     decoder: VideoCodecContext
     """Decodes on the thread that calls it."""
+    shown_periods: Mapping[int, int] = field(default_factory=dict)
+    """Of an AVI: when the n-th frame is shown, by the time of the n-th packet, where that is another time."""
 
     @property
     def codec(self) -> str:
@@ -98,6 +102,25 @@ def open_video(source: Source) -> OpenVideo:
     Raises:
         VideoError: it is no video that can be read.
     """
+    video = _open(source)
+    if video.form != "avi" or not video.stream.codec_context.has_b_frames:
+        return video
+    periods = periods_of_packets(video.stream)
+    if not has_gaps(periods):
+        return video
+    try:
+        packets = (packet for packet in video.container.demux(video.stream) if packet.size)
+        describe = describer(video.codec, video.stream.codec_context.extradata)
+        speaks = describes_every_packet(video.codec)
+        delay = reorder_delay(packets, video.decoder, describe if speaks else None)
+    except FFmpegError:
+        delay = 0
+    finally:
+        video.close()
+    return replace(_open(source), shown_periods=shown_periods(periods, delay))
+
+
+def _open(source: Source) -> OpenVideo:
     container = open_container(source)
     try:
         stream = video_stream(container)
