@@ -55,11 +55,11 @@ from service.settings import Settings
 from service.tasks.networks import usable
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
-from service.video.container import Source
 from service.video.events import VideoEvent
 from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
 from service.video.reader import VideoLimits
+from service.video.source import Source
 
 log = logging.getLogger(LOGGER)
 

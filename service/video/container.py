@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import av
 from av.container import InputContainer
@@ -24,6 +24,8 @@ from service.errors import (
 from service.video import signature
 from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
 from service.video.bitstream import describer, describes_every_packet
+from service.video.extent import missing_end
+from service.video.source import Source
 
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
 """The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
@@ -32,16 +34,6 @@ ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the alpha of a frame beside the frame; of FFmpeg's decoders only these read it."""
 
 Packet: TypeAlias = "AnyPacket[VideoStream]"
-
-
-class Source(Protocol):
-    """A seekable binary file, or an object that reads like one."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-
-    def tell(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +60,7 @@ class OpenVideo:
     @property
     def form(self) -> str:
         """The short name of the container."""
-        return self.container.format.name.split(",")[0]
+        return _form(self.container)
 
     @property
     def has_stored_times(self) -> bool:
@@ -94,6 +86,10 @@ class OpenVideo:
 
     def close(self) -> None:
         self.container.close()
+
+
+def _form(container: InputContainer) -> str:
+    return container.format.name.split(",")[0]
 
 
 def open_video(source: Source) -> OpenVideo:
@@ -125,6 +121,13 @@ def _open(source: Source) -> OpenVideo:
     try:
         stream = video_stream(container)
         return OpenVideo(container, stream, decoder_of(stream))
+    except UnsupportedVideoError as error:
+        container.close()
+        # A header that is cut within its list of codecs names none.
+        form = _form(container)
+        if missing_end(form, source):
+            raise _broken_header(is_mp4=form == "mov") from error
+        raise
     except BaseException:
         container.close()
         raise
@@ -172,15 +175,8 @@ def open_container(source: Source) -> InputContainer:
 def _not_opened(head: bytes, error: Exception) -> VideoError:
     if signature.is_video(head) and isinstance(error, EOFError):
         return NoFramesError("The video ends before its first frame.")
-    if signature.is_mp4(head):
-        return BrokenVideoError(
-            "The video's header can not be read: the file is damaged or cut short. An MP4 may have its header at its "
-            "end; ffmpeg -movflags +faststart moves it to the start."
-        )
     if signature.is_video(head):
-        return BrokenVideoError(
-            "The video's header can not be read: the file is damaged or cut short. Send the whole file."
-        )
+        return _broken_header(is_mp4=signature.is_mp4(head))
     what = signature.other_kind(head)
     if what is None and len(head) < signature.TOO_SHORT_BYTES:
         return UnsupportedVideoError(
@@ -190,6 +186,17 @@ def _not_opened(head: bytes, error: Exception) -> VideoError:
     found = "no video that is understood" if what is None else f"{what}, which is not read"
     return UnsupportedVideoError(
         f"The bytes are {found}. Send MP4, MOV, WebM, Matroska, AVI or GIF."
+    )
+
+
+def _broken_header(*, is_mp4: bool) -> BrokenVideoError:
+    return BrokenVideoError(
+        "The video's header can not be read: the file is damaged or cut short. "
+        + (
+            "An MP4 may have its header at its end; ffmpeg -movflags +faststart moves it to the start."
+            if is_mp4
+            else "Send the whole file."
+        )
     )
 
 

@@ -24,11 +24,11 @@ from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Model
-from service.video.container import Source
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
 from service.video.frame import Frame
 from service.video.reader import Clip, VideoLimits
 from service.video.sampling import Sampling
+from service.video.source import Source
 
 Kept = TypeVar("Kept")
 

@@ -16,11 +16,12 @@ from service.errors import (
     VideoTooLongError,
 )
 from service.video.completeness import missing_part
-from service.video.container import OpenVideo, Source, open_video
+from service.video.container import OpenVideo, open_video
 from service.video.decoding import FrameDecoder
 from service.video.frame import Frame, Orientation, check_pixels, orientation, square_width
 from service.video.packets import PacketReader
 from service.video.sampling import Sampling, wants_of
+from service.video.source import Source
 from service.video.timeline import shown_times
 
 Ended = Literal["complete", "truncated", "limit"]
