@@ -18,6 +18,8 @@ from service.errors import TooManyPixelsError
 HD_LINES = 720
 """From so many lines on, a video that does not name its color matrix is read as BT.709; below, as BT.601."""
 _UNSPECIFIED_COLORS = 2
+HELD_BYTES_PER_PIXEL = 8
+"""Up to four bytes of a stored pixel, three of its image, and what the conversion needs meanwhile."""
 
 
 class Orientation(NamedTuple):
@@ -52,6 +54,11 @@ class Frame:
     orientation: Orientation
     max_pixels: int
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the frame and the image made of it take."""
+        return HELD_BYTES_PER_PIXEL * self.stored.width * self.stored.height
+
     def image(self) -> Image.Image:
         """Return the frame as displayed, mode RGB: square pixels, upright, alpha composited over white.
 
@@ -85,12 +92,11 @@ def _assumed_matrix(stored: VideoFrame) -> int | None:
 
 
 def orientation(stored: VideoFrame) -> Orientation:
-    """Return how a frame is displayed by its display matrix (ISO/IEC 14496-12, section 6.2.2), to a quarter turn.
-
-    PyAV then keeps the frame until the next garbage collection, so call it for one frame of many.
-    """
+    """Return how a frame is displayed by its display matrix (ISO/IEC 14496-12, section 6.2.2), to a quarter turn."""
+    # PyAV keeps a frame whose side data was read until the next garbage collection, so a tiny one is read.
+    tiny = stored.reformat(width=16, height=16, format="gray", interpolation="POINT")
     # PyAV's stub names the wrong type.
-    data = cast("SideDataContainer", stored.side_data).get(SideDataType.DISPLAYMATRIX)
+    data = cast("SideDataContainer", tiny.side_data).get(SideDataType.DISPLAYMATRIX)
     if data is None:
         return Orientation()
     # A stored point (x, y) is displayed at (a·x + c·y, b·x + d·y), y downward.

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,9 @@ from service.video.sampling import Sampling
 from service.video.source import Source
 
 Kept = TypeVar("Kept")
+
+MOST_HELD_BYTES = 256 << 20
+"""How many bytes the frames of one video may take that wait for the network or run through it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,30 +201,66 @@ async def run_frames(
     """Yield what was kept of each sampled frame, in order of time; iterate inside `contextlib.aclosing`.
 
     Frames are converted, fitted, run and read on the model's workers, a few at a time, after single images.
+    Only as many are held as `MOST_HELD_BYTES` allows, one at least.
 
     Raises:
         UnavailableError: the model is not ready, the service ends, or a frame waited for longer than `timeout_seconds`.
         VideoError: there was no frame.
     """
-    coming: deque[tuple[int, float]] = deque()
+    coming: deque[_Place] = deque()
+    held = _HeldBytes()
 
     async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Kept, Image.Image | None]], None]:
         while (frame := await reader.next()) is not None:
-            coming.append((frame.number, frame.seconds))
+            size = frame.held_bytes
+            held.add(size)
+            coming.append(_Place(frame.number, frame.seconds, size))
             prepare = partial(_prepare, frame, model.card.image_input)
+            del frame
             yield Job(prepare, partial(_keep, combiner, draws))
+            await held.room_for(size)
 
     outcomes = fan_out.run(model, jobs(), timeout_seconds=timeout_seconds)
     async with aclosing(outcomes):
         async for outcome in outcomes:
-            number, seconds = coming.popleft()
+            place = coming.popleft()
+            held.remove(place.held_bytes)
             if isinstance(outcome, UnavailableError | ClientLeftError):
                 raise outcome
             if isinstance(outcome, JobResult):
                 kept, drawn = outcome.value
-                yield FrameResult(number, seconds, kept, drawn, outcome.trace)
+                yield FrameResult(place.number, place.seconds, kept, drawn, outcome.trace)
             else:
-                yield FrameResult(number, seconds, outcome)
+                yield FrameResult(place.number, place.seconds, outcome)
+
+
+class _Place(NamedTuple):
+    """A frame in flight: its number, its seconds, and what it takes."""
+
+    number: int
+    seconds: float
+    held_bytes: int
+
+
+class _HeldBytes:
+    """Bounds the bytes of one video's frames in flight; a single frame always has room."""
+
+    def __init__(self) -> None:
+        self._bytes = 0
+        self._less = asyncio.Event()
+
+    def add(self, size: int) -> None:
+        self._bytes += size
+
+    def remove(self, size: int) -> None:
+        self._bytes -= size
+        self._less.set()
+
+    async def room_for(self, size: int) -> None:
+        """Wait until a frame like the last one may be decoded."""
+        while self._bytes and self._bytes + size > MOST_HELD_BYTES:
+            self._less.clear()
+            await self._less.wait()
 
 
 async def _combined(frame: FrameResult[Any], run: VideoRun) -> VideoFrame:
