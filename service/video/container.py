@@ -24,11 +24,14 @@ from service.errors import (
 from service.video import signature
 from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
 from service.video.bitstream import describer, describes_every_packet
-from service.video.extent import missing_end
+from service.video.extent import is_animated_png, missing_end
 from service.video.source import Source
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng"
 """The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
+
+FORMATS = "MP4, MOV, WebM, Matroska, AVI, GIF or animated PNG"
+"""What to send, for messages."""
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the alpha of a frame beside the frame; of FFmpeg's decoders only these read it."""
@@ -157,36 +160,37 @@ def open_container(source: Source) -> InputContainer:
     """
     source.seek(0)
     head = source.read(signature.READ_BYTES)
-    if image := signature.image_kind(head):
+    if signature.is_animated_webp(head):
+        raise UnsupportedVideoError(signature.ANIMATED_WEBP)
+    is_animated = signature.is_png(head) and is_animated_png(source)
+    if (image := signature.image_kind(head)) and not is_animated:
         raise UnsupportedVideoError(
-            f"The bytes are {image}, not a video. Send MP4, MOV, WebM, Matroska, AVI or GIF here, and an image to a "
-            "route for images, for example /v1/classify."
+            f"The bytes are {image}, not a video. Send {FORMATS} here, and an image to a route for images, for "
+            "example /v1/classify."
         )
     source.seek(0)
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
     try:
         container = av.open(source, options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:
-        raise _not_opened(head, error) from error
+        raise _not_opened(head, error, is_known=is_animated or signature.is_video(head)) from error
     assert isinstance(container, InputContainer)
     return container
 
 
-def _not_opened(head: bytes, error: Exception) -> VideoError:
-    if signature.is_video(head) and isinstance(error, EOFError):
+def _not_opened(head: bytes, error: Exception, *, is_known: bool) -> VideoError:
+    if is_known and isinstance(error, EOFError):
         return NoFramesError("The video ends before its first frame.")
-    if signature.is_video(head):
+    if is_known:
         return _broken_header(is_mp4=signature.is_mp4(head))
     what = signature.other_kind(head)
     if what is None and len(head) < signature.TOO_SHORT_BYTES:
         return UnsupportedVideoError(
             f"The file is too short for the header of any video ({len(head)} of at least "
-            f"{signature.TOO_SHORT_BYTES} bytes). Send MP4, MOV, WebM, Matroska, AVI or GIF."
+            f"{signature.TOO_SHORT_BYTES} bytes). Send {FORMATS}."
         )
     found = "no video that is understood" if what is None else f"{what}, which is not read"
-    return UnsupportedVideoError(
-        f"The bytes are {found}. Send MP4, MOV, WebM, Matroska, AVI or GIF."
-    )
+    return UnsupportedVideoError(f"The bytes are {found}. Send {FORMATS}.")
 
 
 def _broken_header(*, is_mp4: bool) -> BrokenVideoError:

@@ -195,6 +195,25 @@ def _cut_png(file: _Bytes) -> str:
     return _END_IS_MISSING
 
 
+def is_animated_png(source: Source, most_steps: int = 10_000) -> bool:
+    """Return whether a PNG has an animation control chunk before its pixels (PNG, third edition, section 11.3.6.1).
+
+    Args:
+        source: the file; where it still arrives, this waits for the chunks before the pixels.
+        most_steps: how many chunks to read at most.
+    """
+    at = 8
+    for _ in range(most_steps):
+        source.seek(at)
+        header = _read_fully(source, 8)
+        if len(header) < 8 or header[4:] in {b"IDAT", b"IEND"}:
+            return False
+        if header[4:] == b"acTL":
+            return True
+        at += 12 + int.from_bytes(header[:4], "big")
+    return False
+
+
 _CUTS: Mapping[str, Callable[[_Bytes], str]] = {
     "mov": _cut_boxes,
     "avi": _cut_chunks,

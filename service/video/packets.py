@@ -23,7 +23,7 @@ GROUPED_CODECS = frozenset(
 """Codecs in which no frame depends on one before a key frame: packets that no wanted frame needs can be skipped."""
 
 COUNTED_CODECS = GROUPED_CODECS | {
-    "gif", "png", "qtrle", "rawvideo", "msrle", "ffv1", "huffyuv", "dnxhd", "dvvideo",
+    "gif", "apng", "png", "qtrle", "rawvideo", "msrle", "ffv1", "huffyuv", "dnxhd", "dvvideo",
     "jpeg2000", "h263", "flv1", "mpeg1video", "cinepak",
 }  # fmt: skip
 """Codecs in which each packet shows one frame, but for those whose bits say otherwise."""
