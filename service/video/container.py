@@ -30,7 +30,7 @@ from service.video.source import Source
 CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng"
 """The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
 
-FORMATS = "MP4, MOV, WebM, Matroska, AVI, GIF or animated PNG"
+FORMATS = "MP4, MOV, WebM, Matroska, AVI, GIF, animated PNG or animated WebP"
 """What to send, for messages."""
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
@@ -160,8 +160,6 @@ def open_container(source: Source) -> InputContainer:
     """
     source.seek(0)
     head = source.read(signature.READ_BYTES)
-    if signature.is_animated_webp(head):
-        raise UnsupportedVideoError(signature.ANIMATED_WEBP)
     is_animated = signature.is_png(head) and is_animated_png(source)
     if (image := signature.image_kind(head)) and not is_animated:
         raise UnsupportedVideoError(

@@ -77,11 +77,16 @@ class Frame:
         )
         turned = self.orientation.turn(np.asarray(pixels, np.uint8))
         image = Image.fromarray(np.ascontiguousarray(turned))
-        if image.mode == "RGB":
-            return image
-        paper = Image.new("RGB", image.size, (255, 255, 255))
-        paper.paste(image, mask=image.getchannel("A"))
-        return paper
+        return over_white(image)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """Return an image of mode RGB, or RGBA composited over white."""
+    if image.mode == "RGB":
+        return image
+    paper = Image.new("RGB", image.size, (255, 255, 255))
+    paper.paste(image, mask=image.getchannel("A"))
+    return paper
 
 
 def _assumed_matrix(stored: VideoFrame) -> int | None:

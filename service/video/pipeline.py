@@ -25,8 +25,8 @@ from service.metrics import Metrics
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Model
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
-from service.video.frame import Frame
-from service.video.reader import Clip, VideoLimits
+from service.video.opening import AnyClip, AnyFrame, open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from service.video.source import Source
 
@@ -118,14 +118,14 @@ class FrameResult(Generic[Kept]):
 class FrameReader:
     """A video's frames, drawn one at a time from a thread that decodes nothing ahead of what is wanted."""
 
-    def __init__(self, clip: Clip, thread: ThreadPoolExecutor, metrics: Metrics) -> None:
+    def __init__(self, clip: AnyClip, thread: ThreadPoolExecutor, metrics: Metrics) -> None:
         self.clip = clip
-        self._frames: Iterator[Frame] = iter(clip)
+        self._frames: Iterator[AnyFrame] = iter(clip)
         self._thread = thread
         self._metrics = metrics
         self._counted = (0, 0, 0)
 
-    async def next(self) -> Frame | None:
+    async def next(self) -> AnyFrame | None:
         """Return the next frame, None behind the last.
 
         Raises:
@@ -170,7 +170,7 @@ async def opened(
     """
     thread = ThreadPoolExecutor(1, "foveal-video")
     loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(thread, Clip, source, sampling, limits)
+    opening = loop.run_in_executor(thread, open_clip, source, sampling, limits)
     try:
         clip = await asyncio.shield(opening)
         try:
@@ -182,7 +182,7 @@ async def opened(
         opening.add_done_callback(partial(_close, thread))
 
 
-def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[Clip]") -> None:
+def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[AnyClip]") -> None:
     """Close the clip on its thread, after what that thread still does, and let the thread end."""
     if not opening.cancelled() and opening.exception() is None:
         thread.submit(opening.result().close)
@@ -278,7 +278,7 @@ async def _combined(frame: FrameResult[Any], run: VideoRun) -> VideoFrame:
     return VideoFrame(frame.number, frame.seconds, result, drawn, frame.trace)
 
 
-async def _summary(clip: Clip, run: VideoRun) -> VideoSummary:
+async def _summary(clip: AnyClip, run: VideoRun) -> VideoSummary:
     run.combiner.flush()
     await _read_windows(run)
     result = await asyncio.to_thread(run.combiner.summary)
@@ -312,7 +312,7 @@ def _copied(outputs: Outputs, _: None) -> Outputs:
     return {name: rows.copy() for name, rows in outputs.items()}
 
 
-def _prepare(frame: Frame, target: ImageInput) -> tuple[NDArray[np.uint8], SourceImage]:
+def _prepare(frame: AnyFrame, target: ImageInput) -> tuple[NDArray[np.uint8], SourceImage]:
     image = frame.image()
     tensor, geometry = fit_image(image, target)
     return tensor, SourceImage(image, geometry, Limits(frame.max_pixels))

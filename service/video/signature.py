@@ -1,9 +1,5 @@
 """A file's first bytes → what the file is, for messages about files that are no video or no readable one."""
 
-ANIMATED_WEBP = (
-    "The bytes are an animated WebP image, which is not read as a video. Send it as an animated PNG, GIF, WebM or MP4; "
-    "the routes for images, such as /v1/classify, read its first frame."
-)
 READ_BYTES = 192
 """So many first bytes decide; an MPEG transport stream repeats its mark after 188."""
 

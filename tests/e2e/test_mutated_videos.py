@@ -1,10 +1,12 @@
 """Damaged videos through a real server: answered as far as they can be read, or refused; never a 5xx."""
 
 import random
+from io import BytesIO
 from pathlib import Path
 
 import httpx
 import pytest
+from PIL import Image
 
 from tests.clips import counting
 
@@ -21,7 +23,18 @@ def originals() -> list[bytes]:
         if path.suffix in {".mp4", ".webm", ".avi", ".gif", ".avif", ".m4a"}
     ]
     made = [("matroska", "libx264"), ("mov", "mpeg4"), ("avi", "mjpeg"), ("webm", "libvpx-vp9")]
-    return kept + [counting(12, form, codec) for form, codec in made]
+    return (
+        kept
+        + [counting(12, form, codec) for form, codec in made]
+        + [animated("PNG"), animated("WEBP")]
+    )
+
+
+def animated(form: str) -> bytes:
+    images = [Image.new("RGB", (40, 30), (20 * number, 99, 0)) for number in range(6)]
+    body = BytesIO()
+    images[0].save(body, form, save_all=True, append_images=images[1:], duration=200)
+    return body.getvalue()
 
 
 def mutated(body: bytes, seed: random.Random) -> bytes:
@@ -72,3 +85,12 @@ def test_a_webm_whose_clusters_lie_before_its_start_is_refused(
     body = (CASES / "seek-eperm.webm").read_bytes()
     response = client.post(f"/v1/video?model=lenet5&{query}", content=body)
     assert (response.status_code, response.json()["code"]) == (422, "no_frames")
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF"])
+def test_an_animation_is_a_video(client: httpx.Client, form: str) -> None:
+    response = client.post("/v1/video?model=lenet5&every_n=2", content=animated(form))
+    assert response.status_code == 200, response.text
+    found = response.json()
+    assert [(one["number"], one["time"]) for one in found["frames"]] == [(0, 0), (2, 0.4), (4, 0.8)]
+    assert found["ended"] == "complete"

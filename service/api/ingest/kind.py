@@ -1,7 +1,5 @@
 """What the first bytes are where they are not what a route takes: it makes the message of the refusal."""
 
-from service.video.signature import ANIMATED_WEBP, is_animated_webp
-
 HEAD_BYTES = 64
 """So many first bytes are looked at."""
 
@@ -56,8 +54,6 @@ def not_an_image(body: bytes) -> str | None:
 
 def not_a_video(head: bytes) -> str | None:
     """Return why bytes that begin so can not be read as a video; None where nothing is known of them."""
-    if is_animated_webp(head):
-        return ANIMATED_WEBP
     image = _image(head)
     if image:
         return f"The bytes are an image ({image}), not a video. Send it to the path of a task, such as /v1/classify."

@@ -150,16 +150,6 @@ def test_an_image_is_named_with_the_route_for_images(body: bytes, what: str) -> 
         opened(body)
 
 
-def test_an_animated_webp_is_refused_with_what_to_send() -> None:
-    images = [Image.new("RGB", (64, 48), color) for color in ("red", "lime")]
-    body = BytesIO()
-    images[0].save(body, "WEBP", save_all=True, append_images=images[1:])
-    with pytest.raises(
-        UnsupportedVideoError, match=r"animated WebP.*animated PNG, GIF, WebM or MP4"
-    ):
-        opened(body.getvalue())
-
-
 @pytest.mark.parametrize(
     ("body", "what"),
     [
