@@ -321,7 +321,7 @@ class Engine:
 
         Args:
             task: its name.
-            video: a binary file object: MP4, MOV, WebM, Matroska, AVI or GIF.
+            video: a binary file object: MP4, MOV, WebM, Matroska, AVI, GIF, animated PNG or animated WebP.
             options: an instance of the task's `over_time.options` (`service.tasks.detect.DetectVideoOptions`), or its
                 fields by name; None: the defaults.
             sampling: which frames; None: two frames per second, for temporal networks the card's rate.

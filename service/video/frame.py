@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple, cast
 
 import numpy as np
+from av.error import FFmpegError
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
@@ -13,7 +14,7 @@ from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.errors import TooManyPixelsError
+from service.errors import BrokenVideoError, TooManyPixelsError
 
 HD_LINES = 720
 """From so many lines on, a video that does not name its color matrix is read as BT.709; below, as BT.601."""
@@ -66,15 +67,23 @@ class Frame:
 
         Raises:
             TooManyPixelsError: the frame is too large; a video may change its size midway.
+            BrokenVideoError: its pixels can not be converted.
         """
         stored = self.stored
         width = square_width(stored.width, self.aspect)
         check_pixels(width, stored.height, self.max_pixels)
         alpha = any(part.is_alpha for part in stored.format.components)
         layout = "rgba" if alpha or stored.format.name == "pal8" else "rgb24"
-        pixels = stored.to_ndarray(
-            format=layout, width=width, height=stored.height, src_colorspace=_assumed_matrix(stored)
-        )
+        matrix = _assumed_matrix(stored)
+        try:
+            pixels = stored.to_ndarray(
+                format=layout, width=width, height=stored.height, src_colorspace=matrix
+            )
+        except (FFmpegError, ValueError) as error:
+            raise BrokenVideoError(
+                f"The frame's pixels ({stored.format.name}) can not be converted to RGB: the video is damaged, or its "
+                "pixel format is not read. Encode it as yuv420p."
+            ) from error
         turned = self.orientation.turn(np.asarray(pixels, np.uint8))
         image = Image.fromarray(np.ascontiguousarray(turned))
         return over_white(image)
@@ -99,7 +108,10 @@ def _assumed_matrix(stored: VideoFrame) -> int | None:
 def orientation(stored: VideoFrame) -> Orientation:
     """Return how a frame is displayed by its display matrix (ISO/IEC 14496-12, section 6.2.2), to a quarter turn."""
     # PyAV keeps a frame whose side data was read until the next garbage collection, so a tiny one is read.
-    tiny = stored.reformat(width=16, height=16, format="gray", interpolation="POINT")
+    try:
+        tiny = stored.reformat(width=16, height=16, format="gray", interpolation="POINT")
+    except (FFmpegError, ValueError):
+        return Orientation()  # a side of a million pixels, which no file with a matrix has
     # PyAV's stub names the wrong type.
     data = cast("SideDataContainer", tiny.side_data).get(SideDataType.DISPLAYMATRIX)
     if data is None:

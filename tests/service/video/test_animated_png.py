@@ -92,3 +92,12 @@ def test_a_still_png_is_an_image_whatever_comes_before_its_pixels() -> None:
     for body in (start + text + pixels, start + text + pixels + chunk(b"acTL", bytes(8)), start):
         with pytest.raises(UnsupportedVideoError, match="PNG image"):
             Clip(BytesIO(body + chunk(b"IEND")), Sampling(every_n=1), VideoLimits())
+
+
+def test_a_side_of_a_million_pixels_is_read() -> None:
+    body = bytearray(encoded(parts(0, 0, seed=1)))
+    for name in (b"IHDR", b"fcTL"):
+        at = body.index(name) + (8 if name == b"IHDR" else 12)
+        body[at : at + 4] = struct.pack(">I", 1_000_000)
+    (frame,) = Clip(BytesIO(bytes(body)), Sampling(count=1), VideoLimits())
+    assert frame.image().size == (WIDTH, 1_000_000)
