@@ -197,18 +197,19 @@ async def run_frames(
     *,
     timeout_seconds: float,
     draws: bool = False,
+    most_held_bytes: int = MOST_HELD_BYTES,
 ) -> AsyncGenerator[FrameResult[Kept], None]:
     """Yield what was kept of each sampled frame, in order of time; iterate inside `contextlib.aclosing`.
 
     Frames are converted, fitted, run and read on the model's workers, a few at a time, after single images.
-    Only as many are held as `MOST_HELD_BYTES` allows, one at least.
+    Only as many are held as `most_held_bytes` allows, one at least.
 
     Raises:
         UnavailableError: the model is not ready, the service ends, or a frame waited for longer than `timeout_seconds`.
         VideoError: there was no frame.
     """
     coming: deque[_Place] = deque()
-    held = _HeldBytes()
+    held = _HeldBytes(most_held_bytes)
 
     async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Kept, Image.Image | None]], None]:
         while (frame := await reader.next()) is not None:
@@ -245,8 +246,8 @@ class _Place(NamedTuple):
 class _HeldBytes:
     """Bounds the bytes of one video's frames in flight; a single frame always has room."""
 
-    def __init__(self) -> None:
-        self._bytes = 0
+    def __init__(self, most: int) -> None:
+        self._bytes, self._most = 0, most
         self._less = asyncio.Event()
 
     def add(self, size: int) -> None:
@@ -258,7 +259,7 @@ class _HeldBytes:
 
     async def room_for(self, size: int) -> None:
         """Wait until a frame like the last one may be decoded."""
-        while self._bytes and self._bytes + size > MOST_HELD_BYTES:
+        while self._bytes and self._bytes + size > self._most:
             self._less.clear()
             await self._less.wait()
 
