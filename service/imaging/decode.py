@@ -20,8 +20,9 @@ from service.errors import (
     TooManyPixelsError,
     UnsupportedImageError,
 )
-from service.imaging import jpeg_tail, png, tiff
+from service.imaging import png, tiff
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
+from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
 from service.imaging.unread import unsupported_jpeg, why_unread
@@ -39,6 +40,9 @@ FORMATS = tuple(
     )
 )
 """The formats that are read; of an animated image the first frame is used. AVIF needs a Pillow built with it."""
+
+MAX_SIDE = 1_000_000
+"""The longest side that is read. No camera or scanner makes a longer one, and each row costs memory of its own."""
 
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
@@ -246,21 +250,31 @@ def read_pixels(image: OpenedImage) -> Image.Image:
 def _loaded(image: OpenedImage) -> Image.Image:
     if isinstance(image.file, PngFrame):
         return load_frame(image.file)
+    if image.can_be_reduced:
+        return _loaded_jpeg(image)
+    image.file.load()
+    return image.file
+
+
+def _loaded_jpeg(image: OpenedImage) -> Image.Image:
+    start = image.file.fp.tell() if image.file.fp is not None else 0
     try:
         image.file.load()
     except OSError:
-        if not image.can_be_reduced:
-            raise
         if refused := unsupported_jpeg(image.body):
             raise refused from None
-        completed = jpeg_tail.completed(image.body)
-        if completed is None:
+        whole = completed(image.body)
+        if whole is None:
             raise
-        file = Image.open(BytesIO(completed), formats=FORMATS)
+        file = Image.open(BytesIO(whole), formats=FORMATS)
         reduction = round(image.size[0] / image.file.width)
         file.draft(None, (file.width // reduction, file.height // reduction))
         file.load()
         return file
+    if is_doubtful(image.file, image.body, start) and lacks_pixels(image.body):
+        raise BrokenImageError(
+            "The JPEG is damaged or cut short: it has fewer pixels than its header says. Send the original file."
+        )
     return image.file
 
 
@@ -309,7 +323,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _without_color(image: Png, high: Image.Image) -> Image.Image:
-    """Return a 16-bit RGB PNG with its transparent color in white; all 16 bits of a pixel must be equal to it.
+    """Return a 16-bit RGB PNG, changed: its transparent color is white; all 16 bits of a pixel must be equal to it.
 
     Pillow keeps the high byte of each sample. Reading the same bytes in the other byte order gives the low bytes.
     """
@@ -317,17 +331,20 @@ def _without_color(image: Png, high: Image.Image) -> Image.Image:
     low.load()
     color = np.array(image.transparent)
     rows = max(1, STRIP_PIXELS // high.width)
-    shown = high.copy()
     for top in range(0, high.height, rows):
         box = (0, top, high.width, min(top + rows, high.height))
         pixels = np.array(high.crop(box))
         same = (pixels == color >> 8) & (np.asarray(low.crop(box)) == color & 255)
         pixels[same.all(axis=2)] = 255
-        shown.paste(Image.fromarray(pixels), box)
-    return shown
+        high.paste(Image.fromarray(pixels), box)
+    return high
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    if max(size) > MAX_SIDE:
+        raise TooManyPixelsError(
+            f"{size[0]}×{size[1]} pixels: a side is longer than the {MAX_SIDE} pixels that are read. Send a part of it."
+        )
     if size[0] * size[1] > limits.max_pixels:
         raise _too_many_pixels(limits, size)
 
