@@ -41,13 +41,19 @@ def is_doubtful(image: Image.Image, body: bytes, start: int) -> bool:
         body: the file.
         start: the place behind the header of its first scan, where that is known; else any.
     """
-    if _is_gray(image) or (body.endswith(_ZERO_ENDS) and not body.rstrip(b"\0").endswith(END)):
+    if _is_gray(image) or (body.endswith(_ZERO_ENDS) and _ends_in_zeros(body)):
         return True
     components = getattr(image, "layers", 0)
     head = start - 8 - 2 * components
     if head > 0 and body.startswith(_SCAN_MARKER, head) and body[head + 4] == components:
         return "progressive" in image.info and not _has_every_scan(body)
     return not _has_every_scan(body)
+
+
+def _ends_in_zeros(body: bytes) -> bool:
+    """Return whether zeros are before the end marker, or in its place; those behind it mean nothing."""
+    kept = body.rstrip(b"\0")
+    return kept.endswith(_ZEROS + END) or not kept.endswith(END)
 
 
 def _is_gray(image: Image.Image) -> bool:
@@ -65,7 +71,7 @@ def _is_gray(image: Image.Image) -> bool:
 
 
 def lacks_pixels(body: bytes) -> bool:
-    """Return whether pixels are missing in a JPEG with an end marker. It is decoded several times, at 1/8."""
+    """Return whether pixels are missing in a JPEG with an end marker. It is decoded several times."""
     start = _first_scan(body)
     end = body.find(END, start)
     whole = body[: end if end >= 0 else len(body)]
@@ -110,9 +116,10 @@ def _is_zeroed(whole: bytes) -> bool:
     if len(whole) - len(kept) < len(_ZEROS):
         return False
     noise = _NOISES[0]
-    if _checksum(kept + b"\0\0" + noise + END, 8) == _checksum(whole + END, 8):
+    found = _checksum(whole + END, 1)
+    if _checksum(kept + b"\0\0" + noise + END, 1) == found:
         return False
-    return _checksum(whole[:-2] + noise + END, 1) == _checksum(whole + END, 1)
+    return _checksum(whole[:-2] + noise + END, 1) == found
 
 
 def _checksum(body: bytes, reduction: int) -> int:

@@ -78,14 +78,23 @@ END = b"\xff\xd9"
 @pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
 def test_a_jpeg_that_was_cut_and_closed_is_refused(kind: str, share: float) -> None:
     body = jpeg(kind)
-    scan = body.rfind(b"\xff\xda") if "progressive" not in kind else body.find(b"\xff\xda")
-    cut = scan + 14 + round((len(body) - scan - 14) * share)
+    scan = body.find(b"\xff\xda")
+    last = body.rfind(b"\xff\xda")  # in the last scan of several, only zeros are found
+    cut = scan + 14 + round(((last if last > scan else len(body)) - scan - 14) * share)
     zeros = bytes(len(body) - cut - 2)
     for closed in (body[:cut] + END, body[:cut] + zeros + END, body[:cut] + END + zeros):
         with pytest.raises(BrokenImageError, match="fewer pixels than its header says"):
             pixels(closed)
     with pytest.raises(BrokenImageError):
         pixels(body[:cut] + zeros)
+
+
+@pytest.mark.parametrize("kind", ["progressive", "gray progressive"])
+def test_a_last_scan_that_ends_in_zeros_is_refused(kind: str) -> None:
+    body = jpeg(kind)
+    cut = (body.rfind(b"\xff\xda") + len(body)) // 2
+    with pytest.raises(BrokenImageError, match="fewer pixels"):
+        pixels(body[:cut] + bytes(len(body) - cut - 2) + END)
 
 
 @pytest.mark.parametrize("kind", ["progressive", "gray progressive"])
