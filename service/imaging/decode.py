@@ -25,7 +25,8 @@ from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bit
 from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
-from service.imaging.unread import unsupported_jpeg, why_unread
+from service.imaging.tiff_strips import check_strips
+from service.imaging.unread import TIFF_STARTS, unsupported_jpeg, why_unread
 
 FORMATS = tuple(
     reader.format
@@ -133,7 +134,7 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         )
     if body.startswith(png.SIGNATURE):
         return _open_png(body, limits)
-    if body.startswith(tiff.PREFIXES):
+    if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
     if body.startswith(b"RIFF"):
         body = _with_alpha(body)
@@ -154,7 +155,7 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
             raise UnsupportedImageError(
                 f"The BMP is of a kind that is not read: {error}. Send it with 24 bits per pixel, or PNG."
             ) from error
-        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+        raise why_unread(body) from error
     _check_size(file.size, limits)
     return file
 
@@ -181,17 +182,16 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     try:
         page = tiff.full_page(body)
     except _PILLOW_FAULTS as error:
-        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+        raise why_unread(body) from error
     _check_size((page.layout.width, page.layout.height), limits)
     try:
         file = TiffImageFile(BytesIO(page.body))
     except _PILLOW_FAULTS as error:
         if str(error) in tiff.PILLOW_REFUSALS:
             raise tiff.refused(page.layout) from error
-        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+        raise why_unread(body) from error
     if page.samples is None:  # Pillow itself applies the orientation
         return OpenedImage(page.body, file, file.size)
-    tiff.with_native_words(file)
     size = (page.layout.width, page.layout.height)
     return OpenedImage(page.body, file, size, page.orientation, samples=page.samples)
 
@@ -240,11 +240,18 @@ def read_pixels(image: OpenedImage) -> Image.Image:
     try:
         return _displayed(image, _loaded(image))
     except Image.DecompressionBombError as error:
-        raise BrokenImageError("The image holds more pixels than its header says") from error
-    except _PILLOW_FAULTS as error:
         raise BrokenImageError(
-            f"The image is damaged or cut short: {error}. {_SEND_WHOLE}"
+            f"The image holds more pixels than its header says. It is damaged. {_SEND_WHOLE}"
         ) from error
+    except _PILLOW_FAULTS as error:
+        raise _few_pixels(image.file.format) from error
+
+
+def _few_pixels(form: str | None) -> BrokenImageError:
+    name = {"MPO": "JPEG", "WEBP": "WebP"}.get(form or "", form or "image")
+    return BrokenImageError(
+        f"The {name} is damaged or cut short: it has fewer pixels than its header says. {_SEND_WHOLE}"
+    )
 
 
 def _loaded(image: OpenedImage) -> Image.Image:
@@ -252,8 +259,32 @@ def _loaded(image: OpenedImage) -> Image.Image:
         return load_frame(image.file)
     if image.can_be_reduced:
         return _loaded_jpeg(image)
+    if isinstance(image.file, TiffImageFile):
+        return _loaded_tiff(image.file, image)
     image.file.load()
     return image.file
+
+
+def _loaded_tiff(file: TiffImageFile, image: OpenedImage) -> Image.Image:
+    """Return the page, or its planes, one below the other."""
+    planes = image.samples.planes if image.samples is not None else 1
+    if planes == 1:
+        _load_page(file, image)
+        return file
+    width, height = file.size
+    tall = Image.new(file.mode, (width, planes * height))
+    for plane in range(planes):
+        file.seek(plane)
+        _load_page(file, image)
+        tall.paste(file, (0, plane * height))
+    return tall
+
+
+def _load_page(file: TiffImageFile, image: OpenedImage) -> None:
+    if image.samples is not None:
+        tiff.with_native_words(file)
+    check_strips(file, image.body)
+    file.load()
 
 
 def _loaded_jpeg(image: OpenedImage) -> Image.Image:
@@ -272,9 +303,7 @@ def _loaded_jpeg(image: OpenedImage) -> Image.Image:
         file.load()
         return file
     if is_doubtful(image.file, image.body, start) and lacks_pixels(image.body):
-        raise BrokenImageError(
-            "The JPEG is damaged or cut short: it has fewer pixels than its header says. Send the original file."
-        )
+        raise _few_pixels("JPEG")
     return image.file
 
 

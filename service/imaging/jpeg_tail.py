@@ -75,7 +75,8 @@ def lacks_pixels(body: bytes) -> bool:
     start = _first_scan(body)
     end = body.find(END, start)
     whole = body[: end if end >= 0 else len(body)]
-    return not _has_every_scan(whole) or _is_cut(whole, (8,)) or _is_zeroed(whole)
+    reductions = (8,) if whole.count(_SCAN_MARKER, start) == 1 else (8, 1)
+    return not _has_every_scan(whole) or _is_cut(whole, reductions) or _is_zeroed(whole)
 
 
 def completed(body: bytes) -> bytes | None:

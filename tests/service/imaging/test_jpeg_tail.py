@@ -48,7 +48,7 @@ def test_a_jpeg_without_its_end_marker_keeps_every_pixel(kind: str, missing: int
 @pytest.mark.parametrize("missing", [*range(3, 24), 60, 200, 700])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_jpeg_that_lacks_pixels_is_refused(kind: str, missing: int) -> None:
-    with pytest.raises(BrokenImageError, match=r"cut short|Truncated"):
+    with pytest.raises(BrokenImageError, match="cut short|ends too early"):
         pixels(jpeg(kind)[:-missing])
 
 
@@ -83,7 +83,7 @@ def test_a_jpeg_that_was_cut_and_closed_is_refused(kind: str, share: float) -> N
     cut = scan + 14 + round(((last if last > scan else len(body)) - scan - 14) * share)
     zeros = bytes(len(body) - cut - 2)
     for closed in (body[:cut] + END, body[:cut] + zeros + END, body[:cut] + END + zeros):
-        with pytest.raises(BrokenImageError, match="fewer pixels than its header says"):
+        with pytest.raises(BrokenImageError, match="fewer pixels than its header"):
             pixels(closed)
     with pytest.raises(BrokenImageError):
         pixels(body[:cut] + zeros)

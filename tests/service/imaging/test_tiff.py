@@ -164,16 +164,18 @@ GRAY_ROW = bytes(64)
     ("tags", "says"),
     [
         (
-            {256: 2, 258: (32, 32, 32), 262: RGB, 277: 3, 339: (3, 3, 3)},
-            "RGB with 3 × 32 bits (float)",
+            {256: 2, 258: (32, 32, 32), 262: RGB, 277: 3, 317: 2},
+            "RGB with 3 × 32 bits (unsigned integer)",
         ),
         ({256: 2, 258: (8,) * 5, 277: 5}, "gray with 5 × 8 bits (unsigned integer)"),
-        ({256: 2, 258: 14}, "gray with 1 × 14 bits"),
         ({256: 2, 258: 24}, "gray with 1 × 24 bits"),
         ({256: 2, 258: 16, 262: 32803}, "the unprocessed data of a camera's sensor"),
         ({256: 2, 258: 8, 259: 34712}, "method 34712"),
         ({256: 2, 258: 16, 262: 4, 277: 1}, "photometric 4"),
-        ({256: 2, 257: 3, 258: (16,) * 3, 262: RGB, 277: 3, 284: 2, 278: 2}, "in separate planes"),
+        (
+            {256: 2, 257: 2, 258: (8,) * 5, 262: 5, 277: 5, 284: 2, 338: (2,)},
+            "in separate planes",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
