@@ -27,6 +27,7 @@ from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
 from service.imaging.tiff_strips import check_strips
 from service.imaging.unread import TIFF_STARTS, unsupported_jpeg, why_unread
+from service.imaging.webp import load_first_frame, with_alpha
 
 FORMATS = tuple(
     reader.format
@@ -72,10 +73,6 @@ _PILLOW_FAULTS = (
 
 
 _SEND_WHOLE = "Send the whole file."
-
-_VP8X_FLAGS, _WEBP_ANIMATION, _WEBP_ALPHA = 20, 0x02, 0x10
-"""The place of the flags of a WebP, and two of them (RFC 9649, 2.7)."""
-
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels of the stored canvas."""
@@ -137,7 +134,7 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
     if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
     if body.startswith(b"RIFF"):
-        body = _with_alpha(body)
+        body = with_alpha(body)
     file = _open(body, limits)
     box = _gif_box(file) if file.format == "GIF" else None
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
@@ -196,14 +193,6 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     return OpenedImage(page.body, file, size, page.orientation, samples=page.samples)
 
 
-def _with_alpha(body: bytes) -> bytes:
-    """Return an animated WebP that says that it has alpha: without it a reader makes black what frames leave free."""
-    flags = body[20] if body[12:16] == b"VP8X" and len(body) > _VP8X_FLAGS else 0
-    if not flags & _WEBP_ANIMATION or flags & _WEBP_ALPHA:
-        return body
-    return b"".join((body[:20], bytes((flags | _WEBP_ALPHA,)), memoryview(body)[21:]))
-
-
 def _gif_box(file: Image.Image) -> Box | None:
     """Return the box of a GIF's first frame, if it leaves a part of the canvas free."""
     tiles = getattr(file, "tile", ())
@@ -259,6 +248,8 @@ def _loaded(image: OpenedImage) -> Image.Image:
         return load_frame(image.file)
     if image.can_be_reduced:
         return _loaded_jpeg(image)
+    if isinstance(image.file, WebPImageFile):
+        return load_first_frame(image.file)
     if isinstance(image.file, TiffImageFile):
         return _loaded_tiff(image.file, image)
     image.file.load()

@@ -27,6 +27,11 @@ class SourceImage:
         upright = pixels.transpose(turn) if turn is not None else pixels
         return upright if upright.mode == "RGB" else upright.convert("RGB")
 
+    def drawable(self) -> Image.Image:
+        """Return the image as `displayed` does; the caller may draw on it."""
+        shown = self.displayed()
+        return shown.copy() if shown is self.body else shown
+
     def _stored(self, body: bytes) -> tuple[Image.Image, Image.Transpose | None]:
         """Return the stored pixels and how they are turned; what the reader holds besides is given up."""
         image = open_image(body, self.limits)
