@@ -18,15 +18,14 @@ from service.errors import (
     BrokenImageError,
     EmptyImageError,
     TooManyPixelsError,
-    UnsupportedImageError,
 )
-from service.imaging import png, tiff
+from service.imaging import bmp, png, tiff
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
-from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
+from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
-from service.imaging.tiff_strips import check_strips
-from service.imaging.unread import TIFF_STARTS, unsupported_jpeg, why_unread
+from service.imaging.tiff_pixels import load_tiff
+from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
 
 FORMATS = tuple(
@@ -135,6 +134,8 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         return _open_tiff(body, limits)
     if body.startswith(b"RIFF"):
         body = with_alpha(body)
+    elif body.startswith(b"BM"):
+        body = bmp.with_alpha_mask(body)
     file = _open(body, limits)
     box = _gif_box(file) if file.format == "GIF" else None
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
@@ -149,9 +150,7 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
         raise why_unread(body) from error
     except _PILLOW_FAULTS as error:
         if str(error).startswith("Unsupported BMP"):
-            raise UnsupportedImageError(
-                f"The BMP is of a kind that is not read: {error}. Send it with 24 bits per pixel, or PNG."
-            ) from error
+            raise bmp.refused(body) from error
         raise why_unread(body) from error
     _check_size(file.size, limits)
     return file
@@ -247,54 +246,14 @@ def _loaded(image: OpenedImage) -> Image.Image:
     if isinstance(image.file, PngFrame):
         return load_frame(image.file)
     if image.can_be_reduced:
-        return _loaded_jpeg(image)
+        return load_jpeg(image.file, image.body, image.size[0])
     if isinstance(image.file, WebPImageFile):
         return load_first_frame(image.file)
+    if isinstance(image.file, BmpImageFile) and bmp.has_run_lengths(image.file):
+        return bmp.load_run_lengths(image.file, image.body)
     if isinstance(image.file, TiffImageFile):
-        return _loaded_tiff(image.file, image)
+        return load_tiff(image.file, image.body, image.samples)
     image.file.load()
-    return image.file
-
-
-def _loaded_tiff(file: TiffImageFile, image: OpenedImage) -> Image.Image:
-    """Return the page, or its planes, one below the other."""
-    planes = image.samples.planes if image.samples is not None else 1
-    if planes == 1:
-        _load_page(file, image)
-        return file
-    width, height = file.size
-    tall = Image.new(file.mode, (width, planes * height))
-    for plane in range(planes):
-        file.seek(plane)
-        _load_page(file, image)
-        tall.paste(file, (0, plane * height))
-    return tall
-
-
-def _load_page(file: TiffImageFile, image: OpenedImage) -> None:
-    if image.samples is not None:
-        tiff.with_native_words(file)
-    check_strips(file, image.body)
-    file.load()
-
-
-def _loaded_jpeg(image: OpenedImage) -> Image.Image:
-    start = image.file.fp.tell() if image.file.fp is not None else 0
-    try:
-        image.file.load()
-    except OSError:
-        if refused := unsupported_jpeg(image.body):
-            raise refused from None
-        whole = completed(image.body)
-        if whole is None:
-            raise
-        file = Image.open(BytesIO(whole), formats=FORMATS)
-        reduction = round(image.size[0] / image.file.width)
-        file.draft(None, (file.width // reduction, file.height // reduction))
-        file.load()
-        return file
-    if is_doubtful(image.file, image.body, start) and lacks_pixels(image.body):
-        raise _few_pixels("JPEG")
     return image.file
 
 

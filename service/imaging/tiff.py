@@ -31,6 +31,7 @@ from PIL.TiffImagePlugin import (
 from service.errors import BrokenImageError, UnsupportedImageError
 from service.imaging.depth import Alpha, Samples
 from service.imaging.tiff_directory import (
+    CUT,
     Directory,
     directories,
     is_big_endian_bigtiff,
@@ -130,6 +131,8 @@ def full_page(body: bytes) -> Page:
     full = [found for found in pages if not int(found.get(_SUBFILE_TYPE, 0)) & _REDUCED]
     chosen = full[0] if full else pages[0]
     layout = _layout(chosen)
+    if chosen.next == CUT and layout.photometric == _RGB and layout.per_pixel < 3:  # R, G and B
+        raise BrokenImageError("The TIFF's directory of tags is cut short. Send the whole file.")
     if layout.compression not in COMPRESSION_INFO:
         raise UnsupportedImageError(
             f"The TIFF is compressed with method {layout.compression}, which is not read. {_CONVERT}"
@@ -198,7 +201,9 @@ def _samples(layout: Layout) -> Samples | None:
         return None
     together = 1 if layout.is_planar else layout.per_pixel
     # Differences are between samples of the same kind, which words are only if each is a sample of its own.
-    if layout.predictor != 1 and (together > 1 or kind in {"f2", "u8", "i8", "f8"} or 8 < bits < 16):
+    if layout.predictor != 1 and (
+        together > 1 or kind in {"f2", "u8", "i8", "f8"} or 8 < bits < 16
+    ):
         raise refused(layout)
     return Samples(
         kind,

@@ -11,6 +11,9 @@ from PIL.TiffImagePlugin import SUBIFD, ImageFileDirectory_v2
 MAX_PAGES = 16
 """The most directories that are searched for the full image."""
 
+CUT = -1
+"""In place of the next directory: this one was not read to its end."""
+
 _KEPT_TAGS = (
     *(256, 257, 258, 259, 262, 266, 273, 274, 277, 278, 279, 284, 292, 293, 317, 320),
     *(322, 323, 324, 325, 338, 339, 347, 529, 530, 531, 532),
@@ -43,6 +46,7 @@ def directories(body: bytes) -> Iterator[Directory]:
         seen.add(place)
         directory = _empty(body)
         stream.seek(place)
+        directory.next = CUT
         directory.load(stream)
         yield directory
         children = directory.get(SUBIFD, ())

@@ -46,6 +46,7 @@ _NOISES = (bytes(range(255, 5, -3)) * 3, b"\0" + bytes(range(1, 250, 7)) * 4)
 _ZEROS = bytes(16)
 """So many zeros at the end of a strip stand for nothing. A few may be the end of its last code."""
 
+
 def check_strips(file: TiffImageFile, body: bytes) -> None:
     """Look at what libtiff does not check, before it decodes the file's current page.
 
@@ -133,7 +134,9 @@ def _has_every_line(
     """Return whether no line depends on what follows a strip. Zeros at its end are no lines."""
     whole = [bytes(strip) for strip in strips]
     kept = [strip.rstrip(b"\0") if strip.endswith(_ZEROS) else strip for strip in whole]
-    if compression != _G3 and any(_HOLE in strip.rstrip(b"\0") for strip in kept):  # G3 may fill with zeros
+    if compression != _G3 and any(
+        _HOLE in strip.rstrip(b"\0") for strip in kept
+    ):  # G3 may fill with zeros
         return False
     found = _checksum(body, file)
     return all(

@@ -61,6 +61,7 @@ _OTHER_FORMATS: tuple[tuple[bytes, int, str], ...] = (
 """Signature, its place, and what the bytes are; a text with a period already says what to do."""
 
 _HEIF_BRANDS = {
+    b"mif2",
     b"heic",
     b"heix",
     b"heim",
@@ -155,6 +156,10 @@ def _start_of_frame(body: bytes) -> tuple[int, int, int] | None:
 
 
 def _iso_media(body: bytes) -> ImageError:
+    if body[4:8] == b"ftyp" and len(body) < 12:  # the end of its brand
+        return BrokenImageError(
+            f"The file ends after {len(body)} bytes, before it says whether it is an AVIF or a video. {_SEND_WHOLE}"
+        )
     length = int.from_bytes(body[:4])
     brands = {body[8:12], *(body[at : at + 4] for at in range(16, min(length, _HEAD_BYTES), 4))}
     if body[4:8] == b"ftyp" and brands & _AVIF_BRANDS:

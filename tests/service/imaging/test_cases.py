@@ -33,7 +33,7 @@ SHOWN: dict[str, tuple[tuple[int, int], list[tuple[tuple[int, int], tuple[int, i
     "grey4-trns.png": ((32, 16), [((0, 0), WHITE), ((0, 8), (0,) * 3), ((31, 15), WHITE)]),
     "first-small.gif": ((24, 16), [((0, 0), (0, 0, 255)), ((12, 0), WHITE), ((23, 15), WHITE)]),
     "first-offset.gif": ((24, 16), [((0, 0), WHITE), ((8, 8), WHITE), ((23, 15), WHITE)]),
-    "rgb-float.tif": ((48, 32), WHOLE[:1] + [((30, 20), (230, 200, 40)), ((47, 31), WHITE)]),
+    "rgb-float.tif": ((48, 32), [*WHOLE[:1], ((30, 20), (230, 200, 40)), ((47, 31), WHITE)]),
     # 32768, 0, 20805 and 65535 of 65535, white is zero.
     "grey16-whiteiszero.tif": (
         (64, 16),

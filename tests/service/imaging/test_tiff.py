@@ -196,6 +196,7 @@ def test_what_is_not_read_is_named_with_what_to_send(
         b"II*\0\0\0\0\0" + bytes(20),
         b"MM\0+" + bytes(20),
         tiff_of([b"\0"], {258: 8}),
+        tiff_of([bytes(6)], {256: 2, 258: 8, 262: RGB, 277: 3})[:95],
         tiff_of([b"\0"], {256: 0, 258: 8}),
     ],
 )
@@ -236,14 +237,17 @@ def planes(values: NDArray[np.uint8], order: str, kind: str) -> list[bytes]:
 PIXELS = np.arange(4 * 3 * 5, dtype=np.uint8).reshape(4, 3, 5) * 4 + 9
 
 
+UNSPECIFIED, PREMULTIPLIED, STRAIGHT = 0, 1, 2
+
+
 @pytest.mark.parametrize("order", "<>")
 @pytest.mark.parametrize("compression", [NO_COMPRESSION, DEFLATE])
 @pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
 @pytest.mark.parametrize(
-    ("extra", "opaque"), [((), False), ((2,), True), ((1,), True), ((0,), False), ((0, 0), False)]
+    "extra", [(), (STRAIGHT,), (PREMULTIPLIED,), (UNSPECIFIED,), (UNSPECIFIED, UNSPECIFIED)]
 )
-def test_rgb_in_planes_with_extra_samples(  # noqa: PLR0917  # the ways in which files differ
-    extra: tuple[int, ...], opaque: bool, kind: str, compression: int, order: str
+def test_rgb_in_planes_with_extra_samples(
+    extra: tuple[int, ...], kind: str, compression: int, order: str
 ) -> None:
     channels = 3 + len(extra)
     stored = PIXELS[..., :channels].copy()
@@ -262,8 +266,11 @@ def test_rgb_in_planes_with_extra_samples(  # noqa: PLR0917  # the ways in which
     # Three rows a strip: the last strip of each plane is shorter.
     rows = planes(stored, order, kind)
     body = planar(rows, tags, order, compression, rows_per_strip=3)
-    color, alpha = stored[..., :3].astype(float), 200 / 255
-    expected = color if not opaque else color * (alpha if extra == (2,) else 1) + 255 * (1 - alpha)
+    expected, alpha = stored[..., :3].astype(float), 200 / 255
+    if extra == (STRAIGHT,):
+        expected *= alpha
+    if extra in {(STRAIGHT,), (PREMULTIPLIED,)}:
+        expected += 255 * (1 - alpha)
     assert np.abs(shown(body) - np.minimum(expected, 255)).max() <= 1
 
 
@@ -284,7 +291,11 @@ def planar(
         for start in range(plane, plane + height, rows_per_strip)
     ]
     return tiff_of(
-        strips, {**tags, 278: rows_per_strip}, order=order, compression=compression, rows_per_strip=1
+        strips,
+        {**tags, 278: rows_per_strip},
+        order=order,
+        compression=compression,
+        rows_per_strip=1,
     )
 
 
@@ -297,7 +308,11 @@ def test_packed_samples_of_any_depth_in_gray_and_rgb(
     top = 2**bits - 1
     values = [0, 1, top // 3, top, 5, top - 1]
     expected = [round(value * 255 / top) for value in values]
-    for tags in ({256: 6, 258: bits}, {256: 2, 258: (bits,) * 3, 262: RGB, 277: 3}):
+    layouts: list[dict[int, int | tuple[int, ...]]] = [
+        {256: 6, 258: bits},
+        {256: 2, 258: (bits,) * 3, 262: RGB, 277: 3},
+    ]
+    for tags in layouts:
         row = packed(values, bits)
         body = tiff_of([row] * 3, tags, order=order, compression=compression, rows_per_strip=2)
         assert shown(body).reshape(3, 6).tolist() == [expected] * 3
@@ -357,7 +372,17 @@ def test_gray_with_alpha_where_white_is_zero_or_black_is(
 def test_bigtiff_in_both_byte_orders(order: str, bits: int) -> None:
     row = np.array([0, 51, 255], np.uint16) * (257 if bits == 16 else 1)
     pixels = row.astype(order + f"u{bits // 8}").tobytes()
-    tags = {256: 3, 257: 2, 258: bits, 259: 1, 262: 1, 273: 16, 277: 1, 278: 2, 279: 2 * len(pixels)}
+    tags = {
+        256: 3,
+        257: 2,
+        258: bits,
+        259: 1,
+        262: 1,
+        273: 16,
+        277: 1,
+        278: 2,
+        279: 2 * len(pixels),
+    }
     place = 16 + 2 * len(pixels)
     header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, place)
     entries = b"".join(struct.pack(order + "HHQQ", tag, 16, 1, tags[tag]) for tag in sorted(tags))
