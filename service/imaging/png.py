@@ -146,7 +146,7 @@ def first_frame(body: bytes) -> Png:
 
 
 def _palette(parts: _Parts, size: int) -> tuple[bytes, bytes | None]:
-    """Return the R, G, B values and the alpha of so many colors; those that a file lacks are its last, as in browsers."""
+    """Return the R, G, B values and the alpha of so many colors; a file's last one stands for those that it lacks."""
     colors = bytes(parts.palette.data) if parts.palette is not None else b""
     count = min(len(colors) // 3, size)
     if not count:
