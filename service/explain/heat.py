@@ -251,7 +251,7 @@ def _finished(
         return encode_image(heat_image(heat.on_image(geometry), geometry.seen), "png")
     source = explained.subject.source
     if form == "overlay":
-        warm = overlay_heat(source.displayed(), heat.on_image(geometry), geometry.seen)
+        warm = overlay_heat(source.drawable(), heat.on_image(geometry), geometry.seen)
         return encode_image(warm, "png")
     return encode_image(_sheet(explained, explanation.card.name, shown_source(source)), "png")
 
@@ -265,7 +265,7 @@ def _sheet(explained: ExplainedHeat, model: str, shown: SourceImage) -> Image.Im
         figures = f"insertion {scores['insertion']:.2f}   deletion {scores['deletion']:.2f}"
     tiles = [
         Tile(image, "the image"),
-        Tile(overlay_heat(image, levels, geometry.seen), "the heat on it"),
+        Tile(overlay_heat(image.copy(), levels, geometry.seen), "the heat on it"),
         Tile(heat_image(levels, geometry.seen), figures),
     ]
     title = explained.method.title.format(explained.subject.target.caption)
