@@ -153,7 +153,10 @@ class DetectRecipe(_Frozen):
         default=False, description="Report only the best class of each box."
     )
     candidates: int = Field(
-        300, ge=1, le=300, description="The number of candidates before suppression."
+        2048,
+        ge=1,
+        le=16384,
+        description="The number of candidates before suppression: 20 boxes for each of 100 objects.",
     )
 
 
