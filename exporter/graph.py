@@ -15,7 +15,7 @@ from exporter.errors import GraphError
 OPSET = 18
 IR_VERSION = 8
 """The IR version of every servable. Both numbers are the oldest that PyTorch's exporter writes without conversion, so
-that older runtimes can read the files."""
+that older runtimes can read the files. Only an ONNX file that was found at a newer opset stays there."""
 
 BATCH = "N"
 Attribute = int | float | str | list[int] | list[float]
@@ -38,6 +38,7 @@ class Graph:
             _refuse_foreign_operators(model)
         self.proto = onnx.GraphProto()
         self.proto.CopyFrom(model.graph)
+        self.opset = max([OPSET, *(o.version for o in model.opset_import if not o.domain)])
         self._fresh = 0
         _normalize(self.proto)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
@@ -106,8 +107,7 @@ class Graph:
         if new in self._names():
             raise GraphError(f"The graph already has a tensor {new!r}")
         for node in self.proto.node:
-            _replace(node.input, old, new)
-            _replace(node.output, old, new)
+            _replace_in_node(node, old, new)
         for value in (*self.proto.input, *self.proto.output, *self.proto.initializer):
             if value.name == old:
                 value.name = new
@@ -166,9 +166,10 @@ class Graph:
         return self._wrap()
 
     def _wrap(self) -> onnx.ModelProto:
-        opset = helper.make_opsetid("", OPSET)
+        opset = helper.make_opsetid("", self.opset)
+        ir_version = max(IR_VERSION, helper.find_min_ir_version_for([opset]))
         return helper.make_model(
-            self.proto, producer_name="foveal", ir_version=IR_VERSION, opset_imports=[opset]
+            self.proto, producer_name="foveal", ir_version=ir_version, opset_imports=[opset]
         )
 
     def _names(self) -> set[str]:
@@ -180,16 +181,7 @@ class Graph:
         return f"{GRAFT_PREFIX}{stem}_{self._fresh}"
 
     def _sort(self) -> None:
-        maker = {name: index for index, node in enumerate(self.proto.node) for name in node.output}
-        needs = {
-            index: {maker[name] for name in tensors_read(node) if name in maker}
-            for index, node in enumerate(self.proto.node)
-        }
-        try:
-            order = list(TopologicalSorter(needs).static_order())
-        except CycleError as error:
-            raise GraphError("The graph has a cycle") from error
-        replace_nodes(self.proto, [self.proto.node[index] for index in order])
+        replace_nodes(self.proto, in_order(self.proto.node))
 
     def _drop_unused(self, wanted: set[str]) -> None:
         kept = []
@@ -214,6 +206,36 @@ class Graph:
         ):
             part.ClearField("doc_string")
             part.ClearField("metadata_props")
+
+
+def in_order(nodes: Sequence[NodeProto]) -> list[NodeProto]:
+    """Return the nodes so that each comes after those whose tensors it reads.
+
+    Raises:
+        GraphError: there is a cycle.
+    """
+    maker = {name: index for index, node in enumerate(nodes) for name in node.output if name}
+    needs = {
+        index: {maker[name] for name in tensors_read(node) if name in maker}
+        for index, node in enumerate(nodes)
+    }
+    try:
+        return [nodes[index] for index in TopologicalSorter(needs).static_order()]
+    except CycleError as error:
+        raise GraphError("The graph has a cycle") from error
+
+
+def fixed_tensors(graph: onnx.GraphProto) -> set[str]:
+    """Return the tensors that do not depend on an input: constants, and what is computed from them alone.
+
+    The weights of a quantized graph are such: integers that a DequantizeLinear turns into floats. The nodes must be
+    sorted.
+    """
+    known = {tensor.name for tensor in graph.initializer}
+    for node in graph.node:
+        if tensors_read(node) <= known:
+            known.update(node.output)
+    return known
 
 
 def tensors_read(node: NodeProto) -> set[str]:
@@ -331,6 +353,19 @@ def _replace(names: Any, old: str, new: str) -> None:  # noqa: ANN401 - protobuf
     for index, name in enumerate(names):
         if name == old:
             names[index] = new
+
+
+def _replace_in_node(node: NodeProto, old: str, new: str) -> None:
+    """Rename a tensor in a node and in the graphs inside it, which may read tensors from outside."""
+    _replace(node.input, old, new)
+    _replace(node.output, old, new)
+    for one in node.attribute:
+        for inner in [one.g] if one.HasField("g") else one.graphs:
+            for child in inner.node:
+                _replace_in_node(child, old, new)
+            for value in inner.output:
+                if value.name == old:
+                    value.name = new
 
 
 def _refuse_foreign_operators(model: onnx.ModelProto) -> None:

@@ -34,19 +34,23 @@ class DetectHead:
     """Candidates of a decoder → `boxes` (N, D, 4), `scores` (N, D), `classes` (N, D).
 
     A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
+    `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
+    then chooses from, where the graph shows it.
     """
 
     decoder: Decoder
     recipe: DetectRecipe
     anchors: int
     columns: int
+    known_classes: int | None = None
     task: ClassVar[Task] = "detect"
     outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)
     metric: ClassVar[Metric] = "map50"
 
     @property
     def classes(self) -> int | None:
-        return self.columns + self.recipe.class_offset if self.columns else None
+        count = self.columns or self.known_classes
+        return count + self.recipe.class_offset if count else None
 
     @property
     def activation(self) -> Activation:
@@ -65,7 +69,7 @@ class DetectHead:
 
     def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
         found = self.decoder.graft(graph, raw)
-        boxes = graft_xyxy(graph, found.boxes, self.recipe, image_input)
+        boxes = graft_xyxy(graph, found.boxes, self.recipe, image_input, self.anchors)
         if found.classes is not None:
             boxes, scores, classes = self._graft_classified(graph, boxes, found)
         else:
@@ -254,7 +258,8 @@ def _distances(found: Outputs, expected: Outputs) -> Array:
     boxes = np.abs(found["boxes"] - expected["boxes"]).max(axis=-1)
     apart = np.maximum(boxes, np.abs(found["scores"] - expected["scores"]))
     apart[found["classes"] != expected["classes"]] = np.inf
-    return np.nan_to_num(apart, nan=np.inf)
+    finite: Array = np.nan_to_num(apart, nan=np.inf)
+    return finite
 
 
 def _shown(outputs: Outputs, index: int) -> tuple[Array, Array, Array]:

@@ -61,7 +61,7 @@ def test_a_batch_that_can_not_be_freed_is_refused(tmp_path: Path) -> None:
     model.graph.output.append(
         onnx.helper.make_tensor_value_info("folded", onnx.TensorProto.FLOAT, [4, PLACES])
     )
-    with pytest.raises(GraphError, match=r"at batch [123]"):
+    with pytest.raises(GraphError, match="The first axis must be the batch"):
         adopt(tmp_path, model, labels=["x"] * PLACES)
     assert not (tmp_path / "1").exists()
 
