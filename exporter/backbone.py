@@ -94,10 +94,12 @@ def deepest_map(
     Raises:
         GraphError: there is none.
     """
+    fixed = fixed_tensors(model.graph)
     paths = [_leading_to(model, shapes, output) for output in outputs]
+    # The classes behind a suppression are picked by integers alone.
+    paths = [path for path in paths if any(_is_trained(node, fixed) for node in path)] or paths
     names = set.intersection(*({name for node in path for name in node.output} for path in paths))
     trained = False
-    fixed = fixed_tensors(model.graph)
     maps: list[FeatureMap] = []
     for node in paths[0]:
         trained = trained or _is_trained(node, fixed)

@@ -127,9 +127,9 @@ class SegmentRecipe(_Frozen):
 class DetectRecipe(_Frozen):
     """What the raw outputs of a detector mean.
 
-    `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`, `end2end`
-    and `detr` are the forms of Ultralytics' networks, `yolov7` is that network with its own suppression, and `yolox` has
-    boxes relative to a grid.
+    `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`,
+    `end2end` and `detr` are the forms of Ultralytics' networks, `yolov7` is that network with its own suppression, and
+    `yolox` has boxes relative to a grid.
     """
 
     decoder: Literal["pair", "triple", "yolov5", "yolov7", "yolov8", "yolox", "end2end", "detr"] = (

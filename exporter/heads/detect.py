@@ -145,7 +145,7 @@ class DetectHead:
     def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
         found = self.decoder.split(raw)
         boxes = np.clip(xyxy(found.boxes, self.recipe, image_input), 0, 1)
-        scores, anchors, classes = self._pairs(found)
+        scores, anchors, classes = self.pairs(found)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : POOL * self.candidates]
         anchors, classes = (np.take_along_axis(a, order, axis=1) for a in (anchors, classes))
         return {
@@ -154,7 +154,7 @@ class DetectHead:
             "classes": classes + self.recipe.class_offset,
         }
 
-    def _pairs(self, found: Candidates[Array]) -> tuple[Array, Array, Array]:
+    def pairs(self, found: Candidates[Array]) -> tuple[Array, Array, Array]:
         """Return score, anchor and class of every pair that can be among the best, each (N, P)."""
         if found.classes is not None:
             anchors = np.broadcast_to(np.arange(self.anchors), found.scores.shape)

@@ -69,7 +69,7 @@ def plain(source: ModelProto, path: Path) -> ModelProto:
     _refuse_foreign(model)
     _check(model, path)
     _fold_ifs(model.graph)
-    return _at_servable_opset(model)
+    return _at_servable_opset(model, path)
 
 
 def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
@@ -122,6 +122,10 @@ def _refuse_foreign(model: ModelProto) -> None:
 
 def _check(model: ModelProto, path: Path) -> None:
     light = without_weights(model)
+    for value in light.graph.output:
+        # ONNX Runtime reads files whose outputs state no shape; the checker does not.
+        value.type.tensor_type.shape.SetInParent()
+        value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
     try:
         onnx.checker.check_model(light)
     except onnx.checker.ValidationError as error:
@@ -151,7 +155,7 @@ def _is_heavy(tensor: TensorProto) -> bool:
     return int(np.prod(tensor.dims, dtype=np.int64)) > HEAVY
 
 
-def _at_servable_opset(model: ModelProto) -> ModelProto:
+def _at_servable_opset(model: ModelProto, path: Path) -> ModelProto:
     """Return the model at opset 18; a newer one stays as it is."""
     version = opset_of(model)
     if version >= OPSET:
@@ -177,6 +181,7 @@ def _at_servable_opset(model: ModelProto) -> ModelProto:
     del light.graph.input[:]
     light.graph.input.extend(entries)
     light.graph.initializer.extend(heavy)
+    _check(light, path)
     return light
 
 
