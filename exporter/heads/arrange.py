@@ -43,7 +43,7 @@ def arrange(
         RecipeError: the shapes show a network of another task, or several decoders that could be right.
     """
     if recipe.task == "classify":
-        return recipe, _first(outputs, _is_vector)
+        return recipe, _scores_first(recipe, outputs)
     if recipe.task == "segment":
         return recipe, _first(outputs, lambda dims: len(dims) == 4)
     if recipe.task != "detect":
@@ -79,6 +79,20 @@ def _first(outputs: Sequence[Tensor], suits: Callable[[Dims], bool]) -> list[Ten
     """Return the outputs with the first one that suits in front."""
     best = next((one for one in outputs if suits(one.dims)), None)
     return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
+
+
+def _scores_first(recipe: Recipe, outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs with a classifier's scores in front: one for each label, else (N, K), else (N, K, 1, 1)."""
+    if recipe.outputs:
+        return list(outputs)
+    labels = len(recipe.label_list() or ())
+    for wanted in (
+        lambda dims: _is_vector(dims) and dims[1:2] == (labels,),
+        lambda dims: len(dims) == 2,
+    ):
+        if any(wanted(one.dims) for one in outputs):
+            return _first(outputs, wanted)
+    return _first(outputs, _is_vector)
 
 
 def _is_vector(dims: Dims) -> bool:

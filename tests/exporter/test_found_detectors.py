@@ -64,8 +64,8 @@ def on_the_grid() -> Any:
                 strides.append(stride)
     boxes = boxes_of(CELLS, "cxcywh", SIDE)
     boxes[..., 2:] = np.maximum(boxes[..., 2:], 1e-3)
-    stride = np.array(strides)[None, :, None]
-    return joined(boxes[..., :2] / stride - np.array(cells)[None], np.log(boxes[..., 2:] / stride))
+    sizes = np.array(strides)[None, :, None]
+    return joined(boxes[..., :2] / sizes - np.array(cells)[None], np.log(boxes[..., 2:] / sizes))
 
 
 def one(columns: Any) -> dict[str, Any]:
