@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from exporter.errors import GraphError
+from exporter.external_data import is_large, without_weights
 
 OPSET = 18
 IR_VERSION = 8
@@ -155,7 +156,9 @@ class Graph:
         self.proto.value_info.extend(stages)
         model = self._wrap()
         try:
-            onnx.checker.check_model(model, full_check=True)
+            onnx.checker.check_model(
+                without_weights(model) if is_large(model) else model, full_check=True
+            )
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise GraphError(f"The completed graph is not valid ONNX: {error}") from error
         return model

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import onnx
 from onnx import (
     GraphProto,
@@ -18,15 +17,13 @@ from onnx import (
 )
 
 from exporter.errors import GraphError, SourceError
+from exporter.external_data import is_heavy, without_weights
 from exporter.graph import OPSET, copy_of, in_order, replace_constants, replace_nodes
 
 OLDEST = 7
 """The oldest opset from which onnx converts every common operator."""
 
 STANDARD = {"", "ai.onnx"}
-
-HEAVY = 1024
-"""Constants of more values are weights: the conversion between opsets does not need them."""
 
 _EXPORT_AGAIN = "Export the network again with standard operators"
 _INSTEAD = {
@@ -64,12 +61,25 @@ def plain(source: ModelProto, path: Path) -> ModelProto:
         SourceError: the graph is not valid.
         GraphError: it has operators outside standard ONNX, or its opset can not be converted.
     """
-    model = _inlined(source)
+    model = _inlined(without_weights(source))
     replace_nodes(model.graph, in_order(model.graph.node))
     _refuse_foreign(model)
     _check(model, path)
     _fold_ifs(model.graph)
-    return _at_servable_opset(model, path)
+    model = _at_servable_opset(model)
+    _check(model, path)
+    return _with_weights(model, source)
+
+
+def _with_weights(light: ModelProto, source: ModelProto) -> ModelProto:
+    """Return the model with the source's large constants in place of the inputs that `without_weights` made."""
+    heavy = [tensor for tensor in source.graph.initializer if is_heavy(tensor)]
+    names = {tensor.name for tensor in heavy}
+    entries = [value for value in light.graph.input if value.name not in names]
+    del light.graph.input[:]
+    light.graph.input.extend(entries)
+    light.graph.initializer.extend(heavy)
+    return light
 
 
 def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
@@ -87,12 +97,11 @@ def opset_of(model: ModelProto) -> int:
 
 
 def _inlined(source: ModelProto) -> ModelProto:
-    """Return a copy without functions."""
-    model = copy_of(source)
-    if not model.functions:
-        return model
+    """Return the model without functions."""
+    if not source.functions:
+        return source
     try:
-        inlined: ModelProto = inliner.inline_local_functions(model, convert_version=True)
+        inlined: ModelProto = inliner.inline_local_functions(source, convert_version=True)
     except Exception as error:  # onnx raises classes of its own, unrelated
         raise GraphError(
             f"The graph's local functions can not be inlined: {first_line(error)}. {_EXPORT_AGAIN}"
@@ -121,41 +130,18 @@ def _refuse_foreign(model: ModelProto) -> None:
 
 
 def _check(model: ModelProto, path: Path) -> None:
-    light = without_weights(model)
-    for value in light.graph.output:
+    checked = copy_of(model)
+    for value in checked.graph.output:
         # ONNX Runtime reads files whose outputs state no shape; the checker does not.
         value.type.tensor_type.shape.SetInParent()
         value.type.tensor_type.elem_type = value.type.tensor_type.elem_type or TensorProto.FLOAT
     try:
-        onnx.checker.check_model(light)
+        onnx.checker.check_model(checked)
     except onnx.checker.ValidationError as error:
         raise SourceError(f"{path} is not a valid ONNX file: {first_line(error)}") from error
 
 
-def without_weights(model: ModelProto) -> ModelProto:
-    """Return the model with inputs in place of its large constants, so that its size is bounded."""
-    light = ModelProto(ir_version=max(model.ir_version, 4))
-    light.opset_import.extend(model.opset_import)
-    light.graph.name = model.graph.name or "graph"
-    light.graph.node.extend(model.graph.node)
-    light.graph.output.extend(model.graph.output)
-    light.graph.value_info.extend(model.graph.value_info)
-    heavy = {tensor.name: tensor for tensor in model.graph.initializer if _is_heavy(tensor)}
-    light.graph.input.extend(value for value in model.graph.input if value.name not in heavy)
-    light.graph.input.extend(
-        helper.make_tensor_value_info(name, tensor.data_type, list(tensor.dims))
-        for name, tensor in heavy.items()
-    )
-    light.graph.initializer.extend(t for t in model.graph.initializer if t.name not in heavy)
-    light.graph.sparse_initializer.extend(model.graph.sparse_initializer)
-    return light
-
-
-def _is_heavy(tensor: TensorProto) -> bool:
-    return int(np.prod(tensor.dims, dtype=np.int64)) > HEAVY
-
-
-def _at_servable_opset(model: ModelProto, path: Path) -> ModelProto:
+def _at_servable_opset(model: ModelProto) -> ModelProto:
     """Return the model at opset 18; a newer one stays as it is."""
     version = opset_of(model)
     if version >= OPSET:
@@ -166,23 +152,13 @@ def _at_servable_opset(model: ModelProto, path: Path) -> ModelProto:
             f"with opset {OPSET}"
         )
     try:
-        light = version_converter.convert_version(without_weights(model), OPSET)
-        onnx.checker.check_model(light)
-    except (
-        Exception
-    ) as error:  # the converter raises RuntimeError, and its inference errors of their own
+        converted: ModelProto = version_converter.convert_version(model, OPSET)
+    except Exception as error:  # the converter raises classes of its own beside RuntimeError
         raise GraphError(
             f"The graph can not be converted from opset {version} to {OPSET}: {first_line(error)}. Export the "
             f"network again with opset {OPSET}"
         ) from error
-    heavy = [tensor for tensor in model.graph.initializer if _is_heavy(tensor)]
-    names = {tensor.name for tensor in heavy}
-    entries = [value for value in light.graph.input if value.name not in names]
-    del light.graph.input[:]
-    light.graph.input.extend(entries)
-    light.graph.initializer.extend(heavy)
-    _check(light, path)
-    return light
+    return converted
 
 
 def _fold_ifs(graph: GraphProto) -> None:
