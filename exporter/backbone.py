@@ -96,8 +96,8 @@ def deepest_map(
     """
     fixed = fixed_tensors(model.graph)
     paths = [_leading_to(model, shapes, output) for output in outputs]
-    # The classes behind a suppression are picked by integers alone.
-    paths = [path for path in paths if any(_is_trained(node, fixed) for node in path)] or paths
+    # The classes behind a suppression are picked by integers alone: no feature map leads to them.
+    paths = [p for p in paths if not p or any(_is_trained(node, fixed) for node in p)] or paths
     names = set.intersection(*({name for node in path for name in node.output} for path in paths))
     trained = False
     maps: list[FeatureMap] = []

@@ -28,18 +28,19 @@ GRAFT_PREFIX = "foveal."
 class Graph:
     """A mutable ONNX graph.
 
-    `finish` returns a sorted and checked model without unused parts and without notes about where it was made.
+    `finish` returns a sorted and checked model without unused parts and without notes about where it was made. `opset`
+    is the version of the operators that the nodes are written for.
 
     Raises:
         GraphError: the graph has operators outside standard ONNX.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, opset: int = OPSET) -> None:
         if any(opset.domain not in {"", "ai.onnx"} for opset in model.opset_import):
             _refuse_foreign_operators(model)
         self.proto = onnx.GraphProto()
         self.proto.CopyFrom(model.graph)
-        self.opset = max([OPSET, *(o.version for o in model.opset_import if not o.domain)])
+        self.opset = opset
         self._fresh = 0
         _normalize(self.proto)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}

@@ -129,7 +129,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         progress.warn(
             "the file computes one image at a time, and so does the servable (max_batch 1)"
         )
-    graph = Graph(freed)
+    graph = Graph(freed, opset_of(freed))
     raw = tuple(output.graft(graph) for output in outputs)
     return Network(
         graph=graph,

@@ -30,8 +30,7 @@ def grafted(head: Head, raw: Sequence[Array], image_input: ImageInput = FRAME) -
                     for name, value in zip(entries, raw, strict=True)
                 ],
                 [],
-            ),
-            opset_imports=[helper.make_opsetid("", 18)],
+            )
         )
     )
     head.graft(graph, names, image_input)
