@@ -134,7 +134,9 @@ def _triple(outputs: Sequence[Tensor]) -> list[Tensor] | None:
 
 
 def _names_classes(one: Tensor) -> bool:
-    return any(word in one.name.lower() for word in ("label", "class", "cls", "categor"))
+    return any(
+        word in one.name.lower() for word in ("label", "class", "cls", "category", "categories")
+    )
 
 
 def _with_form(detect: DetectRecipe, ordered: Sequence[Tensor]) -> DetectRecipe:
