@@ -4,11 +4,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import httpx
 import numpy as np
 import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from exporter.encoding import as_png
 from exporter.errors import ExportError, GraphError, RecipeError
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.found import (
@@ -24,6 +26,8 @@ from tests.exporter.found import (
     detector,
     scores_of,
 )
+from tests.exporter.heads.crowds import crowd
+from tests.live import serve
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -308,3 +312,14 @@ def test_boxes_that_can_not_be_what_is_stated_are_refused(
 ) -> None:
     with pytest.raises(ExportError, match=option):
         adopt(tmp_path, detector(outputs), **detect)
+
+
+def test_a_request_finds_every_object_of_a_crowd(tmp_path: Path) -> None:
+    boxes, scores = crowd(100, 20)
+    (tmp_path / "small").mkdir()
+    adopt(tmp_path / "small", detector({"boxes": boxes, "scores": scores}), labels=["person"])
+    image = as_png(np.full((SIDE, SIDE, 3), 90, np.uint8))
+    with serve(models=tmp_path) as live:
+        url = f"{live.url}/v1/detect?max_detections=300"
+        result = httpx.post(url, content=image, timeout=30).json()["results"][0]
+    assert (result["candidates"], result["kept"]) == (2000, 100)
