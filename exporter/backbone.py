@@ -9,7 +9,8 @@ import onnx
 from onnx import NodeProto, TensorProto, helper
 
 from exporter.errors import GraphError
-from exporter.graph import BATCH, Graph, fixed_tensors, integers
+from exporter.graph import BATCH, Graph, integers
+from exporter.node_order import fixed_tensors
 from exporter.shapes import Shape
 from service.card import ImageInput, Stage
 

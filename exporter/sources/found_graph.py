@@ -18,7 +18,8 @@ from onnx import (
 
 from exporter.errors import GraphError, SourceError
 from exporter.external_data import is_heavy, without_weights
-from exporter.graph import OPSET, copy_of, in_order, replace_constants, replace_nodes
+from exporter.graph import OPSET, copy_of, replace_constants, replace_nodes
+from exporter.node_order import in_order
 
 OLDEST = 7
 """The oldest opset from which onnx converts every common operator."""

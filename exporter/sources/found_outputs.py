@@ -8,8 +8,9 @@ import numpy as np
 from onnx import ModelProto, TensorProto
 
 from exporter.errors import GraphError, RecipeError
-from exporter.graph import Graph, integers, tensors_read
+from exporter.graph import Graph, integers
 from exporter.network import Array
+from exporter.node_order import tensors_read
 from exporter.recipe import Recipe
 from exporter.shapes import Shape
 from service.card import ImageInput
