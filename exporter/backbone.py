@@ -96,8 +96,9 @@ def deepest_map(
         GraphError: there is none.
     """
     fixed = fixed_tensors(model.graph)
-    paths = [_leading_to(model, shapes, output) for output in outputs]
-    # The classes behind a suppression are picked by integers alone: no feature map leads to them.
+    # No feature map leads to integers, as classes are, nor to what is picked by integers alone behind a suppression.
+    floats = [name for name in outputs if name not in shapes or not shapes[name].is_integer]
+    paths = [_leading_to(model, shapes, output) for output in floats or outputs]
     paths = [p for p in paths if not p or any(_is_trained(node, fixed) for node in p)] or paths
     names = set.intersection(*({name for node in path for name in node.output} for path in paths))
     trained = False
