@@ -20,6 +20,7 @@ from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.sessions import unoptimized_session
 from exporter.shapes import infer_shapes
+from exporter.sources.onnx_pixels import stated_pixels
 from exporter.transforms import pixel_values, plain_transform
 from service.card import ImageInput
 
@@ -85,7 +86,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     path = recipe.locate(where)
     source = _read(path)
     entry = _entry(source)
-    pixels = recipe.pixel_values(None)
+    known_pixels = stated_pixels(source)
+    pixels = recipe.pixel_values(known_pixels)
     image_input = recipe.image_input(_size(entry, pixels))
     fixed = entry.type.tensor_type.shape.dim[0].dim_value == 1
     model = free_batch(_of_opset(source), pixels.shape(image_input))
@@ -108,6 +110,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         image_input=image_input,
         pixels=pixels,
         background_id=recipe.segment.background_id,
+        assumed=recipe.assumed_pixels(known_pixels),
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=_named_classes(source)),
     )
 
