@@ -12,8 +12,8 @@ from exporter.heads.classify import ClassifyHead
 from exporter.hints import (
     Decisions,
     accuracy_hints,
-    assumption_hint,
-    better_hint,
+    assumption_hints,
+    better_hints,
     input_hints,
 )
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
@@ -39,9 +39,9 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
     Raises:
         ExportError: it can not be made or not be proved; the message names the option or field and the next step.
     """
+    labeled = read_labeled(recipe)
     if recipe.task == "temporal":
         return Exported(path, export_temporal(recipe, path, progress))
-    labeled = read_labeled(recipe)
     network = load_network(recipe, progress)
     labels = _labels(recipe, network)
     progress.begin("Add preprocessing and head")
@@ -77,11 +77,14 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
     )
     progress.begin("Write the servable")
     write_servable(path, model, card)
-    found = [*input_hints(subject.inputs, network.pixels), decisions.hint()]
-    found += accuracy_hints(measurement) if measurement is not None else []
-    found += [better_hint(better)] if better is not None else []
-    found.append(assumption_hint(network.normalization))
-    return Exported(path, card, measured, tuple(hint for hint in found if hint is not None))
+    hints = (
+        *input_hints(subject.inputs, network.pixels),
+        *decisions.hints(),
+        *(accuracy_hints(measurement) if measurement is not None else ()),
+        *(better_hints(better) if better is not None else ()),
+        *assumption_hints(network.normalization, measured=measurement is not None),
+    )
+    return Exported(path, card, measured, hints)
 
 
 def _measured(

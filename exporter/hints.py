@@ -39,14 +39,19 @@ LOWEST = {"map": 0.01, "miou": 0.05}
 CLOSER = "Does --scale fit --mean and --std? Mean and std of 0–255 go with --scale 1"
 
 
-def assumption_hint(normalization: Normalization) -> str | None:
-    """Return what is assumed of the pixel values and how to state it, None where nothing is."""
+def assumption_hints(normalization: Normalization, *, measured: bool) -> list[str]:
+    """Return what is assumed of the pixel values, if anything is, and how to state it."""
     if normalization.assumption is None:
-        return None
-    return (
-        f"{normalization.assumption}. State them with --mean and --std (--mean 0 --std 1 if the network really reads "
-        "pixels without them), and measure with --labeled whether they are right"
+        return []
+    shows = (
+        "The accuracy that was measured shows whether they are right"
+        if measured
+        else "Measure whether they are right on images with known answers, with --labeled"
     )
+    how = (
+        "State them with --mean and --std (0 and 1 if the network really reads pixels without them)"
+    )
+    return [f"{normalization.assumption}. {how}. {shows}"]
 
 
 def input_hints(frames: NDArray[np.uint8], pixels: Pixels) -> list[str]:
@@ -93,15 +98,16 @@ class Decisions:
         """Add the outputs for one image, a batch of one."""
         self._made.append(_decision(self._head, outputs, self._labels))
 
-    def hint(self) -> str | None:
+    def hints(self) -> list[str]:
         """Return a hint if several images all have the same result."""
         first = self._made[0] if self._made else None
         if first is None or len(self._made) < ENOUGH_IMAGES or len(set(self._made)) > 1:
-            return None
-        return (
-            f"All {len(self._made)} images of the proof have the same result: {first}. If they show different things, "
+            return []
+        causes = (
             "--mean, --std, --scale or --color are probably wrong, or the weights are not trained"
         )
+        same = f"All {len(self._made)} images of the proof have the same result: {first}"
+        return [f"{same}. If they show different things, {causes}"]
 
 
 def accuracy_hints(measurement: Measurement) -> list[str]:
@@ -132,12 +138,12 @@ def accuracy_hints(measurement: Measurement) -> list[str]:
     return hints
 
 
-def better_hint(better: Better) -> str:
+def better_hints(better: Better) -> list[str]:
     """Return the hint that other pixel values fit the labeled images better than the assumed ones."""
-    return (
-        f"{better.metric} of the source is {better.assumed_score:.1%} with the assumed mean and std and "
-        f"{better.score:.1%} with {better.options}, on {better.images} labeled images"
-    )
+    assumed = f"{better.metric} of the source is {better.assumed_score:.1%} with what is assumed"
+    return [
+        f"{assumed}, {better.score:.1%} with {better.options}, on {better.images} labeled images"
+    ]
 
 
 def _why_low(measurement: Measurement, name: str, score: float) -> str | None:

@@ -40,6 +40,7 @@ MOST_LABELS = 1000
 """Scores of more labels are left out of a card, which may have 1 MiB."""
 
 DIGITS = 6
+BATCH = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,15 @@ class Measurement:
     answers: tuple[int, ...] = ()
     truth: tuple[int, ...] = ()
     left_out: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ReadImage:
+    """A labeled image as the service reads it: `shown` with its place, `frame` uint8 (H, W, 3)."""
+
+    labeled: LabeledImage
+    shown: SourceImage
+    frame: NDArray[np.uint8]
 
 
 def check_labeled(labeled: LabeledImages, network: Network, labels: Sequence[str]) -> None:
@@ -83,16 +93,17 @@ def measure_accuracy(
     session = optimized_session(model)
     mine, source = (make_scorer(network, labels) for _ in range(2))
     left_out: list[str] = []
-    for index, image in enumerate(labeled.images):
-        read = read_image(image, network, left_out)
-        if read is None:
-            continue
-        _, shown, frame = read
-        outputs = run_graph(session, frame[None], network.head.outputs)
-        add_answer(mine, outputs, shown, image)
-        add_answer(source, _source_outputs(network, frame), shown, image)
-        progress.advance((index + 1) / len(labeled.images), f"{index + 1} images")
-    measured = len(labeled.images) - len(left_out)
+    size = min(BATCH, network.max_batch or BATCH)
+    count = len(labeled.images)
+    for begin in range(0, count, size):
+        batch = read_images(labeled.images[begin : begin + size], network, left_out)
+        if batch:
+            frames = np.stack([one.frame for one in batch])
+            add_answers(mine, run_graph(session, frames, network.head.outputs), batch)
+            add_answers(source, _source_outputs(network, frames), batch)
+        done = min(begin + size, count)
+        progress.advance(done / count, f"{done} images")
+    measured = count - len(left_out)
     if not measured:
         raise RecipeError(f"--labeled {labeled.name}: no image can be measured: {left_out[0]}")
     accuracy = _accuracy(mine, source, measured, labels)
@@ -122,23 +133,24 @@ def make_scorer(network: Network, labels: tuple[str, ...]) -> Scorer:
     return LabelScorer(labels, names) if several else ClassScorer(labels, names)
 
 
-def read_image(
-    image: LabeledImage, network: Network, left_out: list[str] | None = None
-) -> tuple[LabeledImage, SourceImage, NDArray[np.uint8]] | None:
-    """Return an image, its place and its frame, uint8 (H, W, 3); None, with the reason in `left_out`, for a bad one."""
-    try:
-        body = image.file.read_bytes()
-        frame, geometry = fit_encoded(body, network.image_input, Limits())
-        shown = SourceImage(body, geometry, Limits())
-        stated = mask_size(image) if image.mask is not None else image.size
-        reason = _other_size((geometry.width, geometry.height), stated)
-    except (OSError, ImageError) as error:
-        reason = str(error)
-    if reason is None:
-        return image, shown, frame
-    if left_out is not None:
-        left_out.append(f"{image.file.name}: {reason}")
-    return None
+def read_images(
+    images: Sequence[LabeledImage], network: Network, left_out: list[str]
+) -> list[ReadImage]:
+    """Return images with their places and frames; of a bad one only the reason, in `left_out`."""
+    read = []
+    for image in images:
+        try:
+            body = image.file.read_bytes()
+            frame, geometry = fit_encoded(body, network.image_input, Limits())
+            stated = mask_size(image) if image.mask is not None else image.size
+            reason = _other_size((geometry.width, geometry.height), stated)
+        except (OSError, ImageError) as error:
+            reason = str(error)
+        if reason is None:
+            read.append(ReadImage(image, SourceImage(body, geometry, Limits()), frame))
+        else:
+            left_out.append(f"{image.file.name}: {reason}")
+    return read
 
 
 def _other_size(size: tuple[int, int], stated: tuple[int, int] | None) -> str | None:
@@ -147,22 +159,25 @@ def _other_size(size: tuple[int, int], stated: tuple[int, int] | None) -> str | 
     return f"it has {size[0]}×{size[1]} pixels as displayed, its annotations are for {stated[0]}×{stated[1]}"
 
 
-def _source_outputs(network: Network, frame: NDArray[np.uint8]) -> Outputs:
+def _source_outputs(network: Network, frames: NDArray[np.uint8]) -> Outputs:
     reference = network.reference
-    raw = reference.run(reference.pixels_of_frames(frame[None]))
+    raw = reference.run(reference.pixels_of_frames(frames))
     return network.head.expected(raw, network.image_input)
 
 
-def add_answer(scorer: Scorer, outputs: Outputs, shown: SourceImage, image: LabeledImage) -> None:
-    """Add one image's outputs, a batch of one.
+def add_answers(scorer: Scorer, outputs: Outputs, batch: Sequence[ReadImage]) -> None:
+    """Add the outputs for a batch of images.
 
     Raises:
         RecipeError: the service could not answer with these outputs.
     """
-    try:
-        scorer.add({name: values[0] for name, values in outputs.items()}, shown, image)
-    except InferenceError as error:
-        raise RecipeError(f"--labeled: {image.file.name}: {error}") from error
+    for index, one in enumerate(batch):
+        try:
+            scorer.add(
+                {name: values[index] for name, values in outputs.items()}, one.shown, one.labeled
+            )
+        except InferenceError as error:
+            raise RecipeError(f"--labeled: {one.labeled.file.name}: {error}") from error
 
 
 def _accuracy(mine: Scorer, source: Scorer, images: int, labels: Sequence[str]) -> Accuracy:
