@@ -23,7 +23,7 @@ from exporter.labeled.reading import read_labeled
 from exporter.labeled.truth import LabeledImages
 from exporter.network import Network
 from exporter.outcome import Exported, Measured
-from exporter.precision import TOLERANCES, reduce_precision
+from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
 from exporter.proof import ImageSubject, prove, settled
 from exporter.recipe import Precision, Recipe
@@ -58,7 +58,8 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
     model, precision, measured = _reduced(model, subject, recipe, progress)
     if precision != "fp32":
         progress.begin("Prove the reduced graph")
-        certificate = prove(model, subject, recipe.proof, progress, TOLERANCES[precision])
+        tolerance = tolerance_of(precision, network.head)
+        certificate = prove(model, subject, recipe.proof, progress, tolerance)
     measurement, better = _measured(model, network, labels, labeled, progress)
     card = make_card(
         recipe,
