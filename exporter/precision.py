@@ -32,8 +32,8 @@ SOFTMAX_INT8 = 0.3
 """The same for the class probabilities of a softmax in int8, of which the largest change of all images counts.
 
 EfficientNet-Lite0 with all layers in int8, on 280 views of photographs that it was not calibrated with: the largest
-change is 0.25, that of 99 % of the views at most 0.18, and more than 0.1 in 6 %. Where fp32 gives a class more than 0.3,
-which 143 views have, the best class stays the same in 99.3 %. So 0.1 would refuse a sound network for its tail."""
+change is 0.25, that of 99 % of the views at most 0.18, and 6 % have more than 0.1. In the 143 views in which fp32 gives
+a class more than 0.3, the best class stays the same in 99.3 %. So 0.1 would refuse a sound network for its tail."""
 
 MEASURED_SECONDS = 1.0
 _KEPT_IN_FLOAT = {"Softmax", "LayerNormalization", "Resize", "ReduceMean", "Erf", "Exp"}

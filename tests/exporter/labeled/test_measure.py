@@ -30,8 +30,15 @@ SIDE = 8
 COLORS = {"red": (250, 10, 10), "green": (10, 250, 10), "blue": (10, 10, 250)}
 
 
-def save_network(folder: Path, *nodes: onnx.NodeProto, **outputs: tuple[int, ...]) -> str:
-    """Write an ONNX file that reads `pixels` (N, 3, 8, 8), and return its source."""
+def save_network(
+    folder: Path, *nodes: onnx.NodeProto, **named: tuple[int, ...] | NDArray[np.float32]
+) -> str:
+    """Write an ONNX file that reads `pixels` (N, 3, 8, 8), and return its source.
+
+    `named` are the dimensions of outputs without the batch, and the values of further constants.
+    """
+    outputs = {name: dims for name, dims in named.items() if isinstance(dims, tuple)}
+    constants = {name: values for name, values in named.items() if not isinstance(values, tuple)}
     graph = helper.make_graph(
         list(nodes),
         "made",
@@ -44,6 +51,7 @@ def save_network(folder: Path, *nodes: onnx.NodeProto, **outputs: tuple[int, ...
             numpy_helper.from_array(10 * np.eye(3, dtype=np.float32)[..., None, None], "ten"),
             numpy_helper.from_array(np.eye(3, dtype=np.float32), "same"),
             numpy_helper.from_array(np.array([1]), "axis"),
+            *(numpy_helper.from_array(values, name) for name, values in constants.items()),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -431,3 +439,32 @@ def test_the_command_line_says_it_at_the_end_and_the_recipe_measures_again(
     with pytest.raises(SystemExit):
         main([str(tmp_path / "models/net/recipe.toml")])
     assert read_card(file).accuracy == first
+
+
+def test_where_values_are_assumed_and_others_fit_better_a_hint_names_them(tmp_path: Path) -> None:
+    """The network's second logit has a bias that only values in −1 to 1 overcome."""
+    source = save_network(
+        tmp_path,
+        helper.make_node("Conv", ["pixels", "ten"], ["large"]),
+        helper.make_node("GlobalAveragePool", ["large"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["row"]),
+        helper.make_node("MatMul", ["row", "apart"], ["logits"]),
+        helper.make_node("Add", ["logits", "bias"], ["raw"]),
+        raw=(2,),
+        apart=np.array([[1, 0], [1, 0], [1, 0]], np.float32),
+        bias=np.array([0, 0], np.float32),
+    )
+    for name, level in (("light", 200), ("dark", 60)):
+        for index in range(5):
+            paint(tmp_path / "set" / name / f"{index}.png", (level + index,) * 3)
+
+    done = exported(tmp_path, source, "set", labels=("light", "dark"))
+    halves = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    stated = exported(tmp_path, source, "set", labels=("light", "dark"), pixels=halves)
+
+    assert done.card.accuracy is not None
+    assert done.card.accuracy.scores == {"top1": 0.5}
+    hint = next(one for one in done.hints if "with what is assumed" in one)
+    assert "top1 of the source is 50.0% with what is assumed, 100.0% with --mean" in hint
+    assert measured(stated).scores == {"top1": 1.0}
+    assert not any("assumed" in one for one in stated.hints)
