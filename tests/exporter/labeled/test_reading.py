@@ -42,14 +42,17 @@ def answers(labeled: LabeledImages) -> dict[str, list[str]]:
     return {image.file.name: sorted(image.cells) for image in labeled.images}
 
 
+def ids(labeled: LabeledImages, names: ClassNames) -> dict[str, list[int]]:
+    return {image.file.name: sorted(names.ids(image.cells) or ()) for image in labeled.images}
+
+
 def test_a_folder_a_class_by_name_or_index(tmp_path: Path) -> None:
     put(tmp_path / "set", "Tabby_Cat/a.png", "1/b.png", "1/deeper/c.png", "bird/d.jpg")
     (tmp_path / "set/dog.txt").write_text("no folder")
     labeled = read(tmp_path, "set")
 
     names = ClassNames(PETS)
-    found = {image.file.name: names.ids(image.cells) for image in labeled.images}
-    assert found == {"a.png": {0}, "b.png": {1}, "c.png": {1}, "d.jpg": {2}}
+    assert ids(labeled, names) == {"a.png": [0], "b.png": [1], "c.png": [1], "d.jpg": [2]}
     assert labeled.name == "set"
 
 
@@ -94,8 +97,7 @@ def test_a_table_of_files_and_labels(tmp_path: Path, text: str) -> None:
     put(tmp_path, "x/a.png", "x/b.png")
     (tmp_path / "set.csv").write_text(text, encoding="utf-8", newline="")
     names = ClassNames(PETS)
-    found = {image.file.name: names.ids(image.cells) for image in read(tmp_path, "set.csv").images}
-    assert found == {"a.png": {1}, "b.png": {2}}
+    assert ids(read(tmp_path, "set.csv"), names) == {"a.png": [1], "b.png": [2]}
 
 
 @pytest.mark.parametrize(
@@ -112,8 +114,7 @@ def test_a_table_with_several_labels_for_an_image(tmp_path: Path, text: str) -> 
     (tmp_path / "set.csv").write_text(text)
     labeled = read(tmp_path, "set.csv")
     names = ClassNames(PETS, several=True)
-    found = {image.file.name: names.ids(image.cells) for image in labeled.images}
-    assert found == {"a.png": {1, 2}, "b.png": set(), "c.png": {1}}
+    assert ids(labeled, names) == {"a.png": [1, 2], "b.png": [], "c.png": [1]}
 
     check_answers(labeled, PETS, several=True)
     with pytest.raises(RecipeError, match=r"the network has no such class|only one"):
