@@ -24,7 +24,7 @@ from exporter.layer_diff import first_disagreement
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import ProofRecipe
-from exporter.sessions import optimized_session
+from exporter.sessions import alternating_session
 from exporter.writing import graph_digest
 from service.card import Certificate, ImageInput
 from service.imaging.decode import Limits
@@ -177,7 +177,7 @@ def prove(
         GraphError: the graph does not run at a batch size.
         ProofError: the numbers differ by more than the tolerance, or too few samples have the same result.
     """
-    session = optimized_session(model)
+    session = alternating_session(model)
     if result_tolerance is None:
         difference = _largest_difference(model, session, subject, bounds, progress)
     else:

@@ -29,7 +29,7 @@ from exporter.labeled.truth import LabeledImage, LabeledImages
 from exporter.network import Network, Outputs
 from exporter.progress import Progress
 from exporter.proof import run_graph
-from exporter.sessions import optimized_session
+from exporter.sessions import alternating_session
 from service.card import Accuracy
 from service.errors import ImageError, InferenceError
 from service.imaging.decode import Limits
@@ -90,7 +90,7 @@ def measure_accuracy(
         RecipeError: no image can be measured with.
         GraphError: the graph does not run.
     """
-    session = optimized_session(model)
+    session = alternating_session(model)
     mine, source = (make_scorer(network, labels) for _ in range(2))
     left_out: list[str] = []
     size = min(BATCH, network.max_batch or BATCH)

@@ -167,7 +167,7 @@ def _true_mask(image: LabeledImage, classes: int) -> NDArray[np.uint8]:
             values = np.asarray(file)
     except (OSError, SyntaxError, ValueError) as error:
         raise RecipeError(f"--labeled: the mask {mask.name} can not be read: {error}") from error
-    if values.ndim != 2 or values.dtype.kind not in "bui":
+    if values.ndim != 2 or values.dtype.kind not in {"b", "u", "i"}:
         raise RecipeError(
             f"--labeled: the mask {mask.name} holds colors. It must be gray or have a palette, with one value for each "
             "pixel: the index of its class"
