@@ -18,7 +18,7 @@ from exporter.options import GroupedCommand, recipe_content, with_recipe_options
 from exporter.outcome import Exported
 from exporter.progress import Progress, terminal_progress
 from exporter.recipe import Recipe, make_recipe, read_recipe
-from exporter.report import show_card, show_precisions
+from exporter.report import show_card, show_hint, show_precisions
 from exporter.writing import next_version, write_recipe
 from service.card import CardError
 
@@ -116,6 +116,8 @@ def export(
     if done.precisions:
         console.print(show_precisions(done.precisions))
     console.print(show_card(done.path, done.card))
+    for hint in done.hints:
+        console.print(show_hint(hint), soft_wrap=True)
 
 
 @app.command()

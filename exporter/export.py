@@ -9,10 +9,21 @@ from exporter.cards import make_card
 from exporter.cost import count_cost
 from exporter.errors import RecipeError
 from exporter.heads.classify import ClassifyHead
+from exporter.hints import (
+    Decisions,
+    accuracy_hints,
+    assumption_hints,
+    better_hints,
+    input_hints,
+)
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
+from exporter.labeled.alternatives import Better, better_pixels
+from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
+from exporter.labeled.reading import read_labeled
+from exporter.labeled.truth import LabeledImages
 from exporter.network import Network
 from exporter.outcome import Exported, Measured
-from exporter.precision import TOLERANCES, reduce_precision
+from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
 from exporter.proof import ImageSubject, prove, settled
 from exporter.recipe import Precision, Recipe
@@ -28,6 +39,7 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
     Raises:
         ExportError: it can not be made or not be proved; the message names the option or field and the next step.
     """
+    labeled = read_labeled(recipe)
     if recipe.task == "temporal":
         return Exported(path, export_temporal(recipe, path, progress))
     network = load_network(recipe, progress)
@@ -35,15 +47,20 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
     progress.begin("Add preprocessing and head")
     subject = settled(ImageSubject.of(network, _images(recipe, network)), len(labels))
     network = subject.network
+    if labeled is not None:
+        check_labeled(labeled, network, labels)
+    decisions = Decisions(network.head, labels)
     model, stages = assemble(network)
     refuse_training(model)
     cost = count_cost(model)
     progress.begin("Prove it on real images")
-    certificate = prove(model, subject, recipe.proof, progress)
+    certificate = prove(model, subject, recipe.proof, progress, witness=decisions.add)
     model, precision, measured = _reduced(model, subject, recipe, progress)
     if precision != "fp32":
         progress.begin("Prove the reduced graph")
-        certificate = prove(model, subject, recipe.proof, progress, TOLERANCES[precision])
+        tolerance = tolerance_of(precision, network.head)
+        certificate = prove(model, subject, recipe.proof, progress, tolerance)
+    measurement, better = _measured(model, network, labels, labeled, progress)
     card = make_card(
         recipe,
         network.facts,
@@ -55,11 +72,35 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
         stages=tuple(stages),
         cost=cost,
         precision=precision,
+        normalization=network.normalization,
+        accuracy=measurement.accuracy if measurement is not None else None,
         certificate=certificate,
     )
     progress.begin("Write the servable")
     card = write_servable(path, model, card)
-    return Exported(path, card, measured)
+    hints = (
+        *input_hints(subject.inputs, network.pixels),
+        *decisions.hints(),
+        *(accuracy_hints(measurement) if measurement is not None else ()),
+        *(better_hints(better) if better is not None else ()),
+        *assumption_hints(network.normalization, measured=measurement is not None),
+    )
+    return Exported(path, card, measured, hints)
+
+
+def _measured(
+    model: onnx.ModelProto,
+    network: Network,
+    labels: tuple[str, ...],
+    labeled: LabeledImages | None,
+    progress: Progress,
+) -> tuple[Measurement | None, Better | None]:
+    """Return what is measured on labeled images, and whether other pixel values than the assumed ones are better."""
+    if labeled is None:
+        return None, None
+    progress.begin("Measure on labeled images")
+    measurement = measure_accuracy(model, network, labels, labeled, progress)
+    return measurement, better_pixels(network, labels, labeled)
 
 
 def _reduced(

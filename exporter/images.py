@@ -9,6 +9,10 @@ from pathlib import Path
 from PIL import Image
 
 from exporter.errors import RecipeError
+from service.card import ImageInput
+from service.errors import ImageError
+from service.imaging.decode import Limits
+from service.imaging.resize import fit_encoded
 
 SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 PHOTOGRAPHS = (
@@ -31,18 +35,40 @@ PHOTOGRAPHS = (
 
 PHOTOGRAPHS_NAME = "scikit-image's photographs and quarters of them, as JPEG"
 JPEG_QUALITY = 92
+THUMBNAIL = ImageInput(height=32, width=32, resize="stretch")
+"""To see that an image can be read costs little at this size: a JPEG is decoded at a reduced scale."""
 
 
 def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
     """Return the encoded images in a folder and its subfolders, in the order of their names, at most `limit`.
 
     Raises:
-        RecipeError: there is no image.
+        RecipeError: there is no such folder or no image in it, or an image can not be read; the message names it.
     """
-    files = sorted(file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES)
+    if not folder.is_dir():
+        raise RecipeError(f"--images {folder}: there is no such folder")
+    files = image_files(folder)
     if not files:
         raise RecipeError(f"--images {folder}: there is no image in this folder")
-    return tuple(file.read_bytes() for file in files[:limit])
+    return tuple(_readable(file) for file in files[:limit])
+
+
+def image_files(folder: Path) -> list[Path]:
+    """Return the paths of the images in a folder and its subfolders, in the order of their names."""
+    return sorted(
+        file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+    )
+
+
+def _readable(file: Path) -> bytes:
+    try:
+        body = file.read_bytes()
+        fit_encoded(body, THUMBNAIL, Limits())
+    except (OSError, ImageError) as error:
+        raise RecipeError(
+            f"--images: {file.name} can not be proved with: {error} Remove it from the folder, or replace it"
+        ) from error
+    return body
 
 
 def photographs(limit: int) -> tuple[bytes, ...]:

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.graph import Graph
-from exporter.recipe import Pixels, Task
-from service.card import ImageInput, Metric
+from exporter.recipe import AssumedPixels, Pixels, Task
+from service.card import ImageInput, Metric, Normalization
 
 Array = NDArray[Any]
 Outputs = dict[str, Array]
@@ -97,7 +97,8 @@ class Network:
     """A raw graph over normalized pixels, with everything that is needed to complete and to prove it.
 
     `graph` has one input, pixel values as `pixels` describes them, and the outputs `raw`, which `head` reads. `proof`
-    are encoded images of the kind that the network was trained on, where the source has its own.
+    are encoded images of the kind that the network was trained on, where the source has its own. `assumed` are the
+    parts of `pixels` that nobody stated.
     """
 
     graph: Graph
@@ -110,3 +111,16 @@ class Network:
     background_id: int | None = None
     proof: tuple[bytes, ...] = ()
     max_batch: int | None = None
+    assumed: tuple[AssumedPixels, ...] = ()
+
+    @property
+    def normalization(self) -> Normalization:
+        """The pixel values as the card states them."""
+        pixels = self.pixels
+        return Normalization(
+            scale=pixels.scale,
+            mean=pixels.mean[: pixels.channels],
+            std=pixels.std[: pixels.channels],
+            color=pixels.color,
+            assumed=self.assumed,
+        )

@@ -25,8 +25,9 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A servable that was proved and written, and what was measured of each requested precision."""
+    """A servable that was proved and written, what was measured of each requested precision, and what may be wrong."""
 
     path: Path
     card: Card
     precisions: tuple[Measured, ...] = ()
+    hints: tuple[str, ...] = ()

@@ -4,7 +4,7 @@ One proof serves image networks and temporal heads. What differs between them is
 and how the source computes the same outputs.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -24,7 +24,7 @@ from exporter.layer_diff import first_disagreement
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import ProofRecipe
-from exporter.sessions import optimized_session
+from exporter.sessions import alternating_session
 from exporter.writing import graph_digest
 from service.card import Certificate, ImageInput
 from service.imaging.decode import Limits
@@ -159,6 +159,8 @@ def prove(
     bounds: ProofRecipe,
     progress: Progress,
     result_tolerance: float | None = None,
+    *,
+    witness: Callable[[Outputs], None] | None = None,
 ) -> Certificate:
     """Return the certificate that the graph computes what the subject's source does.
 
@@ -169,18 +171,20 @@ def prove(
         progress: gets each batch size and the agreement.
         result_tolerance: for a reduced precision, how much the probabilities and scores that a caller reads may differ;
             the other outputs, such as features, are then not bounded. None for fp32, where every output is.
+        witness: gets the graph's outputs for each sample, a batch of one.
 
     Raises:
         GraphError: the graph does not run at a batch size.
         ProofError: the numbers differ by more than the tolerance, or too few samples have the same result.
     """
-    session = optimized_session(model)
+    session = alternating_session(model)
     if result_tolerance is None:
         difference = _largest_difference(model, session, subject, bounds, progress)
     else:
         difference = _result_difference(session, subject, bounds, result_tolerance)
     allowed = IMAGE_TOLERANCE + (result_tolerance or 0.0)
-    agreement = _agreement(session, subject, bounds, allowed, progress)
+    see = witness or (lambda _: None)
+    agreement = _agreement(session, subject, bounds, allowed, progress, see=see)
     return Certificate(
         reference=subject.reference,
         batches=_batches(subject, bounds),
@@ -295,12 +299,15 @@ def _agreement(
     bounds: ProofRecipe,
     tolerance: float,
     progress: Progress,
+    *,
+    see: Callable[[Outputs], None],
 ) -> float:
     """Compare sample by sample: the service's path on one side, the source's own on the other."""
     comparison, count = subject.comparison, len(subject.inputs)
     marks: list[float] = []
     for index in range(count):
         found = run_graph(session, subject.inputs[index : index + 1], comparison.outputs)
+        see(found)
         marks += comparison.agreement(found, subject.expected_of_sample(index), tolerance)
     agreement = float(np.mean(marks))
     progress.advance(1, f"{comparison.metric} {agreement:.1%} of {count} {subject.unit}")

@@ -22,6 +22,8 @@ Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
 Task = Literal["classify", "segment", "detect", "embed", "temporal"]
 Activation = Literal["softmax", "sigmoid", "none"]
+AssumedPixels = Literal["mean", "std"]
+ASSUMABLE: tuple[AssumedPixels, ...] = ("mean", "std")
 
 _ACTIVATION_HELP = (
     "What makes probabilities of the raw scores; none where they are probabilities. Without it the end of the graph "
@@ -94,6 +96,17 @@ class ProofRecipe(_Frozen):
     )
     limit: Annotated[int, OptionName("image-limit")] = Field(
         70, ge=1, description="The largest number of these images that is used."
+    )
+    labeled: Path | None = Field(
+        None,
+        description="Images with known answers, to measure the accuracy with: a folder with a folder for each class, a "
+        ".csv (file, label), COCO's .json, or for masks a folder with images and masks.",
+    )
+    labeled_images: Path | None = Field(
+        None, description="The folder of the images that --labeled names, where it is another one."
+    )
+    labeled_limit: int = Field(
+        1000, ge=1, description="The largest number of labeled images that is measured with."
     )
     largest: Annotated[int, OptionName("largest-batch")] = Field(
         16, ge=1, description="The largest batch at which the outputs are compared."
@@ -246,6 +259,16 @@ class Recipe(_Frozen):
         """Return the pixel values: what the recipe states, completed by what the source knows."""
         stated = self.pixels.model_dump(exclude_unset=True) if self.pixels else {}
         return (known or Pixels()).model_copy(update=stated)
+
+    def assumed_pixels(self, known: Pixels | None) -> tuple[AssumedPixels, ...]:
+        """Return which of mean and std neither the recipe nor the source states.
+
+        A scale and a mean without a std state the values completely: the std is 1.
+        """
+        stated = self.pixels.model_fields_set if self.pixels else set()
+        if known is not None or {"scale", "mean"} <= stated:
+            return ()
+        return tuple(name for name in ASSUMABLE if name not in stated)
 
     def locate(self, file: str) -> Path:
         """Return the path of a file that the recipe names, relative to the recipe or inside an installed package.

@@ -4,9 +4,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rich.table import Table
+from rich.text import Text
 
 from exporter.outcome import Measured
 from service.card import Card
+
+WORST = 5
 
 
 def show_card(path: Path, card: Card) -> Table:
@@ -24,10 +27,45 @@ def show_card(path: Path, card: Card) -> Table:
         "largest difference": f"{proof.max_difference:.1e} at batches {', '.join(map(str, proof.batches))}",
         "agreement": f"{proof.metric} {proof.agreement:.2%} on {proof.images} images",
         **{name: f"{value:g}" for name, value in card.scores.items()},
+        **_normalization(card),
+        **_accuracy(card),
     }
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def show_hint(hint: str) -> Text:
+    """Return a warning for the end of an export."""
+    return Text.assemble(("warning: ", "bold yellow"), hint)
+
+
+def _normalization(card: Card) -> dict[str, str]:
+    one = card.normalization
+    if one is None:
+        return {}
+    mean, std = (", ".join(f"{value:.4g}" for value in values) for values in (one.mean, one.std))
+    assumed = f"; {' and '.join(one.assumed)} ASSUMED" if one.assumed else ""
+    return {
+        "pixel values": f"{one.color}, (byte · {one.scale:.4g} − mean) / std; mean {mean}; std {std}{assumed}"
+    }
+
+
+def _accuracy(card: Card) -> dict[str, str]:
+    """Return a row for each measured score, and one for the labels with the worst ones."""
+    measured = card.accuracy
+    if measured is None:
+        return {}
+    rows = {
+        f"measured {name}": f"{value:.2%} of {measured.images} labeled images"
+        + (f"; the source {measured.reference[name]:.2%}" if name in measured.reference else "")
+        for name, value in measured.scores.items()
+    }
+    worst = sorted(measured.by_label.items(), key=lambda item: list(item[1].values())[-1])[:WORST]
+    if worst:
+        shown = (f"{label} {list(each.values())[-1]:.1%}" for label, each in worst)
+        rows[f"worst {list(worst[0][1])[-1]}"] = ", ".join(shown)
+    return rows
 
 
 def show_precisions(measured: Sequence[Measured]) -> Table:

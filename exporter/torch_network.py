@@ -73,6 +73,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         background_id=_background_id(recipe, model),
         proof=model.proof,
         max_batch=model.max_batch,
+        assumed=recipe.assumed_pixels(model.pixels),
     )
 
 

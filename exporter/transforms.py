@@ -1,4 +1,8 @@
-"""Preprocessing as frameworks do it, written independently of the service's: the truth about the pixel values."""
+"""Preprocessing as frameworks do it, written independently of the service's: the truth about the pixel values.
+
+Only one rule is shared: how an image that is no plain RGB or gray with 8 bits becomes that. Frameworks have no rule of
+their own for it, Pillow drops the alpha and clips 16 bits, and the proof is about the network.
+"""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -10,6 +14,15 @@ from PIL import Image, ImageOps
 from exporter.preprocess import LUMA
 from exporter.recipe import Pixels
 from service.card import ImageInput
+from service.imaging.decode import Limits
+from service.imaging.geometry import Geometry
+from service.imaging.source_image import SourceImage
+
+PLAIN_FORMATS = {"JPEG", "PNG", "WEBP", "BMP"}
+"""What Pillow reads as every tool does. A TIFF may have 16 or 32 bits that Pillow shows as mode RGB or L."""
+
+NO_EXIF = ("xmp", "XML:com.adobe.xmp", "Raw profile type exif")
+"""Where Pillow also looks for an orientation, but browsers and the service do not."""
 
 _RESAMPLING = {
     name: Image.Resampling[name.upper()]
@@ -18,9 +31,35 @@ _RESAMPLING = {
 
 
 def decode(body: bytes) -> Image.Image:
-    """Return the encoded image at full size, upright by its EXIF orientation, in RGB."""
-    upright = ImageOps.exif_transpose(Image.open(BytesIO(body)))
-    return upright.convert("RGB")
+    """Return the encoded image at full size, upright by its EXIF orientation, in RGB.
+
+    Raises:
+        ImageError: the service does not read the image.
+    """
+    plain = _plain(body)
+    if plain is None:
+        # The geometry is where a frame lies; the image as displayed does not depend on it.
+        whole = Geometry(1, 1, (0.0, 0.0, 1.0, 1.0), (0, 0, 1, 1))
+        return SourceImage(body, whole, Limits()).displayed()
+    for name in NO_EXIF:
+        plain.info.pop(name, None)
+    return ImageOps.exif_transpose(plain).convert("RGB")
+
+
+def _plain(body: bytes) -> Image.Image | None:
+    """Return an undamaged image of one frame in RGB or gray with 8 bits and without alpha; None for every other."""
+    try:
+        image = Image.open(BytesIO(body))
+        image.load()
+    except (OSError, SyntaxError, ValueError):
+        return None
+    plain = (
+        image.format in PLAIN_FORMATS
+        and image.mode in {"RGB", "L"}
+        and "transparency" not in image.info
+        and getattr(image, "n_frames", 1) == 1
+    )
+    return image if plain else None
 
 
 def fit(image: Image.Image, target: ImageInput) -> Image.Image:

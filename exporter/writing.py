@@ -90,7 +90,8 @@ def write_recipe(path: Path, content: dict[str, Any]) -> None:
     for name, table in content.items():
         if isinstance(table, dict) and table:
             lines += ["", f"[{name}]"]
-            lines += [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+            named = {key: _from(path.parent, value) for key, value in table.items()}
+            lines += [f"{key} = {json.dumps(value)}" for key, value in named.items()]
     try:
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     except OSError as error:
@@ -102,7 +103,8 @@ def _from(folder: Path, value: Any) -> Any:  # noqa: ANN401 - a recipe's fields 
     if not isinstance(value, str):
         return value
     kind, colon, where = value.rpartition(":")
-    if not Path(where).is_file():
+    file = Path(where)
+    if not file.is_file() and not (file.is_absolute() and file.is_dir()):
         return value
     return kind + colon + os.path.relpath(where, folder)
 

@@ -89,6 +89,45 @@ class Cost(_Frozen):
     activation_bytes: int = Field(ge=0)
 
 
+class Normalization(_Frozen):
+    """The value that the network reads in place of a byte: (byte · scale − mean) / std, channel by channel.
+
+    The order of mean and std is that of the network's channels, `color`.
+    """
+
+    scale: float
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    color: Literal["rgb", "bgr", "gray"]
+    assumed: tuple[Literal["mean", "std"], ...] = ()
+    """What neither the source nor its user stated. No proof shows whether it is right; measured accuracy may."""
+
+    @property
+    def assumption(self) -> str | None:
+        """What is assumed, with its values, as a sentence; None where all is stated."""
+        if not self.assumed:
+            return None
+        parts = [f"{name} {_listed(getattr(self, name))}" for name in self.assumed]
+        return (
+            f"{' and '.join(parts)} {'are' if len(parts) > 1 else 'is'} assumed: the network's source does not state "
+            "how its inputs were normalized in training, and the certificate can not show it"
+        )
+
+
+class Accuracy(_Frozen):
+    """What the served graph reached on images whose right answers are known.
+
+    Measured from encoded bytes through the service's decode, resize and head. `reference` is what the source reached in
+    its own framework on the same pixels, through the same head.
+    """
+
+    images: int = Field(ge=1)
+    scores: dict[str, float]
+    reference: dict[str, float] = {}
+    by_label: dict[str, dict[str, float]] = {}
+    """The scores of each label that occurs, where they are not too many."""
+
+
 class Certificate(_Frozen):
     """The proof that the graph is the network it was made from.
 
@@ -138,7 +177,11 @@ class Card(_Frozen):
     cost: Cost
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     scores: dict[str, float] = {}
-    """What the network reached on held-out data, by the name of the metric."""
+    """What the network reached on held-out data, by the name of the metric, as its source states it."""
+    normalization: Normalization | None = None
+    """Given by exports since this field exists; not for a temporal head."""
+    accuracy: Accuracy | None = None
+    """What was measured at the export on images with known answers, where there were any."""
     certificate: Certificate
 
     @model_validator(mode="after")
@@ -258,6 +301,11 @@ def _parse_card(text: str, path: Path) -> Card:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         where = ".".join(str(part) for part in first["loc"]) or "card"
         raise CardError(f"{path}: the card is not valid: {where}: {first['msg']}") from error
+
+
+def _listed(values: tuple[float, ...]) -> str:
+    """Return numbers with commas between, or one where all are the same."""
+    return ", ".join(f"{value:.4g}" for value in (values[:1] if len(set(values)) == 1 else values))
 
 
 # The wire format of onnx.ModelProto, https://protobuf.dev/programming-guides/encoding and onnx/onnx.proto.

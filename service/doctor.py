@@ -14,7 +14,7 @@ from service.runtime.probing import find_device, try_device
 from service.runtime.repository import Refusal, Servable
 from service.runtime.session import RUNTIME_VERSION
 
-GOOD, BAD, ABSENT = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]"
+GOOD, BAD, ABSENT, DOUBTFUL = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]", "[yellow]![/]"
 
 
 def describe_host(console: Console, wanted: str, index: int) -> bool:
@@ -59,6 +59,11 @@ def describe_models(
         healthy &= holds
         table.add_row(*_row(servable, holds=holds))
     console.print(table)
+    for servable in servables:
+        normalization = servable.card.normalization
+        if normalization is not None and normalization.assumption is not None:
+            words = f"{servable.name} v{servable.version}: {normalization.assumption}."
+            console.print(f"{DOUBTFUL} {escape(words)}")
     for refusal in refusals:
         console.print(f"{BAD} {escape(refusal.reason)}")
     if not servables and not refusals:

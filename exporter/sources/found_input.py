@@ -99,19 +99,19 @@ def find_entry(model: ModelProto, stated: Layout | None) -> Entry:
     return Entry(images[0].name, dtype, layout, channels, height, width, dims[0], sides)
 
 
-def settle_pixels(entry: Entry, recipe: Recipe) -> Pixels:
-    """Return the pixel values: what the recipe states, completed by what the input shows.
+def settle_pixels(entry: Entry, recipe: Recipe, stated: Pixels | None = None) -> Pixels:
+    """Return the pixel values: what the recipe states, completed by what the file states and its input shows.
 
     An input of bytes reads them as they are. One channel is gray.
 
     Raises:
         RecipeError: the recipe's color contradicts the number of channels.
     """
-    known = Pixels(
-        layout=entry.layout,
-        scale=1.0 if entry.dtype == TensorProto.UINT8 else Pixels().scale,
-        color="gray" if entry.channels == 1 else "rgb",
-    )
+    start = stated or Pixels()
+    if entry.dtype == TensorProto.UINT8:
+        start = Pixels(scale=1.0, color=start.color)
+    color = "gray" if entry.channels == 1 else start.color
+    known = start.model_copy(update={"layout": entry.layout, "color": color})
     pixels = recipe.pixel_values(known)
     if entry.channels and pixels.channels != entry.channels:
         raise RecipeError(

@@ -31,6 +31,7 @@ from exporter.sources.found_input import (
     settle_size,
 )
 from exporter.sources.found_outputs import RawOutput, read_outputs, require_outputs
+from exporter.sources.onnx_pixels import stated_pixels
 from exporter.transforms import pixel_values, plain_transform
 from service.card import ImageInput
 
@@ -110,7 +111,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     model = plain(source, path)
     given = recipe.pixels.model_dump(exclude_unset=True) if recipe.pixels else {}
     entry = find_entry(model, given.get("layout"))
-    pixels = settle_pixels(entry, recipe)
+    stated = stated_pixels(source)
+    pixels = settle_pixels(entry, recipe, stated)
     image_input = settle_size(entry, recipe)
     bound = bind_entry(model, entry, pixels, image_input)
     recipe, outputs = _outputs(bound, entry, recipe, image_input)
@@ -139,6 +141,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         image_input=image_input,
         pixels=pixels,
         background_id=recipe.segment.background_id,
+        assumed=() if entry.dtype == onnx.TensorProto.UINT8 else recipe.assumed_pixels(stated),
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=_named_classes(source)),
         max_batch=max_batch,
     )

@@ -34,3 +34,16 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(RecipeError, match="there is no image in this folder"):
         images_in(tmp_path, limit=2)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="there is no such folder"):
+        images_in(tmp_path / "absent", limit=2)
+
+
+@pytest.mark.parametrize("body", [b"", b"no image", photographs(1)[0][:5000]])
+def test_an_image_that_can_not_be_read_is_named(tmp_path: Path, body: bytes) -> None:
+    (tmp_path / "a.jpg").write_bytes(photographs(1)[0])
+    (tmp_path / "b.jpg").write_bytes(body)
+    with pytest.raises(RecipeError, match=r"b\.jpg can not be proved with: .*Remove it"):
+        images_in(tmp_path, limit=5)

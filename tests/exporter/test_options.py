@@ -28,6 +28,8 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "std": (["1,2,3"], (1.0, 2.0, 3.0)),
     "pad-color": (["1,2,3"], (1, 2, 3)),
     "images": (["photos"], Path("photos").resolve()),
+    "labeled": (["photos"], Path("photos").resolve()),
+    "labeled-images": (["photos"], Path("photos").resolve()),
     "layout": (["NHWC"], "NHWC"),
     "color": (["gray"], "gray"),
     "resize": (["stretch"], "stretch"),

@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.recipe import make_recipe, read_labels, read_recipe
+from exporter.recipe import Pixels, make_recipe, read_labels, read_recipe
 from service.card import ImageInput
 
 MINIMAL = {"source": "timm:net", "task": "classify", "name": "net"}
@@ -69,3 +70,25 @@ def test_precisions_are_a_string_or_a_list_in_order_of_preference(value: object)
 def test_an_unknown_precision_is_refused(value: object) -> None:
     with pytest.raises(RecipeError, match="precision"):
         make_recipe({**MINIMAL, "precision": value})
+
+
+@pytest.mark.parametrize(
+    ("stated", "known", "assumed"),
+    [
+        ({}, None, ("mean", "std")),
+        ({"color": "bgr", "scale": 1.0}, None, ("mean", "std")),
+        ({"mean": [0.5, 0.5, 0.5]}, None, ("std",)),
+        ({"std": [0.5, 0.5, 0.5]}, None, ("mean",)),
+        ({"mean": [0, 0, 0], "std": [1, 1, 1]}, None, ()),
+        ({"scale": 0.0078, "mean": [1, 1, 1]}, None, ()),  # complete: the std is 1
+        ({}, Pixels(), ()),
+        ({"mean": [0.5, 0.5, 0.5]}, Pixels(), ()),
+    ],
+)
+def test_mean_and_std_that_nobody_states_are_assumed(
+    stated: dict[str, Any], known: Pixels | None, assumed: tuple[str, ...]
+) -> None:
+    recipe = make_recipe({**MINIMAL, "pixels": stated})
+    assert recipe.assumed_pixels(known) == assumed
+    if not stated:
+        assert make_recipe(MINIMAL).assumed_pixels(known) == assumed

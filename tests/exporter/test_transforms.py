@@ -10,6 +10,7 @@ from exporter.encoding import as_png
 from exporter.recipe import Pixels
 from exporter.transforms import decode, fit, pixel_values, plain_transform
 from service.card import ImageInput
+from service.errors import ImageError
 
 WIDE = Image.fromarray(np.arange(4 * 8 * 3, dtype=np.uint8).reshape(4, 8, 3))
 
@@ -64,3 +65,52 @@ def test_the_plain_transform_goes_from_bytes_to_pixel_values() -> None:
     target = ImageInput(height=4, width=8, resize="stretch")
     found = plain_transform(target, Pixels())(as_png(np.asarray(WIDE)))
     np.testing.assert_allclose(found, np.asarray(WIDE).transpose(2, 0, 1) / 255, atol=1e-6)
+
+
+def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
+    buffer = BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def clear(mode: str) -> Image.Image:
+    """Return a black image with one clear pixel, the first."""
+    image = Image.new("RGBA", (4, 3), (0, 0, 0, 255))
+    image.putpixel((0, 0), (0, 0, 0, 0))
+    return image.convert(mode)
+
+
+@pytest.mark.parametrize(
+    ("mode", "kind"), [("RGBA", "PNG"), ("LA", "PNG"), ("RGBA", "WEBP"), ("RGBA", "TIFF")]
+)
+def test_alpha_is_laid_over_white_as_in_the_service(mode: str, kind: str) -> None:
+    """Pillow alone drops it, and so do the frameworks."""
+    pixels = np.asarray(decode(encoded(clear(mode), kind, lossless=True)))
+    assert pixels[0, 0].tolist() == [255, 255, 255]
+    assert (pixels[1:] == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_of_gray_are_scaled(kind: str) -> None:
+    """Pillow alone clips them at 255."""
+    deep = Image.fromarray(np.array([[0, 257, 32896, 65535]], np.uint16))
+    assert np.asarray(decode(encoded(deep, kind)))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_a_palette_s_clear_color_is_white() -> None:
+    image = Image.new("P", (2, 1), 0)
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    image.putpixel((1, 0), 1)
+    found = np.asarray(decode(encoded(image, "PNG", transparency=0)))
+    assert found.tolist() == [[[255, 255, 255], [200, 100, 50]]]
+
+
+def test_an_orientation_that_only_xmp_states_is_not_applied() -> None:
+    """Browsers and the service do not apply it either."""
+    xmp = b'<rdf:Description xmlns:tiff="http://ns.adobe.com/tiff/1.0/" tiff:Orientation="6"/>'
+    assert decode(encoded(WIDE, "JPEG", xmp=xmp)).size == WIDE.size
+
+
+def test_an_image_that_the_service_does_not_read_has_the_service_s_error() -> None:
+    with pytest.raises(ImageError, match="no image"):
+        decode(b"no image")

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from service.card import Cost
+from service.card import Cost, Normalization
 from service.doctor import describe_host, describe_models
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
@@ -97,3 +97,18 @@ def test_a_file_that_is_refused_is_a_fault_with_its_reason(
 def test_an_empty_repository_says_what_to_do(console: Console, tmp_path: Path) -> None:
     assert described(console, tmp_path)
     assert "Make a servable with foveal-export" in text_of(console)
+
+
+def test_pixel_values_that_were_assumed_are_said_and_are_no_fault(
+    console: Console, tmp_path: Path
+) -> None:
+    stated = Normalization(scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(1, 1, 1), color="rgb")
+    for name, assumed in {"sure": (), "unsure": ("mean", "std")}.items():
+        normalization = stated.model_copy(update={"assumed": assumed})
+        card = color_card().model_copy(update={"name": name, "normalization": normalization})
+        write_servable(tmp_path, name, card=card)
+
+    assert described(console, tmp_path)
+
+    (line,) = (line for line in text_of(console).splitlines() if "assumed" in line)
+    assert "unsure v1: mean 0.5, 0.4, 0.3 and std 1 are assumed" in line

@@ -1,0 +1,175 @@
+"""Hints at the end of an export: what a proof can not show but is probably wrong, its likely cause, and the option."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.heads.classify import DECISION, ClassifyHead
+from exporter.heads.detect import DetectHead
+from exporter.heads.segment import SegmentHead
+from exporter.labeled.alternatives import Better
+from exporter.labeled.measure import Measurement
+from exporter.labeled.scores import chance, is_at_chance
+from exporter.network import Head, Outputs
+from exporter.recipe import Pixels
+from exporter.transforms import pixel_values
+from service.card import Normalization
+
+LEAST_VARIATION = 0.05
+"""The standard deviation of the values that every network in use exceeds on photographs; 0–1 gives about 0.25."""
+
+BLANK = 2.0
+"""The standard deviation, in 0–255, below which images are blank themselves."""
+
+FAR = 10.0
+FAR_BYTES = 260.0
+"""Bytes, with or without a mean subtracted, stay within this."""
+
+ENOUGH_IMAGES = 8
+SHOWN = 5
+SEEN_SCORE = 0.3
+"""The service's default score threshold."""
+
+NONE = "no label"
+LOST = 0.02
+LOWEST = {"map": 0.01, "miou": 0.05}
+"""Less than this is no useful network, by the name of the score; classes are held against chance."""
+
+CLOSER = "Does --scale fit --mean and --std? Mean and std of 0–255 go with --scale 1"
+
+
+def assumption_hints(normalization: Normalization, *, measured: bool) -> list[str]:
+    """Return what is assumed of the pixel values, if anything is, and how to state it."""
+    if normalization.assumption is None:
+        return []
+    shows = (
+        "The accuracy that was measured shows whether they are right"
+        if measured
+        else "Measure whether they are right on images with known answers, with --labeled"
+    )
+    how = (
+        "State them with --mean and --std (0 and 1 if the network really reads pixels without them)"
+    )
+    return [f"{normalization.assumption}. {how}. {shows}"]
+
+
+def input_hints(frames: NDArray[np.uint8], pixels: Pixels) -> list[str]:
+    """Return hints about the values that the network reads for these frames, uint8 (N, H, W, 3)."""
+    if float(frames.std()) < BLANK:
+        return ["The images that were proved with are almost blank. Give others with --images"]
+    values = pixel_values(frames[:ENOUGH_IMAGES], pixels)
+    low, high = float(values.min()), float(values.max())
+    within = (
+        f"The values that the network reads are {low:.4g} to {high:.4g} on the images of the proof"
+    )
+    # The channels may lie apart, so that only the variation within each one shows anything.
+    axes = (0, 2, 3) if pixels.layout == "NCHW" else (0, 1, 2)
+    spread = float(values.std(axis=axes).max())
+    if spread < LEAST_VARIATION:
+        typical = "networks are trained with about 0.2 to 1"
+        return [
+            f"{within}, and hardly vary: their standard deviation is {spread:.2g}, {typical}. {CLOSER}"
+        ]
+    furthest = max(abs(low), abs(high))
+    if furthest <= FAR or (furthest <= FAR_BYTES and _are_bytes(pixels)):
+        return []
+    return [
+        f"{within}, far outside the −3 to 3 of most networks. {CLOSER}; without them, 0–1 is --scale {1 / 255:.4g}"
+    ]
+
+
+def _are_bytes(pixels: Pixels) -> bool:
+    """Return whether the values are meant as bytes: the mean, if any, is one of bytes too."""
+    steps = pixels.scale / max(pixels.std)
+    mean = max(pixels.mean)
+    return steps > 0.5 and (mean == 0 or mean > 1)
+
+
+class Decisions:
+    """What the graph decides for each image of the proof, in words."""
+
+    def __init__(self, head: Head, labels: Sequence[str]) -> None:
+        self._head = head
+        self._labels = labels
+        self._made: list[str | None] = []
+
+    def add(self, outputs: Outputs) -> None:
+        """Add the outputs for one image, a batch of one."""
+        self._made.append(_decision(self._head, outputs, self._labels))
+
+    def hints(self) -> list[str]:
+        """Return a hint if several images all have the same result."""
+        first = self._made[0] if self._made else None
+        if first is None or len(self._made) < ENOUGH_IMAGES or len(set(self._made)) > 1:
+            return []
+        causes = (
+            "--mean, --std, --scale or --color are probably wrong, or the weights are not trained"
+        )
+        same = f"All {len(self._made)} images of the proof have the same result: {first}"
+        return [f"{same}. If they show different things, {causes}"]
+
+
+def accuracy_hints(measurement: Measurement) -> list[str]:
+    """Return hints about measured accuracy: at chance, or less than the source's own."""
+    accuracy = measurement.accuracy
+    hints = []
+    name, score = next(iter(accuracy.scores.items()))
+    low = _why_low(measurement, name, score)
+    if low is not None:
+        hints.append(
+            f"{low}. --mean, --std, --scale, --color or --resize are probably wrong, the labels are in another order, "
+            "or the weights are not trained"
+        )
+    lost = accuracy.reference.get(name, score) - score
+    if lost > LOST:
+        hints.append(
+            f"{name} is {score:.1%}, the source's own is {score + lost:.1%} on the same pixels: the conversion loses "
+            f"{lost:.1%}. Use --precision fp32, or calibrate on more images of your own with --images"
+        )
+    if measurement.left_out:
+        reasons = "; ".join(measurement.left_out[:SHOWN])
+        more = f"; and {len(measurement.left_out) - SHOWN} more" * (
+            len(measurement.left_out) > SHOWN
+        )
+        hints.append(
+            f"{len(measurement.left_out)} images of {measurement.name} were not measured with: {reasons}{more}"
+        )
+    return hints
+
+
+def better_hints(better: Better) -> list[str]:
+    """Return the hint that other pixel values fit the labeled images better than the assumed ones."""
+    assumed = f"{better.metric} of the source is {better.assumed_score:.1%} with what is assumed"
+    return [
+        f"{assumed}, {better.score:.1%} with {better.options}, on {better.images} labeled images"
+    ]
+
+
+def _why_low(measurement: Measurement, name: str, score: float) -> str | None:
+    images = measurement.accuracy.images
+    if measurement.answers:
+        by_chance = chance(measurement.answers, measurement.truth)
+        if by_chance is None or not is_at_chance(score, by_chance, images):
+            return None
+        return f"{name} is {score:.1%} on {images} labeled images, and answers by chance would give {by_chance:.1%}"
+    if score >= LOWEST.get(name, 0.0):
+        return None
+    return f"{name} is {score:.1%} on {images} labeled images: almost nothing is right"
+
+
+def _decision(head: Head, outputs: Outputs, labels: Sequence[str]) -> str | None:
+    """Return an image's result in words where all images could have the same one, else None."""
+    match head:
+        case ClassifyHead(activation="sigmoid"):
+            ids = np.flatnonzero(outputs["probabilities"][0] >= DECISION)
+            return f"the labels {', '.join(labels[k] for k in ids[:SHOWN])}" if len(ids) else NONE
+        case ClassifyHead():
+            return f"class {labels[int(outputs['probabilities'][0].argmax())]!r}"
+        case DetectHead():
+            seen = bool((outputs["scores"][0] >= SEEN_SCORE).any())
+            return None if seen else f"no box with a score of {SEEN_SCORE} or more"
+        case SegmentHead():
+            present = np.unique(outputs["mask"])
+            return f"{labels[int(present[0])]!r} in every pixel" if len(present) == 1 else None
+    return None

@@ -1,0 +1,91 @@
+"""Annotations in COCO's form (https://cocodataset.org/#format-data): JSON with images, categories and boxes."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import RecipeError
+from exporter.labeled.truth import LabeledImage, LabeledImages, TrueBox, require_files
+
+PREFIX = "instances_"
+
+
+def read_coco(path: Path, images: Path | None) -> LabeledImages:
+    """Return the images of a COCO file with their boxes, in the order of their ids.
+
+    The images are in the given folder, else where such files commonly have them: beside the JSON, in `images` or in a
+    folder with the name of the JSON.
+
+    Raises:
+        RecipeError: the JSON has another form, or the images are not there.
+    """
+    content = _content(path)
+    try:
+        names = {one["id"]: str(one["name"]) for one in content["categories"]}
+        boxes: dict[Any, list[TrueBox]] = {}
+        for one in content["annotations"]:
+            boxes.setdefault(one["image_id"], []).append(_box(one, names))
+        listed = sorted(content["images"], key=lambda one: one["id"])
+        files = [str(one["file_name"]) for one in listed]
+    except (KeyError, TypeError, ValueError) as error:
+        raise RecipeError(
+            f"--labeled {path.name}: this is not COCO's form: {type(error).__name__} at {error}. It needs images (id, "
+            "file_name), categories (id, name) and annotations (image_id, category_id, bbox)"
+        ) from error
+    if not files:
+        raise RecipeError(f"--labeled {path.name}: it lists no images")
+    folder = images or _folder_of(path, files[0])
+    require_files([folder / file for file in files], "images")
+    return LabeledImages(
+        path.name,
+        tuple(
+            LabeledImage(folder / file, boxes=tuple(boxes.get(one["id"], ())), size=_size(one))
+            for one, file in zip(listed, files, strict=True)
+        ),
+    )
+
+
+def find_coco(folder: Path) -> Path:
+    """Return the only JSON file of a folder.
+
+    Raises:
+        RecipeError: there is none, or there are several.
+    """
+    found = sorted(folder.glob("*.json"))
+    if len(found) != 1:
+        which = ", ".join(file.name for file in found) or "none"
+        raise RecipeError(
+            f"--labeled {folder}: task detect needs annotations in COCO's form; of JSON files the folder has {which}. "
+            "Give the file itself"
+        )
+    return found[0]
+
+
+def _content(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except ValueError as error:
+        raise RecipeError(f"--labeled {path.name} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise RecipeError(f"--labeled {path.name}: this is not COCO's form: it is no object")
+    return content
+
+
+def _box(one: dict[str, Any], names: dict[Any, str]) -> TrueBox:
+    if one["category_id"] not in names:
+        raise ValueError(f"category_id {one['category_id']}, which is no category")
+    x, y, width, height = (float(value) for value in one["bbox"])
+    return TrueBox(
+        names[one["category_id"]], (x, y, x + width, y + height), bool(one.get("iscrowd"))
+    )
+
+
+def _size(one: dict[str, Any]) -> tuple[int, int] | None:
+    return (int(one["width"]), int(one["height"])) if {"width", "height"} <= one.keys() else None
+
+
+def _folder_of(path: Path, first: str) -> Path:
+    name = path.stem.removeprefix(PREFIX)
+    near = path.parent
+    folders = (near, near / "images", near / name, near.parent / "images", near.parent / name)
+    return next((folder for folder in folders if (folder / first).is_file()), near)

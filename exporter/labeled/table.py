@@ -1,0 +1,107 @@
+"""A table of labeled images: CSV with the columns file and label, file and mask, or file and one column a label."""
+
+import csv
+from collections.abc import Sequence
+from pathlib import Path
+
+from exporter.errors import RecipeError
+from exporter.labeled.truth import LabeledImage, LabeledImages, require_files
+
+FILE_COLUMNS = ("file", "filename", "file_name", "path", "filepath", "image", "img")
+LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "target", "tags")
+MASK_COLUMNS = ("mask", "masks", "label", "target")
+DELIMITERS = ",;\t"
+
+Rows = list[list[str]]
+
+
+def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages:
+    """Return the images that a CSV names; relative paths start from the folder of the images, else of the CSV.
+
+    A file may have several rows: its labels are those of all of them.
+
+    Args:
+        path: the CSV; commas, semicolons or tabs between the columns, with or without a first row of names.
+        images: the folder of the images, None for that of the CSV.
+        masks: whether the second column names masks.
+
+    Raises:
+        RecipeError: it can not be read, has no such columns, or names files that are not there.
+    """
+    rows = _read(path)
+    folder = images or path.parent
+    heading = [cell.casefold() for cell in rows[0]]
+    has_heading = heading[0] in FILE_COLUMNS or not (folder / rows[0][0]).is_file()
+    body = rows[1:] if has_heading else rows
+    if not body:
+        raise RecipeError(f"--labeled {path.name}: there are no rows below the first one")
+    labels = [] if masks or not has_heading else _label_columns(rows[0], body)
+    if labels:
+        pairs = _one_hot(rows[0], body, labels)
+    else:
+        wanted = MASK_COLUMNS if masks else LABEL_COLUMNS
+        file_at = _column(heading, FILE_COLUMNS, 0) if has_heading else 0
+        label_at = _column(heading, wanted, 1 - min(file_at, 1)) if has_heading else 1
+        pairs = [(row[file_at], (row[label_at],)) for row in body]
+    return LabeledImages(path.name, _images(pairs, folder, path.parent, masks=masks))
+
+
+def _read(path: Path) -> Rows:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"--labeled {path.name}: the table must be in UTF-8") from error
+    lines = [line for line in text.splitlines() if line.strip()]
+    if not lines:
+        raise RecipeError(f"--labeled {path.name}: the table is empty")
+    delimiter = max(DELIMITERS, key=lines[0].count)
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+    except csv.Error as error:
+        raise RecipeError(f"--labeled {path.name}: {error}") from error
+    short = next((index for index, row in enumerate(rows) if len(row) < len(rows[0])), None)
+    if len(rows[0]) < 2 or short is not None:
+        row = 1 if short is None else short + 1
+        raise RecipeError(
+            f"--labeled {path.name}: row {row} has {len(rows[row - 1])} columns, at least {max(2, len(rows[0]))} are "
+            "needed: file and label"
+        )
+    return rows
+
+
+def _column(heading: Sequence[str], names: Sequence[str], default: int) -> int:
+    return next((heading.index(name) for name in names if name in heading), default)
+
+
+def _label_columns(heading: Sequence[str], body: Rows) -> list[int]:
+    """Return the columns of a table with one column of 0 and 1 for each label; none for another table."""
+    named = [
+        at
+        for at, name in enumerate(heading)
+        if name.casefold() not in FILE_COLUMNS and (at or heading[0].casefold() in FILE_COLUMNS)
+    ]
+    several = len(named) > 1 and all(row[at] in {"0", "1"} for row in body for at in named)
+    return named if several else []
+
+
+def _one_hot(
+    heading: Sequence[str], body: Rows, labels: Sequence[int]
+) -> list[tuple[str, tuple[str, ...]]]:
+    file_at = next(at for at in range(len(heading)) if at not in labels)
+    return [(row[file_at], tuple(heading[at] for at in labels if row[at] == "1")) for row in body]
+
+
+def _images(
+    pairs: Sequence[tuple[str, tuple[str, ...]]], folder: Path, beside: Path, *, masks: bool
+) -> tuple[LabeledImage, ...]:
+    merged: dict[str, list[str]] = {}
+    for file, cells in pairs:
+        merged.setdefault(file, []).extend(cells)
+    require_files([folder / file for file in merged], "images")
+    if not masks:
+        ordered = sorted(merged.items(), key=lambda item: item[1])
+        return tuple(LabeledImage(folder / file, tuple(cells)) for file, cells in ordered)
+    require_files([beside / cells[0] for cells in merged.values()], "masks")
+    return tuple(
+        LabeledImage(folder / file, mask=beside / cells[0]) for file, cells in merged.items()
+    )

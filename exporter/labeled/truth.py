@@ -1,0 +1,61 @@
+"""Images with known answers, as their files state them: names of classes, boxes or masks; no ids of a network yet."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from exporter.errors import RecipeError
+
+
+@dataclass(frozen=True, slots=True)
+class TrueBox:
+    """One object: the name of its class, xyxy in pixels of the image, and whether it stands for a crowd of objects."""
+
+    name: str
+    xyxy: tuple[float, float, float, float]
+    is_crowd: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledImage:
+    """An image and what is true of it; which parts are given depends on the task.
+
+    `cells` are names of classes, or several of them in one text, as a table holds them. `size` is width and height by
+    the annotations, where they state it.
+    """
+
+    file: Path
+    cells: tuple[str, ...] = ()
+    boxes: tuple[TrueBox, ...] = ()
+    mask: Path | None = None
+    size: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LabeledImages:
+    """All images of a labeled folder, table or COCO file; `name` is that of the folder or file, without its path."""
+
+    name: str
+    images: tuple[LabeledImage, ...]
+
+    def at_most(self, limit: int) -> "LabeledImages":
+        """Return at most so many images, evenly from the whole list: each class keeps its share."""
+        count = len(self.images)
+        if count <= limit:
+            return self
+        chosen = tuple(self.images[index * count // limit] for index in range(limit))
+        return replace(self, images=chosen)
+
+
+def require_files(files: Sequence[Path], what: str) -> None:
+    """Raise where a file that the annotations name does not exist.
+
+    Raises:
+        RecipeError: there are such files; the message names the first.
+    """
+    absent = [file for file in files if not file.is_file()]
+    if absent:
+        raise RecipeError(
+            f"--labeled: {len(absent)} of {len(files)} {what} are not there, the first is {absent[0]}. "
+            "State where the images are with --labeled-images"
+        )
