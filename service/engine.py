@@ -37,11 +37,12 @@ from service.fanout import FanOut
 from service.heads.outputs import Outputs
 from service.imaging.decode import Limits
 from service.imaging.overlay import RenderedImage
+from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.device import Device
-from service.runtime.host import granted_threads
+from service.runtime.host import granted_memory, granted_threads
 from service.runtime.io_binding import CaptureLock
 from service.runtime.job import Job, JobResult
 from service.runtime.loading import load_model
@@ -63,6 +64,8 @@ from service.video.reader import VideoLimits
 
 log = logging.getLogger(LOGGER)
 
+DECODING_MEMORY_SHARE = 4
+"""Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -119,7 +122,7 @@ class Engine:
             series_of=self.registry.series_of,
         )
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
-        self.pipeline = Pipeline(Limits(max_pixels=settings.max_pixels))
+        self.pipeline = _pipeline(settings)
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self._health_check_seconds = settings.health_check_seconds
@@ -522,3 +525,11 @@ def _outputs(outputs: Outputs, _: None) -> Outputs:
 
 def _nothing() -> None:
     """A file that is complete needs no wake-up."""
+
+
+def _pipeline(settings: Settings) -> Pipeline:
+    most = settings.max_request_pixels
+    memory = granted_memory() or 0
+    fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
+    room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
+    return Pipeline(Limits(max_pixels=min(settings.max_pixels, most)), most, room)

@@ -75,6 +75,17 @@ class Settings(BaseSettings):
     max_pixels: int = Field(
         64_000_000, ge=1, description="Largest image in pixels; above it 413 `too_many_pixels`"
     )
+    max_request_pixels: int = Field(
+        256_000_000,
+        ge=1,
+        description="Pixels of all images of a request together; above it 413 `too_many_pixels`",
+    )
+    max_decoding_pixels: int = Field(
+        0,
+        ge=0,
+        description="Pixels of large images that are decoded or drawn on at once; further ones wait. "
+        "0: as many as fit into a quarter of the memory",
+    )
     max_images: int = Field(64, ge=1, description="Most images in one request")
     max_fan_outs: int = Field(
         4,

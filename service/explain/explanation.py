@@ -97,7 +97,7 @@ class Explanation:
         """
         if self.image is None:
             raise InvalidParameterError(f"view: {self.request.view} needs an image")
-        return self.pipeline.job(self.image, card, head)
+        return self.pipeline.job(self.image, card, head, self.deadline)
 
     async def run_explainer(self, head: InnerHead[T]) -> JobResult[T]:
         """Return what `head` makes of one run of the network with its inner maps among its outputs.
