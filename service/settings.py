@@ -63,6 +63,12 @@ class Settings(BaseSettings):
     timeout_ms: float = Field(
         30_000, gt=0, le=3_600_000, description="A request's deadline without `X-Timeout-Ms`"
     )
+    max_timeout_ms: float = Field(
+        300_000,
+        gt=0,
+        le=3_600_000,
+        description="The longest deadline that a client gets with `X-Timeout-Ms`; at least `FOVEAL_TIMEOUT_MS`",
+    )
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body; above it 413 `body_too_large`"
     )
@@ -71,6 +77,17 @@ class Settings(BaseSettings):
         ge=0,
         description="Bytes of large bodies that wait for their answer; above it further bodies wait to be received. "
         "0: 8 MiB for each of the threads that run batches",
+    )
+    max_unfinished_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of all request bodies with images that have begun to arrive and are not complete; above it "
+        "the slowest large ones get 503 `overloaded`. At least `FOVEAL_MAX_BODY_BYTES`",
+    )
+    min_bytes_per_second: int = Field(
+        1000,
+        ge=0,
+        description="Least rate of a video's body over a time of `FOVEAL_TIMEOUT_MS`; below it 504",
     )
     max_pixels: int = Field(
         64_000_000, ge=1, description="Largest image in pixels; above it 413 `too_many_pixels`"

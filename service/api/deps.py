@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from prometheus_client.registry import Collector
 
 from service.api.ingest.admission import Admission
+from service.api.ingest.arriving import ArrivingBodies
 from service.api.record import RECORD_KEY, RequestRecord
 from service.engine import Engine
 from service.metrics import Metrics
@@ -34,9 +35,13 @@ class Services:
 
     engine: Engine
     admission: Admission
+    arriving: ArrivingBodies
+    arriving_videos: ArrivingBodies
     max_body_bytes: int
     max_images: int
     max_video_bytes: int
+    min_bytes_per_second: int
+    longest_seconds: float
     peers: Peers | None = None
 
     @property

@@ -74,7 +74,10 @@ class Telemetry:
         stages: dict[str, float] = {}
         headers = scope["headers"]
         record = RequestRecord(
-            _given_id(headers) or next(self._ids), headers, self.services.timeout_seconds
+            _given_id(headers) or next(self._ids),
+            headers,
+            self.services.timeout_seconds,
+            self.services.longest_seconds,
         )
         scope[RECORD_KEY] = record
         status = 0

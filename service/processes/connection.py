@@ -12,6 +12,7 @@ from typing import Any
 
 import httptools
 
+from service.api.ingest.body import COMPLETE_KEY
 from service.errors import (
     FovealError,
     HeadTimeoutError,
@@ -136,6 +137,7 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._in_body, self._outside = False, 0
+        self.scope[COMPLETE_KEY] = True  # type: ignore[literal-required]
         super().on_message_complete()
 
     def _has_room(self) -> bool:

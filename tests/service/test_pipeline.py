@@ -79,7 +79,7 @@ async def test_all_images_together_have_the_pixels_that_are_allowed_and_not_one_
     async with open_engine(settings) as small:
         outcomes = await predict(small, first, second)
         assert all(isinstance(one, JobResult) for one in outcomes)
-        with pytest.raises(TooManyPixelsError, match="2 images .* more than the 0.0008 million"):
+        with pytest.raises(TooManyPixelsError, match=r"2 images .* more than the 0.0008 million"):
             await predict(small, first, plain("lime", (401, 1), form))
         (alone,) = await predict(small, plain("red", (801, 1), form))
         assert isinstance(alone, TooManyPixelsError)

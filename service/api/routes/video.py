@@ -100,9 +100,11 @@ async def _watch(
             record,
             limit=services.max_video_bytes,
             patience_seconds=services.timeout_seconds,
+            arriving=services.arriving_videos,
+            least_rate=services.min_bytes_per_second,
         )
         file = await stack.enter_async_context(upload)
-        running = services.engine.videos.run(run, file, stop_reading=file.finish)
+        running = services.engine.videos.run(run, file, stop_reading=file.finish, arrival=file)
         events = await stack.enter_async_context(aclosing(running))
         async for event in events:
             _note(event, services, record)

@@ -28,12 +28,18 @@ def test_what_fits_together_is_in_work_together_and_a_pixel_more_waits() -> None
 def test_an_image_larger_than_the_room_is_alone_in_work() -> None:
     clock = Clock()
     room = PixelRoom(LARGE, clock)
-    with room.hold(3 * LARGE, math.inf):
-        with pytest.raises(DeadlineError), room.hold(SMALL_PIXELS + 1, clock.now):
-            pass
-    with room.hold(SMALL_PIXELS + 1, math.inf), pytest.raises(DeadlineError):
-        with room.hold(3 * LARGE, clock.now):
-            pass
+    with (
+        room.hold(3 * LARGE, math.inf),
+        pytest.raises(DeadlineError),
+        room.hold(SMALL_PIXELS + 1, clock.now),
+    ):
+        pass
+    with (
+        room.hold(SMALL_PIXELS + 1, math.inf),
+        pytest.raises(DeadlineError),
+        room.hold(3 * LARGE, clock.now),
+    ):
+        pass
 
 
 def test_a_small_image_never_waits() -> None:
