@@ -69,6 +69,36 @@ class Settings(BaseSettings):
         le=3_600_000,
         description="The longest deadline that a client gets with `X-Timeout-Ms`; at least `FOVEAL_TIMEOUT_MS`",
     )
+    max_head_bytes: int = Field(
+        65_536,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="Request line and headers, or what frames a chunked body; above it 431 `head_too_large`",
+    )
+    head_timeout_ms: float = Field(
+        10_000,
+        gt=0,
+        le=3_600_000,
+        description="From the first byte of a request's head to its last; above it 408 `head_timeout`",
+    )
+    idle_timeout_ms: float = Field(
+        75_000,
+        gt=0,
+        le=3_600_000,
+        description="How long a connection may wait for its next request",
+    )
+    write_timeout_ms: float = Field(
+        30_000,
+        gt=0,
+        le=3_600_000,
+        description="How long a client may read nothing of its answer; then its connection is closed",
+    )
+    max_connections: int = Field(
+        0,
+        ge=0,
+        description="Open connections of a process; above it an idle one is closed, or the new one gets 503. "
+        "0: what the limit of open files allows, less 128",
+    )
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body; above it 413 `body_too_large`"
     )
