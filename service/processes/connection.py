@@ -96,7 +96,7 @@ class Connection(HttpToolsProtocol):
         super().__init__(**uvicorn_arguments)
         self._limits = limits
         self._refuse_with = refuse
-        self.idle_since = 0.0
+        self.idle_since = self.loop.time()
         self._patient: PatientTransport
         self._held = b""
         self._in_body = False

@@ -1,6 +1,9 @@
 """How a connection ends: its last answer reaches a client that still sends, and no client holds it for ever."""
 
 import asyncio
+import contextlib
+import socket
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -31,7 +34,7 @@ class PatientTransport:
         still_sends: Callable[[], bool],
     ) -> None:
         self.raw = raw
-        self.write = raw.write
+        self.write: Callable[[bytes], None] = raw.write
         self.get_extra_info = raw.get_extra_info
         self.pause_reading = raw.pause_reading
         self.resume_reading = raw.resume_reading
@@ -99,12 +102,24 @@ class PatientTransport:
         if self.raw.get_write_buffer_size():
             self.watch_writing()
 
+    def _reset(self) -> None:
+        """Close at once, in the kernel too, which would go on to offer what is not read."""
+        connection = self.raw.get_extra_info("socket")
+        with contextlib.suppress(OSError):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.write = _drop  # what still writes does not know yet that the connection is closed
+        self.raw.abort()
+
     def _on_write_late(self) -> None:
         self._write_timer = None
         left = self.raw.get_write_buffer_size()
         if not left:
             return
         if left > self._unwritten - LEAST_WRITTEN:
-            self.raw.abort()
+            self._reset()
         else:
             self.watch_writing()
+
+
+def _drop(_: bytes) -> None:
+    """In place of writing to a closed connection."""
