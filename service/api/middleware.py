@@ -74,7 +74,7 @@ class Telemetry:
         stages: dict[str, float] = {}
         headers = scope["headers"]
         record = RequestRecord(
-            _given_id(headers) or next(self._ids),
+            given_id(headers) or next(self._ids),
             headers,
             self.services.timeout_seconds,
             self.services.longest_seconds,
@@ -180,7 +180,7 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
     return line
 
 
-def _given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the client's own id where it is safe to repeat in a header and a log."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):

@@ -14,6 +14,8 @@ from typing import Any
 import httptools
 
 from service.api.ingest.body import COMPLETE_KEY
+from service.api.middleware import given_id
+from service.api.shedding import Shedding
 from service.errors import (
     FovealError,
     HeadTimeoutError,
@@ -40,6 +42,8 @@ IDLE_SECONDS = 75.0
 SPARED_SECONDS = 1.0
 """How long a connection without a request is left alone where the service has as many as it may have."""
 LOOKED_AT = 64
+SHED_SECONDS = 0.1
+"""How long nothing is read from a client that was refused: most send again at once, whatever Retry-After says."""
 SLICE_BYTES = 4096
 """How much is parsed at once where the end of the request is not known."""
 WRITE_SECONDS = 30.0
@@ -89,13 +93,23 @@ class Connection(HttpToolsProtocol):
     Args:
         limits: what a client may send.
         refuse: makes the answer for what exceeds them.
+        shedding: knows which requests are refused because their queue is full.
         uvicorn_arguments: as `HttpToolsProtocol` takes them.
     """
 
-    def __init__(self, *, limits: Limits, refuse: Refuse, **uvicorn_arguments: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        refuse: Refuse,
+        shedding: Shedding,
+        **uvicorn_arguments: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(**uvicorn_arguments)
         self._limits = limits
         self._refuse_with = refuse
+        self._shedding = shedding
+        self._closes_with_body = False
         self.idle_since = self.loop.time()
         self._patient: PatientTransport
         self._held = b""
@@ -174,7 +188,10 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         headers = self.headers
-        super().on_headers_complete()
+        if self._shedding.targets and self._is_shed(headers):
+            self.cycle = _SHED  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
         self.headers = []  # trailers come through the same callback, and are no headers
         self._in_body, self._outside = True, 0
         self._body_left = _announced_length(headers)
@@ -194,8 +211,40 @@ class Connection(HttpToolsProtocol):
     def on_message_complete(self) -> None:
         self._in_body, self._outside = False, 0
         self._stop_discarding()
+        if self._closes_with_body:
+            self.transport.close()
         self.scope[COMPLETE_KEY] = True  # type: ignore[literal-required]
         super().on_message_complete()
+
+    def _is_shed(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Refuse a request whose queue is full, and read no further one for a while."""
+        if not (self.cycle is None or self.cycle.response_complete) or self.pipeline:
+            return False
+        if self.parser.get_method() != b"POST":
+            return False
+        answer = self._shedding.refusal(self.url, given_id(headers), self.loop)
+        if answer is None:
+            return False
+        keeps = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        self._closes_with_body = not keeps
+        self.transport.write(
+            b"".join(
+                (
+                    b"HTTP/1.1 503 Service Unavailable\r\n",
+                    *(b"%s: %s\r\n" % field for field in self.server_state.default_headers),
+                    b"" if keeps else b"connection: close\r\n",
+                    answer,
+                )
+            )
+        )
+        if keeps:
+            self.flow.pause_reading()
+            self.loop.call_later(SHED_SECONDS, self._read_again)
+        return True
+
+    def _read_again(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _has_room(self) -> bool:
         return not self._held and not (self.pipeline and len(self.cycle.body) > HIGH_WATER_LIMIT)
@@ -251,6 +300,8 @@ class Connection(HttpToolsProtocol):
             self._stop_timer()
         if self.cycle is not None and self.cycle.response_complete:
             self._close_when_idle()
+            if self._in_body and self._discard_timer is None and not self.transport.is_closing():
+                self._discard_rest()
 
     def _on_late(self) -> None:
         self._timer = None
@@ -369,3 +420,23 @@ def _announced_length(headers: list[tuple[bytes, bytes]]) -> int | None:
 def _told(error: httptools.HttpParserError) -> str:
     reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
     return f"The bytes are not an HTTP/1.1 request{reason}. Send plain HTTP/1.1 to this port."
+
+
+class _Shed:
+    """In the place of a request that was refused before it became one: what uvicorn asks of the last request."""
+
+    response_complete = True
+    response_started = True
+    disconnected = False
+    keep_alive = True
+    body = b""
+
+    @property
+    def message_event(self) -> "_Shed":
+        return self
+
+    def set(self) -> None:
+        """Wake nobody."""
+
+
+_SHED = _Shed()

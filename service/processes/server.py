@@ -76,7 +76,9 @@ class Server(uvicorn.Server):
         limits: Limits | None = None,
     ) -> None:
         limits = limits or Limits()
-        protocol = partial(Connection, limits=limits, refuse=self._refuse)
+        protocol = partial(
+            Connection, limits=limits, refuse=self._refuse, shedding=app.services.shedding
+        )
         super().__init__(
             uvicorn.Config(
                 app,

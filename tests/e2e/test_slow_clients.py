@@ -140,12 +140,10 @@ def test_half_sent_bodies_hold_no_more_than_is_allowed_together(live: Live) -> N
     eventually(live, "foveal_unfinished_body_bytes", 0)
 
 
-@pytest.mark.parametrize("header_first", [False, True])
-def test_videos_that_do_not_come_keep_no_other_from_its_place(
-    models: Path, header_first: bool
-) -> None:
-    clip = counting(30) if header_first else b"\0\0\0\x20ftyp"
-    begun = clip[: len(clip) // 2] if header_first else clip
+@pytest.mark.parametrize("begins", ["like a video", "as a video"])
+def test_videos_that_do_not_come_keep_no_other_from_its_place(models: Path, begins: str) -> None:
+    clip = counting(30)
+    begun = clip[: len(clip) // 2] if begins == "as a video" else b"\0\0\0\x20ftyp"
     with (
         serve(models=models, max_fan_outs=2) as live,
         connected(live, head_of(10**8, path="/v1/video?task=classify") + begun, count=6),
@@ -165,12 +163,12 @@ def test_videos_that_do_not_come_keep_no_other_from_its_place(
 @pytest.mark.parametrize(
     ("path", "status"), [("/v1/classify", 413), ("/v1/nothing", 404), ("/v1/classify?model=x", 404)]
 )
-@pytest.mark.parametrize("announced", [True, False])
+@pytest.mark.parametrize("frame", ["announced", "chunked"])
 def test_a_refusal_reaches_a_client_that_still_sends(
-    live: Live, path: str, status: int, announced: bool
+    live: Live, path: str, status: int, frame: str
 ) -> None:
     size = 12 * MIB
-    if announced:
+    if frame == "announced":
         sent = head_of(size, "Connection: close", path=path) + bytes(size)
     else:
         head = head_of(0, "Connection: close", path=path)
@@ -281,3 +279,54 @@ def test_a_flood_of_connections_that_leave_is_forgotten(live: Live) -> None:
         list(clients.map(leave, range(200)))
     eventually(live, "foveal_requests_in_flight", 0)
     assert threading.active_count() < 100
+
+
+# More requests than a queue takes.
+
+
+def test_what_a_full_queue_refuses_is_answered_and_counted_like_any_other(models: Path) -> None:
+    body = plain("red", (900, 900))
+    head = head_of(len(body), "X-Request-ID: number-%d")
+    ids: list[str] = []
+    statuses: list[int] = []
+
+    def flood(number: int) -> None:
+        with connected(live) as (one,):
+            for turn in range(20):
+                given = b"X-Request-ID: number-%d" % (1000 * number + turn) if turn % 2 else b"X: y"
+                one.sendall(head.replace(b"X-Request-ID: number-%d", given) + body)
+                status, headers, told = one_answer(one)
+                statuses.append(status)
+                ids.append(headers["x-request-id"])
+                if turn % 2:
+                    assert given.endswith(headers["x-request-id"].encode())
+                if status == 503:
+                    assert headers["retry-after"] == "1"
+                    assert headers["content-type"] == "application/problem+json"
+                    assert (told["code"], told["request_id"]) == ("overloaded", ids[-1])
+
+    with serve(models=models, queue_size=2, threads=1) as live, ThreadPoolExecutor(24) as clients:
+        list(clients.map(flood, range(24)))
+        assert set(statuses) == {200, 503}
+        assert len(set(ids)) == len(ids) == 480
+        labels = {"route": "/v1/classify", "model": "colors"}
+        latest = time.monotonic() + 10
+        for status in (200, 503):
+            while live.sample(
+                "foveal_requests_total", **labels, status=str(status)
+            ) != statuses.count(status):
+                assert time.monotonic() < latest
+                time.sleep(0.01)
+        assert classify(live, body).status_code == 200
+
+
+def one_answer(connection: socket.socket) -> tuple[int, dict[str, str], dict[str, object]]:
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += connection.recv(65536)
+    head, _, body = received.partition(b"\r\n\r\n")
+    lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines[1:])}
+    while len(body) < int(headers["content-length"]):
+        body += connection.recv(65536)
+    return int(lines[0].split()[1]), headers, json.loads(body)
