@@ -234,11 +234,11 @@ class UnavailableError(FovealError):
 
 
 class OverloadedError(UnavailableError):
-    """Its `lasts`, where it is set, says whether another request would be refused now for the same reason."""
+    """Its `room`, where it is set, says how many more images the queue that was full would take now."""
 
     code = "overloaded"
     title = "The queue is full"
-    lasts: "WeakMethod[Callable[[], bool]] | None" = None
+    room: "WeakMethod[Callable[[], int]] | None" = None
 
 
 class ShuttingDownError(UnavailableError):

@@ -37,12 +37,18 @@ class _Full:
 
     route: str
     model: str
-    lasts: "weakref.WeakMethod[Callable[[], bool]]"
+    room: "weakref.WeakMethod[Callable[[], int]]"
     answer: bytes
     """From the headers on, with places for the length of the body and twice the request id."""
     length: int
     """Of the body without the request id."""
     refused: int = 0
+    passed: int = 0
+    """How many came in this step of the event loop and are not queued yet."""
+
+    def queued(self) -> None:
+        """Note that what came in the last step is queued."""
+        self.passed = 0
 
 
 class Shedding:
@@ -68,7 +74,7 @@ class Shedding:
 
     def note(self, scope: Scope, route: str, model: str, error: OverloadedError) -> None:
         """Remember that a request was refused; an error whose queue is not known is not remembered."""
-        if error.lasts is None:
+        if error.room is None:
             return
         query = scope["query_string"]
         target = scope.get("raw_path", b"") + (b"?" + query if query else b"")
@@ -83,11 +89,14 @@ class Shedding:
         full = self._targets.get(target)
         if full is None or (given_id is not None and not _SAFE_ID.fullmatch(given_id)):
             return None
-        is_full = full.lasts()
-        if is_full is None:  # the model was removed
+        room = full.room()
+        if room is None:  # the model was removed
             del self._targets[target]
             return None
-        if not is_full():
+        if full.passed < room():
+            if not full.passed:
+                loop.call_soon(full.queued)
+            full.passed += 1
             return None
         full.refused += 1
         if not self._reports:
@@ -108,7 +117,7 @@ class Shedding:
 
 
 def _full(route: str, model: str, error: OverloadedError) -> _Full:
-    assert error.lasts is not None
+    assert error.room is not None
     placeholder = "0" * _ID_BYTES
     response = problem(error, placeholder)
     fields = [one for one in response.raw_headers if one[0] != b"content-length"]
@@ -118,4 +127,4 @@ def _full(route: str, model: str, error: OverloadedError) -> _Full:
         b"server-timing: total;dur=0\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n"
     )
     answer += body.replace(b"%", b"%%").replace(placeholder.encode(), b"%s")
-    return _Full(route, model, error.lasts, answer, len(body) - _ID_BYTES)
+    return _Full(route, model, error.room, answer, len(body) - _ID_BYTES)

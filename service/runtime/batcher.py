@@ -214,7 +214,7 @@ class Batcher:
                     f"{line.depth} images wait already, and {len(entries)} more do not fit into the queue of "
                     f"{self._capacity}. Try again in a moment."
                 )
-                error.lasts = WeakMethod(self._is_full)
+                error.room = WeakMethod(self._room)
                 raise error
             if self._pool is None:
                 line.waiting.extend(entries)
@@ -225,8 +225,8 @@ class Batcher:
             for entry in entries:
                 self._pool.submit(self._prepare_ahead, entry)
 
-    def _is_full(self) -> bool:
-        return self._normal.depth >= self._capacity
+    def _room(self) -> int:
+        return self._capacity - self._normal.depth
 
     def _expire(self, entries: list[_Entry], line: _Line) -> None:
         late = [(entry, _deadline_error(entry)) for entry in entries]

@@ -291,7 +291,7 @@ def test_what_a_full_queue_refuses_is_answered_and_counted_like_any_other(models
     statuses: list[int] = []
 
     def flood(number: int) -> None:
-        with connected(live) as (one,):
+        with connected(busy) as (one,):
             for turn in range(20):
                 given = b"X-Request-ID: number-%d" % (1000 * number + turn) if turn % 2 else b"X: y"
                 one.sendall(head.replace(b"X-Request-ID: number-%d", given) + body)
@@ -305,19 +305,19 @@ def test_what_a_full_queue_refuses_is_answered_and_counted_like_any_other(models
                     assert headers["content-type"] == "application/problem+json"
                     assert (told["code"], told["request_id"]) == ("overloaded", ids[-1])
 
-    with serve(models=models, queue_size=2, threads=1) as live, ThreadPoolExecutor(24) as clients:
+    with serve(models=models, queue_size=2, threads=1) as busy, ThreadPoolExecutor(24) as clients:
         list(clients.map(flood, range(24)))
         assert set(statuses) == {200, 503}
         assert len(set(ids)) == len(ids) == 480
         labels = {"route": "/v1/classify", "model": "colors"}
         latest = time.monotonic() + 10
         for status in (200, 503):
-            while live.sample(
+            while busy.sample(
                 "foveal_requests_total", **labels, status=str(status)
             ) != statuses.count(status):
                 assert time.monotonic() < latest
                 time.sleep(0.01)
-        assert classify(live, body).status_code == 200
+        assert classify(busy, body).status_code == 200
 
 
 def one_answer(connection: socket.socket) -> tuple[int, dict[str, str], dict[str, object]]:
