@@ -117,7 +117,7 @@ class Settings(BaseSettings):
     min_bytes_per_second: int = Field(
         1000,
         ge=0,
-        description="Least rate of a video's body over a time of `FOVEAL_TIMEOUT_MS`; below it 504",
+        description="Least rate of a video's body over a time of `FOVEAL_TIMEOUT_MS`; a slower one ends where it is",
     )
     max_pixels: int = Field(
         64_000_000, ge=1, description="Largest image in pixels; above it 413 `too_many_pixels`"

@@ -238,3 +238,11 @@ def test_invalid_base64_is_an_error_in_its_place(text: str) -> None:
 def test_json_of_another_form_is_an_error_that_names_the_place(body: bytes, message: str) -> None:
     with pytest.raises(MalformedJsonError, match=message):
         parse_json(body, 4)
+
+
+@pytest.mark.parametrize("depth", [3, 200, 201, 10_000_000])
+@pytest.mark.parametrize("frame", ["%s", '{"images":%s}', '{"images":["eA=="],"x":%s}'])
+async def test_nested_json_is_refused_at_any_depth(depth: int, frame: str) -> None:
+    body = frame % ("[" * depth + "]" * depth)
+    with pytest.raises(MalformedJsonError):
+        await images_of(body.encode(), limits=Limits(max_body_bytes=2**26))
