@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from service.card import Card, ImageInput
 from service.errors import FovealError, ImageError, TooManyPixelsError
+from service.imaging.ahead import DecodingAhead, is_large
 from service.imaging.announced import announced_pixels, quick_pixels
 from service.imaging.decode import Limits, open_image
 from service.imaging.resize import fit_opened
@@ -36,12 +37,14 @@ class Pipeline:
         limits: of one image.
         max_request_pixels: of all images of a request together, by their headers.
         room: for the pixels of the images that are decoded or drawn on at once.
+        ahead: decodes very large images beside the workers, which go on with others.
         clock: the clock of the deadlines, in seconds.
     """
 
     limits: Limits
     max_request_pixels: int
     room: PixelRoom
+    ahead: DecodingAhead
     clock: Callable[[], float] = time.perf_counter
 
     async def predict(
@@ -67,6 +70,9 @@ class Pipeline:
             await self._check_pixels(images)
             timeout_seconds = max(0.0, until - self.clock())
         jobs = [self.job(image, model.card, head, until) for image in images]
+        if any(isinstance(image, bytes) and is_large(image) for image in images):
+            jobs = await self._prepared(images, jobs, until, disconnected)
+            timeout_seconds = max(0.0, until - self.clock())
         return await model.batcher.submit(
             jobs, timeout_seconds=timeout_seconds, disconnected=disconnected
         )
@@ -79,6 +85,31 @@ class Pipeline:
             partial(_prepare, image, card.image_input, self.limits, self.room, until),
             partial(_finish, head, self.room, until),
         )
+
+    async def _prepared(
+        self,
+        images: Sequence[EncodedImage],
+        jobs: Sequence[Job[SourceImage, T]],
+        until: float,
+        disconnected: Callable[[], Coroutine[Any, Any, None]] | None,
+    ) -> list[Job[SourceImage, T]]:
+        """Decode the very large images beside the workers; return the jobs, those of these images without that part."""
+        large = [
+            index
+            for index, image in enumerate(images)
+            if isinstance(image, bytes) and is_large(image)
+        ]
+        left = max(0.0, until - self.clock())
+        ready = await self.ahead.run(
+            [jobs[index].prepare for index in large],
+            timeout_seconds=left,
+            disconnected=disconnected,
+        )
+        prepared = dict(zip(large, ready, strict=True))
+        return [
+            Job(partial(_ready, prepared[index]), job.finish) if index in prepared else job
+            for index, job in enumerate(jobs)
+        ]
 
     async def _check_pixels(self, images: Sequence[EncodedImage]) -> None:
         total, unknown = 0, []
@@ -111,6 +142,14 @@ def _prepare(
         with room.hold(pixels, until):
             frame, geometry = fit_opened(opened, target)
     return frame, SourceImage(image, geometry, limits)
+
+
+def _ready(
+    prepared: tuple[NDArray[np.uint8], SourceImage] | FovealError,
+) -> tuple[NDArray[np.uint8], SourceImage]:
+    if isinstance(prepared, FovealError):
+        raise prepared
+    return prepared
 
 
 def _finish(

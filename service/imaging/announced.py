@@ -12,6 +12,9 @@ JPEG_START = b"\xff\xd8"
 MOST_SEGMENTS = 200
 """Of a JPEG, before its size; photographs have about ten, and up to a hundred with a large color profile."""
 
+HEADER_BYTES = 30
+"""Of a PNG, a GIF or a WebP, with its size."""
+
 _SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 """The markers of the segments that state a JPEG's size (ITU-T T.81, table B.1)."""
 _BEFORE_PIXELS = frozenset({0xDA, 0xD9})
@@ -19,16 +22,38 @@ _FAULTS = (OSError, ValueError, RuntimeError, SyntaxError, LookupError, TypeErro
 
 
 def quick_pixels(image: bytes) -> int | None:
-    """Return the pixels of a PNG or a JPEG in a few microseconds; None where it takes a reader to know them."""
-    if image.startswith(png.SIGNATURE) and image[12:16] == b"IHDR" and len(image) >= 24:
+    """Return the pixels of an image in a few microseconds; None where it takes a reader to know them."""
+    if image.startswith(JPEG_START):
+        return _jpeg_pixels(image)
+    if len(image) < HEADER_BYTES:
+        return None
+    if image.startswith(png.SIGNATURE):
         width, height = struct.unpack_from(">II", image, 16)
+        return int(width * height) if image[12:16] == b"IHDR" else None
+    if image.startswith((b"GIF87a", b"GIF89a")):
+        width, height = struct.unpack_from("<HH", image, 6)
         return int(width * height)
-    return _jpeg_pixels(image) if image.startswith(JPEG_START) else None
+    return _webp_pixels(image) if image.startswith(b"RIFF") else None
 
 
 def announced_pixels(images: Iterable[bytes]) -> int:
     """Return the pixels of all images together; one that can not be read counts as none. For a thread."""
     return sum(_pixels(image) for image in images)
+
+
+def _webp_pixels(image: bytes) -> int | None:
+    """Return the pixels of the canvas (RFC 9649, 2.5 to 2.7)."""
+    kind = image[12:16]
+    if kind == b"VP8X":
+        width = int.from_bytes(image[24:27], "little") + 1
+        return width * (int.from_bytes(image[27:30], "little") + 1)
+    if kind == b"VP8L":
+        bits = int.from_bytes(image[21:25], "little")
+        return ((bits & 0x3FFF) + 1) * ((bits >> 14 & 0x3FFF) + 1)
+    if kind == b"VP8 ":
+        width, height = struct.unpack_from("<HH", image, 26)
+        return int((width & 0x3FFF) * (height & 0x3FFF))
+    return None
 
 
 def _jpeg_pixels(image: bytes) -> int | None:

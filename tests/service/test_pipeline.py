@@ -70,6 +70,15 @@ async def test_a_job_makes_the_frame_that_the_card_wants(engine: Engine) -> None
     assert source.displayed().size == (30, 10)
 
 
+async def test_a_very_large_image_is_answered_like_any_other(engine: Engine) -> None:
+    large = plain("#ff8000", (4001, 4000))
+    first, broken, second = await predict(engine, plain("red"), large[:-200], large)
+    assert first.value[0]["features"].tolist() == [255, 0, 0]
+    assert isinstance(broken, BrokenImageError)
+    assert second.value[0]["features"].tolist() == [255, 128, 0]
+    assert (second.value[1].width, second.value[1].height) == (4001, 4000)
+
+
 @pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
 async def test_all_images_together_have_the_pixels_that_are_allowed_and_not_one_more(
     repository: Path, form: str

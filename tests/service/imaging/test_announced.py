@@ -39,7 +39,23 @@ def test_what_needs_a_reader_is_not_guessed() -> None:
     image = encode(Image.new("L", SIZE), "JPEG")
     assert quick_pixels(image[:2] + b"junk" + image[2:]) is None
     assert quick_pixels(image[:2] + b"\xff\xe0\0\2" * 300 + image[2:]) is None
-    assert quick_pixels(encode(Image.new("RGB", SIZE), "WEBP")) is None
+    assert quick_pixels(encode(Image.new("RGB", SIZE), "AVIF")) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [
+        ("GIF", {}),
+        ("WEBP", {}),
+        ("WEBP", {"lossless": True}),
+        ("WEBP", {"exif": b"Exif\0\0MM\0*\0\0\0\x08\0\0\0\0\0\0"}),
+        ("PNG", {}),
+    ],
+)
+def test_a_header_of_fixed_places_is_read_without_a_reader(
+    kind: str, options: dict[str, object]
+) -> None:
+    assert quick_pixels(encode(Image.new("RGB", (300, 21)), kind, **options)) == 300 * 21
 
 
 @pytest.mark.filterwarnings("ignore")  # the engine switches them off
