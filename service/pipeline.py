@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from service.card import Card, ImageInput
 from service.errors import FovealError, ImageError, TooManyPixelsError
-from service.imaging.ahead import DecodingAhead, is_large
+from service.imaging.ahead import DecodingAhead, find_large, is_large
 from service.imaging.announced import announced_pixels, quick_pixels
 from service.imaging.decode import Limits, open_image
 from service.imaging.resize import fit_opened
@@ -70,7 +70,7 @@ class Pipeline:
             await self._check_pixels(images)
             timeout_seconds = max(0.0, until - self.clock())
         jobs = [self.job(image, model.card, head, until) for image in images]
-        if any(isinstance(image, bytes) and is_large(image) for image in images):
+        if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
             jobs = await self._prepared(images, jobs, until, disconnected)
             timeout_seconds = max(0.0, until - self.clock())
         return await model.batcher.submit(
@@ -94,11 +94,9 @@ class Pipeline:
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> list[Job[SourceImage, T]]:
         """Decode the very large images beside the workers; return the jobs, those of these images without that part."""
-        large = [
-            index
-            for index, image in enumerate(images)
-            if isinstance(image, bytes) and is_large(image)
-        ]
+        large = await asyncio.to_thread(_find_large, images)
+        if not large:
+            return list(jobs)
         left = max(0.0, until - self.clock())
         ready = await self.ahead.run(
             [jobs[index].prepare for index in large],
@@ -142,6 +140,14 @@ def _prepare(
         with room.hold(pixels, until):
             frame, geometry = fit_opened(opened, target)
     return frame, SourceImage(image, geometry, limits)
+
+
+def _find_large(images: Sequence[EncodedImage]) -> list[int]:
+    return [
+        index
+        for index, image in enumerate(images)
+        if isinstance(image, bytes) and find_large(image)
+    ]
 
 
 def _ready(

@@ -1,6 +1,7 @@
 """Very large images are decoded beside the workers, a few at a time: meanwhile these go on with everybody else's."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +14,7 @@ from service.errors import (
     InferenceError,
     OverloadedError,
 )
-from service.imaging.announced import JPEG_START, quick_pixels
+from service.imaging.announced import JPEG_START, announced_pixels, quick_pixels
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -28,11 +29,18 @@ SMALL_JPEG_BYTES = 128 * 1024
 """A whole JPEG of so few bytes has fewer pixels; its header is not looked at."""
 
 
-def is_large(image: bytes) -> bool:
-    """Return whether an image is decoded beside the workers."""
+def is_large(image: bytes) -> bool | None:
+    """Return whether an image is decoded beside the workers; None where `find_large` has to read its header."""
     if image.startswith(JPEG_START):
         return len(image) > SMALL_JPEG_BYTES and (quick_pixels(image) or 0) > LARGE_JPEG_PIXELS
-    return (quick_pixels(image) or 0) > LARGE_PIXELS
+    pixels = quick_pixels(image)
+    return None if pixels is None else pixels > LARGE_PIXELS
+
+
+def find_large(image: bytes) -> bool:
+    """Return whether an image is decoded beside the workers; for a thread."""
+    found = is_large(image)
+    return announced_pixels([image]) > LARGE_PIXELS if found is None else found
 
 
 class DecodingAhead:
@@ -92,6 +100,8 @@ class DecodingAhead:
             for future in (*futures, *awaited):
                 future.cancel()
             await asyncio.wait(awaited)
+            with contextlib.suppress(asyncio.CancelledError):
+                results.exception()  # or it is logged as one that nobody looked at
 
 
 def _caught(call: Callable[[], T]) -> T | FovealError:

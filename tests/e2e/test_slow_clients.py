@@ -281,6 +281,39 @@ def test_a_flood_of_connections_that_leave_is_forgotten(live: Live) -> None:
     assert threading.active_count() < 100
 
 
+# Small bodies of many pixels.
+
+HUGE = bytes.fromhex("524946461e000000574542505650384c110000002f3fdfcf0707508fe255a1ff8188e87f0000")
+"""A WebP of 8000 × 8000 pixels."""
+
+
+def test_many_pixels_in_few_bytes_are_refused_before_they_are_decoded(models: Path) -> None:
+    assert len(HUGE) == 38
+    with serve(models=models) as live:
+        files = [("file", (f"{number}.webp", HUGE)) for number in range(64)]
+        refused = httpx.post(f"{live.url}/v1/classify", files=files, timeout=20)
+        assert "4096 million pixels" in problem(refused, 413, "too_many_pixels")
+
+
+def test_huge_images_leave_threads_to_others_and_end_with_their_deadline(models: Path) -> None:
+    files = [("file", (f"{number}.webp", HUGE)) for number in range(4)]
+    hurry = {"X-Timeout-Ms": "500"}
+
+    def attack(live: Live) -> int:
+        return httpx.post(
+            f"{live.url}/v1/classify", files=files, headers=hurry, timeout=20
+        ).status_code
+
+    with serve(models=models, threads=2) as live, ThreadPoolExecutor(6) as clients:
+        attacks = [clients.submit(attack, live) for _ in range(6)]
+        answers = 0
+        while not all(one.done() for one in attacks):
+            assert classify(live, plain("red")).status_code == 200
+            answers += 1
+        assert {one.result() for one in attacks} == {504}
+        assert answers >= 2
+
+
 # More requests than a queue takes.
 
 

@@ -15,7 +15,7 @@ from service.errors import (
     InferenceError,
     OverloadedError,
 )
-from service.imaging.ahead import LARGE_PIXELS, DecodingAhead, is_large
+from service.imaging.ahead import LARGE_PIXELS, DecodingAhead, find_large, is_large
 from tests.images import encode
 
 pytestmark = pytest.mark.anyio
@@ -28,11 +28,17 @@ def ahead() -> Iterator[DecodingAhead]:
     made.close()
 
 
-@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF"])
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "BMP"])
 def test_an_image_is_large_by_the_pixels_of_its_header(kind: str) -> None:
     side = LARGE_PIXELS // 4000
-    assert not is_large(encode(Image.new("L", (4000, side)), kind))
-    assert is_large(encode(Image.new("L", (4000, side + 1)), kind))
+    assert not find_large(encode(Image.new("L", (4000, side)), kind))
+    assert find_large(encode(Image.new("L", (4000, side + 1)), kind))
+
+
+def test_what_is_sent_most_takes_no_thread_to_be_known() -> None:
+    assert is_large(encode(Image.new("L", (40, 40)), "JPEG")) is False
+    assert is_large(encode(Image.new("L", (40, 40)), "PNG")) is False
+    assert is_large(encode(Image.new("L", (40, 40)), "TIFF")) is None
 
 
 def test_a_jpeg_is_large_where_its_bytes_may_be_many_pixels() -> None:
