@@ -39,7 +39,8 @@ def create_app(
     Args:
         engine: what answers; the app's lifespan runs it.
         settings: the limits of requests.
-        middleware: plain ASGI around everything, the first one outermost: guards see every request.
+        middleware: plain ASGI around everything, the first one outermost: guards see every request that is not refused
+            before it is parsed, because its queue is full.
         peers: the service's other processes, where there are any.
     """
     services = _services(engine, settings, peers)
@@ -82,6 +83,7 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Servic
         arriving_videos=videos,
         max_body_bytes=settings.max_body_bytes,
         max_images=settings.max_images,
+        max_form_fields=settings.max_form_fields,
         max_video_bytes=settings.max_video_bytes,
         min_bytes_per_second=settings.min_bytes_per_second,
         longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,

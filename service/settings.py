@@ -134,6 +134,9 @@ class Settings(BaseSettings):
         "0: as many as fit into a quarter of the memory",
     )
     max_images: int = Field(64, ge=1, description="Most images in one request")
+    max_form_fields: int = Field(
+        1000, ge=0, description="Most parts without a filename in a multipart form with images"
+    )
     max_fan_outs: int = Field(
         4,
         ge=1,

@@ -40,6 +40,7 @@ class Services:
     arriving_videos: ArrivingBodies
     max_body_bytes: int
     max_images: int
+    max_form_fields: int
     max_video_bytes: int
     min_bytes_per_second: int
     longest_seconds: float

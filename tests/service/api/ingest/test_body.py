@@ -32,6 +32,7 @@ LARGE = bytes(LARGE_BYTES + 1)
 class Limits:
     max_body_bytes: int = LIMIT
     max_images: int = 4
+    max_form_fields: int = 2
     admission: Admission = field(
         default_factory=lambda: Admission(turns=1, room=LIMIT, capacity=1, timer=Timer())
     )
