@@ -7,8 +7,6 @@ for 14 s, twenty million tiny ones held 2.3 GB, and 18 MiB of requests whose ans
 import asyncio
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import httptools
@@ -23,7 +21,9 @@ from service.errors import (
     MalformedHttpError,
     OverloadedError,
 )
+from service.processes.answers import SHED, closing_answer, shed_answer
 from service.processes.half_closed import HalfClosed, can_be_told
+from service.processes.limits import Limits
 from service.processes.transport import LINGER_BYTES, PatientTransport
 from service.processes.uvicorn_parts import (
     HIGH_WATER_LIMIT,
@@ -34,11 +34,6 @@ from service.processes.uvicorn_parts import (
 Refuse = Callable[[FovealError], tuple[list[tuple[bytes, bytes]], bytes]]
 """Reports a refusal, and returns the headers and the body of its answer."""
 
-HEAD_BYTES = 64 * 1024
-HEAD_SECONDS = 10.0
-MOST_WAITING = 4
-IDLE_SECONDS = 75.0
-"""Longer than the idle time of common proxies, so that the proxy closes a connection and not this server."""
 SPARED_SECONDS = 1.0
 """How long a connection without a request is left alone where the service has as many as it may have."""
 LOOKED_AT = 64
@@ -46,30 +41,8 @@ SHED_SECONDS = 0.1
 """How long nothing is read from a client that was refused: most send again at once, whatever Retry-After says."""
 SLICE_BYTES = 4096
 """How much is parsed at once where the end of the request is not known."""
-WRITE_SECONDS = 30.0
 DISCARD_SECONDS = 10.0
 """How long the rest of a body may take that was answered before its end; then its connection is closed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may send outside a body.
-
-    Attributes:
-        head_bytes: of a head, and of all that frames a body beyond its own length: chunk sizes, extensions, trailers.
-        head_seconds: from the first byte of a head to its last.
-        waiting: requests that wait for the answer before theirs; no more is read meanwhile.
-        write_seconds: how long a client may read nothing of its answer.
-        idle_seconds: how long a connection may wait for its next request.
-        connections: that are open at once; above it one that is idle is closed, or the new one refused. 0: any number.
-    """
-
-    head_bytes: int = HEAD_BYTES
-    head_seconds: float = HEAD_SECONDS
-    waiting: int = MOST_WAITING
-    write_seconds: float = WRITE_SECONDS
-    idle_seconds: float = IDLE_SECONDS
-    connections: int = 0
 
 
 class Flow(FlowControl):
@@ -189,7 +162,7 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         headers = self.headers
         if self._shedding.targets and self._is_shed(headers):
-            self.cycle = _SHED  # type: ignore[assignment]
+            self.cycle = SHED  # type: ignore[assignment]
         else:
             super().on_headers_complete()
         self.headers = []  # trailers come through the same callback, and are no headers
@@ -227,16 +200,7 @@ class Connection(HttpToolsProtocol):
             return False
         keeps = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
         self._closes_with_body = not keeps
-        self.transport.write(
-            b"".join(
-                (
-                    b"HTTP/1.1 503 Service Unavailable\r\n",
-                    *(b"%s: %s\r\n" % field for field in self.server_state.default_headers),
-                    b"" if keeps else b"connection: close\r\n",
-                    answer,
-                )
-            )
-        )
+        self.transport.write(shed_answer(self.server_state.default_headers, answer, keeps=keeps))
         if keeps:
             self.flow.pause_reading()
             self.loop.call_later(SHED_SECONDS, self._read_again)
@@ -390,7 +354,9 @@ class Connection(HttpToolsProtocol):
             if answered or self.cycle.response_started or self.pipeline:
                 self.transport.close()
                 return
-        self._write(error.status, headers, body)
+        self.transport.write(
+            closing_answer(error.status, [*self.server_state.default_headers, *headers], body)
+        )
         self._patient.linger()
 
     def _end_after_answers(self) -> None:
@@ -401,12 +367,6 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._stop_timer()
         self._unset_keepalive_if_required()
-
-    def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
-        fields = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
-        head = b"".join(b"%s: %s\r\n" % field for field in fields)
-        self.transport.write(line + head + b"\r\n" + body)
 
 
 def _announced_length(headers: list[tuple[bytes, bytes]]) -> int | None:
@@ -420,23 +380,3 @@ def _announced_length(headers: list[tuple[bytes, bytes]]) -> int | None:
 def _told(error: httptools.HttpParserError) -> str:
     reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
     return f"The bytes are not an HTTP/1.1 request{reason}. Send plain HTTP/1.1 to this port."
-
-
-class _Shed:
-    """In the place of a request that was refused before it became one: what uvicorn asks of the last request."""
-
-    response_complete = True
-    response_started = True
-    disconnected = False
-    keep_alive = True
-    body = b""
-
-    @property
-    def message_event(self) -> "_Shed":
-        return self
-
-    def set(self) -> None:
-        """Wake nobody."""
-
-
-_SHED = _Shed()

@@ -19,8 +19,9 @@ from service.api.errors import problem
 from service.api.middleware import UNMATCHED, Telemetry
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER
-from service.processes.connection import Connection, Limits
+from service.processes.connection import Connection
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.limits import Limits
 from service.processes.uvicorn_parts import (
     close_listeners,
     has_request,

@@ -18,8 +18,8 @@ from service.app import create_app
 from service.engine import Engine
 from service.errors import ConfigurationError
 from service.logs import configure_logs
-from service.processes.connection import Limits
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.limits import Limits
 from service.processes.peers import Peers
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot

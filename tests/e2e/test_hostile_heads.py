@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from service.logs import configure_logs
-from service.processes.connection import HEAD_BYTES
+from service.processes.limits import HEAD_BYTES
 from tests.images import plain
 from tests.live import Live, serve, start
 from tests.servables import write_servable
