@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -60,6 +60,12 @@ reference: .venv/.serve ## Write docs/openapi.json and docs/tasks.md from the co
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
 	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)
+
+# Each attack of the tests, several times as large. It needs 4 GB of memory and `ulimit -n 4096`.
+CHAOS ?= 5
+chaos: .venv/.test ## Attack the service on a real socket, for some minutes (CHAOS=5)
+	ulimit -n 4096; CHAOS=$(CHAOS) $(BIN)/pytest --timeout=300 \
+		tests/e2e/test_slow_clients.py tests/e2e/test_hostile_heads.py tests/e2e/test_large_bodies.py
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)

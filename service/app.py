@@ -11,6 +11,7 @@ from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
 from service.api.ingest.admission import Admission
+from service.api.ingest.arriving import ArrivingBodies
 from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
 from service.api.routes import operations
@@ -38,7 +39,8 @@ def create_app(
     Args:
         engine: what answers; the app's lifespan runs it.
         settings: the limits of requests.
-        middleware: plain ASGI around everything, the first one outermost: guards see every request.
+        middleware: plain ASGI around everything, the first one outermost: guards see every request that is not refused
+            before it is parsed, because its queue is full.
         peers: the service's other processes, where there are any.
     """
     services = _services(engine, settings, peers)
@@ -69,14 +71,22 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Servic
         room=settings.max_held_bytes or engine.threads * HELD_BYTES_PER_THREAD,
         capacity=settings.queue_size,
     )
+    arriving = ArrivingBodies(max(settings.max_unfinished_bytes, settings.max_body_bytes))
+    videos = ArrivingBodies(settings.max_fan_outs * settings.max_video_bytes)
+    engine.metrics.unfinished_bytes.set_function(lambda: arriving.bytes + videos.bytes)
     engine.metrics.held_bytes.set_function(lambda: admission.held_bytes)
     engine.metrics.waiting_bodies.set_function(lambda: admission.waiting)
     return Services(
         engine=engine,
         admission=admission,
+        arriving=arriving,
+        arriving_videos=videos,
         max_body_bytes=settings.max_body_bytes,
         max_images=settings.max_images,
+        max_form_fields=settings.max_form_fields,
         max_video_bytes=settings.max_video_bytes,
+        min_bytes_per_second=settings.min_bytes_per_second,
+        longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,
         peers=peers,
     )
 

@@ -35,13 +35,15 @@ from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
 from service.heads.outputs import Outputs
+from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
 from service.imaging.overlay import RenderedImage
+from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.device import Device
-from service.runtime.host import granted_threads
+from service.runtime.host import granted_memory, granted_threads
 from service.runtime.io_binding import CaptureLock
 from service.runtime.job import Job, JobResult
 from service.runtime.loading import load_model
@@ -63,6 +65,8 @@ from service.video.source import Source
 
 log = logging.getLogger(LOGGER)
 
+DECODING_MEMORY_SHARE = 4
+"""Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -119,7 +123,7 @@ class Engine:
             series_of=self.registry.series_of,
         )
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
-        self.pipeline = Pipeline(Limits(max_pixels=settings.max_pixels))
+        self.pipeline = _pipeline(settings, self.threads)
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self._health_check_seconds = settings.health_check_seconds
@@ -134,6 +138,7 @@ class Engine:
         async with AsyncExitStack() as stack:
             if self._pool is not None:
                 stack.callback(self._pool.shutdown)
+            stack.push_async_callback(asyncio.to_thread, self.pipeline.ahead.close)
             self._workers.start()
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
             stack.push_async_callback(self.registry.close)
@@ -522,3 +527,12 @@ def _outputs(outputs: Outputs, _: None) -> Outputs:
 
 def _nothing() -> None:
     """A file that is complete needs no wake-up."""
+
+
+def _pipeline(settings: Settings, threads: int) -> Pipeline:
+    most = settings.max_request_pixels
+    memory = granted_memory() or 0
+    fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
+    room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
+    ahead = DecodingAhead(max(1, threads // 2), settings.queue_size)
+    return Pipeline(Limits(max_pixels=min(settings.max_pixels, most)), most, room, ahead)

@@ -24,7 +24,11 @@ FovealError
 └── InferenceError                a fault of the service: the network failed on this image
 """
 
+import re
+from collections.abc import Callable
+from pathlib import Path
 from typing import ClassVar
+from weakref import WeakMethod
 
 
 class FovealError(Exception):
@@ -230,8 +234,11 @@ class UnavailableError(FovealError):
 
 
 class OverloadedError(UnavailableError):
+    """Its `room`, where it is set, says how many more images the queue that was full would take now."""
+
     code = "overloaded"
     title = "The queue is full"
+    room: "WeakMethod[Callable[[], int]] | None" = None
 
 
 class ShuttingDownError(UnavailableError):
@@ -270,3 +277,25 @@ def error_types() -> tuple[type[FovealError], ...]:
     for kind in found:
         found.extend(kind.__subclasses__())
     return tuple(found)
+
+
+_RUNTIME = "[ONNXRuntimeError]"
+_FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")
+_SOURCE_LINE = re.compile(r"\s*\S+\.(?:cc|cpp|cu|h|py):\d+\S*")
+
+
+def for_clients(message: str, path: Path | None = None) -> str:
+    """Return a message about a file or from a library without this machine's folders and a library's source lines.
+
+    The log has the whole message.
+
+    Args:
+        message: what an exception says.
+        path: the file that it may name; its last three parts stay: `<name>/<version>/model.onnx`.
+    """
+    told, found, _ = message.partition(_RUNTIME)
+    if found:
+        message = f"{told.rstrip(' :')}: ONNX Runtime refuses it, and the log has its reason"
+    if path is not None:
+        message = message.replace(str(path), "/".join(path.parts[-3:]))
+    return _SOURCE_LINE.sub("", _FOLDERS.sub("", message))

@@ -1,6 +1,7 @@
 """The other verb: one request becomes many jobs, in order, a few at a time, after all single images."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeVar
@@ -14,6 +15,38 @@ Jobs = Iterable[Job[Any, T]] | AsyncIterable[Job[Any, T]]
 _Flight = asyncio.Task[list[JobResult[T] | FovealError]]
 
 
+class Place:
+    """The place of one request that fans out. It is given back while the request has nothing to do."""
+
+    def __init__(self, fan_out: "FanOut") -> None:
+        self.held = True
+        self._fan_out = fan_out
+
+    def leave(self) -> None:
+        """Give the place to others; again does nothing."""
+        if self.held:
+            self.held = False
+            self._fan_out.give()
+
+    async def come_back(self, timeout_seconds: float) -> None:
+        """Have the place again, after those that came back before.
+
+        Raises:
+            OverloadedError: none was free in time.
+        """
+        if self.held:
+            return
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._fan_out.take_again()
+        except TimeoutError:
+            raise OverloadedError(
+                "The body arrived so slowly that its place was given to others, and none was free again within "
+                f"{timeout_seconds:g} s. Send it again, and faster."
+            ) from None
+        self.held = True
+
+
 class FanOut:
     """Takes the frames of a clip, or the perturbed copies of an image, through a model's background line.
 
@@ -25,9 +58,10 @@ class FanOut:
     def __init__(self, *, requests: int, in_flight: int) -> None:
         self._free = self._requests = requests
         self._in_flight = in_flight
+        self._returning: deque[asyncio.Future[None]] = deque()
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
+    def admit(self) -> "Iterator[Place]":
         """Hold a place for one request; called on the event loop.
 
         Raises:
@@ -39,10 +73,34 @@ class FanOut:
                 "Try again in a moment."
             )
         self._free -= 1
+        place = Place(self)
         try:
-            yield
+            yield place
         finally:
-            self._free += 1
+            place.leave()
+
+    def give(self) -> None:
+        """For `Place`: take it back, and pass it on to the request that has waited longest for its own."""
+        self._free += 1
+        while self._returning and self._free:
+            returning = self._returning.popleft()
+            if not returning.done():
+                self._free -= 1
+                returning.set_result(None)
+
+    async def take_again(self) -> None:
+        """For `Place`: wait until there is one."""
+        if self._free:
+            self._free -= 1
+            return
+        returning = asyncio.get_running_loop().create_future()
+        self._returning.append(returning)
+        try:
+            await returning
+        except asyncio.CancelledError:
+            if not returning.cancelled():  # it was given in the same step of the event loop
+                self.give()
+            raise
 
     async def run(
         self, model: Model, jobs: Jobs[T], *, timeout_seconds: float

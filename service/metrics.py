@@ -75,6 +75,14 @@ class Metrics:
             "foveal_waiting_bodies", "Large bodies that wait for their turn to be received."
         )
 
+        self.accept_errors = self._counter(
+            "foveal_accept_errors",
+            "Times that no connection could be accepted, for want of file descriptors.",
+        )
+        self.unfinished_bytes = self._gauge(
+            "foveal_unfinished_body_bytes", "Bytes of bodies that have begun to arrive."
+        )
+
     def _add_images(self) -> None:
         self.stage_seconds = self._histogram(
             "foveal_stage_seconds",

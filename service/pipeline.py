@@ -1,5 +1,8 @@
 """The way of an image: batch queue → session → head → result. Only the head changes from task to task."""
 
+import asyncio
+import math
+import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -9,9 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from service.card import Card, ImageInput
-from service.errors import FovealError, ImageError
-from service.imaging.decode import Limits
-from service.imaging.resize import fit_encoded
+from service.errors import FovealError, ImageError, TooManyPixelsError
+from service.imaging.ahead import DecodingAhead, find_large, is_large
+from service.imaging.announced import announced_pixels, quick_pixels
+from service.imaging.decode import Limits, open_image
+from service.imaging.resize import fit_opened
+from service.imaging.room import SMALL_PIXELS, PixelRoom
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
@@ -25,9 +31,21 @@ EncodedImage = bytes | ImageError
 
 @dataclass(frozen=True, slots=True)
 class Pipeline:
-    """Takes images through a model. Holds no state: everything that waits, waits in the model's queue."""
+    """Takes images through a model. What waits, waits in the model's queue; a large image also for `room`.
+
+    Args:
+        limits: of one image.
+        max_request_pixels: of all images of a request together, by their headers.
+        room: for the pixels of the images that are decoded or drawn on at once.
+        ahead: decodes very large images beside the workers, which go on with others.
+        clock: the clock of the deadlines, in seconds.
+    """
 
     limits: Limits
+    max_request_pixels: int
+    room: PixelRoom
+    ahead: DecodingAhead
+    clock: Callable[[], float] = time.perf_counter
 
     async def predict(
         self,
@@ -44,22 +62,108 @@ class Pipeline:
         and the thread that runs a batch also decodes its images and runs their heads.
 
         Raises:
+            TooManyPixelsError: all images together have more than `max_request_pixels`.
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
-        jobs = [self.job(image, model.card, head) for image in images]
+        until = self.clock() + timeout_seconds
+        if len(images) > 1:
+            await self._check_pixels(images)
+            timeout_seconds = max(0.0, until - self.clock())
+        jobs = [self.job(image, model.card, head, until) for image in images]
+        if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
+            jobs = await self._prepared(images, jobs, until, disconnected)
+            timeout_seconds = max(0.0, until - self.clock())
         return await model.batcher.submit(
             jobs, timeout_seconds=timeout_seconds, disconnected=disconnected
         )
 
-    def job(self, image: EncodedImage, card: Card, head: Head[T]) -> Job[SourceImage, T]:
-        """Return the job of one image for a network with this card."""
-        return Job(partial(_prepare, image, card.image_input, self.limits), head)
+    def job(
+        self, image: EncodedImage, card: Card, head: Head[T], until: float = math.inf
+    ) -> Job[SourceImage, T]:
+        """Return the job of one image for a network with this card; it gives up at `until` by the clock."""
+        return Job(
+            partial(_prepare, image, card.image_input, self.limits, self.room, until),
+            partial(_finish, head, self.room, until),
+        )
+
+    async def _prepared(
+        self,
+        images: Sequence[EncodedImage],
+        jobs: Sequence[Job[SourceImage, T]],
+        until: float,
+        disconnected: Callable[[], Coroutine[Any, Any, None]] | None,
+    ) -> list[Job[SourceImage, T]]:
+        """Decode the very large images beside the workers; return the jobs, those of these images without that part."""
+        large = await asyncio.to_thread(_find_large, images)
+        if not large:
+            return list(jobs)
+        left = max(0.0, until - self.clock())
+        ready = await self.ahead.run(
+            [jobs[index].prepare for index in large],
+            timeout_seconds=left,
+            disconnected=disconnected,
+        )
+        prepared = dict(zip(large, ready, strict=True))
+        return [
+            Job(partial(_ready, prepared[index]), job.finish) if index in prepared else job
+            for index, job in enumerate(jobs)
+        ]
+
+    async def _check_pixels(self, images: Sequence[EncodedImage]) -> None:
+        total, unknown = 0, []
+        for image in images:
+            if isinstance(image, bytes):
+                pixels = quick_pixels(image)
+                if pixels is None:
+                    unknown.append(image)
+                else:
+                    total += pixels
+        if unknown and total <= self.max_request_pixels:
+            total += await asyncio.to_thread(announced_pixels, unknown)
+        if total > self.max_request_pixels:
+            raise TooManyPixelsError(
+                f"The {len(images)} images have {total / 1e6:.0f} million pixels together by their headers, more than "
+                f"the {self.max_request_pixels / 1e6:g} million allowed. Send them in several requests."
+            )
 
 
 def _prepare(
-    image: EncodedImage, target: ImageInput, limits: Limits
+    image: EncodedImage, target: ImageInput, limits: Limits, room: PixelRoom, until: float
 ) -> tuple[NDArray[np.uint8], SourceImage]:
     if isinstance(image, ImageError):
         raise image
-    frame, geometry = fit_encoded(image, target, limits)
+    opened = open_image(image, limits)
+    pixels = opened.size[0] * opened.size[1]
+    if pixels <= SMALL_PIXELS:
+        frame, geometry = fit_opened(opened, target)
+    else:
+        with room.hold(pixels, until):
+            frame, geometry = fit_opened(opened, target)
     return frame, SourceImage(image, geometry, limits)
+
+
+def _find_large(images: Sequence[EncodedImage]) -> list[int]:
+    return [
+        index
+        for index, image in enumerate(images)
+        if isinstance(image, bytes) and find_large(image)
+    ]
+
+
+def _ready(
+    prepared: tuple[NDArray[np.uint8], SourceImage] | FovealError,
+) -> tuple[NDArray[np.uint8], SourceImage]:
+    if isinstance(prepared, FovealError):
+        raise prepared
+    return prepared
+
+
+def _finish(
+    head: Head[T], room: PixelRoom, until: float, outputs: Outputs, source: SourceImage
+) -> T:
+    """Let a head have the whole image only while there is room for it: masks and drawings have its size."""
+    pixels = source.geometry.width * source.geometry.height
+    if pixels <= SMALL_PIXELS:
+        return head(outputs, source)
+    with room.hold(pixels, until):
+        return head(outputs, source)

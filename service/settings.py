@@ -63,6 +63,42 @@ class Settings(BaseSettings):
     timeout_ms: float = Field(
         30_000, gt=0, le=3_600_000, description="A request's deadline without `X-Timeout-Ms`"
     )
+    max_timeout_ms: float = Field(
+        300_000,
+        gt=0,
+        le=3_600_000,
+        description="The longest deadline that a client gets with `X-Timeout-Ms`; at least `FOVEAL_TIMEOUT_MS`",
+    )
+    max_head_bytes: int = Field(
+        65_536,
+        ge=1024,
+        le=16 * 1024 * 1024,
+        description="Request line and headers, or what frames a chunked body; above it 431 `head_too_large`",
+    )
+    head_timeout_ms: float = Field(
+        10_000,
+        gt=0,
+        le=3_600_000,
+        description="From the first byte of a request's head to its last; above it 408 `head_timeout`",
+    )
+    idle_timeout_ms: float = Field(
+        75_000,
+        gt=0,
+        le=3_600_000,
+        description="How long a connection may wait for its next request",
+    )
+    write_timeout_ms: float = Field(
+        30_000,
+        gt=0,
+        le=3_600_000,
+        description="How long a client may read nothing of its answer; then its connection is closed",
+    )
+    max_connections: int = Field(
+        0,
+        ge=0,
+        description="Open connections of a process; above it an idle one is closed, or the new one gets 503. "
+        "0: what the limit of open files allows, less 128",
+    )
     max_body_bytes: int = Field(
         32 * 1024 * 1024, ge=1024, description="Largest request body; above it 413 `body_too_large`"
     )
@@ -72,10 +108,35 @@ class Settings(BaseSettings):
         description="Bytes of large bodies that wait for their answer; above it further bodies wait to be received. "
         "0: 8 MiB for each of the threads that run batches",
     )
+    max_unfinished_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=1024,
+        description="Bytes of all request bodies with images that have begun to arrive and are not complete; above it "
+        "the slowest large ones get 503 `overloaded`. At least `FOVEAL_MAX_BODY_BYTES`",
+    )
+    min_bytes_per_second: int = Field(
+        1000,
+        ge=0,
+        description="Least rate of a video's body over a time of `FOVEAL_TIMEOUT_MS`; a slower one ends where it is",
+    )
     max_pixels: int = Field(
         64_000_000, ge=1, description="Largest image in pixels; above it 413 `too_many_pixels`"
     )
+    max_request_pixels: int = Field(
+        256_000_000,
+        ge=1,
+        description="Pixels of all images of a request together; above it 413 `too_many_pixels`",
+    )
+    max_decoding_pixels: int = Field(
+        0,
+        ge=0,
+        description="Pixels of large images that are decoded or drawn on at once; further ones wait. "
+        "0: as many as fit into a quarter of the memory",
+    )
     max_images: int = Field(64, ge=1, description="Most images in one request")
+    max_form_fields: int = Field(
+        1000, ge=0, description="Most parts without a filename in a multipart form with images"
+    )
     max_fan_outs: int = Field(
         4,
         ge=1,

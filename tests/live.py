@@ -17,6 +17,7 @@ from service.api.deps import Services
 from service.app import create_app
 from service.engine import Engine
 from service.processes.server import Server, listen, url_of
+from service.processes.worker import connection_limits
 from service.settings import Settings
 from service.tasks.task import Task
 from service.tasks.tasks import TASKS
@@ -48,7 +49,8 @@ def serve(*, tasks: Mapping[str, Task] = TASKS, **settings: object) -> Iterator[
     engine = Engine(chosen, tasks=tasks, on_loaded=lambda _: loaded.set())
     app = create_app(engine, chosen)
     listener = listen(chosen.host, chosen.port)
-    server = Server(app, grace_seconds=0, drain_seconds=10)
+    limits = connection_limits(chosen)
+    server = Server(app, grace_seconds=0, drain_seconds=10, limits=limits)
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:

@@ -48,8 +48,8 @@ class Deadline:
         return DeadlineError(f"The answer was not ready within {self._allowed_ms()} ms.")
 
     @asynccontextmanager
-    async def limit(self, late: Callable[[], DeadlineError]) -> AsyncIterator[None]:
-        """Cancel the block at the deadline.
+    async def limit(self, late: Callable[[], DeadlineError]) -> AsyncIterator[asyncio.Timeout]:
+        """Cancel the block at the deadline; what is yielded can be rescheduled to end it sooner.
 
         Args:
             late: makes the error, `body_late` or `answer_late`.
@@ -59,7 +59,7 @@ class Deadline:
         """
         try:
             async with asyncio.timeout(self.left()) as timeout:
-                yield
+                yield timeout
         except TimeoutError:
             if not timeout.expired():  # another one, raised inside the block
                 raise

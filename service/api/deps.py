@@ -1,14 +1,16 @@
 """What FastAPI passes to the routes: the composed parts of the service, and the record of this request."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
 from prometheus_client.registry import Collector
 
 from service.api.ingest.admission import Admission
+from service.api.ingest.arriving import ArrivingBodies
 from service.api.record import RECORD_KEY, RequestRecord
+from service.api.shedding import Shedding
 from service.engine import Engine
 from service.metrics import Metrics
 
@@ -34,10 +36,19 @@ class Services:
 
     engine: Engine
     admission: Admission
+    arriving: ArrivingBodies
+    arriving_videos: ArrivingBodies
     max_body_bytes: int
     max_images: int
+    max_form_fields: int
     max_video_bytes: int
+    min_bytes_per_second: int
+    longest_seconds: float
     peers: Peers | None = None
+    shedding: Shedding = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.shedding = Shedding(self.engine.metrics)
 
     @property
     def draining(self) -> bool:

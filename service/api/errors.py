@@ -12,11 +12,13 @@ from starlette.exceptions import HTTPException
 
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import (
+    ConfigurationError,
     FovealError,
     InvalidParameterError,
     MethodNotAllowedError,
     NotFoundError,
     UnsupportedEncodingError,
+    for_clients,
 )
 from service.logs import LOGGER
 
@@ -34,7 +36,7 @@ def problem(error: FovealError, request_id: str) -> Response:
         "title": error.title,
         "status": error.status,
         "code": error.code,
-        "detail": str(error),
+        "detail": for_clients(str(error)) if isinstance(error, ConfigurationError) else str(error),
         "request_id": request_id,
     }
     headers = {}

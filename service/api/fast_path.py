@@ -14,7 +14,7 @@ from service.api.errors import problem
 from service.api.queries import QueryReader
 from service.api.record import RECORD_KEY, RequestRecord
 from service.api.routes.task import TaskRoute
-from service.errors import FovealError
+from service.errors import FovealError, OverloadedError
 
 
 class FastPath:
@@ -40,6 +40,8 @@ class FastPath:
             )
         except FovealError as error:
             record.error_code = error.code
+            if isinstance(error, OverloadedError):
+                self._services.shedding.note(scope, route.path, record.model, error)
             response = problem(error, record.request_id)
         await response(scope, receive, send)
 

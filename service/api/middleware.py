@@ -1,7 +1,8 @@
 """What every request passes first: its record, metrics, log line and last error handler, then the guards.
 
 The order, from the outside: `Telemetry`; the guards, in the order of their list; the fast path; FastAPI with its routes
-and mounts. A guard is plain ASGI, so it sees every request, whatever answers it. Telemetry is outside the guards, so
+and mounts. A guard is plain ASGI, so it sees every request, whatever answers it, but
+those that a full queue refuses before they are parsed. Telemetry is outside the guards, so
 that a request that a guard refuses also has an id, metrics and a log line.
 """
 
@@ -76,7 +77,10 @@ class Telemetry:
         stages: dict[str, float] = {}
         headers = scope["headers"]
         record = RequestRecord(
-            _given_id(headers) or next(self._ids), headers, self.services.timeout_seconds
+            given_id(headers) or next(self._ids),
+            headers,
+            self.services.timeout_seconds,
+            self.services.longest_seconds,
         )
         scope[RECORD_KEY] = record
         status = 0
@@ -178,7 +182,7 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
     return line
 
 
-def _given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
+def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:
     """Return the client's own id where it is safe to repeat in a header and a log."""
     for name, value in headers:
         if name == b"x-request-id" and _REQUEST_ID.fullmatch(value):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from fastapi import Request
 
-from service.api.deadline import TIMEOUT_HEADER, Clock, Deadline, parse_timeout
+from service.api.deadline import LONGEST_TIMEOUT_MS, TIMEOUT_HEADER, Clock, Deadline, parse_timeout
 from service.runtime.job import JobResult, Trace
 from service.runtime.model import Model
 
@@ -28,12 +28,14 @@ class RequestRecord:
         request_id: the client's own, or a new one.
         headers: the request's, from which the deadline is parsed.
         timeout_seconds: the deadline of a request that states none.
+        longest_seconds: the longest deadline that a request can state; a longer one is cut to it.
         clock: what all durations of this request are measured with, in seconds.
     """
 
     request_id: str
     headers: Headers = ()
     timeout_seconds: float = 30.0
+    longest_seconds: float = LONGEST_TIMEOUT_MS / 1e3
     clock: Clock = time.perf_counter
     began: float = field(init=False)
     route: str = ""
@@ -58,7 +60,9 @@ class RequestRecord:
         """
         if self._deadline is None:
             given = find_header(self.headers, _TIMEOUT)
-            seconds = self.timeout_seconds if given is None else parse_timeout(given)
+            seconds = self.timeout_seconds
+            if given is not None:
+                seconds = min(parse_timeout(given), self.longest_seconds)
             self._deadline = Deadline(seconds, self.began, given is not None, self.clock)
         return self._deadline
 

@@ -11,7 +11,7 @@ from service.errors import DeadlineError, FovealError, InvalidParameterError
 from service.explain.explainers import Explainer
 from service.explain.frame import Frame
 from service.explain.request import ExplainRequest
-from service.fanout import FanOut
+from service.fanout import FanOut, Place
 from service.graph.anatomy import Anatomy
 from service.heads.outputs import Outputs
 from service.heads.targets import Target, TargetChoice
@@ -83,7 +83,7 @@ class Explanation:
         choice = TargetChoice(self.request.class_id, self.request.box)
         return self.task.target(outputs, source, self.card, choice)
 
-    def admit(self) -> AbstractContextManager[None]:
+    def admit(self) -> AbstractContextManager[Place]:
         """Hold one of the places for requests that run perturbed copies.
 
         Raises:
@@ -99,7 +99,7 @@ class Explanation:
         """
         if self.image is None:
             raise InvalidParameterError(f"view: {self.request.view} needs an image")
-        return self.pipeline.job(self.image, card, head)
+        return self.pipeline.job(self.image, card, head, self.deadline)
 
     async def run_explainer(self, head: InnerHead[T]) -> JobResult[T]:
         """Return what `head` makes of one run of the network with its inner maps among its outputs.

@@ -70,7 +70,15 @@ def fit_encoded(
     Raises:
         ImageError: the image can not be read; see `decode`.
     """
-    image = open_image(body, limits)
+    return fit_opened(open_image(body, limits), target)
+
+
+def fit_opened(image: OpenedImage, target: ImageInput) -> tuple[NDArray[np.uint8], Geometry]:
+    """Return the same for an image whose header has been read.
+
+    Raises:
+        ImageError: its pixels can not be read; see `decode`.
+    """
     return _fit(image, orientation(image), target)
 
 

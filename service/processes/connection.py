@@ -5,19 +5,26 @@ for 14 s, twenty million tiny ones held 2.3 GB, and 18 MiB of requests whose ans
 """
 
 import asyncio
+import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
-from http import HTTPStatus
 from typing import Any
 
 import httptools
 
+from service.api.ingest.body import COMPLETE_KEY
+from service.api.middleware import given_id
+from service.api.shedding import Shedding
 from service.errors import (
     FovealError,
     HeadTimeoutError,
     HeadTooLargeError,
     MalformedHttpError,
+    OverloadedError,
 )
+from service.processes.answers import SHED, closing_answer, shed_answer
+from service.processes.half_closed import HalfClosed, can_be_told
+from service.processes.limits import Limits
+from service.processes.transport import LINGER_BYTES, PatientTransport
 from service.processes.uvicorn_parts import (
     HIGH_WATER_LIMIT,
     FlowControl,
@@ -27,30 +34,15 @@ from service.processes.uvicorn_parts import (
 Refuse = Callable[[FovealError], tuple[list[tuple[bytes, bytes]], bytes]]
 """Reports a refusal, and returns the headers and the body of its answer."""
 
-HEAD_BYTES = 64 * 1024
-HEAD_SECONDS = 10.0
-MOST_WAITING = 4
+SPARED_SECONDS = 1.0
+"""How long a connection without a request is left alone where the service has as many as it may have."""
+LOOKED_AT = 64
+SHED_SECONDS = 0.1
+"""How long nothing is read from a client that was refused: most send again at once, whatever Retry-After says."""
 SLICE_BYTES = 4096
 """How much is parsed at once where the end of the request is not known."""
-LINGER_SECONDS = 2.0
-LINGER_BYTES = 16 * 1024 * 1024
-"""How long and how much is received after a refusal. Closed at once, the connection would be reset, and a client that
-still sends would not see its answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What a client may send outside a body.
-
-    Attributes:
-        head_bytes: of a head, and of all that frames a body beyond its own length: chunk sizes, extensions, trailers.
-        head_seconds: from the first byte of a head to its last.
-        waiting: requests that wait for the answer before theirs; no more is read meanwhile.
-    """
-
-    head_bytes: int = HEAD_BYTES
-    head_seconds: float = HEAD_SECONDS
-    waiting: int = MOST_WAITING
+DISCARD_SECONDS = 10.0
+"""How long the rest of a body may take that was answered before its end; then its connection is closed."""
 
 
 class Flow(FlowControl):
@@ -74,13 +66,25 @@ class Connection(HttpToolsProtocol):
     Args:
         limits: what a client may send.
         refuse: makes the answer for what exceeds them.
+        shedding: knows which requests are refused because their queue is full.
         uvicorn_arguments: as `HttpToolsProtocol` takes them.
     """
 
-    def __init__(self, *, limits: Limits, refuse: Refuse, **uvicorn_arguments: Any) -> None:  # noqa: ANN401
+    def __init__(
+        self,
+        *,
+        limits: Limits,
+        refuse: Refuse,
+        shedding: Shedding,
+        **uvicorn_arguments: Any,  # noqa: ANN401
+    ) -> None:
         super().__init__(**uvicorn_arguments)
         self._limits = limits
         self._refuse_with = refuse
+        self._shedding = shedding
+        self._closes_with_body = False
+        self.idle_since = self.loop.time()
+        self._patient: PatientTransport
         self._held = b""
         self._in_body = False
         self._body_left: int | None = None  # None: its length is not announced
@@ -88,40 +92,79 @@ class Connection(HttpToolsProtocol):
             0  # bytes of this head, or in a body without a length those that are no body
         )
         self._refused = False
-        self._drained = 0
+        self._discarded = 0
+        self._discard_timer: asyncio.TimerHandle | None = None
+        self._half_closed: HalfClosed | None = None
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.flow = Flow(transport, self._has_room)
+        self.transport = self._patient = PatientTransport(  # type: ignore[assignment]
+            transport,
+            self.loop,
+            write_seconds=self._limits.write_seconds,
+            still_sends=lambda: self._in_body or bool(self._held),
+        )
+        if self._limits.connections and len(self.connections) > self._limits.connections:
+            self._make_room()
         self._close_when_idle()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._stop_timer()
+        self._stop_discarding()
+        self._patient.lost()
+        if self._half_closed is not None:
+            self._half_closed.end()
+            self._half_closed = None
         self._unset_keepalive_if_required()
         self._held = b""
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
-        if self._refused:
-            self._drained += len(data)
-            if self._drained > LINGER_BYTES:
-                self.transport.close()
+        if self._refused or self._patient.lingers:
+            self._patient.drop(len(data))
         elif self._held:  # it was on its way when reading was paused
             self._held += data
         else:
             self._parse(data)
 
+    def eof_received(self) -> bool | None:  # type: ignore[override]
+        """Keep the connection of a client that may wait for its answer."""
+        cycle = self.cycle
+        waits = cycle is not None and not (cycle.response_complete or self._in_body)
+        if not waits or self._patient.lingers or self.scheme != "http" or not can_be_told():
+            return None
+        if self._half_closed is None:
+            self._half_closed = HalfClosed(self._patient.raw, self.loop, self._may_be_asked)
+        return True
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._patient.watch_writing()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self._patient.was_read()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        self.idle_since = self.loop.time()
+        if self._in_body and not self.pipeline and not self.transport.is_closing():
+            self._discard_rest()
         if self._held and not self.transport.is_closing():
             held, self._held = self._held, b""
             self.flow.resume_reading()
             self._parse(held)
+        if self._half_closed is not None and self.cycle.response_complete:
+            self.transport.close()
 
     def on_headers_complete(self) -> None:
         headers = self.headers
-        super().on_headers_complete()
+        if self._shedding.targets and self._is_shed(headers):
+            self.cycle = SHED  # type: ignore[assignment]
+        else:
+            super().on_headers_complete()
         self.headers = []  # trailers come through the same callback, and are no headers
         self._in_body, self._outside = True, 0
         self._body_left = _announced_length(headers)
@@ -132,11 +175,40 @@ class Connection(HttpToolsProtocol):
             self._outside = max(0, self._outside - 2 * len(body))
         else:
             self._body_left -= len(body)
+        if self._discard_timer is not None:
+            self._discarded += len(body)
+            if self._discarded > LINGER_BYTES:
+                self._patient.raw.close()
         super().on_body(body)
 
     def on_message_complete(self) -> None:
         self._in_body, self._outside = False, 0
+        self._stop_discarding()
+        if self._closes_with_body:
+            self.transport.close()
+        self.scope[COMPLETE_KEY] = True  # type: ignore[literal-required]
         super().on_message_complete()
+
+    def _is_shed(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        """Refuse a request whose queue is full, and read no further one for a while."""
+        if not (self.cycle is None or self.cycle.response_complete) or self.pipeline:
+            return False
+        if self.parser.get_method() != b"POST":
+            return False
+        answer = self._shedding.refusal(self.url, given_id(headers), self.loop)
+        if answer is None:
+            return False
+        keeps = self.parser.should_keep_alive() and self.parser.get_http_version() == "1.1"
+        self._closes_with_body = not keeps
+        self.transport.write(shed_answer(self.server_state.default_headers, answer, keeps=keeps))
+        if keeps:
+            self.flow.pause_reading()
+            self.loop.call_later(SHED_SECONDS, self._read_again)
+        return True
+
+    def _read_again(self) -> None:
+        if not self.transport.is_closing():
+            self.flow.resume_reading()
 
     def _has_room(self) -> bool:
         return not self._held and not (self.pipeline and len(self.cycle.body) > HIGH_WATER_LIMIT)
@@ -144,7 +216,7 @@ class Connection(HttpToolsProtocol):
     def _parse(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
         start, size = 0, len(data)
-        while start < size and not self._refused:
+        while start < size and not (self._refused or self._patient.lingers):
             if len(self.pipeline) >= self._limits.waiting and not self._in_body:
                 self._stop_timer()
                 self._held = data[start:]
@@ -192,6 +264,8 @@ class Connection(HttpToolsProtocol):
             self._stop_timer()
         if self.cycle is not None and self.cycle.response_complete:
             self._close_when_idle()
+            if self._in_body and self._discard_timer is None and not self.transport.is_closing():
+                self._discard_rest()
 
     def _on_late(self) -> None:
         self._timer = None
@@ -205,7 +279,48 @@ class Connection(HttpToolsProtocol):
             )
         )
 
+    def _discard_rest(self) -> None:
+        """Read the rest of a body that was answered before its end, so that the connection can be used again."""
+        self._discarded = 0
+        if self._body_left is not None and self._body_left > LINGER_BYTES:
+            self.transport.close()
+        elif self._discard_timer is None:
+            self._discard_timer = self.loop.call_later(DISCARD_SECONDS, self._patient.linger)
+
+    def _stop_discarding(self) -> None:
+        if self._discard_timer is not None:
+            self._discard_timer.cancel()
+            self._discard_timer = None
+
+    def _may_be_asked(self) -> bool:
+        return not self.cycle.response_started and not self.pipeline and self._speaks_1_1()
+
+    def _speaks_1_1(self) -> bool:
+        return bool(self.cycle.scope["http_version"] == "1.1")
+
+    def _make_room(self) -> None:
+        """Close a connection that nobody uses, or refuse this one."""
+        some = itertools.islice(self.connections, LOOKED_AT)
+        idle = [one for one in some if isinstance(one, Connection) and one.is_idle]
+        if idle:
+            min(idle, key=lambda one: one.idle_since).transport.close()
+            return
+        limit = self._limits.connections
+        self._refuse(
+            OverloadedError(
+                f"{limit} connections are open, all that are allowed. Try again in a moment."
+            )
+        )
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it waits for a request of which no byte has come, and was not opened just now."""
+        answered = self.cycle is None or self.cycle.response_complete
+        waits = answered and not (self._outside or self._in_body or self._held)
+        return waits and self.loop.time() - self.idle_since > SPARED_SECONDS
+
     def _close_when_idle(self) -> None:
+        self.idle_since = self.loop.time()
         if self.timeout_keep_alive_task is None:
             self.timeout_keep_alive_task = self.loop.call_later(
                 self.timeout_keep_alive, self.timeout_keep_alive_handler
@@ -239,8 +354,10 @@ class Connection(HttpToolsProtocol):
             if answered or self.cycle.response_started or self.pipeline:
                 self.transport.close()
                 return
-        self._write(error.status, headers, body)
-        self.loop.call_later(LINGER_SECONDS, self.transport.close)
+        self.transport.write(
+            closing_answer(error.status, [*self.server_state.default_headers, *headers], body)
+        )
+        self._patient.linger()
 
     def _end_after_answers(self) -> None:
         self._end()
@@ -250,14 +367,6 @@ class Connection(HttpToolsProtocol):
         self._refused = True
         self._stop_timer()
         self._unset_keepalive_if_required()
-
-    def _write(self, status: int, headers: list[tuple[bytes, bytes]], body: bytes) -> None:
-        line = f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
-        fields = [*self.server_state.default_headers, *headers, (b"connection", b"close")]
-        head = b"".join(b"%s: %s\r\n" % field for field in fields)
-        self.transport.write(line + head + b"\r\n" + body)
-        if self.transport.can_write_eof():
-            self.transport.write_eof()
 
 
 def _announced_length(headers: list[tuple[bytes, bytes]]) -> int | None:

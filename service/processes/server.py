@@ -19,8 +19,9 @@ from service.api.errors import problem
 from service.api.middleware import UNMATCHED, Telemetry
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER
-from service.processes.connection import Connection, Limits
+from service.processes.connection import Connection
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.limits import Limits
 from service.processes.uvicorn_parts import (
     close_listeners,
     has_request,
@@ -38,8 +39,8 @@ ACCEPT_PAUSE_SECONDS = 1.0
 HOLD_BACK_SECONDS = 0.005
 """How long a connection is left to a process that has fewer."""
 INTERRUPTS_TO_FORCE = 3
-KEEP_ALIVE_SECONDS = 75
-"""Longer than the idle time of common proxies, so that the proxy closes a connection and not this server."""
+MOST_ACCEPTED = 32
+"""Connections that are accepted in one step of the event loop."""
 
 
 class Server(uvicorn.Server):
@@ -75,7 +76,10 @@ class Server(uvicorn.Server):
         beside: AbstractAsyncContextManager[None] | None = None,
         limits: Limits | None = None,
     ) -> None:
-        protocol = partial(Connection, limits=limits or Limits(), refuse=self._refuse)
+        limits = limits or Limits()
+        protocol = partial(
+            Connection, limits=limits, refuse=self._refuse, shedding=app.services.shedding
+        )
         super().__init__(
             uvicorn.Config(
                 app,
@@ -87,7 +91,7 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 backlog=BACKLOG,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]  # it may be a fraction
                 timeout_graceful_shutdown=max(1, round(drain_seconds)),
             )
         )
@@ -98,6 +102,7 @@ class Server(uvicorn.Server):
         self._listeners: list[socket.socket] = []
         self._beside = beside or nullcontext()
         self._arriving: set[asyncio.Task[object]] = set()
+        self._cannot_accept = False
         self._interrupts = 0
         self._loop: asyncio.AbstractEventLoop | None = None
 
@@ -128,14 +133,11 @@ class Server(uvicorn.Server):
             self._loop.call_soon_threadsafe(self._loop.call_later, self._grace_seconds, self._end)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        if self._counts is None:
-            await super().startup(sockets)
-            return
         await super().startup([])
         self._listeners = sockets or []
         for listener in self._listeners:
             listener.settimeout(0)
-        if self._waits:
+        if self._waits and self._counts is not None:
             self._counts.vacate()
         else:
             self._accept()
@@ -155,6 +157,11 @@ class Server(uvicorn.Server):
             asyncio.get_running_loop().add_reader(listener, self._on_acceptable, listener)
 
     def _on_acceptable(self, listener: socket.socket) -> None:
+        if self._counts is None:
+            for _ in range(MOST_ACCEPTED):
+                if not self._accept_one(listener):
+                    break
+            return
         if self._has_fewest():
             self._accept_one(listener)
             return
@@ -172,22 +179,36 @@ class Server(uvicorn.Server):
             self._accept_from(listener)
             self._accept_one(listener)
 
-    def _accept_one(self, listener: socket.socket) -> None:
+    def _accept_one(self, listener: socket.socket) -> bool:
+        """Accept a connection, if there is one; return whether there was."""
         loop = asyncio.get_running_loop()
         try:
             connection, _ = listener.accept()
         except (BlockingIOError, ConnectionAbortedError):  # another process accepted it
-            return
+            return False
         except (
             OSError
-        ) as error:  # no file descriptors are left: the reader would be called without end
-            log.error("can not accept: %s", error)
-            loop.remove_reader(listener)
-            loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_from, listener)
-            return
+        ) as error:  # no file descriptor is left: the reader would be called without end
+            self._pause_accepting(listener, error)
+            return False
+        self._cannot_accept = False
         task: asyncio.Task[object] = loop.create_task(self._serve_connection(connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
+        return True
+
+    def _pause_accepting(self, listener: socket.socket, error: OSError) -> None:
+        """Try again a little later; the log says it once, until connections are accepted again."""
+        self._services.metrics.accept_errors.inc()
+        if not self._cannot_accept:
+            self._cannot_accept = True
+            log.error(
+                "Can not accept connections: %s. They wait until others are closed; allow more with ulimit -n.",
+                error.strerror,
+            )
+        loop = asyncio.get_running_loop()
+        loop.remove_reader(listener)
+        loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_from, listener)
 
     async def _serve_connection(self, connection: socket.socket) -> None:
         with contextlib.suppress(OSError):  # the client has closed it
@@ -204,10 +225,9 @@ class Server(uvicorn.Server):
         """Close the socket first and the connections later, so that every accepted request is answered."""
         pending = [one for listener in sockets or [] for one in _accept_all(listener)]
         close_listeners(self)
-        if self._counts is not None:
-            for listener in sockets or []:
-                asyncio.get_running_loop().remove_reader(listener)
-                listener.close()
+        for listener in sockets or []:
+            asyncio.get_running_loop().remove_reader(listener)
+            listener.close()
         await asyncio.gather(*self._arriving, *(self._serve_connection(one) for one in pending))
         await self._receive_first_requests()
         await super().shutdown(sockets)

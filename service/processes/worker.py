@@ -2,6 +2,7 @@
 
 import gc
 import os
+import resource
 import shutil
 import socket
 import sys
@@ -18,11 +19,16 @@ from service.engine import Engine
 from service.errors import ConfigurationError
 from service.logs import configure_logs
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.limits import Limits
 from service.processes.peers import Peers
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
 from service.processes.supervisor import Loaded, Refused
 from service.settings import Settings
+
+SPARE_FILES = 128
+"""File descriptors that are not for connections: models, libraries, pipes."""
+MIN_CONNECTIONS = 16
 
 YOUNG_OBJECTS = 10_000
 """Objects made and not freed before the collector runs. 38,400 requests, 16 in flight, never made so many."""
@@ -53,8 +59,22 @@ def make_server(
         counts=None if slot is None else ConnectionCounts(slot),
         waits=slot is not None and slot.refilled,
         beside=None if peers is None else peers.listening(),
+        limits=connection_limits(settings),
     )
     return server
+
+
+def connection_limits(settings: Settings) -> Limits:
+    """Return what a connection may send and hold."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    fitting = 0 if files == resource.RLIM_INFINITY else max(MIN_CONNECTIONS, files - SPARE_FILES)
+    return Limits(
+        head_bytes=settings.max_head_bytes,
+        head_seconds=settings.head_timeout_ms / 1e3,
+        idle_seconds=settings.idle_timeout_ms / 1e3,
+        write_seconds=settings.write_timeout_ms / 1e3,
+        connections=settings.max_connections or fitting,
+    )
 
 
 def _join_peers(engine: Engine, slot: WorkerSlot) -> Peers:

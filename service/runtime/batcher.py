@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
+from weakref import WeakMethod
 
 import numpy as np
 
@@ -19,6 +20,7 @@ from service.errors import (
     OverloadedError,
     RequestError,
     ShuttingDownError,
+    for_clients,
 )
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
@@ -208,10 +210,12 @@ class Batcher:
                     "Send the request again."
                 )
             if line.depth + len(entries) > self._capacity:
-                raise OverloadedError(
+                error = OverloadedError(
                     f"{line.depth} images wait already, and {len(entries)} more do not fit into the queue of "
                     f"{self._capacity}. Try again in a moment."
                 )
+                error.room = WeakMethod(self._room)
+                raise error
             if self._pool is None:
                 line.waiting.extend(entries)
                 self._workers.condition.notify(len(entries))
@@ -220,6 +224,9 @@ class Batcher:
         if self._pool is not None:
             for entry in entries:
                 self._pool.submit(self._prepare_ahead, entry)
+
+    def _room(self) -> int:
+        return self._capacity - self._normal.depth
 
     def _expire(self, entries: list[_Entry], line: _Line) -> None:
         late = [(entry, _deadline_error(entry)) for entry in entries]
@@ -362,7 +369,8 @@ class Batcher:
         except Exception as error:  # ONNX Runtime raises untyped errors
             if len(entries) == 1:
                 log.exception("The network failed on an image.")
-                yield entries[0], InferenceError(f"The network failed on this image: {error}")
+                told = for_clients(f"The network failed on this image: {error}")
+                yield entries[0], InferenceError(told)
                 return
             log.warning(
                 "A batch of %d failed and runs again in two halves: %s", len(entries), error

@@ -14,6 +14,7 @@ from service.errors import (
     UnknownModelError,
     UnknownVersionError,
     WrongTaskError,
+    for_clients,
 )
 from service.logs import LOGGER
 from service.metrics import Metrics, ModelMetrics
@@ -177,7 +178,7 @@ class Registry:
     def not_ready(self) -> list[str]:
         """Return the reasons why the service is not ready; empty when every model in the repository is."""
         reasons = [f"{model} {model.reason}" for model in self._models if model.state != "ready"]
-        reasons += [refusal.reason for refusal in self._refusals]
+        reasons += [for_clients(one.reason, one.path) for one in self._refusals]
         return reasons or ([] if self._models else ["the model repository is empty"])
 
     async def load(self) -> None:
@@ -191,7 +192,8 @@ class Registry:
                 try:
                     await self._start(model)
                 except FovealError as error:
-                    model.mark_failed(f"failed to load: {error}")
+                    reason = for_clients(f"failed to load: {error}", model.servable.path)
+                    model.mark_failed(reason)
                     log.error("%s is not served: %s", model.name, error)
 
     async def add(self, servable: Servable) -> Model:

@@ -4,10 +4,10 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +15,7 @@ from PIL import Image
 
 from service.card import ImageInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
-from service.fanout import FanOut
+from service.fanout import FanOut, Place
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner, Window
 from service.imaging.decode import Limits
@@ -59,6 +59,18 @@ class VideoRun:
     timeout_seconds: float
 
 
+class Arrival(Protocol):
+    """How a file arrives whose bytes come while it is read; both are called on the event loop."""
+
+    async def begun(self) -> None:
+        """Wait until there is something to do."""
+        ...
+
+    def when_starved(self, call: Callable[[], None] | None) -> None:
+        """Call a function on the event loop whenever the reader waits for bytes that do not come."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class VideoPipeline:
     """Runs videos. Holds no state of a video: what is limited, `fan_out` and `limits` limit."""
@@ -68,7 +80,12 @@ class VideoPipeline:
     metrics: Metrics
 
     async def run(
-        self, run: VideoRun, source: Source, *, stop_reading: Callable[[], None]
+        self,
+        run: VideoRun,
+        source: Source,
+        *,
+        stop_reading: Callable[[], None],
+        arrival: Arrival | None = None,
     ) -> AsyncGenerator[VideoEvent, None]:
         """Yield the start, each sampled frame in order of time, and the summary; iterate inside `contextlib.aclosing`.
 
@@ -76,6 +93,8 @@ class VideoPipeline:
             run: how.
             source: the file, which may still be arriving.
             stop_reading: makes a read of `source` that waits for more bytes return.
+            arrival: how `source` arrives. The video has a place among those that run only while there is something
+                to do; None: it is there.
 
         Raises:
             OverloadedError: as many videos and explanations are running as may.
@@ -83,7 +102,9 @@ class VideoPipeline:
             UnavailableError: a network is not ready, the service ends, or a frame waited for too long.
         """
         opening = opened(source, run.sampling, self.limits, self.metrics, stop_reading=stop_reading)
-        with self.fan_out.admit():
+        if arrival is not None:
+            await arrival.begun()
+        with self.fan_out.admit() as place, _given_back(place, arrival):
             async with opening as reader:
                 started = False
                 results = run_frames(
@@ -93,6 +114,7 @@ class VideoPipeline:
                     self.fan_out,
                     timeout_seconds=run.timeout_seconds,
                     draws=run.draws,
+                    place=place,
                 )
                 async with aclosing(results):
                     async for result in results:
@@ -102,6 +124,19 @@ class VideoPipeline:
                             yield VideoStart(model.name, model.version, run.task, reader.clip.info)
                         yield await _combined(result, run)
                 yield await _summary(reader.clip, run)
+
+
+@contextmanager
+def _given_back(place: Place, arrival: Arrival | None) -> Iterator[None]:
+    """Give the place to others while no bytes come."""
+    if arrival is None:
+        yield
+        return
+    arrival.when_starved(place.leave)
+    try:
+        yield
+    finally:
+        arrival.when_starved(None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +233,7 @@ async def run_frames(
     timeout_seconds: float,
     draws: bool = False,
     most_held_bytes: int = MOST_HELD_BYTES,
+    place: Place | None = None,
 ) -> AsyncGenerator[FrameResult[Kept], None]:
     """Yield what was kept of each sampled frame, in order of time; iterate inside `contextlib.aclosing`.
 
@@ -208,14 +244,16 @@ async def run_frames(
         UnavailableError: the model is not ready, the service ends, or a frame waited for longer than `timeout_seconds`.
         VideoError: there was no frame.
     """
-    coming: deque[_Place] = deque()
+    coming: deque[_InFlight] = deque()
     held = _HeldBytes(most_held_bytes)
 
     async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Kept, Image.Image | None]], None]:
         while (frame := await reader.next()) is not None:
+            if place is not None and not place.held:
+                await place.come_back(timeout_seconds)
             size = frame.held_bytes
             held.add(size)
-            coming.append(_Place(frame.number, frame.seconds, size))
+            coming.append(_InFlight(frame.number, frame.seconds, size))
             prepare = partial(_prepare, frame, model.card.image_input)
             del frame
             yield Job(prepare, partial(_keep, combiner, draws))
@@ -224,18 +262,18 @@ async def run_frames(
     outcomes = fan_out.run(model, jobs(), timeout_seconds=timeout_seconds)
     async with aclosing(outcomes):
         async for outcome in outcomes:
-            place = coming.popleft()
-            held.remove(place.held_bytes)
+            shown = coming.popleft()
+            held.remove(shown.held_bytes)
             if isinstance(outcome, UnavailableError | ClientLeftError):
                 raise outcome
             if isinstance(outcome, JobResult):
                 kept, drawn = outcome.value
-                yield FrameResult(place.number, place.seconds, kept, drawn, outcome.trace)
+                yield FrameResult(shown.number, shown.seconds, kept, drawn, outcome.trace)
             else:
-                yield FrameResult(place.number, place.seconds, outcome)
+                yield FrameResult(shown.number, shown.seconds, outcome)
 
 
-class _Place(NamedTuple):
+class _InFlight(NamedTuple):
     """A frame in flight: its number, its seconds, and what it takes."""
 
     number: int

@@ -16,8 +16,7 @@ import httpx
 import pytest
 
 from service.logs import configure_logs
-from service.processes import server as server_module
-from service.processes.connection import HEAD_BYTES, Limits
+from service.processes.limits import HEAD_BYTES
 from tests.images import plain
 from tests.live import Live, serve, start
 from tests.servables import write_servable
@@ -249,11 +248,9 @@ def test_an_upgrade_is_not_offered_and_the_request_is_answered(live: Live) -> No
 
 
 @pytest.fixture
-def impatient(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Live]:
+def impatient(tmp_path: Path) -> Iterator[Live]:
     """A service that waits a fifth of a second for a head, and half a second for a request."""
-    monkeypatch.setattr(server_module, "Limits", lambda: Limits(head_seconds=0.2))
-    monkeypatch.setattr(server_module, "KEEP_ALIVE_SECONDS", 0.5)
-    with serve(models=tmp_path) as service:
+    with serve(models=tmp_path, head_timeout_ms=200, idle_timeout_ms=500) as service:
         yield service
 
 

@@ -1,9 +1,16 @@
 import re
+from pathlib import Path
 
 import pytest
 
 from service import errors
-from service.errors import ConfigurationError, FovealError, UnavailableError, error_types
+from service.errors import (
+    ConfigurationError,
+    FovealError,
+    UnavailableError,
+    error_types,
+    for_clients,
+)
 
 KINDS = error_types()
 SENT = [kind for kind in KINDS if not issubclass(kind, ConfigurationError)]
@@ -35,3 +42,24 @@ def test_a_status_is_one_of_an_error_and_says_when_to_come_back(kind: type[Fovea
 
 def test_the_text_of_an_error_is_what_a_client_reads() -> None:
     assert str(errors.BrokenImageError("cut short")) == "cut short"
+
+
+@pytest.mark.parametrize(
+    ("message", "shown"),
+    [
+        ("/srv/models/x/1/model.onnx: no card", "x/1/model.onnx: no card"),
+        ("[Errno 13] Permission denied: '/srv/models/x/1/model.onnx'", "x/1/model.onnx"),
+        ("Bad /opt/lib/python3.11/site-packages/thing.so here", "Bad thing.so here"),
+        (
+            "it failed: [ONNXRuntimeError] : 1 : FAIL : /onnxruntime_src/onnxruntime/core/graph.cc:42 onnx::Check no",
+            "it failed: ONNX Runtime refuses it",
+        ),
+        ("failed core/graph.cc:42 (no)", "failed (no)"),
+        ("There is nothing at /v1/nothing. 3/4 of 5.", "3/4 of 5."),
+    ],
+)
+def test_a_message_for_clients_names_no_folder_and_no_source_line(message: str, shown: str) -> None:
+    told = for_clients(message, Path("/srv/models/x/1/model.onnx"))
+    assert shown in told
+    for inside in ("/srv", "/opt", "site-packages", "onnxruntime_src", ".cc:"):
+        assert inside not in told

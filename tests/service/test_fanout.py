@@ -218,3 +218,49 @@ def test_a_place_is_free_again_when_its_request_fails() -> None:
         raise BrokenImageError("no frame")
     with fan_out.admit():
         pass
+
+
+async def test_a_place_that_was_left_is_free_and_is_taken_again_in_order() -> None:
+    fan_out = FanOut(requests=1, in_flight=1)
+    with fan_out.admit() as first:
+        first.leave()
+        first.leave()
+        with fan_out.admit():
+            returning = asyncio.create_task(first.come_back(10))
+            await settle()
+            assert not returning.done()
+            with pytest.raises(OverloadedError), fan_out.admit():
+                pass
+        await returning
+        assert first.held
+        with pytest.raises(OverloadedError), fan_out.admit():
+            pass
+    with fan_out.admit():
+        pass
+
+
+async def test_a_place_that_does_not_come_back_in_time_is_an_overload() -> None:
+    fan_out = FanOut(requests=1, in_flight=1)
+    with fan_out.admit() as first:
+        first.leave()
+        with (
+            fan_out.admit(),
+            pytest.raises(OverloadedError, match="none was free again within 0 s"),
+        ):
+            await first.come_back(0)
+    with fan_out.admit(), pytest.raises(OverloadedError), fan_out.admit():
+        pass
+
+
+async def test_a_request_that_ends_while_it_waits_for_its_place_leaves_it_to_others() -> None:
+    fan_out = FanOut(requests=1, in_flight=1)
+    with fan_out.admit() as first:
+        first.leave()
+        with fan_out.admit() as second:
+            returning = asyncio.create_task(first.come_back(10))
+            await settle()
+            second.leave()
+            returning.cancel()
+            await asyncio.wait([returning])
+        with fan_out.admit():
+            pass

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from service.engine import Engine, open_engine
-from service.errors import BrokenImageError, MalformedBase64Error, UnsupportedImageError
+from service.errors import (
+    BrokenImageError,
+    MalformedBase64Error,
+    TooManyPixelsError,
+    UnsupportedImageError,
+)
 from service.heads.outputs import Outputs
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage
@@ -63,3 +68,27 @@ async def test_a_job_makes_the_frame_that_the_card_wants(engine: Engine) -> None
     assert frame.shape == (SIDE, SIDE, 3)
     assert frame.dtype == np.uint8
     assert source.displayed().size == (30, 10)
+
+
+async def test_a_very_large_image_is_answered_like_any_other(engine: Engine) -> None:
+    large = plain("#ff8000", (4001, 4000))
+    first, broken, second = await predict(engine, plain("red"), large[:-200], large)
+    assert first.value[0]["features"].tolist() == [255, 0, 0]
+    assert isinstance(broken, BrokenImageError)
+    assert second.value[0]["features"].tolist() == [255, 128, 0]
+    assert (second.value[1].width, second.value[1].height) == (4001, 4000)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WEBP"])
+async def test_all_images_together_have_the_pixels_that_are_allowed_and_not_one_more(
+    repository: Path, form: str
+) -> None:
+    settings = Settings(models=repository, threads=1, max_request_pixels=800)
+    first, second = plain("red", (20, 20), form), plain("lime", (20, 20), form)
+    async with open_engine(settings) as small:
+        outcomes = await predict(small, first, second)
+        assert all(isinstance(one, JobResult) for one in outcomes)
+        with pytest.raises(TooManyPixelsError, match=r"2 images .* more than the 0.0008 million"):
+            await predict(small, first, plain("lime", (401, 1), form))
+        (alone,) = await predict(small, plain("red", (801, 1), form))
+        assert isinstance(alone, TooManyPixelsError)

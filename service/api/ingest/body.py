@@ -1,17 +1,24 @@
 """A request's whole body: within its size limit, before its deadline, in turn where it is large, and inflated."""
 
+import asyncio
 from collections.abc import Iterator
 from typing import Protocol
 
 from fastapi import Request
 
+from service.api.deadline import Deadline
 from service.api.ingest.admission import Admission, Turn
+from service.api.ingest.arriving import ArrivingBodies, ArrivingBody
 from service.api.ingest.encoding import Inflater, content_coding, next_piece
 from service.api.record import RequestRecord, announced_bytes
-from service.errors import BodyTooLargeError, ClientLeftError
+from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
 
 LARGE_BYTES = 256 * 1024
 """Larger bodies are received in turn, and parsed on a thread, so that the event loop can serve other requests."""
+EAGER_BYTES = 64 * 1024
+"""So much of a large body is received before it waits for a turn: who only announces a body takes nobody's place."""
+COMPLETE_KEY = "foveal.body_complete"
+"""The key in an ASGI scope under which a server may say that the whole body has arrived."""
 
 
 class BodyLimits(Protocol):
@@ -22,7 +29,11 @@ class BodyLimits(Protocol):
     @property
     def max_images(self) -> int: ...
     @property
+    def max_form_fields(self) -> int: ...
+    @property
     def admission(self) -> Admission: ...
+    @property
+    def arriving(self) -> ArrivingBodies: ...
 
 
 async def read_body(
@@ -32,7 +43,8 @@ async def read_body(
 
     Args:
         request: its body must not have been read.
-        limits: the largest size, before and after it is inflated, and the admission of large bodies.
+        limits: the largest size, before and after it is inflated, the admission of large bodies, and what unfinished
+            ones may hold together.
         record: has the deadline; gets the body's size as it was sent.
         held: whether a large body counts as held until the response starts, so that other bodies wait.
 
@@ -40,7 +52,7 @@ async def read_body(
         BodyTooLargeError: it is larger than `max_body_bytes`, by its announced size or as soon as so much has arrived.
         ClientLeftError: the client closed its connection before the body's end.
         DeadlineError: the body did not arrive before the request's deadline.
-        OverloadedError: too many large bodies wait to be received.
+        OverloadedError: too many large bodies wait to be received, or unfinished ones hold too much and this one most.
         InvalidParameterError: the deadline that the client sent is not valid.
         UnsupportedEncodingError, MalformedEncodingError: it is compressed in a way that is not understood, or is not
             compressed as its header says.
@@ -49,10 +61,9 @@ async def read_body(
     announced = announced_bytes(request) or 0
     received = _Received(request, limits.max_body_bytes, content_coding(request))
     received.check(announced)
-    # A small body is usually complete in its first message. A timer for it would cost LeNet-5 2.5 % of its throughput.
-    if announced > LARGE_BYTES or await received.more():
-        async with deadline.limit(deadline.body_late):
-            await _receive_rest(received, announced, limits.admission)
+    # A small body has usually arrived by now. A timer for it would cost LeNet-5 2.5 % of its throughput.
+    if COMPLETE_KEY not in request.scope or await received.more():
+        await _receive_in_time(received, announced, limits, deadline)
     record.body_bytes = received.sent
     if held and received.size > LARGE_BYTES:
         record.release_with_response(limits.admission.hold(received.size))
@@ -71,15 +82,37 @@ async def next_chunk(request: Request) -> tuple[bytes, bool]:
     return message.get("body", b""), message.get("more_body", False)
 
 
-async def _receive_rest(received: "_Received", announced: int, admission: Admission) -> None:
-    """Receive the rest of a body; in turn as soon as it is known to be large."""
+async def _receive_in_time(
+    received: "_Received", announced: int, limits: BodyLimits, deadline: Deadline
+) -> None:
+    """Receive the rest of a body before the deadline, unless it has to give way to others."""
+    with limits.arriving.counted() as body:
+        body.add(received.size)
+        try:
+            async with deadline.limit(deadline.body_late) as timeout:
+                end_now = asyncio.get_running_loop().time()
+                body.on_give_way = lambda: timeout.reschedule(end_now)
+                await _receive_rest(received, announced, limits.admission, body)
+        except DeadlineError:
+            if body.gave_way:
+                raise body.error() from None
+            raise
+
+
+async def _receive_rest(
+    received: "_Received", announced: int, admission: Admission, body: ArrivingBody
+) -> None:
+    """Receive the rest of a body; in turn as soon as it is known to be large and has begun to come."""
     turn: Turn | None = None
     more = True
     try:
         while more:
-            if turn is None and max(announced, received.size) > LARGE_BYTES:
+            large = max(announced, received.size) > LARGE_BYTES
+            if turn is None and large and max(received.sent, received.size) >= EAGER_BYTES:
                 turn = await admission.turn()
+            before = received.size
             more = await received.more()
+            body.add(received.size - before)
             if turn is not None:
                 turn.received()
     finally:

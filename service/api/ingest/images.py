@@ -69,13 +69,15 @@ async def read_images(
             "The request has no body. Send an image: curl --data-binary @cat.jpg …"
         )
     content_type = header_of(request, b"content-type") or ""
-    return await _parse(body, content_type, limits.max_images)
+    return await _parse(body, content_type, limits)
 
 
-async def _parse(body: bytes, content_type: str, most: int) -> list[EncodedImage]:
+async def _parse(body: bytes, content_type: str, limits: BodyLimits) -> list[EncodedImage]:
+    most = limits.max_images
     if is_form(content_type):
+        fields = limits.max_form_fields
         return await _off_loop(
-            body, lambda: _checked(files_of(body, content_type, "cat.jpg", most))
+            body, lambda: _checked(files_of(body, content_type, "cat.jpg", most, fields))
         )
     if content_type and content_type.lower().startswith(URLENCODED):
         return await _off_loop(body, lambda: _urlencoded(body, content_type, most))

@@ -32,6 +32,7 @@ class FormReader:
         on_data: called with each piece of a file.
         on_file_end: called where a file ends.
         example: the file name in the hint of an error message.
+        most_fields: how many parts without a filename are allowed.
 
     Raises:
         MalformedMultipartError: the content type names no boundary, or one that is too long.
@@ -44,6 +45,7 @@ class FormReader:
         on_data: Callable[[bytes], None],
         on_file_end: Callable[[], None] = lambda: None,
         example: str,
+        most_fields: int = MOST_FIELDS,
     ) -> None:
         _, options = parse_options_header(content_type)
         boundary = options.get(b"boundary")
@@ -57,7 +59,7 @@ class FormReader:
                 "allowed."
             )
         self._example = example
-        self._files = _FileEvents(on_data, on_file_end)
+        self._files = _FileEvents(on_data, on_file_end, most_fields)
         self._parts = PartReader(boundary, self._files)
 
     @property
@@ -101,7 +103,9 @@ class FormReader:
         )
 
 
-def files_of(body: bytes, content_type: str, example: str, most: int) -> list[bytes]:
+def files_of(
+    body: bytes, content_type: str, example: str, most: int, most_fields: int = MOST_FIELDS
+) -> list[bytes]:
     """Return the contents of a whole form's files, in order.
 
     Raises:
@@ -109,7 +113,13 @@ def files_of(body: bytes, content_type: str, example: str, most: int) -> list[by
         TooManyImagesError: it holds more than `most`.
     """
     files = _Files(most)
-    form = FormReader(content_type, on_data=files.add, on_file_end=files.end, example=example)
+    form = FormReader(
+        content_type,
+        on_data=files.add,
+        on_file_end=files.end,
+        example=example,
+        most_fields=most_fields,
+    )
     form.write(body)
     form.end()
     return files.contents
@@ -143,11 +153,17 @@ def too_many_images(most: int) -> TooManyImagesError:
 class _FileEvents:
     """Turns the events of parts into those of files. It does not refer to the reader, which refers to it."""
 
-    def __init__(self, on_data: Callable[[bytes], None], on_file_end: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        on_data: Callable[[bytes], None],
+        on_file_end: Callable[[], None],
+        most_fields: int,
+    ) -> None:
         self.count = 0
         self.fields: list[str] = []
         self.unnamed_empty = False
         self._fields = 0
+        self._most_fields = most_fields
         self._on_file_data = on_data
         self._on_file_end = on_file_end
         self._decoder: TransferDecoder | None = None
@@ -189,7 +205,7 @@ class _FileEvents:
 
     def _count_field(self) -> None:
         self._fields += 1
-        if self._fields > MOST_FIELDS:
+        if self._fields > self._most_fields:
             raise MalformedMultipartError(
-                f"The form has more than {MOST_FIELDS} parts without a filename. Send the files alone."
+                f"The form has more than {self._most_fields} parts without a filename. Send the files alone."
             )

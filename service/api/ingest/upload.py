@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 
 from fastapi import Request
 
+from service.api.ingest.arriving import ArrivingBodies, ArrivingBody
 from service.api.ingest.body import next_chunk
 from service.api.ingest.encoding import Inflater, content_coding, next_piece
 from service.api.ingest.growing_file import GrowingFile
@@ -15,16 +16,24 @@ from service.api.record import RequestRecord, announced_bytes, header_of
 from service.errors import (
     BodyTooLargeError,
     ClientLeftError,
+    DeadlineError,
     EmptyBodyError,
     FovealError,
     MalformedMultipartError,
     UnsupportedVideoError,
+    VideoError,
 )
 
 
 @asynccontextmanager
 async def receiving(
-    request: Request, record: RequestRecord, *, limit: int, patience_seconds: float
+    request: Request,
+    record: RequestRecord,
+    *,
+    limit: int,
+    patience_seconds: float,
+    arriving: ArrivingBodies,
+    least_rate: int = 0,
 ) -> AsyncIterator[GrowingFile]:
     """Yield the video in a request's body as a file that grows; the body is the video or a form with one file.
 
@@ -40,25 +49,33 @@ async def receiving(
         record: gets the body's size while it grows.
         limit: the largest size in bytes, before and after it is inflated.
         patience_seconds: how long a reader of the file waits for the next byte.
+        arriving: what all videos that arrive hold together.
+        least_rate: bytes per second that must arrive over each time of `patience_seconds`.
 
     Raises:
         BodyTooLargeError: it is larger than `limit`, by its announced size or as soon as so much has arrived.
         EmptyBodyError: it has no bytes.
         MalformedMultipartError: the form can not be parsed, is cut short, or does not hold exactly one file.
         ClientLeftError: the client closed its connection.
+        DeadlineError: it arrived at less than `least_rate`, and what arrived is no video. Else the file ends there.
+        OverloadedError: the videos that arrive hold too much together, and this one has cost most.
         UnsupportedEncodingError, MalformedEncodingError: as `read_body` says.
         UnsupportedVideoError: the block's own, which says more where the first bytes are those of another kind of file.
     """
     upload = _Upload(request, record, limit, patience_seconds)
+    pace = _Pace(least_rate, patience_seconds)
     # A scope without a time limit, which the receiver ends. A TaskGroup would wrap the block's errors in groups.
     work = asyncio.timeout(None)
     try:
-        async with _beside(upload.receive(work)), work:
-            yield upload.file
-    except UnsupportedVideoError as error:
-        if upload.failure is None:
-            raise upload.described(error) from error
-        raise upload.take_failure() from error
+        with arriving.counted() as body:
+            async with _beside(upload.receive(work, body, pace)), work:
+                body.on_give_way = lambda: upload.end(body.error(), work)
+                yield upload.file
+    except VideoError as error:
+        reason = upload.take_reason(error)
+        if reason is None:
+            raise
+        raise reason from error
     except Exception as error:
         if upload.failure is None:
             raise
@@ -78,6 +95,45 @@ async def _beside(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]
         await asyncio.wait([task])
 
 
+class _Pace:
+    """The least rate of a body: so many bytes must arrive in each window of time."""
+
+    def __init__(self, least_rate: int, window_seconds: float) -> None:
+        self._window = window_seconds
+        self._least_rate = least_rate
+        self._least = least_rate * window_seconds
+        self._ends = asyncio.get_running_loop().time() + window_seconds
+        self._came = 0
+
+    @asynccontextmanager
+    async def limit(self) -> AsyncIterator[None]:
+        """Wait for a piece until the window ends.
+
+        Raises:
+            DeadlineError: too little came in it.
+        """
+        try:
+            async with asyncio.timeout_at(self._ends) as timeout:
+                yield
+        except TimeoutError:
+            if not timeout.expired():
+                raise
+            raise self._slow() from None
+
+    def count(self, size: int) -> None:
+        """Count a piece; with enough of them a new window begins."""
+        self._came += size
+        if self._came and self._came >= self._least:
+            self._came = 0
+            self._ends = asyncio.get_running_loop().time() + self._window
+
+    def _slow(self) -> DeadlineError:
+        return DeadlineError(
+            f"The body arrived at fewer than {self._least_rate} bytes per second over {self._window:g} s. Send it "
+            "faster, or a smaller one."
+        )
+
+
 class _Upload:
     """Receives one body, then waits for its client to leave; `failure` is why the work on it has to end."""
 
@@ -90,6 +146,7 @@ class _Upload:
         coding = content_coding(request)
         self.file = GrowingFile(None if form or coding else announced, patience_seconds)
         self.failure: FovealError | None = None
+        self.stalled: DeadlineError | None = None
         self._request = request
         self._record = record
         self._limit = limit
@@ -112,25 +169,48 @@ class _Upload:
         assert failure is not None
         return failure
 
-    async def receive(self, work: asyncio.Timeout) -> None:
-        """Fill the file; end the work where that fails, or else when the client leaves."""
-        try:
-            await self._fill()
-            while (await self._request.receive())["type"] != "http.disconnect":
-                pass
-            self.failure = ClientLeftError("The client closed its connection.")
-        except FovealError as error:
-            self.failure = error
+    def take_reason(self, error: VideoError) -> FovealError | None:
+        """Return what explains an error of the reader, and forget it as `take_failure` does; None: only the error."""
+        stalled, self.stalled = self.stalled, None
+        if stalled is not None:
+            return stalled
+        if self.failure is not None:
+            return self.take_failure()
+        return self.described(error) if isinstance(error, UnsupportedVideoError) else None
+
+    def end(self, error: FovealError, work: asyncio.Timeout) -> None:
+        """End the file where it is, and the work on it with an error."""
+        self.failure = error
         self.file.finish()
         work.reschedule(asyncio.get_running_loop().time())
 
-    async def _fill(self) -> None:
+    async def receive(self, work: asyncio.Timeout, body: ArrivingBody, pace: "_Pace") -> None:
+        """Fill the file; end the work where that fails, or else when the client leaves."""
+        failure: FovealError
+        try:
+            try:
+                await self._fill(body, pace)
+            except DeadlineError as error:
+                self.stalled = error
+                self.file.finish()
+            while (await self._request.receive())["type"] != "http.disconnect":
+                pass
+            failure = ClientLeftError("The client closed its connection.")
+        except FovealError as error:
+            failure = error
+        self.end(failure, work)
+
+    async def _fill(self, body: ArrivingBody, pace: "_Pace") -> None:
         more = True
         while more:
-            chunk, more = await next_chunk(self._request)
+            async with pace.limit():
+                chunk, more = await next_chunk(self._request)
+            pace.count(len(chunk))
             self._record.body_bytes += len(chunk)
             self._check(self._record.body_bytes)
+            before = self.file.size
             await self._inflate(chunk)
+            body.add(self.file.size - before)
         if not self._record.body_bytes:
             raise _empty()
         if self._inflater is not None:

@@ -94,11 +94,16 @@ async def _watch(
     last, deadline = b"", record.deadline
     limit = deadline.limit(deadline.answer_late) if deadline.requested else nullcontext()
     upload = receiving(
-        request, record, limit=services.max_video_bytes, patience_seconds=services.timeout_seconds
+        request,
+        record,
+        limit=services.max_video_bytes,
+        patience_seconds=services.timeout_seconds,
+        arriving=services.arriving_videos,
+        least_rate=services.min_bytes_per_second,
     )
     # No AsyncExitStack: it keeps the error that ends it in a cycle, and so the frames in flight.
     async with limit, upload as file:
-        running = services.engine.videos.run(run, file, stop_reading=file.finish)
+        running = services.engine.videos.run(run, file, stop_reading=file.finish, arrival=file)
         async with aclosing(running) as events:
             async for event in events:
                 _note(event, services, record)

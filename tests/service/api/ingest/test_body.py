@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from service.api.ingest.admission import Admission
-from service.api.ingest.body import LARGE_BYTES, next_chunk, read_body
+from service.api.ingest.arriving import ArrivingBodies
+from service.api.ingest.body import COMPLETE_KEY, EAGER_BYTES, LARGE_BYTES, next_chunk, read_body
 from service.api.record import RequestRecord
 from service.errors import (
     BodyTooLargeError,
@@ -31,9 +32,11 @@ LARGE = bytes(LARGE_BYTES + 1)
 class Limits:
     max_body_bytes: int = LIMIT
     max_images: int = 4
+    max_form_fields: int = 2
     admission: Admission = field(
         default_factory=lambda: Admission(turns=1, room=LIMIT, capacity=1, timer=Timer())
     )
+    arriving: ArrivingBodies = field(default_factory=lambda: ArrivingBodies(4 * LIMIT))
 
 
 @dataclass
@@ -113,11 +116,12 @@ async def test_a_body_that_is_late_states_the_deadline_of_the_request() -> None:
 async def test_the_deadline_also_covers_the_wait_for_a_turn() -> None:
     limits = Limits()
     await limits.admission.turn()
-    clock = Clock()
-    record = RequestRecord("id", timeout_seconds=1, clock=clock)
-    clock.now += 1
+    record = RequestRecord("id", timeout_seconds=0.05)
+    reading = read(limits, LARGE[:EAGER_BYTES], length=LARGE_BYTES + 1, record=record)
+    await settle()
+    assert limits.admission.waiting == 1
     with pytest.raises(DeadlineError):
-        await read(limits, length=LARGE_BYTES + 1, record=record).task
+        await reading.task
     assert limits.admission.waiting == 0
 
 
@@ -132,11 +136,67 @@ async def test_a_deadline_that_is_not_valid_is_refused_before_a_piece_is_receive
 async def test_a_body_announced_as_large_is_not_received_before_its_turn() -> None:
     limits = Limits()
     turn = await limits.admission.turn()
-    reading = read(limits, LARGE, whole=True, length=len(LARGE))
+    first, rest = LARGE[:EAGER_BYTES], LARGE[EAGER_BYTES:]
+    reading = read(limits, first, rest, whole=True, length=len(LARGE))
     await settle()
-    assert (reading.client.received, limits.admission.waiting) == (0, 1)
+    assert (reading.client.received, limits.admission.waiting) == (1, 1)
     turn.end()
     assert await reading.task == LARGE
+
+
+async def test_an_announcement_without_bytes_takes_nobodys_place() -> None:
+    limits = Limits()
+    silent = [read(limits, length=LIMIT) for _ in range(20)]
+    a_little = read(limits, LARGE[: EAGER_BYTES - 1], length=LIMIT)
+    await settle()
+    assert limits.admission.waiting == 0
+    assert await read(limits, LARGE, whole=True, length=len(LARGE)).task == LARGE
+    for reading in (*silent, a_little):
+        reading.client.leave()
+        with pytest.raises(ClientLeftError):
+            await reading.task
+
+
+async def test_a_body_that_never_comes_gets_its_deadline_and_a_complete_one_no_timer() -> None:
+    clock = Clock()
+    record = RequestRecord("id", timeout_seconds=1, clock=clock)
+    clock.now += 1
+    with pytest.raises(DeadlineError):
+        await read(Limits(), length=1000, record=record).task
+    reading = read(Limits(), b"image", whole=True, record=RequestRecord("id", timeout_seconds=0))
+    reading.client.request.scope[COMPLETE_KEY] = True
+    assert await reading.task == b"image"
+
+
+async def test_unfinished_bodies_are_counted_together_and_the_costliest_gives_way() -> None:
+    clock = Clock()
+    limits = Limits(arriving=ArrivingBodies(3 * EAGER_BYTES, clock))
+    old, young = read(limits, LARGE[: EAGER_BYTES - 1]), read(limits, b"a")
+    await settle()
+    clock.now += 1
+    assert limits.arriving.bytes == EAGER_BYTES
+    young.client.send(LARGE[: 2 * EAGER_BYTES], more=True)
+    await settle()
+    assert not young.task.done()
+    assert limits.arriving.bytes == 3 * EAGER_BYTES
+    newest = read(limits, b"a")
+    await settle()
+    with pytest.raises(OverloadedError, match=r"hold 0\.1875 MiB together"):
+        await young.task  # it has most, though not for longest
+    assert limits.arriving.bytes == EAGER_BYTES
+    for reading in (old, newest):
+        reading.client.send(b"end")
+        await reading.task
+    assert limits.arriving.bytes == 0
+
+
+async def test_a_deadline_is_cut_to_the_longest_that_the_operator_allows() -> None:
+    record = RequestRecord("id", [(b"x-timeout-ms", b"3600000")], longest_seconds=0.01)
+    with pytest.raises(DeadlineError, match="did not arrive within 10 ms"):
+        await read(Limits(), b"ab", record=record).task
+    shorter = RequestRecord("id", [(b"x-timeout-ms", b"9")], longest_seconds=0.01)
+    with pytest.raises(DeadlineError, match="did not arrive within 9 ms"):
+        await read(Limits(), b"ab", record=shorter).task
 
 
 async def test_a_body_that_turns_out_to_be_large_waits_for_its_turn_then() -> None:
@@ -162,7 +222,8 @@ async def test_a_body_of_just_the_size_that_is_not_large_waits_for_no_turn_and_i
 async def test_every_piece_extends_the_turn() -> None:
     timer = Timer()
     limits = Limits(admission=Admission(turns=1, room=LIMIT, capacity=1, timer=timer))
-    reading = read(limits, length=2 * LARGE_BYTES)
+    reading = read(limits, LARGE[:EAGER_BYTES], length=2 * LARGE_BYTES)
+    await settle()
     waiting = asyncio.create_task(limits.admission.turn())
     for _ in range(5):
         await settle()
@@ -174,13 +235,13 @@ async def test_every_piece_extends_the_turn() -> None:
     await settle()
     assert waiting.done()
     reading.client.send(b"last")
-    assert await reading.task == 5 * b"piece" + b"last"
+    assert await reading.task == LARGE[:EAGER_BYTES] + 5 * b"piece" + b"last"
 
 
 @pytest.mark.parametrize("how", ["end", "leave", "too large"])
 async def test_a_turn_ends_with_its_body_however_it_ends(how: str) -> None:
     limits = Limits()
-    reading = read(limits, length=2 * LARGE_BYTES)
+    reading = read(limits, LARGE[:EAGER_BYTES], length=2 * LARGE_BYTES)
     await settle()
     if how == "leave":
         reading.client.leave()
@@ -195,10 +256,10 @@ async def test_a_turn_ends_with_its_body_however_it_ends(how: str) -> None:
 async def test_one_body_too_many_that_waits_is_refused() -> None:
     limits = Limits()
     await limits.admission.turn()
-    waiting = read(limits, length=2 * LARGE_BYTES)
+    waiting = read(limits, LARGE[:EAGER_BYTES], length=2 * LARGE_BYTES)
     await settle()
     with pytest.raises(OverloadedError):
-        await read(limits, length=2 * LARGE_BYTES).task
+        await read(limits, LARGE[:EAGER_BYTES], length=2 * LARGE_BYTES).task
     waiting.task.cancel()
     await asyncio.wait([waiting.task])
 

@@ -1,12 +1,13 @@
 """A file that is read while it grows."""
 
+import asyncio
 import os
 from concurrent.futures import ThreadPoolExecutor
 from io import BytesIO
 
 import pytest
 
-from service.api.ingest.growing_file import GrowingFile
+from service.api.ingest.growing_file import BEGUN_BYTES, GrowingFile
 from service.video.reader import Clip, VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import bikes, counting
@@ -117,3 +118,46 @@ def test_a_clip_read_while_it_arrives_gives_the_frames_of_the_whole_file(body: b
         file.finish()
     whole = list(Clip(BytesIO(body), sampling, VideoLimits()))
     assert [one.seconds for one in found.result()] == [one.seconds for one in whole]
+
+
+@pytest.mark.anyio
+async def test_the_work_begins_with_enough_bytes_or_all_of_them() -> None:
+    for pieces in ((BEGUN_BYTES,), (1, BEGUN_BYTES - 1)):
+        file = GrowingFile(length=None, patience_seconds=10)
+        begun = asyncio.create_task(file.begun())
+        for piece in pieces:
+            await asyncio.sleep(0)
+            assert not begun.done()
+            file.feed(bytes(piece))
+        await begun
+    ended = GrowingFile(length=None, patience_seconds=10)
+    ended.feed(b"x")
+    ended.finish()
+    await ended.begun()
+
+
+@pytest.mark.anyio
+async def test_a_reader_that_waits_in_vain_says_so_and_reads_on() -> None:
+    file = GrowingFile(length=None, patience_seconds=10, starved_seconds=0.01)
+    starved = asyncio.Event()
+    file.when_starved(starved.set)
+    for _ in range(2):
+        reading = asyncio.create_task(asyncio.to_thread(file.read, 4))
+        await starved.wait()
+        starved.clear()
+        file.feed(b"next")
+        assert await reading == b"next"
+    file.finish()
+    assert await asyncio.to_thread(file.read) == b""
+
+
+@pytest.mark.anyio
+async def test_bytes_that_come_one_by_one_starve_a_reader_as_none_do() -> None:
+    file = GrowingFile(length=None, patience_seconds=10, starved_seconds=0.05)
+    starved = asyncio.Event()
+    file.when_starved(starved.set)
+    while not starved.is_set():
+        reading = asyncio.create_task(asyncio.to_thread(file.read, 4))
+        await asyncio.wait([reading], timeout=0.01)  # less than what starves it
+        file.feed(b"x")
+        assert await reading == b"x"

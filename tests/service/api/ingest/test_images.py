@@ -20,13 +20,14 @@ from service.errors import (
     EmptyBodyError,
     MalformedBase64Error,
     MalformedJsonError,
+    MalformedMultipartError,
     RequestError,
     TooManyImagesError,
     UnsupportedImageError,
 )
 from service.pipeline import EncodedImage
 from tests.service.api.client import Client
-from tests.service.api.ingest.forms import FORM, form
+from tests.service.api.ingest.forms import FORM, NOTE, form
 from tests.service.api.ingest.test_body import LIMIT, Limits
 
 pytestmark = pytest.mark.anyio
@@ -238,3 +239,18 @@ def test_invalid_base64_is_an_error_in_its_place(text: str) -> None:
 def test_json_of_another_form_is_an_error_that_names_the_place(body: bytes, message: str) -> None:
     with pytest.raises(MalformedJsonError, match=message):
         parse_json(body, 4)
+
+
+@pytest.mark.parametrize("depth", [3, 200, 201, 10_000_000])
+@pytest.mark.parametrize("frame", ["%s", '{"images":%s}', '{"images":["eA=="],"x":%s}'])
+async def test_nested_json_is_refused_at_any_depth(depth: int, frame: str) -> None:
+    body = frame % ("[" * depth + "]" * depth)
+    with pytest.raises(MalformedJsonError):
+        await images_of(body.encode(), limits=Limits(max_body_bytes=2**26))
+
+
+async def test_a_form_has_so_many_fields_and_one_more_is_refused() -> None:
+    limits = Limits(max_form_fields=2)
+    assert await images_of(NOTE * 2 + form(b"one"), FORM, limits) == [b"one"]
+    with pytest.raises(MalformedMultipartError, match="more than 2 parts without a filename"):
+        await images_of(NOTE * 3 + form(b"one"), FORM, limits)

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager
 
 import pytest
 
+from service.api.ingest.arriving import ArrivingBodies
 from service.api.ingest.growing_file import GrowingFile
 from service.api.ingest.upload import receiving
 from service.api.record import RequestRecord
@@ -14,13 +15,16 @@ from service.errors import (
     BodyTooLargeError,
     BrokenVideoError,
     ClientLeftError,
+    DeadlineError,
     EmptyBodyError,
     FovealError,
     MalformedEncodingError,
     MalformedMultipartError,
+    OverloadedError,
     UnsupportedVideoError,
 )
 from tests.service.api.client import Client, settle
+from tests.service.api.clock import Clock
 from tests.service.api.ingest.forms import END, FORM, NOTE, file_part, form
 
 pytestmark = pytest.mark.anyio
@@ -29,13 +33,20 @@ LIMIT = 2**20
 
 
 def upload(
-    client: Client, record: RequestRecord | None = None, patience_seconds: float = 60
+    client: Client,
+    record: RequestRecord | None = None,
+    patience_seconds: float = 60,
+    *,
+    arriving: ArrivingBodies | None = None,
+    least_rate: int = 0,
 ) -> AbstractAsyncContextManager[GrowingFile]:
     return receiving(
         client.request,
         record or RequestRecord("id"),
         limit=LIMIT,
         patience_seconds=patience_seconds,
+        arriving=arriving or ArrivingBodies(4 * LIMIT),
+        least_rate=least_rate,
     )
 
 
@@ -335,6 +346,58 @@ async def test_a_body_that_comes_to_a_halt_is_cut_short_after_the_patience() -> 
     async with upload(client, patience_seconds=0) as file:
         await settle()
         assert await read(file) == b"cl"
+
+
+async def test_a_body_slower_than_the_least_rate_ends_where_it_is() -> None:
+    client = Client()
+    client.send(b"clip", more=True)
+    async with upload(client, patience_seconds=0.1, least_rate=41) as file:
+        await file.begun()
+        assert await read(file) == b"clip"
+
+
+async def test_a_body_of_the_least_rate_goes_on() -> None:
+    client = Client()
+    client.send(b"clip", more=True)
+    async with upload(client, patience_seconds=0.1, least_rate=40) as file:
+        await settle()
+        client.send(b"clip", more=True)
+        client.send(b" ends")
+        assert await read(file) == b"clipclip ends"
+
+
+async def test_the_error_of_a_body_that_never_came_is_its_deadline() -> None:
+    async def work() -> None:
+        async with upload(Client(), patience_seconds=0.01, least_rate=1000) as file:
+            await file.begun()
+            raise BrokenVideoError("nothing can be read")
+
+    with pytest.raises(DeadlineError, match=r"fewer than 1000 bytes per second over 0\.01 s"):
+        await work()
+
+
+async def test_uploads_are_counted_together_and_the_costliest_gives_way() -> None:
+    clock = Clock()
+    arriving = ArrivingBodies(100, clock)
+    first, second = Client(), Client()
+    first.send(bytes(50), more=True)
+
+    async def work() -> None:
+        async with upload(first, arriving=arriving):
+            await forever()
+
+    slow = asyncio.create_task(work())
+    await settle()
+    clock.now += 1
+    async with upload(second, arriving=arriving) as file:
+        second.send(bytes(50), more=True)
+        await settle()
+        assert (arriving.bytes, slow.done()) == (100, False)
+        second.send(b"x")
+        assert len(await read(file)) == 51
+    with pytest.raises(OverloadedError, match="Send it again, and faster"):
+        await slow
+    assert arriving.bytes == 0
 
 
 async def test_a_compressed_video_is_inflated_while_it_arrives() -> None:

@@ -1,0 +1,130 @@
+"""Requests to a queue that is known to be full are refused before they are parsed, for a fraction of the cost.
+
+A refusal the long way costs as much as a small answer. Of 512 clients that sent again at once, half were refused, and
+the refusals took half of the service's goodput.
+"""
+
+import itertools
+import logging
+import re
+import secrets
+import weakref
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from starlette.types import Scope
+
+from service.api.errors import problem
+from service.errors import OverloadedError
+from service.logs import LOGGER
+from service.metrics import Metrics
+
+log = logging.getLogger(LOGGER)
+
+MOST_TARGETS = 64
+"""Targets (paths with their queries) that are known at once; when there are more, all are forgotten."""
+REPORT_SECONDS = 1.0
+"""How often what was refused is counted and logged."""
+_SAFE_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
+"""A request id of a client that needs no escapes in JSON."""
+_ID_BYTES = 32
+
+
+@dataclass(slots=True)
+class _Full:
+    """A target whose queue was full when it was last asked."""
+
+    route: str
+    model: str
+    room: "weakref.WeakMethod[Callable[[], int]]"
+    answer: bytes
+    """From the headers on, with places for the length of the body and twice the request id."""
+    length: int
+    """Of the body without the request id."""
+    refused: int = 0
+    passed: int = 0
+    """How many came in this step of the event loop and are not queued yet."""
+
+    def queued(self) -> None:
+        """Note that what came in the last step is queued."""
+        self.passed = 0
+
+
+class Shedding:
+    """Remembers which requests a full queue refused, and refuses the next ones while it stays full.
+
+    Everything runs on the event loop.
+
+    Args:
+        metrics: counts what is refused.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._targets: dict[bytes, _Full] = {}
+        self._reports = False
+        process = secrets.token_hex(10)
+        self._ids = (f"{process}{number:012x}".encode() for number in itertools.count())
+
+    @property
+    def targets(self) -> int:
+        """How many targets are known."""
+        return len(self._targets)
+
+    def note(self, scope: Scope, route: str, model: str, error: OverloadedError) -> None:
+        """Remember that a request was refused; an error whose queue is not known is not remembered."""
+        if error.room is None:
+            return
+        query = scope["query_string"]
+        target = scope.get("raw_path", b"") + (b"?" + query if query else b"")
+        if target in self._targets:
+            return
+        if len(self._targets) >= MOST_TARGETS:
+            self._targets.clear()
+        self._targets[target] = _full(route, model, error)
+
+    def refusal(self, target: bytes, given_id: str | None, loop: AbstractEventLoop) -> bytes | None:
+        """Return the answer from its headers on for a request that its queue would refuse; None for any other."""
+        full = self._targets.get(target)
+        if full is None or (given_id is not None and not _SAFE_ID.fullmatch(given_id)):
+            return None
+        room = full.room()
+        if room is None:  # the model was removed
+            del self._targets[target]
+            return None
+        if full.passed < room():
+            if not full.passed:
+                loop.call_soon(full.queued)
+            full.passed += 1
+            return None
+        full.refused += 1
+        if not self._reports:
+            self._reports = True
+            loop.call_later(REPORT_SECONDS, self._report)
+        request_id = given_id.encode() if given_id else next(self._ids)
+        length = full.length + len(request_id)
+        return full.answer % (length, request_id, request_id)
+
+    def _report(self) -> None:
+        self._reports = False
+        for full in self._targets.values():
+            if full.refused:
+                self._metrics.requests.labels(full.route, full.model, "503").inc(full.refused)
+                self._metrics.errors.labels(OverloadedError.code).inc(full.refused)
+                log.info("POST %s 503: %d refused, the queue is full", full.route, full.refused)
+                full.refused = 0
+
+
+def _full(route: str, model: str, error: OverloadedError) -> _Full:
+    assert error.room is not None
+    placeholder = "0" * _ID_BYTES
+    response = problem(error, placeholder)
+    fields = [one for one in response.raw_headers if one[0] != b"content-length"]
+    head = b"".join(b"%s: %s\r\n" % field for field in fields)
+    body = bytes(response.body)
+    answer = head.replace(b"%", b"%%") + (
+        b"server-timing: total;dur=0\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n"
+    )
+    answer += body.replace(b"%", b"%%").replace(placeholder.encode(), b"%s")
+    return _Full(route, model, error.room, answer, len(body) - _ID_BYTES)

@@ -1,0 +1,115 @@
+"""Very large images are decoded beside the workers, a few at a time: meanwhile these go on with everybody else's."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from service.errors import (
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    InferenceError,
+    OverloadedError,
+)
+from service.imaging.announced import JPEG_START, announced_pixels, quick_pixels
+from service.logs import LOGGER
+
+log = logging.getLogger(LOGGER)
+
+T = TypeVar("T")
+
+LARGE_PIXELS = 16_000_000
+"""An image of more takes hundreds of milliseconds and more."""
+LARGE_JPEG_PIXELS = 32_000_000
+"""Of a JPEG, which is decoded at a reduced scale."""
+SMALL_JPEG_BYTES = 128 * 1024
+"""A whole JPEG of so few bytes has fewer pixels; its header is not looked at."""
+
+
+def is_large(image: bytes) -> bool | None:
+    """Return whether an image is decoded beside the workers; None where `find_large` has to read its header."""
+    if image.startswith(JPEG_START):
+        return len(image) > SMALL_JPEG_BYTES and (quick_pixels(image) or 0) > LARGE_JPEG_PIXELS
+    pixels = quick_pixels(image)
+    return None if pixels is None else pixels > LARGE_PIXELS
+
+
+def find_large(image: bytes) -> bool:
+    """Return whether an image is decoded beside the workers; for a thread."""
+    found = is_large(image)
+    return announced_pixels([image]) > LARGE_PIXELS if found is None else found
+
+
+class DecodingAhead:
+    """Runs the preparation of very large images on threads of its own; called on the event loop.
+
+    What has not begun is dropped when its request ends: by its deadline, or because its client left.
+
+    Args:
+        threads: how many images at once.
+        capacity: how many may wait.
+    """
+
+    def __init__(self, threads: int, capacity: int) -> None:
+        self.waiting = 0
+        self._capacity = capacity
+        self._threads = ThreadPoolExecutor(threads, "foveal-large")
+
+    def close(self) -> None:
+        """End the threads; blocking."""
+        self._threads.shutdown(cancel_futures=True)
+
+    async def run(
+        self,
+        calls: Sequence[Callable[[], T]],
+        *,
+        timeout_seconds: float,
+        disconnected: Callable[[], Coroutine[Any, Any, None]] | None,
+    ) -> list[T | FovealError]:
+        """Return what each call returns, or the error of its image, in order.
+
+        Raises:
+            OverloadedError: too many wait already.
+            DeadlineError, ClientLeftError: the request ended before.
+        """
+        if self.waiting + len(calls) > self._capacity:
+            raise OverloadedError(
+                f"{self.waiting} very large images wait already. Try again in a moment."
+            )
+        loop = asyncio.get_running_loop()
+        self.waiting += len(calls)
+        futures = [loop.run_in_executor(self._threads, _caught, call) for call in calls]
+        results = asyncio.ensure_future(asyncio.gather(*futures))
+        awaited: set[asyncio.Future[Any]] = {results}
+        if disconnected is not None:
+            awaited.add(asyncio.create_task(disconnected()))
+        try:
+            done, _ = await asyncio.wait(
+                awaited, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED
+            )
+            if results in done:
+                return results.result()
+            if done:
+                raise ClientLeftError("The client closed its connection.")
+            raise DeadlineError("The image was not decoded before the deadline.")
+        finally:
+            self.waiting -= len(calls)
+            for future in (*futures, *awaited):
+                future.cancel()
+            await asyncio.wait(awaited)
+            with contextlib.suppress(asyncio.CancelledError):
+                results.exception()  # or it is logged as one that nobody looked at
+
+
+def _caught(call: Callable[[], T]) -> T | FovealError:
+    try:
+        return call()
+    except FovealError as error:
+        error.__cause__ = error.__context__ = None  # or its frames would keep the image
+        return error.with_traceback(None)
+    except Exception:  # a bug that one image meets must not fail the others of its request
+        log.exception("An image could not be prepared, because of an unexpected error.")
+        return InferenceError("The image could not be prepared.")

@@ -1,0 +1,71 @@
+"""A client that has ended its side of a connection may wait for its answer, or may be gone: TCP does not say which.
+
+A client that is gone answers anything that it gets with a reset. So after a while it gets the interim answer 100, which
+every HTTP/1.1 client skips (RFC 9110, 15.2), and the state of the connection says what came of it.
+"""
+
+import asyncio
+import socket
+from collections.abc import Callable
+
+FIRST_SECONDS = 0.25
+"""Before it, most answers are ready, and nothing is asked."""
+CHECK_SECONDS = 0.1
+MOST_CHECK_SECONDS = 2.0
+INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+_TCP_CLOSE = 7
+"""The state of a connection that was reset (Linux, tcp_states.h)."""
+
+
+def can_be_told() -> bool:
+    """Return whether this system says what became of a connection."""
+    return _TCP_INFO is not None
+
+
+class HalfClosed:
+    """Finds out whether a client that ended its side is gone.
+
+    Args:
+        transport: of the connection; it is aborted when the client is gone.
+        loop: its event loop.
+        may_ask: whether an interim answer can be sent now, between two answers.
+    """
+
+    def __init__(
+        self,
+        transport: asyncio.Transport,
+        loop: asyncio.AbstractEventLoop,
+        may_ask: Callable[[], bool],
+    ) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._may_ask = may_ask
+        self._asked = False
+        self._seconds = CHECK_SECONDS
+        self._timer = loop.call_later(FIRST_SECONDS, self._check)
+
+    def end(self) -> None:
+        """Check no more."""
+        self._timer.cancel()
+
+    def _check(self) -> None:
+        if self._transport.is_closing():
+            return
+        if self._is_reset():
+            self._transport.abort()
+            return
+        if not self._asked and self._may_ask():
+            self._asked = True
+            self._transport.write(INTERIM)
+        self._timer = self._loop.call_later(self._seconds, self._check)
+        self._seconds = min(2 * self._seconds, MOST_CHECK_SECONDS)
+
+    def _is_reset(self) -> bool:
+        connection = self._transport.get_extra_info("socket")
+        assert _TCP_INFO is not None
+        try:
+            return bool(connection.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)[0] == _TCP_CLOSE)
+        except OSError:  # no TCP: a socket of this machine
+            return False

@@ -1,0 +1,100 @@
+"""What is refused while a queue is full: only what it would refuse, and as the long way would."""
+
+import asyncio
+import json
+from weakref import WeakMethod
+
+import pytest
+
+from service.api.shedding import MOST_TARGETS, Shedding
+from service.errors import OverloadedError
+from service.metrics import Metrics
+
+pytestmark = pytest.mark.anyio
+
+TARGET = b"/v1/classify?top_k=1"
+SCOPE = {"type": "http", "raw_path": b"/v1/classify", "query_string": b"top_k=1"}
+
+
+class Queue:
+    """A queue with so much room."""
+
+    def __init__(self, left: int = 0) -> None:
+        self.left = left
+
+    def room(self) -> int:
+        return self.left
+
+    def error(self) -> OverloadedError:
+        error = OverloadedError("256 images wait: 100 %. Try again.")
+        error.room = WeakMethod(self.room)
+        return error
+
+
+def shedding(queue: Queue) -> Shedding:
+    made = Shedding(Metrics())
+    made.note(SCOPE, "/v1/classify", "colors", queue.error())
+    return made
+
+
+def refusal(made: Shedding, given_id: str | None = None, target: bytes = TARGET) -> bytes | None:
+    return made.refusal(target, given_id, asyncio.get_running_loop())
+
+
+async def test_a_full_queue_refuses_with_a_whole_answer() -> None:
+    made = shedding(queue := Queue())
+    seen = set()
+    for given in (None, "mine", None):
+        answer = refusal(made, given)
+        assert answer is not None
+        head, _, body = answer.partition(b"\r\n\r\n")
+        headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
+        told = json.loads(body)
+        assert int(headers["content-length"]) == len(body)
+        assert (headers["retry-after"], headers["content-type"]) == (
+            "1",
+            "application/problem+json",
+        )
+        assert (told["status"], told["code"]) == (503, "overloaded")
+        assert told["detail"] == str(queue.error())
+        assert told["request_id"] == headers["x-request-id"]
+        seen.add(told["request_id"])
+    assert len(seen) == 3
+    assert "mine" in seen
+
+
+@pytest.mark.parametrize("target", [b"/v1/classify", b"/v1/classify?top_k=2", b"/"])
+async def test_other_targets_take_the_long_way(target: bytes) -> None:
+    queue = Queue()
+    assert refusal(shedding(queue), target=target) is None
+
+
+async def test_an_id_that_needs_escapes_takes_the_long_way() -> None:
+    queue = Queue()
+    assert refusal(shedding(queue), given_id='a"b') is None
+
+
+async def test_so_many_pass_in_one_step_as_the_queue_has_room_for() -> None:
+    made = shedding(queue := Queue(2))
+    assert [refusal(made) is None for _ in range(4)] == [True, True, False, False]
+    queue.left = 1
+    await asyncio.sleep(0)
+    assert [refusal(made) is None for _ in range(2)] == [True, False]
+
+
+async def test_a_queue_that_is_gone_is_forgotten() -> None:
+    queue = Queue()
+    made = shedding(queue)
+    del queue
+    assert refusal(made) is None
+    assert made.targets == 0
+
+
+async def test_few_targets_are_known_and_no_error_without_a_queue() -> None:
+    queue, made = Queue(), Shedding(Metrics())
+    made.note(SCOPE, "/v1/classify", "colors", OverloadedError("large bodies wait"))
+    assert made.targets == 0
+    for number in range(MOST_TARGETS + 1):
+        scope = {**SCOPE, "query_string": b"top_k=%d" % number}
+        made.note(scope, "/v1/classify", "colors", queue.error())
+    assert made.targets == 1

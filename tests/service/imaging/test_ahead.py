@@ -1,0 +1,110 @@
+"""Very large images are decoded beside the workers, and dropped with their request."""
+
+import asyncio
+import threading
+from collections.abc import Iterator
+
+import pytest
+from PIL import Image
+
+from service.errors import (
+    BrokenImageError,
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    InferenceError,
+    OverloadedError,
+)
+from service.imaging.ahead import LARGE_PIXELS, DecodingAhead, find_large, is_large
+from tests.images import encode
+
+pytestmark = pytest.mark.anyio
+
+
+@pytest.fixture
+def ahead() -> Iterator[DecodingAhead]:
+    made = DecodingAhead(1, 4)
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "GIF", "TIFF", "BMP"])
+def test_an_image_is_large_by_the_pixels_of_its_header(kind: str) -> None:
+    side = LARGE_PIXELS // 4000
+    assert not find_large(encode(Image.new("L", (4000, side)), kind))
+    assert find_large(encode(Image.new("L", (4000, side + 1)), kind))
+
+
+def test_what_is_sent_most_takes_no_thread_to_be_known() -> None:
+    assert is_large(encode(Image.new("L", (40, 40)), "JPEG")) is False
+    assert is_large(encode(Image.new("L", (40, 40)), "PNG")) is False
+    assert is_large(encode(Image.new("L", (40, 40)), "TIFF")) is None
+
+
+def test_a_jpeg_is_large_where_its_bytes_may_be_many_pixels() -> None:
+    image = encode(Image.new("L", (8000, 4001)), "JPEG")
+    assert is_large(image + bytes(200_000))
+    assert not is_large(encode(Image.new("L", (8000, 4000)), "JPEG") + bytes(200_000))
+
+
+async def test_every_call_has_its_own_outcome_in_order(ahead: DecodingAhead) -> None:
+    def broken() -> int:
+        raise BrokenImageError("cut")
+
+    def bug() -> int:
+        raise ZeroDivisionError
+
+    calls = [lambda: 1, broken, bug, lambda: 2]
+    results = await ahead.run(calls, timeout_seconds=10, disconnected=None)
+    assert (results[0], results[3], ahead.waiting) == (1, 2, 0)
+    assert isinstance(results[1], BrokenImageError)
+    assert isinstance(results[2], InferenceError)
+    assert str(results[2]) == "The image could not be prepared."
+
+
+@pytest.mark.parametrize("why", ["late", "left", "canceled"])
+async def test_what_has_not_begun_is_dropped_with_its_request(
+    ahead: DecodingAhead, why: str
+) -> None:
+    begun, go_on = threading.Event(), threading.Event()
+    ran: list[int] = []
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    async def left() -> None:
+        await asyncio.to_thread(begun.wait)
+
+    running = asyncio.create_task(
+        ahead.run(
+            [slow, lambda: ran.append(1)],
+            timeout_seconds=0.05 if why == "late" else 10,
+            disconnected=left if why == "left" else None,
+        )
+    )
+    await asyncio.to_thread(begun.wait)
+    if why == "canceled":
+        running.cancel()
+    await asyncio.wait([running])
+    go_on.set()
+    kinds = {"late": DeadlineError, "left": ClientLeftError}
+    if why == "canceled":
+        assert running.cancelled()
+    else:
+        assert isinstance(running.exception(), kinds[why])
+    assert await ahead.run([lambda: 3], timeout_seconds=10, disconnected=None) == [3]
+    assert (ran, ahead.waiting) == ([], 0)
+
+
+async def test_so_many_wait_and_one_more_is_refused(ahead: DecodingAhead) -> None:
+    go_on = threading.Event()
+    calls = [lambda: go_on.wait(10)] * 4
+    running = asyncio.create_task(ahead.run(calls, timeout_seconds=10, disconnected=None))
+    await asyncio.sleep(0)
+    assert ahead.waiting == 4
+    with pytest.raises(OverloadedError):
+        await ahead.run(calls[:1], timeout_seconds=10, disconnected=None)
+    go_on.set()
+    found: list[bool | FovealError] = await running
+    assert found == [True] * 4

@@ -1,0 +1,75 @@
+"""Large images are in work at once only as far as they fit together."""
+
+import math
+import threading
+from contextlib import ExitStack
+
+import pytest
+
+from service.errors import DeadlineError
+from service.imaging.room import SMALL_PIXELS, PixelRoom
+from tests.service.api.clock import Clock
+
+LARGE = 4 * SMALL_PIXELS
+
+
+def test_what_fits_together_is_in_work_together_and_a_pixel_more_waits() -> None:
+    clock = Clock()
+    room = PixelRoom(2 * LARGE, clock)
+    with room.hold(LARGE, math.inf):
+        with room.hold(LARGE, math.inf):
+            assert room.in_work == 2 * LARGE
+        with pytest.raises(DeadlineError), room.hold(LARGE + 1, clock.now):
+            pass
+        assert room.in_work == LARGE
+    assert room.in_work == 0
+
+
+def test_an_image_larger_than_the_room_is_alone_in_work() -> None:
+    clock = Clock()
+    room = PixelRoom(LARGE, clock)
+    with (
+        room.hold(3 * LARGE, math.inf),
+        pytest.raises(DeadlineError),
+        room.hold(SMALL_PIXELS + 1, clock.now),
+    ):
+        pass
+    with (
+        room.hold(SMALL_PIXELS + 1, math.inf),
+        pytest.raises(DeadlineError),
+        room.hold(3 * LARGE, clock.now),
+    ):
+        pass
+
+
+def test_a_small_image_never_waits() -> None:
+    room = PixelRoom(1)
+    with room.hold(LARGE, math.inf), room.hold(SMALL_PIXELS, -math.inf):
+        assert room.in_work == LARGE
+
+
+def test_those_that_wait_follow_in_their_order() -> None:
+    room = PixelRoom(LARGE)
+    order: list[int] = []
+    done = threading.Barrier(4, timeout=10)
+
+    def work(number: int) -> None:
+        with room.hold(LARGE, math.inf):
+            order.append(number)
+        done.wait()
+
+    with ExitStack() as stack:
+        stack.enter_context(room.hold(LARGE, math.inf))
+        for number in range(3):
+            threading.Thread(target=work, args=(number,), daemon=True).start()
+            while room.waiting <= number:
+                pass
+    done.wait()
+    assert order == [0, 1, 2]
+
+
+def test_room_is_free_again_when_the_work_fails() -> None:
+    room = PixelRoom(LARGE)
+    with pytest.raises(ZeroDivisionError), room.hold(LARGE, math.inf):
+        1 / 0  # noqa: B018
+    assert (room.in_work, room.waiting) == (0, 0)
