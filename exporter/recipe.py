@@ -5,6 +5,7 @@ here once, with its type, range, default and help text; `exporter.options` makes
 """
 
 import json
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import reduce
@@ -17,6 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from exporter.errors import RecipeError, invalid_field
 from service.card import ImageInput, Interpolation, ResizePolicy
 
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -176,7 +178,9 @@ class Recipe(_Frozen):
 
     source: str = Field(description="A recipe.toml, or KIND:WHERE; see the examples.")
     task: Task = Field(description="What the network does.")
-    name: str = Field(description="Name of the servable.")
+    name: str = Field(
+        description="Name of the servable: a-z, 0-9 and, after the first, also . _ -, at most 64 characters."
+    )
     version: Annotated[int, OptionName(None)] = Field(
         1, ge=1, description="Version of the servable; the command line takes the next free one."
     )
@@ -190,6 +194,11 @@ class Recipe(_Frozen):
     weights: str | None = Field(
         None,
         description="A file, package:PACKAGE/FILE, the name of published weights, DEFAULT, or none for random ones.",
+    )
+    code: Path | None = Field(
+        None,
+        description="The folder of the modules that python: and train: name. Without it the recipe's folder, then the "
+        "working folder.",
     )
     arguments: Annotated[dict[str, Any], OptionName("arg")] = Field(
         {}, description="A keyword argument of the source's callable, as num_classes=3."
@@ -232,6 +241,16 @@ class Recipe(_Frozen):
     def _split(cls, value: object) -> object:
         """Read a string as a list, with or without commas."""
         return tuple(one.strip() for one in value.split(",")) if isinstance(value, str) else value
+
+    @field_validator("name")
+    @classmethod
+    def _can_name_a_model(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(
+                f"{value!r} can not name a servable; use a-z, 0-9 and, after the first, also . _ -, "
+                "at most 64 characters"
+            )
+        return value
 
     def pixel_values(self, known: Pixels | None) -> Pixels:
         """Return the pixel values: what the recipe states, completed by what the source knows."""
@@ -300,6 +319,8 @@ def read_recipe(path: Path) -> Recipe:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8 text: save it as such") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     return make_recipe({**content, "folder": path.parent})

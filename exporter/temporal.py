@@ -20,7 +20,7 @@ from exporter.network import Array, Facts, Outputs
 from exporter.progress import Progress
 from exporter.proof import prove
 from exporter.recipe import Recipe
-from exporter.sources.python import find
+from exporter.sources.user_code import find
 from exporter.tracing import capture, layer_outputs, run_module, torch_name
 from exporter.writing import write_servable
 from service.card import TEMPORAL_INPUT_NAME, Card, Window, read_card
@@ -84,7 +84,7 @@ def export_temporal(recipe: Recipe, path: Path, progress: Progress) -> Card:
     """
     window, backbone, where = _requirements(recipe)
     backbone_card = read_card(backbone)
-    train: TrainHead = find(where, recipe)
+    train: TrainHead = find("train", where, recipe)
     progress.begin("Train the head")
     model = train(progress, backbone)
     trained_frames = model.proof.shape[1]
