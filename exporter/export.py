@@ -22,15 +22,19 @@ from exporter.training_mode import refuse_training
 from exporter.writing import write_servable
 
 
-def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
+def export(
+    recipe: Recipe, path: Path, progress: Progress, recipe_text: str | None = None
+) -> Exported:
     """Make the servable that a recipe describes; nothing is written before it is proved.
+
+    A recipe file with `recipe_text` is written beside it.
 
     Raises:
         ExportError: it can not be made or not be proved; the message names the option or field and the next step.
     """
     check_recipe(recipe, path)
     if recipe.task == "temporal":
-        return Exported(path, export_temporal(recipe, path, progress))
+        return Exported(path, export_temporal(recipe, path, progress, recipe_text))
     network = load_network(recipe, progress)
     labels = _labels(recipe, network)
     progress.begin("Add preprocessing and head")
@@ -59,7 +63,7 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
         certificate=certificate,
     )
     progress.begin("Write the servable")
-    write_servable(path, model, card)
+    write_servable(path, model, card, recipe_text)
     return Exported(path, card, measured)
 
 

@@ -22,7 +22,11 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
         "a Git LFS pointer, not the file itself",
         "Get the file with: git lfs install && git lfs pull",
     ),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file, as Keras writes it", "Export the network to ONNX: onnx:FILE"),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file, as Keras writes it",
+        "Export the network to ONNX: onnx:FILE",
+    ),
     (b"GGUF", "a GGUF file", "Give the weights as PyTorch or safetensors saved them"),
     (b"\x1f\x8b", "a gzip archive", "Unpack it first"),
     (b"BZh", "a bzip2 archive", "Unpack it first"),
@@ -86,7 +90,9 @@ def _other(head: bytes, size: int) -> FileKind:
         return FileKind("other", "a tar archive", "Unpack it first")
     if not head.strip(b"\x00"):
         return FileKind(
-            "broken", f"{size} bytes that begin with zeros alone", "The download was cut off: repeat it"
+            "broken",
+            f"{size} bytes that begin with zeros alone",
+            "The download was cut off: repeat it",
         )
     if head.startswith(_FIRST_FIELDS) and len(head) > 1 and head[1] < 32:
         return FileKind("onnx", "an ONNX file", "Use it as a source: onnx:FILE")
@@ -133,7 +139,9 @@ def safetensors_end(path: Path) -> int | None:
         header = file.read(min(length, _SAFETENSORS_HEADER))
     try:
         entries = json.loads(header)
-        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        ends = [
+            entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"
+        ]
     except (ValueError, KeyError, TypeError, IndexError, AttributeError):
         return None
     return 8 + length + max(ends, default=0)
@@ -144,7 +152,11 @@ def _zip_kind(path: Path) -> FileKind:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, ValueError, NotImplementedError):
-        return FileKind("broken", "truncated or damaged (a ZIP file without its end)", "Download or save it again")
+        return FileKind(
+            "broken",
+            "truncated or damaged (a ZIP file without its end)",
+            "Download or save it again",
+        )
     return _archive_kind(names)
 
 
@@ -159,5 +171,9 @@ def _archive_kind(names: Iterable[str]) -> FileKind:
     if any(name.endswith((".weights.h5", "model.weights.h5")) for name in inner):
         return FileKind("other", "a Keras file", "Export the network to ONNX: onnx:FILE")
     if any(name.endswith(".npy") for name in inner):
-        return FileKind("other", "an archive of NumPy arrays", "Give the weights as PyTorch or safetensors saved them")
+        return FileKind(
+            "other",
+            "an archive of NumPy arrays",
+            "Give the weights as PyTorch or safetensors saved them",
+        )
     return FileKind("other", "a ZIP archive without weights of PyTorch", "Unpack it first")

@@ -97,7 +97,14 @@ def load(file: IO[bytes], **options: Any) -> Any:  # noqa: ANN401 - whatever the
 
 def _own(called: Callable[..., Any]) -> Callable[..., Any]:
     """Return a class as it is, and a function behind a new one, whose attributes a pickle may set."""
-    return called if isinstance(called, type) else lambda *given: called(*given)
+    if isinstance(called, type):
+        return called
+
+    def own(*given: object) -> object:
+        result: object = called(*given)
+        return result
+
+    return own
 
 
 def _runs_code(module: str, name: str) -> bool:

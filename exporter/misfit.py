@@ -29,9 +29,7 @@ def explain_misfit(
     ).strip() + _cause(own, state, missing, unexpected)
 
 
-def _of_sizes(
-    own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Sequence[str]
-) -> str:
+def _of_sizes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], names: Sequence[str]) -> str:
     shown = "; ".join(
         f"size mismatch for {name}: {tuple(state[name].shape)} in the file, {tuple(own[name].shape)} in the network"
         for name in names[:_SHOWN]
@@ -57,7 +55,9 @@ def _cause_of_sizes(
         return f"The file's network reads {count} channels: give the argument for it with --arg, as in_chans={count}"
     if len(names) <= 4 and differ_in(0):
         count = state[first].shape[0]
-        return f"Has the network another number of classes? Give it with --arg, as num_classes={count}"
+        return (
+            f"Has the network another number of classes? Give it with --arg, as num_classes={count}"
+        )
     if any("pos" in name for name in names) and len(names) <= 2:
         return "The file is for another input size: give it with --arg, as img_size=384"
     return "The file is of another variant of the network: give its arguments with --arg NAME=VALUE, or its own name"

@@ -2,7 +2,7 @@
 
 import re
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,15 +52,17 @@ def find_states(content: object) -> list[Found]:
     return [one for one in found if one.state]
 
 
-def with_own_names(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+def with_own_names(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> OrderedDict[str, Tensor]:
     """Return the weights under the names that a network expects, as far as they are only wrapped or old.
 
     `_metadata`, in which PyTorch keeps the version of each layer's format, keeps its place.
     """
     best: OrderedDict[str, Tensor] = OrderedDict(found)
     vars(best).update(_metadata_of(found))
-    for rename in (_unwrapped, _modern, _without_prefix):
-        renamed = rename(best, expected)
+    for rename in (_unwrapped, _modern, lambda state: _without_prefix(state, expected)):
+        renamed = rename(best)
         if _fitting(renamed, expected) > _fitting(best, expected):
             best = renamed
     return best
@@ -84,15 +86,17 @@ def _fitting(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int
     return len(found.keys() & expected.keys())
 
 
-def _unwrapped(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:  # noqa: ARG001
+def _unwrapped(found: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     return _renamed(found, lambda name: WRAPPED.sub("", name))
 
 
-def _modern(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:  # noqa: ARG001
+def _modern(found: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
     return _renamed(found, lambda name: OLD_DENSENET.sub(r"\1\2", name))
 
 
-def _without_prefix(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+def _without_prefix(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> OrderedDict[str, Tensor]:
     """Return the part of the weights behind the prefix alone, such as a Lightning module's `model.`."""
     prefix = prefix_of(found, expected)
     kept = OrderedDict((name, value) for name, value in found.items() if name.startswith(prefix))
@@ -100,13 +104,14 @@ def _without_prefix(found: Mapping[str, Tensor], expected: Mapping[str, Tensor])
     return _renamed(kept, lambda name: name.removeprefix(prefix))
 
 
-def _renamed(found: Mapping[str, Tensor], rename: Any) -> OrderedDict[str, Tensor]:  # noqa: ANN401 - a function
+def _renamed(found: Mapping[str, Tensor], rename: Callable[[str], str]) -> OrderedDict[str, Tensor]:
     state = OrderedDict((rename(name), value) for name, value in found.items())
     metadata = _metadata_of(found).get("_metadata")
     if isinstance(metadata, dict):
         # The key of a layer is its name without the dot at the end.
         vars(state)["_metadata"] = OrderedDict(
-            (rename(f"{name}." if name else "").rstrip("."), value) for name, value in metadata.items()
+            (rename(f"{name}." if name else "").rstrip("."), value)
+            for name, value in metadata.items()
         )
     return state
 

@@ -80,9 +80,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     )
 
 
-def _with_channels(
-    pixels: Pixels, module: nn.Module, recipe: Recipe, progress: Progress
-) -> Pixels:
+def _with_channels(pixels: Pixels, module: nn.Module, recipe: Recipe, progress: Progress) -> Pixels:
     """Return gray pixel values for a network whose first convolution reads one channel, unless a color is stated."""
     first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
     channels = first.in_channels if first is not None else 3

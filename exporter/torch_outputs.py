@@ -12,14 +12,23 @@ from exporter.recipe import Task
 _DEPTH = 6
 
 WANTED: dict[Task, tuple[tuple[str, ...], ...]] = {
-    "classify": (("logits", "out", "output", "scores", "pred", "preds", "prediction", "cls_logits"),),
+    "classify": (
+        ("logits", "out", "output", "scores", "pred", "preds", "prediction", "cls_logits"),
+    ),
     "segment": (("out", "logits", "masks", "mask", "seg", "output", "pred", "sem_seg"),),
     "detect": (
         ("boxes", "pred_boxes", "bboxes"),
         ("scores", "logits", "pred_logits", "cls_logits"),
     ),
     "embed": (
-        ("embeddings", "embedding", "image_embeds", "features", "pooler_output", "last_hidden_state"),
+        (
+            "embeddings",
+            "embedding",
+            "image_embeds",
+            "features",
+            "pooler_output",
+            "last_hidden_state",
+        ),
     ),
 }
 """For each output that a task reads, in order, the names under which networks return it."""

@@ -12,7 +12,9 @@ _POSITIONS = ("pos_embed", "pos_embedding", "position_embeddings")
 """The ends of the names under which vision transformers keep one vector for each patch."""
 
 
-def inferred_classes(own: Mapping[str, Tensor], state: Mapping[str, Tensor], classes: int) -> int | None:
+def inferred_classes(
+    own: Mapping[str, Tensor], state: Mapping[str, Tensor], classes: int
+) -> int | None:
     """Return the number of classes that a file was trained for, None where its shapes do not show it.
 
     The layers that differ must differ in their number of outputs alone, and all by the same factor: a detector has

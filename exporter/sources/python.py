@@ -27,7 +27,15 @@ CLASS_ARGUMENTS = (
 )  # fmt: skip
 """The names under which networks take their number of classes."""
 
-CHANNEL_ARGUMENTS = ("in_chans", "in_channels", "num_channels", "n_channels", "channels", "in_ch", "c")
+CHANNEL_ARGUMENTS = (
+    "in_chans",
+    "in_channels",
+    "num_channels",
+    "n_channels",
+    "channels",
+    "in_ch",
+    "c",
+)
 """The names under which networks take the number of channels of their input."""
 
 PROBE = 7
@@ -54,8 +62,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         else:
             module = _with_weights(where, build, checkpoint, recipe, progress)
         facts = Facts(title=recipe.name, origin=f"python:{where}")
-        is_script = isinstance(module, torch.jit.ScriptModule)
-        model = TorchModel(module, facts, exportable=module if is_script else None)
+        script = module if isinstance(module, torch.jit.ScriptModule) else None
+        model = TorchModel(module, facts, exportable=script)
         return torch_network(model, recipe, progress)
 
 
@@ -152,5 +160,6 @@ def _integer_arguments(build: Build) -> dict[str, int | None]:
     return {
         one.name: one.default if isinstance(one.default, int) else None
         for one in parameters
-        if one.default is one.empty or (isinstance(one.default, int) and not isinstance(one.default, bool))
+        if one.default is one.empty
+        or (isinstance(one.default, int) and not isinstance(one.default, bool))
     }

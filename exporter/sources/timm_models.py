@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import timm
@@ -83,9 +83,7 @@ def _build(where: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Mod
     return module
 
 
-def _from_file(
-    where: str, checkpoint: Checkpoint, recipe: Recipe, progress: Progress
-) -> nn.Module:
+def _from_file(where: str, checkpoint: Checkpoint, recipe: Recipe, progress: Progress) -> nn.Module:
     """Build a network as its weights need it, and load them as timm does with `pretrained=True`."""
     module = _build(where, recipe.arguments, pretrained=False)
     adapt = _own_filter(module)
@@ -126,7 +124,9 @@ def _shown_by(
 
 def _own_filter(module: nn.Module) -> Adapt | None:
     """Return the function by which timm renames published weights, which are often of another library."""
-    named: Adapt | None = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+    named: Adapt | None = getattr(
+        sys.modules[type(module).__module__], "checkpoint_filter_fn", None
+    )
     return named
 
 
@@ -136,8 +136,7 @@ def _classifiers(module: nn.Module) -> tuple[str, ...]:
 
 
 def _drop_head(module: nn.Module) -> None:
-    reset: Callable[[int], None] = module.reset_classifier
-    reset(0)
+    cast("Any", module).reset_classifier(0)
 
 
 def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None) -> TorchModel:
@@ -157,9 +156,7 @@ def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None
     )
     is_gray = data["input_size"][0] == 1
     pixels = Pixels(mean=data["mean"], std=data["std"], color="gray" if is_gray else "rgb")
-    return TorchModel(
-        module, facts, _frame(data), pixels, None if is_gray else _transform(data)
-    )
+    return TorchModel(module, facts, _frame(data), pixels, None if is_gray else _transform(data))
 
 
 def _input_size(module: nn.Module, size: tuple[int, int, int]) -> tuple[int, int, int]:

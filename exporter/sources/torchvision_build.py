@@ -128,7 +128,8 @@ def built_from_file(
 
 def last_layer(module: nn.Module) -> str:
     """Return the name of a classifier's last layer with weights."""
-    names = [n for n, part in module.named_modules() if isinstance(part, (nn.Linear, nn.Conv2d))]
+    layers = (nn.Linear, nn.Conv2d)
+    names: list[str] = [n for n, part in module.named_modules() if isinstance(part, layers)]
     return names[-1]
 
 

@@ -12,8 +12,8 @@ from torchvision.models.detection import FasterRCNN
 from torchvision.models.detection.ssd import SSD
 from torchvision.transforms._presets import ImageClassification
 
-from exporter.detectors import adapt_detector, frame_of
 from exporter.checks import check_labels
+from exporter.detectors import adapt_detector, frame_of
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress

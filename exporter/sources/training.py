@@ -29,7 +29,9 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
             raise
         # The code may be the user's, and may raise anything.
         except (Exception, SystemExit) as error:
-            raise SourceError(f"train:{where}: {reason(error)}{place_of(error, folders)}") from error
+            raise SourceError(
+                f"train:{where}: {reason(error)}{place_of(error, folders)}"
+            ) from error
         if not isinstance(model, TorchModel):
             raise SourceError(
                 f"train:{where} returns a {type(model).__name__}, not an exporter.torch_network.TorchModel"
