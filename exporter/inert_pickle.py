@@ -7,6 +7,7 @@ The names are never imported. What no checkpoint needs, such as a function of th
 
 import pickle
 import sys
+from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import IO, Any
@@ -24,13 +25,12 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "builtins.frozenset": frozenset,
     "builtins.slice": slice,
     "builtins.complex": complex,
-    "__builtin__.set": set,
 }
 """What is called for real, by the name in the pickle; none of these runs anything that the file holds."""
 
 _DESCRIBING = {
-    "argparse", "collections", "datetime", "decimal", "enum", "fractions", "functools", "numbers",
-    "optparse", "pathlib", "random", "types", "typing", "uuid",
+    "_codecs", "argparse", "collections", "copyreg", "datetime", "decimal", "enum", "fractions",
+    "functools", "numbers", "operator", "optparse", "pathlib", "random", "re", "types", "typing", "uuid",
 }  # fmt: skip
 """Modules of the standard library whose values describe a training and turn up in checkpoints."""
 
@@ -77,9 +77,13 @@ class Inert:
 
 
 class Unpickler(pickle.Unpickler):  # the one class whose names are bounded by `find_class`
-    """Reads a pickle with `PLAIN` and inert values; the name is what torch.load expects of a pickle module."""
+    """Reads a pickle with `PLAIN` and inert values; the name is what torch.load expects of a pickle module.
+
+    Up to protocol 2, a pickle has Python 2's names of modules.
+    """
 
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function or an inert class
+        module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
         if full in PLAIN:
             return _own(PLAIN[full])
@@ -110,6 +114,6 @@ def _own(called: Callable[..., Any]) -> Callable[..., Any]:
 def _runs_code(module: str, name: str) -> bool:
     """Return whether no checkpoint needs this name: all of the standard library that does more than describe."""
     package = module.partition(".")[0]
-    if package in {"builtins", "__builtin__"}:
+    if package == "builtins":
         return name not in _BUILTINS
     return package in sys.stdlib_module_names | {"nt", "posix"} and package not in _DESCRIBING

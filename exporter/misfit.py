@@ -75,6 +75,12 @@ def _cause(
             f" The file is of another network: its names begin with {_beginnings(state)}, the network's with "
             f"{_beginnings(own)}"
         )
+    replaced = {name.partition(".")[0] for name in unexpected}
+    if replaced and replaced == {name.partition(".")[0] for name in missing}:
+        return (
+            f" In the file its {', '.join(sorted(replaced))} is another part, as if it was replaced after the network was "
+            "built: do the same in a function of your own, python:module:function"
+        )
     if missing and not unexpected:
         return (
             f" The file is complete but for {_beginnings(missing)}: is it a backbone without its head? "
