@@ -78,8 +78,8 @@ def _cause(
     replaced = {name.partition(".")[0] for name in unexpected}
     if replaced and replaced == {name.partition(".")[0] for name in missing}:
         return (
-            f" In the file its {', '.join(sorted(replaced))} is another part, as if it was replaced after the network was "
-            "built: do the same in a function of your own, python:module:function"
+            f" In the file its {', '.join(sorted(replaced))} is another part, as if it was replaced after the "
+            "network was built: do the same in a function of your own, python:module:function"
         )
     if missing and not unexpected:
         return (

@@ -87,7 +87,7 @@ def export_temporal(
     """
     window, backbone, where = _requirements(recipe)
     backbone_card = read_card(backbone)
-    train: TrainHead = find("train", where, recipe)
+    train: TrainHead = find(where, recipe, "train")
     progress.begin("Train the head")
     model = train(progress, backbone)
     trained_frames = model.proof.shape[1]

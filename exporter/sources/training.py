@@ -19,7 +19,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     Raises:
         SourceError: there is no such callable, it fails, or it returns something else.
     """
-    train: Train = find("train", where, recipe)
+    train: Train = find(where, recipe, "train")
     folders = code_folders(recipe)
     progress.begin("Train the network")
     with importable(folders):

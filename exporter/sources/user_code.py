@@ -49,13 +49,13 @@ def importable(folders: tuple[Path, ...]) -> Iterator[None]:
         sys.path[:] = before
 
 
-def find(source: str, where: str, recipe: Recipe) -> Any:  # noqa: ANN401 - whatever the user's module holds under that name
+def find(where: str, recipe: Recipe, source: str = "python") -> Any:  # noqa: ANN401 - whatever the user's module holds
     """Return the object that `package.module:name` names; the module may be in the recipe's or the working folder.
 
     Args:
-        source: the kind of source, for messages.
         where: `package.module:name`.
         recipe: says in which folders to look.
+        source: the kind of source, for messages.
 
     Raises:
         SourceError: there is no such object, or its module can not be imported.

@@ -34,14 +34,18 @@ def norms(value: float, num_classes: int = 3) -> Norms:
     return module
 
 
+def norms_with(state: Mapping[str, Tensor]) -> Norms:
+    module = norms(0.0)
+    module.load_state_dict(state)
+    return module
+
+
 def prefixed(prefix: str) -> Callable[[Mapping[str, Tensor]], dict[str, Any]]:
     return lambda state: {prefix + name: value for name, value in state.items()}
 
 
 def averaged(state: Mapping[str, Tensor]) -> dict[str, Any]:
-    module = norms(0.0)
-    module.load_state_dict(state)
-    return dict(AveragedModel(module).state_dict())
+    return dict(AveragedModel(norms_with(state)).state_dict())
 
 
 FORMS: dict[str, Callable[[Mapping[str, Tensor]], Any]] = {
@@ -91,16 +95,10 @@ FORMS: dict[str, Callable[[Mapping[str, Tensor]], Any]] = {
     "fp16": lambda state: {name: value.half() for name, value in state.items()},
     "bf16": lambda state: {name: value.bfloat16() for name, value in state.items()},
     "an ordered dict with versions": OrderedDict,
-    "a whole module": lambda state: _loaded(state),
-    "a whole module beside": lambda state: {"epoch": -1, "model": _loaded(state).half()},
+    "a whole module": norms_with,
+    "a whole module beside": lambda state: {"epoch": -1, "model": norms_with(state).half()},
 }
 """By name, what a training saves, from the state dict of the network that it trained."""
-
-
-def _loaded(state: Mapping[str, Tensor]) -> Norms:
-    module = norms(0.0)
-    module.load_state_dict(state)
-    return module
 
 
 class Runs:

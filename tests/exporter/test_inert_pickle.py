@@ -48,7 +48,7 @@ def calls(mark: Path) -> dict[str, tuple[Any, tuple[Any, ...]]]:
 
 NAMES = tuple(calls(Path("mark")))
 FORMS: dict[str, Callable[[Any, Path], None]] = {
-    "zip": lambda content, path: torch.save(content, path),
+    "zip": torch.save,
     "legacy": lambda content, path: torch.save(content, path, _use_new_zipfile_serialization=False),
     "protocol 4": lambda content, path: torch.save(content, path, pickle_protocol=4),
     "bare pickle": lambda content, path: save_pickle(content, path, 2),

@@ -69,3 +69,11 @@ def test_precisions_are_a_string_or_a_list_in_order_of_preference(value: object)
 def test_an_unknown_precision_is_refused(value: object) -> None:
     with pytest.raises(RecipeError, match="precision"):
         make_recipe({**MINIMAL, "precision": value})
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Cats", "../cats", "cats/1", "\N{CAT FACE}", "-cats", "a" * 65]
+)
+def test_a_name_that_can_not_be_served_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match="name: .*can not name a servable; use a-z"):
+        make_recipe({**MINIMAL, "name": name})

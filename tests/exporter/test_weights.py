@@ -18,24 +18,22 @@ from tests.exporter.checkpoints import FORMS, Norms, norms
 pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's own, about formats of files
 
 
-def loaded(content: object, folder: Path, **options: object) -> tuple[Norms, list[str]]:
+def loaded(content: object, folder: Path, *, zipped: bool = True) -> tuple[Norms, list[str]]:
     """Save a content, load it into a new network, and return that and what was said."""
-    torch.save(content, folder / "w.pt", **options)
+    torch.save(content, folder / "w.pt", _use_new_zipfile_serialization=zipped)
     module, progress = norms(0.0), SilentProgress()
     load_weights(module, folder / "w.pt", progress=progress)
     return module, progress.warnings
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("zipped", [True, False])
-def test_weights_are_found_in_what_a_training_saved(
-    form: str, zipped: bool, tmp_path: Path
-) -> None:
+def test_weights_are_found_in_what_a_training_saved(form: str, tmp_path: Path) -> None:
     content = FORMS[form](norms(3.0).state_dict())
-    module, _ = loaded(content, tmp_path, _use_new_zipfile_serialization=zipped)
-    assert {float(value.unique()) for value in module.parameters()} == {3.0}
-    assert set(module.body[1].running_var.tolist()) == {3.0}
-    assert all(value.dtype == torch.float32 for value in module.parameters())
+    for zipped in (True, False):
+        module, _ = loaded(content, tmp_path, zipped=zipped)
+        found = [value for name, value in module.state_dict().items() if "num_batches" not in name]
+        assert {number for value in found for number in value.flatten().tolist()} == {3.0}
+        assert all(value.dtype == torch.float32 for value in found)
 
 
 @pytest.mark.parametrize(
@@ -68,7 +66,7 @@ def test_safetensors_are_read_whatever_the_file_is_called(name: str, tmp_path: P
 
 def test_frozen_batch_norms_have_no_counters(tmp_path: Path) -> None:
     frozen = nn.Sequential(nn.Conv2d(3, 4, 1), FrozenBatchNorm2d(4))
-    frozen[1].running_var.fill_(0.25)
+    frozen.load_state_dict({**frozen.state_dict(), "1.running_var": torch.full((4,), 0.25)})
     torch.save(frozen.state_dict(), tmp_path / "w.pt")
     module = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)).eval()
 

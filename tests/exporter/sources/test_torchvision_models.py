@@ -54,6 +54,7 @@ def test_googlenet_from_a_file_transforms_its_input_as_with_weights(
         "torchvision:googlenet",
         weights="own.pth",
         arguments={"num_classes": 5, **said},
+        labels=list("abcde"),
         input={"height": 64, "width": 64},
     )
 
@@ -102,7 +103,7 @@ def test_an_embedder_of_a_residual_network_reads_the_pooled_maps() -> None:
 
 
 def test_a_segmenter_is_no_embedder() -> None:
-    with pytest.raises(SourceError, match="no image classifier"):
+    with pytest.raises(SourceError, match="no network for --task embed; it is for segment"):
         loaded(Path(), "torchvision:lraspp_mobilenet_v3_large", weights="none", task="embed")
 
 
