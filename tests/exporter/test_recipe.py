@@ -75,5 +75,5 @@ def test_an_unknown_precision_is_refused(value: object) -> None:
     "name", ["", "Cats", "../cats", "cats/1", "\N{CAT FACE}", "-cats", "a" * 65]
 )
 def test_a_name_that_can_not_be_served_is_refused(name: str) -> None:
-    with pytest.raises(RecipeError, match="name: .*can not name a servable; use a-z"):
+    with pytest.raises(RecipeError, match=r"name: .*can not name a servable; use a-z"):
         make_recipe({**MINIMAL, "name": name})
