@@ -51,7 +51,8 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     """
     image_input = recipe.image_input(model.image_input)
     module = model.module.eval()
-    pixels = _with_channels(recipe.pixel_values(model.pixels), module, recipe, progress)
+    known = recipe.pixel_values(model.pixels)
+    pixels = _with_channels(known, module, image_input, recipe, progress)
     refuse_own_statistics(module)
     progress.begin("Trace the network")
     module = _with_outputs(module, image_input, pixels, recipe, model)
@@ -80,15 +81,35 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     )
 
 
-def _with_channels(pixels: Pixels, module: nn.Module, recipe: Recipe, progress: Progress) -> Pixels:
+def _with_channels(
+    pixels: Pixels,
+    module: nn.Module,
+    image_input: ImageInput,
+    recipe: Recipe,
+    progress: Progress,
+) -> Pixels:
     """Return gray pixel values for a network whose first convolution reads one channel, unless a color is stated."""
-    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
-    channels = first.in_channels if first is not None else 3
     is_stated = recipe.pixels is not None and "color" in recipe.pixels.model_fields_set
-    if is_stated or channels != 1 or pixels.color == "gray":
+    gray = pixels.model_copy(update={"color": "gray"})
+    if is_stated or pixels == gray:
         return pixels
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is not None and first.in_channels != 1:
+        return pixels
+    if first is None and (
+        _runs(module, image_input, pixels) or not _runs(module, image_input, gray)
+    ):
+        return pixels  # one that does not run at all says why when it is traced
     progress.warn("the network reads one channel: images are gray, as with --color gray")
-    return pixels.model_copy(update={"color": "gray"})
+    return gray
+
+
+def _runs(module: nn.Module, image_input: ImageInput, pixels: Pixels) -> bool:
+    try:
+        first_run(module, torch.zeros(2, *pixels.shape(image_input)))
+    except GraphError:
+        return False
+    return True
 
 
 def _with_outputs(
