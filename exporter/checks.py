@@ -19,6 +19,8 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
     images = recipe.proof.images
     if images is not None and not (recipe.folder / images).is_dir():
         raise RecipeError(f"--images {images}: there is no such folder")
+    if recipe.code is not None and not (recipe.folder / recipe.code).is_dir():
+        raise RecipeError(f"--code {recipe.code}: there is no such folder")
     existing = next(folder for folder in path.absolute().parents if folder.exists())
     if not existing.is_dir():
         raise WriteError(f"{path} can not be written: {existing} is a file, not a folder")

@@ -10,10 +10,18 @@ import tomllib
 from dataclasses import dataclass
 from functools import reduce
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from exporter.errors import RecipeError, invalid_field
 from service.card import ImageInput, Interpolation, ResizePolicy
@@ -59,6 +67,16 @@ class Pixels(_Frozen):
         (1.0, 1.0, 1.0), description="Standard deviation of each channel, as 0.229,0.224,0.225."
     )
     color: Literal["rgb", "bgr", "gray"] = Field("rgb", description="Order of the channels.")
+
+    @field_validator("scale", "mean", "std")
+    @classmethod
+    def _are_numbers(cls, value: float | Triple, info: ValidationInfo) -> float | Triple:
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(isfinite(one) for one in numbers):
+            raise ValueError("NaN and infinity are no pixel values")
+        if info.field_name != "mean" and 0 in numbers:
+            raise ValueError("0 would make all pixels the same, or divide by 0")
+        return value
 
     @property
     def channels(self) -> int:
@@ -266,7 +284,8 @@ class Recipe(_Frozen):
         path = _in_package(file) if file.startswith(PACKAGE_PREFIX) else self.folder / file
         if not path.is_file():
             how = f" How to get it: {self.origin}" if self.origin else ""
-            raise RecipeError(f"{file!r}: there is no file {path}.{how}")
+            what = "is a folder, not a file" if path.is_dir() else f"there is no file {path}"
+            raise RecipeError(f"{file!r}: {what}.{how}")
         return path
 
     def image_input(self, known: ImageInput | None) -> ImageInput:
@@ -284,7 +303,7 @@ class Recipe(_Frozen):
         try:
             return ImageInput.model_validate(merged)
         except ValidationError as error:
-            raise RecipeError(f"input: {error.errors()[0]['msg']}") from error
+            raise RecipeError(f"input: {invalid_field(error)}") from error
 
     def label_list(self) -> tuple[str, ...] | None:
         """Return the labels that the recipe gives, None where the source gives them.

@@ -82,7 +82,7 @@ def _write_whole(path: Path, content: bytes, card: Card, recipe_text: str | None
     free = shutil.disk_usage(path.parent).free
     if free < len(content):
         raise WriteError(
-            f"{path}: {len(content) / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free"
+            f"{path}: {len(content) / 1e6:.2f} MB are needed, {free / 1e6:.2f} MB are free. Nothing was written"
         )
     with ExitStack() as undo:
         model = _temporary(path.parent, content, undo)
