@@ -45,10 +45,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """
     progress.begin("Build the network")
     if not timm.is_model(where):
-        architecture, _, tag = where.partition(".")
-        if tag and timm.is_model(architecture):
-            tags = [one for one in timm.list_pretrained() if one.startswith(f"{architecture}.")]
-            raise unknown_network(where, tags, "timm.list_pretrained()")
+        architecture = where.partition(".")[0]
         raise unknown_network(architecture, timm.list_models(), "timm.list_models()")
     if recipe.task not in {"classify", "embed"}:
         raise SourceError(
@@ -74,6 +71,9 @@ def _build(where: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Mod
         module: nn.Module = timm.create_model(where, pretrained=pretrained, **arguments)
     # Wrong arguments raise whatever the network's own code makes of them, and a download what its client does.
     except Exception as error:
+        if "Invalid pretrained tag" in str(error):
+            tags = timm.list_pretrained(f"{where.partition('.')[0]}.*")
+            raise unknown_network(where, tags, "timm.list_pretrained()") from error
         advice = (
             "Give --weights FILE, or none"
             if pretrained
