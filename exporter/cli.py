@@ -14,12 +14,12 @@ from rich.text import Text
 from exporter.cards import edit_card
 from exporter.errors import ExportError
 from exporter.inspection import inspect_file
-from exporter.options import GroupedCommand, recipe_content, with_recipe_options
+from exporter.options import GroupedCommand, with_recipe_options
 from exporter.outcome import Exported
 from exporter.progress import Progress, terminal_progress
-from exporter.recipe import Recipe, make_recipe, read_recipe
+from exporter.recipe import Recipe
 from exporter.report import show_card, show_hint, show_precisions
-from exporter.writing import next_version, write_recipe
+from exporter.request import make_request
 from service.card import CardError
 
 HELP = """Turn a trained vision network into one file that Foveal serves, and prove that it is the same network.
@@ -57,7 +57,9 @@ console = Console()
 
 
 class _ExportModule(Protocol):
-    def export(self, recipe: Recipe, path: Path, progress: Progress) -> Exported: ...
+    def export(
+        self, recipe: Recipe, path: Path, progress: Progress, recipe_text: str | None = None
+    ) -> Exported: ...
 
 
 def _exporter() -> _ExportModule:
@@ -95,24 +97,15 @@ def export(
         str, typer.Argument(help="A recipe.toml, or a source; see foveal-export --help.")
     ],
     *,
-    models: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path(
-        "models"
-    ),
+    models: Annotated[
+        Path | None, typer.Option(help="The model repository to write to. [default: models]")
+    ] = None,
     **values: Any,  # noqa: ANN401 - one for each option of the recipe
 ) -> None:
     """Export a network (the default command)."""
-    content: dict[str, Any] | None = None
-    if source.endswith(".toml"):
-        recipe = read_recipe(Path(source))
-        path = Path(source).parent / str(recipe.version) / "model.onnx"
-    else:
-        content = recipe_content(source, values)
-        recipe = make_recipe(content)
-        path = next_version(models / recipe.name)
+    request = make_request(source, values, models)
     with terminal_progress(console) as progress:
-        done = _exporter().export(recipe, path, progress)
-    if content is not None:
-        write_recipe(path.parent.parent / "recipe.toml", content)
+        done = _exporter().export(request.recipe, request.path, progress, request.recipe_text)
     if done.precisions:
         console.print(show_precisions(done.precisions))
     console.print(show_card(done.path, done.card))

@@ -6,7 +6,7 @@ model alone.
 """
 
 import inspect
-import json
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from exporter.errors import RecipeError
 from exporter.recipe import OptionName, Recipe
 
 RECIPE_GROUP = "Recipe"
+_CAPITALS = {"True": "true", "False": "false"}
 NAMED_VALUE = "NAME=VALUE"
 
 
@@ -92,6 +93,18 @@ def recipe_content(source: str, values: dict[str, Any]) -> dict[str, Any]:
             table = table.setdefault(inner, {})
         table[name] = _parsed(option, value)
     return content
+
+
+def given_options(values: dict[str, Any]) -> list[str]:
+    """Return the names of the options that were given, from the values of all."""
+    return [
+        option.name
+        for option in recipe_options()
+        if not (
+            values[option.parameter] is None
+            or (option.is_repeated and not values[option.parameter])
+        )
+    ]
 
 
 class GroupedCommand(TyperCommand):
@@ -224,12 +237,29 @@ def _parsed(option: RecipeOption, value: Any) -> Any:  # noqa: ANN401 - a recipe
 
 def _named_value(option: RecipeOption, text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
-    if not equals:
+    name = name.strip()
+    if not equals or not name:
         raise RecipeError(f"--{option.name} {text}: write {NAMED_VALUE}")
+    return name, _toml_value(f"--{option.name} {text}", value.strip())
+
+
+def _toml_value(words: str, text: str) -> Any:  # noqa: ANN401 - a TOML value
+    """Return a value as TOML types it: 3, 0.5, true, "text", [1, 2]; what is none of these is a text.
+
+    Python's True and False are taken for what they mean.
+
+    Raises:
+        RecipeError: it is Python's or JSON's word for nothing, which TOML does not have.
+    """
+    if text in {"None", "null"}:
+        raise RecipeError(
+            f"{words}: a recipe can not hold {text}; leave it out, or use a function of your own"
+        )
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+        parsed = tomllib.loads(f"value = {_CAPITALS.get(text, text)}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if list(parsed) == ["value"] else text
 
 
 def _numbers(option: RecipeOption, text: str, kinds: tuple[type, ...]) -> list[Any]:
