@@ -30,6 +30,9 @@ from service.tasks.tasks import TASKS
 
 log = logging.getLogger(LOGGER)
 
+WARM_SECONDS = 86_400.0
+"""How long `foveal warm` waits for a model: a device may compile for hours."""
+
 cli = typer.Typer(
     help="Serve trained vision networks over HTTP. Every option can also be set as FOVEAL_… in the environment.",
     no_args_is_help=True,
@@ -128,7 +131,8 @@ def warm(models: ModelsOption = None, device: DeviceOption = None) -> None:
 
 async def _warm(settings: Settings) -> int:
     console = _wide_console()
-    async with open_engine(settings) as engine:
+    patient = settings.model_copy(update={"load_seconds": WARM_SECONDS})
+    async with open_engine(patient) as engine:
         registry = engine.registry
         for model in registry.models:
             if model.state == "ready":

@@ -112,6 +112,9 @@ class Metrics:
         self.queue_capacity = self._gauge(
             "foveal_queue_capacity", "Images that may wait for a batch.", "model"
         )
+        self.stuck = self._counter(
+            "foveal_stuck_batches_total", "Batches that did not end and were given up.", "model"
+        )
         self.macs = self._counter(
             "foveal_macs_total", "Multiply-accumulate operations executed.", "model"
         )
@@ -155,4 +158,5 @@ class ModelMetrics:
         self.outcome = {outcome: metrics.images.labels(model, outcome) for outcome in OUTCOMES}
         self.batch_size = metrics.batch_size.labels(model)
         self.macs = metrics.macs.labels(model)
+        self.stuck = metrics.stuck.labels(model)
         metrics.queue_depth.labels(model).set_function(depth)

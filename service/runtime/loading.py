@@ -2,7 +2,8 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -16,9 +17,10 @@ from service.card import (
     CardError,
     check_certificate,
 )
-from service.errors import DeviceError, ServableError
+from service.errors import DeviceError, FovealError, ServableError
 from service.logs import LOGGER
 from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
+from service.runtime.faults import reason_of
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
@@ -57,12 +59,14 @@ class Loaded:
         largest: images in a batch at most.
         blank: one input of zeros without the batch axis.
         wide: runs a single image on all cores; None where that would not be faster.
+        cores: how many cores each of `runs` occupies.
     """
 
     runs: tuple[Run, ...]
     largest: int
     blank: Tensor
     wide: Run | None = None
+    cores: int = 1
 
 
 def load_model(
@@ -92,7 +96,7 @@ def load_model(
 
     Raises:
         ServableError: the card's task is not among `outputs`, the certificate does not match the graph, or the graph
-            breaks the contract.
+            breaks the contract, or a first run fails.
         DeviceError: the network does not fully run on the device.
     """
     expected = _outputs_of(servable, outputs)
@@ -104,28 +108,44 @@ def load_model(
         return session
 
     limit = servable.card.max_batch or largest or LARGEST
-    if device.is_gpu:
-        return load_on_gpu(
+    with _first_runs(servable):
+        if device.is_gpu:
+            return load_on_gpu(
+                servable,
+                device,
+                open_network,
+                limit=limit,
+                instances=instances,
+                cache=cache,
+                memory=Memory("cuda", device.index),
+                capture_lock=capture_lock or CaptureLock(),
+                graphs=graphs,
+            )
+        return load_on_processor(
             servable,
             device,
             open_network,
             limit=limit,
+            largest=largest,
             instances=instances,
+            threads=threads,
             cache=cache,
-            memory=Memory("cuda", device.index),
-            capture_lock=capture_lock or CaptureLock(),
-            graphs=graphs,
         )
-    return load_on_processor(
-        servable,
-        device,
-        open_network,
-        limit=limit,
-        largest=largest,
-        instances=instances,
-        threads=threads,
-        cache=cache,
-    )
+
+
+@contextmanager
+def _first_runs(servable: Servable) -> Iterator[None]:
+    """Say which network failed where ONNX Runtime raises an error of its own.
+
+    Raises:
+        ServableError: a first run failed.
+    """
+    try:
+        yield
+    except FovealError:
+        raise
+    except Exception as error:  # ONNX Runtime raises untyped errors
+        raise ServableError(f"{servable.path}: its first run failed: {reason_of(error)}") from error
 
 
 def _require_certificate(servable: Servable) -> None:
@@ -264,7 +284,7 @@ def choose_runs(
     wide = open_wide(plan)
     spread = seconds_of(wide, blank[None], clock)
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):
-        return Loaded((wide,) * (instances or 1), limit, blank)
+        return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
     return Loaded(
         (narrow,) * (instances or threads),
         limit,

@@ -22,6 +22,7 @@ from service.runtime.device import (
     SessionPlan,
     plan_session,
 )
+from service.runtime.faults import reason_of
 
 RUNTIME_VERSION: str = ort.__version__
 OPENVINO_PACKAGE = "onnxruntime_ep_openvino"
@@ -83,7 +84,9 @@ def open_session(
     try:
         session = connect(str(path) if graph is None else graph, device, plan)
     except Exception as error:  # ONNX Runtime raises untyped errors
-        raise ServableError(f"{path} can not be loaded on {device.name}: {error}") from error
+        raise ServableError(
+            f"{path} can not be loaded on {device.name}: {reason_of(error)}"
+        ) from error
     allowed = plan.allowed_providers or {_register_openvino()}
     _refuse_fallback(placement(session), allowed, device, path.name)
     return Session(session, plan)

@@ -26,6 +26,7 @@ from service.errors import (
 from service.metrics import Metrics
 from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batcher
 from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
+from service.runtime.turns import Seat, Turn
 from service.runtime.workers import Workers
 from tests.service.runtime.clocks import ManualClock
 
@@ -640,6 +641,10 @@ async def test_single_images_do_not_change_the_size_of_low_priority_batches() ->
     assert [len(batch) for batch in network.batches] == [2, 1, 5, 2, 1]
 
 
+def turn(*, low_priority: bool = False) -> Turn:
+    return Turn(Seat(None), 100.0, low_priority=low_priority)
+
+
 @asynccontextmanager
 async def idle(
     *,
@@ -665,7 +670,7 @@ async def idle(
     await until_queued(batcher, jobs + low_priority)
     yield batcher, network, metrics
     while ready := batcher.ready_batches(network.clock()):
-        batcher.take(1, low_priority=ready[0].low_priority, alone=False)()
+        batcher.take(turn(low_priority=ready[0].low_priority), 1, alone=False)()
     await asyncio.gather(*tasks)
 
 
@@ -676,13 +681,13 @@ async def test_a_worker_takes_its_share_among_those_that_can_run(
     workers: int, instances: int, share: int
 ) -> None:
     async with idle(instances=instances, jobs=7) as (batcher, network, _):
-        batcher.take(workers, low_priority=False, alone=False)()
+        batcher.take(turn(), workers, alone=False)()
         assert network.batches == [list(range(1, share + 1))]
 
 
 async def test_a_batch_that_waited_to_fill_is_not_shared() -> None:
     async with idle(instances=2, jobs=5, max_delay_seconds=9) as (batcher, network, metrics):
-        batcher.take(2, low_priority=False, alone=False)()
+        batcher.take(turn(), 2, alone=False)()
         assert len(network.batches[0]) == 5
         labels = {"model": "m", "closed": "delay"}
         assert metrics.registry.get_sample_value("foveal_batches_total", labels) == 1
@@ -712,7 +717,7 @@ async def test_a_low_priority_job_yields_until_its_patience_ends() -> None:
 async def test_a_batcher_whose_instances_are_all_taken_offers_nothing_and_is_busy() -> None:
     async with idle(jobs=1) as (batcher, _, _):
         assert batcher.busy
-        run = batcher.take(1, low_priority=False, alone=False)
+        run = batcher.take(turn(), 1, alone=False)
         assert (batcher.depth, batcher.batches_taken, batcher.batches_run) == (0, 1, 0)
         assert batcher.busy, "it runs"
         assert batcher.ready_batches(100) == []
@@ -730,7 +735,7 @@ async def test_all_cores_are_for_a_single_image_that_is_alone(
 ) -> None:
     wide = DoublingNetwork.running()
     async with idle(jobs=jobs, low_priority=low_priority, wide=wide.run) as (batcher, _, _):
-        batcher.take(1, low_priority=bool(low_priority), alone=alone)()
+        batcher.take(turn(low_priority=bool(low_priority)), 1, alone=alone)()
         assert bool(wide.batches) == is_wide
 
 
@@ -884,7 +889,7 @@ async def test_what_can_not_be_prepared_leaves_the_batch_before_it_runs(fault: E
         jobs = [number(1), Job(broken, lambda *_: 0), number(3)]
         submitted = asyncio.create_task(batcher.submit(jobs, timeout_seconds=50))
         await until_queued(batcher, 3)
-        batcher.take(1, low_priority=False, alone=False)()  # no caller is answered before it ends
+        batcher.take(turn(), 1, alone=False)()  # no caller is answered before it ends
         assert network.batches == [[1, 3]]
         assert values(await submitted) == [2, -1, 6]
 
@@ -892,5 +897,5 @@ async def test_what_can_not_be_prepared_leaves_the_batch_before_it_runs(fault: E
 async def test_a_wide_run_without_pinned_memory_may_stand_beside_runs_that_have_it() -> None:
     wide = DoublingNetwork.running()
     async with idle(wide=wide.run, runs=[PinnedNetwork()], jobs=1) as (batcher, _, _):
-        batcher.take(1, low_priority=False, alone=True)()
+        batcher.take(turn(), 1, alone=True)()
     assert wide.batches == [[1]]

@@ -68,7 +68,7 @@ class Ward:
         self.workers = workers
         self.network = Network(clock)
         self.pauses = Pauses()
-        self.watcher = HealthWatcher(clock, lambda: workers.batches_ended, self.pauses)
+        self.watcher = HealthWatcher(clock, self.pauses)
         self.queue = Batcher(
             [self.network],
             workers,

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
 from tests.service.runtime.clocks import ManualClock
 
@@ -38,6 +39,9 @@ class RecordingLane:
         self.answered = threading.Semaphore(0)
         self.let_answer = threading.Event()
         self.let_answer.set()
+        self.limit = 10.0
+        self.given_up: list[Turn] = []
+        self.answered_late: list[tuple[Turn, float]] = []
         self._name = name
         self._workers = workers
         self._offers: list[ReadyBatch] = []
@@ -52,19 +56,33 @@ class RecordingLane:
         self.polls.release()
         return list(self._offers)
 
-    def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
-        ready = next(one for one in self._offers if one.low_priority == low_priority)
+    def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
+        ready = next(one for one in self._offers if one.low_priority == turn.low_priority)
         self._offers.remove(ready)
         self.counts.append(workers)
         self.alone.append(alone)
-        return lambda: self._run(ready)
+        return lambda: self._run(turn, ready)
 
-    def _run(self, ready: ReadyBatch) -> None:
+    def progress(self, turn: Turn) -> object:
+        return turn.ended
+
+    def limit_seconds(self, turn: Turn) -> float:
+        del turn
+        return self.limit
+
+    def give_up(self, turn: Turn) -> None:
+        self.given_up.append(turn)
+
+    def answer(self, turn: Turn, seconds: float) -> None:
+        self.answered_late.append((turn, seconds))
+
+    def _run(self, turn: Turn, ready: ReadyBatch) -> None:
         self.record.append((self._name, ready.at))
         self.began.release()
         assert self.let_end.acquire(timeout=10)
         with self._workers.condition:
-            self._workers.run_ended(low_priority=ready.low_priority)
+            if not turn.given_up:
+                self._workers.run_ended(turn)
         assert self.let_answer.wait(10)
         self.answered.release()
 
@@ -169,8 +187,8 @@ def test_an_error_past_the_lane_is_logged_and_does_not_end_the_worker(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(RecordingLane):
-        def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
-            run = super().take(workers, low_priority=low_priority, alone=alone)
+        def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
+            run = super().take(turn, workers, alone=alone)
             return run if self.record else self._break
 
         def _break(self) -> None:
@@ -215,9 +233,9 @@ def test_the_next_batch_need_not_wait_until_the_last_one_is_answered() -> None:
         def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
             return [] if self.running else super().ready_batches(now)
 
-        def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
+        def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
             self.running = True
-            return super().take(workers, low_priority=low_priority, alone=alone)
+            return super().take(turn, workers, alone=alone)
 
     workers = Workers(2, clock=ManualClock())
     lane = OneAtATime(workers)
