@@ -21,7 +21,7 @@ from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
-from service.processes.worker import make_server, summary, work
+from service.processes.worker import end_seconds, make_service, summary, work
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
@@ -89,7 +89,7 @@ def serve(
     listener = listen(settings.host, settings.port)
     serves = f"Foveal at {url_of(listener)} serves"
     if settings.workers == 1:
-        make_server(settings, lambda loaded: log.info("%s %s", serves, summary(loaded))).run(
+        make_service(settings, lambda loaded: log.info("%s %s", serves, summary(loaded))).run(
             [listener]
         )
         return
@@ -106,6 +106,7 @@ def serve(
         on_loaded=lambda models: log.info(
             "%s %s with %d workers", serves, models, settings.workers
         ),
+        end_seconds=end_seconds(settings),
     )
     raise typer.Exit(supervisor.run())
 

@@ -153,6 +153,7 @@ class ModelMetrics:
     """One model's series with their labels bound, so that the hot path looks nothing up."""
 
     def __init__(self, metrics: Metrics, model: str, depth: Callable[[], float]) -> None:
+        self.model = model
         self.stage = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
         self.closed = {reason: metrics.batches.labels(model, reason) for reason in CLOSINGS}
         self.outcome = {outcome: metrics.images.labels(model, outcome) for outcome in OUTCOMES}

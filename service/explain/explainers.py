@@ -174,7 +174,7 @@ def open_explainer(servable: Servable) -> Opened:
     device = Device("cpu")
     plan = plan_session(device, largest=1, threads=1, cache=Path())
     session = open_session(servable.path, device, plan, graph=instrumented.graph)
-    return Opened(session.run, instrumented.anatomy)
+    return Opened(session, instrumented.anatomy)
 
 
 def _failed(loading: "asyncio.Task[Explainer]") -> bool:

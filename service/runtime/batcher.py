@@ -20,7 +20,7 @@ from service.logs import LOGGER
 from service.metrics import ModelMetrics
 from service.runtime.disconnect import DisconnectWatch
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
-from service.runtime.job import Job, JobResult, PinnedInput, Run
+from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
 from service.runtime.stages import Rows, Stages
 from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
@@ -322,7 +322,7 @@ class Batcher:
             return max(FIRST_RUN_SECONDS, self._stuck_seconds)
         return max(self._stuck_seconds, STUCK_TIMES * pace * turn.running)
 
-    def give_up(self, turn: Turn) -> None:
+    def give_up(self, turn: Turn, thread: int) -> None:
         self._metrics.stuck.inc()
         instance: Run = turn.cargo.instance
         if turn.ended:  # only its answers are late
@@ -331,6 +331,9 @@ class Batcher:
             self._idle.append(instance)
             return
         self._lost.add(turn)
+        for run in (instance, self._wide):
+            if isinstance(run, Stoppable):
+                run.stop(thread)
         if _is_bound(instance):
             self._instances -= 1
         else:
@@ -352,7 +355,9 @@ class Batcher:
             self._idle.append(turn.cargo.instance)
 
     def answer(self, turn: Turn, seconds: float) -> None:
-        log.error("A batch was given up, because nothing of it ended for %.0f s.", seconds)
+        log.error(
+            "%s: a batch did not end for %.0f s and is given up", self._metrics.model, seconds
+        )
         stuck = StuckError(
             f"The batch of this image did not end within {seconds:.0f} s and was given up. "
             "This image, or one that ran beside it, may be the cause: do not repeat it unchanged."

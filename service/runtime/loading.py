@@ -185,8 +185,8 @@ def load_on_processor(
     blank = blank_input(session, servable.card)
     if device.name == "cpu":
         return choose_runs(
-            session.run,
-            lambda wide: open_network(wide).run,
+            session,
+            open_network,
             blank,
             limit=limit,
             largest=largest,
@@ -195,9 +195,9 @@ def load_on_processor(
             clock=clock,
         )
     if not largest:
-        alone = seconds_of(session.run, blank[None], clock)
-        limit = best_batch(session.run, blank, limit, alone=alone, clock=clock)
-    return Loaded((session.run,) * (instances or threads), limit, blank)
+        alone = seconds_of(session, blank[None], clock)
+        limit = best_batch(session, blank, limit, alone=alone, clock=clock)
+    return Loaded((session,) * (instances or threads), limit, blank)
 
 
 def load_on_gpu(

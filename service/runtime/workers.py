@@ -55,8 +55,8 @@ class Lane(Protocol):
     def limit_seconds(self, turn: Turn) -> float:
         """Return how long the batch may be without progress."""
 
-    def give_up(self, turn: Turn) -> None:
-        """Stop to count on the batch: its thread does not come back, or comes back too late."""
+    def give_up(self, turn: Turn, thread: int) -> None:
+        """Stop to count on the batch: the thread of this `threading.get_ident` comes back too late, if ever."""
 
     def answer(self, turn: Turn, seconds: float) -> None:
         """Answer all who wait for the batch, which was given up after so long; called on the event loop."""
@@ -183,7 +183,7 @@ class Workers:
             if worker.turn is not turn or worker.given_up:
                 return False
             worker.given_up = turn.given_up = True
-            turn.seat.lane.give_up(turn)
+            turn.seat.lane.give_up(turn, worker.ident or 0)
             if not turn.ended:
                 self.run_ended(turn)
             self._replace(worker)

@@ -8,8 +8,9 @@ from multiprocessing.connection import Connection
 import pytest
 
 from service.errors import ConfigurationError
+from service.processes.child import Loaded, Refused, Work
 from service.processes.slot import WorkerSlot
-from service.processes.supervisor import Loaded, Refused, RestartPolicy, Supervisor, Work
+from service.processes.supervisor import RestartPolicy, Supervisor
 
 QUICK = RestartPolicy(first_seconds=0.01, starts=3)
 

@@ -70,7 +70,8 @@ class RecordingLane:
         del turn
         return self.limit
 
-    def give_up(self, turn: Turn) -> None:
+    def give_up(self, turn: Turn, thread: int) -> None:
+        del thread
         self.given_up.append(turn)
 
     def answer(self, turn: Turn, seconds: float) -> None:
