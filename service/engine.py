@@ -148,11 +148,6 @@ class Engine:
                 await stack.enter_async_context(background(work))
             yield
 
-    @property
-    def stuck(self) -> int:
-        """How many threads are in a run that does not end. They can not be ended but with the process."""
-        return self._workers.stuck
-
     def not_ready(self) -> list[str]:
         """Return why this engine is not ready, a reason each."""
         ending = ["the service is shutting down"] if self.draining else []

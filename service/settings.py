@@ -109,12 +109,12 @@ class Settings(BaseSettings):
         "image; the checks of a model take at most a thousandth of the time",
     )
     load_seconds: float = Field(
-        120,
+        30.0,
         gt=0,
         description="How long the loading of a model may keep the others waiting; it goes on beside them",
     )
     stuck_seconds: float = Field(
-        10,
+        10.0,
         gt=0,
         description="After so long without an end a run is given up with 503 `run_stuck`; a heavy model's later",
     )

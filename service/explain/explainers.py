@@ -110,6 +110,8 @@ class Explainers:
         """Unload all explainers; returns when their accepted jobs are finished."""
         self._closed = True
         places, self._places = list(self._places.values()), OrderedDict()
+        for place in places:
+            place.loading.cancel()  # without effect on one that is loaded
         await asyncio.gather(*(_unload(place) for place in places))
 
     async def _make_room(self) -> None:

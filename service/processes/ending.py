@@ -13,6 +13,8 @@ log = logging.getLogger(LOGGER)
 MARGIN_SECONDS = 15.0
 """How long a process may take to end beyond its grace and the deadlines of its requests."""
 
+NETWORK_THREADS = ("foveal-worker", "foveal-load", "foveal-explainer")
+
 ExitProcess = Callable[[int], object]
 
 
@@ -43,6 +45,15 @@ class LastResort(threading.Thread):
         )
         flush()
         self._exit_process(1)
+
+
+def stuck_threads() -> list[str]:
+    """Return the names of the threads that are still in a network, or in the loading of one."""
+    return [
+        thread.name
+        for thread in threading.enumerate()
+        if thread.daemon and thread.name.startswith(NETWORK_THREADS)
+    ]
 
 
 def flush() -> None:

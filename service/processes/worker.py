@@ -24,7 +24,7 @@ from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
-from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush
+from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
 from service.processes.peers import Peers
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
@@ -42,12 +42,11 @@ class Service:
 
     Attributes:
         server: answers on the socket.
-        engine: answers the server.
+        last_resort: ends the process where the server does not.
         exit_process: ends the process at once with an exit code.
     """
 
     server: Server
-    engine: Engine
     last_resort: LastResort
     exit_process: ExitProcess = os._exit
 
@@ -59,8 +58,8 @@ class Service:
         self.last_resort.start()
         self.server.run(listeners)
         self.last_resort.begin()
-        if stuck := self.engine.stuck:
-            log.warning("%d runs do not end; the process ends without them", stuck)
+        if stuck := stuck_threads():
+            log.warning("%d networks do not end; the process ends without them", len(stuck))
             flush()
             self.exit_process(0)
 
@@ -102,7 +101,7 @@ def make_service(
         beside=_all(() if peers is None else (peers.listening(),), beside),
         on_end=last_resort.begin,
     )
-    return Service(server, engine, last_resort)
+    return Service(server, last_resort)
 
 
 @asynccontextmanager

@@ -85,17 +85,23 @@ class HealthWatcher:
             await self._sleep(every_seconds)
             await self.make_round()
 
-    async def make_round(self) -> None:
-        """Check each model that has not proved since the last round that it works, one after the other."""
+    async def make_round(self, check_seconds: float = CHECK_SECONDS) -> None:
+        """Check each model that has not proved since the last round that it works, one after the other.
+
+        Args:
+            check_seconds: how long each check may take.
+        """
         for model, record in tuple(self._records.items()):
             if model.queue is not None:
-                await self._visit(model, model.queue, record)
+                await self._visit(model, model.queue, record, check_seconds)
 
-    async def _visit(self, model: Model, queue: Batcher, record: _Record) -> None:
+    async def _visit(
+        self, model: Model, queue: Batcher, record: _Record, check_seconds: float
+    ) -> None:
         has_answered = model.state == "ready" and queue.answers > record.answers
         is_used = queue.busy or queue.batches_taken > record.taken
         if not has_answered and (is_used or self._clock() >= record.next_check):
-            await self._check(model, queue, record, CHECK_SECONDS, low_priority=True)
+            await self._check(model, queue, record, check_seconds, low_priority=True)
         record.note(queue)
 
     async def _check(

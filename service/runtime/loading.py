@@ -2,8 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -17,10 +16,10 @@ from service.card import (
     CardError,
     check_certificate,
 )
-from service.errors import DeviceError, FovealError, ServableError
+from service.errors import DeviceError, ServableError
 from service.logs import LOGGER
 from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
-from service.runtime.faults import reason_of
+from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
@@ -80,6 +79,7 @@ def load_model(
     outputs: Mapping[str, tuple[str, ...]],
     capture_lock: CaptureLock | None = None,
     graphs: bool = False,
+    first_runs_seconds: float = FIRST_RUNS_SECONDS,
 ) -> Loaded:
     """Load a network and run it until it is warm; blocking.
 
@@ -93,6 +93,7 @@ def load_model(
         outputs: by task, the names of the outputs that a graph for it must have.
         capture_lock: shared by all networks on a GPU; each run holds it.
         graphs: whether CUDA graphs may be captured.
+        first_runs_seconds: how long the runs that warm and measure it may take on a CPU.
 
     Raises:
         ServableError: the card's task is not among `outputs`, the certificate does not match the graph, or the graph
@@ -102,14 +103,17 @@ def load_model(
     expected = _outputs_of(servable, outputs)
     _require_certificate(servable)
 
+    sessions: list[Session] = []
+
     def open_network(plan: SessionPlan) -> Session:
         session = open_session(servable.path, device, plan)
         check_contract(session, servable.card, servable.path, expected)
+        sessions.append(session)
         return session
 
     limit = servable.card.max_batch or largest or LARGEST
-    with _first_runs(servable):
-        if device.is_gpu:
+    if device.is_gpu:
+        with first_runs(servable.path, sessions, None):  # some devices compile for minutes
             return load_on_gpu(
                 servable,
                 device,
@@ -121,6 +125,7 @@ def load_model(
                 capture_lock=capture_lock or CaptureLock(),
                 graphs=graphs,
             )
+    with first_runs(servable.path, sessions, first_runs_seconds):
         return load_on_processor(
             servable,
             device,
@@ -131,21 +136,6 @@ def load_model(
             threads=threads,
             cache=cache,
         )
-
-
-@contextmanager
-def _first_runs(servable: Servable) -> Iterator[None]:
-    """Say which network failed where ONNX Runtime raises an error of its own.
-
-    Raises:
-        ServableError: a first run failed.
-    """
-    try:
-        yield
-    except FovealError:
-        raise
-    except Exception as error:  # ONNX Runtime raises untyped errors
-        raise ServableError(f"{servable.path}: its first run failed: {reason_of(error)}") from error
 
 
 def _require_certificate(servable: Servable) -> None:

@@ -32,7 +32,10 @@ from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
 
-LOAD_SECONDS = 120.0
+LOAD_SECONDS = 30.0
+"""How long the loading of a model may keep the others waiting."""
+ADD_SECONDS = 600.0
+"""How long the loading of a model that is added may take."""
 
 OpenModel = Callable[[Servable], Loaded]
 """Loads a servable onto the device; blocking, called on a thread."""
@@ -64,7 +67,8 @@ class Registry:
         batching: how batches are made.
         defaults: by task, the model that answers it when a request names none.
         pool: where images are prepared and results finished; None: on the workers.
-        load_seconds: how long the loading of a model may keep the others waiting.
+        load_seconds: how long the loading of a model may keep the others waiting; it goes on beside them.
+        add_seconds: how long the loading of a model that is added may take.
         release_memory: returns memory that no model uses to the system; blocking, called on a thread after a removal.
 
     Attributes:
@@ -88,6 +92,7 @@ class Registry:
         defaults: Mapping[str, str],
         pool: Executor | None = None,
         load_seconds: float = LOAD_SECONDS,
+        add_seconds: float = ADD_SECONDS,
         release_memory: Callable[[], None] = shrink_arena,
     ) -> None:
         self.device = device
@@ -102,6 +107,7 @@ class Registry:
         self._batching = batching
         self._pool = pool
         self._load_seconds = load_seconds
+        self._add_seconds = add_seconds
         self._release_memory = release_memory
         self._late: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -284,12 +290,10 @@ class Registry:
 
     async def _open_in_time(self, model: Model) -> Loaded:
         try:
-            async with asyncio.timeout(self._load_seconds):
+            async with asyncio.timeout(self._add_seconds):
                 return await self._open(model)
         except TimeoutError:
-            raise NotReadyError(
-                f"{model} did not load within {self._load_seconds:g} s. FOVEAL_LOAD_SECONDS allows more."
-            ) from None
+            raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
 
     async def _start(self, model: Model, loaded: Loaded) -> None:
         self._refuse_if_closed()

@@ -107,8 +107,9 @@ class Stages:
         tensors = [entry.tensor for entry in entries if entry.tensor is not None]
         outputs = run(np.stack(tensors, out=room))
         for name, rows in outputs.items():
-            if len(rows) != len(entries):
-                raise ValueError(f"output {name} has {len(rows)} rows for {len(entries)} images")
+            if rows.shape[:1] != (len(entries),):
+                shape = "×".join(map(str, rows.shape)) or "no axis"
+                raise ValueError(f"output {name} has {shape} for {len(entries)} images")
         return outputs
 
     def _count(self, size: int, seconds: float) -> None:

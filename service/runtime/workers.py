@@ -73,7 +73,10 @@ class Worker(threading.Thread):
         self._work = target
 
     def run(self) -> None:
-        self._work(self)
+        try:
+            self._work(self)
+        except BaseException:  # no one else would hear of it; `replace_dead` makes another
+            log.exception("A thread that runs batches has failed.")
 
 
 class Workers:
@@ -123,6 +126,11 @@ class Workers:
     def left(self) -> int:
         """How many threads take batches."""
         return len(self._workers)
+
+    @property
+    def alive(self) -> int:
+        """How many of these live; `replace_dead` replaces the others."""
+        return sum(worker.is_alive() for worker in self._workers)
 
     def start(self) -> None:
         for worker in self._workers:

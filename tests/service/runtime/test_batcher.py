@@ -22,6 +22,7 @@ from service.errors import (
     InferenceError,
     OverloadedError,
     ShuttingDownError,
+    UnavailableError,
 )
 from service.metrics import Metrics
 from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batcher
@@ -899,3 +900,92 @@ async def test_a_wide_run_without_pinned_memory_may_stand_beside_runs_that_have_
     async with idle(wide=wide.run, runs=[PinnedNetwork()], jobs=1) as (batcher, _, _):
         batcher.take(turn(), 1, alone=True)()
     assert wide.batches == [[1]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("Failed to allocate memory for requested buffer of size 9"),
+        RuntimeError("CUDA failure 2: out of memory ; GPU=0"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+async def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_no_later_one_is_as_large(
+    error: Exception,
+) -> None:
+    sizes: list[int] = []
+
+    def run(batch: Tensor) -> Outputs:
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise error
+        return {"twice": batch * 2}
+
+    async with bench(run, largest=8) as b:
+        assert values(await b.ask(*range(1, 9))) == [2, 4, 6, 8, 10, 12, 14, 16]
+        assert b.batcher.largest == 2
+        sizes.clear()
+        assert values(await b.ask(*range(1, 9))) == [2, 4, 6, 8, 10, 12, 14, 16]
+        assert sizes == [2, 2, 2, 2]
+
+
+async def test_a_batch_that_fails_for_another_reason_leaves_the_next_as_large() -> None:
+    network = DoublingNetwork.running()
+    async with bench(network.run, largest=8) as b:
+        await b.ask(1, 2, POISON, 4)
+        assert b.batcher.largest == 8
+
+
+@pytest.mark.parametrize("part", ["prepare", "run"])
+async def test_an_image_for_which_the_memory_is_short_may_be_sent_again(part: str) -> None:
+    def short(*_: object) -> Any:
+        raise MemoryError
+
+    job = Job(short if part == "prepare" else lambda: (np.array(1), None), lambda _, __: 0)
+    async with bench(short) as b:
+        (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
+    assert type(outcome) is UnavailableError
+    assert (outcome.status, outcome.retry_after_seconds) == (503, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((), "no axis"), ((0,), "0"), ((2, 3), "2×3"), ((5,), "5")],
+)
+async def test_outputs_of_a_wrong_shape_fail_their_image_and_strand_nobody(
+    shape: tuple[int, ...], said: str
+) -> None:
+    def run(batch: Tensor) -> Outputs:
+        return {"twice": np.zeros(shape) if POISON in batch else batch * 2}
+
+    async with bench(run) as b:
+        (bad,) = await b.ask(POISON)
+        assert isinstance(bad, InferenceError)
+        assert f"output twice has {said} for 1 images" in str(bad)
+        assert values(await b.ask(4)) == [8]
+
+
+async def test_a_run_that_ends_its_thread_is_answered_and_the_next_one_runs() -> None:
+    def run(batch: Tensor) -> Outputs:
+        if POISON in batch:
+            raise SystemExit
+        return {"twice": batch * 2}
+
+    async with bench(run) as b:
+        (outcome,) = await b.ask(POISON)
+        assert isinstance(outcome, InferenceError)
+        assert values(await b.ask(4)) == [8]
+
+
+async def test_a_thread_that_dies_while_it_prepares_ahead_gives_its_place_back() -> None:
+    def dies() -> tuple[Tensor, None]:
+        raise SystemExit
+
+    with ThreadPoolExecutor(1) as pool:
+        async with bench(DoublingNetwork.running().run, pool=pool, capacity=1) as b:
+            for _ in range(3):
+                job = Job(dies, lambda outputs, _: int(outputs["twice"]))
+                (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
+                assert isinstance(outcome, InferenceError)
+            assert values(await b.ask(4)) == [8]

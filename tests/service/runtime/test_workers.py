@@ -5,6 +5,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -384,3 +385,64 @@ def test_workers_do_not_keep_the_process_from_ending() -> None:
         threads = [one for one in threading.enumerate() if one.name.startswith("foveal-worker-")]
         assert len(threads) >= 2
         assert all(one.daemon for one in threads)
+
+
+class TimedLane(RecordingLane):
+    """Each run takes so many seconds of the clock."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        clock: ManualClock,
+        name: str,
+        record: list[Any],
+        seconds: float,
+    ) -> None:
+        super().__init__(workers, name, record)
+        self._clock, self._seconds = clock, seconds
+
+    def _run(self, turn: Turn, ready: ReadyBatch) -> None:
+        self._clock.advance(self._seconds)
+        super()._run(turn, ready)
+
+
+@pytest.mark.parametrize("yields", [True, False])
+def test_a_flood_on_one_lane_leaves_another_every_second_turn(*, yields: bool) -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    flood = TimedLane(workers, clock, "flood", record, 1.0)
+    other = TimedLane(workers, clock, "other", record, 1.0)
+    batch = partial(background, yields=True) if yields else image
+    flood.offer(*(batch(NOW - 99 + index) for index in range(40)))
+    other.offer(*(batch(NOW) for _ in range(10)))
+    for lane in (flood, other):
+        lane.let_end.release(40)
+    with working(workers, flood, other):
+        pass
+    names = [name for name, _ in record]
+    assert names[:20].count("other") in {9, 10}, "though what waits there came last"
+    assert len(names) == 50
+
+
+def test_a_batch_that_yields_waits_also_where_its_lane_has_used_nothing() -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    busy = TimedLane(workers, clock, "busy", record, 1.0)
+    slow = TimedLane(workers, clock, "slow", record, 1.0)
+    busy.offer(*(image(NOW - 1) for _ in range(5)))
+    slow.offer(background(NOW - 1))
+    for lane in (busy, slow):
+        lane.let_end.release(10)
+    with working(workers, busy, slow):
+        pass
+    assert [name for name, _ in record] == ["busy"] * 5 + ["slow"]
+
+
+def test_a_batch_that_never_ends_does_not_keep_the_workers_from_stopping() -> None:
+    workers = Workers(1, clock=ManualClock())
+    lane = RecordingLane(workers)
+    with working(workers, lane):
+        lane.offer(image())
+        lane.has_begun()
+        workers.stop(seconds=0)
+        assert workers.stuck == 1
