@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from service.logs import LOGGER
-from service.runtime.turns import Seat, Turn, Turns
+from service.runtime.turns import HOLD_SECONDS, Seat, Turn, Turns
 
 log = logging.getLogger(LOGGER)
 
@@ -249,6 +249,9 @@ class Workers:
                 due = [offer for offer in offers if self._closing or offer[0].at <= now]
                 if due:
                     ready, seat = due[0] if len(due) == 1 else min(due, key=self._urgency)
+                    if now - ready.at > HOLD_SECONDS and (held := self._held(seat, now)) > 0:
+                        self.condition.wait(held)
+                        continue
                     return self._take(worker, ready, seat, now)
                 if offers:
                     self.condition.wait(min(ready.at for ready, _ in offers) - now)
@@ -272,6 +275,12 @@ class Workers:
             return ready._replace(at=max(ready.at, self._kept_until))
         return ready
 
+    def _held(self, seat: Seat[Lane], now: float) -> float:
+        """Return how many seconds a batch that has waited for long had better wait for another lane."""
+        if self._closing or len(self._seats) == 1:
+            return 0.0
+        return self._turns.held_until(seat, self._seats, now) - now
+
     def _take(
         self, worker: Worker, ready: ReadyBatch, seat: Seat[Lane], now: float
     ) -> Callable[[], None]:
@@ -280,7 +289,9 @@ class Workers:
         else:
             self._kept_until = now + self._kept_seconds
         alone = self._running == 0
-        turn = worker.turn = self._turns.begin(seat, now, low_priority=ready.low_priority)
+        turn = worker.turn = self._turns.begin(
+            seat, now, low_priority=ready.low_priority, since=ready.at
+        )
         batch = seat.lane.take(turn, self.count, alone=alone and self._alone_before)
         self._alone_before = alone
         self._running += 1

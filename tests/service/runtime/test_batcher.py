@@ -988,4 +988,5 @@ async def test_a_thread_that_dies_while_it_prepares_ahead_gives_its_place_back()
                 job = Job(dies, lambda outputs, _: int(outputs["twice"]))
                 (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
                 assert isinstance(outcome, InferenceError)
+                await until_queued(b.batcher, 0)
             assert values(await b.ask(4)) == [8]

@@ -399,10 +399,12 @@ class TimedLane(RecordingLane):
         seconds: float,
     ) -> None:
         super().__init__(workers, name, record)
+        self.ended_at = 0.0
         self._clock, self._seconds = clock, seconds
 
     def _run(self, turn: Turn, ready: ReadyBatch) -> None:
         self._clock.advance(self._seconds)
+        self.ended_at = self._clock.now
         super()._run(turn, ready)
 
 
@@ -446,3 +448,24 @@ def test_a_batch_that_never_ends_does_not_keep_the_workers_from_stopping() -> No
         lane.has_begun()
         workers.stop(seconds=0)
         assert workers.stuck == 1
+
+
+def test_few_clients_that_wait_for_each_answer_get_half_beside_a_flood() -> None:
+    """Each image of theirs comes a millisecond after the answer to the last one, when their lane is empty."""
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    flood = TimedLane(workers, clock, "flood", record, 0.05)
+    few = TimedLane(workers, clock, "few", record, 0.005)
+    flood.let_end.release(1000)
+    with working(workers, flood, few):
+        with workers.condition:
+            flood.offer(*(image(NOW - 50 + index * 1e-3) for index in range(200)))
+            few.offer(image(clock.now))
+        few.let_end.release(300)
+        for _ in range(300):
+            assert few.answered.acquire(timeout=10)
+            with workers.condition:
+                clock.now = max(clock.now, few.ended_at + 0.001)
+                few.offer(image(few.ended_at + 0.001))
+        used = {name: sum(name == one for one, _ in record) for name in ("flood", "few")}
+    assert used["few"] * 0.005 > 0.4 * (used["flood"] * 0.05 + used["few"] * 0.005)
