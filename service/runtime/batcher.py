@@ -5,7 +5,7 @@ import logging
 import math
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 from service.errors import (
     ClientLeftError,
@@ -44,13 +44,6 @@ STEP_SECONDS = 60.0
 """How long the preparation of one image, or one head, may take before its thread is given up."""
 MOST_STUCK = 2
 """So many runs of a network may be stuck at the same time; then it runs no more. Each of them keeps a core busy."""
-
-
-class _Cargo(NamedTuple):
-    """What a batch carries: its jobs, and the instance that runs them."""
-
-    entries: list[Entry]
-    instance: Run
 
 
 class Batcher:
@@ -118,7 +111,7 @@ class Batcher:
         self._lost: set[Turn] = set()
         self._pool = pool
         pinned = any(isinstance(run, PinnedInput) for run in runs)  # here, since it takes 10 µs
-        self._stages = Stages(workers.clock, metrics, macs=macs, pinned=pinned)
+        self._stages = Stages(workers.clock, metrics, macs=macs, pinned=pinned, answer=self._answer)
         self._normal = Line()
         self._low_priority = Line()
         self._low_priority_largest = 1
@@ -296,7 +289,7 @@ class Batcher:
         self._metrics.closed[self._why_closed(size, waiting)].inc()
         lone = alone and waiting == 1 and not low_priority
         run = self._wide if self._wide is not None and lone else instance
-        turn.cargo = _Cargo(entries, instance)
+        turn.jobs, turn.instance = entries, instance
         return lambda: self._run_batch(run, entries, turn)
 
     def _why_closed(self, size: int, waiting: int) -> str:
@@ -309,8 +302,8 @@ class Batcher:
     # Called for the watchdog: what is stuck, and what becomes of it.
 
     def progress(self, turn: Turn) -> object:
-        traces = [entry.trace for entry in turn.cargo.entries]
-        done = sum(entry.future.done() for entry in turn.cargo.entries)
+        traces = [entry.trace for entry in turn.jobs]
+        done = sum(entry.future.done() for entry in turn.jobs)
         decoded, read = sum(one.decode for one in traces), sum(one.head for one in traces)
         return turn.since, turn.running, turn.ended, done, decoded, read
 
@@ -324,7 +317,7 @@ class Batcher:
 
     def give_up(self, turn: Turn, thread: int) -> None:
         self._metrics.stuck.inc()
-        instance: Run = turn.cargo.instance
+        instance: Run = turn.instance
         if turn.ended:  # only its answers are late
             return
         if not turn.running:  # the image is stuck before the network
@@ -350,9 +343,9 @@ class Batcher:
             return
         self._lost.remove(turn)
         self.broken = ""
-        if _is_bound(turn.cargo.instance):
+        if _is_bound(turn.instance):
             self._instances += 1
-            self._idle.append(turn.cargo.instance)
+            self._idle.append(turn.instance)
 
     def answer(self, turn: Turn, seconds: float) -> None:
         log.error(
@@ -362,7 +355,7 @@ class Batcher:
             f"The batch of this image did not end within {seconds:.0f} s and was given up. "
             "This image, or one that ran beside it, may be the cause: do not repeat it unchanged."
         )
-        self._settle([(entry, stuck) for entry in turn.cargo.entries])
+        self._settle([(entry, stuck) for entry in turn.jobs])
         if not self.broken:
             return
         for line in (self._normal, self._low_priority):
@@ -379,34 +372,37 @@ class Batcher:
     def _run_batch(self, run: Run, entries: list[Entry], turn: Turn) -> None:
         ready, rows = list[Entry](), Rows()
         try:
-            ready = [entry for entry in entries if self._is_wanted(entry) and self._prepare(entry)]
+            prepare = self._stages.prepare
+            ready = [entry for entry in entries if self._is_wanted(entry) and prepare(entry)]
             ready = [entry for entry in ready if self._is_wanted(entry)]
             if ready and not turn.given_up:
-                rows = self._stages.run(run, ready, turn)
+                rows = list(self._stages.run(run, ready, turn))
         except BaseException:
             self._answer([(entry, InferenceError("The network failed.")) for entry in entries])
             raise
         finally:
             with self._workers.condition:
-                self._batch_ended(turn, entries, ran=bool(ready))
+                turn.running = 0
+                self.batches_unwanted += not ready
+                if turn.given_up:
+                    self._came_back(turn)
+                else:
+                    if turn.low_priority or self._stages.fits is not None:
+                        self._learn(turn, len(entries))
+                    self._idle.append(turn.instance)
+                    self._workers.run_ended(turn)
         if self._pool is None:
             self._finish(rows)
         elif rows:
             self._pool.submit(self._finish, rows)
 
-    def _batch_ended(self, turn: Turn, entries: list[Entry], *, ran: bool) -> None:
-        """Make room for the next batch; with the condition held."""
-        self.batches_unwanted += not ran
-        if turn.given_up:
-            self._came_back(turn)
-            return
+    def _learn(self, turn: Turn, size: int) -> None:
+        """Remember how large the next batches may be, with the condition held."""
         if turn.low_priority:
-            pace = (self._clock() - turn.began) / len(entries)
+            pace = (self._clock() - turn.began) / size
             self._low_priority_largest = max(1, int(LOW_PRIORITY_SECONDS / max(pace, 1e-6)))
         if self._stages.fits is not None:
             self.largest = min(self.largest, self._stages.fits)
-        self._idle.append(turn.cargo.instance)
-        self._workers.run_ended(turn)
 
     def _is_wanted(self, entry: Entry) -> bool:
         if entry.future.done():
@@ -416,17 +412,10 @@ class Batcher:
         self._answer([(entry, deadline_error(entry))])
         return False
 
-    def _prepare(self, entry: Entry) -> bool:
-        """Return whether the job has its tensor. One that has none is answered at once, before the run."""
-        error = self._stages.prepare(entry)
-        if error is not None:
-            self._answer([(entry, error)])
-        return error is None
-
     def _prepare_ahead(self, entry: Entry) -> None:
         wanted = False
         try:
-            wanted = self._is_wanted(entry) and self._prepare(entry)
+            wanted = self._is_wanted(entry) and self._stages.prepare(entry)
         except BaseException:  # the executor keeps it where nobody looks
             log.exception("An image could not be prepared, because its thread failed.")
             self._answer([(entry, InferenceError("The image could not be prepared."))])
@@ -440,7 +429,12 @@ class Batcher:
             self._answer([(entry, self._broken_error())])
 
     def _finish(self, rows: Rows) -> None:
-        if outcomes := self._stages.finish(rows):
+        head = self._stages.head
+        outcomes = [
+            (entry, row if isinstance(row, FovealError) else head(entry, row))
+            for entry, row in rows
+        ]
+        if outcomes:
             self._answer(outcomes)
 
     def _answer(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:

@@ -1,8 +1,7 @@
 """What a worker does with the jobs of a batch: prepares them, runs the network, and reads each one's outputs."""
 
 import logging
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from service.logs import LOGGER
 from service.metrics import ModelMetrics
 from service.runtime.entry import Entry, Outcome, without_frames
 from service.runtime.faults import is_out_of_memory, reason_of
-from service.runtime.job import JobResult, Outputs, PinnedInput, Run
+from service.runtime.job import JobResult, Outputs, PinnedInput, Run, Tensor
 from service.runtime.turns import Turn
 from service.runtime.workers import Clock
 
@@ -32,6 +31,7 @@ class Stages:
         metrics: the model's series.
         macs: multiply-accumulate operations per image, for the metric.
         pinned: whether some of the runs offer memory for their input.
+        answer: answers jobs.
 
     Attributes:
         batches_run: how many batches the network has run.
@@ -39,7 +39,15 @@ class Stages:
         fits: the largest batch for which the memory was enough, where it was once not enough; else None.
     """
 
-    def __init__(self, clock: Clock, metrics: ModelMetrics, *, macs: int, pinned: bool) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        metrics: ModelMetrics,
+        *,
+        macs: int,
+        pinned: bool,
+        answer: Callable[[Sequence[tuple[Entry, Outcome]]], None],
+    ) -> None:
         self.batches_run = 0
         self.pace: float | None = None
         self.fits: int | None = None
@@ -47,40 +55,36 @@ class Stages:
         self._metrics = metrics
         self._macs = macs
         self._pinned = pinned
+        self._answer = answer
 
-    def prepare(self, entry: Entry) -> FovealError | None:
-        """Make the job's tensor, unless it has one; return why there is none."""
+    def prepare(self, entry: Entry) -> bool:
+        """Make the job's tensor; return whether that worked. A job that failed is answered at once, before the run."""
         if entry.tensor is not None:
-            return None
+            return True
         began = self._clock()
         try:
             entry.tensor, entry.context = entry.job.prepare()
-        except FovealError as error:
-            return without_frames(error)
-        except MemoryError:
-            log.error("An image could not be prepared: not enough memory.")
-            return UnavailableError("There is not enough memory for this image now.")
-        except Exception:  # a bug that one job meets must not fail the others of its batch
-            log.exception("An image could not be prepared, because of an unexpected error.")
-            return InferenceError("The image could not be prepared.")
+        except Exception as error:  # noqa: BLE001  # what one job meets must not fail the others of its batch
+            self._answer([(entry, _not_prepared(error))])
+            return False
         entry.trace.decode = self._clock() - began
-        return None
+        return True
 
-    def run(self, run: Run, entries: list[Entry], turn: Turn) -> Rows:
-        """Run a batch of one or more. One that fails is halved, until the job that makes it fail is alone."""
-        try:
-            return list(self._run_or_bisect(run, entries, turn))
-        finally:
-            turn.running = 0
-
-    def _run_or_bisect(
+    def run(
         self, run: Run, entries: list[Entry], turn: Turn
     ) -> Iterator[tuple[Entry, Outputs | FovealError]]:
+        """Run a batch of one or more. One that fails is halved, until the job that makes it fail is alone."""
         size = len(entries)
         turn.since = began = self._clock()
         turn.running = size
         try:
-            outputs = self._outputs(run, entries)
+            pinned = self._pinned and isinstance(run, PinnedInput)
+            room = run.pinned_input(size) if pinned else None  # type: ignore[attr-defined]
+            tensors = [entry.tensor for entry in entries if entry.tensor is not None]
+            outputs = run(np.stack(tensors, out=room))
+            for name, rows in outputs.items():
+                if not rows.ndim or len(rows) != size:
+                    raise _wrong_shape(name, rows, size)
         except Exception as error:  # noqa: BLE001  # ONNX Runtime raises untyped errors
             if turn.given_up:
                 return
@@ -91,8 +95,8 @@ class Stages:
                 self.fits = min(self.fits or size, size // 2)
             log.warning("A batch of %d failed and runs again in two halves: %s", size, error)
             middle = size // 2
-            yield from self._run_or_bisect(run, entries[:middle], turn)
-            yield from self._run_or_bisect(run, entries[middle:], turn)
+            yield from self.run(run, entries[:middle], turn)
+            yield from self.run(run, entries[middle:], turn)
             return
         self._count(size, seconds := self._clock() - began)
         for index, entry in enumerate(entries):
@@ -101,17 +105,6 @@ class Stages:
             entry.trace.queue = max(0.0, began - entry.accepted_at - entry.trace.decode)
             yield entry, {name: rows[index] for name, rows in outputs.items()}
 
-    def _outputs(self, run: Run, entries: list[Entry]) -> Outputs:
-        pinned = self._pinned and isinstance(run, PinnedInput)
-        room = run.pinned_input(len(entries)) if pinned else None  # type: ignore[attr-defined]
-        tensors = [entry.tensor for entry in entries if entry.tensor is not None]
-        outputs = run(np.stack(tensors, out=room))
-        for name, rows in outputs.items():
-            if rows.shape[:1] != (len(entries),):
-                shape = "×".join(map(str, rows.shape)) or "no axis"
-                raise ValueError(f"output {name} has {shape} for {len(entries)} images")
-        return outputs
-
     def _count(self, size: int, seconds: float) -> None:
         self.batches_run += 1
         pace = seconds / size
@@ -119,14 +112,8 @@ class Stages:
         self._metrics.batch_size.observe(size)
         self._metrics.macs.inc(self._macs * size)
 
-    def finish(self, rows: Rows) -> list[tuple[Entry, Outcome]]:
-        """Return the outcome of each job."""
-        return [
-            (entry, row if isinstance(row, FovealError) else self._head(entry, row))
-            for entry, row in rows
-        ]
-
-    def _head(self, entry: Entry, outputs: Outputs) -> JobResult[Any] | FovealError:
+    def head(self, entry: Entry, outputs: Outputs) -> Outcome:
+        """Return what the job makes of its outputs."""
         began = self._clock()
         try:
             value = entry.job.finish(outputs, entry.context)
@@ -139,6 +126,21 @@ class Stages:
         for stage, histogram in self._metrics.stage.items():
             histogram.observe(getattr(entry.trace, stage))
         return JobResult(value, entry.trace)
+
+
+def _not_prepared(error: Exception) -> FovealError:
+    if isinstance(error, FovealError):
+        return without_frames(error)
+    if isinstance(error, MemoryError):
+        log.error("An image could not be prepared: not enough memory.")
+        return UnavailableError("There is not enough memory for this image now.")
+    log.error("An image could not be prepared, because of an unexpected error.", exc_info=error)
+    return InferenceError("The image could not be prepared.")
+
+
+def _wrong_shape(name: str, rows: Tensor, size: int) -> ValueError:
+    shape = "×".join(map(str, rows.shape)) or "no axis"
+    return ValueError(f"output {name} has {shape} for {size} images")
 
 
 def _failure(error: Exception) -> FovealError:

@@ -45,30 +45,33 @@ class Turn:
         charged: what the lane has paid for it in advance.
         ended: whether its run is over, so that the lane may run the next one.
         given_up: whether nothing waits for it any more, because it did not end.
-        cargo: the lane's own.
+        jobs: the lane's own.
+        instance: the lane's own.
         running: how many images are in the network now; 0 before and after.
         since: when that run began, in seconds of the clock.
     """
 
     __slots__ = (
         "began",
-        "cargo",
         "charged",
         "ended",
         "given_up",
+        "instance",
+        "jobs",
         "low_priority",
         "running",
         "seat",
         "since",
     )
 
-    def __init__(self, seat: Seat[Any], began: float, *, low_priority: bool) -> None:
+    def __init__(self, seat: Seat[Any], began: float, low_priority: bool) -> None:  # noqa: FBT001  # a keyword costs more
         self.seat = seat
         self.low_priority = low_priority
         self.began = self.since = began
         self.charged = seat.expected
         self.ended = self.given_up = False
-        self.cargo: Any = None
+        self.jobs: Any = None
+        self.instance: Any = None
         self.running = 0
 
 
@@ -109,12 +112,15 @@ class Turns(Generic[L]):
 
     def begin(self, seat: Seat[L], at: float, *, low_priority: bool, since: float) -> Turn:
         """Charge the lane for the batch that it begins at this time of the clock, and that was ready since another."""
-        turn = Turn(seat, at, low_priority=low_priority)
-        gap = min(max(0.0, since - seat.ended_at), _LONGEST_GAP)
+        gap = since - seat.ended_at
+        if gap < 0.0:
+            gap = 0.0
+        elif gap > _LONGEST_GAP:
+            gap = _LONGEST_GAP
         seat.gap += (gap - seat.gap) * SMOOTHING
-        self._now = max(self._now, seat.spent)
-        seat.spent = self._now + seat.expected
-        return turn
+        self._now = start = max(self._now, seat.spent)
+        seat.spent = start + seat.expected
+        return Turn(seat, at, low_priority)
 
     def settle(self, turn: Turn, at: float) -> None:
         """Charge the lane for what the batch took until this time of the clock, in place of what was expected.

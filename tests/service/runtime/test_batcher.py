@@ -643,7 +643,7 @@ async def test_single_images_do_not_change_the_size_of_low_priority_batches() ->
 
 
 def turn(*, low_priority: bool = False) -> Turn:
-    return Turn(Seat(None), 100.0, low_priority=low_priority)
+    return Turn(Seat(None), 100.0, low_priority)
 
 
 @asynccontextmanager

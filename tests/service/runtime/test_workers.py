@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from service.runtime.turns import Turn
+from service.runtime.turns import HOLD_SECONDS, Turn
 from service.runtime.workers import ReadyBatch, Workers
 from tests.service.runtime.clocks import ManualClock
 
@@ -399,12 +399,10 @@ class TimedLane(RecordingLane):
         seconds: float,
     ) -> None:
         super().__init__(workers, name, record)
-        self.ended_at = 0.0
         self._clock, self._seconds = clock, seconds
 
     def _run(self, turn: Turn, ready: ReadyBatch) -> None:
         self._clock.advance(self._seconds)
-        self.ended_at = self._clock.now
         super()._run(turn, ready)
 
 
@@ -450,22 +448,41 @@ def test_a_batch_that_never_ends_does_not_keep_the_workers_from_stopping() -> No
         assert workers.stuck == 1
 
 
-def test_few_clients_that_wait_for_each_answer_get_half_beside_a_flood() -> None:
-    """Each image of theirs comes a millisecond after the answer to the last one, when their lane is empty."""
+def test_a_long_batch_leaves_the_worker_a_moment_to_clients_that_wait_for_each_answer() -> None:
     clock, record = ManualClock(NOW), list[Any]()
     workers = Workers(1, clock=clock)
-    flood = TimedLane(workers, clock, "flood", record, 0.05)
-    few = TimedLane(workers, clock, "few", record, 0.005)
-    flood.let_end.release(1000)
+    flood = TimedLane(workers, clock, "flood", record, 0.5)
+    few = TimedLane(workers, clock, "few", record, 0.001)
     with working(workers, flood, few):
-        with workers.condition:
-            flood.offer(*(image(NOW - 50 + index * 1e-3) for index in range(200)))
+        for _ in range(8):
+            flood.offer(image(clock.now))
+            flood.run_to_the_end()
+        for _ in range(20):
+            clock.advance(0.001)
             few.offer(image(clock.now))
-        few.let_end.release(300)
-        for _ in range(300):
-            assert few.answered.acquire(timeout=10)
-            with workers.condition:
-                clock.now = max(clock.now, few.ended_at + 0.001)
-                few.offer(image(few.ended_at + 0.001))
-        used = {name: sum(name == one for one, _ in record) for name in ("flood", "few")}
-    assert used["few"] * 0.005 > 0.4 * (used["flood"] * 0.05 + used["few"] * 0.005)
+            few.run_to_the_end()
+        record.clear()
+        flood.offer(image(clock.now - 1))
+        settle(workers, flood)
+        assert record == [], "the next image of the others is likely to come"
+        clock.advance(0.001)
+        few.offer(image(clock.now))
+        few.run_to_the_end()
+        clock.advance(HOLD_SECONDS)
+        settle(workers, flood)
+        flood.run_to_the_end()
+    assert [name for name, _ in record] == ["few", "flood"]
+
+
+def test_a_batch_that_has_just_come_is_not_held() -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    long = TimedLane(workers, clock, "long", record, 0.5)
+    few = TimedLane(workers, clock, "few", record, 0.001)
+    with working(workers, long, few):
+        for lane in (long, *[few] * 20):
+            clock.advance(0.001)
+            lane.offer(image(clock.now))
+            lane.run_to_the_end()
+        long.offer(image(clock.now))
+        long.run_to_the_end()
