@@ -278,7 +278,7 @@ class Batcher:
         low_priority = turn.low_priority
         queue = (self._low_priority if low_priority else self._normal).waiting
         waiting = len(queue)
-        share = math.ceil(waiting / min(workers, self._instances))
+        share = 1 if waiting == 1 else math.ceil(waiting / min(workers, self._instances))
         if low_priority:
             size = min(self.largest, share, self._low_priority_largest)
         else:

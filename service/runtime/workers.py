@@ -241,8 +241,9 @@ class Workers:
                 return None
             while True:
                 now = self.clock()
+                keeps = self.count > 1 and self._running_low_priority >= self.count - 1
                 offers = [
-                    (self._kept(ready), seat)
+                    (self._kept(ready) if keeps else ready, seat)
                     for seat in self._seats
                     for ready in seat.lane.ready_batches(now)
                 ]
@@ -270,8 +271,8 @@ class Workers:
         return True
 
     def _kept(self, ready: ReadyBatch) -> ReadyBatch:
-        """Postpone a batch that yields where it would occupy the last worker while single images keep coming."""
-        if ready.yields and self.count > 1 and self._running_low_priority >= self.count - 1:
+        """Postpone a batch that yields, since it would occupy the last worker, while single images keep coming."""
+        if ready.yields:
             return ready._replace(at=max(ready.at, self._kept_until))
         return ready
 
