@@ -659,3 +659,17 @@ async def test_a_network_that_is_added_and_never_loads_is_refused() -> None:
         with pytest.raises(NotReadyError, match=r"held version 1 did not load within 0\.01 s"):
             await registry.add(servable("held"))
         assert [model.name for model in registry.models] == ["then"]
+
+
+async def test_where_no_thread_is_left_the_service_is_not_ready() -> None:
+    registry = Registry(
+        [],
+        (),
+        device=Device("cpu"),
+        open_model=Oddities(),
+        workers=Workers(0),
+        metrics=Metrics(),
+        batching=Batching(capacity=8),
+        defaults={},
+    )
+    assert "are in runs that do not end; restart the service" in registry.not_ready()[0]
