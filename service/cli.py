@@ -21,7 +21,7 @@ from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
-from service.processes.worker import make_server, summary, work
+from service.processes.worker import end_seconds, make_service, summary, work
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
@@ -29,6 +29,9 @@ from service.tasks.reference import reference
 from service.tasks.tasks import TASKS
 
 log = logging.getLogger(LOGGER)
+
+WARM_SECONDS = 86_400.0
+"""How long `foveal warm` waits for a model: a device may compile for hours."""
 
 cli = typer.Typer(
     help="Serve trained vision networks over HTTP. Every option can also be set as FOVEAL_… in the environment.",
@@ -86,7 +89,7 @@ def serve(
     listener = listen(settings.host, settings.port)
     serves = f"Foveal at {url_of(listener)} serves"
     if settings.workers == 1:
-        make_server(settings, lambda loaded: log.info("%s %s", serves, summary(loaded))).run(
+        make_service(settings, lambda loaded: log.info("%s %s", serves, summary(loaded))).run(
             [listener]
         )
         return
@@ -103,6 +106,7 @@ def serve(
         on_loaded=lambda models: log.info(
             "%s %s with %d workers", serves, models, settings.workers
         ),
+        end_seconds=end_seconds(settings),
     )
     raise typer.Exit(supervisor.run())
 
@@ -128,7 +132,8 @@ def warm(models: ModelsOption = None, device: DeviceOption = None) -> None:
 
 async def _warm(settings: Settings) -> int:
     console = _wide_console()
-    async with open_engine(settings) as engine:
+    patient = settings.model_copy(update={"load_seconds": WARM_SECONDS})
+    async with open_engine(patient) as engine:
         registry = engine.registry
         for model in registry.models:
             if model.state == "ready":

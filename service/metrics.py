@@ -120,6 +120,9 @@ class Metrics:
         self.queue_capacity = self._gauge(
             "foveal_queue_capacity", "Images that may wait for a batch.", "model"
         )
+        self.stuck = self._counter(
+            "foveal_stuck_batches_total", "Batches that did not end and were given up.", "model"
+        )
         self.macs = self._counter(
             "foveal_macs_total", "Multiply-accumulate operations executed.", "model"
         )
@@ -158,9 +161,11 @@ class ModelMetrics:
     """One model's series with their labels bound, so that the hot path looks nothing up."""
 
     def __init__(self, metrics: Metrics, model: str, depth: Callable[[], float]) -> None:
+        self.model = model
         self.stage = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
         self.closed = {reason: metrics.batches.labels(model, reason) for reason in CLOSINGS}
         self.outcome = {outcome: metrics.images.labels(model, outcome) for outcome in OUTCOMES}
         self.batch_size = metrics.batch_size.labels(model)
         self.macs = metrics.macs.labels(model)
+        self.stuck = metrics.stuck.labels(model)
         metrics.queue_depth.labels(model).set_function(depth)

@@ -169,6 +169,16 @@ class Settings(BaseSettings):
         description="Seconds between health checks: a model that has not answered since the last one gets a blank "
         "image; the checks of a model take at most a thousandth of the time",
     )
+    load_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long the loading of a model may keep the others waiting; it goes on beside them",
+    )
+    stuck_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="After so long without an end a run is given up with 503 `run_stuck`; a heavy model's later",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning`, `error`"
     )

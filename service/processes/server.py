@@ -63,6 +63,7 @@ class Server(uvicorn.Server):
         waits: whether connections are left to the other processes until `begin` is called; only with `counts`.
         beside: entered on the event loop before the app starts, and left after the app has ended.
         limits: what a connection may send outside the bodies of its requests.
+        on_end: called when a signal ends the service, also in the signal handler.
     """
 
     def __init__(
@@ -75,6 +76,7 @@ class Server(uvicorn.Server):
         waits: bool = False,
         beside: AbstractAsyncContextManager[None] | None = None,
         limits: Limits | None = None,
+        on_end: Callable[[], None] | None = None,
     ) -> None:
         limits = limits or Limits()
         protocol = partial(
@@ -96,6 +98,7 @@ class Server(uvicorn.Server):
             )
         )
         self._services = app.services
+        self._on_end = on_end or (lambda: None)
         self._grace_seconds = grace_seconds
         self._counts = counts
         self._waits = waits
@@ -120,6 +123,7 @@ class Server(uvicorn.Server):
             if sig == signal.SIGINT and not self.force_exit and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._tell_what_is_waited_for)
             return
+        self._on_end()
         already_draining = self._services.draining
         self._services.draining = True
         if (
