@@ -58,7 +58,8 @@ def _timm(listed: Listed, folder: Path) -> dict[str, Any]:
 
 
 def _transformers(listed: Listed, folder: Path) -> dict[str, Any]:
-    from transformers import AutoConfig, AutoImageProcessor  # noqa: PLC0415
+    import transformers  # noqa: PLC0415
+    from transformers import AutoConfig  # noqa: PLC0415
     from transformers.models.auto import modeling_auto  # noqa: PLC0415
 
     kinds = {
@@ -74,11 +75,35 @@ def _transformers(listed: Listed, folder: Path) -> dict[str, Any]:
     automatic = [getattr(modeling_auto, f"AutoModelFor{kind}") for kind in kinds]
     build = next(auto for auto in automatic if type(config) in auto._model_mapping)  # noqa: SLF001
     module = build.from_config(config)
-    processors = AutoImageProcessor._load_class_from_name  # noqa: SLF001
-    del processors
-    settle(module, 224)
+    settle(_Pixels(module), _side(config))
     module.save_pretrained(folder / "model")
+    if model_type in _PROCESSORS:
+        getattr(transformers, _PROCESSORS[model_type])().save_pretrained(folder / "model")
     return {"source": f"transformers:{folder / 'model'}"}
+
+
+_PROCESSORS = {
+    "dinov2_with_registers": "BitImageProcessorPil",
+    "d_fine": "RTDetrImageProcessorPil",
+    "rt_detr_v2": "RTDetrImageProcessorPil",
+    "dab-detr": "ConditionalDetrImageProcessorPil",
+    "hgnet_v2": "ConvNextImageProcessorPil",
+}
+"""The image processors of networks that have none of their own: those that their published weights name."""
+
+
+def _side(config: Any) -> int:  # noqa: ANN401
+    side = getattr(config, "image_size", 224)
+    return side if isinstance(side, int) else 224
+
+
+class _Pixels(nn.Module):
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, pixels: torch.Tensor) -> Any:  # noqa: ANN401
+        return self.model(pixel_values=pixels)
 
 
 def _smp(listed: Listed, folder: Path) -> dict[str, Any]:
