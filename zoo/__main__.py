@@ -52,9 +52,7 @@ def read_results(path: Path) -> dict[str, dict[str, Any]]:
     return {line["key"]: line for line in lines}
 
 
-def _wanted(
-    names: Sequence[str], known: dict[str, dict[str, Any]], *, again: bool
-) -> list[Listed]:
+def _wanted(names: Sequence[str], known: dict[str, dict[str, Any]], *, again: bool) -> list[Listed]:
     return [
         one
         for one in networks()

@@ -45,8 +45,8 @@ TIMM = (
     "efficientformer_l1 efficientformerv2_s0 swiftformer_xs repvit_m0_9 fastvit_t8 mambaout_femto inception_next_atto "
     "hgnetv2_b0 csatv2 hrnet_w18_small ese_vovnet19b_slim_dw cspresnet50 cspdarknet53 cs3darknet_s selecsls42 "
     "skresnet18 legacy_seresnet18 resnest14d resnetv2_18 res2net50_14w_8s gernet_s densenetblur121d dpn48b "
-    "efficientnet_lite0 tf_efficientnet_b0 tf_efficientnetv2_b0 mixnet_s mobilenetv4_conv_small mobilenetv4_hybrid_medium "
-    "mixer_s32_224 gmlp_ti16_224 resmlp_12_224 gmixer_12_224 poolformer_s12 poolformerv2_s12 convformer_s18 "
+    "efficientnet_lite0 tf_efficientnet_b0 tf_efficientnetv2_b0 mixnet_s mobilenetv4_conv_small "
+    "mobilenetv4_hybrid_medium mixer_s32_224 gmlp_ti16_224 resmlp_12_224 gmixer_12_224 poolformer_s12 poolformerv2_s12 convformer_s18 "
     "caformer_s18 visformer_tiny twins_pcpvt_small twins_svt_small gcvit_xxtiny nest_tiny mvitv2_tiny "
     "swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224 focalnet_tiny_srf davit_tiny "
     "hiera_tiny_224 coatnet_nano_rw_224 maxvit_tiny_tf_224 halonet26t lambda_resnet26t botnet26t_256 "
@@ -55,21 +55,18 @@ TIMM = (
     "nextvit_small rdnet_tiny iformer_t efficientvim_m1 lowformer_b0 cpubone_nano cspnext_tiny lcnetv2_small "
     "beit_base_patch16_224 dm_nfnet_f0 legacy_xception vit_small_patch14_dinov2"
 )
-SMP = (
-    "Unet UnetPlusPlus FPN Linknet PSPNet DeepLabV3 DeepLabV3Plus MAnet PAN UPerNet Segformer DPT"
-)
+SMP = "Unet UnetPlusPlus FPN Linknet PSPNet DeepLabV3 DeepLabV3Plus MAnet PAN UPerNet Segformer DPT"
 TRANSFORMERS = (
     "mobilevit mobilevitv2 mobilenet_v1 mobilenet_v2 levit poolformer resnet regnet convnext convnextv2 cvt pvt pvt_v2 "
     "swiftformer swin swinv2 vit deit beit data2vec-vision dinov2 dinov2_with_registers focalnet hgnet_v2 hiera bit "
     "efficientnet segformer vit_msn siglip clip ijepa donut-swin"
 )
-TRANSFORMERS_SEGMENT = "segformer mobilevit mobilevitv2 mobilenet_v2 upernet beit data2vec-vision dpt mask2former maskformer"
-TRANSFORMERS_DETECT = (
-    "yolos detr conditional_detr deformable_detr table-transformer dab-detr rt_detr rt_detr_v2 d_fine rf_detr lw_detr"
+TRANSFORMERS_SEGMENT = (
+    "segformer mobilevit mobilevitv2 mobilenet_v2 upernet beit data2vec-vision dpt mask2former "
+    "maskformer"
 )
-ULTRALYTICS = (
-    "yolov5n yolov8n yolov9t yolov10n yolo11n yolo12n yolo26n yolov8s yolo11s yolov3-tiny yolov6n rtdetr-resnet50"
-)
+TRANSFORMERS_DETECT = "yolos detr conditional_detr deformable_detr table-transformer dab-detr rt_detr rt_detr_v2 d_fine rf_detr lw_detr"
+ULTRALYTICS = "yolov5n yolov8n yolov9t yolov10n yolo11n yolo12n yolo26n yolov8s yolo11s yolov3-tiny yolov6n rtdetr-resnet50"
 ULTRALYTICS_CLASSIFY = "yolov8n-cls yolo11n-cls yolo26n-cls"
 
 _SMALLER = (("min_size", 320), ("max_size", 320))

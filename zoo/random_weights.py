@@ -182,7 +182,9 @@ def settle(module: nn.Module, side: int, *, as_list: bool = False, normalize: bo
 
 
 def _views(side: int) -> torch.Tensor:
-    shots = [decode(body).resize((side, side), Image.Resampling.BILINEAR) for body in photographs(8)]
+    shots = [
+        decode(body).resize((side, side), Image.Resampling.BILINEAR) for body in photographs(8)
+    ]
     stacked = np.stack([np.asarray(shot) for shot in shots])
     return torch.from_numpy(stacked).permute(0, 3, 1, 2) / 255
 

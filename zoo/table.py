@@ -32,10 +32,13 @@ def table(results: Mapping[str, dict[str, Any]]) -> str:
     listed = [one for one in networks() if one.key in results]
     through = [one for one in listed if results[one.key]["status"] == "exported"]
     share = len(through) / max(1, len(listed))
+    total = (
+        f"{len(through)} of {len(listed)} networks go through ({share:.1%}); "
+        f"{len(networks()) - len(listed)} more are listed and were not run."
+    )
     lines = [
         "",
-        f"{len(through)} of {len(listed)} networks go through ({share:.1%}); "
-        f"{len(networks()) - len(listed)} more are listed and were not run.",
+        total,
         "",
         "| source | networks: seconds, largest difference |",
         "|---|---|",

@@ -1,4 +1,4 @@
-"""`transformers:PATH_OR_CONFIG`: a network of Transformers, with what config.json and preprocessor_config.json state."""
+"""`transformers:PATH_OR_CONFIG`: a network of Transformers, with what its configuration states."""
 
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -67,9 +67,10 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(f"transformers:{where}: {first}") from error
     images = processed_images(processor)
-    if not (place.folder / "preprocessor_config.json").is_file() and not (
-        place.folder / "processor_config.json"
-    ).is_file():
+    if (
+        not (place.folder / "preprocessor_config.json").is_file()
+        and not (place.folder / "processor_config.json").is_file()
+    ):
         progress.warn(
             f"{place.folder.name} has no preprocessor_config.json: size, mean and std are the defaults of "
             f"{type(processor).__name__}"
@@ -206,7 +207,11 @@ def _processor(library: ModuleType, place: _Place, model: nn.Module) -> Any:  # 
 
 
 def _described(
-    place: _Place, model: nn.Module, processor: Any, images: ProcessedImages, recipe: Recipe  # noqa: ANN401
+    place: _Place,
+    model: nn.Module,
+    processor: Any,
+    images: ProcessedImages,
+    recipe: Recipe,  # noqa: ANN401
 ) -> TorchModel:
     labels = labels_of(model.config.id2label)
     untrained = ", untrained" if recipe.weights == NO_WEIGHTS else ""
