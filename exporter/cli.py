@@ -7,16 +7,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
+import click
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from exporter.cards import edit_card
 from exporter.errors import ExportError
+from exporter.guessing.asking import with_answers
+from exporter.guessing.guess import Guess, Missing, guess, missing
 from exporter.inspection import inspect_file
+from exporter.labels import repeated_labels
 from exporter.options import GroupedCommand, recipe_content, with_recipe_options
 from exporter.outcome import Exported
-from exporter.progress import Progress, terminal_progress
+from exporter.progress import Progress, shown_progress
 from exporter.recipe import Recipe, make_recipe, read_recipe
 from exporter.report import show_card, show_precisions
 from exporter.writing import next_version, write_recipe
@@ -28,6 +32,8 @@ Examples, by source:
 
 \b
 foveal-export models/lenet5/recipe.toml
+foveal-export yolov8n.onnx
+foveal-export downloads/vit-base/
 foveal-export torchvision:resnet50 --task classify --name resnet50
 foveal-export torchvision:ssd300_vgg16 --weights DEFAULT --task detect --name ssd300
 foveal-export timm:vit_tiny_patch16_224 --weights vit.safetensors \\
@@ -55,6 +61,8 @@ app = typer.Typer(
 )
 console = Console()
 
+_SHOWN = 5
+
 
 class _ExportModule(Protocol):
     def export(self, recipe: Recipe, path: Path, progress: Progress) -> Exported: ...
@@ -62,8 +70,12 @@ class _ExportModule(Protocol):
 
 def _exporter() -> _ExportModule:
     """Return the module `exporter.export`, the only lazy import: it loads PyTorch, which other commands do not need."""
+    return cast("_ExportModule", _loaded("exporter.export"))
+
+
+def _loaded(module: str) -> Any:  # noqa: ANN401 - a module
     try:
-        return cast("_ExportModule", import_module("exporter.export"))
+        return import_module(module)
     except ModuleNotFoundError as error:
         raise ExportError(
             f"{error.name} is not installed. pip install 'foveal[exporter]'"
@@ -92,30 +104,78 @@ def common(
 @with_recipe_options
 def export(
     source: Annotated[
-        str, typer.Argument(help="A recipe.toml, or a source; see foveal-export --help.")
+        str,
+        typer.Argument(
+            help="A recipe.toml, the file or folder of a network, or a source; see foveal-export --help."
+        ),
     ],
     *,
     models: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path(
         "models"
     ),
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what would be done and why, and write nothing.")
+    ] = False,
     **values: Any,  # noqa: ANN401 - one for each option of the recipe
 ) -> None:
     """Export a network (the default command)."""
+    found = guess(source, values)
     content: dict[str, Any] | None = None
-    if source.endswith(".toml"):
-        recipe = read_recipe(Path(source))
-        path = Path(source).parent / str(recipe.version) / "model.onnx"
+    granted = found.granted
+    if found.source.endswith(".toml"):
+        recipe = read_recipe(Path(found.source))
+        path = Path(found.source).parent / str(recipe.version) / "model.onnx"
     else:
-        content = recipe_content(source, values)
+        content = recipe_content(found.source, _answered(found))
         recipe = make_recipe(content)
         path = next_version(models / recipe.name)
-    with terminal_progress(console) as progress:
+        _show_granted(found)
+    _check(recipe)
+    if explain:
+        with shown_progress(console) as progress:
+            rows = _loaded("exporter.explanation").explain(recipe, path, granted, progress)
+        console.print(_loaded("exporter.explanation").show_explanation(rows))
+        return
+    with shown_progress(console) as progress:
         done = _exporter().export(recipe, path, progress)
     if content is not None:
         write_recipe(path.parent.parent / "recipe.toml", content)
     if done.precisions:
         console.print(show_precisions(done.precisions))
     console.print(show_card(done.path, done.card))
+
+
+def _answered(found: Guess) -> dict[str, Any]:
+    """Return the options with the answers to what is missing; nobody is asked without a terminal."""
+    is_there = console.is_terminal and sys.stdin.isatty()
+    questions = missing(found.source, found.values)
+    return with_answers(found.source, found.values, questions, _ask if is_there else None)
+
+
+def _ask(question: Missing) -> str:
+    kind = click.Choice(question.choices) if question.choices else None
+    return str(typer.prompt(question.question, type=kind))
+
+
+def _show_granted(found: Guess) -> None:
+    if not found.granted:
+        return
+    console.print("Taken for granted (give the option to change it):")
+    if found.source:
+        console.print(Text(f"  {found.source}"), soft_wrap=True)
+    for one in found.granted:
+        console.print(Text(f"  {one.option} {one.shown}   {one.why}"), soft_wrap=True)
+
+
+def _check(recipe: Recipe) -> None:
+    """Check the labels before PyTorch is loaded, and say which of them several classes have."""
+    repeated = repeated_labels(recipe.label_list() or ())
+    for label, ids in list(repeated.items())[:_SHOWN]:
+        classes = ", ".join(map(str, ids[:_SHOWN]))
+        console.print(
+            Text.assemble(("warning: ", "yellow"), f"labels: classes {classes} are all {label!r}"),
+            soft_wrap=True,
+        )
 
 
 @app.command()

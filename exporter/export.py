@@ -31,9 +31,9 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
     if recipe.task == "temporal":
         return Exported(path, export_temporal(recipe, path, progress))
     network = load_network(recipe, progress)
-    labels = _labels(recipe, network)
+    labels = labels_for(recipe, network)
     progress.begin("Add preprocessing and head")
-    subject = settled(ImageSubject.of(network, _images(recipe, network)), len(labels))
+    subject = settled(ImageSubject.of(network, images_for(recipe, network)), len(labels))
     network = subject.network
     model, stages = assemble(network)
     refuse_training(model)
@@ -77,7 +77,12 @@ def _reduced(
     return reduced.model, reduced.measured.precision, measured
 
 
-def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
+def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
+    """Return the recipe's labels, else the source's.
+
+    Raises:
+        RecipeError: their number is not that of the classes.
+    """
     labels = recipe.label_list() or network.facts.labels or ()
     needed = network.head.classes
     if needed is None and network.head.task == "detect" and network.facts.labels:
@@ -91,7 +96,8 @@ def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
     return labels
 
 
-def _images(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+def images_for(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+    """Return the encoded images to prove with: the recipe's, the source's own, or scikit-image's."""
     if recipe.proof.images is not None:
         return images_in(recipe.folder / recipe.proof.images, recipe.proof.limit)
     return network.proof or photographs(recipe.proof.limit)

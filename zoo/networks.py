@@ -46,9 +46,9 @@ TIMM = (
     "hgnetv2_b0 csatv2 hrnet_w18_small ese_vovnet19b_slim_dw cspresnet50 cspdarknet53 cs3darknet_s selecsls42 "
     "skresnet18 legacy_seresnet18 resnest14d resnetv2_18 res2net50_14w_8s gernet_s densenetblur121d dpn48b "
     "efficientnet_lite0 tf_efficientnet_b0 tf_efficientnetv2_b0 mixnet_s mobilenetv4_conv_small "
-    "mobilenetv4_hybrid_medium mixer_s32_224 gmlp_ti16_224 resmlp_12_224 gmixer_12_224 poolformer_s12 poolformerv2_s12 convformer_s18 "
-    "caformer_s18 visformer_tiny twins_pcpvt_small twins_svt_small gcvit_xxtiny nest_tiny mvitv2_tiny "
-    "swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224 focalnet_tiny_srf davit_tiny "
+    "mobilenetv4_hybrid_medium mixer_s32_224 gmlp_ti16_224 resmlp_12_224 gmixer_12_224 poolformer_s12 "
+    "poolformerv2_s12 convformer_s18 caformer_s18 visformer_tiny twins_pcpvt_small twins_svt_small "
+    "gcvit_xxtiny nest_tiny mvitv2_tiny swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 swinv2_cr_tiny_224 focalnet_tiny_srf davit_tiny "
     "hiera_tiny_224 coatnet_nano_rw_224 maxvit_tiny_tf_224 halonet26t lambda_resnet26t botnet26t_256 "
     "eca_nfnet_l0 nf_regnet_b1 resnetv2_50 convmixer_768_32 convnextv2_atto sequencer2d_s tnt_s_patch16_224 "
     "volo_d1_224 vit_small_patch32_224 vit_relpos_small_patch16_224 eva02_tiny_patch14_224 xception41 inception_v4 "
@@ -65,8 +65,14 @@ TRANSFORMERS_SEGMENT = (
     "segformer mobilevit mobilevitv2 mobilenet_v2 upernet beit data2vec-vision dpt mask2former "
     "maskformer"
 )
-TRANSFORMERS_DETECT = "yolos detr conditional_detr deformable_detr table-transformer dab-detr rt_detr rt_detr_v2 d_fine rf_detr lw_detr"
-ULTRALYTICS = "yolov5n yolov8n yolov9t yolov10n yolo11n yolo12n yolo26n yolov8s yolo11s yolov3-tiny yolov6n rtdetr-resnet50"
+TRANSFORMERS_DETECT = (
+    "yolos detr conditional_detr deformable_detr table-transformer dab-detr rt_detr rt_detr_v2 d_fine "
+    "rf_detr lw_detr"
+)
+ULTRALYTICS = (
+    "yolov5n yolov8n yolov9t yolov10n yolo11n yolo12n yolo26n yolov8s yolo11s yolov3-tiny yolov6n "
+    "rtdetr-resnet50"
+)
 ULTRALYTICS_CLASSIFY = "yolov8n-cls yolo11n-cls yolo26n-cls"
 
 _SMALLER = (("min_size", 320), ("max_size", 320))

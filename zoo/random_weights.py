@@ -48,7 +48,7 @@ def _torchvision(listed: Listed, folder: Path) -> dict[str, Any]:
 def _timm(listed: Listed, folder: Path) -> dict[str, Any]:
     import timm  # noqa: PLC0415
 
-    module = timm.create_model(listed.name, **dict(listed.arguments))
+    module: Any = timm.create_model(listed.name, **dict(listed.arguments))
     settle(module, module.pretrained_cfg["input_size"][1])
     torch.save(module.state_dict(), folder / "weights.pt")
     recipe: dict[str, Any] = {"source": f"timm:{listed.name}", "weights": "weights.pt"}

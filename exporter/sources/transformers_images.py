@@ -14,6 +14,7 @@ from PIL import Image
 
 from exporter.errors import SourceError
 from exporter.recipe import Pixels
+from exporter.sources.transformers_modules import Processor
 from exporter.transforms import decode, pixel_values
 from service.card import ImageInput, Interpolation
 
@@ -57,7 +58,7 @@ class _Fitted:
     size_of_its_own: bool = True
 
 
-def processed_images(processor: Any) -> ProcessedImages:  # noqa: ANN401 - there is no common type of processors
+def processed_images(processor: Processor) -> ProcessedImages:
     """Return what the processor does.
 
     Raises:
@@ -69,7 +70,7 @@ def processed_images(processor: Any) -> ProcessedImages:  # noqa: ANN401 - there
     return ProcessedImages(fitted.image_input, pixels, transform, fitted.note)
 
 
-def _fitted(processor: Any) -> _Fitted:  # noqa: ANN401
+def _fitted(processor: Processor) -> _Fitted:
     name = type(processor).__name__
     size = _size(processor, "size") if getattr(processor, "do_resize", True) else {}
     crop = _size(processor, "crop_size") if getattr(processor, "do_center_crop", False) else {}
@@ -87,7 +88,7 @@ def _fitted(processor: Any) -> _Fitted:  # noqa: ANN401
 
 
 def _fitted_by_crop(
-    processor: Any,  # noqa: ANN401
+    processor: Processor,
     size: dict[str, int],
     crop: dict[str, int],
     shorter: int | None,
@@ -106,7 +107,7 @@ def _fitted_by_crop(
     return _Fitted(_cropped(processor, height, width, side), note, size_of_its_own=False)
 
 
-def _one_size(processor: Any, size: dict[str, int]) -> _Fitted:  # noqa: ANN401
+def _one_size(processor: Processor, size: dict[str, int]) -> _Fitted:
     """Return a stretch to one size for a processor whose size depends on the image."""
     edge = size.get("shortest_edge") or size.get("longest_edge") or size.get("max_height")
     height, width = (size.get(name) or edge for name in ("height", "width"))
@@ -122,7 +123,7 @@ def _one_size(processor: Any, size: dict[str, int]) -> _Fitted:  # noqa: ANN401
     return _Fitted(_stretched(processor, height, width), note)
 
 
-def _shorter_side(processor: Any, name: str, size: dict[str, int]) -> int | None:  # noqa: ANN401
+def _shorter_side(processor: Processor, name: str, size: dict[str, int]) -> int | None:
     """Return the length to which the shorter side is resized, None where the aspect is not kept."""
     edge = size.get("shortest_edge")
     share = getattr(processor, "crop_pct", None)
@@ -137,7 +138,7 @@ def _shorter_side(processor: Any, name: str, size: dict[str, int]) -> int | None
     return int(256 / 224 * edge) if name.startswith("Levit") else edge
 
 
-def _size(processor: Any, field: str) -> dict[str, int]:  # noqa: ANN401
+def _size(processor: Processor, field: str) -> dict[str, int]:
     """Return a processor's size by its names; older ones are one number."""
     value = getattr(processor, field, None)
     if value is None:
@@ -147,24 +148,24 @@ def _size(processor: Any, field: str) -> dict[str, int]:  # noqa: ANN401
     return {name: int(number) for name, number in dict(value).items() if number}
 
 
-def _stretched(processor: Any, height: int, width: int) -> ImageInput:  # noqa: ANN401
+def _stretched(processor: Processor, height: int, width: int) -> ImageInput:
     how = _interpolation(processor)
     return ImageInput(height=height, width=width, resize="stretch", interpolation=how)
 
 
-def _cropped(processor: Any, height: int, width: int, side: int) -> ImageInput:  # noqa: ANN401
+def _cropped(processor: Processor, height: int, width: int, side: int) -> ImageInput:
     how = _interpolation(processor)
     return ImageInput(
         height=height, width=width, resize="crop", shorter_side=side, interpolation=how
     )
 
 
-def _interpolation(processor: Any) -> Interpolation:  # noqa: ANN401
+def _interpolation(processor: Processor) -> Interpolation:
     resample = getattr(processor, "resample", None)
     return _INTERPOLATIONS[2 if resample is None else int(resample)]
 
 
-def _pixels(processor: Any, image_input: ImageInput) -> Pixels:  # noqa: ANN401
+def _pixels(processor: Processor, image_input: ImageInput) -> Pixels:
     noise = np.random.default_rng(0).integers(
         0, 256, (1, image_input.height, image_input.width, 3), np.uint8
     )
@@ -179,7 +180,7 @@ def _pixels(processor: Any, image_input: ImageInput) -> Pixels:  # noqa: ANN401
     )
 
 
-def _stated_pixels(processor: Any) -> Pixels:  # noqa: ANN401
+def _stated_pixels(processor: Processor) -> Pixels:
     normalized = getattr(processor, "do_normalize", False)
     flipped = getattr(processor, "do_flip_channel_order", False)
     return Pixels(
@@ -190,7 +191,7 @@ def _stated_pixels(processor: Any) -> Pixels:  # noqa: ANN401
     )
 
 
-def _measured_pixels(processor: Any, image_input: ImageInput) -> Pixels:  # noqa: ANN401
+def _measured_pixels(processor: Processor, image_input: ImageInput) -> Pixels:
     """Return the scale, mean and std by which black, white and red become the processor's values for them."""
     size = (image_input.width, image_input.height)
     black, white, red = (
@@ -209,7 +210,7 @@ def _three(values: Any) -> tuple[float, float, float]:  # noqa: ANN401 - one num
 
 
 def _transform(
-    processor: Any,  # noqa: ANN401
+    processor: Processor,
     fitted: _Fitted,
 ) -> Callable[[bytes], NDArray[np.float32]] | None:
     if not fitted.size_of_its_own:
@@ -225,7 +226,7 @@ def _transform(
     return transform
 
 
-def _run(processor: Any, image: Image.Image, options: dict[str, Any]) -> NDArray[np.float32]:  # noqa: ANN401
+def _run(processor: Processor, image: Image.Image, options: dict[str, Any]) -> NDArray[np.float32]:
     known = {name: value for name, value in options.items() if hasattr(processor, name)}
     values = processor(images=image, return_tensors="np", **known)["pixel_values"][0]
     return np.ascontiguousarray(values, np.float32)

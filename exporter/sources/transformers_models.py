@@ -3,11 +3,9 @@
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
-from torch import nn
 
 from exporter.errors import RecipeError, SourceError, WeightsError
 from exporter.library_warnings import ignore_library_warnings
@@ -23,9 +21,24 @@ from exporter.sources.transformers_configs import (
     task_of,
 )
 from exporter.sources.transformers_images import ProcessedImages, processed_images
-from exporter.sources.transformers_modules import own_detections, raw_module
+from exporter.sources.transformers_modules import (
+    Pretrained,
+    Processor,
+    own_detections,
+    raw_module,
+)
 from exporter.torch_network import TorchModel, torch_network
 from exporter.weights import load_weights
+from service.card import ImageInput
+
+Library = Any
+"""The module `transformers`."""
+
+Automatic = Any
+"""One of its classes such as AutoModelForImageClassification."""
+
+Config = Any
+"""The configuration of a network, one class for each kind."""
 
 NO_WEIGHTS = "none"
 _SHOWN = 5
@@ -87,7 +100,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     return torch_network(known, recipe, progress)
 
 
-def _transformers() -> ModuleType:
+def _transformers() -> Library:
     if find_spec("transformers") is None:
         raise SourceError("transformers is not installed. pip install 'foveal[transformers]'")
     import transformers  # noqa: PLC0415 - an optional dependency that takes seconds to load
@@ -128,7 +141,7 @@ def _check_task(content: dict[str, Any], recipe: Recipe) -> None:
         )
 
 
-def _build(library: ModuleType, place: _Place, recipe: Recipe) -> nn.Module:
+def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
     config = library.AutoConfig.from_pretrained(place.folder, **recipe.arguments)
     for field in ("use_pretrained_backbone",):
         if getattr(config, field, False):
@@ -142,13 +155,13 @@ def _build(library: ModuleType, place: _Place, recipe: Recipe) -> nn.Module:
             "none for random ones"
         )
     torch.manual_seed(0)
-    model: nn.Module = automatic.from_config(config)
+    model: Pretrained = automatic.from_config(config)
     if recipe.weights != NO_WEIGHTS:
         load_weights(model, recipe.locate(recipe.weights))
     return model
 
 
-def _automatic(library: ModuleType, config: Any, task: Task) -> Any:  # noqa: ANN401 - Transformers' auto classes
+def _automatic(library: Library, config: Config, task: Task) -> Automatic:
     for name in _AUTOMATIC[task]:
         automatic = getattr(library, name)
         if type(config) in automatic._model_mapping:  # noqa: SLF001 - there is no public question
@@ -158,7 +171,7 @@ def _automatic(library: ModuleType, config: Any, task: Task) -> Any:  # noqa: AN
     )
 
 
-def _pretrained(automatic: Any, folder: Path, config: Any) -> nn.Module:  # noqa: ANN401
+def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretrained:
     """Return the network with the folder's weights, all of them.
 
     Raises:
@@ -180,11 +193,10 @@ def _pretrained(automatic: Any, folder: Path, config: Any) -> nn.Module:  # noqa
             + _listed(" The file lacks", missing)
             + _listed(" Of another shape are", other)
         )
-    network: nn.Module = model
-    return network
+    return model
 
 
-def _processor(library: ModuleType, place: _Place, model: nn.Module) -> Any:  # noqa: ANN401
+def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
     """Return the folder's image processor, else the one that Transformers has for this kind of network."""
     stated = ("preprocessor_config.json", "processor_config.json")
     if any((place.folder / name).is_file() for name in stated):
@@ -208,10 +220,10 @@ def _processor(library: ModuleType, place: _Place, model: nn.Module) -> Any:  # 
 
 def _described(
     place: _Place,
-    model: nn.Module,
-    processor: Any,
+    model: Pretrained,
+    processor: Processor,
     images: ProcessedImages,
-    recipe: Recipe,  # noqa: ANN401
+    recipe: Recipe,
 ) -> TorchModel:
     labels = labels_of(model.config.id2label)
     untrained = ", untrained" if recipe.weights == NO_WEIGHTS else ""
@@ -240,7 +252,7 @@ def _described(
     return known
 
 
-def _boxes(model: nn.Module, frame: Any) -> DetectRecipe:  # noqa: ANN401
+def _boxes(model: Pretrained, frame: ImageInput) -> DetectRecipe:
     """Return the form of a detector's outputs; a column more than labels is that of "no object", under a softmax."""
     with torch.inference_mode():
         blank = torch.zeros(1, 3, frame.height, frame.width)

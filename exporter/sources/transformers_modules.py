@@ -11,6 +11,12 @@ from exporter.network import Outputs
 from exporter.recipe import Task
 from service.card import ImageInput
 
+Pretrained = Any
+"""A network of Transformers, with its `config`; the library has no type that says more."""
+
+Processor = Any
+"""An image processor of Transformers; they have no common type."""
+
 _SMALLEST = 1e-12
 """A class's share of a pixel is at least this before its logarithm is taken."""
 
@@ -47,7 +53,7 @@ class QueryMaps(nn.Module):
     postprocessing in Transformers does.
     """
 
-    def __init__(self, model: nn.Module, image_input: ImageInput) -> None:
+    def __init__(self, model: Pretrained, image_input: ImageInput) -> None:
         super().__init__()
         self.model = model
         self.size = (image_input.height, image_input.width)
@@ -65,7 +71,7 @@ class QueryMaps(nn.Module):
         return torch.log(shares / shares.sum(dim=1, keepdim=True))
 
 
-def raw_module(model: nn.Module, task: Task, image_input: ImageInput) -> nn.Module:
+def raw_module(model: Pretrained, task: Task, image_input: ImageInput) -> nn.Module:
     """Return the module that the exporter traces: pixel values → what the task's head reads."""
     if task == "detect":
         return BoxesAndLogits(model)
@@ -75,8 +81,8 @@ def raw_module(model: nn.Module, task: Task, image_input: ImageInput) -> nn.Modu
 
 
 def own_detections(
-    model: nn.Module,
-    processor: Any,  # noqa: ANN401 - Transformers has no common type of its image processors
+    model: Pretrained,
+    processor: Processor,
     pixels_of_image: Callable[[bytes], Any],
 ) -> Callable[[bytes], Outputs] | None:
     """Return the network with Transformers' own postprocessing as a function, None where it has none.
