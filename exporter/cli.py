@@ -15,13 +15,14 @@ from rich.text import Text
 from exporter.cards import edit_card
 from exporter.errors import ExportError
 from exporter.guessing.asking import with_answers
-from exporter.guessing.guess import Guess, Missing, guess, missing
+from exporter.guessing.guess import Guess, Missing, check_label_count, guess, missing
 from exporter.inspection import inspect_file
 from exporter.labels import repeated_labels
 from exporter.options import GroupedCommand, recipe_content, with_recipe_options
 from exporter.outcome import Exported
 from exporter.progress import Progress, shown_progress
 from exporter.recipe import Recipe, make_recipe, read_recipe
+from exporter.reference import reference as recipe_reference
 from exporter.report import show_card, show_precisions
 from exporter.writing import next_version, write_recipe
 from service.card import CardError
@@ -62,6 +63,9 @@ app = typer.Typer(
 console = Console()
 
 _SHOWN = 5
+
+COMMANDS = {"export", "inspect", "card", "reference"}
+"""The first word of a command line is one of these, or the source of an export."""
 
 
 class _ExportModule(Protocol):
@@ -169,7 +173,9 @@ def _show_granted(found: Guess) -> None:
 
 def _check(recipe: Recipe) -> None:
     """Check the labels before PyTorch is loaded, and say which of them several classes have."""
-    repeated = repeated_labels(recipe.label_list() or ())
+    labels = recipe.label_list() or ()
+    check_label_count(recipe.source, recipe.model_dump(include={"task"}), len(labels))
+    repeated = repeated_labels(labels)
     for label, ids in list(repeated.items())[:_SHOWN]:
         classes = ", ".join(map(str, ids[:_SHOWN]))
         console.print(
@@ -197,10 +203,16 @@ def card(
     console.print(show_card(file, edited))
 
 
+@app.command()
+def reference() -> None:
+    """Print the reference of every field of a recipe, as docs/recipe.md has it."""
+    typer.echo(recipe_reference(), nl=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; without a command's name, the first word is the source of an export."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] not in {"export", "inspect", "card"} and not words[0].startswith("-"):
+    if words and words[0] not in COMMANDS and not words[0].startswith("-"):
         words.insert(0, "export")
     try:
         app(words)

@@ -74,7 +74,7 @@ def _from(folder: Path, value: Any) -> Any:  # noqa: ANN401 - a recipe's fields 
     if not isinstance(value, str):
         return value
     kind, colon, where = value.rpartition(":")
-    if not Path(where).is_file():
+    if not Path(where).is_file() and not (kind == "transformers" and Path(where).is_dir()):
         return value
     return kind + colon + os.path.relpath(where, folder)
 

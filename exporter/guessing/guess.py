@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import SourceError
+from exporter.errors import RecipeError, SourceError
 from exporter.guessing.granted import Granted, is_given
-from exporter.guessing.onnx_facts import fixed_size, onnx_options, states_labels
+from exporter.guessing.onnx_facts import (
+    fixed_size,
+    onnx_options,
+    score_count,
+    states_labels,
+)
 from exporter.guessing.places import KINDS, source_at
 from exporter.labels import checkpoint_labels
+from exporter.recipe import PACKAGE_PREFIX
 from exporter.sources.transformers_configs import CONFIG, read_config, task_of
 
 _LABEL_FILES = (
@@ -28,6 +34,9 @@ _LABEL_FILES = (
 )
 _SAYS_NOTHING = {"best", "last", "model", "network", "net", "weights", "checkpoint", "export"}
 """Names of files that do not name a network; the folder's name is taken."""
+
+_FILES = {"onnx", "program", "torchscript"}
+"""The kinds of sources that are one file."""
 
 _FOLDERS_OF_FILES = {"weights", "checkpoints", "export", ""}
 _DETECTORS = re.compile(r"(faster|mask|keypoint)_?rcnn|retinanet|fcos|ssd")
@@ -80,11 +89,38 @@ def missing(source: str, values: Mapping[str, Any]) -> tuple[Missing, ...]:
     return tuple(_missing(*source.partition(":")[::2], values))
 
 
+def check_label_count(source: str, values: Mapping[str, Any], labels: int) -> None:
+    """Compare the number of labels with that of the classes, where the source's file states it.
+
+    Raises:
+        RecipeError: they differ.
+    """
+    kind, _, where = source.partition(":")
+    needed = _class_count(kind, where) if values.get("task") != "embed" else None
+    if labels and needed is not None and needed > 1 and labels != needed:
+        raise RecipeError(
+            f"labels: {labels} are given, the network has {needed} classes. "
+            "Give one label for each class, in the order of the network's outputs"
+        )
+
+
+def _class_count(kind: str, where: str) -> int | None:
+    path = Path(where)
+    if kind == "onnx" and path.is_file():
+        return score_count(path)
+    config = path / CONFIG if path.is_dir() else path
+    if kind == "transformers" and config.is_file():
+        return len(read_config(config).get("id2label") or ()) or None
+    return None
+
+
 def _source(word: str) -> tuple[str, tuple[Granted, ...]]:
     kind, colon, where = word.partition(":")
     if colon and kind in KINDS:
         if not where:
             raise SourceError(f"source {word!r}: nothing follows the colon")
+        if kind in _FILES and not where.startswith(PACKAGE_PREFIX) and not Path(where).is_file():
+            raise SourceError(f"source {word!r}: there is no file {where}")
         return word, ()
     path = Path(word)
     if path.exists() or path.suffix == ".toml":
@@ -145,7 +181,7 @@ def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Grante
     if weights and _has_labels(Path(weights)):
         yield Granted("labels", weights, "kept beside the weights")
         return
-    if kind not in {"onnx", "program", "torchscript"} or not Path(where).is_file():
+    if kind not in _FILES or not Path(where).is_file():
         return
     if kind == "onnx" and states_labels(Path(where)):
         return
@@ -165,7 +201,7 @@ def _name(kind: str, where: str) -> str:
     """Return a name for the servable: a-z, 0-9, and after the first also . _ -, at most 64 characters."""
     if kind in {"python", "train"}:
         plain = where.rpartition(":")[2].rpartition(".")[2]
-    elif kind in {"onnx", "program", "torchscript", "transformers"}:
+    elif kind in _FILES or kind == "transformers":
         plain = _file_name(Path(where).resolve())
     else:
         plain = where

@@ -25,7 +25,7 @@ def onnx_options(path: Path) -> Iterator[Granted]:
     """
     model = _read(path)
     stated = {entry.key: entry.value for entry in model.metadata_props}
-    outputs = [_dims(value) for value in model.graph.output]
+    outputs = [_dims(value) for value in _with_shapes(model).graph.output]
     if _is_ultralytics(stated):
         yield from _ultralytics(path, stated, outputs, _input_dims(model))
         return
@@ -40,6 +40,12 @@ def fixed_size(path: Path) -> bool:
     """Return whether the file fixes the size of its input."""
     dims = _input_dims(_read(path))
     return len(dims) == 4 and all(dims[1:])
+
+
+def score_count(path: Path) -> int | None:
+    """Return the number of a classifier's scores, where the file fixes it."""
+    outputs = [_dims(value) for value in _with_shapes(_read(path)).graph.output]
+    return outputs[0][1] if len(outputs) == 1 and len(outputs[0]) == 2 else None
 
 
 def states_labels(path: Path) -> bool:
@@ -112,6 +118,16 @@ def _read(path: Path) -> onnx.ModelProto:
         raise SourceError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable
         raise SourceError(f"{path} is not an ONNX file: {error}") from error
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with the shapes of its outputs, where they can be inferred."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        return model
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception:  # noqa: BLE001 - it raises errors of many kinds; the shapes then stay unknown
+        return model
 
 
 def _input_dims(model: onnx.ModelProto) -> Dims:

@@ -40,6 +40,9 @@ Automatic = Any
 Config = Any
 """The configuration of a network, one class for each kind."""
 
+ATTENTION = "eager"
+"""Matrix products and a softmax, in place of PyTorch's fused attention: the same values, and Swin can be captured."""
+
 NO_WEIGHTS = "none"
 _SHOWN = 5
 
@@ -155,7 +158,7 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
             "none for random ones"
         )
     torch.manual_seed(0)
-    model: Pretrained = automatic.from_config(config)
+    model: Pretrained = automatic.from_config(config, attn_implementation=ATTENTION)
     if recipe.weights != NO_WEIGHTS:
         load_weights(model, recipe.locate(recipe.weights))
     return model
@@ -182,6 +185,7 @@ def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretraine
         config=config,
         local_files_only=True,
         trust_remote_code=False,
+        attn_implementation=ATTENTION,
         output_loading_info=True,
         dtype=torch.float32,
     )
