@@ -75,6 +75,11 @@ def _transformers(listed: Listed, folder: Path) -> dict[str, Any]:
     automatic = [getattr(modeling_auto, f"AutoModelFor{kind}") for kind in kinds]
     build = next(auto for auto in automatic if type(config) in auto._model_mapping)  # noqa: SLF001
     module = build.from_config(config)
+    with (
+        torch.no_grad()
+    ):  # DETR's first scores are all equal, so that chance would select its queries
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
     settle(_Pixels(module), _side(config))
     module.save_pretrained(folder / "model")
     if model_type in _PROCESSORS:

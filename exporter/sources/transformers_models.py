@@ -186,6 +186,7 @@ def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretraine
         local_files_only=True,
         trust_remote_code=False,
         attn_implementation=ATTENTION,
+        ignore_mismatched_sizes=True,
         output_loading_info=True,
         dtype=torch.float32,
     )

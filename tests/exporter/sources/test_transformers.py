@@ -118,9 +118,9 @@ def mask2former() -> Processed:
     )
     config = tf.Mask2FormerConfig(
         backbone_config=backbone,
-        feature_size=16,
-        mask_feature_size=16,
-        hidden_dim=16,
+        feature_size=32,
+        mask_feature_size=32,
+        hidden_dim=32,
         encoder_feedforward_dim=16,
         encoder_layers=1,
         decoder_layers=2,
@@ -164,13 +164,12 @@ def rt_detr() -> Processed:
 
 
 def saved(make: Callable[[], Processed], folder: Path) -> Path:
-    """Write a network as save_pretrained does, with weights large enough that images differ."""
+    """Write a network as save_pretrained does, with weights by which images differ and no two scores are equal."""
     torch.manual_seed(0)
     model, processor = make()
     with torch.no_grad():
         for parameter in model.parameters():
-            if parameter.ndim > 1:
-                parameter.mul_(3.0)
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
     place = folder / "network"
     model.save_pretrained(place)
     processor.save_pretrained(place)
@@ -304,7 +303,7 @@ def edit(place: Path, **changes: Any) -> None:
         ({"auto_map": {"AutoModel": "x.Y"}}, "classify", SourceError, "code of its own"),
         ({"model_type": "no_such"}, "classify", SourceError, "no_such"),
         ({"model_type": "bert", "architectures": []}, "classify", SourceError, "bert"),
-        ({"hidden_size": 52}, "classify", ExportError, "hidden"),
+        ({"hidden_size": 52}, "classify", ExportError, "Of another shape"),
     ],
 )
 def test_what_the_config_contradicts_is_refused(
