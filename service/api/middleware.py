@@ -66,6 +66,8 @@ class Telemetry:
         process = secrets.token_hex(10)
         self._ids = (f"{process}{number:012x}" for number in itertools.count())
         self._series = lru_cache(KNOWN_SERIES)(self._find_series)
+        self._in_flight = 0
+        services.metrics.in_flight.set_function(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -88,8 +90,7 @@ class Telemetry:
                 message = self._with_headers(message, record, stages)
             await send(message)
 
-        metrics = self.services.metrics
-        metrics.in_flight.inc()
+        self._in_flight += 1
         try:
             await self.app(scope, receive, send_with_headers)
         except FovealError as error:  # a guard's; the app has handled its own
@@ -103,7 +104,7 @@ class Telemetry:
             if not status:
                 await internal_error(record)(scope, receive, send_with_headers)
         finally:
-            metrics.in_flight.dec()
+            self._in_flight -= 1
             record.release()
             self._report(scope, record, stages, status or _INTERNAL_SERVER_ERROR)
 

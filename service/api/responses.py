@@ -1,7 +1,7 @@
 """From a request to its answer, the same for every task: watch the client, take the images through, write JSON."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -20,11 +20,14 @@ from service.errors import (
     UnavailableError,
 )
 from service.imaging.overlay import RenderedImage
+from service.media_types import JSON
 from service.pipeline import EncodedImage
 from service.runtime.job import JobResult
 from service.runtime.model import Model
 
 T = TypeVar("T")
+
+_JSON_TYPE = (b"content-type", JSON.encode())
 
 
 async def run_images(
@@ -85,10 +88,19 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T], deadli
         await asyncio.wait([working, leaving])
 
 
+class JsonResponse(Response):
+    """Encoded JSON. It has no headers but its length and type, so these take a third of the usual time."""
+
+    media_type = JSON
+
+    def init_headers(self, _: Mapping[str, str] | None = None) -> None:
+        self.raw_headers = [(b"content-length", b"%d" % len(self.body)), _JSON_TYPE]
+
+
 def json_response(model: Model, results: Collection[JsonObject]) -> Response:
     """Return the JSON answer; what we made ourselves is encoded once and not validated again."""
     body = {"model": model.name, "version": model.version, "results": results}
-    return Response(to_json(body), media_type="application/json")
+    return JsonResponse(to_json(body))
 
 
 def image_response(image: RenderedImage) -> Response:

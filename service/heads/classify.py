@@ -1,5 +1,6 @@
 """Probabilities → the best classes with their names."""
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -50,19 +51,16 @@ def best_classes(
         top_k: 1 to K.
 
     Raises:
-        InferenceError: the probabilities are not finite.
+        InferenceError: a probability that would be shown is not finite, or one is NaN.
     """
     least = np.partition(probabilities, -top_k)[-top_k]
-    if not np.isfinite(probabilities.sum()):
-        require_finite(probabilities, "probabilities")
     # Sorting all of a thousand classes takes five times as long.
     able = np.flatnonzero(probabilities >= least)
     best = able[np.argsort(-probabilities[able], kind="stable")][:top_k].tolist()
+    values = [float(probabilities[class_id]) for class_id in best]
+    if len(best) < top_k or not all(map(math.isfinite, values)):  # NaN is not above anything
+        require_finite(probabilities, "probabilities")
     return [
-        {
-            "label": labels[class_id],
-            "class_id": class_id,
-            "probability": round(float(probabilities[class_id]), 6),
-        }
-        for class_id in best
+        {"label": labels[class_id], "class_id": class_id, "probability": round(value, 6)}
+        for class_id, value in zip(best, values, strict=True)
     ]

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-WATCH_AFTER_SECONDS = 0.01
+WATCH_AFTER_SECONDS = 0.05
 """When the watch begins: most answers are ready earlier, and a task for each of them would cost more than it saves."""
 
 
