@@ -65,7 +65,9 @@ console = Console()
 _SHOWN = 5
 
 COMMANDS = {"export", "inspect", "card", "reference"}
-"""The first word of a command line is one of these, or the source of an export."""
+"""The first word of a command line is one of these, or the source or an option of an export."""
+
+OWN_OPTIONS = {"--help", "--version"}
 
 
 class _ExportModule(Protocol):
@@ -212,7 +214,7 @@ def reference() -> None:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; without a command's name, the first word is the source of an export."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] not in COMMANDS and not words[0].startswith("-"):
+    if words and words[0] not in COMMANDS | OWN_OPTIONS:
         words.insert(0, "export")
     try:
         app(words)

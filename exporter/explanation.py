@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rich.table import Table
 
+from exporter.errors import RecipeError
 from exporter.export import images_for, labels_for
 from exporter.guessing.granted import Granted
 from exporter.images import PHOTOGRAPHS_NAME
@@ -40,6 +41,8 @@ def explain(
     Raises:
         ExportError: what an export would be refused for before its proof.
     """
+    if recipe.task == "temporal":
+        raise RecipeError("--explain is for networks that read images, not for task temporal")
     network = load_network(recipe, progress)
     labels = labels_for(recipe, network)
     images = images_for(recipe, network)

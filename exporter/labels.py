@@ -14,6 +14,7 @@ import codecs
 import csv
 import json
 import re
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -196,7 +197,8 @@ def checkpoint_labels(path: Path) -> tuple[str, ...] | None:
     import torch  # noqa: PLC0415 - it takes seconds to load; only a checkpoint needs it
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        mapped = zipfile.is_zipfile(path)  # the weights then stay on the disk
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except Exception:  # noqa: BLE001 - torch raises errors of many kinds; the weights' own reader names them
         return None
     for part in (content, *_inner(content)):

@@ -32,7 +32,7 @@ _LABEL_FILES = (
     "class_to_idx.json",
     "data.yaml",
 )
-_SAYS_NOTHING = {"best", "last", "model", "network", "net", "weights", "checkpoint", "export"}
+_SAYS_NOTHING = {"best", "last", "model", "weights", "checkpoint"}
 """Names of files that do not name a network; the folder's name is taken."""
 
 _FILES = {"onnx", "program", "torchscript"}

@@ -1,12 +1,12 @@
 """A path on the command line → a source: what kind of network a file or folder holds, judged by what is in it."""
 
-import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import SourceError
 from exporter.guessing.granted import Granted
+from exporter.sources.transformers_configs import read_config
 
 KINDS = ("torchvision", "timm", "transformers", "python", "program", "torchscript", "onnx", "train")
 
@@ -76,11 +76,8 @@ def _in_folder(folder: Path) -> tuple[str, tuple[Granted, ...]]:
 
 def _configured(folder: Path, config: Path) -> tuple[str, tuple[Granted, ...]]:
     """Return the source of a folder with a config.json: Transformers', or timm's."""
-    try:
-        content = json.loads(config.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise SourceError(f"{config} is not valid JSON: {error}") from error
-    if not isinstance(content, dict) or "architecture" not in content:
+    content = read_config(config)
+    if "architecture" not in content:
         return f"transformers:{folder}", ()
     why = f"stated in {config}"
     granted = [

@@ -38,7 +38,7 @@ def read_config(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SourceError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise SourceError(f"{path} holds no JSON object")

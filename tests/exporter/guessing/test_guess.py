@@ -215,7 +215,7 @@ def test_a_folder_with_a_recipe(tmp_path: Path) -> None:
     assert guess(str(tmp_path), {}).source == str(tmp_path / "recipe.toml")
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace`:FutureWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
 def test_files_of_pytorch_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
     net = nn.Conv2d(3, 3, 1)
     script, program = tmp_path / "script.pt", tmp_path / "program.pt"
