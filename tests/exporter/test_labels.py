@@ -143,7 +143,7 @@ def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: 
         ("a.txt", b"cat\n\ndog\n", "line 2 of a.txt is empty"),
         ("a.txt", b"", "holds no label"),
         ("a.txt", b"\xef\xbb\xbf\r\n", "holds no label"),
-        ("a.txt", b"caf\xe9\n", "neither UTF-8 nor UTF-16"),
+        ("a.txt", b"\xe9\n", "neither UTF-8 nor UTF-16"),
         ("a.txt", b"cat\n" * 30 + b"\0", "zero bytes"),
         ("a.txt", b"1 cat\n2 dog\n", "numbered from 1"),
         ("a.txt", b"{0: 'cat'", "begins with a brace"),

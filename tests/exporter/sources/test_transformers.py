@@ -192,6 +192,7 @@ def by_hand(place: Path, automatic: str, body: bytes) -> tuple[Any, Any]:
 
 def served(done: Exported, body: bytes) -> dict[str, NDArray[Any]]:
     """Return what the servable says of an encoded image, by the service's own decode and resize."""
+    assert done.card.input is not None
     frame, _ = fit_encoded(body, done.card.input, Limits())
     return outputs_of(done.path, frame[None])
 
