@@ -190,6 +190,13 @@ def by_hand(place: Path, automatic: str, body: bytes) -> tuple[Any, Any]:
         return model(pixel_values=pixels["pixel_values"]), processor
 
 
+def as_png(body: bytes) -> bytes:
+    """Return an image at the network's size, as PNG."""
+    buffer = BytesIO()
+    Image.open(BytesIO(body)).convert("RGB").resize((SIDE, SIDE)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
 def served(done: Exported, body: bytes) -> dict[str, NDArray[Any]]:
     """Return what the servable says of an encoded image, by the service's own decode and resize."""
     assert done.card.input is not None
@@ -225,11 +232,12 @@ def test_a_segmenter_says_what_transformers_says(
 
     done = exported(place, tmp_path, "segment")
 
-    body = photograph("chelsea")
+    # At the network's size, without losses: the classes of an untrained network nearly tie at many pixels.
+    body = as_png(photograph("chelsea"))
     outputs, processor = by_hand(place, automatic, body)
     expected = processor.post_process_semantic_segmentation(outputs, target_sizes=[(SIDE, SIDE)])
     same = (served(done, body)["mask"][0] == expected[0].numpy()).mean()
-    assert same > 0.97
+    assert same > 0.995
     assert done.card.background_id is None
 
 
