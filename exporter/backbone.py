@@ -10,6 +10,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from exporter.errors import GraphError
 from exporter.graph import BATCH, Graph, integers
+from exporter.node_order import fixed_tensors
 from exporter.shapes import Shape
 from service.card import ImageInput, Stage
 
@@ -50,6 +51,8 @@ def pool(graph: Graph, tensor: str, shape: Shape) -> None:
     Raises:
         GraphError: the tensor has no channel axis.
     """
+    if shape.dtype != TensorProto.FLOAT:
+        tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
     if len(shape.dims) == 2:
         graph.add("Identity", [tensor], output=FEATURES)
     elif len(shape.dims) == 3:
@@ -69,13 +72,14 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
         GraphError: there is no such layer.
     """
     producers = graph.producers()
+    fixed = fixed_tensors(graph.draft().graph)
     tensor = logits
     while (node := producers.get(tensor)) is not None:
-        computed = (str(name) for name in node.input if name and name not in graph.constants)
+        computed = (str(name) for name in node.input if name and name not in fixed)
         read = next(computed, None)
         if read is None:
             break
-        if node.op_type in _WEIGHTED and any(name in graph.constants for name in node.input[:2]):
+        if node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
             return read
         tensor = read
     raise GraphError(
@@ -91,12 +95,16 @@ def deepest_map(
     Raises:
         GraphError: there is none.
     """
-    paths = [_leading_to(model, shapes, output) for output in outputs]
+    fixed = fixed_tensors(model.graph)
+    # No feature map leads to integers, as classes are, nor to what is picked by integers alone behind a suppression.
+    floats = [name for name in outputs if name not in shapes or not shapes[name].is_integer]
+    paths = [_leading_to(model, shapes, output) for output in floats or outputs]
+    paths = [p for p in paths if not p or any(_is_trained(node, fixed) for node in p)] or paths
     names = set.intersection(*({name for node in path for name in node.output} for path in paths))
     trained = False
     maps: list[FeatureMap] = []
     for node in paths[0]:
-        trained = trained or _is_trained(model, node)
+        trained = trained or _is_trained(node, fixed)
         if trained:
             made = [_as_map(name, shapes, image_input) for name in node.output if name in names]
             maps += [found for found in made if found is not None]
@@ -156,7 +164,7 @@ def name_stages(
     for number, found in enumerate(maps, 1):
         name = f"stage_{number}"
         graph.free([name])
-        if found.layout == "NCHW":
+        if found.layout == "NCHW" and found.shape.dtype == TensorProto.FLOAT:
             graph.rename(found.tensor, name)
         else:
             _graft_planar(graph, found, name)
@@ -169,6 +177,11 @@ def name_stages(
 
 def _graft_planar(graph: Graph, found: FeatureMap, name: str) -> None:
     tensor = found.tensor
+    if found.layout == "NCHW":
+        graph.add("Cast", [tensor], output=name, to=TensorProto.FLOAT)
+        return
+    if found.shape.dtype != TensorProto.FLOAT:
+        tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
     if found.layout == "tokens":
         places = found.height * found.width
         bounds = [graph.constant("bound", integers(n)) for n in (-places, 2**31 - 1, 1)]
@@ -207,9 +220,8 @@ def _as_tokens(tensor: str, shapes: Shapes, before: FeatureMap) -> FeatureMap | 
     return FeatureMap(tensor, "tokens", shape.dims[2], before.height, before.width, shape)
 
 
-def _is_trained(model: onnx.ModelProto, node: NodeProto) -> bool:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    return node.op_type in _WEIGHTED and not constants.isdisjoint(node.input)
+def _is_trained(node: NodeProto, fixed: set[str]) -> bool:
+    return node.op_type in _WEIGHTED and not fixed.isdisjoint(node.input)
 
 
 def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
@@ -218,8 +230,9 @@ def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
     last_read = {name: len(nodes) for node in nodes for name in node.output if name}
     last_read |= {name: index for index, node in enumerate(nodes) for name in node.input if name}
     found, open_until, trained = [], -1, False
+    fixed = fixed_tensors(model.graph)
     for index, node in enumerate(nodes):
-        trained = trained or _is_trained(model, node)
+        trained = trained or _is_trained(node, fixed)
         made = [name for name in node.output if name in last_read]
         if trained and open_until <= index and len(made) == 1:
             found.append(made[0])

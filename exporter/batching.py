@@ -1,60 +1,73 @@
-"""A graph made for one image → the same graph for any number of them."""
+"""A graph made for a batch of one size → the same graph for any number of images."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import NodeProto, numpy_helper
 
 from exporter.graph import BATCH, copy_of
 from exporter.shapes import Shape, infer_shapes
 
 
-def free_batch(model: onnx.ModelProto, image: Sequence[int]) -> onnx.ModelProto:
-    """Return the model with a free batch axis in front of an image of these dimensions.
+def free_batch(model: onnx.ModelProto, *, windows: bool = False) -> onnx.ModelProto:
+    """Return the model with a free batch axis.
 
-    Reshapes to a constant shape whose first axis is a batch of one get a free first axis. The proof shows whether that
-    was right: it compares several batch sizes with the source.
+    Reshapes to a constant shape whose first axis is the batch get a free first axis. With `windows` so do those whose
+    first axis is a multiple of the batch before or after the reshape, as in networks that attend within windows.
+    Whether that was right is seen in a run only: the proof compares several batch sizes with the source.
     """
+    constants = {tensor.name for tensor in model.graph.initializer}
+    entry = next(value for value in model.graph.input if value.name not in constants)
+    batch = entry.type.tensor_type.shape.dim[0].dim_value or 1
+    shapes = infer_shapes(model, batch)
     freed = copy_of(model)
-    constants = {tensor.name for tensor in freed.graph.initializer}
     for value in freed.graph.input:
-        if value.name not in constants:
-            dims = value.type.tensor_type.shape.dim
-            dims[0].Clear()
-            dims[0].dim_param = BATCH
-            for dim, size in zip(list(dims)[1:], image, strict=True):
-                dim.Clear()
-                dim.dim_value = size
-    shapes = infer_shapes(freed)
-    _free_reshapes(freed, shapes)
+        if value.name == entry.name:
+            first = value.type.tensor_type.shape.dim[0]
+            first.Clear()
+            first.dim_param = BATCH
+    targets = _constant_targets(freed)
+    for node in freed.graph.node:
+        if node.op_type == "Reshape" and node.input[0] not in targets:
+            _free_reshape(freed, node, shapes, targets.get(node.input[1]), batch, windows=windows)
     for value in freed.graph.output:
         value.type.tensor_type.ClearField("shape")
     del freed.graph.value_info[:]
     return freed
 
 
-def _free_reshapes(model: onnx.ModelProto, shapes: dict[str, Shape]) -> None:
-    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
+def _constant_targets(model: onnx.ModelProto) -> dict[str, NDArray[np.int64]]:
+    values = {
+        tensor.name: numpy_helper.to_array(tensor)
+        for tensor in model.graph.initializer
+        if len(tensor.dims) == 1
+    }
     for node in model.graph.node:
         if node.op_type == "Constant" and node.attribute[0].name == "value":
             values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
-    for node in model.graph.node:
-        if node.op_type == "Reshape" and node.input[0] not in values:
-            _free_reshape(model, node, shapes, values.get(node.input[1]))
+    return values
 
 
 def _free_reshape(
     model: onnx.ModelProto,
     node: NodeProto,
-    shapes: dict[str, Shape],
-    target: np.ndarray[tuple[int], np.dtype[np.int64]] | None,
+    shapes: Mapping[str, Shape],
+    target: NDArray[np.int64] | None,
+    batch: int,
+    *,
+    windows: bool,
 ) -> None:
-    """Free the first axis of the target shape, if the reshape keeps a batch of one as the first axis."""
+    """Free the first axis of the target shape, if the reshape keeps the batch as the first axis."""
     before, after = shapes.get(node.input[0]), shapes.get(node.output[0])
-    if target is None or before is None or after is None or target[0] != 1:
+    if target is None or before is None or after is None or not before.dims or not after.dims:
         return
-    if not before.dims or before.dims[0] != 1:
+    if target[0] == 0 or -1 in target[:1]:
+        return
+    keeps = before.dims[0] == after.dims[0] == batch
+    splits = before.dims[0] % batch == 0 and after.dims[0] % batch == 0
+    if not keeps and not (windows and splits):
         return
     free_first = np.array([-1, *after.dims[1:]], np.int64)
     name = f"{node.output[0]}_shape"

@@ -67,8 +67,7 @@ def edit_card(path: Path, changes: list[str]) -> Card:
         edited = Card.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"--set {invalid_field(error)}") from error
-    write_servable(path, onnx.load(path), edited)
-    return edited
+    return write_servable(path, onnx.load(path, load_external_data=False), edited)
 
 
 def _value(field: str, text: str) -> Any:  # noqa: ANN401 - each field has a type of its own

@@ -174,7 +174,7 @@ class ProposalDetector(nn.Module):
 
         Feature Pyramid Networks (arXiv:1612.03144), equation 1.
         """
-        named = [maps[name] for name in self.pooling.featmap_names]
+        named = [maps[name] for name in self.pooling.featmap_names if name in maps]
         lowest = round(log2(self.size[0] / named[0].shape[2]))
         area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
         level = self.pooling.canonical_level + torch.log2(

@@ -58,7 +58,7 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
         certificate=certificate,
     )
     progress.begin("Write the servable")
-    write_servable(path, model, card)
+    card = write_servable(path, model, card)
     return Exported(path, card, measured)
 
 

@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 import numpy as np
@@ -11,11 +10,13 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from exporter.errors import GraphError
+from exporter.external_data import is_large, without_weights
+from exporter.node_order import in_order, tensors_read
 
 OPSET = 18
 IR_VERSION = 8
 """The IR version of every servable. Both numbers are the oldest that PyTorch's exporter writes without conversion, so
-that older runtimes can read the files."""
+that older runtimes can read the files. Only an ONNX file that was found at a newer opset stays there."""
 
 BATCH = "N"
 Attribute = int | float | str | list[int] | list[float]
@@ -27,17 +28,19 @@ GRAFT_PREFIX = "foveal."
 class Graph:
     """A mutable ONNX graph.
 
-    `finish` returns a sorted and checked model without unused parts and without notes about where it was made.
+    `finish` returns a sorted and checked model without unused parts and without notes about where it was made. `opset`
+    is the version of the operators that the nodes are written for.
 
     Raises:
         GraphError: the graph has operators outside standard ONNX.
     """
 
-    def __init__(self, model: onnx.ModelProto) -> None:
+    def __init__(self, model: onnx.ModelProto, opset: int = OPSET) -> None:
         if any(opset.domain not in {"", "ai.onnx"} for opset in model.opset_import):
             _refuse_foreign_operators(model)
         self.proto = onnx.GraphProto()
         self.proto.CopyFrom(model.graph)
+        self.opset = opset
         self._fresh = 0
         _normalize(self.proto)
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
@@ -106,8 +109,7 @@ class Graph:
         if new in self._names():
             raise GraphError(f"The graph already has a tensor {new!r}")
         for node in self.proto.node:
-            _replace(node.input, old, new)
-            _replace(node.output, old, new)
+            _replace_in_node(node, old, new)
         for value in (*self.proto.input, *self.proto.output, *self.proto.initializer):
             if value.name == old:
                 value.name = new
@@ -155,7 +157,9 @@ class Graph:
         self.proto.value_info.extend(stages)
         model = self._wrap()
         try:
-            onnx.checker.check_model(model, full_check=True)
+            onnx.checker.check_model(
+                without_weights(model) if is_large(model) else model, full_check=True
+            )
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise GraphError(f"The completed graph is not valid ONNX: {error}") from error
         return model
@@ -166,9 +170,10 @@ class Graph:
         return self._wrap()
 
     def _wrap(self) -> onnx.ModelProto:
-        opset = helper.make_opsetid("", OPSET)
+        opset = helper.make_opsetid("", self.opset)
+        ir_version = max(IR_VERSION, helper.find_min_ir_version_for([opset]))
         return helper.make_model(
-            self.proto, producer_name="foveal", ir_version=IR_VERSION, opset_imports=[opset]
+            self.proto, producer_name="foveal", ir_version=ir_version, opset_imports=[opset]
         )
 
     def _names(self) -> set[str]:
@@ -180,16 +185,7 @@ class Graph:
         return f"{GRAFT_PREFIX}{stem}_{self._fresh}"
 
     def _sort(self) -> None:
-        maker = {name: index for index, node in enumerate(self.proto.node) for name in node.output}
-        needs = {
-            index: {maker[name] for name in tensors_read(node) if name in maker}
-            for index, node in enumerate(self.proto.node)
-        }
-        try:
-            order = list(TopologicalSorter(needs).static_order())
-        except CycleError as error:
-            raise GraphError("The graph has a cycle") from error
-        replace_nodes(self.proto, [self.proto.node[index] for index in order])
+        replace_nodes(self.proto, in_order(self.proto.node))
 
     def _drop_unused(self, wanted: set[str]) -> None:
         kept = []
@@ -214,16 +210,6 @@ class Graph:
         ):
             part.ClearField("doc_string")
             part.ClearField("metadata_props")
-
-
-def tensors_read(node: NodeProto) -> set[str]:
-    """Return every tensor that a node reads, those that its inner graphs read included."""
-    read = {name for name in node.input if name}
-    for attribute in node.attribute:
-        for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-            read.update(name for child in inner.node for name in tensors_read(child))
-            read.update(value.name for value in inner.output)
-    return read
 
 
 def consumers(nodes: Iterable[NodeProto]) -> dict[str, list[NodeProto]]:
@@ -331,6 +317,19 @@ def _replace(names: Any, old: str, new: str) -> None:  # noqa: ANN401 - protobuf
     for index, name in enumerate(names):
         if name == old:
             names[index] = new
+
+
+def _replace_in_node(node: NodeProto, old: str, new: str) -> None:
+    """Rename a tensor in a node and in the graphs inside it, which may read tensors from outside."""
+    _replace(node.input, old, new)
+    _replace(node.output, old, new)
+    for one in node.attribute:
+        for inner in [one.g] if one.HasField("g") else one.graphs:
+            for child in inner.node:
+                _replace_in_node(child, old, new)
+            for value in inner.output:
+                if value.name == old:
+                    value.name = new
 
 
 def _refuse_foreign_operators(model: onnx.ModelProto) -> None:

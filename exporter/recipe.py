@@ -127,15 +127,21 @@ class SegmentRecipe(_Frozen):
 class DetectRecipe(_Frozen):
     """What the raw outputs of a detector mean.
 
-    `pair` has one output for boxes and one for scores; the other decoders are those of Ultralytics' YOLOs.
+    `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`,
+    `end2end` and `detr` are the forms of Ultralytics' networks, `yolov7` is that network with its own suppression, and
+    `yolox` has boxes relative to a grid.
     """
 
-    decoder: Literal["pair", "yolov5", "yolov8", "end2end"] = Field(
-        "pair",
-        description="Form of the raw outputs: pair is one output of boxes and one of scores; YOLO11 has yolov8's form.",
+    decoder: Literal["pair", "triple", "yolov5", "yolov7", "yolov8", "yolox", "end2end", "detr"] = (
+        Field(
+            "pair",
+            description="Form of the raw outputs: pair is boxes and scores, triple is boxes, scores and classes; "
+            "YOLO11 and YOLO12 have yolov8's form. An ONNX file's own shapes decide where it is not given.",
+        )
     )
-    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh"] = Field(
-        "xyxy", description="What the four numbers of a box are."
+    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"] = Field(
+        "xyxy",
+        description="What the four numbers of a box are; grid is YOLOX's offset from a cell and logarithm of the size.",
     )
     box_unit: Literal["frame", "pixel"] = Field(
         "frame", description="Unit of a box: frame is 0 to 1 of the input, pixel is its pixels."
@@ -153,7 +159,10 @@ class DetectRecipe(_Frozen):
         default=False, description="Report only the best class of each box."
     )
     candidates: int = Field(
-        300, ge=1, le=300, description="The number of candidates before suppression."
+        2048,
+        ge=1,
+        le=16384,
+        description="The number of candidates before suppression: 20 boxes for each of 100 objects.",
     )
 
 

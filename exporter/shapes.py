@@ -104,4 +104,5 @@ def _measured(model: onnx.ModelProto, batch: int, names: list[str]) -> dict[str,
     return {
         name: Shape(value.shape, helper.np_dtype_to_tensor_dtype(value.dtype))
         for name, value in zip(names, values, strict=True)
+        if isinstance(value, np.ndarray)  # else a sequence, which has no shape
     }

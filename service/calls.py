@@ -73,9 +73,18 @@ class ExplainCall:
         return VIEWS[self.request.view].needs_image
 
     async def run(
-        self, image: EncodedImage | None, *, timeout_seconds: float
+        self,
+        image: EncodedImage | None,
+        *,
+        timeout_seconds: float,
+        allowed_seconds: float | None = None,
     ) -> JobResult[ExplainResult | RenderedImage]:
         """Return the explanation as JSON, or as an image where the request wants one.
+
+        Args:
+            image: the encoded image; None for a view that needs none.
+            timeout_seconds: the time that is left.
+            allowed_seconds: the request's whole deadline, for messages; None: the same.
 
         Raises:
             InvalidParameterError: the view needs an image, or the network does not find the target in it.
@@ -90,4 +99,5 @@ class ExplainCall:
             task=self.task,
             segmenter=find_segmenter(self._registry.models),
             timeout_seconds=timeout_seconds,
+            allowed_seconds=allowed_seconds,
         )

@@ -19,6 +19,8 @@ from typing import Annotated, BinaryIO, Literal, Self
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 CARD_KEY = "foveal.card"
+DATA_SUFFIX = ".data"
+"""The weights of a network above 2 GiB lie beside the graph, in a file of its name with this ending."""
 INPUT_NAME = "image"
 TEMPORAL_INPUT_NAME = "features"
 
@@ -104,6 +106,8 @@ class Certificate(_Frozen):
     tools: dict[str, str]
     date: date
     graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    data_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    """For a network above 2 GiB, the digest of the file beside it that holds its weights."""
 
 
 class Card(_Frozen):
@@ -204,18 +208,47 @@ def graph_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_certificate(path: Path, card: Card) -> None:
-    """Refuse a file whose graph is not the one its certificate speaks of.
+def check_certificate(path: Path, card: Card, data: Path | None = None) -> None:
+    """Refuse a file whose graph, or whose weights beside it, are not those its certificate speaks of.
+
+    Args:
+        path: the file with the graph.
+        card: its card.
+        data: the file with the weights of a network above 2 GiB; its usual place is beside the graph's.
 
     Raises:
-        CardError: the digests differ.
+        CardError: the digests differ, or the weights are missing.
     """
+    if card.certificate.data_sha256 is not None:
+        _check_data(data or path.with_name(path.name + DATA_SUFFIX), card.certificate.data_sha256)
     found = graph_sha256(path)
     if found != card.certificate.graph_sha256:
         raise CardError(
             f"{path}: the graph was changed after it was proved (graph {found[:12]}…, "
             f"certificate {card.certificate.graph_sha256[:12]}…). Export it again with foveal-export."
         )
+
+
+def _check_data(path: Path, expected: str) -> None:
+    try:
+        found = _digest_of(path)
+    except FileNotFoundError as error:
+        raise CardError(
+            f"{path} is missing: it holds the weights of the network. Copy it to the same folder as the graph"
+        ) from error
+    if found != expected:
+        raise CardError(
+            f"{path}: the weights were changed after they were proved (file {found[:12]}…, certificate "
+            f"{expected[:12]}…). Copy the file again, or export the network again with foveal-export."
+        )
+
+
+def _digest_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with _open(path) as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
 
 
 def _parse_card(text: str, path: Path) -> Card:

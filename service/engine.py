@@ -55,11 +55,11 @@ from service.settings import Settings
 from service.tasks.networks import usable
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
-from service.video.container import Source
 from service.video.events import VideoEvent
 from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
 from service.video.reader import VideoLimits
+from service.video.source import Source
 
 log = logging.getLogger(LOGGER)
 
@@ -321,7 +321,7 @@ class Engine:
 
         Args:
             task: its name.
-            video: a binary file object: MP4, MOV, WebM, Matroska, AVI or GIF.
+            video: a binary file object: MP4, MOV, WebM, Matroska, AVI, GIF, animated PNG or animated WebP.
             options: an instance of the task's `over_time.options` (`service.tasks.detect.DetectVideoOptions`), or its
                 fields by name; None: the defaults.
             sampling: which frames; None: two frames per second, for temporal networks the card's rate.

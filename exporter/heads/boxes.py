@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import ceil
 from typing import Generic, Protocol, TypeVar
 
 import numpy as np
 
 from exporter.graph import Graph, floats, integers
+from exporter.heads.arrange import grid_strides
 from exporter.network import Array
 from exporter.recipe import DetectRecipe
 from service.card import ImageInput
@@ -84,11 +86,50 @@ class NamedDecoder:
         return Candidates(raw[0][..., :4], raw[0][..., 4], classes=raw[0][..., 5])
 
 
+class ImageRowDecoder:
+    """One output (N, A, 7): image, xyxy, class, score; YOLOv7 with its own suppression."""
+
+    def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
+        last = graph.constant("last_axis", integers(-1))
+        kind, score = (
+            graph.add("Squeeze", [_columns(graph, raw[0], at, at + 1), last]) for at in (5, 6)
+        )
+        return Candidates(_columns(graph, raw[0], 1, 5), score, classes=kind)
+
+    def split(self, raw: Sequence[Array]) -> Candidates[Array]:
+        return Candidates(raw[0][..., 1:5], raw[0][..., 6], classes=raw[0][..., 5])
+
+
+class QueryDecoder:
+    """One output (N, Q, 4 + K): box, class scores; Ultralytics' RT-DETR."""
+
+    def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
+        return Candidates(_columns(graph, raw[0], 0, 4), _columns(graph, raw[0], 4, _END))
+
+    def split(self, raw: Sequence[Array]) -> Candidates[Array]:
+        return Candidates(raw[0][..., :4], raw[0][..., 4:])
+
+
+class TripleDecoder:
+    """Three outputs, boxes (N, A, 4), scores (N, A) and classes (N, A): the network has chosen each box's class."""
+
+    def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
+        four = graph.constant("box_shape", integers(0, -1, 4))
+        return Candidates(graph.add("Reshape", [raw[0], four]), raw[1], classes=raw[2])
+
+    def split(self, raw: Sequence[Array]) -> Candidates[Array]:
+        return Candidates(raw[0].reshape(len(raw[0]), -1, 4), raw[1], classes=raw[2])
+
+
 DECODERS: dict[str, Decoder] = {
     "pair": PairDecoder(),
     "yolov5": ObjectnessDecoder(),
     "yolov8": ColumnDecoder(),
     "end2end": NamedDecoder(),
+    "yolov7": ImageRowDecoder(),
+    "yolox": ObjectnessDecoder(),
+    "detr": QueryDecoder(),
+    "triple": TripleDecoder(),
 }
 
 _END = 2**31 - 1
@@ -97,18 +138,23 @@ _CORNERS = {
     "xywh": ((1, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1)),
     "cxcywh": ((1, 0, -0.5, 0), (0, 1, 0, -0.5), (1, 0, 0.5, 0), (0, 1, 0, 0.5)),
 }
+_CORNERS["grid"] = _CORNERS["cxcywh"]
 """For a box given by a point and its size: the matrix whose rows compute x_min, y_min, x_max and y_max."""
 
 
-def graft_xyxy(graph: Graph, boxes: str, recipe: DetectRecipe, image_input: ImageInput) -> str:
+def graft_xyxy(
+    graph: Graph, boxes: str, recipe: DetectRecipe, image_input: ImageInput, anchors: int
+) -> str:
     """Add the nodes that turn boxes (N, A, 4) into xyxy in 0–1 of the frame, and return their tensor."""
     if recipe.box_format == "yxyx":
         order = graph.constant("xyxy", integers(1, 0, 3, 2))
         boxes = graph.add("Gather", [boxes, order], axis=2)
     elif recipe.box_format != "xyxy":
+        if recipe.box_format == "grid":
+            boxes = _graft_grid(graph, boxes, *_grid(anchors, image_input))
         matrix = np.array(_CORNERS[recipe.box_format], np.float32).T
         boxes = graph.add("MatMul", [boxes, graph.constant("corners", matrix)])
-    if recipe.box_unit == "frame":
+    if recipe.box_unit == "frame" and recipe.box_format != "grid":
         return boxes
     unit = 1 / floats(image_input.width, image_input.height, image_input.width, image_input.height)
     return graph.add("Mul", [boxes, graph.constant("unit", unit)])
@@ -116,21 +162,48 @@ def graft_xyxy(graph: Graph, boxes: str, recipe: DetectRecipe, image_input: Imag
 
 def xyxy(boxes: Array, recipe: DetectRecipe, image_input: ImageInput) -> Array:
     """Return boxes (N, A, 4) as xyxy in 0–1 of the frame."""
+    if recipe.box_format == "grid":
+        cells, strides = _grid(boxes.shape[1], image_input)
+        boxes = np.concatenate([boxes[..., :2] + cells, np.exp(boxes[..., 2:])], axis=-1) * strides
     a, b, c, d = np.moveaxis(boxes.astype(np.float64), -1, 0)
     corners = {
         "xyxy": lambda: (a, b, c, d),
         "yxyx": lambda: (b, a, d, c),
         "xywh": lambda: (a, b, a + c, b + d),
+        "grid": lambda: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
         "cxcywh": lambda: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
     }[recipe.box_format]()
     corners_xyxy = np.stack(corners, axis=-1)
-    if recipe.box_unit == "frame":
+    if recipe.box_unit == "frame" and recipe.box_format != "grid":
         return corners_xyxy
     return corners_xyxy / (
         image_input.width,
         image_input.height,
         image_input.width,
         image_input.height,
+    )
+
+
+def _graft_grid(graph: Graph, boxes: str, cells: Array, strides: Array) -> str:
+    """Add the nodes that turn boxes relative to a grid's cells into center and size in pixels."""
+    four = graph.constant("split", integers(2, 2))
+    offset, size = graph.add_many("Split", [boxes, four], outputs=2, axis=2)
+    center = graph.add("Add", [offset, graph.constant("cells", cells)])
+    both = graph.add("Concat", [center, graph.add("Exp", [size])], axis=2)
+    return graph.add("Mul", [both, graph.constant("strides", strides)])
+
+
+def _grid(anchors: int, image_input: ImageInput) -> tuple[Array, Array]:
+    """Return the cell of each box (1, A, 2) as column and row, and its stride (1, A, 1), float32; see `_graft_grid`."""
+    cells, sizes = [], []
+    for stride in grid_strides(anchors, image_input) or ():
+        rows, columns = ceil(image_input.height / stride), ceil(image_input.width / stride)
+        row, column = np.divmod(np.arange(rows * columns), columns)
+        cells.append(np.stack([column, row], axis=1))
+        sizes.append(np.full((rows * columns, 1), stride))
+    return (
+        np.concatenate(cells)[None].astype(np.float32),
+        np.concatenate(sizes)[None].astype(np.float32),
     )
 
 

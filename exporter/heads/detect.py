@@ -20,6 +20,9 @@ POOL = 2
 """`expected` keeps this many times the number of candidates: at the end of the list, candidates of almost the same
 score may change places."""
 
+SEARCHED = 64
+"""So many candidates at once are compared with all expected ones, which bounds the memory."""
+
 NMS_IOU = 0.5
 SHOWN_SCORE = 0.05
 SHOWN = 100
@@ -31,19 +34,23 @@ class DetectHead:
     """Candidates of a decoder → `boxes` (N, D, 4), `scores` (N, D), `classes` (N, D).
 
     A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
+    `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
+    then chooses from, where the graph shows it.
     """
 
     decoder: Decoder
     recipe: DetectRecipe
     anchors: int
     columns: int
+    known_classes: int | None = None
     task: ClassVar[Task] = "detect"
     outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)
     metric: ClassVar[Metric] = "map50"
 
     @property
     def classes(self) -> int | None:
-        return self.columns + self.recipe.class_offset if self.columns else None
+        count = self.columns or self.known_classes
+        return count + self.recipe.class_offset if count else None
 
     @property
     def activation(self) -> Activation:
@@ -51,11 +58,18 @@ class DetectHead:
 
     @property
     def candidates(self) -> int:
-        return min(self.recipe.candidates, self.anchors)
+        """How many candidates the graph returns."""
+        return min(self.recipe.candidates, self.anchors * self._kinds_a_box)
+
+    @property
+    def _kinds_a_box(self) -> int:
+        """How many classes one box may have."""
+        first, last = self._foreground()
+        return 1 if self.recipe.one_class_a_box or not self.columns else last - first
 
     def graft(self, graph: Graph, raw: Sequence[str], image_input: ImageInput) -> None:
         found = self.decoder.graft(graph, raw)
-        boxes = graft_xyxy(graph, found.boxes, self.recipe, image_input)
+        boxes = graft_xyxy(graph, found.boxes, self.recipe, image_input, self.anchors)
         if found.classes is not None:
             boxes, scores, classes = self._graft_classified(graph, boxes, found)
         else:
@@ -98,15 +112,16 @@ class DetectHead:
         """
         first, last = self._foreground()
         kinds = last - first
-        many = graph.constant("candidates", integers(self.candidates))
+        several = graph.constant("boxes", integers(min(self.candidates, self.anchors)))
         class_axis = graph.constant("class_axis", integers(2))
         best = graph.add("ReduceMax", [scores, class_axis], keepdims=0)
-        top, where = graph.add_many("TopK", [best, many], outputs=2, axis=1)
+        top, where = graph.add_many("TopK", [best, several], outputs=2, axis=1)
         boxes, scores = _picked(graph, boxes, where), _picked(graph, scores, where)
         if self.recipe.one_class_a_box or kinds == 1:
             classes = graph.add("ArgMax", [scores], axis=2, keepdims=0)
         else:
             pairs = graph.constant("pairs", integers(0, -1))
+            many = graph.constant("candidates", integers(self.candidates))
             flat = graph.add("Reshape", [scores, pairs])
             top, where = graph.add_many("TopK", [flat, many], outputs=2, axis=1)
             count = graph.constant("classes", integers(kinds))
@@ -130,7 +145,7 @@ class DetectHead:
     def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
         found = self.decoder.split(raw)
         boxes = np.clip(xyxy(found.boxes, self.recipe, image_input), 0, 1)
-        scores, anchors, classes = self._pairs(found)
+        scores, anchors, classes = self.pairs(found)
         order = np.argsort(-scores, axis=1, kind="stable")[:, : POOL * self.candidates]
         anchors, classes = (np.take_along_axis(a, order, axis=1) for a in (anchors, classes))
         return {
@@ -139,7 +154,7 @@ class DetectHead:
             "classes": classes + self.recipe.class_offset,
         }
 
-    def _pairs(self, found: Candidates[Array]) -> tuple[Array, Array, Array]:
+    def pairs(self, found: Candidates[Array]) -> tuple[Array, Array, Array]:
         """Return score, anchor and class of every pair that can be among the best, each (N, P)."""
         if found.classes is not None:
             anchors = np.broadcast_to(np.arange(self.anchors), found.scores.shape)
@@ -168,16 +183,14 @@ class DetectHead:
 
         Scores are also compared rank by rank. Boxes are not, since candidates of the same score have no order.
         """
-        places = min(self.candidates, expected["scores"].shape[1])
+        places = min(found["scores"].shape[1], expected["scores"].shape[1])
         worst = float(np.abs(found["scores"][:, :places] - expected["scores"][:, :places]).max())
         for index in range(len(found["boxes"])):
-            boxes, others = found["boxes"][index], expected["boxes"][index]
-            apart = np.abs(boxes[:, None] - others[None]).max(axis=2)
-            scores = found["scores"][index][:, None] - expected["scores"][index][None]
-            apart = np.maximum(apart, np.abs(scores))
-            other = found["classes"][index][:, None] != expected["classes"][index][None]
-            apart[other] = np.inf
-            worst = max(worst, float(np.nan_to_num(apart, nan=np.inf).min(axis=1).max()))
+            one, other = (
+                {name: outputs[name][index] for name in ("boxes", "scores", "classes")}
+                for outputs in (found, expected)
+            )
+            worst = _largest_distance(one, other, worst)
         return worst if np.isfinite(worst) else float("inf")
 
     def result_difference(self, found: Outputs, expected: Outputs) -> float:
@@ -185,6 +198,7 @@ class DetectHead:
 
         A detection without one does not count here: the agreement is about those.
         """
+        expected = _as_many(expected, found)
         return max(
             _score_difference(_shown(found, index), _shown(expected, index))
             for index in range(len(found["boxes"]))
@@ -194,8 +208,10 @@ class DetectHead:
         """Return each image's mAP at IoU 0.5 over the classes expected in it, after suppression.
 
         Only detections match whose scores differ by at most the tolerance. An image in which neither has a detection
-        counts 1; one in which only one of them has any counts 0.
+        counts 1; one in which only one of them has any counts 0. Both sides have equally many candidates: what fewer
+        of them would lose is no difference between the graph and its source.
         """
+        expected = _as_many(expected, found)
         return [
             _mean_average_precision(_shown(found, index), _shown(expected, index), tolerance)
             for index in range(len(found["boxes"]))
@@ -208,12 +224,50 @@ def _picked(graph: Graph, values: str, where: str) -> str:
     return graph.add("GatherND", [values, graph.add("Unsqueeze", [where, last])], batch_dims=1)
 
 
+def _as_many(expected: Outputs, found: Outputs) -> Outputs:
+    """Return the best expected candidates, as many as were found."""
+    count = found["scores"].shape[1]
+    return {name: values[:, :count] for name, values in expected.items()}
+
+
+def _largest_distance(found: Outputs, expected: Outputs, least: float) -> float:
+    """Return the largest distance of a candidate to the nearest expected one of its class, but at least `least`.
+
+    Most candidates have their counterpart at the same place in the list; only the others are searched for.
+
+    Args:
+        found: boxes (D, 4), scores (D,) and classes (D,) of one image.
+        expected: the same of other candidates, sorted in the same way.
+        least: a distance that is known already.
+    """
+    places = min(len(found["scores"]), len(expected["scores"]))
+    lost = np.ones(len(found["scores"]), bool)
+    heads = ({name: v[:places] for name, v in side.items()} for side in (found, expected))
+    lost[:places] = ~(_distances(*heads) <= least)
+    worst = least
+    for part in np.array_split(np.flatnonzero(lost), np.ceil(lost.sum() / SEARCHED) or 1):
+        if len(part):
+            some = {name: values[part, None] for name, values in found.items()}
+            every = {name: values[None] for name, values in expected.items()}
+            worst = max(worst, float(_distances(some, every).min(axis=1).max()))
+    return worst
+
+
+def _distances(found: Outputs, expected: Outputs) -> Array:
+    """Return the larger of the distances in box and in score; infinite between classes, or where it is no number."""
+    boxes = np.abs(found["boxes"] - expected["boxes"]).max(axis=-1)
+    apart = np.maximum(boxes, np.abs(found["scores"] - expected["scores"]))
+    apart[found["classes"] != expected["classes"]] = np.inf
+    finite: Array = np.nan_to_num(apart, nan=np.inf)
+    return finite
+
+
 def _shown(outputs: Outputs, index: int) -> tuple[Array, Array, Array]:
     """Return one image's boxes, scores and classes after suppression."""
     boxes, scores, classes = (outputs[name][index] for name in ("boxes", "scores", "classes"))
     seen = scores >= SHOWN_SCORE
     boxes, scores, classes = boxes[seen], scores[seen], classes[seen]
-    kept = suppress(boxes, scores, classes, NMS_IOU)[:SHOWN]
+    kept = suppress(boxes, scores, classes, NMS_IOU, most=SHOWN)
     return boxes[kept], scores[kept], classes[kept]
 
 

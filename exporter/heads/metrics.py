@@ -59,14 +59,22 @@ def iou_matrix(boxes: Array, others: Array) -> Array:
     return ious
 
 
-def suppress(boxes: Array, scores: Array, classes: Array, iou: float) -> NDArray[np.int64]:
-    """Return the indices that greedy non-maximum suppression within each class keeps, int64, best first."""
-    order = np.argsort(-scores, kind="stable")
-    rivals = (iou_matrix(boxes, boxes) > iou) & (classes[:, None] == classes[None])
+def suppress(
+    boxes: Array, scores: Array, classes: Array, iou: float, most: int | None = None
+) -> NDArray[np.int64]:
+    """Return the indices that greedy non-maximum suppression within each class keeps, int64, best first.
+
+    With `most` it ends when so many are kept.
+    """
+    left = np.argsort(-scores, kind="stable")
     kept: list[int] = []
-    for index in order:
-        if not rivals[index, kept].any():
-            kept.append(int(index))
+    while len(left) and (most is None or len(kept) < most):
+        best = int(left[0])
+        kept.append(best)
+        rivals = iou_matrix(boxes[left], boxes[best : best + 1])[:, 0] > iou
+        rivals &= classes[left] == classes[best]
+        rivals[0] = True
+        left = left[~rivals]
     return np.array(kept, np.int64)
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from exporter.errors import RecipeError
+from exporter.heads.arrange import grid_strides
 from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
@@ -10,13 +11,18 @@ from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
 from exporter.recipe import Recipe, Task
+from service.card import ImageInput
 
 Dims = tuple[int, ...]
 """An output's dimensions for a batch of one."""
 
 
-def select_head(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
+def select_head(
+    recipe: Recipe, outputs: Sequence[Dims], image_input: ImageInput | None = None
+) -> Head:
     """Return the head for the recipe's task.
+
+    The image input is needed for boxes that are relative to a grid.
 
     Raises:
         RecipeError: the outputs do not have the shapes that the task needs.
@@ -25,7 +31,10 @@ def select_head(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
         raise RecipeError(
             "A temporal head is trained on the features of its backbone: its source is train:…"
         )
-    return _SELECTORS[recipe.task](recipe, outputs)
+    head = _SELECTORS[recipe.task](recipe, outputs)
+    if isinstance(head, DetectHead) and head.recipe.box_format == "grid":
+        _require_grid(head, image_input)
+    return head
 
 
 def _classify(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
@@ -54,28 +63,44 @@ def _segment(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
 def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     stated = recipe.detect
     dims = outputs[0]
-    pixel_yolo = stated.model_copy(update={"box_unit": "pixel"})
+    yolo = {"box_unit": "pixel", "box_format": "cxcywh", "one_class_a_box": True}
+    form: dict[str, object] = {}
     match stated.decoder, len(dims):
         case "pair", 3 | 4 if len(outputs) >= 2 and dims[-1] == 4 and len(outputs[1]) == 3:
-            anchors, columns, decoded = outputs[1][1], outputs[1][2], stated
-        case "yolov5", 3:
-            anchors, columns = dims[1], dims[2] - 5
-            decoded = pixel_yolo.model_copy(
-                update={"box_format": "cxcywh", "one_class_a_box": True}
-            )
-        case "yolov8", 3:
-            anchors, columns = dims[2], dims[1] - 4
-            decoded = pixel_yolo.model_copy(
-                update={"box_format": "cxcywh", "one_class_a_box": True}
-            )
-        case "end2end", 3 if dims[2] == 6:
+            anchors, columns = outputs[1][1], outputs[1][2]
+        case "triple", 3 | 4 if len(outputs) >= 3 and dims[-1] == 4:
             anchors, columns = dims[1], 0
-            decoded = pixel_yolo.model_copy(update={"box_format": "xyxy"})
+        case "yolov5" | "yolox", 3 if dims[2] > 5:
+            anchors, columns = dims[1], dims[2] - 5
+            form = {**yolo, "box_format": "grid"} if stated.decoder == "yolox" else yolo
+        case "yolov8", 3 if dims[1] > 4:
+            anchors, columns, form = dims[2], dims[1] - 4, yolo
+        case "detr", 3 if dims[2] > 4:
+            anchors, columns = dims[1], dims[2] - 4
+            form = {"box_unit": "frame", "box_format": "cxcywh"}
+        case ("end2end", 3) | ("yolov7", 3) if dims[2] == {"end2end": 6}.get(stated.decoder, 7):
+            anchors, columns, form = dims[1], 0, {"box_unit": "pixel", "box_format": "xyxy"}
         case _:
             raise _mismatch(
                 f"detect --decoder {stated.decoder}", _DETECT_SHAPES[stated.decoder], outputs
             )
-    return DetectHead(DECODERS[stated.decoder], decoded, anchors, columns)
+    # What these decoders' networks are known to give; what the recipe states is for those that were changed.
+    form = {
+        name: value for name, value in form.items() if name not in _STATED & stated.model_fields_set
+    }
+    return DetectHead(DECODERS[stated.decoder], stated.model_copy(update=form), anchors, columns)
+
+
+_STATED = {"box_unit", "box_format"}
+
+
+def _require_grid(head: DetectHead, image_input: ImageInput | None) -> None:
+    if image_input is None or grid_strides(head.anchors, image_input) is None:
+        size = f"{image_input.height}×{image_input.width}" if image_input else "unknown size"
+        raise RecipeError(
+            f"Boxes relative to a grid need one box for each cell of strides 8, 16 and 32; the network has "
+            f"{head.anchors} boxes at {size}. Is --decoder yolox right?"
+        )
 
 
 def _embed(_recipe: Recipe, _outputs: Sequence[Dims]) -> Head:
@@ -94,6 +119,10 @@ _DETECT_SHAPES = {
     "yolov5": "(N, A, 5 + K)",
     "yolov8": "(N, 4 + K, A)",
     "end2end": "(N, A, 6)",
+    "yolov7": "(M, 7): image, box, class, score",
+    "yolox": "(N, A, 5 + K)",
+    "detr": "(N, Q, 4 + K)",
+    "triple": "boxes (N, A, 4), scores (N, A) and classes (N, A)",
 }
 
 

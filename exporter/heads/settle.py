@@ -7,6 +7,7 @@ import numpy as np
 
 from exporter.errors import RecipeError
 from exporter.graph import Graph
+from exporter.heads.box_check import check_boxes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.score_kind import (
@@ -26,6 +27,10 @@ _FOUND = {
     "sigmoid": "probabilities of each class alone (it ends in a sigmoid)",
     "log_softmax": "logarithms of probabilities that sum to one (it ends in a log-softmax)",
 }
+
+
+LARGEST_LOGIT = 100.0
+"""Larger values are hardly a trained network's logits."""
 
 
 def settle_head(
@@ -157,12 +162,19 @@ def _detect(
             if parts[0].classes is None
             else f"--decoder {head.recipe.decoder} needs probabilities. Export the network with its sigmoid"
         )
+        if high > LARGEST_LOGIT:
+            how += (
+                ". Or are some of these columns no scores? A network of poses, rotated boxes or instance masks has "
+                "key points, angles or mask coefficients there, and --task detect can not serve them"
+            )
         raise RecipeError(
             f"The detector's scores are {low:.3g} to {high:.3g} on real images, not probabilities. {how}"
         )
-    return replace(
+    settled = replace(
         head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
     )
+    check_boxes(settled, parts)
+    return settled
 
 
 def _is_always_one(scores: list[Array]) -> bool:

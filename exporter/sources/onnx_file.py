@@ -2,40 +2,58 @@
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
 import onnxruntime
 from numpy.typing import NDArray
-from onnx import TensorProto, version_converter
 
 from exporter.batching import free_batch
-from exporter.errors import GraphError, SourceError
-from exporter.graph import OPSET, Graph, with_outputs
+from exporter.errors import GraphError, RecipeError
+from exporter.graph import Graph, with_outputs
+from exporter.heads.arrange import Tensor, arrange
+from exporter.heads.class_count import class_count
+from exporter.heads.detect import DetectHead
+from exporter.heads.metrics import relative_difference
 from exporter.heads.select_head import select_head
-from exporter.network import Array, Facts, Network, Outputs
+from exporter.network import Array, Facts, Head, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.sessions import unoptimized_session
 from exporter.shapes import infer_shapes
+from exporter.sources.found_graph import first_line, opset_of, plain, read_file
+from exporter.sources.found_input import (
+    Entry,
+    bind_entry,
+    find_entry,
+    settle_pixels,
+    settle_size,
+)
+from exporter.sources.found_outputs import RawOutput, read_outputs, require_outputs
 from exporter.transforms import pixel_values, plain_transform
 from service.card import ImageInput
+
+SAME = 1e-2
+"""Outputs of two batch sizes may differ by this share: another size may run other kernels."""
+
+_OTHER_TASKS = {"pose", "obb", "segment"}
+"""Tasks that Ultralytics writes into a file's metadata, whose outputs hold more than boxes and scores."""
 
 
 @dataclass(frozen=True, slots=True)
 class OnnxReference:
     """The unchanged file, in ONNX Runtime without optimizations.
 
-    A graph with a fixed batch of one is run image by image.
+    `part` is the batch at which the file runs, 0 for any. `model` is its plain form, whose layers can be looked at.
     """
 
     model: onnx.ModelProto
-    outputs: tuple[str, ...]
+    outputs: tuple[RawOutput, ...]
+    entry: Entry
     image_input: ImageInput
     pixels: Pixels
-    one_at_a_time: bool
+    part: int
     session: onnxruntime.InferenceSession
     name: str = f"the source file in ONNX Runtime {onnxruntime.__version__}"
 
@@ -46,70 +64,223 @@ class OnnxReference:
         return pixel_values(frames, self.pixels)
 
     def run(self, pixels: NDArray[np.float32]) -> tuple[Array, ...]:
-        return tuple(self._run(self.session, self.outputs, pixels))
+        size = self.part or len(pixels)
+        parts = [self._run_part(pixels[i : i + size], size) for i in range(0, len(pixels), size)]
+        return tuple(np.concatenate(same) for same in zip(*parts, strict=True))
 
     def own_outputs(self, body: bytes) -> Outputs | None:  # noqa: ARG002
         return None
 
     def layers(self, pixels: NDArray[np.float32]) -> Iterator[tuple[str, Array]]:
-        shapes = infer_shapes(self.model)
+        shapes = infer_shapes(self.model, self.part or 1)
         names = [
             name
             for node in self.model.graph.node
             for name in node.output
             if name in shapes and shapes[name].is_float
         ]
-        probe = with_outputs(self.model, names)
-        yield from zip(names, self._run(unoptimized_session(probe), names, pixels), strict=True)
-
-    def _run(
-        self,
-        session: onnxruntime.InferenceSession,
-        names: Sequence[str],
-        pixels: NDArray[np.float32],
-    ) -> list[Array]:
+        session = unoptimized_session(with_outputs(self.model, names))
         entry = session.get_inputs()[0].name
-        parts = [pixels[i : i + 1] for i in range(len(pixels))] if self.one_at_a_time else [pixels]
-        outputs = [session.run(list(names), {entry: part}) for part in parts]
-        return [np.concatenate(same) for same in zip(*outputs, strict=True)]
+        size = self.part or len(pixels)
+        values = session.run(names, {entry: _filled(pixels[:size], size)})
+        yield from zip(names, values, strict=True)
+
+    def _run_part(self, pixels: NDArray[np.float32], size: int) -> list[Array]:
+        """Run at most `size` images; where there are fewer, the last one is repeated."""
+        feed = self.entry.feed(_filled(pixels, size), self.image_input)
+        values = self.session.run([output.name for output in self.outputs], feed)
+        return [
+            output.apply(value)[: len(pixels)]
+            for output, value in zip(self.outputs, values, strict=True)
+        ]
 
 
 def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     """Return the network in an ONNX file.
 
     Raises:
-        SourceError: the file is missing, is not ONNX, or has more than one input.
-        GraphError: it can not be converted to the servable's opset, or its batch can not be freed.
+        SourceError: the file is missing, is not ONNX, or its inputs are not known.
+        RecipeError: the recipe contradicts the file.
+        GraphError: it can not be converted to the servable's form.
     """
     progress.begin("Read the network")
     path = recipe.locate(where)
-    source = _read(path)
-    entry = _entry(source)
-    pixels = recipe.pixel_values(None)
-    image_input = recipe.image_input(_size(entry, pixels))
-    fixed = entry.type.tensor_type.shape.dim[0].dim_value == 1
-    model = free_batch(_of_opset(source), pixels.shape(image_input))
-    names = recipe.outputs or tuple(value.name for value in source.graph.output)
-    absent = set(names) - {name for node in source.graph.node for name in node.output}
-    if absent:
-        known = ", ".join(value.name for value in source.graph.output)
-        raise SourceError(f"--outputs {', '.join(sorted(absent))}: the graph's outputs are {known}")
-    shapes = infer_shapes(model)
-    unknown = [name for name in names if name not in shapes]
-    if unknown:
-        raise GraphError(f"The shapes of {', '.join(unknown)} depend on the content of the image")
+    source = read_file(path)
+    _refuse_other_tasks(source, recipe)
+    model = plain(source, path)
+    given = recipe.pixels.model_dump(exclude_unset=True) if recipe.pixels else {}
+    entry = find_entry(model, given.get("layout"))
+    pixels = settle_pixels(entry, recipe)
+    image_input = settle_size(entry, recipe)
+    bound = bind_entry(model, entry, pixels, image_input)
+    recipe, outputs = _outputs(bound, entry, recipe, image_input)
+    names = [output.name for output in outputs]
+    reference = OnnxReference(
+        bound,
+        tuple(outputs),
+        entry,
+        image_input,
+        pixels,
+        1 if any(output.form == "rows" for output in outputs) else entry.batch,
+        _session(source, names),
+    )
+    freed, reference, max_batch = _freed(bound, reference)
+    if max_batch is not None:
+        progress.warn(
+            "the file computes one image at a time, and so does the servable (max_batch 1)"
+        )
+    graph = Graph(freed, opset_of(freed))
+    raw = tuple(output.graft(graph) for output in outputs)
     return Network(
-        graph=Graph(model),
-        raw=names,
-        head=select_head(recipe, [shapes[name].dims for name in names]),
-        reference=OnnxReference(
-            source, names, image_input, pixels, fixed, unoptimized_session(source)
-        ),
+        graph=graph,
+        raw=raw,
+        head=_head(recipe, freed, outputs, image_input),
+        reference=reference,
         image_input=image_input,
         pixels=pixels,
         background_id=recipe.segment.background_id,
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=_named_classes(source)),
+        max_batch=max_batch,
     )
+
+
+def _outputs(
+    bound: onnx.ModelProto, entry: Entry, recipe: Recipe, image_input: ImageInput
+) -> tuple[Recipe, list[RawOutput]]:
+    """Return the outputs that the head reads, in order, and the recipe with the decoder that suits them."""
+    names = require_outputs(recipe, bound)
+    batch = entry.batch or 1
+    shapes = infer_shapes(bound, batch)
+    single = {
+        name: replace(shape, dims=(1, *shape.dims[1:]))
+        if shape.dims and shape.dims[0] == batch
+        else shape
+        for name, shape in shapes.items()
+    }
+    found = read_outputs(bound, names, single, recipe, image_input)
+    tensors = [Tensor(one.name, one.dims, single[one.name].is_integer) for one in found]
+    recipe, ordered = arrange(recipe, tensors, image_input)
+    by_name = {one.name: one for one in found}
+    outputs = [by_name[one.name] for one in ordered]
+    if recipe.task == "detect" and recipe.detect.decoder == "pair" and len(outputs) > 1:
+        outputs = [outputs[0], _scores_last(outputs[1], outputs[0].dims[1])]
+    return recipe, outputs[
+        : _COUNTS.get(recipe.detect.decoder, 1) if recipe.task == "detect" else 1
+    ]
+
+
+_COUNTS = {"pair": 2, "triple": 3}
+
+
+def _scores_last(scores: RawOutput, boxes: int) -> RawOutput:
+    """Return scores as (N, A, K), where the file has them as (N, K, A)."""
+    dims = scores.dims
+    if len(dims) != 3 or dims[1] == boxes or dims[2] != boxes or scores.form != "plain":
+        return scores
+    return replace(scores, form="swapped", dims=(dims[0], dims[2], dims[1]))
+
+
+def _head(
+    recipe: Recipe, model: onnx.ModelProto, outputs: Sequence[RawOutput], image_input: ImageInput
+) -> Head:
+    head = select_head(recipe, [output.dims for output in outputs], image_input)
+    if isinstance(head, DetectHead) and head.recipe.decoder in {"end2end", "triple"}:
+        return replace(head, known_classes=class_count(model, outputs[-1].name))
+    return head
+
+
+def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
+    known = {value.name for value in source.graph.output}
+    try:
+        return unoptimized_session(source if known >= set(names) else with_outputs(source, names))
+    except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
+        raise GraphError(
+            f"ONNX Runtime {onnxruntime.__version__} does not read the file (opset {opset_of(source)}): "
+            f"{first_line(error)}. Export the network again with opset 18"
+        ) from error
+
+
+def _freed(
+    bound: onnx.ModelProto, reference: OnnxReference
+) -> tuple[onnx.ModelProto, OnnxReference, int | None]:
+    """Return the model with a free batch, the reference at a batch at which it runs, and 1 where only one image fits.
+
+    Raises:
+        GraphError: the batch is fixed, and one image alone does not give what it gives in its batch.
+    """
+    size = (2, reference.image_input.height, reference.image_input.width, 3)
+    noise = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
+    frames = reference.pixels_of_frames(noise)
+    if reference.part == 0 and not _runs(reference, frames):
+        reference = replace(reference, part=1)
+    expected = _expected(reference, frames)
+    candidates = [free_batch(bound), free_batch(bound, windows=True)]
+    if not any(output.form == "rows" for output in reference.outputs):
+        for model in candidates:
+            if _computes(model, reference, frames, expected):
+                return model, reference, None
+    first = tuple(value[:1] for value in expected)
+    for model in candidates:
+        if _computes(model, reference, frames[:1], first):
+            return model, reference, 1
+    raise GraphError(
+        f"The batch of the file is fixed at {reference.part or 1}, and the graph does not compute a single image. "
+        "Export the network again with a dynamic batch, or with a batch of 1"
+    )
+
+
+def _runs(reference: OnnxReference, frames: NDArray[np.float32]) -> bool:
+    try:
+        return all(len(value) == len(frames) for value in reference.run(frames))
+    except Exception:  # noqa: BLE001 - ONNX Runtime raises classes of its own for every status, unrelated
+        return False
+
+
+def _expected(reference: OnnxReference, frames: NDArray[np.float32]) -> tuple[Array, ...]:
+    try:
+        return reference.run(frames)
+    except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
+        raise GraphError(f"ONNX Runtime does not run the file: {first_line(error)}") from error
+
+
+def _computes(
+    model: onnx.ModelProto,
+    reference: OnnxReference,
+    frames: NDArray[np.float32],
+    expected: Sequence[Array],
+) -> bool:
+    """Return whether the model computes about this for the frames; the order of detections may differ."""
+    names = [output.name for output in reference.outputs]
+    try:
+        session = unoptimized_session(with_outputs(model, names))
+        values = session.run(names, {session.get_inputs()[0].name: frames})
+    except Exception:  # noqa: BLE001 - ONNX Runtime raises classes of its own for every status, unrelated
+        return False
+    found = [output.apply(value) for output, value in zip(reference.outputs, values, strict=True)]
+    return all(
+        one.shape == other.shape and relative_difference(_sorted(one), _sorted(other)) <= SAME
+        for one, other in zip(found, expected, strict=True)
+    )
+
+
+def _sorted(values: Array) -> Array:
+    values = values.astype(np.float64)
+    return np.sort(values, axis=1) if values.ndim == 3 else values
+
+
+def _filled(pixels: NDArray[np.float32], size: int) -> NDArray[np.float32]:
+    """Return the images, and the last one again until there are as many as `size`."""
+    missing = size - len(pixels)
+    return np.concatenate([pixels, np.repeat(pixels[-1:], missing, axis=0)]) if missing else pixels
+
+
+def _refuse_other_tasks(model: onnx.ModelProto, recipe: Recipe) -> None:
+    stated = {entry.key: entry.value for entry in model.metadata_props}.get("task", "")
+    if recipe.task == "detect" and stated in _OTHER_TASKS:
+        raise RecipeError(
+            f"The file says that its task is {stated!r}; its outputs hold more than the boxes and scores of --task "
+            "detect. Export the network of the task 'detect' instead"
+        )
 
 
 def _named_classes(model: onnx.ModelProto) -> tuple[str, ...] | None:
@@ -124,51 +295,3 @@ def _named_classes(model: onnx.ModelProto) -> tuple[str, ...] | None:
     ):
         return None
     return tuple(str(names[class_id]) for class_id in sorted(names, key=int)) or None
-
-
-def _read(path: Path) -> onnx.ModelProto:
-    try:
-        model = onnx.load(path)
-        onnx.checker.check_model(model)
-    except (onnx.checker.ValidationError, ValueError, OSError) as error:
-        raise SourceError(f"{path} is not a valid ONNX file: {error}") from error
-    except Exception as error:  # protobuf's DecodeError has no public home that is stable
-        raise SourceError(f"{path} is not an ONNX file: {error}") from error
-    return model
-
-
-def _entry(model: onnx.ModelProto) -> onnx.ValueInfoProto:
-    constants = {tensor.name for tensor in model.graph.initializer}
-    entries = [value for value in model.graph.input if value.name not in constants]
-    if len(entries) != 1 or entries[0].type.tensor_type.elem_type != TensorProto.FLOAT:
-        names = ", ".join(value.name for value in entries)
-        raise SourceError(
-            f"A network must have one input, a float32 batch of pixel values; this one has {names}"
-        )
-    if len(entries[0].type.tensor_type.shape.dim) != 4:
-        raise SourceError(
-            f"The input {entries[0].name} must have four axes, as a batch of images has"
-        )
-    entry: onnx.ValueInfoProto = entries[0]
-    return entry
-
-
-def _size(entry: onnx.ValueInfoProto, pixels: Pixels) -> ImageInput | None:
-    """Return the input size where the file fixes it; images are stretched to it, since the file states no policy."""
-    dims = [dim.dim_value for dim in entry.type.tensor_type.shape.dim]
-    height, width = dims[2:] if pixels.layout == "NCHW" else dims[1:3]
-    if not height or not width:
-        return None
-    return ImageInput(height=height, width=width, resize="stretch")
-
-
-def _of_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    version = next((o.version for o in model.opset_import if o.domain in {"", "ai.onnx"}), 0)
-    if version == OPSET:
-        return model
-    try:
-        return version_converter.convert_version(model, OPSET)
-    except RuntimeError as error:
-        raise GraphError(
-            f"The graph can not be converted from opset {version} to {OPSET}: {error}"
-        ) from error

@@ -1,13 +1,13 @@
 """One explanation on its way: its request, its network, and the ways to run the network."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable
 from contextlib import AbstractContextManager, aclosing
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeVar
 
 from service.card import Card
-from service.errors import FovealError, InvalidParameterError
+from service.errors import DeadlineError, FovealError, InvalidParameterError
 from service.explain.explainers import Explainer
 from service.explain.frame import Frame
 from service.explain.request import ExplainRequest
@@ -40,7 +40,8 @@ class Explanation:
         pipeline: makes a job of an encoded image.
         fan_out: runs perturbed copies.
         timeout_seconds: how long the explanation may take; its default options are chosen to end by then.
-        deadline: the clock's time when that is over.
+        allowed_seconds: the deadline that the request has from its start, for messages.
+        deadline: the clock's time when the time is over.
         clock: seconds that only grow.
     """
 
@@ -53,6 +54,7 @@ class Explanation:
     pipeline: Pipeline
     fan_out: FanOut
     timeout_seconds: float
+    allowed_seconds: float
     deadline: float
     clock: Callable[[], float]
 
@@ -117,6 +119,10 @@ class Explanation:
         (outcome,) = await self.explainer.batcher.submit(
             [job], timeout_seconds=self.timeout_seconds, low_priority=True
         )
+        if isinstance(outcome, DeadlineError):
+            raise DeadlineError(
+                f"The answer was not ready within {self.allowed_seconds * 1e3:.7g} ms."
+            )
         if isinstance(outcome, FovealError):
             raise outcome
         return outcome
@@ -125,6 +131,17 @@ class Explanation:
         self, copies: Iterable[Callable[[], Frame]], target: Target
     ) -> list[float]:
         """Return the target's score in each perturbed copy, 0–1, in order. Call it inside `admit`.
+
+        Raises:
+            FovealError: a run failed.
+        """
+        async with aclosing(self.each_score(copies, target)) as scores:
+            return [score async for score in scores]
+
+    def each_score(
+        self, copies: Iterable[Callable[[], Frame]], target: Target
+    ) -> AsyncGenerator[float, None]:
+        """Yield the target's score in each perturbed copy, 0–1, in order. Iterate inside `admit` and `aclosing`.
 
         Args:
             copies: each makes one frame, uint8 (H, W, 3); called on a worker thread. They are drawn as places in
@@ -139,7 +156,7 @@ class Explanation:
             return target.score(outputs)
 
         jobs: Iterable[Job[None, float]] = (Job(partial(_made, copy), score) for copy in copies)
-        return await self.run_jobs(self.model, jobs)
+        return self._each_result(self.model, jobs)
 
     async def run_jobs(self, model: Model, jobs: Iterable[Job[Any, T]]) -> list[T]:
         """Return the results of a model's jobs, in order. Call it inside `admit`.
@@ -147,14 +164,18 @@ class Explanation:
         Raises:
             FovealError: a run failed; the jobs after it are dropped.
         """
-        found: list[T] = []
+        async with aclosing(self._each_result(model, jobs)) as results:
+            return [result async for result in results]
+
+    async def _each_result(
+        self, model: Model, jobs: Iterable[Job[Any, T]]
+    ) -> AsyncGenerator[T, None]:
         running = self.fan_out.run(model, jobs, timeout_seconds=self.timeout_seconds)
         async with aclosing(running) as outcomes:
             async for outcome in outcomes:
                 if isinstance(outcome, FovealError):
                     raise outcome
-                found.append(outcome.value)
-        return found
+                yield outcome.value
 
 
 def _nothing(_outputs: Outputs, _source: SourceImage) -> None:

@@ -4,10 +4,10 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, NotRequired, TypeVar
+from typing import Annotated, Literal, NotRequired, TypeVar
 
 from PIL import Image
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from service.explain.explanation import Explanation
@@ -49,6 +49,11 @@ class HeatEvidence(TypedDict):
     heat: HeatFigures
     peak: PeakFigures
     scores: NotRequired[ScoreFigures]
+    detail: NotRequired[
+        Annotated[
+            str, Field(description="What the time did not suffice for, if it makes a difference")
+        ]
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +68,17 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class MadeHeat:
-    """A heat and how it was made: in words, and by stage, the linear layer's bias or number of copies."""
+    """A heat and how it was made: in words, and by stage, the linear layer's bias or number of copies.
+
+    `detail` says what there was no time for.
+    """
 
     heat: Heat
     how: str
     stage: str | None = None
     bias: float | None = None
     samples: int | None = None
+    detail: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +134,8 @@ class ExplainedHeat:
         }
         if self.scores is not None:
             evidence["scores"] = self.scores
+        if self.made.detail is not None:
+            evidence["detail"] = self.made.detail
         return evidence
 
 
@@ -223,7 +234,7 @@ async def _scores(explanation: Explanation, subject: Subject, heat: Heat) -> Sco
             break
         chosen = [copies[place] for place in places]
         paced = await score_within(explanation, chosen, subject.target, seconds)
-        if paced is None:
+        if not paced.is_whole:
             break
         scores.update(zip(places, paced.scores, strict=True))
         seconds_per_copy = paced.seconds_per_copy
@@ -240,7 +251,7 @@ def _finished(
         return encode_image(heat_image(heat.on_image(geometry), geometry.seen), "png")
     source = explained.subject.source
     if form == "overlay":
-        warm = overlay_heat(source.displayed(), heat.on_image(geometry), geometry.seen)
+        warm = overlay_heat(source.drawable(), heat.on_image(geometry), geometry.seen)
         return encode_image(warm, "png")
     return encode_image(_sheet(explained, explanation.card.name, shown_source(source)), "png")
 
@@ -254,7 +265,7 @@ def _sheet(explained: ExplainedHeat, model: str, shown: SourceImage) -> Image.Im
         figures = f"insertion {scores['insertion']:.2f}   deletion {scores['deletion']:.2f}"
     tiles = [
         Tile(image, "the image"),
-        Tile(overlay_heat(image, levels, geometry.seen), "the heat on it"),
+        Tile(overlay_heat(image.copy(), levels, geometry.seen), "the heat on it"),
         Tile(heat_image(levels, geometry.seen), figures),
     ]
     title = explained.method.title.format(explained.subject.target.caption)

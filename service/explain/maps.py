@@ -110,7 +110,7 @@ def _drawn(
     levels = Heat(one.values, one.low, one.top).on_image(source.geometry)
     if request.form == "heat":
         return heat_image(levels, source.geometry.seen)
-    return overlay_heat(source.displayed(), levels, source.geometry.seen)
+    return overlay_heat(source.drawable(), levels, source.geometry.seen)
 
 
 def _stage_figures(stage: StageMaps, request: ExplainRequest) -> StageFigures:

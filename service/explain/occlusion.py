@@ -1,6 +1,7 @@
 """`view=occlusion`: which pixels a result depends on, by the scores of copies with a covered patch."""
 
 import asyncio
+from functools import partial
 from typing import Literal
 
 from pydantic import ConfigDict, with_config
@@ -16,7 +17,15 @@ from service.explain.heat import (
     Subject,
     explain_heat,
 )
-from service.explain.pace import HEAT_SHARE, LATE_SHARE, score_first, score_within, too_slow
+from service.explain.pace import (
+    FIRST_COPIES,
+    HEAT_SHARE,
+    LEAST_COPIES,
+    Paced,
+    coarse,
+    score_affordable,
+    too_slow,
+)
 from service.explain.perturbed_copies import SlidingPatch, sliding_patch
 from service.explain.view import View
 from service.imaging.overlay import RenderedImage
@@ -25,7 +34,7 @@ from service.runtime.job import JobResult
 USUAL_PLACES = 144
 """How many places to cover where the request does not say, and there is time for them."""
 FEWEST_PLACES = 36
-"""Fewer show nothing; a request may still ask for fewer."""
+"""The coarsest grid where the request does not say. Where the time ends first, a place gets its neighbor's value."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -47,37 +56,38 @@ async def _sample(explanation: Explanation, subject: Subject) -> MadeHeat:
         patch = sliding_patch(samples)
         copies = await asyncio.to_thread(patch.copies, subject.frame)
         scores = await explanation.score_copies(copies, target)
+    count = len(scores)
+    detail = coarse("places", count, FEWEST_PLACES) if samples is None else None
     heat = patch.heat(scores, subject.score)
-    return MadeHeat(heat, f"occlusion, {patch.count} places", samples=patch.count)
+    return MadeHeat(heat, f"occlusion, {count} places", samples=count, detail=detail)
 
 
 async def _affordable(
     explanation: Explanation, subject: Subject
 ) -> tuple[SlidingPatch, list[float]]:
-    """Return the finest usual grid that there is time for, and its scores.
+    """Return the finest usual grid that there is time for, and the scores of its places, of the first at least.
 
     The first copies, whose pace decides, are those of the coarsest grid; where it stays at that, they count.
 
     Raises:
-        DeadlineError: there is no time for the coarsest grid.
+        DeadlineError: there is no time even for `LEAST_COPIES`.
     """
-    until = explanation.clock() + HEAT_SHARE * explanation.left()
-    coarsest = sliding_patch(FEWEST_PLACES)
-    copies = await asyncio.to_thread(coarsest.copies, subject.frame)
-    first = await score_first(explanation, copies, subject.target)
-    if first is None:
-        raise too_slow(explanation, FEWEST_PLACES)
-    count = first.affords(until - explanation.clock(), USUAL_PLACES)
-    patch, done = sliding_patch(max(count, FEWEST_PLACES)), first.scores
-    if count + len(done) < FEWEST_PLACES:
-        raise too_slow(explanation, FEWEST_PLACES)
-    if patch.count > coarsest.count:
-        copies, done = await asyncio.to_thread(patch.copies, subject.frame), []
-    seconds = LATE_SHARE * explanation.left()
-    paced = await score_within(explanation, copies[len(done) :], subject.target, seconds)
-    if paced is None:
-        raise too_slow(explanation, FEWEST_PLACES)
-    return patch, done + paced.scores
+    began = explanation.clock()
+    until = began + HEAT_SHARE * explanation.left()
+    patch, target = sliding_patch(FEWEST_PLACES), subject.target
+    copies = await asyncio.to_thread(patch.copies, subject.frame)
+    score = partial(score_affordable, explanation, target=target, least=LEAST_COPIES, until=until)
+    done = await score(copies[:FIRST_COPIES])
+    if len(done) == FIRST_COPIES:
+        first = Paced(done, (explanation.clock() - began) / FIRST_COPIES)
+        count = first.affords(until - explanation.clock(), USUAL_PLACES)
+        if (finer := sliding_patch(max(count, FEWEST_PLACES))).count > patch.count:
+            patch, done = finer, []
+            copies = await asyncio.to_thread(patch.copies, subject.frame)
+        done += await score(copies[len(done) :])
+    if len(done) < LEAST_COPIES:
+        raise too_slow(explanation, LEAST_COPIES)
+    return patch, done
 
 
 METHOD = HeatMethod("occlusion", "What is missed of {}", sample=_sample)

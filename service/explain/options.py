@@ -19,6 +19,10 @@ else:
 """A name in `VIEWS`; checkers of types can not read it from there."""
 
 
+BOX_TASKS = ("detect",)
+"""The tasks whose results are boxes to choose from."""
+
+
 class FiltersOptions(TaskOptions):
     """What a request may ask of a model's filters; an unknown option is refused."""
 
@@ -63,7 +67,10 @@ class ExplainOptions(TaskOptions):
             alias="class", max_length=200, description="A label or class id; default: the top one"
         ),
     ] = None
-    box: Annotated[int, Field(ge=0, le=299, description="Which detection, 0 is the best")] = 0
+    box: Annotated[
+        int,
+        Field(ge=0, le=299, description="For task detect: which detection, 0 is the best"),
+    ] = 0
     method: Annotated[
         Method,
         Field(
@@ -75,8 +82,8 @@ class ExplainOptions(TaskOptions):
         Field(
             ge=4,
             le=MOST_SAMPLES,
-            description="Perturbed copies. Default: as many as there is time for: 48–400 for rise, 36–144 for "
-            "occlusion, 48–200 for cam",
+            description="Perturbed copies. Default: as many as there is time for, up to 400 for rise, 144 for "
+            "occlusion, and 48–200 for cam",
         ),
     ] = None
     seed: Annotated[
@@ -114,6 +121,7 @@ def explain_request(options: ExplainOptions, card: Card, form: Form) -> ExplainR
     view = VIEWS[options.view]
     _check_used(options, view)
     _check_method(options)
+    _check_box(options, card)
     if view.needs_stages or options.method == "eigencam":
         _require_stages(card)
     if view.needs_classifier:
@@ -180,6 +188,14 @@ def _check_method(options: ExplainOptions) -> None:
         named = "EigenCAM of a stage" if options.method == "auto" else f"method={options.method}"
         raise InvalidParameterError(
             f"{name}: {named} does not use it; leave one of them out, or take method={fitting}"
+        )
+
+
+def _check_box(options: ExplainOptions, card: Card) -> None:
+    if "box" in options.model_fields_set and card.task not in BOX_TASKS:
+        raise InvalidParameterError(
+            f"box: it names one of the detections of a model of task {' or '.join(BOX_TASKS)}, and {card.name} does "
+            f"{card.task}. Leave it out; class names what to explain."
         )
 
 

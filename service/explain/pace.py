@@ -1,7 +1,8 @@
-"""How many perturbed copies an explanation has the time for, by the pace of its first ones."""
+"""How many perturbed copies an explanation has the time for, by the pace of those that are done."""
 
 import asyncio
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 
 from service.errors import DeadlineError
@@ -12,23 +13,25 @@ from service.heads.targets import Target
 Copy = Callable[[], Frame]
 
 FIRST_COPIES = 8
-"""How many copies run before the others are planned: as many as are in flight at once."""
+"""How many copies show the pace: as many as are in flight at once."""
+LEAST_COPIES = 4
+"""Fewer copies are no answer; a request may not ask for fewer either."""
 HEAT_SHARE = 0.6
-"""The share of the time left that the copies of a heat may take; the rest is for its scores and its drawing."""
+"""The share of the time left in which copies of a heat are begun; the rest is for its scores and its drawing."""
 SCORE_SHARE = 0.6
 """The share of the time left then that the copies of its scores may take."""
-FIRST_SHARE = 0.3
-"""The share of the heat's time that the first copies may take: where they take more, the others can not fit in."""
 LATE_SHARE = 0.8
-"""The share of the time left that planned copies may take where others slow them down; then they are given up."""
+"""The share of the time left after which copies that were begun are given up."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paced:
-    """The scores of some copies, and the seconds for each: with several in flight, and beside whatever else ran."""
+    """The scores of the first copies, and the seconds for each: several in flight, beside whatever else ran."""
 
     scores: list[float]
     seconds_per_copy: float
+    is_whole: bool = True
+    """Whether no copy is missing."""
 
     def affords(self, seconds: float, most: int) -> int:
         """Return how many copies fit into so many seconds, `most` at most."""
@@ -39,58 +42,84 @@ class Paced:
 
 async def score_within(
     explanation: Explanation, copies: Iterable[Copy], target: Target, seconds: float
-) -> Paced | None:
-    """Return the scores of all copies, and their pace; None where they take longer: those that wait are dropped.
+) -> Paced:
+    """Return the scores that are there when all copies are done or the seconds are over; what waits then is dropped.
 
     Raises:
         FovealError: a run failed.
     """
-    began = explanation.clock()
-    try:
-        async with asyncio.timeout(max(0.0, seconds)):
-            scores = await explanation.score_copies(copies, target)
-    except TimeoutError:
-        return None
-    return Paced(scores, (explanation.clock() - began) / max(1, len(scores)))
-
-
-async def score_first(
-    explanation: Explanation, copies: Sequence[Copy], target: Target
-) -> Paced | None:
-    """Return the scores and the pace of a heat's first copies; None where they take too much of the time left.
-
-    Raises:
-        FovealError: a run failed.
-    """
-    seconds = FIRST_SHARE * HEAT_SHARE * explanation.left()
-    return await score_within(explanation, copies[:FIRST_COPIES], target, seconds)
+    scores: list[float] = []
+    return await _score_into(scores, explanation, copies, target, seconds)
 
 
 async def score_affordable(
-    explanation: Explanation, copies: Sequence[Copy], target: Target, *, least: int
-) -> list[float] | None:
-    """Return the scores of the first copies, of as many as there is time for; None where that is under `least`.
+    explanation: Explanation,
+    copies: Iterable[Copy],
+    target: Target,
+    *,
+    least: int = LEAST_COPIES,
+    until: float | None = None,
+) -> list[float]:
+    """Return the scores of the first copies, of as many as there is time for.
+
+    The pace is measured again with each copy. Where it shows that not even `least` will be done, no more are begun.
 
     Args:
         explanation: has the clock and the deadline.
         copies: the most that are wanted; any number of the first ones is of use.
         target: what is scored.
         least: how many show something.
+        until: the clock's time until which copies are begun; None: after `HEAT_SHARE` of the time left.
 
     Raises:
         FovealError: a run failed.
     """
-    until = explanation.clock() + HEAT_SHARE * explanation.left()
-    first = await score_first(explanation, copies, target)
-    if first is None:
-        return None
-    done = len(first.scores)
-    count = done + first.affords(until - explanation.clock(), len(copies) - done)
-    if count < least:
-        return None
-    rest = _until(explanation, copies[done:count], least - done, until)
-    paced = await score_within(explanation, rest, target, LATE_SHARE * explanation.left())
-    return None if paced is None else first.scores + paced.scores
+    if until is None:
+        until = explanation.clock() + HEAT_SHARE * explanation.left()
+    scores: list[float] = []
+    begun = _while_affordable(explanation, copies, scores, least=least, until=until)
+    await _score_into(scores, explanation, begun, target, LATE_SHARE * explanation.left())
+    return scores
+
+
+async def _score_into(
+    scores: list[float],
+    explanation: Explanation,
+    copies: Iterable[Copy],
+    target: Target,
+    seconds: float,
+) -> Paced:
+    began, is_whole = explanation.clock(), True
+    try:
+        async with (
+            asyncio.timeout(max(0.0, seconds)),
+            aclosing(explanation.each_score(copies, target)) as found,
+        ):
+            async for score in found:
+                scores.append(score)  # noqa: PERF401  # those before a timeout are kept
+    except TimeoutError:
+        is_whole = False
+    return Paced(scores, (explanation.clock() - began) / max(1, len(scores)), is_whole)
+
+
+def _while_affordable(
+    explanation: Explanation,
+    copies: Iterable[Copy],
+    scores: Sequence[float],
+    *,
+    least: int,
+    until: float,
+) -> Iterator[Copy]:
+    """Yield copies while there is time for them, and for `least` at the pace of those in `scores`."""
+    began = explanation.clock()
+    for copy in copies:
+        now, done = explanation.clock(), len(scores)
+        if now >= until:
+            return
+        pace = (now - began) / max(1, done)
+        if done >= FIRST_COPIES and (least - done) * pace > until - now:
+            return
+        yield copy
 
 
 def too_slow(explanation: Explanation, least: int, *, samples: bool = True) -> DeadlineError:
@@ -106,16 +135,13 @@ def too_slow(explanation: Explanation, least: int, *, samples: bool = True) -> D
         instead = ", take fewer copies with samples, or view=cam&method=eigencam, which needs none"
     return DeadlineError(
         f"view={explanation.request.view} needs {least} perturbed copies to show something, and "
-        f"{explanation.model.name} can not run so many in the {explanation.timeout_seconds:.3g} s that were left. "
+        f"{explanation.model.name} can not run so many within the {explanation.allowed_seconds:.7g} s allowed. "
         f"Allow more time with X-Timeout-Ms{instead}."
     )
 
 
-def _until(
-    explanation: Explanation, copies: Sequence[Copy], least: int, until: float
-) -> Iterator[Copy]:
-    """Yield the copies as they are drawn, after the `least` first ones only while there is time."""
-    for number, copy in enumerate(copies):
-        if number >= least and explanation.clock() >= until:
-            return
-        yield copy
+def coarse(what: str, done: int, usual: int) -> str | None:
+    """Return what an answer says of a heat of fewer copies than show much; None for enough."""
+    if done >= usual:
+        return None
+    return f"There was time for {done} {what}, and {usual} or more show a heat well. Allow more time with X-Timeout-Ms."

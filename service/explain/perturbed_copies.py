@@ -18,6 +18,8 @@ SHOWN = 0.5
 """The probability that a cell of a random mask shows the image."""
 HEAT_SIDE = 28
 """Places along each side of the heat: about four for each cell; masks this coarse can resolve no more."""
+MOST_SIDE_BITS = 6
+"""A grid of the most copies of a request, 4,000, has 63 places along each side."""
 PATCH_CELLS = 2
 """How many places of the heat a sliding patch covers along each side."""
 
@@ -78,7 +80,7 @@ class SlidingPatch:
         return self.side**2
 
     def copies(self, frame: Frame) -> list[Callable[[], Frame]]:
-        """Return a function for each copy of uint8 (H, W, 3), row by row."""
+        """Return a function for each copy of uint8 (H, W, 3), in the order of `places`."""
         hidden = mean_color(frame)
 
         def copy(row: int, column: int) -> Callable[[], Frame]:
@@ -91,17 +93,40 @@ class SlidingPatch:
 
             return make
 
-        return [copy(row, column) for row in range(self.side) for column in range(self.side)]
+        return [copy(row, column) for row, column in self.places()]
+
+    def places(self) -> list[tuple[int, int]]:
+        """Return row and column of each place, in an order whose first ones are spread over the whole grid."""
+        grid = [(row, column) for row in range(self.side) for column in range(self.side)]
+        return sorted(grid, key=_dither)
 
     def heat(self, scores: Sequence[float], whole: float) -> Heat:
-        """Return for each place how far the score falls below `whole`, the score of the image that is not covered."""
-        drops = whole - np.array(scores, np.float32).reshape(self.side, self.side)
+        """Return for each place how far the score falls below `whole`, the score of the image that is not covered.
+
+        Args:
+            scores: of the first copies, one at least; a place without one gets that of the nearest place.
+            whole: 0–1.
+        """
+        places = np.array(self.places(), np.float32)
+        distances = np.square(places[:, None] - places[None, : len(scores)]).sum(axis=2)
+        drops = np.zeros((self.side, self.side), np.float32)
+        nearest = np.array(scores, np.float32)[distances.argmin(axis=1)]
+        drops[tuple(places.astype(np.intp).T)] = whole - nearest
         return positive_heat(drops)
 
 
 def sliding_patch(samples: int) -> SlidingPatch:
     """Return the finest grid that has at most this many places."""
     return SlidingPatch(isqrt(samples))
+
+
+def _dither(place: tuple[int, int]) -> int:
+    """Return a place's rank in an ordered dither (Bayer 1973), whose every first part is spread evenly."""
+    row, column = place
+    rank = 0
+    for bit in range(MOST_SIDE_BITS):
+        rank = rank << 2 | (row ^ column) >> bit << 1 & 2 | row >> bit & 1
+    return rank
 
 
 def _interpolation(size: int, shift: float) -> Floats:

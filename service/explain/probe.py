@@ -303,12 +303,12 @@ async def _run_in_time(explanation: Explanation, jobs: Sequence[Job[Any, Point]]
     try:
         async with asyncio.timeout(LATE_SHARE * explanation.left()):
             points = await explanation.run_jobs(explanation.model, first)
+            pace = (explanation.clock() - began) / len(first)
+            if pace * len(rest) <= explanation.left():
+                return points + await explanation.run_jobs(explanation.model, rest)
     except TimeoutError:
-        raise too_slow(explanation, len(jobs), samples=False) from None
-    pace = (explanation.clock() - began) / len(first)
-    if pace * len(rest) > explanation.left():
-        raise too_slow(explanation, len(jobs), samples=False)
-    return points + await explanation.run_jobs(explanation.model, rest)
+        pass
+    raise too_slow(explanation, len(jobs), samples=False)
 
 
 def _draw_silhouette(outputs: Outputs, source: SourceImage, *, card: Card) -> RenderedImage | None:

@@ -16,7 +16,7 @@ from service.explain.heat import (
     Subject,
     explain_heat,
 )
-from service.explain.pace import score_affordable, too_slow
+from service.explain.pace import LEAST_COPIES, coarse, score_affordable, too_slow
 from service.explain.perturbed_copies import RandomMasks
 from service.explain.view import View
 from service.imaging.overlay import RenderedImage
@@ -25,7 +25,7 @@ from service.runtime.job import JobResult
 USUAL_MASKS = 400
 """How many random masks to run where the request does not say, and there is time for them."""
 FEWEST_MASKS = 48
-"""Fewer show nothing; a request may still ask for fewer."""
+"""Fewer show little: another method is better where there is one. A request may still ask for fewer."""
 
 
 @with_config(ConfigDict(extra="forbid"))
@@ -47,7 +47,7 @@ def rise_method(usual: int, fallback: HeatMethod | None = None) -> HeatMethod:
 
     Args:
         usual: how many random masks where the request does not say, and there is time for them.
-        fallback: what makes the heat where there is no time for `FEWEST_MASKS`; None: a DeadlineError.
+        fallback: what makes the heat where there is no time for `FEWEST_MASKS`; None: fewer masks make it.
     """
 
     async def sample(explanation: Explanation, subject: Subject) -> MadeHeat | None:
@@ -57,14 +57,16 @@ def rise_method(usual: int, fallback: HeatMethod | None = None) -> HeatMethod:
         if wanted is not None:
             scores = await explanation.score_copies(copies, target)
         else:
-            found = await score_affordable(explanation, copies, target, least=FEWEST_MASKS)
-            if found is None and fallback is None:
-                raise too_slow(explanation, FEWEST_MASKS)
-            if found is None:
+            least = LEAST_COPIES if fallback is None else FEWEST_MASKS
+            scores = await score_affordable(explanation, copies, target, least=least)
+            if len(scores) < least and fallback is None:
+                raise too_slow(explanation, least)
+            if len(scores) < least:
                 return None
-            scores = found
         heat = await asyncio.to_thread(masks.heat, scores)
-        return MadeHeat(heat, f"RISE, {len(scores)} random masks", samples=len(scores))
+        count = len(scores)
+        detail = coarse("random masks", count, FEWEST_MASKS) if wanted is None else None
+        return MadeHeat(heat, f"RISE, {count} random masks", samples=count, detail=detail)
 
     return HeatMethod("rise", "What shows {}", sample=sample, fallback=fallback)
 

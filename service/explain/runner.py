@@ -41,6 +41,7 @@ class Runner:
         task: Task,
         segmenter: Model | None,
         timeout_seconds: float,
+        allowed_seconds: float | None = None,
     ) -> JobResult[ExplainResult | RenderedImage]:
         """Return the JSON of an explanation, or its image where the request's form is not `json`.
 
@@ -52,6 +53,7 @@ class Runner:
             segmenter: draws the silhouette of `view=probe`, see `find_segmenter`; None: no silhouette.
             timeout_seconds: how long the explanation may take: where the request leaves method, samples or steps
                 open, they are chosen so that it ends by then. Each run gets as long, from when its job is queued.
+            allowed_seconds: the request's whole deadline, for messages; None: `timeout_seconds`.
 
         Raises:
             InvalidParameterError: the network does not allow the request, or does not find the target in the image.
@@ -71,6 +73,7 @@ class Runner:
                 pipeline=self.pipeline,
                 fan_out=self.fan_out,
                 timeout_seconds=timeout_seconds,
+                allowed_seconds=timeout_seconds if allowed_seconds is None else allowed_seconds,
                 deadline=deadline,
                 clock=self.clock,
             )

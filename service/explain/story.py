@@ -201,7 +201,7 @@ def _heat_row(story: Story) -> Row:
     if story.method == "cam":
         note = f"what speaks for {story.subject.target.caption}, place by place"
     tiles = [
-        Tile(overlay_heat(source.displayed(), levels, seen), "the heat on the image"),
+        Tile(overlay_heat(source.drawable(), levels, seen), "the heat on the image"),
         Tile(
             heat_image(levels, seen), f"the heat alone, from {story.made.stage or 'the last map'}"
         ),

@@ -56,9 +56,10 @@ def iou(boxes: NDArray[np.float32], others: NDArray[np.float32]) -> NDArray[np.f
     Returns:
         float32 (A, B), 0–1; 0 where both boxes are empty.
     """
-    corner_min = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    corner_max = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    shared = np.prod(np.clip(corner_max - corner_min, 0, None), axis=2)
+    left, top, right, bottom = (edge[:, None] for edge in boxes.T)
+    other_left, other_top, other_right, other_bottom = others.T
+    shared = _length(np.maximum(left, other_left), np.minimum(right, other_right))
+    shared *= _length(np.maximum(top, other_top), np.minimum(bottom, other_bottom))
     union = _areas(boxes)[:, None] + _areas(others)[None, :] - shared
     ratio: NDArray[np.float32] = np.divide(
         shared, union, out=np.zeros_like(shared), where=union > 0
@@ -99,6 +100,12 @@ BOX_FORMATS: dict[BoxFormat, Callable[[Box, int], AnyBox]] = {
     "xywh": corner_and_size,
     "cxcywh": center_and_size,
 }
+
+
+def _length(begin: NDArray[np.float32], end: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return end - begin, 0 where that is negative."""
+    lengths: NDArray[np.float32] = end - begin
+    return np.maximum(lengths, 0, out=lengths)
 
 
 def _areas(boxes: NDArray[np.float32]) -> NDArray[np.float32]:

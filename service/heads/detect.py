@@ -9,7 +9,6 @@ from PIL import Image
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from service.errors import InferenceError
 from service.heads.boxes import BOX_FORMATS, AnyBox, BoxFormat
 from service.heads.nms import Suppression, suppress
 from service.heads.outputs import Outputs, require_finite
@@ -92,27 +91,29 @@ def find_things(
         labels: by class id.
         options: thresholds, limits and wanted classes.
 
+    A negative class marks a row that only fills up the list. A class without a label is named by its id.
+
     Raises:
-        InferenceError: a score is not finite; or a box whose score is high enough is not, or has a class without a
-            label.
+        InferenceError: a score is not finite; or a box whose score is high enough is not.
     """
     boxes, scores, classes = outputs["boxes"], outputs["scores"], outputs["classes"]
     require_finite(scores, "scores")
-    wanted = (scores >= options.score_threshold) & (scores > 0)
+    wanted = (scores >= options.score_threshold) & (scores > 0) & (classes >= 0)
     if options.class_ids is not None:
         wanted &= np.isin(classes, list(options.class_ids))
     boxes, scores, classes = boxes[wanted], scores[wanted], classes[wanted]
     require_finite(boxes, "boxes")
-    if len(classes) and not 0 <= classes.min() <= classes.max() < len(labels):
-        raise InferenceError(
-            f"A box has class {classes.max()}, and the card names {len(labels)} classes."
-        )
     kept, final_scores = suppress(
-        boxes, scores, classes, iou_threshold=options.iou_threshold, mode=options.nms
+        boxes,
+        scores,
+        classes,
+        iou_threshold=options.iou_threshold,
+        mode=options.nms,
+        least_score=options.score_threshold,
     )
     on_image = source.geometry.boxes_on_image(boxes[kept])
     found = [
-        Detection(labels[class_id], class_id, score, (box[0], box[1], box[2], box[3]))
+        Detection(_name(labels, class_id), class_id, score, (box[0], box[1], box[2], box[3]))
         for box, score, class_id in zip(
             on_image.tolist(), final_scores.tolist(), classes[kept].tolist(), strict=True
         )
@@ -167,6 +168,11 @@ def draw_detections(
 def labeled_box(thing: Detection) -> LabeledBox:
     """Return a detection's box with its label and its score in per cent."""
     return LabeledBox(thing.box, f"{thing.label} {thing.score:.0%}", thing.class_id)
+
+
+def _name(labels: Sequence[str], class_id: int) -> str:
+    """Return the label of a class; an end-to-end detector may find one that its labels do not reach."""
+    return labels[class_id] if class_id < len(labels) else f"class {class_id}"
 
 
 def _scaled(box: Box, scale: tuple[float, float]) -> Box:

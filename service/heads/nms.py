@@ -1,4 +1,4 @@
-"""Non-maximum suppression in NumPy, on the few hundred boxes that a graph returns."""
+"""Non-maximum suppression in NumPy, on the boxes that a graph returns: at most a few thousand."""
 
 from typing import Literal
 
@@ -11,7 +11,12 @@ Suppression = Literal["per_class", "agnostic", "none", "soft"]
 SOFT_SIGMA = 0.5
 """Bodla et al. 2017, arXiv:1704.04503, section 3."""
 
+BLOCK = 64
+"""So many of the best boxes are compared with all others at once. In a crowd each of them drops several others, so
+that few comparisons are left for the next block."""
+
 Floats = NDArray[np.float32]
+Indices = NDArray[np.intp]
 
 
 def suppress(
@@ -21,7 +26,8 @@ def suppress(
     *,
     iou_threshold: float,
     mode: Suppression,
-) -> tuple[NDArray[np.intp], Floats]:
+    least_score: float = 0.0,
+) -> tuple[Indices, Floats]:
     """Return which boxes are kept, best first, and their scores.
 
     `per_class`, `agnostic`: a box is dropped where its IoU with a better box that is kept is over `iou_threshold`;
@@ -35,6 +41,7 @@ def suppress(
         classes: int32 (D,).
         iou_threshold: 0 to 1.
         mode: see above.
+        least_score: `soft` ends where all remaining scores are lower.
 
     Returns:
         The indices of the kept boxes, intp (K,), and their scores, float32 (K,).
@@ -42,35 +49,61 @@ def suppress(
     order = np.argsort(-scores, kind="stable")
     if mode == "none" or not len(order):
         return order, scores[order]
-    overlap = iou(boxes[order], boxes[order])
-    if mode != "agnostic":
-        ranked = classes[order]
-        overlap = np.where(ranked[:, None] == ranked[None, :], overlap, np.float32(0))
     if mode == "soft":
-        kept, lowered = _decay(overlap, scores[order])
-        return order[kept], lowered
-    kept = _greedy(overlap > iou_threshold)
-    return order[kept], scores[order][kept]
+        parts = [_decay(boxes, scores, ranks, least_score) for ranks in _by_class(order, classes)]
+        kept, final = (np.concatenate(same) for same in zip(*parts, strict=True))
+        best_first = np.argsort(-final, kind="stable")
+        return kept[best_first], final[best_first]
+    groups = [order] if mode == "agnostic" else _by_class(order, classes)
+    stays = np.zeros(len(order), bool)
+    for ranks in groups:
+        stays[_greedy(boxes, ranks, iou_threshold)] = True
+    kept = order[stays[order]]
+    return kept, scores[kept]
 
 
-def _greedy(overlaps: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Go through the boxes from the best on; each that is still kept drops the worse ones that it overlaps."""
-    kept = np.ones(len(overlaps), bool)
-    for rank in range(len(overlaps)):
-        if kept[rank]:
-            kept[rank + 1 :] &= ~overlaps[rank, rank + 1 :]
-    return np.flatnonzero(kept)
+def _by_class(order: Indices, classes: NDArray[np.int32]) -> list[Indices]:
+    """Return the sorted boxes of each class."""
+    ranked = classes[order]
+    if (ranked == ranked[0]).all():
+        return [order]
+    grouped = np.argsort(ranked, kind="stable")
+    ends = np.flatnonzero(np.diff(ranked[grouped])) + 1
+    return np.split(order[grouped], ends)
 
 
-def _decay(overlap: Floats, scores: Floats) -> tuple[NDArray[np.intp], Floats]:
+def _greedy(boxes: Floats, left: Indices, iou_threshold: float) -> Indices:
+    """Go through sorted boxes; each that is still kept drops the worse ones that it overlaps."""
+    kept = []
+    while len(left):
+        best, rest = left[:BLOCK], left[BLOCK:]
+        overlaps = iou(boxes[best], boxes[best]) > iou_threshold
+        stays = np.ones(len(best), bool)
+        for rank in range(len(best)):
+            if stays[rank]:
+                stays[rank + 1 :] &= ~overlaps[rank, rank + 1 :]
+        best = best[stays]
+        kept.append(best)
+        if len(rest):
+            rest = rest[~(iou(boxes[best], boxes[rest]) > iou_threshold).any(axis=0)]
+        left = rest
+    return np.concatenate(kept)
+
+
+def _decay(
+    boxes: Floats, scores: Floats, left: Indices, least_score: float
+) -> tuple[Indices, Floats]:
     """Take the best remaining box, lower its neighbors by exp(-IoU²/sigma), and repeat; return the order taken."""
-    remaining = scores.astype(np.float32, copy=True)
-    weights = np.exp(-(overlap**2) / SOFT_SIGMA).astype(np.float32)
-    taken = np.empty(len(scores), np.intp)
-    final = np.empty(len(scores), np.float32)
-    for rank in range(len(scores)):
+    boxes = boxes[left]
+    remaining = scores[left].astype(np.float32, copy=True)
+    taken, final = [], []
+    for _ in range(len(left)):
         best = int(np.argmax(remaining))
-        taken[rank], final[rank] = best, remaining[best]
-        remaining *= weights[best]
-        remaining[taken[: rank + 1]] = -1.0
-    return taken, final
+        if remaining[best] < least_score:
+            break
+        taken.append(best)
+        final.append(remaining[best])
+        overlap = iou(boxes[best : best + 1], boxes)[0]
+        remaining *= np.exp(-(overlap**2) / SOFT_SIGMA).astype(np.float32)
+        remaining[best] = -np.inf
+    return left[taken], np.array(final, np.float32)

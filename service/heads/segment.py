@@ -125,8 +125,8 @@ def _segment(mask: ImageMask, class_id: int, label: str, *, with_polygons: bool)
 
 def draw_segments(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:
     """Return the displayed image, mode RGB, with every class but the background laid over it in its color."""
-    mask = _on_image(outputs, source, classes)
-    return draw_mask(source.displayed(), mask, classes.background_id)
+    image = source.drawable()  # first: decoding takes more memory than the mask does
+    return draw_mask(image, _on_image(outputs, source, classes), classes.background_id)
 
 
 def draw_index_mask(outputs: Outputs, source: SourceImage, classes: SegmentClasses) -> Image.Image:

@@ -18,13 +18,15 @@ from service.errors import (
     BrokenImageError,
     EmptyImageError,
     TooManyPixelsError,
-    UnsupportedImageError,
 )
-from service.imaging import jpeg_tail, png, tiff
+from service.imaging import bmp, png, tiff
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
+from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
-from service.imaging.unread import unsupported_jpeg, why_unread
+from service.imaging.tiff_pixels import load_tiff
+from service.imaging.unread import TIFF_STARTS, why_unread
+from service.imaging.webp import load_first_frame, with_alpha
 
 FORMATS = tuple(
     reader.format
@@ -39,6 +41,9 @@ FORMATS = tuple(
     )
 )
 """The formats that are read; of an animated image the first frame is used. AVIF needs a Pillow built with it."""
+
+MAX_SIDE = 1_000_000
+"""The longest side that is read. No camera or scanner makes a longer one, and each row costs memory of its own."""
 
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
@@ -67,10 +72,6 @@ _PILLOW_FAULTS = (
 
 
 _SEND_WHOLE = "Send the whole file."
-
-_VP8X_FLAGS, _WEBP_ANIMATION, _WEBP_ALPHA = 20, 0x02, 0x10
-"""The place of the flags of a WebP, and two of them (RFC 9649, 2.7)."""
-
 
 Box = tuple[int, int, int, int]
 """Left, top, right and bottom, in pixels of the stored canvas."""
@@ -129,10 +130,12 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         )
     if body.startswith(png.SIGNATURE):
         return _open_png(body, limits)
-    if body.startswith(tiff.PREFIXES):
+    if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
     if body.startswith(b"RIFF"):
-        body = _with_alpha(body)
+        body = with_alpha(body)
+    elif body.startswith(b"BM"):
+        body = bmp.with_alpha_mask(body)
     file = _open(body, limits)
     box = _gif_box(file) if file.format == "GIF" else None
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
@@ -147,10 +150,8 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
         raise why_unread(body) from error
     except _PILLOW_FAULTS as error:
         if str(error).startswith("Unsupported BMP"):
-            raise UnsupportedImageError(
-                f"The BMP is of a kind that is not read: {error}. Send it with 24 bits per pixel, or PNG."
-            ) from error
-        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+            raise bmp.refused(body) from error
+        raise why_unread(body) from error
     _check_size(file.size, limits)
     return file
 
@@ -177,27 +178,18 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     try:
         page = tiff.full_page(body)
     except _PILLOW_FAULTS as error:
-        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+        raise why_unread(body) from error
     _check_size((page.layout.width, page.layout.height), limits)
     try:
         file = TiffImageFile(BytesIO(page.body))
     except _PILLOW_FAULTS as error:
         if str(error) in tiff.PILLOW_REFUSALS:
             raise tiff.refused(page.layout) from error
-        raise BrokenImageError(f"The image's header is damaged: {error}. {_SEND_WHOLE}") from error
+        raise why_unread(body) from error
     if page.samples is None:  # Pillow itself applies the orientation
         return OpenedImage(page.body, file, file.size)
-    tiff.with_native_words(file)
     size = (page.layout.width, page.layout.height)
     return OpenedImage(page.body, file, size, page.orientation, samples=page.samples)
-
-
-def _with_alpha(body: bytes) -> bytes:
-    """Return an animated WebP that says that it has alpha: without it a reader makes black what frames leave free."""
-    flags = body[20] if body[12:16] == b"VP8X" and len(body) > _VP8X_FLAGS else 0
-    if not flags & _WEBP_ANIMATION or flags & _WEBP_ALPHA:
-        return body
-    return b"".join((body[:20], bytes((flags | _WEBP_ALPHA,)), memoryview(body)[21:]))
 
 
 def _gif_box(file: Image.Image) -> Box | None:
@@ -236,31 +228,32 @@ def read_pixels(image: OpenedImage) -> Image.Image:
     try:
         return _displayed(image, _loaded(image))
     except Image.DecompressionBombError as error:
-        raise BrokenImageError("The image holds more pixels than its header says") from error
-    except _PILLOW_FAULTS as error:
         raise BrokenImageError(
-            f"The image is damaged or cut short: {error}. {_SEND_WHOLE}"
+            f"The image holds more pixels than its header says. It is damaged. {_SEND_WHOLE}"
         ) from error
+    except _PILLOW_FAULTS as error:
+        raise _few_pixels(image.file.format) from error
+
+
+def _few_pixels(form: str | None) -> BrokenImageError:
+    name = {"MPO": "JPEG", "WEBP": "WebP"}.get(form or "", form or "image")
+    return BrokenImageError(
+        f"The {name} is damaged or cut short: it has fewer pixels than its header says. {_SEND_WHOLE}"
+    )
 
 
 def _loaded(image: OpenedImage) -> Image.Image:
     if isinstance(image.file, PngFrame):
         return load_frame(image.file)
-    try:
-        image.file.load()
-    except OSError:
-        if not image.can_be_reduced:
-            raise
-        if refused := unsupported_jpeg(image.body):
-            raise refused from None
-        completed = jpeg_tail.completed(image.body)
-        if completed is None:
-            raise
-        file = Image.open(BytesIO(completed), formats=FORMATS)
-        reduction = round(image.size[0] / image.file.width)
-        file.draft(None, (file.width // reduction, file.height // reduction))
-        file.load()
-        return file
+    if image.can_be_reduced:
+        return load_jpeg(image.file, image.body, image.size[0])
+    if isinstance(image.file, WebPImageFile):
+        return load_first_frame(image.file)
+    if isinstance(image.file, BmpImageFile) and bmp.has_run_lengths(image.file):
+        return bmp.load_run_lengths(image.file, image.body)
+    if isinstance(image.file, TiffImageFile):
+        return load_tiff(image.file, image.body, image.samples)
+    image.file.load()
     return image.file
 
 
@@ -309,7 +302,7 @@ def _over_white(image: Image.Image) -> Image.Image:
 
 
 def _without_color(image: Png, high: Image.Image) -> Image.Image:
-    """Return a 16-bit RGB PNG with its transparent color in white; all 16 bits of a pixel must be equal to it.
+    """Return a 16-bit RGB PNG, changed: its transparent color is white; all 16 bits of a pixel must be equal to it.
 
     Pillow keeps the high byte of each sample. Reading the same bytes in the other byte order gives the low bytes.
     """
@@ -317,17 +310,20 @@ def _without_color(image: Png, high: Image.Image) -> Image.Image:
     low.load()
     color = np.array(image.transparent)
     rows = max(1, STRIP_PIXELS // high.width)
-    shown = high.copy()
     for top in range(0, high.height, rows):
         box = (0, top, high.width, min(top + rows, high.height))
         pixels = np.array(high.crop(box))
         same = (pixels == color >> 8) & (np.asarray(low.crop(box)) == color & 255)
         pixels[same.all(axis=2)] = 255
-        shown.paste(Image.fromarray(pixels), box)
-    return shown
+        high.paste(Image.fromarray(pixels), box)
+    return high
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:
+    if max(size) > MAX_SIDE:
+        raise TooManyPixelsError(
+            f"{size[0]}×{size[1]} pixels: a side is longer than the {MAX_SIDE} pixels that are read. Send a part of it."
+        )
     if size[0] * size[1] > limits.max_pixels:
         raise _too_many_pixels(limits, size)
 

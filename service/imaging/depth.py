@@ -22,7 +22,8 @@ class Samples:
 
     `type` is the NumPy type of a sample, in the byte order of this machine, and `bits` how many of its bits count.
     `per_pixel` samples follow each other in a row; `planes` images of one sample each follow each other from top to
-    bottom. One sample is gray, two are gray and alpha, three are RGB.
+    bottom. One sample is gray, two are gray and alpha, three are RGB, the fourth is alpha; `alpha` says whether that
+    sample is used.
     """
 
     type: str
@@ -35,6 +36,8 @@ class Samples:
     """The gray sample that is transparent, so white."""
     high_word_first: bool = False
     """A 64-bit sample was read as two words of 32 bits, the high one first."""
+    packed_width: int = 0
+    """The pixels of a row whose samples of 9 to 15 bits follow each other without gaps; the words are bytes then."""
 
 
 def to_eight_bits(image: Image.Image, samples: Samples) -> Image.Image:
@@ -49,7 +52,8 @@ def to_eight_bits(image: Image.Image, samples: Samples) -> Image.Image:
         samples: what the words mean.
     """
     wide = 2 if np.dtype(samples.type).itemsize == 8 else 1  # two words of 32 bits
-    size = (image.width // (samples.per_pixel * wide), image.height // samples.planes)
+    width = samples.packed_width or image.width // (samples.per_pixel * wide)
+    size = (width, image.height // samples.planes)
     top = _top(image, samples)
     channels = samples.planes * samples.per_pixel
     has_color = channels >= 3
@@ -92,10 +96,22 @@ def _strips(
 
 def _typed(words: Array, samples: Samples) -> Array:
     wanted = np.dtype(samples.type)
+    if samples.packed_width:
+        return _unpacked(words, samples)
     native = np.ascontiguousarray(words, dtype=words.dtype.newbyteorder("="))
     if wanted.itemsize > native.itemsize and samples.high_word_first == (sys.byteorder == "little"):
         native = np.ascontiguousarray(native.reshape(-1, 2)[:, ::-1])
     return native.view(wanted)
+
+
+def _unpacked(rows: Array, samples: Samples) -> Array:
+    """Return the samples of rows of bytes, the highest bit of each sample first, uint16 (rows, samples of a row)."""
+    count, bits = samples.packed_width * samples.per_pixel, samples.bits
+    separate = np.unpackbits(rows, axis=1, count=count * bits).reshape(len(rows), count, bits)
+    found = np.zeros(separate.shape[:2], np.uint16)
+    for place in range(bits):
+        found = found << 1 | separate[..., place]
+    return found
 
 
 def _top(image: Image.Image, samples: Samples) -> float:
@@ -123,14 +139,15 @@ def _scaled(values: Array, samples: Samples, top: float) -> NDArray[np.uint8]:
     """Return uint8 (rows, width, channels without alpha)."""
     if samples.bits <= 16 and np.dtype(samples.type).kind == "u" and samples.alpha is None:
         table = _looked_up(samples, top)
-        return table[np.minimum(values, int(top))]
+        return table[np.minimum(values[..., :3], int(top))]
     unit = np.clip(np.nan_to_num(values.astype(np.float64), nan=0, posinf=top, neginf=0), 0, top)
     unit /= top
-    color = unit[..., :-1] if samples.alpha else unit
+    colors = 3 if unit.shape[-1] >= 3 else 1
+    color = unit[..., :colors]
     if samples.is_white_zero:
         color = 1 - color
     if samples.alpha:
-        opaque = unit[..., -1:]
+        opaque = unit[..., colors : colors + 1]
         color = color * (opaque if samples.alpha == "straight" else 1) + (1 - opaque)
     shown: NDArray[np.uint8] = np.rint(np.clip(color, 0, 1) * 255).astype(np.uint8)
     return shown

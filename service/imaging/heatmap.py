@@ -23,14 +23,13 @@ _NO_HEAT = (240, 240, 242)
 
 
 def overlay_heat(image: Image.Image, levels: NDArray[np.uint8], seen: Pixels) -> Image.Image:
-    """Return the image, mode RGB, in paler colors under the heat: the hotter, the more opaque.
+    """Return the image, changed: in paler colors under the heat; the hotter, the more opaque.
 
     Args:
         image: as displayed, mode RGB.
         levels: uint8 (height, width), 0 cold to 255 hot.
         seen: the part of the image that the network saw, in whole pixels; the rest fades.
     """
-    result = image.copy()
     for block in blocks(*image.size):
         left, top, right, bottom = block
         part = image.crop(block)
@@ -41,8 +40,8 @@ def overlay_heat(image: Image.Image, levels: NDArray[np.uint8], seen: Pixels) ->
             )
             heat = _heated(part, levels[top:bottom, left:right])
             shown[y0:y1, x0:x1] = heat[y0:y1, x0:x1]
-        result.paste(Image.fromarray(np.rint(shown).astype(np.uint8)), (left, top))
-    return result
+        image.paste(Image.fromarray(np.rint(shown).astype(np.uint8)), (left, top))
+    return image
 
 
 def _faded(part: Image.Image) -> NDArray[np.float32]:

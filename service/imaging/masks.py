@@ -12,11 +12,15 @@ from pycocotools import mask as coco
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from service.imaging.blocks import blocks
+from service.imaging.blocks import BLOCK_PIXELS, blocks
 from service.imaging.geometry import Box, Geometry
 
 Mask = NDArray[np.uint8]
 Region = NDArray[np.bool_]
+_IDS = 256
+"""Values that an id may have."""
+LARGEST_ENCODED = 1 << 23
+"""Pixels of a region that pycocotools encodes itself: it takes 5 bytes for each."""
 Scalar = TypeVar("Scalar", bound=np.generic)
 
 
@@ -44,8 +48,12 @@ class ImageMask:
         return self.seen if background_id is None else (self.ids != background_id) & self.seen
 
     def areas(self, classes: int) -> NDArray[np.intp]:
-        """Return how many seen pixels each of so many classes has, intp (classes,)."""
-        return np.bincount(self.ids[self.seen], minlength=classes)
+        """Return how many seen pixels each of so many classes has, at most 256, intp (classes,)."""
+        found = np.zeros(_IDS, np.intp)
+        for left, top, right, bottom in blocks(*self.ids.shape[::-1]):
+            part = (slice(top, bottom), slice(left, right))
+            found += np.bincount(self.ids[part][self.seen[part]], minlength=len(found))
+        return found[:classes]
 
     def indices(self, unseen: int) -> Mask:
         """Return the ids, with `unseen` at each pixel that the network did not see, uint8 (height, width)."""
@@ -179,8 +187,26 @@ class RunLengths(TypedDict):
 
 def rle(region: Region) -> RunLengths:
     """Return COCO's compressed run-length encoding of a region, bool (height, width)."""
-    found = coco.encode(np.asfortranarray(region, np.uint8))
+    if region.size <= LARGEST_ENCODED:
+        found = coco.encode(np.asfortranarray(region, np.uint8))
+    else:
+        height, width = region.shape
+        runs = {"size": [height, width], "counts": _runs(region)}
+        found = coco.frPyObjects(runs, height, width)
     return {"size": list(found["size"]), "counts": found["counts"].decode()}
+
+
+def _runs(region: Region) -> list[int]:
+    """Return the lengths of the runs of False and True in turn, down the columns, some columns at a time."""
+    height, width = region.shape
+    columns = max(1, BLOCK_PIXELS // height)
+    ends, last = [np.zeros(1, np.intp)], False
+    for left in range(0, width, columns):
+        values = region[:, left : left + columns].ravel(order="F")
+        before = np.concatenate(([last], values[:-1]))
+        ends.append(np.flatnonzero(values != before) + left * height)
+        last = bool(values[-1])
+    return [int(length) for length in np.diff(np.concatenate([*ends, [region.size]]))]
 
 
 def bounding_box(region: Region) -> Box:
@@ -199,7 +225,8 @@ def polygons(region: Region) -> list[list[float]]:
         region: bool (height, width).
     """
     # A border of False closes outlines at the image's edge.
-    padded = np.pad(region.astype(np.float32), 1)
+    padded = np.zeros((region.shape[0] + 2, region.shape[1] + 2), np.float32)
+    padded[1:-1, 1:-1] = region
     lines = contour_generator(z=padded, line_type=LineType.Separate).lines(0.5)
     limit = np.array(region.shape[::-1], np.float64)
     outlines = [_corners(np.clip(np.asarray(line) - 0.5, 0, limit)) for line in lines]

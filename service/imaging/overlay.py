@@ -90,22 +90,24 @@ def _write_label(
 
 
 def draw_mask(image: Image.Image, mask: ImageMask, background_id: int | None) -> Image.Image:
-    """Return the image with every class laid over it in its color; background and unseen pixels stay as they are.
+    """Return the image, changed: every class is laid over it in its color; other pixels stay as they are.
 
     Args:
         image: mode RGB, of the mask's size.
         mask: the classes.
         background_id: the class that is not drawn; None draws every class.
     """
-    covered, result = mask.foreground(background_id), image.copy()
     for block in blocks(*image.size):
         left, top, right, bottom = block
         part = (slice(top, bottom), slice(left, right))
-        opacity = np.where(covered[part], round(MASK_OPACITY * 256), 0).astype(np.uint16)[..., None]
-        colors = class_colors()[mask.ids[part]].astype(np.uint16)
+        ids, covered = mask.ids[part], mask.seen[part]
+        if background_id is not None:
+            covered = covered & (ids != background_id)
+        opacity = np.where(covered, round(MASK_OPACITY * 256), 0).astype(np.uint16)[..., None]
+        colors = class_colors()[ids].astype(np.uint16)
         mixed = (np.asarray(image.crop(block)) * (256 - opacity) + colors * opacity) >> 8
-        result.paste(Image.fromarray(mixed.astype(np.uint8)), (left, top))
-    return result
+        image.paste(Image.fromarray(mixed.astype(np.uint8)), (left, top))
+    return image
 
 
 def indexed_mask(mask: ImageMask, background_id: int | None, classes: int) -> Image.Image:

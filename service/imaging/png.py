@@ -129,9 +129,7 @@ def first_frame(body: bytes) -> Png:
         raise BrokenImageError(
             f"The PNG has no pixels in its {len(body)} bytes. It is damaged or cut short. {_SEND_AGAIN}"
         )
-    if color == _PALETTE and parts.palette is None:
-        raise BrokenImageError(f"The PNG has no palette (PLTE). {_SEND_AGAIN}")
-    palette = bytes(parts.palette.data) if parts.palette and color == _PALETTE else None
+    palette, alpha = _palette(parts, 2**depth) if color == _PALETTE else (None, None)
     return Png(
         (width, height),
         frame.box,
@@ -141,10 +139,24 @@ def first_frame(body: bytes) -> Png:
         bool(parts.header.data[12]),
         _transparent(parts.transparency, color, depth),
         palette,
-        bytes(parts.transparency.data) if palette and parts.transparency else None,
+        alpha,
         parts.exif,
         tuple(pixels),
     )
+
+
+def _palette(parts: _Parts, size: int) -> tuple[bytes, bytes | None]:
+    """Return the R, G, B values and the alpha of so many colors; a file's last one stands for those that it lacks."""
+    colors = bytes(parts.palette.data) if parts.palette is not None else b""
+    count = min(len(colors) // 3, size)
+    if not count:
+        raise BrokenImageError(f"The PNG has no palette (PLTE). {_SEND_AGAIN}")
+    lacking = size - count
+    palette = colors[: 3 * count] + colors[3 * count - 3 : 3 * count] * lacking
+    if parts.transparency is None:
+        return palette, None
+    alpha = bytes(parts.transparency.data)[:count].ljust(count, b"\xff")
+    return palette, alpha + alpha[-1:] * lacking
 
 
 def _chunks(body: bytes) -> Iterator[Chunk]:

@@ -162,6 +162,7 @@ def _inflated(png: Png, stream: "zlib._Decompress") -> Iterator[int]:
         while data and not stream.eof:
             yield len(stream.decompress(data, _PIECE))
             data = stream.unconsumed_tail
+    yield len(stream.flush())  # of a stream that ends before its checksum
 
 
 def pixel_bytes(png: Png) -> int:

@@ -22,6 +22,13 @@ RESAMPLING: dict[Interpolation, Image.Resampling] = {
 DRAFT_OVERSAMPLING = 2
 """A JPEG at a reduced scale is at least this many times as large as needed: 1 shows artifacts (Pillow PR 1029)."""
 
+LONGEST_SIDE = 1 << 20
+"""Pixels of a side that are resized in one pass: Pillow keeps up to six float64 weights for each."""
+LARGEST_PASS = 1 << 24
+"""Pixels between the two passes of a resize: all rows of the image, each as wide as the frame."""
+REDUCING_GAP = 3.0
+"""A longer side is first reduced by whole pixels, to at least this many times the frame's (Pillow: `reducing_gap`)."""
+
 _Transpose = Image.Transpose
 
 _STORED_BOX: dict[Image.Transpose, Callable[[Box, int, int], Box]] = {
@@ -95,12 +102,19 @@ def _fit(
         (box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels
     )
 
-    frame = pixels.resize(frame_size, RESAMPLING[target.interpolation], box=box)
+    gap = REDUCING_GAP if _is_extreme(box, frame_size) else None
+    frame = pixels.resize(frame_size, RESAMPLING[target.interpolation], box, gap)
     if turn is not None:
         frame = frame.transpose(turn)
     if frame.mode != "RGB":
         frame = frame.convert("RGB")
     return _on_paper(np.asarray(frame), geometry, target), geometry
+
+
+def _is_extreme(box: Box, frame_size: tuple[int, int]) -> bool:
+    """Return whether the image has a form, such as a line of pixels, whose resize in one step takes gigabytes."""
+    across, down = box[2] - box[0], box[3] - box[1]
+    return max(across, down) > LONGEST_SIDE or frame_size[0] * down > LARGEST_PASS
 
 
 def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:

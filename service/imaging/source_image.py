@@ -23,8 +23,16 @@ class SourceImage:
         """Return the whole image as displayed, mode RGB, at its own size."""
         if isinstance(self.body, Image.Image):
             return self.body
-        image = open_image(self.body, self.limits)
-        turn = orientation(image)
-        pixels = read_pixels(image)
+        pixels, turn = self._stored(self.body)
         upright = pixels.transpose(turn) if turn is not None else pixels
-        return upright.convert("RGB")
+        return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+    def drawable(self) -> Image.Image:
+        """Return the image as `displayed` does; the caller may draw on it."""
+        shown = self.displayed()
+        return shown.copy() if shown is self.body else shown
+
+    def _stored(self, body: bytes) -> tuple[Image.Image, Image.Transpose | None]:
+        """Return the stored pixels and how they are turned; what the reader holds besides is given up."""
+        image = open_image(body, self.limits)
+        return read_pixels(image), orientation(image)

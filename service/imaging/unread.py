@@ -10,6 +10,16 @@ _SEND = "Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
 _SEND_WHOLE = "Send the whole file."
 _HEAD_BYTES = 1024
 
+TIFF_STARTS = (
+    b"MM\x00\x2a",
+    b"II\x2a\x00",
+    b"MM\x2a\x00",
+    b"II\x00\x2a",
+    b"MM\x00\x2b",
+    b"II\x2b\x00",
+)
+"""How a TIFF or BigTIFF starts; the third and fourth mix the byte orders, and are read as they begin."""
+
 _VIDEO = "a video ({}). Send it to /v1/video, or one of its frames as JPEG or PNG."
 _OTHER_FORMATS: tuple[tuple[bytes, int, str], ...] = (
     (b"\0\0\0\x0cjP  \r\n\x87\n", 0, "a JPEG 2000 image"),
@@ -51,6 +61,7 @@ _OTHER_FORMATS: tuple[tuple[bytes, int, str], ...] = (
 """Signature, its place, and what the bytes are; a text with a period already says what to do."""
 
 _HEIF_BRANDS = {
+    b"mif2",
     b"heic",
     b"heix",
     b"heim",
@@ -105,7 +116,7 @@ def _other(name: str) -> UnsupportedImageError:
 
 def _damaged(name: str, body: bytes) -> BrokenImageError:
     return BrokenImageError(
-        f"The {name} can not be read: it ends or is damaged in its {len(body)} bytes. {_SEND_WHOLE}"
+        f"The {name} can not be read: it ends too early, or is damaged, in its {len(body)} bytes. {_SEND_WHOLE}"
     )
 
 
@@ -145,6 +156,10 @@ def _start_of_frame(body: bytes) -> tuple[int, int, int] | None:
 
 
 def _iso_media(body: bytes) -> ImageError:
+    if body[4:8] == b"ftyp" and len(body) < 12:  # the end of its brand
+        return BrokenImageError(
+            f"The file ends after {len(body)} bytes, before it says whether it is an AVIF or a video. {_SEND_WHOLE}"
+        )
     length = int.from_bytes(body[:4])
     brands = {body[8:12], *(body[at : at + 4] for at in range(16, min(length, _HEAD_BYTES), 4))}
     if body[4:8] == b"ftyp" and brands & _AVIF_BRANDS:
@@ -184,6 +199,5 @@ _OWN_FORMATS: dict[bytes, Callable[[bytes], ImageError]] = {
     b"\xff\xd8\xff": lambda body: unsupported_jpeg(body) or _damaged("JPEG", body),
     b"GIF8": lambda body: _damaged("GIF", body),
     b"BM": lambda body: _damaged("BMP", body),
-    b"II*\0": lambda body: _damaged("TIFF", body),
-    b"MM\0*": lambda body: _damaged("TIFF", body),
+    **dict.fromkeys(TIFF_STARTS, lambda body: _damaged("TIFF", body)),
 }

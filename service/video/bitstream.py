@@ -5,23 +5,9 @@ from which an image becomes whole by and by. They hold packets that show nothing
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Literal, NamedTuple
 
-Entry = Literal["none", "open", "closed"]
-"""Whether decoding can begin at a packet; `open`: except for the packets after it that are shown before it."""
-
-SHORTEST_MPEG4_FRAME = 20
-"""A shorter packet may be an MPEG-4 frame that is "not coded", which shows nothing (FFmpeg: MAX_NVOP_SIZE)."""
-
-
-class Coded(NamedTuple):
-    """What a packet's bits say. `shows`: whether it shows one frame, None where only decoding can say it."""
-
-    entry: Entry
-    shows: bool | None = True
-    is_bidirectional: bool = False
-    """Whether the frame depends on a later one: after a key frame, it is shown before it."""
-
+from service.video.coded import Coded
+from service.video.mpeg4 import Mpeg4
 
 Describe = Callable[[bytes], Coded]
 
@@ -41,12 +27,14 @@ def describer(codec: str, extradata: bytes | None) -> Describe:
         is_cut_by_length = len(extra) > 21 and extra[0] == 1
         length = (extra[21] & 3) + 1 if is_cut_by_length else 0
         return lambda data: _hevc(data, length)
+    if codec == "mpeg4":
+        return Mpeg4(extra)
     return _CODECS.get(codec, _independent)
 
 
 def describes_every_packet(codec: str) -> bool:
     """Return whether packets that are no key frames must be read too. They cost microseconds each."""
-    return codec in _CODECS
+    return codec in _CODECS or codec == "mpeg4"
 
 
 def _independent(_: bytes) -> Coded:
@@ -187,15 +175,6 @@ def _leb128(data: bytes, at: int) -> tuple[int, int]:
     return value, at
 
 
-def _mpeg4(data: bytes) -> Coded:
-    """ISO/IEC 14496-2, section 6.2.5. An AVI may pack two frames into one packet and leave the next one empty."""
-    frames = data.split(b"\0\0\x01\xb6")[1:]
-    if len(frames) != 1 or not frames[0] or len(data) < SHORTEST_MPEG4_FRAME:
-        return Coded("none", None)
-    kind = frames[0][0] >> 6
-    return Coded("none" if kind else "open", is_bidirectional=kind == 2)
-
-
 def _mpeg2(data: bytes) -> Coded:
     """ISO/IEC 13818-2, section 6.2.3: the type of the packet's first picture."""
     start = data.find(b"\0\0\x01\0")
@@ -209,6 +188,5 @@ _CODECS: Mapping[str, Describe] = {
     "vp8": _vp8,
     "vp9": _vp9,
     "av1": _av1,
-    "mpeg4": _mpeg4,
     "mpeg2video": _mpeg2,
 }

@@ -2,16 +2,14 @@
 
 import av
 
-from service.video.container import OpenVideo, Source
+from service.video.container import OpenVideo
+from service.video.extent import missing_end
 from service.video.packets import PacketReader
+from service.video.source import Source
 
 _SHORT_OF_HEADER_SECONDS = 1.0
 _SHORT_OF_HEADER_SHARE = 0.05
 """A file that ends before its header's duration by more than both is cut short; headers are a little inexact."""
-
-_GIF_TRAILER = b";"
-_READ_AT_END = 1024
-"""A GIF's trailer is looked for in so many last bytes: some programs write zeros or a comment after it."""
 
 
 def missing_part(video: OpenVideo, reader: PacketReader, source: Source, damaged: int) -> str:
@@ -29,10 +27,10 @@ def missing_part(video: OpenVideo, reader: PacketReader, source: Source, damaged
         return f"its header declares {declared} frames and {reader.packets} are there"
     if reader.damaged + damaged:
         return f"{reader.damaged + damaged} of its frames are damaged"
-    if video.form == "gif":
-        return "" if _has_trailer(source) else "its end is missing"
-    if video.form == "avi":
-        return _missing_bytes(source)
+    if cut := missing_end(video.form, source):
+        return cut
+    if video.form in {"avi", "gif"}:
+        return ""
     # With a table of frames, only the table counts: the sound may be longer or shorter than the video.
     return "" if declared and video.stream.frames else _missing_time(video, reader)
 
@@ -49,17 +47,3 @@ def _missing_time(video: OpenVideo, reader: PacketReader) -> str:
     if missing <= 2 / float(video.stream.average_rate or 1):
         return ""
     return f"its header declares {expected:.2f} seconds and it ends at {end:.2f}"
-
-
-def _missing_bytes(source: Source) -> str:
-    """Compare an AVI's declared bytes with its own: its count of frames includes empty ones, which repeat a frame."""
-    end = source.seek(0, 2)
-    source.seek(4)
-    declared = int.from_bytes(source.read(4), "little") + 8
-    return f"its header declares {declared} bytes and {end} are there" if declared > end + 1 else ""
-
-
-def _has_trailer(source: Source) -> bool:
-    end = source.seek(0, 2)
-    source.seek(max(0, end - _READ_AT_END))
-    return source.read(_READ_AT_END).rstrip(b"\0").endswith(_GIF_TRAILER)

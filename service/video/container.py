@@ -1,10 +1,10 @@
 """A video's bytes → an opened file, its video stream and its decoder; no frame is decoded here."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
-from typing import Protocol, TypeAlias, cast
+from typing import TypeAlias, cast
 
 import av
 from av.container import InputContainer
@@ -22,24 +22,21 @@ from service.errors import (
     VideoError,
 )
 from service.video import signature
+from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
+from service.video.bitstream import describer, describes_every_packet
+from service.video.extent import is_animated_png, missing_end
+from service.video.source import Source
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif"
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng"
 """The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
+
+FORMATS = "MP4, MOV, WebM, Matroska, AVI, GIF, animated PNG or animated WebP"
+"""What to send, for messages."""
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the alpha of a frame beside the frame; of FFmpeg's decoders only these read it."""
 
 Packet: TypeAlias = "AnyPacket[VideoStream]"
-
-
-class Source(Protocol):
-    """A seekable binary file, or an object that reads like one."""
-
-    def read(self, size: int = -1, /) -> bytes: ...
-
-    def seek(self, offset: int, whence: int = 0, /) -> int: ...
-
-    def tell(self) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +47,8 @@ class OpenVideo:
     stream: VideoStream
     decoder: VideoCodecContext
     """Decodes on the thread that calls it."""
+    shown_periods: Mapping[int, int] = field(default_factory=dict)
+    """Of an AVI: when the n-th frame is shown, by the time of the n-th packet, where that is another time."""
 
     @property
     def codec(self) -> str:
@@ -64,7 +63,7 @@ class OpenVideo:
     @property
     def form(self) -> str:
         """The short name of the container."""
-        return self.container.format.name.split(",")[0]
+        return _form(self.container)
 
     @property
     def has_stored_times(self) -> bool:
@@ -92,16 +91,46 @@ class OpenVideo:
         self.container.close()
 
 
+def _form(container: InputContainer) -> str:
+    return container.format.name.split(",")[0]
+
+
 def open_video(source: Source) -> OpenVideo:
     """Open a file from its first byte.
 
     Raises:
         VideoError: it is no video that can be read.
     """
+    video = _open(source)
+    if video.form != "avi" or not video.stream.codec_context.has_b_frames:
+        return video
+    periods = periods_of_packets(video.stream)
+    if not has_gaps(periods):
+        return video
+    try:
+        packets = (packet for packet in video.container.demux(video.stream) if packet.size)
+        describe = describer(video.codec, video.stream.codec_context.extradata)
+        speaks = describes_every_packet(video.codec)
+        delay = reorder_delay(packets, video.decoder, describe if speaks else None)
+    except FFmpegError:
+        delay = 0
+    finally:
+        video.close()
+    return replace(_open(source), shown_periods=shown_periods(periods, delay))
+
+
+def _open(source: Source) -> OpenVideo:
     container = open_container(source)
     try:
         stream = video_stream(container)
         return OpenVideo(container, stream, decoder_of(stream))
+    except UnsupportedVideoError as error:
+        container.close()
+        # A header that is cut within its list of codecs names none.
+        form = _form(container)
+        if missing_end(form, source):
+            raise _broken_header(is_mp4=form == "mov") from error
+        raise
     except BaseException:
         container.close()
         raise
@@ -131,42 +160,45 @@ def open_container(source: Source) -> InputContainer:
     """
     source.seek(0)
     head = source.read(signature.READ_BYTES)
-    if image := signature.image_kind(head):
+    is_animated = signature.is_png(head) and is_animated_png(source)
+    if (image := signature.image_kind(head)) and not is_animated:
         raise UnsupportedVideoError(
-            f"The bytes are {image}, not a video. Send MP4, MOV, WebM, Matroska, AVI or GIF here, and an image to a "
-            "route for images, for example /v1/classify."
+            f"The bytes are {image}, not a video. Send {FORMATS} here, and an image to a route for images, for "
+            "example /v1/classify."
         )
     source.seek(0)
     options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
     try:
         container = av.open(source, options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:
-        raise _not_opened(head, error) from error
+        raise _not_opened(head, error, is_known=is_animated or signature.is_video(head)) from error
     assert isinstance(container, InputContainer)
     return container
 
 
-def _not_opened(head: bytes, error: Exception) -> VideoError:
-    if signature.is_video(head) and isinstance(error, EOFError):
+def _not_opened(head: bytes, error: Exception, *, is_known: bool) -> VideoError:
+    if is_known and isinstance(error, EOFError):
         return NoFramesError("The video ends before its first frame.")
-    if signature.is_mp4(head):
-        return BrokenVideoError(
-            "The video's header can not be read: the file is damaged or cut short. An MP4 may have its header at its "
-            "end; ffmpeg -movflags +faststart moves it to the start."
-        )
-    if signature.is_video(head):
-        return BrokenVideoError(
-            "The video's header can not be read: the file is damaged or cut short. Send the whole file."
-        )
+    if is_known:
+        return _broken_header(is_mp4=signature.is_mp4(head))
     what = signature.other_kind(head)
     if what is None and len(head) < signature.TOO_SHORT_BYTES:
         return UnsupportedVideoError(
             f"The file is too short for the header of any video ({len(head)} of at least "
-            f"{signature.TOO_SHORT_BYTES} bytes). Send MP4, MOV, WebM, Matroska, AVI or GIF."
+            f"{signature.TOO_SHORT_BYTES} bytes). Send {FORMATS}."
         )
     found = "no video that is understood" if what is None else f"{what}, which is not read"
-    return UnsupportedVideoError(
-        f"The bytes are {found}. Send MP4, MOV, WebM, Matroska, AVI or GIF."
+    return UnsupportedVideoError(f"The bytes are {found}. Send {FORMATS}.")
+
+
+def _broken_header(*, is_mp4: bool) -> BrokenVideoError:
+    return BrokenVideoError(
+        "The video's header can not be read: the file is damaged or cut short. "
+        + (
+            "An MP4 may have its header at its end; ffmpeg -movflags +faststart moves it to the start."
+            if is_mp4
+            else "Send the whole file."
+        )
     )
 
 

@@ -6,6 +6,7 @@ from fractions import Fraction
 from typing import NamedTuple, cast
 
 import numpy as np
+from av.error import FFmpegError
 from av.sidedata.sidedata import SideDataContainer
 from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
@@ -13,11 +14,13 @@ from av.video.reformatter import Colorspace
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.errors import TooManyPixelsError
+from service.errors import BrokenVideoError, TooManyPixelsError
 
 HD_LINES = 720
 """From so many lines on, a video that does not name its color matrix is read as BT.709; below, as BT.601."""
 _UNSPECIFIED_COLORS = 2
+HELD_BYTES_PER_PIXEL = 8
+"""Up to four bytes of a stored pixel, three of its image, and what the conversion needs meanwhile."""
 
 
 class Orientation(NamedTuple):
@@ -52,6 +55,11 @@ class Frame:
     orientation: Orientation
     max_pixels: int
 
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes the frame and the image made of it take."""
+        return HELD_BYTES_PER_PIXEL * self.stored.width * self.stored.height
+
     def image(self) -> Image.Image:
         """Return the frame as displayed, mode RGB: square pixels, upright, alpha composited over white.
 
@@ -59,22 +67,35 @@ class Frame:
 
         Raises:
             TooManyPixelsError: the frame is too large; a video may change its size midway.
+            BrokenVideoError: its pixels can not be converted.
         """
         stored = self.stored
         width = square_width(stored.width, self.aspect)
         check_pixels(width, stored.height, self.max_pixels)
         alpha = any(part.is_alpha for part in stored.format.components)
         layout = "rgba" if alpha or stored.format.name == "pal8" else "rgb24"
-        pixels = stored.to_ndarray(
-            format=layout, width=width, height=stored.height, src_colorspace=_assumed_matrix(stored)
-        )
+        matrix = _assumed_matrix(stored)
+        try:
+            pixels = stored.to_ndarray(
+                format=layout, width=width, height=stored.height, src_colorspace=matrix
+            )
+        except (FFmpegError, ValueError) as error:
+            raise BrokenVideoError(
+                f"The frame's pixels ({stored.format.name}) can not be converted to RGB: the video is damaged, or its "
+                "pixel format is not read. Encode it as yuv420p."
+            ) from error
         turned = self.orientation.turn(np.asarray(pixels, np.uint8))
         image = Image.fromarray(np.ascontiguousarray(turned))
-        if image.mode == "RGB":
-            return image
-        paper = Image.new("RGB", image.size, (255, 255, 255))
-        paper.paste(image, mask=image.getchannel("A"))
-        return paper
+        return over_white(image)
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """Return an image of mode RGB, or RGBA composited over white."""
+    if image.mode == "RGB":
+        return image
+    paper = Image.new("RGB", image.size, (255, 255, 255))
+    paper.paste(image, mask=image.getchannel("A"))
+    return paper
 
 
 def _assumed_matrix(stored: VideoFrame) -> int | None:
@@ -85,12 +106,14 @@ def _assumed_matrix(stored: VideoFrame) -> int | None:
 
 
 def orientation(stored: VideoFrame) -> Orientation:
-    """Return how a frame is displayed by its display matrix (ISO/IEC 14496-12, section 6.2.2), to a quarter turn.
-
-    PyAV then keeps the frame until the next garbage collection, so call it for one frame of many.
-    """
+    """Return how a frame is displayed by its display matrix (ISO/IEC 14496-12, section 6.2.2), to a quarter turn."""
+    # PyAV keeps a frame whose side data was read until the next garbage collection, so a tiny one is read.
+    try:
+        tiny = stored.reformat(width=16, height=16, format="gray", interpolation="POINT")
+    except (FFmpegError, ValueError):
+        return Orientation()  # a side of a million pixels, which no file with a matrix has
     # PyAV's stub names the wrong type.
-    data = cast("SideDataContainer", stored.side_data).get(SideDataType.DISPLAYMATRIX)
+    data = cast("SideDataContainer", tiny.side_data).get(SideDataType.DISPLAYMATRIX)
     if data is None:
         return Orientation()
     # A stored point (x, y) is displayed at (a·x + c·y, b·x + d·y), y downward.

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple, cast
 from av.error import FFmpegError
 from av.packet import Packet as AnyPacket
 
-from service.video.bitstream import Coded, Entry, describer, describes_every_packet
+from service.video.bitstream import describer, describes_every_packet
+from service.video.coded import Coded, Entry
 from service.video.container import OpenVideo, Packet, is_cover
 from service.video.gif import ClearCanvas
 
@@ -22,7 +23,7 @@ GROUPED_CODECS = frozenset(
 """Codecs in which no frame depends on one before a key frame: packets that no wanted frame needs can be skipped."""
 
 COUNTED_CODECS = GROUPED_CODECS | {
-    "gif", "png", "qtrle", "rawvideo", "msrle", "ffv1", "huffyuv", "dnxhd", "dvvideo",
+    "gif", "apng", "png", "qtrle", "rawvideo", "msrle", "ffv1", "huffyuv", "dnxhd", "dvvideo",
     "jpeg2000", "h263", "flv1", "mpeg1video", "cinepak",
 }  # fmt: skip
 """Codecs in which each packet shows one frame, but for those whose bits say otherwise."""
@@ -144,10 +145,17 @@ class PacketReader:
             if packet.is_discard:
                 shows = False
             self.shown += shows is not False
-            stamp = packet.pts if self._video.has_stored_times else packet.dts
+            stamp = self._stamp(packet)
             if self._canvas is not None:
                 packet = _with_data(packet, self._canvas.rewrite(bytes(packet)))  # noqa: PLW2901  # the packet that is decoded
             yield Unit(packet, coded.entry, shows, stamp, coded.is_bidirectional)
+
+    def _stamp(self, packet: Packet) -> int | None:
+        if self._video.has_stored_times:
+            return packet.pts
+        if packet.dts is None:
+            return None
+        return self._video.shown_periods.get(packet.dts, packet.dts)
 
     def _coded(self, packet: Packet) -> Coded:
         if not self._is_grouped:

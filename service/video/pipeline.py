@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,13 +24,16 @@ from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Model
-from service.video.container import Source
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
-from service.video.frame import Frame
-from service.video.reader import Clip, VideoLimits
+from service.video.opening import AnyClip, AnyFrame, open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
+from service.video.source import Source
 
 Kept = TypeVar("Kept")
+
+MOST_HELD_BYTES = 256 << 20
+"""How many bytes the frames of one video may take that wait for the network or run through it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,14 +118,14 @@ class FrameResult(Generic[Kept]):
 class FrameReader:
     """A video's frames, drawn one at a time from a thread that decodes nothing ahead of what is wanted."""
 
-    def __init__(self, clip: Clip, thread: ThreadPoolExecutor, metrics: Metrics) -> None:
+    def __init__(self, clip: AnyClip, thread: ThreadPoolExecutor, metrics: Metrics) -> None:
         self.clip = clip
-        self._frames: Iterator[Frame] = iter(clip)
+        self._frames: Iterator[AnyFrame] = iter(clip)
         self._thread = thread
         self._metrics = metrics
         self._counted = (0, 0, 0)
 
-    async def next(self) -> Frame | None:
+    async def next(self) -> AnyFrame | None:
         """Return the next frame, None behind the last.
 
         Raises:
@@ -167,7 +170,7 @@ async def opened(
     """
     thread = ThreadPoolExecutor(1, "foveal-video")
     loop = asyncio.get_running_loop()
-    opening = loop.run_in_executor(thread, Clip, source, sampling, limits)
+    opening = loop.run_in_executor(thread, open_clip, source, sampling, limits)
     try:
         clip = await asyncio.shield(opening)
         try:
@@ -179,7 +182,7 @@ async def opened(
         opening.add_done_callback(partial(_close, thread))
 
 
-def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[Clip]") -> None:
+def _close(thread: ThreadPoolExecutor, opening: "asyncio.Future[AnyClip]") -> None:
     """Close the clip on its thread, after what that thread still does, and let the thread end."""
     if not opening.cancelled() and opening.exception() is None:
         thread.submit(opening.result().close)
@@ -194,34 +197,71 @@ async def run_frames(
     *,
     timeout_seconds: float,
     draws: bool = False,
+    most_held_bytes: int = MOST_HELD_BYTES,
 ) -> AsyncGenerator[FrameResult[Kept], None]:
     """Yield what was kept of each sampled frame, in order of time; iterate inside `contextlib.aclosing`.
 
     Frames are converted, fitted, run and read on the model's workers, a few at a time, after single images.
+    Only as many are held as `most_held_bytes` allows, one at least.
 
     Raises:
         UnavailableError: the model is not ready, the service ends, or a frame waited for longer than `timeout_seconds`.
         VideoError: there was no frame.
     """
-    coming: deque[tuple[int, float]] = deque()
+    coming: deque[_Place] = deque()
+    held = _HeldBytes(most_held_bytes)
 
     async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Kept, Image.Image | None]], None]:
         while (frame := await reader.next()) is not None:
-            coming.append((frame.number, frame.seconds))
+            size = frame.held_bytes
+            held.add(size)
+            coming.append(_Place(frame.number, frame.seconds, size))
             prepare = partial(_prepare, frame, model.card.image_input)
+            del frame
             yield Job(prepare, partial(_keep, combiner, draws))
+            await held.room_for(size)
 
     outcomes = fan_out.run(model, jobs(), timeout_seconds=timeout_seconds)
     async with aclosing(outcomes):
         async for outcome in outcomes:
-            number, seconds = coming.popleft()
+            place = coming.popleft()
+            held.remove(place.held_bytes)
             if isinstance(outcome, UnavailableError | ClientLeftError):
                 raise outcome
             if isinstance(outcome, JobResult):
                 kept, drawn = outcome.value
-                yield FrameResult(number, seconds, kept, drawn, outcome.trace)
+                yield FrameResult(place.number, place.seconds, kept, drawn, outcome.trace)
             else:
-                yield FrameResult(number, seconds, outcome)
+                yield FrameResult(place.number, place.seconds, outcome)
+
+
+class _Place(NamedTuple):
+    """A frame in flight: its number, its seconds, and what it takes."""
+
+    number: int
+    seconds: float
+    held_bytes: int
+
+
+class _HeldBytes:
+    """Bounds the bytes of one video's frames in flight; a single frame always has room."""
+
+    def __init__(self, most: int) -> None:
+        self._bytes, self._most = 0, most
+        self._less = asyncio.Event()
+
+    def add(self, size: int) -> None:
+        self._bytes += size
+
+    def remove(self, size: int) -> None:
+        self._bytes -= size
+        self._less.set()
+
+    async def room_for(self, size: int) -> None:
+        """Wait until a frame like the last one may be decoded."""
+        while self._bytes and self._bytes + size > self._most:
+            self._less.clear()
+            await self._less.wait()
 
 
 async def _combined(frame: FrameResult[Any], run: VideoRun) -> VideoFrame:
@@ -239,7 +279,7 @@ async def _combined(frame: FrameResult[Any], run: VideoRun) -> VideoFrame:
     return VideoFrame(frame.number, frame.seconds, result, drawn, frame.trace)
 
 
-async def _summary(clip: Clip, run: VideoRun) -> VideoSummary:
+async def _summary(clip: AnyClip, run: VideoRun) -> VideoSummary:
     run.combiner.flush()
     await _read_windows(run)
     result = await asyncio.to_thread(run.combiner.summary)
@@ -273,7 +313,7 @@ def _copied(outputs: Outputs, _: None) -> Outputs:
     return {name: rows.copy() for name, rows in outputs.items()}
 
 
-def _prepare(frame: Frame, target: ImageInput) -> tuple[NDArray[np.uint8], SourceImage]:
+def _prepare(frame: AnyFrame, target: ImageInput) -> tuple[NDArray[np.uint8], SourceImage]:
     image = frame.image()
     tensor, geometry = fit_image(image, target)
     return tensor, SourceImage(image, geometry, Limits(frame.max_pixels))

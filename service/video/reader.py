@@ -16,11 +16,12 @@ from service.errors import (
     VideoTooLongError,
 )
 from service.video.completeness import missing_part
-from service.video.container import OpenVideo, Source, open_video
+from service.video.container import OpenVideo, open_video
 from service.video.decoding import FrameDecoder
 from service.video.frame import Frame, Orientation, check_pixels, orientation, square_width
 from service.video.packets import PacketReader
 from service.video.sampling import Sampling, wants_of
+from service.video.source import Source
 from service.video.timeline import shown_times
 
 Ended = Literal["complete", "truncated", "limit"]
@@ -147,20 +148,9 @@ class Clip:
     def _refuse(self) -> None:
         info, limits = self.info, self._limits
         check_pixels(info.width, info.height, limits.max_pixels)
-        if info.seconds is not None and info.seconds > limits.max_seconds:
-            raise VideoTooLongError(
-                f"The video lasts {info.seconds:g} seconds, and {limits.max_seconds:g} are allowed. "
-                "Send it in parts."
-            )
+        refuse_duration(info.seconds or 0, limits)
         if _counts_exactly(self._video):
-            self._refuse_frames(info.expected or 0)
-
-    def _refuse_frames(self, expected: int) -> None:
-        if expected > self._limits.max_frames:
-            raise TooManyFramesError(
-                f"{expected} frames would be sampled from the video, and {self._limits.max_frames} are allowed. "
-                "Request fewer with fps, every_n or max_frames."
-            )
+            refuse_frames(info.expected or 0, limits)
 
     def _times(self) -> Sequence[float]:
         """Return when all frames are shown if the sampling depends on it or if the header's estimate is over the limit.
@@ -177,7 +167,7 @@ class Clip:
         wants = wants_of(self._sampling, times)
         expected = sum(wants(number, seconds) for number, seconds in enumerate(times))
         if not self._stopped.is_set():
-            self._refuse_frames(expected)
+            refuse_frames(expected, self._limits)
         self.info = replace(self.info, expected=expected)
         return times
 
@@ -204,6 +194,31 @@ class Clip:
                     "Send the whole file, or encode it again."
                 )
             raise NoFramesError("The file's video stream holds no frame.")
+
+
+def refuse_duration(seconds: float, limits: VideoLimits) -> None:
+    """Refuse a video that lasts too long.
+
+    Raises:
+        VideoTooLongError: it is over the limit.
+    """
+    if seconds > limits.max_seconds:
+        raise VideoTooLongError(
+            f"The video lasts {seconds:g} seconds, and {limits.max_seconds:g} are allowed. Send it in parts."
+        )
+
+
+def refuse_frames(expected: int, limits: VideoLimits) -> None:
+    """Refuse a video of which too many frames are wanted.
+
+    Raises:
+        TooManyFramesError: it is over the limit.
+    """
+    if expected > limits.max_frames:
+        raise TooManyFramesError(
+            f"{expected} frames would be sampled from the video, and {limits.max_frames} are allowed. "
+            "Request fewer with fps, every_n or max_frames."
+        )
 
 
 def _describe(video: OpenVideo, sampling: Sampling) -> VideoInfo:

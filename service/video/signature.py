@@ -59,12 +59,27 @@ def is_video(head: bytes) -> bool:
 
 
 def image_kind(head: bytes) -> str | None:
-    """Return which still image the file is, with its article; None for any other file. A GIF counts as a video."""
+    """Return which image the file is, with its article; None for any other file. A GIF counts as a video."""
     if head[4:8] == b"ftyp":
         return _STILL_BRANDS.get(head[8:12])
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "a WebP image"
     return next((name for mark, name in _IMAGES if head.startswith(mark)), None)
+
+
+def is_png(head: bytes) -> bool:
+    """Return whether a file with these first bytes is a PNG, still or animated."""
+    return head.startswith(b"\x89PNG\r\n\x1a\n")
+
+
+def is_animated_webp(head: bytes) -> bool:
+    """Return whether a file with these first bytes is a WebP with the flag of an animation (RFC 9649, section 2.7)."""
+    return (
+        head[:4] == b"RIFF"
+        and head[8:16] == b"WEBPVP8X"
+        and bool(head[20:21])
+        and bool(head[20] & 2)
+    )
 
 
 def other_kind(head: bytes) -> str | None:

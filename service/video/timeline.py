@@ -2,9 +2,10 @@
 
 import threading
 
-from service.video.container import Source, opened_video
+from service.video.container import opened_video
 from service.video.decoding import FrameDecoder
 from service.video.packets import PacketReader
+from service.video.source import Source
 
 
 def shown_times(source: Source, stopped: threading.Event) -> list[float]:

@@ -61,13 +61,13 @@ def test_a_batch_that_can_not_be_freed_is_refused(tmp_path: Path) -> None:
     model.graph.output.append(
         onnx.helper.make_tensor_value_info("folded", onnx.TensorProto.FLOAT, [4, PLACES])
     )
-    with pytest.raises(GraphError, match=r"at batch [123]"):
+    with pytest.raises(GraphError, match="The first axis must be the batch"):
         adopt(tmp_path, model, labels=["x"] * PLACES)
     assert not (tmp_path / "1").exists()
 
 
 def test_a_missing_output_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="the graph's outputs are raw"):
+    with pytest.raises(RecipeError, match="the graph's outputs are raw"):
         adopt(tmp_path, conv_onnx([-1, 4 * PLACES]), outputs=["logits"], labels=["x"])
 
 
@@ -161,7 +161,7 @@ def test_the_best_pairs_of_box_and_class_come_sorted(tmp_path: Path) -> None:
     session = onnxruntime.InferenceSession(model.SerializeToString())
     boxes, scores = session.run(None, {"pixels": pixels_of(frames)})
     flat = scores.reshape(2, -1)
-    best = np.argsort(-flat, axis=1)[:, :PLACES]
+    best = np.argsort(-flat, axis=1)
     np.testing.assert_allclose(found["scores"], np.take_along_axis(flat, best, 1), atol=1e-6)
     np.testing.assert_array_equal(found["classes"], best % 3 + 1)
     x, y, w, h = np.take_along_axis(boxes, best[..., None] // 3, 1).transpose(2, 0, 1)

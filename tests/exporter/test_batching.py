@@ -19,7 +19,7 @@ def test_a_reshape_of_a_batch_of_one_follows_the_batch() -> None:
     dim.dim_value = 1
     pixels = normal(4, 3, SIDE, SIDE)
 
-    freed = free_batch(model, (3, SIDE, SIDE))
+    freed = free_batch(model)
 
     (found,) = unoptimized_session(freed).run(None, {"pixels": pixels})
     one_by_one = [unoptimized_session(model).run(None, {"pixels": p[None]})[0][0] for p in pixels]
@@ -32,5 +32,5 @@ def test_a_reshape_that_changes_the_first_axis_stays() -> None:
         helper.make_node("Reshape", ["pixels", "shape"], ["raw"]),
         shape=np.array([3, SIDE * SIDE]),
     )
-    freed = free_batch(model, (3, SIDE, SIDE))
+    freed = free_batch(model)
     assert freed.graph.node[0].input[1] == "shape"

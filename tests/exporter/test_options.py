@@ -139,7 +139,7 @@ def test_the_help_shows_range_default_and_choices_of_the_field(
         main(["export", "--help"])
     shown = " ".join(capsys.readouterr().out.split())
     assert "--box-unit frame|pixel" in shown
-    assert "[≥ 1 and ≤ 300] [default: 300]" in shown
+    assert "[≥ 1 and ≤ 16384] [default: 2048]" in shown
     assert "--precision fp32|fp16|int8,…" in shown
     assert shown.index("Image input:") < shown.index("--height") < shown.index("Pixel values:")
 

@@ -5,8 +5,15 @@ HEAD_BYTES = 64
 
 URLENCODED = "application/x-www-form-urlencoded"
 
-IMAGE_BRANDS = {b"avif", b"avis", b"heic", b"heix", b"hevc", b"hevx", b"mif1", b"msf1", b"miaf"}
+IMAGE_BRANDS = {
+    *(b"avif", b"avis", b"mif1", b"mif2", b"msf1", b"miaf"),
+    *(b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs"),
+}
 """The brands of images in the container of MP4 (ISO/IEC 23000-22, 23008-12)."""
+SOUND_BRANDS = {b"M4A ", b"M4B ", b"M4P "}
+"""The brands of sound in it. Such a file may have a cover, which is an image of its own."""
+BRAND_END = 12
+"""Where the brand of an MP4 ends."""
 MOVIE_BOXES = {b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"}
 """How an MP4 or MOV file may begin, after a length of four bytes."""
 
@@ -46,6 +53,10 @@ def not_an_image(body: bytes) -> str | None:
     if body[0] not in STRANGE:
         return None
     head = body[:HEAD_BYTES]
+    if head[4:8] == b"ftyp" and len(head) < BRAND_END:
+        return None  # whoever reads it says that it is cut short
+    if _sound(head):
+        return "The bytes are sound (M4A). Send an image."
     video = _video(head)
     if video:
         return f"The bytes are a video ({video}). Send it to /v1/video, or send an image."
@@ -76,14 +87,25 @@ def stripped_by_curl(body: bytes, content_type: str) -> str | None:
 
 def _video(head: bytes) -> str | None:
     if head[4:8] in MOVIE_BOXES:
-        return None if head[4:8] == b"ftyp" and head[8:12] in IMAGE_BRANDS else "MP4 or MOV"
+        return None if _has_image_brand(head) else "MP4 or MOV"
     if head.startswith(b"RIFF") and head[8:12] == b"AVI ":
         return "AVI"
     return _named(head, VIDEOS)
 
 
+def _has_image_brand(head: bytes) -> bool:
+    """Return whether the first box names an image, as its own brand or as one that it is compatible with."""
+    end = min(int.from_bytes(head[:4]), len(head))
+    brands = {head[8:BRAND_END], *(head[at : at + 4] for at in range(16, end, 4))}
+    return head[4:8] == b"ftyp" and bool(brands & IMAGE_BRANDS)
+
+
+def _sound(head: bytes) -> bool:
+    return head[4:8] == b"ftyp" and head[8:BRAND_END] in SOUND_BRANDS
+
+
 def _image(head: bytes) -> str | None:
-    if head[4:8] == b"ftyp" and head[8:12] in IMAGE_BRANDS:
+    if _has_image_brand(head):
         return "AVIF or HEIC"
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "WebP"

@@ -56,11 +56,13 @@ async def receiving(
         async with _beside(upload.receive(work)), work:
             yield upload.file
     except UnsupportedVideoError as error:
-        raise upload.failure or upload.described(error) from error
+        if upload.failure is None:
+            raise upload.described(error) from error
+        raise upload.take_failure() from error
     except Exception as error:
         if upload.failure is None:
             raise
-        raise upload.failure from error
+        raise upload.take_failure() from error
     finally:
         upload.file.finish()
 
@@ -99,6 +101,16 @@ class _Upload:
         self._check(announced or 0)
         if announced == 0:
             raise _empty()
+
+    def take_failure(self) -> FovealError:
+        """Return the failure, which there is, and forget it.
+
+        It refers to the frames that it passes, of which one holds this upload: they would stay, with all images in
+        them, until the garbage collector runs.
+        """
+        failure, self.failure = self.failure, None
+        assert failure is not None
+        return failure
 
     async def receive(self, work: asyncio.Timeout) -> None:
         """Fill the file; end the work where that fails, or else when the client leaves."""

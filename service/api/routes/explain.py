@@ -83,8 +83,11 @@ async def explain_image(
         return await _filters(call, record)
     images = await read_images(request, services, record, held=False)
     require_single(images, "explain")
-    work = call.run(images[0], timeout_seconds=record.deadline.left())
-    result = await while_connected(request, work, record.deadline)
+    deadline = record.deadline
+    work = call.run(
+        images[0], timeout_seconds=deadline.left(), allowed_seconds=deadline.allowed_seconds
+    )
+    result = await while_connected(request, work, deadline)
     record.answered_by(call.model, [result])
     return _respond(call.model, result.value)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from contextlib import AsyncExitStack, aclosing
+from contextlib import aclosing, nullcontext
 from functools import partial
 from typing import Annotated, Any
 
@@ -91,26 +91,22 @@ async def _watch(
 
     Only a deadline that the client states limits a whole video.
     """
-    last = b""
-    async with AsyncExitStack() as stack:
-        if record.deadline.requested:
-            await stack.enter_async_context(record.deadline.limit(record.deadline.answer_late))
-        upload = receiving(
-            request,
-            record,
-            limit=services.max_video_bytes,
-            patience_seconds=services.timeout_seconds,
-        )
-        file = await stack.enter_async_context(upload)
+    last, deadline = b"", record.deadline
+    limit = deadline.limit(deadline.answer_late) if deadline.requested else nullcontext()
+    upload = receiving(
+        request, record, limit=services.max_video_bytes, patience_seconds=services.timeout_seconds
+    )
+    # No AsyncExitStack: it keeps the error that ends it in a cycle, and so the frames in flight.
+    async with limit, upload as file:
         running = services.engine.videos.run(run, file, stop_reading=file.finish)
-        events = await stack.enter_async_context(aclosing(running))
-        async for event in events:
-            _note(event, services, record)
-            piece = await asyncio.to_thread(writer.write, event)
-            if isinstance(event, VideoSummary):
-                last = piece
-            else:
-                await send(piece)
+        async with aclosing(running) as events:
+            async for event in events:
+                _note(event, services, record)
+                piece = await asyncio.to_thread(writer.write, event)
+                if isinstance(event, VideoSummary):
+                    last = piece
+                else:
+                    await send(piece)
     return last
 
 

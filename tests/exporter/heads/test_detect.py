@@ -4,12 +4,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from torchvision import ops
 
 from exporter.heads.boxes import DECODERS
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
 from exporter.recipe import DetectRecipe
 from tests.exporter.graphs import normal
+from tests.exporter.heads.crowds import crowd
 from tests.exporter.heads.grafting import FRAME, grafted
 
 ANCHORS = 20
@@ -84,3 +87,71 @@ def test_two_images_without_detections_agree() -> None:
         "classes": np.zeros((1, 1)),
     }
     assert head.agreement(nothing, nothing, 1.0) == [1]
+
+
+@pytest.mark.parametrize("boxes_each", [10, 15, 20])
+@pytest.mark.parametrize(("objects", "classes"), [(60, 1), (100, 1), (100, 3)])
+@pytest.mark.parametrize("decoder", ["pair", "yolov8"])
+def test_every_object_of_a_crowd_is_among_the_candidates(
+    decoder: str, objects: int, classes: int, boxes_each: int
+) -> None:
+    boxes, scores = crowd(objects, boxes_each, classes)
+    raw = [boxes, scores]
+    if decoder == "yolov8":
+        raw = [np.concatenate([boxes, scores], axis=2).transpose(0, 2, 1)]
+    recipe = DetectRecipe(one_class_a_box=decoder == "yolov8")
+    head = DetectHead(DECODERS[decoder], recipe, boxes.shape[1], classes)
+
+    found = grafted(head, raw)
+
+    # The truth: torchvision's suppression of all boxes, none of them discarded before.
+    every = torch.from_numpy(boxes[0].clip(0, 1)), torch.from_numpy(scores[0].max(axis=1))
+    kind = torch.from_numpy(scores[0].argmax(axis=1))
+    true = [int(i) for i in ops.batched_nms(*every, kind, 0.5) if every[1][i] >= 0.3]
+    assert len(true) == objects
+    mine = torch.from_numpy(found["boxes"][0]), torch.from_numpy(found["scores"][0])
+    kept = ops.batched_nms(*mine, torch.from_numpy(found["classes"][0]).long(), 0.5)
+    kept = kept[mine[1][kept] >= 0.3]
+    recalled = (ops.box_iou(every[0][true], mine[0][kept]).max(dim=1).values > 0.99).sum()
+    assert recalled / objects >= 0.99
+    assert head.agreement(found, head.expected(raw, FRAME), 0.01) == [1]
+
+
+def test_an_exact_graph_agrees_where_more_boxes_are_found_than_candidates_are_kept() -> None:
+    boxes, scores = crowd(100, 20)
+    head = DetectHead(DECODERS["pair"], DetectRecipe(candidates=300), boxes.shape[1], 1)
+
+    found, expected = grafted(head, [boxes, scores]), head.expected([boxes, scores], FRAME)
+
+    assert found["scores"].shape == (1, 300)
+    assert head.agreement(found, expected, 0.01) == [1]
+    assert head.difference(found, expected) < 1e-6
+
+
+def test_all_pairs_of_few_boxes_are_candidates() -> None:
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), ANCHORS, 3)
+    assert grafted(head, raw_of("pair"))["scores"].shape == (2, ANCHORS * 3)
+
+
+@pytest.mark.parametrize("name", ["boxes", "scores", "classes"])
+def test_one_wrong_candidate_among_thousands_is_a_difference(name: str) -> None:
+    boxes, scores = crowd(100, 10)
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), boxes.shape[1], 1)
+    expected = head.expected([boxes, scores], FRAME)
+    found = {part: values[:, : head.candidates].copy() for part, values in expected.items()}
+    assert head.difference(found, expected) == 0
+
+    found[name][0, 700] += 1
+
+    assert head.difference(found, expected) > 0.04
+
+
+def test_candidates_of_almost_the_same_score_may_change_places() -> None:
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), 3, 1)
+    expected = {
+        "boxes": np.array([[[0.0, 0.0, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0], [0.1, 0.1, 0.3, 0.3]]]),
+        "scores": np.array([[0.9, 0.7, 0.7]]),
+        "classes": np.array([[0, 0, 0]]),
+    }
+    found = {name: values[:, [0, 2, 1]] for name, values in expected.items()}
+    assert head.difference(found, expected) == 0

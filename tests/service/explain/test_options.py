@@ -16,7 +16,7 @@ from service.explain.request import ExplainRequest, Form
 from service.explain.views import VIEWS
 from tests.service.explain.networks import STAGE, tiny_card
 
-CLASSIFY, SEGMENT = tiny_card("classify"), tiny_card("segment")
+CLASSIFY, SEGMENT, DETECT = map(tiny_card, ("classify", "segment", "detect"))
 BARE = CLASSIFY.model_copy(update={"stages": ()})
 
 
@@ -30,18 +30,24 @@ def test_classes_and_stages_are_looked_up() -> None:
 
 
 def test_every_option_reaches_the_request() -> None:
-    found = request(
-        CLASSIFY, view="rise", box=2, samples=9, seed=3, score=False, steps=5, class_name="2"
-    )
-    assert found == ExplainRequest(
-        "rise", "json", class_id=2, box=2, samples=9, seed=3, score=False, steps=5
-    )
+    found = request(DETECT, view="rise", box=2, samples=9, seed=3, steps=5, class_name="2")
+    assert found == ExplainRequest("rise", "json", class_id=2, box=2, samples=9, seed=3, steps=5)
+    assert not request(CLASSIFY, view="rise", score=False).score
     found = request(CLASSIFY, view="maps", stage="stage_1", channel=3, channels=7, thumbnails=True)
     assert found == ExplainRequest(
         "maps", "json", stage=STAGE, channel=3, channels=7, thumbnails=True
     )
     assert request(CLASSIFY, view="patterns", count=4).count == 4
     assert request(CLASSIFY, view="cam", method="rise").method == "rise"
+
+
+@pytest.mark.parametrize("view", ["cam", "occlusion", "rise", "story"])
+def test_a_box_is_of_a_detector(view: str) -> None:
+    assert request(DETECT, view=view, box=3).box == 3
+    for card in (CLASSIFY, SEGMENT):
+        for box in (0, 3):
+            with pytest.raises(InvalidParameterError, match=f"box.*task detect.*{card.task}"):
+                request(card, view=view, box=box)
 
 
 @pytest.mark.parametrize("view", VIEWS)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from service.explain.frame import mean_color
-from service.explain.perturbed_copies import CELLS, RandomMasks, sliding_patch
+from service.explain.perturbed_copies import CELLS, RandomMasks, SlidingPatch, sliding_patch
 from tests.service.explain.spots import FRAME, SPOT, brightness, hottest
 
 
@@ -17,6 +17,23 @@ def test_a_sliding_patch_finds_the_spot() -> None:
     assert patch.count == 144
     heat = patch.heat([brightness(make()) for make in patch.copies(FRAME)], brightness(FRAME))
     assert hottest(heat) == pytest.approx(SPOT, abs=0.1)
+
+
+@pytest.mark.parametrize("share", [0.12, 0.3, 0.6])
+def test_the_first_places_of_a_sliding_patch_find_the_spot(share: float) -> None:
+    patch = sliding_patch(144)
+    first = patch.copies(FRAME)[: round(share * patch.count)]
+    heat = patch.heat([brightness(make()) for make in first], brightness(FRAME))
+    assert heat.values.shape == (12, 12)
+    assert hottest(heat) == pytest.approx(SPOT, abs=0.2)
+
+
+def test_the_first_places_are_spread_over_the_grid() -> None:
+    for side in (6, 12, 63):
+        places = SlidingPatch(side).places()
+        assert sorted(places) == [(row, column) for row in range(side) for column in range(side)]
+        quarters = {(2 * row // side, 2 * column // side) for row, column in places[:16]}
+        assert len(quarters) == 4
 
 
 def test_masks_depend_on_seed_and_number_only() -> None:

@@ -100,3 +100,27 @@ def test_soft_suppression_takes_every_box_once() -> None:
     scores = np.array([0.9, 0.05, 0.04], np.float32)
     kept, _ = suppress(boxes, scores, np.zeros(3, np.int32), iou_threshold=0.5, mode="soft")
     assert kept.tolist() == [0, 1, 2]
+
+
+def test_soft_suppression_ends_below_the_least_score() -> None:
+    boxes = np.array([[0, 0, 1, 1], [0, 0, 1, 1], [5, 5, 6, 6]], np.float32)
+    scores = np.array([0.9, 0.8, 0.5], np.float32)
+    kept, lowered = suppress(
+        boxes, scores, np.zeros(3, np.int32), iou_threshold=0.5, mode="soft", least_score=0.3
+    )
+    # The second box lies exactly on the first: 0.8 · exp(-1 / 0.5) = 0.108.
+    assert kept.tolist() == [0, 2]
+    assert lowered.tolist() == pytest.approx([0.9, 0.5])
+
+
+def test_thousands_of_boxes_are_kept_as_torchvision_keeps_them() -> None:
+    random = np.random.default_rng(9)
+    middle = np.repeat(random.random((130, 2)), 16, axis=0) + random.normal(0, 0.01, (2080, 2))
+    boxes = np.concatenate([middle - 0.04, middle + 0.04], axis=1).astype(np.float32)
+    scores = random.random(2080).astype(np.float32)
+    classes = random.integers(0, 3, 2080).astype(np.int32)
+    tensors = torch.from_numpy(boxes), torch.from_numpy(scores), torch.from_numpy(classes)
+
+    kept, _ = suppress(boxes, scores, classes, iou_threshold=0.5, mode="per_class")
+
+    assert kept.tolist() == ops.batched_nms(*tensors, 0.5).tolist()

@@ -26,15 +26,26 @@ def test_finite_numbers_are_answered(output: str) -> None:
     assert answer(output, np.float32(0.5)) is not None
 
 
-@pytest.mark.parametrize("class_id", [-1, 1, 90])
-def test_a_box_of_a_class_without_a_label_is_refused(class_id: int) -> None:
-    outputs = {
+@pytest.mark.parametrize("class_id", [1, 90, 2**31 - 1])
+def test_a_box_of_a_class_without_a_label_is_named_by_its_id(class_id: int) -> None:
+    result = detect(box_of(class_id), SOURCE, labels=("a",), options=DetectionOptions())
+    assert [(found["label"], found["class_id"]) for found in result["detections"]] == [
+        (f"class {class_id}", class_id)
+    ]
+
+
+def test_a_negative_class_only_fills_up_the_list() -> None:
+    result = detect(box_of(-1), SOURCE, labels=("a",), options=DetectionOptions())
+    assert (result["candidates"], result["detections"]) == (0, [])
+
+
+def box_of(class_id: int) -> dict[str, Any]:
+    """Return the outputs of one box with the best score."""
+    return {
         "boxes": np.array([[0, 0, 1, 1]], np.float32),
         "scores": np.ones(1, np.float32),
         "classes": np.array([class_id], np.int32),
     }
-    with pytest.raises(InferenceError, match=f"class {class_id}, and the card names 1 classes"):
-        detect(outputs, SOURCE, labels=("a",), options=DetectionOptions())
 
 
 def answer(output: str, value: np.float32) -> Any:

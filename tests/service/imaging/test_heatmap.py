@@ -23,7 +23,7 @@ RED = Image.new("RGB", (20, 10), (200, 0, 0))
 def test_the_hottest_color_hides_most_of_the_image_and_the_coldest_nothing() -> None:
     levels = np.zeros((10, 20), np.uint8)
     levels[:, 10:] = 255
-    shown = np.asarray(overlay_heat(RED, levels, (0, 0, 20, 10))).astype(int)
+    shown = np.asarray(overlay_heat(RED.copy(), levels, (0, 0, 20, 10))).astype(int)
     half_gray = np.array([130, 30, 30])  # the red of luma 60, half of its color lost
     assert shown[0, 0] == pytest.approx(half_gray, abs=1)
     assert shown[0, 19] == pytest.approx(0.2 * half_gray + 0.8 * np.array(HOT), abs=1)
@@ -31,7 +31,7 @@ def test_the_hottest_color_hides_most_of_the_image_and_the_coldest_nothing() -> 
 
 def test_what_the_network_did_not_see_fades_without_heat() -> None:
     levels = np.full((10, 20), 255, np.uint8)
-    shown = np.asarray(overlay_heat(RED, levels, (5, 2, 15, 8))).astype(int)
+    shown = np.asarray(overlay_heat(RED.copy(), levels, (5, 2, 15, 8))).astype(int)
     faded = (shown == [233, 153, 153]).all(axis=2)  # 40 % of the color, 60 % white
     assert faded.sum() == 20 * 10 - 10 * 6
     assert not faded[2:8, 5:15].any()
@@ -111,7 +111,7 @@ def test_a_large_image_is_colored_in_parts_as_it_would_be_in_one(size: tuple[int
     levels = np.resize(np.arange(256, dtype=np.uint8), (height, width))
     seen = (width // 7, 0, width - 3, height)
     image = Image.new("RGB", size, (200, 0, 0))
-    shown = np.asarray(overlay_heat(image, levels, seen))
+    shown = np.asarray(overlay_heat(image.copy(), levels, seen))
     for x in (0, width // 7, 4095, 4096, width - 4, width - 1):
         alone = Image.new("RGB", (1, height), (200, 0, 0))
         column = (0, 0, 1, height) if seen[0] <= x < seen[2] else (1, 0, 1, height)

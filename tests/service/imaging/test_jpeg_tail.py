@@ -48,7 +48,7 @@ def test_a_jpeg_without_its_end_marker_keeps_every_pixel(kind: str, missing: int
 @pytest.mark.parametrize("missing", [*range(3, 24), 60, 200, 700])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_jpeg_that_lacks_pixels_is_refused(kind: str, missing: int) -> None:
-    with pytest.raises(BrokenImageError, match=r"cut short|Truncated"):
+    with pytest.raises(BrokenImageError, match=r"cut short|ends too early"):
         pixels(jpeg(kind)[:-missing])
 
 
@@ -69,3 +69,59 @@ def test_the_reduced_scale_is_kept() -> None:
     assert whole.reduce(4) == cut.reduce(4) == 4
     assert read_pixels(cut).size == (image.width // 4, image.height // 4)
     assert np.array_equal(np.asarray(read_pixels(cut)), np.asarray(read_pixels(whole)))
+
+
+END = b"\xff\xd9"
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.8])
+def test_a_jpeg_that_was_cut_and_closed_is_refused(kind: str, share: float) -> None:
+    body = jpeg(kind)
+    scan = body.find(b"\xff\xda")
+    last = body.rfind(b"\xff\xda")  # in the last scan of several, only zeros are found
+    cut = scan + 14 + round(((last if last > scan else len(body)) - scan - 14) * share)
+    zeros = bytes(len(body) - cut - 2)
+    for closed in (body[:cut] + END, body[:cut] + zeros + END, body[:cut] + END + zeros):
+        with pytest.raises(BrokenImageError, match="fewer pixels than its header"):
+            pixels(closed)
+    with pytest.raises(BrokenImageError):
+        pixels(body[:cut] + zeros)
+
+
+@pytest.mark.parametrize("kind", ["progressive", "gray progressive"])
+def test_a_last_scan_that_ends_in_zeros_is_refused(kind: str) -> None:
+    body = jpeg(kind)
+    cut = (body.rfind(b"\xff\xda") + len(body)) // 2
+    with pytest.raises(BrokenImageError, match="fewer pixels"):
+        pixels(body[:cut] + bytes(len(body) - cut - 2) + END)
+
+
+@pytest.mark.parametrize("kind", ["progressive", "gray progressive"])
+def test_a_progressive_jpeg_that_ends_between_two_scans_is_refused(kind: str) -> None:
+    body = jpeg(kind)
+    scans = [place for place in range(len(body)) if body[place : place + 2] == b"\xff\xda"]
+    for place in scans[1:]:
+        with pytest.raises(BrokenImageError, match="fewer pixels"):
+            pixels(body[: body.rfind(b"\xff\xc4", 0, place)] + END)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (17, 9), (33, 49), (64, 40)])
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_a_gray_image_and_what_stands_behind_a_jpeg_are_no_damage(
+    size: tuple[int, int], mode: str, *, progressive: bool
+) -> None:
+    gray = Image.new("RGB", size, (128, 128, 128)).convert(mode)
+    body = encode(gray, "JPEG", progressive=progressive, optimize=True)
+    for behind in (b"", bytes(400), b"FUJIFILM", jpeg("baseline")):
+        assert pixels(body + behind).shape[:2] == size[::-1]
+
+
+def test_the_zeros_that_an_encoder_wrote_are_pixels() -> None:
+    flat = Image.new("L", (2000, 2000), 7)
+    body = encode(flat, "JPEG", optimize=True)
+    assert b"\0" * 100 in body[-110:]
+    assert pixels(body).max() <= 8
+    with pytest.raises(BrokenImageError):
+        pixels(body[: len(body) // 2] + END)

@@ -187,3 +187,17 @@ def test_a_large_map_enlarged_in_parts_has_no_seams(size: tuple[int, int]) -> No
     found = enlarge(frame, plan(*size, STRETCH)).astype(int)
     whole = Image.fromarray(frame).resize(size, Image.Resampling.BILINEAR)
     assert np.abs(found - np.asarray(whole)).max() <= 1
+
+
+@pytest.mark.parametrize("size", [(3000, 3001), (1, 9_000_000), (9_000_000, 1), (2_000_000, 5)])
+@pytest.mark.parametrize("first", [False, True])
+def test_a_large_region_is_encoded_as_pycocotools_does(
+    size: tuple[int, int], *, first: bool
+) -> None:
+    region = np.zeros(size, np.bool_)
+    region[: size[0] // 3 + 1, size[1] // 4 :] = True
+    region[size[0] // 2 :, : size[1] // 2] = True
+    region[0, 0] = first
+    region[-1, -1] = not first
+    expected = coco.encode(np.asfortranarray(region, np.uint8))
+    assert rle(region) == {"size": list(size), "counts": expected["counts"].decode()}

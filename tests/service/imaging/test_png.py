@@ -81,6 +81,30 @@ def test_16_bits_with_alpha_lie_on_white() -> None:
     assert shown(png_of(colors, 16, RGB_ALPHA)) == [[255, 0, 0], [255, 255, 255]]
 
 
+@pytest.mark.parametrize(
+    ("depth", "samples", "alpha", "expected"),
+    [
+        (8, [0, 1, 2, 255], b"", ["ff0000", "00ff00", "00ff00", "00ff00"]),
+        (2, [0, 1, 2, 3], b"", ["ff0000", "00ff00", "00ff00", "00ff00"]),
+        (8, [0, 1, 2, 255], b"\x80", ["ff7f7f", "00ff00", "00ff00", "00ff00"]),
+        (8, [0, 1, 2, 255], b"\xff\x80", ["ff0000", "7fff7f", "7fff7f", "7fff7f"]),
+    ],
+)
+def test_an_index_behind_the_palette_is_its_last_color_as_in_chromium(
+    depth: int, samples: list[int], alpha: bytes, expected: list[str]
+) -> None:
+    palette = chunk(b"PLTE", bytes((255, 0, 0, 0, 255, 0)))
+    palette += chunk(b"tRNS", alpha) if alpha else b""
+    image = open_image(png_of(samples, depth, PALETTE, before=palette), LIMITS)
+    row = np.asarray(read_pixels(image).convert("RGB"))[0]
+    assert np.abs(row.astype(int) - [list(bytes.fromhex(color)) for color in expected]).max() <= 1
+
+
+def test_an_empty_palette_is_refused() -> None:
+    with pytest.raises(BrokenImageError, match="no palette"):
+        open_image(png_of([0, 1], 8, PALETTE, before=chunk(b"PLTE")), LIMITS)
+
+
 def test_a_palette_keeps_its_alpha() -> None:
     before = chunk(b"PLTE", bytes([255, 0, 0, 0, 0, 255])) + chunk(b"tRNS", b"\x00")
     assert shown(png_of([0, 1], 8, PALETTE, before=before)) == [[255, 255, 255], [0, 0, 255]]

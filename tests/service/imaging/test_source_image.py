@@ -45,3 +45,11 @@ def test_what_can_not_be_read_raises_the_error_of_its_image() -> None:
         source(body[: len(body) // 2]).displayed()
     with pytest.raises(TooManyPixelsError):
         source(body, max_pixels=100).displayed()
+
+
+def test_what_is_drawn_does_not_change_a_frame_of_a_video() -> None:
+    frame = Image.new("RGB", (8, 6), "red")
+    drawn = source(frame).drawable()
+    drawn.paste("blue", (0, 0, 8, 6))
+    assert frame.getpixel((0, 0)) == (255, 0, 0)
+    assert source(encode(frame)).drawable().getpixel((0, 0)) == (255, 0, 0)

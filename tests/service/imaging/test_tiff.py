@@ -164,16 +164,18 @@ GRAY_ROW = bytes(64)
     ("tags", "says"),
     [
         (
-            {256: 2, 258: (32, 32, 32), 262: RGB, 277: 3, 339: (3, 3, 3)},
-            "RGB with 3 × 32 bits (float)",
+            {256: 2, 258: (32, 32, 32), 262: RGB, 277: 3, 317: 2},
+            "RGB with 3 × 32 bits (unsigned integer)",
         ),
         ({256: 2, 258: (8,) * 5, 277: 5}, "gray with 5 × 8 bits (unsigned integer)"),
-        ({256: 2, 258: 14}, "gray with 1 × 14 bits"),
         ({256: 2, 258: 24}, "gray with 1 × 24 bits"),
         ({256: 2, 258: 16, 262: 32803}, "the unprocessed data of a camera's sensor"),
         ({256: 2, 258: 8, 259: 34712}, "method 34712"),
         ({256: 2, 258: 16, 262: 4, 277: 1}, "photometric 4"),
-        ({256: 2, 257: 3, 258: (16,) * 3, 262: RGB, 277: 3, 284: 2, 278: 2}, "in separate planes"),
+        (
+            {256: 2, 257: 2, 258: (8,) * 5, 262: 5, 277: 5, 284: 2, 338: (2,)},
+            "in separate planes",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -194,6 +196,7 @@ def test_what_is_not_read_is_named_with_what_to_send(
         b"II*\0\0\0\0\0" + bytes(20),
         b"MM\0+" + bytes(20),
         tiff_of([b"\0"], {258: 8}),
+        tiff_of([bytes(6)], {256: 2, 258: 8, 262: RGB, 277: 3})[:95],
         tiff_of([b"\0"], {256: 0, 258: 8}),
     ],
 )
@@ -222,3 +225,166 @@ def test_missing_strips_refuse_deep_gray() -> None:
 def shifted_directory(body: bytes, start: int) -> bytes:
     """Return the directory alone: the strips that it names are not there."""
     return body[start:]
+
+
+def planes(values: NDArray[np.uint8], order: str, kind: str) -> list[bytes]:
+    """Return the rows of each channel in turn, 8 bits scaled to the range of the type."""
+    top = 1 if kind.startswith("f") else np.iinfo(kind).max
+    scaled = (values.astype(np.float64) / 255 * top).astype(order + kind)
+    return [row.tobytes() for channel in range(values.shape[2]) for row in scaled[..., channel]]
+
+
+PIXELS = np.arange(4 * 3 * 5, dtype=np.uint8).reshape(4, 3, 5) * 4 + 9
+
+
+UNSPECIFIED, PREMULTIPLIED, STRAIGHT = 0, 1, 2
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [NO_COMPRESSION, DEFLATE])
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+@pytest.mark.parametrize(
+    "extra", [(), (STRAIGHT,), (PREMULTIPLIED,), (UNSPECIFIED,), (UNSPECIFIED, UNSPECIFIED)]
+)
+def test_rgb_in_planes_with_extra_samples(
+    extra: tuple[int, ...], kind: str, compression: int, order: str
+) -> None:
+    channels = 3 + len(extra)
+    stored = PIXELS[..., :channels].copy()
+    stored[..., 3:] = 200
+    form = FLOAT if kind == "f4" else UNSIGNED
+    tags: dict[int, int | tuple[int, ...]] = {
+        256: 3,
+        257: 4,
+        258: (8 * np.dtype(kind).itemsize,) * channels,
+        262: RGB,
+        277: channels,
+        284: 2,
+        339: (form,) * channels,
+        **({338: extra if len(extra) > 1 else extra[0]} if extra else {}),
+    }
+    # Three rows a strip: the last strip of each plane is shorter.
+    rows = planes(stored, order, kind)
+    body = planar(rows, tags, order, compression, rows_per_strip=3)
+    expected, alpha = stored[..., :3].astype(float), 200 / 255
+    if extra == (STRAIGHT,):
+        expected *= alpha
+    if extra in {(STRAIGHT,), (PREMULTIPLIED,)}:
+        expected += 255 * (1 - alpha)
+    assert np.abs(shown(body) - np.minimum(expected, 255)).max() <= 1
+
+
+def planar(
+    rows: list[bytes],
+    tags: dict[int, int | tuple[int, ...]],
+    order: str,
+    compression: int,
+    *,
+    rows_per_strip: int,
+) -> bytes:
+    """Return a TIFF whose strips do not reach over the end of a plane, as the specification wants."""
+    height = tags[257]
+    assert isinstance(height, int)
+    strips = [
+        b"".join(rows[start : min(start + rows_per_strip, plane + height)])
+        for plane in range(0, len(rows), height)
+        for start in range(plane, plane + height, rows_per_strip)
+    ]
+    return tiff_of(
+        strips,
+        {**tags, 278: rows_per_strip},
+        order=order,
+        compression=compression,
+        rows_per_strip=1,
+    )
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("compression", [NO_COMPRESSION, DEFLATE])
+@pytest.mark.parametrize("bits", [9, 10, 11, 12, 13, 14, 15])
+def test_packed_samples_of_any_depth_in_gray_and_rgb(
+    bits: int, compression: int, order: str
+) -> None:
+    top = 2**bits - 1
+    values = [0, 1, top // 3, top, 5, top - 1]
+    expected = [round(value * 255 / top) for value in values]
+    layouts: list[dict[int, int | tuple[int, ...]]] = [
+        {256: 6, 258: bits},
+        {256: 2, 258: (bits,) * 3, 262: RGB, 277: 3},
+    ]
+    for tags in layouts:
+        row = packed(values, bits)
+        body = tiff_of([row] * 3, tags, order=order, compression=compression, rows_per_strip=2)
+        assert shown(body).reshape(3, 6).tolist() == [expected] * 3
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize(
+    ("kind", "form", "values", "expected"),
+    [
+        ("f4", FLOAT, [0, 0.5, 1], [0, 128, 255]),
+        ("f2", FLOAT, [0, 0.5, 1], [0, 128, 255]),
+        ("f8", FLOAT, [0, 127.5, 255], [0, 128, 255]),
+        ("u4", UNSIGNED, [0, 2**31, 2**32 - 1], [0, 128, 255]),
+        ("i2", SIGNED, [-9, 0, 32767], [0, 0, 255]),
+        ("u8", UNSIGNED, [0, 2**63, 2**64 - 1], [0, 128, 255]),
+    ],
+)
+def test_deep_rgb_pixel_by_pixel(
+    kind: str, form: int, values: list[float], expected: list[int], order: str
+) -> None:
+    row = np.array(values, order + kind)
+    tags: dict[int, int | tuple[int, ...]] = {
+        256: 1,
+        258: (8 * row.itemsize,) * 3,
+        262: RGB,
+        277: 3,
+        339: (form,) * 3,
+    }
+    found = shown(tiff_of([row.tobytes()] * 2, tags, order=order, compression=DEFLATE))
+    assert np.abs(found.astype(int) - [[expected]] * 2).max() <= 1
+
+
+@pytest.mark.parametrize("kind", ["u1", "u2"])
+@pytest.mark.parametrize(
+    ("photometric", "gray"), [(WHITE_IS_ZERO, [55, 55, 255]), (BLACK_IS_ZERO, [200, 255, 255])]
+)
+def test_gray_with_alpha_where_white_is_zero_or_black_is(
+    photometric: int, gray: list[int], kind: str
+) -> None:
+    samples = np.array([200, 255, 255, 255, 7, 0], kind) * (257 if kind == "u2" else 1)
+    if photometric == WHITE_IS_ZERO:
+        samples[2] = samples[0]
+    bits = 8 * samples.itemsize
+    tags: dict[int, int | tuple[int, ...]] = {
+        256: 3,
+        258: (bits, bits),
+        262: photometric,
+        277: 2,
+        338: 2,
+    }
+    found = shown(tiff_of([samples.astype("<" + kind).tobytes()], tags)).reshape(1, 3, -1)
+    assert found[0, :, 0].tolist() == gray
+
+
+@pytest.mark.parametrize("order", "<>")
+@pytest.mark.parametrize("bits", [8, 16])
+def test_bigtiff_in_both_byte_orders(order: str, bits: int) -> None:
+    row = np.array([0, 51, 255], np.uint16) * (257 if bits == 16 else 1)
+    pixels = row.astype(order + f"u{bits // 8}").tobytes()
+    tags = {
+        256: 3,
+        257: 2,
+        258: bits,
+        259: 1,
+        262: 1,
+        273: 16,
+        277: 1,
+        278: 2,
+        279: 2 * len(pixels),
+    }
+    place = 16 + 2 * len(pixels)
+    header = (b"II" if order == "<" else b"MM") + struct.pack(order + "HHHQ", 43, 8, 0, place)
+    entries = b"".join(struct.pack(order + "HHQQ", tag, 16, 1, tags[tag]) for tag in sorted(tags))
+    directory = struct.pack(order + "Q", len(tags)) + entries + bytes(8)
+    assert shown(header + pixels * 2 + directory).tolist() == [[0, 51, 255]] * 2

@@ -109,15 +109,18 @@ def test_a_bmp_of_a_kind_that_is_not_read_is_not_called_damaged(body: bytes) -> 
 @pytest.mark.parametrize(
     ("body", "says"),
     [
-        (
-            plain("red", form="JPEG")[:50],
-            "header is damaged: Truncated File Read. Send the whole file.",
-        ),
+        (plain("red", form="JPEG")[:50], "The JPEG can not be read: it ends too early"),
         (plain("red", form="GIF")[:12], "The GIF can not be read"),
         (plain("red", form="PNG")[:30], "cut short"),
         (ftyp(b"avif", b"mif1"), "The AVIF can not be read"),
+        (
+            b"\0\0\0\x20ftyp",
+            "ends after 8 bytes, before it says whether it is an AVIF or a video",
+        ),
+        (b"II*\0\x08\0", "The TIFF can not be read"),
+        (b"MM\0+\0\x08\0\0", "The TIFF can not be read"),
         (ftyp(b"mif1", b"avif"), "The AVIF can not be read"),
-        (b"RIFF\x24\0\0\0WEBPVP8X", "could not create decoder object. Send the whole file."),
+        (b"RIFF\x24\0\0\0WEBPVP8X", "The WebP can not be read: it ends too early"),
     ],
 )
 def test_a_known_format_that_is_cut_short_is_not_called_unknown(body: bytes, says: str) -> None:

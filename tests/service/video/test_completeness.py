@@ -13,7 +13,7 @@ from av.video.stream import VideoStream
 from service.errors import TooManyFramesError
 from service.video.reader import Clip, VideoLimits
 from service.video.sampling import Sampling
-from tests.clips import encode_clip, ramp
+from tests.clips import encode_clip, number_of, ramp
 
 
 def ended(body: bytes) -> tuple[int, str, str]:
@@ -106,14 +106,17 @@ def test_frames_that_stay_are_no_damage(form: str, codec: str, times: list[float
     assert ended(body) == (5, "complete", "")
 
 
-def avi_with_gaps() -> bytes:
-    """Return an AVI in which a frame stays for two seconds: the writer fills the gap with empty packets."""
+def avi_with_gaps(periods: list[int], codec: str, options: dict[str, str]) -> bytes:
+    """Return an AVI whose frames are shown from these periods on: the writer fills gaps with empty packets.
+
+    Where frames are reordered, the file does not have the times of its last few.
+    """
     body = BytesIO()
     with av.open(body, "w", format="avi") as container:
-        stream = container.add_stream("mpeg4", rate=10)
+        stream = container.add_stream(codec, rate=10, options=options)
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
-        for number, at in enumerate([0, 1, 2, 23, 24]):
+        for number, at in enumerate(periods):
             frame = av.VideoFrame.from_ndarray(ramp(number), format="rgb24")
             frame.pts, frame.time_base = at, Fraction(1, 10)
             container.mux(stream.encode(frame))
@@ -121,11 +124,34 @@ def avi_with_gaps() -> bytes:
     return body.getvalue()
 
 
-def test_empty_packets_of_an_avi_are_no_damage_and_keep_the_times() -> None:
-    body = avi_with_gaps()
-    assert ended(body) == (5, "complete", "")
-    clip = Clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
-    assert [frame.seconds for frame in clip] == pytest.approx([0, 0.1, 0.2, 2.3, 2.4])
+@pytest.mark.parametrize(
+    "periods",
+    [[0, 1, 2, 23, 24, 25, 26], [*range(7), *range(19, 40)], [0, *range(9, 30), 40, 51, 52, 53]],
+    ids=["few", "one gap", "three gaps"],
+)
+@pytest.mark.parametrize(
+    ("codec", "options"),
+    [
+        ("mpeg4", {}),
+        ("mpeg4", {"bf": "2"}),
+        ("mpeg2video", {"bf": "2"}),
+        ("libx264", {"bf": "0"}),
+        ("libx264", {"bf": "1"}),
+        ("libx264", {"bf": "3", "x264-params": "b-adapt=0:b-pyramid=normal"}),
+    ],
+    ids=str,
+)
+def test_empty_packets_of_an_avi_are_no_damage_and_keep_the_times(
+    periods: list[int], codec: str, options: dict[str, str]
+) -> None:
+    body = avi_with_gaps(periods, codec, options)
+    assert ended(body) == (len(periods), "complete", "")
+    for sampling in (Sampling(every_n=1), Sampling(count=1000)):
+        clip = Clip(BytesIO(body), sampling, VideoLimits())
+        frames = list(clip)
+        assert [frame.seconds for frame in frames] == pytest.approx([at / 10 for at in periods])
+        numbers = [number_of(frame.image()) for frame in frames]
+        assert numbers == pytest.approx(range(len(periods)), abs=3)
     assert ended(body[:-200])[1] == "truncated"
 
 

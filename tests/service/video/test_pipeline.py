@@ -3,17 +3,20 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing
+from dataclasses import dataclass
 from io import BytesIO
+from typing import Any
 
 import pytest
 
 from service.engine import Engine, open_engine
-from service.errors import OverloadedError, UnsupportedVideoError
+from service.errors import InferenceError, OverloadedError, UnsupportedVideoError
+from service.fanout import FanOut
 from service.settings import Settings
 from service.tasks.tasks import TASKS
 from service.video.events import VideoFrame, VideoStart, VideoSummary
 from service.video.options import SamplingOptions
-from service.video.pipeline import VideoRun
+from service.video.pipeline import VideoRun, run_frames
 from tests.clips import counting
 from tests.servables import write_servable
 
@@ -93,3 +96,65 @@ async def test_what_is_no_video_leaves_the_place_free(engine: Engine) -> None:
         running = engine.videos.run(run_of(engine), BytesIO(b"text"), stop_reading=do_nothing)
         with pytest.raises(UnsupportedVideoError):
             await anext(running)
+
+
+class Drawing(FanOut):
+    """Draws all jobs that it can before it answers the first, each with an error."""
+
+    def __init__(self) -> None:
+        super().__init__(requests=1, in_flight=100)
+        self.drawn: list[int] = []
+
+    async def run(self, model: Any, jobs: Any, *, timeout_seconds: float) -> Any:  # noqa: ARG002  # as of a fan-out
+        waiting, done = [0], asyncio.Event()
+
+        async def draw() -> None:
+            async for _ in jobs:
+                waiting[0] += 1
+            done.set()
+
+        drawing = asyncio.create_task(draw())
+        while not done.is_set() or waiting[0]:
+            for _ in range(20):
+                await asyncio.sleep(0)
+            if waiting[0]:
+                self.drawn.append(waiting[0])
+                waiting[0] -= 1
+                yield InferenceError("of the test")
+        await drawing
+
+
+@dataclass
+class SizedFrame:
+    """A frame of which only the size matters."""
+
+    number: int
+    held_bytes: int
+    seconds: float = 0.0
+
+
+class Frames:
+    """A reader of frames of one size."""
+
+    def __init__(self, sizes: list[int]) -> None:
+        self._frames = iter([SizedFrame(number, size) for number, size in enumerate(sizes)])
+
+    async def next(self) -> SizedFrame | None:
+        return next(self._frames, None)
+
+
+@pytest.mark.parametrize(
+    ("size", "drawn"),
+    [(1, [6, 5, 4, 3, 2, 1]), (40, [2, 2, 2, 2, 2, 1]), (50, [2, 2, 2, 2, 2, 1]), (51, [1] * 6), (900, [1] * 6)],
+)  # fmt: skip
+async def test_frames_in_flight_are_bounded_by_their_bytes(
+    engine: Engine, size: int, drawn: list[int]
+) -> None:
+    fan_out, run = Drawing(), run_of(engine)
+    reader: Any = Frames([size] * 6)
+    results = run_frames(
+        reader, run.model, run.combiner, fan_out, timeout_seconds=1, most_held_bytes=100
+    )
+    async with aclosing(results):
+        assert [one.number async for one in results] == [0, 1, 2, 3, 4, 5]
+    assert fan_out.drawn == drawn

@@ -253,6 +253,17 @@ def test_a_video_that_begins_where_decoding_can_not_begin(
     check(target.getvalue(), shown)
 
 
+@pytest.mark.parametrize("form", ["matroska", "mp4", "avi"])
+def test_frames_of_a_few_bytes_before_a_key_frame_are_not_lost(form: str) -> None:
+    still = encode_clip(
+        [ramp(0)] * 50, form=form, codec="mpeg4", options={"bf": "2", "g": "12"}, rate=RATE
+    )  # fmt: skip
+    with av.open(BytesIO(still), "r") as container:
+        sizes = [packet.size for packet in container.demux(video=0) if packet.size]
+    assert min(sizes) < 20
+    check(still, plain(still))
+
+
 # The expected values below are those of ffprobe 5.1 (-show_frames), of the AVIs by number.
 @pytest.mark.parametrize(
     ("name", "count", "time_of"),
@@ -265,6 +276,7 @@ def test_a_video_that_begins_where_decoding_can_not_begin(
         ("late-video.mp4", 100, lambda n: 2 + n / 25),
         ("h264-bframes.avi", 100, lambda n: n / 25),
         ("mpeg4-bframes.avi", 100, lambda n: n / 25),
+        ("packed-bframes.avi", 37, lambda n: n / 25),
         ("vfr-1000fps-label.webm", 21, lambda n: n / 10),
         ("vp8-altref.webm", 100, lambda n: n / 25),
         ("vp9-alpha.webm", 25, lambda n: n / 25),

@@ -35,12 +35,23 @@ def test_an_image_is_not_suspected(name: str) -> None:
     assert not_an_image(encoded(name)) is None
 
 
+@pytest.mark.parametrize("length", [8, 11, 12, 20, 40])
+def test_the_first_bytes_of_an_avif_are_not_called_a_video(length: int) -> None:
+    assert not_an_image(encoded("AVIF")[:length]) is None
+
+
+def test_an_image_may_name_its_brand_behind_another_one() -> None:
+    assert not_an_image(b"\0\0\0\x18ftypisom\0\0\0\0mif1avif") is None
+
+
 @pytest.mark.parametrize(
     ("body", "said"),
     [
         (MP4, "MP4 or MOV.* /v1/video"),
         (QUICKTIME, "MP4 or MOV"),
         (b"\0\0\0\x08wide\0\0\0\0mdat", "MP4 or MOV"),
+        (b"\0\0\0\x1cftypM4A \0\0\2\0M4A isom", r"are sound \(M4A\)\. Send an image"),
+        (b"\0\0\0\x1cftypM4B \0\0\2\0M4A isom", r"are sound \(M4A\)"),
         (WEBM, "WebM or Matroska"),
         (AVI, "AVI"),
         (gzip.compress(b"image"), "gzip, and no header says so.* Content-Encoding: gzip"),

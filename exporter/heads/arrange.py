@@ -1,0 +1,181 @@
+"""Raw outputs in any order → those that the task's head reads, in its order, and the decoder that their shapes show."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import ceil
+
+from exporter.errors import RecipeError
+from exporter.recipe import DetectRecipe, Recipe
+from service.card import ImageInput
+
+Dims = tuple[int, ...]
+
+STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (32,))
+"""The strides of the grids of one-stage detectors."""
+
+MOST_QUERIES = 1000
+"""A detection transformer has at most so many boxes."""
+
+MOST_ROWS = 3000
+"""A detector with its own suppression gives at most so many."""
+
+_CENTERS = {"pred_boxes", "dets"}
+"""Names of outputs that hold center and size in 0–1: Hugging Face's DETR family, and RF-DETR."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An output's name, its dimensions for a batch of one, and whether it holds integers."""
+
+    name: str
+    dims: Dims
+    is_integer: bool = False
+
+
+def arrange(
+    recipe: Recipe, outputs: Sequence[Tensor], image_input: ImageInput
+) -> tuple[Recipe, list[Tensor]]:
+    """Return the outputs in the order in which the head reads them, and the recipe with the decoder that suits them.
+
+    What the recipe states is not changed.
+
+    Raises:
+        RecipeError: the shapes show a network of another task, or several decoders that could be right.
+    """
+    if recipe.task == "classify":
+        return recipe, _scores_first(recipe, outputs)
+    if recipe.task == "segment":
+        return recipe, _first(outputs, lambda dims: len(dims) == 4)
+    if recipe.task != "detect":
+        return recipe, list(outputs)
+    stated = recipe.detect
+    ordered = _triple(outputs) or _pair(outputs)
+    if "decoder" in stated.model_fields_set:
+        wanted = {"pair": _pair, "triple": _triple}.get(stated.decoder)
+        ordered = (wanted(outputs) if wanted else None) or list(outputs)
+        if wanted is None:
+            ordered = _first(outputs, lambda dims: len(dims) == 3)
+        return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
+    if ordered is not None:
+        known = "triple" if len(ordered) == 3 else "pair"
+    else:
+        _refuse_other_heads(outputs)
+        ordered = _first(outputs, lambda dims: len(dims) == 3)
+        known = _decoder_of(ordered[0].dims, image_input)
+    detect = _with_form(stated.model_copy(update={"decoder": known}), ordered)
+    return recipe.model_copy(update={"detect": detect}), ordered
+
+
+def grid_strides(anchors: int, image_input: ImageInput) -> tuple[int, ...] | None:
+    """Return the strides of the grids that together have this number of cells, None where no usual ones do."""
+    return next((one for one in STRIDES if _cells(one, image_input) == anchors), None)
+
+
+def _cells(strides: Sequence[int], image_input: ImageInput) -> int:
+    return sum(ceil(image_input.height / s) * ceil(image_input.width / s) for s in strides)
+
+
+def _first(outputs: Sequence[Tensor], suits: Callable[[Dims], bool]) -> list[Tensor]:
+    """Return the outputs with the first one that suits in front."""
+    best = next((one for one in outputs if suits(one.dims)), None)
+    return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
+
+
+def _scores_first(recipe: Recipe, outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs with a classifier's scores in front: one for each label, else (N, K), else (N, K, 1, 1)."""
+    if recipe.outputs:
+        return list(outputs)
+    labels = len(recipe.label_list() or ())
+    for wanted in (
+        lambda dims: _is_vector(dims) and dims[1:2] == (labels,),
+        lambda dims: len(dims) == 2,
+    ):
+        if any(wanted(one.dims) for one in outputs):
+            return _first(outputs, wanted)
+    return _first(outputs, _is_vector)
+
+
+def _is_vector(dims: Dims) -> bool:
+    return dims == (1,) or len(dims) == 2 or (len(dims) > 2 and set(dims[2:]) == {1})
+
+
+def _is_boxes(one: Tensor) -> bool:
+    return len(one.dims) in {3, 4} and one.dims[-1] == 4 and set(one.dims[2:-1]) <= {1}
+
+
+def _pair(outputs: Sequence[Tensor]) -> list[Tensor] | None:
+    """Return boxes (N, A, 4) and scores (N, A, K) or (N, K, A), in any order; named ones first."""
+    pairs = [
+        [boxes, scores]
+        for boxes in sorted(filter(_is_boxes, outputs), key=lambda one: "box" not in one.name)
+        for scores in outputs
+        if scores is not boxes and len(scores.dims) == 3 and boxes.dims[1] in scores.dims[1:]
+    ]
+    return pairs[0] if pairs else None
+
+
+def _triple(outputs: Sequence[Tensor]) -> list[Tensor] | None:
+    """Return boxes (N, A, 4), scores (N, A) and classes (N, A), in any order."""
+    boxes = next((one for one in outputs if _is_boxes(one)), None)
+    flat = [one for one in outputs if boxes and one.dims == boxes.dims[:2]]
+    if boxes is None or len(flat) != 2:
+        return None
+    classes = next((one for one in flat if _names_classes(one)), None) or next(
+        (one for one in flat if one.is_integer), None
+    )
+    if classes is None:
+        named = ", ".join(one.name for one in flat)
+        raise RecipeError(
+            f"Which of the outputs {named} holds scores and which holds classes can not be known. Name them in order: "
+            "--decoder triple --outputs BOXES,SCORES,CLASSES"
+        )
+    scores = next(one for one in flat if one is not classes)
+    return [boxes, scores, classes]
+
+
+def _names_classes(one: Tensor) -> bool:
+    return any(
+        word in one.name.lower() for word in ("label", "class", "cls", "category", "categories")
+    )
+
+
+def _with_form(detect: DetectRecipe, ordered: Sequence[Tensor]) -> DetectRecipe:
+    """Return the recipe with the form of boxes that the name of their output stands for, unless it is stated."""
+    known: dict[str, str] = {}
+    if ordered[0].name in _CENTERS:
+        known = {"box_format": "cxcywh", "box_unit": "frame"}
+    if ordered[0].name == "detection_boxes":
+        known = {"box_format": "yxyx", "box_unit": "frame"}
+    missing = {name: value for name, value in known.items() if name not in detect.model_fields_set}
+    return detect.model_copy(update=missing)
+
+
+def _decoder_of(dims: Dims, image_input: ImageInput) -> str:
+    if len(dims) != 3:
+        return "pair"
+    rows, columns = dims[1:]
+    by_rows = grid_strides(rows, image_input)
+    shown = {
+        "yolov8": rows > 4 and grid_strides(columns, image_input),
+        "end2end": columns == 6 and rows <= MOST_ROWS and not by_rows,
+        "yolov7": columns == 7 and rows <= MOST_ROWS and not by_rows,
+        "yolov5": columns > 5 and rows % 3 == 0 and grid_strides(rows // 3, image_input),
+    }
+    for decoder, is_shown in shown.items():
+        if is_shown:
+            return decoder
+    if by_rows and columns > 5:
+        raise RecipeError(
+            f"The output {dims} may be YOLOX's, whose boxes are relative to a grid, or YOLOv6's, whose boxes are in "
+            "pixels. State it: --decoder yolox or yolov5"
+        )
+    return "detr" if rows <= MOST_QUERIES and columns > 4 else "pair"
+
+
+def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:
+    """Refuse instance segmentation: prototypes of masks beside the boxes."""
+    if any(len(one.dims) == 4 and one.dims[1] == 32 for one in outputs) and len(outputs) > 1:
+        raise RecipeError(
+            "The network has mask prototypes beside its boxes, as instance segmentation has. --task detect serves "
+            "boxes only: export the network without its mask head"
+        )

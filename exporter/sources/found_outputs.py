@@ -1,0 +1,188 @@
+"""The outputs of an ONNX file as it is found: which ones a task reads, in what order, and in what form they are."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from onnx import ModelProto, TensorProto
+
+from exporter.errors import GraphError, RecipeError
+from exporter.graph import Graph, integers
+from exporter.network import Array
+from exporter.node_order import tensors_read
+from exporter.recipe import Recipe
+from exporter.shapes import Shape
+from service.card import ImageInput
+
+Form = Literal["plain", "channels_last", "vector", "swapped", "rows", "list"]
+"""`channels_last` maps (N, h, w, C) become (N, C, h, w); `vector` scores (N, 1, 1, K) become (N, K); `swapped` scores
+(N, K, A) become (N, A, K). `rows` (M, …) and `list` (N, M, …) have as many detections as the network finds: they are
+filled up with zeros to a fixed number, and rows get a batch axis."""
+
+_COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", "SequenceAt"}
+"""Operators after which the number of rows may depend on the image."""
+
+_ASPECT = 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class RawOutput:
+    """An output of the file, and the form in which it has it; `dims` are those after the change of form."""
+
+    name: str
+    form: Form
+    dims: tuple[int, ...]
+    dtype: int
+
+    def graft(self, graph: Graph) -> str:
+        """Add the nodes that change the form, and return their tensor; floats become float32."""
+        tensor = self.name
+        if self.dtype in {TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}:
+            tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
+        match self.form:
+            case "channels_last":
+                return graph.add("Transpose", [tensor], perm=[0, 3, 1, 2])
+            case "swapped":
+                return graph.add("Transpose", [tensor], perm=[0, 2, 1])
+            case "vector":
+                return graph.add("Reshape", [tensor, graph.constant("vector", integers(0, -1))])
+            case "rows":
+                axis = graph.constant("batch_axis", integers(0))
+                return self._graft_filled(graph, graph.add("Unsqueeze", [tensor, axis]))
+            case "list":
+                return self._graft_filled(graph, tensor)
+        return tensor
+
+    def _graft_filled(self, graph: Graph, tensor: str) -> str:
+        """Append zeros along the second axis, and keep as many rows as `dims` says."""
+        if self.dtype in {TensorProto.INT64, TensorProto.INT32}:
+            tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
+        pads = [0] * (2 * len(self.dims))
+        pads[len(self.dims) + 1] = self.dims[1]
+        padded = graph.add("Pad", [tensor, graph.constant("pads", integers(*pads))])
+        bounds = [graph.constant("bound", integers(n)) for n in (0, self.dims[1], 1)]
+        return graph.add("Slice", [padded, *bounds])
+
+    def apply(self, value: Array) -> Array:
+        """Return an output of the file in the form that `graft` gives it."""
+        if value.dtype.kind == "f" or value.dtype.name == "bfloat16":
+            value = value.astype(np.float32)
+        match self.form:
+            case "channels_last":
+                return value.transpose(0, 3, 1, 2)
+            case "swapped":
+                return value.transpose(0, 2, 1)
+            case "vector":
+                return value.reshape(len(value), -1)
+            case "rows" | "list":
+                rows = value[None] if self.form == "rows" else value
+                rows = rows.astype(np.float32)[:, : self.dims[1]]
+                filled = np.zeros((len(rows), *self.dims[1:]), np.float32)
+                filled[:, : rows.shape[1]] = rows
+                return filled
+        return value
+
+
+def read_outputs(
+    model: ModelProto,
+    names: Sequence[str],
+    shapes: Mapping[str, Shape],
+    recipe: Recipe,
+    image_input: ImageInput,
+) -> list[RawOutput]:
+    """Return the outputs that the task may read, for a batch of one.
+
+    Raises:
+        GraphError: the size of one depends on the image, or its first axis is not the batch.
+    """
+    counted = _counted(model)
+    found = []
+    for name in names:
+        shape = shapes.get(name)
+        if shape is None:
+            continue
+        form = _form(shape.dims, recipe, image_input, is_counted=name in counted)
+        if form is not None:
+            dims = _changed(shape.dims, form, recipe.detect.candidates)
+            found.append(RawOutput(name, form, dims, shape.dtype))
+    if not found:
+        listed = ", ".join(
+            f"{name} {shapes[name].dims if name in shapes else '(no tensor)'}" for name in names
+        )
+        raise GraphError(
+            f"No output can be used for --task {recipe.task}: for one image they are {listed}. The first axis must be "
+            "the batch, and all sizes must be the same for every image"
+        )
+    return found
+
+
+def _form(
+    dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput, *, is_counted: bool
+) -> Form | None:
+    if is_counted and recipe.task == "detect":
+        return "list" if len(dims) > 1 and dims[0] == 1 else "rows"
+    if not dims or dims[0] != 1 or (is_counted and recipe.task == "segment"):
+        return None
+    if recipe.task == "segment" and len(dims) == 4 and _is_channels_last(dims, recipe, image_input):
+        return "channels_last"
+    if recipe.task == "classify" and len(dims) > 2 and set(dims[1:-1]) == {1}:
+        return "vector"
+    return "plain"
+
+
+def _changed(dims: tuple[int, ...], form: Form, most: int) -> tuple[int, ...]:
+    match form:
+        case "channels_last":
+            return (dims[0], dims[3], dims[1], dims[2])
+        case "vector":
+            return (dims[0], dims[-1])
+        case "rows":
+            return (1, most, *dims[1:])
+        case "list":
+            return (dims[0], most, *dims[2:])
+    return dims
+
+
+def _is_channels_last(dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput) -> bool:
+    """Return whether maps are (N, h, w, C): by their aspect ratio, else by the number of labels, else by the input."""
+    first = _has_aspect(dims[1], dims[2], image_input)
+    last = _has_aspect(dims[2], dims[3], image_input)
+    if first != last:
+        return first
+    labels = len(recipe.label_list() or ())
+    maps = {labels, 1} if labels == 2 else {labels}
+    if (dims[1] in maps) != (dims[3] in maps):
+        return dims[3] in maps
+    return recipe.pixels is not None and recipe.pixels.layout == "NHWC"
+
+
+def _has_aspect(height: int, width: int, image_input: ImageInput) -> bool:
+    ratio = height * image_input.width / (width * image_input.height)
+    return 1 / _ASPECT <= ratio <= _ASPECT
+
+
+def _counted(model: ModelProto) -> set[str]:
+    """Return the tensors behind an operator whose results have as many rows as the image gives reason for."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        if node.op_type in _COUNTED or tensors_read(node) & found:
+            found.update(node.output)
+    return found
+
+
+def require_outputs(recipe: Recipe, model: ModelProto) -> tuple[str, ...]:
+    """Return the names of the outputs that the recipe states, else of all.
+
+    Raises:
+        RecipeError: there is no such tensor.
+    """
+    known = tuple(value.name for value in model.graph.output)
+    names = recipe.outputs or known
+    made = {name for node in model.graph.node for name in node.output} | set(known)
+    absent = [name for name in names if name not in made]
+    if absent:
+        raise RecipeError(
+            f"--outputs {', '.join(sorted(absent))}: the graph's outputs are {', '.join(known)}"
+        )
+    return tuple(dict.fromkeys(names))

@@ -1,0 +1,133 @@
+"""A BMP → what Pillow reads of it wrongly: run lengths with gaps, and alpha that a V4 or V5 header declares."""
+
+import struct
+
+import numpy as np
+from PIL import Image
+from PIL.BmpImagePlugin import BmpImageFile
+
+from service.errors import BrokenImageError, UnsupportedImageError
+
+_V4_BYTES = 108
+_RGB, _BIT_FIELDS = 0, 3
+_BGRA = struct.pack("<4I", 0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+_RUN_LENGTHS = (1, 2)
+"""The compressions RLE8 and RLE4."""
+_END_OF_LINE, _END, _DELTA = 0, 1, 2
+_COLORS = 256
+
+_COMPRESSIONS = {
+    4: "a JPEG within a BMP",
+    5: "a PNG within a BMP",
+    6: "BMP bit fields of another kind",
+}
+
+
+def with_alpha_mask(body: bytes) -> bytes:
+    """Return a BMP of 32 bits that declares its alpha as bit fields, if its V4 or V5 header has a mask of alpha.
+
+    Browsers take the highest byte for alpha then, whatever the masks are.
+    """
+    if len(body) < 14 + _V4_BYTES or int.from_bytes(body[14:18], "little") < _V4_BYTES:
+        return body
+    bits, compression = struct.unpack_from("<HI", body, 28)
+    if (bits, compression) != (32, _RGB) or not any(body[66:70]):  # the mask of alpha
+        return body
+    return b"".join(
+        (body[:30], struct.pack("<I", _BIT_FIELDS), body[34:54], _BGRA, memoryview(body)[70:])
+    )
+
+
+def refused(body: bytes) -> UnsupportedImageError:
+    """Return the error for a BMP of a kind that is not read."""
+    header = int.from_bytes(body[14:18], "little")
+    bits, compression = struct.unpack_from("<HI", body.ljust(34, b"\0"), 28)
+    what = _COMPRESSIONS.get(
+        compression,
+        f"{bits} bits per pixel of compression {compression}, in a header of {header} bytes",
+    )
+    if compression == _BIT_FIELDS:
+        what = f"{bits} bits per pixel in bit fields other than 555, 565 and 8888"
+    return UnsupportedImageError(
+        f"The BMP is of a kind that is not read: {what}. Send it with 24 bits per pixel, or PNG."
+    )
+
+
+def has_run_lengths(file: BmpImageFile) -> bool:
+    """Return whether the pixels are compressed as run lengths."""
+    return file.info.get("compression") in _RUN_LENGTHS
+
+
+def load_run_lengths(file: BmpImageFile, body: bytes) -> Image.Image:
+    """Return the pixels of a BMP with run lengths; those that it leaves out are black, as in browsers.
+
+    Raises:
+        BrokenImageError: the file ends before its pixels do.
+    """
+    tile = file.tile[0]
+    assert isinstance(tile.args, tuple), "the raw mode, whether it is RLE4, and the direction"
+    mode, is_rle4, direction = tile.args
+    width, height = file.size
+    data = memoryview(body)[tile.offset :]
+    rows = _decoded(data, file.size, _black(file), is_nibbles=bool(is_rle4))
+    pixels = np.frombuffer(rows, np.uint8).reshape(height, width)[::direction]
+    if mode == "1":
+        pixels = np.where(pixels == 1, np.uint8(255), np.uint8(0))
+    shown = Image.fromarray(np.ascontiguousarray(pixels))
+    if file.palette is not None and file.mode == "P":
+        shown = Image.frombytes("P", file.size, shown.tobytes())
+        shown.palette = file.palette
+        shown.load()
+    return shown
+
+
+def _black(file: BmpImageFile) -> int:
+    """Return the index of black: the palette's darkest color, or one behind the palette, which is black."""
+    if file.palette is None or file.mode != "P":
+        return 0
+    step = len(file.palette.rawmode or "RGB")
+    colors = np.frombuffer(bytes(file.palette.palette), np.uint8)
+    colors = colors[: len(colors) // step * step].reshape(-1, step)[:_COLORS, :3]
+    return len(colors) if len(colors) < _COLORS else int(colors.sum(axis=1).argmin())
+
+
+def _decoded(data: memoryview, size: tuple[int, int], black: int, *, is_nibbles: bool) -> bytearray:
+    """Return the indices, row by row in the order of the file. Nothing is written beyond the end of a row."""
+    width, height = size
+    rows = bytearray(bytes((black,)) * (width * height))
+    x = y = place = 0
+    while y < height:
+        if place + 2 > len(data):
+            if y == height - 1 and x >= width:
+                break
+            raise BrokenImageError(
+                "The BMP is damaged or cut short: it has fewer pixels than its header says. Send the whole file."
+            )
+        count, value = data[place], data[place + 1]
+        place += 2
+        if count:
+            run = bytes((value >> 4, value & 15)) * (count // 2 + 1) if is_nibbles else b""
+            pixels = run[:count] if is_nibbles else bytes((value,)) * count
+        elif value == _END_OF_LINE:
+            x, y = 0, y + 1
+            continue
+        elif value == _END:
+            break
+        elif value == _DELTA:
+            x, y = x + sum(data[place : place + 1]), y + sum(data[place + 1 : place + 2])
+            place += 2
+            continue
+        else:
+            stored = (value + 1) // 2 if is_nibbles else value
+            pixels = bytes(data[place : place + stored])
+            place += stored + stored % 2  # padded to words
+            pixels = _nibbles(pixels)[:value] if is_nibbles else pixels
+        kept = pixels[: max(0, width - x)]
+        start = y * width + x
+        rows[start : start + len(kept)] = kept
+        x += len(pixels)
+    return rows
+
+
+def _nibbles(data: bytes) -> bytes:
+    return bytes(half for byte in data for half in (byte >> 4, byte & 15))

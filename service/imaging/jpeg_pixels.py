@@ -1,0 +1,48 @@
+"""A JPEG → its pixels, all of them."""
+
+from io import BytesIO
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+
+from service.errors import BrokenImageError
+from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
+from service.imaging.unread import unsupported_jpeg
+
+
+def load_jpeg(file: Image.Image, body: bytes, width: int) -> Image.Image:
+    """Return the pixels at the scale that is drafted.
+
+    Args:
+        file: Pillow's image of it, whose pixels are not decoded yet.
+        body: the file.
+        width: of the stored image, in pixels.
+
+    Raises:
+        BrokenImageError: pixels are missing.
+        UnsupportedImageError: it is of a kind that is not read.
+        OSError: Pillow can not decode it.
+    """
+    stream = getattr(file, "fp", None)
+    start = stream.tell() if stream is not None else 0  # behind the header of the first scan
+    try:
+        file.load()
+    except OSError:
+        if refused := unsupported_jpeg(body):
+            raise refused from None
+        whole = completed(body)
+        if whole is None:
+            raise
+        return _loaded_at(whole, round(width / file.width))
+    if is_doubtful(file, body, start) and lacks_pixels(body):
+        raise BrokenImageError(
+            "The JPEG is damaged or cut short: it has fewer pixels than its header says. Send the whole file."
+        )
+    return file
+
+
+def _loaded_at(body: bytes, reduction: int) -> Image.Image:
+    file = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
+    file.draft(None, (file.width // reduction, file.height // reduction))
+    file.load()
+    return file

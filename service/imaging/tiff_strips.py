@@ -1,0 +1,170 @@
+"""The strips or tiles of a TIFF → whether their pixels are all there, where libtiff does not say.
+
+libtiff reads a Deflate strip up to its last pixel and not its checksum, fills a fax strip that ends too early with
+white, and a JPEG strip with gray.
+"""
+
+import zlib
+from collections.abc import Iterator
+from io import BytesIO
+
+from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    COMPRESSION,
+    IMAGELENGTH,
+    IMAGEWIDTH,
+    JPEGTABLES,
+    PLANAR_CONFIGURATION,
+    ROWSPERSTRIP,
+    SAMPLESPERPIXEL,
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILELENGTH,
+    TILEOFFSETS,
+    TILEWIDTH,
+    TiffImageFile,
+)
+
+from service.errors import BrokenImageError
+from service.imaging import jpeg_tail
+from service.imaging.tiff_directory import Directory, many, with_directories
+
+_DEFLATE = (8, 32946)
+_RLE, _G3, _G4 = 2, 3, 4
+_JPEG = 7
+_PIECE = 1 << 16
+MAX_JPEG_STRIPS = 4096
+"""So many JPEG strips of a file are looked at; more cost too much time."""
+
+_HOLE = bytes(3)
+"""24 bits of zeros, which no line of G4 or of TIFF's run lengths has."""
+_NOISES = (bytes(range(255, 5, -3)) * 3, b"\0" + bytes(range(1, 250, 7)) * 4)
+"""Bits that are other lines than the blank ones that libtiff fills in; the zeros of the second end a half code."""
+_ZEROS = bytes(16)
+"""So many zeros at the end of a strip stand for nothing. A few may be the end of its last code."""
+
+
+def check_strips(file: TiffImageFile, body: bytes) -> None:
+    """Look at what libtiff does not check, before it decodes the file's current page.
+
+    Raises:
+        BrokenImageError: a strip is damaged, or lacks pixels.
+    """
+    compression = int(file.tag_v2.get(COMPRESSION, 1))
+    strips = list(_strips(file.tag_v2, body))
+    if compression in _DEFLATE:
+        rows, row_bytes = _strip_size(file.tag_v2)
+        height = int(file.tag_v2[IMAGELENGTH])
+        sizes = {min(rows, height - top) * row_bytes for top in range(0, height, rows)}
+        is_whole = all(_inflates(strip, sizes) for strip in strips)
+    elif compression == _JPEG:
+        tables = file.tag_v2.get(JPEGTABLES)
+        is_whole = all(_is_whole_jpeg(strip, tables) for strip in strips[:MAX_JPEG_STRIPS])
+    elif compression in {_RLE, _G3, _G4}:
+        is_whole = _has_every_line(file, body, strips, compression)
+    else:
+        return
+    if not is_whole:
+        raise BrokenImageError(
+            "The TIFF is damaged or cut short: a strip of it has fewer pixels than its header says, or a wrong "
+            "checksum. Send the original file."
+        )
+
+
+def _strips(directory: Directory, body: bytes) -> Iterator[memoryview]:
+    is_tiled = TILEOFFSETS in directory
+    places = many(directory.get(TILEOFFSETS if is_tiled else STRIPOFFSETS, ()))
+    sizes = many(directory.get(TILEBYTECOUNTS if is_tiled else STRIPBYTECOUNTS, ()))
+    view = memoryview(body)
+    if len(sizes) == len(places):
+        for place, size in zip(places, sizes, strict=True):
+            yield view[place : place + size]
+
+
+def _strip_size(directory: Directory) -> tuple[int, int]:
+    """Return the rows of a strip or tile, and the bytes of each row when it is inflated."""
+    across = int(directory.get(TILEWIDTH) or directory[IMAGEWIDTH])
+    height = int(directory[IMAGELENGTH])
+    down = int(directory.get(TILELENGTH) or min(height, int(directory.get(ROWSPERSTRIP, height))))
+    samples = int(directory.get(SAMPLESPERPIXEL, 1))
+    if int(directory.get(PLANAR_CONFIGURATION, 1)) == 2:  # planes
+        samples = 1
+    bits = max(many(directory.get(BITSPERSAMPLE, (1,))))
+    return max(1, down), (across * samples * bits + 7) // 8
+
+
+def _inflates(strip: memoryview, sizes: set[int]) -> bool:
+    """Return whether a strip has its checksum, or ends before it with all of its bytes.
+
+    With its checksum it may have more bytes than the largest of the usual sizes, at most twice as many.
+    """
+    stream, found = zlib.decompressobj(), 0
+    data: bytes | memoryview = strip
+    try:
+        while data and not stream.eof:
+            found += len(stream.decompress(data, _PIECE))
+            data = stream.unconsumed_tail
+            if found > 2 * max(sizes) + _PIECE:
+                return False
+        found += len(stream.flush())
+    except zlib.error:
+        return False
+    return stream.eof or found in sizes
+
+
+def _is_whole_jpeg(strip: memoryview, tables: bytes | None) -> bool:
+    body = bytes(strip)
+    if tables and tables.endswith(jpeg_tail.END):
+        body = tables[:-2] + body[2:]
+    try:
+        image = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
+        image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
+        image.load()
+    except OSError:
+        return jpeg_tail.completed(body) is not None
+    return not jpeg_tail.is_doubtful(image, body, 0) or not jpeg_tail.lacks_pixels(body)
+
+
+def _has_every_line(
+    file: TiffImageFile, body: bytes, strips: list[memoryview], compression: int
+) -> bool:
+    """Return whether no line depends on what follows a strip. Zeros at its end are no lines."""
+    whole = [bytes(strip) for strip in strips]
+    kept = [strip.rstrip(b"\0") if strip.endswith(_ZEROS) else strip for strip in whole]
+    if compression != _G3 and any(
+        _HOLE in strip.rstrip(b"\0") for strip in kept
+    ):  # G3 may fill with zeros
+        return False
+    found = _checksum(body, file)
+    return all(
+        _checksum(_with_strips(file, body, [strip + noise for strip in kept])) == found
+        for noise in _NOISES
+    )
+
+
+def _with_strips(file: TiffImageFile, body: bytes, strips: list[bytes]) -> bytes:
+    """Return the file with these strips in place of its own, behind it."""
+    is_tiled = TILEOFFSETS in file.tag_v2
+    body += b"\0" * (len(body) % 2)
+    places, place = [], len(body)
+    for strip in strips:
+        places.append(place)
+        place += len(strip)
+    sizes = tuple(len(strip) for strip in strips)
+    changed = {
+        (TILEOFFSETS if is_tiled else STRIPOFFSETS): tuple(places),
+        (TILEBYTECOUNTS if is_tiled else STRIPBYTECOUNTS): sizes,
+    }
+    return with_directories(b"".join((body, *strips)), file.tag_v2, [changed])
+
+
+def _checksum(body: bytes, file: TiffImageFile | None = None) -> int:
+    """Return a checksum of the pixels of a file's page, by default of its first one."""
+    page = TiffImageFile(BytesIO(body))
+    if file is not None:
+        page.seek(file.tell())
+    page.load()
+    return zlib.crc32(page.tobytes())

@@ -1,0 +1,235 @@
+"""A file's structure → whether its end is missing: what its headers declare, against its bytes.
+
+Each function reads headers only and returns a clause, empty where nothing is missing or nothing can be said. What
+follows the last known structure is no damage: cameras and editors append bytes of their own.
+"""
+
+from collections.abc import Callable, Mapping
+
+from service.video.source import Source
+
+MOST_STEPS = 2_000_000
+"""After so many headers the rest is taken for whole: a hostile file may consist of nothing else."""
+_BUFFER_BYTES = 1 << 16
+_END_IS_MISSING = "its end is missing"
+
+
+class _Bytes:
+    """Reads a file here and there, and counts the steps."""
+
+    def __init__(self, source: Source, most_steps: int) -> None:
+        self._source = source
+        self._buffer = b""
+        self._start = 0
+        self._steps = most_steps
+        self.end = _true_end(source)
+
+    def at(self, offset: int, size: int) -> bytes:
+        """Return the bytes at an offset, fewer behind the end."""
+        begin = offset - self._start
+        if not 0 <= begin <= len(self._buffer) - size:
+            self._source.seek(offset)
+            self._start, self._buffer = offset, _read_fully(self._source, _BUFFER_BYTES)
+            begin = 0
+        return self._buffer[begin : begin + size]
+
+    def number(self, offset: int, size: int, *, little: bool = False) -> int:
+        return int.from_bytes(self.at(offset, size), "little" if little else "big")
+
+    def may_step(self) -> bool:
+        self._steps -= 1
+        return self._steps >= 0
+
+    def declares(self, end: int) -> str:
+        """Return the clause for a part that declares to end there; empty if it does."""
+        return "" if end <= self.end else f"it declares {end} bytes and {self.end} are there"
+
+    def rest(self, offset: int) -> str:
+        """Return the clause for what is too short for a header at this offset; empty for zeros."""
+        return _END_IS_MISSING if self.at(offset, self.end - offset).strip(b"\0") else ""
+
+
+def _read_fully(source: Source, size: int) -> bytes:
+    """A file that still arrives may return fewer bytes than there will be."""
+    parts, left = [], size
+    while left and (part := source.read(left)):
+        parts.append(part)
+        left -= len(part)
+    return b"".join(parts)
+
+
+def _true_end(source: Source) -> int:
+    """Return the size. One that is only announced is known when the last byte has arrived, or does not come."""
+    announced = source.seek(0, 2)
+    source.seek(max(0, announced - 1))
+    source.read(1)
+    return source.seek(0, 2)
+
+
+_BOXES = frozenset(
+    {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"mfra", b"sidx", b"ssix", b"meta", b"udta", b"free", b"skip",
+     b"wide", b"uuid", b"emsg", b"prft", b"pnot"}
+)  # fmt: skip
+
+
+def _cut_boxes(file: _Bytes) -> str:
+    """ISO/IEC 14496-12, section 4.2: MP4, MOV and AVIF."""
+    at, last, has_fragments = 0, b"", False
+    while at + 8 <= file.end and file.may_step():
+        size, kind, header = file.number(at, 4), file.at(at + 4, 4), 8
+        if size == 1:
+            size, header = file.number(at + 8, 8), 16
+        if kind not in _BOXES or not size:
+            return ""
+        if clause := file.declares(at + max(size, header)):
+            return clause
+        if kind == b"sidx" and (clause := file.declares(at + size + _indexed_bytes(file, at))):
+            return clause
+        has_fragments = has_fragments or kind == b"moof"
+        at, last = at + max(size, header), kind
+    # A fragment's data follows it, and the next one follows that at once.
+    return _END_IS_MISSING if last == b"moof" or (has_fragments and at < file.end) else ""
+
+
+def _indexed_bytes(file: _Bytes, at: int) -> int:
+    """Return how many bytes after a segment index its segments end (ISO/IEC 14496-12, section 8.16.3)."""
+    wide = 8 if file.number(at + 8, 1) else 4
+    first = at + 20 + 2 * wide
+    skipped = file.number(first - wide, wide)
+    count = file.number(first + 2, 2)
+    return skipped + sum(
+        file.number(first + 4 + 12 * place, 4) & 0x7FFFFFFF for place in range(count)
+    )
+
+
+_OPEN_SIZES = frozenset({0, 0xFFFFFFFF})
+"""What a writer that can not go back leaves as the size of an AVI and of its list of packets."""
+
+
+def _cut_chunks(file: _Bytes) -> str:
+    """RIFF: AVI, its extension for large files, and WebP. A missing byte of padding is no damage."""
+    at, end = 0, file.end
+    while at + 12 <= file.end and file.may_step():
+        kind, size = file.at(at, 4), file.number(at + 4, 4, little=True)
+        if kind == b"RIFF":
+            end = file.end if size in _OPEN_SIZES else at + 8 + size
+            # Some writers count a byte of padding that they do not write.
+            if end > file.end + 1:
+                return file.declares(end)
+            at += 12
+            continue
+        if at >= end or not kind.strip(b"\0"):
+            return ""
+        if kind == b"LIST" and size in _OPEN_SIZES:
+            at += 12
+            continue
+        if clause := file.declares(at + 8 + size):
+            return clause
+        at += 8 + size + size % 2
+    return file.rest(at) if at < end else ""
+
+
+_SEGMENT = 0x18538067
+_CLUSTER = 0x1F43B675
+
+
+def _cut_elements(file: _Bytes) -> str:
+    """EBML (RFC 8794, sections 4 to 6): Matroska and WebM. Live ones leave the sizes of segment and clusters open."""
+    at, in_segment = 0, False
+    while at < file.end and file.may_step():
+        kind_bytes = 9 - file.number(at, 1).bit_length()
+        if kind_bytes > 4:
+            return ""
+        size_bytes = 9 - file.number(at + kind_bytes, 1).bit_length()
+        start = at + kind_bytes + size_bytes
+        if start > file.end or size_bytes > 8:
+            return _END_IS_MISSING if in_segment and start > file.end else ""
+        kind = file.number(at, kind_bytes)
+        size = file.number(at + kind_bytes, size_bytes) & ((1 << 7 * size_bytes) - 1)
+        is_open = size == (1 << 7 * size_bytes) - 1
+        if not is_open and (clause := file.declares(start + size)):
+            return clause
+        in_segment = in_segment or kind == _SEGMENT
+        at = start if is_open and kind in {_SEGMENT, _CLUSTER} else start + size
+    return ""
+
+
+def _cut_blocks(file: _Bytes) -> str:
+    """GIF89a, sections 17 to 27: every block up to the trailer; some programs write more after it."""
+    at = 13 + _table_bytes(file.number(10, 1))
+    while at < file.end and file.may_step():
+        kind = file.number(at, 1)
+        if kind == 0x3B:
+            return ""
+        if kind == 0x2C:
+            at += 10 + _table_bytes(file.number(at + 9, 1)) + 1
+        elif kind == 0x21:
+            at += 2
+        else:
+            return _without_trailer(file)
+        while (size := file.number(at, 1)) and at < file.end and file.may_step():
+            at += 1 + size
+        at += 1
+    return _END_IS_MISSING
+
+
+def _table_bytes(flags: int) -> int:
+    return 3 * (2 << (flags & 7)) if flags & 0x80 else 0
+
+
+def _without_trailer(file: _Bytes) -> str:
+    end = file.at(max(0, file.end - 1024), 1024).rstrip(b"\0")
+    return "" if end.endswith(b";") else _END_IS_MISSING
+
+
+def _cut_png(file: _Bytes) -> str:
+    """PNG, third edition, section 5.3: every chunk up to the last, IEND."""
+    at = 8
+    while at + 12 <= file.end and file.may_step():
+        kind, size = file.at(at + 4, 4), file.number(at, 4)
+        if clause := file.declares(at + 12 + size):
+            return clause
+        if kind == b"IEND":
+            return ""
+        at += 12 + size
+    return _END_IS_MISSING
+
+
+def is_animated_png(source: Source, most_steps: int = 10_000) -> bool:
+    """Return whether a PNG has an animation control chunk before its pixels (PNG, third edition, section 11.3.6.1).
+
+    Args:
+        source: the file; where it still arrives, this waits for the chunks before the pixels.
+        most_steps: how many chunks to read at most.
+    """
+    at = 8
+    for _ in range(most_steps):
+        source.seek(at)
+        header = _read_fully(source, 8)
+        if len(header) < 8 or header[4:] in {b"IDAT", b"IEND"}:
+            return False
+        if header[4:] == b"acTL":
+            return True
+        at += 12 + int.from_bytes(header[:4], "big")
+    return False
+
+
+_CUTS: Mapping[str, Callable[[_Bytes], str]] = {
+    "mov": _cut_boxes,
+    "avi": _cut_chunks,
+    "matroska": _cut_elements,
+    "gif": _cut_blocks,
+    "apng": _cut_png,
+}
+
+
+def missing_end(form: str, source: Source, most_steps: int = MOST_STEPS) -> str:
+    """Return what shows that a file's end is missing, as a clause; empty if nothing does.
+
+    Args:
+        form: the container's short name, as `OpenVideo.form`.
+        source: the whole file; where it still arrives, this waits for its end.
+        most_steps: how many headers to read at most.
+    """
+    cut = _CUTS.get(form)
+    return cut(_Bytes(source, most_steps)) if cut is not None else ""

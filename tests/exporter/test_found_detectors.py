@@ -1,0 +1,325 @@
+"""Detectors in the layouts of other tools: the objects come out where they are by construction."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+
+from exporter.encoding import as_png
+from exporter.errors import ExportError, GraphError, RecipeError
+from tests.exporter.exporting import export_to, outputs_of, some_frames
+from tests.exporter.found import (
+    BOXES,
+    CELLS,
+    CLASSES,
+    KINDS,
+    LABELS,
+    SCORES,
+    SIDE,
+    best_of,
+    boxes_of,
+    detector,
+    scores_of,
+)
+from tests.exporter.heads.crowds import crowd
+from tests.live import serve
+
+pytestmark = pytest.mark.timeout(120)
+
+
+def adopt(
+    folder: Path, model: onnx.ModelProto, labels: list[str] | None = None, **detect: Any
+) -> Any:
+    onnx.save(model, folder / "net.onnx")
+    given = LABELS if labels is None else labels
+    return export_to(folder, "onnx:net.onnx", task="detect", labels=given, detect=detect)
+
+
+def require_objects(path: Path, images: int = 2) -> None:
+    """Check that the three best candidates of each image are the objects."""
+    found = outputs_of(path, some_frames(images, SIDE))
+    for index in range(images):
+        np.testing.assert_allclose(found["boxes"][index][:3], BOXES, atol=1e-5)
+        np.testing.assert_allclose(found["scores"][index][:3], SCORES, atol=1e-5)
+        assert found["classes"][index][:3].tolist() == KINDS.tolist()
+        assert (found["scores"][index][3:] < 0.01).all()
+
+
+def joined(*parts: Any) -> Any:
+    return np.concatenate(parts, axis=2)
+
+
+def logits(scores: Any) -> Any:
+    return np.log(scores / (1 - scores))
+
+
+def on_the_grid() -> Any:
+    """Return boxes as YOLOX gives them: offset from a cell and logarithm of the size, in strides."""
+    cells, strides = [], []
+    for stride in (8, 16, 32):
+        for row in range(SIDE // stride):
+            for column in range(SIDE // stride):
+                cells.append((column, row))
+                strides.append(stride)
+    boxes = boxes_of(CELLS, "cxcywh", SIDE)
+    boxes[..., 2:] = np.maximum(boxes[..., 2:], 1e-3)
+    sizes = np.array(strides)[None, :, None]
+    return joined(boxes[..., :2] / sizes - np.array(cells)[None], np.log(boxes[..., 2:] / sizes))
+
+
+def one(columns: Any) -> dict[str, Any]:
+    return {"output0": columns}
+
+
+YOLO = (boxes_of(CELLS, "cxcywh", SIDE), scores_of(CELLS))
+ANCHORS = (boxes_of(3 * CELLS, "cxcywh", SIDE), scores_of(3 * CELLS))
+
+LAYOUTS: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
+    "yolov8, 11 and 12 (N, 4 + K, A)": (lambda: one(joined(*YOLO).transpose(0, 2, 1)), {}),
+    "yolov5 (N, A, 5 + K)": (
+        lambda: one(joined(ANCHORS[0], np.ones((1, 3 * CELLS, 1)), ANCHORS[1])),
+        {},
+    ),
+    "yolov6 (N, A, 5 + K)": (
+        lambda: one(joined(YOLO[0], np.ones((1, CELLS, 1)), YOLO[1])),
+        {"decoder": "yolov5"},
+    ),
+    "yolox (N, A, 5 + K) on the grid": (
+        lambda: one(joined(on_the_grid(), np.ones((1, CELLS, 1)), YOLO[1])),
+        {"decoder": "yolox"},
+    ),
+    "yolov10 and 26 (N, 300, 6)": (
+        lambda: one(joined(boxes_of(300, unit=SIDE), *(v[..., None] for v in best_of(300)))),
+        {},
+    ),
+    "Ultralytics' RT-DETR (N, Q, 4 + K)": (
+        lambda: one(joined(boxes_of(300, "cxcywh"), scores_of(300))),
+        {},
+    ),
+    "Hugging Face's RT-DETR": (
+        lambda: {"logits": logits(scores_of(300)), "pred_boxes": boxes_of(300, "cxcywh")},
+        {"score_activation": "sigmoid"},
+    ),
+    "RF-DETR": (
+        lambda: {"dets": boxes_of(300, "cxcywh"), "logits": logits(scores_of(300))},
+        {"score_activation": "sigmoid"},
+    ),
+    "PicoDet, scores (N, K, A)": (
+        lambda: {"boxes": boxes_of(CELLS, unit=SIDE), "scores": YOLO[1].transpose(0, 2, 1)},
+        {"box_unit": "pixel"},
+    ),
+    "SSD, scores before boxes (N, A, 1, 4)": (
+        lambda: {"conf": scores_of(50), "locs": boxes_of(50)[:, :, None]},
+        {},
+    ),
+    "labels, boxes, scores": (
+        lambda: {
+            "labels": best_of(30)[1].astype(np.int64),
+            "boxes": boxes_of(30, unit=SIDE),
+            "scores": best_of(30)[0],
+        },
+        {"box_unit": "pixel"},
+    ),
+    "TensorFlow's detection_boxes": (
+        lambda: {
+            "detection_boxes": boxes_of(30, "yxyx"),
+            "detection_classes": best_of(30)[1],
+            "detection_scores": best_of(30)[0],
+            "num_detections": np.full((1, 1), 3.0),
+        },
+        {},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LAYOUTS)
+def test_a_layout_is_understood(tmp_path: Path, name: str) -> None:
+    outputs, detect = LAYOUTS[name]
+    done = adopt(tmp_path, detector(outputs()), **detect)
+    require_objects(done.path)
+
+
+def rows_after_nms() -> tuple[list[onnx.NodeProto], dict[str, Any]]:
+    """Return nodes that suppress with NonMaxSuppression and pick boxes (M, 4), scores (M,) and classes (M,)."""
+    nodes = [
+        helper.make_node("Transpose", ["all_scores"], ["by_class"], perm=[0, 2, 1]),
+        helper.make_node(
+            "NonMaxSuppression", ["all_boxes", "by_class", "most", "iou", "least"], ["picked"]
+        ),
+        helper.make_node("Gather", ["picked", "column_1"], ["labels"], axis=1),
+        helper.make_node("Gather", ["picked", "column_2"], ["where"], axis=1),
+        helper.make_node("Squeeze", ["all_boxes", "first"], ["some_boxes"]),
+        helper.make_node("Gather", ["some_boxes", "where"], ["boxes"], axis=0),
+        helper.make_node("GatherND", ["by_class", "picked"], ["scores"]),
+    ]
+    constants = {
+        "most": np.array([20], np.int64),
+        "iou": np.array([0.5], np.float32),
+        "least": np.array([0.3], np.float32),
+        "column_1": np.array(1, np.int64),
+        "column_2": np.array(2, np.int64),
+        "first": np.array([0], np.int64),
+    }
+    return nodes, constants
+
+
+def suppressing_detector() -> onnx.ModelProto:
+    nodes, constants = rows_after_nms()
+    return detector(
+        {"all_boxes": boxes_of(40, unit=SIDE), "all_scores": scores_of(40)},
+        batch=1,
+        after=nodes,
+        names=["boxes", "labels", "scores"],
+        constants=constants,
+    )
+
+
+def test_a_detector_with_its_own_suppression_gives_its_rows(tmp_path: Path) -> None:
+    done = adopt(tmp_path, suppressing_detector(), box_unit="pixel")
+    assert done.card.max_batch == 1
+    require_objects(done.path, images=1)
+
+
+def test_the_classes_of_a_suppression_need_a_label_each(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="3 are given, the network has 5 classes"):
+        adopt(tmp_path, suppressing_detector(), labels=["a", "b", "c"], box_unit="pixel")
+
+
+def test_yolov7_s_rows_begin_with_the_image(tmp_path: Path) -> None:
+    nodes, constants = rows_after_nms()
+    nodes += [
+        helper.make_node("Cast", ["picked"], ["picked_float"], to=TensorProto.FLOAT),
+        helper.make_node("Slice", ["picked_float", "zero_at", "one_at", "one_at"], ["image"]),
+        helper.make_node("Slice", ["picked_float", "one_at", "two_at", "one_at"], ["kind"]),
+        helper.make_node("Unsqueeze", ["scores", "one_at"], ["score"]),
+        helper.make_node("Concat", ["image", "boxes", "kind", "score"], ["output"], axis=1),
+    ]
+    constants |= {
+        f"{name}_at": np.array([i], np.int64) for i, name in enumerate(("zero", "one", "two"))
+    }
+    model = detector(
+        {"all_boxes": boxes_of(40, unit=SIDE), "all_scores": scores_of(40)},
+        after=nodes,
+        names=["output"],
+        constants=constants,
+    )
+    done = adopt(tmp_path, model)
+    require_objects(done.path, images=1)
+
+
+@pytest.mark.parametrize("name", ["orig_target_sizes", "im_shape"])
+def test_an_input_for_the_size_gets_that_of_the_frame(tmp_path: Path, name: str) -> None:
+    """D-FINE and RT-DETR multiply their boxes with width and height, PaddleDetection with height and width."""
+    scale = [
+        helper.make_node("Cast", [name], ["size"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["size", "size"], ["both"], axis=1),
+        helper.make_node("Unsqueeze", ["both", "axis"], ["factor"]),
+        helper.make_node("Mul", ["relative", "factor"], ["boxes"]),
+    ]
+    model = detector(
+        {
+            "labels": best_of(30)[1].astype(np.int64),
+            "relative": boxes_of(30),
+            "scores": best_of(30)[0],
+        },
+        after=scale,
+        names=["labels", "boxes", "scores"],
+        extra=[helper.make_tensor_value_info(name, TensorProto.INT64, ["n", 2])],
+        constants={"axis": np.array([1], np.int64)},
+    )
+    done = adopt(tmp_path, model, box_unit="pixel")
+    require_objects(done.path)
+
+
+def chosen_in_the_graph() -> list[onnx.NodeProto]:
+    """Return nodes that choose each box's class as end-to-end YOLOs do, and join the rows (N, A, 6)."""
+    return [
+        helper.make_node("ReduceMax", ["scores"], ["best"], axes=[2], keepdims=1),
+        helper.make_node("ArgMax", ["scores"], ["kind"], axis=2, keepdims=1),
+        helper.make_node("Cast", ["kind"], ["kind_float"], to=TensorProto.FLOAT),
+        helper.make_node("Concat", ["boxes", "best", "kind_float"], ["output0"], axis=2),
+    ]
+
+
+def test_the_class_count_of_an_end_to_end_detector_is_read_off_its_graph(tmp_path: Path) -> None:
+    model = detector(
+        {"boxes": boxes_of(30, unit=SIDE), "scores": scores_of(30)},
+        after=chosen_in_the_graph(),
+        names=["output0"],
+    )
+    with pytest.raises(RecipeError, match=f"4 are given, the network has {CLASSES} classes"):
+        adopt(tmp_path, model, labels=LABELS[:4])
+    require_objects(adopt(tmp_path, model).path)
+
+
+def test_a_detector_of_instance_masks_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    rows = joined(*YOLO, np.ones((1, CELLS, 32))).transpose(0, 2, 1)
+    model = detector({"output0": rows, "output1": np.ones((1, 32, 16, 16))})
+    with pytest.raises(RecipeError, match="export the network without its mask head"):
+        adopt(tmp_path, model)
+
+
+def test_a_detector_of_poses_is_refused_by_what_the_file_says(tmp_path: Path) -> None:
+    model = detector({"output0": np.ones((1, 56, CELLS))})
+    helper.set_model_props(model, {"task": "pose"})
+    with pytest.raises(RecipeError, match="its task is 'pose'"):
+        adopt(tmp_path, model, labels=["person"])
+
+
+def test_a_suppression_of_tensorrt_is_refused_with_the_next_step(tmp_path: Path) -> None:
+    model = detector(
+        {"boxes": boxes_of(30), "scores": scores_of(30)},
+        after=[
+            helper.make_node(
+                "EfficientNMS_TRT", ["boxes", "scores"], ["n", "b", "s", "c"], domain="TRT"
+            )
+        ],
+        names=["n", "b", "s", "c"],
+    )
+    with pytest.raises(GraphError, match="Export the network without its NMS"):
+        adopt(tmp_path, model)
+
+
+def test_yolox_and_yolov6_can_not_be_told_apart(tmp_path: Path) -> None:
+    rows = joined(YOLO[0], np.ones((1, CELLS, 1)), YOLO[1])
+    with pytest.raises(RecipeError, match="--decoder yolox or yolov5"):
+        adopt(tmp_path, detector(one(rows)))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "detect", "option"),
+    [
+        (
+            {"boxes": boxes_of(30, "cxcywh")[:, 1:6:2], "scores": scores_of(30)[:, 1:6:2]},
+            {},
+            "--box-format",
+        ),
+        ({"boxes": boxes_of(30, unit=SIDE), "scores": scores_of(30)}, {}, "--box-unit pixel"),
+        (
+            {"boxes": boxes_of(30), "scores": scores_of(30)},
+            {"box_unit": "pixel"},
+            "--box-unit frame",
+        ),
+    ],
+)
+def test_boxes_that_can_not_be_what_is_stated_are_refused(
+    tmp_path: Path, outputs: dict[str, Any], detect: dict[str, Any], option: str
+) -> None:
+    with pytest.raises(ExportError, match=option):
+        adopt(tmp_path, detector(outputs), **detect)
+
+
+def test_a_request_finds_every_object_of_a_crowd(tmp_path: Path) -> None:
+    boxes, scores = crowd(100, 20)
+    (tmp_path / "small").mkdir()
+    adopt(tmp_path / "small", detector({"boxes": boxes, "scores": scores}), labels=["person"])
+    image = as_png(np.full((SIDE, SIDE, 3), 90, np.uint8))
+    with serve(models=tmp_path) as live:
+        url = f"{live.url}/v1/detect?max_detections=300"
+        result = httpx.post(url, content=image, timeout=30).json()["results"][0]
+    assert (result["candidates"], result["kept"]) == (2000, 100)

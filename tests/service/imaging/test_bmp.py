@@ -1,0 +1,121 @@
+"""BMPs written by hand; the expected colors are what Chromium displays on a white page."""
+
+import struct
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from service.errors import BrokenImageError, UnsupportedImageError
+from service.imaging.decode import Limits, open_image, read_pixels
+
+RGB, RLE8, RLE4, BIT_FIELDS = 0, 1, 2, 3
+V1, V3, V4, V5 = 40, 56, 108, 124
+R, G, B, T, BLACK = "ff0000", "00ff00", "0000ff", "0963c7", "000000"
+PALETTE = b"".join(bytes.fromhex(color)[::-1] + b"\0" for color in (R, G, B, T))
+MASKS = (0xFF0000, 0xFF00, 0xFF, 0xFF000000)
+PIXELS = struct.pack("<4I", 0x80FF0000, 0xFF00FF00, 0x000000FF, 0x40808080)
+
+
+def bmp_of(  # noqa: PLR0917  # the fields of the header
+    header: int,
+    size: tuple[int, int],
+    bits: int,
+    compression: int,
+    data: bytes,
+    masks: Sequence[int] = (),
+    palette: bytes = b"",
+) -> bytes:
+    fields = struct.pack(
+        "<IiiHHIIiiII", header, *size, 1, bits, compression, len(data), 0, 0, len(palette) // 4, 0
+    )
+    fields += b"".join(struct.pack("<I", mask) for mask in masks)
+    start = 14 + header + len(palette)
+    head = b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start)
+    return head + fields.ljust(header, b"\0") + palette + data
+
+
+def shown(body: bytes) -> str:
+    """Return the colors, pixel by pixel, with a bar after each row."""
+    pixels = np.asarray(read_pixels(open_image(body, Limits())).convert("RGB"))
+    return " | ".join(" ".join(bytes(pixel).hex() for pixel in row) for row in pixels)
+
+
+def rle(compression: int, size: tuple[int, int], *codes: int) -> bytes:
+    bits = 8 if compression == RLE8 else 4
+    return bmp_of(V1, size, bits, compression, bytes(codes), palette=PALETTE)
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            rle(RLE8, (4, 3), 2, 1, 0, 2, 1, 1, 1, 2, 0, 0, 2, 3, 0, 1),
+            f"{T} {T} {BLACK} {BLACK} | {BLACK} {BLACK} {BLACK} {B} | {G} {G} {BLACK} {BLACK}",
+        ),
+        (
+            rle(RLE8, (4, 3), 0, 4, 0, 1, 2, 3, 0, 0, 0, 3, 3, 2, 1, 0, 0, 0, 4, 1, 0, 0, 0, 1),
+            f"{G} {G} {G} {G} | {T} {B} {G} {BLACK} | {R} {G} {B} {T}",
+        ),
+        (rle(RLE8, (4, 2), 4, 1, 0, 1), f"{BLACK} {BLACK} {BLACK} {BLACK} | {G} {G} {G} {G}"),
+        (rle(RLE8, (4, 2), 9, 1, 0, 0, 4, 2, 0, 1), f"{B} {B} {B} {B} | {G} {G} {G} {G}"),
+        (rle(RLE8, (4, -2), 4, 1, 0, 0, 4, 2, 0, 1), f"{G} {G} {G} {G} | {B} {B} {B} {B}"),
+        (rle(RLE8, (4, 1), 2, 1, 2, 9, 0, 1), f"{G} {G} {BLACK} {BLACK}"),
+        (rle(RLE8, (4, 1), 4, 1), f"{G} {G} {G} {G}"),
+        (
+            rle(RLE4, (4, 3), 3, 0x12, 0, 2, 0, 1, 1, 0x20, 0, 0, 4, 0x30, 0, 1),
+            f"{T} {R} {T} {R} | {BLACK} {BLACK} {BLACK} {B} | {G} {B} {G} {BLACK}",
+        ),
+        (
+            rle(RLE4, (5, 2), 0, 5, 0x01, 0x23, 0x10, 0, 0, 0, 5, 0x12, 0, 1),
+            f"{G} {B} {G} {B} {G} | {R} {G} {B} {T} {G}",
+        ),
+    ],
+)
+def test_run_lengths_with_gaps(body: bytes, expected: str) -> None:
+    assert shown(body) == expected
+
+
+def test_run_lengths_of_gray_and_of_two_colors() -> None:
+    gray = b"".join(bytes((level, level, level, 0)) for level in range(256))
+    body = bmp_of(V1, (3, 1), 8, RLE8, bytes((2, 200, 0, 2, 1, 0, 0, 1)), palette=gray)
+    assert shown(body) == f"c8c8c8 c8c8c8 {BLACK}"
+    two = bytes(4) + b"\xff\xff\xff\0"
+    body = bmp_of(V1, (3, 1), 8, RLE8, bytes((2, 1, 1, 0, 0, 1)), palette=two)
+    assert shown(body) == f"ffffff ffffff {BLACK}"
+
+
+@pytest.mark.parametrize("codes", [(4, 1, 0, 0, 2, 2), (4, 1, 0), (0, 4, 1), (4, 1, 0, 2, 0, 1)])
+def test_run_lengths_that_end_early_are_refused(codes: tuple[int, ...]) -> None:
+    with pytest.raises(BrokenImageError, match="fewer pixels than its header says"):
+        shown(rle(RLE8, (4, 3), *codes))
+
+
+@pytest.mark.parametrize("header", [V4, V5])
+@pytest.mark.parametrize("alpha", [0xFF000000, 0x7F000000])
+def test_the_alpha_that_a_later_header_declares_is_used(header: int, alpha: int) -> None:
+    body = bmp_of(header, (2, 2), 32, RGB, PIXELS, (*MASKS[:3], alpha))
+    assert shown(body) == "ffffff dfdfdf | ff7f7f 00ff00"
+
+
+@pytest.mark.parametrize(
+    ("header", "masks"), [(V1, ()), (V3, MASKS), (V5, (*MASKS[:3], 0)), (V5, ())]
+)
+def test_without_a_mask_of_alpha_the_fourth_byte_is_none(
+    header: int, masks: tuple[int, ...]
+) -> None:
+    assert shown(bmp_of(header, (2, 2), 32, RGB, PIXELS, masks)) == f"{B} 808080 | {R} {G}"
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (bmp_of(V1, (2, 2), 24, 4, b""), "a JPEG within a BMP"),
+        (bmp_of(V1, (2, 2), 24, 9, b""), "24 bits per pixel of compression 9"),
+        (bmp_of(V1, (2, 2), 32, BIT_FIELDS, PIXELS, (1, 2, 4)), "bit fields other than"),
+        (bmp_of(V1, (2, 2), 7, RGB, PIXELS), "7 bits per pixel"),
+    ],
+)
+def test_another_kind_is_named_with_what_to_send(body: bytes, says: str) -> None:
+    with pytest.raises(UnsupportedImageError, match=rf"{says}.*Send it with 24 bits per pixel"):
+        shown(body)

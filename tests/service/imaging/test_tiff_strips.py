@@ -1,0 +1,115 @@
+"""Strips of TIFFs that libtiff takes for whole: cut, zeroed, or with a wrong checksum."""
+
+import struct
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.errors import BrokenImageError
+from service.imaging.decode import Limits, open_image, read_pixels
+from tests.images import encode, photograph
+from tests.tiffs import DEFLATE, tiff_of
+
+LIMITS = Limits()
+MODES = {
+    "group3": "1",
+    "group4": "1",
+    "tiff_ccitt": "1",
+    "packbits": "1",
+    "tiff_lzw": "L",
+    "tiff_adobe_deflate": "RGB",
+    "jpeg": "RGB",
+}
+
+
+def scan(compression: str) -> bytes:
+    image = Image.open(BytesIO(photograph("coffee"))).resize((230, 150))
+    return encode(image.convert(MODES[compression]), "TIFF", compression=compression)
+
+
+def last_strip(body: bytes) -> tuple[int, int]:
+    """Return the place and size of the last strip, as Pillow finds them."""
+    with Image.open(BytesIO(body)) as image:
+        tags = dict(image.tag_v2)  # type: ignore[attr-defined]
+    return int(tags[273][-1]), int(tags[279][-1])
+
+
+def load(body: bytes) -> None:
+    read_pixels(open_image(body, LIMITS))
+
+
+@pytest.mark.parametrize("compression", MODES)
+def test_a_whole_strip_is_read(compression: str) -> None:
+    body = scan(compression)
+    with Image.open(BytesIO(body)) as image:
+        expected = np.asarray(image.convert("RGB"))
+    assert np.array_equal(
+        np.asarray(read_pixels(open_image(body, LIMITS)).convert("RGB")), expected
+    )
+
+
+@pytest.mark.parametrize("compression", MODES)
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.8])
+def test_a_strip_whose_end_is_zeros_is_refused(compression: str, kept: float) -> None:
+    body = bytearray(scan(compression))
+    place, size = last_strip(bytes(body))
+    keep = round(size * kept)
+    body[place + keep : place + size] = bytes(size - keep)
+    with pytest.raises(BrokenImageError, match=r"fewer pixels than its header says.*Send the"):
+        load(bytes(body))
+
+
+@pytest.mark.parametrize("compression", MODES)
+@pytest.mark.parametrize("kept", [0.3, 0.5, 0.8])
+def test_a_strip_that_ends_early_is_refused(compression: str, kept: float) -> None:
+    body = bytearray(scan(compression))
+    _, size = last_strip(bytes(body))
+    start = struct.unpack_from("<L", body, 4)[0]
+    for entry in range(struct.unpack_from("<H", body, start)[0]):
+        at = start + 2 + 12 * entry
+        tag, kind, count, value = struct.unpack_from("<HHLL", body, at)
+        if tag == 279 and count == 1:
+            struct.pack_into("<L" if kind == 4 else "<H", body, at + 8, round(size * kept))
+        elif tag == 279:
+            width = 4 if kind == 4 else 2
+            at = value + (count - 1) * width
+            struct.pack_into("<L" if kind == 4 else "<H", body, at, round(size * kept))
+    assert last_strip(bytes(body))[1] == round(size * kept)
+    with pytest.raises(BrokenImageError, match=r"fewer pixels than its header says.*Send the"):
+        load(bytes(body))
+
+
+def test_a_hole_in_a_g4_strip_is_refused() -> None:
+    body = bytearray(scan("group4"))
+    place, size = last_strip(bytes(body))
+    body[place + size // 4 : place + size // 2] = bytes(size // 2 - size // 4)
+    with pytest.raises(BrokenImageError):
+        load(bytes(body))
+
+
+@pytest.mark.parametrize("rows_per_strip", [3, 8])
+def test_the_checksum_of_each_deflate_strip_is_compared(rows_per_strip: int) -> None:
+    rows = [bytes(range(place, place + 64)) for place in range(8)]
+    body = tiff_of(rows, {256: 64, 258: 8}, compression=DEFLATE, rows_per_strip=rows_per_strip)
+    assert np.asarray(read_pixels(open_image(body, LIMITS))).tolist() == [list(row) for row in rows]
+    with Image.open(BytesIO(body)) as image:
+        places, sizes = image.tag_v2[273], image.tag_v2[279]  # type: ignore[attr-defined]
+    for place, size in zip(places, sizes, strict=True):
+        hurt = bytearray(body)
+        hurt[place + size - 1] ^= 1
+        with pytest.raises(BrokenImageError, match="wrong checksum"):
+            load(bytes(hurt))
+
+
+def test_a_deflate_strip_without_its_checksum_is_read() -> None:
+    rows = [bytes(range(place, place + 64)) for place in range(8)]
+    body = bytearray(tiff_of(rows, {256: 64, 258: 8}, compression=DEFLATE))
+    start = struct.unpack_from("<L", body, 4)[0]
+    for entry in range(struct.unpack_from("<H", body, start)[0]):
+        at = start + 2 + 12 * entry
+        if struct.unpack_from("<H", body, at)[0] == 279:
+            struct.pack_into("<L", body, at + 8, struct.unpack_from("<L", body, at + 8)[0] - 4)
+    found = np.asarray(read_pixels(open_image(bytes(body), LIMITS))).tolist()
+    assert found == [list(row) for row in rows]
