@@ -69,6 +69,7 @@ def _transformers(listed: Listed, folder: Path) -> dict[str, Any]:
     }[listed.task]
     model_type = listed.name.removesuffix(" (segment)")
     config = AutoConfig.for_model(model_type)
+    config.architectures = config.architectures or []  # None ends in a TypeError for LeViT and DeiT
     for field in ("use_pretrained_backbone", "use_timm_backbone"):
         if hasattr(config, field):
             setattr(config, field, False)

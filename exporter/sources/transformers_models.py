@@ -149,6 +149,7 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
     for field in ("use_pretrained_backbone",):
         if getattr(config, field, False):
             setattr(config, field, False)
+    config.architectures = config.architectures or []  # None ends in a TypeError for LeViT and DeiT
     automatic = _automatic(library, config, recipe.task)
     if recipe.weights is None and place.weights:
         return _pretrained(automatic, place.folder, config)
