@@ -48,9 +48,9 @@ def export(
     if recipe.task == "temporal":
         return Exported(path, export_temporal(recipe, path, progress, recipe_text))
     network = load_network(recipe, progress)
-    labels = _labels(recipe, network)
+    labels = labels_for(recipe, network)
     progress.begin("Add preprocessing and head")
-    subject = settled(ImageSubject.of(network, _images(recipe, network)), len(labels))
+    subject = settled(ImageSubject.of(network, images_for(recipe, network)), len(labels))
     network = subject.network
     if labeled is not None:
         check_labeled(labeled, network, labels)
@@ -123,14 +123,20 @@ def _reduced(
     return reduced.model, reduced.measured.precision, measured
 
 
-def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
+def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
+    """Return the recipe's labels, else the source's.
+
+    Raises:
+        RecipeError: their number is not that of the classes.
+    """
     needed = network.head.classes
     if needed is None and network.head.task == "detect" and network.facts.labels:
         needed = len(network.facts.labels)
     return check_labels(recipe, network.facts, needed)
 
 
-def _images(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+def images_for(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+    """Return the encoded images to prove with: the recipe's, the source's own, or scikit-image's."""
     if recipe.proof.images is not None:
         return images_in(recipe.folder / recipe.proof.images, recipe.proof.limit)
     return network.proof or photographs(recipe.proof.limit)

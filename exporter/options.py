@@ -50,7 +50,7 @@ class RecipeOption:
 def recipe_options(model: type[BaseModel] = Recipe) -> tuple[RecipeOption, ...]:
     """Return an option for each field of a recipe, tables included; `source` is an argument and has none."""
     options: dict[str, RecipeOption] = {}
-    for path, group, field in _fields(model):
+    for path, group, field in recipe_fields(model):
         name = _option_name(path[-1], field)
         if name is None or path == ("source",):
             continue
@@ -124,14 +124,14 @@ class GroupedCommand(TyperCommand):
                 formatter.write_dl(records)
 
 
-def _fields(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], str, FieldInfo]]:
+def recipe_fields(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], str, FieldInfo]]:
     """Yield the path, the group and the field of everything that a recipe file may state."""
     for name, field in model.model_fields.items():
         table = _without_none(field.annotation)
         if field.exclude:
             continue
         if inspect.isclass(table) and issubclass(table, BaseModel):
-            for path, _, inner in _fields(table):
+            for path, _, inner in recipe_fields(table):
                 yield (name, *path), field.description or name, inner
         else:
             yield (name,), RECIPE_GROUP, field

@@ -4,7 +4,6 @@ A recipe is a TOML file beside the versions that are made from it, or the comman
 here once, with its type, range, default and help text; `exporter.options` makes the command-line options from it.
 """
 
-import json
 import re
 import tomllib
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from pydantic import (
 )
 
 from exporter.errors import RecipeError, invalid_field
+from exporter.labels import read_labels
 from service.card import ImageInput, Interpolation, ResizePolicy
 
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
@@ -245,8 +245,8 @@ class Recipe(_Frozen):
     )
     labels: tuple[str, ...] | str | None = Field(
         None,
-        description="A .txt file with one label per line, or a .json file with a list, or with class id → synonyms "
-        "(the first is used). package:PACKAGE/FILE is a file of an installed package. A recipe file may hold a list.",
+        description="A file of labels: text with one per line, JSON, a data.yaml, or the checkpoint or ONNX file that "
+        "holds them. package:PACKAGE/FILE is a file of an installed package. A recipe file may hold a list.",
     )
     multi_label: bool = Field(
         default=False, description="An image may have several labels at once: sigmoid, not softmax."
@@ -348,18 +348,6 @@ class Recipe(_Frozen):
         return read_labels(self.locate(self.labels))
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels in a file: .json with a list or with class id → synonyms, else one per line.
-
-    Raises:
-        RecipeError: the JSON holds neither.
-    """
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        return _labels_in_json(json.loads(text), path)
-    return tuple(line.strip() for line in text.splitlines())
-
-
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file.
 
@@ -387,17 +375,6 @@ def make_recipe(content: dict[str, Any]) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise invalid_field(error) from error
-
-
-def _labels_in_json(content: object, path: Path) -> tuple[str, ...]:
-    if isinstance(content, list):
-        return tuple(str(label) for label in content)
-    if isinstance(content, dict) and all(key.isdecimal() for key in content):
-        named = {int(key): str(value).split(",")[0] for key, value in content.items()}
-        return tuple(named.get(class_id, "") for class_id in range(max(named) + 1))
-    raise RecipeError(
-        f"labels: {path.name} holds neither a list of labels nor an object of class id → label"
-    )
 
 
 def _in_package(file: str) -> Path:

@@ -15,7 +15,7 @@ from exporter.writing import MODEL_FILE, next_version
 
 DEFAULT_MODELS = Path("models")
 
-FILE_SOURCES = ("onnx", "program", "torchscript")
+FILE_SOURCES = ("onnx", "program", "torchscript", "transformers")
 CODE_SOURCES = ("python", "train")
 NAMES_OF_WEIGHTS = ("DEFAULT", "none")
 FILES_OF_PROOF = ("images", "labeled", "labeled_images")

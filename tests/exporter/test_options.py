@@ -92,7 +92,7 @@ def test_every_field_of_a_recipe_is_an_option_and_every_option_a_field() -> None
 def test_the_command_line_has_every_option_under_its_own_name() -> None:
     export = get_command(app).commands["export"]  # type: ignore[attr-defined] # typer's group
     names = {name for parameter in export.params for name in parameter.opts}
-    assert names == {"source", "--models"} | {f"--{option.name}" for option in OPTIONS}
+    assert names == {"source", "--models", "--explain"} | {f"--{option.name}" for option in OPTIONS}
     assert {"--license", "--color", "--box-format", "--multi-label", "--activation"} <= names
 
 

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.recipe import Pixels, make_recipe, read_labels, read_recipe
+from exporter.labels import read_labels
+from exporter.recipe import Pixels, make_recipe, read_recipe
 from service.card import ImageInput
 
 MINIMAL = {"source": "timm:net", "task": "classify", "name": "net"}
