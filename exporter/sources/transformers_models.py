@@ -108,8 +108,9 @@ def _transformers() -> Library:
         raise SourceError("transformers is not installed. pip install 'foveal[transformers]'")
     import transformers  # noqa: PLC0415 - an optional dependency that takes seconds to load
 
-    transformers.logging.set_verbosity_error()
-    transformers.logging.disable_progress_bar()
+    logging: Any = transformers.logging  # its functions have no types
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     return transformers
 
 

@@ -123,8 +123,8 @@ class Stages:
             log.exception("A head failed with an unexpected error.")
             return InferenceError("The network ran, but its output could not be read.")
         entry.trace.head = self._clock() - began
-        for stage, histogram in self._metrics.stage.items():
-            histogram.observe(getattr(entry.trace, stage))
+        trace = entry.trace
+        self._metrics.stage_times.observe(trace.decode, trace.queue, trace.infer, trace.head)
         return JobResult(value, entry.trace)
 
 
