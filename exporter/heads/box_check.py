@@ -20,8 +20,8 @@ of random boxes are not empty."""
 FRAME = 2.0
 """Coordinates in 0–1 of the frame are hardly ever larger, and coordinates in pixels hardly ever all smaller."""
 
-_ANY_UNIT = {"pair", "triple"}
-"""Decoders whose unit only the recipe states."""
+MOST = 0.9
+"""So large a share of all boxes, the empty ones left out, shows the unit."""
 
 
 def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
@@ -36,18 +36,17 @@ def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
     """
     boxes = np.concatenate([_best(head, one) for one in parts])
     form, unit = head.recipe.box_format, head.recipe.box_unit
-    if not len(boxes) or form == "grid":
+    if form == "grid":
+        return
+    if unit == "pixel":
+        _refuse_fractions(boxes, parts)
+    if not len(boxes):
         return
     largest = float(np.median(np.abs(boxes).max(axis=1)))
     if unit == "frame" and largest > FRAME:
         raise RecipeError(
             f"--box-unit frame says that boxes are in 0 to 1, but on real images their numbers reach {largest:.0f}. "
             "Give --box-unit pixel"
-        )
-    if head.recipe.decoder in _ANY_UNIT and unit == "pixel" and np.abs(boxes).max() <= FRAME:
-        raise RecipeError(
-            "--box-unit pixel says that boxes are in pixels, but on real images none of their numbers is larger than "
-            f"{float(np.abs(boxes).max()):.2g}. Give --box-unit frame"
         )
     if form in {"xyxy", "yxyx"}:
         filled = float(np.mean((boxes[:, 2:] > boxes[:, :2]).all(axis=1)))
@@ -57,6 +56,22 @@ def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
                 f"{filled:.0%} have their second corner below and to the right of the first. Give --box-format cxcywh "
                 "or xywh"
             )
+
+
+def _refuse_fractions(best: Array, parts: Sequence[Candidates[Array]]) -> None:
+    """Refuse boxes in 0–1 of the frame that are read as pixels: all of them would lie in the upper left corner.
+
+    Networks without a single confident box have only their other boxes to show it.
+    """
+    reach = np.concatenate([np.abs(one.boxes).reshape(-1, 4).max(axis=1) for one in parts])
+    reach = reach[reach > 0]
+    if not len(reach) or np.quantile(reach, MOST) > FRAME or np.abs(best).max(initial=0) > FRAME:
+        return
+    raise RecipeError(
+        "Boxes are taken to be in pixels, as --box-unit pixel says and as it is usual for this form of detector, but on "
+        f"real images {MOST:.0%} of them have no number larger than {float(np.quantile(reach, MOST)):.2g}. Give "
+        "--box-unit frame"
+    )
 
 
 def _best(head: DetectHead, part: Candidates[Array]) -> Array:

@@ -12,7 +12,6 @@ from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.score_kind import (
     Kind,
-    graph_ends,
     in_unit_range,
     score_kind,
     sums_to_one,
@@ -56,7 +55,7 @@ def settle_head(
             maps = [one[0] for one in outputs]
             return _segment(head, score_kind(graph, raw[0], maps, axis=1), maps)
         case DetectHead():
-            return _detect(head, graph, raw, outputs)
+            return _detect(head, outputs)
     return head
 
 
@@ -135,9 +134,7 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array]) -> SegmentHead:
     return head
 
 
-def _detect(
-    head: DetectHead, graph: Graph, raw: Sequence[str], outputs: Sequence[Sequence[Array]]
-) -> DetectHead:
+def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
     stated = head.recipe.score_activation
     parts = [head.decoder.split(one) for one in outputs]
     scores = [one.scores for one in parts]
@@ -146,8 +143,7 @@ def _detect(
         raise RecipeError(
             f"--activation {stated} is not for --decoder {head.recipe.decoder}: its scores must be probabilities"
         )
-    linear = graph_ends(graph, raw[min(1, len(raw) - 1)]) == {"linear"}
-    is_probability = in_unit_range(scores) and not linear
+    is_probability = in_unit_range(scores)
     if stated in {"softmax", "sigmoid"} and is_probability:
         low, high = value_range(scores)
         raise RecipeError(

@@ -259,7 +259,7 @@ def test_a_segmenter_s_activation_is_not_applied_twice(
 
 
 def detector(*end: onnx.NodeProto, named: bool = False) -> onnx.ModelProto:
-    """Return a graph of 16 boxes with three scores; `named` has a score and a class, 0 to 79, in their place."""
+    """Return a graph of 16 boxes with three scores; `named` has a score and a class, 0, 39 or 78, in their place."""
     nodes = [
         op("Reshape", "scores", "flat", output="columns"),
         op("Transpose", "columns", output="rows", perm=[0, 2, 1]),
@@ -286,7 +286,7 @@ def detector(*end: onnx.NodeProto, named: bool = False) -> onnx.ModelProto:
         classes=7,
         maps=True,
         flat=np.array([0, 7, 16]),
-        spread=np.array([39.5], np.float32),
+        spread=np.array([39], np.float32),
         **constants,
     )
     if not named:
@@ -325,9 +325,28 @@ def test_a_detector_s_scores_are_probabilities(
     np.testing.assert_allclose(found["scores"][:, 0], right[..., 4].max(axis=1), atol=1e-6)
 
 
+def test_a_detector_s_scores_in_0_to_1_are_kept_whatever_the_graph_ends_in(tmp_path: Path) -> None:
+    """A sum of linear values, which by their numbers are probabilities, as after a calibration."""
+    end = (
+        op("Mul", "logits", "little", output="small"),
+        op("Add", "small", "half", output="confidences"),
+    )
+    model = detector(*end)
+    for name, value in (("little", 0.05), ("half", 0.5)):
+        held = numpy_helper.from_array(np.array([value], np.float32), name)
+        model.graph.initializer.append(held)
+    with pytest.raises(RecipeError, match="probabilities already"):
+        adopted(tmp_path, model, task="detect", detect={"score_activation": "sigmoid"})
+    _, found = adopted(tmp_path, model, task="detect")
+    session = onnxruntime.InferenceSession(model.SerializeToString())
+    pixels = np.ascontiguousarray(FRAMES.transpose(0, 3, 1, 2) / 255, np.float32)
+    own = session.run(["confidences"], {"pixels": pixels})[0]
+    np.testing.assert_allclose(found["scores"][:, 0], own.max(axis=(1, 2)), atol=1e-6)
+
+
 def test_fewer_labels_than_an_end_to_end_detector_s_classes_are_refused(tmp_path: Path) -> None:
     model = detector(op("Sigmoid", "logits", output="confidences"), named=True)
-    fields = {"task": "detect", "detect": {"decoder": "end2end"}}
+    fields = {"task": "detect", "detect": {"decoder": "end2end", "box_unit": "frame"}}
     with pytest.raises(RecipeError, match=r"labels: 3 are given, .* detects class \d+"):
         adopted(tmp_path, model, **fields)
     adopted(tmp_path, model, labels=["x"] * 80, **fields)
@@ -337,7 +356,7 @@ def test_the_classes_in_a_file_s_metadata_need_their_labels(tmp_path: Path) -> N
     model = detector(op("Sigmoid", "logits", output="confidences"), named=True)
     names = {class_id: f"class {class_id}" for class_id in range(80)}
     model.metadata_props.append(onnx.StringStringEntryProto(key="names", value=str(names)))
-    fields = {"task": "detect", "detect": {"decoder": "end2end"}}
+    fields = {"task": "detect", "detect": {"decoder": "end2end", "box_unit": "frame"}}
     with pytest.raises(RecipeError, match="labels: 70 are given, the network has 80 classes"):
         adopted(tmp_path, model, labels=["x"] * 70, **fields)
     done, _ = adopted(tmp_path, model, labels=None, **fields)

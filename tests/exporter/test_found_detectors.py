@@ -314,6 +314,24 @@ def test_boxes_that_can_not_be_what_is_stated_are_refused(
         adopt(tmp_path, detector(outputs), **detect)
 
 
+@pytest.mark.parametrize("confident", [1.0, 0.2])
+@pytest.mark.parametrize("decoder", ["yolov8", "yolov5"])
+def test_boxes_in_0_to_1_of_a_detector_whose_boxes_are_usually_in_pixels(
+    tmp_path: Path, decoder: str, confident: float
+) -> None:
+    """YOLOv8 as TensorFlow Lite's export has it: center and size are divided by the frame's size."""
+    centers, scores = boxes_of(CELLS, "cxcywh"), scores_of(CELLS) * confident
+    rows = {
+        "yolov8": joined(centers, scores).transpose(0, 2, 1),
+        "yolov5": joined(centers, np.ones((1, CELLS, 1)), scores),
+    }[decoder]
+    with pytest.raises(RecipeError, match="Give --box-unit frame"):
+        adopt(tmp_path, detector(one(rows)), decoder=decoder)
+    done = adopt(tmp_path, detector(one(rows)), decoder=decoder, box_unit="frame")
+    found = outputs_of(done.path, some_frames(1, SIDE))
+    np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-5)
+
+
 def test_a_request_finds_every_object_of_a_crowd(tmp_path: Path) -> None:
     boxes, scores = crowd(100, 20)
     (tmp_path / "small").mkdir()
