@@ -10,6 +10,7 @@ from exporter.graph import Graph
 from exporter.heads.box_check import check_boxes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.row_check import check_rows
 from exporter.heads.score_kind import (
     Kind,
     in_unit_range,
@@ -68,6 +69,7 @@ def check_classes(head: Head, outputs: Sequence[Sequence[Array]], labels: int) -
     if not isinstance(head, DetectHead):
         return
     parts = [head.decoder.split(one) for one in outputs]
+    check_rows(head, parts)
     # Rows of score 0 fill up the list, and some networks give them the class -1.
     ids = [np.floor(one.classes[one.scores > 0]) for one in parts if one.classes is not None]
     if not sum(one.size for one in ids):
@@ -166,11 +168,28 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
         raise RecipeError(
             f"The detector's scores are {low:.3g} to {high:.3g} on real images, not probabilities. {how}"
         )
+    if parts[0].classes is None and parts[0].objectness is None:
+        _require_background(head, stated or "none", [one.scores for one in parts])
     settled = replace(
         head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
     )
     check_boxes(settled, parts)
     return settled
+
+
+def _require_background(head: DetectHead, activation: Activation, scores: list[Array]) -> None:
+    """Ask which column is background where the scores of a box sum to one, unless the recipe states it.
+
+    Without such a column a box that shows nothing would have to be an object.
+    """
+    if "background" in head.recipe.model_fields_set or head.columns < 2:
+        return
+    if activation == "softmax" or sums_to_one(scores, axis=2):
+        raise RecipeError(
+            "The scores of a box sum to one over its classes (a softmax), so that one column may be the background, "
+            "which must not become a box. State it: --background first, last (as DETR has it) or none; the "
+            "background has a label too"
+        )
 
 
 def _is_always_one(scores: list[Array]) -> bool:

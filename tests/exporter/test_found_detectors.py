@@ -332,6 +332,51 @@ def test_boxes_in_0_to_1_of_a_detector_whose_boxes_are_usually_in_pixels(
     np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-5)
 
 
+@pytest.mark.parametrize("box_format", [None, "cxcywh"])
+@pytest.mark.parametrize(
+    ("columns", "decoder"),
+    [(1, "yolov5"), (2, "yolov5"), (2, "detr"), (3, "detr")],
+    ids=["YOLOv5 of one class", "of two", "DETR of two classes", "of three"],
+)
+def test_six_or_seven_columns_may_be_scores_for_each_class(
+    tmp_path: Path, columns: int, decoder: str, box_format: str | None
+) -> None:
+    unit, count = (SIDE, 3 * CELLS) if decoder == "yolov5" else (1.0, 30)
+    scores = np.full((1, count, columns), 0.001, np.float32)
+    scores[0, [1, 3, 5], 0] = SCORES
+    objectness = np.full((1, count, 1), 0.999)
+    parts = [objectness] if decoder == "yolov5" else []
+    model = detector(one(joined(boxes_of(count, "cxcywh", unit), *parts, scores)))
+    labels = LABELS[:columns]
+    stated = {"box_format": box_format} if box_format else {}
+    with pytest.raises(RecipeError, match=f"--decoder {decoder}"):
+        adopt(tmp_path, model, labels=labels, **stated)
+    done = adopt(tmp_path, model, labels=labels, decoder=decoder)
+    found = outputs_of(done.path, some_frames(1, SIDE))
+    np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-5)
+    np.testing.assert_allclose(found["scores"][0][:3], SCORES, rtol=2e-3)
+
+
+@pytest.mark.parametrize("background", ["first", "last"])
+def test_a_softmax_over_a_box_may_have_a_background_column(tmp_path: Path, background: str) -> None:
+    """SSD and DETR: a box that shows nothing has the probability 1 of the background."""
+    kinds = scores_of(50)
+    rest = 1 - kinds.sum(axis=2, keepdims=True)
+    parts = [rest, kinds] if background == "first" else [kinds, rest]
+    for values, activation in ((joined(*parts), None), (np.log(joined(*parts)), "softmax")):
+        model = detector({"boxes": boxes_of(50), "scores": values})
+        labels = [*LABELS, "background"]
+        with pytest.raises(RecipeError, match="--background first, last"):
+            adopt(tmp_path, model, labels=labels, score_activation=activation)
+        done = adopt(
+            tmp_path, model, labels=labels, background=background, score_activation=activation
+        )
+        found = outputs_of(done.path, some_frames(1, SIDE))
+        np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-5)
+        np.testing.assert_allclose(found["scores"][0][:3], SCORES, atol=1e-5)
+        assert found["classes"][0][:3].tolist() == (KINDS + (background == "first")).tolist()
+
+
 def test_a_request_finds_every_object_of_a_crowd(tmp_path: Path) -> None:
     boxes, scores = crowd(100, 20)
     (tmp_path / "small").mkdir()
