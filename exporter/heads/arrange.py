@@ -19,6 +19,9 @@ MOST_QUERIES = 1000
 MOST_ROWS = 3000
 """A detector with its own suppression gives at most so many."""
 
+_WIDER = 4
+"""An output that is wider than high by more than this has its boxes in columns: classes are seldom so many more."""
+
 _CENTERS = {"pred_boxes", "dets"}
 """Names of outputs that hold center and size in 0–1: Hugging Face's DETR family, and RF-DETR."""
 
@@ -33,11 +36,11 @@ class Tensor:
 
 
 def arrange(
-    recipe: Recipe, outputs: Sequence[Tensor], image_input: ImageInput
+    recipe: Recipe, outputs: Sequence[Tensor], image_input: ImageInput, labels: int = 0
 ) -> tuple[Recipe, list[Tensor]]:
     """Return the outputs in the order in which the head reads them, and the recipe with the decoder that suits them.
 
-    What the recipe states is not changed.
+    What the recipe states is not changed. `labels` is the number of labels that the file itself has, 0 for none.
 
     Raises:
         RecipeError: the shapes show a network of another task, or several decoders that could be right.
@@ -61,7 +64,7 @@ def arrange(
     else:
         _refuse_other_heads(outputs)
         ordered = _first(outputs, lambda dims: len(dims) == 3)
-        known = _decoder_of(ordered[0].dims, image_input)
+        known = _decoder_of(ordered[0].dims, image_input, len(recipe.label_list() or ()) or labels)
     detect = _with_form(stated.model_copy(update={"decoder": known}), ordered)
     return recipe.model_copy(update={"detect": detect}), ordered
 
@@ -150,7 +153,7 @@ def _with_form(detect: DetectRecipe, ordered: Sequence[Tensor]) -> DetectRecipe:
     return detect.model_copy(update=missing)
 
 
-def _decoder_of(dims: Dims, image_input: ImageInput) -> str:
+def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
     if len(dims) != 3:
         return "pair"
     rows, columns = dims[1:]
@@ -169,7 +172,16 @@ def _decoder_of(dims: Dims, image_input: ImageInput) -> str:
             f"The output {dims} may be YOLOX's, whose boxes are relative to a grid, or YOLOv6's, whose boxes are in "
             "pixels. State it: --decoder yolox or yolov5"
         )
+    if _is_column_wise(rows, columns, labels):
+        return "yolov8"
     return "detr" if rows <= MOST_QUERIES and columns > 4 else "pair"
+
+
+def _is_column_wise(rows: int, columns: int, labels: int) -> bool:
+    """Return whether an output of no known number of boxes is (N, 4 + K, A): the axis that fits the labels shows it."""
+    if labels and (rows == 4 + labels) != (columns == 4 + labels):
+        return rows == 4 + labels
+    return rows > 4 and columns > _WIDER * rows
 
 
 def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:

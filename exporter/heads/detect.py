@@ -167,11 +167,13 @@ class DetectHead:
         if self.recipe.one_class_a_box:
             anchors = np.broadcast_to(np.arange(self.anchors), scores.shape[:2])
             return scores.max(axis=2), anchors, scores.argmax(axis=2) + first
-        flat = scores.reshape(len(scores), -1)
-        most = min(POOL * self.candidates, flat.shape[1] - 1)
-        where = np.argpartition(-flat, most, axis=1)[:, : most + 1]
+        most = POOL * self.candidates
+        several = _best_places(scores.max(axis=2), most)
+        flat = np.take_along_axis(scores, several[..., None], axis=1).reshape(len(scores), -1)
+        where = _best_places(flat, most)
         kinds = last - first
-        return np.take_along_axis(flat, where, axis=1), where // kinds, where % kinds + first
+        anchors = np.take_along_axis(several, where // kinds, axis=1)
+        return np.take_along_axis(flat, where, axis=1), anchors, where % kinds + first
 
     def _foreground(self) -> tuple[int, int]:
         """Return the first column that is no background, and the one after the last such column."""
@@ -222,6 +224,22 @@ def _picked(graph: Graph, values: str, where: str) -> str:
     """Return values (N, D, …) at the indices (N, D) of their second axis."""
     last = graph.constant("last_axis", integers(-1))
     return graph.add("GatherND", [values, graph.add("Unsqueeze", [where, last])], batch_dims=1)
+
+
+def _best_places(scores: Array, most: int) -> Array:
+    """Return the places of the best scores (N, P), at most so many, the best first.
+
+    Of equal scores the first are taken, as ONNX's TopK does: a cut may fall among thousands of the same score, and all
+    of them are right.
+    """
+    if scores.shape[1] <= most:
+        return np.argsort(-scores, axis=1, kind="stable")
+    lowest = -np.partition(-scores, most - 1, axis=1)[:, most - 1]
+    places = []
+    for row, least in zip(scores, lowest, strict=True):
+        at = np.flatnonzero(row >= least)
+        places.append(at[np.argsort(-row[at], kind="stable")][:most])
+    return np.stack(places)
 
 
 def _as_many(expected: Outputs, found: Outputs) -> Outputs:

@@ -115,7 +115,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     pixels = settle_pixels(entry, recipe, stated)
     image_input = settle_size(entry, recipe)
     bound = bind_entry(model, entry, pixels, image_input)
-    recipe, outputs = _outputs(bound, entry, recipe, image_input)
+    named = _named_classes(source)
+    recipe, outputs = _outputs(bound, entry, recipe, image_input, len(named or ()))
     names = [output.name for output in outputs]
     reference = OnnxReference(
         bound,
@@ -142,13 +143,13 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         pixels=pixels,
         background_id=recipe.segment.background_id,
         assumed=() if entry.dtype == onnx.TensorProto.UINT8 else recipe.assumed_pixels(stated),
-        facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=_named_classes(source)),
+        facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=named),
         max_batch=max_batch,
     )
 
 
 def _outputs(
-    bound: onnx.ModelProto, entry: Entry, recipe: Recipe, image_input: ImageInput
+    bound: onnx.ModelProto, entry: Entry, recipe: Recipe, image_input: ImageInput, labels: int
 ) -> tuple[Recipe, list[RawOutput]]:
     """Return the outputs that the head reads, in order, and the recipe with the decoder that suits them."""
     names = require_outputs(recipe, bound)
@@ -162,7 +163,7 @@ def _outputs(
     }
     found = read_outputs(bound, names, single, recipe, image_input)
     tensors = [Tensor(one.name, one.dims, single[one.name].is_integer) for one in found]
-    recipe, ordered = arrange(recipe, tensors, image_input)
+    recipe, ordered = arrange(recipe, tensors, image_input, labels)
     by_name = {one.name: one for one in found}
     outputs = [by_name[one.name] for one in ordered]
     if recipe.task == "detect" and recipe.detect.decoder == "pair" and len(outputs) > 1:

@@ -377,6 +377,22 @@ def test_a_softmax_over_a_box_may_have_a_background_column(tmp_path: Path, backg
         assert found["classes"][0][:3].tolist() == (KINDS + (background == "first")).tolist()
 
 
+@pytest.mark.parametrize("labels", ["recipe", "metadata"])
+@pytest.mark.parametrize("count", [11, 340, 2000])
+def test_the_axis_that_fits_the_labels_has_the_scores(
+    tmp_path: Path, count: int, labels: str
+) -> None:
+    """YOLOv8's columns at a number of boxes that no usual grids have, as with P2 or P7 levels."""
+    columns = joined(boxes_of(count, "cxcywh", SIDE), scores_of(count)).transpose(0, 2, 1)
+    model = detector(one(columns))
+    if labels == "metadata":
+        helper.set_model_props(model, {"names": str(dict(enumerate(LABELS)))})
+    onnx.save(model, tmp_path / "net.onnx")
+    given = LABELS if labels == "recipe" else None
+    done = export_to(tmp_path, "onnx:net.onnx", task="detect", labels=given)
+    require_objects(done.path)
+
+
 def test_a_request_finds_every_object_of_a_crowd(tmp_path: Path) -> None:
     boxes, scores = crowd(100, 20)
     (tmp_path / "small").mkdir()

@@ -61,6 +61,22 @@ def test_the_nodes_compute_what_is_expected(decoder: str, recipe: dict[str, Any]
     assert head.difference(found, expected) < 1e-6
 
 
+def test_a_cut_among_equal_scores_is_no_difference() -> None:
+    """40 boxes have one plausible class each, and 360 pairs share the score 0.01; 48 candidates are kept."""
+    rng = np.random.default_rng(3)
+    corner = rng.uniform(0, 0.5, (1, 40, 2))
+    boxes = np.concatenate([corner, corner + 0.3], axis=2).astype(np.float32)
+    scores = np.full((1, 40, 10), 0.01, np.float32)
+    scores[0, :, 3] = rng.permutation(np.linspace(0.3, 0.9, 40))
+    head = DetectHead(DECODERS["pair"], DetectRecipe(candidates=48), 40, 10)
+    found = grafted(head, [boxes, scores])
+    order = np.argsort(-scores[0, :, 3])
+    np.testing.assert_allclose(found["boxes"][0, :40], boxes[0, order], atol=1e-6)
+    assert head.difference(found, head.expected([boxes, scores], FRAME)) < 1e-6
+    found["boxes"][0, 45] += 0.2
+    assert head.difference(found, head.expected([boxes, scores], FRAME)) > 0.05
+
+
 def test_the_background_needs_a_label_and_is_no_candidate() -> None:
     head = DetectHead(DECODERS["pair"], DetectRecipe(background="first"), ANCHORS, 3)
     assert head.classes == 3
