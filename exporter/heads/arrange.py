@@ -48,7 +48,7 @@ def arrange(
     if recipe.task == "classify":
         return recipe, _scores_first(recipe, outputs)
     if recipe.task == "segment":
-        return recipe, _first(outputs, lambda dims: len(dims) == 4)
+        return recipe, _maps_first(outputs)
     if recipe.task != "detect":
         return recipe, list(outputs)
     stated = recipe.detect
@@ -81,6 +81,19 @@ def _cells(strides: Sequence[int], image_input: ImageInput) -> int:
 def _first(outputs: Sequence[Tensor], suits: Callable[[Dims], bool]) -> list[Tensor]:
     """Return the outputs with the first one that suits in front."""
     best = next((one for one in outputs if suits(one.dims)), None)
+    return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
+
+
+def _maps_first(outputs: Sequence[Tensor]) -> list[Tensor]:
+    """Return the outputs with maps (N, C, h, w) in front, those of numbers before those of class ids."""
+    is_map = [one for one in outputs if len(one.dims) == 4]
+    if is_map and all(one.is_integer for one in is_map):
+        raise RecipeError(
+            f"The output {is_map[0].name} holds whole numbers, as the class of each pixel. --task segment needs the "
+            "score of each class: export the network without its ArgMax or its rounding, or name the output before it "
+            "with --outputs"
+        )
+    best = next((one for one in is_map if not one.is_integer), None)
     return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
 
 

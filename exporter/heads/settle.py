@@ -14,6 +14,7 @@ from exporter.heads.row_check import check_rows
 from exporter.heads.score_kind import (
     Kind,
     in_unit_range,
+    graph_ends,
     score_kind,
     sums_to_one,
     value_range,
@@ -54,7 +55,9 @@ def settle_head(
             return _classify(head, score_kind(graph, raw[0], scores, axis=1), scores)
         case SegmentHead():
             maps = [one[0] for one in outputs]
-            return _segment(head, score_kind(graph, raw[0], maps, axis=1), maps)
+            return _segment(
+                head, score_kind(graph, raw[0], maps, axis=1), maps, graph_ends(graph, raw[0])
+            )
         case DetectHead():
             return _detect(head, outputs)
     return head
@@ -120,7 +123,7 @@ def _given(head: ClassifyHead, *, sums: bool) -> ClassifyHead:
     return replace(head, scores="sigmoid", multi_label=not head.both_sides)
 
 
-def _segment(head: SegmentHead, kind: Kind, maps: list[Array]) -> SegmentHead:
+def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -> SegmentHead:
     if head.channels == 1 and (head.stated == "softmax" or _is_always_one(maps)):
         raise RecipeError(
             "A softmax over one map is 1.0 for every pixel. A network with one map needs a sigmoid: "
@@ -133,7 +136,23 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array]) -> SegmentHead:
         return replace(head, activation="none")
     if kind in {"bounded", "log", "constant_sum"}:
         raise _unknown(kind, maps)
+    if value_range(maps)[0] >= 0 and ends != {"linear"}:
+        raise _scaled(head, maps)
     return head
+
+
+def _scaled(head: SegmentHead, maps: list[Array]) -> RecipeError:
+    low, high = value_range(maps)
+    found = f"The maps are {low:.3g} to {high:.3g} on real images and never negative, as "
+    if head.channels == 1 and all(np.array_equal(one, np.round(one)) for one in maps):
+        return RecipeError(
+            f"{found}the class of each pixel is: all are whole numbers. --task segment needs the score of each class: "
+            "export the network without its ArgMax or its rounding, or name the output before it with --outputs"
+        )
+    return RecipeError(
+        f"{found}probabilities times {high:.0f} are. Export the network without this scaling, so that they are 0 to 1, "
+        "or name the output before it with --outputs; if they are logits, state --activation softmax or sigmoid"
+    )
 
 
 def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:

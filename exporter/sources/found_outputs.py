@@ -15,9 +15,9 @@ from exporter.recipe import Recipe
 from exporter.shapes import Shape
 from service.card import ImageInput
 
-Form = Literal["plain", "channels_last", "vector", "swapped", "rows", "list"]
+Form = Literal["plain", "channels_last", "vector", "swapped", "rows", "list", "map"]
 """`channels_last` maps (N, h, w, C) become (N, C, h, w); `vector` scores (N, 1, 1, K) become (N, K); `swapped` scores
-(N, K, A) become (N, A, K). `rows` (M, …) and `list` (N, M, …) have as many detections as the network finds: they are
+(N, K, A) become (N, A, K); a `map` (N, h, w) of one class becomes (N, 1, h, w). `rows` (M, …) and `list` (N, M, …) have as many detections as the network finds: they are
 filled up with zeros to a fixed number, and rows get a batch axis."""
 
 _COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", "SequenceAt"}
@@ -45,6 +45,8 @@ class RawOutput:
                 return graph.add("Transpose", [tensor], perm=[0, 3, 1, 2])
             case "swapped":
                 return graph.add("Transpose", [tensor], perm=[0, 2, 1])
+            case "map":
+                return graph.add("Unsqueeze", [tensor, graph.constant("map", integers(1))])
             case "vector":
                 return graph.add("Reshape", [tensor, graph.constant("vector", integers(0, -1))])
             case "rows":
@@ -73,6 +75,8 @@ class RawOutput:
                 return value.transpose(0, 3, 1, 2)
             case "swapped":
                 return value.transpose(0, 2, 1)
+            case "map":
+                return value[:, None]
             case "vector":
                 return value.reshape(len(value), -1)
             case "rows" | "list":
@@ -106,6 +110,8 @@ def read_outputs(
         if form is not None:
             dims = _changed(shape.dims, form, recipe.detect.candidates)
             found.append(RawOutput(name, form, dims, shape.dtype))
+    if any(len(one.dims) == 4 and one.form != "map" for one in found):
+        found = [one for one in found if one.form != "map"]
     if not found:
         listed = ", ".join(
             f"{name} {shapes[name].dims if name in shapes else '(no tensor)'}" for name in names
@@ -126,6 +132,8 @@ def _form(
         return None
     if recipe.task == "segment" and len(dims) == 4 and _is_channels_last(dims, recipe, image_input):
         return "channels_last"
+    if recipe.task == "segment" and len(dims) == 3 and _has_aspect(*dims[1:], image_input):
+        return "map"
     if recipe.task == "classify" and len(dims) > 2 and set(dims[1:-1]) == {1}:
         return "vector"
     return "plain"
@@ -137,6 +145,8 @@ def _changed(dims: tuple[int, ...], form: Form, most: int) -> tuple[int, ...]:
             return (dims[0], dims[3], dims[1], dims[2])
         case "vector":
             return (dims[0], dims[-1])
+        case "map":
+            return (dims[0], 1, *dims[1:])
         case "rows":
             return (1, most, *dims[1:])
         case "list":

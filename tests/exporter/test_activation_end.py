@@ -227,6 +227,40 @@ def test_a_segmenter_s_own_sigmoid_is_kept(tmp_path: Path, sized: bool) -> None:
         np.testing.assert_array_equal(inside, own > 0.5)
 
 
+def test_probabilities_times_255_of_a_segmenter_are_asked(tmp_path: Path) -> None:
+    end = (op("Sigmoid", output="p"), op("Mul", "p", "levels"))
+    model = network(*end, classes=1, maps=True, levels=np.array([255], np.float32))
+    with pytest.raises(RecipeError, match="never negative, .* without this scaling"):
+        adopted(tmp_path, model, task="segment", labels=["background", "object"])
+
+
+@pytest.mark.parametrize(("kind", "keepdims"), [(None, 0), (None, 1), (1, 0), (1, 1)], ids=str)
+def test_the_class_of_each_pixel_is_refused(
+    tmp_path: Path, kind: int | None, keepdims: int
+) -> None:
+    chosen = op("ArgMax", output="ids" if kind else "out", axis=1, keepdims=keepdims)
+    model = network(chosen, *([op("Cast", "ids", to=kind)] if kind else []), maps=True)
+    model.graph.output[0].type.tensor_type.elem_type = kind or 7
+    with pytest.raises(RecipeError, match="without its ArgMax"):
+        adopted(tmp_path, model, task="segment", labels=["background", "object"])
+
+
+@pytest.mark.parametrize("own", [False, True], ids=["logit", "sigmoid"])
+def test_a_segmenter_s_map_may_have_no_axis_of_classes(tmp_path: Path, own: bool) -> None:  # noqa: FBT001 - a parameter
+    end = [op("Sigmoid", output="p")] if own else []
+    end.append(op("Squeeze", "p" if own else "scores", "one"))
+    model = network(*end, classes=1, maps=True, one=np.array([1]))
+    with_axis = network(op("Sigmoid"), classes=1, maps=True)
+    (tmp_path / "plain").mkdir()
+    fields: dict[str, Any] = {"task": "segment", "labels": ["background", "object"]}
+    _, found = adopted(tmp_path, model, **fields)
+    _, plain = adopted(tmp_path / "plain", with_axis, **fields)
+    np.testing.assert_array_equal(found["mask"], plain["mask"])
+    inner = found["confidence"][:, 2::4, 2::4].astype(float) / 255
+    assert inner.min() >= 0.49
+    assert truth(model).shape == (3, 4, 4)
+
+
 def test_a_segmenter_s_own_softmax_keeps_its_confidence(tmp_path: Path) -> None:
     end = (
         op("Softmax", output="p", axis=1),
