@@ -159,7 +159,12 @@ def _palette(parts: _Parts, size: int) -> tuple[bytes, bytes | None]:
     return palette, alpha + alpha[-1:] * lacking
 
 
-def _chunks(body: bytes) -> Iterator[Chunk]:
+def chunks(body: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a PNG, the last one perhaps cut.
+
+    Raises:
+        BrokenImageError: no chunk is where one must be, or there are too many.
+    """
     view = memoryview(body)
     place = len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
@@ -176,8 +181,8 @@ def _chunks(body: bytes) -> Iterator[Chunk]:
 
 
 def _collect(body: bytes) -> _Parts:
-    chunks = _chunks(body)
-    header = next(chunks, None)
+    found = chunks(body)
+    header = next(found, None)
     if header is None or header.kind != b"IHDR" or len(header.data) < 13:  # IHDR
         if header is not None and header.kind == b"CgBI":
             raise BrokenImageError(
@@ -193,7 +198,7 @@ def _collect(body: bytes) -> _Parts:
         )
     parts = _Parts(_sound(header))
     try:
-        for chunk in chunks:
+        for chunk in found:
             if chunk.kind == b"IEND":
                 break
             _take(chunk, parts)

@@ -3,14 +3,17 @@
 from typing import TypeAlias
 
 from service.video import signature
+from service.video.animation import Animation, ComposedFrame
+from service.video.apng import read_apng
+from service.video.extent import is_animated_png
 from service.video.frame import Frame
 from service.video.reader import Clip, VideoLimits
 from service.video.sampling import Sampling
 from service.video.source import Source
-from service.video.webp import AnimatedWebP, WebPFrame
+from service.video.webp import read_webp
 
-AnyClip: TypeAlias = Clip | AnimatedWebP
-AnyFrame: TypeAlias = Frame | WebPFrame
+AnyClip: TypeAlias = Clip | Animation
+AnyFrame: TypeAlias = Frame | ComposedFrame
 
 
 def open_clip(source: Source, sampling: Sampling, limits: VideoLimits) -> AnyClip:
@@ -21,6 +24,14 @@ def open_clip(source: Source, sampling: Sampling, limits: VideoLimits) -> AnyCli
         TooManyPixelsError: its frames are too large.
     """
     source.seek(0)
-    if signature.is_animated_webp(source.read(signature.READ_BYTES)):
-        return AnimatedWebP(source, sampling, limits)
+    head = source.read(signature.READ_BYTES)
+    if signature.is_animated_webp(head):
+        return Animation(read_webp(_whole(source)), sampling, limits)
+    if signature.is_png(head) and is_animated_png(source):
+        return Animation(read_apng(_whole(source)), sampling, limits)
     return Clip(source, sampling, limits)
+
+
+def _whole(source: Source) -> bytes:
+    source.seek(0)
+    return source.read()
