@@ -97,7 +97,9 @@ def test_a_still_png_is_an_image_whatever_comes_before_its_pixels() -> None:
 
 def test_a_side_of_a_million_pixels_is_read() -> None:
     control = struct.pack(">IIIIIHHBB", 0, 1, 1_000_000, 0, 0, 1, 10, 0, 0)
-    body = SIGNATURE + header((1, 1_000_000), 8, RGB_ALPHA) + chunk(b"acTL", bytes([0, 0, 0, 1] * 2))
+    body = (
+        SIGNATURE + header((1, 1_000_000), 8, RGB_ALPHA) + chunk(b"acTL", bytes([0, 0, 0, 1] * 2))
+    )
     body += chunk(b"fcTL", control) + chunk(b"IDAT", stream([b"\xc8\0\0\xff"] * 1_000_000))
     (frame,) = open_clip(
         BytesIO(body + chunk(b"IEND")), Sampling(count=1), VideoLimits(max_pixels=1_000_000)

@@ -7,7 +7,8 @@ import pytest
 
 from service.errors import VideoError
 from service.video.extent import missing_end
-from service.video.reader import Clip, VideoLimits
+from service.video.opening import open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import HEADER_FIRST, encode_clip, ramp
 
@@ -46,7 +47,7 @@ def made(name: str) -> bytes:
 def how_ended(body: bytes) -> str:
     """Return how a video ended, or the code of its error."""
     try:
-        clip = Clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+        clip = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
         list(clip)
     except VideoError as error:
         assert error.status == 422, error

@@ -16,8 +16,8 @@ from service.errors import (
     VideoError,
     VideoTooLongError,
 )
-from service.video.frame import Frame
-from service.video.reader import Clip, VideoLimits
+from service.video.opening import AnyClip, AnyFrame, open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import (
     HEADER_FIRST,
@@ -47,15 +47,15 @@ KINDS = [
 
 def watch(
     body: bytes, sampling: Sampling, limits: VideoLimits | None = None
-) -> tuple[Clip, list[Frame]]:
-    clip = Clip(BytesIO(body), sampling, limits or VideoLimits())
+) -> tuple[AnyClip, list[AnyFrame]]:
+    clip = open_clip(BytesIO(body), sampling, limits or VideoLimits())
     frames = list(clip)
     clip.close()
     return clip, frames
 
 
-def opened(body: bytes, limits: VideoLimits | None = None) -> Clip:
-    return Clip(BytesIO(body), Sampling(fps=2), limits or VideoLimits())
+def opened(body: bytes, limits: VideoLimits | None = None) -> AnyClip:
+    return open_clip(BytesIO(body), Sampling(fps=2), limits or VideoLimits())
 
 
 @pytest.mark.parametrize(("form", "codec"), KINDS)
@@ -246,7 +246,7 @@ def test_frames_that_are_too_large_are_refused() -> None:
 
 
 def test_a_stopped_video_ends_without_an_error() -> None:
-    clip = Clip(BytesIO(counting(60)), Sampling(fps=10), VideoLimits())
+    clip = open_clip(BytesIO(counting(60)), Sampling(fps=10), VideoLimits())
     frames = iter(clip)
     next(frames)
     clip.stop()
