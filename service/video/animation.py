@@ -1,7 +1,7 @@
 """The stored frames of an animation → the wanted frames as displayed: composed here, as browsers do, over white.
 
 Composition is associative, so a canvas that is white from the start shows what a clear one over white would. It takes
-three bytes per pixel. At most one canvas, one stored frame and one displayed frame are held at a time.
+four bytes per pixel in Pillow. At most one canvas, one stored frame and one displayed frame are held at a time.
 """
 
 import struct
@@ -110,7 +110,9 @@ class Animation:
         check_pixels(file.width, file.height, limits.max_pixels)
         refuse_duration(file.seconds, limits)
         if not file.parts:
-            raise NoFramesError("The video ends before its first frame.")
+            raise NoFramesError(
+                "The video ends before its first frame: it is empty or cut short. Send the whole file."
+            )
         starts = [part.seconds for part in file.parts]
         wants = wants_of(sampling, starts)
         self._wanted = {number for number, at in enumerate(starts) if wants(number, at)}

@@ -179,7 +179,9 @@ def open_container(source: Source) -> InputContainer:
 
 def _not_opened(head: bytes, error: Exception, *, is_known: bool) -> VideoError:
     if is_known and isinstance(error, EOFError):
-        return NoFramesError("The video ends before its first frame.")
+        return NoFramesError(
+            "The video ends before its first frame: it is empty or cut short. Send the whole file."
+        )
     if is_known:
         return _broken_header(is_mp4=signature.is_mp4(head))
     what = signature.other_kind(head)

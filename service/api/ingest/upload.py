@@ -24,6 +24,9 @@ from service.errors import (
     VideoError,
 )
 
+_STRIPPED_BYTES = 1 << 16
+"""No video has so many first bytes without a zero."""
+
 
 @asynccontextmanager
 async def receiving(
@@ -176,7 +179,8 @@ class _Upload:
             return stalled
         if self.failure is not None:
             return self.take_failure()
-        return self.described(error) if isinstance(error, UnsupportedVideoError) else None
+        described = self.described(error)
+        return None if described is error else described
 
     def end(self, error: FovealError, work: asyncio.Timeout) -> None:
         """End the file where it is, and the work on it with an error."""
@@ -235,12 +239,13 @@ class _Upload:
         if self._form.files > 1:
             raise MalformedMultipartError("The form holds several files. Send one video a request.")
 
-    def described(self, error: UnsupportedVideoError) -> UnsupportedVideoError:
-        """Return the error, or one that says which other kind of file the body is."""
-        head = self.file.head(HEAD_BYTES)
-        reason = not_a_video(head)
+    def described(self, error: VideoError) -> VideoError:
+        """Return the error, or one that says which other kind of file the body is, or what removed its zeros."""
+        reason = None
+        if isinstance(error, UnsupportedVideoError):
+            reason = not_a_video(self.file.head(HEAD_BYTES))
         if reason is None and self._content_type.lower().startswith(URLENCODED):
-            reason = stripped_by_curl(head, self._content_type)
+            reason = stripped_by_curl(self.file.head(_STRIPPED_BYTES), self._content_type)
         return error if reason is None else UnsupportedVideoError(reason)
 
     def _check(self, size: int) -> None:

@@ -218,6 +218,22 @@ def test_a_video_without_frames_is_refused() -> None:
         watch(empty(), Sampling(fps=2))
 
 
+def test_an_mp4_that_lost_the_end_of_its_header_is_cut_short() -> None:
+    body = encode_clip(map(ramp, range(30)))
+    start = body.index(b"moov")
+    messages = []
+    for cut in range(start + 40, len(body) - 1, 61):
+        try:
+            clip, frames = watch(body[:cut], Sampling(every_n=1))
+        except VideoError as error:
+            messages.append(str(error))
+        else:
+            assert frames, "it is refused or has frames"
+            assert clip.ended == "truncated"
+    assert messages
+    assert all("cut short" in message for message in messages)
+
+
 def test_ten_hours_in_a_few_bytes_are_refused_by_the_header() -> None:
     body = encode_clip(map(ramp, range(2)), times=[0.0, 36_000.0])
     with pytest.raises(VideoTooLongError, match="36000"):
