@@ -459,7 +459,9 @@ async def test_bytes_that_are_no_video_are_named(
         await decode()
 
 
-@pytest.mark.parametrize("start", [b"\x1aE\xdf\xa3\x9fB\x86", b"GIF89a@@", b"RIFF((((AVI "])
+@pytest.mark.parametrize(
+    "start", [b"\x1aE\xdf\xa3\x9fB\x86", b"GIF89a@@", b"RIFF((((AVI ", b"\x89PNG\x1aIHDR"]
+)
 async def test_a_damaged_video_that_curl_stripped_says_how_to_send_it(start: bytes) -> None:
     client = Client({"content-type": "application/x-www-form-urlencoded"})
     client.send(start + b"x" * 90)
