@@ -56,7 +56,7 @@ def _part(data: memoryview, seconds: float) -> Part:
 
 def _still(chunks: memoryview, size: tuple[int, int]) -> Image.Image:
     """Decode a frame, as a still image with a header of its own, whose size the decoder checks."""
-    flags = 0 if chunks[:4] == b"VP8 " else _ALPHA_FLAG
+    flags = 0 if bytes(chunks[:4]) == b"VP8 " else _ALPHA_FLAG
     width, height = (struct.pack("<I", side - 1)[:3] for side in size)
     header = struct.pack("<4sIB3x", b"VP8X", 10, flags) + width + height
     riff = struct.pack("<4sI4s", b"RIFF", 4 + len(header) + len(chunks), b"WEBP")
