@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
@@ -168,6 +168,52 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds between health checks: a model that has not answered since the last one gets a blank "
         "image; the checks of a model take at most a thousandth of the time",
+    )
+    keys: Path | None = Field(
+        None,
+        description="File of API keys, as `foveal key new` prints its entries; none: everyone may use the service",
+    )
+    rate_limit_per_key: str = Field(
+        "", description="Requests a time with one key: `10/second; 5000/hour`; empty: any number"
+    )
+    rate_limit_per_address: str = Field(
+        "",
+        description="Requests a time from one IPv4 address or IPv6 /64 network, counted before the key is checked; "
+        "empty: any number",
+    )
+    queue_share: float = Field(
+        1,
+        gt=0,
+        le=1,
+        description="Part of a model's queue, and of `FOVEAL_MAX_FAN_OUTS`, that one key (or an address without one) "
+        "may have; above it 429 `queue_share`",
+    )
+    allowed_hosts: list[str] = Field(
+        [],
+        description='Names that a request may have as its host, as JSON: `["vision.example.org", "*.lan"]`; '
+        "empty: any",
+    )
+    cors_origins: list[str] = Field(
+        [],
+        description='Sites whose pages may read answers, as JSON: `["https://app.example.org"]`; empty: none',
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        [],
+        description="Addresses or networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, as JSON: "
+        '`["10.0.0.7"]`; empty: none',
+    )
+    ssl_certfile: Path | None = Field(
+        None, description="Certificate chain in PEM; with it the service speaks HTTPS"
+    )
+    ssl_keyfile: Path | None = Field(
+        None, description="Private key of the certificate in PEM; none: it is in the same file"
+    )
+    ssl_keyfile_password: SecretStr = Field(
+        SecretStr(""), description="Password of the private key"
+    )
+    ssl_ca_certs: Path | None = Field(
+        None,
+        description="Authorities in PEM that sign the certificates of clients; with it only such clients may connect",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning`, `error`"
