@@ -18,7 +18,7 @@ from service.app import create_app
 from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
-from service.keys import ScopeName, as_entry, new_key
+from service.keys import SCOPES, as_entry, new_key
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
@@ -202,9 +202,9 @@ def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
 def key_new(
     name: Annotated[str, typer.Argument(help="Whose key it is, for the log")],
     scope: Annotated[
-        list[ScopeName] | None,
+        list[str] | None,
         typer.Option(
-            help="What it may do; several by repeating the option. Default: infer and explain"
+            help=f"What it may do: {', '.join(SCOPES)}; several by repeating the option. Default: infer, explain"
         ),
     ] = None,
 ) -> None:

@@ -11,15 +11,14 @@ import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any
 
 from service.errors import ConfigurationError
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
 
-ScopeName = Literal["infer", "explain", "admin", "metrics"]
-SCOPES: tuple[ScopeName, ...] = get_args(ScopeName)
+SCOPES = ("infer", "explain", "admin", "metrics")
 PREFIX = "foveal_"
 """Every key begins with it, so that programs that search for leaked secrets recognize one."""
 KEY_BYTES = 32
@@ -66,10 +65,12 @@ def as_entry(name: str, key: str, scopes: Sequence[str]) -> str:
     """Return a key's entry in the file of keys; it does not hold the key.
 
     Raises:
-        ConfigurationError: the name can not be one.
+        ConfigurationError: the name can not be one, or there is no such scope.
     """
     if not _NAME.fullmatch(name):
         raise ConfigurationError(_bad_name(name))
+    if unknown := sorted(set(scopes) - set(SCOPES)):
+        raise ConfigurationError(f"{unknown[0]!r} is not a scope. Scopes are {', '.join(SCOPES)}.")
     listed = ", ".join(f'"{scope}"' for scope in scopes)
     return f'["{name}"]\nsha256 = "{digest_of(key.encode()).hex()}"\nscopes = [{listed}]\n'
 

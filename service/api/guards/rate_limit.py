@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from operator import itemgetter
 
 from limits import RateLimitItem, parse_many
 from limits.strategies import SlidingWindowCounterRateLimiter
@@ -96,11 +97,12 @@ class RateLimitGuard:
         if not client:
             await self.app(scope, receive, send)
             return
-        exceeded = next(
-            (one for one in self._limits if not self._limiter.hit(one.item, client)), None
-        )
+        exceeded = [one for one in self._limits if not self._limiter.test(one.item, client)]
+        if not exceeded:  # what is refused by one limit is not counted by another
+            for one in self._limits:
+                self._limiter.hit(one.item, client)
         headers = [self._policy, (b"ratelimit", self._standing(client))]
-        if exceeded is None:
+        if not exceeded:
 
             async def send_with_headers(message: Message) -> None:
                 if message["type"] == "http.response.start":
@@ -109,9 +111,10 @@ class RateLimitGuard:
 
             await self.app(scope, receive, send_with_headers)
             return
-        seconds = whole_seconds(self._wait(exceeded, client))
+        wait, longest = max(((self._wait(one, client), one) for one in exceeded), key=itemgetter(0))
+        seconds = whole_seconds(wait)
         error = RateLimitedError(
-            f"More than {exceeded.amount} requests in {exceeded.seconds} s. Try again in {seconds} s."
+            f"More than {longest.amount} requests in {longest.seconds} s. Try again in {seconds} s."
         )
         retry = (b"retry-after", b"%d" % seconds)
         await refuse(error, scope, receive, send, [retry, *headers])
