@@ -4,6 +4,7 @@ import ssl
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -79,7 +80,7 @@ def test_a_full_queue_tells_a_client_without_a_key_nothing(models: Path, keys: P
         assert live.services.sheds is True
 
 
-def certificate(tmp_path: Path, authority: trustme.CA, name: str) -> dict[str, Path]:
+def certificate(tmp_path: Path, authority: trustme.CA, name: str) -> dict[str, Any]:
     made = authority.issue_cert(name)
     keyfile, certfile = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
     made.private_key_pem.write_to_path(str(keyfile))
@@ -137,7 +138,7 @@ def forwarded(live: Live, address: str) -> int:
 
 
 def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None:
-    limit = {"rate_limit_per_address": "1/hour"}
+    limit: dict[str, Any] = {"rate_limit_per_address": "1/hour"}
     with serve(models=models, **limit) as live:
         assert [forwarded(live, f"10.0.0.{n}") for n in range(3)] == [200, 429, 429]
     with serve(models=models, trusted_proxies=["127.0.0.0/8"], **limit) as live:

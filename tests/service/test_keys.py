@@ -55,8 +55,8 @@ def test_a_key_is_found_by_its_hash_and_no_other_is(path: Path) -> None:
     ada, bob = ring.find(ADA.encode()), ring.find(BOB.encode())
     assert ada is not None
     assert bob is not None
-    assert (ada.name, ada.scopes) == ("ada", {"infer"})
-    assert (bob.name, bob.scopes) == ("bob", {"explain", "metrics"})
+    assert (ada.name, set(ada.scopes)) == ("ada", {"infer"})
+    assert (bob.name, set(bob.scopes)) == ("bob", {"explain", "metrics"})
     for wrong in ("", "foveal_", ADA[:-1], ADA + "x", ADA.upper(), sha256(ADA)):
         assert ring.find(wrong.encode()) is None, wrong
 
@@ -134,7 +134,7 @@ def test_a_file_that_says_something_else_is_refused_with_the_reason(
     path: Path, text: str, told: str
 ) -> None:
     path.write_text(text)
-    with pytest.raises(ConfigurationError, match="keys.toml") as refused:
+    with pytest.raises(ConfigurationError, match=r"keys\.toml") as refused:
         read_keys(path)
     assert told in str(refused.value)
 

@@ -140,10 +140,10 @@ async def test_every_admin_call_and_every_refusal_has_a_line_without_the_key(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     http, _ = client_of(tmp_path)
-    secret = "foveal_a_mistyped_secret"
+    mistyped = "foveal_mistyped"
     async with http:
         with caplog.at_level(logging.INFO, "foveal"):
-            await http.post("/v1/classify", headers={"X-API-Key": secret})
+            await http.post("/v1/classify", headers={"X-API-Key": mistyped})
             await http.post("/v1/explain", headers=bearer("ada"))
             await http.post("/v1/admin/load", headers=bearer("root") | {"X-Request-ID": "mine"})
             await http.get("/v1/models", headers=bearer("ada"))
@@ -157,7 +157,7 @@ async def test_every_admin_call_and_every_refusal_has_a_line_without_the_key(
     assert audit[-1].fields["request_id"] == "mine"  # type: ignore[attr-defined]
     assert audit[-1].fields["address"] == "127.0.0.1"  # type: ignore[attr-defined]
     everything = repr([vars(one) for one in caplog.records])
-    assert secret not in everything
+    assert mistyped not in everything
     assert all(key_of(name) not in everything for name in KEYS)
 
 

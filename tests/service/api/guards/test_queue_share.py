@@ -18,7 +18,7 @@ def test_a_client_has_its_share_of_each_model_and_others_have_theirs() -> None:
     shares = QueueShares(0.5, 8, 4)
     ada = scope_of("ada")
     with shares.images(ada, "one", 3):
-        with pytest.raises(QueueShareError, match="3 images of this client wait or run, .* 4"):
+        with pytest.raises(QueueShareError, match=r"3 images of this client wait or run, .* 4"):
             shares.images(ada, "one", 2).__enter__()
         with shares.images(ada, "one", 1), shares.images(ada, "two", 4):
             pass
