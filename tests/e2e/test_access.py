@@ -1,5 +1,6 @@
 """Keys, limits, certificates and proxies, on a real socket."""
 
+import socket
 import ssl
 import subprocess
 from collections.abc import Iterator
@@ -10,6 +11,8 @@ import httpx
 import pytest
 import trustme
 
+from service.api.record import RECORD_KEY, RequestRecord
+from tests.clips import bikes
 from tests.keys import bearer, key_of, write_keys
 from tests.live import Live, problem, serve, start
 from tests.servables import write_servable
@@ -168,8 +171,8 @@ def test_without_keys_the_start_says_so_loudly(models: Path) -> None:
         assert line["level"] == "warning"
 
 
-def test_the_audit_log_is_written_at_every_level_and_names_no_key(models: Path, keys: Path) -> None:
-    with start(models=models, keys=keys, grace_seconds=0, log_level="info") as service:
+def test_the_audit_log_names_who_and_what_and_no_key(models: Path, keys: Path) -> None:
+    with start(models=models, keys=keys, grace_seconds=0) as service:
         httpx.post(f"{service.url}/v1/admin/load", headers=bearer("root"))
         httpx.post(f"{service.url}/v1/classify", headers={"X-API-Key": key_of("guess")})
         httpx.get(f"{service.url}/v1/models", headers=bearer("ada"))
@@ -182,3 +185,42 @@ def test_the_audit_log_is_written_at_every_level_and_names_no_key(models: Path, 
         (answered,) = [one for one in service.lines if one["message"] == "GET /v1/models 200"]
         assert answered["key"] == "ada"
         assert "foveal_" not in repr(service.lines)
+
+
+@pytest.mark.parametrize("path", ["classify", "explain?view=cam", "video"])
+def test_a_client_with_its_share_of_the_queue_waits_and_another_does_not(
+    models: Path, keys: Path, path: str
+) -> None:
+    """The share is taken from outside, as by requests that wait."""
+    settings = {"models": models, "keys": keys, "queue_size": 200, "max_fan_outs": 2}
+    body = bikes() if path == "video" else CAT
+    with serve(queue_share=0.5, **settings) as live, httpx.Client(base_url=live.url) as http:
+        record = RequestRecord("id")
+        record.client = "bob"
+        scope = {RECORD_KEY: record}
+        shares = live.services.shares
+        assert shares is not None
+        with shares.images(scope, "colors", 100), shares.fan_out(scope):
+            refused = http.post(f"/v1/{path}", content=body, headers=bearer("bob"))
+            problem(refused, 429, "queue_share")
+            assert refused.headers["retry-after"] == "1"
+            other = "eve" if path.startswith("explain") else "ada"
+            passed = http.post(f"/v1/{path}", content=body, headers=bearer(other))
+            assert passed.status_code == 200, passed.text
+        for _ in range(3):
+            again = http.post(f"/v1/{path}", content=body, headers=bearer("bob"))
+            assert again.status_code == 200, again.text
+
+
+def test_every_answer_forbids_a_browser_to_guess_its_type(models: Path, keys: Path) -> None:
+    with serve(models=models, keys=keys) as live, httpx.Client(base_url=live.url) as http:
+        for path in ("/", "/docs", "/playground/script/main.js", "/openapi.json", "/nothing"):
+            answer = http.get(path, headers=bearer("root"))
+            assert answer.headers.get_list("x-content-type-options") == ["nosniff"], path
+        for path in ("/", "/docs"):
+            page = http.get(path)
+            assert page.headers["referrer-policy"] == "no-referrer"
+            assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+        with socket.create_connection(live.address) as raw:
+            raw.sendall(b"nonsense\r\n\r\n")
+            assert b"x-content-type-options: nosniff" in raw.recv(4096)

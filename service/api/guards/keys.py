@@ -1,6 +1,7 @@
 """The guard at the door: a request needs a key with the right scope."""
 
 import logging
+from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -96,6 +97,8 @@ class KeyGuard:
 class NoAdminGuard:
     """Plain ASGI for a service without keys: refuses admin calls and passes on everything else.
 
+    It is a plain function that returns what is awaited: a coroutine around each request would cost three times as much.
+
     Args:
         app: what it guards.
     """
@@ -103,15 +106,14 @@ class NoAdminGuard:
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         if scope.get("path", "").startswith(ADMIN_FOLDERS):
             error = UnauthorizedError(
                 "Admin calls need an API key with the scope admin, and this service has no keys. "
                 "Its operator sets them with FOVEAL_KEYS."
             )
-            await _turn_away(error, scope, receive, send, _CHALLENGE)
-            return
-        await self.app(scope, receive, send)
+            return _turn_away(error, scope, receive, send, _CHALLENGE)
+        return self.app(scope, receive, send)
 
 
 def presented_keys(scope: Scope) -> set[bytes]:
