@@ -46,11 +46,11 @@ def create_app(
     Args:
         engine: what answers; the app's lifespan runs it.
         settings: the limits of requests.
-        middleware: plain ASGI around everything, the first one outermost: guards see every request that is not refused
-            before it is parsed, because its queue is full.
+        middleware: plain ASGI around everything and around the guards of the settings, the first one outermost. With
+            any of them no request is refused before it is parsed, because its queue is full.
         peers: the service's other processes, where there are any.
     """
-    services = _services(engine, settings, peers)
+    services = _services(engine, settings, peers, sheds=not middleware and sheds_with(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -99,7 +99,7 @@ def guards_of(settings: Settings) -> list[Middleware]:
     return guards
 
 
-def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Services:
+def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds: bool) -> Services:
     admission = Admission(
         turns=engine.threads,
         room=settings.max_held_bytes or engine.threads * HELD_BYTES_PER_THREAD,
@@ -123,7 +123,7 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Servic
         longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,
         peers=peers,
         shares=_shares(settings),
-        sheds=sheds(settings),
+        sheds=sheds,
     )
 
 
@@ -133,7 +133,7 @@ def _shares(settings: Settings) -> QueueShares | None:
     return QueueShares(settings.queue_share, settings.queue_size, settings.max_fan_outs)
 
 
-def sheds(settings: Settings) -> bool:
+def sheds_with(settings: Settings) -> bool:
     """Return whether requests to a full queue may be refused before they are parsed, and so before the guards."""
     return not (
         settings.keys

@@ -182,7 +182,7 @@ class Settings(BaseSettings):
         "empty: any number",
     )
     queue_share: float = Field(
-        1,
+        1.0,
         gt=0,
         le=1,
         description="Part of a model's queue, and of `FOVEAL_MAX_FAN_OUTS`, that one key (or an address without one) "

@@ -1,8 +1,7 @@
 """What every request passes first: its record, metrics, log line and last error handler, then the guards.
 
 The order, from the outside: `Telemetry`; the guards, in the order of their list; the fast path; FastAPI with its routes
-and mounts. A guard is plain ASGI, so it sees every request, whatever answers it, but
-those that a full queue refuses before they are parsed. Telemetry is outside the guards, so
+and mounts. A guard is plain ASGI, so it sees every request, whatever answers it. Telemetry is outside the guards, so
 that a request that a guard refuses also has an id, metrics and a log line.
 """
 

@@ -6,12 +6,14 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from weakref import WeakMethod
 
 import httpx
 import pytest
 import trustme
 
 from service.api.record import RECORD_KEY, RequestRecord
+from service.errors import OverloadedError
 from tests.clips import bikes
 from tests.keys import bearer, key_of, write_keys
 from tests.live import Live, problem, serve, start
@@ -67,20 +69,41 @@ def test_a_large_body_without_a_key_is_not_read(models: Path, keys: Path) -> Non
         assert live.sample("foveal_request_bytes_total", route="unmatched") == 0
 
 
-def test_a_full_queue_tells_a_client_without_a_key_nothing(models: Path, keys: Path) -> None:
-    with serve(models=models, keys=keys) as live:
-        assert live.services.sheds is False
-    for settings in (
-        {"allowed_hosts": ["127.0.0.1"]},
-        {"cors_origins": ["https://app.example.org"]},
-        {"rate_limit_per_key": "5/second"},
-        {"rate_limit_per_address": "5/second"},
-        {"queue_share": 0.5},
-    ):
-        with serve(models=models, **settings) as live:
-            assert live.services.sheds is False, settings
-    with serve(models=models) as live:
-        assert live.services.sheds is True
+class FullQueue:
+    """A queue that never has room."""
+
+    def room(self) -> int:
+        return 0
+
+
+GUARDED: list[dict[str, Any]] = [
+    {"keys": "keys"},
+    {"allowed_hosts": ["127.0.0.1"]},
+    {"cors_origins": ["https://app.example.org"]},
+    {"rate_limit_per_key": "5/second"},
+    {"rate_limit_per_address": "5/second"},
+    {"queue_share": 0.5},
+]
+
+
+@pytest.mark.parametrize("settings", [{}, *GUARDED])
+def test_a_full_queue_refuses_before_the_guards_only_where_no_guard_may_refuse(
+    models: Path, keys: Path, settings: dict[str, Any]
+) -> None:
+    given = {**settings, **({"keys": keys} if "keys" in settings else {})}
+    queue, error = FullQueue(), OverloadedError("256 images wait for colors.")
+    error.room = WeakMethod(queue.room)
+    with serve(models=models, **given) as live:
+        target = {"raw_path": b"/v1/classify", "query_string": b""}
+        live.services.shedding.note(target, "/v1/classify", "colors", error)
+        answer = httpx.post(f"{live.url}/v1/classify", content=CAT)
+        if not settings:
+            assert "256 images wait" in problem(answer, 503, "overloaded")
+        elif "keys" in settings:
+            problem(answer, 401, "unauthorized")
+            assert "colors" not in answer.text
+        else:
+            assert answer.status_code == 200
 
 
 def certificate(tmp_path: Path, authority: trustme.CA, name: str) -> dict[str, Any]:
@@ -192,7 +215,12 @@ def test_a_client_with_its_share_of_the_queue_waits_and_another_does_not(
     models: Path, keys: Path, path: str
 ) -> None:
     """The share is taken from outside, as by requests that wait."""
-    settings = {"models": models, "keys": keys, "queue_size": 200, "max_fan_outs": 2}
+    settings: dict[str, Any] = {
+        "models": models,
+        "keys": keys,
+        "queue_size": 200,
+        "max_fan_outs": 2,
+    }
     body = bikes() if path == "video" else CAT
     with serve(queue_share=0.5, **settings) as live, httpx.Client(base_url=live.url) as http:
         record = RequestRecord("id")
