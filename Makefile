@@ -67,14 +67,14 @@ chaos: .venv/.test ## Attack the service on a real socket, for some minutes (CHA
 	ulimit -n 4096; CHAOS=$(CHAOS) $(BIN)/pytest --timeout=300 \
 		tests/e2e/test_slow_clients.py tests/e2e/test_hostile_heads.py tests/e2e/test_large_bodies.py
 
-# Both read the packages of the container image, and ask PyPI about them. Their tools have an environment of their own.
+# Both read the packages of the container image. Their tools have an environment of their own.
 AUDIT := .cache/audit
 audit: $(AUDIT)/.installed ## Look for known vulnerabilities in the packages of the container image
-	$(AUDIT)/bin/pip-audit --no-deps --disable-pip --requirement docker/constraints.txt
+	$(AUDIT)/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip --requirement docker/constraints.txt
 
 sbom: $(AUDIT)/.installed ## List the packages of the container image in CycloneDX: build/foveal.cdx.json
 	@mkdir -p build
-	$(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+	@PYTHONWARNINGS=ignore $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
 		--output-format JSON --output-file build/foveal.cdx.json docker/constraints.txt
 
 $(AUDIT)/.installed:

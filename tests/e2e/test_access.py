@@ -115,6 +115,24 @@ def certificate(tmp_path: Path, authority: trustme.CA, name: str) -> dict[str, A
     return {"ssl_certfile": certfile, "ssl_keyfile": keyfile}
 
 
+def speaks(live: Live, version: str) -> bool:
+    """Whether OpenSSL's client, which allows the old version itself, gets a connection."""
+    address = live.url.removeprefix("https://")
+    command = ["openssl", "s_client", version, "-cipher", "DEFAULT@SECLEVEL=0", "-connect", address]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    return done.returncode == 0
+
+
+def test_a_client_that_begins_no_handshake_is_closed(models: Path, tmp_path: Path) -> None:
+    files = certificate(tmp_path, trustme.CA(), "127.0.0.1")
+    with serve(models=models, head_timeout_ms=300, **files) as live:
+        with socket.create_connection(live.address, timeout=30) as silent:
+            assert silent.recv(1) == b""
+        with socket.create_connection(live.address, timeout=30) as plain:
+            plain.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"HTTP" not in plain.recv(100)
+
+
 def test_https_with_a_certificate_that_the_client_trusts(models: Path, tmp_path: Path) -> None:
     authority = trustme.CA()
     trusting = ssl.create_default_context()
@@ -129,14 +147,9 @@ def test_https_with_a_certificate_that_the_client_trusts(models: Path, tmp_path:
         plain = live.url.replace("https", "http")
         with httpx.Client(base_url=plain) as http, pytest.raises(httpx.TransportError):
             http.get("/health/live")
-        version = subprocess.run(
-            ["openssl", "s_client", "-tls1_1", "-connect", live.url.removeprefix("https://")],
-            input="",
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        assert version.returncode != 0, "TLS 1.1 must not be spoken"
+        assert speaks(live, "-tls1_3")
+        assert speaks(live, "-tls1_2")
+        assert not speaks(live, "-tls1_1")
 
 
 def test_mutual_tls_answers_only_clients_with_a_certificate(models: Path, tmp_path: Path) -> None:
