@@ -1,16 +1,39 @@
 """What an operator may set, by `FOVEAL_…` in the environment or by an option of `foveal serve`."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
 
 PREFIX = "FOVEAL_"
+
+_HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9A-Fa-f:.]+\]")
+_ORIGIN = re.compile(r"\*|https?://[^/\s]+")
+
+
+def _host(value: str) -> str:
+    """One with a port would match no request."""
+    if not _HOST.fullmatch(value):
+        raise PydanticCustomError(
+            "host", "Write a name or an address without a port, or *. before a name"
+        )
+    return value
+
+
+def _origin(value: str) -> str:
+    """As browsers send it, or it would match no request."""
+    if not _ORIGIN.fullmatch(value):
+        raise PydanticCustomError(
+            "origin", "Write scheme, host and port without a slash at the end, or * for all sites"
+        )
+    return value
 
 
 class Settings(BaseSettings):
@@ -188,12 +211,12 @@ class Settings(BaseSettings):
         description="Part of a model's queue, and of `FOVEAL_MAX_FAN_OUTS`, that one key (or an address without one) "
         "may have; above it 429 `queue_share`",
     )
-    allowed_hosts: list[str] = Field(
+    allowed_hosts: list[Annotated[str, AfterValidator(_host)]] = Field(
         [],
         description='Names that a request may have as its host, as JSON: `["vision.example.org", "*.lan"]`; '
         "empty: any",
     )
-    cors_origins: list[str] = Field(
+    cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         [],
         description='Sites whose pages may read answers, as JSON: `["https://app.example.org"]`; empty: none',
     )

@@ -2,7 +2,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from service.api.openapi import Components
-from service.api.schemas import responses, task_response, video_event, video_response
+from service.api.schemas import problems, responses, task_response, video_event, video_response
 from service.tasks.tasks import TASKS
 
 PREDICTION = {"label": "cat", "class_id": 3, "probability": 0.5}
