@@ -13,7 +13,7 @@ from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
 from service.api.guards.cors import cors_guard
 from service.api.guards.hosts import HostGuard
-from service.api.guards.keys import KeyGuard, NoAdminGuard
+from service.api.guards.keys import KeyGuard, no_admin_guard
 from service.api.guards.queue_share import QueueShares
 from service.api.guards.rate_limit import RateLimitGuard, by_address, by_key, parse_rate
 from service.api.ingest.admission import Admission
@@ -91,7 +91,7 @@ def guards_of(settings: Settings) -> list[Middleware]:
     if limits := parse_rate("address", settings.rate_limit_per_address):
         guards.append(partial(RateLimitGuard, limits=limits, identify=by_address))
     if settings.keys is None:
-        guards.append(NoAdminGuard)
+        guards.append(no_admin_guard)
     else:
         guards.append(partial(KeyGuard, keys=KeyRing(settings.keys)))
     if limits := parse_rate("key", settings.rate_limit_per_key):

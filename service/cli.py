@@ -108,18 +108,9 @@ def serve(
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     listener = listen(settings.host, settings.port)
     scheme = "http" if settings.ssl_certfile is None else "https"
-    serves = f"Foveal at {url_of(listener, scheme)} serves"
-    if settings.keys is None:
-        log.warning(
-            "No API keys are set: whoever reaches %s port %d may use this service. Set FOVEAL_KEYS to a file of keys; "
-            "`foveal key new` makes one.",
-            settings.host,
-            listener.getsockname()[1],
-        )
+    announce = partial(_announce, settings, url_of(listener, scheme))
     if settings.workers == 1:
-        make_server(settings, lambda loaded: log.info("%s %s", serves, summary(loaded))).run(
-            [listener]
-        )
+        make_server(settings, lambda loaded: announce(summary(loaded))).run([listener])
         return
     if settings.workers > granted_threads():
         log.warning(
@@ -131,11 +122,20 @@ def serve(
         partial(work, settings),
         listener,
         settings.workers,
-        on_loaded=lambda models: log.info(
-            "%s %s with %d workers", serves, models, settings.workers
-        ),
+        on_loaded=lambda models: announce(f"{models} with {settings.workers} workers"),
     )
     raise typer.Exit(supervisor.run())
+
+
+def _announce(settings: Settings, url: str, serves: str) -> None:
+    log.info("Foveal at %s serves %s", url, serves)
+    if settings.keys is None:
+        log.warning(
+            "No API keys are set: whoever reaches %s port %s may use this service. Set FOVEAL_KEYS to a file of keys; "
+            "`foveal key new` makes one.",
+            settings.host,
+            url.rpartition(":")[2],
+        )
 
 
 @cli.command()

@@ -191,7 +191,6 @@ def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_rotated_key_needs_no_restart(models: Path, keys: Path, workers: int) -> None:
     with start(models=models, keys=keys, workers=workers, grace_seconds=0) as service:
-        assert not service.logged("No API keys are set")
         url = f"{service.url}/v1/models"
         assert httpx.get(url, headers=bearer("ada")).status_code == 200
         write_keys(keys, {"new": ["infer"]})
@@ -203,6 +202,9 @@ def test_a_rotated_key_needs_no_restart(models: Path, keys: Path, workers: int) 
 
 def test_without_keys_the_start_says_so_loudly(models: Path) -> None:
     with start(models=models, grace_seconds=0) as service:
+        httpx.get(f"{service.url}/health/live")
+        service.process.terminate()
+        service.wait_for_exit()
         (line,) = [one for one in service.lines if "No API keys are set" in str(one["message"])]
         assert line["level"] == "warning"
 
@@ -221,6 +223,7 @@ def test_the_audit_log_names_who_and_what_and_no_key(models: Path, keys: Path) -
         (answered,) = [one for one in service.lines if one["message"] == "GET /v1/models 200"]
         assert answered["key"] == "ada"
         assert "foveal_" not in repr(service.lines)
+        assert not service.logged("No API keys are set")
 
 
 @pytest.mark.parametrize("path", ["classify", "explain?view=cam", "video"])
