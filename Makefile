@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos audit sbom bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos zoo audit sbom bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -54,9 +54,10 @@ lowest: ## Run the tests with the lowest versions that pyproject.toml allows (EX
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
 		$(if $(findstring exporter,$(EXTRAS)),,$(addprefix --ignore=,$(NEED_TORCH))) $(TESTS)
 
-reference: .venv/.serve ## Write docs/openapi.json and docs/tasks.md from the code
+reference: .venv/.serve ## Write docs/openapi.json, docs/tasks.md and docs/recipe.md from the code
 	$(BIN)/foveal openapi > docs/openapi.json
 	$(BIN)/foveal tasks > docs/tasks.md
+	$(BIN)/foveal-export reference > docs/recipe.md
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
 	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)
@@ -80,6 +81,17 @@ sbom: $(AUDIT)/.installed ## List the packages of the container image in Cyclone
 $(AUDIT)/.installed:
 	$(PYTHON) -m venv --clear $(AUDIT)
 	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3' 'cyclonedx-bom>=7.5,<8'
+	@touch $@
+
+# Hours; it goes on where it stopped. Transformers, segmentation_models_pytorch and Ultralytics (AGPL, needed by nothing
+# else) are installed into an environment of their own.
+ZOO := .cache/zoo
+zoo: $(ZOO)/.ready ## Export many named networks with random weights, and write the table in exporter/README.md (ZOO_NAMES=timm)
+	nice -n 19 $(ZOO)/bin/python -m zoo $(ZOO_NAMES)
+
+$(ZOO)/.ready: pyproject.toml zoo/requirements.txt
+	$(PYTHON) -m venv $(ZOO)
+	$(ZOO)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[exporter]' --requirement zoo/requirements.txt
 	@touch $@
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)

@@ -8,8 +8,9 @@ import onnx
 from pydantic import ValidationError
 
 from exporter.errors import RecipeError, invalid_field
+from exporter.labels import read_labels
 from exporter.network import Facts
-from exporter.recipe import Recipe, read_labels
+from exporter.recipe import Recipe
 from exporter.writing import write_servable
 from service.card import Card, check_certificate, read_card
 

@@ -7,19 +7,26 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, Protocol, cast
 
+import click
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from exporter.cards import edit_card
+from exporter.checks import check_recipe
 from exporter.errors import ExportError
+from exporter.guessing.asking import with_answers
+from exporter.guessing.granted import Granted
+from exporter.guessing.guess import Guess, Missing, check_label_count, guess, missing
 from exporter.inspection import inspect_file
-from exporter.options import GroupedCommand, recipe_content, with_recipe_options
+from exporter.labels import repeated_labels
+from exporter.options import GroupedCommand, with_recipe_options
 from exporter.outcome import Exported
-from exporter.progress import Progress, terminal_progress
-from exporter.recipe import Recipe, make_recipe, read_recipe
+from exporter.progress import Progress, shown_progress
+from exporter.recipe import Recipe
+from exporter.reference import reference as recipe_reference
 from exporter.report import show_card, show_hint, show_precisions
-from exporter.writing import next_version, write_recipe
+from exporter.request import Request, make_request
 from service.card import CardError
 
 HELP = """Turn a trained vision network into one file that Foveal serves, and prove that it is the same network.
@@ -28,6 +35,8 @@ Examples, by source:
 
 \b
 foveal-export models/lenet5/recipe.toml
+foveal-export yolov8n.onnx
+foveal-export downloads/vit-base/
 foveal-export torchvision:resnet50 --task classify --name resnet50
 foveal-export torchvision:ssd300_vgg16 --weights DEFAULT --task detect --name ssd300
 foveal-export timm:vit_tiny_patch16_224 --weights vit.safetensors \\
@@ -55,15 +64,28 @@ app = typer.Typer(
 )
 console = Console()
 
+_SHOWN = 5
+
+COMMANDS = {"export", "inspect", "card", "reference"}
+"""The first word of a command line is one of these, or the source or an option of an export."""
+
+OWN_OPTIONS = {"--help", "--version"}
+
 
 class _ExportModule(Protocol):
-    def export(self, recipe: Recipe, path: Path, progress: Progress) -> Exported: ...
+    def export(
+        self, recipe: Recipe, path: Path, progress: Progress, recipe_text: str | None = None
+    ) -> Exported: ...
 
 
 def _exporter() -> _ExportModule:
     """Return the module `exporter.export`, the only lazy import: it loads PyTorch, which other commands do not need."""
+    return cast("_ExportModule", _loaded("exporter.export"))
+
+
+def _loaded(module: str) -> Any:  # noqa: ANN401 - a module
     try:
-        return cast("_ExportModule", import_module("exporter.export"))
+        return import_module(module)
     except ModuleNotFoundError as error:
         raise ExportError(
             f"{error.name} is not installed. pip install 'foveal[exporter]'"
@@ -92,32 +114,80 @@ def common(
 @with_recipe_options
 def export(
     source: Annotated[
-        str, typer.Argument(help="A recipe.toml, or a source; see foveal-export --help.")
+        str,
+        typer.Argument(
+            help="A recipe.toml, the file or folder of a network, or a source; see foveal-export --help."
+        ),
     ],
     *,
-    models: Annotated[Path, typer.Option(help="The model repository to write to.")] = Path(
-        "models"
-    ),
+    models: Annotated[
+        Path | None, typer.Option(help="The model repository to write to. [default: models]")
+    ] = None,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show what would be done and why, and write nothing.")
+    ] = False,
     **values: Any,  # noqa: ANN401 - one for each option of the recipe
 ) -> None:
     """Export a network (the default command)."""
-    content: dict[str, Any] | None = None
-    if source.endswith(".toml"):
-        recipe = read_recipe(Path(source))
-        path = Path(source).parent / str(recipe.version) / "model.onnx"
-    else:
-        content = recipe_content(source, values)
-        recipe = make_recipe(content)
-        path = next_version(models / recipe.name)
-    with terminal_progress(console) as progress:
-        done = _exporter().export(recipe, path, progress)
-    if content is not None:
-        write_recipe(path.parent.parent / "recipe.toml", content)
+    found = guess(source, values)
+    is_recipe = found.source.endswith(".toml")
+    request = make_request(found.source, values if is_recipe else _answered(found), models)
+    if not is_recipe:
+        _show_granted(found)
+    check_recipe(request.recipe, request.path)
+    _check(request.recipe)
+    if explain:
+        _explain(request, found.granted)
+        return
+    with shown_progress(console) as progress:
+        done = _exporter().export(request.recipe, request.path, progress, request.recipe_text)
     if done.precisions:
         console.print(show_precisions(done.precisions))
     console.print(show_card(done.path, done.card))
     for hint in done.hints:
         console.print(show_hint(hint), soft_wrap=True)
+
+
+def _explain(request: Request, granted: Sequence[Granted]) -> None:
+    explanation = _loaded("exporter.explanation")
+    with shown_progress(console) as progress:
+        rows = explanation.explain(request.recipe, request.path, granted, progress)
+    console.print(explanation.show_explanation(rows))
+
+
+def _answered(found: Guess) -> dict[str, Any]:
+    """Return the options with the answers to what is missing; nobody is asked without a terminal."""
+    is_there = console.is_terminal and sys.stdin.isatty()
+    questions = missing(found.source, found.values)
+    return with_answers(found.source, found.values, questions, _ask if is_there else None)
+
+
+def _ask(question: Missing) -> str:
+    kind = click.Choice(question.choices) if question.choices else None
+    return str(typer.prompt(question.question, type=kind))
+
+
+def _show_granted(found: Guess) -> None:
+    if not found.granted:
+        return
+    console.print("Taken for granted (give the option to change it):")
+    if found.source:
+        console.print(Text(f"  {found.source}"), soft_wrap=True)
+    for one in found.granted:
+        console.print(Text(f"  {one.option} {one.shown}   {one.why}"), soft_wrap=True)
+
+
+def _check(recipe: Recipe) -> None:
+    """Check the labels before PyTorch is loaded, and say which of them several classes have."""
+    labels = recipe.label_list() or ()
+    check_label_count(recipe.source, recipe.model_dump(include={"task"}), len(labels))
+    repeated = repeated_labels(labels)
+    for label, ids in list(repeated.items())[:_SHOWN]:
+        classes = ", ".join(map(str, ids[:_SHOWN]))
+        console.print(
+            Text.assemble(("warning: ", "yellow"), f"labels: classes {classes} are all {label!r}"),
+            soft_wrap=True,
+        )
 
 
 @app.command()
@@ -139,10 +209,16 @@ def card(
     console.print(show_card(file, edited))
 
 
+@app.command()
+def reference() -> None:
+    """Print the reference of every field of a recipe, as docs/recipe.md has it."""
+    typer.echo(recipe_reference(), nl=False)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line; without a command's name, the first word is the source of an export."""
     words = list(sys.argv[1:] if arguments is None else arguments)
-    if words and words[0] not in {"export", "inspect", "card"} and not words[0].startswith("-"):
+    if words and words[0] not in COMMANDS | OWN_OPTIONS:
         words.insert(0, "export")
     try:
         app(words)

@@ -174,13 +174,15 @@ class ProposalDetector(nn.Module):
 
         Feature Pyramid Networks (arXiv:1612.03144), equation 1.
         """
-        named = [maps[name] for name in self.pooling.featmap_names if name in maps]
-        lowest = round(log2(self.size[0] / named[0].shape[2]))
+        # As torchvision does: some backbones lack a level, and two of a backbone's levels may have the same stride.
+        named = [one for name, one in maps.items() if name in self.pooling.featmap_names]
+        strides = [round(log2(self.size[0] / one.shape[2])) for one in named]
+        lowest = strides[0]
         area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1)
         level = self.pooling.canonical_level + torch.log2(
             area.sqrt() / self.pooling.canonical_scale
         )
-        level = (level + 1e-6).floor().clamp(lowest, lowest + len(named) - 1) - lowest
+        level = (level + 1e-6).floor().clamp(lowest, strides[-1]) - lowest
         rows = torch.cat([torch.zeros_like(boxes[:, :1]), boxes], dim=1)
         pooled = torch.zeros(1)
         for index, one in enumerate(named):
@@ -188,7 +190,7 @@ class ProposalDetector(nn.Module):
                 one,
                 rows,
                 self.pooling.output_size,
-                one.shape[2] / self.size[0],
+                2.0 ** -strides[index],
                 self.pooling.sampling_ratio,
             )
             pooled = pooled + aligned * (level == index).to(aligned.dtype)[:, None, None, None]

@@ -44,4 +44,5 @@ def invalid_field(error: ValidationError) -> RecipeError:
     """Return the error of the first wrong field, by its path, for example `input.height`."""
     first = error.errors()[0]
     path = ".".join(str(part) for part in first["loc"])
-    return RecipeError(f"{path}: {first['msg']}")
+    message = first["msg"].removeprefix("Value error, ")
+    return RecipeError(f"{path}: {message}" if path else message)

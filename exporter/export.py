@@ -6,8 +6,8 @@ import onnx
 
 from exporter.assemble import assemble
 from exporter.cards import make_card
+from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
-from exporter.errors import RecipeError
 from exporter.heads.classify import ClassifyHead
 from exporter.hints import (
     Decisions,
@@ -33,19 +33,24 @@ from exporter.training_mode import refuse_training
 from exporter.writing import write_servable
 
 
-def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
+def export(
+    recipe: Recipe, path: Path, progress: Progress, recipe_text: str | None = None
+) -> Exported:
     """Make the servable that a recipe describes; nothing is written before it is proved.
+
+    A recipe file with `recipe_text` is written beside it.
 
     Raises:
         ExportError: it can not be made or not be proved; the message names the option or field and the next step.
     """
+    check_recipe(recipe, path)
     labeled = read_labeled(recipe)
     if recipe.task == "temporal":
-        return Exported(path, export_temporal(recipe, path, progress))
+        return Exported(path, export_temporal(recipe, path, progress, recipe_text))
     network = load_network(recipe, progress)
-    labels = _labels(recipe, network)
+    labels = labels_for(recipe, network)
     progress.begin("Add preprocessing and head")
-    subject = settled(ImageSubject.of(network, _images(recipe, network)), len(labels))
+    subject = settled(ImageSubject.of(network, images_for(recipe, network)), len(labels))
     network = subject.network
     if labeled is not None:
         check_labeled(labeled, network, labels)
@@ -77,7 +82,7 @@ def export(recipe: Recipe, path: Path, progress: Progress) -> Exported:
         certificate=certificate,
     )
     progress.begin("Write the servable")
-    card = write_servable(path, model, card)
+    card = write_servable(path, model, card, recipe_text)
     hints = (
         *input_hints(subject.inputs, network.pixels),
         *decisions.hints(),
@@ -118,21 +123,20 @@ def _reduced(
     return reduced.model, reduced.measured.precision, measured
 
 
-def _labels(recipe: Recipe, network: Network) -> tuple[str, ...]:
-    labels = recipe.label_list() or network.facts.labels or ()
+def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
+    """Return the recipe's labels, else the source's.
+
+    Raises:
+        RecipeError: their number is not that of the classes.
+    """
     needed = network.head.classes
     if needed is None and network.head.task == "detect" and network.facts.labels:
         needed = len(network.facts.labels)
-    if needed is not None and len(labels) != needed:
-        raise RecipeError(
-            f"labels: {len(labels)} are given, the network has {needed} classes. "
-            "Give one label for each class, in the order of the network's outputs"
-            + (", or two, where the score is that of the second one" if needed == 1 else "")
-        )
-    return labels
+    return check_labels(recipe, network.facts, needed)
 
 
-def _images(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+def images_for(recipe: Recipe, network: Network) -> tuple[bytes, ...]:
+    """Return the encoded images to prove with: the recipe's, the source's own, or scikit-image's."""
     if recipe.proof.images is not None:
         return images_in(recipe.folder / recipe.proof.images, recipe.proof.limit)
     return network.proof or photographs(recipe.proof.limit)

@@ -82,7 +82,11 @@ class Head(Comparison, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a source knows about its network besides the numbers; a recipe's fields take precedence."""
+    """What a source knows about its network besides the numbers; a recipe's fields take precedence.
+
+    `classes` is the number of labels that the network needs. With `blank_first` the first of them is a background that
+    is never detected, and may be missing among labels from a file.
+    """
 
     title: str
     origin: str
@@ -90,6 +94,8 @@ class Facts:
     description: str = ""
     labels: tuple[str, ...] | None = None
     scores: dict[str, float] | None = None
+    classes: int | None = None
+    blank_first: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ model alone.
 """
 
 import inspect
-import json
+import tomllib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ from exporter.errors import RecipeError
 from exporter.recipe import OptionName, Recipe
 
 RECIPE_GROUP = "Recipe"
+_CAPITALS = {"True": "true", "False": "false"}
 NAMED_VALUE = "NAME=VALUE"
 
 
@@ -49,7 +50,7 @@ class RecipeOption:
 def recipe_options(model: type[BaseModel] = Recipe) -> tuple[RecipeOption, ...]:
     """Return an option for each field of a recipe, tables included; `source` is an argument and has none."""
     options: dict[str, RecipeOption] = {}
-    for path, group, field in _fields(model):
+    for path, group, field in recipe_fields(model):
         name = _option_name(path[-1], field)
         if name is None or path == ("source",):
             continue
@@ -94,6 +95,18 @@ def recipe_content(source: str, values: dict[str, Any]) -> dict[str, Any]:
     return content
 
 
+def given_options(values: dict[str, Any]) -> list[str]:
+    """Return the names of the options that were given, from the values of all."""
+    return [
+        option.name
+        for option in recipe_options()
+        if not (
+            values[option.parameter] is None
+            or (option.is_repeated and not values[option.parameter])
+        )
+    ]
+
+
 class GroupedCommand(TyperCommand):
     """A command whose help lists the options by group, in typer's plain form."""
 
@@ -111,14 +124,14 @@ class GroupedCommand(TyperCommand):
                 formatter.write_dl(records)
 
 
-def _fields(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], str, FieldInfo]]:
+def recipe_fields(model: type[BaseModel]) -> Iterator[tuple[tuple[str, ...], str, FieldInfo]]:
     """Yield the path, the group and the field of everything that a recipe file may state."""
     for name, field in model.model_fields.items():
         table = _without_none(field.annotation)
         if field.exclude:
             continue
         if inspect.isclass(table) and issubclass(table, BaseModel):
-            for path, _, inner in _fields(table):
+            for path, _, inner in recipe_fields(table):
                 yield (name, *path), field.description or name, inner
         else:
             yield (name,), RECIPE_GROUP, field
@@ -224,12 +237,29 @@ def _parsed(option: RecipeOption, value: Any) -> Any:  # noqa: ANN401 - a recipe
 
 def _named_value(option: RecipeOption, text: str) -> tuple[str, Any]:
     name, equals, value = text.partition("=")
-    if not equals:
+    name = name.strip()
+    if not equals or not name:
         raise RecipeError(f"--{option.name} {text}: write {NAMED_VALUE}")
+    return name, _toml_value(f"--{option.name} {text}", value.strip())
+
+
+def _toml_value(words: str, text: str) -> Any:  # noqa: ANN401 - a TOML value
+    """Return a value as TOML types it: 3, 0.5, true, "text", [1, 2]; what is none of these is a text.
+
+    Python's True and False are taken for what they mean.
+
+    Raises:
+        RecipeError: it is Python's or JSON's word for nothing, which TOML does not have.
+    """
+    if text in {"None", "null"}:
+        raise RecipeError(
+            f"{words}: a recipe can not hold {text}; leave it out, or use a function of your own"
+        )
     try:
-        return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+        parsed = tomllib.loads(f"value = {_CAPITALS.get(text, text)}")
+    except tomllib.TOMLDecodeError:
+        return text
+    return parsed["value"] if list(parsed) == ["value"] else text
 
 
 def _numbers(option: RecipeOption, text: str, kinds: tuple[type, ...]) -> list[Any]:

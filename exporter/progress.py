@@ -2,6 +2,8 @@
 
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
+from threading import Condition, Thread
+from time import perf_counter
 from typing import Protocol, TypeVar
 
 from rich import progress as bars
@@ -9,6 +11,9 @@ from rich.console import Console
 from rich.text import Text
 
 T = TypeVar("T")
+
+QUIET_SECONDS = 9.0
+"""Without a terminal, a line is written at least this often: the capture of a large network takes a minute."""
 
 
 class Progress(Protocol):
@@ -65,6 +70,58 @@ class TerminalProgress:
             self._drawn.stop_task(self._task)
 
 
+class LineProgress:
+    """Writes a line for each step, and one when nothing else was written for a while; for logs without a terminal."""
+
+    def __init__(self, console: Console, quiet_seconds: float = QUIET_SECONDS) -> None:
+        self._console = console
+        self._quiet_seconds = quiet_seconds
+        self._changed = Condition()
+        self._name = self._note = ""
+        self._begun = self._written = 0.0
+        self._writer: Thread | None = None
+
+    def begin(self, name: str) -> None:
+        with self._changed:
+            self._name, self._note, self._begun = name, "", perf_counter()
+            self._write(f"{name} …")
+            self._changed.notify()
+        if self._writer is None:
+            self._writer = Thread(target=self._repeat, name="progress", daemon=True)
+            self._writer.start()
+
+    def advance(self, done: float, note: str = "") -> None:  # noqa: ARG002 - a line has no bar
+        with self._changed:
+            self._note = note
+
+    def warn(self, message: str) -> None:
+        with self._changed:
+            self._write(f"warning: {message}")
+
+    def finish(self) -> None:
+        """Stop writing."""
+        with self._changed:
+            self._name = ""
+            self._changed.notify()
+        if self._writer is not None:
+            self._writer.join()
+            self._writer = None
+
+    def _repeat(self) -> None:
+        with self._changed:
+            while self._name:
+                left = self._written + self._quiet_seconds - perf_counter()
+                if left > 0:
+                    self._changed.wait(left)
+                    continue
+                note = f", {self._note}" if self._note else ""
+                self._write(f"{self._name}: {perf_counter() - self._begun:.0f} s{note}")
+
+    def _write(self, line: str) -> None:
+        self._console.print(Text(line), soft_wrap=True)
+        self._written = perf_counter()
+
+
 def with_progress(
     items: Collection[T], progress: Progress, share: tuple[float, float], unit: str
 ) -> Iterator[T]:
@@ -80,6 +137,20 @@ def with_progress(
     for index, item in enumerate(items):
         yield item
         progress.advance(begin + (end - begin) * (index + 1) / len(items), f"{index + 1} {unit}")
+
+
+@contextmanager
+def shown_progress(console: Console) -> Iterator[TerminalProgress | LineProgress]:
+    """Show the progress until the block ends: bars on a terminal, else lines."""
+    if console.is_terminal:
+        with terminal_progress(console) as bars_drawn:
+            yield bars_drawn
+        return
+    lines = LineProgress(console)
+    try:
+        yield lines
+    finally:
+        lines.finish()
 
 
 @contextmanager

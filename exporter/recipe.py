@@ -4,19 +4,29 @@ A recipe is a TOML file beside the versions that are made from it, or the comman
 here once, with its type, range, default and help text; `exporter.options` makes the command-line options from it.
 """
 
-import json
+import re
 import tomllib
 from dataclasses import dataclass
 from functools import reduce
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+)
 
 from exporter.errors import RecipeError, invalid_field
+from exporter.labels import read_labels
 from service.card import ImageInput, Interpolation, ResizePolicy
 
+NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
@@ -59,6 +69,16 @@ class Pixels(_Frozen):
         (1.0, 1.0, 1.0), description="Standard deviation of each channel, as 0.229,0.224,0.225."
     )
     color: Literal["rgb", "bgr", "gray"] = Field("rgb", description="Order of the channels.")
+
+    @field_validator("scale", "mean", "std")
+    @classmethod
+    def _are_numbers(cls, value: float | Triple, info: ValidationInfo) -> float | Triple:
+        numbers = value if isinstance(value, tuple) else (value,)
+        if not all(isfinite(one) for one in numbers):
+            raise ValueError("NaN and infinity are no pixel values")
+        if info.field_name != "mean" and 0 in numbers:
+            raise ValueError("0 would make all pixels the same, or divide by 0")
+        return value
 
     @property
     def channels(self) -> int:
@@ -198,7 +218,9 @@ class Recipe(_Frozen):
 
     source: str = Field(description="A recipe.toml, or KIND:WHERE; see the examples.")
     task: Task = Field(description="What the network does.")
-    name: str = Field(description="Name of the servable.")
+    name: str = Field(
+        description="Name of the servable: a-z, 0-9 and, after the first, also . _ -, at most 64 characters."
+    )
     version: Annotated[int, OptionName(None)] = Field(
         1, ge=1, description="Version of the servable; the command line takes the next free one."
     )
@@ -213,13 +235,18 @@ class Recipe(_Frozen):
         None,
         description="A file, package:PACKAGE/FILE, the name of published weights, DEFAULT, or none for random ones.",
     )
+    code: Path | None = Field(
+        None,
+        description="The folder of the modules that python: and train: name. Without it the recipe's folder, then the "
+        "working folder.",
+    )
     arguments: Annotated[dict[str, Any], OptionName("arg")] = Field(
         {}, description="A keyword argument of the source's callable, as num_classes=3."
     )
     labels: tuple[str, ...] | str | None = Field(
         None,
-        description="A .txt file with one label per line, or a .json file with a list, or with class id → synonyms "
-        "(the first is used). package:PACKAGE/FILE is a file of an installed package. A recipe file may hold a list.",
+        description="A file of labels: text with one per line, JSON, a data.yaml, or the checkpoint or ONNX file that "
+        "holds them. package:PACKAGE/FILE is a file of an installed package. A recipe file may hold a list.",
     )
     multi_label: bool = Field(
         default=False, description="An image may have several labels at once: sigmoid, not softmax."
@@ -255,6 +282,16 @@ class Recipe(_Frozen):
         """Read a string as a list, with or without commas."""
         return tuple(one.strip() for one in value.split(",")) if isinstance(value, str) else value
 
+    @field_validator("name")
+    @classmethod
+    def _can_name_a_model(cls, value: str) -> str:
+        if not NAME.fullmatch(value):
+            raise ValueError(
+                f"{value!r} can not name a servable; use a-z, 0-9 and, after the first, also . _ -, "
+                "at most 64 characters"
+            )
+        return value
+
     def pixel_values(self, known: Pixels | None) -> Pixels:
         """Return the pixel values: what the recipe states, completed by what the source knows."""
         stated = self.pixels.model_dump(exclude_unset=True) if self.pixels else {}
@@ -279,7 +316,8 @@ class Recipe(_Frozen):
         path = _in_package(file) if file.startswith(PACKAGE_PREFIX) else self.folder / file
         if not path.is_file():
             how = f" How to get it: {self.origin}" if self.origin else ""
-            raise RecipeError(f"{file!r}: there is no file {path}.{how}")
+            what = "is a folder, not a file" if path.is_dir() else f"there is no file {path}"
+            raise RecipeError(f"{file!r}: {what}.{how}")
         return path
 
     def image_input(self, known: ImageInput | None) -> ImageInput:
@@ -297,7 +335,7 @@ class Recipe(_Frozen):
         try:
             return ImageInput.model_validate(merged)
         except ValidationError as error:
-            raise RecipeError(f"input: {error.errors()[0]['msg']}") from error
+            raise RecipeError(f"input: {invalid_field(error)}") from error
 
     def label_list(self) -> tuple[str, ...] | None:
         """Return the labels that the recipe gives, None where the source gives them.
@@ -310,18 +348,6 @@ class Recipe(_Frozen):
         return read_labels(self.locate(self.labels))
 
 
-def read_labels(path: Path) -> tuple[str, ...]:
-    """Return the labels in a file: .json with a list or with class id → synonyms, else one per line.
-
-    Raises:
-        RecipeError: the JSON holds neither.
-    """
-    text = path.read_text(encoding="utf-8")
-    if path.suffix == ".json":
-        return _labels_in_json(json.loads(text), path)
-    return tuple(line.strip() for line in text.splitlines())
-
-
 def read_recipe(path: Path) -> Recipe:
     """Return the recipe in a TOML file.
 
@@ -332,6 +358,8 @@ def read_recipe(path: Path) -> Recipe:
         content = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise RecipeError(f"{path} is not UTF-8 text: save it as such") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
     return make_recipe({**content, "folder": path.parent})
@@ -347,17 +375,6 @@ def make_recipe(content: dict[str, Any]) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise invalid_field(error) from error
-
-
-def _labels_in_json(content: object, path: Path) -> tuple[str, ...]:
-    if isinstance(content, list):
-        return tuple(str(label) for label in content)
-    if isinstance(content, dict) and all(key.isdecimal() for key in content):
-        named = {int(key): str(value).split(",")[0] for key, value in content.items()}
-        return tuple(named.get(class_id, "") for class_id in range(max(named) + 1))
-    raise RecipeError(
-        f"labels: {path.name} holds neither a list of labels nor an object of class id → label"
-    )
 
 
 def _in_package(file: str) -> Path:

@@ -9,18 +9,19 @@ import onnx
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto
+from pydantic import ValidationError
 from torch import nn
 
 from exporter.cards import make_card
 from exporter.cost import count_cost
-from exporter.errors import RecipeError
+from exporter.errors import RecipeError, invalid_field
 from exporter.graph import BATCH, Graph
 from exporter.heads.temporal import TemporalHead
 from exporter.network import Array, Facts, Outputs
 from exporter.progress import Progress
 from exporter.proof import prove
 from exporter.recipe import Recipe
-from exporter.sources.python import find
+from exporter.sources.user_code import find
 from exporter.tracing import capture, layer_outputs, run_module, torch_name
 from exporter.writing import write_servable
 from service.card import TEMPORAL_INPUT_NAME, Card, Window, read_card
@@ -76,7 +77,9 @@ class WindowSubject:
         return layer_outputs(self.model.module, inputs)
 
 
-def export_temporal(recipe: Recipe, path: Path, progress: Progress) -> Card:
+def export_temporal(
+    recipe: Recipe, path: Path, progress: Progress, recipe_text: str | None = None
+) -> Card:
     """Train a head on its backbone's features, prove it on held-out windows and write it.
 
     Raises:
@@ -84,7 +87,7 @@ def export_temporal(recipe: Recipe, path: Path, progress: Progress) -> Card:
     """
     window, backbone, where = _requirements(recipe)
     backbone_card = read_card(backbone)
-    train: TrainHead = find(where, recipe)
+    train: TrainHead = find(where, recipe, "train")
     progress.begin("Train the head")
     model = train(progress, backbone)
     trained_frames = model.proof.shape[1]
@@ -108,7 +111,7 @@ def export_temporal(recipe: Recipe, path: Path, progress: Progress) -> Card:
         certificate=certificate,
     )
     progress.begin("Write the servable")
-    write_servable(path, graph, card)
+    write_servable(path, graph, card, recipe_text)
     return card
 
 
@@ -137,5 +140,8 @@ def _requirements(recipe: Recipe) -> tuple[Window, Path, str]:
     kind, _, where = recipe.source.partition(":")
     if kind != "train":
         raise RecipeError("task temporal: the source must be train:package.module:callable")
-    window = Window.model_validate(recipe.window.model_dump())
+    try:
+        window = Window.model_validate(recipe.window.model_dump())
+    except ValidationError as error:
+        raise RecipeError(f"window.{invalid_field(error)}") from error
     return window, recipe.locate(recipe.backbone), where

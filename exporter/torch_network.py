@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from pydantic import BaseModel
 from torch import nn
@@ -14,7 +15,8 @@ from exporter.heads.select_head import select_head
 from exporter.network import Facts, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
-from exporter.tracing import Exportable, TorchReference, torch_name, trace
+from exporter.torch_outputs import Chosen, choose_outputs, is_plain
+from exporter.tracing import Exportable, TorchReference, first_run, torch_name, trace
 from exporter.transforms import plain_transform
 from service.card import ImageInput
 
@@ -48,11 +50,14 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         ExportError: the recipe and the module do not fit together, or it can not be traced.
     """
     image_input = recipe.image_input(model.image_input)
-    pixels = recipe.pixel_values(model.pixels)
     module = model.module.eval()
+    known = recipe.pixel_values(model.pixels)
+    pixels = _with_channels(known, module, image_input, recipe, progress)
     refuse_own_statistics(module)
     progress.begin("Trace the network")
-    traced = trace(module, image_input, pixels, model.exportable, model.max_batch)
+    module = _with_outputs(module, image_input, pixels, recipe, model)
+    exportable = model.exportable if module is model.module else None
+    traced = trace(module, image_input, pixels, exportable, model.max_batch)
     as_known = pixels == model.pixels and image_input == model.image_input
     own = model.transform if as_known else None
     reference = TorchReference(
@@ -75,6 +80,56 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         max_batch=model.max_batch,
         assumed=recipe.assumed_pixels(model.pixels),
     )
+
+
+def _with_channels(
+    pixels: Pixels,
+    module: nn.Module,
+    image_input: ImageInput,
+    recipe: Recipe,
+    progress: Progress,
+) -> Pixels:
+    """Return gray pixel values for a network whose first convolution reads one channel, unless a color is stated."""
+    is_stated = recipe.pixels is not None and "color" in recipe.pixels.model_fields_set
+    gray = pixels.model_copy(update={"color": "gray"})
+    if is_stated or pixels == gray:
+        return pixels
+    first = next((part for part in module.modules() if isinstance(part, nn.Conv2d)), None)
+    if first is not None and first.in_channels != 1:
+        return pixels
+    if first is None and (
+        _runs(module, image_input, pixels) or not _runs(module, image_input, gray)
+    ):
+        return pixels  # one that does not run at all says why when it is traced
+    progress.warn("the network reads one channel: images are gray, as with --color gray")
+    return gray
+
+
+def _runs(module: nn.Module, image_input: ImageInput, pixels: Pixels) -> bool:
+    try:
+        first_run(module, torch.zeros(2, *pixels.shape(image_input)))
+    except GraphError:
+        return False
+    return True
+
+
+def _with_outputs(
+    module: nn.Module,
+    image_input: ImageInput,
+    pixels: Pixels,
+    recipe: Recipe,
+    model: TorchModel,
+) -> nn.Module:
+    """Return the module, or one that returns those of its tensors alone that the task reads.
+
+    Raises:
+        ExportError: it does not run, or returns no tensors of the stated names.
+    """
+    example = torch.zeros(2 if model.max_batch is None else 1, *pixels.shape(image_input))
+    output = first_run(module, example)
+    if is_plain(output) and not recipe.outputs:
+        return module
+    return Chosen(module, choose_outputs(output, recipe.task, recipe.outputs)).eval()
 
 
 def refuse_own_statistics(module: nn.Module) -> None:

@@ -16,6 +16,7 @@ from exporter.graph import BATCH, OPSET, Graph
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Array, Outputs
 from exporter.recipe import Pixels
+from exporter.torch_outputs import named_tensors
 from exporter.transforms import pixel_values
 from service.card import ImageInput
 
@@ -76,17 +77,28 @@ def trace(
         GraphError: the module does not run or can not be captured; the message has PyTorch's reason.
     """
     example = torch.zeros(2 if max_batch is None else 1, *pixels.shape(image_input))
-    try:
-        with torch.inference_mode():
-            dims = tuple((1, *tensor.shape[1:]) for tensor in as_tuple(module(example)))
-    except RuntimeError as error:
-        raise GraphError(
-            f"The network does not run on {tuple(example.shape)}: {_reason(error)}. "
-            "Are --height, --width and --layout right?"
-        ) from error
+    dims = tuple((1, *tensor.shape[1:]) for tensor in as_tuple(first_run(module, example)))
     raw = tuple(f"raw_{index}" for index in range(len(dims)))
     model = capture(exportable or module, example, raw, free=max_batch is None)
     return Traced(Graph(model), raw, dims)
+
+
+def first_run(module: nn.Module, example: Tensor) -> object:
+    """Return what a module returns for an example.
+
+    Raises:
+        GraphError: it does not run; the message has its own words.
+    """
+    try:
+        with torch.inference_mode():
+            output: object = module(example)
+    # The network's own code may raise anything, and often says what is wrong.
+    except Exception as error:
+        raise GraphError(
+            f"The network does not run on {tuple(example.shape)}: {_reason(error)}. "
+            "Are --height, --width, --layout and --color right?"
+        ) from error
+    return output
 
 
 def capture(
@@ -103,13 +115,42 @@ def capture(
     Raises:
         GraphError: the network can not be captured; the message has PyTorch's reason.
     """
+    if isinstance(network, torch.jit.ScriptModule):
+        return _attempted(lambda: _captured_script(network, example, raw))
+    try:
+        return _attempted(lambda: _captured(network, example, raw, free=free))
+    except GraphError as error:
+        if not isinstance(network, nn.Module):
+            raise
+        return _traced_instead(network, example, raw, error)
+
+
+def _attempted(capture: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
     try:
         with ignore_library_warnings():
-            if isinstance(network, torch.jit.ScriptModule):
-                return _captured_script(network, example, raw)
-            return _captured(network, example, raw, free=free)
-    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as error:
+            return capture()
+    # PyTorch's exporters, and the network's code under them, raise anything.
+    except Exception as error:
         raise GraphError(f"PyTorch can not capture this network: {_reason(error)}") from error
+
+
+def _traced_instead(
+    module: nn.Module, example: Tensor, raw: tuple[str, ...], first: GraphError
+) -> onnx.ModelProto:
+    """Record one run of a module whose code can not be captured; the proof shows whether other images go the same way.
+
+    Raises:
+        GraphError: the run depends on the values of the image; the message has the reason of the first attempt.
+    """
+    other = torch.rand(example.shape[0] + 1, *example.shape[1:])
+    try:
+        with ignore_library_warnings():
+            script = torch.jit.trace(  # type: ignore[no-untyped-call]
+                module, example, check_inputs=[(torch.ones_like(example),), (other,)]
+            )
+            return _captured_script(script, example, raw)
+    except Exception as error:
+        raise first from error
 
 
 def run_module(module: nn.Module, values: Array) -> tuple[Array, ...]:
@@ -134,13 +175,9 @@ def layer_outputs(module: nn.Module, values: Array) -> Iterator[tuple[str, Array
     yield from recorded
 
 
-def as_tuple(
-    output: Tensor | tuple[Tensor, ...] | list[Tensor] | dict[str, Tensor],
-) -> tuple[Tensor, ...]:
-    """Return a module's outputs in order, whatever container it returns them in."""
-    if isinstance(output, Tensor):
-        return (output,)
-    return tuple(output.values()) if isinstance(output, dict) else tuple(output)
+def as_tuple(output: object) -> tuple[Tensor, ...]:
+    """Return the tensors in a module's output in order, whatever container it returns them in."""
+    return tuple(tensor for _, tensor in named_tensors(output))
 
 
 def torch_name() -> str:
@@ -200,8 +237,12 @@ def _record_into(
 
 
 def _reason(error: BaseException) -> str:
-    """Return the first line of the innermost cause: PyTorch's exporter wraps it in long reports."""
+    """Return the first line of the innermost cause, with its kind where that says more."""
     while error.__cause__ is not None:
         error = error.__cause__
-    lines = [line for line in str(error).splitlines() if line.strip()]
-    return lines[0] if lines else type(error).__name__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if not lines:
+        return type(error).__name__
+    says_it = isinstance(error, (RuntimeError, AssertionError))
+    first = lines[0].rstrip(".")
+    return first if says_it else f"{type(error).__name__}: {first}"

@@ -1,82 +1,156 @@
-"""Trained weights, read from files without running code, into a module that they must fit."""
+"""Trained weights from a file into a module that they must fit."""
 
-import pickle
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from exporter.checkpoint import Checkpoint, read_checkpoint
 from exporter.errors import WeightsError
+from exporter.misfit import explain_misfit
+from exporter.progress import Progress, SilentProgress
+from exporter.state_dict import IGNORED, Found, prefix_of, with_own_names
 
-_WRAPPERS = ("state_dict", "model_state_dict", "model", "model_ema", "net")
-"""The keys under which training scripts keep the state dict inside a checkpoint."""
+Adapt = Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]
+"""Turns a state dict of another library's names into the module's, as timm's `checkpoint_filter_fn`."""
+
+AUXILIARY = ("aux_classifier.",)
+"""Parts of segmentation networks that only training uses."""
 
 _SHOWN = 5
 
 
-def load_weights(module: nn.Module, path: Path, unused: tuple[str, ...] = ()) -> None:
-    """Load a .safetensors file, or a .pt or .pth file with a state dict, into a module; every key must fit.
+def load_weights(
+    module: nn.Module,
+    source: Path | Checkpoint,
+    unused: tuple[str, ...] = (),
+    progress: Progress | None = None,
+    adapt: Adapt | None = None,
+) -> None:
+    """Load a file's state dict into a module; every key must fit.
+
+    Weights in 16 bits become float32. Counters, such as `num_batches_tracked`, may be missing or left over.
 
     Args:
         module: gets the weights.
-        path: the file.
+        source: the file, or what was read from it.
         unused: keys with these beginnings belong to parts that are used in training alone, and are left out.
+        progress: gets a note of what was found under another name or left out.
+        adapt: renames what does not fit otherwise.
 
     Raises:
         WeightsError: the file is damaged, can only be read by running code, or has other keys than the module.
     """
-    state = {name: value for name, value in _read(path).items() if not name.startswith(unused)}
-    missing = sorted(module.state_dict().keys() - state.keys())
-    unexpected = sorted(state.keys() - module.state_dict().keys())
-    if missing or unexpected:
-        raise WeightsError(
-            f"--weights {path.name} does not fit the network."
-            + _listed(" The file lacks", missing)
-            + _listed(" The network has no", unexpected)
-        )
+    checkpoint = source if isinstance(source, Checkpoint) else read_checkpoint(source)
+    found, state = choose_state(module, checkpoint, adapt)
+    known = module.state_dict().keys()
+    dropped = [
+        name
+        for name in state
+        if name not in known and (name.startswith((*unused, *AUXILIARY)) or IGNORED.search(name))
+    ]
+    for name in dropped:
+        del state[name]
+    misfit = _loaded(module, state)
+    if misfit is not None:
+        raise WeightsError(f"--weights {checkpoint.path.name} does not fit the network. {misfit}")
+    _refuse_no_numbers(module, checkpoint.path)
+    _say(progress or SilentProgress(), checkpoint, found, module, dropped)
+
+
+def choose_state(
+    module: nn.Module, checkpoint: Checkpoint, adapt: Adapt | None = None
+) -> tuple[Found, OrderedDict[str, Tensor]]:
+    """Return the state dict that has most of the module's names, and its weights under these names."""
+    expected = module.state_dict()
+    best: tuple[int, Found, OrderedDict[str, Tensor]] | None = None
+    for found in checkpoint.states:
+        state = with_own_names(found.state, expected)
+        lacking = _lacking(state, expected)
+        if lacking and adapt is not None:
+            adapted = _adapted(state, module, adapt)
+            if (fewer := _lacking(adapted, expected)) < lacking:
+                state, lacking = adapted, fewer
+        if best is None or lacking < best[0]:
+            best = lacking, found, state
+        if not lacking:
+            break
+    assert best is not None
+    return best[1], best[2]
+
+
+def _lacking(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int:
+    return sum(1 for name in expected.keys() - state.keys() if not IGNORED.search(name))
+
+
+def _adapted(
+    state: OrderedDict[str, Tensor], module: nn.Module, adapt: Adapt
+) -> OrderedDict[str, Tensor]:
+    # The function is made for known files; on others it may fail in any way, and then does not apply.
     try:
-        module.load_state_dict(state)
+        return OrderedDict(adapt(dict(state), module))
+    except Exception:  # noqa: BLE001
+        return state
+
+
+def _loaded(module: nn.Module, state: OrderedDict[str, Tensor]) -> str | None:
+    """Load the weights; return why they do not fit, or None."""
+    own = module.state_dict()
+    if not hasattr(state, "_metadata"):
+        # Without the versions of the layers' formats PyTorch would take the oldest ones.
+        vars(state)["_metadata"] = vars(own).get("_metadata")
+    for name, value in state.items():
+        if value.is_quantized:
+            state[name] = value.dequantize()
+        elif name in own and own[name].is_floating_point() and not value.is_floating_point():
+            return f"{name} holds whole numbers ({value.dtype}), not weights: it is quantized"
+    try:
+        with torch.no_grad():
+            result = module.load_state_dict(state, strict=False)
     except RuntimeError as error:
-        detail = " ".join(line.strip() for line in str(error).splitlines()[1 : _SHOWN + 1])
-        raise WeightsError(f"--weights {path.name} does not fit the network. {detail}") from error
+        return explain_misfit(own, state) or str(error).splitlines()[-1].strip()
+    shared = {own[name].data_ptr() for name in own.keys() & state.keys()}
+    missing = [
+        name
+        for name in result.missing_keys
+        if not IGNORED.search(name) and own[name].data_ptr() not in shared
+    ]
+    if not missing and not result.unexpected_keys:
+        return None
+    return explain_misfit(own, state, missing, list(result.unexpected_keys))
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    try:
-        if path.suffix == ".safetensors":
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except SafetensorError as error:
-        raise WeightsError(
-            f"--weights {path.name} is no valid safetensors file: {error}"
-        ) from error
-    except pickle.UnpicklingError as error:
-        raise WeightsError(
-            f"--weights {path.name} is refused: it holds pickled objects other than tensors, and reading those runs "
-            "code. Save the state dict alone: torch.save(model.state_dict(), FILE)"
-        ) from error
-    except (OSError, RuntimeError, EOFError) as error:
-        raise WeightsError(f"--weights {path.name} can not be read: {error}") from error
-    return _state_dict(content, path)
+def _refuse_no_numbers(module: nn.Module, path: Path) -> None:
+    for name, value in module.named_parameters():
+        if not torch.isfinite(value).all():
+            raise WeightsError(
+                f"--weights {path.name}: {name} has values that are no numbers (NaN or infinity). "
+                "Give the weights of an earlier epoch"
+            )
 
 
-def _state_dict(content: object, path: Path) -> dict[str, Tensor]:
-    if isinstance(content, dict):
-        for wrapper in _WRAPPERS:
-            if isinstance(inner := content.get(wrapper), dict):
-                content = inner
-                break
-    if not isinstance(content, dict) or not all(
-        isinstance(value, Tensor) for value in content.values()
-    ):
-        raise WeightsError(f"--weights {path.name} holds no state dict (names and tensors)")
-    return {str(key).removeprefix("module."): value for key, value in content.items()}
-
-
-def _listed(what: str, keys: list[str]) -> str:
-    if not keys:
-        return ""
-    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
-    return f"{what} {', '.join(keys[:_SHOWN])}{more}."
+def _say(
+    progress: Progress,
+    checkpoint: Checkpoint,
+    found: Found,
+    module: nn.Module,
+    dropped: list[str],
+) -> None:
+    """Note what was taken from the file, where it is not simply all of it."""
+    expected = module.state_dict()
+    prefix = prefix_of(found.state, expected)
+    others = [one.where for one in checkpoint.states if one.keys and one is not found]
+    notes = []
+    if found.keys and others:
+        notes.append(f"{found.where} is taken, not {', '.join(others[:_SHOWN])}")
+    if prefix:
+        notes.append(f"the prefix {prefix} is removed")
+        outside = [name for name in found.state if not name.startswith(prefix)]
+        dropped = [*dropped, *(name for name in outside if not IGNORED.search(name))]
+    left = sorted({name.partition(".")[0] for name in dropped if not IGNORED.search(name)})
+    if left:
+        notes.append(f"{', '.join(left[:_SHOWN])} is left out, since the network has no such part")
+    if notes:
+        progress.warn(f"--weights {checkpoint.path.name}: " + "; ".join(notes))

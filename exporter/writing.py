@@ -1,14 +1,13 @@
 """A completed model and its card → one file, or two above 2 GiB, written whole or not at all."""
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import BinaryIO, TypeVar, cast
 
 import onnx
 from onnx import StringStringEntryProto
@@ -18,8 +17,11 @@ from exporter.external_data import INLINE_LIMIT, data_bytes, is_large, split, wr
 from exporter.graph import copy_of
 from service.card import CARD_KEY, DATA_SUFFIX, Card, check_certificate
 
+T = TypeVar("T")
+
 MODEL_FILE = "model.onnx"
 """The name of every servable's file, to which a graph's reference to its weights is relative."""
+RECIPE_FILE = "recipe.toml"
 
 
 def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
@@ -35,78 +37,89 @@ def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
 
 
 def write_servable(
-    path: Path, model: onnx.ModelProto, card: Card, limit: int = INLINE_LIMIT
+    path: Path,
+    model: onnx.ModelProto,
+    card: Card,
+    recipe_text: str | None = None,
+    *,
+    limit: int = INLINE_LIMIT,
 ) -> Card:
     """Write the model with its card to a temporary file, check that file, and rename it to the path.
+
+    A recipe file is written beside it. The model gets its name last, so that a service finds all or nothing.
 
     A model with more bytes of weights than `limit` has them in a second file beside it, whose digest is in the card's
     certificate; so the card that is written is returned.
 
     Raises:
-        WriteError: no space or no permission; no part of a file is left.
+        WriteError: no space or no permission; nothing is left, no folder either.
     """
     heavy: list[onnx.TensorProto] = []
     if is_large(model, limit):
         model, heavy = split(model, path.name + DATA_SUFFIX)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _require_space(path, data_bytes(heavy) + model.ByteSize())
-        with (
-            _replacing(path) as temporary,
-            _replacing(_data_path(path), wanted=bool(heavy)) as data,
-        ):
-            if heavy:
-                with data.open("wb") as file:
-                    digest = write_data(file, heavy)
-                    _flush(file)
-                certificate = card.certificate.model_copy(update={"data_sha256": digest})
-                card = card.model_copy(update={"certificate": certificate})
-            with temporary.open("wb") as file:
-                file.write(_signed(model, card).SerializeToString(deterministic=True))
-                _flush(file)
-            check_certificate(temporary, card, data if heavy else _data_path(path))
-    except OSError as error:
-        raise WriteError(f"{path} can not be written: {error.strerror}") from error
+    with ExitStack() as undo:
+        try:
+            _make_folders(path.parent, undo)
+            recipe = path.with_name(RECIPE_FILE)
+            if recipe_text is not None and recipe.exists():
+                raise WriteError(f"{recipe} exists: another export wrote this version. Start again")
+            card = _write_whole(path, model, heavy, card, recipe_text)
+        except OSError as error:
+            raise WriteError(
+                f"{path} can not be written: {error.strerror}. Nothing was written"
+            ) from error
+        undo.pop_all()
     return card
 
 
 def next_version(folder: Path) -> Path:
     """Return the path of the next version in a model's folder: one that exists may be served and is never replaced."""
     taken = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]
-    return folder / str(max(taken, default=0) + 1) / "model.onnx"
+    return folder / str(max(taken, default=0) + 1) / MODEL_FILE
 
 
-def write_recipe(path: Path, content: dict[str, Any]) -> None:
-    """Write a recipe file, from which the servable can be made again; an existing one is kept.
-
-    Raises:
-        WriteError: the file system refused.
-    """
-    if path.exists():
+def _make_folders(folder: Path, undo: ExitStack) -> None:
+    """Make a folder with those above it; `undo` removes the ones that were made, if they are empty then."""
+    if folder.is_dir():
         return
-    content = {name: _from(path.parent, value) for name, value in content.items()}
-    plain = {name: value for name, value in content.items() if not isinstance(value, dict)}
-    lines = [f"{name} = {json.dumps(value, ensure_ascii=False)}" for name, value in plain.items()]
-    for name, table in content.items():
-        if isinstance(table, dict) and table:
-            lines += ["", f"[{name}]"]
-            named = {key: _from(path.parent, value) for key, value in table.items()}
-            lines += [f"{key} = {json.dumps(value)}" for key, value in named.items()]
-    try:
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    except OSError as error:
-        raise WriteError(f"{path} can not be written: {error.strerror}") from error
+    _make_folders(folder.parent, undo)
+    folder.mkdir(exist_ok=True)
+    undo.callback(_remove_empty, folder)
 
 
-def _from(folder: Path, value: Any) -> Any:  # noqa: ANN401 - a recipe's fields are of many types
-    """Return a field; if it names a file, with the file's path relative to the recipe's folder."""
-    if not isinstance(value, str):
-        return value
-    kind, colon, where = value.rpartition(":")
-    file = Path(where)
-    if not file.is_file() and not (file.is_absolute() and file.is_dir()):
-        return value
-    return kind + colon + os.path.relpath(where, folder)
+def _remove_empty(folder: Path) -> None:
+    with suppress(OSError):
+        folder.rmdir()
+
+
+def _write_whole(
+    path: Path,
+    model: onnx.ModelProto,
+    heavy: list[onnx.TensorProto],
+    card: Card,
+    recipe_text: str | None,
+) -> Card:
+    _require_space(path, data_bytes(heavy) + model.ByteSize())
+    data_path = path.with_name(path.name + DATA_SUFFIX)
+    renamed: list[tuple[Path, Path]] = []
+    with ExitStack() as undo:
+        if heavy:
+            data, digest = _temporary(path.parent, lambda file: write_data(file, heavy), undo)
+            certificate = card.certificate.model_copy(update={"data_sha256": digest})
+            card = card.model_copy(update={"certificate": certificate})
+            renamed.append((data, data_path))
+        content = _signed(model, card).SerializeToString(deterministic=True)
+        written, _ = _temporary(path.parent, lambda file: file.write(content), undo)
+        check_certificate(written, card, renamed[0][0] if heavy else data_path)
+        if recipe_text is not None:
+            text = recipe_text.encode("utf-8")
+            recipe, _ = _temporary(path.parent, lambda file: file.write(text), undo)
+            renamed.append((recipe, path.with_name(RECIPE_FILE)))
+        for temporary, name in (*renamed, (written, path)):
+            temporary.replace(name)
+            undo.callback(name.unlink, missing_ok=True)
+        undo.pop_all()
+    return card
 
 
 def _signed(model: onnx.ModelProto, card: Card) -> onnx.ModelProto:
@@ -118,30 +131,25 @@ def _signed(model: onnx.ModelProto, card: Card) -> onnx.ModelProto:
     return signed
 
 
-def _data_path(path: Path) -> Path:
-    return path.with_name(path.name + DATA_SUFFIX)
-
-
 def _require_space(path: Path, needed: int) -> None:
     free = shutil.disk_usage(path.parent).free
     if free < needed:
-        raise WriteError(f"{path}: {needed / 1e6:.0f} MB are needed, {free / 1e6:.0f} MB are free")
+        raise WriteError(
+            f"{path}: {needed / 1e6:.2f} MB are needed, {free / 1e6:.2f} MB are free. Nothing was written"
+        )
 
 
-def _flush(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())
+def _temporary(folder: Path, fill: Callable[[BinaryIO], T], undo: ExitStack) -> tuple[Path, T]:
+    """Write a file under a name of its own, completely on the disk; `undo` removes it.
 
-
-@contextmanager
-def _replacing(path: Path, *, wanted: bool = True) -> Iterator[Path]:
-    """Yield an empty temporary file beside the path, which gets its name in the end, unless something is raised."""
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
+    Returns:
+        its path, and what `fill` returned.
+    """
+    with tempfile.NamedTemporaryFile(dir=folder, prefix=".writing-", delete=False) as file:
         temporary = Path(file.name)
-    try:
-        yield temporary
-        if wanted:
-            temporary.chmod(0o644)
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        undo.callback(temporary.unlink, missing_ok=True)
+        result = fill(cast("BinaryIO", file))
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.chmod(0o644)
+    return temporary, result

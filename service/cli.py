@@ -22,7 +22,7 @@ from service.keys import SCOPES, as_entry, new_key
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
-from service.processes.worker import make_server, summary, work
+from service.processes.worker import end_seconds, make_service, summary, work
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
@@ -30,6 +30,9 @@ from service.tasks.reference import reference
 from service.tasks.tasks import TASKS
 
 log = logging.getLogger(LOGGER)
+
+WARM_SECONDS = 86_400.0
+"""How long `foveal warm` waits for a model: a device may compile for hours."""
 
 cli = typer.Typer(
     help="Serve trained vision networks over HTTP. Every option can also be set as FOVEAL_… in the environment.",
@@ -110,7 +113,7 @@ def serve(
     scheme = "http" if settings.ssl_certfile is None else "https"
     announce = partial(_announce, settings, url_of(listener, scheme))
     if settings.workers == 1:
-        make_server(settings, lambda loaded: announce(summary(loaded))).run([listener])
+        make_service(settings, lambda loaded: announce(summary(loaded))).run([listener])
         return
     if settings.workers > granted_threads():
         log.warning(
@@ -123,6 +126,7 @@ def serve(
         listener,
         settings.workers,
         on_loaded=lambda models: announce(f"{models} with {settings.workers} workers"),
+        end_seconds=end_seconds(settings),
     )
     raise typer.Exit(supervisor.run())
 
@@ -159,7 +163,8 @@ def warm(models: ModelsOption = None, device: DeviceOption = None) -> None:
 
 async def _warm(settings: Settings) -> int:
     console = _wide_console()
-    async with open_engine(settings) as engine:
+    patient = settings.model_copy(update={"load_seconds": WARM_SECONDS})
+    async with open_engine(patient) as engine:
         registry = engine.registry
         for model in registry.models:
             if model.state == "ready":

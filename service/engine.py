@@ -52,6 +52,7 @@ from service.runtime.probing import find_device
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
+from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.tasks.networks import usable
@@ -143,7 +144,12 @@ class Engine:
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
             stack.push_async_callback(self.registry.close)
             stack.push_async_callback(self.explainers.close)
-            for work in (self._serve_models(), watch_lag(self.metrics), return_memory()):
+            for work in (
+                self._serve_models(),
+                Watchdog(self._workers).watch(),
+                watch_lag(self.metrics),
+                return_memory(),
+            ):
                 await stack.enter_async_context(background(work))
             yield
 
@@ -414,9 +420,12 @@ class Engine:
             open_model=self._model_opener(settings, device),
             workers=self._workers,
             metrics=self.metrics,
-            batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3),
+            batching=Batching(
+                settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
+            ),
             defaults=settings.defaults,
             pool=self._pool,
+            load_seconds=settings.load_seconds,
         )
 
     def _model_opener(self, settings: Settings, device: Device) -> OpenModel:

@@ -20,7 +20,7 @@ FovealError
 │   ├── RateLimitedError  QueueShareError
 │   └── UnknownModelError  UnknownVersionError  WrongTaskError
 ├── UnavailableError              the client may try again
-│   ├── OverloadedError  ShuttingDownError  NotReadyError
+│   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError
 │   └── DeadlineError
 ├── ClientLeftError               the client closed its connection before the answer
 └── InferenceError                a fault of the service: the network failed on this image
@@ -284,6 +284,14 @@ class ShuttingDownError(UnavailableError):
 class NotReadyError(UnavailableError):
     code = "model_not_ready"
     title = "The model is not ready"
+
+
+class StuckError(UnavailableError):
+    """It has no `Retry-After`: what made a run stick once is likely to do it again."""
+
+    code = "run_stuck"
+    title = "The network did not end its run"
+    retry_after_seconds = None
 
 
 class DeadlineError(UnavailableError):

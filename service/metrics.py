@@ -7,6 +7,8 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from service.stage_times import StageTimes
+
 SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
     0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0, 30.0,
@@ -84,12 +86,12 @@ class Metrics:
         )
 
     def _add_images(self) -> None:
-        self.stage_seconds = self._histogram(
+        self.stage_times = StageTimes(
             "foveal_stage_seconds",
             "Seconds that an image spent in a stage: decode, queue, infer, head.",
             SECONDS,
-            "model",
-            "stage",
+            STAGES,
+            self.registry,
         )
         self.batch_size = self._histogram(
             "foveal_batch_size", "Images in a batch that ran.", BATCH_SIZES, "model"
@@ -119,6 +121,9 @@ class Metrics:
         )
         self.queue_capacity = self._gauge(
             "foveal_queue_capacity", "Images that may wait for a batch.", "model"
+        )
+        self.stuck = self._counter(
+            "foveal_stuck_batches_total", "Batches that did not end and were given up.", "model"
         )
         self.macs = self._counter(
             "foveal_macs_total", "Multiply-accumulate operations executed.", "model"
@@ -158,9 +163,12 @@ class ModelMetrics:
     """One model's series with their labels bound, so that the hot path looks nothing up."""
 
     def __init__(self, metrics: Metrics, model: str, depth: Callable[[], float]) -> None:
-        self.stage = {stage: metrics.stage_seconds.labels(model, stage) for stage in STAGES}
+        self.model = model
+        self.stage_times = metrics.stage_times.of_model(model)
+        """Takes the seconds of an image in the order of `STAGES`."""
         self.closed = {reason: metrics.batches.labels(model, reason) for reason in CLOSINGS}
         self.outcome = {outcome: metrics.images.labels(model, outcome) for outcome in OUTCOMES}
         self.batch_size = metrics.batch_size.labels(model)
         self.macs = metrics.macs.labels(model)
+        self.stuck = metrics.stuck.labels(model)
         metrics.queue_depth.labels(model).set_function(depth)

@@ -238,6 +238,16 @@ class Settings(BaseSettings):
         None,
         description="Authorities in PEM that sign the certificates of clients; with it only such clients may connect",
     )
+    load_seconds: float = Field(
+        30.0,
+        gt=0,
+        description="How long the loading of a model may keep the others waiting; it goes on beside them",
+    )
+    stuck_seconds: float = Field(
+        10.0,
+        gt=0,
+        description="After so long without an end a run is given up with 503 `run_stuck`; a heavy model's later",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning`, `error`"
     )

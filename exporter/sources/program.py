@@ -8,15 +8,19 @@ import torch
 from torch import Tensor, nn
 
 from exporter.errors import SourceError
+from exporter.file_kind import Kind, file_kind
 from exporter.network import Facts, Network
 from exporter.progress import Progress
-from exporter.recipe import Recipe
+from exporter.recipe import Pixels, Recipe
+from exporter.sources.user_code import reason
 from exporter.torch_network import TorchModel, torch_network
 from service.card import ImageInput
 
 _IMAGE_AXES = 4
 
 T = TypeVar("T")
+Known = tuple[ImageInput | None, Pixels | None]
+"""What a file states of its input; None where it leaves it free or says nothing."""
 
 
 def load_program(where: str, recipe: Recipe, progress: Progress) -> Network:
@@ -27,8 +31,10 @@ def load_program(where: str, recipe: Recipe, progress: Progress) -> Network:
     """
     progress.begin("Read the program")
     path = recipe.locate(where)
-    program = _read(path, torch.export.load, "a program of torch.export")
-    return _network(Unpacked(program.module()), program, _frame(program), recipe, progress)
+    program = _read(path, torch.export.load, "program", "a program of torch.export")
+    return _network(
+        Unpacked(program.module()), program, _described(program, recipe), recipe, progress
+    )
 
 
 def load_torchscript(where: str, recipe: Recipe, progress: Progress) -> Network:
@@ -39,8 +45,8 @@ def load_torchscript(where: str, recipe: Recipe, progress: Progress) -> Network:
     """
     progress.begin("Read the script")
     path = recipe.locate(where)
-    module: torch.jit.ScriptModule = _read(path, _load_script, "a TorchScript")
-    return _network(module, module, None, recipe, progress)
+    module: torch.jit.ScriptModule = _read(path, _load_script, "torchscript", "a TorchScript")
+    return _network(module, module, (None, None), recipe, progress)
 
 
 def _load_script(path: Path) -> torch.jit.ScriptModule:
@@ -60,17 +66,26 @@ class Unpacked(nn.Module):
         return output
 
 
-def _read(path: Path, load: Callable[[Path], T], what: str) -> T:
+def _read(path: Path, load: Callable[[Path], T], kind: Kind, what: str) -> T:
+    found = file_kind(path)
+    if found.kind == "torch" and kind != "torch":
+        raise SourceError(
+            f"{path.name} is a file of torch.save, with weights and no code, not {what}. Build the network with "
+            "python:package.module:callable --weights FILE, or save it as a program (torch.export.save)"
+        )
+    if found.kind not in {kind, "unknown"} and found.what:
+        raise SourceError(f"{path.name} is not {what}: it {found.sentence}")
     try:
         return load(path)
     # torch raises RuntimeError, the errors of zipfile and pickle, and its own
     except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise SourceError(f"{path} is not {what} that this PyTorch can read: {reason}") from error
+        raise SourceError(
+            f"{path.name} is not {what} that this PyTorch can read: {reason(error)}. Save it again with this version"
+        ) from error
 
 
-def _frame(program: torch.export.ExportedProgram) -> ImageInput:
-    """Return the input size that a program was exported for; its batch must be free.
+def _described(program: torch.export.ExportedProgram, recipe: Recipe) -> Known:
+    """Return the input that a program was exported for; its batch must be free.
 
     Raises:
         SourceError: its input is not one batch of images, or its batch is fixed.
@@ -84,22 +99,34 @@ def _frame(program: torch.export.ExportedProgram) -> ImageInput:
         raise SourceError(
             f"A network must have one input, a batch of images (N, C, H, W); this one has {shapes}"
         )
-    batch, _, height, width = shapes[0]
+    layout = recipe.pixels.layout if recipe.pixels is not None else "NCHW"
+    batch, *sizes = shapes[0]
     if isinstance(batch, int):
         raise SourceError(
             f"The program was exported for batches of {batch} alone. Export it again: "
             "torch.export.export(model, (images,), dynamic_shapes=({0: torch.export.Dim.DYNAMIC},))"
         )
-    return ImageInput(height=int(height), width=int(width), resize="stretch")
+    channels, height, width = sizes if layout == "NCHW" else (sizes[2], *sizes[:2])
+    if channels not in {1, 3}:
+        advice = "give --layout NHWC" if sizes[2] in {1, 3} else "one or three channels are needed"
+        raise SourceError(
+            f"The program reads {channels} channels of an input {shapes[0]}: {advice}"
+        )
+    pixels = Pixels(layout=layout, color="gray" if channels == 1 else "rgb")
+    if not isinstance(height, int) or not isinstance(width, int):
+        return None, pixels
+    return ImageInput(height=height, width=width, resize="stretch"), pixels
 
 
 def _network(
     module: nn.Module,
     program: torch.export.ExportedProgram | torch.jit.ScriptModule,
-    image_input: ImageInput | None,
+    known: Known,
     recipe: Recipe,
     progress: Progress,
 ) -> Network:
-    facts = Facts(title=recipe.name, origin=recipe.source)
-    model = TorchModel(module, facts, image_input, exportable=program)
+    kind, _, where = recipe.source.partition(":")
+    facts = Facts(title=recipe.name, origin=f"{kind}:{Path(where).name}")
+    image_input, pixels = known
+    model = TorchModel(module, facts, image_input, pixels, exportable=program)
     return torch_network(model, recipe, progress)

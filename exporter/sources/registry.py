@@ -6,13 +6,22 @@ from exporter.errors import SourceError
 from exporter.network import Network
 from exporter.progress import Progress
 from exporter.recipe import Recipe
-from exporter.sources import onnx_file, program, python, timm_models, torchvision_models, training
+from exporter.sources import (
+    onnx_file,
+    program,
+    python,
+    timm_models,
+    torchvision_models,
+    training,
+    transformers_models,
+)
 
 Load = Callable[[str, Recipe, Progress], Network]
 
 SOURCES: dict[str, Load] = {
     "torchvision": torchvision_models.load,
     "timm": timm_models.load,
+    "transformers": transformers_models.load,
     "python": python.load,
     "program": program.load_program,
     "torchscript": program.load_torchscript,

@@ -5,19 +5,23 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
-from service.card import Card
-from service.errors import OverloadedError, ShuttingDownError
+from service.card import Card, CardError, check_certificate
+from service.errors import FovealError, NotReadyError, OverloadedError, ShuttingDownError
 from service.graph.anatomy import Anatomy, instrument_graph
 from service.metrics import ModelMetrics
 from service.runtime.batcher import Batcher
+from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device, plan_session
 from service.runtime.job import Run
 from service.runtime.model import Model
 from service.runtime.repository import Servable
 from service.runtime.session import open_session
 from service.runtime.workers import Workers
+
+LOAD_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,7 @@ class Explainers:
         capacity: how many jobs may wait for one of them.
         open_explainer: opens a servable with its inner maps as outputs; blocking, called on a thread.
         series_of: the metrics of a model, where the runs of its explainer count too.
+        load_seconds: how long an explainer may take to load.
     """
 
     workers: Workers
@@ -65,6 +70,7 @@ class Explainers:
     capacity: int
     open_explainer: Callable[[Servable], Opened]
     series_of: Callable[[Model], ModelMetrics]
+    load_seconds: float = LOAD_SECONDS
     _places: "OrderedDict[Model, _Place]" = field(default_factory=OrderedDict)
     _closed: bool = False
 
@@ -78,7 +84,7 @@ class Explainers:
         """Give the model's explainer for the length of the block; simultaneous requests share one loading.
 
         Raises:
-            NotReadyError: the model is not being served.
+            NotReadyError: the model is not being served, or its file can not be read, or does not load in time.
             ShuttingDownError: the explainers were closed.
             OverloadedError: all explainers that may be loaded are in use.
             ServableError: the session can not be opened.
@@ -104,6 +110,8 @@ class Explainers:
         """Unload all explainers; returns when their accepted jobs are finished."""
         self._closed = True
         places, self._places = list(self._places.values()), OrderedDict()
+        for place in places:
+            place.loading.cancel()  # without effect on one that is loaded
         await asyncio.gather(*(_unload(place) for place in places))
 
     async def _make_room(self) -> None:
@@ -117,7 +125,7 @@ class Explainers:
             await _unload(self._places.pop(idle))
 
     async def _load(self, model: Model) -> Explainer:
-        opened = await asyncio.to_thread(self.open_explainer, model.servable)
+        opened = await self._open(model)
         batcher = Batcher(
             [opened.run],
             self.workers,
@@ -129,21 +137,46 @@ class Explainers:
         batcher.open()
         return Explainer(model.card, opened.anatomy, batcher)
 
+    async def _open(self, model: Model) -> Opened:
+        try:
+            async with asyncio.timeout(self.load_seconds):
+                return await daemon_call(
+                    partial(self.open_explainer, model.servable), "foveal-explainer"
+                )
+        except TimeoutError:
+            raise NotReadyError(
+                f"{model} did not load for explanations within {self.load_seconds:g} s."
+            ) from None
+        except FovealError:
+            raise
+        except OSError as error:
+            raise NotReadyError(
+                f"{model} can not be explained: its file can not be read ({error.strerror or error})."
+            ) from error
+
 
 def open_explainer(servable: Servable) -> Opened:
-    """Open a servable with its inner maps as outputs; blocking.
+    """Open a servable with its inner maps as outputs, if its file is still the one that is served; blocking.
 
     The session runs on the CPU even where the model itself runs on a GPU: one image at a time needs no GPU, whose
     memory stays free for ordinary requests.
 
     Raises:
+        NotReadyError: the file is another one by now.
         ServableError: ONNX Runtime can not load the graph.
+        OSError: the file can not be read.
     """
+    try:
+        check_certificate(servable.path, servable.card)
+    except CardError as error:
+        raise NotReadyError(
+            f"{servable.name} can not be explained: its file was replaced since it was loaded. Restart the service."
+        ) from error
     instrumented = instrument_graph(servable.path, servable.card)
     device = Device("cpu")
     plan = plan_session(device, largest=1, threads=1, cache=Path())
     session = open_session(servable.path, device, plan, graph=instrumented.graph)
-    return Opened(session.run, instrumented.anatomy)
+    return Opened(session, instrumented.anatomy)
 
 
 def _failed(loading: "asyncio.Task[Explainer]") -> bool:

@@ -64,6 +64,7 @@ class Server(uvicorn.Server):
         waits: whether connections are left to the other processes until `begin` is called; only with `counts`.
         beside: entered on the event loop before the app starts, and left after the app has ended.
         limits: what a connection may send outside the bodies of its requests.
+        on_end: called when a signal ends the service, also in the signal handler.
         tls: the certificate; None for plain HTTP.
         trusted_proxies: addresses and networks whose forwarded headers are believed.
 
@@ -81,6 +82,7 @@ class Server(uvicorn.Server):
         waits: bool = False,
         beside: AbstractAsyncContextManager[None] | None = None,
         limits: Limits | None = None,
+        on_end: Callable[[], None] | None = None,
         tls: Tls | None = None,
         trusted_proxies: Sequence[str] = (),
     ) -> None:
@@ -108,6 +110,7 @@ class Server(uvicorn.Server):
         self._services = app.services
         self._handshake_seconds = limits.head_seconds
         self._most_handshakes = limits.connections
+        self._on_end = on_end or (lambda: None)
         self._grace_seconds = grace_seconds
         self._counts = counts
         self._waits = waits
@@ -132,6 +135,7 @@ class Server(uvicorn.Server):
             if sig == signal.SIGINT and not self.force_exit and self._loop is not None:
                 self._loop.call_soon_threadsafe(self._tell_what_is_waited_for)
             return
+        self._on_end()
         already_draining = self._services.draining
         self._services.draining = True
         if (

@@ -1,6 +1,9 @@
 """One process of the service: the only one, or one of several that a supervisor started."""
 
+import asyncio
+import contextlib
 import gc
+import logging
 import os
 import resource
 import shutil
@@ -8,7 +11,9 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from signal import SIGINT
 from types import FrameType
@@ -17,13 +22,14 @@ from typing import Protocol
 from service.app import create_app
 from service.engine import Engine
 from service.errors import ConfigurationError
-from service.logs import configure_logs
+from service.logs import LOGGER, configure_logs
+from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
 from service.processes.limits import Limits
 from service.processes.peers import Peers
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
-from service.processes.supervisor import Loaded, Refused
 from service.processes.tls import Tls
 from service.settings import Settings
 
@@ -31,16 +37,55 @@ SPARE_FILES = 128
 """File descriptors that are not for connections: models, libraries, pipes."""
 MIN_CONNECTIONS = 16
 
+log = logging.getLogger(LOGGER)
+
 YOUNG_OBJECTS = 10_000
 """Objects made and not freed before the collector runs. 38,400 requests, 16 in flight, never made so many."""
 
 
-def make_server(
-    settings: Settings, on_loaded: Callable[[Engine], None], slot: WorkerSlot | None = None
-) -> Server:
+@dataclass(frozen=True, slots=True)
+class Service:
+    """The whole service of one process.
+
+    Attributes:
+        server: answers on the socket.
+        last_resort: ends the process where the server does not.
+        exit_process: ends the process at once with an exit code.
+    """
+
+    server: Server
+    last_resort: LastResort
+    exit_process: ExitProcess = os._exit
+
+    def run(self, listeners: list[socket.socket]) -> None:
+        """Serve until a signal ends the service.
+
+        Where a run never ends, the process ends here: Python and its libraries would wait for that thread, or crash.
+        """
+        self.last_resort.start()
+        self.server.run(listeners)
+        self.last_resort.begin()
+        if stuck := stuck_threads():
+            log.warning("%d networks do not end; the process ends without them", len(stuck))
+            flush()
+            self.exit_process(0)
+
+
+def make_service(
+    settings: Settings,
+    on_loaded: Callable[[Engine], None],
+    slot: WorkerSlot | None = None,
+    beside: AbstractAsyncContextManager[None] | None = None,
+) -> Service:
     """Return the whole service of one process; `slot` is None where it is the only one.
 
     A worker that replaces another one accepts connections when its models are loaded: until then the others answer.
+
+    Args:
+        settings: what the operator wants.
+        on_loaded: called once, when every model was loaded or has failed.
+        slot: the process's among several.
+        beside: entered on the event loop before the service starts, and left after it has ended.
 
     Raises:
         ConfigurationError: it can not start with these settings.
@@ -53,18 +98,31 @@ def make_server(
 
     engine = Engine(settings, share=int if slot is None else slot.share, on_loaded=loaded)
     peers = None if slot is None else _join_peers(engine, slot)
+    last_resort = LastResort(end_seconds(settings))
     server = Server(
         create_app(engine, settings, peers=peers),
         grace_seconds=settings.grace_seconds,
         drain_seconds=_drain_seconds(settings),
         counts=None if slot is None else ConnectionCounts(slot),
         waits=slot is not None and slot.refilled,
-        beside=None if peers is None else peers.listening(),
+        beside=_all(() if peers is None else (peers.listening(),), beside),
+        on_end=last_resort.begin,
         limits=connection_limits(settings),
         tls=tls_of(settings),
         trusted_proxies=[str(one) for one in settings.trusted_proxies],
     )
-    return server
+    return Service(server, last_resort)
+
+
+@asynccontextmanager
+async def _all(
+    first: Sequence[AbstractAsyncContextManager[None]],
+    second: AbstractAsyncContextManager[None] | None,
+) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        for one in (*first, *([second] if second else [])):
+            await stack.enter_async_context(one)
+        yield
 
 
 def connection_limits(settings: Settings) -> Limits:
@@ -135,13 +193,17 @@ def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Co
     relay = SignalRelay(pipe, slot, drain_seconds=2 * _drain_seconds(settings))
     relay.start()
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
+
+    def loaded(engine: Engine) -> None:
+        relay.send(Loaded(summary(engine)))
+
     try:
-        server = make_server(settings, lambda engine: pipe.send(Loaded(summary(engine))), slot)
+        service = make_service(settings, loaded, slot, relay.on_loop())
     except ConfigurationError as error:
-        pipe.send(Refused(str(error)))
+        relay.send(Refused(str(error)))
         sys.exit(2)
-    relay.connect(server)
-    server.run([listener])
+    relay.connect(service.server)
+    service.run([listener])
 
 
 class SignalHandler(Protocol):
@@ -153,7 +215,9 @@ class SignalHandler(Protocol):
 class SignalRelay(threading.Thread):
     """Passes the signals from the supervisor's pipe to the server, and ends the process when the supervisor is gone.
 
-    It is a thread, so that it also works while libraries load and while the event loop is blocked.
+    It is a thread, so that it also works while libraries load and while the event loop is blocked. The supervisor's
+    question whether the process is alive is answered by the event loop where there is one: a process whose loop is
+    blocked answers nobody else either.
 
     Args:
         pipe: the numbers of signals come from it.
@@ -176,19 +240,49 @@ class SignalRelay(threading.Thread):
         self._drain_seconds = drain_seconds
         self._exit_process = exit_process
         self._server: SignalHandler | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
+        self._sending = threading.Lock()
 
     def connect(self, server: SignalHandler) -> None:
         """Pass signals to the server from now on. Before, a signal ends the process at once: it has no requests."""
         with self._lock:
             self._server = server
 
+    @asynccontextmanager
+    async def on_loop(self) -> AsyncIterator[None]:
+        """Let this event loop answer whether the process is alive, until the block ends."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            yield
+        finally:
+            self._loop = None
+
+    def send(self, message: Loaded | Refused | Alive) -> None:
+        """Send the supervisor a message; from any thread."""
+        with self._sending, contextlib.suppress(OSError):  # the supervisor is gone
+            self._pipe.send(message)
+
     def run(self) -> None:
         try:
             while True:
-                self._relay(self._pipe.recv())
+                number = self._pipe.recv()
+                if number == ARE_YOU_ALIVE:
+                    self._answer()
+                else:
+                    self._relay(number)
         except (EOFError, OSError):
             self._end_orphaned()
+
+    def _answer(self) -> None:
+        loop = self._loop
+        if loop is None:
+            self.send(Alive())
+            return
+        with contextlib.suppress(
+            RuntimeError
+        ):  # the loop was closed; the next question is answered here
+            loop.call_soon_threadsafe(self.send, Alive())
 
     def _relay(self, number: int) -> None:
         with self._lock:
@@ -203,6 +297,11 @@ class SignalRelay(threading.Thread):
         self._relay(SIGINT)
         time.sleep(self._drain_seconds)
         self._exit_process(1)
+
+
+def end_seconds(settings: Settings) -> float:
+    """Return how long a process may take to end after its signal."""
+    return settings.grace_seconds + _drain_seconds(settings) + MARGIN_SECONDS
 
 
 def _drain_seconds(settings: Settings) -> float:

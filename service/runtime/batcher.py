@@ -3,29 +3,27 @@
 import asyncio
 import logging
 import math
-from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 from weakref import WeakMethod
 
-import numpy as np
-
 from service.errors import (
     ClientLeftError,
-    DeadlineError,
     FovealError,
     InferenceError,
+    NotReadyError,
     OverloadedError,
-    RequestError,
     ShuttingDownError,
-    for_clients,
+    StuckError,
 )
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
 from service.runtime.disconnect import DisconnectWatch
-from service.runtime.job import Job, JobResult, Outputs, PinnedInput, Run, Tensor, Trace
+from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
+from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
+from service.runtime.stages import Rows, Stages
+from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
 
 log = logging.getLogger(LOGGER)
@@ -38,30 +36,15 @@ PATIENCE_SECONDS = 1.0
 """How long a low-priority job yields to all others; then it takes its turn, so that it is slow but never starves."""
 
 
-@dataclass(slots=True, eq=False)
-class _Entry:
-    """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock."""
-
-    job: Job[Any, Any]
-    future: "asyncio.Future[JobResult[Any] | FovealError]"
-    accepted_at: float
-    deadline: float
-    line: "_Line"
-    trace: Trace = field(default_factory=Trace)
-    tensor: Tensor | None = None
-    context: object = None
-
-
-@dataclass(slots=True, eq=False)
-class _Line:
-    """Prepared or unprepared jobs that wait, oldest first, and how many more are being prepared ahead."""
-
-    waiting: deque[_Entry] = field(default_factory=deque)
-    preparing: int = 0
-
-    @property
-    def depth(self) -> int:
-        return len(self.waiting) + self.preparing
+STUCK_SECONDS = 10.0
+STUCK_TIMES = 20
+"""A run is given up when it takes so many times what is usual, and no less than `STUCK_SECONDS`."""
+FIRST_RUN_SECONDS = 60.0
+"""The same before anything was measured: on some devices the first run still compiles."""
+STEP_SECONDS = 60.0
+"""How long the preparation of one image, or one head, may take before its thread is given up."""
+MOST_STUCK = 2
+"""So many runs of a network may be stuck at the same time; then it runs no more. Each of them keeps a core busy."""
 
 
 class Batcher:
@@ -86,6 +69,9 @@ class Batcher:
         macs: multiply-accumulate operations per image, for the metric.
         pool: threads that prepare jobs before they are queued and finish them after the run. None: the worker that
             runs the batch does both.
+        cores: how many cores each of `runs` occupies.
+        stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
+        on_broken: called with the reason, on the event loop, when the network runs no more.
     """
 
     def __init__(
@@ -100,27 +86,35 @@ class Batcher:
         max_delay_seconds: float = 0.0,
         macs: int = 0,
         pool: Executor | None = None,
+        cores: int = 1,
+        stuck_seconds: float = STUCK_SECONDS,
+        on_broken: Callable[[str], None] | None = None,
     ) -> None:
         self.largest = largest
         self.batches_taken = 0
         self.batches_unwanted = 0
         """How many of those that were taken never ran, because nobody waited for them any more."""
-        self.batches_run = 0
+        self.answers = 0
+        """How many jobs were answered with a result."""
+        self.broken = ""
+        """Why the network runs no more; empty where it does."""
         self._idle = list(runs)
         self._wide = wide
         self._instances = len(runs)
-        self._pinned = any(
-            isinstance(run, PinnedInput) for run in runs
-        )  # here, since it takes 10 µs
         self._workers = workers
         self._clock = workers.clock
         self._metrics = metrics
         self._capacity = capacity
         self._max_delay = max_delay_seconds
-        self._macs = macs
+        self._cores = cores
+        self._stuck_seconds = stuck_seconds
+        self._on_broken = on_broken
+        self._lost: set[Turn] = set()
         self._pool = pool
-        self._normal = _Line()
-        self._low_priority = _Line()
+        pinned = any(isinstance(run, PinnedInput) for run in runs)  # here, since it takes 10 µs
+        self._stages = Stages(workers.clock, metrics, macs=macs, pinned=pinned, answer=self._answer)
+        self._normal = Line()
+        self._low_priority = Line()
         self._low_priority_largest = 1
         self._closed = False
         self._callers = 0
@@ -134,14 +128,24 @@ class Batcher:
         return self._normal.depth + self._low_priority.depth
 
     @property
+    def batches_run(self) -> int:
+        """How many batches the network has run."""
+        return self._stages.batches_run
+
+    @property
+    def running(self) -> bool:
+        """Whether a batch runs."""
+        return len(self._idle) < self._instances
+
+    @property
     def busy(self) -> bool:
         """Whether a batch runs, or something waits for one."""
-        return bool(self.depth) or len(self._idle) < self._instances
+        return bool(self.depth) or self.running
 
     def open(self) -> None:
         """Begin to accept jobs; called on the event loop whose callers get the answers."""
         self._loop = asyncio.get_running_loop()
-        self._workers.attach(self)
+        self._workers.attach(self, cores=self._cores)
 
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
@@ -177,7 +181,7 @@ class Batcher:
         now = self._clock()
         deadline = now + timeout_seconds
         line = self._low_priority if low_priority else self._normal
-        entries = [_Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
+        entries = [Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
         self._accept(entries, line)
         self._callers += 1
         self._no_callers.clear()
@@ -202,13 +206,15 @@ class Batcher:
 
     # On the event loop.
 
-    def _accept(self, entries: list[_Entry], line: _Line) -> None:
+    def _accept(self, entries: list[Entry], line: Line) -> None:
         with self._workers.condition:
             if self._closed:
                 raise ShuttingDownError(
                     "This queue is closed: the service is shutting down, or the model was removed. "
                     "Send the request again."
                 )
+            if self.broken:
+                raise self._broken_error()
             if line.depth + len(entries) > self._capacity:
                 error = OverloadedError(
                     f"{line.depth} images wait already, and {len(entries)} more do not fit into the queue of "
@@ -228,42 +234,41 @@ class Batcher:
     def _room(self) -> int:
         return self._capacity - self._normal.depth
 
-    def _expire(self, entries: list[_Entry], line: _Line) -> None:
-        late = [(entry, _deadline_error(entry)) for entry in entries]
+    def _expire(self, entries: list[Entry], line: Line) -> None:
+        late = [(entry, deadline_error(entry)) for entry in entries]
         self._settle(late)
         self._withdraw(line)
 
-    def _drop_disconnected(self, entries: list[_Entry], line: _Line) -> None:
+    def _drop_disconnected(self, entries: list[Entry], line: Line) -> None:
         self._settle(
             [(entry, ClientLeftError("The client closed its connection.")) for entry in entries]
         )
         self._withdraw(line)
 
-    def _abandon(self, entries: list[_Entry], line: _Line) -> None:
+    def _abandon(self, entries: list[Entry], line: Line) -> None:
         for entry in entries:
             if entry.future.cancel() or entry.future.cancelled():
                 self._metrics.outcome["abandoned"].inc()
         self._withdraw(line)
 
-    def _withdraw(self, line: _Line) -> None:
+    def _withdraw(self, line: Line) -> None:
         """Remove from the line what was answered in the meantime, which makes room for others."""
         with self._workers.condition:
-            alive = [entry for entry in line.waiting if not entry.future.done()]
-            line.waiting.clear()
-            line.waiting.extend(alive)
+            line.keep_unanswered()
 
-    def _settle(self, outcomes: Sequence[tuple[_Entry, JobResult[Any] | FovealError]]) -> None:
+    def _settle(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
         """Answer callers: the only place that does, always on the event loop, so that no future is settled twice."""
         for entry, outcome in outcomes:
             if entry.future.done():
                 continue
             entry.future.set_result(outcome)
-            self._metrics.outcome[_outcome_name(outcome)].inc()
+            self.answers += isinstance(outcome, JobResult)
+            self._metrics.outcome[outcome_name(outcome)].inc()
 
     # Called by the workers with the condition held.
 
     def ready_batches(self, now: float) -> list[ReadyBatch]:
-        if not self._idle:
+        if not self._idle or self.broken:
             return []
         offers = []
         if normal := self._normal.waiting:
@@ -275,10 +280,11 @@ class Batcher:
             offers.append(ReadyBatch(yields=now - at < PATIENCE_SECONDS, at=at, low_priority=True))
         return offers
 
-    def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
+    def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
+        low_priority = turn.low_priority
         queue = (self._low_priority if low_priority else self._normal).waiting
         waiting = len(queue)
-        share = math.ceil(waiting / min(workers, self._instances))
+        share = 1 if waiting == 1 else math.ceil(waiting / min(workers, self._instances))
         if low_priority:
             size = min(self.largest, share, self._low_priority_largest)
         else:
@@ -289,7 +295,8 @@ class Batcher:
         self._metrics.closed[self._why_closed(size, waiting)].inc()
         lone = alone and waiting == 1 and not low_priority
         run = self._wide if self._wide is not None and lone else instance
-        return lambda: self._run_batch(run, entries, instance)
+        turn.jobs, turn.instance = entries, instance
+        return lambda: self._run_batch(run, entries, turn)
 
     def _why_closed(self, size: int, waiting: int) -> str:
         if size == self.largest:
@@ -298,154 +305,150 @@ class Batcher:
             return "shared"
         return "delay" if self._max_delay else "drained"
 
+    # Called for the watchdog: what is stuck, and what becomes of it.
+
+    def progress(self, turn: Turn) -> object:
+        traces = [entry.trace for entry in turn.jobs]
+        done = sum(entry.future.done() for entry in turn.jobs)
+        decoded, read = sum(one.decode for one in traces), sum(one.head for one in traces)
+        return turn.since, turn.running, turn.ended, done, decoded, read
+
+    def limit_seconds(self, turn: Turn) -> float:
+        if not turn.running:
+            return STEP_SECONDS
+        pace = self._stages.pace
+        if pace is None:
+            return max(FIRST_RUN_SECONDS, self._stuck_seconds)
+        return max(self._stuck_seconds, STUCK_TIMES * pace * turn.running)
+
+    def give_up(self, turn: Turn, thread: int) -> None:
+        self._metrics.stuck.inc()
+        instance: Run = turn.instance
+        if turn.ended:  # only its answers are late
+            return
+        if not turn.running:  # the image is stuck before the network
+            self._idle.append(instance)
+            return
+        self._lost.add(turn)
+        for run in (instance, self._wide):
+            if isinstance(run, Stoppable):
+                run.stop(thread)
+        if _is_bound(instance):
+            self._instances -= 1
+        else:
+            self._idle.append(instance)
+        if len(self._lost) >= MOST_STUCK or not self._instances:
+            self.broken = (
+                f"has {len(self._lost)} runs that do not end and keep their threads busy; "
+                "restart the service to serve it again"
+            )
+
+    def _came_back(self, turn: Turn) -> None:
+        """Count again on what was given up, with the condition held: its thread has come back after all."""
+        if turn not in self._lost:
+            return
+        self._lost.remove(turn)
+        self.broken = ""
+        if _is_bound(turn.instance):
+            self._instances += 1
+            self._idle.append(turn.instance)
+
+    def answer(self, turn: Turn, seconds: float) -> None:
+        log.error(
+            "%s: a batch did not end for %.0f s and is given up", self._metrics.model, seconds
+        )
+        stuck = StuckError(
+            f"The batch of this image did not end within {seconds:.0f} s and was given up. "
+            "This image, or one that ran beside it, may be the cause: do not repeat it unchanged."
+        )
+        self._settle([(entry, stuck) for entry in turn.jobs])
+        if not self.broken:
+            return
+        for line in (self._normal, self._low_priority):
+            self._settle([(entry, self._broken_error()) for entry in line.waiting])
+            self._withdraw(line)
+        if self._on_broken is not None:
+            self._on_broken(self.broken)
+
+    def _broken_error(self) -> NotReadyError:
+        return NotReadyError(f"The network {self.broken}.")
+
     # On worker threads.
 
-    def _run_batch(self, run: Run, entries: list[_Entry], instance: Run) -> None:
-        began, ready = self._clock(), list[_Entry]()
+    def _run_batch(self, run: Run, entries: list[Entry], turn: Turn) -> None:
+        ready, rows = list[Entry](), Rows()
         try:
-            ready = [entry for entry in entries if self._is_wanted(entry) and self._prepare(entry)]
+            prepare = self._stages.prepare
+            ready = [entry for entry in entries if self._is_wanted(entry) and prepare(entry)]
             ready = [entry for entry in ready if self._is_wanted(entry)]
-            finished = list(self._run_or_bisect(run, ready)) if ready else []
+            if ready and not turn.given_up:
+                rows = list(self._stages.run(run, ready, turn))
+        except BaseException:
+            self._answer([(entry, InferenceError("The network failed.")) for entry in entries])
+            raise
         finally:
             with self._workers.condition:
-                low_priority = entries[0].line is self._low_priority
-                if low_priority:
-                    pace = (self._clock() - began) / len(entries)
-                    self._low_priority_largest = max(1, int(LOW_PRIORITY_SECONDS / max(pace, 1e-6)))
-                self._idle.append(instance)
+                turn.running = 0
                 self.batches_unwanted += not ready
-                self._workers.run_ended(low_priority=low_priority)
+                if turn.given_up:
+                    self._came_back(turn)
+                else:
+                    if turn.low_priority or self._stages.fits is not None:
+                        self._learn(turn, len(entries))
+                    self._idle.append(turn.instance)
+                    self._workers.run_ended(turn)
         if self._pool is None:
-            self._finish(finished)
-        elif finished:
-            self._pool.submit(self._finish, finished)
+            self._finish(rows)
+        elif rows:
+            self._pool.submit(self._finish, rows)
 
-    def _is_wanted(self, entry: _Entry) -> bool:
+    def _learn(self, turn: Turn, size: int) -> None:
+        """Remember how large the next batches may be, with the condition held."""
+        if turn.low_priority:
+            pace = (self._clock() - turn.began) / size
+            self._low_priority_largest = max(1, int(LOW_PRIORITY_SECONDS / max(pace, 1e-6)))
+        if self._stages.fits is not None:
+            self.largest = min(self.largest, self._stages.fits)
+
+    def _is_wanted(self, entry: Entry) -> bool:
         if entry.future.done():
             return False
         if entry.deadline > self._clock():
             return True
-        self._answer([(entry, _deadline_error(entry))])
+        self._answer([(entry, deadline_error(entry))])
         return False
 
-    def _prepare_ahead(self, entry: _Entry) -> None:
-        wanted = self._is_wanted(entry) and self._prepare(entry)
+    def _prepare_ahead(self, entry: Entry) -> None:
+        wanted = False
+        try:
+            wanted = self._is_wanted(entry) and self._stages.prepare(entry)
+        except BaseException:  # the executor keeps it where nobody looks
+            log.exception("An image could not be prepared, because its thread failed.")
+            self._answer([(entry, InferenceError("The image could not be prepared."))])
         with self._workers.condition:
             entry.line.preparing -= 1
-            if wanted:
+            if wanted and not self.broken:
                 entry.line.waiting.append(entry)
                 self._workers.condition.notify()
-
-    def _prepare(self, entry: _Entry) -> bool:
-        """Make the job's tensor; return whether that worked. A job that failed is answered at once, before the run."""
-        if entry.tensor is not None:
-            return True
-        began = self._clock()
-        try:
-            entry.tensor, entry.context = entry.job.prepare()
-        except FovealError as error:
-            self._answer([(entry, _without_frames(error))])
-            return False
-        except Exception:  # a bug that one job meets must not fail the others of its batch
-            log.exception("An image could not be prepared, because of an unexpected error.")
-            self._answer([(entry, InferenceError("The image could not be prepared."))])
-            return False
-        entry.trace.decode = self._clock() - began
-        return True
-
-    def _run_or_bisect(
-        self, run: Run, entries: list[_Entry]
-    ) -> Iterator[tuple[_Entry, Outputs | FovealError]]:
-        """Run a batch. One that fails is halved and runs again, until the job that makes it fail is alone."""
-        began = self._clock()
-        try:
-            room = (
-                run.pinned_input(len(entries))
-                if self._pinned and isinstance(run, PinnedInput)
-                else None
-            )
-            tensors = [entry.tensor for entry in entries if entry.tensor is not None]
-            outputs = run(np.stack(tensors, out=room))
-        except Exception as error:  # ONNX Runtime raises untyped errors
-            if len(entries) == 1:
-                log.exception("The network failed on an image.")
-                told = for_clients(f"The network failed on this image: {error}")
-                yield entries[0], InferenceError(told)
                 return
-            log.warning(
-                "A batch of %d failed and runs again in two halves: %s", len(entries), error
-            )
-            middle = len(entries) // 2
-            yield from self._run_or_bisect(run, entries[:middle])
-            yield from self._run_or_bisect(run, entries[middle:])
-            return
-        seconds = self._clock() - began
-        self._count_batch(len(entries))
-        for index, entry in enumerate(entries):
-            entry.trace.batch_size = len(entries)
-            entry.trace.infer = seconds
-            entry.trace.queue = max(0.0, began - entry.accepted_at - entry.trace.decode)
-            yield entry, {name: rows[index] for name, rows in outputs.items()}
+        if wanted:
+            self._answer([(entry, self._broken_error())])
 
-    def _count_batch(self, size: int) -> None:
-        self.batches_run += 1
-        self._metrics.batch_size.observe(size)
-        self._metrics.macs.inc(self._macs * size)
-
-    def _finish(self, rows: list[tuple[_Entry, Outputs | FovealError]]) -> None:
+    def _finish(self, rows: Rows) -> None:
+        head = self._stages.head
         outcomes = [
-            (entry, row if isinstance(row, FovealError) else self._head(entry, row))
+            (entry, row if isinstance(row, FovealError) else head(entry, row))
             for entry, row in rows
         ]
         if outcomes:
             self._answer(outcomes)
 
-    def _head(self, entry: _Entry, outputs: Outputs) -> JobResult[Any] | FovealError:
-        began = self._clock()
-        try:
-            value = entry.job.finish(outputs, entry.context)
-        except FovealError as error:
-            return _without_frames(error)
-        except Exception:  # a bug that one job meets must not fail the others of its batch
-            log.exception("A head failed with an unexpected error.")
-            return InferenceError("The network ran, but its output could not be read.")
-        entry.trace.head = self._clock() - began
-        for stage, histogram in self._metrics.stage.items():
-            histogram.observe(getattr(entry.trace, stage))
-        return JobResult(value, entry.trace)
-
-    def _answer(self, outcomes: list[tuple[_Entry, JobResult[Any] | FovealError]]) -> None:
+    def _answer(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
         """Hand the outcomes of a whole batch to the event loop in one call."""
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._settle, outcomes)
 
 
-def _without_frames(error: FovealError) -> FovealError:
-    """Remove an error's traceback and causes, which no client sees.
-
-    They refer to frames that hold the job and its image, and the job holds the error: without this, the memory of the
-    image would stay until the garbage collector runs.
-    """
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
-
-
-def _deadline_error(entry: _Entry) -> DeadlineError:
-    allowed = (entry.deadline - entry.accepted_at) * 1e3
-    return DeadlineError(f"The answer was not ready within {allowed:.0f} ms.")
-
-
-def _outcome_name(outcome: "JobResult[Any] | FovealError") -> str:
-    if isinstance(outcome, JobResult):
-        return "answered"
-    for kind, name in _OUTCOME_NAMES.items():
-        if isinstance(outcome, kind):
-            return name
-    return "failed"
-
-
-_OUTCOME_NAMES: dict[type[FovealError], str] = {
-    RequestError: "refused",
-    DeadlineError: "expired",
-    ClientLeftError: "abandoned",
-}
+def _is_bound(run: Run) -> bool:
+    """Return whether a run has memory of its own, so that no second thread can use it."""
+    return isinstance(run, PinnedInput)

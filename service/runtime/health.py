@@ -40,16 +40,16 @@ class _Record:
 
     Attributes:
         taken: how many batches it had taken by then.
-        run: how many batches it had run by then.
+        answers: how many jobs it had answered with a result by then.
         next_check: from when on it may be checked again, in seconds of the clock.
     """
 
     taken: int = 0
-    run: int = 0
+    answers: int = 0
     next_check: float = 0.0
 
     def note(self, queue: Batcher) -> None:
-        self.taken, self.run = queue.batches_taken, queue.batches_run
+        self.taken, self.answers = queue.batches_taken, queue.answers
 
 
 class HealthWatcher:
@@ -61,15 +61,11 @@ class HealthWatcher:
 
     Args:
         clock: measures how long ago a model was checked.
-        progress: how many batches have ended, of all models together.
         sleep: waits between two rounds.
     """
 
-    def __init__(
-        self, clock: Clock, progress: Callable[[], int], sleep: Sleep = asyncio.sleep
-    ) -> None:
+    def __init__(self, clock: Clock, sleep: Sleep = asyncio.sleep) -> None:
         self._clock = clock
-        self._progress = progress
         self._sleep = sleep
         self._records: dict[Model, _Record] = {}
 
@@ -89,17 +85,23 @@ class HealthWatcher:
             await self._sleep(every_seconds)
             await self.make_round()
 
-    async def make_round(self) -> None:
-        """Check each model that has not proved since the last round that it works, one after the other."""
+    async def make_round(self, check_seconds: float = CHECK_SECONDS) -> None:
+        """Check each model that has not proved since the last round that it works, one after the other.
+
+        Args:
+            check_seconds: how long each check may take.
+        """
         for model, record in tuple(self._records.items()):
             if model.queue is not None:
-                await self._visit(model, model.queue, record)
+                await self._visit(model, model.queue, record, check_seconds)
 
-    async def _visit(self, model: Model, queue: Batcher, record: _Record) -> None:
-        has_answered = model.state == "ready" and queue.batches_run > record.run
+    async def _visit(
+        self, model: Model, queue: Batcher, record: _Record, check_seconds: float
+    ) -> None:
+        has_answered = model.state == "ready" and queue.answers > record.answers
         is_used = queue.busy or queue.batches_taken > record.taken
         if not has_answered and (is_used or self._clock() >= record.next_check):
-            await self._check(model, queue, record, CHECK_SECONDS, low_priority=True)
+            await self._check(model, queue, record, check_seconds, low_priority=True)
         record.note(queue)
 
     async def _check(
@@ -113,12 +115,11 @@ class HealthWatcher:
     ) -> None:
         """Run a blank image through the model's queue, and mark the model by what comes out.
 
-        A queue that is full or slow is no failure as long as batches still come out of it, nor is a check that was not
-        taken because the workers ran batches of other models. A queue that was closed says nothing.
+        A queue that is full or slow is no failure as long as batches still come out of it, nor is a check that only
+        waited for a worker: then the batches of other models ran. A queue that was closed says nothing.
         """
-        was_idle, ran_before = not queue.busy, queue.batches_run
+        was_running, ran_before = queue.running, queue.batches_run
         tried_before = queue.batches_taken - queue.batches_unwanted
-        ended_before = self._progress()
         job = Job(prepare=partial(_blank, model.blank), finish=_require_finite)
         outcome: JobResult[None] | FovealError
         try:
@@ -127,7 +128,7 @@ class HealthWatcher:
             )
         except ShuttingDownError:
             return
-        except OverloadedError as error:
+        except (OverloadedError, NotReadyError) as error:
             outcome = error
         if isinstance(outcome, JobResult):
             model.mark_ready()
@@ -135,10 +136,10 @@ class HealthWatcher:
             record.next_check = self._clock() + outcome.trace.infer / HEALTH_CHECK_SHARE
             return
         tried = queue.batches_taken - queue.batches_unwanted
-        waited_for_others = was_idle and tried == tried_before and self._progress() > ended_before
+        waited_for_others = not (was_running or queue.running) and tried == tried_before
         is_slow = isinstance(outcome, OverloadedError | DeadlineError)
         if not (is_slow and (queue.batches_run > ran_before or waited_for_others)):
-            model.mark_failed(f"did not answer its health check: {outcome}")
+            model.mark_failed(queue.broken or f"did not answer its health check: {outcome}")
             log.error(
                 "health check failed", extra={FIELDS: {"model": model.name, "reason": str(outcome)}}
             )

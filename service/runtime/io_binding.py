@@ -20,7 +20,7 @@ from service.errors import DeviceError
 from service.logs import LOGGER
 from service.runtime.device import GRAPH_ID, NO_GRAPH, RUNS_TO_CAPTURE
 from service.runtime.job import Outputs, Tensor
-from service.runtime.session import Session
+from service.runtime.session import Session, run_options
 
 log = logging.getLogger(LOGGER)
 
@@ -150,6 +150,7 @@ class BoundSession:
         self._fixed = all(None not in output.shape[1:] for output in session.outputs)
         self._graphs = session.plan.graphs
         self._slots: dict[int, _Slot] = {}
+        self._present: ort.RunOptions | None = None
         self._thread = ThreadPoolExecutor(1, "foveal-gpu")
         try:
             self._thread.submit(self._warm).result()
@@ -169,6 +170,11 @@ class BoundSession:
     def __call__(self, batch: Tensor) -> Outputs:
         """Run a batch (N, …) and return every output (N, …) by name; blocking."""
         return self._thread.submit(self._run, batch).result()
+
+    def stop(self, thread: int) -> None:  # noqa: ARG002  # it has but one run at a time
+        """Let the present run end with an error, as soon as the node that it is in has ended."""
+        if self._present is not None:
+            self._present.terminate = True
 
     # On this object's thread.
 
@@ -221,7 +227,12 @@ class BoundSession:
         if not self._fixed:  # a binding keeps the last run's outputs, in their shape
             for name in self._names:
                 slot.binding.bind_output(name, self._memory.device, self._memory.index)
-        self._session.onnxruntime.run_with_iobinding(slot.binding, slot.options)
+        self._present = slot.options
+        try:
+            self._session.onnxruntime.run_with_iobinding(slot.binding, slot.options)
+        finally:
+            self._present = None
+            slot.options.terminate = False
         values = zip(self._names, slot.binding.get_outputs(), strict=True)
         return {name: self._to_host(value) for name, value in values}
 
@@ -250,6 +261,6 @@ class BoundSession:
 
 
 def _options(graph: int) -> ort.RunOptions:
-    options = ort.RunOptions()
+    options = run_options()
     options.add_run_config_entry(GRAPH_ID, str(graph))
     return options

@@ -20,6 +20,14 @@ class PinnedInput(Protocol):
         """Return a buffer for `count` images, (N, …), valid until the run that receives it ends."""
 
 
+@runtime_checkable
+class Stoppable(Protocol):
+    """A run that can be told to end early. Where it can not, its thread is lost until it ends by itself."""
+
+    def stop(self, thread: int) -> None:
+        """Let the run of the thread with this `threading.get_ident` end with an error, soon."""
+
+
 Context = TypeVar("Context")
 T = TypeVar("T")
 

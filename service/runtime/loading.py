@@ -19,6 +19,7 @@ from service.card import (
 from service.errors import DeviceError, ServableError
 from service.logs import LOGGER
 from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
+from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
@@ -57,12 +58,14 @@ class Loaded:
         largest: images in a batch at most.
         blank: one input of zeros without the batch axis.
         wide: runs a single image on all cores; None where that would not be faster.
+        cores: how many cores each of `runs` occupies.
     """
 
     runs: tuple[Run, ...]
     largest: int
     blank: Tensor
     wide: Run | None = None
+    cores: int = 1
 
 
 def load_model(
@@ -76,6 +79,7 @@ def load_model(
     outputs: Mapping[str, tuple[str, ...]],
     capture_lock: CaptureLock | None = None,
     graphs: bool = False,
+    first_runs_seconds: float = FIRST_RUNS_SECONDS,
 ) -> Loaded:
     """Load a network and run it until it is warm; blocking.
 
@@ -89,43 +93,49 @@ def load_model(
         outputs: by task, the names of the outputs that a graph for it must have.
         capture_lock: shared by all networks on a GPU; each run holds it.
         graphs: whether CUDA graphs may be captured.
+        first_runs_seconds: how long the runs that warm and measure it may take on a CPU.
 
     Raises:
         ServableError: the card's task is not among `outputs`, the certificate does not match the graph, or the graph
-            breaks the contract.
+            breaks the contract, or a first run fails.
         DeviceError: the network does not fully run on the device.
     """
     expected = _outputs_of(servable, outputs)
     _require_certificate(servable)
 
+    sessions: list[Session] = []
+
     def open_network(plan: SessionPlan) -> Session:
         session = open_session(servable.path, device, plan)
         check_contract(session, servable.card, servable.path, expected)
+        sessions.append(session)
         return session
 
     limit = servable.card.max_batch or largest or LARGEST
     if device.is_gpu:
-        return load_on_gpu(
+        with first_runs(servable.path, sessions, None):  # some devices compile for minutes
+            return load_on_gpu(
+                servable,
+                device,
+                open_network,
+                limit=limit,
+                instances=instances,
+                cache=cache,
+                memory=Memory("cuda", device.index),
+                capture_lock=capture_lock or CaptureLock(),
+                graphs=graphs,
+            )
+    with first_runs(servable.path, sessions, first_runs_seconds):
+        return load_on_processor(
             servable,
             device,
             open_network,
             limit=limit,
+            largest=largest,
             instances=instances,
+            threads=threads,
             cache=cache,
-            memory=Memory("cuda", device.index),
-            capture_lock=capture_lock or CaptureLock(),
-            graphs=graphs,
         )
-    return load_on_processor(
-        servable,
-        device,
-        open_network,
-        limit=limit,
-        largest=largest,
-        instances=instances,
-        threads=threads,
-        cache=cache,
-    )
 
 
 def _require_certificate(servable: Servable) -> None:
@@ -165,8 +175,8 @@ def load_on_processor(
     blank = blank_input(session, servable.card)
     if device.name == "cpu":
         return choose_runs(
-            session.run,
-            lambda wide: open_network(wide).run,
+            session,
+            open_network,
             blank,
             limit=limit,
             largest=largest,
@@ -175,9 +185,9 @@ def load_on_processor(
             clock=clock,
         )
     if not largest:
-        alone = seconds_of(session.run, blank[None], clock)
-        limit = best_batch(session.run, blank, limit, alone=alone, clock=clock)
-    return Loaded((session.run,) * (instances or threads), limit, blank)
+        alone = seconds_of(session, blank[None], clock)
+        limit = best_batch(session, blank, limit, alone=alone, clock=clock)
+    return Loaded((session,) * (instances or threads), limit, blank)
 
 
 def load_on_gpu(
@@ -264,7 +274,7 @@ def choose_runs(
     wide = open_wide(plan)
     spread = seconds_of(wide, blank[None], clock)
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):
-        return Loaded((wide,) * (instances or 1), limit, blank)
+        return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
     return Loaded(
         (narrow,) * (instances or threads),
         limit,

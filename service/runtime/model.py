@@ -11,6 +11,8 @@ from service.runtime.batcher import Batcher
 from service.runtime.job import Tensor
 from service.runtime.repository import Servable
 
+STILL_LOADING = "is still loading"
+
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
 class Model:
@@ -26,7 +28,7 @@ class Model:
 
     servable: Servable
     state: Literal["loading", "ready", "failed"] = "loading"
-    reason: str = "is still loading"
+    reason: str = STILL_LOADING
     queue: Batcher | None = field(default=None, repr=False)
     blank: Tensor = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
 

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from functools import partial
 
 from service.errors import (
     ConfigurationError,
@@ -18,17 +19,24 @@ from service.errors import (
 )
 from service.logs import LOGGER
 from service.metrics import Metrics, ModelMetrics
-from service.runtime.batcher import Batcher
+from service.runtime.batcher import STUCK_SECONDS, Batcher
+from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
+from service.runtime.faults import reason_of
 from service.runtime.health import HealthWatcher
 from service.runtime.loading import Loaded
-from service.runtime.model import Model
+from service.runtime.model import STILL_LOADING, Model
 from service.runtime.repository import Refusal, Servable
 from service.runtime.routing import Routing
 from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
 
 log = logging.getLogger(LOGGER)
+
+LOAD_SECONDS = 30.0
+"""How long the loading of a model may keep the others waiting."""
+ADD_SECONDS = 600.0
+"""How long the loading of a model that is added may take."""
 
 OpenModel = Callable[[Servable], Loaded]
 """Loads a servable onto the device; blocking, called on a thread."""
@@ -40,6 +48,7 @@ class Batching:
 
     capacity: int
     max_delay_seconds: float = 0.0
+    stuck_seconds: float = STUCK_SECONDS
 
 
 class Registry:
@@ -59,6 +68,8 @@ class Registry:
         batching: how batches are made.
         defaults: by task, the model that answers it when a request names none.
         pool: where images are prepared and results finished; None: on the workers.
+        load_seconds: how long the loading of a model may keep the others waiting; it goes on beside them.
+        add_seconds: how long the loading of a model that is added may take.
         release_memory: returns memory that no model uses to the system; blocking, called on a thread after a removal.
 
     Attributes:
@@ -81,10 +92,12 @@ class Registry:
         batching: Batching,
         defaults: Mapping[str, str],
         pool: Executor | None = None,
+        load_seconds: float = LOAD_SECONDS,
+        add_seconds: float = ADD_SECONDS,
         release_memory: Callable[[], None] = shrink_arena,
     ) -> None:
         self.device = device
-        self.health = HealthWatcher(workers.clock, lambda: workers.batches_ended)
+        self.health = HealthWatcher(workers.clock)
         self._models: tuple[Model, ...] = ()
         self._by_name: dict[str, tuple[Model, ...]] = {}
         self._series: dict[str, ModelMetrics] = {}
@@ -94,7 +107,10 @@ class Registry:
         self._metrics = metrics
         self._batching = batching
         self._pool = pool
+        self._load_seconds = load_seconds
+        self._add_seconds = add_seconds
         self._release_memory = release_memory
+        self._late: set[asyncio.Task[None]] = set()
         self._closed = False
         self._loading = asyncio.Lock()
         self._draining: set[asyncio.Task[None]] = set()
@@ -179,6 +195,10 @@ class Registry:
         """Return the reasons why the service is not ready; empty when every model in the repository is."""
         reasons = [f"{model} {model.reason}" for model in self._models if model.state != "ready"]
         reasons += [for_clients(one.reason, one.path) for one in self._refusals]
+        if not self._workers.left:
+            reasons.append(
+                f"all {self._workers.count} threads that run batches are in runs that do not end; restart the service"
+            )
         return reasons or ([] if self._models else ["the model repository is empty"])
 
     async def load(self) -> None:
@@ -187,14 +207,37 @@ class Registry:
             log.error("refused: %s", refusal.reason)
         for model in self._models:
             async with self._loading:
-                if model not in self._models:
-                    continue
-                try:
-                    await self._start(model)
-                except FovealError as error:
-                    reason = for_clients(f"failed to load: {error}", model.servable.path)
-                    model.mark_failed(reason)
-                    log.error("%s is not served: %s", model.name, error)
+                if model in self._models:
+                    await self._load_or_leave(model)
+
+    async def _load_or_leave(self, model: Model) -> None:
+        """Load a model; where that takes too long, let it go on beside those that follow."""
+        task = asyncio.create_task(self._load(model))
+        self._late.add(task)
+        task.add_done_callback(self._late.discard)
+        done, _ = await asyncio.wait([task], timeout=self._load_seconds)
+        if not done and model.state == "loading":
+            model.reason = f"has been loading for more than {self._load_seconds:g} s"
+            log.error("%s %s; the others are served meanwhile", model, model.reason)
+
+    async def _load(self, model: Model) -> None:
+        try:
+            loaded = await self._open(model)
+            if model not in self._models:  # it was removed meanwhile
+                return
+            late = model.reason != STILL_LOADING
+            await self._start(model, loaded)
+            if late and model.state == "ready":
+                log.info("%s is served now", model)
+        except FovealError as error:
+            self._refuse(model, str(error))
+        except Exception as error:  # noqa: BLE001  # the others must be loaded whatever this one does
+            self._refuse(model, reason_of(error))
+
+    @staticmethod
+    def _refuse(model: Model, reason: str) -> None:
+        model.mark_failed(for_clients(f"failed to load: {reason}", model.servable.path))
+        log.error("%s is not served: %s", model.name, reason)
 
     async def add(self, servable: Servable) -> Model:
         """Load, warm and check a version aside, then let it take part in traffic.
@@ -203,7 +246,7 @@ class Registry:
 
         Raises:
             ConfigurationError: this version is there already; or loading failed, see `load_model`.
-            NotReadyError: it does not answer its health check.
+            NotReadyError: it does not load in time, or does not answer its health check.
             ShuttingDownError: the registry was closed.
         """
         async with self._loading:
@@ -212,7 +255,7 @@ class Registry:
             if any(other.version == model.version for other in self._by_name.get(model.name, ())):
                 raise ConfigurationError(f"{model} is served already. Remove it first.")
             try:
-                await self._start(model)
+                await self._start(model, await self._open_in_time(model))
                 if model.state != "ready":
                     raise NotReadyError(f"{model} {model.reason}.")
             except BaseException:  # canceled or failed, its threads and memory must go
@@ -238,11 +281,22 @@ class Registry:
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
         self._closed = True
+        for task in tuple(self._late):
+            task.cancel()
         queues = [model.queue for model in self._models if model.queue]
         await asyncio.gather(*(queue.close() for queue in queues), *self._draining)
 
-    async def _start(self, model: Model) -> None:
-        loaded = await asyncio.to_thread(self._open_model, model.servable)
+    async def _open(self, model: Model) -> Loaded:
+        return await daemon_call(partial(self._open_model, model.servable), "foveal-load")
+
+    async def _open_in_time(self, model: Model) -> Loaded:
+        try:
+            async with asyncio.timeout(self._add_seconds):
+                return await self._open(model)
+        except TimeoutError:
+            raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
+
+    async def _start(self, model: Model, loaded: Loaded) -> None:
         self._refuse_if_closed()
         model.blank = loaded.blank
         model.queue = queue = Batcher(
@@ -255,6 +309,9 @@ class Registry:
             max_delay_seconds=self._batching.max_delay_seconds,
             macs=model.card.cost.macs,
             pool=self._pool,
+            cores=loaded.cores,
+            stuck_seconds=self._batching.stuck_seconds,
+            on_broken=partial(_mark_broken, model),
         )
         queue.open()
         await self.health.admit(model, queue)
@@ -351,6 +408,11 @@ class Registry:
     def _info(self, model: Model) -> tuple[str, ...]:
         card = model.card
         return model.name, str(model.version), card.task, card.precision, self.device.name
+
+
+def _mark_broken(model: Model, reason: str) -> None:
+    model.mark_failed(reason)
+    log.error("%s is not served any more: it %s", model, reason)
 
 
 def _order(model: Model) -> tuple[str, int]:

@@ -5,6 +5,7 @@ import functools
 import importlib
 import importlib.util
 import io
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ from service.runtime.device import (
     SessionPlan,
     plan_session,
 )
+from service.runtime.faults import reason_of
 
 RUNTIME_VERSION: str = ort.__version__
 OPENVINO_PACKAGE = "onnxruntime_ep_openvino"
@@ -54,14 +56,32 @@ class Session:
         self.inputs = tuple(_describe(node) for node in session.get_inputs())
         self.outputs = tuple(_describe(node) for node in session.get_outputs())
         self._names = [output.name for output in self.outputs]
+        self._input = self.inputs[0].name if self.inputs else ""
+        self._options: dict[int, ort.RunOptions] = {}
 
-    def run(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+    def __call__(self, batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
         """Run a batch (N, …) and return every output (N, …) by name.
 
         Any number of threads may call this at once. It releases the GIL.
         """
-        rows = self.onnxruntime.run(self._names, {self.inputs[0].name: batch})
+        thread = threading.get_ident()
+        options = self._options.get(thread) or self._make_options(thread)
+        rows = self.onnxruntime.run(self._names, {self._input: batch}, options)
         return dict(zip(self._names, rows, strict=True))
+
+    def stop(self, thread: int) -> None:
+        """Let the run of a thread end with an error, as soon as the node that it is in has ended.
+
+        Args:
+            thread: its `threading.get_ident`.
+        """
+        options = self._options.pop(thread, None)  # the thread's next run gets others
+        if options is not None:
+            options.terminate = True
+
+    def _make_options(self, thread: int) -> ort.RunOptions:
+        options = self._options[thread] = run_options()
+        return options
 
 
 def open_session(
@@ -83,7 +103,9 @@ def open_session(
     try:
         session = connect(str(path) if graph is None else graph, device, plan)
     except Exception as error:  # ONNX Runtime raises untyped errors
-        raise ServableError(f"{path} can not be loaded on {device.name}: {error}") from error
+        raise ServableError(
+            f"{path} can not be loaded on {device.name}: {reason_of(error)}"
+        ) from error
     allowed = plan.allowed_providers or {_register_openvino()}
     _refuse_fallback(placement(session), allowed, device, path.name)
     return Session(session, plan)
@@ -155,6 +177,13 @@ def _network_that_does_nothing() -> bytes:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     serialized: bytes = model.SerializeToString()
     return serialized
+
+
+def run_options() -> ort.RunOptions:
+    """Return the options of a run, which prints nothing: what matters is raised as an error."""
+    options = ort.RunOptions()
+    options.log_severity_level = _SILENT
+    return options
 
 
 def placement(session: ort.InferenceSession) -> dict[str, dict[str, int]]:

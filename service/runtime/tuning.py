@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.runtime.faults import is_out_of_memory
+
 LONGEST_BATCH_SECONDS = 0.025
 """The longest batch that is tried: a longer one delays each of its images without more throughput."""
 NO_LOSS = 1.02
@@ -48,6 +50,8 @@ def best_batch(
 ) -> int:
     """Return the largest batch, a power of two up to `limit`, in which an image costs no more than in a smaller one.
 
+    A batch for which there is not enough memory ends the search.
+
     On a CPU, batching helps tiny networks, which share the overhead of a call; larger ones lose more in the caches.
 
     Args:
@@ -60,9 +64,14 @@ def best_batch(
     best = alone
     largest, size = 1, 2
     while size <= limit and size * best <= LONGEST_BATCH_SECONDS:
-        batch = np.repeat(blank[None], size, axis=0)
-        run(batch)  # the first run of a size allocates its buffers
-        seconds = seconds_of(run, batch, clock)
+        try:
+            batch = np.repeat(blank[None], size, axis=0)
+            run(batch)  # the first run of a size allocates its buffers
+            seconds = seconds_of(run, batch, clock)
+        except Exception as error:  # ONNX Runtime raises untyped errors
+            if is_out_of_memory(error):
+                break
+            raise
         if seconds / size > NO_LOSS * best:
             break
         best = min(best, seconds / size)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from service.logs import LOGGER
+from service.runtime.turns import HOLD_SECONDS, Seat, Turn, Turns
 
 log = logging.getLogger(LOGGER)
 
@@ -17,10 +18,12 @@ Clock = Callable[[], float]
 KEPT_SECONDS = 0.1
 """How long after a batch of single images one worker is kept free of batches that yield: the next image is likely to
 come within it."""
+STOP_SECONDS = 10.0
+"""How long `stop` waits for batches that run. Each of them has had until the deadline of its requests."""
 
 
 class ReadyBatch(NamedTuple):
-    """A batch that could be taken; workers take the smallest first.
+    """A batch that could be taken.
 
     Attributes:
         yields: it waits as long as any batch that does not yield is ready.
@@ -34,25 +37,59 @@ class ReadyBatch(NamedTuple):
 
 
 class Lane(Protocol):
-    """A queue that workers take batches from; both methods are called with the workers' condition held."""
+    """A queue that workers take batches from. All methods but `answer` are called with the workers' condition held."""
 
     def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
         """Return the batches that can be taken now or later: at most one of each of its lines."""
 
-    def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
-        """Remove the next batch of a line and return what runs it outside the lock. Never raises.
+    def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
+        """Remove the next batch of the line of `turn` and return what runs it outside the lock. Never raises.
 
         `alone` is true where nothing else runs, and nothing else ran when the batch before began: then this batch may
         use all cores.
         """
 
+    def progress(self, turn: Turn) -> object:
+        """Return what is equal between two calls only where the batch has not come further between them."""
+
+    def limit_seconds(self, turn: Turn) -> float:
+        """Return how long the batch may be without progress."""
+
+    def give_up(self, turn: Turn, thread: int) -> None:
+        """Stop to count on the batch: the thread of this `threading.get_ident` comes back too late, if ever."""
+
+    def answer(self, turn: Turn, seconds: float) -> None:
+        """Answer all who wait for the batch, which was given up after so long; called on the event loop."""
+
+
+class Worker(threading.Thread):
+    """One of the threads, and the batch that it runs."""
+
+    def __init__(self, index: int, target: "Callable[[Worker], None]") -> None:
+        super().__init__(name=f"foveal-worker-{index}", daemon=True)
+        self.index = index
+        self.turn: Turn | None = None
+        self.given_up = False
+        self._work = target
+
+    def run(self) -> None:
+        try:
+            self._work(self)
+        except BaseException:  # no one else would hear of it; `replace_dead` makes another
+            log.exception("A thread that runs batches has failed.")
+
 
 class Workers:
     """A fixed number of threads that serve any number of lanes.
 
-    A free worker takes at once the batch that has been ready for longest, from whichever lane, so that several models
-    share the cores without oversubscribing them and none starves. Batches that yield come after all others, and as
-    long as others keep coming they leave one worker free for these. Workers wait on a condition and never poll.
+    A free worker takes at once what is ready. Where several lanes have something ready, the one whose batches have
+    occupied the workers for the least time goes first (see `Turns`), and among equals the batch that has been ready
+    for longest: several models share the cores without oversubscribing them, and a flood on one of them leaves the
+    others their share. Batches that yield come after all others, and as long as others keep coming they leave one
+    worker free for these. Workers wait on a condition and never poll.
+
+    A thread whose batch does not end can not be killed. `give_up` puts another thread in its place, `count` times at
+    most at the same time: a run that never ends keeps a core busy, and more threads would not help.
 
     Args:
         count: how many threads.
@@ -70,51 +107,124 @@ class Workers:
         self.clock = clock
         self.condition = threading.Condition()
         self._kept_seconds = kept_seconds
-        self._lanes: list[Lane] = []
+        self._turns: Turns[Lane] = Turns()
+        self._seats: list[Seat[Lane]] = []
         self._closing = False
-        self.batches_ended = 0
         self._running = 0
         self._running_low_priority = 0
         self._kept_until = -math.inf
         self._alone_before = False
-        self._threads = [
-            threading.Thread(target=self._work, name=f"foveal-worker-{index}", daemon=True)
-            for index in range(count)
-        ]
+        self._workers = [Worker(index, self._work) for index in range(count)]
+        self._stuck: list[Worker] = []
+
+    @property
+    def stuck(self) -> int:
+        """How many threads are in a batch that was given up."""
+        return len(self._stuck)
+
+    @property
+    def left(self) -> int:
+        """How many threads take batches."""
+        return len(self._workers)
+
+    @property
+    def alive(self) -> int:
+        """How many of these live; `replace_dead` replaces the others."""
+        return sum(worker.is_alive() for worker in self._workers)
 
     def start(self) -> None:
-        for thread in self._threads:
-            thread.start()
+        for worker in self._workers:
+            worker.start()
 
-    def stop(self) -> None:
-        """Let the workers run what is queued, then end them; blocks until they have ended."""
+    def stop(self, seconds: float = STOP_SECONDS) -> None:
+        """Let the workers run what is queued, then end them; blocks until they have ended, `seconds` at most.
+
+        A thread in a batch that never ends is left behind. It does not keep the process from ending.
+        """
         with self.condition:
             self._closing = True
             self.condition.notify_all()
-        for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+        latest = time.monotonic() + seconds
+        for worker in tuple(self._workers):
+            if worker.ident is not None:
+                worker.join(max(0.0, latest - time.monotonic()))
+                if worker.is_alive():
+                    self._stuck.append(worker)
 
-    def attach(self, lane: Lane) -> None:
+    def attach(self, lane: Lane, *, cores: int = 1) -> None:
+        """Take batches from the lane, each of which occupies so many cores."""
         with self.condition:
-            self._lanes.append(lane)
+            self._seats.append(Seat(lane, cores))
             self.condition.notify_all()
 
     def detach(self, lane: Lane) -> None:
         """Take no more batches from the lane; once it is idle no worker holds a reference to it."""
         with self.condition:
-            self._lanes = [other for other in self._lanes if other is not lane]
+            self._seats = [seat for seat in self._seats if seat.lane is not lane]
             self.condition.notify_all()
 
-    def run_ended(self, *, low_priority: bool) -> None:
+    def run_ended(self, turn: Turn) -> None:
         """Count a batch as ended; a lane calls this with the condition held, before it answers anybody."""
-        self.batches_ended += 1
+        turn.ended = True
+        self._turns.settle(turn, self.clock())
         self._running -= 1
-        self._running_low_priority -= low_priority
+        self._running_low_priority -= turn.low_priority
         self.condition.notify()
 
-    def _work(self) -> None:
-        while (batch := self._next_batch()) is not None:
+    # For the watchdog.
+
+    def at_work(self) -> list[tuple[Worker, Turn, object, float]]:
+        """Return the threads that run a batch, with how far that is and how long it may stay there, in seconds."""
+        with self.condition:
+            return [
+                (worker, turn, turn.seat.lane.progress(turn), turn.seat.lane.limit_seconds(turn))
+                for worker in self._workers
+                if (turn := worker.turn) is not None
+            ]
+
+    def give_up(self, worker: Worker, turn: Turn) -> bool:
+        """Put another thread in the place of one whose batch does not end; return False where it has ended.
+
+        The lane then may run other batches. It must `answer` those that wait for this one.
+        """
+        with self.condition:
+            if worker.turn is not turn or worker.given_up:
+                return False
+            worker.given_up = turn.given_up = True
+            turn.seat.lane.give_up(turn, worker.ident or 0)
+            if not turn.ended:
+                self.run_ended(turn)
+            self._replace(worker)
+        return True
+
+    def replace_dead(self) -> int:
+        """Put new threads in the place of those that have died, and return how many."""
+        with self.condition:
+            dead = [
+                worker
+                for worker in self._workers
+                if worker.ident is not None and not worker.is_alive()
+            ]
+            if self._closing:
+                return 0
+            for worker in dead:
+                self._replace(worker)
+        return len(dead)
+
+    def _replace(self, worker: Worker) -> None:
+        self._workers.remove(worker)
+        if worker.is_alive():
+            self._stuck.append(worker)
+            if len(self._stuck) > self.count:
+                return
+        fresh = Worker(worker.index, self._work)
+        self._workers.append(fresh)
+        fresh.start()
+
+    # On the threads.
+
+    def _work(self, worker: Worker) -> None:
+        while (batch := self._next_batch(worker)) is not None:
             try:
                 batch()
             except BaseException:  # a dead worker would strand every later request
@@ -124,18 +234,26 @@ class Workers:
             # While this thread waits, it must keep neither images nor a removed model alive.
             del batch
 
-    def _next_batch(self) -> Callable[[], None] | None:
+    def _next_batch(self, worker: Worker) -> Callable[[], None] | None:
         with self.condition:
+            worker.turn = None
+            if worker.given_up and not self._rejoins(worker):
+                return None
             while True:
                 now = self.clock()
+                keeps = self.count > 1 and self._running_low_priority >= self.count - 1
                 offers = [
-                    (self._kept(ready), lane)
-                    for lane in self._lanes
-                    for ready in lane.ready_batches(now)
+                    (self._kept(ready) if keeps else ready, seat)
+                    for seat in self._seats
+                    for ready in seat.lane.ready_batches(now)
                 ]
                 due = [offer for offer in offers if self._closing or offer[0].at <= now]
                 if due:
-                    return self._take(*min(due, key=_urgency))
+                    ready, seat = due[0] if len(due) == 1 else min(due, key=self._urgency)
+                    if now - ready.at > HOLD_SECONDS and (held := self._held(seat, now)) > 0:
+                        self.condition.wait(held)
+                        continue
+                    return self._take(worker, ready, seat, now)
                 if offers:
                     self.condition.wait(min(ready.at for ready, _ in offers) - now)
                 elif self._closing:
@@ -143,25 +261,43 @@ class Workers:
                 else:
                     self.condition.wait()
 
+    def _rejoins(self, worker: Worker) -> bool:
+        """Return whether a thread that came back late takes batches again: where no other has its place."""
+        self._stuck.remove(worker)
+        if len(self._workers) >= self.count:
+            return False
+        worker.given_up = False
+        self._workers.append(worker)
+        return True
+
     def _kept(self, ready: ReadyBatch) -> ReadyBatch:
-        """Postpone a batch that yields where it would occupy the last worker while single images keep coming."""
-        if ready.yields and self.count > 1 and self._running_low_priority >= self.count - 1:
+        """Postpone a batch that yields, since it would occupy the last worker, while single images keep coming."""
+        if ready.yields:
             return ready._replace(at=max(ready.at, self._kept_until))
         return ready
 
-    def _take(self, ready: ReadyBatch, lane: Lane) -> Callable[[], None]:
+    def _held(self, seat: Seat[Lane], now: float) -> float:
+        """Return how many seconds a batch that has waited for long had better wait for another lane."""
+        if self._closing or len(self._seats) == 1:
+            return 0.0
+        return self._turns.held_until(seat, self._seats, now) - now
+
+    def _take(
+        self, worker: Worker, ready: ReadyBatch, seat: Seat[Lane], now: float
+    ) -> Callable[[], None]:
         if ready.low_priority:
             self._running_low_priority += 1
         else:
-            self._kept_until = self.clock() + self._kept_seconds
+            self._kept_until = now + self._kept_seconds
         alone = self._running == 0
-        batch = lane.take(
-            self.count, low_priority=ready.low_priority, alone=alone and self._alone_before
+        turn = worker.turn = self._turns.begin(
+            seat, now, low_priority=ready.low_priority, since=ready.at
         )
+        batch = seat.lane.take(turn, self.count, alone=alone and self._alone_before)
         self._alone_before = alone
         self._running += 1
         return batch
 
-
-def _urgency(offer: tuple[ReadyBatch, Lane]) -> ReadyBatch:
-    return offer[0]
+    def _urgency(self, offer: tuple[ReadyBatch, Seat[Lane]]) -> tuple[bool, float, float, bool]:
+        ready, seat = offer
+        return ready.yields, self._turns.start_of(seat), ready.at, ready.low_priority

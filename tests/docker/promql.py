@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from prometheus_client.metrics import MetricWrapperBase
 
+from service import stage_times
 from service.errors import error_types
 from service.metrics import CLOSINGS, OUTCOMES, STAGES, Metrics
 
@@ -69,6 +70,9 @@ def known_series() -> dict[str, frozenset[str]]:
         for metric in vars(metrics).values()
         if isinstance(metric, MetricWrapperBase)
         for family in metric.describe()
+    }
+    labels |= {
+        family.name: frozenset(stage_times.LABELS) for family in metrics.stage_times.describe()
     }
     series = dict(OWN_SERIES)
     for family in metrics.registry.collect():

@@ -1,5 +1,7 @@
 """The command line: what it shows, and what it refuses."""
 
+import os
+import pty
 import subprocess
 import sys
 from pathlib import Path
@@ -69,7 +71,7 @@ def test_an_export_writes_servable_and_recipe_and_the_recipe_makes_it_again(
     first = read_card(servable)
     servable.unlink()
 
-    assert run(str(servable.parents[1] / "recipe.toml")) == 0
+    assert run(str(servable.with_name("recipe.toml"))) == 0
 
     assert read_card(servable).certificate.graph_sha256 == first.certificate.graph_sha256
 
@@ -156,3 +158,94 @@ def test_a_missing_extra_gives_the_pip_line(
     monkeypatch.setitem(sys.modules, "exporter.export", None)
     assert run("timm:vit_tiny_patch16_224", "--task", "classify", "--name", "vit") == 1
     assert "pip install 'foveal[exporter]'" in capsys.readouterr().out
+
+
+def test_a_file_alone_is_enough_where_it_states_everything(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    onnx.save(conv_onnx([-1, 4 * PLACES]), "net.onnx")
+    Path("labels.txt").write_text("".join(f"thing {index}\n" for index in range(4 * PLACES)))
+
+    assert run("net.onnx") == 0
+
+    shown = capsys.readouterr().out
+    assert "--task classify   one output" in shown
+    assert "--labels labels.txt" in shown
+    card = read_card(tmp_path / "models/net/1/model.onnx")
+    assert (card.task, card.labels[:2]) == ("classify", ("thing 0", "thing 1"))
+
+
+@pytest.mark.parametrize("words", ["net.onnx --explain", "--explain net.onnx"])
+def test_an_explanation_says_where_values_come_from_and_writes_nothing(
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "200")
+    onnx.save(conv_onnx([-1, 4 * PLACES]), "net.onnx")
+    Path("labels.txt").write_text("thing\n" * 4 * PLACES)
+
+    assert run(*words.split(), "--mean", "0.5") == 0
+
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert any(line.startswith("│ mean │ 0.5, 0.5, 0.5 │ --mean") for line in lines)
+    assert any("│ std │ 1, 1, 1 │ default: onnx does not state it" in line for line in lines)
+    assert any(line.startswith(f"│ input │ {SIDE}×{SIDE}") for line in lines)
+    assert any("labels: classes 0, 1, 2, 3, 4 are all 'thing'" in line for line in lines)
+    assert not (tmp_path / "models").exists()
+
+
+def test_what_is_not_stated_is_asked_before_pytorch_is_loaded(tmp_path: Path) -> None:
+    code = (
+        "import sys; from exporter.cli import main\n"
+        "try: main(sys.argv[1:])\n"
+        "except SystemExit as stop: print(stop.code, 'torch' in sys.modules)"
+    )
+    onnx.save(conv_onnx([-1, 4 * PLACES]), tmp_path / "net.onnx")
+    (tmp_path / "three.txt").write_text("a\nb\nc\n")
+    for words, message in {
+        "net.onnx": "Add --labels FILE",
+        "python:my.nets:Cats": "Add --task classify|segment|detect|embed --weights FILE",
+        "net.onnx --labels three.txt": f"3 are given, the network has {4 * PLACES} classes",
+        "net.onnx --labels none.txt": "there is no file none.txt",
+    }.items():
+        done = subprocess.run(
+            [sys.executable, "-c", code, *words.split()],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "300"},
+        )
+        assert message in done.stdout
+        assert done.stdout.splitlines()[-1] == "1 False"
+
+
+def test_a_terminal_is_asked(tmp_path: Path) -> None:
+    onnx.save(conv_onnx([-1, 4 * PLACES]), tmp_path / "net.onnx")
+    (tmp_path / "mine.txt").write_text("thing\n" * 4 * PLACES)
+    terminal, other = pty.openpty()
+    command = [sys.executable, "-m", "exporter.cli", "net.onnx", "--explain"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm", "COLUMNS": "200"}
+    with subprocess.Popen(
+        command, stdin=other, stdout=other, stderr=other, cwd=tmp_path, env=env
+    ) as process:
+        os.close(other)
+        os.write(terminal, b"mine.txt\n")
+        shown = b"".join(iter(lambda: read_or_end(terminal), b"")).decode()
+    os.close(terminal)
+
+    assert process.returncode == 0, shown
+    assert "Which file has the names of its classes?" in shown
+    assert "What the export would do" in shown
+
+
+def read_or_end(terminal: int) -> bytes:
+    """Return more of what a terminal shows, nothing at its end, which Linux reports as an error."""
+    try:
+        return os.read(terminal, 4096)
+    except OSError:
+        return b""

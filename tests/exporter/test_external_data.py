@@ -36,7 +36,7 @@ def written_in_two(whole: Path, folder: Path) -> Path:
     model, card = onnx.load(whole), read_card(whole)
     certificate = card.certificate.model_copy(update={"graph_sha256": graph_digest(model, LIMIT)})
     path = folder / "small/1/model.onnx"
-    write_servable(path, model, card.model_copy(update={"certificate": certificate}), LIMIT)
+    write_servable(path, model, card.model_copy(update={"certificate": certificate}), limit=LIMIT)
     return path
 
 
@@ -94,8 +94,8 @@ def test_an_edited_card_keeps_the_weights(whole: Path, tmp_path: Path) -> None:
 def test_a_write_that_fails_leaves_no_part(whole: Path, tmp_path: Path) -> None:
     path = tmp_path / "1/model.onnx"
     with pytest.raises(CardError, match="changed after it was proved"):
-        write_servable(path, onnx.load(whole), read_card(whole), LIMIT)
-    assert list(path.parent.iterdir()) == []
+        write_servable(path, onnx.load(whole), read_card(whole), limit=LIMIT)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_service_answers_from_both_files_and_refuses_changed_weights(

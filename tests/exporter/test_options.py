@@ -30,6 +30,7 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "images": (["photos"], Path("photos").resolve()),
     "labeled": (["photos"], Path("photos").resolve()),
     "labeled-images": (["photos"], Path("photos").resolve()),
+    "code": (["src"], Path("src").resolve()),
     "layout": (["NHWC"], "NHWC"),
     "color": (["gray"], "gray"),
     "resize": (["stretch"], "stretch"),
@@ -91,7 +92,7 @@ def test_every_field_of_a_recipe_is_an_option_and_every_option_a_field() -> None
 def test_the_command_line_has_every_option_under_its_own_name() -> None:
     export = get_command(app).commands["export"]  # type: ignore[attr-defined] # typer's group
     names = {name for parameter in export.params for name in parameter.opts}
-    assert names == {"source", "--models"} | {f"--{option.name}" for option in OPTIONS}
+    assert names == {"source", "--models", "--explain"} | {f"--{option.name}" for option in OPTIONS}
     assert {"--license", "--color", "--box-format", "--multi-label", "--activation"} <= names
 
 
@@ -158,3 +159,40 @@ def test_every_option_has_a_help_text_and_belongs_to_a_group() -> None:
         "Task temporal",
         "Proof",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("3", 3),
+        ("-3", -3),
+        ("1_000", 1000),
+        ("0x10", 16),
+        ("0.5", 0.5),
+        ("1e-3", 0.001),
+        ("inf", float("inf")),
+        ("true", True),
+        ("false", False),
+        ("True", True),
+        ("False", False),
+        ("avg", "avg"),
+        ("3x3", "3x3"),
+        ('"3"', "3"),
+        ("'3'", "3"),
+        ("[1, 2, 3]", [1, 2, 3]),
+        ("['a', 'b']", ["a", "b"]),
+        ("{ depth = 2 }", {"depth": 2}),
+        ("a=b", "a=b"),
+        ("1\nname = 2", "1\nname = 2"),
+        ("", ""),
+    ],
+)
+def test_an_argument_has_the_type_that_toml_gives_it(text: str, value: object) -> None:
+    found = read("--task", "classify", "--arg", f"one={text}")["arguments"]["one"]
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize("nothing", ["None", "null"])
+def test_an_argument_that_a_recipe_can_not_hold_is_refused(nothing: str) -> None:
+    with pytest.raises(RecipeError, match=rf"--arg norm={nothing}: a recipe can not hold"):
+        read("--task", "classify", "--arg", f"norm={nothing}")

@@ -1,11 +1,19 @@
 """The progress of an export."""
 
 from io import StringIO
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 from rich.console import Console
 
-from exporter.progress import SilentProgress, terminal_progress, with_progress
+from exporter.progress import (
+    LineProgress,
+    SilentProgress,
+    shown_progress,
+    terminal_progress,
+    with_progress,
+)
 
 
 class Recorded(SilentProgress):
@@ -52,3 +60,48 @@ def test_a_step_that_failed_is_not_complete() -> None:
         fail()
     assert isinstance(console.file, StringIO)
     assert "✓" not in console.file.getvalue()
+
+
+class Noticed(StringIO):
+    """A stream that says when a text was written."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self._text = text
+        self.seen = Event()
+
+    def write(self, part: str) -> int:
+        written = super().write(part)
+        if self._text in self.getvalue():
+            self.seen.set()
+        return written
+
+
+def test_without_a_terminal_a_slow_step_writes_lines() -> None:
+    stream = Noticed("Capture: 0 s, batch 3")
+    with shown_progress(Console(file=stream, width=100)) as progress:
+        progress.begin("Read")
+        assert stream.getvalue() == "Read …\n"
+
+    lines = LineProgress(Console(file=stream, width=100), quiet_seconds=0.01)
+    lines.begin("Capture")
+    lines.advance(0.3, "batch 3")
+    assert stream.seen.wait(10)
+    lines.warn("no images of your own")
+    lines.finish()
+
+    assert "Capture …" in stream.getvalue()
+    assert "warning: no images of your own" in stream.getvalue()
+
+
+def test_after_the_end_nothing_is_written() -> None:
+    stream = Noticed("Capture: ")
+    lines = LineProgress(Console(file=stream), quiet_seconds=0.01)
+    lines.begin("Capture")
+    assert stream.seen.wait(10)
+    lines.finish()
+    written = stream.getvalue()
+    threads = [one for one in enumerate_threads() if one.name == "progress"]
+
+    assert threads == []
+    assert stream.getvalue() == written

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.recipe import Pixels, make_recipe, read_labels, read_recipe
+from exporter.labels import read_labels
+from exporter.recipe import Pixels, make_recipe, read_recipe
 from service.card import ImageInput
 
 MINIMAL = {"source": "timm:net", "task": "classify", "name": "net"}
@@ -92,3 +93,38 @@ def test_mean_and_std_that_nobody_states_are_assumed(
     assert recipe.assumed_pixels(known) == assumed
     if not stated:
         assert make_recipe(MINIMAL).assumed_pixels(known) == assumed
+
+
+@pytest.mark.parametrize(
+    "name", ["", "Cats", "../cats", "cats/1", "\N{CAT FACE}", "-cats", "a" * 65]
+)
+def test_a_name_that_can_not_be_served_is_refused(name: str) -> None:
+    with pytest.raises(RecipeError, match=r"name: .*can not name a servable; use a-z"):
+        make_recipe({**MINIMAL, "name": name})
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"pixels": {"std": [0.2, 0, 0.2]}}, r"^pixels\.std: 0 would make"),
+        ({"pixels": {"scale": 0}}, r"^pixels\.scale: 0 would make"),
+        ({"pixels": {"mean": [float("nan")] * 3}}, r"^pixels\.mean: NaN and infinity"),
+    ],
+)
+def test_pixel_values_that_no_network_reads_are_refused(
+    fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(RecipeError, match=message):
+        make_recipe({**MINIMAL, **fields})
+
+
+def test_a_wrong_size_is_named_by_its_field() -> None:
+    with pytest.raises(RecipeError, match=r"^input: height: .*greater than or equal to 1"):
+        make_recipe({**MINIMAL, "input": {"height": 0, "width": 8}}).image_input(None)
+
+
+def test_a_folder_in_place_of_a_file_is_named_as_one(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    recipe = make_recipe({**MINIMAL, "folder": tmp_path})
+    with pytest.raises(RecipeError, match="'weights': is a folder, not a file"):
+        recipe.locate("weights")

@@ -42,7 +42,9 @@ def test_a_traced_module_computes_the_same_at_another_batch() -> None:
 
 
 def test_a_module_that_does_not_run_on_its_input_names_the_options() -> None:
-    with pytest.raises(GraphError, match=r"does not run on \(2, 32, 32, 3\).*--layout right"):
+    with pytest.raises(
+        GraphError, match=r"does not run on \(2, 32, 32, 3\).*--layout and --color right"
+    ):
         trace(small(), FRAME, Pixels(layout="NHWC"))
 
 

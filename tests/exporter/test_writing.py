@@ -1,5 +1,8 @@
 """A servable is written whole or not at all."""
 
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -24,7 +27,7 @@ def test_a_card_of_another_graph_is_never_put_in_place(tmp_path: Path) -> None:
     path = tmp_path / "1/model.onnx"
     with pytest.raises(ValueError, match="changed after it was proved"):
         write_servable(path, color_model(), color_card())
-    assert list(path.parent.iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
@@ -34,17 +37,50 @@ def test_a_place_that_can_not_be_written_is_named(tmp_path: Path) -> None:
         write_servable(tmp_path / "1/model.onnx", model, color_card(digest=graph_digest(model)))
 
 
-def test_no_space_is_said_and_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def full(_path: Path) -> object:
-        return type("Usage", (), {"free": 10})()
+@contextmanager
+def files_up_to(size: int) -> Iterator[None]:
+    """Let the system refuse every write beyond this size of a file, in bytes, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
-    monkeypatch.setattr("shutil.disk_usage", full)
+
+@pytest.mark.parametrize("text", [None, "x" * 200_000])
+def test_a_write_that_fails_leaves_no_file_and_no_folder(tmp_path: Path, text: str | None) -> None:
     model = color_model()
-    with pytest.raises(WriteError, match="are needed"):
-        write_servable(tmp_path / "1/model.onnx", model, color_card(digest=graph_digest(model)))
-    assert list((tmp_path / "1").iterdir()) == []
+    card = color_card(digest=graph_digest(model))
+    limit = 100 if text is None else 100_000  # the model does not fit, or the recipe after it
+    with (
+        files_up_to(limit),
+        pytest.raises(WriteError, match=r"1/model\.onnx can not be written: .*Nothing was written"),
+    ):
+        write_servable(tmp_path / "models/net/1/model.onnx", model, card, text)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_write_that_fails_keeps_what_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "net/1/model.onnx"
+    path.parent.mkdir(parents=True)
+    path.write_text("the model before")
+    model = color_model()
+    with files_up_to(100), pytest.raises(WriteError):
+        write_servable(path, model, color_card(digest=graph_digest(model)))
+    assert [one.name for one in path.parent.iterdir()] == ["model.onnx"]
+    assert path.read_text() == "the model before"
+
+
+def test_model_and_recipe_are_written_together(tmp_path: Path) -> None:
+    model = color_model()
+    card = color_card(digest=graph_digest(model))
+    path = tmp_path / "net/1/model.onnx"
+    write_servable(path, model, card, "source = 1\n")
+    assert path.with_name("recipe.toml").read_text() == "source = 1\n"
+    with pytest.raises(WriteError, match="another export wrote this version"):
+        write_servable(path, model, card, "source = 2\n")
+    assert path.with_name("recipe.toml").read_text() == "source = 1\n"
 
 
 def test_a_new_version_is_one_more_than_the_last(tmp_path: Path) -> None:

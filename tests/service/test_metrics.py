@@ -61,7 +61,7 @@ def test_what_a_model_counts_lands_in_its_own_series() -> None:
     cat, dog = (metrics.of_model(name, lambda: 0.0) for name in ("cat", "dog"))
     cat.outcome["answered"].inc(2)
     cat.closed["full"].inc()
-    cat.stage["infer"].observe(0.004)
+    cat.stage_times.observe(0.0, 0.0, 0.004, 0.0)
     dog.batch_size.observe(3)
     read = metrics.registry.get_sample_value
     assert read("foveal_images_total", {"model": "cat", "outcome": "answered"}) == 2

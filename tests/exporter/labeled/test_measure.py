@@ -435,10 +435,10 @@ def test_the_command_line_says_it_at_the_end_and_the_recipe_measures_again(
     assert "warning: mean 0 and std 1 are assumed" in shown.splitlines()[-1]
     file = tmp_path / "models/net/1/model.onnx"
     first = read_card(file).accuracy
-    assert str(tmp_path) not in (tmp_path / "models/net/recipe.toml").read_text()
+    assert str(tmp_path) not in (tmp_path / "models/net/1/recipe.toml").read_text()
     file.unlink()
     with pytest.raises(SystemExit):
-        main([str(tmp_path / "models/net/recipe.toml")])
+        main([str(tmp_path / "models/net/1/recipe.toml")])
     assert read_card(file).accuracy == first
 
 

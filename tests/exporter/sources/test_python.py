@@ -1,14 +1,26 @@
 """`python:` sources: objects in the user's own code."""
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
+import torch
 
-from exporter.errors import SourceError
+from exporter.errors import SourceError, WeightsError
 from exporter.progress import SilentProgress
 from exporter.recipe import Recipe, make_recipe
-from exporter.sources.python import find, load
+from exporter.sessions import unoptimized_session
+from exporter.sources.python import load
+from exporter.sources.user_code import find
+from exporter.tracing import PIXELS
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
+]
 
 
 def recipe(where: str, **fields: object) -> Recipe:
@@ -41,11 +53,167 @@ def test_what_is_not_there_is_named(where: str, message: str) -> None:
     [
         ("builtins:dict", {}, "returns a dict, not a torch.nn.Module"),
         ("torch.nn:Linear", {}, r"keyword arguments are the recipe's \[arguments\]"),
-        ("torch.nn:Identity", {}, "--weights none for random ones"),
+        ("torch.nn:Identity", {"weights": None}, "--weights none for random ones"),
     ],
 )
 def test_a_callable_that_makes_no_network_is_refused(
     where: str, fields: dict[str, object], message: str
 ) -> None:
     with pytest.raises(SourceError, match=message):
-        load(where, recipe(where, **fields), SilentProgress())
+        load(where, recipe(where, **{"weights": "none", **fields}), SilentProgress())
+
+
+CODE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, channels=3, num_classes=4):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(channels, 8, 3), nn.BatchNorm2d(8), nn.ReLU())
+        self.head = nn.Linear(8, num_classes)
+
+    def forward(self, pixels):
+        return self.head(self.first(pixels).mean((2, 3)))
+
+def without_default(n_classes):
+    return Net(num_classes=n_classes)
+
+def fixed():
+    return Net()
+
+def late(num_classes=4):
+    from some_helper import helped
+    return helped(Net(num_classes=num_classes))
+
+def fails():
+    raise KeyError("no such backbone")
+
+def ends():
+    raise SystemExit("usage: train.py DATA")
+
+parallel = lambda: nn.DataParallel(Net())
+compiled = lambda: torch.compile(Net())
+scripted = lambda: torch.jit.script(Net().eval())
+ready = Net()
+
+class Inside(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.DataParallel(torch.compile(Net()))
+
+    def forward(self, pixels):
+        return self.net(pixels)
+"""
+
+SIDE = {"height": 16, "width": 16, "shorter_side": 16}
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The folder of a user's own code; its modules are forgotten afterwards."""
+    (tmp_path / "own_nets.py").write_text(CODE)
+    (tmp_path / "some_helper.py").write_text("def helped(net):\n    return net\n")
+    (tmp_path / "breaks.py").write_text("import torch\n\nnot_defined\n")
+    (tmp_path / "misspelled.py").write_text("def net(:\n")
+    (tmp_path / "script.py").write_text("import sys\nsys.exit('give a folder')\n")
+    (tmp_path / "needs.py").write_text("import no_such_package_of_theirs\n")
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    for name in ("own_nets", "some_helper", "breaks", "misspelled", "script", "needs"):
+        sys.modules.pop(name, None)
+
+
+def trained(folder: Path, classes: int, channels: int = 3) -> torch.nn.Module:
+    """Save the weights of a network with this number of classes, and return it."""
+    torch.manual_seed(classes)
+    module = find("own_nets:Net", recipe("own_nets:Net"))(channels, classes).eval()
+    torch.save(module.state_dict(), folder / "w.pt")
+    return cast("torch.nn.Module", module)
+
+
+@pytest.mark.parametrize("callable_", ["Net", "without_default", "late"])
+@pytest.mark.parametrize("classes", [4, 7])
+def test_the_number_of_classes_is_that_of_the_weights(
+    callable_: str, classes: int, folder: Path
+) -> None:
+    module = trained(folder, classes)
+    progress = SilentProgress()
+    where = f"own_nets:{callable_}"
+    network = load(where, recipe(where, weights="w.pt", input=SIDE), progress)
+
+    pixels = torch.rand(3, 3, 16, 16)
+    with torch.inference_mode():
+        right = module(pixels).numpy()
+    assert right.shape == (3, classes)
+    np.testing.assert_allclose(network.reference.run(pixels.numpy())[0], right, atol=1e-6)
+    inferred = callable_ == "without_default" or classes != 4
+    assert any(f"classes={classes}, as the shapes" in one for one in progress.warnings) == inferred
+
+
+def test_a_stated_number_of_classes_stays(folder: Path) -> None:
+    trained(folder, 5)
+    where = "own_nets:Net"
+    with pytest.raises(WeightsError, match="num_classes=5"):
+        load(
+            where,
+            recipe(where, weights="w.pt", input=SIDE, arguments={"num_classes": 3}),
+            SilentProgress(),
+        )
+
+
+def test_a_callable_without_the_argument_names_the_misfit(folder: Path) -> None:
+    trained(folder, 5)
+    with pytest.raises(WeightsError, match=r"size mismatch for head\.weight"):
+        load(
+            "own_nets:fixed",
+            recipe("own_nets:fixed", weights="w.pt", input=SIDE),
+            SilentProgress(),
+        )
+
+
+def test_a_network_of_one_channel_reads_gray_images(folder: Path) -> None:
+    module = trained(folder, 4, channels=1)
+    where = "own_nets:Net"
+    network = load(where, recipe(where, weights="w.pt", input=SIDE), SilentProgress())
+    assert network.pixels.color == "gray"
+    frames = np.full((1, 16, 16, 3), (255, 0, 0), np.uint8)
+    pixels = network.reference.pixels_of_frames(frames)
+    assert pixels.shape == (1, 1, 16, 16)
+    np.testing.assert_allclose(pixels, 0.299, atol=1e-6)  # ITU-R BT.601, of red alone
+    assert module(torch.from_numpy(pixels)).shape == (1, 4)
+
+
+@pytest.mark.parametrize("name", ["parallel", "compiled", "scripted", "ready", "Inside"])
+def test_wrappers_of_a_training_are_taken_off(name: str, folder: Path) -> None:
+    where = f"own_nets:{name}"
+    torch.manual_seed(0)
+    network = load(where, recipe(where, weights="none", input=SIDE), SilentProgress())
+    (found,) = unoptimized_session(network.graph.draft()).run(
+        None, {PIXELS: np.ones((3, 3, 16, 16), np.float32)}
+    )
+    assert found.shape == (3, 4)
+    assert folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("where", "message"),
+    [
+        ("breaks:net", r"breaks can not be imported: NameError: .*not_defined.* \(breaks.py, line 3\)"),
+        ("misspelled:net", r"misspelled can not be imported: SyntaxError.*\(misspelled.py, line 1\)"),
+        ("script:net", "script can not be imported: SystemExit: give a folder"),
+        ("needs:net", "needs the module no_such_package_of_theirs, which is not installed"),
+        ("own_nets:Nett", r"own_nets \(.*own_nets.py\) has no Nett"),
+        ("own_nets:fails", r"KeyError: 'no such backbone' \(own_nets.py, line \d+\)"),
+        ("own_nets:ends", "SystemExit: usage: train.py DATA"),
+        ("own_nets:CODE", "has no CODE"),
+        ("own_nets:torch", "is a module; name a class or a function"),
+        (":Net", "write python:package.module:callable"),
+    ],
+)  # fmt: skip
+def test_a_mistake_in_the_user_s_code_is_told_by_its_file_and_line(
+    where: str, message: str, folder: Path
+) -> None:
+    with pytest.raises(SourceError, match=message):
+        load(where, recipe(where, weights="none", input=SIDE), SilentProgress())
+    assert folder.exists()

@@ -6,20 +6,22 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from service.errors import OverloadedError, ServableError, ShuttingDownError
-from service.explain.explainers import Explainers, Opened
+from service.errors import NotReadyError, OverloadedError, ServableError, ShuttingDownError
+from service.explain.explainers import Explainers, Opened, open_explainer
 from service.graph.anatomy import Anatomy
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.job import Job, Outputs, Tensor
 from service.runtime.model import Model
-from service.runtime.repository import Servable
+from service.runtime.repository import Servable, scan_repository
 from service.runtime.workers import Workers
-from tests.servables import color_card
+from tests.bad_networks import endless_when_bright
+from tests.servables import color_card, write_servable
 
 pytestmark = pytest.mark.anyio
 
@@ -139,3 +141,49 @@ async def test_none_is_loaded_once_they_are_closed() -> None:
             async with bench.explainers.use(bench.models[0]):
                 pass
         assert bench.opener.opened == []
+
+
+async def _open(servable: Servable, **options: Any) -> None:
+    """Use the explainer of a servable, opened from its file."""
+    workers, series = Workers(1), Metrics().of_model("any", lambda: 0)
+    settings = {"open_explainer": open_explainer, **options}
+    explainers = Explainers(workers, limit=1, capacity=8, series_of=lambda _: series, **settings)
+    model = Model(servable)
+    model.queue = Batcher([_echo], workers, series, largest=1, capacity=1)
+    try:
+        async with explainers.use(model):
+            pass
+    finally:
+        await explainers.close()
+
+
+async def test_a_model_whose_file_is_gone_is_not_explained(repository: Path) -> None:
+    ((one,), _) = scan_repository(repository)
+    await _open(one)
+    one.path.unlink()
+    with pytest.raises(NotReadyError, match="can not be explained: its file can not be read"):
+        await _open(one)
+
+
+async def test_a_model_whose_file_was_replaced_is_not_explained_by_another_network(
+    tmp_path: Path,
+) -> None:
+    write_servable(tmp_path / "a")
+    ((one,), _) = scan_repository(tmp_path / "a")
+    other = write_servable(tmp_path / "b", model=endless_when_bright())
+    other.replace(one.path)
+    with pytest.raises(NotReadyError, match="its file was replaced"):
+        await _open(one)
+
+
+async def test_an_explainer_that_never_loads_is_given_up_and_does_not_keep_the_end() -> None:
+    gate = threading.Event()
+
+    def hold(_: Servable) -> Opened:
+        assert gate.wait(10)
+        return Opened(_echo, Anatomy(None, None, {}))
+
+    one = Servable("a", 1, Path("a"), color_card())
+    with pytest.raises(NotReadyError, match=r"did not load for explanations within 0\.01 s"):
+        await _open(one, open_explainer=hold, load_seconds=0.01)
+    gate.set()

@@ -3,13 +3,16 @@
 import os
 import signal
 import socket
+import time
+from dataclasses import replace
 from multiprocessing.connection import Connection
 
 import pytest
 
 from service.errors import ConfigurationError
+from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused, Work
 from service.processes.slot import WorkerSlot
-from service.processes.supervisor import Loaded, Refused, RestartPolicy, Supervisor, Work
+from service.processes.supervisor import RestartPolicy, Supervisor
 
 QUICK = RestartPolicy(first_seconds=0.01, starts=3)
 
@@ -34,10 +37,19 @@ def die_once_loaded(_: socket.socket, slot: WorkerSlot, pipe: Connection) -> Non
     pipe.recv()
 
 
-def supervise(work: Work, count: int = 1) -> tuple[int, list[str]]:
+def supervise(
+    work: Work, count: int = 1, *, restarts: RestartPolicy = QUICK, end_seconds: float = 60
+) -> tuple[int, list[str]]:
     announced: list[str] = []
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        supervisor = Supervisor(work, listener, count, on_loaded=announced.append, restarts=QUICK)
+        supervisor = Supervisor(
+            work,
+            listener,
+            count,
+            on_loaded=announced.append,
+            restarts=restarts,
+            end_seconds=end_seconds,
+        )
         return supervisor.run(), announced
 
 
@@ -62,3 +74,69 @@ def test_a_worker_that_dies_is_replaced_until_a_signal_ends_the_service() -> Non
 def test_the_pause_before_a_new_start_doubles_to_a_limit() -> None:
     policy = RestartPolicy(first_seconds=0.5, longest_seconds=30)
     assert [policy.pause_seconds(deaths) for deaths in (1, 2, 3, 7, 1000)] == [0.5, 1, 2, 30, 30]
+
+
+def answer(pipe: Connection) -> None:
+    """Answer whether the process is alive until a signal comes."""
+    while pipe.recv() == ARE_YOU_ALIVE:
+        pipe.send(Alive())
+
+
+def hang_once(_: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+    """Stop as the first process, like one that hangs; as the second, end the service."""
+    pipe.send(Alive())
+    pipe.send(Loaded("nothing"))
+    if not slot.refilled:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    os.kill(os.getppid(), signal.SIGTERM)
+    answer(pipe)
+
+
+def be_silent_from_the_start(_: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+    if not slot.refilled:
+        os.kill(os.getpid(), signal.SIGSTOP)
+    pipe.send(Loaded("nothing"))
+    os.kill(os.getppid(), signal.SIGTERM)
+    answer(pipe)
+
+
+def take_long_to_begin(_: socket.socket, __: WorkerSlot, pipe: Connection) -> None:
+    """Be silent for longer than a worker may be that has begun to answer."""
+    time.sleep(1.3 * IMPATIENT.silent_rounds * IMPATIENT.round_seconds)
+    pipe.send(Loaded("nothing"))
+    os.kill(os.getppid(), signal.SIGTERM)
+    answer(pipe)
+
+
+def ignore_the_signal(_: socket.socket, __: WorkerSlot, pipe: Connection) -> None:
+    pipe.send(Loaded("nothing"))
+    os.kill(os.getppid(), signal.SIGTERM)
+    while True:
+        if pipe.recv() == ARE_YOU_ALIVE:
+            pipe.send(Alive())
+
+
+IMPATIENT = RestartPolicy(first_seconds=0.01, round_seconds=0.1, silent_rounds=20, first_rounds=400)
+
+
+@pytest.mark.parametrize("work", [hang_once, be_silent_from_the_start])
+def test_a_worker_that_hangs_is_killed_and_replaced(
+    work: Work, caplog: pytest.LogCaptureFixture
+) -> None:
+    rules = IMPATIENT if work is hang_once else replace(IMPATIENT, first_rounds=40)
+    code, announced = supervise(work, restarts=rules)
+    assert (code, announced) == (0, ["nothing"])
+    assert "did not answer for" in caplog.text
+    assert "the kernel" not in caplog.text, "it was not the kernel that killed it"
+
+
+def test_a_worker_may_take_longer_before_its_first_answer(caplog: pytest.LogCaptureFixture) -> None:
+    code, _ = supervise(take_long_to_begin, restarts=IMPATIENT)
+    assert code == 0
+    assert "did not answer" not in caplog.text
+
+
+def test_a_worker_that_does_not_end_is_killed_in_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    code, _ = supervise(ignore_the_signal, end_seconds=0.3)
+    assert code == 1
+    assert "did not end and was killed" in caplog.text

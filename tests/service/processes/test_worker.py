@@ -1,5 +1,6 @@
 """One worker: what it does with signals, and with Python's garbage collector."""
 
+import asyncio
 import multiprocessing
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from types import FrameType
 
 import pytest
 
+from service.processes.child import ARE_YOU_ALIVE, Alive
 from service.processes.slot import WorkerSlot
 from service.processes.worker import SignalRelay
 
@@ -77,3 +79,31 @@ def test_without_its_supervisor_a_worker_removes_the_folder_and_ends_without_the
     worker.relay.join()
     assert worker.events == [("signal", SIGINT), ("exit", 1)]
     assert not folder.exists()
+
+
+def test_a_process_answers_that_it_is_alive_before_it_has_a_loop(tmp_path: Path) -> None:
+    supervisor, pipe = multiprocessing.Pipe()
+    worker = Worker(tmp_path / "service", pipe)
+    worker.relay.start()
+    for _ in range(2):
+        supervisor.send(ARE_YOU_ALIVE)
+        assert isinstance(supervisor.recv(), Alive)
+    supervisor.close()
+    worker.relay.join()
+
+
+@pytest.mark.anyio
+async def test_while_its_loop_is_blocked_a_process_does_not_answer(tmp_path: Path) -> None:
+    supervisor, pipe = multiprocessing.Pipe()
+    worker = Worker(tmp_path / "service", pipe)
+    worker.relay.start()
+    async with worker.relay.on_loop():
+        supervisor.send(ARE_YOU_ALIVE)
+        assert not supervisor.poll(0.2), "this test blocks the loop"
+        while not supervisor.poll():
+            await asyncio.sleep(0)
+        assert isinstance(supervisor.recv(), Alive)
+    supervisor.send(ARE_YOU_ALIVE)
+    assert isinstance(supervisor.recv(), Alive), "after the loop the thread answers again"
+    supervisor.close()
+    worker.relay.join()

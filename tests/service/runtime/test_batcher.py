@@ -22,10 +22,12 @@ from service.errors import (
     InferenceError,
     OverloadedError,
     ShuttingDownError,
+    UnavailableError,
 )
 from service.metrics import Metrics
 from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batcher
 from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
+from service.runtime.turns import Seat, Turn
 from service.runtime.workers import Workers
 from tests.service.runtime.clocks import ManualClock
 
@@ -640,6 +642,10 @@ async def test_single_images_do_not_change_the_size_of_low_priority_batches() ->
     assert [len(batch) for batch in network.batches] == [2, 1, 5, 2, 1]
 
 
+def turn(*, low_priority: bool = False) -> Turn:
+    return Turn(Seat(None), 100.0, low_priority)
+
+
 @asynccontextmanager
 async def idle(
     *,
@@ -665,7 +671,7 @@ async def idle(
     await until_queued(batcher, jobs + low_priority)
     yield batcher, network, metrics
     while ready := batcher.ready_batches(network.clock()):
-        batcher.take(1, low_priority=ready[0].low_priority, alone=False)()
+        batcher.take(turn(low_priority=ready[0].low_priority), 1, alone=False)()
     await asyncio.gather(*tasks)
 
 
@@ -676,13 +682,13 @@ async def test_a_worker_takes_its_share_among_those_that_can_run(
     workers: int, instances: int, share: int
 ) -> None:
     async with idle(instances=instances, jobs=7) as (batcher, network, _):
-        batcher.take(workers, low_priority=False, alone=False)()
+        batcher.take(turn(), workers, alone=False)()
         assert network.batches == [list(range(1, share + 1))]
 
 
 async def test_a_batch_that_waited_to_fill_is_not_shared() -> None:
     async with idle(instances=2, jobs=5, max_delay_seconds=9) as (batcher, network, metrics):
-        batcher.take(2, low_priority=False, alone=False)()
+        batcher.take(turn(), 2, alone=False)()
         assert len(network.batches[0]) == 5
         labels = {"model": "m", "closed": "delay"}
         assert metrics.registry.get_sample_value("foveal_batches_total", labels) == 1
@@ -712,7 +718,7 @@ async def test_a_low_priority_job_yields_until_its_patience_ends() -> None:
 async def test_a_batcher_whose_instances_are_all_taken_offers_nothing_and_is_busy() -> None:
     async with idle(jobs=1) as (batcher, _, _):
         assert batcher.busy
-        run = batcher.take(1, low_priority=False, alone=False)
+        run = batcher.take(turn(), 1, alone=False)
         assert (batcher.depth, batcher.batches_taken, batcher.batches_run) == (0, 1, 0)
         assert batcher.busy, "it runs"
         assert batcher.ready_batches(100) == []
@@ -730,7 +736,7 @@ async def test_all_cores_are_for_a_single_image_that_is_alone(
 ) -> None:
     wide = DoublingNetwork.running()
     async with idle(jobs=jobs, low_priority=low_priority, wide=wide.run) as (batcher, _, _):
-        batcher.take(1, low_priority=bool(low_priority), alone=alone)()
+        batcher.take(turn(low_priority=bool(low_priority)), 1, alone=alone)()
         assert bool(wide.batches) == is_wide
 
 
@@ -884,7 +890,7 @@ async def test_what_can_not_be_prepared_leaves_the_batch_before_it_runs(fault: E
         jobs = [number(1), Job(broken, lambda *_: 0), number(3)]
         submitted = asyncio.create_task(batcher.submit(jobs, timeout_seconds=50))
         await until_queued(batcher, 3)
-        batcher.take(1, low_priority=False, alone=False)()  # no caller is answered before it ends
+        batcher.take(turn(), 1, alone=False)()  # no caller is answered before it ends
         assert network.batches == [[1, 3]]
         assert values(await submitted) == [2, -1, 6]
 
@@ -892,5 +898,95 @@ async def test_what_can_not_be_prepared_leaves_the_batch_before_it_runs(fault: E
 async def test_a_wide_run_without_pinned_memory_may_stand_beside_runs_that_have_it() -> None:
     wide = DoublingNetwork.running()
     async with idle(wide=wide.run, runs=[PinnedNetwork()], jobs=1) as (batcher, _, _):
-        batcher.take(1, low_priority=False, alone=True)()
+        batcher.take(turn(), 1, alone=True)()
     assert wide.batches == [[1]]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        RuntimeError("Failed to allocate memory for requested buffer of size 9"),
+        RuntimeError("CUDA failure 2: out of memory ; GPU=0"),
+        RuntimeError("std::bad_alloc"),
+    ],
+)
+async def test_a_batch_that_is_too_large_for_the_memory_is_halved_and_no_later_one_is_as_large(
+    error: Exception,
+) -> None:
+    sizes: list[int] = []
+
+    def run(batch: Tensor) -> Outputs:
+        sizes.append(len(batch))
+        if len(batch) > 3:
+            raise error
+        return {"twice": batch * 2}
+
+    async with bench(run, largest=8) as b:
+        assert values(await b.ask(*range(1, 9))) == [2, 4, 6, 8, 10, 12, 14, 16]
+        assert b.batcher.largest == 2
+        sizes.clear()
+        assert values(await b.ask(*range(1, 9))) == [2, 4, 6, 8, 10, 12, 14, 16]
+        assert sizes == [2, 2, 2, 2]
+
+
+async def test_a_batch_that_fails_for_another_reason_leaves_the_next_as_large() -> None:
+    network = DoublingNetwork.running()
+    async with bench(network.run, largest=8) as b:
+        await b.ask(1, 2, POISON, 4)
+        assert b.batcher.largest == 8
+
+
+@pytest.mark.parametrize("part", ["prepare", "run"])
+async def test_an_image_for_which_the_memory_is_short_may_be_sent_again(part: str) -> None:
+    def short(*_: object) -> Any:
+        raise MemoryError
+
+    job = Job(short if part == "prepare" else lambda: (np.array(1), None), lambda _, __: 0)
+    async with bench(short) as b:
+        (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
+    assert type(outcome) is UnavailableError
+    assert (outcome.status, outcome.retry_after_seconds) == (503, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "said"),
+    [((), "no axis"), ((0,), "0"), ((2, 3), "2×3"), ((5,), "5")],
+)
+async def test_outputs_of_a_wrong_shape_fail_their_image_and_strand_nobody(
+    shape: tuple[int, ...], said: str
+) -> None:
+    def run(batch: Tensor) -> Outputs:
+        return {"twice": np.zeros(shape) if POISON in batch else batch * 2}
+
+    async with bench(run) as b:
+        (bad,) = await b.ask(POISON)
+        assert isinstance(bad, InferenceError)
+        assert f"output twice has {said} for 1 images" in str(bad)
+        assert values(await b.ask(4)) == [8]
+
+
+async def test_a_run_that_ends_its_thread_is_answered_and_the_next_one_runs() -> None:
+    def run(batch: Tensor) -> Outputs:
+        if POISON in batch:
+            raise SystemExit
+        return {"twice": batch * 2}
+
+    async with bench(run) as b:
+        (outcome,) = await b.ask(POISON)
+        assert isinstance(outcome, InferenceError)
+        assert values(await b.ask(4)) == [8]
+
+
+async def test_a_thread_that_dies_while_it_prepares_ahead_gives_its_place_back() -> None:
+    def dies() -> tuple[Tensor, None]:
+        raise SystemExit
+
+    with ThreadPoolExecutor(1) as pool:
+        async with bench(DoublingNetwork.running().run, pool=pool, capacity=1) as b:
+            for _ in range(3):
+                job = Job(dies, lambda outputs, _: int(outputs["twice"]))
+                (outcome,) = await b.batcher.submit([job], timeout_seconds=9)
+                assert isinstance(outcome, InferenceError)
+                await until_queued(b.batcher, 0)
+            assert values(await b.ask(4)) == [8]

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from service.errors import InferenceError
 from service.metrics import Metrics
 from service.runtime.batcher import Batcher
 from service.runtime.health import CHECK_SECONDS, FIRST_CHECK_SECONDS, HealthWatcher
@@ -68,7 +69,7 @@ class Ward:
         self.workers = workers
         self.network = Network(clock)
         self.pauses = Pauses()
-        self.watcher = HealthWatcher(clock, lambda: workers.batches_ended, self.pauses)
+        self.watcher = HealthWatcher(clock, self.pauses)
         self.queue = Batcher(
             [self.network],
             workers,
@@ -343,3 +344,37 @@ async def test_rounds_are_made_with_the_given_pause_between_them() -> None:
         watching.cancel()
         with pytest.raises(asyncio.CancelledError):
             await watching
+
+
+async def test_a_check_that_waits_while_others_run_one_long_batch_is_no_failure_either() -> None:
+    async with ward() as w:
+        await w.admit()
+        other = Network(w.clock)
+        other.gate.clear()
+        series = Metrics().of_model("other", lambda: 0)
+        queue = Batcher([other], w.workers, series, largest=1, capacity=2)
+        queue.open()
+        job = Job(lambda: (np.ones(1, np.uint8), None), lambda outputs, _: outputs)
+        busy = asyncio.create_task(queue.submit([job], timeout_seconds=99))
+        assert await asyncio.to_thread(other.entered.acquire, timeout=10)
+        await w.watcher.make_round(check_seconds=0)
+        assert (w.model.state, w.network.sizes) == ("ready", [0])
+        other.gate.set()
+        await busy
+        await queue.close()
+
+
+async def test_a_network_all_of_whose_answers_are_errors_is_found_out() -> None:
+    async with ward() as w:
+        await w.admit()
+        w.network.output = np.nan
+        job = Job(lambda: (np.ones(1, np.uint8), None), _refuse)
+        for _ in range(3):
+            await w.queue.submit([job], timeout_seconds=9)
+        await w.watcher.make_round()
+        assert w.model.state == "failed"
+        assert "not finite" in w.model.reason
+
+
+def _refuse(outputs: Outputs, _: None) -> None:
+    raise InferenceError(f"{len(outputs)} outputs are not finite")

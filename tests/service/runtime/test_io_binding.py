@@ -36,7 +36,7 @@ def test_a_batch_in_place_gives_what_a_plain_run_gives(session: Session, *, grap
     session.plan = replace(PLAN, graphs=graphs)
     bound = BoundSession(session, BLANK, HERE, CaptureLock())
     for count in (8, 3, 1, 5, 2, 8):
-        found, plain = bound(images(count)), session.run(images(count))
+        found, plain = bound(images(count)), session(images(count))
         assert found.keys() == plain.keys()
         for name, rows in plain.items():
             assert np.array_equal(found[name], rows), (count, name)
@@ -46,7 +46,7 @@ def test_a_batch_assembled_in_pinned_memory_is_not_copied(session: Session) -> N
     bound = BoundSession(session, BLANK, HERE, CaptureLock())
     room = bound.pinned_input(3)
     np.stack(list(images(3)), out=room)
-    assert np.array_equal(bound(room)["logits"], session.run(images(3))["logits"])
+    assert np.array_equal(bound(room)["logits"], session(images(3))["logits"])
     assert np.may_share_memory(room, bound.pinned_input(4)), "the room for the same warmed size"
 
 
@@ -67,7 +67,7 @@ def test_two_bound_sessions_share_a_session_and_run_at_once(session: Session) ->
 
         for found in threads.map(many, range(2)):
             for count, rows in enumerate(found, start=1):
-                assert np.array_equal(rows, session.run(images(count))["logits"])
+                assert np.array_equal(rows, session(images(count))["logits"])
 
 
 def test_host_buffers_are_locked_once_a_size(session: Session) -> None:

@@ -1,5 +1,6 @@
 import contextlib
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -15,7 +16,7 @@ from service.card import Card, Window
 from service.errors import DeviceError, ServableError
 from service.runtime.device import Device, DeviceName, SessionPlan, plan_session
 from service.runtime.io_binding import CaptureLock, Memory
-from service.runtime.job import Outputs, Run, Tensor
+from service.runtime.job import Outputs, Run, Stoppable, Tensor
 from service.runtime.loading import (
     LARGEST,
     Loaded,
@@ -28,6 +29,8 @@ from service.runtime.loading import (
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.session import Session, open_session
+from service.runtime.tuning import best_batch
+from tests.bad_networks import endless, endless_when_bright, failing
 from tests.servables import color_card, color_model, write_servable
 from tests.service.runtime.clocks import ManualClock
 
@@ -394,3 +397,56 @@ def test_without_the_gpu_nothing_is_served_from_the_cpu_instead(tmp_path: Path, 
     device = Device("cuda" if name == "cuda" else "tensorrt")
     with pytest.raises((DeviceError, ServableError), match="memory of cuda"):
         LOAD(servable(tmp_path), device=device, largest=2, cache=tmp_path, graphs=True)
+
+
+def test_a_network_that_fails_in_its_first_run_is_refused_with_the_reason(tmp_path: Path) -> None:
+    one = servable(tmp_path, failing())
+    with pytest.raises(ServableError, match=r"first run failed: .* idx=9 must be within") as caught:
+        LOAD(one)
+    assert "ONNXRuntimeError" not in str(caught.value)
+
+
+def test_a_network_that_never_ends_is_stopped_and_refused(tmp_path: Path) -> None:
+    one = servable(tmp_path, endless())
+    with pytest.raises(ServableError, match=r"its first run did not end within 0\.1 s"):
+        LOAD(one, first_runs_seconds=0.1)
+
+
+def test_a_run_that_is_stopped_ends_and_the_next_one_of_its_thread_runs(tmp_path: Path) -> None:
+    loaded = LOAD(servable(tmp_path, endless_when_bright()))
+    (run,) = loaded.runs
+    assert isinstance(run, Stoppable)
+    thread = threading.get_ident()
+    run.stop(thread)  # between two runs it does nothing
+    run(loaded.blank[None])
+    over = threading.Event()
+
+    def stop() -> None:
+        while not over.wait(0.05):
+            run.stop(thread)
+
+    stopper = threading.Thread(target=stop)
+    stopper.start()
+    with pytest.raises(Exception, match="terminate flag"):
+        run(loaded.blank[None] + 255)
+    over.set()
+    stopper.join()
+    assert run(loaded.blank[None])["logits"].shape == (1, 3)
+
+
+def test_a_batch_that_does_not_fit_into_the_memory_is_not_the_largest() -> None:
+    def run(batch: Tensor) -> Outputs:
+        if len(batch) > 4:
+            raise MemoryError
+        return {}
+
+    blank = np.zeros(1, np.uint8)
+    assert best_batch(run, blank, 32, alone=0.001, clock=lambda: 0.0) == 4
+
+
+def test_a_batch_that_fails_otherwise_ends_the_loading() -> None:
+    def run(batch: Tensor) -> Outputs:
+        raise ZeroDivisionError(len(batch))
+
+    with pytest.raises(ZeroDivisionError):
+        best_batch(run, np.zeros(1, np.uint8), 32, alone=0.001)

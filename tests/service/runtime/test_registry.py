@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -562,3 +563,113 @@ async def test_closing_answers_what_was_accepted() -> None:
         network.gate.set()
         await closing
         assert await accepted == 1
+
+
+class Oddities:
+    """Opens a network by its name: one raises what is no error of ours, one is held, the others are loaded."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.opened: list[str] = []
+
+    def __call__(self, one: Servable) -> Loaded:
+        self.opened.append(one.name)
+        if one.name.startswith("raises"):
+            raise {"raises-a": ValueError, "raises-b": MemoryError, "raises-c": SystemExit}[
+                one.name
+            ]("[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : idx=9 is out of bounds")
+        if one.name == "held":
+            assert self.gate.wait(10)
+        return Loaded((Network(one.version),), 4, np.zeros(1, np.uint8))
+
+
+@asynccontextmanager
+async def odd_house(*names: str, **options: Any) -> AsyncIterator[tuple[Registry, Oddities]]:
+    workers, opener = Workers(1, clock=ManualClock()), Oddities()
+    registry = Registry(
+        [servable(name) for name in names],
+        (),
+        device=Device("cpu"),
+        open_model=opener,
+        workers=workers,
+        metrics=Metrics(),
+        batching=Batching(capacity=8),
+        defaults={},
+        release_memory=lambda: None,
+        **options,
+    )
+    workers.start()
+    try:
+        yield registry, opener
+    finally:
+        opener.gate.set()
+        await registry.close()
+        await asyncio.to_thread(workers.stop)
+
+
+@pytest.mark.parametrize("name", ["raises-a", "raises-b", "raises-c"])
+async def test_whatever_a_network_raises_the_next_one_is_loaded(
+    name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with odd_house(name, "then") as (registry, _):
+        await registry.load()
+        first, second = registry.models
+        assert (first.state, second.state) == ("failed", "ready")
+        assert first.reason.startswith("failed to load: ")
+        assert "ONNXRuntimeError" not in first.reason
+        assert registry.not_ready() == [f"{name} version 1 {first.reason}"]
+    assert f"{name} is not served" in caplog.text
+
+
+async def test_a_network_that_never_loads_does_not_keep_the_next_one_and_is_named() -> None:
+    async with odd_house("held", "then", load_seconds=0.01) as (registry, opener):
+        await registry.load()
+        held, then = registry.models
+        assert (held.state, then.state) == ("loading", "ready")
+        assert registry.not_ready() == ["held version 1 has been loading for more than 0.01 s"]
+        opener.gate.set()
+        while held.state != "ready":
+            await asyncio.sleep(0)
+        assert registry.not_ready() == []
+
+
+async def test_a_network_that_was_removed_while_it_loaded_late_is_not_served() -> None:
+    async with odd_house("held", "then", load_seconds=0.01) as (registry, opener):
+        await registry.load()
+        held = registry.models[0]
+        await registry.remove("held", 1)
+        opener.gate.set()
+        while any(thread.name == "foveal-load" for thread in threading.enumerate()):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert (held.state, held.queue) == ("failed", None)
+        assert [model.name for model in registry.models] == ["then"]
+
+
+async def test_closing_does_not_wait_for_a_network_that_never_loads() -> None:
+    async with odd_house("held", load_seconds=0.01) as (registry, _):
+        await registry.load()
+        await registry.close()
+        assert any(thread.name == "foveal-load" for thread in threading.enumerate())
+
+
+async def test_a_network_that_is_added_and_never_loads_is_refused() -> None:
+    async with odd_house("then", add_seconds=0.01) as (registry, _):
+        await registry.load()
+        with pytest.raises(NotReadyError, match=r"held version 1 did not load within 0\.01 s"):
+            await registry.add(servable("held"))
+        assert [model.name for model in registry.models] == ["then"]
+
+
+async def test_where_no_thread_is_left_the_service_is_not_ready() -> None:
+    registry = Registry(
+        [],
+        (),
+        device=Device("cpu"),
+        open_model=Oddities(),
+        workers=Workers(0),
+        metrics=Metrics(),
+        batching=Batching(capacity=8),
+        defaults={},
+    )
+    assert "are in runs that do not end; restart the service" in registry.not_ready()[0]

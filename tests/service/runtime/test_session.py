@@ -32,7 +32,7 @@ def session(tmp_path: Path) -> Session:
 
 @pytest.mark.parametrize("count", [1, 2, 3, 7])
 def test_any_batch_gives_a_row_for_each_image(session: Session, count: int) -> None:
-    outputs = session.run(reds(count))
+    outputs = session(reds(count))
     assert outputs["probabilities"].shape == (count, 3)
     assert (outputs["probabilities"].argmax(axis=1) == 0).all()
 
@@ -79,7 +79,7 @@ def test_a_graph_made_from_the_file_is_loaded_in_its_place(tmp_path: Path) -> No
 
 def test_shape_arithmetic_may_run_elsewhere(tmp_path: Path) -> None:
     elsewhere = plan(allowed_providers=frozenset({"CUDAExecutionProvider"}))
-    assert open_session(write_servable(tmp_path), CPU, elsewhere).run(reds(1))
+    assert open_session(write_servable(tmp_path), CPU, elsewhere)(reds(1))
 
 
 def test_a_session_has_the_threads_and_entries_of_its_plan(tmp_path: Path) -> None:
@@ -108,7 +108,7 @@ def test_what_a_run_needed_goes_back_to_the_system_when_the_arena_shrinks() -> N
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
     session = open_session(Path("expanding"), CPU, plan(), graph=model.SerializeToString())
-    assert session.run(np.ones(1, np.float32))["y"] == 1
+    assert session(np.ones(1, np.float32))["y"] == 1
     del session
     kept = resident_bytes()
     shrink_arena()

@@ -5,10 +5,12 @@ import time
 import weakref
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import pytest
 
+from service.runtime.turns import HOLD_SECONDS, Turn
 from service.runtime.workers import ReadyBatch, Workers
 from tests.service.runtime.clocks import ManualClock
 
@@ -38,6 +40,9 @@ class RecordingLane:
         self.answered = threading.Semaphore(0)
         self.let_answer = threading.Event()
         self.let_answer.set()
+        self.limit = 10.0
+        self.given_up: list[Turn] = []
+        self.answered_late: list[tuple[Turn, float]] = []
         self._name = name
         self._workers = workers
         self._offers: list[ReadyBatch] = []
@@ -52,19 +57,34 @@ class RecordingLane:
         self.polls.release()
         return list(self._offers)
 
-    def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
-        ready = next(one for one in self._offers if one.low_priority == low_priority)
+    def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
+        ready = next(one for one in self._offers if one.low_priority == turn.low_priority)
         self._offers.remove(ready)
         self.counts.append(workers)
         self.alone.append(alone)
-        return lambda: self._run(ready)
+        return lambda: self._run(turn, ready)
 
-    def _run(self, ready: ReadyBatch) -> None:
+    def progress(self, turn: Turn) -> object:
+        return turn.ended
+
+    def limit_seconds(self, turn: Turn) -> float:
+        del turn
+        return self.limit
+
+    def give_up(self, turn: Turn, thread: int) -> None:
+        del thread
+        self.given_up.append(turn)
+
+    def answer(self, turn: Turn, seconds: float) -> None:
+        self.answered_late.append((turn, seconds))
+
+    def _run(self, turn: Turn, ready: ReadyBatch) -> None:
         self.record.append((self._name, ready.at))
         self.began.release()
         assert self.let_end.acquire(timeout=10)
         with self._workers.condition:
-            self._workers.run_ended(low_priority=ready.low_priority)
+            if not turn.given_up:
+                self._workers.run_ended(turn)
         assert self.let_answer.wait(10)
         self.answered.release()
 
@@ -169,8 +189,8 @@ def test_an_error_past_the_lane_is_logged_and_does_not_end_the_worker(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     class Broken(RecordingLane):
-        def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
-            run = super().take(workers, low_priority=low_priority, alone=alone)
+        def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
+            run = super().take(turn, workers, alone=alone)
             return run if self.record else self._break
 
         def _break(self) -> None:
@@ -215,9 +235,9 @@ def test_the_next_batch_need_not_wait_until_the_last_one_is_answered() -> None:
         def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
             return [] if self.running else super().ready_batches(now)
 
-        def take(self, workers: int, *, low_priority: bool, alone: bool) -> Callable[[], None]:
+        def take(self, turn: Turn, workers: int, *, alone: bool) -> Callable[[], None]:
             self.running = True
-            return super().take(workers, low_priority=low_priority, alone=alone)
+            return super().take(turn, workers, alone=alone)
 
     workers = Workers(2, clock=ManualClock())
     lane = OneAtATime(workers)
@@ -365,3 +385,104 @@ def test_workers_do_not_keep_the_process_from_ending() -> None:
         threads = [one for one in threading.enumerate() if one.name.startswith("foveal-worker-")]
         assert len(threads) >= 2
         assert all(one.daemon for one in threads)
+
+
+class TimedLane(RecordingLane):
+    """Each run takes so many seconds of the clock."""
+
+    def __init__(
+        self,
+        workers: Workers,
+        clock: ManualClock,
+        name: str,
+        record: list[Any],
+        seconds: float,
+    ) -> None:
+        super().__init__(workers, name, record)
+        self._clock, self._seconds = clock, seconds
+
+    def _run(self, turn: Turn, ready: ReadyBatch) -> None:
+        self._clock.advance(self._seconds)
+        super()._run(turn, ready)
+
+
+@pytest.mark.parametrize("yields", [True, False])
+def test_a_flood_on_one_lane_leaves_another_every_second_turn(*, yields: bool) -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    flood = TimedLane(workers, clock, "flood", record, 1.0)
+    other = TimedLane(workers, clock, "other", record, 1.0)
+    batch = partial(background, yields=True) if yields else image
+    flood.offer(*(batch(NOW - 99 + index) for index in range(40)))
+    other.offer(*(batch(NOW) for _ in range(10)))
+    for lane in (flood, other):
+        lane.let_end.release(40)
+    with working(workers, flood, other):
+        pass
+    names = [name for name, _ in record]
+    assert names[:20].count("other") in {9, 10}, "though what waits there came last"
+    assert len(names) == 50
+
+
+def test_a_batch_that_yields_waits_also_where_its_lane_has_used_nothing() -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    busy = TimedLane(workers, clock, "busy", record, 1.0)
+    slow = TimedLane(workers, clock, "slow", record, 1.0)
+    busy.offer(*(image(NOW - 1) for _ in range(5)))
+    slow.offer(background(NOW - 1))
+    for lane in (busy, slow):
+        lane.let_end.release(10)
+    with working(workers, busy, slow):
+        pass
+    assert [name for name, _ in record] == ["busy"] * 5 + ["slow"]
+
+
+def test_a_batch_that_never_ends_does_not_keep_the_workers_from_stopping() -> None:
+    workers = Workers(1, clock=ManualClock())
+    lane = RecordingLane(workers)
+    with working(workers, lane):
+        lane.offer(image())
+        lane.has_begun()
+        workers.stop(seconds=0)
+        assert workers.stuck == 1
+
+
+def test_a_long_batch_leaves_the_worker_a_moment_to_clients_that_wait_for_each_answer() -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    flood = TimedLane(workers, clock, "flood", record, 0.5)
+    few = TimedLane(workers, clock, "few", record, 0.001)
+    with working(workers, flood, few):
+        for _ in range(8):
+            flood.offer(image(clock.now))
+            flood.run_to_the_end()
+        for _ in range(20):
+            clock.advance(0.001)
+            few.offer(image(clock.now))
+            few.run_to_the_end()
+        record.clear()
+        flood.offer(image(clock.now - 1))
+        settle(workers, flood)
+        assert record == [], "the next image of the others is likely to come"
+        clock.advance(0.001)
+        few.offer(image(clock.now))
+        few.run_to_the_end()
+        clock.advance(HOLD_SECONDS)
+        settle(workers, flood)
+        flood.run_to_the_end()
+    assert [name for name, _ in record] == ["few", "flood"]
+
+
+def test_a_batch_that_has_just_come_is_not_held() -> None:
+    clock, record = ManualClock(NOW), list[Any]()
+    workers = Workers(1, clock=clock)
+    long = TimedLane(workers, clock, "long", record, 0.5)
+    few = TimedLane(workers, clock, "few", record, 0.001)
+    with working(workers, long, few):
+        for lane in (long, *[few] * 20):
+            clock.advance(0.001)
+            lane.offer(image(clock.now))
+            lane.run_to_the_end()
+        long.offer(image(clock.now))
+        long.run_to_the_end()

@@ -1,0 +1,104 @@
+"""A file of weights → every state dict in it, read without running code."""
+
+import pickle
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from exporter import inert_pickle
+from exporter.errors import WeightsError
+from exporter.file_kind import file_kind, safetensors_end
+from exporter.state_dict import Found, find_states
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The state dicts in a file, the most likely one first; there is at least one."""
+
+    path: Path
+    states: tuple[Found, ...]
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a file of safetensors or of torch.save, whatever its name ends in.
+
+    Raises:
+        WeightsError: it is something else, damaged, without weights, or could only be read by running code.
+    """
+    try:
+        kind = file_kind(path)
+    except OSError as error:
+        raise WeightsError(f"--weights {path.name} can not be read: {error.strerror}") from error
+    if kind.kind == "safetensors":
+        content: object = _safetensors(path)
+    elif kind.kind in {"torch", "pickle"}:
+        content = _pickled(path)
+    else:
+        raise WeightsError(f"--weights {path.name} {kind.sentence}")
+    states = find_states(content)
+    if not states:
+        raise WeightsError(
+            f"--weights {path.name} holds no state dict (names and tensors){_instead(content)}. "
+            "Save one: torch.save(model.state_dict(), FILE)"
+        )
+    return Checkpoint(path, tuple(states))
+
+
+def _safetensors(path: Path) -> dict[str, Tensor]:
+    try:
+        return load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError) as error:
+        size, end = path.stat().st_size, safetensors_end(path)
+        if end is not None and size < end:
+            raise WeightsError(
+                f"--weights {path.name} is truncated: its header states {end} bytes, the file has {size}. "
+                "Download or save it again"
+            ) from error
+        raise WeightsError(
+            f"--weights {path.name} is no valid safetensors file: {error}. Download or save it again"
+        ) from error
+
+
+def _pickled(path: Path) -> object:
+    try:
+        return _loaded(path)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"--weights {path.name} is refused: {error}, and reading that runs code. "
+            "Save the state dict alone: torch.save(model.state_dict(), FILE)"
+        ) from error
+    # A damaged pickle raises whatever its wrong bytes lead to.
+    except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"--weights {path.name} is truncated, damaged, or no file of torch.save ({reason}). "
+            "Download or save it again"
+        ) from error
+
+
+def _loaded(path: Path) -> object:
+    """Load with torch's own reader of plain weights; what it does not know is read as inert values."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            return torch.load(path, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            return torch.load(
+                path, map_location="cpu", weights_only=False, pickle_module=inert_pickle
+            )
+
+
+def _instead(content: object) -> str:
+    if isinstance(content, dict) and content:
+        names = ", ".join(str(name) for name in list(content)[:_SHOWN])
+        return f"; it holds {names}"
+    if isinstance(content, inert_pickle.Inert):
+        return f"; it holds a {type(content).__name__}"
+    return f"; it holds a {type(content).__name__}"

@@ -1,0 +1,56 @@
+"""What can be checked before the first second of work."""
+
+import os
+from pathlib import Path
+
+from exporter.errors import RecipeError, WriteError
+from exporter.network import Facts
+from exporter.recipe import Recipe
+
+
+def check_recipe(recipe: Recipe, path: Path) -> None:
+    """Check what needs no network: labels, images, and the place of the file.
+
+    Raises:
+        RecipeError: a file or a folder is missing or not usable.
+        WriteError: the servable can not be written where it goes.
+    """
+    recipe.label_list()
+    images = recipe.proof.images
+    if images is not None and not (recipe.folder / images).is_dir():
+        raise RecipeError(f"--images {images}: there is no such folder")
+    if recipe.code is not None and not (recipe.folder / recipe.code).is_dir():
+        raise RecipeError(f"--code {recipe.code}: there is no such folder")
+    existing = next(folder for folder in path.absolute().parents if folder.exists())
+    if not existing.is_dir():
+        raise WriteError(f"{path} can not be written: {existing} is a file, not a folder")
+    if not os.access(existing, os.W_OK | os.X_OK):
+        raise WriteError(f"{path} can not be written: no permission for {existing}")
+
+
+def check_labels(recipe: Recipe, facts: Facts, needed: int | None = None) -> tuple[str, ...]:
+    """Return the labels: the recipe's, else the source's; their number must be that of the classes.
+
+    Args:
+        recipe: may state labels.
+        facts: what the source knows.
+        needed: the number of classes that the network's outputs show.
+
+    Raises:
+        RecipeError: they are too few or too many.
+    """
+    stated = recipe.label_list()
+    labels = stated or facts.labels or ()
+    needed = facts.classes if needed is None else needed
+    if stated and facts.blank_first and needed == len(stated) + 1:
+        return ("", *stated)
+    if needed == 1 and len(labels) == 2:
+        return labels  # a score between two classes
+    if needed is not None and len(labels) != needed and recipe.task != "embed":
+        first = ", of which the first is background" if facts.blank_first else ""
+        one = ", or two, where the score is that of the second one" if needed == 1 else ""
+        raise RecipeError(
+            f"labels: {len(labels)} are given, the network has {needed} classes{first}. "
+            f"Give one label for each class, in the order of the network's outputs{one}: --labels FILE"
+        )
+    return labels

@@ -1,0 +1,173 @@
+"""What an export would do, before it does it: every value, and where it comes from. Nothing is proved or written."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.table import Table
+
+from exporter.errors import RecipeError
+from exporter.export import images_for, labels_for
+from exporter.guessing.granted import Granted
+from exporter.images import PHOTOGRAPHS_NAME
+from exporter.network import Network
+from exporter.precision import TOLERANCES
+from exporter.progress import Progress
+from exporter.proof import BATCHES, ImageSubject, settled
+from exporter.recipe import Recipe
+from exporter.sources.registry import load_network
+from service.card import ImageInput
+
+_STATES_PIXELS = {"torchvision", "timm", "transformers", "train"}
+"""The sources that know scale, mean and std."""
+
+DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """One part of the servable, what it will be, and where that comes from."""
+
+    part: str
+    value: str
+    origin: str
+
+
+def explain(
+    recipe: Recipe, path: Path, granted: Sequence[Granted], progress: Progress
+) -> tuple[Explained, ...]:
+    """Read the network, run it on a few images, and return what would be made of it.
+
+    Raises:
+        ExportError: what an export would be refused for before its proof.
+    """
+    if recipe.task == "temporal":
+        raise RecipeError("--explain is for networks that read images, not for task temporal")
+    network = load_network(recipe, progress)
+    labels = labels_for(recipe, network)
+    images = images_for(recipe, network)
+    progress.begin("Look at the outputs on real images")
+    network = settled(ImageSubject.of(network, images), len(labels)).network
+    origins = _Origins(recipe, {one.parameter: one.why for one in granted})
+    return tuple(
+        _rows(
+            recipe=recipe,
+            path=path,
+            network=network,
+            labels=labels,
+            images=len(images),
+            origins=origins,
+        )
+    )
+
+
+def show_explanation(rows: Sequence[Explained]) -> Table:
+    """Return the table of an explanation."""
+    table = Table(title="What the export would do", title_justify="left")
+    for heading in ("", "value", "from"):
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(row.part, row.value, row.origin)
+    return table
+
+
+@dataclass(frozen=True, slots=True)
+class _Origins:
+    recipe: Recipe
+    why: dict[str, str]
+
+    def of(self, parameter: str, otherwise: str, *, table: str | None = None) -> str:
+        """Return why an option has its value: it was given, taken for granted, or left to the source."""
+        if parameter in self.why:
+            return self.why[parameter]
+        place = getattr(self.recipe, table) if table else self.recipe
+        is_set = place is not None and parameter in place.model_fields_set
+        return "--" + parameter.replace("_", "-") if is_set else otherwise
+
+    def of_several(self, parameters: Sequence[str], otherwise: str, table: str) -> str:
+        """Return the origins of the fields of a table, each once."""
+        found = [self.of(one, otherwise, table=table) for one in parameters]
+        return ", ".join(dict.fromkeys(found))
+
+
+def _rows(
+    *,
+    recipe: Recipe,
+    path: Path,
+    network: Network,
+    labels: tuple[str, ...],
+    images: int,
+    origins: _Origins,
+) -> Iterator[Explained]:
+    kind = recipe.source.partition(":")[0]
+    stated = f"stated by {kind}"
+    yield Explained("source", network.facts.origin, "given")
+    yield Explained("file", f"{path} (not written now)", origins.of("name", "given"))
+    yield Explained("task", recipe.task, origins.of("task", "given"))
+    yield Explained("labels", _shown(labels), origins.of("labels", stated))
+    yield Explained(
+        "input",
+        _input(network.image_input),
+        origins.of_several(
+            ("height", "width", "resize", "shorter_side", "interpolation"), stated, "input"
+        ),
+    )
+    values = stated if kind in _STATES_PIXELS else f"{DEFAULT}: {kind} does not state it"
+    pixels = network.pixels
+    for name, value in (
+        ("scale", f"{pixels.scale:.6g}"),
+        ("mean", _numbers(pixels.mean[: pixels.channels])),
+        ("std", _numbers(pixels.std[: pixels.channels])),
+        ("color", pixels.color),
+        ("layout", pixels.layout),
+    ):
+        yield Explained(name, value, origins.of(name, values, table="pixels"))
+    yield Explained("outputs", ", ".join(network.head.outputs), f"task {recipe.task}")
+    yield from _activation(recipe, network)
+    precisions = ", ".join(f"{one} (within {TOLERANCES[one]:g})" for one in recipe.precision)
+    yield Explained("precision", precisions, origins.of("precision", DEFAULT))
+    largest = network.max_batch or recipe.proof.largest
+    batches = sorted({*(one for one in BATCHES if one < largest), largest})
+    whose = "--images" if recipe.proof.images is not None else PHOTOGRAPHS_NAME
+    proof = (
+        f"against {network.reference.name} at batch {', '.join(map(str, batches))} within "
+        f"{recipe.proof.tolerance:g}, and on {images} images, of which {recipe.proof.agreement:.0%} must agree"
+    )
+    yield Explained("proof", proof, "the source's own images" if network.proof else whose)
+
+
+def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
+    activation = getattr(network.head, "activation", None)
+    if activation is None:
+        return
+    scores = getattr(network.head, "scores", "logits")
+    inside = scores != "logits"
+    value = f"{scores}, inside the network" if inside else str(activation)
+    table = getattr(recipe, recipe.task, None)
+    is_set = table is not None and {"activation", "score_activation"} & table.model_fields_set
+    yield Explained(
+        "activation",
+        value,
+        "--activation" if is_set else "the graph's end and its values on images",
+    )
+
+
+def _shown(labels: tuple[str, ...]) -> str:
+    if not labels:
+        return "none"
+    first = ", ".join(label or "–" for label in labels[:4])
+    return f"{len(labels)}: {first}{', …' if len(labels) > 4 else ''}"
+
+
+def _input(image_input: ImageInput) -> str:
+    size = f"{image_input.height}×{image_input.width} (height × width)"
+    how = {
+        "crop": f"the center, after the shorter side is resized to {image_input.shorter_side}",
+        "stretch": "the whole image, stretched",
+        "letterbox": "the whole image, with a border",
+    }[image_input.resize]
+    return f"{size}: {how}, {image_input.interpolation}"
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return ", ".join(f"{one:.4g}" for one in values)

@@ -1,0 +1,179 @@
+"""What a file really is, by its first bytes: endings lie, and a download may be a web page."""
+
+import json
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+Kind = Literal[
+    "torch", "safetensors", "torchscript", "program", "onnx", "pickle", "other", "broken", "unknown"
+]
+
+_HEAD = 4096
+_SAFETENSORS_HEADER = 100_000_000
+"""The longest header that the safetensors library reads, in bytes."""
+
+_FETCH = "Download it again; a link to a login or preview page gives no file"
+_SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
+    (
+        b"version https://git-lfs",
+        "a Git LFS pointer, not the file itself",
+        "Get the file with: git lfs install && git lfs pull",
+    ),
+    (
+        b"\x89HDF\r\n\x1a\n",
+        "an HDF5 file, as Keras writes it",
+        "Export the network to ONNX: onnx:FILE",
+    ),
+    (b"GGUF", "a GGUF file", "Give the weights as PyTorch or safetensors saved them"),
+    (b"\x1f\x8b", "a gzip archive", "Unpack it first"),
+    (b"BZh", "a bzip2 archive", "Unpack it first"),
+    (b"\xfd7zXZ\x00", "an xz archive", "Unpack it first"),
+    (b"\x28\xb5\x2f\xfd", "a Zstandard archive", "Unpack it first"),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it first"),
+    (b"Rar!", "a RAR archive", "Unpack it first"),
+    (b"\x93NUMPY", "a NumPy array", "Give the weights as PyTorch or safetensors saved them"),
+    (b"%PDF", "a PDF document", _FETCH),
+    (b"\x89PNG", "a PNG image", "Give the file of the network"),
+    (b"\xff\xd8\xff", "a JPEG image", "Give the file of the network"),
+)
+"""The first bytes of a file, what it is, and the next step."""
+
+_PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body", b"<script")
+
+_FIRST_FIELDS = (b"\x08",)
+"""An ONNX file begins with the field `ir_version`, or in rare cases is told by its ending."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileKind:
+    """What a file is: `what` for a sentence with "is", and the `advice` where it can not be read."""
+
+    kind: Kind
+    what: str = ""
+    advice: str = ""
+
+    @property
+    def sentence(self) -> str:
+        return f"is {self.what}. {self.advice}"
+
+
+def file_kind(path: Path) -> FileKind:
+    """Return what a file is by its first bytes and, for a ZIP file, by the names in it.
+
+    Raises:
+        OSError: the file can not be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+    if not head:
+        return FileKind("broken", "empty", "Download or save it again")
+    for signature, what, advice in _SIGNATURES:
+        if head.startswith(signature):
+            return FileKind("other", what, advice)
+    if head.startswith(b"PK"):
+        return _zip_kind(path)
+    if (length := _header_length(head)) is not None:
+        return _safetensors_kind(length, size)
+    if head.startswith(b"\x80") and size > 1:
+        return FileKind("pickle")
+    return _other(head, size)
+
+
+def _other(head: bytes, size: int) -> FileKind:
+    if head[4:8] == b"TFL3":
+        return FileKind("other", "a TensorFlow Lite file", "Export the network to ONNX: onnx:FILE")
+    if head[257:262] == b"ustar":
+        return FileKind("other", "a tar archive", "Unpack it first")
+    if not head.strip(b"\x00"):
+        return FileKind(
+            "broken",
+            f"{size} bytes that begin with zeros alone",
+            "The download was cut off: repeat it",
+        )
+    if head.startswith(_FIRST_FIELDS) and len(head) > 1 and head[1] < 32:
+        return FileKind("onnx", "an ONNX file", "Use it as a source: onnx:FILE")
+    return _text_kind(head)
+
+
+def _text_kind(head: bytes) -> FileKind:
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if start.startswith(_PAGES):
+        return FileKind("other", "a web page (HTML), not the file itself", _FETCH)
+    try:
+        text = head[: _HEAD - 4].decode("utf-8")
+    except UnicodeDecodeError:
+        return FileKind("unknown", "of no known format", "Is it complete, and the right one?")
+    if not text.isprintable() and any(char < " " and char not in "\t\r\n\f\x1b" for char in text):
+        return FileKind("unknown", "of no known format", "Is it complete, and the right one?")
+    if '"weight_map"' in text:
+        return FileKind(
+            "other",
+            "the index of a checkpoint in several files",
+            "Save it as one file: safetensors.torch.save_file(model.state_dict(), FILE)",
+        )
+    line = text.strip().splitlines()[0][:60] if text.strip() else ""
+    return FileKind("other", f"text, which begins with {line!r}", _FETCH)
+
+
+def _header_length(head: bytes) -> int | None:
+    """Return the length of a safetensors header in bytes, None where the file does not begin with one."""
+    length = int.from_bytes(head[:8], "little")
+    starts = head[8:9] == b"{" and 2 <= length <= _SAFETENSORS_HEADER
+    return length if starts else None
+
+
+def _safetensors_kind(length: int, size: int) -> FileKind:
+    if size < 8 + length:
+        return FileKind("broken", "a truncated safetensors file", "Download or save it again")
+    return FileKind("safetensors")
+
+
+def safetensors_end(path: Path) -> int | None:
+    """Return the size in bytes that the header of a safetensors file states, None where it states none."""
+    with path.open("rb") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = file.read(min(length, _SAFETENSORS_HEADER))
+    try:
+        entries = json.loads(header)
+        ends = [
+            entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"
+        ]
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        return None
+    return 8 + length + max(ends, default=0)
+
+
+def _zip_kind(path: Path) -> FileKind:
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+        return FileKind(
+            "broken",
+            "truncated or damaged (a ZIP file without its end)",
+            "Download or save it again",
+        )
+    return _archive_kind(names)
+
+
+def _archive_kind(names: Iterable[str]) -> FileKind:
+    inner = {name.partition("/")[2] or name for name in names}
+    if "constants.pkl" in inner:
+        return FileKind("torchscript", "a TorchScript", "Use it as a source: torchscript:FILE")
+    if any("serialized_exported_program" in name or name.startswith("models/") for name in inner):
+        return FileKind("program", "a program of torch.export", "Use it as a source: program:FILE")
+    if "data.pkl" in inner:
+        return FileKind("torch")
+    if any(name.endswith((".weights.h5", "model.weights.h5")) for name in inner):
+        return FileKind("other", "a Keras file", "Export the network to ONNX: onnx:FILE")
+    if any(name.endswith(".npy") for name in inner):
+        return FileKind(
+            "other",
+            "an archive of NumPy arrays",
+            "Give the weights as PyTorch or safetensors saved them",
+        )
+    return FileKind("other", "a ZIP archive without weights of PyTorch", "Unpack it first")

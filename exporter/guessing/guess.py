@@ -1,0 +1,237 @@
+"""The words of a command line → a source and its options, completed by what the source states or shows.
+
+What is stated in a file is not asked again. Everything that was not given is kept with the reason for its value, so
+that the command can show it.
+"""
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import RecipeError, SourceError
+from exporter.guessing.granted import Granted, is_given
+from exporter.guessing.onnx_facts import (
+    fixed_size,
+    onnx_options,
+    score_count,
+    states_labels,
+)
+from exporter.guessing.places import KINDS, source_at
+from exporter.labels import checkpoint_labels
+from exporter.recipe import PACKAGE_PREFIX
+from exporter.sources.transformers_configs import CONFIG, read_config, task_of
+
+_LABEL_FILES = (
+    "labels.txt",
+    "classes.txt",
+    "class_names.txt",
+    "labels.json",
+    "classes.json",
+    "class_to_idx.json",
+    "data.yaml",
+)
+_SAYS_NOTHING = {"best", "last", "model", "weights", "checkpoint"}
+"""Names of files that do not name a network; the folder's name is taken."""
+
+_FILES = {"onnx", "program", "torchscript"}
+"""The kinds of sources that are one file."""
+
+_FOLDERS_OF_FILES = {"weights", "checkpoints", "export", ""}
+_DETECTORS = re.compile(r"(faster|mask|keypoint)_?rcnn|retinanet|fcos|ssd")
+_SEGMENTERS = re.compile(r"fcn_|deeplab|lraspp")
+
+
+@dataclass(frozen=True, slots=True)
+class Guess:
+    """A source, the values of all options by parameter, and those of them that nobody gave."""
+
+    source: str
+    values: dict[str, Any]
+    granted: tuple[Granted, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """An option that only the user can answer."""
+
+    option: str
+    question: str
+    choices: tuple[str, ...] = ()
+
+
+def guess(word: str, given: Mapping[str, Any]) -> Guess:
+    """Return the source that a word names, and its options.
+
+    Args:
+        word: KIND:WHERE, or the path of a file or folder.
+        given: the options of the command line by parameter.
+
+    Raises:
+        SourceError: the word names no source.
+    """
+    source, found = _source(word)
+    values = dict(given)
+    granted: list[Granted] = []
+    if source.endswith(".toml"):
+        return Guess(source, values, ())
+    kind, _, where = source.partition(":")
+    for one in (*found, *_known(kind, where, values)):
+        if not is_given(values, one.parameter):
+            values[one.parameter] = one.value
+            granted.append(one)
+    return Guess(source, values, tuple(granted))
+
+
+def missing(source: str, values: Mapping[str, Any]) -> tuple[Missing, ...]:
+    """Return what a source does not state and the options do not answer."""
+    return tuple(_missing(*source.partition(":")[::2], values))
+
+
+def check_label_count(source: str, values: Mapping[str, Any], labels: int) -> None:
+    """Compare the number of labels with that of the classes, where the source's file states it.
+
+    Raises:
+        RecipeError: they differ.
+    """
+    kind, _, where = source.partition(":")
+    needed = _class_count(kind, where) if values.get("task") != "embed" else None
+    if labels and needed is not None and needed > 1 and labels != needed:
+        raise RecipeError(
+            f"labels: {labels} are given, the network has {needed} classes. "
+            "Give one label for each class, in the order of the network's outputs"
+        )
+
+
+def _class_count(kind: str, where: str) -> int | None:
+    path = Path(where)
+    if kind == "onnx" and path.is_file():
+        return score_count(path)
+    config = path / CONFIG if path.is_dir() else path
+    if kind == "transformers" and config.is_file():
+        return len(read_config(config).get("id2label") or ()) or None
+    return None
+
+
+def _source(word: str) -> tuple[str, tuple[Granted, ...]]:
+    kind, colon, where = word.partition(":")
+    if colon and kind in KINDS:
+        if not where:
+            raise SourceError(f"source {word!r}: nothing follows the colon")
+        if kind in _FILES and not where.startswith(PACKAGE_PREFIX) and not Path(where).is_file():
+            raise SourceError(f"source {word!r}: there is no file {where}")
+        return word, ()
+    path = Path(word)
+    if path.exists() or path.suffix == ".toml":
+        return source_at(path)
+    raise SourceError(
+        f"source {word!r}: there is no such file or folder. A source that is no file begins with one of "
+        f"{', '.join(KINDS)} and a colon, for example torchvision:resnet50"
+    )
+
+
+def _known(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Granted]:
+    """Yield what is known of a source, the surest first."""
+    yield from _BY_KIND.get(kind, _nothing)(where)
+    yield from _labels(kind, where, values)
+    yield Granted("name", _name(kind, where), "the source's name")
+
+
+def _nothing(_where: str) -> Iterator[Granted]:
+    yield from ()
+
+
+def _onnx(where: str) -> Iterator[Granted]:
+    if Path(where).is_file():
+        yield from onnx_options(Path(where))
+
+
+def _transformers(where: str) -> Iterator[Granted]:
+    path = Path(where)
+    config = path / CONFIG if path.is_dir() else path
+    task = task_of(read_config(config)) if config.is_file() else None
+    if task is not None:
+        yield Granted("task", task, f"the architecture in {config}")
+
+
+def _torchvision(where: str) -> Iterator[Granted]:
+    kinds = {"detect": _DETECTORS, "segment": _SEGMENTERS}
+    task = next((task for task, pattern in kinds.items() if pattern.match(where)), "classify")
+    yield Granted("task", task, f"what torchvision's {where} does")
+
+
+def _timm(where: str) -> Iterator[Granted]:
+    yield Granted("task", "classify", f"what timm's {where.partition('.')[0]} does")
+
+
+_BY_KIND: dict[str, Callable[[str], Iterator[Granted]]] = {
+    "onnx": _onnx,
+    "transformers": _transformers,
+    "torchvision": _torchvision,
+    "timm": _timm,
+}
+
+
+def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Granted]:
+    """Yield labels that are beside the weights in their file, or beside the network in its folder."""
+    if is_given(values, "labels"):
+        return
+    weights = values.get("weights")
+    if weights and _has_labels(Path(weights)):
+        yield Granted("labels", weights, "kept beside the weights")
+        return
+    if kind not in _FILES or not Path(where).is_file():
+        return
+    if kind == "onnx" and states_labels(Path(where)):
+        return
+    for folder in (Path(where).parent, Path(where).parent.parent):
+        for name in _LABEL_FILES:
+            if (folder / name).is_file():
+                yield Granted("labels", str(folder / name), "the file beside the network")
+                return
+
+
+def _has_labels(weights: Path) -> bool:
+    is_checkpoint = weights.suffix in {".pt", ".pth", ".ckpt"} and weights.is_file()
+    return is_checkpoint and checkpoint_labels(weights) is not None
+
+
+def _name(kind: str, where: str) -> str:
+    """Return a name for the servable: a-z, 0-9, and after the first also . _ -, at most 64 characters."""
+    if kind in {"python", "train"}:
+        plain = where.rpartition(":")[2].rpartition(".")[2]
+    elif kind in _FILES or kind == "transformers":
+        plain = _file_name(Path(where).resolve())
+    else:
+        plain = where
+    cleaned = re.sub(r"[^a-z0-9._-]+", "-", plain.lower()).strip("-._")
+    return cleaned[:64] or "network"
+
+
+def _file_name(path: Path) -> str:
+    stem = path.name if path.is_dir() else path.stem
+    if path.name == CONFIG or stem.lower() in _SAYS_NOTHING:
+        folders = (folder.name for folder in path.parents)
+        return next((name for name in folders if name.lower() not in _FOLDERS_OF_FILES), stem)
+    return stem
+
+
+def _missing(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Missing]:
+    if not is_given(values, "task"):
+        tasks = ("classify", "segment", "detect", "embed")
+        yield Missing("--task", "What does the network do?", tasks)
+    if kind == "python" and not is_given(values, "weights"):
+        yield Missing("--weights", "Which file has its weights (none for random ones)?")
+    own_size = kind not in {"python", "torchscript", "onnx"} or (
+        kind == "onnx" and Path(where).is_file() and fixed_size(Path(where))
+    )
+    if not own_size:
+        for name in ("height", "width"):
+            if not is_given(values, name):
+                yield Missing(f"--{name}", f"What is the {name} of its input, in pixels?")
+    unnamed = kind in {"python", "torchscript", "program"} or (
+        kind == "onnx" and Path(where).is_file() and not states_labels(Path(where))
+    )
+    if unnamed and not is_given(values, "labels") and values.get("task") != "embed":
+        yield Missing("--labels", "Which file has the names of its classes?")

@@ -1,0 +1,150 @@
+"""What an ONNX file states in its metadata, and what the shapes of its outputs show."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from exporter.errors import SourceError
+from exporter.guessing.granted import Granted
+from exporter.labels import onnx_labels
+
+Dims = tuple[int | None, ...]
+
+_END_TO_END_MOST = 1000
+"""An end-to-end detector has at most this many rows; each has a box, a score and a class."""
+
+
+def onnx_options(path: Path) -> Iterator[Granted]:
+    """Yield the options that the file answers.
+
+    Raises:
+        SourceError: it is no ONNX file, or of a task that Foveal does not serve.
+    """
+    model = _read(path)
+    stated = {entry.key: entry.value for entry in model.metadata_props}
+    outputs = [_dims(value) for value in _with_shapes(model).graph.output]
+    if _is_ultralytics(stated):
+        yield from _ultralytics(path, stated, outputs, _input_dims(model))
+        return
+    task = _task_of(outputs)
+    if task is not None:
+        yield Granted("task", task[0], task[1])
+    if "names" not in stated and onnx_labels(path) is not None:
+        yield Granted("labels", str(path), "the file's metadata")
+
+
+def fixed_size(path: Path) -> bool:
+    """Return whether the file fixes the size of its input."""
+    dims = _input_dims(_read(path))
+    return len(dims) == 4 and all(dims[1:])
+
+
+def score_count(path: Path) -> int | None:
+    """Return the number of a classifier's scores, where the file fixes it."""
+    outputs = [_dims(value) for value in _with_shapes(_read(path)).graph.output]
+    return outputs[0][1] if len(outputs) == 1 and len(outputs[0]) == 2 else None
+
+
+def states_labels(path: Path) -> bool:
+    """Return whether the file's metadata names the classes."""
+    return onnx_labels(path) is not None
+
+
+def _ultralytics(
+    path: Path, stated: dict[str, str], outputs: list[Dims], entry: Dims
+) -> Iterator[Granted]:
+    why = f"Ultralytics wrote it into {path.name}"
+    task = stated["task"]
+    if task not in {"detect", "classify"}:
+        raise SourceError(
+            f"{path}: its metadata states task {task!r} of Ultralytics, for which Foveal has no head. "
+            "detect and classify can be exported"
+        )
+    yield Granted("task", task, why)
+    side = _value(stated.get("imgsz", ""))
+    sides = side if isinstance(side, (list, tuple)) and len(side) == 2 else (side, side)
+    if all(isinstance(one, int) for one in sides) and not all(entry[2:4]):
+        yield Granted("height", sides[0], why)
+        yield Granted("width", sides[1], why)
+    if task == "classify":
+        yield Granted("resize", "crop", "as Ultralytics classifies")
+        if isinstance(sides[0], int):
+            yield Granted("shorter_side", max(sides), "as Ultralytics classifies")
+        return
+    yield Granted("resize", "letterbox", "as Ultralytics detects")
+    decoder = _decoder(outputs, len(_value(stated.get("names", "")) or ()))
+    if decoder is not None:
+        yield Granted("decoder", decoder[0], decoder[1])
+
+
+def _decoder(outputs: list[Dims], classes: int) -> tuple[str, str] | None:
+    dims = outputs[0] if len(outputs) == 1 else ()
+    if len(dims) != 3:
+        return None
+    shape = f"the output is {_shown(dims)} for {classes} classes"
+    _, rows, columns = dims
+    if rows == 4 + classes:
+        return "yolov8", shape
+    if columns == 5 + classes:
+        return "yolov5", shape
+    if columns == 6 and (rows or 0) <= _END_TO_END_MOST:
+        return "end2end", shape
+    return None
+
+
+def _task_of(outputs: list[Dims]) -> tuple[str, str] | None:
+    """Return the task that the shapes show, and why."""
+    if len(outputs) == 1 and len(outputs[0]) == 2:
+        return "classify", f"one output {_shown(outputs[0])}, a score for each class"
+    if len(outputs) == 1 and len(outputs[0]) == 4 and all(one != 1 for one in outputs[0][2:]):
+        return "segment", f"one output {_shown(outputs[0])}, a map for each class"
+    three = [dims for dims in outputs if len(dims) == 3]
+    if len(outputs) == 2 and len(three) == 2 and three[0][-1] == 4:
+        return "detect", f"outputs {_shown(three[0])} and {_shown(three[1])}, boxes and scores"
+    return None
+
+
+def _is_ultralytics(stated: dict[str, str]) -> bool:
+    return {"names", "stride", "task"} <= stated.keys()
+
+
+def _read(path: Path) -> onnx.ModelProto:
+    try:
+        return onnx.load(path, load_external_data=False)
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    except Exception as error:  # protobuf's DecodeError has no public home that is stable
+        raise SourceError(f"{path} is not an ONNX file: {error}") from error
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the graph with the shapes of its outputs, where they can be inferred."""
+    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+        return model
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception:  # noqa: BLE001 - it raises errors of many kinds; the shapes then stay unknown
+        return model
+
+
+def _input_dims(model: onnx.ModelProto) -> Dims:
+    constants = {tensor.name for tensor in model.graph.initializer}
+    return next((_dims(one) for one in model.graph.input if one.name not in constants), ())
+
+
+def _dims(value: onnx.ValueInfoProto) -> Dims:
+    return tuple(dim.dim_value or None for dim in value.type.tensor_type.shape.dim)
+
+
+def _shown(dims: Dims) -> str:
+    return "(" + ", ".join("N" if one is None else str(one) for one in dims) + ")"
+
+
+def _value(text: str) -> Any:  # noqa: ANN401 - metadata is Python text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return None

@@ -1,0 +1,252 @@
+"""The labels of a network from the files in which tools keep them.
+
+| file | what is read |
+|---|---|
+| text | one label per line, with or without its class id or WordNet id before it |
+| .json | a list; class id → label; label → class id; Keras's class index; a config with `id2label`; COCO's categories |
+| .yaml | `names` of a data.yaml |
+| .pt, .pth, .ckpt | `class_to_idx` and its like beside the weights |
+| .onnx | `names` and its like in the metadata |
+"""
+
+import ast
+import codecs
+import csv
+import json
+import re
+import zipfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import RecipeError
+from exporter.label_tables import HOLDERS, holder_of, labels_in
+
+LARGEST = 16 * 2**20
+"""A file of labels has at most this many bytes; a checkpoint or a network may be larger."""
+
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_LINE_ENDS = re.compile(r"\r\n|\r|\n")
+_NUMBERED = re.compile(r"(\d+)(?:\s*[:,;]\s*|\s+)(\S.*)")
+_WORDNET = re.compile(r"n\d{8}[\s,:]+(\S.*)")
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """Return the labels in a file, in the order of the class ids.
+
+    Raises:
+        RecipeError: the file can not be read, or holds no labels whose order is clear; the message names it.
+    """
+    read = _READERS.get(path.suffix.lower(), _in_text)
+    try:
+        labels = read(path)
+    except OSError as error:
+        raise RecipeError(f"labels: {path}: {error.strerror or error}") from error
+    if not any(labels):
+        raise RecipeError(f"labels: {path.name} holds no label")
+    return labels
+
+
+def repeated_labels(labels: Sequence[str]) -> dict[str, list[int]]:
+    """Return the labels that several classes have, with the class ids; ImageNet has two cranes."""
+    found: dict[str, list[int]] = {}
+    for class_id, label in enumerate(labels):
+        if label:
+            found.setdefault(label, []).append(class_id)
+    return {label: ids for label, ids in found.items() if len(ids) > 1}
+
+
+def _text(path: Path) -> str:
+    size = path.stat().st_size
+    if size > LARGEST:
+        raise RecipeError(
+            f"labels: {path.name} has {size / 2**20:.0f} MiB, labels have at most 16. Is it the right file?"
+        )
+    content = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
+    if encoding == "utf-8" and b"\0" in content[:64]:
+        encoding = "utf-16-be" if content[:1] == b"\0" else "utf-16-le"
+    try:
+        text = content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"labels: {path.name} is neither UTF-8 nor UTF-16: byte {error.start} does not fit. Save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        raise RecipeError(f"labels: {path.name} is no text: it contains zero bytes")
+    return text
+
+
+def _in_text(path: Path) -> tuple[str, ...]:
+    text = _text(path)
+    if text.lstrip().startswith("{"):
+        return labels_in(_literal(text, path), path.name)
+    lines = [line.strip() for line in _LINE_ENDS.split(text.rstrip())]
+    if lines == [""]:
+        return ()
+    if "" in lines:
+        at = lines.index("")
+        raise RecipeError(
+            f"labels: line {at + 1} of {path.name} is empty. Remove it, or write the label of class {at} there"
+        )
+    return _without_ids(lines, path)
+
+
+def _without_ids(lines: Sequence[str], path: Path) -> tuple[str, ...]:
+    wordnet = [_WORDNET.fullmatch(line) for line in lines]
+    if all(wordnet):
+        return tuple(match[1].split(",")[0].strip() for match in wordnet if match)
+    numbered = [match for match in map(_NUMBERED.fullmatch, lines) if match]
+    if len(numbered) != len(lines) or len(lines) < 2:
+        return tuple(lines)
+    ids = [int(match[1]) for match in numbered]
+    if ids == list(range(len(ids))):
+        return tuple(match[2].strip() for match in numbered)
+    if ids == list(range(1, len(ids) + 1)):
+        raise RecipeError(
+            f"labels: the lines of {path.name} are numbered from 1, the network's outputs from 0. Remove the numbers, "
+            "and give one label for each output"
+        )
+    return tuple(lines)
+
+
+def _literal(text: str, path: Path) -> object:
+    try:
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+        raise RecipeError(
+            f"labels: {path.name} begins with a brace and is no object of class id → label"
+        ) from error
+
+
+def _in_json(path: Path) -> tuple[str, ...]:
+    text = _text(path)
+    try:
+        content = json.loads(text, object_pairs_hook=_without_repeats)
+    except _RepeatedKeyError as error:
+        raise RecipeError(f"labels: {path.name} has the key {error} twice") from error
+    except (ValueError, RecursionError) as error:
+        raise RecipeError(f"labels: {path.name} is not valid JSON: {error}") from error
+    return _first_synonyms(content, labels_in(content, path.name))
+
+
+def _first_synonyms(content: object, labels: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the first of the synonyms that an object of class id → "tench, Tinca tinca" has."""
+    by_id = isinstance(content, dict) and all(isinstance(value, str) for value in content.values())
+    return tuple(label.split(",")[0].strip() for label in labels) if by_id else labels
+
+
+class _RepeatedKeyError(Exception):
+    pass
+
+
+def _without_repeats(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in content:
+            raise _RepeatedKeyError(repr(key))
+        content[key] = value
+    return content
+
+
+def _in_yaml(path: Path) -> tuple[str, ...]:
+    try:
+        import yaml  # noqa: PLC0415 - it comes with timm; other commands do not need it
+    except ModuleNotFoundError as error:
+        raise RecipeError(
+            f"labels: {path.name} needs PyYAML. pip install 'foveal[exporter]'"
+        ) from error
+    try:
+        # BaseLoader reads every value as text: no, off and 1.0 are labels.
+        content = yaml.load(_text(path), Loader=yaml.BaseLoader)  # noqa: S506 - it makes text alone
+    except (yaml.YAMLError, RecursionError) as error:
+        first = " ".join(str(error).split())
+        raise RecipeError(f"labels: {path.name} is not valid YAML: {first}") from error
+    return labels_in(content, path.name)
+
+
+def _in_csv(path: Path) -> tuple[str, ...]:
+    rows = [row for row in csv.reader(_LINE_ENDS.split(_text(path).rstrip())) if row]
+    if any(len(row) != 1 for row in rows):
+        raise RecipeError(
+            f"labels: {path.name} has several columns. Give a text file with one label per line"
+        )
+    return tuple(row[0].strip() for row in rows)
+
+
+def _in_checkpoint(path: Path) -> tuple[str, ...]:
+    content = checkpoint_labels(path)
+    if content is None:
+        raise RecipeError(
+            f"labels: {path.name} holds none of {', '.join(HOLDERS)}. Give --labels FILE"
+        )
+    return content
+
+
+def checkpoint_labels(path: Path) -> tuple[str, ...] | None:
+    """Return the labels that a training script kept beside the weights, None where there are none.
+
+    Nothing in the file is run: one that holds more than tensors and plain values has no labels for us.
+    """
+    import torch  # noqa: PLC0415 - it takes seconds to load; only a checkpoint needs it
+
+    try:
+        mapped = zipfile.is_zipfile(path)  # the weights then stay on the disk
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except Exception:  # noqa: BLE001 - torch raises errors of many kinds; the weights' own reader names them
+        return None
+    for part in (content, *_inner(content)):
+        if isinstance(part, dict) and holder_of(part) is not None:
+            return labels_in({key: part[key] for key in HOLDERS if key in part}, path.name)
+    return None
+
+
+def _inner(content: object) -> tuple[object, ...]:
+    if not isinstance(content, dict):
+        return ()
+    names = ("hyper_parameters", "hparams", "meta", "args", "config", "model_args")
+    return tuple(content[name] for name in names if name in content)
+
+
+def _in_onnx(path: Path) -> tuple[str, ...]:
+    labels = onnx_labels(path)
+    if labels is None:
+        raise RecipeError(f"labels: the metadata of {path.name} names no classes. Give a text file")
+    return labels
+
+
+def onnx_labels(path: Path) -> tuple[str, ...] | None:
+    """Return the labels in the metadata of an ONNX file, None where there are none."""
+    import onnx  # noqa: PLC0415 - other kinds of labels do not need it
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except Exception:  # noqa: BLE001 - protobuf's DecodeError has no public home that is stable
+        return None
+    written = {entry.key: entry.value for entry in model.metadata_props}
+    for key in HOLDERS:
+        value = written.get(key)
+        if value:
+            try:
+                return labels_in(ast.literal_eval(value), path.name)
+            except (ValueError, SyntaxError):
+                return tuple(one.strip() for one in value.split(","))
+    return None
+
+
+_READERS: dict[str, Callable[[Path], tuple[str, ...]]] = {
+    ".json": _in_json,
+    ".yaml": _in_yaml,
+    ".yml": _in_yaml,
+    ".csv": _in_csv,
+    ".pt": _in_checkpoint,
+    ".pth": _in_checkpoint,
+    ".ckpt": _in_checkpoint,
+    ".onnx": _in_onnx,
+}

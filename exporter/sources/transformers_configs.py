@@ -1,0 +1,72 @@
+"""What a config.json of Transformers states, read without Transformers: the task and the labels."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import SourceError
+from exporter.recipe import Task
+
+CONFIG = "config.json"
+
+_TASKS: dict[str, Task] = {
+    "ForImageClassification": "classify",
+    "ForImageClassificationWithTeacher": "classify",
+    "ForSemanticSegmentation": "segment",
+    "ForUniversalSegmentation": "segment",
+    "ForInstanceSegmentation": "segment",
+    "ForObjectDetection": "detect",
+}
+"""The task by the end of an architecture's name; MaskFormerForInstanceSegmentation is exported in its semantic form."""
+
+_WEIGHTS = (
+    "model.safetensors",
+    "model.safetensors.index.json",
+    "pytorch_model.bin",
+    "pytorch_model.bin.index.json",
+)
+
+
+def read_config(path: Path) -> dict[str, Any]:
+    """Return the content of a config.json.
+
+    Raises:
+        SourceError: it is no JSON object.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SourceError(f"{path}: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is not valid JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise SourceError(f"{path} holds no JSON object")
+    return content
+
+
+def task_of(content: Mapping[str, Any]) -> Task | None:
+    """Return the task of the first architecture that a config names and that has one, None where there is none."""
+    for name in content.get("architectures") or ():
+        for end, task in _TASKS.items():
+            if str(name).endswith(end):
+                return task
+    return None
+
+
+def labels_of(named: Mapping[Any, str] | None) -> tuple[str, ...] | None:
+    """Return the labels of an `id2label` in the order of their ids; an id without one gets an empty label."""
+    if not named:
+        return None
+    by_id = {int(class_id): str(label) for class_id, label in named.items()}
+    return tuple(by_id.get(class_id, "") for class_id in range(max(by_id) + 1))
+
+
+def is_placeholder(labels: tuple[str, ...] | None) -> bool:
+    """Return whether the labels are those that Transformers makes up where nobody has named the classes."""
+    return bool(labels) and labels == tuple(f"LABEL_{index}" for index in range(len(labels or ())))
+
+
+def has_weights(folder: Path) -> bool:
+    """Return whether weights are beside the config."""
+    return any((folder / name).is_file() for name in _WEIGHTS)

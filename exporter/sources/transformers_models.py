@@ -1,0 +1,281 @@
+"""`transformers:PATH_OR_CONFIG`: a network of Transformers, with what its configuration states."""
+
+from dataclasses import dataclass, replace
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from exporter.errors import RecipeError, SourceError, WeightsError
+from exporter.library_warnings import ignore_library_warnings
+from exporter.network import Facts, Network
+from exporter.progress import Progress
+from exporter.recipe import DetectRecipe, Recipe, SegmentRecipe, Task
+from exporter.sources.transformers_configs import (
+    CONFIG,
+    has_weights,
+    is_placeholder,
+    labels_of,
+    read_config,
+    task_of,
+)
+from exporter.sources.transformers_images import ProcessedImages, processed_images
+from exporter.sources.transformers_modules import (
+    Pretrained,
+    Processor,
+    own_detections,
+    raw_module,
+)
+from exporter.torch_network import TorchModel, torch_network
+from exporter.weights import load_weights
+from service.card import ImageInput
+
+Library = Any
+"""The module `transformers`."""
+
+Automatic = Any
+"""One of its classes such as AutoModelForImageClassification."""
+
+Config = Any
+"""The configuration of a network, one class for each kind."""
+
+ATTENTION = "eager"
+"""Matrix products and a softmax, in place of PyTorch's fused attention: the same values, and Swin can be captured."""
+
+NO_WEIGHTS = "none"
+_SHOWN = 5
+
+_AUTOMATIC: dict[Task, tuple[str, ...]] = {
+    "classify": ("AutoModelForImageClassification",),
+    "segment": ("AutoModelForSemanticSegmentation", "AutoModelForUniversalSegmentation"),
+    "detect": ("AutoModelForObjectDetection",),
+}
+"""The classes of Transformers that build a network for each task."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the configuration is: a folder, or a config.json alone, which has no weights beside it."""
+
+    folder: Path
+    weights: bool
+
+
+def load(where: str, recipe: Recipe, progress: Progress) -> Network:
+    """Return the network in a folder that `save_pretrained` wrote, or that a config.json alone describes.
+
+    Raises:
+        SourceError: Transformers is not installed, or there is no such network.
+        WeightsError: the weights are missing or do not fit.
+        RecipeError: the network is for another task.
+    """
+    progress.begin("Build the network")
+    library = _transformers()
+    place = _place(recipe.folder / where)
+    content = read_config(place.folder / CONFIG)
+    _check_task(content, recipe)
+    try:
+        with ignore_library_warnings():
+            model = _build(library, place, recipe)
+            processor = _processor(library, place, model)
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError) as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise SourceError(f"transformers:{where}: {first}") from error
+    images = processed_images(processor)
+    if (
+        not (place.folder / "preprocessor_config.json").is_file()
+        and not (place.folder / "processor_config.json").is_file()
+    ):
+        progress.warn(
+            f"{place.folder.name} has no preprocessor_config.json: size, mean and std are the defaults of "
+            f"{type(processor).__name__}"
+        )
+    if images.note:
+        progress.warn(images.note)
+    known = _described(place, model.eval(), processor, images, recipe)
+    if is_placeholder(known.facts.labels):
+        progress.warn(
+            f"{CONFIG} has no names for the classes, only LABEL_0 and so on. Give --labels FILE"
+        )
+    if content.get("problem_type") == "multi_label_classification":
+        recipe = recipe.model_copy(update={"multi_label": True})
+    return torch_network(known, recipe, progress)
+
+
+def _transformers() -> Library:
+    if find_spec("transformers") is None:
+        raise SourceError("transformers is not installed. pip install 'foveal[transformers]'")
+    import transformers  # noqa: PLC0415 - an optional dependency that takes seconds to load
+
+    logging: Any = transformers.logging  # its functions have no types
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    return transformers
+
+
+def _place(path: Path) -> _Place:
+    if path.is_dir() and (path / CONFIG).is_file():
+        return _Place(path, has_weights(path))
+    if path.is_file() and path.suffix == ".json":
+        return _Place(path.parent, weights=False)
+    what = "has no config.json" if path.is_dir() else "is no folder and no config.json"
+    raise SourceError(
+        f"transformers:{path}: this {what}. Give a folder that save_pretrained wrote; for a network on a hub, "
+        "download it first: hf download NAME --local-dir FOLDER"
+    )
+
+
+def _check_task(content: dict[str, Any], recipe: Recipe) -> None:
+    if recipe.task not in _AUTOMATIC:
+        raise RecipeError(
+            f"--task {recipe.task}: a network of Transformers is exported for {', '.join(_AUTOMATIC)}. The features "
+            "of a classifier are one of its outputs: export it with --task classify"
+        )
+    stated = task_of(content)
+    if stated is not None and stated != recipe.task:
+        name = ", ".join(content["architectures"])
+        raise RecipeError(f"--task {recipe.task}: config.json states {name}, which is for {stated}")
+    if content.get("problem_type") == "regression":
+        raise RecipeError("config.json states problem_type regression: this is no classifier")
+    if content.get("auto_map"):
+        raise SourceError(
+            "config.json names code of its own (auto_map), which would run. Export the network as "
+            "python:package.module:callable"
+        )
+
+
+def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
+    config = library.AutoConfig.from_pretrained(place.folder, **recipe.arguments)
+    for field in ("use_pretrained_backbone",):
+        if getattr(config, field, False):
+            setattr(config, field, False)
+    config.architectures = config.architectures or []  # None ends in a TypeError for LeViT and DeiT
+    automatic = _automatic(library, config, recipe.task)
+    if recipe.weights is None and place.weights:
+        return _pretrained(automatic, place.folder, config)
+    if recipe.weights is None:
+        raise WeightsError(
+            f"{place.folder.name}: there is no model.safetensors beside config.json. Give --weights FILE, or --weights "
+            "none for random ones"
+        )
+    torch.manual_seed(0)
+    model: Pretrained = automatic.from_config(config, attn_implementation=ATTENTION)
+    if recipe.weights != NO_WEIGHTS:
+        load_weights(model, recipe.locate(recipe.weights))
+    return model
+
+
+def _automatic(library: Library, config: Config, task: Task) -> Automatic:
+    for name in _AUTOMATIC[task]:
+        automatic = getattr(library, name)
+        if type(config) in automatic._model_mapping:  # noqa: SLF001 - there is no public question
+            return automatic
+    raise SourceError(
+        f"Transformers has no {config.model_type} for --task {task}; see transformers.{_AUTOMATIC[task][0]}"
+    )
+
+
+def _pretrained(automatic: Automatic, folder: Path, config: Config) -> Pretrained:
+    """Return the network with the folder's weights, all of them.
+
+    Raises:
+        WeightsError: weights are missing, which Transformers would fill with random ones.
+    """
+    model, loaded = automatic.from_pretrained(
+        folder,
+        config=config,
+        local_files_only=True,
+        trust_remote_code=False,
+        attn_implementation=ATTENTION,
+        ignore_mismatched_sizes=True,
+        output_loading_info=True,
+        dtype=torch.float32,
+    )
+    missing = sorted(map(str, loaded["missing_keys"]))
+    other = sorted(str(key[0]) for key in loaded.get("mismatched_keys", ()))
+    if missing or other:
+        raise WeightsError(
+            f"{folder.name}: the weights do not fit config.json."
+            + _listed(" The file lacks", missing)
+            + _listed(" Of another shape are", other)
+        )
+    return model
+
+
+def _processor(library: Library, place: _Place, model: Pretrained) -> Processor:
+    """Return the folder's image processor, else the one that Transformers has for this kind of network."""
+    stated = ("preprocessor_config.json", "processor_config.json")
+    if any((place.folder / name).is_file() for name in stated):
+        return library.AutoImageProcessor.from_pretrained(
+            place.folder, backend="pil", trust_remote_code=False
+        )
+    names = library.models.auto.image_processing_auto.IMAGE_PROCESSOR_MAPPING_NAMES
+    known = names.get(model.config.model_type)
+    if known is None:
+        raise SourceError(
+            f"Transformers has no image processor for {model.config.model_type}. Put preprocessor_config.json beside "
+            "config.json"
+        )
+    name = known.get("pil") or known["torchvision"]
+    side = getattr(model.config, "image_size", None)
+    size = {}
+    if isinstance(side, int) and "height" in dict(getattr(library, name)().size):
+        size = {"size": {"height": side, "width": side}}
+    return getattr(library, name)(**size)
+
+
+def _described(
+    place: _Place,
+    model: Pretrained,
+    processor: Processor,
+    images: ProcessedImages,
+    recipe: Recipe,
+) -> TorchModel:
+    labels = labels_of(model.config.id2label)
+    untrained = ", untrained" if recipe.weights == NO_WEIGHTS else ""
+    facts = Facts(
+        title=place.folder.resolve().name,
+        origin=f"transformers:{place.folder.resolve().name} ({model.config.model_type}{untrained})",
+        labels=labels,
+    )
+    frame = recipe.image_input(images.image_input)
+    known = TorchModel(
+        raw_module(model, recipe.task, frame),
+        facts,
+        images.image_input,
+        images.pixels,
+        images.transform,
+    )
+    if recipe.task == "segment":
+        background = 0 if labels and labels[0].lower() == "background" else None
+        return replace(known, segment=SegmentRecipe(background_id=background))
+    if recipe.task == "detect":
+        own = images.transform and own_detections(model, processor, images.transform)
+        boxes = _boxes(model, frame)
+        if labels and boxes.background == "last":
+            known = replace(known, facts=replace(facts, labels=(*labels, "")))
+        return replace(known, detect=boxes, postprocessed=own)
+    return known
+
+
+def _boxes(model: Pretrained, frame: ImageInput) -> DetectRecipe:
+    """Return the form of a detector's outputs; a column more than labels is that of "no object", under a softmax."""
+    with torch.inference_mode():
+        blank = torch.zeros(1, 3, frame.height, frame.width)
+        columns = model(pixel_values=blank).logits.shape[-1]
+    softmax = columns == len(model.config.id2label) + 1
+    return DetectRecipe(
+        decoder="pair",
+        box_format="cxcywh",
+        score_activation="softmax" if softmax else "sigmoid",
+        background="last" if softmax else "none",
+        one_class_a_box=softmax,
+    )
+
+
+def _listed(what: str, keys: list[str]) -> str:
+    if not keys:
+        return ""
+    more = f" and {len(keys) - _SHOWN} more" if len(keys) > _SHOWN else ""
+    return f"{what} {', '.join(keys[:_SHOWN])}{more}."

@@ -1,0 +1,98 @@
+"""Code of the user's own: where it is found, and what is said of its errors."""
+
+import sys
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import reduce
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from exporter.errors import SourceError
+from exporter.recipe import Recipe
+
+_LONGEST = 300
+
+
+def reason(error: BaseException) -> str:
+    """Return an error in one line: its kind, unless its words say it, and the first line of its message."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    first = lines[0][:_LONGEST] if lines else ""
+    kind = type(error).__name__
+    return f"{kind}: {first}" if first else kind
+
+
+def place_of(error: BaseException, folders: tuple[Path, ...]) -> str:
+    """Return the file and line of the user's own code at which an error arose, in brackets; empty if nowhere there."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({Path(error.filename).name}, line {error.lineno})"
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if any(Path(f.filename).is_relative_to(folder) for folder in folders)]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
+def code_folders(recipe: Recipe) -> tuple[Path, ...]:
+    """Return the folders in which modules are looked for: those of the recipe, then the working folder."""
+    stated = [recipe.folder / recipe.code] if recipe.code is not None else []
+    return tuple(dict.fromkeys(one.resolve() for one in (*stated, recipe.folder, Path())))
+
+
+@contextmanager
+def importable(folders: tuple[Path, ...]) -> Iterator[None]:
+    """Let the modules in some folders be imported, before installed ones of the same names."""
+    before = list(sys.path)
+    sys.path[:0] = [str(folder) for folder in folders]
+    try:
+        yield
+    finally:
+        sys.path[:] = before
+
+
+def find(where: str, recipe: Recipe, source: str = "python") -> Any:  # noqa: ANN401 - whatever the user's module holds
+    """Return the object that `package.module:name` names; the module may be in the recipe's or the working folder.
+
+    Args:
+        where: `package.module:name`.
+        recipe: says in which folders to look.
+        source: the kind of source, for messages.
+
+    Raises:
+        SourceError: there is no such object, or its module can not be imported.
+    """
+    module_name, _, attribute = where.partition(":")
+    if not module_name or not attribute:
+        raise SourceError(f"{source}:{where}: write {source}:package.module:callable")
+    folders = code_folders(recipe)
+    try:
+        with importable(folders):
+            module = import_module(module_name)
+    except ModuleNotFoundError as error:
+        raise SourceError(_no_module(source, where, module_name, error, folders)) from error
+    # A module of the user's own raises anything, and ends with SystemExit where it is meant to be run.
+    except (Exception, SystemExit) as error:
+        raise SourceError(
+            f"{source}:{where}: {module_name} can not be imported: {reason(error)}{place_of(error, folders)}"
+        ) from error
+    try:
+        return reduce(getattr, attribute.split("."), module)
+    except AttributeError as error:
+        path = getattr(module, "__file__", None) or "Python itself"
+        raise SourceError(
+            f"{source}:{where}: {module_name} ({path}) has no {attribute}. "
+            "If that is another module than yours, give yours another name"
+        ) from error
+
+
+def _no_module(
+    source: str,
+    where: str,
+    name: str,
+    error: ModuleNotFoundError,
+    folders: tuple[Path, ...],
+) -> str:
+    missing = error.name or name
+    if name == missing or name.startswith(f"{missing}."):
+        looked = ", ".join(str(folder) for folder in folders)
+        return f"{source}:{where}: there is no module {missing} in {looked}, and none is installed"
+    return f"{source}:{where}: {name} needs the module {missing}, which is not installed. pip install {missing}"

@@ -1,0 +1,166 @@
+"""Where the weights are in what a file holds: wrapped in dictionaries, with prefixes and old names."""
+
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from exporter.inert_pickle import Inert
+
+AVERAGED = ("ema", "state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema_model")
+"""The keys of averaged weights: those that a training evaluates, so they are preferred."""
+
+PLAIN_KEYS = (
+    "state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights",
+    "module", "generator", "student", "teacher",
+)  # fmt: skip
+"""The keys under which training scripts keep the weights, in order of preference."""
+
+WRAPPED = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|module)\.")
+"""What torch.compile and DataParallel put into a name, in front or in the middle."""
+
+IGNORED = re.compile(
+    r"(?:^|\.)(?:n_averaged|num_batches_tracked|total_ops|total_params|position_ids|attn_mask"
+    r"|relative_position_index|relative_coords_table|initted|decay)$"
+)
+"""Counters and tables that some versions of a network save and others compute; none is a trained weight."""
+
+OLD_DENSENET = re.compile(r"(denselayer\d+\.(?:norm|relu|conv))\.([12]\.)")
+"""The names in densenet's published files, as `norm.1.weight`, which is `norm1.weight` today."""
+
+_DEPTH = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A mapping of names to tensors inside a file, and the keys that lead to it."""
+
+    state: OrderedDict[str, Tensor]
+    keys: tuple[str, ...]
+
+    @property
+    def where(self) -> str:
+        return ".".join(self.keys)
+
+
+def find_states(content: object) -> list[Found]:
+    """Return every mapping of names to tensors in the content of a file, the most likely one first."""
+    found = sorted(_walk(content, ()), key=lambda one: _rank(one.keys))
+    return [one for one in found if one.state]
+
+
+def with_own_names(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> OrderedDict[str, Tensor]:
+    """Return the weights under the names that a network expects, as far as they are only wrapped or old.
+
+    `_metadata`, in which PyTorch keeps the version of each layer's format, keeps its place.
+    """
+    best: OrderedDict[str, Tensor] = OrderedDict(found)
+    vars(best).update(_metadata_of(found))
+    for rename in (_unwrapped, _modern, lambda state: _without_prefix(state, expected)):
+        renamed = rename(best)
+        if _fitting(renamed, expected) > _fitting(best, expected):
+            best = renamed
+    return best
+
+
+def prefix_of(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> str:
+    """Return the words in front of the names of a file that most of the expected names lack; empty for none."""
+    counts: dict[str, int] = {}
+    wanted = {name for name in expected if not IGNORED.search(name)}
+    for name in found:
+        parts = name.split(".")
+        for cut in range(1, len(parts)):
+            if ".".join(parts[cut:]) in wanted:
+                prefix = ".".join(parts[:cut]) + "."
+                counts[prefix] = counts.get(prefix, 0) + 1
+    best = max(counts, key=lambda one: (counts[one], -len(one)), default="")
+    return best if counts.get(best, 0) > len(found.keys() & wanted) else ""
+
+
+def _fitting(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int:
+    return len(found.keys() & expected.keys())
+
+
+def _unwrapped(found: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    return _renamed(found, lambda name: WRAPPED.sub("", name))
+
+
+def _modern(found: Mapping[str, Tensor]) -> OrderedDict[str, Tensor]:
+    return _renamed(found, lambda name: OLD_DENSENET.sub(r"\1\2", name))
+
+
+def _without_prefix(
+    found: Mapping[str, Tensor], expected: Mapping[str, Tensor]
+) -> OrderedDict[str, Tensor]:
+    """Return the part of the weights behind the prefix alone, such as a Lightning module's `model.`."""
+    prefix = prefix_of(found, expected)
+    kept = OrderedDict((name, value) for name, value in found.items() if name.startswith(prefix))
+    vars(kept).update(_metadata_of(found))
+    return _renamed(kept, lambda name: name.removeprefix(prefix))
+
+
+def _renamed(found: Mapping[str, Tensor], rename: Callable[[str], str]) -> OrderedDict[str, Tensor]:
+    state = OrderedDict((rename(name), value) for name, value in found.items())
+    metadata = _metadata_of(found).get("_metadata")
+    if isinstance(metadata, dict):
+        # The key of a layer is its name without the dot at the end.
+        vars(state)["_metadata"] = OrderedDict(
+            (rename(f"{name}." if name else "").rstrip("."), value)
+            for name, value in metadata.items()
+        )
+    return state
+
+
+def _metadata_of(found: Mapping[str, Tensor]) -> dict[str, Any]:
+    metadata = getattr(found, "_metadata", None)
+    return {"_metadata": metadata} if isinstance(metadata, dict) else {}
+
+
+def _walk(content: object, keys: tuple[str, ...]) -> Iterator[Found]:
+    """Yield the states in nested dictionaries and in the attributes of objects that were not imported."""
+    if isinstance(content, Inert) and "_modules" in vars(content):
+        yield Found(OrderedDict(_pickled_module(content, "", 0)), keys)
+        return
+    if isinstance(content, Inert):
+        content = vars(content)
+    if not isinstance(content, Mapping) or len(keys) > _DEPTH:
+        return
+    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    if tensors:
+        state = OrderedDict(tensors)
+        vars(state).update(_metadata_of(content))
+        yield Found(state, keys)
+    for name, value in content.items():
+        if isinstance(value, Mapping | Inert):
+            yield from _walk(value, (*keys, str(name)))
+
+
+def _pickled_module(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
+    """Yield the weights of a whole module that was pickled, as its state dict would name them."""
+    parts = vars(module)
+    transient = parts.get("_non_persistent_buffers_set") or ()
+    for table in ("_parameters", "_buffers"):
+        for name, value in _items(parts.get(table)):
+            if isinstance(value, Tensor) and name not in transient:
+                yield prefix + str(name), value
+    for name, inner in _items(parts.get("_modules")):
+        if isinstance(inner, Inert) and depth < 64:
+            yield from _pickled_module(inner, f"{prefix}{name}.", depth + 1)
+
+
+def _items(table: object) -> list[tuple[Any, Any]]:
+    return list(table.items()) if isinstance(table, Mapping) else []
+
+
+def _rank(keys: tuple[str, ...]) -> tuple[int, int, int]:
+    """Return the place of a state among those of a file: averaged, then by the usual names, then by depth."""
+    if any(key in AVERAGED for key in keys):
+        return 0, 0, len(keys)
+    known = [PLAIN_KEYS.index(key) for key in keys if key in PLAIN_KEYS]
+    unlikely = any(key.startswith(("optim", "lr_", "scheduler", "loss")) for key in keys)
+    return (3 if unlikely else 1), min(known, default=len(PLAIN_KEYS)), len(keys)

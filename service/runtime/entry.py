@@ -1,0 +1,81 @@
+"""A job in a queue: who waits for it and until when, and how its error is worded."""
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.errors import (
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    RequestError,
+)
+from service.runtime.job import Job, JobResult, Tensor, Trace
+
+Outcome = JobResult[Any] | FovealError
+
+
+@dataclass(slots=True, eq=False)
+class Entry:
+    """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock."""
+
+    job: Job[Any, Any]
+    future: "asyncio.Future[Outcome]"
+    accepted_at: float
+    deadline: float
+    line: "Line"
+    trace: Trace = field(default_factory=Trace)
+    tensor: Tensor | None = None
+    context: object = None
+
+
+@dataclass(slots=True, eq=False)
+class Line:
+    """Prepared or unprepared jobs that wait, oldest first, and how many more are being prepared ahead."""
+
+    waiting: deque[Entry] = field(default_factory=deque)
+    preparing: int = 0
+
+    @property
+    def depth(self) -> int:
+        return len(self.waiting) + self.preparing
+
+    def keep_unanswered(self) -> None:
+        """Remove what was answered in the meantime, which makes room for others."""
+        alive = [entry for entry in self.waiting if not entry.future.done()]
+        self.waiting.clear()
+        self.waiting.extend(alive)
+
+
+def without_frames(error: FovealError) -> FovealError:
+    """Remove an error's traceback and causes, which no client sees.
+
+    They refer to frames that hold the job and its image, and the job holds the error: without this, the memory of the
+    image would stay until the garbage collector runs.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
+
+
+def deadline_error(entry: Entry) -> DeadlineError:
+    """Return the error of a job whose deadline has passed."""
+    allowed = (entry.deadline - entry.accepted_at) * 1e3
+    return DeadlineError(f"The answer was not ready within {allowed:.0f} ms.")
+
+
+def outcome_name(outcome: Outcome) -> str:
+    """Return under which name an outcome is counted."""
+    if isinstance(outcome, JobResult):
+        return "answered"
+    for kind, name in _OUTCOME_NAMES.items():
+        if isinstance(outcome, kind):
+            return name
+    return "failed"
+
+
+_OUTCOME_NAMES: dict[type[FovealError], str] = {
+    RequestError: "refused",
+    DeadlineError: "expired",
+    ClientLeftError: "abandoned",
+}

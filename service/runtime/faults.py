@@ -1,0 +1,24 @@
+"""What the errors of ONNX Runtime mean: they have no types, only words."""
+
+import re
+
+_OUT_OF_MEMORY = re.compile(
+    r"failed to allocate memory|out of memory|bad[ _]alloc|memory of \d+ is smaller than requested|"
+    r"STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation",
+    re.IGNORECASE,
+)
+_SOURCE = re.compile(
+    r"\S*/\S+\.(?:cc|cpp|cu|cuh|h|hpp)(?::\d+)?(?: [\w:~<>*&]+(?:\([^)]*\))?)?:? ?"
+)
+_PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether a run failed because there was not enough memory, on the CPU or on a GPU."""
+    return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def reason_of(error: BaseException) -> str:
+    """Return an error's message in one line, without the source files of the library that raised it."""
+    text = _SOURCE.sub("", _PREFIX.sub("", str(error)))
+    return " ".join(text.split()) or type(error).__name__

@@ -1,0 +1,152 @@
+"""What a worker does with the jobs of a batch: prepares them, runs the network, and reads each one's outputs."""
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+
+from service.errors import FovealError, InferenceError, UnavailableError, for_clients
+from service.logs import LOGGER
+from service.metrics import ModelMetrics
+from service.runtime.entry import Entry, Outcome, without_frames
+from service.runtime.faults import is_out_of_memory, reason_of
+from service.runtime.job import JobResult, Outputs, PinnedInput, Run, Tensor
+from service.runtime.turns import Turn
+from service.runtime.workers import Clock
+
+log = logging.getLogger(LOGGER)
+
+SMOOTHING = 0.125
+"""How far one run moves the measured pace."""
+
+Rows = list[tuple[Entry, Outputs | FovealError]]
+"""Each job of a batch with its rows of the outputs, or with why it has none."""
+
+
+class Stages:
+    """The stages of a batch on a worker's thread. A job that fails in any of them fails alone.
+
+    Args:
+        clock: the workers' clock.
+        metrics: the model's series.
+        macs: multiply-accumulate operations per image, for the metric.
+        pinned: whether some of the runs offer memory for their input.
+        answer: answers jobs.
+
+    Attributes:
+        batches_run: how many batches the network has run.
+        pace: seconds of an image in the network, averaged; None before the first run.
+        fits: the largest batch for which the memory was enough, where it was once not enough; else None.
+    """
+
+    def __init__(
+        self,
+        clock: Clock,
+        metrics: ModelMetrics,
+        *,
+        macs: int,
+        pinned: bool,
+        answer: Callable[[Sequence[tuple[Entry, Outcome]]], None],
+    ) -> None:
+        self.batches_run = 0
+        self.pace: float | None = None
+        self.fits: int | None = None
+        self._clock = clock
+        self._metrics = metrics
+        self._macs = macs
+        self._pinned = pinned
+        self._answer = answer
+
+    def prepare(self, entry: Entry) -> bool:
+        """Make the job's tensor; return whether that worked. A job that failed is answered at once, before the run."""
+        if entry.tensor is not None:
+            return True
+        began = self._clock()
+        try:
+            entry.tensor, entry.context = entry.job.prepare()
+        except Exception as error:  # noqa: BLE001  # what one job meets must not fail the others of its batch
+            self._answer([(entry, _not_prepared(error))])
+            return False
+        entry.trace.decode = self._clock() - began
+        return True
+
+    def run(
+        self, run: Run, entries: list[Entry], turn: Turn
+    ) -> Iterator[tuple[Entry, Outputs | FovealError]]:
+        """Run a batch of one or more. One that fails is halved, until the job that makes it fail is alone."""
+        size = len(entries)
+        turn.since = began = self._clock()
+        turn.running = size
+        try:
+            pinned = self._pinned and isinstance(run, PinnedInput)
+            room = run.pinned_input(size) if pinned else None  # type: ignore[attr-defined]
+            tensors = [entry.tensor for entry in entries if entry.tensor is not None]
+            outputs = run(np.stack(tensors, out=room))
+            for name, rows in outputs.items():
+                if not rows.ndim or len(rows) != size:
+                    raise _wrong_shape(name, rows, size)
+        except Exception as error:  # noqa: BLE001  # ONNX Runtime raises untyped errors
+            if turn.given_up:
+                return
+            if size == 1:
+                yield entries[0], _failure(error)
+                return
+            if is_out_of_memory(error):
+                self.fits = min(self.fits or size, size // 2)
+            log.warning("A batch of %d failed and runs again in two halves: %s", size, error)
+            middle = size // 2
+            yield from self.run(run, entries[:middle], turn)
+            yield from self.run(run, entries[middle:], turn)
+            return
+        self._count(size, seconds := self._clock() - began)
+        for index, entry in enumerate(entries):
+            entry.trace.batch_size = size
+            entry.trace.infer = seconds
+            entry.trace.queue = max(0.0, began - entry.accepted_at - entry.trace.decode)
+            yield entry, {name: rows[index] for name, rows in outputs.items()}
+
+    def _count(self, size: int, seconds: float) -> None:
+        self.batches_run += 1
+        pace = seconds / size
+        self.pace = pace if self.pace is None else self.pace + (pace - self.pace) * SMOOTHING
+        self._metrics.batch_size.observe(size)
+        self._metrics.macs.inc(self._macs * size)
+
+    def head(self, entry: Entry, outputs: Outputs) -> Outcome:
+        """Return what the job makes of its outputs."""
+        began = self._clock()
+        try:
+            value = entry.job.finish(outputs, entry.context)
+        except FovealError as error:
+            return without_frames(error)
+        except Exception:  # a bug that one job meets must not fail the others of its batch
+            log.exception("A head failed with an unexpected error.")
+            return InferenceError("The network ran, but its output could not be read.")
+        entry.trace.head = self._clock() - began
+        trace = entry.trace
+        self._metrics.stage_times.observe(trace.decode, trace.queue, trace.infer, trace.head)
+        return JobResult(value, entry.trace)
+
+
+def _not_prepared(error: Exception) -> FovealError:
+    if isinstance(error, FovealError):
+        return without_frames(error)
+    if isinstance(error, MemoryError):
+        log.error("An image could not be prepared: not enough memory.")
+        return UnavailableError("There is not enough memory for this image now.")
+    log.error("An image could not be prepared, because of an unexpected error.", exc_info=error)
+    return InferenceError("The image could not be prepared.")
+
+
+def _wrong_shape(name: str, rows: Tensor, size: int) -> ValueError:
+    shape = "×".join(map(str, rows.shape)) or "no axis"
+    return ValueError(f"output {name} has {shape} for {size} images")
+
+
+def _failure(error: Exception) -> FovealError:
+    if is_out_of_memory(error):
+        log.error("The network failed on an image: not enough memory: %s", error)
+        return UnavailableError("There is not enough memory to run the network on this image now.")
+    log.error("The network failed on an image.", exc_info=error)
+    told = for_clients(f"The network failed on this image: {reason_of(error)}")
+    return InferenceError(told)

@@ -1,0 +1,133 @@
+"""Networks that fail, never end, or never load, in a service on a real socket: who suffers, and what is said of it."""
+
+import shutil
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.bad_networks import endless, endless_when_bright, failing
+from tests.live import MODELS, Live, problem, serve, start
+from tests.servables import write_servable
+
+
+def gray(value: int) -> bytes:
+    """Return a PNG of one shade."""
+    file = BytesIO()
+    Image.fromarray(np.full((8, 8, 3), value, np.uint8)).save(file, "PNG")
+    return file.getvalue()
+
+
+DARK, BRIGHT = gray(10), gray(255)
+
+
+def classify(url: str, model: str, image: bytes = DARK) -> httpx.Response:
+    return httpx.post(f"{url}/v1/classify?model={model}", content=image, timeout=30)
+
+
+def batches(url: str) -> float:
+    """Return how many batches have begun."""
+    lines = httpx.get(f"{url}/metrics").text.splitlines()
+    return sum(float(one.split()[-1]) for one in lines if one.startswith("foveal_batches_total{"))
+
+
+def wait_until_it_runs(live: Live, model: str) -> None:
+    queue = live.services.engine.registry.versions(model)[0].batcher
+    while not queue.running:
+        time.sleep(0.01)
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
+    models = tmp_path_factory.mktemp("models")
+    write_servable(models, "a-fails", model=failing())
+    write_servable(models, "bright", model=endless_when_bright())
+    write_servable(models, "colors")
+    with serve(models=models, stuck_seconds=1, threads=1) as live:
+        yield live
+
+
+def test_a_network_that_fails_in_its_first_run_is_named_and_the_others_serve(live: Live) -> None:
+    (reason,) = httpx.get(f"{live.url}/health/ready").json()["reasons"]
+    assert reason.startswith("a-fails version 1 failed to load: ")
+    assert "its first run failed" in reason
+    (model,) = httpx.get(f"{live.url}/v1/models/a-fails").json()["models"]
+    assert (model["state"], reason) == ("failed", f"a-fails version 1 {model['reason']}")
+    problem(classify(live.url, "a-fails"), 503, "model_not_ready")
+    assert live.sample("foveal_model_ready", model="a-fails") == 0
+    assert live.sample("foveal_model_ready", model="colors") == 1
+    assert classify(live.url, "colors").status_code == 200
+
+
+def test_an_image_on_which_a_network_never_ends_is_given_up_and_all_goes_on(live: Live) -> None:
+    before = live.sample("foveal_stuck_batches_total", model="bright")
+    answers: list[httpx.Response] = []
+    stuck = threading.Thread(target=lambda: answers.append(classify(live.url, "bright", BRIGHT)))
+    stuck.start()
+    wait_until_it_runs(live, "bright")
+    neighbor = classify(live.url, "colors")  # on the only thread, once that was replaced
+    assert neighbor.status_code == 200
+    stuck.join()
+    detail = problem(answers[0], 503, "run_stuck")
+    assert "did not end within" in detail
+    assert "retry-after" not in answers[0].headers
+    assert live.sample("foveal_stuck_batches_total", model="bright") == before + 1
+    assert classify(live.url, "bright").status_code == 200
+    (model,) = httpx.get(f"{live.url}/v1/models/bright").json()["models"]
+    assert model["state"] == "ready"
+
+
+def test_a_network_that_never_loads_keeps_neither_the_others_nor_the_end(tmp_path: Path) -> None:
+    write_servable(tmp_path, "a-endless", model=endless())
+    write_servable(tmp_path, "colors")
+    with start(models=tmp_path, load_seconds=0.1, grace_seconds=0) as service:
+        ready = httpx.get(f"{service.url}/health/ready")
+        assert ready.status_code == 503
+        assert ready.json()["reasons"] == [
+            "a-endless version 1 has been loading for more than 0.1 s"
+        ]
+        assert classify(service.url, "colors").status_code == 200
+        problem(classify(service.url, "a-endless"), 503, "model_not_ready")
+        service.process.send_signal(signal.SIGTERM)
+        assert service.wait_for_exit() == 0
+    assert service.logged("1 networks do not end")
+
+
+def test_a_service_that_has_a_stuck_run_ends_with_its_signal(tmp_path: Path) -> None:
+    write_servable(tmp_path, "bright", model=endless_when_bright())
+    with start(models=tmp_path, stuck_seconds=2, grace_seconds=0, threads=1) as service:
+        codes: list[int] = []
+
+        def ask() -> None:
+            codes.append(classify(service.url, "bright", BRIGHT).status_code)
+
+        before = batches(service.url)
+        asking = threading.Thread(target=ask)
+        asking.start()
+        while batches(service.url) == before:
+            time.sleep(0.01)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.wait_for_exit() == 0
+        asking.join()
+    assert codes == [503], "it was accepted, so it is answered"
+
+
+def test_a_model_whose_file_is_deleted_under_it_goes_on_and_is_not_explained(
+    tmp_path: Path,
+) -> None:
+    shutil.copytree(MODELS / "lenet5", tmp_path / "lenet5")
+    with serve(models=tmp_path) as live:
+        (tmp_path / "lenet5" / "1" / "model.onnx").unlink()
+        assert classify(live.url, "lenet5").status_code == 200
+        explained = httpx.post(
+            f"{live.url}/v1/explain?view=maps&model=lenet5", content=DARK, timeout=30
+        )
+        assert "its file can not be read" in problem(explained, 503, "model_not_ready")
+        assert httpx.get(f"{live.url}/health/ready").status_code == 200

@@ -1,0 +1,203 @@
+"""Labels as tools write them; the right labels are written out by hand."""
+
+import json
+from pathlib import Path
+
+import onnx
+import pytest
+import torch
+from onnx import helper
+
+from exporter.errors import RecipeError
+from exporter.labels import read_labels, repeated_labels
+from tests.exporter.graphs import small_classifier
+
+PETS = ("cat", "dog", "bird")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"cat\ndog\nbird",
+        b"cat\ndog\nbird\n\n \n",
+        b"cat\r\ndog\r\nbird\r\n",
+        b"cat\rdog\rbird\r",
+        b"\xef\xbb\xbfcat\ndog\nbird\n",
+        "cat\ndog\nbird\n".encode("utf-16"),
+        "\ufeffcat\r\ndog\r\nbird\r\n".encode("utf-16-be"),
+        "cat\ndog\nbird\n".encode("utf-16-le"),
+        "cat\ndog\nbird\n".encode("utf-16-be"),
+        "\ufeffcat\ndog\nbird\n".encode("utf-32-le"),
+        b"  cat \n\tdog\nbird",
+        b"0 cat\n1 dog\n2 bird\n",
+        b"0: cat\n1: dog\n2: bird\n",
+        b"0,cat\n1,dog\n2,bird\n",
+        b"n02121808 cat\nn02084071 dog, domestic dog\nn01503061 bird\n",
+        b"{0: 'cat',\n 1: 'dog',\n 2: 'bird'}",
+    ],
+)
+def test_text_has_one_label_per_line(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_bytes(content)
+
+    assert read_labels(path) == PETS
+
+
+def test_lines_that_only_look_numbered_stay_whole(tmp_path: Path) -> None:
+    path = tmp_path / "labels.txt"
+    path.write_text("0\n1\n2\n3\n")
+    assert read_labels(path) == ("0", "1", "2", "3")
+
+    path.write_text("20 km/h\n30 km/h\n50 km/h\n")
+    assert read_labels(path) == ("20 km/h", "30 km/h", "50 km/h")
+
+    path.write_text("great white shark\nice cream\nNew York, New York\n")
+    assert read_labels(path)[2] == "New York, New York"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        ["cat", "dog", "bird"],
+        {"0": "cat", "1": "dog, hound", "2": "bird"},
+        {"2": "bird", "0": "cat", "1": "dog"},
+        {"cat": 0, "dog": 1, "bird": 2},
+        {"0": ["n02121808", "cat"], "1": ["n02084071", "dog"], "2": ["n01503061", "bird"]},
+        {"id2label": {"0": "cat", "1": "dog", "2": "bird"}, "hidden_size": 768},
+        {"class_to_idx": {"bird": 2, "cat": 0, "dog": 1}},
+        {"names": {"0": "cat", "1": "dog", "2": "bird"}, "nc": 3},
+        {"categories": [{"id": i, "name": n} for i, n in enumerate(PETS)], "images": []},
+        [{"name": "cat"}, {"name": "dog"}, {"name": "bird"}],
+        [{"id": 1, "label": "dog"}, {"id": 0, "label": "cat"}, {"id": 2, "label": "bird"}],
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_json_in_the_forms_of_the_tools(content: object, encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "labels.json"
+    path.write_text(json.dumps(content), encoding=encoding)
+
+    assert read_labels(path) == PETS
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "path: ../pets\nnc: 3\nnames: [cat, dog, bird]\n",
+        "names:\n  0: cat\n  1: dog\n  2: bird\n",
+        "names:\n- cat\n- dog\n- bird\n",
+        "\ufeffnames: ['cat', \"dog\", bird]\r\n",
+    ],
+)
+@pytest.mark.parametrize("suffix", [".yaml", ".yml"])
+def test_data_yaml(content: str, suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"data{suffix}"
+    path.write_text(content, encoding="utf-8")
+
+    assert read_labels(path) == PETS
+
+
+def test_the_words_of_yaml_1_1_are_labels(tmp_path: Path) -> None:
+    path = tmp_path / "data.yaml"
+    path.write_text("names: [yes, no, on, 1.0, null]\n")
+
+    assert read_labels(path) == ("yes", "no", "on", "1.0", "null")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"state_dict": {}, "class_to_idx": {"dog": 1, "cat": 0, "bird": 2}},
+        {"model": {}, "classes": ["cat", "dog", "bird"]},
+        {"model": {}, "meta": {"class_names": ["cat", "dog", "bird"]}},
+        {"state_dict": {}, "hyper_parameters": {"names": {0: "cat", 1: "dog", 2: "bird"}}},
+    ],
+)
+def test_labels_beside_weights(content: object, tmp_path: Path) -> None:
+    path = tmp_path / "checkpoint.pth"
+    torch.save(content, path)
+
+    assert read_labels(path) == PETS
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("names", "{0: 'cat', 1: 'dog', 2: 'bird'}"),
+        ("names", '["cat", "dog", "bird"]'),
+        ("classes", "cat, dog, bird"),
+        ("id2label", '{"0": "cat", "1": "dog", "2": "bird"}'),
+    ],
+)
+def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: Path) -> None:
+    path = tmp_path / "network.onnx"
+    model = small_classifier()
+    helper.set_model_props(model, {key: value})
+    onnx.save(model, path)
+
+    assert read_labels(path) == PETS
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.txt", b"cat\n\ndog\n", "line 2 of a.txt is empty"),
+        ("a.txt", b"", "holds no label"),
+        ("a.txt", b"\xef\xbb\xbf\r\n", "holds no label"),
+        ("a.txt", b"\xe9\n", "neither UTF-8 nor UTF-16"),
+        ("a.txt", b"cat\n" * 30 + b"\0", "zero bytes"),
+        ("a.txt", b"1 cat\n2 dog\n", "numbered from 1"),
+        ("a.txt", b"{0: 'cat'", "begins with a brace"),
+        ("a.json", b'["cat",', "not valid JSON"),
+        ("a.json", b"[" * 100_000, "not valid JSON"),
+        ("a.json", b"[]", "holds no label"),
+        ("a.json", b"{}", "neither a list"),
+        ("a.json", b'"cat"', "neither a list"),
+        ("a.json", b"null", "neither a list"),
+        ("a.json", b'["cat", null]', "'None' where a label must be"),
+        ("a.json", b'["cat", {"name": "dog"}]', "where a label must be"),
+        ("a.json", b'[{"color": "red"}]', "objects without a name"),
+        ("a.json", b'{"0": "cat", "0": "dog"}', "the key '0' twice"),
+        ("a.json", b'{"cat": 0, "dog": 0}', "'cat' and to 'dog'"),
+        ("a.json", b'{"1": "cat", "2": "dog"}', "begin at 1"),
+        ("a.json", b'{"0": "cat", "900000": "dog"}', "ids up to 900000"),
+        ("a.json", b'{"0": true}', "where a label must be"),
+        ("a.json", b'{"cat": "dog"}', "neither a list"),
+        ("a.json", b'[{"id": 1, "name": "cat"}, {"id": 90, "name": "dog"}]', "1 to 90"),
+        ("a.json", b'[{"id": 1, "name": "cat"}, {"id": 1, "name": "dog"}]', "id 1 twice"),
+        ("a.json", b'{"0": ["tench", "goldfish"]}', "where a label must be"),
+        ("a.yaml", b"names: [cat", "not valid YAML"),
+        ("a.yaml", b"nc: 3\nnames: [cat, dog]", "states nc 3 and 2 names"),
+        ("a.yaml", b"train: images", "neither a list"),
+        ("a.csv", b"id,name\n0,cat\n", "several columns"),
+        ("a.pth", b"not a checkpoint", "holds none of"),
+        ("a.onnx", b"not a network", "names no classes"),
+    ],
+)
+def test_what_is_not_clear_is_refused_in_words(
+    name: str, content: bytes, words: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+
+    with pytest.raises(RecipeError, match="labels: ") as caught:
+        read_labels(tmp_path / name)
+
+    assert words in str(caught.value)
+
+
+def test_a_large_file_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "weights.bin"
+    with path.open("wb") as file:
+        file.truncate(17 * 2**20)
+
+    with pytest.raises(RecipeError, match="Is it the right file"):
+        read_labels(path)
+
+
+def test_a_missing_file_and_a_folder_are_named(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.txt", tmp_path):
+        with pytest.raises(RecipeError, match=str(path)):
+            read_labels(path)
+
+
+def test_repeated_labels_are_found() -> None:
+    assert repeated_labels(("crane", "heron", "crane", "", "")) == {"crane": [0, 2]}

@@ -1,0 +1,160 @@
+"""The tensors in whatever a module returns, and those of them that a task reads."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from exporter.errors import ExportError, GraphError, RecipeError
+from exporter.network import Facts, Network
+from exporter.progress import SilentProgress
+from exporter.recipe import Task, make_recipe
+from exporter.sessions import unoptimized_session
+from exporter.torch_network import TorchModel, torch_network
+from exporter.torch_outputs import choose_outputs, named_tensors
+from exporter.tracing import PIXELS
+from tests.exporter.nets import SIDE, small
+
+pytestmark = [
+    pytest.mark.timeout(120),
+    pytest.mark.filterwarnings("ignore"),  # PyTorch's own, while it traces
+]
+
+A, B, C = torch.zeros(2, 3), torch.ones(2, 5), torch.ones(2, 7)
+
+
+class Pair(NamedTuple):
+    features: Tensor
+    logits: Tensor
+
+
+@dataclass
+class Output:
+    logits: Tensor
+    loss: Tensor | None = None
+    hidden: tuple[Any, ...] = ()
+
+
+class Plain:
+    def __init__(self) -> None:
+        self.logits = A
+        self.image_size = (1, 2)
+
+
+class Returns(nn.Module):
+    """The small network, whose logits are put into something."""
+
+    def __init__(self, wrap: Callable[[Tensor, Tensor], Any]) -> None:
+        super().__init__()
+        self.net, self.wrap = small(), wrap
+
+    def forward(self, pixels: Tensor) -> Any:
+        return self.wrap(self.net(pixels), pixels)
+
+
+class Depends(nn.Module):
+    """Its code looks at the values of the image."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__()
+        self.net, self.limit = small(), limit
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        logits: Tensor = self.net(pixels)
+        return logits if float(pixels.mean()) < self.limit else logits * 2
+
+
+def network_of(module: nn.Module, **fields: Any) -> Network:
+    content = {"task": "classify", "name": "net", "input": {"height": SIDE, "width": SIDE}}
+    recipe = make_recipe({"source": "python:x:y", **content, **fields})
+    return torch_network(TorchModel(module, Facts("net", "here")), recipe, SilentProgress())
+
+
+def test_tensors_are_found_with_their_paths_and_the_rest_is_left_out() -> None:
+    output = {"loss": None, "logits": A, "hidden": (B, [C, 3, "text"]), "scale": 1.0}
+    assert [name for name, _ in named_tensors(output)] == ["logits", "hidden.0", "hidden.1.0"]
+    assert [name for name, _ in named_tensors(Output(A, None, (B,)))] == ["logits", "hidden.0"]
+    assert [name for name, _ in named_tensors(Pair(B, A))] == ["features", "logits"]
+    assert [name for name, _ in named_tensors(Plain())] == ["logits"]
+    assert [name for name, _ in named_tensors((A, None, B))] == ["0", "2"]
+
+
+@pytest.mark.parametrize(
+    ("output", "task", "chosen"),
+    [
+        ({"features": B, "logits": A}, "classify", ("logits",)),
+        ({"out": A, "aux": B}, "segment", ("out",)),
+        ({"pred_logits": A, "pred_boxes": B}, "detect", ("pred_boxes", "pred_logits")),
+        ({"scores": A, "boxes": B, "n": C}, "detect", ("boxes", "scores")),
+        ({"last_hidden_state": A, "pooler_output": B}, "embed", ("pooler_output",)),
+        ({"first": A, "second": B}, "classify", ("first", "second")),
+        ((A, None, (B, C)), "classify", ("0", "2.0", "2.1")),
+    ],
+)
+def test_a_task_reads_what_usually_has_its_outputs_names(
+    output: object, task: Task, chosen: tuple[str, ...]
+) -> None:
+    assert choose_outputs(output, task, ()) == chosen
+
+
+def test_stated_outputs_are_taken_in_their_order() -> None:
+    output = {"a": A, "b": (B, C)}
+    assert choose_outputs(output, "detect", ("b.1", "a")) == ("b.1", "a")
+    with pytest.raises(RecipeError, match=r"--outputs c: the network's outputs are a, b\.0, b\.1"):
+        choose_outputs(output, "detect", ("c",))
+
+
+@pytest.mark.parametrize(
+    ("output", "what"), [(None, r"nothing \(None\)"), ("text", "a str"), ({}, "a dict")]
+)
+def test_a_network_without_a_tensor_is_refused(output: object, what: str) -> None:
+    with pytest.raises(GraphError, match=f"returns {what}, without a tensor"):
+        network_of(Returns(lambda _logits, _pixels: output))
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits, pixels: {"logits": logits, "hidden_states": (pixels, pixels * 2)},
+        lambda logits, pixels: {"loss": None, "features": pixels, "logits": logits},
+        lambda logits, pixels: (logits, None, (pixels, {"a": pixels})),
+        lambda logits, _pixels: [logits],
+        lambda logits, _pixels: Output(logits),
+        lambda logits, pixels: Pair(pixels.mean((2, 3)), logits),
+    ],
+)
+def test_logits_are_found_in_whatever_a_network_returns(wrap: Any) -> None:
+    network = network_of(Returns(wrap))
+    pixels = torch.rand(3, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        right = small()(pixels).numpy()
+    found = unoptimized_session(network.graph.draft()).run(None, {PIXELS: pixels.numpy()})
+    np.testing.assert_allclose(found[0], right, atol=1e-5)
+    np.testing.assert_allclose(network.reference.run(pixels.numpy())[0], right, atol=1e-6)
+
+
+def test_one_of_several_outputs_is_named() -> None:
+    module = Returns(lambda logits, pixels: (pixels.mean((2, 3)), logits))
+    network = network_of(module, outputs=["1"])
+    pixels = torch.rand(2, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        right = small()(pixels).numpy()
+    np.testing.assert_allclose(network.reference.run(pixels.numpy())[0], right, atol=1e-6)
+
+
+def test_what_can_not_be_captured_is_recorded_where_every_image_goes_the_same_way() -> None:
+    network = network_of(Depends(1e6))
+    pixels = torch.rand(5, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        right = small()(pixels).numpy()
+    (found,) = unoptimized_session(network.graph.draft()).run(None, {PIXELS: pixels.numpy()})
+    np.testing.assert_allclose(found, right, atol=1e-5)
+
+
+def test_a_network_that_goes_another_way_for_another_image_is_refused() -> None:
+    with pytest.raises(ExportError, match="can not capture this network"):
+        network_of(Depends(0.75))

@@ -1,0 +1,362 @@
+"""The watchdog over networks that a test holds; time passes in rounds, and a round is a second."""
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.errors import FovealError, NotReadyError, StuckError
+from service.metrics import Metrics
+from service.runtime.batcher import (
+    FIRST_RUN_SECONDS,
+    MOST_STUCK,
+    STEP_SECONDS,
+    STUCK_SECONDS,
+    STUCK_TIMES,
+    Batcher,
+)
+from service.runtime.job import Job, JobResult, Outputs, Tensor
+from service.runtime.watchdog import Watchdog
+from service.runtime.workers import Workers
+from tests.service.runtime.clocks import ManualClock
+
+pytestmark = pytest.mark.anyio
+
+STUCK, ROUNDS = 13, int(STUCK_SECONDS)
+Outcomes = list[JobResult[int] | FovealError]
+
+
+class Network:
+    """Doubles its numbers; a run with a 13 in it is held until the gate opens."""
+
+    def __init__(self, clock: ManualClock, seconds: float = 0.0) -> None:
+        self.clock, self.seconds = clock, seconds
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+
+    def __call__(self, batch: Tensor) -> Outputs:
+        self.clock.advance(self.seconds)
+        if STUCK in batch:
+            self.entered.release()
+            assert self.gate.wait(15)
+        return {"twice": batch * 2}
+
+
+class StoppableNetwork(Network):
+    """Ends its run when it is told to, as ONNX Runtime's sessions do."""
+
+    def __init__(self, clock: ManualClock) -> None:
+        super().__init__(clock)
+        self.stopped: list[int] = []
+        self.ended = threading.Semaphore(0)
+
+    def stop(self, thread: int) -> None:
+        self.stopped.append(thread)
+        self.gate.set()
+
+    def __call__(self, batch: Tensor) -> Outputs:
+        found = super().__call__(batch)
+        if STUCK in batch:
+            raise RuntimeError("Exiting due to terminate flag being set to true.")
+        return found
+
+
+class BoundNetwork(Network):
+    """Has memory of its own, so that no second thread can use it while it runs."""
+
+    def pinned_input(self, count: int) -> Tensor:
+        return np.zeros(count, np.int64)
+
+
+def number(value: int) -> Job[None, int]:
+    return Job(lambda: (np.array(value), None), lambda outputs, _: int(outputs["twice"]))
+
+
+@dataclass
+class Bench:
+    clock: ManualClock
+    workers: Workers
+    watchdog: Watchdog
+    metrics: Metrics
+    batchers: list[Batcher] = field(default_factory=list)
+    gates: list[threading.Event] = field(default_factory=list)
+
+    def serve(self, network: Network, name: str = "m", **options: Any) -> Batcher:
+        series = self.metrics.of_model(name, lambda: 0)
+        runs = [network] * self.workers.count
+        batcher = Batcher(runs, self.workers, series, largest=8, capacity=9, **options)
+        batcher.open()
+        self.batchers.append(batcher)
+        self.gates.append(network.gate)
+        return batcher
+
+    def ask(self, batcher: Batcher, *jobs: int | Job[None, int]) -> "asyncio.Task[Outcomes]":
+        made = [number(one) if isinstance(one, int) else one for one in jobs]
+        return asyncio.create_task(batcher.submit(made, timeout_seconds=9_999))
+
+    async def hold(self, batcher: Batcher, network: Network) -> "asyncio.Task[Outcomes]":
+        """Let a run of the network be stuck."""
+        task = self.ask(batcher, STUCK)
+        assert await asyncio.to_thread(network.entered.acquire, timeout=10)
+        return task
+
+    def rounds(self, count: float) -> None:
+        for _ in range(int(count)):
+            self.watchdog.make_round()
+
+    def stuck_count(self) -> float | None:
+        return self.metrics.registry.get_sample_value("foveal_stuck_batches_total", {"model": "m"})
+
+
+@asynccontextmanager
+async def bench(workers: int = 1) -> AsyncIterator[Bench]:
+    clock = ManualClock()
+    crew = Workers(workers, clock=clock)
+    crew.start()
+    made = Bench(clock, crew, Watchdog(crew), Metrics())
+    try:
+        yield made
+    finally:
+        for gate in made.gates:
+            gate.set()
+        for batcher in made.batchers:
+            await batcher.close()
+        await asyncio.to_thread(crew.stop)
+
+
+async def until(happened: Callable[[], bool]) -> None:
+    while not happened():
+        await asyncio.sleep(0)
+
+
+async def test_a_stuck_run_is_answered_and_its_thread_replaced() -> None:
+    async with bench() as b:
+        network, other = Network(b.clock), Network(b.clock)
+        batcher, neighbor = b.serve(network), b.serve(other, "n")
+        await b.ask(batcher, 1)
+        held, waiting = await b.hold(batcher, network), b.ask(neighbor, 4)
+        b.rounds(ROUNDS)
+        assert not held.done()
+        b.rounds(1)
+        (outcome,) = await held
+        assert isinstance(outcome, StuckError)
+        assert "did not end within 10 s" in str(outcome)
+        assert outcome.retry_after_seconds is None
+        (answer,) = await waiting
+        assert getattr(answer, "value", None) == 8, "one thread, and it was lost"
+        (again,) = await b.ask(batcher, 5)
+        assert getattr(again, "value", None) == 10, "the model goes on too"
+        assert (b.stuck_count(), b.workers.stuck, b.workers.left) == (1, 1, 1)
+        network.gate.set()
+        await until(lambda: not b.workers.stuck)
+        assert b.workers.left == 1
+
+
+async def test_a_run_that_can_be_stopped_is_and_nothing_is_lost() -> None:
+    async with bench() as b:
+        network = StoppableNetwork(b.clock)
+        batcher = b.serve(network)
+        await b.ask(batcher, 1)
+        for _ in range(MOST_STUCK + 2):
+            network.gate.clear()
+            held = await b.hold(batcher, network)
+            b.rounds(ROUNDS + 1)
+            (outcome,) = await held
+            assert isinstance(outcome, StuckError)
+            await until(lambda: not b.workers.stuck)
+        assert (batcher.broken, b.workers.left) == ("", 1)
+        assert len(network.stopped) == MOST_STUCK + 2
+
+
+async def test_a_network_whose_runs_stay_stuck_runs_no_more_until_one_ends() -> None:
+    reasons: list[str] = []
+    async with bench() as b:
+        network = Network(b.clock)
+        batcher = b.serve(network, on_broken=reasons.append)
+        await b.ask(batcher, 1)
+        for _ in range(MOST_STUCK - 1):
+            await b.hold(batcher, network)
+            b.rounds(ROUNDS + 1)
+        await b.hold(batcher, network)
+        waiting = b.ask(batcher, 2, 3)
+        await until(lambda: batcher.depth == 2)
+        b.rounds(ROUNDS + 1)
+        assert all(isinstance(one, NotReadyError) for one in await waiting)
+        with pytest.raises(NotReadyError, match="runs that do not end"):
+            await b.ask(batcher, 4)
+        assert reasons == [batcher.broken]
+        network.gate.set()
+        await until(lambda: not batcher.broken)
+        (answer,) = await b.ask(batcher, 5)
+        assert getattr(answer, "value", None) == 10
+
+
+async def test_so_many_threads_are_replaced_as_there_are_and_then_readiness_ends() -> None:
+    async with bench() as b:
+        networks = [Network(b.clock) for _ in range(2)]
+        for index, network in enumerate(networks):
+            batcher = b.serve(network, f"m{index}")
+            await b.ask(batcher, 1)
+            await b.hold(batcher, network)
+            b.rounds(ROUNDS + 1)
+        assert (b.workers.stuck, b.workers.left) == (2, 0)
+        networks[0].gate.set()
+        await until(lambda: b.workers.left == 1)
+        (answer,) = await b.ask(b.batchers[0], 5)
+        assert getattr(answer, "value", None) == 10, (
+            "the thread that came back took its place again"
+        )
+
+
+async def test_an_instance_with_memory_of_its_own_is_out_until_its_run_ends() -> None:
+    async with bench() as b:
+        network = BoundNetwork(b.clock)
+        batcher = b.serve(network)
+        await b.ask(batcher, 1)
+        await b.hold(batcher, network)
+        b.rounds(ROUNDS + 1)
+        with pytest.raises(NotReadyError, match="1 runs that do not end"):
+            await b.ask(batcher, 2)
+        network.gate.set()
+        await until(lambda: not batcher.broken)
+        (answer,) = await b.ask(batcher, 3)
+        assert getattr(answer, "value", None) == 6
+
+
+async def test_a_heavy_network_has_many_times_its_usual_time() -> None:
+    async with bench() as b:
+        network = Network(b.clock, seconds=2.0)
+        batcher = b.serve(network)
+        await b.ask(batcher, 1)
+        held = await b.hold(batcher, network)
+        b.rounds(STUCK_TIMES * 2)
+        assert not held.done()
+        b.rounds(1)
+        assert isinstance((await held)[0], StuckError)
+
+
+async def test_a_first_run_may_take_longer() -> None:
+    async with bench() as b:
+        network = Network(b.clock)
+        held = await b.hold(b.serve(network), network)
+        b.rounds(FIRST_RUN_SECONDS)
+        assert not held.done()
+        b.rounds(1)
+        assert isinstance((await held)[0], StuckError)
+
+
+async def test_the_clock_alone_makes_nothing_stuck() -> None:
+    async with bench() as b:
+        network = Network(b.clock)
+        batcher = b.serve(network)
+        await b.ask(batcher, 1)
+        held = await b.hold(batcher, network)
+        b.rounds(1)
+        b.clock.advance(1e6)  # the machine has slept
+        b.rounds(1)
+        network.gate.set()
+        (outcome,) = await held
+        assert getattr(outcome, "value", None) == 2 * STUCK
+
+
+@pytest.mark.parametrize("part", ["prepare", "finish"])
+async def test_an_image_that_is_stuck_before_or_behind_the_network_takes_only_its_thread(
+    part: str,
+) -> None:
+    entered, gate = threading.Semaphore(0), threading.Event()
+
+    def held(result: Any) -> Any:
+        entered.release()
+        assert gate.wait(15)
+        return result
+
+    jobs = {
+        "prepare": Job(lambda: (held(np.array(1)), None), lambda outputs, _: int(outputs["twice"])),
+        "finish": Job(lambda: (np.array(1), None), lambda _, __: held(0)),
+    }
+    async with bench() as b:
+        batcher = b.serve(Network(b.clock))
+        b.gates.append(gate)
+        await b.ask(batcher, 1)
+        for _ in range(2):
+            stuck = b.ask(batcher, jobs[part])
+            assert await asyncio.to_thread(entered.acquire, timeout=10)
+            b.rounds(STEP_SECONDS)
+            assert not stuck.done()
+            b.rounds(1)
+            assert isinstance((await stuck)[0], StuckError)
+            gate.set()
+            await until(lambda: not b.workers.stuck)
+            gate.clear()
+        (answer,) = await b.ask(batcher, 2)
+        assert getattr(answer, "value", None) == 4
+        assert (batcher.broken, b.stuck_count()) == ("", 2)
+
+
+async def test_a_batch_that_goes_on_is_not_stuck_however_long_it_takes() -> None:
+    entered, gate = threading.Semaphore(0), threading.Semaphore(0)
+
+    def prepare() -> tuple[Tensor, None]:
+        entered.release()
+        assert gate.acquire(timeout=15)
+        b.clock.advance(0.5)
+        return np.array(1), None
+
+    async with bench() as b:
+        slow = Job(prepare, lambda outputs, _: int(outputs["twice"]))
+        answers = b.ask(b.serve(Network(b.clock)), *[slow] * 4)
+        for _ in range(4):
+            assert await asyncio.to_thread(entered.acquire, timeout=10)
+            b.rounds(STEP_SECONDS)
+            gate.release()
+        assert [getattr(one, "value", None) for one in await answers] == [2] * 4
+
+
+async def test_what_is_being_stopped_does_not_keep_the_workers_from_ending() -> None:
+    async with bench() as b:
+        network = Network(b.clock)
+        batcher = b.serve(network)
+        await b.ask(batcher, 1)
+        await b.hold(batcher, network)
+        b.rounds(ROUNDS + 1)
+        await batcher.close()
+        await asyncio.to_thread(b.workers.stop)
+        assert b.workers.stuck == 1
+
+
+async def test_a_thread_that_has_died_is_replaced() -> None:
+    class Deadly(Batcher):
+        def ready_batches(self, now: float) -> Any:
+            if self.depth and not deaths:
+                deaths.append(threading.get_ident())
+                raise SystemExit
+            return super().ready_batches(now)
+
+    deaths: list[int] = []
+    async with bench() as b:
+        series = b.metrics.of_model("m", lambda: 0)
+        batcher = Deadly([Network(b.clock)], b.workers, series, largest=8, capacity=9)
+        batcher.open()
+        b.batchers.append(batcher)
+        asking = b.ask(batcher, 4)
+        await until(lambda: bool(deaths) and not b.workers.alive)
+        b.rounds(1)
+        assert getattr((await asking)[0], "value", None) == 8
+
+
+async def test_it_watches_in_rounds() -> None:
+    pauses: list[float] = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 3:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await Watchdog(Workers(1), 0.5, sleep).watch()
+    assert pauses == [0.5] * 3
