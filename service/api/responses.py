@@ -43,6 +43,10 @@ async def run_images(
     Raises:
         FovealError: the request as a whole failed, or its only image did.
     """
+    if services.shares is not None:
+        record.release_with_response(
+            services.shares.images(request.scope, call.model.name, len(images))
+        )
     outcomes = await call.run(
         images,
         timeout_seconds=record.deadline.left(),

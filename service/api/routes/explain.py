@@ -84,6 +84,8 @@ async def explain_image(
         return await _filters(call, record)
     images = await read_images(request, services, record, held=False)
     require_single(images, "explain")
+    if services.shares is not None:
+        record.release_with_response(services.shares.fan_out(request.scope))
     deadline = record.deadline
     work = call.run(
         images[0], timeout_seconds=deadline.left(), allowed_seconds=deadline.allowed_seconds
