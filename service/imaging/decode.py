@@ -25,6 +25,7 @@ from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
 from service.imaging.tiff_pixels import load_tiff
+from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
 
@@ -182,6 +183,7 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     _check_size((page.layout.width, page.layout.height), limits)
     try:
         file = TiffImageFile(BytesIO(page.body))
+        check_places(page.directory, len(body))
     except _PILLOW_FAULTS as error:
         if str(error) in tiff.PILLOW_REFUSALS:
             raise tiff.refused(page.layout) from error

@@ -38,6 +38,7 @@ from service.imaging.tiff_directory import (
     many,
     with_directories,
 )
+from service.imaging.tiff_places import add_counts
 
 PILLOW_REFUSALS = {"unknown pixel mode", "Invalid value for samples per pixel"}
 """What Pillow says of a kind of samples that it does not read; everything else is damage."""
@@ -107,10 +108,12 @@ class Layout:
 class Page:
     """The page that is the image: a TIFF that Pillow may read.
 
-    Where `samples` are given, Pillow reads words without a meaning, and does not apply the `orientation` (tag 274).
+    `directory` is that of the file as it came. Where `samples` are given, Pillow reads words without a meaning, and
+    does not apply the `orientation` (tag 274).
     """
 
     body: bytes
+    directory: Directory
     layout: Layout
     samples: Samples | None
     orientation: int = 1
@@ -138,12 +141,13 @@ def full_page(body: bytes) -> Page:
             f"The TIFF is compressed with method {layout.compression}, which is not read. {_CONVERT}"
         )
     samples = _samples(layout)
+    add_counts(chosen, len(body))
     if samples is not None:
         turn = int(chosen.get(ORIENTATION, 1))
-        return Page(_as_words(body, chosen, layout, samples), layout, samples, turn)
+        return Page(_as_words(body, chosen, layout, samples), chosen, layout, samples, turn)
     if chosen is not pages[0] or is_big_endian_bigtiff(body):
-        return Page(with_directories(body, chosen, [{}]), layout, None)
-    return Page(body, layout, None)
+        return Page(with_directories(body, chosen, [{}]), chosen, layout, None)
+    return Page(body, chosen, layout, None)
 
 
 def with_native_words(file: ImageFile) -> None:
