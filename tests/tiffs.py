@@ -48,7 +48,8 @@ def tiff_of(
     if is_directory_first:
         start = 8
         behind = len(_directory(values, start, order))
-        values[273] = tuple(place + behind for place in places)
+        if places:
+            values[273] = tuple(place + behind for place in places)
     mark = b"II*\0" if order == "<" else b"MM\0*"
     directory = _directory(values, start, order)
     parts = (directory, body) if is_directory_first else (body, directory)
