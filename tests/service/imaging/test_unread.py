@@ -98,8 +98,8 @@ def bmp_of(bits: int, compression: int, masks: tuple[int, ...] = ()) -> bytes:
 
 @pytest.mark.parametrize(
     "body",
-    [bmp_of(16, 3, (0x0F00, 0x00F0, 0x000F)), bmp_of(24, 4), bmp_of(24, 5), bmp_of(2, 0)],
-    ids=["4444", "JPEG inside", "PNG inside", "2 bits"],
+    [bmp_of(16, 3, (0x0F0F, 0x00F0, 0x000F)), bmp_of(24, 4), bmp_of(24, 5), bmp_of(3, 0)],
+    ids=["a gap", "JPEG inside", "PNG inside", "3 bits"],
 )
 def test_a_bmp_of_a_kind_that_is_not_read_is_not_called_damaged(body: bytes) -> None:
     with pytest.raises(UnsupportedImageError, match="Send it with 24 bits per pixel, or PNG"):
