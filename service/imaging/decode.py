@@ -22,6 +22,7 @@ from service.errors import (
 from service.imaging import bmp, png, tiff
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
+from service.imaging.jpeg_header import JPEG_START, without_filling
 from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
@@ -135,7 +136,9 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         return _open_png(body, limits)
     if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
-    if body.startswith(b"RIFF"):
+    if body.startswith(JPEG_START):
+        body = without_filling(body)
+    elif body.startswith(b"RIFF"):
         body = with_alpha(body)
     elif body.startswith(b"BM"):
         return _open_bmp(bmp.with_alpha_mask(body), limits)
