@@ -131,3 +131,19 @@ def test_a_known_format_that_is_cut_short_is_not_called_unknown(body: bytes, say
 
 def test_a_whole_image_is_not_explained() -> None:
     assert open_image(encode(open_image(photograph("coffee"), Limits()).file), Limits()).size
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"P5\n2 2\n255\n" + bytes(4), "Netpbm"),
+        (b"P6 2 2 255\n" + bytes(12), "Netpbm"),
+        (b"P3\n# a comment\n1 1\n255\n0 0 0\n", "Netpbm"),
+        (b"P7\nWIDTH 1\n", "Netpbm"),
+        (b"PF\n1 1\n-1.0\n" + bytes(12), "float map"),
+        (b"\x93NUMPY\1\0v\0{'descr': '|u1'}", "NumPy array"),
+    ],
+)
+def test_netpbm_and_numpy_files_are_named(body: bytes, says: str) -> None:
+    with pytest.raises(UnsupportedImageError, match=rf"The bytes are .*{says}.*Send JPEG"):
+        open_image(body, Limits())
