@@ -22,7 +22,7 @@ from service.errors import (
 from service.imaging import bmp, png, tiff
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
-from service.imaging.jpeg_header import JPEG_START, without_filling
+from service.imaging.jpeg_header import JPEG_START, without_filling, without_long_fill
 from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
@@ -137,7 +137,7 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
     if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
     if body.startswith(JPEG_START):
-        body = without_filling(body)
+        body = without_long_fill(without_filling(body))
     elif body.startswith(b"RIFF"):
         body = with_alpha(body)
     elif body.startswith(b"BM"):

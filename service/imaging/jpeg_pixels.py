@@ -6,7 +6,6 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import BrokenImageError
-from service.imaging.jpeg_header import without_long_fill
 from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
 from service.imaging.unread import unsupported_jpeg
 
@@ -31,11 +30,11 @@ def load_jpeg(file: Image.Image, body: bytes, width: int) -> Image.Image:
     except OSError:
         if refused := unsupported_jpeg(body):
             raise refused from None
-        whole = completed(without_long_fill(body))
+        whole = completed(body)
         if whole is None:
             raise
         return _loaded_at(whole, round(width / file.width))
-    if is_doubtful(file, body, start) and lacks_pixels(without_long_fill(body)):
+    if is_doubtful(file, body, start) and lacks_pixels(body):
         raise BrokenImageError(
             "The JPEG is damaged or cut short: it has fewer pixels than its header says. Send the whole file."
         )
