@@ -68,8 +68,8 @@ def _refuse_fractions(best: Array, parts: Sequence[Candidates[Array]]) -> None:
     if not len(reach) or np.quantile(reach, MOST) > FRAME or np.abs(best).max(initial=0) > FRAME:
         return
     raise RecipeError(
-        "Boxes are taken to be in pixels, as --box-unit pixel says and as it is usual for this form of detector, but on "
-        f"real images {MOST:.0%} of them have no number larger than {float(np.quantile(reach, MOST)):.2g}. Give "
+        "Boxes are taken to be in pixels, as --box-unit pixel says and as it is usual for this form of detector, but "
+        f"on real images {MOST:.0%} of them have no number larger than {float(np.quantile(reach, MOST)):.2g}. Give "
         "--box-unit frame"
     )
 

@@ -13,8 +13,8 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.row_check import check_rows
 from exporter.heads.score_kind import (
     Kind,
-    in_unit_range,
     graph_ends,
+    in_unit_range,
     score_kind,
     sums_to_one,
     value_range,

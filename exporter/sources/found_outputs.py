@@ -16,9 +16,9 @@ from exporter.shapes import Shape
 from service.card import ImageInput
 
 Form = Literal["plain", "channels_last", "vector", "swapped", "rows", "list", "map"]
-"""`channels_last` maps (N, h, w, C) become (N, C, h, w); `vector` scores (N, 1, 1, K) become (N, K); `swapped` scores
-(N, K, A) become (N, A, K); a `map` (N, h, w) of one class becomes (N, 1, h, w). `rows` (M, …) and `list` (N, M, …) have as many detections as the network finds: they are
-filled up with zeros to a fixed number, and rows get a batch axis."""
+"""`channels_last` maps (N, h, w, C) become (N, C, h, w), and a `map` (N, h, w) of one class (N, 1, h, w); `vector`
+scores (N, 1, 1, K) become (N, K); `swapped` scores (N, K, A) become (N, A, K). `rows` (M, …) and `list` (N, M, …) have
+as many detections as the network finds: they are filled up with zeros to a fixed number, and rows get a batch axis."""
 
 _COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", "SequenceAt"}
 """Operators after which the number of rows may depend on the image."""
@@ -41,10 +41,9 @@ class RawOutput:
         if self.dtype in {TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.BFLOAT16}:
             tensor = graph.add("Cast", [tensor], to=TensorProto.FLOAT)
         match self.form:
-            case "channels_last":
-                return graph.add("Transpose", [tensor], perm=[0, 3, 1, 2])
-            case "swapped":
-                return graph.add("Transpose", [tensor], perm=[0, 2, 1])
+            case "channels_last" | "swapped":
+                perm = [0, 3, 1, 2] if self.form == "channels_last" else [0, 2, 1]
+                return graph.add("Transpose", [tensor], perm=perm)
             case "map":
                 return graph.add("Unsqueeze", [tensor, graph.constant("map", integers(1))])
             case "vector":
