@@ -20,6 +20,7 @@ from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
 from exporter.heads.metrics import relative_difference
 from exporter.heads.settle import check_classes, settle_head
+from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
@@ -175,10 +176,18 @@ def prove(
 
     Raises:
         GraphError: the graph does not run at a batch size.
-        ProofError: the numbers differ by more than the tolerance, or too few samples have the same result.
+        ProofError: the numbers differ by more than the tolerance, the result of a sample depends on the others of its
+            batch, or too few samples have the same result.
     """
     session = alternating_session(model)
     if result_tolerance is None:
+        require_independence(
+            lambda inputs: run_graph(session, inputs, subject.comparison.outputs),
+            subject.comparison,
+            subject.inputs,
+            subject.max_batch,
+            subject.unit,
+        )
         difference = _largest_difference(model, session, subject, bounds, progress)
     else:
         difference = _result_difference(session, subject, bounds, result_tolerance)
