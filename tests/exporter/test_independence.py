@@ -40,7 +40,7 @@ def test_an_answer_that_depends_on_the_batch_is_refused(
 ) -> None:
     onnx.save(mixing(*end), tmp_path / "net.onnx")
     bounds = {"limit": limit, "largest": 3, "agreement": 0.0}
-    with pytest.raises(ProofError, match="depends on the others of its batch.*fixed batch of 1"):
+    with pytest.raises(ProofError, match=r"depends on the others of its batch.*fixed batch of 1"):
         export_to(
             tmp_path,
             "onnx:net.onnx",
