@@ -18,7 +18,9 @@ from numpy.typing import NDArray
 
 from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
+from exporter.heads.classify import ClassifyHead
 from exporter.heads.metrics import relative_difference
+from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.settle import check_classes, settle_head
 from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement
@@ -150,6 +152,9 @@ def settled(subject: ImageSubject, labels: int) -> ImageSubject:
         for frame in subject.inputs[:SETTLING_IMAGES]
     ]
     check_classes(network.head, outputs, labels)
+    if isinstance(network.head, ClassifyHead):
+        scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
+        refuse_no_class_scores(network.graph, network.raw[0], scores)
     head = settle_head(network.head, network.graph, network.raw, outputs)
     return replace(subject, network=replace(network, head=head))
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from exporter.inert_pickle import Inert
 
 AVERAGED = re.compile(r"(?:^|[._])(?:ema|teacher|swa|averaged)(?=$|[._0-9])", re.IGNORECASE)
-"""In the keys of averaged weights, as `state_dict_ema` or `teacher`: a training evaluates these, so they are preferred."""
+"""In the keys of averaged weights, as `state_dict_ema` or `teacher`; they are what a training evaluates."""
 
 PLAIN_KEYS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights",
