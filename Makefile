@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos zoo bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos zoo audit sbom bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,6 +67,21 @@ CHAOS ?= 5
 chaos: .venv/.test ## Attack the service on a real socket, for some minutes (CHAOS=5)
 	ulimit -n 4096; CHAOS=$(CHAOS) $(BIN)/pytest --timeout=300 \
 		tests/e2e/test_slow_clients.py tests/e2e/test_hostile_heads.py tests/e2e/test_large_bodies.py
+
+# Both read the packages of the container image. Their tools have an environment of their own.
+AUDIT := .cache/audit
+audit: $(AUDIT)/.installed ## Look for known vulnerabilities in the packages of the container image
+	$(AUDIT)/bin/pip-audit --strict --progress-spinner off --no-deps --disable-pip --requirement docker/constraints.txt
+
+sbom: $(AUDIT)/.installed ## List the packages of the container image in CycloneDX: build/foveal.cdx.json
+	@mkdir -p build
+	@PYTHONWARNINGS=ignore $(AUDIT)/bin/cyclonedx-py requirements --pyproject pyproject.toml --mc-type application --output-reproducible \
+		--output-format JSON --output-file build/foveal.cdx.json docker/constraints.txt
+
+$(AUDIT)/.installed:
+	$(PYTHON) -m venv --clear $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet --disable-pip-version-check 'pip-audit>=2.10,<3' 'cyclonedx-bom>=7.5,<8'
+	@touch $@
 
 # Hours; it goes on where it stopped. Transformers, segmentation_models_pytorch and Ultralytics (AGPL, needed by nothing
 # else) are installed into an environment of their own.

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -10,6 +11,11 @@ from service.api.deps import Peers, Services
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
+from service.api.guards.cors import cors_guard
+from service.api.guards.hosts import HostGuard
+from service.api.guards.keys import KeyGuard, no_admin_guard
+from service.api.guards.queue_share import QueueShares
+from service.api.guards.rate_limit import RateLimitGuard, by_address, by_key, parse_rate
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
 from service.api.middleware import Middleware, Telemetry, guarded
@@ -21,6 +27,7 @@ from service.api.routes.playground import playground_router
 from service.api.routes.task import TaskRoute, add_task_route, task_route
 from service.api.routes.video import video_router
 from service.engine import Engine
+from service.keys import KeyRing
 from service.settings import Settings
 
 HELD_BYTES_PER_THREAD = 8 * 2**20
@@ -39,11 +46,11 @@ def create_app(
     Args:
         engine: what answers; the app's lifespan runs it.
         settings: the limits of requests.
-        middleware: plain ASGI around everything, the first one outermost: guards see every request that is not refused
-            before it is parsed, because its queue is full.
+        middleware: plain ASGI around everything and around the guards of the settings, the first one outermost. With
+            any of them no request is refused before it is parsed, because its queue is full.
         peers: the service's other processes, where there are any.
     """
-    services = _services(engine, settings, peers)
+    services = _services(engine, settings, peers, sheds=not middleware and sheds_with(settings))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -57,15 +64,42 @@ def create_app(
         lifespan=lifespan,
         docs_url=None,
         redoc_url=None,
+        # A redirect repeats the host that the client names, which may be another one's.
+        redirect_slashes=False,
     )
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
     fast_path = FastPath(HeadAsGet(app), services, _add_routes(app, engine))
-    return Telemetry(guarded(fast_path, middleware), services, app)
+    return Telemetry(guarded(fast_path, [*middleware, *guards_of(settings)]), services, app)
 
 
-def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Services:
+def guards_of(settings: Settings) -> list[Middleware]:
+    """Return the guards that the settings ask for, the outermost first; what is not asked for costs nothing.
+
+    The host is checked first, because no answer is for a page under another name. CORS stands around whatever may
+    refuse, so that a page can read why. Addresses are counted before keys are checked, so that guessing is limited.
+
+    Raises:
+        ConfigurationError: the keys can not be read, or a rate limit can not be understood.
+    """
+    guards: list[Middleware] = []
+    if settings.allowed_hosts:
+        guards.append(partial(HostGuard, hosts=settings.allowed_hosts))
+    if settings.cors_origins:
+        guards.append(partial(cors_guard, origins=settings.cors_origins))
+    if limits := parse_rate("address", settings.rate_limit_per_address):
+        guards.append(partial(RateLimitGuard, limits=limits, identify=by_address))
+    if settings.keys is None:
+        guards.append(no_admin_guard)
+    else:
+        guards.append(partial(KeyGuard, keys=KeyRing(settings.keys)))
+    if limits := parse_rate("key", settings.rate_limit_per_key):
+        guards.append(partial(RateLimitGuard, limits=limits, identify=by_key))
+    return guards
+
+
+def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds: bool) -> Services:
     admission = Admission(
         turns=engine.threads,
         room=settings.max_held_bytes or engine.threads * HELD_BYTES_PER_THREAD,
@@ -88,6 +122,26 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None) -> Servic
         min_bytes_per_second=settings.min_bytes_per_second,
         longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,
         peers=peers,
+        shares=_shares(settings),
+        sheds=sheds,
+    )
+
+
+def _shares(settings: Settings) -> QueueShares | None:
+    if settings.queue_share == 1:
+        return None
+    return QueueShares(settings.queue_share, settings.queue_size, settings.max_fan_outs)
+
+
+def sheds_with(settings: Settings) -> bool:
+    """Return whether requests to a full queue may be refused before they are parsed, and so before the guards."""
+    return not (
+        settings.keys
+        or settings.allowed_hosts
+        or settings.cors_origins
+        or settings.rate_limit_per_address
+        or settings.rate_limit_per_key
+        or settings.queue_share < 1
     )
 
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from service.errors import FovealError, InvalidParameterError
+from service.errors import DeadlineError, FovealError, InvalidParameterError
+from service.explain.late import late_explanation
 from service.explain.probe import find_segmenter
 from service.explain.request import ExplainRequest
 from service.explain.runner import Runner
@@ -71,6 +72,10 @@ class ExplainCall:
     def needs_image(self) -> bool:
         """Whether the view shows something of an image, and not of the network alone."""
         return VIEWS[self.request.view].needs_image
+
+    def late(self, allowed_seconds: float) -> DeadlineError:
+        """Return the error for an explanation that was not ready in time."""
+        return late_explanation(self.request, self.model, allowed_seconds)
 
     async def run(
         self,

@@ -1,4 +1,4 @@
-"""The `foveal` command: serve, models, tasks, openapi, warm, doctor."""
+"""The `foveal` command: serve, models, tasks, openapi, warm, doctor, key."""
 
 import asyncio
 import json
@@ -18,6 +18,7 @@ from service.app import create_app
 from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
+from service.keys import SCOPES, as_entry, new_key
 from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
@@ -39,6 +40,9 @@ cli = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+
+key_commands = typer.Typer(help="Make API keys.", no_args_is_help=True)
+cli.add_typer(key_commands, name="key")
 
 ModelsOption = Annotated[
     Path | None, typer.Option("--models", help="Folder of the model repository")
@@ -68,6 +72,7 @@ def common(
 
 @cli.command()
 def serve(
+    *,
     host: Annotated[str | None, typer.Option(help="Address to listen on")] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen on; 0 for any free one")] = None,
     models: ModelsOption = None,
@@ -76,6 +81,14 @@ def serve(
         int | None,
         typer.Option(help="Processes that serve; more than 1 pays for tiny networks only"),
     ] = None,
+    keys: Annotated[Path | None, typer.Option(help="File of API keys, see `foveal key`")] = None,
+    ssl_certfile: Annotated[
+        Path | None, typer.Option(help="Certificate chain in PEM: HTTPS")
+    ] = None,
+    ssl_keyfile: Annotated[Path | None, typer.Option(help="Its private key in PEM")] = None,
+    ssl_ca_certs: Annotated[
+        Path | None, typer.Option(help="Authorities in PEM that sign the certificates of clients")
+    ] = None,
 ) -> None:
     """Start the service.
 
@@ -83,15 +96,24 @@ def serve(
     """
     settings = read_settings(
         os.environ,
-        {"host": host, "port": port, "models": models, "device": device, "workers": workers},
+        {
+            "host": host,
+            "port": port,
+            "models": models,
+            "device": device,
+            "workers": workers,
+            "keys": keys,
+            "ssl_certfile": ssl_certfile,
+            "ssl_keyfile": ssl_keyfile,
+            "ssl_ca_certs": ssl_ca_certs,
+        },
     )
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     listener = listen(settings.host, settings.port)
-    serves = f"Foveal at {url_of(listener)} serves"
+    scheme = "http" if settings.ssl_certfile is None else "https"
+    announce = partial(_announce, settings, url_of(listener, scheme))
     if settings.workers == 1:
-        make_service(settings, lambda loaded: log.info("%s %s", serves, summary(loaded))).run(
-            [listener]
-        )
+        make_service(settings, lambda loaded: announce(summary(loaded))).run([listener])
         return
     if settings.workers > granted_threads():
         log.warning(
@@ -103,12 +125,21 @@ def serve(
         partial(work, settings),
         listener,
         settings.workers,
-        on_loaded=lambda models: log.info(
-            "%s %s with %d workers", serves, models, settings.workers
-        ),
+        on_loaded=lambda models: announce(f"{models} with {settings.workers} workers"),
         end_seconds=end_seconds(settings),
     )
     raise typer.Exit(supervisor.run())
+
+
+def _announce(settings: Settings, url: str, serves: str) -> None:
+    log.info("Foveal at %s serves %s", url, serves)
+    if settings.keys is None:
+        log.warning(
+            "No API keys are set: whoever reaches %s port %s may use this service. Set FOVEAL_KEYS to a file of keys; "
+            "`foveal key new` makes one.",
+            settings.host,
+            url.rpartition(":")[2],
+        )
 
 
 @cli.command()
@@ -170,6 +201,26 @@ def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
     servables, refusals = scan_repository(settings.models)
     healthy &= describe_models(console, servables, refusals, prove=True)
     raise typer.Exit(0 if healthy else 1)
+
+
+@key_commands.command("new")
+def key_new(
+    name: Annotated[str, typer.Argument(help="Whose key it is, for the log")],
+    scope: Annotated[
+        list[str] | None,
+        typer.Option(
+            help=f"What it may do: {', '.join(SCOPES)}; several by repeating the option. Default: infer, explain"
+        ),
+    ] = None,
+) -> None:
+    """Make a key. It is printed once; the file that FOVEAL_KEYS names gets its hash only.
+
+    Example: foveal key new ada --scope infer --scope explain
+    """
+    key = new_key()
+    entry = as_entry(name, key, scope or ["infer", "explain"])
+    typer.echo(f"The key, shown this once. Give it to its user:\n\n    {key}\n")
+    typer.echo(f"Add this to the file that FOVEAL_KEYS names:\n\n{entry}", nl=False)
 
 
 def _wide_console() -> Console:

@@ -16,6 +16,8 @@ FovealError
 │   ├── MalformedHttpError  HeadTooLargeError  HeadTimeoutError
 │   ├── UnsupportedEncodingError  MalformedEncodingError
 │   ├── NotFoundError  MethodNotAllowedError
+│   ├── UnauthorizedError  MissingScopeError  UnknownHostError
+│   ├── RateLimitedError  QueueShareError
 │   └── UnknownModelError  UnknownVersionError  WrongTaskError
 ├── UnavailableError              the client may try again
 │   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError
@@ -206,6 +208,39 @@ class MethodNotAllowedError(RequestError):
     status = 405
     code = "method_not_allowed"
     title = "The path does not take this method"
+
+
+class UnauthorizedError(RequestError):
+    status = 401
+    code = "unauthorized"
+    title = "A valid API key is needed"
+
+
+class MissingScopeError(RequestError):
+    status = 403
+    code = "missing_scope"
+    title = "The API key may not do this"
+
+
+class UnknownHostError(RequestError):
+    status = 421
+    code = "unknown_host"
+    title = "The service has another name"
+
+
+class RateLimitedError(RequestError):
+    """Its response says in `Retry-After` when the next request is allowed."""
+
+    status = 429
+    code = "rate_limited"
+    title = "Too many requests"
+
+
+class QueueShareError(RequestError):
+    status = 429
+    code = "queue_share"
+    title = "The client has its share of the queue"
+    retry_after_seconds = 1
 
 
 class UnknownModelError(RequestError):

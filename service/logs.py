@@ -8,6 +8,8 @@ from typing import Literal, TextIO
 from pydantic_core import PydanticSerializationError, to_json
 
 LOGGER = "foveal"
+AUDIT_LOGGER = "foveal.audit"
+"""Has a line for each admin call and each refused key, whatever the level of the log."""
 FIELDS = "fields"
 """The name under which a record carries its structured fields: `log.info("…", extra={FIELDS: {…}})`."""
 
@@ -23,6 +25,7 @@ def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: Te
         logger.handlers = [handler]
         logger.setLevel(minimum)
         logger.propagate = False
+    logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
 
 
 class JsonLines(logging.Formatter):

@@ -1,16 +1,39 @@
 """What an operator may set, by `FOVEAL_…` in the environment or by an option of `foveal serve`."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
 
 PREFIX = "FOVEAL_"
+
+_HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9A-Fa-f:.]+\]")
+_ORIGIN = re.compile(r"\*|https?://[^/\s]+")
+
+
+def _host(value: str) -> str:
+    """One with a port would match no request."""
+    if not _HOST.fullmatch(value):
+        raise PydanticCustomError(
+            "host", "Write a name or an address without a port, or *. before a name"
+        )
+    return value
+
+
+def _origin(value: str) -> str:
+    """As browsers send it, or it would match no request."""
+    if not _ORIGIN.fullmatch(value):
+        raise PydanticCustomError(
+            "origin", "Write scheme, host and port without a slash at the end, or * for all sites"
+        )
+    return value
 
 
 class Settings(BaseSettings):
@@ -168,6 +191,52 @@ class Settings(BaseSettings):
         gt=0,
         description="Seconds between health checks: a model that has not answered since the last one gets a blank "
         "image; the checks of a model take at most a thousandth of the time",
+    )
+    keys: Path | None = Field(
+        None,
+        description="File of API keys, as `foveal key new` prints its entries; none: everyone may use the service",
+    )
+    rate_limit_per_key: str = Field(
+        "", description="Requests a time with one key: `10/second; 5000/hour`; empty: any number"
+    )
+    rate_limit_per_address: str = Field(
+        "",
+        description="Requests a time from one IPv4 address or IPv6 /64 network, counted before the key is checked; "
+        "empty: any number",
+    )
+    queue_share: float = Field(
+        1.0,
+        gt=0,
+        le=1,
+        description="Part of a model's queue, and of `FOVEAL_MAX_FAN_OUTS`, that one key (or an address without one) "
+        "may have; above it 429 `queue_share`",
+    )
+    allowed_hosts: list[Annotated[str, AfterValidator(_host)]] = Field(
+        [],
+        description='Names that a request may have as its host, as JSON: `["vision.example.org", "*.lan"]`; '
+        "empty: any",
+    )
+    cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
+        [],
+        description='Sites whose pages may read answers, as JSON: `["https://app.example.org"]`; empty: none',
+    )
+    trusted_proxies: list[IPvAnyNetwork] = Field(
+        [],
+        description="Addresses or networks whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed, as JSON: "
+        '`["10.0.0.7"]`; empty: none',
+    )
+    ssl_certfile: Path | None = Field(
+        None, description="Certificate chain in PEM; with it the service speaks HTTPS"
+    )
+    ssl_keyfile: Path | None = Field(
+        None, description="Private key of the certificate in PEM; none: it is in the same file"
+    )
+    ssl_keyfile_password: SecretStr = Field(
+        SecretStr(""), description="Password of the private key"
+    )
+    ssl_ca_certs: Path | None = Field(
+        None,
+        description="Authorities in PEM that sign the certificates of clients; with it only such clients may connect",
     )
     load_seconds: float = Field(
         30.0,

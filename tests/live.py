@@ -17,7 +17,7 @@ from service.api.deps import Services
 from service.app import create_app
 from service.engine import Engine
 from service.processes.server import Server, listen, url_of
-from service.processes.worker import connection_limits
+from service.processes.worker import connection_limits, tls_of
 from service.settings import Settings
 from service.tasks.task import Task
 from service.tasks.tasks import TASKS
@@ -34,7 +34,7 @@ class Live:
 
     @property
     def address(self) -> tuple[str, int]:
-        host, port = self.url.removeprefix("http://").split(":")
+        host, port = self.url.split("//")[1].split(":")
         return host, int(port)
 
     def sample(self, name: str, **labels: str) -> float:
@@ -50,12 +50,19 @@ def serve(*, tasks: Mapping[str, Task] = TASKS, **settings: object) -> Iterator[
     app = create_app(engine, chosen)
     listener = listen(chosen.host, chosen.port)
     limits = connection_limits(chosen)
-    server = Server(app, grace_seconds=0, drain_seconds=10, limits=limits)
+    server = Server(
+        app,
+        grace_seconds=0,
+        drain_seconds=10,
+        limits=limits,
+        tls=tls_of(chosen),
+        trusted_proxies=[str(one) for one in chosen.trusted_proxies],
+    )
     thread = threading.Thread(target=server.run, args=([listener],))
     thread.start()
     try:
         assert loaded.wait(60), "the models did not load"
-        yield Live(url_of(listener), app.services)
+        yield Live(url_of(listener, "https" if chosen.ssl_certfile else "http"), app.services)
     finally:
         server.should_exit = True
         thread.join()
@@ -98,7 +105,7 @@ def start(**settings: object) -> Iterator[Process]:
     lines = []
     for line in stdout:
         lines.append(json.loads(line))
-        if found := re.search(r"http://\S+", str(lines[-1]["message"])):
+        if found := re.search(r"https?://\S+", str(lines[-1]["message"])):
             break
     else:
         raise AssertionError(f"no line names a URL: {lines}")

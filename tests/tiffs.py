@@ -4,7 +4,7 @@ import struct
 import zlib
 from collections.abc import Mapping
 
-NO_COMPRESSION, DEFLATE = 1, 8
+NO_COMPRESSION, DEFLATE, PACKBITS = 1, 8, 32773
 UNSIGNED, SIGNED, FLOAT = 1, 2, 3
 WHITE_IS_ZERO, BLACK_IS_ZERO, RGB = 0, 1, 2
 
@@ -16,8 +16,10 @@ def tiff_of(
     order: str = "<",
     compression: int = NO_COMPRESSION,
     rows_per_strip: int | None = None,
+    is_directory_first: bool = False,
 ) -> bytes:
-    """Return a TIFF of these rows; `tags` must have the width (256) and the bits per sample (258).
+    """Return a TIFF of these rows; `tags` must have the width (256) and the bits per sample (258);
+    one without values is left out.
 
     For planes, `rows` are those of all planes in turn, and `tags` has the height (257).
     """
@@ -25,6 +27,8 @@ def tiff_of(
     strips = [b"".join(rows[start : start + step]) for start in range(0, len(rows), step)]
     if compression == DEFLATE:
         strips = [zlib.compress(strip) for strip in strips]
+    if compression == PACKBITS:
+        strips = [_stored(strip) for strip in strips]
     body, places = b"", []
     for strip in strips:
         places.append(8 + len(body))
@@ -39,9 +43,17 @@ def tiff_of(
         279: tuple(len(strip) for strip in strips),
         **tags,
     }
+    values = {tag: value for tag, value in values.items() if value != ()}
     start = 8 + len(body)
+    if is_directory_first:
+        start = 8
+        behind = len(_directory(values, start, order))
+        if places:
+            values[273] = tuple(place + behind for place in places)
     mark = b"II*\0" if order == "<" else b"MM\0*"
-    return mark + struct.pack(order + "L", start) + body + _directory(values, start, order)
+    directory = _directory(values, start, order)
+    parts = (directory, body) if is_directory_first else (body, directory)
+    return mark + struct.pack(order + "L", start) + b"".join(parts)
 
 
 def _directory(values: Mapping[int, int | tuple[int, ...]], start: int, order: str) -> bytes:
@@ -54,3 +66,9 @@ def _directory(values: Mapping[int, int | tuple[int, ...]], start: int, order: s
             data, encoded = data + encoded, struct.pack(order + "L", behind + len(data))
         entries += struct.pack(order + "HHL", tag, 4, len(many)) + encoded
     return entries + b"\0\0\0\0" + data
+
+
+def _stored(data: bytes) -> bytes:
+    """Return PackBits without repetition: at most 128 bytes behind their number less one (TIFF 6.0, section 9)."""
+    pieces = (data[start : start + 128] for start in range(0, len(data), 128))
+    return b"".join(bytes((len(piece) - 1,)) + piece for piece in pieces)

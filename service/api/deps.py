@@ -7,6 +7,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 from prometheus_client.registry import Collector
 
+from service.api.guards.queue_share import QueueShares
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
 from service.api.record import RECORD_KEY, RequestRecord
@@ -31,7 +32,8 @@ class Peers(Protocol):
 class Services:
     """Everything the routes may use.
 
-    `peers` is None where the service has one process.
+    `peers` is None where the service has one process, `shares` where a client may have a whole queue. `sheds` says
+    whether requests may be refused before the guards see them.
     """
 
     engine: Engine
@@ -45,10 +47,12 @@ class Services:
     min_bytes_per_second: int
     longest_seconds: float
     peers: Peers | None = None
+    shares: QueueShares | None = None
+    sheds: bool = True
     shedding: Shedding = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shedding = Shedding(self.engine.metrics)
+        self.shedding = Shedding(self.engine.metrics, remembers=self.sheds)
 
     @property
     def draining(self) -> bool:

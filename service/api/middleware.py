@@ -1,8 +1,7 @@
 """What every request passes first: its record, metrics, log line and last error handler, then the guards.
 
 The order, from the outside: `Telemetry`; the guards, in the order of their list; the fast path; FastAPI with its routes
-and mounts. A guard is plain ASGI, so it sees every request, whatever answers it, but
-those that a full queue refuses before they are parsed. Telemetry is outside the guards, so
+and mounts. A guard is plain ASGI, so it sees every request, whatever answers it. Telemetry is outside the guards, so
 that a request that a guard refuses also has an id, metrics and a log line.
 """
 
@@ -38,6 +37,9 @@ UNMATCHED = "unmatched"
 KNOWN_SERIES = 4096
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _INTERNAL_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
+
+NO_SNIFFING = (b"x-content-type-options", b"nosniff")
+"""No browser takes an answer for another type than the service states."""
 
 _QUIET = ("/health/", "/metrics")
 """Paths that monitoring requests every few seconds; the log has them at level debug."""
@@ -133,6 +135,7 @@ class Telemetry:
             *message.get("headers", ()),
             (b"x-request-id", record.request_id.encode()),
             (b"server-timing", timing.encode()),
+            NO_SNIFFING,
         ]
         if self.services.draining:
             headers.append((b"connection", b"close"))
@@ -172,6 +175,8 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
     line: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": record.request_id}
     if record.error_code:
         line["code"] = record.error_code
+    if record.client:
+        line["key"] = record.client
     if record.model:
         line |= {
             "model": record.model,

@@ -11,6 +11,20 @@ from pydantic import ConfigDict, TypeAdapter
 from typing_extensions import TypedDict, get_type_hints
 
 PREFIX = "#/components/schemas/"
+SECURITY_SCHEMES = {
+    "bearer": {
+        "type": "http",
+        "scheme": "bearer",
+        "description": "An API key, where the service has keys",
+    },
+    "header": {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-API-Key",
+        "description": "The same key in another header",
+    },
+}
+"""Two ways to send a key. A service without keys needs none."""
 BINARY = {"type": "string", "format": "binary"}
 
 
@@ -52,6 +66,8 @@ def publish(app: FastAPI, components: Components) -> None:
             schemas = document.setdefault("components", {}).setdefault("schemas", {})
             schemas.update(components.schemas())
             document["components"]["schemas"] = dict(sorted(schemas.items()))
+            document["components"]["securitySchemes"] = SECURITY_SCHEMES
+            document["security"] = [{}, *({name: []} for name in SECURITY_SCHEMES)]
         return app.openapi_schema or {}
 
     app.openapi = openapi  # type: ignore[method-assign]

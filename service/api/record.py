@@ -44,6 +44,8 @@ class RequestRecord:
     body_bytes: int = 0
     images: int = 0
     error_code: str = ""
+    client: str = ""
+    """The name of the API key that the request brought; empty without one."""
     traces: list[Trace] = field(default_factory=list)
     _deadline: Deadline | None = field(default=None, init=False)
     _held: ExitStack | None = field(default=None, init=False)

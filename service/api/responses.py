@@ -1,7 +1,7 @@
 """From a request to its answer, the same for every task: watch the client, take the images through, write JSON."""
 
 import asyncio
-from collections.abc import Collection, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any, TypeVar
 
@@ -43,6 +43,10 @@ async def run_images(
     Raises:
         FovealError: the request as a whole failed, or its only image did.
     """
+    if services.shares is not None:
+        record.release_with_response(
+            services.shares.images(request.scope, call.model.name, len(images))
+        )
     outcomes = await call.run(
         images,
         timeout_seconds=record.deadline.left(),
@@ -65,8 +69,15 @@ async def run_images(
     ]
 
 
-async def while_connected(request: Request, work: Coroutine[Any, Any, T], deadline: Deadline) -> T:
+async def while_connected(
+    request: Request,
+    work: Coroutine[Any, Any, T],
+    deadline: Deadline,
+    late: Callable[[], DeadlineError] | None = None,
+) -> T:
     """Return what `work` makes; it is canceled when its time is up, and when the client closes its connection.
+
+    `late` makes the error of the deadline, None: the one that every route has.
 
     Raises:
         DeadlineError, ClientLeftError
@@ -81,7 +92,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, T], deadli
             return working.result()
         if leaving.done():
             raise ClientLeftError("The client closed its connection.")
-        raise deadline.answer_late()
+        raise deadline.answer_late() if late is None else late()
     finally:
         for task in (working, leaving):
             task.cancel()

@@ -203,7 +203,10 @@ def responses(
         schema = components.ref("VideoEvent", event)
         content |= {media_type: {"schema": schema} for media_type in (NDJSON, SSE)}
     ok = {"description": "The results", "content": content}
-    return {200: ok, **problems(components, 400, 404, 413, 415, 422, 500, 503, 504)}
+    return {
+        200: ok,
+        **problems(components, 400, 401, 403, 404, 413, 415, 421, 422, 429, 500, 503, 504),
+    }
 
 
 def problems(components: Components, *statuses: int) -> Responses:

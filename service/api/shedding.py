@@ -58,10 +58,13 @@ class Shedding:
 
     Args:
         metrics: counts what is refused.
+        remembers: False where a guard may refuse what a queue would. Then nothing is refused here, because the answer
+            would tell a client without a key which models exist and how busy they are.
     """
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, *, remembers: bool = True) -> None:
         self._metrics = metrics
+        self._remembers = remembers
         self._targets: dict[bytes, _Full] = {}
         self._reports = False
         process = secrets.token_hex(10)
@@ -74,7 +77,7 @@ class Shedding:
 
     def note(self, scope: Scope, route: str, model: str, error: OverloadedError) -> None:
         """Remember that a request was refused; an error whose queue is not known is not remembered."""
-        if error.room is None:
+        if error.room is None or not self._remembers:
             return
         query = scope["query_string"]
         target = scope.get("raw_path", b"") + (b"?" + query if query else b"")
@@ -124,7 +127,8 @@ def _full(route: str, model: str, error: OverloadedError) -> _Full:
     head = b"".join(b"%s: %s\r\n" % field for field in fields)
     body = bytes(response.body)
     answer = head.replace(b"%", b"%%") + (
-        b"server-timing: total;dur=0\r\ncontent-length: %d\r\nx-request-id: %s\r\n\r\n"
+        b"x-content-type-options: nosniff\r\nserver-timing: total;dur=0\r\n"
+        b"content-length: %d\r\nx-request-id: %s\r\n\r\n"
     )
     answer += body.replace(b"%", b"%%").replace(placeholder.encode(), b"%s")
     return _Full(route, model, error.room, answer, len(body) - _ID_BYTES)

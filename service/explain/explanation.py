@@ -10,6 +10,7 @@ from service.card import Card
 from service.errors import DeadlineError, FovealError, InvalidParameterError
 from service.explain.explainers import Explainer
 from service.explain.frame import Frame
+from service.explain.late import late_explanation
 from service.explain.request import ExplainRequest
 from service.fanout import FanOut, Place
 from service.graph.anatomy import Anatomy
@@ -120,9 +121,7 @@ class Explanation:
             [job], timeout_seconds=self.timeout_seconds, low_priority=True
         )
         if isinstance(outcome, DeadlineError):
-            raise DeadlineError(
-                f"The answer was not ready within {self.allowed_seconds * 1e3:.7g} ms."
-            )
+            raise late_explanation(self.request, self.model, self.allowed_seconds)
         if isinstance(outcome, FovealError):
             raise outcome
         return outcome
@@ -156,7 +155,7 @@ class Explanation:
             return target.score(outputs)
 
         jobs: Iterable[Job[None, float]] = (Job(partial(_made, copy), score) for copy in copies)
-        return self._each_result(self.model, jobs)
+        return self.each_result(self.model, jobs)
 
     async def run_jobs(self, model: Model, jobs: Iterable[Job[Any, T]]) -> list[T]:
         """Return the results of a model's jobs, in order. Call it inside `admit`.
@@ -164,12 +163,17 @@ class Explanation:
         Raises:
             FovealError: a run failed; the jobs after it are dropped.
         """
-        async with aclosing(self._each_result(model, jobs)) as results:
+        async with aclosing(self.each_result(model, jobs)) as results:
             return [result async for result in results]
 
-    async def _each_result(
+    async def each_result(
         self, model: Model, jobs: Iterable[Job[Any, T]]
     ) -> AsyncGenerator[T, None]:
+        """Yield the results of a model's jobs, in order. Iterate inside `admit` and `aclosing`.
+
+        Raises:
+            FovealError: a run failed; the jobs after it are dropped.
+        """
         running = self.fan_out.run(model, jobs, timeout_seconds=self.timeout_seconds)
         async with aclosing(running) as outcomes:
             async for outcome in outcomes:

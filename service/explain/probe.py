@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Annotated, Any, Literal
@@ -46,6 +47,10 @@ _EXAMPLES: dict[Perturbation, tuple[float, str]] = {
 }
 """The perturbed copies that the sheet shows."""
 
+_SLACK = 1.5
+"""Jobs are given up if they need so many times the time left: the first ones are slower than those after them."""
+_FIGURES_LATE_SHARE = 0.95
+"""The share of the time left after which jobs are given up whose figures alone are answered."""
 _OUTLINE_SHARE = 0.2
 """The share of the time left that the silhouette may take."""
 
@@ -296,18 +301,25 @@ async def _run_in_time(explanation: Explanation, jobs: Sequence[Job[Any, Point]]
     """Return the points of all jobs.
 
     Raises:
-        DeadlineError: the pace of the first ones shows that the others would not end in time.
+        DeadlineError: their pace shows that the others would not end in time.
     """
-    began = explanation.clock()
-    first, rest = jobs[:FIRST_COPIES], jobs[FIRST_COPIES:]
+    began, points = explanation.clock(), list[Point]()
+    share = LATE_SHARE if explanation.request.form != "json" else _FIGURES_LATE_SHARE
     try:
-        async with asyncio.timeout(LATE_SHARE * explanation.left()):
-            points = await explanation.run_jobs(explanation.model, first)
-            pace = (explanation.clock() - began) / len(first)
-            if pace * len(rest) <= explanation.left():
-                return points + await explanation.run_jobs(explanation.model, rest)
+        async with (
+            asyncio.timeout(share * explanation.left()),
+            aclosing(explanation.each_result(explanation.model, jobs)) as found,
+        ):
+            async for point in found:
+                points.append(point)
+                done = len(points)
+                needed = (explanation.clock() - began) / done * (len(jobs) - done)
+                if done >= FIRST_COPIES and needed > _SLACK * explanation.left():
+                    break
     except TimeoutError:
         pass
+    if len(points) == len(jobs):
+        return points
     raise too_slow(explanation, len(jobs), samples=False)
 
 

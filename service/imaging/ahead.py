@@ -14,7 +14,8 @@ from service.errors import (
     InferenceError,
     OverloadedError,
 )
-from service.imaging.announced import JPEG_START, announced_pixels, quick_pixels
+from service.imaging.announced import announced_pixels, quick_pixels
+from service.imaging.jpeg_header import JPEG_START
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)

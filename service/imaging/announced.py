@@ -6,9 +6,10 @@ from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
+from service.errors import BrokenImageError
 from service.imaging import png
+from service.imaging.jpeg_header import JPEG_START, without_filling
 
-JPEG_START = b"\xff\xd8"
 MOST_SEGMENTS = 200
 """Of a JPEG, before its size; photographs have about ten, and up to a hundred with a large color profile."""
 
@@ -77,7 +78,9 @@ def _pixels(image: bytes) -> int:
     if quick is not None:
         return quick
     try:
+        if image.startswith(JPEG_START):
+            image = without_filling(image)
         with Image.open(BytesIO(image)) as file:
             return file.width * file.height
-    except (UnidentifiedImageError, Image.DecompressionBombError, *_FAULTS):
+    except (BrokenImageError, UnidentifiedImageError, Image.DecompressionBombError, *_FAULTS):
         return 0

@@ -47,7 +47,7 @@ def refused(body: bytes) -> UnsupportedImageError:
         f"{bits} bits per pixel of compression {compression}, in a header of {header} bytes",
     )
     if compression == _BIT_FIELDS:
-        what = f"{bits} bits per pixel in bit fields other than 555, 565 and 8888"
+        what = f"{bits} bits per pixel in bit fields with gaps, or without colors"
     return UnsupportedImageError(
         f"The BMP is of a kind that is not read: {what}. Send it with 24 bits per pixel, or PNG."
     )
@@ -69,7 +69,9 @@ def load_run_lengths(file: BmpImageFile, body: bytes) -> Image.Image:
     mode, is_rle4, direction = tile.args
     width, height = file.size
     data = memoryview(body)[tile.offset :]
-    rows = _decoded(data, file.size, _black(file), is_nibbles=bool(is_rle4))
+    black = _black(file)
+    left_out = bytearray(b"\xff" * (width * height)) if black is None else None
+    rows = _decoded(data, file.size, black or 0, left_out, is_nibbles=bool(is_rle4))
     pixels = np.frombuffer(rows, np.uint8).reshape(height, width)[::direction]
     if mode == "1":
         pixels = np.where(pixels == 1, np.uint8(255), np.uint8(0))
@@ -78,21 +80,38 @@ def load_run_lengths(file: BmpImageFile, body: bytes) -> Image.Image:
         shown = Image.frombytes("P", file.size, shown.tobytes())
         shown.palette = file.palette
         shown.load()
+    if left_out is not None:
+        shown = shown.convert("RGB")
+        gaps = np.frombuffer(left_out, np.uint8).reshape(height, width)[::direction]
+        shown.paste((0, 0, 0), mask=Image.fromarray(np.ascontiguousarray(gaps)))
     return shown
 
 
-def _black(file: BmpImageFile) -> int:
-    """Return the index of black: the palette's darkest color, or one behind the palette, which is black."""
+def _black(file: BmpImageFile) -> int | None:
+    """Return the index of black, in the palette or behind it; None where all indices are of other colors."""
     if file.palette is None or file.mode != "P":
         return 0
     step = len(file.palette.rawmode or "RGB")
     colors = np.frombuffer(bytes(file.palette.palette), np.uint8)
     colors = colors[: len(colors) // step * step].reshape(-1, step)[:_COLORS, :3]
-    return len(colors) if len(colors) < _COLORS else int(colors.sum(axis=1).argmin())
+    if len(colors) < _COLORS:
+        return len(colors)
+    found = np.flatnonzero(~colors.any(axis=1))
+    return int(found[0]) if len(found) else None
 
 
-def _decoded(data: memoryview, size: tuple[int, int], black: int, *, is_nibbles: bool) -> bytearray:
-    """Return the indices, row by row in the order of the file. Nothing is written beyond the end of a row."""
+def _decoded(
+    data: memoryview,
+    size: tuple[int, int],
+    black: int,
+    left_out: bytearray | None,
+    *,
+    is_nibbles: bool,
+) -> bytearray:
+    """Return the indices, row by row in the order of the file. Nothing is written beyond the end of a row.
+
+    Where `left_out` is given, the pixels that the file has become 0 in it.
+    """
     width, height = size
     rows = bytearray(bytes((black,)) * (width * height))
     x = y = place = 0
@@ -125,6 +144,8 @@ def _decoded(data: memoryview, size: tuple[int, int], black: int, *, is_nibbles:
         kept = pixels[: max(0, width - x)]
         start = y * width + x
         rows[start : start + len(kept)] = kept
+        if left_out is not None:
+            left_out[start : start + len(kept)] = bytes(len(kept))
         x += len(pixels)
     return rows
 

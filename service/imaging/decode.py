@@ -20,11 +20,14 @@ from service.errors import (
     TooManyPixelsError,
 )
 from service.imaging import bmp, png, tiff
+from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
+from service.imaging.jpeg_header import JPEG_START, without_filling, without_long_fill
 from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, load_frame, open_frame
 from service.imaging.tiff_pixels import load_tiff
+from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
 
@@ -93,7 +96,7 @@ class OpenedImage:
 
     `file` is Pillow's image of the frame that is displayed first, `size` that of the whole stored canvas, on which the
     frame covers `box`; what a frame leaves free is clear. `samples` are given where the file's pixels are words that
-    become 8 bits; `png` are the chunks of a PNG.
+    become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read.
     """
 
     body: bytes
@@ -103,6 +106,7 @@ class OpenedImage:
     box: Box | None = None
     samples: Samples | None = None
     png: Png | None = None
+    bmp: BmpSamples | None = None
 
     @property
     def can_be_reduced(self) -> bool:
@@ -132,10 +136,12 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         return _open_png(body, limits)
     if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
-    if body.startswith(b"RIFF"):
+    if body.startswith(JPEG_START):
+        body = without_long_fill(without_filling(body))
+    elif body.startswith(b"RIFF"):
         body = with_alpha(body)
     elif body.startswith(b"BM"):
-        body = bmp.with_alpha_mask(body)
+        return _open_bmp(bmp.with_alpha_mask(body), limits)
     file = _open(body, limits)
     box = _gif_box(file) if file.format == "GIF" else None
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
@@ -154,6 +160,14 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
         raise why_unread(body) from error
     _check_size(file.size, limits)
     return file
+
+
+def _open_bmp(body: bytes, limits: Limits) -> OpenedImage:
+    samples = samples_of(body)
+    if samples is not None:
+        body = as_24_bits(body)
+    file = _open(body, limits)
+    return OpenedImage(body, file, file.size, bmp=samples)
 
 
 def _open_png(body: bytes, limits: Limits) -> OpenedImage:
@@ -182,6 +196,7 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     _check_size((page.layout.width, page.layout.height), limits)
     try:
         file = TiffImageFile(BytesIO(page.body))
+        check_places(page.directory, len(body))
     except _PILLOW_FAULTS as error:
         if str(error) in tiff.PILLOW_REFUSALS:
             raise tiff.refused(page.layout) from error
@@ -249,12 +264,21 @@ def _loaded(image: OpenedImage) -> Image.Image:
         return load_jpeg(image.file, image.body, image.size[0])
     if isinstance(image.file, WebPImageFile):
         return load_first_frame(image.file)
-    if isinstance(image.file, BmpImageFile) and bmp.has_run_lengths(image.file):
-        return bmp.load_run_lengths(image.file, image.body)
+    if isinstance(image.file, BmpImageFile):
+        return _loaded_bmp(image, image.file)
     if isinstance(image.file, TiffImageFile):
         return load_tiff(image.file, image.body, image.samples)
     image.file.load()
     return image.file
+
+
+def _loaded_bmp(image: OpenedImage, file: BmpImageFile) -> Image.Image:
+    if image.bmp is not None:
+        return load_samples(file, image.body, image.bmp)
+    if bmp.has_run_lengths(file):
+        return bmp.load_run_lengths(file, image.body)
+    file.load()
+    return file
 
 
 def _displayed(image: OpenedImage, file: Image.Image) -> Image.Image:

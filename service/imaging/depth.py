@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.imaging.tiff_predictor import Prediction, restored
+
 STRIP_PIXELS = 1 << 18
 """The pixels that are converted at a time: their float64 values take 2 MB, whatever the size of the image."""
 
@@ -38,6 +40,8 @@ class Samples:
     """A 64-bit sample was read as two words of 32 bits, the high one first."""
     packed_width: int = 0
     """The pixels of a row whose samples of 9 to 15 bits follow each other without gaps; the words are bytes then."""
+    prediction: Prediction | None = None
+    """How a TIFF's predictor made the rows, where they were read as bytes; `packed_width` is given too."""
 
 
 def to_eight_bits(image: Image.Image, samples: Samples) -> Image.Image:
@@ -96,6 +100,9 @@ def _strips(
 
 def _typed(words: Array, samples: Samples) -> Array:
     wanted = np.dtype(samples.type)
+    if samples.prediction is not None:
+        found = restored(words, samples.type, samples.prediction)
+        return found[:, : samples.packed_width * samples.per_pixel]
     if samples.packed_width:
         return _unpacked(words, samples)
     native = np.ascontiguousarray(words, dtype=words.dtype.newbyteorder("="))

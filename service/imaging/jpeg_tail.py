@@ -13,6 +13,9 @@ import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
+from service.errors import BrokenImageError
+from service.imaging.jpeg_header import MAX_SEGMENTS
+
 END = b"\xff\xd9"
 _MARKER = b"\xff"
 _NOISES = (bytes(range(247, 7, -3)), bytes(range(165, 5, -2)))
@@ -145,6 +148,10 @@ def _segments(body: bytes) -> list[tuple[int, int]]:
     for code, place in zip(codes[begins].tolist(), found[begins].tolist(), strict=True):
         if place >= behind:
             segments.append((code, place))
+            if len(segments) > MAX_SEGMENTS:
+                raise BrokenImageError(
+                    f"The JPEG has more than {MAX_SEGMENTS} segments. Encode it again."
+                )
             behind = place + 2 + int.from_bytes(body[place + 2 : place + 4])
     return segments
 

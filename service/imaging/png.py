@@ -33,6 +33,7 @@ _MODES = {
 """Bit depth and color type (PNG, third edition, table 8) → Pillow's mode, and its name for how samples are stored."""
 _CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _GRAY, _RGB, _PALETTE = 0, 2, 3
+_MOST_COLORS = 256
 
 _SEND_AGAIN = "Send the original file."
 
@@ -159,7 +160,12 @@ def _palette(parts: _Parts, size: int) -> tuple[bytes, bytes | None]:
     return palette, alpha + alpha[-1:] * lacking
 
 
-def _chunks(body: bytes) -> Iterator[Chunk]:
+def chunks(body: bytes) -> Iterator[Chunk]:
+    """Yield the chunks of a PNG, the last one perhaps cut.
+
+    Raises:
+        BrokenImageError: no chunk is where one must be, or there are too many.
+    """
     view = memoryview(body)
     place = len(SIGNATURE)
     for _ in range(MAX_CHUNKS):
@@ -176,8 +182,8 @@ def _chunks(body: bytes) -> Iterator[Chunk]:
 
 
 def _collect(body: bytes) -> _Parts:
-    chunks = _chunks(body)
-    header = next(chunks, None)
+    found = chunks(body)
+    header = next(found, None)
     if header is None or header.kind != b"IHDR" or len(header.data) < 13:  # IHDR
         if header is not None and header.kind == b"CgBI":
             raise BrokenImageError(
@@ -193,7 +199,7 @@ def _collect(body: bytes) -> _Parts:
         )
     parts = _Parts(_sound(header))
     try:
-        for chunk in chunks:
+        for chunk in found:
             if chunk.kind == b"IEND":
                 break
             _take(chunk, parts)
@@ -216,13 +222,25 @@ def _take(chunk: Chunk, parts: _Parts) -> None:
             parts.is_animated = True
         case b"PLTE":
             parts.palette = parts.palette or _sound(chunk)
-        case b"tRNS" if chunk.is_whole and not parts.pixels:
+        case b"tRNS" if parts.transparency is None and _has_meaning(chunk, parts):
             parts.transparency = chunk
         case b"eXIf" if chunk.is_whole:
             parts.exif = bytes(chunk.data)
+        case b"IHDR":
+            raise BrokenImageError(f"The PNG has a second header (IHDR). {_SEND_AGAIN}")
         case kind if kind[:1].isupper():
             name = kind.decode("ascii")
             raise BrokenImageError(f"The PNG needs the unknown chunk {name}. Send a standard PNG.")
+
+
+def _has_meaning(chunk: Chunk, parts: _Parts) -> bool:
+    """Return whether a tRNS chunk is used, as browsers do: of several the first that is whole and fits its image."""
+    color, size = parts.header.data[9], len(chunk.data)
+    if color == _PALETTE:
+        fits = parts.palette is not None and size <= _MOST_COLORS
+    else:
+        fits = size >= 2 * _CHANNELS[color] if color in {_GRAY, _RGB} else False
+    return fits and not parts.pixels and chunk.is_whole
 
 
 def _frame(chunk: Chunk, header: Chunk) -> Frame | None:

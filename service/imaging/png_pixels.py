@@ -108,16 +108,25 @@ def load_frame(file: PngFrame) -> Image.Image:
     """
     if not file.is_proved:
         _check(file.png)
-        file.load()
-        return file
+        return _with_known_filters(file)
     try:
         file.load()
     except OSError:
         _check(file.png)
         whole = PngFrame(file.png)
         whole.info |= file.info
-        whole.load()
-        return whole
+        return _with_known_filters(whole)
+    return file
+
+
+def _with_known_filters(file: PngFrame) -> PngFrame:
+    """Decode a frame whose stream is whole."""
+    try:
+        file.load()
+    except OSError as error:
+        raise BrokenImageError(
+            "The PNG's pixels are damaged: a row has a filter that PNG does not have. Send the original file."
+        ) from error
     return file
 
 
@@ -137,7 +146,7 @@ def _state(png: Png) -> _State:
     """Inflate the frame and say whether it is whole.
 
     The checksum of the stream decides. Where the file lacks it, those of the chunks do. A stream may be longer than the
-    pixels, as browsers allow, up to their size once more.
+    pixels, as browsers allow; it is not inflated beyond twice their size, and the chunks decide then too.
     """
     needed = pixel_bytes(png)
     stream = zlib.decompressobj()
@@ -146,7 +155,7 @@ def _state(png: Png) -> _State:
         for piece in _inflated(png, stream):
             found += piece
             if found > 2 * needed + _PIECE:
-                return _State.DAMAGED
+                break
     except zlib.error:
         return _State.DAMAGED
     if found < needed:

@@ -7,6 +7,7 @@ anew behind the file, with tags that describe the same bytes as integers, and `d
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import (
     BITSPERSAMPLE,
@@ -38,6 +39,8 @@ from service.imaging.tiff_directory import (
     many,
     with_directories,
 )
+from service.imaging.tiff_places import add_counts
+from service.imaging.tiff_predictor import FLOATING_POINT, HORIZONTAL, Prediction
 
 PILLOW_REFUSALS = {"unknown pixel mode", "Invalid value for samples per pixel"}
 """What Pillow says of a kind of samples that it does not read; everything else is damage."""
@@ -67,6 +70,11 @@ _TYPES = {
 }
 """Sample format and bits → the NumPy type."""
 
+_WITH_PREDICTOR = {5, 8, 32946, 34925, 50000}
+"""The compressions that use a predictor: LZW, Deflate, LZMA and Zstandard."""
+_SPARE_PIXELS = 16_000_000
+"""So many pixels may be read beyond twice those of the image, where its tiles are wider than it."""
+
 _CONVERT = "Save it with 8 or 16 bits per sample as gray or RGB, or send JPEG or PNG."
 
 
@@ -85,6 +93,8 @@ class Layout:
     predictor: int
     compression: int
     is_big_endian: bool
+    columns: int
+    """The pixels of a row of a strip or tile."""
 
     @property
     def alpha(self) -> Alpha | None:
@@ -107,10 +117,12 @@ class Layout:
 class Page:
     """The page that is the image: a TIFF that Pillow may read.
 
-    Where `samples` are given, Pillow reads words without a meaning, and does not apply the `orientation` (tag 274).
+    `directory` is that of the file as it came. Where `samples` are given, Pillow reads words without a meaning, and
+    does not apply the `orientation` (tag 274).
     """
 
     body: bytes
+    directory: Directory
     layout: Layout
     samples: Samples | None
     orientation: int = 1
@@ -138,12 +150,13 @@ def full_page(body: bytes) -> Page:
             f"The TIFF is compressed with method {layout.compression}, which is not read. {_CONVERT}"
         )
     samples = _samples(layout)
+    add_counts(chosen, len(body))
     if samples is not None:
         turn = int(chosen.get(ORIENTATION, 1))
-        return Page(_as_words(body, chosen, layout, samples), layout, samples, turn)
+        return Page(_as_words(body, chosen, layout, samples), chosen, layout, samples, turn)
     if chosen is not pages[0] or is_big_endian_bigtiff(body):
-        return Page(with_directories(body, chosen, [{}]), layout, None)
-    return Page(body, layout, None)
+        return Page(with_directories(body, chosen, [{}]), chosen, layout, None)
+    return Page(body, chosen, layout, None)
 
 
 def with_native_words(file: ImageFile) -> None:
@@ -182,6 +195,7 @@ def _layout(directory: Directory) -> Layout:
         int(directory.get(PREDICTOR, 1)),
         int(directory.get(COMPRESSION, 1)),
         directory.prefix == b"MM",
+        int(directory.get(TILEWIDTH) or width),
     )
 
 
@@ -200,11 +214,7 @@ def _samples(layout: Layout) -> Samples | None:
     if _is_read_by_pillow(layout, kind, bits, extra):
         return None
     together = 1 if layout.is_planar else layout.per_pixel
-    # Differences are between samples of the same kind, which words are only if each is a sample of its own.
-    if layout.predictor != 1 and (
-        together > 1 or kind in {"f2", "u8", "i8", "f8"} or 8 < bits < 16
-    ):
-        raise refused(layout)
+    prediction = _prediction(layout, kind, bits, together)
     return Samples(
         kind,
         bits,
@@ -213,8 +223,27 @@ def _samples(layout: Layout) -> Samples | None:
         planes=colors + bool(layout.alpha) if layout.is_planar else 1,
         alpha=layout.alpha,
         high_word_first=layout.is_big_endian,
-        packed_width=layout.width if 8 < bits < 16 else 0,
+        packed_width=layout.width if 8 < bits < 16 or prediction else 0,
+        prediction=prediction,
     )
+
+
+def _prediction(layout: Layout, kind: str, bits: int, together: int) -> Prediction | None:
+    """Return how the predictor made the rows, where libtiff can not undo it for words that each are a sample.
+
+    Raises:
+        UnsupportedImageError: the predictor is not known, or its rows would be far wider than the image.
+    """
+    if layout.predictor == 1 or layout.compression not in _WITH_PREDICTOR:
+        return None
+    if together == 1 and np.dtype(kind).itemsize < 8 and not 8 < bits < 16 and kind != "f2":
+        return None
+    known = {HORIZONTAL, FLOATING_POINT} if kind[0] == "f" else {HORIZONTAL}
+    padded = -(-layout.width // layout.columns) * layout.columns
+    most = 2 * layout.width * layout.height + _SPARE_PIXELS
+    if layout.predictor not in known or 8 < bits < 16 or padded * layout.height > most:
+        raise refused(layout)
+    return Prediction(layout.predictor, layout.columns, together, layout.is_big_endian)
 
 
 def _is_read_by_pillow(layout: Layout, kind: str, bits: int, extra: int) -> bool:
@@ -228,9 +257,11 @@ def _is_read_by_pillow(layout: Layout, kind: str, bits: int, extra: int) -> bool
 def _as_words(body: bytes, directory: Directory, layout: Layout, samples: Samples) -> bytes:
     """Return the file with directories, one for each plane, that call the samples gray integers, or floats."""
     bits, form = layout.bits[0], _UNSIGNED
-    columns = int(directory.get(TILEWIDTH) or layout.width) * samples.per_pixel
-    width = layout.width * samples.per_pixel
-    if samples.packed_width:  # bytes, in which the samples are found later
+    columns, width = layout.columns * samples.per_pixel, layout.width * samples.per_pixel
+    if samples.prediction:  # bytes, of whole tiles
+        columns *= bits // 8
+        width, bits = -(-layout.width // layout.columns) * columns, 8
+    elif samples.packed_width:  # bytes, in which the samples are found later
         columns, width, bits = (columns * bits + 7) // 8, (width * bits + 7) // 8, 8
     if bits == 64:  # two words of 32 bits
         bits, columns, width = 32, 2 * columns, 2 * width
@@ -244,6 +275,7 @@ def _as_words(body: bytes, directory: Directory, layout: Layout, samples: Sample
         PHOTOMETRIC_INTERPRETATION: _BLACK_IS_ZERO,
         PLANAR_CONFIGURATION: 1,
         EXTRASAMPLES: None,
+        PREDICTOR: None if samples.prediction else directory.get(PREDICTOR),
         ORIENTATION: None,
     }
     if TILEWIDTH in directory:

@@ -33,6 +33,15 @@ _OTHER_FORMATS: tuple[tuple[bytes, int, str], ...] = (
     (b"\x76\x2f\x31\x01", 0, "an OpenEXR image"),
     (b"#?RADIANCE", 0, "a Radiance HDR image"),
     (b"qoif", 0, "a QOI image"),
+    *(
+        (b"P%d%c" % (kind, end), 0, "a Netpbm image (PBM, PGM or PPM)")
+        for kind in range(1, 7)
+        for end in b" \t\r\n#"
+    ),
+    (b"P7\n", 0, "a Netpbm image (PAM)"),
+    (b"PF\n", 0, "a float map (PFM)"),
+    (b"Pf\n", 0, "a float map (PFM)"),
+    (b"\x93NUMPY", 0, "a NumPy array (NPY)"),
     (b"SIMPLE  =", 0, "a FITS image"),
     (b"DICM", 128, "a DICOM file"),
     (b"FUJIFILMCCD-RAW", 0, "a camera raw file"),

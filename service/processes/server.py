@@ -8,7 +8,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from types import FrameType
@@ -16,12 +16,13 @@ from types import FrameType
 import uvicorn
 
 from service.api.errors import problem
-from service.api.middleware import UNMATCHED, Telemetry
+from service.api.middleware import NO_SNIFFING, UNMATCHED, Telemetry
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER
 from service.processes.connection import Connection
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.limits import Limits
+from service.processes.tls import Tls
 from service.processes.uvicorn_parts import (
     close_listeners,
     has_request,
@@ -64,6 +65,11 @@ class Server(uvicorn.Server):
         beside: entered on the event loop before the app starts, and left after the app has ended.
         limits: what a connection may send outside the bodies of its requests.
         on_end: called when a signal ends the service, also in the signal handler.
+        tls: the certificate; None for plain HTTP.
+        trusted_proxies: addresses and networks whose forwarded headers are believed.
+
+    Raises:
+        ConfigurationError: the certificate can not be used.
     """
 
     def __init__(
@@ -77,6 +83,8 @@ class Server(uvicorn.Server):
         beside: AbstractAsyncContextManager[None] | None = None,
         limits: Limits | None = None,
         on_end: Callable[[], None] | None = None,
+        tls: Tls | None = None,
+        trusted_proxies: Sequence[str] = (),
     ) -> None:
         limits = limits or Limits()
         protocol = partial(
@@ -91,13 +99,17 @@ class Server(uvicorn.Server):
                 log_config=None,
                 access_log=False,
                 server_header=False,
-                proxy_headers=False,
+                proxy_headers=bool(trusted_proxies),
+                forwarded_allow_ips=list(trusted_proxies),
+                **({} if tls is None else tls.uvicorn_options()),
                 backlog=BACKLOG,
                 timeout_keep_alive=limits.idle_seconds,  # type: ignore[arg-type]  # it may be a fraction
                 timeout_graceful_shutdown=max(1, round(drain_seconds)),
             )
         )
         self._services = app.services
+        self._handshake_seconds = limits.head_seconds
+        self._most_handshakes = limits.connections
         self._on_end = on_end or (lambda: None)
         self._grace_seconds = grace_seconds
         self._counts = counts
@@ -196,6 +208,9 @@ class Server(uvicorn.Server):
             self._pause_accepting(listener, error)
             return False
         self._cannot_accept = False
+        if 0 < self._most_handshakes <= len(self._arriving):
+            connection.close()
+            return True
         task: asyncio.Task[object] = loop.create_task(self._serve_connection(connection))
         self._arriving.add(task)
         task.add_done_callback(self._arriving.discard)
@@ -215,9 +230,14 @@ class Server(uvicorn.Server):
         loop.call_later(ACCEPT_PAUSE_SECONDS, self._accept_from, listener)
 
     async def _serve_connection(self, connection: socket.socket) -> None:
-        with contextlib.suppress(OSError):  # the client has closed it
+        context = self.config.ssl
+        seconds = None if context is None else self._handshake_seconds
+        with contextlib.suppress(OSError):  # the client has closed it, or speaks no TLS
             await asyncio.get_running_loop().connect_accepted_socket(
-                lambda: make_protocol(self), connection
+                lambda: make_protocol(self),
+                connection,
+                ssl=context,
+                ssl_handshake_timeout=seconds,
             )
 
     async def on_tick(self, counter: int) -> bool:
@@ -253,7 +273,8 @@ class Server(uvicorn.Server):
         fields = {"request_id": request_id, "code": error.code}
         request_log.info("no request %d", error.status, extra={FIELDS: fields})
         answer = problem(error, request_id)
-        return [*answer.raw_headers, (b"x-request-id", request_id.encode())], bytes(answer.body)
+        headers = [*answer.raw_headers, (b"x-request-id", request_id.encode()), NO_SNIFFING]
+        return headers, bytes(answer.body)
 
     def _tell_what_is_waited_for(self) -> None:
         """Outside the signal handler, because a line of the log may be half written when it runs."""
@@ -308,9 +329,9 @@ def _accept_all(listener: socket.socket) -> Iterator[socket.socket]:
             yield listener.accept()[0]
 
 
-def url_of(listener: socket.socket) -> str:
+def url_of(listener: socket.socket, scheme: str = "http") -> str:
     """Return the URL at which a browser on this machine finds the service."""
     host, port = listener.getsockname()[:2]
     if host in {"0.0.0.0", "::"}:  # noqa: S104  # compared, not bound
         host = "localhost"
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return f"{scheme}://[{host}]:{port}" if ":" in host else f"{scheme}://{host}:{port}"

@@ -30,6 +30,7 @@ from service.processes.limits import Limits
 from service.processes.peers import Peers
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
+from service.processes.tls import Tls
 from service.settings import Settings
 
 SPARE_FILES = 128
@@ -107,6 +108,8 @@ def make_service(
         beside=_all(() if peers is None else (peers.listening(),), beside),
         on_end=last_resort.begin,
         limits=connection_limits(settings),
+        tls=tls_of(settings),
+        trusted_proxies=[str(one) for one in settings.trusted_proxies],
     )
     return Service(server, last_resort)
 
@@ -132,6 +135,27 @@ def connection_limits(settings: Settings) -> Limits:
         idle_seconds=settings.idle_timeout_ms / 1e3,
         write_seconds=settings.write_timeout_ms / 1e3,
         connections=settings.max_connections or fitting,
+    )
+
+
+def tls_of(settings: Settings) -> Tls | None:
+    """Return the certificate that the settings name.
+
+    Raises:
+        ConfigurationError: they name what belongs to a certificate, and none.
+    """
+    if settings.ssl_certfile is None:
+        if settings.ssl_keyfile is not None or settings.ssl_ca_certs is not None:
+            raise ConfigurationError(
+                "FOVEAL_SSL_KEYFILE or FOVEAL_SSL_CA_CERTS is set, and FOVEAL_SSL_CERTFILE is not. HTTPS needs all "
+                "that belongs to its certificate; without a certificate set none of them."
+            )
+        return None
+    return Tls(
+        settings.ssl_certfile,
+        settings.ssl_keyfile,
+        settings.ssl_keyfile_password.get_secret_value(),
+        settings.ssl_ca_certs,
     )
 
 

@@ -29,7 +29,7 @@ def missing_part(video: OpenVideo, reader: PacketReader, source: Source, damaged
         return f"{reader.damaged + damaged} of its frames are damaged"
     if cut := missing_end(video.form, source):
         return cut
-    if video.form in {"avi", "gif"}:
+    if video.form == "avi":
         return ""
     # With a table of frames, only the table counts: the sound may be longer or shorter than the video.
     return "" if declared and video.stream.frames else _missing_time(video, reader)

@@ -24,11 +24,13 @@ from service.errors import (
 from service.video import signature
 from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
 from service.video.bitstream import describer, describes_every_packet
-from service.video.extent import is_animated_png, missing_end
+from service.video.extent import missing_end
 from service.video.source import Source
 
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,gif,apng"
-"""The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs."""
+CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
+"""The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs.
+
+Animated images are composed without FFmpeg."""
 
 FORMATS = "MP4, MOV, WebM, Matroska, AVI, GIF, animated PNG or animated WebP"
 """What to send, for messages."""
@@ -160,8 +162,7 @@ def open_container(source: Source) -> InputContainer:
     """
     source.seek(0)
     head = source.read(signature.READ_BYTES)
-    is_animated = signature.is_png(head) and is_animated_png(source)
-    if (image := signature.image_kind(head)) and not is_animated:
+    if image := signature.image_kind(head):
         raise UnsupportedVideoError(
             f"The bytes are {image}, not a video. Send {FORMATS} here, and an image to a route for images, for "
             "example /v1/classify."
@@ -171,14 +172,16 @@ def open_container(source: Source) -> InputContainer:
     try:
         container = av.open(source, options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:
-        raise _not_opened(head, error, is_known=is_animated or signature.is_video(head)) from error
+        raise _not_opened(head, error, is_known=signature.is_video(head)) from error
     assert isinstance(container, InputContainer)
     return container
 
 
 def _not_opened(head: bytes, error: Exception, *, is_known: bool) -> VideoError:
     if is_known and isinstance(error, EOFError):
-        return NoFramesError("The video ends before its first frame.")
+        return NoFramesError(
+            "The video ends before its first frame: it is empty or cut short. Send the whole file."
+        )
     if is_known:
         return _broken_header(is_mp4=signature.is_mp4(head))
     what = signature.other_kind(head)

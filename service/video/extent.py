@@ -88,7 +88,14 @@ def _cut_boxes(file: _Bytes) -> str:
         has_fragments = has_fragments or kind == b"moof"
         at, last = at + max(size, header), kind
     # A fragment's data follows it, and the next one follows that at once.
-    return _END_IS_MISSING if last == b"moof" or (has_fragments and at < file.end) else ""
+    if last == b"moof":
+        return _END_IS_MISSING
+    return _END_IS_MISSING if has_fragments and _may_begin_box(file.at(at, file.end - at)) else ""
+
+
+def _may_begin_box(rest: bytes) -> bool:
+    """Return whether fewer than eight bytes may be the begin of a box: of less than 16 MiB, as a fragment's is."""
+    return rest[:1] == b"\0" and any(kind.startswith(rest[4:]) for kind in _BOXES)
 
 
 def _indexed_bytes(file: _Bytes, at: int) -> int:
@@ -131,24 +138,38 @@ def _cut_chunks(file: _Bytes) -> str:
 
 _SEGMENT = 0x18538067
 _CLUSTER = 0x1F43B675
+_IN_OPEN_PARTS = frozenset(
+    {
+        *(0x114D9B74, 0x1549A966, 0x1654AE6B, 0x1C53BB6B, 0x1941A469, 0x1043A770, 0x1254C367),
+        *(0xE7, 0xA3, 0xA0, 0xAB, 0xA7, 0x5854, 0xAF, 0xEC, 0xBF, _CLUSTER, 0x1A45DFA3, _SEGMENT),
+    }
+)
+"""What may be in a segment and a cluster (RFC 9559, sections 5.1 and 5.1.3), or begin the next file."""
 
 
 def _cut_elements(file: _Bytes) -> str:
-    """EBML (RFC 8794, sections 4 to 6): Matroska and WebM. Live ones leave the sizes of segment and clusters open."""
+    """EBML (RFC 8794, sections 4 to 6): Matroska and WebM. Live ones leave the sizes of segment and clusters open.
+
+    What follows a segment of known size is no part of the video.
+    """
     at, in_segment = 0, False
     while at < file.end and file.may_step():
         kind_bytes = 9 - file.number(at, 1).bit_length()
         if kind_bytes > 4:
             return ""
+        kind = file.number(at, kind_bytes)
+        if in_segment and at + kind_bytes <= file.end and kind not in _IN_OPEN_PARTS:
+            return ""
         size_bytes = 9 - file.number(at + kind_bytes, 1).bit_length()
         start = at + kind_bytes + size_bytes
         if start > file.end or size_bytes > 8:
             return _END_IS_MISSING if in_segment and start > file.end else ""
-        kind = file.number(at, kind_bytes)
         size = file.number(at + kind_bytes, size_bytes) & ((1 << 7 * size_bytes) - 1)
         is_open = size == (1 << 7 * size_bytes) - 1
         if not is_open and (clause := file.declares(start + size)):
             return clause
+        if kind == _SEGMENT and not is_open:
+            return ""
         in_segment = in_segment or kind == _SEGMENT
         at = start if is_open and kind in {_SEGMENT, _CLUSTER} else start + size
     return ""

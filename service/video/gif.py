@@ -1,58 +1,158 @@
-"""A GIF's packets, rewritten so that FFmpeg starts on a clear canvas, as browsers do.
-
-FFmpeg fills the canvas of a first image that is smaller, and each area that is disposed of, with the GIF's background
-color. It does so only if there is a global color table; without one the canvas is clear. So each image that uses the
-global table gets it as its own.
-"""
+"""A GIF → its stored frames, each read as a GIF of one image: GIF89a, sections 17 to 27."""
 
 import struct
+from dataclasses import dataclass, field
+from functools import partial
+from io import BytesIO
+from typing import NamedTuple
 
-_HEADER_BYTES = 13
-_IMAGE_BYTES = 10
+from PIL import Image
 
+from service.errors import BrokenVideoError
+from service.video.animation import AnimationFile, Disposal, Part
+from service.video.extent import MOST_STEPS, missing_end
 
-class ClearCanvas:
-    """Rewrites the packets of one GIF, in order."""
-
-    def __init__(self) -> None:
-        self._table = b""
-
-    def rewrite(self, data: bytes) -> bytes:
-        """Return a packet whose image has a color table of its own; one that can not be parsed stays as it is."""
-        at = 0
-        head = b""
-        if data[:4] == b"GIF8" and len(data) > _HEADER_BYTES:
-            at, head = self._take_table(data)
-        start = _image_start(data, at)
-        if start is None or not self._table:
-            return data
-        flags = data[start + 9]
-        if flags & 0x80:
-            return head + data[at:]
-        size = (len(self._table) // 3).bit_length() - 2
-        own = data[start : start + 9] + bytes([flags & 0x78 | 0x80 | size]) + self._table
-        return head + data[at:start] + own + data[start + _IMAGE_BYTES :]
-
-    def _take_table(self, data: bytes) -> tuple[int, bytes]:
-        """Keep the global table; return where the header ends, and the header without the table."""
-        (flags,) = struct.unpack_from("B", data, 10)
-        if not flags & 0x80:
-            self._table = b""
-            return _HEADER_BYTES, data[:_HEADER_BYTES]
-        end = _HEADER_BYTES + 3 * (2 << (flags & 7))
-        self._table = data[_HEADER_BYTES:end]
-        return end, data[:10] + bytes([flags & 0x7F]) + data[11:_HEADER_BYTES]
+_HEADER_BYTES, _IMAGE_BYTES = 13, 10
+_EXTENSION, _IMAGE, _TRAILER, _CONTROL = 0x21, 0x2C, 0x3B, 0xF9
+_HAS_TABLE, _TABLE_SIZE = 0x80, 0x07
+_LEAST_DELAY, _USUAL_DELAY = 2, 10
+"""Hundredths of a second. Browsers show a frame with less than the first for the second."""
+_DISPOSALS: dict[int, Disposal] = {2: "clear", 3: "restore"}
 
 
-def _image_start(data: bytes, at: int) -> int | None:
-    """Return where the packet's image descriptor is, behind its extensions; None where there is none."""
-    while at + _IMAGE_BYTES <= len(data):
-        if data[at] == 0x2C:
+class _Control(NamedTuple):
+    """What a graphic control extension says of the image after it; `clear` is the transparent color, None for none."""
+
+    disposal: Disposal = "keep"
+    delay: int = 0
+    clear: int | None = None
+
+
+_NO_CONTROL = _Control()
+
+
+class _Image(NamedTuple):
+    """An image: its place, the byte of its flags, its color table, and its data with the code size before it."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+    flags: int
+    table: bytes
+    data: memoryview
+    control: _Control
+
+
+@dataclass(slots=True)
+class _Found:
+    """What the blocks said so far; `steps` are left."""
+
+    body: memoryview
+    table: bytes
+    steps: int = MOST_STEPS
+    control: _Control = _NO_CONTROL
+    images: list[_Image] = field(default_factory=list)
+
+
+def read_gif(body: bytes) -> AnimationFile:
+    """Return what the blocks say; no frame is decoded.
+
+    A first image that exceeds the screen enlarges it, as in browsers.
+
+    Raises:
+        BrokenVideoError: the file ends within its header.
+    """
+    if len(body) < _HEADER_BYTES:
+        raise BrokenVideoError(
+            "The video's header can not be read: the file is damaged or cut short. Send the whole file."
+        )
+    width, height, flags = struct.unpack_from("<HHB", body, 6)
+    found = _Found(memoryview(body), _table(memoryview(body), _HEADER_BYTES, flags))
+    _collect(found, _HEADER_BYTES + len(found.table))
+    if found.images:
+        first = found.images[0]
+        width, height = max(width, first.left + first.width), max(height, first.top + first.height)
+    parts: list[Part] = []
+    hundredths = 0
+    for image in found.images:
+        box = (image.left, image.top, image.left + image.width, image.top + image.height)
+        disposal, delay, clear = image.control
+        read = partial(_still, image)
+        parts.append(Part(hundredths / 100, box, clear is not None, disposal, read))
+        hundredths += delay if delay >= _LEAST_DELAY else _USUAL_DELAY
+    is_whole = not missing_end("gif", BytesIO(body))
+    return AnimationFile("gif", width, height, parts, hundredths / 100, is_whole)
+
+
+def _table(body: memoryview, at: int, flags: int) -> bytes:
+    return bytes(body[at : at + 3 * (2 << (flags & _TABLE_SIZE))]) if flags & _HAS_TABLE else b""
+
+
+def _collect(found: _Found, at: int) -> None:
+    body = found.body
+    while at < len(body) and found.steps > 0:
+        found.steps -= 1
+        kind = body[at]
+        if kind == _IMAGE and at + _IMAGE_BYTES < len(body):
+            at = _take_image(found, at)
+        elif kind == _EXTENSION and at + 2 < len(body):
+            if body[at + 1] == _CONTROL and body[at + 2] >= 4:
+                found.control = _control(body[at + 3 : at + 7])
+            at = _end_of_blocks(found, at + 2)
+        elif not kind:  # some programs write one end mark too many
+            at += 1
+        else:
+            return
+
+
+def _control(data: memoryview) -> _Control:
+    if len(data) < 4:
+        return _NO_CONTROL
+    flags, delay, clear = struct.unpack("<BHB", data)
+    return _Control(
+        _DISPOSALS.get(flags >> 2 & 7, "keep"), delay, int(clear) if flags & 1 else None
+    )
+
+
+def _take_image(found: _Found, at: int) -> int:
+    """Add an image that is whole, and return where it ends."""
+    left, top, width, height, flags = struct.unpack_from("<4HB", found.body, at + 1)
+    own = _table(found.body, at + _IMAGE_BYTES, flags)
+    start = at + _IMAGE_BYTES + len(own)
+    end = _end_of_blocks(found, start + 1)
+    if end <= len(found.body) and width and height:
+        data = found.body[start:end]
+        table = own or found.table
+        found.images.append(_Image(left, top, width, height, flags, table, data, found.control))
+    found.control = _NO_CONTROL
+    return end
+
+
+def _end_of_blocks(found: _Found, at: int) -> int:
+    """Return where a series of blocks ends, its end mark included; behind the end of the file where it is cut."""
+    body = found.body
+    while at < len(body) and found.steps > 0:
+        found.steps -= 1
+        size = body[at]
+        at += 1 + size
+        if not size:
             return at
-        if data[at] != 0x21:
-            return None
-        at += 2
-        while at < len(data) and data[at]:
-            at += 1 + data[at]
-        at += 1
-    return None
+    return len(body) + 1
+
+
+def _still(image: _Image) -> Image.Image:
+    """Decode an image, as a GIF with a screen of its size."""
+    size = struct.pack("<2H", image.width, image.height)
+    count = len(image.table) // 3
+    flags = _HAS_TABLE | (count.bit_length() - 2) if count else 0
+    clear = image.control.clear
+    pieces = [b"GIF89a", size, bytes([flags, 0, 0]), image.table]
+    if clear is not None:
+        pieces.append(bytes([_EXTENSION, _CONTROL, 4, 1, 0, 0, clear, 0]))
+    interlaced = image.flags & 0x40
+    pieces += [bytes([_IMAGE, 0, 0, 0, 0]), size, bytes([interlaced])]
+    body = b"".join((*pieces, image.data, bytes([_TRAILER])))
+    with Image.open(BytesIO(body), formats=["GIF"]) as file:
+        file.load()
+        return file.convert("RGB" if clear is None else "RGBA")

@@ -1,16 +1,35 @@
 """A video's bytes → an opened video, by the reader that fits its format."""
 
-from typing import TypeAlias
+from collections.abc import Iterator
+from typing import Protocol, TypeAlias
 
 from service.video import signature
+from service.video.animation import Animation, ComposedFrame
+from service.video.apng import read_apng
+from service.video.extent import is_animated_png
 from service.video.frame import Frame
-from service.video.reader import Clip, VideoLimits
+from service.video.gif import read_gif
+from service.video.reader import Clip, Counts, Ended, VideoInfo, VideoLimits
 from service.video.sampling import Sampling
 from service.video.source import Source
-from service.video.webp import AnimatedWebP, WebPFrame
+from service.video.webp import read_webp
 
-AnyClip: TypeAlias = Clip | AnimatedWebP
-AnyFrame: TypeAlias = Frame | WebPFrame
+AnyFrame: TypeAlias = Frame | ComposedFrame
+
+
+class AnyClip(Protocol):
+    """An opened video. Iterate it once, on one thread; any thread may call `stop`."""
+
+    counts: Counts
+    ended: Ended
+    detail: str
+    info: VideoInfo
+
+    def __iter__(self) -> Iterator[AnyFrame]: ...
+
+    def stop(self) -> None: ...
+
+    def close(self) -> None: ...
 
 
 def open_clip(source: Source, sampling: Sampling, limits: VideoLimits) -> AnyClip:
@@ -21,6 +40,16 @@ def open_clip(source: Source, sampling: Sampling, limits: VideoLimits) -> AnyCli
         TooManyPixelsError: its frames are too large.
     """
     source.seek(0)
-    if signature.is_animated_webp(source.read(signature.READ_BYTES)):
-        return AnimatedWebP(source, sampling, limits)
+    head = source.read(signature.READ_BYTES)
+    if signature.is_animated_webp(head):
+        return Animation(read_webp(_whole(source)), sampling, limits)
+    if signature.is_png(head) and is_animated_png(source):
+        return Animation(read_apng(_whole(source)), sampling, limits)
+    if signature.is_gif(head):
+        return Animation(read_gif(_whole(source)), sampling, limits)
     return Clip(source, sampling, limits)
+
+
+def _whole(source: Source) -> bytes:
+    source.seek(0)
+    return source.read()

@@ -12,7 +12,6 @@ from av.packet import Packet as AnyPacket
 from service.video.bitstream import describer, describes_every_packet
 from service.video.coded import Coded, Entry
 from service.video.container import OpenVideo, Packet, is_cover
-from service.video.gif import ClearCanvas
 
 LONGEST_GROUP = 600
 """The most packets from one key frame to the next that are collected; a longer group is decoded without a plan."""
@@ -23,7 +22,7 @@ GROUPED_CODECS = frozenset(
 """Codecs in which no frame depends on one before a key frame: packets that no wanted frame needs can be skipped."""
 
 COUNTED_CODECS = GROUPED_CODECS | {
-    "gif", "apng", "png", "qtrle", "rawvideo", "msrle", "ffv1", "huffyuv", "dnxhd", "dvvideo",
+    "png", "qtrle", "rawvideo", "msrle", "ffv1", "huffyuv", "dnxhd", "dvvideo",
     "jpeg2000", "h263", "flv1", "mpeg1video", "cinepak",
 }  # fmt: skip
 """Codecs in which each packet shows one frame, but for those whose bits say otherwise."""
@@ -82,7 +81,6 @@ class PacketReader:
         """Why the file can not be read further; empty where it can."""
         self._video = video
         self._stopped = stopped
-        self._canvas = ClearCanvas() if video.codec == "gif" else None
         context = video.stream.codec_context
         self._describe = describer(video.codec, context.extradata)
         self._is_grouped = video.codec in GROUPED_CODECS
@@ -146,8 +144,6 @@ class PacketReader:
                 shows = False
             self.shown += shows is not False
             stamp = self._stamp(packet)
-            if self._canvas is not None:
-                packet = _with_data(packet, self._canvas.rewrite(bytes(packet)))  # noqa: PLW2901  # the packet that is decoded
             yield Unit(packet, coded.entry, shows, stamp, coded.is_bidirectional)
 
     def _stamp(self, packet: Packet) -> int | None:
@@ -203,11 +199,3 @@ class PacketReader:
             return
         base = packet.time_base or Fraction(1, 1000)
         self.end_seconds = max(self.end_seconds, float((stamp + (packet.duration or 0)) * base))
-
-
-def _with_data(packet: Packet, data: bytes) -> Packet:
-    """Return a packet with the same times and other bytes."""
-    other = cast("Packet", AnyPacket(data))
-    other.pts, other.dts, other.duration = packet.pts, packet.dts, packet.duration
-    other.time_base, other.is_keyframe = packet.time_base, packet.is_keyframe
-    return other

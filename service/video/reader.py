@@ -18,6 +18,7 @@ from service.errors import (
 from service.video.completeness import missing_part
 from service.video.container import OpenVideo, open_video
 from service.video.decoding import FrameDecoder
+from service.video.extent import missing_end
 from service.video.frame import Frame, Orientation, check_pixels, orientation, square_width
 from service.video.packets import PacketReader
 from service.video.sampling import Sampling, wants_of
@@ -192,6 +193,11 @@ class Clip:
                 raise BrokenVideoError(
                     f"None of the video's {reader.packets} frames can be decoded: the file is damaged or cut short. "
                     "Send the whole file, or encode it again."
+                )
+            if cut := missing_end(self._video.form, self._source):
+                raise NoFramesError(
+                    f"The file is cut short before its first frame can be read: {cut}. Send the whole file. An MP4 may "
+                    "have its header at its end; ffmpeg -movflags +faststart moves it to the start."
                 )
             raise NoFramesError("The file's video stream holds no frame.")
 

@@ -67,6 +67,11 @@ def image_kind(head: bytes) -> str | None:
     return next((name for mark, name in _IMAGES if head.startswith(mark)), None)
 
 
+def is_gif(head: bytes) -> bool:
+    """Return whether a file with these first bytes is a GIF."""
+    return head.startswith((b"GIF87a", b"GIF89a"))
+
+
 def is_png(head: bytes) -> bool:
     """Return whether a file with these first bytes is a PNG, still or animated."""
     return head.startswith(b"\x89PNG\r\n\x1a\n")

@@ -5,9 +5,15 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from threading import Thread
+from typing import Any
+
+import pytest
+import trustme
 
 from tests.docker.files import ROOT
+from tests.live import serve
 
 
 @contextmanager
@@ -33,10 +39,10 @@ def service_that_answers(status: int, body: bytes) -> Iterator[int]:
             thread.join()
 
 
-def check(port: int) -> subprocess.CompletedProcess[str]:
+def check(port: int, **environment: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, ROOT / "docker/healthcheck.py"],
-        env={"FOVEAL_PORT": str(port), "http_proxy": "http://192.0.2.1:9"},
+        env={"FOVEAL_PORT": str(port), "http_proxy": "http://192.0.2.1:9", **environment},
         capture_output=True,
         text=True,
         check=False,
@@ -67,3 +73,25 @@ def test_a_service_that_does_not_answer_is_unhealthy() -> None:
 
     assert done.returncode == 1
     assert "no answer" in done.stderr
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_a_service_with_a_certificate_is_asked_by_https(
+    repository: Path, tmp_path: Path, *, mutual: bool
+) -> None:
+    authority = trustme.CA()
+    made = authority.issue_cert("vision.example.org")
+    files = {name: tmp_path / f"{name}.pem" for name in ("ca", "certificate", "key")}
+    authority.cert_pem.write_to_path(str(files["ca"]))
+    made.cert_chain_pems[0].write_to_path(str(files["certificate"]))
+    made.private_key_pem.write_to_path(str(files["key"]))
+    settings: dict[str, Any] = {
+        "ssl_certfile": files["certificate"],
+        "ssl_keyfile": files["key"],
+        **({"ssl_ca_certs": files["ca"]} if mutual else {}),
+    }
+    with serve(models=repository, **settings) as live:
+        given = {f"FOVEAL_{name.upper()}": str(path) for name, path in settings.items()}
+        done = check(live.address[1], **given)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert check(live.address[1]).returncode == 1

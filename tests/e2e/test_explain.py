@@ -256,7 +256,18 @@ def test_an_explanation_that_takes_too_long_is_given_up(client: httpx.Client) ->
         content=photograph("coffee"),
         headers={"X-Timeout-Ms": "400"},
     )
-    problem(response, 504, "deadline_exceeded")
+    detail = problem(response, 504, "deadline_exceeded")
+    for words in ("within 400 ms", "X-Timeout-Ms", "samples=4000", "eigencam"):
+        assert words in detail
+
+
+def test_an_explanation_without_time_for_a_single_run_says_what_to_change(
+    client: httpx.Client,
+) -> None:
+    response = client.post(
+        "/v1/explain?view=cam", content=photograph("coffee"), headers={"X-Timeout-Ms": "20"}
+    )
+    assert "Allow more time with X-Timeout-Ms" in problem(response, 504, "deadline_exceeded")
 
 
 def test_a_client_that_leaves_frees_its_place(live: Live, client: httpx.Client) -> None:

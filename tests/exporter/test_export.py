@@ -172,7 +172,7 @@ def test_an_unknown_network_names_those_near_it(tmp_path: Path, source: str, nea
 
 
 def test_an_unknown_kind_of_source_names_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match="torchvision, timm, python"):
+    with pytest.raises(SourceError, match="torchvision, timm, transformers, python"):
         export_to(tmp_path, "keras:net")
 
 

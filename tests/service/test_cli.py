@@ -1,11 +1,14 @@
 """The commands that end by themselves; `foveal serve` is started as a process in tests/e2e."""
 
+import re
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli import cli, main
+from service.errors import ConfigurationError
+from service.keys import KeyRing
 from tests.servables import color_model, write_servable
 
 
@@ -81,3 +84,23 @@ def test_what_the_operator_can_mend_is_one_line(
     text = capsys.readouterr().err
     assert text.startswith("foveal: There is no folder")
     assert "Traceback" not in text
+
+
+def test_a_new_key_is_printed_once_and_its_entry_is_found_by_the_service(tmp_path: Path) -> None:
+    result = run("key", "new", "ada", "--scope", "infer", "--scope", "metrics")
+    assert result.exit_code == 0
+    (key,) = re.findall(r"foveal_\S+", result.output)
+    path = tmp_path / "keys.toml"
+    path.write_text(result.output[result.output.index("[") :])
+    assert key not in path.read_text()
+    found = KeyRing(path).find(key.encode())
+    assert found is not None
+    assert (found.name, set(found.scopes)) == ("ada", {"infer", "metrics"})
+    assert key not in run("key", "new", "ada").output
+
+
+@pytest.mark.parametrize("arguments", [("a b",), ("ada", "--scope", "all")])
+def test_a_key_with_no_such_name_or_scope_is_not_made(arguments: tuple[str, ...]) -> None:
+    result = run("key", "new", *arguments)
+    assert isinstance(result.exception, ConfigurationError)
+    assert "foveal_" not in result.output

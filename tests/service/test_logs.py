@@ -5,7 +5,7 @@ from io import StringIO
 
 import pytest
 
-from service.logs import FIELDS, JsonLines, TextLines, configure_logs
+from service.logs import AUDIT_LOGGER, FIELDS, JsonLines, TextLines, configure_logs
 
 
 def record(message: str, **fields: object) -> logging.LogRecord:
@@ -81,3 +81,11 @@ def test_a_traceback_can_not_forge_a_line_either() -> None:
 
 def test_half_a_character_is_escaped_and_loses_no_line() -> None:
     assert json.loads(JsonLines().format(record("b\udcff", ms=1.5)))["message"] == "b\udcff"
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_the_audit_log_is_written_at_every_level(level: str) -> None:
+    stream = StringIO()
+    configure_logs(level, "json", stream)
+    logging.getLogger(AUDIT_LOGGER).info("admin call: POST /v1/admin/load")
+    assert json.loads(stream.getvalue())["message"] == "admin call: POST /v1/admin/load"

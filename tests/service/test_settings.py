@@ -45,3 +45,41 @@ def test_what_kubernetes_injects_is_recognized() -> None:
     injected = {"FOVEAL_SERVICE_HOST": "10.0.0.1", "FOVEAL_PORT": "tcp://10.0.0.1:80"}
     with pytest.raises(ConfigurationError, match="enableServiceLinks: false"):
         read_settings(injected, {})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("ALLOWED_HOSTS", '["*"]'),
+        ("ALLOWED_HOSTS", '["vision.example.org:8000"]'),
+        ("ALLOWED_HOSTS", '["https://vision.example.org"]'),
+        ("ALLOWED_HOSTS", '[""]'),
+        ("CORS_ORIGINS", '["app.example.org"]'),
+        ("CORS_ORIGINS", '["https://app.example.org/"]'),
+        ("TRUSTED_PROXIES", '["*"]'),
+        ("TRUSTED_PROXIES", '["10.0.0.7/8"]'),
+        ("TRUSTED_PROXIES", '["proxy.lan"]'),
+        ("QUEUE_SHARE", "0"),
+        ("QUEUE_SHARE", "1.5"),
+    ],
+)
+def test_what_could_match_no_request_stops_the_start(
+    monkeypatch: pytest.MonkeyPatch, name: str, value: str
+) -> None:
+    monkeypatch.setenv(f"FOVEAL_{name}", value)
+    with pytest.raises(ConfigurationError, match=f"FOVEAL_{name}="):
+        read_settings({}, {})
+
+
+def test_lists_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(
+        "FOVEAL_ALLOWED_HOSTS", '["vision.example.org", "*.lan", "10.0.0.1", "[::1]"]'
+    )
+    monkeypatch.setenv(
+        "FOVEAL_CORS_ORIGINS", '["https://app.example.org", "http://localhost:3000"]'
+    )
+    monkeypatch.setenv("FOVEAL_TRUSTED_PROXIES", '["10.0.0.7", "fd00::/8"]')
+    settings = read_settings({}, {})
+    assert settings.allowed_hosts == ["vision.example.org", "*.lan", "10.0.0.1", "[::1]"]
+    assert settings.cors_origins == ["https://app.example.org", "http://localhost:3000"]
+    assert [str(one) for one in settings.trusted_proxies] == ["10.0.0.7/32", "fd00::/8"]

@@ -11,7 +11,13 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.ingest.body import LARGE_BYTES, BodyLimits, read_body
-from service.api.ingest.kind import HEAD_BYTES, URLENCODED, not_an_image, stripped_by_curl
+from service.api.ingest.kind import (
+    HEAD_BYTES,
+    URLENCODED,
+    begins_as_stripped_box,
+    not_an_image,
+    stripped_by_curl,
+)
 from service.api.ingest.multipart import files_of, is_form, too_many_images
 from service.api.record import RequestRecord, header_of
 from service.errors import (
@@ -115,7 +121,7 @@ def _urlencoded(body: bytes, content_type: str, most: int) -> list[EncodedImage]
 
 def _may_be_json(body: bytes, content_type: str) -> bool:
     if body[0] in JSON_STARTS or body.startswith(UTF16_STARTS):
-        return True
+        return not begins_as_stripped_box(body)
     return content_type.lower().startswith("application/json") and _is_text(body[:HEAD_BYTES])
 
 

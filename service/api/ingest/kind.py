@@ -85,6 +85,11 @@ def stripped_by_curl(body: bytes, content_type: str) -> str | None:
     )
 
 
+def begins_as_stripped_box(body: bytes) -> bool:
+    """Return whether an AVIF or MP4 begins without the zeros of its first length, whose last byte may be a blank."""
+    return body[:HEAD_BYTES].lstrip(BLANKS).startswith(b"ftyp")
+
+
 def _video(head: bytes) -> str | None:
     if head[4:8] in MOVIE_BOXES:
         return None if _has_image_brand(head) else "MP4 or MOV"

@@ -20,9 +20,13 @@ from service.errors import (
     EmptyBodyError,
     FovealError,
     MalformedMultipartError,
+    TooManyPixelsError,
     UnsupportedVideoError,
     VideoError,
 )
+
+_STRIPPED_BYTES = 1 << 16
+"""No video has so many first bytes without a zero."""
 
 
 @asynccontextmanager
@@ -71,7 +75,7 @@ async def receiving(
             async with _beside(upload.receive(work, body, pace)), work:
                 body.on_give_way = lambda: upload.end(body.error(), work)
                 yield upload.file
-    except VideoError as error:
+    except (VideoError, TooManyPixelsError) as error:
         reason = upload.take_reason(error)
         if reason is None:
             raise
@@ -169,14 +173,15 @@ class _Upload:
         assert failure is not None
         return failure
 
-    def take_reason(self, error: VideoError) -> FovealError | None:
+    def take_reason(self, error: VideoError | TooManyPixelsError) -> FovealError | None:
         """Return what explains an error of the reader, and forget it as `take_failure` does; None: only the error."""
         stalled, self.stalled = self.stalled, None
         if stalled is not None:
             return stalled
         if self.failure is not None:
             return self.take_failure()
-        return self.described(error) if isinstance(error, UnsupportedVideoError) else None
+        described = self.described(error)
+        return None if described is error else described
 
     def end(self, error: FovealError, work: asyncio.Timeout) -> None:
         """End the file where it is, and the work on it with an error."""
@@ -235,12 +240,13 @@ class _Upload:
         if self._form.files > 1:
             raise MalformedMultipartError("The form holds several files. Send one video a request.")
 
-    def described(self, error: UnsupportedVideoError) -> UnsupportedVideoError:
-        """Return the error, or one that says which other kind of file the body is."""
-        head = self.file.head(HEAD_BYTES)
-        reason = not_a_video(head)
-        if reason is None and self._content_type.lower().startswith(URLENCODED):
-            reason = stripped_by_curl(head, self._content_type)
+    def described(self, error: VideoError | TooManyPixelsError) -> FovealError:
+        """Return the error, or one that says which other kind of file the body is, or what removed its zeros."""
+        reason = None
+        if self._content_type.lower().startswith(URLENCODED):
+            reason = stripped_by_curl(self.file.head(_STRIPPED_BYTES), self._content_type)
+        if reason is None and isinstance(error, UnsupportedVideoError):
+            reason = not_a_video(self.file.head(HEAD_BYTES))
         return error if reason is None else UnsupportedVideoError(reason)
 
     def _check(self, size: int) -> None:

@@ -1,5 +1,6 @@
 """`POST /v1/explain`: what a network sees in an image; `GET /v1/models/{name}/filters`: its first filters."""
 
+from functools import partial
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
@@ -83,11 +84,14 @@ async def explain_image(
         return await _filters(call, record)
     images = await read_images(request, services, record, held=False)
     require_single(images, "explain")
+    if services.shares is not None:
+        record.release_with_response(services.shares.fan_out(request.scope))
     deadline = record.deadline
     work = call.run(
         images[0], timeout_seconds=deadline.left(), allowed_seconds=deadline.allowed_seconds
     )
-    result = await while_connected(request, work, deadline)
+    late = partial(call.late, deadline.allowed_seconds)
+    result = await while_connected(request, work, deadline, late)
     record.answered_by(call.model, [result])
     return _respond(call.model, result.value)
 

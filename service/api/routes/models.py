@@ -12,12 +12,17 @@ from service.runtime.registry import Registry
 def models_router(components: Components) -> APIRouter:
     """Return the routes that list the models."""
     router = APIRouter(tags=["models"])
-    router.add_api_route("/v1/models", list_models, summary="All models with their cards")
+    router.add_api_route(
+        "/v1/models",
+        list_models,
+        summary="All models with their cards",
+        responses=problems(components, 401, 403, 421, 429),
+    )
     router.add_api_route(
         "/v1/models/{name}",
         show_model,
         summary="All versions of one model",
-        responses=problems(components, 404, 422),
+        responses=problems(components, 401, 403, 404, 421, 422, 429),
     )
     return router
 

@@ -37,7 +37,6 @@ HEADERS = {
     "Cache-Control": "no-cache",
     "Content-Security-Policy": POLICY,
     "Referrer-Policy": "no-referrer",
-    "X-Content-Type-Options": "nosniff",
 }
 """`no-cache` lets a browser keep a file and ask each time whether it is still the one: a new release shows at once."""
 

@@ -1,8 +1,8 @@
 """`POST /v1/video`: a video in, each frame's result out as it is ready, and what they say together."""
 
 import asyncio
-from collections.abc import Mapping
-from contextlib import aclosing, nullcontext
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from functools import partial
 from typing import Annotated, Any
 
@@ -101,8 +101,10 @@ async def _watch(
         arriving=services.arriving_videos,
         least_rate=services.min_bytes_per_second,
     )
+    shares = services.shares
+    share = nullcontext() if shares is None else shares.fan_out(request.scope)
     # No AsyncExitStack: it keeps the error that ends it in a cycle, and so the frames in flight.
-    async with limit, upload as file:
+    async with limit, _entered(share), upload as file:
         running = services.engine.videos.run(run, file, stop_reading=file.finish, arrival=file)
         async with aclosing(running) as events:
             async for event in events:
@@ -113,6 +115,12 @@ async def _watch(
                 else:
                     await send(piece)
     return last
+
+
+@asynccontextmanager
+async def _entered(held: AbstractContextManager[None]) -> AsyncIterator[None]:
+    with held:
+        yield
 
 
 def _note(event: VideoEvent, services: Services, record: RequestRecord) -> None:

@@ -1,5 +1,7 @@
 // Requests to the service: each answer with its timing, each failure as one kind of error.
 
+import { withKey } from "./key.js";
+
 /** An error, with the fields of the service's problem+json. `retry`: the same request may succeed later. */
 export class Problem extends Error {
   constructor({ title, detail, code, retry = false }) {
@@ -53,7 +55,7 @@ export function timingOf(response) {
 
 async function send(url, init) {
   try {
-    return await fetch(url, init);
+    return await fetch(url, { ...init, headers: withKey(init.headers) });
   } catch (error) {
     if (isAbort(error)) throw error;
     throw new Problem({

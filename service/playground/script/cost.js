@@ -2,6 +2,7 @@
 
 import { el, setStyle } from "./dom.js";
 import { target } from "./api.js";
+import { apiKey } from "./key.js";
 import { count, ms } from "./text.js";
 
 /** Stage in `Server-Timing`, opacity of its color, name on the page. */
@@ -41,17 +42,20 @@ const sum = (value, what) => el("span", {}, el("b", {}, value), ` ${what}`);
 export function curlLine(image, path, query) {
   const url = quoted(new URL(target(path, query), document.baseURI).href);
   if (image.path) {
-    return `curl -s ${quoted(new URL(image.path, document.baseURI).href)} |\n  curl -s --data-binary @- \\\n  ${url}`;
+    return `curl -s ${quoted(new URL(image.path, document.baseURI).href)} |\n  curl -s ${keyOption()}--data-binary @- \\\n  ${url}`;
   }
-  return `curl -s --data-binary ${quoted(`@${shellSafe(image.name)}`)} \\\n  ${url}`;
+  return `curl -s ${keyOption()}--data-binary ${quoted(`@${shellSafe(image.name)}`)} \\\n  ${url}`;
 }
 
 /** The same for a video; it prints one line per frame as it arrives. */
 export function curlLineOfVideo(video, path, query) {
   const url = quoted(new URL(target(path, query), document.baseURI).href);
   const file = quoted(`@${shellSafe(video.name)}`);
-  return `curl -sN -H 'Accept: application/x-ndjson' \\\n  --data-binary ${file} \\\n  ${url}`;
+  return `curl -sN ${keyOption()}-H 'Accept: application/x-ndjson' \\\n  --data-binary ${file} \\\n  ${url}`;
 }
+
+/** The key itself stays in the page: the user's shell has it under this name. */
+const keyOption = () => (apiKey.get() === null ? "" : '-H "Authorization: Bearer $API_KEY" ');
 
 const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 /** Control characters in a name could run commands in the user's terminal. */

@@ -8,6 +8,7 @@ import { failureOf } from "./failure.js";
 import { HeatLayer } from "./heat.js";
 import { ImageView } from "./image.js";
 import { listenForFiles } from "./input.js";
+import { keyForm, needsKey, showAccess } from "./key.js";
 import { Latest } from "./latest.js";
 import { Mask } from "./mask.js";
 import { awaitModels, Choice } from "./models.js";
@@ -50,6 +51,7 @@ class Playground {
         const ready = listed.filter((model) => model.state === "ready").length;
         line.textContent = ready === listed.length ? `${plural(ready, "model")} ready` : `${ready} of ${plural(listed.length, "model")} ready`;
       });
+      showAccess(() => this.#askAgain());
       this.choice.show(models);
       if (!models.length) this.fail({ title: "There is no model yet", message: "Put a model into the model repository, then restart the service.", code: "no_models" });
     } catch (error) {
@@ -120,7 +122,26 @@ class Playground {
   fail(error, retry) {
     if (isAbort(error)) return;
     this.panel.setAttribute("aria-busy", "false");
-    this.panel.replaceChildren(failureOf(error, retry));
+    if (needsKey(error)) this.#askForKey(error, retry);
+    else this.panel.replaceChildren(failureOf(error, retry));
+  }
+
+  #askForKey(error, retry) {
+    byId("access").hidden = true;
+    const form = keyForm(error, () => {
+      this.#showPlaceholder();
+      if (!this.model || !retry) return this.load();
+      showAccess(() => this.#askAgain());
+      return retry();
+    });
+    this.panel.replaceChildren(form);
+  }
+
+  /** The key is forgotten: show what the service says to that. */
+  #askAgain() {
+    this.#clear();
+    this.#showPlaceholder();
+    this.load();
   }
 
   async #predict({ fresh }) {

@@ -51,6 +51,7 @@ async def test_a_full_queue_refuses_with_a_whole_answer() -> None:
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
         told = json.loads(body)
         assert int(headers["content-length"]) == len(body)
+        assert headers["x-content-type-options"] == "nosniff"
         assert (headers["retry-after"], headers["content-type"]) == (
             "1",
             "application/problem+json",
@@ -98,3 +99,10 @@ async def test_few_targets_are_known_and_no_error_without_a_queue() -> None:
         scope = {**SCOPE, "query_string": b"top_k=%d" % number}
         made.note(scope, "/v1/classify", "colors", queue.error())
     assert made.targets == 1
+
+
+async def test_where_guards_may_refuse_nothing_is_remembered() -> None:
+    queue, made = Queue(), Shedding(Metrics(), remembers=False)
+    made.note(SCOPE, "/v1/classify", "colors", queue.error())
+    assert made.targets == 0
+    assert refusal(made) is None

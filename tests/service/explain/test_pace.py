@@ -199,6 +199,21 @@ async def test_a_probe_that_can_not_end_in_time_ends_after_its_first_copies(
     assert "samples" not in str(raised.value)
 
 
+async def test_a_probe_whose_first_copies_are_slow_is_answered(tiny_models: Bench) -> None:
+    """The first eight take 7.2 s, so that 36 more would take 32 s of the 23 s that are left; they take 18 s."""
+    time = Time(0.5, slows=lambda number: 1.8 if number < 8 else 1.0)
+    result = await explain(tiny_models, "tiny-classify", time, view="probe")
+    assert sum(len(curve["points"]) for curve in result["curves"]) == time.passed == 44
+    assert time.now < 30
+
+
+async def test_a_probe_that_becomes_slow_is_given_up(tiny_models: Bench) -> None:
+    time = Time(0.5, slows=lambda number: 1.0 if number < 8 else 4.0)
+    with pytest.raises(DeadlineError, match="needs 44 perturbed copies"):
+        await explain(tiny_models, "tiny-classify", time, view="probe")
+    assert time.now < 25
+
+
 @pytest.mark.parametrize("options", [RISE, {**CAM, "method": "rise"}, CAM])
 async def test_samples_that_are_named_run_at_any_pace(
     tiny_models: Bench, options: dict[str, Any]

@@ -33,6 +33,7 @@ SHOWN: dict[str, tuple[tuple[int, int], list[tuple[tuple[int, int], tuple[int, i
     "grey4-trns.png": ((32, 16), [((0, 0), WHITE), ((0, 8), (0,) * 3), ((31, 15), WHITE)]),
     "first-small.gif": ((24, 16), [((0, 0), (0, 0, 255)), ((12, 0), WHITE), ((23, 15), WHITE)]),
     "first-offset.gif": ((24, 16), [((0, 0), WHITE), ((8, 8), WHITE), ((23, 15), WHITE)]),
+    "4444.bmp": ((24, 16), [((0, 0), (255, 119, 119)), ((12, 8), (0, 255, 0))]),
     "rgb-float.tif": ((48, 32), [*WHOLE[:1], ((30, 20), (230, 200, 40)), ((47, 31), WHITE)]),
     # 32768, 0, 20805 and 65535 of 65535, white is zero.
     "grey16-whiteiszero.tif": (
@@ -68,7 +69,6 @@ REFUSED: dict[str, tuple[type[ImageError], str]] = {
     "cut30.png": (BrokenImageError, "ends after 30 bytes"),
     "cut.avif": (BrokenImageError, "AVIF"),
     "sof-12bit.jpg": (UnsupportedImageError, "12 bits per sample, and 8 are read"),
-    "4444.bmp": (UnsupportedImageError, "The BMP is of a kind that is not read"),
 }
 
 

@@ -110,6 +110,45 @@ def test_a_palette_keeps_its_alpha() -> None:
     assert shown(png_of([0, 1], 8, PALETTE, before=before)) == [[255, 255, 255], [0, 0, 255]]
 
 
+FOUR = bytes((88, 31, 184, 57, 46, 184, 34, 176, 192, 188, 68, 55))
+PLTE, CLEAR = chunk(b"PLTE", FOUR), chunk(b"tRNS", b"\0\0")
+THIRD = chunk(b"tRNS", b"\xff\xff\0")
+
+
+@pytest.mark.parametrize(
+    ("before", "clear"),
+    [
+        (PLTE + CLEAR, {0, 1}),
+        (CLEAR + PLTE, set()),
+        (CLEAR + PLTE + THIRD, {2}),
+        (PLTE + CLEAR + THIRD, {0, 1}),
+        (PLTE + chunk(b"tRNS", bytes(5)), {0, 1, 2, 3}),
+        (PLTE + chunk(b"tRNS", bytes(256)), {0, 1, 2, 3}),
+        (PLTE + chunk(b"tRNS", bytes(257)), set()),
+        (PLTE + chunk(b"tRNS", bytes(300)) + THIRD, {2}),
+    ],
+)
+@pytest.mark.parametrize("depth", [2, 4, 8])
+def test_the_first_alpha_that_fits_the_palette_is_used_as_in_chromium(
+    depth: int, before: bytes, clear: set[int]
+) -> None:
+    colors = [list(FOUR[place : place + 3]) for place in range(0, 12, 3)]
+    expected = [[255] * 3 if index in clear else color for index, color in enumerate(colors)]
+    assert shown(png_of([0, 1, 2, 3], depth, PALETTE, before=before)) == expected
+
+
+@pytest.mark.parametrize(("first", "clear"), [(b"\0\1", 1), (b"\0", 2)])
+def test_the_first_transparent_gray_that_is_whole_is_used(first: bytes, clear: int) -> None:
+    before = chunk(b"tRNS", first) + chunk(b"tRNS", b"\0\2")
+    expected = [255 if sample == clear else sample for sample in range(4)]
+    assert gray(png_of([0, 1, 2, 3], 8, GRAY, before=before)) == expected
+
+
+def test_a_second_header_is_named() -> None:
+    with pytest.raises(BrokenImageError, match=r"second header \(IHDR\)\. Send the"):
+        shown(png_of([0], 8, GRAY, before=header((9, 9), 8, GRAY)))
+
+
 BOMB = zlib.compress(bytes(40_000_000))
 
 

@@ -1,6 +1,7 @@
 """The pixels of PNGs that lack some, or have too many, or the wrong checksum; all written by hand."""
 
 import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -92,3 +93,26 @@ def test_a_frame_that_is_decoded_without_a_row_behind_it_is_checked_too() -> Non
     cut = png_pixels.PngFrame(png.first_frame(gray_png(8, stream(ROWS[:7]))))
     with pytest.raises(BrokenImageError, match="fewer pixels"):
         png_pixels.load_frame(cut)
+
+
+@pytest.mark.parametrize("interlaced", [False, True])
+def test_many_rows_behind_the_last_are_neither_shown_nor_inflated(*, interlaced: bool) -> None:
+    """Zeros are the same pixels, and no filter, in any order of rows."""
+    rows = [bytes(4)] * 8 if interlaced else ROWS
+    body = gray_png(8, stream(rows + [bytes(4)] * 2_000_000), interlaced=interlaced)
+    assert all_gray(body) == [list(row) for row in rows]
+
+
+def test_many_rows_behind_the_last_in_a_damaged_chunk_refuse_the_image() -> None:
+    body = gray_png(8, stream(ROWS * 100_000), count=1)
+    with pytest.raises(BrokenImageError, match="checksum"):
+        all_gray(body[:-14] + bytes([body[-14] ^ 1]) + body[-13:])
+
+
+@pytest.mark.parametrize(("row", "interlaced"), [(0, False), (3, False), (7, False), (0, True)])
+def test_a_row_with_an_unknown_filter_is_named(row: int, *, interlaced: bool) -> None:
+    stored = [b"\0" + bytes(4)] * 15  # as many as the passes of an interlaced image need
+    stored[row] = b"\x09" + bytes(4)
+    data = zlib.compress(b"".join(stored[: 15 if interlaced else 8]))
+    with pytest.raises(BrokenImageError, match="a filter that PNG does not have"):
+        all_gray(gray_png(8, data, interlaced=interlaced))

@@ -164,7 +164,7 @@ GRAY_ROW = bytes(64)
     ("tags", "says"),
     [
         (
-            {256: 2, 258: (32, 32, 32), 262: RGB, 277: 3, 317: 2},
+            {256: 2, 258: (32, 32, 32), 259: 8, 262: RGB, 277: 3, 317: 9},
             "RGB with 3 × 32 bits (unsigned integer)",
         ),
         ({256: 2, 258: (8,) * 5, 277: 5}, "gray with 5 × 8 bits (unsigned integer)"),

@@ -98,8 +98,8 @@ def bmp_of(bits: int, compression: int, masks: tuple[int, ...] = ()) -> bytes:
 
 @pytest.mark.parametrize(
     "body",
-    [bmp_of(16, 3, (0x0F00, 0x00F0, 0x000F)), bmp_of(24, 4), bmp_of(24, 5), bmp_of(2, 0)],
-    ids=["4444", "JPEG inside", "PNG inside", "2 bits"],
+    [bmp_of(16, 3, (0x0F0F, 0x00F0, 0x000F)), bmp_of(24, 4), bmp_of(24, 5), bmp_of(3, 0)],
+    ids=["a gap", "JPEG inside", "PNG inside", "3 bits"],
 )
 def test_a_bmp_of_a_kind_that_is_not_read_is_not_called_damaged(body: bytes) -> None:
     with pytest.raises(UnsupportedImageError, match="Send it with 24 bits per pixel, or PNG"):
@@ -131,3 +131,19 @@ def test_a_known_format_that_is_cut_short_is_not_called_unknown(body: bytes, say
 
 def test_a_whole_image_is_not_explained() -> None:
     assert open_image(encode(open_image(photograph("coffee"), Limits()).file), Limits()).size
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"P5\n2 2\n255\n" + bytes(4), "Netpbm"),
+        (b"P6 2 2 255\n" + bytes(12), "Netpbm"),
+        (b"P3\n# a comment\n1 1\n255\n0 0 0\n", "Netpbm"),
+        (b"P7\nWIDTH 1\n", "Netpbm"),
+        (b"PF\n1 1\n-1.0\n" + bytes(12), "float map"),
+        (b"\x93NUMPY\1\0v\0{'descr': '|u1'}", "NumPy array"),
+    ],
+)
+def test_netpbm_and_numpy_files_are_named(body: bytes, says: str) -> None:
+    with pytest.raises(UnsupportedImageError, match=rf"The bytes are .*{says}.*Send JPEG"):
+        open_image(body, Limits())

@@ -11,13 +11,14 @@ from av.audio.stream import AudioStream
 from av.video.stream import VideoStream
 
 from service.errors import TooManyFramesError
-from service.video.reader import Clip, VideoLimits
+from service.video.opening import open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import encode_clip, number_of, ramp
 
 
 def ended(body: bytes) -> tuple[int, str, str]:
-    clip = Clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+    clip = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
     frames = list(clip)
     return len(frames), clip.ended, clip.detail
 
@@ -147,7 +148,7 @@ def test_empty_packets_of_an_avi_are_no_damage_and_keep_the_times(
     body = avi_with_gaps(periods, codec, options)
     assert ended(body) == (len(periods), "complete", "")
     for sampling in (Sampling(every_n=1), Sampling(count=1000)):
-        clip = Clip(BytesIO(body), sampling, VideoLimits())
+        clip = open_clip(BytesIO(body), sampling, VideoLimits())
         frames = list(clip)
         assert [frame.seconds for frame in frames] == pytest.approx([at / 10 for at in periods])
         numbers = [number_of(frame.image()) for frame in frames]
@@ -160,7 +161,7 @@ def test_few_frames_under_a_label_of_many_are_not_refused() -> None:
     body = encode_clip(map(ramp, range(21)), form="webm", codec="libvpx", rate=1000, times=times)
     limits = VideoLimits(max_frames=21)
     for sampling in (Sampling(every_n=1), Sampling(fps=240)):
-        clip = Clip(BytesIO(body), sampling, limits)
+        clip = open_clip(BytesIO(body), sampling, limits)
         assert len(list(clip)) == 21
     with pytest.raises(TooManyFramesError, match="21 frames would be sampled"):
-        list(Clip(BytesIO(body), Sampling(every_n=1), VideoLimits(max_frames=20)))
+        list(open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits(max_frames=20)))

@@ -7,7 +7,8 @@ import pytest
 
 from service.errors import VideoError
 from service.video.extent import missing_end
-from service.video.reader import Clip, VideoLimits
+from service.video.opening import open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import HEADER_FIRST, encode_clip, ramp
 
@@ -46,7 +47,7 @@ def made(name: str) -> bytes:
 def how_ended(body: bytes) -> str:
     """Return how a video ended, or the code of its error."""
     try:
-        clip = Clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+        clip = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
         list(clip)
     except VideoError as error:
         assert error.status == 422, error
@@ -105,6 +106,10 @@ LIVE_CLUSTER = bytes.fromhex("1f43b675 01ffffffffffffff e78100 a3840102")
         ("mov", FTYP + struct.pack(">I4s", 3, b"free") + bytes(5), False),
         ("mov", FTYP + FRAGMENT, False),
         ("mov", FTYP + FRAGMENT + b"\0\0", True),
+        ("mov", FTYP + FRAGMENT + b"\0\0\0\x70mo", True),
+        ("mov", FTYP + FRAGMENT + b"junk", False),
+        ("mov", FTYP + FRAGMENT + b"\0\0\0\x70abc", False),
+        ("mov", FTYP + FRAGMENT + b"\n", False),
         ("mov", FTYP + box(b"moof"), True),
         ("mov", FTYP + indexed(len(FRAGMENT)) + FRAGMENT * 2, False),
         ("mov", FTYP + indexed(len(FRAGMENT)) + FRAGMENT, True),
@@ -115,6 +120,9 @@ LIVE_CLUSTER = bytes.fromhex("1f43b675 01ffffffffffffff e78100 a3840102")
         ("matroska", LIVE_SEGMENT + LIVE_CLUSTER + b"ab" + bytes(99), False),
         ("matroska", bytes.fromhex("1a45dfa380 18538067 84") + b"abcd", False),
         ("matroska", bytes.fromhex("1a45dfa380 18538067 85") + b"abcd", True),
+        ("matroska", bytes.fromhex("1a45dfa380 18538067 84") + b"abcdjunk and more", False),
+        ("matroska", bytes.fromhex("1a45dfa380 18538067 84") + b"abcd\x1f\x43\xb6\x75\x90", False),
+        ("matroska", LIVE_SEGMENT + LIVE_CLUSTER + b"ab" + b"junk and more", False),
         ("avi", chunk(b"RIFF", b"AVI " + chunk(b"idx1", bytes(16))), False),
         ("avi", chunk(b"RIFF", b"AVI " + chunk(b"idx1", bytes(16)))[:-1], True),
         ("avi", chunk(b"RIFF", b"AVI ") + chunk(b"RIFF", b"AVIX" + bytes(40))[:-9], True),

@@ -11,7 +11,8 @@ import pytest
 from av.video.stream import VideoStream
 from PIL import Image
 
-from service.video.reader import Clip, VideoInfo, VideoLimits
+from service.video.opening import open_clip
+from service.video.reader import VideoInfo, VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import Pixels
 
@@ -19,7 +20,7 @@ CASES = Path(__file__).parents[2] / "data/cases"
 
 
 def first(body: bytes, sampling: Sampling | None = None) -> tuple[Image.Image, VideoInfo]:
-    clip = Clip(BytesIO(body), sampling or Sampling(every_n=1), VideoLimits())
+    clip = open_clip(BytesIO(body), sampling or Sampling(every_n=1), VideoLimits())
     frame = next(iter(clip))
     return frame.image(), clip.info
 

@@ -1,12 +1,15 @@
 """GIFs whose images are smaller than the canvas, written by hand: what no image covers is clear, so white."""
 
+import struct
 from io import BytesIO
 
 import numpy as np
 import pytest
 
-from service.video.gif import ClearCanvas
-from service.video.reader import Clip, VideoLimits
+from service.errors import TooManyPixelsError
+from service.imaging.decode import Limits, open_image, read_pixels
+from service.video.opening import open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import Pixels
 
@@ -39,7 +42,7 @@ def image(
 
 
 def shown(*parts: bytes) -> list[Pixels]:
-    clip = Clip(BytesIO(b"".join(parts) + b";"), Sampling(every_n=1), VideoLimits())
+    clip = open_clip(BytesIO(b"".join(parts) + b";"), Sampling(every_n=1), VideoLimits())
     frames = [np.asarray(frame.image()) for frame in clip]
     assert (clip.ended, clip.detail) == ("complete", "")
     return frames
@@ -95,20 +98,58 @@ def test_transparent_pixels_of_the_first_image_are_white() -> None:
     assert colors(first, (0, 0), (7, 3)) == [WHITE, WHITE]
 
 
-@pytest.mark.parametrize(
-    "data", [b"", b"GIF89a", header(), header()[:15], b"\x21\xf9\x04", image((0, 0, 4, 2), 1)]
-)
-def test_a_packet_that_has_no_image_or_no_table_stays_as_it_is(data: bytes) -> None:
-    assert ClearCanvas().rewrite(data) == data
-
-
 def test_zeros_and_comments_behind_the_trailer_are_no_damage() -> None:
     body = header() + image((0, 0, 8, 4), 2)
     comment = b"\x21\xfe\x03abc\0"
     for end in (b";", b";" + bytes(20), comment + b";"):
-        clip = Clip(BytesIO(body + end), Sampling(every_n=1), VideoLimits())
+        clip = open_clip(BytesIO(body + end), Sampling(every_n=1), VideoLimits())
         assert len(list(clip)) == 1
         assert (clip.ended, clip.detail) == ("complete", "")
-    clip = Clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+    clip = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
     assert len(list(clip)) == 1
     assert clip.ended == "truncated"
+
+
+def screen(width: int, height: int) -> bytes:
+    return b"GIF89a" + struct.pack("<2H", width, height) + bytes([0x91, 0, 0]) + TABLE
+
+
+def test_a_first_image_that_exceeds_the_screen_enlarges_it() -> None:
+    """As Chromium shows it; an image route does the same."""
+    parts = [image((4, 2, 4, 2), 2), image((6, 3, 2, 1), 1)]
+    body = screen(6, 3) + b"".join(parts) + b";"
+    clip = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+    first, second = (np.asarray(frame.image()) for frame in clip)
+    assert (clip.info.width, clip.info.height) == (8, 4)
+    assert first.shape == second.shape == (4, 8, 3)
+    assert colors(first, (3, 2), (4, 2), (7, 3)) == [WHITE, BLUE, BLUE]
+    assert colors(second, (6, 3), (5, 3)) == [GREEN, BLUE]
+    pixels = read_pixels(open_image(body, Limits())).convert("RGB")
+    assert np.array_equal(np.asarray(pixels), first)
+
+
+def test_a_later_image_that_exceeds_the_screen_is_clipped() -> None:
+    parts = [image((0, 0, 2, 2), 2), image((1, 1, 4, 2), 1)]
+    body = screen(2, 2) + b"".join(parts) + b";"
+    _, second = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+    assert colors(np.asarray(second.image()), (0, 0), (1, 1), (1, 0)) == [BLUE, GREEN, BLUE]
+    assert second.image().size == (2, 2)
+
+
+def test_a_canvas_of_too_many_pixels_is_refused_before_it_is_decoded() -> None:
+    body = screen(65_535, 65_535) + image((0, 0, 4, 2), 2) + b";"
+    with pytest.raises(TooManyPixelsError, match="65535×65535"):
+        open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+
+
+def test_an_end_mark_too_many_between_images_is_no_damage() -> None:
+    first, second = shown(header(), image((0, 0, 4, 2), 2), b"\0", image((0, 0, 1, 1), 1))
+    assert colors(first, (0, 0)) + colors(second, (0, 0), (1, 0)) == [BLUE, GREEN, BLUE]
+
+
+@pytest.mark.parametrize("delay", [0, 1])
+def test_a_frame_without_a_delay_takes_a_tenth_of_a_second(delay: int) -> None:
+    one = bytearray(image((0, 0, 4, 2), 2))
+    one[4] = delay
+    clip = open_clip(BytesIO(header() + bytes(one) * 3 + b";"), Sampling(every_n=1), VideoLimits())
+    assert [frame.seconds for frame in clip] == pytest.approx([0, 0.1, 0.2])

@@ -16,8 +16,8 @@ from service.errors import (
     VideoError,
     VideoTooLongError,
 )
-from service.video.frame import Frame
-from service.video.reader import Clip, VideoLimits
+from service.video.opening import AnyClip, AnyFrame, open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import (
     HEADER_FIRST,
@@ -47,15 +47,15 @@ KINDS = [
 
 def watch(
     body: bytes, sampling: Sampling, limits: VideoLimits | None = None
-) -> tuple[Clip, list[Frame]]:
-    clip = Clip(BytesIO(body), sampling, limits or VideoLimits())
+) -> tuple[AnyClip, list[AnyFrame]]:
+    clip = open_clip(BytesIO(body), sampling, limits or VideoLimits())
     frames = list(clip)
     clip.close()
     return clip, frames
 
 
-def opened(body: bytes, limits: VideoLimits | None = None) -> Clip:
-    return Clip(BytesIO(body), Sampling(fps=2), limits or VideoLimits())
+def opened(body: bytes, limits: VideoLimits | None = None) -> AnyClip:
+    return open_clip(BytesIO(body), Sampling(fps=2), limits or VideoLimits())
 
 
 @pytest.mark.parametrize(("form", "codec"), KINDS)
@@ -218,6 +218,22 @@ def test_a_video_without_frames_is_refused() -> None:
         watch(empty(), Sampling(fps=2))
 
 
+def test_an_mp4_that_lost_the_end_of_its_header_is_cut_short() -> None:
+    body = encode_clip(map(ramp, range(30)))
+    start = body.index(b"moov")
+    messages = []
+    for cut in range(start + 40, len(body) - 1, 61):
+        try:
+            clip, frames = watch(body[:cut], Sampling(every_n=1))
+        except VideoError as error:
+            messages.append(str(error))
+        else:
+            assert frames, "it is refused or has frames"
+            assert clip.ended == "truncated"
+    assert messages
+    assert all("cut short" in message for message in messages)
+
+
 def test_ten_hours_in_a_few_bytes_are_refused_by_the_header() -> None:
     body = encode_clip(map(ramp, range(2)), times=[0.0, 36_000.0])
     with pytest.raises(VideoTooLongError, match="36000"):
@@ -246,7 +262,7 @@ def test_frames_that_are_too_large_are_refused() -> None:
 
 
 def test_a_stopped_video_ends_without_an_error() -> None:
-    clip = Clip(BytesIO(counting(60)), Sampling(fps=10), VideoLimits())
+    clip = open_clip(BytesIO(counting(60)), Sampling(fps=10), VideoLimits())
     frames = iter(clip)
     next(frames)
     clip.stop()

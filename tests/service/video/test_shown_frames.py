@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from av.video.stream import VideoStream
 
-from service.video.reader import Clip, VideoLimits
+from service.video.frame import Frame
+from service.video.opening import AnyFrame, open_clip
+from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.clips import Pixels, encode_clip, ramp
 
@@ -129,19 +131,23 @@ def wanted(sampling: Sampling, times: Sequence[float]) -> list[int]:
     )
 
 
+def stored_pixels(frame: AnyFrame) -> Pixels:
+    if isinstance(frame, Frame):
+        return np.asarray(frame.stored.to_ndarray(format="rgb24"), np.uint8)
+    return np.asarray(frame.image())
+
+
 def check(body: bytes, shown: Sequence[tuple[float, Pixels]]) -> None:
     """Assert that each sampling gives the wanted ones of the shown frames."""
     times = [seconds for seconds, _ in shown]
     for sampling in SAMPLINGS:
-        clip = Clip(BytesIO(body), sampling, VideoLimits())
+        clip = open_clip(BytesIO(body), sampling, VideoLimits())
         frames = list(clip)
         clip.close()
         assert [frame.number for frame in frames] == wanted(sampling, times), sampling
         for frame in frames:
             assert frame.seconds == pytest.approx(times[frame.number], abs=0.0011), sampling
-            same = np.array_equal(
-                np.asarray(frame.stored.to_ndarray(format="rgb24")), shown[frame.number][1]
-            )
+            same = np.array_equal(stored_pixels(frame), shown[frame.number][1])
             assert same, f"frame {frame.number} of {sampling} has other pixels"
         assert all(one.seconds <= other.seconds for one, other in pairwise(frames))
         assert (clip.ended, clip.detail) == ("complete", ""), sampling
@@ -287,7 +293,7 @@ def test_the_shown_frames_of_a_file(name: str, count: int, time_of: Callable[[in
     body = (CASES / name).read_bytes()
     times = [time_of(number) for number in range(count)]
     for sampling in SAMPLINGS:
-        clip = Clip(BytesIO(body), sampling, VideoLimits())
+        clip = open_clip(BytesIO(body), sampling, VideoLimits())
         found = [(frame.number, frame.seconds) for frame in clip]
         clip.close()
         assert [number for number, _ in found] == wanted(sampling, times)
@@ -299,7 +305,7 @@ def test_the_shown_frames_of_a_file(name: str, count: int, time_of: Callable[[in
 
 def test_a_short_edit_has_its_ten_frames() -> None:
     body = (CASES / "cutshort.mp4").read_bytes()
-    clip = Clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
+    clip = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
     # The cut leaves out 0.36 and 0.4, whose frames come after the end in decoding order: ffprobe shows the same.
     times = [0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28, 0.32, 0.44]
     assert [frame.seconds for frame in clip] == pytest.approx(times)

@@ -206,6 +206,10 @@ async def test_what_curl_sends_of_its_own_accord_is_told_from_what_it_destroyed(
     assert await images_of(as_json(b"one"), curl) == [b"one"]
     with pytest.raises(UnsupportedImageError, match="--data-binary"):
         await images_of(b"\xff\xd8\xff", curl)
+    with pytest.raises(
+        UnsupportedImageError, match="--data-binary"
+    ):  # an AVIF whose first box has 32 bytes
+        await images_of(b" ftypavifavifmif1miafMA1B\xebmeta", curl)
 
 
 async def test_a_compressed_body_is_read_as_what_it_holds() -> None:

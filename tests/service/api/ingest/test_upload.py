@@ -457,3 +457,23 @@ async def test_bytes_that_are_no_video_are_named(
 
     with pytest.raises(UnsupportedVideoError, match=message):
         await decode()
+
+
+@pytest.mark.parametrize(
+    "start", [b"\x1aE\xdf\xa3\x9fB\x86", b"GIF89a@@", b"RIFF((((AVI ", b"\x89PNG\x1aIHDR"]
+)
+async def test_a_damaged_video_that_curl_stripped_says_how_to_send_it(start: bytes) -> None:
+    client = Client({"content-type": "application/x-www-form-urlencoded"})
+    client.send(start + b"x" * 90)
+
+    async def decode() -> None:
+        async with upload(client) as file:
+            await read(file)
+            raise BrokenVideoError("its header can not be read")
+
+    with pytest.raises(UnsupportedVideoError, match="--data-binary"):
+        await decode()
+    client = Client({"content-type": "application/x-www-form-urlencoded"})
+    client.send(start + b"\0" * 90)
+    with pytest.raises(BrokenVideoError, match="its header"):
+        await decode()

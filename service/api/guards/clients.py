@@ -1,0 +1,37 @@
+"""Which client a request comes from, where limits are counted by client."""
+
+import ipaddress
+from functools import lru_cache
+
+from starlette.types import Scope
+
+from service.api.record import RECORD_KEY, RequestRecord
+
+NETWORK_BITS = 64
+"""Of an IPv6 address: a household or a server has all addresses of such a network, and is one client."""
+UNKNOWN = "unknown"
+
+
+def address_of(scope: Scope) -> str:
+    """Return the address that a request comes from: an IPv4 address, or the /64 network of an IPv6 address."""
+    client = scope.get("client")
+    return _network(client[0]) if client else UNKNOWN
+
+
+def client_of(scope: Scope) -> str:
+    """Return the name of the request's key, or its address where it has none."""
+    record: RequestRecord = scope[RECORD_KEY]
+    return record.client or address_of(scope)
+
+
+@lru_cache(4096)
+def _network(text: str) -> str:
+    try:
+        address = ipaddress.ip_address(text)
+    except ValueError:  # a name that a proxy gave
+        return text[:64]
+    if isinstance(address, ipaddress.IPv4Address):
+        return str(address)
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    return str(ipaddress.ip_network((int(address), NETWORK_BITS), strict=False))

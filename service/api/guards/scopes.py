@@ -1,0 +1,37 @@
+"""Which scope a request needs, by its path and method.
+
+What is not listed here needs `admin`: a path that is added later is closed until it is listed.
+"""
+
+import re
+
+OPEN: frozenset[str] = frozenset()
+"""Needs no key. These paths say nothing of a model, an image or a client."""
+ADMIN = frozenset({"admin"})
+
+_OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json"})
+_OPEN_FOLDERS = ("/health/", "/playground/", "/docs/assets/")
+ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/")
+"""Where calls that change what is served are. There are none today."""
+_MODELS = re.compile(r"/v1/models(/.*)?", re.DOTALL)
+_BY_PATH = (
+    (re.compile(r"/v1/explain|/v1/models/[^/]+/filters"), frozenset({"explain"})),
+    (_MODELS, frozenset({"infer", "explain", "admin"})),
+    (re.compile(r"/v1/(?!admin)[^/]+"), frozenset({"infer"})),
+    (re.compile(r"/metrics"), frozenset({"metrics"})),
+)
+_READS = frozenset({"GET", "HEAD"})
+
+
+def needed_scopes(method: str, path: str) -> frozenset[str]:
+    """Return the scopes of which a key needs one; empty where no key is needed."""
+    if is_open(path):
+        return OPEN
+    if path.startswith(ADMIN_FOLDERS) or (method not in _READS and _MODELS.fullmatch(path)):
+        return ADMIN
+    return next((scopes for pattern, scopes in _BY_PATH if pattern.fullmatch(path)), ADMIN)
+
+
+def is_open(path: str) -> bool:
+    """Return whether a path needs no key: the pages, and what orchestrators ask."""
+    return path in _OPEN_PATHS or path.startswith(_OPEN_FOLDERS)

@@ -1,0 +1,270 @@
+"""Keys, limits, certificates and proxies, on a real socket."""
+
+import socket
+import ssl
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from weakref import WeakMethod
+
+import httpx
+import pytest
+import trustme
+
+from service.api.record import RECORD_KEY, RequestRecord
+from service.errors import OverloadedError
+from tests.clips import bikes
+from tests.keys import bearer, key_of, write_keys
+from tests.live import Live, problem, serve, start
+from tests.servables import write_servable
+
+pytestmark = pytest.mark.timeout(60)
+
+CAT = (Path(__file__).parents[1] / "data" / "cat.jpg").read_bytes()
+
+
+@pytest.fixture
+def models(tmp_path: Path) -> Path:
+    root = tmp_path / "models"
+    write_servable(root)
+    return root
+
+
+@pytest.fixture
+def keys(tmp_path: Path) -> Path:
+    return write_keys(tmp_path / "keys.toml")
+
+
+def test_an_image_is_answered_with_a_key_and_refused_without(models: Path, keys: Path) -> None:
+    with serve(models=models, keys=keys) as live, httpx.Client(base_url=live.url) as http:
+        answer = http.post("/v1/classify", content=CAT, headers=bearer("ada"))
+        assert answer.status_code == 200
+        assert answer.json()["model"] == "colors"
+        refused = http.post("/v1/classify", content=CAT)
+        problem(refused, 401, "unauthorized")
+        assert "colors" not in refused.text
+        # The connection of a refused request goes on.
+        assert http.post("/v1/classify", content=CAT, headers=bearer("ada")).status_code == 200
+
+
+def test_a_large_body_without_a_key_is_not_read(models: Path, keys: Path) -> None:
+    with serve(models=models, keys=keys) as live:
+        sent = 0
+
+        def body() -> Iterator[bytes]:
+            nonlocal sent
+            for _ in range(1024):
+                yield bytes(2**20)
+                sent += 1
+
+        with httpx.Client(base_url=live.url) as http:
+            try:
+                answer = http.post("/v1/video", content=body())
+                assert answer.status_code == 401
+            except httpx.TransportError:
+                pass  # the connection was closed under what is still sent
+        assert sent < 64
+        assert live.sample("foveal_errors_total", code="unauthorized") == 1
+        assert live.sample("foveal_request_bytes_total", route="unmatched") == 0
+
+
+class FullQueue:
+    """A queue that never has room."""
+
+    def room(self) -> int:
+        return 0
+
+
+GUARDED: list[dict[str, Any]] = [
+    {"keys": "keys"},
+    {"allowed_hosts": ["127.0.0.1"]},
+    {"cors_origins": ["https://app.example.org"]},
+    {"rate_limit_per_key": "5/second"},
+    {"rate_limit_per_address": "5/second"},
+    {"queue_share": 0.5},
+]
+
+
+@pytest.mark.parametrize("settings", [{}, *GUARDED])
+def test_a_full_queue_refuses_before_the_guards_only_where_no_guard_may_refuse(
+    models: Path, keys: Path, settings: dict[str, Any]
+) -> None:
+    given = {**settings, **({"keys": keys} if "keys" in settings else {})}
+    queue, error = FullQueue(), OverloadedError("256 images wait for colors.")
+    error.room = WeakMethod(queue.room)
+    with serve(models=models, **given) as live:
+        target = {"raw_path": b"/v1/classify", "query_string": b""}
+        live.services.shedding.note(target, "/v1/classify", "colors", error)
+        answer = httpx.post(f"{live.url}/v1/classify", content=CAT)
+        if not settings:
+            assert "256 images wait" in problem(answer, 503, "overloaded")
+        elif "keys" in settings:
+            problem(answer, 401, "unauthorized")
+            assert "colors" not in answer.text
+        else:
+            assert answer.status_code == 200
+
+
+def certificate(tmp_path: Path, authority: trustme.CA, name: str) -> dict[str, Any]:
+    made = authority.issue_cert(name)
+    keyfile, certfile = tmp_path / f"{name}.key", tmp_path / f"{name}.pem"
+    made.private_key_pem.write_to_path(str(keyfile))
+    for number, blob in enumerate(made.cert_chain_pems):
+        blob.write_to_path(str(certfile), append=number > 0)
+    return {"ssl_certfile": certfile, "ssl_keyfile": keyfile}
+
+
+def speaks(live: Live, version: str) -> bool:
+    """Whether OpenSSL's client, which allows the old version itself, gets a connection."""
+    address = live.url.removeprefix("https://")
+    command = ["openssl", "s_client", version, "-cipher", "DEFAULT@SECLEVEL=0", "-connect", address]
+    done = subprocess.run(command, input="", capture_output=True, text=True, check=False)
+    return done.returncode == 0
+
+
+def test_a_client_that_begins_no_handshake_is_closed(models: Path, tmp_path: Path) -> None:
+    files = certificate(tmp_path, trustme.CA(), "127.0.0.1")
+    with serve(models=models, head_timeout_ms=300, **files) as live:
+        with socket.create_connection(live.address, timeout=30) as silent:
+            assert silent.recv(1) == b""
+        with socket.create_connection(live.address, timeout=30) as plain:
+            plain.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert b"HTTP" not in plain.recv(100)
+
+
+def test_https_with_a_certificate_that_the_client_trusts(models: Path, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    with serve(models=models, **certificate(tmp_path, authority, "127.0.0.1")) as live:
+        assert live.url.startswith("https://")
+        with httpx.Client(base_url=live.url, verify=trusting) as http:
+            for _ in range(2):
+                assert http.post("/v1/classify", content=CAT).status_code == 200
+        with httpx.Client(base_url=live.url) as http, pytest.raises(httpx.ConnectError):
+            http.get("/health/live")
+        plain = live.url.replace("https", "http")
+        with httpx.Client(base_url=plain) as http, pytest.raises(httpx.TransportError):
+            http.get("/health/live")
+        assert speaks(live, "-tls1_3")
+        assert speaks(live, "-tls1_2")
+        assert not speaks(live, "-tls1_1")
+
+
+def test_mutual_tls_answers_only_clients_with_a_certificate(models: Path, tmp_path: Path) -> None:
+    authority, other = trustme.CA(), trustme.CA()
+    ca = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    files = certificate(tmp_path, authority, "127.0.0.1")
+    with serve(models=models, ssl_ca_certs=ca, **files) as live:
+        for signer, works in ((authority, True), (other, False), (None, False)):
+            context = ssl.create_default_context()
+            authority.configure_trust(context)
+            if signer is not None:
+                signer.issue_cert("client.example").configure_cert(context)
+            with httpx.Client(base_url=live.url, verify=context) as http:
+                if works:
+                    assert http.post("/v1/classify", content=CAT).status_code == 200
+                else:
+                    with pytest.raises(httpx.TransportError):
+                        http.get("/health/live")
+
+
+def forwarded(live: Live, address: str) -> int:
+    headers = {"X-Forwarded-For": address}
+    return httpx.get(f"{live.url}/v1/models", headers=headers).status_code
+
+
+def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None:
+    limit: dict[str, Any] = {"rate_limit_per_address": "1/hour"}
+    with serve(models=models, **limit) as live:
+        assert [forwarded(live, f"10.0.0.{n}") for n in range(3)] == [200, 429, 429]
+    with serve(models=models, trusted_proxies=["127.0.0.0/8"], **limit) as live:
+        assert [forwarded(live, f"10.0.0.{n}") for n in range(3)] == [200, 200, 200]
+        # What the client itself wrote stands before what the proxy added.
+        assert forwarded(live, "1.2.3.4, 10.0.0.1") == 429
+    with serve(models=models, trusted_proxies=["192.0.2.1"], **limit) as live:
+        assert [forwarded(live, f"10.0.0.{n}") for n in range(2)] == [200, 429]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_rotated_key_needs_no_restart(models: Path, keys: Path, workers: int) -> None:
+    with start(models=models, keys=keys, workers=workers, grace_seconds=0) as service:
+        url = f"{service.url}/v1/models"
+        assert httpx.get(url, headers=bearer("ada")).status_code == 200
+        write_keys(keys, {"new": ["infer"]})
+        answered = 0
+        while answered < 5:  # by every process: each request is on a connection of its own
+            status = [httpx.get(url, headers=bearer(name)).status_code for name in ("ada", "new")]
+            answered = answered + 1 if status == [401, 200] else 0
+
+
+def test_without_keys_the_start_says_so_loudly(models: Path) -> None:
+    with start(models=models, grace_seconds=0) as service:
+        httpx.get(f"{service.url}/health/live")
+        service.process.terminate()
+        service.wait_for_exit()
+        (line,) = [one for one in service.lines if "No API keys are set" in str(one["message"])]
+        assert line["level"] == "warning"
+
+
+def test_the_audit_log_names_who_and_what_and_no_key(models: Path, keys: Path) -> None:
+    with start(models=models, keys=keys, grace_seconds=0) as service:
+        httpx.post(f"{service.url}/v1/admin/load", headers=bearer("root"))
+        httpx.post(f"{service.url}/v1/classify", headers={"X-API-Key": key_of("guess")})
+        httpx.get(f"{service.url}/v1/models", headers=bearer("ada"))
+        service.process.terminate()
+        service.wait_for_exit()
+        (call,) = [one for one in service.lines if str(one["message"]).startswith("admin call")]
+        assert (call["key"], call["status"], call["address"]) == ("root", 404, "127.0.0.1")
+        (refused,) = [one for one in service.lines if str(one["message"]).startswith("refused")]
+        assert (refused["key"], refused["status"]) == ("", 401)
+        (answered,) = [one for one in service.lines if one["message"] == "GET /v1/models 200"]
+        assert answered["key"] == "ada"
+        assert "foveal_" not in repr(service.lines)
+        assert not service.logged("No API keys are set")
+
+
+@pytest.mark.parametrize("path", ["classify", "explain?view=cam", "video"])
+def test_a_client_with_its_share_of_the_queue_waits_and_another_does_not(
+    models: Path, keys: Path, path: str
+) -> None:
+    """The share is taken from outside, as by requests that wait."""
+    settings: dict[str, Any] = {
+        "models": models,
+        "keys": keys,
+        "queue_size": 200,
+        "max_fan_outs": 2,
+    }
+    body = bikes() if path == "video" else CAT
+    with serve(queue_share=0.5, **settings) as live, httpx.Client(base_url=live.url) as http:
+        record = RequestRecord("id")
+        record.client = "bob"
+        scope = {RECORD_KEY: record}
+        shares = live.services.shares
+        assert shares is not None
+        with shares.images(scope, "colors", 100), shares.fan_out(scope):
+            refused = http.post(f"/v1/{path}", content=body, headers=bearer("bob"))
+            problem(refused, 429, "queue_share")
+            assert refused.headers["retry-after"] == "1"
+            other = "eve" if path.startswith("explain") else "ada"
+            passed = http.post(f"/v1/{path}", content=body, headers=bearer(other))
+            assert passed.status_code == 200, passed.text
+        for _ in range(3):
+            again = http.post(f"/v1/{path}", content=body, headers=bearer("bob"))
+            assert again.status_code == 200, again.text
+
+
+def test_every_answer_forbids_a_browser_to_guess_its_type(models: Path, keys: Path) -> None:
+    with serve(models=models, keys=keys) as live, httpx.Client(base_url=live.url) as http:
+        for path in ("/", "/docs", "/playground/script/main.js", "/openapi.json", "/nothing"):
+            answer = http.get(path, headers=bearer("root"))
+            assert answer.headers.get_list("x-content-type-options") == ["nosniff"], path
+        for path in ("/", "/docs"):
+            page = http.get(path)
+            assert page.headers["referrer-policy"] == "no-referrer"
+            assert "frame-ancestors 'none'" in page.headers["content-security-policy"]
+        with socket.create_connection(live.address) as raw:
+            raw.sendall(b"nonsense\r\n\r\n")
+            assert b"x-content-type-options: nosniff" in raw.recv(4096)
