@@ -65,6 +65,9 @@ def pool(graph: Graph, tensor: str, shape: Shape) -> None:
         raise GraphError(f"{tensor!r} of shape {shape.dims} can not be pooled into features")
 
 
+_BRANCHES = {"If", "Loop", "Scan"}
+
+
 def read_by_last_layer(graph: Graph, logits: str) -> str:
     """Return the tensor that the last layer with trained weights before the logits reads.
 
@@ -81,6 +84,11 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
             break
         if node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
             return read
+        if node.op_type in _BRANCHES:
+            raise GraphError(
+                f"The scores come out of an operator {node.op_type}, whose graph inside depends on the image. Export "
+                "the network again without this condition, or name a tensor before it with --outputs"
+            )
         tensor = read
     raise GraphError(
         "There is no trained layer before the logits: is the right output named with --outputs?"

@@ -15,6 +15,7 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
         RecipeError: a file or a folder is missing or not usable.
         WriteError: the servable can not be written where it goes.
     """
+    _check_options(recipe)
     recipe.label_list()
     images = recipe.proof.images
     if images is not None and not (recipe.folder / images).is_dir():
@@ -28,6 +29,29 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
         raise WriteError(f"{path} can not be written: no permission for {existing}")
 
 
+def _check_options(recipe: Recipe) -> None:
+    """Refuse what the recipe's source or task does not read."""
+    kind = recipe.source.partition(":")[0]
+    for name, value in (("--arg", recipe.arguments), ("--weights", recipe.weights)):
+        if kind in COMPLETE and value:
+            raise RecipeError(
+                f"{name} is for sources that build a network; {kind}: reads a file that is complete. Leave it out"
+            )
+    for task, table in (("detect", recipe.detect), ("segment", recipe.segment)):
+        if recipe.task != task and table.model_fields_set:
+            options = sorted(table.model_fields_set)
+            shown = ", ".join(_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in options)
+            raise RecipeError(
+                f"{shown}: only --task {task} reads this, not {recipe.task}. Leave it out"
+            )
+
+
+COMPLETE = {"onnx", "program", "torchscript"}
+"""The kinds of sources whose file holds the network with its weights."""
+
+_OPTIONS = {"score_activation": "--activation"}
+
+
 def check_labels(recipe: Recipe, facts: Facts, needed: int | None = None) -> tuple[str, ...]:
     """Return the labels: the recipe's, else the source's; their number must be that of the classes.
 
@@ -37,8 +61,18 @@ def check_labels(recipe: Recipe, facts: Facts, needed: int | None = None) -> tup
         needed: the number of classes that the network's outputs show.
 
     Raises:
-        RecipeError: they are too few or too many.
+        RecipeError: they are too few or too many, or --background-id is none of them.
     """
+    labels = _fitting_labels(recipe, facts, needed)
+    background = recipe.segment.background_id
+    if recipe.task == "segment" and background is not None and not 0 <= background < len(labels):
+        raise RecipeError(
+            f"--background-id {background}: the network has {len(labels)} classes, 0 to {len(labels) - 1}"
+        )
+    return labels
+
+
+def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[str, ...]:
     stated = recipe.label_list()
     labels = stated or facts.labels or ()
     needed = facts.classes if needed is None else needed

@@ -177,3 +177,30 @@ def _archive_kind(names: Iterable[str]) -> FileKind:
             "Give the weights as PyTorch or safetensors saved them",
         )
     return FileKind("other", "a ZIP archive without weights of PyTorch", "Unpack it first")
+
+
+def refusal_of_weights(path: Path) -> str | None:
+    """Return what a file is that should hold weights and does not, for a sentence that begins with its name.
+
+    Raises:
+        OSError: the file can not be read.
+    """
+    kind = file_kind(path)
+    if kind.kind not in {"safetensors", "torch", "pickle"}:
+        return kind.sentence
+    if kind.kind == "safetensors" and (end := safetensors_end(path)) is not None:
+        size = path.stat().st_size
+        if size < end:
+            return f"is truncated: its header states {end} bytes, the file has {size}. Download or save it again"
+    return None
+
+
+def not_onnx(path: Path, reason: str) -> str:
+    """Return the message about a file that should be ONNX and can not be read as that: what it is, else the reason."""
+    try:
+        kind = file_kind(path)
+    except OSError as error:
+        return f"{path} can not be read: {error.strerror}"
+    if kind.kind in {"other", "broken"}:
+        return f"{path} {kind.sentence}"
+    return f"{path} is not an ONNX file, or damaged: {reason}"

@@ -14,11 +14,11 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
-from exporter.errors import RecipeError
+from exporter.errors import RecipeError, invalid_field
 from exporter.recipe import OptionName, Recipe
 
 RECIPE_GROUP = "Recipe"
@@ -105,6 +105,19 @@ def given_options(values: dict[str, Any]) -> list[str]:
             or (option.is_repeated and not values[option.parameter])
         )
     ]
+
+
+def option_error(error: ValidationError) -> RecipeError:
+    """Return the error of the first wrong field by the name of its option, for example `--height`."""
+    first = error.errors()[0]
+    place = tuple(str(part) for part in first["loc"])
+    names = [
+        one.name for one in recipe_options() for path in one.paths if place[: len(path)] == path
+    ]
+    if not names:
+        return invalid_field(error)
+    message = first["msg"].removeprefix("Value error, ")
+    return RecipeError(f"--{names[0]}: {message}")
 
 
 class GroupedCommand(TyperCommand):
@@ -227,7 +240,12 @@ def _parsed(option: RecipeOption, value: Any) -> Any:  # noqa: ANN401 - a recipe
     if isinstance(value, Path):
         return str(value.resolve())
     if get_origin(kind) is dict:
-        return dict(_named_value(option, text) for text in value)
+        named = [_named_value(option, text) for text in value]
+        names = [name for name, _ in named]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise RecipeError(f"--{option.name} {twice}=… is given twice: give it once")
+        return dict(named)
     if _is_list(kind):
         return [part.strip() for text in value for part in text.split(",")]
     if get_origin(kind) is tuple:
@@ -268,6 +286,8 @@ def _numbers(option: RecipeOption, text: str, kinds: tuple[type, ...]) -> list[A
     if len(parts) == 1:
         parts *= len(kinds)
     try:
+        if len(parts) != len(kinds):
+            raise ValueError(text)
         return [kinds[0](part) for part in parts]
     except ValueError as error:
         raise RecipeError(

@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 
 from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
+from exporter.heads.classify import ClassifyHead
 from exporter.heads.metrics import relative_difference
+from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.settle import check_classes, settle_head
+from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
@@ -149,6 +152,9 @@ def settled(subject: ImageSubject, labels: int) -> ImageSubject:
         for frame in subject.inputs[:SETTLING_IMAGES]
     ]
     check_classes(network.head, outputs, labels)
+    if isinstance(network.head, ClassifyHead):
+        scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
+        refuse_no_class_scores(network.graph, network.raw[0], scores)
     head = settle_head(network.head, network.graph, network.raw, outputs)
     return replace(subject, network=replace(network, head=head))
 
@@ -175,10 +181,18 @@ def prove(
 
     Raises:
         GraphError: the graph does not run at a batch size.
-        ProofError: the numbers differ by more than the tolerance, or too few samples have the same result.
+        ProofError: the numbers differ by more than the tolerance, the result of a sample depends on the others of its
+            batch, or too few samples have the same result.
     """
     session = alternating_session(model)
     if result_tolerance is None:
+        require_independence(
+            lambda inputs: run_graph(session, inputs, subject.comparison.outputs),
+            subject.comparison,
+            subject.inputs,
+            subject.max_batch,
+            subject.unit,
+        )
         difference = _largest_difference(model, session, subject, bounds, progress)
     else:
         difference = _result_difference(session, subject, bounds, result_tolerance)

@@ -7,9 +7,11 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from exporter.errors import RecipeError
-from exporter.options import given_options, recipe_content
-from exporter.recipe import PACKAGE_PREFIX, Recipe, make_recipe, read_recipe
+from exporter.options import given_options, option_error, recipe_content
+from exporter.recipe import PACKAGE_PREFIX, Recipe, read_recipe
 from exporter.toml import toml_text
 from exporter.writing import MODEL_FILE, next_version
 
@@ -45,7 +47,12 @@ def make_request(source: str, values: dict[str, Any], models: Path | None) -> Re
         RecipeError: a value is wrong, or options stand beside a recipe file.
     """
     if source.endswith(".toml"):
-        given = given_options(values) + (["models"] if models is not None else [])
+        if models is not None:
+            raise RecipeError(
+                f"--models beside {source}: a recipe's servable is written beside the recipe. Leave --models out and "
+                "copy the folder of the version afterwards, or give the recipe's source and options instead of the file"
+            )
+        given = given_options(values)
         if given:
             names = ", ".join(f"--{name}" for name in given)
             raise RecipeError(
@@ -55,7 +62,10 @@ def make_request(source: str, values: dict[str, Any], models: Path | None) -> Re
         recipe = read_recipe(Path(source))
         return Request(recipe, servable_of(Path(source), recipe.version))
     content = recipe_content(source, values)
-    recipe = make_recipe(content)
+    try:
+        recipe = Recipe.model_validate(content)
+    except ValidationError as error:
+        raise option_error(error) from error
     path = next_version((models or DEFAULT_MODELS) / recipe.name)
     version = int(path.parent.name)
     recipe = recipe.model_copy(update={"version": version})

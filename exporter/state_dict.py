@@ -10,12 +10,12 @@ from torch import Tensor
 
 from exporter.inert_pickle import Inert
 
-AVERAGED = ("ema", "state_dict_ema", "ema_state_dict", "model_ema", "params_ema", "ema_model")
-"""The keys of averaged weights: those that a training evaluates, so they are preferred."""
+AVERAGED = re.compile(r"(?:^|[._])(?:ema|teacher|swa|averaged)(?=$|[._0-9])", re.IGNORECASE)
+"""In the keys of averaged weights, as `state_dict_ema` or `teacher`; they are what a training evaluates."""
 
 PLAIN_KEYS = (
     "state_dict", "model_state_dict", "model_state", "model", "net", "network", "params", "weights",
-    "module", "generator", "student", "teacher",
+    "module", "student",
 )  # fmt: skip
 """The keys under which training scripts keep the weights, in order of preference."""
 
@@ -36,10 +36,15 @@ _DEPTH = 4
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A mapping of names to tensors inside a file, and the keys that lead to it."""
+    """A mapping of names to tensors inside a file, and the keys that lead to it.
+
+    Where a mapping holds the network several times, this is the part behind a `prefix`, and `beside` are the others.
+    """
 
     state: OrderedDict[str, Tensor]
     keys: tuple[str, ...]
+    prefix: str = ""
+    beside: tuple[str, ...] = ()
 
     @property
     def where(self) -> str:
@@ -157,10 +162,19 @@ def _items(table: object) -> list[tuple[Any, Any]]:
     return list(table.items()) if isinstance(table, Mapping) else []
 
 
+def is_averaged(keys: tuple[str, ...]) -> bool:
+    """Return whether the keys lead to averaged weights."""
+    return any(AVERAGED.search(key) for key in keys)
+
+
+def is_unlikely(keys: tuple[str, ...]) -> bool:
+    """Return whether the keys lead to what a training keeps beside the weights, such as its optimizer."""
+    return any(key.startswith(("optim", "lr_", "scheduler", "loss")) for key in keys)
+
+
 def _rank(keys: tuple[str, ...]) -> tuple[int, int, int]:
     """Return the place of a state among those of a file: averaged, then by the usual names, then by depth."""
-    if any(key in AVERAGED for key in keys):
+    if is_averaged(keys):
         return 0, 0, len(keys)
     known = [PLAIN_KEYS.index(key) for key in keys if key in PLAIN_KEYS]
-    unlikely = any(key.startswith(("optim", "lr_", "scheduler", "loss")) for key in keys)
-    return (3 if unlikely else 1), min(known, default=len(PLAIN_KEYS)), len(keys)
+    return (3 if is_unlikely(keys) else 1), min(known, default=len(PLAIN_KEYS)), len(keys)

@@ -12,6 +12,7 @@ from exporter.errors import WeightsError
 from exporter.misfit import explain_misfit
 from exporter.progress import Progress, SilentProgress
 from exporter.state_dict import IGNORED, Found, prefix_of, with_own_names
+from exporter.weight_choice import Fit, chosen, with_parts
 
 Adapt = Callable[[dict[str, Tensor], nn.Module], Mapping[str, Tensor]]
 """Turns a state dict of another library's names into the module's, as timm's `checkpoint_filter_fn`."""
@@ -63,22 +64,33 @@ def load_weights(
 def choose_state(
     module: nn.Module, checkpoint: Checkpoint, adapt: Adapt | None = None
 ) -> tuple[Found, OrderedDict[str, Tensor]]:
-    """Return the state dict that has most of the module's names, and its weights under these names."""
+    """Return the state dict that has most of the module's names, and its weights under these names.
+
+    Raises:
+        WeightsError: several different ones fit, and none of them is the averaged one.
+    """
     expected = module.state_dict()
-    best: tuple[int, Found, OrderedDict[str, Tensor]] | None = None
-    for found in checkpoint.states:
+    best: list[Fit] = []
+    least = (len(expected) + 1, 0)
+    for found in with_parts(checkpoint.states, expected):
         state = with_own_names(found.state, expected)
         lacking = _lacking(state, expected)
         if lacking and adapt is not None:
             adapted = _adapted(state, module, adapt)
             if (fewer := _lacking(adapted, expected)) < lacking:
                 state, lacking = adapted, fewer
-        if best is None or lacking < best[0]:
-            best = lacking, found, state
-        if not lacking:
-            break
-    assert best is not None
-    return best[1], best[2]
+        fit = lacking, _of_other_shapes(state, expected)
+        if fit < least:
+            best, least = [], fit
+        if fit == least:
+            best.append((found, state))
+    return chosen(best, checkpoint.path.name) if least[0] == 0 else best[0]
+
+
+def _of_other_shapes(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int:
+    return sum(
+        1 for name in expected.keys() & state.keys() if expected[name].shape != state[name].shape
+    )
 
 
 def _lacking(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> int:
@@ -141,7 +153,9 @@ def _say(
     """Note what was taken from the file, where it is not simply all of it."""
     expected = module.state_dict()
     prefix = prefix_of(found.state, expected)
-    others = [one.where for one in checkpoint.states if one.keys and one is not found]
+    others = list(found.beside) or [
+        one.where for one in checkpoint.states if one.keys and one is not found
+    ]
     notes = []
     if found.keys and others:
         notes.append(f"{found.where} is taken, not {', '.join(others[:_SHOWN])}")

@@ -8,6 +8,7 @@ from typing import Any
 import onnx
 
 from exporter.errors import SourceError
+from exporter.file_kind import not_onnx
 from exporter.guessing.granted import Granted
 from exporter.labels import onnx_labels
 
@@ -113,11 +114,14 @@ def _is_ultralytics(stated: dict[str, str]) -> bool:
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        return onnx.load(path, load_external_data=False)
+        model = onnx.load(path, load_external_data=False)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable
-        raise SourceError(f"{path} is not an ONNX file: {error}") from error
+        raise SourceError(not_onnx(path, str(error))) from error
+    if not model.graph.node:
+        raise SourceError(not_onnx(path, "it has no operators"))
+    return model
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import SourceError
+from exporter.file_kind import file_kind
 from exporter.guessing.granted import Granted
 from exporter.sources.transformers_configs import read_config
 
@@ -119,6 +120,9 @@ def _in_file(path: Path) -> str:
 
 
 def _in_torch_file(path: Path) -> str:
+    kind = file_kind(path)
+    if kind.kind in {"other", "broken", "onnx"}:
+        raise SourceError(f"{path} {kind.sentence}")
     names = _entries(path)
     if any("/code/" in name or name.startswith("code/") for name in names):
         return f"torchscript:{path}"

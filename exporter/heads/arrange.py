@@ -1,5 +1,6 @@
 """Raw outputs in any order → those that the task's head reads, in its order, and the decoder that their shapes show."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import ceil
@@ -21,6 +22,23 @@ MOST_ROWS = 3000
 
 _WIDER = 4
 """An output that is wider than high by more than this has its boxes in columns: classes are seldom so many more."""
+
+_SCORES = (
+    "logits",
+    "probabilities",
+    "probs",
+    "prob",
+    "softmax",
+    "scores",
+    "output",
+    "out",
+    "predictions",
+    "pred",
+)
+"""Words in the names of a classifier's scores, in order of preference."""
+
+_AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
+_NAME_PARTS = re.compile(r"[^a-z]+")
 
 _CENTERS = {"pred_boxes", "dets"}
 """Names of outputs that hold center and size in 0–1: Hugging Face's DETR family, and RF-DETR."""
@@ -98,17 +116,42 @@ def _maps_first(outputs: Sequence[Tensor]) -> list[Tensor]:
 
 
 def _scores_first(recipe: Recipe, outputs: Sequence[Tensor]) -> list[Tensor]:
-    """Return the outputs with a classifier's scores in front: one for each label, else (N, K), else (N, K, 1, 1)."""
+    """Return the outputs with a classifier's scores in front: one for each label, else (N, K), else (N, K, 1, 1).
+
+    Raises:
+        RecipeError: several outputs have this shape, and their names do not tell which are the scores.
+    """
     if recipe.outputs:
         return list(outputs)
     labels = len(recipe.label_list() or ())
     for wanted in (
         lambda dims: _is_vector(dims) and dims[1:2] == (labels,),
         lambda dims: len(dims) == 2,
+        _is_vector,
     ):
-        if any(wanted(one.dims) for one in outputs):
-            return _first(outputs, wanted)
+        suitable = [one for one in outputs if wanted(one.dims) and not one.is_integer]
+        if suitable:
+            best = _named_scores([one for one in suitable if one.dims == suitable[0].dims])
+            return [best, *(one for one in outputs if one is not best)]
     return _first(outputs, _is_vector)
+
+
+def _named_scores(outputs: Sequence[Tensor]) -> Tensor:
+    """Return the one of several outputs of the same shape whose name is that of scores."""
+    main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
+    for word in _SCORES:
+        named = [one for one in main if word in _NAME_PARTS.split(one.name.lower())]
+        if len(named) == 1:
+            return named[0]
+        if named:
+            break
+    if len(main) == 1:
+        return main[0]
+    names = ", ".join(one.name for one in outputs)
+    raise RecipeError(
+        f"The outputs {names} have the same shape, {outputs[0].dims} for one image, and each could be the scores of "
+        f"the classes. Name the one to take: --outputs {main[0].name}"
+    )
 
 
 def _is_vector(dims: Dims) -> bool:

@@ -18,6 +18,7 @@ from onnx import (
 
 from exporter.errors import GraphError, SourceError
 from exporter.external_data import is_heavy, without_weights
+from exporter.file_kind import not_onnx
 from exporter.graph import OPSET, copy_of, replace_constants, replace_nodes
 from exporter.node_order import in_order
 
@@ -49,9 +50,9 @@ def read_file(path: Path) -> ModelProto:
             "ONNX file, under the name that it was written with"
         ) from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable
-        raise SourceError(f"{path} is not an ONNX file: {first_line(error)}") from error
+        raise SourceError(not_onnx(path, first_line(error))) from error
     if not model.graph.node:
-        raise SourceError(f"{path} is not an ONNX file of a network: it has no operators")
+        raise SourceError(not_onnx(path, "it has no operators"))
     return model
 
 

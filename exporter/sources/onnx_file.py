@@ -117,6 +117,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     bound = bind_entry(model, entry, pixels, image_input)
     named = _named_classes(source)
     recipe, outputs = _outputs(bound, entry, recipe, image_input, len(named or ()))
+    _say_scores(bound, outputs, recipe, progress)
     names = [output.name for output in outputs]
     reference = OnnxReference(
         bound,
@@ -171,6 +172,17 @@ def _outputs(
     return recipe, outputs[
         : _COUNTS.get(recipe.detect.decoder, 1) if recipe.task == "detect" else 1
     ]
+
+
+def _say_scores(
+    bound: onnx.ModelProto, outputs: Sequence[RawOutput], recipe: Recipe, progress: Progress
+) -> None:
+    """Note which of several outputs are a classifier's scores, where the recipe does not name it."""
+    others = [one.name for one in bound.graph.output if one.name != outputs[0].name]
+    if recipe.task == "classify" and not recipe.outputs and others:
+        progress.warn(
+            f"the output {outputs[0].name} is taken for the scores, not {', '.join(others[:5])} (see --outputs)"
+        )
 
 
 _COUNTS = {"pair": 2, "triple": 3}

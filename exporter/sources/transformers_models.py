@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 
 from exporter.errors import RecipeError, SourceError, WeightsError
+from exporter.file_kind import refusal_of_weights
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
 from exporter.progress import Progress
@@ -79,7 +81,10 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         with ignore_library_warnings():
             model = _build(library, place, recipe)
             processor = _processor(library, place, model)
-    except (OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError) as error:
+    except (
+        *(OSError, ValueError, KeyError, ImportError, RuntimeError, AttributeError),
+        SafetensorError,
+    ) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(f"transformers:{where}: {first}") from error
     images = processed_images(processor)
@@ -153,6 +158,7 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
     config.architectures = config.architectures or []  # None ends in a TypeError for LeViT and DeiT
     automatic = _automatic(library, config, recipe.task)
     if recipe.weights is None and place.weights:
+        _check_files(place.folder)
         return _pretrained(automatic, place.folder, config)
     if recipe.weights is None:
         raise WeightsError(
@@ -164,6 +170,22 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
     if recipe.weights != NO_WEIGHTS:
         load_weights(model, recipe.locate(recipe.weights))
     return model
+
+
+def _check_files(folder: Path) -> None:
+    """Refuse weights that are something else, such as a Git LFS pointer, or truncated.
+
+    Raises:
+        WeightsError: names the file and what it is.
+    """
+    shards = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]
+    for path in sorted(shards):
+        try:
+            refusal = refusal_of_weights(path)
+        except OSError as error:
+            refusal = f"can not be read: {error.strerror}"
+        if refusal is not None:
+            raise WeightsError(f"{folder.name}: {path.name} {refusal}")
 
 
 def _automatic(library: Library, config: Config, task: Task) -> Automatic:

@@ -395,3 +395,71 @@ def test_the_classes_in_a_file_s_metadata_need_their_labels(tmp_path: Path) -> N
         adopted(tmp_path, model, labels=["x"] * 70, **fields)
     done, _ = adopted(tmp_path, model, labels=None, **fields)
     assert (len(done.card.labels), done.card.labels[79]) == (80, "class 79")
+
+
+TOP_THREE = op("TopK", "p", "three", output="best")
+TOP_THREE.output.append("places")
+
+
+@pytest.mark.parametrize(
+    ("end", "said"),
+    [
+        ((op("Softmax", axis=1, output="p"), TOP_THREE, op("Identity", "best")), "--outputs p "),
+        ((op("LogSoftmax", axis=1, output="l"), op("Neg", "l")), "negative log-softmax"),
+        ((op("Softmax", axis=1, output="p"), op("Neg", "p")), "negative probabilities"),
+    ],
+    ids=["sorted", "nll", "negative"],
+)
+def test_values_that_are_no_scores_of_classes_are_refused(
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...], said: str
+) -> None:
+    with pytest.raises(RecipeError, match=said):
+        adopted(tmp_path, network(*end, three=np.array([3])))
+
+
+def test_the_scores_before_a_sort_can_be_taken(tmp_path: Path) -> None:
+    model = network(
+        op("Softmax", axis=1, output="p"), TOP_THREE, op("Identity", "best"), three=np.array([3])
+    )
+    _, found = adopted(tmp_path, model, outputs=("p",))
+    unsorted = truth(network(op("Softmax", axis=1)))
+    np.testing.assert_allclose(found["probabilities"], unsorted, atol=1e-6)
+
+
+def two_outputs(first: str, second: str) -> onnx.ModelProto:
+    """Return a network whose first output is one tenth of its second one, plus one."""
+    model = network(
+        op("Identity", output=second),
+        op("Mul", second, "tenth", output="small"),
+        op("Add", "small", "one", output=first),
+        tenth=np.array(0.1, np.float32),
+        one=np.array(1, np.float32),
+    )
+    del model.graph.output[:]
+    model.graph.output.extend(helper.make_tensor_value_info(n, 1, None) for n in (first, second))
+    return model
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("aux", "logits"),
+        ("aux_out", "main"),
+        ("x", "head/logits"),
+        ("Aux.1", "z"),
+        ("z", "probs:0"),
+    ],
+)
+def test_the_output_that_is_named_like_scores_is_taken(
+    first: str, second: str, tmp_path: Path
+) -> None:
+    _, found = adopted(tmp_path, two_outputs(first, second))
+    scores = truth(network())
+    np.testing.assert_allclose(found["logits"], scores, atol=1e-5)
+
+
+def test_two_outputs_that_could_both_be_scores_are_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"outputs 100, 101 have the same shape.*--outputs 100"):
+        adopted(tmp_path, two_outputs("100", "101"))
+    _, found = adopted(tmp_path, two_outputs("100", "101"), outputs=("101",))
+    np.testing.assert_allclose(found["logits"], truth(network()), atol=1e-5)

@@ -33,6 +33,26 @@ def test_the_last_layer_of_a_classifier_reads_the_pooled_vector() -> None:
     assert read_by_last_layer(Graph(small_classifier()), "raw") == "f"
 
 
+def test_scores_behind_a_condition_on_the_image_are_refused_by_its_operator() -> None:
+    model = small_classifier()
+    model.graph.node[-1].output[0] = "scores"
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(op, ["scores"], [name])], name, [], [float_output(name, 4)]
+        )
+        for name, op in (("then", "Identity"), ("else", "Neg"))
+    }
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["scores"], ["mean"], keepdims=0),
+            helper.make_node("Cast", ["mean"], ["bright"], to=9),
+            helper.make_node("If", ["bright"], ["raw"], **branches),
+        ]
+    )
+    with pytest.raises(GraphError, match="come out of an operator If"):
+        read_by_last_layer(Graph(model), "raw")
+
+
 def test_logits_without_a_trained_layer_before_them_are_refused() -> None:
     graph = Graph(pixel_graph(helper.make_node("Relu", ["pixels"], ["raw"])))
     with pytest.raises(GraphError, match="no trained layer"):

@@ -13,8 +13,10 @@ import torch
 from safetensors.torch import save_file
 
 from exporter.checkpoint import read_checkpoint
-from exporter.errors import WeightsError
+from exporter.errors import SourceError, WeightsError
 from exporter.file_kind import file_kind
+from exporter.guessing.guess import guess
+from exporter.sources.found_graph import read_file
 from tests.exporter.checkpoints import Norms, norms
 from tests.exporter.nets import conv_onnx
 
@@ -127,3 +129,27 @@ def test_weights_are_known_by_their_bytes_alone(tmp_path: Path) -> None:
         "pickle",
         "safetensors",
     ]
+
+
+WRONG = [
+    (POINTER, "is a Git LFS pointer"),
+    (b"<!DOCTYPE html><html><head>", "is a web page"),
+    (b"", "is empty"),
+]
+
+
+@pytest.mark.parametrize(("content", "what"), WRONG)
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt"])
+def test_a_source_that_is_something_else_is_named(
+    name: str, content: bytes, what: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(SourceError, match=rf"{name} {what}"):
+        guess(str(tmp_path / name), {})
+
+
+@pytest.mark.parametrize(("content", "what"), WRONG)
+def test_an_onnx_file_of_a_recipe_is_named_too(content: bytes, what: str, tmp_path: Path) -> None:
+    (tmp_path / "net.onnx").write_bytes(content)
+    with pytest.raises(SourceError, match=rf"net\.onnx {what}"):
+        read_file(tmp_path / "net.onnx")

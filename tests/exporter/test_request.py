@@ -14,8 +14,11 @@ import torch
 from PIL import Image
 from typer.main import get_command
 
+from exporter.checks import check_labels
 from exporter.cli import app, main
 from exporter.errors import RecipeError
+from exporter.network import Facts
+from exporter.recipe import make_recipe
 from exporter.request import make_request
 from service.card import read_card
 from tests.exporter.nets import SIDE, conv_onnx, small
@@ -191,3 +194,40 @@ def test_a_name_that_no_recipe_can_hold_is_refused_before_any_work(work: Path) -
     with pytest.raises(RecipeError, match=r"the recipe can not be written: .* no text in UTF-8"):
         make_request("onnx:net\udce9.onnx", values, values.pop("models"))
     assert not (work / "models").exists()
+
+
+ONNX = ("onnx:net.onnx", "--task", "classify", "--name", "net", "--labels", "many.txt")
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--decoder", "yolov8"], "--decoder: only --task detect reads this"),
+        (["--background-id", "0"], "--background-id: only --task segment"),
+        (["--arg", "a=1"], "--arg is for sources that build a network"),
+        (["--weights", "none"], "--weights is for sources that build a network"),
+        (["--arg", "a=1", "--arg", "a=2"], "--arg a=… is given twice"),
+        (["--mean", "1,2"], "--mean 1,2: write 3 numbers"),
+        (["--largest-batch", "0"], "--largest-batch: "),
+        (["--agreement", "2"], "--agreement: "),
+    ],
+)
+def test_an_option_that_is_wrong_or_not_read_is_refused_by_its_name(
+    words: list[str], said: str, work: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(*ONNX, *words) == 1
+    assert said in capsys.readouterr().out
+    assert not (work / "models").exists()
+
+
+def test_a_background_that_is_no_class_is_refused() -> None:
+    fields = {"source": "onnx:n.onnx", "task": "segment", "name": "n", "labels": ("a", "b")}
+    for background, is_right in ((-1, False), (0, True), (1, True), (2, False)):
+        recipe = make_recipe({**fields, "segment": {"background_id": background}})
+        if is_right:
+            assert check_labels(recipe, Facts("n", "n"), 2) == ("a", "b")
+            continue
+        with pytest.raises(
+            RecipeError, match=f"--background-id {background}: .* 2 classes, 0 to 1"
+        ):
+            check_labels(recipe, Facts("n", "n"), 2)

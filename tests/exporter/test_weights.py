@@ -51,6 +51,63 @@ def test_what_is_not_simply_taken_is_said(form: str, said: str, tmp_path: Path) 
     assert warnings[0].startswith(f"--weights w.pt: {said}")
 
 
+def apart(**parts: float) -> dict[str, torch.Tensor]:
+    """Return one state dict that holds the network under several prefixes, each with all weights of one value."""
+    return {
+        f"{prefix}.{name}": value
+        for prefix, number in parts.items()
+        for name, value in norms(number).state_dict().items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("content", "taken"),
+    [
+        ({"state_dict": apart(model=1.0, ema_model=3.0)}, "state_dict.ema_model is taken, not model"),
+        (apart(student=1.0, teacher=3.0), "teacher is taken, not student"),
+        (
+            {"student": norms(1.0).state_dict(), "teacher": norms(3.0).state_dict()},
+            "teacher is taken, not student",
+        ),
+        (
+            norms(1.0).state_dict() | apart(model_ema=3.0),
+            "model_ema is taken, not the names without a prefix",
+        ),
+    ],
+    ids=["ema-inside", "teacher-inside", "teacher", "ema-beside-names"],
+)  # fmt: skip
+def test_the_averaged_weights_are_taken_wherever_they_are(
+    content: object, taken: str, tmp_path: Path
+) -> None:
+    module, warnings = loaded(content, tmp_path)
+    assert module.fc.bias.tolist() == [3.0] * 3
+    assert taken in warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("content", "named"),
+    [
+        (
+            {"generator": norms(1.0).state_dict(), "classifier": norms(3.0).state_dict()},
+            r"generator, classifier.*torch\.load\(FILE, weights_only=False\)\['classifier'\]",
+        ),
+        (apart(net_a=1.0, net_b=3.0), r"net_a, net_b.*removeprefix\('net_b\.'\)"),
+        ({"model_ema": norms(1.0).state_dict(), "teacher": norms(3.0).state_dict()}, "model_ema, teacher"),
+    ],
+    ids=["keys", "prefixes", "two-averaged"],
+)  # fmt: skip
+def test_several_sets_of_weights_that_fit_are_not_guessed_between(
+    content: object, named: str, tmp_path: Path
+) -> None:
+    with pytest.raises(WeightsError, match=f"several sets of weights that fit.*{named}"):
+        loaded(content, tmp_path)
+
+
+def test_the_same_weights_twice_are_no_question(tmp_path: Path) -> None:
+    twice = {"best": norms(3.0).state_dict(), "last": norms(3.0).state_dict()}
+    assert loaded(twice, tmp_path)[0].fc.bias.tolist() == [3.0] * 3
+
+
 @pytest.mark.parametrize("form", ["plain", "no counters", "fp16", "net"])
 def test_what_is_simply_taken_needs_no_words(form: str, tmp_path: Path) -> None:
     assert loaded(FORMS[form](norms(3.0).state_dict()), tmp_path)[1] == []

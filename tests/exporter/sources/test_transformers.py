@@ -395,3 +395,21 @@ def test_labels_and_task_of_a_config() -> None:
     assert task_of({"architectures": ["Mask2FormerForUniversalSegmentation"]}) == "segment"
     assert task_of({"architectures": ["ViTModel"]}) is None
     assert task_of({}) is None
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a Git LFS pointer"),
+        (b"<!DOCTYPE html><html>", "is a web page"),
+        (b"", "is empty"),
+        (None, "is truncated"),
+    ],
+)
+def test_weights_that_are_no_weights_are_named(
+    content: bytes | None, what: str, tmp_path: Path
+) -> None:
+    file = saved(vit, tmp_path) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:-100] if content is None else content)
+    with pytest.raises(WeightsError, match=rf"network: model\.safetensors {what}"):
+        exported(file.parent, tmp_path, "classify")

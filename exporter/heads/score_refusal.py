@@ -1,0 +1,70 @@
+"""What looks like one score for each class and is none: sorted values, and negative probabilities."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from onnx import NodeProto
+
+from exporter.errors import RecipeError
+from exporter.graph import Graph
+from exporter.heads.score_kind import in_unit_range, sums_to_one
+from exporter.network import Array
+
+_MOVES = {
+    *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Slice", "Gather", "Softmax"),
+    *("Sigmoid", "LogSoftmax", "Log", "Exp", "Clip", "Neg", "Relu", "Mul", "Div", "Add", "Sub"),
+}  # fmt: skip
+"""Operators after which a value for a rank is still one; the first input that is computed is followed."""
+
+
+def refuse_no_class_scores(graph: Graph, tensor: str, scores: Sequence[Array]) -> None:
+    """Refuse scores (N, K) that are none of classes.
+
+    Args:
+        graph: computes them.
+        tensor: their name.
+        scores: their values on real images.
+
+    Raises:
+        RecipeError: the values are sorted, or they fall as a class becomes more probable.
+    """
+    top = _top_k(graph, tensor)
+    if top is not None and scores[0].shape[1] > 1:
+        before = top.input[0]
+        raise RecipeError(
+            f"The network's scores come from a {top.op_type}: they are values for each rank, the best first, not for "
+            f"each class, and their place does not name the class. Take the scores before it: --outputs {before} of an "
+            "ONNX file, or a network that returns them"
+        )
+    values = [one.astype(np.float64) for one in scores]
+    if not all(np.isfinite(one).all() for one in values):
+        return
+    negated = [-one for one in values]
+    if in_unit_range(negated) and sums_to_one(negated, axis=1):
+        raise _negative("negative probabilities: they lie in -1 to 0 and sum to -1")
+    if all((one >= 0).all() for one in values) and sums_to_one([np.exp(n) for n in negated], 1):
+        raise _negative(
+            "negative logarithms of probabilities (a negative log-softmax): the exponential of their negative sums to 1"
+        )
+
+
+def _negative(what: str) -> RecipeError:
+    return RecipeError(
+        f"The network's scores are {what}, so the best class has the smallest value. Export the network without the "
+        "change of sign, or name the tensor before it with --outputs"
+    )
+
+
+def _top_k(graph: Graph, tensor: str) -> NodeProto | None:
+    """Return the TopK that a tensor's values come from, through operators that move or scale them."""
+    producers = graph.producers()
+    seen: set[str] = set()
+    while tensor not in seen and (node := producers.get(tensor)) is not None:
+        if node.op_type == "TopK":
+            return node
+        seen.add(tensor)
+        computed = [name for name in node.input if name and name not in graph.constants]
+        if node.op_type not in _MOVES or len(computed) != 1:
+            return None
+        tensor = computed[0]
+    return None
