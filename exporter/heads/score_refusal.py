@@ -17,6 +17,10 @@ _MOVES = {
 """Operators after which a value for a rank is still one; the first input that is computed is followed."""
 
 
+_CERTAIN = 0.999
+"""Values of which one is 0 and the others large also sum to one so, as those of a ReLU do: they show nothing."""
+
+
 def refuse_no_class_scores(graph: Graph, tensor: str, scores: Sequence[Array]) -> None:
     """Refuse scores (N, K) that are none of classes.
 
@@ -42,7 +46,9 @@ def refuse_no_class_scores(graph: Graph, tensor: str, scores: Sequence[Array]) -
     negated = [-one for one in values]
     if in_unit_range(negated) and sums_to_one(negated, axis=1):
         raise _negative("negative probabilities: they lie in -1 to 0 and sum to -1")
-    if all((one >= 0).all() for one in values) and sums_to_one([np.exp(n) for n in negated], 1):
+    shares = [np.exp(one) for one in negated]
+    are_shares = all((one >= 0).all() for one in values) and sums_to_one(shares, 1)
+    if are_shares and any((one.max(axis=1) < _CERTAIN).any() for one in shares):
         raise _negative(
             "negative logarithms of probabilities (a negative log-softmax): the exponential of their negative sums to 1"
         )

@@ -7,6 +7,8 @@ from service import errors
 from service.errors import (
     ConfigurationError,
     FovealError,
+    QueueShareError,
+    StuckError,
     UnavailableError,
     error_types,
     for_clients,
@@ -36,7 +38,8 @@ def test_every_error_has_a_code_and_a_title_of_its_own() -> None:
 @pytest.mark.parametrize("kind", SENT, ids=lambda kind: kind.code)
 def test_a_status_is_one_of_an_error_and_says_when_to_come_back(kind: type[FovealError]) -> None:
     assert 400 <= kind.status < 600
-    assert (kind.retry_after_seconds is not None) == (kind.status == 503)
+    says_when = (kind.status == 503 and kind is not StuckError) or kind is QueueShareError
+    assert (kind.retry_after_seconds is not None) == says_when
     assert issubclass(kind, UnavailableError) == (kind.status in {503, 504})
 
 
