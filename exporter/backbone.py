@@ -66,6 +66,7 @@ def pool(graph: Graph, tensor: str, shape: Shape) -> None:
 
 
 _BRANCHES = {"If", "Loop", "Scan"}
+_OF_SHAPES = {"Shape", "Size"}
 
 
 def read_by_last_layer(graph: Graph, logits: str) -> str:
@@ -76,20 +77,26 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
     """
     producers = graph.producers()
     fixed = fixed_tensors(graph.draft().graph)
-    tensor = logits
+    tensor, branch = logits, None
     while (node := producers.get(tensor)) is not None:
         computed = (str(name) for name in node.input if name and name not in fixed)
         read = next(computed, None)
         if read is None:
             break
-        if node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
-            return read
         if node.op_type in _BRANCHES:
-            raise GraphError(
-                f"The scores come out of an operator {node.op_type}, whose graph inside depends on the image. Export "
-                "the network again without this condition, or name a tensor before it with --outputs"
-            )
+            branch = node.op_type
+        elif node.op_type in _OF_SHAPES:  # such a condition is the same for every image
+            branch = None
+        if node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
+            if branch is not None:
+                break
+            return read
         tensor = read
+    if branch is not None:
+        raise GraphError(
+            f"The scores come out of an operator {branch}, whose graph inside depends on the image. Export the network "
+            "again without this condition, or name a tensor before it with --outputs"
+        )
     raise GraphError(
         "There is no trained layer before the logits: is the right output named with --outputs?"
     )
