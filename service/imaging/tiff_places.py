@@ -36,7 +36,7 @@ _HEADER_BYTES = 8
 
 def add_counts(directory: Directory, size: int) -> None:
     """Add the counts of bytes that a directory lacks: each strip reaches to the next one, or to the end of the file."""
-    offset_tag, count_tag = _tags(directory)
+    offset_tag, count_tag = place_tags(directory)
     if offset_tag in directory and count_tag not in directory:
         directory[count_tag] = _to_the_next(_values(directory, offset_tag), size)
 
@@ -51,11 +51,9 @@ def check_places(directory: Directory, size: int) -> None:
     Raises:
         BrokenImageError: the file ends before a strip or tile does, or has too few of them.
     """
-    if (
-        int(directory.get(COMPRESSION, 1)) == _OLD_JPEG
-    ):  # its places are those of one JPEG in the file
+    if int(directory.get(COMPRESSION, 1)) == _OLD_JPEG:  # one JPEG in the file has them all
         return
-    offsets, counts = (_values(directory, tag) for tag in _tags(directory))
+    offsets, counts = (_values(directory, tag) for tag in place_tags(directory))
     down, across = _strips(directory)
     found = down * across * _planes(directory)
     is_whole = len(offsets) >= found and len(counts) >= found
@@ -70,7 +68,7 @@ def check_places(directory: Directory, size: int) -> None:
         )
 
 
-def _tags(directory: Directory) -> tuple[int, int]:
+def place_tags(directory: Directory) -> tuple[int, int]:
     """Return the tags of the places and of the counts of bytes."""
     if TILEOFFSETS in directory:
         return TILEOFFSETS, TILEBYTECOUNTS
@@ -88,21 +86,31 @@ def _to_the_next(offsets: Array, size: int) -> tuple[int, ...]:
     return tuple(int(count) for count in np.maximum(following - offsets, 0))
 
 
-def _rows_per_strip(directory: Directory) -> int:
+def rows_per_strip(directory: Directory) -> int:
+    """Return the rows of the image that a strip or tile has, but for those at the bottom."""
     height = int(directory[IMAGELENGTH])
     return min(height, int(directory.get(TILELENGTH) or directory.get(ROWSPERSTRIP) or height))
+
+
+def row_bytes(directory: Directory) -> int:
+    """Return the bytes of a row of a strip or tile that is not compressed, padded to whole bytes."""
+    across = int(directory.get(TILEWIDTH) or directory[IMAGEWIDTH])
+    bits = many(directory.get(BITSPERSAMPLE, (1,)))
+    samples = int(directory.get(SAMPLESPERPIXEL, 1)) // _planes(directory)
+    per_pixel = sum(bits) if len(bits) == samples else max(bits) * samples
+    return (across * per_pixel + 7) // 8
 
 
 def _strips(directory: Directory) -> tuple[int, int]:
     """Return how many strips or tiles are below each other, and beside each other."""
     width, height = int(directory[IMAGEWIDTH]), int(directory[IMAGELENGTH])
     across = int(directory.get(TILEWIDTH) or width)
-    return -(-height // _rows_per_strip(directory)), -(-width // across)
+    return -(-height // rows_per_strip(directory)), -(-width // across)
 
 
 def _rows(directory: Directory) -> Array:
     """Return how many rows of the image each strip or tile has, in the order of the file."""
-    height, step = int(directory[IMAGELENGTH]), _rows_per_strip(directory)
+    height, step = int(directory[IMAGELENGTH]), rows_per_strip(directory)
     rows = np.minimum(step, height - np.arange(0, height, step))
     return np.tile(np.repeat(rows, _strips(directory)[1]), _planes(directory))
 
@@ -120,9 +128,5 @@ def _needed(directory: Directory, counts: Array) -> Array:
     is_plain = int(directory.get(COMPRESSION, 1)) == _UNCOMPRESSED
     if not is_plain or int(directory.get(PHOTOMETRIC_INTERPRETATION, 0)) == _YCBCR:
         return counts
-    across = int(directory.get(TILEWIDTH) or directory[IMAGEWIDTH])
-    bits = many(directory.get(BITSPERSAMPLE, (1,)))
-    samples = int(directory.get(SAMPLESPERPIXEL, 1)) // _planes(directory)
-    per_pixel = sum(bits) if len(bits) == samples else max(bits) * samples
-    needed = _rows(directory) * ((across * per_pixel + 7) // 8)
+    needed = _rows(directory) * row_bytes(directory)
     return needed if len(counts) == 1 else np.where(counts < needed, 0, needed)

@@ -11,26 +11,17 @@ from io import BytesIO
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import (
-    BITSPERSAMPLE,
     COMPRESSION,
     IMAGELENGTH,
-    IMAGEWIDTH,
     JPEGTABLES,
-    PLANAR_CONFIGURATION,
-    ROWSPERSTRIP,
-    SAMPLESPERPIXEL,
-    STRIPBYTECOUNTS,
-    STRIPOFFSETS,
-    TILEBYTECOUNTS,
     TILELENGTH,
-    TILEOFFSETS,
-    TILEWIDTH,
     TiffImageFile,
 )
 
 from service.errors import BrokenImageError
 from service.imaging import jpeg_tail
 from service.imaging.tiff_directory import Directory, many, with_directories
+from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip
 
 _DEFLATE = (8, 32946)
 _RLE, _G3, _G4 = 2, 3, 4
@@ -56,9 +47,7 @@ def check_strips(file: TiffImageFile, body: bytes) -> None:
     compression = int(file.tag_v2.get(COMPRESSION, 1))
     strips = list(_strips(file.tag_v2, body))
     if compression in _DEFLATE:
-        rows, row_bytes = _strip_size(file.tag_v2)
-        height = int(file.tag_v2[IMAGELENGTH])
-        sizes = {min(rows, height - top) * row_bytes for top in range(0, height, rows)}
+        sizes = _inflated_sizes(file.tag_v2)
         is_whole = all(_inflates(strip, sizes) for strip in strips)
     elif compression == _JPEG:
         tables = file.tag_v2.get(JPEGTABLES)
@@ -75,25 +64,18 @@ def check_strips(file: TiffImageFile, body: bytes) -> None:
 
 
 def _strips(directory: Directory, body: bytes) -> Iterator[memoryview]:
-    is_tiled = TILEOFFSETS in directory
-    places = many(directory.get(TILEOFFSETS if is_tiled else STRIPOFFSETS, ()))
-    sizes = many(directory.get(TILEBYTECOUNTS if is_tiled else STRIPBYTECOUNTS, ()))
+    places, sizes = (many(directory.get(tag, ())) for tag in place_tags(directory))
     view = memoryview(body)
     if len(sizes) == len(places):
         for place, size in zip(places, sizes, strict=True):
             yield view[place : place + size]
 
 
-def _strip_size(directory: Directory) -> tuple[int, int]:
-    """Return the rows of a strip or tile, and the bytes of each row when it is inflated."""
-    across = int(directory.get(TILEWIDTH) or directory[IMAGEWIDTH])
-    height = int(directory[IMAGELENGTH])
-    down = int(directory.get(TILELENGTH) or min(height, int(directory.get(ROWSPERSTRIP, height))))
-    samples = int(directory.get(SAMPLESPERPIXEL, 1))
-    if int(directory.get(PLANAR_CONFIGURATION, 1)) == 2:  # planes
-        samples = 1
-    bits = max(many(directory.get(BITSPERSAMPLE, (1,))))
-    return max(1, down), (across * samples * bits + 7) // 8
+def _inflated_sizes(directory: Directory) -> set[int]:
+    """Return the bytes that a strip or tile may have when it is inflated; a tile is padded to its whole length."""
+    height, step = int(directory[IMAGELENGTH]), rows_per_strip(directory)
+    rows = {step, height % step or step, int(directory.get(TILELENGTH) or step)}
+    return {count * row_bytes(directory) for count in rows}
 
 
 def _inflates(strip: memoryview, sizes: set[int]) -> bool:
@@ -147,17 +129,13 @@ def _has_every_line(
 
 def _with_strips(file: TiffImageFile, body: bytes, strips: list[bytes]) -> bytes:
     """Return the file with these strips in place of its own, behind it."""
-    is_tiled = TILEOFFSETS in file.tag_v2
+    offset_tag, count_tag = place_tags(file.tag_v2)
     body += b"\0" * (len(body) % 2)
     places, place = [], len(body)
     for strip in strips:
         places.append(place)
         place += len(strip)
-    sizes = tuple(len(strip) for strip in strips)
-    changed = {
-        (TILEOFFSETS if is_tiled else STRIPOFFSETS): tuple(places),
-        (TILEBYTECOUNTS if is_tiled else STRIPBYTECOUNTS): sizes,
-    }
+    changed = {offset_tag: tuple(places), count_tag: tuple(len(strip) for strip in strips)}
     return with_directories(b"".join((body, *strips)), file.tag_v2, [changed])
 
 

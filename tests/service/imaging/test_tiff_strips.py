@@ -1,6 +1,7 @@
 """Strips of TIFFs that libtiff takes for whole: cut, zeroed, or with a wrong checksum."""
 
 import struct
+import zlib
 from io import BytesIO
 
 import numpy as np
@@ -113,3 +114,19 @@ def test_a_deflate_strip_without_its_checksum_is_read() -> None:
             struct.pack_into("<L", body, at + 8, struct.unpack_from("<L", body, at + 8)[0] - 4)
     found = np.asarray(read_pixels(open_image(bytes(body), LIMITS))).tolist()
     assert found == [list(row) for row in rows]
+
+
+def test_a_deflate_tile_may_be_far_larger_than_the_image() -> None:
+    shown = np.arange(20 * 20, dtype=np.uint8).reshape(20, 20)
+    tile = zlib.compress(np.pad(shown, ((0, 492), (0, 492))).tobytes())
+    tags = {256: 20, 257: 20, 258: 8, 273: (), 278: (), 279: (), 322: 512, 323: 512}
+
+    def tiled(place: int) -> bytes:
+        places: dict[int, int | tuple[int, ...]] = {**tags, 324: place, 325: len(tile)}
+        return tiff_of([], places, compression=DEFLATE, rows_per_strip=1)
+
+    body = tiled(len(tiled(0))) + tile
+    assert np.array_equal(np.asarray(read_pixels(open_image(body, LIMITS))), shown)
+    hurt = body[:-1] + bytes((body[-1] ^ 1,))
+    with pytest.raises(BrokenImageError, match="wrong checksum"):
+        load(hurt)
