@@ -6,6 +6,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import BrokenImageError
+from service.imaging.jpeg_scans import check_scans, has_one_scan
 from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
 from service.imaging.unread import unsupported_jpeg
 
@@ -19,12 +20,14 @@ def load_jpeg(file: Image.Image, body: bytes, width: int) -> Image.Image:
         width: of the stored image, in pixels.
 
     Raises:
-        BrokenImageError: pixels are missing.
+        BrokenImageError: pixels are missing, or it has too many scans.
         UnsupportedImageError: it is of a kind that is not read.
         OSError: Pillow can not decode it.
     """
     stream = getattr(file, "fp", None)
     start = stream.tell() if stream is not None else 0  # behind the header of the first scan
+    if not has_one_scan(file, body, start):
+        check_scans(body)
     try:
         file.load()
     except OSError:

@@ -15,6 +15,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import BrokenImageError
 from service.imaging.jpeg_header import MAX_SEGMENTS
+from service.imaging.jpeg_scans import SCAN_MARKER, has_one_scan
 
 END = b"\xff\xd9"
 _MARKER = b"\xff"
@@ -26,7 +27,6 @@ _RESTARTS = tuple(bytes((0xFF, code)) for code in range(0xD0, 0xD8))
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xDA), 0xFF)
 """What may follow a byte 255 and begins no segment (T.81, table B.1)."""
 
-_SCAN_MARKER = b"\xff\xda"
 _ZEROS = bytes(16)
 _ZERO_ENDS = (_ZEROS, _ZEROS + END)
 """So many zeros at the end are doubtful. Files that were never written to their end are filled up with them."""
@@ -46,11 +46,7 @@ def is_doubtful(image: Image.Image, body: bytes, start: int) -> bool:
     """
     if _is_gray(image) or (body.endswith(_ZERO_ENDS) and _ends_in_zeros(body)):
         return True
-    components = getattr(image, "layers", 0)
-    head = start - 8 - 2 * components
-    if head > 0 and body.startswith(_SCAN_MARKER, head) and body[head + 4] == components:
-        return "progressive" in image.info and not _has_every_scan(body)
-    return not _has_every_scan(body)
+    return not has_one_scan(image, body, start) and not _has_every_scan(body)
 
 
 def _ends_in_zeros(body: bytes) -> bool:
@@ -78,7 +74,7 @@ def lacks_pixels(body: bytes) -> bool:
     start = _first_scan(body)
     end = body.find(END, start)
     whole = body[: end if end >= 0 else len(body)]
-    reductions = (8,) if whole.count(_SCAN_MARKER, start) == 1 else (8, 1)
+    reductions = (8,) if whole.count(SCAN_MARKER, start) == 1 else (8, 1)
     return not _has_every_scan(whole) or _is_cut(whole, reductions) or _is_zeroed(whole)
 
 

@@ -13,13 +13,16 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.TiffImagePlugin import (
     COMPRESSION,
     IMAGELENGTH,
+    IMAGEWIDTH,
     JPEGTABLES,
     TILELENGTH,
+    TILEWIDTH,
     TiffImageFile,
 )
 
 from service.errors import BrokenImageError
 from service.imaging import jpeg_tail
+from service.imaging.jpeg_scans import check_scans
 from service.imaging.tiff_directory import Directory, many, with_directories
 from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip
 
@@ -27,6 +30,8 @@ _DEFLATE = (8, 32946)
 _RLE, _G3, _G4 = 2, 3, 4
 _JPEG = 7
 _PIECE = 1 << 16
+_JPEG_ROWS = 16
+"""The rows of a JPEG's blocks, to which a strip may be padded."""
 MAX_JPEG_STRIPS = 4096
 """So many JPEG strips of a file are looked at; more cost too much time."""
 
@@ -50,8 +55,8 @@ def check_strips(file: TiffImageFile, body: bytes) -> None:
         sizes = _inflated_sizes(file.tag_v2)
         is_whole = all(_inflates(strip, sizes) for strip in strips)
     elif compression == _JPEG:
-        tables = file.tag_v2.get(JPEGTABLES)
-        is_whole = all(_is_whole_jpeg(strip, tables) for strip in strips[:MAX_JPEG_STRIPS])
+        tables, most = file.tag_v2.get(JPEGTABLES), _most_jpeg_pixels(file.tag_v2)
+        is_whole = all(_is_whole_jpeg(strip, tables, most) for strip in strips[:MAX_JPEG_STRIPS])
     elif compression in {_RLE, _G3, _G4}:
         is_whole = _has_every_line(file, body, strips, compression)
     else:
@@ -71,11 +76,21 @@ def _strips(directory: Directory, body: bytes) -> Iterator[memoryview]:
             yield view[place : place + size]
 
 
-def _inflated_sizes(directory: Directory) -> set[int]:
-    """Return the bytes that a strip or tile may have when it is inflated; a tile is padded to its whole length."""
+def _row_counts(directory: Directory) -> set[int]:
+    """Return the rows that a strip or tile may have; a tile is padded to its whole length."""
     height, step = int(directory[IMAGELENGTH]), rows_per_strip(directory)
-    rows = {step, height % step or step, int(directory.get(TILELENGTH) or step)}
-    return {count * row_bytes(directory) for count in rows}
+    return {step, height % step or step, int(directory.get(TILELENGTH) or step)}
+
+
+def _inflated_sizes(directory: Directory) -> set[int]:
+    """Return the bytes that a strip or tile may have when it is inflated."""
+    return {rows * row_bytes(directory) for rows in _row_counts(directory)}
+
+
+def _most_jpeg_pixels(directory: Directory) -> int:
+    """Return how many pixels a JPEG strip may have: twice its own, since some writers pad the rows of the last one."""
+    across = int(directory.get(TILEWIDTH) or directory[IMAGEWIDTH])
+    return 2 * across * (max(_row_counts(directory)) + _JPEG_ROWS)
 
 
 def _inflates(strip: memoryview, sizes: set[int]) -> bool:
@@ -97,12 +112,17 @@ def _inflates(strip: memoryview, sizes: set[int]) -> bool:
     return stream.eof or found in sizes
 
 
-def _is_whole_jpeg(strip: memoryview, tables: bytes | None) -> bool:
+def _is_whole_jpeg(strip: memoryview, tables: bytes | None, most_pixels: int) -> bool:
     body = bytes(strip)
     if tables and tables.endswith(jpeg_tail.END):
         body = tables[:-2] + body[2:]
+    check_scans(body)
     try:
         image = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
+        if (
+            image.width * image.height > most_pixels
+        ):  # libtiff refuses it too, after this decoded it
+            return False
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
     except OSError:

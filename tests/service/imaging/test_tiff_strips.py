@@ -119,14 +119,26 @@ def test_a_deflate_strip_without_its_checksum_is_read() -> None:
 def test_a_deflate_tile_may_be_far_larger_than_the_image() -> None:
     shown = np.arange(20 * 20, dtype=np.uint8).reshape(20, 20)
     tile = zlib.compress(np.pad(shown, ((0, 492), (0, 492))).tobytes())
-    tags = {256: 20, 257: 20, 258: 8, 273: (), 278: (), 279: (), 322: 512, 323: 512}
+    tags: dict[int, int | tuple[int, ...]] = {256: 20, 257: 20, 258: 8, 322: 512, 323: 512}
+    tags |= {273: (), 278: (), 279: (), 325: len(tile)}
 
     def tiled(place: int) -> bytes:
-        places: dict[int, int | tuple[int, ...]] = {**tags, 324: place, 325: len(tile)}
-        return tiff_of([], places, compression=DEFLATE, rows_per_strip=1)
+        return tiff_of([], {**tags, 324: place}, compression=DEFLATE, rows_per_strip=1)
 
     body = tiled(len(tiled(0))) + tile
     assert np.array_equal(np.asarray(read_pixels(open_image(body, LIMITS))), shown)
     hurt = body[:-1] + bytes((body[-1] ^ 1,))
     with pytest.raises(BrokenImageError, match="wrong checksum"):
         load(hurt)
+
+
+def test_a_jpeg_strip_with_far_more_pixels_than_its_place_is_refused() -> None:
+    large = encode(Image.new("L", (640, 480), 90), "JPEG")
+
+    def strip(side: int) -> bytes:
+        tags: dict[int, int | tuple[int, ...]] = {256: side, 257: side, 258: 8, 278: side}
+        tags |= {259: 7, 273: 8, 279: len(large)}
+        return tiff_of([large], tags, rows_per_strip=1)
+
+    with pytest.raises(BrokenImageError, match="a strip of it"):
+        load(strip(64))

@@ -1,0 +1,57 @@
+"""The scans of a JPEG, each of which costs a pass over all of its pixels: one, or so many that it is refused."""
+
+import re
+
+from PIL import Image
+
+from service.errors import BrokenImageError
+from service.imaging.jpeg_header import MAX_SEGMENTS
+
+SCAN_MARKER = b"\xff\xda"
+
+MAX_SCANS = 100
+"""As in libtiff. An encoder makes about ten; one takes 10 ms for 64 million pixels, and may have 20 bytes."""
+
+_SEGMENT = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
+"""A marker that is neither a part of a scan's bits nor fill (T.81, table B.1)."""
+_START, _END, _SCAN = 0xD8, 0xD9, 0xDA
+
+
+def has_one_scan(image: Image.Image, body: bytes, start: int) -> bool:
+    """Return whether the first scan is the only one that is decoded; it costs a microsecond.
+
+    Args:
+        image: Pillow's image of the JPEG.
+        body: the file.
+        start: the place behind the header of its first scan, where that is known; else any.
+    """
+    components = getattr(image, "layers", 0)
+    head = start - 8 - 2 * components
+    is_baseline = "progressive" not in image.info
+    return (
+        is_baseline
+        and head > 0
+        and body.startswith(SCAN_MARKER, head)
+        and (body[head + 4] == components)
+    )
+
+
+def check_scans(body: bytes) -> None:
+    """Check how many scans a JPEG has, before they are decoded.
+
+    Raises:
+        BrokenImageError: far more than an encoder makes.
+    """
+    if body.count(SCAN_MARKER) <= MAX_SCANS:
+        return
+    place, scans = 2, 0
+    for _ in range(MAX_SEGMENTS):
+        found = _SEGMENT.search(body, place)
+        if found is None or (code := body[found.start() + 1]) == _END:
+            return
+        scans += code == _SCAN
+        if scans > MAX_SCANS:
+            break
+        length = 0 if code == _START else int.from_bytes(body[found.end() : found.end() + 2])
+        place = found.end() + length
+    raise BrokenImageError(f"The JPEG has more than {MAX_SCANS} scans. Encode it again.")
