@@ -8,6 +8,7 @@ from PIL import Image, UnidentifiedImageError
 
 from service.errors import BrokenImageError
 from service.imaging import png
+from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.jpeg_header import JPEG_START, without_filling
 
 MOST_SEGMENTS = 200
@@ -19,7 +20,6 @@ HEADER_BYTES = 30
 _SIZES = frozenset({0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF})
 """The markers of the segments that state a JPEG's size (ITU-T T.81, table B.1)."""
 _BEFORE_PIXELS = frozenset({0xDA, 0xD9})
-_FAULTS = (OSError, ValueError, RuntimeError, SyntaxError, LookupError, TypeError, struct.error)
 
 
 def quick_pixels(image: bytes) -> int | None:
@@ -82,5 +82,5 @@ def _pixels(image: bytes) -> int:
             image = without_filling(image)
         with Image.open(BytesIO(image)) as file:
             return file.width * file.height
-    except (BrokenImageError, UnidentifiedImageError, Image.DecompressionBombError, *_FAULTS):
+    except (BrokenImageError, UnidentifiedImageError, Image.DecompressionBombError, *PILLOW_FAULTS):
         return 0

@@ -1,10 +1,8 @@
 """Bytes → an opened image: its format, size and orientation; then its pixels as RGB or gray."""
 
-import struct
 from dataclasses import dataclass
 from io import BytesIO
 
-import numpy as np
 from PIL import Image, UnidentifiedImageError
 from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
@@ -21,11 +19,12 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
-from service.imaging.depth import STRIP_PIXELS, Samples, in_strips, to_eight_bits
+from service.imaging.depth import Samples, in_strips, to_eight_bits
+from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.jpeg_header import JPEG_START, without_filling, without_long_fill
 from service.imaging.jpeg_pixels import load_jpeg
 from service.imaging.png import Png
-from service.imaging.png_pixels import PngFrame, load_frame, open_frame
+from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
 from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
@@ -59,20 +58,6 @@ TRANSPOSITIONS: dict[int, Image.Transpose] = {
     8: Image.Transpose.ROTATE_90,
 }
 """EXIF orientation → the transposition from the stored image to the displayed one (TIFF 6.0, tag 274)."""
-
-_PILLOW_FAULTS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    SyntaxError,
-    IndexError,
-    KeyError,
-    TypeError,
-    EOFError,
-    struct.error,
-)
-"""What Pillow's readers raise on damaged files."""
-
 
 _SEND_WHOLE = "Send the whole file."
 
@@ -154,7 +139,7 @@ def _open(body: bytes, limits: Limits) -> Image.Image:
         raise _too_many_pixels(limits) from error
     except UnidentifiedImageError as error:
         raise why_unread(body) from error
-    except _PILLOW_FAULTS as error:
+    except PILLOW_FAULTS as error:
         if str(error).startswith("Unsupported BMP"):
             raise bmp.refused(body) from error
         raise why_unread(body) from error
@@ -191,13 +176,13 @@ def _open_png(body: bytes, limits: Limits) -> OpenedImage:
 def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     try:
         page = tiff.full_page(body)
-    except _PILLOW_FAULTS as error:
+    except PILLOW_FAULTS as error:
         raise why_unread(body) from error
     _check_size((page.layout.width, page.layout.height), limits)
     try:
         file = TiffImageFile(BytesIO(page.body))
         check_places(page.directory, len(body))
-    except _PILLOW_FAULTS as error:
+    except PILLOW_FAULTS as error:
         if str(error) in tiff.PILLOW_REFUSALS:
             raise tiff.refused(page.layout) from error
         raise why_unread(body) from error
@@ -221,7 +206,7 @@ def _exif_orientation(exif: bytes | None) -> int:
         tags = Image.Exif()
         tags.load(exif)
         return int(tags.get(ORIENTATION_TAG, 1))
-    except _PILLOW_FAULTS:
+    except PILLOW_FAULTS:
         return 1  # a damaged EXIF block: the pixels may still be good
 
 
@@ -246,7 +231,7 @@ def read_pixels(image: OpenedImage) -> Image.Image:
         raise BrokenImageError(
             f"The image holds more pixels than its header says. It is damaged. {_SEND_WHOLE}"
         ) from error
-    except _PILLOW_FAULTS as error:
+    except PILLOW_FAULTS as error:
         raise _few_pixels(image.file.format) from error
 
 
@@ -325,22 +310,11 @@ def _over_white(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _without_color(image: Png, high: Image.Image) -> Image.Image:
-    """Return a 16-bit RGB PNG, changed: its transparent color is white; all 16 bits of a pixel must be equal to it.
-
-    Pillow keeps the high byte of each sample. Reading the same bytes in the other byte order gives the low bytes.
-    """
-    low = PngFrame(image, raw_mode="RGB;16L")
-    low.load()
-    color = np.array(image.transparent)
-    rows = max(1, STRIP_PIXELS // high.width)
-    for top in range(0, high.height, rows):
-        box = (0, top, high.width, min(top + rows, high.height))
-        pixels = np.array(high.crop(box))
-        same = (pixels == color >> 8) & (np.asarray(low.crop(box)) == color & 255)
-        pixels[same.all(axis=2)] = 255
-        high.paste(Image.fromarray(pixels), box)
-    return high
+def _without_color(image: Png, pixels: Image.Image) -> Image.Image:
+    """Return a 16-bit RGB PNG, changed: its transparent color is white."""
+    for box, clear in clear_pixels(image, pixels):
+        pixels.paste((255, 255, 255), box, clear)
+    return pixels
 
 
 def _check_size(size: tuple[int, int], limits: Limits) -> None:

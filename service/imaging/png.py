@@ -13,6 +13,9 @@ SIGNATURE = b"\x89PNG\r\n\x1a\n"
 MAX_CHUNKS = 200_000
 """A real file has at most a few chunks per row; each costs about a microsecond."""
 
+_CONTROL_BYTES = 26
+"""Of the content of an fcTL chunk."""
+
 _MODES = {
     (1, 0): ("1", "1"),
     (2, 0): ("L", "L;2"),
@@ -217,7 +220,7 @@ def _take(chunk: Chunk, parts: _Parts) -> None:
         case b"fdAT" if len(parts.frames) == 1:
             parts.frame_pixels.append(chunk)
         case b"fcTL":
-            parts.frames.append(_frame(chunk, parts.header))
+            parts.frames.append(frame_of(chunk, parts.header.data))
         case b"acTL" if not parts.pixels:
             parts.is_animated = True
         case b"PLTE":
@@ -243,14 +246,19 @@ def _has_meaning(chunk: Chunk, parts: _Parts) -> bool:
     return fits and not parts.pixels and chunk.is_whole
 
 
-def _frame(chunk: Chunk, header: Chunk) -> Frame | None:
-    """Return the frame that an fcTL chunk describes, None where it is not on the canvas."""
-    if len(chunk.data) < 26:  # the length of fcTL
+def frame_of(control: Chunk, header: bytes | memoryview) -> Frame | None:
+    """Return the frame that an fcTL chunk describes, None where the chunk is damaged or the frame is not on the canvas.
+
+    Args:
+        control: the chunk.
+        header: the data of the file's IHDR chunk.
+    """
+    if len(control.data) < _CONTROL_BYTES or not control.is_whole:
         return None
-    frame = Frame(*struct.unpack_from(">4I", chunk.data, 4))
-    width, height, _, _ = _header(header)
+    frame = Frame(*struct.unpack_from(">4I", control.data, 4))
+    width, height = struct.unpack_from(">2I", header)
     inside = 0 < frame.width <= width - frame.left and 0 < frame.height <= height - frame.top
-    return frame if inside and chunk.is_whole else None
+    return frame if inside else None
 
 
 def _sound(chunk: Chunk) -> Chunk:

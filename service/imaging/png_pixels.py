@@ -11,9 +11,11 @@ from collections.abc import Iterator
 from enum import Enum
 from io import BytesIO
 
+import numpy as np
 from PIL import Image, ImageFile, ImagePalette
 
 from service.errors import BrokenImageError
+from service.imaging.depth import STRIP_PIXELS
 from service.imaging.png import Png
 
 PROVED_PIXELS = 16_000_000
@@ -117,6 +119,30 @@ def load_frame(file: PngFrame) -> Image.Image:
         whole.info |= file.info
         return _with_known_filters(whole)
     return file
+
+
+def clear_pixels(
+    png: Png, high: Image.Image
+) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
+    """Yield the boxes of a 16-bit RGB frame, strip by strip, and where each has the transparent color, mode 1.
+
+    All 16 bits of a sample must be equal to it. Pillow keeps the high byte of each sample. Reading the same bytes in
+    the other byte order gives the low bytes.
+
+    Args:
+        png: the frame, with a transparent color.
+        high: its pixels as `load_frame` gives them.
+    """
+    low = PngFrame(png, raw_mode="RGB;16L")
+    low.load()
+    color = np.array(png.transparent)
+    rows = max(1, STRIP_PIXELS // high.width)
+    for top in range(0, high.height, rows):
+        box = (0, top, high.width, min(top + rows, high.height))
+        same = (np.asarray(high.crop(box)) == color >> 8) & (
+            np.asarray(low.crop(box)) == color & 255
+        )
+        yield box, Image.fromarray(same.all(axis=2))
 
 
 def _with_known_filters(file: PngFrame) -> PngFrame:

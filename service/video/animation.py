@@ -4,7 +4,6 @@ Composition is associative, so a canvas that is white from the start shows what 
 four bytes per pixel in Pillow. At most one canvas, one stored frame and one displayed frame are held at a time.
 """
 
-import struct
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from PIL import Image
 
 from service.errors import BrokenVideoError, ImageError, NoFramesError
 from service.imaging.depth import in_strips
+from service.imaging.faults import PILLOW_FAULTS
 from service.video.frame import HELD_BYTES_PER_PIXEL, check_pixels, over_white
 from service.video.reader import (
     Counts,
@@ -28,19 +28,7 @@ from service.video.sampling import Sampling, wants_of
 Disposal = Literal["keep", "clear", "restore"]
 """What becomes of a frame's area before the next one: it stays, is cleared, or is as it was before the frame."""
 
-READ_FAULTS = (
-    ImageError,
-    OSError,
-    EOFError,
-    ValueError,
-    RuntimeError,
-    SyntaxError,
-    KeyError,
-    IndexError,
-    TypeError,
-    struct.error,
-    Image.DecompressionBombError,
-)
+READ_FAULTS = (ImageError, Image.DecompressionBombError, *PILLOW_FAULTS)
 """What the readers of still images raise on damaged frames."""
 
 

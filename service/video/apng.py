@@ -15,31 +15,26 @@ from PIL import Image
 
 from service.errors import BrokenImageError, BrokenVideoError
 from service.imaging.decode import Limits, OpenedImage, open_image
-from service.imaging.png import SIGNATURE, Chunk, chunks
-from service.imaging.png_pixels import PngFrame, load_frame
+from service.imaging.png import SIGNATURE, Chunk, Frame, chunks, frame_of
+from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame
 from service.video.animation import AnimationFile, Disposal, Part
 
-_HEADER_BYTES, _CONTROL_BYTES = 13, 26
+_HEADER_BYTES = 13
+_AFTER_FRAME = 20
+"""Where a frame control chunk says more than the frame's place."""
 _UNSTATED_SECONDS = 1 / 15
 """How long a frame without a delay is shown: as FFmpeg does it."""
 _DISPOSALS: tuple[Disposal, ...] = ("keep", "clear", "restore")
 
 
 class _Control(NamedTuple):
-    """The fields of a frame control chunk, without its number."""
+    """What a frame control chunk says."""
 
-    width: int
-    height: int
-    left: int
-    top: int
+    frame: Frame
     delay: int
     per_second: int
     disposal: int
     blends: int
-
-    @property
-    def box(self) -> tuple[int, int, int, int]:
-        return self.left, self.top, self.left + self.width, self.top + self.height
 
     @property
     def seconds(self) -> float:
@@ -73,8 +68,8 @@ def read_apng(body: bytes) -> AnimationFile:
         disposal = _DISPOSALS[control.disposal]
         if not number and disposal == "restore":
             disposal = "clear"
-        read = partial(_still, found.header, found.shared, control, pixels)
-        parts.append(Part(seconds, control.box, bool(control.blends), disposal, read))
+        read = partial(_still, found.header, found.shared, control.frame, pixels)
+        parts.append(Part(seconds, control.frame.box, bool(control.blends), disposal, read))
         seconds += control.seconds
     return AnimationFile("apng", width, height, parts, seconds, found.is_whole)
 
@@ -121,25 +116,22 @@ def _take(chunk: Chunk, found: _Found) -> bool:
 
 def _control(chunk: Chunk, found: _Found) -> _Control | None:
     """Return the frame control, None where it is damaged or its frame is not on the canvas."""
-    if len(chunk.data) < _CONTROL_BYTES or not chunk.is_whole:
+    frame = frame_of(chunk, found.header)
+    if frame is None:
         return None
-    control = _Control(*struct.unpack_from(">4I2H2B", chunk.data, 4))
-    width, height = struct.unpack_from(">2I", found.header)
-    is_inside = 0 < control.width <= width - control.left and (
-        0 < control.height <= height - control.top
-    )
-    return control if is_inside and control.disposal < len(_DISPOSALS) else None
+    control = _Control(frame, *struct.unpack_from(">2H2B", chunk.data, _AFTER_FRAME))
+    return control if control.disposal < len(_DISPOSALS) else None
 
 
 def _still(
-    header: bytes, shared: Sequence[Chunk], control: _Control, pixels: Sequence[Chunk]
+    header: bytes, shared: Sequence[Chunk], frame: Frame, pixels: Sequence[Chunk]
 ) -> Image.Image:
     """Decode a frame, as a still PNG with the header of the animation and a size of its own.
 
     Raises:
         ImageError: pixels are missing or damaged.
     """
-    size = struct.pack(">2I", control.width, control.height)
+    size = struct.pack(">2I", frame.width, frame.height)
     pieces = [SIGNATURE, *_chunk(b"IHDR", size + header[8:], is_whole=True)]
     for chunk in shared:
         pieces += _chunk(chunk.kind, chunk.data, is_whole=chunk.is_whole)
@@ -147,7 +139,7 @@ def _still(
         is_whole = chunk.is_whole or chunk.checksum is None
         pieces += _chunk(b"IDAT", chunk.pixels, is_whole=is_whole)
     pieces += _chunk(b"IEND", b"", is_whole=True)
-    opened = open_image(b"".join(pieces), Limits(control.width * control.height))
+    opened = open_image(b"".join(pieces), Limits(frame.width * frame.height))
     assert isinstance(opened.file, PngFrame), "it is a PNG"
     return _with_alpha(opened, load_frame(opened.file))
 
@@ -163,18 +155,16 @@ def _with_alpha(opened: OpenedImage, image: Image.Image) -> Image.Image:
     if png is None or png.depth < 16 or image.mode == "RGBA":
         clear = "transparency" in image.info or image.mode in {"LA", "RGBA"}
         return image.convert("RGBA" if clear else "RGB")
-    words = np.asarray(image)
-    if image.mode.startswith("I;16"):
-        shown = Image.fromarray((words >> 8).astype(np.uint8)).convert("RGB")
-        same = words == png.transparent[0] if png.transparent else None
-    else:
-        shown, same = image, None
+    if image.mode == "RGB":
         if png.transparent:
-            # Pillow keeps the high byte of a sample; in the other byte order, the low one.
-            low = PngFrame(png, raw_mode="RGB;16L")
-            low.load()
-            color = np.array(png.transparent)
-            same = ((words == color >> 8) & (np.asarray(low) == color & 255)).all(axis=2)
-    if same is not None:
-        shown.putalpha(Image.fromarray(np.where(same, 0, 255).astype(np.uint8)))
+            opacity = Image.new("L", image.size, 255)
+            for box, same in clear_pixels(png, image):
+                opacity.paste(0, box, same)
+            image.putalpha(opacity)
+        return image
+    words = np.asarray(image)
+    shown = Image.fromarray((words >> 8).astype(np.uint8)).convert("RGB")
+    if png.transparent:
+        opaque = np.where(words == png.transparent[0], 0, 255).astype(np.uint8)
+        shown.putalpha(Image.fromarray(opaque))
     return shown

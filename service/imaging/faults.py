@@ -1,0 +1,14 @@
+"""What Pillow's readers raise on damaged files."""
+
+import struct
+
+PILLOW_FAULTS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    SyntaxError,
+    LookupError,
+    TypeError,
+    EOFError,
+    struct.error,
+)
