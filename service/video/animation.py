@@ -96,6 +96,8 @@ class Animation:
         self._file, self._limits = file, limits
         self._stopped = threading.Event()
         check_pixels(file.width, file.height, limits.max_pixels)
+        for left, top, right, bottom in (part.box for part in file.parts):  # may exceed the canvas
+            check_pixels(right - left, bottom - top, limits.max_pixels)
         refuse_duration(file.seconds, limits)
         if not file.parts:
             raise NoFramesError(

@@ -153,3 +153,11 @@ def test_a_frame_without_a_delay_takes_a_tenth_of_a_second(delay: int) -> None:
     one[4] = delay
     clip = open_clip(BytesIO(header() + bytes(one) * 3 + b";"), Sampling(every_n=1), VideoLimits())
     assert [frame.seconds for frame in clip] == pytest.approx([0, 0.1, 0.2])
+
+
+def test_an_image_that_exceeds_the_screen_counts_as_large_as_it_is() -> None:
+    large = bytearray(image((0, 0, 2, 2), 1))
+    struct.pack_into("<2H", large, large.index(b"\x2c") + 5, 9000, 9000)
+    body = screen(2, 2) + image((0, 0, 2, 2), 2) + large + b";"
+    with pytest.raises(TooManyPixelsError, match="9000×9000"):
+        open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())

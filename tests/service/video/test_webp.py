@@ -131,3 +131,11 @@ def test_it_ends_before_its_next_frame_when_it_is_stopped() -> None:
 
 def test_other_videos_are_read_by_ffmpeg() -> None:
     assert isinstance(opened(counting(3, "mp4", "h264")), Clip)
+
+
+def test_a_frame_that_exceeds_the_canvas_counts_as_large_as_it_is() -> None:
+    body = bytearray(encoded(parts(0, 0, seed=1)))
+    at = body.rindex(b"ANMF") + 8 + 6
+    body[at : at + 6] = small(9000 - 1) * 2
+    with pytest.raises(TooManyPixelsError, match="9000×9000"):
+        opened(bytes(body))
