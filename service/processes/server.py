@@ -109,7 +109,8 @@ class Server(uvicorn.Server):
         )
         self._services = app.services
         self._handshake_seconds = limits.head_seconds
-        self._most_handshakes = limits.connections
+        # Without TLS a connection has arrived at once, and `Connection` answers one too many.
+        self._most_handshakes = 0 if tls is None else limits.connections
         self._on_end = on_end or (lambda: None)
         self._grace_seconds = grace_seconds
         self._counts = counts
