@@ -33,7 +33,7 @@ _ID_BYTES = 32
 
 @dataclass(slots=True)
 class _Full:
-    """A target whose queue was full when it was last asked."""
+    """A target whose queue was full when a request came last."""
 
     route: str
     model: str
