@@ -48,7 +48,7 @@ class Place:
 
 
 class FanOut:
-    """Takes the frames of a clip, or the perturbed copies of an image, through a model's background line.
+    """Takes the frames of a video, or the perturbed copies of an image, through a model's background line.
 
     Args:
         requests: how many requests may fan out at once; each costs memory for as long as it lasts.
@@ -69,7 +69,7 @@ class FanOut:
         """
         if not self._free:
             raise OverloadedError(
-                f"{self._requests} clips or explanations are being worked on already, which is this service's limit. "
+                f"{self._requests} videos or explanations are being worked on already, which is this service's limit. "
                 "Try again in a moment."
             )
         self._free -= 1

@@ -5,10 +5,8 @@ and mounts. A guard is plain ASGI, so it sees every request, whatever answers it
 that a request that a guard refuses also has an id, metrics and a log line.
 """
 
-import itertools
 import logging
 import re
-import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from http import HTTPStatus
@@ -19,7 +17,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Services
 from service.api.errors import internal_error, problem
-from service.api.record import RECORD_KEY, RequestRecord
+from service.api.record import RECORD_KEY, RequestRecord, request_ids
 from service.errors import FovealError
 from service.logs import FIELDS
 
@@ -65,9 +63,7 @@ class Telemetry:
         self.app = app
         self.services = services
         self.fastapi = fastapi
-        # 32 hexadecimal digits, unique among processes: a random number, then a count. A UUID each costs far more.
-        process = secrets.token_hex(10)
-        self._ids = (f"{process}{number:012x}" for number in itertools.count())
+        self._ids = request_ids()
         self._series = lru_cache(KNOWN_SERIES)(self._find_series)
         self._in_flight = 0
         services.metrics.in_flight.set_function(lambda: self._in_flight)

@@ -1,7 +1,9 @@
 """What is known of one request while it is answered, and its headers."""
 
+import itertools
+import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
@@ -113,6 +115,15 @@ def _stage_ms(trace: Trace) -> dict[str, float]:
         "infer": round(trace.infer * 1e3, 2),
         "head": round(trace.head * 1e3, 2),
     }
+
+
+def request_ids() -> Iterator[str]:
+    """Yield ids without end: 32 hexadecimal digits, unique among processes.
+
+    Each is a random number, then a count. A UUID each costs far more.
+    """
+    process = secrets.token_hex(10)
+    return (f"{process}{number:012x}" for number in itertools.count())
 
 
 def header_of(request: Request, name: bytes) -> str | None:

@@ -4,10 +4,8 @@ A refusal the long way costs as much as a small answer. Of 512 clients that sent
 the refusals took half of the service's goodput.
 """
 
-import itertools
 import logging
 import re
-import secrets
 import weakref
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
@@ -16,6 +14,7 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from service.api.errors import problem
+from service.api.record import request_ids
 from service.errors import OverloadedError
 from service.logs import LOGGER
 from service.metrics import Metrics
@@ -33,7 +32,7 @@ _ID_BYTES = 32
 
 @dataclass(slots=True)
 class _Full:
-    """A target whose queue was full when it was last asked."""
+    """A target whose queue was full when a request came last."""
 
     route: str
     model: str
@@ -67,8 +66,7 @@ class Shedding:
         self._remembers = remembers
         self._targets: dict[bytes, _Full] = {}
         self._reports = False
-        process = secrets.token_hex(10)
-        self._ids = (f"{process}{number:012x}".encode() for number in itertools.count())
+        self._ids = map(str.encode, request_ids())
 
     @property
     def targets(self) -> int:

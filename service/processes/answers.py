@@ -29,7 +29,7 @@ def _lines(fields: Fields) -> bytes:
 
 
 class Shed:
-    """In the place of a request that was refused before it became one: what uvicorn asks of the last request."""
+    """In the place of a request that was refused before it became one: what uvicorn reads of the last request."""
 
     response_complete = True
     response_started = True

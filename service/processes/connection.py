@@ -22,7 +22,7 @@ from service.errors import (
     OverloadedError,
 )
 from service.processes.answers import SHED, closing_answer, shed_answer
-from service.processes.half_closed import HalfClosed, can_be_told
+from service.processes.half_closed import HalfClosed, can_be_known
 from service.processes.limits import Limits
 from service.processes.transport import LINGER_BYTES, PatientTransport
 from service.processes.uvicorn_parts import (
@@ -133,10 +133,10 @@ class Connection(HttpToolsProtocol):
         """Keep the connection of a client that may wait for its answer."""
         cycle = self.cycle
         waits = cycle is not None and not (cycle.response_complete or self._in_body)
-        if not waits or self._patient.lingers or self.scheme != "http" or not can_be_told():
+        if not waits or self._patient.lingers or self.scheme != "http" or not can_be_known():
             return None
         if self._half_closed is None:
-            self._half_closed = HalfClosed(self._patient.raw, self.loop, self._may_be_asked)
+            self._half_closed = HalfClosed(self._patient.raw, self.loop, self._may_probe)
         return True
 
     def pause_writing(self) -> None:
@@ -250,7 +250,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade:  # no other protocol is spoken here
             self._end_after_answers()
         except httptools.HttpParserError as error:
-            self._refuse(MalformedHttpError(_told(error)))
+            self._refuse(MalformedHttpError(_not_http(error)))
         else:
             if counted and self._outside > self._limits.head_bytes:
                 self._refuse_head()
@@ -292,7 +292,7 @@ class Connection(HttpToolsProtocol):
             self._discard_timer.cancel()
             self._discard_timer = None
 
-    def _may_be_asked(self) -> bool:
+    def _may_probe(self) -> bool:
         return not self.cycle.response_started and not self.pipeline and self._speaks_1_1()
 
     def _speaks_1_1(self) -> bool:
@@ -377,6 +377,6 @@ def _announced_length(headers: list[tuple[bytes, bytes]]) -> int | None:
     return None
 
 
-def _told(error: httptools.HttpParserError) -> str:
+def _not_http(error: httptools.HttpParserError) -> str:
     reason = "" if isinstance(error, httptools.HttpParserCallbackError) else f": {error}"
     return f"The bytes are not an HTTP/1.1 request{reason}. Send plain HTTP/1.1 to this port."

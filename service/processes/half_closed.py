@@ -9,7 +9,7 @@ import socket
 from collections.abc import Callable
 
 FIRST_SECONDS = 0.25
-"""Before it, most answers are ready, and nothing is asked."""
+"""Before it, most answers are ready, and nothing is sent."""
 CHECK_SECONDS = 0.1
 MOST_CHECK_SECONDS = 2.0
 INTERIM = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -19,7 +19,7 @@ _TCP_CLOSE = 7
 """The state of a connection that was reset (Linux, tcp_states.h)."""
 
 
-def can_be_told() -> bool:
+def can_be_known() -> bool:
     """Return whether this system says what became of a connection."""
     return _TCP_INFO is not None
 
@@ -30,19 +30,19 @@ class HalfClosed:
     Args:
         transport: of the connection; it is aborted when the client is gone.
         loop: its event loop.
-        may_ask: whether an interim answer can be sent now, between two answers.
+        may_probe: whether an interim answer can be sent now, between two answers.
     """
 
     def __init__(
         self,
         transport: asyncio.Transport,
         loop: asyncio.AbstractEventLoop,
-        may_ask: Callable[[], bool],
+        may_probe: Callable[[], bool],
     ) -> None:
         self._transport = transport
         self._loop = loop
-        self._may_ask = may_ask
-        self._asked = False
+        self._may_probe = may_probe
+        self._probed = False
         self._seconds = CHECK_SECONDS
         self._timer = loop.call_later(FIRST_SECONDS, self._check)
 
@@ -56,8 +56,8 @@ class HalfClosed:
         if self._is_reset():
             self._transport.abort()
             return
-        if not self._asked and self._may_ask():
-            self._asked = True
+        if not self._probed and self._may_probe():
+            self._probed = True
             self._transport.write(INTERIM)
         self._timer = self._loop.call_later(self._seconds, self._check)
         self._seconds = min(2 * self._seconds, MOST_CHECK_SECONDS)

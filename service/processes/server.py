@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import logging
-import secrets
 import signal
 import socket
 import threading
@@ -17,6 +16,7 @@ import uvicorn
 
 from service.api.errors import problem
 from service.api.middleware import NO_SNIFFING, UNMATCHED, Telemetry
+from service.api.record import request_ids
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER
 from service.processes.connection import Connection
@@ -109,7 +109,8 @@ class Server(uvicorn.Server):
         )
         self._services = app.services
         self._handshake_seconds = limits.head_seconds
-        self._most_handshakes = limits.connections
+        # Without TLS a connection has arrived at once, and `Connection` answers one too many.
+        self._most_handshakes = 0 if tls is None else limits.connections
         self._on_end = on_end or (lambda: None)
         self._grace_seconds = grace_seconds
         self._counts = counts
@@ -119,6 +120,7 @@ class Server(uvicorn.Server):
         self._arriving: set[asyncio.Task[object]] = set()
         self._cannot_accept = False
         self._interrupts = 0
+        self._ids = request_ids()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def serve(self, sockets: list[socket.socket] | None = None) -> None:
@@ -266,7 +268,7 @@ class Server(uvicorn.Server):
 
     def _refuse(self, error: FovealError) -> tuple[list[tuple[bytes, bytes]], bytes]:
         """Count and log what is refused before it is a request, and return its answer."""
-        request_id = secrets.token_hex(16)
+        request_id = next(self._ids)
         metrics = self._services.metrics
         metrics.requests.labels(UNMATCHED, "", str(error.status)).inc()
         metrics.errors.labels(error.code).inc()

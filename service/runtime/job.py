@@ -22,7 +22,7 @@ class PinnedInput(Protocol):
 
 @runtime_checkable
 class Stoppable(Protocol):
-    """A run that can be told to end early. Where it can not, its thread is lost until it ends by itself."""
+    """A run that can be stopped. Where it can not, its thread is lost until it ends by itself."""
 
     def stop(self, thread: int) -> None:
         """Let the run of the thread with this `threading.get_ident` end with an error, soon."""

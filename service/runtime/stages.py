@@ -148,5 +148,4 @@ def _failure(error: Exception) -> FovealError:
         log.error("The network failed on an image: not enough memory: %s", error)
         return UnavailableError("There is not enough memory to run the network on this image now.")
     log.error("The network failed on an image.", exc_info=error)
-    told = for_clients(f"The network failed on this image: {reason_of(error)}")
-    return InferenceError(told)
+    return InferenceError(for_clients(f"The network failed on this image: {reason_of(error)}"))

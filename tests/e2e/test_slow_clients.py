@@ -6,6 +6,7 @@ import os
 import re
 import resource
 import select
+import signal
 import socket
 import sys
 import threading
@@ -245,6 +246,22 @@ def test_so_many_connections_are_open_and_one_more_is_refused(models: Path) -> N
             assert (status, told["code"]) == (503, "overloaded")
         eventually(live, "foveal_requests_in_flight", 0)
         assert httpx.get(f"{live.url}/health/live").status_code == 200
+
+
+def test_of_connections_that_come_in_the_same_moment_the_last_is_refused_too(models: Path) -> None:
+    with start(models=models, max_connections=20, log_format="json") as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        os.kill(service.process.pid, signal.SIGSTOP)
+        with ExitStack() as stack:
+            made = [
+                stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
+                for _ in range(21)
+            ]
+            for one in made:
+                one.sendall(head_of(1000))
+            os.kill(service.process.pid, signal.SIGCONT)
+            status, told = answer_of(made[-1])
+        assert (status, told["code"]) == (503, "overloaded")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")

@@ -1,4 +1,4 @@
-"""The guard that counts: so many requests a time by each client, told in `RateLimit` headers."""
+"""The guard that counts: so many requests a time by each client; `RateLimit` headers state them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -16,7 +16,7 @@ from service.errors import BodyTooLargeError, ClientLeftError, DeadlineError
 LARGE_BYTES = 256 * 1024
 """Larger bodies are received in turn, and parsed on a thread, so that the event loop can serve other requests."""
 EAGER_BYTES = 64 * 1024
-"""So much of a large body is received before it waits for a turn: who only announces a body takes nobody's place."""
+"""So much of a large body is received before it waits for a turn: one that is only announced takes no place."""
 COMPLETE_KEY = "foveal.body_complete"
 """The key in an ASGI scope under which a server may say that the whole body has arrived."""
 

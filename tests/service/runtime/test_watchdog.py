@@ -48,7 +48,7 @@ class Network:
 
 
 class StoppableNetwork(Network):
-    """Ends its run when it is told to, as ONNX Runtime's sessions do."""
+    """Ends its run when it is stopped, as ONNX Runtime's sessions do."""
 
     def __init__(self, clock: ManualClock) -> None:
         super().__init__(clock)

@@ -48,6 +48,17 @@ def is_open(path: str) -> bool:
     return path in OPEN or path.startswith(("/health/", "/playground/"))
 
 
+async def test_the_document_names_the_operations_that_need_no_key(tmp_path: Path) -> None:
+    http, app = client_of(tmp_path)
+    async with http:
+        for path, operations in app.openapi()["paths"].items():
+            for method, operation in operations.items():
+                url = f"http://test{path.replace('{name}', 'name')}"
+                answer = await http.send(httpx.Request(method, url, content=b"image"))
+                needs_key = operation.get("security") != []
+                assert (answer.status_code == 401) is needs_key, (method, path)
+
+
 async def test_without_a_key_only_pages_and_health_are_open(tmp_path: Path) -> None:
     http, app = client_of(tmp_path)
     async with http:
