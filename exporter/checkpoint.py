@@ -12,7 +12,7 @@ from torch import Tensor
 
 from exporter import inert_pickle
 from exporter.errors import WeightsError
-from exporter.file_kind import file_kind, safetensors_end
+from exporter.file_kind import file_kind
 from exporter.state_dict import Found, find_states
 
 _SHOWN = 5
@@ -36,12 +36,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         kind = file_kind(path)
     except OSError as error:
         raise WeightsError(f"--weights {path.name} can not be read: {error.strerror}") from error
-    if kind.kind == "safetensors":
-        content: object = _safetensors(path)
-    elif kind.kind in {"torch", "pickle"}:
-        content = _pickled(path)
-    else:
+    if not kind.is_weights:
         raise WeightsError(f"--weights {path.name} {kind.sentence}")
+    content = _safetensors(path) if kind.kind == "safetensors" else _pickled(path)
     states = find_states(content)
     if not states:
         raise WeightsError(
@@ -55,12 +52,6 @@ def _safetensors(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except (SafetensorError, OSError, ValueError, KeyError) as error:
-        size, end = path.stat().st_size, safetensors_end(path)
-        if end is not None and size < end:
-            raise WeightsError(
-                f"--weights {path.name} is truncated: its header states {end} bytes, the file has {size}. "
-                "Download or save it again"
-            ) from error
         raise WeightsError(
             f"--weights {path.name} is no valid safetensors file: {error}. Download or save it again"
         ) from error
@@ -99,6 +90,4 @@ def _instead(content: object) -> str:
     if isinstance(content, dict) and content:
         names = ", ".join(str(name) for name in list(content)[:_SHOWN])
         return f"; it holds {names}"
-    if isinstance(content, inert_pickle.Inert):
-        return f"; it holds a {type(content).__name__}"
     return f"; it holds a {type(content).__name__}"

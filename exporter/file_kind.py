@@ -56,12 +56,16 @@ class FileKind:
     advice: str = ""
 
     @property
+    def is_weights(self) -> bool:
+        return self.kind in {"safetensors", "torch", "pickle"}
+
+    @property
     def sentence(self) -> str:
         return f"is {self.what}. {self.advice}"
 
 
 def file_kind(path: Path) -> FileKind:
-    """Return what a file is by its first bytes and, for a ZIP file, by the names in it.
+    """Return what a file is by its first bytes, for a ZIP file by the names in it, and for safetensors by its header.
 
     Raises:
         OSError: the file can not be read.
@@ -77,7 +81,7 @@ def file_kind(path: Path) -> FileKind:
     if head.startswith(b"PK"):
         return _zip_kind(path)
     if (length := _header_length(head)) is not None:
-        return _safetensors_kind(length, size)
+        return _safetensors_kind(path, length, size)
     if head.startswith(b"\x80") and size > 1:
         return FileKind("pickle")
     return _other(head, size)
@@ -126,13 +130,17 @@ def _header_length(head: bytes) -> int | None:
     return length if starts else None
 
 
-def _safetensors_kind(length: int, size: int) -> FileKind:
+def _safetensors_kind(path: Path, length: int, size: int) -> FileKind:
     if size < 8 + length:
         return FileKind("broken", "a truncated safetensors file", "Download or save it again")
+    end = _safetensors_end(path)
+    if end is not None and size < end:
+        what = f"truncated: its header states {end} bytes, the file has {size}"
+        return FileKind("broken", what, "Download or save it again")
     return FileKind("safetensors")
 
 
-def safetensors_end(path: Path) -> int | None:
+def _safetensors_end(path: Path) -> int | None:
     """Return the size in bytes that the header of a safetensors file states, None where it states none."""
     with path.open("rb") as file:
         length = int.from_bytes(file.read(8), "little")
@@ -177,22 +185,6 @@ def _archive_kind(names: Iterable[str]) -> FileKind:
             "Give the weights as PyTorch or safetensors saved them",
         )
     return FileKind("other", "a ZIP archive without weights of PyTorch", "Unpack it first")
-
-
-def refusal_of_weights(path: Path) -> str | None:
-    """Return what a file is that should hold weights and does not, for a sentence that begins with its name.
-
-    Raises:
-        OSError: the file can not be read.
-    """
-    kind = file_kind(path)
-    if kind.kind not in {"safetensors", "torch", "pickle"}:
-        return kind.sentence
-    if kind.kind == "safetensors" and (end := safetensors_end(path)) is not None:
-        size = path.stat().st_size
-        if size < end:
-            return f"is truncated: its header states {end} bytes, the file has {size}. Download or save it again"
-    return None
 
 
 def not_onnx(path: Path, reason: str) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 from exporter.errors import SourceError
 from exporter.file_kind import file_kind
 from exporter.guessing.granted import Granted
-from exporter.sources.transformers_configs import read_config
+from exporter.sources.transformers_configs import CONFIG, read_config
 
 KINDS = ("torchvision", "timm", "transformers", "python", "program", "torchscript", "onnx", "train")
 
@@ -32,8 +32,6 @@ _ELSEWHERE = {
 }
 """The next step for a file of a kind that is not read, by its ending."""
 
-_MOST_ENTRIES = 10_000
-
 
 def source_at(path: Path) -> tuple[str, tuple[Granted, ...]]:
     """Return the source that a file or folder holds, and the options that its form answers.
@@ -45,7 +43,7 @@ def source_at(path: Path) -> tuple[str, tuple[Granted, ...]]:
 
 
 def _in_folder(folder: Path) -> tuple[str, tuple[Granted, ...]]:
-    config = folder / "config.json"
+    config = folder / CONFIG
     if config.is_file():
         return _configured(folder, config)
     for place in (folder, folder / "weights"):
@@ -108,7 +106,7 @@ def _in_file(path: Path) -> str:
         return str(path)
     if suffix in _BY_SUFFIX:
         return f"{_BY_SUFFIX[suffix]}:{path}"
-    if path.name == "config.json":
+    if path.name == CONFIG:
         return f"transformers:{path}"
     if suffix in _ELSEWHERE:
         raise SourceError(f"{path} can not be read. {_ELSEWHERE[suffix]}")
@@ -123,12 +121,9 @@ def _in_torch_file(path: Path) -> str:
     kind = file_kind(path)
     if kind.kind in {"other", "broken", "onnx"}:
         raise SourceError(f"{path} {kind.sentence}")
-    names = _entries(path)
-    if any("/code/" in name or name.startswith("code/") for name in names):
-        return f"torchscript:{path}"
-    if any("serialized_exported_program" in name or "/models/" in name for name in names):
-        return f"program:{path}"
-    if _mentions_ultralytics(path, names):
+    if kind.kind in {"torchscript", "program"}:
+        return f"{kind.kind}:{path}"
+    if kind.kind == "torch" and _mentions_ultralytics(path):
         raise SourceError(
             f"{path} is a checkpoint of Ultralytics, and reading it runs code. Export it first: "
             f"yolo export model={path} format=onnx"
@@ -139,18 +134,8 @@ def _in_torch_file(path: Path) -> str:
     )
 
 
-def _entries(path: Path) -> list[str]:
-    """Return the names in a file of PyTorch, which is a zip; none for another file."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return archive.namelist()[:_MOST_ENTRIES]
-    except (zipfile.BadZipFile, OSError):
-        return []
-
-
-def _mentions_ultralytics(path: Path, names: list[str]) -> bool:
-    pickled = next((name for name in names if name.endswith("data.pkl")), None)
-    if pickled is None:
-        return False
-    with zipfile.ZipFile(path) as archive, archive.open(pickled) as file:
-        return b"ultralytics" in file.read(2**20)
+def _mentions_ultralytics(path: Path) -> bool:
+    with zipfile.ZipFile(path) as archive:
+        pickled = next(name for name in archive.namelist() if name.endswith("data.pkl"))
+        with archive.open(pickled) as file:
+            return b"ultralytics" in file.read(2**20)

@@ -9,7 +9,7 @@ import torch
 from safetensors import SafetensorError
 
 from exporter.errors import RecipeError, SourceError, WeightsError
-from exporter.file_kind import refusal_of_weights
+from exporter.file_kind import file_kind
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
 from exporter.progress import Progress
@@ -181,11 +181,13 @@ def _check_files(folder: Path) -> None:
     shards = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]
     for path in sorted(shards):
         try:
-            refusal = refusal_of_weights(path)
+            kind = file_kind(path)
         except OSError as error:
-            refusal = f"can not be read: {error.strerror}"
-        if refusal is not None:
-            raise WeightsError(f"{folder.name}: {path.name} {refusal}")
+            raise WeightsError(
+                f"{folder.name}: {path.name} can not be read: {error.strerror}"
+            ) from error
+        if not kind.is_weights:
+            raise WeightsError(f"{folder.name}: {path.name} {kind.sentence}")
 
 
 def _automatic(library: Library, config: Config, task: Task) -> Automatic:
