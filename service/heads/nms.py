@@ -95,7 +95,7 @@ def _decay(
 ) -> tuple[Indices, Floats]:
     """Take the best remaining box, lower its neighbors by exp(-IoU²/sigma), and repeat; return the order taken."""
     boxes = boxes[left]
-    remaining = scores[left].astype(np.float32, copy=True)
+    remaining = scores[left].astype(np.float32)
     taken, final = [], []
     for _ in range(len(left)):
         best = int(np.argmax(remaining))

@@ -92,8 +92,6 @@ class Batcher:
     ) -> None:
         self.largest = largest
         self.batches_taken = 0
-        self.batches_unwanted = 0
-        """How many of those that were taken never ran, because nobody waited for them any more."""
         self.answers = 0
         """How many jobs were answered with a result."""
         self.broken = ""
@@ -128,13 +126,18 @@ class Batcher:
         return self._normal.depth + self._low_priority.depth
 
     @property
+    def batches_tried(self) -> int:
+        """How many batches the network has begun to run."""
+        return self._stages.batches_tried
+
+    @property
     def batches_run(self) -> int:
         """How many batches the network has run."""
         return self._stages.batches_run
 
     @property
     def running(self) -> bool:
-        """Whether a batch runs."""
+        """Whether a batch runs, or is prepared."""
         return len(self._idle) < self._instances
 
     @property
@@ -389,7 +392,6 @@ class Batcher:
         finally:
             with self._workers.condition:
                 turn.running = 0
-                self.batches_unwanted += not ready
                 if turn.given_up:
                     self._came_back(turn)
                 else:

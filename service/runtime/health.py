@@ -118,8 +118,8 @@ class HealthWatcher:
         A queue that is full or slow is no failure as long as batches still come out of it, nor is a check that only
         waited for a worker: then the batches of other models ran. A queue that was closed says nothing.
         """
-        was_running, ran_before = queue.running, queue.batches_run
-        tried_before = queue.batches_taken - queue.batches_unwanted
+        was_running = queue.running
+        tried_before, ran_before = queue.batches_tried, queue.batches_run
         job = Job(prepare=partial(_blank, model.blank), finish=_require_finite)
         outcome: JobResult[None] | FovealError
         try:
@@ -135,8 +135,7 @@ class HealthWatcher:
             record.note(queue)
             record.next_check = self._clock() + outcome.trace.infer / HEALTH_CHECK_SHARE
             return
-        tried = queue.batches_taken - queue.batches_unwanted
-        waited_for_others = not (was_running or queue.running) and tried == tried_before
+        waited_for_others = not was_running and queue.batches_tried == tried_before
         is_slow = isinstance(outcome, OverloadedError | DeadlineError)
         if not (is_slow and (queue.batches_run > ran_before or waited_for_others)):
             model.mark_failed(queue.broken or f"did not answer its health check: {outcome}")

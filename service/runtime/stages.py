@@ -34,7 +34,8 @@ class Stages:
         answer: answers jobs.
 
     Attributes:
-        batches_run: how many batches the network has run.
+        batches_tried: how many batches the network has begun to run.
+        batches_run: how many of them it has run.
         pace: seconds of an image in the network, averaged; None before the first run.
         fits: the largest batch for which the memory was enough, where it was once not enough; else None.
     """
@@ -48,6 +49,7 @@ class Stages:
         pinned: bool,
         answer: Callable[[Sequence[tuple[Entry, Outcome]]], None],
     ) -> None:
+        self.batches_tried = 0
         self.batches_run = 0
         self.pace: float | None = None
         self.fits: int | None = None
@@ -77,6 +79,7 @@ class Stages:
         size = len(entries)
         turn.since = began = self._clock()
         turn.running = size
+        self.batches_tried += 1
         try:
             pinned = self._pinned and isinstance(run, PinnedInput)
             room = run.pinned_input(size) if pinned else None  # type: ignore[attr-defined]

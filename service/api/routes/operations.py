@@ -9,7 +9,7 @@ from service.api.deps import ServicesDep
 
 router = APIRouter(tags=["operations"])
 
-OPEN = {"security": []}
+OPEN: dict[str, list[str]] = {"security": []}
 """Of an operation in the OpenAPI document that needs no key, also where the service has keys."""
 READINESS = {
     "type": "object",

@@ -94,7 +94,7 @@ def ends():
 
 parallel = lambda: nn.DataParallel(Net())
 compiled = lambda: torch.compile(Net())
-scripted = lambda: torch.jit.script(Net().eval())
+traced = lambda: torch.jit.trace(Net().eval(), torch.zeros(1, 3, 16, 16))
 ready = Net()
 
 class Inside(nn.Module):
@@ -184,7 +184,7 @@ def test_a_network_of_one_channel_reads_gray_images(folder: Path) -> None:
     assert module(torch.from_numpy(pixels)).shape == (1, 4)
 
 
-@pytest.mark.parametrize("name", ["parallel", "compiled", "scripted", "ready", "Inside"])
+@pytest.mark.parametrize("name", ["parallel", "compiled", "traced", "ready", "Inside"])
 def test_wrappers_of_a_training_are_taken_off(name: str, folder: Path) -> None:
     where = f"own_nets:{name}"
     torch.manual_seed(0)
