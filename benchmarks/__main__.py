@@ -23,7 +23,6 @@ from benchmarks.report import MARKDOWN, Run, load_results, write_report
 from benchmarks.results import CaseResult
 from benchmarks.runner import GPU_DEVICES, Plan, run_case
 from benchmarks.server import StartError
-from benchmarks.soak import run_soak
 from benchmarks.statistics import Spread
 from benchmarks.video import run_video
 from service.runtime.host import granted_threads
@@ -48,9 +47,6 @@ def bench(
     ] = False,
     peers: Annotated[bool, typer.Option(help="Measure the peers too")] = True,
     tune: Annotated[bool, typer.Option("--tune", help="Try the peers' settings again")] = False,
-    soak: Annotated[
-        float, typer.Option(help="Instead: measure memory under load for this many seconds")
-    ] = 0,
     explained: Annotated[
         bool, typer.Option("--explained", help="Instead: measure the cost of a loaded explainer")
     ] = False,
@@ -74,8 +70,6 @@ def bench(
     suffix = ("-gpu" if gpu else "") + ("-quick" if quick else "")
     folder = out or RESULTS / f"{today}-{machine.slug}{suffix}"
     CACHE.mkdir(parents=True, exist_ok=True)
-    if soak:
-        return _soak(soak, generator, folder)
     if video:
         return _video(rounds, generator)
     if explained:
@@ -96,14 +90,6 @@ def bench(
     run = Run(today, machine, generator.name, rounds, command, tuple(results), plan.peers)
     write_report(run, folder, draw_plots(results, folder))
     return _print(f"written: {folder / MARKDOWN}")
-
-
-def _soak(seconds: float, generator: Generator, folder: Path) -> None:
-    found = run_soak(seconds, generator, folder, _print)
-    _print(
-        f"{found.answered} answered, {found.failed} failed; peak {found.peak_mib:.0f} MiB, "
-        f"second half {found.growth_mib:+.1f} MiB compared with the first; written: {folder}"
-    )
 
 
 def _video(rounds: int, generator: Generator) -> None:

@@ -1,4 +1,4 @@
-"""Results as plots: throughput relative to the limit, latency of one client, memory over time."""
+"""Results as plots: throughput relative to the limit, and latency of one client."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -50,19 +50,6 @@ def draw_plots(results: Sequence[CaseResult], folder: Path) -> list[str]:
     return drawn
 
 
-def draw_soak(seconds: Sequence[float], mebibytes: Sequence[float], file: Path) -> None:
-    """Draw memory over the time of a soak."""
-    with mpl.rc_context(STYLE):
-        figure = Figure(figsize=(8, 2.6), layout="constrained")
-        axes = figure.subplots()
-        axes.plot([second / 60 for second in seconds], mebibytes, color=ACCENT, linewidth=1.2)
-        axes.set_ylim(0, max(mebibytes) * 1.15)
-        axes.set_xlabel("minutes under load")
-        axes.set_ylabel("resident memory, MiB")
-        _clear(axes)
-        _save(figure, file)
-
-
 def _throughput_bars(result: CaseResult) -> list[Bar]:
     rounds = result.at(MANY_CLIENTS)
     names = [name for name in rounds[0] if not name.startswith(LIMIT)] if rounds else []
@@ -109,7 +96,7 @@ def _draw_panels(results: dict[str, list[Bar]], title: str, file: Path) -> None:
                 _draw_bars(axes, name, bars, count)
             for axes in line[len(row) :]:
                 axes.set_visible(False)
-        _save(figure, file)
+        save(figure, file)
 
 
 def _arranged(results: dict[str, list[Bar]]) -> list[tuple[str, list[Bar]]]:
@@ -146,13 +133,13 @@ def _draw_bars(axes: Axes, title: str, bars: Sequence[Bar], rows: int) -> None:
     axes.set_yticks(places, [name for name, _, _ in bars])
     axes.set_xlim(0, max(*medians, 1.0) * 1.45)
     axes.set_title(title, loc="left", fontsize=9, color=INK)
-    _clear(axes)
+    clear(axes)
 
 
-def _clear(axes: Axes) -> None:
+def clear(axes: Axes) -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(length=0)
 
 
-def _save(figure: Figure, file: Path) -> None:
+def save(figure: Figure, file: Path) -> None:
     figure.savefig(file, metadata={"Date": None}, facecolor="white")
