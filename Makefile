@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos soak zoo audit sbom bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -67,6 +67,11 @@ CHAOS ?= 5
 chaos: .venv/.test ## Attack the service on a real socket, for some minutes (CHAOS=5)
 	ulimit -n 4096; CHAOS=$(CHAOS) $(BIN)/pytest --timeout=300 \
 		tests/e2e/test_slow_clients.py tests/e2e/test_hostile_heads.py tests/e2e/test_large_bodies.py
+
+# Everything goes to 127.0.0.1. It needs 4 GiB of memory; FOVEAL_WORKERS=2 and other settings are passed on.
+SOAK ?= 60
+soak: .venv/.bench ## Load the service with every kind of request; does anything grow? (SOAK=60 minutes)
+	$(BIN)/python -m benchmarks.soak --minutes $(SOAK)
 
 # Both read the packages of the container image. Their tools have an environment of their own.
 AUDIT := .cache/audit

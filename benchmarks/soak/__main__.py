@@ -24,6 +24,9 @@ cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @cli.command()
 def main(
     minutes: Annotated[float, typer.Option(min=1, help="How long the load lasts")] = 60,
+    load: Annotated[
+        float, typer.Option(min=0.05, max=1, help="Share of the capacity that is sent")
+    ] = 0.7,
     out: Annotated[Path | None, typer.Option(help="Folder for the result and its plot")] = None,
 ) -> None:
     """Load the service with every kind of request, and end with 1 if something grew or failed.
@@ -34,13 +37,13 @@ def main(
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     machine, today = describe_machine(), datetime.now(UTC).date().isoformat()
     folder = out or RESULTS / f"{today}-{machine.slug}-soak"
-    plan = Plan(minutes * 60, CACHE / "soak", _print)
+    plan = Plan(minutes * 60, load, CACHE / "soak", _print)
     found, samples = run_soak(plan)
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "soak.json").write_text(
         json.dumps({"date": today, **asdict(found)}, indent=1, ensure_ascii=False) + "\n"
     )
-    title = f"{found.rate:.0f} requests per second, 70 % of the capacity at the start"
+    title = f"{found.rate:.1f} requests per second, {load:.0%} of the capacity at the start"
     draw(samples, plan.warm_up_seconds, title, folder / "soak.svg")
     _print(_table(found))
     _print(f"written: {folder}")

@@ -17,7 +17,6 @@ from benchmarks.soak.tally import Tally
 from benchmarks.soak.traffic import Kind, Mix, kinds_of
 from benchmarks.soak.watch import Sample, Watch
 
-LOAD = 0.7
 CLIENTS = 6
 MEASURE_SECONDS = 20.0
 ROTATE_SECONDS = 20.0
@@ -29,7 +28,10 @@ SEED = 15
 
 @dataclass(frozen=True, slots=True)
 class Plan:
+    """`load` is the share of the capacity that is sent."""
+
     seconds: float
+    load: float
     folder: Path
     progress: Callable[[str], None]
 
@@ -109,14 +111,14 @@ async def _loaded(plan: Plan, server: Server, keys: RotatingKeys) -> tuple[Soak,
     capacity = await sender.measure(CLIENTS, MEASURE_SECONDS)
     book.clear()
     plan.progress(
-        f"{capacity:.1f} requests per second with {CLIENTS} clients; sending {LOAD * capacity:.1f}"
+        f"{capacity:.1f} requests per second with {CLIENTS} clients; sending {plan.load * capacity:.1f}"
     )
     beside = [
         asyncio.create_task(_watched(plan, take, book, samples)),
         asyncio.create_task(_rotated(keys)),
     ]
     try:
-        await sender.send(LOAD * capacity, plan.seconds)
+        await sender.send(plan.load * capacity, plan.seconds)
     finally:
         for task in beside:
             task.cancel()
@@ -167,7 +169,7 @@ def _soak(plan: Plan, capacity: float, book: Book, samples: list[Sample]) -> Soa
     return Soak(
         seconds=plan.seconds,
         capacity=round(capacity, 1),
-        rate=round(LOAD * capacity, 1),
+        rate=round(plan.load * capacity, 1),
         sent=tally.sent,
         statuses={
             name: dict(sorted(count.items())) for name, count in sorted(tally.statuses.items())

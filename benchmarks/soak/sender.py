@@ -89,7 +89,7 @@ class Sender:
         self._record(kind, status, time.perf_counter() - began)
 
     async def _exchange(self, request: Request) -> int:
-        keeps = request.ends == "answer" and not request.raw and self._count % 2 == 0
+        keeps = request.whole and self._count % 2 == 0
         streams = self._reused() if keeps else None
         reader, writer = streams or await asyncio.open_connection(HOST, self._port, limit=2**20)
         kept = False

@@ -30,6 +30,11 @@ class Request:
     raw: bytes = b""
     keyed: bool = True
 
+    @property
+    def whole(self) -> bool:
+        """Return whether another request may follow on the same connection."""
+        return self.ends == "answer" and self.announced is None and not self.raw
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
