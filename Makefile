@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos soak zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -72,6 +72,30 @@ chaos: .venv/.test ## Attack the service on a real socket, for some minutes (CHA
 SOAK ?= 60
 soak: .venv/.bench ## Load the service with every kind of request; does anything grow? (SOAK=60 minutes)
 	$(BIN)/python -m benchmarks.soak --minutes $(SOAK)
+
+# Test files of other projects, as their source distributions on PyPI have them; none is committed. pip builds no wheel,
+# but some packages need their build dependencies before it can read their names.
+CORPORA := .cache/corpora
+CORPUS_PACKAGES = pillow==13.0.0 hachoir==3.4.0 mutagen==1.48.1 pymediainfo==7.0.1
+corpora: .venv/.test $(CORPORA)/.fetched ## Post the test files of Pillow and others to the service: no 5xx, no long or large work
+	$(BIN)/python -m tests.corpora $(CORPORA)
+
+$(CORPORA)/.fetched: .venv/bin/python
+	$(BIN)/python -m pip download --quiet --disable-pip-version-check --no-binary :all: --no-deps --dest $(CORPORA) $(CORPUS_PACKAGES)
+	@touch $@
+
+# atheris has wheels for Linux and CPython 3.11 to 3.13. It gets an environment of its own.
+FUZZ := .cache/fuzz
+FUZZ_SECONDS ?= 180
+FUZZ_TARGETS ?= image video form json inflated card
+fuzz: $(FUZZ)/.installed ## Fuzz each reader of foreign bytes, guided by coverage (FUZZ_SECONDS=180 FUZZ_TARGETS=image)
+	@for target in $(FUZZ_TARGETS); do \
+		$(FUZZ)/venv/bin/python -m tests.fuzz $$target $(FUZZ)/found -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+$(FUZZ)/.installed: pyproject.toml
+	$(PYTHON) -m venv --clear $(FUZZ)/venv
+	$(FUZZ)/venv/bin/python -m pip install --quiet --disable-pip-version-check --editable . 'atheris>=3,<4'
+	@touch $@
 
 # Both read the packages of the container image. Their tools have an environment of their own.
 AUDIT := .cache/audit

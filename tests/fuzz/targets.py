@@ -1,0 +1,160 @@
+"""What reads bytes of strangers, one function each: any bytes give a result or one of our own errors.
+
+Each function has properties of its own beside: a result that is wrong fails an assertion.
+"""
+
+import contextlib
+import itertools
+import zlib
+from collections.abc import Callable, Mapping
+from io import BytesIO
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from service.api.ingest.encoding import Inflater
+from service.api.ingest.images import parse_json
+from service.api.ingest.multipart import FormReader, files_of
+from service.card import CardError, graph_sha256, read_card
+from service.errors import FovealError
+from service.imaging.announced import announced_pixels
+from service.imaging.decode import Limits, open_image, read_pixels
+from service.video.opening import open_clip
+from service.video.reader import VideoLimits
+from service.video.sampling import Sampling
+
+MOST_PIXELS = 2**20
+MOST_IMAGES = 8
+MOST_INFLATED = 2**20
+BOUNDARY = "fuzz"
+FORM = f"multipart/form-data; boundary={BOUNDARY}"
+FRAMES_READ = 12
+"""Frames of a video that are converted: a damaged one may announce any number."""
+
+Target = Callable[[bytes], bool]
+"""Returns whether the bytes gave a result; False for an error of ours."""
+
+
+def image(body: bytes) -> bool:
+    """Decode an image to its pixels."""
+    with contextlib.suppress(FovealError):
+        assert announced_pixels([body]) >= 0
+    try:
+        opened = open_image(body, Limits(max_pixels=MOST_PIXELS))
+        assert opened.size[0] * opened.size[1] <= MOST_PIXELS
+        pixels = read_pixels(opened)
+    except FovealError:
+        return False
+    assert pixels.mode in {"L", "RGB"}, pixels.mode
+    assert sorted(pixels.size) == sorted(opened.size), (pixels.size, opened.size)
+    return True
+
+
+def video(body: bytes) -> bool:
+    """Decode frames of a video or an animation, chosen in each of the three ways."""
+    ways = (Sampling(every_n=1), Sampling(fps=5.0), Sampling(count=3))
+    read = [_frames_are_read(body, sampling) for sampling in ways]
+    return all(read)
+
+
+def _frames_are_read(body: bytes, sampling: Sampling) -> bool:
+    limits = VideoLimits(max_seconds=60, max_frames=100, max_pixels=MOST_PIXELS)
+    try:
+        clip = open_clip(BytesIO(body), sampling, limits)
+        with contextlib.closing(clip):
+            for frame in itertools.islice(clip, FRAMES_READ):
+                assert frame.image().mode == "RGB"
+                assert frame.seconds >= 0
+    except FovealError:
+        return False
+    return True
+
+
+def form(body: bytes) -> bool:
+    """Read a multipart form at once and in pieces: both ways give the same files or the same error."""
+    whole = _files_at_once(body)
+    assert whole == "too_many_images" or whole == _files_in_pieces(body)
+    return not isinstance(whole, str)
+
+
+def _files_at_once(body: bytes) -> tuple[bytes, ...] | str:
+    try:
+        return tuple(files_of(body, FORM, "cat.jpg", MOST_IMAGES))
+    except FovealError as error:
+        return error.code
+
+
+def _files_in_pieces(body: bytes) -> tuple[bytes, ...] | str:
+    files = [b""]
+
+    def add(piece: bytes) -> None:
+        files[-1] += piece
+
+    reader = FormReader(FORM, on_data=add, on_file_end=lambda: files.append(b""), example="cat.jpg")
+    try:
+        for start in range(0, len(body), 7):
+            reader.write(body[start : start + 7])
+        reader.end()
+    except FovealError as error:
+        return error.code
+    return tuple(files[:-1])
+
+
+def json_body(body: bytes) -> bool:
+    """Read images in base64."""
+    try:
+        assert len(parse_json(body, MOST_IMAGES)) <= MOST_IMAGES
+    except FovealError:
+        return False
+    return True
+
+
+def inflated(body: bytes) -> bool:
+    """Inflate a body; the first byte chooses the coding."""
+    inflater = Inflater("gzip" if body[:1] < b"\x80" else "deflate", MOST_INFLATED)
+    pieces = bytearray()
+    try:
+        for piece in inflater.pieces(body[1:]):
+            pieces += piece
+        inflater.end()
+    except FovealError:
+        return False
+    finally:
+        assert len(pieces) <= MOST_INFLATED
+    expected = _inflated_by_zlib(body)
+    assert expected is None or bytes(pieces) == expected
+    return True
+
+
+def _inflated_by_zlib(body: bytes) -> bytes | None:
+    """Return what zlib alone makes of a gzip body with one member; None for another body."""
+    stream = zlib.decompressobj(31)
+    if body[:1] >= b"\x80":
+        return None
+    try:
+        content = stream.decompress(body[1:])
+    except zlib.error:
+        return None
+    return content if stream.eof and not stream.unused_data else None
+
+
+def card(body: bytes) -> bool:
+    """Read the card and the digest of a model's file."""
+    with TemporaryDirectory(prefix="fuzz-card-") as folder:
+        file = Path(folder) / "model.onnx"
+        file.write_bytes(body)
+        try:
+            read_card(file)
+            graph_sha256(file)
+        except CardError:
+            return False
+    return True
+
+
+TARGETS: Mapping[str, Target] = {
+    "image": image,
+    "video": video,
+    "form": form,
+    "json": json_body,
+    "inflated": inflated,
+    "card": card,
+}
