@@ -2,10 +2,8 @@
 
 from collections.abc import Callable
 
-from python_multipart.multipart import parse_options_header
-
 from service.api.ingest.framing import Headers, PartReader
-from service.api.ingest.part import PartHeaders, TransferDecoder
+from service.api.ingest.part import PartHeaders, TransferDecoder, parameters_of
 from service.errors import MalformedMultipartError, TooManyImagesError
 
 BOUNDARY_BYTES = 256
@@ -47,7 +45,7 @@ class FormReader:
         example: str,
         most_fields: int = MOST_FIELDS,
     ) -> None:
-        _, options = parse_options_header(content_type)
+        _, options = parameters_of(content_type)
         boundary = options.get(b"boundary")
         if not boundary:
             raise MalformedMultipartError(

@@ -12,8 +12,26 @@ FILE_TYPES = ("image/", "video/", "audio/", "application/")
 """Without a filename, a part of these types is a file. Clients give the text of a plain field a type, too."""
 TEXT_TYPES = {"application/json", "application/x-www-form-urlencoded", "application/xml"}
 
+MOST_PARAMETERS = 100
+"""Semicolons in a header of a part: the readers of parameters take time by the square of their number."""
+
 IDENTITIES = {b"", b"binary", b"8bit", b"7bit"}
 SPACES = b" \t\r\n"
+
+
+def parameters_of(header: bytes | str) -> tuple[bytes, dict[bytes, bytes]]:
+    """Return the value of a header in lower case, and its parameters.
+
+    Raises:
+        MalformedMultipartError: there are more than `MOST_PARAMETERS`.
+    """
+    found = header.count(b";" if isinstance(header, bytes) else ";")
+    if found > MOST_PARAMETERS:
+        raise MalformedMultipartError(
+            f"The form can not be parsed: one of its headers has {found} semicolons; at most {MOST_PARAMETERS} are "
+            "allowed. Send a shorter filename."
+        )
+    return parse_options_header(header)
 
 
 class PartHeaders:
@@ -28,23 +46,35 @@ class PartHeaders:
     @property
     def field(self) -> str:
         """The name of the form's field."""
-        return parse_options_header(self.disposition)[1].get(b"name", b"").decode(errors="replace")
+        return parameters_of(self.disposition)[1].get(b"name", b"").decode(errors="replace")
 
     def filename(self) -> bytes | None:
-        """Return the filename, or that of `filename*` (RFC 5987); None where there is neither."""
-        _, options = parse_options_header(self.disposition)
+        """Return the filename, or that of `filename*` (RFC 5987) as it is sent; None where there is neither.
+
+        The charset of `filename*` is not applied: some charsets of Python refuse, or take long for, what others send.
+
+        Raises:
+            MalformedMultipartError: the parameters can not be read.
+        """
+        _, options = parameters_of(self.disposition)
         if b"filename" in options:
             return options[b"filename"]
         if b"filename*" not in self.disposition.lower():
             return None
         message = Message()
         message["Content-Disposition"] = self.disposition.decode("latin-1")
-        found = message.get_filename()
-        return None if found is None else found.encode(errors="replace")
+        try:
+            found = message.get_param("filename", header="content-disposition")
+        except ValueError as error:  # a part of the name has a number of thousands of digits
+            raise MalformedMultipartError(
+                "The form can not be parsed: the filename* of a part can not be read. Send a filename."
+            ) from error
+        text = found[2] if isinstance(found, tuple) else found
+        return None if text is None else text.strip().encode(errors="replace")
 
     def has_file_type(self) -> bool:
         """Return whether the content type is one of files."""
-        media_type = parse_options_header(self.content_type)[0].decode("latin-1")
+        media_type = parameters_of(self.content_type)[0].decode("latin-1")
         return media_type.startswith(FILE_TYPES) and media_type not in TEXT_TYPES
 
 
