@@ -25,13 +25,14 @@ def parameters_of(header: bytes | str) -> tuple[bytes, dict[bytes, bytes]]:
     Raises:
         MalformedMultipartError: there are more than `MOST_PARAMETERS`.
     """
-    found = header.count(b";" if isinstance(header, bytes) else ";")
+    text = header if isinstance(header, str) else header.decode("latin-1")
+    found = text.count(";")
     if found > MOST_PARAMETERS:
         raise MalformedMultipartError(
             f"The form can not be parsed: one of its headers has {found} semicolons; at most {MOST_PARAMETERS} are "
             "allowed. Send a shorter filename."
         )
-    return parse_options_header(header)
+    return parse_options_header(text)
 
 
 class PartHeaders:
