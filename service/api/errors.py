@@ -28,6 +28,9 @@ PROBLEM_TYPE = "application/problem+json"
 UNDERSTOOD_ENCODINGS = "gzip, deflate"
 """In the response to a body that is compressed in another way (RFC 9110, 12.5.3)."""
 
+SHOWN_FAULTS = 20
+"""Faults of parameters that one error names."""
+
 
 def problem(error: FovealError, request_id: str) -> Response:
     """Return the response for an error."""
@@ -50,8 +53,12 @@ def problem(error: FovealError, request_id: str) -> Response:
 
 
 def invalid_parameters(faults: Sequence[Any]) -> InvalidParameterError:
-    """Return one error that names every fault that pydantic found."""
-    described = (_describe(fault["loc"], fault["msg"], fault.get("input")) for fault in faults)
+    """Return one error that names the faults that pydantic found, the first `SHOWN_FAULTS` of them."""
+    described = [
+        _describe(fault["loc"], fault["msg"], fault.get("input")) for fault in faults[:SHOWN_FAULTS]
+    ]
+    if more := len(faults) - len(described):
+        described.append(f"and {more} more")
     return InvalidParameterError("; ".join(described))
 
 

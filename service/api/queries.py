@@ -16,6 +16,8 @@ from service.video.options import SamplingOptions
 
 KNOWN_QUERIES = 512
 """How many query strings are remembered with their meaning; clients send the same few."""
+MOST_PARAMETERS = 1000
+"""Parameters of a query: room for every class of ImageNet."""
 
 
 class ModelQuery(TaskOptions):
@@ -154,9 +156,14 @@ class QueryReader:
         """Return the parameters of a query string.
 
         Raises:
-            InvalidParameterError: a parameter is unknown or out of range; the message names each.
+            InvalidParameterError: a parameter is unknown or out of range, which the message names; or there are more
+                than `MOST_PARAMETERS`.
         """
         given: dict[str, Any] = {}
+        if (found := query.count(b"&") + 1) > MOST_PARAMETERS:
+            raise InvalidParameterError(
+                f"The query has {found} parameters; at most {MOST_PARAMETERS} are allowed. Send fewer."
+            )
         for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
             if name in self._several:
                 given.setdefault(name, []).append(value)

@@ -49,6 +49,20 @@ def test_what_a_query_must_not_hold_is_named(query: bytes, fault: str) -> None:
         QueryReader(task_query(DETECT)).read(query)
 
 
+def test_a_query_has_so_many_parameters_and_one_more_is_refused() -> None:
+    """A head of 64 KiB has room for thirty thousand, which took the event loop a tenth of a second."""
+    reader = QueryReader(task_query(DETECT))
+    assert len(reader.read(b"&".join([b"classes=cup"] * 1000)).classes) == 1000
+    with pytest.raises(InvalidParameterError, match=r"has 1001 parameters; at most 1000"):
+        reader.read(b"&".join([b"classes=cup"] * 1001))
+
+
+def test_an_error_names_twenty_faults_and_how_many_more_there_are() -> None:
+    query = b"&".join(b"a%d=1" % number for number in range(25))
+    with pytest.raises(InvalidParameterError, match=r"^a0: .*; a19: .*; and 5 more$"):
+        QueryReader(task_query(DETECT)).read(query)
+
+
 def video(text: str) -> VideoQuery:
     query: VideoQuery = QueryReader(video_query(TASKS)).read(text.encode())
     return query
