@@ -119,12 +119,14 @@ def check(process: Process, folder: Path) -> int:
     counts: Counter[tuple[str, str]] = Counter()
     codes = {error.code for error in error_types()}
     files: Counter[str] = Counter()
+    answers: list[Answer] = []
     wrong = 0
     with httpx.Client(base_url=process.url, timeout=120) as client:
         for found in specimens(folder):
             files[found.corpus] += 1
             for route, body, headers in requests_of(found):
                 answer = answered(client, process.process.pid, route, body, headers)
+                answers.append(answer)
                 counts[route.split("?")[0], answer.code or str(answer.status)] += 1
                 for fault in faults_of(answer, found.body, codes, LIMITS):
                     wrong += 1
@@ -132,8 +134,15 @@ def check(process: Process, folder: Path) -> int:
     print(f"files: {dict(files)}")
     for (route, result), times in sorted(counts.items()):
         print(f"  {route:10} {result:22} {times}")
-    print(f"{sum(counts.values())} requests, {wrong} wrong")
+    print(f"{len(answers)} requests, {wrong} wrong; at most {_most(answers)}")
     return wrong
+
+
+def _most(answers: list[Answer]) -> str:
+    return (
+        f"{max(one.cpu_seconds for one in answers):.1f} s of CPU, {max(one.clock_seconds for one in answers):.1f} s, "
+        f"{max(one.extra_mib for one in answers):.0f} MiB"
+    )
 
 
 def main() -> int:

@@ -30,7 +30,7 @@ from service.pipeline import EncodedImage
 
 JPEG_START = b"\xff\xd8"
 JSON_STARTS = frozenset(b'{["' + string.whitespace.encode() + codecs.BOM_UTF8[:1])
-"""The first bytes of JSON, which are those of no image."""
+"""The first bytes of JSON, which are those of no image that is read."""
 UTF16_STARTS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 SPARE_COMMAS = 16
@@ -120,9 +120,22 @@ def _urlencoded(body: bytes, content_type: str, most: int) -> list[EncodedImage]
 
 
 def _may_be_json(body: bytes, content_type: str) -> bool:
-    if body[0] in JSON_STARTS or body.startswith(UTF16_STARTS):
+    may_begin = body[0] in JSON_STARTS or body.startswith(UTF16_STARTS)
+    if may_begin and _begins_as_json(body[:HEAD_BYTES]):
         return not begins_as_stripped_box(body)
     return content_type.lower().startswith("application/json") and _is_text(body[:HEAD_BYTES])
+
+
+def _begins_as_json(head: bytes) -> bool:
+    """Return whether an object, a list or a string begins after a byte-order mark and white space.
+
+    Other kinds of files begin with a line feed (PCX) or with a byte-order mark too. UTF-16 and UTF-32 have zeros beside
+    what JSON begins with.
+    """
+    for mark in (*UTF16_STARTS, codecs.BOM_UTF8):
+        head = head.removeprefix(mark)
+    rest = head.replace(b"\0", b"").lstrip(_SPACES)
+    return not rest or rest[0] in b'{["'
 
 
 def _is_text(head: bytes) -> bool:

@@ -192,6 +192,29 @@ async def test_text_that_is_typed_as_json_is_judged_as_json(body: bytes) -> None
     assert await images_of(body, "text/plain") == [body]
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(b"\n\x05\x01\x08\0\0\0\0\x57\0\x33\0", id="PCX"),
+        pytest.param(b"\xff\xfe\0\xa3\x11\xaf\x0a\0", id="FLI of 41,728 KiB"),
+        pytest.param(b"\xfe\xff\x12\xaf", id="big-endian mark"),
+        pytest.param(b"\x0bwgT@C\xe1", id="AC-3"),
+        pytest.param(b"\xef\xf9\xdd", id="half a mark"),
+        pytest.param(b"\n GIF89a\x01\0", id="blanks before a GIF"),
+    ],
+)
+async def test_a_binary_file_that_begins_as_text_is_no_json(body: bytes) -> None:
+    for content_type in ("", "application/json"):
+        assert await images_of(body, content_type) == [body]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-32", "utf-32-le"])
+@pytest.mark.parametrize("blanks", ["", "\r\n\t "])
+async def test_json_after_blanks_is_found_in_any_encoding(encoding: str, blanks: str) -> None:
+    body = (blanks + as_json(b"one").decode()).encode(encoding)
+    assert await images_of(body) == [b"one"]
+
+
 async def test_another_kind_of_file_is_an_error_in_its_place() -> None:
     (video,) = await images_of(b"\x1aE\xdf\xa3 webm")
     assert isinstance(video, UnsupportedImageError)
