@@ -26,6 +26,10 @@ def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: Te
         logger.setLevel(minimum)
         logger.propagate = False
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
+    # What Pillow says of a damaged image would be a plain line on stderr; the client gets an error.
+    pillow = logging.getLogger("PIL")
+    pillow.handlers = [logging.NullHandler()]
+    pillow.propagate = False
 
 
 class JsonLines(logging.Formatter):

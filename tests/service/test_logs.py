@@ -1,5 +1,6 @@
 import json
 import logging
+import subprocess
 import sys
 from io import StringIO
 
@@ -89,3 +90,31 @@ def test_the_audit_log_is_written_at_every_level(level: str) -> None:
     configure_logs(level, "json", stream)
     logging.getLogger(AUDIT_LOGGER).info("admin call: POST /v1/admin/load")
     assert json.loads(stream.getvalue())["message"] == "admin call: POST /v1/admin/load"
+
+
+READS_AN_IMAGE = """
+import struct, sys
+from service.errors import FovealError
+from service.imaging.decode import Limits, open_image
+from service.logs import configure_logs
+
+configure_logs("info", "json", sys.stdout)
+tags = (
+    *((256, 64), (257, 8), (258, 8), (259, 32946), (262, 1), (273, 174)),
+    *((277, 65535), (278, 8), (279, 88), (339, 1)),
+)
+entries = b"".join(struct.pack("<HHIHH", tag, 3, 1, value, 0) for tag, value in tags)
+tiff = b"II*\\0" + struct.pack("<IH", 8, len(tags)) + entries + bytes(300)
+try:
+    open_image(tiff, Limits())
+except FovealError as error:
+    sys.exit(error.code)
+"""
+
+
+def test_what_pillow_logs_of_a_damaged_image_is_no_line() -> None:
+    run = subprocess.run(
+        [sys.executable, "-c", READS_AN_IMAGE], capture_output=True, text=True, check=False
+    )
+
+    assert (run.stdout, run.stderr) == ("", "unsupported_image\n")
