@@ -133,6 +133,7 @@ async def _watched(
     plan: Plan, take: Callable[[], Awaitable[Sample]], book: Book, samples: list[Sample]
 ) -> None:
     with (plan.folder / "samples.jsonl").open("w") as file:
+        print(json.dumps(asdict(samples[0])), file=file)
         while True:
             await asyncio.sleep(plan.sample_seconds)
             sample = await take()
