@@ -1,7 +1,7 @@
 """One part of a multipart form: what its headers say of it, and its content, decoded."""
 
 import binascii
-from email.message import Message
+import re
 
 from python_multipart.multipart import parse_options_header
 
@@ -17,6 +17,9 @@ MOST_PARAMETERS = 100
 
 IDENTITIES = {b"", b"binary", b"8bit", b"7bit"}
 SPACES = b" \t\r\n"
+
+_PARAMETER = re.compile(rb';\s*+([^=;\s]*+)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL)
+_EXTENDED_FILENAME = re.compile(rb"filename\*([0-9]+\*?)?", re.IGNORECASE)
 
 
 def parameters_of(header: bytes | str) -> tuple[bytes, dict[bytes, bytes]]:
@@ -50,28 +53,25 @@ class PartHeaders:
         return parameters_of(self.disposition)[1].get(b"name", b"").decode(errors="replace")
 
     def filename(self) -> bytes | None:
-        """Return the filename, or that of `filename*` (RFC 5987) as it is sent; None where there is neither.
+        """Return the filename, or that of `filename*` (RFC 5987, RFC 2231) as it is sent; None where there is neither.
 
-        The charset of `filename*` is not applied: some charsets of Python refuse, or take long for, what others send.
+        The charset of `filename*` is not applied, and its pieces stay in the order in which they come: only whether
+        there is a name matters.
 
         Raises:
-            MalformedMultipartError: the parameters can not be read.
+            MalformedMultipartError: the header has too many parameters.
         """
         _, options = parameters_of(self.disposition)
         if b"filename" in options:
             return options[b"filename"]
         if b"filename*" not in self.disposition.lower():
             return None
-        message = Message()
-        message["Content-Disposition"] = self.disposition.decode("latin-1")
-        try:
-            found = message.get_param("filename", header="content-disposition")
-        except ValueError as error:  # a part of the name has a number of thousands of digits
-            raise MalformedMultipartError(
-                "The form can not be parsed: the filename* of a part can not be read. Send a filename."
-            ) from error
-        text = found[2] if isinstance(found, tuple) else found
-        return None if text is None else text.strip().encode(errors="replace")
+        found = [
+            value.strip(b' \t\r\n"').split(b"'", 2)[-1]
+            for name, value in _PARAMETER.findall(self.disposition)
+            if _EXTENDED_FILENAME.fullmatch(name)
+        ]
+        return b"".join(found) if found else None
 
     def has_file_type(self) -> bool:
         """Return whether the content type is one of files."""
