@@ -78,6 +78,7 @@ def _forms() -> list[bytes]:
         'form-data; name="file"; filename="a.jpg"',
         "form-data; name=\"file\"; filename*=UTF-8''a.jpg\r\nContent-Type: image/jpeg",
         'form-data; name="file"; filename="a"\r\nContent-Transfer-Encoding: base64',
+        'form-data; name="file"; filename*0="a;b"; filename*1*=c; filename*=d',
         'form-data; name="note"',
     )
     parts = [f"--{BOUNDARY}\r\nContent-Disposition: {head}\r\n\r\nYWJj\r\n" for head in heads]
