@@ -60,6 +60,7 @@ from service.settings import Settings
 from service.tasks.networks import usable
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
+from service.video.allowed import allowed_of
 from service.video.events import VideoEvent
 from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
@@ -493,6 +494,7 @@ def _video_limits(settings: Settings) -> VideoLimits:
         max_seconds=settings.max_video_seconds,
         max_frames=settings.max_video_frames,
         max_pixels=settings.max_pixels,
+        allowed=allowed_of(settings.video_formats, settings.video_codecs),
     )
 
 

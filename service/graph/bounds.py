@@ -162,8 +162,7 @@ def _refuse_large(what: str, count: int, kind: int, most: int) -> None:
     size = count * ITEM_BYTES.get(kind, _UNKNOWN_ITEM)
     if size > most:
         raise ServableError(
-            f"{what} takes at least {size / 2**20:,.0f} MiB; {most / 2**20:,.0f} MiB are allowed "
-            "(FOVEAL_MAX_TENSOR_BYTES)"
+            f"{what} takes at least {size} bytes; {most} are allowed (FOVEAL_MAX_TENSOR_BYTES)"
         )
 
 
