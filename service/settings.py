@@ -181,6 +181,12 @@ class Settings(BaseSettings):
     max_form_fields: int = Field(
         1000, ge=0, description="Most parts without a filename in a multipart form with images"
     )
+    max_json_depth: int = Field(
+        200,
+        ge=2,
+        le=200,
+        description='Levels of lists and objects in JSON; `{"images": []}` has two. Above it 400 `malformed_json`',
+    )
     max_fan_outs: int = Field(
         4,
         ge=1,

@@ -27,7 +27,7 @@ def with_nodes(
                     names[place] = "colors"
     for name, value in (constants or {}).items():
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), name))
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(0), "none"))
+    model.graph.initializer.append(numpy_helper.from_array(np.zeros((), np.float32), "none"))
     model.graph.node.extend(
         [
             *nodes,

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -34,7 +35,7 @@ def test_hostile_networks_are_refused_with_the_reason_and_the_others_serve(tmp_p
     write_servable(models, "laughs", model=nested_functions(9, 10))
     write_servable(models, "sticks", model=endless_when_bright())
     write_servable(models, "good")
-    settings = {
+    settings: dict[str, Any] = {
         "trial": True,
         "trial_seconds": 2,
         "trial_bytes": 2**30,
@@ -68,7 +69,9 @@ def test_workers_try_a_network_once_and_the_log_names_the_reason(tmp_path: Path)
     write_servable(models, "constant", model=huge_constant())
     settings = {"trial": "true", "cache": tmp_path / "cache", "workers": 2, "log_format": "json"}
     with start(models=models, **settings) as process:
-        answer = httpx.post(f"{process.url}/v1/classify?model=good", content=plain("red"), timeout=20)
+        answer = httpx.post(
+            f"{process.url}/v1/classify?model=good", content=plain("red"), timeout=20
+        )
         assert answer.status_code == 200
     assert process.logged(r"constant is not served: .*takes at least 68719476736 bytes")
     assert len([*(tmp_path / "cache" / "trials").iterdir()]) == 2

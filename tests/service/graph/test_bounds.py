@@ -2,6 +2,7 @@
 
 import struct
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -55,7 +56,7 @@ def ints(*values: int) -> np.ndarray:
     return np.array(values, np.int64)
 
 
-def node(operator: str, *inputs: str, **attributes: object) -> NodeProto:
+def node(operator: str, *inputs: str, **attributes: Any) -> NodeProto:
     return helper.make_node(operator, list(inputs), ["made"], **attributes)
 
 
