@@ -18,7 +18,7 @@ def with_nodes(
     output: str,
     constants: dict[str, Any] | None = None,
 ) -> onnx.ModelProto:
-    """Return a classifier of colors that also computes `output`, and adds its smallest value times zero to its answer."""
+    """Return a classifier of colors that also computes `output`, and adds its smallest value times zero."""
     model = color_model()
     for node in model.graph.node:
         for names in (node.input, node.output):
@@ -89,7 +89,7 @@ def nested_conditions(depth: int) -> onnx.ModelProto:
     node = helper.make_node(
         "If", ["truth"], ["chosen"], then_branch=branch(depth - 1), else_branch=branch(0)
     )
-    return with_nodes([node], "chosen", {"truth": np.array(True)})
+    return with_nodes([node], "chosen", {"truth": np.ones((), np.bool_)})
 
 
 def nested_functions(depth: int, calls: int) -> onnx.ModelProto:

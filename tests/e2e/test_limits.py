@@ -135,7 +135,7 @@ def test_a_video_has_so_many_frames_bytes_and_seconds(tmp_path: Path) -> None:
         ({"max_video_bytes": len(five)}, "body_too_large"),
         ({"max_video_seconds": FRAMES / 10}, "video_too_long"),
     ):
-        with serve(models=tmp_path, **settings) as live:  # type: ignore[arg-type]
+        with serve(models=tmp_path, **settings) as live:
             url = f"{live.url}/v1/video?task=classify&every_n=1"
             allowed = httpx.post(url, content=five)
             assert allowed.status_code == 200, allowed.text

@@ -18,7 +18,9 @@ def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
     if _opened(body) <= most:
         return False
     body = _TEXT.sub(b"", body)
-    if _opened(body) > (commas + 1) * most:  # a list or object is the first in another one, or stands behind a comma
+    if (
+        _opened(body) > (commas + 1) * most
+    ):  # a list or object is the first in another one, or stands behind a comma
         return True
     depth = 0
     for found in _BRACKET.finditer(body):

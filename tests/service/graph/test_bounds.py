@@ -161,7 +161,7 @@ def test_a_subgraph_sees_the_constants_around_it(tmp_path: Path) -> None:
     value = helper.make_tensor_value_info("made", TensorProto.FLOAT, None)
     body = helper.make_graph([node("ConstantOfShape", "shape")], "branch", [], [value])
     choice = helper.make_node("If", ["truth"], ["chosen"], then_branch=body, else_branch=body)
-    constants = {"truth": np.array(True), "shape": ints(GIB + 1)}
+    constants = {"truth": np.ones((), np.bool_), "shape": ints(GIB + 1)}
     refuses(tmp_path, with_nodes([choice], "chosen", constants), "takes at least")
 
 
@@ -185,7 +185,7 @@ def test_a_sparse_constant_counts_with_its_whole_shape(tmp_path: Path) -> None:
 
 
 def test_a_constant_that_declares_more_than_it_stores_is_refused(tmp_path: Path) -> None:
-    for shape in ([HALF := 2**33], [HALF, HALF, HALF], [-1]):
+    for shape in ([2**33], [2**33] * 3, [-1]):
         model = with_nodes([], "made")
         model.graph.initializer.append(
             TensorProto(name="made", dims=shape, data_type=TensorProto.FLOAT, raw_data=bytes(4))
@@ -207,7 +207,7 @@ def test_a_custom_operator_does_not_hide_in_a_branch_or_a_function(tmp_path: Pat
     value = helper.make_tensor_value_info("made", TensorProto.FLOAT, None)
     body = helper.make_graph([custom], "branch", [], [value])
     choice = helper.make_node("If", ["truth"], ["chosen"], then_branch=body, else_branch=body)
-    refuses(tmp_path, with_nodes([choice], "chosen", {"truth": np.array(True)}), "Surprise")
+    refuses(tmp_path, with_nodes([choice], "chosen", {"truth": np.ones((), np.bool_)}), "Surprise")
     model = nested_functions(1, 1)
     model.functions[0].node.append(custom)
     refuses(tmp_path, model, "Surprise")

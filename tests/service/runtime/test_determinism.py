@@ -58,7 +58,7 @@ def runs(of: Loaded) -> list[Run]:
 
 
 def furthest(found: Outputs, alone: Outputs, row: int) -> float:
-    """Return the largest difference between a row of a batch and the same image alone, as a share of the largest value."""
+    """Return how far a row of a batch is from the same image alone, as a share of the largest value."""
     return max(
         float(np.abs(found[name][row] - alone[name][0]).max() / (np.abs(alone[name]).max() or 1))
         for name in alone
