@@ -32,6 +32,7 @@ from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
+from service.value import value
 
 MAX_SIDE = 1_000_000
 """The longest side that is read. No camera or scanner makes a longer one, and each row costs memory of its own."""
@@ -68,7 +69,7 @@ class Limits:
     max_metadata_bytes: int = MAX_METADATA_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenedImage:
     """An image with its header read and no pixel decoded.
 
