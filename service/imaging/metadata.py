@@ -13,12 +13,17 @@ from service.errors import TooMuchMetadataError
 
 MAX_METADATA_BYTES = 16 * 1024 * 1024
 
-_SCAN, _END = 0xDA, 0xD9
+_SCAN = 0xDA
 _COMMENT = 0xFE
 _APPLICATION = range(0xE0, 0xF0)
-_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, 0xD8)))
+_WITHOUT_LENGTH = frozenset((*range(0xC0), 0xC8, *range(0xD0, 0xDA), *range(0xF0, 0xFE)))
+"""The codes behind which Pillow's reader goes on with the next byte."""
 _WEBP_METADATA = frozenset({b"ICCP", b"EXIF", b"XMP "})
+_GIF_HEADER_BYTES = 13
 _GIF_EXTENSION = 0x21
+_GIF_COMMENT, _GIF_APPLICATION = b"\xfe", b"\xff"
+_GIF_LOOP = b"NETSCAPE2.0"
+_GIF_IMAGE_OR_END = b",;"
 GIF_BLOCK_BYTES = 256
 """What a block of a GIF counts, however short it is: the work is that of a whole one."""
 _AVIF_METADATA = ("icc_profile", "exif", "xmp")
@@ -65,15 +70,17 @@ def _of_jpeg(body: bytes, most: int) -> int:
     found, place = 0, 2
     while found <= most and (place := body.find(b"\xff", place)) >= 0 and place + 4 <= len(body):
         code = body[place + 1]
-        if code in {_SCAN, _END}:
+        if code == _SCAN:
             break
-        if code in {0x00, 0xFF} or code in _WITHOUT_LENGTH:
+        if code == 0xFF:  # a fill byte
             place += 1
-            continue
-        length = int.from_bytes(body[place + 2 : place + 4])
-        if code in _APPLICATION or code == _COMMENT:
-            found += 2 + length
-        place += 2 + length
+        elif code in _WITHOUT_LENGTH:
+            place += 2
+        else:
+            length = max(2, int.from_bytes(body[place + 2 : place + 4]))
+            if code in _APPLICATION or code == _COMMENT:
+                found += 2 + length
+            place += 2 + length
     return found
 
 
@@ -89,24 +96,32 @@ def _of_webp(body: bytes, most: int) -> int:
 
 
 def _of_gif(body: bytes, most: int) -> int:
-    """Count the blocks of all extensions before the first image (GIF89a, 15 and 23 to 26)."""
-    if len(body) < 13:  # its header
+    """Count the blocks of all extensions before the first image (GIF89a, 15 and 23 to 26).
+
+    It goes through the file as Pillow's reader does, also where extensions have no block or bytes stand between them.
+    """
+    if len(body) < _GIF_HEADER_BYTES:
         return 0
-    found, place = 0, 13 + (3 * (2 << (body[10] & 7)) if body[10] & 0x80 else 0)
-    while found <= most and place + 2 < len(body):
-        if not body[place]:
-            found, place = found + GIF_BLOCK_BYTES, place + 1
+    table = 3 * (2 << (body[10] & 7)) if body[10] & 0x80 else 0
+    place, limit = _GIF_HEADER_BYTES + table, most // GIF_BLOCK_BYTES
+    blocks = 0
+    while blocks <= limit and place < len(body) and body[place] not in _GIF_IMAGE_OR_END:
+        if body[place] != _GIF_EXTENSION:  # a byte between extensions
+            blocks, place = blocks + 1, place + 1
             continue
-        if body[place] != _GIF_EXTENSION:
-            break
-        place += 2
-        while place < len(body) and found <= most:
-            size = body[place]
-            place += 1 + size
-            if not size:
-                break
-            found += GIF_BLOCK_BYTES
-    return found
+        code, place = body[place + 1 : place + 2], place + 2
+        if code != _GIF_COMMENT:  # its first block may be empty, and others follow
+            is_loop = code == _GIF_APPLICATION and body.startswith(_GIF_LOOP, place + 1)
+            for _ in range(1 + is_loop):
+                blocks, place = blocks + 1, _behind_block(body, place)
+        while blocks <= limit and place < len(body) and body[place]:
+            blocks, place = blocks + 1, _behind_block(body, place)
+        place += 1
+    return blocks * GIF_BLOCK_BYTES
+
+
+def _behind_block(body: bytes, place: int) -> int:
+    return place + 1 + (body[place] if place < len(body) else 0)
 
 
 COUNTS: MappingProxyType[str, Callable[[bytes, int], int]] = MappingProxyType(

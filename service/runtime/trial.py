@@ -69,6 +69,10 @@ class Trial:
             if digest in self._passed or self._kept(digest).exists():
                 return
             self._try(servable, outputs)
+            if self._digest(servable, outputs) != digest:
+                raise ServableError(
+                    f"{servable.path} was changed while it was tried. Start the service again."
+                )
             self._passed.add(digest)
             self._keep(digest)
 

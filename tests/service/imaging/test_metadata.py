@@ -2,17 +2,26 @@
 
 import struct
 from collections.abc import Callable
+from io import BytesIO
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from service.errors import TooMuchMetadataError
 from service.imaging.decode import Limits, open_image, read_pixels
-from service.imaging.metadata import GIF_BLOCK_BYTES
+from service.imaging.metadata import COUNTS, GIF_BLOCK_BYTES
 from tests.images import encode
 
 SMALL = Image.new("RGB", (16, 12), "red")
 EXIF = b"Exif\0\0" + b"II*\0\x08\0\0\0\0\0\0\0\0\0"
+
+
+FAULTS = (
+    *(OSError, SyntaxError, ValueError, IndexError, EOFError, TypeError, struct.error),
+    *(Image.DecompressionBombError, Image.DecompressionBombWarning),
+)
+"""What Pillow raises on odd files."""
 
 
 def refused(body: bytes, most: int) -> bool:
@@ -93,6 +102,82 @@ def test_each_block_of_a_gif_counts_whole_however_short_it_is(size: int) -> None
     assert not refused(with_blocks(20), most)
     assert refused(with_blocks(21), most)
     assert not refused(body + b"\x21\xfe\x04more\0" * 30, most)  # behind the first image
+
+
+def test_no_order_of_segments_hides_one_from_the_count() -> None:
+    """Pillow's reader goes its own way through odd files; what it then holds is never more than what was counted."""
+    random = np.random.default_rng(11)
+    codes = [
+        0x00,
+        0x01,
+        0xC4,
+        0xC8,
+        0xCC,
+        *range(0xD0, 0xDA),
+        0xDD,
+        0xE1,
+        0xEB,
+        0xF0,
+        0xFD,
+        0xFE,
+        0xFF,
+    ]
+    most = 0
+    for _ in range(1500):
+        pieces = []
+        for code in random.choice(codes, random.integers(1, 12)):
+            length = int(random.choice([2, 9, 300, 0xFFE1]))
+            content = random.choice(
+                [0, 0xFF, 0xE1, 0xFE, 0xD9], random.integers(0, 400), p=[0.6, 0.1, 0.1, 0.1, 0.1]
+            )
+            pieces.append(
+                bytes([0xFF, int(code)]) + struct.pack(">H", length) + bytes(content.tolist())
+            )
+        body = b"\xff\xd8\xff" + b"".join(pieces) + encode(SMALL, "JPEG")[2:]
+        try:
+            with Image.open(BytesIO(body), formats=["JPEG"]) as file:
+                held = sum(len(data) for _, data in getattr(file, "applist", ()))
+        except FAULTS:
+            continue
+        most = max(most, held)
+        assert COUNTS["JPEG"](body, 10**9) >= held
+    assert most > 500
+
+
+def test_no_order_of_blocks_hides_a_comment_from_the_count() -> None:
+    random = np.random.default_rng(12)
+    comment = b"\x21\xfe" + (b"\xff" + b"c" * 255) * 3 + b"\0"
+    pieces = (
+        *(
+            comment,
+            b"\0",
+            b"\0\0",
+            b"junk",
+            b"\x21\xf9\x04\0\0\0\0\0",
+            b"\x21\xf9\0",
+            b"\x21\xff\0",
+        ),
+        *(
+            b"\x21\xff\x0bNETSCAPE2.0\x03\1\0\0\0",
+            b"\x21\xff\x0bNETSCAPE2.0\0",
+            b"\x21\x01\0,\0",
+            b"\x21\xfe\0",
+        ),
+        *(b"\x21\xff\x0bNETSCAPE2.0\0,\0", b"\x21\xf9\0\x02;;\0", b"\x21\xf9\0\x02,,\0"),
+    )
+    body = encode(SMALL, "GIF")
+    at, most = body.index(b"\x2c", 13), 0
+    for _ in range(2000):
+        odd = b"".join(pieces[one] for one in random.integers(0, len(pieces), 8))
+        whole = body[:at] + odd + body[at:]
+        try:
+            with Image.open(BytesIO(whole), formats=["GIF"]) as file:
+                held = len(file.info.get("comment", b""))
+        except FAULTS:
+            continue
+        most = max(most, held)
+        assert COUNTS["GIF"](whole, 10**9) >= held - 8  # line ends between comments
+    assert most > 2000
 
 
 def test_a_million_comments_of_a_byte_are_refused_before_a_reader_joins_them() -> None:

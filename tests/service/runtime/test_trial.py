@@ -120,6 +120,14 @@ def test_a_process_without_a_verdict_is_no_pass(tmp_path: Path, code: str, reaso
         trial(tmp_path, helper=speaking(code)).require(servable(tmp_path / "models"), OUTPUTS)
 
 
+def test_a_file_that_is_changed_during_its_trial_has_not_passed(tmp_path: Path) -> None:
+    one = servable(tmp_path / "models")
+    helper = speaking(f"open({str(one.path)!r}, 'ab').write(b'x'); print('{{\"reason\": \"\"}}')")
+    with pytest.raises(ServableError, match="was changed while it was tried"):
+        trial(tmp_path, helper=helper).require(one, OUTPUTS)
+    assert passed(tmp_path) == []
+
+
 def test_a_process_that_can_not_start_is_no_pass(tmp_path: Path) -> None:
     with pytest.raises(ServableError, match="could not start: No such file"):
         trial(tmp_path, helper=(str(tmp_path / "absent"),)).require(
