@@ -27,8 +27,7 @@ MOST_NODES = 1_000_000
 MOST_CALLS = 12
 """Functions within functions: PyTorch's exporter writes three or four."""
 
-STANDARD = frozenset({"", "ai.onnx"})
-DOMAINS = STANDARD | {"ai.onnx.ml", "com.microsoft"}
+DOMAINS = frozenset({"", "ai.onnx.ml", "com.microsoft"})
 """Operators that ONNX Runtime itself brings; com.microsoft is what its own tools for int8 and fusion write."""
 COMPILED = frozenset({"EPContext"})
 """Of com.microsoft: a program for a device, which is run as it is, or a path to one."""

@@ -36,6 +36,7 @@ _F, _I, _T, _G, _FLOATS, _INTS, _TENSORS, _GRAPHS, _SPARSE, _SPARSES = (
     22,
     23,
 )
+_NUMBERS_FIELDS = frozenset({_F, _I, _FLOATS, _INTS})
 _DIMS, _TYPE, _NAME, _RAW, _EXTERNAL = 1, 2, 8, 9, 13
 _DATA = {4: "f", 5: "", 6: "", 7: "", 10: "d", 11: ""}
 """The fields of a tensor with its values, and the `struct` code where they are of a fixed width."""
@@ -160,7 +161,7 @@ class _Outliner:
             if one.number == _FUNCTION_NAME:
                 name = self.reader.text(one)
             elif one.number == _FUNCTION_DOMAIN:
-                domain = self.reader.text(one)
+                domain = _without_alias(self.reader.text(one))
             elif one.number == _FUNCTION_NODE:
                 self.node(one, found, 1)
         return (domain, name), found
@@ -176,7 +177,7 @@ class _Outliner:
             elif one.number == _OPERATOR:
                 found.operator = self.reader.text(one)
             elif one.number == _DOMAIN:
-                found.domain = self.reader.text(one)
+                found.domain = _without_alias(self.reader.text(one))
             elif one.number == _ATTRIBUTE:
                 self.attribute(one, found, owner, depth)
         owner.operators[found.domain, found.operator] += 1
@@ -195,10 +196,8 @@ class _Outliner:
             seen[one.number] += 1
             if one.number == 1:
                 name = self.reader.text(one)
-            elif one.number in {_I, _INTS} and len(numbers) < MOST_LITERALS:
-                numbers.extend(self.reader.varints(one, MOST_LITERALS) or ())
-            elif one.number in {_F, _FLOATS} and len(numbers) < MOST_LITERALS:
-                numbers.extend(self._fixed(one, "f") or ())
+            elif one.number in _NUMBERS_FIELDS and len(numbers) < MOST_LITERALS:
+                numbers.extend(self._numbers(one) or ())
             elif one.number in {_T, _TENSORS}:
                 tensor = self.tensor(one)
                 owner.tensors.append(tensor)
@@ -208,6 +207,8 @@ class _Outliner:
                 self.sparse(one, owner)
         if seen[_G] > 1 or seen[_T] > 1:  # a parser would merge them into another one
             raise ServableError(f"the attribute {name!r} has two values; export the network again")
+        if name in node.numbers:
+            raise ServableError(f"a node has two attributes {name!r}; export the network again")
         node.numbers[name] = tuple(numbers)
         if tensor is not None:
             node.tensors[name] = tensor
@@ -264,6 +265,11 @@ class _Outliner:
             return self._fixed(one, code)
         return self.reader.varints(one, MOST_LITERALS) if one.number != 6 else None  # texts
 
+    def _numbers(self, one: Field) -> Values | None:
+        if one.number in {_F, _FLOATS}:
+            return self._fixed(one, "f")
+        return self.reader.varints(one, MOST_LITERALS)
+
     def _fixed(self, one: Field, code: str) -> Values | None:
         size = struct.calcsize(code)
         if one.kind != LENGTH:
@@ -292,6 +298,11 @@ def elements(shape: tuple[int, ...]) -> int:
         if count > 2**63:
             break
     return count
+
+
+def _without_alias(domain: str) -> str:
+    """Return the domain by the name that a runtime uses: ONNX's own has two."""
+    return "" if domain == "ai.onnx" else domain
 
 
 def _require_message(place: Field) -> None:

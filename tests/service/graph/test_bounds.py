@@ -243,6 +243,23 @@ def test_functions_count_as_often_as_they_are_called(tmp_path: Path) -> None:
     refuses(tmp_path, nested_functions(20, 1), "deep")
 
 
+def test_the_two_names_of_onnx_own_domain_are_one(tmp_path: Path) -> None:
+    model = nested_functions(7, 10)
+    for function in model.functions:
+        function.domain = "ai.onnx"
+        for node in function.node:
+            node.domain = ""
+    call = next(one for one in model.graph.node if one.domain == "local")
+    call.domain = ""
+    refuses(tmp_path, model, "more than 1000000 nodes")
+
+
+def test_an_attribute_has_one_value(tmp_path: Path) -> None:
+    made = node("RandomNormal", shape=[GIB + 1])
+    made.attribute.add(name="shape", ints=[1], type=onnx.AttributeProto.INTS)
+    refuses(tmp_path, with_nodes([made], "made"), "two attributes 'shape'")
+
+
 def field(number: int, payload: bytes) -> bytes:
     return helper_varint(number << 3 | 2) + helper_varint(len(payload)) + payload
 
