@@ -6,7 +6,7 @@ Here is what can be seen in the file, in milliseconds and without its weights. A
 
 import math
 from collections import ChainMap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, MutableMapping
 from pathlib import Path
 from types import MappingProxyType
 
@@ -32,10 +32,12 @@ DOMAINS = frozenset({"", "ai.onnx.ml", "com.microsoft"})
 COMPILED = frozenset({"EPContext"})
 """Of com.microsoft: a program for a device, which is run as it is, or a path to one."""
 
+_BEYOND_ALL = 2**63
 _UNKNOWN_ITEM = 4
 """The bytes of an element whose type is not known here: a float's."""
 
 Literals = Mapping[str, Tensor]
+"""By name, constants and what is made of them; of these only the type and how many elements there are."""
 
 
 def check_bounds(
@@ -64,7 +66,7 @@ def check_bounds(
         raise ServableError(f"{path} can not be read: {error.strerror or error}") from error
 
 
-def _graphs(outline: Outline) -> Iterator[tuple[Graph, Literals]]:
+def _graphs(outline: Outline) -> Iterator[tuple[Graph, MutableMapping[str, Tensor]]]:
     """Yield each graph and subgraph with the constants that its nodes can read."""
     waiting: list[tuple[Graph, ChainMap[str, Tensor]]] = [
         (graph, ChainMap(graph.literals)) for graph in (outline.graph, *outline.functions.values())
@@ -147,14 +149,14 @@ def _check_constants(graph: Graph, data: Path | None, most: int) -> None:
         _refuse_large("a sparse constant", elements(tensor.shape), tensor.type, most)
 
 
-def _check_made(graph: Graph, literals: Literals, most: int) -> None:
+def _check_made(graph: Graph, literals: MutableMapping[str, Tensor], most: int) -> None:
+    """Check what each node makes out of constants, and out of what others made of them before it."""
     for node in graph.nodes:
         if node.domain not in DOMAINS or node.operator not in MAKERS:
             continue
-        count = MAKERS[node.operator](node, literals)
-        _refuse_large(
-            f"the output {node.output!r} of {node.operator}", count, _type(node, literals), most
-        )
+        count, kind = MAKERS[node.operator](node, literals), _type(node, literals)
+        _refuse_large(f"the output {node.output!r} of {node.operator}", count, kind, most)
+        literals[node.output] = Tensor(node.output, (count,), kind, 0, (), None)
 
 
 def _refuse_large(what: str, count: int, kind: int, most: int) -> None:
@@ -197,10 +199,18 @@ def _shape_in(attribute: str) -> Callable[[Node, Literals], int]:
     return lambda node, _: _product(node.numbers.get(attribute, ()))
 
 
-def _tiled(node: Node, literals: Literals) -> int:
+def _known(node: Node, literals: Literals) -> int:
+    """Return how many elements the first input has at least."""
     first = literals.get(node.inputs[0]) if node.inputs else None
-    before = elements(first.shape) if first is not None else 1
-    return max(1, before) * _product(_values(node, 1, literals))
+    return max(1, elements(first.shape)) if first is not None else 1
+
+
+def _expanded(node: Node, literals: Literals) -> int:
+    return max(_known(node, literals), _product(_values(node, 1, literals)))
+
+
+def _tiled(node: Node, literals: Literals) -> int:
+    return _known(node, literals) * _product(_values(node, 1, literals))
 
 
 def _range(node: Node, literals: Literals) -> int:
@@ -216,20 +226,30 @@ def _range(node: Node, literals: Literals) -> int:
 def _padded(node: Node, literals: Literals) -> int:
     pads = _values(node, 1, literals) or node.numbers.get("pads", ())
     half = len(pads) // 2
-    return _product(tuple(1 + pads[axis] + pads[axis + half] for axis in range(half)))
+    added = _product(tuple(1 + pads[axis] + pads[axis + half] for axis in range(half)))
+    return max(_known(node, literals), added) if min(pads, default=0) >= 0 else added
 
 
 def _resized(node: Node, literals: Literals) -> int:
-    scales = node.numbers.get("scales", ())
-    sizes = (_product(_values(node, place, literals)) for place in (1, 2, 3))
-    return max(_product(scales), *sizes)
+    """Count the elements by `sizes`, or by `scales`: they have been an attribute, the second and the third input."""
+    sizes = _product(_values(node, 3, literals))
+    known = _known(node, literals)
+    for scales in (
+        node.numbers.get("scales", ()),
+        _values(node, 1, literals) if len(node.inputs) == 2 else (),
+        _values(node, 2, literals),
+    ):
+        if scales:
+            grown = known * math.prod(scales)
+            sizes = max(sizes, int(grown) if math.isfinite(grown) else _BEYOND_ALL)
+    return sizes
 
 
 MAKERS: Mapping[str, Callable[[Node, Literals], int]] = MappingProxyType(
     {
         "BlackmanWindow": _shape_at(0),
         "ConstantOfShape": _shape_at(0),
-        "Expand": _shape_at(1),
+        "Expand": _expanded,
         "HammingWindow": _shape_at(0),
         "HannWindow": _shape_at(0),
         "MaxUnpool": _shape_at(2),

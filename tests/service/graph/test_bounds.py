@@ -47,6 +47,16 @@ def test_the_bundled_networks_are_within_bounds(path: Path) -> None:
     check_bounds(path)
 
 
+def test_the_networks_that_onnx_tests_itself_with_are_within_bounds() -> None:
+    """All but those that train."""
+    folder = Path(next(iter(onnx.__path__))) / "backend" / "test" / "data"
+    models = [path for path in folder.rglob("*.onnx") if "gradient" not in path.parent.name]
+    if not models:
+        pytest.skip("this build of onnx does not bring its test data")
+    for path in models:
+        check_bounds(path)
+
+
 def test_what_only_a_run_shows_passes(tmp_path: Path) -> None:
     for model in (endless(), huge_computed(), crashing()):
         check(tmp_path, model)
@@ -163,6 +173,32 @@ def test_a_subgraph_sees_the_constants_around_it(tmp_path: Path) -> None:
     choice = helper.make_node("If", ["truth"], ["chosen"], then_branch=body, else_branch=body)
     constants = {"truth": np.ones((), np.bool_), "shape": ints(GIB + 1)}
     refuses(tmp_path, with_nodes([choice], "chosen", constants), "takes at least")
+
+
+@pytest.mark.parametrize("operator", ["Tile", "Expand", "Pad", "Resize", "Upsample"])
+def test_what_is_made_grows_from_step_to_step(tmp_path: Path, operator: str) -> None:
+    first = helper.make_node("ConstantOfShape", ["side"], ["first"])
+    inputs = {"Resize": ["first", "", "by"]}.get(operator, ["first", "by"])
+    last = helper.make_node(operator, inputs, ["made"])
+    by = {"Tile": ints(2), "Expand": ints(2, 1), "Pad": ints(1, 1)}
+    constants = {"side": ints(GIB // 2), "by": by.get(operator, np.array([2], np.float32))}
+    check(tmp_path, with_nodes([first, last], "made", constants))
+    constants["side"] = ints(GIB // 2 + 1)
+    if operator in {"Tile", "Resize", "Upsample"}:
+        refuses(
+            tmp_path, with_nodes([first, last], "made", constants), "'made' of .* takes at least"
+        )
+    else:
+        check(tmp_path, with_nodes([first, last], "made", constants))
+
+
+def test_scales_beyond_any_number_are_refused_and_those_below_one_shrink(tmp_path: Path) -> None:
+    first = helper.make_node("ConstantOfShape", ["side"], ["first"])
+    last = helper.make_node("Resize", ["first", "", "by"], ["made"])
+    constants = {"side": ints(GIB), "by": np.array([0.5], np.float32)}
+    check(tmp_path, with_nodes([first, last], "made", constants))
+    constants["by"] = np.full(20, 3e38, np.float32)
+    refuses(tmp_path, with_nodes([first, last], "made", constants), "takes at least")
 
 
 def test_a_huge_constant_is_refused_with_its_size(tmp_path: Path) -> None:
