@@ -114,33 +114,37 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         )
     if limits.formats is not FORMATS:
         require_format(body, limits.formats)
+    if body.startswith(JPEG_START):
+        return _open_jpeg(body, limits)
     if body.startswith(png.SIGNATURE):
         return _open_png(body, limits)
     if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
     if body.startswith(b"BM"):
         return _open_bmp(bmp.with_alpha_mask(body), limits)
-    body = _readable(body, limits)
+    return _open_other(body, limits)
+
+
+def _open_jpeg(body: bytes, limits: Limits) -> OpenedImage:
+    body = without_long_fill(without_filling(body))
+    if len(body) > limits.max_metadata_bytes:
+        require_little_metadata(body, "JPEG", limits.max_metadata_bytes)
+    file = _open(body, limits)
+    return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")))
+
+
+def _open_other(body: bytes, limits: Limits) -> OpenedImage:
+    """Open a WebP, a GIF, an AVIF, or what is none of all formats."""
+    if body.startswith(b"RIFF"):
+        require_little_metadata(body, "WEBP", limits.max_metadata_bytes)
+        body = with_alpha(body)
+    elif body.startswith(b"GIF8"):
+        require_little_metadata(body, "GIF", limits.max_metadata_bytes)
     file = _open(body, limits)
     if file.format == "AVIF":
         require_little_held(file, limits.max_metadata_bytes)
     box = _gif_box(file) if file.format == "GIF" else None
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
-
-
-def _readable(body: bytes, limits: Limits) -> bytes:
-    """Return the file as its reader can take it, if it has no more metadata than allowed."""
-    if body.startswith(JPEG_START):
-        body = without_long_fill(without_filling(body))
-        if len(body) > limits.max_metadata_bytes:
-            require_little_metadata(body, "JPEG", limits.max_metadata_bytes)
-        return body
-    if body.startswith(b"RIFF"):
-        require_little_metadata(body, "WEBP", limits.max_metadata_bytes)
-        return with_alpha(body)
-    if body.startswith(b"GIF8"):
-        require_little_metadata(body, "GIF", limits.max_metadata_bytes)
-    return body
 
 
 def _open(body: bytes, limits: Limits) -> Image.Image:
