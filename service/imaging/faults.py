@@ -9,6 +9,7 @@ PILLOW_FAULTS = (
     SyntaxError,
     LookupError,
     TypeError,
+    ArithmeticError,
     EOFError,
     struct.error,
 )

@@ -4,6 +4,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from io import BytesIO
+from numbers import Rational
 from typing import Any
 
 from PIL.TiffImagePlugin import SUBIFD, ImageFileDirectory_v2
@@ -125,11 +126,17 @@ def _written(
 def _encoded(
     tag: int, value: bytes | float | Fraction | tuple[Any, ...], order: str
 ) -> tuple[int, int, bytes]:
-    """Return a tag's type, count and bytes."""
+    """Return a tag's type, count and bytes.
+
+    Raises:
+        ValueError: it has text, or a number that is not exact, where the pixels need whole numbers or fractions.
+    """
     if isinstance(value, bytes):
         return _UNDEFINED, len(value), value
     values = value if isinstance(value, tuple) else (value,)
     if not all(isinstance(one, int) for one in values):
+        if not all(isinstance(one, Rational) for one in values):
+            raise ValueError(f"tag {tag} has {value!r:.40}")
         parts = [int(part) for one in values for part in (one.numerator, one.denominator)]
         return _RATIONAL, len(values), struct.pack(f"{order}{len(parts)}L", *parts)
     if tag in _LONG_TAGS:

@@ -89,7 +89,10 @@ def _to_the_next(offsets: Array, size: int) -> tuple[int, ...]:
 def rows_per_strip(directory: Directory) -> int:
     """Return the rows of the image that a strip or tile has, but for those at the bottom."""
     height = int(directory[IMAGELENGTH])
-    return min(height, int(directory.get(TILELENGTH) or directory.get(ROWSPERSTRIP) or height))
+    rows = int(directory.get(TILELENGTH) or directory.get(ROWSPERSTRIP) or height)
+    if rows < 1:  # the tag is a fraction, or negative
+        raise BrokenImageError(f"The TIFF is damaged: a strip has {rows} rows. Save it anew.")
+    return min(height, rows)
 
 
 def row_bytes(directory: Directory) -> int:

@@ -1,9 +1,12 @@
 """TIFFs whose directory is before the pixels, cut at their end, and with wrong places: no byte behind is a pixel."""
 
+import struct
+import warnings
+
 import numpy as np
 import pytest
 
-from service.errors import BrokenImageError
+from service.errors import BrokenImageError, FovealError
 from service.imaging.decode import Limits, open_image, read_pixels
 from tests.tiffs import DEFLATE, FLOAT, NO_COMPRESSION, PACKBITS, RGB, SIGNED, UNSIGNED, tiff_of
 
@@ -134,3 +137,34 @@ def test_a_strip_that_says_to_be_shorter_than_its_rows_is_refused(kind: str) -> 
 def test_a_single_strip_without_compression_is_read_whatever_its_count_says() -> None:
     body = tiff_of([b"\xff" * 16] * 4, {256: 8, 258: 16, 279: 3})
     assert mean(body) == 255
+
+
+NUMBERS = {
+    "a half": struct.pack("<Hlf", 11, 1, 0.5),
+    "infinite": struct.pack("<Hlf", 11, 1, float("inf")),
+    "no number": struct.pack("<Hlf", 11, 1, float("nan")),
+    "minus one": struct.pack("<Hll", 9, 1, -1),
+    "zero": struct.pack("<HlL", 4, 1, 0),
+    "most": struct.pack("<HlL", 4, 1, 2**32 - 1),
+    "text": struct.pack("<Hl4s", 2, 4, b"abc\0"),
+    "none": struct.pack("<HlL", 4, 0, 8),
+    "two": struct.pack("<HlHH", 3, 2, 1, 1),
+}
+
+
+@pytest.mark.parametrize("compression", [NO_COMPRESSION, DEFLATE])
+@pytest.mark.parametrize("kind", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("tag", [256, 257, 258, 259, 262, 277, 278, 279, 284, 317, 322, 323, 339])
+@pytest.mark.parametrize("number", NUMBERS)
+def test_a_strange_number_in_a_tag_is_read_or_refused(
+    number: str, tag: int, kind: str, compression: int
+) -> None:
+    body = bytearray(gray(kind, compression=compression, _317=1, _284=1))
+    place = [body.find(struct.pack("<HH", one, form), 8) for one in (tag, 278) for form in (3, 4)]
+    at = next(found for found in place if found >= 0)
+    body[at : at + 12] = struct.pack("<H", tag) + NUMBERS[number]
+    try:
+        with warnings.catch_warnings(action="ignore"):
+            assert read_pixels(open_image(bytes(body), LIMITS)).mode in {"L", "RGB"}
+    except FovealError as error:
+        assert error.status < 500
