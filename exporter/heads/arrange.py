@@ -200,11 +200,11 @@ def _names_classes(one: Tensor) -> bool:
 
 def _with_form(detect: DetectRecipe, ordered: Sequence[Tensor]) -> DetectRecipe:
     """Return the recipe with the form of boxes that the name of their output stands for, unless it is stated."""
-    known: dict[str, str] = {}
+    known: dict[str, str | bool] = {}
     if ordered[0].name in _CENTERS:
-        known = {"box_format": "cxcywh", "box_unit": "frame"}
+        known = {"box_format": "cxcywh", "box_unit": "frame", "nms_free": True}
     if ordered[0].name == "detection_boxes":
-        known = {"box_format": "yxyx", "box_unit": "frame"}
+        known = {"box_format": "yxyx", "box_unit": "frame", "nms_free": True}
     missing = {name: value for name, value in known.items() if name not in detect.model_fields_set}
     return detect.model_copy(update=missing)
 

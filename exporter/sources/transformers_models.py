@@ -14,6 +14,7 @@ from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Recipe, SegmentRecipe, Task
+from exporter.sources.transformers_boxes import own_detections, read_scores
 from exporter.sources.transformers_configs import (
     CONFIG,
     has_weights,
@@ -23,12 +24,7 @@ from exporter.sources.transformers_configs import (
     task_of,
 )
 from exporter.sources.transformers_images import ProcessedImages, processed_images
-from exporter.sources.transformers_modules import (
-    Pretrained,
-    Processor,
-    own_detections,
-    raw_module,
-)
+from exporter.sources.transformers_modules import Pretrained, Processor, raw_module
 from exporter.torch_network import TorchModel, torch_network
 from exporter.weights import load_weights
 from service.card import ImageInput
@@ -276,25 +272,27 @@ def _described(
         return replace(known, segment=SegmentRecipe(background_id=background))
     if recipe.task == "detect":
         own = images.transform and own_detections(model, processor, images.transform)
-        boxes = _boxes(model, frame)
+        boxes = _boxes(model, processor, frame)
         if labels and boxes.background == "last":
             known = replace(known, facts=replace(facts, labels=(*labels, "")))
         return replace(known, detect=boxes, postprocessed=own)
     return known
 
 
-def _boxes(model: Pretrained, frame: ImageInput) -> DetectRecipe:
-    """Return the form of a detector's outputs; a column more than labels is that of "no object", under a softmax."""
+def _boxes(model: Pretrained, processor: Processor, frame: ImageInput) -> DetectRecipe:
+    """Return the form of a detector's outputs: each query is an object, and its scores are what its processor reads."""
     with torch.inference_mode():
         blank = torch.zeros(1, 3, frame.height, frame.width)
-        columns = model(pixel_values=blank).logits.shape[-1]
-    softmax = columns == len(model.config.id2label) + 1
+        queries, columns = model(pixel_values=blank).logits.shape[1:]
+    reading = read_scores(model, processor, queries, columns)
     return DetectRecipe(
         decoder="pair",
         box_format="cxcywh",
-        score_activation="softmax" if softmax else "sigmoid",
-        background="last" if softmax else "none",
-        one_class_a_box=softmax,
+        score_activation="softmax" if reading.softmax else "sigmoid",
+        background="last" if reading.softmax else "none",
+        one_class_a_box=reading.softmax,
+        candidates=reading.candidates,
+        nms_free=True,
     )
 
 

@@ -1,13 +1,11 @@
-"""Networks of Transformers as plain modules, from pixel values to a task's raw outputs, and its own postprocessing."""
+"""Networks of Transformers as plain modules, from pixel values to a task's raw outputs."""
 
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from exporter.network import Outputs
 from exporter.recipe import Task
 from service.card import ImageInput
 
@@ -78,30 +76,3 @@ def raw_module(model: Pretrained, task: Task, image_input: ImageInput) -> nn.Mod
     if model.config.model_type in {"mask2former", "maskformer"}:
         return QueryMaps(model, image_input)
     return Logits(model)
-
-
-def own_detections(
-    model: Pretrained,
-    processor: Processor,
-    pixels_of_image: Callable[[bytes], Any],
-) -> Callable[[bytes], Outputs] | None:
-    """Return the network with Transformers' own postprocessing as a function, None where it has none.
-
-    Its boxes are in 0–1 of the frame; every score above 0 is kept.
-    """
-    finish = getattr(processor, "post_process_object_detection", None)
-    if finish is None:
-        return None
-
-    def detections(body: bytes) -> Outputs:
-        pixels = torch.from_numpy(pixels_of_image(body))[None]
-        with torch.inference_mode():
-            found = finish(model(pixel_values=pixels), threshold=0.0)[0]
-        order = torch.argsort(found["scores"], descending=True, stable=True)
-        return {
-            "boxes": found["boxes"][order].clamp(0, 1).numpy()[None],
-            "scores": found["scores"][order].numpy()[None],
-            "classes": found["labels"][order].numpy()[None],
-        }
-
-    return detections
