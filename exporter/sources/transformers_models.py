@@ -20,11 +20,17 @@ from exporter.sources.transformers_configs import (
     has_weights,
     is_placeholder,
     labels_of,
+    other_task_of,
     read_config,
     task_of,
 )
 from exporter.sources.transformers_images import ProcessedImages, processed_images
-from exporter.sources.transformers_modules import Pretrained, Processor, raw_module
+from exporter.sources.transformers_modules import (
+    Pretrained,
+    Processor,
+    first_outputs,
+    raw_module,
+)
 from exporter.torch_network import TorchModel, torch_network
 from exporter.weights import load_weights
 from service.card import ImageInput
@@ -43,6 +49,11 @@ ATTENTION = "eager"
 
 NO_WEIGHTS = "none"
 _SHOWN = 5
+
+_MORE_THAN_IMAGES = {
+    "oneformer": 'the text "the task is semantic"',
+    "videomt": "several frames of a video",
+}
 
 _AUTOMATIC: dict[Task, tuple[str, ...]] = {
     "classify": ("AutoModelForImageClassification",),
@@ -137,6 +148,17 @@ def _check_task(content: dict[str, Any], recipe: Recipe) -> None:
     if stated is not None and stated != recipe.task:
         name = ", ".join(content["architectures"])
         raise RecipeError(f"--task {recipe.task}: config.json states {name}, which is for {stated}")
+    if stated is None and (other := other_task_of(content)) is not None:
+        raise RecipeError(
+            f"config.json states {', '.join(content['architectures'])}: {other}. A network of Transformers is exported "
+            f"for {', '.join(_AUTOMATIC)}"
+        )
+    if content.get("model_type") in _MORE_THAN_IMAGES:
+        what = _MORE_THAN_IMAGES[content["model_type"]]
+        raise SourceError(
+            f"{content['model_type']} reads {what} beside the image. Export it as python:package.module:callable with "
+            "a forward that has this inside and returns maps (N, K, h, w)"
+        )
     if content.get("problem_type") == "regression":
         raise RecipeError("config.json states problem_type regression: this is no classifier")
     if content.get("auto_map"):
@@ -281,9 +303,7 @@ def _described(
 
 def _boxes(model: Pretrained, processor: Processor, frame: ImageInput) -> DetectRecipe:
     """Return the form of a detector's outputs: each query is an object, and its scores are what its processor reads."""
-    with torch.inference_mode():
-        blank = torch.zeros(1, 3, frame.height, frame.width)
-        queries, columns = model(pixel_values=blank).logits.shape[1:]
+    queries, columns = first_outputs(model, frame)["logits"].shape[1:]
     reading = read_scores(model, processor, queries, columns)
     return DetectRecipe(
         decoder="pair",

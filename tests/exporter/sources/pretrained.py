@@ -1,5 +1,6 @@
 """Small networks of Transformers with random weights, in folders of save_pretrained, and the library run by hand."""
 
+import json
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -119,6 +120,70 @@ def mask2former() -> Processed:
     )
     processor = tf.Mask2FormerImageProcessorPil(size=SQUARE)
     return tf.Mask2FormerForUniversalSegmentation(config), processor
+
+
+def maskformer() -> Processed:
+    backbone = tf.SwinConfig(
+        image_size=SIDE,
+        embed_dim=12,
+        depths=[1, 1, 1, 1],
+        num_heads=[2, 2, 2, 2],
+        window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
+    decoder = tf.DetrConfig(**TRANSFORMER, num_queries=8)
+    config = tf.MaskFormerConfig(
+        backbone_config=backbone,
+        decoder_config=decoder,
+        fpn_feature_size=16,
+        mask_feature_size=16,
+        **NAMED,
+    )
+    processor = tf.MaskFormerImageProcessorPil(size=SQUARE)
+    return tf.MaskFormerForInstanceSegmentation(config), processor
+
+
+def dpt() -> Processed:
+    config = tf.DPTConfig(
+        **{**SMALL, "num_hidden_layers": 4},
+        image_size=SIDE,
+        backbone_out_indices=[0, 1, 2, 3],
+        neck_hidden_sizes=[8, 8, 8, 8],
+        fusion_hidden_size=8,
+        auxiliary_loss_weight=0.4,
+        **NAMED,
+    )
+    processor = tf.DPTImageProcessorPil(size=SQUARE, keep_aspect_ratio=False)
+    return tf.DPTForSemanticSegmentation(config), processor
+
+
+def beit() -> Processed:
+    config = tf.BeitConfig(
+        **{**SMALL, "num_hidden_layers": 4},
+        image_size=SIDE,
+        use_relative_position_bias=True,
+        out_indices=[1, 2, 3, 4],
+        **NAMED,
+    )
+    processor = tf.BeitImageProcessorPil(size=SQUARE, do_center_crop=False)
+    return tf.BeitForSemanticSegmentation(config), processor
+
+
+def eomt() -> Processed:
+    config = tf.EomtConfig(
+        hidden_size=48,
+        num_hidden_layers=3,
+        num_attention_heads=3,
+        image_size=SIDE,
+        patch_size=16,
+        num_blocks=1,
+        num_queries=8,
+        num_upscale_blocks=1,
+        num_register_tokens=0,
+        **NAMED,
+    )
+    processor = tf.EomtImageProcessorPil(size=SQUARE, do_split_image=False, do_pad=False)
+    return tf.EomtForUniversalSegmentation(config), processor
 
 
 def yolos() -> Processed:
@@ -261,3 +326,9 @@ def served(done: Exported, body: bytes) -> dict[str, NDArray[Any]]:
     assert done.card.input is not None
     frame, _ = fit_encoded(body, done.card.input, Limits())
     return outputs_of(done.path, frame[None])
+
+
+def edit(place: Path, **changes: Any) -> None:
+    """Change fields of a config.json."""
+    path = place / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))

@@ -1,6 +1,5 @@
 """Networks of Transformers, compared with its own image processor and model run by hand on the same file."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from tests.exporter.sources.pretrained import (
     Processed,
     by_hand,
     convnext,
+    edit,
     exported,
     mobilevit,
     resnet,
@@ -91,12 +91,6 @@ def test_weights_that_lack_the_head_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(WeightsError, match=r"lacks classifier\.bias, classifier\.weight"):
         exported(place, tmp_path, "classify")
-
-
-def edit(place: Path, **changes: Any) -> None:
-    """Change fields of a config.json."""
-    path = place / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize(
