@@ -64,7 +64,7 @@ def arrange(
         RecipeError: the shapes show a network of another task, or several decoders that could be right.
     """
     if recipe.task == "classify":
-        return recipe, _scores_first(recipe, outputs)
+        return recipe, _scores_first(recipe, outputs, len(recipe.label_list() or ()) or labels)
     if recipe.task == "segment":
         return recipe, _maps_first(outputs)
     if recipe.task != "detect":
@@ -115,15 +115,14 @@ def _maps_first(outputs: Sequence[Tensor]) -> list[Tensor]:
     return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
 
 
-def _scores_first(recipe: Recipe, outputs: Sequence[Tensor]) -> list[Tensor]:
+def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> list[Tensor]:
     """Return the outputs with a classifier's scores in front: one for each label, else (N, K), else (N, K, 1, 1).
 
     Raises:
-        RecipeError: several outputs have this shape, and their names do not tell which are the scores.
+        RecipeError: several outputs could be the scores, and neither labels nor names tell which.
     """
     if recipe.outputs:
         return list(outputs)
-    labels = len(recipe.label_list() or ())
     for wanted in (
         lambda dims: _is_vector(dims) and dims[1:2] == (labels,),
         lambda dims: len(dims) == 2,
@@ -131,13 +130,13 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor]) -> list[Tensor]:
     ):
         suitable = [one for one in outputs if wanted(one.dims) and not one.is_integer]
         if suitable:
-            best = _named_scores([one for one in suitable if one.dims == suitable[0].dims])
+            best = _named_scores(suitable)
             return [best, *(one for one in outputs if one is not best)]
     return _first(outputs, _is_vector)
 
 
 def _named_scores(outputs: Sequence[Tensor]) -> Tensor:
-    """Return the one of several outputs of the same shape whose name is that of scores."""
+    """Return the one of several outputs whose name is that of scores."""
     main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
     for word in _SCORES:
         named = [one for one in main if word in _NAME_PARTS.split(one.name.lower())]
@@ -147,10 +146,10 @@ def _named_scores(outputs: Sequence[Tensor]) -> Tensor:
             break
     if len(main) == 1:
         return main[0]
-    names = ", ".join(one.name for one in outputs)
+    listed = ", ".join(f"{one.name} {one.dims}" for one in outputs)
     raise RecipeError(
-        f"The outputs {names} have the same shape, {outputs[0].dims} for one image, and each could be the scores of "
-        f"the classes. Name the one to take: --outputs {main[0].name}"
+        f"Each of the outputs {listed} could be the scores of the classes. Name the one to take: "
+        f"--outputs {main[0].name}; or give --labels, where their number shows it"
     )
 
 

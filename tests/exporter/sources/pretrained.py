@@ -135,8 +135,8 @@ def maskformer() -> Processed:
     config = tf.MaskFormerConfig(
         backbone_config=backbone,
         decoder_config=decoder,
-        fpn_feature_size=16,
-        mask_feature_size=16,
+        fpn_feature_size=32,
+        mask_feature_size=32,
         **NAMED,
     )
     processor = tf.MaskFormerImageProcessorPil(size=SQUARE)
@@ -242,7 +242,11 @@ def deformable_detr() -> Processed:
     backbone = resnet_backbone()
     backbone.out_features = ["stage2", "stage3", "stage4"]
     config = tf.DeformableDetrConfig(
-        **TRANSFORMER, backbone_config=backbone, num_feature_levels=4, num_queries=50, **NAMED
+        **{**TRANSFORMER, "d_model": 64},
+        backbone_config=backbone,
+        num_feature_levels=4,
+        num_queries=50,
+        **NAMED,
     )
     processor = tf.DeformableDetrImageProcessorPil(size=SQUARE, do_pad=False)
     return tf.DeformableDetrForObjectDetection(config), processor
@@ -276,6 +280,7 @@ def rt_detr() -> Processed:
 def d_fine() -> Processed:
     backbone = tf.HGNetV2Config(
         stem_channels=[3, 8, 8],
+        hidden_sizes=[8, 16, 24, 32],
         stage_in_channels=[8, 8, 16, 24],
         stage_mid_channels=[8, 8, 8, 8],
         stage_out_channels=[8, 16, 24, 32],

@@ -8,6 +8,7 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from exporter.errors import SourceError
 from exporter.sources.transformers_boxes import read_scores
@@ -74,18 +75,27 @@ def test_a_server_answers_with_the_boxes_of_transformers_postprocessing(
     done = exported(place, tmp_path, "detect")
     found, suppressed = answers(done.path, body, tmp_path)
 
-    order = expected["scores"].argsort(descending=True)
-    boxes = expected["boxes"][order].clamp(0, SIDE).numpy()
+    boxes = expected["boxes"].clamp(0, SIDE).numpy()
     real = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)  # the service leaves empty boxes out
-    order, boxes = order[real], boxes[real]
-    assert done.card.nms_free
-    assert len(found) == len(order)
-    np.testing.assert_allclose(
-        [one["score"] for one in found], expected["scores"][order], atol=1e-4
+    right = rows(expected["labels"][real], expected["scores"][real], boxes[real])
+    served = rows(
+        [one["class_id"] for one in found],
+        [one["score"] for one in found],
+        [corners(one) for one in found],
     )
-    assert [one["class_id"] for one in found] == expected["labels"][order].tolist()
-    np.testing.assert_allclose([corners(one) for one in found], boxes, atol=0.05)
-    assert len(suppressed) < len(found)  # queries overlap here: suppression would lose some
+    assert done.card.nms_free
+    assert len(served) == len(right) > 5
+    apart = np.abs(served[:, None] - right[None]).max(axis=2)
+    assert apart.min(axis=1).max() < 0.01
+    assert apart.min(axis=0).max() < 0.01
+    if make is yolos:  # its queries overlap here
+        assert len(suppressed) < len(found)
+
+
+def rows(classes: Any, scores: Any, boxes: Any) -> NDArray[np.float64]:
+    """Return class, score and box of each detection, (N, 6)."""
+    columns = (np.asarray(part, np.float64) for part in (classes, scores))
+    return np.column_stack([*columns, np.asarray(boxes, np.float64)])
 
 
 class OtherProcessor:
