@@ -173,7 +173,8 @@ def test_the_best_queries_of_a_transformer_are_an_object_each(
         helper.make_node("MatMul", ["shares", "values"], ["token"]),
         helper.make_node("Add", ["all_scores", "token"], ["sum"]),
         helper.make_node("TopK", ["sum", "many"], ["scores", "where"], axis=1),
-        helper.make_node("GatherElements", ["kinds", "where"], ["labels"], axis=1),
+        helper.make_node("GatherElements", ["kinds", "where"], ["numbers"], axis=1),
+        helper.make_node("Cast", ["numbers"], ["labels"], to=TensorProto.INT64),
         helper.make_node("Unsqueeze", ["where", "last"], ["rows"]),
         helper.make_node("GatherND", ["all_boxes", "rows"], ["boxes"], batch_dims=1),
     ]
