@@ -242,8 +242,9 @@ def _is_trained(node: NodeProto, fixed: set[str]) -> bool:
 def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
     """Return, in order, the tensors after the first trained layer that every path passes through."""
     nodes = _leading_to(model, shapes, end)
-    last_read = {name: len(nodes) for node in nodes for name in node.output if name}
-    last_read |= {name: index for index, node in enumerate(nodes) for name in node.input if name}
+    # Parts of a Split that do not lead to the end are not read, and keep no path open.
+    last_read = {name: index for index, node in enumerate(nodes) for name in node.input if name}
+    last_read[end] = len(nodes)
     found, open_until, trained = [], -1, False
     fixed = fixed_tensors(model.graph)
     for index, node in enumerate(nodes):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from exporter.recipe import Task, make_recipe
 from exporter.sessions import unoptimized_session
 from exporter.torch_network import TorchModel, torch_network
 from exporter.torch_outputs import choose_outputs, named_tensors
-from exporter.tracing import PIXELS
+from exporter.tracing import PIXELS, capture
 from tests.exporter.nets import SIDE, small
 
 pytestmark = [
@@ -244,3 +244,26 @@ def test_scores_before_boxes_are_put_in_order() -> None:
     found = network.reference.run(pixels.numpy())
     np.testing.assert_allclose(found[0], boxes, atol=1e-6)
     np.testing.assert_allclose(found[1], scores, atol=1e-6)
+
+
+class Checked(nn.Module):
+    """Checks a tensor while it runs, as the attention of Deformable DETR does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = small()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        sides = torch.tensor([[pixels.shape[2], pixels.shape[3]]])
+        right = (sides[:, 0] * sides[:, 1]).sum() == SIDE * SIDE
+        torch._check_tensor_all(right)  # noqa: SLF001 - what Transformers calls
+        return cast("Tensor", self.net(pixels))
+
+
+def test_a_network_that_checks_a_tensor_is_captured() -> None:
+    pixels = torch.rand(3, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        right = small()(pixels).numpy()
+    model = capture(Checked().eval(), pixels, ("raw",))
+    (found,) = unoptimized_session(model).run(None, {PIXELS: pixels.numpy()})
+    np.testing.assert_allclose(found, right, atol=1e-5)

@@ -32,7 +32,7 @@ from tests.live import serve
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),  # the library's own, about its own internals
 ]
 

@@ -27,7 +27,7 @@ from tests.images import photograph
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(300),
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore"),  # the library's own, about its own internals
 ]
 
