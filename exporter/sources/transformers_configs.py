@@ -92,9 +92,14 @@ def labels_of(named: Mapping[Any, str] | None) -> tuple[str, ...] | None:
     return tuple(by_id.get(class_id, "") for class_id in range(max(by_id) + 1))
 
 
+def placeholders(count: int) -> tuple[str, ...]:
+    """Return the labels that Transformers makes up where nobody has named the classes."""
+    return tuple(f"LABEL_{index}" for index in range(count))
+
+
 def is_placeholder(labels: tuple[str, ...] | None) -> bool:
     """Return whether the labels are those that Transformers makes up where nobody has named the classes."""
-    return bool(labels) and labels == tuple(f"LABEL_{index}" for index in range(len(labels or ())))
+    return bool(labels) and labels == placeholders(len(labels or ()))
 
 
 def has_weights(folder: Path) -> bool:

@@ -21,6 +21,7 @@ from exporter.sources.transformers_configs import (
     is_placeholder,
     labels_of,
     other_task_of,
+    placeholders,
     read_config,
     task_of,
 )
@@ -274,7 +275,7 @@ def _described(
     images: ProcessedImages,
     recipe: Recipe,
 ) -> TorchModel:
-    labels = labels_of(model.config.id2label)
+    labels = labels_of(model.config.id2label) or placeholders(model.config.num_labels)
     untrained = ", untrained" if recipe.weights == NO_WEIGHTS else ""
     facts = Facts(
         title=place.folder.resolve().name,

@@ -59,6 +59,21 @@ def test_a_classifier_says_what_transformers_says(
         np.testing.assert_allclose(found, expected.numpy(), atol=0.02)
 
 
+def test_classes_that_a_config_only_counts_get_numbered_labels(tmp_path: Path) -> None:
+    """PVT's configuration has no id2label of its own."""
+    config = tf.PvtConfig(
+        image_size=SIDE, depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 24, 32], num_labels=5
+    )
+    place = saved(
+        lambda: (tf.PvtForImageClassification(config), tf.PvtImageProcessorPil(size=SQUARE)),
+        tmp_path,
+    )
+
+    done = exported(place, tmp_path, "classify")
+
+    assert done.card.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4")
+
+
 def test_several_labels_at_once(tmp_path: Path) -> None:
     place = saved(vit, tmp_path)
     edit(place, problem_type="multi_label_classification")
