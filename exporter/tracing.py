@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -23,7 +24,9 @@ from service.card import ImageInput
 
 PIXELS = "pixels"
 
-TRANSLATIONS = {torch.ops.aten._is_all_true.default: all_true}  # noqa: SLF001 - an operator's own name
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten._is_all_true.default: all_true
+}  # noqa: SLF001 - an operator's own name
 """Operators of PyTorch that its exporter does not know: the checks of `torch._check_tensor_all` end in this one."""
 
 Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
