@@ -25,8 +25,8 @@ from service.card import ImageInput
 PIXELS = "pixels"
 
 TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
-    torch.ops.aten._is_all_true.default: all_true
-}  # noqa: SLF001 - an operator's own name
+    torch.ops.aten._is_all_true.default: all_true,  # noqa: SLF001 - an operator's own name
+}
 """Operators of PyTorch that its exporter does not know: the checks of `torch._check_tensor_all` end in this one."""
 
 Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
