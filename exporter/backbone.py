@@ -116,11 +116,13 @@ def deepest_map(
     paths = [_leading_to(model, shapes, output) for output in floats or outputs]
     paths = [p for p in paths if not p or any(_is_trained(node, fixed) for node in p)] or paths
     names = set.intersection(*({name for node in path for name in node.output} for path in paths))
-    trained = False
+    trained: set[str] = (
+        set()
+    )  # what trained layers lead to; position codes, for example, are no features
     maps: list[FeatureMap] = []
     for node in paths[0]:
-        trained = trained or _is_trained(node, fixed)
-        if trained:
+        if _is_trained(node, fixed) or not trained.isdisjoint(node.input):
+            trained.update(node.output)
             made = [_as_map(name, shapes, image_input) for name in node.output if name in names]
             maps += [found for found in made if found is not None]
     if not maps:
@@ -145,7 +147,8 @@ def find_maps(
             found = _as_tokens(tensor, shapes, maps[-1])
         if found is not None:
             maps.append(found)
-    return maps
+    last = None if maps else _as_map(end, shapes, image_input)
+    return maps if last is None else [last]
 
 
 def last_of_each_size(maps: Sequence[FeatureMap]) -> list[FeatureMap]:
