@@ -213,11 +213,13 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
         return "pair"
     rows, columns = dims[1:]
     by_rows = grid_strides(rows, image_input)
+    # One grid alone is a coincidence: the 300 queries of RT-DETR are three times the cells of 320 pixels at stride 32.
+    by_anchors = len(grid_strides(rows // 3, image_input) or ()) > 1
     shown = {
         "yolov8": rows > 4 and grid_strides(columns, image_input),
         "end2end": columns == 6 and rows <= MOST_ROWS and not by_rows,
         "yolov7": columns == 7 and rows <= MOST_ROWS and not by_rows,
-        "yolov5": columns > 5 and rows % 3 == 0 and grid_strides(rows // 3, image_input),
+        "yolov5": columns > 5 and rows % 3 == 0 and by_anchors,
     }
     for decoder, is_shown in shown.items():
         if is_shown:
