@@ -37,6 +37,7 @@ from service.fanout import FanOut
 from service.heads.outputs import Outputs
 from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
+from service.imaging.decoder import ThreadDecoder
 from service.imaging.overlay import RenderedImage
 from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
@@ -544,4 +545,5 @@ def _pipeline(settings: Settings, threads: int) -> Pipeline:
     fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
     room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
     ahead = DecodingAhead(max(1, threads // 2), settings.queue_size)
-    return Pipeline(Limits(max_pixels=min(settings.max_pixels, most)), most, room, ahead)
+    limits = Limits(max_pixels=min(settings.max_pixels, most))
+    return Pipeline(ThreadDecoder(limits, room), most, room, ahead)
