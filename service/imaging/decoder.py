@@ -37,15 +37,15 @@ class Decoder(Protocol):
         ...
 
     def start(self) -> None:
-        """Begin to accept images; blocking.
-
-        Raises:
-            ConfigurationError: it can not work here.
-        """
+        """Begin to accept images."""
         ...
 
     def close(self) -> None:
         """Accept none any more, and give up what it holds; blocking."""
+        ...
+
+    def not_ready(self) -> list[str]:
+        """Return why no image can be decoded, a reason each."""
         ...
 
 
@@ -87,3 +87,7 @@ class ThreadDecoder:
 
     def close(self) -> None:
         """Nothing is held."""
+
+    def not_ready(self) -> list[str]:
+        """It is always ready."""
+        return []

@@ -13,6 +13,8 @@ from service.imaging.isolated.messages import REPLY, Reply, Request
 PROGRAM = "service.imaging.isolated.process"
 """The module that a decoder process runs."""
 START_SECONDS = 60.0
+END_SECONDS = 1.0
+"""How long a process may take to end after it has closed its socket."""
 NO_MEMORY_CODE = 77
 """The exit code of a process that may not have the memory that its image needs."""
 
@@ -132,9 +134,7 @@ class DecoderProcess:
         """Kill it, if it has not ended, and return its exit code, or the negative number of its signal."""
         self._socket.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(
-                0.2
-            )  # a process that crashes closes its socket a little before it has ended
+            self._process.wait(END_SECONDS)
         self._process.kill()
         return self._process.wait()
 

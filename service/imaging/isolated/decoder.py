@@ -27,7 +27,15 @@ from service.imaging.announced import quick_pixels
 from service.imaging.decode import MAX_SIDE, Limits
 from service.imaging.geometry import plan
 from service.imaging.isolated.child import NO_MEMORY_CODE, PROGRAM, DecoderProcess, EndedError
-from service.imaging.isolated.messages import MOST_TEXT, Kind, Reply, Request, read_refusal
+from service.imaging.isolated.messages import (
+    MOST_TEXT,
+    NOTE_LENGTHS,
+    NOTES,
+    Kind,
+    Reply,
+    Request,
+    read_refusal,
+)
 from service.imaging.isolated.pool import DecoderPool
 from service.imaging.room import PixelRoom
 from service.imaging.source_image import SourceImage
@@ -65,6 +73,9 @@ class IsolatedDecoder:
             reply.
         program: the module that the processes run.
         clock: the clock of the deadlines, in seconds.
+
+    Raises:
+        ConfigurationError: this is not Linux.
     """
 
     def __init__(
@@ -79,6 +90,10 @@ class IsolatedDecoder:
         program: str = PROGRAM,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
+        if sys.platform != "linux":
+            raise ConfigurationError(
+                "FOVEAL_DECODE=isolated needs Linux. Use FOVEAL_DECODE=threads on this machine."
+            )
         self._limits = limits
         self._room = room
         self._memory_bytes = memory_bytes
@@ -86,16 +101,13 @@ class IsolatedDecoder:
         self._clock = clock
         self._pool = DecoderPool(count, memory_bytes, on_end=on_end, program=program, clock=clock)
 
-    def start(self) -> None:
-        """Start the processes.
+    @property
+    def pids(self) -> list[int]:
+        """The pids of the processes."""
+        return self._pool.pids
 
-        Raises:
-            ConfigurationError: they can not be started here.
-        """
-        if sys.platform != "linux":
-            raise ConfigurationError(
-                "FOVEAL_DECODE=isolated needs Linux. Use FOVEAL_DECODE=threads on this machine."
-            )
+    def start(self) -> None:
+        """Begin to start the processes; an image waits for the first one."""
         self._pool.start()
 
     def close(self) -> None:
@@ -104,8 +116,8 @@ class IsolatedDecoder:
 
     def not_ready(self) -> list[str]:
         """Return why no image can be decoded."""
-        failure = self._pool.failure
-        return [f"the decoder processes can not start: {failure}"] if failure else []
+        reason = self._pool.not_ready()
+        return [reason] if reason else []
 
     def prepare(
         self, image: bytes, target: ImageInput, until: float
@@ -150,7 +162,7 @@ class IsolatedDecoder:
 
         def read(process: DecoderProcess, reply: Head, latest: float) -> Size | int:
             if reply[0] == Reply.COUNT and not granted:
-                return _count(process, reply, latest)
+                return self._allowed(_count(process, reply, latest))
             size = self._size(reply)
             process.receive(frame, latest)
             return size
@@ -158,17 +170,28 @@ class IsolatedDecoder:
         with self._room.hold(granted, until):
             return self._ask(request, until, read)
 
+    def _allowed(self, pixels: int) -> int:
+        if pixels > self._limits.max_pixels:
+            raise BadReplyError(
+                f"a decoder asks for room for {pixels} pixels, which are not allowed"
+            )
+        return pixels
+
     def _displayed(self, image: bytes, _: Limits, *, size: Size, until: float) -> Image.Image:
         """Return the whole image; its caller holds room for it."""
         rows = np.empty((size[1], size[0], 3), np.uint8)
 
-        def read(process: DecoderProcess, reply: Head, latest: float) -> None:
+        def read(process: DecoderProcess, reply: Head, latest: float) -> dict[str, bytes]:
             if self._size(reply) != size:
                 raise BadReplyError(f"the image had {size} pixels and now has {reply[1:]}")
+            notes = _notes(process, len(image), latest)
             process.receive(rows.data.cast("B"), latest)
+            return notes
 
-        self._ask(self._request(Kind.IMAGE, image), until, read)
-        return Image.fromarray(rows)
+        notes = self._ask(self._request(Kind.IMAGE, image), until, read)
+        shown = Image.fromarray(rows)
+        shown.info.update(notes)
+        return shown
 
     def _request(self, kind: Kind, image: bytes, target: bytes = b"", granted: int = 0) -> Request:
         return Request(kind, image, target, granted, self._limits.max_pixels)
@@ -242,6 +265,21 @@ def _check(process: DecoderProcess, reply: Head, latest: float) -> None:
     if kind == Reply.FAILED:
         raise BadReplyError(text.decode(errors="replace"))
     raise _refused(bytes(text))
+
+
+def _notes(process: DecoderProcess, most: int, latest: float) -> dict[str, bytes]:
+    """Return what an image carries besides its pixels; each is a part of its file, so no longer than `most` bytes."""
+    lengths = bytearray(NOTE_LENGTHS.size)
+    process.receive(memoryview(lengths), latest)
+    notes = {}
+    for name, length in zip(NOTES, NOTE_LENGTHS.unpack(lengths), strict=True):
+        if length > most:
+            raise BadReplyError(f"a decoder found {length} bytes of {name} in a file of {most}")
+        note = bytearray(length)
+        process.receive(memoryview(note), latest)
+        if note:
+            notes[name] = bytes(note)
+    return notes
 
 
 def _refused(text: bytes) -> ImageError:

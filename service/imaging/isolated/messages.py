@@ -15,6 +15,11 @@ REQUEST = struct.Struct("<BQQdIQ")
 REPLY = struct.Struct("<BQQ")
 """Kind and two numbers, as `Reply` says."""
 
+NOTES = ("icc_profile", "comment")
+"""What an image carries besides its pixels and an image made of it still has; bytes each, in Pillow's `info`."""
+NOTE_LENGTHS = struct.Struct("<QQ")
+"""The bytes of each of them."""
+
 MOST_TEXT = 1 << 16
 """Bytes of an error at most."""
 
@@ -31,10 +36,10 @@ class Reply(IntEnum):
     """What a reply holds, and its two numbers.
 
     READY is said once, at the start. PIXELS: width and height of the displayed image, and behind them the rows of the
-    frame or image in RGB. COUNT: the pixels that the image has by its header; where a frame was wanted, the process
-    waits for a request that allows them. REFUSED: the length of the JSON that follows, an image error's code and
-    detail. FAILED: the length of the text that follows, an unexpected error. LATE: nothing; the time was over between
-    two parts of the image.
+    frame in RGB, or the lengths of the notes, the notes, and the rows of the image in RGB. COUNT: the pixels that the
+    image has by its header; where a frame was wanted, the process waits for a request that grants them. REFUSED: the
+    length of the JSON that follows, an image error's code and detail. FAILED: the length of the text that follows, an
+    unexpected error. LATE: nothing; the time was over between two parts of the image.
     """
 
     READY = 1

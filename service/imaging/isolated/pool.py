@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from functools import partial
 
-from service.errors import ConfigurationError, DeadlineError, ShuttingDownError
+from service.errors import DeadlineError, ShuttingDownError
 from service.imaging.isolated.child import PROGRAM, DecoderProcess, EndedError
 from service.logs import LOGGER
 
@@ -41,12 +41,12 @@ class DecoderPool:
         program: str = PROGRAM,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.failure = ""
-        """Why no process can be started; empty where it can."""
         self._start_one = partial(DecoderProcess, program, memory_bytes, clock)
         self._clock = clock
         self._on_end = on_end
         self._missing = count
+        self._failure = ""
+        self._has_started = False
         self._idle: list[DecoderProcess] = []
         self._all: set[DecoderProcess] = set()
         self._closed = False
@@ -60,19 +60,14 @@ class DecoderPool:
             return [process.pid for process in self._all]
 
     def start(self) -> None:
-        """Start the processes; return when the first can be lent.
-
-        Raises:
-            ConfigurationError: none can be started.
-        """
+        """Begin to start the processes; `take` waits for the first one."""
         self._thread.start()
-        with self._changed:
-            self._changed.wait_for(lambda: self._idle or self.failure)
-        if self.failure:
-            self.close()
-            raise ConfigurationError(
-                f"The decoder processes of FOVEAL_DECODE=isolated can not start: {self.failure}"
-            )
+
+    def not_ready(self) -> str:
+        """Return why no process can be lent; empty where that is only a matter of time."""
+        if self._failure:
+            return f"the decoder processes can not start: {self._failure}"
+        return "" if self._has_started else "the decoder processes start"
 
     def close(self) -> None:
         """End all processes."""
@@ -82,7 +77,8 @@ class DecoderPool:
             self._changed.notify_all()
         for process in processes:
             process.kill()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def take(self, until: float) -> DecoderProcess:
         """Wait for a process, and have it until it is given back or discarded.
@@ -150,7 +146,7 @@ class DecoderPool:
             process.kill()
             raise
         with self._changed:
-            self.failure = ""
+            self._failure, self._has_started = "", True
             self._missing -= 1
             self._idle.append(process)
             self._changed.notify_all()
@@ -160,8 +156,8 @@ class DecoderPool:
         with self._changed:
             if self._closed:
                 return
-            if not self.failure:
+            if not self._failure:
                 log.error("No decoder process can be started: %s", error)
-            self.failure = str(error) or type(error).__name__
+            self._failure = str(error) or type(error).__name__
             self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed, RETRY_SECONDS)

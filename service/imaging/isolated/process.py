@@ -29,6 +29,8 @@ from service.imaging.decode import Limits, open_image
 from service.imaging.isolated.child import NO_MEMORY_CODE
 from service.imaging.isolated.messages import (
     MOST_TEXT,
+    NOTE_LENGTHS,
+    NOTES,
     REPLY,
     REQUEST,
     Kind,
@@ -81,7 +83,10 @@ def _frame(request: Request, limits: Limits, go_on: GoOn) -> Parts:
 
 
 def _image(image: Image.Image) -> Parts:
+    notes = [image.info.get(name, b"") for name in NOTES]
+    kept = [note if isinstance(note, bytes) else b"" for note in notes]
     yield REPLY.pack(Reply.PIXELS, image.width, image.height)
+    yield b"".join((NOTE_LENGTHS.pack(*map(len, kept)), *kept))
     rows = max(1, STRIP_BYTES // (3 * image.width))
     for top in range(0, image.height, rows):
         yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
@@ -116,7 +121,7 @@ def _reply(connection: socket.socket, answer: Answer, request: Request) -> None:
             connection.sendall(part)
             has_begun = True
     except MemoryError:
-        sys.exit(NO_MEMORY_CODE)
+        os._exit(NO_MEMORY_CODE)  # at once: Python's own end would need memory too
     except Exception as error:
         if has_begun:
             raise

@@ -15,7 +15,7 @@ from service.errors import DeadlineError
 from service.imaging.decode import Limits
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
-from tests.images import encode
+from tests.images import encode, run_lengths
 from tests.pngs import GRAY, RGB, SIGNATURE, chunk, header, stream
 
 SIZE = (1100, 1000)
@@ -65,17 +65,6 @@ def bmp_of_bit_fields() -> bytes:
     return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + head + masks + pixels
 
 
-def bmp_of_run_lengths() -> bytes:
-    """Runs of one pixel, 2 bytes each."""
-    width, height = SIZE
-    palette = bytes(range(256)) * 4
-    row = b"".join(bytes((1, x % 256)) for x in range(width)) + b"\0\0"
-    pixels = row * height + b"\0\1"
-    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)
-    start = 14 + 40 + 1024
-    return b"BM" + struct.pack("<IHHI", start + len(pixels), 0, 0, start) + head + palette + pixels
-
-
 def png_with_clear_color() -> bytes:
     """16 bits of each channel, one color of which is transparent."""
     width, height = SIZE
@@ -111,7 +100,7 @@ KINDS: dict[str, Callable[[], bytes]] = {
     "GIF": lambda: encode(noise("L").convert("P"), "GIF"),
     "BMP": lambda: encode(noise("RGB"), "BMP"),
     "BMP of bit fields": bmp_of_bit_fields,
-    "BMP of run lengths": bmp_of_run_lengths,
+    "BMP of run lengths": lambda: run_lengths(SIZE),
 }
 
 
