@@ -1,6 +1,5 @@
 """`FOVEAL_DECODE=isolated` as clients and operators see it: the same answers, and bad images that hurt nobody else."""
 
-import contextlib
 import json
 import os
 import signal
@@ -14,6 +13,7 @@ from PIL import Image, ImageCms
 
 from tests.images import encode, plain
 from tests.live import Live, problem, serve, start
+from tests.processes import children, has_ended, open_files
 from tests.servables import write_servable
 
 DATA = Path(__file__).parents[1] / "data"
@@ -158,26 +158,6 @@ def test_an_image_that_hangs_is_late_by_its_own_deadline(bad: Live) -> None:
     assert (
         httpx.post(f"{bad.url}/v1/classify", content=plain("lime"), timeout=15).status_code == 200
     )
-
-
-def children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for file in found for child in file.read_text().split()]
-
-
-def open_files(pid: int) -> list[str]:
-    found = []
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it was closed in between
-            found.append(str(file.readlink()))
-    return found
-
-
-def has_ended(pid: int) -> bool:
-    try:
-        return "State:\tZ" in Path(f"/proc/{pid}/status").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return True
 
 
 def test_decoders_have_no_socket_but_their_own_and_end_with_the_service(repository: Path) -> None:
