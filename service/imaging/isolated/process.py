@@ -5,6 +5,7 @@
 Its standard input is the socket to the service.
 """
 
+import contextlib
 import ctypes
 import os
 import resource
@@ -151,15 +152,23 @@ def seal(memory_bytes: int) -> None:
     """
     Image.init()
     _prctl(_NO_NEW_PRIVILEGES, 1)
-    Path("/proc/self/oom_score_adj").write_text("1000")  # before the service, if memory is short
+    with contextlib.suppress(OSError):  # the kernel ends it before the service, if memory is short
+        Path("/proc/self/oom_score_adj").write_text("1000")
     pages = int(Path("/proc/self/statm").read_text().split()[0])
     most = pages * resource.getpagesize() + memory_bytes
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 2)  # what libraries say of images is not logged
     os.close(nothing)
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_AS, (most, most))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (STANDARD_FILES, STANDARD_FILES))
+    _lower(resource.RLIMIT_CORE, 0)
+    _lower(resource.RLIMIT_AS, most)
+    _lower(resource.RLIMIT_NOFILE, STANDARD_FILES)
+
+
+def _lower(limit: int, most: int) -> None:
+    """Set a limit that can not be raised again, unless it is lower already."""
+    now = resource.getrlimit(limit)[1]
+    value = most if now == resource.RLIM_INFINITY else min(most, now)
+    resource.setrlimit(limit, (value, value))
 
 
 def die_with(parent: int) -> None:
