@@ -30,6 +30,7 @@ from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
+from service.value import value
 
 FORMATS = tuple(
     reader.format
@@ -76,7 +77,7 @@ class Limits:
     max_pixels: int = 64_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenedImage:
     """An image with its header read and no pixel decoded.
 

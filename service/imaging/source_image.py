@@ -1,13 +1,13 @@
 """The image that a head may use besides the network's outputs, and where the network's frame lies on it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from PIL import Image
 
 from service.imaging.deadline import GoOn, without_end
 from service.imaging.decode import Limits, open_image, orientation, read_pixels
 from service.imaging.geometry import Geometry
+from service.value import value
 
 
 def displayed_image(body: bytes, limits: Limits, go_on: GoOn = without_end) -> Image.Image:
@@ -27,7 +27,7 @@ def _stored(body: bytes, limits: Limits, go_on: GoOn) -> tuple[Image.Image, Imag
     return read_pixels(image, go_on), orientation(image)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SourceImage:
     """An image that went through a network. Its pixels are decoded again only when a head draws on them.
 
