@@ -25,3 +25,13 @@ def open_files(pid: int) -> list[str]:
         with contextlib.suppress(FileNotFoundError):  # it was closed in between
             found.append(str(file.readlink()))
     return found
+
+
+def most_files(pid: int) -> int:
+    """Return how many file descriptors a process may have."""
+    (line,) = (
+        line
+        for line in Path(f"/proc/{pid}/limits").read_text().splitlines()
+        if line.startswith("Max open files")
+    )
+    return int(line.split()[4])

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image
+from PIL import AvifImagePlugin, Image
 
 from service.card import ImageInput
 from service.errors import DeadlineError, ImageError
@@ -151,6 +151,9 @@ def seal(memory_bytes: int) -> None:
     before.
     """
     Image.init()
+    AvifImagePlugin.DEFAULT_MAX_THREADS = (
+        1  # others work beside it, and each thread takes 8 MB of addresses
+    )
     _prctl(_NO_NEW_PRIVILEGES, 1)
     with contextlib.suppress(OSError):  # the kernel ends it before the service, if memory is short
         Path("/proc/self/oom_score_adj").write_text("1000")
