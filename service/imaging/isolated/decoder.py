@@ -218,6 +218,8 @@ class IsolatedDecoder:
         try:
             process.send(replace(request, seconds=min(until - began, self._seconds)), latest)
             reply = process.reply(latest)
+            if reply[0] == Reply.LATE:
+                raise self._late(until)
             _check(process, reply, latest)
             found = read(process, reply, latest)
         except (ImageError, DeadlineError):
@@ -235,12 +237,7 @@ class IsolatedDecoder:
     def _why(self, error: BaseException, until: float) -> tuple[str, BaseException]:
         """Return why a process is ended, and the error of its image."""
         if isinstance(error, TimeoutError):
-            if self._clock() >= until:
-                return "time", DeadlineError("The image was not decoded before the deadline.")
-            return "time", ImageError(
-                f"The image was not decoded within the {self._seconds:g} s that are allowed. Send a smaller image, or "
-                "encode it again."
-            )
+            return "time", self._late(until)
         if isinstance(error, EndedError) and error.code == NO_MEMORY_CODE:
             most = self._memory_bytes >> 20
             return "memory", ImageError(
@@ -250,12 +247,18 @@ class IsolatedDecoder:
             return _ended(error)
         return "reply", error
 
+    def _late(self, until: float) -> FovealError:
+        if self._clock() >= until:
+            return DeadlineError("The image was not decoded before the deadline.")
+        return ImageError(
+            f"The image was not decoded within the {self._seconds:g} s that are allowed. Send a smaller image, or "
+            "encode it again."
+        )
+
 
 def _check(process: DecoderProcess, reply: Head, latest: float) -> None:
     """Raise what a reply without a result says."""
     kind, length, _ = reply
-    if kind == Reply.LATE:
-        raise DeadlineError("The image was not decoded before the deadline.")
     if kind not in {Reply.REFUSED, Reply.FAILED}:
         return
     if length > MOST_TEXT:
@@ -293,13 +296,13 @@ def _refused(text: bytes) -> ImageError:
 
 
 def _ended(error: EndedError) -> tuple[str, FovealError]:
+    name = signal.Signals(-error.code).name if error.code < 0 else f"exit code {error.code}"
     if error.is_crash:
-        name = signal.Signals(-error.code).name
         log.warning("An image crashed its decoder process (%s), which is replaced.", name)
         return "crash", BrokenImageError(
             f"The image made its decoder crash ({name}): it is damaged, or was made to do that. Encode it again."
         )
-    log.error("A decoder process was ended from outside (%d) and is replaced.", error.code)
+    log.error("A decoder process was ended from outside (%s) and is replaced.", name)
     return "killed", UnavailableError(
         "The process that decoded this image was ended, as happens when memory is short. Try again in a moment."
     )
