@@ -51,6 +51,9 @@ Head = tuple[int, int, int]
 LEAST_SECONDS = 1.0
 """A process is not killed before it has worked on an image for so long: to start another one costs half of it."""
 
+MARGIN_SECONDS = 0.5
+"""How long it may take to stop by itself, between two parts of the image."""
+
 _IMAGE_ERRORS = {kind.code: kind for kind in error_types() if issubclass(kind, ImageError)}
 
 
@@ -214,9 +217,10 @@ class IsolatedDecoder:
         """Return what `read` makes of the reply; whatever else happens, the process is given back or replaced."""
         process = self._pool.take(until)
         began = self._clock()
-        latest = began + min(self._seconds, max(until - began, LEAST_SECONDS))
+        seconds = min(until - began, self._seconds)
+        latest = began + max(seconds + MARGIN_SECONDS, LEAST_SECONDS)
         try:
-            process.send(replace(request, seconds=min(until - began, self._seconds)), latest)
+            process.send(replace(request, seconds=seconds), latest)
             reply = process.reply(latest)
             if reply[0] == Reply.LATE:
                 raise self._late(until)

@@ -190,7 +190,7 @@ def test_a_large_image_that_takes_too_long_is_refused_and_its_process_goes_on() 
     ends = Ends()
     with decoder(ends, seconds=0.05) as made:
         for _ in range(2):
-            with pytest.raises(ImageError, match="not decoded within the 0.05 s"):
+            with pytest.raises(ImageError, match=r"not decoded within the 0\.05 s"):
                 made.prepare(run_lengths((1100, 1000)), TARGET, late())
     assert not ends
 
