@@ -80,7 +80,7 @@ class ThreadDecoder:
 
     def announced_pixels(self, images: Sequence[bytes]) -> int:
         """Return the pixels of all images; see `Decoder`."""
-        return announced_pixels(images)
+        return announced_pixels(images, self.limits.formats)
 
     def start(self) -> None:
         """Nothing has to be started."""

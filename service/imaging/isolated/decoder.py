@@ -34,6 +34,7 @@ from service.imaging.isolated.messages import (
     Kind,
     Reply,
     Request,
+    limits_text,
     read_refusal,
 )
 from service.imaging.isolated.pool import DecoderPool
@@ -98,6 +99,7 @@ class IsolatedDecoder:
                 "FOVEAL_DECODE=isolated needs Linux. Use FOVEAL_DECODE=threads on this machine."
             )
         self._limits = limits
+        self._limits_text = limits_text(limits)
         self._room = room
         self._memory_bytes = memory_bytes
         self._seconds = seconds
@@ -197,7 +199,7 @@ class IsolatedDecoder:
         return shown
 
     def _request(self, kind: Kind, image: bytes, target: bytes = b"", granted: int = 0) -> Request:
-        return Request(kind, image, target, granted, self._limits.max_pixels)
+        return Request(kind, image, target, granted, self._limits_text)
 
     def _size(self, reply: Head) -> Size:
         """Return the size of the displayed image, believed only as far as the limits allow."""

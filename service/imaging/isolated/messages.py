@@ -10,8 +10,10 @@ import struct
 from dataclasses import dataclass
 from enum import IntEnum
 
-REQUEST = struct.Struct("<BQQdIQ")
-"""Kind, granted pixels, most pixels, seconds, bytes of the target, bytes of the image; see `Request`."""
+from service.imaging.decode import Limits
+
+REQUEST = struct.Struct("<BQdIIQ")
+"""Kind, granted pixels, seconds, and the bytes of the limits, of the target and of the image; see `Request`."""
 REPLY = struct.Struct("<BQQ")
 """Kind and two numbers, as `Reply` says."""
 
@@ -59,7 +61,7 @@ class Request:
         body: the encoded image.
         target: the `ImageInput` of the frame, in JSON; empty where no frame is wanted.
         granted: an image of more pixels than these, and than `SMALL_PIXELS`, is only counted.
-        max_pixels: the limit of an image.
+        limits: the limits of an image, as `limits_text` gives them.
         seconds: how long it may be worked on, where that is looked at.
     """
 
@@ -67,16 +69,14 @@ class Request:
     body: bytes
     target: bytes
     granted: int
-    max_pixels: int
+    limits: bytes
     seconds: float = math.inf
 
     def head(self) -> bytes:
         """Return what is sent before the image."""
-        lengths = (len(self.target), len(self.body))
-        return (
-            REQUEST.pack(self.kind, self.granted, self.max_pixels, self.seconds, *lengths)
-            + self.target
-        )
+        lengths = (len(self.limits), len(self.target), len(self.body))
+        packed = REQUEST.pack(self.kind, self.granted, self.seconds, *lengths)
+        return packed + self.limits + self.target
 
 
 def refusal(code: str, detail: str) -> bytes:
@@ -95,3 +95,14 @@ def read_refusal(text: bytes) -> tuple[str, str]:
         raise ValueError("the refusal of an image is not two strings")
     code, detail = found
     return str(code), str(detail)
+
+
+def limits_text(limits: Limits) -> bytes:
+    """Return the limits of an image, to be sent."""
+    return json.dumps([limits.max_pixels, limits.max_metadata_bytes, limits.formats]).encode()
+
+
+def read_limits(text: bytes) -> Limits:
+    """Return the limits that were sent."""
+    max_pixels, max_metadata_bytes, formats = json.loads(text)
+    return Limits(max_pixels, tuple(formats), max_metadata_bytes)

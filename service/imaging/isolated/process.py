@@ -37,6 +37,7 @@ from service.imaging.isolated.messages import (
     Kind,
     Reply,
     Request,
+    read_limits,
     refusal,
 )
 from service.imaging.resize import fit_opened
@@ -62,10 +63,10 @@ def answer(request: Request) -> Parts:
         ImageError: it can not be read.
         DeadlineError: the time was over.
     """
-    limits = Limits(request.max_pixels)
+    limits = _limits(request.limits)
     go_on = Deadline(time.perf_counter() + request.seconds, time.perf_counter)
     if request.kind == Kind.ANNOUNCED:
-        yield REPLY.pack(Reply.COUNT, announced_pixels([request.body]), 0)
+        yield REPLY.pack(Reply.COUNT, announced_pixels([request.body], limits.formats), 0)
     elif request.kind == Kind.IMAGE:
         yield from _image(displayed_image(request.body, limits, go_on))
     else:
@@ -93,6 +94,9 @@ def _image(image: Image.Image) -> Parts:
         yield image.crop((0, top, image.width, min(top + rows, image.height))).tobytes()
 
 
+_limits = lru_cache(read_limits)
+
+
 @lru_cache(maxsize=64)
 def _target(text: bytes) -> ImageInput:
     return ImageInput.model_validate_json(text)
@@ -110,9 +114,9 @@ def _read(reader: BinaryIO) -> Request | None:
     head = reader.read(REQUEST.size)
     if len(head) < REQUEST.size:
         return None
-    kind, granted, max_pixels, seconds, target, body = REQUEST.unpack(head)
-    text = reader.read(target)
-    return Request(Kind(kind), reader.read(body), text, granted, max_pixels, seconds)
+    kind, granted, seconds, limits, target, body = REQUEST.unpack(head)
+    allowed, text = reader.read(limits), reader.read(target)
+    return Request(Kind(kind), reader.read(body), text, granted, allowed, seconds)
 
 
 def _reply(connection: socket.socket, answer: Answer, request: Request) -> None:

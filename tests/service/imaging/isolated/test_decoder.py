@@ -147,6 +147,16 @@ def test_the_limit_of_an_image_holds_in_a_process() -> None:
                 made.prepare(plain("red", (31, 20), form), TARGET, late())
 
 
+def test_a_format_that_is_not_read_is_not_read_in_a_process_either() -> None:
+    limits = Limits(formats=("PNG",), max_metadata_bytes=1000)
+    body = encode(Image.new("RGB", (8, 6)), "PNG", icc_profile=bytes(range(256)) * 40)
+    thread = ThreadDecoder(limits, PixelRoom(10**9))
+    with decoder(limits=limits) as made:
+        for image in (GOOD, plain("red", form="TIFF"), plain("red", form="JPEG"), body):
+            assert seen(made, image) == seen(thread, image)
+        assert made.announced_pixels([plain("red", form="TIFF")]) == 0
+
+
 @pytest.mark.parametrize("way", ["segfault", "abort"])
 def test_an_image_that_crashes_its_process_is_broken_and_the_process_is_replaced(way: str) -> None:
     ends = Ends()
