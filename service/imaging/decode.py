@@ -4,11 +4,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
-from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -19,10 +15,18 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
+from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
 from service.imaging.faults import PILLOW_FAULTS
+from service.imaging.formats import FORMATS, require_format, require_tiff_decoder
 from service.imaging.jpeg_header import JPEG_START, without_filling, without_long_fill
 from service.imaging.jpeg_pixels import load_jpeg
+from service.imaging.metadata import (
+    MAX_METADATA_BYTES,
+    require_little_held,
+    require_little_metadata,
+    too_much,
+)
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
 from service.imaging.tiff_pixels import load_tiff
@@ -30,20 +34,6 @@ from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
 from service.value import value
-
-FORMATS = tuple(
-    reader.format
-    for reader in (
-        JpegImageFile,
-        PngImageFile,
-        WebPImageFile,
-        GifImageFile,
-        BmpImageFile,
-        TiffImageFile,
-        AvifImageFile,
-    )
-)
-"""The formats that are read; of an animated image the first frame is used. AVIF needs a Pillow built with it."""
 
 MAX_SIDE = 1_000_000
 """The longest side that is read. No camera or scanner makes a longer one, and each row costs memory of its own."""
@@ -70,10 +60,14 @@ Box = tuple[int, int, int, int]
 class Limits:
     """The limits of one image.
 
-    `max_pixels` counts the pixels of the stored image, by its header, before any pixel is decoded.
+    `max_pixels` counts the pixels of the stored image, by its header, before any pixel is decoded. `formats` are those
+    that are read, by Pillow's names; no reader of another one is tried. `max_metadata_bytes` is what a reader may hold
+    beside the pixels.
     """
 
     max_pixels: int = 64_000_000
+    formats: tuple[str, ...] = FORMATS
+    max_metadata_bytes: int = MAX_METADATA_BYTES
 
 
 @value
@@ -113,29 +107,50 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         UnsupportedImageError: the bytes are of no known format, or of a kind of one that is not read.
         BrokenImageError: the format is known, the header is damaged.
         TooManyPixelsError: more pixels than `limits` allow.
+        TooMuchMetadataError: more metadata than `limits` allow.
     """
     if not body:
         raise EmptyImageError(
             "The image has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg"
         )
+    if limits.formats is not FORMATS:
+        require_format(body, limits.formats)
+    if body.startswith(JPEG_START):
+        return _open_jpeg(body, limits)
     if body.startswith(png.SIGNATURE):
         return _open_png(body, limits)
     if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
-    if body.startswith(JPEG_START):
-        body = without_long_fill(without_filling(body))
-    elif body.startswith(b"RIFF"):
-        body = with_alpha(body)
-    elif body.startswith(b"BM"):
+    if body.startswith(b"BM"):
         return _open_bmp(bmp.with_alpha_mask(body), limits)
+    return _open_other(body, limits)
+
+
+def _open_jpeg(body: bytes, limits: Limits) -> OpenedImage:
+    body = without_long_fill(without_filling(body))
+    if len(body) > limits.max_metadata_bytes:
+        require_little_metadata(body, "JPEG", limits.max_metadata_bytes)
     file = _open(body, limits)
+    return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")))
+
+
+def _open_other(body: bytes, limits: Limits) -> OpenedImage:
+    """Open a WebP, a GIF, an AVIF, or what is none of all formats."""
+    if body.startswith(b"RIFF"):
+        require_little_metadata(body, "WEBP", limits.max_metadata_bytes)
+        body = with_alpha(body)
+    elif body.startswith(b"GIF8"):
+        require_little_metadata(body, "GIF", limits.max_metadata_bytes)
+    file = _open(body, limits)
+    if file.format == "AVIF":
+        require_little_held(file, limits.max_metadata_bytes)
     box = _gif_box(file) if file.format == "GIF" else None
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
 
 
 def _open(body: bytes, limits: Limits) -> Image.Image:
     try:
-        file = Image.open(BytesIO(body), formats=FORMATS)
+        file = Image.open(BytesIO(body), formats=limits.formats)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits) from error
     except UnidentifiedImageError as error:
@@ -159,6 +174,8 @@ def _open_bmp(body: bytes, limits: Limits) -> OpenedImage:
 def _open_png(body: bytes, limits: Limits) -> OpenedImage:
     shown = png.first_frame(body)
     _check_size(shown.canvas, limits)
+    if len(shown.exif) > limits.max_metadata_bytes:
+        raise too_much("PNG", limits.max_metadata_bytes)
     file = open_frame(shown)
     left, top, right, bottom = shown.box
     box = None if (right - left, bottom - top) == shown.canvas else shown.box
@@ -176,10 +193,11 @@ def _open_png(body: bytes, limits: Limits) -> OpenedImage:
 
 def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     try:
-        page = tiff.full_page(body)
+        page = tiff.full_page(body, limits.max_metadata_bytes)
     except PILLOW_FAULTS as error:
         raise why_unread(body) from error
     _check_size((page.layout.width, page.layout.height), limits)
+    require_tiff_decoder(page.layout.compression, limits.formats)
     try:
         file = TiffImageFile(BytesIO(page.body))
         check_places(page.directory, len(body))
@@ -216,24 +234,39 @@ def orientation(image: OpenedImage) -> Image.Transpose | None:
     return TRANSPOSITIONS.get(image.orientation)
 
 
-def read_pixels(image: OpenedImage) -> Image.Image:
+def read_pixels(image: OpenedImage, go_on: GoOn = without_end) -> Image.Image:
     """Return the stored image's pixels in mode RGB, or L where every pixel is gray.
 
     Alpha is composited over white. Deep samples become 8 bits as docs/images.md says. Color profiles are not applied,
     because the training pipelines of these networks do not apply them.
 
+    Args:
+        image: as `open_image` returned it; it is read once.
+        go_on: called between the parts that are decoded or converted one after the other.
+
     Raises:
         BrokenImageError: the pixels are damaged or cut short.
         UnsupportedImageError: they are of a kind of JPEG that is not read.
     """
+    if go_on is not without_end:
+        _check_each_piece(image.file, go_on)
     try:
-        return _displayed(image, _loaded(image))
+        return _displayed(image, _loaded(image, go_on), go_on)
     except Image.DecompressionBombError as error:
         raise BrokenImageError(
             f"The image holds more pixels than its header says. It is damaged. {_SEND_WHOLE}"
         ) from error
     except PILLOW_FAULTS as error:
         raise _few_pixels(image.file.format) from error
+
+
+def _check_each_piece(file: Image.Image, go_on: GoOn) -> None:
+    """Let Pillow check before each 64 KiB that it decodes, where its decoder of this format works so."""
+    stream = getattr(file, "fp", None)
+    if isinstance(stream, BytesIO):
+        checked = CheckedBytes(stream.getvalue(), go_on)
+        checked.seek(stream.tell())
+        file.fp = checked  # type: ignore[attr-defined]
 
 
 def _few_pixels(form: str | None) -> BrokenImageError:
@@ -243,37 +276,37 @@ def _few_pixels(form: str | None) -> BrokenImageError:
     )
 
 
-def _loaded(image: OpenedImage) -> Image.Image:
+def _loaded(image: OpenedImage, go_on: GoOn) -> Image.Image:
     if isinstance(image.file, PngFrame):
-        return load_frame(image.file)
+        return load_frame(image.file, go_on)
     if image.can_be_reduced:
-        return load_jpeg(image.file, image.body, image.size[0])
+        return load_jpeg(image.file, image.body, image.size[0], go_on)
     if isinstance(image.file, WebPImageFile):
-        return load_first_frame(image.file)
+        return load_first_frame(image.file, go_on)
     if isinstance(image.file, BmpImageFile):
-        return _loaded_bmp(image, image.file)
+        return _loaded_bmp(image, image.file, go_on)
     if isinstance(image.file, TiffImageFile):
-        return load_tiff(image.file, image.body, image.samples)
+        return load_tiff(image.file, image.body, image.samples, go_on)
     image.file.load()
     return image.file
 
 
-def _loaded_bmp(image: OpenedImage, file: BmpImageFile) -> Image.Image:
+def _loaded_bmp(image: OpenedImage, file: BmpImageFile, go_on: GoOn) -> Image.Image:
     if image.bmp is not None:
-        return load_samples(file, image.body, image.bmp)
+        return load_samples(file, image.body, image.bmp, go_on)
     if bmp.has_run_lengths(file):
-        return bmp.load_run_lengths(file, image.body)
+        return bmp.load_run_lengths(file, image.body, go_on)
     file.load()
     return file
 
 
-def _displayed(image: OpenedImage, file: Image.Image) -> Image.Image:
+def _displayed(image: OpenedImage, file: Image.Image, go_on: GoOn) -> Image.Image:
     if image.samples is not None:
-        pixels = to_eight_bits(file, image.samples)
+        pixels = to_eight_bits(file, image.samples, go_on)
     elif image.png is not None and image.png.transparent and image.png.depth == 16:
-        pixels = _without_color(image.png, file)
+        pixels = _without_color(image.png, file, go_on)
     else:
-        pixels = _flatten(file)
+        pixels = _flatten(file, go_on)
     return pixels if image.box is None else _on_canvas(image.size, pixels, image.box)
 
 
@@ -284,13 +317,13 @@ def _on_canvas(size: tuple[int, int], pixels: Image.Image, box: Box) -> Image.Im
     return canvas
 
 
-def _flatten(file: Image.Image) -> Image.Image:
+def _flatten(file: Image.Image, go_on: GoOn) -> Image.Image:
     if file.mode in {"RGB", "L"} and "transparency" not in file.info:
         return file
     if file.mode in {"1", "L"}:
         return _gray_over_white(file)
     if file.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in file.info:
-        return in_strips(file, "RGB", _over_white)
+        return in_strips(file, "RGB", _over_white, go_on)
     return file.convert("RGB")
 
 
@@ -311,9 +344,9 @@ def _over_white(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _without_color(image: Png, pixels: Image.Image) -> Image.Image:
+def _without_color(image: Png, pixels: Image.Image, go_on: GoOn) -> Image.Image:
     """Return a 16-bit RGB PNG, changed: its transparent color is white."""
-    for box, clear in clear_pixels(image, pixels):
+    for box, clear in clear_pixels(image, pixels, go_on):
         pixels.paste((255, 255, 255), box, clear)
     return pixels
 
