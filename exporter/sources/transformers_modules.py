@@ -94,7 +94,7 @@ def raw_module(model: Pretrained, task: Task, image_input: ImageInput) -> nn.Mod
         return BoxesAndLogits(model)
     if task == "segment" and dims.get("class_queries_logits") == 3:
         return QueryMaps(model, image_input)
-    if dims.get("logits") == {"classify": 2, "segment": 4}.get(task):
+    if task != "detect" and dims.get("logits") == {"classify": 2, "segment": 4}.get(task):
         return Logits(model)
     shapes = ", ".join(
         f"{name} {tuple(value.shape)}" for name, value in found.items() if isinstance(value, Tensor)
