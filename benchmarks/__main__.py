@@ -15,6 +15,7 @@ from benchmarks.cases import CASES, Case
 from benchmarks.contenders import CACHE, PEERS, ROOT
 from benchmarks.environments import InstallError, ensure_environment
 from benchmarks.explained import run_explained
+from benchmarks.isolated import run_isolated
 from benchmarks.load import Generator, NoGeneratorError, find_generator
 from benchmarks.machine import describe_machine
 from benchmarks.models import ExportError
@@ -53,6 +54,9 @@ def bench(
     video: Annotated[
         bool, typer.Option("--video", help="Instead: compare a video with its frames as images")
     ] = False,
+    isolated: Annotated[
+        bool, typer.Option("--isolated", help="Instead: measure the cost of FOVEAL_DECODE=isolated")
+    ] = False,
     draw: Annotated[
         Path | None, typer.Option(help="Only draw the plots of this results.json again")
     ] = None,
@@ -74,6 +78,8 @@ def bench(
         return _video(rounds, generator)
     if explained:
         return _explained(rounds, generator)
+    if isolated:
+        return _isolated(rounds, generator)
     plan = Plan(
         generator=generator,
         cores=granted_threads(),
@@ -106,6 +112,15 @@ def _explained(rounds: int, generator: Generator) -> None:
         f"With a loaded explainer: {share.median:.3f} of the throughput without it "
         f"[{share.low:.3f}–{share.high:.3f}]"
     )
+
+
+def _isolated(rounds: int, generator: Generator) -> None:
+    for found in run_isolated(rounds, generator, _print):
+        _print(
+            f"{found.title}, {found.clients} clients, isolated: {_format_spread(found.throughput)} times the "
+            f"throughput, {_format_spread(found.latency)} times the median latency, "
+            f"{_format_spread(found.cpu)} times the CPU time"
+        )
 
 
 def _generator() -> Generator:

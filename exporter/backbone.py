@@ -116,11 +116,13 @@ def deepest_map(
     paths = [_leading_to(model, shapes, output) for output in floats or outputs]
     paths = [p for p in paths if not p or any(_is_trained(node, fixed) for node in p)] or paths
     names = set.intersection(*({name for node in path for name in node.output} for path in paths))
-    trained = False
+    trained: set[str] = (
+        set()
+    )  # what trained layers lead to; position codes, for example, are no features
     maps: list[FeatureMap] = []
     for node in paths[0]:
-        trained = trained or _is_trained(node, fixed)
-        if trained:
+        if _is_trained(node, fixed) or not trained.isdisjoint(node.input):
+            trained.update(node.output)
             made = [_as_map(name, shapes, image_input) for name in node.output if name in names]
             maps += [found for found in made if found is not None]
     if not maps:
@@ -145,7 +147,8 @@ def find_maps(
             found = _as_tokens(tensor, shapes, maps[-1])
         if found is not None:
             maps.append(found)
-    return maps
+    last = None if maps else _as_map(end, shapes, image_input)
+    return maps if last is None else [last]
 
 
 def last_of_each_size(maps: Sequence[FeatureMap]) -> list[FeatureMap]:
@@ -242,8 +245,9 @@ def _is_trained(node: NodeProto, fixed: set[str]) -> bool:
 def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
     """Return, in order, the tensors after the first trained layer that every path passes through."""
     nodes = _leading_to(model, shapes, end)
-    last_read = {name: len(nodes) for node in nodes for name in node.output if name}
-    last_read |= {name: index for index, node in enumerate(nodes) for name in node.input if name}
+    # Parts of a Split that do not lead to the end are not read, and keep no path open.
+    last_read = {name: index for index, node in enumerate(nodes) for name in node.input if name}
+    last_read[end] = len(nodes)
     found, open_until, trained = [], -1, False
     fixed = fixed_tensors(model.graph)
     for index, node in enumerate(nodes):

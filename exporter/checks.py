@@ -83,8 +83,9 @@ def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[s
     if needed is not None and len(labels) != needed and recipe.task != "embed":
         first = ", of which the first is background" if facts.blank_first else ""
         one = ", or two, where the score is that of the second one" if needed == 1 else ""
+        given = f"{len(labels)} are given" if labels else "none are given"
         raise RecipeError(
-            f"labels: {len(labels)} are given, the network has {needed} classes{first}. "
+            f"labels: {given}, the network has {needed} classes{first}. "
             f"Give one label for each class, in the order of the network's outputs{one}: --labels FILE"
         )
     return labels

@@ -219,7 +219,8 @@ def adapt_detector(model: nn.Module, image_input: ImageInput) -> Detector:
             module = PointDetector(model, image_input)
             detect = DetectRecipe(score_activation="none")
         case FasterRCNN():
-            module, detect = ProposalDetector(model, image_input), DetectRecipe(decoder="end2end")
+            module = ProposalDetector(model, image_input)
+            detect = DetectRecipe(decoder="end2end", nms_free=False)
         case _:
             raise SourceError(f"Detectors like {type(model).__name__} can not be exported yet")
     transform = _transform_of(model)

@@ -9,6 +9,7 @@ from exporter.cards import make_card
 from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
 from exporter.heads.classify import ClassifyHead
+from exporter.heads.detect import DetectHead
 from exporter.hints import (
     Decisions,
     accuracy_hints,
@@ -21,7 +22,7 @@ from exporter.labeled.alternatives import Better, better_pixels
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
 from exporter.labeled.reading import read_labeled
 from exporter.labeled.truth import LabeledImages
-from exporter.network import Network
+from exporter.network import Head, Network
 from exporter.outcome import Exported, Measured
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
@@ -73,6 +74,7 @@ def export(
         multi_label=isinstance(network.head, ClassifyHead) and network.head.multi_label,
         input=network.image_input,
         background_id=network.background_id,
+        nms_free=_is_nms_free(network.head),
         max_batch=network.max_batch,
         stages=tuple(stages),
         cost=cost,
@@ -121,6 +123,11 @@ def _reduced(
         model, network.head, subject.inputs, recipe.precision, progress
     )
     return reduced.model, reduced.measured.precision, measured
+
+
+def _is_nms_free(head: Head) -> bool | None:
+    """Return True for a detector that gives each object one box, None for all others: their cards do not have it."""
+    return True if isinstance(head, DetectHead) and head.recipe.nms_free else None
 
 
 def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:

@@ -191,6 +191,11 @@ class DetectRecipe(_Frozen):
     one_class_a_box: bool = Field(
         default=False, description="Report only the best class of each box."
     )
+    nms_free: bool = Field(
+        default=False,
+        description="The network itself gives each object one box: requests get no non-maximum suppression by "
+        "default. The source or the form of the outputs decides where it is not given.",
+    )
     candidates: int = Field(
         2048,
         ge=1,

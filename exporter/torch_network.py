@@ -15,7 +15,8 @@ from exporter.heads.select_head import select_head
 from exporter.network import Facts, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
-from exporter.torch_outputs import Chosen, choose_outputs, is_plain
+from exporter.torch_order import order_outputs
+from exporter.torch_outputs import Chosen, is_plain, named_tensors
 from exporter.tracing import Exportable, TorchReference, first_run, torch_name, trace
 from exporter.transforms import plain_transform
 from service.card import ImageInput
@@ -55,7 +56,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     pixels = _with_channels(known, module, image_input, recipe, progress)
     refuse_own_statistics(module)
     progress.begin("Trace the network")
-    module = _with_outputs(module, image_input, pixels, recipe, model)
+    module, recipe = _with_outputs(module, image_input, pixels, recipe, model)
     exportable = model.exportable if module is model.module else None
     traced = trace(module, image_input, pixels, exportable, model.max_batch)
     as_known = pixels == model.pixels and image_input == model.image_input
@@ -119,17 +120,22 @@ def _with_outputs(
     pixels: Pixels,
     recipe: Recipe,
     model: TorchModel,
-) -> nn.Module:
-    """Return the module, or one that returns those of its tensors alone that the task reads.
+) -> tuple[nn.Module, Recipe]:
+    """Return the module, or one that returns those of its tensors alone that the task reads, and the recipe for them.
 
     Raises:
-        ExportError: it does not run, or returns no tensors of the stated names.
+        ExportError: it does not run, returns no tensors of the stated names, or which to take can not be known.
     """
     example = torch.zeros(2 if model.max_batch is None else 1, *pixels.shape(image_input))
     output = first_run(module, example)
-    if is_plain(output) and not recipe.outputs:
-        return module
-    return Chosen(module, choose_outputs(output, recipe.task, recipe.outputs)).eval()
+    plain = is_plain(output)
+    if plain and not recipe.outputs and (model.detect is not None or model.segment is not None):
+        return module, recipe  # the source knows its outputs
+    labels = len(recipe.label_list() or model.facts.labels or ())
+    recipe, names = order_outputs(output, recipe, image_input, labels)
+    if plain and names == tuple(name for name, _ in named_tensors(output)):
+        return module, recipe
+    return Chosen(module, names).eval(), recipe
 
 
 def refuse_own_statistics(module: nn.Module) -> None:

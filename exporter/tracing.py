@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
@@ -16,11 +17,17 @@ from exporter.graph import BATCH, OPSET, Graph
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Array, Outputs
 from exporter.recipe import Pixels
+from exporter.torch_operators import all_true
 from exporter.torch_outputs import named_tensors
 from exporter.transforms import pixel_values
 from service.card import ImageInput
 
 PIXELS = "pixels"
+
+TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
+    torch.ops.aten._is_all_true.default: all_true,  # noqa: SLF001 - an operator's own name
+}
+"""Operators of PyTorch that its exporter does not know: the checks of `torch._check_tensor_all` end in this one."""
 
 Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
 
@@ -201,6 +208,7 @@ def _captured(
         output_names=raw,
         dynamic_shapes=({0: BATCH},) if free else None,
         verbose=False,
+        custom_translation_table=TRANSLATIONS,
     )
     assert program is not None
     model: onnx.ModelProto = program.model_proto

@@ -171,6 +171,8 @@ class Card(_Frozen):
     """For a temporal head, what it reads at once."""
     background_id: int | None = None
     """For segment, the class id that is not reported as a thing."""
+    nms_free: bool | None = None
+    """For detect, whether the network itself gives each object one box; requests then get no NMS by default."""
     max_batch: int | None = Field(default=None, ge=1)
     """The largest batch the graph allows, where it allows no more."""
     stages: Annotated[tuple[Stage, ...], FailFast()] = ()

@@ -37,7 +37,10 @@ from service.fanout import FanOut
 from service.heads.outputs import Outputs
 from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
+from service.imaging.decoder import Decoder, ThreadDecoder
 from service.imaging.formats import formats_of
+from service.imaging.isolated.child import PROGRAM
+from service.imaging.isolated.decoder import IsolatedDecoder
 from service.imaging.overlay import RenderedImage
 from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
@@ -71,6 +74,8 @@ log = logging.getLogger(LOGGER)
 
 DECODING_MEMORY_SHARE = 4
 """Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
+DECODER_BYTES = 256 << 20
+"""What a decoder process may take for its file and its libraries, beside the pixels."""
 TRIAL_MEMORY = 8 * 2**30
 """The memory of a machine that does not state it, for the trials of models."""
 JOBS_IN_FLIGHT = 8
@@ -85,6 +90,7 @@ class Engine:
         tasks: the tasks that it offers, by name.
         share: this process's part of a number of threads, where several processes serve together.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
+        decoder_program: the module that isolated decoder processes run.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, or a default names no model.
@@ -97,6 +103,7 @@ class Engine:
         tasks: Mapping[str, Task] = TASKS,
         share: Callable[[int], int] = int,
         on_loaded: "Callable[[Engine], None] | None" = None,
+        decoder_program: str = PROGRAM,
     ) -> None:
         misnamed = [name for name, task in tasks.items() if name != task.name]
         if misnamed:
@@ -129,7 +136,9 @@ class Engine:
             series_of=self.registry.series_of,
         )
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
-        self.pipeline = _pipeline(settings, self.threads)
+        self.pipeline = self._pipeline(
+            settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
+        )
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self._health_check_seconds = settings.health_check_seconds
@@ -144,6 +153,8 @@ class Engine:
         async with AsyncExitStack() as stack:
             if self._pool is not None:
                 stack.callback(self._pool.shutdown)
+            self.pipeline.decoder.start()
+            stack.push_async_callback(asyncio.to_thread, self.pipeline.decoder.close)
             stack.push_async_callback(asyncio.to_thread, self.pipeline.ahead.close)
             self._workers.start()
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
@@ -161,7 +172,7 @@ class Engine:
     def not_ready(self) -> list[str]:
         """Return why this engine is not ready, a reason each."""
         ending = ["the service is shutting down"] if self.draining else []
-        return ending + self.registry.not_ready()
+        return ending + self.pipeline.decoder.not_ready() + self.registry.not_ready()
 
     # Tasks.
 
@@ -449,6 +460,32 @@ class Engine:
             deterministic=settings.deterministic,
         )
 
+    def _pipeline(self, settings: Settings, decoder_program: str, pool_threads: int) -> Pipeline:
+        most = settings.max_request_pixels
+        limits = Limits(
+            max_pixels=min(settings.max_pixels, most),
+            formats=formats_of(settings.image_formats),
+            max_metadata_bytes=settings.max_metadata_bytes,
+        )
+        memory = granted_memory() or 0
+        fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
+        room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
+        threads = max(1, self.threads // 2)
+        decoder: Decoder = ThreadDecoder(limits, room)
+        if settings.decode == "isolated":
+            decoder = IsolatedDecoder(
+                limits,
+                room,
+                count=max(self.threads, pool_threads) + threads,  # all that decode at once
+                memory_bytes=settings.decode_memory_bytes
+                or DECODER_BYTES + limits.max_pixels * BYTES_PER_PIXEL,
+                seconds=settings.decode_seconds,
+                on_end=lambda reason: self.metrics.decoder_restarts.labels(reason).inc(),
+                program=decoder_program,
+            )
+        ahead = DecodingAhead(threads, settings.queue_size)
+        return Pipeline(decoder, most, room, ahead)
+
     async def _serve_models(self) -> None:
         await self.registry.load()
         self.loaded.set()
@@ -555,17 +592,3 @@ def _outputs(outputs: Outputs, _: None) -> Outputs:
 
 def _nothing() -> None:
     """A file that is complete needs no wake-up."""
-
-
-def _pipeline(settings: Settings, threads: int) -> Pipeline:
-    most = settings.max_request_pixels
-    memory = granted_memory() or 0
-    fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
-    room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
-    ahead = DecodingAhead(max(1, threads // 2), settings.queue_size)
-    limits = Limits(
-        max_pixels=min(settings.max_pixels, most),
-        formats=formats_of(settings.image_formats),
-        max_metadata_bytes=settings.max_metadata_bytes,
-    )
-    return Pipeline(limits, most, room, ahead)

@@ -17,6 +17,7 @@ BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LAG_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 STAGES = ("decode", "queue", "infer", "head")
 CLOSINGS = ("drained", "shared", "full", "delay")
+DECODER_ENDS = ("crash", "memory", "time", "killed", "reply")
 OUTCOMES = ("answered", "refused", "failed", "expired", "abandoned")
 
 
@@ -46,6 +47,13 @@ class Metrics:
         self.worker_restarts = self._counter(
             "foveal_worker_restarts_total", "Processes that were started in place of a dead one."
         )
+        self.decoder_restarts = self._counter(
+            "foveal_decoder_restarts_total",
+            "Isolated decoder processes that were replaced, by reason: crash, memory, time, killed, reply.",
+            "reason",
+        )
+        for reason in DECODER_ENDS:
+            self.decoder_restarts.labels(reason)
         self.event_loop_lag = self._histogram(
             "foveal_event_loop_lag_seconds",
             "How much later than planned the event loop woke up.",

@@ -6,17 +6,16 @@ import time
 from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from service.card import Card, ImageInput
+from service.card import Card
 from service.errors import FovealError, ImageError, TooManyPixelsError
 from service.imaging.ahead import DecodingAhead, find_large, is_large
-from service.imaging.announced import announced_pixels, quick_pixels
-from service.imaging.decode import Limits, open_image
-from service.imaging.resize import fit_opened
+from service.imaging.announced import quick_pixels
+from service.imaging.decoder import Decoder
 from service.imaging.room import SMALL_PIXELS, PixelRoom
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult, Outputs
@@ -34,14 +33,14 @@ class Pipeline:
     """Takes images through a model. What waits, waits in the model's queue; a large image also for `room`.
 
     Args:
-        limits: of one image.
+        decoder: decodes the images.
         max_request_pixels: of all images of a request together, by their headers.
         room: for the pixels of the images that are decoded or drawn on at once.
         ahead: decodes very large images beside the workers, which go on with others.
         clock: the clock of the deadlines, in seconds.
     """
 
-    limits: Limits
+    decoder: Decoder
     max_request_pixels: int
     room: PixelRoom
     ahead: DecodingAhead
@@ -81,10 +80,12 @@ class Pipeline:
         self, image: EncodedImage, card: Card, head: Head[T], until: float = math.inf
     ) -> Job[SourceImage, T]:
         """Return the job of one image for a network with this card; it gives up at `until` by the clock."""
-        return Job(
-            partial(_prepare, image, card.image_input, self.limits, self.room, until),
-            partial(_finish, head, self.room, until),
-        )
+        prepare: Callable[[], tuple[NDArray[np.uint8], SourceImage]]
+        if isinstance(image, ImageError):
+            prepare = partial(_refuse, image)
+        else:
+            prepare = partial(self.decoder.prepare, image, card.image_input, until)
+        return Job(prepare, partial(_finish, head, self.room, until))
 
     async def _prepared(
         self,
@@ -94,7 +95,7 @@ class Pipeline:
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> list[Job[SourceImage, T]]:
         """Decode the very large images beside the workers; return the jobs, those of these images without that part."""
-        large = await asyncio.to_thread(_find_large, images, self.limits.formats)
+        large = await asyncio.to_thread(self._find_large, images)
         if not large:
             return list(jobs)
         left = max(0.0, until - self.clock())
@@ -109,6 +110,13 @@ class Pipeline:
             for index, job in enumerate(jobs)
         ]
 
+    def _find_large(self, images: Sequence[EncodedImage]) -> list[int]:
+        return [
+            index
+            for index, image in enumerate(images)
+            if isinstance(image, bytes) and find_large(image, self.decoder.announced_pixels)
+        ]
+
     async def _check_pixels(self, images: Sequence[EncodedImage]) -> None:
         total, unknown = 0, []
         for image in images:
@@ -119,7 +127,7 @@ class Pipeline:
                 else:
                     total += pixels
         if unknown and total <= self.max_request_pixels:
-            total += await asyncio.to_thread(announced_pixels, unknown, self.limits.formats)
+            total += await asyncio.to_thread(self.decoder.announced_pixels, unknown)
         if total > self.max_request_pixels:
             raise TooManyPixelsError(
                 f"The {len(images)} images have {total / 1e6:.0f} million pixels together by their headers, more than "
@@ -127,27 +135,8 @@ class Pipeline:
             )
 
 
-def _prepare(
-    image: EncodedImage, target: ImageInput, limits: Limits, room: PixelRoom, until: float
-) -> tuple[NDArray[np.uint8], SourceImage]:
-    if isinstance(image, ImageError):
-        raise image
-    opened = open_image(image, limits)
-    pixels = opened.size[0] * opened.size[1]
-    if pixels <= SMALL_PIXELS:
-        frame, geometry = fit_opened(opened, target)
-    else:
-        with room.hold(pixels, until):
-            frame, geometry = fit_opened(opened, target)
-    return frame, SourceImage(image, geometry, limits)
-
-
-def _find_large(images: Sequence[EncodedImage], formats: tuple[str, ...]) -> list[int]:
-    return [
-        index
-        for index, image in enumerate(images)
-        if isinstance(image, bytes) and find_large(image, formats)
-    ]
+def _refuse(error: ImageError) -> NoReturn:
+    raise error
 
 
 def _ready(

@@ -177,6 +177,20 @@ class Settings(BaseSettings):
         description="Pixels of large images that are decoded or drawn on at once; further ones wait. "
         "0: as many as fit into a quarter of the memory",
     )
+    decode: Literal["threads", "isolated"] = Field(
+        "threads",
+        description="Where images are decoded: `threads` of the service, or `isolated` processes with limits, which a "
+        "hostile image may crash",
+    )
+    decode_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory that an isolated decoder may take for an image. 0: 256 MiB and 20 bytes for each of "
+        "FOVEAL_MAX_PIXELS",
+    )
+    decode_seconds: float = Field(
+        20.0, gt=0, le=50, description="Longest time that an isolated decoder may work on an image"
+    )
     max_images: int = Field(64, ge=1, description="Most images in one request")
     max_form_fields: int = Field(
         1000, ge=0, description="Most parts without a filename in a multipart form with images"

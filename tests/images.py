@@ -1,5 +1,6 @@
 """Images for tests: plain colors, and scikit-image's real photographs."""
 
+import struct
 from functools import cache
 from io import BytesIO
 from typing import Any
@@ -26,3 +27,14 @@ def photograph(name: str, form: str = "JPEG") -> bytes:
     """Return one of scikit-image's photographs: chelsea (a cat), coffee (a cup), rocket, astronaut."""
     pixels: NDArray[np.uint8] = getattr(data, name)()
     return encode(Image.fromarray(pixels), form)
+
+
+def run_lengths(size: tuple[int, int]) -> bytes:
+    """Return a BMP whose pixels are runs of one each, which take long to decode."""
+    width, height = size
+    row = b"".join(bytes((1, x % 256)) for x in range(width)) + b"\0\0"
+    pixels = row * height + b"\0\1"
+    head = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, len(pixels), 0, 0, 256, 0)
+    start = 14 + len(head) + 1024
+    places = struct.pack("<IHHI", start + len(pixels), 0, 0, start)
+    return b"BM" + places + head + bytes(range(256)) * 4 + pixels

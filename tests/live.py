@@ -16,6 +16,7 @@ import httpx
 from service.api.deps import Services
 from service.app import create_app
 from service.engine import Engine
+from service.imaging.isolated.child import PROGRAM
 from service.processes.server import Server, listen, url_of
 from service.processes.worker import connection_limits, tls_of
 from service.settings import Settings
@@ -42,11 +43,15 @@ class Live:
 
 
 @contextmanager
-def serve(*, tasks: Mapping[str, Task] = TASKS, **settings: object) -> Iterator[Live]:
+def serve(
+    *, tasks: Mapping[str, Task] = TASKS, decoder_program: str = PROGRAM, **settings: object
+) -> Iterator[Live]:
     """Run uvicorn with the app in a thread until the block ends; its models are loaded when the block begins."""
     loaded = threading.Event()
     chosen = Settings.model_validate({"models": MODELS, "port": 0, **settings})
-    engine = Engine(chosen, tasks=tasks, on_loaded=lambda _: loaded.set())
+    engine = Engine(
+        chosen, tasks=tasks, on_loaded=lambda _: loaded.set(), decoder_program=decoder_program
+    )
     app = create_app(engine, chosen)
     listener = listen(chosen.host, chosen.port)
     limits = connection_limits(chosen)

@@ -6,11 +6,14 @@ A result is one line of `zoo/results.jsonl`. The command can be stopped at any t
 import argparse
 import json
 import os
+import platform
 import resource
 import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from time import perf_counter, time
 from typing import Any
@@ -21,6 +24,10 @@ from zoo.table import write_table
 HERE = Path(__file__).parent
 RESULTS = HERE / "results.jsonl"
 GIB = 2**30
+PACKAGES = (
+    *("torch", "torchvision", "timm", "transformers", "segmentation_models_pytorch"),
+    *("ultralytics", "onnx", "onnxscript", "onnxruntime", "onnxruntime-gpu"),
+)
 PATIENCE = 4
 """A network gets this many times its CPU time by the clock: other work may share the machine."""
 
@@ -37,6 +44,8 @@ def main() -> None:
     options = parser.parse_args()
     known = read_results(options.results)
     wanted = [] if options.table else _wanted(options.names, known, again=options.again)
+    if wanted:
+        _note_run(options.results)
     for index, listed in enumerate(wanted):
         print(f"{index + 1}/{len(wanted)} {listed.key}", end=" ", flush=True)
         result = {"key": listed.key, "task": listed.task, **_measured(listed, options)}
@@ -45,15 +54,45 @@ def main() -> None:
         print(
             result["status"], f"{result.get('cpu_seconds', 0):.0f} s", result.get("words", "")[:200]
         )
-    write_table(read_results(options.results))
+    write_table(read_results(options.results), read_runs(options.results))
 
 
 def read_results(path: Path) -> dict[str, dict[str, Any]]:
     """Return the last result of each network, by its key."""
+    return {line["key"]: line for line in _lines(path) if "key" in line}
+
+
+def read_runs(path: Path) -> list[dict[str, Any]]:
+    """Return on what processors and with what versions the results were measured."""
+    return [line["run"] for line in _lines(path) if "run" in line]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
-        return {}
-    lines = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line)
-    return {line["key"]: line for line in lines}
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line]
+
+
+def _note_run(path: Path) -> None:
+    """Write the processor and the versions down where they are not those of the run before."""
+    versions = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[name] = version(name)
+    this = {"processor": _processor(), "cores": os.cpu_count(), "versions": versions}
+    if this not in read_runs(path)[-1:]:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps({"run": this}) + "\n")
+
+
+def _processor() -> str:
+    """Return the processor's name, as Linux knows it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
 
 
 def _wanted(names: Sequence[str], known: dict[str, dict[str, Any]], *, again: bool) -> list[Listed]:
@@ -61,8 +100,15 @@ def _wanted(names: Sequence[str], known: dict[str, dict[str, Any]], *, again: bo
         one
         for one in networks()
         if (not names or one.family in names or one.name in names or one.key in names)
-        and (one.key not in known or (again and known[one.key]["status"] != "exported"))
+        and _is_missing(known.get(one.key), again=again)
     ]
+
+
+def _is_missing(result: dict[str, Any] | None, *, again: bool) -> bool:
+    """Return whether a network is to be measured; an export whose CPU time was not measured counts as missing."""
+    if result is None:
+        return True
+    return "cpu_seconds" not in result if result["status"] == "exported" else again
 
 
 def _measured(listed: Listed, options: argparse.Namespace) -> dict[str, Any]:

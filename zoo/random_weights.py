@@ -20,6 +20,8 @@ from exporter.transforms import decode
 from zoo.networks import Listed
 
 CLASSES = 3
+RARE = -3.0
+"""A bias so low makes a score that is almost 0."""
 
 
 def recipe_of(listed: Listed, folder: Path) -> dict[str, Any]:
@@ -76,11 +78,7 @@ def _transformers(listed: Listed, folder: Path) -> dict[str, Any]:
     automatic = [getattr(modeling_auto, f"AutoModelFor{kind}") for kind in kinds]
     build = next(auto for auto in automatic if type(config) in auto._model_mapping)  # noqa: SLF001
     module = build.from_config(config)
-    with (
-        torch.no_grad()
-    ):  # DETR's first scores are all equal, so that chance would select its queries
-        for parameter in module.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+    disturb(module)
     settle(_Pixels(module), _side(config))
     module.save_pretrained(folder / "model")
     if model_type in _PROCESSORS:
@@ -140,6 +138,7 @@ def _ultralytics(listed: Listed, folder: Path) -> dict[str, Any]:
 
     network = (RTDETR if "rtdetr" in listed.name else YOLO)(f"{listed.name}.yaml")
     side = 224 if listed.task == "classify" else 320
+    disturb(network.model)
     settle(network.model, side, normalize=False)
     written = Path(network.export(format="onnx", imgsz=side, dynamic=True, simplify=False))
     written.rename(folder / "network.onnx")
@@ -147,10 +146,7 @@ def _ultralytics(listed: Listed, folder: Path) -> dict[str, Any]:
     recipe["input"] = {"height": side, "width": side, "resize": "letterbox"}
     if listed.task == "classify":
         recipe["input"]["resize"] = "crop"
-        return recipe
-    end2end = {"yolov10n", "yolo26n"}
-    recipe["detect"] = {"decoder": "end2end" if listed.name in end2end else "yolov8"}
-    return recipe
+    return recipe  # the file's own metadata and shapes show its form
 
 
 _FAMILIES: dict[str, Callable[[Listed, Path], dict[str, Any]]] = {
@@ -160,6 +156,18 @@ _FAMILIES: dict[str, Callable[[Listed, Path], dict[str, Any]]] = {
     "smp": _smp,
     "ultralytics": _ultralytics,
 }
+
+
+def disturb(module: nn.Module) -> None:
+    """Make the scores of a detector differ: at first they are all alike, so that rounding would select its boxes.
+
+    Biases of its first training, by which nothing is found, are replaced by random ones.
+    """
+    with torch.no_grad():
+        for parameter in module.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.02)
+            if parameter.dim() == 1 and parameter.max() < RARE:
+                parameter.normal_()
 
 
 def settle(module: nn.Module, side: int, *, as_list: bool = False, normalize: bool = True) -> None:

@@ -64,7 +64,7 @@ def arrange(
         RecipeError: the shapes show a network of another task, or several decoders that could be right.
     """
     if recipe.task == "classify":
-        return recipe, _scores_first(recipe, outputs)
+        return recipe, _scores_first(recipe, outputs, len(recipe.label_list() or ()) or labels)
     if recipe.task == "segment":
         return recipe, _maps_first(outputs)
     if recipe.task != "detect":
@@ -115,15 +115,14 @@ def _maps_first(outputs: Sequence[Tensor]) -> list[Tensor]:
     return list(outputs) if best is None else [best, *(one for one in outputs if one is not best)]
 
 
-def _scores_first(recipe: Recipe, outputs: Sequence[Tensor]) -> list[Tensor]:
+def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> list[Tensor]:
     """Return the outputs with a classifier's scores in front: one for each label, else (N, K), else (N, K, 1, 1).
 
     Raises:
-        RecipeError: several outputs have this shape, and their names do not tell which are the scores.
+        RecipeError: several outputs could be the scores, and neither labels nor names tell which.
     """
     if recipe.outputs:
         return list(outputs)
-    labels = len(recipe.label_list() or ())
     for wanted in (
         lambda dims: _is_vector(dims) and dims[1:2] == (labels,),
         lambda dims: len(dims) == 2,
@@ -131,13 +130,13 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor]) -> list[Tensor]:
     ):
         suitable = [one for one in outputs if wanted(one.dims) and not one.is_integer]
         if suitable:
-            best = _named_scores([one for one in suitable if one.dims == suitable[0].dims])
+            best = _named_scores(suitable)
             return [best, *(one for one in outputs if one is not best)]
     return _first(outputs, _is_vector)
 
 
 def _named_scores(outputs: Sequence[Tensor]) -> Tensor:
-    """Return the one of several outputs of the same shape whose name is that of scores."""
+    """Return the one of several outputs whose name is that of scores."""
     main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
     for word in _SCORES:
         named = [one for one in main if word in _NAME_PARTS.split(one.name.lower())]
@@ -147,10 +146,10 @@ def _named_scores(outputs: Sequence[Tensor]) -> Tensor:
             break
     if len(main) == 1:
         return main[0]
-    names = ", ".join(one.name for one in outputs)
+    listed = ", ".join(f"{one.name} {one.dims}" for one in outputs)
     raise RecipeError(
-        f"The outputs {names} have the same shape, {outputs[0].dims} for one image, and each could be the scores of "
-        f"the classes. Name the one to take: --outputs {main[0].name}"
+        f"Each of the outputs {listed} could be the scores of the classes. Name the one to take: "
+        f"--outputs {main[0].name}; or give --labels, where their number shows it"
     )
 
 
@@ -200,11 +199,11 @@ def _names_classes(one: Tensor) -> bool:
 
 def _with_form(detect: DetectRecipe, ordered: Sequence[Tensor]) -> DetectRecipe:
     """Return the recipe with the form of boxes that the name of their output stands for, unless it is stated."""
-    known: dict[str, str] = {}
+    known: dict[str, str | bool] = {}
     if ordered[0].name in _CENTERS:
-        known = {"box_format": "cxcywh", "box_unit": "frame"}
+        known = {"box_format": "cxcywh", "box_unit": "frame", "nms_free": True}
     if ordered[0].name == "detection_boxes":
-        known = {"box_format": "yxyx", "box_unit": "frame"}
+        known = {"box_format": "yxyx", "box_unit": "frame", "nms_free": True}
     missing = {name: value for name, value in known.items() if name not in detect.model_fields_set}
     return detect.model_copy(update=missing)
 
@@ -214,11 +213,13 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
         return "pair"
     rows, columns = dims[1:]
     by_rows = grid_strides(rows, image_input)
+    # One grid alone is a coincidence: the 300 queries of RT-DETR are three times the cells of 320 pixels at stride 32.
+    by_anchors = len(grid_strides(rows // 3, image_input) or ()) > 1
     shown = {
         "yolov8": rows > 4 and grid_strides(columns, image_input),
         "end2end": columns == 6 and rows <= MOST_ROWS and not by_rows,
         "yolov7": columns == 7 and rows <= MOST_ROWS and not by_rows,
-        "yolov5": columns > 5 and rows % 3 == 0 and grid_strides(rows // 3, image_input),
+        "yolov5": columns > 5 and rows % 3 == 0 and by_anchors,
     }
     for decoder, is_shown in shown.items():
         if is_shown:

@@ -202,12 +202,12 @@ class DetectHead:
         """
         expected = _as_many(expected, found)
         return max(
-            _score_difference(_shown(found, index), _shown(expected, index))
+            _score_difference(self._shown(found, index), self._shown(expected, index))
             for index in range(len(found["boxes"]))
         )
 
     def agreement(self, found: Outputs, expected: Outputs, tolerance: float) -> list[float]:
-        """Return each image's mAP at IoU 0.5 over the classes expected in it, after suppression.
+        """Return each image's mAP at IoU 0.5 over the classes expected in it, of detections as requests get them.
 
         Only detections match whose scores differ by at most the tolerance. An image in which neither has a detection
         counts 1; one in which only one of them has any counts 0. Both sides have equally many candidates: what fewer
@@ -215,9 +215,22 @@ class DetectHead:
         """
         expected = _as_many(expected, found)
         return [
-            _mean_average_precision(_shown(found, index), _shown(expected, index), tolerance)
+            _mean_average_precision(
+                self._shown(found, index), self._shown(expected, index), tolerance
+            )
             for index in range(len(found["boxes"]))
         ]
+
+    def _shown(self, outputs: Outputs, index: int) -> tuple[Array, Array, Array]:
+        """Return one image's boxes, scores and classes as a request gets them by default."""
+        boxes, scores, classes = (outputs[name][index] for name in ("boxes", "scores", "classes"))
+        seen = scores >= SHOWN_SCORE
+        boxes, scores, classes = boxes[seen], scores[seen], classes[seen]
+        if self.recipe.nms_free:
+            kept = np.argsort(-scores, kind="stable")[:SHOWN]
+        else:
+            kept = suppress(boxes, scores, classes, NMS_IOU, most=SHOWN)
+        return boxes[kept], scores[kept], classes[kept]
 
 
 def _picked(graph: Graph, values: str, where: str) -> str:
@@ -278,15 +291,6 @@ def _distances(found: Outputs, expected: Outputs) -> Array:
     apart[found["classes"] != expected["classes"]] = np.inf
     finite: Array = np.nan_to_num(apart, nan=np.inf)
     return finite
-
-
-def _shown(outputs: Outputs, index: int) -> tuple[Array, Array, Array]:
-    """Return one image's boxes, scores and classes after suppression."""
-    boxes, scores, classes = (outputs[name][index] for name in ("boxes", "scores", "classes"))
-    seen = scores >= SHOWN_SCORE
-    boxes, scores, classes = boxes[seen], scores[seen], classes[seen]
-    kept = suppress(boxes, scores, classes, NMS_IOU, most=SHOWN)
-    return boxes[kept], scores[kept], classes[kept]
 
 
 def _score_difference(

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import grid_strides
+from exporter.heads.arrange import MOST_ROWS, grid_strides
 from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
@@ -77,9 +77,11 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
             anchors, columns, form = dims[2], dims[1] - 4, yolo
         case "detr", 3 if dims[2] > 4:
             anchors, columns = dims[1], dims[2] - 4
-            form = {"box_unit": "frame", "box_format": "cxcywh"}
+            form = {"box_unit": "frame", "box_format": "cxcywh", "nms_free": True}
         case ("end2end", 3) | ("yolov7", 3) if dims[2] == {"end2end": 6}.get(stated.decoder, 7):
-            anchors, columns, form = dims[1], 0, {"box_unit": "pixel", "box_format": "xyxy"}
+            anchors, columns = dims[1], 0
+            is_short = anchors <= MOST_ROWS
+            form = {"box_unit": "pixel", "box_format": "xyxy", "nms_free": is_short}
         case _:
             raise _mismatch(
                 f"detect --decoder {stated.decoder}", _DETECT_SHAPES[stated.decoder], outputs
@@ -91,7 +93,7 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     return DetectHead(DECODERS[stated.decoder], stated.model_copy(update=form), anchors, columns)
 
 
-_STATED = {"box_unit", "box_format"}
+_STATED = {"box_unit", "box_format", "nms_free"}
 
 
 def _require_grid(head: DetectHead, image_input: ImageInput | None) -> None:

@@ -59,7 +59,9 @@ def settle_head(
                 head, score_kind(graph, raw[0], maps, axis=1), maps, graph_ends(graph, raw[0])
             )
         case DetectHead():
-            return _detect(head, outputs)
+            # All outputs of a head in one tensor, or boxes before scores.
+            ends = graph_ends(graph, raw[min(1, len(raw) - 1)])
+            return _detect(head, outputs, ends)
     return head
 
 
@@ -155,7 +157,7 @@ def _scaled(head: SegmentHead, maps: list[Array]) -> RecipeError:
     )
 
 
-def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
+def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]], ends: set[str]) -> DetectHead:
     stated = head.recipe.score_activation
     parts = [head.decoder.split(one) for one in outputs]
     scores = [one.scores for one in parts]
@@ -164,7 +166,8 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
         raise RecipeError(
             f"--activation {stated} is not for --decoder {head.recipe.decoder}: its scores must be probabilities"
         )
-    is_probability = in_unit_range(scores)
+    # Logits may all lie in 0–1 too; those of a linear layer are none the less logits.
+    is_probability = in_unit_range(scores) and ends != {"linear"}
     if stated in {"softmax", "sigmoid"} and is_probability:
         low, high = value_range(scores)
         raise RecipeError(
@@ -184,8 +187,11 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
                 ". Or are some of these columns no scores? A network of poses, rotated boxes or instance masks has "
                 "key points, angles or mask coefficients there, and --task detect can not serve them"
             )
+        found = "not probabilities"
+        if in_unit_range(scores):
+            found = "and a linear layer computes them, so that they may be logits"
         raise RecipeError(
-            f"The detector's scores are {low:.3g} to {high:.3g} on real images, not probabilities. {how}"
+            f"The detector's scores are {low:.3g} to {high:.3g} on real images, {found}. {how}"
         )
     if parts[0].classes is None and parts[0].objectness is None:
         _require_background(head, stated or "none", [one.scores for one in parts])

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
 from exporter.heads.classify import ClassifyHead
+from exporter.heads.detect import DetectHead
+from exporter.heads.segment import SegmentHead
 from exporter.labeled.names import ClassNames
 from exporter.labeled.reading import check_answers
 from exporter.labeled.scorers import (
@@ -125,10 +127,10 @@ def make_scorer(network: Network, labels: tuple[str, ...]) -> Scorer:
     """Return what collects the answers of a network's task."""
     several = _several(network)
     names = ClassNames(labels, several=several)
-    match network.head.task:
-        case "detect":
-            return BoxScorer(labels, names)
-        case "segment":
+    match network.head:
+        case DetectHead():
+            return BoxScorer(labels, names, nms_free=network.head.recipe.nms_free)
+        case SegmentHead():
             return MaskScorer(labels, network.background_id)
     return LabelScorer(labels, names) if several else ClassScorer(labels, names)
 

@@ -1,6 +1,6 @@
 """One image's outputs through the service's own head → an answer, which is held against the truth of the image."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 import numpy as np
@@ -86,11 +86,13 @@ class BoxScorer:
 
     labels: tuple[str, ...]
     names: ClassNames
+    nms_free: bool = False
     found: list[Boxes] = field(default_factory=list)
     truth: list[Boxes] = field(default_factory=list)
 
     def add(self, outputs: Outputs, source: SourceImage, image: LabeledImage) -> None:
-        things = find_things(outputs, source, labels=self.labels, options=ALL_BOXES).found
+        options = replace(ALL_BOXES, nms="none") if self.nms_free else ALL_BOXES
+        things = find_things(outputs, source, labels=self.labels, options=options).found
         ids = [(self.names.find(box.name), box) for box in image.boxes]
         true = [(kind, box) for kind, box in ids if kind is not None]
         self.found.append(

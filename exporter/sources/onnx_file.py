@@ -16,6 +16,7 @@ from exporter.heads.arrange import Tensor, arrange
 from exporter.heads.class_count import class_count
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
+from exporter.heads.own_suppression import gives_each_object_one_box
 from exporter.heads.select_head import select_head
 from exporter.network import Array, Facts, Head, Network, Outputs
 from exporter.progress import Progress
@@ -200,9 +201,13 @@ def _head(
     recipe: Recipe, model: onnx.ModelProto, outputs: Sequence[RawOutput], image_input: ImageInput
 ) -> Head:
     head = select_head(recipe, [output.dims for output in outputs], image_input)
-    if isinstance(head, DetectHead) and head.recipe.decoder in {"end2end", "triple"}:
-        return replace(head, known_classes=class_count(model, outputs[-1].name))
-    return head
+    if not isinstance(head, DetectHead) or head.recipe.decoder not in {"end2end", "triple"}:
+        return head
+    head = replace(head, known_classes=class_count(model, outputs[-1].name))
+    if head.recipe.decoder == "end2end" or "nms_free" in recipe.detect.model_fields_set:
+        return head
+    free = gives_each_object_one_box(model, head.anchors)
+    return replace(head, recipe=head.recipe.model_copy(update={"nms_free": free}))
 
 
 def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:

@@ -1,6 +1,7 @@
 """What a config.json of Transformers states, read without Transformers: the task and the labels."""
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,20 @@ _TASKS: dict[str, Task] = {
     "ForObjectDetection": "detect",
 }
 """The task by the end of an architecture's name; MaskFormerForInstanceSegmentation is exported in its semantic form."""
+
+_OTHERS = {
+    "Model": "it is a backbone without a head for a task",
+    "Backbone": "it is a backbone without a head for a task",
+    "ForMaskedImageModeling": "it is for pretraining, and has no head for a task",
+    "ForPreTraining": "it is for pretraining, and has no head for a task",
+    "ForSegmentation": "it is for panoptic segmentation",
+    "ForDepthEstimation": "it estimates depth",
+    "ForZeroShotObjectDetection": "it reads text beside the image",
+    "ForZeroShotImageClassification": "it reads text beside the image",
+    "ForConditionalGeneration": "it generates text",
+    "ForCausalLM": "it generates text",
+}
+"""What other networks are for, by the end of an architecture's name."""
 
 _WEIGHTS = (
     "model.safetensors",
@@ -54,6 +69,21 @@ def task_of(content: Mapping[str, Any]) -> Task | None:
     return None
 
 
+def other_task_of(content: Mapping[str, Any]) -> str | None:
+    """Return in words what the architectures of a config are for, where none of them has a task of Foveal's.
+
+    None where the config names no architecture, or one whose name says nothing.
+    """
+    for name in content.get("architectures") or ():
+        for end, words in _OTHERS.items():
+            if str(name).endswith(end):
+                return words
+        if "For" in str(name):
+            words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", str(name).rpartition("For")[2])
+            return f"it is for {words.lower()}"
+    return None
+
+
 def labels_of(named: Mapping[Any, str] | None) -> tuple[str, ...] | None:
     """Return the labels of an `id2label` in the order of their ids; an id without one gets an empty label."""
     if not named:
@@ -62,9 +92,14 @@ def labels_of(named: Mapping[Any, str] | None) -> tuple[str, ...] | None:
     return tuple(by_id.get(class_id, "") for class_id in range(max(by_id) + 1))
 
 
+def placeholders(count: int) -> tuple[str, ...]:
+    """Return the labels that Transformers makes up where nobody has named the classes."""
+    return tuple(f"LABEL_{index}" for index in range(count))
+
+
 def is_placeholder(labels: tuple[str, ...] | None) -> bool:
     """Return whether the labels are those that Transformers makes up where nobody has named the classes."""
-    return bool(labels) and labels == tuple(f"LABEL_{index}" for index in range(len(labels or ())))
+    return bool(labels) and labels == placeholders(len(labels or ()))
 
 
 def has_weights(folder: Path) -> bool:

@@ -14,11 +14,14 @@ from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Recipe, SegmentRecipe, Task
+from exporter.sources.transformers_boxes import own_detections, read_scores
 from exporter.sources.transformers_configs import (
     CONFIG,
     has_weights,
     is_placeholder,
     labels_of,
+    other_task_of,
+    placeholders,
     read_config,
     task_of,
 )
@@ -26,7 +29,7 @@ from exporter.sources.transformers_images import ProcessedImages, processed_imag
 from exporter.sources.transformers_modules import (
     Pretrained,
     Processor,
-    own_detections,
+    first_outputs,
     raw_module,
 )
 from exporter.torch_network import TorchModel, torch_network
@@ -47,6 +50,11 @@ ATTENTION = "eager"
 
 NO_WEIGHTS = "none"
 _SHOWN = 5
+
+_MORE_THAN_IMAGES = {
+    "oneformer": 'the text "the task is semantic"',
+    "videomt": "several frames of a video",
+}
 
 _AUTOMATIC: dict[Task, tuple[str, ...]] = {
     "classify": ("AutoModelForImageClassification",),
@@ -141,6 +149,17 @@ def _check_task(content: dict[str, Any], recipe: Recipe) -> None:
     if stated is not None and stated != recipe.task:
         name = ", ".join(content["architectures"])
         raise RecipeError(f"--task {recipe.task}: config.json states {name}, which is for {stated}")
+    if stated is None and (other := other_task_of(content)) is not None:
+        raise RecipeError(
+            f"config.json states {', '.join(content['architectures'])}: {other}. A network of Transformers is exported "
+            f"for {', '.join(_AUTOMATIC)}"
+        )
+    if content.get("model_type") in _MORE_THAN_IMAGES:
+        what = _MORE_THAN_IMAGES[content["model_type"]]
+        raise SourceError(
+            f"{content['model_type']} reads {what} beside the image. Export it as python:package.module:callable with "
+            "a forward that has this inside and returns maps (N, K, h, w)"
+        )
     if content.get("problem_type") == "regression":
         raise RecipeError("config.json states problem_type regression: this is no classifier")
     if content.get("auto_map"):
@@ -256,7 +275,7 @@ def _described(
     images: ProcessedImages,
     recipe: Recipe,
 ) -> TorchModel:
-    labels = labels_of(model.config.id2label)
+    labels = labels_of(model.config.id2label) or placeholders(model.config.num_labels)
     untrained = ", untrained" if recipe.weights == NO_WEIGHTS else ""
     facts = Facts(
         title=place.folder.resolve().name,
@@ -276,25 +295,25 @@ def _described(
         return replace(known, segment=SegmentRecipe(background_id=background))
     if recipe.task == "detect":
         own = images.transform and own_detections(model, processor, images.transform)
-        boxes = _boxes(model, frame)
+        boxes = _boxes(model, processor, frame)
         if labels and boxes.background == "last":
             known = replace(known, facts=replace(facts, labels=(*labels, "")))
         return replace(known, detect=boxes, postprocessed=own)
     return known
 
 
-def _boxes(model: Pretrained, frame: ImageInput) -> DetectRecipe:
-    """Return the form of a detector's outputs; a column more than labels is that of "no object", under a softmax."""
-    with torch.inference_mode():
-        blank = torch.zeros(1, 3, frame.height, frame.width)
-        columns = model(pixel_values=blank).logits.shape[-1]
-    softmax = columns == len(model.config.id2label) + 1
+def _boxes(model: Pretrained, processor: Processor, frame: ImageInput) -> DetectRecipe:
+    """Return the form of a detector's outputs: each query is an object, and its scores are what its processor reads."""
+    queries, columns = first_outputs(model, frame)["logits"].shape[1:]
+    reading = read_scores(model, processor, queries, columns)
     return DetectRecipe(
         decoder="pair",
         box_format="cxcywh",
-        score_activation="softmax" if softmax else "sigmoid",
-        background="last" if softmax else "none",
-        one_class_a_box=softmax,
+        score_activation="softmax" if reading.softmax else "sigmoid",
+        background="last" if reading.softmax else "none",
+        one_class_a_box=reading.softmax,
+        candidates=reading.candidates,
+        nms_free=True,
     )
 
 

@@ -1,13 +1,13 @@
-"""Networks of Transformers as plain modules, from pixel values to a task's raw outputs, and its own postprocessing."""
+"""Networks of Transformers as plain modules, from pixel values to a task's raw outputs."""
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import interpolate
 
-from exporter.network import Outputs
+from exporter.errors import SourceError
 from exporter.recipe import Task
 from service.card import ImageInput
 
@@ -16,6 +16,15 @@ Pretrained = Any
 
 Processor = Any
 """An image processor of Transformers; they have no common type."""
+
+_NEEDED: dict[Task, str] = {
+    "classify": "logits (N, K)",
+    "segment": "logits (N, K, h, w), or class_queries_logits and masks_queries_logits",
+    "detect": "pred_boxes (N, Q, 4) and logits (N, Q, K)",
+}
+
+_MASKS_AT = {"mask2former": (384, 384)}
+"""To what the postprocessing of a kind of network first resizes its masks."""
 
 _SMALLEST = 1e-12
 """A class's share of a pixel is at least this before its logarithm is taken."""
@@ -46,18 +55,20 @@ class BoxesAndLogits(nn.Module):
 
 
 class QueryMaps(nn.Module):
-    """Mask2Former and MaskFormer in their semantic form: logarithms of each class's share of a pixel (N, K, H, W).
+    """MaskFormer and its followers in their semantic form: logarithms of each class's share of a pixel (N, K, H, W).
 
     A class's score at a pixel is the sum over the queries of class probability times mask probability
-    (arXiv:2107.06278, "semantic inference"). Mask2Former's masks are first resized to 384×384, as its own
-    postprocessing in Transformers does.
+    (arXiv:2107.06278, "semantic inference"). Mask2Former's masks are first resized to 384×384, EoMT's to the
+    input size, as their own postprocessing in Transformers does.
     """
 
     def __init__(self, model: Pretrained, image_input: ImageInput) -> None:
         super().__init__()
         self.model = model
         self.size = (image_input.height, image_input.width)
-        self.masks_at = (384, 384) if model.config.model_type == "mask2former" else None
+        self.masks_at = _MASKS_AT.get(model.config.model_type)
+        if model.config.model_type.startswith("eomt"):
+            self.masks_at = self.size
 
     def forward(self, pixels: Tensor) -> Tensor:
         found = self.model(pixel_values=pixels)
@@ -72,36 +83,46 @@ class QueryMaps(nn.Module):
 
 
 def raw_module(model: Pretrained, task: Task, image_input: ImageInput) -> nn.Module:
-    """Return the module that the exporter traces: pixel values → what the task's head reads."""
-    if task == "detect":
-        return BoxesAndLogits(model)
-    if model.config.model_type in {"mask2former", "maskformer"}:
-        return QueryMaps(model, image_input)
-    return Logits(model)
+    """Return the module that the exporter traces: pixel values → what the task's head reads.
 
-
-def own_detections(
-    model: Pretrained,
-    processor: Processor,
-    pixels_of_image: Callable[[bytes], Any],
-) -> Callable[[bytes], Outputs] | None:
-    """Return the network with Transformers' own postprocessing as a function, None where it has none.
-
-    Its boxes are in 0–1 of the frame; every score above 0 is kept.
+    Raises:
+        SourceError: the network needs more than an image, or does not return what the task needs.
     """
-    finish = getattr(processor, "post_process_object_detection", None)
-    if finish is None:
-        return None
+    found = first_outputs(model, image_input)
+    dims = {name: len(value.shape) for name, value in found.items() if isinstance(value, Tensor)}
+    if task == "detect" and dims.get("pred_boxes") == dims.get("logits") == 3:
+        return BoxesAndLogits(model)
+    if task == "segment" and dims.get("class_queries_logits") == 3:
+        return QueryMaps(model, image_input)
+    if task != "detect" and dims.get("logits") == {"classify": 2, "segment": 4}.get(task):
+        return Logits(model)
+    shapes = ", ".join(
+        f"{name} {tuple(value.shape)}" for name, value in found.items() if isinstance(value, Tensor)
+    )
+    raise SourceError(
+        f"{type(model).__name__} returns {shapes} for one image; --task {task} needs {_NEEDED[task]}. Export it as "
+        "python:package.module:callable with a forward that returns this"
+    )
 
-    def detections(body: bytes) -> Outputs:
-        pixels = torch.from_numpy(pixels_of_image(body))[None]
+
+def first_outputs(model: Pretrained, image_input: ImageInput) -> Mapping[str, Any]:
+    """Return what the network returns for a black image.
+
+    Raises:
+        SourceError: it does not run on an image alone.
+    """
+    channels = getattr(model.config, "num_channels", 3)
+    blank = torch.zeros(1, channels, image_input.height, image_input.width)
+    try:
         with torch.inference_mode():
-            found = finish(model(pixel_values=pixels), threshold=0.0)[0]
-        order = torch.argsort(found["scores"], descending=True, stable=True)
-        return {
-            "boxes": found["boxes"][order].clamp(0, 1).numpy()[None],
-            "scores": found["scores"][order].numpy()[None],
-            "classes": found["labels"][order].numpy()[None],
-        }
-
-    return detections
+            found: Mapping[str, Any] = model(pixel_values=blank)
+    # The network's own code may raise anything.
+    except Exception as error:
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        size = f"{image_input.height}×{image_input.width}"
+        raise SourceError(
+            f"{type(model).__name__} does not run on an image of {size} alone: {first}. "
+            "If --height and --width are right, export it as python:package.module:callable with a forward that needs "
+            "nothing else"
+        ) from error
+    return found

@@ -5,6 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from service.card import Card
 from service.heads.boxes import iou
 
 Suppression = Literal["per_class", "agnostic", "none", "soft"]
@@ -17,6 +18,11 @@ that few comparisons are left for the next block."""
 
 Floats = NDArray[np.float32]
 Indices = NDArray[np.intp]
+
+
+def default_suppression(card: Card) -> Suppression:
+    """Return what is applied where a request does not state it: nothing where the network gives each object one box."""
+    return "none" if card.nms_free else "per_class"
 
 
 def suppress(

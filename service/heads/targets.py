@@ -18,6 +18,7 @@ from service.card import Card
 from service.errors import InvalidParameterError
 from service.heads.boxes import CornersBox, corners, iou
 from service.heads.detect import DetectionOptions, find_things
+from service.heads.nms import default_suppression
 from service.heads.outputs import Outputs
 from service.heads.rounding import figure
 from service.imaging.geometry import Box, Geometry
@@ -270,9 +271,8 @@ def choose_box(
     """
     class_id, index = choice.class_id, choice.box
     wanted = None if class_id is None else frozenset({class_id})
-    things = find_things(
-        outputs, source, labels=card.labels, options=DetectionOptions(class_ids=wanted)
-    )
+    options = DetectionOptions(class_ids=wanted, nms=default_suppression(card))
+    things = find_things(outputs, source, labels=card.labels, options=options)
     if index >= len(things.found):
         raise InvalidParameterError(_no_such_box(card, len(things.found), choice))
     thing = things.found[index]

@@ -15,7 +15,6 @@ from service.errors import (
     OverloadedError,
 )
 from service.imaging.announced import announced_pixels, quick_pixels
-from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.logs import LOGGER
 
@@ -39,10 +38,12 @@ def is_large(image: bytes) -> bool | None:
     return None if pixels is None else pixels > LARGE_PIXELS
 
 
-def find_large(image: bytes, formats: tuple[str, ...] = FORMATS) -> bool:
-    """Return whether an image is decoded beside the workers; for a thread."""
+def find_large(
+    image: bytes, announced: Callable[[Sequence[bytes]], int] = announced_pixels
+) -> bool:
+    """Return whether an image is decoded beside the workers, by the pixels in its header; for a thread."""
     found = is_large(image)
-    return announced_pixels([image], formats) > LARGE_PIXELS if found is None else found
+    return announced([image]) > LARGE_PIXELS if found is None else found
 
 
 class DecodingAhead:

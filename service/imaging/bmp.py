@@ -7,6 +7,7 @@ from PIL import Image
 from PIL.BmpImagePlugin import BmpImageFile
 
 from service.errors import BrokenImageError, UnsupportedImageError
+from service.imaging.deadline import GoOn, without_end
 
 _V4_BYTES = 108
 _RGB, _BIT_FIELDS = 0, 3
@@ -15,6 +16,7 @@ _RUN_LENGTHS = (1, 2)
 """The compressions RLE8 and RLE4."""
 _END_OF_LINE, _END, _DELTA = 0, 1, 2
 _COLORS = 256
+_PIECE = 1 << 16
 
 _COMPRESSIONS = {
     4: "a JPEG within a BMP",
@@ -58,8 +60,10 @@ def has_run_lengths(file: BmpImageFile) -> bool:
     return file.info.get("compression") in _RUN_LENGTHS
 
 
-def load_run_lengths(file: BmpImageFile, body: bytes) -> Image.Image:
+def load_run_lengths(file: BmpImageFile, body: bytes, go_on: GoOn = without_end) -> Image.Image:
     """Return the pixels of a BMP with run lengths; those that it leaves out are black, as in browsers.
+
+    `go_on` is called for every 64 KiB of the file.
 
     Raises:
         BrokenImageError: the file ends before its pixels do.
@@ -71,7 +75,7 @@ def load_run_lengths(file: BmpImageFile, body: bytes) -> Image.Image:
     data = memoryview(body)[tile.offset :]
     black = _black(file)
     left_out = bytearray(b"\xff" * (width * height)) if black is None else None
-    rows = _decoded(data, file.size, black or 0, left_out, is_nibbles=bool(is_rle4))
+    rows = _decoded(data, file.size, black or 0, left_out, go_on, is_nibbles=bool(is_rle4))
     pixels = np.frombuffer(rows, np.uint8).reshape(height, width)[::direction]
     if mode == "1":
         pixels = np.where(pixels == 1, np.uint8(255), np.uint8(0))
@@ -105,6 +109,7 @@ def _decoded(
     size: tuple[int, int],
     black: int,
     left_out: bytearray | None,
+    go_on: GoOn,
     *,
     is_nibbles: bool,
 ) -> bytearray:
@@ -114,8 +119,11 @@ def _decoded(
     """
     width, height = size
     rows = bytearray(bytes((black,)) * (width * height))
-    x = y = place = 0
+    x = y = place = checked = 0
     while y < height:
+        if place >= checked:
+            go_on()
+            checked = place + _PIECE
         if place + 2 > len(data):
             if y == height - 1 and x >= width:
                 break

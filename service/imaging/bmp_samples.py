@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.errors import BrokenImageError
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.depth import STRIP_PIXELS
 
 Array = NDArray[Any]
@@ -69,8 +70,10 @@ def as_24_bits(body: bytes) -> bytes:
     return b"".join((body[:28], struct.pack("<HI", 24, _RGB), memoryview(body)[34:]))
 
 
-def load_samples(file: Image.Image, body: bytes, samples: BmpSamples) -> Image.Image:
-    """Return the pixels in mode RGB, alpha composited over white. They are converted strip by strip.
+def load_samples(
+    file: Image.Image, body: bytes, samples: BmpSamples, go_on: GoOn = without_end
+) -> Image.Image:
+    """Return the pixels in mode RGB, alpha composited over white; `go_on` is called before each strip of them.
 
     Raises:
         BrokenImageError: the file ends before its pixels do.
@@ -87,6 +90,7 @@ def load_samples(file: Image.Image, body: bytes, samples: BmpSamples) -> Image.I
     shown = Image.new("RGB", file.size)
     step = max(1, STRIP_PIXELS // width)
     for top in range(0, height, step):
+        go_on()
         strip = np.ascontiguousarray(rows[top : top + step])
         shown.paste(Image.fromarray(_colors(strip, width, samples)), (0, top))
     return shown

@@ -15,6 +15,7 @@ from service.errors import (
 )
 from service.imaging import bmp, png, tiff
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
+from service.imaging.deadline import CheckedBytes, GoOn, without_end
 from service.imaging.depth import Samples, in_strips, to_eight_bits
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS, require_format, require_tiff_decoder
@@ -233,24 +234,39 @@ def orientation(image: OpenedImage) -> Image.Transpose | None:
     return TRANSPOSITIONS.get(image.orientation)
 
 
-def read_pixels(image: OpenedImage) -> Image.Image:
+def read_pixels(image: OpenedImage, go_on: GoOn = without_end) -> Image.Image:
     """Return the stored image's pixels in mode RGB, or L where every pixel is gray.
 
     Alpha is composited over white. Deep samples become 8 bits as docs/images.md says. Color profiles are not applied,
     because the training pipelines of these networks do not apply them.
 
+    Args:
+        image: as `open_image` returned it; it is read once.
+        go_on: called between the parts that are decoded or converted one after the other.
+
     Raises:
         BrokenImageError: the pixels are damaged or cut short.
         UnsupportedImageError: they are of a kind of JPEG that is not read.
     """
+    if go_on is not without_end:
+        _check_each_piece(image.file, go_on)
     try:
-        return _displayed(image, _loaded(image))
+        return _displayed(image, _loaded(image, go_on), go_on)
     except Image.DecompressionBombError as error:
         raise BrokenImageError(
             f"The image holds more pixels than its header says. It is damaged. {_SEND_WHOLE}"
         ) from error
     except PILLOW_FAULTS as error:
         raise _few_pixels(image.file.format) from error
+
+
+def _check_each_piece(file: Image.Image, go_on: GoOn) -> None:
+    """Let Pillow check before each 64 KiB that it decodes, where its decoder of this format works so."""
+    stream = getattr(file, "fp", None)
+    if isinstance(stream, BytesIO):
+        checked = CheckedBytes(stream.getvalue(), go_on)
+        checked.seek(stream.tell())
+        file.fp = checked  # type: ignore[attr-defined]
 
 
 def _few_pixels(form: str | None) -> BrokenImageError:
@@ -260,37 +276,37 @@ def _few_pixels(form: str | None) -> BrokenImageError:
     )
 
 
-def _loaded(image: OpenedImage) -> Image.Image:
+def _loaded(image: OpenedImage, go_on: GoOn) -> Image.Image:
     if isinstance(image.file, PngFrame):
-        return load_frame(image.file)
+        return load_frame(image.file, go_on)
     if image.can_be_reduced:
-        return load_jpeg(image.file, image.body, image.size[0])
+        return load_jpeg(image.file, image.body, image.size[0], go_on)
     if isinstance(image.file, WebPImageFile):
-        return load_first_frame(image.file)
+        return load_first_frame(image.file, go_on)
     if isinstance(image.file, BmpImageFile):
-        return _loaded_bmp(image, image.file)
+        return _loaded_bmp(image, image.file, go_on)
     if isinstance(image.file, TiffImageFile):
-        return load_tiff(image.file, image.body, image.samples)
+        return load_tiff(image.file, image.body, image.samples, go_on)
     image.file.load()
     return image.file
 
 
-def _loaded_bmp(image: OpenedImage, file: BmpImageFile) -> Image.Image:
+def _loaded_bmp(image: OpenedImage, file: BmpImageFile, go_on: GoOn) -> Image.Image:
     if image.bmp is not None:
-        return load_samples(file, image.body, image.bmp)
+        return load_samples(file, image.body, image.bmp, go_on)
     if bmp.has_run_lengths(file):
-        return bmp.load_run_lengths(file, image.body)
+        return bmp.load_run_lengths(file, image.body, go_on)
     file.load()
     return file
 
 
-def _displayed(image: OpenedImage, file: Image.Image) -> Image.Image:
+def _displayed(image: OpenedImage, file: Image.Image, go_on: GoOn) -> Image.Image:
     if image.samples is not None:
-        pixels = to_eight_bits(file, image.samples)
+        pixels = to_eight_bits(file, image.samples, go_on)
     elif image.png is not None and image.png.transparent and image.png.depth == 16:
-        pixels = _without_color(image.png, file)
+        pixels = _without_color(image.png, file, go_on)
     else:
-        pixels = _flatten(file)
+        pixels = _flatten(file, go_on)
     return pixels if image.box is None else _on_canvas(image.size, pixels, image.box)
 
 
@@ -301,13 +317,13 @@ def _on_canvas(size: tuple[int, int], pixels: Image.Image, box: Box) -> Image.Im
     return canvas
 
 
-def _flatten(file: Image.Image) -> Image.Image:
+def _flatten(file: Image.Image, go_on: GoOn) -> Image.Image:
     if file.mode in {"RGB", "L"} and "transparency" not in file.info:
         return file
     if file.mode in {"1", "L"}:
         return _gray_over_white(file)
     if file.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in file.info:
-        return in_strips(file, "RGB", _over_white)
+        return in_strips(file, "RGB", _over_white, go_on)
     return file.convert("RGB")
 
 
@@ -328,9 +344,9 @@ def _over_white(image: Image.Image) -> Image.Image:
     return paper
 
 
-def _without_color(image: Png, pixels: Image.Image) -> Image.Image:
+def _without_color(image: Png, pixels: Image.Image, go_on: GoOn) -> Image.Image:
     """Return a 16-bit RGB PNG, changed: its transparent color is white."""
-    for box, clear in clear_pixels(image, pixels):
+    for box, clear in clear_pixels(image, pixels, go_on):
         pixels.paste((255, 255, 255), box, clear)
     return pixels
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.tiff_predictor import Prediction, restored
 
 STRIP_PIXELS = 1 << 18
@@ -44,7 +45,7 @@ class Samples:
     """How a TIFF's predictor made the rows, where they were read as bytes; `packed_width` is given too."""
 
 
-def to_eight_bits(image: Image.Image, samples: Samples) -> Image.Image:
+def to_eight_bits(image: Image.Image, samples: Samples, go_on: GoOn = without_end) -> Image.Image:
     """Return the image in mode L or RGB, alpha composited over white.
 
     Integers without a sign are scaled from the whole range of their bits. Signed integers, 32-bit integers and floats
@@ -54,22 +55,27 @@ def to_eight_bits(image: Image.Image, samples: Samples) -> Image.Image:
     Args:
         image: the words, in a mode of one integer or float each.
         samples: what the words mean.
+        go_on: called before each strip.
     """
     wide = 2 if np.dtype(samples.type).itemsize == 8 else 1  # two words of 32 bits
     width = samples.packed_width or image.width // (samples.per_pixel * wide)
     size = (width, image.height // samples.planes)
-    top = _top(image, samples)
+    top = _top(image, samples, go_on)
     channels = samples.planes * samples.per_pixel
     has_color = channels >= 3
     shown = Image.new("RGB" if has_color else "L", size)
     for place, values in _strips(image, samples, size):
+        go_on()
         gray = _scaled(values, samples, top)
         shown.paste(Image.fromarray(gray if has_color else gray[..., 0]), (0, place))
     return shown
 
 
 def in_strips(
-    image: Image.Image, mode: str, convert: Callable[[Image.Image], Image.Image]
+    image: Image.Image,
+    mode: str,
+    convert: Callable[[Image.Image], Image.Image],
+    go_on: GoOn = without_end,
 ) -> Image.Image:
     """Return `convert` of the image, which must work on each pixel alone; intermediate copies are of a strip."""
     if image.width * image.height <= STRIP_PIXELS:
@@ -77,6 +83,7 @@ def in_strips(
     shown = Image.new(mode, image.size)
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, image.height, rows):
+        go_on()
         strip = image.crop((0, top, image.width, min(top + rows, image.height)))
         shown.paste(convert(strip), (0, top))
     return shown
@@ -121,7 +128,7 @@ def _unpacked(rows: Array, samples: Samples) -> Array:
     return found
 
 
-def _top(image: Image.Image, samples: Samples) -> float:
+def _top(image: Image.Image, samples: Samples, go_on: GoOn) -> float:
     """Return the value that is white (black where zero is white)."""
     kind = np.dtype(samples.type)
     if kind.kind == "u" and samples.bits <= 16:
@@ -130,6 +137,7 @@ def _top(image: Image.Image, samples: Samples) -> float:
     height = image.height
     rows = max(1, STRIP_PIXELS // image.width)
     for top in range(0, height, rows):
+        go_on()
         words = np.asarray(image.crop((0, top, image.width, min(top + rows, height))))
         values = _typed(words, samples)
         if kind.kind == "f":

@@ -6,18 +6,20 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import BrokenImageError
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.jpeg_scans import check_scans, has_one_scan
 from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
 from service.imaging.unread import unsupported_jpeg
 
 
-def load_jpeg(file: Image.Image, body: bytes, width: int) -> Image.Image:
+def load_jpeg(file: Image.Image, body: bytes, width: int, go_on: GoOn = without_end) -> Image.Image:
     """Return the pixels at the scale that is drafted.
 
     Args:
         file: Pillow's image of it, whose pixels are not decoded yet.
         body: the file.
         width: of the stored image, in pixels.
+        go_on: called before each time that it is decoded.
 
     Raises:
         BrokenImageError: pixels are missing, or it has too many scans.
@@ -33,11 +35,11 @@ def load_jpeg(file: Image.Image, body: bytes, width: int) -> Image.Image:
     except OSError:
         if refused := unsupported_jpeg(body):
             raise refused from None
-        whole = completed(body)
+        whole = completed(body, go_on)
         if whole is None:
             raise
         return _loaded_at(whole, round(width / file.width))
-    if is_doubtful(file, body, start) and lacks_pixels(body):
+    if is_doubtful(file, body, start) and lacks_pixels(body, go_on):
         raise BrokenImageError(
             "The JPEG is damaged or cut short: it has fewer pixels than its header says. Send the whole file."
         )

@@ -14,6 +14,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from service.errors import BrokenImageError
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.jpeg_header import MAX_SEGMENTS
 from service.imaging.jpeg_scans import SCAN_MARKER, has_one_scan
 
@@ -69,28 +70,33 @@ def _is_gray(image: Image.Image) -> bool:
     return bool(abs((299 * red + 587 * green + 114 * blue) / 1000 - 128) <= _MAX_LUMA_ERROR)
 
 
-def lacks_pixels(body: bytes) -> bool:
-    """Return whether pixels are missing in a JPEG with an end marker. It is decoded several times."""
+def lacks_pixels(body: bytes, go_on: GoOn = without_end) -> bool:
+    """Return whether pixels are missing in a JPEG with an end marker.
+
+    It is decoded several times; `go_on` is called before each.
+    """
     start = _first_scan(body)
     end = body.find(END, start)
     whole = body[: end if end >= 0 else len(body)]
     reductions = (8,) if whole.count(SCAN_MARKER, start) == 1 else (8, 1)
-    return not _has_every_scan(whole) or _is_cut(whole, reductions) or _is_zeroed(whole)
+    return (
+        not _has_every_scan(whole) or _is_cut(whole, reductions, go_on) or _is_zeroed(whole, go_on)
+    )
 
 
-def completed(body: bytes) -> bytes | None:
+def completed(body: bytes, go_on: GoOn = without_end) -> bytes | None:
     """Return the JPEG with an end marker if only that is missing, None if pixels are missing too.
 
-    It is decoded several times, so this is called only for a file that ends too early.
+    It is decoded several times, so this is called only for a file that ends too early. `go_on` is called before each.
     """
     whole = body.rstrip(_MARKER)
     # The first scale is cheap, and refuses nearly all that must be refused.
-    if not _has_every_scan(whole) or _is_cut(whole, (8, 1)) or _is_zeroed(whole):
+    if not _has_every_scan(whole) or _is_cut(whole, (8, 1), go_on) or _is_zeroed(whole, go_on):
         return None
     return whole + END
 
 
-def _is_cut(whole: bytes, reductions: tuple[int, ...]) -> bool:
+def _is_cut(whole: bytes, reductions: tuple[int, ...], go_on: GoOn) -> bool:
     """Return whether pixels depend on what follows the file without its end marker."""
     last = max((whole.rfind(marker), code) for code, marker in enumerate(_RESTARTS))
     following = (last[1] + 1) % 8 if last[0] >= 0 else 0
@@ -100,13 +106,13 @@ def _is_cut(whole: bytes, reductions: tuple[int, ...]) -> bool:
         for noise in _NOISES
     ]
     for reduction in reductions:
-        found = _checksum(whole + END, reduction)
-        if any(_checksum(other, reduction) != found for other in noisy):
+        found = _checksum(whole + END, reduction, go_on)
+        if any(_checksum(other, reduction, go_on) != found for other in noisy):
             return True
     return False
 
 
-def _is_zeroed(whole: bytes) -> bool:
+def _is_zeroed(whole: bytes, go_on: GoOn) -> bool:
     """Return whether zeros at the end stand in place of pixels.
 
     Pixels are made of the first of them, and there are more than needed. Zeros that an encoder wrote are pixels to the
@@ -116,14 +122,15 @@ def _is_zeroed(whole: bytes) -> bool:
     if len(whole) - len(kept) < len(_ZEROS):
         return False
     noise = _NOISES[0]
-    found = _checksum(whole + END, 1)
-    if _checksum(kept + b"\0\0" + noise + END, 1) == found:
+    found = _checksum(whole + END, 1, go_on)
+    if _checksum(kept + b"\0\0" + noise + END, 1, go_on) == found:
         return False
-    return _checksum(whole[:-2] + noise + END, 1) == found
+    return _checksum(whole[:-2] + noise + END, 1, go_on) == found
 
 
-def _checksum(body: bytes, reduction: int) -> int:
+def _checksum(body: bytes, reduction: int, go_on: GoOn) -> int:
     """Return a checksum of the pixels, decoded at this scale; one strip of them is copied at a time."""
+    go_on()
     image = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
     image.draft(None, (max(1, image.width // reduction), max(1, image.height // reduction)))
     image.load()

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImagePalette
 
 from service.errors import BrokenImageError
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.depth import STRIP_PIXELS
 from service.imaging.png import Png
 
@@ -56,6 +57,7 @@ class PngFrame(ImageFile.ImageFile):
 
     def __init__(self, png: Png, *, is_proved: bool = False, raw_mode: str | None = None) -> None:
         self.png = png
+        self.go_on: GoOn = without_end
         self.is_proved = is_proved
         self._raw_mode = raw_mode or png.raw_mode
         self._mark: object = None
@@ -91,7 +93,7 @@ class PngFrame(ImageFile.ImageFile):
         width, height = self._size
         last, behind = self.im.getpixel((0, height - 2)), self.im.getpixel((0, height - 1))
         if last == self._mark or behind != self._mark:
-            _check(self.png)
+            _check(self.png, self.go_on)
         self._size = (width, height - 1)
         self.im = self.im.crop((0, 0, *self._size))
 
@@ -102,19 +104,20 @@ def open_frame(png: Png) -> PngFrame:
     return PngFrame(png, is_proved=not png.is_interlaced and width * height <= PROVED_PIXELS)
 
 
-def load_frame(file: PngFrame) -> Image.Image:
+def load_frame(file: PngFrame, go_on: GoOn = without_end) -> Image.Image:
     """Return the pixels of the frame, in the mode that Pillow gives them.
 
     Raises:
         BrokenImageError: pixels are missing or damaged.
     """
+    file.go_on = go_on
     if not file.is_proved:
-        _check(file.png)
+        _check(file.png, go_on)
         return _with_known_filters(file)
     try:
         file.load()
     except OSError:
-        _check(file.png)
+        _check(file.png, go_on)
         whole = PngFrame(file.png)
         whole.info |= file.info
         return _with_known_filters(whole)
@@ -122,7 +125,7 @@ def load_frame(file: PngFrame) -> Image.Image:
 
 
 def clear_pixels(
-    png: Png, high: Image.Image
+    png: Png, high: Image.Image, go_on: GoOn = without_end
 ) -> Iterator[tuple[tuple[int, int, int, int], Image.Image]]:
     """Yield the boxes of a 16-bit RGB frame, strip by strip, and where each has the transparent color, mode 1.
 
@@ -132,12 +135,14 @@ def clear_pixels(
     Args:
         png: the frame, with a transparent color.
         high: its pixels as `load_frame` gives them.
+        go_on: called before each strip.
     """
     low = PngFrame(png, raw_mode="RGB;16L")
     low.load()
     color = np.array(png.transparent)
     rows = max(1, STRIP_PIXELS // high.width)
     for top in range(0, high.height, rows):
+        go_on()
         box = (0, top, high.width, min(top + rows, high.height))
         same = (np.asarray(high.crop(box)) == color >> 8) & (
             np.asarray(low.crop(box)) == color & 255
@@ -156,8 +161,8 @@ def _with_known_filters(file: PngFrame) -> PngFrame:
     return file
 
 
-def _check(png: Png) -> None:
-    match _state(png):
+def _check(png: Png, go_on: GoOn) -> None:
+    match _state(png, go_on):
         case _State.DAMAGED:
             raise BrokenImageError(
                 "The PNG's pixels are damaged: their checksum is not the one in the file. Send the original file."
@@ -168,7 +173,7 @@ def _check(png: Png) -> None:
             )
 
 
-def _state(png: Png) -> _State:
+def _state(png: Png, go_on: GoOn) -> _State:
     """Inflate the frame and say whether it is whole.
 
     The checksum of the stream decides. Where the file lacks it, those of the chunks do. A stream may be longer than the
@@ -179,6 +184,7 @@ def _state(png: Png) -> _State:
     found = 0
     try:
         for piece in _inflated(png, stream):
+            go_on()
             found += piece
             if found > 2 * needed + _PIECE:
                 break

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from service.card import ImageInput, Interpolation
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.decode import Limits, OpenedImage, open_image, orientation, read_pixels
 from service.imaging.geometry import Box, Geometry, plan
 
@@ -73,13 +74,15 @@ def fit_encoded(
     return fit_opened(open_image(body, limits), target)
 
 
-def fit_opened(image: OpenedImage, target: ImageInput) -> tuple[NDArray[np.uint8], Geometry]:
-    """Return the same for an image whose header has been read.
+def fit_opened(
+    image: OpenedImage, target: ImageInput, go_on: GoOn = without_end
+) -> tuple[NDArray[np.uint8], Geometry]:
+    """Return the same for an image whose header has been read; `go_on` is called between the parts of the work.
 
     Raises:
         ImageError: its pixels can not be read; see `decode`.
     """
-    return _fit(image, orientation(image), target)
+    return _fit(image, orientation(image), target, go_on)
 
 
 def fit_image(image: Image.Image, target: ImageInput) -> tuple[NDArray[np.uint8], Geometry]:
@@ -96,7 +99,10 @@ def fit_image(image: Image.Image, target: ImageInput) -> tuple[NDArray[np.uint8]
 
 
 def _fit(
-    image: Image.Image | OpenedImage, turn: Image.Transpose | None, target: ImageInput
+    image: Image.Image | OpenedImage,
+    turn: Image.Transpose | None,
+    target: ImageInput,
+    go_on: GoOn = without_end,
 ) -> tuple[NDArray[np.uint8], Geometry]:
     width, height = image.size[::-1] if turn in _SWAPS_SIDES else image.size
     geometry = plan(width, height, target)
@@ -105,7 +111,7 @@ def _fit(
     if turn is not None:
         box = _STORED_BOX[turn](box, width, height)
         frame_size = frame_size[::-1] if turn in _SWAPS_SIDES else frame_size
-    pixels, reduction = _decoded(image, box, frame_size)
+    pixels, reduction = _decoded(image, box, frame_size, go_on)
     box = _inside(
         (box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels
     )
@@ -134,7 +140,7 @@ def _visible(geometry: Geometry) -> tuple[Box, tuple[int, int]]:
 
 
 def _decoded(
-    image: Image.Image | OpenedImage, box: Box, frame_size: tuple[int, int]
+    image: Image.Image | OpenedImage, box: Box, frame_size: tuple[int, int], go_on: GoOn
 ) -> tuple[Image.Image, int]:
     """Return the pixels, a JPEG's at the smallest sufficient DCT scale, and the reduction: 1, 2, 4 or 8.
 
@@ -144,12 +150,12 @@ def _decoded(
     if isinstance(image, Image.Image):
         return image, 1
     if not image.can_be_reduced:
-        return read_pixels(image), 1
+        return read_pixels(image, go_on), 1
     across = (box[2] - box[0]) / (frame_size[0] * DRAFT_OVERSAMPLING)
     down = (box[3] - box[1]) / (frame_size[1] * DRAFT_OVERSAMPLING)
     wanted = next((scale for scale in (8, 4, 2) if min(across, down) >= scale), 1)
     reduction = image.reduce(wanted) if wanted > 1 else 1
-    return read_pixels(image), reduction
+    return read_pixels(image, go_on), reduction
 
 
 def _inside(box: Box, pixels: Image.Image) -> Box:

@@ -1,10 +1,30 @@
 """The image that a head may use besides the network's outputs, and where the network's frame lies on it."""
 
+from collections.abc import Callable
+
 from PIL import Image
 
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.decode import Limits, open_image, orientation, read_pixels
 from service.imaging.geometry import Geometry
 from service.value import value
+
+
+def displayed_image(body: bytes, limits: Limits, go_on: GoOn = without_end) -> Image.Image:
+    """Return a whole encoded image as displayed, mode RGB, at its own size; `go_on` is called between its parts.
+
+    Raises:
+        ImageError: it can not be read; see `decode`.
+    """
+    pixels, turn = _stored(body, limits, go_on)
+    upright = pixels.transpose(turn) if turn is not None else pixels
+    return upright if upright.mode == "RGB" else upright.convert("RGB")
+
+
+def _stored(body: bytes, limits: Limits, go_on: GoOn) -> tuple[Image.Image, Image.Transpose | None]:
+    """Return the stored pixels and how they are turned; what the reader holds besides is given up."""
+    image = open_image(body, limits)
+    return read_pixels(image, go_on), orientation(image)
 
 
 @value
@@ -12,26 +32,21 @@ class SourceImage:
     """An image that went through a network. Its pixels are decoded again only when a head draws on them.
 
     `body` is the encoded image; for a frame of a video, which is decoded and upright already, it is the image itself.
+    `decode` makes of an encoded image what `displayed_image` does.
     """
 
     body: bytes | Image.Image
     geometry: Geometry
     limits: Limits
+    decode: Callable[[bytes, Limits], Image.Image] = displayed_image
 
     def displayed(self) -> Image.Image:
         """Return the whole image as displayed, mode RGB, at its own size."""
         if isinstance(self.body, Image.Image):
             return self.body
-        pixels, turn = self._stored(self.body)
-        upright = pixels.transpose(turn) if turn is not None else pixels
-        return upright if upright.mode == "RGB" else upright.convert("RGB")
+        return self.decode(self.body, self.limits)
 
     def drawable(self) -> Image.Image:
         """Return the image as `displayed` does; the caller may draw on it."""
         shown = self.displayed()
         return shown.copy() if shown is self.body else shown
-
-    def _stored(self, body: bytes) -> tuple[Image.Image, Image.Transpose | None]:
-        """Return the stored pixels and how they are turned; what the reader holds besides is given up."""
-        image = open_image(body, self.limits)
-        return read_pixels(image), orientation(image)

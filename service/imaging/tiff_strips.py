@@ -22,6 +22,7 @@ from PIL.TiffImagePlugin import (
 
 from service.errors import BrokenImageError
 from service.imaging import jpeg_tail
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.jpeg_scans import check_scans
 from service.imaging.tiff_directory import Directory, many, with_directories
 from service.imaging.tiff_places import place_tags, row_bytes, rows_per_strip
@@ -43,8 +44,8 @@ _ZEROS = bytes(16)
 """So many zeros at the end of a strip stand for nothing. A few may be the end of its last code."""
 
 
-def check_strips(file: TiffImageFile, body: bytes) -> None:
-    """Look at what libtiff does not check, before it decodes the file's current page.
+def check_strips(file: TiffImageFile, body: bytes, go_on: GoOn = without_end) -> None:
+    """Look at what libtiff does not check, before it decodes the file's current page; `go_on` is called between strips.
 
     Raises:
         BrokenImageError: a strip is damaged, or lacks pixels.
@@ -53,12 +54,14 @@ def check_strips(file: TiffImageFile, body: bytes) -> None:
     strips = list(_strips(file.tag_v2, body))
     if compression in _DEFLATE:
         sizes = _inflated_sizes(file.tag_v2)
-        is_whole = all(_inflates(strip, sizes) for strip in strips)
+        is_whole = all(_inflates(strip, sizes, go_on) for strip in strips)
     elif compression == _JPEG:
         tables, most = file.tag_v2.get(JPEGTABLES), _most_jpeg_pixels(file.tag_v2)
-        is_whole = all(_is_whole_jpeg(strip, tables, most) for strip in strips[:MAX_JPEG_STRIPS])
+        is_whole = all(
+            _is_whole_jpeg(strip, tables, most, go_on) for strip in strips[:MAX_JPEG_STRIPS]
+        )
     elif compression in {_RLE, _G3, _G4}:
-        is_whole = _has_every_line(file, body, strips, compression)
+        is_whole = _has_every_line(file, body, strips, compression, go_on)
     else:
         return
     if not is_whole:
@@ -93,7 +96,7 @@ def _most_jpeg_pixels(directory: Directory) -> int:
     return 2 * across * (max(_row_counts(directory)) + _JPEG_ROWS)
 
 
-def _inflates(strip: memoryview, sizes: set[int]) -> bool:
+def _inflates(strip: memoryview, sizes: set[int], go_on: GoOn) -> bool:
     """Return whether a strip has its checksum, or ends before it with all of its bytes.
 
     With its checksum it may have more bytes than the largest of the usual sizes, at most twice as many.
@@ -102,6 +105,7 @@ def _inflates(strip: memoryview, sizes: set[int]) -> bool:
     data: bytes | memoryview = strip
     try:
         while data and not stream.eof:
+            go_on()
             found += len(stream.decompress(data, _PIECE))
             data = stream.unconsumed_tail
             if found > 2 * max(sizes) + _PIECE:
@@ -112,7 +116,8 @@ def _inflates(strip: memoryview, sizes: set[int]) -> bool:
     return stream.eof or found in sizes
 
 
-def _is_whole_jpeg(strip: memoryview, tables: bytes | None, most_pixels: int) -> bool:
+def _is_whole_jpeg(strip: memoryview, tables: bytes | None, most_pixels: int, go_on: GoOn) -> bool:
+    go_on()
     body = bytes(strip)
     if tables and tables.endswith(jpeg_tail.END):
         body = tables[:-2] + body[2:]
@@ -126,12 +131,12 @@ def _is_whole_jpeg(strip: memoryview, tables: bytes | None, most_pixels: int) ->
         image.draft(None, (max(1, image.width // 8), max(1, image.height // 8)))
         image.load()
     except OSError:
-        return jpeg_tail.completed(body) is not None
-    return not jpeg_tail.is_doubtful(image, body, 0) or not jpeg_tail.lacks_pixels(body)
+        return jpeg_tail.completed(body, go_on) is not None
+    return not jpeg_tail.is_doubtful(image, body, 0) or not jpeg_tail.lacks_pixels(body, go_on)
 
 
 def _has_every_line(
-    file: TiffImageFile, body: bytes, strips: list[memoryview], compression: int
+    file: TiffImageFile, body: bytes, strips: list[memoryview], compression: int, go_on: GoOn
 ) -> bool:
     """Return whether no line depends on what follows a strip. Zeros at its end are no lines."""
     whole = [bytes(strip) for strip in strips]
@@ -141,10 +146,11 @@ def _has_every_line(
     ):  # G3 may fill with zeros
         return False
     found = _checksum(body, file)
-    return all(
-        _checksum(_with_strips(file, body, [strip + noise for strip in kept])) == found
-        for noise in _NOISES
-    )
+    for noise in _NOISES:
+        go_on()
+        if _checksum(_with_strips(file, body, [strip + noise for strip in kept])) != found:
+            return False
+    return True
 
 
 def _with_strips(file: TiffImageFile, body: bytes, strips: list[bytes]) -> bytes:

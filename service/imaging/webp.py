@@ -3,6 +3,7 @@
 from PIL import Image
 from PIL.WebPImagePlugin import WebPImageFile
 
+from service.imaging.deadline import GoOn, without_end
 from service.imaging.depth import in_strips
 
 _FLAGS, _ANIMATION, _ALPHA = 20, 0x02, 0x10
@@ -17,7 +18,7 @@ def with_alpha(body: bytes) -> bytes:
     return b"".join((body[:_FLAGS], bytes((flags | _ALPHA,)), memoryview(body)[_FLAGS + 1 :]))
 
 
-def load_first_frame(file: WebPImageFile) -> Image.Image:
+def load_first_frame(file: WebPImageFile, go_on: GoOn = without_end) -> Image.Image:
     """Return the first frame in mode RGB, or RGBA over which nothing is composited yet.
 
     The decoder has the canvas twice, and gives it as bytes. It is let go before these become an image, and an RGBA
@@ -27,9 +28,8 @@ def load_first_frame(file: WebPImageFile) -> Image.Image:
     file._decoder = None  # noqa: SLF001
     if file.mode == "RGBA":
         return Image.frombuffer("RGBA", file.size, data, "raw", "RGBA", 0, 1)
-    return in_strips(
-        Image.frombuffer("RGBX", file.size, data, "raw", "RGBX", 0, 1), "RGB", _without_fourth
-    )
+    stored = Image.frombuffer("RGBX", file.size, data, "raw", "RGBX", 0, 1)
+    return in_strips(stored, "RGB", _without_fourth, go_on)
 
 
 def _without_fourth(strip: Image.Image) -> Image.Image:

@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 from PIL import Image
 from pydantic import Field
@@ -11,7 +11,7 @@ from service.card import Card
 from service.errors import InvalidParameterError
 from service.heads.boxes import BoxFormat
 from service.heads.detect import DetectionOptions, DetectResult, detect, draw_detections
-from service.heads.nms import Suppression
+from service.heads.nms import Suppression, default_suppression
 from service.heads.outputs import Outputs
 from service.heads.over_time.detect import DetectCombiner, DetectFrame, DetectSummary
 from service.heads.targets import choose_box
@@ -37,11 +37,12 @@ class DetectVideoOptions(TaskOptions):
 
 class DetectOptions(DetectVideoOptions):
     nms: Annotated[
-        Suppression,
+        Suppression | None,
         Field(
-            description="Which boxes compete: of one class, all, none; `soft` lowers scores instead"
+            description="Which boxes compete: of one class, all, none; `soft` lowers scores instead; default: "
+            "`per_class`, or `none` for a model whose card has `nms_free`, as those of the DETR family"
         ),
-    ] = "per_class"
+    ] = None
     box_format: Annotated[BoxFormat, Field(description="How a box is written")] = "xyxy"
     normalized: Annotated[bool, Field(description="Boxes in 0–1 of the image, not in pixels")] = (
         False
@@ -64,9 +65,10 @@ def class_ids(names: Sequence[str], labels: Sequence[str]) -> frozenset[int] | N
 
 
 def _settle(options: DetectVideoOptions, card: Card) -> DetectionOptions:
-    extra = {}
+    extra: dict[str, Any] = {"nms": default_suppression(card)}
     if isinstance(options, DetectOptions):
-        extra = {name: getattr(options, name) for name in ("nms", "box_format", "normalized")}
+        extra |= {"box_format": options.box_format, "normalized": options.normalized}
+        extra["nms"] = options.nms or extra["nms"]
     return DetectionOptions(
         score_threshold=options.score_threshold,
         iou_threshold=options.iou_threshold,

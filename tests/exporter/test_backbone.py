@@ -72,6 +72,31 @@ def test_a_branch_inside_a_residual_block_is_no_stage() -> None:
     assert [found.tensor for found in maps] == ["a", "sum", "raw"]
 
 
+def test_a_smaller_map_that_no_trained_layer_leads_to_is_no_feature() -> None:
+    """Position codes are computed from the image's size alone, or from its pixels without weights."""
+    conv = helper.make_node("Conv", ["pixels", "w"], ["features"], pads=[1, 1, 1, 1])
+    small = helper.make_node(
+        "AveragePool", ["pixels"], ["positions"], kernel_shape=[4, 4], strides=[4, 4]
+    )
+    resize = helper.make_node("Resize", ["positions", "", "scales"], ["large"], mode="nearest")
+    last = helper.make_node("Add", ["features", "large"], ["raw"])
+    scales = np.array([1, 1, 4, 4], np.float32)
+    model = pixel_graph(conv, small, resize, last, w=normal(3, 3, 3, 3), scales=scales)
+
+    assert deepest_map(model, infer_shapes(model), ["raw"], FRAME) in {"features", "raw"}
+
+
+def test_a_part_of_a_split_that_leads_elsewhere_closes_no_path() -> None:
+    conv = helper.make_node("Conv", ["pixels", "w"], ["whole"], pads=[1, 1, 1, 1])
+    split = helper.make_node("Split", ["whole"], ["half", "other"], axis=1, num_outputs=2)
+    last = helper.make_node("Relu", ["half"], ["raw"])
+    model = pixel_graph(conv, split, last, w=normal(4, 3, 3, 3))
+
+    maps = find_maps(model, infer_shapes(model), "raw", FRAME)
+
+    assert [one.tensor for one in maps] == ["whole", "half", "raw"]
+
+
 def test_the_last_map_of_each_size_is_kept_shallow_to_deep() -> None:
     model = small_classifier()
     maps = last_of_each_size(find_maps(model, infer_shapes(model), "d", FRAME))

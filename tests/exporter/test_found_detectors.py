@@ -12,6 +12,9 @@ from onnx import TensorProto, helper
 
 from exporter.encoding import as_png
 from exporter.errors import ExportError, GraphError, RecipeError
+from exporter.heads.arrange import Tensor, arrange
+from exporter.recipe import make_recipe
+from service.card import ImageInput
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.found import (
     BOXES,
@@ -142,6 +145,68 @@ def test_a_layout_is_understood(tmp_path: Path, name: str) -> None:
     outputs, detect = LAYOUTS[name]
     done = adopt(tmp_path, detector(outputs()), **detect)
     require_objects(done.path)
+    assert bool(done.card.nms_free) == (name in ONE_BOX)
+
+
+ONE_BOX = {
+    "yolov10 and 26 (N, 300, 6)",
+    "Ultralytics' RT-DETR (N, Q, 4 + K)",
+    "Hugging Face's RT-DETR",
+    "RF-DETR",
+    "TensorFlow's detection_boxes",
+}
+"""The layouts of networks that give each object one box."""
+
+
+@pytest.mark.parametrize(("rows", "decoder"), [(300, "detr"), (6300, "yolov5")])
+def test_queries_are_no_anchors_of_one_grid(rows: int, decoder: str) -> None:
+    recipe = make_recipe({"source": "onnx:net.onnx", "task": "detect", "name": "net"})
+    frame = ImageInput(height=320, width=320, resize="stretch")
+    settled, _ = arrange(recipe, [Tensor("output0", (1, rows, 84))], frame, 80)
+    assert settled.detect.decoder == decoder
+
+
+def test_whether_each_object_has_one_box_can_be_stated(tmp_path: Path) -> None:
+    outputs, detect = LAYOUTS["yolov10 and 26 (N, 300, 6)"]
+    done = adopt(tmp_path, detector(outputs()), **detect, nms_free=False)
+    assert not done.card.nms_free
+    outputs, detect = LAYOUTS["labels, boxes, scores"]
+    assert adopt(tmp_path, detector(outputs()), **detect, nms_free=True).card.nms_free
+
+
+@pytest.mark.parametrize("attention", ["Softmax", "Sigmoid"])
+def test_the_best_queries_of_a_transformer_are_an_object_each(
+    tmp_path: Path, attention: str
+) -> None:
+    """D-FINE selects the best queries; a network without attention may select cells of one object."""
+    nodes = [
+        helper.make_node(attention, ["weights"], ["shares"]),
+        helper.make_node("MatMul", ["shares", "values"], ["token"]),
+        helper.make_node("Add", ["all_scores", "token"], ["sum"]),
+        helper.make_node("TopK", ["sum", "many"], ["scores", "where"], axis=1),
+        helper.make_node("GatherElements", ["kinds", "where"], ["numbers"], axis=1),
+        helper.make_node("Cast", ["numbers"], ["labels"], to=TensorProto.INT64),
+        helper.make_node("Unsqueeze", ["where", "last"], ["rows"]),
+        helper.make_node("GatherND", ["all_boxes", "rows"], ["boxes"], batch_dims=1),
+    ]
+    model = detector(
+        {
+            "all_boxes": boxes_of(30, unit=SIDE),
+            "all_scores": best_of(30)[0],
+            "kinds": best_of(30)[1],
+            "weights": np.zeros((1, 4)),
+        },
+        after=nodes,
+        names=["labels", "boxes", "scores"],
+        constants={
+            "values": np.zeros((4, 30), np.float32),
+            "many": np.array([30], np.int64),
+            "last": np.array([-1], np.int64),
+        },
+    )
+    done = adopt(tmp_path, model, box_unit="pixel")
+    require_objects(done.path)
+    assert bool(done.card.nms_free) == (attention == "Softmax")
 
 
 def rows_after_nms() -> tuple[list[onnx.NodeProto], dict[str, Any]]:
@@ -182,6 +247,7 @@ def suppressing_detector() -> onnx.ModelProto:
 def test_a_detector_with_its_own_suppression_gives_its_rows(tmp_path: Path) -> None:
     done = adopt(tmp_path, suppressing_detector(), box_unit="pixel")
     assert done.card.max_batch == 1
+    assert done.card.nms_free
     require_objects(done.path, images=1)
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from exporter.recipe import Task, make_recipe
 from exporter.sessions import unoptimized_session
 from exporter.torch_network import TorchModel, torch_network
 from exporter.torch_outputs import choose_outputs, named_tensors
-from exporter.tracing import PIXELS
+from exporter.tracing import PIXELS, capture
 from tests.exporter.nets import SIDE, small
 
 pytestmark = [
@@ -158,3 +158,112 @@ def test_what_can_not_be_captured_is_recorded_where_every_image_goes_the_same_wa
 def test_a_network_that_goes_another_way_for_another_image_is_refused() -> None:
     with pytest.raises(ExportError, match="can not capture this network"):
         network_of(Depends(0.75))
+
+
+class Auxiliary(nn.Module):
+    """Returns what `give` makes of the pixels and a first tensor that is no result."""
+
+    def __init__(self, give: Callable[[Tensor], tuple[Tensor, ...]]) -> None:
+        super().__init__()
+        self.first, self.give = nn.Conv2d(3, 6, 1), give
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
+        return self.give(self.first(pixels))
+
+
+def three(maps: Tensor) -> Tensor:
+    return maps[:, :3]
+
+
+def served_first(network: Network, pixels: Tensor) -> Any:
+    session = unoptimized_session(network.graph.draft())
+    return session.run([network.raw[0]], {PIXELS: pixels.numpy()})[0]
+
+
+@pytest.mark.parametrize(
+    ("task", "give", "right"),
+    [
+        (
+            "classify",
+            lambda maps: (maps.mean((2, 3)), maps[:, :3].mean((2, 3))),
+            lambda maps: maps[:, :3].mean((2, 3)),
+        ),
+        ("classify", lambda maps: (maps, maps[:, :3].mean((2, 3))), None),
+        ("segment", lambda maps: (maps, maps[:, :3]), three),
+        ("segment", lambda maps: (maps.mean((2, 3)), maps[:, :3]), three),
+    ],
+)
+def test_of_a_tuple_the_tensor_is_taken_that_fits_task_and_labels(
+    task: Task, give: Any, right: Any
+) -> None:
+    module = Auxiliary(give)
+    network = network_of(module, task=task, labels=["a", "b", "c"])
+    pixels = torch.rand(3, 3, SIDE, SIDE)
+    right = right or (lambda maps: maps[:, :3].mean((2, 3)))
+    with torch.inference_mode():
+        expected = right(module.first(pixels)).numpy()
+    np.testing.assert_allclose(served_first(network, pixels), expected, atol=1e-5)
+    np.testing.assert_allclose(network.reference.run(pixels.numpy())[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "give"),
+    [
+        ("classify", lambda maps: (maps[:, 3:].mean((2, 3)), maps[:, :3].mean((2, 3)))),
+        ("segment", lambda maps: (maps[:, 3:], maps[:, :3])),
+        ("segment", lambda maps: (maps[:, 3:], maps[:, :3, ::2, ::2])),
+    ],
+)
+def test_a_tuple_of_which_several_tensors_fit_is_asked_for(task: Task, give: Any) -> None:
+    module = Auxiliary(give)
+    with pytest.raises(RecipeError, match=r"0 \(1, 3.*1 \(1, 3.*--outputs 0"):
+        network_of(module, task=task, labels=["a", "b", "c"])
+    network = network_of(module, task=task, labels=["a", "b", "c"], outputs=["1"])
+    pixels = torch.rand(3, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        expected = module(pixels)[1].numpy()
+    np.testing.assert_allclose(served_first(network, pixels), expected, atol=1e-5)
+
+
+def test_vectors_of_two_lengths_are_asked_for_where_no_labels_tell() -> None:
+    module = Auxiliary(lambda maps: (maps.mean((2, 3)), maps[:, :3].mean((2, 3))))
+    with pytest.raises(RecipeError, match=r"0 \(1, 6\), 1 \(1, 3\).*or give --labels"):
+        network_of(module)
+
+
+def test_scores_before_boxes_are_put_in_order() -> None:
+    def give(maps: Tensor) -> tuple[Tensor, Tensor]:
+        rows = maps.flatten(2).transpose(1, 2)
+        return rows[..., :3].sigmoid(), rows[..., 2:6].sigmoid()
+
+    module = Auxiliary(give)
+    network = network_of(module, task="detect", labels=["a", "b", "c"])
+    pixels = torch.rand(2, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        scores, boxes = (one.numpy() for one in module(pixels))
+    found = network.reference.run(pixels.numpy())
+    np.testing.assert_allclose(found[0], boxes, atol=1e-6)
+    np.testing.assert_allclose(found[1], scores, atol=1e-6)
+
+
+class Checked(nn.Module):
+    """Checks a tensor while it runs, as the attention of Deformable DETR does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = small()
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        sides = torch.tensor([[pixels.shape[2], pixels.shape[3]]])
+        right = (sides[:, 0] * sides[:, 1]).sum() == SIDE * SIDE
+        torch._check_tensor_all(right)  # noqa: SLF001 - what Transformers calls
+        return cast("Tensor", self.net(pixels))
+
+
+def test_a_network_that_checks_a_tensor_is_captured() -> None:
+    pixels = torch.rand(3, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        right = small()(pixels).numpy()
+    model = capture(Checked().eval(), pixels, ("raw",))
+    (found,) = unoptimized_session(model).run(None, {PIXELS: pixels.numpy()})
+    np.testing.assert_allclose(found, right, atol=1e-5)

@@ -88,7 +88,9 @@ def test_labels_are_those_of_the_part_of_imagenet_with_as_many_classes(
 
 def test_labels_that_are_missing_are_asked_for_before_anything_is_traced(tmp_path: Path) -> None:
     saved(tmp_path, "test_vit", num_classes=3)
-    with pytest.raises(RecipeError, match=r"0 are given, the network has 3 classes.*--labels FILE"):
+    with pytest.raises(
+        RecipeError, match=r"none are given, the network has 3 classes.*--labels FILE"
+    ):
         loaded(tmp_path, "test_vit", weights="w.pt")
     with pytest.raises(RecipeError, match="2 are given, the network has 3 classes"):
         loaded(tmp_path, "test_vit", weights="w.pt", labels=["a", "b"])

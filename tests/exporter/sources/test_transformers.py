@@ -1,24 +1,34 @@
 """Networks of Transformers, compared with its own image processor and model run by hand on the same file."""
 
-import json
 from collections.abc import Callable
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-import torch
-from numpy.typing import NDArray
 from PIL import Image
 
 from exporter.errors import ExportError, RecipeError, SourceError, WeightsError
-from exporter.outcome import Exported
 from exporter.sources.transformers_configs import labels_of, task_of
 from exporter.sources.transformers_images import processed_images
-from service.imaging.decode import Limits
-from service.imaging.resize import fit_encoded
-from tests.exporter.exporting import export_to, outputs_of
+from tests.exporter.exporting import export_to
+from tests.exporter.sources.pretrained import (
+    PROOF,
+    SIDE,
+    SMALL,
+    SQUARE,
+    Processed,
+    by_hand,
+    convnext,
+    edit,
+    exported,
+    mobilevit,
+    resnet,
+    saved,
+    served,
+    swin,
+    vit,
+)
 from tests.images import photograph
 
 tf = pytest.importorskip(
@@ -30,178 +40,6 @@ pytestmark = [
     pytest.mark.timeout(300),
     pytest.mark.filterwarnings("ignore"),  # the library's own, about its own internals
 ]
-
-SIDE = 64
-NAMED = {"id2label": {0: "cat", 1: "dog", 2: "bird"}, "label2id": {"cat": 0, "dog": 1, "bird": 2}}
-SMALL = {
-    "hidden_size": 48,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 3,
-    "intermediate_size": 64,
-}
-SQUARE = {"height": SIDE, "width": SIDE}
-PROOF = {"limit": 4, "largest": 3, "agreement": 0.0}
-
-Processed = tuple[Any, Any]
-"""A network and its image processor."""
-
-
-def vit() -> Processed:
-    config = tf.ViTConfig(**SMALL, image_size=SIDE, **NAMED)
-    return tf.ViTForImageClassification(config), tf.ViTImageProcessorPil(size=SQUARE)
-
-
-def swin() -> Processed:
-    config = tf.SwinConfig(
-        image_size=SIDE, embed_dim=12, depths=[1, 1], num_heads=[2, 2], window_size=4, **NAMED
-    )
-    return tf.SwinForImageClassification(config), tf.ViTImageProcessorPil(size=SQUARE)
-
-
-def convnext() -> Processed:
-    config = tf.ConvNextConfig(hidden_sizes=[8, 16, 24, 32], depths=[1, 1, 1, 1], **NAMED)
-    processor = tf.ConvNextImageProcessorPil(size={"shortest_edge": SIDE})
-    return tf.ConvNextForImageClassification(config), processor
-
-
-def resnet() -> Processed:
-    config = tf.ResNetConfig(
-        embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", **NAMED
-    )
-    processor = tf.ConvNextImageProcessorPil(size={"shortest_edge": 384})
-    return tf.ResNetForImageClassification(config), processor
-
-
-def mobilevit() -> Processed:
-    config = tf.MobileViTConfig(
-        image_size=SIDE,
-        hidden_sizes=[16, 24, 32],
-        neck_hidden_sizes=[8, 8, 12, 16, 20, 24, 32],
-        **NAMED,
-    )
-    processor = tf.MobileViTImageProcessorPil(size={"shortest_edge": 80}, crop_size=SQUARE)
-    return tf.MobileViTForImageClassification(config), processor
-
-
-def segformer() -> Processed:
-    config = tf.SegformerConfig(
-        hidden_sizes=[8, 16, 24, 32],
-        depths=[1, 1, 1, 1],
-        num_attention_heads=[1, 2, 3, 4],
-        decoder_hidden_size=16,
-        **NAMED,
-    )
-    processor = tf.SegformerImageProcessorPil(size=SQUARE)
-    return tf.SegformerForSemanticSegmentation(config), processor
-
-
-def upernet() -> Processed:
-    backbone = tf.ConvNextConfig(
-        hidden_sizes=[8, 16, 24, 32],
-        depths=[1, 1, 1, 1],
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    config = tf.UperNetConfig(
-        backbone_config=backbone, hidden_size=16, auxiliary_in_channels=24, **NAMED
-    )
-    return tf.UperNetForSemanticSegmentation(config), tf.SegformerImageProcessorPil(size=SQUARE)
-
-
-def mask2former() -> Processed:
-    backbone = tf.SwinConfig(
-        image_size=SIDE,
-        embed_dim=12,
-        depths=[1, 1, 1, 1],
-        num_heads=[2, 2, 2, 2],
-        window_size=4,
-        out_features=["stage1", "stage2", "stage3", "stage4"],
-    )
-    config = tf.Mask2FormerConfig(
-        backbone_config=backbone,
-        feature_size=32,
-        mask_feature_size=32,
-        hidden_dim=32,
-        encoder_feedforward_dim=16,
-        encoder_layers=1,
-        decoder_layers=2,
-        dim_feedforward=16,
-        num_attention_heads=2,
-        num_queries=8,
-        **NAMED,
-    )
-    processor = tf.Mask2FormerImageProcessorPil(size=SQUARE)
-    return tf.Mask2FormerForUniversalSegmentation(config), processor
-
-
-def yolos() -> Processed:
-    config = tf.YolosConfig(**SMALL, image_size=[SIDE, SIDE], num_detection_tokens=10, **NAMED)
-    return tf.YolosForObjectDetection(config), tf.YolosImageProcessorPil(size=SQUARE, do_pad=False)
-
-
-def rt_detr() -> Processed:
-    backbone = tf.RTDetrResNetConfig(
-        embedding_size=8,
-        hidden_sizes=[8, 16, 24, 32],
-        depths=[1, 1, 1, 1],
-        layer_type="basic",
-        out_features=["stage2", "stage3", "stage4"],
-    )
-    config = tf.RTDetrConfig(
-        backbone_config=backbone,
-        encoder_hidden_dim=16,
-        encoder_in_channels=[16, 24, 32],
-        encoder_ffn_dim=32,
-        encoder_attention_heads=2,
-        d_model=16,
-        num_queries=20,
-        decoder_in_channels=[16, 16, 16],
-        decoder_ffn_dim=32,
-        decoder_layers=1,
-        decoder_attention_heads=2,
-        **NAMED,
-    )
-    return tf.RTDetrForObjectDetection(config), tf.RTDetrImageProcessorPil(size=SQUARE)
-
-
-def saved(make: Callable[[], Processed], folder: Path) -> Path:
-    """Write a network as save_pretrained does, with weights by which images differ and no two scores are equal."""
-    torch.manual_seed(0)
-    model, processor = make()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter), alpha=0.1)
-    place = folder / "network"
-    model.save_pretrained(place)
-    processor.save_pretrained(place)
-    return place
-
-
-def exported(place: Path, folder: Path, task: str, **fields: Any) -> Exported:
-    source = f"transformers:{place.name}"
-    return export_to(folder, source, task=task, proof=PROOF, **fields)
-
-
-def by_hand(place: Path, automatic: str, body: bytes) -> tuple[Any, Any]:
-    """Return what Transformers' own model says of an encoded image, and the image processor."""
-    model = getattr(tf, automatic).from_pretrained(place).eval()
-    processor = tf.AutoImageProcessor.from_pretrained(place, backend="pil")
-    pixels = processor(images=Image.open(BytesIO(body)).convert("RGB"), return_tensors="pt")
-    with torch.inference_mode():
-        return model(pixel_values=pixels["pixel_values"]), processor
-
-
-def as_png(body: bytes) -> bytes:
-    """Return an image at the network's size, as PNG."""
-    buffer = BytesIO()
-    Image.open(BytesIO(body)).convert("RGB").resize((SIDE, SIDE)).save(buffer, "PNG")
-    return buffer.getvalue()
-
-
-def served(done: Exported, body: bytes) -> dict[str, NDArray[Any]]:
-    """Return what the servable says of an encoded image, by the service's own decode and resize."""
-    assert done.card.input is not None
-    frame, _ = fit_encoded(body, done.card.input, Limits())
-    return outputs_of(done.path, frame[None])
 
 
 @pytest.mark.parametrize("make", [vit, swin, convnext, resnet, mobilevit])
@@ -221,46 +59,19 @@ def test_a_classifier_says_what_transformers_says(
         np.testing.assert_allclose(found, expected.numpy(), atol=0.02)
 
 
-@pytest.mark.parametrize("make", [segformer, upernet, mask2former])
-def test_a_segmenter_says_what_transformers_says(
-    make: Callable[[], Processed], tmp_path: Path
-) -> None:
-    place = saved(make, tmp_path)
-    automatic = {
-        "mask2former": "AutoModelForUniversalSegmentation",
-    }.get(make.__name__, "AutoModelForSemanticSegmentation")
-
-    done = exported(place, tmp_path, "segment")
-
-    # At the network's size, without losses: the classes of an untrained network nearly tie at many pixels.
-    body = as_png(photograph("chelsea"))
-    outputs, processor = by_hand(place, automatic, body)
-    expected = processor.post_process_semantic_segmentation(outputs, target_sizes=[(SIDE, SIDE)])
-    same = (served(done, body)["mask"][0] == expected[0].numpy()).mean()
-    assert same > 0.995
-    assert done.card.background_id is None
-
-
-@pytest.mark.parametrize("make", [yolos, rt_detr])
-def test_a_detector_says_what_transformers_says(
-    make: Callable[[], Processed], tmp_path: Path
-) -> None:
-    place = saved(make, tmp_path)
-
-    done = exported(place, tmp_path, "detect")
-
-    body = photograph("chelsea")
-    outputs, processor = by_hand(place, "AutoModelForObjectDetection", body)
-    expected = processor.post_process_object_detection(outputs, threshold=0.0)[0]
-    order = expected["scores"].argsort(descending=True)
-    found = served(done, body)
-    best = len(order)
-    np.testing.assert_allclose(found["scores"][0][:best], expected["scores"][order], atol=0.02)
-    first = order[0]
-    assert found["classes"][0][0] == expected["labels"][first]
-    np.testing.assert_allclose(
-        found["boxes"][0][0], expected["boxes"][first].clamp(0, 1), atol=0.02
+def test_classes_that_a_config_only_counts_get_numbered_labels(tmp_path: Path) -> None:
+    """PVT's configuration has no id2label of its own."""
+    config = tf.PvtConfig(
+        image_size=SIDE, depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 24, 32], num_labels=5
     )
+    place = saved(
+        lambda: (tf.PvtForImageClassification(config), tf.PvtImageProcessorPil(size=SQUARE)),
+        tmp_path,
+    )
+
+    done = exported(place, tmp_path, "classify")
+
+    assert done.card.labels == ("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4")
 
 
 def test_several_labels_at_once(tmp_path: Path) -> None:
@@ -295,12 +106,6 @@ def test_weights_that_lack_the_head_are_refused(tmp_path: Path) -> None:
 
     with pytest.raises(WeightsError, match=r"lacks classifier\.bias, classifier\.weight"):
         exported(place, tmp_path, "classify")
-
-
-def edit(place: Path, **changes: Any) -> None:
-    """Change fields of a config.json."""
-    path = place / "config.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
 
 
 @pytest.mark.parametrize(

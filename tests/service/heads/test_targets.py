@@ -113,6 +113,14 @@ def test_the_box_is_counted_from_the_best_one() -> None:
     assert second.caption == "blue 60%"
 
 
+def test_boxes_that_overlap_are_two_where_the_network_gives_each_object_one() -> None:
+    twice = {name: np.repeat(values[:1], 2, axis=0) for name, values in BOXES.items()}
+    free = CARD.model_copy(update={"nms_free": True})
+    assert choose_box(twice, SOURCE, free, TargetChoice(box=1)).index == 1
+    with pytest.raises(InvalidParameterError, match="finds one thing"):
+        choose_box(twice, SOURCE, CARD, TargetChoice(box=1))
+
+
 def test_boxes_of_a_chosen_class_are_counted_alone() -> None:
     assert choose_box(BOXES, SOURCE, CARD, TargetChoice(class_id=2)).label == "blue"
     with pytest.raises(InvalidParameterError, match="finds one thing of class 'blue'"):

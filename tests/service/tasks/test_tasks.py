@@ -13,7 +13,7 @@ from service.heads.over_time.combiner import Combiner
 from service.heads.over_time.temporal import TemporalCombiner
 from service.media_types import FLOATS, JPEG, PNG
 from service.tasks.classify import ClassifyOptions
-from service.tasks.detect import DetectOptions, class_ids
+from service.tasks.detect import DetectOptions, DetectVideoOptions, class_ids
 from service.tasks.options import settle_top_k
 from service.tasks.task import TaskOptions
 from service.tasks.tasks import TASKS
@@ -52,6 +52,23 @@ def test_detections_are_settled_with_the_ids_of_the_classes() -> None:
     settled = TASKS["detect"].settle(options, CARD)
     assert settled == DetectionOptions(class_ids=frozenset({0, 2}), nms="soft", normalized=True)
     assert TASKS["detect"].settle(DetectOptions(), CARD).class_ids is None
+
+
+@pytest.mark.parametrize(
+    ("options", "alike", "of_one_box"),
+    [
+        (DetectOptions(), "per_class", "none"),
+        (DetectOptions(nms="agnostic"), "agnostic", "agnostic"),
+        (DetectOptions(nms="none"), "none", "none"),
+        (DetectVideoOptions(), "per_class", "none"),
+    ],
+)
+def test_boxes_compete_where_the_network_does_not_give_each_object_one(
+    options: DetectVideoOptions, alike: str, of_one_box: str
+) -> None:
+    settle = TASKS["detect"].settle
+    assert settle(options, CARD).nms == alike
+    assert settle(options, card(nms_free=True)).nms == of_one_box
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,93 @@
+"""What makes frames of encoded images: on the thread of its caller, or in processes of its own (`isolated`)."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from service.card import ImageInput
+from service.imaging.announced import announced_pixels
+from service.imaging.deadline import Deadline
+from service.imaging.decode import Limits, open_image
+from service.imaging.resize import fit_opened
+from service.imaging.room import SMALL_PIXELS, PixelRoom
+from service.imaging.source_image import SourceImage, displayed_image
+
+
+class Decoder(Protocol):
+    """Decodes images for the network, and again for a head that draws on them; for worker threads."""
+
+    def prepare(
+        self, image: bytes, target: ImageInput, until: float
+    ) -> tuple[NDArray[np.uint8], SourceImage]:
+        """Return the network's frame, uint8 (H, W, 3) RGB, and what a head may see of the image.
+
+        Raises:
+            ImageError: the image can not be read.
+            DeadlineError: it was not decoded before the clock reached `until`.
+        """
+        ...
+
+    def announced_pixels(self, images: Sequence[bytes]) -> int:
+        """Return the pixels of all images together by their headers; one that can not be read counts as none."""
+        ...
+
+    def start(self) -> None:
+        """Begin to accept images."""
+        ...
+
+    def close(self) -> None:
+        """Accept none any more, and give up what it holds; blocking."""
+        ...
+
+    def not_ready(self) -> list[str]:
+        """Return why no image can be decoded, a reason each."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadDecoder:
+    """Decodes on the thread of its caller. An image that crashes a library ends the whole process.
+
+    Args:
+        limits: of one image.
+        room: for the pixels of the images that are decoded or drawn on at once.
+        clock: the clock of the deadlines, in seconds.
+    """
+
+    limits: Limits
+    room: PixelRoom
+    clock: Callable[[], float] = time.perf_counter
+
+    def prepare(
+        self, image: bytes, target: ImageInput, until: float
+    ) -> tuple[NDArray[np.uint8], SourceImage]:
+        """Return the frame and its source; see `Decoder`."""
+        opened = open_image(image, self.limits)
+        pixels = opened.size[0] * opened.size[1]
+        if pixels <= SMALL_PIXELS:
+            frame, geometry = fit_opened(opened, target)
+            return frame, SourceImage(image, geometry, self.limits)
+        go_on = Deadline(until, self.clock)
+        with self.room.hold(pixels, until):
+            frame, geometry = fit_opened(opened, target, go_on)
+        again = partial(displayed_image, go_on=go_on)
+        return frame, SourceImage(image, geometry, self.limits, again)
+
+    def announced_pixels(self, images: Sequence[bytes]) -> int:
+        """Return the pixels of all images; see `Decoder`."""
+        return announced_pixels(images, self.limits.formats)
+
+    def start(self) -> None:
+        """Nothing has to be started."""
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+    def not_ready(self) -> list[str]:
+        """It is always ready."""
+        return []

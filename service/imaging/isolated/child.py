@@ -1,0 +1,163 @@
+"""A decoder process as the service sees it: started, asked for one image at a time, and ended."""
+
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+
+from service.imaging.isolated.messages import REPLY, Reply, Request
+
+PROGRAM = "service.imaging.isolated.process"
+"""The module that a decoder process runs."""
+START_SECONDS = 60.0
+END_SECONDS = 1.0
+"""How long a process may take to end after it has closed its socket."""
+NO_MEMORY_CODE = 77
+"""The exit code of a process that may not have the memory that its image needs."""
+
+CRASHES = frozenset(
+    {
+        signal.SIGSEGV,
+        signal.SIGBUS,
+        signal.SIGABRT,
+        signal.SIGILL,
+        signal.SIGFPE,
+        signal.SIGTRAP,
+        signal.SIGSYS,
+    }
+)
+"""The signals that a process gets for what its own code does."""
+
+_PASSED_ON = ("LD_LIBRARY_PATH", "LANG", "LC_ALL")
+
+
+class EndedError(Exception):
+    """The process ended before its reply did. `code` is its exit code, or the negative number of a signal."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the decoder process ended with {code}")
+        self.code = code
+
+    @property
+    def is_crash(self) -> bool:
+        """Whether the process ended by what its own code did."""
+        return -self.code in CRASHES
+
+
+class DecoderProcess:
+    """One process. It has this service's code, one socket to it, and nothing else: no environment, no other files.
+
+    Args:
+        program: the module that it runs.
+        memory_bytes: what it may take beyond the memory that it starts with.
+        clock: the clock of the deadlines, in seconds.
+    """
+
+    def __init__(self, program: str, memory_bytes: int, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._socket, theirs = socket.socketpair()
+        arguments = [str(memory_bytes), str(os.getpid())]
+        with theirs:
+            self._process = subprocess.Popen(  # noqa: S603  # this program's own module
+                [sys.executable, "-P", "-m", program, *arguments],
+                env=_environment(),
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,  # Ctrl+C in a terminal is for the service
+            )
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended, although nobody has ended it."""
+        return self._process.poll() is not None
+
+    def wait_until_ready(self) -> None:
+        """Wait for the first word of a new process.
+
+        Raises:
+            EndedError: it ended before.
+            TimeoutError: it did not come.
+        """
+        kind, _, _ = self.reply(self._clock() + START_SECONDS)
+        if kind != Reply.READY:
+            raise EndedError(0)
+
+    def send(self, request: Request, until: float) -> None:
+        """Send a request.
+
+        Raises:
+            EndedError, TimeoutError: as `receive` does.
+        """
+        try:
+            for part in (request.head(), request.body):
+                self._socket.settimeout(self._left(until))
+                self._socket.sendall(part)
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise EndedError(self.end()) from error
+
+    def reply(self, until: float) -> tuple[int, int, int]:
+        """Return the kind of the next reply and its two numbers; see `receive`."""
+        head = bytearray(REPLY.size)
+        self.receive(memoryview(head), until)
+        kind, first, second = REPLY.unpack(head)
+        return kind, first, second
+
+    def receive(self, buffer: memoryview, until: float) -> None:
+        """Fill a buffer with what the process sends.
+
+        Raises:
+            EndedError: the process ended before.
+            TimeoutError: the clock reached `until` before.
+        """
+        try:
+            while buffer:
+                self._socket.settimeout(self._left(until))
+                count = self._socket.recv_into(buffer)
+                if not count:
+                    raise EndedError(self.end())
+                buffer = buffer[count:]
+        except TimeoutError:
+            raise
+        except OSError as error:
+            raise EndedError(self.end()) from error
+
+    def end(self) -> int:
+        """Kill it, if it has not ended, and return its exit code, or the negative number of its signal."""
+        self._socket.close()
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(END_SECONDS)
+        self._process.kill()
+        return self._process.wait()
+
+    def kill(self) -> None:
+        """Kill it at once."""
+        self._process.kill()
+        self._process.wait()
+        self._socket.close()
+
+    def _left(self, until: float) -> float:
+        left = until - self._clock()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+def _environment() -> dict[str, str]:
+    """Return an environment without what is secret in this one, such as the password of a certificate."""
+    kept = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+    return {
+        **kept,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONWARNINGS": "ignore",
+        "OPENBLAS_NUM_THREADS": "1",
+        "MALLOC_ARENA_MAX": "1",
+    }

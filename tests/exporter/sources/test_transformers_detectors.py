@@ -1,0 +1,114 @@
+"""Detectors of Transformers, bytes in to answer out, compared with the library's own postprocessing run by hand."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from exporter.errors import SourceError
+from exporter.sources.transformers_boxes import read_scores
+from tests.exporter.sources.pretrained import (
+    SIDE,
+    Processed,
+    as_png,
+    by_hand,
+    conditional_detr,
+    d_fine,
+    deformable_detr,
+    detr,
+    exported,
+    rt_detr,
+    saved,
+    table_transformer,
+    yolos,
+)
+from tests.images import photograph
+from tests.live import serve
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(600),
+    pytest.mark.filterwarnings("ignore"),  # the library's own, about its own internals
+]
+
+QUERY = "score_threshold=0&max_detections=300&nms="
+
+Found = list[dict[str, Any]]
+
+
+def answers(model: Path, body: bytes, folder: Path) -> tuple[Found, Found]:
+    """Return what a server answers by default, and with suppression."""
+    place = folder / "models" / "small" / "1"
+    place.mkdir(parents=True)
+    shutil.copy(model, place / "model.onnx")
+    with serve(models=folder / "models") as live:
+        both = [
+            httpx.post(f"{live.url}/v1/detect?{query}", content=body).json()["results"][0]
+            for query in (QUERY.removesuffix("&nms="), f"{QUERY}per_class")
+        ]
+    return both[0]["detections"], both[1]["detections"]
+
+
+def corners(one: dict[str, Any]) -> list[float]:
+    return [one["box"][name] for name in ("x_min", "y_min", "x_max", "y_max")]
+
+
+@pytest.mark.parametrize(
+    "make",
+    [yolos, detr, table_transformer, conditional_detr, deformable_detr, rt_detr, d_fine],
+)
+def test_a_server_answers_with_the_boxes_of_transformers_postprocessing(
+    make: Callable[[], Processed], tmp_path: Path
+) -> None:
+    place = saved(make, tmp_path)
+    body = as_png(photograph("chelsea"))  # at the network's size, so that no resize differs
+    outputs, processor = by_hand(place, "AutoModelForObjectDetection", body)
+    expected = processor.post_process_object_detection(
+        outputs, threshold=0.0, target_sizes=[(SIDE, SIDE)]
+    )[0]
+
+    done = exported(place, tmp_path, "detect")
+    found, suppressed = answers(done.path, body, tmp_path)
+
+    boxes = expected["boxes"].clamp(0, SIDE).numpy()
+    real = ((boxes[:, 2:] - boxes[:, :2]) > 0).all(axis=1)  # the service leaves empty boxes out
+    right = rows(expected["labels"][real], expected["scores"][real], boxes[real])
+    served = rows(
+        [one["class_id"] for one in found],
+        [one["score"] for one in found],
+        [corners(one) for one in found],
+    )
+    assert done.card.nms_free
+    assert len(served) == len(right) > 5
+    apart = np.abs(served[:, None] - right[None]).max(axis=2)
+    assert apart.min(axis=1).max() < 0.01
+    assert apart.min(axis=0).max() < 0.01
+    if make is yolos:  # its queries overlap here
+        assert len(suppressed) < len(found)
+
+
+def rows(classes: Any, scores: Any, boxes: Any) -> NDArray[np.float64]:
+    """Return class, score and box of each detection, (N, 6)."""
+    columns = (np.asarray(part, np.float64) for part in (classes, scores))
+    return np.column_stack([*columns, np.asarray(boxes, np.float64)])
+
+
+class OtherProcessor:
+    """An image processor that squares the probabilities."""
+
+    def post_process_object_detection(
+        self,
+        outputs: Any,
+        threshold: float,  # noqa: ARG002 - as the library calls it
+    ) -> list[dict[str, Any]]:
+        return [{"scores": outputs.logits.sigmoid().flatten() ** 2}]
+
+
+def test_scores_that_are_read_in_another_way_are_refused() -> None:
+    with pytest.raises(SourceError, match="neither with a softmax nor with a sigmoid"):
+        read_scores(detr()[0], OtherProcessor(), 10, 4)
