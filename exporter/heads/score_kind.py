@@ -9,7 +9,10 @@ from onnx import NodeProto
 from exporter.graph import Graph
 from exporter.network import Array
 
-Kind = Literal["logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log"]
+Kind = Literal[
+    *("logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log"),
+    *("tanh", "cosine", "signed", "distance"),
+]
 """`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
 graph does not show what they are."""
