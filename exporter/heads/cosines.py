@@ -40,8 +40,8 @@ def _has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
     if node.op_type not in {"Div", "Mul"}:
         return False
     divisors = node.input[1:] if node.op_type == "Div" else node.input
-    return any(one.op_type in _LENGTHS or _sums_squares(producers, one)
-               for name in divisors for one in _lengths(producers, name))  # fmt: skip
+    lengths = [one for name in divisors for one in _lengths(producers, name)]
+    return any(one.op_type in _LENGTHS or _sums_squares(producers, one) for one in lengths)
 
 
 def _lengths(producers: dict[str, NodeProto], tensor: str) -> Iterator[NodeProto]:

@@ -7,15 +7,17 @@ import numpy as np
 from onnx import NodeProto
 
 from exporter.graph import Graph
+from exporter.heads.cosines import are_cosines
 from exporter.network import Array
 
 Kind = Literal[
-    *("logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log"),
-    *("tanh", "cosine", "signed", "distance"),
-]
+    "logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
+    "signed", "distance",
+]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
-graph does not show what they are."""
+graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
+showing why. `distance` are lengths, which are the smaller the better."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -40,6 +42,12 @@ _ENDS = {
     "LogSoftmax": "log_softmax",
     "Log": "log",
     "Softplus": "log",
+    "Tanh": "tanh",
+    "Softsign": "tanh",
+    "Erf": "tanh",
+    "Sqrt": "distance",
+    "ReduceL2": "distance",
+    "ReduceSumSquare": "distance",
 }
 _LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization"}
 _SUMS = {"Add", "Sub", "Sum"}
@@ -62,11 +70,28 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
     if several and _is_log_softmax(values, axis):
         return "log_softmax"
     ends = graph_ends(graph, tensor)
+    if (signed := _signed_kind(graph, tensor, values, ends)) is not None:
+        return signed
     if ends != {"linear"} and several and _has_one_sum(values, axis):
         return "constant_sum"
     if inside:
         return _kind_inside(ends)
     return "log" if "log" in ends and value_range(values)[1] <= RANGE_TOLERANCE else "logits"
+
+
+def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
+    """Return what values are that are neither logits nor in 0–1: in −1 to 1 by their making, or distances."""
+    low, high = value_range(values)
+    if "distance" in ends and low >= 0:
+        return "distance"
+    if not (low >= -1 - RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
+        return None
+    if are_cosines(graph, tensor):
+        return "cosine"
+    if low >= 0 or ends == {"linear"}:
+        return None
+    # Bounds and logarithms have kinds of their own.
+    return "tanh" if "tanh" in ends else "signed" if high > 0 or "log" not in ends else None
 
 
 def _kind_inside(ends: set[str]) -> Kind:
