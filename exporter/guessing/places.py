@@ -17,7 +17,18 @@ _BY_SUFFIX = {
     ".ts": "torchscript",
     ".torchscript": "torchscript",
 }
-_WEIGHTS = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
+_WEIGHTS = {
+    ".pt",
+    ".pth",
+    ".tar",
+    ".bin",
+    ".ckpt",
+    ".safetensors",
+    ".pkl",
+    ".pickle",
+    ".npz",
+    ".npy",
+}
 _ELSEWHERE = {
     ".h5": "Convert it: python -m tf2onnx.convert --keras FILE --output net.onnx",
     ".keras": "Convert it with Keras: model.export('net.onnx', format='onnx')",
@@ -28,7 +39,6 @@ _ELSEWHERE = {
     ".mlpackage": "Export from the network that it was made of",
     ".mlmodel": "Export from the network that it was made of",
     ".xml": "OpenVINO's form can not be read; export from the network that it was made of",
-    ".pkl": "A pickle runs code when it is read. Save the state dict alone: torch.save(model.state_dict(), FILE)",
 }
 """The next step for a file of a kind that is not read, by its ending."""
 

@@ -232,7 +232,7 @@ def test_files_of_pytorch_are_told_apart_by_what_is_in_them(tmp_path: Path) -> N
         ("net.keras", "Convert it with Keras"),
         ("net.tflite", "tf2onnx"),
         ("net.engine", "TensorRT"),
-        ("net.pkl", "torch.save"),
+        ("net.pkl", "is empty"),
         ("net.jpg", "no known kind"),
         ("net", "no known kind"),
     ],
