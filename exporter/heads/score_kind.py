@@ -140,7 +140,7 @@ def sums_to_one(values: Sequence[Array], axis: int) -> bool:
 
 def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     """Return the inputs that a node passes on without changing what they are, None if it does change them."""
-    computed = [name for name in node.input if name and name not in graph.constants]
+    computed = [name for name in node.input if name and _reads_input(graph, name)]
     if node.op_type in _CARRIERS:
         return list(node.input[:1])
     if node.op_type == "Concat":
@@ -152,6 +152,22 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
         inner = graph_ends(graph, node.input[0])
         return None if inner == {"linear"} else list(node.input[:1])
     return None
+
+
+def _reads_input(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor depends on the image, and is no constant, however it is written."""
+    producers = graph.producers()
+    entries = {value.name for value in graph.inputs}
+    queue, seen = [tensor], set[str]()
+    while queue:
+        name = queue.pop()
+        if name in entries:
+            return True
+        node = producers.get(name)
+        if node is not None and name not in seen:
+            queue += node.input
+        seen.add(name)
+    return False
 
 
 def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> list[str] | None:

@@ -111,7 +111,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     _refuse_other_tasks(source, recipe)
     model = plain(source, path)
     given = recipe.pixels.model_dump(exclude_unset=True) if recipe.pixels else {}
-    entry = find_entry(model, given.get("layout"))
+    entry = find_entry(model, given.get("layout"), recipe.arguments)
     stated = stated_pixels(source)
     pixels = settle_pixels(entry, recipe, stated)
     image_input = settle_size(entry, recipe)
