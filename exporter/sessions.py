@@ -52,7 +52,7 @@ def unoptimized_session(
 def _session(
     model: onnx.ModelProto, options: onnxruntime.SessionOptions, limit: int = INLINE_LIMIT
 ) -> onnxruntime.InferenceSession:
-    """Return a session; a model with more bytes of weights than `limit` is read from a folder that exists until then."""
+    """Return a session; a model with more bytes of weights than `limit` is read from a folder that exists for that."""
     if not is_large(model, limit):
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     with TemporaryDirectory(prefix="foveal-export-") as folder:

@@ -185,6 +185,10 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]]) -> DetectHead:
                 ". Or are some of these columns no scores? A network of poses, rotated boxes or instance masks has "
                 "key points, angles or mask coefficients there, and --task detect can not serve them"
             )
+        if head.recipe.decoder == "yolov8" and low < 0:
+            how += (
+                ". Or is the output (N, A, 4 + K), transposed? Give --decoder detr --box-unit pixel"
+            )
         raise RecipeError(
             f"The detector's scores are {low:.3g} to {high:.3g} on real images, not probabilities. {how}"
         )

@@ -16,7 +16,6 @@ from exporter.sessions import (
 )
 from tests.exporter.graphs import SIDE, normal, small_classifier
 
-
 Make = Callable[..., onnxruntime.InferenceSession]
 
 
