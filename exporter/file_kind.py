@@ -199,6 +199,11 @@ def not_onnx(path: Path, reason: str) -> str:
         kind = file_kind(path)
     except OSError as error:
         return f"{path} can not be read: {error.strerror}"
-    if kind.kind in {"other", "broken"}:
+    if kind.kind in {"other", "broken", "torchscript", "program"}:
         return f"{path} {kind.sentence}"
+    if kind.is_weights:
+        return (
+            f"{path} contains weights and not an ONNX network. Name the network too: torchvision:NAME, timm:NAME or "
+            f"python:package.module:callable, with --weights {path}"
+        )
     return f"{path} is not an ONNX file, or damaged: {reason}"

@@ -235,8 +235,8 @@ def test_files_of_pytorch_are_told_apart_by_what_is_in_them(tmp_path: Path) -> N
         ("net.tflite", "tf2onnx"),
         ("net.engine", "TensorRT"),
         ("net.pkl", "is empty"),
-        ("net.jpg", "no known kind"),
-        ("net", "no known kind"),
+        ("net.jpg", "is empty"),
+        ("net", "is empty"),
     ],
 )
 def test_a_file_of_another_tool_gets_its_next_step(file: str, words: str, tmp_path: Path) -> None:
