@@ -141,9 +141,9 @@ def _refuse_no_numbers(module: nn.Module, path: Path) -> None:
                 f"--weights {path.name}: {name} has values that are no numbers (NaN or infinity). "
                 "Give the weights of an earlier epoch"
             )
-    for name, value in module.named_buffers():
+    for name, held in module.named_buffers():
         # A mask may be infinite; statistics of a batch norm that are no numbers make every result NaN.
-        if value.is_floating_point() and torch.isnan(value).any():
+        if held.is_floating_point() and torch.isnan(held).any():
             raise WeightsError(
                 f"--weights {path.name}: {name} has values that are no numbers (NaN). "
                 "Give the weights of an earlier epoch"

@@ -89,7 +89,7 @@ def arrange(
         _refuse_other_heads(outputs)
         ordered = _first(outputs, lambda dims: len(dims) == 3)
         known = _decoder_of(ordered[0].dims, image_input, len(recipe.label_list() or ()) or labels)
-    form = {"decoder": known}
+    form: dict[str, object] = {"decoder": known}
     if known == TRANSPOSED:
         form = {"decoder": "detr", "box_unit": "pixel", "one_class_a_box": True}
         form = {name: value for name, value in form.items() if name not in stated.model_fields_set}

@@ -4,8 +4,9 @@ import io
 import os
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -27,7 +28,7 @@ def net(seed: int) -> nn.Module:
     return made.eval()
 
 
-def arrays(order: str = "C", kind: str = "float32") -> dict[str, Any]:
+def arrays(order: Literal["C", "F"] = "C", kind: str = "float32") -> dict[str, Any]:
     """Return the weights of `net(1)` as NumPy arrays; its counter stays a whole number."""
     return {
         name: np.array(value.numpy(), kind if value.is_floating_point() else "int64", order=order)
@@ -39,14 +40,16 @@ def dumped(content: Any, path: Path, protocol: int = pickle.DEFAULT_PROTOCOL) ->
     path.write_bytes(pickle.dumps(content, protocol))
 
 
+def dump_arrays(protocol: int, path: Path) -> None:
+    dumped(arrays(), path, protocol)
+
+
 FORMS: dict[str, Callable[[Path], None]] = {
     "state dict": lambda path: dumped(net(1).state_dict(), path),
     "state dict, protocol 0": lambda path: dumped(net(1).state_dict(), path, 0),
     "whole module": lambda path: dumped(net(1), path),
     **{
-        f"arrays, protocol {protocol}": lambda path, protocol=protocol: dumped(
-            arrays(), path, protocol
-        )
+        f"arrays, protocol {protocol}": partial(dump_arrays, protocol)
         for protocol in range(pickle.HIGHEST_PROTOCOL + 1)
     },
     "nested arrays": lambda path: dumped({"epoch": 3, "model": arrays()}, path),
@@ -146,7 +149,7 @@ def dumped_parts(path: Path) -> None:
             return "0" if isinstance(held, torch.UntypedStorage | torch.TypedStorage) else None
 
     with path.open("wb") as file:
-        Parts(file, 2).dump({"w": torch.ones(3).storage()})
+        Parts(file, 2).dump({"w": torch.ones(3).untyped_storage()})
 
 
 REFUSED: dict[str, tuple[Callable[[Path], None], str]] = {

@@ -27,7 +27,7 @@ def weights(path: Path) -> None:
 
 
 def script(path: Path) -> None:
-    torch.jit.script(nn.Linear(2, 3)).save(path)
+    torch.jit.script(nn.Linear(2, 3)).save(path)  # type: ignore[no-untyped-call]
 
 
 @pytest.mark.parametrize(

@@ -187,7 +187,7 @@ class Wrapped(nn.Module):
 def test_a_module_that_reads_two_images_says_how_to_wrap_it(tmp_path: Path, kind: str) -> None:
     source = f"python:{__name__}:Two"
     if kind == "torchscript":
-        torch.jit.script(Two().eval()).save(tmp_path / "two.ts")
+        torch.jit.script(Two().eval()).save(tmp_path / "two.ts")  # type: ignore[no-untyped-call]
         source = "torchscript:two.ts"
     fields: dict[str, Any] = {"labels": ABC, "input": {"height": SIDE, "width": SIDE}}
     fields |= {"weights": "none"} if kind == "python" else {}
