@@ -118,6 +118,7 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
         max_body_bytes=settings.max_body_bytes,
         max_images=settings.max_images,
         max_form_fields=settings.max_form_fields,
+        max_json_depth=settings.max_json_depth,
         max_video_bytes=settings.max_video_bytes,
         min_bytes_per_second=settings.min_bytes_per_second,
         longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,

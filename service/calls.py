@@ -17,12 +17,13 @@ from service.runtime.job import JobResult
 from service.runtime.model import Model
 from service.runtime.registry import Registry
 from service.tasks.task import Rendering, Task
+from service.value import value
 
 Disconnected = Callable[[], Coroutine[Any, Any, None]]
 """A coroutine function that returns when the caller has left."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class TaskCall:
     """A task on a model with options that the model allows; `run` takes images through it."""
 

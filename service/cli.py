@@ -199,7 +199,9 @@ def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
     console = _wide_console()
     healthy = describe_host(console, settings.device, settings.device_id)
     servables, refusals = scan_repository(settings.models)
-    healthy &= describe_models(console, servables, refusals, prove=True)
+    healthy &= describe_models(
+        console, servables, refusals, prove=True, max_tensor_bytes=settings.max_tensor_bytes
+    )
     raise typer.Exit(0 if healthy else 1)
 
 

@@ -7,7 +7,9 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.card import CardError, check_certificate
-from service.errors import DeviceError
+from service.errors import DeviceError, ServableError
+from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
+from service.runtime.contract import weights_beside
 from service.runtime.device import DEVICES
 from service.runtime.host import granted_cores, granted_memory, granted_threads
 from service.runtime.probing import find_device, try_device
@@ -47,8 +49,9 @@ def describe_models(
     refusals: Collection[Refusal],
     *,
     prove: bool = False,
+    max_tensor_bytes: int = MAX_TENSOR_BYTES,
 ) -> bool:
-    """Print a row a model, with its proof checked where `prove`; return whether all can be served."""
+    """Print a row a model, with proof and graph checked where `prove`; return whether all can be served."""
     table = Table(
         "", "model", "task", "input", "classes", "MACs", "parameters", "precision", "proof",
         title="Models", title_justify="left", box=None,
@@ -64,6 +67,10 @@ def describe_models(
         if normalization is not None and normalization.assumption is not None:
             words = f"{servable.name} v{servable.version}: {normalization.assumption}."
             console.print(f"{DOUBTFUL} {escape(words)}")
+        reason = _out_of_bounds(servable, max_tensor_bytes) if prove else None
+        if reason is not None:
+            healthy = False
+            console.print(f"{BAD} {escape(reason)}")
     for refusal in refusals:
         console.print(f"{BAD} {escape(refusal.reason)}")
     if not servables and not refusals:
@@ -97,6 +104,17 @@ def _certificate_holds(servable: Servable) -> bool:
     except CardError:
         return False
     return True
+
+
+def _out_of_bounds(servable: Servable, max_tensor_bytes: int) -> str | None:
+    """Return why the service would not load a graph, None where it would."""
+    try:
+        check_bounds(
+            servable.path, data=weights_beside(servable), max_tensor_bytes=max_tensor_bytes
+        )
+    except ServableError as error:
+        return str(error)
+    return None
 
 
 def _in_words(count: int) -> str:

@@ -37,6 +37,7 @@ from service.fanout import FanOut
 from service.heads.outputs import Outputs
 from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
+from service.imaging.formats import formats_of
 from service.imaging.overlay import RenderedImage
 from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
@@ -52,12 +53,14 @@ from service.runtime.probing import find_device
 from service.runtime.registry import Batching, OpenModel, Registry
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
+from service.runtime.trial import Trial
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.tasks.networks import usable
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
+from service.video.allowed import allowed_of
 from service.video.events import VideoEvent
 from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
@@ -68,6 +71,8 @@ log = logging.getLogger(LOGGER)
 
 DECODING_MEMORY_SHARE = 4
 """Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
+TRIAL_MEMORY = 8 * 2**30
+"""The memory of a machine that does not state it, for the trials of models."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -439,6 +444,9 @@ class Engine:
             outputs={task.name: task.outputs for task in self.tasks.values()},
             capture_lock=CaptureLock(),
             graphs=settings.cuda_graphs,
+            max_tensor_bytes=settings.max_tensor_bytes,
+            trial=_trial(settings),
+            deterministic=settings.deterministic,
         )
 
     async def _serve_models(self) -> None:
@@ -471,11 +479,22 @@ def _threads(settings: Settings, device: Device) -> int:
     return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
 
 
+def _trial(settings: Settings) -> Trial | None:
+    if not settings.trial:
+        return None
+    return Trial(
+        settings.trial_seconds,
+        settings.trial_bytes or (granted_memory() or TRIAL_MEMORY) // 2,
+        settings.cache.expanduser() / "trials",
+    )
+
+
 def _video_limits(settings: Settings) -> VideoLimits:
     return VideoLimits(
         max_seconds=settings.max_video_seconds,
         max_frames=settings.max_video_frames,
         max_pixels=settings.max_pixels,
+        allowed=allowed_of(settings.video_formats, settings.video_codecs),
     )
 
 
@@ -544,4 +563,9 @@ def _pipeline(settings: Settings, threads: int) -> Pipeline:
     fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
     room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
     ahead = DecodingAhead(max(1, threads // 2), settings.queue_size)
-    return Pipeline(Limits(max_pixels=min(settings.max_pixels, most)), most, room, ahead)
+    limits = Limits(
+        max_pixels=min(settings.max_pixels, most),
+        formats=formats_of(settings.image_formats),
+        max_metadata_bytes=settings.max_metadata_bytes,
+    )
+    return Pipeline(limits, most, room, ahead)

@@ -7,7 +7,7 @@ FovealError
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
-│   │   └── MalformedBase64Error
+│   │   └── TooMuchMetadataError  MalformedBase64Error
 │   ├── VideoError                the video can not be read
 │   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
 │   │   └── VideoTooLongError  TooManyFramesError
@@ -90,6 +90,12 @@ class TooManyPixelsError(ImageError):
     status = 413
     code = "too_many_pixels"
     title = "The image has too many pixels"
+
+
+class TooMuchMetadataError(ImageError):
+    status = 413
+    code = "too_much_metadata"
+    title = "The image has too much metadata"
 
 
 class MalformedBase64Error(ImageError):

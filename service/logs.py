@@ -7,7 +7,11 @@ from typing import Literal, TextIO
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from service.log_writer import LogWriter
+
 LOGGER = "foveal"
+REQUEST_LOGGER = "foveal.request"
+"""Has a line for each request."""
 AUDIT_LOGGER = "foveal.audit"
 """Has a line for each admin call and each refused key, whatever the level of the log."""
 FIELDS = "fields"
@@ -18,14 +22,22 @@ def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: Te
     """Send the service's and uvicorn's own messages to `stream`, once."""
     _spare_what_no_line_shows()
     as_json = form == "json" or (form == "auto" and not stream.isatty())
-    handler = logging.StreamHandler(stream)
-    handler.setFormatter(JsonLines() if as_json else TextLines())
+    writer = LogWriter(stream, patient=REQUEST_LOGGER)
+    writer.setFormatter(JsonLines() if as_json else TextLines())
     for name, minimum in ((LOGGER, level.upper()), ("uvicorn.error", "WARNING")):
         logger = logging.getLogger(name)
-        logger.handlers = [handler]
+        for before in logger.handlers:
+            before.close()
+        logger.handlers = [writer]
         logger.setLevel(minimum)
         logger.propagate = False
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
+
+
+def flush_logs() -> None:
+    """Write the lines that still wait for others."""
+    for handler in logging.getLogger(LOGGER).handlers:
+        handler.flush()
 
 
 class JsonLines(logging.Formatter):

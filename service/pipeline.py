@@ -94,7 +94,7 @@ class Pipeline:
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None,
     ) -> list[Job[SourceImage, T]]:
         """Decode the very large images beside the workers; return the jobs, those of these images without that part."""
-        large = await asyncio.to_thread(_find_large, images)
+        large = await asyncio.to_thread(_find_large, images, self.limits.formats)
         if not large:
             return list(jobs)
         left = max(0.0, until - self.clock())
@@ -119,7 +119,7 @@ class Pipeline:
                 else:
                     total += pixels
         if unknown and total <= self.max_request_pixels:
-            total += await asyncio.to_thread(announced_pixels, unknown)
+            total += await asyncio.to_thread(announced_pixels, unknown, self.limits.formats)
         if total > self.max_request_pixels:
             raise TooManyPixelsError(
                 f"The {len(images)} images have {total / 1e6:.0f} million pixels together by their headers, more than "
@@ -142,11 +142,11 @@ def _prepare(
     return frame, SourceImage(image, geometry, limits)
 
 
-def _find_large(images: Sequence[EncodedImage]) -> list[int]:
+def _find_large(images: Sequence[EncodedImage], formats: tuple[str, ...]) -> list[int]:
     return [
         index
         for index, image in enumerate(images)
-        if isinstance(image, bytes) and find_large(image)
+        if isinstance(image, bytes) and find_large(image, formats)
     ]
 
 

@@ -142,6 +142,27 @@ class Settings(BaseSettings):
         ge=0,
         description="Least rate of a video's body over a time of `FOVEAL_TIMEOUT_MS`; a slower one ends where it is",
     )
+    image_formats: list[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]] = Field(
+        [],
+        description='Image formats that are read, as JSON: `["jpeg", "png"]`; others get 415 `unsupported_image`, and '
+        "no decoder of theirs is tried. Empty: all",
+    )
+    max_metadata_bytes: int = Field(
+        16 * 1024 * 1024,
+        ge=1024,
+        description="Metadata that the reader of an image may hold: EXIF, XMP, color profile, comments, tags; above it "
+        "413 `too_much_metadata`",
+    )
+    video_formats: list[Literal["mp4", "webm", "avi", "gif", "png", "webp"]] = Field(
+        [],
+        description='Video formats that are read, as JSON: `["mp4", "webm"]`; others get 415 `unsupported_video`. '
+        "Empty: all",
+    )
+    video_codecs: list[str] = Field(
+        [],
+        description='Codecs of videos that are decoded, by FFmpeg\'s names, as JSON: `["h264", "hevc", "vp9", "av1"]`; '
+        "others get 415 `unsupported_video`. Empty: all that FFmpeg decodes",
+    )
     max_pixels: int = Field(
         64_000_000, ge=1, description="Largest image in pixels; above it 413 `too_many_pixels`"
     )
@@ -159,6 +180,12 @@ class Settings(BaseSettings):
     max_images: int = Field(64, ge=1, description="Most images in one request")
     max_form_fields: int = Field(
         1000, ge=0, description="Most parts without a filename in a multipart form with images"
+    )
+    max_json_depth: int = Field(
+        200,
+        ge=2,
+        le=200,
+        description='Levels of lists and objects in JSON; `{"images": []}` has two. Above it 400 `malformed_json`',
     )
     max_fan_outs: int = Field(
         4,
@@ -247,6 +274,28 @@ class Settings(BaseSettings):
         10.0,
         gt=0,
         description="After so long without an end a run is given up with 503 `run_stuck`; a heavy model's later",
+    )
+    max_tensor_bytes: int = Field(
+        2**30,
+        ge=1,
+        description="A tensor that a model's graph makes out of a few constants, such as a shape; a model that asks "
+        "for more is not loaded",
+    )
+    trial: bool = Field(
+        default=False,
+        description="Run each model in a process of its own, with limits, before the service loads it; a file that has "
+        "passed is not tried again while `FOVEAL_CACHE` keeps that",
+    )
+    trial_seconds: float = Field(60.0, gt=0, description="How long the trial of a model may take")
+    trial_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory that the trial of a model may take; 0: half of the memory of the machine or container",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="Run each image alone and on one thread, so that its answer is the same, bit by bit, whatever else "
+        "arrives; `FOVEAL_MAX_BATCH` has no effect then",
     )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning`, `error`"

@@ -4,9 +4,9 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 
 from service.errors import DeadlineError, InvalidParameterError
+from service.value import value
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
 LONGEST_TIMEOUT_MS = 3_600_000.0
@@ -15,7 +15,7 @@ Clock = Callable[[], float]
 """Seconds that only ever grow, from any start."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deadline:
     """When a request must be answered.
 

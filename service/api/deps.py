@@ -43,6 +43,7 @@ class Services:
     max_body_bytes: int
     max_images: int
     max_form_fields: int
+    max_json_depth: int
     max_video_bytes: int
     min_bytes_per_second: int
     longest_seconds: float

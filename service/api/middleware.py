@@ -19,9 +19,9 @@ from service.api.deps import Services
 from service.api.errors import internal_error, problem
 from service.api.record import RECORD_KEY, RequestRecord, request_ids
 from service.errors import FovealError
-from service.logs import FIELDS
+from service.logs import FIELDS, REQUEST_LOGGER
 
-log = logging.getLogger("foveal.request")
+log = logging.getLogger(REQUEST_LOGGER)
 
 Middleware = Callable[[ASGIApp], ASGIApp]
 """Makes the ASGI app that stands around another one. It must pass on what is not HTTP: the lifespan.
@@ -72,7 +72,6 @@ class Telemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
-        stages: dict[str, float] = {}
         headers = scope["headers"]
         record = RequestRecord(
             given_id(headers) or next(self._ids),
@@ -82,13 +81,14 @@ class Telemetry:
         )
         scope[RECORD_KEY] = record
         status = 0
+        stages: Mapping[str, float] = {}
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal status
+            nonlocal status, stages
             if message["type"] == "http.response.start":
                 record.release()  # now, because a client may read its response slowly or never
                 status = message["status"]
-                stages.update(record.stage_ms())
+                stages = record.stage_ms()
                 message = self._with_headers(message, record, stages)
             await send(message)
 
@@ -123,14 +123,10 @@ class Telemetry:
     def _with_headers(
         self, message: Message, record: RequestRecord, stages: Mapping[str, float]
     ) -> Message:
-        timing = "".join([f"{name};dur={ms:g}, " for name, ms in stages.items()])
-        timing += f"total;dur={record.elapsed_seconds() * 1e3:.2f}"
-        if record.traces:
-            timing += f", batch;desc={record.batch_size}"
         headers: list[tuple[bytes, bytes]] = [
             *message.get("headers", ()),
             (b"x-request-id", record.request_id.encode()),
-            (b"server-timing", timing.encode()),
+            (b"server-timing", record.server_timing(stages)),
             NO_SNIFFING,
         ]
         if self.services.draining:
@@ -138,11 +134,7 @@ class Telemetry:
         return {**message, "headers": headers}
 
     def _report(
-        self,
-        scope: Scope,
-        record: RequestRecord,
-        stages: Mapping[str, float],
-        status: int,
+        self, scope: Scope, record: RequestRecord, stages: Mapping[str, float], status: int
     ) -> None:
         """Count the request and write its log line."""
         seconds = record.elapsed_seconds()
@@ -178,7 +170,7 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
             "model": record.model,
             "images": record.images,
             "batch_size": record.batch_size,
-            **{f"{stage}_ms": ms for stage, ms in stages.items()},
+            **{f"{stage}_ms": round(ms, 2) for stage, ms in stages.items()},
         }
     return line
 

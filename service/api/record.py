@@ -3,7 +3,7 @@
 import itertools
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
@@ -15,6 +15,10 @@ from service.runtime.model import Model
 
 RECORD_KEY = "foveal.record"
 """The key of the request's record in the ASGI scope."""
+
+STAGES = ("decode", "queue", "infer", "head")
+"""The stages of an image's way, as `Trace` names them."""
+_TIMES = b", ".join(b"%b;dur=%%.2f" % stage.encode() for stage in STAGES)
 
 Headers = Iterable[tuple[bytes, bytes]]
 """As in an ASGI scope: names in lower case."""
@@ -95,26 +99,27 @@ class RequestRecord:
     def stage_ms(self) -> dict[str, float]:
         """Return the milliseconds of each stage; of several images, which ran side by side, the longest."""
         traces = self.traces
+        if len(traces) == 1:
+            (one,) = traces
+            return {stage: getattr(one, stage) * 1e3 for stage in STAGES}
         if not traces:
             return {}
-        if len(traces) == 1:
-            return _stage_ms(traces[0])
-        each = [_stage_ms(trace) for trace in traces]
-        return {stage: max(one[stage] for one in each) for stage in each[0]}
+        return {stage: max(getattr(one, stage) for one in traces) * 1e3 for stage in STAGES}
+
+    def server_timing(self, stages: Mapping[str, float]) -> bytes:
+        """Return the value of the `Server-Timing` header: the stages in ms, the time until now, the batch's size."""
+        total = b"total;dur=%.2f" % (self.elapsed_seconds() * 1e3)
+        if not stages:
+            return total
+        times = _TIMES % (*stages.values(),)
+        return b"%b, %b, batch;desc=%d" % (times, total, self.batch_size)
 
     @property
     def batch_size(self) -> int:
         """The number of images in the largest batch that this request was part of."""
+        if len(self.traces) == 1:
+            return self.traces[0].batch_size
         return max((trace.batch_size for trace in self.traces), default=0)
-
-
-def _stage_ms(trace: Trace) -> dict[str, float]:
-    return {
-        "decode": round(trace.decode * 1e3, 2),
-        "queue": round(trace.queue * 1e3, 2),
-        "infer": round(trace.infer * 1e3, 2),
-        "head": round(trace.head * 1e3, 2),
-    }
 
 
 def request_ids() -> Iterator[str]:

@@ -15,6 +15,7 @@ from service.errors import (
     OverloadedError,
 )
 from service.imaging.announced import announced_pixels, quick_pixels
+from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START
 from service.logs import LOGGER
 
@@ -38,10 +39,10 @@ def is_large(image: bytes) -> bool | None:
     return None if pixels is None else pixels > LARGE_PIXELS
 
 
-def find_large(image: bytes) -> bool:
+def find_large(image: bytes, formats: tuple[str, ...] = FORMATS) -> bool:
     """Return whether an image is decoded beside the workers; for a thread."""
     found = is_large(image)
-    return announced_pixels([image]) > LARGE_PIXELS if found is None else found
+    return announced_pixels([image], formats) > LARGE_PIXELS if found is None else found
 
 
 class DecodingAhead:

@@ -9,6 +9,7 @@ from PIL import Image, UnidentifiedImageError
 from service.errors import BrokenImageError
 from service.imaging import png
 from service.imaging.faults import PILLOW_FAULTS
+from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START, without_filling
 
 MOST_SEGMENTS = 200
@@ -37,9 +38,14 @@ def quick_pixels(image: bytes) -> int | None:
     return _webp_pixels(image) if image.startswith(b"RIFF") else None
 
 
-def announced_pixels(images: Iterable[bytes]) -> int:
-    """Return the pixels of all images together; one that can not be read counts as none. For a thread."""
-    return sum(_pixels(image) for image in images)
+def announced_pixels(images: Iterable[bytes], formats: tuple[str, ...] = FORMATS) -> int:
+    """Return the pixels of all images together; one that can not be read counts as none. For a thread.
+
+    Args:
+        images: encoded.
+        formats: those that are read; no other reader is tried.
+    """
+    return sum(_pixels(image, formats) for image in images)
 
 
 def _webp_pixels(image: bytes) -> int | None:
@@ -73,14 +79,14 @@ def _jpeg_pixels(image: bytes) -> int | None:
     return None
 
 
-def _pixels(image: bytes) -> int:
+def _pixels(image: bytes, formats: tuple[str, ...]) -> int:
     quick = quick_pixels(image)
     if quick is not None:
         return quick
     try:
         if image.startswith(JPEG_START):
             image = without_filling(image)
-        with Image.open(BytesIO(image)) as file:
+        with Image.open(BytesIO(image), formats=formats) as file:
             return file.width * file.height
     except (BrokenImageError, UnidentifiedImageError, Image.DecompressionBombError, *PILLOW_FAULTS):
         return 0

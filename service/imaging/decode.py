@@ -4,11 +4,7 @@ from dataclasses import dataclass
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
-from PIL.AvifImagePlugin import AvifImageFile
 from PIL.BmpImagePlugin import BmpImageFile
-from PIL.GifImagePlugin import GifImageFile
-from PIL.JpegImagePlugin import JpegImageFile
-from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
@@ -21,28 +17,22 @@ from service.imaging import bmp, png, tiff
 from service.imaging.bmp_samples import BmpSamples, as_24_bits, load_samples, samples_of
 from service.imaging.depth import Samples, in_strips, to_eight_bits
 from service.imaging.faults import PILLOW_FAULTS
+from service.imaging.formats import FORMATS, require_format, require_tiff_decoder
 from service.imaging.jpeg_header import JPEG_START, without_filling, without_long_fill
 from service.imaging.jpeg_pixels import load_jpeg
+from service.imaging.metadata import (
+    MAX_METADATA_BYTES,
+    require_little_held,
+    require_little_metadata,
+    too_much,
+)
 from service.imaging.png import Png
 from service.imaging.png_pixels import PngFrame, clear_pixels, load_frame, open_frame
 from service.imaging.tiff_pixels import load_tiff
 from service.imaging.tiff_places import check_places
 from service.imaging.unread import TIFF_STARTS, why_unread
 from service.imaging.webp import load_first_frame, with_alpha
-
-FORMATS = tuple(
-    reader.format
-    for reader in (
-        JpegImageFile,
-        PngImageFile,
-        WebPImageFile,
-        GifImageFile,
-        BmpImageFile,
-        TiffImageFile,
-        AvifImageFile,
-    )
-)
-"""The formats that are read; of an animated image the first frame is used. AVIF needs a Pillow built with it."""
+from service.value import value
 
 MAX_SIDE = 1_000_000
 """The longest side that is read. No camera or scanner makes a longer one, and each row costs memory of its own."""
@@ -69,13 +59,17 @@ Box = tuple[int, int, int, int]
 class Limits:
     """The limits of one image.
 
-    `max_pixels` counts the pixels of the stored image, by its header, before any pixel is decoded.
+    `max_pixels` counts the pixels of the stored image, by its header, before any pixel is decoded. `formats` are those
+    that are read, by Pillow's names; no reader of another one is tried. `max_metadata_bytes` is what a reader may hold
+    beside the pixels.
     """
 
     max_pixels: int = 64_000_000
+    formats: tuple[str, ...] = FORMATS
+    max_metadata_bytes: int = MAX_METADATA_BYTES
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class OpenedImage:
     """An image with its header read and no pixel decoded.
 
@@ -112,29 +106,50 @@ def open_image(body: bytes, limits: Limits) -> OpenedImage:
         UnsupportedImageError: the bytes are of no known format, or of a kind of one that is not read.
         BrokenImageError: the format is known, the header is damaged.
         TooManyPixelsError: more pixels than `limits` allow.
+        TooMuchMetadataError: more metadata than `limits` allow.
     """
     if not body:
         raise EmptyImageError(
             "The image has no bytes. Send the file itself, e.g. curl --data-binary @cat.jpg"
         )
+    if limits.formats is not FORMATS:
+        require_format(body, limits.formats)
+    if body.startswith(JPEG_START):
+        return _open_jpeg(body, limits)
     if body.startswith(png.SIGNATURE):
         return _open_png(body, limits)
     if body.startswith(TIFF_STARTS):
         return _open_tiff(body, limits)
-    if body.startswith(JPEG_START):
-        body = without_long_fill(without_filling(body))
-    elif body.startswith(b"RIFF"):
-        body = with_alpha(body)
-    elif body.startswith(b"BM"):
+    if body.startswith(b"BM"):
         return _open_bmp(bmp.with_alpha_mask(body), limits)
+    return _open_other(body, limits)
+
+
+def _open_jpeg(body: bytes, limits: Limits) -> OpenedImage:
+    body = without_long_fill(without_filling(body))
+    if len(body) > limits.max_metadata_bytes:
+        require_little_metadata(body, "JPEG", limits.max_metadata_bytes)
     file = _open(body, limits)
+    return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")))
+
+
+def _open_other(body: bytes, limits: Limits) -> OpenedImage:
+    """Open a WebP, a GIF, an AVIF, or what is none of all formats."""
+    if body.startswith(b"RIFF"):
+        require_little_metadata(body, "WEBP", limits.max_metadata_bytes)
+        body = with_alpha(body)
+    elif body.startswith(b"GIF8"):
+        require_little_metadata(body, "GIF", limits.max_metadata_bytes)
+    file = _open(body, limits)
+    if file.format == "AVIF":
+        require_little_held(file, limits.max_metadata_bytes)
     box = _gif_box(file) if file.format == "GIF" else None
     return OpenedImage(body, file, file.size, _exif_orientation(file.info.get("exif")), box)
 
 
 def _open(body: bytes, limits: Limits) -> Image.Image:
     try:
-        file = Image.open(BytesIO(body), formats=FORMATS)
+        file = Image.open(BytesIO(body), formats=limits.formats)
     except Image.DecompressionBombError as error:
         raise _too_many_pixels(limits) from error
     except UnidentifiedImageError as error:
@@ -158,6 +173,8 @@ def _open_bmp(body: bytes, limits: Limits) -> OpenedImage:
 def _open_png(body: bytes, limits: Limits) -> OpenedImage:
     shown = png.first_frame(body)
     _check_size(shown.canvas, limits)
+    if len(shown.exif) > limits.max_metadata_bytes:
+        raise too_much("PNG", limits.max_metadata_bytes)
     file = open_frame(shown)
     left, top, right, bottom = shown.box
     box = None if (right - left, bottom - top) == shown.canvas else shown.box
@@ -175,10 +192,11 @@ def _open_png(body: bytes, limits: Limits) -> OpenedImage:
 
 def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     try:
-        page = tiff.full_page(body)
+        page = tiff.full_page(body, limits.max_metadata_bytes)
     except PILLOW_FAULTS as error:
         raise why_unread(body) from error
     _check_size((page.layout.width, page.layout.height), limits)
+    require_tiff_decoder(page.layout.compression, limits.formats)
     try:
         file = TiffImageFile(BytesIO(page.body))
         check_places(page.directory, len(body))

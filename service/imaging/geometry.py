@@ -1,17 +1,16 @@
 """Where a network's frame lies on the displayed image: planned before a pixel is read, used to carry results back."""
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
 from service.card import ImageInput
+from service.value import value
 
 Box = tuple[float, float, float, float]
 """(x_min, y_min, x_max, y_max)."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Geometry:
     """The place of a frame on the displayed image.
 

@@ -1,14 +1,13 @@
 """The image that a head may use besides the network's outputs, and where the network's frame lies on it."""
 
-from dataclasses import dataclass
-
 from PIL import Image
 
 from service.imaging.decode import Limits, open_image, orientation, read_pixels
 from service.imaging.geometry import Geometry
+from service.value import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class SourceImage:
     """An image that went through a network. Its pixels are decoded again only when a head draws on them.
 

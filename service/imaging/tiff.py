@@ -4,6 +4,7 @@ Pillow reads many layouts itself. Deep gray in other layouts is read as plain wo
 anew behind the file, with tags that describe the same bytes as integers, and `depth` gives them their meaning.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,10 +32,12 @@ from PIL.TiffImagePlugin import (
 
 from service.errors import BrokenImageError, UnsupportedImageError
 from service.imaging.depth import Alpha, Samples
+from service.imaging.metadata import MAX_METADATA_BYTES, too_much
 from service.imaging.tiff_directory import (
     CUT,
     Directory,
     directories,
+    held_bytes,
     is_big_endian_bigtiff,
     many,
     with_directories,
@@ -128,14 +131,15 @@ class Page:
     orientation: int = 1
 
 
-def full_page(body: bytes) -> Page:
+def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page:
     """Return the first page that is no reduced copy of another one, such as the thumbnail at the start of a DNG.
 
     Raises:
         BrokenImageError: there is no directory, or it has no size.
         UnsupportedImageError: the compression or the kind of samples is not read.
+        TooMuchMetadataError: the tags of all directories hold more than `max_metadata_bytes`.
     """
-    pages = list(directories(body))
+    pages = _bounded(directories(body), max_metadata_bytes)
     if not pages:
         raise BrokenImageError(
             "The TIFF has no directory of tags: it is damaged or cut short. Send the whole file."
@@ -157,6 +161,18 @@ def full_page(body: bytes) -> Page:
     if chosen is not pages[0] or is_big_endian_bigtiff(body):
         return Page(with_directories(body, chosen, [{}]), chosen, layout, None)
     return Page(body, chosen, layout, None)
+
+
+def _bounded(pages: Iterable[Directory], most: int) -> list[Directory]:
+    """Return the directories; the values of their tags may be the same bytes of the file many times over."""
+    found: list[Directory] = []
+    held = 0
+    for page in pages:
+        held += held_bytes(page)
+        if held > most:
+            raise too_much("TIFF", most)
+        found.append(page)
+    return found
 
 
 def with_native_words(file: ImageFile) -> None:

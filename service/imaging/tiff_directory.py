@@ -58,6 +58,11 @@ def directories(body: bytes) -> Iterator[Directory]:
         ]
 
 
+def held_bytes(directory: Directory) -> int:
+    """Return how many bytes the values of a directory's tags take, as they were read."""
+    return sum(len(data) for data in directory._tagdata.values())  # noqa: SLF001
+
+
 def _empty(body: bytes) -> Directory:
     """Return a directory without tags, in the byte order of the file; `next` is the place of the first one."""
     if is_big_endian_bigtiff(body):

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from service.errors import BrokenImageError, ImageError, UnsupportedImageError
 
-_SEND = "Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
+SEND = "Send JPEG, PNG, WebP, GIF, BMP, TIFF or AVIF."
 _SEND_WHOLE = "Send the whole file."
 _HEAD_BYTES = 1024
 
@@ -113,13 +113,13 @@ def why_unread(body: bytes) -> ImageError:
     if len(body) > 376 and body[0] == body[188] == body[376] == 0x47:  # packets of 188 bytes
         return _other(_VIDEO.format("MPEG transport stream"))
     return _text(body) or UnsupportedImageError(
-        f"The bytes are no image that is understood. {_SEND}"
+        f"The bytes are no image that is understood. {SEND}"
     )
 
 
 def _other(name: str) -> UnsupportedImageError:
     return UnsupportedImageError(
-        f"The bytes are {name}" if "." in name else f"The bytes are {name}. {_SEND}"
+        f"The bytes are {name}" if "." in name else f"The bytes are {name}. {SEND}"
     )
 
 

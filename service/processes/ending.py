@@ -6,7 +6,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from service.logs import LOGGER
+from service.logs import LOGGER, flush_logs
 
 log = logging.getLogger(LOGGER)
 
@@ -58,7 +58,6 @@ def stuck_threads() -> list[str]:
 
 def flush() -> None:
     """Write out what the log still holds, before the process is ended without Python's own end."""
-    for handler in logging.getLogger().handlers:
-        handler.flush()
+    flush_logs()
     sys.stdout.flush()
     sys.stderr.flush()

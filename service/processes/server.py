@@ -18,7 +18,7 @@ from service.api.errors import problem
 from service.api.middleware import NO_SNIFFING, UNMATCHED, Telemetry
 from service.api.record import request_ids
 from service.errors import ConfigurationError, FovealError
-from service.logs import FIELDS, LOGGER
+from service.logs import FIELDS, LOGGER, REQUEST_LOGGER
 from service.processes.connection import Connection
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.limits import Limits
@@ -31,7 +31,7 @@ from service.processes.uvicorn_parts import (
 )
 
 log = logging.getLogger(LOGGER)
-request_log = logging.getLogger("foveal.request")
+request_log = logging.getLogger(REQUEST_LOGGER)
 
 BACKLOG = 2048
 FIRST_REQUEST_SECONDS = 1.0

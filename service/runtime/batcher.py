@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeVar
 from weakref import WeakMethod
@@ -19,7 +19,7 @@ from service.errors import (
 )
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
-from service.runtime.disconnect import DisconnectWatch
+from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
 from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
 from service.runtime.stages import Rows, Stages
@@ -163,7 +163,7 @@ class Batcher:
         jobs: Sequence[Job[Any, T]],
         *,
         timeout_seconds: float,
-        disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        disconnected: Disconnected | None = None,
         low_priority: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
@@ -188,11 +188,12 @@ class Batcher:
         self._accept(entries, line)
         self._callers += 1
         self._no_callers.clear()
-        alarm = loop.call_later(timeout_seconds, self._expire, entries, line)
-        watch = (
-            DisconnectWatch(loop, disconnected, lambda: self._drop_disconnected(entries, line))
-            if disconnected is not None
-            else None
+        watch = CallWatch(
+            loop,
+            timeout_seconds,
+            lambda: self._expire(entries, line),
+            disconnected,
+            lambda: self._drop_disconnected(entries, line),
         )
         try:
             return [await entry.future for entry in entries]
@@ -200,9 +201,7 @@ class Batcher:
             self._abandon(entries, line)
             raise
         finally:
-            alarm.cancel()
-            if watch is not None:
-                watch.end()
+            watch.end()
             self._callers -= 1
             if not self._callers:
                 self._no_callers.set()
@@ -261,12 +260,18 @@ class Batcher:
 
     def _settle(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:
         """Answer callers: the only place that does, always on the event loop, so that no future is settled twice."""
+        answers = 0
         for entry, outcome in outcomes:
             if entry.future.done():
                 continue
             entry.future.set_result(outcome)
-            self.answers += isinstance(outcome, JobResult)
-            self._metrics.outcome[outcome_name(outcome)].inc()
+            if isinstance(outcome, JobResult):
+                answers += 1
+            else:
+                self._metrics.outcome[outcome_name(outcome)].inc()
+        if answers:
+            self.answers += answers
+            self._metrics.outcome["answered"].inc(answers)
 
     # Called by the workers with the condition held.
 

@@ -56,6 +56,7 @@ class SessionPlan:
         batch_sizes: the sizes that batches are padded to, ascending; empty where every size runs as it is.
         memory_pattern: whether a run allocates all its buffers in one piece; else one by one.
         graphs: whether each batch size is captured as a CUDA graph and replayed.
+        deterministic: whether only kernels run that give the same bits each time.
     """
 
     intra_threads: int
@@ -66,6 +67,7 @@ class SessionPlan:
     batch_sizes: tuple[int, ...] = ()
     memory_pattern: bool = True
     graphs: bool = False
+    deterministic: bool = False
 
 
 COMMON_ENTRIES = {
@@ -135,6 +137,7 @@ def plans_on_gpu(
     cache: Path,
     inputs: Mapping[str, tuple[int, ...]],
     graphs: bool,
+    deterministic: bool = False,
 ) -> tuple[SessionPlan, ...]:
     """Return the plans to open a network on a GPU, the best first: not every network allows each.
 
@@ -147,8 +150,11 @@ def plans_on_gpu(
         cache: folder for compiled engines.
         inputs: the shape of each input without the batch axis; empty where it is unknown.
         graphs: whether CUDA graphs may be captured.
+        deterministic: whether the same kernels run at each start, which give the same bits each time.
     """
     plain = plan_session(device, largest=largest, threads=1, cache=cache)
+    if deterministic:
+        plain = _deterministic(plain)
     (name, options), *others = plain.providers
     if device.name == "tensorrt":
         if not inputs:
@@ -164,6 +170,14 @@ def plans_on_gpu(
         graphs=True,
     )
     return captured, plain
+
+
+def _deterministic(plan: SessionPlan) -> SessionPlan:
+    providers = tuple(
+        (name, options | DETERMINISTIC_CUDA if name == CUDA_PROVIDER else options)
+        for name, options in plan.providers
+    )
+    return replace(plan, providers=providers, deterministic=True)
 
 
 def padded_sizes(largest: int) -> tuple[int, ...]:
@@ -184,6 +198,11 @@ def cuda_options(index: int) -> dict[str, str]:
         "do_copy_in_default_stream": "1",
     }
 
+
+DETERMINISTIC_CUDA = {
+    # A search measures, so it may choose another algorithm at each start and in each session.
+    "cudnn_conv_algo_search": "DEFAULT",
+}
 
 CUDA_GRAPHS = {"enable_cuda_graph": "1"}
 """ONNX Runtime keeps one graph for each session, thread and `gpu_graph_id`. Source: the documentation of its CUDA

@@ -64,12 +64,10 @@ def deadline_error(entry: Entry) -> DeadlineError:
     return DeadlineError(f"The answer was not ready within {allowed:.0f} ms.")
 
 
-def outcome_name(outcome: Outcome) -> str:
-    """Return under which name an outcome is counted."""
-    if isinstance(outcome, JobResult):
-        return "answered"
+def outcome_name(error: FovealError) -> str:
+    """Return under which name an error is counted as an outcome."""
     for kind, name in _OUTCOME_NAMES.items():
-        if isinstance(outcome, kind):
+        if isinstance(error, kind):
             return name
     return "failed"
 

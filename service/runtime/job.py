@@ -6,6 +6,8 @@ from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from numpy.typing import NDArray
 
+from service.value import value
+
 Tensor = NDArray[Any]
 Outputs = Mapping[str, Tensor]
 Run = Callable[[Tensor], Outputs]
@@ -32,7 +34,7 @@ Context = TypeVar("Context")
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Job(Generic[Context, T]):
     """One image's way through a batch. Both parts run on worker threads, never on the event loop.
 
@@ -56,7 +58,7 @@ class Trace:
     batch_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class JobResult(Generic[T]):
     """What `Job.finish` returned, and the trace of its image."""
 

@@ -2,28 +2,29 @@
 
 import logging
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
-from service.card import (
-    INPUT_NAME,
-    TEMPORAL_INPUT_NAME,
-    Card,
-    CardError,
-    check_certificate,
-)
+from service.card import INPUT_NAME
 from service.errors import DeviceError, ServableError
+from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
 from service.logs import LOGGER
+from service.runtime.contract import (
+    blank_input,
+    check_contract,
+    outputs_of,
+    require_certificate,
+    weights_beside,
+)
 from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
+from service.runtime.trial import Trial
 from service.runtime.tuning import (
     HEAVY_SECONDS,
     Clock,
@@ -80,6 +81,9 @@ def load_model(
     capture_lock: CaptureLock | None = None,
     graphs: bool = False,
     first_runs_seconds: float = FIRST_RUNS_SECONDS,
+    max_tensor_bytes: int = MAX_TENSOR_BYTES,
+    trial: Trial | None = None,
+    deterministic: bool = False,
 ) -> Loaded:
     """Load a network and run it until it is warm; blocking.
 
@@ -94,14 +98,20 @@ def load_model(
         capture_lock: shared by all networks on a GPU; each run holds it.
         graphs: whether CUDA graphs may be captured.
         first_runs_seconds: how long the runs that warm and measure it may take on a CPU.
+        max_tensor_bytes: of a tensor that the graph makes out of a few constants.
+        trial: tries the network in another process before this one; None: it is not tried.
+        deterministic: whether each image runs alone and on one thread, so that its answer is the same in every batch.
 
     Raises:
-        ServableError: the card's task is not among `outputs`, the certificate does not match the graph, or the graph
-            breaks the contract, or a first run fails.
+        ServableError: the card's task is not among `outputs`, the certificate does not match the graph, the graph
+            breaks the contract or asks for too much, the trial failed, or a first run fails.
         DeviceError: the network does not fully run on the device.
     """
-    expected = _outputs_of(servable, outputs)
-    _require_certificate(servable)
+    expected = outputs_of(servable, outputs)
+    require_certificate(servable)
+    check_bounds(servable.path, data=weights_beside(servable), max_tensor_bytes=max_tensor_bytes)
+    if trial is not None:
+        trial.require(servable, expected)
 
     sessions: list[Session] = []
 
@@ -111,7 +121,7 @@ def load_model(
         sessions.append(session)
         return session
 
-    limit = servable.card.max_batch or largest or LARGEST
+    limit = 1 if deterministic else servable.card.max_batch or largest or LARGEST
     if device.is_gpu:
         with first_runs(servable.path, sessions, None):  # some devices compile for minutes
             return load_on_gpu(
@@ -124,6 +134,7 @@ def load_model(
                 memory=Memory("cuda", device.index),
                 capture_lock=capture_lock or CaptureLock(),
                 graphs=graphs,
+                deterministic=deterministic,
             )
     with first_runs(servable.path, sessions, first_runs_seconds):
         return load_on_processor(
@@ -135,24 +146,8 @@ def load_model(
             instances=instances,
             threads=threads,
             cache=cache,
+            deterministic=deterministic,
         )
-
-
-def _require_certificate(servable: Servable) -> None:
-    try:
-        check_certificate(servable.path, servable.card)
-    except CardError as error:
-        raise ServableError(str(error)) from error
-
-
-def _outputs_of(servable: Servable, outputs: Mapping[str, tuple[str, ...]]) -> tuple[str, ...]:
-    task = servable.card.task
-    if task not in outputs:
-        raise ServableError(
-            f"{servable.path}: the card's task is {task!r}, which this service does not know. "
-            f"Known tasks: {', '.join(sorted(outputs))}."
-        )
-    return outputs[task]
 
 
 def load_on_processor(
@@ -165,6 +160,7 @@ def load_on_processor(
     instances: int,
     threads: int,
     cache: Path,
+    deterministic: bool = False,
     clock: Clock = time.perf_counter,
 ) -> Loaded:
     """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `load_model` for the arguments."""
@@ -173,6 +169,9 @@ def load_on_processor(
     plan = plan_session(device, largest=limit, threads=streams, cache=cache)
     session = open_network(plan)
     blank = blank_input(session, servable.card)
+    if deterministic:  # nothing is measured, so that the next start gives the same answers too
+        session(blank[None])
+        return Loaded((session,) * (instances or threads), 1, blank)
     if device.name == "cpu":
         return choose_runs(
             session,
@@ -201,11 +200,19 @@ def load_on_gpu(
     memory: Memory,
     capture_lock: CaptureLock,
     graphs: bool,
+    deterministic: bool = False,
 ) -> Loaded:
     """Open the network by the best plan that it allows; instances that capture graphs need a session each."""
     frame = servable.card.input
     inputs = {INPUT_NAME: (frame.height, frame.width, 3)} if frame else {}
-    plans = plans_on_gpu(device, largest=limit, cache=cache, inputs=inputs, graphs=graphs)
+    plans = plans_on_gpu(
+        device,
+        largest=limit,
+        cache=cache,
+        inputs=inputs,
+        graphs=graphs,
+        deterministic=deterministic,
+    )
 
     def open_instances(plan: SessionPlan) -> tuple[BoundSession, ...]:
         sessions = [open_network(plan)]
@@ -281,55 +288,3 @@ def choose_runs(
         blank,
         wide if spread < WORTH_A_SESSION * alone else None,
     )
-
-
-def blank_input(session: Session, card: Card) -> Tensor:
-    """Return one input of zeros without the batch axis: a black image (H, W, 3), or a window of features (T, F)."""
-    if card.input is not None:
-        return np.zeros((card.input.height, card.input.width, 3), np.uint8)
-    shape = tuple(axis or 1 for axis in session.inputs[0].shape[1:])
-    return np.zeros(shape, np.float32)
-
-
-def check_contract(session: Session, card: Card, path: Path, expected: Collection[str]) -> None:
-    """Check the graph's input against the card, and that it has the expected outputs.
-
-    Raises:
-        ServableError: they differ; the message names the first difference.
-    """
-    expected_name = INPUT_NAME if card.input is not None else TEMPORAL_INPUT_NAME
-    expected_type = "tensor(uint8)" if card.input is not None else "tensor(float)"
-    names = [tensor.name for tensor in session.inputs]
-    if names != [expected_name]:
-        raise ServableError(
-            f"{path}: the graph's inputs are {names}, the contract requires [{expected_name!r}]."
-        )
-    tensor = session.inputs[0]
-    if tensor.dtype != expected_type:
-        raise ServableError(
-            f"{path}: input {tensor.name} is {tensor.dtype}, the contract requires {expected_type}."
-        )
-    if card.input is not None:
-        _check_image_shape(tensor.shape, card, path)
-    else:
-        _check_window_shape(tensor.shape, card, path)
-    found = {output.name for output in session.outputs}
-    missing = [name for name in expected if name not in found]
-    if missing:
-        raise ServableError(f"{path}: a {card.task} graph lacks the outputs {missing}.")
-
-
-def _check_window_shape(shape: tuple[int | None, ...], card: Card, path: Path) -> None:
-    frames = card.window.frames if card.window else None
-    if len(shape) != 3 or shape[1] != frames or shape[2] is None:
-        raise ServableError(
-            f"{path}: input {TEMPORAL_INPUT_NAME} has the shape {shape}, the card says (None, {frames}, features)."
-        )
-
-
-def _check_image_shape(shape: tuple[int | None, ...], card: Card, path: Path) -> None:
-    expected = (None, card.image_input.height, card.image_input.width, 3)
-    if shape != expected and not (card.max_batch == 1 and shape == (1, *expected[1:])):
-        raise ServableError(
-            f"{path}: input {INPUT_NAME} has the shape {shape}, the card says {expected} with a dynamic batch axis."
-        )

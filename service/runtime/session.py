@@ -128,6 +128,7 @@ def connect(source: str | bytes, device: Device, plan: SessionPlan) -> ort.Infer
     options.inter_op_num_threads = 1
     options.log_severity_level = _SILENT
     options.enable_mem_pattern = plan.memory_pattern
+    options.use_deterministic_compute = plan.deterministic
     for key, value in plan.entries.items():
         options.add_session_config_entry(key, value)
     if device.name == "openvino":

@@ -22,18 +22,11 @@ from service.errors import (
     VideoError,
 )
 from service.video import signature
+from service.video.allowed import ALL, Allowed
 from service.video.avi import has_gaps, periods_of_packets, reorder_delay, shown_periods
 from service.video.bitstream import describer, describes_every_packet
 from service.video.extent import missing_end
 from service.video.source import Source
-
-CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi"
-"""The FFmpeg readers that are allowed. Readers of playlists and scripts are not: these can open files and URLs.
-
-Animated images are composed without FFmpeg."""
-
-FORMATS = "MP4, MOV, WebM, Matroska, AVI, GIF, animated PNG or animated WebP"
-"""What to send, for messages."""
 
 ALPHA_DECODERS = {"vp8": "libvpx", "vp9": "libvpx-vp9"}
 """WebM keeps the alpha of a frame beside the frame; of FFmpeg's decoders only these read it."""
@@ -97,13 +90,13 @@ def _form(container: InputContainer) -> str:
     return container.format.name.split(",")[0]
 
 
-def open_video(source: Source) -> OpenVideo:
+def open_video(source: Source, allowed: Allowed = ALL) -> OpenVideo:
     """Open a file from its first byte.
 
     Raises:
         VideoError: it is no video that can be read.
     """
-    video = _open(source)
+    video = _open(source, allowed)
     if video.form != "avi" or not video.stream.codec_context.has_b_frames:
         return video
     periods = periods_of_packets(video.stream)
@@ -118,14 +111,14 @@ def open_video(source: Source) -> OpenVideo:
         delay = 0
     finally:
         video.close()
-    return replace(_open(source), shown_periods=shown_periods(periods, delay))
+    return replace(_open(source, allowed), shown_periods=shown_periods(periods, delay))
 
 
-def _open(source: Source) -> OpenVideo:
-    container = open_container(source)
+def _open(source: Source, allowed: Allowed) -> OpenVideo:
+    container = open_container(source, allowed)
     try:
         stream = video_stream(container)
-        return OpenVideo(container, stream, decoder_of(stream))
+        return OpenVideo(container, stream, decoder_of(stream, allowed))
     except UnsupportedVideoError as error:
         container.close()
         # A header that is cut within its list of codecs names none.
@@ -139,20 +132,20 @@ def _open(source: Source) -> OpenVideo:
 
 
 @contextmanager
-def opened_video(source: Source) -> Iterator[OpenVideo]:
+def opened_video(source: Source, allowed: Allowed = ALL) -> Iterator[OpenVideo]:
     """Open a file for the length of the block.
 
     Raises:
         VideoError: it is no video that can be read.
     """
-    video = open_video(source)
+    video = open_video(source, allowed)
     try:
         yield video
     finally:
         video.close()
 
 
-def open_container(source: Source) -> InputContainer:
+def open_container(source: Source, allowed: Allowed = ALL) -> InputContainer:
     """Return the opened file, read from its first byte, with its header read.
 
     Raises:
@@ -164,20 +157,23 @@ def open_container(source: Source) -> InputContainer:
     head = source.read(signature.READ_BYTES)
     if image := signature.image_kind(head):
         raise UnsupportedVideoError(
-            f"The bytes are {image}, not a video. Send {FORMATS} here, and an image to a route for images, for "
+            f"The bytes are {image}, not a video. Send {allowed} here, and an image to a route for images, for "
             "example /v1/classify."
         )
     source.seek(0)
-    options = {"format_whitelist": CONTAINERS, "protocol_whitelist": ""}
+    options = {"format_whitelist": allowed.readers, "protocol_whitelist": ""}
+    if allowed.codecs:
+        options["codec_whitelist"] = allowed.decoders
     try:
         container = av.open(source, options=options, metadata_errors="replace")
     except (FFmpegError, ValueError, EOFError) as error:
-        raise _not_opened(head, error, is_known=signature.is_video(head)) from error
+        raise _not_opened(head, error, allowed) from error
     assert isinstance(container, InputContainer)
     return container
 
 
-def _not_opened(head: bytes, error: Exception, *, is_known: bool) -> VideoError:
+def _not_opened(head: bytes, error: Exception, allowed: Allowed) -> VideoError:
+    is_known = signature.is_video(head)
     if is_known and isinstance(error, EOFError):
         return NoFramesError(
             "The video ends before its first frame: it is empty or cut short. Send the whole file."
@@ -188,10 +184,10 @@ def _not_opened(head: bytes, error: Exception, *, is_known: bool) -> VideoError:
     if what is None and len(head) < signature.TOO_SHORT_BYTES:
         return UnsupportedVideoError(
             f"The file is too short for the header of any video ({len(head)} of at least "
-            f"{signature.TOO_SHORT_BYTES} bytes). Send {FORMATS}."
+            f"{signature.TOO_SHORT_BYTES} bytes). Send {allowed}."
         )
     found = "no video that is understood" if what is None else f"{what}, which is not read"
-    return UnsupportedVideoError(f"The bytes are {found}. Send {FORMATS}.")
+    return UnsupportedVideoError(f"The bytes are {found}. Send {allowed}.")
 
 
 def _broken_header(*, is_mp4: bool) -> BrokenVideoError:
@@ -241,11 +237,11 @@ def _is_still(stream: VideoStream) -> bool:
     return stream.frames == 1 and stream.duration is None
 
 
-def decoder_of(stream: VideoStream) -> VideoCodecContext:
+def decoder_of(stream: VideoStream, allowed: Allowed = ALL) -> VideoCodecContext:
     """Return the stream's decoder; it decodes on the thread that calls it.
 
     Raises:
-        UnsupportedVideoError: this FFmpeg has none.
+        UnsupportedVideoError: this FFmpeg has none, or it is not allowed.
     """
     try:
         context = stream.codec_context
@@ -255,6 +251,7 @@ def decoder_of(stream: VideoStream) -> VideoCodecContext:
         raise UnsupportedVideoError(
             "This FFmpeg has no decoder for the video's codec. Encode it as H.264, HEVC, VP9 or AV1."
         )
+    allowed.require_codec(context.codec.canonical_name)
     context = _with_alpha(stream, context)
     context.thread_count = 1
     return context

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Protocol, TypeAlias
 
 from service.video import signature
+from service.video.allowed import ALL
 from service.video.animation import Animation, ComposedFrame
 from service.video.apng import read_apng
 from service.video.extent import is_animated_png
@@ -41,6 +42,8 @@ def open_clip(source: Source, sampling: Sampling, limits: VideoLimits) -> AnyCli
     """
     source.seek(0)
     head = source.read(signature.READ_BYTES)
+    if limits.allowed is not ALL and not _is_still_png(head, source):
+        limits.allowed.require_format(head)
     if signature.is_animated_webp(head):
         return Animation(read_webp(_whole(source)), sampling, limits)
     if signature.is_png(head) and is_animated_png(source):
@@ -48,6 +51,10 @@ def open_clip(source: Source, sampling: Sampling, limits: VideoLimits) -> AnyCli
     if signature.is_gif(head):
         return Animation(read_gif(_whole(source)), sampling, limits)
     return Clip(source, sampling, limits)
+
+
+def _is_still_png(head: bytes, source: Source) -> bool:
+    return signature.is_png(head) and not is_animated_png(source)
 
 
 def _whole(source: Source) -> bytes:

@@ -15,6 +15,7 @@ from service.errors import (
     TooManyFramesError,
     VideoTooLongError,
 )
+from service.video.allowed import ALL, Allowed
 from service.video.completeness import missing_part
 from service.video.container import OpenVideo, open_video
 from service.video.decoding import FrameDecoder
@@ -30,11 +31,12 @@ Ended = Literal["complete", "truncated", "limit"]
 
 @dataclass(frozen=True, slots=True)
 class VideoLimits:
-    """The limits of one video: its duration in seconds, sampled frames, and pixels per frame."""
+    """The limits of one video: its duration in seconds, sampled frames, pixels per frame, and what is read at all."""
 
     max_seconds: float = 3600.0
     max_frames: int = 3600
     max_pixels: int = 64_000_000
+    allowed: Allowed = ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Clip:
         self._orientations: dict[int, Orientation] = {}
         self._stopped = threading.Event()
         self._source = source
-        self._video = open_video(source)
+        self._video = open_video(source, limits.allowed)
         try:
             self.info = _describe(self._video, sampling)
             self._refuse()
@@ -161,10 +163,10 @@ class Clip:
         is_over = (self.info.expected or 0) > self._limits.max_frames
         if self._sampling.count is None and not is_over:
             return ()
-        times = shown_times(self._source, self._stopped)
+        times = shown_times(self._source, self._stopped, self._limits.allowed)
         # A file is read from one place: start again after the other reading.
         self._video.close()
-        self._video = open_video(self._source)
+        self._video = open_video(self._source, self._limits.allowed)
         wants = wants_of(self._sampling, times)
         expected = sum(wants(number, seconds) for number, seconds in enumerate(times))
         if not self._stopped.is_set():

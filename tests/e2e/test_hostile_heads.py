@@ -15,7 +15,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.logs import configure_logs
+from service.logs import configure_logs, flush_logs
 from service.processes.limits import HEAD_BYTES
 from tests.images import plain
 from tests.live import Live, serve, start
@@ -290,6 +290,7 @@ def test_a_path_makes_no_line_of_the_log_of_its_own(live: Live) -> None:
     with httpx.Client(base_url=live.url) as http:
         for path in paths:
             assert http.get(f"/{path}").status_code == 404
+    flush_logs()
     (first, *_) = lines = stream.getvalue().split("\n")[:-1]
     assert len(lines) == len(paths)
     assert all(line.isprintable() and "  GET /" in line for line in lines)

@@ -9,6 +9,7 @@ from service.card import Cost, Normalization
 from service.doctor import describe_host, describe_models
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
+from tests.hostile_networks import huge_constant
 from tests.servables import color_card, color_model, write_servable
 
 
@@ -82,6 +83,15 @@ def test_a_graph_that_was_changed_after_its_proof_is_a_fault_where_it_is_checked
     assert described(console, repository)
     assert not described(console, repository, prove=True)
     assert "export it again" in text_of(console)
+
+
+def test_a_graph_that_asks_for_too_much_is_a_fault_where_it_is_checked(
+    console: Console, tmp_path: Path
+) -> None:
+    write_servable(tmp_path, model=huge_constant())
+    assert described(console, tmp_path)
+    assert not described(console, tmp_path, prove=True)
+    assert "takes at least 68719476736 bytes" in " ".join(text_of(console).split())
 
 
 def test_a_file_that_is_refused_is_a_fault_with_its_reason(

@@ -11,6 +11,7 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.ingest.body import LARGE_BYTES, BodyLimits, read_body
+from service.api.ingest.json_depth import is_deeper
 from service.api.ingest.kind import (
     HEAD_BYTES,
     URLENCODED,
@@ -33,6 +34,8 @@ JSON_STARTS = frozenset(b'{["' + string.whitespace.encode() + codecs.BOM_UTF8[:1
 """The first bytes of JSON, which are those of no image."""
 UTF16_STARTS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
+MAX_JSON_DEPTH = 200
+"""The parser's own limit."""
 SPARE_COMMAS = 16
 """A list has a comma for each image, and a `data:` URL another one; so many more may stand beside them."""
 SHOWN_PLACE = 60
@@ -86,11 +89,11 @@ async def _parse(body: bytes, content_type: str, limits: BodyLimits) -> list[Enc
             body, lambda: _checked(files_of(body, content_type, "cat.jpg", most, fields))
         )
     if content_type and content_type.lower().startswith(URLENCODED):
-        return await _off_loop(body, lambda: _urlencoded(body, content_type, most))
+        return await _off_loop(body, lambda: _urlencoded(body, content_type, limits))
     if body.startswith(JPEG_START):
         return [body]
     if _may_be_json(body, content_type):
-        return await _off_loop(body, lambda: parse_json(body, most))
+        return await _off_loop(body, lambda: parse_json(body, most, limits.max_json_depth))
     return _checked([body])
 
 
@@ -109,10 +112,10 @@ def _check(image: bytes) -> EncodedImage:
     return image if reason is None else UnsupportedImageError(reason)
 
 
-def _urlencoded(body: bytes, content_type: str, most: int) -> list[EncodedImage]:
+def _urlencoded(body: bytes, content_type: str, limits: BodyLimits) -> list[EncodedImage]:
     """Return the images of a body with the content type that curl sends of its own accord."""
     if _may_be_json(body, ""):
-        return parse_json(body, most)
+        return parse_json(body, limits.max_images, limits.max_json_depth)
     reason = stripped_by_curl(body, content_type)
     if reason is not None:
         raise UnsupportedImageError(reason)
@@ -130,7 +133,7 @@ def _is_text(head: bytes) -> bool:
     return head.isascii() and head.decode().translate(_BLANKS).isprintable()
 
 
-def parse_json(body: bytes, most: int) -> list[EncodedImage]:
+def parse_json(body: bytes, most: int, max_depth: int = MAX_JSON_DEPTH) -> list[EncodedImage]:
     """Return the images of `{"images": ["<base64>", …]}`; in place of invalid base64 its error.
 
     Nothing is parsed before the number of values is known to be small, because a parser takes forty bytes for each.
@@ -138,15 +141,20 @@ def parse_json(body: bytes, most: int) -> list[EncodedImage]:
     Args:
         body: JSON in UTF-8, or in UTF-16 or UTF-32, as it begins.
         most: how many images are allowed.
+        max_depth: how many levels of lists and objects.
 
     Raises:
-        MalformedJsonError: it is not JSON, or not of this form.
+        MalformedJsonError: it is not JSON, not of this form, or nested too deep.
         TooManyImagesError: it holds more images.
     """
     text = _as_text(body)
     commas = text.count(b",") if isinstance(text, bytes) else text.count(",")
     if commas > 2 * most + SPARE_COMMAS:
         raise too_many_images(most)
+    if is_deeper(text, max_depth, commas):
+        raise MalformedJsonError(
+            f'The JSON is nested more than {max_depth} levels deep. Send {{"images": ["<base64>", …]}}.'
+        )
     try:
         parsed = ImagesAsJson.model_validate_json(text)
     except ValidationError as error:

@@ -80,6 +80,16 @@ def test_stages_are_in_milliseconds_and_of_several_images_the_longest() -> None:
     assert record.batch_size == 3
 
 
+def test_the_timing_header_states_each_stage_and_the_total_in_milliseconds() -> None:
+    now = iter((5.0, 5.0125, 5.0125))
+    record = RequestRecord("id", clock=lambda: next(now))
+    assert record.server_timing(record.stage_ms()) == b"total;dur=12.50"
+    record.traces = [Trace(decode=0.001, queue=0.00255, infer=0.003, head=0, batch_size=3)]
+    assert record.server_timing(record.stage_ms()) == (
+        b"decode;dur=1.00, queue;dur=2.55, infer;dur=3.00, head;dur=0.00, total;dur=12.50, batch;desc=3"
+    )
+
+
 def test_the_first_header_of_a_name_counts() -> None:
     headers = [(b"a", b"1"), (b"b", b"\xe9"), (b"b", b"3")]
     assert find_header(headers, b"b") == "é"

@@ -17,13 +17,13 @@ from service.errors import (
     UnsupportedImageError,
 )
 from service.imaging.decode import (
-    FORMATS,
     Limits,
     OpenedImage,
     open_image,
     orientation,
     read_pixels,
 )
+from service.imaging.formats import FORMATS
 from service.settings import Settings
 from tests.images import encode, photograph
 

@@ -117,3 +117,16 @@ def test_openvino_runs_in_full_precision_on_its_threads() -> None:
     config = json.loads(openvino_options(threads=2, cache=CACHE)["load_config"])["CPU"]
     assert config["INFERENCE_PRECISION_HINT"] == "f32"
     assert config["INFERENCE_NUM_THREADS"] == "2"
+
+
+@pytest.mark.parametrize("name", ["cuda", "tensorrt"])
+@pytest.mark.parametrize("graphs", [True, False])
+def test_a_deterministic_plan_measures_no_algorithm(name: DeviceName, *, graphs: bool) -> None:
+    """A search by time may choose another algorithm, with other bits, at each start."""
+    for wanted, search in ((False, "EXHAUSTIVE"), (True, "DEFAULT")):
+        plans = plans_on_gpu(
+            Device(name), largest=1, cache=Path(), inputs={}, graphs=graphs, deterministic=wanted
+        )
+        for plan in plans:
+            assert plan.deterministic is wanted
+            assert dict(plan.providers)["CUDAExecutionProvider"]["cudnn_conv_algo_search"] == search

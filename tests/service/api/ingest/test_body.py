@@ -33,6 +33,7 @@ class Limits:
     max_body_bytes: int = LIMIT
     max_images: int = 4
     max_form_fields: int = 2
+    max_json_depth: int = 200
     admission: Admission = field(
         default_factory=lambda: Admission(turns=1, room=LIMIT, capacity=1, timer=Timer())
     )

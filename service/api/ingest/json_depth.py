@@ -1,0 +1,34 @@
+"""How deep JSON is nested, before a parser builds it."""
+
+import re
+
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACKET = re.compile(rb"[\[\]{}]")
+
+
+def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
+    """Return whether JSON is nested deeper than so many levels, or has more brackets than such JSON can have.
+
+    Args:
+        text: JSON, or what is sent as such.
+        most: levels that are allowed; `{"images": []}` has two.
+        commas: how many there are in the text.
+    """
+    body = text.encode(errors="replace") if isinstance(text, str) else text
+    if _opened(body) <= most:
+        return False
+    body = _TEXT.sub(b"", body)
+    if (
+        _opened(body) > (commas + 1) * most
+    ):  # a list or object is the first in another one, or stands behind a comma
+        return True
+    depth = 0
+    for found in _BRACKET.finditer(body):
+        depth += 1 if found.group() in b"[{" else -1
+        if depth > most:
+            return True
+    return False
+
+
+def _opened(body: bytes) -> int:
+    return body.count(b"[") + body.count(b"{")

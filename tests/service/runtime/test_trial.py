@@ -1,0 +1,194 @@
+"""Networks that end, fill or hold up a process do so in one of their own; what passes is not tried again."""
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+
+from service.errors import ServableError
+from service.runtime.repository import Servable, scan_repository
+from service.runtime.trial import HELPER, Trial
+from service.runtime.trial_process import images, verdict
+from tests.bad_networks import endless, endless_when_bright, failing
+from tests.hostile_networks import crashing, huge_computed, huge_constant
+from tests.live import MODELS
+from tests.servables import color_model, write_servable
+
+OUTPUTS = ("logits", "probabilities")
+GIB = 2**30
+
+
+def servable(root: Path, model: onnx.ModelProto | None = None) -> Servable:
+    write_servable(root, model=model)
+    ((one,), _) = scan_repository(root)
+    return one
+
+
+def trial(root: Path, *, seconds: float = 15, helper: Sequence[str] = HELPER) -> Trial:
+    return Trial(seconds, GIB, root / "passed", helper)
+
+
+def speaking(code: str) -> tuple[str, ...]:
+    """Return the command of a helper that reads its order and then does something else."""
+    return (sys.executable, "-c", f"import os, sys, signal; sys.stdin.read(); {code}")
+
+
+def passed(root: Path) -> list[Path]:
+    return [path for path in (root / "passed").glob("*") if path.name != "lock"]
+
+
+def test_a_network_that_is_fine_passes_and_is_not_tried_again(tmp_path: Path) -> None:
+    one = servable(tmp_path / "models")
+    trial(tmp_path).require(one, OUTPUTS)
+    assert len(passed(tmp_path)) == 1
+    trial(tmp_path, helper=speaking("sys.exit(3)")).require(one, OUTPUTS)
+
+
+def test_one_trial_object_remembers_without_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "passed").write_text("a file where the folder should be")
+    counting = tmp_path / "count"
+    helper = speaking(f"open({str(counting)!r}, 'a').write('x'); print('{{\"reason\": \"\"}}')")
+    one, tried = servable(tmp_path / "models"), trial(tmp_path, helper=helper)
+    tried.require(one, OUTPUTS)
+    tried.require(one, OUTPUTS)
+    assert counting.read_text() == "x"
+
+
+def test_another_file_is_tried_and_so_is_the_same_with_other_limits(tmp_path: Path) -> None:
+    one = servable(tmp_path / "models")
+    trial(tmp_path).require(one, OUTPUTS)
+    refusing = partial(trial, tmp_path, helper=speaking("sys.exit(3)"))
+    with pytest.raises(ServableError, match="exit code 3"):
+        refusing(seconds=14).require(one, OUTPUTS)
+    with one.path.open("ab") as file:
+        file.write(b"\x12\x04more")  # ModelProto.producer_name
+    with pytest.raises(ServableError, match="exit code 3"):
+        refusing().require(one, OUTPUTS)
+
+
+HOSTILE = {
+    "endless": (endless, r"did not end within 2 s \(FOVEAL_TRIAL_SECONDS\)"),
+    "endless when bright": (endless_when_bright, "did not end within 2 s"),
+    "64 GiB": (huge_constant, r"needs more than 1,024 MiB of memory \(FOVEAL_TRIAL_BYTES\)"),
+    "64 GiB, computed": (huge_computed, "needs more than 1,024 MiB of memory"),
+    "failing": (failing, "its trial failed: .*indices element out of data bounds"),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE)
+def test_a_network_that_fails_its_trial_is_refused_with_the_reason(
+    tmp_path: Path, kind: str
+) -> None:
+    make, reason = HOSTILE[kind]
+    one = servable(tmp_path / "models", make())
+    with pytest.raises(ServableError, match=reason) as raised:
+        trial(tmp_path, seconds=2).require(one, OUTPUTS)
+    assert str(raised.value).startswith(f"{one.path}: ")
+    assert passed(tmp_path) == []
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="other processors give a quotient")
+def test_a_network_that_ends_its_process_is_refused_and_not_this_process(tmp_path: Path) -> None:
+    one = servable(tmp_path / "models", crashing())
+    with pytest.raises(ServableError, match="ended its process with SIGFPE"):
+        trial(tmp_path).require(one, OUTPUTS)
+
+
+@pytest.mark.parametrize(
+    ("code", "reason"),
+    [
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "with SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGXCPU)", "did not end within 15 s"),
+        ("os.kill(os.getpid(), signal.SIGALRM)", "did not end within 15 s"),
+        ("sys.exit(0)", "with exit code 0"),
+        ("print('[1]')", "with exit code 0"),
+        ("print('{\"reason\": 1}')", "with exit code 0"),
+        ('print(\'{"reason": "is bad."}\')', r"model\.onnx: is bad\.$"),
+    ],
+)
+def test_a_process_without_a_verdict_is_no_pass(tmp_path: Path, code: str, reason: str) -> None:
+    with pytest.raises(ServableError, match=reason):
+        trial(tmp_path, helper=speaking(code)).require(servable(tmp_path / "models"), OUTPUTS)
+
+
+def test_a_file_that_is_changed_during_its_trial_has_not_passed(tmp_path: Path) -> None:
+    one = servable(tmp_path / "models")
+    helper = speaking(f"open({str(one.path)!r}, 'ab').write(b'x'); print('{{\"reason\": \"\"}}')")
+    with pytest.raises(ServableError, match="was changed while it was tried"):
+        trial(tmp_path, helper=helper).require(one, OUTPUTS)
+    assert passed(tmp_path) == []
+
+
+def test_a_process_that_can_not_start_is_no_pass(tmp_path: Path) -> None:
+    with pytest.raises(ServableError, match="could not start: No such file"):
+        trial(tmp_path, helper=(str(tmp_path / "absent"),)).require(
+            servable(tmp_path / "models"), OUTPUTS
+        )
+
+
+def test_a_missing_output_is_found_by_the_trial(tmp_path: Path) -> None:
+    with pytest.raises(ServableError, match="lacks the outputs"):
+        trial(tmp_path).require(servable(tmp_path / "models"), ("boxes",))
+
+
+def test_the_process_sees_no_setting_of_the_service(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEAL_SSL_KEYFILE_PASSWORD", "secret")
+    helper = speaking(
+        "print('{\"reason\": \"%s\"}' % ' '.join(n for n in os.environ if 'FOVEAL' in n))"
+    )
+    trial(tmp_path, helper=helper).require(servable(tmp_path / "models"), OUTPUTS)
+
+
+def test_the_process_limits_itself_before_it_opens_the_file() -> None:
+    """Its own limits, as the system reports them at the moment when the network is opened."""
+    code = (
+        "import json, resource, sys\n"
+        "from service.runtime import trial_process as one\n"
+        "one.verdict = lambda *_: json.dumps([resource.getrlimit(kind)[0] for kind in ("
+        "resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)])\n"
+        "one.main()"
+    )
+    order = {"path": "x", "outputs": [], "seconds": 7, "memory_bytes": GIB}
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=json.dumps(order),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    memory, *others = json.loads(json.loads(done.stdout)["reason"])
+    assert others == [8, 0, 0]
+    assert GIB < memory < 4 * GIB
+    assert resource.getrlimit(resource.RLIMIT_AS)[0] != memory  # not those of this process
+
+
+@pytest.mark.parametrize("name", ["lenet5", "glance", "motion", "ssdlite-mobilenet-v2"])
+def test_bundled_networks_pass(name: str) -> None:
+    outputs = {"lenet5": OUTPUTS, "glance": ("features",), "motion": ("logits",)}
+    path = MODELS / name / "1" / "model.onnx"
+    assert verdict(path, list(outputs.get(name, ("boxes",))), "1 GiB") == ""
+
+
+def test_the_images_are_black_white_and_noise() -> None:
+    black, white, noise = images(np.zeros((8, 8, 3), np.uint8))
+    assert (black.max(), white.min()) == (0, 255)
+    assert noise.min() < 20
+    assert noise.max() > 235
+    assert noise.dtype == np.uint8
+
+
+def test_an_unreadable_file_is_named(tmp_path: Path) -> None:
+    gone = replace(servable(tmp_path / "models", color_model()), path=tmp_path / "gone")
+    with pytest.raises(ServableError, match="gone can not be read: No such file"):
+        trial(tmp_path).require(gone, OUTPUTS)
