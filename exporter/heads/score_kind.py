@@ -29,6 +29,7 @@ _CARRIERS = {
     *("Slice", "Gather", "GatherElements", "GatherND", "Split", "Expand", "Resize", "Upsample"),
     *("ReduceMean", "AveragePool", "GlobalAveragePool", "DequantizeLinear", "QuantizeLinear"),
     *("ReduceMax", "MaxPool", "GlobalMaxPool", "Relu", "LeakyRelu", "PRelu"),
+    *("SplitToSequence", "ConcatFromSequence"),
 }
 """Operators after which probabilities are still probabilities, and logits still logits; the first input is followed.
 
