@@ -34,6 +34,7 @@ def assemble(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
     model = graph.draft()
     shapes = infer_shapes(model)
     maps = _graft_features(graph, model, shapes, network, raw)
+    del model  # it holds the weights a second time
     network.head.graft(graph, raw, image_input)
     width = infer_shapes(graph.draft())[FEATURES].dims[1]
     graph.set_outputs([*graph.proto.output, float_output(FEATURES, width)])

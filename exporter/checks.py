@@ -33,7 +33,7 @@ def _check_options(recipe: Recipe) -> None:
     """Refuse what the recipe's source or task does not read."""
     kind = recipe.source.partition(":")[0]
     for name, value in (("--arg", recipe.arguments), ("--weights", recipe.weights)):
-        if kind in COMPLETE and value:
+        if kind in COMPLETE and value and (kind, name) != ("onnx", "--arg"):
             raise RecipeError(
                 f"{name} is for sources that build a network; {kind}: reads a file that is complete. Leave it out"
             )

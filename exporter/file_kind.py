@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal[
-    "torch", "safetensors", "torchscript", "program", "onnx", "pickle", "other", "broken", "unknown"
-]
+    "torch", "safetensors", "torchscript", "program", "onnx", "pickle", "npz", "other", "broken", "unknown",
+]  # fmt: skip
 
 _HEAD = 4096
 _SAFETENSORS_HEADER = 100_000_000
@@ -34,12 +34,22 @@ _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (b"\x28\xb5\x2f\xfd", "a Zstandard archive", "Unpack it first"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive", "Unpack it first"),
     (b"Rar!", "a RAR archive", "Unpack it first"),
-    (b"\x93NUMPY", "a NumPy array", "Give the weights as PyTorch or safetensors saved them"),
+    (
+        b"\x93NUMPY",
+        "a single NumPy array",
+        (
+            "Save all of the weights by name: numpy.savez(FILE, **{name: value.numpy() for name, value in "
+            "model.state_dict().items()})"
+        ),
+    ),
     (b"%PDF", "a PDF document", _FETCH),
     (b"\x89PNG", "a PNG image", "Give the file of the network"),
     (b"\xff\xd8\xff", "a JPEG image", "Give the file of the network"),
 )
 """The first bytes of a file, what it is, and the next step."""
+
+_FIRST_PICKLES = (b"(dp0\n", b"(lp0\n", b"ccollections\n", b"ccopy_reg\n", b"}q\x00", b"]q\x00")
+"""How pickles of protocols 0 and 1 begin; those before 2 have no mark of their own."""
 
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body", b"<script")
 
@@ -57,7 +67,7 @@ class FileKind:
 
     @property
     def is_weights(self) -> bool:
-        return self.kind in {"safetensors", "torch", "pickle"}
+        return self.kind in {"safetensors", "torch", "pickle", "npz"}
 
     @property
     def sentence(self) -> str:
@@ -82,7 +92,7 @@ def file_kind(path: Path) -> FileKind:
         return _zip_kind(path)
     if (length := _header_length(head)) is not None:
         return _safetensors_kind(path, length, size)
-    if head.startswith(b"\x80") and size > 1:
+    if (head.startswith(b"\x80") and size > 1) or head.startswith(_FIRST_PICKLES):
         return FileKind("pickle")
     return _other(head, size)
 
@@ -179,11 +189,7 @@ def _archive_kind(names: Iterable[str]) -> FileKind:
     if any(name.endswith((".weights.h5", "model.weights.h5")) for name in inner):
         return FileKind("other", "a Keras file", "Export the network to ONNX: onnx:FILE")
     if any(name.endswith(".npy") for name in inner):
-        return FileKind(
-            "other",
-            "an archive of NumPy arrays",
-            "Give the weights as PyTorch or safetensors saved them",
-        )
+        return FileKind("npz")
     return FileKind("other", "a ZIP archive without weights of PyTorch", "Unpack it first")
 
 
@@ -193,6 +199,11 @@ def not_onnx(path: Path, reason: str) -> str:
         kind = file_kind(path)
     except OSError as error:
         return f"{path} can not be read: {error.strerror}"
-    if kind.kind in {"other", "broken"}:
+    if kind.kind in {"other", "broken", "torchscript", "program"}:
         return f"{path} {kind.sentence}"
+    if kind.is_weights:
+        return (
+            f"{path} contains weights and not an ONNX network. Name the network too: torchvision:NAME, timm:NAME or "
+            f"python:package.module:callable, with --weights {path}"
+        )
     return f"{path} is not an ONNX file, or damaged: {reason}"

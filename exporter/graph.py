@@ -38,7 +38,8 @@ class Graph:
     def __init__(self, model: onnx.ModelProto, opset: int = OPSET) -> None:
         if any(opset.domain not in {"", "ai.onnx"} for opset in model.opset_import):
             _refuse_foreign_operators(model)
-        self.proto = onnx.GraphProto()
+        self._model = onnx.ModelProto()
+        self.proto = self._model.graph
         self.proto.CopyFrom(model.graph)
         self.opset = opset
         self._fresh = 0
@@ -145,6 +146,7 @@ class Graph:
     def finish(self, stages: Iterable[ValueInfoProto] = ()) -> onnx.ModelProto:
         """Return the model: sorted, without unused parts, checked.
 
+        It is the graph's own, since a copy would hold the weights a second time; so the graph can not be changed after.
         Of the inner tensors only `stages` keep their shapes.
 
         Raises:
@@ -155,7 +157,7 @@ class Graph:
         self._drop_unused({*self.outputs, *(stage.name for stage in stages)})
         self._strip()
         self.proto.value_info.extend(stages)
-        model = self._wrap()
+        model = self._with_versions(self._model)
         try:
             onnx.checker.check_model(
                 without_weights(model) if is_large(model) else model, full_check=True
@@ -166,15 +168,20 @@ class Graph:
 
     def draft(self) -> onnx.ModelProto:
         """Return the graph as it is now, sorted, to be inspected."""
-        self._sort()
-        return self._wrap()
+        return self._with_versions(copy_of(self.sorted()))
 
-    def _wrap(self) -> onnx.ModelProto:
+    def sorted(self) -> onnx.ModelProto:
+        """Return the graph itself, sorted, to be read before it is changed again."""
+        self._sort()
+        return self._model
+
+    def _with_versions(self, model: onnx.ModelProto) -> onnx.ModelProto:
         opset = helper.make_opsetid("", self.opset)
-        ir_version = max(IR_VERSION, helper.find_min_ir_version_for([opset]))
-        return helper.make_model(
-            self.proto, producer_name="foveal", ir_version=ir_version, opset_imports=[opset]
-        )
+        model.ir_version = max(IR_VERSION, helper.find_min_ir_version_for([opset]))
+        model.producer_name = "foveal"
+        del model.opset_import[:]
+        model.opset_import.append(opset)
+        return model
 
     def _names(self) -> set[str]:
         made = {name for node in self.proto.node for name in node.output}
@@ -194,7 +201,10 @@ class Graph:
                 wanted.update(tensors_read(node))
                 kept.append(node)
         replace_nodes(self.proto, reversed(kept))
-        replace_constants(self.proto, (t for t in self.proto.initializer if t.name in wanted))
+        # One by one, since a list of those that stay would be a copy of all weights.
+        for index in reversed(range(len(self.proto.initializer))):
+            if self.proto.initializer[index].name not in wanted:
+                del self.proto.initializer[index]
         self.constants = {tensor.name: tensor for tensor in self.proto.initializer}
 
     def _strip(self) -> None:

@@ -5,6 +5,7 @@ tensors and plain values. For every other class it makes an inert value, which k
 The names are never imported. What no checkpoint needs, such as a function of the standard library, is refused.
 """
 
+import io
 import pickle
 import sys
 from _compat_pickle import IMPORT_MAPPING, NAME_MAPPING
@@ -13,6 +14,8 @@ from collections.abc import Callable, Mapping
 from typing import IO, Any
 
 import torch
+
+from exporter.pickled_arrays import PickledArray, PickledDtype, encoded
 
 PLAIN: Mapping[str, Callable[..., Any]] = {
     "collections.OrderedDict": OrderedDict,
@@ -25,6 +28,12 @@ PLAIN: Mapping[str, Callable[..., Any]] = {
     "builtins.frozenset": frozenset,
     "builtins.slice": slice,
     "builtins.complex": complex,
+    "_codecs.encode": encoded,
+    "numpy.dtype": PickledDtype,
+    "numpy.core.multiarray._reconstruct": PickledArray,
+    "numpy._core.multiarray._reconstruct": PickledArray,
+    "numpy.core.numeric._frombuffer": PickledArray,
+    "numpy._core.numeric._frombuffer": PickledArray,
 }
 """What is called for real, by the name in the pickle; none of these runs anything that the file holds."""
 
@@ -39,6 +48,10 @@ _BUILTINS = {
     "range", "bytearray", "Ellipsis", "NoneType",
 }  # fmt: skip
 """Names of `builtins` that may be named, and become inert as every other class does."""
+
+
+class RunsCodeError(pickle.UnpicklingError):
+    """A pickle asks for a call that no checkpoint needs."""
 
 
 class Inert:
@@ -85,13 +98,23 @@ class Unpickler(pickle.Unpickler):  # the one class whose names are bounded by `
     def find_class(self, module: str, name: str) -> Any:  # noqa: ANN401 - a class, a function or an inert class
         module, name = NAME_MAPPING.get((module, name), (IMPORT_MAPPING.get(module, module), name))
         full = f"{module}.{name}"
+        if full == "torch.storage._load_from_bytes":
+            return _storage
         if full in PLAIN:
             return _own(PLAIN[full])
         if module == "torch" and isinstance(value := vars(torch).get(name), torch.dtype):
             return value
         if _runs_code(module, name):
-            raise pickle.UnpicklingError(f"it holds a call of {full}")
+            raise RunsCodeError(f"it holds a call of {full}")
         return type(name.rpartition(".")[2] or name, (Inert,), {"__module__": module})
+
+
+def _storage(held: bytes) -> object:
+    """Return the storage that a tensor pickled by itself holds, as a file of torch.save inside the pickle."""
+    inner = io.BytesIO(held)
+    return torch.load(
+        inner, map_location="cpu", weights_only=False, pickle_module=sys.modules[__name__]
+    )
 
 
 def load(file: IO[bytes], **options: Any) -> Any:  # noqa: ANN401 - whatever the pickle holds

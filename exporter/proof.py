@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
+from exporter.finite import require_numbers
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.metrics import relative_difference
 from exporter.heads.score_refusal import refuse_no_class_scores
@@ -144,6 +145,7 @@ def settled(subject: ImageSubject, labels: int) -> ImageSubject:
 
     Raises:
         RecipeError: the recipe contradicts the outputs, or the outputs do not show what they are.
+        ProofError: an output is NaN or infinite.
     """
     network = subject.network
     reference = network.reference
@@ -151,12 +153,22 @@ def settled(subject: ImageSubject, labels: int) -> ImageSubject:
         reference.run(reference.pixels_of_frames(frame[None]))
         for frame in subject.inputs[:SETTLING_IMAGES]
     ]
+    for index, raw in enumerate(outputs):
+        # Infinity may be right in raw outputs: the sigmoid of it is one.
+        _require_numbers(subject, index, [np.nan_to_num(one, nan=np.nan) for one in raw])
     check_classes(network.head, outputs, labels)
     if isinstance(network.head, ClassifyHead):
         scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
         refuse_no_class_scores(network.graph, network.raw[0], scores)
     head = settle_head(network.head, network.graph, network.raw, outputs)
     return replace(subject, network=replace(network, head=head))
+
+
+def _require_numbers(subject: Subject, index: int, values: Sequence[Array]) -> None:
+    unit = subject.unit.removesuffix("s")
+    one = subject.inputs[index : index + 1]
+    what = f"The network's result for {unit} {index + 1} of {len(subject.inputs)}"
+    require_numbers(values, what, lambda: subject.layers(one))
 
 
 def prove(
@@ -181,8 +193,8 @@ def prove(
 
     Raises:
         GraphError: the graph does not run at a batch size.
-        ProofError: the numbers differ by more than the tolerance, the result of a sample depends on the others of its
-            batch, or too few samples have the same result.
+        ProofError: the numbers differ by more than the tolerance or are none, the result of a sample depends on the
+            others of its batch, or too few samples have the same result.
     """
     session = alternating_session(model)
     if result_tolerance is None:
@@ -322,7 +334,9 @@ def _agreement(
     for index in range(count):
         found = run_graph(session, subject.inputs[index : index + 1], comparison.outputs)
         see(found)
-        marks += comparison.agreement(found, subject.expected_of_sample(index), tolerance)
+        expected = subject.expected_of_sample(index)
+        _require_numbers(subject, index, [*found.values(), *expected.values()])
+        marks += comparison.agreement(found, expected, tolerance)
     agreement = float(np.mean(marks))
     progress.advance(1, f"{comparison.metric} {agreement:.1%} of {count} {subject.unit}")
     if agreement < bounds.agreement:

@@ -246,7 +246,9 @@ class Recipe(_Frozen):
         "working folder.",
     )
     arguments: Annotated[dict[str, Any], OptionName("arg")] = Field(
-        {}, description="A keyword argument of the source's callable, as num_classes=3."
+        {},
+        description="A keyword argument of the source's callable, as num_classes=3. With onnx:, the value of an input "
+        "beside the image, the same for every image: a number, which fills its shape, or a list of its shape.",
     )
     labels: tuple[str, ...] | str | None = Field(
         None,

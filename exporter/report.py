@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from exporter.outcome import Measured
-from service.card import Card
+from service.card import DATA_SUFFIX, Card
 
 WORST = 5
 
@@ -17,7 +17,7 @@ def show_card(path: Path, card: Card) -> Table:
     proof = card.certificate
     table = Table(title=f"{card.title}  ·  {card.name}", show_header=False, title_justify="left")
     rows = {
-        "file": f"{path} ({path.stat().st_size / 1e6:.1f} MB, {card.precision})",
+        "file": f"{path} ({_megabytes(path):.1f} MB, {card.precision})",
         "task": f"{card.task}, {len(card.labels)} labels",
         "parameters": f"{card.cost.parameters / 1e6:.2f} M",
         "MACs per image": f"{card.cost.macs / 1e9:.3f} G",
@@ -33,6 +33,12 @@ def show_card(path: Path, card: Card) -> Table:
     for name, value in rows.items():
         table.add_row(name, value)
     return table
+
+
+def _megabytes(path: Path) -> float:
+    """Return the size of a servable, with that of the file of weights beside it."""
+    data = path.with_name(path.name + DATA_SUFFIX)
+    return (path.stat().st_size + (data.stat().st_size if data.is_file() else 0)) / 1e6
 
 
 def show_hint(hint: str) -> Text:

@@ -6,18 +6,22 @@ from tempfile import TemporaryDirectory
 import onnx
 import onnxruntime
 
-from exporter.external_data import is_large, save_split
+from exporter.external_data import INLINE_LIMIT, is_large, save_split
 
 CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
-def optimized_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def optimized_session(
+    model: onnx.ModelProto, limit: int = INLINE_LIMIT
+) -> onnxruntime.InferenceSession:
     """Return a session with all of ONNX Runtime's optimizations, as the service makes it."""
-    return _session(model, onnxruntime.SessionOptions())
+    return _session(model, onnxruntime.SessionOptions(), limit)
 
 
-def alternating_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def alternating_session(
+    model: onnx.ModelProto, limit: int = INLINE_LIMIT
+) -> onnxruntime.InferenceSession:
     """Return the same session for runs that alternate with those of another framework.
 
     Its threads sleep between two runs. Spinning takes the cores from the other framework: without it, for ResNet-50
@@ -25,7 +29,7 @@ def alternating_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
     """
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
+    return _session(model, options, limit)
 
 
 def served_session(path: Path) -> onnxruntime.InferenceSession:
@@ -35,19 +39,21 @@ def served_session(path: Path) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(path, options, providers=[CPU])
 
 
-def unoptimized_session(model: onnx.ModelProto) -> onnxruntime.InferenceSession:
+def unoptimized_session(
+    model: onnx.ModelProto, limit: int = INLINE_LIMIT
+) -> onnxruntime.InferenceSession:
     """Return a session that runs the graph node by node, exactly as the file describes it."""
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
-    return _session(model, options)
+    return _session(model, options, limit)
 
 
 def _session(
-    model: onnx.ModelProto, options: onnxruntime.SessionOptions
+    model: onnx.ModelProto, options: onnxruntime.SessionOptions, limit: int = INLINE_LIMIT
 ) -> onnxruntime.InferenceSession:
-    """Return a session; a model above protobuf's limit is read from a folder that exists for as long as that takes."""
-    if not is_large(model):
+    """Return a session; a model with more bytes of weights than `limit` is read from a folder that exists for that."""
+    if not is_large(model, limit):
         return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     with TemporaryDirectory(prefix="foveal-export-") as folder:
         path = save_split(model, Path(folder))

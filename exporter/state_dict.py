@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from exporter.inert_pickle import Inert
+from exporter.pickled_arrays import PickledArray
 
 AVERAGED = re.compile(r"(?:^|[._])(?:ema|teacher|swa|averaged)(?=$|[._0-9])", re.IGNORECASE)
 """In the keys of averaged weights, as `state_dict_ema` or `teacher`; they are what a training evaluates."""
@@ -135,7 +136,11 @@ def _walk(content: object, keys: tuple[str, ...]) -> Iterator[Found]:
         content = vars(content)
     if not isinstance(content, Mapping) or len(keys) > _DEPTH:
         return
-    tensors = {str(name): value for name, value in content.items() if isinstance(value, Tensor)}
+    tensors = {
+        str(name): tensor
+        for name, value in content.items()
+        if (tensor := _as_tensor(value)) is not None
+    }
     if tensors:
         state = OrderedDict(tensors)
         vars(state).update(_metadata_of(content))
@@ -143,6 +148,12 @@ def _walk(content: object, keys: tuple[str, ...]) -> Iterator[Found]:
     for name, value in content.items():
         if isinstance(value, Mapping | Inert):
             yield from _walk(value, (*keys, str(name)))
+
+
+def _as_tensor(value: object) -> Tensor | None:
+    if isinstance(value, PickledArray):
+        return value.tensor()
+    return value if isinstance(value, Tensor) else None
 
 
 def _pickled_module(module: Inert, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:

@@ -29,6 +29,7 @@ class TorchModel:
     `transform` is the framework's own path from encoded bytes to pixel values, `postprocessed` its own path from
     encoded bytes to the task's outputs, where it has them. `detect` and `segment` describe the raw outputs. `proof`
     are encoded images to prove with. `exportable` is what was saved with its code, where that is no plain module.
+    `borrowed` says whose `pixels` these are, where they are those of other weights than the module's own.
     """
 
     module: nn.Module
@@ -42,6 +43,7 @@ class TorchModel:
     proof: tuple[bytes, ...] = ()
     max_batch: int | None = None
     exportable: Exportable | None = None
+    borrowed: str | None = None
 
 
 def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Network:
@@ -59,6 +61,11 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     module, recipe = _with_outputs(module, image_input, pixels, recipe, model)
     exportable = model.exportable if module is model.module else None
     traced = trace(module, image_input, pixels, exportable, model.max_batch)
+    assumed = recipe.assumed_pixels(None if model.borrowed else model.pixels)
+    if model.borrowed and assumed:
+        progress.warn(
+            f"{' and '.join(assumed)} are taken from {model.borrowed}: the weights in the file do not state theirs"
+        )
     as_known = pixels == model.pixels and image_input == model.image_input
     own = model.transform if as_known else None
     reference = TorchReference(
@@ -79,7 +86,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         background_id=_background_id(recipe, model),
         proof=model.proof,
         max_batch=model.max_batch,
-        assumed=recipe.assumed_pixels(model.pixels),
+        assumed=assumed,
     )
 
 

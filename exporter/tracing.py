@@ -1,5 +1,6 @@
 """A PyTorch module → a raw ONNX graph over pixel values, and the module itself as the reference."""
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,11 @@ TRANSLATIONS: dict[Callable[..., Any], Callable[..., Any]] = {
     torch.ops.aten._is_all_true.default: all_true,  # noqa: SLF001 - an operator's own name
 }
 """Operators of PyTorch that its exporter does not know: the checks of `torch._check_tensor_all` end in this one."""
+_MISSING = re.compile(
+    r"forward\(\) (?:missing \d+ required (?:positional|keyword-only) arguments?: (.+)"
+    r"|is missing value for argument '?(\w+))"
+)
+"""What Python and TorchScript say of a forward that takes more than the images."""
 
 Exportable = torch.export.ExportedProgram | torch.jit.ScriptModule
 
@@ -101,6 +107,12 @@ def first_run(module: nn.Module, example: Tensor) -> object:
             output: object = module(example)
     # The network's own code may raise anything, and often says what is wrong.
     except Exception as error:
+        if (missing := _MISSING.search(str(error))) is not None:
+            raise GraphError(
+                f"The network needs more than the image: {missing[1] or missing[2]}. A request gives a network one "
+                "image. Wrap it in a module whose forward takes the images alone and passes the rest on, and export "
+                "that with python:package.module:callable"
+            ) from error
         raise GraphError(
             f"The network does not run on {tuple(example.shape)}: {_reason(error)}. "
             "Are --height, --width, --layout and --color right?"

@@ -141,6 +141,13 @@ def _refuse_no_numbers(module: nn.Module, path: Path) -> None:
                 f"--weights {path.name}: {name} has values that are no numbers (NaN or infinity). "
                 "Give the weights of an earlier epoch"
             )
+    for name, held in module.named_buffers():
+        # A mask may be infinite; statistics of a batch norm that are no numbers make every result NaN.
+        if held.is_floating_point() and torch.isnan(held).any():
+            raise WeightsError(
+                f"--weights {path.name}: {name} has values that are no numbers (NaN). "
+                "Give the weights of an earlier epoch"
+            )
 
 
 def _say(

@@ -38,6 +38,9 @@ _SAYS_NOTHING = {"best", "last", "model", "weights", "checkpoint"}
 _FILES = {"onnx", "program", "torchscript"}
 """The kinds of sources that are one file."""
 
+_BUILT = {"torchvision", "timm", "python"}
+"""The kinds of sources that build a network for a file of weights, which states no labels in most cases."""
+
 _FOLDERS_OF_FILES = {"weights", "checkpoints", "export", ""}
 _DETECTORS = re.compile(r"(faster|mask|keypoint)_?rcnn|retinanet|fcos|ssd")
 _SEGMENTERS = re.compile(r"fcn_|deeplab|lraspp")
@@ -181,14 +184,16 @@ def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Grante
     if weights and _has_labels(Path(weights)):
         yield Granted("labels", weights, "kept beside the weights")
         return
-    if kind not in _FILES or not Path(where).is_file():
+    beside = Path(where) if kind in _FILES else Path(weights or "") if kind in _BUILT else Path()
+    if not beside.is_file():
         return
     if kind == "onnx" and states_labels(Path(where)):
         return
-    for folder in (Path(where).parent, Path(where).parent.parent):
+    for folder in (beside.parent, beside.parent.parent):
         for name in _LABEL_FILES:
             if (folder / name).is_file():
-                yield Granted("labels", str(folder / name), "the file beside the network")
+                what = "network" if kind in _FILES else "weights"
+                yield Granted("labels", str(folder / name), f"the file beside the {what}")
                 return
 
 

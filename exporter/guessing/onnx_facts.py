@@ -8,11 +8,19 @@ from typing import Any
 import onnx
 
 from exporter.errors import SourceError
+from exporter.external_data import without_weights
 from exporter.file_kind import not_onnx
 from exporter.guessing.granted import Granted
+from exporter.heads.arrange import grid_strides
 from exporter.labels import onnx_labels
+from service.card import ImageInput
 
 Dims = tuple[int | None, ...]
+
+_SIDES = (640, 320, 416, 512, 608, 960, 1024, 1280)
+"""The usual sizes of one-stage detectors, in pixels."""
+
+_MOST_CHANNELS = 4
 
 _END_TO_END_MOST = 1000
 """An end-to-end detector has at most this many rows; each has a box, a score and a class."""
@@ -30,7 +38,7 @@ def onnx_options(path: Path) -> Iterator[Granted]:
     if _is_ultralytics(stated):
         yield from _ultralytics(path, stated, outputs, _input_dims(model))
         return
-    task = _task_of(outputs)
+    task = _task_of(outputs) or _on_a_grid(outputs, _input_dims(model))
     if task is not None:
         yield Granted("task", task[0], task[1])
     if "names" not in stated and onnx_labels(path) is not None:
@@ -108,6 +116,25 @@ def _task_of(outputs: list[Dims]) -> tuple[str, str] | None:
     return None
 
 
+def _on_a_grid(outputs: list[Dims], entry: Dims) -> tuple[str, str] | None:
+    """Return the task of one output with a box for each cell of grids over the image, and why."""
+    if len(outputs) != 1 or len(outputs[0]) != 3:
+        return None
+    fixed = [one for one in entry[1:] if one is not None and one > _MOST_CHANNELS]
+    sizes = [(fixed[0], fixed[1])] if len(fixed) == 2 else [(side, side) for side in _SIDES]
+    for height, width in sizes:
+        image_input = ImageInput(height=height, width=width, resize="stretch")
+        for count in filter(None, outputs[0][1:]):
+            if grid_strides(count, image_input) or (
+                count % 3 == 0 and grid_strides(count // 3, image_input)
+            ):
+                why = (
+                    f"one output {_shown(outputs[0])}, boxes on a grid over {height}×{width} pixels"
+                )
+                return "detect", why
+    return None
+
+
 def _is_ultralytics(stated: dict[str, str]) -> bool:
     return {"names", "stride", "task"} <= stated.keys()
 
@@ -125,13 +152,23 @@ def _read(path: Path) -> onnx.ModelProto:
 
 
 def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return the graph with the shapes of its outputs, where they can be inferred."""
-    if all(value.type.tensor_type.HasField("shape") for value in model.graph.output):
+    """Return the graph with the shapes of its outputs for one image, where the file does not state them."""
+    if all(len(dims := _dims(value)) > 0 and all(dims[1:]) for value in model.graph.output):
         return model
+    light = without_weights(model)
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for value in light.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name not in constants and len(dims) > 1:
+            dims[0].dim_value = 1
+    for value in light.graph.output:
+        value.type.tensor_type.ClearField("shape")
     try:
-        return onnx.shape_inference.infer_shapes(model)
+        inferred = onnx.shape_inference.infer_shapes(light, data_prop=True)
     except Exception:  # noqa: BLE001 - it raises errors of many kinds; the shapes then stay unknown
         return model
+    known = all(value.type.tensor_type.HasField("shape") for value in inferred.graph.output)
+    return inferred if known else model
 
 
 def _input_dims(model: onnx.ModelProto) -> Dims:

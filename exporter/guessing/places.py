@@ -1,13 +1,15 @@
 """A path on the command line → a source: what kind of network a file or folder holds, judged by what is in it."""
 
 import zipfile
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import SourceError
-from exporter.file_kind import file_kind
+from exporter.file_kind import FileKind, file_kind
 from exporter.guessing.granted import Granted
-from exporter.sources.transformers_configs import CONFIG, read_config
+from exporter.sources.transformers_configs import CONFIG, has_weights, read_config
 
 KINDS = ("torchvision", "timm", "transformers", "python", "program", "torchscript", "onnx", "train")
 
@@ -17,7 +19,23 @@ _BY_SUFFIX = {
     ".ts": "torchscript",
     ".torchscript": "torchscript",
 }
-_WEIGHTS = {".pt", ".pth", ".bin", ".ckpt", ".safetensors"}
+_WEIGHTS = {
+    ".pt",
+    ".pth",
+    ".tar",
+    ".bin",
+    ".ckpt",
+    ".safetensors",
+    ".pkl",
+    ".pickle",
+    ".npz",
+    ".npy",
+}
+_INNER_FOLDERS = ("weights", "checkpoints", "onnx", "export", "model")
+"""Where trainings and exports keep the network inside their folder."""
+
+_SHOWN = 5
+_MOST_FILES = 2000
 _ELSEWHERE = {
     ".h5": "Convert it: python -m tf2onnx.convert --keras FILE --output net.onnx",
     ".keras": "Convert it with Keras: model.export('net.onnx', format='onnx')",
@@ -28,7 +46,6 @@ _ELSEWHERE = {
     ".mlpackage": "Export from the network that it was made of",
     ".mlmodel": "Export from the network that it was made of",
     ".xml": "OpenVINO's form can not be read; export from the network that it was made of",
-    ".pkl": "A pickle runs code when it is read. Save the state dict alone: torch.save(model.state_dict(), FILE)",
 }
 """The next step for a file of a kind that is not read, by its ending."""
 
@@ -44,15 +61,16 @@ def source_at(path: Path) -> tuple[str, tuple[Granted, ...]]:
 
 def _in_folder(folder: Path) -> tuple[str, tuple[Granted, ...]]:
     config = folder / CONFIG
-    if config.is_file():
-        return _configured(folder, config)
-    for place in (folder, folder / "weights"):
-        networks = sorted(file for kind in _BY_SUFFIX for file in place.glob(f"*{kind}"))
+    if config.is_file() and (configured := _configured(folder, config)) is not None:
+        return configured
+    for place in _places(folder):
+        networks = _networks(place)
         if len(networks) == 1:
             return _in_file(networks[0]), ()
         if networks:
-            names = ", ".join(file.name for file in networks)
-            raise SourceError(f"{folder} holds several networks: {names}. Name one of them")
+            raise SourceError(
+                f"{folder} holds several networks: {_listed(networks)}. Name one of them"
+            )
     if (folder / "recipe.toml").is_file():
         return str(folder / "recipe.toml"), ()
     if (folder / "saved_model.pb").is_file():
@@ -60,25 +78,75 @@ def _in_folder(folder: Path) -> tuple[str, tuple[Granted, ...]]:
             f"{folder} is a SavedModel of TensorFlow. Convert it: python -m tf2onnx.convert --saved-model {folder} "
             "--output net.onnx"
         )
-    weights = sorted(
+    other = next((one for one in sorted(folder.iterdir()) if one.suffix in _ELSEWHERE), None)
+    if other is not None:
+        return _in_file(other), ()
+    weights = [
         file
-        for place in (folder, folder / "weights")
-        for file in place.glob("*")
-        if file.suffix in _WEIGHTS
-    )
+        for place in _places(folder)
+        for file in sorted(place.glob("*"))
+        if _may_be_weights(file)
+    ]
+    if len(weights) > 1:
+        raise SourceError(
+            f"{folder} holds several files of weights: {_listed(weights)}. Name one of them, and its network: "
+            f"torchvision:NAME --weights {weights[0]}, timm:NAME or python:package.module:callable"
+        )
     if weights:
         return _in_file(weights[0]), ()
-    raise SourceError(
-        f"{folder} holds no network: no config.json, no {', '.join(_BY_SUFFIX)} and no recipe.toml"
+    raise SourceError(_nothing_in(folder))
+
+
+def _places(folder: Path) -> list[Path]:
+    """Return the folder and those inside it in which trainings keep their networks."""
+    return [folder, *(folder / name for name in _INNER_FOLDERS if (folder / name).is_dir())]
+
+
+def _networks(place: Path) -> list[Path]:
+    return sorted(file for kind in _BY_SUFFIX for file in place.glob(f"*{kind}"))
+
+
+def _may_be_weights(file: Path) -> bool:
+    return file.suffix in _WEIGHTS and file.is_file()
+
+
+def _listed(files: Sequence[Path]) -> str:
+    more = f" and {len(files) - _SHOWN} more" if len(files) > _SHOWN else ""
+    return ", ".join(file.name for file in files[:_SHOWN]) + more
+
+
+def _nothing_in(folder: Path) -> str:
+    """Return the message about a folder without a network, with those that lie deeper inside it."""
+    inner = [
+        file
+        for file in islice(folder.rglob("*"), _MOST_FILES)
+        if file.suffix in {*_BY_SUFFIX, *_WEIGHTS}
+        or (file.name == CONFIG and file.parent != folder)
+    ]
+    nothing = (
+        f"{folder} holds no network: no config.json of Transformers or timm, no {', '.join(_BY_SUFFIX)} and no "
+        "recipe.toml"
     )
+    if inner:
+        names = ", ".join(str(file) for file in sorted(inner)[:_SHOWN])
+        return f"{nothing}. Name what is inside it: {names}"
+    return f"{nothing}. Name the file of the network, or a source, for example torchvision:resnet50"
 
 
-def _configured(folder: Path, config: Path) -> tuple[str, tuple[Granted, ...]]:
-    """Return the source of a folder with a config.json: Transformers', or timm's."""
+def _configured(folder: Path, config: Path) -> tuple[str, tuple[Granted, ...]] | None:
+    """Return the source of a folder with a config.json of Transformers or timm, None for one of another tool."""
     content = read_config(config)
-    if "architecture" not in content:
-        return f"transformers:{folder}", ()
     why = f"stated in {config}"
+    if "architecture" not in content:
+        if not {"architectures", "model_type"} & content.keys():
+            return None
+        networks = (
+            [] if has_weights(folder) else [one for p in _places(folder) for one in _networks(p)]
+        )
+        if len(networks) == 1:
+            labels = [Granted("labels", str(config), why)] if content.get("id2label") else []
+            return _in_file(networks[0]), tuple(labels)
+        return f"transformers:{folder}", ()
     granted = [
         Granted("weights", str(file), "the file beside config.json")
         for file in (folder / "model.safetensors", folder / "pytorch_model.bin")
@@ -104,31 +172,33 @@ def _in_file(path: Path) -> str:
     suffix = path.suffix.lower()
     if suffix == ".toml":
         return str(path)
-    if suffix in _BY_SUFFIX:
-        return f"{_BY_SUFFIX[suffix]}:{path}"
     if path.name == CONFIG:
         return f"transformers:{path}"
     if suffix in _ELSEWHERE:
         raise SourceError(f"{path} can not be read. {_ELSEWHERE[suffix]}")
-    if suffix in _WEIGHTS:
-        return _in_torch_file(path)
+    kind = file_kind(path)
+    if kind.kind in {"other", "broken"}:
+        raise SourceError(f"{path} {kind.sentence}")
+    if kind.kind in {"torchscript", "program"}:
+        return f"{kind.kind}:{path}"
+    if kind.kind == "onnx" or (suffix == ".onnx" and not kind.is_weights):
+        return f"onnx:{path}"
+    if kind.is_weights:
+        raise _only_weights(path, kind)
+    if suffix in _BY_SUFFIX:
+        return f"{_BY_SUFFIX[suffix]}:{path}"
     raise SourceError(
         f"{path} is of no known kind. Write KIND:{path}, KIND one of {', '.join(KINDS)}"
     )
 
 
-def _in_torch_file(path: Path) -> str:
-    kind = file_kind(path)
-    if kind.kind in {"other", "broken", "onnx"}:
-        raise SourceError(f"{path} {kind.sentence}")
-    if kind.kind in {"torchscript", "program"}:
-        return f"{kind.kind}:{path}"
+def _only_weights(path: Path, kind: FileKind) -> SourceError:
     if kind.kind == "torch" and _mentions_ultralytics(path):
-        raise SourceError(
+        return SourceError(
             f"{path} is a checkpoint of Ultralytics, and reading it runs code. Export it first: "
             f"yolo export model={path} format=onnx"
         )
-    raise SourceError(
+    return SourceError(
         f"{path} contains weights and not the network. Name the network too: torchvision:NAME --weights {path}, "
         f"timm:NAME --weights {path}, or python:package.module:callable --weights {path}"
     )

@@ -20,6 +20,12 @@ MOST_QUERIES = 1000
 MOST_ROWS = 3000
 """A detector with its own suppression gives at most so many."""
 
+TRANSPOSED = "yolov8, transposed"
+"""YOLOv8's output as (N, A, 4 + K): the decoder `detr` reads it, with boxes in pixels and one class for each."""
+
+_END_TO_END = 7
+"""Rows of a box, a score and a class have 6 values, with the number of the image 7."""
+
 _WIDER = 4
 """An output that is wider than high by more than this has its boxes in columns: classes are seldom so many more."""
 
@@ -83,7 +89,11 @@ def arrange(
         _refuse_other_heads(outputs)
         ordered = _first(outputs, lambda dims: len(dims) == 3)
         known = _decoder_of(ordered[0].dims, image_input, len(recipe.label_list() or ()) or labels)
-    detect = _with_form(stated.model_copy(update={"decoder": known}), ordered)
+    form: dict[str, object] = {"decoder": known}
+    if known == TRANSPOSED:
+        form = {"decoder": "detr", "box_unit": "pixel", "one_class_a_box": True}
+        form = {name: value for name, value in form.items() if name not in stated.model_fields_set}
+    detect = _with_form(stated.model_copy(update=form), ordered)
     return recipe.model_copy(update={"detect": detect}), ordered
 
 
@@ -215,6 +225,8 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
     by_rows = grid_strides(rows, image_input)
     # One grid alone is a coincidence: the 300 queries of RT-DETR are three times the cells of 320 pixels at stride 32.
     by_anchors = len(grid_strides(rows // 3, image_input) or ()) > 1
+    if labels and (by_labels := _decoder_by_labels(rows, columns, labels, by_rows)) is not None:
+        return by_labels
     shown = {
         "yolov8": rows > 4 and grid_strides(columns, image_input),
         "end2end": columns == 6 and rows <= MOST_ROWS and not by_rows,
@@ -232,6 +244,22 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
     if _is_column_wise(rows, columns, labels):
         return "yolov8"
     return "detr" if rows <= MOST_QUERIES and columns > 4 else "pair"
+
+
+def _decoder_by_labels(
+    rows: int, columns: int, labels: int, by_rows: tuple[int, ...] | None
+) -> str | None:
+    """Return the decoder of boxes with 4 + K values each, where one axis alone has that size for the K labels.
+
+    YOLOv8's boxes are columns. As rows, which some exports transpose them to, they lie on a grid; DETR's do not.
+    """
+    if (rows == 4 + labels) == (columns == 4 + labels) or columns == 5 + labels:
+        return None
+    if rows == 4 + labels:
+        return "yolov8" if columns > _END_TO_END or labels > 1 else None
+    if by_rows:
+        return TRANSPOSED
+    return "detr" if rows <= MOST_QUERIES else None
 
 
 def _is_column_wise(rows: int, columns: int, labels: int) -> bool:

@@ -7,12 +7,17 @@ import numpy as np
 from onnx import NodeProto
 
 from exporter.graph import Graph
+from exporter.heads.cosines import are_cosines
 from exporter.network import Array
 
-Kind = Literal["logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log"]
+Kind = Literal[
+    "logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
+    "signed", "distance",
+]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
-graph does not show what they are."""
+graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
+showing why. `distance` are lengths, which are the smaller the better."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -24,6 +29,7 @@ _CARRIERS = {
     *("Slice", "Gather", "GatherElements", "GatherND", "Split", "Expand", "Resize", "Upsample"),
     *("ReduceMean", "AveragePool", "GlobalAveragePool", "DequantizeLinear", "QuantizeLinear"),
     *("ReduceMax", "MaxPool", "GlobalMaxPool", "Relu", "LeakyRelu", "PRelu"),
+    *("SplitToSequence", "ConcatFromSequence"),
 }
 """Operators after which probabilities are still probabilities, and logits still logits; the first input is followed.
 
@@ -37,6 +43,12 @@ _ENDS = {
     "LogSoftmax": "log_softmax",
     "Log": "log",
     "Softplus": "log",
+    "Tanh": "tanh",
+    "Softsign": "tanh",
+    "Erf": "tanh",
+    "Sqrt": "distance",
+    "ReduceL2": "distance",
+    "ReduceSumSquare": "distance",
 }
 _LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization"}
 _SUMS = {"Add", "Sub", "Sum"}
@@ -59,11 +71,28 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
     if several and _is_log_softmax(values, axis):
         return "log_softmax"
     ends = graph_ends(graph, tensor)
+    if (signed := _signed_kind(graph, tensor, values, ends)) is not None:
+        return signed
     if ends != {"linear"} and several and _has_one_sum(values, axis):
         return "constant_sum"
     if inside:
         return _kind_inside(ends)
     return "log" if "log" in ends and value_range(values)[1] <= RANGE_TOLERANCE else "logits"
+
+
+def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
+    """Return what values are that are neither logits nor in 0–1: in −1 to 1 by their making, or distances."""
+    low, high = value_range(values)
+    if "distance" in ends and low >= 0:
+        return "distance"
+    if not (low >= -1 - RANGE_TOLERANCE and high <= 1 + RANGE_TOLERANCE):
+        return None
+    if are_cosines(graph, tensor):
+        return "cosine"
+    if low >= 0 or ends == {"linear"}:
+        return None
+    # Bounds and logarithms have kinds of their own.
+    return "tanh" if "tanh" in ends else "signed" if high > 0 or "log" not in ends else None
 
 
 def _kind_inside(ends: set[str]) -> Kind:
@@ -112,7 +141,7 @@ def sums_to_one(values: Sequence[Array], axis: int) -> bool:
 
 def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     """Return the inputs that a node passes on without changing what they are, None if it does change them."""
-    computed = [name for name in node.input if name and name not in graph.constants]
+    computed = [name for name in node.input if name and _reads_input(graph, name)]
     if node.op_type in _CARRIERS:
         return list(node.input[:1])
     if node.op_type == "Concat":
@@ -124,6 +153,22 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
         inner = graph_ends(graph, node.input[0])
         return None if inner == {"linear"} else list(node.input[:1])
     return None
+
+
+def _reads_input(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor depends on the image, and is no constant, however it is written."""
+    producers = graph.producers()
+    entries = {value.name for value in graph.inputs}
+    queue, seen = [tensor], set[str]()
+    while queue:
+        name = queue.pop()
+        if name in entries:
+            return True
+        node = producers.get(name)
+        if node is not None and name not in seen:
+            queue += node.input
+        seen.add(name)
+    return False
 
 
 def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> list[str] | None:

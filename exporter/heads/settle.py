@@ -20,6 +20,7 @@ from exporter.heads.score_kind import (
     value_range,
 )
 from exporter.heads.segment import SegmentHead
+from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
 from exporter.recipe import Activation
 
@@ -113,8 +114,8 @@ def _classify(head: ClassifyHead, kind: Kind, scores: list[Array]) -> ClassifyHe
         return _given(head, sums=whole)
     if kind in {"softmax", "sigmoid"}:
         return _given(head, sums=kind == "softmax")
-    if stated is None and kind in {"bounded", "log", "constant_sum"}:
-        raise _unknown(kind, scores)
+    if stated is None and kind in UNKNOWN:
+        raise unknown_scores(kind, scores)
     return head
 
 
@@ -136,8 +137,8 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -
         return head
     if kind in {"softmax", "sigmoid"}:
         return replace(head, activation="none")
-    if kind in {"bounded", "log", "constant_sum"}:
-        raise _unknown(kind, maps)
+    if kind in UNKNOWN:
+        raise unknown_scores(kind, maps)
     if value_range(maps)[0] >= 0 and ends != {"linear"}:
         raise _scaled(head, maps)
     return head
@@ -190,6 +191,10 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]], ends: set[str]
         found = "not probabilities"
         if in_unit_range(scores):
             found = "and a linear layer computes them, so that they may be logits"
+        if head.recipe.decoder == "yolov8" and low < 0:
+            how += (
+                ". Or is the output (N, A, 4 + K), transposed? Give --decoder detr --box-unit pixel"
+            )
         raise RecipeError(
             f"The detector's scores are {low:.3g} to {high:.3g} on real images, {found}. {how}"
         )
@@ -240,17 +245,3 @@ def _refuse_contradiction(stated: Activation | None, kind: Kind, scores: list[Ar
         raise RecipeError(
             f"The network's scores are {_FOUND[kind]}. {option} would be applied on top of that. Leave it out"
         )
-
-
-def _unknown(kind: Kind, scores: list[Array]) -> RecipeError:
-    low, high = value_range(scores)
-    found = {
-        "bounded": "They may be probabilities or logits",
-        "log": "They look like logarithms of probabilities that do not sum to one",
-        "constant_sum": "They have the same sum for every image, as scaled probabilities have",
-    }[kind]
-    return RecipeError(
-        f"What the network's scores are can not be known: {low:.3g} to {high:.3g} on real images, and the graph does "
-        f"not end in a known activation. {found}. State it: --activation none (they are probabilities), softmax or "
-        "sigmoid (they are logits); or name another output with --outputs"
-    )

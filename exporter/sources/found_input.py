@@ -1,6 +1,8 @@
 """The inputs of an ONNX file as it is found: which one is the image, in what form, and what the others are given."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, Literal
 
 import numpy as np
@@ -17,19 +19,29 @@ from service.card import ImageInput
 Layout = Literal["NCHW", "NHWC"]
 
 _TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UINT8}
+_WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8}
 _CHANNELS = {1, 3}
 
 _WIDTH_HEIGHT = {"orig_target_sizes", "orig_target_size", "orig_size", "orig_sizes"}
-_HEIGHT_WIDTH = {"im_shape", "image_shape", "target_sizes", "img_shape"}
+_HEIGHT_WIDTH = {"im_shape", "image_shape", "target_sizes", "img_shape", "im_size", "im_info"}
 _ONES = {"scale_factor", "pixel_mask"}
 """Inputs beside the image that detectors are exported with, by name: RT-DETR's and D-FINE's size as width and height,
-PaddleDetection's and YOLOv3's as height and width, and factors or masks that are one for an image that fills the
-frame."""
+PaddleDetection's and YOLOv3's as height and width, with a factor behind it in `im_info`, and factors or masks that are
+one for an image that fills the frame."""
+
+_PROMPTS = {
+    "point_coords", "point_labels", "input_points", "input_labels", "input_boxes", "mask_input",
+    "has_mask_input", "image_embeddings", "input_ids", "attention_mask",
+}  # fmt: skip
+"""Inputs of networks that are asked something about an image: Segment Anything's, and those that read text."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """The input for the image; `batch` is its size where the file fixes it, else 0. `sides` are the other inputs."""
+    """The input for the image; `batch` is its size where the file fixes it, else 0.
+
+    `sides` are the other inputs, each the same for every image; `given` are the values that the recipe states for them.
+    """
 
     name: str
     dtype: int
@@ -39,6 +51,7 @@ class Entry:
     width: int
     batch: int
     sides: tuple[ValueInfoProto, ...] = ()
+    given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def size(self) -> ImageInput | None:
@@ -53,33 +66,57 @@ class Entry:
         values = np.rint(pixels) if self.dtype == TensorProto.UINT8 else pixels
         feed: dict[str, Array] = {self.name: values.astype(kind)}
         for side in self.sides:
-            one = side_value(side, image_input)
-            feed[side.name] = np.repeat(one, len(pixels), axis=0)
+            one = self.side_value(side, image_input)
+            dims = side.type.tensor_type.shape.dim
+            is_batch = len(dims) > 0 and not dims[0].dim_value
+            feed[side.name] = np.repeat(one, len(pixels), axis=0) if is_batch else one
         return feed
 
+    def side_value(self, side: ValueInfoProto, image_input: ImageInput) -> NDArray[Any]:
+        """Return what an input beside the image gets for one image; its first axis is a batch of one, if it has any.
 
-def find_entry(model: ModelProto, stated: Layout | None) -> Entry:
+        Raises:
+            RecipeError: the value that the recipe states has another shape than the input.
+        """
+        height, width = image_input.height, image_input.width
+        dims = [dim.dim_value for dim in side.type.tensor_type.shape.dim]
+        free = [1, 1, height, width] if len(dims) == 4 else [1, height, width]
+        shape = [dim or size for dim, size in zip_longest(dims, free[: len(dims)], fillvalue=1)]
+        kind = helper.tensor_dtype_to_np_dtype(side.type.tensor_type.elem_type)
+        if side.name in self.given:
+            return _stated_value(side, self.given[side.name], shape).astype(kind)
+        if side.name in _ONES:
+            size = shape if side.name == "pixel_mask" else [1, 2]
+            return np.ones([1, *size[1:]], kind)
+        order = (width, height) if side.name in _WIDTH_HEIGHT else (height, width)
+        return np.array([(*order, 1) if side.name == "im_info" else order], kind)
+
+
+def find_entry(
+    model: ModelProto, stated: Layout | None, given: Mapping[str, Any] | None = None
+) -> Entry:
     """Return the image's input.
 
     Args:
         model: the model.
         stated: the recipe's layout, None where the number of channels decides.
+        given: the values that the recipe states for inputs beside the image, by name.
 
     Raises:
         SourceError: no input, or several, can be the image; or another input is not known.
+        RecipeError: a value is given for an input that the file does not have.
     """
+    given = given or {}
     constants = {tensor.name for tensor in model.graph.initializer}
     entries = [value for value in model.graph.input if value.name not in constants]
-    images = [one for one in entries if len(one.type.tensor_type.shape.dim) == 4]
+    _refuse_unknown_names(given, entries)
+    images = _images(entries, given)
     if len(images) != 1 or images[0].type.tensor_type.elem_type not in _TYPES:
-        shown = ", ".join(_described(value) for value in entries) or "none"
-        raise SourceError(
-            "A network must have one input with four axes, a batch of images as float32, float16 or uint8; the inputs "
-            f"of this one are {shown}. Export it with a single image input"
-        )
+        raise _no_single_image(entries, images)
     sides = tuple(one for one in entries if one is not images[0])
     for side in sides:
-        _require_known(side)
+        if side.name not in given:
+            _require_known(side)
     dims = [dim.dim_value for dim in images[0].type.tensor_type.shape.dim]
     layout = stated or ("NHWC" if dims[3] in _CHANNELS and dims[1] not in _CHANNELS else "NCHW")
     channels = dims[1] if layout == "NCHW" else dims[3]
@@ -96,7 +133,7 @@ def find_entry(model: ModelProto, stated: Layout | None) -> Entry:
         )
     height, width = dims[2:] if layout == "NCHW" else dims[1:3]
     dtype = images[0].type.tensor_type.elem_type
-    return Entry(images[0].name, dtype, layout, channels, height, width, dims[0], sides)
+    return Entry(images[0].name, dtype, layout, channels, height, width, dims[0], sides, given)
 
 
 def settle_pixels(entry: Entry, recipe: Recipe, stated: Pixels | None = None) -> Pixels:
@@ -155,7 +192,8 @@ def bind_entry(
     del bound.graph.input[:]
     bound.graph.input.extend([image, *kept])
     bound.graph.initializer.extend(
-        numpy_helper.from_array(side_value(side, image_input), side.name) for side in entry.sides
+        numpy_helper.from_array(entry.side_value(side, image_input), side.name)
+        for side in entry.sides
     )
     del bound.graph.value_info[:]
     for value in bound.graph.output:
@@ -163,31 +201,82 @@ def bind_entry(
     return bound
 
 
-def side_value(side: ValueInfoProto, image_input: ImageInput) -> NDArray[Any]:
-    """Return what an input beside the image gets for one image, with a batch axis of one."""
-    dims = [
-        dim.dim_value or size
-        for dim, size in zip(
-            side.type.tensor_type.shape.dim,
-            (1, image_input.height, image_input.width),
-            strict=False,
-        )
+def _images(entries: Sequence[ValueInfoProto], given: Mapping[str, Any]) -> list[ValueInfoProto]:
+    """Return the inputs that may be the image: four axes, no given value, and no name of another meaning."""
+    return [
+        one
+        for one in entries
+        if len(one.type.tensor_type.shape.dim) == 4 and one.name not in {*given, *_ONES}
     ]
-    kind = helper.tensor_dtype_to_np_dtype(side.type.tensor_type.elem_type)
-    if side.name in _ONES:
-        size = dims if side.name == "pixel_mask" else [1, 2]
-        return np.ones([1, *size[1:]], kind)
-    order = (image_input.width, image_input.height)
-    return np.array([order if side.name in _WIDTH_HEIGHT else order[::-1]], kind)
+
+
+def _refuse_unknown_names(given: Mapping[str, Any], entries: Sequence[ValueInfoProto]) -> None:
+    names = [one.name for one in entries]
+    wrong = next((name for name in given if name not in names), None)
+    if wrong is not None:
+        raise RecipeError(
+            f"--arg {wrong}=…: with onnx: it is the value of an input beside the image, and the file has no input of "
+            f"this name; it has {', '.join(names)}"
+        )
+
+
+def _no_single_image(
+    entries: Sequence[ValueInfoProto], images: Sequence[ValueInfoProto]
+) -> SourceError:
+    shown = ", ".join(_described(value) for value in entries) or "none"
+    must = (
+        "A network must have one input with four axes, a batch of images as float32, float16 or uint8; the inputs of "
+        f"this one are {shown}"
+    )
+    if len(images) < 2:
+        return SourceError(f"{must}. Export it with a single image input")
+    return SourceError(
+        f"{must}. A request gives a network one image. If all but one of them are the same for every image, give their "
+        f"values: {_example(images[1])} (a number fills the shape). Else export the network with a single image input"
+    )
 
 
 def _require_known(side: ValueInfoProto) -> None:
-    if side.name not in _WIDTH_HEIGHT | _HEIGHT_WIDTH | _ONES:
-        known = ", ".join(sorted(_WIDTH_HEIGHT | _HEIGHT_WIDTH | _ONES))
+    if side.name in _WIDTH_HEIGHT | _HEIGHT_WIDTH | _ONES:
+        return
+    what = f"The network has the input {_described(side)} beside the image"
+    if side.name in _PROMPTS:
         raise SourceError(
-            f"The network has the input {_described(side)} beside the image, and what it means is not known (known "
-            f"are {known}). Export it with a single image input"
+            f"{what}, a prompt. Requests have no prompts: give one that is the same for every image, "
+            f"{_example(side)} (a list has the shape of the input), or export the image encoder alone for --task embed"
         )
+    raise SourceError(
+        f"{what}, and what it means is not known. Give the value that it has for every image, {_example(side)} (a "
+        "number fills the shape, a list has it), or export the network with a single image input"
+    )
+
+
+def _example(side: ValueInfoProto) -> str:
+    return f"--arg {side.name}={1 if side.type.tensor_type.elem_type in _WHOLE else 1.0}"
+
+
+def _stated_value(side: ValueInfoProto, value: object, shape: Sequence[int]) -> NDArray[Any]:
+    """Return the recipe's value in the shape of an input; a list may lack the batch axis."""
+    words = f"--arg {side.name}={value}"
+    try:
+        stated = np.asarray(value)
+    except ValueError as error:
+        raise RecipeError(f"{words}: the rows of the list have different lengths") from error
+    if stated.dtype.kind not in "fiub":
+        raise RecipeError(f"{words}: write a number, true or false, or a list of numbers")
+    if stated.ndim == 0:
+        return np.full(shape, stated)
+    if stated.ndim == len(shape) - 1:
+        stated = stated[None]
+    dims = [dim.dim_value for dim in side.type.tensor_type.shape.dim]
+    fits = stated.ndim == len(dims) and all(
+        not dim or size == dim for size, dim in zip(stated.shape, dims, strict=True)
+    )
+    if not fits or (dims and not dims[0] and len(stated) != 1):
+        raise RecipeError(
+            f"{words}: the list has the shape {stated.shape}, the input is {_described(side)}. Give it for one image"
+        )
+    return stated
 
 
 def _described(value: ValueInfoProto) -> str:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from exporter.batching import free_batch
 from exporter.errors import GraphError, RecipeError
+from exporter.finite import require_numbers
 from exporter.graph import Graph, with_outputs
 from exporter.heads.arrange import Tensor, arrange
 from exporter.heads.class_count import class_count
@@ -111,7 +112,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     _refuse_other_tasks(source, recipe)
     model = plain(source, path)
     given = recipe.pixels.model_dump(exclude_unset=True) if recipe.pixels else {}
-    entry = find_entry(model, given.get("layout"))
+    entry = find_entry(model, given.get("layout"), recipe.arguments)
     stated = stated_pixels(source)
     pixels = settle_pixels(entry, recipe, stated)
     image_input = settle_size(entry, recipe)
@@ -228,6 +229,7 @@ def _freed(
 
     Raises:
         GraphError: the batch is fixed, and one image alone does not give what it gives in its batch.
+        ProofError: the network computes values that are no numbers.
     """
     size = (2, reference.image_input.height, reference.image_input.width, 3)
     noise = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
@@ -244,6 +246,8 @@ def _freed(
     for model in candidates:
         if _computes(model, reference, frames[:1], first):
             return model, reference, 1
+    what = "The network's result for an image of random pixels"
+    require_numbers(expected, what, lambda: reference.layers(frames[:1]))
     raise GraphError(
         f"The batch of the file is fixed at {reference.part or 1}, and the graph does not compute a single image. "
         "Export the network again with a dynamic batch, or with a batch of 1"

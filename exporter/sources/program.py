@@ -97,7 +97,8 @@ def _described(program: torch.export.ExportedProgram, recipe: Recipe) -> Known:
     shapes = [tuple(node.meta["val"].shape) for node in entries]
     if len(shapes) != 1 or len(shapes[0]) != _IMAGE_AXES:
         raise SourceError(
-            f"A network must have one input, a batch of images (N, C, H, W); this one has {shapes}"
+            f"A network must have one input, a batch of images (N, C, H, W); this one has {shapes}. Export a module "
+            "whose forward takes the images alone and passes the rest on"
         )
     layout = recipe.pixels.layout if recipe.pixels is not None else "NCHW"
     batch, *sizes = shapes[0]

@@ -33,6 +33,7 @@ from exporter.weights import Adapt, load_weights
 from service.card import ImageInput, ResizePolicy
 
 _RESIZE: dict[str, ResizePolicy] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
+UNTRAINED = "untrained"
 _INTERPOLATIONS = {"bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"}
 
 
@@ -56,7 +57,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     if pretrained or weights == NO_WEIGHTS:
         headless = {"num_classes": 0} if recipe.task == "embed" else {}
         module = _build(where, headless | recipe.arguments, pretrained=pretrained)
-        origin = None if pretrained else "untrained"
+        origin = None if pretrained else UNTRAINED
     else:
         path = recipe.locate(weights)
         module = _from_file(where, read_checkpoint(path), recipe, progress)
@@ -156,7 +157,10 @@ def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None
     )
     is_gray = data["input_size"][0] == 1
     pixels = Pixels(mean=data["mean"], std=data["std"], color="gray" if is_gray else "rgb")
-    return TorchModel(module, facts, _frame(data), pixels, None if is_gray else _transform(data))
+    transform = None if is_gray else _transform(data)
+    is_own_file = origin is not None and origin != UNTRAINED
+    borrowed = f"timm's configuration of {where}" if is_own_file else None
+    return TorchModel(module, facts, _frame(data), pixels, transform, borrowed=borrowed)
 
 
 def _input_size(module: nn.Module, size: tuple[int, int, int]) -> tuple[int, int, int]:

@@ -49,7 +49,8 @@ class Built:
     """A network with its weights.
 
     `documented` are the published weights whose transforms and labels are taken; `published` says whether these are
-    the very weights that it has. A headless network has no last layer any more.
+    the very weights that it has, and `is_own_file` that they are from a file of the user's own. A headless network has
+    no last layer any more.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Built:
     classes: int
     published: bool = False
     is_headless: bool = False
+    is_own_file: bool = False
 
 
 def check_task(where: str, task: Task) -> None:
@@ -123,7 +125,16 @@ def built_from_file(
     published = named is not None and _is_download(named, path)
     origin = f"weights {named}" if published else f"weights of {path.name}"
     documented = named or getattr(enum, "DEFAULT", None)
-    return Built(where, module, documented, origin, classes, published, is_headless)
+    return Built(
+        where,
+        module,
+        documented,
+        origin,
+        classes,
+        published,
+        is_headless,
+        is_own_file=not published,
+    )
 
 
 def last_layer(module: nn.Module) -> str:

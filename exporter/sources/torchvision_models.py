@@ -107,7 +107,9 @@ def _described(built: Built, recipe: Recipe) -> TorchModel:
     if recipe.task == "segment":
         frame = ImageInput(height=SEGMENT_SIDE, width=SEGMENT_SIDE, resize="stretch")
         known = SegmentRecipe(background_id=0)
-        return TorchModel(MapsOnly(module), facts, frame, IMAGENET, segment=known)
+        return TorchModel(
+            MapsOnly(module), facts, frame, IMAGENET, segment=known, borrowed=_borrowed(built)
+        )
     preset = built.documented.transforms() if built.documented is not None else None
     if not isinstance(preset, ImageClassification):
         return TorchModel(module, facts)
@@ -117,7 +119,12 @@ def _described(built: Built, recipe: Recipe) -> TorchModel:
         # One that was built for another size reads no other.
         frame = frame.model_copy(update={"height": side, "width": side, "shorter_side": side})
         transform = plain_transform(frame, _pixels(preset))
-    return TorchModel(module, facts, frame, _pixels(preset), transform)
+    return TorchModel(module, facts, frame, _pixels(preset), transform, borrowed=_borrowed(built))
+
+
+def _borrowed(built: Built) -> str | None:
+    """Return whose pixel values are taken for a file of the user's own, which states none."""
+    return f"torchvision's weights {built.documented}" if built.is_own_file else None
 
 
 def _facts(built: Built, recipe: Recipe) -> Facts:

@@ -70,7 +70,7 @@ OTHERS: dict[str, tuple[bytes, str]] = {
     "gzip": (gzip.compress(WHOLE), "is a gzip archive. Unpack"),
     "tar": (tar(), "is a tar archive. Unpack"),
     "zip": (zip_of("best.pt"), "is a ZIP archive without weights.*Unpack"),
-    "NumPy": (b"\x93NUMPY\x01\x00" + bytes(99), "is a NumPy array"),
+    "NumPy": (b"\x93NUMPY\x01\x00" + bytes(99), "is a single NumPy array"),
     "GGUF": (b"GGUF\x03\x00\x00\x00", "is a GGUF file"),
     "noise": (b"\x17\xd3\x00\x99" * 64, "is of no known format"),
     "index": (b'{"metadata": {}, "weight_map": {"a": "model-00001.safetensors"}}', "is the index of a checkpoint"),

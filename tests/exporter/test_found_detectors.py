@@ -84,6 +84,15 @@ ANCHORS = (boxes_of(3 * CELLS, "cxcywh", SIDE), scores_of(3 * CELLS))
 
 LAYOUTS: dict[str, tuple[Callable[[], dict[str, Any]], dict[str, Any]]] = {
     "yolov8, 11 and 12 (N, 4 + K, A)": (lambda: one(joined(*YOLO).transpose(0, 2, 1)), {}),
+    "yolov8, transposed (N, A, 4 + K)": (lambda: one(joined(*YOLO)), {}),
+    "yolov8 with as few boxes as classes (N, 4 + K, A)": (
+        lambda: one(joined(boxes_of(8, "cxcywh", SIDE), scores_of(8)).transpose(0, 2, 1)),
+        {},
+    ),
+    "few boxes in pixels (N, A, 4 + K)": (
+        lambda: one(joined(boxes_of(8, "cxcywh", SIDE), scores_of(8))),
+        {"box_unit": "pixel"},
+    ),
     "yolov5 (N, A, 5 + K)": (
         lambda: one(joined(ANCHORS[0], np.ones((1, 3 * CELLS, 1)), ANCHORS[1])),
         {},

@@ -105,3 +105,25 @@ def test_motion_reached_what_was_asked_of_it_and_a_single_frame_does_not() -> No
         backbone.name,
         backbone.certificate.graph_sha256,
     )
+
+
+@pytest.mark.parametrize(
+    "recipe_file", sorted((ROOT / "models").glob("*/recipe.toml")), ids=lambda path: path.parts[-2]
+)
+def test_a_committed_recipe_states_the_labels_that_its_servable_has(recipe_file: Path) -> None:
+    recipe = read_recipe(recipe_file)
+    labels = recipe.labels
+    if isinstance(labels, str) and labels.startswith("package:"):
+        pytest.importorskip(labels.removeprefix("package:").partition("/")[0])
+
+    stated = recipe.label_list()
+
+    card = read_card(recipe_file.parent / str(recipe.version) / "model.onnx")
+    assert stated is None or stated == card.labels
+
+
+def test_the_committed_detector_keeps_as_many_candidates_as_exports_do() -> None:
+    path = ROOT / "models" / "ssdlite-mobilenet-v2"
+    recipe = read_recipe(path / "recipe.toml")
+    boxes = onnx.load(path / "1" / "model.onnx").graph.output[0]
+    assert boxes.type.tensor_type.shape.dim[1].dim_value == recipe.detect.candidates == 2048

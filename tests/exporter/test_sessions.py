@@ -1,12 +1,22 @@
 """Sessions on the CPU."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
+import pytest
 
-from exporter.sessions import optimized_session, served_session, unoptimized_session
+from exporter.sessions import (
+    alternating_session,
+    optimized_session,
+    served_session,
+    unoptimized_session,
+)
 from tests.exporter.graphs import SIDE, normal, small_classifier
+
+Make = Callable[..., onnxruntime.InferenceSession]
 
 
 def test_all_sessions_compute_the_same_and_run_on_the_cpu(tmp_path: Path) -> None:
@@ -24,3 +34,15 @@ def test_all_sessions_compute_the_same_and_run_on_the_cpu(tmp_path: Path) -> Non
     np.testing.assert_allclose(found[0], found[1], rtol=1e-4, atol=1e-4)
     np.testing.assert_allclose(found[0], found[2], rtol=1e-4, atol=1e-4)
     assert {tuple(session.get_providers()) for session in sessions} == {("CPUExecutionProvider",)}
+
+
+@pytest.mark.parametrize("make", [optimized_session, alternating_session, unoptimized_session])
+def test_a_model_above_the_limit_of_one_message_gets_a_session_all_the_same(make: Make) -> None:
+    model = small_classifier()
+    pixels = normal(2, 3, SIDE, SIDE)
+
+    apart = make(model, limit=0).run(None, {"pixels": pixels})[0]
+
+    np.testing.assert_allclose(
+        apart, unoptimized_session(model).run(None, {"pixels": pixels})[0], rtol=1e-4, atol=1e-4
+    )

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
 import torch
@@ -14,6 +15,7 @@ from torch import nn
 from exporter.errors import ExportError, RecipeError, SourceError
 from exporter.guessing.asking import with_answers
 from exporter.guessing.guess import Missing, check_label_count, guess, missing
+from tests.exporter.found import CELLS, boxes_of, detector, scores_of
 
 
 def graph_file(
@@ -232,9 +234,9 @@ def test_files_of_pytorch_are_told_apart_by_what_is_in_them(tmp_path: Path) -> N
         ("net.keras", "Convert it with Keras"),
         ("net.tflite", "tf2onnx"),
         ("net.engine", "TensorRT"),
-        ("net.pkl", "torch.save"),
-        ("net.jpg", "no known kind"),
-        ("net", "no known kind"),
+        ("net.pkl", "is empty"),
+        ("net.jpg", "is empty"),
+        ("net", "is empty"),
     ],
 )
 def test_a_file_of_another_tool_gets_its_next_step(file: str, words: str, tmp_path: Path) -> None:
@@ -345,3 +347,23 @@ def test_the_config_of_transformers_counts_its_classes(tmp_path: Path) -> None:
 
     with pytest.raises(RecipeError, match="3 are given, the network has 2 classes"):
         check_label_count(f"transformers:{tmp_path}", {"task": "detect"}, 3)
+
+
+@pytest.mark.parametrize("turn", [(0, 1, 2), (0, 2, 1)], ids=["rows", "columns"])
+@pytest.mark.parametrize("cells", [CELLS, 3 * CELLS], ids=["a cell", "three anchors a cell"])
+def test_boxes_on_a_grid_are_a_detector_s(
+    tmp_path: Path, cells: int, turn: tuple[int, int, int]
+) -> None:
+    boxes = np.concatenate([boxes_of(cells), scores_of(cells)], axis=2)
+    onnx.save(detector({"output0": boxes.transpose(turn)}), tmp_path / "net.onnx")
+
+    found = guess(str(tmp_path / "net.onnx"), {})
+
+    assert found.values["task"] == "detect"
+
+
+@pytest.mark.parametrize("shape", [(1, 50, 768), (1, 197, 384)])
+def test_tokens_are_no_boxes(tmp_path: Path, shape: tuple[int, int, int]) -> None:
+    onnx.save(detector({"tokens": np.zeros(shape, np.float32)}), tmp_path / "net.onnx")
+
+    assert "task" not in guess(str(tmp_path / "net.onnx"), {}).values

@@ -1,0 +1,75 @@
+"""Whether scores are cosines: a product with vectors that the graph divides by their own length."""
+
+from collections.abc import Iterator
+
+from onnx import NodeProto
+
+from exporter.graph import Graph
+
+_PRODUCTS = {"MatMul", "Gemm", "Conv", "Einsum"}
+_MOVES = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Dropout"}
+_LENGTHS = {"ReduceL2", "ReduceSumSquare"}
+_AROUND_LENGTHS = {
+    *("Max", "Clip", "Expand", "Sqrt", "Reciprocal", "Add", "Pow", "Identity", "Cast", "Reshape"),
+    *("Unsqueeze", "Squeeze", "Abs"),
+}
+"""Operators between a vector's length and the division by it: a bound from below, a root, a change of shape."""
+
+_SQUARES = {"Pow", "Mul"}
+
+
+def are_cosines(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is a product of which a factor has the length one, without a scale behind it.
+
+    That the values lie in −1 to 1 must be checked besides: the other factor may have another length.
+    """
+    producers = graph.producers()
+    node = _behind_moves(producers, tensor)
+    if node is None or node.op_type not in _PRODUCTS:
+        return False
+    computed = [name for name in node.input if name and name not in graph.constants]
+    return any(_has_length_one(producers, name) for name in computed)
+
+
+def _has_length_one(producers: dict[str, NodeProto], tensor: str) -> bool:
+    node = _behind_moves(producers, tensor)
+    if node is None:
+        return False
+    if node.op_type == "LpNormalization":
+        return True
+    if node.op_type not in {"Div", "Mul"}:
+        return False
+    divisors = node.input[1:] if node.op_type == "Div" else node.input
+    lengths = [one for name in divisors for one in _lengths(producers, name)]
+    return any(one.op_type in _LENGTHS or _sums_squares(producers, one) for one in lengths)
+
+
+def _lengths(producers: dict[str, NodeProto], tensor: str) -> Iterator[NodeProto]:
+    """Yield the reductions that a divisor comes from."""
+    queue, seen = [tensor], set[str]()
+    while queue:
+        name = queue.pop()
+        node = producers.get(name)
+        if node is None or name in seen:
+            continue
+        seen.add(name)
+        if node.op_type in _LENGTHS or node.op_type == "ReduceSum":
+            yield node
+        elif node.op_type in _AROUND_LENGTHS:
+            queue += node.input
+
+
+def _sums_squares(producers: dict[str, NodeProto], node: NodeProto) -> bool:
+    inner = producers.get(node.input[0])
+    return node.op_type == "ReduceSum" and inner is not None and inner.op_type in _SQUARES
+
+
+def _behind_moves(producers: dict[str, NodeProto], tensor: str) -> NodeProto | None:
+    """Return the node that computes a tensor's values, before operators that only move them."""
+    seen: set[str] = set()
+    while (node := producers.get(tensor)) is not None and tensor not in seen:
+        if node.op_type not in _MOVES:
+            return node
+        seen.add(tensor)
+        tensor = node.input[0]
+    return None

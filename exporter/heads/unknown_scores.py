@@ -1,0 +1,71 @@
+"""The question that an export asks where a network's scores can be no logits, or it can not be known what they are."""
+
+from collections.abc import Sequence
+
+from exporter.errors import RecipeError
+from exporter.heads.score_kind import Kind, value_range
+from exporter.network import Array
+
+_NO_ACTIVATION = "the graph does not end in a known activation"
+_LOGITS = "state --activation softmax or sigmoid if training took them as logits"
+_STATE = (
+    "State it: --activation none (they are probabilities), softmax or sigmoid (they are logits); or name another "
+    "output with --outputs"
+)
+
+_FOUND: dict[Kind, tuple[str, str, str]] = {
+    "bounded": (_NO_ACTIVATION, "They may be probabilities or logits", _STATE),
+    "log": (
+        _NO_ACTIVATION,
+        "They look like logarithms of probabilities that do not sum to one",
+        _STATE,
+    ),
+    "constant_sum": (
+        _NO_ACTIVATION,
+        "They have the same sum for every image, as scaled probabilities have",
+        _STATE,
+    ),
+    "tanh": (
+        "the graph ends in a tanh or a function like it, so that they can only be -1 to 1",
+        "As logits, they would give no class a clear probability",
+        (
+            "Name the tensor before it with --outputs (of an ONNX file), or export the network without it, or with "
+            f"(x + 1) / 2 behind it and --activation none; {_LOGITS}"
+        ),
+    ),
+    "cosine": (
+        "they are cosines, products of vectors of the length one",
+        (
+            "Such networks are trained with a factor behind them, often 16 to 64; without it, all classes have "
+            "almost the same probability"
+        ),
+        f"Export the network with its factor (scores * s); {_LOGITS} without one",
+    ),
+    "signed": (
+        f"they lie in -1 to 1, and {_NO_ACTIVATION}",
+        "They may be logits, cosines, or the result of a tanh",
+        (
+            "If they are logits, state --activation softmax or sigmoid; if -1 to 1 stands for probabilities, export "
+            "the network with (x + 1) / 2 behind it and --activation none; or name another output with --outputs"
+        ),
+    ),
+    "distance": (
+        "the graph ends in a root or a length, as distances do",
+        "The best class then has the smallest value, and a softmax would answer with the worst",
+        f"Export the network with the negative distance, or name another output with --outputs; {_LOGITS}",
+    ),
+}
+"""What the graph shows, what that may mean, and the next step."""
+
+UNKNOWN = frozenset(_FOUND)
+"""The kinds of scores that only a statement makes probabilities of."""
+
+
+def unknown_scores(kind: Kind, scores: Sequence[Array]) -> RecipeError:
+    """Return the error that asks for a statement, with the range of the scores and the options that give it."""
+    low, high = value_range(scores)
+    shows, means, how = _FOUND[kind]
+    return RecipeError(
+        f"What the network's scores are can not be known: {low:.3g} to {high:.3g} on real images, and {shows}. "
+        f"{means}. {how}"
+    )

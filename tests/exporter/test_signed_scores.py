@@ -1,0 +1,194 @@
+"""Scores that can be no logits as they are, tanh, cosines and distances, are asked about; logits like them are not.
+
+The right values are those of the source file in ONNX Runtime, and NumPy's softmax of them.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from exporter.errors import RecipeError
+from exporter.graph import integers
+from tests.exporter.exporting import export_to
+from tests.exporter.test_activation_end import adopted, network, op, truth
+
+pytestmark = pytest.mark.timeout(60)
+
+LENGTH_ONE = (op("ReduceL2", "scores", "axis", output="length"), op("Div", "scores", "length"))
+WEIGHTS = np.array([[0.6, -0.8, 0], [0, 0.6, 0.8], [1, 0, 0]], np.float32)
+
+
+def unit(*end: onnx.NodeProto, how: str = "ReduceL2") -> onnx.ModelProto:
+    """Return a graph whose `scores` are a product with vectors of the length one, and `end` behind them."""
+    if how == "LpNormalization":
+        lengths = [op("LpNormalization", "pooled_scores", output="unit", axis=1, p=2)]
+    elif how == "ReduceL2":
+        lengths = [
+            op("ReduceL2", "pooled_scores", "axis", output="length"),
+            op("Clip", "length", "least", output="bounded"),
+            op("Div", "pooled_scores", "bounded", output="unit"),
+        ]
+    else:
+        lengths = [
+            op("Mul", "pooled_scores", "pooled_scores", output="squares"),
+            op("ReduceSum", "squares", "axis", output="sum"),
+            op("Sqrt", "sum", output="length"),
+            op("Reciprocal", "length", output="inverse"),
+            op("Mul", "pooled_scores", "inverse", output="unit"),
+        ]
+    model = network(
+        op("Identity", "scores", output="pooled_scores"),
+        *lengths,
+        op("MatMul", "unit", "table", output="cosines"),
+        *(end or (op("Identity", "cosines"),)),
+        axis=integers(1),
+        least=np.array(1e-12, np.float32),
+        table=WEIGHTS,
+        factor=np.array(30, np.float32),
+    )
+    return onnx.shape_inference.infer_shapes(model)
+
+
+@pytest.mark.parametrize(
+    ("end", "words"),
+    [
+        ((op("Tanh"),), "tanh"),
+        ((op("Erf"),), "tanh"),
+        ((op("Softsign"),), "tanh"),
+        ((op("Tanh", output="t"), op("Flatten", "t")), "tanh"),
+        ((op("Clip", "scores", "low", "high"),), "-1 to 1"),
+        (LENGTH_ONE, "-1 to 1"),
+    ],
+    ids=["tanh", "erf", "softsign", "behind a reshape", "clipped", "vector of length one"],
+)
+def test_scores_between_minus_one_and_one_are_asked_about(
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...], words: str
+) -> None:
+    model = network(
+        *end, axis=integers(1), low=np.array(-1, np.float32), high=np.array(1, np.float32)
+    )
+    found = truth(model)
+    assert found.min() < 0
+    assert np.abs(found).max() <= 1
+
+    with pytest.raises(RecipeError, match=words) as refused:
+        adopted(tmp_path, model)
+
+    assert "--activation softmax or sigmoid" in str(refused.value)
+    assert not (tmp_path / "1").exists()
+
+
+@pytest.mark.parametrize("how", ["ReduceL2", "LpNormalization", "squares"])
+def test_cosines_are_asked_about(tmp_path: Path, how: str) -> None:
+    with pytest.raises(RecipeError, match="cosines") as refused:
+        adopted(tmp_path, unit(how=how))
+
+    assert "scores * s" in str(refused.value)
+
+
+@pytest.mark.parametrize("how", ["ReduceL2", "LpNormalization", "squares"])
+def test_cosines_with_their_factor_are_logits(tmp_path: Path, how: str) -> None:
+    model = unit(op("Mul", "cosines", "factor"), how=how)
+    scores = truth(model)
+    assert np.abs(scores).max() > 1
+
+    _, found = adopted(tmp_path, model)
+
+    power = np.exp(scores)
+    right = power / power.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found["probabilities"], right, atol=1e-4)
+
+
+def test_small_logits_of_a_linear_layer_are_logits(tmp_path: Path) -> None:
+    model = network(op("Mul", "scores", "tenth"), tenth=np.array(0.1, np.float32))
+    scores = truth(model)
+    assert scores.min() < 0
+    assert np.abs(scores).max() < 1
+
+    _, found = adopted(tmp_path, model)
+
+    power = np.exp(scores)
+    np.testing.assert_allclose(
+        found["probabilities"], power / power.sum(axis=1, keepdims=True), atol=1e-5
+    )
+
+
+def test_what_is_stated_of_a_tanh_is_taken(tmp_path: Path) -> None:
+    model = network(op("Tanh"))
+
+    _, found = adopted(tmp_path, model, classify={"activation": "softmax"})
+
+    power = np.exp(truth(model))
+    np.testing.assert_allclose(
+        found["probabilities"], power / power.sum(axis=1, keepdims=True), atol=1e-5
+    )
+
+
+def test_the_tensor_before_a_tanh_can_be_named(tmp_path: Path) -> None:
+    small = op("Mul", "scores", "hundredth", output="small")
+    model = network(small, op("Tanh", "small"), hundredth=np.array(0.01, np.float32))
+
+    _, found = adopted(tmp_path, model, outputs=("small",))
+
+    power = np.exp(np.arctanh(truth(model).astype(np.float64)))
+    np.testing.assert_allclose(
+        found["probabilities"], power / power.sum(axis=1, keepdims=True), atol=1e-4
+    )
+
+
+def test_distances_are_asked_about_since_the_best_one_is_the_smallest(tmp_path: Path) -> None:
+    squares = [
+        op("Unsqueeze", "scores", "last", output="columns"),
+        op("Sub", "columns", "prototypes", output="apart"),
+        op("ReduceL2", "apart", "axis", keepdims=0),
+    ]
+    model = network(
+        *squares, last=integers(-1), axis=integers(1), prototypes=10 * WEIGHTS[None] - 5
+    )
+    assert truth(model).min() > 0
+
+    with pytest.raises(RecipeError, match="distances"):
+        adopted(tmp_path, model)
+
+
+def test_a_mask_that_ends_in_a_tanh_is_asked_about(tmp_path: Path) -> None:
+    model = network(op("Tanh"), classes=1, maps=True)
+
+    with pytest.raises(RecipeError, match="tanh"):
+        adopted(tmp_path, model, task="segment", labels=("background", "object"))
+
+
+class Arc(nn.Module):
+    """A face network's head: cosines with the class vectors, without the factor of its training."""
+
+    def __init__(self, factor: float = 1.0) -> None:
+        super().__init__()
+        torch.manual_seed(3)
+        self.conv, self.classes = nn.Conv2d(3, 8, 4, 4), nn.Parameter(torch.randn(3, 8))
+        self.factor = factor
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        features = self.conv(pixels).mean((2, 3))
+        cosines = functional.linear(
+            functional.normalize(features), functional.normalize(self.classes)
+        )
+        return self.factor * cosines
+
+
+def test_cosines_of_a_python_network_are_asked_about(tmp_path: Path) -> None:
+    fields = {
+        "weights": "none",
+        "labels": ("a", "b", "c"),
+        "input": {"height": 16, "width": 16},
+    }
+    with pytest.raises(RecipeError, match="cosines"):
+        export_to(tmp_path, f"python:{__name__}:Arc", **fields)
+
+    done = export_to(tmp_path, f"python:{__name__}:Arc", arguments={"factor": 30.0}, **fields)
+
+    assert done.card.certificate.max_difference < 1e-3
