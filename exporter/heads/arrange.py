@@ -257,6 +257,8 @@ def _decoder_by_labels(
         return None
     if rows == 4 + labels:
         return "yolov8" if columns > _END_TO_END or labels > 1 else None
+    if columns <= _END_TO_END and rows <= MOST_ROWS and not by_rows:
+        return None  # six or seven columns may also be a box, its score and its class
     if by_rows:
         return TRANSPOSED
     return "detr" if rows <= MOST_QUERIES else None

@@ -77,7 +77,9 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
             anchors, columns, form = dims[2], dims[1] - 4, yolo
         case "detr", 3 if dims[2] > 4:
             anchors, columns = dims[1], dims[2] - 4
-            form = {"box_unit": "frame", "box_format": "cxcywh", "nms_free": True}
+            # Where they are stated to be pixels, the boxes are those of a YOLO, transposed.
+            is_detr = "box_unit" not in stated.model_fields_set or stated.box_unit == "frame"
+            form = {"box_unit": "frame", "box_format": "cxcywh", "nms_free": is_detr}
         case ("end2end", 3) | ("yolov7", 3) if dims[2] == {"end2end": 6}.get(stated.decoder, 7):
             anchors, columns = dims[1], 0
             is_short = anchors <= MOST_ROWS
