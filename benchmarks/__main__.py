@@ -69,10 +69,6 @@ def bench(
         draw_plots(load_results(json.loads(draw.read_text())), draw.parent)
         return None
     generator = _generator()
-    machine = describe_machine()
-    today = datetime.now(UTC).date().isoformat()
-    suffix = ("-gpu" if gpu else "") + ("-quick" if quick else "")
-    folder = out or RESULTS / f"{today}-{machine.slug}{suffix}"
     CACHE.mkdir(parents=True, exist_ok=True)
     if video:
         return _video(rounds, generator)
@@ -91,11 +87,20 @@ def bench(
         retune=tune,
         progress=_print,
     )
-    results = _measure(_chosen(only or [], quick=quick, gpu=gpu), plan)
+    suffix = ("-gpu" if gpu else "") + ("-quick" if quick else "")
+    return _report(plan, _chosen(only or [], quick=quick, gpu=gpu), out, suffix)
+
+
+def _report(plan: Plan, cases: list[Case], out: Path | None, suffix: str) -> None:
+    """Measure the cases, and write the page, the JSON file and the plots."""
+    machine = describe_machine()
+    today = datetime.now(UTC).date().isoformat()
+    folder = out or RESULTS / f"{today}-{machine.slug}{suffix}"
+    results = _measure(cases, plan)
     command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    run = Run(today, machine, generator.name, rounds, command, tuple(results), plan.peers)
+    run = Run(today, machine, plan.generator.name, plan.rounds, command, tuple(results), plan.peers)
     write_report(run, folder, draw_plots(results, folder))
-    return _print(f"written: {folder / MARKDOWN}")
+    _print(f"written: {folder / MARKDOWN}")
 
 
 def _video(rounds: int, generator: Generator) -> None:

@@ -48,12 +48,11 @@ from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.device import Device
 from service.runtime.host import granted_memory, granted_threads
-from service.runtime.io_binding import CaptureLock
 from service.runtime.job import Job, JobResult
-from service.runtime.loading import load_model
+from service.runtime.loading import ModelLoader
 from service.runtime.model import Model
 from service.runtime.probing import find_device
-from service.runtime.registry import Batching, OpenModel, Registry
+from service.runtime.registry import Batching, Registry
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.trial import Trial
@@ -433,7 +432,7 @@ class Engine:
             servables,
             unreadable + unfit,
             device=device,
-            open_model=self._model_opener(settings, device),
+            open_model=self._loader(settings, device).load,
             workers=self._workers,
             metrics=self.metrics,
             batching=Batching(
@@ -444,16 +443,14 @@ class Engine:
             load_seconds=settings.load_seconds,
         )
 
-    def _model_opener(self, settings: Settings, device: Device) -> OpenModel:
-        return partial(
-            load_model,
+    def _loader(self, settings: Settings, device: Device) -> ModelLoader:
+        return ModelLoader(
             device=device,
+            outputs={task.name: task.outputs for task in self.tasks.values()},
+            cache=settings.cache.expanduser(),
             largest=settings.max_batch,
             instances=settings.instances,
             threads=self.threads,
-            cache=settings.cache.expanduser(),
-            outputs={task.name: task.outputs for task in self.tasks.values()},
-            capture_lock=CaptureLock(),
             graphs=settings.cuda_graphs,
             max_tensor_bytes=settings.max_tensor_bytes,
             trial=_trial(settings),

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -69,84 +69,92 @@ class Loaded:
     cores: int = 1
 
 
-def load_model(
-    servable: Servable,
-    device: Device,
-    *,
-    largest: int,
-    instances: int,
-    threads: int,
-    cache: Path,
-    outputs: Mapping[str, tuple[str, ...]],
-    capture_lock: CaptureLock | None = None,
-    graphs: bool = False,
-    first_runs_seconds: float = FIRST_RUNS_SECONDS,
-    max_tensor_bytes: int = MAX_TENSOR_BYTES,
-    trial: Trial | None = None,
-    deterministic: bool = False,
-) -> Loaded:
-    """Load a network and run it until it is warm; blocking.
+@dataclass(frozen=True, slots=True)
+class ModelLoader:
+    """Loads networks and runs each until it is warm.
 
-    Args:
-        servable: what to load.
-        device: where it shall run.
+    Attributes:
+        device: where they shall run.
+        outputs: by task, the names of the outputs that a graph for it must have.
+        cache: folder for what a device compiles.
         largest: images in a batch at most; 0 measures it on a CPU and is 32 on a GPU.
         instances: batches that may run at once; 0: one for each thread on a CPU, 2 on a GPU.
         threads: how many threads may run at once.
-        cache: folder for what a device compiles.
-        outputs: by task, the names of the outputs that a graph for it must have.
         capture_lock: shared by all networks on a GPU; each run holds it.
         graphs: whether CUDA graphs may be captured.
-        first_runs_seconds: how long the runs that warm and measure it may take on a CPU.
-        max_tensor_bytes: of a tensor that the graph makes out of a few constants.
-        trial: tries the network in another process before this one; None: it is not tried.
+        first_runs_seconds: how long the runs that warm and measure a network may take on a CPU.
+        max_tensor_bytes: of a tensor that a graph makes out of a few constants.
+        trial: tries a network in another process before this one; None: it is not tried.
         deterministic: whether each image runs alone and on one thread, so that its answer is the same in every batch.
-
-    Raises:
-        ServableError: the card's task is not among `outputs`, the certificate does not match the graph, the graph
-            breaks the contract or asks for too much, the trial failed, or a first run fails.
-        DeviceError: the network does not fully run on the device.
     """
-    expected = outputs_of(servable, outputs)
-    require_certificate(servable)
-    check_bounds(servable.path, data=weights_beside(servable), max_tensor_bytes=max_tensor_bytes)
-    if trial is not None:
-        trial.require(servable, expected)
 
-    sessions: list[Session] = []
+    device: Device
+    outputs: Mapping[str, tuple[str, ...]]
+    cache: Path
+    largest: int = 0
+    instances: int = 0
+    threads: int = 1
+    capture_lock: CaptureLock = field(default_factory=CaptureLock)
+    graphs: bool = False
+    first_runs_seconds: float = FIRST_RUNS_SECONDS
+    max_tensor_bytes: int = MAX_TENSOR_BYTES
+    trial: Trial | None = None
+    deterministic: bool = False
 
-    def open_network(plan: SessionPlan) -> Session:
-        session = open_session(servable.path, device, plan)
-        check_contract(session, servable.card, servable.path, expected)
-        sessions.append(session)
-        return session
+    def load(self, servable: Servable) -> Loaded:
+        """Load a network; blocking.
 
-    limit = 1 if deterministic else servable.card.max_batch or largest or LARGEST
-    if device.is_gpu:
-        with first_runs(servable.path, sessions, None):  # some devices compile for minutes
+        Raises:
+            ServableError: the card's task is not among `outputs`, the certificate does not match the graph, the graph
+                breaks the contract or asks for too much, the trial failed, or a first run fails.
+            DeviceError: the network does not fully run on the device.
+        """
+        expected = outputs_of(servable, self.outputs)
+        require_certificate(servable)
+        check_bounds(
+            servable.path, data=weights_beside(servable), max_tensor_bytes=self.max_tensor_bytes
+        )
+        if self.trial is not None:
+            self.trial.require(servable, expected)
+
+        sessions: list[Session] = []
+
+        def open_network(plan: SessionPlan) -> Session:
+            session = open_session(servable.path, self.device, plan)
+            check_contract(session, servable.card, servable.path, expected)
+            sessions.append(session)
+            return session
+
+        # On a GPU some devices compile for minutes.
+        seconds = None if self.device.is_gpu else self.first_runs_seconds
+        with first_runs(servable.path, sessions, seconds):
+            return self._load(servable, open_network)
+
+    def _load(self, servable: Servable, open_network: OpenNetwork) -> Loaded:
+        limit = 1 if self.deterministic else servable.card.max_batch or self.largest or LARGEST
+        if self.device.is_gpu:
             return load_on_gpu(
                 servable,
-                device,
+                self.device,
                 open_network,
                 limit=limit,
-                instances=instances,
-                cache=cache,
-                memory=Memory("cuda", device.index),
-                capture_lock=capture_lock or CaptureLock(),
-                graphs=graphs,
-                deterministic=deterministic,
+                instances=self.instances,
+                cache=self.cache,
+                memory=Memory("cuda", self.device.index),
+                capture_lock=self.capture_lock,
+                graphs=self.graphs,
+                deterministic=self.deterministic,
             )
-    with first_runs(servable.path, sessions, first_runs_seconds):
         return load_on_processor(
             servable,
-            device,
+            self.device,
             open_network,
             limit=limit,
-            largest=largest,
-            instances=instances,
-            threads=threads,
-            cache=cache,
-            deterministic=deterministic,
+            largest=self.largest,
+            instances=self.instances,
+            threads=self.threads,
+            cache=self.cache,
+            deterministic=self.deterministic,
         )
 
 
@@ -163,7 +171,7 @@ def load_on_processor(
     deterministic: bool = False,
     clock: Clock = time.perf_counter,
 ) -> Loaded:
-    """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `load_model` for the arguments."""
+    """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments."""
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache)

@@ -245,7 +245,7 @@ class Registry:
         Nothing changes for any request before that, and nothing is left of a version that fails.
 
         Raises:
-            ConfigurationError: this version is there already; or loading failed, see `load_model`.
+            ConfigurationError: this version is there already; or loading failed, see `ModelLoader.load`.
             NotReadyError: it does not load in time, or does not answer its health check.
             ShuttingDownError: the registry was closed.
         """

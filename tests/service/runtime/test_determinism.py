@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from service.runtime.device import Device
 from service.runtime.job import Outputs, Run
-from service.runtime.loading import Loaded, load_model
+from service.runtime.loading import Loaded, ModelLoader
 from service.runtime.repository import Servable, scan_repository
 from service.tasks.tasks import TASKS
 from tests.live import MODELS
@@ -23,8 +23,7 @@ SERVABLES = {one.name: one for one in scan_repository(MODELS)[0]}
 
 @cache
 def loaded(name: str, *, deterministic: bool) -> Loaded:
-    return load_model(
-        SERVABLES[name],
+    return ModelLoader(
         Device("cpu"),
         largest=0 if deterministic else most(name),
         instances=0,
@@ -32,7 +31,7 @@ def loaded(name: str, *, deterministic: bool) -> Loaded:
         cache=Path(),
         outputs={task.name: task.outputs for task in TASKS.values()},
         deterministic=deterministic,
-    )
+    ).load(SERVABLES[name])
 
 
 def most(name: str) -> int:

@@ -3,7 +3,6 @@ import logging
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,9 @@ from service.runtime.job import Outputs, Run, Stoppable, Tensor
 from service.runtime.loading import (
     LARGEST,
     Loaded,
+    ModelLoader,
     choose_runs,
     first_allowed,
-    load_model,
     load_on_gpu,
     load_on_processor,
 )
@@ -40,9 +39,11 @@ OUTPUTS: Mapping[str, tuple[str, ...]] = {
     "temporal": ("logits",),
     "detect": ("boxes",),
 }
-LOAD = partial(
-    load_model, device=CPU, largest=4, instances=1, threads=1, cache=Path(), outputs=OUTPUTS
-)
+
+
+def load(one: Servable, **changes: Any) -> Loaded:
+    settings = {"device": CPU, "largest": 4, "instances": 1, "cache": Path(), **changes}
+    return ModelLoader(outputs=OUTPUTS, **settings).load(one)
 
 
 def servable(root: Path, model: onnx.ModelProto | None = None, **card: object) -> Servable:
@@ -53,7 +54,7 @@ def servable(root: Path, model: onnx.ModelProto | None = None, **card: object) -
 
 
 def test_a_loaded_network_gives_its_outputs_and_a_blank_image(tmp_path: Path) -> None:
-    loaded = LOAD(servable(tmp_path))
+    loaded = load(servable(tmp_path))
     assert (len(loaded.runs), loaded.largest, loaded.wide) == (1, 4, None)
     assert loaded.blank.shape == (8, 8, 3)
     assert loaded.blank.dtype == np.uint8
@@ -65,7 +66,7 @@ def test_a_loaded_network_gives_its_outputs_and_a_blank_image(tmp_path: Path) ->
 def test_the_card_limits_batches_before_the_settings_do(
     tmp_path: Path, settings: int, card: int | None, largest: int
 ) -> None:
-    assert LOAD(servable(tmp_path, max_batch=card), largest=settings).largest == largest
+    assert load(servable(tmp_path, max_batch=card), largest=settings).largest == largest
 
 
 def test_a_task_that_the_service_does_not_know_is_refused_with_those_that_it_knows(
@@ -76,14 +77,14 @@ def test_a_task_that_the_service_does_not_know_is_refused_with_those_that_it_kno
         r"'segment', which this service does not know. Known tasks: classify, detect, temporal\."
     )
     with pytest.raises(ServableError, match=known):
-        LOAD(unknown)
+        load(unknown)
 
 
 def test_a_certificate_of_another_graph_is_refused(tmp_path: Path) -> None:
     one = servable(tmp_path)
     one.path.write_bytes(one.path.read_bytes().replace(b"colors", b"colorz", 1))
     with pytest.raises(ServableError, match="changed after it was proved"):
-        LOAD(one)
+        load(one)
 
 
 def with_input(dtype: int, shape: list[int | str]) -> onnx.ModelProto:
@@ -113,23 +114,23 @@ def test_a_graph_that_breaks_the_contract_is_refused_with_the_difference(
     tmp_path: Path, model: onnx.ModelProto, fault: str
 ) -> None:
     with pytest.raises(ServableError, match=fault):
-        LOAD(servable(tmp_path, model))
+        load(servable(tmp_path, model))
 
 
 def test_a_graph_without_a_batch_axis_is_served_one_image_at_a_time_if_its_card_says_so(
     tmp_path: Path,
 ) -> None:
-    assert LOAD(servable(tmp_path, color_model(batch=1), max_batch=1)).largest == 1
+    assert load(servable(tmp_path, color_model(batch=1), max_batch=1)).largest == 1
 
 
 def test_a_fixed_batch_of_more_than_one_is_never_served(tmp_path: Path) -> None:
     with pytest.raises(ServableError, match="dynamic batch axis"):
-        LOAD(servable(tmp_path, color_model(batch=2), max_batch=1))
+        load(servable(tmp_path, color_model(batch=2), max_batch=1))
 
 
 def test_a_graph_that_lacks_an_output_of_its_task_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ServableError, match=r"a detect graph lacks the outputs \['boxes'\]"):
-        LOAD(servable(tmp_path, task="detect"))
+        load(servable(tmp_path, task="detect"))
 
 
 def temporal(root: Path, shape: list[int | str]) -> Servable:
@@ -152,7 +153,7 @@ def temporal(root: Path, shape: list[int | str]) -> Servable:
 
 
 def test_a_temporal_head_gets_a_blank_window_of_features(tmp_path: Path) -> None:
-    blank = LOAD(temporal(tmp_path, ["N", 5, 7])).blank
+    blank = load(temporal(tmp_path, ["N", 5, 7])).blank
     assert blank.shape == (5, 7)
     assert blank.dtype == np.float32
     assert not blank.any()
@@ -163,7 +164,7 @@ def test_a_temporal_head_with_another_window_than_its_card_says_is_refused(
     tmp_path: Path, shape: list[int | str]
 ) -> None:
     with pytest.raises(ServableError, match=r"the card says \(None, 5, features\)"):
-        LOAD(temporal(tmp_path, shape))
+        load(temporal(tmp_path, shape))
 
 
 class Timed:
@@ -246,11 +247,11 @@ def test_the_largest_batch_is_measured_unless_it_is_given() -> None:
 
 
 def test_where_nothing_is_given_the_limit_is_ours(tmp_path: Path) -> None:
-    assert 1 <= LOAD(servable(tmp_path), largest=0).largest <= LARGEST
+    assert 1 <= load(servable(tmp_path), largest=0).largest <= LARGEST
 
 
 def test_on_a_cpu_with_several_threads_a_tiny_network_runs_on_each(tmp_path: Path) -> None:
-    loaded = LOAD(servable(tmp_path), instances=0, threads=3)
+    loaded = load(servable(tmp_path), instances=0, threads=3)
     assert len(loaded.runs) == 3
 
 
@@ -396,24 +397,24 @@ def test_without_the_gpu_nothing_is_served_from_the_cpu_instead(tmp_path: Path, 
         pytest.skip(f"{name} works here")
     device = Device("cuda" if name == "cuda" else "tensorrt")
     with pytest.raises((DeviceError, ServableError), match="memory of cuda"):
-        LOAD(servable(tmp_path), device=device, largest=2, cache=tmp_path, graphs=True)
+        load(servable(tmp_path), device=device, largest=2, cache=tmp_path, graphs=True)
 
 
 def test_a_network_that_fails_in_its_first_run_is_refused_with_the_reason(tmp_path: Path) -> None:
     one = servable(tmp_path, failing())
     with pytest.raises(ServableError, match=r"first run failed: .* idx=9 must be within") as caught:
-        LOAD(one)
+        load(one)
     assert "ONNXRuntimeError" not in str(caught.value)
 
 
 def test_a_network_that_never_ends_is_stopped_and_refused(tmp_path: Path) -> None:
     one = servable(tmp_path, endless())
     with pytest.raises(ServableError, match=r"its first run did not end within 0\.1 s"):
-        LOAD(one, first_runs_seconds=0.1)
+        load(one, first_runs_seconds=0.1)
 
 
 def test_a_run_that_is_stopped_ends_and_the_next_one_of_its_thread_runs(tmp_path: Path) -> None:
-    loaded = LOAD(servable(tmp_path, endless_when_bright()))
+    loaded = load(servable(tmp_path, endless_when_bright()))
     (run,) = loaded.runs
     assert isinstance(run, Stoppable)
     thread = threading.get_ident()
