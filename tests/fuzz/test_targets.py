@@ -20,7 +20,7 @@ Edit = tuple[str, float, int]
 EDITS = st.lists(
     st.tuples(
         st.sampled_from(["flip", "byte", "word", "long", "cut", "hole", "double"]),
-        st.floats(0, 1) | st.floats(0, 0.02),
+        st.floats(0, 1, allow_subnormal=False) | st.floats(0, 0.02, allow_subnormal=False),
         st.integers(0, 2**32 - 1) | st.sampled_from(EXTREMES),
     ),
     min_size=1,
