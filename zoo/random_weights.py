@@ -146,6 +146,9 @@ def _ultralytics(listed: Listed, folder: Path) -> dict[str, Any]:
     recipe["input"] = {"height": side, "width": side, "resize": "letterbox"}
     if listed.task == "classify":
         recipe["input"]["resize"] = "crop"
+    if "rtdetr" in listed.name:
+        recipe["input"]["resize"] = "stretch"
+        recipe["detect"] = {"box_unit": "frame", "box_format": "cxcywh"}
     return recipe  # the file's own metadata and shapes show its form
 
 

@@ -83,18 +83,26 @@ def _ultralytics(
         if isinstance(sides[0], int):
             yield Granted("shorter_side", max(sides), "as Ultralytics classifies")
         return
-    yield Granted("resize", "letterbox", "as Ultralytics detects")
-    decoder = _decoder(outputs, len(_value(stated.get("names", "")) or ()))
+    is_detr = "rtdetr" in f"{stated.get('head', '')} {stated.get('description', '')}".lower()
+    if is_detr:
+        yield Granted("resize", "stretch", "as Ultralytics detects with RT-DETR")
+        yield Granted("box_unit", "frame", "as Ultralytics' RT-DETR gives boxes")
+        yield Granted("box_format", "cxcywh", "as Ultralytics' RT-DETR gives boxes")
+    else:
+        yield Granted("resize", "letterbox", "as Ultralytics detects")
+    decoder = _decoder(outputs, len(_value(stated.get("names", "")) or ()), is_detr=is_detr)
     if decoder is not None:
         yield Granted("decoder", decoder[0], decoder[1])
 
 
-def _decoder(outputs: list[Dims], classes: int) -> tuple[str, str] | None:
+def _decoder(outputs: list[Dims], classes: int, *, is_detr: bool) -> tuple[str, str] | None:
     dims = outputs[0] if len(outputs) == 1 else ()
     if len(dims) != 3:
         return None
     shape = f"the output is {_shown(dims)} for {classes} classes"
     _, rows, columns = dims
+    if is_detr and columns == 4 + classes:
+        return "detr", shape
     if rows == 4 + classes:
         return "yolov8", shape
     if columns == 5 + classes:

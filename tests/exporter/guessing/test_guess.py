@@ -69,6 +69,30 @@ def test_a_detector_of_ultralytics_is_known_by_its_metadata_and_shape(
     assert missing(f"onnx:{path}", guess(str(path), {}).values) == ()
 
 
+@pytest.mark.parametrize(
+    ("stated", "dims", "decoder"),
+    [
+        ({"head": "RTDETRDecoder"}, ["n", 300, 6], "end2end"),
+        ({"description": "Ultralytics rtdetr-l model"}, ["n", 300, 84], "detr"),
+    ],
+)
+def test_rt_detr_of_ultralytics_stretches_images_and_gives_boxes_in_0_to_1(
+    stated: dict[str, str], dims: list[int | str], decoder: str, tmp_path: Path
+) -> None:
+    """As Ultralytics 8.4 writes it (`RTDETRDecoder`) and reads it (`RTDETRPredictor`, `scale_fill`), and as 8.0 did."""
+    names = str({index: f"thing {index}" for index in range(80)})
+    path = graph_file(tmp_path / "best.onnx", dims, **ultralytics("detect", names), **stated)
+
+    assert given(str(path)) == {
+        "task": "detect",
+        "resize": "stretch",
+        "box_unit": "frame",
+        "box_format": "cxcywh",
+        "decoder": decoder,
+        "name": "best",
+    }
+
+
 def test_two_classes_are_no_end_to_end_detector(tmp_path: Path) -> None:
     props = ultralytics("detect", "{0: 'cat', 1: 'dog'}")
     path = graph_file(tmp_path / "two.onnx", ["n", 6, 84], **props)
