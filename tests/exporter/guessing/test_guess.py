@@ -81,7 +81,7 @@ def test_rt_detr_of_ultralytics_stretches_images_and_gives_boxes_in_0_to_1(
 ) -> None:
     """As Ultralytics 8.4 writes it (`RTDETRDecoder`) and reads it (`RTDETRPredictor`, `scale_fill`), and as 8.0 did."""
     names = str({index: f"thing {index}" for index in range(80)})
-    path = graph_file(tmp_path / "best.onnx", dims, **ultralytics("detect", names), **stated)
+    path = graph_file(tmp_path / "rtdetr.onnx", dims, **ultralytics("detect", names), **stated)
 
     assert given(str(path)) == {
         "task": "detect",
@@ -89,7 +89,7 @@ def test_rt_detr_of_ultralytics_stretches_images_and_gives_boxes_in_0_to_1(
         "box_unit": "frame",
         "box_format": "cxcywh",
         "decoder": decoder,
-        "name": "best",
+        "name": "rtdetr",
     }
 
 
