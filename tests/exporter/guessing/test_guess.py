@@ -366,6 +366,33 @@ def test_labels_are_counted_before_the_network_is_read(tmp_path: Path) -> None:
         check_label_count(f"onnx:{path}", {"task": "classify"}, 3)
 
 
+@pytest.mark.parametrize("source", ["python:my.nets:Net", "torchscript:net.ts", "program:net.pt2"])
+@pytest.mark.parametrize(("task", "is_asked"), [("segment", True), ("embed", False)])
+def test_only_tasks_with_classes_need_labels(source: str, task: str, *, is_asked: bool) -> None:
+    values = {"task": task, "weights": "none", "height": 32, "width": 32}
+    assert ("--labels" in [one.option for one in missing(source, values)]) == is_asked
+
+
+def test_labels_beside_an_embedder_are_not_taken(tmp_path: Path) -> None:
+    path = graph_file(tmp_path / "net.onnx", ["n", 4])
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+
+    assert given(str(path), task="classify")["labels"] == str(tmp_path / "labels.txt")
+    assert "labels" not in given(str(path), task="embed")
+
+
+def test_labels_of_an_embedder_are_not_counted(tmp_path: Path) -> None:
+    path = graph_file(tmp_path / "net.onnx", ["n", 4])
+    check_label_count(f"onnx:{path}", {"task": "embed"}, 3)
+
+
+def test_only_a_training_can_be_for_a_temporal_head() -> None:
+    found, trained = (missing(source, {}) for source in ("timm:vit", "train:my.nets:Motion"))
+
+    assert found[0].choices == ("classify", "segment", "detect", "embed")
+    assert trained[0].choices == ("classify", "segment", "detect", "embed", "temporal")
+
+
 def test_the_config_of_transformers_counts_its_classes(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text(json.dumps({"id2label": {"0": "cat", "1": "dog"}}))
 
