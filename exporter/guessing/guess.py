@@ -1,6 +1,6 @@
 """The words of a command line → a source and its options, completed by what the source states or shows.
 
-What is stated in a file is not asked again. Everything that was not given is kept with the reason for its value, so
+What a file states needs no option. Everything that was not given is kept with the reason for its value, so
 that the command can show it.
 """
 
