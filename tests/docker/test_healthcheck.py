@@ -1,4 +1,4 @@
-"""The container's health check, asked of a real socket."""
+"""The container's health check against a real socket."""
 
 import subprocess
 import sys

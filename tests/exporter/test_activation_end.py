@@ -402,7 +402,7 @@ TOP_THREE.output.append("places")
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("end", "message"),
     [
         ((op("Softmax", axis=1, output="p"), TOP_THREE, op("Identity", "best")), "--outputs p "),
         ((op("LogSoftmax", axis=1, output="l"), op("Neg", "l")), "negative log-softmax"),
@@ -411,9 +411,9 @@ TOP_THREE.output.append("places")
     ids=["sorted", "nll", "negative"],
 )
 def test_values_that_are_no_scores_of_classes_are_refused(
-    tmp_path: Path, end: tuple[onnx.NodeProto, ...], said: str
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         adopted(tmp_path, network(*end, three=np.array([3])))
 
 

@@ -1,4 +1,4 @@
-"""Scores that can be no logits as they are, tanh, cosines and distances, are asked about; logits like them are not.
+"""Scores that can be no logits as they are, tanh, cosines and distances, need an option; logits like them do not.
 
 The right values are those of the source file in ONNX Runtime, and NumPy's softmax of them.
 """

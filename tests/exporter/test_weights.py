@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's own, about format
 
 
 def loaded(content: object, folder: Path, *, zipped: bool = True) -> tuple[Norms, list[str]]:
-    """Save a content, load it into a new network, and return that and what was said."""
+    """Save a content, load it into a new network, and return that and the warnings."""
     torch.save(content, folder / "w.pt", _use_new_zipfile_serialization=zipped)
     module, progress = norms(0.0), SilentProgress()
     load_weights(module, folder / "w.pt", progress=progress)
@@ -37,7 +37,7 @@ def test_weights_are_found_in_what_a_training_saved(form: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("form", "warning"),
     [
         ("_orig_mod.", "the prefix _orig_mod. is removed"),
         ("Lightning", "the prefix model. is removed; loss is left out"),
@@ -45,10 +45,10 @@ def test_weights_are_found_in_what_a_training_saved(form: str, tmp_path: Path) -
         ("AveragedModel", "the prefix module. is removed"),
     ],
 )
-def test_what_is_not_simply_taken_is_said(form: str, said: str, tmp_path: Path) -> None:
+def test_what_is_not_simply_taken_is_said(form: str, warning: str, tmp_path: Path) -> None:
     _, warnings = loaded(FORMS[form](norms(3.0).state_dict()), tmp_path)
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"--weights w.pt: {said}")
+    assert warnings[0].startswith(f"--weights w.pt: {warning}")
 
 
 def apart(**parts: float) -> dict[str, torch.Tensor]:

@@ -338,17 +338,17 @@ def test_without_a_terminal_the_refusal_has_the_exact_options(tmp_path: Path) ->
 
 
 def test_on_a_terminal_only_what_is_missing_is_asked() -> None:
-    asked: list[str] = []
+    questions: list[str] = []
     answers = {"--task": "classify", "--height": "32", "--width": "48", "--labels": "a.txt"}
 
     def ask(question: Missing) -> str:
-        asked.append(question.option)
+        questions.append(question.option)
         return answers[question.option]
 
     found = guess("python:my.nets:Cats", {"weights": "none", "width": 64})
     values = with_answers(found.source, found.values, missing(found.source, found.values), ask)
 
-    assert asked == ["--task", "--height", "--labels"]
+    assert questions == ["--task", "--height", "--labels"]
     assert (values["task"], values["height"], values["width"]) == ("classify", 32, 64)
     assert (values["name"], values["labels"]) == ("cats", "a.txt")
 

@@ -1,4 +1,4 @@
-"""Inputs beside the image: a value that is the same for every image becomes a constant, what is not given is asked for.
+"""Inputs beside the image: a value that is the same for every image becomes a constant, what is not given is an error.
 
 The right values are those of the source file in ONNX Runtime, which gets all of its inputs.
 """
