@@ -162,7 +162,7 @@ def test_our_own_image_bears_the_version_of_the_project() -> None:
     assert tags == {project()["version"], f"{project()['version']}-cuda"}
 
 
-def test_the_extras_that_are_asked_for_exist() -> None:
+def test_the_extras_of_the_images_exist() -> None:
     extras = {parts["build"].get("args", {}).get("EXTRAS") for parts in OURS.values()} - {None}
 
     assert extras == {"cuda"}

@@ -242,7 +242,7 @@ def test_a_folder_with_a_recipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
-def test_files_of_pytorch_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
+def test_files_of_pytorch_are_distinguished_by_what_is_in_them(tmp_path: Path) -> None:
     net = nn.Conv2d(3, 3, 1)
     script, program = tmp_path / "script.pt", tmp_path / "program.pt"
     torch.jit.trace(net, torch.zeros(1, 3, 8, 8)).save(str(script))  # type: ignore[no-untyped-call]
@@ -337,7 +337,7 @@ def test_without_a_terminal_the_refusal_has_the_exact_options(tmp_path: Path) ->
     )
 
 
-def test_on_a_terminal_only_what_is_missing_is_asked() -> None:
+def test_on_a_terminal_the_questions_are_only_what_is_missing() -> None:
     questions: list[str] = []
     answers = {"--task": "classify", "--height": "32", "--width": "48", "--labels": "a.txt"}
 

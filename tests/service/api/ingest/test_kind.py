@@ -90,7 +90,7 @@ def test_what_is_no_video_is_named(body: bytes, stated: str) -> None:
 
 
 @pytest.mark.parametrize("head", [MP4, WEBM, AVI, encoded("GIF"), b"", b"\0", b"hello, world"])
-def test_of_other_bytes_nothing_is_said(head: bytes) -> None:
+def test_other_bytes_have_no_description(head: bytes) -> None:
     assert not_a_video(head) is None
 
 
