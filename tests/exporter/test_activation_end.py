@@ -359,8 +359,10 @@ def test_a_detector_s_scores_are_probabilities(
     np.testing.assert_allclose(found["scores"][:, 0], right[..., 4].max(axis=1), atol=1e-6)
 
 
-def test_a_detector_s_scores_in_0_to_1_are_kept_whatever_the_graph_ends_in(tmp_path: Path) -> None:
-    """A sum of linear values, which by their numbers are probabilities, as after a calibration."""
+def test_a_linear_detector_s_scores_in_0_to_1_are_asked_about_and_kept_where_it_is_stated(
+    tmp_path: Path,
+) -> None:
+    """A sum of linear values: by their numbers probabilities, as after a calibration, or logits that are small."""
     end = (
         op("Mul", "logits", "little", output="small"),
         op("Add", "small", "half", output="confidences"),
@@ -369,9 +371,9 @@ def test_a_detector_s_scores_in_0_to_1_are_kept_whatever_the_graph_ends_in(tmp_p
     for name, value in (("little", 0.05), ("half", 0.5)):
         held = numpy_helper.from_array(np.array([value], np.float32), name)
         model.graph.initializer.append(held)
-    with pytest.raises(RecipeError, match="probabilities already"):
-        adopted(tmp_path, model, task="detect", detect={"score_activation": "sigmoid"})
-    _, found = adopted(tmp_path, model, task="detect")
+    with pytest.raises(RecipeError, match="a linear layer computes them.*--activation sigmoid"):
+        adopted(tmp_path, model, task="detect")
+    _, found = adopted(tmp_path, model, task="detect", detect={"score_activation": "none"})
     session = onnxruntime.InferenceSession(model.SerializeToString())
     pixels = np.ascontiguousarray(FRAMES.transpose(0, 3, 1, 2) / 255, np.float32)
     own = session.run(["confidences"], {"pixels": pixels})[0]

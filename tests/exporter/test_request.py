@@ -204,7 +204,7 @@ ONNX = ("onnx:net.onnx", "--task", "classify", "--name", "net", "--labels", "man
     [
         (["--decoder", "yolov8"], "--decoder: only --task detect reads this"),
         (["--background-id", "0"], "--background-id: only --task segment"),
-        (["--arg", "a=1"], "--arg is for sources that build a network"),
+        (["--arg", "a=1"], "it is the value of an input beside the image"),
         (["--weights", "none"], "--weights is for sources that build a network"),
         (["--arg", "a=1", "--arg", "a=2"], "--arg a=… is given twice"),
         (["--mean", "1,2"], "--mean 1,2: write 3 numbers"),

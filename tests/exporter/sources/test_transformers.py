@@ -62,7 +62,11 @@ def test_a_classifier_says_what_transformers_says(
 def test_classes_that_a_config_only_counts_get_numbered_labels(tmp_path: Path) -> None:
     """PVT's configuration has no id2label of its own."""
     config = tf.PvtConfig(
-        image_size=SIDE, depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 24, 32], num_labels=5
+        image_size=SIDE,
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[8, 16, 24, 32],
+        num_attention_heads=[1, 2, 3, 4],
+        num_labels=5,
     )
     place = saved(
         lambda: (tf.PvtForImageClassification(config), tf.PvtImageProcessorPil(size=SQUARE)),
