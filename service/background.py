@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
 
 from service.logs import LOGGER
@@ -23,11 +23,16 @@ async def return_memory() -> None:
         await asyncio.to_thread(trim_heap)
 
 
-async def watch_lag(metrics: Metrics) -> None:
+async def watch_lag(
+    metrics: Metrics,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+    clock: Callable[[], float] = time.perf_counter,
+) -> None:
+    """Observe without end how many seconds later than it was due the event loop wakes a task."""
     while True:
-        before = time.perf_counter()
-        await asyncio.sleep(LAG_PROBE_SECONDS)
-        late = time.perf_counter() - before - LAG_PROBE_SECONDS
+        before = clock()
+        await sleep(LAG_PROBE_SECONDS)
+        late = clock() - before - LAG_PROBE_SECONDS
         metrics.event_loop_lag.observe(max(0.0, late))
 
 

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 from service.background import background, return_memory, watch_lag
 from service.calls import ExplainCall, TaskCall
 from service.card import INPUT_NAME, TEMPORAL_INPUT_NAME
-from service.errors import ConfigurationError, FovealError, InvalidParameterError
+from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -59,7 +59,7 @@ from service.runtime.trial import Trial
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
-from service.tasks.networks import usable
+from service.tasks.networks import require_fitting, usable
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.allowed import allowed_of
@@ -92,7 +92,8 @@ class Engine:
         decoder_program: the module that isolated decoder processes run.
 
     Raises:
-        ConfigurationError: the device does not work, there is no repository, or a default names no model.
+        ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
+            do not fit together.
     """
 
     def __init__(
@@ -104,11 +105,7 @@ class Engine:
         on_loaded: "Callable[[Engine], None] | None" = None,
         decoder_program: str = PROGRAM,
     ) -> None:
-        misnamed = [name for name, task in tasks.items() if name != task.name]
-        if misnamed:
-            raise ConfigurationError(
-                f"A task must be listed by its own name: {', '.join(misnamed)}"
-            )
+        require_fitting(tasks)
         self.version = version_of("foveal")
         self.tasks = tasks
         self.timeout_seconds = settings.timeout_ms / 1e3
@@ -205,7 +202,7 @@ class Engine:
         """
         if task.head is None:
             raise InvalidParameterError(f"task: {task.name} takes videos, not images")
-        found = self.registry.find(task.networks, model, version)
+        found = self.registry.find(task.networks, model, version, task=task.name)
         settled = task.settle(options, found.card)
         if rendering is None:
             return TaskCall(task, found, settled, None, "", self.pipeline)
@@ -317,7 +314,7 @@ class Engine:
             raise InvalidParameterError(f"task: {task.name} takes images, not videos")
         if draws and not over_time.draws:
             raise InvalidParameterError(f"format: {task.name} has nothing that can be drawn")
-        found = self.registry.find(task.networks, model, version)
+        found = self.registry.find(task.networks, model, version, task=task.name)
         window = found.card.window
         return VideoRun(
             task=task.name,
@@ -439,6 +436,7 @@ class Engine:
                 settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
             ),
             defaults=settings.defaults,
+            networks={name: task.networks for name, task in self.tasks.items()},
             pool=self._pool,
             load_seconds=settings.load_seconds,
         )

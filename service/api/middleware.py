@@ -87,9 +87,9 @@ class Telemetry:
             nonlocal status, stages
             if message["type"] == "http.response.start":
                 record.release()  # now, because a client may read its response slowly or never
-                status = message["status"]
                 stages = record.stage_ms()
                 message = self._with_headers(message, record, stages)
+                status = message["status"]  # only now: what fails above is still answered
             await send(message)
 
         self._in_flight += 1
@@ -104,6 +104,7 @@ class Telemetry:
         ):  # a fault that nothing else caught; FastAPI has sent the response to its own
             log.exception("unhandled", extra={FIELDS: {"request_id": record.request_id}})
             if not status:
+                record.traces = []  # they may be what failed
                 await internal_error(record)(scope, receive, send_with_headers)
         finally:
             self._in_flight -= 1

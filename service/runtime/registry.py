@@ -67,6 +67,7 @@ class Registry:
         metrics: where the models are counted.
         batching: how batches are made.
         defaults: by task, the model that answers it when a request names none.
+        networks: by task, the tasks whose networks can do it; a task that is not there has its own.
         pool: where images are prepared and results finished; None: on the workers.
         load_seconds: how long the loading of a model may keep the others waiting; it goes on beside them.
         add_seconds: how long the loading of a model that is added may take.
@@ -91,6 +92,7 @@ class Registry:
         metrics: Metrics,
         batching: Batching,
         defaults: Mapping[str, str],
+        networks: Mapping[str, Collection[str]] | None = None,
         pool: Executor | None = None,
         load_seconds: float = LOAD_SECONDS,
         add_seconds: float = ADD_SECONDS,
@@ -116,20 +118,28 @@ class Registry:
         self._draining: set[asyncio.Task[None]] = set()
         for servable in servables:
             self._enter(Model(servable))
-        self._routing = Routing(self._checked(defaults))
+        self._routing = Routing(self._checked(defaults, networks or {}))
 
     @property
     def models(self) -> tuple[Model, ...]:
         """Every version of every model, by name and ascending version."""
         return self._models
 
-    def find(self, tasks: Collection[str], name: str | None, version: int | None) -> Model:
+    def find(
+        self,
+        tasks: Collection[str],
+        name: str | None,
+        version: int | None,
+        *,
+        task: str | None = None,
+    ) -> Model:
         """Return the model that answers a request.
 
         Args:
             tasks: the model must do one of them.
-            name: of the model; None for the default of the tasks.
+            name: of the model; None for the default.
             version: of the model; None for the newest that is ready, or the newest if none is.
+            task: whose default answers, where it has one of its own; else that of the first of `tasks` that has one.
 
         Raises:
             UnknownModelError: there is no such model, or none for the tasks.
@@ -137,7 +147,9 @@ class Registry:
             WrongTaskError: the model does none of the tasks.
         """
         if name is None:
-            name = next((found for task in tasks if (found := self.default_of(task))), None)
+            name = self._routing.defaults.get(task or "") or next(
+                (found for one in tasks if (found := self.default_of(one))), None
+            )
         if name is None or name not in self._by_name:
             able = (model.name for model in self._models if model.card.task in tasks)
             missing = (
@@ -369,10 +381,13 @@ class Registry:
         existing = _listed(str(model.version) for model in versions)
         raise UnknownVersionError(f"{name} has no version {version}. Versions: {existing}.")
 
-    def _checked(self, defaults: Mapping[str, str]) -> dict[str, str]:
+    def _checked(
+        self, defaults: Mapping[str, str], networks: Mapping[str, Collection[str]]
+    ) -> dict[str, str]:
         for task, name in defaults.items():
-            if name not in self._by_name or self._by_name[name][-1].card.task != task:
-                able = (model.name for model in self._models if model.card.task == task)
+            fitting = networks.get(task, (task,))
+            if name not in self._by_name or self._by_name[name][-1].card.task not in fitting:
+                able = (model.name for model in self._models if model.card.task in fitting)
                 raise ConfigurationError(
                     f"FOVEAL_DEFAULTS names {name!r} for {task}. Models for it: {_listed(able)}."
                 )

@@ -1,10 +1,33 @@
-"""Which networks of a repository the tasks can use."""
+"""Whether the tasks fit together, and which networks of a repository they can use."""
 
 from collections.abc import Iterable, Mapping
 
 from service.card import Card
+from service.errors import ConfigurationError
 from service.runtime.repository import Refusal, Servable
 from service.tasks.task import Task
+
+
+def require_fitting(tasks: Mapping[str, Task]) -> None:
+    """Check that tasks are listed by their names, and that the networks they borrow exist and give what they need.
+
+    Raises:
+        ConfigurationError: one of them does not fit.
+    """
+    for name, task in tasks.items():
+        if name != task.name:
+            raise ConfigurationError(f"A task must be listed by its own name: {name}")
+        for owner in task.networks:
+            if owner not in tasks:
+                raise ConfigurationError(
+                    f"The task {name} uses networks for {owner!r}, and the tasks are {', '.join(tasks)}."
+                )
+            missing = [one for one in task.outputs if one not in tasks[owner].outputs]
+            if missing:
+                raise ConfigurationError(
+                    f"The task {name} needs the outputs {', '.join(missing)}, which networks for {owner} do not have. "
+                    f"They have {', '.join(tasks[owner].outputs)}."
+                )
 
 
 def usable(

@@ -5,6 +5,7 @@ import pytest
 
 from service.background import background, watch_lag
 from service.metrics import Metrics
+from tests.service.runtime.clocks import ManualClock
 
 pytestmark = pytest.mark.anyio
 
@@ -42,10 +43,16 @@ async def test_work_that_fails_is_logged_and_the_block_goes_on(
 
 
 async def test_the_lag_of_the_event_loop_is_observed() -> None:
-    metrics = Metrics()
-    watching = asyncio.create_task(watch_lag(metrics))
-    name = "foveal_event_loop_lag_seconds_count"
-    while not metrics.registry.get_sample_value(name):
-        await asyncio.sleep(0.01)
-    watching.cancel()
-    assert (metrics.registry.get_sample_value("foveal_event_loop_lag_seconds_sum") or 0) >= 0
+    metrics, clock = Metrics(), ManualClock()
+    late = iter((0.125, 0.5, -0.001))  # a clock may also run a little slow
+
+    async def sleep(seconds: float) -> None:
+        clock.advance(seconds + next(late))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):  # after the third
+        await watch_lag(metrics, sleep, clock)
+    found = {
+        part: metrics.registry.get_sample_value(f"foveal_event_loop_lag_seconds_{part}")
+        for part in ("count", "sum")
+    }
+    assert found == {"count": 3, "sum": pytest.approx(0.625)}

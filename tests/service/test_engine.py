@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import aclosing
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from service.imaging.overlay import RenderedImage
 from service.settings import Settings
 from service.tasks.classify import ClassifyOptions
 from service.tasks.detect import DetectOptions
+from service.tasks.embed import EmbedOptions
 from service.tasks.task import TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.events import VideoFrame, VideoStart, VideoSummary
@@ -124,6 +126,32 @@ async def test_options_that_the_task_does_not_take_are_refused(
 async def test_a_task_is_listed_by_its_own_name() -> None:
     with pytest.raises(ConfigurationError, match="by its own name: photo"):
         Engine(Settings(models=MODELS), tasks={"photo": TASKS["classify"]})
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"models": ("clasify",)}, "The task shade uses networks for 'clasify', and the tasks are"),
+        (
+            {"models": ("classify",), "outputs": ("logits", "depth")},
+            "The task shade needs the outputs depth, which networks for classify do not have",
+        ),
+    ],
+)
+def test_a_task_that_borrows_what_no_network_has_stops_the_start(
+    changes: dict[str, Any], reason: str
+) -> None:
+    shade = replace(TASKS["classify"], name="shade", **changes)
+    with pytest.raises(ConfigurationError, match=reason):
+        Engine(Settings(models=MODELS), tasks={**TASKS, "shade": shade})
+
+
+async def test_embed_has_a_default_among_the_networks_that_it_borrows() -> None:
+    engine = Engine(Settings(models=MODELS, defaults={"embed": "lenet5"}))
+    call = engine.call(TASKS["embed"], EmbedOptions())
+    assert call.model.name == "lenet5"
+    with pytest.raises(ConfigurationError, match="names 'motion' for embed"):
+        Engine(Settings(models=MODELS, defaults={"embed": "motion"}))
 
 
 async def test_tensors_go_through_the_same_queue_as_images(engine: Engine) -> None:

@@ -8,6 +8,7 @@ import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.middleware import Middleware, Telemetry, guarded
+from service.api.record import RECORD_KEY
 from service.app import create_app
 from service.engine import Engine
 from service.errors import NotReadyError, OverloadedError
@@ -58,6 +59,22 @@ def test_the_requests_that_guards_are_tested_with_cover_the_app(tmp_path: Path) 
     assert {"/v1/classify", "/v1/segment", "/v1/detect", "/v1/embed", "/v1/video"} <= paths
     assert {"/", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css"} <= paths
     assert {"/v1/models/name", "/health/live", "/metrics", "/playground/main.js"} <= paths
+
+
+async def test_a_response_whose_headers_can_not_be_made_is_answered_all_the_same(
+    tmp_path: Path,
+) -> None:
+    def spoiling(app: ASGIApp) -> ASGIApp:
+        async def spoil(scope: Scope, receive: Receive, send: Send) -> None:
+            if scope["type"] == "http":
+                scope[RECORD_KEY].traces = ["no trace"]
+            await app(scope, receive, send)
+
+        return spoil
+
+    async with client_of(app_with(tmp_path, spoiling)) as http:
+        answer = await http.get("/health/live")
+    assert (answer.status_code, answer.json()["code"]) == (500, "internal_error")
 
 
 async def test_a_guard_that_passes_everything_on_changes_nothing(tmp_path: Path) -> None:

@@ -140,6 +140,7 @@ async def house(
     *servables: Servable,
     refusals: Collection[Refusal] = (),
     defaults: Mapping[str, str] | None = None,
+    networks: Mapping[str, Collection[str]] | None = None,
     load: bool = True,
 ) -> AsyncIterator[House]:
     workers, loader, metrics = Workers(2, clock=ManualClock()), Loader(), Metrics()
@@ -152,6 +153,7 @@ async def house(
         metrics=metrics,
         batching=Batching(capacity=8, max_delay_seconds=0.0),
         defaults=defaults or {},
+        networks=networks,
         release_memory=loader.note_release,
     )
     loader.gate.set()
@@ -236,6 +238,20 @@ async def test_without_a_name_the_default_of_the_first_task_that_has_one_answers
         assert h.registry.find(["detect", "segment"], None, None).name == "c"
         assert h.registry.default_of("classify") == "b"
         assert h.registry.default_of("detect") is None
+
+
+async def test_a_task_that_borrows_networks_has_a_default_of_its_own() -> None:
+    models = [servable("a"), servable("b"), servable("c", task="segment")]
+    borrowed = ("classify", "segment")
+    async with house(*models, defaults={"shade": "c"}, networks={"shade": borrowed}) as h:
+        assert h.registry.find(borrowed, None, None, task="shade").name == "c"
+        assert h.registry.find(borrowed, None, None, task="tint").name == "a"
+        assert h.registry.find(["classify"], None, None, task="classify").name == "a"
+    async with house(*models, defaults={"classify": "b"}, networks={"shade": borrowed}) as h:
+        assert h.registry.find(borrowed, None, None, task="shade").name == "b"
+    with pytest.raises(ConfigurationError, match=r"'d' for shade\. Models for it: a, b, c\."):
+        async with house(*models, defaults={"shade": "d"}, networks={"shade": borrowed}):
+            pass
 
 
 @pytest.mark.parametrize("defaults", [{"classify": "nothing"}, {"segment": "colors"}])
