@@ -17,7 +17,7 @@ from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
 
-RESERVED_NAMES = ("video", "explain", "chain", "models")
+RESERVED_NAMES = ("video", "explain", "chain", "models", "admin")
 """Paths below `/v1/` that are no task."""
 RESERVED_OPTIONS = frozenset({"model", "version", "format", "task", "fps", "every_n", "max_frames"})
 """Query parameters that every task's route, or the route of videos, has."""

@@ -223,3 +223,8 @@ def test_the_guide_s_pod_asks_routes_and_ports_that_exist_and_leaves_time_to_fin
     assert settings.grace_seconds > readiness["periodSeconds"] * readiness["failureThreshold"]
     assert pod["enableServiceLinks"] is False
     assert container["image"] == SERVICES["foveal"]["image"]
+
+
+def test_the_guide_names_our_image_by_the_version_of_the_project() -> None:
+    named = set(re.findall(r"\bfoveal:(\d[\w.-]*)", GUIDE.read_text()))
+    assert named == {project()["version"]}

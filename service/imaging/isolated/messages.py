@@ -7,7 +7,7 @@ numbers are little-endian.
 import json
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from service.imaging.decode import Limits
@@ -66,7 +66,7 @@ class Request:
     """
 
     kind: Kind
-    body: bytes
+    body: bytes = field(repr=False)
     target: bytes
     granted: int
     limits: bytes
