@@ -18,8 +18,8 @@ class Result(dict[str, int]):
     """A result."""
 
 
-def square(_: Any, source: Any, card: Card, options: Any) -> Image.Image:
-    assert (card.name, options) == ("colors", "options")
+def square(outputs: Any, source: Any, card: Card, options: Any) -> Image.Image:
+    assert (outputs, card.name, options) == ({}, "colors", "options")
     return Image.new("RGB", source, "red")
 
 
