@@ -177,7 +177,7 @@ async def _warm(settings: Settings) -> int:
 
 @cli.command()
 def tasks() -> None:
-    """Print what each task can be asked, as Markdown."""
+    """Print the options and results of each task, as Markdown."""
     typer.echo(reference(TASKS).rstrip())
 
 

@@ -164,7 +164,7 @@ BY_HAND = (
         ((op("Softmax", output="p", axis=1), op("Mul", "p", "hundred")), "same sum"),
     ],
 )
-def test_what_can_not_be_known_is_asked(
+def test_what_can_not_be_known_needs_an_option(
     tmp_path: Path, end: tuple[onnx.NodeProto, ...], message: str
 ) -> None:
     constants: dict[str, Any] = {
@@ -227,7 +227,7 @@ def test_a_segmenter_s_own_sigmoid_is_kept(tmp_path: Path, sized: bool) -> None:
         np.testing.assert_array_equal(inside, own > 0.5)
 
 
-def test_probabilities_times_255_of_a_segmenter_are_asked(tmp_path: Path) -> None:
+def test_probabilities_times_255_of_a_segmenter_need_an_option(tmp_path: Path) -> None:
     end = (op("Sigmoid", output="p"), op("Mul", "p", "levels"))
     model = network(*end, classes=1, maps=True, levels=np.array([255], np.float32))
     with pytest.raises(RecipeError, match=r"never negative, .* without this scaling"):
@@ -402,7 +402,7 @@ TOP_THREE.output.append("places")
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("end", "message"),
     [
         ((op("Softmax", axis=1, output="p"), TOP_THREE, op("Identity", "best")), "--outputs p "),
         ((op("LogSoftmax", axis=1, output="l"), op("Neg", "l")), "negative log-softmax"),
@@ -411,9 +411,9 @@ TOP_THREE.output.append("places")
     ids=["sorted", "nll", "negative"],
 )
 def test_values_that_are_no_scores_of_classes_are_refused(
-    tmp_path: Path, end: tuple[onnx.NodeProto, ...], said: str
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         adopted(tmp_path, network(*end, three=np.array([3])))
 
 
@@ -458,7 +458,7 @@ def test_the_output_that_is_named_like_scores_is_taken(
     np.testing.assert_allclose(found["logits"], scores, atol=1e-5)
 
 
-def test_two_outputs_that_could_both_be_scores_are_asked_for(tmp_path: Path) -> None:
+def test_two_outputs_that_could_both_be_scores_need_an_option(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"outputs 100 .*, 101 .*--outputs 100"):
         adopted(tmp_path, two_outputs("100", "101"))
     _, found = adopted(tmp_path, two_outputs("100", "101"), outputs=("101",))

@@ -17,7 +17,7 @@ def test_an_option_beats_the_environment_and_that_the_default(
     assert read_settings({}, {}).port == 8000
 
 
-def test_a_misspelt_variable_is_told_with_the_nearest() -> None:
+def test_a_misspelt_variable_is_named_with_the_nearest() -> None:
     with pytest.raises(
         ConfigurationError,
         match="FOVEAL_QUEU_SIZE is not a setting; did you mean FOVEAL_QUEUE_SIZE",

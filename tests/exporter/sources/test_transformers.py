@@ -137,7 +137,7 @@ def test_a_folder_without_a_config_is_refused(place: str, tmp_path: Path) -> Non
         export_to(tmp_path, f"transformers:{place}")
 
 
-def test_a_size_that_depends_on_the_image_becomes_one_and_is_said() -> None:
+def test_a_size_that_depends_on_the_image_becomes_one_with_a_warning() -> None:
     made = processed_images(
         tf.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160})
     )
@@ -149,7 +149,7 @@ def test_a_size_that_depends_on_the_image_becomes_one_and_is_said() -> None:
     assert made.transform(photograph("chelsea")).shape == (3, 100, 100)
 
 
-def test_a_stretch_before_a_crop_is_said() -> None:
+def test_a_stretch_before_a_crop_has_a_warning() -> None:
     made = processed_images(tf.DeiTImageProcessorPil())
 
     assert (made.image_input.shorter_side, made.image_input.height) == (256, 224)

@@ -1,4 +1,4 @@
-"""Who may come in: every path of the app with every key."""
+"""Which key opens which path: every path of the app with every key."""
 
 import asyncio
 import logging
