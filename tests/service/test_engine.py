@@ -131,7 +131,7 @@ async def test_a_task_is_listed_by_its_own_name() -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"models": ("clasify",)}, "The task shade uses networks for 'clasify', and the tasks are"),
+        ({"models": ("shape",)}, "The task shade uses networks for 'shape', and the tasks are"),
         (
             {"models": ("classify",), "outputs": ("logits", "depth")},
             "The task shade needs the outputs depth, which networks for classify do not have",
