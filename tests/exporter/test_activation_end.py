@@ -371,7 +371,7 @@ def test_a_linear_detector_s_scores_in_0_to_1_are_asked_about_and_kept_where_it_
     for name, value in (("little", 0.05), ("half", 0.5)):
         held = numpy_helper.from_array(np.array([value], np.float32), name)
         model.graph.initializer.append(held)
-    with pytest.raises(RecipeError, match="a linear layer computes them.*--activation sigmoid"):
+    with pytest.raises(RecipeError, match=r"a linear layer computes them.*--activation sigmoid"):
         adopted(tmp_path, model, task="detect")
     _, found = adopted(tmp_path, model, task="detect", detect={"score_activation": "none"})
     session = onnxruntime.InferenceSession(model.SerializeToString())
