@@ -162,7 +162,8 @@ def made_by_onnx(**attribute: Any) -> np.ndarray:
     """Return what ONNX's reference evaluator makes of a `Constant` node."""
     node = helper.make_node("Constant", [], ["made"], **attribute)
     graph = helper.make_graph([node], "graph", [], [onnx.ValueInfoProto(name="made")])
-    value: np.ndarray = ReferenceEvaluator(helper.make_model(graph)).run(None, {})[0]
+    (value,) = ReferenceEvaluator(helper.make_model(graph)).run(None, {})
+    assert isinstance(value, np.ndarray)
     return value
 
 
