@@ -5,7 +5,7 @@ from pathlib import Path
 
 from exporter.errors import RecipeError, WriteError
 from exporter.network import Facts
-from exporter.recipe import Recipe
+from exporter.recipe import LABELED, Recipe
 
 
 def check_recipe(recipe: Recipe, path: Path) -> None:
@@ -58,7 +58,8 @@ def check_labels(recipe: Recipe, facts: Facts, needed: int | None = None) -> tup
     Args:
         recipe: may state labels.
         facts: what the source knows.
-        needed: the number of classes that the network's outputs show.
+        needed: the number of classes that the network's outputs show. Without it the source's number counts, unless
+            the task has no labels.
 
     Raises:
         RecipeError: they are too few or too many, or --background-id is none of them.
@@ -75,12 +76,13 @@ def check_labels(recipe: Recipe, facts: Facts, needed: int | None = None) -> tup
 def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[str, ...]:
     stated = recipe.label_list()
     labels = stated or facts.labels or ()
-    needed = facts.classes if needed is None else needed
+    if needed is None and recipe.task in LABELED:
+        needed = facts.classes
     if stated and facts.blank_first and needed == len(stated) + 1:
         return ("", *stated)
     if needed == 1 and len(labels) == 2:
         return labels  # a score between two classes
-    if needed is not None and len(labels) != needed and recipe.task != "embed":
+    if needed is not None and len(labels) != needed:
         first = ", of which the first is background" if facts.blank_first else ""
         one = ", or two, where the score is that of the second one" if needed == 1 else ""
         given = f"{len(labels)} are given" if labels else "none are given"

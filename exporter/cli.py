@@ -156,7 +156,7 @@ def _explain(request: Request, granted: Sequence[Granted]) -> None:
 
 
 def _answered(found: Guess) -> dict[str, Any]:
-    """Return the options with the answers to what is missing; nobody is asked without a terminal."""
+    """Return the options with the answers to what is missing; without a terminal there are no questions."""
     is_there = console.is_terminal and sys.stdin.isatty()
     questions = missing(found.source, found.values)
     return with_answers(found.source, found.values, questions, _ask if is_there else None)

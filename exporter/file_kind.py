@@ -54,7 +54,7 @@ _FIRST_PICKLES = (b"(dp0\n", b"(lp0\n", b"ccollections\n", b"ccopy_reg\n", b"}q\
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml", b"<body", b"<script")
 
 _FIRST_FIELDS = (b"\x08",)
-"""An ONNX file begins with the field `ir_version`, or in rare cases is told by its ending."""
+"""An ONNX file begins with the field `ir_version`, or in rare cases is recognized by its ending."""
 
 
 @dataclass(frozen=True, slots=True)

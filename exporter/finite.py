@@ -22,7 +22,7 @@ def require_numbers(values: Sequence[Array], what: str, layers: Layers) -> None:
     Args:
         values: the outputs for one sample.
         what: whose outputs they are, for which sample; the beginning of the message.
-        layers: asked for the layer in which the first such value appears.
+        layers: called for the layer in which the first such value appears.
 
     Raises:
         ProofError: the message names that layer.

@@ -31,6 +31,9 @@ PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
 Task = Literal["classify", "segment", "detect", "embed", "temporal"]
+LABELED: frozenset[Task] = frozenset({"classify", "segment", "detect", "temporal"})
+"""The tasks whose networks have classes: an export asks for their labels where the source does not state them."""
+
 Activation = Literal["softmax", "sigmoid", "none"]
 AssumedPixels = Literal["mean", "std"]
 ASSUMABLE: tuple[AssumedPixels, ...] = ("mean", "std")

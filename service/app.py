@@ -75,7 +75,7 @@ def create_app(
 
 
 def guards_of(settings: Settings) -> list[Middleware]:
-    """Return the guards that the settings ask for, the outermost first; what is not asked for costs nothing.
+    """Return the guards that the settings turn on, the outermost first; what is off costs nothing.
 
     The host is checked first, because no answer is for a page under another name. CORS stands around whatever may
     refuse, so that a page can read why. Addresses are counted before keys are checked, so that guessing is limited.

@@ -76,7 +76,12 @@ class ExplainCall:
 
     def late(self, allowed_seconds: float) -> DeadlineError:
         """Return the error for an explanation that was not ready in time."""
-        return late_explanation(self.request, self.model, allowed_seconds)
+        return late_explanation(
+            self.request,
+            self.model,
+            allowed_seconds,
+            heat_from_copies=VIEWS[self.request.view].heat_from_copies(self.request),
+        )
 
     async def run(
         self,

@@ -23,6 +23,7 @@ from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
 from service.processes.worker import end_seconds, make_service, summary, work
+from service.runtime.device import DEVICES
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
@@ -48,7 +49,7 @@ ModelsOption = Annotated[
     Path | None, typer.Option("--models", help="Folder of the model repository")
 ]
 DeviceOption = Annotated[
-    str | None, typer.Option("--device", help="auto, cpu, openvino, cuda or tensorrt")
+    str | None, typer.Option("--device", help=f"auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
 ]
 
 
@@ -177,7 +178,7 @@ async def _warm(settings: Settings) -> int:
 
 @cli.command()
 def tasks() -> None:
-    """Print what each task can be asked, as Markdown."""
+    """Print the options and results of each task, as Markdown."""
     typer.echo(reference(TASKS).rstrip())
 
 

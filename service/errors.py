@@ -342,9 +342,9 @@ def for_clients(message: str, path: Path | None = None) -> str:
         message: what an exception says.
         path: the file that it may name; its last three parts stay: `<name>/<version>/model.onnx`.
     """
-    told, found, _ = message.partition(_RUNTIME)
+    reason, found, _ = message.partition(_RUNTIME)
     if found:
-        message = f"{told.rstrip(' :')}: ONNX Runtime refuses it, and the log has its reason"
+        message = f"{reason.rstrip(' :')}: ONNX Runtime refuses it, and the log has its reason"
     if path is not None:
         message = message.replace(str(path), "/".join(path.parts[-3:]))
     return _SOURCE_LINE.sub("", _FOLDERS.sub("", message))

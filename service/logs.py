@@ -50,7 +50,7 @@ class JsonLines(logging.Formatter):
     def __init__(self) -> None:
         super().__init__()
         self._second = -1
-        self._told = ""
+        self._until_second = ""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -73,8 +73,8 @@ class JsonLines(logging.Formatter):
         second = int(seconds)
         if second != self._second:
             self._second = second
-            self._told = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
-        return f"{self._told}.{int((seconds - second) * 1e3):03d}+00:00"
+            self._until_second = datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+        return f"{self._until_second}.{int((seconds - second) * 1e3):03d}+00:00"
 
 
 class TextLines(logging.Formatter):

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
+from service.runtime.device import DEVICES, DeviceName
 
 PREFIX = "FOVEAL_"
 
@@ -44,8 +45,9 @@ class Settings(BaseSettings):
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one")
     models: Path = Field(Path("models"), description="Folder of the model repository")
-    device: Literal["auto", "cpu", "openvino", "cuda", "tensorrt"] = Field(
-        "auto", description="Where networks run: `auto`, `cpu`, `openvino`, `cuda`, `tensorrt`"
+    device: Literal["auto", DeviceName] = Field(
+        "auto",
+        description=f"Where networks run: `auto`, {', '.join(f'`{one}`' for one in DEVICES)}",
     )
     device_id: int = Field(0, ge=0, description="Index of the GPU")
     defaults: dict[str, str] = Field(

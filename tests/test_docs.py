@@ -9,6 +9,7 @@ from service.app import create_app
 from service.engine import Engine
 from service.errors import ConfigurationError, error_types
 from service.metrics import Metrics
+from service.runtime.device import DEVICES
 from service.settings import PREFIX, Settings
 from service.tasks.reference import reference
 from service.tasks.tasks import TASKS
@@ -30,6 +31,11 @@ def test_every_setting_is_documented_with_its_default() -> None:
     for name, field in Settings.model_fields.items():
         default = rows[PREFIX + name.upper()].split("|")[2].strip(" `")
         assert default == str(field.default), name
+
+
+def test_every_device_is_documented() -> None:
+    row = rows_of("## Settings", "## Metrics")[f"{PREFIX}DEVICE"]
+    assert set(re.findall(r"`(\w+)`", row)) == {f"{PREFIX}DEVICE", "auto", *DEVICES}
 
 
 def test_every_metric_is_documented_with_its_labels() -> None:

@@ -21,10 +21,10 @@ def with_answers(
         source: what is exported, for the message.
         values: the options so far, by parameter.
         questions: what is missing.
-        ask: None where nobody is there to answer.
+        ask: None where there is no terminal.
 
     Raises:
-        RecipeError: something is missing and nobody can be asked, or an answer is no number where one must be.
+        RecipeError: something is missing and there is no terminal, or an answer is no number where one must be.
     """
     answered = dict(values)
     if questions and ask is None:

@@ -1,6 +1,6 @@
 """The words of a command line → a source and its options, completed by what the source states or shows.
 
-What is stated in a file is not asked again. Everything that was not given is kept with the reason for its value, so
+What a file states needs no option. Everything that was not given is kept with the reason for its value, so
 that the command can show it.
 """
 
@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from exporter.errors import RecipeError, SourceError
 from exporter.guessing.granted import Granted, is_given
@@ -20,7 +20,7 @@ from exporter.guessing.onnx_facts import (
 )
 from exporter.guessing.places import KINDS, source_at
 from exporter.labels import checkpoint_labels
-from exporter.recipe import PACKAGE_PREFIX
+from exporter.recipe import LABELED, PACKAGE_PREFIX, Task
 from exporter.sources.transformers_configs import CONFIG, read_config, task_of
 
 _LABEL_FILES = (
@@ -99,7 +99,7 @@ def check_label_count(source: str, values: Mapping[str, Any], labels: int) -> No
         RecipeError: they differ.
     """
     kind, _, where = source.partition(":")
-    needed = _class_count(kind, where) if values.get("task") != "embed" else None
+    needed = _class_count(kind, where) if values.get("task") in LABELED else None
     if labels and needed is not None and needed > 1 and labels != needed:
         raise RecipeError(
             f"labels: {labels} are given, the network has {needed} classes. "
@@ -178,7 +178,7 @@ _BY_KIND: dict[str, Callable[[str], Iterator[Granted]]] = {
 
 def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Granted]:
     """Yield labels that are beside the weights in their file, or beside the network in its folder."""
-    if is_given(values, "labels"):
+    if is_given(values, "labels") or not _may_have_labels(values):
         return
     weights = values.get("weights")
     if weights and _has_labels(Path(weights)):
@@ -224,8 +224,7 @@ def _file_name(path: Path) -> str:
 
 def _missing(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Missing]:
     if not is_given(values, "task"):
-        tasks = ("classify", "segment", "detect", "embed")
-        yield Missing("--task", "What does the network do?", tasks)
+        yield Missing("--task", "What does the network do?", _tasks(kind))
     if kind == "python" and not is_given(values, "weights"):
         yield Missing("--weights", "Which file has its weights (none for random ones)?")
     own_size = kind not in {"python", "torchscript", "onnx"} or (
@@ -238,5 +237,16 @@ def _missing(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Missi
     unnamed = kind in {"python", "torchscript", "program"} or (
         kind == "onnx" and Path(where).is_file() and not states_labels(Path(where))
     )
-    if unnamed and not is_given(values, "labels") and values.get("task") != "embed":
+    if unnamed and not is_given(values, "labels") and _may_have_labels(values):
         yield Missing("--labels", "Which file has the names of its classes?")
+
+
+def _tasks(kind: str) -> tuple[Task, ...]:
+    """Return the tasks that a kind of source can be for; only a training gives a temporal head."""
+    tasks: tuple[Task, ...] = get_args(Task)
+    return tuple(task for task in tasks if task != "temporal" or kind == "train")
+
+
+def _may_have_labels(values: Mapping[str, Any]) -> bool:
+    """Return whether the task has labels, or is not known yet."""
+    return not is_given(values, "task") or values["task"] in LABELED

@@ -49,7 +49,11 @@ def resize_bilinear(maps: Array, size: tuple[int, int]) -> Array:
 
 
 def iou_matrix(boxes: Array, others: Array) -> Array:
-    """Return the IoU of each box (A, 4) with each of others (B, 4), xyxy: (A, B)."""
+    """Return the IoU of each box (A, 4) with each of others (B, 4), xyxy: (A, B).
+
+    The service computes IoU for its own suppression. This one shares no code with it: a proof must not use the code
+    that it judges.
+    """
     top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
     bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
     common = np.clip(bottom_right - top_left, 0, None).prod(axis=2)

@@ -91,7 +91,11 @@ def _matched(ious: Floats, crowds: NDArray[np.bool_], threshold: float) -> NDArr
 
 
 def _ious(boxes: Floats, true: Floats, crowds: NDArray[np.bool_]) -> Floats:
-    """Return the IoU of each box (D, 4) with each true one (G, 4); with a crowd, the share of the box inside it."""
+    """Return the IoU of each box (D, 4) with each true one (G, 4); with a crowd, the share of the box inside it.
+
+    Neither the service's IoU nor that of the exporter's proof is used here: the accuracy judges boxes that the
+    service's suppression kept, and a measure must not use the code that it judges.
+    """
     low = np.maximum(boxes[:, None, :2], true[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], true[None, :, 2:])
     common = np.clip(high - low, 0, None).prod(axis=2)

@@ -33,7 +33,7 @@ _PROMPTS = {
     "point_coords", "point_labels", "input_points", "input_labels", "input_boxes", "mask_input",
     "has_mask_input", "image_embeddings", "input_ids", "attention_mask",
 }  # fmt: skip
-"""Inputs of networks that are asked something about an image: Segment Anything's, and those that read text."""
+"""Inputs of networks that answer a question about an image: Segment Anything, and those that read text."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from exporter.checks import check_labels
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress
-from exporter.recipe import Pixels, Recipe
+from exporter.recipe import LABELED, Pixels, Recipe
 from exporter.sources.inferred import (
     inferred_channels,
     inferred_classes,
@@ -146,7 +146,7 @@ def _described(where: str, module: nn.Module, recipe: Recipe, origin: str | None
     known: dict[str, Any] = vars(module)["pretrained_cfg"]
     tag = known.get("tag") or ""
     classes = getattr(module, "num_classes", 0) or None
-    if recipe.task == "embed":
+    if recipe.task not in LABELED:
         classes = None
     facts = Facts(
         title=known.get("architecture", where),

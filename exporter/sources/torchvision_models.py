@@ -17,7 +17,7 @@ from exporter.detectors import adapt_detector, frame_of
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress
-from exporter.recipe import Pixels, Recipe, SegmentRecipe
+from exporter.recipe import LABELED, Pixels, Recipe, SegmentRecipe
 from exporter.sources.names import unknown_network
 from exporter.sources.python import NO_WEIGHTS
 from exporter.sources.torchvision_build import (
@@ -129,9 +129,10 @@ def _borrowed(built: Built) -> str | None:
 
 def _facts(built: Built, recipe: Recipe) -> Facts:
     meta = built.documented.meta if built.documented is not None else {}
-    categories = () if recipe.task == "embed" else meta.get("categories", ())
+    has_labels = recipe.task in LABELED
+    categories = meta.get("categories", ()) if has_labels else ()
     labels = tuple(_label(name, recipe) for name in categories)
-    classes = None if recipe.task == "embed" else built.classes
+    classes = built.classes if has_labels else None
     return Facts(
         title=built.name,
         origin=f"torchvision:{built.name}, {built.origin}",

@@ -1,4 +1,4 @@
-"""Code of the user's own: where it is found, and what is said of its errors."""
+"""Code of the user's own: where it is found, and how messages describe its errors."""
 
 import sys
 import traceback

@@ -161,6 +161,10 @@ async def _run(explanation: Explanation) -> JobResult[CamResult | RenderedImage]
     return await explain_heat(explanation, method, _result)
 
 
+def _heat_from_copies(request: ExplainRequest) -> bool:
+    return request.method == "rise" or request.samples is not None or request.steps is not None
+
+
 CAM = View(
     name="cam",
     summary="which pixels a class, a box or an area depends on, by class activation maps",
@@ -168,4 +172,5 @@ CAM = View(
     forms=HEAT_FORMS,
     result=CamResult,
     run=_run,
+    heat_from_copies=_heat_from_copies,
 )

@@ -42,6 +42,7 @@ class Explanation:
         fan_out: runs perturbed copies.
         timeout_seconds: how long the explanation may take; its default options are chosen to end by then.
         allowed_seconds: the deadline that the request has from its start, for messages.
+        heat_from_copies: what the view says of the request, for messages.
         deadline: the clock's time when the time is over.
         clock: seconds that only grow.
     """
@@ -56,6 +57,7 @@ class Explanation:
     fan_out: FanOut
     timeout_seconds: float
     allowed_seconds: float
+    heat_from_copies: bool
     deadline: float
     clock: Callable[[], float]
 
@@ -121,7 +123,12 @@ class Explanation:
             [job], timeout_seconds=self.timeout_seconds, low_priority=True
         )
         if isinstance(outcome, DeadlineError):
-            raise late_explanation(self.request, self.model, self.allowed_seconds)
+            raise late_explanation(
+                self.request,
+                self.model,
+                self.allowed_seconds,
+                heat_from_copies=self.heat_from_copies,
+            )
         if isinstance(outcome, FovealError):
             raise outcome
         return outcome

@@ -6,7 +6,7 @@ from service.runtime.model import Model
 
 
 def late_explanation(
-    request: ExplainRequest, model: Model, allowed_seconds: float
+    request: ExplainRequest, model: Model, allowed_seconds: float, *, heat_from_copies: bool
 ) -> DeadlineError:
     """Return the error.
 
@@ -14,16 +14,14 @@ def late_explanation(
         request: its options of fixed cost are named.
         model: it is named, and its card says which views need no copies.
         allowed_seconds: the deadline that the request has from its start.
+        heat_from_copies: what the view says of the request.
     """
     changes = ["Allow more time with X-Timeout-Ms"]
     fixed = {"samples": request.samples, "steps": request.steps}
     given = [f"{name}={value}" for name, value in fixed.items() if value is not None]
     if given:
         changes.append(f"leave out {' and '.join(given)}, so that the time left decides")
-    runs_copies = request.view in {"rise", "occlusion"} or (
-        request.view == "cam" and (request.method == "rise" or bool(given))
-    )
-    if runs_copies and model.card.stages:
+    if heat_from_copies and model.card.stages:
         changes.append("take view=cam&method=eigencam&score=false, which runs no copies")
     advice = ", or ".join(changes)
     return DeadlineError(

@@ -27,7 +27,7 @@ from service.explain.pace import (
     too_slow,
 )
 from service.explain.perturbed_copies import SlidingPatch, sliding_patch
-from service.explain.view import View
+from service.explain.view import View, always
 from service.imaging.overlay import RenderedImage
 from service.runtime.job import JobResult
 
@@ -118,4 +118,5 @@ OCCLUSION = View(
     forms=HEAT_FORMS,
     result=OcclusionResult,
     run=_run,
+    heat_from_copies=always,
 )

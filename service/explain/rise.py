@@ -18,7 +18,7 @@ from service.explain.heat import (
 )
 from service.explain.pace import LEAST_COPIES, coarse, score_affordable, too_slow
 from service.explain.perturbed_copies import RandomMasks
-from service.explain.view import View
+from service.explain.view import View, always
 from service.imaging.overlay import RenderedImage
 from service.runtime.job import JobResult
 
@@ -96,4 +96,5 @@ RISE = View(
     forms=HEAT_FORMS,
     result=RiseResult,
     run=_run,
+    heat_from_copies=always,
 )

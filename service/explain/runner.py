@@ -61,6 +61,7 @@ class Runner:
             DeadlineError: the model is too slow for the least that the view needs.
             FovealError: the image can not be read, or a run failed.
         """
+        view = VIEWS[request.view]
         deadline = self.clock() + timeout_seconds
         async with self.explainers.use(model) as explainer:
             explanation = Explanation(
@@ -74,7 +75,8 @@ class Runner:
                 fan_out=self.fan_out,
                 timeout_seconds=timeout_seconds,
                 allowed_seconds=timeout_seconds if allowed_seconds is None else allowed_seconds,
+                heat_from_copies=view.heat_from_copies(request),
                 deadline=deadline,
                 clock=self.clock,
             )
-            return await VIEWS[request.view].run(explanation)
+            return await view.run(explanation)

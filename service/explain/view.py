@@ -5,8 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from service.explain.explanation import Explanation
-from service.explain.request import Form
+from service.explain.request import ExplainRequest, Form
 from service.runtime.job import JobResult
+
+
+def never(_: ExplainRequest) -> bool:
+    return False
+
+
+def always(_: ExplainRequest) -> bool:
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +31,8 @@ class View:
         needs_image: whether it needs an image.
         needs_stages: whether it needs a card that lists stages.
         needs_classifier: whether it needs a network that gives class probabilities.
+        heat_from_copies: whether the heat of a request comes from perturbed copies, so that EigenCAM, which runs none,
+            answers sooner.
     """
 
     name: str
@@ -34,3 +44,4 @@ class View:
     needs_image: bool = True
     needs_stages: bool = False
     needs_classifier: bool = False
+    heat_from_copies: Callable[[ExplainRequest], bool] = never

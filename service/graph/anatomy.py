@@ -1,6 +1,6 @@
 """A servable's ONNX file → what its graph says about the network, and the graph with inner maps as outputs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -34,7 +34,7 @@ class InstrumentedGraph:
     """
 
     anatomy: Anatomy
-    graph: bytes
+    graph: bytes = field(repr=False)
 
 
 def instrument_graph(path: Path, card: Card) -> InstrumentedGraph:

@@ -66,7 +66,7 @@ def samples_of(body: bytes) -> BmpSamples | None:
 
 
 def as_24_bits(body: bytes) -> bytes:
-    """Return the file with a header that Pillow takes. It tells the size and the place of the pixels, and no more."""
+    """Return the file with a header that Pillow takes. It states the size and the place of the pixels, and no more."""
     return b"".join((body[:28], struct.pack("<HI", 24, _RGB), memoryview(body)[34:]))
 
 

@@ -1,6 +1,6 @@
 """Bytes → an opened image: its format, size and orientation; then its pixels as RGB or gray."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
@@ -79,7 +79,7 @@ class OpenedImage:
     become 8 bits; `png` are the chunks of a PNG, `bmp` the meaning of bits that Pillow does not read.
     """
 
-    body: bytes
+    body: bytes = field(repr=False)
     file: Image.Image
     size: tuple[int, int]
     orientation: int = 1

@@ -1,7 +1,7 @@
 """Results drawn on images, and images encoded."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import BytesIO
 from typing import Literal
 
@@ -28,7 +28,7 @@ MASK_IDS = 256
 class RenderedImage:
     """An encoded image, or other encoded result, and its media type."""
 
-    content: bytes
+    content: bytes = field(repr=False)
     media_type: str
     shape: tuple[int, ...] = ()
     """Of an array, where the bytes are one."""

@@ -101,7 +101,7 @@ class Png(NamedTuple):
 
 @dataclass(slots=True)
 class _Parts:
-    """What the chunks of a file said so far."""
+    """What is known from the chunks read so far."""
 
     header: Chunk
     palette: Chunk | None = None

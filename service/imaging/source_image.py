@@ -1,6 +1,7 @@
 """The image that a head may use besides the network's outputs, and where the network's frame lies on it."""
 
 from collections.abc import Callable
+from dataclasses import field
 
 from PIL import Image
 
@@ -35,7 +36,7 @@ class SourceImage:
     `decode` makes of an encoded image what `displayed_image` does.
     """
 
-    body: bytes | Image.Image
+    body: bytes | Image.Image = field(repr=False)
     geometry: Geometry
     limits: Limits
     decode: Callable[[bytes, Limits], Image.Image] = displayed_image

@@ -5,7 +5,7 @@ anew behind the file, with tags that describe the same bytes as integers, and `d
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -124,7 +124,7 @@ class Page:
     does not apply the `orientation` (tag 274).
     """
 
-    body: bytes
+    body: bytes = field(repr=False)
     directory: Directory
     layout: Layout
     samples: Samples | None

@@ -54,7 +54,7 @@ class Child:
         ended: gets its exit code after its last message was handled.
         pid: of the process.
         refused: why it can not start with these settings; empty where it can.
-        has_answered: whether it has ever said that it is alive. Before, it may still be loading libraries.
+        has_answered: whether it has sent `Alive` at least once. Before, it may still be loading libraries.
         end: why it was killed; empty where it was not.
     """
 

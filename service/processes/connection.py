@@ -39,6 +39,7 @@ SPARED_SECONDS = 1.0
 LOOKED_AT = 64
 SHED_SECONDS = 0.1
 """How long nothing is read from a client that was refused: most send again at once, whatever Retry-After says."""
+HEAD_END = b"\r\n\r\n"
 SLICE_BYTES = 4096
 """How much is parsed at once where the end of the request is not known."""
 DISCARD_SECONDS = 10.0
@@ -91,6 +92,7 @@ class Connection(HttpToolsProtocol):
         self._outside = (
             0  # bytes of this head, or in a body without a length those that are no body
         )
+        self._head_tail = b""  # the last bytes of a head that has not ended
         self._refused = False
         self._discarded = 0
         self._discard_timer: asyncio.TimerHandle | None = None
@@ -231,7 +233,13 @@ class Connection(HttpToolsProtocol):
     def _end_of_slice(self, data: bytes, start: int) -> int:
         """Return where to stop: behind the head or the body, or soon where that end is not here or not known."""
         if not self._in_body:
-            found = data.find(b"\r\n\r\n", start, start + SLICE_BYTES)
+            if self._outside:
+                for missing in (1, 2, 3):  # the end may have begun in the slice before
+                    if self._head_tail.endswith(HEAD_END[:-missing]) and data.startswith(
+                        HEAD_END[-missing:], start
+                    ):
+                        return start + missing
+            found = data.find(HEAD_END, start, start + SLICE_BYTES)
             if found >= 0:
                 return found + 4
         elif self._body_left is not None:
@@ -254,6 +262,8 @@ class Connection(HttpToolsProtocol):
         else:
             if counted and self._outside > self._limits.head_bytes:
                 self._refuse_head()
+            elif self._outside and not self._in_body:
+                self._head_tail = (self._head_tail + bytes(data[-3:]))[-3:]
 
     def _watch(self) -> None:
         """Limit the time of what has begun: a head, or the silence after an answer."""

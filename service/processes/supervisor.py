@@ -26,7 +26,7 @@ class RestartPolicy:
 
     The pause doubles with each death of a worker that had not served for `stable_seconds`. The service ends after
     `starts` workers of one slot in a row that died before their models were loaded. Every `round_seconds` each worker
-    is asked whether it is alive. One that owes its answer for `silent_rounds` is killed, or its first answer for
+    must answer that it is alive. One that owes its answer for `silent_rounds` is killed, or its first answer for
     `first_rounds`: it loads libraries before. Rounds are counted and not time, so that a machine that slept does not
     lose all its workers.
     """

@@ -7,10 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Literal, assert_never, get_args
 
 DeviceName = Literal["cpu", "openvino", "cuda", "tensorrt"]
-DEVICES: tuple[DeviceName, ...] = ("cpu", "openvino", "cuda", "tensorrt")
+DEVICES: tuple[DeviceName, ...] = get_args(DeviceName)
+"""The names that the settings take besides `auto`."""
 PREFERENCE: tuple[DeviceName, ...] = ("cuda", "cpu")
 """The order in which `auto` tries devices. TensorRT builds engines for minutes, and what OpenVINO gains depends on
 processor and network, so these two are used only when the setting names them."""
@@ -18,6 +19,11 @@ processor and network, so these two are used only when the setting names them.""
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
+NVIDIA_PROVIDERS: Mapping[DeviceName, str] = {
+    "cuda": CUDA_PROVIDER,
+    "tensorrt": TENSORRT_PROVIDER,
+}
+"""The execution provider of each device that is an NVIDIA GPU."""
 HEAVY_OPERATORS = frozenset(
     {"Conv", "ConvTranspose", "ConvInteger", "QLinearConv", "FusedConv", "Gemm", "MatMul"}
 )
@@ -40,7 +46,7 @@ class Device:
 
     @property
     def is_gpu(self) -> bool:
-        return self.name in {"cuda", "tensorrt"}
+        return self.name in NVIDIA_PROVIDERS
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,34 +106,40 @@ def plan_session(
         cache: folder for compiled engines.
         spin: on a CPU, whether the threads of a run spin until it ends; for runs that have all cores.
     """
-    if device.name == "cpu":
-        return SessionPlan(
-            threads,
-            COMMON_ENTRIES
-            | {"session.use_env_allocators": "1"}
-            | (SPIN_WHILE_RUNNING if spin else {}),
-            ((CPU_PROVIDER, {}),),
-            frozenset({CPU_PROVIDER}),
-            memory_pattern=False,
-        )
-    if device.name == "openvino":
-        return SessionPlan(
-            threads,
-            COMMON_ENTRIES,
-            (),
-            frozenset(),
-            plugin_options=openvino_options(threads=threads, cache=cache),
-        )
     cuda = (CUDA_PROVIDER, cuda_options(device.index))
     host = (CPU_PROVIDER, dict[str, str]())
-    sizes = padded_sizes(largest)
-    if device.name == "cuda":
-        return SessionPlan(
-            1, COMMON_ENTRIES, (cuda, host), frozenset({CUDA_PROVIDER}), batch_sizes=sizes
-        )
-    tensorrt = (TENSORRT_PROVIDER, tensorrt_options(device.index, cache))
-    allowed = frozenset({TENSORRT_PROVIDER, CUDA_PROVIDER})
-    return SessionPlan(1, COMMON_ENTRIES, (tensorrt, cuda, host), allowed, batch_sizes=sizes)
+    match device.name:
+        case "cpu":
+            return SessionPlan(
+                threads,
+                COMMON_ENTRIES
+                | {"session.use_env_allocators": "1"}
+                | (SPIN_WHILE_RUNNING if spin else {}),
+                (host,),
+                frozenset({CPU_PROVIDER}),
+                memory_pattern=False,
+            )
+        case "openvino":
+            return SessionPlan(
+                threads,
+                COMMON_ENTRIES,
+                (),
+                frozenset(),
+                plugin_options=openvino_options(threads=threads, cache=cache),
+            )
+        case "cuda":
+            allowed = frozenset({CUDA_PROVIDER})
+            sizes = padded_sizes(largest)
+            return SessionPlan(1, COMMON_ENTRIES, (cuda, host), allowed, batch_sizes=sizes)
+        case "tensorrt":
+            tensorrt = (TENSORRT_PROVIDER, tensorrt_options(device.index, cache))
+            allowed = frozenset({TENSORRT_PROVIDER, CUDA_PROVIDER})
+            sizes = padded_sizes(largest)
+            return SessionPlan(
+                1, COMMON_ENTRIES, (tensorrt, cuda, host), allowed, batch_sizes=sizes
+            )
+        case unplanned:
+            assert_never(unplanned)
 
 
 def plans_on_gpu(

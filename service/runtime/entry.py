@@ -1,4 +1,4 @@
-"""A job in a queue: who waits for it and until when, and how its error is worded."""
+"""A job in a queue: its future, its deadline, and how its error is worded."""
 
 import asyncio
 from collections import deque

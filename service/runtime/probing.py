@@ -7,16 +7,16 @@ import platform
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import assert_never
 
 import numpy as np
 from onnx import TensorProto, helper
 
 from service.errors import DeviceError
 from service.runtime.device import (
-    CUDA_PROVIDER,
     DEVICES,
+    NVIDIA_PROVIDERS,
     PREFERENCE,
-    TENSORRT_PROVIDER,
     Device,
     DeviceName,
     plan_session,
@@ -59,13 +59,17 @@ def try_device(name: DeviceName, index: int = 0) -> Device:
     Raises:
         DeviceError: it does not work here; the message says why and what to do.
     """
-    if name == "cpu":
-        device = Device("cpu", 0, f"{platform.machine()} CPU")
-    elif name == "openvino":
-        device = Device("openvino", 0, openvino_device().ep_metadata.get("FULL_DEVICE_NAME", "CPU"))
-    else:
-        device = Device(name, index, f"GPU {index}")
-        _require_gpu_libraries(name)
+    match name:
+        case "cpu":
+            device = Device(name, 0, f"{platform.machine()} CPU")
+        case "openvino":
+            detail = openvino_device().ep_metadata.get("FULL_DEVICE_NAME", "CPU")
+            device = Device(name, 0, detail)
+        case "cuda" | "tensorrt":
+            _require_nvidia_libraries(name)
+            device = Device(name, index, f"GPU {index}")
+        case untried:
+            assert_never(untried)
     _run_probe(device)
     return device
 
@@ -92,10 +96,9 @@ def _run_probe(device: Device) -> None:
         ) from error
 
 
-def _require_gpu_libraries(name: DeviceName) -> None:
+def _require_nvidia_libraries(name: DeviceName) -> None:
     """Name what is missing, before ONNX Runtime falls back to the CPU without an error."""
-    provider = CUDA_PROVIDER if name == "cuda" else TENSORRT_PROVIDER
-    if provider not in available_providers():
+    if NVIDIA_PROVIDERS[name] not in available_providers():
         raise DeviceError(
             f"{name} is not in this build of ONNX Runtime {RUNTIME_VERSION}. On Linux and Windows on x86-64 install "
             "onnxruntime-gpu and not onnxruntime: both use one folder, and the last one installed wins."

@@ -59,7 +59,7 @@ class Lane(Protocol):
         """Stop to count on the batch: the thread of this `threading.get_ident` comes back too late, if ever."""
 
     def answer(self, turn: Turn, seconds: float) -> None:
-        """Answer all who wait for the batch, which was given up after so long; called on the event loop."""
+        """Answer all jobs of the batch, which was given up after so many seconds; called on the event loop."""
 
 
 class Worker(threading.Thread):

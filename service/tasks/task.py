@@ -1,4 +1,4 @@
-"""What a task is: one value says everything that tells it from the others."""
+"""What a task is: one value states everything in which it differs from the others."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,7 @@ from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
 
-RESERVED_NAMES = ("video", "explain", "chain", "models")
+RESERVED_NAMES = ("video", "explain", "chain", "models", "admin")
 """Paths below `/v1/` that are no task."""
 RESERVED_OPTIONS = frozenset({"model", "version", "format", "task", "fps", "every_n", "max_frames"})
 """Query parameters that every task's route, or the route of videos, has."""
@@ -141,7 +141,7 @@ class Task:
         head: one image's outputs, the image, the model's card and the settled options → the result; pure numpy, runs on
             a worker thread. None for a task that exists over time only.
         settle: the options of a request, held against a model, once per request: defaults filled in, names looked up.
-            Raises InvalidParameterError where the model can not do what is asked.
+            Raises InvalidParameterError where the model can not do what the options state.
         labeled: whether its networks must name their classes.
         models: the tasks whose networks can do this one, the preferred first; empty: its own.
         renderings: the result in other forms, by name.

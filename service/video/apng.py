@@ -43,7 +43,7 @@ class _Control(NamedTuple):
 
 @dataclass(slots=True)
 class _Found:
-    """What the chunks said so far; `shared` are those of the colors that all frames have."""
+    """What is known from the chunks read so far; `shared` are those of the colors that all frames have."""
 
     header: bytes
     shared: list[Chunk] = field(default_factory=list)

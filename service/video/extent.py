@@ -1,7 +1,7 @@
 """A file's structure → whether its end is missing: what its headers declare, against its bytes.
 
-Each function reads headers only and returns a clause, empty where nothing is missing or nothing can be said. What
-follows the last known structure is no damage: cameras and editors append bytes of their own.
+Each function reads headers only and returns a clause, empty where nothing is missing or the headers do not show it.
+What follows the last known structure is no damage: cameras and editors append bytes of their own.
 """
 
 from collections.abc import Callable, Mapping

@@ -46,7 +46,7 @@ class _Image(NamedTuple):
 
 @dataclass(slots=True)
 class _Found:
-    """What the blocks said so far; `steps` are left."""
+    """What is known from the blocks read so far; `steps` are left."""
 
     body: memoryview
     table: bytes

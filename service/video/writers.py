@@ -1,4 +1,4 @@
-"""A video's events → bytes in the form that was asked for: one JSON, a line or an event per frame, or an MP4."""
+"""A video's events → bytes in the form that the request states: one JSON, a line or an event per frame, or an MP4."""
 
 from collections.abc import Mapping
 from typing import Any, Protocol

@@ -110,7 +110,7 @@ def test_a_body_that_never_comes_should_get_504() -> None:
     assert problems_of((), tally) == []
 
 
-def test_growth_is_said_with_its_levels() -> None:
+def test_growth_is_reported_with_its_levels() -> None:
     grew = Verdict("threads", start=7, warm=8, end=30, growth=21.4, allowed=2)
 
     assert problems_of((grew,), Tally()) == [

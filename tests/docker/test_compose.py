@@ -162,11 +162,11 @@ def test_our_own_image_bears_the_version_of_the_project() -> None:
     assert tags == {project()["version"], f"{project()['version']}-cuda"}
 
 
-def test_the_extras_that_are_asked_for_exist() -> None:
-    asked = {parts["build"].get("args", {}).get("EXTRAS") for parts in OURS.values()} - {None}
+def test_the_extras_of_the_images_exist() -> None:
+    extras = {parts["build"].get("args", {}).get("EXTRAS") for parts in OURS.values()} - {None}
 
-    assert asked == {"cuda"}
-    assert asked <= set(project()["optional-dependencies"])
+    assert extras == {"cuda"}
+    assert extras <= set(project()["optional-dependencies"])
 
 
 def test_the_image_starts_the_command_that_the_project_installs_so_that_signals_reach_it() -> None:
@@ -194,12 +194,12 @@ def test_the_constraints_pin_every_dependency_within_what_the_project_asks() -> 
         for line in CONSTRAINTS.read_text().splitlines()
         if not line.startswith("#")
     )
-    asked = [
+    requirements = [
         Requirement(line)
         for line in (*project()["dependencies"], *project()["optional-dependencies"]["cuda"])
     ]
 
-    for requirement in asked:
+    for requirement in requirements:
         name = canonicalize_name(requirement.name)
         assert name in pins, "renew with: python docker/pin.py"
         assert requirement.specifier.contains(pins[name])
@@ -223,3 +223,8 @@ def test_the_guide_s_pod_asks_routes_and_ports_that_exist_and_leaves_time_to_fin
     assert settings.grace_seconds > readiness["periodSeconds"] * readiness["failureThreshold"]
     assert pod["enableServiceLinks"] is False
     assert container["image"] == SERVICES["foveal"]["image"]
+
+
+def test_the_guide_names_our_image_by_the_version_of_the_project() -> None:
+    named = set(re.findall(r"\bfoveal:(\d[\w.-]*)", GUIDE.read_text()))
+    assert named == {project()["version"]}

@@ -1,4 +1,4 @@
-"""The container's health check, asked of a real socket."""
+"""The container's health check against a real socket."""
 
 import subprocess
 import sys
@@ -76,7 +76,7 @@ def test_a_service_that_does_not_answer_is_unhealthy() -> None:
 
 
 @pytest.mark.parametrize("mutual", [False, True])
-def test_a_service_with_a_certificate_is_asked_by_https(
+def test_a_service_with_a_certificate_is_checked_by_https(
     repository: Path, tmp_path: Path, *, mutual: bool
 ) -> None:
     authority = trustme.CA()

@@ -309,7 +309,7 @@ def test_head_is_counted_by_its_route_and_allowed_beside_get(
     assert client.head("/health/live").status_code == 200  # the connection still works
 
 
-def test_a_body_is_sent_after_the_server_said_that_it_may(tiny: httpx.Client) -> None:
+def test_a_body_is_sent_after_the_server_s_100_continue(tiny: httpx.Client) -> None:
     address = (tiny.base_url.host, tiny.base_url.port or 0)
     image = plain("red")
     head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(image)}\r\nExpect: 100-continue\r\n\r\n"

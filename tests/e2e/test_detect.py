@@ -157,13 +157,13 @@ def test_an_overlay_is_of_one_image(client: httpx.Client) -> None:
     assert "one image per request, not 2" in problem(response, 422, "invalid_parameter")
 
 
-def test_a_broken_image_is_a_problem_also_where_a_image_was_asked_for(
+def test_a_broken_image_is_a_problem_also_where_an_image_was_requested(
     client: httpx.Client,
 ) -> None:
     response = client.post("/v1/detect?format=overlay", content=b"no image")
     assert problem(response, 415, "unsupported_image")
 
 
-def test_a_model_of_another_task_is_told(client: httpx.Client) -> None:
+def test_a_model_of_another_task_is_refused(client: httpx.Client) -> None:
     response = client.post("/v1/detect?model=lenet5", content=plain("red"))
     assert "does classify, not detect" in problem(response, 422, "wrong_task")

@@ -1,4 +1,4 @@
-"""Networks that fail, never end, or never load, in a service on a real socket: who suffers, and what is said of it."""
+"""Networks that fail, never end, or never load, on a real socket: which requests fail, and what is reported."""
 
 import shutil
 import signal

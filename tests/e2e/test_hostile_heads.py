@@ -34,14 +34,14 @@ class Answer:
 
     def problem(self, status: int, code: str) -> str:
         """Assert that this is the problem, and return its detail."""
-        told = json.loads(self.body)
-        assert (self.status, told["status"], told["code"]) == (status, status, code), told
+        content = json.loads(self.body)
+        assert (self.status, content["status"], content["code"]) == (status, status, code), content
         assert self.headers["content-type"] == "application/problem+json"
-        assert self.headers["x-request-id"] == told["request_id"]
-        assert len(told["request_id"]) == 32
+        assert self.headers["x-request-id"] == content["request_id"]
+        assert len(content["request_id"]) == 32
         assert self.headers["connection"] == "close"
-        assert told["title"]
-        detail: str = told["detail"]
+        assert content["title"]
+        detail: str = content["detail"]
         return detail
 
 
@@ -156,7 +156,7 @@ def test_memory_and_neighbors_stay_as_they_were(tmp_path: Path) -> None:
 
 def peak_bytes(pid: int) -> int:
     if sys.platform != "linux":
-        pytest.skip("only Linux tells the peak of another process")
+        pytest.skip("only Linux shows the peak of another process")
     found = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert found
     return int(found[1]) * 1024

@@ -41,7 +41,7 @@ def bad(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         yield service
 
 
-def told(response: httpx.Response) -> tuple[int, str, bytes]:
+def without_id(response: httpx.Response) -> tuple[int, str, bytes]:
     """Return status, type and body, without the request's own id."""
     body = response.content
     if response.headers["content-type"] == "application/problem+json":
@@ -57,8 +57,8 @@ def test_every_bundled_file_has_the_same_answer_as_without(
     statuses = set()
     for file in files:
         path, body = "/v1/classify?model=lenet5", file.read_bytes()
-        answer = told(isolated.post(path, content=body))
-        assert answer == told(client.post(path, content=body)), file.name
+        answer = without_id(isolated.post(path, content=body))
+        assert answer == without_id(client.post(path, content=body)), file.name
         statuses.add(answer[0])
     assert statuses >= {200, 415, 422}
 

@@ -1,4 +1,4 @@
-"""Many clients at once: everybody gets his own answer, batches form, those who leave strand nobody."""
+"""Many clients at once: each gets its own answer, batches form, those who leave strand nobody."""
 
 import asyncio
 import itertools

@@ -29,7 +29,7 @@ def recognized(client: httpx.Client, clip: Moving) -> str:
     return label
 
 
-def test_most_ways_are_told_right_from_an_encoded_clip(
+def test_most_ways_are_recognized_from_an_encoded_clip(
     client: httpx.Client, clips: list[Moving]
 ) -> None:
     right = [recognized(client, clip) == LABELS[clip.way] for clip in clips]

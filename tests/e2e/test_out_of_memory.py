@@ -1,4 +1,4 @@
-"""The kernel ends a process for want of memory, as in a container with a limit: who dies, and who goes on."""
+"""The kernel ends a process for want of memory, as in a container with a limit: which ends, and which go on."""
 
 from collections.abc import Iterator
 from pathlib import Path

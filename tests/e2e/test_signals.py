@@ -47,8 +47,8 @@ def test_a_request_on_its_way_is_answered(
             connection.sendall(BODY[10:])
             assert b" 200 " in connection.recv(65536).splitlines()[0]
         assert service.wait_for_exit() == 0
-    told = service.logged(r"(\d) requests are not answered yet; one more Ctrl\+C")
-    assert bool(told) == (signals.count(signal.SIGINT) > 1 or len(signals) == 3)
+    logged = service.logged(r"(\d) requests are not answered yet; one more Ctrl\+C")
+    assert bool(logged) == (signals.count(signal.SIGINT) > 1 or len(signals) == 3)
 
 
 def test_the_third_ctrl_c_ends_at_once(repository: Path) -> None:

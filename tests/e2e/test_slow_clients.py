@@ -105,8 +105,8 @@ def test_a_body_that_never_comes_gets_its_deadline(
 ) -> None:
     close = ("X-Timeout-Ms: 200", "Connection: close")
     with connected(live, head_of(size, *close, path=path) + begun) as (one,):
-        status, told = answer_of(one)
-    assert (status, told["code"]) == (504, "deadline_exceeded")
+        status, problem = answer_of(one)
+    assert (status, problem["code"]) == (504, "deadline_exceeded")
 
 
 def test_the_operator_caps_the_deadline_of_a_client(live: Live) -> None:
@@ -120,8 +120,8 @@ def test_a_video_that_does_not_come_gets_the_default_deadline(models: Path) -> N
         for begun in (b"", b"\0\0\0\x20ftyp"):
             sent = head_of(10**8, "Connection: close", path="/v1/video?task=classify") + begun
             with connected(live, sent) as (one,):
-                status, told = answer_of(one)
-            assert (status, told["code"]) == (504, "deadline_exceeded")
+                status, problem = answer_of(one)
+            assert (status, problem["code"]) == (504, "deadline_exceeded")
 
 
 @pytest.mark.parametrize("begun", [b"", b"\xff", bytes(4000)])
@@ -139,7 +139,7 @@ def test_half_sent_bodies_hold_no_more_than_is_allowed_together(live: Live) -> N
         large = photograph("rocket") + bytes(LARGE_BYTES)
         assert classify(live, large).status_code == 200
         answers = [answer_of(one) for one in silent]
-    codes = {str(told["code"]) for _, told in answers}
+    codes = {str(problem["code"]) for _, problem in answers}
     assert codes == {"overloaded", "deadline_exceeded"}
     eventually(live, "foveal_unfinished_body_bytes", 0)
 
@@ -242,8 +242,8 @@ def test_so_many_connections_are_open_and_one_more_is_refused(models: Path) -> N
         begun = head_of(1000) + b"x"
         with connected(live, begun, count=20):
             with connected(live, GET) as (more,):
-                status, told = answer_of(more)
-            assert (status, told["code"]) == (503, "overloaded")
+                status, problem = answer_of(more)
+            assert (status, problem["code"]) == (503, "overloaded")
         eventually(live, "foveal_requests_in_flight", 0)
         assert httpx.get(f"{live.url}/health/live").status_code == 200
 
@@ -260,8 +260,8 @@ def test_of_connections_that_come_in_the_same_moment_the_last_is_refused_too(mod
             for one in made:
                 one.sendall(head_of(1000))
             os.kill(service.process.pid, signal.SIGCONT)
-            status, told = answer_of(made[-1])
-        assert (status, told["code"]) == (503, "overloaded")
+            status, problem = answer_of(made[-1])
+        assert (status, problem["code"]) == (503, "overloaded")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs prlimit")
@@ -350,7 +350,7 @@ def test_what_a_full_queue_refuses_is_answered_and_counted_like_any_other(models
                     b"X-Request-ID: number-%d" % (10_000 * number + turn) if turn % 2 else b"X: y"
                 )
                 one.sendall(head.replace(b"X-Request-ID: number-%d", given) + body)
-                status, headers, told = one_answer(one)
+                status, headers, problem = one_answer(one)
                 statuses.append(status)
                 ids.append(headers["x-request-id"])
                 if turn % 2:
@@ -358,7 +358,7 @@ def test_what_a_full_queue_refuses_is_answered_and_counted_like_any_other(models
                 if status == 503:
                     assert headers["retry-after"] == "1"
                     assert headers["content-type"] == "application/problem+json"
-                    assert (told["code"], told["request_id"]) == ("overloaded", ids[-1])
+                    assert (problem["code"], problem["request_id"]) == ("overloaded", ids[-1])
 
     with serve(models=models, queue_size=2, threads=1) as busy, ThreadPoolExecutor(24) as clients:
         list(clients.map(flood, range(24)))

@@ -68,7 +68,7 @@ def test_a_frame_gets_the_answer_that_it_gets_as_a_image(client: httpx.Client) -
     }  # fmt: skip
 
 
-def test_two_frames_a_second_are_looked_at_unless_told_otherwise(client: httpx.Client) -> None:
+def test_two_frames_a_second_are_sampled_by_default(client: httpx.Client) -> None:
     found = watch(client, bikes())
     assert (found["task"], found["ended"]) == ("classify", "complete")
     times = [frame["time"] for frame in found["frames"]]
@@ -236,7 +236,7 @@ def test_what_was_cut_short_is_answered_as_far_as_it_goes(client: httpx.Client) 
     ],
 )
 @pytest.mark.parametrize("accept", ["*/*", "application/x-ndjson", "text/event-stream"])
-def test_a_bad_clip_is_a_problem_whatever_answer_was_asked_for(
+def test_a_bad_clip_is_a_problem_whatever_answer_was_requested(
     client: httpx.Client, body: bytes, status: int, code: str, accept: str
 ) -> None:
     problem(client.post("/v1/video", content=body, headers={"Accept": accept}), status, code)
@@ -292,7 +292,7 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
         (encode_clip([ramp(0, (160, 120))] * 3), "too_many_pixels"),
     ],
 )
-def test_limits_are_told_before_any_work(narrow: Live, body: bytes, code: str) -> None:
+def test_limits_are_answered_before_any_work(narrow: Live, body: bytes, code: str) -> None:
     with httpx.Client(base_url=narrow.url) as client:
         problem(client.post("/v1/video", content=body), 413, code)
         chunks = iter([body[:100], body[100:]])
@@ -300,7 +300,7 @@ def test_limits_are_told_before_any_work(narrow: Live, body: bytes, code: str) -
             problem(client.post("/v1/video", content=chunks), 413, code)
 
 
-def test_a_clip_over_the_number_worked_on_at_once_is_told_to_come_back(narrow: Live) -> None:
+def test_a_clip_over_the_number_worked_on_at_once_gets_a_retry_after(narrow: Live) -> None:
     body = counting(30)
     with httpx.Client(base_url=narrow.url, timeout=20) as client, ThreadPoolExecutor(8) as clients:
         patience = time.monotonic() + 10

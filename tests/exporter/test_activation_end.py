@@ -164,7 +164,7 @@ BY_HAND = (
         ((op("Softmax", output="p", axis=1), op("Mul", "p", "hundred")), "same sum"),
     ],
 )
-def test_what_can_not_be_known_is_asked(
+def test_what_can_not_be_known_needs_an_option(
     tmp_path: Path, end: tuple[onnx.NodeProto, ...], message: str
 ) -> None:
     constants: dict[str, Any] = {
@@ -227,7 +227,7 @@ def test_a_segmenter_s_own_sigmoid_is_kept(tmp_path: Path, sized: bool) -> None:
         np.testing.assert_array_equal(inside, own > 0.5)
 
 
-def test_probabilities_times_255_of_a_segmenter_are_asked(tmp_path: Path) -> None:
+def test_probabilities_times_255_of_a_segmenter_need_an_option(tmp_path: Path) -> None:
     end = (op("Sigmoid", output="p"), op("Mul", "p", "levels"))
     model = network(*end, classes=1, maps=True, levels=np.array([255], np.float32))
     with pytest.raises(RecipeError, match=r"never negative, .* without this scaling"):
@@ -359,8 +359,10 @@ def test_a_detector_s_scores_are_probabilities(
     np.testing.assert_allclose(found["scores"][:, 0], right[..., 4].max(axis=1), atol=1e-6)
 
 
-def test_a_detector_s_scores_in_0_to_1_are_kept_whatever_the_graph_ends_in(tmp_path: Path) -> None:
-    """A sum of linear values, which by their numbers are probabilities, as after a calibration."""
+def test_a_linear_detector_s_scores_in_0_to_1_are_asked_about_and_kept_where_it_is_stated(
+    tmp_path: Path,
+) -> None:
+    """A sum of linear values: by their numbers probabilities, as after a calibration, or logits that are small."""
     end = (
         op("Mul", "logits", "little", output="small"),
         op("Add", "small", "half", output="confidences"),
@@ -369,9 +371,9 @@ def test_a_detector_s_scores_in_0_to_1_are_kept_whatever_the_graph_ends_in(tmp_p
     for name, value in (("little", 0.05), ("half", 0.5)):
         held = numpy_helper.from_array(np.array([value], np.float32), name)
         model.graph.initializer.append(held)
-    with pytest.raises(RecipeError, match="probabilities already"):
-        adopted(tmp_path, model, task="detect", detect={"score_activation": "sigmoid"})
-    _, found = adopted(tmp_path, model, task="detect")
+    with pytest.raises(RecipeError, match="a linear layer computes them.*--activation sigmoid"):
+        adopted(tmp_path, model, task="detect")
+    _, found = adopted(tmp_path, model, task="detect", detect={"score_activation": "none"})
     session = onnxruntime.InferenceSession(model.SerializeToString())
     pixels = np.ascontiguousarray(FRAMES.transpose(0, 3, 1, 2) / 255, np.float32)
     own = session.run(["confidences"], {"pixels": pixels})[0]
@@ -402,7 +404,7 @@ TOP_THREE.output.append("places")
 
 
 @pytest.mark.parametrize(
-    ("end", "said"),
+    ("end", "message"),
     [
         ((op("Softmax", axis=1, output="p"), TOP_THREE, op("Identity", "best")), "--outputs p "),
         ((op("LogSoftmax", axis=1, output="l"), op("Neg", "l")), "negative log-softmax"),
@@ -411,9 +413,9 @@ TOP_THREE.output.append("places")
     ids=["sorted", "nll", "negative"],
 )
 def test_values_that_are_no_scores_of_classes_are_refused(
-    tmp_path: Path, end: tuple[onnx.NodeProto, ...], said: str
+    tmp_path: Path, end: tuple[onnx.NodeProto, ...], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=said):
+    with pytest.raises(RecipeError, match=message):
         adopted(tmp_path, network(*end, three=np.array([3])))
 
 
@@ -458,7 +460,7 @@ def test_the_output_that_is_named_like_scores_is_taken(
     np.testing.assert_allclose(found["logits"], scores, atol=1e-5)
 
 
-def test_two_outputs_that_could_both_be_scores_are_asked_for(tmp_path: Path) -> None:
+def test_two_outputs_that_could_both_be_scores_need_an_option(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match=r"outputs 100 .*, 101 .*--outputs 100"):
         adopted(tmp_path, two_outputs("100", "101"))
     _, found = adopted(tmp_path, two_outputs("100", "101"), outputs=("101",))

@@ -198,7 +198,7 @@ def test_an_explanation_says_where_values_come_from_and_writes_nothing(
     assert not (tmp_path / "models").exists()
 
 
-def test_what_is_not_stated_is_asked_before_pytorch_is_loaded(tmp_path: Path) -> None:
+def test_what_is_not_stated_is_refused_before_pytorch_is_loaded(tmp_path: Path) -> None:
     code = (
         "import sys; from exporter.cli import main\n"
         "try: main(sys.argv[1:])\n"
@@ -224,7 +224,7 @@ def test_what_is_not_stated_is_asked_before_pytorch_is_loaded(tmp_path: Path) ->
         assert done.stdout.splitlines()[-1] == "1 False"
 
 
-def test_a_terminal_is_asked(tmp_path: Path) -> None:
+def test_a_terminal_gets_the_questions(tmp_path: Path) -> None:
     onnx.save(conv_onnx([-1, 4 * PLACES]), tmp_path / "net.onnx")
     (tmp_path / "mine.txt").write_text("thing\n" * 4 * PLACES)
     terminal, other = pty.openpty()

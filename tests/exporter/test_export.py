@@ -157,7 +157,7 @@ def test_a_network_in_training_mode_is_refused(tmp_path: Path, name: str) -> Non
     assert not (tmp_path / "1").exists()
 
 
-def test_an_input_size_that_nobody_knows_is_asked_for(tmp_path: Path) -> None:
+def test_an_input_size_that_is_not_known_needs_an_option(tmp_path: Path) -> None:
     with pytest.raises(RecipeError, match="--height and --width"):
         export_to(tmp_path, SMALL, weights="none", labels=LABELS)
 

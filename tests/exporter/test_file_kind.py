@@ -87,7 +87,7 @@ def test_what_is_no_weights_is_named(name: str, ending: str, tmp_path: Path) -> 
         read_checkpoint(path)
 
 
-def test_a_truncated_safetensors_file_is_told_by_its_header(tmp_path: Path) -> None:
+def test_a_truncated_safetensors_file_is_recognized_by_its_header(tmp_path: Path) -> None:
     path = tmp_path / "w.safetensors"
     save_file(norms(1.0).state_dict(), path)
     whole = path.read_bytes()

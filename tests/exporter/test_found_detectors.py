@@ -360,7 +360,7 @@ def test_a_suppression_of_tensorrt_is_refused_with_the_next_step(tmp_path: Path)
         adopt(tmp_path, model)
 
 
-def test_yolox_and_yolov6_can_not_be_told_apart(tmp_path: Path) -> None:
+def test_yolox_and_yolov6_can_not_be_distinguished(tmp_path: Path) -> None:
     rows = joined(YOLO[0], np.ones((1, CELLS, 1)), YOLO[1])
     with pytest.raises(RecipeError, match="--decoder yolox or yolov5"):
         adopt(tmp_path, detector(one(rows)))

@@ -160,7 +160,7 @@ def test_a_loss_by_the_conversion_is_a_hint() -> None:
     assert accuracy_hints(measurement({"map": 0.30}, reference=0.31)) == []
 
 
-def test_what_is_assumed_is_said_with_the_options() -> None:
+def test_what_is_assumed_is_shown_with_the_options() -> None:
     def normalization(**fields: Any) -> Normalization:
         return Normalization(scale=1 / 255, mean=(0, 0, 0), std=(1, 1, 1), color="rgb", **fields)
 

@@ -72,7 +72,7 @@ def test_lenet5_reads_a_held_out_digit(digit: Path) -> None:
     assert labels[found["logits"][0].argmax()] == digit.stem[0]
 
 
-def test_lenet5_reached_what_was_asked_of_it() -> None:
+def test_lenet5_reached_what_was_required() -> None:
     card = read_card(ROOT / "models/lenet5/1/model.onnx")
     assert card.scores["held_out_top1"] >= 0.975
 
@@ -96,7 +96,7 @@ def test_u2netp_cuts_out_the_rocket() -> None:
     assert 0.4 < columns.mean() / 320 < 0.6
 
 
-def test_motion_reached_what_was_asked_of_it_and_a_single_frame_does_not() -> None:
+def test_motion_reached_what_was_required_and_a_single_frame_does_not() -> None:
     card = read_card(ROOT / "models/motion/1/model.onnx")
     assert card.scores["held_out_top1"] >= 0.9
     assert card.scores["single_frame_top1"] <= 0.2

@@ -200,11 +200,11 @@ ONNX = ("onnx:net.onnx", "--task", "classify", "--name", "net", "--labels", "man
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["--decoder", "yolov8"], "--decoder: only --task detect reads this"),
         (["--background-id", "0"], "--background-id: only --task segment"),
-        (["--arg", "a=1"], "--arg is for sources that build a network"),
+        (["--arg", "a=1"], "it is the value of an input beside the image"),
         (["--weights", "none"], "--weights is for sources that build a network"),
         (["--arg", "a=1", "--arg", "a=2"], "--arg a=… is given twice"),
         (["--mean", "1,2"], "--mean 1,2: write 3 numbers"),
@@ -213,10 +213,10 @@ ONNX = ("onnx:net.onnx", "--task", "classify", "--name", "net", "--labels", "man
     ],
 )
 def test_an_option_that_is_wrong_or_not_read_is_refused_by_its_name(
-    words: list[str], said: str, work: Path, capsys: pytest.CaptureFixture[str]
+    words: list[str], message: str, work: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(*ONNX, *words) == 1
-    assert said in capsys.readouterr().out
+    assert message in capsys.readouterr().out
     assert not (work / "models").exists()
 
 

@@ -1,4 +1,4 @@
-"""Scores that can be no logits as they are, tanh, cosines and distances, are asked about; logits like them are not.
+"""Scores that can be no logits as they are, tanh, cosines and distances, need an option; logits like them do not.
 
 The right values are those of the source file in ONNX Runtime, and NumPy's softmax of them.
 """
@@ -66,7 +66,7 @@ def unit(*end: onnx.NodeProto, how: str = "ReduceL2") -> onnx.ModelProto:
     ],
     ids=["tanh", "erf", "softsign", "behind a reshape", "clipped", "vector of length one"],
 )
-def test_scores_between_minus_one_and_one_are_asked_about(
+def test_scores_between_minus_one_and_one_need_an_option(
     tmp_path: Path, end: tuple[onnx.NodeProto, ...], words: str
 ) -> None:
     model = network(
@@ -84,7 +84,7 @@ def test_scores_between_minus_one_and_one_are_asked_about(
 
 
 @pytest.mark.parametrize("how", ["ReduceL2", "LpNormalization", "squares"])
-def test_cosines_are_asked_about(tmp_path: Path, how: str) -> None:
+def test_cosines_need_an_option(tmp_path: Path, how: str) -> None:
     with pytest.raises(RecipeError, match="cosines") as refused:
         adopted(tmp_path, unit(how=how))
 
@@ -141,7 +141,7 @@ def test_the_tensor_before_a_tanh_can_be_named(tmp_path: Path) -> None:
     )
 
 
-def test_distances_are_asked_about_since_the_best_one_is_the_smallest(tmp_path: Path) -> None:
+def test_distances_need_an_option_since_the_best_one_is_the_smallest(tmp_path: Path) -> None:
     squares = [
         op("Unsqueeze", "scores", "last", output="columns"),
         op("Sub", "columns", "prototypes", output="apart"),
@@ -156,7 +156,7 @@ def test_distances_are_asked_about_since_the_best_one_is_the_smallest(tmp_path: 
         adopted(tmp_path, model)
 
 
-def test_a_mask_that_ends_in_a_tanh_is_asked_about(tmp_path: Path) -> None:
+def test_a_mask_that_ends_in_a_tanh_needs_an_option(tmp_path: Path) -> None:
     model = network(op("Tanh"), classes=1, maps=True)
 
     with pytest.raises(RecipeError, match="tanh"):
@@ -180,7 +180,7 @@ class Arc(nn.Module):
         return self.factor * cosines
 
 
-def test_cosines_of_a_python_network_are_asked_about(tmp_path: Path) -> None:
+def test_cosines_of_a_python_network_need_an_option(tmp_path: Path) -> None:
     fields = {
         "weights": "none",
         "labels": ("a", "b", "c"),

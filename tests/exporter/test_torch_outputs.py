@@ -214,7 +214,7 @@ def test_of_a_tuple_the_tensor_is_taken_that_fits_task_and_labels(
         ("segment", lambda maps: (maps[:, 3:], maps[:, :3, ::2, ::2])),
     ],
 )
-def test_a_tuple_of_which_several_tensors_fit_is_asked_for(task: Task, give: Any) -> None:
+def test_a_tuple_of_which_several_tensors_fit_needs_an_option(task: Task, give: Any) -> None:
     module = Auxiliary(give)
     with pytest.raises(RecipeError, match=r"0 \(1, 3.*1 \(1, 3.*--outputs 0"):
         network_of(module, task=task, labels=["a", "b", "c"])
@@ -225,7 +225,7 @@ def test_a_tuple_of_which_several_tensors_fit_is_asked_for(task: Task, give: Any
     np.testing.assert_allclose(served_first(network, pixels), expected, atol=1e-5)
 
 
-def test_vectors_of_two_lengths_are_asked_for_where_no_labels_tell() -> None:
+def test_vectors_of_two_lengths_need_an_option_where_no_labels_decide() -> None:
     module = Auxiliary(lambda maps: (maps.mean((2, 3)), maps[:, :3].mean((2, 3))))
     with pytest.raises(RecipeError, match=r"0 \(1, 6\), 1 \(1, 3\).*or give --labels"):
         network_of(module)

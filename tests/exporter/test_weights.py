@@ -19,7 +19,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's own, about format
 
 
 def loaded(content: object, folder: Path, *, zipped: bool = True) -> tuple[Norms, list[str]]:
-    """Save a content, load it into a new network, and return that and what was said."""
+    """Save a content, load it into a new network, and return that and the warnings."""
     torch.save(content, folder / "w.pt", _use_new_zipfile_serialization=zipped)
     module, progress = norms(0.0), SilentProgress()
     load_weights(module, folder / "w.pt", progress=progress)
@@ -37,7 +37,7 @@ def test_weights_are_found_in_what_a_training_saved(form: str, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("form", "said"),
+    ("form", "warning"),
     [
         ("_orig_mod.", "the prefix _orig_mod. is removed"),
         ("Lightning", "the prefix model. is removed; loss is left out"),
@@ -45,10 +45,10 @@ def test_weights_are_found_in_what_a_training_saved(form: str, tmp_path: Path) -
         ("AveragedModel", "the prefix module. is removed"),
     ],
 )
-def test_what_is_not_simply_taken_is_said(form: str, said: str, tmp_path: Path) -> None:
+def test_what_is_not_simply_taken_has_a_warning(form: str, warning: str, tmp_path: Path) -> None:
     _, warnings = loaded(FORMS[form](norms(3.0).state_dict()), tmp_path)
     assert len(warnings) == 1
-    assert warnings[0].startswith(f"--weights w.pt: {said}")
+    assert warnings[0].startswith(f"--weights w.pt: {warning}")
 
 
 def apart(**parts: float) -> dict[str, torch.Tensor]:
@@ -167,7 +167,7 @@ def test_densenet_s_published_names_are_read(tmp_path: Path) -> None:
         assert torch.equal(value, trained.state_dict()[name]), name
 
 
-def test_an_auxiliary_classifier_is_left_out_and_said(tmp_path: Path) -> None:
+def test_an_auxiliary_classifier_is_left_out_with_a_warning(tmp_path: Path) -> None:
     state = norms(3.0).state_dict() | {"aux_classifier.0.weight": torch.ones(1)}
     _, warnings = loaded(dict(state), tmp_path)
     assert warnings == [
@@ -201,12 +201,12 @@ def test_a_misfit_names_its_likely_cause(
         loaded({name: value for name, value in state.items() if value is not None}, tmp_path)
 
 
-def test_another_network_is_told_by_its_names(tmp_path: Path) -> None:
+def test_another_network_is_recognized_by_its_names(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"another network: its names begin with weight, bias"):
         loaded(nn.Linear(2, 2).state_dict(), tmp_path)
 
 
-def test_a_head_that_was_replaced_is_told_from_a_missing_one(tmp_path: Path) -> None:
+def test_a_head_that_was_replaced_is_distinguished_from_a_missing_one(tmp_path: Path) -> None:
     module = norms(1.0)
     module.fc = nn.Sequential(nn.Linear(4, 4), nn.ReLU(), nn.Linear(4, 3))  # type: ignore[assignment]
     with pytest.raises(WeightsError, match=r"its fc is another part.*function of your own"):

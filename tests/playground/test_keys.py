@@ -39,7 +39,7 @@ def enter(page: Page, key: str) -> None:
     page.get_by_role("button", name="Use this key").click()
 
 
-def test_a_key_is_asked_for_and_used_in_this_tab_only(fresh: Page, keyed: Live) -> None:
+def test_a_key_is_requested_and_used_in_this_tab_only(fresh: Page, keyed: Live) -> None:
     fresh.goto(keyed.url)
     expect(fresh.locator(".headline")).to_have_text("This service needs a key")
     expect(fresh.locator("#access")).to_be_hidden()
@@ -60,7 +60,7 @@ def test_a_key_is_asked_for_and_used_in_this_tab_only(fresh: Page, keyed: Live) 
     assert fresh.context.cookies() == []
 
 
-def test_a_key_that_was_revoked_is_asked_for_again(fresh: Page, tmp_path: Path) -> None:
+def test_a_key_that_was_revoked_is_requested_again(fresh: Page, tmp_path: Path) -> None:
     keys = write_keys(tmp_path / "keys.toml")
     with serve(models=MODELS, keys=keys) as live:
         fresh.goto(live.url)

@@ -1,7 +1,9 @@
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from service.card import Stage
 from service.engine import Engine, open_engine
 from service.errors import InvalidParameterError
 from service.explain.options import ExplainOptions
@@ -54,3 +56,26 @@ async def test_a_view_of_an_image_needs_one(engine: Engine) -> None:
     result = await call.run(photograph("chelsea"), timeout_seconds=10)
     assert not isinstance(result.value, RenderedImage)
     assert result.value["view"] == "occlusion"
+
+
+@pytest.mark.parametrize(
+    ("options", "runs_copies"),
+    [
+        (ExplainOptions(view="rise"), True),
+        (ExplainOptions(view="occlusion"), True),
+        (ExplainOptions(view="cam", method="rise"), True),
+        (ExplainOptions(view="cam", steps=4), True),
+        (ExplainOptions(view="cam"), False),
+        (ExplainOptions(view="filters"), False),
+        (ExplainOptions(view="probe"), False),
+    ],
+)
+async def test_a_late_heat_of_copies_advises_one_without_them(
+    tmp_path: Path, options: ExplainOptions, *, runs_copies: bool
+) -> None:
+    stage = Stage(name="stage_1", tensor="features", channels=3, stride=1)
+    write_servable(tmp_path, card=color_card().model_copy(update={"stages": (stage,)}))
+    async with open_engine(Settings(models=tmp_path, threads=1)) as engine:
+        message = str(engine.explain_call(options, "json").late(2))
+    assert ("view=cam&method=eigencam" in message) == runs_copies
+    assert "within 2000 ms" in message

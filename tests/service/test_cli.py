@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 from service.cli import cli, main
 from service.errors import ConfigurationError
 from service.keys import KeyRing
+from service.runtime.device import DEVICES
 from tests.servables import color_model, write_servable
 
 
@@ -26,6 +27,11 @@ def write_refused(root: Path) -> None:
 def test_without_a_command_the_commands_are_listed() -> None:
     text = run().output
     assert all(command in text for command in ("serve", "models", "warm", "doctor"))
+
+
+def test_the_help_names_every_device() -> None:
+    text = run("serve", "--help").output
+    assert all(device in text for device in ("auto", *DEVICES))
 
 
 def test_models_are_listed_one_a_line(repository: Path) -> None:

@@ -109,7 +109,7 @@ def test_an_empty_repository_says_what_to_do(console: Console, tmp_path: Path) -
     assert "Make a servable with foveal-export" in text_of(console)
 
 
-def test_pixel_values_that_were_assumed_are_said_and_are_no_fault(
+def test_pixel_values_that_were_assumed_are_reported_and_are_no_fault(
     console: Console, tmp_path: Path
 ) -> None:
     stated = Normalization(scale=1 / 255, mean=(0.5, 0.4, 0.3), std=(1, 1, 1), color="rgb")

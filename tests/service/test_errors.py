@@ -62,7 +62,7 @@ def test_the_text_of_an_error_is_what_a_client_reads() -> None:
     ],
 )
 def test_a_message_for_clients_names_no_folder_and_no_source_line(message: str, shown: str) -> None:
-    told = for_clients(message, Path("/srv/models/x/1/model.onnx"))
-    assert shown in told
+    answer = for_clients(message, Path("/srv/models/x/1/model.onnx"))
+    assert shown in answer
     for inside in ("/srv", "/opt", "site-packages", "onnxruntime_src", ".cc:"):
-        assert inside not in told
+        assert inside not in answer

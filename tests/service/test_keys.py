@@ -112,7 +112,7 @@ def test_a_changed_file_that_can_not_be_used_leaves_the_keys_as_they_were(
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("", "holds no key"),
         ("[ada", "is not TOML"),
@@ -131,12 +131,12 @@ def test_a_changed_file_that_can_not_be_used_leaves_the_keys_as_they_were(
     ],
 )
 def test_a_file_that_says_something_else_is_refused_with_the_reason(
-    path: Path, text: str, told: str
+    path: Path, text: str, message: str
 ) -> None:
     path.write_text(text)
     with pytest.raises(ConfigurationError, match=r"keys\.toml") as refused:
         read_keys(path)
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 def test_what_is_no_file_is_refused_and_never_waited_for(path: Path) -> None:

@@ -40,7 +40,7 @@ def test_a_fault_brings_its_traceback() -> None:
 
 
 @pytest.mark.parametrize(("form", "first"), [("auto", "{"), ("json", "{"), ("text", "1")])
-def test_a_pipe_gets_json_unless_told_otherwise(form: str, first: str) -> None:
+def test_a_pipe_gets_json_unless_another_format_is_set(form: str, first: str) -> None:
     stream = StringIO()
     configure_logs("info", form, stream)  # type: ignore[arg-type]
     logging.getLogger("foveal").info("hello")

@@ -1,8 +1,10 @@
+import re
 from pathlib import Path
 
 import pytest
 
 from service.errors import ConfigurationError
+from service.runtime.device import DEVICES
 from service.settings import read_settings
 
 
@@ -17,7 +19,7 @@ def test_an_option_beats_the_environment_and_that_the_default(
     assert read_settings({}, {}).port == 8000
 
 
-def test_a_misspelt_variable_is_told_with_the_nearest() -> None:
+def test_a_misspelt_variable_is_named_with_the_nearest() -> None:
     with pytest.raises(
         ConfigurationError,
         match="FOVEAL_QUEU_SIZE is not a setting; did you mean FOVEAL_QUEUE_SIZE",
@@ -28,6 +30,14 @@ def test_a_misspelt_variable_is_told_with_the_nearest() -> None:
 def test_a_value_that_is_not_valid_names_its_variable() -> None:
     with pytest.raises(ConfigurationError, match="FOVEAL_PORT=99999"):
         read_settings({}, {"port": 99999})
+
+
+def test_the_devices_are_those_of_the_runtime() -> None:
+    names = "auto", *DEVICES
+    assert {read_settings({}, {"device": name}).device for name in names} == set(names)
+    with pytest.raises(ConfigurationError) as refused:
+        read_settings({}, {"device": "rocm"})
+    assert set(re.findall(r"'(\w+)'", str(refused.value))) == set(names)
 
 
 def test_defaults_are_json(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -39,11 +39,11 @@ class RateLimit:
         return b'"%s";q=%d;w=%d' % (self.name.encode(), self.amount, self.seconds)
 
 
-def parse_rate(who: str, text: str) -> tuple[RateLimit, ...]:
+def parse_rate(counted: str, text: str) -> tuple[RateLimit, ...]:
     """Return the limits that a setting states, such as `10/second; 1000/hour`; none for an empty one.
 
     Args:
-        who: whom they count, `key` or `address`.
+        counted: what has a count of its own, `key` or `address`.
         text: as the library `limits` writes them.
 
     Raises:
@@ -51,7 +51,7 @@ def parse_rate(who: str, text: str) -> tuple[RateLimit, ...]:
     """
     if not text.strip():
         return ()
-    variable = f"FOVEAL_RATE_LIMIT_PER_{who.upper()}"
+    variable = f"FOVEAL_RATE_LIMIT_PER_{counted.upper()}"
     try:
         items = parse_many(text)
     except ValueError as error:
@@ -60,7 +60,7 @@ def parse_rate(who: str, text: str) -> tuple[RateLimit, ...]:
         ) from error
     if any(item.amount < 1 or item.get_expiry() < 1 for item in items):
         raise ConfigurationError(f"{variable}={text} allows nothing. State at least 1 request.")
-    return tuple(RateLimit(f"{who}-{item.get_expiry()}s", item) for item in items)
+    return tuple(RateLimit(f"{counted}-{item.get_expiry()}s", item) for item in items)
 
 
 class RateLimitGuard:

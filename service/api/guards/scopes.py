@@ -17,7 +17,7 @@ _MODELS = re.compile(r"/v1/models(/.*)?", re.DOTALL)
 _BY_PATH = (
     (re.compile(r"/v1/explain|/v1/models/[^/]+/filters"), frozenset({"explain"})),
     (_MODELS, frozenset({"infer", "explain", "admin"})),
-    (re.compile(r"/v1/(?!admin)[^/]+"), frozenset({"infer"})),
+    (re.compile(r"/v1/(?!admin(/|$))[^/]+"), frozenset({"infer"})),
     (re.compile(r"/metrics"), frozenset({"metrics"})),
 )
 _READS = frozenset({"GET", "HEAD"})

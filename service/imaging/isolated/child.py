@@ -1,4 +1,4 @@
-"""A decoder process as the service sees it: started, asked for one image at a time, and ended."""
+"""A decoder process as the service sees it: started, given one image at a time, and ended."""
 
 import contextlib
 import os

@@ -59,7 +59,7 @@ _IMAGE_ERRORS = {kind.code: kind for kind in error_types() if issubclass(kind, I
 
 
 class BadReplyError(Exception):
-    """A decoder process said what no decoder says, or met an unexpected error."""
+    """A decoder process sent a reply that is not valid, or had an unexpected error."""
 
 
 class IsolatedDecoder:
@@ -232,11 +232,11 @@ class IsolatedDecoder:
             self._pool.give_back(process)
             raise
         except BaseException as error:
-            reason, told = self._why(error, until)
+            reason, answer = self._why(error, until)
             self._pool.discard(process, reason)
-            if told is error:
+            if answer is error:
                 raise
-            raise told from error
+            raise answer from error
         self._pool.give_back(process)
         return found
 

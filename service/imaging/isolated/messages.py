@@ -7,7 +7,7 @@ numbers are little-endian.
 import json
 import math
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import IntEnum
 
 from service.imaging.decode import Limits
@@ -37,7 +37,7 @@ class Kind(IntEnum):
 class Reply(IntEnum):
     """What a reply holds, and its two numbers.
 
-    READY is said once, at the start. PIXELS: width and height of the displayed image, and behind them the rows of the
+    READY is sent once, at the start. PIXELS: width and height of the displayed image, and behind them the rows of the
     frame in RGB, or the lengths of the notes, the notes, and the rows of the image in RGB. COUNT: the pixels that the
     image has by its header; where a frame was wanted, the process waits for a request that grants them. REFUSED: the
     length of the JSON that follows, an image error's code and detail. FAILED: the length of the text that follows, an
@@ -66,7 +66,7 @@ class Request:
     """
 
     kind: Kind
-    body: bytes
+    body: bytes = field(repr=False)
     target: bytes
     granted: int
     limits: bytes

@@ -104,10 +104,10 @@ def _target(text: bytes) -> ImageInput:
 
 def serve(connection: socket.socket, answer: Answer) -> None:
     """Answer requests until the service closes the socket. A reply that has begun is whole, or the process ends."""
-    reader = connection.makefile("rb")
-    connection.sendall(REPLY.pack(Reply.READY, 0, 0))
-    while (request := _read(reader)) is not None:
-        _reply(connection, answer, request)
+    with connection.makefile("rb") as reader:
+        connection.sendall(REPLY.pack(Reply.READY, 0, 0))
+        while (request := _read(reader)) is not None:
+            _reply(connection, answer, request)
 
 
 def _read(reader: BinaryIO) -> Request | None:

@@ -242,7 +242,7 @@ def test_a_folder_with_a_recipe(tmp_path: Path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
-def test_files_of_pytorch_are_told_apart_by_what_is_in_them(tmp_path: Path) -> None:
+def test_files_of_pytorch_are_distinguished_by_what_is_in_them(tmp_path: Path) -> None:
     net = nn.Conv2d(3, 3, 1)
     script, program = tmp_path / "script.pt", tmp_path / "program.pt"
     torch.jit.trace(net, torch.zeros(1, 3, 8, 8)).save(str(script))  # type: ignore[no-untyped-call]
@@ -337,18 +337,18 @@ def test_without_a_terminal_the_refusal_has_the_exact_options(tmp_path: Path) ->
     )
 
 
-def test_on_a_terminal_only_what_is_missing_is_asked() -> None:
-    asked: list[str] = []
+def test_on_a_terminal_the_questions_are_only_what_is_missing() -> None:
+    questions: list[str] = []
     answers = {"--task": "classify", "--height": "32", "--width": "48", "--labels": "a.txt"}
 
     def ask(question: Missing) -> str:
-        asked.append(question.option)
+        questions.append(question.option)
         return answers[question.option]
 
     found = guess("python:my.nets:Cats", {"weights": "none", "width": 64})
     values = with_answers(found.source, found.values, missing(found.source, found.values), ask)
 
-    assert asked == ["--task", "--height", "--labels"]
+    assert questions == ["--task", "--height", "--labels"]
     assert (values["task"], values["height"], values["width"]) == ("classify", 32, 64)
     assert (values["name"], values["labels"]) == ("cats", "a.txt")
 
@@ -364,6 +364,33 @@ def test_labels_are_counted_before_the_network_is_read(tmp_path: Path) -> None:
     check_label_count(f"onnx:{path}", {"task": "classify"}, 4)
     with pytest.raises(RecipeError, match="3 are given, the network has 4 classes"):
         check_label_count(f"onnx:{path}", {"task": "classify"}, 3)
+
+
+@pytest.mark.parametrize("source", ["python:my.nets:Net", "torchscript:net.ts", "program:net.pt2"])
+@pytest.mark.parametrize(("task", "is_asked"), [("segment", True), ("embed", False)])
+def test_only_tasks_with_classes_need_labels(source: str, task: str, *, is_asked: bool) -> None:
+    values = {"task": task, "weights": "none", "height": 32, "width": 32}
+    assert ("--labels" in [one.option for one in missing(source, values)]) == is_asked
+
+
+def test_labels_beside_an_embedder_are_not_taken(tmp_path: Path) -> None:
+    path = graph_file(tmp_path / "net.onnx", ["n", 4])
+    (tmp_path / "labels.txt").write_text("a\nb\nc\nd\n")
+
+    assert given(str(path), task="classify")["labels"] == str(tmp_path / "labels.txt")
+    assert "labels" not in given(str(path), task="embed")
+
+
+def test_labels_of_an_embedder_are_not_counted(tmp_path: Path) -> None:
+    path = graph_file(tmp_path / "net.onnx", ["n", 4])
+    check_label_count(f"onnx:{path}", {"task": "embed"}, 3)
+
+
+def test_only_a_training_can_be_for_a_temporal_head() -> None:
+    found, trained = (missing(source, {}) for source in ("timm:vit", "train:my.nets:Motion"))
+
+    assert found[0].choices == ("classify", "segment", "detect", "embed")
+    assert trained[0].choices == ("classify", "segment", "detect", "embed", "temporal")
 
 
 def test_the_config_of_transformers_counts_its_classes(tmp_path: Path) -> None:

@@ -390,11 +390,11 @@ def test_deliberately_wrong_mean_and_std_are_at_chance_and_the_report_says_it(
 
     assert done.card.certificate.agreement == 1
     assert measured(done).scores["top1"] < 0.25
-    said = " ".join(done.hints)
-    assert "hardly vary" in said
-    assert "All 8 images of the proof have the same result: class" in said
-    assert "answers by chance would give" in said
-    assert "Mean and std of 0–255 go with --scale 1" in said
+    hints = " ".join(done.hints)
+    assert "hardly vary" in hints
+    assert "All 8 images of the proof have the same result: class" in hints
+    assert "answers by chance would give" in hints
+    assert "Mean and std of 0–255 go with --scale 1" in hints
 
 
 def test_the_digits_of_the_service_s_tests_are_read(digits: Path, tmp_path: Path) -> None:

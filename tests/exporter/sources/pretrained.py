@@ -154,7 +154,14 @@ def dpt() -> Processed:
         **NAMED,
     )
     processor = tf.DPTImageProcessorPil(size=SQUARE, keep_aspect_ratio=False)
-    return tf.DPTForSemanticSegmentation(config), processor
+    network = tf.DPTForSemanticSegmentation(config)
+    last = network.head.head[-1 if hasattr(network.head.head[-1], "weight") else -2]
+    with torch.no_grad():  # else one class has every pixel
+        means = network.eval()(torch.randn(1, 3, SIDE, SIDE)).logits.mean(dim=(0, 2, 3))
+        last.bias -= means
+        last.weight *= 100
+        last.bias *= 100
+    return network, processor
 
 
 def beit() -> Processed:
@@ -182,7 +189,9 @@ def eomt() -> Processed:
         num_register_tokens=0,
         **NAMED,
     )
-    processor = tf.EomtImageProcessorPil(size=SQUARE, do_split_image=False, do_pad=False)
+    # Its postprocessing reads the two edges.
+    size = {"shortest_edge": SIDE, "longest_edge": SIDE}
+    processor = tf.EomtImageProcessorPil(size=size, do_split_image=False, do_pad=False)
     return tf.EomtForUniversalSegmentation(config), processor
 
 

@@ -1,4 +1,4 @@
-"""A file of the user's own does not state its mean and std: those of the library's weights are assumed, and said so."""
+"""A file of the user's own does not state its mean and std: those of the library are assumed, with a warning."""
 
 from pathlib import Path
 from typing import Any

@@ -211,7 +211,7 @@ def test_wrappers_of_a_training_are_taken_off(name: str, folder: Path) -> None:
         (":Net", "write python:package.module:callable"),
     ],
 )  # fmt: skip
-def test_a_mistake_in_the_user_s_code_is_told_by_its_file_and_line(
+def test_a_mistake_in_the_user_s_code_is_named_by_its_file_and_line(
     where: str, message: str, folder: Path
 ) -> None:
     with pytest.raises(SourceError, match=message):

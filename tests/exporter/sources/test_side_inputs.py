@@ -1,4 +1,4 @@
-"""Inputs beside the image: a value that is the same for every image becomes a constant, what is not given is asked for.
+"""Inputs beside the image: a value that is the same for every image becomes a constant, what is not given is an error.
 
 The right values are those of the source file in ONNX Runtime, which gets all of its inputs.
 """
@@ -132,7 +132,7 @@ def test_a_stated_value_is_a_constant_of_the_servable(
         ("temperature", {"temperature": "warm"}, "write a number"),
     ],
 )
-def test_what_is_not_known_of_an_input_is_asked_for(
+def test_what_is_not_known_of_an_input_needs_an_option(
     tmp_path: Path, other: str, arguments: dict[str, object], words: str
 ) -> None:
     onnx.save(network(other), tmp_path / "net.onnx")

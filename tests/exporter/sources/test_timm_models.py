@@ -86,7 +86,7 @@ def test_labels_are_those_of_the_part_of_imagenet_with_as_many_classes(
         assert labels[7] == ImageNetInfo(subset).index_to_description(7).split(",")[0]
 
 
-def test_labels_that_are_missing_are_asked_for_before_anything_is_traced(tmp_path: Path) -> None:
+def test_labels_that_are_missing_are_required_before_anything_is_traced(tmp_path: Path) -> None:
     saved(tmp_path, "test_vit", num_classes=3)
     with pytest.raises(
         RecipeError, match=r"none are given, the network has 3 classes.*--labels FILE"

@@ -43,25 +43,25 @@ def outputs_of(network: Network, pixels: torch.Tensor) -> np.ndarray[Any, Any]:
     return np.asarray(network.reference.run(pixels.numpy())[0])
 
 
-@pytest.mark.parametrize(("auxiliary", "said"), [(True, {}), (False, {"transform_input": False})])
+@pytest.mark.parametrize(("auxiliary", "stated"), [(True, {}), (False, {"transform_input": False})])
 def test_googlenet_from_a_file_transforms_its_input_as_with_weights(
     tmp_path: Path,
     auxiliary: bool,  # noqa: FBT001 - a parameter of the test
-    said: dict[str, Any],
+    stated: dict[str, Any],
 ) -> None:
     torch.manual_seed(0)
     module = get_model(
         "googlenet", weights=None, init_weights=False, aux_logits=auxiliary, num_classes=5
     ).eval()
     torch.save(module.state_dict(), tmp_path / "own.pth")
-    module.transform_input = said.get("transform_input", True)
+    module.transform_input = stated.get("transform_input", True)
     pixels = torch.rand(2, 3, 64, 64)
 
     network = loaded(
         tmp_path,
         "torchvision:googlenet",
         weights="own.pth",
-        arguments={"num_classes": 5, **said},
+        arguments={"num_classes": 5, **stated},
         labels=list("abcde"),
         input={"height": 64, "width": 64},
     )
@@ -144,7 +144,7 @@ def test_one_stated_pixel_value_keeps_the_others_of_the_source(
 def built(
     folder: Path, name: str, file: str, task: Task = "classify", **arguments: Any
 ) -> tuple[Built, list[str]]:
-    """Build a network with a file's weights, without tracing it; return it and what was said."""
+    """Build a network with a file's weights, without tracing it; return it and the warnings."""
     recipe = make_recipe(
         {"source": f"torchvision:{name}", "name": "net", "task": task, "arguments": arguments}
     )
@@ -159,7 +159,7 @@ def test_inception_v3_from_a_file_transforms_its_input_as_with_weights(tmp_path:
         "inception_v3", weights=None, init_weights=False, aux_logits=True, transform_input=True
     ).eval()
     torch.save(module.state_dict(), tmp_path / "own.pth")
-    found, said = built(tmp_path, "inception_v3", "own.pth")
+    found, warned = built(tmp_path, "inception_v3", "own.pth")
     plain, _ = built(tmp_path, "inception_v3", "own.pth", transform_input=False)
 
     # What the first layer reads; a random network's own outputs hardly depend on its input.
@@ -174,7 +174,7 @@ def test_inception_v3_from_a_file_transforms_its_input_as_with_weights(tmp_path:
     torch.testing.assert_close(read[1], ((pixels * std + mean) - 0.5) / 0.5)
     torch.testing.assert_close(read[1], read[0])
     torch.testing.assert_close(read[2], pixels)
-    assert any("--arg transform_input=false" in one for one in said)
+    assert any("--arg transform_input=false" in one for one in warned)
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ def test_a_head_that_was_trained_for_other_classes_is_known_by_its_shape(
         own["init_weights"] = False
     module = get_model(name, weights=None, num_classes=classes, **own)
     torch.save(module.state_dict(), tmp_path / "own.pth")
-    found, said = built(tmp_path, name, "own.pth", task)
+    found, warned = built(tmp_path, name, "own.pth", task)
     assert found.classes == classes
-    assert any(f"num_classes={classes}" in one for one in said)
+    assert any(f"num_classes={classes}" in one for one in warned)
     for key, value in found.module.state_dict().items():
         assert torch.equal(value, module.state_dict()[key]), key
 
@@ -207,9 +207,9 @@ def test_a_head_that_was_trained_for_other_classes_is_known_by_its_shape(
 def test_a_transformer_is_built_for_the_image_size_of_its_weights(tmp_path: Path) -> None:
     module = get_model("vit_b_32", weights=None, image_size=96, num_classes=3)
     torch.save(module.state_dict(), tmp_path / "own.pth")
-    found, said = built(tmp_path, "vit_b_32", "own.pth")
+    found, warned = built(tmp_path, "vit_b_32", "own.pth")
     assert found.module.image_size == 96
-    assert any("num_classes=3, image_size=96" in one for one in said)
+    assert any("num_classes=3, image_size=96" in one for one in warned)
 
 
 def test_weights_of_the_user_s_own_have_no_published_scores_and_no_published_name(
@@ -240,10 +240,10 @@ def test_coco_v1_runs_with_an_epsilon_of_0_in_the_batch_norms_that_were_frozen(
     assert {part.eps for part in norms} == {0.0}
     assert not found.published  # another file of that name
     (tmp_path / download).rename(tmp_path / "own.pth")
-    found, said = built(tmp_path, name, "own.pth", "detect")
+    found, warned = built(tmp_path, name, "own.pth", "detect")
     norms = [part for part in found.module.modules() if isinstance(part, nn.BatchNorm2d)]
     assert {part.eps for part in norms} == {1e-5}
-    assert any("trained further from COCO_V1 has 0" in one for one in said)
+    assert any("trained further from COCO_V1 has 0" in one for one in warned)
 
 
 FAMILIES = {

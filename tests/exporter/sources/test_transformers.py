@@ -62,7 +62,11 @@ def test_a_classifier_says_what_transformers_says(
 def test_classes_that_a_config_only_counts_get_numbered_labels(tmp_path: Path) -> None:
     """PVT's configuration has no id2label of its own."""
     config = tf.PvtConfig(
-        image_size=SIDE, depths=[1, 1, 1, 1], hidden_sizes=[8, 16, 24, 32], num_labels=5
+        image_size=SIDE,
+        depths=[1, 1, 1, 1],
+        hidden_sizes=[8, 16, 24, 32],
+        num_attention_heads=[1, 2, 3, 4],
+        num_labels=5,
     )
     place = saved(
         lambda: (tf.PvtForImageClassification(config), tf.PvtImageProcessorPil(size=SQUARE)),
@@ -137,7 +141,7 @@ def test_a_folder_without_a_config_is_refused(place: str, tmp_path: Path) -> Non
         export_to(tmp_path, f"transformers:{place}")
 
 
-def test_a_size_that_depends_on_the_image_becomes_one_and_is_said() -> None:
+def test_a_size_that_depends_on_the_image_becomes_one_with_a_warning() -> None:
     made = processed_images(
         tf.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160})
     )
@@ -149,7 +153,7 @@ def test_a_size_that_depends_on_the_image_becomes_one_and_is_said() -> None:
     assert made.transform(photograph("chelsea")).shape == (3, 100, 100)
 
 
-def test_a_stretch_before_a_crop_is_said() -> None:
+def test_a_stretch_before_a_crop_has_a_warning() -> None:
     made = processed_images(tf.DeiTImageProcessorPil())
 
     assert (made.image_input.shorter_side, made.image_input.height) == (256, 224)

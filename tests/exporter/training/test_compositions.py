@@ -44,7 +44,7 @@ def test_the_same_seed_composes_the_same_image(material: tuple[Material, Materia
 
 
 @pytest.mark.parametrize("size", [(128, 128), (128, 171), (240, 320)])
-def test_a_image_and_its_mask_have_the_size_that_was_asked_for(
+def test_an_image_and_its_mask_have_the_size_that_was_requested(
     material: tuple[Material, Material], size: tuple[int, int]
 ) -> None:
     composed = compose(material[0], np.random.default_rng(1), size)

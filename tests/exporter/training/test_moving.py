@@ -1,4 +1,4 @@
-"""Clips to learn motion from: each goes the way it says, and none of its frames tells which."""
+"""Clips to learn motion from: each goes the way that its label states, and no frame alone shows which."""
 
 import numpy as np
 import pytest

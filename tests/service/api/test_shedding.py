@@ -49,17 +49,17 @@ async def test_a_full_queue_refuses_with_a_whole_answer() -> None:
         assert answer is not None
         head, _, body = answer.partition(b"\r\n\r\n")
         headers = dict(line.split(": ", 1) for line in head.decode().split("\r\n"))
-        told = json.loads(body)
+        problem = json.loads(body)
         assert int(headers["content-length"]) == len(body)
         assert headers["x-content-type-options"] == "nosniff"
         assert (headers["retry-after"], headers["content-type"]) == (
             "1",
             "application/problem+json",
         )
-        assert (told["status"], told["code"]) == (503, "overloaded")
-        assert told["detail"] == str(queue.error())
-        assert told["request_id"] == headers["x-request-id"]
-        seen.add(told["request_id"])
+        assert (problem["status"], problem["code"]) == (503, "overloaded")
+        assert problem["detail"] == str(queue.error())
+        assert problem["request_id"] == headers["x-request-id"]
+        seen.add(problem["request_id"])
     assert len(seen) == 3
     assert "mine" in seen
 

@@ -144,7 +144,7 @@ async def test_a_named_method_that_can_not_end_in_time_says_what_to_raise(
         assert words in str(raised.value)
 
 
-async def test_the_message_states_the_deadline_that_was_asked_for(tiny_models: Bench) -> None:
+async def test_the_message_states_the_deadline_of_the_request(tiny_models: Bench) -> None:
     with pytest.raises(DeadlineError, match="within the 45 s allowed"):
         await explain(tiny_models, "tiny-classify", Time(7.0), allowed_seconds=45.0, **RISE)
 

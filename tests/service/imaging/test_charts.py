@@ -17,7 +17,7 @@ def curve(shares: list[float], *, full: bool = True, reference: float = 0.5) -> 
     return Curve([f"{n}" for n in range(len(shares))], shares, [full] * len(shares), reference)
 
 
-def test_a_curve_has_the_size_that_is_asked_for() -> None:
+def test_a_curve_has_the_size_that_is_requested() -> None:
     assert draw_curve(curve([0.1, 0.9]), width=400, height=200).size == (400, 200)
 
 

@@ -72,7 +72,7 @@ def test_one_box_alone_is_the_hottest() -> None:
         ((0, 0, 0.01, 10), (1, 224)),
     ],
 )
-def test_a_crop_has_its_longer_side_as_asked(
+def test_a_crop_has_its_longer_side_as_requested(
     box: tuple[float, float, float, float], size: tuple[int, int]
 ) -> None:
     assert crop_image(RED, box).size == size

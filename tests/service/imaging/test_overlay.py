@@ -11,6 +11,7 @@ from service.imaging.masks import ImageMask
 from service.imaging.overlay import (
     ImageFormat,
     LabeledBox,
+    RenderedImage,
     cut_out,
     draw_boxes,
     draw_mask,
@@ -155,3 +156,10 @@ def test_a_side_that_no_jpeg_can_have_is_refused_and_a_png_is_not(size: tuple[in
         encode_image(plain(size), "jpeg")
     assert Image.open(BytesIO(encode_image(plain(size), "png").content)).size == size
     assert Image.open(BytesIO(encode_image(plain((65_500, 1)), "jpeg").content)).size[0] == 65_500
+
+
+def test_a_rendered_image_is_described_without_its_bytes() -> None:
+    described = repr(RenderedImage(b"content", "image/png", (2, 3)))
+    assert "image/png" in described
+    assert "(2, 3)" in described
+    assert "content" not in described

@@ -161,7 +161,7 @@ def test_a_note_stands_behind_its_heading() -> None:
     assert columns.max() < WIDTH - MARGIN
 
 
-def test_a_small_image_is_enlarged_by_squares_and_smoothly_where_asked() -> None:
+def test_a_small_image_is_enlarged_by_squares_and_smoothly_where_requested() -> None:
     image = Image.fromarray(np.array([[0, 255]], np.uint8)).convert("RGB")
 
     def colors(*, smooth: bool) -> int:

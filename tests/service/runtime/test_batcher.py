@@ -950,11 +950,11 @@ async def test_an_image_for_which_the_memory_is_short_may_be_sent_again(part: st
 
 
 @pytest.mark.parametrize(
-    ("shape", "said"),
+    ("shape", "described"),
     [((), "no axis"), ((0,), "0"), ((2, 3), "2×3"), ((5,), "5")],
 )
 async def test_outputs_of_a_wrong_shape_fail_their_image_and_strand_nobody(
-    shape: tuple[int, ...], said: str
+    shape: tuple[int, ...], described: str
 ) -> None:
     def run(batch: Tensor) -> Outputs:
         return {"twice": np.zeros(shape) if POISON in batch else batch * 2}
@@ -962,7 +962,7 @@ async def test_outputs_of_a_wrong_shape_fail_their_image_and_strand_nobody(
     async with bench(run) as b:
         (bad,) = await b.ask(POISON)
         assert isinstance(bad, InferenceError)
-        assert f"output twice has {said} for 1 images" in str(bad)
+        assert f"output twice has {described} for 1 images" in str(bad)
         assert values(await b.ask(4)) == [8]
 
 

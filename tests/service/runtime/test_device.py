@@ -59,8 +59,8 @@ INPUTS = {"image": (224, 224, 3)}
 
 
 def ways(name: DeviceName, **changes: object) -> tuple[SessionPlan, ...]:
-    asked: dict[str, object] = {"largest": 12, "cache": CACHE, "inputs": INPUTS, "graphs": True}
-    return plans_on_gpu(Device(name, 1), **{**asked, **changes})  # type: ignore[arg-type]
+    options: dict[str, object] = {"largest": 12, "cache": CACHE, "inputs": INPUTS, "graphs": True}
+    return plans_on_gpu(Device(name, 1), **{**options, **changes})  # type: ignore[arg-type]
 
 
 def test_cuda_captures_graphs_where_the_network_allows_it() -> None:

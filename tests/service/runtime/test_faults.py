@@ -24,7 +24,7 @@ FRAME = (
         ("Exiting due to terminate flag being set to true.", False),
     ],
 )
-def test_a_lack_of_memory_is_told_from_other_errors(message: str, *, short: bool) -> None:
+def test_a_lack_of_memory_is_distinguished_from_other_errors(message: str, *, short: bool) -> None:
     assert is_out_of_memory(RuntimeError(message)) == short
 
 

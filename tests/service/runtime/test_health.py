@@ -53,11 +53,11 @@ class Pauses:
     """Stands in for `asyncio.sleep`: each pause lasts until the test ends it."""
 
     def __init__(self) -> None:
-        self.asked: asyncio.Queue[float] = asyncio.Queue()
+        self.requested: asyncio.Queue[float] = asyncio.Queue()
         self.over: asyncio.Queue[None] = asyncio.Queue()
 
     async def __call__(self, seconds: float) -> None:
-        self.asked.put_nowait(seconds)
+        self.requested.put_nowait(seconds)
         await self.over.get()
 
 
@@ -335,11 +335,11 @@ async def test_rounds_are_made_with_the_given_pause_between_them() -> None:
     async with ward() as w:
         await w.admit()
         watching = asyncio.create_task(w.watcher.watch(30))
-        assert await w.pauses.asked.get() == 30
+        assert await w.pauses.requested.get() == 30
         assert w.network.runs == 1, "the first round comes after a pause"
         for runs in (2, 3):
             w.pauses.over.put_nowait(None)
-            assert await w.pauses.asked.get() == 30
+            assert await w.pauses.requested.get() == 30
             assert w.network.runs == runs
         watching.cancel()
         with pytest.raises(asyncio.CancelledError):

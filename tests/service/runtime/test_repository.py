@@ -115,7 +115,7 @@ def test_folders_without_the_file_are_no_models(tmp_path: Path) -> None:
     assert scan_repository(tmp_path) == ((), ())
 
 
-def test_a_name_that_is_no_text_can_be_told(tmp_path: Path) -> None:
+def test_a_name_that_is_no_text_can_be_shown(tmp_path: Path) -> None:
     try:
         path = placed(tmp_path, os.fsdecode(b"b\xff\x1b\nad"))
     except OSError:

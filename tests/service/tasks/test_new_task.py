@@ -46,7 +46,7 @@ def test_an_option_that_it_does_not_have_is_refused(client: httpx.Client) -> Non
     assert (response.status_code, response.json()["code"]) == (422, "invalid_parameter")
 
 
-def test_its_rendering_is_asked_for_by_name_or_by_media_type(client: httpx.Client) -> None:
+def test_its_rendering_is_requested_by_name_or_by_media_type(client: httpx.Client) -> None:
     named = client.post("/v1/mean_color?format=swatch", content=plain(ORANGE))
     accepted = client.post("/v1/mean_color", content=plain(ORANGE), headers={"Accept": "image/png"})
     assert named.content == accepted.content

@@ -145,7 +145,7 @@ def test_a_temporal_network_takes_the_cards_window_or_another_stride() -> None:
     assert network.window == Window(frames=4, stride=2, fps=6)
 
 
-@pytest.mark.parametrize("name", ["video", "models", "Mean", "mean-color", ""])
+@pytest.mark.parametrize("name", ["video", "models", "admin", "Mean", "mean-color", ""])
 def test_a_name_that_is_taken_or_fits_no_path_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match="use a-z, 0-9 and _"):
         replace(TASKS["embed"], name=name)

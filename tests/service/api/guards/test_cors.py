@@ -37,10 +37,10 @@ async def test_by_default_no_answer_is_for_another_site(tmp_path: Path) -> None:
 async def test_a_listed_site_may_ask_and_read_even_a_refusal(tmp_path: Path) -> None:
     keys = write_keys(tmp_path / "keys.toml")
     settings = {"cors_origins": [SITE], "keys": keys, "rate_limit_per_address": "5/hour"}
-    asked = await send(tmp_path, "OPTIONS", SITE, PREFLIGHT, **settings)
-    assert asked.status_code == 200
-    assert asked.headers["access-control-allow-origin"] == SITE
-    assert "POST" in asked.headers["access-control-allow-methods"]
+    answer = await send(tmp_path, "OPTIONS", SITE, PREFLIGHT, **settings)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == SITE
+    assert "POST" in answer.headers["access-control-allow-methods"]
     refused = await send(tmp_path, "POST", SITE, {}, **settings)
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == SITE

@@ -1,4 +1,4 @@
-"""Who may come in: every path of the app with every key."""
+"""Which key opens which path: every path of the app with every key."""
 
 import asyncio
 import logging
@@ -101,6 +101,26 @@ async def test_a_key_may_what_its_scopes_say_and_nothing_else(tmp_path: Path, na
                 assert answer.headers["www-authenticate"] == (
                     f'Bearer realm="foveal", error="insufficient_scope", scope="{scopes}"'
                 )
+
+
+@pytest.mark.parametrize(
+    ("path", "scope"),
+    [
+        ("/v1/administer", "infer"),
+        ("/v1/admin_areas", "infer"),
+        ("/v1/admin", "admin"),
+        ("/v1/admin/", "admin"),
+        ("/v1/admin/load", "admin"),
+    ],
+)
+async def test_a_task_may_have_a_name_that_begins_with_admin(
+    tmp_path: Path, path: str, scope: str
+) -> None:
+    http, _ = client_of(tmp_path)
+    async with http:
+        for name, scopes in KEYS.items():
+            answer = await http.post(path, headers=bearer(name))
+            assert answer.status_code == (404 if scope in scopes else 403), name
 
 
 def test_every_documented_path_has_its_scopes_here(tmp_path: Path) -> None:

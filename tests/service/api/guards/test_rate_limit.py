@@ -60,7 +60,7 @@ class Caller:
         )
 
 
-async def test_so_many_pass_and_the_next_one_is_told_when() -> None:
+async def test_so_many_pass_and_the_next_answer_states_when() -> None:
     clock = Clock()
     call = Caller("3/10 seconds", Counters(clock))
     left = [(await call()).headers["ratelimit"] for _ in range(3)]
@@ -76,7 +76,7 @@ async def test_so_many_pass_and_the_next_one_is_told_when() -> None:
 @pytest.mark.parametrize(
     "rate", ["1/second", "3/10 seconds", "7/minute", "100/minute", "1000/hour"]
 )
-async def test_a_client_that_waits_as_told_always_gets_through(rate: str) -> None:
+async def test_a_client_that_waits_as_stated_always_gets_through(rate: str) -> None:
     clock = Clock()
     call = Caller(rate, Counters(clock))
     waited = 0

@@ -223,7 +223,7 @@ async def test_another_kind_of_file_is_an_error_in_its_place() -> None:
     assert "PDF" in str(pdf)
 
 
-async def test_what_curl_sends_of_its_own_accord_is_told_from_what_it_destroyed() -> None:
+async def test_what_curl_sends_of_its_own_accord_is_distinguished_from_what_it_destroyed() -> None:
     curl = "application/x-www-form-urlencoded"
     assert await images_of(b"\xff\xd8\0", curl) == [b"\xff\xd8\0"]
     assert await images_of(as_json(b"one"), curl) == [b"one"]

@@ -45,7 +45,7 @@ def test_an_image_may_name_its_brand_behind_another_one() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "stated"),
     [
         (MP4, "MP4 or MOV.* /v1/video"),
         (QUICKTIME, "MP4 or MOV"),
@@ -65,14 +65,14 @@ def test_an_image_may_name_its_brand_behind_another_one() -> None:
         (b"--x\r\nContent-Disposition: form-data", "multipart form.* content type"),
     ],
 )
-def test_what_is_no_image_is_named(body: bytes, said: str) -> None:
+def test_what_is_no_image_is_named(body: bytes, stated: str) -> None:
     reason = not_an_image(body)
     assert reason is not None
-    assert re.search(said, reason), reason
+    assert re.search(stated, reason), reason
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "stated"),
     [
         (encoded("JPEG"), "an image (JPEG)"),
         (encoded("PNG"), "an image (PNG)"),
@@ -85,12 +85,12 @@ def test_what_is_no_image_is_named(body: bytes, said: str) -> None:
         (b"AAAAIGZ0eXBpc29t", "base64 text"),
     ],
 )
-def test_what_is_no_video_is_named(body: bytes, said: str) -> None:
-    assert said in (not_a_video(body) or "")
+def test_what_is_no_video_is_named(body: bytes, stated: str) -> None:
+    assert stated in (not_a_video(body) or "")
 
 
 @pytest.mark.parametrize("head", [MP4, WEBM, AVI, encoded("GIF"), b"", b"\0", b"hello, world"])
-def test_of_other_bytes_nothing_is_said(head: bytes) -> None:
+def test_other_bytes_have_no_description(head: bytes) -> None:
     assert not_a_video(head) is None
 
 
