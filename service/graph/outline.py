@@ -150,7 +150,8 @@ class _Outliner:
                 found.tensors.append(tensor)
                 found.literals[tensor.name] = tensor
             elif one.number == _SPARSE_INITIALIZER:
-                self.sparse(one, found)
+                tensor = self.sparse(one, found)
+                found.literals[tensor.name] = tensor
         return found
 
     def function(self, place: Field) -> tuple[tuple[str, str], Graph]:
@@ -204,7 +205,7 @@ class _Outliner:
             elif one.number in {_G, _GRAPHS}:
                 node.graphs.append(self.graph(one, depth + 1))
             elif one.number in {_SPARSE, _SPARSES}:
-                self.sparse(one, owner)
+                tensor = self.sparse(one, owner)
         if seen[_G] > 1 or seen[_T] > 1:  # a parser would merge them into another one
             raise ServableError(f"the attribute {name!r} has two values; export the network again")
         if name in node.numbers:
@@ -239,7 +240,7 @@ class _Outliner:
         exact = few if len(few) == elements(tuple(shape)) else None
         return Tensor(name, tuple(shape), kind, stored, tuple(files), exact)
 
-    def sparse(self, place: Field, owner: Graph) -> None:
+    def sparse(self, place: Field, owner: Graph) -> Tensor:
         _require_message(place)
         shape: list[int] = []
         values = Tensor("", (), 1, 0, (), None)
@@ -249,7 +250,9 @@ class _Outliner:
                 owner.tensors.append(values)
             elif one.number == _SPARSE_DIMS:
                 shape.extend(self._dimensions(one, len(shape)))
-        owner.sparse.append(values._replace(shape=tuple(shape)))
+        dense = values._replace(shape=tuple(shape), values=None)
+        owner.sparse.append(dense)
+        return dense
 
     def _dimensions(self, one: Field, before: int) -> tuple[int, ...]:
         found = self.reader.varints(one, MOST_DIMENSIONS - before)
@@ -318,12 +321,18 @@ def _raw_values(raw: bytes, kind: int) -> Values | None:
     return values if all(math.isfinite(value) for value in values) else None
 
 
-_NUMBERS = ("value_int", "value_ints", "value_float", "value_floats")
+_NUMBERS = {"value_int": 7, "value_ints": 7, "value_float": 1, "value_floats": 1}
+"""Attributes of a `Constant` node → the data type of what it makes: int64 or float."""
 
 
 def _constant(node: Node) -> Tensor:
-    """Return what a `Constant` node makes."""
-    if "value" in node.tensors:
-        return node.tensors["value"]
-    values = next((node.numbers[name] for name in _NUMBERS if name in node.numbers), ())
-    return Tensor(node.output, (len(values),), 7, 8 * len(values), (), values)
+    """Return what a `Constant` node makes; its values are None where it takes them from elsewhere, as from a call."""
+    for name in ("value", "sparse_value"):
+        if name in node.tensors:
+            return node.tensors[name]
+    name = next((name for name in _NUMBERS if node.numbers.get(name)), "")
+    if not name:
+        return Tensor(node.output, (), 0, 0, (), None)
+    values, kind = node.numbers[name], _NUMBERS[name]
+    shape = (len(values),) if name.endswith("s") else ()
+    return Tensor(node.output, shape, kind, ITEM_BYTES[kind] * len(values), (), values)

@@ -220,6 +220,29 @@ def test_a_sparse_constant_counts_with_its_whole_shape(tmp_path: Path) -> None:
     check(tmp_path, with_nodes([constant], "made"))
 
 
+def test_what_is_made_of_a_sparse_constant_has_a_limit(tmp_path: Path) -> None:
+    values = numpy_helper.from_array(ONE, "x")
+    sparse = helper.make_sparse_tensor(values, numpy_helper.from_array(ints(0)), [GIB])
+    constant = helper.make_node("Constant", [], ["x"], sparse_value=sparse)
+    initialized = with_nodes([node("Tile", "x", "by")], "made", {"by": ints(2)})
+    initialized.graph.sparse_initializer.append(sparse)
+    for model in (
+        with_nodes([constant, node("Tile", "x", "by")], "made", {"by": ints(2)}),
+        initialized,
+    ):
+        refuses(tmp_path, model, "'made' of Tile takes at least 2147483648 bytes")
+
+
+def test_a_constant_of_one_float_counts_as_a_float(tmp_path: Path) -> None:
+    constant = helper.make_node("Constant", [], ["x"], value_float=1.0)
+    for count in (GIB, GIB + 1):
+        model = with_nodes([constant, node("Expand", "x", "by")], "made", {"by": ints(count)})
+        if count == GIB:
+            check(tmp_path, model)
+        else:
+            refuses(tmp_path, model, "takes at least 1073741828 bytes")
+
+
 def test_a_constant_that_declares_more_than_it_stores_is_refused(tmp_path: Path) -> None:
     for shape in ([2**33], [2**33] * 3, [-1]):
         model = with_nodes([], "made")
