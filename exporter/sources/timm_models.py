@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from timm.data.config import resolve_model_data_config
 from timm.data.imagenet_info import ImageNetInfo, infer_imagenet_subset
 from timm.data.transforms_factory import create_transform
+from timm.layers.helpers import to_2tuple
 from torch import Tensor, nn
 
 from exporter.checkpoint import Checkpoint, read_checkpoint
@@ -118,8 +119,10 @@ def _shown_by(
         shown["in_chans"] = inferred_channels(own, state)
     patches = getattr(module, "patch_embed", None)
     side, patch = getattr(patches, "img_size", None), getattr(patches, "patch_size", None)
-    if side and patch and side[0] == side[1] and "img_size" not in recipe.arguments:
-        shown["img_size"] = inferred_side(own, state, side[0], patch[0])
+    if side and patch and "img_size" not in recipe.arguments:
+        (height, width), (patch_side, _) = to_2tuple(side), to_2tuple(patch)  # some keep one number
+        if height == width:
+            shown["img_size"] = inferred_side(own, state, height, patch_side)
     return {name: value for name, value in shown.items() if value is not None}
 
 

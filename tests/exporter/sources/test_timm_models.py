@@ -60,6 +60,13 @@ def test_classes_channels_and_size_are_those_of_the_weights(
     assert network.pixels.color == ("gray" if shape[0] == 1 else "rgb")
 
 
+def test_a_network_that_keeps_one_number_for_its_patches_is_built(tmp_path: Path) -> None:
+    """XCiT: `patch_embed.patch_size` is 16, where others have (16, 16)."""
+    module = saved(tmp_path, "xcit_nano_12_p16_224", num_classes=3)
+    network = loaded(tmp_path, "xcit_nano_12_p16_224", weights="w.pt", labels=["a", "b", "c"])
+    agrees(network, module, 3, 224, 224)
+
+
 @pytest.mark.parametrize("classes", [0, 3, 1000])
 def test_an_embedder_from_a_file_needs_no_head_and_drops_one(classes: int, tmp_path: Path) -> None:
     module = saved(tmp_path, "test_resnet", num_classes=classes)
