@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from service.api.errors import problem
 from service.api.record import RequestRecord
 from service.errors import ClientLeftError, FovealError
+from service.whole_call import whole_call
 
 SendPiece = Callable[[bytes], Awaitable[None]]
 Work = Callable[[SendPiece], Awaitable[bytes]]
@@ -24,7 +25,7 @@ class StreamedResponse(Response):
         work: makes the body.
         record: of the request.
         media_type: of the body.
-        fail: makes the last piece of a body that ends with an error.
+        fail: makes the last piece of a body that ends with an error; called on a thread.
         patience_seconds: how long the client may take to read a piece.
     """
 
@@ -55,7 +56,7 @@ class StreamedResponse(Response):
             if not self._begun:
                 await self._refuse(error, scope, receive, send)
                 return
-            last = self._fail(error)
+            last = await whole_call(self._fail, error)
         await self._begin(send)
         await send({"type": "http.response.body", "body": last})
 

@@ -1,6 +1,7 @@
 """However a video ends, nothing of it stays, not even until the garbage collector runs: it is off here."""
 
 import gc
+import io
 import socket
 import threading
 import time
@@ -8,10 +9,12 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
 
+import av
 import httpx
 import numpy as np
 import pytest
 from av.video.frame import VideoFrame
+from httpx import codes
 from PIL import Image
 
 from service.api.ingest.growing_file import GrowingFile
@@ -23,13 +26,14 @@ from tests.live import Live, serve
 from tests.servables import write_servable
 
 SIZE = (700, 500)
+FRAMES = 24
 KINDS = (VideoFrame, Frame, Clip, GrowingFile, SourceImage, Image.Image, np.ndarray)
 
 
 @pytest.fixture(scope="module")
 def video() -> bytes:
     """Return frames of noise, so that reading takes longer than a client needs to leave."""
-    noise = np.random.default_rng(5).integers(0, 256, (24, SIZE[1], SIZE[0], 3))
+    noise = np.random.default_rng(5).integers(0, 256, (FRAMES, SIZE[1], SIZE[0], 3))
     return encode_clip(
         noise.astype(np.uint8), form="avi", codec="mjpeg", pixel_format="yuvj420p"
     )  # fmt: skip
@@ -119,6 +123,17 @@ def has_no_time(live: Live, body: bytes) -> None:
         read_until(connection, b"deadline_exceeded")
 
 
+def has_no_time_for_an_overlay(live: Live, body: bytes) -> None:
+    """Let the deadline come while a frame is encoded: two threads in one encoder end the process."""
+    request = partial(httpx.post, f"{live.url}/v1/video?every_n=1&format=overlay", content=body)
+    response = request(headers={"X-Timeout-Ms": "150"}, timeout=20)
+    if response.status_code == codes.OK:
+        with av.open(io.BytesIO(response.content), "r") as shown:
+            assert len(list(shown.decode(video=0))) < FRAMES
+    else:
+        assert response.json()["code"] == "deadline_exceeded"
+
+
 def is_cut_short(live: Live, body: bytes) -> None:
     with ask(live, body[: len(body) // 2]) as connection:
         read_until(connection, b'"event":"summary"')
@@ -130,8 +145,8 @@ def reads_all(live: Live, body: bytes) -> None:
 
 
 ENDINGS = [
-    leaves_after_a_frame, leaves_at_once, leaves_while_it_sends, leaves_an_overlay, has_no_time, is_cut_short,
-    reads_all,
+    leaves_after_a_frame, leaves_at_once, leaves_while_it_sends, leaves_an_overlay, has_no_time,
+    has_no_time_for_an_overlay, is_cut_short, reads_all,
 ]  # fmt: skip
 
 

@@ -1,6 +1,5 @@
 """`POST /v1/video`: a video in, each frame's result out as it is ready, and what they say together."""
 
-import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractContextManager, aclosing, asynccontextmanager, nullcontext
 from functools import partial
@@ -22,6 +21,7 @@ from service.tasks.task import Task
 from service.video.events import VideoEvent, VideoFrame, VideoSummary
 from service.video.pipeline import VideoRun
 from service.video.writers import WRITERS, VideoWriter
+from service.whole_call import whole_call
 
 
 def video_router(tasks: Mapping[str, Task], components: Components) -> APIRouter:
@@ -109,7 +109,8 @@ async def _watch(
         async with aclosing(running) as events:
             async for event in events:
                 _note(event, services, record)
-                piece = await asyncio.to_thread(writer.write, event)
+                # A deadline may end the watching here, and `fail` uses the encoder then.
+                piece = await whole_call(writer.write, event)
                 if isinstance(event, VideoSummary):
                     last = piece
                 else:
