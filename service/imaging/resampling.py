@@ -50,8 +50,8 @@ KERNELS: dict[Interpolation, Kernel] = {
 HAS_SIMD = simd is not None and PILLOW_MAJOR in KNOWN_PILLOWS
 RESIZER = "cykooz-resizer (SIMD)" if HAS_SIMD else "Pillow, without SIMD"
 """What resizes here, in words."""
-LONGEST_SIDE = 1 << 16
-"""Of a longer side, 16 bits for a weight are too few: the sum of all is no longer one."""
+LONGEST_SIMD_SIDE = 1 << 16
+"""It bounds the library's tables of weights to 3 MB. On far longer sides 16 bits for a weight are too few."""
 FEWEST_PIXELS = 4096
 """If both passes make fewer pixels together, starting cykooz-resizer takes longer than they take in Pillow."""
 
@@ -101,7 +101,7 @@ def _as_pillow_reads(box: Box) -> tuple[_Span, _Span]:
 
 
 def _suits_simd(pixels: Image.Image, size: tuple[int, int], across: _Span, down: _Span) -> bool:
-    if pixels.mode not in {"RGB", "L"} or max(*pixels.size, *size) > LONGEST_SIDE:
+    if pixels.mode not in {"RGB", "L"} or max(*pixels.size, *size) > LONGEST_SIMD_SIDE:
         return False
     if min(across[0], down[0]) < 0 or min(across[1], down[1]) <= 0:
         return False

@@ -20,7 +20,7 @@ from service.imaging.resampling import (
     FEWEST_PIXELS,
     HAS_SIMD,
     KERNELS,
-    LONGEST_SIDE,
+    LONGEST_SIMD_SIDE,
     PILLOW_MAJOR,
     RESAMPLING,
     resample,
@@ -141,7 +141,7 @@ def test_on_hard_images_no_value_differs_by_more_than_two(
 
 
 @pytest.mark.parametrize("interpolation", KERNELS)
-@pytest.mark.parametrize("stored", [(LONGEST_SIDE, 8), (8, LONGEST_SIDE)], ids=str)
+@pytest.mark.parametrize("stored", [(LONGEST_SIMD_SIDE, 8), (8, LONGEST_SIMD_SIDE)], ids=str)
 def test_weights_of_16_bits_are_enough_up_to_the_longest_side(
     stored: tuple[int, int], interpolation: Interpolation
 ) -> None:
@@ -154,7 +154,9 @@ def test_weights_of_16_bits_are_enough_up_to_the_longest_side(
 
 
 @pytest.mark.parametrize("interpolation", KERNELS)
-@pytest.mark.parametrize("stored", [(LONGEST_SIDE + 1, 20), (20, LONGEST_SIDE + 1)], ids=str)
+@pytest.mark.parametrize(
+    "stored", [(LONGEST_SIMD_SIDE + 1, 20), (20, LONGEST_SIMD_SIDE + 1)], ids=str
+)
 def test_a_longer_side_is_pillows(stored: tuple[int, int], interpolation: Interpolation) -> None:
     noise = np.random.default_rng(3).integers(0, 256, stored[::-1], np.uint8)
     image = Image.fromarray(noise)
