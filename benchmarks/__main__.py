@@ -21,6 +21,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.models import ExportError
 from benchmarks.plots import draw_plots
 from benchmarks.report import MARKDOWN, Run, load_results, write_report
+from benchmarks.resizes import longest_wait, run_resizes
 from benchmarks.results import CaseResult
 from benchmarks.runner import GPU_DEVICES, Plan, run_case
 from benchmarks.server import StartError
@@ -57,6 +58,9 @@ def bench(
     isolated: Annotated[
         bool, typer.Option("--isolated", help="Instead: measure the cost of FOVEAL_DECODE=isolated")
     ] = False,
+    resizes: Annotated[
+        bool, typer.Option("--resizes", help="Instead: compare the resize by SIMD with Pillow's")
+    ] = False,
     draw: Annotated[
         Path | None, typer.Option(help="Only draw the plots of this results.json again")
     ] = None,
@@ -68,6 +72,8 @@ def bench(
     if draw is not None:
         draw_plots(load_results(json.loads(draw.read_text())), draw.parent)
         return None
+    if resizes:
+        return _resizes(rounds)
     generator = _generator()
     CACHE.mkdir(parents=True, exist_ok=True)
     if video:
@@ -126,6 +132,15 @@ def _isolated(rounds: int, generator: Generator) -> None:
             f"throughput, {_format_spread(found.latency)} times the median latency, "
             f"{_format_spread(found.cpu)} times the CPU time"
         )
+
+
+def _resizes(rounds: int) -> None:
+    for found in run_resizes(rounds):
+        _print(
+            f"{found.title}: {found.simd_ms:.3f} ms, {_format_spread(found.ratio)} of Pillow's {found.pillow_ms:.3f}; "
+            f"{found.share:.2%} of the values differ, by {found.largest} at most"
+        )
+    _print(f"Another thread waits for at most {longest_wait():.2f} of a long resize")
 
 
 def _generator() -> Generator:

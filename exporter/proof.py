@@ -52,6 +52,7 @@ _TOOLS = (
     "onnxruntime-gpu",
     "onnxruntime",
     "pillow",
+    "cykooz-resizer",
     "numpy",
 )
 

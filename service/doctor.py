@@ -9,6 +9,7 @@ from rich.table import Table
 from service.card import CardError, check_certificate
 from service.errors import DeviceError, ServableError
 from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
+from service.imaging.resampling import RESIZER
 from service.runtime.contract import weights_beside
 from service.runtime.device import DEVICES
 from service.runtime.host import granted_cores, granted_memory, granted_threads
@@ -20,13 +21,14 @@ GOOD, BAD, ABSENT, DOUBTFUL = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]", "[y
 
 
 def describe_host(console: Console, wanted: str, index: int) -> bool:
-    """Print cores, memory and each device with why it does not work; return whether `wanted` does."""
+    """Print cores, memory, what resizes and each device with why it does not work; return whether `wanted` does."""
     memory = granted_memory()
     console.print(f"[bold]ONNX Runtime[/] {RUNTIME_VERSION}")
     console.print(
         f"[bold]Cores[/] {granted_cores():g}, so {granted_threads()} threads run batches   "
         f"[bold]Memory[/] {f'{memory / 2**30:.1f} GiB' if memory else 'unknown'}"
     )
+    console.print(f"[bold]Resize[/] {RESIZER}")
     table = Table("", "device", "finding", title="Devices", title_justify="left", box=None)
     for name in DEVICES:
         try:

@@ -6,19 +6,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from service.card import ImageInput, Interpolation
+from service.card import ImageInput
 from service.imaging.deadline import GoOn, without_end
 from service.imaging.decode import Limits, OpenedImage, open_image, orientation, read_pixels
 from service.imaging.geometry import Box, Geometry, plan
-
-RESAMPLING: dict[Interpolation, Image.Resampling] = {
-    "nearest": Image.Resampling.NEAREST,
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "hamming": Image.Resampling.HAMMING,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-}
+from service.imaging.resampling import by_pillow, resample
 
 DRAFT_OVERSAMPLING = 2
 """A JPEG at a reduced scale is at least this many times as large as needed: 1 shows artifacts (Pillow PR 1029)."""
@@ -116,8 +108,10 @@ def _fit(
         (box[0] / reduction, box[1] / reduction, box[2] / reduction, box[3] / reduction), pixels
     )
 
-    gap = REDUCING_GAP if _is_extreme(box, frame_size) else None
-    frame = pixels.resize(frame_size, RESAMPLING[target.interpolation], box, gap)
+    if _is_extreme(box, frame_size):
+        frame = by_pillow(pixels, frame_size, target.interpolation, box, REDUCING_GAP)
+    else:
+        frame = resample(pixels, frame_size, target.interpolation, box)
     if turn is not None:
         frame = frame.transpose(turn)
     if frame.mode != "RGB":

@@ -1,4 +1,5 @@
 import re
+from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 
@@ -34,6 +35,14 @@ def test_a_device_that_works_is_found_and_the_others_say_why_not(console: Consol
     assert "FOVEAL_DEVICE=cpu runs on cpu" in text
     assert all(device in text for device in ("cuda", "tensorrt", "openvino"))
     assert "✗" not in text, "a device that nobody wants is no fault"
+
+
+def test_what_resizes_is_reported(console: Console) -> None:
+    describe_host(console, "cpu", 0)
+    assert (
+        f"Resize {'cykooz-resizer (SIMD)' if find_spec('cykooz_resizer') else 'Pillow'}"
+        in text_of(console)
+    )
 
 
 def test_a_device_that_is_wanted_and_does_not_work_is_a_fault(console: Console) -> None:
