@@ -99,7 +99,7 @@ def coded(
 
 
 MOST_REORDERED = 16 + 1
-"""ITU-T H.264, A.3.1, and H.265, A.4.2: at most 16 frames are held back, so the 17th packet after the first gives one."""
+"""ITU-T H.264, A.3.1, and H.265, A.4.2: at most 16 frames are held back. The 17th packet after the first gives one."""
 
 
 def describe_all(*, is_bidirectional: bool) -> Describe:
