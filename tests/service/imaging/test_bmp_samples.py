@@ -190,6 +190,31 @@ def test_other_bits_have_no_meaning_here(body: bytes) -> None:
     assert samples_of(body) is None
 
 
+@pytest.mark.parametrize(
+    ("mask", "word", "expected"),
+    [
+        (0x1, 1, "ff"), (0x7F, 0x40, "81"), (0xFF, 0x80, "80"), (0x1FF, 0x100, "80"), (0x1FF, 0x101, "80"),
+        (0x1FE, 0x102, "81"), (0x3FF, 0x201, "80"), (0xFFFF, 0x80FF, "80"),
+    ],
+)  # fmt: skip
+def test_up_to_eight_bits_are_scaled_and_of_more_the_highest_eight_are_taken(
+    mask: int, word: int, expected: str
+) -> None:
+    assert shown(fields(32, V1, (mask, 0, 0), word)) == f"{expected}0000"
+
+
+@pytest.mark.parametrize("size", [(3, 2), (2, 3)])
+def test_rows_that_are_missing_are_named_before_any_is_read(size: tuple[int, int]) -> None:
+    data = bytes(-(-size[0] * 2 // 4) * 4 * size[1])
+    body = bmp_of(V4, size, 16, BIT_FIELDS, data, (0x1F, 0x7E0, 0xF800, 0))
+    samples = samples_of(body)
+    assert samples is not None
+    with Image.open(BytesIO(as_24_bits(body))) as file:
+        assert load_samples(file, body, samples).size == size
+        with pytest.raises(BrokenImageError, match="fewer pixels than its header says"):
+            load_samples(file, body[:-1], samples)
+
+
 def test_one_channel_alone_has_a_meaning() -> None:
     assert shown(fields(16, V1, (0, 0x8000, 0), 0x8000, 0x7FFF)) == f"{G} {BLACK}"
     assert shown(fields(32, V1, (0, 0, 0xFF), 0x80)) == "000080"

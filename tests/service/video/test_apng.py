@@ -1,17 +1,27 @@
-"""Animated PNGs as videos: composed as the PNG specification says, over white, and shown at their times."""
+"""Animated PNGs: read chunk by chunk and composed as the PNG specification says, over white, at their times."""
 
 import struct
 from io import BytesIO
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from service.errors import TooManyFramesError, TooManyPixelsError, UnsupportedVideoError, VideoError
+from service.errors import (
+    BrokenImageError,
+    BrokenVideoError,
+    TooManyFramesError,
+    TooManyPixelsError,
+    UnsupportedVideoError,
+    VideoError,
+)
+from service.video.animation import AnimationFile
+from service.video.apng import read_apng
 from service.video.opening import open_clip
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
 from tests.animations import HEIGHT, WIDTH, Part, composed, parts
-from tests.pngs import RGB_ALPHA, SIGNATURE, chunk, header, stream
+from tests.pngs import GRAY, GRAY_ALPHA, PALETTE, RGB, RGB_ALPHA, SIGNATURE, chunk, header, stream
 
 
 def encoded(frames: list[Part], *, hidden: bool = False) -> bytes:
@@ -181,3 +191,257 @@ def test_the_transparent_colors_of_a_palette_show_what_is_below() -> None:
     first, second = open_clip(BytesIO(body), Sampling(every_n=1), VideoLimits())
     assert np.asarray(first.image()).tolist() == [[[9] * 3, [255] * 3]]
     assert np.asarray(second.image()).tolist() == [[[9] * 3, [9] * 3]]
+
+
+def control(  # the fields of the chunk
+    *,
+    width: int = 2,
+    left: int = 0,
+    delay: tuple[int, int] = (1, 10),
+    dispose: int = 0,
+    blend: int = 0,
+    number: int = 0,
+) -> bytes:
+    """Return the frame control (11.3.6.2) of a frame of one row."""
+    return chunk(b"fcTL", struct.pack(">5I2H2B", number, width, 1, left, 0, *delay, dispose, blend))
+
+
+def still(level: int, width: int = 2, *, damaged: bool = False) -> bytes:
+    return chunk(b"IDAT", stream([bytes([level] * width)]), damaged=damaged)
+
+
+def later(level: int, width: int = 2) -> bytes:
+    return chunk(b"fdAT", struct.pack(">I", 7) + stream([bytes([level] * width)]))
+
+
+START = SIGNATURE + header((2, 1), 8, GRAY) + chunk(b"acTL", bytes(8))
+END = chunk(b"IEND")
+
+
+def levels(file: AnimationFile) -> list[int]:
+    """Return the gray of each frame's first pixel."""
+    found = []
+    for part in file.parts:
+        pixel = part.read().convert("RGB").getpixel((0, 0))
+        assert isinstance(pixel, tuple)
+        found.append(int(pixel[0]))
+    return found
+
+
+def test_what_the_chunks_say_is_known_before_a_frame_is_decoded() -> None:
+    file = read_apng(
+        START
+        + control(delay=(1, 4), blend=1)
+        + still(10)
+        + control(width=1, left=1, delay=(3, 2), dispose=1)
+        + later(20, 1)
+        + control(dispose=2)
+        + later(30)
+        + END
+    )
+    assert (file.form, file.width, file.height, file.is_whole) == ("apng", 2, 1, True)
+    said = [(part.seconds, part.box, part.blends, part.disposal) for part in file.parts]
+    assert said == [
+        (0.0, (0, 0, 2, 1), True, "keep"),
+        (0.25, (1, 0, 2, 1), False, "clear"),
+        (1.75, (0, 0, 2, 1), False, "restore"),
+    ]
+    assert file.seconds == pytest.approx(1.85)
+    assert levels(file) == [10, 20, 30]
+    assert [part.read().size for part in file.parts] == [(2, 1), (1, 1), (2, 1)]
+
+
+# 11.3.6.2: a denominator of 0 stands for 100. FFmpeg's apngdec shows a frame without a delay for 1/15 s.
+@pytest.mark.parametrize(
+    ("delay", "seconds"),
+    [((1, 10), 0.1), ((7, 0), 0.07), ((65535, 1), 65535), ((1, 65535), 1 / 65535), ((0, 10), 1 / 15), ((0, 0), 1 / 15)],
+)  # fmt: skip
+def test_a_delay_is_a_fraction_of_seconds(delay: tuple[int, int], seconds: float) -> None:
+    file = read_apng(START + control(delay=delay) + still(1) + control() + later(2) + END)
+    assert [part.seconds for part in file.parts] == pytest.approx([0, seconds])
+    assert file.seconds == pytest.approx(seconds + 0.1)
+
+
+def test_the_first_frame_can_not_restore_what_was_before_it() -> None:
+    file = read_apng(START + control(dispose=2) + still(1) + control(dispose=2) + later(2) + END)
+    assert [part.disposal for part in file.parts] == ["clear", "restore"]
+
+
+def test_a_frame_without_pixels_is_none_and_takes_no_time() -> None:
+    file = read_apng(
+        START + control() + still(1) + control(delay=(9, 1)) + control() + later(2) + END
+    )
+    assert [part.seconds for part in file.parts] == pytest.approx([0, 0.1])
+    assert levels(file) == [1, 2]
+
+
+def test_pixels_before_the_first_frame_are_not_shown() -> None:
+    assert levels(read_apng(START + still(9) + control() + later(2) + END)) == [2]
+    assert levels(read_apng(START + later(9) + control() + still(1) + END)) == [1]
+
+
+def test_the_pixels_of_a_later_frame_are_not_those_of_the_image() -> None:
+    file = read_apng(START + control() + still(1) + control() + still(9) + later(2) + END)
+    assert levels(file) == [1, 2]
+
+
+def test_the_pixels_of_a_frame_may_be_in_several_chunks() -> None:
+    pixels = stream([bytes([5, 5])])
+    split = [chunk(b"IDAT", pixels[:3]), chunk(b"IDAT", b""), chunk(b"IDAT", pixels[3:])]
+    parts = [chunk(b"fdAT", bytes(4) + piece) for piece in (pixels[:6], pixels[6:])]
+    file = read_apng(START + control() + b"".join(split) + control() + b"".join(parts) + END)
+    assert levels(file) == [5, 5]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        SIGNATURE,
+        SIGNATURE + header((2, 1), 8, GRAY)[:-1],
+        SIGNATURE + chunk(b"IHDR", header((2, 1), 8, GRAY)[8:-4], damaged=True) + END,
+        SIGNATURE + chunk(b"IHDR", header((2, 1), 8, GRAY)[8:-5]) + END,
+        SIGNATURE + chunk(b"acTL", bytes(8)) + header((2, 1), 8, GRAY) + END,
+        SIGNATURE + b"\0\0\0\x0d1234" + bytes(20),
+    ],
+    ids=["nothing", "signature", "cut", "checksum", "short", "late", "no chunk"],
+)
+def test_a_file_without_a_whole_header_is_broken(body: bytes) -> None:
+    with pytest.raises(BrokenVideoError, match="header can not be read"):
+        read_apng(body)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        control(dispose=3),
+        control(width=3),
+        control(width=2, left=1),
+        control(width=0),
+        chunk(b"fcTL", control()[8:-4], damaged=True),
+        chunk(b"fcTL", control()[8:-5]),
+        b"\0\0\0\0" + b"f\0AT" + bytes(4),
+    ],
+    ids=["disposal", "wide", "right", "nothing", "checksum", "short", "no chunk"],
+)
+def test_nothing_is_read_behind_damage(wrong: bytes) -> None:
+    file = read_apng(START + control() + still(1) + wrong + later(2) + control() + later(3) + END)
+    assert (levels(file), file.is_whole) == ([1], False)
+
+
+def test_nothing_is_read_behind_the_end() -> None:
+    file = read_apng(START + control() + still(1) + END + control() + later(2) + END)
+    assert (levels(file), file.is_whole) == ([1], True)
+    assert not read_apng(START + control() + still(1)).is_whole
+
+
+def test_a_damaged_frame_can_not_be_read_and_the_others_can() -> None:
+    pixels = bytearray(stream([bytes([1, 1])]))
+    pixels[-1] ^= 1  # of the checksum of zlib
+    broken = chunk(b"IDAT", bytes(pixels), damaged=True)
+    file = read_apng(START + control() + broken + control() + later(2) + END)
+    first, second = file.parts
+    with pytest.raises(BrokenImageError):
+        first.read()
+    assert second.read().getpixel((0, 0)) == (2, 2, 2)
+
+
+def test_a_chunk_that_lacks_only_its_checksum_has_its_pixels() -> None:
+    body = START + control() + still(8)
+    for cut in range(1, 5):
+        assert levels(read_apng(body[:-cut])) == [8]
+    (part,) = read_apng(body[:-12]).parts
+    with pytest.raises(BrokenImageError):
+        part.read()
+
+
+def test_colors_count_only_before_the_pixels() -> None:
+    start = SIGNATURE + header((2, 1), 8, PALETTE) + chunk(b"PLTE", bytes([1, 2, 3, 200, 0, 0]))
+    frames = control() + still(1) + chunk(b"PLTE", bytes(6)) + chunk(b"tRNS", b"\0\0") + control()
+    first, second = read_apng(start + frames + later(0) + END).parts
+    assert (first.read().mode, second.read().mode) == ("RGB", "RGB")
+    assert (first.read().getpixel((0, 0)), second.read().getpixel((0, 0))) == (
+        (200, 0, 0),
+        (1, 2, 3),
+    )
+    clear = start + chunk(b"tRNS", b"\x07") + frames + later(0) + END
+    first, second = read_apng(clear).parts
+    assert second.read().getpixel((0, 0)) == (1, 2, 3, 7)
+    assert first.read().getpixel((0, 0)) == (200, 0, 0, 255)
+
+
+def test_transparency_with_a_wrong_checksum_does_not_count() -> None:
+    body = START + chunk(b"tRNS", b"\0\x08", damaged=True) + control() + still(8) + END
+    (part,) = read_apng(body).parts
+    assert part.read().mode == "RGB"
+
+
+def test_pixels_behind_those_of_an_image_before_all_frames_have_the_colors_before_it() -> None:
+    start = SIGNATURE + header((2, 1), 8, PALETTE) + chunk(b"PLTE", bytes([1, 2, 3, 200, 0, 0]))
+    (part,) = read_apng(
+        start + still(0) + chunk(b"PLTE", bytes(6)) + control() + later(1) + END
+    ).parts
+    assert part.read().getpixel((0, 0)) == (200, 0, 0)
+
+
+# Table 8 and section 13.12: of 16 bits, the high byte; alpha is not composited here.
+@pytest.mark.parametrize(
+    ("depth", "color", "clear", "samples", "pixel"),
+    [
+        (8, GRAY, None, (9,), (9, 9, 9)),
+        (8, GRAY, (9,), (9,), (9, 9, 9, 0)),
+        (8, GRAY, (9,), (8,), (8, 8, 8, 255)),
+        (8, GRAY_ALPHA, None, (9, 100), (9, 9, 9, 100)),
+        (8, RGB, None, (1, 2, 3), (1, 2, 3)),
+        (8, RGB, (1, 2, 3), (1, 2, 3), (1, 2, 3, 0)),
+        (8, RGB_ALPHA, None, (1, 2, 3, 4), (1, 2, 3, 4)),
+        (16, GRAY, None, (0x1234,), (0x12, 0x12, 0x12)),
+        (16, GRAY, (0x1234,), (0x1234,), (0x12, 0x12, 0x12, 0)),
+        (16, GRAY, (0x1234,), (0x1235,), (0x12, 0x12, 0x12, 255)),
+        (16, GRAY_ALPHA, None, (0x1234, 0x5678), (0x12, 0x12, 0x12, 0x56)),
+        (16, RGB, None, (0x1234, 0x5678, 0x9ABC), (0x12, 0x56, 0x9A)),
+        (16, RGB, (0x1234, 0x5678, 0x9ABC), (0x1234, 0x5678, 0x9ABC), (0x12, 0x56, 0x9A, 0)),
+        (16, RGB, (0x1234, 0x5678, 0x9ABC), (0x1234, 0x5678, 0x9ABD), (0x12, 0x56, 0x9A, 255)),
+        (16, RGB_ALPHA, None, (0x1234, 0x5678, 0x9ABC, 0xDEF0), (0x12, 0x56, 0x9A, 0xDE)),
+    ],
+)  # fmt: skip
+def test_a_frame_of_each_kind_has_its_color_and_its_alpha(
+    depth: int,
+    color: int,
+    clear: tuple[int, ...] | None,
+    samples: tuple[int, ...],
+    pixel: tuple[int, ...],
+) -> None:
+    body = SIGNATURE + header((2, 1), depth, color) + chunk(b"acTL", bytes(8))
+    if clear is not None:
+        body += chunk(b"tRNS", struct.pack(f">{len(clear)}H", *clear))
+    row = b"".join(sample.to_bytes(depth // 8, "big") for sample in samples) * 2
+    (part,) = read_apng(body + control() + chunk(b"IDAT", stream([row])) + END).parts
+    image = part.read()
+    assert (image.mode, image.size) == ("RGB" if len(pixel) == 3 else "RGBA", (2, 1))
+    assert image.getpixel((1, 0)) == pixel
+
+
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "P"])
+def test_what_pillow_writes_is_read_as_pillow_reads_it(mode: str) -> None:
+    rng = np.random.default_rng(1)
+    images = [
+        Image.fromarray(rng.integers(0, 256, (6, 8, 4), np.uint8)).convert(mode) for _ in range(4)
+    ]
+    body = BytesIO()
+    images[0].save(
+        body, "PNG", save_all=True, append_images=images[1:], duration=[100, 200, 300, 400]
+    )
+    file = read_apng(body.getvalue())
+    assert [part.seconds for part in file.parts] == pytest.approx([0, 0.1, 0.3, 0.6])
+    assert (file.seconds, file.is_whole) == (pytest.approx(1.0), True)
+    clip = open_clip(BytesIO(body.getvalue()), Sampling(every_n=1), VideoLimits())
+    with Image.open(BytesIO(body.getvalue())) as plain:
+        for number, frame in enumerate(clip):
+            plain.seek(number)
+            shown = plain.convert("RGBA")
+            white = Image.new("RGBA", shown.size, "white")
+            white.alpha_composite(shown)
+            np.testing.assert_allclose(
+                np.asarray(frame.image()), np.asarray(white)[..., :3], atol=3
+            )
