@@ -51,7 +51,7 @@ class DecoderPool:
         self._all: set[DecoderProcess] = set()
         self._closed = False
         lock = threading.RLock()
-        # Apart, so that a process which is given back wakes a thread that waits for it, and not the one that starts all.
+        # Apart, so that a process which is given back wakes a thread that waits for it and not the one that starts all.
         self._changed, self._freed = threading.Condition(lock), threading.Condition(lock)
         self._thread = threading.Thread(target=self._keep, name="foveal-decoders", daemon=True)
 
