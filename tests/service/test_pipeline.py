@@ -232,6 +232,14 @@ async def test_time_that_is_over_is_none_and_not_less() -> None:
     assert (stage.ahead, stage.left) == ([(1, 0, gone)], 0)
 
 
+async def test_counting_pixels_takes_its_time_from_the_queue() -> None:
+    jpeg = b"\xff\xd8\0\0" + struct.pack("<2I", 10, 10)  # small, and no header where one must be
+    for seconds, left in ((3, 7), (30, 0)):
+        stage = Stage(announce_seconds=seconds)
+        await stage.predict(jpeg, jpeg)
+        assert (stage.announced, stage.ahead, stage.left) == ([[jpeg, jpeg]], [], left)
+
+
 async def test_the_pixels_of_headers_that_only_a_reader_knows_are_counted_on_a_thread() -> None:
     stage = Stage(most=300, announce_seconds=3)
     await stage.predict(png(10, 10), tiff(10, 10), tiff(5, 20))
