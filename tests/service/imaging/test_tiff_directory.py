@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2
+from PIL.TiffImagePlugin import IFDRational, ImageFileDirectory_v2, TiffImageFile
 
 from service.imaging.tiff_directory import (
     CUT,
@@ -175,7 +175,7 @@ def test_pages_that_describe_the_same_bytes_anew_are_read_by_pillow(order: str, 
     assert made[8 : len(body)] == body[8:]
     first = struct.unpack_from(order + "L", made, 4)[0]
     assert first == len(body) + len(odd), "an even place"
-    with Image.open(BytesIO(made)) as image:
+    with TiffImageFile(BytesIO(made)) as image:
         assert image.n_frames == 3
         seen = []
         for number in range(3):
