@@ -63,7 +63,7 @@ def test_the_time_is_in_milliseconds(seconds: float, shown: str) -> None:
         ),
     ],
 )
-def test_options_of_fixed_cost_may_be_left_out(options: dict[str, int], advice: str) -> None:
+def test_options_of_fixed_cost_may_be_left_out(options: dict[str, Any], advice: str) -> None:
     assert message(copies=False, **options).endswith(f"{ALLOW}, or {advice}.")
     assert message(**options).endswith(f"{ALLOW}, or {advice}, or {EIGENCAM}.")
 

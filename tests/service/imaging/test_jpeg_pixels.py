@@ -5,7 +5,7 @@ from io import BytesIO
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
 from service.errors import BrokenImageError, DeadlineError, UnsupportedImageError
 from service.imaging.jpeg_pixels import load_jpeg
@@ -17,7 +17,7 @@ def jpeg(size: tuple[int, int] = (160, 120), **options: object) -> bytes:
     return encode(image, "JPEG", quality=88, **options)
 
 
-def drafted(body: bytes, reduction: int = 1) -> Image.Image:
+def drafted(body: bytes, reduction: int = 1) -> ImageFile.ImageFile:
     """Return Pillow's image of a file at a scale, not decoded."""
     file = Image.open(BytesIO(body))
     if reduction > 1:

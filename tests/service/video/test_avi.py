@@ -4,6 +4,7 @@ import struct
 from collections.abc import Sequence
 from fractions import Fraction
 from io import BytesIO
+from typing import Any
 
 import av
 import pytest
@@ -78,16 +79,14 @@ def test_a_gap_is_a_period_without_a_packet_between_two_others(
     assert has_gaps(iter(periods)) is gaps
 
 
-def coded(
-    codec: str, count: int = 24, **options: str
-) -> tuple[list["Packet[VideoStream]"], VideoCodecContext]:
+def coded(codec: str, **options: str) -> tuple[list["Packet[VideoStream]"], VideoCodecContext]:
     """Return the packets of a stream in decoding order, and a decoder for them."""
     encoder = av.CodecContext.create(codec, "w")
     assert isinstance(encoder, VideoCodecContext)
     encoder.width, encoder.height, encoder.pix_fmt = 64, 48, "yuv420p"
     encoder.time_base, encoder.framerate, encoder.options = Fraction(1, 10), Fraction(10), options
     packets = []
-    for number in range(count):
+    for number in range(24):
         frame = av.VideoFrame.from_ndarray(ramp(number), format="rgb24").reformat(format="yuv420p")
         frame.pts = number
         packets += encoder.encode(frame)
@@ -166,7 +165,7 @@ def test_no_more_packets_are_decoded_than_a_codec_can_reorder(before: int, delay
     packets, decoder = coded("mpeg4", bf="0")
     layer = bytes(packets[0]).split(b"\0\0\1\xb6")[0]
     # A frame of ISO/IEC 14496-2, 6.2.5, that is not coded: P, no second, 0/10, of which four bits are the time.
-    gap: Packet[VideoStream] = av.Packet(layer + b"\0\0\1\xb6" + bytes([0b01010000, 0b10111111]))
+    gap: Any = av.Packet(layer + b"\0\0\1\xb6" + bytes([0b01010000, 0b10111111]))
     given = iter([gap] * before + packets)
     assert reorder_delay(given, decoder, None) == delay
     left = before + len(packets) - (MOST_REORDERED + 1)

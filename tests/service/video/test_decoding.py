@@ -107,7 +107,7 @@ def test_a_codec_whose_frames_may_depend_on_any_earlier_one_is_decoded_whole() -
 
 def test_a_damaged_packet_costs_its_frame_and_no_other() -> None:
     body = encode_clip(map(ramp, range(12)), form="mov", codec="mjpeg", pixel_format="yuvj420p")
-    with av.open(BytesIO(body)) as container:
+    with av.open(BytesIO(body), "r") as container:
         packets = [bytes(packet) for packet in container.demux(video=0) if packet.size]
     broken = body.replace(packets[5], bytes(len(packets[5])))
     assert broken != body

@@ -184,11 +184,11 @@ def test_a_later_layer_replaces_the_first() -> None:
 @pytest.mark.parametrize("options", [{}, {"bf": "2"}, {"bf": "2", "g": "4"}], ids=str)
 def test_the_types_of_a_stream_are_those_that_ffmpeg_decodes(options: dict[str, str]) -> None:
     body = encode_clip(map(ramp, range(12)), codec="mpeg4", options=options)
-    with av.open(BytesIO(body)) as container:
+    with av.open(BytesIO(body), "r") as container:
         stream = container.streams.video[0]
         describe = Mpeg4(stream.codec_context.extradata or b"")
         coded = {p.pts: describe(bytes(p)) for p in container.demux(stream) if p.size}
-    with av.open(BytesIO(body)) as container:
+    with av.open(BytesIO(body), "r") as container:
         kinds = {
             frame.pts: PictureType(frame.pict_type).name for frame in container.decode(video=0)
         }

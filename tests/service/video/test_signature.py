@@ -35,7 +35,7 @@ def saved(form: str, *, frames: int = 1) -> bytes:
 
 def answers(head: bytes) -> dict[str, object]:
     """Return what is said of a file, without what is not."""
-    said = {function.__name__: function(head) for function in ALL}
+    said: dict[str, object] = {function.__name__: function(head) for function in ALL}
     said |= {"image": image_kind(head), "other": other_kind(head)}
     return {name: answer for name, answer in said.items() if answer}
 
