@@ -180,7 +180,8 @@ async def test_small_images_go_straight_to_the_queue_with_all_of_their_time() ->
     stage = Stage()
     jobs = await stage.predict(png(10, 10))
     assert (stage.left, stage.ahead, stage.announced) == (10, [], [])
-    assert jobs[0].prepare() == (png(10, 10), "source")
+    prepared: object = jobs[0].prepare()
+    assert prepared == (png(10, 10), "source")
     assert stage.prepared == [(png(10, 10), "target", 110)], "it gives up at the deadline"
 
 
@@ -194,7 +195,8 @@ async def test_a_very_large_image_is_decoded_beside_the_workers(
     (job,) = await stage.predict(kind(width, 4000))
     assert [number for number, *_ in stage.ahead] == [1] * count
     assert len(stage.prepared) == count
-    assert job.prepare() == (kind(width, 4000), "source")
+    prepared: object = job.prepare()
+    assert prepared == (kind(width, 4000), "source")
     assert len(stage.prepared) == 1, "it is prepared once"
     if count:
         assert stage.ahead == [(1, 10, gone)]
@@ -204,7 +206,13 @@ async def test_a_very_large_image_is_decoded_beside_the_workers(
 async def test_only_the_very_large_ones_of_several_are() -> None:
     stage = Stage()
     missing = MalformedBase64Error("no base64")
-    images = [png(10, 10), png(5000, 5000), missing, tiff(10, 10), tiff(5000, 5000)]
+    images: list[EncodedImage] = [
+        png(10, 10),
+        png(5000, 5000),
+        missing,
+        tiff(10, 10),
+        tiff(5000, 5000),
+    ]
     jobs = await stage.predict(*images)
     assert stage.ahead == [(2, 10, gone)]
     assert [image for image, *_ in stage.prepared] == [images[1], images[4]]

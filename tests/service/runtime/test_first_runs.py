@@ -31,14 +31,15 @@ class Endless:
         raise RuntimeError("Exiting due to terminate flag being set to true.")
 
 
-def watchers() -> int:
-    return sum(thread.name == "foveal-first-runs" for thread in threading.enumerate())
+def watchers() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "foveal-first-runs"}
 
 
 def test_runs_that_end_are_left_alone() -> None:
     run = Endless()
+    before = watchers()
     with first_runs(PATH, [run], 60):
-        (watcher,) = [one for one in threading.enumerate() if one.name == "foveal-first-runs"]
+        (watcher,) = watchers() - before
         assert watcher.daemon
     watcher.join(10)
     assert not watcher.is_alive()
@@ -111,10 +112,8 @@ def test_without_a_limit_nothing_is_stopped() -> None:
 
 
 def test_the_watcher_ends_with_the_block_also_where_that_fails() -> None:
-    before = watchers()
     with pytest.raises(ServableError):
         run_in_block(RuntimeError("failed"))
-    for thread in threading.enumerate():
-        if thread.name == "foveal-first-runs":
-            thread.join(10)
-    assert watchers() == before == 0
+    for watcher in watchers():
+        watcher.join(10)
+    assert watchers() == set()
