@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -45,7 +46,7 @@ class Queue:
         if number in self.errors:
             return [self.errors[number]]
         tensor, context = job.prepare()
-        outputs = {"score": np.float32(tensor.mean() / 255)}
+        outputs = {"score": np.array(tensor.mean() / 255)}
         return [JobResult(job.finish(outputs, context), Trace(batch_size=1))]
 
 
@@ -94,7 +95,7 @@ def test_the_time_left_is_that_until_the_deadline_and_never_less_than_none() -> 
 def test_the_card_and_the_anatomy_are_those_of_the_network_with_inner_maps() -> None:
     one = explanation()
     assert one.card is one.explainer.card
-    assert one.anatomy == "anatomy"
+    assert one.anatomy is one.explainer.anatomy
 
 
 def test_the_target_is_the_one_that_the_request_asks_for() -> None:
@@ -169,7 +170,7 @@ async def test_another_error_of_a_run_is_passed_on() -> None:
 
 
 def copies(*levels: int) -> list[Callable[[], Frame]]:
-    return [lambda level=level: np.full((4, 4, 3), level, np.uint8) for level in levels]
+    return [partial(np.full, (4, 4, 3), level, np.uint8) for level in levels]
 
 
 TARGET: Any = SimpleNamespace(score=lambda outputs: float(outputs["score"]))
@@ -219,10 +220,11 @@ async def test_the_first_error_ends_the_copies(failed: int) -> None:
 async def test_jobs_of_another_model_go_through_its_own_queue() -> None:
     queue, other = Queue(), Queue()
     segmenter: Any = SimpleNamespace(batcher=other)
-    jobs: list[Job[Any, int]] = [
-        Job(lambda number=number: (FRAME, number), lambda _, context: int(context) * 2)
-        for number in range(5)
-    ]
+
+    def job(number: int) -> Job[Any, int]:
+        return Job(lambda: (FRAME, number), lambda _, context: int(context) * 2)
+
+    jobs = [job(number) for number in range(5)]
     assert await explanation(queue).run_jobs(segmenter, jobs) == [0, 2, 4, 6, 8]
     assert (queue.drawn, other.drawn) == (0, 5)
 
