@@ -280,7 +280,7 @@ def _loaded(image: OpenedImage, go_on: GoOn) -> Image.Image:
     if isinstance(image.file, PngFrame):
         return load_frame(image.file, go_on)
     if image.can_be_reduced:
-        return load_jpeg(image.file, image.body, image.size[0], go_on)
+        return load_jpeg(image.file, image.body, go_on)
     if isinstance(image.file, WebPImageFile):
         return load_first_frame(image.file, go_on)
     if isinstance(image.file, BmpImageFile):

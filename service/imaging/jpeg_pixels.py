@@ -11,14 +11,16 @@ from service.imaging.jpeg_scans import check_scans, has_one_scan
 from service.imaging.jpeg_tail import completed, is_doubtful, lacks_pixels
 from service.imaging.unread import unsupported_jpeg
 
+_REDUCTIONS = (8, 4, 2)
+"""What libjpeg divides both sides by, rounded up, where it is not asked for all pixels."""
 
-def load_jpeg(file: Image.Image, body: bytes, width: int, go_on: GoOn = without_end) -> Image.Image:
+
+def load_jpeg(file: Image.Image, body: bytes, go_on: GoOn = without_end) -> Image.Image:
     """Return the pixels at the scale that is drafted.
 
     Args:
         file: Pillow's image of it, whose pixels are not decoded yet.
         body: the file.
-        width: of the stored image, in pixels.
         go_on: called before each time that it is decoded.
 
     Raises:
@@ -38,7 +40,7 @@ def load_jpeg(file: Image.Image, body: bytes, width: int, go_on: GoOn = without_
         whole = completed(body, go_on)
         if whole is None:
             raise
-        return _loaded_at(whole, round(width / file.width))
+        return _loaded_at(whole, file.size)
     if is_doubtful(file, body, start) and lacks_pixels(body, go_on):
         raise BrokenImageError(
             "The JPEG is damaged or cut short: it has fewer pixels than its header says. Send the whole file."
@@ -46,8 +48,12 @@ def load_jpeg(file: Image.Image, body: bytes, width: int, go_on: GoOn = without_
     return file
 
 
-def _loaded_at(body: bytes, reduction: int) -> Image.Image:
+def _loaded_at(body: bytes, size: tuple[int, int]) -> Image.Image:
     file = Image.open(BytesIO(body), formats=[str(JpegImageFile.format)])
-    file.draft(None, (file.width // reduction, file.height // reduction))
+    width, height = file.size
+    for reduction in _REDUCTIONS:
+        if (-(-width // reduction), -(-height // reduction)) == size:
+            file.draft(None, (max(1, width // reduction), max(1, height // reduction)))
+            break
     file.load()
     return file

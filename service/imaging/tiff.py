@@ -147,7 +147,7 @@ def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page
     full = [found for found in pages if not int(found.get(_SUBFILE_TYPE, 0)) & _REDUCED]
     chosen = full[0] if full else pages[0]
     layout = _layout(chosen)
-    if chosen.next == CUT and layout.photometric == _RGB and layout.per_pixel < 3:  # R, G and B
+    if chosen.next == CUT:  # without its last tags, the pixels would have another meaning
         raise BrokenImageError("The TIFF's directory of tags is cut short. Send the whole file.")
     if layout.compression not in COMPRESSION_INFO:
         raise UnsupportedImageError(

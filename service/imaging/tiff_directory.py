@@ -42,7 +42,7 @@ def directories(body: bytes) -> Iterator[Directory]:
     seen: set[int] = set()
     while waiting and len(seen) < MAX_PAGES:
         place = waiting.pop(0)
-        if not place or place in seen or place >= len(body):
+        if place <= 0 or place in seen or place >= len(body):
             continue
         seen.add(place)
         directory = _empty(body)

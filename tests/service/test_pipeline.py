@@ -1,8 +1,13 @@
 """The way of an image: decoded and fitted, run in a batch, read by a head."""
 
-from collections.abc import AsyncIterator
+import math
+import struct
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,17 +15,20 @@ import pytest
 from service.engine import Engine, open_engine
 from service.errors import (
     BrokenImageError,
+    DeadlineError,
     MalformedBase64Error,
     TooManyPixelsError,
     UnsupportedImageError,
 )
 from service.heads.outputs import Outputs
 from service.imaging.source_image import SourceImage
-from service.pipeline import EncodedImage
-from service.runtime.job import JobResult
+from service.pipeline import EncodedImage, Pipeline
+from service.runtime.job import Job, JobResult
 from service.settings import Settings
 from tests.images import photograph, plain
+from tests.pngs import RGB, SIGNATURE, header
 from tests.servables import SIDE, write_servable
+from tests.service.api.clock import Clock
 
 pytestmark = pytest.mark.anyio
 
@@ -92,3 +100,195 @@ async def test_all_images_together_have_the_pixels_that_are_allowed_and_not_one_
             await predict(small, first, plain("lime", (401, 1), form))
         (alone,) = await predict(small, plain("red", (801, 1), form))
         assert isinstance(alone, TooManyPixelsError)
+
+
+def png(width: int, height: int) -> bytes:
+    """Return the header of a PNG, whose pixels are known by its first bytes."""
+    return SIGNATURE + header((width, height), 8, RGB)
+
+
+def tiff(width: int, height: int) -> bytes:
+    """Return what stands for an image whose pixels only a reader knows."""
+    return b"II*\0" + struct.pack("<2I", width, height)
+
+
+@dataclass
+class Stage:
+    """A pipeline whose parts write down what they get; each takes its seconds on the clock."""
+
+    most: int = 10**9
+    clock: Clock = field(default_factory=lambda: Clock(100))
+    announce_seconds: float = 0
+    ahead_seconds: float = 0
+    announced: list[list[bytes]] = field(default_factory=list)
+    ahead: list[tuple[int, float, object]] = field(default_factory=list)
+    submitted: list[tuple[list[Job[Any, Any]], float, object]] = field(default_factory=list)
+    held: list[tuple[int, float]] = field(default_factory=list)
+    prepared: list[tuple[bytes, object, float]] = field(default_factory=list)
+    late: bool = False
+
+    def prepare(self, image: bytes, target: object, until: float) -> tuple[bytes, str]:
+        self.prepared.append((image, target, until))
+        return image, "source"
+
+    def announced_pixels(self, images: Sequence[bytes]) -> int:
+        self.announced.append(list(images))
+        self.clock.now += self.announce_seconds
+        return sum(math.prod(struct.unpack_from("<2I", image, 4)) for image in images)
+
+    async def run(
+        self, calls: Sequence[Callable[[], Any]], *, timeout_seconds: float, disconnected: object
+    ) -> list[Any]:
+        self.ahead.append((len(calls), timeout_seconds, disconnected))
+        self.clock.now += self.ahead_seconds
+        return [DeadlineError("late") if self.late else call() for call in calls]
+
+    async def submit(
+        self, jobs: list[Job[Any, Any]], *, timeout_seconds: float, disconnected: object
+    ) -> list[Any]:
+        self.submitted.append((jobs, timeout_seconds, disconnected))
+        return []
+
+    @contextmanager
+    def hold(self, pixels: int, until: float) -> Iterator[None]:
+        self.held.append((pixels, until))
+        yield
+
+    def made(self) -> Pipeline:
+        room, ahead = cast("Any", self), cast("Any", SimpleNamespace(run=self.run))
+        return Pipeline(cast("Any", self), self.most, room, ahead, self.clock)
+
+    async def predict(self, *images: EncodedImage, seconds: float = 10) -> list[Job[Any, Any]]:
+        """Return the jobs that were submitted."""
+        model: Any = SimpleNamespace(batcher=self, card=SimpleNamespace(image_input="target"))
+        await self.made().predict(model, images, read, timeout_seconds=seconds, disconnected=gone)
+        (jobs, _, disconnected), *others = self.submitted
+        assert (others, disconnected) == ([], gone)
+        return jobs
+
+    @property
+    def left(self) -> float:
+        """How long the queue was given."""
+        return self.submitted[0][1]
+
+
+async def gone() -> None:
+    """In place of what waits for the client to leave."""
+
+
+async def test_small_images_go_straight_to_the_queue_with_all_of_their_time() -> None:
+    stage = Stage()
+    jobs = await stage.predict(png(10, 10))
+    assert (stage.left, stage.ahead, stage.announced) == (10, [], [])
+    prepared: object = jobs[0].prepare()
+    assert prepared == (png(10, 10), "source")
+    assert stage.prepared == [(png(10, 10), "target", 110)], "it gives up at the deadline"
+
+
+# `LARGE_PIXELS`, 16 million, is the most that a worker decodes.
+@pytest.mark.parametrize(("width", "count"), [(4000, 0), (4001, 1)])
+@pytest.mark.parametrize("kind", [png, tiff])
+async def test_a_very_large_image_is_decoded_beside_the_workers(
+    kind: Callable[[int, int], bytes], width: int, count: int
+) -> None:
+    stage = Stage(ahead_seconds=4)
+    (job,) = await stage.predict(kind(width, 4000))
+    assert [number for number, *_ in stage.ahead] == [1] * count
+    assert len(stage.prepared) == count
+    prepared: object = job.prepare()
+    assert prepared == (kind(width, 4000), "source")
+    assert len(stage.prepared) == 1, "it is prepared once"
+    if count:
+        assert stage.ahead == [(1, 10, gone)]
+        assert stage.left == 6, "of the ten seconds"
+
+
+async def test_only_the_very_large_ones_of_several_are() -> None:
+    stage = Stage()
+    missing = MalformedBase64Error("no base64")
+    images: list[EncodedImage] = [
+        png(10, 10),
+        png(5000, 5000),
+        missing,
+        tiff(10, 10),
+        tiff(5000, 5000),
+    ]
+    jobs = await stage.predict(*images)
+    assert stage.ahead == [(2, 10, gone)]
+    assert [image for image, *_ in stage.prepared] == [images[1], images[4]]
+    with pytest.raises(MalformedBase64Error) as caught:
+        jobs[2].prepare()
+    assert caught.value is missing
+    assert [jobs[place].prepare()[0] for place in (0, 1, 3, 4)] == [
+        images[place] for place in (0, 1, 3, 4)
+    ]
+
+
+async def test_an_image_that_failed_beside_the_workers_fails_where_it_is_prepared() -> None:
+    stage = Stage(late=True)
+    (job,) = await stage.predict(png(5000, 5000))
+    with pytest.raises(DeadlineError, match="late"):
+        job.prepare()
+
+
+async def test_time_that_is_over_is_none_and_not_less() -> None:
+    stage = Stage(ahead_seconds=30)
+    await stage.predict(png(5000, 5000))
+    assert stage.left == 0
+    stage = Stage(announce_seconds=30)
+    await stage.predict(tiff(10, 10), tiff(5000, 5000))
+    assert (stage.ahead, stage.left) == ([(1, 0, gone)], 0)
+
+
+async def test_counting_pixels_takes_its_time_from_the_queue() -> None:
+    jpeg = b"\xff\xd8\0\0" + struct.pack("<2I", 10, 10)  # small, and no header where one must be
+    for seconds, left in ((3, 7), (30, 0)):
+        stage = Stage(announce_seconds=seconds)
+        await stage.predict(jpeg, jpeg)
+        assert (stage.announced, stage.ahead, stage.left) == ([[jpeg, jpeg]], [], left)
+
+
+async def test_the_pixels_of_headers_that_only_a_reader_knows_are_counted_on_a_thread() -> None:
+    stage = Stage(most=300, announce_seconds=3)
+    await stage.predict(png(10, 10), tiff(10, 10), tiff(5, 20))
+    assert stage.announced[0] == [tiff(10, 10), tiff(5, 20)]
+    assert stage.left < 10 - 3 + 1e-9
+    stage = Stage(most=299)
+    with pytest.raises(TooManyPixelsError, match="3 images have 0 million"):
+        await stage.predict(png(10, 10), tiff(10, 10), tiff(5, 20))
+
+
+async def test_a_reader_is_not_called_where_the_others_are_too_many_already() -> None:
+    stage = Stage(most=99)
+    with pytest.raises(TooManyPixelsError):
+        await stage.predict(png(10, 10), tiff(10, 10))
+    assert stage.announced == []
+    stage = Stage(most=100)
+    with pytest.raises(TooManyPixelsError):
+        await stage.predict(png(10, 10), tiff(10, 10))
+    assert stage.announced == [[tiff(10, 10)]]
+
+
+async def test_an_error_in_the_place_of_an_image_has_no_pixels() -> None:
+    stage = Stage(most=100)
+    await stage.predict(png(10, 10), MalformedBase64Error("no base64"))
+    assert len(stage.submitted) == 1
+
+
+@pytest.mark.parametrize(("width", "held"), [(1000, []), (1001, [(1_001_000, 110)])])
+async def test_a_head_of_a_large_image_waits_for_room(
+    width: int, held: list[tuple[int, float]]
+) -> None:
+    stage = Stage()
+    (job,) = await stage.predict(png(10, 10))
+    geometry = SimpleNamespace(width=width, height=1000)
+    outputs: Outputs = {}
+    assert job.finish(outputs, SimpleNamespace(geometry=geometry)) == (outputs, geometry)
+    assert stage.held == held
+
+
+def test_a_job_without_a_deadline_never_gives_up() -> None:
+    stage = Stage()
+    card: Any = SimpleNamespace(image_input="target")
+    stage.made().job(png(1, 1), card, read).prepare()
+    assert stage.prepared == [(png(1, 1), "target", math.inf)]

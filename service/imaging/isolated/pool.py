@@ -50,7 +50,9 @@ class DecoderPool:
         self._idle: list[DecoderProcess] = []
         self._all: set[DecoderProcess] = set()
         self._closed = False
-        self._changed = threading.Condition()
+        lock = threading.RLock()
+        # Apart, so that a process which is given back wakes a thread that waits for it and not the one that starts all.
+        self._changed, self._freed = threading.Condition(lock), threading.Condition(lock)
         self._thread = threading.Thread(target=self._keep, name="foveal-decoders", daemon=True)
 
     @property
@@ -75,6 +77,7 @@ class DecoderPool:
             self._closed = True
             processes = tuple(self._all)
             self._changed.notify_all()
+            self._freed.notify_all()
         for process in processes:
             process.kill()
         if self._thread.is_alive():
@@ -95,7 +98,7 @@ class DecoderPool:
                     left = until - self._clock()
                     if left <= 0:
                         raise DeadlineError("No decoder was free before the deadline.")
-                    self._changed.wait(min(left, threading.TIMEOUT_MAX))
+                    self._freed.wait(min(left, threading.TIMEOUT_MAX))
                 process = self._idle.pop()
             if not process.ended:
                 return process
@@ -105,7 +108,7 @@ class DecoderPool:
         """Lend the process to others from now on."""
         with self._changed:
             self._idle.append(process)
-            self._changed.notify()
+            self._freed.notify()
 
     def discard(self, process: DecoderProcess, reason: str) -> None:
         """End the process, count it, and start another one."""
@@ -149,7 +152,7 @@ class DecoderPool:
             self._failure, self._has_started = "", True
             self._missing -= 1
             self._idle.append(process)
-            self._changed.notify_all()
+            self._freed.notify()
 
     def _fail(self, error: Exception) -> None:
         """Try again a little later; the log says it once."""
@@ -159,5 +162,4 @@ class DecoderPool:
             if not self._failure:
                 log.error("No decoder process can be started: %s", error)
             self._failure = str(error) or type(error).__name__
-            self._changed.notify_all()
             self._changed.wait_for(lambda: self._closed, RETRY_SECONDS)

@@ -1,6 +1,7 @@
 """TIFFs written by hand, each with its values worked out by hand."""
 
 import struct
+import warnings
 
 import numpy as np
 import pytest
@@ -204,6 +205,35 @@ def test_what_is_not_read_is_named_with_what_to_send(
 def test_a_damaged_directory_is_named(body: bytes) -> None:
     with pytest.raises(BrokenImageError):
         open_image(body, LIMITS)
+
+
+def two_pages() -> tuple[bytes, int]:
+    """Return a TIFF of a page of 10 and one of 200, and how many bytes the directory of the second takes."""
+    first = bytearray(tiff_of([bytes([10] * 4)] * 3, {256: 4, 258: 8}))
+    second = tiff_of([bytes([200] * 8)] * 6, {256: 8, 258: 8}, is_directory_first=True)
+    start = struct.unpack_from("<L", first, 4)[0]
+    count = struct.unpack_from("<H", first, start)[0]
+    struct.pack_into("<L", first, start + 2 + 12 * count, len(first) + 8)
+    return bytes(first) + shifted(second, len(first)), len(second) - 8 - 48
+
+
+def test_a_page_is_read_although_the_directory_of_the_next_one_is_cut() -> None:
+    body, directory = two_pages()
+    for cut in range(48, 48 + directory + 1):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # Pillow's
+            assert (shown(body[: len(body) - cut]) == 10).all()
+
+
+@pytest.mark.parametrize("photometric", [BLACK_IS_ZERO, RGB])
+@pytest.mark.filterwarnings("ignore::UserWarning:PIL")
+def test_a_page_whose_own_directory_is_cut_is_refused(photometric: int) -> None:
+    samples = 3 if photometric == RGB else 1
+    body = tiff_of([bytes(4 * samples)] * 3, {256: 4, 258: 8, 262: photometric, 277: samples})
+    assert shown(body).shape[:2] == (3, 4)
+    for cut in (1, 4, 5, 12, 16):
+        with pytest.raises(BrokenImageError, match="The TIFF's directory of tags is cut short"):
+            shown(body[: len(body) - cut])
 
 
 def test_directories_that_lead_in_a_circle_are_read_once() -> None:

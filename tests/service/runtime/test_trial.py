@@ -1,26 +1,20 @@
 """Networks that end, fill or hold up a process do so in one of their own; what passes is not tried again."""
 
-import json
 import os
-import resource
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import onnx
 import pytest
 
 from service.errors import ServableError
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.trial import HELPER, Trial
-from service.runtime.trial_process import images, verdict
 from tests.bad_networks import endless, endless_when_bright, failing
 from tests.hostile_networks import crashing, huge_computed, huge_constant
-from tests.live import MODELS
 from tests.servables import color_model, write_servable
 
 OUTPUTS = ("logits", "probabilities")
@@ -148,44 +142,6 @@ def test_the_process_sees_no_setting_of_the_service(
         "print('{\"reason\": \"%s\"}' % ' '.join(n for n in os.environ if 'FOVEAL' in n))"
     )
     trial(tmp_path, helper=helper).require(servable(tmp_path / "models"), OUTPUTS)
-
-
-def test_the_process_limits_itself_before_it_opens_the_file() -> None:
-    """Its own limits, as the system reports them at the moment when the network is opened."""
-    code = (
-        "import json, resource, sys\n"
-        "from service.runtime import trial_process as one\n"
-        "one.verdict = lambda *_: json.dumps([resource.getrlimit(kind)[0] for kind in ("
-        "resource.RLIMIT_AS, resource.RLIMIT_CPU, resource.RLIMIT_FSIZE, resource.RLIMIT_CORE)])\n"
-        "one.main()"
-    )
-    order = {"path": "x", "outputs": [], "seconds": 7, "memory_bytes": GIB}
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=json.dumps(order),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    memory, *others = json.loads(json.loads(done.stdout)["reason"])
-    assert others == [8, 0, 0]
-    assert GIB < memory < 4 * GIB
-    assert resource.getrlimit(resource.RLIMIT_AS)[0] != memory  # not those of this process
-
-
-@pytest.mark.parametrize("name", ["lenet5", "glance", "motion", "ssdlite-mobilenet-v2"])
-def test_bundled_networks_pass(name: str) -> None:
-    outputs = {"lenet5": OUTPUTS, "glance": ("features",), "motion": ("logits",)}
-    path = MODELS / name / "1" / "model.onnx"
-    assert verdict(path, list(outputs.get(name, ("boxes",))), "1 GiB") == ""
-
-
-def test_the_images_are_black_white_and_noise() -> None:
-    black, white, noise = images(np.zeros((8, 8, 3), np.uint8))
-    assert (black.max(), white.min()) == (0, 255)
-    assert noise.min() < 20
-    assert noise.max() > 235
-    assert noise.dtype == np.uint8
 
 
 def test_an_unreadable_file_is_named(tmp_path: Path) -> None:

@@ -7,7 +7,6 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.guards.clients import address_of
 from service.api.guards.counters import Counters
 from service.api.guards.rate_limit import RateLimitGuard, by_address, parse_rate
 from service.api.record import RECORD_KEY, RequestRecord
@@ -129,21 +128,6 @@ async def test_a_flood_of_addresses_does_not_grow_the_counters() -> None:
     for number in range(1000):
         assert (await call(f"10.0.{number // 256}.{number % 256}")).status_code == 200
     assert counters.reset() == 100
-
-
-@pytest.mark.parametrize(
-    ("one", "other", "same"),
-    [
-        ("2001:db8:1:2::1", "2001:db8:1:2:ffff::9", True),
-        ("2001:db8:1:2::1", "2001:db8:1:3::1", False),
-        ("::ffff:10.0.0.1", "10.0.0.1", True),
-        ("::ffff:10.0.0.1", "::ffff:10.0.0.2", False),
-        ("10.0.0.1", "10.0.0.2", False),
-    ],
-)
-def test_a_network_of_ipv6_is_one_client(one: str, other: str, *, same: bool) -> None:
-    addresses = [address_of({"client": (text, 1)}) for text in (one, other)]
-    assert (addresses[0] == addresses[1]) == same
 
 
 @pytest.mark.parametrize("text", ["ten a day", "0/second", "5", "5/fortnight", "-1/second"])

@@ -2,7 +2,7 @@
 
 import asyncio
 import gzip
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
 
 import pytest
@@ -477,3 +477,99 @@ async def test_a_damaged_video_that_curl_stripped_says_how_to_send_it(start: byt
     client.send(start + b"\0" * 90)
     with pytest.raises(BrokenVideoError, match="its header"):
         await decode()
+
+
+class Loop(asyncio.SelectorEventLoop):
+    """An event loop in which time passes when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        super().__init__()
+
+    def time(self) -> float:
+        return self.now
+
+
+def is_slow(
+    steps: Callable[[Client, Callable[[float], Awaitable[None]]], Awaitable[None]], **rate: int
+) -> bool:
+    """Return whether a body came too slowly to be waited for, after these steps at moments of a loop's clock."""
+
+    async def run() -> bool:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, Loop)
+        client = Client()
+
+        async def at(moment: float) -> None:
+            loop.now = moment
+            await settle()
+
+        try:
+            async with receiving(
+                client.request,
+                RequestRecord("id"),
+                limit=LIMIT,
+                patience_seconds=10,
+                arriving=ArrivingBodies(LIMIT),
+                **rate,
+            ):
+                await settle()
+                await steps(client, at)
+                raise BrokenVideoError("it is no video so far")
+        except DeadlineError as error:
+            assert "bytes per second over 10 s" in str(error)
+            return True
+        except BrokenVideoError:
+            return False
+
+    with asyncio.Runner(loop_factory=Loop) as runner:
+        return runner.run(run())
+
+
+@pytest.mark.parametrize(("moment", "slow"), [(9.9, False), (10, True)])
+def test_nothing_may_come_for_as_long_as_the_patience(moment: float, *, slow: bool) -> None:
+    async def steps(_: Client, at: Callable[[float], Awaitable[None]]) -> None:
+        await at(moment)
+
+    assert is_slow(steps) is slow
+    assert is_slow(steps, least_rate=4) is slow
+
+
+# A least rate of 4 bytes per second is 40 in each window of 10 s.
+@pytest.mark.parametrize(
+    ("pieces", "moment", "slow"),
+    [
+        ([(9, 39)], 9.9, False),
+        ([(9, 39)], 10, True),
+        ([(9, 40)], 18.9, False),
+        ([(9, 40)], 19, True),
+        ([(3, 20), (9, 20)], 18.9, False),
+        ([(3, 20), (9, 19)], 10, True),
+        ([(5, 70), (14, 30)], 15, True),
+        ([(5, 70), (14, 40)], 23.9, False),
+        ([(5, 70), (14, 40)], 24, True),
+    ],
+)
+def test_so_many_bytes_must_come_in_each_window(
+    pieces: list[tuple[float, int]], moment: float, *, slow: bool
+) -> None:
+    async def steps(client: Client, at: Callable[[float], Awaitable[None]]) -> None:
+        for when, size in pieces:
+            await at(when)
+            client.send(bytes(size), more=True)
+            await settle()
+        await at(moment)
+
+    assert is_slow(steps, least_rate=4) is slow
+
+
+@pytest.mark.parametrize(("moment", "slow"), [(18.9, False), (19, True)])
+def test_without_a_least_rate_any_byte_is_enough(moment: float, *, slow: bool) -> None:
+    async def steps(client: Client, at: Callable[[float], Awaitable[None]]) -> None:
+        await at(9)
+        client.send(b"x", more=True)
+        client.send(b"", more=True)
+        await settle()
+        await at(moment)
+
+    assert is_slow(steps) is slow
