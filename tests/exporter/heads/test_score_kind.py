@@ -164,7 +164,9 @@ def test_the_ends_of_a_graph_are_found_through_what_carries_values(
     "name", ["ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization"]
 )
 def test_every_operator_with_weights_is_linear(name: str) -> None:
-    assert graph_ends(graph_of(op(name, "pixels", "w"), op("Sum", "out", "linear", output="all")), "all") == {"linear"}  # fmt: skip
+    graph = graph_of(op(name, "pixels", "w"), op("Sum", "out", "linear", output="all"))
+
+    assert graph_ends(graph, "all") == {"linear"}
 
 
 def test_a_tensor_that_nothing_computes_has_an_unknown_end() -> None:
@@ -188,9 +190,14 @@ def test_a_thousandth_outside_of_0_to_1_is_still_a_probability(
     assert in_unit_range([np.array([0.5]), np.array(values)]) == inside
 
 
-@pytest.mark.parametrize(("total", "is_one"), [(1.0049, True), (0.9951, True), (1.0051, False), (0.9949, False)])  # fmt: skip
-def test_a_sum_may_differ_from_one_by_five_thousandths(total: float, is_one: bool) -> None:  # noqa: FBT001 - a parameter
-    assert sums_to_one([np.array([[0.4, total - 0.4]])], axis=1) == is_one
+@pytest.mark.parametrize("total", [1.0049, 0.9951])
+def test_a_sum_may_differ_from_one_by_five_thousandths(total: float) -> None:
+    assert sums_to_one([np.array([[0.4, total - 0.4]])], axis=1)
+
+
+@pytest.mark.parametrize("total", [1.0051, 0.9949])
+def test_a_sum_that_differs_by_more_is_another(total: float) -> None:
+    assert not sums_to_one([np.array([[0.4, total - 0.4]])], axis=1)
 
 
 def test_one_class_has_no_sum_and_one_image_of_several_can_contradict() -> None:
