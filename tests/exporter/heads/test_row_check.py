@@ -31,7 +31,9 @@ def test_boxes_scores_and_class_ids_pass() -> None:
 def test_a_class_id_may_differ_a_little_from_a_whole_number() -> None:
     check([[*BOX, 0.9, 3.0009]])
     with pytest.raises(RecipeError, match=r"real images give 3 to 3\. State"):
-        check([[*BOX, 0.9, 3.002]])
+        check([[*BOX, 0.9, 3.0015]])
+    with pytest.raises(RecipeError, match=r"real images give 0\.5 to 3\. State"):
+        check([[*BOX, 0.9, 3], [*BOX, 0.9, 0.5]])
 
 
 @pytest.mark.parametrize(
@@ -76,6 +78,13 @@ def test_boxes_that_are_no_corners_are_refused_where_all_classes_are_the_same() 
     """As with a YOLOv5 of one class, whose sixth column is a score that was rounded."""
     with pytest.raises(RecipeError, match=r"all classes are 1, and only 33% of the boxes"):
         check([[*BOX, 0.9, 1], [*TURNED, 0.8, 1], [*TURNED, 0.8, 1]])
+
+
+def test_a_second_corner_is_below_and_to_the_right() -> None:
+    below, right = [30.0, 20.0, 10.0, 40.0], [10.0, 40.0, 30.0, 20.0]
+
+    with pytest.raises(RecipeError, match="only 0% of the boxes"):
+        check([[*below, 0.9, 1], [*right, 0.8, 1], [10.0, 20.0, 10.0, 20.0, 0.7, 1]])
 
 
 def test_half_of_the_boxes_or_two_classes_or_another_form_are_enough() -> None:
