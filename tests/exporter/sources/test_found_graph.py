@@ -15,6 +15,7 @@ from exporter.sources.found_graph import all_nodes, first_line, opset_of, plain,
 
 FILE = Path("net.onnx")
 VALUES = np.array([[-2.0, 0.5, 3.0]], np.float32)
+ADDED = np.array([[5.0, 6.0, 7.0]], np.float32)
 
 
 def op(name: str, inputs: str, outputs: str, **attributes: Any) -> NodeProto:
@@ -224,17 +225,31 @@ def test_ifs_inside_of_a_taken_branch_are_replaced_too() -> None:
     np.testing.assert_array_equal(run(found)[0], np.abs(VALUES))
 
 
+def test_a_result_of_a_branch_may_be_read_inside_of_it() -> None:
+    graphs = [
+        branch(name, op(name, "x", "first"), op("Add", "first one", "second"), output="first")
+        for name in ("Neg", "Abs")
+    ]
+    for graph in graphs:
+        graph.output.append(helper.make_tensor_value_info("second", TensorProto.FLOAT, None))
+    choose = op("If", "condition", "a b", then_branch=graphs[0], else_branch=graphs[1])
+    sums = op("Mul", "a b", "out")
+    model = network(choose, sums, condition=np.array(1, bool), one=np.array([1.0], np.float32))
+
+    np.testing.assert_array_equal(run(plain(model, FILE))[0], -VALUES * (1 - VALUES))
+
+
 def test_a_branch_may_be_a_constant() -> None:
     then = branch("then", op("Mul", "x k", "t"), output="t", k=np.array([2.0], np.float32))
-    other = branch("else", output="k", k=np.array([[5.0, 6.0, 7.0]], np.float32))
+    other = branch("else", output="k", k=ADDED)
     choose = op("If", "condition", "picked", then_branch=then, else_branch=other)
     model = network(choose, op("Add", "picked x", "out"), condition=np.array(0, bool))
 
     found = plain(model, FILE)
 
     assert operators(found) == ["Add"]
-    np.testing.assert_array_equal(run(found)[0], VALUES + [[5.0, 6.0, 7.0]])
-    np.testing.assert_array_equal(run(model)[0], VALUES + [[5.0, 6.0, 7.0]])
+    np.testing.assert_array_equal(run(found)[0], VALUES + ADDED)
+    np.testing.assert_array_equal(run(model)[0], VALUES + ADDED)
 
 
 def test_an_if_that_looks_at_the_image_stays() -> None:
