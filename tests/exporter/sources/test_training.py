@@ -80,10 +80,11 @@ class Steps(SilentProgress):
     """Remembers what was begun."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.begun: list[str] = []
 
-    def begin(self, step: str, count: int | None = None) -> None:  # noqa: ARG002 - a Progress's
-        self.begun.append(step)
+    def begin(self, name: str) -> None:
+        self.begun.append(name)
 
 
 def test_a_network_is_trained_and_traced(folder: Path) -> None:
