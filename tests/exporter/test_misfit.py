@@ -108,7 +108,7 @@ def test_names_are_listed_in_order_a_few_of_them() -> None:
         (["fc.w"], ["head.w"], 9, "another version of the code"),
         # One name in ten is common: of another network if fewer.
         ([f"a{i}.w" for i in range(9)], ["b.w"], 1, "another version of the code"),
-        ([f"a{i}.w" for i in range(10)], ["b.w"], 1, "begin with shared, b, the network's with shared, a0, a1, a2, a3, …"),
+        ([f"a{i}.w" for i in range(10)], ["b.w"], 1, "with shared, b, the network's with shared, a0, a1, a2, a3, …"),
     ],
 )  # fmt: skip
 def test_other_names_have_a_likely_cause(

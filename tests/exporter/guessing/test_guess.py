@@ -353,11 +353,6 @@ def test_on_a_terminal_the_questions_are_only_what_is_missing() -> None:
     assert (values["name"], values["labels"]) == ("cats", "a.txt")
 
 
-def test_an_answer_that_is_no_number_is_refused() -> None:
-    with pytest.raises(RecipeError, match="--height ten"):
-        with_answers("x", {}, [Missing("--height", "?")], lambda _question: "ten")
-
-
 def test_labels_are_counted_before_the_network_is_read(tmp_path: Path) -> None:
     path = graph_file(tmp_path / "net.onnx", ["n", 4])
 
