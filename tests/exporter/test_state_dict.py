@@ -55,6 +55,11 @@ def test_content_without_names_and_tensors_has_no_state(content: object) -> None
         ({"deep": {"er": {"w": ONE}}, "flat": {"w": TWO}}, ["flat", "deep.er"]),
         # Averaged weights of an optimizer are still the averaged ones.
         ({"net": {"w": ONE}, "optim": {"ema": {"w": TWO}}}, ["optim.ema", "net"]),
+        (
+            {"optimizer": {"w": ONE}, "deep": {"in": {"er": {"w": TWO}}}},
+            ["deep.in.er", "optimizer"],
+        ),
+        ({"deep": {"ema": {"w": ONE}}, "ema": {"w": TWO}}, ["ema", "deep.ema"]),
         # The names of a whole file come before those of an unknown key.
         ({"w": ONE, "other": {"v": TWO}}, ["", "other"]),
     ],
@@ -120,6 +125,21 @@ def test_a_pickled_module_has_the_names_of_its_state_dict() -> None:
         assert set(found.state) == set(net.state_dict())
         for name, value in net.state_dict().items():
             assert torch.equal(found.state[name], value)
+
+
+def test_a_part_that_is_no_module_has_no_weights() -> None:
+    value = Inert()
+    value.__setstate__({"_modules": {"a": None, "b": inert(nn.Linear(1, 1)), "c": ONE}})
+
+    (found,) = find_states(value)
+
+    assert list(found.state) == ["b.weight", "b.bias"]
+
+
+def test_the_versions_of_layers_are_found_with_the_weights() -> None:
+    (found,) = find_states({"model": nn.BatchNorm1d(2).state_dict()})
+
+    assert vars(found.state)["_metadata"][""] == {"version": 2}
 
 
 def test_attributes_of_an_object_that_was_not_imported_are_looked_into() -> None:
