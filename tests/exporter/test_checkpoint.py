@@ -20,7 +20,7 @@ from tests.exporter.checkpoints import Runs, save_pickle
 pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's own, about formats of files
 
 STATE = {"a.w": torch.tensor([[1.0, 2.0]]), "b": torch.tensor([3.0])}
-ARRAYS = {name: value.numpy() for name, value in STATE.items()}
+ARRAYS: dict[str, Any] = {name: value.numpy() for name, value in STATE.items()}
 
 WRITERS: dict[str, Callable[[Path], object]] = {
     "torch.save": lambda path: torch.save(STATE, path),

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import onnx
 import pytest
+from onnx import helper
 from rich.console import Console
 
 from exporter.errors import RecipeError
@@ -13,6 +15,7 @@ from exporter.guessing.granted import Granted
 from exporter.images import photographs
 from exporter.progress import SilentProgress
 from exporter.recipe import make_recipe
+from tests.exporter.graphs import normal, pixel_graph
 from tests.exporter.nets import SIDE, conv_onnx
 
 LABELS = [f"thing {index}" for index in range(64)]
@@ -149,27 +152,32 @@ def test_an_embedder_has_neither_labels_nor_an_activation(tmp_path: Path) -> Non
     assert "activation" not in found
 
 
-def test_few_labels_are_all_shown_with_gaps(tmp_path: Path) -> None:
-    onnx.save(conv_onnx([-1, 16], side=SIDE), tmp_path / "small.onnx")
-    labels = ["a", "", "c", "d"] * 4
-
-    found = explain(
-        make_recipe(
-            {
-                "source": "onnx:small.onnx",
-                "task": "classify",
-                "name": "net",
-                "labels": labels,
-                "proof": {"limit": 1},
-                "folder": tmp_path,
-            }
-        ),
-        FILE,
-        (),
-        SilentProgress(),
+@pytest.mark.parametrize(
+    ("labels", "shown"),
+    [(["a", "", "c", "d"], "4: a, –, c, d"), (list("abcde"), "5: a, b, c, d, …")],
+)
+def test_four_labels_are_shown_with_gaps(labels: list[str], shown: str, tmp_path: Path) -> None:
+    nodes = [
+        helper.make_node("Conv", ["pixels", "w"], ["map"]),
+        helper.make_node("Flatten", ["map"], ["raw"]),
+    ]
+    weights = normal(4, 3, 16, 16) if len(labels) == 4 else np.ones((5, 3, 16, 16), np.float32)
+    weights[0] *= 2
+    onnx.save(pixel_graph(*nodes, w=weights), tmp_path / "few.onnx")
+    recipe = make_recipe(
+        {
+            "source": "onnx:few.onnx",
+            "task": "classify",
+            "name": "net",
+            "labels": labels,
+            "proof": {"limit": 1},
+            "folder": tmp_path,
+        }
     )
 
-    assert next(one for one in found if one.part == "labels").value == "16: a, –, c, d, …"
+    found = explain(recipe, FILE, (), SilentProgress())
+
+    assert next(one for one in found if one.part == "labels").value == shown
 
 
 def test_a_temporal_head_has_no_explanation() -> None:

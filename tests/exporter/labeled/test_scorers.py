@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from exporter.errors import RecipeError
@@ -169,7 +170,7 @@ def test_masks_are_counted_pixel_by_pixel(dtype: type, tmp_path: Path) -> None:
     """`found` and truth of six pixels, of which one does not count."""
     scorer = MaskScorer(PETS, None)
     image = save_mask(tmp_path, [[0, 1, 2], [1, 1, 255]])
-    confidence = np.ones((2, 3), dtype) * (255 if dtype is np.uint8 else 1)
+    confidence: NDArray[Any] = np.ones((2, 3), dtype) * (255 if dtype is np.uint8 else 1)
     outputs = {"mask": np.array([[0, 1, 1], [1, 0, 2]], np.uint8), "confidence": confidence}
 
     scorer.add(outputs, source(3, 2, height=2, width=3), image)

@@ -252,7 +252,7 @@ def test_a_file_of_another_task_is_no_detector(task: str, tmp_path: Path) -> Non
 BOXES = [op("Slice", "m zero four axis", "b"), op("Reshape", "b rows", "boxes")]
 """Of the map's 12 channels 4 are boxes, of 16 places."""
 
-CONSTANTS = {
+CONSTANTS: dict[str, Any] = {
     "zero": np.array([0]),
     "four": np.array([4]),
     "end": np.array([12]),

@@ -190,7 +190,7 @@ def test_a_dropped_layer_passes_on_what_it_read() -> None:
     module = classifier().eval()
     pixels = torch.rand(2, 3, 3, 3)
     with torch.inference_mode():
-        read = module.head.norm(module.body(pixels))
+        read = module.get_submodule("head.norm")(module.get_submodule("body")(pixels))
         drop_last_layer(module)
 
         assert torch.equal(module(pixels), read.flatten(1))

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,7 +37,8 @@ def test_the_name_of_an_architecture_ends_in_its_task(architecture: str, task: s
 
 def test_the_first_architecture_with_a_task_counts() -> None:
     assert task_of({"architectures": ["ViTModel", "DetrForObjectDetection"]}) == "detect"
-    for content in ({}, {"architectures": None}, {"architectures": []}):
+    nothing: list[dict[str, Any]] = [{}, {"architectures": None}, {"architectures": []}]
+    for content in nothing:
         assert task_of(content) is None
         assert other_task_of(content) is None
 

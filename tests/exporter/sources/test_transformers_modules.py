@@ -23,7 +23,9 @@ FRAME = ImageInput(height=8, width=12, resize="stretch")
 class Answers(nn.Module):
     """A network that answers with these tensors, once for each image."""
 
-    def __init__(self, kind: str = "net", channels: int | None = None, **outputs: Tensor) -> None:
+    def __init__(
+        self, outputs: dict[str, Tensor], kind: str = "net", channels: int | None = None
+    ) -> None:
         super().__init__()
         self.config: Any = SimpleNamespace(model_type=kind)
         if channels is not None:
@@ -56,14 +58,14 @@ QUERIES, BOXES = torch.rand(1, 7, 5), torch.rand(1, 7, 4)
 
 def test_scores_and_maps_are_the_logits() -> None:
     for task, logits in (("classify", SCORES), ("segment", MAPS)):
-        module = raw_module(Answers(logits=logits), cast("Any", task), FRAME)
+        module = raw_module(Answers({"logits": logits}), cast("Any", task), FRAME)
 
         assert type(module) is Logits
         assert torch.equal(module(pixels()), logits)
 
 
 def test_a_detector_gives_boxes_before_logits() -> None:
-    module = raw_module(Answers(logits=QUERIES, pred_boxes=BOXES), "detect", FRAME)
+    module = raw_module(Answers({"logits": QUERIES, "pred_boxes": BOXES}), "detect", FRAME)
 
     assert type(module) is BoxesAndLogits
     boxes, logits = module(pixels())
@@ -87,11 +89,11 @@ def test_a_network_without_the_task_s_outputs_is_refused_with_its_own(
     task: Any, outputs: dict[str, Tensor], needed: str
 ) -> None:
     with pytest.raises(SourceError, match=needed):
-        raw_module(Answers(**outputs), task, FRAME)
+        raw_module(Answers(outputs), task, FRAME)
 
 
 def test_the_first_image_is_black_at_the_input_size() -> None:
-    network, gray = Answers(logits=SCORES), Answers(channels=1, logits=SCORES)
+    network, gray = Answers({"logits": SCORES}), Answers({"logits": SCORES}, channels=1)
 
     first_outputs(network, FRAME)
     first_outputs(gray, FRAME)
@@ -143,7 +145,8 @@ def shares() -> Tensor:
 
 
 def query_maps(kind: str, frame: ImageInput, masks: Tensor = MASKS) -> Tensor:
-    network = Answers(kind, class_queries_logits=CLASS_LOGITS, masks_queries_logits=masks)
+    outputs = {"class_queries_logits": CLASS_LOGITS, "masks_queries_logits": masks}
+    network = Answers(outputs, kind)
     module = raw_module(network, "segment", frame)
     assert type(module) is QueryMaps
     found: Tensor = module(torch.zeros(1, 3, frame.height, frame.width))
@@ -174,7 +177,9 @@ def test_some_resize_masks_before_the_sum(kind: str, size: tuple[int, int]) -> N
 
     masks = nn.functional.interpolate(MASKS, size, mode="bilinear", align_corners=False).sigmoid()
     classes = CLASS_LOGITS.softmax(-1)[0, :, :2]
-    each = torch.stack([sum(classes[q, k] * masks[0, q] for q in range(2)) for k in range(2)])  # type: ignore[arg-type]
+    each = torch.stack(
+        [classes[0, kind] * masks[0, 0] + classes[1, kind] * masks[0, 1] for kind in range(2)]
+    )
     each = nn.functional.interpolate(each[None], (8, 12), mode="bilinear", align_corners=False)
     torch.testing.assert_close(found.exp(), each / each.sum(1, keepdim=True), atol=1e-5, rtol=1e-5)
 
