@@ -145,6 +145,25 @@ def test_a_processor_that_keeps_an_image_s_size_takes_the_stated_one(tmp_path: P
     assert (done.card.input.height, done.card.input.resize) == (SIDE, "stretch")
 
 
+@pytest.mark.parametrize(
+    ("content", "task", "kind", "words"),
+    [
+        ({"architectures": ["ViTForImageClassification"]}, "classify", WeightsError, "no model.safetensors beside"),
+        ({"architectures": []}, "detect", SourceError, "Transformers has no vit for --task detect; see transf"),
+        ({"architectures": ["ViTModel"]}, "classify", RecipeError, "ViTModel: it is a backbone without a head"),
+        ({"model_type": "videomt"}, "segment", SourceError, "videomt reads several frames of a video beside"),
+    ],
+)  # fmt: skip
+def test_a_config_alone_is_refused_before_anything_is_traced(
+    content: dict[str, Any], task: str, kind: type[Exception], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network/config.json").write_text(json.dumps({"model_type": "vit", **content}))
+
+    with pytest.raises(kind, match=words):
+        export_to(tmp_path, "transformers:network", task=task)
+
+
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
 def test_a_folder_without_a_config_is_refused(place: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
