@@ -102,6 +102,16 @@ def test_the_shorter_side_is_that_of_the_processor(
             {"size": {"shortest_edge": 45}, "crop_pct": 0.9, "crop_size": CROP},
             (40, 40, "crop", 50),
         ),
+        (
+            "PoolFormer",
+            {"size": {"height": 45, "width": 45}, "crop_pct": 0.9, "crop_size": CROP},
+            (40, 40, "crop", 50),
+        ),
+        (
+            "CLIP",
+            {"size": {"shortest_edge": 40}, "crop_size": {"height": 30, "width": 40}},
+            (30, 40, "crop", 40),
+        ),
     ],
 )  # fmt: skip
 def test_a_way_to_the_input_size_that_foveal_has_needs_no_note(
@@ -120,6 +130,7 @@ def test_a_way_to_the_input_size_that_foveal_has_needs_no_note(
     [
         ("CLIP", {"size": {"shortest_edge": 30}}, "shorter side to 30 and pads with black before", 40),
         ("DeiT", {"size": {"height": 50, "width": 60}}, "stretches images to 50×60 before", 50),
+        ("PoolFormer", {"size": {"height": 50, "width": 60}}, "stretches images to 50×60 before", 50),
         (
             "CLIP",
             {"size": {"shortest_edge": 90, "longest_edge": 99}},
@@ -138,6 +149,14 @@ def test_a_crop_after_another_resize_has_a_note(
     assert f"Foveal resizes the shorter side to {shorter}," in made.note
     assert (made.image_input.height, made.image_input.shorter_side) == (40, shorter)
     assert made.transform is None
+
+
+def test_the_longer_side_of_the_crop_must_be_covered() -> None:
+    crop = {"height": 30, "width": 40}
+    made = processed_images(tf.CLIPImageProcessorPil(size={"shortest_edge": 35}, crop_size=crop))
+
+    assert made.image_input.shorter_side == 40
+    assert "resizes the shorter side to 35 and pads with black" in made.note
 
 
 @pytest.mark.parametrize(
