@@ -85,16 +85,17 @@ def _pickled(path: Path) -> object:
 
 def _loaded(path: Path) -> object:
     """Load with torch's own reader of plain weights; what it does not know is read as inert values."""
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), path.open("rb") as file:
         warnings.simplefilter("ignore")
         if file_kind(path).kind == "pickle" and not _is_of_torch(path):
-            with path.open("rb") as file:
-                return inert_pickle.load(file, encoding="latin1")
+            return inert_pickle.load(file, encoding="latin1")
+        # A file and not its path: of a path, PyTorch believes the ending `.safetensors`.
         try:
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(file, map_location="cpu", weights_only=True)
         except pickle.UnpicklingError:
+            file.seek(0)
             return torch.load(
-                path, map_location="cpu", weights_only=False, pickle_module=inert_pickle
+                file, map_location="cpu", weights_only=False, pickle_module=inert_pickle
             )
 
 

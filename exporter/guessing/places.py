@@ -78,7 +78,9 @@ def _in_folder(folder: Path) -> tuple[str, tuple[Granted, ...]]:
             f"{folder} is a SavedModel of TensorFlow. Convert it: python -m tf2onnx.convert --saved-model {folder} "
             "--output net.onnx"
         )
-    other = next((one for one in sorted(folder.iterdir()) if one.suffix in _ELSEWHERE), None)
+    other = next(
+        (one for one in sorted(folder.iterdir()) if one.suffix.lower() in _ELSEWHERE), None
+    )
     if other is not None:
         return _in_file(other), ()
     weights = [
@@ -103,11 +105,11 @@ def _places(folder: Path) -> list[Path]:
 
 
 def _networks(place: Path) -> list[Path]:
-    return sorted(file for kind in _BY_SUFFIX for file in place.glob(f"*{kind}"))
+    return sorted(file for file in place.iterdir() if file.suffix.lower() in _BY_SUFFIX)
 
 
 def _may_be_weights(file: Path) -> bool:
-    return file.suffix in _WEIGHTS and file.is_file()
+    return file.suffix.lower() in _WEIGHTS and file.is_file()
 
 
 def _listed(files: Sequence[Path]) -> str:
@@ -120,7 +122,7 @@ def _nothing_in(folder: Path) -> str:
     inner = [
         file
         for file in islice(folder.rglob("*"), _MOST_FILES)
-        if file.suffix in {*_BY_SUFFIX, *_WEIGHTS}
+        if file.suffix.lower() in {*_BY_SUFFIX, *_WEIGHTS}
         or (file.name == CONFIG and file.parent != folder)
     ]
     nothing = (

@@ -130,8 +130,12 @@ def in_unit_range(values: Sequence[Array]) -> bool:
 
 
 def value_range(values: Sequence[Array]) -> tuple[float, float]:
-    """Return the smallest and the largest value."""
-    return min(float(one.min()) for one in values), max(float(one.max()) for one in values)
+    """Return the smallest and the largest value, NaN where one is no number."""
+    # Python's min and max would lose a NaN that is not in the first array.
+    return (
+        float(np.min([one.min() for one in values])),
+        float(np.max([one.max() for one in values])),
+    )
 
 
 def sums_to_one(values: Sequence[Array], axis: int) -> bool:

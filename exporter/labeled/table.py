@@ -56,7 +56,9 @@ def _read(path: Path) -> Rows:
         raise RecipeError(f"--labeled {path.name}: the table is empty")
     delimiter = max(DELIMITERS, key=lines[0].count)
     try:
-        rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter)]
+        # A blank after a comma would make the quotation marks behind it a part of the cell.
+        read = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
+        rows = [[cell.strip() for cell in row] for row in read]
     except csv.Error as error:
         raise RecipeError(f"--labeled {path.name}: {error}") from error
     short = next((index for index, row in enumerate(rows) if len(row) < len(rows[0])), None)

@@ -18,6 +18,9 @@ from exporter.sources.transformers_modules import Processor
 from exporter.transforms import decode, pixel_values
 from service.card import ImageInput, Interpolation
 
+Size = tuple[int, int]
+"""Height and width, in pixels."""
+
 _INTERPOLATIONS: dict[int, Interpolation] = {
     0: "nearest",
     1: "lanczos",
@@ -58,19 +61,23 @@ class _Fitted:
     size_of_its_own: bool = True
 
 
-def processed_images(processor: Processor) -> ProcessedImages:
+def processed_images(processor: Processor, stated: Size | None = None) -> ProcessedImages:
     """Return what the processor does.
 
+    Args:
+        processor: of the network.
+        stated: the recipe's input size, for a processor that has none.
+
     Raises:
-        SourceError: it computes values that no scale, mean and std describe.
+        SourceError: it computes values that no scale, mean and std describe, or has no input size.
     """
-    fitted = _fitted(processor)
+    fitted = _fitted(processor, stated)
     pixels = _pixels(processor, fitted.image_input)
     transform = _transform(processor, fitted)
     return ProcessedImages(fitted.image_input, pixels, transform, fitted.note)
 
 
-def _fitted(processor: Processor) -> _Fitted:
+def _fitted(processor: Processor, stated: Size | None) -> _Fitted:
     name = type(processor).__name__
     size = _size(processor, "size") if getattr(processor, "do_resize", True) else {}
     crop = _size(processor, "crop_size") if getattr(processor, "do_center_crop", False) else {}
@@ -84,7 +91,7 @@ def _fitted(processor: Processor) -> _Fitted:
         return _fitted_by_crop(processor, size, crop, shorter)
     if {"height", "width"} <= size.keys() and not getattr(processor, "keep_aspect_ratio", False):
         return _Fitted(_stretched(processor, size["height"], size["width"]))
-    return _one_size(processor, size)
+    return _one_size(processor, size, stated)
 
 
 def _fitted_by_crop(
@@ -99,25 +106,40 @@ def _fitted_by_crop(
     if shorter is not None and shorter >= max(height, width):
         return _Fitted(_cropped(processor, height, width, shorter))
     side = max(shorter or min(size.values(), default=0), height, width)
-    first = f"stretches images to {size['height']}×{size['width']}" if shorter is None else ""
     note = (
-        f"The image processor {first or f'resizes the shorter side to {shorter} and pads with black'} before it takes "
-        f"the center {height}×{width}. Foveal resizes the shorter side to {side}, and then takes the center"
+        f"The image processor {_before_crop(size, shorter)} before it takes the center {height}×{width}. Foveal "
+        f"resizes the shorter side to {side}, and then takes the center"
     )
     return _Fitted(_cropped(processor, height, width, side), note, size_of_its_own=False)
 
 
-def _one_size(processor: Processor, size: dict[str, int]) -> _Fitted:
+def _before_crop(size: dict[str, int], shorter: int | None) -> str:
+    """Return in words how a processor resizes images before it crops them."""
+    if shorter is not None:
+        return f"resizes the shorter side to {shorter} and pads with black"
+    if {"height", "width"} <= size.keys():
+        return f"stretches images to {size['height']}×{size['width']}"
+    stated = ", ".join(f"{name} {value}" for name, value in sorted(size.items()))
+    return f"resizes images to {stated}" if size else "does not resize images"
+
+
+def _one_size(processor: Processor, size: dict[str, int], stated: Size | None) -> _Fitted:
     """Return a stretch to one size for a processor whose size depends on the image."""
     edge = size.get("shortest_edge") or size.get("longest_edge") or size.get("max_height")
     height, width = (size.get(name) or edge for name in ("height", "width"))
+    if (not height or not width) and stated is not None:
+        note = (
+            "The image processor keeps the size of an image; a servable has one size. Images are resized to "
+            f"{stated[0]}×{stated[1]}, as --height and --width state"
+        )
+        return _Fitted(_stretched(processor, *stated), note, size_of_its_own=False)
     if not height or not width:
         raise SourceError(
             f"The image processor {type(processor).__name__} states no input size. Give --height and --width"
         )
-    stated = ", ".join(f"{name} {value}" for name, value in size.items())
+    edges = ", ".join(f"{name} {value}" for name, value in size.items())
     note = (
-        f"The image processor's size depends on the image ({stated}); a servable has one size. Images are stretched to "
+        f"The image processor's size depends on the image ({edges}); a servable has one size. Images are stretched to "
         f"{height}×{width}. --height, --width and --resize set another"
     )
     return _Fitted(_stretched(processor, height, width), note)
@@ -162,7 +184,14 @@ def _cropped(processor: Processor, height: int, width: int, side: int) -> ImageI
 
 def _interpolation(processor: Processor) -> Interpolation:
     resample = getattr(processor, "resample", None)
-    return _INTERPOLATIONS[2 if resample is None else int(resample)]
+    number = 2 if resample is None else int(resample)
+    if number not in _INTERPOLATIONS:
+        known = ", ".join(f"{one} ({name})" for one, name in _INTERPOLATIONS.items())
+        raise SourceError(
+            f"The image processor {type(processor).__name__} resizes with Pillow's filter {number}, which Foveal does "
+            f"not have. Set resample in preprocessor_config.json to one of {known}"
+        )
+    return _INTERPOLATIONS[number]
 
 
 def _pixels(processor: Processor, image_input: ImageInput) -> Pixels:

@@ -95,7 +95,10 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     ) as error:
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise SourceError(f"transformers:{where}: {first}") from error
-    images = processed_images(processor)
+    size = recipe.input
+    images = processed_images(
+        processor, (size.height, size.width) if size.height and size.width else None
+    )
     if (
         not (place.folder / "preprocessor_config.json").is_file()
         and not (place.folder / "processor_config.json").is_file()

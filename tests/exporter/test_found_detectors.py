@@ -12,9 +12,6 @@ from onnx import TensorProto, helper
 
 from exporter.encoding import as_png
 from exporter.errors import ExportError, GraphError, RecipeError
-from exporter.heads.arrange import Tensor, arrange
-from exporter.recipe import make_recipe
-from service.card import ImageInput
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.found import (
     BOXES,
@@ -165,14 +162,6 @@ ONE_BOX = {
     "TensorFlow's detection_boxes",
 }
 """The layouts of networks that give each object one box."""
-
-
-@pytest.mark.parametrize(("rows", "decoder"), [(300, "detr"), (6300, "yolov5")])
-def test_queries_are_no_anchors_of_one_grid(rows: int, decoder: str) -> None:
-    recipe = make_recipe({"source": "onnx:net.onnx", "task": "detect", "name": "net"})
-    frame = ImageInput(height=320, width=320, resize="stretch")
-    settled, _ = arrange(recipe, [Tensor("output0", (1, rows, 84))], frame, 80)
-    assert settled.detect.decoder == decoder
 
 
 def test_whether_each_object_has_one_box_can_be_stated(tmp_path: Path) -> None:

@@ -4,40 +4,13 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import onnx
 import pytest
 import torch
-from onnx import TensorProto, helper
-from safetensors.torch import save_file
-from torch import nn
 
-from exporter.errors import ExportError, RecipeError, SourceError
+from exporter.errors import RecipeError, SourceError
 from exporter.guessing.asking import with_answers
 from exporter.guessing.guess import Missing, check_label_count, guess, missing
-from tests.exporter.found import CELLS, boxes_of, detector, scores_of
-
-
-def graph_file(
-    path: Path, *outputs: list[int | str], size: int | str = 64, **metadata: str
-) -> Path:
-    """Write an ONNX file with an image input, outputs of these shapes, and metadata; it computes nothing."""
-    entry = helper.make_tensor_value_info("images", TensorProto.FLOAT, ["n", 3, size, size])
-    made = [
-        helper.make_tensor_value_info(f"output{index}", TensorProto.FLOAT, dims)
-        for index, dims in enumerate(outputs)
-    ]
-    nodes = [helper.make_node("Identity", ["images"], [value.name]) for value in made]
-    model = helper.make_model(helper.make_graph(nodes, "g", [entry], made))
-    helper.set_model_props(model, metadata)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(model, path)
-    return path
-
-
-def ultralytics(task: str, names: str, imgsz: str = "[64, 64]") -> dict[str, str]:
-    """Return the metadata that `yolo export format=onnx` writes."""
-    return {"author": "Ultralytics", "task": task, "stride": "32", "names": names, "imgsz": imgsz}
+from tests.exporter.guessing.files import graph_file, ultralytics
 
 
 def given(word: str, **options: Any) -> dict[str, Any]:
@@ -46,76 +19,18 @@ def given(word: str, **options: Any) -> dict[str, Any]:
     return {one.parameter: one.value for one in found.granted}
 
 
-@pytest.mark.parametrize(
-    ("dims", "decoder"),
-    [
-        (["n", 84, 8400], "yolov8"),
-        (["n", 25200, 85], "yolov5"),
-        (["n", 300, 6], "end2end"),
-    ],
-)
-def test_a_detector_of_ultralytics_is_known_by_its_metadata_and_shape(
-    dims: list[int | str], decoder: str, tmp_path: Path
-) -> None:
+def test_a_detector_of_ultralytics_needs_no_option(tmp_path: Path) -> None:
     names = str({index: f"thing {index}" for index in range(80)})
-    path = graph_file(tmp_path / "yolov8n.onnx", dims, **ultralytics("detect", names))
+    props = ultralytics("detect", names)
+    path = graph_file(tmp_path / "yolov8n.onnx", ["n", 84, 8400], **props)
 
     assert given(str(path)) == {
         "task": "detect",
         "resize": "letterbox",
-        "decoder": decoder,
+        "decoder": "yolov8",
         "name": "yolov8n",
     }
     assert missing(f"onnx:{path}", guess(str(path), {}).values) == ()
-
-
-@pytest.mark.parametrize(
-    ("stated", "dims", "decoder"),
-    [
-        ({"head": "RTDETRDecoder"}, ["n", 300, 6], "end2end"),
-        ({"description": "Ultralytics rtdetr-l model"}, ["n", 300, 84], "detr"),
-    ],
-)
-def test_rt_detr_of_ultralytics_stretches_images_and_gives_boxes_in_0_to_1(
-    stated: dict[str, str], dims: list[int | str], decoder: str, tmp_path: Path
-) -> None:
-    """As Ultralytics 8.4 writes it (`RTDETRDecoder`) and reads it (`RTDETRPredictor`, `scale_fill`), and as 8.0 did."""
-    names = str({index: f"thing {index}" for index in range(80)})
-    path = graph_file(tmp_path / "rtdetr.onnx", dims, **ultralytics("detect", names), **stated)
-
-    assert given(str(path)) == {
-        "task": "detect",
-        "resize": "stretch",
-        "box_unit": "frame",
-        "box_format": "cxcywh",
-        "decoder": decoder,
-        "name": "rtdetr",
-    }
-
-
-def test_two_classes_are_no_end_to_end_detector(tmp_path: Path) -> None:
-    props = ultralytics("detect", "{0: 'cat', 1: 'dog'}")
-    path = graph_file(tmp_path / "two.onnx", ["n", 6, 84], **props)
-
-    assert given(str(path))["decoder"] == "yolov8"
-
-
-def test_a_dynamic_file_of_ultralytics_states_its_size_in_the_metadata(tmp_path: Path) -> None:
-    props = ultralytics("classify", "{0: 'cat', 1: 'dog'}", "[224, 192]")
-    path = graph_file(tmp_path / "best.onnx", ["n", 2], size="side", **props)
-
-    found = given(str(path))
-
-    assert (found["height"], found["width"]) == (224, 192)
-    assert (found["resize"], found["shorter_side"]) == ("crop", 224)
-
-
-def test_a_task_of_ultralytics_without_a_head_is_refused(tmp_path: Path) -> None:
-    props = ultralytics("pose", "{0: 'person'}")
-    path = graph_file(tmp_path / "pose.onnx", ["n", 56, 84], **props)
-
-    with pytest.raises(SourceError, match="'pose'"):
-        guess(str(path), {})
 
 
 @pytest.mark.parametrize(
@@ -231,84 +146,6 @@ def test_a_folder_of_timm(tmp_path: Path) -> None:
     assert found.values["mean"] == "0.5,0.5,0.5"
 
 
-def test_a_folder_with_one_network(tmp_path: Path) -> None:
-    path = graph_file(tmp_path / "weights/best.onnx", ["n", 10])
-    assert guess(str(tmp_path), {}).source == f"onnx:{path}"
-
-
-def test_a_folder_with_a_recipe(tmp_path: Path) -> None:
-    (tmp_path / "recipe.toml").touch()
-    assert guess(str(tmp_path), {}).source == str(tmp_path / "recipe.toml")
-
-
-@pytest.mark.filterwarnings("ignore:`torch.jit.trace:FutureWarning")
-def test_files_of_pytorch_are_distinguished_by_what_is_in_them(tmp_path: Path) -> None:
-    net = nn.Conv2d(3, 3, 1)
-    script, program = tmp_path / "script.pt", tmp_path / "program.pt"
-    torch.jit.trace(net, torch.zeros(1, 3, 8, 8)).save(str(script))  # type: ignore[no-untyped-call]
-    torch.export.save(torch.export.export(net, (torch.zeros(1, 3, 8, 8),)), program)
-
-    assert guess(str(script), {}).source == f"torchscript:{script}"
-    assert guess(str(program), {}).source == f"program:{program}"
-
-
-@pytest.mark.parametrize(
-    ("file", "words"),
-    [
-        ("net.keras", "Convert it with Keras"),
-        ("net.tflite", "tf2onnx"),
-        ("net.engine", "TensorRT"),
-        ("net.pkl", "is empty"),
-        ("net.jpg", "is empty"),
-        ("net", "is empty"),
-    ],
-)
-def test_a_file_of_another_tool_gets_its_next_step(file: str, words: str, tmp_path: Path) -> None:
-    (tmp_path / file).touch()
-
-    with pytest.raises(SourceError) as caught:
-        guess(str(tmp_path / file), {})
-
-    assert words in str(caught.value)
-    assert file in str(caught.value)
-
-
-def test_weights_alone_are_no_network(tmp_path: Path) -> None:
-    torch.save({"w": torch.zeros(1)}, tmp_path / "a.pth")
-    save_file({"w": torch.zeros(1)}, tmp_path / "b.safetensors")
-
-    for name in ("a.pth", "b.safetensors"):
-        with pytest.raises(SourceError, match="contains weights and not the network"):
-            guess(str(tmp_path / name), {})
-
-
-def test_a_checkpoint_of_ultralytics_is_to_be_exported_first(tmp_path: Path) -> None:
-    torch.save({"train_args": "ultralytics.nn.tasks.DetectionModel"}, tmp_path / "best.pt")
-
-    with pytest.raises(SourceError, match=r"yolo export model=.*best\.pt format=onnx"):
-        guess(str(tmp_path / "best.pt"), {})
-
-
-@pytest.mark.parametrize(
-    ("make", "words"),
-    [
-        (lambda _folder: None, "holds no network"),
-        (lambda folder: [graph_file(folder / n, ["n", 2]) for n in ("a.onnx", "b.onnx")], "a.onnx, b.onnx"),
-        (lambda folder: (folder / "saved_model.pb").touch(), "--saved-model"),
-        (lambda folder: (folder / "config.json").write_text("{"), "not valid JSON"),
-    ],
-)  # fmt: skip
-def test_a_folder_that_does_not_say_which_network_is_refused(
-    make: Any, words: str, tmp_path: Path
-) -> None:
-    make(tmp_path)
-
-    with pytest.raises(ExportError) as caught:
-        guess(str(tmp_path), {})
-
-    assert words in str(caught.value)
-
-
 @pytest.mark.parametrize(
     ("word", "words"),
     [
@@ -353,11 +190,6 @@ def test_on_a_terminal_the_questions_are_only_what_is_missing() -> None:
     assert (values["name"], values["labels"]) == ("cats", "a.txt")
 
 
-def test_an_answer_that_is_no_number_is_refused() -> None:
-    with pytest.raises(RecipeError, match="--height ten"):
-        with_answers("x", {}, [Missing("--height", "?")], lambda _question: "ten")
-
-
 def test_labels_are_counted_before_the_network_is_read(tmp_path: Path) -> None:
     path = graph_file(tmp_path / "net.onnx", ["n", 4])
 
@@ -400,21 +232,12 @@ def test_the_config_of_transformers_counts_its_classes(tmp_path: Path) -> None:
         check_label_count(f"transformers:{tmp_path}", {"task": "detect"}, 3)
 
 
-@pytest.mark.parametrize("turn", [(0, 1, 2), (0, 2, 1)], ids=["rows", "columns"])
-@pytest.mark.parametrize("cells", [CELLS, 3 * CELLS], ids=["a cell", "three anchors a cell"])
-def test_boxes_on_a_grid_are_a_detector_s(
-    tmp_path: Path, cells: int, turn: tuple[int, int, int]
-) -> None:
-    boxes = np.concatenate([boxes_of(cells), scores_of(cells)], axis=2)
-    onnx.save(detector({"output0": boxes.transpose(turn)}), tmp_path / "net.onnx")
+@pytest.mark.parametrize("source", ["torchvision:resnet18", "timm:resnet18", "python:a:b"])
+def test_labels_beside_a_file_of_weights_are_taken(tmp_path: Path, source: str) -> None:
+    torch.save({"w": torch.zeros(1)}, tmp_path / "model.pth")
+    (tmp_path / "labels.txt").write_text("a\nb\n", encoding="utf-8")
 
-    found = guess(str(tmp_path / "net.onnx"), {})
+    found = guess(source, {"weights": str(tmp_path / "model.pth")})
 
-    assert found.values["task"] == "detect"
-
-
-@pytest.mark.parametrize("shape", [(1, 50, 768), (1, 197, 384)])
-def test_tokens_are_no_boxes(tmp_path: Path, shape: tuple[int, int, int]) -> None:
-    onnx.save(detector({"tokens": np.zeros(shape, np.float32)}), tmp_path / "net.onnx")
-
-    assert "task" not in guess(str(tmp_path / "net.onnx"), {}).values
+    assert found.values["labels"] == str(tmp_path / "labels.txt")
+    assert "labels" not in guess(source, {"weights": "none"}).values

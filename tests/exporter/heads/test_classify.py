@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from exporter.heads.classify import ClassifyHead
-from exporter.heads.temporal import TemporalHead
 from exporter.network import Outputs
 from tests.exporter.graphs import normal
 from tests.exporter.heads.grafting import FRAME, grafted
@@ -87,10 +86,3 @@ def test_probabilities_and_logits_of_scores(
 def test_one_score_may_have_no_axis_of_classes() -> None:
     found = grafted(ClassifyHead(1, axes=1), [np.array([0.0, 2.0])])
     np.testing.assert_allclose(found["probabilities"], [[0.5], [0.880797]], atol=1e-5)
-
-
-def test_a_temporal_head_is_a_classifier_without_features() -> None:
-    head, raw = TemporalHead(3), [normal(2, 3)]
-    found = grafted(head, raw)
-    assert (head.task, head.metric, tuple(found)) == ("temporal", "top1", head.outputs)
-    np.testing.assert_allclose(found["probabilities"].sum(axis=1), 1, rtol=1e-6)

@@ -65,25 +65,6 @@ def test_an_unknown_folder_is_an_error_with_the_nearest_label(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("labels", "name", "class_id"),
-    [
-        (("5", "3", "0"), "0", 2),  # a label that is a number is no index
-        (("5", "3", "0"), "1", None),
-        (("crane", "dog", "crane"), "crane", None),  # of two classes
-        (("crane", "dog", "crane"), "2", 2),
-        (("", "person"), "0", None),  # an id that means nothing
-        (("a", "b"), "-1", None),
-        (("a", "b"), "²", None),
-        (tuple(map("class {}".format, range(1000))), "n01440764", 0),
-        (tuple(map("class {}".format, range(1000))), "n02123045", 281),  # ImageNet's tabby
-        (("a", "b"), "n01440764", None),
-    ],
-)
-def test_a_name_is_found(labels: tuple[str, ...], name: str, class_id: int | None) -> None:
-    assert ClassNames(labels).find(name) == class_id
-
-
-@pytest.mark.parametrize(
     "text",
     [
         "file,label\nx/a.png,dog\nx/b.png,2\n",
@@ -187,20 +168,11 @@ def test_a_folder_with_one_coco_file_is_enough(tmp_path: Path) -> None:
     assert len(read(tmp_path, "valid", task="detect").images) == 2
 
 
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"categories": [{"id": 17, "name": "wolf"}]}, "'wolf'.*no such class"),
-        ({"categories": []}, "category_id 17, which is no category"),
-        ({"annotations": None}, "not COCO's form"),
-        ({"annotations": [{"image_id": 9, "category_id": 17}]}, "KeyError at 'bbox'"),
-        ({"images": []}, "lists no images"),
-    ],
-)
-def test_other_json_is_refused(tmp_path: Path, change: dict[str, Any], message: str) -> None:
+def test_a_category_that_is_no_class_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.png", "b.png")
-    (tmp_path / "set.json").write_text(json.dumps({**COCO, **change}))
-    with pytest.raises(RecipeError, match=message):
+    wolf = {**COCO, "categories": [{"id": 17, "name": "wolf"}]}
+    (tmp_path / "set.json").write_text(json.dumps(wolf))
+    with pytest.raises(RecipeError, match=r"'wolf'.*no such class"):
         read(tmp_path, "set.json", task="detect")
 
 
@@ -236,14 +208,7 @@ def test_masks_may_be_named_in_a_table(tmp_path: Path) -> None:
         ("absent", None, "classify", "no such folder or file"),
         ("set.png", PIXEL, "classify", r"give a folder, a \.csv"),
         ("set.json", b"{}", "classify", "COCO annotations are for task detect"),
-        ("set.json", b"{", "detect", "is not JSON"),
-        ("set.json", b"[]", "detect", "it is no object"),
         ("set.csv", b"file,label\na.png,dog\n", "detect", "needs annotations in COCO's form"),
-        ("set.csv", b"", "classify", "the table is empty"),
-        ("set.csv", b"file\na.png\n", "classify", "row 1 has 1 columns, at least 2"),
-        ("set.csv", b"file,label\nset.csv\n", "classify", "row 2 has 1 columns"),
-        ("set.csv", b"file,label\n", "classify", "no rows below"),
-        ("set.csv", "file,label\na,é".encode("latin-1"), "classify", "must be in UTF-8"),
         ("set.csv", b"file,label\nset.csv,dog\n", "embed", "not for embed"),
     ],
 )
@@ -254,15 +219,6 @@ def test_what_is_no_labeled_set_is_refused_by_name(
         (tmp_path / file).write_bytes(content)
     with pytest.raises(RecipeError, match=message):
         read(tmp_path, file, task=task)
-
-
-def test_a_folder_without_classes_or_with_an_empty_one_is_refused(tmp_path: Path) -> None:
-    put(tmp_path / "flat", "a.png")
-    with pytest.raises(RecipeError, match="Make one for each class"):
-        read(tmp_path, "flat")
-    (tmp_path / "flat/dog").mkdir()
-    with pytest.raises(RecipeError, match="there is no image in dog"):
-        read(tmp_path, "flat")
 
 
 def test_an_image_of_two_classes_is_refused_where_only_one_is_possible(tmp_path: Path) -> None:

@@ -10,8 +10,6 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from exporter.errors import SourceError
-from exporter.sources.transformers_boxes import read_scores
 from tests.exporter.sources.pretrained import (
     SIDE,
     Processed,
@@ -96,19 +94,3 @@ def rows(classes: Any, scores: Any, boxes: Any) -> NDArray[np.float64]:
     """Return class, score and box of each detection, (N, 6)."""
     columns = (np.asarray(part, np.float64) for part in (classes, scores))
     return np.column_stack([*columns, np.asarray(boxes, np.float64)])
-
-
-class OtherProcessor:
-    """An image processor that squares the probabilities."""
-
-    def post_process_object_detection(
-        self,
-        outputs: Any,
-        threshold: float,  # noqa: ARG002 - as the library calls it
-    ) -> list[dict[str, Any]]:
-        return [{"scores": outputs.logits.sigmoid().flatten() ** 2}]
-
-
-def test_scores_that_are_read_in_another_way_are_refused() -> None:
-    with pytest.raises(SourceError, match="neither with a softmax nor with a sigmoid"):
-        read_scores(detr()[0], OtherProcessor(), 10, 4)

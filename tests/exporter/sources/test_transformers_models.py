@@ -1,16 +1,14 @@
 """Networks of Transformers, compared with its own image processor and model run by hand on the same file."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from exporter.errors import ExportError, RecipeError, SourceError, WeightsError
-from exporter.sources.transformers_configs import labels_of, task_of
-from exporter.sources.transformers_images import processed_images
 from tests.exporter.exporting import export_to
 from tests.exporter.sources.pretrained import (
     PROOF,
@@ -134,76 +132,43 @@ def test_what_the_config_contradicts_is_refused(
         exported(place, tmp_path, task)
 
 
+def test_a_processor_that_keeps_an_image_s_size_takes_the_stated_one(tmp_path: Path) -> None:
+    place = saved(vit, tmp_path)
+    path = place / "preprocessor_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "do_resize": False}))
+
+    with pytest.raises(SourceError, match=r"no input size\. Give --height and --width"):
+        exported(place, tmp_path, "classify")
+    done = exported(place, tmp_path, "classify", input={"height": SIDE, "width": SIDE})
+
+    assert done.card.input is not None
+    assert (done.card.input.height, done.card.input.resize) == (SIDE, "stretch")
+
+
+@pytest.mark.parametrize(
+    ("content", "task", "kind", "words"),
+    [
+        ({"architectures": ["ViTForImageClassification"]}, "classify", WeightsError, "no model.safetensors beside"),
+        ({"architectures": []}, "detect", SourceError, "Transformers has no vit for --task detect; see transf"),
+        ({"architectures": ["ViTModel"]}, "classify", RecipeError, "ViTModel: it is a backbone without a head"),
+        ({"model_type": "videomt"}, "segment", SourceError, "videomt reads several frames of a video beside"),
+    ],
+)  # fmt: skip
+def test_a_config_alone_is_refused_before_anything_is_traced(
+    content: dict[str, Any], task: str, kind: type[Exception], words: str, tmp_path: Path
+) -> None:
+    (tmp_path / "network").mkdir()
+    (tmp_path / "network/config.json").write_text(json.dumps({"model_type": "vit", **content}))
+
+    with pytest.raises(kind, match=words):
+        export_to(tmp_path, "transformers:network", task=task)
+
+
 @pytest.mark.parametrize("place", ["nowhere", "empty"])
 def test_a_folder_without_a_config_is_refused(place: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(SourceError, match=r"save_pretrained"):
         export_to(tmp_path, f"transformers:{place}")
-
-
-def test_a_size_that_depends_on_the_image_becomes_one_with_a_warning() -> None:
-    made = processed_images(
-        tf.DetrImageProcessorPil(size={"shortest_edge": 100, "longest_edge": 160})
-    )
-
-    assert (made.image_input.height, made.image_input.width) == (100, 100)
-    assert made.image_input.resize == "stretch"
-    assert "depends on the image" in made.note
-    assert made.transform is not None
-    assert made.transform(photograph("chelsea")).shape == (3, 100, 100)
-
-
-def test_a_stretch_before_a_crop_has_a_warning() -> None:
-    made = processed_images(tf.DeiTImageProcessorPil())
-
-    assert (made.image_input.shorter_side, made.image_input.height) == (256, 224)
-    assert "stretches images to 256×256" in made.note
-    assert made.transform is None
-
-
-def test_the_values_are_those_that_the_processor_computes() -> None:
-    """EfficientNet's processor shifts and divides twice, which no field of it says."""
-    made = processed_images(
-        tf.EfficientNetImageProcessorPil(size=SQUARE, rescale_offset=True, include_top=True)
-    )
-    black, white = (
-        tf.EfficientNetImageProcessorPil(size=SQUARE, rescale_offset=True, include_top=True)(
-            images=Image.new("RGB", (SIDE, SIDE), color), return_tensors="np"
-        )["pixel_values"][0, :, 0, 0]
-        for color in ("black", "white")
-    )
-
-    pixels = made.pixels
-    np.testing.assert_allclose((0 - np.array(pixels.mean)) / pixels.std, black, atol=1e-5)
-    np.testing.assert_allclose(
-        (255 * pixels.scale - np.array(pixels.mean)) / pixels.std, white, atol=1e-5
-    )
-
-
-@pytest.mark.parametrize(
-    ("processor", "size", "side", "resize"),
-    [
-        ("ConvNextImageProcessorPil", {"shortest_edge": 224}, 256, "crop"),
-        ("ConvNextImageProcessorPil", {"shortest_edge": 384}, None, "stretch"),
-        ("LevitImageProcessorPil", {"shortest_edge": 224}, 256, "crop"),
-        ("PoolFormerImageProcessorPil", {"shortest_edge": 224}, 248, "crop"),
-        ("CLIPImageProcessorPil", {"shortest_edge": 224}, 224, "crop"),
-    ],
-)
-def test_the_shorter_side_is_that_of_the_processor(
-    processor: str, size: dict[str, int], side: int | None, resize: str
-) -> None:
-    made = processed_images(getattr(tf, processor)(size=size))
-
-    assert (made.image_input.shorter_side, made.image_input.resize) == (side, resize)
-
-
-def test_labels_and_task_of_a_config() -> None:
-    assert labels_of({"1": "dog", "0": "cat", "3": "bird"}) == ("cat", "dog", "", "bird")
-    assert labels_of({}) is None
-    assert task_of({"architectures": ["Mask2FormerForUniversalSegmentation"]}) == "segment"
-    assert task_of({"architectures": ["ViTModel"]}) is None
-    assert task_of({}) is None
 
 
 @pytest.mark.parametrize(

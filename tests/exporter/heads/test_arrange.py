@@ -1,0 +1,299 @@
+"""Outputs are put in the order of the task's head, and their shapes show a detector's form.
+
+The shapes are those that the tools themselves write: Ultralytics' YOLOs, YOLOX and YOLOv6, RT-DETR, Hugging Face's DETR
+family, TensorFlow's object detection API.
+"""
+
+from typing import Any
+
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.heads.arrange import Dims, Tensor, arrange, grid_strides
+from exporter.recipe import Recipe, make_recipe
+from service.card import ImageInput
+
+FRAME = ImageInput(height=640, width=640, resize="stretch")
+
+
+def recipe(task: str, **fields: Any) -> Recipe:
+    return make_recipe({"source": "onnx:net.onnx", "task": task, "name": "net", **fields})
+
+
+def names(task: str, *outputs: Tensor, labels: int = 0, **fields: Any) -> list[str]:
+    """Return the names of the outputs in the order of the head."""
+    return [one.name for one in arrange(recipe(task, **fields), outputs, FRAME, labels)[1]]
+
+
+def single(dims: Dims, labels: int = 0) -> str:
+    """Return the decoder for a detector's only output."""
+    found, _ = arrange(recipe("detect"), [Tensor("output0", dims)], FRAME, labels)
+    return found.detect.decoder
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "cells", "strides"),
+    [
+        # 80·80 + 40·40 + 20·20, and with one of 10·10 more.
+        (640, 640, 8400, (8, 16, 32)),
+        (640, 640, 8500, (8, 16, 32, 64)),
+        # 160·160 more.
+        (640, 640, 34000, (4, 8, 16, 32)),
+        (640, 640, 2000, (16, 32)),
+        (640, 640, 400, (32,)),
+        (640, 640, 8401, None),
+        # Grids are rounded up: 13·7 + 7·4 + 4·2.
+        (100, 50, 127, (8, 16, 32)),
+        (384, 640, 5040, (8, 16, 32)),
+    ],
+)
+def test_the_cells_of_usual_grids_are_counted(
+    height: int, width: int, cells: int, strides: tuple[int, ...] | None
+) -> None:
+    frame = ImageInput(height=height, width=width, resize="stretch")
+
+    assert grid_strides(cells, frame) == strides
+
+
+@pytest.mark.parametrize(
+    ("dims", "labels", "decoder"),
+    [
+        ((1, 84, 8400), 0, "yolov8"),
+        ((1, 84, 8400), 80, "yolov8"),
+        ((1, 5, 8400), 1, "yolov8"),
+        ((1, 25200, 85), 0, "yolov5"),
+        ((1, 25200, 85), 80, "yolov5"),
+        # One class: box, objectness, score. The number of rows shows that it is no list of detections.
+        ((1, 25200, 6), 1, "yolov5"),
+        ((1, 300, 6), 0, "end2end"),
+        ((1, 300, 6), 80, "end2end"),
+        ((1, 300, 6), 2, "end2end"),
+        ((1, 3000, 6), 0, "end2end"),
+        ((1, 3001, 6), 0, "pair"),
+        # Three times the cells of one grid, 400, is a coincidence.
+        ((1, 1200, 6), 0, "end2end"),
+        ((1, 100, 7), 0, "yolov7"),
+        ((1, 3000, 7), 0, "yolov7"),
+        ((1, 3001, 7), 0, "pair"),
+        ((1, 300, 84), 0, "detr"),
+        ((1, 300, 84), 80, "detr"),
+        ((1, 1000, 84), 80, "detr"),
+        ((1, 1001, 84), 80, "pair"),
+        ((1, 300, 4), 0, "pair"),
+        ((1, 300, 5), 0, "detr"),
+        # No usual grid: columns are boxes where there are more than four times as many as rows, or the labels say it.
+        ((1, 20, 81), 0, "yolov8"),
+        ((1, 20, 80), 0, "detr"),
+        ((1, 20, 30), 16, "yolov8"),
+        # One label: a column for each box, or rows of seven values.
+        ((1, 5, 8), 1, "yolov8"),
+        ((1, 5, 7), 1, "yolov7"),
+        ((1, 6, 7), 2, "yolov7"),
+        ((1, 6, 8), 2, "yolov8"),
+        ((7,), 0, "pair"),
+    ],
+)  # fmt: skip
+def test_the_shape_of_one_output_shows_the_decoder(dims: Dims, labels: int, decoder: str) -> None:
+    assert single(dims, labels) == decoder
+
+
+@pytest.mark.parametrize(("rows", "decoder"), [(300, "detr"), (6300, "yolov5")])
+def test_queries_are_no_anchors_of_one_grid(rows: int, decoder: str) -> None:
+    frame = ImageInput(height=320, width=320, resize="stretch")
+    settled, _ = arrange(recipe("detect"), [Tensor("output0", (1, rows, 84))], frame, 80)
+    assert settled.detect.decoder == decoder
+
+
+@pytest.mark.parametrize(
+    ("dims", "labels"),
+    [((1, 8400, 85), 0), ((1, 8400, 85), 80), ((1, 8400, 6), 1), ((1, 8400, 7), 0)],
+)
+def test_yolox_and_yolov6_look_the_same(dims: Dims, labels: int) -> None:
+    with pytest.raises(RecipeError, match="--decoder yolox or yolov5"):
+        single(dims, labels)
+
+
+def test_yolov8_turned_has_boxes_in_pixels_and_one_class_each() -> None:
+    found, _ = arrange(recipe("detect"), [Tensor("output0", (1, 8400, 84))], FRAME, 80)
+
+    form = found.detect
+    assert (form.decoder, form.box_unit, form.one_class_a_box) == ("detr", "pixel", True)
+
+
+def test_what_is_stated_of_a_turned_output_stays() -> None:
+    stated = recipe("detect", detect={"box_unit": "frame", "one_class_a_box": False})
+    found, _ = arrange(stated, [Tensor("output0", (1, 8400, 84))], FRAME, 80)
+
+    assert (found.detect.box_unit, found.detect.one_class_a_box) == ("frame", False)
+
+
+def test_the_recipe_s_labels_count_before_those_of_the_file() -> None:
+    stated = recipe("detect", labels=[f"kind {index}" for index in range(80)])
+    found, _ = arrange(stated, [Tensor("output0", (1, 84, 85))], FRAME, 81)
+
+    assert found.detect.decoder == "yolov8"
+
+
+BOXES, SCORES = Tensor("b", (1, 9, 4)), Tensor("s", (1, 9, 3))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "ordered"),
+    [
+        ([BOXES, SCORES], ["b", "s"]),
+        ([SCORES, BOXES], ["b", "s"]),
+        # Scores (N, K, A), and boxes (N, A, 1, 4) as YOLOv4 has them.
+        ([Tensor("s", (1, 3, 9)), Tensor("b", (1, 9, 1, 4))], ["b", "s"]),
+        # With four classes the name decides, else the order.
+        ([Tensor("scores", (1, 9, 4)), Tensor("pred_boxes", (1, 9, 4))], ["pred_boxes", "scores"]),
+        ([Tensor("first", (1, 9, 4)), Tensor("second", (1, 9, 4))], ["first", "second"]),
+        # Further outputs are left out.
+        ([Tensor("other", (1, 7)), SCORES, BOXES], ["b", "s"]),
+    ],
+)
+def test_boxes_come_before_scores(outputs: list[Tensor], ordered: list[str]) -> None:
+    found, tensors = arrange(recipe("detect"), outputs, FRAME)
+
+    assert [one.name for one in tensors] == ordered
+    assert found.detect.decoder == "pair"
+
+
+def test_boxes_for_another_number_of_scores_are_no_pair() -> None:
+    assert names("detect", Tensor("s", (1, 8, 3)), BOXES) == ["s", "b"]
+    assert names("detect", Tensor("m", (1, 9, 2, 4)), SCORES) == ["s", "m"]
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [Tensor("s", (1, 9)), Tensor("labels", (1, 9)), BOXES],
+        [Tensor("pred_cls", (1, 9)), Tensor("s", (1, 9)), BOXES],
+        [Tensor("detection_classes", (1, 9)), BOXES, Tensor("s", (1, 9))],
+        [BOXES, Tensor("ids", (1, 9), is_integer=True), Tensor("s", (1, 9))],
+        # A name counts before a type.
+        [BOXES, Tensor("s", (1, 9), is_integer=True), Tensor("category", (1, 9))],
+    ],
+)
+def test_boxes_scores_and_classes_are_known_by_name_or_type(outputs: list[Tensor]) -> None:
+    found, tensors = arrange(recipe("detect"), outputs, FRAME)
+
+    assert found.detect.decoder == "triple"
+    assert [one.name for one in tensors[:2]] == ["b", "s"]
+    assert len(tensors) == 3
+
+
+def test_scores_and_classes_that_look_the_same_need_their_names() -> None:
+    with pytest.raises(RecipeError, match=r"outputs x, y holds.*BOXES,SCORES,CLASSES"):
+        names("detect", Tensor("x", (1, 9)), BOXES, Tensor("y", (1, 9)))
+
+
+@pytest.mark.parametrize(
+    ("decoder", "ordered"),
+    [("pair", ["b", "s"]), ("yolov5", ["s", "m", "b"]), ("triple", ["m", "s", "b"])],
+)
+def test_a_stated_decoder_takes_what_it_can_read(decoder: str, ordered: list[str]) -> None:
+    outputs = (Tensor("m", (1, 2, 9, 9)), SCORES, BOXES)
+
+    found, tensors = arrange(recipe("detect", detect={"decoder": decoder}), outputs, FRAME)
+
+    assert found.detect.decoder == decoder
+    assert [one.name for one in tensors] == ordered
+
+
+@pytest.mark.parametrize(
+    ("name", "form"),
+    [
+        ("pred_boxes", ("cxcywh", "frame", True)),
+        ("dets", ("cxcywh", "frame", True)),
+        ("detection_boxes", ("yxyx", "frame", True)),
+        ("boxes", ("xyxy", "frame", False)),
+    ],
+)
+def test_the_name_of_boxes_stands_for_their_form(name: str, form: tuple[str, str, bool]) -> None:
+    outputs = [Tensor(name, (1, 9, 4)), SCORES]
+    detect = arrange(recipe("detect"), outputs, FRAME)[0].detect
+    stated = recipe("detect", detect={"decoder": "pair", "box_format": "xywh", "nms_free": False})
+    kept = arrange(stated, outputs, FRAME)[0].detect
+
+    assert (detect.box_format, detect.box_unit, detect.nms_free) == form
+    assert (kept.box_format, kept.box_unit, kept.nms_free) == ("xywh", "frame", False)
+
+
+def test_prototypes_of_masks_are_refused() -> None:
+    boxes, prototypes = Tensor("output0", (1, 116, 8400)), Tensor("output1", (1, 32, 160, 160))
+
+    with pytest.raises(RecipeError, match="mask prototypes"):
+        names("detect", boxes, prototypes)
+    assert names("detect", boxes, Tensor("output1", (1, 31, 160, 160)))[0] == "output0"
+
+
+VECTOR = Tensor("vector", (1, 5))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "labels", "first"),
+    [
+        ([Tensor("a", (1, 7)), Tensor("b", (1, 5))], 5, "b"),
+        ([Tensor("a", (1, 7)), Tensor("b", (1, 5, 1, 1))], 5, "b"),
+        # (N, K) before (N, K, 1, 1), and both before maps.
+        ([Tensor("a", (1, 5, 1, 1)), Tensor("b", (1, 5))], 0, "b"),
+        ([Tensor("a", (1, 5, 8, 8)), Tensor("b", (1, 5, 1, 1))], 0, "b"),
+        ([Tensor("a", (1, 5, 8)), Tensor("b", (1,))], 0, "b"),
+        # The best class beside its scores.
+        ([Tensor("a", (1, 5), is_integer=True), Tensor("b", (1, 5))], 5, "b"),
+        ([Tensor("a", (1, 5, 8), is_integer=True), Tensor("b", (1, 5), is_integer=True)], 5, "b"),
+        # Names: auxiliary ones are none, and logits come first.
+        ([Tensor("aux_logits", (1, 5)), Tensor("b", (1, 5))], 5, "b"),
+        ([Tensor("embedding", (1, 5)), Tensor("b", (1, 5))], 0, "b"),
+        ([Tensor("features", (1, 5)), Tensor("b", (1, 5))], 0, "b"),
+        ([Tensor("probabilities", (1, 5)), Tensor("out.logits", (1, 5))], 5, "out.logits"),
+        ([Tensor("x", (1, 5)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
+        ([Tensor("pred", (1, 5)), Tensor("softmax_2", (1, 5))], 5, "softmax_2"),
+        # "auxiliary" inside of another word is none.
+        ([Tensor("fauxlogits", (1, 5)), Tensor("scores", (1, 5))], 5, "scores"),
+        ([Tensor("a", (1, 5, 8)), Tensor("b", (1, 6, 8))], 0, "a"),
+    ],
+)
+def test_a_classifier_s_scores_come_first(outputs: list[Tensor], labels: int, first: str) -> None:
+    ordered = names("classify", *outputs, labels=labels)
+
+    assert ordered[0] == first
+    assert sorted(ordered) == sorted(one.name for one in outputs)
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [
+        [Tensor("a", (1, 5)), Tensor("b", (1, 5))],
+        [Tensor("logits_1", (1, 5)), Tensor("logits_2", (1, 5)), Tensor("probs", (1, 5))],
+        [Tensor("aux1", (1, 5)), Tensor("aux2", (1, 5))],
+    ],
+)
+def test_outputs_that_could_all_be_scores_are_named(outputs: list[Tensor]) -> None:
+    with pytest.raises(
+        RecipeError, match=rf"--outputs {outputs[0].name}; or give --labels"
+    ) as error:
+        names("classify", *outputs, labels=5)
+
+    assert all(f"{one.name} (1, 5)" in str(error.value) for one in outputs)
+
+
+def test_stated_outputs_keep_their_order() -> None:
+    assert names("classify", Tensor("map", (1, 5, 8, 8)), VECTOR, outputs=["map", "vector"]) == [
+        "map",
+        "vector",
+    ]
+
+
+def test_maps_of_numbers_come_before_maps_of_class_ids() -> None:
+    ids = Tensor("ids", (1, 1, 8, 8), is_integer=True)
+    maps = Tensor("maps", (1, 5, 8, 8))
+
+    assert names("segment", VECTOR, ids, maps) == ["maps", "vector", "ids"]
+    assert names("segment", VECTOR) == ["vector"]
+    with pytest.raises(RecipeError, match=r"output ids holds whole numbers.*ArgMax"):
+        names("segment", VECTOR, ids)
+
+
+def test_an_embedder_s_outputs_stay() -> None:
+    assert names("embed", Tensor("map", (1, 5, 8, 8)), VECTOR) == ["map", "vector"]

@@ -1,0 +1,107 @@
+"""Rows of six or seven columns must hold a score and a class id where their decoder reads them."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.heads.row_check import check_rows
+from exporter.network import Array
+from tests.exporter.heads.judged import array, detect_head, split
+
+
+def check(*images: list[list[float]], decoder: str = "end2end", **detect: Any) -> None:
+    """Check the rows of each image."""
+    values = [array(rows) for rows in images]
+    head = detect_head(decoder, values[0].shape, **detect)
+    check_rows(head, split(head, *((one,) for one in values)))
+
+
+BOX = [10.0, 20.0, 30.0, 40.0]
+TURNED = [30.0, 40.0, 10.0, 20.0]
+"""A center and a size look so where the object is smaller than its distance to the corner."""
+
+
+def test_boxes_scores_and_class_ids_pass() -> None:
+    check([[*BOX, 0.9, 3], [*BOX, 0.8, 0]])
+    check([[0, *BOX, 3, 0.9], [0, *BOX, 0, 0.8]], decoder="yolov7")
+
+
+def test_a_class_id_may_differ_a_little_from_a_whole_number() -> None:
+    check([[*BOX, 0.9, 3.0009]])
+    with pytest.raises(RecipeError, match=r"real images give 3 to 3\. State"):
+        check([[*BOX, 0.9, 3.0015]])
+    with pytest.raises(RecipeError, match=r"real images give 0\.5 to 3\. State"):
+        check([[*BOX, 0.9, 3], [*BOX, 0.9, 0.5]])
+
+
+@pytest.mark.parametrize(
+    ("decoder", "row", "order"),
+    [
+        ("end2end", [*BOX, 0.9, 0.25], "6 columns looks like box, score, class"),
+        ("yolov7", [0, *BOX, 0.25, 0.9], "7 columns looks like image, box, class, score"),
+    ],
+)
+def test_scores_where_class_ids_must_be_are_refused(
+    decoder: str, row: list[float], order: str
+) -> None:
+    with pytest.raises(
+        RecipeError, match=rf"{order}.*give 0\.25 to 0\.25.*--decoder yolov5"
+    ) as one:
+        check([row], decoder=decoder)
+    assert f"--decoder {decoder}, but" in str(one.value)
+
+
+@pytest.mark.parametrize(
+    ("decoder", "rows"),
+    [
+        ("end2end", [[*BOX, 3, 0.9], [*BOX, 1, 0.25]]),
+        ("yolov7", [[0, *BOX, 0.9, 3], [0, *BOX, 0.25, 1]]),
+    ],
+)
+def test_exchanged_columns_are_named(decoder: str, rows: list[list[float]]) -> None:
+    with pytest.raises(
+        RecipeError, match=rf"--decoder {decoder}: .*0\.25 to 0\.9 where.*exchanged"
+    ):
+        check(rows, decoder=decoder)
+
+
+def test_one_number_that_is_not_whole_shows_that_nothing_is_exchanged() -> None:
+    with pytest.raises(RecipeError, match="looks like"):
+        check([[*BOX, 3, 0.9], [*BOX, 1.5, 0.25]])
+    with pytest.raises(RecipeError, match="looks like"):
+        check([[*BOX, 3, 1.9], [*BOX, 1, 0.25]])
+
+
+def test_boxes_that_are_no_corners_are_refused_where_all_classes_are_the_same() -> None:
+    """As with a YOLOv5 of one class, whose sixth column is a score that was rounded."""
+    with pytest.raises(RecipeError, match=r"all classes are 1, and only 33% of the boxes"):
+        check([[*BOX, 0.9, 1], [*TURNED, 0.8, 1], [*TURNED, 0.8, 1]])
+
+
+def test_a_second_corner_is_below_and_to_the_right() -> None:
+    below, right = [30.0, 20.0, 10.0, 40.0], [10.0, 40.0, 30.0, 20.0]
+
+    with pytest.raises(RecipeError, match="only 0% of the boxes"):
+        check([[*below, 0.9, 1], [*right, 0.8, 1], [10.0, 20.0, 10.0, 20.0, 0.7, 1]])
+
+
+def test_half_of_the_boxes_or_two_classes_or_another_form_are_enough() -> None:
+    check([[*BOX, 0.9, 1], [*TURNED, 0.8, 1]])
+    check([[*TURNED, 0.9, 1], [*TURNED, 0.8, 2]])
+    check([[*TURNED, 0.9, 1], [*TURNED, 0.8, 1]], box_format="cxcywh")
+    check([[0, *TURNED, 1, 0.9], [0, *TURNED, 1, 0.8]], decoder="yolov7")
+
+
+def test_rows_that_fill_up_a_list_show_nothing() -> None:
+    check([[*TURNED, 0.0, 0.5], [*TURNED, 0.9, -1], [0.0] * 6])
+    with pytest.raises(RecipeError):
+        check([[*TURNED, 0.0, 0.5]], [[*BOX, 0.9, 0.5]])
+
+
+def test_other_decoders_have_no_such_rows() -> None:
+    raw: Array = np.full((1, 9, 6), 0.5, np.float32)
+    head = detect_head("yolov5", raw.shape)
+
+    check_rows(head, split(head, (raw,)))

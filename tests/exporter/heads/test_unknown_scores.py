@@ -1,0 +1,33 @@
+"""The question about scores that can not be known names their range and the options."""
+
+import numpy as np
+import pytest
+
+from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
+
+SCORES = [np.array([[0.25, 0.5]]), np.array([[-0.75, 0.125]])]
+
+
+def test_what_the_graph_shows_needs_no_question() -> None:
+    assert {"bounded", "log", "constant_sum", "tanh", "cosine", "signed", "distance"} == UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("kind", "shows", "step"),
+    [
+        ("bounded", "does not end in a known activation", "--activation none (they are probab"),
+        ("log", "logarithms of probabilities that do not sum to one", "name another output"),
+        ("constant_sum", "the same sum for every image", "softmax or sigmoid (they are logits)"),
+        ("tanh", "ends in a tanh", "(x + 1) / 2"),
+        ("cosine", "products of vectors of the length one", "(scores * s)"),
+        ("signed", "they lie in -1 to 1", "state --activation softmax or sigmoid"),
+        ("distance", "a root or a length", "the negative distance"),
+    ],
+)
+def test_each_kind_has_its_reason_and_its_next_step(kind: str, shows: str, step: str) -> None:
+    message = str(unknown_scores(kind, SCORES))  # type: ignore[arg-type]
+
+    assert "can not be known: -0.75 to 0.5 on real images, and " in message
+    assert shows in message
+    assert step in message
+    assert "--activation" in message

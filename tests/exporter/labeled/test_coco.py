@@ -1,0 +1,151 @@
+"""Annotations in COCO's form (https://cocodataset.org/#format-data)."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.labeled.coco import find_coco, read_coco
+from exporter.labeled.truth import LabeledImage, LabeledImages, TrueBox
+
+CONTENT: dict[str, Any] = {
+    "info": {"year": 2017},
+    "images": [
+        {"id": 9, "file_name": "b.png", "width": 640, "height": 480},
+        {"id": 2, "file_name": "deep/a.png", "width": 640},
+    ],
+    "categories": [{"id": 17, "name": "dog"}, {"id": 3, "name": "cat"}],
+    "annotations": [
+        {"image_id": 9, "category_id": 17, "bbox": [1.5, 2, 30, 40.25], "iscrowd": 0},
+        {"image_id": 9, "category_id": 3, "bbox": [0, 0, 640, 480], "iscrowd": 1},
+        {"image_id": 77, "category_id": 3, "bbox": [0, 0, 1, 1]},
+    ],
+}
+
+
+def write(path: Path, content: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content), encoding="utf-8")
+    return path
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_boxes_are_corners_and_images_come_in_the_order_of_their_ids(tmp_path: Path) -> None:
+    put(tmp_path, "deep/a.png", "b.png")
+
+    found = read_coco(write(tmp_path / "instances_val.json", CONTENT), None)
+
+    # COCO's boxes are x, y, width and height.
+    boxes = (
+        TrueBox("dog", (1.5, 2.0, 31.5, 42.25)),
+        TrueBox("cat", (0.0, 0.0, 640.0, 480.0), is_crowd=True),
+    )
+    assert found == LabeledImages(
+        "instances_val.json",
+        (
+            LabeledImage(tmp_path / "deep/a.png"),
+            LabeledImage(tmp_path / "b.png", boxes=boxes, size=(640, 480)),
+        ),
+    )
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["annotations", "annotations/images", "annotations/train2017", "images", "train2017"],
+)
+def test_images_are_found_where_such_files_commonly_have_them(place: str, tmp_path: Path) -> None:
+    put(tmp_path / place, "deep/a.png", "b.png")
+    path = write(tmp_path / "annotations/instances_train2017.json", CONTENT)
+
+    found = read_coco(path, None)
+
+    assert [image.file for image in found.images] == [
+        tmp_path / place / "deep/a.png",
+        tmp_path / place / "b.png",
+    ]
+
+
+def test_a_stated_folder_is_the_only_one(tmp_path: Path) -> None:
+    path = write(tmp_path / "boxes.json", CONTENT)
+    put(tmp_path, "deep/a.png", "b.png")
+
+    with pytest.raises(RecipeError, match=r"2 of 2 images are not there, .*elsewhere"):
+        read_coco(path, tmp_path / "elsewhere")
+    put(tmp_path / "elsewhere", "deep/a.png", "b.png")
+    found = read_coco(path, tmp_path / "elsewhere")
+    assert found.images[1].file == tmp_path / "elsewhere/b.png"
+
+
+def test_one_missing_image_is_named(tmp_path: Path) -> None:
+    put(tmp_path, "deep/a.png")
+
+    with pytest.raises(RecipeError, match=r"1 of 2 images are not there, the first is .*b\.png"):
+        read_coco(write(tmp_path / "boxes.json", CONTENT), None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"categories": None}, "TypeError at "),
+        ({"categories": [{"id": 17}]}, "KeyError at 'name'"),
+        ({"annotations": [{"image_id": 9, "category_id": 5, "bbox": [0, 0, 1, 1]}]}, "id 5, which is no category"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": [0, 0, 1]}]}, "ValueError at not enough"),
+        ({"annotations": [{"image_id": 9, "category_id": 3, "bbox": "abcd"}]}, "ValueError at could not"),
+        ({"annotations": [{"category_id": 3, "bbox": [0, 0, 1, 1]}]}, "KeyError at 'image_id'"),
+        ({"images": [{"id": 9}]}, "KeyError at 'file_name'"),
+        ({"images": [{"file_name": "b.png"}]}, "KeyError at 'id'"),
+        ({"images": []}, "it lists no images"),
+    ],
+)  # fmt: skip
+def test_another_form_is_refused_with_what_is_wrong(
+    change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    put(tmp_path, "deep/a.png", "b.png")
+
+    with pytest.raises(RecipeError, match=rf"--labeled set\.json: .*{message}"):
+        read_coco(write(tmp_path / "set.json", {**CONTENT, **change}), None)
+
+
+def test_a_missing_part_is_another_form(tmp_path: Path) -> None:
+    with pytest.raises(
+        RecipeError, match=r"KeyError at 'categories'\. It needs images \(id, file_"
+    ):
+        read_coco(write(tmp_path / "set.json", {"images": []}), None)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(b"{", r"set\.json is not JSON: "), (b"[]", "it is no object"), (b"\xff\xff", "is not JSON")],
+)
+def test_what_is_no_json_object_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
+    (tmp_path / "set.json").write_bytes(content)
+
+    with pytest.raises(RecipeError, match=message):
+        read_coco(tmp_path / "set.json", None)
+
+
+def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
+    put(tmp_path, "deep/a.png", "b.png")
+    text = json.dumps(CONTENT)
+    (tmp_path / "set.json").write_bytes(b"\xef\xbb\xbf" + text.encode())
+
+    assert len(read_coco(tmp_path / "set.json", None).images) == 2
+
+
+def test_a_folder_must_have_one_json_file(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match="of JSON files the folder has none"):
+        find_coco(tmp_path)
+    put(tmp_path, "b.json", "a.txt")
+    assert find_coco(tmp_path) == tmp_path / "b.json"
+    put(tmp_path, "a.json")
+    with pytest.raises(
+        RecipeError, match=r"the folder has a\.json, b\.json\. Give the file itself"
+    ):
+        find_coco(tmp_path)

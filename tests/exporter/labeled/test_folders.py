@@ -1,0 +1,73 @@
+"""A folder for each class, or masks beside images."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.labeled.folders import read_class_folders, read_mask_folders
+from exporter.labeled.truth import LabeledImage, LabeledImages
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def test_the_folder_of_an_image_is_its_class(tmp_path: Path) -> None:
+    put(tmp_path, "dog/b.png", "dog/deep/a.jpg", "cat/c.jpeg", "cat/notes.txt", "top.png", ".git/d.png")  # fmt: skip
+
+    found = read_class_folders(tmp_path)
+
+    assert found == LabeledImages(
+        tmp_path.name,
+        (
+            LabeledImage(tmp_path / "cat/c.jpeg", ("cat",)),
+            LabeledImage(tmp_path / "dog/b.png", ("dog",)),
+            LabeledImage(tmp_path / "dog/deep/a.jpg", ("dog",)),
+        ),
+    )
+
+
+def test_a_folder_without_folders_or_with_empty_ones_is_refused(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", ".hidden/a.png")
+    with pytest.raises(RecipeError, match=r"there is no folder in it\. Make one for each class"):
+        read_class_folders(tmp_path)
+    put(tmp_path, "dog/a.png", "cat/notes.txt", "bird/notes.txt")
+    with pytest.raises(RecipeError, match=r"there is no image in bird, cat$"):
+        read_class_folders(tmp_path)
+
+
+def test_a_mask_belongs_to_the_image_of_its_name(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.jpg", "images/b.png", "images/c.png")
+    put(tmp_path, "masks/b.png", "masks/a.png", "masks/a.txt")
+
+    found = read_mask_folders(tmp_path, None)
+
+    assert found == LabeledImages(
+        tmp_path.name,
+        (
+            LabeledImage(tmp_path / "images/a.jpg", mask=tmp_path / "masks/a.png"),
+            LabeledImage(tmp_path / "images/b.png", mask=tmp_path / "masks/b.png"),
+        ),
+    )
+
+
+def test_the_images_of_masks_may_be_elsewhere(tmp_path: Path) -> None:
+    put(tmp_path, "set/masks/a.png", "photos/a.jpg", "set/images/a.png")
+
+    (image,) = read_mask_folders(tmp_path / "set", tmp_path / "photos").images
+
+    assert image.file == tmp_path / "photos/a.jpg"
+
+
+def test_masks_must_be_there_and_have_an_image_each(tmp_path: Path) -> None:
+    put(tmp_path, "images/a.jpg", "masks/a.jpg")
+    with pytest.raises(RecipeError, match=r"task segment needs the folder masks in it"):
+        read_mask_folders(tmp_path, None)
+    put(tmp_path, "masks/a.png", "masks/c.png", "masks/b.png")
+    with pytest.raises(
+        RecipeError, match=r"2 masks have no image of the same name in images, the first is b\.png"
+    ):
+        read_mask_folders(tmp_path, None)

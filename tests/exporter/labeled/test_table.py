@@ -1,0 +1,112 @@
+"""A table names images with their labels or masks."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.labeled.table import read_table
+
+
+def put(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def read(folder: Path, text: str) -> dict[str, tuple[str, ...]]:
+    """Return the cells of each image in a table."""
+    (folder / "set.csv").write_bytes(text.encode())
+    found = read_table(folder / "set.csv", None, masks=False)
+    assert found.name == "set.csv"
+    return {str(image.file.relative_to(folder)): image.cells for image in found.images}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "file,label\na.png,dog\nx/b.png,bird\n",
+        "\ufeffPATH;Category\r\na.png;dog\r\n\r\nx/b.png;bird\r\n",
+        "class\timg\ndog\ta.png\nbird\tx/b.png\n",
+        "a.png,dog\nx/b.png,bird",
+        "photo,kind\na.png,dog\nx/b.png,bird\n",
+        'id,filename,target\n7, "a.png" ,dog\n8,x/b.png, bird\n',
+        'label,file,more\n"dog",a.png,"1,2"\nbird,x/b.png,3\n',
+        'file, label\n"a.png", "dog"\nx/b.png, bird\n',
+        # One more column of 0 and 1 is not one for each label.
+        "file,label,is_good\na.png,dog,1\nx/b.png,bird,0\n",
+    ],
+)
+def test_files_and_labels_are_found_by_the_names_of_their_columns(
+    text: str, tmp_path: Path
+) -> None:
+    put(tmp_path, "a.png", "x/b.png")
+
+    assert read(tmp_path, text) == {"a.png": ("dog",), "x/b.png": ("bird",)}
+
+
+def test_the_rows_of_a_file_are_joined_and_images_are_sorted_by_label(tmp_path: Path) -> None:
+    put(tmp_path, "a.png", "b.png")
+
+    found = read(tmp_path, "file,label\na.png,dog\nb.png,bird\na.png,cat\n")
+
+    assert list(found.items()) == [("b.png", ("bird",)), ("a.png", ("dog", "cat"))]
+
+
+@pytest.mark.parametrize(
+    ("text", "cells"),
+    [
+        ("file,cat,dog,bird\na.png,0,1,1\nb.png,0,0,0\n", {"a.png": ("dog", "bird"), "b.png": ()}),
+        ("cat,file,dog\n1,a.png,1\n0,b.png,0\n", {"a.png": ("1",), "b.png": ("0",)}),
+        ("file,cat\na.png,1\nb.png,0\n", {"a.png": ("1",), "b.png": ("0",)}),
+        ("file,cat,dog\na.png,0,1\nb.png,2,0\n", {"a.png": ("0",), "b.png": ("2",)}),
+    ],
+)
+def test_a_column_for_each_label_holds_0_or_1_alone(
+    text: str, cells: dict[str, tuple[str, ...]], tmp_path: Path
+) -> None:
+    put(tmp_path, "a.png", "b.png")
+
+    assert read(tmp_path, text) == cells
+
+
+def test_masks_are_beside_the_table_and_images_may_be_elsewhere(tmp_path: Path) -> None:
+    put(tmp_path, "photos/a.jpg", "set/m/a.png")
+    table = tmp_path / "set/set.csv"
+    table.write_text("image,mask\na.jpg,m/a.png\n")
+
+    (image,) = read_table(table, tmp_path / "photos", masks=True).images
+
+    assert (image.file, image.mask) == (tmp_path / "photos/a.jpg", tmp_path / "set/m/a.png")
+    assert image.cells == ()
+    with pytest.raises(RecipeError, match="1 of 1 images are not there"):
+        read_table(table, None, masks=True)
+    (tmp_path / "set/m/a.png").unlink()
+    with pytest.raises(RecipeError, match=r"1 of 1 masks are not there, the first is .*a\.png"):
+        read_table(table, tmp_path / "photos", masks=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "the table is empty"),
+        (" \n\r\n", "the table is empty"),
+        ("file\na.png\n", "row 1 has 1 columns, at least 2 are needed: file and label"),
+        ("file,label,more\na.png,dog,1\na.png,dog\n", "row 3 has 2 columns, at least 3 are"),
+        ("file,label\n", "there are no rows below the first one"),
+        ("a.jpg,dog\n", "there are no rows below the first one"),
+        ("file,label\nb.png,dog\n", r"1 of 1 images are not there, the first is .*b\.png"),
+    ],
+)
+def test_what_is_no_table_of_images_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    put(tmp_path, "a.png")
+
+    with pytest.raises(RecipeError, match=message):
+        read(tmp_path, text)
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "set.csv").write_bytes("file,label\na,é".encode("latin-1"))
+
+    with pytest.raises(RecipeError, match=r"set\.csv: the table must be in UTF-8"):
+        read_table(tmp_path / "set.csv", None, masks=False)

@@ -1,0 +1,44 @@
+"""Images with known answers are thinned out evenly, and missing files are counted."""
+
+from pathlib import Path
+
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.labeled.truth import LabeledImage, LabeledImages, require_files
+
+
+def numbered(count: int) -> LabeledImages:
+    return LabeledImages("set", tuple(LabeledImage(Path(str(index))) for index in range(count)))
+
+
+@pytest.mark.parametrize(
+    ("count", "limit", "kept"),
+    [
+        (5, 5, [0, 1, 2, 3, 4]),
+        (5, 6, [0, 1, 2, 3, 4]),
+        (6, 5, [0, 1, 2, 3, 4]),
+        (10, 5, [0, 2, 4, 6, 8]),
+        (10, 3, [0, 3, 6]),
+        (10, 1, [0]),
+        (0, 3, []),
+    ],
+)
+def test_at_most_so_many_images_are_kept_evenly(count: int, limit: int, kept: list[int]) -> None:
+    some = numbered(count).at_most(limit)
+
+    assert [int(image.file.name) for image in some.images] == kept
+    assert some.name == "set"
+
+
+def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.png", "b.png", "c.png")]
+    files[0].touch()
+    (tmp_path / "c.png").mkdir()
+
+    require_files(files[:1], "images")
+    require_files([], "images")
+    with pytest.raises(
+        RecipeError, match=r"2 of 3 images are not there, the first is .*b\.png\. State where"
+    ):
+        require_files(files, "images")
