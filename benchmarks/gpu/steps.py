@@ -1,0 +1,59 @@
+"""The steps of a run, in order, and how the time is shared out among them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+ENVIRONMENT, RESNET = "environment", "resnet50"
+MEASURED = ("efficientnet-lite0", RESNET)
+"""The networks whose speed is measured beside PyTorch's."""
+HEAVY_MODELS = frozenset({"ssdlite-mobilenet-v2", "u2netp", *MEASURED})
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step: `function` runs in a process of its own, with a share of the time by `weight`."""
+
+    name: str
+    function: str
+    weight: float
+    arguments: dict[str, str] = field(default_factory=dict)
+
+
+def all_steps(models: Sequence[str]) -> tuple[Step, ...]:
+    """Return the steps for the models of the repository; what matters most comes first."""
+    others = [name for name in models if name not in MEASURED]
+    return (
+        Step(ENVIRONMENT, "benchmarks.gpu.environment:describe", 3),
+        Step("network", "benchmarks.gpu.networks:make_resnet", 3),
+        *(_check(name) for name in MEASURED),
+        *(_step("rates", "benchmarks.gpu.rates:measure", name, 8) for name in MEASURED),
+        *(
+            step
+            for name in MEASURED
+            for step in (
+                _step("service", "benchmarks.gpu.serving:serve", name, 7),
+                _step("naive", "benchmarks.gpu.serving:serve_naive", name, 5),
+                _step("torch", "benchmarks.gpu.torch_rates:measure", name, 6),
+            )
+        ),
+        Step("decoding", "benchmarks.gpu.decoding:measure", 4),
+        Step("capture", "benchmarks.gpu.capture:capture_beside", 5),
+        *(_check(name) for name in others),
+        *(
+            _step("service-fp16", "benchmarks.gpu.serving:serve_half", name, 5)
+            for name in MEASURED[-1:]
+        ),
+        *(
+            _step("torch-compile", "benchmarks.gpu.torch_rates:measure_compiled", name, 6)
+            for name in MEASURED
+        ),
+    )
+
+
+def _check(model: str) -> Step:
+    weight = 8 if model in HEAVY_MODELS else 3
+    return _step("check", "benchmarks.gpu.checks:check", model, weight)
+
+
+def _step(kind: str, function: str, model: str, weight: float) -> Step:
+    return Step(f"{kind} {model}", function, weight, {"model": model})
