@@ -47,7 +47,9 @@ def _options() -> argparse.Namespace:
         description="Checks and measures the service on a GPU. Without one, the CPU stands in for it: that "
         "proves this program, and no figure.",
     )
-    parser.add_argument("--out", type=Path, required=True, help="folder for gpu.json, page and plot")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for gpu.json, page and plot"
+    )
     parser.add_argument("--seconds", type=float, default=540.0, help="the run ends by then")
     parser.add_argument("--device", choices=("auto", "cuda", "cpu"), default="auto")
     parser.add_argument(

@@ -57,7 +57,9 @@ def check(order: Order, report: Report) -> None:
         _report_graphs(opened, precision, inputs, report)
         found = agree(one.card, opened.bound, expected, inputs, precision)
         report({"precisions": {precision: {"agreement": asdict(found)}}})
-        report(verdict(f"{precision}: it agrees with the CPU", holds=found.holds, because=str(found)))
+        report(
+            verdict(f"{precision}: it agrees with the CPU", holds=found.holds, because=str(found))
+        )
         kept = kept or opened
     if kept is not None:
         _report_locked(kept, largest, order, report)
@@ -140,7 +142,9 @@ def _report_locked(opened: Opened, largest: int, order: Order, report: Report) -
         return
     memory = CudaMemory(runtime)
     sizes = opened.session.plan.batch_sizes
-    kinds = {str(size): memory.kind_of(opened.bound.pinned_input(size).ctypes.data) for size in sizes}
+    kinds = {
+        str(size): memory.kind_of(opened.bound.pinned_input(size).ctypes.data) for size in sizes
+    }
     ordinary = np.zeros((largest, *opened.bound.blank.shape), opened.bound.blank.dtype)
     beside = memory.kind_of(ordinary.ctypes.data)
     report({"buffers": {"by_batch": kinds, "ordinary": beside}})
@@ -182,6 +186,10 @@ def _report_growth(
     needed = 1 if order.stand_in else 2
     grew = any(not one.holds for one in judged)
     holds = False if grew else (True if enough and len(judged) >= needed else None)
-    parts = [f"{kind} {one['mib']:+.1f} MiB ({one['allowed']:g} allowed)" for kind, one in grown.items()]
-    because = f"{samples.batches:,} of {BATCHES:,} batches: {', '.join(parts) or 'too few to judge'}"
+    parts = [
+        f"{kind} {one['mib']:+.1f} MiB ({one['allowed']:g} allowed)" for kind, one in grown.items()
+    ]
+    because = (
+        f"{samples.batches:,} of {BATCHES:,} batches: {', '.join(parts) or 'too few to judge'}"
+    )
     report(verdict("no memory leaks", holds=holds, because=because))

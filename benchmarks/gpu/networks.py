@@ -45,7 +45,9 @@ def network(name: str, out: Path) -> Network:
         FileNotFoundError: there is none.
     """
     for folder in (REPOSITORY, out / "models"):
-        found = [path for path in (folder / name).glob("*/model.onnx") if path.parent.name.isdigit()]
+        found = [
+            path for path in (folder / name).glob("*/model.onnx") if path.parent.name.isdigit()
+        ]
         if found:
             path = max(found, key=lambda one: int(one.parent.name))
             return Network(name, path, read_card(path))
@@ -135,4 +137,3 @@ def largest_batch(card: Card, *, stand_in: bool, most: int = 64) -> int:
         if size * card.cost.activation_bytes > _CPU_BYTES:
             return max(1, size // 2)
     return size
-

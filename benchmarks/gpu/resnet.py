@@ -152,9 +152,13 @@ def resnet50(weights: Weights, side: int = 224) -> onnx.ModelProto:
     pixels = graph.add("Cast", [INPUT_NAME], "pixels", to=TensorProto.FLOAT)
     pixels = graph.add("Transpose", [pixels], "planes", perm=[0, 3, 1, 2])
     column = (1, 3, 1, 1)
-    scale = graph.constant("scale", np.array([1 / (255 * s) for s in STD], np.float32).reshape(column))
+    scale = graph.constant(
+        "scale", np.array([1 / (255 * s) for s in STD], np.float32).reshape(column)
+    )
     pairs = zip(MEAN, STD, strict=True)
-    shift = graph.constant("shift", np.array([-m / s for m, s in pairs], np.float32).reshape(column))
+    shift = graph.constant(
+        "shift", np.array([-m / s for m, s in pairs], np.float32).reshape(column)
+    )
     found = graph.add("Add", [graph.add("Mul", [pixels, scale], "scaled"), shift], "normalized")
     found = graph.rectify(graph.convolve(STEM, found))
     found = graph.add(

@@ -64,7 +64,10 @@ def run_steps(plan: Plan, journal: Journal, budget: Budget, progress: Progress) 
 def _run(plan: Plan, step: Step, device: str, limit: float, journal: Journal) -> Ending:
     facts = {} if step.name == ENVIRONMENT else {"device": device, "stand_in": device != "cuda"}
     journal.begin(step.name, limit_seconds=round(limit, 1), **facts)
-    if limit < LEAST_SECONDS:
+    missing = [package for package in step.needs if find_spec(package) is None]
+    if missing:
+        ending = Ending("skipped", 0.0, f"{' and '.join(missing)} can not be imported.")
+    elif limit < LEAST_SECONDS:
         ending = Ending("skipped", 0.0, "The time of the run was over.")
     else:
         order = Order(step.function, device, limit, plan.out, dict(step.arguments))
@@ -99,7 +102,9 @@ def _reason(journal: Journal, ending: Ending) -> str:
 
 def _line(step: Step, ending: Ending, budget: Budget) -> str:
     why = f": {ending.detail}" if ending.detail else ""
-    return f"{step.name}: {ending.status} in {ending.seconds:.1f} s, {budget.left():.0f} s left{why}"
+    return (
+        f"{step.name}: {ending.status} in {ending.seconds:.1f} s, {budget.left():.0f} s left{why}"
+    )
 
 
 def child_environment(environment: Mapping[str, str]) -> dict[str, str]:
