@@ -1,6 +1,5 @@
 """Graphs are captured while another network runs: neither may disturb the other."""
 
-import itertools
 import threading
 from typing import Any
 
@@ -17,6 +16,7 @@ RUNNING = "efficientnet-lite0"
 CAPTURED = ("lenet5", "ssdlite-mobilenet-v2", "u2netp", "resnet50")
 CAPTURED_ON_CPU = ("lenet5", "glance", "unet-digits")
 LARGEST = 8
+ROUNDS = 3
 SAME = 1e-2
 """How far outputs may be from those before, as a share of their largest value; see `io_binding.SAME`."""
 
@@ -60,28 +60,26 @@ def _same(found: NDArray[Any], expected: NDArray[Any]) -> bool:
 
 def capture_beside(order: Order, report: Report) -> None:
     """Capture several networks, again and again, while one runs."""
-    device, capture_lock = device_of(order), CaptureLock()
+    device, lock = device_of(order), CaptureLock()
     one = network(RUNNING, order.out)
     size = largest_batch(one.card, stand_in=order.stand_in, most=4)
-    opened = warm(one, order, device, "tf32", largest=size, capture_lock=capture_lock)
+    opened = warm(one, order, device, "tf32", largest=size, capture_lock=lock)
     runner = Runner(opened, inputs_of(one, size))
     runner.start()
     captures, plain = dict[str, int](), dict[str, str]()
+    names = CAPTURED_ON_CPU if order.stand_in else CAPTURED
     try:
-        names = CAPTURED_ON_CPU if order.stand_in else CAPTURED
-        for name in itertools.chain(names, itertools.cycle(names)):
+        for name in names * ROUNDS:
+            if runner.error or order.left() <= 0:
+                break
             other = network(name, order.out)
             most = largest_batch(other.card, stand_in=order.stand_in, most=LARGEST)
-            found = warm(other, order, device, "tf32", largest=most, capture_lock=capture_lock)
+            found = warm(other, order, device, "tf32", largest=most, capture_lock=lock)
             if found.graphs:
                 captures[name] = captures.get(name, 0) + len(found.session.plan.batch_sizes)
             else:
                 plain[name] = found.plainer
             report({"captures": captures, "plain": plain, "runs": runner.runs})
-            if runner.error or (name == names[-1] and order.left(0.5) <= 0) or order.left() <= 0:
-                break
-            if min(captures.values(), default=0) >= ENOUGH:
-                break
     except (ServableError, DeviceError) as error:
         runner.error = runner.error or f"while another network ran: {error}"
     finally:
@@ -93,7 +91,3 @@ def capture_beside(order: Order, report: Report) -> None:
     )
     report({"runs": runner.runs, "wrong": runner.wrong})
     report(verdict("networks are captured while another runs", holds=holds, because=because))
-
-
-ENOUGH = 12
-"""Captures of each network."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from benchmarks.gpu.comparison import agree, reference_outputs
 from benchmarks.gpu.cuda import CudaMemory, cuda_runtime
 from benchmarks.gpu.growth import BATCHES, growth_of, run_batches, sizes_in_turn
-from benchmarks.gpu.networks import Network, inputs_of, largest_batch, network
+from benchmarks.gpu.networks import inputs_of, largest_batch, network
 from benchmarks.gpu.order import Order, Report, verdict
 from benchmarks.gpu.sessions import (
     PRECISIONS,

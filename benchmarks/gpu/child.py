@@ -1,5 +1,6 @@
 """One step in a process of its own: what it finds is read line by line, and it is killed when its time is over."""
 
+import contextlib
 import json
 import os
 import selectors
@@ -128,10 +129,8 @@ def _drain(reading: int, lines: _Lines) -> bool:
 
 def _end(process: "subprocess.Popen[bytes]") -> int | None:
     """Kill what is left of the child's group, and return its exit code; None where it can not be reaped."""
-    try:
+    with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
     try:
         return process.wait(_REAP_SECONDS)
     except subprocess.TimeoutExpired:

@@ -82,4 +82,4 @@ def _limit(content: Mapping[str, Any], model: str) -> Iterator[Goal]:
         named = "the cores" if share >= DECODING_SHARE else "not the cores"
         text = f"{model}: what limits the service is named"
         measured = f"{named}: {service:,.0f} images/s of {most:,.0f} that all cores decode and resize ({share:.2f})"
-        yield Goal(text, measured, True)
+        yield Goal(text, measured, reached=True)

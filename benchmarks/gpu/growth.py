@@ -86,7 +86,7 @@ def growth_of(kind: str, values: Sequence[int]) -> Growth | None:
 
 
 def sizes_in_turn(largest: int) -> Iterator[int]:
-    """Yield batch sizes for ever, all of which are small, so that many batches run: 1, 3, 2, 4, 1, …"""
+    """Yield batch sizes for ever, all of which are small, so that many batches run: 1, 3, 2, 4, and again."""
     while True:
         for size in (1, 3, 2, 4):
             yield min(size, largest)

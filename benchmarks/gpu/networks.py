@@ -115,7 +115,8 @@ def frames_of(target: ImageInput, count: int) -> NDArray[np.uint8]:
 
 def _windows(one: Network, count: int) -> NDArray[np.float32]:
     """Return windows of features, (N, T, F): paths between the features of photographs, as a moving camera gives."""
-    assert one.card.window is not None and one.card.backbone is not None
+    assert one.card.window is not None
+    assert one.card.backbone is not None
     backbone = network(one.card.backbone, Path())
     session = ort.InferenceSession(str(backbone.path), providers=["CPUExecutionProvider"])
     frames = frames_of(backbone.card.image_input, count + 1)

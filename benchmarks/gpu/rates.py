@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from benchmarks.gpu.order import Order, Report
 from benchmarks.gpu.sessions import Opened, Precision, device_of, memory_of, open_on, warm
 from service.runtime.device import GRAPH_ID, NO_GRAPH, RUNS_TO_CAPTURE, Device
 from service.runtime.io_binding import CaptureLock, Memory, page_lock
+from service.runtime.loading import INSTANCES_ON_GPU
 from service.runtime.session import Session, run_options
 
 MEASURED: tuple[Precision, ...] = ("tf32", "fp16", "fp32")
@@ -24,50 +26,55 @@ LEAST_RUNS = 3
 def measure(order: Order, report: Report) -> None:
     """Measure each precision with batches of 1 to 64."""
     one, device = network(order.arguments["model"], order.out), device_of(order)
-    largest = largest_batch(one.card, stand_in=order.stand_in)
-    inputs = np.resize(inputs_of(one, 8), (largest, *_shape(one)))
+    frame, largest = one.card.image_input, largest_batch(one.card, stand_in=order.stand_in)
+    inputs = np.resize(inputs_of(one, 8), (largest, frame.height, frame.width, 3))
     for index, precision in enumerate(MEASURED):
         until = time.monotonic() + order.left(1 / (len(MEASURED) - index))
-        _measure(one, order, device, precision, inputs, until, report)
+        ways = Ways(one, order, device, precision, inputs)
+        report({"precisions": {precision: {"graphs": ways.graphs, "plainer": ways.plainer}}})
+        for number, size in enumerate(ways.sizes, start=1):
+            runs = ways.at(size, number)
+            turns = len(runs) * (len(ways.sizes) - number + 1)
+            seconds = min(TURN_SECONDS, max(0.05, (until - time.monotonic()) / turns))
+            for name, run in runs.items():
+                rate = round(run(seconds), 2)
+                report({"precisions": {precision: {"rates": {name: {str(size): rate}}}}})
 
 
-def _shape(one: Network) -> tuple[int, ...]:
-    frame = one.card.image_input
-    return frame.height, frame.width, 3
+class Ways:
+    """The ways to run a network in a precision: as the service does, plainly, and in a loop that only replays.
 
+    Attributes:
+        sizes: the batch sizes, ascending.
+        graphs: whether batches are replayed as CUDA graphs.
+        plainer: why not; empty where they are.
+    """
 
-def _measure(
-    one: Network,
-    order: Order,
-    device: Device,
-    precision: Precision,
-    inputs: NDArray[Any],
-    until: float,
-    report: Report,
-) -> None:
-    lock, largest = CaptureLock(), len(inputs)
-    opened = [
-        warm(one, order, device, precision, largest=largest, capture_lock=lock) for _ in range(2)
-    ]
-    sizes = opened[0].session.plan.batch_sizes
-    graphs = opened[0].graphs
-    report({"precisions": {precision: {"graphs": graphs, "plainer": opened[0].plainer}}})
-    looping = open_on(one, order, device, precision, largest=largest, graphs=graphs)
-    for index, size in enumerate(sizes):
-        batch = inputs[:size]
-        loop = Loop(looping, batch, memory_of(device), number=index + 1, graphs=graphs)
-        ways: dict[str, Callable[[float], float]] = {
-            "session": lambda s, b=batch: rate_of(lambda: opened[0].bound(b), len(b), s),
-            "two sessions": lambda s, b=batch: _both(opened, b, s),
-            "plain run": lambda s, b=batch: rate_of(lambda: opened[0].session(b), len(b), s),
-            "captured loop": lambda s, b=batch, go=loop: rate_of(go.with_copies, len(b), s),
-            "captured loop, no copies": lambda s, b=batch, go=loop: rate_of(go.alone, len(b), s),
+    def __init__(
+        self, one: Network, order: Order, device: Device, precision: Precision, inputs: NDArray[Any]
+    ) -> None:
+        lock, largest = CaptureLock(), len(inputs)
+        self._inputs = inputs
+        self._memory = memory_of(device)
+        self._opened = [
+            warm(one, order, device, precision, largest=largest, capture_lock=lock)
+            for _ in range(INSTANCES_ON_GPU)
+        ]
+        self.graphs, self.plainer = self._opened[0].graphs, self._opened[0].plainer
+        self.sizes = self._opened[0].session.plan.batch_sizes
+        self._looping = open_on(one, order, device, precision, largest=largest, graphs=self.graphs)
+
+    def at(self, size: int, number: int) -> dict[str, Callable[[float], float]]:
+        """Return each way with a batch size: seconds → images a second. `number` is that of the loop's graph."""
+        batch, first = self._inputs[:size], self._opened[0]
+        loop = Loop(self._looping, batch, self._memory, number=number, graphs=self.graphs)
+        return {
+            "session": partial(rate_of, lambda: first.bound(batch), size),
+            "two sessions": partial(_at_once, self._opened, batch),
+            "plain run": partial(rate_of, lambda: first.session(batch), size),
+            "captured loop": partial(rate_of, loop.with_copies, size),
+            "captured loop, no copies": partial(rate_of, loop.alone, size),
         }
-        turns = len(ways) * (len(sizes) - index)
-        seconds = min(TURN_SECONDS, max(0.05, (until - time.monotonic()) / turns))
-        for name, way in ways.items():
-            rate = round(way(seconds), 2)
-            report({"precisions": {precision: {"rates": {name: {str(size): rate}}}}})
 
 
 def rate_of(
@@ -85,8 +92,8 @@ def rate_of(
     return runs * images / (clock() - began)
 
 
-def _both(opened: Sequence[Opened], batch: NDArray[Any], seconds: float) -> float:
-    """Return the images a second of two batches in flight, as the service runs them."""
+def _at_once(opened: Sequence[Opened], batch: NDArray[Any], seconds: float) -> float:
+    """Return the images a second of several batches in flight, as the service runs them."""
     rates: list[float] = []
 
     def run(one: Opened) -> None:

@@ -69,8 +69,11 @@ def _serve(order: Order, report: Report, one: Network) -> None:
     report({"settings": settings})
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
-    log = order.out / "logs" / f"server-{one.name}.log"
-    with running(command, settings, port, "/health/ready", log, order.left(0.6)) as (pid, seconds):
+    log, patience = order.out / "logs" / f"server-{one.name}.log", order.left(0.6)
+    with running(command, settings, port, ready="/health/ready", log=log, patience=patience) as (
+        pid,
+        seconds,
+    ):
         report({"ready_seconds": round(seconds, 2)})
         found = json.loads(ask(port, f"/v1/models/{one.name}"))
         report({"model": {name: found.get(name) for name in ("device", "precision", "state")}})
@@ -88,8 +91,8 @@ def serve_naive(order: Order, report: Report) -> None:
         *(sys.executable, "-m", "benchmarks.gpu.naive_torch"),
         *(str(port), model, "cpu" if order.stand_in else "cuda"),
     ]
-    log = order.out / "logs" / f"naive-{model}.log"
-    with running(command, {}, port, "/ready", log, order.left(0.6)) as (pid, seconds):
+    log, patience = order.out / "logs" / f"naive-{model}.log", order.left(0.6)
+    with running(command, {}, port, ready="/ready", log=log, patience=patience) as (pid, seconds):
         report({"ready_seconds": round(seconds, 2)})
         _measure(Served(port, pid, "/predict", model, metrics=False), order, report)
 
@@ -161,6 +164,7 @@ def running(
     command: Sequence[str],
     settings: Mapping[str, str],
     port: int,
+    *,
     ready: str,
     log: Path,
     patience: float,

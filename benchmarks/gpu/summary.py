@@ -13,6 +13,7 @@ STAND_IN = (
     "No figure on it says anything about a GPU.**"
 )
 _SEEN = {True: "yes", False: "**no**", None: "not seen"}
+_RAN = "the code runs on the CPU"
 Content = Mapping[str, Any]
 
 
@@ -95,10 +96,15 @@ def _goal_rows(content: Content) -> list[Sequence[object]]:
 
 def _verdict_rows(content: Content) -> list[Sequence[object]]:
     return [
-        (name, what, _SEEN[one["holds"]], one["because"])
+        (name, what, _seen(step, one["holds"]), one["because"])
         for name, step in content["steps"].items()
         for what, one in _verdicts(step)
     ]
+
+
+def _seen(step: Mapping[str, Any], holds: bool | None) -> str:  # noqa: FBT001  # a verdict's value
+    """Return what a verdict says; where the CPU stood in, nothing was seen of a GPU."""
+    return _RAN if holds and step.get("stand_in") else _SEEN[holds]
 
 
 def _step_rows(content: Content) -> list[Sequence[object]]:

@@ -12,6 +12,9 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 class Probabilities(nn.Module):
     """uint8 (N, H, W, 3) → probabilities float32 (N, K), as the servable computes them."""
 
+    scale: torch.Tensor
+    shift: torch.Tensor
+
     def __init__(self, network: nn.Module, dtype: torch.dtype) -> None:
         super().__init__()
         self.network = network

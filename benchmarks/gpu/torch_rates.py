@@ -55,7 +55,7 @@ def measure(order: Order, report: Report) -> None:
 
 
 def measure_compiled(order: Order, report: Report) -> None:
-    """Measure `torch.compile`, which needs a C compiler or Triton and takes long; a run of its own, since it may hang."""
+    """Measure `torch.compile`: a step of its own, because it needs a C compiler or Triton, takes long and may hang."""
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(order.out / "cache" / "inductor"))
     way = Way("float32" if order.stand_in else "float16")
     until = time.monotonic() + order.left()
@@ -94,7 +94,7 @@ def _plain(forward: Forward, host: torch.Tensor, device: str) -> Callable[[], ob
 def _replayed(forward: Forward, host: torch.Tensor) -> Callable[[], object]:
     """Return a run that replays a CUDA graph; https://pytorch.org/docs/stable/notes/cuda.html, "CUDA Graphs"."""
     pinned, given = host.pin_memory(), host.cuda()
-    beside = torch.cuda.Stream()
+    beside = torch.cuda.Stream()  # type: ignore[no-untyped-call]  # PyTorch types it not
     beside.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(beside):
         for _ in range(3):
