@@ -55,7 +55,7 @@ def check(order: Order, report: Report) -> None:
         report({"precisions": {precision: {"warm_seconds": seconds}}})
         _report_placement(opened, precision, order, report)
         _report_graphs(opened, precision, inputs, report)
-        found = agree(one.card, opened.bound, expected, inputs, precision)
+        found = agree(one.card, opened.bound, expected, inputs, precision, largest=largest)
         report({"precisions": {precision: {"agreement": asdict(found)}}})
         report(
             verdict(f"{precision}: it agrees with the CPU", holds=found.holds, because=str(found))

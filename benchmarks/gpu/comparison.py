@@ -79,7 +79,13 @@ def tolerance_of(precision: str) -> float:
 
 
 def agree(
-    card: Card, run: Run, expected: Outputs, inputs: NDArray[Any], precision: str
+    card: Card,
+    run: Run,
+    expected: Outputs,
+    inputs: NDArray[Any],
+    precision: str,
+    *,
+    largest: int = max(BATCHES),
 ) -> Agreement:
     """Run the inputs in batches of several sizes, and compare each result with the expected one.
 
@@ -89,11 +95,12 @@ def agree(
         expected: every output for all inputs.
         inputs: (N, …).
         precision: `fp32`, `tf32` or `fp16`.
+        largest: the largest batch that `run` takes.
     """
     comparison, tolerance = comparison_of(card), tolerance_of(precision)
     marks: list[float] = []
     worst = 0.0
-    for begin, end in batches(len(inputs), most=card.max_batch or max(BATCHES)):
+    for begin, end in batches(len(inputs), most=largest):
         found = dict(run(inputs[begin:end]))
         truth = {name: rows[begin:end] for name, rows in expected.items()}
         if not all(np.isfinite(rows).all() for rows in found.values()):

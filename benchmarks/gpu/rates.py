@@ -33,6 +33,8 @@ def measure(order: Order, report: Report) -> None:
         ways = Ways(one, order, device, precision, inputs)
         report({"precisions": {precision: {"graphs": ways.graphs, "plainer": ways.plainer}}})
         for number, size in enumerate(ways.sizes, start=1):
+            if time.monotonic() > until:
+                break
             runs = ways.at(size, number)
             turns = len(runs) * (len(ways.sizes) - number + 1)
             seconds = min(TURN_SECONDS, max(0.05, (until - time.monotonic()) / turns))

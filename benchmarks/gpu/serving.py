@@ -26,6 +26,8 @@ CLIENTS = (32, 512, 128, 1)
 """The most telling first, in case the time ends."""
 SECONDS, LEAST_SECONDS = 6.0, 0.5
 WARM_SHARE = 0.25
+START_SHARE = 0.85
+"""Of a step's time, for the start of the server: without it nothing is measured."""
 QUEUE = 1024
 """512 clients need a longer queue than the default, which is 256."""
 POLL_SECONDS = 0.1
@@ -69,7 +71,7 @@ def _serve(order: Order, report: Report, one: Network) -> None:
     report({"settings": settings})
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
-    log, patience = order.out / "logs" / f"server-{one.name}.log", order.left(0.6)
+    log, patience = order.out / "logs" / f"server-{one.name}.log", order.left(START_SHARE)
     with running(command, settings, port, ready="/health/ready", log=log, patience=patience) as (
         pid,
         seconds,
@@ -91,7 +93,7 @@ def serve_naive(order: Order, report: Report) -> None:
         *(sys.executable, "-m", "benchmarks.gpu.naive_torch"),
         *(str(port), model, "cpu" if order.stand_in else "cuda"),
     ]
-    log, patience = order.out / "logs" / f"naive-{model}.log", order.left(0.6)
+    log, patience = order.out / "logs" / f"naive-{model}.log", order.left(START_SHARE)
     with running(command, {}, port, ready="/ready", log=log, patience=patience) as (pid, seconds):
         report({"ready_seconds": round(seconds, 2)})
         _measure(Served(port, pid, "/predict", model, metrics=False), order, report)

@@ -78,6 +78,8 @@ def _measure(
     # Each size is compiled anew, which takes long.
     sizes = tuple(dict.fromkeys((1, largest))) if compiled else sizes
     for index, size in enumerate(sizes):
+        if time.monotonic() > until:
+            break
         host = torch.randint(0, 256, (size, SIDE, SIDE, 3), dtype=torch.uint8)
         with torch.inference_mode():
             run = _replayed(forward, host) if way.graphs else _plain(forward, host, device)
