@@ -22,12 +22,20 @@ SAME = 1e-2
 
 
 class Runner:
-    """Runs one batch again and again on a thread, and compares its outputs with those of the first time."""
+    """Runs one batch again and again on a thread, and compares its outputs with those of the first time.
+
+    Attributes:
+        runs: how many there were.
+        wrong: how many of them had other outputs.
+        error: of the run that failed; no other follows it.
+        began: set when the first run has ended.
+    """
 
     def __init__(self, opened: Opened, batch: NDArray[Any]) -> None:
         self.runs = 0
         self.wrong = 0
         self.error = ""
+        self.began = threading.Event()
         self._opened = opened
         self._batch = batch
         self._expected = {name: rows.copy() for name, rows in opened.bound(batch).items()}
@@ -47,8 +55,11 @@ class Runner:
                 found = self._opened.bound(self._batch)
                 self.runs += 1
                 self.wrong += any(not _same(found[name], self._expected[name]) for name in found)
+                self.began.set()
         except Exception as error:  # noqa: BLE001  # a thread would otherwise die silently; it is reported
             self.error = f"{type(error).__name__}: {error}"
+        finally:
+            self.began.set()
 
 
 def _same(found: NDArray[Any], expected: NDArray[Any]) -> bool:
