@@ -1,11 +1,15 @@
 """One client of the load generator: a connection on which one request follows the other."""
 
 import asyncio
+import time
 from dataclasses import dataclass, field
 from typing import cast
 
 HEAD_END = b"\r\n\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
+
+clock = time.perf_counter
+"""Seconds. The clock of uvloop's event loop has whole milliseconds only."""
 
 
 class UnreadableError(Exception):
@@ -19,7 +23,7 @@ class Record:
     Attributes:
         sent: requests that were written whole.
         statuses: answers by status.
-        answers: when each answer with status 2xx came, by the loop's clock, and how long it took; in seconds.
+        answers: when each answer with status 2xx came, by `clock`, and how long it took; in seconds.
         broken: requests whose connection ended before their answer, or whose answer could not be read.
         refused: connections that could not be opened.
     """
@@ -37,7 +41,7 @@ class Record:
 
 @dataclass(slots=True)
 class Course:
-    """How long clients go on: until a time of the loop's clock, or until together they have sent so many."""
+    """How long clients go on: until a time of `clock`, or until together they have sent so many."""
 
     until: float
     most: int | None = None
@@ -59,7 +63,6 @@ class Connection(asyncio.Protocol):
     """
 
     def __init__(self, request: bytes, record: Record, course: Course) -> None:
-        self._loop = asyncio.get_running_loop()
         self._request = request
         self._record = record
         self._course = course
@@ -67,7 +70,7 @@ class Connection(asyncio.Protocol):
         self._began = 0.0
         self._waiting = False
         self._transport: asyncio.Transport | None = None
-        self.over: asyncio.Future[bool] = self._loop.create_future()
+        self.over: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)  # uvloop's is of a class of its own
@@ -82,7 +85,7 @@ class Connection(asyncio.Protocol):
             return
         if status is None:
             return
-        now = self._loop.time()
+        now = clock()
         self._waiting = False
         self._received.clear()
         statuses = self._record.statuses
@@ -107,7 +110,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         if self._transport.is_closing():
             return
-        now = self._loop.time()
+        now = clock()
         if not self._course.goes_on(now, self._record.sent):
             self._transport.close()
             return
@@ -121,7 +124,7 @@ class Connection(asyncio.Protocol):
 
     def _finish(self) -> None:
         if not self.over.done():
-            self.over.set_result(self._course.goes_on(self._loop.time(), self._record.sent))
+            self.over.set_result(self._course.goes_on(clock(), self._record.sent))
 
 
 def whole_answer(received: bytearray) -> int | None:

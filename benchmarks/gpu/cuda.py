@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-RUNTIMES = ("libcudart.so.13", "libcudart.so.12")
 _ROOM = 256
 """cudaPointerAttributes has 24 bytes before CUDA 13 and more since; its first number is the type."""
 _KINDS: dict[int, "MemoryKind"] = {0: "ordinary", 1: "locked", 2: "device", 3: "managed"}
@@ -25,11 +24,6 @@ def load_library(names: Sequence[str]) -> ctypes.CDLL | None:
         except OSError:
             continue
     return None
-
-
-def cuda_runtime() -> ctypes.CDLL | None:
-    """Return the CUDA runtime's library, None where there is none."""
-    return load_library(RUNTIMES)
 
 
 @dataclass(frozen=True, slots=True)

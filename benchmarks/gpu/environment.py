@@ -10,11 +10,12 @@ from typing import Any
 import onnxruntime as ort
 
 from benchmarks.gpu.card import describe_card
-from benchmarks.gpu.cuda import cuda_runtime, load_library
+from benchmarks.gpu.cuda import load_library
 from benchmarks.gpu.order import Order, Report, verdict
 from benchmarks.machine import describe_machine
 from service.errors import DeviceError
 from service.runtime.host import granted_threads
+from service.runtime.io_binding import find_cuda_runtime
 from service.runtime.probing import try_device
 from service.runtime.session import preload_gpu_libraries, silence
 
@@ -72,7 +73,7 @@ def versions(packages: Sequence[str]) -> dict[str, str]:
 def library_versions() -> dict[str, Any]:
     """Return the versions that the CUDA and cuDNN libraries and the driver state of themselves."""
     found: dict[str, Any] = {}
-    runtime = cuda_runtime()
+    runtime = find_cuda_runtime()
     if runtime is not None:
         found["cuda_runtime"] = _integer(runtime, "cudaRuntimeGetVersion")
         found["cuda_of_driver"] = _integer(runtime, "cudaDriverGetVersion")

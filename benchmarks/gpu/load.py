@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.gpu.client import Connection, Course, Record
+from benchmarks.gpu.client import Connection, Course, Record, clock
 from benchmarks.gpu.percentiles import percentile
 
 CLIENTS_A_PROCESS = 128
@@ -174,13 +174,13 @@ def _expect(process: "subprocess.Popen[str]", line: str) -> None:
 async def run_clients(load: Load) -> dict[str, Any]:
     """Run the clients of one process, and return what they counted as plain values of JSON."""
     loop, record, request = asyncio.get_running_loop(), Record(), load.request()
-    begin = loop.time() + load.warm_seconds
+    begin = clock() + load.warm_seconds
     end = begin + load.seconds
     course = Course(end, load.most)
     open_ones: set[Connection] = set()
 
     async def client() -> None:
-        while course.goes_on(loop.time(), record.sent):
+        while course.goes_on(clock(), record.sent):
             try:
                 _, connection = await loop.create_connection(
                     lambda: Connection(request, record, course), load.host, load.port
@@ -193,7 +193,7 @@ async def run_clients(load: Load) -> dict[str, Any]:
             open_ones.discard(connection)
 
     clients = [asyncio.ensure_future(client()) for _ in range(load.clients)]
-    await asyncio.wait(clients, timeout=end + load.grace_seconds - loop.time())
+    await asyncio.wait(clients, timeout=end + load.grace_seconds - clock())
     for connection in tuple(open_ones):
         connection.abandon()
     await asyncio.gather(*clients)

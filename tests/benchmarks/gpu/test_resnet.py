@@ -22,6 +22,7 @@ def images(count: int) -> NDArray[np.uint8]:
     return np.random.default_rng(3).integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(60)
 def test_with_torchvisions_weights_it_computes_what_torchvisions_does() -> None:
     torch = pytest.importorskip("torch")
