@@ -48,7 +48,7 @@ def read_sums(metrics: str, model: str) -> Sums:
 
 
 def spent(before: Sums, after: Sums, elapsed: float) -> dict[str, Any]:
-    """Return the milliseconds of each stage for an image, the images in a batch, and how many cores decoded.
+    """Return the milliseconds of each stage for an image, the images in a batch, and how many threads decoded at once.
 
     Args:
         before: the sums before a load.
@@ -61,5 +61,5 @@ def spent(before: Sums, after: Sums, elapsed: float) -> dict[str, Any]:
     return {
         "stage_ms": {s: round(t * 1e3 / max(images, 1), 3) for s, t in seconds.items()},
         "images_a_batch": round((after.batched - before.batched) / max(batches, 1), 2),
-        "decoding_cores": round(seconds["decode"] / elapsed, 2),
+        "decoding_threads": round(seconds["decode"] / elapsed, 2),
     }

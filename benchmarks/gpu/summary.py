@@ -143,7 +143,7 @@ def session_rates(content: Content, model: str) -> dict[str, dict[int, float]]:
 
 
 def _serving(content: Content) -> Iterator[str]:
-    columns = ("images_per_second", "p50_ms", "p99_ms", "server_cores", "decoding_cores")
+    columns = ("images_per_second", "p50_ms", "p99_ms", "server_cores", "decoding_threads")
     for model in models_of(content, "service"):
         yield from ("", f"## {model}: under load, on a socket", "")
         rows: list[Sequence[object]] = []

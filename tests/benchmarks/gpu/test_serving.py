@@ -34,7 +34,8 @@ def test_a_load_on_the_service_says_where_the_time_goes(tmp_path: Path) -> None:
     assert found["sent"] == answered == 30
     assert found["stage_ms"]["decode"] > found["stage_ms"]["head"] > 0
     assert found["images_a_batch"] >= 1
-    assert 0 < found["decoding_cores"] < found["server_cores"]
+    assert found["decoding_threads"] > 0
+    assert found["server_cores"] > 0
     assert 0 < found["p50_ms"] <= found["p99_ms"]
 
 

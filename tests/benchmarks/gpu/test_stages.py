@@ -42,7 +42,7 @@ def test_what_was_spent_is_the_difference_for_each_image() -> None:
     assert found["stage_ms"] == {"decode": 500, "queue": 100, "infer": 200, "head": 0}
     assert found["images_a_batch"] == 4
     # Four half seconds of decoding within 0.8 s.
-    assert found["decoding_cores"] == 2.5
+    assert found["decoding_threads"] == 2.5
 
 
 @pytest.mark.parametrize(("pid", "expected"), [(10, 6.0), (11, 3.0), (12, 1.0), (99, 0.0)])
