@@ -29,7 +29,8 @@ class Agreement:
 
     Attributes:
         metric: what `mean` is: the share of equal top classes, the mean mask IoU, mAP@0.5 or the mean cosine.
-        mean: over the images, 0–1.
+        mean: over the images, 0–1; an image with a larger difference than the tolerance counts 0, as in an export
+            to a reduced precision.
         difference: the largest difference of a probability or score that a caller reads.
         images: how many were compared.
         tolerance: how much a probability or score may differ.
@@ -43,12 +44,12 @@ class Agreement:
 
     @property
     def holds(self) -> bool:
-        return self.mean >= AGREEMENT and self.difference <= self.tolerance
+        return self.mean >= AGREEMENT
 
     def __str__(self) -> str:
         return (
-            f"{self.metric} {self.mean:.4f} of {self.images}, the largest difference {self.difference:.2g} "
-            f"({self.tolerance:g} is allowed, and {AGREEMENT:g} of them must agree)"
+            f"{self.metric} {self.mean:.4f} over {self.images}, the largest difference {self.difference:.2g} "
+            f"({AGREEMENT:g} is needed; one that differs by more than {self.tolerance:g} counts 0)"
         )
 
 
@@ -102,11 +103,15 @@ def agree(
     worst = 0.0
     for begin, end in batches(len(inputs), most=largest):
         found = dict(run(inputs[begin:end]))
-        truth = {name: rows[begin:end] for name, rows in expected.items()}
         if not all(np.isfinite(rows).all() for rows in found.values()):
             return Agreement(comparison.metric, 0.0, float("inf"), len(inputs), tolerance)
-        worst = max(worst, comparison.result_difference(found, truth))
-        marks += comparison.agreement(found, truth, tolerance)
+        for index in range(end - begin):
+            one = {name: rows[index : index + 1] for name, rows in found.items()}
+            truth = {name: rows[begin + index][None] for name, rows in expected.items()}
+            difference = comparison.result_difference(one, truth)
+            worst = max(worst, difference)
+            near = difference <= tolerance
+            marks += comparison.agreement(one, truth, tolerance) if near else [0.0]
     return Agreement(comparison.metric, float(np.mean(marks)), worst, len(marks), tolerance)
 
 

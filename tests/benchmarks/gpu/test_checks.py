@@ -5,14 +5,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from benchmarks.gpu.capture import Runner
-from benchmarks.gpu.checks import check, misplaced
+from benchmarks.gpu.checks import Subject, check, misplaced, report_agreement
+from benchmarks.gpu.comparison import reference_outputs
 from benchmarks.gpu.journal import merge
-from benchmarks.gpu.networks import largest_batch, network
+from benchmarks.gpu.networks import inputs_of, largest_batch, network
 from benchmarks.gpu.order import Order
 from benchmarks.gpu.photographs import proof_images, request_body
-from benchmarks.gpu.sessions import Opened, device_of, plan_of, warm
+from benchmarks.gpu.sessions import Opened, device_of, plan_of, reference_session, warm
 from service.imaging.decode import Limits, open_image
 from service.runtime.device import Device
 from service.runtime.io_binding import CaptureLock
@@ -93,3 +95,30 @@ def test_there_are_as_many_different_images_as_a_gpu_is_checked_with() -> None:
     images = proof_images(64)
 
     assert len(images) == len(set(images)) == 64
+
+
+@pytest.mark.parametrize(
+    ("right_on_cpu", "holds"), [(True, False), (False, None)], ids=["GPU to blame", "fp16 to blame"]
+)
+def test_fp16_that_is_refused_on_the_cpu_too_is_no_fault_of_the_gpu(
+    tmp_path: Path,
+    *,
+    right_on_cpu: bool,
+    holds: bool | None,
+) -> None:
+    one, order = network("lenet5", tmp_path), Order("", "cpu", 20, tmp_path)
+    inputs = inputs_of(one, 6)
+    right = reference_outputs(reference_session(one, tmp_path), inputs)
+    turned = {name: -rows for name, rows in right.items()}
+    expected = right if right_on_cpu else turned
+
+    def on_gpu(batch: NDArray[Any]) -> dict[str, NDArray[Any]]:
+        return {name: np.full_like(rows[: len(batch)], 0.5) for name, rows in right.items()}
+
+    found: dict[str, Any] = {}
+    subject = Subject(one, inputs, expected, largest=4)
+    report_agreement(subject, on_gpu, "fp16", order, lambda more: merge(found, more))
+
+    said = found["verdicts"]["fp16: it agrees with the CPU"]
+    assert said["holds"] is holds
+    assert ("fp16 on the CPU is refused too" in said["because"]) is not right_on_cpu
