@@ -4,11 +4,13 @@ import contextlib
 import importlib
 import statistics
 import threading
+from pathlib import Path
 from types import ModuleType, TracebackType
 from typing import Any, Self
 
 SAMPLE_SECONDS = 0.1
 MIB = 2**20
+DRIVER = Path("/proc/driver/nvidia")
 
 
 def _nvml() -> ModuleType | None:
@@ -21,10 +23,13 @@ def _nvml() -> ModuleType | None:
 
 
 def describe_card(index: int = 0) -> dict[str, Any]:
-    """Return name, driver, memory, power limit and largest clock of a GPU; empty where there is none."""
+    """Return name, driver, memory, power limit and largest clock of a GPU; empty where there is none.
+
+    Without NVIDIA's package it is the name alone, as the driver states it in /proc.
+    """
     nvml = _nvml()
     if nvml is None:
-        return {}
+        return {"name": name} if (name := name_in(DRIVER, index)) else {}
     handle = nvml.nvmlDeviceGetHandleByIndex(index)
     memory = nvml.nvmlDeviceGetMemoryInfo(handle)
     found: dict[str, Any] = {
@@ -38,6 +43,18 @@ def describe_card(index: int = 0) -> dict[str, Any]:
     with contextlib.suppress(nvml.NVMLError):
         found["largest_clock_mhz"] = nvml.nvmlDeviceGetMaxClockInfo(handle, nvml.NVML_CLOCK_SM)
     return found
+
+
+def name_in(driver: Path, index: int = 0) -> str:
+    """Return the name of a GPU from the driver's folder in /proc; empty where there is none."""
+    found = sorted(driver.glob("gpus/*/information"))[index : index + 1]
+    lines = found[0].read_text().splitlines() if found else []
+    names = [
+        text.strip()
+        for field, _, text in (line.partition(":") for line in lines)
+        if field == "Model"
+    ]
+    return names[0] if names else ""
 
 
 def _text(value: str | bytes) -> str:
