@@ -13,7 +13,7 @@ from benchmarks.gpu.child import DETAIL, END, FINDINGS
 Report = Callable[[Mapping[str, Any]], None]
 """Adds to what the step has found, at once: a step that is killed later keeps it."""
 
-OWN_SHARE = 0.8
+OWN_SHARE = 0.65
 """A step plans with this share of its time, so that it ends before it is killed."""
 
 

@@ -20,7 +20,7 @@ from service.runtime.session import Session, run_options
 
 MEASURED: tuple[Precision, ...] = ("tf32", "fp16", "fp32")
 TURN_SECONDS = 1.0
-LEAST_RUNS = 3
+LEAST_RUNS = 2
 
 
 def measure(order: Order, report: Report) -> None:
