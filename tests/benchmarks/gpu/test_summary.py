@@ -77,6 +77,23 @@ def test_each_goal_is_a_ratio_of_what_was_measured() -> None:
     assert found["what limits the service is named"][0].startswith("the cores: 640 images/s of 700")
 
 
+@pytest.mark.parametrize(
+    ("holds", "measured_as", "reached"),
+    [
+        (None, "1 of 1 networks and precisions", True),
+        (False, "1 of 2 networks and precisions", False),
+    ],
+)
+def test_a_precision_that_no_export_passes_is_no_disagreement(
+    *, holds: bool | None, measured_as: str, reached: bool
+) -> None:
+    content = copy.deepcopy(CONTENT)
+    verdicts = verdict("fp16: it agrees with the CPU", holds=holds)
+    content["steps"]["check u2netp"] = step(verdicts=verdicts)
+
+    assert measured(content)["everything agrees with the CPU"] == (measured_as, reached)
+
+
 def test_goals_that_are_missed_are_shown_as_missed() -> None:
     content = copy.deepcopy(CONTENT)
     content["steps"]["service resnet50"]["findings"]["clients"]["128"] = load(590.0)
