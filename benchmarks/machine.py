@@ -1,6 +1,7 @@
 """The machine of a run: the processor, its instruction sets that matter here, and package versions."""
 
 import functools
+import os
 import platform
 import re
 import sys
@@ -9,7 +10,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import onnxruntime
-import psutil
 
 from service.runtime.host import granted_cores
 
@@ -60,7 +60,7 @@ def describe_machine() -> Machine:
     return Machine(
         processor=model[1].strip() if model else platform.processor() or platform.machine(),
         cores=granted_cores(),
-        memory_gib=round(psutil.virtual_memory().total / 2**30, 1),
+        memory_gib=round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         flags=tuple(name for flag, name in FLAGS.items() if flag in known),
         system=f"{platform.system()} {platform.release()}",
         python=sys.version.split()[0],

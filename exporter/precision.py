@@ -174,12 +174,12 @@ def _reduced_to_fp16(
     frames: NDArray[np.uint8],
     agreement: Callable[[onnx.ModelProto], float],
 ) -> Reduced:
-    half = _fp16(model)
+    half = to_fp16(model)
     return Reduced(half, measure(half, "fp16", frames, agreement(half)))
 
 
-def _fp16(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Convert all nodes to fp16 except grafted ones and operators that easily overflow or lose digits."""
+def to_fp16(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return the model with all nodes in fp16 except grafted ones and operators that easily overflow or lose digits."""
     with ignore_library_warnings():
         converted: onnx.ModelProto = convert_float_to_float16(
             copy_of(model),

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import onnxruntime as ort
@@ -40,31 +41,35 @@ class Memory:
     index: int = 0
 
 
-def page_lock(buffer: Tensor, memory: Memory) -> bool:
-    """Lock a host buffer's pages until it is freed, so that the GPU reads it without a copy by the driver.
-
-    Returns whether that worked. Where it did not, each batch is copied once more.
-    """
-    runtime = None if memory.device == "cpu" else _cuda_runtime()
-    if runtime is None:
-        return False
-    runtime.cudaSetDevice(ctypes.c_int(memory.index))
-    address = ctypes.c_void_p(buffer.ctypes.data)
-    size = ctypes.c_size_t(buffer.nbytes)
-    if runtime.cudaHostRegister(address, size, ctypes.c_uint(_PORTABLE)) != 0:
-        log.info("CUDA can not lock host memory here. Each batch is copied once more.")
-        return False
-    weakref.finalize(buffer, runtime.cudaHostUnregister, address)
-    return True
-
-
-def _cuda_runtime() -> ctypes.CDLL | None:
+def find_cuda_runtime() -> Any:  # noqa: ANN401  # a library, whose functions have no types
+    """Return the library of CUDA's runtime, None where there is none."""
     for name in _CUDA_RUNTIMES:
         try:
             return ctypes.CDLL(name)
         except OSError:
             continue
     return None
+
+
+def page_lock(
+    buffer: Tensor, memory: Memory, find_runtime: Callable[[], Any] = find_cuda_runtime
+) -> bool:
+    """Lock a host buffer's pages until it is freed, so that the GPU reads it without a copy by the driver.
+
+    Returns whether that worked. Where it did not, each batch is copied once more.
+    """
+    runtime = None if memory.device == "cpu" else find_runtime()
+    if runtime is None:
+        return False
+    runtime.cudaSetDevice(ctypes.c_int(memory.index))
+    address = ctypes.c_void_p(buffer.ctypes.data)
+    size = ctypes.c_size_t(buffer.nbytes)
+    if runtime.cudaHostRegister(address, size, ctypes.c_uint(_PORTABLE)) != 0:
+        runtime.cudaGetLastError()  # else this thread's next launch of a kernel would report it
+        log.info("CUDA can not lock host memory here. Each batch is copied once more.")
+        return False
+    weakref.finalize(buffer, runtime.cudaHostUnregister, address)
+    return True
 
 
 class CaptureLock:

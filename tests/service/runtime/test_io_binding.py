@@ -1,5 +1,6 @@
 """A batch in buffers at fixed addresses, run for real in the memory of the CPU."""
 
+import ctypes
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -81,6 +82,53 @@ def test_host_buffers_are_locked_once_a_size(session: Session) -> None:
 
 def test_without_cuda_no_page_is_locked_and_nothing_breaks() -> None:
     assert page_lock(images(1), HERE) is False
+
+
+class CudaRuntime:
+    """Locks as CUDA's runtime does, or refuses; an error stays until it is read, as in CUDA."""
+
+    def __init__(self, refusal: int = 0) -> None:
+        self.refusal = refusal
+        self.last_error = 0
+        self.locked: list[int] = []
+
+    def cudaSetDevice(self, index: ctypes.c_int) -> int:  # noqa: N802
+        return index.value
+
+    def cudaHostRegister(  # noqa: N802
+        self, address: ctypes.c_void_p, size: ctypes.c_size_t, flags: ctypes.c_uint
+    ) -> int:
+        assert (size.value, flags.value) == (BLANK.nbytes, 1)
+        self.last_error = self.refusal
+        if not self.refusal:
+            self.locked.append(address.value or 0)
+        return self.refusal
+
+    def cudaHostUnregister(self, address: ctypes.c_void_p) -> int:  # noqa: N802
+        self.locked.remove(address.value or 0)
+        return 0
+
+    def cudaGetLastError(self) -> int:  # noqa: N802
+        found, self.last_error = self.last_error, 0
+        return found
+
+
+def test_a_buffer_is_locked_until_it_is_freed() -> None:
+    runtime, buffer = CudaRuntime(), BLANK.copy()
+
+    assert page_lock(buffer, Memory("cuda"), lambda: runtime) is True
+    assert runtime.locked == [buffer.ctypes.data]
+
+    del buffer
+    assert runtime.locked == []
+
+
+def test_a_buffer_that_can_not_be_locked_leaves_no_error_for_the_next_launch() -> None:
+    runtime, buffer = CudaRuntime(refusal=712), BLANK.copy()  # it is registered already
+
+    assert page_lock(buffer, Memory("cuda"), lambda: runtime) is False
+    assert runtime.last_error == 0
+    del buffer  # and nothing is unlocked
 
 
 def noise() -> bytes:
