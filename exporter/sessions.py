@@ -7,6 +7,7 @@ import onnx
 import onnxruntime
 
 from exporter.external_data import INLINE_LIMIT, is_large, save_split
+from exporter.threads import half
 
 CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
@@ -20,14 +21,15 @@ def optimized_session(
 
 
 def alternating_session(
-    model: onnx.ModelProto, limit: int = INLINE_LIMIT
+    model: onnx.ModelProto, limit: int = INLINE_LIMIT, *, optimized: bool = True
 ) -> onnxruntime.InferenceSession:
-    """Return the same session for runs that alternate with those of another framework.
+    """Return a session on half of the cores, for runs beside those of another framework on the other half.
 
     Its threads sleep between two runs. Spinning takes the cores from the other framework: without it, for ResNet-50
     beside PyTorch on two busy cores, a pair of runs takes two thirds of the processor time.
     """
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime.SessionOptions() if optimized else _unoptimized()
+    options.intra_op_num_threads = half()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return _session(model, options, limit)
 
@@ -43,10 +45,14 @@ def unoptimized_session(
     model: onnx.ModelProto, limit: int = INLINE_LIMIT
 ) -> onnxruntime.InferenceSession:
     """Return a session that runs the graph node by node, exactly as the file describes it."""
+    return _session(model, _unoptimized(), limit)
+
+
+def _unoptimized() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
-    return _session(model, options, limit)
+    return options
 
 
 def _session(
