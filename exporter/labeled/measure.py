@@ -104,12 +104,12 @@ def measure_accuracy(
         batch = read_images(labeled.images[begin : begin + size], network, left_out)
         if batch:
             frames = np.stack([one.frame for one in batch])
-            expected, found = beside(
+            theirs, ours = beside(
                 partial(_source_outputs, network, frames),
                 partial(run_graph, session, frames, network.head.outputs),
             )
-            add_answers(mine, found, batch)
-            add_answers(source, expected, batch)
+            add_answers(mine, ours, batch)
+            add_answers(source, theirs, batch)
         done = min(begin + size, count)
         progress.advance(done / count, f"{done} images")
     measured = count - len(left_out)
