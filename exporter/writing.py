@@ -25,7 +25,9 @@ RECIPE_FILE = "recipe.toml"
 
 
 def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
-    """Return the SHA-256 of the graph, in hex, equal to `service.card.graph_sha256` of the written file.
+    """Return the SHA-256 of the graph and the model's functions, in hex.
+
+    It equals `service.card.graph_sha256` of the written file.
 
     Args:
         model: the model.
@@ -36,6 +38,8 @@ def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
     digest = hashlib.sha256()
     for part in graph_parts(model.graph):
         digest.update(part)
+    for function in model.functions:
+        digest.update(function.SerializeToString(deterministic=True))
     return digest.hexdigest()
 
 
