@@ -31,12 +31,10 @@ def assemble(network: Network) -> tuple[onnx.ModelProto, list[Stage]]:
     graft_preprocessing(graph, network.pixels, image_input)
     graph.set_outputs([])
     raw = graph.move_away(network.raw, network.head.outputs)
-    model = graph.draft()
-    shapes = infer_shapes(model)
-    maps = _graft_features(graph, model, shapes, network, raw)
-    del model  # it holds the weights a second time
+    shapes = infer_shapes(graph.current())
+    maps = _graft_features(graph, graph.outline(), shapes, network, raw)
     network.head.graft(graph, raw, image_input)
-    width = infer_shapes(graph.draft())[FEATURES].dims[1]
+    width = infer_shapes(graph.current())[FEATURES].dims[1]
     graph.set_outputs([*graph.proto.output, float_output(FEATURES, width)])
     stages, values = name_stages(graph, maps, image_input)
     return graph.finish(values), stages

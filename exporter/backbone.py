@@ -76,7 +76,7 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
         GraphError: there is no such layer.
     """
     producers = graph.producers()
-    fixed = fixed_tensors(graph.sorted().graph)
+    fixed = fixed_tensors(graph.current().graph)
     tensor, branch = logits, None
     while (node := producers.get(tensor)) is not None:
         computed = (str(name) for name in node.input if name and name not in fixed)

@@ -75,7 +75,8 @@ def check_labels(recipe: Recipe, facts: Facts, needed: int | None = None) -> tup
 
 def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[str, ...]:
     stated = recipe.label_list()
-    labels = stated or facts.labels or ()
+    known = facts.labels if recipe.task in LABELED else None
+    labels = stated or known or ()
     if needed is None and recipe.task in LABELED:
         needed = facts.classes
     if stated and facts.blank_first and needed == len(stated) + 1:

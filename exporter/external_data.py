@@ -103,6 +103,17 @@ def without_weights(model: ModelProto) -> ModelProto:
     return light
 
 
+def outline_of(model: ModelProto) -> ModelProto:
+    """Return the model with large constants that have a name, a type and dimensions, and no values."""
+    heavy = [tensor for tensor in model.graph.initializer if is_heavy(tensor)]
+    light = _without(model, {tensor.name for tensor in heavy})
+    light.graph.initializer.extend(
+        TensorProto(name=tensor.name, data_type=tensor.data_type, dims=tensor.dims)
+        for tensor in heavy
+    )
+    return light
+
+
 def is_heavy(tensor: TensorProto) -> bool:
     return int(np.prod(tensor.dims, dtype=np.int64)) > HEAVY
 

@@ -16,6 +16,10 @@ _SAFETENSORS_HEADER = 100_000_000
 """The longest header that the safetensors library reads, in bytes."""
 
 _FETCH = "Download it again; a link to a login or preview page gives no file"
+_FROM_JOBLIB = (
+    "Save its arrays in a file of numpy: numpy.savez(FILE, **joblib.load(NAME)), or the network with "
+    "torch.save(model.state_dict(), FILE)"
+)
 _SIGNATURES: tuple[tuple[bytes, str, str], ...] = (
     (
         b"version https://git-lfs",
@@ -92,9 +96,14 @@ def file_kind(path: Path) -> FileKind:
         return _zip_kind(path)
     if (length := _header_length(head)) is not None:
         return _safetensors_kind(path, length, size)
-    if (head.startswith(b"\x80") and size > 1) or head.startswith(_FIRST_PICKLES):
-        return FileKind("pickle")
-    return _other(head, size)
+    is_pickle = (head.startswith(b"\x80") and size > 1) or head.startswith(_FIRST_PICKLES)
+    return _pickle_kind(head) if is_pickle else _other(head, size)
+
+
+def _pickle_kind(head: bytes) -> FileKind:
+    if b"joblib.numpy_pickle" in head:
+        return FileKind("other", "a file of joblib, which no other reader takes", _FROM_JOBLIB)
+    return FileKind("pickle")
 
 
 def _other(head: bytes, size: int) -> FileKind:

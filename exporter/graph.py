@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from onnx import NodeProto, TensorProto, ValueInfoProto, helper, numpy_helper
 
 from exporter.errors import GraphError
-from exporter.external_data import is_large, without_weights
+from exporter.external_data import outline_of, without_weights
 from exporter.node_order import in_order, tensors_read
 
 OPSET = 18
@@ -159,21 +159,23 @@ class Graph:
         self.proto.value_info.extend(stages)
         model = self._with_versions(self._model)
         try:
-            onnx.checker.check_model(
-                without_weights(model) if is_large(model) else model, full_check=True
-            )
+            onnx.checker.check_model(without_weights(model), full_check=True)
         except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
             raise GraphError(f"The completed graph is not valid ONNX: {error}") from error
         return model
 
     def draft(self) -> onnx.ModelProto:
         """Return the graph as it is now, sorted, to be inspected."""
-        return self._with_versions(copy_of(self.sorted()))
+        return copy_of(self.current())
 
-    def sorted(self) -> onnx.ModelProto:
+    def outline(self) -> onnx.ModelProto:
+        """Return the graph as it is now, sorted, without the values of its large constants, to be read."""
+        return outline_of(self.current())
+
+    def current(self) -> onnx.ModelProto:
         """Return the graph itself, sorted, to be read before it is changed again."""
         self._sort()
-        return self._model
+        return self._with_versions(self._model)
 
     def _with_versions(self, model: onnx.ModelProto) -> onnx.ModelProto:
         opset = helper.make_opsetid("", self.opset)

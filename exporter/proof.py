@@ -7,6 +7,7 @@ and how the source computes the same outputs.
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from itertools import cycle, islice
 from typing import Protocol
@@ -29,6 +30,7 @@ from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import ProofRecipe
 from exporter.sessions import alternating_session
+from exporter.threads import beside, half_of_the_cores
 from exporter.writing import graph_digest
 from service.card import Certificate, ImageInput
 from service.imaging.decode import Limits
@@ -43,6 +45,9 @@ LARGEST_DIFFERENCE = 0.999
 
 SETTLING_IMAGES = 16
 """The number of images on whose raw outputs the activation is settled, at most."""
+
+BATCHES_SHARE = 0.3
+"""The share of the proof's time that the comparison at each batch size takes; the rest are single images."""
 
 _TOOLS = (
     "torch",
@@ -141,6 +146,7 @@ class ImageSubject:
         return reference.layers(reference.pixels_of_frames(inputs))
 
 
+@half_of_the_cores()
 def settled(subject: ImageSubject, labels: int) -> ImageSubject:
     """Return the subject with its head's activation settled by the source's raw outputs for some of the images.
 
@@ -172,6 +178,7 @@ def _require_numbers(subject: Subject, index: int, values: Sequence[Array]) -> N
     require_numbers(values, what, lambda: subject.layers(one))
 
 
+@half_of_the_cores()
 def prove(
     model: onnx.ModelProto,
     subject: Subject,
@@ -279,8 +286,10 @@ def _largest_difference(
     worst = 0.0
     for index, size in enumerate(batches):
         batch = np.stack(list(islice(cycle(subject.inputs), size)))
-        found = run_graph(session, batch, comparison.outputs)
-        difference = comparison.difference(found, subject.expected(batch))
+        expected, found = beside(
+            partial(subject.expected, batch), partial(run_graph, session, batch, comparison.outputs)
+        )
+        difference = comparison.difference(found, expected)
         if FEATURES in found:
             change = relative_difference(found[FEATURES][:1], alone[FEATURES])
             difference = max(difference, change)
@@ -291,7 +300,7 @@ def _largest_difference(
                 f"{bounds.tolerance:.2g} is allowed. {where}"
             )
         worst = max(worst, difference)
-        progress.advance((index + 1) / (len(batches) + 1), f"batch {size}: {worst:.1e}")
+        progress.advance(BATCHES_SHARE * (index + 1) / len(batches), f"batch {size}: {worst:.1e}")
     return worst
 
 
@@ -306,8 +315,10 @@ def _result_difference(
     worst, begin = 0.0, 0
     for size in cycle(_batches(subject, bounds)):
         batch = inputs[begin : begin + size]
-        found = run_graph(session, batch, comparison.outputs)
-        difference = comparison.result_difference(found, subject.expected(batch))
+        expected, found = beside(
+            partial(subject.expected, batch), partial(run_graph, session, batch, comparison.outputs)
+        )
+        difference = comparison.result_difference(found, expected)
         if not difference <= tolerance:
             raise ProofError(
                 f"The reduced graph's results differ from {subject.reference} by {difference:.2g} in probability or "
@@ -333,11 +344,18 @@ def _agreement(
     comparison, count = subject.comparison, len(subject.inputs)
     marks: list[float] = []
     for index in range(count):
-        found = run_graph(session, subject.inputs[index : index + 1], comparison.outputs)
+        one = subject.inputs[index : index + 1]
+        expected, found = beside(
+            partial(subject.expected_of_sample, index),
+            partial(run_graph, session, one, comparison.outputs),
+        )
         see(found)
-        expected = subject.expected_of_sample(index)
         _require_numbers(subject, index, [*found.values(), *expected.values()])
         marks += comparison.agreement(found, expected, tolerance)
+        progress.advance(
+            BATCHES_SHARE + (1 - BATCHES_SHARE) * (index + 1) / count,
+            f"{index + 1} of {count} {subject.unit}",
+        )
     agreement = float(np.mean(marks))
     progress.advance(1, f"{comparison.metric} {agreement:.1%} of {count} {subject.unit}")
     if agreement < bounds.agreement:

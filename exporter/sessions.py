@@ -1,33 +1,41 @@
 """ONNX Runtime sessions on the CPU: optimized as in the service, and node by node without optimizations."""
 
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, gettempdir
 
 import onnx
 import onnxruntime
 
-from exporter.external_data import INLINE_LIMIT, is_large, save_split
+from exporter.errors import WriteError
+from exporter.external_data import is_large, save_split
+from exporter.threads import half
+
+IN_MEMORY = 2**28
+"""A model with more bytes of weights reaches ONNX Runtime through files, from which it maps the weights.
+
+To pass them in one message would hold them twice more, and Python's lock for seconds."""
 
 CPU = "CPUExecutionProvider"
 _ERRORS_ONLY = 3
 
 
 def optimized_session(
-    model: onnx.ModelProto, limit: int = INLINE_LIMIT
+    model: onnx.ModelProto, limit: int = IN_MEMORY
 ) -> onnxruntime.InferenceSession:
     """Return a session with all of ONNX Runtime's optimizations, as the service makes it."""
     return _session(model, onnxruntime.SessionOptions(), limit)
 
 
 def alternating_session(
-    model: onnx.ModelProto, limit: int = INLINE_LIMIT
+    model: onnx.ModelProto, limit: int = IN_MEMORY, *, optimized: bool = True
 ) -> onnxruntime.InferenceSession:
-    """Return the same session for runs that alternate with those of another framework.
+    """Return a session on half of the cores, for runs beside those of another framework on the other half.
 
     Its threads sleep between two runs. Spinning takes the cores from the other framework: without it, for ResNet-50
     beside PyTorch on two busy cores, a pair of runs takes two thirds of the processor time.
     """
-    options = onnxruntime.SessionOptions()
+    options = onnxruntime.SessionOptions() if optimized else _unoptimized()
+    options.intra_op_num_threads = half()
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return _session(model, options, limit)
 
@@ -40,21 +48,42 @@ def served_session(path: Path) -> onnxruntime.InferenceSession:
 
 
 def unoptimized_session(
-    model: onnx.ModelProto, limit: int = INLINE_LIMIT
+    model: onnx.ModelProto, limit: int = IN_MEMORY
 ) -> onnxruntime.InferenceSession:
     """Return a session that runs the graph node by node, exactly as the file describes it."""
+    return _session(model, _unoptimized(), limit)
+
+
+def _unoptimized() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     options.log_severity_level = _ERRORS_ONLY
-    return _session(model, options, limit)
+    return options
 
 
 def _session(
-    model: onnx.ModelProto, options: onnxruntime.SessionOptions, limit: int = INLINE_LIMIT
+    model: onnx.ModelProto, options: onnxruntime.SessionOptions, limit: int = IN_MEMORY
 ) -> onnxruntime.InferenceSession:
-    """Return a session; a model with more bytes of weights than `limit` is read from a folder that exists for that."""
-    if not is_large(model, limit):
-        return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
+    """Return a session; a model with more bytes of weights than `limit` is read from a folder that exists for that.
+
+    Raises:
+        WriteError: there is no space for that, and the model is too large for one message.
+    """
+    if is_large(model, limit):
+        try:
+            return _session_of_files(model, options)
+        except OSError as error:
+            if is_large(model):
+                raise WriteError(
+                    f"There is no space for the weights in {gettempdir()}: {error.strerror}. Make room, or set TMPDIR "
+                    "to another folder"
+                ) from error
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=[CPU])
+
+
+def _session_of_files(
+    model: onnx.ModelProto, options: onnxruntime.SessionOptions
+) -> onnxruntime.InferenceSession:
     with TemporaryDirectory(prefix="foveal-export-") as folder:
         path = save_split(model, Path(folder))
         return onnxruntime.InferenceSession(path, options, providers=[CPU])

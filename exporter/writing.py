@@ -12,9 +12,9 @@ from typing import BinaryIO, TypeVar, cast
 import onnx
 from onnx import StringStringEntryProto
 
+from exporter.encoded_model import graph_parts, model_parts
 from exporter.errors import WriteError
 from exporter.external_data import INLINE_LIMIT, data_bytes, is_large, split, write_data
-from exporter.graph import copy_of
 from service.card import CARD_KEY, DATA_SUFFIX, Card, check_certificate
 
 T = TypeVar("T")
@@ -36,8 +36,10 @@ def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
     if is_large(model, limit):
         model, _ = split(model, MODEL_FILE + DATA_SUFFIX)
     digest = hashlib.sha256()
-    for part in (model.graph, *model.functions):
-        digest.update(part.SerializeToString(deterministic=True))
+    for part in graph_parts(model.graph):
+        digest.update(part)
+    for function in model.functions:
+        digest.update(function.SerializeToString(deterministic=True))
     return digest.hexdigest()
 
 
@@ -50,6 +52,8 @@ def write_servable(
     limit: int = INLINE_LIMIT,
 ) -> Card:
     """Write the model with its card to a temporary file, check that file, and rename it to the path.
+
+    The model itself gets the card.
 
     A recipe file is written beside it. The model gets its name last, so that a service finds all or nothing.
 
@@ -104,7 +108,7 @@ def _write_whole(
     card: Card,
     recipe_text: str | None,
 ) -> Card:
-    _require_space(path, data_bytes(heavy) + model.ByteSize())
+    _require_space(path, data_bytes(heavy) + sum(map(len, model_parts(model))))
     data_path = path.with_name(path.name + DATA_SUFFIX)
     renamed: list[tuple[Path, Path]] = []
     with ExitStack() as undo:
@@ -113,8 +117,8 @@ def _write_whole(
             certificate = card.certificate.model_copy(update={"data_sha256": digest})
             card = card.model_copy(update={"certificate": certificate})
             renamed.append((data, data_path))
-        content = _signed(model, card).SerializeToString(deterministic=True)
-        written, _ = _temporary(path.parent, lambda file: file.write(content), undo)
+        _sign(model, card)
+        written, _ = _temporary(path.parent, lambda file: file.writelines(model_parts(model)), undo)
         check_certificate(written, card, renamed[0][0] if heavy else data_path)
         if recipe_text is not None:
             text = recipe_text.encode("utf-8")
@@ -127,13 +131,12 @@ def _write_whole(
     return card
 
 
-def _signed(model: onnx.ModelProto, card: Card) -> onnx.ModelProto:
-    signed = copy_of(model)
-    del signed.metadata_props[:]
-    signed.metadata_props.append(
+def _sign(model: onnx.ModelProto, card: Card) -> None:
+    """Put the card into the model itself, since a copy would hold the weights a second time."""
+    del model.metadata_props[:]
+    model.metadata_props.append(
         StringStringEntryProto(key=CARD_KEY, value=card.model_dump_json(exclude_none=True))
     )
-    return signed
 
 
 def _require_space(path: Path, needed: int) -> None:

@@ -81,6 +81,8 @@ def guess(word: str, given: Mapping[str, Any]) -> Guess:
         return Guess(source, values, ())
     kind, _, where = source.partition(":")
     for one in (*found, *_known(kind, where, values)):
+        if one.parameter == "labels" and not _may_have_labels(values):
+            continue
         if not is_given(values, one.parameter):
             values[one.parameter] = one.value
             granted.append(one)

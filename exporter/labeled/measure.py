@@ -7,6 +7,7 @@ two is lost by the conversion.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import onnx
@@ -32,6 +33,7 @@ from exporter.network import Network, Outputs
 from exporter.progress import Progress
 from exporter.proof import run_graph
 from exporter.sessions import alternating_session
+from exporter.threads import beside, half_of_the_cores
 from service.card import Accuracy
 from service.errors import ImageError, InferenceError
 from service.imaging.decode import Limits
@@ -79,6 +81,7 @@ def check_labeled(labeled: LabeledImages, network: Network, labels: Sequence[str
         check_masks(labeled.images, len(labels))
 
 
+@half_of_the_cores()
 def measure_accuracy(
     model: onnx.ModelProto,
     network: Network,
@@ -101,8 +104,12 @@ def measure_accuracy(
         batch = read_images(labeled.images[begin : begin + size], network, left_out)
         if batch:
             frames = np.stack([one.frame for one in batch])
-            add_answers(mine, run_graph(session, frames, network.head.outputs), batch)
-            add_answers(source, _source_outputs(network, frames), batch)
+            theirs, ours = beside(
+                partial(_source_outputs, network, frames),
+                partial(run_graph, session, frames, network.head.outputs),
+            )
+            add_answers(mine, ours, batch)
+            add_answers(source, theirs, batch)
         done = min(begin + size, count)
         progress.advance(done / count, f"{done} images")
     measured = count - len(left_out)

@@ -22,7 +22,7 @@ from exporter.heads.select_head import select_head
 from exporter.network import Array, Facts, Head, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
-from exporter.sessions import unoptimized_session
+from exporter.sessions import alternating_session, unoptimized_session
 from exporter.shapes import infer_shapes
 from exporter.sources.found_graph import first_line, opset_of, plain, read_file
 from exporter.sources.found_input import (
@@ -213,8 +213,9 @@ def _head(
 
 def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
     known = {value.name for value in source.graph.output}
+    model = source if known >= set(names) else with_outputs(source, names)
     try:
-        return unoptimized_session(source if known >= set(names) else with_outputs(source, names))
+        return alternating_session(model, optimized=False)
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
         raise GraphError(
             f"ONNX Runtime {onnxruntime.__version__} does not read the file (opset {opset_of(source)}): "

@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import SourceError
+from exporter.errors import SourceError, WeightsError
 from exporter.recipe import Task
 
 CONFIG = "config.json"
@@ -102,6 +102,38 @@ def is_placeholder(labels: tuple[str, ...] | None) -> bool:
     return bool(labels) and labels == placeholders(len(labels or ()))
 
 
+_SHOWN = 3
+"""The most missing files that a message names."""
+
+
 def has_weights(folder: Path) -> bool:
     """Return whether weights are beside the config."""
     return any((folder / name).is_file() for name in _WEIGHTS)
+
+
+def refuse_missing_shards(folder: Path) -> None:
+    """Refuse a checkpoint in several files of which some are missing.
+
+    Raises:
+        WeightsError: names the missing files, the index that names them, and the next step.
+    """
+    for whole, index in zip(_WEIGHTS[::2], _WEIGHTS[1::2], strict=True):
+        if (folder / whole).is_file():
+            return
+        if (folder / index).is_file():
+            named = read_config(folder / index).get("weight_map")
+            files = sorted(
+                {str(name) for name in named.values()} if isinstance(named, dict) else ()
+            )
+            missing = [name for name in files if not (folder / name).is_file()]
+            if missing:
+                raise WeightsError(_missing(folder, index, missing, len(files)))
+            return
+
+
+def _missing(folder: Path, index: str, missing: Sequence[str], count: int) -> str:
+    more = f" and {len(missing) - _SHOWN} more" if len(missing) > _SHOWN else ""
+    return (
+        f"{folder.name}: {', '.join(missing[:_SHOWN])}{more}: {len(missing)} of the {count} files that {index} names "
+        "are missing. Download the whole folder again (git lfs pull in a clone), or copy these files into it"
+    )

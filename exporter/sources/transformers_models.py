@@ -23,6 +23,7 @@ from exporter.sources.transformers_configs import (
     other_task_of,
     placeholders,
     read_config,
+    refuse_missing_shards,
     task_of,
 )
 from exporter.sources.transformers_images import ProcessedImages, processed_images
@@ -195,11 +196,12 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
 
 
 def _check_files(folder: Path) -> None:
-    """Refuse weights that are something else, such as a Git LFS pointer, or truncated.
+    """Refuse weights that are something else, such as a Git LFS pointer, truncated, or not all there.
 
     Raises:
-        WeightsError: names the file and what it is.
+        WeightsError: names the file, what it is, and the next step.
     """
+    refuse_missing_shards(folder)
     shards = [*folder.glob("model*.safetensors"), *folder.glob("pytorch_model*.bin")]
     for path in sorted(shards):
         try:

@@ -153,3 +153,18 @@ def test_an_onnx_file_of_a_recipe_is_named_too(content: bytes, what: str, tmp_pa
     (tmp_path / "net.onnx").write_bytes(content)
     with pytest.raises(SourceError, match=rf"net\.onnx {what}"):
         read_file(tmp_path / "net.onnx")
+
+
+def test_a_file_of_joblib_is_named_as_one(tmp_path: Path) -> None:
+    """The first bytes are those of joblib.dump({"w": numpy.ones(2)})."""
+    path = tmp_path / "weights.pt"
+    path.write_bytes(
+        b"\x80\x04\x95\xd7\x00\x00\x00\x00\x00\x00\x00}\x94\x8c\x01w\x94\x8c\x13joblib.numpy_pickle\x94"
+        b"\x8c\x11NumpyArrayWrapper\x94\x93\x94)\x81\x94}\x94"
+    )
+
+    found = file_kind(path)
+
+    assert (found.kind, found.is_weights) == ("other", False)
+    assert "joblib" in found.what
+    assert "numpy.savez" in found.advice

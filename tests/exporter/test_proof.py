@@ -26,6 +26,17 @@ pytestmark = [
 BOUNDS = ProofRecipe(limit=4, largest=3)
 
 
+class Reported(SilentProgress):
+    """Keeps what it receives."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: list[tuple[float, str]] = []
+
+    def advance(self, done: float, note: str = "") -> None:
+        self.received.append((done, note))
+
+
 @pytest.fixture
 def network(tmp_path: Path) -> Network:
     recipe = make_recipe(
@@ -75,3 +86,18 @@ def test_outputs_that_depend_on_the_batch_are_refused(network: Network) -> None:
 
     with pytest.raises(ProofError, match="at batch 2"):
         prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, SilentProgress())
+
+
+def test_a_proof_reports_each_batch_size_and_each_image(network: Network) -> None:
+    """A large network takes seconds for each of them."""
+    model, _ = assemble(network)
+    progress = Reported()
+
+    prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, progress)
+
+    notes = [note for _, note in progress.received]
+    assert [note[:8] for note in notes[:3]] == ["batch 1:", "batch 2:", "batch 3:"]
+    assert notes[3:-1] == [f"{index} of 4 images" for index in (1, 2, 3, 4)]
+    shares = [share for share, _ in progress.received]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1

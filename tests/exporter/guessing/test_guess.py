@@ -54,6 +54,18 @@ def test_the_shapes_of_an_onnx_file_show_its_task(
     )
 
 
+@pytest.mark.parametrize("task", ["embed", "classify"])
+def test_the_classes_in_a_file_s_metadata_are_not_those_of_its_features(
+    task: str, tmp_path: Path
+) -> None:
+    path = graph_file(tmp_path / "net.onnx", ["n", 3])
+    model = onnx.load(path)
+    model.metadata_props.add(key="classes", value='["a", "b", "c"]')
+    onnx.save(model, path)
+
+    assert ("labels" in given(str(path), task=task)) == (task == "classify")
+
+
 def test_what_is_given_is_not_guessed(tmp_path: Path) -> None:
     path = graph_file(tmp_path / "net.onnx", ["n", 10])
 

@@ -187,3 +187,26 @@ def test_weights_that_are_no_weights_are_named(
     file.write_bytes(file.read_bytes()[:-100] if content is None else content)
     with pytest.raises(WeightsError, match=rf"network: model\.safetensors {what}"):
         exported(file.parent, tmp_path, "classify")
+
+
+@pytest.mark.parametrize("lost", [["model-00002-of-00003.safetensors"], []])
+def test_a_checkpoint_in_several_files_names_those_that_are_missing(
+    lost: list[str], tmp_path: Path
+) -> None:
+    """The names and the index are those that `save_pretrained` writes with a small `max_shard_size`."""
+    folder = saved(vit, tmp_path)
+    names = [f"model-0000{number}-of-00003.safetensors" for number in (1, 2, 3)]
+    index = {"metadata": {}, "weight_map": {f"layer_{name}": name for name in names}}
+    (folder / "model.safetensors").unlink()
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    for name in set(names) - set(lost):
+        (folder / name).write_bytes(b"")
+
+    refused = (
+        r"network: model-00002-of-00003\.safetensors: 1 of the 3 files that model\.safetensors\.index\.json names "
+        r"are missing\. Download the whole folder again"
+        if lost
+        else r"model-00001-of-00003\.safetensors is empty"
+    )
+    with pytest.raises(WeightsError, match=refused):
+        exported(folder, tmp_path, "classify")
