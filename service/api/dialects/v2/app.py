@@ -106,7 +106,7 @@ class OpenInference:
     def _find(self, name: str, version: str | None) -> TensorCall:
         """Return a call of the model that a path names, in Triton's words where there is none."""
         try:
-            if version is not None and (len(version) > _MOST_DIGITS or not version.isascii()):
+            if version is not None and len(version) > _MOST_DIGITS:
                 raise UnknownVersionError(f"{name} has no such version.")
             return self._services.engine.tensor_call(name, int(version) if version else None)
         except UnknownModelError as error:
@@ -114,10 +114,9 @@ class OpenInference:
                 f"Request for unknown model: '{name[:64]}' is not found. {error}"
             ) from error
         except UnknownVersionError as error:
+            shown = (version or "")[:_MOST_DIGITS]
             raise UnknownVersionError(
-                f"Request for unknown model: '{name[:64]}' version {version} is not found. {error}"[
-                    :500
-                ]
+                f"Request for unknown model: '{name[:64]}' version {shown} is not found. {error}"
             ) from error
 
     async def _server(self, _: Request) -> Response:
