@@ -25,7 +25,9 @@ RECIPE_FILE = "recipe.toml"
 
 
 def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
-    """Return the SHA-256 of the graph, in hex, equal to `service.card.graph_sha256` of the written file.
+    """Return the SHA-256 of the graph and the model's functions, in hex.
+
+    It equals `service.card.graph_sha256` of the written file.
 
     Args:
         model: the model.
@@ -33,7 +35,10 @@ def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
     """
     if is_large(model, limit):
         model, _ = split(model, MODEL_FILE + DATA_SUFFIX)
-    return hashlib.sha256(model.graph.SerializeToString(deterministic=True)).hexdigest()
+    digest = hashlib.sha256()
+    for part in (model.graph, *model.functions):
+        digest.update(part.SerializeToString(deterministic=True))
+    return digest.hexdigest()
 
 
 def write_servable(

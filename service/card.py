@@ -231,9 +231,9 @@ def read_card(path: Path) -> Card:
 
 
 def graph_sha256(path: Path) -> str:
-    """Return the SHA-256, in hex, of the serialized graph exactly as it lies in the file.
+    """Return the SHA-256, in hex, of the serialized graph and the model's own functions, as they lie in the file.
 
-    The card is outside the graph, so writing it does not change the digest.
+    The card is outside of both, so writing it does not change the digest.
 
     Raises:
         CardError: the file is no ONNX file.
@@ -241,7 +241,7 @@ def graph_sha256(path: Path) -> str:
     digest = hashlib.sha256()
     with _open(path) as file:
         for field, length in _fields(file, _size_of(file)):
-            if field != _GRAPH_FIELD:
+            if field not in {_GRAPH_FIELD, _FUNCTION_FIELD}:
                 file.seek(length, SEEK_CUR)
                 continue
             left = length
@@ -313,6 +313,7 @@ def _listed(values: tuple[float, ...]) -> str:
 # The wire format of onnx.ModelProto, https://protobuf.dev/programming-guides/encoding and onnx/onnx.proto.
 _GRAPH_FIELD = 7
 _METADATA_FIELD = 14
+_FUNCTION_FIELD = 25
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has no such files
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _LARGEST_CARD = 2**20

@@ -5,12 +5,25 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import onnx
 import pytest
 
 from exporter.errors import WriteError
 from exporter.writing import graph_digest, next_version, write_servable
 from service.card import check_certificate, graph_sha256, read_card
 from tests.servables import color_card, color_model
+
+
+def test_the_digest_is_that_of_the_written_file_with_functions_too(tmp_path: Path) -> None:
+    model = color_model()
+    node = onnx.helper.make_node("Neg", ["x"], ["y"])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    plain = graph_digest(model)
+    for name in ("Nothing", "Twice"):
+        model.functions.append(onnx.helper.make_function("own", name, ["x"], ["y"], [node], opset))
+    path = tmp_path / "model.onnx"
+    onnx.save(model, path)
+    assert graph_digest(model) == graph_sha256(path) != plain
 
 
 def test_the_digest_is_the_one_the_service_reads(tmp_path: Path) -> None:

@@ -47,6 +47,17 @@ def test_a_graph_that_was_changed_after_its_proof_is_refused(tmp_path: Path) -> 
         check_certificate(path, read_card(path))
 
 
+def test_a_function_that_was_added_after_the_proof_is_refused(tmp_path: Path) -> None:
+    path = write_servable(tmp_path)
+    model = onnx.load(path)
+    node = onnx.helper.make_node("Neg", ["x"], ["y"])
+    opset = [onnx.helper.make_opsetid("", 17)]
+    model.functions.append(onnx.helper.make_function("own", "Exp", ["x"], ["y"], [node], opset))
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(CardError, match="changed after it was proved"):
+        check_certificate(path, read_card(path))
+
+
 def test_a_file_without_a_card_says_how_to_adopt_it(tmp_path: Path) -> None:
     path = tmp_path / "found.onnx"
     path.write_bytes(color_model().SerializeToString())
