@@ -98,7 +98,8 @@ class OpenInference:
             return await self._stats(request, models=models)
         _ = model.batcher  # raises where it is not served
         if what == "ready":
-            return Response(status_code=200 if model.state == "ready" else 503)
+            ready = model.state == "ready"
+            return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
         if what == "config":
             return _json(model_config(model, engine, limits_of(self._services).most_rows))
         return _json(model_metadata(model, engine))
@@ -123,12 +124,12 @@ class OpenInference:
         return _json(server_metadata(self._services.engine.version))
 
     async def _live(self, _: Request) -> Response:
-        return Response()
+        return _json({"live": True})
 
     async def _ready(self, _: Request) -> Response:
         peers = self._services.peers
         reasons = self._services.engine.not_ready() if peers is None else await peers.not_ready()
-        return Response(status_code=503 if reasons else 200)
+        return _json({"ready": not reasons}, 503 if reasons else 200)
 
     async def _stats(
         self, _: Request, *, models: list[Model] | tuple[Model, ...] | None
@@ -147,8 +148,8 @@ class OpenInference:
         return _json(index(self._services.engine, ready_only=wants_ready_only(body)))
 
 
-def _json(body: object) -> Response:
-    return Response(to_json(body), media_type=JSON)
+def _json(body: object, status: int = 200) -> Response:
+    return Response(to_json(body), status, media_type=JSON)
 
 
 def _template(version: str | None, what: str | None) -> str:

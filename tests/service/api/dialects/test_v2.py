@@ -314,3 +314,18 @@ def test_statistics_count_requests_runs_and_images(http: httpx.Client, live: Liv
         grown = one["count"] - before["inference_stats"][name]["count"]
         assert grown == (0 if name in {"fail", "cache_hit", "cache_miss"} else 5), name
         assert one["ns"] >= before["inference_stats"][name]["ns"]
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "body"),
+    [
+        ("/v2/health/live", 200, {"live": True}),
+        ("/v2/health/ready", 503, {"ready": False}),  # one file is broken
+        ("/v2/models/colors/ready", 200, {"name": "colors", "ready": True}),
+    ],
+)
+def test_health_is_a_status_and_the_body_that_kserves_client_reads(
+    http: httpx.Client, path: str, status: int, body: dict[str, object]
+) -> None:
+    answer = http.get(path)
+    assert (answer.status_code, answer.json()) == (status, body)
