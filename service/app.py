@@ -8,6 +8,7 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Peers, Services
+from service.api.dialects.v2.app import OpenInference
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
@@ -70,7 +71,8 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    fast_path = FastPath(HeadAsGet(app), services, _add_routes(app, engine))
+    behind = HeadAsGet(OpenInference(app, services))
+    fast_path = FastPath(behind, services, _add_routes(app, engine))
     return Telemetry(guarded(fast_path, [*middleware, *guards_of(settings)]), services, app)
 
 

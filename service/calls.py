@@ -1,10 +1,14 @@
 """Calls of the engine: a task or a view on a model, with options that the model allows."""
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from service.card import INPUT_NAME, TEMPORAL_INPUT_NAME
 from service.errors import DeadlineError, FovealError, InvalidParameterError
 from service.explain.late import late_explanation
 from service.explain.probe import find_segmenter
@@ -13,7 +17,7 @@ from service.explain.runner import Runner
 from service.explain.views import VIEWS, ExplainResult
 from service.imaging.overlay import RenderedImage
 from service.pipeline import EncodedImage, Pipeline
-from service.runtime.job import JobResult
+from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
 from service.runtime.registry import Registry
 from service.tasks.task import Rendering, Task
@@ -56,6 +60,85 @@ class TaskCall:
             )
         return await self._pipeline.predict(
             self.model, images, head, timeout_seconds=timeout_seconds, disconnected=disconnected
+        )
+
+
+@value
+class TensorCall:
+    """A network without a head: on tensors, or on images that are made its input; each row's outputs are returned.
+
+    Low priority is that of the frames of videos: such rows yield to all others.
+    """
+
+    model: Model
+    _pipeline: Pipeline
+
+    @property
+    def input_name(self) -> str:
+        """The name of the network's only input."""
+        return INPUT_NAME if self.model.card.input else TEMPORAL_INPUT_NAME
+
+    def rows(self, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
+        """Return the network's input (N, …), checked against what the network takes.
+
+        Raises:
+            InvalidParameterError: a tensor is missing or has another dtype or shape than the network's input.
+        """
+        model, blank, name = self.model, self.model.blank, self.input_name
+        if set(tensors) != {name}:
+            given = ", ".join(sorted(tensors)) or "none"
+            raise InvalidParameterError(f"inputs: {model.name} takes {name!r}, not {given}")
+        rows = np.asarray(tensors[name])
+        if rows.dtype != blank.dtype or rows.shape[1:] != blank.shape or not len(rows):
+            wanted = "×".join(map(str, blank.shape))
+            raise InvalidParameterError(
+                f"inputs: {name!r} of {model.name} is {blank.dtype} N×{wanted}, not "
+                f"{rows.dtype} {'×'.join(map(str, rows.shape))}"
+            )
+        return rows
+
+    async def run(
+        self,
+        rows: NDArray[Any],
+        *,
+        timeout_seconds: float,
+        disconnected: Disconnected | None = None,
+        low_priority: bool = False,
+    ) -> list[JobResult[Outputs] | FovealError]:
+        """Return the outputs of each row (N, …) of the input, or its own error, in order.
+
+        Raises:
+            UnavailableError: the model is not ready, its queue is full or the service is shutting down.
+        """
+        jobs = [Job(partial(_row, row), _outputs) for row in rows]
+        return await self.model.batcher.submit(
+            jobs,
+            timeout_seconds=timeout_seconds,
+            disconnected=disconnected,
+            low_priority=low_priority,
+        )
+
+    async def run_images(
+        self,
+        images: Sequence[EncodedImage],
+        *,
+        timeout_seconds: float,
+        disconnected: Disconnected | None = None,
+        low_priority: bool = False,
+    ) -> list[JobResult[Outputs] | FovealError]:
+        """Return the outputs of each encoded image, decoded and resized as for every task, or its own error, in order.
+
+        Raises:
+            TooManyPixelsError: all images together have too many.
+            UnavailableError: the model is not ready, its queue is full or the service is shutting down.
+        """
+        return await self._pipeline.predict(
+            self.model,
+            images,
+            _outputs,
+            timeout_seconds=timeout_seconds,
+            disconnected=disconnected,
+            low_priority=low_priority,
         )
 
 
@@ -112,3 +195,11 @@ class ExplainCall:
             timeout_seconds=timeout_seconds,
             allowed_seconds=allowed_seconds,
         )
+
+
+def _row(row: NDArray[Any]) -> tuple[NDArray[Any], None]:
+    return row, None
+
+
+def _outputs(outputs: Outputs, _: object) -> Outputs:
+    return outputs

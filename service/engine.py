@@ -9,7 +9,6 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from functools import partial
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -20,8 +19,7 @@ from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
-from service.calls import ExplainCall, TaskCall
-from service.card import INPUT_NAME, TEMPORAL_INPUT_NAME
+from service.calls import ExplainCall, TaskCall, TensorCall
 from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
@@ -34,7 +32,6 @@ from service.explain.request import Form
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
-from service.heads.outputs import Outputs
 from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder, ThreadDecoder
@@ -48,9 +45,8 @@ from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.device import Device
 from service.runtime.host import granted_memory, granted_threads
-from service.runtime.job import Job, JobResult
+from service.runtime.job import JobResult
 from service.runtime.loading import ModelLoader
-from service.runtime.model import Model
 from service.runtime.probing import find_device
 from service.runtime.registry import Batching, Registry
 from service.runtime.repository import scan_repository
@@ -253,6 +249,18 @@ class Engine:
         outcomes = await call.run(images, timeout_seconds=seconds)
         return [one.value if isinstance(one, JobResult) else one for one in outcomes]
 
+    def tensor_call(self, model: str, version: int | None = None) -> TensorCall:
+        """Return a call of a network without a head.
+
+        Args:
+            model: its name, whatever its task.
+            version: None: the newest that is ready.
+
+        Raises:
+            UnknownModelError, UnknownVersionError: there is no such model.
+        """
+        return TensorCall(self.registry.find(tuple(self.tasks), model, version), self.pipeline)
+
     async def infer(
         self,
         model: str,
@@ -277,11 +285,10 @@ class Engine:
             InvalidParameterError: a tensor is missing or has another dtype or shape than the network's input.
             FovealError: the first error of a row.
         """
-        found = self.registry.find(tuple(self.tasks), model, version)
-        rows = _rows(found, tensors)
+        call = self.tensor_call(model, version)
+        rows = call.rows(tensors)
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
-        jobs = [Job(partial(_row, row), _outputs) for row in rows]
-        outcomes = await found.batcher.submit(jobs, timeout_seconds=seconds)
+        outcomes = await call.run(rows, timeout_seconds=seconds)
         found_rows = []
         for outcome in outcomes:
             if isinstance(outcome, FovealError):
@@ -559,30 +566,6 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
-
-
-def _rows(model: Model, tensors: Mapping[str, NDArray[Any]]) -> NDArray[Any]:
-    """Return the network's input (N, …), checked against what the network takes."""
-    blank, name = model.blank, INPUT_NAME if model.card.input else TEMPORAL_INPUT_NAME
-    if set(tensors) != {name}:
-        given = ", ".join(sorted(tensors)) or "none"
-        raise InvalidParameterError(f"inputs: {model.name} takes {name!r}, not {given}")
-    rows = np.asarray(tensors[name])
-    if rows.dtype != blank.dtype or rows.shape[1:] != blank.shape or not len(rows):
-        wanted = "×".join(map(str, blank.shape))
-        raise InvalidParameterError(
-            f"inputs: {name!r} of {model.name} is {blank.dtype} N×{wanted}, not "
-            f"{rows.dtype} {'×'.join(map(str, rows.shape))}"
-        )
-    return rows
-
-
-def _row(row: NDArray[Any]) -> tuple[NDArray[Any], None]:
-    return row, None
-
-
-def _outputs(outputs: Outputs, _: None) -> Outputs:
-    return outputs
 
 
 def _nothing() -> None:

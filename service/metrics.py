@@ -7,6 +7,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from service.model_statistics import ModelStatistics
 from service.stage_times import StageTimes
 
 SECONDS = (
@@ -150,6 +151,8 @@ class Metrics:
             "1 when loaded, warm and its last health check succeeded.",
             "model",
         )
+
+        self.statistics = ModelStatistics(self.registry)
 
     def of_model(self, model: str, depth: Callable[[], float]) -> "ModelMetrics":
         """Return the series of one model, made at once so that they stand at 0; `depth` is read at each scrape."""

@@ -54,6 +54,7 @@ class Pipeline:
         *,
         timeout_seconds: float,
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        low_priority: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order.
 
@@ -73,7 +74,10 @@ class Pipeline:
             jobs = await self._prepared(images, jobs, until, disconnected)
             timeout_seconds = max(0.0, until - self.clock())
         return await model.batcher.submit(
-            jobs, timeout_seconds=timeout_seconds, disconnected=disconnected
+            jobs,
+            timeout_seconds=timeout_seconds,
+            disconnected=disconnected,
+            low_priority=low_priority,
         )
 
     def job(

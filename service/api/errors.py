@@ -39,9 +39,19 @@ def problem(error: FovealError, request_id: str) -> Response:
         "title": error.title,
         "status": error.status,
         "code": error.code,
-        "detail": for_clients(str(error)) if isinstance(error, ConfigurationError) else str(error),
+        "detail": detail_of(error),
         "request_id": request_id,
     }
+    return Response(to_json(body), error.status, headers_of(error), PROBLEM_TYPE)
+
+
+def detail_of(error: FovealError) -> str:
+    """Return what a client may read of an error."""
+    return for_clients(str(error)) if isinstance(error, ConfigurationError) else str(error)
+
+
+def headers_of(error: FovealError) -> dict[str, str]:
+    """Return the headers that the response for an error has beside the usual ones."""
     headers = {}
     if error.retry_after_seconds is not None:
         headers["Retry-After"] = str(error.retry_after_seconds)
@@ -49,7 +59,7 @@ def problem(error: FovealError, request_id: str) -> Response:
         headers["Connection"] = "close"  # because the rest of the body is not read
     if isinstance(error, UnsupportedEncodingError):
         headers["Accept-Encoding"] = UNDERSTOOD_ENCODINGS
-    return Response(to_json(body), error.status, headers, PROBLEM_TYPE)
+    return headers
 
 
 def invalid_parameters(faults: Sequence[Any]) -> InvalidParameterError:
@@ -62,11 +72,9 @@ def invalid_parameters(faults: Sequence[Any]) -> InvalidParameterError:
     return InvalidParameterError("; ".join(described))
 
 
-def internal_error(record: RequestRecord) -> Response:
-    """Return the response for a fault of the service. It shows no detail of the fault; the log has it."""
-    error = FovealError("The service failed; the request id leads to the reason in its log.")
-    record.error_code = error.code
-    return problem(error, record.request_id)
+def internal_error() -> FovealError:
+    """Return the error for a fault of the service. It shows no detail of the fault; the log has it."""
+    return FovealError("The service failed; the request id leads to the reason in its log.")
 
 
 def handle_errors(app: FastAPI) -> None:
@@ -116,7 +124,7 @@ async def _on_http(request: Request, error: Exception) -> Response:
 
 async def _on_fault(request: Request, _: Exception) -> Response:
     """For faults of the service. Starlette raises the exception again after this, and the middleware logs it."""
-    return internal_error(request.scope[RECORD_KEY])
+    return _respond(request, internal_error())
 
 
 def _describe(place: Sequence[int | str], message: str, given: object) -> str:

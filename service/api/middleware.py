@@ -16,7 +16,8 @@ from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Services
-from service.api.errors import internal_error, problem
+from service.api.error_forms import error_response
+from service.api.errors import internal_error
 from service.api.record import RECORD_KEY, RequestRecord, request_ids
 from service.errors import FovealError
 from service.logs import FIELDS, REQUEST_LOGGER
@@ -39,7 +40,7 @@ _INTERNAL_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 """No browser takes an answer for another type than the service states."""
 
-_QUIET = ("/health/", "/metrics")
+_QUIET = ("/health/", "/metrics", "/v2/health/")
 """Paths that monitoring requests every few seconds; the log has them at level debug."""
 
 
@@ -98,14 +99,14 @@ class Telemetry:
         except FovealError as error:  # a guard's; the app has handled its own
             record.error_code = error.code
             if not status:
-                await problem(error, record.request_id)(scope, receive, send_with_headers)
+                await error_response(error, scope)(scope, receive, send_with_headers)
         except (
             Exception
         ):  # a fault that nothing else caught; FastAPI has sent the response to its own
             log.exception("unhandled", extra={FIELDS: {"request_id": record.request_id}})
             if not status:
                 record.traces = []  # they may be what failed
-                await internal_error(record)(scope, receive, send_with_headers)
+                await error_response(internal_error(), scope)(scope, receive, send_with_headers)
         finally:
             self._in_flight -= 1
             record.release()

@@ -50,7 +50,7 @@ async def run_images(
     outcomes = await call.run(
         images,
         timeout_seconds=record.deadline.left(),
-        disconnected=partial(_disconnected, request),
+        disconnected=partial(disconnected, request),
     )
     record.answered_by(call.model, outcomes)
     for outcome in outcomes:
@@ -83,7 +83,7 @@ async def while_connected(
         DeadlineError, ClientLeftError
     """
     working = asyncio.create_task(work)
-    leaving = asyncio.create_task(_disconnected(request))
+    leaving = asyncio.create_task(disconnected(request))
     try:
         await asyncio.wait(
             [working, leaving], timeout=deadline.left(), return_when=asyncio.FIRST_COMPLETED
@@ -133,7 +133,7 @@ def require_single(images: Sequence[EncodedImage], what: str) -> None:
         )
 
 
-async def _disconnected(request: Request) -> None:
+async def disconnected(request: Request) -> None:
     """Return when the client has closed its connection; the request's body must have been read."""
     while (await request.receive())["type"] != "http.disconnect":
         pass

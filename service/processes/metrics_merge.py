@@ -9,6 +9,7 @@ from pydantic_core import from_json, to_json
 
 ACROSS_PROCESSES: Mapping[str, Callable[[float, float], float]] = {
     "foveal_build_info": max,
+    "foveal_model_last_run_timestamp_seconds": max,
     "foveal_model_info": max,
     "python_info": max,
     "foveal_model_ready": min,

@@ -19,6 +19,7 @@ from service.errors import (
 )
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
+from service.model_statistics import VersionStatistics
 from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
 from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
@@ -62,6 +63,7 @@ class Batcher:
         runs: one callable for each instance; a batch needs a free one. The same callable may be listed several times.
         workers: the threads that run batches; their clock measures all times here.
         metrics: the model's series.
+        statistics: counts the requests and the runs of this version; None: they are not read.
         largest: images in a batch at most.
         capacity: jobs that may wait at most, in each of the two lines.
         wide: runs a single job on all cores; used while nothing else runs. None: `runs` do that too.
@@ -80,6 +82,7 @@ class Batcher:
         workers: Workers,
         metrics: ModelMetrics,
         *,
+        statistics: VersionStatistics | None = None,
         largest: int,
         capacity: int,
         wide: Run | None = None,
@@ -102,6 +105,7 @@ class Batcher:
         self._workers = workers
         self._clock = workers.clock
         self._metrics = metrics
+        self._statistics = statistics or VersionStatistics()
         self._capacity = capacity
         self._max_delay = max_delay_seconds
         self._cores = cores
@@ -110,7 +114,9 @@ class Batcher:
         self._lost: set[Turn] = set()
         self._pool = pool
         pinned = any(isinstance(run, PinnedInput) for run in runs)  # here, since it takes 10 µs
-        self._stages = Stages(workers.clock, metrics, macs=macs, pinned=pinned, answer=self._answer)
+        self._stages = Stages(
+            workers.clock, metrics, self._statistics, macs=macs, pinned=pinned, answer=self._answer
+        )
         self._normal = Line()
         self._low_priority = Line()
         self._low_priority_largest = 1
@@ -134,6 +140,16 @@ class Batcher:
     def batches_run(self) -> int:
         """How many batches the network has run."""
         return self._stages.batches_run
+
+    @property
+    def instances(self) -> int:
+        """How many batches may run at once."""
+        return self._instances
+
+    @property
+    def cores(self) -> int:
+        """How many cores each of them occupies."""
+        return self._cores
 
     @property
     def running(self) -> bool:
@@ -185,7 +201,7 @@ class Batcher:
         deadline = now + timeout_seconds
         line = self._low_priority if low_priority else self._normal
         entries = [Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
-        self._accept(entries, line)
+        self._accept_counted(entries, line)
         self._callers += 1
         self._no_callers.clear()
         watch = CallWatch(
@@ -196,10 +212,14 @@ class Batcher:
             lambda: self._drop_disconnected(entries, line),
         )
         try:
-            return [await entry.future for entry in entries]
+            outcomes = [await entry.future for entry in entries]
         except asyncio.CancelledError:
             self._abandon(entries, line)
+            self._statistics.failed(self._clock() - now)
             raise
+        else:
+            self._count(outcomes, self._clock() - now)
+            return outcomes
         finally:
             watch.end()
             self._callers -= 1
@@ -207,6 +227,37 @@ class Batcher:
                 self._no_callers.set()
 
     # On the event loop.
+
+    def _count(self, outcomes: Sequence[Outcome], seconds: float) -> None:
+        """Count a request; of several images, which ran side by side, the longest of each stage."""
+        if len(outcomes) == 1:
+            (outcome,) = outcomes
+            if isinstance(outcome, JobResult):
+                trace = outcome.trace
+                self._statistics.succeeded(
+                    seconds, trace.queue, trace.decode, trace.infer, trace.head
+                )
+            else:
+                self._statistics.failed(seconds)
+            return
+        traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
+        if len(traces) < len(outcomes) or not traces:
+            self._statistics.failed(seconds)
+            return
+        self._statistics.succeeded(
+            seconds,
+            max(trace.queue for trace in traces),
+            max(trace.decode for trace in traces),
+            max(trace.infer for trace in traces),
+            max(trace.head for trace in traces),
+        )
+
+    def _accept_counted(self, entries: list[Entry], line: Line) -> None:
+        try:
+            self._accept(entries, line)
+        except FovealError:
+            self._statistics.failed(0.0)
+            raise
 
     def _accept(self, entries: list[Entry], line: Line) -> None:
         with self._workers.condition:
@@ -448,6 +499,9 @@ class Batcher:
             for entry, row in rows
         ]
         if outcomes:
+            self._statistics.finished(
+                [(entry.trace.batch_size, entry.trace.head) for entry, _ in rows]
+            )
             self._answer(outcomes)
 
     def _answer(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:

@@ -3,7 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -24,6 +24,7 @@ from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
+from service.runtime.signature import Signature
 from service.runtime.trial import Trial
 from service.runtime.tuning import (
     HEAVY_SECONDS,
@@ -60,6 +61,7 @@ class Loaded:
         blank: one input of zeros without the batch axis.
         wide: runs a single image on all cores; None where that would not be faster.
         cores: how many cores each of `runs` occupies.
+        signature: what the network takes and gives.
     """
 
     runs: tuple[Run, ...]
@@ -67,6 +69,7 @@ class Loaded:
     blank: Tensor
     wide: Run | None = None
     cores: int = 1
+    signature: Signature = field(default_factory=Signature)
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +131,8 @@ class ModelLoader:
         # On a GPU some devices compile for minutes.
         seconds = None if self.device.is_gpu else self.first_runs_seconds
         with first_runs(servable.path, sessions, seconds):
-            return self._load(servable, open_network)
+            loaded = self._load(servable, open_network)
+        return replace(loaded, signature=sessions[0].signature)
 
     def _load(self, servable: Servable, open_network: OpenNetwork) -> Loaded:
         limit = 1 if self.deterministic else servable.card.max_batch or self.largest or LARGEST

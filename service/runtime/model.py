@@ -10,6 +10,7 @@ from service.errors import NotReadyError
 from service.runtime.batcher import Batcher
 from service.runtime.job import Tensor
 from service.runtime.repository import Servable
+from service.runtime.signature import Signature
 
 STILL_LOADING = "is still loading"
 
@@ -24,6 +25,7 @@ class Model:
         reason: why it is not ready, to be read after its name and version; empty when it is.
         queue: None until it is loaded and after it was removed; `batcher` is for callers that need it.
         blank: one input of zeros without the batch axis, for health checks.
+        signature: what the network takes and gives; empty until it is loaded.
     """
 
     servable: Servable
@@ -31,6 +33,7 @@ class Model:
     reason: str = STILL_LOADING
     queue: Batcher | None = field(default=None, repr=False)
     blank: Tensor = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
+    signature: Signature = field(default_factory=Signature, repr=False)
 
     @property
     def name(self) -> str:

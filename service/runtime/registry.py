@@ -121,6 +121,16 @@ class Registry:
         self._routing = Routing(self._checked(defaults, networks or {}))
 
     @property
+    def refusals(self) -> tuple[Refusal, ...]:
+        """What lies beside the models and can not be served."""
+        return self._refusals
+
+    @property
+    def batching(self) -> Batching:
+        """How the batches of each model are made."""
+        return self._batching
+
+    @property
     def models(self) -> tuple[Model, ...]:
         """Every version of every model, by name and ascending version."""
         return self._models
@@ -310,11 +320,12 @@ class Registry:
 
     async def _start(self, model: Model, loaded: Loaded) -> None:
         self._refuse_if_closed()
-        model.blank = loaded.blank
+        model.blank, model.signature = loaded.blank, loaded.signature
         model.queue = queue = Batcher(
             loaded.runs,
             self._workers,
             self._series.get(model.name) or self._make_series(model.name),
+            statistics=self._metrics.statistics.of_version(model.name, model.version),
             largest=loaded.largest,
             wide=loaded.wide,
             capacity=self._batching.capacity,

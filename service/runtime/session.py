@@ -7,7 +7,6 @@ import importlib.util
 import io
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,20 +23,12 @@ from service.runtime.device import (
     plan_session,
 )
 from service.runtime.faults import reason_of
+from service.runtime.signature import Signature, TensorInfo
 
 RUNTIME_VERSION: str = ort.__version__
 OPENVINO_PACKAGE = "onnxruntime_ep_openvino"
 _SILENT = 4
 """ONNX Runtime's log severity `fatal`: what matters is raised as an error, and we log it."""
-
-
-@dataclass(frozen=True, slots=True)
-class TensorInfo:
-    """An input or output of a graph; a dynamic axis is None."""
-
-    name: str
-    dtype: str
-    shape: tuple[int | None, ...]
 
 
 class Session:
@@ -48,6 +39,7 @@ class Session:
         plan: how it was opened.
         inputs: of the graph, in order.
         outputs: of the graph, in order.
+        signature: both.
     """
 
     def __init__(self, session: ort.InferenceSession, plan: SessionPlan) -> None:
@@ -55,6 +47,7 @@ class Session:
         self.plan = plan
         self.inputs = tuple(_describe(node) for node in session.get_inputs())
         self.outputs = tuple(_describe(node) for node in session.get_outputs())
+        self.signature = Signature(self.inputs, self.outputs)
         self._names = [output.name for output in self.outputs]
         self._input = self.inputs[0].name if self.inputs else ""
         self._options: dict[int, ort.RunOptions] = {}

@@ -8,6 +8,7 @@ import numpy as np
 from service.errors import FovealError, InferenceError, UnavailableError, for_clients
 from service.logs import LOGGER
 from service.metrics import ModelMetrics
+from service.model_statistics import VersionStatistics
 from service.runtime.entry import Entry, Outcome, without_frames
 from service.runtime.faults import is_out_of_memory, reason_of
 from service.runtime.job import JobResult, Outputs, PinnedInput, Run, Tensor
@@ -29,6 +30,7 @@ class Stages:
     Args:
         clock: the workers' clock.
         metrics: the model's series.
+        statistics: count the runs of this version.
         macs: multiply-accumulate operations per image, for the metric.
         pinned: whether some of the runs offer memory for their input.
         answer: answers jobs.
@@ -44,6 +46,7 @@ class Stages:
         self,
         clock: Clock,
         metrics: ModelMetrics,
+        statistics: VersionStatistics,
         *,
         macs: int,
         pinned: bool,
@@ -55,6 +58,7 @@ class Stages:
         self.fits: int | None = None
         self._clock = clock
         self._metrics = metrics
+        self._statistics = statistics
         self._macs = macs
         self._pinned = pinned
         self._answer = answer
@@ -101,15 +105,17 @@ class Stages:
             yield from self.run(run, entries[:middle], turn)
             yield from self.run(run, entries[middle:], turn)
             return
-        self._count(size, seconds := self._clock() - began)
+        self._count(entries, seconds := self._clock() - began)
         for index, entry in enumerate(entries):
             entry.trace.batch_size = size
             entry.trace.infer = seconds
             entry.trace.queue = max(0.0, began - entry.accepted_at - entry.trace.decode)
             yield entry, {name: rows[index] for name, rows in outputs.items()}
 
-    def _count(self, size: int, seconds: float) -> None:
+    def _count(self, entries: Sequence[Entry], seconds: float) -> None:
+        size = len(entries)
         self.batches_run += 1
+        self._statistics.ran(size, seconds, [entry.trace.decode for entry in entries])
         pace = seconds / size
         self.pace = pace if self.pace is None else self.pace + (pace - self.pace) * SMOOTHING
         self._metrics.batch_size.observe(size)

@@ -116,6 +116,11 @@ SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
     "json": _json,
     "inflated": _inflated,
     "card": _cards,
+    "tensor_json": lambda: [
+        b'{"data": [1, 2, 3, 4, 5, 255]}',
+        b'{"a": "[1", "data" : [[0,1,2],[3 , 4,5]], "b": [7]}',
+    ],
+    "byte_tensor": lambda: [b"\x02\x03\0\0\0abc\0\0\0\0", b"\0"],
 }
 
 

@@ -5,12 +5,17 @@ Each function has properties of its own beside: a result that is wrong fails an 
 
 import contextlib
 import itertools
+import json
 import zlib
 from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+
+from service.api.dialects.v2.framing import byte_strings
+from service.api.dialects.v2.numbers import array_of, read_json
 from service.api.ingest.encoding import Inflater
 from service.api.ingest.images import parse_json
 from service.api.ingest.multipart import FormReader, files_of
@@ -170,6 +175,32 @@ def card(body: bytes) -> bool:
     return True
 
 
+def tensor_json(body: bytes) -> bool:
+    """Read a list of six numbers behind `data`: what is accepted is what the standard library reads."""
+    try:
+        given, numbers = read_json(body, most_rows=2, max_depth=50)
+        key = given.get("data") if isinstance(given, dict) else None
+        if not isinstance(key, str) or key not in numbers:
+            return False
+        array = array_of(numbers[key], (2, 3), np.dtype(np.uint8))
+    except FovealError:
+        return False
+    data = json.loads(body)["data"]
+    assert np.array(data).reshape(2, 3).tolist() == array.tolist()
+    return True
+
+
+def byte_tensor(body: bytes) -> bool:
+    """Read the elements of a BYTES tensor; the first byte is their number."""
+    count = body[0] % 8 if body else 0
+    try:
+        found = byte_strings(memoryview(body)[1:], count, "image")
+    except FovealError:
+        return False
+    assert b"".join(len(one).to_bytes(4, "little") + one for one in found) == body[1:]
+    return True
+
+
 TARGETS: Mapping[str, Target] = {
     "image": image,
     "video": video,
@@ -177,4 +208,6 @@ TARGETS: Mapping[str, Target] = {
     "json": json_body,
     "inflated": inflated,
     "card": card,
+    "tensor_json": tensor_json,
+    "byte_tensor": byte_tensor,
 }

@@ -11,11 +11,13 @@ _REQUEST_HEADERS = (
     "Authorization",
     "Content-Encoding",
     "Content-Type",
+    "Inference-Header-Content-Length",
     "X-API-Key",
     "X-Request-ID",
     "X-Timeout-Ms",
 )
 _RESPONSE_HEADERS = (
+    "Inference-Header-Content-Length",
     "RateLimit",
     "RateLimit-Policy",
     "Retry-After",

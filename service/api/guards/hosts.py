@@ -10,7 +10,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.guards.refusal import refuse
 from service.errors import UnknownHostError
 
-HEALTH = "/health/"
+HEALTH = ("/health/", "/v2/health/")
 """Orchestrators ask by address."""
 
 

@@ -1,11 +1,10 @@
-"""How a guard refuses: with a problem, through the guards around it, which add their headers to it."""
+"""How a guard refuses: with an error, through the guards around it, which add their headers to it."""
 
 from collections.abc import Sequence
 
 from starlette.types import Receive, Scope, Send
 
-from service.api.errors import problem
-from service.api.record import RECORD_KEY, RequestRecord
+from service.api.error_forms import error_response
 from service.errors import FovealError
 
 
@@ -20,8 +19,6 @@ async def refuse(
 
     An error that is raised would pass the other guards by.
     """
-    record: RequestRecord = scope[RECORD_KEY]
-    record.error_code = error.code
-    response = problem(error, record.request_id)
+    response = error_response(error, scope)
     response.raw_headers.extend(headers)
     await response(scope, receive, send)

@@ -10,13 +10,16 @@ OPEN: frozenset[str] = frozenset()
 ADMIN = frozenset({"admin"})
 
 _OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json"})
-_OPEN_FOLDERS = ("/health/", "/playground/", "/docs/assets/")
-ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/")
+_OPEN_FOLDERS = ("/health/", "/v2/health/", "/playground/", "/docs/assets/")
+ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/models/")
 """Where calls that change what is served are. There are none today."""
+_ANY_OF_MODELS = frozenset({"infer", "explain", "admin"})
 _MODELS = re.compile(r"/v1/models(/.*)?", re.DOTALL)
 _BY_PATH = (
     (re.compile(r"/v1/explain|/v1/models/[^/]+/filters"), frozenset({"explain"})),
-    (_MODELS, frozenset({"infer", "explain", "admin"})),
+    (_MODELS, _ANY_OF_MODELS),
+    (re.compile(r"/v2/models/.+/infer", re.DOTALL), frozenset({"infer"})),
+    (re.compile(r"/v2(/models/.+|/repository/index)?", re.DOTALL), _ANY_OF_MODELS),
     (re.compile(r"/v1/(?!admin(/|$))[^/]+"), frozenset({"infer"})),
     (re.compile(r"/metrics"), frozenset({"metrics"})),
 )

@@ -86,7 +86,7 @@ async def _parse(body: bytes, content_type: str, limits: BodyLimits) -> list[Enc
     if is_form(content_type):
         fields = limits.max_form_fields
         return await _off_loop(
-            body, lambda: _checked(files_of(body, content_type, "cat.jpg", most, fields))
+            body, lambda: checked_images(files_of(body, content_type, "cat.jpg", most, fields))
         )
     if content_type and content_type.lower().startswith(URLENCODED):
         return await _off_loop(body, lambda: _urlencoded(body, content_type, limits))
@@ -94,7 +94,7 @@ async def _parse(body: bytes, content_type: str, limits: BodyLimits) -> list[Enc
         return [body]
     if _may_be_json(body, content_type):
         return await _off_loop(body, lambda: parse_json(body, most, limits.max_json_depth))
-    return _checked([body])
+    return checked_images([body])
 
 
 async def _off_loop(body: bytes, parse: Callable[[], list[EncodedImage]]) -> list[EncodedImage]:
@@ -102,8 +102,8 @@ async def _off_loop(body: bytes, parse: Callable[[], list[EncodedImage]]) -> lis
     return await asyncio.to_thread(parse) if len(body) > LARGE_BYTES else parse()
 
 
-def _checked(images: Iterable[bytes]) -> list[EncodedImage]:
-    """Put an error in the place of each that is known to be another kind of file."""
+def checked_images(images: Iterable[bytes]) -> list[EncodedImage]:
+    """Return the images, with an error in the place of each that is known to be another kind of file."""
     return [_check(image) for image in images]
 
 
@@ -119,7 +119,7 @@ def _urlencoded(body: bytes, content_type: str, limits: BodyLimits) -> list[Enco
     reason = stripped_by_curl(body, content_type)
     if reason is not None:
         raise UnsupportedImageError(reason)
-    return _checked([body])
+    return checked_images([body])
 
 
 def _may_be_json(body: bytes, content_type: str) -> bool:
@@ -174,7 +174,7 @@ def parse_json(body: bytes, most: int, max_depth: int = MAX_JSON_DEPTH) -> list[
         raise _malformed(error) from error
     if len(parsed.images) > most:
         raise too_many_images(most)
-    return [_from_base64(text) for text in parsed.images]
+    return [image_from_base64(text) for text in parsed.images]
 
 
 def _as_text(body: bytes) -> bytes | str:
@@ -200,7 +200,8 @@ def _malformed(error: ValidationError) -> MalformedJsonError:
     )
 
 
-def _from_base64(text: str) -> EncodedImage:
+def image_from_base64(text: str) -> EncodedImage:
+    """Return the image that is base64 or a `data:` URL with base64, or the error that says why it is none."""
     payload = text
     if text[:5].lower() == "data:":
         head, _, payload = text.partition(",")

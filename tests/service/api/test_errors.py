@@ -2,8 +2,9 @@
 
 import json
 
+from service.api.error_forms import error_response
 from service.api.errors import internal_error, invalid_parameters, problem
-from service.api.record import RequestRecord
+from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import (
     BodyTooLargeError,
     OverloadedError,
@@ -44,7 +45,8 @@ def test_a_coding_that_is_not_understood_is_answered_with_those_that_are() -> No
 
 def test_a_fault_shows_nothing_of_its_inside_and_is_recorded() -> None:
     record = RequestRecord("id-2")
-    body = json.loads(bytes(internal_error(record).body))
+    scope = {"path": "/v1/classify", RECORD_KEY: record}
+    body = json.loads(bytes(error_response(internal_error(), scope).body))
     assert (body["code"], body["request_id"]) == ("internal_error", "id-2")
     assert record.error_code == "internal_error"
 

@@ -17,7 +17,8 @@ from service.runtime.contract import (
     weights_beside,
 )
 from service.runtime.repository import Servable, scan_repository
-from service.runtime.session import Session, TensorInfo
+from service.runtime.session import Session
+from service.runtime.signature import TensorInfo
 from tests.servables import color_card, write_servable
 
 PATH = Path("colors.onnx")

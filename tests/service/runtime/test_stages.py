@@ -16,6 +16,7 @@ from service.errors import (
     UnavailableError,
 )
 from service.metrics import Metrics, ModelMetrics
+from service.model_statistics import VersionStatistics
 from service.runtime.entry import Entry, Line, Outcome
 from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
 from service.runtime.stages import Stages
@@ -47,6 +48,7 @@ class Bench:
         self.stages = Stages(
             self.clock,
             ModelMetrics(self.metrics, "colors", lambda: 0.0),
+            VersionStatistics(),
             macs=MACS,
             pinned=self.pinned,
             answer=self.answered.extend,

@@ -1,0 +1,173 @@
+"""The Open Inference Protocol V2 under `/v2`, as plain ASGI: its paths, its methods and its form of errors.
+
+docs/decisions/0019 says why these are no routes of FastAPI.
+"""
+
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from fastapi import Request, Response
+from pydantic_core import to_json
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service.api.deps import Services
+from service.api.dialects.v2.infer import infer, limits_of
+from service.api.dialects.v2.metadata import model_config, model_metadata, server_metadata
+from service.api.dialects.v2.repository import index, wants_ready_only
+from service.api.dialects.v2.statistics import statistics
+from service.api.error_forms import error_response, is_open_inference
+from service.api.ingest.body import read_body
+from service.api.record import RECORD_KEY, RequestRecord
+from service.calls import TensorCall
+from service.errors import (
+    FovealError,
+    MethodNotAllowedError,
+    NotFoundError,
+    UnknownModelError,
+    UnknownVersionError,
+)
+from service.media_types import JSON
+from service.runtime.model import Model
+from service.value import value
+
+_MODEL = re.compile(
+    r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[0-9]+))?(/(?P<what>ready|config|stats|infer))?"
+)
+_MOST_DIGITS = 18
+
+
+@value
+class RoutePath:
+    """The template of a path, by which its requests are counted."""
+
+    path: str
+
+
+class OpenInference:
+    """Plain ASGI in front of an app: it answers what is under `/v2`, and passes on everything else."""
+
+    def __init__(self, app: ASGIApp, services: Services) -> None:
+        self.app = app
+        self._services = services
+        self._paths: Mapping[str, tuple[str, Callable[[Request], Awaitable[Response]]]] = {
+            "/v2": ("GET", self._server),
+            "/v2/health/live": ("GET", self._live),
+            "/v2/health/ready": ("GET", self._ready),
+            "/v2/models/stats": ("GET", partial(self._stats, models=None)),
+            "/v2/repository/index": ("POST", self._index),
+        }
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not is_open_inference(scope["path"]):
+            await self.app(scope, receive, send)
+            return
+        try:
+            response = await self._answer(Request(scope, receive))
+        except FovealError as error:
+            response = error_response(error, scope)
+        await response(scope, receive, send)
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.scope["path"]
+        known = self._paths.get(path)
+        if known is not None:
+            request.scope["route"] = RoutePath(path)
+            method, answer = known
+            if refused := _refused(request, method):
+                return refused
+            return await answer(request)
+        found = _MODEL.fullmatch(path)
+        if found is None:
+            raise NotFoundError(f"There is nothing at {path[:200]}. See docs/v2.md for the paths.")
+        name, version, what = found["name"], found["version"], found["what"]
+        request.scope["route"] = RoutePath(_template(version, what))
+        if refused := _refused(request, "POST" if what == "infer" else "GET"):
+            return refused
+        call = self._find(name, version)
+        if what == "infer":
+            return await infer(request, self._services, request.scope[RECORD_KEY], call)
+        return await self._of_model(request, call.model, version, what)
+
+    async def _of_model(
+        self, request: Request, model: Model, version: str | None, what: str | None
+    ) -> Response:
+        engine = self._services.engine
+        if what == "stats":
+            models = [model] if version else engine.registry.versions(model.name)
+            return await self._stats(request, models=models)
+        _ = model.batcher  # raises where it is not served
+        if what == "ready":
+            ready = model.state == "ready"
+            return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
+        if what == "config":
+            return _json(model_config(model, engine, limits_of(self._services).most_rows))
+        return _json(model_metadata(model, engine))
+
+    def _find(self, name: str, version: str | None) -> TensorCall:
+        """Return a call of the model that a path names, in Triton's words where there is none."""
+        try:
+            if version is not None and len(version) > _MOST_DIGITS:
+                raise UnknownVersionError(f"{name} has no such version.")
+            return self._services.engine.tensor_call(name, int(version) if version else None)
+        except UnknownModelError as error:
+            raise UnknownModelError(
+                f"Request for unknown model: '{name[:64]}' is not found. {error}"
+            ) from error
+        except UnknownVersionError as error:
+            shown = (version or "")[:_MOST_DIGITS]
+            raise UnknownVersionError(
+                f"Request for unknown model: '{name[:64]}' version {shown} is not found. {error}"
+            ) from error
+
+    async def _server(self, _: Request) -> Response:
+        return _json(server_metadata(self._services.engine.version))
+
+    async def _live(self, _: Request) -> Response:
+        return _json({"live": True})
+
+    async def _ready(self, _: Request) -> Response:
+        peers = self._services.peers
+        reasons = self._services.engine.not_ready() if peers is None else await peers.not_ready()
+        return _json({"ready": not reasons}, 503 if reasons else 200)
+
+    async def _stats(
+        self, _: Request, *, models: list[Model] | tuple[Model, ...] | None
+    ) -> Response:
+        services = self._services
+        shown = services.engine.registry.models if models is None else models
+        versions = [(one.name, str(one.version)) for one in shown]
+        encode = partial(statistics, versions=versions)
+        if services.peers is None:
+            return Response(encode(services.metrics.statistics), media_type=JSON)
+        return Response(await services.peers.exposition(encode), media_type=JSON)
+
+    async def _index(self, request: Request) -> Response:
+        record: RequestRecord = request.scope[RECORD_KEY]
+        body = await read_body(request, self._services, record, held=False)
+        return _json(index(self._services.engine, ready_only=wants_ready_only(body)))
+
+
+def _json(body: object, status: int = 200) -> Response:
+    return Response(to_json(body), status, media_type=JSON)
+
+
+def _template(version: str | None, what: str | None) -> str:
+    return (
+        "/v2/models/{model}"
+        + ("/versions/{version}" if version else "")
+        + (f"/{what}" if what else "")
+    )
+
+
+def _refused(request: Request, method: str) -> Response | None:
+    """Return the response for a method that a path does not take."""
+    if request.method == method:
+        return None
+    allowed = "GET, HEAD" if method == "GET" else method
+    error = MethodNotAllowedError(
+        f"{request.url.path[:200]} takes {allowed}, not {request.method}."
+    )
+    response = error_response(error, request.scope)
+    response.headers["Allow"] = allowed
+    return response

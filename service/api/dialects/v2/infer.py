@@ -1,0 +1,107 @@
+"""`POST /v2/models/{model}/infer`: tensors or encoded images in, the network's outputs out."""
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+from fastapi import Request, Response
+
+from service.api.deps import Services
+from service.api.dialects.v2.compression import compress, wanted_coding
+from service.api.dialects.v2.framing import LENGTH_HEADER, json_bytes
+from service.api.dialects.v2.request import InferRequest, Limits, read_raw, read_request
+from service.api.dialects.v2.response import outputs_of, write_answer
+from service.api.ingest.body import read_body
+from service.api.record import RequestRecord, header_of
+from service.api.responses import disconnected
+from service.calls import TensorCall
+from service.errors import DeadlineError, EmptyBodyError, FovealError
+from service.media_types import JSON
+from service.runtime.job import JobResult
+
+SMALL_BYTES = 16 * 1024
+"""So much JSON is read, and so much of an answer is written, on the event loop; more of it on a thread."""
+BINARY = "application/octet-stream"
+
+
+def limits_of(services: Services) -> Limits:
+    """Return what a request may have: as many rows as images, and no more than fit into a queue."""
+    most = min(services.max_images, services.engine.registry.batching.capacity)
+    return Limits(most, services.max_json_depth)
+
+
+async def infer(
+    request: Request, services: Services, record: RequestRecord, call: TensorCall
+) -> Response:
+    """Return the answer of a network.
+
+    Raises:
+        FovealError: the request can not be answered, or one of its rows can not.
+    """
+    record.model = call.model.name
+    _ = call.model.batcher  # raises where it is not served
+    body = await read_body(request, services, record)
+    if not body:
+        raise EmptyBodyError("The request has no body. Send JSON with inputs.")
+    wanted = await _read(request, body, call, limits_of(services))
+    del body
+    if services.shares is not None:
+        record.release_with_response(
+            services.shares.images(request.scope, call.model.name, wanted.count)
+        )
+    outcomes = await _run(request, record, call, wanted)
+    record.answered_by(call.model, outcomes)
+    return await _respond(request, call, wanted, outputs_of(outcomes))
+
+
+async def _read(request: Request, body: bytes, call: TensorCall, limits: Limits) -> InferRequest:
+    size = json_bytes(request, len(body))
+    if size == 0:
+        return read_raw(body, call.model)
+    read = partial(read_request, body, size, call.model, limits)
+    return read() if (size or len(body)) <= SMALL_BYTES else await asyncio.to_thread(read)
+
+
+async def _run(
+    request: Request, record: RequestRecord, call: TensorCall, wanted: InferRequest
+) -> Sequence[JobResult[Any]]:
+    allowed, left = wanted.timeout_seconds, record.deadline.left()
+    run = partial(call.run, wanted.rows) if wanted.rows is not None else None
+    outcomes = await (run or partial(call.run_images, wanted.images))(
+        timeout_seconds=left if allowed is None else min(left, allowed),
+        disconnected=partial(disconnected, request),
+        low_priority=wanted.low_priority,
+    )
+    found = []
+    for outcome in outcomes:
+        if isinstance(outcome, FovealError):
+            late = isinstance(outcome, DeadlineError) and (allowed is None or left < allowed)
+            try:
+                raise record.deadline.answer_late() if late else outcome
+            finally:  # or the error and this frame, which holds the images, keep each other alive
+                del outcome, outcomes
+        found.append(outcome)
+    return found
+
+
+async def _respond(
+    request: Request, call: TensorCall, wanted: InferRequest, rows: Sequence[Any]
+) -> Response:
+    coding = wanted_coding(header_of(request, b"accept-encoding") or "")
+
+    def write() -> tuple[bytes, int | None]:
+        body, size = write_answer(call.model, wanted, rows)
+        return (compress(body, coding) if coding else body), size
+
+    bytes_of_all = sum(
+        rows[0][one.name].nbytes * (1 if one.binary and not coding else 8) for one in wanted.outputs
+    ) * len(rows)
+    small = bytes_of_all <= SMALL_BYTES
+    body, size = write() if small else await asyncio.to_thread(write)
+    headers = {"Vary": "Accept-Encoding"}
+    if coding:
+        headers["Content-Encoding"] = coding
+    if size is None:
+        return Response(body, headers=headers, media_type=JSON)
+    return Response(body, headers={**headers, LENGTH_HEADER: str(size)}, media_type=BINARY)

@@ -1,0 +1,110 @@
+"""What the protocol says of the server and of a model."""
+
+from typing import Any
+
+from service.api.dialects.v2.datatypes import datatype_of, dtype_of
+from service.engine import Engine
+from service.runtime.model import Model
+from service.runtime.signature import TensorInfo
+
+EXTENSIONS = (
+    "binary_tensor_data",
+    "classification",
+    "model_configuration",
+    "schedule_policy",
+    "statistics",
+)
+PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
+JsonObject = dict[str, Any]
+
+
+def server_metadata(version: str) -> JsonObject:
+    return {"name": "foveal", "version": version, "extensions": list(EXTENSIONS)}
+
+
+def model_metadata(model: Model, engine: Engine) -> JsonObject:
+    """Return the names, types and shapes of a model's tensors; the first axis is the batch."""
+    ready = [one for one in engine.registry.versions(model.name) if one.state == "ready"]
+    return {
+        "name": model.name,
+        "versions": [str(one.version) for one in ready],
+        "platform": PLATFORM,
+        "inputs": [_described(one) for one in _known(model.signature.inputs)],
+        "outputs": [_described(one) for one in _known(model.signature.outputs)],
+    }
+
+
+def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
+    """Return how a model is served, in the fields of Triton's ModelConfig that are true here."""
+    batches = model.signature.inputs[0].shape[0] is None
+    device = engine.registry.device
+    group: JsonObject = {
+        "name": f"{model.name}_0",
+        "kind": "KIND_GPU" if device.is_gpu else "KIND_CPU",
+        "count": model.batcher.instances,
+        "gpus": [device.index] if device.is_gpu else [],
+    }
+    delay = engine.registry.batching.max_delay_seconds
+    return {
+        "name": model.name,
+        "platform": PLATFORM,
+        "backend": BACKEND,
+        "version_policy": {"all": {}},
+        "max_batch_size": most_rows if batches else 0,
+        "input": [_configured(one, batches=batches) for one in _known(model.signature.inputs)],
+        "output": [_configured(one, batches=batches) for one in _known(model.signature.outputs)],
+        "instance_group": [group],
+        "dynamic_batching": {
+            "preferred_batch_size": [],
+            "max_queue_delay_microseconds": round(delay * 1e6),
+            "priority_levels": 2,
+            "default_priority_level": 1,
+        },
+        "response_cache": {"enable": False},
+        "model_transaction_policy": {"decoupled": False},
+        "parameters": {"metadata": {"string_value": repr(_card(model))}},
+    }
+
+
+def _known(tensors: tuple[TensorInfo, ...]) -> list[TensorInfo]:
+    return [one for one in tensors if dtype_of(one) is not None]
+
+
+def _datatype(tensor: TensorInfo) -> str:
+    dtype = dtype_of(tensor)
+    assert dtype is not None
+    return datatype_of(dtype)
+
+
+def _axes(axes: tuple[int | None, ...]) -> list[int]:
+    return [-1 if axis is None else axis for axis in axes]
+
+
+def _described(tensor: TensorInfo) -> JsonObject:
+    return {
+        "name": tensor.name,
+        "datatype": _datatype(tensor),
+        "shape": _axes(tensor.shape),
+    }
+
+
+def _configured(tensor: TensorInfo, *, batches: bool) -> JsonObject:
+    return {
+        "name": tensor.name,
+        "data_type": f"TYPE_{_datatype(tensor)}",
+        "dims": _axes(tensor.shape[1:] if batches else tensor.shape),
+    }
+
+
+def _card(model: Model) -> JsonObject:
+    """Return what Ultralytics' client reads of a model, as a literal of Python."""
+    card = model.card
+    described: JsonObject = {
+        "description": card.title,
+        "license": card.license,
+        "task": card.task,
+        "names": dict(enumerate(card.labels)),
+    }
+    if card.input is not None:
+        described |= {"imgsz": [card.input.height, card.input.width], "channels": 3}
+    return described

@@ -1,0 +1,150 @@
+"""JSON with long lists of numbers: the lists become arrays, and are never lists of Python's numbers.
+
+Such a list takes ten times the memory of its text, and one call of a parser keeps the interpreter from everything else.
+So the numbers behind each key `data` are cut out first, and read in pieces.
+"""
+
+import math
+import re
+import secrets
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import from_json
+
+from service.api.ingest.json_depth import is_deeper
+from service.errors import InvalidParameterError, MalformedJsonError
+from service.value import value
+
+PIECE_BYTES = 64 * 1024
+"""So much text is parsed in one call."""
+SPARE_VALUES = 1024
+"""Strings and commas that JSON may have beside four for each row."""
+
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_LIST_FOLLOWS = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+(?=\[)")
+_NUMBERS = re.compile(rb"[\[\]0-9eE+.,\s-]{1,%d}+" % PIECE_BYTES)
+_NO_STRUCTURE = b"0123456789eE+-. \t\r\n"
+_AS_ONE_LIST = bytes.maketrans(b"[]", b"  ")
+
+
+@value
+class Numbers:
+    """A list of numbers, nested or flat, as its place in a text."""
+
+    text: bytes
+    start: int
+    end: int
+
+
+def read_json(text: bytes, *, most_rows: int, max_depth: int) -> tuple[Any, dict[str, Numbers]]:
+    """Return what JSON holds, with a key in the place of each list of numbers behind `data`, and the lists by key.
+
+    Raises:
+        MalformedJsonError: it is not JSON, is nested too deep, or has too many values.
+    """
+    most = 4 * most_rows + SPARE_VALUES
+    rest, found = _cut(text, most)
+    commas = rest.count(b",")
+    if commas > 2 * most:
+        raise MalformedJsonError(f"The JSON has more than {2 * most} values beside numbers in data")
+    if is_deeper(rest, max_depth, commas):
+        raise MalformedJsonError(f"The JSON is nested more than {max_depth} levels deep")
+    try:
+        return from_json(rest, allow_inf_nan=False), found
+    except ValueError as error:
+        raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
+
+
+def _cut(text: bytes, most: int) -> tuple[bytes, dict[str, Numbers]]:
+    parts: list[bytes] = []
+    found: dict[str, Numbers] = {}
+    secret = secrets.token_hex(8)  # no client can name a list that it did not send here
+    kept = at = strings = 0
+    while (at := text.find(b'"', at)) >= 0:
+        strings += 1
+        if strings > most:
+            raise MalformedJsonError(f"The JSON has more than {most} strings")
+        string = _STRING.match(text, at)
+        assert string is not None
+        at = string.end()
+        follows = _LIST_FOLLOWS.match(text, at) if string.group() == b'"data"' else None
+        if follows is None:
+            continue
+        start = end = follows.end()
+        while (more := _NUMBERS.match(text, end)) is not None:
+            end = more.end()
+        last = text.rfind(b"]", start, end)
+        at = end
+        if last < 0:  # a list of something else
+            continue
+        key = f"{secret}-{len(found)}"
+        found[key] = Numbers(text, start, last + 1)
+        parts += [text[kept:start], b'"%b"' % key.encode()]
+        kept = last + 1
+    return b"".join([*parts, text[kept:]]), found
+
+
+def array_of(numbers: Numbers, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Return numbers as an array of this shape; they are flat or nested like it.
+
+    Raises:
+        InvalidParameterError: there are more or fewer, they are nested in another way, or one is out of range.
+    """
+    text, start, end = numbers.text, numbers.start, numbers.end
+    elements, found = math.prod(shape), text.count(b",", start, end) + 1
+    if found != elements:
+        raise InvalidParameterError(f"data has {found} elements, and the shape {elements}")
+    structure = b"".join(
+        text[at : min(at + PIECE_BYTES, end)].translate(None, _NO_STRUCTURE)
+        for at in range(start, end, PIECE_BYTES)
+    )
+    if structure != _nested((elements,)) and structure != _nested(shape):
+        raise InvalidParameterError("data is neither flat nor nested like the shape")
+    array = np.empty(elements, dtype)
+    at = 0
+    for piece in _pieces(text, start, end):
+        try:
+            values = np.array(from_json(b"[%b]" % piece.translate(_AS_ONE_LIST)))
+        except ValueError as error:
+            raise MalformedJsonError("data holds what is no number") from error
+        array[at : at + len(values)] = _checked(values, dtype)
+        at += len(values)
+    return array.reshape(shape)
+
+
+def _pieces(text: bytes, start: int, end: int) -> Iterator[bytes]:
+    while end - start > PIECE_BYTES:
+        cut = text.rfind(b",", start, start + PIECE_BYTES)
+        if cut < 0:
+            raise InvalidParameterError("data has a number that is too long")
+        yield text[start:cut]
+        start = cut + 1
+    yield text[start:end]
+
+
+def _nested(shape: tuple[int, ...]) -> bytes:
+    """Return the brackets and commas of a list of this shape."""
+    inner = b""
+    for size in reversed(shape):
+        inner = b"[" + b",".join([inner] * size) + b"]"
+    return inner
+
+
+def _checked(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
+    if dtype.kind in "iu":
+        info = np.iinfo(dtype)
+        if values.dtype.kind not in "iu" or values.min() < info.min or values.max() > info.max:
+            raise InvalidParameterError(
+                f"data must hold whole numbers from {info.min} to {info.max}"
+            )
+        return values
+    if values.dtype.kind not in "iuf":
+        raise InvalidParameterError("data has a number that is out of range")
+    with np.errstate(over="ignore"):
+        cast = values.astype(dtype)
+    if not np.isfinite(cast).all():
+        raise InvalidParameterError("data has a number that is out of range")
+    return cast

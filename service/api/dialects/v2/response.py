@@ -1,0 +1,103 @@
+"""The answer to an inference request: outputs as JSON or as bytes behind it, and their best classes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic_core import to_json
+
+from service.api.dialects.v2.datatypes import BYTES, datatype_of
+from service.api.dialects.v2.request import InferRequest, WantedOutput
+from service.errors import InferenceError, InvalidParameterError
+from service.runtime.job import Outputs
+from service.runtime.model import Model
+
+MOST_NUMBERS = 1 << 22
+"""Numbers that an answer may have as JSON; each takes up to twenty bytes of text."""
+CLASS_SCORES = frozenset({"logits", "probabilities"})
+"""Outputs with a number for each of the card's labels."""
+
+
+def write_answer(
+    model: Model, request: InferRequest, rows: Sequence[Outputs]
+) -> tuple[bytes, int | None]:
+    """Return the body, and how many bytes of it are JSON; None where it is all JSON. Blocking where it is large.
+
+    Raises:
+        InvalidParameterError: an output has too many numbers for JSON.
+    """
+    described, tail = list[bytes](), list[bytes]()
+    for wanted in request.outputs:
+        head, data = _output(model, wanted, rows)
+        described.append(head)
+        tail += data
+    top = {"model_name": model.name, "model_version": str(model.version)}
+    if request.id is not None:
+        top = {"id": request.id, **top}
+    text = to_json(top)[:-1] + b',"outputs":[' + b",".join(described) + b"]}"
+    return (b"".join([text, *tail]), len(text)) if any(tail) else (text, None)
+
+
+def _output(
+    model: Model, wanted: WantedOutput, rows: Sequence[Outputs]
+) -> tuple[bytes, list[bytes]]:
+    parts = [np.asarray(row[wanted.name]) for row in rows]
+    if any(part.shape != parts[0].shape for part in parts):
+        raise InferenceError(
+            f"The images have {wanted.name} of different shapes. Send them one by one."
+        )
+    if wanted.classes:
+        labels = _labels(model, wanted.name, parts[0].size)
+        texts = [_best(part, wanted.classes, labels) for part in parts]
+        shape, datatype = [len(texts), len(texts[0])], BYTES
+        data = [_prefixed(one) for row in texts for one in row]
+        pieces = [to_json(row)[1:-1] for row in texts]
+    else:
+        shape, datatype = [len(parts), *parts[0].shape], datatype_of(parts[0].dtype)
+        data = [_little_endian(part) for part in parts] if wanted.binary else []
+        pieces = [] if wanted.binary else _as_json(wanted.name, parts)
+    head: dict[str, Any] = {"name": wanted.name, "datatype": datatype, "shape": shape}
+    if wanted.binary:
+        head["parameters"] = {"binary_data_size": sum(map(len, data))}
+        return to_json(head), data
+    return to_json(head)[:-1] + b',"data":[' + b",".join(filter(None, pieces)) + b"]}", []
+
+
+def _as_json(name: str, parts: Sequence[NDArray[Any]]) -> list[bytes]:
+    """Return the numbers of each row without brackets; one row at a time is a list of Python's numbers."""
+    numbers = sum(part.size for part in parts)
+    if numbers > MOST_NUMBERS:
+        raise InvalidParameterError(
+            f"output {name} has {numbers} numbers; at most {MOST_NUMBERS} are sent as JSON. Ask for binary_data, or "
+            "send fewer images."
+        )
+    return [to_json(part.ravel().tolist())[1:-1] for part in parts]
+
+
+def _little_endian(part: NDArray[Any]) -> bytes:
+    return part.astype(part.dtype.newbyteorder("<"), copy=False).tobytes()
+
+
+def _labels(model: Model, output: str, count: int) -> Sequence[str]:
+    labels = model.card.labels
+    return labels if output in CLASS_SCORES and len(labels) == count else ()
+
+
+def _best(scores: NDArray[Any], count: int, labels: Sequence[str]) -> list[str]:
+    """Return `value:index` or `value:index:label` of the best, as Triton writes it."""
+    order = np.argsort(-scores.astype(np.float64), kind="stable")[:count]
+    return [
+        f"{float(scores[index]):f}:{index}" + (f":{labels[index]}" if labels else "")
+        for index in order
+    ]
+
+
+def _prefixed(text: str) -> bytes:
+    encoded = text.encode()
+    return len(encoded).to_bytes(4, "little") + encoded
+
+
+def outputs_of(outcomes: Sequence[Any]) -> list[Mapping[str, NDArray[Any]]]:
+    """Return the outputs of each row."""
+    return [outcome.value for outcome in outcomes]
