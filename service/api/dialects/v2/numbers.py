@@ -49,7 +49,9 @@ def read_json(text: bytes, *, most_rows: int, max_depth: int) -> tuple[Any, dict
     rest, found = _cut(text, most)
     commas = rest.count(b",")
     if commas > 2 * most:
-        raise MalformedJsonError(f"The JSON has more than {2 * most} values beside numbers in data")
+        raise MalformedJsonError(
+            f"The JSON has more than {2 * most} values that are no numbers of a tensor's data. Send data as numbers."
+        )
     if is_deeper(rest, max_depth, commas):
         raise MalformedJsonError(f"The JSON is nested more than {max_depth} levels deep")
     try:

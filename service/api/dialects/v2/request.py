@@ -202,7 +202,7 @@ def _shape(
     if not given or given[0] < 1 or not fits:
         raise InvalidParameterError(
             f"unexpected shape for input '{info.name}' for model '{model.name}'. Expected {[-1, *wanted]}, got "
-            f"{shown(given)}"
+            f"{shown(given)}; -1 stands for one row or more"
         )
     if given[0] > limits.most_rows:
         raise TooManyImagesError(
