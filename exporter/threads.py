@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
-import torch
-
 T = TypeVar("T")
 U = TypeVar("U")
 
@@ -52,6 +50,8 @@ def beside(other: Callable[[], T], own: Callable[[], U]) -> tuple[T, U]:
 
 @contextmanager
 def _torch_threads(count: int) -> Iterator[None]:
+    import torch  # noqa: PLC0415  # it takes a second, and commands that only read a file need none
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

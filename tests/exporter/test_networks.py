@@ -54,7 +54,6 @@ CLASSIFIERS = [
     Known("torchvision:mobilenet_v3_small"),
     Known("torchvision:shufflenet_v2_x1_0"),
     Known("torchvision:efficientnet_b0"),
-    Known("torchvision:swin_t", stages=4),
     # ViT arXiv:2010.11929, attention's products included
     Known("torchvision:vit_b_16", 86.6e6, 17.6e9, stages=1),
     Known("timm:vit_tiny_patch16_224", stages=1),
@@ -69,7 +68,6 @@ SMALL = {"min_size": 128, "max_size": 128}
 
 DETECTORS = [
     ("ssdlite320_mobilenet_v3_large", {}),
-    ("retinanet_resnet50_fpn", SMALL),
     ("fcos_resnet50_fpn", {"min_size": 256, "max_size": 256}),
     ("fasterrcnn_mobilenet_v3_large_320_fpn", SMALL),
 ]

@@ -144,8 +144,14 @@ class Stage:
         return [DeadlineError("late") if self.late else call() for call in calls]
 
     async def submit(
-        self, jobs: list[Job[Any, Any]], *, timeout_seconds: float, disconnected: object
+        self,
+        jobs: list[Job[Any, Any]],
+        *,
+        timeout_seconds: float,
+        disconnected: object,
+        low_priority: bool,
     ) -> list[Any]:
+        assert not low_priority
         self.submitted.append((jobs, timeout_seconds, disconnected))
         return []
 

@@ -57,7 +57,7 @@ def test_what_changes_a_model_needs_admin(method: str, path: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        "/v1/admin", "/v1/admin/", "/v1/admin/load", "/v2/repository/", "/v2/repository/index", "/v2/models",
+        "/v1/admin", "/v1/admin/", "/v1/admin/load", "/v2/repository/", "/v2/repository/models/a/load", "/v2/models",
         "/nothing", "", "//v1/classify", "/v1", "/v1/", "/v1/classify/", "/v1/explain/", "/v1/a/b", "/V1/classify",
         "/metrics/", "/metricsx", "/x/metrics", "/doc", "/docs/", "/docs/asset", "/health", "/playground",
         "/openapi.json/", "/v1/modelsx/y", "/x/health/live", "/v1/admin\n/x",
