@@ -1,6 +1,7 @@
 """`POST /v2/models/{model}/infer`: tensors or encoded images in, the network's outputs out."""
 
 import asyncio
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -16,13 +17,16 @@ from service.api.ingest.body import read_body
 from service.api.record import RequestRecord, header_of
 from service.api.responses import disconnected
 from service.calls import TensorCall
-from service.errors import DeadlineError, EmptyBodyError, FovealError
+from service.errors import DeadlineError, EmptyBodyError, FovealError, TooManyImagesError
 from service.media_types import JSON
 from service.runtime.job import JobResult
+from service.runtime.signature import DTYPES, Signature
 
 SMALL_BYTES = 16 * 1024
 """So much JSON is read, and so much of an answer is written, on the event loop; more of it on a thread."""
 BINARY = "application/octet-stream"
+MOST_OUTPUT_BYTES = 256 << 20
+"""The outputs of all rows are held until the answer is sent, however small the encoded images were."""
 
 
 def limits_of(services: Services) -> Limits:
@@ -46,6 +50,7 @@ async def infer(
         raise EmptyBodyError("The request has no body. Send JSON with inputs.")
     wanted = await _read(request, body, call, limits_of(services))
     del body
+    require_holdable(call.model.signature, wanted.count)
     if services.shares is not None:
         record.release_with_response(
             services.shares.images(request.scope, call.model.name, wanted.count)
@@ -53,6 +58,27 @@ async def infer(
     outcomes = await _run(request, record, call, wanted)
     record.answered_by(call.model, outcomes)
     return await _respond(request, call, wanted, outputs_of(outcomes))
+
+
+def require_holdable(signature: Signature, rows: int) -> None:
+    """Refuse so many rows that their outputs are too large to be held together; one row is always allowed.
+
+    An axis that the graph does not state counts as one.
+
+    Raises:
+        TooManyImagesError: there are too many rows.
+    """
+    row = sum(
+        math.prod(axis or 1 for axis in one.shape[1:]) * DTYPES[one.dtype].itemsize
+        for one in signature.outputs
+        if one.dtype in DTYPES
+    )
+    most = max(1, MOST_OUTPUT_BYTES // max(1, row))
+    if rows > most:
+        raise TooManyImagesError(
+            f"{rows} rows have outputs of {rows * row} bytes, more than the {MOST_OUTPUT_BYTES} allowed. Send at most "
+            f"{most} rows in a request."
+        )
 
 
 async def _read(request: Request, body: bytes, call: TensorCall, limits: Limits) -> InferRequest:
