@@ -11,7 +11,13 @@ from exporter.backbone import FEATURES
 from exporter.graph import BATCH, Graph, float_output, integers
 from exporter.heads.activation import activate, graft_activation
 from exporter.heads.boxes import Candidates, Decoder, graft_xyxy, xyxy
-from exporter.heads.metrics import MATCH_IOU, average_precision, iou_matrix, suppress
+from exporter.heads.detections import (
+    Detections,
+    mean_average_precision,
+    rank_difference,
+    score_difference,
+)
+from exporter.heads.metrics import suppress
 from exporter.network import Array, Outputs
 from exporter.recipe import Activation, DetectRecipe, Task
 from service.card import ImageInput, Metric
@@ -198,39 +204,47 @@ class DetectHead:
     def result_difference(self, found: Outputs, expected: Outputs) -> float:
         """Return the largest difference of score between a detection and the one expected at its place.
 
-        A detection without one does not count here: the agreement is about those.
+        Where one side has no detection, the best scores are compared, whatever their boxes are. Else a detection
+        without a counterpart does not count here: the agreement is about those.
         """
         expected = _as_many(expected, found)
         return max(
-            _score_difference(self._shown(found, index), self._shown(expected, index))
-            for index in range(len(found["boxes"]))
+            self._score_difference(found, expected, index) for index in range(len(found["boxes"]))
         )
 
+    def _score_difference(self, found: Outputs, expected: Outputs, index: int) -> float:
+        one, other = self._shown(found, index), self._shown(expected, index)
+        if len(one) and len(other):
+            return score_difference(one, other)
+        return rank_difference(found["scores"][index], expected["scores"][index], SHOWN)
+
     def agreement(self, found: Outputs, expected: Outputs, tolerance: float) -> list[float]:
-        """Return each image's mAP at IoU 0.5 over the classes expected in it, of detections as requests get them.
+        """Return each image's mAP at IoU 0.5 over the classes that either side has, as requests get detections.
 
         Only detections match whose scores differ by at most the tolerance. An image in which neither has a detection
-        counts 1; one in which only one of them has any counts 0. Both sides have equally many candidates: what fewer
-        of them would lose is no difference between the graph and its source.
+        counts 1; one in which only one of them clearly has any counts 0. Both sides have equally many candidates: what
+        fewer of them would lose is no difference between the graph and its source.
         """
         expected = _as_many(expected, found)
         return [
-            _mean_average_precision(
-                self._shown(found, index), self._shown(expected, index), tolerance
+            mean_average_precision(
+                self._shown(found, index),
+                self._shown(expected, index),
+                tolerance,
+                SHOWN_SCORE,
+                SHOWN,
             )
             for index in range(len(found["boxes"]))
         ]
 
-    def _shown(self, outputs: Outputs, index: int) -> tuple[Array, Array, Array]:
-        """Return one image's boxes, scores and classes as a request gets them by default."""
-        boxes, scores, classes = (outputs[name][index] for name in ("boxes", "scores", "classes"))
-        seen = scores >= SHOWN_SCORE
-        boxes, scores, classes = boxes[seen], scores[seen], classes[seen]
+    def _shown(self, outputs: Outputs, index: int) -> Detections:
+        """Return one image's detections as a request gets them by default, and as many more, the best first."""
+        every = Detections(*(outputs[name][index] for name in ("boxes", "scores", "classes")))
+        seen = every.only(every.scores >= SHOWN_SCORE)
         if self.recipe.nms_free:
-            kept = np.argsort(-scores, kind="stable")[:SHOWN]
-        else:
-            kept = suppress(boxes, scores, classes, NMS_IOU, most=SHOWN)
-        return boxes[kept], scores[kept], classes[kept]
+            return seen.only(np.argsort(-seen.scores, kind="stable")[: POOL * SHOWN])
+        kept = suppress(seen.boxes, seen.scores, seen.classes, NMS_IOU, most=POOL * SHOWN)
+        return seen.only(kept)
 
 
 def _picked(graph: Graph, values: str, where: str) -> str:
@@ -291,36 +305,3 @@ def _distances(found: Outputs, expected: Outputs) -> Array:
     apart[found["classes"] != expected["classes"]] = np.inf
     finite: Array = np.nan_to_num(apart, nan=np.inf)
     return finite
-
-
-def _score_difference(
-    found: tuple[Array, Array, Array], expected: tuple[Array, Array, Array]
-) -> float:
-    """Return the largest difference of score of detections of one class that match; 1 where only one side has any."""
-    boxes, scores, classes = found
-    truth, truth_scores, truth_classes = expected
-    if not len(boxes) or not len(truth):
-        return float(len(boxes) != len(truth))
-    ious = iou_matrix(boxes, truth)
-    ious[classes[:, None] != truth_classes[None]] = 0
-    apart = np.abs(scores - truth_scores[ious.argmax(axis=1)])
-    return float(apart[ious.max(axis=1) >= MATCH_IOU].max(initial=0.0))
-
-
-def _mean_average_precision(
-    found: tuple[Array, Array, Array], expected: tuple[Array, Array, Array], tolerance: float
-) -> float:
-    boxes, scores, classes = found
-    truth, truth_scores, truth_classes = expected
-    if not len(truth):
-        return 0.0 if len(boxes) else 1.0
-    precisions = []
-    for kind in np.unique(truth_classes):
-        mine = classes == kind
-        true = truth_classes == kind
-        precisions.append(
-            average_precision(
-                (boxes[mine], scores[mine]), truth[true], truth_scores[true], tolerance
-            )
-        )
-    return float(np.mean(precisions))
