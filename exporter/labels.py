@@ -5,7 +5,7 @@
 | text | one label per line, with or without its class id or WordNet id before it |
 | .json | a list; class id → label; label → class id; Keras's class index; a config with `id2label`; COCO's categories |
 | .yaml | `names` of a data.yaml |
-| .pt, .pth, .ckpt | `class_to_idx` and its like beside the weights |
+| a checkpoint | `class_to_idx` and its like beside the weights |
 | .onnx | `names` and its like in the metadata |
 """
 
@@ -15,11 +15,13 @@ import csv
 import json
 import re
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from exporter.errors import RecipeError
+from exporter.file_kind import file_kind
 from exporter.label_tables import HOLDERS, holder_of, labels_in
 
 LARGEST = 16 * 2**20
@@ -43,14 +45,21 @@ def read_labels(path: Path) -> tuple[str, ...]:
     Raises:
         RecipeError: the file can not be read, or holds no labels whose order is clear; the message names it.
     """
-    read = _READERS.get(path.suffix.lower(), _in_text)
     try:
-        labels = read(path)
+        labels = _reader(path)(path)
     except OSError as error:
         raise RecipeError(f"labels: {path}: {error.strerror or error}") from error
     if not any(labels):
         raise RecipeError(f"labels: {path.name} holds no label")
     return labels
+
+
+def _reader(path: Path) -> Callable[[Path], tuple[str, ...]]:
+    """Return the reader for a file's ending; checkpoints have many endings, and are known by their content."""
+    read = _READERS.get(path.suffix.lower())
+    if read is None:
+        read = _in_checkpoint if file_kind(path).is_weights else _in_text
+    return read
 
 
 def repeated_labels(labels: Sequence[str]) -> dict[str, list[int]]:
@@ -192,26 +201,53 @@ def _in_checkpoint(path: Path) -> tuple[str, ...]:
 def checkpoint_labels(path: Path) -> tuple[str, ...] | None:
     """Return the labels that a training script kept beside the weights, None where there are none.
 
-    Nothing in the file is run: one that holds more than tensors and plain values has no labels for us.
+    Nothing in the file is run: objects of other classes become inert values, whose attributes are looked at.
     """
-    import torch  # noqa: PLC0415 - it takes seconds to load; only a checkpoint needs it
-
-    try:
-        mapped = zipfile.is_zipfile(path)  # the weights then stay on the disk
-        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
-    except Exception:  # noqa: BLE001 - torch raises errors of many kinds; the weights' own reader names them
+    if file_kind(path).kind not in {"torch", "pickle"}:
         return None
-    for part in (content, *_inner(content)):
-        if isinstance(part, dict) and holder_of(part) is not None:
+    for part in _fields_of(_checkpoint(path)):
+        if holder_of(part) is not None:
             return labels_in({key: part[key] for key in HOLDERS if key in part}, path.name)
     return None
 
 
-def _inner(content: object) -> tuple[object, ...]:
-    if not isinstance(content, dict):
-        return ()
-    names = ("hyper_parameters", "hparams", "meta", "args", "config", "model_args")
-    return tuple(content[name] for name in names if name in content)
+def _checkpoint(path: Path) -> object:
+    """Return what a file of torch.save holds, None where it can not be read: the weights' own reader says why."""
+    # Both take seconds to load, and only a checkpoint needs them.
+    import torch  # noqa: PLC0415
+
+    from exporter import inert_pickle  # noqa: PLC0415
+
+    mapped = zipfile.is_zipfile(path)  # the weights then stay on the disk
+    plain: dict[str, Any] = {"weights_only": True}
+    for how in (plain, {"weights_only": False, "pickle_module": inert_pickle}):
+        try:
+            return torch.load(path, map_location="cpu", mmap=mapped, **how)
+        except Exception:  # noqa: BLE001, S112 - torch raises errors of many kinds
+            continue
+    with suppress(Exception), path.open("rb") as file:
+        return inert_pickle.load(file, encoding="latin1")
+    return None
+
+
+_AROUND_LABELS = (
+    *("hyper_parameters", "hparams", "meta", "args", "config", "model_args", "opt"),
+    *("model", "ema", "dataset"),
+)
+"""Where a checkpoint may hold the object that has the labels."""
+
+
+def _fields_of(content: object) -> Iterator[Mapping[Any, Any]]:
+    """Yield the entries, or the attributes, of a checkpoint and of the objects in it that may have the labels."""
+    outer = _fields(content)
+    yield outer
+    for name in _AROUND_LABELS:
+        if name in outer:
+            yield _fields(outer[name])
+
+
+def _fields(value: object) -> Mapping[Any, Any]:
+    return value if isinstance(value, Mapping) else getattr(value, "__dict__", {})
 
 
 def _in_onnx(path: Path) -> tuple[str, ...]:

@@ -200,8 +200,7 @@ def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Grante
 
 
 def _has_labels(weights: Path) -> bool:
-    is_checkpoint = weights.suffix in {".pt", ".pth", ".ckpt"} and weights.is_file()
-    return is_checkpoint and checkpoint_labels(weights) is not None
+    return weights.is_file() and checkpoint_labels(weights) is not None
 
 
 def _name(kind: str, where: str) -> str:

@@ -4,11 +4,11 @@ import zipfile
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from exporter.errors import SourceError
 from exporter.file_kind import FileKind, file_kind
 from exporter.guessing.granted import Granted
+from exporter.guessing.timm_config import timm_words
 from exporter.sources.transformers_configs import CONFIG, has_weights, read_config
 
 KINDS = ("torchvision", "timm", "transformers", "python", "program", "torchscript", "onnx", "train")
@@ -154,20 +154,8 @@ def _configured(folder: Path, config: Path) -> tuple[str, tuple[Granted, ...]] |
         for file in (folder / "model.safetensors", folder / "pytorch_model.bin")
         if file.is_file()
     ][:1]
-    classes = content.get("num_classes")
-    if classes is not None and classes != 1000:
-        granted.append(Granted("arg", [f"num_classes={classes}"], why))
-    granted += _timm_words(content, config, why)
+    granted += timm_words(content, config)
     return f"timm:{content['architecture']}", tuple(granted)
-
-
-def _timm_words(content: dict[str, Any], config: Path, why: str) -> list[Granted]:
-    stated = [Granted("labels", str(config), why)] if content.get("label_names") else []
-    known = content.get("pretrained_cfg") or {}
-    pixels = {name: known[name] for name in ("mean", "std") if known.get(name)}
-    return stated + [
-        Granted(name, ",".join(str(one) for one in value), why) for name, value in pixels.items()
-    ]
 
 
 def _in_file(path: Path) -> str:

@@ -38,8 +38,15 @@ class EmbedHead:
         return worst if np.isfinite(found[FEATURES]).all() else float("inf")
 
     def agreement(self, found: Outputs, expected: Outputs, tolerance: float) -> list[float]:  # noqa: ARG002 - a Head's
-        """Return the cosine between the two vectors of each image, at least 0."""
-        one, other = found[FEATURES], expected[FEATURES]
-        lengths = np.linalg.norm(one, axis=1) * np.linalg.norm(other, axis=1)
-        cosines = (one * other).sum(axis=1) / np.maximum(lengths, 1e-12)
+        """Return the cosine between the two vectors of each image, at least 0; of vectors of any length but 0."""
+        one, other = (_of_length_one(outputs[FEATURES]) for outputs in (found, expected))
+        cosines = (one * other).sum(axis=1)
         return [float(np.clip(np.nan_to_num(cosine), 0, 1)) for cosine in cosines]
+
+
+def _of_length_one(vectors: Array) -> Array:
+    """Return vectors (N, F) divided by their lengths, those of length 0 as they are."""
+    exact = vectors.astype(np.float64)
+    lengths = np.linalg.norm(exact, axis=1, keepdims=True)
+    unit: Array = np.divide(exact, lengths, out=np.zeros_like(exact), where=lengths > 0)
+    return unit

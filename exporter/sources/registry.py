@@ -2,6 +2,8 @@
 
 from collections.abc import Callable
 
+import torch
+
 from exporter.errors import SourceError
 from exporter.network import Network
 from exporter.progress import Progress
@@ -29,9 +31,12 @@ SOURCES: dict[str, Load] = {
     "train": training.load,
 }
 
+SEED = 0
+"""A recipe must make the same file again, also one with `weights = "none"`."""
+
 
 def load_network(recipe: Recipe, progress: Progress) -> Network:
-    """Return the network that a recipe names.
+    """Return the network that a recipe names; random weights, where it asks for them, are the same each time.
 
     Raises:
         SourceError: there is no such kind of source, or no such network in it.
@@ -41,4 +46,5 @@ def load_network(recipe: Recipe, progress: Progress) -> Network:
         raise SourceError(
             f"source {recipe.source!r}: it must start with one of {', '.join(SOURCES)} and a colon"
         )
+    torch.manual_seed(SEED)
     return SOURCES[kind](where, recipe, progress)

@@ -35,6 +35,12 @@ from service.card import ImageInput, ResizePolicy
 
 _RESIZE: dict[str, ResizePolicy] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
 UNTRAINED = "untrained"
+WITH_WEIGHTS: Mapping[str, Mapping[str, float]] = {"fbnetc_100": {"bn_eps": 1e-3}}
+"""Arguments that timm itself sets with published weights, by network: a state dict does not hold them."""
+
+AUXILIARY = {"inception_v3": ("AuxLogits.",)}
+"""Parts that only training uses, by network: torchvision's files have them, and timm leaves them out too."""
+
 _INTERPOLATIONS = {"bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"}
 
 
@@ -87,21 +93,34 @@ def _build(where: str, arguments: dict[str, Any], *, pretrained: bool) -> nn.Mod
 
 def _from_file(where: str, checkpoint: Checkpoint, recipe: Recipe, progress: Progress) -> nn.Module:
     """Build a network as its weights need it, and load them as timm does with `pretrained=True`."""
-    module = _build(where, recipe.arguments, pretrained=False)
+    arguments = _as_with_weights(where, recipe, progress)
+    module = _build(where, arguments, pretrained=False)
     adapt = _own_filter(module)
     own, state = weights_of(module, checkpoint, adapt)
     shown = _shown_by(module, own, state, recipe)
     if shown:
         listed = ", ".join(f"{name}={value}" for name, value in shown.items())
         progress.warn(f"{listed}, as the shapes of the weights show")
-        module = _build(where, recipe.arguments | shown, pretrained=False)
+        module = _build(where, arguments | shown, pretrained=False)
     is_headless = not any(f"{name}.weight" in state for name in _classifiers(module))
     if recipe.task == "embed" and is_headless:
         _drop_head(module)
-    load_weights(module, checkpoint, progress=progress, adapt=adapt)
+    unused = AUXILIARY.get(where.partition(".")[0], ())
+    load_weights(module, checkpoint, unused, progress, adapt)
     if recipe.task == "embed":
         _drop_head(module)
     return module
+
+
+def _as_with_weights(where: str, recipe: Recipe, progress: Progress) -> dict[str, Any]:
+    """Return the arguments, with those that timm sets with published weights."""
+    own = WITH_WEIGHTS.get(where.partition(".")[0], {})
+    for name in own.keys() - recipe.arguments.keys():
+        progress.warn(
+            f"{name}={own[name]:g}, as timm sets it with published weights; for a network that was trained without: "
+            f"--arg {name}=1e-5"
+        )
+    return {**own, **recipe.arguments}
 
 
 def _shown_by(

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 from torchvision import models
-from torchvision.models import VisionTransformer, get_model, list_models
+from torchvision.models import VisionTransformer, get_model, get_model_weights, list_models
 from torchvision.ops import FrozenBatchNorm2d
 
 from exporter.checkpoint import Checkpoint, read_checkpoint
@@ -203,13 +203,20 @@ def _set_epsilon(where: str, module: nn.Module, named: Any, progress: Progress) 
         return
     if named is None:
         progress.warn(
-            "the epsilon of the backbone's batch norms is 1e-5; a network that was trained further from COCO_V1 has 0"
+            "the epsilon of the backbone's batch norms is 1e-5; a network that was trained further from COCO_V1 has 0: "
+            f"give its file the name of these weights, {_download_name(where)}"
         )
     elif named.name == "COCO_V1":
         # Without weights, torchvision builds batch norms that are not frozen in the same places.
         for part in module.modules():
             if isinstance(part, (FrozenBatchNorm2d, nn.BatchNorm2d)):
                 part.eps = 0.0
+
+
+def _download_name(where: str) -> str:
+    """Return the name under which torchvision downloads a network's COCO_V1 weights."""
+    url: str = get_model_weights(where)["COCO_V1"].url
+    return url.rpartition("/")[2]
 
 
 def _build(where: str, weights: Any, recipe: Recipe, arguments: dict[str, Any]) -> nn.Module:  # noqa: ANN401

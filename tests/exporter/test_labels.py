@@ -1,6 +1,9 @@
 """Labels as tools write them; the right labels are written out by hand."""
 
 import json
+import os
+import pickle
+from argparse import Namespace
 from pathlib import Path
 
 import onnx
@@ -117,6 +120,53 @@ def test_labels_beside_weights(content: object, tmp_path: Path) -> None:
     torch.save(content, path)
 
     assert read_labels(path) == PETS
+
+
+class Holder:
+    """An object of a class of a training, as Ultralytics' networks and Lightning's settings are."""
+
+    def __init__(self, **held: object) -> None:
+        vars(self).update(held)
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.pth.tar", "a.bin", "weights"])
+@pytest.mark.parametrize(
+    "content",
+    [
+        {
+            "state_dict": {},
+            "args": Namespace(lr=0.1),
+            "class_to_idx": {"dog": 1, "cat": 0, "bird": 2},
+        },
+        {"state_dict": {}, "args": Namespace(classes=["cat", "dog", "bird"])},
+        {"epoch": -1, "model": Holder(names={0: "cat", 1: "dog", 2: "bird"})},
+        Holder(classes=["cat", "dog", "bird"]),
+    ],
+)
+def test_labels_beside_objects_of_other_classes(content: object, name: str, tmp_path: Path) -> None:
+    torch.save(content, tmp_path / name)
+    assert read_labels(tmp_path / name) == PETS
+
+    with (tmp_path / name).open("wb") as file:
+        pickle.dump(content, file)
+    assert read_labels(tmp_path / name) == PETS
+
+
+class Runs:
+    """What a malicious pickle is: reading it as Python does would call a function."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.makedirs, ("made-by-a-pickle",)
+
+
+def test_a_checkpoint_that_runs_code_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    torch.save({"classes": ["cat", "dog", "bird"], "more": Runs()}, "a.pt")
+    with pytest.raises(RecipeError, match=r"a\.pt holds none of"):
+        read_labels(Path("a.pt"))
+    assert [file.name for file in tmp_path.iterdir()] == ["a.pt"]
 
 
 @pytest.mark.parametrize(

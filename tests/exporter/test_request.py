@@ -87,6 +87,10 @@ SOURCES: dict[str, list[str]] = {
     "torchscript": ["torchscript:net.ts", *SIZE, *LABELS, "--mean", "0.5", "--std", "0.2,0.3,0.4"],
     "train": ["train:own_code:train"],
     "timm": ["timm:test_vit", "--weights", "t.pt", "--arg", "num_classes=4", *LABELS],
+    "random weights": ["timm:test_resnet", "--weights", "none", "--arg", "num_classes=4", *LABELS],
+    "random weights of own code": ["python:own_code:Net", "--weights", "none", *SIZE, *LABELS],
+    "torchvision": ["torchvision:squeezenet1_1", "--weights", "none", *SIZE],
+    "transformers": ["transformers:network"],
 }
 
 
@@ -101,6 +105,9 @@ def test_a_recipe_makes_the_same_file_again_from_any_working_folder(
     if kind == "timm":
         torch.manual_seed(0)
         torch.save(timm.create_model("test_vit", num_classes=4).state_dict(), "t.pt")
+    if kind == "transformers":
+        pretrained = pytest.importorskip("tests.exporter.sources.pretrained")
+        pretrained.saved(pretrained.vit, Path())
     title = 'Small "net" \N{CAT FACE}\nof two lines'
     words = ["--task", "classify", "--name", "net", "--images", "shots", "--title", title]
     assert run(*SOURCES[kind], *words, "--agreement", "0", "--score", "COCO mAP@0.5=0.25") == 0

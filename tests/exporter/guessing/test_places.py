@@ -303,6 +303,32 @@ TIMM = {"architecture": "resnet18", "num_classes": 3}
         ),
         ({}, {"architecture": "resnet18", "pretrained_cfg": None, "label_names": []}, {}),
         ({}, {"architecture": "resnet18", "label_names": ["a"]}, {"labels": "config.json"}),
+        (
+            {},
+            {
+                "architecture": "resnet18",
+                "num_classes": 3,
+                "model_args": {"output_stride": 16, "global_pool": "avg", "norm_layer": None},
+                "pretrained_cfg": {"input_size": [3, 96, 128], "crop_pct": 0.5, "interpolation": "random"},
+            },
+            {
+                "arg": ["output_stride=16", 'global_pool="avg"', "num_classes=3"],
+                "height": 96,
+                "width": 128,
+                "resize": "crop",
+                "shorter_side": 256,
+            },
+        ),
+        (
+            {},
+            {
+                "architecture": "resnet18",
+                "pretrained_cfg": {
+                    "input_size": [3, 96, 96], "crop_pct": 0.5, "crop_mode": "squash", "interpolation": "bicubic",
+                },
+            },
+            {"height": 96, "width": 96, "resize": "stretch", "interpolation": "bicubic"},
+        ),
     ],
 )  # fmt: skip
 def test_a_config_of_timm_answers_what_it_states(

@@ -110,6 +110,23 @@ def test_weights_under_other_names_are_renamed_as_timm_does(tmp_path: Path) -> N
     agrees(loaded(tmp_path, "test_vit", weights="w.pt"), module, 3, 160, 160)
 
 
+@pytest.mark.parametrize("stated", [None, 1e-5])
+def test_an_epsilon_is_the_one_that_timm_sets_with_published_weights(
+    stated: float | None, tmp_path: Path
+) -> None:
+    saved(tmp_path, "fbnetc_100")
+    path = str(tmp_path / "w.pt")
+    published = timm.create_model(
+        "fbnetc_100", pretrained=True, pretrained_cfg_overlay={"file": path}
+    )
+    right = published if stated is None else timm.create_model("fbnetc_100", checkpoint_path=path)
+
+    arguments = {} if stated is None else {"bn_eps": stated}
+    network = loaded(tmp_path, "fbnetc_100", weights="w.pt", arguments=arguments)
+
+    agrees(network, right.eval(), 3, 224, 224)
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [
