@@ -54,9 +54,16 @@ def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
 
 
 def image_files(folder: Path) -> list[Path]:
-    """Return the paths of the images in a folder and its subfolders, in the order of their names."""
+    """Return the paths of the images in a folder and its subfolders, in the order of their names.
+
+    Files and folders whose name begins with a dot are no images of the user: macOS and notebooks put copies there.
+    """
     return sorted(
-        file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file()
+        file
+        for file in folder.rglob("*")
+        if file.suffix.lower() in SUFFIXES
+        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
+        and file.is_file()
     )
 
 

@@ -27,7 +27,7 @@ TEMPORAL_INPUT_NAME = "features"
 TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 ResizePolicy = Literal["crop", "stretch", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
-Metric = Literal["top1", "mask_iou", "map50", "cosine"]
+Metric = Literal["top1", "exact_match", "mask_iou", "map50", "cosine"]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=16384)]
 

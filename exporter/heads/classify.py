@@ -43,7 +43,11 @@ class ClassifyHead:
     axes: int = 2
     task: ClassVar[Task] = "classify"
     outputs: ClassVar[tuple[str, ...]] = ("logits", "probabilities", FEATURES)
-    metric: ClassVar[Metric] = "top1"
+
+    @property
+    def metric(self) -> Metric:
+        """What `agreement` measures: the best class, or where each label is decided alone, all of them."""
+        return "exact_match" if self.activation == "sigmoid" else "top1"
 
     @property
     def activation(self) -> Activation:

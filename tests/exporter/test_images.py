@@ -14,6 +14,9 @@ def test_images_come_from_a_folder_in_the_order_of_their_names(tmp_path: Path) -
     for name, body in zip(("b.jpg", "a.jpg", "c.jpg"), photographs(3), strict=True):
         (tmp_path / name).write_bytes(body)
     (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "._a.jpg").write_bytes(b"what macOS puts beside a file")
+    (tmp_path / ".ipynb_checkpoints").mkdir()
+    (tmp_path / ".ipynb_checkpoints/0.jpg").write_bytes(photographs(1)[0])
 
     found = images_in(tmp_path, limit=2)
 

@@ -42,6 +42,11 @@ def test_with_several_labels_every_decision_counts() -> None:
     assert ClassifyHead(2, multi_label=True).agreement(one, other, 1.0) == [1, 0]
 
 
+def test_the_agreement_is_named_by_what_it_measures() -> None:
+    heads = ClassifyHead(2), ClassifyHead(2, multi_label=True), ClassifyHead(1)
+    assert [head.metric for head in heads] == ["top1", "exact_match", "exact_match"]
+
+
 def test_with_one_class_the_decision_can_differ() -> None:
     assert ClassifyHead(1).agreement(answer([0.7]), answer([0.4]), 1.0) == [0]
 

@@ -116,7 +116,11 @@ def test_coco_v1_runs_with_an_epsilon_of_0_in_the_batch_norms_that_were_frozen(
     found, warned = built(tmp_path, name, "own.pth", "detect")
     norms = [part for part in found.module.modules() if isinstance(part, nn.BatchNorm2d)]
     assert {part.eps for part in norms} == {1e-5}
-    assert any("trained further from COCO_V1 has 0" in one for one in warned)
+    assert any(
+        f"trained further from COCO_V1 has 0: give its file the name of these weights, {download}"
+        in one
+        for one in warned
+    )
 
 
 FAMILIES = {
