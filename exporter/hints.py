@@ -12,7 +12,7 @@ from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.labeled.scores import chance, is_at_chance
 from exporter.network import Head, Outputs
-from exporter.recipe import Pixels
+from exporter.recipe import MOST_CANDIDATES, Pixels
 from exporter.transforms import pixel_values
 from service.card import Normalization
 
@@ -93,13 +93,30 @@ class Decisions:
         self._head = head
         self._labels = labels
         self._made: list[str | None] = []
+        self._full = 0
 
     def add(self, outputs: Outputs) -> None:
         """Add the outputs for one image, a batch of one."""
         self._made.append(_decision(self._head, outputs, self._labels))
+        if isinstance(self._head, DetectHead) and not self._head.recipe.nms_free:
+            # The candidates are sorted: if the last one is clear too, others were cut off.
+            self._full += bool(outputs["scores"][0, -1] >= SEEN_SCORE) and self._head.is_cut
 
     def hints(self) -> list[str]:
-        """Return a hint if several images all have the same result."""
+        """Return a hint if several images all have the same result, and if candidates were cut off."""
+        return [*self._same(), *self._cut()]
+
+    def _cut(self) -> list[str]:
+        if not (self._full and isinstance(self._head, DetectHead)):
+            return []
+        count = self._head.candidates
+        full = (
+            f"On {self._full} of {len(self._made)} images of the proof, all {count} candidates have a score of "
+            f"{SEEN_SCORE} or more, so that boxes beyond them are lost"
+        )
+        return [f"{full}. Give more, up to {MOST_CANDIDATES}: --candidates {2 * count}"]
+
+    def _same(self) -> list[str]:
         first = self._made[0] if self._made else None
         if first is None or len(self._made) < ENOUGH_IMAGES or len(set(self._made)) > 1:
             return []

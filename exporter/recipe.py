@@ -160,6 +160,9 @@ class SegmentRecipe(_Frozen):
     )
 
 
+MOST_CANDIDATES = 16384
+
+
 class DetectRecipe(_Frozen):
     """What the raw outputs of a detector mean.
 
@@ -202,7 +205,7 @@ class DetectRecipe(_Frozen):
     candidates: int = Field(
         2048,
         ge=1,
-        le=16384,
+        le=MOST_CANDIDATES,
         description="The number of candidates before suppression: 20 boxes for each of 100 objects.",
     )
 

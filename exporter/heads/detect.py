@@ -68,6 +68,11 @@ class DetectHead:
         return min(self.recipe.candidates, self.anchors * self._kinds_a_box)
 
     @property
+    def is_cut(self) -> bool:
+        """Whether the network has more candidates than the graph returns."""
+        return self.candidates < self.anchors * self._kinds_a_box
+
+    @property
     def _kinds_a_box(self) -> int:
         """How many classes one box may have."""
         first, last = self._foreground()

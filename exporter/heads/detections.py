@@ -10,6 +10,9 @@ from exporter.network import Array
 MARGIN = 0.05
 """A detection whose score is so near the threshold may be on either side of it, and needs no counterpart."""
 
+SAME_BOX = 0.01
+"""Boxes whose IoU with another one differs by at most so much are about the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Detections:
@@ -36,8 +39,11 @@ def score_difference(found: Detections, expected: Detections) -> float:
         return 0.0
     ious = iou_matrix(found.boxes, expected.boxes)
     ious[found.classes[:, None] != expected.classes[None]] = 0
-    apart = np.abs(found.scores - expected.scores[ious.argmax(axis=1)])
-    return float(apart[ious.max(axis=1) >= MATCH_IOU].max(initial=0.0))
+    best = ious.max(axis=1, keepdims=True)
+    # A network without suppression may give the same box twice: of those the one with the nearest score is meant.
+    apart = np.abs(found.scores[:, None] - expected.scores[None])
+    nearest = np.where(ious >= best - SAME_BOX, apart, np.inf).min(axis=1)
+    return float(nearest[best[:, 0] >= MATCH_IOU].max(initial=0.0))
 
 
 def rank_difference(found: Array, expected: Array, most: int) -> float:

@@ -191,6 +191,8 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]], ends: set[str]
         found = "not probabilities"
         if in_unit_range(scores):
             found = "and a linear layer computes them, so that they may be logits"
+            if parts[0].classes is None:
+                how = "State it: --activation sigmoid or softmax (they are logits), or none (they are probabilities)"
         if head.recipe.decoder == "yolov8" and low < 0:
             how += (
                 ". Or is the output (N, A, 4 + K), transposed? Give --decoder detr --box-unit pixel"

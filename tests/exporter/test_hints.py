@@ -125,6 +125,24 @@ def test_different_results_are_no_hint(head: Head, outputs: list[dict[str, Any]]
     assert decided(head, *outputs) == []
 
 
+@pytest.mark.parametrize(
+    ("stated", "scores", "is_hint"),
+    [
+        ({"candidates": 2}, [0.9, 0.4], True),
+        ({"candidates": 2}, [0.9, 0.2], False),
+        ({"candidates": 2, "nms_free": True}, [0.9, 0.4], False),
+        ({"candidates": 12}, [0.4] * 12, False),  # all that there are
+    ],
+)
+def test_candidates_that_are_cut_off_are_a_hint(
+    stated: dict[str, Any], scores: list[float], *, is_hint: bool
+) -> None:
+    head = DetectHead(PairDecoder(), DetectRecipe(**stated), 4, 3)
+    hints = decided(head, {"scores": scores}, {"scores": [*scores[:-1], 0.1]})
+    assert len(hints) == is_hint
+    assert all("On 1 of 2 images" in hint and "--candidates 4" in hint for hint in hints)
+
+
 def measurement(
     scores: dict[str, float], reference: float | None = None, **fields: Any
 ) -> Measurement:

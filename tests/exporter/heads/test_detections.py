@@ -75,3 +75,17 @@ def test_scores_below_the_threshold_are_compared_where_nothing_is_above_it(
     found = HEAD.result_difference(detections(scores, [0, 1]), low)
 
     assert found == pytest.approx(difference)
+
+
+def test_of_equal_boxes_the_one_with_the_same_score_is_the_counterpart() -> None:
+    head = DetectHead(DECODERS["pair"], DetectRecipe(nms_free=True), 4, 3)
+    boxes = np.array([[SQUARES[0], SQUARES[0], SQUARES[1]]])
+    twice = {
+        "boxes": boxes,
+        "scores": np.array([[0.9, 0.5, 0.4]]),
+        "classes": np.array([[0, 0, 1]]),
+    }
+    other = {**twice, "scores": np.array([[0.9, 0.3, 0.4]])}
+
+    assert head.result_difference(twice, twice) == 0
+    assert head.result_difference(other, twice) == pytest.approx(0.2)
