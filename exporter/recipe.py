@@ -336,11 +336,15 @@ class Recipe(_Frozen):
     def image_input(self, known: ImageInput | None) -> ImageInput:
         """Return the image input: what the recipe states, completed by what the source knows.
 
+        A crop of another size keeps the source's share of the image, unless the shorter side is stated.
+
         Raises:
             RecipeError: height or width is stated by neither, or the parts contradict each other.
         """
         stated = self.input.model_dump(exclude_none=True)
         merged = {**(known.model_dump() if known else {}), **stated}
+        if known is not None and known.shorter_side and "shorter_side" not in stated:
+            merged["shorter_side"] = _same_share(known, known.shorter_side, merged)
         if not {"height", "width"} <= merged.keys():
             raise RecipeError("The network's input size is not known: give --height and --width")
         if known is None and merged.get("resize", "crop") == "crop":
@@ -388,6 +392,12 @@ def make_recipe(content: dict[str, Any]) -> Recipe:
         return Recipe.model_validate(content)
     except ValidationError as error:
         raise invalid_field(error) from error
+
+
+def _same_share(known: ImageInput, shorter_side: int, merged: dict[str, Any]) -> int:
+    """Return the shorter side of which a crop of another size keeps the same share of the image, as timm does."""
+    before, after = (max(size["height"], size["width"]) for size in (known.model_dump(), merged))
+    return shorter_side * int(after) // int(before)
 
 
 def _in_package(file: str) -> Path:

@@ -56,6 +56,27 @@ def test_the_recipe_takes_precedence_over_the_source() -> None:
     assert recipe.image_input(known) == known.model_copy(update={"interpolation": "bicubic"})
 
 
+@pytest.mark.parametrize(
+    ("stated", "shorter_side"),
+    [
+        (
+            {"height": 288, "width": 288},
+            329,
+        ),  # 256 / 224, as timm's crop_pct and torchvision's sizes have it
+        ({"height": 112, "width": 96}, 128),
+        ({"height": 112}, 256),
+        ({"height": 112, "width": 112, "shorter_side": 112}, 112),
+        ({"interpolation": "bicubic"}, 256),
+    ],
+)
+def test_a_crop_of_another_size_keeps_the_same_share_of_the_image(
+    stated: dict[str, Any], shorter_side: int
+) -> None:
+    known = ImageInput(height=224, width=224, resize="crop", shorter_side=256)
+    recipe = make_recipe({"source": "onnx:x", "task": "classify", "name": "x", "input": stated})
+    assert recipe.image_input(known).shorter_side == shorter_side
+
+
 def test_a_crop_without_a_shorter_side_keeps_all_it_can() -> None:
     recipe = make_recipe({**MINIMAL, "input": {"height": 20, "width": 30}})
     assert recipe.image_input(None).shorter_side == 30
