@@ -347,8 +347,8 @@ class Recipe(_Frozen):
             merged["shorter_side"] = _same_share(known, known.shorter_side, merged)
         if not {"height", "width"} <= merged.keys():
             raise RecipeError("The network's input size is not known: give --height and --width")
-        if known is None and merged.get("resize", "crop") == "crop":
-            merged.setdefault("shorter_side", max(merged["height"], merged["width"]))
+        if merged.get("resize", "crop") == "crop" and not merged.get("shorter_side"):
+            merged["shorter_side"] = max(merged["height"], merged["width"])
         try:
             return ImageInput.model_validate(merged)
         except ValidationError as error:

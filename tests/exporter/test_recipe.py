@@ -80,6 +80,9 @@ def test_a_crop_of_another_size_keeps_the_same_share_of_the_image(
 def test_a_crop_without_a_shorter_side_keeps_all_it_can() -> None:
     recipe = make_recipe({**MINIMAL, "input": {"height": 20, "width": 30}})
     assert recipe.image_input(None).shorter_side == 30
+    crop = make_recipe({**MINIMAL, "input": {"resize": "crop"}})
+    known = ImageInput(height=20, width=30, resize="stretch")  # as an ONNX file of a fixed size
+    assert crop.image_input(known).shorter_side == 30
 
 
 @pytest.mark.parametrize("value", ["int8,fp32", "int8, fp32", ["int8", "fp32"]])
