@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from exporter.errors import RecipeError
+from exporter.file_kind import file_kind
 from exporter.label_tables import HOLDERS, holder_of, labels_in
 
 LARGEST = 16 * 2**20
@@ -68,6 +69,7 @@ def _text(path: Path) -> str:
         raise RecipeError(
             f"labels: {path.name} has {size / 2**20:.0f} MiB, labels have at most 16. Is it the right file?"
         )
+    _refuse_foreign(path)
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in content[:64]:
@@ -81,6 +83,19 @@ def _text(path: Path) -> str:
     if "\0" in text:
         raise RecipeError(f"labels: {path.name} is no text: it contains zero bytes")
     return text
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse what is no text, and a text in place of the file itself: a page, or the pointer to a large file."""
+    kind = file_kind(path)
+    if kind.kind in {"text", "unknown"} or path.stat().st_size == 0:
+        return
+    if "not the file itself" in kind.what:
+        raise RecipeError(f"labels: {path.name} {kind.sentence}")
+    what = kind.what or "a file of weights"
+    raise RecipeError(
+        f"labels: {path.name} is {what}. Give a text file with one label per line, JSON or a data.yaml"
+    )
 
 
 def _in_text(path: Path) -> tuple[str, ...]:
@@ -223,10 +238,10 @@ def _in_onnx(path: Path) -> tuple[str, ...]:
 
 def onnx_labels(path: Path) -> tuple[str, ...] | None:
     """Return the labels in the metadata of an ONNX file, None where there are none."""
-    import onnx  # noqa: PLC0415 - other kinds of labels do not need it
+    from exporter.onnx_header import onnx_header  # noqa: PLC0415 - other labels do not need onnx
 
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx_header(path)
     except Exception:  # noqa: BLE001 - protobuf's DecodeError has no public home that is stable
         return None
     written = {entry.key: entry.value for entry in model.metadata_props}

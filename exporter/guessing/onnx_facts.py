@@ -13,6 +13,10 @@ from exporter.file_kind import not_onnx
 from exporter.guessing.granted import Granted
 from exporter.heads.arrange import grid_strides
 from exporter.labels import onnx_labels
+from exporter.onnx_header import onnx_header
+from exporter.recipe import Recipe
+from exporter.sources.found_input import find_entry, settle_pixels, settle_size
+from exporter.sources.onnx_pixels import stated_pixels
 from service.card import ImageInput
 
 Dims = tuple[int | None, ...]
@@ -55,6 +59,20 @@ def score_count(path: Path) -> int | None:
     """Return the number of a classifier's scores, where the file fixes it."""
     outputs = [_dims(value) for value in _with_shapes(_read(path)).graph.output]
     return outputs[0][1] if len(outputs) == 1 and len(outputs[0]) == 2 else None
+
+
+def check_onnx_input(path: Path, recipe: Recipe) -> None:
+    """Compare the options about the input with the inputs of the file, whose weights are not needed for that.
+
+    Raises:
+        SourceError: the file is no ONNX file, or no input can be the image.
+        RecipeError: an option contradicts the file.
+    """
+    model = _read(path)
+    stated = recipe.pixels.model_dump(exclude_unset=True) if recipe.pixels else {}
+    entry = find_entry(model, stated.get("layout"), recipe.arguments)
+    settle_pixels(entry, recipe, stated_pixels(model))
+    settle_size(entry, recipe)
 
 
 def states_labels(path: Path) -> bool:
@@ -149,7 +167,7 @@ def _is_ultralytics(stated: dict[str, str]) -> bool:
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx_header(path)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable
