@@ -164,7 +164,7 @@ class SegmentRecipe(_Frozen):
 
     activation: Activation | None = Field(None, description=_ACTIVATION_HELP)
     background_id: int | None = Field(
-        None, ge=0, description="The class id that is background and is not reported as an object."
+        None, description="The class id that is background and is not reported as an object."
     )
 
 

@@ -109,7 +109,10 @@ def check_label_count(source: str, values: Mapping[str, Any], labels: int) -> No
         RecipeError: they differ.
     """
     kind, _, where = source.partition(":")
-    needed = _class_count(kind, where) if values.get("task") in LABELED else None
+    task = values.get("task")
+    # An ONNX file shows the number of a classifier's scores; rows of boxes have as many axes.
+    is_shown = task in LABELED and (kind != "onnx" or task == "classify")
+    needed = _class_count(kind, where) if is_shown else None
     if labels and needed is not None and needed > 1 and labels != needed:
         raise RecipeError(
             f"labels: {labels} are given, the network has {needed} classes. "

@@ -266,7 +266,11 @@ def _expected(reference: OnnxReference, frames: NDArray[np.float32]) -> tuple[Ar
     try:
         return reference.run(frames)
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
-        raise GraphError(f"ONNX Runtime does not run the file: {first_line(error)}") from error
+        size = f"{reference.image_input.height}×{reference.image_input.width}"
+        free = "" if reference.entry.size else " Is this the right size (--height, --width)?"
+        raise GraphError(
+            f"ONNX Runtime does not run the file on an image of {size}: {first_line(error)}.{free}"
+        ) from error
 
 
 def _computes(

@@ -58,7 +58,7 @@ def folder(place: Path) -> Path:
         ({"task": "detect", "multi_label": True}, "--multi-label: only --task classify reads this, not detect"),
         ({"task": "embed", "classify": {"activation": "none"}}, "--activation: only --task classify"),
         ({"detect": {"decoder": "pair"}}, "--decoder: only --task detect reads this, not classify"),
-        ({"detect": {"decoder": "pair", "class_offset": 1}}, "--class-offset, --decoder: only --task detect reads these"),
+        ({"detect": {"decoder": "pair", "class_offset": 1}}, "--class-offset, --decoder: only --task detect"),
         ({"backbone": "b.onnx"}, "--backbone: only --task temporal"),
         ({"window": {"frames": 4, "stride": 2, "fps": 6}}, "--window-fps, --window-frames, --window-stride: only"),
         ({"input": {"resize": "stretch", "shorter_side": 9}}, "--shorter-side: only --resize crop"),

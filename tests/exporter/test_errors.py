@@ -13,8 +13,11 @@ MINIMAL = {"source": "onnx:net.onnx", "task": "classify", "name": "net"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"task": "cls"}, "task: 'cls' is none of 'classify', 'segment', 'detect', 'embed' or 'temporal'"),
-        ({"input": {"heigth": 3}}, "input.heigth: there is no such field; docs/recipe.md and foveal-export reference have all of them"),
+        ({"pixels": {"color": "grey"}}, "pixels.color: 'grey' is none of 'rgb', 'bgr' or 'gray'"),
+        (
+            {"input": {"heigth": 3}},
+            "input.heigth: there is no such field; docs/recipe.md and foveal-export reference have all of them",
+        ),
         ({"input": {"height": "3.5"}}, "input.height: '3.5' is no whole number"),
         ({"input": [1]}, "input: [1] is no table"),
         ({"proof": {"tolerance": 0}}, "proof.tolerance: 0 is not more than 0"),

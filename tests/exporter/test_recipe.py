@@ -126,5 +126,5 @@ def test_a_wrong_size_is_named_by_its_field() -> None:
 def test_a_folder_in_place_of_a_file_is_named_as_one(tmp_path: Path) -> None:
     (tmp_path / "weights").mkdir()
     recipe = make_recipe({**MINIMAL, "folder": tmp_path})
-    with pytest.raises(RecipeError, match="weights 'weights': this is a folder, not a file"):
+    with pytest.raises(RecipeError, match="source 'weights': this is a folder, not a file"):
         recipe.locate("weights")
