@@ -142,7 +142,7 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
         if suitable:
             best = _named_scores(suitable)
             return [best, *(one for one in outputs if one is not best)]
-    if outputs and all(one.is_integer for one in outputs):
+    if outputs and all(one.is_integer and set(one.dims) == {1} for one in outputs):
         raise RecipeError(
             f"The output {outputs[0].name} holds whole numbers, as the best class. --task classify needs the score of "
             "each class: export the network without its ArgMax, or name the output before it with --outputs"
