@@ -24,6 +24,7 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
     if recipe.input.resize is not None:
         refuse_unread(recipe.input.model_dump(exclude_none=True), recipe.input.resize)
     recipe.label_list()
+    _check_files(recipe)
     _check_folders(recipe)
     existing = next(folder for folder in path.absolute().parents if folder.exists())
     if not existing.is_dir():
@@ -32,6 +33,18 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
         raise WriteError(
             f"{path} can not be written: no permission for {existing}. Give another folder with --models"
         )
+
+
+def _check_files(recipe: Recipe) -> None:
+    """Refuse a file of the network, or of its weights, that is not there."""
+    kind, _, where = recipe.source.partition(":")
+    if kind in COMPLETE:
+        recipe.locate(where)
+    weights = recipe.weights
+    # torchvision's weights have many names, of which none has an ending.
+    is_file = weights is not None and (kind in _FILES_ALONE or Path(weights).suffix != "")
+    if weights is not None and is_file and weights not in _NAMES:
+        recipe.locate(weights, "weights")
 
 
 def _check_folders(recipe: Recipe) -> None:
@@ -91,6 +104,11 @@ def _given(table: BaseModel) -> list[str]:
 
 COMPLETE = {"onnx", "program", "torchscript"}
 """The kinds of sources whose file holds the network with its weights."""
+
+_FILES_ALONE = {"python", "timm", "transformers"}
+"""The kinds of sources whose weights are a file, or one of the names that follow."""
+
+_NAMES = {"DEFAULT", "none"}
 
 _WITH_CODE = ("python", "train")
 """The kinds of sources that import modules."""

@@ -46,6 +46,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
     """
     read = _READERS.get(path.suffix.lower(), _in_text)
     try:
+        _refuse_stand_in(path)
         labels = read(path)
     except OSError as error:
         raise RecipeError(f"labels: {path}: {error.strerror or error}") from error
@@ -85,13 +86,18 @@ def _text(path: Path) -> str:
     return text
 
 
+def _refuse_stand_in(path: Path) -> None:
+    """Refuse a page or the pointer to a large file, which is not the file itself."""
+    kind = file_kind(path)
+    if "not the file itself" in kind.what:
+        raise RecipeError(f"labels: {path.name} {kind.sentence}")
+
+
 def _refuse_foreign(path: Path) -> None:
-    """Refuse what is no text, and a text in place of the file itself: a page, or the pointer to a large file."""
+    """Refuse what is no text."""
     kind = file_kind(path)
     if kind.kind in {"text", "unknown"} or path.stat().st_size == 0:
         return
-    if "not the file itself" in kind.what:
-        raise RecipeError(f"labels: {path.name} {kind.sentence}")
     what = kind.what or "a file of weights"
     raise RecipeError(
         f"labels: {path.name} is {what}. Give a text file with one label per line, JSON or a data.yaml"

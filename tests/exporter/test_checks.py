@@ -35,6 +35,7 @@ def test_classes_that_the_outputs_show_need_labels_for_every_task(task: str) -> 
 def folder(place: Path) -> Path:
     """Return a folder with an empty file, a folder without images and one with an image deep inside."""
     (place / "file.jpg").touch()
+    (place / "net.onnx").touch()
     (place / "empty").mkdir()
     (place / "images" / "deep").mkdir(parents=True)
     (place / "images" / "deep" / "a.PNG").touch()
@@ -52,6 +53,9 @@ def folder(place: Path) -> Path:
         ({"source": "python:a:b", "code": "none"}, "none: there is no such folder"),
         ({"weights": "w.pt"}, "--weights is for sources that build a network"),
         ({"source": "program:a.pt2", "arguments": {"n": 1}}, "--arg is for sources"),
+        ({"source": "program:a.pt2"}, "source 'a.pt2': there is no file"),
+        ({"source": "timm:resnet18", "weights": "best"}, "weights 'best': there is no file"),
+        ({"source": "torchvision:resnet18", "weights": "best.pth"}, "weights 'best.pth': there is no file"),
         ({"labels": "none.txt"}, "labels 'none.txt': there is no file"),
         ({"labels": "empty"}, "labels 'empty': this is a folder, not a file"),
         ({"task": "embed", "labels": ["a"]}, "--labels: --task embed has no classes"),
@@ -87,3 +91,5 @@ def test_what_is_there_and_read_passes(tmp_path: Path) -> None:
         "folder": folder(tmp_path),
     }
     check_recipe(make_recipe(content), tmp_path / "1" / "model.onnx")
+    named = {"source": "torchvision:resnet18", "weights": "IMAGENET1K_V1", "code": None}
+    check_recipe(make_recipe({**content, **named}), tmp_path / "1" / "model.onnx")

@@ -171,6 +171,8 @@ def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: 
         ("a.csv", b"id,name\n0,cat\n", "several columns"),
         ("a.txt", b"version https://git-lfs.github.com/spec/v1\noid 1\nsize 2\n", "git lfs pull"),
         ("a.json", b"<!DOCTYPE html><html></html>", "a web page (HTML), not the file itself"),
+        ("a.pth", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("a.onnx", b"<html>", "a web page (HTML), not the file itself"),
         ("a.txt", b"\xff\xd8\xff\xe0", "a.txt is a JPEG image. Give a text file"),
         ("a.yaml", b"\x1f\x8b\x08", "a.yaml is a gzip archive. Give a text file"),
         ("a.txt", b"\x80\x02}q\x00.", "a.txt is a file of weights. Give a text file"),
