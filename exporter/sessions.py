@@ -85,6 +85,8 @@ def _session(
 def _session_of_files(
     model: onnx.ModelProto, options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession:
+    if is_large(model):  # weights in another order would be in memory once more
+        options.add_session_config_entry("session.disable_prepacking", "1")
     with TemporaryDirectory(prefix="foveal-export-") as folder:
         path = save_split(model, Path(folder))
         return onnxruntime.InferenceSession(path, options, providers=[CPU])
