@@ -13,10 +13,10 @@ MINIMAL = {"source": "onnx:net.onnx", "task": "classify", "name": "net"}
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"pixels": {"color": "grey"}}, "pixels.color: 'grey' is none of 'rgb', 'bgr' or 'gray'"),
+        ({"pixels": {"color": "hsv"}}, "pixels.color: 'hsv' is none of 'rgb', 'bgr' or 'gray'"),
         (
-            {"input": {"heigth": 3}},
-            "input.heigth: there is no such field; docs/recipe.md and foveal-export reference have all of them",
+            {"input": {"hight_px": 3}},
+            "input.hight_px: there is no such field; docs/recipe.md and foveal-export reference have all of them",
         ),
         ({"input": {"height": "3.5"}}, "input.height: '3.5' is no whole number"),
         ({"input": [1]}, "input: [1] is no table"),
