@@ -10,7 +10,7 @@ from onnx import NodeProto, TensorProto, helper
 
 from exporter.errors import GraphError
 from exporter.graph import BATCH, Graph, integers
-from exporter.node_order import fixed_tensors
+from exporter.node_order import fixed_tensors, tensors_read
 from exporter.shapes import Shape
 from service.card import ImageInput, Stage
 
@@ -107,6 +107,9 @@ def deepest_map(
 ) -> str:
     """Return the smallest feature map that all outputs depend on; of several of that size, the one with most channels.
 
+    Of several with as many channels it is the last that every path from the first one passes through: the output of
+    the last residual block, and no branch inside of a block or of a head.
+
     Raises:
         GraphError: there is none.
     """
@@ -130,7 +133,20 @@ def deepest_map(
             "There is no feature map before the outputs: are the right ones named with --outputs?"
         )
     deepest: FeatureMap = min(maps, key=lambda m: (m.height * m.width, -m.channels))
-    return deepest.tensor
+    equal = [m.tensor for m in maps if same_size(m, deepest) and m.channels == deepest.channels]
+    return _last_passed(model, equal, floats or outputs)
+
+
+def _last_passed(model: onnx.ModelProto, tensors: Sequence[str], ends: Sequence[str]) -> str:
+    """Return the last tensor through which all paths from the first one to the ends lead."""
+    for tensor in reversed(tensors[1:]):
+        reached = {tensors[0]}
+        for node in model.graph.node:
+            if not reached.isdisjoint(tensors_read(node)):
+                reached.update(name for name in node.output if name != tensor)
+        if reached.isdisjoint(ends) and tensor not in ends:
+            return tensor
+    return tensors[0]
 
 
 def find_maps(

@@ -50,7 +50,10 @@ def edit_card(path: Path, changes: list[str]) -> Card:
         RecipeError: a field can not be edited, or a value does not fit.
         CardError: the file is no servable, or its certificate is not that of its graph.
     """
-    card = read_card(path)
+    try:
+        card = read_card(path)
+    except OSError as error:
+        raise RecipeError(f"{path}: {error.strerror}. Give the model.onnx of a servable") from error
     check_certificate(path, card)
     content = card.model_dump()
     for change in changes:

@@ -3,53 +3,123 @@
 import os
 from pathlib import Path
 
+from pydantic import BaseModel
+
 from exporter.errors import RecipeError, WriteError
+from exporter.images import NO_IMAGE, has_images, require_folder
+from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
-from exporter.recipe import LABELED, Recipe
+from exporter.recipe import LABELED, Recipe, Task
 
 
 def check_recipe(recipe: Recipe, path: Path) -> None:
-    """Check what needs no network: labels, images, and the place of the file.
+    """Check what needs no network: options, labels, folders of images, and the place of the file.
 
     Raises:
-        RecipeError: a file or a folder is missing or not usable.
+        RecipeError: a file or a folder is missing or not usable, or something is stated that is not read.
         WriteError: the servable can not be written where it goes.
     """
-    _check_options(recipe)
+    _check_source(recipe)
+    _check_task(recipe)
+    if recipe.input.resize is not None:
+        refuse_unread(recipe.input.model_dump(exclude_none=True), recipe.input.resize)
     recipe.label_list()
-    images = recipe.proof.images
-    if images is not None and not (recipe.folder / images).is_dir():
-        raise RecipeError(f"--images {images}: there is no such folder")
-    if recipe.code is not None and not (recipe.folder / recipe.code).is_dir():
-        raise RecipeError(f"--code {recipe.code}: there is no such folder")
+    _check_files(recipe)
+    _check_folders(recipe)
     existing = next(folder for folder in path.absolute().parents if folder.exists())
     if not existing.is_dir():
         raise WriteError(f"{path} can not be written: {existing} is a file, not a folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise WriteError(f"{path} can not be written: no permission for {existing}")
+        raise WriteError(
+            f"{path} can not be written: no permission for {existing}. Give another folder with --models"
+        )
 
 
-def _check_options(recipe: Recipe) -> None:
-    """Refuse what the recipe's source or task does not read."""
+def _check_files(recipe: Recipe) -> None:
+    """Refuse a file of the network, or of its weights, that is not there."""
+    kind, _, where = recipe.source.partition(":")
+    if kind in COMPLETE:
+        recipe.locate(where)
+    weights = recipe.weights
+    # torchvision's weights have many names, of which none has an ending.
+    is_file = weights is not None and (kind in _FILES_ALONE or Path(weights).suffix != "")
+    if weights is not None and is_file and weights not in _NAMES:
+        recipe.locate(weights, "weights")
+
+
+def _check_folders(recipe: Recipe) -> None:
+    images, code, labeled = recipe.proof.images, recipe.code, recipe.proof.labeled
+    if images is not None:
+        folder = require_folder("--images", recipe.folder / images)
+        if not has_images(folder):
+            raise RecipeError(f"--images {images}: {NO_IMAGE}")
+    if code is not None:
+        require_folder("--code", recipe.folder / code)
+    if labeled is not None and not (recipe.folder / labeled).exists():
+        raise RecipeError(f"--labeled {labeled}: there is no such folder or file")
+
+
+def _check_source(recipe: Recipe) -> None:
+    """Refuse what the recipe's source does not read."""
     kind = recipe.source.partition(":")[0]
     for name, value in (("--arg", recipe.arguments), ("--weights", recipe.weights)):
         if kind in COMPLETE and value and (kind, name) != ("onnx", "--arg"):
             raise RecipeError(
                 f"{name} is for sources that build a network; {kind}: reads a file that is complete. Leave it out"
             )
-    for task, table in (("detect", recipe.detect), ("segment", recipe.segment)):
-        if recipe.task != task and table.model_fields_set:
-            options = sorted(table.model_fields_set)
-            shown = ", ".join(_OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in options)
+    if recipe.code is not None and kind not in _WITH_CODE:
+        raise RecipeError(
+            f"--code: only {' and '.join(_WITH_CODE)} read this, not {kind}:. Leave it out"
+        )
+
+
+def _check_task(recipe: Recipe) -> None:
+    """Refuse what the recipe's task does not read."""
+    stated: dict[Task, list[str]] = {
+        "classify": [*_given(recipe.classify), *(["--multi-label"] if recipe.multi_label else [])],
+        "segment": _given(recipe.segment),
+        "detect": _given(recipe.detect),
+        "temporal": [
+            *(["--backbone"] if recipe.backbone is not None else []),
+            *(_given(recipe.window) if recipe.window is not None else []),
+        ],
+    }
+    for task, options in stated.items():
+        if recipe.task != task and options:
+            read = "reads this" if len(options) == 1 else "reads these"
             raise RecipeError(
-                f"{shown}: only --task {task} reads this, not {recipe.task}. Leave it out"
+                f"{', '.join(options)}: only --task {task} {read}, not {recipe.task}. Leave "
+                f"{'it' if len(options) == 1 else 'them'} out"
             )
+    if recipe.labels and recipe.task not in LABELED:
+        raise RecipeError(f"--labels: --task {recipe.task} has no classes. Leave it out")
+
+
+def _given(table: BaseModel) -> list[str]:
+    """Return the options of the fields of a table that are stated."""
+    return [
+        _OPTIONS.get(name, f"--{name.replace('_', '-')}") for name in sorted(table.model_fields_set)
+    ]
 
 
 COMPLETE = {"onnx", "program", "torchscript"}
 """The kinds of sources whose file holds the network with its weights."""
 
-_OPTIONS = {"score_activation": "--activation"}
+_FILES_ALONE = {"python", "timm", "transformers"}
+"""The kinds of sources whose weights are a file, or one of the names that follow."""
+
+_NAMES = {"DEFAULT", "none"}
+
+_WITH_CODE = ("python", "train")
+"""The kinds of sources that import modules."""
+
+_OPTIONS = {
+    "score_activation": "--activation",
+    "frames": "--window-frames",
+    "stride": "--window-stride",
+    "fps": "--window-fps",
+}
+"""The options of fields that have another name."""
 
 
 def check_labels(recipe: Recipe, facts: Facts, needed: int | None = None) -> tuple[str, ...]:

@@ -16,8 +16,14 @@ from exporter.cards import edit_card
 from exporter.checks import check_recipe
 from exporter.errors import ExportError
 from exporter.guessing.asking import with_answers
-from exporter.guessing.granted import Granted
-from exporter.guessing.guess import Guess, Missing, check_label_count, guess, missing
+from exporter.guessing.guess import (
+    Guess,
+    Missing,
+    check_input,
+    check_label_count,
+    guess,
+    missing,
+)
 from exporter.inspection import inspect_file
 from exporter.labels import repeated_labels
 from exporter.options import GroupedCommand, with_recipe_options
@@ -64,6 +70,7 @@ app = typer.Typer(
 )
 console = Console()
 
+LOADING = "Load PyTorch"
 _SHOWN = 5
 
 COMMANDS = {"export", "inspect", "card", "reference"}
@@ -131,16 +138,26 @@ def export(
     """Export a network (the default command)."""
     found = guess(source, values)
     is_recipe = found.source.endswith(".toml")
-    request = make_request(found.source, values if is_recipe else _answered(found), models)
     if not is_recipe:
         _show_granted(found)
+    request = make_request(found.source, values if is_recipe else _answered(found), models)
     check_recipe(request.recipe, request.path)
     _check(request.recipe)
-    if explain:
-        _explain(request, found.granted)
-        return
     with shown_progress(console) as progress:
-        done = _exporter().export(request.recipe, request.path, progress, request.recipe_text)
+        progress.begin(LOADING)
+        found, request = _with_own_task(found, request, models, progress)
+        if explain:
+            explanation = _loaded("exporter.explanation")
+            rows = explanation.explain(request.recipe, request.path, found.granted, progress)
+        else:
+            done = _exporter().export(request.recipe, request.path, progress, request.recipe_text)
+    if explain:
+        console.print(explanation.show_explanation(rows))
+    else:
+        _report(done)
+
+
+def _report(done: Exported) -> None:
     if done.precisions:
         console.print(show_precisions(done.precisions))
     console.print(show_card(done.path, done.card))
@@ -148,11 +165,20 @@ def export(
         console.print(show_hint(hint), soft_wrap=True)
 
 
-def _explain(request: Request, granted: Sequence[Granted]) -> None:
-    explanation = _loaded("exporter.explanation")
-    with shown_progress(console) as progress:
-        rows = explanation.explain(request.recipe, request.path, granted, progress)
-    console.print(explanation.show_explanation(rows))
+def _with_own_task(
+    found: Guess, request: Request, models: Path | None, progress: Progress
+) -> tuple[Guess, Request]:
+    """Return guess and request with the task that a network of timm turns out to have, if nobody stated another."""
+    if not found.source.startswith("timm:"):
+        return found, request
+    settled: Guess = _loaded("exporter.guessing.headless").with_own_task(found)
+    if settled is found:
+        return found, request
+    task = settled.granted[0]
+    progress.warn(f"{task.option} {task.shown} is taken: {task.why}")
+    changed = make_request(settled.source, settled.values, models)
+    check_recipe(changed.recipe, changed.path)
+    return settled, changed
 
 
 def _answered(found: Guess) -> dict[str, Any]:
@@ -178,7 +204,8 @@ def _show_granted(found: Guess) -> None:
 
 
 def _check(recipe: Recipe) -> None:
-    """Check the labels before PyTorch is loaded, and say which of them several classes have."""
+    """Check input and labels before PyTorch is loaded, and say which labels several classes have."""
+    check_input(recipe)
     labels = recipe.label_list() or ()
     check_label_count(recipe.source, recipe.model_dump(include={"task"}), len(labels))
     repeated = repeated_labels(labels)

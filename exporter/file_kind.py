@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal[
-    "torch", "safetensors", "torchscript", "program", "onnx", "pickle", "npz", "other", "broken", "unknown",
+    "torch", "safetensors", "torchscript", "program", "onnx", "pickle", "npz", "text", "other", "broken", "unknown",
 ]  # fmt: skip
+"""`text` is a text that is none of the others; `other` what is known and not read, and `broken` what is incomplete."""
 
 _HEAD = 4096
 _SAFETENSORS_HEADER = 100_000_000
@@ -139,7 +140,7 @@ def _text_kind(head: bytes) -> FileKind:
             "Save it as one file: safetensors.torch.save_file(model.state_dict(), FILE)",
         )
     line = text.strip().splitlines()[0][:60] if text.strip() else ""
-    return FileKind("other", f"text, which begins with {line!r}", _FETCH)
+    return FileKind("text", f"text, which begins with {line!r}", _FETCH)
 
 
 def _header_length(head: bytes) -> int | None:
@@ -208,11 +209,11 @@ def not_onnx(path: Path, reason: str) -> str:
         kind = file_kind(path)
     except OSError as error:
         return f"{path} can not be read: {error.strerror}"
-    if kind.kind in {"other", "broken", "torchscript", "program"}:
+    if kind.kind in {"text", "other", "broken", "torchscript", "program"}:
         return f"{path} {kind.sentence}"
     if kind.is_weights:
         return (
             f"{path} contains weights and not an ONNX network. Name the network too: torchvision:NAME, timm:NAME or "
             f"python:package.module:callable, with --weights {path}"
         )
-    return f"{path} is not an ONNX file, or damaged: {reason}"
+    return f"{path} is not an ONNX file, or damaged: {reason}. Download or export it again"

@@ -34,6 +34,7 @@ PHOTOGRAPHS = (
 """Photographs in scikit-image's wheel; those with a clear object come first."""
 
 PHOTOGRAPHS_NAME = "scikit-image's photographs and quarters of them, as JPEG"
+NO_IMAGE = f"there is no image in this folder, no file that ends in {', '.join(sorted(SUFFIXES))}"
 JPEG_QUALITY = 92
 THUMBNAIL = ImageInput(height=32, width=32, resize="stretch")
 """To see that an image can be read costs little at this size: a JPEG is decoded at a reduced scale."""
@@ -45,11 +46,9 @@ def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
     Raises:
         RecipeError: there is no such folder or no image in it, or an image can not be read; the message names it.
     """
-    if not folder.is_dir():
-        raise RecipeError(f"--images {folder}: there is no such folder")
-    files = image_files(folder)
+    files = image_files(require_folder("--images", folder))
     if not files:
-        raise RecipeError(f"--images {folder}: there is no image in this folder")
+        raise RecipeError(f"--images {folder}: {NO_IMAGE}")
     return tuple(_readable(file) for file in files[:limit])
 
 
@@ -58,7 +57,28 @@ def image_files(folder: Path) -> list[Path]:
 
     Files and folders whose name begins with a dot are no images of the user: macOS and notebooks put copies there.
     """
-    return sorted(
+    return sorted(_images_below(folder))
+
+
+def has_images(folder: Path) -> bool:
+    """Return whether an image is in a folder or its subfolders, by its ending."""
+    return next(_images_below(folder), None) is not None
+
+
+def require_folder(option: str, folder: Path) -> Path:
+    """Return the folder that an option names.
+
+    Raises:
+        RecipeError: there is none.
+    """
+    if not folder.is_dir():
+        what = "this is a file, not a folder" if folder.exists() else "there is no such folder"
+        raise RecipeError(f"{option} {folder}: {what}")
+    return folder
+
+
+def _images_below(folder: Path) -> Iterator[Path]:
+    return (
         file
         for file in folder.rglob("*")
         if file.suffix.lower() in SUFFIXES

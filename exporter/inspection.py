@@ -11,6 +11,7 @@ from rich.text import Text
 
 from exporter.cost import count_activation_bytes, count_macs
 from exporter.errors import SourceError
+from exporter.file_kind import not_onnx
 from exporter.report import show_card
 from exporter.shapes import infer_shapes
 from service.card import Card, CardError, check_certificate, read_card
@@ -29,7 +30,7 @@ def inspect_file(path: Path) -> Iterator[RenderableType]:
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable
-        raise SourceError(f"{path} is not an ONNX file: {error}") from error
+        raise SourceError(not_onnx(path, str(error))) from error
     card: Card | None = None
     try:
         card = read_card(path)

@@ -46,6 +46,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
         RecipeError: the file can not be read, or holds no labels whose order is clear; the message names it.
     """
     try:
+        _refuse_stand_in(path)
         labels = _reader(path)(path)
     except OSError as error:
         raise RecipeError(f"labels: {path}: {error.strerror or error}") from error
@@ -77,6 +78,7 @@ def _text(path: Path) -> str:
         raise RecipeError(
             f"labels: {path.name} has {size / 2**20:.0f} MiB, labels have at most 16. Is it the right file?"
         )
+    _refuse_foreign(path)
     content = path.read_bytes()
     encoding = next((name for mark, name in _MARKS if content.startswith(mark)), "utf-8")
     if encoding == "utf-8" and b"\0" in content[:64]:
@@ -90,6 +92,24 @@ def _text(path: Path) -> str:
     if "\0" in text:
         raise RecipeError(f"labels: {path.name} is no text: it contains zero bytes")
     return text
+
+
+def _refuse_stand_in(path: Path) -> None:
+    """Refuse a page or the pointer to a large file, which is not the file itself."""
+    kind = file_kind(path)
+    if "not the file itself" in kind.what:
+        raise RecipeError(f"labels: {path.name} {kind.sentence}")
+
+
+def _refuse_foreign(path: Path) -> None:
+    """Refuse what is no text."""
+    kind = file_kind(path)
+    if kind.kind in {"text", "unknown"} or path.stat().st_size == 0:
+        return
+    what = kind.what or "a file of weights"
+    raise RecipeError(
+        f"labels: {path.name} is {what}. Give a text file with one label per line, JSON or a data.yaml"
+    )
 
 
 def _in_text(path: Path) -> tuple[str, ...]:
@@ -259,10 +279,10 @@ def _in_onnx(path: Path) -> tuple[str, ...]:
 
 def onnx_labels(path: Path) -> tuple[str, ...] | None:
     """Return the labels in the metadata of an ONNX file, None where there are none."""
-    import onnx  # noqa: PLC0415 - other kinds of labels do not need it
+    from exporter.onnx_header import onnx_header  # noqa: PLC0415 - other labels do not need onnx
 
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx_header(path)
     except Exception:  # noqa: BLE001 - protobuf's DecodeError has no public home that is stable
         return None
     written = {entry.key: entry.value for entry in model.metadata_props}

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
-from exporter.errors import RecipeError, invalid_field
+from exporter.errors import RecipeError, invalid_field, sentence
 from exporter.recipe import OptionName, Recipe
 
 RECIPE_GROUP = "Recipe"
@@ -116,8 +116,7 @@ def option_error(error: ValidationError) -> RecipeError:
     ]
     if not names:
         return invalid_field(error)
-    message = first["msg"].removeprefix("Value error, ")
-    return RecipeError(f"--{names[0]}: {message}")
+    return RecipeError(f"--{names[0]}: {sentence(first)}")
 
 
 class GroupedCommand(TyperCommand):

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from exporter.errors import RecipeError, invalid_field
+from exporter.input_contradictions import refuse_small_side, refuse_unread
 from exporter.labels import read_labels
 from service.card import ImageInput, Interpolation, ResizePolicy
 
@@ -97,11 +98,18 @@ class Pixels(_Frozen):
 class InputRecipe(_Frozen):
     """The parts of the card's image input that the recipe states; the source or a default gives the others."""
 
-    height: int | None = Field(None, description="Height of the network's input, in pixels.")
-    width: int | None = Field(None, description="Width of the network's input, in pixels.")
+    height: int | None = Field(
+        None, ge=1, le=16384, description="Height of the network's input, in pixels."
+    )
+    width: int | None = Field(
+        None, ge=1, le=16384, description="Width of the network's input, in pixels."
+    )
     resize: ResizePolicy | None = Field(None, description="How an image is fitted to this size.")
     shorter_side: int | None = Field(
-        None, description="With crop: the image's shorter side before the crop, in pixels."
+        None,
+        ge=1,
+        le=16384,
+        description="With crop: the image's shorter side before the crop, in pixels.",
     )
     interpolation: Interpolation | None = Field(None, description="Interpolation of the resize.")
     pad_color: tuple[int, int, int] | None = Field(
@@ -320,8 +328,8 @@ class Recipe(_Frozen):
             return ()
         return tuple(name for name in ASSUMABLE if name not in stated)
 
-    def locate(self, file: str) -> Path:
-        """Return the path of a file that the recipe names, relative to the recipe or inside an installed package.
+    def locate(self, file: str, field: str = "source") -> Path:
+        """Return the path of a file that a field names, relative to the recipe or inside an installed package.
 
         Raises:
             RecipeError: there is no such package or file.
@@ -329,8 +337,8 @@ class Recipe(_Frozen):
         path = _in_package(file) if file.startswith(PACKAGE_PREFIX) else self.folder / file
         if not path.is_file():
             how = f" How to get it: {self.origin}" if self.origin else ""
-            what = "is a folder, not a file" if path.is_dir() else f"there is no file {path}"
-            raise RecipeError(f"{file!r}: {what}.{how}")
+            what = "this is a folder, not a file" if path.is_dir() else f"there is no file {path}"
+            raise RecipeError(f"{field} {file!r}: {what}.{how}")
         return path
 
     def image_input(self, known: ImageInput | None) -> ImageInput:
@@ -347,8 +355,14 @@ class Recipe(_Frozen):
             merged["shorter_side"] = _same_share(known, known.shorter_side, merged)
         if not {"height", "width"} <= merged.keys():
             raise RecipeError("The network's input size is not known: give --height and --width")
-        if merged.get("resize", "crop") == "crop" and not merged.get("shorter_side"):
+        resize = merged.get("resize", "crop")
+        if resize == "crop" and not merged.get("shorter_side"):
             merged["shorter_side"] = max(merged["height"], merged["width"])
+        refuse_unread(stated, resize)
+        if resize == "crop":
+            refuse_small_side(merged, is_stated="shorter_side" in stated)
+        else:
+            merged["shorter_side"] = None
         try:
             return ImageInput.model_validate(merged)
         except ValidationError as error:
@@ -362,7 +376,7 @@ class Recipe(_Frozen):
         """
         if self.labels is None or isinstance(self.labels, tuple):
             return self.labels
-        return read_labels(self.locate(self.labels))
+        return read_labels(self.locate(self.labels, "labels"))
 
 
 def read_recipe(path: Path) -> Recipe:
@@ -372,14 +386,17 @@ def read_recipe(path: Path) -> Recipe:
         RecipeError: the file is missing, is not TOML, or has a wrong field.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise RecipeError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise RecipeError(f"{path} is not UTF-8 text: save it as such") from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not valid TOML: {error}") from error
-    return make_recipe({**content, "folder": path.parent})
+    try:
+        return make_recipe({**content, "folder": path.parent})
+    except RecipeError as error:
+        raise RecipeError(f"{path}: {error}") from error
 
 
 def make_recipe(content: dict[str, Any]) -> Recipe:

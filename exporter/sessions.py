@@ -16,7 +16,8 @@ IN_MEMORY = 2**28
 To pass them in one message would hold them twice more, and Python's lock for seconds."""
 
 CPU = "CPUExecutionProvider"
-_ERRORS_ONLY = 3
+_FATAL_ONLY = 4
+"""An error is raised, and says the same as the lines that ONNX Runtime would write."""
 
 
 def optimized_session(
@@ -57,7 +58,7 @@ def unoptimized_session(
 def _unoptimized() -> onnxruntime.SessionOptions:
     options = onnxruntime.SessionOptions()
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = _ERRORS_ONLY
+    options.log_severity_level = _FATAL_ONLY
     return options
 
 
@@ -84,6 +85,8 @@ def _session(
 def _session_of_files(
     model: onnx.ModelProto, options: onnxruntime.SessionOptions
 ) -> onnxruntime.InferenceSession:
+    if is_large(model):  # weights in another order would be in memory once more
+        options.add_session_config_entry("session.disable_prepacking", "1")
     with TemporaryDirectory(prefix="foveal-export-") as folder:
         path = save_split(model, Path(folder))
         return onnxruntime.InferenceSession(path, options, providers=[CPU])

@@ -144,4 +144,4 @@ def _requirements(recipe: Recipe) -> tuple[Window, Path, str]:
         window = Window.model_validate(recipe.window.model_dump())
     except ValidationError as error:
         raise RecipeError(f"window.{invalid_field(error)}") from error
-    return window, recipe.locate(recipe.backbone), where
+    return window, recipe.locate(recipe.backbone, "backbone"), where

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 Family = Literal["torchvision", "timm", "transformers", "smp", "ultralytics"]
-Task = Literal["classify", "segment", "detect"]
+Task = Literal["classify", "segment", "detect", "embed"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +52,13 @@ TIMM = (
     "swinv2_tiny_window8_256 swinv2_cr_tiny_224 focalnet_tiny_srf davit_tiny "
     "hiera_tiny_224 coatnet_nano_rw_224 maxvit_tiny_tf_224 halonet26t lambda_resnet26t botnet26t_256 "
     "eca_nfnet_l0 nf_regnet_b1 resnetv2_50 convmixer_768_32 convnextv2_atto sequencer2d_s tnt_s_patch16_224 "
-    "volo_d1_224 vit_small_patch32_224 vit_relpos_small_patch16_224 eva02_tiny_patch14_224 xception41 inception_v4 "
+    "volo_d1_224 vit_small_patch32_224 vit_relpos_small_patch16_224 xception41 inception_v4 "
     "nextvit_small rdnet_tiny iformer_t efficientvim_m1 lowformer_b0 cpubone_nano cspnext_tiny lcnetv2_small "
-    "beit_base_patch16_224 dm_nfnet_f0 legacy_xception vit_small_patch14_dinov2"
+    "beit_base_patch16_224 dm_nfnet_f0 legacy_xception"
 )
+TIMM_EMBED = "eva02_tiny_patch14_224 vit_small_patch14_dinov2"
+"""Networks without a classifier."""
+
 SMP = "Unet UnetPlusPlus FPN Linknet PSPNet DeepLabV3 DeepLabV3Plus MAnet PAN UPerNet Segformer DPT"
 TRANSFORMERS = (
     "mobilevit mobilevitv2 mobilenet_v1 mobilenet_v2 levit poolformer resnet regnet convnext convnextv2 cvt pvt pvt_v2 "
@@ -85,6 +88,7 @@ def networks() -> tuple[Listed, ...]:
     return (
         *(Listed("torchvision", name, "classify") for name in TORCHVISION.split()),
         *(Listed("timm", name, "classify") for name in TIMM.split()),
+        *(Listed("timm", name, "embed") for name in TIMM_EMBED.split()),
         *(Listed("torchvision", name, "segment") for name in TORCHVISION_SEGMENT.split()),
         *(
             Listed("torchvision", name, "detect", () if name.startswith("ssd") else _SMALLER)

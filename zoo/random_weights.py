@@ -54,7 +54,7 @@ def _timm(listed: Listed, folder: Path) -> dict[str, Any]:
     settle(module, module.pretrained_cfg["input_size"][1])
     torch.save(module.state_dict(), folder / "weights.pt")
     recipe: dict[str, Any] = {"source": f"timm:{listed.name}", "weights": "weights.pt"}
-    if module.num_classes != 1000:
+    if module.num_classes not in {0, 1000}:
         recipe["labels"] = [f"class {index}" for index in range(module.num_classes)]
     return recipe
 

@@ -11,8 +11,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from exporter.errors import RecipeError, SourceError
+from exporter.file_kind import FileKind, file_kind
 from exporter.guessing.granted import Granted, is_given
 from exporter.guessing.onnx_facts import (
+    check_onnx_input,
     fixed_size,
     onnx_options,
     score_count,
@@ -20,7 +22,7 @@ from exporter.guessing.onnx_facts import (
 )
 from exporter.guessing.places import KINDS, source_at
 from exporter.labels import checkpoint_labels
-from exporter.recipe import LABELED, PACKAGE_PREFIX, Task
+from exporter.recipe import LABELED, PACKAGE_PREFIX, Recipe, Task
 from exporter.sources.transformers_configs import CONFIG, read_config, task_of
 
 _LABEL_FILES = (
@@ -37,6 +39,12 @@ _SAYS_NOTHING = {"best", "last", "model", "weights", "checkpoint"}
 
 _FILES = {"onnx", "program", "torchscript"}
 """The kinds of sources that are one file."""
+
+_CODE = {"python", "train"}
+"""The kinds of sources that name a callable."""
+
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
+_DOWNLOAD = "For a network on a hub, download it first: hf download NAME --local-dir FOLDER"
 
 _BUILT = {"torchvision", "timm", "python"}
 """The kinds of sources that build a network for a file of weights, which states no labels in most cases."""
@@ -101,12 +109,28 @@ def check_label_count(source: str, values: Mapping[str, Any], labels: int) -> No
         RecipeError: they differ.
     """
     kind, _, where = source.partition(":")
-    needed = _class_count(kind, where) if values.get("task") in LABELED else None
+    task = values.get("task")
+    # An ONNX file shows the number of a classifier's scores; rows of boxes have as many axes.
+    is_shown = task in LABELED and (kind != "onnx" or task == "classify")
+    needed = _class_count(kind, where) if is_shown else None
     if labels and needed is not None and needed > 1 and labels != needed:
         raise RecipeError(
             f"labels: {labels} are given, the network has {needed} classes. "
             "Give one label for each class, in the order of the network's outputs"
         )
+
+
+def check_input(recipe: Recipe) -> None:
+    """Compare the options about the input with what the source's file states of it.
+
+    Raises:
+        SourceError: no input of the file can be the image.
+        RecipeError: an option contradicts the file.
+    """
+    kind, _, where = recipe.source.partition(":")
+    path = recipe.folder / where
+    if kind == "onnx" and path.is_file():
+        check_onnx_input(path, recipe)
 
 
 def _class_count(kind: str, where: str) -> int | None:
@@ -124,16 +148,46 @@ def _source(word: str) -> tuple[str, tuple[Granted, ...]]:
     if colon and kind in KINDS:
         if not where:
             raise SourceError(f"source {word!r}: nothing follows the colon")
-        if kind in _FILES and not where.startswith(PACKAGE_PREFIX) and not Path(where).is_file():
-            raise SourceError(f"source {word!r}: there is no file {where}")
+        _require_source(word, kind, where)
         return word, ()
     path = Path(word)
     if path.exists() or path.suffix == ".toml":
         return source_at(path)
+    on_hub = f". {_DOWNLOAD}" if _HUB_NAME.fullmatch(word) else ""
     raise SourceError(
         f"source {word!r}: there is no such file or folder. A source that is no file begins with one of "
-        f"{', '.join(KINDS)} and a colon, for example torchvision:resnet50"
+        f"{', '.join(KINDS)} and a colon, for example torchvision:resnet50{on_hub}"
     )
+
+
+def _require_source(word: str, kind: str, where: str) -> None:
+    """Refuse a source of which it can be seen without loading anything that there is none."""
+    if where.startswith(PACKAGE_PREFIX):
+        return
+    path = Path(where)
+    if kind in _FILES:
+        if not path.is_file():
+            what = "this is a folder, not a file" if path.is_dir() else f"there is no file {where}"
+            raise SourceError(f"source {word!r}: {what}")
+        found = file_kind(path)
+        if kind != "onnx" and found.kind not in {kind, "unknown"}:
+            raise SourceError(f"source {word!r}: {_other_file(path, found)}")
+    if kind == "transformers" and not (path / CONFIG).is_file() and not path.is_file():
+        what = "this folder has no config.json" if path.is_dir() else f"there is no folder {where}"
+        raise SourceError(
+            f"source {word!r}: {what}. Give a folder that save_pretrained wrote. {_DOWNLOAD}"
+        )
+    if kind in _CODE and not all(where.partition(":")):
+        raise SourceError(f"source {word!r}: write {kind}:package.module:callable")
+
+
+def _other_file(path: Path, found: FileKind) -> str:
+    if found.is_weights:
+        return (
+            f"{path} contains weights and not the network. Name the network too: torchvision:NAME, timm:NAME or "
+            f"python:package.module:callable, with --weights {path}"
+        )
+    return f"{path} {found.sentence}"
 
 
 def _known(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Granted]:

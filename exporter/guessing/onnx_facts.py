@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import onnx
+from onnx import TensorProto
 
 from exporter.errors import SourceError
 from exporter.external_data import without_weights
@@ -13,6 +14,10 @@ from exporter.file_kind import not_onnx
 from exporter.guessing.granted import Granted
 from exporter.heads.arrange import grid_strides
 from exporter.labels import onnx_labels
+from exporter.onnx_header import onnx_header
+from exporter.recipe import Recipe
+from exporter.sources.found_input import find_entry, settle_pixels, settle_size
+from exporter.sources.onnx_pixels import stated_pixels
 from service.card import ImageInput
 
 Dims = tuple[int | None, ...]
@@ -34,11 +39,12 @@ def onnx_options(path: Path) -> Iterator[Granted]:
     """
     model = _read(path)
     stated = {entry.key: entry.value for entry in model.metadata_props}
-    outputs = [_dims(value) for value in _with_shapes(model).graph.output]
+    shaped = _with_shapes(model)
+    outputs = [_dims(value) for value in shaped.graph.output]
     if _is_ultralytics(stated):
         yield from _ultralytics(path, stated, outputs, _input_dims(model))
         return
-    task = _task_of(outputs) or _on_a_grid(outputs, _input_dims(model))
+    task = _task_of(shaped) or _on_a_grid(outputs, _input_dims(model))
     if task is not None:
         yield Granted("task", task[0], task[1])
     if "names" not in stated and onnx_labels(path) is not None:
@@ -53,8 +59,23 @@ def fixed_size(path: Path) -> bool:
 
 def score_count(path: Path) -> int | None:
     """Return the number of a classifier's scores, where the file fixes it."""
-    outputs = [_dims(value) for value in _with_shapes(_read(path)).graph.output]
+    model = _with_shapes(_read(path))
+    outputs = [_dims(value) for value in model.graph.output if not _is_integer(value)]
     return outputs[0][1] if len(outputs) == 1 and len(outputs[0]) == 2 else None
+
+
+def check_onnx_input(path: Path, recipe: Recipe) -> None:
+    """Compare the options about the input with the inputs of the file, whose weights are not needed for that.
+
+    Raises:
+        SourceError: the file is no ONNX file, or no input can be the image.
+        RecipeError: an option contradicts the file.
+    """
+    model = _read(path)
+    stated = recipe.pixels.model_dump(exclude_unset=True) if recipe.pixels else {}
+    entry = find_entry(model, stated.get("layout"), recipe.arguments)
+    settle_pixels(entry, recipe, stated_pixels(model))
+    settle_size(entry, recipe)
 
 
 def states_labels(path: Path) -> bool:
@@ -112,16 +133,58 @@ def _decoder(outputs: list[Dims], classes: int, *, is_detr: bool) -> tuple[str, 
     return None
 
 
-def _task_of(outputs: list[Dims]) -> tuple[str, str] | None:
-    """Return the task that the shapes show, and why."""
-    if len(outputs) == 1 and len(outputs[0]) == 2:
+def _task_of(model: onnx.ModelProto) -> tuple[str, str] | None:
+    """Return the task that the shapes of the outputs show, and why."""
+    named = {value.name: _dims(value) for value in model.graph.output}
+    if (detector := _detector(named)) is not None:
+        return "detect", detector
+    # Class ids beside the scores are what an ArgMax makes of them.
+    outputs = [_dims(value) for value in model.graph.output if not _is_integer(value)]
+    if len(outputs) == 1 and len(outputs[0]) == 2 and not _suppresses(model):
         return "classify", f"one output {_shown(outputs[0])}, a score for each class"
     if len(outputs) == 1 and len(outputs[0]) == 4 and all(one != 1 for one in outputs[0][2:]):
         return "segment", f"one output {_shown(outputs[0])}, a map for each class"
-    three = [dims for dims in outputs if len(dims) == 3]
-    if len(outputs) == 2 and len(three) == 2 and three[0][-1] == 4:
-        return "detect", f"outputs {_shown(three[0])} and {_shown(three[1])}, boxes and scores"
     return None
+
+
+def _detector(named: dict[str, Dims]) -> str | None:
+    """Return why outputs are those of a detector: boxes and scores, or boxes, scores and classes, in any order."""
+    boxes = [name for name, dims in named.items() if len(dims) in {2, 3} and dims[-1] == 4]
+    boxes = [name for name in boxes if "box" in name.lower() or "det" in name.lower()] or boxes
+    others = {name: dims for name, dims in named.items() if name not in boxes[:1]}
+    if not boxes:
+        return None
+    rows = named[boxes[0]]
+    if len(others) == 1 and len(rows) == 3 and all(len(dims) == 3 for dims in others.values()):
+        return f"outputs {boxes[0]} {_shown(rows)} and {_listed(others)}, boxes and scores"
+    are_flat = all(len(dims) < len(rows) for dims in others.values())
+    if are_flat and len(others) in {2, 3} and {_kind(name) for name in others} >= _FINISHED:
+        return f"outputs {boxes[0]} {_shown(rows)}, {_listed(others)}: boxes, scores, classes"
+    return None
+
+
+_FINISHED = {"scores", "classes"}
+"""What a detector that has decided for itself gives beside its boxes."""
+
+
+def _kind(name: str) -> str:
+    lower = name.lower()
+    if any(word in lower for word in ("label", "class")):
+        return "classes"
+    return "scores" if "score" in lower else "other"
+
+
+def _listed(named: dict[str, Dims]) -> str:
+    return ", ".join(f"{name} {_shown(dims)}" for name, dims in named.items())
+
+
+def _is_integer(value: onnx.ValueInfoProto) -> bool:
+    return value.type.tensor_type.elem_type in {TensorProto.INT64, TensorProto.INT32}
+
+
+def _suppresses(model: onnx.ModelProto) -> bool:
+    """Return whether the graph contains a suppression, after which rows hold boxes."""
+    return any(node.op_type == "NonMaxSuppression" for node in model.graph.node)
 
 
 def _on_a_grid(outputs: list[Dims], entry: Dims) -> tuple[str, str] | None:
@@ -149,7 +212,7 @@ def _is_ultralytics(stated: dict[str, str]) -> bool:
 
 def _read(path: Path) -> onnx.ModelProto:
     try:
-        model = onnx.load(path, load_external_data=False)
+        model = onnx_header(path)
     except OSError as error:
         raise SourceError(f"{path}: {error.strerror}") from error
     except Exception as error:  # protobuf's DecodeError has no public home that is stable

@@ -45,6 +45,16 @@ _ELSEWHERE = {
     ".trt": "A TensorRT engine can not be converted back; export from the network that it was made of",
     ".mlpackage": "Export from the network that it was made of",
     ".mlmodel": "Export from the network that it was made of",
+    ".pdmodel": "Convert it: paddle2onnx --model_dir FOLDER --model_filename FILE --params_filename FILE "
+    "--save_file net.onnx",
+    ".pdiparams": "Give the .pdmodel beside it to paddle2onnx",
+    ".caffemodel": "Export from the network that it was made of, to ONNX",
+    ".prototxt": "Export from the network that it was made of, to ONNX",
+    ".param": "ncnn's form can not be read; export from the network that it was made of",
+    ".mnn": "MNN's form can not be read; export from the network that it was made of",
+    ".rknn": "A network for a Rockchip NPU can not be converted back; export from the one that it was made of",
+    ".weights": "Darknet's weights can not be read; export the network to ONNX with a tool that reads them",
+    ".mar": "An archive of TorchServe: unpack it (it is a ZIP file) and give the network inside",
     ".xml": "OpenVINO's form can not be read; export from the network that it was made of",
 }
 """The next step for a file of a kind that is not read, by its ending."""
@@ -154,6 +164,8 @@ def _configured(folder: Path, config: Path) -> tuple[str, tuple[Granted, ...]] |
         for file in (folder / "model.safetensors", folder / "pytorch_model.bin")
         if file.is_file()
     ][:1]
+    if content.get("num_classes") == 0:
+        granted.append(Granted("task", "embed", f"no classifier: num_classes is 0 in {config}"))
     granted += timm_words(content, config)
     return f"timm:{content['architecture']}", tuple(granted)
 
@@ -167,7 +179,7 @@ def _in_file(path: Path) -> str:
     if suffix in _ELSEWHERE:
         raise SourceError(f"{path} can not be read. {_ELSEWHERE[suffix]}")
     kind = file_kind(path)
-    if kind.kind in {"other", "broken"}:
+    if kind.kind in {"text", "other", "broken"}:
         raise SourceError(f"{path} {kind.sentence}")
     if kind.kind in {"torchscript", "program"}:
         return f"{kind.kind}:{path}"

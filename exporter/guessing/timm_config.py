@@ -41,7 +41,7 @@ def _arguments(content: Mapping[str, Any]) -> list[str]:
     """Return the keyword arguments with which the network was built, as the command line has them."""
     stated = dict(content.get("model_args") or {})
     classes = content.get("num_classes")
-    if classes is not None and classes != DEFAULT_CLASSES:
+    if classes not in (None, 0, DEFAULT_CLASSES):  # none: an embedder
         stated["num_classes"] = classes
     kinds = (bool, int, float, str, list)
     return [

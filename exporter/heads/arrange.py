@@ -142,6 +142,11 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
         if suitable:
             best = _named_scores(suitable)
             return [best, *(one for one in outputs if one is not best)]
+    if outputs and all(one.is_integer and set(one.dims) == {1} for one in outputs):
+        raise RecipeError(
+            f"The output {outputs[0].name} holds whole numbers, as the best class. --task classify needs the score of "
+            "each class: export the network without its ArgMax, or name the output before it with --outputs"
+        )
     return _first(outputs, _is_vector)
 
 
@@ -272,7 +277,21 @@ def _is_column_wise(rows: int, columns: int, labels: int) -> bool:
 
 
 def _refuse_other_heads(outputs: Sequence[Tensor]) -> None:
-    """Refuse instance segmentation: prototypes of masks beside the boxes."""
+    """Refuse instance segmentation, boxes that have their score in a fifth column, and levels that are not decoded."""
+    scored = next((one for one in outputs if len(one.dims) == 3 and one.dims[2] == 5), None)
+    flat = next((one for one in outputs if scored and one.dims == scored.dims[:2]), None)
+    if scored is not None and flat is not None:
+        raise RecipeError(
+            f"The output {scored.name} {scored.dims} holds a box and its score in each row, and {flat.name} the "
+            "classes, as MMDetection exports them. Export the network with boxes (N, A, 4), scores (N, A) and classes "
+            "(N, A) as outputs of their own"
+        )
+    levels = [one for one in outputs if len(one.dims) == 3 and not one.is_integer]
+    if len(levels) > 3 and len({one.dims[1] for one in levels}) > 1:
+        raise RecipeError(
+            f"The outputs {', '.join(one.name for one in levels)} are those of several levels, whose boxes are not "
+            "decoded. Export the network with its decoding: boxes (N, A, 4) and scores (N, A, K) of all levels together"
+        )
     if any(len(one.dims) == 4 and one.dims[1] == 32 for one in outputs) and len(outputs) > 1:
         raise RecipeError(
             "The network has mask prototypes beside its boxes, as instance segmentation has. --task detect serves "

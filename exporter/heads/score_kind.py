@@ -50,7 +50,10 @@ _ENDS = {
     "ReduceL2": "distance",
     "ReduceSumSquare": "distance",
 }
-_LINEAR = {"Conv", "ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization"}
+_LINEAR = {
+    *("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization"),
+    "LayerNormalization",
+}
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
 
@@ -152,6 +155,9 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
         return computed
     if node.op_type in _SUMS | _SCALINGS and len(node.input) > 1:
         return _followed_arithmetic(graph, node, computed)
+    if node.op_type == "ReduceSum":
+        # The heads of several stages, stacked and added; what the sum of probabilities is can not be known.
+        return list(node.input[:1]) if graph_ends(graph, node.input[0]) == {"linear"} else None
     if node.op_type in {"Clip", "Neg"}:
         # Bounds, or a sign, say nothing about logits, but a probability or logarithm stays visible behind them.
         inner = graph_ends(graph, node.input[0])

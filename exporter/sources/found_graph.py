@@ -1,5 +1,6 @@
 """An ONNX file as it is found → one plain graph: sorted, without functions, at an opset that a servable may have."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -212,5 +213,11 @@ def _splice(graph: GraphProto, node: NodeProto, branch: GraphProto) -> None:
     replace_nodes(graph, [*before[:at], *inside, *before[at + 1 :]])
 
 
+_CODES = re.compile(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ")
+_PLACES = re.compile(r"^(?:\S*/)?\w+\.(?:h|cc|cpp):\d+ \S.*?\) (?=[A-Z])")
+
+
 def first_line(error: Exception) -> str:
-    return next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
+    """Return the first line of an error of ONNX or ONNX Runtime, without its code and its place in their sources."""
+    line = next(iter(str(error).strip().splitlines()), type(error).__name__).strip()
+    return _PLACES.sub("", _CODES.sub("", line))

@@ -192,6 +192,7 @@ def require_outputs(recipe: Recipe, model: ModelProto) -> tuple[str, ...]:
     absent = [name for name in names if name not in made]
     if absent:
         raise RecipeError(
-            f"--outputs {', '.join(sorted(absent))}: the graph's outputs are {', '.join(known)}"
+            f"--outputs {', '.join(sorted(absent))}: no tensor of the graph has this name. The graph's outputs are "
+            f"{', '.join(known)}; a tensor inside it may be named too"
         )
     return tuple(dict.fromkeys(names))

@@ -117,6 +117,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     pixels = settle_pixels(entry, recipe, stated)
     image_input = settle_size(entry, recipe)
     bound = bind_entry(model, entry, pixels, image_input)
+    del model  # each copy of a large network is gigabytes
     named = _named_classes(source)
     recipe, outputs = _outputs(bound, entry, recipe, image_input, len(named or ()))
     _say_scores(bound, outputs, recipe, progress)
@@ -212,10 +213,8 @@ def _head(
 
 
 def _session(source: onnx.ModelProto, names: Sequence[str]) -> onnxruntime.InferenceSession:
-    known = {value.name for value in source.graph.output}
-    model = source if known >= set(names) else with_outputs(source, names)
     try:
-        return alternating_session(model, optimized=False)
+        return alternating_session(_giving(source, names), optimized=False)
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
         raise GraphError(
             f"ONNX Runtime {onnxruntime.__version__} does not read the file (opset {opset_of(source)}): "
@@ -238,13 +237,12 @@ def _freed(
     if reference.part == 0 and not _runs(reference, frames):
         reference = replace(reference, part=1)
     expected = _expected(reference, frames)
-    candidates = [free_batch(bound), free_batch(bound, windows=True)]
     if not any(output.form == "rows" for output in reference.outputs):
-        for model in candidates:
+        for model in _candidates(bound):
             if _computes(model, reference, frames, expected):
                 return model, reference, None
     first = tuple(value[:1] for value in expected)
-    for model in candidates:
+    for model in _candidates(bound):
         if _computes(model, reference, frames[:1], first):
             return model, reference, 1
     what = "The network's result for an image of random pixels"
@@ -253,6 +251,18 @@ def _freed(
         f"The batch of the file is fixed at {reference.part or 1}, and the graph does not compute a single image. "
         "Export the network again with a dynamic batch, or with a batch of 1"
     )
+
+
+def _giving(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:
+    """Return the model, or a copy of it where some of these tensors are none of its outputs."""
+    known = {value.name for value in model.graph.output}
+    return model if known >= set(names) else with_outputs(model, names)
+
+
+def _candidates(bound: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
+    """Yield the ways to free the batch; the second one is made only if the first is not right."""
+    yield free_batch(bound)
+    yield free_batch(bound, windows=True)
 
 
 def _runs(reference: OnnxReference, frames: NDArray[np.float32]) -> bool:
@@ -266,7 +276,11 @@ def _expected(reference: OnnxReference, frames: NDArray[np.float32]) -> tuple[Ar
     try:
         return reference.run(frames)
     except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
-        raise GraphError(f"ONNX Runtime does not run the file: {first_line(error)}") from error
+        size = f"{reference.image_input.height}×{reference.image_input.width}"
+        free = "" if reference.entry.size else " Is this the right size (--height, --width)?"
+        raise GraphError(
+            f"ONNX Runtime does not run the file on an image of {size}: {first_line(error)}.{free}"
+        ) from error
 
 
 def _computes(
@@ -278,7 +292,7 @@ def _computes(
     """Return whether the model computes about this for the frames; the order of detections may differ."""
     names = [output.name for output in reference.outputs]
     try:
-        session = unoptimized_session(with_outputs(model, names))
+        session = unoptimized_session(_giving(model, names))
         values = session.run(names, {session.get_inputs()[0].name: frames})
     except Exception:  # noqa: BLE001 - ONNX Runtime raises classes of its own for every status, unrelated
         return False

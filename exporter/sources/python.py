@@ -54,7 +54,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     if recipe.weights is None:
         raise SourceError(f"python:{where}: give --weights FILE, or --weights none for random ones")
     has_file = recipe.weights != NO_WEIGHTS
-    checkpoint = read_checkpoint(recipe.locate(recipe.weights)) if has_file else None
+    checkpoint = read_checkpoint(recipe.locate(recipe.weights, "weights")) if has_file else None
     build = find(where, recipe)
     with importable(code_folders(recipe)):
         if checkpoint is None:

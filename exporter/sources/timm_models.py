@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from exporter.checkpoint import Checkpoint, read_checkpoint
 from exporter.checks import check_labels
-from exporter.errors import SourceError
+from exporter.errors import RecipeError, SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import LABELED, Pixels, Recipe
@@ -66,9 +66,14 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         module = _build(where, headless | recipe.arguments, pretrained=pretrained)
         origin = None if pretrained else UNTRAINED
     else:
-        path = recipe.locate(weights)
+        path = recipe.locate(weights, "weights")
         module = _from_file(where, read_checkpoint(path), recipe, progress)
         origin = f"weights of {path.name}"
+    if recipe.task == "classify" and getattr(module, "num_classes", None) == 0:
+        raise RecipeError(
+            f"--task classify: timm's {where} has no classifier, its outputs are features. Give --task embed; for "
+            "weights with a classifier give its size, --arg num_classes=N"
+        )
     described = _described(where, module.eval(), recipe, origin)
     check_labels(recipe, described.facts)
     return torch_network(described, recipe, progress)

@@ -64,7 +64,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     enum = get_model_weights(where)
     weights, file = choose_weights(where, enum, recipe)
     if file is not None:
-        built = built_from_file(where, enum, recipe.locate(file), recipe, progress)
+        built = built_from_file(where, enum, recipe.locate(file, "weights"), recipe, progress)
     else:
         built = built_by_name(where, enum, weights, recipe)
     if recipe.task == "embed" and not built.is_headless:

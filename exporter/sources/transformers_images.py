@@ -125,8 +125,10 @@ def _before_crop(size: dict[str, int], shorter: int | None) -> str:
 
 def _one_size(processor: Processor, size: dict[str, int], stated: Size | None) -> _Fitted:
     """Return a stretch to one size for a processor whose size depends on the image."""
-    edge = size.get("shortest_edge") or size.get("longest_edge") or size.get("max_height")
-    height, width = (size.get(name) or edge for name in ("height", "width"))
+    edge = size.get("shortest_edge") or size.get("longest_edge")
+    height, width = (
+        size.get(name) or size.get(f"max_{name}") or edge for name in ("height", "width")
+    )
     if (not height or not width) and stated is not None:
         note = (
             "The image processor keeps the size of an image; a servable has one size. Images are resized to "

@@ -191,7 +191,7 @@ def _build(library: Library, place: _Place, recipe: Recipe) -> Pretrained:
     torch.manual_seed(0)
     model: Pretrained = automatic.from_config(config, attn_implementation=ATTENTION)
     if recipe.weights != NO_WEIGHTS:
-        load_weights(model, recipe.locate(recipe.weights))
+        load_weights(model, recipe.locate(recipe.weights, "weights"))
     return model
 
 

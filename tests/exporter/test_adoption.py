@@ -67,7 +67,7 @@ def test_a_batch_that_can_not_be_freed_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_output_names_those_there_are(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="the graph's outputs are raw"):
+    with pytest.raises(RecipeError, match="The graph's outputs are raw"):
         adopt(tmp_path, conv_onnx([-1, 4 * PLACES]), outputs=["logits"], labels=["x"])
 
 

@@ -73,3 +73,8 @@ def test_a_change_that_does_not_fit_leaves_the_file_as_it_is(
     with pytest.raises(RecipeError, match=message):
         edit_card(path, [change])
     assert path.read_bytes() == before
+
+
+def test_a_missing_servable_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"none\.onnx: No such file.*model\.onnx of a servable"):
+        edit_card(tmp_path / "none.onnx", ["title=Colors"])

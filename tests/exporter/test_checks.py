@@ -1,9 +1,12 @@
-"""The number of labels against that of the classes."""
+"""What is checked before a network is loaded, and the number of labels against that of the classes."""
+
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from exporter.checks import check_labels
-from exporter.errors import RecipeError
+from exporter.checks import check_labels, check_recipe
+from exporter.errors import ExportError, RecipeError
 from exporter.network import Facts
 from exporter.recipe import Recipe, make_recipe
 
@@ -27,3 +30,66 @@ def test_a_task_without_classes_needs_none_whatever_the_source_counts() -> None:
 def test_classes_that_the_outputs_show_need_labels_for_every_task(task: str) -> None:
     with pytest.raises(RecipeError, match="none are given, the network has 2 classes"):
         check_labels(recipe(task), FACTS, needed=2)
+
+
+def folder(place: Path) -> Path:
+    """Return a folder with an empty file, a folder without images and one with an image deep inside."""
+    (place / "file.jpg").touch()
+    (place / "net.onnx").touch()
+    (place / "empty").mkdir()
+    (place / "images" / "deep").mkdir(parents=True)
+    (place / "images" / "deep" / "a.PNG").touch()
+    return place
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"proof": {"images": "none"}}, "none: there is no such folder"),
+        ({"proof": {"images": "file.jpg"}}, "file.jpg: this is a file, not a folder"),
+        ({"proof": {"images": "empty"}}, "--images empty: there is no image in this folder"),
+        ({"proof": {"labeled": "none"}}, "--labeled none: there is no such folder or file"),
+        ({"code": "empty"}, "--code: only python and train read this, not onnx:"),
+        ({"source": "python:a:b", "code": "none"}, "none: there is no such folder"),
+        ({"weights": "w.pt"}, "--weights is for sources that build a network"),
+        ({"source": "program:a.pt2", "arguments": {"n": 1}}, "--arg is for sources"),
+        ({"source": "program:a.pt2"}, "source 'a.pt2': there is no file"),
+        ({"source": "timm:resnet18", "weights": "best"}, "weights 'best': there is no file"),
+        ({"source": "torchvision:resnet18", "weights": "best.pth"}, "weights 'best.pth': there is no file"),
+        ({"labels": "none.txt"}, "labels 'none.txt': there is no file"),
+        ({"labels": "empty"}, "labels 'empty': this is a folder, not a file"),
+        ({"task": "embed", "labels": ["a"]}, "--labels: --task embed has no classes"),
+        ({"task": "detect", "multi_label": True}, "--multi-label: only --task classify reads this, not detect"),
+        ({"task": "embed", "classify": {"activation": "none"}}, "--activation: only --task classify"),
+        ({"detect": {"decoder": "pair"}}, "--decoder: only --task detect reads this, not classify"),
+        ({"detect": {"decoder": "pair", "class_offset": 1}}, "--class-offset, --decoder: only --task detect"),
+        ({"backbone": "b.onnx"}, "--backbone: only --task temporal"),
+        ({"window": {"frames": 4, "stride": 2, "fps": 6}}, "--window-fps, --window-frames, --window-stride: only"),
+        ({"input": {"resize": "stretch", "shorter_side": 9}}, "--shorter-side: only --resize crop"),
+    ],
+)  # fmt: skip
+def test_what_is_not_read_or_not_there_is_refused(
+    fields: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    content = {"source": "onnx:net.onnx", "task": "classify", "name": "net", **fields}
+
+    with pytest.raises(ExportError) as refused:
+        check_recipe(make_recipe({**content, "folder": folder(tmp_path)}), tmp_path / "model.onnx")
+
+    assert words in str(refused.value)
+
+
+def test_what_is_there_and_read_passes(tmp_path: Path) -> None:
+    content = {
+        "source": "train:a:b",
+        "task": "classify",
+        "name": "net",
+        "multi_label": True,
+        "code": "empty",
+        "proof": {"images": "images", "labeled": "images"},
+        "input": {"resize": "crop", "shorter_side": 9},
+        "folder": folder(tmp_path),
+    }
+    check_recipe(make_recipe(content), tmp_path / "1" / "model.onnx")
+    named = {"source": "torchvision:resnet18", "weights": "IMAGENET1K_V1", "code": None}
+    check_recipe(make_recipe({**content, **named}), tmp_path / "1" / "model.onnx")

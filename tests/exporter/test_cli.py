@@ -172,6 +172,7 @@ def test_a_file_alone_is_enough_where_it_states_everything(
     shown = capsys.readouterr().out
     assert "--task classify   one output" in shown
     assert "--labels labels.txt" in shown
+    assert shown.index("--labels labels.txt") < shown.index("Load PyTorch …")
     card = read_card(tmp_path / "models/net/1/model.onnx")
     assert (card.task, card.labels[:2]) == ("classify", ("thing 0", "thing 1"))
 
@@ -206,11 +207,13 @@ def test_what_is_not_stated_is_refused_before_pytorch_is_loaded(tmp_path: Path) 
     )
     onnx.save(conv_onnx([-1, 4 * PLACES]), tmp_path / "net.onnx")
     (tmp_path / "three.txt").write_text("a\nb\nc\n")
+    (tmp_path / "all.txt").write_text("thing\n" * 4 * PLACES)
     for words, message in {
         "net.onnx": "Add --labels FILE",
         "python:my.nets:Cats": "Add --task classify|segment|detect|embed --weights FILE",
         "net.onnx --labels three.txt": f"3 are given, the network has {4 * PLACES} classes",
-        "net.onnx --labels none.txt": "there is no file none.txt",
+        "net.onnx --labels none.txt": "labels 'none.txt': there is no file none.txt",
+        "net.onnx --labels all.txt --height 8": "--height 8: the file fixes the height",
     }.items():
         done = subprocess.run(
             [sys.executable, "-c", code, *words.split()],

@@ -38,7 +38,7 @@ def test_a_file_without_a_card_is_shown_with_the_reason(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [(b"no network", "is not an ONNX file"), (None, "No such")]
+    ("content", "message"), [(b"no network", "is text, which begins with"), (None, "No such")]
 )
 def test_what_is_no_onnx_file_is_refused(
     tmp_path: Path, content: bytes | None, message: str

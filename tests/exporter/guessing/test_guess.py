@@ -10,7 +10,8 @@ import torch
 
 from exporter.errors import RecipeError, SourceError
 from exporter.guessing.asking import with_answers
-from exporter.guessing.guess import Missing, check_label_count, guess, missing
+from exporter.guessing.guess import Missing, check_input, check_label_count, guess, missing
+from exporter.recipe import make_recipe
 from tests.exporter.guessing.files import graph_file, ultralytics
 
 
@@ -167,11 +168,59 @@ def test_a_folder_of_timm(tmp_path: Path) -> None:
         ("onnx:", "nothing follows"),
         ("resnet50", "torchvision:resnet50"),
         ("keras:net", "begins with one of"),
+        ("google/vit-base", "hf download NAME --local-dir FOLDER"),
+        ("transformers:google/vit-base", "there is no folder google/vit-base. Give a folder that"),
+        ("python:my.nets", "write python:package.module:callable"),
+        ("train::train", "write train:package.module:callable"),
     ],
 )
 def test_a_word_that_names_nothing_is_refused(word: str, words: str) -> None:
     with pytest.raises(SourceError) as caught:
         guess(word, {})
+    assert words in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("word", "words"),
+    [
+        ("program:", "contains weights and not the network"),
+        ("torchscript:", "contains weights and not the network"),
+        ("transformers:", "hf download NAME"),
+    ],
+)
+def test_a_source_of_another_kind_is_refused_before_anything_is_asked(
+    word: str, words: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "w.pt"
+    torch.save({"w": torch.ones(2)}, path)
+    place = tmp_path if word == "transformers:" else path
+
+    with pytest.raises(SourceError) as caught:
+        guess(f"{word}{place}", {})
+    assert words in str(caught.value)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="this is a folder, not a file"):
+        guess(f"onnx:{tmp_path}", {})
+
+
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"input": {"height": 32}}, "--height 32: the file fixes the height"),
+        ({"pixels": {"color": "gray"}}, "--color gray: it has 1 channels"),
+        ({"arguments": {"mask": 1}}, "--arg mask=…: with onnx: it is the value of an input"),
+    ],
+)
+def test_options_about_the_input_are_compared_with_the_file(
+    fields: dict[str, Any], words: str, tmp_path: Path
+) -> None:
+    path = graph_file(tmp_path / "net.onnx", ["n", 3])
+    content = {"source": f"onnx:{path}", "task": "classify", "name": "net", **fields}
+
+    with pytest.raises(RecipeError) as caught:
+        check_input(make_recipe(content))
     assert words in str(caught.value)
 
 

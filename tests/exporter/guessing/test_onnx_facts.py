@@ -10,7 +10,7 @@ from onnx import TensorProto, helper
 
 from exporter.errors import SourceError
 from exporter.guessing.onnx_facts import fixed_size, onnx_options, score_count, states_labels
-from tests.exporter.found import CELLS, boxes_of, detector, scores_of
+from tests.exporter.found import CELLS, KINDS, SCORES, boxes_of, detector, scores_of
 from tests.exporter.guessing.files import graph_file, ultralytics
 
 Dims = list[int | str]
@@ -137,7 +137,7 @@ def test_other_metadata_is_not_that_of_ultralytics(absent: str, tmp_path: Path) 
         ([["n", 3, 64, 1]], None),
         ([["n", 3, 1, 1]], None),
         ([["n", 100, 4], ["n", 100, 7]], "detect"),
-        ([["n", 100, 7], ["n", 100, 4]], None),
+        ([["n", 100, 7], ["n", 100, 4]], "detect"),
         ([["n", 100, 4], ["n", 100, 7], ["n", 9]], None),
         ([["n", 10], ["n", 10]], None),
         ([["n"]], None),
@@ -145,6 +145,34 @@ def test_other_metadata_is_not_that_of_ultralytics(absent: str, tmp_path: Path) 
 )
 def test_the_shapes_show_the_task(outputs: list[Dims], task: str | None, tmp_path: Path) -> None:
     assert options(graph_file(tmp_path / "net.onnx", *outputs)).get("task") == task
+
+
+@pytest.mark.parametrize(
+    ("outputs", "task"),
+    [
+        ({"pred_logits": scores_of(9), "pred_boxes": boxes_of(9)}, "detect"),
+        ({"labels": KINDS[None], "boxes": boxes_of(9)[:, :3], "scores": SCORES[None]}, "detect"),
+        ({"labels": KINDS[None], "boxes": boxes_of(9)[:, :3], "other": SCORES[None]}, None),
+        ({"labels": KINDS[:1], "probabilities": scores_of(9)[:, 0]}, "classify"),
+        ({"labels": KINDS[:1]}, None),
+    ],
+)
+def test_names_and_types_show_the_task(
+    outputs: dict[str, Any], task: str | None, tmp_path: Path
+) -> None:
+    onnx.save(detector(outputs), tmp_path / "net.onnx")
+
+    assert options(tmp_path / "net.onnx").get("task") == task
+
+
+def test_rows_after_a_suppression_are_no_classifier_s(tmp_path: Path) -> None:
+    nodes = [helper.make_node("NonMaxSuppression", ["boxes", "columns"], ["rows"])]
+    boxes, columns = boxes_of(9), scores_of(9).transpose(0, 2, 1)
+    model = detector({"boxes": boxes, "columns": columns}, after=nodes, names=["rows"], batch=1)
+    model.graph.output[0].type.tensor_type.elem_type = TensorProto.FLOAT
+    onnx.save(model, tmp_path / "net.onnx")
+
+    assert "task" not in options(tmp_path / "net.onnx")
 
 
 @pytest.mark.parametrize(

@@ -227,6 +227,26 @@ def test_prototypes_of_masks_are_refused() -> None:
     assert names("detect", boxes, Tensor("output1", (1, 31, 160, 160)))[0] == "output0"
 
 
+@pytest.mark.parametrize(
+    ("outputs", "words"),
+    [
+        ([Tensor("dets", (1, 100, 5)), Tensor("labels", (1, 100), is_integer=True)], "as MMDetection"),
+        (
+            [*(Tensor(f"cls{n}", (1, n, 80)) for n in (64, 16)), *(Tensor(f"reg{n}", (1, n, 32)) for n in (64, 16))],
+            "several levels, whose boxes are not decoded",
+        ),
+    ],
+)  # fmt: skip
+def test_boxes_in_a_form_without_a_decoder_are_refused(outputs: list[Tensor], words: str) -> None:
+    with pytest.raises(RecipeError, match=words):
+        names("detect", *outputs)
+
+
+def test_the_best_class_alone_is_refused() -> None:
+    with pytest.raises(RecipeError, match=r"class holds whole numbers.*without its ArgMax"):
+        names("classify", Tensor("class", (1,), is_integer=True))
+
+
 VECTOR = Tensor("vector", (1, 5))
 
 

@@ -137,6 +137,10 @@ def test_cosines_are_no_logits_although_a_linear_operator_ends_the_graph() -> No
         ([op("Mul", "linear", "linear")], {"unknown"}),
         ([op("Mul", "pixels", "linear")], {"unknown"}),
         ([op("Sigmoid", "linear", output="b"), op("Mul", "b", "two")], {"unknown"}),
+        # The sum of several heads is linear if all are.
+        ([op("Concat", "linear", "side", output="b", axis=0), op("ReduceSum", "b", "two")], {"linear"}),
+        ([op("Sigmoid", "linear", output="b"), op("ReduceSum", "b", "two")], {"unknown"}),
+        ([op("Mul", "linear", "linear", output="b"), op("ReduceSum", "b", "two")], {"unknown"}),
         # Logarithms stay logarithms when they are scaled or summed.
         ([op("Log", "linear", output="b"), op("Mul", "b", "two")], {"log"}),
         ([op("Log", "linear", output="b"), op("Sub", "two", "b")], {"log"}),
@@ -161,7 +165,8 @@ def test_the_ends_of_a_graph_are_found_through_what_carries_values(
 
 
 @pytest.mark.parametrize(
-    "name", ["ConvTranspose", "Gemm", "MatMul", "BatchNormalization", "LayerNormalization"]
+    "name",
+    ["ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization", "LayerNormalization"],
 )
 def test_every_operator_with_weights_is_linear(name: str) -> None:
     graph = graph_of(op(name, "pixels", "w"), op("Sum", "out", "linear", output="all"))

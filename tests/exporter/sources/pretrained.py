@@ -10,11 +10,13 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from torch import nn
 
 from exporter.outcome import Exported
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from tests.exporter.exporting import export_to, outputs_of
+from tests.images import photograph
 
 tf = pytest.importorskip(
     "transformers", reason="needs Transformers: pip install 'foveal[transformers]'"
@@ -301,6 +303,75 @@ def d_fine() -> Processed:
     return tf.DFineForObjectDetection(config), tf.RTDetrImageProcessorPil(size=SQUARE)
 
 
+def rt_detr_v2() -> Processed:
+    backbone = tf.RTDetrResNetConfig(
+        embedding_size=8,
+        hidden_sizes=[8, 16, 24, 32],
+        depths=[1, 1, 1, 1],
+        layer_type="basic",
+        out_features=["stage2", "stage3", "stage4"],
+    )
+    config = tf.RTDetrV2Config(**HYBRID, decoder_layers=2, backbone_config=backbone, **NAMED)
+    return tf.RTDetrV2ForObjectDetection(config), tf.RTDetrImageProcessorPil(size=SQUARE)
+
+
+def dab_detr() -> Processed:
+    config = tf.DabDetrConfig(
+        use_timm_backbone=False,
+        use_pretrained_backbone=False,
+        backbone=None,
+        backbone_config=resnet_backbone(),
+        hidden_size=16,
+        encoder_layers=1,
+        decoder_layers=2,
+        encoder_ffn_dim=32,
+        decoder_ffn_dim=32,
+        encoder_attention_heads=2,
+        decoder_attention_heads=2,
+        num_queries=50,
+        **NAMED,
+    )
+    processor = tf.ConditionalDetrImageProcessorPil(size=SQUARE, do_pad=False)
+    return tf.DabDetrForObjectDetection(config), processor
+
+
+PLAIN_BACKBONE = {
+    "hidden_size": 24,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "image_size": SIDE,
+    "patch_size": 8,
+    "out_indices": [1, 3],
+}
+LIGHT = {
+    "decoder_ffn_dim": 32,
+    "decoder_layers": 2,
+    "decoder_self_attention_heads": 2,
+    "decoder_cross_attention_heads": 2,
+    "num_queries": 20,
+    "group_detr": 2,
+    "d_model": 16,
+    "c2f_num_blocks": 1,
+}
+
+
+def lw_detr() -> Processed:
+    backbone = tf.LwDetrViTConfig(
+        **PLAIN_BACKBONE, pretrain_image_size=SIDE, num_windows=4, window_block_indices=[0, 2]
+    )
+    config = tf.LwDetrConfig(
+        **LIGHT, backbone_config=backbone, projector_scale_factors=[1.0], **NAMED
+    )
+    processor = tf.DeformableDetrImageProcessorPil(size=SQUARE, do_pad=False)
+    return tf.LwDetrForObjectDetection(config), processor
+
+
+def rf_detr() -> Processed:
+    backbone = tf.RfDetrDinov2Config(**PLAIN_BACKBONE, num_windows=2)
+    config = tf.RfDetrConfig(**LIGHT, backbone_config=backbone, **NAMED)
+    return tf.RfDetrForObjectDetection(config), tf.RfDetrImageProcessor(size=SQUARE)
+
+
 def saved(make: Callable[[], Processed], folder: Path) -> Path:
     """Write a network as save_pretrained does, with weights by which images differ and no two scores are equal."""
     torch.manual_seed(0)
@@ -308,10 +379,29 @@ def saved(make: Callable[[], Processed], folder: Path) -> Path:
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    if hasattr(model, "class_predictor"):
+        image = Image.open(BytesIO(as_png(photograph("chelsea"))))
+        pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+        spread_queries(model.eval(), pixels)
     place = folder / "network"
     model.save_pretrained(place)
     processor.save_pretrained(place)
     return place
+
+
+def spread_queries(model: Any, pixels: torch.Tensor) -> None:
+    """Let queries differ in class and mask, as in a trained network: else one class has every pixel."""
+    masks = getattr(model, "mask_embedder", None)
+    last = [part for part in masks.modules() if isinstance(part, nn.Linear)][-1:] if masks else []
+    for layer in (model.class_predictor, *last):
+        seen: list[torch.Tensor] = []
+        hook = layer.register_forward_hook(lambda _layer, _read, made, to=seen: to.append(made))
+        with torch.no_grad():
+            model(pixel_values=pixels)
+            layer.bias -= seen[-1].reshape(-1, seen[-1].shape[-1]).mean(dim=0)
+            layer.weight *= 10
+            layer.bias *= 10
+        hook.remove()
 
 
 def exported(place: Path, folder: Path, task: str, **fields: Any) -> Exported:

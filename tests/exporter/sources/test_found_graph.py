@@ -285,3 +285,10 @@ def test_a_graph_that_is_not_valid_is_refused_by_the_checker_s_words() -> None:
 def test_the_first_line_of_an_error_is_that_of_its_words_or_its_kind() -> None:
     assert first_line(ValueError("\n  one \n two")) == "one"
     assert first_line(KeyError()) == "KeyError"
+
+
+def test_codes_and_places_in_the_sources_of_onnx_runtime_are_left_out() -> None:
+    words = "Non-zero status code returned while running Conv node."
+    place = "/onnxruntime_src/core/graph/load.h:46 void onnxruntime::load(const std::string&, int) "
+    assert first_line(RuntimeError(f"[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : {words}")) == words
+    assert first_line(RuntimeError(f"[ONNXRuntimeError] : 1 : FAIL : {place}{words}")) == words

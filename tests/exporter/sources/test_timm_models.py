@@ -75,6 +75,13 @@ def test_an_embedder_from_a_file_needs_no_head_and_drops_one(classes: int, tmp_p
     agrees(network, module, 3, 160, 160)
 
 
+def test_a_classifier_is_refused_where_there_is_none() -> None:
+    with pytest.raises(RecipeError, match=r"no classifier.* Give --task embed"):
+        loaded(
+            Path(), "test_resnet", weights="none", arguments={"num_classes": 0}, labels=["a", "b"]
+        )
+
+
 @pytest.mark.parametrize(
     ("classes", "subset"), [(1000, "imagenet-1k"), (21841, "imagenet-22k"), (12000, None)]
 )

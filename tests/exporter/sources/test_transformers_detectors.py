@@ -17,10 +17,14 @@ from tests.exporter.sources.pretrained import (
     by_hand,
     conditional_detr,
     d_fine,
+    dab_detr,
     deformable_detr,
     detr,
     exported,
+    lw_detr,
+    rf_detr,
     rt_detr,
+    rt_detr_v2,
     saved,
     table_transformer,
     yolos,
@@ -58,8 +62,11 @@ def corners(one: dict[str, Any]) -> list[float]:
 
 @pytest.mark.parametrize(
     "make",
-    [yolos, detr, table_transformer, conditional_detr, deformable_detr, rt_detr, d_fine],
-)
+    [
+        yolos, detr, table_transformer, conditional_detr, dab_detr, deformable_detr, lw_detr, rf_detr, rt_detr,
+        rt_detr_v2, d_fine,
+    ],
+)  # fmt: skip
 def test_a_server_answers_with_the_boxes_of_transformers_postprocessing(
     make: Callable[[], Processed], tmp_path: Path
 ) -> None:

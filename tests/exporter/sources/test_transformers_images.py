@@ -164,6 +164,8 @@ def test_the_longer_side_of_the_crop_must_be_covered() -> None:
     [
         ("DPT", {"size": {"height": 48, "width": 64}, "keep_aspect_ratio": True}, (48, 64)),
         ("Detr", {"size": {"longest_edge": 64}, "do_pad": False}, (64, 64)),
+        ("Detr", {"size": {"max_height": 48, "max_width": 64}, "do_pad": False}, (48, 64)),
+        ("Detr", {"size": {"shortest_edge": 48, "longest_edge": 64}, "do_pad": False}, (48, 48)),
     ],
 )
 def test_a_size_that_depends_on_the_image_is_replaced_by_one(

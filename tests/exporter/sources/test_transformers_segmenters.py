@@ -49,8 +49,8 @@ def test_a_segmenter_says_what_transformers_says(
     expected = processor.post_process_semantic_segmentation(outputs, target_sizes=[(SIDE, SIDE)])
     same = (served(done, body)["mask"][0] == expected[0].numpy()).mean()
     assert same > 0.995
-    # Without training one class may have every pixel, as with these queries.
-    assert len(expected[0].unique()) > 1 or make in {maskformer, eomt}
+    shares = expected[0].unique(return_counts=True)[1] / expected[0].numel()
+    assert (shares > 0.05).sum() > 1
     assert done.card.background_id is None
 
 
