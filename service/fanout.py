@@ -131,7 +131,10 @@ class FanOut:
                     async for job in source:
                         flight = asyncio.create_task(
                             batcher.submit(
-                                [job], timeout_seconds=timeout_seconds, low_priority=True
+                                [job],
+                                timeout_seconds=timeout_seconds,
+                                low_priority=True,
+                                bounded=True,
                             )
                         )
                         flying.add(flight)

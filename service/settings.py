@@ -142,6 +142,13 @@ class Settings(BaseSettings):
         description="Bytes of all request bodies with images that have begun to arrive and are not complete; above it "
         "the slowest large ones get 503 `overloaded`. At least `FOVEAL_MAX_BODY_BYTES`",
     )
+    max_answer_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of the outputs of V2 requests, above which further ones get 503 `overloaded`; and, apart "
+        "from them, of answers that clients have not read, above which the slowest are disconnected. 0: an eighth of "
+        "the memory",
+    )
     min_bytes_per_second: int = Field(
         1000,
         ge=0,

@@ -334,7 +334,7 @@ async def _read_windows(run: VideoRun) -> list[Mapping[str, Any]]:
     for window in run.combiner.take_windows():
         job = Job(partial(_features, window), _copied)
         (outcome,) = await run.model.batcher.submit(
-            [job], timeout_seconds=run.timeout_seconds, low_priority=True
+            [job], timeout_seconds=run.timeout_seconds, low_priority=True, bounded=True
         )
         if isinstance(outcome, FovealError):
             raise outcome

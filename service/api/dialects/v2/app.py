@@ -24,6 +24,7 @@ from service.errors import (
     FovealError,
     MethodNotAllowedError,
     NotFoundError,
+    OverloadedError,
     UnknownModelError,
     UnknownVersionError,
 )
@@ -65,6 +66,9 @@ class OpenInference:
         try:
             response = await self._answer(Request(scope, receive))
         except FovealError as error:
+            if isinstance(error, OverloadedError):
+                record: RequestRecord = scope[RECORD_KEY]
+                self._services.shedding.note(scope, scope["route"].path, record.model, error)
             response = error_response(error, scope)
         await response(scope, receive, send)
 
