@@ -19,6 +19,7 @@ from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
+from service.caching import CachingPipeline
 from service.calls import ExplainCall, TaskCall, TensorCall
 from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
@@ -43,6 +44,7 @@ from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
+from service.response_cache import ResponseCache
 from service.runtime.device import Device
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.job import JobResult
@@ -131,6 +133,7 @@ class Engine:
         self.pipeline = self._pipeline(
             settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
         )
+        self.cache = self._response_cache(settings)
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self._health_check_seconds = settings.health_check_seconds
@@ -200,12 +203,18 @@ class Engine:
             raise InvalidParameterError(f"task: {task.name} takes videos, not images")
         found = self.registry.find(task.networks, model, version, task=task.name)
         settled = task.settle(options, found.card)
-        if rendering is None:
-            return TaskCall(task, found, settled, None, "", self.pipeline)
-        chosen = task.rendering(rendering)
-        chosen.check(found.card)
+        chosen = None
+        if rendering is not None:
+            chosen = task.rendering(rendering)
+            chosen.check(found.card)
+            media_type = media_type or chosen.media_types[0]
+        else:
+            media_type = ""
+        if self.cache is None:
+            return TaskCall(task, found, settled, chosen, media_type, self.pipeline)
+        question = (task.name, rendering or "", media_type, _text_of(task, options))
         return TaskCall(
-            task, found, settled, chosen, media_type or chosen.media_types[0], self.pipeline
+            task, found, settled, chosen, media_type, self.pipeline, self.cache, question
         )
 
     async def predict(
@@ -259,7 +268,8 @@ class Engine:
         Raises:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
-        return TensorCall(self.registry.find(tuple(self.tasks), model, version), self.pipeline)
+        found = self.registry.find(tuple(self.tasks), model, version)
+        return TensorCall(found, self.pipeline, self.cache)
 
     async def infer(
         self,
@@ -488,6 +498,15 @@ class Engine:
         ahead = DecodingAhead(threads, settings.queue_size)
         return Pipeline(decoder, most, room, ahead)
 
+    def _response_cache(self, settings: Settings) -> CachingPipeline | None:
+        """Return this process's part of the cache; None where no answer is kept."""
+        capacity = settings.response_cache_bytes // settings.workers
+        if not capacity:
+            return None
+        longest = max(settings.timeout_ms, settings.max_timeout_ms) / 1e3
+        cache = ResponseCache(capacity, self.metrics, longest_seconds=longest)
+        return CachingPipeline(self.pipeline, cache)
+
     async def _serve_models(self) -> None:
         await self.registry.load()
         self.loaded.set()
@@ -566,6 +585,11 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _text_of(task: Task, options: TaskOptions) -> str:
+    """Return a task's own options as text, without the model and the format that a query holds beside them."""
+    return options.model_dump_json(include=set(task.options.model_fields))
 
 
 def _nothing() -> None:

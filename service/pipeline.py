@@ -67,7 +67,7 @@ class Pipeline:
         """
         until = self.clock() + timeout_seconds
         if len(images) > 1:
-            await self._check_pixels(images)
+            await self.check_pixels(images)
             timeout_seconds = max(0.0, until - self.clock())
         jobs = [self.job(image, model.card, head, until) for image in images]
         if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
@@ -121,7 +121,12 @@ class Pipeline:
             if isinstance(image, bytes) and find_large(image, self.decoder.announced_pixels)
         ]
 
-    async def _check_pixels(self, images: Sequence[EncodedImage]) -> None:
+    async def check_pixels(self, images: Sequence[EncodedImage]) -> None:
+        """Refuse images that have too many pixels together, by their headers.
+
+        Raises:
+            TooManyPixelsError: they have more than `max_request_pixels`.
+        """
         total, unknown = 0, []
         for image in images:
             if isinstance(image, bytes):

@@ -224,6 +224,12 @@ class Settings(BaseSettings):
     cache: Path = Field(
         Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
     )
+    response_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of answers that are kept for identical images, of all workers together; 0: none, "
+        "see docs/cache.md",
+    )
     grace_seconds: float = Field(
         5,
         ge=0,

@@ -50,6 +50,8 @@ class RequestRecord:
     body_bytes: int = 0
     images: int = 0
     error_code: str = ""
+    cache_status: str = ""
+    """The value of the `Cache-Status` header; empty where no answer is kept."""
     client: str = ""
     """The name of the API key that the request brought; empty without one."""
     traces: list[Trace] = field(default_factory=list)
