@@ -22,6 +22,7 @@ from service.api.ingest.arriving import ArrivingBodies
 from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
 from service.api.routes import operations
+from service.api.routes.chain import chain_router
 from service.api.routes.explain import explain_router
 from service.api.routes.models import models_router
 from service.api.routes.playground import playground_router
@@ -160,6 +161,7 @@ def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
     for one in (
         router,
         explain_router(components),
+        chain_router(components),
         video_router(engine.tasks, components),
         models_router(components),
         operations.router,

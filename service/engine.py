@@ -21,6 +21,8 @@ from pydantic import ValidationError
 from service.background import background, return_memory, watch_lag
 from service.caching import CachingPipeline
 from service.calls import ExplainCall, TaskCall, TensorCall
+from service.chains.chains import CHAIN, Chains
+from service.chains.over_time import ChainCombiner
 from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
@@ -136,6 +138,14 @@ class Engine:
         self.cache = self._response_cache(settings)
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
+        self.chains = Chains(
+            settings.models,
+            self.tasks,
+            registry=self.registry,
+            pipeline=self.pipeline,
+            fan_out=fan_out,
+            default=settings.defaults.get(CHAIN),
+        )
         self._health_check_seconds = settings.health_check_seconds
         _prepare_libraries(settings.max_pixels)
 
@@ -167,7 +177,12 @@ class Engine:
     def not_ready(self) -> list[str]:
         """Return why this engine is not ready, a reason each."""
         ending = ["the service is shutting down"] if self.draining else []
-        return ending + self.pipeline.decoder.not_ready() + self.registry.not_ready()
+        return (
+            ending
+            + self.pipeline.decoder.not_ready()
+            + self.registry.not_ready()
+            + self.chains.not_ready()
+        )
 
     # Tasks.
 
@@ -341,6 +356,36 @@ class Engine:
             sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
             draws=draws,
             timeout_seconds=self.timeout_seconds if timeout_seconds is None else timeout_seconds,
+            served={"model": found.name, "version": found.version},
+        )
+
+    def chain_run(
+        self,
+        sampling: SamplingOptions,
+        *,
+        name: str | None = None,
+        draws: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> VideoRun:
+        """Return how a video runs through a chain.
+
+        Raises:
+            UnknownModelError: there is no such chain.
+            NotReadyError: a model of the chain is not served.
+        """
+        call = self.chains.call(name)
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        combiner = ChainCombiner(call, seconds)
+        return VideoRun(
+            task=CHAIN,
+            model=call.first.model,
+            backbone=call.first.model,
+            combiner=combiner,
+            sampling=sampling.sampling(DEFAULT_FPS),
+            draws=draws,
+            timeout_seconds=seconds,
+            served={"chain": call.chain.name, "steps": call.steps},
+            follow=combiner.follow,
         )
 
     async def watch(
@@ -387,6 +432,30 @@ class Engine:
         async with aclosing(self.videos.run(run, video, stop_reading=_nothing)) as events:
             async for event in events:
                 yield event
+
+    # Chains.
+
+    async def read(
+        self,
+        images: Sequence[EncodedImage],
+        chain: str | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> list[Any]:
+        """Take images through a chain and return each one's `ChainResult`, or its FovealError, in order.
+
+        Args:
+            images: the bytes of each encoded image.
+            chain: its name; None: the default chain.
+            timeout_seconds: until when; None: the setting.
+
+        Raises:
+            FovealError: the call as a whole can not be answered.
+        """
+        call = self.chains.call(chain)
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        outcomes = await call.run(images, timeout_seconds=seconds)
+        return [one.value if isinstance(one, JobResult) else one for one in outcomes]
 
     # Explanations.
 
@@ -452,7 +521,7 @@ class Engine:
             batching=Batching(
                 settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
             ),
-            defaults=settings.defaults,
+            defaults={task: name for task, name in settings.defaults.items() if task != CHAIN},
             networks={name: task.networks for name, task in self.tasks.items()},
             pool=self._pool,
             load_seconds=settings.load_seconds,
@@ -508,6 +577,7 @@ class Engine:
         return CachingPipeline(self.pipeline, cache)
 
     async def _serve_models(self) -> None:
+        self.chains.report()
         await self.registry.load()
         self.loaded.set()
         if self._on_loaded is not None:

@@ -94,7 +94,11 @@ class RequestRecord:
 
     def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
         """Note the model and what became of each image."""
-        self.model = model.name
+        self.note(model.name, outcomes)
+
+    def note(self, name: str, outcomes: Sequence[object]) -> None:
+        """Note the name of the model or chain, and what became of each image."""
+        self.model = name
         self.images = len(outcomes)
         self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
 

@@ -57,6 +57,17 @@ async def run_images(
     record.answered_by(call.model, outcomes)
     if services.engine.cache is not None:
         record.cache_status = cache_status(outcomes)
+    return results_of(outcomes, services, record)
+
+
+def results_of(
+    outcomes: list[JobResult[Any] | FovealError], services: Services, record: RequestRecord
+) -> list[Any]:
+    """Return each image's result, or `{"error": …}` in the place of one that failed among several.
+
+    Raises:
+        FovealError: the request as a whole failed, or its only image did.
+    """
     for outcome in outcomes:
         if isinstance(outcome, DeadlineError):
             raise record.deadline.answer_late()

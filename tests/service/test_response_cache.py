@@ -109,7 +109,7 @@ async def test_a_first_requester_that_is_canceled_or_late_or_left_does_not_end_t
 
     for given in ({"seconds": 0.0}, {"disconnected": at_once}, {}):
         network, cache = Network(), cache_of()
-        first = asyncio.create_task(run(cache, network, A, **given))  # type: ignore[arg-type]
+        first = asyncio.create_task(run(cache, network, A, **given))
         second = asyncio.create_task(run(cache, network, A))
         await network.begun.wait()
         if not given:
