@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.errors import ConfigurationError
 from service.tasks.task import Task, TaskOptions
 
-MOST_CROPS = 1000
+MOST_CROPS = 2000
 """Crops that one image may become, whatever it shows."""
 MOST_BOXES = 300
 CROP_FIELDS = ("of", "labels", "margin", "square", "background", "max_boxes", "min_side")
@@ -90,9 +90,8 @@ def parse_chain(name: str, text: str, tasks: Mapping[str, Task]) -> Chain:
     for index, step in enumerate(file.steps):
         _check_place(file.steps, index)
         _check_fields(step, index, tasks)
-    children = _children(file.steps)
+    first = _checked(0, file.steps, _children(file.steps), tasks)
     _check_count(file.steps)
-    first = _checked(0, file.steps, children, tasks)
     return Chain(name, file.title or name, file.description, first, file.steps)
 
 

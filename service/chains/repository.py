@@ -1,5 +1,6 @@
 """The chains on disk: `<name>/chain.toml` beside the models."""
 
+import os
 import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -27,8 +28,10 @@ def scan_chains(
     """
     chains: dict[str, Chain] = {}
     refusals = []
-    for path in sorted(root.glob(f"*/{CHAIN_FILE}")):
+    for path in sorted(folder / CHAIN_FILE for folder in root.glob("*")):
         name = path.parent.name
+        if not os.path.lexists(path):  # a link that leads nowhere is refused, not ignored
+            continue
         try:
             chains[name] = _read(path, tasks, taken)
         except ConfigurationError as error:
