@@ -207,7 +207,7 @@ class Settings(BaseSettings):
         4,
         ge=1,
         le=1024,
-        description="Videos and explanations that run at once; above it 503 `overloaded`",
+        description="Videos, explanations and chains that run at once; above it 503 `overloaded`",
     )
     explainers: int = Field(
         2, ge=1, le=64, description="Models that may be loaded for explanations at once"

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from service.card import ImageInput
@@ -16,8 +17,13 @@ from service.imaging.resize import fit_image
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Tensor
 
+MOST_PADDED = 4
+"""How many times as large as its part on the image a square may be."""
+ROUNDING = 1e-3
+"""Pixels by which an edge may miss a whole one."""
+
 Region = tuple[int, int, int, int]
-"""Left, top, right and bottom, in whole pixels of the image that is cropped."""
+"""Left, top, right and bottom, in whole pixels of the image that is cropped; a square may reach beyond it."""
 
 
 def chosen(step: Step, things: Sequence[Detection], size: tuple[int, int]) -> list[int]:
@@ -39,9 +45,10 @@ def chosen(step: Step, things: Sequence[Detection], size: tuple[int, int]) -> li
 
 
 def region_of(step: Step, box: Box, size: tuple[int, int]) -> Region:
-    """Return the part of an image that a step sees of a box: always inside of the image, and at least one pixel.
+    """Return the part of an image that a step sees of a box, at least one pixel.
 
-    A square that reaches beyond an edge is moved inside.
+    It is clipped to the image. A square one keeps its box in the middle and may reach beyond the image; one that would
+    be mostly beyond is moved inside and clipped.
 
     Args:
         step: its margin, and whether the part is square.
@@ -52,8 +59,11 @@ def region_of(step: Step, box: Box, size: tuple[int, int]) -> Region:
     across, down = right - left, bottom - top
     if step.square:
         side = max(across, down) * (1 + 2 * step.margin)
-        left = _moved_inside((left + right - side) / 2, side, size[0])
-        top = _moved_inside((top + bottom - side) / 2, side, size[1])
+        left, top = (left + right - side) / 2, (top + bottom - side) / 2
+        whole = _square(left, top, side)
+        if bytes_of(whole) <= MOST_PADDED * bytes_of(_clipped(whole, size)):
+            return whole
+        left, top = _moved_inside(left, side, size[0]), _moved_inside(top, side, size[1])
         right, bottom = left + side, top + side
     else:
         left, right = left - across * step.margin, right + across * step.margin
@@ -63,43 +73,69 @@ def region_of(step: Step, box: Box, size: tuple[int, int]) -> Region:
     return x_min, y_min, x_max, y_max
 
 
+def _square(left: float, top: float, side: float) -> Region:
+    length = max(1, math.ceil(side - ROUNDING))
+    x, y = math.floor(left + ROUNDING), math.floor(top + ROUNDING)
+    return x, y, x + length, y + length
+
+
+def _clipped(region: Region, size: tuple[int, int]) -> Region:
+    """Return what of a region is on the image; without area where there is nothing."""
+    left, top = min(max(0, region[0]), size[0]), min(max(0, region[1]), size[1])
+    right, bottom = min(max(left, region[2]), size[0]), min(max(top, region[3]), size[1])
+    return left, top, right, bottom
+
+
 def _moved_inside(start: float, length: float, limit: int) -> float:
     return max(0.0, min(start, limit - length))
 
 
 def _whole(start: float, end: float, limit: int) -> tuple[int, int]:
     """Return whole pixels around a stretch, clipped; rounding errors add none."""
-    first = min(max(0, math.floor(start + 1e-3)), limit - 1)
-    return first, min(max(first + 1, math.ceil(end - 1e-3)), limit)
+    first = min(max(0, math.floor(start + ROUNDING)), limit - 1)
+    return first, min(max(first + 1, math.ceil(end - ROUNDING)), limit)
 
 
 def cut(image: Image.Image, region: Region, thing: Detection, step: Step) -> Image.Image:
-    """Return a part of an image, mode RGB; with `background = "mean"` what is not the thing has one even color.
+    """Return a part of an image, mode RGB.
 
-    That color is the mean of what is not the thing.
+    With `background = "mean"` what is not the thing has one even color: the mean of what is not the thing. What is
+    beyond the image has this color always.
     """
-    part = image.crop(region)
-    if step.background == "keep" or thing.region is None:
+    clipped = _clipped(region, image.size)
+    part = image.crop(clipped)
+    isolates = step.background == "mean" and thing.region is not None
+    if clipped == region and not isolates:
         return part
+    pixels, shape = np.asarray(part), _shape(thing, clipped)
+    outside = pixels if shape is None or shape.all() else pixels[~shape]
+    color = outside.reshape(-1, 3).mean(axis=0).round().astype(np.uint8)
+    if isolates and shape is not None and shape.any():
+        part = Image.fromarray(np.where(shape[..., None], pixels, color))
+    if clipped == region:
+        return part
+    whole = Image.new("RGB", (region[2] - region[0], region[3] - region[1]), tuple(color.tolist()))
+    whole.paste(part, (clipped[0] - region[0], clipped[1] - region[1]))
+    return whole
+
+
+def _shape(thing: Detection, region: Region) -> NDArray[np.bool_] | None:
+    """Return which pixels of a region of the image are the thing, bool (h, w); None where that is not known."""
+    if thing.region is None:
+        return None
     left, top, right, bottom = thing.box
-    shape = Image.fromarray(thing.region.astype(np.uint8) * 255)
-    scale = (thing.region.shape[1] / (right - left), thing.region.shape[0] / (bottom - top))
-    # The affine map from a pixel of the part to the region; beyond the region it gives 0.
-    opacity = shape.transform(
-        part.size,
+    across = thing.region.shape[1] / (right - left)
+    down = thing.region.shape[0] / (bottom - top)
+    # The affine map from a pixel of the part to the thing's region; beyond that it gives 0.
+    place = (across, 0, (region[0] - left) * across, 0, down, (region[1] - top) * down)
+    opacity = Image.fromarray(thing.region.astype(np.uint8) * 255).transform(
+        (region[2] - region[0], region[3] - region[1]),
         Image.Transform.AFFINE,
-        (
-            scale[0], 0, (region[0] - left) * scale[0],
-            0, scale[1], (region[1] - top) * scale[1],
-        ),
+        place,
         Image.Resampling.BILINEAR,
-    )  # fmt: skip
-    inside = np.asarray(opacity) >= 128
-    pixels = np.asarray(part)
-    if inside.all() or not inside.any():
-        return part
-    color = pixels[~inside].mean(axis=0).round().astype(np.uint8)
-    return Image.fromarray(np.where(inside[..., None], pixels, color))
+    )
+    shape: NDArray[np.bool_] = np.asarray(opacity) >= 128
+    return shape
 
 
 @dataclass(frozen=True, slots=True)

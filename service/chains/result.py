@@ -22,7 +22,10 @@ class ChainAnswer(TypedDict):
     """What a step says of a box: a result, or an error."""
 
     crop: Annotated[
-        CornersBox, Field(description="What the step saw, in pixels of the image as displayed")
+        CornersBox,
+        Field(
+            description="What the step saw, in pixels of the image as displayed; a square may reach beyond the image"
+        ),
     ]
     result: NotRequired[
         Annotated[

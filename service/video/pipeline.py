@@ -101,7 +101,7 @@ class VideoPipeline:
                 to do; None: it is there.
 
         Raises:
-            OverloadedError: as many videos and explanations are running as may.
+            OverloadedError: as many videos, explanations and chains are running as may.
             VideoError: the video can not be read.
             UnavailableError: a network is not ready, the service ends, or a frame waited for too long.
         """

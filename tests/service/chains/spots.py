@@ -33,7 +33,7 @@ def tasks_with(find: Find) -> dict[str, Task]:
     """Return all tasks and `spots`, which finds what `find` returns."""
 
     def boxes(
-        _: Outputs, source: SourceImage, card: Card, __: object, ___: NoBoxOptions
+        _: Outputs, source: SourceImage, __: Card, ___: object, ____: NoBoxOptions
     ) -> Sequence[Detection]:
         found = find(source.geometry.width, source.geometry.height)
         return [Detection("spot", 0, 0.5, box) for box in found]

@@ -121,15 +121,17 @@ async def test_an_image_that_is_none_fails_alone(engine: Engine) -> None:
 
 async def test_a_chain_that_is_not_there_or_can_not_run_says_why(engine: Engine) -> None:
     with pytest.raises(
-        UnknownModelError, match="There is no chain 'x'. Chains: many, missing, nested, spots-chain"
+        UnknownModelError,
+        match=r"There is no chain 'x'\. Chains: many, missing, nested, spots-chain",
     ):
         await read(engine, mosaic(["red"]), chain="x")
     with pytest.raises(
-        NotReadyError, match="step read of the chain missing can not run. There is no model 'gone'"
+        NotReadyError,
+        match=r"step read of the chain missing can not run\. There is no model 'gone'",
     ):
         await read(engine, mosaic(["red"]), chain="missing")
     with pytest.raises(
-        NotReadyError, match="step read of the chain many can not run. top_k: colors has 1 to 3"
+        NotReadyError, match=r"step read of the chain many can not run\. top_k: colors has 1 to 3"
     ):
         await read(engine, mosaic(["red"]), chain="many")
     states = {one.chain.name: one.reason for one in engine.chains.served()}
@@ -148,7 +150,7 @@ async def test_the_deadline_holds_and_places_are_given_back(engine: Engine) -> N
 async def test_a_chain_has_one_of_the_places_of_fan_outs(tmp_path: Path) -> None:
     settings = Settings(models=write_chain(tmp_path), threads=1, max_fan_outs=1)
     async with open_engine(settings, tasks=tasks_with(find)) as engine:
-        with engine.videos.fan_out.admit(), pytest.raises(OverloadedError, match="or chains"):
+        with engine.videos.fan_out.admit(), pytest.raises(OverloadedError, match=r"or chains"):
             await read(engine, mosaic(["red"]))
 
 
@@ -157,7 +159,7 @@ async def test_a_model_that_is_removed_and_put_back(tmp_path: Path) -> None:
     async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
         assert labels((await read(engine, mosaic(["blue"])))[0]) == ["blue"]
         await engine.registry.remove("colors", 1)
-        with pytest.raises(NotReadyError, match="can not run. There is no model 'colors'"):
+        with pytest.raises(NotReadyError, match=r"can not run\. There is no model 'colors'"):
             await read(engine, mosaic(["blue"]))
         (servable,), _ = scan_repository(root)
         await engine.registry.add(servable)
@@ -170,7 +172,7 @@ async def test_the_default_chain_is_the_first_or_that_of_the_settings(tmp_path: 
     assert Engine(Settings(models=root), tasks=tasks).chains.call().chain.name == "first"
     chosen = Settings(models=root, defaults={"chain": "second"})
     assert Engine(chosen, tasks=tasks).chains.call().chain.name == "second"
-    with pytest.raises(ConfigurationError, match="'third' for chain. Chains: first, second"):
+    with pytest.raises(ConfigurationError, match=r"'third' for chain\. Chains: first, second"):
         Engine(Settings(models=root, defaults={"chain": "third"}), tasks=tasks)
 
 
@@ -180,5 +182,5 @@ async def test_a_file_that_is_no_chain_is_a_reason_not_to_be_ready(tmp_path: Pat
         (reason,) = engine.not_ready()
         assert "spots-chain" in reason
         assert str(tmp_path) not in reason
-        with pytest.raises(UnknownModelError, match="There is no chain. Chains: none"):
+        with pytest.raises(UnknownModelError, match=r"There is no chain\. Chains: none"):
             await engine.read([mosaic(["red"])])

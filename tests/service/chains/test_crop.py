@@ -24,10 +24,12 @@ def step(**given: object) -> Step:
         ({"margin": 0.5}, (10, 20, 30, 40), (0, 10, 40, 50)),
         ({"margin": 0.5}, (0, 0, 20, 40), (0, 0, 30, 60)),  # clipped at the corner
         ({"square": True}, (10, 20, 30, 60), (0, 20, 40, 60)),
-        ({"square": True}, (0, 20, 10, 60), (0, 20, 40, 60)),  # moved inside
-        ({"square": True}, (90, 60, 100, 80), (80, 60, 100, 80)),
+        ({"square": True}, (0, 20, 10, 60), (-15, 20, 25, 60)),  # beyond the edge
+        ({"square": True}, (90, 60, 100, 80), (85, 60, 105, 80)),
         ({"square": True, "margin": 1.0}, (40, 30, 50, 40), (30, 20, 60, 50)),
         ({"square": True, "margin": 4.0}, (0, 0, 100, 80), (0, 0, 100, 80)),  # larger than the image
+        ({"square": True, "margin": 1.0}, (0, 0, 10, 10), (-10, -10, 20, 20)),  # a corner
+        ({"square": True}, (-30, 0, -10, 20), (0, 0, 20, 20)),  # outside: moved inside
         ({}, (50, 50, 50, 50), (50, 50, 51, 51)),  # no area
         ({}, (99.9999, 79.9999, 100, 80), (99, 79, 100, 80)),
         ({}, (-30, -30, -10, -10), (0, 0, 1, 1)),  # outside
@@ -51,7 +53,7 @@ edges = st.floats(-1e4, 1e4, allow_subnormal=False)
     st.booleans(),
 )
 @settings(max_examples=100, deadline=None)
-def test_any_box_gives_a_part_of_the_image(
+def test_any_box_gives_a_part_that_is_bounded_by_the_image(
     box: Box,
     width: int,
     height: int,
@@ -59,8 +61,10 @@ def test_any_box_gives_a_part_of_the_image(
     square: bool,  # noqa: FBT001  # given by hypothesis
 ) -> None:
     left, top, right, bottom = region_of(step(margin=margin, square=square), box, (width, height))
-    assert 0 <= left < right <= width
-    assert 0 <= top < bottom <= height
+    assert left < right
+    assert top < bottom
+    on_image = max(0, min(right, width) - max(left, 0)) * max(0, min(bottom, height) - max(top, 0))
+    assert 0 < (right - left) * (bottom - top) <= (4 if square else 1) * on_image
 
 
 def thing(box: Box, label: str = "cat") -> Detection:
@@ -104,3 +108,10 @@ def test_a_box_whose_shape_is_not_known_is_cropped_as_it_is() -> None:
     part = cut(image, (2, 2, 6, 8), thing((2, 2, 6, 8)), step(background="mean"))
     assert part.size == (4, 6)
     assert part.getpixel((0, 0)) == (0, 255, 0)
+
+
+def test_what_is_beyond_the_image_has_the_mean_color_of_the_part() -> None:
+    image = Image.new("RGB", (20, 20), (10, 20, 30))
+    part = cut(image, (-5, 4, 11, 20), thing((0, 8, 6, 16)), step(square=True))
+    assert part.size == (16, 16)
+    assert np.unique(np.asarray(part).reshape(-1, 3), axis=0).tolist() == [[10, 20, 30]]
