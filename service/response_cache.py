@@ -53,7 +53,7 @@ def keep(result: object) -> Kept | None:
 def _frozen(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     """Return a copy, because a row of a batch keeps the whole batch."""
     own = array.copy()
-    own.flags.writeable = False
+    own.setflags(write=False)
     return own
 
 

@@ -32,7 +32,7 @@ def held_out() -> tuple[Pixels, NDArray[np.int64]]:
     parts = [
         np.random.default_rng(seed).permutation(count)[: count // 5] for seed in HELD_OUT_SEEDS
     ]
-    both = np.intersect1d(*parts)
+    both = np.intersect1d(parts[0], parts[1])
     return rows[both, :-1].reshape(-1, 28, 28), rows[both, -1].astype(np.int64)
 
 
@@ -41,7 +41,7 @@ def written(index: int, side: int) -> NDArray[np.float32]:
     large = Image.fromarray(held_out()[0][index]).resize((side, side), Image.Resampling.BICUBIC)
     ink = np.clip((np.asarray(large, np.float32) / 255 - 0.3) / 0.25, 0, 1)
     rows, columns = np.nonzero(ink.any(axis=1))[0], np.nonzero(ink.any(axis=0))[0]
-    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    return ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1].astype(np.float32)
 
 
 def scene(seed: int, count: int = 3) -> tuple[Pixels, list[tuple[Place, int]]]:
@@ -52,7 +52,7 @@ def scene(seed: int, count: int = 3) -> tuple[Pixels, list[tuple[Place, int]]]:
     image = np.repeat(np.broadcast_to(light, (height, width))[..., None], 3, axis=2).astype(
         np.float32
     )
-    image *= np.float32([1.0, 0.98, 0.93])
+    image *= np.array([1.0, 0.98, 0.93], np.float32)
     truth = []
     for slot in range(count):
         index = int(rng.integers(len(held_out()[1])))
@@ -61,7 +61,7 @@ def scene(seed: int, count: int = 3) -> tuple[Pixels, list[tuple[Place, int]]]:
         left = slot * width // count + (width // count - across) // 2
         top = int(rng.integers(10, height - down - 10))
         place = np.s_[top : top + down, left : left + across]
-        image[place] += ink[..., None] * (np.float32(INK) - image[place])
+        image[place] += ink[..., None] * (np.array(INK, np.float32) - image[place])
         truth.append(((left, top, left + across, top + down), int(held_out()[1][index])))
     image += rng.normal(0, 3, image.shape).astype(np.float32)
     return np.clip(image, 0, 255).astype(np.uint8), truth

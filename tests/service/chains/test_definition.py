@@ -74,7 +74,7 @@ def test_files_that_are_no_chains_keep_no_other_from_being_read(tmp_path: Path) 
         "Bad Name": (FIRST + SECOND).encode(),
         "taken": (FIRST + SECOND).encode(),
         "broken": b"[[steps",
-        "latin": (FIRST + SECOND + "# caf\xe9").encode("latin-1"),
+        "latin": (FIRST + SECOND + "# \xe9").encode("latin-1"),
         "large": b"#" * (MOST_BYTES + 1),
     }
     for name, content in texts.items():

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy import ndimage
+from scipy import ndimage  # type: ignore[import-untyped]
 
 from service.card import ImageInput
 from service.heads.components import MOST_COMPONENTS, components, connected
