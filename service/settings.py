@@ -235,8 +235,7 @@ class Settings(BaseSettings):
     response_cache_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes of answers that are kept for identical images, of all workers together; 0: none, "
-        "see docs/cache.md",
+        description="Bytes of answers that are kept for identical images, of all workers together; 0: none",
     )
     grace_seconds: float = Field(
         5,
