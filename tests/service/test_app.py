@@ -23,7 +23,7 @@ def test_every_task_for_images_has_a_route_and_no_other(repository: Path) -> Non
     task = next(
         one for one in document["paths"]["/v1/video"]["post"]["parameters"] if one["name"] == "task"
     )
-    assert task["schema"]["enum"] == ["classify", "temporal", "mean_color"]
+    assert task["schema"]["enum"] == ["classify", "temporal", "mean_color", "chain"]
 
 
 async def test_the_engine_runs_as_long_as_the_apps_lifespan(repository: Path) -> None:
