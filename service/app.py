@@ -23,6 +23,7 @@ from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
 from service.api.output_room import OutputRoom
 from service.api.routes import operations
+from service.api.routes.chain import chain_router
 from service.api.routes.explain import explain_router
 from service.api.routes.models import models_router
 from service.api.routes.playground import playground_router
@@ -162,6 +163,7 @@ def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
     for one in (
         router,
         explain_router(components),
+        chain_router(components),
         video_router(engine.tasks, components),
         models_router(components),
         operations.router,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from service.caching import CachingPipeline, Question
 from service.card import INPUT_NAME, TEMPORAL_INPUT_NAME
 from service.errors import DeadlineError, FovealError, InvalidParameterError
 from service.explain.late import late_explanation
@@ -37,6 +38,8 @@ class TaskCall:
     rendering: Rendering | None
     media_type: str
     _pipeline: Pipeline
+    _cache: CachingPipeline | None = None
+    _question: tuple[str, ...] = ()
 
     async def run(
         self,
@@ -44,8 +47,11 @@ class TaskCall:
         *,
         timeout_seconds: float,
         disconnected: Disconnected | None = None,
+        client: str = "",
     ) -> list[JobResult[Any] | FovealError]:
         """Return each image's result, or rendering, or its own error, in order.
+
+        `client` is who asks: where answers are kept, no other one gets this one's.
 
         Raises:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
@@ -57,6 +63,15 @@ class TaskCall:
         else:
             head = partial(
                 self.rendering.render, card=card, options=self.options, media_type=self.media_type
+            )
+        if self._cache is not None:
+            return await self._cache.predict(
+                self.model,
+                images,
+                head,
+                Question(self._question, client),
+                timeout_seconds=timeout_seconds,
+                disconnected=disconnected,
             )
         return await self._pipeline.predict(
             self.model, images, head, timeout_seconds=timeout_seconds, disconnected=disconnected
@@ -72,6 +87,7 @@ class TensorCall:
 
     model: Model
     _pipeline: Pipeline
+    _cache: CachingPipeline | None = None
 
     @property
     def input_name(self) -> str:
@@ -125,13 +141,26 @@ class TensorCall:
         timeout_seconds: float,
         disconnected: Disconnected | None = None,
         low_priority: bool = False,
+        client: str = "",
     ) -> list[JobResult[Outputs] | FovealError]:
         """Return the outputs of each encoded image, decoded and resized as for every task, or its own error, in order.
+
+        `client` is who asks: where answers are kept, no other one gets this one's.
 
         Raises:
             TooManyPixelsError: all images together have too many.
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
+        if self._cache is not None:
+            return await self._cache.predict(
+                self.model,
+                images,
+                _outputs,
+                Question(("tensors",), client),
+                timeout_seconds=timeout_seconds,
+                disconnected=disconnected,
+                low_priority=low_priority,
+            )
         return await self._pipeline.predict(
             self.model,
             images,

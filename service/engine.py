@@ -19,7 +19,10 @@ from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
+from service.caching import CachingPipeline
 from service.calls import ExplainCall, TaskCall, TensorCall
+from service.chains.chains import CHAIN, Chains
+from service.chains.over_time import ChainCombiner
 from service.errors import FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
@@ -43,6 +46,7 @@ from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
+from service.response_cache import ResponseCache
 from service.runtime.device import Device
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.job import JobResult
@@ -136,8 +140,17 @@ class Engine:
         self.pipeline = self._pipeline(
             settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
         )
+        self.cache = self._response_cache(settings)
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
+        self.chains = Chains(
+            settings.models,
+            self.tasks,
+            registry=self.registry,
+            pipeline=self.pipeline,
+            fan_out=fan_out,
+            default=settings.defaults.get(CHAIN),
+        )
         self._health_check_seconds = settings.health_check_seconds
         _prepare_libraries(settings.max_pixels)
 
@@ -169,7 +182,12 @@ class Engine:
     def not_ready(self) -> list[str]:
         """Return why this engine is not ready, a reason each."""
         ending = ["the service is shutting down"] if self.draining else []
-        return ending + self.pipeline.decoder.not_ready() + self.registry.not_ready()
+        return (
+            ending
+            + self.pipeline.decoder.not_ready()
+            + self.registry.not_ready()
+            + self.chains.not_ready()
+        )
 
     # Tasks.
 
@@ -205,12 +223,18 @@ class Engine:
             raise InvalidParameterError(f"task: {task.name} takes videos, not images")
         found = self.registry.find(task.networks, model, version, task=task.name)
         settled = task.settle(options, found.card)
-        if rendering is None:
-            return TaskCall(task, found, settled, None, "", self.pipeline)
-        chosen = task.rendering(rendering)
-        chosen.check(found.card)
+        chosen = None
+        if rendering is not None:
+            chosen = task.rendering(rendering)
+            chosen.check(found.card)
+            media_type = media_type or chosen.media_types[0]
+        else:
+            media_type = ""
+        if self.cache is None:
+            return TaskCall(task, found, settled, chosen, media_type, self.pipeline)
+        question = (task.name, rendering or "", media_type, _text_of(task, options))
         return TaskCall(
-            task, found, settled, chosen, media_type or chosen.media_types[0], self.pipeline
+            task, found, settled, chosen, media_type, self.pipeline, self.cache, question
         )
 
     async def predict(
@@ -264,7 +288,8 @@ class Engine:
         Raises:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
-        return TensorCall(self.registry.find(tuple(self.tasks), model, version), self.pipeline)
+        found = self.registry.find(tuple(self.tasks), model, version)
+        return TensorCall(found, self.pipeline, self.cache)
 
     async def infer(
         self,
@@ -336,6 +361,36 @@ class Engine:
             sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
             draws=draws,
             timeout_seconds=self.timeout_seconds if timeout_seconds is None else timeout_seconds,
+            served={"model": found.name, "version": found.version},
+        )
+
+    def chain_run(
+        self,
+        sampling: SamplingOptions,
+        *,
+        name: str | None = None,
+        draws: bool = False,
+        timeout_seconds: float | None = None,
+    ) -> VideoRun:
+        """Return how a video runs through a chain.
+
+        Raises:
+            UnknownModelError: there is no such chain.
+            NotReadyError: a model of the chain is not served.
+        """
+        call = self.chains.call(name)
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        combiner = ChainCombiner(call, seconds)
+        return VideoRun(
+            task=CHAIN,
+            model=call.first.model,
+            backbone=call.first.model,
+            combiner=combiner,
+            sampling=sampling.sampling(DEFAULT_FPS),
+            draws=draws,
+            timeout_seconds=seconds,
+            served={"chain": call.chain.name, "steps": call.steps},
+            follow=combiner.follow,
         )
 
     async def watch(
@@ -382,6 +437,30 @@ class Engine:
         async with aclosing(self.videos.run(run, video, stop_reading=_nothing)) as events:
             async for event in events:
                 yield event
+
+    # Chains.
+
+    async def read(
+        self,
+        images: Sequence[EncodedImage],
+        chain: str | None = None,
+        *,
+        timeout_seconds: float | None = None,
+    ) -> list[Any]:
+        """Take images through a chain and return each one's `ChainResult`, or its FovealError, in order.
+
+        Args:
+            images: the bytes of each encoded image.
+            chain: its name; None: the default chain.
+            timeout_seconds: until when; None: the setting.
+
+        Raises:
+            FovealError: the call as a whole can not be answered.
+        """
+        call = self.chains.call(chain)
+        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        outcomes = await call.run(images, timeout_seconds=seconds)
+        return [one.value if isinstance(one, JobResult) else one for one in outcomes]
 
     # Explanations.
 
@@ -447,7 +526,7 @@ class Engine:
             batching=Batching(
                 settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
             ),
-            defaults=settings.defaults,
+            defaults={task: name for task, name in settings.defaults.items() if task != CHAIN},
             networks={name: task.networks for name, task in self.tasks.items()},
             pool=self._pool,
             load_seconds=settings.load_seconds,
@@ -493,7 +572,17 @@ class Engine:
         ahead = DecodingAhead(threads, settings.queue_size)
         return Pipeline(decoder, most, room, ahead)
 
+    def _response_cache(self, settings: Settings) -> CachingPipeline | None:
+        """Return this process's part of the cache; None where no answer is kept."""
+        capacity = settings.response_cache_bytes // settings.workers
+        if not capacity:
+            return None
+        longest = max(settings.timeout_ms, settings.max_timeout_ms) / 1e3
+        cache = ResponseCache(capacity, self.metrics, longest_seconds=longest)
+        return CachingPipeline(self.pipeline, cache)
+
     async def _serve_models(self) -> None:
+        self.chains.report()
         await self.registry.load()
         self.loaded.set()
         if self._on_loaded is not None:
@@ -577,6 +666,11 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _text_of(task: Task, options: TaskOptions) -> str:
+    """Return a task's own options as text, without the model and the format that a query holds beside them."""
+    return options.model_dump_json(include=set(task.options.model_fields))
 
 
 def _nothing() -> None:

@@ -69,8 +69,8 @@ class FanOut:
         """
         if not self._free:
             raise OverloadedError(
-                f"{self._requests} videos or explanations are being worked on already, which is this service's limit. "
-                "Try again in a moment."
+                f"{self._requests} videos, explanations or chains are being worked on already, which is this service's "
+                "limit. Try again in a moment."
             )
         self._free -= 1
         place = Place(self)
@@ -155,6 +155,27 @@ class FanOut:
             for task in (feeder, *flying):
                 task.cancel()
             await asyncio.gather(feeder, *flying, return_exceptions=True)
+
+
+class HeldBytes:
+    """Bounds the bytes of one request's images in flight; a single image always has room."""
+
+    def __init__(self, most: int) -> None:
+        self._bytes, self._most = 0, most
+        self._less = asyncio.Event()
+
+    def add(self, size: int) -> None:
+        self._bytes += size
+
+    def remove(self, size: int) -> None:
+        self._bytes -= size
+        self._less.set()
+
+    async def room_for(self, size: int) -> None:
+        """Wait until a image like the last one may be made."""
+        while self._bytes and self._bytes + size > self._most:
+            self._less.clear()
+            await self._less.wait()
 
 
 async def _drawn(jobs: Jobs[T]) -> AsyncGenerator[Job[Any, T], None]:

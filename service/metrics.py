@@ -33,6 +33,7 @@ class Metrics:
         self._add_processes()
         self._add_requests()
         self._add_images()
+        self._add_cache()
         self._add_models()
 
     def _add_processes(self) -> None:
@@ -123,6 +124,22 @@ class Metrics:
             "foveal_video_frames_total",
             "Frames of videos, by outcome: decoded, sampled (of these, given to a model), skipped (never decoded).",
             "outcome",
+        )
+
+    def _add_cache(self) -> None:
+        self.cache_images = self._counter(
+            "foveal_cache_images_total",
+            "Images while the response cache is on, by outcome: hit, joined (ran for another request), miss.",
+            "model",
+            "outcome",
+        )
+        self.cache_bytes = self._gauge(
+            "foveal_cache_bytes", "Bytes that the entries of the response cache hold."
+        )
+        self.cache_entries = self._gauge("foveal_cache_entries", "Answers in the response cache.")
+        self.cache_evictions = self._counter(
+            "foveal_cache_evictions_total",
+            "Answers that the response cache dropped for newer ones.",
         )
 
     def _add_models(self) -> None:

@@ -10,6 +10,7 @@ from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 
 from service.card import Card
 from service.errors import FovealError, ImageError, TooManyPixelsError
@@ -67,7 +68,7 @@ class Pipeline:
         """
         until = self.clock() + timeout_seconds
         if len(images) > 1:
-            await self._check_pixels(images)
+            await self.check_pixels(images)
             timeout_seconds = max(0.0, until - self.clock())
         jobs = [self.job(image, model.card, head, until) for image in images]
         if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
@@ -89,7 +90,27 @@ class Pipeline:
             prepare = partial(_refuse, image)
         else:
             prepare = partial(self.decoder.prepare, image, card.image_input, until)
+        return self.finishing(prepare, head, until)
+
+    def finishing(
+        self,
+        prepare: Callable[[], tuple[NDArray[Any], SourceImage]],
+        head: Head[T],
+        until: float,
+    ) -> Job[SourceImage, T]:
+        """Return a job whose head has a large image only while there is room for it."""
         return Job(prepare, partial(_finish, head, self.room, until))
+
+    async def displayed(self, source: SourceImage, until: float) -> Image.Image:
+        """Return the whole image as displayed, mode RGB; an encoded one is decoded on a thread.
+
+        Raises:
+            DeadlineError: there was no room for its pixels before the clock reached `until`.
+            ImageError: it can not be read.
+        """
+        if isinstance(source.body, Image.Image):
+            return source.body
+        return await asyncio.to_thread(_finish, _displayed, self.room, until, {}, source)
 
     async def _prepared(
         self,
@@ -121,7 +142,12 @@ class Pipeline:
             if isinstance(image, bytes) and find_large(image, self.decoder.announced_pixels)
         ]
 
-    async def _check_pixels(self, images: Sequence[EncodedImage]) -> None:
+    async def check_pixels(self, images: Sequence[EncodedImage]) -> None:
+        """Refuse images that have too many pixels together, by their headers.
+
+        Raises:
+            TooManyPixelsError: they have more than `max_request_pixels`.
+        """
         total, unknown = 0, []
         for image in images:
             if isinstance(image, bytes):
@@ -149,6 +175,10 @@ def _ready(
     if isinstance(prepared, FovealError):
         raise prepared
     return prepared
+
+
+def _displayed(_: Outputs, source: SourceImage) -> Image.Image:
+    return source.displayed()
 
 
 def _finish(

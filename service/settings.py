@@ -219,7 +219,7 @@ class Settings(BaseSettings):
         4,
         ge=1,
         le=1024,
-        description="Videos and explanations that run at once; above it 503 `overloaded`",
+        description="Videos, explanations and chains that run at once; above it 503 `overloaded`",
     )
     explainers: int = Field(
         2,
@@ -238,6 +238,11 @@ class Settings(BaseSettings):
     )
     cache: Path = Field(
         Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
+    )
+    response_cache_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of answers that are kept for identical images, of all workers together; 0: none",
     )
     grace_seconds: float = Field(
         5,

@@ -131,6 +131,8 @@ class Telemetry:
             (b"server-timing", record.server_timing(stages)),
             NO_SNIFFING,
         ]
+        if record.cache_status:
+            headers.append((b"cache-status", record.cache_status.encode()))
         if self.services.draining:
             headers.append((b"connection", b"close"))
         return {**message, "headers": headers}
@@ -165,6 +167,8 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
     line: dict[str, object] = {"ms": round(seconds * 1e3, 2), "request_id": record.request_id}
     if record.error_code:
         line["code"] = record.error_code
+    if record.cache_status:
+        line["cache"] = record.cache_status
     if record.client:
         line["key"] = record.client
     if record.model:

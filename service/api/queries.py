@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from service.api.errors import invalid_parameters
+from service.chains.chains import CHAIN
 from service.errors import InvalidParameterError
 from service.tasks.task import OverTime, Task, TaskOptions
 from service.video.options import SamplingOptions
@@ -70,8 +71,10 @@ def video_query(tasks: Mapping[str, Task]) -> type[VideoQuery]:
     fields: dict[str, Any] = {
         "task": (
             Annotated[
-                Literal[tuple(running)],
-                Field(description="What to do with each frame, or with all"),
+                Literal[(*running, CHAIN)],
+                Field(
+                    description="What to do with each frame, or with all; `chain` with the name of a chain as `model`"
+                ),
             ],
             next(iter(running)),
         ),
@@ -123,6 +126,8 @@ def video_options(query: VideoQuery, tasks: Mapping[str, Task]) -> TaskOptions:
     )
     if foreign:
         raise InvalidParameterError(f"{', '.join(foreign)}: not for task={query.task}")
+    if query.task == CHAIN:
+        return TaskOptions()
     options = running[query.task].options
     given = query.model_fields_set & options.model_fields.keys()
     try:

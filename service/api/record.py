@@ -50,6 +50,8 @@ class RequestRecord:
     body_bytes: int = 0
     images: int = 0
     error_code: str = ""
+    cache_status: str = ""
+    """The value of the `Cache-Status` header; empty where no answer is kept."""
     client: str = ""
     """The name of the API key that the request brought; empty without one."""
     traces: list[Trace] = field(default_factory=list)
@@ -92,7 +94,11 @@ class RequestRecord:
 
     def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
         """Note the model and what became of each image."""
-        self.model = model.name
+        self.note(model.name, outcomes)
+
+    def note(self, name: str, outcomes: Sequence[object]) -> None:
+        """Note the name of the model or chain, and what became of each image."""
+        self.model = name
         self.images = len(outcomes)
         self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
 

@@ -22,6 +22,7 @@ from service.errors import (
 from service.imaging.overlay import RenderedImage
 from service.media_types import JSON
 from service.pipeline import EncodedImage
+from service.response_cache import CachedResult
 from service.runtime.job import JobResult
 from service.runtime.model import Model
 
@@ -51,8 +52,22 @@ async def run_images(
         images,
         timeout_seconds=record.deadline.left(),
         disconnected=partial(disconnected, request),
+        client=record.client,
     )
     record.answered_by(call.model, outcomes)
+    if services.engine.cache is not None:
+        record.cache_status = cache_status(outcomes)
+    return results_of(outcomes, services, record)
+
+
+def results_of(
+    outcomes: list[JobResult[Any] | FovealError], services: Services, record: RequestRecord
+) -> list[Any]:
+    """Return each image's result, or `{"error": …}` in the place of one that failed among several.
+
+    Raises:
+        FovealError: the request as a whole failed, or its only image did.
+    """
     for outcome in outcomes:
         if isinstance(outcome, DeadlineError):
             raise record.deadline.answer_late()
@@ -97,6 +112,18 @@ async def while_connected(
         for task in (working, leaving):
             task.cancel()
         await asyncio.wait([working, leaving])
+
+
+def cache_status(outcomes: Sequence[object]) -> str:
+    """Return the value of the `Cache-Status` header (RFC 9211): whether all, some or none of the images were known."""
+    origins = [one.origin for one in outcomes if isinstance(one, CachedResult)]
+    hits, count = origins.count("hit"), len(outcomes)
+    if hits == count:
+        return "foveal; hit"
+    collapsed = "; collapsed" if len(origins) == count else ""
+    if hits:
+        return f'foveal; fwd=partial{collapsed}; detail="{hits} of {count} images"'
+    return f"foveal; fwd=miss{collapsed}"
 
 
 class JsonResponse(Response):

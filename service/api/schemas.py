@@ -10,8 +10,12 @@ from service.api.errors import PROBLEM_TYPE
 from service.api.ingest.images import ImagesAsJson
 from service.api.openapi import BINARY, Components, any_of, fields_of, list_of, typed_dict
 from service.card import Card
+from service.chains.chains import CHAIN
+from service.chains.definition import Step
+from service.chains.result import ChainFrame, ChainResult, ServedStep
+from service.heads.over_time.detect import DetectSummary
 from service.media_types import JSON, NDJSON, SSE
-from service.tasks.task import OverTime, Task
+from service.tasks.task import Task
 from service.video.reader import Ended
 
 Responses = dict[int | str, dict[str, Any]]
@@ -80,8 +84,21 @@ class ModelState(BaseModel):
     card: Card
 
 
+class ChainState(BaseModel):
+    """A chain: its state and its steps."""
+
+    name: str
+    title: str
+    description: str
+    state: Literal["ready", "failed"]
+    reason: str = Field(description="Why it can not run now, else empty")
+    default: bool = Field(description="Whether it answers when no chain is named")
+    steps: tuple[Step, ...]
+
+
 class ModelStates(BaseModel):
     models: list[ModelState]
+    chains: list[ChainState] = []
 
 
 FRAME = {
@@ -95,6 +112,7 @@ END = {
     ],
 }
 HEAD = {"model": str, "version": int}
+CHAIN_HEAD = {"chain": str, "steps": list[ServedStep]}
 
 
 def task_response(task: Task) -> Any:  # noqa: ANN401  # a type
@@ -103,22 +121,28 @@ def task_response(task: Task) -> Any:  # noqa: ANN401  # a type
     return typed_dict(f"{task.type_name}Response", {**HEAD, "results": results})
 
 
+def chain_response() -> Any:  # noqa: ANN401  # a type
+    """Return the type of a chain's JSON response."""
+    results = list_of(ChainResult, ImageFailure)
+    return typed_dict("ChainResponse", {**CHAIN_HEAD, "results": results})
+
+
 def video_response(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
     """Return the type of a video's JSON response: one of each task's."""
     video = typed_dict("VideoFacts", fields_of(VideoFile) | fields_of(FrameCounts))
     failed = typed_dict("FailedFrame", {**FRAME, "error": ErrorDetail})
 
-    def response(kind: str, name: str, over_time: OverTime) -> Any:  # noqa: ANN401  # a type
-        frame = typed_dict(f"{kind}Frame", {**FRAME, **fields_of(over_time.frame)})
+    def response(kind: str, name: str, head: Any, results: tuple[type, type]) -> Any:  # noqa: ANN401  # types
+        frame = typed_dict(f"{kind}Frame", {**FRAME, **fields_of(results[0])})
         return typed_dict(
             f"{kind}VideoResponse",
             {
-                **HEAD,
+                **head,
                 "task": Literal[name],
                 "video": video,
                 **END,
                 "frames": list_of(frame, failed),
-                "summary": over_time.summary,
+                "summary": results[1],
             },
         )
 
@@ -128,26 +152,22 @@ def video_response(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
 def video_event(tasks: Mapping[str, Task]) -> Any:  # noqa: ANN401  # a type
     """Return the type of one line, or one server-sent event, of a video's streamed response."""
     progress = {"done": int, "of": int | None}
-    start = {
-        **HEAD,
-        "event": Literal["start"],
-        "task": Literal[tuple(name for _, name, _ in _over_time(tasks))],
-        "expected": int | None,
-        "video": VideoFile,
-    }
+    start = {"event": Literal["start"], "expected": int | None, "video": VideoFile}
+    able = tuple(name for name, one in tasks.items() if one.over_time)
     failed = {"event": Literal["frame"], **progress, **FRAME, "error": ErrorDetail}
     kinds = [
-        typed_dict("StartEvent", start),
+        typed_dict("StartEvent", {**HEAD, **start, "task": Literal[able]}),
+        typed_dict("ChainStartEvent", {**CHAIN_HEAD, **start, "task": Literal["chain"]}),
         typed_dict("FailedFrameEvent", failed),
         typed_dict("ErrorEvent", {"event": Literal["error"], "error": StreamError}),
     ]
-    for kind, _, over_time in _over_time(tasks):
-        frame = {"event": Literal["frame"], **progress, **FRAME, **fields_of(over_time.frame)}
+    for kind, _, _, (of_frame, summary) in _over_time(tasks):
+        frame = {"event": Literal["frame"], **progress, **FRAME, **fields_of(of_frame)}
         end = {
             "event": Literal["summary"],
             **END,
             "counts": FrameCounts,
-            "summary": over_time.summary,
+            "summary": summary,
         }
         kinds.append(typed_dict(f"{kind}FrameEvent", frame))
         kinds.append(typed_dict(f"{kind}SummaryEvent", end))
@@ -215,6 +235,11 @@ def problems(components: Components, *statuses: int) -> Responses:
     return {status: {"description": "A problem", "content": content} for status in statuses}
 
 
-def _over_time(tasks: Mapping[str, Task]) -> list[tuple[str, str, OverTime]]:
-    """Return the type name, the name and how it runs of each task that runs on videos."""
-    return [(one.type_name, name, one.over_time) for name, one in tasks.items() if one.over_time]
+def _over_time(tasks: Mapping[str, Task]) -> list[tuple[str, str, Any, tuple[type, type]]]:
+    """Return of each task that runs on videos, and of chains: name of its types, name, head, frame and summary."""
+    found: list[tuple[str, str, Any, tuple[type, type]]] = [
+        (one.type_name, name, HEAD, (one.over_time.frame, one.over_time.summary))
+        for name, one in tasks.items()
+        if one.over_time
+    ]
+    return [*found, ("Chain", CHAIN, CHAIN_HEAD, (ChainFrame, DetectSummary))]

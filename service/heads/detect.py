@@ -1,10 +1,11 @@
 """Candidate boxes → the things in an image, with boxes on the image as displayed."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
@@ -32,12 +33,16 @@ class DetectionOptions:
 
 @dataclass(frozen=True, slots=True)
 class Detection:
-    """One thing; its box is xyxy in pixels of the displayed image."""
+    """One thing; its box is xyxy in pixels of the displayed image.
+
+    `region`, bool (h, w), says which parts of the box are the thing, where that is known.
+    """
 
     label: str
     class_id: int
     score: float
     box: Box
+    region: NDArray[np.bool_] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

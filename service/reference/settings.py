@@ -26,6 +26,7 @@ SEE = {
     "max_metadata_bytes": "images.md#metadata",
     "trial": "security.md#the-model-repository",
     "workers": "deploy.md#several-workers",
+    "response_cache_bytes": "cache.md",
 }
 """Where a page says more about a setting, relative to docs/."""
 

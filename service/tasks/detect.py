@@ -10,7 +10,14 @@ from pydantic import Field
 from service.card import Card
 from service.errors import InvalidParameterError
 from service.heads.boxes import BoxFormat
-from service.heads.detect import DetectionOptions, DetectResult, detect, draw_detections
+from service.heads.detect import (
+    Detection,
+    DetectionOptions,
+    DetectResult,
+    detect,
+    draw_detections,
+    find_things,
+)
 from service.heads.nms import Suppression, default_suppression
 from service.heads.outputs import Outputs
 from service.heads.over_time.detect import DetectCombiner, DetectFrame, DetectSummary
@@ -18,7 +25,7 @@ from service.heads.targets import choose_box
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
 from service.tasks.options import Share
-from service.tasks.task import OverTime, Task, TaskOptions, drawn
+from service.tasks.task import Boxes, NoBoxOptions, OverTime, Task, TaskOptions, drawn
 
 
 class DetectVideoOptions(TaskOptions):
@@ -90,6 +97,12 @@ def _overlay(
     return draw_detections(outputs, source, labels=card.labels, options=options)
 
 
+def _boxes(
+    outputs: Outputs, source: SourceImage, card: Card, options: DetectionOptions, _: NoBoxOptions
+) -> Sequence[Detection]:
+    return find_things(outputs, source, labels=card.labels, options=options).found
+
+
 def _begin(options: DetectVideoOptions, card: Card) -> DetectCombiner:
     return DetectCombiner(card.labels, _settle(options, card))
 
@@ -105,4 +118,5 @@ DETECT = Task(
     renderings={"overlay": drawn("the image with its boxes", _overlay, (JPEG, PNG))},
     over_time=OverTime(DetectVideoOptions, _begin, DetectFrame, DetectSummary),
     target=choose_box,
+    boxes=Boxes(_boxes),
 )

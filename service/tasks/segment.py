@@ -1,11 +1,15 @@
 """`segment`: an image in, a mask out, as areas or as an image."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Annotated
 
 from PIL import Image
+from pydantic import Field
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.components import components
+from service.heads.detect import Detection
 from service.heads.outputs import Outputs
 from service.heads.over_time.segment import SegmentCombiner, SegmentFrame, SegmentSummary
 from service.heads.segment import (
@@ -21,11 +25,29 @@ from service.heads.targets import choose_area
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
 from service.tasks.options import Polygons
-from service.tasks.task import Draw, OverTime, Task, TaskOptions, drawn
+from service.tasks.task import Boxes, Draw, OverTime, Task, TaskOptions, drawn
 
 
 class SegmentOptions(TaskOptions):
     polygons: Polygons = False
+
+
+class SegmentBoxes(TaskOptions):
+    join_classes: Annotated[
+        bool, Field(description="Connected pixels are one thing, whatever their classes")
+    ] = False
+
+
+def _boxes(
+    outputs: Outputs, source: SourceImage, card: Card, _: SegmentOptions, boxes: SegmentBoxes
+) -> Sequence[Detection]:
+    return components(
+        outputs,
+        source,
+        labels=card.labels,
+        background_id=card.background_id,
+        join_classes=boxes.join_classes,
+    )
 
 
 def _classes(card: Card) -> SegmentClasses:
@@ -80,4 +102,5 @@ SEGMENT = Task(
     },
     over_time=OverTime(SegmentOptions, _begin, SegmentFrame, SegmentSummary),
     target=choose_area,
+    boxes=Boxes(_boxes, SegmentBoxes),
 )

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.detect import Detection
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner
 from service.heads.targets import ChooseTarget
@@ -128,6 +129,25 @@ class OverTime:
     draws: bool = True
 
 
+FindBoxes = Callable[[Outputs, SourceImage, Card, Any, Any], Sequence[Detection]]
+"""Finds the things of one image that a chain cuts out, best first; runs on a worker thread.
+
+It gets the outputs, the image, the card, the task's settled options, and an instance of the `options` of `Boxes`.
+"""
+
+
+class NoBoxOptions(TaskOptions):
+    """For a task whose boxes are found in one way only."""
+
+
+@dataclass(frozen=True, slots=True)
+class Boxes:
+    """How a task finds what a chain cuts out of an image, and what a chain may ask of that."""
+
+    find: FindBoxes
+    options: type[TaskOptions] = NoBoxOptions
+
+
 @dataclass(frozen=True, slots=True)
 class Task:
     """One task.
@@ -147,6 +167,7 @@ class Task:
         renderings: the result in other forms, by name.
         over_time: how it runs on a video; None where it does not.
         target: what an explanation of its networks explains; None where they can not be explained.
+        boxes: what a chain may cut out of an image; None where it finds nothing that has a place.
     """
 
     name: str
@@ -161,6 +182,7 @@ class Task:
     renderings: Mapping[str, Rendering] = field(default_factory=dict)
     over_time: OverTime | None = None
     target: ChooseTarget | None = None
+    boxes: Boxes | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:

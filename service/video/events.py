@@ -13,18 +13,16 @@ from service.video.reader import Counts, Ended, VideoInfo
 
 @dataclass(frozen=True, slots=True)
 class VideoStart:
-    """What is known at the first frame."""
+    """What is known at the first frame; `served` says what answers: a model and its version, or a chain."""
 
-    model: str
-    version: int
+    served: Mapping[str, Any]
     task: str
     info: VideoInfo
 
     def json(self) -> dict[str, Any]:
         video = asdict(self.info)
         return {
-            "model": self.model,
-            "version": self.version,
+            **self.served,
             "task": self.task,
             "expected": video.pop("expected"),
             "video": video,

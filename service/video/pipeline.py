@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from PIL import Image
 
 from service.card import ImageInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
-from service.fanout import FanOut, Place
+from service.fanout import FanOut, HeldBytes, Place
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner, Window
 from service.imaging.decode import Limits
@@ -48,6 +48,8 @@ class VideoRun:
         sampling: which frames are wanted.
         draws: whether each result is drawn on its frame.
         timeout_seconds: how long each frame, or window, may take from when it is queued.
+        served: what the start says of who answers.
+        follow: what is done with that which was kept of a frame before it is combined; None: nothing.
     """
 
     task: str
@@ -57,6 +59,8 @@ class VideoRun:
     sampling: Sampling
     draws: bool
     timeout_seconds: float
+    served: Mapping[str, Any]
+    follow: Callable[[Any], Awaitable[Any]] | None = None
 
 
 class Arrival(Protocol):
@@ -97,7 +101,7 @@ class VideoPipeline:
                 to do; None: it is there.
 
         Raises:
-            OverloadedError: as many videos and explanations are running as may.
+            OverloadedError: as many videos, explanations and chains are running as may.
             VideoError: the video can not be read.
             UnavailableError: a network is not ready, the service ends, or a frame waited for too long.
         """
@@ -120,8 +124,7 @@ class VideoPipeline:
                     async for result in results:
                         if not started:
                             started = True
-                            model = run.model
-                            yield VideoStart(model.name, model.version, run.task, reader.clip.info)
+                            yield VideoStart(run.served, run.task, reader.clip.info)
                         yield await _combined(result, run)
                 yield await _summary(reader.clip, run)
 
@@ -245,7 +248,7 @@ async def run_frames(
         VideoError: there was no frame.
     """
     coming: deque[_InFlight] = deque()
-    held = _HeldBytes(most_held_bytes)
+    held = HeldBytes(most_held_bytes)
 
     async def jobs() -> AsyncGenerator[Job[SourceImage, tuple[Kept, Image.Image | None]], None]:
         while (frame := await reader.next()) is not None:
@@ -281,34 +284,14 @@ class _InFlight(NamedTuple):
     held_bytes: int
 
 
-class _HeldBytes:
-    """Bounds the bytes of one video's frames in flight; a single frame always has room."""
-
-    def __init__(self, most: int) -> None:
-        self._bytes, self._most = 0, most
-        self._less = asyncio.Event()
-
-    def add(self, size: int) -> None:
-        self._bytes += size
-
-    def remove(self, size: int) -> None:
-        self._bytes -= size
-        self._less.set()
-
-    async def room_for(self, size: int) -> None:
-        """Wait until a frame like the last one may be decoded."""
-        while self._bytes and self._bytes + size > self._most:
-            self._less.clear()
-            await self._less.wait()
-
-
 async def _combined(frame: FrameResult[Any], run: VideoRun) -> VideoFrame:
     """Add a frame to the video's results, and let a temporal network read the windows that end with it."""
     result: Mapping[str, Any] | FovealError
     if isinstance(frame.kept, FovealError):
         result = frame.kept
     else:
-        added = await asyncio.to_thread(run.combiner.add, frame.seconds, frame.kept)
+        kept = frame.kept if run.follow is None else await run.follow(frame.kept)
+        added = await asyncio.to_thread(run.combiner.add, frame.seconds, kept)
         windows = await _read_windows(run)
         result = {**added, "windows": windows} if windows else added
     drawn = frame.drawn

@@ -308,3 +308,20 @@ def test_no_script_parses_text_as_markup_and_no_file_has_the_url_of_another_host
             assert "//" not in text.replace("http://www.w3.org/2000/svg", "").replace(
                 "// ", ""
             ).replace("///", ""), path.name
+
+
+def test_a_chain_is_chosen_like_a_model_and_its_readings_lie_over_the_image(page: Page) -> None:
+    choose_task(page, "Chain")
+    expect(page.locator("#model option")).to_have_text(["Read the digits"])
+    show(page, "Handwritten digits")
+    expect(page.locator(".headline")).to_have_text("3 · 5 · 9")
+    expect(page.locator(".box")).to_have_count(3)
+    expect(page.locator(".row")).to_have_count(3)
+    page.locator(".row").nth(1).hover()
+    expect(page.locator(".box.highlighted")).to_contain_text("5 ")
+    expect(page.locator("#inside")).to_be_hidden()
+    expect(page.locator("#probe")).to_be_hidden()
+    expect(page.locator(".curl")).to_contain_text("v1/chain?model=digits")
+    choose_task(page, "Classify")
+    expect(page.locator(".box")).to_have_count(0)
+    expect(page.locator("#inside")).to_be_visible()

@@ -18,11 +18,12 @@ def test_every_task_for_images_has_a_route_and_no_other(repository: Path) -> Non
     tasks = {"classify": TASKS["classify"], "temporal": TASKS["temporal"], "mean_color": MEAN_COLOR}
     document = create_app(Engine(settings, tasks=tasks), settings).fastapi.openapi()
     posts = {path for path, one in document["paths"].items() if "post" in one}
-    assert posts == {"/v1/classify", "/v1/mean_color", "/v1/video", "/v1/explain"}
+    fan_outs = {"/v1/video", "/v1/chain", "/v1/explain"}
+    assert posts == {"/v1/classify", "/v1/mean_color", *fan_outs}
     task = next(
         one for one in document["paths"]["/v1/video"]["post"]["parameters"] if one["name"] == "task"
     )
-    assert task["schema"]["enum"] == ["classify", "temporal", "mean_color"]
+    assert task["schema"]["enum"] == ["classify", "temporal", "mean_color", "chain"]
 
 
 async def test_the_engine_runs_as_long_as_the_apps_lifespan(repository: Path) -> None:

@@ -206,7 +206,7 @@ def test_one_request_too_many_is_refused_until_another_ends() -> None:
         with (
             fan_out.admit(),
             fan_out.admit(),
-            pytest.raises(OverloadedError, match="2 videos or explanations"),
+            pytest.raises(OverloadedError, match="2 videos, explanations or chains"),
             fan_out.admit(),
         ):
             pass

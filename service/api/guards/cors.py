@@ -17,6 +17,7 @@ _REQUEST_HEADERS = (
     "X-Timeout-Ms",
 )
 _RESPONSE_HEADERS = (
+    "Cache-Status",
     "Inference-Header-Content-Length",
     "RateLimit",
     "RateLimit-Policy",

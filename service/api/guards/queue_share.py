@@ -12,14 +12,14 @@ from service.errors import QueueShareError
 
 
 class QueueShares:
-    """Counts the images of each client that wait or run, by model, and its videos and explanations.
+    """Counts the images of each client that wait or run, by model, and its videos, explanations and chains.
 
     Everything runs on the event loop.
 
     Args:
         share: the part of a queue that one client may have, above 0 and at most 1.
         queue_size: images that may wait for a model.
-        fan_outs: videos and explanations that may run at once.
+        fan_outs: videos, explanations and chains that may run at once.
     """
 
     def __init__(self, share: float, queue_size: int, fan_outs: int) -> None:
@@ -39,13 +39,13 @@ class QueueShares:
 
     @contextmanager
     def fan_out(self, scope: Scope) -> Iterator[None]:
-        """Count a video or an explanation until the block ends.
+        """Count a video, an explanation or a chain until the block ends.
 
         Raises:
             QueueShareError: the client has its share.
         """
         with self._hold(
-            (client_of(scope), "fan-out"), 1, self._most_fan_outs, "videos and explanations"
+            (client_of(scope), "fan-out"), 1, self._most_fan_outs, "videos, explanations and chains"
         ):
             yield
 

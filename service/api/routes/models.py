@@ -4,7 +4,8 @@ from fastapi import APIRouter
 
 from service.api.deps import ServicesDep
 from service.api.openapi import Components
-from service.api.schemas import ModelState, ModelStates, problems
+from service.api.schemas import ChainState, ModelState, ModelStates, problems
+from service.chains.chains import ServedChain
 from service.runtime.model import Model
 from service.runtime.registry import Registry
 
@@ -29,12 +30,31 @@ def models_router(components: Components) -> APIRouter:
 
 async def list_models(services: ServicesDep) -> ModelStates:
     registry = services.engine.registry
-    return ModelStates(models=[_state(model, registry) for model in registry.models])
+    return ModelStates(
+        models=[_state(model, registry) for model in registry.models],
+        chains=[_chain_state(one) for one in services.engine.chains.served()],
+    )
 
 
 async def show_model(name: str, services: ServicesDep) -> ModelStates:
     registry = services.engine.registry
+    chains = [one for one in services.engine.chains.served() if one.chain.name == name]
+    if chains:
+        return ModelStates(models=[], chains=[_chain_state(one) for one in chains])
     return ModelStates(models=[_state(model, registry) for model in registry.versions(name)])
+
+
+def _chain_state(served: ServedChain) -> ChainState:
+    chain = served.chain
+    return ChainState(
+        name=chain.name,
+        title=chain.title,
+        description=chain.description,
+        state="failed" if served.reason else "ready",
+        reason=served.reason,
+        default=served.default,
+        steps=chain.steps,
+    )
 
 
 def _state(model: Model, registry: Registry) -> ModelState:

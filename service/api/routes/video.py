@@ -15,7 +15,9 @@ from service.api.queries import VideoQuery, video_options, video_query
 from service.api.record import RequestRecord
 from service.api.schemas import responses, video_body, video_event, video_response
 from service.api.streaming import SendPiece, StreamedResponse
-from service.errors import FovealError
+from service.chains.chains import CHAIN
+from service.engine import Engine
+from service.errors import FovealError, InvalidParameterError
 from service.media_types import JSON, MP4, NDJSON, SSE
 from service.tasks.task import Task
 from service.video.events import VideoEvent, VideoFrame, VideoSummary
@@ -56,16 +58,8 @@ def _respond(
     request: Request, services: Services, record: RequestRecord, query: VideoQuery
 ) -> Response:
     engine, deadline = services.engine, record.deadline
-    run = engine.video_run(
-        engine.task(query.task),
-        video_options(query, engine.tasks),
-        query,
-        model=query.model,
-        version=query.version,
-        draws=query.format == "overlay",
-        timeout_seconds=deadline.allowed_seconds,
-    )
-    record.model = run.model.name
+    run = _run_of(engine, query, deadline.allowed_seconds)
+    record.model = run.served.get("chain") or run.model.name
     accept = request.headers.get("accept", "")
     media_type = MP4 if query.format == "overlay" else preferred(accept, [JSON, NDJSON, SSE])
     writer = WRITERS[media_type]()
@@ -75,6 +69,27 @@ def _respond(
         media_type=media_type,
         fail=writer.fail,
         patience_seconds=services.timeout_seconds,
+    )
+
+
+def _run_of(engine: Engine, query: VideoQuery, timeout_seconds: float) -> VideoRun:
+    options, draws = video_options(query, engine.tasks), query.format == "overlay"
+    if query.task == CHAIN:
+        if query.version is not None:
+            raise InvalidParameterError(
+                "version: a chain has none; its file names those of its models"
+            )
+        return engine.chain_run(
+            query, name=query.model, draws=draws, timeout_seconds=timeout_seconds
+        )
+    return engine.video_run(
+        engine.task(query.task),
+        options,
+        query,
+        model=query.model,
+        version=query.version,
+        draws=draws,
+        timeout_seconds=timeout_seconds,
     )
 
 

@@ -87,7 +87,12 @@ class DetectCombiner(Combiner[Detections]):
         }
 
     def summary(self) -> DetectSummary:
-        return {"tracks": [_summarized(track) for track in self._tracker.tracks]}
+        return summarize(self._tracker)
+
+
+def summarize(tracker: Tracker) -> DetectSummary:
+    """Return all tracks of a video as JSON."""
+    return {"tracks": [_summarized(track) for track in tracker.tracks]}
 
 
 def _summarized(track: Track) -> TrackSummary:

@@ -19,7 +19,7 @@ export function costOf(model, timing) {
   const sums = el(
     "p",
     { class: "sums number" },
-    sum(count(model.card.cost.macs), "MACs"),
+    model.card.cost ? sum(count(model.card.cost.macs), "MACs") : null,
     sum(ms(timing.total), "total"),
     timing.batch ? sum(timing.batch, timing.batch === 1 ? "image in the batch" : "images in the batch") : null,
   );

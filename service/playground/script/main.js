@@ -158,7 +158,7 @@ class Playground {
       const response = await this.#results.run((signal) => post(path, image.blob, query, signal));
       if (!response) return;
       this.#show(response.answer.results[0], response.timing, curlLine(image, path, query));
-      if (fresh) {
+      if (fresh && !taskOf(model.card.task).isChain) {
         this.strip.show(model);
         this.probe.show(model);
       }

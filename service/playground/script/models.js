@@ -11,12 +11,15 @@ const LONGEST_WAIT_MS = 8000;
 /** Resolve to the served models when none is loading any more; `onProgress(models)` gets each list on the way. */
 export async function awaitModels(onProgress) {
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
-    const { models } = await (await ask("v1/models")).json();
+    const { models, chains = [] } = await (await ask("v1/models")).json();
     onProgress(models);
-    if (models.every((model) => model.state === "ready" || model.reason)) return models;
+    if (models.every((model) => model.state === "ready" || model.reason)) return [...models, ...chains.map(asModel)];
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
 }
+
+/** A chain as the page shows it: like a model that reads images, without a version and without a network of its own. */
+const asModel = (chain) => ({ ...chain, version: 1, card: { task: "chain", title: chain.title, input: {} } });
 
 /** The newest version of each model of a task, the task's default first. */
 export function modelsOf(models, task) {

@@ -11,7 +11,8 @@ import { percent, plural, prettyJson, stem } from "./text.js";
  * and draws on the layers of `ui`. The other parts are optional: `layer` is the layer that it draws on, `target(result,
  * index)` the query of an explanation of one row, `nameOf(result, index)` the label of that row, `shares(frame)` the
  * [label, 0–1] pairs of a video's frame, `showSummary(summary)` the nodes of a video's summary, `cheapHeat` whether a
- * heat map needs only one run of the network, `probe` whether the robustness test supports the task.
+ * heat map needs only one run of the network, `probe` whether the robustness test supports the task, `isChain` whether
+ * several networks answer, so that there is none to look into.
  */
 const TASKS = {
   classify: {
@@ -39,6 +40,13 @@ const TASKS = {
     nameOf: (result, index) => result.segments[index].label,
     shares: ({ segments }) => segments.map(({ label, fraction }) => [label, fraction]),
   },
+  chain: {
+    query: () => ({}),
+    show: showChain,
+    layer: "boxes",
+    shares: ({ boxes }) => readBoxes(boxes).map(({ label, score }) => [label, score]),
+    isChain: true,
+  },
   temporal: {
     query: () => ({}),
     show: showJson,
@@ -46,6 +54,10 @@ const TASKS = {
       predictions.length ? showClasses({ predictions }, ui) : showMessage(detail),
   },
 };
+
+/** More labels, or longer ones, do not fit into a headline. */
+const MOST_IN_HEADLINE = 6;
+const MOST_LETTERS = 24;
 
 /** Any other task: the result as JSON. */
 const OTHER_TASK = { query: () => ({}), show: showJson };
@@ -143,6 +155,45 @@ function showSegments(result, ui) {
       el("div", { class: "tools" }, opacity, ui.current ? saveButtons(ui) : null),
     ],
     hint: found.length ? "Choose an area to see which pixels support it." : "",
+  };
+}
+
+/** The boxes that a later step has read, also the nested ones: {label, score, box} with what was read there. */
+function readBoxes(boxes) {
+  return boxes.flatMap((each) => {
+    const results = Object.values(each.answers).map(({ result }) => result).filter(Boolean);
+    const nested = results.flatMap((result) => (result.boxes ? readBoxes(result.boxes) : []));
+    if (nested.length) return nested;
+    if (!results.length) return [];
+    const best = results.find(({ predictions }) => predictions)?.predictions[0];
+    return [{ label: best?.label ?? each.label, score: best?.probability ?? each.score, box: each.box }];
+  });
+}
+
+function showChain(result, ui) {
+  const read = readBoxes(result.boxes);
+  const highlight = (index) => {
+    rows.highlight(index);
+    ui.boxes.highlight(index);
+  };
+  const rows = new Rows(
+    read.map(({ label, score }) => ({ name: label, share: score, text: percent(score) })),
+    { label: "What was read", onHighlight: highlight },
+  );
+  ui.boxes.show({ ...result, detections: read }, { onHighlight: highlight, onSelect: highlight });
+  const labels = read.map(({ label }) => label);
+  const few = labels.length && labels.length <= MOST_IN_HEADLINE && labels.join("").length <= MOST_LETTERS;
+  const unread = result.found - result.boxes.filter(({ answers }) => Object.keys(answers).length).length;
+  return {
+    rows,
+    announcement: labels.length ? `Read: ${labels.join(", ")}` : "Nothing was found",
+    nodes: [
+      few
+        ? headline(labels.join(" · "), `read in ${plural(read.length, "box", "boxes")}`)
+        : headline(labels.length ? plural(labels.length, "thing") : "Nothing", labels.length ? "read" : "found that can be read"),
+      labels.length ? rows.node : null,
+    ],
+    hint: unread > 0 ? `${plural(unread, "other part")} found and not read: too small, or too many.` : "",
   };
 }
 

@@ -9,7 +9,7 @@ def test_the_start_names_the_model_and_what_the_header_declares() -> None:
     info = VideoInfo(
         container="webm", codec="vp9", width=640, height=480, rotation=90, fps=29.97, seconds=None, expected=12
     )  # fmt: skip
-    assert VideoStart("colors", 3, "classify", info).json() == {
+    assert VideoStart({"model": "colors", "version": 3}, "classify", info).json() == {
         "model": "colors",
         "version": 3,
         "task": "classify",

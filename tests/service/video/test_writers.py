@@ -24,7 +24,7 @@ INFO = VideoInfo(
 )
 IMAGE = Image.new("RGB", (64, 48), "red")
 EVENTS = (
-    VideoStart("colors", 3, "classify", INFO),
+    VideoStart({"model": "colors", "version": 3}, "classify", INFO),
     VideoFrame(0, 0.0, {"predictions": []}, IMAGE),
     VideoFrame(12, 0.4804, BrokenImageError("too large")),
     VideoSummary("truncated", "cut short", Counts(13, 2, 37), {"mean": []}),

@@ -15,7 +15,7 @@ from service.api.dialects.v2.request import InferRequest, Limits, read_raw, read
 from service.api.dialects.v2.response import outputs_of, write_answer
 from service.api.ingest.body import read_body
 from service.api.record import RequestRecord, header_of
-from service.api.responses import disconnected
+from service.api.responses import cache_status, disconnected
 from service.calls import TensorCall
 from service.errors import DeadlineError, EmptyBodyError, FovealError, TooManyImagesError
 from service.media_types import JSON
@@ -59,6 +59,8 @@ async def infer(
         )
     outcomes = await _run(request, record, call, wanted)
     record.answered_by(call.model, outcomes)
+    if services.engine.cache is not None and wanted.rows is None:
+        record.cache_status = cache_status(outcomes)
     return await _respond(request, record, call, wanted, outputs_of(outcomes))
 
 
@@ -97,7 +99,7 @@ async def _run(
 ) -> Sequence[JobResult[Any]]:
     allowed, left = wanted.timeout_seconds, record.deadline.left()
     run = partial(call.run, wanted.rows) if wanted.rows is not None else None
-    outcomes = await (run or partial(call.run_images, wanted.images))(
+    outcomes = await (run or partial(call.run_images, wanted.images, client=record.client))(
         timeout_seconds=left if allowed is None else min(left, allowed),
         disconnected=partial(disconnected, request),
         low_priority=wanted.low_priority,

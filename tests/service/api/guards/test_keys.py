@@ -24,6 +24,7 @@ SCOPES = {
     "/v1/detect": {"infer"},
     "/v1/embed": {"infer"},
     "/v1/video": {"infer"},
+    "/v1/chain": {"infer"},
     "/v1/explain": {"explain"},
     "/v1/models": {"infer", "explain", "admin"},
     "/v1/models/name": {"infer", "explain", "admin"},

@@ -53,7 +53,7 @@ def test_what_failed_counts_no_longer() -> None:
 def test_videos_and_explanations_have_a_share_too() -> None:
     shares = QueueShares(0.5, 256, 4)
     with shares.fan_out(scope_of("ada")), shares.fan_out(scope_of("ada")):
-        with pytest.raises(QueueShareError, match="2 videos and explanations"):
+        with pytest.raises(QueueShareError, match="2 videos, explanations and chains"):
             shares.fan_out(scope_of("ada")).__enter__()
         with shares.fan_out(scope_of("bob")):
             pass

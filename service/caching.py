@@ -1,0 +1,120 @@
+"""The way of an image, or its answer where the same image was answered already."""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from pydantic_core import to_json
+
+from service.card import Card
+from service.errors import FovealError
+from service.pipeline import EncodedImage, Head, Pipeline
+from service.response_cache import Outcome, ResponseCache
+from service.runtime.job import JobResult
+from service.runtime.model import Model
+from service.value import value
+
+T = TypeVar("T")
+
+LARGE_BYTES = 256 * 1024
+"""More bytes are hashed on a thread: these take a fifth of a millisecond."""
+
+
+@value
+class Question:
+    """What is asked of each image, beside the model: all that changes the answer, and whose answer it is.
+
+    Args:
+        what: the task, the form of the result, and the options, as text.
+        client: the name of the API key; no answer goes to another one.
+    """
+
+    what: tuple[str, ...]
+    client: str = ""
+
+
+class CachingPipeline:
+    """A pipeline that runs an image only where its answer is not known.
+
+    Args:
+        pipeline: runs the others.
+        cache: has the answers.
+    """
+
+    def __init__(self, pipeline: Pipeline, cache: ResponseCache) -> None:
+        self._pipeline = pipeline
+        self._cache = cache
+        self._digests: WeakKeyDictionary[Model, tuple[Card, str]] = WeakKeyDictionary()
+
+    async def predict(
+        self,
+        model: Model,
+        images: Sequence[EncodedImage],
+        head: Head[T],
+        question: Question,
+        *,
+        timeout_seconds: float,
+        disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
+        low_priority: bool = False,
+    ) -> list[JobResult[T] | FovealError]:
+        """Return each image's answer or its own error, in order; see `Pipeline.predict`.
+
+        Raises:
+            TooManyPixelsError: all images together have too many.
+            UnavailableError: the model is not ready, its queue is full or the service is shutting down.
+        """
+        pipeline = self._pipeline
+        until = pipeline.clock() + timeout_seconds
+        if len(images) > 1:
+            await pipeline.check_pixels(images)
+        keys = await self._keys(model, images, question)
+
+        async def compute(indices: Sequence[int]) -> list[Outcome]:
+            return list(
+                await pipeline.predict(
+                    model,
+                    [images[index] for index in indices],
+                    head,
+                    timeout_seconds=self._cache.longest_seconds,
+                    low_priority=low_priority,
+                )
+            )
+
+        return await self._cache.run(
+            keys,
+            compute,
+            model=model.name,
+            timeout_seconds=max(0.0, until - pipeline.clock()),
+            disconnected=disconnected,
+            low_priority=low_priority,
+        )
+
+    async def _keys(
+        self, model: Model, images: Sequence[EncodedImage], question: Question
+    ) -> list[bytes | None]:
+        asked = to_json([question.client, self._model_digest(model), *question.what])
+
+        def keys() -> list[bytes | None]:
+            return [key_of(asked, one) if isinstance(one, bytes) else None for one in images]
+
+        size = sum(len(one) for one in images if isinstance(one, bytes))
+        return await asyncio.to_thread(keys) if size > LARGE_BYTES else keys()
+
+    def _model_digest(self, model: Model) -> str:
+        """Return the digest of a model's graph and of all that its card says: labels and preprocessing are there."""
+        card, digest = self._digests.get(model, (None, ""))
+        if card is not model.card:
+            card = model.card
+            digest = hashlib.sha256(card.model_dump_json().encode()).hexdigest()
+            self._digests[model] = (card, digest)
+        return digest
+
+
+def key_of(asked: bytes, image: bytes) -> bytes:
+    """Return the digest of an encoded image and what is asked of it; `asked` is JSON, in which no byte is zero."""
+    digest = hashlib.sha256(asked)
+    digest.update(b"\0")
+    digest.update(image)
+    return digest.digest()

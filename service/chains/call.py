@@ -1,0 +1,313 @@
+"""A chain with the models that run it: the first step finds boxes, and each box fans out to the steps behind it."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from PIL import Image
+
+from service.chains.crop import Crop, bytes_of, chosen, region_of
+from service.chains.definition import Chain, CheckedStep
+from service.chains.overlay import draw_chain
+from service.chains.result import ServedStep, answer_json, box_json
+from service.errors import (
+    ClientLeftError,
+    FovealError,
+    NotReadyError,
+    UnavailableError,
+)
+from service.fanout import FanOut, HeldBytes
+from service.heads.detect import Detection
+from service.heads.outputs import Outputs
+from service.imaging.overlay import RenderedImage, encode_image
+from service.imaging.source_image import SourceImage
+from service.pipeline import EncodedImage, Pipeline
+from service.runtime.job import Job, JobResult, Trace
+from service.runtime.model import Model
+from service.runtime.registry import Registry
+
+MOST_HELD_BYTES = 256 << 20
+"""How many bytes the crops of one image may take that wait for a network or run through it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The boxes of a step, and the image that they are on."""
+
+    things: Sequence[Detection]
+    source: SourceImage
+
+
+@dataclass(frozen=True, slots=True)
+class StepCall:
+    """A step on the model that runs it, with options that the model allows."""
+
+    checked: CheckedStep
+    model: Model
+    options: Any
+    followers: "tuple[StepCall, ...]"
+
+    def head(self, outputs: Outputs, source: SourceImage) -> Any:  # noqa: ANN401  # of any task
+        """Return the task's result of an image or crop, or what was found there; for worker threads."""
+        card, task = self.model.card, self.checked.task
+        if self.followers:
+            assert task.boxes is not None  # the definition was checked
+            things = task.boxes.find(outputs, source, card, self.options, self.checked.boxes)
+            return Found(things, source)
+        assert task.head is not None
+        return task.head(outputs, source, card, self.options)
+
+
+def bind(chain: Chain, registry: Registry) -> StepCall:
+    """Return a chain on the models that are served now.
+
+    Raises:
+        NotReadyError: a model of the chain is not served, or can not do what its step wants.
+    """
+    return _bound(chain, chain.first, registry)
+
+
+def _bound(chain: Chain, checked: CheckedStep, registry: Registry) -> StepCall:
+    step, task = checked.stated, checked.task
+    try:
+        model = registry.find(task.networks, step.model, step.version, task=task.name)
+        options = task.settle(checked.options, model.card)
+    except FovealError as error:
+        raise NotReadyError(
+            f"The step {step.name} of the chain {chain.name} can not run. {error}"
+        ) from error
+    return StepCall(
+        checked, model, options, tuple(_bound(chain, one, registry) for one in checked.followers)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Until when an image must be answered, by the clock, and the trace of its first step."""
+
+    until: float
+    trace: Trace | None
+
+    def note(self, crop: Trace) -> None:
+        """Add a crop's part of the seconds of its batch to those of its image."""
+        trace, count = self.trace, max(1, crop.batch_size)
+        if trace is not None:
+            trace.decode += crop.decode / count
+            trace.infer += crop.infer / count
+            trace.head += crop.head / count
+            trace.batch_size = max(trace.batch_size, crop.batch_size)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainCall:
+    """A chain on the models that are served now; `run` takes images through it."""
+
+    chain: Chain
+    first: StepCall
+    pipeline: Pipeline
+    fan_out: FanOut
+    clock: Callable[[], float] = time.perf_counter
+
+    @property
+    def models(self) -> list[Model]:
+        """The models of all steps."""
+        return [one.model for one in _all(self.first)]
+
+    @property
+    def steps(self) -> list[ServedStep]:
+        """The steps in order, each with the model that runs it."""
+        calls = {one.checked.stated.name: one for one in _all(self.first)}
+        return [
+            {
+                "name": step.name,
+                "task": step.task,
+                "model": calls[step.name].model.name,
+                "version": calls[step.name].model.version,
+            }
+            for step in self.chain.steps
+        ]
+
+    async def run(
+        self, images: Sequence[EncodedImage], *, timeout_seconds: float
+    ) -> list[JobResult[Mapping[str, Any]] | FovealError]:
+        """Return each image's result or its own error, in order.
+
+        The first step runs on all images together. Then the crops of one image after the other go through the low-
+        priority lines of their models.
+
+        Raises:
+            OverloadedError: as many requests fan out as may, or a queue is full.
+            UnavailableError: a model is not ready, or the service is shutting down.
+            TooManyPixelsError: all images together have too many.
+        """
+        until = self.clock() + timeout_seconds
+        with self.fan_out.admit():
+            outcomes = await self.pipeline.predict(
+                self.first.model,
+                images,
+                self.first.head,
+                timeout_seconds=timeout_seconds,
+                low_priority=True,
+            )
+            return [await self._result(one, until) for one in outcomes]
+
+    async def render(
+        self, image: EncodedImage, *, timeout_seconds: float, media_type: str
+    ) -> JobResult[RenderedImage]:
+        """Return the image with its boxes and what the steps say of them.
+
+        Raises:
+            FovealError: the image can not be read, or as `run` says.
+        """
+        until = self.clock() + timeout_seconds
+        with self.fan_out.admit():
+            (outcome,) = await self.pipeline.predict(
+                self.first.model,
+                [image],
+                self.first.head,
+                timeout_seconds=timeout_seconds,
+                low_priority=True,
+            )
+            if isinstance(outcome, FovealError):
+                raise outcome
+            shown = await self.pipeline.displayed(outcome.value.source, until)
+            result = await self._result(outcome, until, shown)
+            assert isinstance(result, JobResult)
+
+            def draw() -> RenderedImage:
+                drawn = draw_chain(shown, result.value["boxes"])
+                return encode_image(drawn, "jpeg" if media_type == "image/jpeg" else "png")
+
+            return JobResult(await asyncio.to_thread(draw), outcome.trace)
+
+    async def _result(
+        self,
+        outcome: JobResult[Found] | FovealError,
+        until: float,
+        shown: Image.Image | None = None,
+    ) -> JobResult[Mapping[str, Any]] | FovealError:
+        if isinstance(outcome, FovealError):
+            if isinstance(outcome, UnavailableError | ClientLeftError):
+                raise outcome
+            return outcome
+        found, trace = outcome.value, outcome.trace
+        boxes = await self.follow(found, until, shown, trace)
+        geometry = found.source.geometry
+        result = {
+            "width": geometry.width,
+            "height": geometry.height,
+            "found": len(found.things),
+            "boxes": boxes,
+        }
+        return JobResult(result, trace)
+
+    async def follow(
+        self,
+        found: Found,
+        until: float,
+        shown: Image.Image | None = None,
+        trace: Trace | None = None,
+    ) -> list[dict[str, Any]]:
+        """Return the boxes of the first step as JSON, each with what the later steps say of it.
+
+        Args:
+            found: the boxes, and the image that they are on.
+            until: when it must be ready, by the clock.
+            shown: the image as displayed, where it was decoded already.
+            trace: gets the size of the largest batch that a crop was part of.
+
+        Raises:
+            UnavailableError: a model is not ready, a queue is full, the deadline passed, or the service ends.
+        """
+        size = (found.source.geometry.width, found.source.geometry.height)
+        if shown is None and any(
+            chosen(one.checked.stated, found.things, size) for one in self.first.followers
+        ):
+            shown = await self.pipeline.displayed(found.source, until)
+        return await self._nested(self.first, found, shown, (0, 0), _Way(until, trace))
+
+    async def _nested(
+        self,
+        call: StepCall,
+        found: Found,
+        image: Image.Image | None,
+        origin: tuple[int, int],
+        way: "_Way",
+    ) -> list[dict[str, Any]]:
+        boxes = [box_json(thing, origin) for thing in found.things]
+        if image is None:
+            return boxes
+        for follower in call.followers:
+            name = follower.checked.stated.name
+            crops = {
+                index: self._crop(follower, found, index, image)
+                for index in chosen(follower.checked.stated, found.things, image.size)
+            }
+            answers = self._answers(follower, list(crops.values()), origin, way)
+            async with aclosing(answers) as coming:
+                places = iter(crops)
+                async for answer in coming:
+                    boxes[next(places)]["answers"][name] = answer
+        return boxes
+
+    @staticmethod
+    def _crop(follower: StepCall, found: Found, index: int, image: Image.Image) -> Crop:
+        step, thing = follower.checked.stated, found.things[index]
+        region = region_of(step, thing.box, image.size)
+        return Crop(image, region, thing, step, found.source.limits)
+
+    async def _answers(
+        self,
+        call: StepCall,
+        crops: Sequence[Crop],
+        origin: tuple[int, int],
+        way: "_Way",
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Yield what a step says of each crop, in order; a few crops at a time are made and run."""
+        held, target = HeldBytes(MOST_HELD_BYTES), call.model.card.image_input
+
+        async def jobs() -> AsyncGenerator[Job[SourceImage, Any], None]:
+            for crop in crops:
+                size = bytes_of(crop.region)
+                await held.room_for(size)
+                held.add(size)
+                yield self.pipeline.finishing(partial(crop.prepare, target), call.head, way.until)
+
+        left = max(0.0, way.until - self.clock())
+        outcomes = self.fan_out.run(call.model, jobs(), timeout_seconds=left)
+        async with aclosing(outcomes) as coming:
+            crops_left = iter(crops)
+            async for outcome in coming:
+                crop = next(crops_left)
+                if isinstance(outcome, UnavailableError | ClientLeftError):
+                    raise outcome
+                if isinstance(outcome, FovealError):
+                    result: Mapping[str, Any] | FovealError = outcome
+                else:
+                    way.note(outcome.trace)
+                    corner = (origin[0] + crop.region[0], origin[1] + crop.region[1])
+                    result = await self._read(call, outcome.value, corner, way)
+                held.remove(bytes_of(crop.region))
+                yield answer_json(crop.region, origin, result)
+
+    async def _read(
+        self,
+        call: StepCall,
+        outcome: Any,  # noqa: ANN401  # the result of any task, or what was found
+        origin: tuple[int, int],
+        way: "_Way",
+    ) -> Mapping[str, Any]:
+        if not call.followers:
+            result: Mapping[str, Any] = outcome
+            return result
+        image = outcome.source.displayed()  # a crop is decoded already
+        boxes = await self._nested(call, outcome, image, origin, way)
+        return {"found": len(outcome.things), "boxes": boxes}
+
+
+def _all(call: StepCall) -> list[StepCall]:
+    return [call, *(one for follower in call.followers for one in _all(follower))]

@@ -1,0 +1,63 @@
+"""The chains on disk: `<name>/chain.toml` beside the models."""
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+from service.chains.definition import Chain, parse_chain
+from service.errors import ConfigurationError
+from service.logs import printable
+from service.runtime.repository import Refusal
+from service.tasks.task import Task
+
+CHAIN_FILE = "chain.toml"
+MOST_BYTES = 64 * 1024
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def scan_chains(
+    root: Path, tasks: Mapping[str, Task], taken: Collection[str]
+) -> tuple[dict[str, Chain], tuple[Refusal, ...]]:
+    """Return the chains in `root/<name>/chain.toml` by name, and the files that are none, with the reason.
+
+    Args:
+        root: the model repository.
+        tasks: what steps may do.
+        taken: the names of the models, which no chain may have.
+    """
+    chains: dict[str, Chain] = {}
+    refusals = []
+    for path in sorted(folder / CHAIN_FILE for folder in root.glob("*")):
+        name = path.parent.name
+        if not os.path.lexists(path):  # a link that leads nowhere is refused, not ignored
+            continue
+        try:
+            chains[name] = _read(path, tasks, taken)
+        except ConfigurationError as error:
+            reason = printable(f"{path}: {error}")
+            refusals.append(Refusal(printable(name), path, reason))
+    return chains, tuple(refusals)
+
+
+def _read(path: Path, tasks: Mapping[str, Task], taken: Collection[str]) -> Chain:
+    name = path.parent.name
+    if not _NAME.fullmatch(name):
+        raise ConfigurationError(
+            f"{name!r} can not name a chain; use a-z, 0-9 and . _ - after the first"
+        )
+    if name in taken:
+        raise ConfigurationError(
+            f"{name} is the name of a model; put the chain into another folder"
+        )
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        text = content.decode()
+    except OSError as error:
+        raise ConfigurationError(f"it can not be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError("it is not UTF-8") from error
+    if len(content) > MOST_BYTES:
+        raise ConfigurationError(f"it has more than {MOST_BYTES} bytes")
+    return parse_chain(name, text, tasks)

@@ -1,0 +1,293 @@
+"""Answers of identical images: kept for a while, and shared while they are made. Everything runs on the event loop."""
+
+import asyncio
+import copy
+import sys
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from pydantic_core import from_json, to_json
+
+from service.errors import ClientLeftError, DeadlineError, FovealError
+from service.imaging.overlay import RenderedImage
+from service.metrics import Metrics
+from service.runtime.job import JobResult, Trace
+from service.value import value
+
+Disconnected = Callable[[], Coroutine[Any, Any, None]]
+Outcome = JobResult[Any] | FovealError
+Compute = Callable[[Sequence[int]], Coroutine[Any, Any, list[Outcome]]]
+"""Answers the images with these indices, in order; raises where the request as a whole is refused."""
+Origin = Literal["hit", "joined"]
+
+ENTRY_BYTES = 256
+"""What an entry takes beside its content: its key, and its place in the order of use. A test measures it."""
+
+
+@value
+class CachedResult(JobResult[Any]):
+    """A result that was not made for this request: it was kept, or made for another one at the same time."""
+
+    origin: Origin = "hit"
+
+
+Kept = bytes | RenderedImage | Mapping[str, Any]
+"""A result as it is kept: JSON, or encoded already, or the outputs of a network."""
+
+
+def keep(result: object) -> Kept | None:
+    """Return a result so that nothing outside can change it; None for one that is no JSON."""
+    if isinstance(result, RenderedImage):
+        return result
+    if isinstance(result, Mapping) and any(isinstance(one, np.ndarray) for one in result.values()):
+        return {name: _frozen(array) for name, array in result.items()}
+    try:
+        return to_json(result, inf_nan_mode="constants")
+    except ValueError:
+        return None
+
+
+def _frozen(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """Return a copy, because a row of a batch keeps the whole batch."""
+    own = array.copy()
+    own.setflags(write=False)
+    return own
+
+
+def give(kept: Kept) -> Any:  # noqa: ANN401  # the result of any task
+    """Return what `keep` took."""
+    return from_json(kept) if isinstance(kept, bytes) else kept
+
+
+def bytes_of(kept: Kept) -> int:
+    """Return how many bytes an entry with this content takes."""
+    if isinstance(kept, bytes):
+        return ENTRY_BYTES + sys.getsizeof(kept)
+    if isinstance(kept, RenderedImage):
+        return ENTRY_BYTES + sys.getsizeof(kept) + sys.getsizeof(kept.content)
+    arrays = sum(sys.getsizeof(one) for one in kept.values())
+    return ENTRY_BYTES + sys.getsizeof(kept) + arrays
+
+
+@dataclass(slots=True)
+class _Run:
+    """The images of one request that are run for it and for all that wait for the same ones."""
+
+    waiting: int = 0
+    refused: bool = False
+    task: "asyncio.Task[None] | None" = None
+
+
+@dataclass(slots=True, eq=False)
+class _Flight:
+    """One image in flight."""
+
+    key: "tuple[bytes, bool] | None"
+    run: _Run
+    landed: "asyncio.Future[Outcome]" = field(
+        default_factory=lambda: asyncio.get_running_loop().create_future()
+    )
+
+
+class ResponseCache:
+    """Results by a digest of everything that they depend on.
+
+    Promises: an image that is asked for twice at one time runs once. That run goes on while anyone waits for it, and no
+    longer. Each request keeps its own deadline. No error is kept. `capacity` bounds what the entries hold; the least
+    recently used go first.
+
+    Args:
+        capacity: in bytes, as `bytes_of` counts them.
+        metrics: where hits are counted.
+        longest_seconds: how long a run may take that several requests wait for.
+    """
+
+    def __init__(self, capacity: int, metrics: Metrics, *, longest_seconds: float) -> None:
+        self.bytes = 0
+        self._capacity = capacity
+        self._longest_seconds = longest_seconds
+        self._kept: OrderedDict[bytes, Kept] = OrderedDict()
+        self._flights: dict[tuple[bytes, bool], _Flight] = {}
+        self._images = metrics.cache_images
+        self._evictions = metrics.cache_evictions
+        metrics.cache_bytes.set_function(lambda: self.bytes)
+        metrics.cache_entries.set_function(lambda: len(self._kept))
+
+    @property
+    def longest_seconds(self) -> float:
+        """How long a run may take that several requests wait for."""
+        return self._longest_seconds
+
+    async def run(
+        self,
+        keys: Sequence[bytes | None],
+        compute: Compute,
+        *,
+        model: str,
+        timeout_seconds: float,
+        disconnected: Disconnected | None = None,
+        low_priority: bool = False,
+    ) -> list[Outcome]:
+        """Return the outcome of each image, in order: kept, in flight already, or computed now.
+
+        Args:
+            keys: the digest of each image and what its result depends on; None for one that is not kept.
+            compute: answers images; called once at most, with those that nobody else runs.
+            model: its name, for the metric.
+            timeout_seconds: how long until this request ends.
+            disconnected: returns when the caller has left.
+            low_priority: jobs of low priority are shared among such only.
+
+        Raises:
+            FovealError: what `compute` raised.
+        """
+        outcomes: dict[int, Outcome] = {}
+        flights: dict[int, _Flight] = {}
+        new: list[tuple[int, _Flight]] = []
+        run = _Run()
+        for index, key in enumerate(keys):
+            if key is not None and (kept := self._kept.get(key)) is not None:
+                self._kept.move_to_end(key)
+                outcomes[index] = CachedResult(give(kept), Trace(), "hit")
+                continue
+            known = None if key is None else self._flights.get((key, low_priority))
+            flights[index] = known or self._begin(key, run, low_priority=low_priority)
+            if known is None:
+                new.append((index, flights[index]))
+        self._count(model, hits=len(outcomes), new=len(new), joined=len(flights) - len(new))
+        if new:
+            run.task = asyncio.create_task(self._fly(run, new, compute))
+        own = frozenset(index for index, _ in new)
+        if flights:
+            outcomes |= await self._landed(flights, own, timeout_seconds, disconnected)
+        return [outcomes[index] for index in range(len(keys))]
+
+    def _begin(self, key: bytes | None, run: _Run, *, low_priority: bool) -> _Flight:
+        flight = _Flight(None if key is None else (key, low_priority), run)
+        if flight.key is not None:
+            self._flights[flight.key] = flight
+        return flight
+
+    def _count(self, model: str, *, hits: int, new: int, joined: int) -> None:
+        for outcome, count in (("hit", hits), ("miss", new), ("joined", joined)):
+            if count:
+                self._images.labels(model, outcome).inc(count)
+
+    async def _fly(
+        self, run: _Run, flights: Sequence[tuple[int, _Flight]], compute: Compute
+    ) -> None:
+        """Run the images of one request, keep their results, and settle all that wait for them."""
+        found: Sequence[Outcome]
+        try:
+            found = await compute([index for index, _ in flights])
+        except FovealError as error:
+            run.refused = True
+            found = [error] * len(flights)
+        except BaseException as error:
+            for _, flight in flights:
+                self._forget(flight)
+                if not flight.landed.done():
+                    _fail(flight.landed, error)
+            raise
+        for (_, flight), outcome in zip(flights, found, strict=True):
+            self._forget(flight)
+            if flight.key is not None and isinstance(outcome, JobResult):
+                self._keep(flight.key[0], outcome.value)
+            flight.landed.set_result(outcome)
+
+    def _forget(self, flight: _Flight) -> None:
+        if flight.key is not None and self._flights.get(flight.key) is flight:
+            del self._flights[flight.key]
+
+    async def _landed(
+        self,
+        flights: Mapping[int, _Flight],
+        own: frozenset[int],
+        timeout_seconds: float,
+        disconnected: Disconnected | None,
+    ) -> dict[int, Outcome]:
+        """Wait for flights; what has not landed in time is this request's own error, and nobody else's."""
+        runs = Counter(id(flight.run) for flight in flights.values())
+        by_id = {id(flight.run): flight.run for flight in flights.values()}
+        for one, count in runs.items():
+            by_id[one].waiting += count
+        try:
+            futures = [flight.landed for flight in flights.values()]
+            late = await _first(futures, timeout_seconds, disconnected)
+            return {
+                index: self._outcome(flight, late, own=index in own)
+                for index, flight in flights.items()
+            }
+        finally:
+            for one, count in runs.items():
+                self._leave(by_id[one], count)
+
+    def _leave(self, run: _Run, count: int) -> None:
+        run.waiting -= count
+        if run.waiting or run.task is None or run.task.done():
+            return
+        for flight in [one for one in self._flights.values() if one.run is run]:
+            self._forget(flight)  # nobody may join what is about to end
+        run.task.cancel()
+
+    def _outcome(self, flight: _Flight, late: FovealError | None, *, own: bool) -> Outcome:
+        if not flight.landed.done():
+            assert late is not None  # the waiting ended for a reason
+            return late
+        outcome = flight.landed.result()
+        if isinstance(outcome, FovealError):
+            # The frames and causes of an error belong to one request.
+            error = outcome if own else copy.copy(outcome)
+            if flight.run.refused:
+                raise error
+            return error
+        if own:
+            return outcome
+        kept = keep(outcome.value)
+        shared = outcome.value if kept is None else give(kept)
+        return CachedResult(shared, outcome.trace, "joined")
+
+    def _keep(self, key: bytes, result: object) -> None:
+        kept = keep(result)
+        size = 0 if kept is None else bytes_of(kept)
+        if kept is None or size > self._capacity or key in self._kept:
+            return
+        self._kept[key] = kept
+        self.bytes += size
+        while self.bytes > self._capacity:
+            _, oldest = self._kept.popitem(last=False)
+            self.bytes -= bytes_of(oldest)
+            self._evictions.inc()
+
+
+def _fail(landed: "asyncio.Future[Outcome]", error: BaseException) -> None:
+    if isinstance(error, asyncio.CancelledError):
+        landed.cancel()
+        return
+    landed.set_exception(error)
+    landed.exception()  # or it is logged where nobody waits any more
+
+
+async def _first(
+    futures: Sequence["asyncio.Future[Outcome]"],
+    timeout_seconds: float,
+    disconnected: Disconnected | None,
+) -> FovealError | None:
+    """Wait until all have landed; return the error of those that have not when time is up or the caller leaves."""
+    landing = asyncio.ensure_future(asyncio.wait(futures))
+    leaving = None if disconnected is None else asyncio.ensure_future(disconnected())
+    awaited: list[asyncio.Future[Any]] = [landing, *([leaving] if leaving else [])]
+    try:
+        await asyncio.wait(awaited, timeout=timeout_seconds, return_when=asyncio.FIRST_COMPLETED)
+        if landing.done():
+            return None
+        if leaving is not None and leaving.done():
+            return ClientLeftError("The client closed its connection.")
+        return DeadlineError(f"The answer was not ready within {timeout_seconds * 1e3:.0f} ms.")
+    finally:
+        for one in awaited:
+            one.cancel()
+        await asyncio.wait(awaited)

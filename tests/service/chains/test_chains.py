@@ -1,0 +1,186 @@
+"""Chains on an engine: find, crop, read."""
+
+from collections.abc import AsyncIterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from service.engine import Engine, open_engine
+from service.errors import (
+    BrokenImageError,
+    ConfigurationError,
+    DeadlineError,
+    NotReadyError,
+    OverloadedError,
+    UnknownModelError,
+    UnsupportedImageError,
+)
+from service.runtime.repository import scan_repository
+from service.settings import Settings
+from tests.images import plain
+from tests.service.chains.spots import CHAIN, tasks_with, write_chain
+
+pytestmark = pytest.mark.anyio
+
+COLORS = {"red": (255, 0, 0), "green": (0, 255, 0), "blue": (0, 0, 255)}
+SIDE = 20
+
+
+def mosaic(names: list[str]) -> bytes:
+    """Return a PNG of squares in a row."""
+    row = np.concatenate([np.full((SIDE, SIDE, 3), COLORS[name], np.uint8) for name in names], 1)
+    stream = BytesIO()
+    Image.fromarray(row).save(stream, "PNG")
+    return stream.getvalue()
+
+
+def find(width: int, height: int) -> list[tuple[float, float, float, float]]:
+    """Two boxes too many, half outside and far outside; none in a small image, a thousand in a high one."""
+    if height > SIDE:
+        return [(float(index % width), 0.0, index % width + 0.3, 0.3) for index in range(1000)]
+    return [
+        (float(left), 0.0, float(left + SIDE), float(SIDE)) for left in range(0, width - 1, SIDE)
+    ]
+
+
+@pytest.fixture(scope="module")
+async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engine]:
+    root = write_chain(tmp_path_factory.mktemp("models"))
+    nested = CHAIN.replace('"read"\ntask = "classify"', '"again"\ntask = "spots"') + (
+        'margin = 0.5\n[[steps]]\nname = "read"\ntask = "classify"\nmodel = "colors"\n'
+    )
+    write_chain(root, nested, "nested")
+    write_chain(root, CHAIN.replace('model = "colors"\nmax', 'model = "gone"\nmax'), "missing")
+    write_chain(
+        root,
+        CHAIN.replace('model = "colors"\nmax', 'model = "colors"\noptions = {top_k = 9}\nmax'),
+        "many",
+    )
+    async with open_engine(Settings(models=root, threads=2), tasks=tasks_with(find)) as opened:
+        yield opened
+
+
+async def read(engine: Engine, *images: bytes, chain: str = "spots-chain") -> list[Any]:
+    return await engine.read(images, chain, timeout_seconds=30)
+
+
+def labels(result: Any) -> list[str]:
+    return [box["answers"]["read"]["result"]["predictions"][0]["label"] for box in result["boxes"]]
+
+
+async def test_each_box_is_read_and_the_answers_are_in_order(engine: Engine) -> None:
+    names = ["red", "blue", "green", "green", "red", "blue", "blue", "red", "green", "red"] * 2
+    first, second = await read(engine, mosaic(names), mosaic(names[::-1]))
+    assert labels(first) == names
+    assert labels(second) == names[::-1]
+    assert (first["width"], first["height"], first["found"]) == (400, 20, 20)
+    assert first["boxes"][3]["box"] == {"x_min": 60, "y_min": 0, "x_max": 80, "y_max": 20}
+    assert first["boxes"][3]["answers"]["read"]["crop"] == first["boxes"][3]["box"]
+
+
+async def test_crops_of_one_image_share_batches(engine: Engine) -> None:
+    call = engine.chains.call("spots-chain")
+    (outcome,) = await call.run([mosaic(["red"] * 30)], timeout_seconds=30)
+    assert not isinstance(outcome, Exception)
+    assert outcome.trace.batch_size > 1
+
+
+async def test_answers_nest_and_all_boxes_are_in_pixels_of_the_image(engine: Engine) -> None:
+    (result,) = await read(engine, mosaic(["red", "blue", "green"]), chain="nested")
+    middle = result["boxes"][1]["answers"]["again"]
+    assert middle["crop"] == {"x_min": 10, "y_min": 0, "x_max": 50, "y_max": 20}
+    inner = middle["result"]
+    assert inner["found"] == 2
+    assert [one["box"]["x_min"] for one in inner["boxes"]] == [10, 30]
+    crops = [one["answers"]["read"]["crop"] for one in inner["boxes"]]
+    assert [one["x_max"] - one["x_min"] for one in crops] == [20, 20]
+    # The first half of the first box is red, its second half blue; the margin shifts the frame.
+    assert labels(inner)[1] in {"blue", "green"}
+
+
+async def test_no_box_no_crop_and_a_thousand_boxes_are_bounded(engine: Engine) -> None:
+    none, many = await read(engine, plain("red", (1, 1)), plain("lime", (50, 40)))
+    assert (none["found"], none["boxes"]) == (0, [])
+    assert many["found"] == len(many["boxes"]) == 1000
+    answered = [box["answers"]["read"]["result"] for box in many["boxes"] if box["answers"]]
+    assert len(answered) == 40
+    assert all(one["predictions"][0]["label"] == "green" for one in answered)
+
+
+async def test_an_image_that_is_none_fails_alone(engine: Engine) -> None:
+    red = mosaic(["red"])
+    first, second, third = await read(engine, b"text", red, red[: len(red) // 2])
+    assert isinstance(first, UnsupportedImageError)
+    assert labels(second) == ["red"]
+    assert isinstance(third, BrokenImageError)
+
+
+async def test_a_chain_that_is_not_there_or_can_not_run_says_why(engine: Engine) -> None:
+    with pytest.raises(
+        UnknownModelError,
+        match=r"There is no chain 'x'\. Chains: many, missing, nested, spots-chain",
+    ):
+        await read(engine, mosaic(["red"]), chain="x")
+    with pytest.raises(
+        NotReadyError,
+        match=r"step read of the chain missing can not run\. There is no model 'gone'",
+    ):
+        await read(engine, mosaic(["red"]), chain="missing")
+    with pytest.raises(
+        NotReadyError, match=r"step read of the chain many can not run\. top_k: colors has 1 to 3"
+    ):
+        await read(engine, mosaic(["red"]), chain="many")
+    states = {one.chain.name: one.reason for one in engine.chains.served()}
+    assert states["spots-chain"] == states["nested"] == ""
+    assert "There is no model 'gone'" in states["missing"]
+    assert engine.not_ready() == []  # a chain keeps no model from being served
+
+
+async def test_the_deadline_holds_and_places_are_given_back(engine: Engine) -> None:
+    for _ in range(6):
+        with pytest.raises(DeadlineError):
+            await engine.read([mosaic(["red"] * 9)], "spots-chain", timeout_seconds=0.0)
+    assert labels((await read(engine, mosaic(["red"])))[0]) == ["red"]
+
+
+async def test_a_chain_has_one_of_the_places_of_fan_outs(tmp_path: Path) -> None:
+    settings = Settings(models=write_chain(tmp_path), threads=1, max_fan_outs=1)
+    async with open_engine(settings, tasks=tasks_with(find)) as engine:
+        with engine.videos.fan_out.admit(), pytest.raises(OverloadedError, match=r"or chains"):
+            await read(engine, mosaic(["red"]))
+
+
+async def test_a_model_that_is_removed_and_put_back(tmp_path: Path) -> None:
+    root = write_chain(tmp_path)
+    async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
+        assert labels((await read(engine, mosaic(["blue"])))[0]) == ["blue"]
+        await engine.registry.remove("colors", 1)
+        with pytest.raises(NotReadyError, match=r"can not run\. There is no model 'colors'"):
+            await read(engine, mosaic(["blue"]))
+        (servable,), _ = scan_repository(root)
+        await engine.registry.add(servable)
+        assert labels((await read(engine, mosaic(["blue"])))[0]) == ["blue"]
+
+
+async def test_the_default_chain_is_the_first_or_that_of_the_settings(tmp_path: Path) -> None:
+    root = write_chain(write_chain(tmp_path, name="second"), name="first")
+    tasks = tasks_with(find)
+    assert Engine(Settings(models=root), tasks=tasks).chains.call().chain.name == "first"
+    chosen = Settings(models=root, defaults={"chain": "second"})
+    assert Engine(chosen, tasks=tasks).chains.call().chain.name == "second"
+    with pytest.raises(ConfigurationError, match=r"'third' for chain\. Chains: first, second"):
+        Engine(Settings(models=root, defaults={"chain": "third"}), tasks=tasks)
+
+
+async def test_a_file_that_is_no_chain_is_a_reason_not_to_be_ready(tmp_path: Path) -> None:
+    root = write_chain(tmp_path, "[[steps]]")
+    async with open_engine(Settings(models=root, threads=1)) as engine:
+        (reason,) = engine.not_ready()
+        assert "spots-chain" in reason
+        assert str(tmp_path) not in reason
+        with pytest.raises(UnknownModelError, match=r"There is no chain\. Chains: none"):
+            await engine.read([mosaic(["red"])])

@@ -1,0 +1,244 @@
+"""Answers that are kept, and answers that several requests wait for."""
+
+import asyncio
+import tracemalloc
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from service.errors import (
+    BrokenImageError,
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    OverloadedError,
+)
+from service.imaging.overlay import RenderedImage
+from service.metrics import Metrics
+from service.response_cache import CachedResult, Outcome, ResponseCache, bytes_of, keep
+from service.runtime.job import JobResult, Trace
+
+pytestmark = pytest.mark.anyio
+
+A, B, C = (letter * 32 for letter in (b"a", b"b", b"c"))
+
+
+class Network:
+    """Answers when it may; counts what it ran."""
+
+    def __init__(self, result: Callable[[int], object] = lambda index: {"index": index}) -> None:
+        self.result = result
+        self.may = asyncio.Event()
+        self.begun = asyncio.Event()
+        self.ran: list[Sequence[int]] = []
+        self.canceled = 0
+
+    async def __call__(self, indices: Sequence[int]) -> list[Outcome]:
+        self.ran.append(indices)
+        self.begun.set()
+        try:
+            await self.may.wait()
+        except asyncio.CancelledError:
+            self.canceled += 1
+            raise
+        found = [self.result(index) for index in indices]
+        return [one if isinstance(one, FovealError) else JobResult(one, Trace()) for one in found]
+
+
+def cache_of(capacity: int = 1 << 20, metrics: Metrics | None = None) -> ResponseCache:
+    return ResponseCache(capacity, metrics or Metrics(), longest_seconds=60)
+
+
+async def run(
+    cache: ResponseCache, network: Network, *keys: bytes | None, seconds: float = 10, **given: Any
+) -> list[Outcome]:
+    return await cache.run(keys, network, model="m", timeout_seconds=seconds, **given)
+
+
+def values(outcomes: Sequence[Outcome]) -> list[Any]:
+    assert all(isinstance(one, JobResult) for one in outcomes)
+    return [one.value for one in outcomes if isinstance(one, JobResult)]
+
+
+async def test_an_image_runs_once_and_is_answered_from_then_on() -> None:
+    metrics, network = Metrics(), Network()
+    network.may.set()
+    cache = cache_of(metrics=metrics)
+    first = await run(cache, network, A, B)
+    second = await run(cache, network, B, A, C)
+    assert values(first) == [{"index": 0}, {"index": 1}]
+    assert values(second) == [{"index": 1}, {"index": 0}, {"index": 2}]
+    assert network.ran == [[0, 1], [2]]
+    assert [type(one) for one in second] == [CachedResult, CachedResult, JobResult]
+    sample = metrics.registry.get_sample_value
+    labels = {"model": "m", "outcome": "hit"}
+    assert sample("foveal_cache_images_total", labels) == 2
+    assert sample("foveal_cache_images_total", labels | {"outcome": "miss"}) == 3
+    assert sample("foveal_cache_entries") == 3
+
+
+async def test_a_caller_that_changes_its_answer_changes_nobody_elses() -> None:
+    network, cache = Network(lambda _: {"list": [1]}), cache_of()
+    network.may.set()
+    (first,) = values(await run(cache, network, A))
+    first["list"].append(2)
+    (second,) = values(await run(cache, network, A))
+    second["list"].append(3)
+    assert values(await run(cache, network, A)) == [{"list": [1]}]
+
+
+async def test_the_same_image_in_flight_runs_once_also_within_one_request() -> None:
+    network, cache = Network(), cache_of()
+    first = asyncio.create_task(run(cache, network, A, A))
+    await network.begun.wait()
+    second = asyncio.create_task(run(cache, network, A))
+    await asyncio.sleep(0)
+    network.may.set()
+    assert values(await first) == [{"index": 0}, {"index": 0}]
+    (joined,) = await second
+    assert isinstance(joined, CachedResult)
+    assert (joined.origin, joined.value) == ("joined", {"index": 0})
+    assert network.ran == [[0]]
+
+
+async def test_a_first_requester_that_is_canceled_or_late_or_left_does_not_end_the_run() -> None:
+    async def at_once() -> None:
+        return
+
+    for given in ({"seconds": 0.0}, {"disconnected": at_once}, {}):
+        network, cache = Network(), cache_of()
+        first = asyncio.create_task(run(cache, network, A, **given))
+        second = asyncio.create_task(run(cache, network, A))
+        await network.begun.wait()
+        if not given:
+            first.cancel()
+        await asyncio.wait([first])
+        network.may.set()
+        assert values(await second) == [{"index": 0}]
+        assert (network.ran, network.canceled) == ([[0]], 0)
+
+
+async def test_each_waiter_has_its_own_deadline_and_its_own_client() -> None:
+    async def at_once() -> None:
+        return
+
+    network, cache = Network(), cache_of()
+    first = asyncio.create_task(run(cache, network, A))
+    await network.begun.wait()
+    (late,) = await run(cache, network, A, seconds=0)
+    (left,) = await run(cache, network, A, disconnected=at_once)
+    assert isinstance(late, DeadlineError)
+    assert isinstance(left, ClientLeftError)
+    network.may.set()
+    assert values(await first) == [{"index": 0}]
+
+
+async def test_a_run_ends_when_nobody_waits_for_it_and_the_next_request_begins_another() -> None:
+    network, cache = Network(), cache_of()
+    tasks = [asyncio.create_task(run(cache, network, A)) for _ in range(2)]
+    await network.begun.wait()
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    network.may.set()
+    assert values(await run(cache, network, A)) == [{"index": 0}]
+    assert (network.canceled, len(network.ran)) == (1, 2)
+
+
+async def test_an_error_is_shared_by_those_who_wait_and_not_kept() -> None:
+    network, cache = Network(lambda _: BrokenImageError("cut short")), cache_of()
+    tasks = [asyncio.create_task(run(cache, network, A)) for _ in range(2)]
+    await network.begun.wait()
+    network.may.set()
+    errors = [(await task)[0] for task in tasks]
+    assert [type(one) for one in errors] == [BrokenImageError] * 2
+    assert errors[0] is not errors[1]
+    network.result = lambda _: {"fine": True}
+    assert values(await run(cache, network, A)) == [{"fine": True}]
+
+
+async def test_a_request_that_is_refused_as_a_whole_raises_for_all_who_wait() -> None:
+    async def refuse(_: Sequence[int]) -> list[Outcome]:
+        await asyncio.sleep(0)
+        raise OverloadedError("full")
+
+    cache = cache_of()
+    calls = [cache.run([A], refuse, model="m", timeout_seconds=10) for _ in range(2)]
+    found = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(one) for one in found] == [OverloadedError] * 2
+
+
+async def test_a_bug_reaches_its_callers_and_leaves_nothing_in_flight() -> None:
+    async def fail(_: Sequence[int]) -> list[Outcome]:
+        await asyncio.sleep(0)
+        raise ZeroDivisionError
+
+    cache, network = cache_of(), Network()
+    with pytest.raises(ZeroDivisionError):
+        await cache.run([A], fail, model="m", timeout_seconds=10)
+    network.may.set()
+    assert values(await run(cache, network, A)) == [{"index": 0}]
+
+
+async def test_the_least_recently_used_goes_first_and_what_is_too_large_is_not_kept() -> None:
+    metrics, network = Metrics(), Network(lambda _: {"text": "x" * 1000})
+    network.may.set()
+    one = bytes_of(keep({"text": "x" * 1000}) or b"")
+    cache = cache_of(2 * one, metrics)
+    for key in (A, B, A, C, A, B):
+        await run(cache, network, key)
+    assert len(network.ran) == 4  # A, B, C in the place of B, B again
+    assert cache.bytes == 2 * one
+    assert metrics.registry.get_sample_value("foveal_cache_evictions_total") == 2
+    network.result = lambda _: {"text": "x" * 10_000}
+    for _ in range(2):
+        await run(cache, network, b"d" * 32)
+    assert (len(network.ran), cache.bytes) == (6, 2 * one)
+
+
+async def test_what_has_no_key_or_is_no_json_is_answered_and_not_kept() -> None:
+    network, cache = Network(lambda _: {"set": {1}, "object": object()}), cache_of()
+    network.may.set()
+    await run(cache, network, None, A)
+    await run(cache, network, None, A)
+    assert (network.ran, cache.bytes) == ([[0, 1], [0, 1]], 0)
+
+
+async def test_outputs_are_kept_apart_from_their_batch() -> None:
+    batch = np.zeros((64, 1000), np.float32)
+    network, cache = Network(lambda index: {"logits": batch[index]}), cache_of()
+    network.may.set()
+    await run(cache, network, A)
+    batch[:] = 1
+    ((kept),) = values(await run(cache, network, A))
+    assert kept["logits"].tolist() == [0] * 1000
+    assert kept["logits"].base is None
+    with pytest.raises(ValueError, match="read-only"):
+        kept["logits"][0] = 1
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        lambda index: {"predictions": [{"label": f"l{index}", "probability": index / 7}] * 5},
+        lambda index: RenderedImage(bytes(500 + index), "image/png"),
+        lambda index: {"features": np.full(200, index, np.float32)},
+    ],
+    ids=["json", "image", "outputs"],
+)
+async def test_the_entries_hold_what_the_cache_says(result: Callable[[int], object]) -> None:
+    network, cache, count = Network(result), cache_of(1 << 30), 500
+    network.may.set()
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        for index in range(count):
+            key = index.to_bytes(32, "big")
+            network.ran.clear()
+            await cache.run([key], network, model="m", timeout_seconds=10)
+        after, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (after - before) / cache.bytes == pytest.approx(1, abs=0.15)
