@@ -11,18 +11,22 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from exporter.calibration import Calibration, as_layer, by_group, calibrate
+from exporter.calibration import Calibration, as_layer, by_group, calibrate, with_ranges
 from exporter.folding import fold_norms
 from exporter.graph import attribute, consumers, copy_of, is_grafted
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Array
 from exporter.progress import Progress, with_progress
 from exporter.quantization_noise import relative_noise
+from exporter.ranges import RangeRule
 from exporter.rounding import round_weights
 
-LEVELS = 64
-"""Weights have seven bits. x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still fits;
-with eight bits the outputs would depend on the machine."""
+SEVEN_BITS = 64
+"""The largest integer of a weight. x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still
+fits; with eight bits the outputs depend on the machine."""
+
+EIGHT_BITS = 127
+"""The same for a variant, which a service reads with seven bits where the processor needs that."""
 
 CALIBRATION = 16
 """How many frames are calibrated with, at most."""
@@ -63,6 +67,7 @@ class _Layers:
     weights: dict[str, tuple[Array, Array]]
     biases: dict[str, Array]
     noise: dict[str, float]
+    levels: int
 
 
 def quantize(
@@ -73,6 +78,8 @@ def quantize(
     progress: Progress,
     *,
     last_layer: bool,
+    levels: int = SEVEN_BITS,
+    rule: RangeRule = "full",
 ) -> Quantized:
     """Quantize every layer; if the agreement is too small then, leave as few layers as possible in float.
 
@@ -86,8 +93,12 @@ def quantize(
         enough: the agreement to reach.
         progress: gets the agreement of each trial.
         last_layer: whether layers that no other layer follows are quantized too.
+        levels: the largest integer of a weight.
+        rule: how the ranges of the activations are found.
     """
-    prepared = _prepare(fold_norms(model), frames[:CALIBRATION], progress, last_layer=last_layer)
+    prepared = _prepare(
+        fold_norms(model), frames[:CALIBRATION], progress, last_layer=last_layer, levels=levels, rule=rule
+    )
     noisiest = sorted(prepared.noise, key=lambda name: -prepared.noise[name])
 
     def trial(in_float: int) -> Quantized:
@@ -113,7 +124,13 @@ def quantize(
 
 
 def _prepare(
-    model: onnx.ModelProto, frames: NDArray[np.uint8], progress: Progress, *, last_layer: bool
+    model: onnx.ModelProto,
+    frames: NDArray[np.uint8],
+    progress: Progress,
+    *,
+    last_layer: bool,
+    levels: int,
+    rule: RangeRule,
 ) -> _Layers:
     followed = _before_arithmetic(model)
     own = [node for node in model.graph.node if not is_grafted(node)]
@@ -126,6 +143,7 @@ def _prepare(
     tensors = {name for node in nodes for name in (*node.input, *node.output) if name}
     observed = with_progress(frames, progress, (0.0, 0.3), "images run")
     calibration = calibrate(model, observed, sorted(tensors - constants.keys()), layers)
+    calibration = with_ranges(calibration, rule)
     weights: dict[str, tuple[Array, Array]] = {}
     biases: dict[str, Array] = {}
     readers = consumers(model.graph.node)
@@ -139,7 +157,7 @@ def _prepare(
         weight = numpy_helper.to_array(constants[name])
         grouped = by_group(layer, weight).astype(np.float64)
         variance = moments.covariance if has_own_bias else moments.uncentered
-        integers, scales = round_weights(grouped, variance, LEVELS)
+        integers, scales = round_weights(grouped, variance, levels)
         values = integers * scales[:, :, None]
         weights[name] = as_layer(layer, values, weight).astype(np.float32), scales.reshape(-1)
         if has_own_bias:
@@ -149,7 +167,7 @@ def _prepare(
     noise = {
         layer.name: _noise(layer, constants, weights, calibration, readers) for layer in layers
     }
-    return _Layers(model, inferred, layers, others, calibration, weights, biases, noise)
+    return _Layers(model, inferred, layers, others, calibration, weights, biases, noise, levels)
 
 
 def _noise(
@@ -199,7 +217,7 @@ def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
-            reduce_range=True,
+            reduce_range=prepared.levels == SEVEN_BITS,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),
