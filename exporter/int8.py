@@ -22,8 +22,8 @@ from exporter.ranges import RangeRule
 from exporter.rounding import round_weights
 
 SEVEN_BITS = 64
-"""The largest integer of a weight. x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still
-fits; with eight bits the outputs depend on the machine."""
+"""The largest integer of a weight. x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64
+still fits; with eight bits the outputs depend on the machine."""
 
 EIGHT_BITS = 127
 """The same for a variant, which a service reads with seven bits where the processor needs that."""
@@ -97,7 +97,12 @@ def quantize(
         rule: how the ranges of the activations are found.
     """
     prepared = _prepare(
-        fold_norms(model), frames[:CALIBRATION], progress, last_layer=last_layer, levels=levels, rule=rule
+        fold_norms(model),
+        frames[:CALIBRATION],
+        progress,
+        last_layer=last_layer,
+        levels=levels,
+        rule=rule,
     )
     noisiest = sorted(prepared.noise, key=lambda name: -prepared.noise[name])
 

@@ -50,6 +50,11 @@ class Settings(BaseSettings):
         description=f"Where networks run: `auto`, {', '.join(f'`{one}`' for one in DEVICES)}",
     )
     device_id: int = Field(0, ge=0, description="Index of the GPU")
+    precision: Literal["exact", "fast"] = Field(
+        "exact",
+        description="`exact`: each model as its file says. `fast`: the fastest of its variants and providers that agrees with "
+        "it on this machine; measured at the first start and kept in `FOVEAL_CACHE`",
+    )
     defaults: dict[str, str] = Field(
         {},
         description='Default model of a task, as JSON: `{"classify": "lenet5"}`; without an entry the first by name',

@@ -10,7 +10,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-WIDTHS = {TensorProto.INT8: (np.int8, 64), TensorProto.INT32: (np.int32, 2**31 - 1)}
+WIDTHS: dict[int, tuple[type, int]] = {
+    TensorProto.INT8: (np.int8, 64),
+    TensorProto.INT32: (np.int32, 2**31 - 1),
+}
 """The types of quantized weights and biases, and the largest integer of each afterwards.
 
 A bias is halved too, since its scale is that of the weights times that of the layer's input."""

@@ -1,4 +1,4 @@
-"""How far two runs of a network agree: figures over several images, and what they must reach for the faster one to serve.
+"""How far two runs of a network agree: figures over several images, and what they must reach.
 
 The truth is the network in fp32 on the CPU's plain kernels. The limits are those of a decision, not of digits: where
 the truth itself can hardly decide, another answer is no fault.

@@ -40,7 +40,7 @@ def this_chip(path: Path = CPU_INFO) -> Chip:
         text = path.read_text(errors="replace")
     except OSError:
         text = ""
-    fields = {}
+    fields: dict[str, str] = {}
     for line in text.splitlines():
         name, _, content = line.partition(":")
         fields.setdefault(name.strip(), content.strip())

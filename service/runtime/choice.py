@@ -13,16 +13,22 @@ class Way(BaseModel):
     precision: str
     device: str
     seven_bits: Annotated[
-        bool, Field(description="Weights are read with seven bits: the processor's products overflow with eight")
+        bool,
+        Field(
+            description="Weights are read with seven bits: the processor's products overflow with eight"
+        ),
     ] = False
     milliseconds: Annotated[
-        float | None, Field(description="Shortest time of an image in the network, on one thread of a CPU")
+        float | None,
+        Field(description="Shortest time of an image in the network, on one thread of a CPU"),
     ] = None
     speedup: Annotated[
-        float | None, Field(description="How many times as fast as the first way, measured by turns")
+        float | None,
+        Field(description="How many times as fast as the first way, measured by turns"),
     ] = None
     agreement: Annotated[
-        dict[str, float], Field(description="Against fp32 on the CPU's plain kernels, on reference frames")
+        dict[str, float],
+        Field(description="Against fp32 on the CPU's plain kernels, on reference frames"),
     ] = {}
     refused: Annotated[str, Field(description="Why it may not serve; empty where it may")] = ""
     serves: bool = False
@@ -35,9 +41,7 @@ class Way(BaseModel):
     def timed(self, seconds: float, first: float | None) -> "Way":
         """Return the same with the seconds of an image, beside those of the first way where it was timed."""
         speedup = None if first is None else round(first / seconds, 3)
-        return self.model_copy(
-            update={"milliseconds": round(seconds * 1e3, 4), "speedup": speedup}
-        )
+        return self.model_copy(update={"milliseconds": round(seconds * 1e3, 4), "speedup": speedup})
 
     @property
     def figures(self) -> str:
@@ -69,7 +73,12 @@ class Choice(BaseModel):
     def serving(self, index: int) -> "Choice":
         """Return the same with the way at `index` as the one that serves."""
         ways = tuple(
-            way.model_copy(update={"serves": place == index})
-            for place, way in enumerate(self.ways)
+            way.model_copy(update={"serves": place == index}) for place, way in enumerate(self.ways)
         )
         return self.model_copy(update={"ways": ways})
+
+    def without_served(self, reason: str) -> "Choice":
+        """Return the same with the first way in place of the one that was to serve, and why that one can not."""
+        ways = list(self.ways)
+        ways[self.place] = self.served.model_copy(update={"refused": reason})
+        return self.model_copy(update={"ways": tuple(ways)}).serving(0)

@@ -11,7 +11,7 @@ from service.errors import ServableError
 
 MOST_FRAMES = 64
 MADE = 8
-"""Frames of noise are enough to see that two kernels compute the same in fp32, and say nothing about a lower precision."""
+"""Frames of noise show whether two kernels compute the same in fp32; they say nothing about a lower precision."""
 
 Frames = NDArray[np.uint8]
 

@@ -1,7 +1,7 @@
 """Whether products of bytes overflow on this processor, found out by computing one.
 
-x86 without VNNI multiplies unsigned by signed bytes and adds two products in 16 bits, where 255 · 127 + 255 · 127 does not fit
-(the documentation of `vpmaddubsw`). ONNX Runtime uses that instruction; weights of seven bits then stay exact.
+x86 without VNNI multiplies unsigned by signed bytes and adds two products in 16 bits (`vpmaddubsw`), where
+255 · 127 + 255 · 127 does not fit. With weights of seven bits the sum is exact.
 """
 
 import functools

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.agreement import Agreement
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner
 from service.heads.targets import ChooseTarget
@@ -147,6 +148,7 @@ class Task:
         renderings: the result in other forms, by name.
         over_time: how it runs on a video; None where it does not.
         target: what an explanation of its networks explains; None where they can not be explained.
+        agreement: how far two runs of one of its networks agree; None: its networks are only served as their file says.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Task:
     renderings: Mapping[str, Rendering] = field(default_factory=dict)
     over_time: OverTime | None = None
     target: ChooseTarget | None = None
+    agreement: Agreement | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:
