@@ -37,6 +37,12 @@ def _check_options(recipe: Recipe) -> None:
             raise RecipeError(
                 f"{name} is for sources that build a network; {kind}: reads a file that is complete. Leave it out"
             )
+    if recipe.variants and recipe.precision != ("fp32",):
+        raise RecipeError(
+            "--variants are made beside a servable in fp32, with which a service compares them. Leave --precision out"
+        )
+    if recipe.variants and recipe.task == "temporal":
+        raise RecipeError("--variants: a network over features has none. Leave it out")
     for task, table in (("detect", recipe.detect), ("segment", recipe.segment)):
         if recipe.task != task and table.model_fields_set:
             options = sorted(table.model_fields_set)

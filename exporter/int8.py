@@ -1,7 +1,7 @@
 """A proved fp32 graph → static QDQ in int8: which layers are quantized, with which weights, and which stay in float."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -79,7 +79,7 @@ def quantize(
     *,
     last_layer: bool,
     levels: int = SEVEN_BITS,
-    rule: RangeRule = "full",
+    rules: Sequence[RangeRule] = ("full",),
 ) -> Quantized:
     """Quantize every layer; if the agreement is too small then, leave as few layers as possible in float.
 
@@ -94,7 +94,8 @@ def quantize(
         progress: gets the agreement of each trial.
         last_layer: whether layers that no other layer follows are quantized too.
         levels: the largest integer of a weight.
-        rule: how the ranges of the activations are found.
+        rules: how the ranges of the activations are found, in order of preference; with every layer quantized, the first
+            with enough agreement is taken, else the best.
     """
     prepared = _prepare(
         fold_norms(model),
@@ -102,20 +103,18 @@ def quantize(
         progress,
         last_layer=last_layer,
         levels=levels,
-        rule=rule,
     )
+    best, prepared = _all_layers(prepared, rules, agreement, enough, progress)
     noisiest = sorted(prepared.noise, key=lambda name: -prepared.noise[name])
+    if best.agreement >= enough or not noisiest:
+        return best
 
     def trial(in_float: int) -> Quantized:
         graph = _with_layers(prepared, set(noisiest[in_float:]))
         return Quantized(graph, agreement(graph), in_float)
 
-    best = trial(0)
-    progress.advance(0.5, f"{best.agreement:.1%}, all layers quantized")
-    if best.agreement >= enough or not noisiest:
-        return best
     few, many = 0, int(MOST_IN_FLOAT * len(noisiest))
-    best = trial(many)
+    whole, best = best, trial(many)
     while best.agreement >= enough and many - few > max(1, len(noisiest) // FINEST):
         middle = (few + many) // 2
         found = trial(middle)
@@ -125,7 +124,34 @@ def quantize(
             best, many = found, middle
         else:
             few = middle
-    return best
+    return max(best, whole, key=lambda one: one.agreement)
+
+
+def _all_layers(
+    prepared: _Layers,
+    rules: Sequence[RangeRule],
+    agreement: Callable[[onnx.ModelProto], float],
+    enough: float,
+    progress: Progress,
+) -> tuple[Quantized, _Layers]:
+    """Return the graph with every layer quantized, by the first rule of the ranges that is enough, or else by the best."""
+    tried: list[tuple[Quantized, _Layers]] = []
+    for rule in rules:
+        ranged = _with_rule(prepared, rule)
+        graph = _with_layers(ranged, set(ranged.noise))
+        tried.append((Quantized(graph, agreement(graph), 0), ranged))
+        reached = tried[-1][0].agreement
+        progress.advance(0.5, f"{reached:.1%}, all layers quantized, {rule} ranges")
+        if reached >= enough:
+            return tried[-1]
+    return max(tried, key=lambda one: one[0].agreement)
+
+
+def _with_rule(prepared: _Layers, rule: RangeRule) -> _Layers:
+    """Return the layers with the ranges that a rule finds, and the noise that each has with them."""
+    if rule == "full":
+        return prepared
+    return _with_noise(replace(prepared, calibration=with_ranges(prepared.calibration, rule)))
 
 
 def _prepare(
@@ -135,7 +161,6 @@ def _prepare(
     *,
     last_layer: bool,
     levels: int,
-    rule: RangeRule,
 ) -> _Layers:
     followed = _before_arithmetic(model)
     own = [node for node in model.graph.node if not is_grafted(node)]
@@ -148,7 +173,6 @@ def _prepare(
     tensors = {name for node in nodes for name in (*node.input, *node.output) if name}
     observed = with_progress(frames, progress, (0.0, 0.3), "images run")
     calibration = calibrate(model, observed, sorted(tensors - constants.keys()), layers)
-    calibration = with_ranges(calibration, rule)
     weights: dict[str, tuple[Array, Array]] = {}
     biases: dict[str, Array] = {}
     readers = consumers(model.graph.node)
@@ -169,10 +193,20 @@ def _prepare(
             lost = np.einsum("goi,gi->go", grouped - values, moments.mean).reshape(-1)
             biases[bias] = (numpy_helper.to_array(constants[bias]) + lost).astype(np.float32)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    return _with_noise(
+        _Layers(model, inferred, layers, others, calibration, weights, biases, {}, levels)
+    )
+
+
+def _with_noise(prepared: _Layers) -> _Layers:
+    model = prepared.model
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    readers = consumers(model.graph.node)
     noise = {
-        layer.name: _noise(layer, constants, weights, calibration, readers) for layer in layers
+        layer.name: _noise(layer, constants, prepared.weights, prepared.calibration, readers)
+        for layer in prepared.layers
     }
-    return _Layers(model, inferred, layers, others, calibration, weights, biases, noise, levels)
+    return replace(prepared, noise=noise)
 
 
 def _noise(

@@ -52,8 +52,8 @@ class Settings(BaseSettings):
     device_id: int = Field(0, ge=0, description="Index of the GPU")
     precision: Literal["exact", "fast"] = Field(
         "exact",
-        description="`exact`: each model as its file says. `fast`: the fastest of its variants and providers that agrees with "
-        "it on this machine; measured at the first start and kept in `FOVEAL_CACHE`",
+        description="`exact`: each model as its file says. `fast`: the fastest of its variants and providers that is "
+        "proved to agree on this machine; measured at the first start, kept in `FOVEAL_CACHE`",
     )
     defaults: dict[str, str] = Field(
         {},
