@@ -33,7 +33,7 @@ def to_bf16(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def as_computed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return a model of `to_bf16` with the other factor of each product rounded to bf16 too, and each layer's output."""
+    """Return a model of `to_bf16` with what each layer reads and writes rounded to bf16 too."""
     rounded = copy_of(model)
     nodes: list[onnx.NodeProto] = []
     for node in rounded.graph.node:
@@ -62,6 +62,4 @@ def _in_bf16(values: NDArray[np.float32], name: str) -> TensorProto:
     """Return values rounded to the nearest bf16, of two equally near ones the even: the upper 16 bits of float32."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     upper = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype("<u2")
-    return helper.make_tensor(
-        name, TensorProto.BFLOAT16, values.shape, upper.tobytes(), raw=True
-    )
+    return helper.make_tensor(name, TensorProto.BFLOAT16, values.shape, upper.tobytes(), raw=True)

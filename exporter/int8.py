@@ -94,8 +94,8 @@ def quantize(
         progress: gets the agreement of each trial.
         last_layer: whether layers that no other layer follows are quantized too.
         levels: the largest integer of a weight.
-        rules: how the ranges of the activations are found, in order of preference; with every layer quantized, the first
-            with enough agreement is taken, else the best.
+        rules: how the ranges of the activations are found, in order of preference; the first with which every layer
+            can be quantized is taken, else the best.
     """
     prepared = _prepare(
         fold_norms(model),
@@ -134,7 +134,7 @@ def _all_layers(
     enough: float,
     progress: Progress,
 ) -> tuple[Quantized, _Layers]:
-    """Return the graph with every layer quantized, by the first rule of the ranges that is enough, or else by the best."""
+    """Return the graph with every layer quantized, by the first rule that is enough, or else by the best."""
     tried: list[tuple[Quantized, _Layers]] = []
     for rule in rules:
         ranged = _with_rule(prepared, rule)

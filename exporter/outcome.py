@@ -31,7 +31,7 @@ class MadeVariant:
     `refused` says which figures are beyond their limits, empty where the variant was written.
     """
 
-    precision: VariantPrecision
+    precision: Precision | VariantPrecision
     megabytes: float
     milliseconds: float
     agreement: dict[str, float]

@@ -36,9 +36,7 @@ def narrowed(rule: RangeRule, full: Range, samples: Samples) -> Range:
     if rule == "percentile":
         ends = np.percentile(samples, [100 - KEPT, KEPT])
         return max(full[0], min(0.0, float(ends[0]))), min(full[1], max(0.0, float(ends[1])))
-    best = min(
-        SHARES, key=lambda share: _squared_error(samples, full[0] * share, full[1] * share)
-    )
+    best = min(SHARES, key=lambda share: _squared_error(samples, full[0] * share, full[1] * share))
     return full[0] * float(best), full[1] * float(best)
 
 

@@ -21,7 +21,7 @@ from exporter.errors import WriteError
 from exporter.int8 import EIGHT_BITS, quantize
 from exporter.network import Array, Head, Outputs
 from exporter.outcome import MadeVariant
-from exporter.precision import measure, outputs_of_each, to_fp16
+from exporter.precision import milliseconds_of, outputs_of_each, to_fp16
 from exporter.progress import Progress
 from exporter.proof import tool_versions
 from exporter.ranges import RULES
@@ -31,7 +31,6 @@ from service.card import REFERENCE_FILE, Accuracy, Card, Certificate, Variant
 from service.heads.agreement import (
     BOXES,
     CLASSES,
-    LEAST_CLEAR,
     MASKS,
     VECTORS,
     Agreement,
@@ -77,7 +76,8 @@ def write_variants(
 ) -> tuple[MadeVariant, ...]:
     """Write the variants that agree beside a servable, with the reference frames; return what each reached.
 
-    A variant that does not agree is not written, and one of an earlier export is removed.
+    The servable itself is the first row. A variant that does not agree is not written, and one of an earlier export is
+    removed.
 
     Raises:
         WriteError: no space or no permission.
@@ -87,11 +87,12 @@ def write_variants(
     for precision in wanted:
         progress.begin(f"Make the variant in {precision}")
         made.append(judge.judged(precision, *_reduced(original, precision, judge, progress)))
+    rows = (_row_of(original), *(one for one, _, _ in made))
     kept = [one for one in made if not one[0].refused]
     for one, _, _ in made:
         _path_of(original, one.precision).unlink(missing_ok=True)
     if not kept:
-        return tuple(one for one, _, _ in made)
+        return rows
     sha256 = _write_reference(original.path.with_name(REFERENCE_FILE), original.reference)
     for one, model, card in kept:
         variant = Variant(
@@ -101,10 +102,15 @@ def write_variants(
         )
         signed = card.model_copy(update={"variant": variant})
         write_servable(_path_of(original, one.precision), model, signed)
-    return tuple(one for one, _, _ in made)
+    return rows
 
 
-def _path_of(original: Original, precision: VariantPrecision) -> Path:
+def _row_of(original: Original) -> MadeVariant:
+    milliseconds = milliseconds_of(original.model, original.reference)
+    return MadeVariant("fp32", original.model.ByteSize() / 1e6, milliseconds, {})
+
+
+def _path_of(original: Original, precision: str) -> Path:
     return original.path.with_name(f"{precision}.onnx")
 
 
@@ -147,9 +153,7 @@ class _Judge:
         """Return how near a graph comes to the limits, 1 where it is within all of them."""
         figures = self.figures(self._outputs(model))
         low = [figures[name] / least for name, least in self._agreement.at_least.items()]
-        high = [
-            most / max(figures[name], most) for name, most in self._agreement.at_most.items()
-        ]
+        high = [most / max(figures[name], most) for name, most in self._agreement.at_most.items()]
         return float(np.clip(min(*low, *high, 1.0), 0.0, 1.0))
 
     def judged(
@@ -174,11 +178,10 @@ class _Judge:
         refused = self._agreement.shortfall(figures, reduced=True)
         if refused and keeps_accuracy(card, original.card):
             refused = ""
-        measured = measure(model, "int8", original.reference, 0.0, in_float)
         made = MadeVariant(
             precision,
-            measured.megabytes,
-            measured.milliseconds[1],
+            model.ByteSize() / 1e6,
+            milliseconds_of(model, original.reference),
             figures,
             in_float,
             refused,
@@ -203,16 +206,6 @@ class _Judge:
 
     def _outputs(self, model: onnx.ModelProto) -> list[Outputs]:
         return outputs_of_each(model, self._original.head, self._original.reference)
-
-
-def enough_reference(head: Head, frames: NDArray[np.uint8]) -> str:
-    """Return why so few frames prove nothing, empty where they are enough."""
-    if head.task == "classify" and len(frames) < LEAST_CLEAR:
-        return (
-            f"variants are judged on {len(frames)} images, of which {LEAST_CLEAR} must have a clear class: give more "
-            "with --images"
-        )
-    return ""
 
 
 def _rows(batches: Sequence[Outputs]) -> Rows:
