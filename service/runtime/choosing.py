@@ -19,6 +19,7 @@ from service.runtime.device import Device
 from service.runtime.first_runs import FIRST_RUNS_SECONDS
 from service.runtime.measuring import (
     Comparison,
+    MeasuredRun,
     Measuring,
     OpenCandidate,
     open_candidate,
@@ -26,7 +27,6 @@ from service.runtime.measuring import (
 )
 from service.runtime.repository import Servable
 from service.runtime.saturation import products_saturate
-from service.runtime.session import Session
 from service.runtime.tuning import Clock
 from service.runtime.variants import variants_beside
 
@@ -93,7 +93,7 @@ class Chooser:
                     servable,
                     (*outputs, "features"),
                     self.comparisons[task],
-                    ways=len(ways),
+                    ways=ways,
                     cache=self.cache,
                     clock=self.clock,
                     seconds=self.seconds,
@@ -112,7 +112,7 @@ class Chooser:
             return Choice(chip=chip, frames=0, ways=(way_of(ways[0]),)).serving(0)
         tried = [measuring.tried(way) for way in ways]
         found = [one.way for one in tried]
-        runs: dict[int, Session] = {
+        runs: dict[int, MeasuredRun] = {
             place: one.run
             for place, one in enumerate(tried)
             if one.run is not None and not one.way.refused

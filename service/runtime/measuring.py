@@ -1,11 +1,13 @@
 """The ways to serve a model, each compared with fp32 on reference frames and timed, by turns."""
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from service.card import Card
 from service.errors import DeviceError, ServableError
@@ -48,7 +50,15 @@ class Comparison(Protocol):
         """Return whether labeled images have proved a variant at the export, and the figures are those of then."""
 
 
-OpenCandidate = Callable[[Candidate, SessionPlan], Session]
+class MeasuredRun(Protocol):
+    """A run of a network that can be stopped."""
+
+    def __call__(self, batch: NDArray[Any], /) -> Outputs: ...
+
+    def stop(self, thread: int) -> None: ...
+
+
+OpenCandidate = Callable[[Candidate, SessionPlan], MeasuredRun]
 
 
 def open_candidate(candidate: Candidate, plan: SessionPlan) -> Session:
@@ -67,7 +77,7 @@ class Tried:
     """A way, and its run where it may be timed."""
 
     way: Way
-    run: Session | None = None
+    run: MeasuredRun | None = None
 
 
 class Measuring:
@@ -77,7 +87,7 @@ class Measuring:
         servable: the model.
         outputs: the names of the outputs that are compared.
         comparison: that of its task.
-        ways: how many ways there are.
+        ways: all of them.
         cache: folder for what devices compile.
         open_as: opens a candidate.
         clock: returns seconds.
@@ -93,7 +103,7 @@ class Measuring:
         outputs: Collection[str],
         comparison: Comparison,
         *,
-        ways: int,
+        ways: Sequence[Candidate],
         cache: Path,
         clock: Clock,
         seconds: float,
@@ -118,7 +128,7 @@ class Measuring:
         except (ServableError, DeviceError) as error:
             return Tried(way_of(candidate, refused=str(error)))
 
-    def seconds_of_each(self, runs: Mapping[int, Session], *, on_gpu: bool) -> dict[int, float]:
+    def seconds_of_each(self, runs: Mapping[int, MeasuredRun], *, on_gpu: bool) -> dict[int, float]:
         """Return the seconds of an image in each run, timed by turns, so that all meet the same noise.
 
         Raises:
@@ -159,14 +169,20 @@ class Measuring:
         """
         variant = candidate.servable.card.variant
         if variant is not None:
-            sha256 = variant.reference_sha256
-            folder = self._servable.path.parent
-            return read_reference(folder, self._servable.card.image_input, sha256), sha256
+            return self._read(variant.reference_sha256), variant.reference_sha256
+        for other in self._ways:  # real images say more than made ones
+            if other.servable.card.variant is not None:
+                sha256 = other.servable.card.variant.reference_sha256
+                with suppress(ServableError):
+                    return self._read(sha256), sha256
         if candidate.is_reduced:
             raise ServableError(
                 "there are no reference frames to prove it on. Export a variant, which brings them."
             )
         return self._made, ""
+
+    def _read(self, sha256: str) -> Frames:
+        return read_reference(self._servable.path.parent, self._servable.card.image_input, sha256)
 
     def _truth(self, frames: Frames, name: str) -> list[Outputs]:
         """Return the model's own outputs for as many of the frames as there is time for."""
@@ -177,13 +193,13 @@ class Measuring:
                 began = self._clock()
                 rows = [self._row(run, frame) for frame in frames[:LEAST_FRAMES]]
                 seconds = (self._clock() - began) / len(rows)
-                fitting = FRAMES_SECONDS / max(seconds, 1e-9) / (self._ways + 1)
+                fitting = FRAMES_SECONDS / max(seconds, 1e-9) / (len(self._ways) + 1)
                 more = frames[LEAST_FRAMES : max(LEAST_FRAMES, int(fitting))]
                 rows += [self._row(run, frame) for frame in more]
             self._truths[name] = rows
         return self._truths[name]
 
-    def _row(self, run: Session, frame: Frames) -> Outputs:
+    def _row(self, run: MeasuredRun, frame: Frames) -> Outputs:
         outputs = run(frame[None])
         return {name: np.array(outputs[name][0]) for name in self._outputs if name in outputs}
 
