@@ -166,7 +166,7 @@ class _Judge:
         """Return what a variant reached, its model, and its card without what makes it a variant."""
         original = self._original
         found = self._outputs(computed)
-        figures = {name: round(value, 5) for name, value in self.figures(found).items()}
+        figures = self.figures(found)
         accuracy = original.accuracy(computed) if original.accuracy is not None else None
         card = original.card.model_copy(
             update={
@@ -182,7 +182,7 @@ class _Judge:
             precision,
             model.ByteSize() / 1e6,
             milliseconds_of(model, original.reference),
-            figures,
+            {name: round(figure, 5) for name, figure in figures.items()},
             in_float,
             refused,
         )

@@ -1,6 +1,7 @@
 """Variants beside a servable: what is written, what is refused, and what their cards say."""
 
 import hashlib
+import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +45,7 @@ def exported(folder: Path, sharpness: float, *variants: str) -> Exported:
         labels=LABELS,
         input={"height": SIDE, "width": SIDE},
         variants=variants,
-        proof={"images": images(folder / "images"), "largest": 3, "agreement": 0.0},
+        proof={"images": images(folder / "images"), "largest": 2, "agreement": 0.0},
     )
 
 
@@ -135,4 +136,5 @@ def test_the_command_takes_a_list_and_shows_what_each_reached(
     assert "Variants, on this machine" in shown
     written = {file.name for file in Path("models/small/1").iterdir()}
     assert {"bf16.onnx", "fp16.onnx", "recipe.toml"} <= written
-    assert 'variants = ["bf16", "fp16"]' in Path("models/small/1/recipe.toml").read_text()
+    recipe = tomllib.loads(Path("models/small/1/recipe.toml").read_text())
+    assert recipe["variants"] == ["bf16", "fp16"]
