@@ -227,7 +227,8 @@ class Settings(BaseSettings):
         3600, ge=1, description="Most frames sampled from a video; above it 413 `too_many_frames`"
     )
     cache: Path = Field(
-        Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
+        Path("~/.cache/foveal"),
+        description="Folder for what a device compiles, and for what `FOVEAL_PRECISION=fast` measured; made when needed",
     )
     grace_seconds: float = Field(
         5,

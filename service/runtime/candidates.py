@@ -21,6 +21,7 @@ class Candidate:
         servable: the file that is loaded: the servable itself, or a variant of it.
         arithmetic: see `service.runtime.device.Arithmetic`.
         seven_bits: whether its weights are halved when it is loaded, since the processor's products of bytes overflow.
+        exact_products: the other remedy: ONNX Runtime multiplies unsigned bytes, which is slower and does not overflow.
     """
 
     precision: ServedPrecision
@@ -28,6 +29,7 @@ class Candidate:
     servable: Servable
     arithmetic: Arithmetic | None = None
     seven_bits: bool = False
+    exact_products: bool = False
 
     @property
     def is_reduced(self) -> bool:
@@ -60,8 +62,8 @@ def candidates_for(
         match device.name:
             case "cpu":
                 yield Candidate(servable.card.precision, device, servable)
-                if "int8" in variants and _is_whole(variants["int8"], saturates=saturates):
-                    yield Candidate("int8", device, variants["int8"], seven_bits=saturates)
+                if "int8" in variants:
+                    yield from _in_int8(device, variants["int8"], saturates=saturates)
             case "openvino":
                 yield Candidate(servable.card.precision, device, servable)
                 if "bf16" in variants and chip.has_bf16:
@@ -77,6 +79,8 @@ def candidates_for(
                 yield Candidate(servable.card.precision, device, servable)
 
 
-def _is_whole(variant: Servable, *, saturates: bool) -> bool:
-    """Return whether a variant can be changed when it is loaded, where it must be: its weights lie in its own file."""
-    return not saturates or variant.card.certificate.data_sha256 is None
+def _in_int8(device: Device, variant: Servable, *, saturates: bool) -> Iterator[Candidate]:
+    yield Candidate("int8", device, variant, exact_products=saturates)
+    # Only weights in the file itself are changed.
+    if saturates and variant.card.certificate.data_sha256 is None:
+        yield Candidate("int8", device, variant, seven_bits=True)

@@ -38,8 +38,8 @@ class ChoiceCache:
         parts: list[object] = [_FORMAT, RUNTIME_VERSION, openvino_version(), str(chip)]
         parts.append(servable.card.model_dump_json())
         for way in ways:
-            parts.append((way.precision, way.arithmetic, way.seven_bits, way.device.name))
-            parts.append((way.device.detail, way.servable.card.model_dump_json()))
+            parts.append((way.precision, way.arithmetic, way.seven_bits, way.exact_products))
+            parts.append((way.device.name, way.device.detail, way.servable.card.model_dump_json()))
         return hashlib.sha256(repr(parts).encode()).hexdigest()
 
     def read(self, key: str, count: int) -> Choice | None:

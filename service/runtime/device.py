@@ -89,6 +89,12 @@ COMMON_ENTRIES = {
 }
 
 
+EXACT_PRODUCTS = {
+    # On x86 without VNNI, whose products of unsigned and signed bytes overflow; without effect elsewhere.
+    "session.x64quantprecision": "1",
+}
+
+
 SPIN_WHILE_RUNNING = {
     # Between two steps of a run its threads wait for microseconds only; to wake them would take longer.
     "session.intra_op.allow_spinning": "1",

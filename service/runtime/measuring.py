@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,7 +14,7 @@ from service.errors import DeviceError, ServableError
 from service.graph.seven_bits import with_seven_bits
 from service.runtime.candidates import Candidate
 from service.runtime.choice import Way
-from service.runtime.device import Device, SessionPlan, plan_session
+from service.runtime.device import EXACT_PRODUCTS, Device, SessionPlan, plan_session
 from service.runtime.first_runs import first_runs
 from service.runtime.job import Outputs
 from service.runtime.reference import Frames, made_frames, read_reference
@@ -68,6 +68,8 @@ def open_candidate(candidate: Candidate, plan: SessionPlan) -> Session:
         ServableError, DeviceError: it does not load, or not on the device.
     """
     path = candidate.servable.path
+    if candidate.exact_products:
+        plan = replace(plan, entries=plan.entries | EXACT_PRODUCTS)
     graph = with_seven_bits(path) if candidate.seven_bits else None
     return open_session(path, candidate.device, plan, graph=graph)
 

@@ -18,9 +18,9 @@ from service.runtime.candidates import Candidate
 from service.runtime.chip import Chip
 from service.runtime.choice import Choice, Way
 from service.runtime.choosing import Chooser
-from service.runtime.device import Device, SessionPlan
+from service.runtime.device import Device, SessionPlan, plan_session
 from service.runtime.job import Outputs
-from service.runtime.measuring import MeasuredRun
+from service.runtime.measuring import MeasuredRun, open_candidate
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.session import Session, open_session
 from tests.servables import color_card, color_model, write_servable
@@ -343,16 +343,46 @@ def test_tf32_is_not_tried_without_frames_to_prove_it_on(
     assert way(choice, "tf32", "cuda").refused.startswith("there are no reference frames")
 
 
-def test_where_products_of_bytes_overflow_the_weights_have_seven_bits(
+@pytest.mark.parametrize("fastest", ["seven bits", "exact products"])
+def test_where_products_of_bytes_overflow_weights_have_seven_bits_or_products_are_exact(
+    servable: Servable, tmp_path: Path, fastest: str
+) -> None:
+    write_variant(servable.path, "int8", color_model())
+
+    class Overflowing(Machine):
+        def open_as(self, candidate: Candidate, plan: SessionPlan) -> MeasuredRun:
+            run = super().open_as(candidate, plan)
+            assert isinstance(run, Timed)
+            names = {"seven bits": candidate.seven_bits, "exact products": candidate.exact_products}
+            run.cost = 0.001 if names[fastest] else 0.02
+            return run
+
+    by = chooser(Overflowing(), tmp_path, saturates=lambda: True)
+    candidate, choice = choose(servable, by)
+    assert candidate.seven_bits is (fastest == "seven bits")
+    assert candidate.exact_products is (fastest == "exact products")
+    assert [one.seven_bits for one in choice.ways] == [False, False, True]
+    bits = " with seven bits" if candidate.seven_bits else ""
+    assert str(choice.served) == f"int8{bits} on cpu"
+
+
+def test_where_they_do_not_overflow_the_file_is_loaded_as_it_is(
     servable: Servable, tmp_path: Path
 ) -> None:
     write_variant(servable.path, "int8", color_model())
     machine = Machine({"fp32 cpu": 0.02, "int8 cpu": 0.001})
-    by = chooser(machine, tmp_path, saturates=lambda: True)
-    candidate, choice = choose(servable, by)
-    assert candidate.seven_bits
-    assert way(choice, "int8").seven_bits
-    assert str(choice.served) == "int8 with seven bits on cpu"
+    candidate, choice = choose(servable, chooser(machine, tmp_path))
+    assert (candidate.seven_bits, candidate.exact_products) == (False, False)
+    assert len(choice.ways) == 2
+
+
+def test_a_candidate_is_opened_as_it_says(servable: Servable) -> None:
+    """The entry is ONNX Runtime's own, from onnxruntime_session_options_config_keys.h."""
+    plan = plan_session(CPU, largest=1, threads=1, cache=Path())
+    exact = open_candidate(Candidate("int8", CPU, servable, exact_products=True), plan)
+    assert exact.plan.entries["session.x64quantprecision"] == "1"
+    plain = open_candidate(Candidate("int8", CPU, servable), plan)
+    assert "session.x64quantprecision" not in plain.plan.entries
 
 
 def test_a_network_of_another_task_is_served_as_it_is(servable: Servable, tmp_path: Path) -> None:
