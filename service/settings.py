@@ -228,7 +228,7 @@ class Settings(BaseSettings):
     )
     cache: Path = Field(
         Path("~/.cache/foveal"),
-        description="Folder for what a device compiles, and for what `FOVEAL_PRECISION=fast` measured; made when needed",
+        description="Folder for what a device compiles, and what `FOVEAL_PRECISION=fast` measured; made when needed",
     )
     grace_seconds: float = Field(
         5,
