@@ -90,7 +90,7 @@ COMMON_ENTRIES = {
 
 
 EXACT_PRODUCTS = {
-    # On x86 without VNNI, whose products of unsigned and signed bytes overflow; without effect elsewhere.
+    # Multiplies unsigned bytes on x86: slower than unsigned by signed ones, whose sums overflow without VNNI.
     "session.x64quantprecision": "1",
 }
 
