@@ -1,10 +1,12 @@
 """Weights of seven bits are made of those of eight."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from service.graph.seven_bits import with_seven_bits
@@ -15,7 +17,7 @@ SCALE, BIAS_SCALE = np.float32(0.01), np.float32(0.005)
 
 def quantized(path: Path) -> Path:
     """Write a layer of two outputs over four inputs: weights in INT8, its bias in INT32, its input in UINT8."""
-    constants = {
+    constants: dict[str, NDArray[Any]] = {
         "w": WEIGHTS,
         "ws": np.array(SCALE),
         "wz": np.array(0, np.int8),
@@ -52,7 +54,8 @@ def test_each_weight_is_halved_and_its_scale_doubled_and_nothing_else_changes(
     np.testing.assert_array_equal(values["w"], [[64, -64, 2, -50], [32, 0, 0, 63]])
     assert values["w"].dtype == np.int8
     np.testing.assert_array_equal(values["b"], [500, -250])
-    assert (values["ws"], values["bs"]) == (2 * SCALE, 2 * BIAS_SCALE)
+    assert float(values["ws"]) == float(2 * SCALE)
+    assert float(values["bs"]) == float(2 * BIAS_SCALE)
     assert values["xs"] == np.float32(0.5)
 
 

@@ -69,7 +69,7 @@ def test_masks_agree_by_the_mean_iou_of_the_classes_that_occur() -> None:
     truth[:2] = 1
     mask = truth.copy()
     mask[2, 0] = 1
-    found, expected = ({"mask": one, **FEATURES} for one in (mask, truth))
+    found, expected = (dict[str, Any](mask=one, **FEATURES) for one in (mask, truth))
     # Class 1 has 8 of 9 pixels in common, class 0 7 of 8.
     figures = mask_figures([found, expected], [expected, expected], CARD)
     assert figures["mask_iou"] == pytest.approx(((8 / 9 + 7 / 8) / 2 + 1) / 2)
