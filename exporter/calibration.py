@@ -1,7 +1,7 @@
 """Statistics of a graph on real images: the range of each tensor, and mean and covariance of each layer's inputs."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -10,12 +10,16 @@ from onnx import numpy_helper
 
 from exporter.graph import attribute, with_outputs
 from exporter.network import Array
+from exporter.ranges import RangeRule, narrowed
 from exporter.rounding import Floats
 from exporter.sessions import optimized_session
 from service.card import INPUT_NAME
 
 PLACES = 192
 """The number of places in each image, drawn at random, from which a layer's statistics are taken."""
+
+SAMPLES = 1024
+"""The number of values of each tensor, drawn at random from each image, from which its narrowed range is found."""
 
 WIDEST = 8192
 """The largest number of inputs for which moments are kept: a larger covariance would fill the memory."""
@@ -47,10 +51,11 @@ class Moments:
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """The ranges by tensor, lowest and highest value, and the moments by the name of the weights."""
+    """The ranges by tensor, lowest and highest value, the moments by the name of the weights, and samples by tensor."""
 
     ranges: dict[str, tuple[float, float]]
     moments: dict[str, Moments]
+    samples: dict[str, NDArray[np.float32]]
 
 
 def calibrate(
@@ -60,7 +65,7 @@ def calibrate(
     layers: Sequence[onnx.NodeProto],
     places: int = PLACES,
 ) -> Calibration:
-    """Run the frames one by one and record the tensors' ranges and the layers' moments.
+    """Run the frames one by one and record the tensors' ranges and samples, and the layers' moments.
 
     Args:
         model: the graph.
@@ -76,15 +81,28 @@ def calibrate(
     rng = np.random.default_rng(0)
     ranges: dict[str, tuple[float, float]] = {}
     moments: dict[str, Moments] = {}
+    samples: dict[str, list[NDArray[np.float32]]] = {name: [] for name in tensors}
     for frame in frames:
         values = dict(zip(names, session.run(names, {INPUT_NAME: frame[None]}), strict=True))
         for name in tensors:
             low, high = ranges.get(name, (0.0, 0.0))
             ranges[name] = min(low, float(values[name].min())), max(high, float(values[name].max()))
+            drawn = rng.integers(0, values[name].size, min(SAMPLES, values[name].size))
+            samples[name].append(values[name].reshape(-1)[drawn].astype(np.float32))
         for layer in layers:
             windows = _windows(layer, values[layer.input[0]], weights[layer.input[1]], places, rng)
             _add(moments, layer.input[1], windows)
-    return Calibration(ranges, moments)
+    every = {name: np.concatenate(parts) for name, parts in samples.items() if parts}
+    return Calibration(ranges, moments, every)
+
+
+def with_ranges(calibration: Calibration, rule: RangeRule) -> Calibration:
+    """Return the calibration with the ranges that a rule finds."""
+    ranges = {
+        name: narrowed(rule, full, calibration.samples[name])
+        for name, full in calibration.ranges.items()
+    }
+    return replace(calibration, ranges=ranges)
 
 
 def by_group(node: onnx.NodeProto, weight: Array) -> Array:

@@ -71,6 +71,12 @@ def _check_source(recipe: Recipe) -> None:
         raise RecipeError(
             f"--code: only {' and '.join(_WITH_CODE)} read this, not {kind}:. Leave it out"
         )
+    if recipe.variants and recipe.precision != ("fp32",):
+        raise RecipeError(
+            "--variants are made beside a servable in fp32, with which a service compares them. Leave --precision out"
+        )
+    if recipe.variants and recipe.task == "temporal":
+        raise RecipeError("--variants: a network over features has none. Leave it out")
 
 
 def _check_task(recipe: Recipe) -> None:

@@ -31,7 +31,7 @@ from exporter.outcome import Exported
 from exporter.progress import Progress, shown_progress
 from exporter.recipe import Recipe
 from exporter.reference import reference as recipe_reference
-from exporter.report import show_card, show_hint, show_precisions
+from exporter.report import show_card, show_hint, show_precisions, show_variants
 from exporter.request import Request, make_request
 from service.card import CardError
 
@@ -160,6 +160,8 @@ def export(
 def _report(done: Exported) -> None:
     if done.precisions:
         console.print(show_precisions(done.precisions))
+    if done.variants:
+        console.print(show_variants(done.variants))
     console.print(show_card(done.path, done.card))
     for hint in done.hints:
         console.print(show_hint(hint), soft_wrap=True)

@@ -1,5 +1,7 @@
 """The flow of an export: recipe → network → graph → proof → file."""
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import onnx
@@ -16,6 +18,7 @@ from exporter.hints import (
     assumption_hints,
     better_hints,
     input_hints,
+    variant_hints,
 )
 from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.labeled.alternatives import Better, better_pixels
@@ -23,7 +26,7 @@ from exporter.labeled.measure import Measurement, check_labeled, measure_accurac
 from exporter.labeled.reading import read_labeled
 from exporter.labeled.truth import LabeledImages
 from exporter.network import Head, Network
-from exporter.outcome import Exported, Measured
+from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
 from exporter.proof import ImageSubject, prove, settled
@@ -31,7 +34,9 @@ from exporter.recipe import Precision, Recipe
 from exporter.sources.registry import load_network
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
+from exporter.variants import Original, write_variants
 from exporter.writing import write_servable
+from service.card import Accuracy, Card
 
 
 def export(
@@ -85,6 +90,16 @@ def export(
     )
     progress.begin("Write the servable")
     card = write_servable(path, model, card, recipe_text)
+    variants: tuple[MadeVariant, ...] = ()
+    if recipe.variants:
+        original = _original(path, model, card, subject)
+        if labeled is not None:
+            accuracy = partial(
+                _accuracy, network=network, labels=labels, labeled=labeled, progress=progress
+            )
+            original = replace(original, accuracy=accuracy)
+        _warn_of_photographs(recipe, network, progress)
+        variants = write_variants(original, recipe.variants, progress)
     hints = (
         *input_hints(subject.inputs, network.pixels),
         *decisions.hints(),
@@ -92,7 +107,29 @@ def export(
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
     )
-    return Exported(path, card, measured, hints)
+    return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants)
+
+
+def _original(path: Path, model: onnx.ModelProto, card: Card, subject: ImageSubject) -> Original:
+    """Return what variants are made of: every second frame to calibrate with, the others to judge by."""
+    frames = subject.inputs
+    calibration, reference = (frames[::2], frames[1::2]) if len(frames) > 1 else (frames, frames)
+    return Original(path, model, card, subject.network.head, calibration, reference)
+
+
+def _accuracy(
+    model: onnx.ModelProto,
+    network: Network,
+    labels: tuple[str, ...],
+    labeled: LabeledImages,
+    progress: Progress,
+) -> Accuracy:
+    return measure_accuracy(model, network, labels, labeled, progress).accuracy
+
+
+def _warn_of_photographs(recipe: Recipe, network: Network, progress: Progress) -> None:
+    if recipe.proof.images is None and not network.proof:
+        progress.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give images of your own with --images")
 
 
 def _measured(
@@ -117,8 +154,7 @@ def _reduced(
     if recipe.precision == ("fp32",):
         return model, "fp32", ()
     network = subject.network
-    if recipe.proof.images is None and not network.proof:
-        progress.warn(f"calibrated on {PHOTOGRAPHS_NAME}; give images of your own with --images")
+    _warn_of_photographs(recipe, network, progress)
     reduced, measured = reduce_precision(
         model, network.head, subject.inputs, recipe.precision, progress
     )

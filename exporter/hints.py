@@ -12,6 +12,7 @@ from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.labeled.scores import chance, is_at_chance
 from exporter.network import Head, Outputs
+from exporter.outcome import MadeVariant
 from exporter.recipe import MOST_CANDIDATES, Pixels
 from exporter.transforms import pixel_values
 from service.card import Normalization
@@ -37,6 +38,16 @@ LOWEST = {"map": 0.01, "miou": 0.05}
 """Less than this is no useful network, by the name of the score; classes are held against chance."""
 
 CLOSER = "Does --scale fit --mean and --std? Mean and std of 0–255 go with --scale 1"
+
+
+def variant_hints(variants: Sequence[MadeVariant]) -> tuple[str, ...]:
+    """Return why each variant that does not agree was not written."""
+    return tuple(
+        f"the variant in {one.precision} is not written: {one.refused}. Calibrate on more images of your own with "
+        "--images, or measure with --labeled: half a point of accuracy may be lost"
+        for one in variants
+        if one.refused
+    )
 
 
 def assumption_hints(normalization: Normalization, *, measured: bool) -> list[str]:

@@ -1,7 +1,7 @@
 """A proved fp32 graph → static QDQ in int8: which layers are quantized, with which weights, and which stay in float."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
@@ -11,18 +11,22 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
-from exporter.calibration import Calibration, as_layer, by_group, calibrate
+from exporter.calibration import Calibration, as_layer, by_group, calibrate, with_ranges
 from exporter.folding import fold_norms
 from exporter.graph import attribute, consumers, copy_of, is_grafted
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Array
 from exporter.progress import Progress, with_progress
 from exporter.quantization_noise import relative_noise
+from exporter.ranges import RangeRule
 from exporter.rounding import round_weights
 
-LEVELS = 64
-"""Weights have seven bits. x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64 still fits;
-with eight bits the outputs would depend on the machine."""
+SEVEN_BITS = 64
+"""The largest integer of a weight. x86 without VNNI adds pairs of products of bytes in 16 bits, where 2 · 255 · 64
+still fits; with eight bits the outputs depend on the machine."""
+
+EIGHT_BITS = 127
+"""The same for a variant, which a service reads with seven bits where the processor needs that."""
 
 CALIBRATION = 16
 """How many frames are calibrated with, at most."""
@@ -63,6 +67,7 @@ class _Layers:
     weights: dict[str, tuple[Array, Array]]
     biases: dict[str, Array]
     noise: dict[str, float]
+    levels: int
 
 
 def quantize(
@@ -73,6 +78,8 @@ def quantize(
     progress: Progress,
     *,
     last_layer: bool,
+    levels: int = SEVEN_BITS,
+    rules: Sequence[RangeRule] = ("full",),
 ) -> Quantized:
     """Quantize every layer; if the agreement is too small then, leave as few layers as possible in float.
 
@@ -86,20 +93,28 @@ def quantize(
         enough: the agreement to reach.
         progress: gets the agreement of each trial.
         last_layer: whether layers that no other layer follows are quantized too.
+        levels: the largest integer of a weight.
+        rules: how the ranges of the activations are found, in order of preference; the first with which every layer
+            can be quantized is taken, else the best.
     """
-    prepared = _prepare(fold_norms(model), frames[:CALIBRATION], progress, last_layer=last_layer)
+    prepared = _prepare(
+        fold_norms(model),
+        frames[:CALIBRATION],
+        progress,
+        last_layer=last_layer,
+        levels=levels,
+    )
+    best, prepared = _all_layers(prepared, rules, agreement, enough, progress)
     noisiest = sorted(prepared.noise, key=lambda name: -prepared.noise[name])
+    if best.agreement >= enough or not noisiest:
+        return best
 
     def trial(in_float: int) -> Quantized:
         graph = _with_layers(prepared, set(noisiest[in_float:]))
         return Quantized(graph, agreement(graph), in_float)
 
-    best = trial(0)
-    progress.advance(0.5, f"{best.agreement:.1%}, all layers quantized")
-    if best.agreement >= enough or not noisiest:
-        return best
     few, many = 0, int(MOST_IN_FLOAT * len(noisiest))
-    best = trial(many)
+    whole, best = best, trial(many)
     while best.agreement >= enough and many - few > max(1, len(noisiest) // FINEST):
         middle = (few + many) // 2
         found = trial(middle)
@@ -109,11 +124,43 @@ def quantize(
             best, many = found, middle
         else:
             few = middle
-    return best
+    return max(best, whole, key=lambda one: one.agreement)
+
+
+def _all_layers(
+    prepared: _Layers,
+    rules: Sequence[RangeRule],
+    agreement: Callable[[onnx.ModelProto], float],
+    enough: float,
+    progress: Progress,
+) -> tuple[Quantized, _Layers]:
+    """Return the graph with every layer quantized, by the first rule that is enough, or else by the best."""
+    tried: list[tuple[Quantized, _Layers]] = []
+    for rule in rules:
+        ranged = _with_rule(prepared, rule)
+        graph = _with_layers(ranged, set(ranged.noise))
+        tried.append((Quantized(graph, agreement(graph), 0), ranged))
+        reached = tried[-1][0].agreement
+        progress.advance(0.5, f"{reached:.1%}, all layers quantized, {rule} ranges")
+        if reached >= enough:
+            return tried[-1]
+    return max(tried, key=lambda one: one[0].agreement)
+
+
+def _with_rule(prepared: _Layers, rule: RangeRule) -> _Layers:
+    """Return the layers with the ranges that a rule finds, and the noise that each has with them."""
+    if rule == "full":
+        return prepared
+    return _with_noise(replace(prepared, calibration=with_ranges(prepared.calibration, rule)))
 
 
 def _prepare(
-    model: onnx.ModelProto, frames: NDArray[np.uint8], progress: Progress, *, last_layer: bool
+    model: onnx.ModelProto,
+    frames: NDArray[np.uint8],
+    progress: Progress,
+    *,
+    last_layer: bool,
+    levels: int,
 ) -> _Layers:
     followed = _before_arithmetic(model)
     own = [node for node in model.graph.node if not is_grafted(node)]
@@ -139,17 +186,27 @@ def _prepare(
         weight = numpy_helper.to_array(constants[name])
         grouped = by_group(layer, weight).astype(np.float64)
         variance = moments.covariance if has_own_bias else moments.uncentered
-        integers, scales = round_weights(grouped, variance, LEVELS)
+        integers, scales = round_weights(grouped, variance, levels)
         values = integers * scales[:, :, None]
         weights[name] = as_layer(layer, values, weight).astype(np.float32), scales.reshape(-1)
         if has_own_bias:
             lost = np.einsum("goi,gi->go", grouped - values, moments.mean).reshape(-1)
             biases[bias] = (numpy_helper.to_array(constants[bias]) + lost).astype(np.float32)
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True)
+    return _with_noise(
+        _Layers(model, inferred, layers, others, calibration, weights, biases, {}, levels)
+    )
+
+
+def _with_noise(prepared: _Layers) -> _Layers:
+    model = prepared.model
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    readers = consumers(model.graph.node)
     noise = {
-        layer.name: _noise(layer, constants, weights, calibration, readers) for layer in layers
+        layer.name: _noise(layer, constants, prepared.weights, prepared.calibration, readers)
+        for layer in prepared.layers
     }
-    return _Layers(model, inferred, layers, others, calibration, weights, biases, noise)
+    return replace(prepared, noise=noise)
 
 
 def _noise(
@@ -199,7 +256,7 @@ def _with_layers(prepared: _Layers, names: set[str]) -> onnx.ModelProto:
         quantizer = QDQQuantizer(
             model,
             per_channel=True,
-            reduce_range=True,
+            reduce_range=prepared.levels == SEVEN_BITS,
             weight_qType=QuantType.QInt8,
             activation_qType=QuantType.QUInt8,
             tensors_range=TensorsData(CalibrationMethod.MinMax, ranges),

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from exporter.recipe import Precision
+from exporter.recipe import Precision, VariantPrecision
 from service.card import Card
 
 
@@ -24,6 +24,22 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class MadeVariant:
+    """A variant: its file's size, the time of an image on this machine's CPU, and its figures against fp32.
+
+    `agreement` has the figures of `service.heads.agreement`; `in_float` is the number of layers that are not quantized;
+    `refused` says which figures are beyond their limits, empty where the variant was written.
+    """
+
+    precision: Precision | VariantPrecision
+    megabytes: float
+    milliseconds: float
+    agreement: dict[str, float]
+    in_float: int = 0
+    refused: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Exported:
     """A servable that was proved and written, what was measured of each requested precision, and what may be wrong."""
 
@@ -31,3 +47,4 @@ class Exported:
     card: Card
     precisions: tuple[Measured, ...] = ()
     hints: tuple[str, ...] = ()
+    variants: tuple[MadeVariant, ...] = ()

@@ -7,7 +7,6 @@ from time import perf_counter
 
 import numpy as np
 import onnx
-import onnxruntime
 from numpy.typing import NDArray
 from onnxruntime.transformers.float16 import DEFAULT_OP_BLOCK_LIST, convert_float_to_float16
 
@@ -119,8 +118,7 @@ def measure(
     in_float: int = 0,
 ) -> Measured:
     """Measure the time of a run at batch 1 and 8 on this machine's CPU, and the file's size."""
-    session = optimized_session(model)
-    milliseconds = {batch: _milliseconds(session, frames, batch) for batch in (1, 8)}
+    milliseconds = {batch: milliseconds_of(model, frames, batch) for batch in (1, 8)}
     return Measured(precision, model.ByteSize() / 1e6, milliseconds, agreement, in_float)
 
 
@@ -156,9 +154,9 @@ def _reached(measured: Measured) -> str:
     return f"{measured.precision} reaches {measured.agreement:.1%}{kept}"
 
 
-def _milliseconds(
-    session: onnxruntime.InferenceSession, frames: NDArray[np.uint8], batch: int
-) -> float:
+def milliseconds_of(model: onnx.ModelProto, frames: NDArray[np.uint8], batch: int = 1) -> float:
+    """Return the median time of a run of a batch of the frames on this machine's CPU."""
+    session = optimized_session(model)
     images = np.resize(frames, (batch, *frames.shape[1:]))
     session.run(None, {INPUT_NAME: images})
     seconds: list[float] = []

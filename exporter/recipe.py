@@ -31,6 +31,7 @@ NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 PACKAGE_PREFIX = "package:"
 Triple = tuple[float, float, float]
 Precision = Literal["fp32", "fp16", "int8"]
+VariantPrecision = Literal["int8", "bf16", "fp16"]
 Task = Literal["classify", "segment", "detect", "embed", "temporal"]
 LABELED: frozenset[Task] = frozenset({"classify", "segment", "detect", "temporal"})
 """The tasks whose networks have classes: an export asks for their labels where the source does not state them."""
@@ -287,6 +288,11 @@ class Recipe(_Frozen):
         description="In order of preference, as int8,fp32. All are measured; the first that agrees with fp32 on 99 % "
         "of the images is written.",
     )
+    variants: tuple[VariantPrecision, ...] = Field(
+        (),
+        description="Faster files beside the servable, as int8,bf16. A service with FOVEAL_PRECISION=fast uses the "
+        "fastest that agrees on its own processor.",
+    )
     input: InputRecipe = Field(InputRecipe(), description="Image input")
     pixels: Pixels | None = Field(None, description="Pixel values")
     classify: ClassifyRecipe = Field(ClassifyRecipe(), description="Task classify")
@@ -297,7 +303,7 @@ class Recipe(_Frozen):
     folder: Path = Field(Path(), exclude=True)
     """The folder that relative paths of the recipe start from."""
 
-    @field_validator("precision", mode="before")
+    @field_validator("precision", "variants", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """Read a string as a list, with or without commas."""

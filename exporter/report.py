@@ -6,7 +6,7 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from exporter.outcome import Measured
+from exporter.outcome import MadeVariant, Measured
 from service.card import DATA_SUFFIX, Card
 
 WORST = 5
@@ -97,5 +97,24 @@ def show_precisions(measured: Sequence[Measured]) -> Table:
             f"{one.agreement:.2%}",
             in_float,
             "written" if one.written else "",
+        )
+    return table
+
+
+def show_variants(variants: Sequence[MadeVariant]) -> Table:
+    """Return a table of each variant's size, time of an image on this machine, and figures against fp32."""
+    table = Table(title="Variants, on this machine", title_justify="left")
+    for heading in ("precision", "size", "one image", "against fp32", "layers in float", ""):
+        table.add_column(heading, justify="right")
+    for one in variants:
+        figures = ", ".join(f"{name} {figure:.4g}" for name, figure in one.agreement.items())
+        in_float = str(one.in_float) if one.precision == "int8" else ""
+        table.add_row(
+            one.precision,
+            f"{one.megabytes:.1f} MB",
+            f"{one.milliseconds:.1f} ms",
+            figures,
+            in_float,
+            "refused" if one.refused else "written",
         )
     return table

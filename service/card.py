@@ -19,6 +19,8 @@ from typing import Annotated, BinaryIO, Literal, Self
 from pydantic import BaseModel, ConfigDict, FailFast, Field, ValidationError, model_validator
 
 CARD_KEY = "foveal.card"
+REFERENCE_FILE = "reference.npy"
+"""Beside variants, the frames that they are compared on: uint8 (N, H, W, 3), what the service makes of real images."""
 DATA_SUFFIX = ".data"
 """The weights of a network above 2 GiB lie beside the graph, in a file of its name with this ending."""
 INPUT_NAME = "image"
@@ -28,6 +30,7 @@ TaskName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")]
 ResizePolicy = Literal["crop", "stretch", "letterbox"]
 Interpolation = Literal["nearest", "box", "bilinear", "hamming", "bicubic", "lanczos"]
 Metric = Literal["top1", "exact_match", "mask_iou", "map50", "cosine"]
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
 Byte = Annotated[int, Field(ge=0, le=255)]
 Side = Annotated[int, Field(ge=1, le=16384)]
 
@@ -155,6 +158,19 @@ class Certificate(_Frozen):
     """For a network above 2 GiB, the digest of the file beside it that holds its weights."""
 
 
+class Variant(_Frozen):
+    """What a variant says besides: which servable it may stand in for, and on which frames that was proved.
+
+    `agreement` has the figures of `service.heads.agreement` that it reached against that servable at the export.
+    """
+
+    of_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """The digest of the servable's graph."""
+    reference_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    """The digest of the file of reference frames beside it."""
+    agreement: dict[str, float]
+
+
 class Card(_Frozen):
     """Everything a service needs to know about a network, and everything its user may ask."""
 
@@ -183,13 +199,15 @@ class Card(_Frozen):
     """The largest batch the graph allows, where it allows no more."""
     stages: Annotated[tuple[Stage, ...], FailFast()] = ()
     cost: Cost
-    precision: Literal["fp32", "fp16", "int8"] = "fp32"
+    precision: Precision = "fp32"
     scores: dict[str, float] = {}
     """What the network reached on held-out data, by the name of the metric, as its source states it."""
     normalization: Normalization | None = None
     """Given by exports since this field exists; not for a temporal head."""
     accuracy: Accuracy | None = None
     """What was measured at the export on images with known answers, where there were any."""
+    variant: Variant | None = None
+    """For a variant: a file beside a servable that computes nearly the same, faster."""
     certificate: Certificate
 
     @model_validator(mode="after")

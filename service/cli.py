@@ -168,7 +168,8 @@ async def _warm(settings: Settings) -> int:
         registry = engine.registry
         for model in registry.models:
             if model.state == "ready":
-                console.print(f"{GOOD} {model} on {registry.device.name}")
+                precision = f" in {model.precision}" if model.choice is not None else ""
+                console.print(f"{GOOD} {model}{precision} on {registry.device_of(model)}")
         failures = engine.not_ready()
     for failure in failures:
         console.print(BAD, escape(failure))

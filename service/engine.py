@@ -5,10 +5,11 @@ Routes, protocols, the command line and other programs call an engine and nothin
 
 import asyncio
 import logging
+import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -23,7 +24,7 @@ from service.caching import CachingPipeline
 from service.calls import ExplainCall, TaskCall, TensorCall
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
-from service.errors import FovealError, InvalidParameterError
+from service.errors import ConfigurationError, DeviceError, FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -47,11 +48,13 @@ from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
 from service.response_cache import ResponseCache
+from service.runtime.chip import this_chip
+from service.runtime.choosing import Chooser
 from service.runtime.device import Device
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.job import JobResult
 from service.runtime.loading import ModelLoader
-from service.runtime.probing import find_device
+from service.runtime.probing import find_device, try_device
 from service.runtime.registry import Batching, Registry
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
@@ -97,7 +100,7 @@ class Engine:
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
-            do not fit together.
+            or the settings do not fit together.
     """
 
     def __init__(
@@ -544,6 +547,7 @@ class Engine:
             max_tensor_bytes=settings.max_tensor_bytes,
             trial=_trial(settings),
             deterministic=settings.deterministic,
+            chooser=_chooser(settings, device, self.tasks),
         )
 
     def _pipeline(self, settings: Settings, decoder_program: str, pool_threads: int) -> Pipeline:
@@ -625,6 +629,32 @@ def _trial(settings: Settings) -> Trial | None:
         settings.trial_seconds,
         settings.trial_bytes or (granted_memory() or TRIAL_MEMORY) // 2,
         settings.cache.expanduser() / "trials",
+    )
+
+
+def _chooser(settings: Settings, device: Device, tasks: Mapping[str, Task]) -> Chooser | None:
+    """Return what chooses precision and provider; None where every model is served as its file says.
+
+    Raises:
+        ConfigurationError: the settings contradict each other.
+    """
+    if settings.precision == "exact":
+        return None
+    if settings.deterministic:
+        raise ConfigurationError(
+            "FOVEAL_PRECISION=fast measures which precision serves, so the next start may give other answers, and "
+            "FOVEAL_DETERMINISTIC forbids that. Leave one of them out."
+        )
+    devices = [device]
+    if settings.device == "auto" and device.name == "cpu":
+        with suppress(DeviceError):
+            devices.append(try_device("openvino"))
+    return Chooser(
+        devices=tuple(devices),
+        comparisons={name: task.agreement for name, task in tasks.items() if task.agreement},
+        cache=settings.cache.expanduser(),
+        chip=this_chip(),
+        clock=time.perf_counter,
     )
 
 

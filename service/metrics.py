@@ -164,6 +164,16 @@ class Metrics:
             "precision",
             "device",
         )
+        self.precision_speedup = self._gauge(
+            "foveal_precision_speedup",
+            "With FOVEAL_PRECISION=fast: how many times as fast as fp32 a way to serve a model was.",
+            *("model", "version", "precision", "device"),
+        )
+        self.precision_agreement = self._gauge(
+            "foveal_precision_agreement",
+            "With FOVEAL_PRECISION=fast: how far a way to serve a model agrees with fp32, by figure.",
+            *("model", "version", "precision", "device", "figure"),
+        )
         self.model_ready = self._gauge(
             "foveal_model_ready",
             "1 when loaded, warm and its last health check succeeded.",

@@ -52,6 +52,11 @@ class Settings(BaseSettings):
         description="Where networks run; `auto` takes CUDA where it works, else the CPU",
     )
     device_id: int = Field(0, ge=0, description="Index of the GPU")
+    precision: Literal["exact", "fast"] = Field(
+        "exact",
+        description="`exact`: each model as its file says. `fast`: the fastest of its variants and providers that is "
+        "proved to agree on this machine; measured at the first start, kept in `FOVEAL_CACHE`",
+    )
     defaults: dict[str, str] = Field(
         {},
         description='Default model of a task, as JSON: `{"classify": "lenet5"}`; without an entry the first by name',
@@ -237,7 +242,8 @@ class Settings(BaseSettings):
         3600, ge=1, description="Most frames sampled from a video; above it 413 `too_many_frames`"
     )
     cache: Path = Field(
-        Path("~/.cache/foveal"), description="Folder for what a device compiles; made when needed"
+        Path("~/.cache/foveal"),
+        description="Folder for what a device compiles, and what `FOVEAL_PRECISION=fast` measured; made when needed",
     )
     response_cache_bytes: int = Field(
         0,

@@ -15,6 +15,7 @@ from service.chains.definition import Step
 from service.chains.result import ChainFrame, ChainResult, ServedStep
 from service.heads.over_time.detect import DetectSummary
 from service.media_types import JSON, NDJSON, SSE
+from service.runtime.choice import Choice
 from service.tasks.task import Task
 from service.video.reader import Ended
 
@@ -79,8 +80,14 @@ class ModelState(BaseModel):
     state: str
     reason: str = Field(description="Why it is not ready, else empty")
     device: str
+    precision: str = Field(
+        description="In what it computes; of a model that is loading, its file's"
+    )
     largest_batch: int | None
     default: bool = Field(description="Whether it answers its task when no model is named")
+    choice: Choice | None = Field(
+        description="With FOVEAL_PRECISION=fast, the ways to serve it that were measured on this machine"
+    )
     card: Card
 
 

@@ -16,6 +16,9 @@ PREFERENCE: tuple[DeviceName, ...] = ("cuda", "cpu")
 """The order in which `auto` tries devices. TensorRT builds engines for minutes, and what OpenVINO gains depends on
 processor and network, so these two are used only when the setting names them."""
 
+Arithmetic = Literal["fp32", "tf32", "bf16"]
+"""In what products of float32 are computed, where a device offers a choice: OpenVINO and NVIDIA's GPUs."""
+
 CPU_PROVIDER = "CPUExecutionProvider"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 TENSORRT_PROVIDER = "TensorrtExecutionProvider"
@@ -86,6 +89,12 @@ COMMON_ENTRIES = {
 }
 
 
+EXACT_PRODUCTS = {
+    # Multiplies unsigned bytes on x86: slower than unsigned by signed ones, whose sums overflow without VNNI.
+    "session.x64quantprecision": "1",
+}
+
+
 SPIN_WHILE_RUNNING = {
     # Between two steps of a run its threads wait for microseconds only; to wake them would take longer.
     "session.intra_op.allow_spinning": "1",
@@ -95,7 +104,13 @@ SPIN_WHILE_RUNNING = {
 
 
 def plan_session(
-    device: Device, *, largest: int, threads: int, cache: Path, spin: bool = False
+    device: Device,
+    *,
+    largest: int,
+    threads: int,
+    cache: Path,
+    spin: bool = False,
+    arithmetic: Arithmetic | None = None,
 ) -> SessionPlan:
     """Return the options for a network on `device`.
 
@@ -105,8 +120,9 @@ def plan_session(
         threads: threads of one run on a CPU; each of several runs at once uses as many.
         cache: folder for compiled engines.
         spin: on a CPU, whether the threads of a run spin until it ends; for runs that have all cores.
+        arithmetic: see `Arithmetic`; None: the device's own default, float32 for OpenVINO.
     """
-    cuda = (CUDA_PROVIDER, cuda_options(device.index))
+    cuda = (CUDA_PROVIDER, cuda_options(device.index) | TF32.get(arithmetic, {}))
     host = (CPU_PROVIDER, dict[str, str]())
     match device.name:
         case "cpu":
@@ -125,7 +141,9 @@ def plan_session(
                 COMMON_ENTRIES,
                 (),
                 frozenset(),
-                plugin_options=openvino_options(threads=threads, cache=cache),
+                plugin_options=openvino_options(
+                    threads=threads, cache=cache, bf16=arithmetic == "bf16"
+                ),
             )
         case "cuda":
             allowed = frozenset({CUDA_PROVIDER})
@@ -150,6 +168,7 @@ def plans_on_gpu(
     inputs: Mapping[str, tuple[int, ...]],
     graphs: bool,
     deterministic: bool = False,
+    arithmetic: Arithmetic | None = None,
 ) -> tuple[SessionPlan, ...]:
     """Return the plans to open a network on a GPU, the best first: not every network allows each.
 
@@ -163,8 +182,9 @@ def plans_on_gpu(
         inputs: the shape of each input without the batch axis; empty where it is unknown.
         graphs: whether CUDA graphs may be captured.
         deterministic: whether the same kernels run at each start, which give the same bits each time.
+        arithmetic: see `plan_session`.
     """
-    plain = plan_session(device, largest=largest, threads=1, cache=cache)
+    plain = plan_session(device, largest=largest, threads=1, cache=cache, arithmetic=arithmetic)
     if deterministic:
         plain = _deterministic(plain)
     (name, options), *others = plain.providers
@@ -216,6 +236,12 @@ DETERMINISTIC_CUDA = {
     "cudnn_conv_algo_search": "DEFAULT",
 }
 
+TF32: Mapping[Arithmetic | None, dict[str, str]] = {
+    "fp32": {"use_tf32": "0"},
+    "tf32": {"use_tf32": "1"},
+}
+"""The CUDA provider's option for each arithmetic; its default is TF32."""
+
 CUDA_GRAPHS = {"enable_cuda_graph": "1"}
 """ONNX Runtime keeps one graph for each session, thread and `gpu_graph_id`. Source: the documentation of its CUDA
 provider, section "CUDA Graph"."""
@@ -254,10 +280,10 @@ def tensorrt_options(index: int, cache: Path) -> dict[str, str]:
     }
 
 
-def openvino_options(*, threads: int, cache: Path) -> dict[str, str]:
-    """Return the OpenVINO plug-in's options: float32, and one stream for each thread."""
+def openvino_options(*, threads: int, cache: Path, bf16: bool = False) -> dict[str, str]:
+    """Return the OpenVINO plug-in's options: float32 unless `bf16`, and one stream for each thread."""
     cpu = {
-        "INFERENCE_PRECISION_HINT": "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
         "INFERENCE_NUM_THREADS": str(threads),
         "NUM_STREAMS": str(threads),
         "CACHE_DIR": str(cache),

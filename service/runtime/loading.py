@@ -4,13 +4,17 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from service.card import INPUT_NAME
-from service.errors import DeviceError, ServableError
+from service.errors import DeviceError, ServableError, for_clients
 from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
 from service.logs import LOGGER
+from service.runtime.candidates import Candidate
+from service.runtime.choice import Choice
+from service.runtime.choosing import Chooser
 from service.runtime.contract import (
     blank_input,
     check_contract,
@@ -18,12 +22,13 @@ from service.runtime.contract import (
     require_certificate,
     weights_beside,
 )
-from service.runtime.device import Device, SessionPlan, plan_session, plans_on_gpu
+from service.runtime.device import Arithmetic, Device, SessionPlan, plan_session, plans_on_gpu
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Run, Tensor
+from service.runtime.measuring import open_candidate
 from service.runtime.repository import Servable
-from service.runtime.session import Session, open_session
+from service.runtime.session import Session
 from service.runtime.signature import Signature
 from service.runtime.trial import Trial
 from service.runtime.tuning import (
@@ -62,6 +67,7 @@ class Loaded:
         wide: runs a single image on all cores; None where that would not be faster.
         cores: how many cores each of `runs` occupies.
         signature: what the network takes and gives.
+        choice: how its precision and provider were chosen; None where nothing was to be chosen.
     """
 
     runs: tuple[Run, ...]
@@ -70,6 +76,7 @@ class Loaded:
     wide: Run | None = None
     cores: int = 1
     signature: Signature = field(default_factory=Signature)
+    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +96,7 @@ class ModelLoader:
         max_tensor_bytes: of a tensor that a graph makes out of a few constants.
         trial: tries a network in another process before this one; None: it is not tried.
         deterministic: whether each image runs alone and on one thread, so that its answer is the same in every batch.
+        chooser: chooses precision and provider of each network; None: the file as it is, on `device`.
     """
 
     device: Device
@@ -103,6 +111,7 @@ class ModelLoader:
     max_tensor_bytes: int = MAX_TENSOR_BYTES
     trial: Trial | None = None
     deterministic: bool = False
+    chooser: Chooser | None = None
 
     def load(self, servable: Servable) -> Loaded:
         """Load a network; blocking.
@@ -113,6 +122,23 @@ class ModelLoader:
             DeviceError: the network does not fully run on the device.
         """
         expected = outputs_of(servable, self.outputs)
+        self._admit(servable, expected)
+        if self.chooser is None:
+            return self._open(Candidate(servable.card.precision, self.device, servable), expected)
+        admit = partial(self._admit, expected=expected)
+        candidate, choice = self.chooser.choose(servable, expected, admit)
+        try:
+            return replace(self._open(candidate, expected), choice=choice)
+        except (ServableError, DeviceError) as error:
+            if choice is None or choice.place == 0:
+                raise
+            log.error("%s can not be served in %s: %s", servable.name, choice.served, error)
+            plain = Candidate(servable.card.precision, self.device, servable)
+            choice = choice.without_served(for_clients(str(error), servable.path))
+            return replace(self._open(plain, expected), choice=choice)
+
+    def _admit(self, servable: Servable, expected: tuple[str, ...]) -> None:
+        """Refuse a file that is not to be loaded."""
         require_certificate(servable)
         check_bounds(
             servable.path, data=weights_beside(servable), max_tensor_bytes=self.max_tensor_bytes
@@ -120,38 +146,41 @@ class ModelLoader:
         if self.trial is not None:
             self.trial.require(servable, expected)
 
-        sessions: list[Session] = []
+    def _open(self, candidate: Candidate, expected: tuple[str, ...]) -> Loaded:
+        servable, sessions = candidate.servable, list[Session]()
 
         def open_network(plan: SessionPlan) -> Session:
-            session = open_session(servable.path, self.device, plan)
+            session = open_candidate(candidate, plan)
             check_contract(session, servable.card, servable.path, expected)
             sessions.append(session)
             return session
 
         # On a GPU some devices compile for minutes.
-        seconds = None if self.device.is_gpu else self.first_runs_seconds
+        seconds = None if candidate.device.is_gpu else self.first_runs_seconds
         with first_runs(servable.path, sessions, seconds):
-            loaded = self._load(servable, open_network)
+            loaded = self._load(candidate, open_network)
         return replace(loaded, signature=sessions[0].signature)
 
-    def _load(self, servable: Servable, open_network: OpenNetwork) -> Loaded:
+    def _load(self, candidate: Candidate, open_network: OpenNetwork) -> Loaded:
+        servable, device = candidate.servable, candidate.device
         limit = 1 if self.deterministic else servable.card.max_batch or self.largest or LARGEST
-        if self.device.is_gpu:
+        if device.is_gpu:
             return load_on_gpu(
                 servable,
-                self.device,
+                device,
                 open_network,
                 limit=limit,
                 instances=self.instances,
                 cache=self.cache,
-                memory=Memory("cuda", self.device.index),
+                memory=Memory("cuda", device.index),
                 capture_lock=self.capture_lock,
                 graphs=self.graphs,
                 deterministic=self.deterministic,
+                arithmetic=candidate.arithmetic,
             )
         return load_on_processor(
             servable,
-            self.device,
+            device,
             open_network,
             limit=limit,
             largest=self.largest,
@@ -159,6 +188,7 @@ class ModelLoader:
             threads=self.threads,
             cache=self.cache,
             deterministic=self.deterministic,
+            arithmetic=candidate.arithmetic,
         )
 
 
@@ -173,12 +203,13 @@ def load_on_processor(
     threads: int,
     cache: Path,
     deterministic: bool = False,
+    arithmetic: Arithmetic | None = None,
     clock: Clock = time.perf_counter,
 ) -> Loaded:
     """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments."""
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
-    plan = plan_session(device, largest=limit, threads=streams, cache=cache)
+    plan = plan_session(device, largest=limit, threads=streams, cache=cache, arithmetic=arithmetic)
     session = open_network(plan)
     blank = blank_input(session, servable.card)
     if deterministic:  # nothing is measured, so that the next start gives the same answers too
@@ -213,6 +244,7 @@ def load_on_gpu(
     capture_lock: CaptureLock,
     graphs: bool,
     deterministic: bool = False,
+    arithmetic: Arithmetic | None = None,
 ) -> Loaded:
     """Open the network by the best plan that it allows; instances that capture graphs need a session each."""
     frame = servable.card.input
@@ -224,6 +256,7 @@ def load_on_gpu(
         inputs=inputs,
         graphs=graphs,
         deterministic=deterministic,
+        arithmetic=arithmetic,
     )
 
     def open_instances(plan: SessionPlan) -> tuple[BoundSession, ...]:

@@ -8,6 +8,7 @@ import numpy as np
 from service.card import Card
 from service.errors import NotReadyError
 from service.runtime.batcher import Batcher
+from service.runtime.choice import Choice
 from service.runtime.job import Tensor
 from service.runtime.repository import Servable
 from service.runtime.signature import Signature
@@ -26,6 +27,7 @@ class Model:
         queue: None until it is loaded and after it was removed; `batcher` is for callers that need it.
         blank: one input of zeros without the batch axis, for health checks.
         signature: what the network takes and gives; empty until it is loaded.
+        choice: how its precision and provider were chosen; None where they were not.
     """
 
     servable: Servable
@@ -34,6 +36,7 @@ class Model:
     queue: Batcher | None = field(default=None, repr=False)
     blank: Tensor = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
     signature: Signature = field(default_factory=Signature, repr=False)
+    choice: Choice | None = field(default=None, repr=False)
 
     @property
     def name(self) -> str:
@@ -57,6 +60,11 @@ class Model:
         if self.queue is None:
             raise NotReadyError(f"{self} {self.reason}.")
         return self.queue
+
+    @property
+    def precision(self) -> str:
+        """In what it computes."""
+        return self.card.precision if self.choice is None else self.choice.served.precision
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"

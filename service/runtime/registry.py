@@ -20,6 +20,7 @@ from service.errors import (
 from service.logs import LOGGER
 from service.metrics import Metrics, ModelMetrics
 from service.runtime.batcher import STUCK_SECONDS, Batcher
+from service.runtime.choice_metrics import hide_choice, show_choice
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
 from service.runtime.faults import reason_of
@@ -213,6 +214,10 @@ class Registry:
         """Return the counters of a model; all its versions count together."""
         return self._series[model.name]
 
+    def device_of(self, model: Model) -> str:
+        """Return the name of the device that a model runs on."""
+        return self.device.name if model.choice is None else model.choice.served.device
+
     def not_ready(self) -> list[str]:
         """Return the reasons why the service is not ready; empty when every model in the repository is."""
         reasons = [f"{model} {model.reason}" for model in self._models if model.state != "ready"]
@@ -321,6 +326,7 @@ class Registry:
     async def _start(self, model: Model, loaded: Loaded) -> None:
         self._refuse_if_closed()
         model.blank, model.signature = loaded.blank, loaded.signature
+        model.choice = loaded.choice
         model.queue = queue = Batcher(
             loaded.runs,
             self._workers,
@@ -339,6 +345,7 @@ class Registry:
         queue.open()
         await self.health.admit(model, queue)
         self._metrics.model_info.labels(*self._info(model)).set(1)
+        show_choice(self._metrics, model)
 
     def _refuse_if_closed(self) -> None:
         if self._closed:
@@ -361,6 +368,7 @@ class Registry:
         """Drain a version that no request finds, and let go of all that was made for it."""
         self.health.forget(model)
         self._metrics.model_info.remove(*self._info(model))
+        hide_choice(self._metrics, model)
         if model.name not in self._by_name:
             self._unpublish(model.name)
         await model.retire()
@@ -433,7 +441,7 @@ class Registry:
 
     def _info(self, model: Model) -> tuple[str, ...]:
         card = model.card
-        return model.name, str(model.version), card.task, card.precision, self.device.name
+        return model.name, str(model.version), card.task, model.precision, self.device_of(model)
 
 
 def _mark_broken(model: Model, reason: str) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import importlib
+import importlib.metadata
 import importlib.util
 import io
 import threading
@@ -247,6 +248,14 @@ def openvino_device() -> Any:  # noqa: ANN401  # ONNX Runtime ships no types
     raise DeviceError(
         "openvino offers no CPU device on this processor: its plug-in serves Intel processors. Use FOVEAL_DEVICE=cpu."
     )
+
+
+def openvino_version() -> str | None:
+    """Return the version of OpenVINO's plug-in, None where it is not installed."""
+    try:
+        return importlib.metadata.version("onnxruntime-ep-openvino")
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 @functools.cache

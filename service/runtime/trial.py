@@ -10,20 +10,15 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from service.errors import ServableError
 from service.logs import LOGGER
+from service.runtime.alone import alone_in
 from service.runtime.repository import Servable
 from service.runtime.session import RUNTIME_VERSION
-
-try:
-    import fcntl
-except ImportError:  # Windows; there each process tries for itself
-    fcntl = None  # type: ignore[assignment]
 
 log = logging.getLogger(LOGGER)
 
@@ -65,7 +60,7 @@ class Trial:
             ServableError: it failed, ended the process, or took more time or memory than allowed.
         """
         digest = self._digest(servable, outputs)
-        with self._alone():  # several workers start at the same time
+        with alone_in(self.folder):  # several workers start at the same time
             if digest in self._passed or self._kept(digest).exists():
                 return
             self._try(servable, outputs)
@@ -147,19 +142,6 @@ class Trial:
                 self.folder,
                 error.strerror,
             )
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
-        except OSError:
-            yield
-            return
-        with lock:
-            if fcntl is not None:
-                fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 _FORMAT = 1

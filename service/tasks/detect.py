@@ -9,6 +9,7 @@ from pydantic import Field
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.agreement import BOXES
 from service.heads.boxes import BoxFormat
 from service.heads.detect import (
     Detection,
@@ -119,4 +120,5 @@ DETECT = Task(
     over_time=OverTime(DetectVideoOptions, _begin, DetectFrame, DetectSummary),
     target=choose_box,
     boxes=Boxes(_boxes),
+    agreement=BOXES,
 )

@@ -8,6 +8,7 @@ from pydantic import Field
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.agreement import MASKS
 from service.heads.components import components
 from service.heads.detect import Detection
 from service.heads.outputs import Outputs
@@ -103,4 +104,5 @@ SEGMENT = Task(
     over_time=OverTime(SegmentOptions, _begin, SegmentFrame, SegmentSummary),
     target=choose_area,
     boxes=Boxes(_boxes, SegmentBoxes),
+    agreement=MASKS,
 )

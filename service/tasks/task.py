@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.agreement import Agreement
 from service.heads.detect import Detection
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner
@@ -168,6 +169,7 @@ class Task:
         over_time: how it runs on a video; None where it does not.
         target: what an explanation of its networks explains; None where they can not be explained.
         boxes: what a chain may cut out of an image; None where it finds nothing that has a place.
+        agreement: how far two runs of one of its networks agree; None: its networks are only served as their file says.
     """
 
     name: str
@@ -183,6 +185,7 @@ class Task:
     over_time: OverTime | None = None
     target: ChooseTarget | None = None
     boxes: Boxes | None = None
+    agreement: Agreement | None = None
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:

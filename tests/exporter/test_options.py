@@ -24,6 +24,7 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "score": (["top1=0.5"], {"top1": 0.5}),
     "outputs": (["boxes,scores", "more"], ("boxes", "scores", "more")),
     "precision": (["int8", "fp32"], ("int8", "fp32")),
+    "variants": (["int8,bf16", "fp16"], ("int8", "bf16", "fp16")),
     "mean": (["1"], (1.0, 1.0, 1.0)),
     "std": (["1,2,3"], (1.0, 2.0, 3.0)),
     "pad-color": (["1,2,3"], (1, 2, 3)),

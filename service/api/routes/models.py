@@ -63,8 +63,10 @@ def _state(model: Model, registry: Registry) -> ModelState:
         version=model.version,
         state=model.state,
         reason=model.reason,
-        device=registry.device.name,
+        device=registry.device_of(model),
+        precision=model.precision,
         largest_batch=model.queue.largest if model.queue else None,
         default=registry.default_of(model.card.task) == model.name,
+        choice=model.choice,
         card=model.card,
     )
