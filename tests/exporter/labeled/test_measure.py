@@ -121,8 +121,9 @@ def test_colors_in_the_wrong_order_show_in_the_accuracy(tmp_path: Path) -> None:
 
 def test_unknown_folders_are_refused_before_the_network_is_read(tmp_path: Path) -> None:
     paint(tmp_path / "set/purple/a.png", (99, 0, 99))
+    (tmp_path / "empty.onnx").touch()
     with pytest.raises(RecipeError, match=r"'purple'.*red, green, blue"):
-        exported(tmp_path, "onnx:there-is-no-file.onnx", "set")
+        exported(tmp_path, f"onnx:{tmp_path}/empty.onnx", "set")
 
 
 def test_images_that_can_not_be_read_are_left_out_and_named(tmp_path: Path) -> None:

@@ -383,10 +383,25 @@ def saved(make: Callable[[], Processed], folder: Path) -> Path:
         image = Image.open(BytesIO(as_png(photograph("chelsea"))))
         pixels = processor(images=image, return_tensors="pt")["pixel_values"]
         spread_queries(model.eval(), pixels)
+    elif "SemanticSegmentation" in type(model).__name__:
+        spread_classes(model.eval(), processor)
     place = folder / "network"
     model.save_pretrained(place)
     processor.save_pretrained(place)
     return place
+
+
+def spread_classes(model: Any, processor: Any) -> None:
+    """Give no class all pixels: let each be as large as the others on the average of an image."""
+    image = Image.open(BytesIO(as_png(photograph("chelsea"))))
+    pixels = processor(images=image, return_tensors="pt")["pixel_values"]
+    with torch.no_grad():
+        logits = model(pixel_values=pixels).logits
+    classes = logits.shape[1]
+    last = [part for part in model.modules() if getattr(part, "out_channels", None) == classes]
+    for part in last:
+        if part.bias is not None:
+            part.bias.data -= logits.mean(dim=(0, 2, 3))
 
 
 def spread_queries(model: Any, pixels: torch.Tensor) -> None:
