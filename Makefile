@@ -61,7 +61,7 @@ reference: .venv/.serve ## Write docs/openapi.json and the pages of reference fr
 	for page in errors metrics settings tasks; do $(BIN)/foveal reference $$page > docs/$$page.md || exit 1; done
 	$(BIN)/foveal-export reference > docs/recipe.md
 
-docs: .venv/.test ## Build the documentation as a site, in build/site (its search needs a web server)
+docs: .venv/.docs ## Build the documentation as a site, in build/site (its search needs a web server)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
 
@@ -161,6 +161,10 @@ clean: ## Remove what the targets above made
 
 .venv/.test: .venv/bin/python pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[exporter,test]'
+	@touch $@ .venv/.serve
+
+.venv/.docs: .venv/bin/python pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
 	@touch $@ .venv/.serve
 
 .venv/.bench: .venv/.test benchmarks/requirements.txt

@@ -133,8 +133,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Bytes of bodies over 256 KiB that wait for their answer; above it further bodies wait to be "
-        "received. "
-        "0: 8 MiB for each thread that runs batches",
+        "received. 0: 8 MiB for each thread that runs batches",
     )
     max_unfinished_bytes: int = Field(
         256 * 1024 * 1024,
@@ -156,7 +155,7 @@ class Settings(BaseSettings):
     )
     image_formats: list[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]] = Field(
         [],
-        description='Image formats that are read, as JSON: `["jpeg", "png"]`; of `jpeg`, `png`, `webp`, `gif`, `bmp`, '
+        description='Image formats that are read, as JSON: `["jpeg", "png"]`, of `jpeg`, `png`, `webp`, `gif`, `bmp`, '
         "`tiff`, `avif`; others get 415 `unsupported_image`, and "
         "no decoder of theirs is tried. Empty: all",
     )

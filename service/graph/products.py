@@ -13,22 +13,11 @@ BOOLEAN = 9
 _COMPARISONS = frozenset(
     {"And", "Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Or", "Xor"}
 )
-_ELEMENTWISE = _COMPARISONS | {
-    *(
-        "Add",
-        "BitShift",
-        "BitwiseAnd",
-        "BitwiseOr",
-        "BitwiseXor",
-        "Div",
-        "Max",
-        "Mean",
-        "Min",
-        "Mod",
-    ),
-    *("Mul", "PRelu", "Pow", "Sub", "Sum", "Where"),
-}
-PRODUCTS = _ELEMENTWISE | {"MatMul"}
+_ARITHMETIC = frozenset(
+    {"Add", "BitShift", "BitwiseAnd", "BitwiseOr", "BitwiseXor", "Div", "Max", "Mean"}
+    | {"Min", "Mod", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where"}
+)
+PRODUCTS = _COMPARISONS | _ARITHMETIC | {"MatMul"}
 
 
 def product_of(node: Node, literals: Mapping[str, Tensor]) -> Tensor | None:

@@ -22,6 +22,7 @@ from service.errors import DeadlineError, InvalidParameterError, OverloadedError
 from tests.keys import bearer, write_keys
 from tests.live import Live, serve
 from tests.servables import color_card, color_model, write_servable
+from tests.service.api.dialects.answers import refused
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -89,14 +90,6 @@ def request(*outputs: str, rows: int = 1, binary: bool = False) -> tuple[bytes, 
     }
     text = json.dumps(top).encode()
     return text + pixels, {LENGTH: str(len(text))}
-
-
-def refused(answer: httpx.Response, status: int, text: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
-    assert list(body) == ["error"]
-    assert text in body["error"], body
 
 
 def test_numbers_that_json_does_not_have_are_sent_as_bytes_only(http: httpx.Client) -> None:
