@@ -15,10 +15,10 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from service.api.dialects.v2.framing import byte_strings
-from service.api.dialects.v2.numbers import array_of, read_json
 from service.api.ingest.encoding import Inflater
 from service.api.ingest.images import parse_json
 from service.api.ingest.multipart import FormReader, files_of
+from service.api.ingest.numbers import array_of, read_json
 from service.card import CardError, graph_sha256, read_card
 from service.errors import FovealError
 from service.imaging.announced import announced_pixels

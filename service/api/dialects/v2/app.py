@@ -12,18 +12,20 @@ from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.deps import Services
-from service.api.dialects.v2.infer import infer, limits_of
+from service.api.dialects.v2.infer import infer
 from service.api.dialects.v2.metadata import model_config, model_metadata, server_metadata
 from service.api.dialects.v2.repository import index, wants_ready_only
 from service.api.dialects.v2.statistics import statistics
 from service.api.error_forms import error_response, is_open_inference
 from service.api.ingest.body import read_body
 from service.api.record import RECORD_KEY, RequestRecord
+from service.api.tensors import limits_of
 from service.calls import TensorCall
 from service.errors import (
     FovealError,
     MethodNotAllowedError,
     NotFoundError,
+    OverloadedError,
     UnknownModelError,
     UnknownVersionError,
 )
@@ -65,8 +67,15 @@ class OpenInference:
         try:
             response = await self._answer(Request(scope, receive))
         except FovealError as error:
+            if isinstance(error, OverloadedError) and scope["path"].endswith("/infer"):
+                self._note_full(error, scope)
             response = error_response(error, scope)
         await response(scope, receive, send)
+
+    def _note_full(self, error: OverloadedError, scope: Scope) -> None:
+        """Let further requests for this queue be refused at once, while it stays full."""
+        record: RequestRecord = scope[RECORD_KEY]
+        self._services.shedding.note(scope, scope["route"].path, record.model, error)
 
     async def _answer(self, request: Request) -> Response:
         path = request.scope["path"]

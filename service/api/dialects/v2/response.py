@@ -1,6 +1,6 @@
 """The answer to an inference request: outputs as JSON or as bytes behind it, and their best classes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,12 +9,11 @@ from pydantic_core import to_json
 
 from service.api.dialects.v2.datatypes import BYTES, datatype_of
 from service.api.dialects.v2.request import InferRequest, WantedOutput
+from service.api.tensors import MOST_NUMBERS
 from service.errors import InferenceError, InvalidParameterError
 from service.runtime.job import Outputs
 from service.runtime.model import Model
 
-MOST_NUMBERS = 1 << 22
-"""Numbers that an answer may have as JSON; each takes up to twenty bytes of text."""
 CLASS_SCORES = frozenset({"logits", "probabilities"})
 """Outputs with a number for each of the card's labels."""
 
@@ -96,8 +95,3 @@ def _best(scores: NDArray[Any], count: int, labels: Sequence[str]) -> list[str]:
 def _prefixed(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(4, "little") + encoded
-
-
-def outputs_of(outcomes: Sequence[Any]) -> list[Mapping[str, NDArray[Any]]]:
-    """Return the outputs of each row."""
-    return [outcome.value for outcome in outcomes]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.api.dialects.v2.infer import require_holdable
+from service.api.tensors import require_holdable
 from service.errors import TooManyImagesError
 from service.runtime.signature import Signature, TensorInfo
 
