@@ -223,7 +223,7 @@ class RemoteImages:
         headers = [
             ("Host", host),
             ("User-Agent", "foveal"),
-            ("Accept", "image/*"),
+            ("Accept", "image/*, */*;q=0.5"),
             ("Accept-Encoding", "identity"),
             ("Connection", "close"),
         ]
