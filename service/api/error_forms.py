@@ -95,8 +95,8 @@ def deepstack_error(error: FovealError) -> Response:
 def x_anylabeling_error(error: FovealError) -> Response:
     """Return the form of X-AnyLabeling's server, with the status.
 
-    That server answers most errors with 200. Its client takes that for an image in which nothing was found, and removes
-    the labels that the image had; at any other status it shows the error.
+    That server answers most errors with 200, which its client takes for an image in which nothing was found. At any
+    other status the client shows that there was an error.
     """
     codes = _X_ANYLABELING_CODES.items()
     code = next((name for kind, name in codes if isinstance(error, kind)), error.code.upper())

@@ -142,4 +142,4 @@ def expected_of(class_id: int, labels: Mapping[str, str]) -> str:
     label = ("cup", "dining table", "tv")[class_id]
     if label in labels:
         return labels[label]
-    return labels["*"] if "*" in labels else label
+    return labels.get("*", label)

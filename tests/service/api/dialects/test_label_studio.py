@@ -19,7 +19,7 @@ from tests.finders import data_url, painted, plain, png
 from tests.live import Live, serve
 
 ORANGE = data_url(plain((230, 128, 0)))
-TOKEN = "0123456789abcdef"
+TOKEN = "0123456789abcdef"  # noqa: S105  # of a stand-in
 
 
 def config(*tags: str) -> str:

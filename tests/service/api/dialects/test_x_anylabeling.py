@@ -127,7 +127,7 @@ def test_a_classifier_describes_the_image_and_keeps_its_shapes(http: httpx.Clien
         ({"marks": [0] * 20_000}, 400, "MALFORMED_JSON", "more than 16384 values"),
     ],
 )
-def test_what_is_wrong_is_refused_with_a_status_so_that_the_tool_keeps_its_labels(
+def test_what_is_wrong_is_refused_with_a_status_so_that_the_tool_shows_it(
     http: httpx.Client, given: object, status: int, code: str, text: str
 ) -> None:
     refused(http.post(PREDICT, json=given), status, code, text)
