@@ -80,7 +80,8 @@ async def test_addresses_of_the_internet_are_public(address: str) -> None:
     "address",
     [
         "127.0.0.1", "10.0.0.1", "172.16.0.1", "172.31.255.255", "192.168.1.1", "169.254.169.254", "100.64.0.1",
-        "0.0.0.1", "255.255.255.255", "224.0.0.1", "240.0.0.1", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fe80::1%eth0",
+        "0.0.0.1", "255.255.255.255",
+        "224.0.0.1", "240.0.0.1", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fc00::1", "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
         "2001:0:7f00:1::", "2001:db8::1", "", "localhost",
     ],
@@ -230,16 +231,20 @@ async def test_messages_show_no_query_and_a_host_that_refuses() -> None:
 
 
 async def test_home_may_be_private_and_its_headers_stay_there() -> None:
-    async with site(ok(b"pixels")) as other:
-        async with site(moved(f"http://a.test:{other.port}/x")) as there:
-            home = home_of(f"http://{LOCAL}:{there.port}", (("Authorization", "Token t"),))
-            images = RemoteImages([f"a.test:{other.port}"], home)
-            with pytest.raises(
-                RemoteImageError
-            ):  # the redirect leads to a name that has no address
-                await fetched(images, "/data/upload/1.jpg")
+    async def addresses_of(_: str, __: int) -> Sequence[str]:
+        return [LOCAL]
+
+    async with site(ok(b"pixels")) as other, site(moved(f"http://a.test:{other.port}/x")) as there:
+        home = home_of(f"http://{LOCAL}:{there.port}", (("Authorization", "Token t"),))
+        hosts = [f"a.test:{other.port}"]
+        public = RemoteImages(hosts, home, may_connect=lambda _: True, addresses_of=addresses_of)
+        assert await fetched(public, "/data/upload/1.jpg") == b"pixels"
         assert "authorization: token t" in there.heads[0].lower()
-        assert other.heads == []
+        assert "authorization" not in other.heads[0].lower()
+        private = RemoteImages(hosts, home, addresses_of=addresses_of)
+        with pytest.raises(RemoteImageError, match="private network"):
+            await fetched(private, "/data/upload/1.jpg")
+        assert (len(there.heads), len(other.heads)) == (2, 1)
 
 
 @pytest.mark.parametrize("url", ["labels.lan", "ftp://labels.lan", "http://labels.lan/path"])
