@@ -60,7 +60,7 @@ def areas(
 def brush(mask: NDArray[np.uint8]) -> list[int]:
     """Return a mask (height, width), 0 or 1, as the bytes of Label Studio's run lengths, row by row.
 
-    The format is that of thi.ng's rle-pack: the number of values in 32 bits, the size of a value less one in 5 bits,
+    The format is that of rle-pack: the number of values in 32 bits, the size of a value less one in 5 bits,
     four sizes of lengths less one in 4 bits each; then for each run a 1, which size in 2 bits, the length less one, the
     value.
 
