@@ -66,9 +66,9 @@ def controls_of(config: str) -> list[Control]:
     except ElementTree.ParseError as error:
         raise InvalidParameterError(f"The label config is not XML: {error}.") from error
     images = {
-        one.get("name", ""): one.get("value", "").removeprefix("$")
+        one.get("name", ""): one.get("value", "")[1:]
         for one in root.iter("Image")
-        if one.get("value", "").startswith("$")
+        if one.get("name") and one.get("value", "").startswith("$") and one.get("value") != "$"
     }
     return list(_controls(root, images))
 

@@ -60,7 +60,7 @@ def basic(user: str, password: str) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def guarded(zoo: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     keys = write_keys(tmp_path_factory.mktemp("keys") / "keys.toml")
-    limits = {"max_body_bytes": 20_000, "keys": keys}
+    limits: dict[str, Any] = {"max_body_bytes": 20_000, "keys": keys}
     with serve(models=zoo, **limits) as live, httpx.Client(base_url=live.url) as http:
         yield http
 

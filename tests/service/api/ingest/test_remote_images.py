@@ -22,8 +22,10 @@ class Site:
     answers: list[bytes]
     port: int = 0
     heads: list[str] = field(default_factory=list)
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         writer.write(self.answers[min(len(self.heads), len(self.answers)) - 1])
         await writer.drain()
@@ -40,6 +42,8 @@ async def site(*answers: bytes) -> AsyncIterator[Site]:
         yield made
     finally:
         server.close()
+        for writer in made.writers:
+            writer.transport.abort()
 
 
 def ok(body: bytes, *headers: str) -> bytes:
