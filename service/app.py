@@ -77,8 +77,8 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    spoken = Protocols(OpenInference(app, services), services, protocols_of(settings))
-    behind = HeadAsGet(spoken)
+    spoken = Protocols(app, services, protocols_of(settings))
+    behind = HeadAsGet(OpenInference(spoken, services))
     fast_path = FastPath(behind, services, _add_routes(app, engine))
     return Telemetry(guarded(fast_path, [*middleware, *guards_of(settings)]), services, app)
 

@@ -19,6 +19,7 @@ DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 _HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9A-Fa-f:.]+\]")
 _FETCH_HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|[\w-]+(\.[\w-]+)*:[0-9]+")
+_SERVER = re.compile(r"https?://[\w.-]+(:[0-9]{1,5})?|")
 _ORIGIN = re.compile(r"\*|https?://[^/\s]+")
 
 
@@ -42,7 +43,7 @@ def _fetch_host(value: str) -> str:
 
 def _server(value: str) -> str:
     """The server of another program: a path or a password in it would not be used."""
-    if value and (value == "*" or not _ORIGIN.fullmatch(value) or "@" in value):
+    if not _SERVER.fullmatch(value):
         raise PydanticCustomError(
             "server", "Write scheme, host and port without a slash at the end"
         )
