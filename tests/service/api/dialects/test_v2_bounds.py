@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from service.api.dialects.v2.compression import PIECE_BYTES, compress
-from service.api.dialects.v2.numbers import array_from_bytes
+from service.api.ingest.numbers import array_from_bytes
 from service.api.output_room import OutputRoom
 from service.errors import DeadlineError, InvalidParameterError, OverloadedError
 from tests.keys import bearer, write_keys
