@@ -166,9 +166,9 @@ class Settings(BaseSettings):
     max_answer_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes of the outputs of V2 requests, above which further ones get 503 `overloaded`; and, apart "
-        "from them, of answers that clients have not read, above which the slowest are disconnected. 0: an eighth of "
-        "the memory",
+        description="Bytes of the outputs of V2 and KServe V1 requests, above which further ones get 503 "
+        "`overloaded`; and, apart from them, of answers that clients have not read, above which the slowest are "
+        "disconnected. 0: an eighth of the memory",
     )
     min_bytes_per_second: int = Field(
         1000,

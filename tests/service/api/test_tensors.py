@@ -31,13 +31,13 @@ def outputs(*shapes: tuple[int | None, ...]) -> Signature:
 
 def test_as_many_rows_as_can_be_held() -> None:
     maps = outputs((None, 21, 512, 512), (None, 43, 512, 512))  # 64 MiB a row
-    require_holdable(maps, 4)
+    assert require_holdable(maps, 4) == 4 * 64 * MIB
     with pytest.raises(TooManyImagesError, match=f"of {5 * 64 * MIB} bytes.* at most 4 rows"):
         require_holdable(maps, 5)
 
 
 def test_one_row_is_always_allowed() -> None:
-    require_holdable(outputs((None, 1024, 1024, 1024)), 1)
+    assert require_holdable(outputs((None, 1024, 1024, 1024)), 1) == 4096 * MIB
 
 
 def test_unstated_axes_count_as_one() -> None:

@@ -132,6 +132,20 @@ def test_outputs_of_all_requests_together_are_bounded(http: httpx.Client, live: 
     assert live.services.outputs.bytes == 0
 
 
+def instances(rows: int) -> dict[str, Any]:
+    return {"instances": np.zeros((rows, 8, 8, 3), int).tolist()}
+
+
+def test_outputs_of_kserve_v1_have_the_same_room_and_no_nan(http: httpx.Client, live: Live) -> None:
+    path = "/v1/models/wide:predict"
+    with live.services.outputs.hold(19 * MIB):
+        answer = http.post(path, json=instances(1))
+        refused(answer, 503, "The outputs of requests hold 19 MiB")
+    refused(http.post(path, json=instances(1)), 400, "NaN, or an infinite one. Use /v2 with")
+    refused(http.post(path, json=instances(6)), 400, "are sent as JSON. Use /v2 with binary_data")
+    assert live.services.outputs.bytes == 0
+
+
 def test_outputs_that_are_alone_are_always_admitted() -> None:
     room = OutputRoom(10)
     with room.hold(11), pytest.raises(OverloadedError), room.hold(1):
