@@ -8,7 +8,11 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Peers, Services
+from service.api.dialects.deepstack import deepstack
+from service.api.dialects.kserve_v1 import kserve_v1
+from service.api.dialects.label_studio.app import label_studio
 from service.api.dialects.v2.app import OpenInference
+from service.api.dialects.x_anylabeling import x_anylabeling
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
@@ -19,9 +23,11 @@ from service.api.guards.queue_share import QueueShares
 from service.api.guards.rate_limit import RateLimitGuard, by_address, by_key, parse_rate
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
+from service.api.ingest.remote_images import RemoteImages, home_of
 from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
 from service.api.output_room import OutputRoom
+from service.api.protocol import Protocol, Protocols
 from service.api.routes import operations
 from service.api.routes.chain import chain_router
 from service.api.routes.explain import explain_router
@@ -73,7 +79,8 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    behind = HeadAsGet(OpenInference(app, services))
+    spoken = Protocols(app, services, protocols_of(settings))
+    behind = HeadAsGet(OpenInference(spoken, services))
     fast_path = FastPath(behind, services, _add_routes(app, engine))
     return Telemetry(guarded(fast_path, [*middleware, *guards_of(settings)]), services, app)
 
@@ -101,6 +108,20 @@ def guards_of(settings: Settings) -> list[Middleware]:
     if limits := parse_rate("key", settings.rate_limit_per_key):
         guards.append(partial(RateLimitGuard, limits=limits, identify=by_key))
     return guards
+
+
+def protocols_of(settings: Settings) -> list[Protocol]:
+    """Return the protocols of other programs that the settings turn on, beside `/v1` and `/v2`."""
+    token = settings.label_studio_token.get_secret_value()
+    headers = (("Authorization", f"Token {token}"),) if token else ()
+    home = home_of(settings.label_studio_url, headers)
+    known = (
+        deepstack(settings.deepstack_labels),
+        kserve_v1(),
+        label_studio(RemoteImages(settings.fetch_hosts, home)),
+        x_anylabeling(),
+    )
+    return [one for one in known if one.name in settings.dialects]
 
 
 def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds: bool) -> Services:

@@ -7,7 +7,7 @@ FovealError
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
-│   │   └── TooMuchMetadataError  MalformedBase64Error
+│   │   └── TooMuchMetadataError  MalformedBase64Error  RemoteImageError
 │   ├── VideoError                the video can not be read
 │   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
 │   │   └── VideoTooLongError  TooManyFramesError
@@ -124,6 +124,13 @@ class MalformedBase64Error(ImageError):
     status = 400
     code = "malformed_base64"
     title = "The image is not valid base64"
+
+
+class RemoteImageError(ImageError):
+    """An image that is named by URL may not be fetched, is not there, or did not come in time."""
+
+    code = "remote_image"
+    title = "The image can not be fetched"
 
 
 class VideoError(RequestError):

@@ -166,7 +166,8 @@ class Registry:
             missing = (
                 f"There is no model {name!r}" if name else f"There is no model for {_either(tasks)}"
             )
-            raise UnknownModelError(f"{missing}. This task's models: {_listed(able)}.")
+            whose = "This task's models" if task or len(tasks) == 1 else "The models"
+            raise UnknownModelError(f"{missing}. {whose}: {_listed(able)}.")
         versions = self._by_name[name]
         model = (
             self._routing.version_of(versions) if version is None else self._version(name, version)

@@ -12,13 +12,14 @@ from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.deps import Services
-from service.api.dialects.v2.infer import infer, limits_of
+from service.api.dialects.v2.infer import infer
 from service.api.dialects.v2.metadata import model_config, model_metadata, server_metadata
 from service.api.dialects.v2.repository import index, wants_ready_only
 from service.api.dialects.v2.statistics import statistics
 from service.api.error_forms import error_response, is_open_inference
 from service.api.ingest.body import read_body
 from service.api.record import RECORD_KEY, RequestRecord
+from service.api.tensors import limits_of
 from service.calls import TensorCall
 from service.errors import (
     FovealError,

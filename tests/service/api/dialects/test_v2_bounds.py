@@ -16,7 +16,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from service.api.dialects.v2.compression import PIECE_BYTES, compress
-from service.api.dialects.v2.numbers import array_from_bytes
+from service.api.ingest.numbers import array_from_bytes
 from service.api.output_room import OutputRoom
 from service.errors import DeadlineError, InvalidParameterError, OverloadedError
 from tests.keys import bearer, write_keys
@@ -129,6 +129,20 @@ def test_outputs_of_all_requests_together_are_bounded(http: httpx.Client, live: 
         assert answer.headers["retry-after"].isdigit()
     for _ in range(3):  # what was held is given back
         assert http.post(INFER, content=body, headers=headers).status_code == 200
+    assert live.services.outputs.bytes == 0
+
+
+def instances(rows: int) -> dict[str, Any]:
+    return {"instances": np.zeros((rows, 8, 8, 3), int).tolist()}
+
+
+def test_outputs_of_kserve_v1_have_the_same_room_and_no_nan(http: httpx.Client, live: Live) -> None:
+    path = "/v1/models/wide:predict"
+    with live.services.outputs.hold(19 * MIB):
+        answer = http.post(path, json=instances(1))
+        refused(answer, 503, "The outputs of requests hold 19 MiB")
+    refused(http.post(path, json=instances(1)), 400, "NaN, or an infinite one. Use /v2 with")
+    refused(http.post(path, json=instances(6)), 400, "are sent as JSON. Use /v2 with binary_data")
     assert live.services.outputs.bytes == 0
 
 
