@@ -18,7 +18,7 @@ from service.explain.views import VIEWS, ExplainResult
 from service.imaging.overlay import RenderedImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Outputs
-from service.runtime.model import Model
+from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
 from service.tasks.task import Rendering, Task
 from service.value import value
@@ -37,6 +37,7 @@ class TaskCall:
     rendering: Rendering | None
     media_type: str
     _pipeline: Pipeline
+    _lease: Lease | None = None
 
     async def run(
         self,
@@ -72,6 +73,7 @@ class TensorCall:
 
     model: Model
     _pipeline: Pipeline
+    _lease: Lease | None = None
 
     @property
     def input_name(self) -> str:
@@ -111,7 +113,10 @@ class TensorCall:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         jobs = [Job(partial(_row, row), _outputs) for row in rows]
-        return await self.model.batcher.submit(
+        queue = self.model.queue
+        if queue is None:
+            queue, timeout_seconds = await self.model.awake(timeout_seconds)
+        return await queue.submit(
             jobs,
             timeout_seconds=timeout_seconds,
             disconnected=disconnected,
@@ -151,6 +156,7 @@ class ExplainCall:
     request: ExplainRequest
     _runner: Runner
     _registry: Registry
+    _lease: Lease | None = None
 
     @property
     def needs_image(self) -> bool:

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import replace
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -20,7 +21,7 @@ from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
 from service.calls import ExplainCall, TaskCall, TensorCall
-from service.errors import FovealError, InvalidParameterError
+from service.errors import ConfigurationError, FovealError, InvalidParameterError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -43,15 +44,25 @@ from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
+from service.runtime.changes import Changes
 from service.runtime.device import Device
+from service.runtime.fleet import Selector, parse_selector, read_fleet
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.job import JobResult
 from service.runtime.loading import ModelLoader
+from service.runtime.opening import Batching, Opener
 from service.runtime.probing import find_device
-from service.runtime.registry import Batching, Registry
+from service.runtime.registry import Registry
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.trial import Trial
+from service.runtime.wanted import (
+    NO_OVERRIDES,
+    Catalog,
+    Overrides,
+    choose,
+    require_targets,
+)
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
@@ -86,6 +97,7 @@ class Engine:
         share: this process's part of a number of threads, where several processes serve together.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
         decoder_program: the module that isolated decoder processes run.
+        overrides: what admin calls have changed, where this engine takes the place of another.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
@@ -100,6 +112,7 @@ class Engine:
         share: Callable[[int], int] = int,
         on_loaded: "Callable[[Engine], None] | None" = None,
         decoder_program: str = PROGRAM,
+        overrides: Overrides = NO_OVERRIDES,
     ) -> None:
         require_fitting(tasks)
         self.version = version_of("foveal")
@@ -119,7 +132,10 @@ class Engine:
             if device.is_gpu
             else None
         )
-        self.registry = self._registry(settings, device)
+        self._models_folder, self._defaults = settings.models, settings.defaults
+        catalog = self._read_catalog()
+        self.registry = self._registry(settings, device, catalog, overrides)
+        self.changes = Changes(self.registry, self._read_catalog, catalog, overrides)
         self.explainers = Explainers(
             self._workers,
             limit=settings.explainers,
@@ -127,6 +143,7 @@ class Engine:
             open_explainer=open_explainer,
             series_of=self.registry.series_of,
         )
+        self.registry.when_gone(self.explainers.forget)
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
         self.pipeline = self._pipeline(
             settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
@@ -154,6 +171,7 @@ class Engine:
             stack.push_async_callback(self.explainers.close)
             for work in (
                 self._serve_models(),
+                self.registry.residence.watch(),
                 Watchdog(self._workers).watch(),
                 watch_lag(self.metrics),
                 return_memory(),
@@ -201,11 +219,17 @@ class Engine:
         found = self.registry.find(task.networks, model, version, task=task.name)
         settled = task.settle(options, found.card)
         if rendering is None:
-            return TaskCall(task, found, settled, None, "", self.pipeline)
+            return TaskCall(task, found, settled, None, "", self.pipeline, found.lease)
         chosen = task.rendering(rendering)
         chosen.check(found.card)
         return TaskCall(
-            task, found, settled, chosen, media_type or chosen.media_types[0], self.pipeline
+            task,
+            found,
+            settled,
+            chosen,
+            media_type or chosen.media_types[0],
+            self.pipeline,
+            found.lease,
         )
 
     async def predict(
@@ -259,7 +283,8 @@ class Engine:
         Raises:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
-        return TensorCall(self.registry.find(tuple(self.tasks), model, version), self.pipeline)
+        found = self.registry.find(tuple(self.tasks), model, version)
+        return TensorCall(found, self.pipeline, found.lease)
 
     async def infer(
         self,
@@ -323,10 +348,12 @@ class Engine:
             raise InvalidParameterError(f"format: {task.name} has nothing that can be drawn")
         found = self.registry.find(task.networks, model, version, task=task.name)
         window = found.card.window
+        backbone = self.registry.backbone_of(found) if found.card.backbone else found
         return VideoRun(
             task=task.name,
             model=found,
-            backbone=self.registry.backbone_of(found) if found.card.backbone else found,
+            backbone=backbone,
+            leases=(found.lease, backbone.lease),
             combiner=over_time.begin(options, found.card),
             sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
             draws=draws,
@@ -400,7 +427,9 @@ class Engine:
             request = filters_request(options, form)
         else:
             request = explain_request(options, found.card, form)
-        return ExplainCall(self.tasks[found.card.task], found, request, self.runner, self.registry)
+        return ExplainCall(
+            self.tasks[found.card.task], found, request, self.runner, self.registry, found.lease
+        )
 
     async def explain(
         self,
@@ -429,12 +458,30 @@ class Engine:
 
     # Inside.
 
-    def _registry(self, settings: Settings, device: Device) -> Registry:
-        found, unreadable = scan_repository(settings.models)
+    def _read_catalog(self) -> Catalog:
+        """Return what lies in the folder of the models; blocking.
+
+        Raises:
+            ConfigurationError: there is no such folder, or its foveal.toml is not valid.
+        """
+        found, unreadable = scan_repository(self._models_folder)
         servables, unfit = usable(found, self.tasks)
-        return Registry(
-            servables,
-            unreadable + unfit,
+        fleet = read_fleet(self._models_folder)
+        given = {task: _default(task, one) for task, one in self._defaults.items()}
+        defaults = {**fleet.defaults, **given}
+        for task in defaults:
+            if task not in self.tasks:
+                raise ConfigurationError(
+                    f"There is a default for {task!r}, which is no task. Tasks: {', '.join(self.tasks)}."
+                )
+        return Catalog(servables, unreadable + unfit, replace(fleet, defaults=defaults))
+
+    def _registry(
+        self, settings: Settings, device: Device, catalog: Catalog, overrides: Overrides
+    ) -> Registry:
+        wanted = choose(catalog, overrides)
+        require_targets(wanted, catalog)
+        opener = Opener(
             device=device,
             open_model=self._loader(settings, device).load,
             workers=self._workers,
@@ -442,10 +489,14 @@ class Engine:
             batching=Batching(
                 settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
             ),
-            defaults=settings.defaults,
-            networks={name: task.networks for name, task in self.tasks.items()},
             pool=self._pool,
+        )
+        return Registry(
+            wanted,
+            opener=opener,
+            networks={name: task.networks for name, task in self.tasks.items()},
             load_seconds=settings.load_seconds,
+            budget_bytes=settings.models_memory_bytes,
         )
 
     def _loader(self, settings: Settings, device: Device) -> ModelLoader:
@@ -490,6 +541,7 @@ class Engine:
 
     async def _serve_models(self) -> None:
         await self.registry.load()
+        await self.changes.start()
         self.loaded.set()
         if self._on_loaded is not None:
             self._on_loaded(self)
@@ -516,6 +568,13 @@ async def open_engine(
 def _threads(settings: Settings, device: Device) -> int:
     """Return how many threads run batches: on a CPU one per core, on a GPU enough to keep it busy while they wait."""
     return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
+
+
+def _default(task: str, given: str) -> Selector:
+    try:
+        return parse_selector(given)
+    except InvalidParameterError as error:
+        raise ConfigurationError(f"FOVEAL_DEFAULTS: {task}: {error}.") from error
 
 
 def _trial(settings: Settings) -> Trial | None:

@@ -18,7 +18,8 @@ FovealError
 │   ├── NotFoundError  MethodNotAllowedError
 │   ├── UnauthorizedError  MissingScopeError  UnknownHostError
 │   ├── RateLimitedError  QueueShareError
-│   └── UnknownModelError  UnknownVersionError  WrongTaskError
+│   ├── UnknownModelError  UnknownVersionError  WrongTaskError  NoDefaultModelError
+│   └── AdminOffError  RefusedModelError  VersionExistsError  ModelInUseError
 ├── UnavailableError              the client may try again
 │   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError
 │   └── DeadlineError
@@ -265,6 +266,36 @@ class WrongTaskError(RequestError):
     status = 422
     code = "wrong_task"
     title = "The model does not do this task"
+
+
+class NoDefaultModelError(RequestError):
+    status = 422
+    code = "no_default_model"
+    title = "The request must name a model"
+
+
+class AdminOffError(RequestError):
+    status = 403
+    code = "admin_off"
+    title = "Calls that change the models are switched off"
+
+
+class RefusedModelError(RequestError):
+    status = 422
+    code = "refused_model"
+    title = "The model can not be served"
+
+
+class VersionExistsError(RequestError):
+    status = 409
+    code = "version_exists"
+    title = "The version exists"
+
+
+class ModelInUseError(RequestError):
+    status = 409
+    code = "model_in_use"
+    title = "Something else needs the model"
 
 
 class UnavailableError(FovealError):

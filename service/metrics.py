@@ -148,10 +148,26 @@ class Metrics:
         )
         self.model_ready = self._gauge(
             "foveal_model_ready",
-            "1 when loaded, warm and its last health check succeeded.",
+            "1 when a version of it is loaded, warm and its last health check succeeded, or is loaded on demand.",
             "model",
         )
 
+        self.model_changes = self._counter(
+            "foveal_model_changes_total",
+            "Versions that came and went: loaded, refused, removed, asleep (unloaded until a request comes), woken.",
+            "model",
+            "change",
+        )
+        self.refused_models = self._gauge(
+            "foveal_refused_models", "Files in the model repository that can not be served."
+        )
+        self.shadows = self._counter(
+            "foveal_shadow_images_total",
+            "Images that a shadow version ran too: agreed, differed, failed, or dropped under load.",
+            "model",
+            "version",
+            "outcome",
+        )
         self.statistics = ModelStatistics(self.registry)
 
     def of_model(self, model: str, depth: Callable[[], float]) -> "ModelMetrics":

@@ -73,7 +73,10 @@ class Pipeline:
         if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
             jobs = await self._prepared(images, jobs, until, disconnected)
             timeout_seconds = max(0.0, until - self.clock())
-        return await model.batcher.submit(
+        queue = model.queue
+        if queue is None:
+            queue, timeout_seconds = await model.awake(timeout_seconds)
+        return await queue.submit(
             jobs,
             timeout_seconds=timeout_seconds,
             disconnected=disconnected,

@@ -52,7 +52,14 @@ class Settings(BaseSettings):
     device_id: int = Field(0, ge=0, description="Index of the GPU")
     defaults: dict[str, str] = Field(
         {},
-        description='Default model of a task, as JSON: `{"classify": "lenet5"}`; without an entry the first by name',
+        description='Default model of a task, as JSON: `{"classify": "lenet5"}`, `"lenet5:2"` or `"lenet5@stable"`; '
+        "goes before `foveal.toml`",
+    )
+    models_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory that the models may hold together; the least recently used are unloaded until a request "
+        "comes for them. 0: any",
     )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that serve; more than 1 pays for tiny networks only"

@@ -11,6 +11,8 @@ ACROSS_PROCESSES: Mapping[str, Callable[[float, float], float]] = {
     "foveal_build_info": max,
     "foveal_model_last_run_timestamp_seconds": max,
     "foveal_model_info": max,
+    "foveal_model_state": max,
+    "foveal_refused_models": max,
     "python_info": max,
     "foveal_model_ready": min,
     "process_start_time_seconds": min,

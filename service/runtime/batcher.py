@@ -97,6 +97,8 @@ class Batcher:
         self.batches_taken = 0
         self.answers = 0
         """How many jobs were answered with a result."""
+        self.used_at = workers.clock()
+        """When the last request came, in seconds of the workers' clock; health checks are none."""
         self.broken = ""
         """Why the network runs no more; empty where it does."""
         self._idle = list(runs)
@@ -120,7 +122,7 @@ class Batcher:
         self._normal = Line()
         self._low_priority = Line()
         self._low_priority_largest = 1
-        self._closed = False
+        self._closed = self._let_go = False
         self._callers = 0
         self._no_callers = asyncio.Event()
         self._no_callers.set()
@@ -173,6 +175,10 @@ class Batcher:
             self._workers.condition.notify_all()
         await self._no_callers.wait()
         self._workers.detach(self)
+        with self._workers.condition:
+            self._let_go = True
+            self._idle.clear()  # reference cycles would keep the network until the collector runs, if it does
+            self._wide = None
 
     async def submit(
         self,
@@ -181,6 +187,7 @@ class Batcher:
         timeout_seconds: float,
         disconnected: Disconnected | None = None,
         low_priority: bool = False,
+        is_request: bool = True,
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
 
@@ -191,6 +198,7 @@ class Batcher:
             timeout_seconds: how long until jobs without a result are answered with a `DeadlineError`.
             disconnected: a coroutine function that returns when the caller has disconnected.
             low_priority: whether the jobs wait in the low-priority line.
+            is_request: whether the network is used by it: a health check or a shadow keeps no model in memory.
 
         Raises:
             OverloadedError: the jobs do not all fit into the queue.
@@ -198,6 +206,8 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         now = self._clock()
+        if is_request:
+            self.used_at = now
         deadline = now + timeout_seconds
         line = self._low_priority if low_priority else self._normal
         entries = [Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
@@ -408,7 +418,7 @@ class Batcher:
             return
         self._lost.remove(turn)
         self.broken = ""
-        if _is_bound(turn.instance):
+        if _is_bound(turn.instance) and not self._let_go:
             self._instances += 1
             self._idle.append(turn.instance)
 
@@ -453,7 +463,8 @@ class Batcher:
                 else:
                     if turn.low_priority or self._stages.fits is not None:
                         self._learn(turn, len(entries))
-                    self._idle.append(turn.instance)
+                    if not self._let_go:
+                        self._idle.append(turn.instance)
                     self._workers.run_ended(turn)
         if self._pool is None:
             self._finish(rows)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from service.card import ImageInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
-from service.fanout import FanOut, Place
+from service.fanout import FanOut, Place, run_alone
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner, Window
 from service.imaging.decode import Limits
@@ -23,7 +23,7 @@ from service.imaging.resize import fit_image
 from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
 from service.runtime.job import Job, JobResult, Trace
-from service.runtime.model import Model
+from service.runtime.model import Lease, Model
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
 from service.video.opening import AnyClip, AnyFrame, open_clip
 from service.video.reader import VideoLimits
@@ -48,6 +48,7 @@ class VideoRun:
         sampling: which frames are wanted.
         draws: whether each result is drawn on its frame.
         timeout_seconds: how long each frame, or window, may take from when it is queued.
+        leases: of both networks, which drain until the video has ended.
     """
 
     task: str
@@ -57,6 +58,7 @@ class VideoRun:
     sampling: Sampling
     draws: bool
     timeout_seconds: float
+    leases: tuple[Lease | None, ...] = ()
 
 
 class Arrival(Protocol):
@@ -333,9 +335,7 @@ async def _read_windows(run: VideoRun) -> list[Mapping[str, Any]]:
     results = []
     for window in run.combiner.take_windows():
         job = Job(partial(_features, window), _copied)
-        (outcome,) = await run.model.batcher.submit(
-            [job], timeout_seconds=run.timeout_seconds, low_priority=True
-        )
+        (outcome,) = await run_alone(run.model, job, run.timeout_seconds)
         if isinstance(outcome, FovealError):
             raise outcome
         results.append(run.combiner.add_window(window, outcome.value))

@@ -45,6 +45,6 @@ def _state(model: Model, registry: Registry) -> ModelState:
         reason=model.reason,
         device=registry.device.name,
         largest_batch=model.queue.largest if model.queue else None,
-        default=registry.default_of(model.card.task) == model.name,
+        default=getattr(registry.default_of(model.card.task), "name", None) == model.name,
         card=model.card,
     )

@@ -7,7 +7,7 @@ import threading
 import weakref
 from collections.abc import AsyncIterator, Collection, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,14 @@ from service.errors import (
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.runtime.device import Device
+from service.runtime.fleet import ModelPlan, parse_selector
 from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.loading import Loaded
-from service.runtime.registry import Batching, Registry
+from service.runtime.model import Model
+from service.runtime.opening import Batching, Opener
+from service.runtime.registry import Registry
 from service.runtime.repository import Refusal, Servable
+from service.runtime.wanted import Wanted, key_of
 from service.runtime.workers import Workers
 from tests.servables import color_card
 from tests.service.runtime.clocks import ManualClock
@@ -114,6 +118,26 @@ class House:
     loader: Loader
     metrics: Metrics
 
+    async def add(self, one: Servable) -> Model:
+        """Serve a version too; raise why it can not be."""
+        now = self.registry.wanted
+        wanted = replace(now, servables=tuple(sorted((*now.servables, one), key=key_of)))
+        transition = await self.registry.prepare(wanted)
+        if transition.failures:
+            await self.registry.abort(transition)
+            raise ServableError(*transition.failures.values())
+        self.registry.commit(transition)
+        return next(
+            model for model in self.registry.models if key_of(model.servable) == key_of(one)
+        )
+
+    async def remove(self, name: str, version: int) -> None:
+        """Serve a version no more, and return when it has drained."""
+        now = self.registry.wanted
+        left = tuple(model for model in now.servables if key_of(model) != (name, version))
+        transition = await self.registry.prepare(replace(now, servables=left))
+        await asyncio.gather(*self.registry.commit(transition))
+
     async def ask(self, version: int | None = None, *, name: str = "colors") -> int:
         """Return which version answers."""
         model = self.registry.find(["classify"], name, version)
@@ -141,20 +165,26 @@ async def house(
     refusals: Collection[Refusal] = (),
     defaults: Mapping[str, str] | None = None,
     networks: Mapping[str, Collection[str]] | None = None,
+    plans: Mapping[str, ModelPlan] | None = None,
     load: bool = True,
 ) -> AsyncIterator[House]:
     workers, loader, metrics = Workers(2, clock=ManualClock()), Loader(), Metrics()
     registry = Registry(
-        servables,
-        refusals,
-        device=Device("cpu"),
-        open_model=loader,
-        workers=workers,
-        metrics=metrics,
-        batching=Batching(capacity=8, max_delay_seconds=0.0),
-        defaults=defaults or {},
+        Wanted(
+            tuple(sorted(servables, key=key_of)),
+            tuple(refusals),
+            defaults={task: parse_selector(one) for task, one in (defaults or {}).items()},
+            plans=plans or {},
+        ),
+        opener=Opener(
+            device=Device("cpu"),
+            open_model=loader,
+            workers=workers,
+            metrics=metrics,
+            batching=Batching(capacity=8, max_delay_seconds=0.0),
+            release_memory=loader.note_release,
+        ),
         networks=networks,
-        release_memory=loader.note_release,
     )
     loader.gate.set()
     workers.start()
@@ -213,8 +243,8 @@ async def test_a_file_that_can_not_be_served_is_logged_and_keeps_the_service_fro
 
 async def test_models_stand_by_name_and_version() -> None:
     async with house(servable("b"), servable("a", 2)) as h:
-        await h.registry.add(servable("a", 10))
-        await h.registry.add(servable("a", 9))
+        await h.add(servable("a", 10))
+        await h.add(servable("a", 9))
         found = [(model.name, model.version) for model in h.registry.models]
         assert found == [("a", 2), ("a", 9), ("a", 10), ("b", 1)]
         assert [model.version for model in h.registry.versions("a")] == [2, 9, 10]
@@ -291,9 +321,9 @@ async def test_a_temporal_head_finds_the_backbone_that_it_was_trained_with() -> 
     async with house(*models, servable("head", backbone="glance", backbone_sha256="a" * 64)) as h:
         (head,) = h.registry.versions("head")
         assert h.registry.backbone_of(head).version == 2
-        await h.registry.remove("glance", 2)
+        await h.remove("glance", 2)
         assert h.registry.backbone_of(head).version == 1
-        await h.registry.remove("glance", 1)
+        await h.remove("glance", 1)
         with pytest.raises(NotReadyError, match="head reads the features of glance"):
             h.registry.backbone_of(head)
 
@@ -301,7 +331,7 @@ async def test_a_temporal_head_finds_the_backbone_that_it_was_trained_with() -> 
 async def test_an_added_version_takes_the_traffic_once_it_is_proved_and_not_before() -> None:
     async with house(servable(version=1)) as h:
         h.loader.gate.clear()
-        adding = asyncio.create_task(h.registry.add(servable(version=2)))
+        adding = asyncio.create_task(h.add(servable(version=2)))
         for _ in range(2):  # the first of them was at the start
             await h.loader.has_begun()
         assert await h.ask() == 1
@@ -323,7 +353,7 @@ async def test_nothing_is_left_of_an_added_version_that_fails(
         with caplog.at_level(logging.CRITICAL, LOGGER):  # pytest keeps records, these the network
             for name in ("colors", "new"):
                 with pytest.raises((ServableError, NotReadyError), match=expected):
-                    await h.registry.add(servable(name, 2))
+                    await h.add(servable(name, 2))
                 if fault == "breaks":
                     await h.loader.has_freed_a_network()
         assert [model.version for model in h.registry.models] == [1]
@@ -333,14 +363,14 @@ async def test_nothing_is_left_of_an_added_version_that_fails(
 async def test_an_adding_that_is_cancelled_leaves_nothing_and_the_next_one_works() -> None:
     async with house() as h:
         h.loader.gate.clear()
-        adding = asyncio.create_task(h.registry.add(servable()))
+        adding = asyncio.create_task(h.add(servable()))
         await h.loader.has_begun()
         adding.cancel()
         with pytest.raises(asyncio.CancelledError):
             await adding
         assert h.registry.models == ()
         h.loader.gate.set()
-        await h.registry.add(servable())
+        await h.add(servable())
         assert await h.ask() == 1
 
 
@@ -349,7 +379,7 @@ async def test_models_are_never_loaded_at_the_same_time() -> None:
         h.loader.gate.clear()
         loading = asyncio.create_task(h.registry.load())
         await h.loader.has_begun()
-        adding = asyncio.create_task(h.registry.add(servable("b")))
+        adding = asyncio.create_task(h.add(servable("b")))
         await asyncio.sleep(0)
         assert h.loader.loaded == [("a", 1)]
         h.loader.gate.set()
@@ -360,7 +390,7 @@ async def test_models_are_never_loaded_at_the_same_time() -> None:
 async def test_a_version_that_is_there_can_not_be_added_again() -> None:
     async with house(servable(version=1), servable(version=2)) as h:
         with pytest.raises(ConfigurationError, match="colors version 1 is served already"):
-            await h.registry.add(servable(version=1))
+            await h.add(servable(version=1))
         assert h.loader.loaded == [("colors", 1), ("colors", 2)]
 
 
@@ -368,7 +398,7 @@ async def test_after_closing_nothing_is_added() -> None:
     async with house() as h:
         await h.registry.close()
         with pytest.raises(ShuttingDownError):
-            await h.registry.add(servable())
+            await h.add(servable())
         assert h.loader.loaded == []
 
 
@@ -382,7 +412,7 @@ async def test_a_removed_version_gets_no_new_request_and_answers_what_it_has_acc
         queued = asyncio.create_task(h.ask(2))
         while not h.registry.find(["classify"], "colors", 2).batcher.depth:
             await asyncio.sleep(0)
-        removing = asyncio.create_task(h.registry.remove("colors", 2))
+        removing = asyncio.create_task(h.remove("colors", 2))
         await asyncio.sleep(0)
         assert await h.ask() == 1
         with pytest.raises(UnknownVersionError):
@@ -400,7 +430,7 @@ async def test_a_removal_that_is_cancelled_goes_on_and_closing_waits_for_it() ->
         network.gate.clear()
         accepted = asyncio.create_task(h.ask())
         await network.has_entered()
-        removing = asyncio.create_task(h.registry.remove("colors", 2))
+        removing = asyncio.create_task(h.remove("colors", 2))
         await asyncio.sleep(0)
         removing.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -420,7 +450,7 @@ async def test_a_removal_that_is_cancelled_goes_on_and_closing_waits_for_it() ->
 async def test_a_version_that_is_loaded_after_closing_is_not_started() -> None:
     async with house() as h:
         h.loader.gate.clear()
-        adding = asyncio.create_task(h.registry.add(servable()))
+        adding = asyncio.create_task(h.add(servable()))
         await h.loader.has_begun()
         await h.registry.close()
         h.loader.gate.set()
@@ -434,7 +464,7 @@ async def test_a_request_that_found_a_version_before_it_was_removed_is_refused_w
 ):
     async with house(servable()) as h:
         model = h.registry.find(["classify"], None, None)
-        await h.registry.remove("colors", 1)
+        await h.remove("colors", 1)
         with pytest.raises(NotReadyError, match="colors version 1 was removed"):
             _ = model.batcher
 
@@ -445,7 +475,7 @@ async def test_nothing_holds_the_memory_of_a_removed_version() -> None:
         model = h.registry.find(["classify"], None, None)
         gc.collect()
         assert not h.loader.freed.acquire(blocking=False)
-        await h.registry.remove("colors", 2)
+        await h.remove("colors", 2)
         await h.loader.has_freed_a_network()
         assert list(h.loader.networks) == [("colors", 1)]
         assert len(h.loader.alive_at_release) == 1
@@ -457,17 +487,17 @@ async def test_nothing_holds_a_removed_version_itself() -> None:
     async with house(servable(version=1), servable(version=2)) as h:
         await h.registry.health.make_round()
         gone = weakref.ref(h.registry.find(["classify"], None, 2))
-        await h.registry.remove("colors", 2)
+        await h.remove("colors", 2)
         gc.collect()
         assert gone() is None
 
 
 async def test_a_removed_version_can_be_added_again() -> None:
     async with house(servable()) as h:
-        await h.registry.remove("colors", 1)
+        await h.remove("colors", 1)
         with pytest.raises(UnknownModelError):
             h.registry.find(["classify"], "colors", None)
-        await h.registry.add(servable())
+        await h.add(servable())
         assert await h.ask() == 1
 
 
@@ -476,7 +506,7 @@ async def test_a_version_that_is_removed_while_it_loads_is_gone_once_it_is_loade
         h.loader.gate.clear()
         loading = asyncio.create_task(h.registry.load())
         await h.loader.has_begun()
-        removing = [asyncio.create_task(h.registry.remove(name, 1)) for name in ("a", "b")]
+        removing = [asyncio.create_task(h.remove(name, 1)) for name in ("a", "b")]
         await asyncio.sleep(0)
         assert [model.name for model in h.registry.models] == ["c"]
         assert h.series() == {f"{gauge} c" for gauge in GAUGES}
@@ -491,16 +521,16 @@ async def test_a_version_that_is_removed_while_it_loads_is_gone_once_it_is_loade
 async def test_what_is_not_there_can_not_be_removed() -> None:
     async with house(servable()) as h:
         with pytest.raises(UnknownVersionError):
-            await h.registry.remove("colors", 2)
+            await h.remove("colors", 2)
         with pytest.raises(UnknownModelError):
-            await h.registry.remove("paints", 1)
+            await h.remove("paints", 1)
         assert await h.ask() == 1
 
 
 async def test_a_removed_version_is_checked_no_more() -> None:
     async with house(servable(version=1), servable(version=2)) as h:
         network = h.loader.networks["colors", 2]
-        await h.registry.remove("colors", 2)
+        await h.remove("colors", 2)
         await network.has_entered()
         await h.registry.health.make_round()
         assert not network.entered.acquire(blocking=False)
@@ -512,11 +542,11 @@ async def test_the_gauges_of_a_name_show_its_versions_as_they_come_and_go() -> N
         h.loader.networks["colors", 1].broken = True
         await h.registry.health.make_round()
         assert h.sample("foveal_model_ready") == 0
-        await h.registry.add(servable(version=2))
+        await h.add(servable(version=2))
         assert [h.sample(gauge) for gauge in GAUGES] == [0, 0, 16]
-        await h.registry.remove("colors", 1)
+        await h.remove("colors", 1)
         assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 8]
-        await h.registry.remove("colors", 2)
+        await h.remove("colors", 2)
         assert h.series() == set()
 
 
@@ -543,7 +573,7 @@ async def test_the_info_of_a_version_comes_and_goes_with_it() -> None:
         labels = {"task": "classify", "precision": "fp32", "device": "cpu"}
         for version in ("1", "2"):
             assert h.sample("foveal_model_info", version=version, **labels) == 1
-        await h.registry.remove("colors", 1)
+        await h.remove("colors", 1)
         assert h.sample("foveal_model_info", version="1", **labels) is None
         assert h.sample("foveal_model_info", version="2", **labels) == 1
 
@@ -552,13 +582,13 @@ async def test_all_versions_count_together_and_go_on_counting_after_a_return() -
     async with house(servable(version=1)) as h:
         counted = h.sample("foveal_images_total", outcome="answered") or 0
         await h.ask()
-        model = await h.registry.add(servable(version=2))
+        model = await h.add(servable(version=2))
         await h.ask()
         assert h.sample("foveal_images_total", outcome="answered") == counted + 3
         for version in (1, 2):
-            await h.registry.remove("colors", version)
+            await h.remove("colors", version)
         h.registry.series_of(model).macs.inc(0)  # whoever still explains it, may count
-        await h.registry.add(servable(version=3))
+        await h.add(servable(version=3))
         assert h.sample("foveal_images_total", outcome="answered") == counted + 4
         assert h.sample("foveal_macs_total") == 1000 * (counted + 4)
 
@@ -600,18 +630,21 @@ class Oddities:
 
 
 @asynccontextmanager
-async def odd_house(*names: str, **options: Any) -> AsyncIterator[tuple[Registry, Oddities]]:
+async def odd_house(
+    *names: str, add_seconds: float = 9.0, **options: Any
+) -> AsyncIterator[tuple[Registry, Oddities]]:
     workers, opener = Workers(1, clock=ManualClock()), Oddities()
     registry = Registry(
-        [servable(name) for name in names],
-        (),
-        device=Device("cpu"),
-        open_model=opener,
-        workers=workers,
-        metrics=Metrics(),
-        batching=Batching(capacity=8),
-        defaults={},
-        release_memory=lambda: None,
+        Wanted(tuple(servable(name) for name in names)),
+        opener=Opener(
+            device=Device("cpu"),
+            open_model=opener,
+            workers=workers,
+            metrics=Metrics(),
+            batching=Batching(capacity=8),
+            release_memory=lambda: None,
+            add_seconds=add_seconds,
+        ),
         **options,
     )
     workers.start()
@@ -679,13 +712,13 @@ async def test_a_network_that_is_added_and_never_loads_is_refused() -> None:
 
 async def test_where_no_thread_is_left_the_service_is_not_ready() -> None:
     registry = Registry(
-        [],
-        (),
-        device=Device("cpu"),
-        open_model=Oddities(),
-        workers=Workers(0),
-        metrics=Metrics(),
-        batching=Batching(capacity=8),
-        defaults={},
+        Wanted(()),
+        opener=Opener(
+            device=Device("cpu"),
+            open_model=Oddities(),
+            workers=Workers(0),
+            metrics=Metrics(),
+            batching=Batching(capacity=8),
+        ),
     )
     assert "are in runs that do not end; restart the service" in registry.not_ready()[0]

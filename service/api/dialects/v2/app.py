@@ -96,9 +96,9 @@ class OpenInference:
         if what == "stats":
             models = [model] if version else engine.registry.versions(model.name)
             return await self._stats(request, models=models)
-        _ = model.batcher  # raises where it is not served
+        model.require_served()
         if what == "ready":
-            ready = model.state == "ready"
+            ready = model.can_answer
             return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
         if what == "config":
             return _json(model_config(model, engine, limits_of(self._services).most_rows))

@@ -24,7 +24,7 @@ def server_metadata(version: str) -> JsonObject:
 
 def model_metadata(model: Model, engine: Engine) -> JsonObject:
     """Return the names, types and shapes of a model's tensors; the first axis is the batch."""
-    ready = [one for one in engine.registry.versions(model.name) if one.state == "ready"]
+    ready = [one for one in engine.registry.versions(model.name) if one.can_answer]
     return {
         "name": model.name,
         "versions": [str(one.version) for one in ready],
@@ -41,7 +41,7 @@ def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
     group: JsonObject = {
         "name": f"{model.name}_0",
         "kind": "KIND_GPU" if device.is_gpu else "KIND_CPU",
-        "count": model.batcher.instances,
+        "count": model.queue.instances if model.queue else 1,
         "gpus": [device.index] if device.is_gpu else [],
     }
     delay = engine.registry.batching.max_delay_seconds

@@ -1,0 +1,362 @@
+"""Changes of what is served, one at a time: prepared beside the traffic, then done at once or not at all."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from service.errors import (
+    ConfigurationError,
+    FovealError,
+    InvalidParameterError,
+    ModelInUseError,
+    NotReadyError,
+    OverloadedError,
+    RefusedModelError,
+    UnknownModelError,
+    UnknownVersionError,
+    for_clients,
+)
+from service.logs import LOGGER
+from service.runtime.change import Change, ChangeReport
+from service.runtime.fleet import MODEL_NAME, NO_PLAN, Routes, read_routes
+from service.runtime.registry import Registry, Transition
+from service.runtime.wanted import (
+    NO_OVERRIDES,
+    Catalog,
+    Key,
+    Overrides,
+    Wanted,
+    choose,
+    key_of,
+    no_such_target,
+    require_targets,
+)
+
+log = logging.getLogger(LOGGER)
+
+MOST_WAITING = 8
+"""Changes that may wait for the one before."""
+DRAINED_SECONDS = 10.0
+"""How long the answer to a change waits until what it has removed has drained; the draining goes on after it."""
+
+
+@dataclass(slots=True)
+class Prepared:
+    """A change that waits for the word whether it happens.
+
+    Attributes:
+        transition: what takes the traffic.
+        overrides, catalog: what counts from then on.
+        committed: whether it has happened.
+    """
+
+    transition: Transition
+    overrides: Overrides
+    catalog: Catalog
+    committed: bool = field(default=False, init=False)
+
+
+class Changes:
+    """Changes what is served. All methods are called on the event loop.
+
+    Args:
+        registry: what serves.
+        read: returns what lies in the folder now; blocking, called on a thread.
+        catalog: what lay in the folder at the start.
+        overrides: what earlier admin calls have changed.
+        drained_seconds: how long an answer waits for what drains.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        read: Callable[[], Catalog],
+        catalog: Catalog,
+        overrides: Overrides = NO_OVERRIDES,
+        drained_seconds: float = DRAINED_SECONDS,
+    ) -> None:
+        self._registry = registry
+        self._read = read
+        self._catalog = catalog
+        self._overrides = overrides
+        self._drained_seconds = drained_seconds
+        self._turn = asyncio.Lock()
+        self._waiting = 0
+
+    @property
+    def overrides(self) -> Overrides:
+        """What admin calls have changed."""
+        return self._overrides
+
+    async def change(self, change: Change) -> ChangeReport:
+        """Do a change, and say what came of it. Once it has begun it goes on when the caller is canceled.
+
+        Raises:
+            RequestError: it can not be done; nothing has changed.
+            UnavailableError: too many changes wait, or the service ends.
+        """
+        async with self.prepared(change) as prepared:
+            return await self.commit(prepared)
+
+    async def start(self) -> None:
+        """Serve older versions in the place of those that failed at the start, where a policy leaves them out."""
+        failed = self._failed()
+        if not failed:
+            return
+        wanted = choose(self._catalog, self._overrides, failed)
+        if len(wanted.servables) > len(self._registry.wanted.servables):
+            async with self._turn:
+                transition = Transition(wanted, {}, failed)
+                transition = await self._registry.prepare(wanted, transition)
+                self._registry.commit(transition)
+
+    @asynccontextmanager
+    async def prepared(self, change: Change) -> AsyncIterator[Prepared]:
+        """Give a change that is ready to happen; where the block does not commit it, nothing has changed.
+
+        Raises:
+            RequestError: it can not be done.
+            UnavailableError: too many changes wait, or the service ends.
+        """
+        if self._waiting >= MOST_WAITING:
+            raise OverloadedError(
+                f"{self._waiting} changes of the models wait for the one that runs. Try again in a moment."
+            )
+        self._waiting += 1
+        try:
+            await self._turn.acquire()
+        finally:
+            self._waiting -= 1
+        try:
+            prepared = await self._prepare(change)
+            try:
+                yield prepared
+            finally:
+                if not prepared.committed:
+                    await self._registry.abort(prepared.transition)
+        finally:
+            self._turn.release()
+
+    async def commit(self, prepared: Prepared) -> ChangeReport:
+        """Let a change happen, and wait a while until what it has removed has drained."""
+        before = {key_of(model.servable): model for model in self._registry.models}
+        drains = self._registry.commit(prepared.transition)
+        prepared.committed = True
+        self._catalog, self._overrides = prepared.catalog, prepared.overrides
+        after = {key_of(model.servable): model for model in self._registry.models}
+        if drains:
+            await asyncio.wait(drains, timeout=self._drained_seconds)
+        return ChangeReport(
+            loaded=_named(
+                key
+                for key, model in after.items()
+                if before.get(key) is not model and model.state != "failed"
+            ),
+            removed=_named(key for key in before if key not in after),
+            refused=self._refused(prepared),
+            drained=all(task.done() for task in drains),
+        )
+
+    async def _prepare(self, change: Change) -> Prepared:
+        try:
+            return await self._prepare_or_fail(change)
+        except ConfigurationError as error:  # of foveal.toml, or the folder itself
+            raise RefusedModelError(for_clients(str(error))) from error
+
+    async def _prepare_or_fail(self, change: Change) -> Prepared:
+        catalog = await self._read_catalog(change)
+        overrides = self._overrides
+        if change.kind == "reload":
+            if catalog.fleet.digest != self._catalog.fleet.digest and overrides.routes:
+                log.warning(
+                    "foveal.toml was changed: the aliases, shares and shadows that admin calls had set are dropped"
+                )
+                overrides = replace(overrides, routes={})
+        else:
+            overrides = self._applied(change, catalog)
+        wanted = choose(catalog, overrides)
+        require_targets(wanted, catalog)
+        self._registry.require_defaults(wanted)
+        transition = await self._registry.prepare(wanted)
+        if transition.failures:
+            transition = await self._without_failures(change, catalog, overrides, transition)
+        return Prepared(transition, overrides, catalog)
+
+    async def _without_failures(
+        self, change: Change, catalog: Catalog, overrides: Overrides, transition: Transition
+    ) -> Transition:
+        """Return a transition that does without what failed: older versions where a policy leaves them out.
+
+        Raises:
+            RefusedModelError: the change was for one of these.
+        """
+        failures = transition.failures
+        wanted = choose(catalog, overrides, failures)
+        try:
+            if change.kind != "reload":
+                reasons = (
+                    f"{name} version {version}: {for_clients(reason, _path_of(wanted, (name, version)))}"
+                    for (name, version), reason in failures.items()
+                )
+                raise RefusedModelError(" ".join(reasons))
+            return await self._registry.prepare(wanted, transition)
+        except FovealError:
+            await self._registry.abort(transition)
+            raise
+
+    async def _read_catalog(self, change: Change) -> Catalog:
+        """Return what lies in the folder; of other models than the change's, what lay there before."""
+        found = await asyncio.to_thread(self._read)
+        broken = {one.path for one in found.refusals}
+        held = [
+            model.servable
+            for model in self._registry.models
+            if model.servable.path in broken and model.can_answer
+        ]
+        if held:  # the file of what is served is broken now: it goes on
+            there = {key_of(one) for one in held}
+            kept = [one for one in found.servables if key_of(one) not in there]
+            found = replace(found, servables=tuple(sorted([*kept, *held], key=key_of)))
+        if change.kind == "reload":
+            return found
+        return self._catalog.with_model(change.name, found)
+
+    def _applied(self, change: Change, catalog: Catalog) -> Overrides:
+        """Return the overrides with a change.
+
+        Raises:
+            RequestError: it names what is not there, or takes away what something needs.
+        """
+        name, overrides = change.name, self._overrides
+        known = catalog.versions(name)
+        if not MODEL_NAME.fullmatch(name) or not (known or catalog.refused(name)):
+            raise UnknownModelError(
+                f"There is no model {name[:120]!r} in the folder of the models."
+            )
+        if change.kind in {"load_model", "load_version"}:
+            self._require_servable(change, catalog)
+            for one in catalog.servables:
+                if one.name == name and one.card.backbone:
+                    overrides = overrides.with_model(one.card.backbone)
+            if change.kind == "load_model":
+                return overrides.with_model(name)
+            return overrides.with_version((name, change.version))
+        if change.kind == "unload_model":
+            served = self._registry.versions(name)
+            heads = self._heads_of(name, [model.version for model in served])
+            if heads and not change.dependents:
+                raise ModelInUseError(_needed(name, heads, "unload_dependents"))
+            return overrides.without_models([name, *heads])
+        if change.kind == "unload_version":
+            self._require_free(name, change.version)
+            return overrides.without_version((name, change.version))
+        return overrides.with_routes(name, self._routed(change, known))
+
+    def _require_servable(self, change: Change, catalog: Catalog) -> None:
+        name, version = change.name, change.version
+        wanted = [version] if change.kind == "load_version" else catalog.refused(name)
+        for refusal in catalog.refusals:
+            if refusal.name == name and refusal.path.parent.name in map(str, wanted):
+                raise RefusedModelError(for_clients(refusal.reason, refusal.path))
+        if change.kind == "load_version" and version not in catalog.versions(name):
+            there = ", ".join(map(str, catalog.versions(name))) or "none"
+            raise UnknownVersionError(
+                f"{name} has no version {version} in the folder of the models. Versions: {there}."
+            )
+
+    def _require_free(self, name: str, version: int) -> None:
+        """Refuse to unload a version that something needs."""
+        served = [model.version for model in self._registry.versions(name)]
+        if version not in served:
+            there = ", ".join(map(str, served))
+            raise UnknownVersionError(f"{name} has no version {version}. Versions: {there}.")
+        for what, target in self._registry.routes_of(name).targets().items():
+            if target == version:
+                raise ModelInUseError(
+                    f"{what[0].upper()}{what[1:]} of {name} leads to version {version}. Let it lead elsewhere first."
+                )
+        for task, selector in self._registry.wanted.defaults.items():
+            if (selector.name, selector.version) == (name, version):
+                raise ModelInUseError(
+                    f"{selector} is the default of {task}. Change that in foveal.toml first."
+                )
+        heads = self._heads_of(name, [version])
+        if heads:
+            raise ModelInUseError(_needed(name, heads, ""))
+
+    def _heads_of(self, name: str, versions: Iterable[int]) -> list[str]:
+        """Return the models that read the features of these versions, and of no other that is served."""
+        gone = set(versions)
+        left = {
+            model.card.certificate.graph_sha256
+            for model in self._registry.models
+            if model.name == name and model.version not in gone
+        }
+        return list(
+            dict.fromkeys(
+                model.name
+                for model in self._registry.models
+                if model.card.backbone == name and model.card.backbone_sha256 not in left
+            )
+        )
+
+    def _routed(self, change: Change, known: list[int]) -> Routes:
+        """Return the routes of a model with one of them changed."""
+        name = change.name
+        plan = self._registry.wanted.plans.get(name, NO_PLAN)
+        aliases, weights, shadow = dict(plan.aliases), plan.weights, plan.shadow
+        if change.kind == "alias":
+            if change.version:
+                aliases[change.alias] = change.version
+            elif change.alias not in aliases:
+                raise UnknownVersionError(f"{name} has no alias {change.alias[:64]!r}.")
+            else:
+                del aliases[change.alias]
+        elif change.kind == "weights":
+            weights = change.weights
+        else:
+            shadow = change.shadow
+        routes = read_routes({"aliases": aliases, "weights": weights, "shadow": shadow})
+        for what, version in routes.targets().items():
+            if version not in known:
+                raise InvalidParameterError(no_such_target(name, what, version, known))
+            if self._overrides.excludes((name, version)):
+                raise NotReadyError(
+                    f"{name}: {what} leads to version {version}, which was unloaded. Load it first."
+                )
+        return routes
+
+    def _failed(self) -> dict[Key, str]:
+        return {
+            key_of(model.servable): model.reason
+            for model in self._registry.models
+            if model.state == "failed"
+        }
+
+    def _refused(self, prepared: Prepared) -> dict[str, str]:
+        refused = {
+            f"{one.name}:{one.path.parent.name}": for_clients(one.reason, one.path)
+            for one in prepared.catalog.refusals
+        }
+        for key, reason in prepared.transition.failures.items():
+            refused[f"{key[0]}:{key[1]}"] = for_clients(
+                reason, _path_of(prepared.transition.wanted, key)
+            )
+        return refused
+
+
+def _path_of(wanted: Wanted, key: Key) -> Path | None:
+    return next((one.path for one in wanted.servables if key_of(one) == key), None)
+
+
+def _named(keys: Iterable[Key]) -> list[str]:
+    return [f"{name}:{version}" for name, version in keys]
+
+
+def _needed(name: str, heads: Iterable[str], remedy: str) -> str:
+    listed = ", ".join(heads)
+    hint = f", or send {remedy}" if remedy else ""
+    return f"{listed} reads the features of {name}. Unload {listed} first{hint}."

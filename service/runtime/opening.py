@@ -1,0 +1,202 @@
+"""A version of a model, into memory and out of it: loaded, measured, given a queue, checked; drained and let go."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Protocol
+
+from service.errors import NotReadyError, ShuttingDownError
+from service.metrics import Metrics, ModelMetrics
+from service.runtime.batcher import STUCK_SECONDS, Batcher
+from service.runtime.daemon_call import daemon_call
+from service.runtime.device import Device
+from service.runtime.health import HealthWatcher
+from service.runtime.host import resident_bytes, trim_heap
+from service.runtime.loading import Loaded
+from service.runtime.model import Model
+from service.runtime.repository import Servable
+from service.runtime.session import shrink_arena
+from service.runtime.workers import Workers
+
+ADD_SECONDS = 600.0
+"""How long the loading of a model beside those that are served may take."""
+DRAIN_SECONDS = 300.0
+"""How long a removed version waits for the requests that have found it and have not sent their images."""
+
+OpenModel = Callable[[Servable], Loaded]
+"""Loads a servable onto the device; blocking, called on a thread."""
+
+
+class MarksBroken(Protocol):
+    """Is called with a model, and the reason, when its network runs no more."""
+
+    def __call__(self, model: Model, reason: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How the batches of each model are made; see `Batcher`."""
+
+    capacity: int
+    max_delay_seconds: float = 0.0
+    stuck_seconds: float = STUCK_SECONDS
+
+
+class Opener:
+    """Brings versions of models into memory and out of it.
+
+    Args:
+        device: where they run.
+        open_model: loads one of them.
+        workers: the threads that run batches.
+        metrics: where the models are counted.
+        batching: how batches are made.
+        pool: where images are prepared and results finished; None: on the workers.
+        add_seconds: how long the loading of a model beside those that are served may take.
+        drain_seconds: how long a removed version waits for the requests that have found it.
+        release_memory: returns memory that no model uses to the system; blocking, called on a thread.
+
+    Attributes:
+        health: checks the models; its `watch` must run beside the service.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        open_model: OpenModel,
+        workers: Workers,
+        metrics: Metrics,
+        batching: Batching,
+        pool: Executor | None = None,
+        add_seconds: float = ADD_SECONDS,
+        drain_seconds: float = DRAIN_SECONDS,
+        release_memory: Callable[[], None] = shrink_arena,
+    ) -> None:
+        self.device = device
+        self.workers = workers
+        self.metrics = metrics
+        self.batching = batching
+        self.health = HealthWatcher(workers.clock)
+        self._open_model = open_model
+        self._pool = pool
+        self._add_seconds = add_seconds
+        self._drain_seconds = drain_seconds
+        self._release_memory = release_memory
+        self._on_gone: Callable[[Model], Awaitable[None]] | None = None
+        self._closed = False
+
+    def when_gone(self, call: Callable[[Model], Awaitable[None]]) -> None:
+        """Await a function for each model whose memory is to go, for what others keep of it."""
+        self._on_gone = call
+
+    def close(self) -> None:
+        """Start no further model."""
+        self._closed = True
+
+    def require_open(self) -> None:
+        """Raise where no model can be started any more.
+
+        Raises:
+            ShuttingDownError: `close` was called.
+        """
+        if self._closed:
+            raise ShuttingDownError("The service is shutting down. No model can be added.")
+
+    async def open(self, model: Model) -> Loaded:
+        """Load a model, and note how many bytes the process grew by.
+
+        Raises:
+            FovealError: it can not be loaded, see `ModelLoader.load`.
+        """
+        loaded, grown = await daemon_call(
+            partial(_measured, self._open_model, model.servable), "foveal-load"
+        )
+        model.measured_bytes = grown
+        return loaded
+
+    async def open_in_time(self, model: Model) -> Loaded:
+        """Load a model like `open`, within a time.
+
+        Raises:
+            NotReadyError: it does not load in time.
+        """
+        try:
+            async with asyncio.timeout(self._add_seconds):
+                return await self.open(model)
+        except TimeoutError:
+            raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
+
+    async def start(
+        self, model: Model, loaded: Loaded, series: ModelMetrics, on_broken: MarksBroken
+    ) -> None:
+        """Give a loaded model its queue, and check its health for the first time.
+
+        Raises:
+            ShuttingDownError: the service ends.
+        """
+        self.require_open()
+        model.blank, model.signature = loaded.blank, loaded.signature
+        model.memory_bytes = model.measured_bytes
+        model.queue = queue = Batcher(
+            loaded.runs,
+            self.workers,
+            series,
+            statistics=self.metrics.statistics.of_version(model.name, model.version),
+            largest=loaded.largest,
+            wide=loaded.wide,
+            capacity=self.batching.capacity,
+            max_delay_seconds=self.batching.max_delay_seconds,
+            macs=model.card.cost.macs,
+            pool=self._pool,
+            cores=loaded.cores,
+            stuck_seconds=self.batching.stuck_seconds,
+            on_broken=partial(on_broken, model),
+        )
+        queue.open()
+        await self.health.admit(model, queue)
+        self.metrics.model_info.labels(*self._info(model)).set(1)
+
+    async def discard(self, model: Model, *, at_once: bool = False) -> None:
+        """Drain a version that no request finds, and let go of all that was made for it.
+
+        Args:
+            model: the version.
+            at_once: whether nobody can have found it, so that there is nothing to wait for.
+        """
+        self.health.forget(model)
+        await model.retire(0.0 if at_once else self._drain_seconds)
+        if self._on_gone is not None:
+            await self._on_gone(model)
+        await asyncio.to_thread(self._release_memory)
+
+    async def put_to_sleep(
+        self, model: Model, wake: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Let a model's memory go until it is woken."""
+        self.health.forget(model)
+        await model.sleep(wake)
+        if self._on_gone is not None:
+            await self._on_gone(model)
+        await asyncio.to_thread(self._release_memory)
+
+    def forget_info(self, model: Model) -> None:
+        """Remove what the metrics say of a version."""
+        self.metrics.model_info.remove(*self._info(model))
+
+    def _info(self, model: Model) -> tuple[str, ...]:
+        card = model.card
+        return model.name, str(model.version), card.task, card.precision, self.device.name
+
+
+def _measured(open_model: OpenModel, servable: Servable) -> tuple[Loaded, int]:
+    """Load a servable, and return how many bytes the process grew by: no less than its files have.
+
+    What others allocate meanwhile counts too, so that under load the figure is an upper bound.
+    """
+    trim_heap()
+    before = resident_bytes()
+    loaded = open_model(servable)
+    return loaded, max(resident_bytes() - before, servable.size_bytes)
