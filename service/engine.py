@@ -5,6 +5,7 @@ Routes, protocols, the command line and other programs call an engine and nothin
 
 import asyncio
 import logging
+import shutil
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -21,7 +22,12 @@ from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
 from service.calls import ExplainCall, TaskCall, TensorCall
-from service.errors import ConfigurationError, FovealError, InvalidParameterError
+from service.errors import (
+    ConfigurationError,
+    FovealError,
+    InvalidParameterError,
+    RefusedModelError,
+)
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -75,6 +81,7 @@ from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
 from service.video.reader import VideoLimits
 from service.video.source import Source
+from service.whole_call import whole_call
 
 log = logging.getLogger(LOGGER)
 
@@ -132,7 +139,7 @@ class Engine:
             if device.is_gpu
             else None
         )
-        self._models_folder, self._defaults = settings.models, settings.defaults
+        self.models_folder, self._defaults = settings.models, settings.defaults
         catalog = self._read_catalog()
         self.registry = self._registry(settings, device, catalog, overrides)
         self.changes = Changes(self.registry, self._read_catalog, catalog, overrides)
@@ -456,6 +463,20 @@ class Engine:
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         return (await call.run(image, timeout_seconds=seconds)).value
 
+    async def remove_file(self, name: str, version: int) -> None:
+        """Remove a version, which is not served any more, from the folder of the models.
+
+        Raises:
+            RefusedModelError: the folder can not be written.
+        """
+        try:
+            await whole_call(shutil.rmtree, self.models_folder / name / str(version))
+        except OSError as error:
+            raise RefusedModelError(
+                f"{name} version {version} is not served any more, and its file can not be removed: "
+                f"{error.strerror or error}."
+            ) from error
+
     # Inside.
 
     def _read_catalog(self) -> Catalog:
@@ -464,9 +485,9 @@ class Engine:
         Raises:
             ConfigurationError: there is no such folder, or its foveal.toml is not valid.
         """
-        found, unreadable = scan_repository(self._models_folder)
+        found, unreadable = scan_repository(self.models_folder)
         servables, unfit = usable(found, self.tasks)
-        fleet = read_fleet(self._models_folder)
+        fleet = read_fleet(self.models_folder)
         given = {task: _default(task, one) for task, one in self._defaults.items()}
         defaults = {**fleet.defaults, **given}
         for task in defaults:

@@ -55,6 +55,20 @@ class Settings(BaseSettings):
         description='Default model of a task, as JSON: `{"classify": "lenet5"}`, `"lenet5:2"` or `"lenet5@stable"`; '
         "goes before `foveal.toml`",
     )
+    admin: bool = Field(
+        default=False,
+        description="Whether calls with a key of the scope `admin` may change what is served: versions, aliases, "
+        "shares, shadows; needs `FOVEAL_KEYS`",
+    )
+    max_model_bytes: int = Field(
+        2**31,
+        ge=1024,
+        description="Largest model that such a call may send; above it 413 `body_too_large`",
+    )
+    watch: bool = Field(
+        default=False,
+        description="Watch the folder of the models, and serve what changes in it; needs the package watchfiles",
+    )
     models_memory_bytes: int = Field(
         0,
         ge=0,

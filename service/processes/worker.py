@@ -26,11 +26,13 @@ from service.logs import LOGGER, configure_logs
 from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
+from service.processes.fleet_changes import read_overrides
 from service.processes.limits import Limits
 from service.processes.peers import Peers
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
 from service.processes.tls import Tls
+from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
 
 SPARE_FILES = 128
@@ -96,7 +98,12 @@ def make_service(
         server.begin()
         on_loaded(engine)
 
-    engine = Engine(settings, share=int if slot is None else slot.share, on_loaded=loaded)
+    engine = Engine(
+        settings,
+        share=int if slot is None else slot.share,
+        on_loaded=loaded,
+        overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
+    )
     peers = None if slot is None else _join_peers(engine, slot)
     last_resort = LastResort(end_seconds(settings))
     server = Server(
@@ -163,7 +170,7 @@ def _join_peers(engine: Engine, slot: WorkerSlot) -> Peers:
     """Return what reports on all processes of the service, this engine's among them."""
     if slot.refilled:
         engine.metrics.worker_restarts.inc()
-    return Peers(slot, engine.metrics.registry, engine.not_ready)
+    return Peers(slot, engine.metrics.registry, engine.not_ready, engine.changes)
 
 
 def spare_the_collector() -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -159,6 +159,16 @@ class Changes:
             refused=self._refused(prepared),
             drained=all(task.done() for task in drains),
         )
+
+    async def do_without(self, prepared: Prepared, failures: Mapping[Key, str]) -> None:
+        """Prepare a change again, without versions that other processes could not load."""
+        transition = prepared.transition
+        keep = {key: one for key, one in transition.aside.items() if key not in failures}
+        gone = {key: one for key, one in transition.aside.items() if key in failures}
+        await self._registry.abort(replace(transition, aside=gone))
+        prepared.transition = Transition(transition.wanted, keep, failures)  # aborted if this fails
+        wanted = choose(prepared.catalog, prepared.overrides, failures)
+        prepared.transition = await self._registry.prepare(wanted, prepared.transition)
 
     async def _prepare(self, change: Change) -> Prepared:
         try:

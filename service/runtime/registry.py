@@ -106,6 +106,7 @@ class Registry:
             budget_bytes=budget_bytes,
         )
         self.require_defaults(wanted)
+        self._expected = {one.name for one in (*wanted.servables, *wanted.refusals)}
         for servable in wanted.servables:
             self._enter(Model(servable, ttl_seconds=_ttl(wanted, servable)))
         self._install(wanted)
@@ -238,7 +239,8 @@ class Registry:
         """Return the reasons why the service is not ready.
 
         It is ready when each model has a version that answers, nothing loads for the first time any more, and what a
-        default names answers. A version that was refused beside one that answers takes no readiness away.
+        default names answers. A version that was refused beside one that answers takes no readiness away, nor does a
+        model that came while the service ran and has never answered.
         """
         answering = {model.name for model in self._models if model.can_answer}
         named = {
@@ -251,13 +253,15 @@ class Registry:
             for model in self._models
             if not model.can_answer
             and (
-                model.name not in answering
+                (model.name not in answering and model.name in self._expected)
                 or (model.state == "loading" and model.reason == STILL_LOADING)
                 or key_of(model.servable) in named
             )
         ]
         reasons += [
-            for_clients(one.reason, one.path) for one in self.refusals if one.name not in answering
+            for_clients(one.reason, one.path)
+            for one in self.refusals
+            if one.name not in answering and one.name in self._expected
         ]
         workers = self._opener.workers
         if not workers.left:
@@ -404,6 +408,7 @@ class Registry:
             self._count(model.name, "removed")
             log.info("%s is taken out of the traffic and drains", model)
         self._report(answered)
+        self._expected |= {model.name for model in self._models if model.can_answer}
         self.residence.look()
         return [self._keep(self._discard_once_loaded(model)) for model in leaving]
 

@@ -12,7 +12,8 @@ ADMIN = frozenset({"admin"})
 _OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json"})
 _OPEN_FOLDERS = ("/health/", "/v2/health/", "/playground/", "/docs/assets/")
 ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/models/")
-"""Where calls that change what is served are. There are none today."""
+"""Where calls that change what is served are, beside those on the models themselves."""
+MODELS_FOLDER = "/v1/models/"
 _ANY_OF_MODELS = frozenset({"infer", "explain", "admin"})
 _MODELS = re.compile(r"/v1/models(/.*)?", re.DOTALL)
 _BY_PATH = (
@@ -23,14 +24,15 @@ _BY_PATH = (
     (re.compile(r"/v1/(?!admin(/|$))[^/]+"), frozenset({"infer"})),
     (re.compile(r"/metrics"), frozenset({"metrics"})),
 )
-_READS = frozenset({"GET", "HEAD"})
+READS = frozenset({"GET", "HEAD"})
+"""Methods that change no model."""
 
 
 def needed_scopes(method: str, path: str) -> frozenset[str]:
     """Return the scopes of which a key needs one; empty where no key is needed."""
     if is_open(path):
         return OPEN
-    if path.startswith(ADMIN_FOLDERS) or (method not in _READS and _MODELS.fullmatch(path)):
+    if path.startswith(ADMIN_FOLDERS) or (method not in READS and _MODELS.fullmatch(path)):
         return ADMIN
     return next((scopes for pattern, scopes in _BY_PATH if pattern.fullmatch(path)), ADMIN)
 

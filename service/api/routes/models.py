@@ -4,7 +4,9 @@ from fastapi import APIRouter
 
 from service.api.deps import ServicesDep
 from service.api.openapi import Components
-from service.api.schemas import ModelState, ModelStates, problems
+from service.api.schemas import ModelState, ModelStates, RefusedModel, problems
+from service.errors import for_clients
+from service.logs import printable
 from service.runtime.model import Model
 from service.runtime.registry import Registry
 
@@ -29,15 +31,29 @@ def models_router(components: Components) -> APIRouter:
 
 async def list_models(services: ServicesDep) -> ModelStates:
     registry = services.engine.registry
-    return ModelStates(models=[_state(model, registry) for model in registry.models])
+    return ModelStates(
+        models=[_state(model, registry) for model in registry.models],
+        not_served=_not_served(registry),
+    )
 
 
 async def show_model(name: str, services: ServicesDep) -> ModelStates:
     registry = services.engine.registry
-    return ModelStates(models=[_state(model, registry) for model in registry.versions(name)])
+    return ModelStates(
+        models=[_state(model, registry) for model in registry.versions(name)],
+        not_served=[one for one in _not_served(registry) if one.name == name],
+    )
 
 
 def _state(model: Model, registry: Registry) -> ModelState:
+    routes = registry.routes_of(model.name)
+    default = registry.default_of(model.card.task)
+    shares = [
+        share
+        for target, share in routes.weights.items()
+        if routes.version_of(target) == model.version
+    ]
+    shadow = None if routes.shadow is None else routes.version_of(routes.shadow)
     return ModelState(
         name=model.name,
         version=model.version,
@@ -45,6 +61,27 @@ def _state(model: Model, registry: Registry) -> ModelState:
         reason=model.reason,
         device=registry.device.name,
         largest_batch=model.queue.largest if model.queue else None,
-        default=getattr(registry.default_of(model.card.task), "name", None) == model.name,
+        default=default is not None and default.name == model.name,
+        memory_bytes=model.memory_bytes,
+        aliases=[one for one, version in routes.aliases.items() if version == model.version],
+        share=sum(shares) if routes.weights else None,
+        shadow=shadow == model.version,
         card=model.card,
     )
+
+
+def _not_served(registry: Registry) -> list[RefusedModel]:
+    """Return what lies in the folder and is not served, with the reason."""
+    found = [
+        RefusedModel(name=one.name, version=str(one.version), reason=reason)
+        for one, reason in registry.wanted.withheld
+    ]
+    found += [
+        RefusedModel(
+            name=one.name,
+            version=printable(one.path.parent.name),
+            reason=for_clients(one.reason, one.path),
+        )
+        for one in registry.refusals
+    ]
+    return found
