@@ -20,11 +20,32 @@ from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
-from service.tasks.task import Rendering, Task
+from service.shadows import Shadows
+from service.tasks.task import Rendering, Task, TaskOptions
 from service.value import value
 
 Disconnected = Callable[[], Coroutine[Any, Any, None]]
 """A coroutine function that returns when the caller has left."""
+
+
+@value
+class ShadowCall:
+    """A version that runs a request too, with the options before they were held against a model."""
+
+    model: Model
+    options: TaskOptions
+    _shadows: Shadows
+
+    def offer(
+        self,
+        call: "TaskCall",
+        images: Sequence[EncodedImage],
+        outcomes: Sequence[JobResult[Any] | FovealError],
+    ) -> None:
+        """Run the images beside everything else, or drop them."""
+        queue = call.model.queue
+        busy = queue is None or queue.depth > 0
+        self._shadows.offer(call.task, self.options, self.model, images, outcomes, busy=busy)
 
 
 @value
@@ -38,6 +59,7 @@ class TaskCall:
     media_type: str
     _pipeline: Pipeline
     _lease: Lease | None = None
+    _shadow: "ShadowCall | None" = None
 
     async def run(
         self,
@@ -59,9 +81,12 @@ class TaskCall:
             head = partial(
                 self.rendering.render, card=card, options=self.options, media_type=self.media_type
             )
-        return await self._pipeline.predict(
+        outcomes = await self._pipeline.predict(
             self.model, images, head, timeout_seconds=timeout_seconds, disconnected=disconnected
         )
+        if self._shadow is not None:
+            self._shadow.offer(self, images, outcomes)
+        return outcomes
 
 
 @value

@@ -21,7 +21,7 @@ from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
-from service.calls import ExplainCall, TaskCall, TensorCall
+from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
 from service.errors import (
     ConfigurationError,
     FovealError,
@@ -56,6 +56,7 @@ from service.runtime.fleet import Selector, parse_selector, read_fleet
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.job import JobResult
 from service.runtime.loading import ModelLoader
+from service.runtime.model import Model
 from service.runtime.opening import Batching, Opener
 from service.runtime.probing import find_device
 from service.runtime.registry import Registry
@@ -72,6 +73,7 @@ from service.runtime.wanted import (
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
+from service.shadows import Shadows
 from service.tasks.networks import require_fitting, usable
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
@@ -155,6 +157,7 @@ class Engine:
         self.pipeline = self._pipeline(
             settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
         )
+        self.shadows = Shadows(self.pipeline, self.metrics)
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self._health_check_seconds = settings.health_check_seconds
@@ -176,6 +179,7 @@ class Engine:
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
             stack.push_async_callback(self.registry.close)
             stack.push_async_callback(self.explainers.close)
+            stack.push_async_callback(self.shadows.close)
             for work in (
                 self._serve_models(),
                 self.registry.residence.watch(),
@@ -226,7 +230,8 @@ class Engine:
         found = self.registry.find(task.networks, model, version, task=task.name)
         settled = task.settle(options, found.card)
         if rendering is None:
-            return TaskCall(task, found, settled, None, "", self.pipeline, found.lease)
+            shadow = self._shadow_call(found, options, model, version)
+            return TaskCall(task, found, settled, None, "", self.pipeline, found.lease, shadow)
         chosen = task.rendering(rendering)
         chosen.check(found.card)
         return TaskCall(
@@ -238,6 +243,15 @@ class Engine:
             self.pipeline,
             found.lease,
         )
+
+    def _shadow_call(
+        self, found: Model, options: TaskOptions, name: str | None, version: int | None
+    ) -> ShadowCall | None:
+        """Return the shadow of a request; only one that names no version has any."""
+        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
+            return None
+        shadow = self.registry.shadow_of(found)
+        return None if shadow is None else ShadowCall(shadow, options, self.shadows)
 
     async def predict(
         self,

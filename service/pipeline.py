@@ -55,6 +55,7 @@ class Pipeline:
         timeout_seconds: float,
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
         low_priority: bool = False,
+        is_request: bool = True,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order.
 
@@ -81,6 +82,7 @@ class Pipeline:
             timeout_seconds=timeout_seconds,
             disconnected=disconnected,
             low_priority=low_priority,
+            is_request=is_request,
         )
 
     def job(

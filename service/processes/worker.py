@@ -27,6 +27,7 @@ from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
 from service.processes.fleet_changes import read_overrides
+from service.processes.folder_watch import require_watchfiles, watching
 from service.processes.limits import Limits
 from service.processes.peers import Peers
 from service.processes.server import Server
@@ -105,6 +106,11 @@ def make_service(
         overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
     )
     peers = None if slot is None else _join_peers(engine, slot)
+    besides = [] if beside is None else [beside]
+    if settings.watch and (slot is None or slot.index == 0):
+        require_watchfiles()
+        change = engine.changes.change if peers is None else peers.change
+        besides.append(watching(settings.models, change))
     last_resort = LastResort(end_seconds(settings))
     server = Server(
         create_app(engine, settings, peers=peers),
@@ -112,7 +118,7 @@ def make_service(
         drain_seconds=_drain_seconds(settings),
         counts=None if slot is None else ConnectionCounts(slot),
         waits=slot is not None and slot.refilled,
-        beside=_all(() if peers is None else (peers.listening(),), beside),
+        beside=_all([*([] if peers is None else [peers.listening()]), *besides]),
         on_end=last_resort.begin,
         limits=connection_limits(settings),
         tls=tls_of(settings),
@@ -122,12 +128,9 @@ def make_service(
 
 
 @asynccontextmanager
-async def _all(
-    first: Sequence[AbstractAsyncContextManager[None]],
-    second: AbstractAsyncContextManager[None] | None,
-) -> AsyncIterator[None]:
+async def _all(contexts: Sequence[AbstractAsyncContextManager[None]]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        for one in (*first, *([second] if second else [])):
+        for one in contexts:
             await stack.enter_async_context(one)
         yield
 

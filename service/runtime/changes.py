@@ -145,6 +145,10 @@ class Changes:
         before = {key_of(model.servable): model for model in self._registry.models}
         drains = self._registry.commit(prepared.transition)
         prepared.committed = True
+        known = set(self._catalog.refusals)
+        for refusal in prepared.catalog.refusals:
+            if refusal not in known:
+                log.error("refused: %s", refusal.reason)
         self._catalog, self._overrides = prepared.catalog, prepared.overrides
         after = {key_of(model.servable): model for model in self._registry.models}
         if drains:

@@ -106,7 +106,9 @@ class Registry:
             budget_bytes=budget_bytes,
         )
         self.require_defaults(wanted)
-        self._expected = {one.name for one in (*wanted.servables, *wanted.refusals)}
+        self._expected = {one.name for one in wanted.servables} | {
+            one.name for one in wanted.refusals
+        }
         for servable in wanted.servables:
             self._enter(Model(servable, ttl_seconds=_ttl(wanted, servable)))
         self._install(wanted)
@@ -182,6 +184,11 @@ class Registry:
         if model.card.task not in tasks:
             raise WrongTaskError(f"{name} does {model.card.task}, not {_either(tasks)}.")
         return model
+
+    @property
+    def has_shadows(self) -> bool:
+        """Whether any model has a shadow."""
+        return self._has_shadows
 
     def shadow_of(self, model: Model) -> Model | None:
         """Return the version that shadows a model's requests; None where there is none, or it is the same."""
@@ -441,6 +448,7 @@ class Registry:
 
     async def _start(self, model: Model, loaded: Loaded) -> None:
         await self._opener.start(model, loaded, self._series.of(model.name), _mark_broken)
+        self.residence.look()
 
     async def _to_the_end(self, work: Coroutine[None, None, None]) -> None:
         """Run `work` in a task of its own, which goes on when the caller is canceled, and which `close` awaits."""
@@ -476,6 +484,7 @@ class Registry:
         routes = {name: plan for name, plan in wanted.plans.items() if plan.has_routes}
         self._wanted = wanted
         self._routing = Routing(wanted.defaults, routes)
+        self._has_shadows = any(one.shadow is not None for one in routes.values())
         self._answering: dict[str, Selector] = {}
         self._opener.metrics.refused_models.set(len(wanted.refusals))
 

@@ -63,9 +63,7 @@ class Routing:
         if routes is None or routes.shadow is None:
             return None
         wanted = routes.version_of(routes.shadow)
-        return next(
-            (one for one in versions if one.version == wanted and one.state == "ready"), None
-        )
+        return next((one for one in versions if one.version == wanted and one.can_answer), None)
 
     def model_of(
         self, tasks: Collection[str], task: str, models: Collection[Model]

@@ -5,6 +5,7 @@ from typing import Annotated
 from pydantic import Field
 
 from service.card import Card
+from service.heads.agreement import same_class
 from service.heads.classify import Classification, classify
 from service.heads.outputs import Outputs
 from service.heads.over_time.classify import ClassifyCombiner, ClassifyFrame, ClassifySummary
@@ -48,4 +49,5 @@ CLASSIFY = Task(
     settle=_settle,
     over_time=OverTime(ClassifyVideoOptions, _begin, ClassifyFrame, ClassifySummary),
     target=choose_class,
+    agrees=same_class,
 )

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.agreement import same_things
 from service.heads.boxes import BoxFormat
 from service.heads.detect import DetectionOptions, DetectResult, detect, draw_detections
 from service.heads.nms import Suppression, default_suppression
@@ -105,4 +106,5 @@ DETECT = Task(
     renderings={"overlay": drawn("the image with its boxes", _overlay, (JPEG, PNG))},
     over_time=OverTime(DetectVideoOptions, _begin, DetectFrame, DetectSummary),
     target=choose_box,
+    agrees=same_things,
 )

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from service.card import Card
+from service.heads.agreement import same_direction
 from service.heads.embed import Embedding, embed, embedding_json
 from service.heads.outputs import Outputs
 from service.heads.over_time.embed import EmbedCombiner, EmbedFrame, EmbedSummary
@@ -62,4 +63,5 @@ EMBED = Task(
     },
     over_time=OverTime(EmbedOptions, _begin, EmbedFrame, EmbedSummary, draws=False),
     target=choose_features,
+    agrees=same_direction,
 )

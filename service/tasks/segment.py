@@ -6,6 +6,7 @@ from PIL import Image
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.heads.agreement import same_areas
 from service.heads.outputs import Outputs
 from service.heads.over_time.segment import SegmentCombiner, SegmentFrame, SegmentSummary
 from service.heads.segment import (
@@ -80,4 +81,5 @@ SEGMENT = Task(
     },
     over_time=OverTime(SegmentOptions, _begin, SegmentFrame, SegmentSummary),
     target=choose_area,
+    agrees=same_areas,
 )

@@ -1,5 +1,6 @@
 """What a task is: one value states everything in which it differs from the others."""
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -147,6 +148,7 @@ class Task:
         renderings: the result in other forms, by name.
         over_time: how it runs on a video; None where it does not.
         target: what an explanation of its networks explains; None where they can not be explained.
+        agrees: whether two results of one image say the same, for shadows.
     """
 
     name: str
@@ -161,6 +163,7 @@ class Task:
     renderings: Mapping[str, Rendering] = field(default_factory=dict)
     over_time: OverTime | None = None
     target: ChooseTarget | None = None
+    agrees: Callable[[Any, Any], bool] = operator.eq
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:
