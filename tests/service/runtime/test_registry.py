@@ -17,6 +17,7 @@ import pytest
 from service.card import Card
 from service.errors import (
     ConfigurationError,
+    NoDefaultModelError,
     NotReadyError,
     ServableError,
     ShuttingDownError,
@@ -27,7 +28,7 @@ from service.errors import (
 from service.logs import LOGGER
 from service.metrics import Metrics
 from service.runtime.device import Device
-from service.runtime.fleet import ModelPlan, parse_selector
+from service.runtime.fleet import ModelPlan, Selector, parse_selector
 from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.loading import Loaded
 from service.runtime.model import Model
@@ -266,8 +267,28 @@ async def test_without_a_name_the_default_of_the_first_task_that_has_one_answers
     async with house(*models, defaults={"classify": "b"}) as h:
         assert h.registry.find(["classify"], None, None).name == "b"
         assert h.registry.find(["detect", "segment"], None, None).name == "c"
-        assert h.registry.default_of("classify") == "b"
+        assert h.registry.default_of("classify") == Selector("b")
         assert h.registry.default_of("detect") is None
+
+
+async def test_where_several_models_do_a_task_and_none_is_its_default_a_request_must_name_one() -> (
+    None
+):
+    async with house(servable("e"), servable("s", task="segment")) as h:
+        assert h.registry.find(["classify"], None, None, task="classify").name == "e"
+        await h.add(servable("d"))
+        with pytest.raises(NoDefaultModelError, match=r"2 models do classify.*: d, e\. Name one"):
+            h.registry.find(["classify"], None, None, task="classify")
+        assert h.registry.default_of("classify") is None
+
+
+async def test_a_change_of_what_answers_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async with house(servable("e")) as h:
+        with caplog.at_level(logging.WARNING):
+            await h.add(servable("d"))
+    assert (
+        "requests for classify that name no model: answered by e before, now by none" in caplog.text
+    )
 
 
 async def test_a_task_that_borrows_networks_has_a_default_of_its_own() -> None:
@@ -275,11 +296,13 @@ async def test_a_task_that_borrows_networks_has_a_default_of_its_own() -> None:
     borrowed = ("classify", "segment")
     async with house(*models, defaults={"shade": "c"}, networks={"shade": borrowed}) as h:
         assert h.registry.find(borrowed, None, None, task="shade").name == "c"
-        assert h.registry.find(borrowed, None, None, task="tint").name == "a"
-        assert h.registry.find(["classify"], None, None, task="classify").name == "a"
+        with pytest.raises(NoDefaultModelError, match="3 models do tint"):
+            h.registry.find(borrowed, None, None, task="tint")
+        with pytest.raises(NoDefaultModelError, match="2 models do classify"):
+            h.registry.find(["classify"], None, None, task="classify")
     async with house(*models, defaults={"classify": "b"}, networks={"shade": borrowed}) as h:
         assert h.registry.find(borrowed, None, None, task="shade").name == "b"
-    with pytest.raises(ConfigurationError, match=r"'d' for shade\. Models for it: a, b, c\."):
+    with pytest.raises(ConfigurationError, match=r"of shade is 'd', .* for shade: a, b, c\."):
         async with house(*models, defaults={"shade": "d"}, networks={"shade": borrowed}):
             pass
 
@@ -290,7 +313,7 @@ async def test_a_default_that_names_no_model_for_its_task_stops_the_start(
 ) -> None:
     ((task, name),) = defaults.items()
     able = {"classify": "colors", "segment": "none"}[task]
-    reason = f"FOVEAL_DEFAULTS names '{name}' for {task}. Models for it: {able}."
+    reason = f"default of {task} is '{name}', which does not do it .*Models for {task}: {able}."
     with pytest.raises(ConfigurationError, match=reason):
         async with house(servable(), defaults=defaults):
             pass
@@ -387,11 +410,80 @@ async def test_models_are_never_loaded_at_the_same_time() -> None:
         assert h.loader.loaded == [("a", 1), ("b", 1)]
 
 
-async def test_a_version_that_is_there_can_not_be_added_again() -> None:
+async def test_a_version_that_is_served_is_not_loaded_again() -> None:
     async with house(servable(version=1), servable(version=2)) as h:
-        with pytest.raises(ConfigurationError, match="colors version 1 is served already"):
-            await h.add(servable(version=1))
-        assert h.loader.loaded == [("colors", 1), ("colors", 2)]
+        served = h.registry.models
+        await h.add(servable(version=3))
+        assert h.registry.models[:2] == served
+        assert h.loader.loaded == [("colors", 1), ("colors", 2), ("colors", 3)]
+
+
+async def test_another_file_of_a_version_takes_its_place_and_no_request_fails() -> None:
+    async with house(servable()) as h:
+        former = h.registry.find(["classify"], None, None)
+        now = h.registry.wanted
+        changed = servable(title="another network")
+        transition = await h.registry.prepare(replace(now, servables=(changed,)))
+        assert h.registry.find(["classify"], None, None) is former
+        (drain,) = h.registry.commit(transition)
+        assert h.registry.find(["classify"], None, None).card.title == "another network"
+        assert await h.ask() == 1
+        await drain
+        assert former.queue is None
+        assert h.sample("foveal_model_ready") == 1
+
+
+async def test_a_file_of_a_version_that_can_not_be_loaded_leaves_the_one_that_is_served() -> None:
+    async with house(servable()) as h:
+        served = h.registry.find(["classify"], None, None)
+        h.loader.refuses = {1}
+        changed = replace(h.registry.wanted, servables=(servable(title="another network"),))
+        transition = await h.registry.prepare(changed)
+        assert transition.failures == {("colors", 1): "no room on the device"}
+        assert h.registry.commit(transition) == []
+        assert h.registry.find(["classify"], None, None) is served
+        assert await h.ask() == 1
+
+
+async def test_a_version_that_came_later_and_can_not_be_loaded_is_named_and_takes_no_readiness() -> (
+    None
+):
+    async with house(servable(version=1)) as h:
+        h.loader.refuses = {2, 3}
+        wanted = replace(
+            h.registry.wanted, servables=(servable(), servable(version=2), servable("new", 3))
+        )
+        h.registry.commit(await h.registry.prepare(wanted))
+        assert [(one.version, one.state) for one in h.registry.models] == [
+            (1, "ready"),
+            (2, "failed"),
+            (3, "failed"),
+        ]
+        assert h.registry.models[1].reason == "failed to load: no room on the device"
+        assert h.registry.not_ready() == []
+        assert await h.ask() == 1
+        assert h.sample("foveal_model_changes_total", change="refused") == 1
+
+
+async def test_a_request_that_has_found_a_version_is_answered_although_it_is_removed_meanwhile() -> (
+    None
+):
+    async with house(servable(version=1), servable(version=2)) as h:
+        found = h.registry.find(["classify"], None, None)
+        lease = found.lease
+        removing = asyncio.create_task(h.remove("colors", 2))
+        while len(h.registry.models) == 2:
+            await asyncio.sleep(0)
+        assert await h.ask() == 1
+        job = Job(lambda: (np.zeros(1, np.uint8), None), lambda out, _: int(out["version"][0]))
+        (outcome,) = await found.batcher.submit([job], timeout_seconds=9)
+        assert isinstance(outcome, JobResult)
+        assert outcome.value == 2
+        assert not removing.done()
+        assert lease is not None
+        del lease
+        await removing
+        assert found.queue is None
 
 
 async def test_after_closing_nothing_is_added() -> None:
@@ -443,8 +535,9 @@ async def test_a_removal_that_is_cancelled_goes_on_and_closing_waits_for_it() ->
         del network
         await closing
         assert await accepted == 2
-        await h.loader.has_freed_a_network()
-        assert list(h.loader.networks) == [("colors", 1)]
+        for _ in range(2):
+            await h.loader.has_freed_a_network()
+        assert not h.loader.networks, "closing lets all of them go"
 
 
 async def test_a_version_that_is_loaded_after_closing_is_not_started() -> None:
@@ -518,15 +611,6 @@ async def test_a_version_that_is_removed_while_it_loads_is_gone_once_it_is_loade
         assert list(h.loader.networks) == [("c", 1)]
 
 
-async def test_what_is_not_there_can_not_be_removed() -> None:
-    async with house(servable()) as h:
-        with pytest.raises(UnknownVersionError):
-            await h.remove("colors", 2)
-        with pytest.raises(UnknownModelError):
-            await h.remove("paints", 1)
-        assert await h.ask() == 1
-
-
 async def test_a_removed_version_is_checked_no_more() -> None:
     async with house(servable(version=1), servable(version=2)) as h:
         network = h.loader.networks["colors", 2]
@@ -543,7 +627,7 @@ async def test_the_gauges_of_a_name_show_its_versions_as_they_come_and_go() -> N
         await h.registry.health.make_round()
         assert h.sample("foveal_model_ready") == 0
         await h.add(servable(version=2))
-        assert [h.sample(gauge) for gauge in GAUGES] == [0, 0, 16]
+        assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 16], "one of them answers"
         await h.remove("colors", 1)
         assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 8]
         await h.remove("colors", 2)
@@ -671,11 +755,11 @@ async def test_whatever_a_network_raises_the_next_one_is_loaded(
 
 
 async def test_a_network_that_never_loads_does_not_keep_the_next_one_and_is_named() -> None:
-    async with odd_house("held", "then", load_seconds=0.01) as (registry, opener):
+    async with odd_house("held", "then", load_seconds=0.3) as (registry, opener):
         await registry.load()
         held, then = registry.models
         assert (held.state, then.state) == ("loading", "ready")
-        assert registry.not_ready() == ["held version 1 has been loading for more than 0.01 s"]
+        assert registry.not_ready() == ["held version 1 has been loading for more than 0.3 s"]
         opener.gate.set()
         while held.state != "ready":
             await asyncio.sleep(0)
@@ -683,20 +767,21 @@ async def test_a_network_that_never_loads_does_not_keep_the_next_one_and_is_name
 
 
 async def test_a_network_that_was_removed_while_it_loaded_late_is_not_served() -> None:
-    async with odd_house("held", "then", load_seconds=0.01) as (registry, opener):
+    async with odd_house("held", "then", load_seconds=0.3) as (registry, opener):
         await registry.load()
         held = registry.models[0]
-        await registry.remove("held", 1)
+        left = replace(registry.wanted, servables=(registry.models[1].servable,))
+        drains = registry.commit(await registry.prepare(left))
         opener.gate.set()
         while any(thread.name == "foveal-load" for thread in threading.enumerate()):
             await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        await asyncio.gather(*drains)
         assert (held.state, held.queue) == ("failed", None)
         assert [model.name for model in registry.models] == ["then"]
 
 
 async def test_closing_does_not_wait_for_a_network_that_never_loads() -> None:
-    async with odd_house("held", load_seconds=0.01) as (registry, _):
+    async with odd_house("held", load_seconds=0.3) as (registry, _):
         await registry.load()
         await registry.close()
         assert any(thread.name == "foveal-load" for thread in threading.enumerate())
@@ -705,8 +790,9 @@ async def test_closing_does_not_wait_for_a_network_that_never_loads() -> None:
 async def test_a_network_that_is_added_and_never_loads_is_refused() -> None:
     async with odd_house("then", add_seconds=0.01) as (registry, _):
         await registry.load()
-        with pytest.raises(NotReadyError, match=r"held version 1 did not load within 0\.01 s"):
-            await registry.add(servable("held"))
+        both = (servable("held"), *registry.wanted.servables)
+        transition = await registry.prepare(replace(registry.wanted, servables=both))
+        assert transition.failures == {("held", 1): "held version 1 did not load within 0.01 s."}
         assert [model.name for model in registry.models] == ["then"]
 
 
