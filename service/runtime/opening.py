@@ -44,6 +44,18 @@ class Batching:
     stuck_seconds: float = STUCK_SECONDS
 
 
+def return_memory() -> None:
+    """Return to the system what the allocators only keep for later: ONNX Runtime's, then the C library's; blocking."""
+    shrink_arena()
+    trim_heap()
+
+
+def settled_bytes() -> int:
+    """Return how many bytes this process holds, without what the allocators only keep for later; blocking."""
+    return_memory()
+    return resident_bytes()
+
+
 class Opener:
     """Brings versions of models into memory and out of it.
 
@@ -57,6 +69,7 @@ class Opener:
         add_seconds: how long the loading of a model beside those that are served may take.
         drain_seconds: how long a removed version waits for the requests that have found it.
         release_memory: returns memory that no model uses to the system; blocking, called on a thread.
+        measure: returns how many bytes the process holds; blocking, called on a thread.
 
     Attributes:
         health: checks the models; its `watch` must run beside the service.
@@ -73,7 +86,8 @@ class Opener:
         pool: Executor | None = None,
         add_seconds: float = ADD_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
-        release_memory: Callable[[], None] = shrink_arena,
+        release_memory: Callable[[], None] = return_memory,
+        measure: Callable[[], int] = settled_bytes,
     ) -> None:
         self.device = device
         self.workers = workers
@@ -85,6 +99,7 @@ class Opener:
         self._add_seconds = add_seconds
         self._drain_seconds = drain_seconds
         self._release_memory = release_memory
+        self._measure = measure
         self._on_gone: Callable[[Model], Awaitable[None]] | None = None
         self._closed = False
 
@@ -112,7 +127,7 @@ class Opener:
             FovealError: it can not be loaded, see `ModelLoader.load`.
         """
         loaded, grown = await daemon_call(
-            partial(_measured, self._open_model, model.servable), "foveal-load"
+            partial(_measured, self._open_model, model.servable, self._measure), "foveal-load"
         )
         model.measured_bytes = grown
         return loaded
@@ -191,12 +206,13 @@ class Opener:
         return model.name, str(model.version), card.task, card.precision, self.device.name
 
 
-def _measured(open_model: OpenModel, servable: Servable) -> tuple[Loaded, int]:
+def _measured(
+    open_model: OpenModel, servable: Servable, measure: Callable[[], int]
+) -> tuple[Loaded, int]:
     """Load a servable, and return how many bytes the process grew by: no less than its files have.
 
     What others allocate meanwhile counts too, so that under load the figure is an upper bound.
     """
-    trim_heap()
-    before = resident_bytes()
+    before = measure()
     loaded = open_model(servable)
-    return loaded, max(resident_bytes() - before, servable.size_bytes)
+    return loaded, max(measure() - before, servable.size_bytes)

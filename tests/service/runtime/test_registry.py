@@ -184,6 +184,7 @@ async def house(
             metrics=metrics,
             batching=Batching(capacity=8, max_delay_seconds=0.0),
             release_memory=loader.note_release,
+            measure=int,
         ),
         networks=networks,
     )
@@ -727,6 +728,7 @@ async def odd_house(
             metrics=Metrics(),
             batching=Batching(capacity=8),
             release_memory=lambda: None,
+            measure=int,
             add_seconds=add_seconds,
         ),
         **options,
