@@ -1,11 +1,13 @@
 """What the service counts, on a registry of its own; every label value comes from loaded models and route templates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from service.model_statistics import ModelStatistics
 from service.stage_times import StageTimes
@@ -169,6 +171,7 @@ class Metrics:
             "version",
             "outcome",
         )
+        self.version_states = VersionStates(self.registry)
         self.statistics = ModelStatistics(self.registry)
 
     def of_model(self, model: str, depth: Callable[[], float]) -> "ModelMetrics":
@@ -185,6 +188,45 @@ class Metrics:
         self, name: str, text: str, buckets: tuple[float, ...], *labels: str
     ) -> Histogram:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
+
+
+class VersionStates(Collector):
+    """The state of each version of each model, and the bytes that it holds."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._read: Callable[[], Iterable[tuple[str, int, str, int]]] = tuple
+        registry.register(self)
+
+    def show(self, read: Callable[[], Iterable[tuple[str, int, str, int]]]) -> None:
+        """Show what a function returns at each scrape: name, version, state and bytes."""
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        return list(self._families())
+
+    def collect(self) -> Iterator[Metric]:
+        states, sizes = self._families()
+        for name, version, state, held in self._read():
+            states.add_metric([name, str(version), state], 1.0)
+            sizes.add_metric([name, str(version)], float(held))
+        yield states
+        yield sizes
+
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            GaugeMetricFamily(
+                "foveal_model_state",
+                "Always 1; the state of a version: loading, ready, asleep (not in memory, and loaded for a request), "
+                "failed.",
+                labels=("model", "version", "state"),
+            ),
+            GaugeMetricFamily(
+                "foveal_model_memory_bytes",
+                "Memory that a version holds, as measured when it was loaded.",
+                labels=("model", "version"),
+            ),
+        )
 
 
 class ModelMetrics:

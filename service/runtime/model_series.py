@@ -1,16 +1,9 @@
 """The metrics that show the models as they come and go: what they show is read at each scrape."""
 
-from collections.abc import Callable, Iterator
-
-from prometheus_client import Metric
-from prometheus_client.core import GaugeMetricFamily
-from prometheus_client.registry import Collector
+from collections.abc import Callable
 
 from service.metrics import Metrics, ModelMetrics
 from service.runtime.model import Model
-
-STATE = "foveal_model_state"
-BYTES = "foveal_model_memory_bytes"
 
 
 class ModelSeries:
@@ -60,37 +53,3 @@ class ModelSeries:
             lambda: sum(model.queue.depth for model in self._versions(name) if model.queue),
         )
         return self._series[name]
-
-
-class ModelStates(Collector):
-    """The state of each version, and the bytes that it holds."""
-
-    def __init__(self, models: Callable[[], tuple[Model, ...]]) -> None:
-        self._models = models
-
-    def describe(self) -> list[Metric]:
-        return list(self._families())
-
-    def collect(self) -> Iterator[Metric]:
-        states, sizes = self._families()
-        for model in self._models():
-            version = str(model.version)
-            states.add_metric([model.name, version, model.state], 1.0)
-            sizes.add_metric([model.name, version], float(model.memory_bytes))
-        yield states
-        yield sizes
-
-    @staticmethod
-    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
-        return (
-            GaugeMetricFamily(
-                STATE,
-                "Always 1; the state of a version: loading, ready, asleep, failed.",
-                labels=("model", "version", "state"),
-            ),
-            GaugeMetricFamily(
-                BYTES,
-                "Memory that a version holds, as measured when it was loaded.",
-                labels=("model", "version"),
-            ),
-        )

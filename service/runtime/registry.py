@@ -24,7 +24,7 @@ from service.runtime.fleet import Routes, Selector, parse_selector
 from service.runtime.health import HealthWatcher
 from service.runtime.loading import Loaded
 from service.runtime.model import STILL_LOADING, Model
-from service.runtime.model_series import ModelSeries, ModelStates
+from service.runtime.model_series import ModelSeries
 from service.runtime.opening import Batching, Opener
 from service.runtime.repository import Refusal, Servable
 from service.runtime.residence import Residence
@@ -94,7 +94,9 @@ class Registry:
         self._series = ModelSeries(
             opener.metrics, opener.batching.capacity, lambda name: self._by_name.get(name, ())
         )
-        opener.metrics.registry.register(ModelStates(lambda: self._models))
+        opener.metrics.version_states.show(
+            lambda: [(one.name, one.version, one.state, one.memory_bytes) for one in self._models]
+        )
         self._late: set[asyncio.Task[None]] = set()
         self._draining: set[asyncio.Task[None]] = set()
         self._loading = asyncio.Lock()
