@@ -193,28 +193,31 @@ def test_a_shadow_runs_the_requests_too_and_their_agreement_is_counted(service: 
 # Bad input.
 
 PATHS = "/v1/models/colors"
+INVALID = (422, "invalid_parameter")
+NO_MODEL = (404, "unknown_model")
+NO_VERSION = (404, "unknown_version")
 BAD: Mapping[str, tuple[str, str, Any, int, str, str]] = {
-    "alias to nothing": ("PUT", f"{PATHS}/aliases/a", {"version": 9}, 422, "invalid_parameter", "leads to version 9, which colors does not have. Versions: 1"),
-    "alias of nothing": ("PUT", "/v1/models/none/aliases/a", {"version": 1}, 404, "unknown_model", "no model 'none'"),
-    "alias without a name": ("PUT", f"{PATHS}/aliases/1", {"version": 1}, 422, "invalid_parameter", "alias"),
-    "alias with no version": ("PUT", f"{PATHS}/aliases/a", {}, 422, "invalid_parameter", "version"),
-    "alias with a text": ("PUT", f"{PATHS}/aliases/a", {"version": "1"}, 422, "invalid_parameter", "version"),
-    "alias that is not there": ("DELETE", f"{PATHS}/aliases/a", None, 404, "unknown_version", "no alias 'a'"),
-    "shares below 100": ("PUT", f"{PATHS}/weights", {"1": 99}, 422, "invalid_parameter", "add up to 99, not to 100"),
-    "a negative share": ("PUT", f"{PATHS}/weights", {"1": 150, "2": -50}, 422, "invalid_parameter", "a share is 0 to 100"),
-    "a share that is a text": ("PUT", f"{PATHS}/weights", {"1": "much"}, 422, "invalid_parameter", "number"),
-    "a share of nothing": ("PUT", f"{PATHS}/weights", {"canary": 100}, 422, "invalid_parameter", "is of no alias and no version"),
-    "a share of version 9": ("PUT", f"{PATHS}/weights", {"9": 100}, 422, "invalid_parameter", "leads to version 9"),
-    "too many shares": ("PUT", f"{PATHS}/weights", {str(n): 0 for n in range(101)}, 422, "invalid_parameter", "at most 100"),
-    "a shadow of nothing": ("PUT", f"{PATHS}/shadow", {"version": "x"}, 422, "invalid_parameter", "is of no alias and no version"),
-    "a version that is not there": ("PUT", f"{PATHS}/versions/5", None, 404, "unknown_version", "no version 5 in the folder"),
-    "a model that is not there": ("PUT", "/v1/models/none/versions/5", None, 404, "unknown_model", "no model 'none' in the folder"),
-    "version 0": ("PUT", f"{PATHS}/versions/0", None, 422, "invalid_parameter", "version"),
+    "alias to nothing": ("PUT", f"{PATHS}/aliases/a", {"version": 9}, *INVALID, "does not have. Versions: 1"),
+    "alias of nothing": ("PUT", "/v1/models/none/aliases/a", {"version": 1}, *NO_MODEL, "no model 'none'"),
+    "alias without a name": ("PUT", f"{PATHS}/aliases/1", {"version": 1}, *INVALID, "alias"),
+    "alias with no version": ("PUT", f"{PATHS}/aliases/a", {}, *INVALID, "version"),
+    "alias with a text": ("PUT", f"{PATHS}/aliases/a", {"version": "1"}, *INVALID, "version"),
+    "alias that is not there": ("DELETE", f"{PATHS}/aliases/a", None, *NO_VERSION, "no alias 'a'"),
+    "shares below 100": ("PUT", f"{PATHS}/weights", {"1": 99}, *INVALID, "add up to 99, not to 100"),
+    "a negative share": ("PUT", f"{PATHS}/weights", {"1": 150, "2": -50}, *INVALID, "a share is 0 to 100"),
+    "a share that is a text": ("PUT", f"{PATHS}/weights", {"1": "much"}, *INVALID, "number"),
+    "a share of nothing": ("PUT", f"{PATHS}/weights", {"canary": 100}, *INVALID, "is of no alias and no version"),
+    "a share of version 9": ("PUT", f"{PATHS}/weights", {"9": 100}, *INVALID, "leads to version 9"),
+    "too many shares": ("PUT", f"{PATHS}/weights", {str(n): 0 for n in range(101)}, *INVALID, "at most 100"),
+    "a shadow of nothing": ("PUT", f"{PATHS}/shadow", {"version": "x"}, *INVALID, "is of no alias and no version"),
+    "a version that is not there": ("PUT", f"{PATHS}/versions/5", None, *NO_VERSION, "no version 5 in the folder"),
+    "a model that is not there": ("PUT", "/v1/models/none/versions/5", None, *NO_MODEL, "none' in the folder"),
+    "version 0": ("PUT", f"{PATHS}/versions/0", None, *INVALID, "version"),
     "a name that climbs": ("PUT", "/v1/models/..%2Fx/versions/5", None, 404, "not_found", ""),
-    "a name of dots": ("PUT", "/v1/models/..x/versions/5", None, 422, "invalid_parameter", "name"),
-    "an unload of what is not there": ("DELETE", f"{PATHS}/versions/5", None, 404, "unknown_version", "Versions: 1"),
-    "an unload of no model": ("DELETE", "/v1/models/none/versions/5", None, 404, "unknown_model", "none"),
-}  # fmt: skip  # rows
+    "a name of dots": ("PUT", "/v1/models/..x/versions/5", None, *INVALID, "name"),
+    "an unload of what is not there": ("DELETE", f"{PATHS}/versions/5", None, *NO_VERSION, "Versions: 1"),
+    "an unload of no model": ("DELETE", "/v1/models/none/versions/5", None, *NO_MODEL, "none"),
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -237,13 +240,13 @@ def test_a_call_that_can_not_be_done_says_why_and_changes_nothing(
 
 
 def without_card() -> bytes:
-    return color_model().SerializeToString()
+    return bytes(color_model().SerializeToString())
 
 
 def changed_after_its_proof(folder: Path) -> bytes:
     model = onnx.load_from_string(servable_bytes(folder))
     model.graph.node[0].name = "other"
-    return model.SerializeToString()
+    return bytes(model.SerializeToString())
 
 
 def of_another_contract(folder: Path) -> bytes:
