@@ -330,6 +330,7 @@ class Registry:
                 return
             late = model.reason != STILL_LOADING
             await self._start(model, loaded)
+            await self.residence.shrink(model)
             self._count(model, "loaded")
             if late and model.state == "ready":
                 log.info("%s is served now", model)

@@ -156,17 +156,15 @@ class Residence:
                 self._refuse(model, reason_of(error))
             else:
                 self._woken(model)
-        if model.queue is not None and self._budget_bytes:
-            await self._shrink(model)
+                await self.shrink(model)
 
-    async def _shrink(self, model: Model) -> None:
-        """Make room for what a model holds beyond what was expected of it."""
-        async with self._loading:
-            while self.held_bytes > self._budget_bytes:
-                others = [one for one in self._models() if one is not model and one.queue]
-                if not others:
-                    return
-                await self._put_to_sleep(min(others, key=_recency))
+    async def shrink(self, model: Model) -> None:
+        """Put others to sleep where a model that was loaded holds more than was expected; called while it loads."""
+        while self._budget_bytes and self.held_bytes > self._budget_bytes:
+            others = [one for one in self._models() if one is not model and one.queue is not None]
+            if not others:
+                return
+            await self._put_to_sleep(min(others, key=_recency))
 
     def _woken(self, model: Model) -> None:
         self._retry_at.pop(model, None)

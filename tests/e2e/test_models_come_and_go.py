@@ -3,6 +3,7 @@
 import base64
 import itertools
 import json
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -16,10 +17,11 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
+from service.card import CARD_KEY, graph_sha256
 from service.runtime.host import resident_bytes
 from tests.images import plain
 from tests.keys import bearer, write_keys
-from tests.live import Live, problem, serve
+from tests.live import MODELS, Live, problem, serve
 from tests.servables import color_card, color_model, write_servable
 
 IMAGE = plain("red")
@@ -437,6 +439,43 @@ def test_tritonclient_loads_and_unloads(service: Service) -> None:
     with pytest.raises(Exception, match="config is not supported"):
         client.load_model("colors", headers=headers, config=json.dumps({}))
     client.close()
+
+
+def test_a_backbone_is_not_unloaded_without_the_head_that_reads_it(tmp_path: Path) -> None:
+    models = tmp_path / "models"
+    for name in ("glance", "motion"):
+        shutil.copytree(MODELS / name, models / name)
+    (models / "foveal.toml").write_text('[models.glance]\nversions = "latest-1"\n')
+    for service in begin(models):
+        glance, motion = "/v2/repository/models/glance", "/v2/repository/models/motion"
+        answer = service.admin.delete("/v1/models/glance/versions/1")
+        assert "motion reads the features of glance" in problem(answer, 409, "model_in_use")
+        answer = service.admin.post(f"{glance}/unload")
+        assert "Unload motion first, or send unload_dependents" in answer.json()["error"]
+        assert set(service.states()) == {("glance", 1), ("motion", 1)}
+        shutil.copytree(models / "glance" / "1", models / "glance" / "2")
+        retrain(models / "glance" / "2" / "model.onnx")
+        service.do("POST", "/v1/admin/reload")
+        assert set(service.states()) == {("glance", 1), ("glance", 2), ("motion", 1)}, (
+            "the policy has version 2, and motion needs version 1"
+        )
+        service.do("POST", f"{glance}/unload", json={"parameters": {"unload_dependents": True}})
+        assert service.states() == {}
+        service.do("POST", f"{motion}/load")
+        assert ("glance", 1) in service.states()
+        assert ("motion", 1) in service.states()
+
+
+def retrain(path: Path) -> None:
+    """Change a weight, and what the certificate says of the graph with it."""
+    model = onnx.load(path)
+    (card,) = (entry.value for entry in model.metadata_props if entry.key == CARD_KEY)
+    model.graph.doc_string = "trained anew"
+    path.write_bytes(model.SerializeToString())
+    fields = json.loads(card)
+    fields["certificate"]["graph_sha256"] = graph_sha256(path)
+    helper.set_model_props(model, {CARD_KEY: json.dumps(fields)})
+    path.write_bytes(model.SerializeToString())
 
 
 # Swaps under load, memory.
