@@ -150,7 +150,9 @@ class Stage:
         timeout_seconds: float,
         disconnected: object,
         low_priority: bool,
+        is_request: bool,
     ) -> list[Any]:
+        assert is_request
         assert not low_priority
         self.submitted.append((jobs, timeout_seconds, disconnected))
         return []

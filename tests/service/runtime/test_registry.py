@@ -137,7 +137,9 @@ class House:
         now = self.registry.wanted
         left = tuple(model for model in now.servables if key_of(model) != (name, version))
         transition = await self.registry.prepare(replace(now, servables=left))
-        await asyncio.gather(*self.registry.commit(transition))
+        drains = self.registry.commit(transition)
+        if drains:
+            await asyncio.wait(drains)
 
     async def ask(self, version: int | None = None, *, name: str = "colors") -> int:
         """Return which version answers."""
