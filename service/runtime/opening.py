@@ -29,7 +29,7 @@ DRAIN_SECONDS = 300.0
 
 USUAL_SECONDS = 0.005
 QUICK_SECONDS = 0.0005
-"""How long a thread keeps the interpreter's lock when others want it: Python's own value, and while a model is loaded."""
+"""How long a thread keeps the interpreter's lock when others want it: usually, and while a model is loaded."""
 
 OpenModel = Callable[[Servable], Loaded]
 """Loads a servable onto the device; blocking, called on a thread."""

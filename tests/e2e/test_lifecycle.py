@@ -130,7 +130,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
         ({"FOVEAL_PROT": "80"}, "did you mean FOVEAL_PORT?"),
         ({"FOVEAL_MODELS": "nowhere"}, "There is no folder nowhere"),
         ({"FOVEAL_MODELS": "nowhere", "FOVEAL_WORKERS": "2"}, "There is no folder nowhere"),
-        ({"FOVEAL_DEFAULTS": '{"classify": "nothing"}'}, "FOVEAL_DEFAULTS names 'nothing'"),
+        ({"FOVEAL_DEFAULTS": '{"classify": "nothing"}'}, "The default of classify is 'nothing'"),
     ],
 )
 def test_what_the_operator_can_correct_stops_the_start_with_one_line(

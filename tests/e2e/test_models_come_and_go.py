@@ -597,7 +597,8 @@ def test_a_budget_unloads_the_least_recently_used(tmp_path: Path) -> None:
             service.live.sample("foveal_model_memory_bytes", model=name, version="1")
             for name in ("a", "b", "c")
         )
-        assert held <= 24 << 20
+        alone = [name for (name, _), state in states.items() if state == "ready"] == ["b"]
+        assert alone or held <= 24 << 20, "one that is larger than the budget is loaded alone"
         assert states["b", 1] == "ready"
         assert states["a", 1] == "asleep"
         assert service.ask("?model=a") == 1
