@@ -31,7 +31,7 @@ from exporter.progress import Progress
 from exporter.recipe import ProofRecipe
 from exporter.sessions import alternating_session
 from exporter.threads import beside, half_of_the_cores
-from exporter.writing import graph_digest
+from exporter.writing import WRITTEN_DIGEST, graph_digest
 from service.card import Certificate, ImageInput
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
@@ -230,6 +230,7 @@ def prove(
         tools=tool_versions(),
         date=datetime.now(UTC).date(),
         graph_sha256=graph_digest(model),
+        digest=WRITTEN_DIGEST,
     )
 
 

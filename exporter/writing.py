@@ -15,16 +15,31 @@ from onnx import StringStringEntryProto
 from exporter.encoded_model import graph_parts, model_parts
 from exporter.errors import WriteError
 from exporter.external_data import INLINE_LIMIT, data_bytes, is_large, split, write_data
-from service.card import CARD_KEY, DATA_SUFFIX, Card, check_certificate
+from service.card import (
+    CARD_KEY,
+    DATA_SUFFIX,
+    FUNCTION_FIELD,
+    GRAPH_FIELD,
+    OPSET_FIELD,
+    Card,
+    Digest,
+    check_certificate,
+    part_head,
+)
 
 T = TypeVar("T")
 
 MODEL_FILE = "model.onnx"
 """The name of every servable's file, to which a graph's reference to its weights is relative."""
 RECIPE_FILE = "recipe.toml"
+WRITTEN_DIGEST: Digest = 1
+"""The kind of digest that new certificates have. Services before `Certificate.digest` read no card with it. Where it
+becomes 2, the files in `models/` are exported again, backbones before the heads that name their digests."""
 
 
-def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
+def graph_digest(
+    model: onnx.ModelProto, limit: int = INLINE_LIMIT, digest: Digest = WRITTEN_DIGEST
+) -> str:
     """Return the SHA-256 of the graph and the model's functions, in hex.
 
     It equals `service.card.graph_sha256` of the written file.
@@ -32,15 +47,27 @@ def graph_digest(model: onnx.ModelProto, limit: int = INLINE_LIMIT) -> str:
     Args:
         model: the model.
         limit: as for `write_servable`.
+        digest: 2 covers the versions of the operator sets too.
     """
     if is_large(model, limit):
         model, _ = split(model, MODEL_FILE + DATA_SUFFIX)
-    digest = hashlib.sha256()
+    sha256 = hashlib.sha256()
+
+    def begin(field: int, length: int) -> None:
+        if digest == 2:
+            sha256.update(part_head(field, length))
+
+    if digest == 2:
+        begin(GRAPH_FIELD, sum(map(len, graph_parts(model.graph))))
     for part in graph_parts(model.graph):
-        digest.update(part)
-    for function in model.functions:
-        digest.update(function.SerializeToString(deterministic=True))
-    return digest.hexdigest()
+        sha256.update(part)
+    opsets = model.opset_import if digest == 2 else ()
+    for field, messages in ((OPSET_FIELD, opsets), (FUNCTION_FIELD, model.functions)):
+        for message in messages:
+            text = message.SerializeToString(deterministic=True)
+            begin(field, len(text))
+            sha256.update(text)
+    return sha256.hexdigest()
 
 
 def write_servable(

@@ -21,6 +21,7 @@ from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
 from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
+from service.api.output_room import OutputRoom
 from service.api.routes import operations
 from service.api.routes.admin import admin_router
 from service.api.routes.explain import explain_router
@@ -116,6 +117,7 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
     engine.metrics.waiting_bodies.set_function(lambda: admission.waiting)
     return Services(
         engine=engine,
+        outputs=OutputRoom(engine.answer_bytes),
         admission=admission,
         arriving=arriving,
         arriving_videos=videos,

@@ -128,6 +128,10 @@ class Accuracy(_Frozen):
     """The scores of each label that occurs, where they are not too many."""
 
 
+Digest = Literal[1, 2]
+"""How the digest of a graph is made."""
+
+
 class Certificate(_Frozen):
     """The proof that the graph is the network it was made from.
 
@@ -145,6 +149,8 @@ class Certificate(_Frozen):
     tools: dict[str, str]
     date: date
     graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    digest: Digest = 1
+    """What `graph_sha256` covers: 1 the graph and the functions, 2 the versions of the operator sets too."""
     data_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     """For a network above 2 GiB, the digest of the file beside it that holds its weights."""
 
@@ -230,27 +236,42 @@ def read_card(path: Path) -> Card:
     )
 
 
-def graph_sha256(path: Path) -> str:
+def graph_sha256(path: Path, digest: Digest = 1) -> str:
     """Return the SHA-256, in hex, of the serialized graph and the model's own functions, as they lie in the file.
 
     The card is outside of both, so writing it does not change the digest.
 
+    Args:
+        path: the file.
+        digest: 2 covers the versions of the operator sets too, with which the same graph may mean another network.
+            Each part is then preceded by `part_head`, so that no byte can move from one part to the next.
+
     Raises:
         CardError: the file is no ONNX file.
     """
-    digest = hashlib.sha256()
+    covered = (
+        {GRAPH_FIELD, FUNCTION_FIELD} if digest == 1 else {GRAPH_FIELD, OPSET_FIELD, FUNCTION_FIELD}
+    )
+    sha256 = hashlib.sha256()
     with _open(path) as file:
         for field, length in _fields(file, _size_of(file)):
-            if field not in {_GRAPH_FIELD, _FUNCTION_FIELD}:
+            if field not in covered:
                 file.seek(length, SEEK_CUR)
                 continue
+            if digest == 2:
+                sha256.update(part_head(field, length))
             left = length
             while left and (chunk := file.read(min(left, 1 << 20))):
-                digest.update(chunk)
+                sha256.update(chunk)
                 left -= len(chunk)
             if left:
                 raise CardError(f"{path} is cut short; copy it again")
-    return digest.hexdigest()
+    return sha256.hexdigest()
+
+
+def part_head(field: int, length: int) -> bytes:
+    """Return what stands before a part in a digest of kind 2: its field number and its length, 8 bytes each."""
+    return field.to_bytes(8) + length.to_bytes(8)
 
 
 def check_certificate(path: Path, card: Card, data: Path | None = None) -> None:
@@ -266,7 +287,7 @@ def check_certificate(path: Path, card: Card, data: Path | None = None) -> None:
     """
     if card.certificate.data_sha256 is not None:
         _check_data(data or path.with_name(path.name + DATA_SUFFIX), card.certificate.data_sha256)
-    found = graph_sha256(path)
+    found = graph_sha256(path, card.certificate.digest)
     if found != card.certificate.graph_sha256:
         raise CardError(
             f"{path}: the graph was changed after it was proved (graph {found[:12]}…, "
@@ -311,9 +332,10 @@ def _listed(values: tuple[float, ...]) -> str:
 
 
 # The wire format of onnx.ModelProto, https://protobuf.dev/programming-guides/encoding and onnx/onnx.proto.
-_GRAPH_FIELD = 7
+GRAPH_FIELD = 7
+OPSET_FIELD = 8
 _METADATA_FIELD = 14
-_FUNCTION_FIELD = 25
+FUNCTION_FIELD = 25
 _NO_WAIT = getattr(os, "O_NONBLOCK", 0)  # Windows has no such files
 _VARINT, _FIXED64, _LENGTH, _FIXED32 = 0, 1, 2, 5
 _LARGEST_CARD = 2**20

@@ -93,6 +93,10 @@ DECODER_BYTES = 256 << 20
 """What a decoder process may take for its file and its libraries, beside the pixels."""
 TRIAL_MEMORY = 8 * 2**30
 """The memory of a machine that does not state it, for the trials of models."""
+ANSWER_MEMORY_SHARE = 8
+"""Of the memory, one in so many bytes may hold outputs that are answered as they are, and again answers not read."""
+LEAST_ANSWER_BYTES = 256 << 20
+"""What the outputs of a single request may have."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -127,6 +131,7 @@ class Engine:
         self.version = version_of("foveal")
         self.tasks = tasks
         self.timeout_seconds = settings.timeout_ms / 1e3
+        self.answer_bytes = _answer_bytes(settings)
         self.draining = False
         self.loaded = asyncio.Event()
         self._on_loaded = on_loaded
@@ -610,6 +615,12 @@ def _default(task: str, given: str) -> Selector:
         return parse_selector(given)
     except InvalidParameterError as error:
         raise ConfigurationError(f"FOVEAL_DEFAULTS: {task}: {error}.") from error
+
+
+def _answer_bytes(settings: Settings) -> int:
+    """Return what raw outputs may hold in this process before they are sent, and again after that."""
+    share = (granted_memory() or 0) // ANSWER_MEMORY_SHARE // settings.workers
+    return settings.max_answer_bytes or max(LEAST_ANSWER_BYTES, share)
 
 
 def _trial(settings: Settings) -> Trial | None:

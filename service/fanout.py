@@ -153,7 +153,7 @@ class FanOut:
 async def run_alone(
     model: Model, job: Job[Any, T], timeout_seconds: float
 ) -> list[JobResult[T] | FovealError]:
-    """Run one low-priority job; the model is loaded first where it is not in memory.
+    """Run one low-priority job of few in flight; the model is loaded first where it is not in memory.
 
     Raises:
         UnavailableError: the model is not ready, or the service is shutting down.
@@ -161,7 +161,9 @@ async def run_alone(
     queue = model.queue
     if queue is None:
         queue, timeout_seconds = await model.awake(timeout_seconds)
-    return await queue.submit([job], timeout_seconds=timeout_seconds, low_priority=True)
+    return await queue.submit(
+        [job], timeout_seconds=timeout_seconds, low_priority=True, bounded=True
+    )
 
 
 async def _drawn(jobs: Jobs[T]) -> AsyncGenerator[Job[Any, T], None]:

@@ -154,14 +154,20 @@ class Settings(BaseSettings):
         0,
         ge=0,
         description="Bytes of bodies over 256 KiB that wait for their answer; above it further bodies wait to be "
-        "received. "
-        "0: 8 MiB for each thread that runs batches",
+        "received. 0: 8 MiB for each thread that runs batches",
     )
     max_unfinished_bytes: int = Field(
         256 * 1024 * 1024,
         ge=1024,
         description="Bytes of all request bodies with images that have begun to arrive and are not complete; above it "
         "the slowest large ones get 503 `overloaded`. At least `FOVEAL_MAX_BODY_BYTES`",
+    )
+    max_answer_bytes: int = Field(
+        0,
+        ge=0,
+        description="Bytes of the outputs of V2 requests, above which further ones get 503 `overloaded`; and, apart "
+        "from them, of answers that clients have not read, above which the slowest are disconnected. 0: an eighth of "
+        "the memory",
     )
     min_bytes_per_second: int = Field(
         1000,
@@ -170,7 +176,7 @@ class Settings(BaseSettings):
     )
     image_formats: list[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]] = Field(
         [],
-        description='Image formats that are read, as JSON: `["jpeg", "png"]`; of `jpeg`, `png`, `webp`, `gif`, `bmp`, '
+        description='Image formats that are read, as JSON: `["jpeg", "png"]`, of `jpeg`, `png`, `webp`, `gif`, `bmp`, '
         "`tiff`, `avif`; others get 415 `unsupported_image`, and "
         "no decoder of theirs is tried. Empty: all",
     )

@@ -11,6 +11,7 @@ from prometheus_client.registry import Collector
 from service.api.guards.queue_share import QueueShares
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
+from service.api.output_room import OutputRoom
 from service.api.record import RECORD_KEY, RequestRecord
 from service.api.shedding import Shedding
 from service.engine import Engine
@@ -45,6 +46,7 @@ class Services:
     """
 
     engine: Engine
+    outputs: OutputRoom
     admission: Admission
     arriving: ArrivingBodies
     arriving_videos: ArrivingBodies

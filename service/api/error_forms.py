@@ -30,9 +30,12 @@ def error_response(error: FovealError, scope: Scope) -> Response:
     """Return the response for an error of a request, and note its code for the log and the metrics."""
     record: RequestRecord = scope[RECORD_KEY]
     record.error_code = error.code
-    if is_open_inference(scope["path"]):
-        return inference_error(error)
-    return problem(error, record.request_id)
+    return answer_to(error, scope["path"], record.request_id)
+
+
+def answer_to(error: FovealError, path: str, request_id: str) -> Response:
+    """Return the response for an error in the form of its path."""
+    return inference_error(error) if is_open_inference(path) else problem(error, request_id)
 
 
 def inference_error(error: FovealError) -> Response:

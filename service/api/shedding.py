@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from starlette.types import Scope
 
-from service.api.errors import problem
+from service.api.error_forms import answer_to
 from service.api.record import request_ids
 from service.errors import OverloadedError
 from service.logs import LOGGER
@@ -38,9 +38,11 @@ class _Full:
     model: str
     room: "weakref.WeakMethod[Callable[[], int]]"
     answer: bytes
-    """From the headers on, with places for the length of the body and twice the request id."""
+    """From the headers on, with places for the body's length and the request id, also where the body has it."""
     length: int
     """Of the body without the request id."""
+    ids: int
+    """How often the body has it."""
     refused: int = 0
     passed: int = 0
     """How many came in this step of the event loop and are not queued yet."""
@@ -83,7 +85,7 @@ class Shedding:
             return
         if len(self._targets) >= MOST_TARGETS:
             self._targets.clear()
-        self._targets[target] = _full(route, model, error)
+        self._targets[target] = _full(scope["path"], route, model, error)
 
     def refusal(self, target: bytes, given_id: str | None, loop: AbstractEventLoop) -> bytes | None:
         """Return the answer from its headers on for a request that its queue would refuse; None for any other."""
@@ -104,8 +106,8 @@ class Shedding:
             self._reports = True
             loop.call_later(REPORT_SECONDS, self._report)
         request_id = given_id.encode() if given_id else next(self._ids)
-        length = full.length + len(request_id)
-        return full.answer % (length, request_id, request_id)
+        length = full.length + full.ids * len(request_id)
+        return full.answer % (length, request_id, *[request_id] * full.ids)
 
     def _report(self) -> None:
         self._reports = False
@@ -117,10 +119,10 @@ class Shedding:
                 full.refused = 0
 
 
-def _full(route: str, model: str, error: OverloadedError) -> _Full:
+def _full(path: str, route: str, model: str, error: OverloadedError) -> _Full:
     assert error.room is not None
     placeholder = "0" * _ID_BYTES
-    response = problem(error, placeholder)
+    response = answer_to(error, path, placeholder)
     fields = [one for one in response.raw_headers if one[0] != b"content-length"]
     head = b"".join(b"%s: %s\r\n" % field for field in fields)
     body = bytes(response.body)
@@ -129,4 +131,5 @@ def _full(route: str, model: str, error: OverloadedError) -> _Full:
         b"content-length: %d\r\nx-request-id: %s\r\n\r\n"
     )
     answer += body.replace(b"%", b"%%").replace(placeholder.encode(), b"%s")
-    return _Full(route, model, error.room, answer, len(body) - _ID_BYTES)
+    ids = body.count(placeholder.encode())
+    return _Full(route, model, error.room, answer, len(body) - ids * _ID_BYTES, ids)

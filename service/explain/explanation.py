@@ -120,7 +120,7 @@ class Explanation:
             prepare_with_frame, lambda outputs, prepared: head(outputs, *prepared)
         )
         (outcome,) = await self.explainer.batcher.submit(
-            [job], timeout_seconds=self.timeout_seconds, low_priority=True
+            [job], timeout_seconds=self.timeout_seconds, low_priority=True, bounded=True
         )
         if isinstance(outcome, DeadlineError):
             raise late_explanation(

@@ -20,6 +20,7 @@ from service.graph.outline import (
     elements,
     read_outline,
 )
+from service.graph.products import PRODUCTS, product_of
 
 MAX_TENSOR_BYTES = 2**30
 MOST_NODES = 1_000_000
@@ -54,7 +55,7 @@ def check_bounds(
         ServableError: the reason.
     """
     try:
-        outline = read_outline(path, frozenset(MAKERS))
+        outline = read_outline(path, frozenset(MAKERS) | PRODUCTS)
         _check_operators(outline)
         _check_size(outline)
         for graph, literals in _graphs(outline):
@@ -152,11 +153,17 @@ def _check_constants(graph: Graph, data: Path | None, most: int) -> None:
 def _check_made(graph: Graph, literals: MutableMapping[str, Tensor], most: int) -> None:
     """Check what each node makes out of constants, and out of what others made of them before it."""
     for node in graph.nodes:
-        if node.domain not in DOMAINS or node.operator not in MAKERS:
+        if node.domain not in DOMAINS:
+            continue
+        if node.operator in PRODUCTS and (product := product_of(node, literals)) is not None:
+            what = f"the output {node.output!r} of {node.operator}"
+            _refuse_large(what, elements(product.shape), product.type, most)
+            literals[node.output] = product
+        if node.operator not in MAKERS:
             continue
         count, kind = MAKERS[node.operator](node, literals), _type(node, literals)
         _refuse_large(f"the output {node.output!r} of {node.operator}", count, kind, most)
-        literals[node.output] = Tensor(node.output, (count,), kind, 0, (), None)
+        literals[node.output] = Tensor(node.output, (count,), kind, 0, (), None, exact=False)
 
 
 def _refuse_large(what: str, count: int, kind: int, most: int) -> None:

@@ -63,6 +63,8 @@ class Tensor(NamedTuple):
     files: tuple[str, ...]
     """The files beside this one that hold the data."""
     values: Values | None
+    exact: bool = True
+    """Whether the shape is the whole one; else it only says how many elements there are at least."""
 
 
 @dataclass(slots=True)

@@ -6,11 +6,12 @@ from io import BytesIO
 
 from PIL import Image, UnidentifiedImageError
 
-from service.errors import BrokenImageError
-from service.imaging import png
+from service.errors import ImageError
+from service.imaging import png, tiff
 from service.imaging.faults import PILLOW_FAULTS
 from service.imaging.formats import FORMATS
 from service.imaging.jpeg_header import JPEG_START, without_filling
+from service.imaging.unread import TIFF_STARTS
 
 MOST_SEGMENTS = 200
 """Of a JPEG, before its size; photographs have about ten, and up to a hundred with a large color profile."""
@@ -86,7 +87,9 @@ def _pixels(image: bytes, formats: tuple[str, ...]) -> int:
     try:
         if image.startswith(JPEG_START):
             image = without_filling(image)
+        if image.startswith(TIFF_STARTS):
+            return tiff.announced_pixels(image) if "TIFF" in formats else 0
         with Image.open(BytesIO(image), formats=formats) as file:
             return file.width * file.height
-    except (BrokenImageError, UnidentifiedImageError, Image.DecompressionBombError, *PILLOW_FAULTS):
+    except (ImageError, UnidentifiedImageError, Image.DecompressionBombError, *PILLOW_FAULTS):
         return 0

@@ -4,7 +4,7 @@ Pillow reads many layouts itself. Deep gray in other layouts is read as plain wo
 anew behind the file, with tags that describe the same bytes as integers, and `depth` gives them their meaning.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -144,8 +144,7 @@ def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page
         raise BrokenImageError(
             "The TIFF has no directory of tags: it is damaged or cut short. Send the whole file."
         )
-    full = [found for found in pages if not int(found.get(_SUBFILE_TYPE, 0)) & _REDUCED]
-    chosen = full[0] if full else pages[0]
+    chosen = _chosen(pages)
     layout = _layout(chosen)
     if chosen.next == CUT:  # without its last tags, the pixels would have another meaning
         raise BrokenImageError("The TIFF's directory of tags is cut short. Send the whole file.")
@@ -161,6 +160,24 @@ def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page
     if chosen is not pages[0] or is_big_endian_bigtiff(body):
         return Page(with_directories(body, chosen, [{}]), chosen, layout, None)
     return Page(body, chosen, layout, None)
+
+
+def announced_pixels(body: bytes) -> int:
+    """Return the pixels of the page that is the image, by its tags; no strip is looked at.
+
+    Raises:
+        BrokenImageError, TooMuchMetadataError: as `full_page` says.
+        OSError, struct.error, …: Pillow's faults.
+    """
+    pages = _bounded(directories(body), MAX_METADATA_BYTES)
+    layout = _layout(_chosen(pages)) if pages else None
+    return layout.width * layout.height if layout is not None else 0
+
+
+def _chosen(pages: Sequence[Directory]) -> Directory:
+    """Return the first page that is no reduced copy, or else the first one."""
+    full = [found for found in pages if not int(found.get(_SUBFILE_TYPE, 0)) & _REDUCED]
+    return full[0] if full else pages[0]
 
 
 def _bounded(pages: Iterable[Directory], most: int) -> list[Directory]:

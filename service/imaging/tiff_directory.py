@@ -9,6 +9,8 @@ from typing import Any
 
 from PIL.TiffImagePlugin import SUBIFD, ImageFileDirectory_v2
 
+from service.errors import TooMuchMetadataError
+
 MAX_PAGES = 16
 """The most directories that are searched for the full image."""
 
@@ -20,6 +22,10 @@ _KEPT_TAGS = (
     *(322, 323, 324, 325, 338, 339, 347, 529, 530, 531, 532),
 )
 """The tags that the pixels need (TIFF 6.0): sizes, layout, places of strips and tiles, palette, JPEG tables."""
+
+MOST_TAG_BYTES = 400_000
+"""Of a tag that is read: the places of 100,000 strips or tiles. Readers make a number of each, and take microseconds
+and forty bytes for it; an image of 64 million pixels has 16,000 tiles of 64 × 64."""
 
 _LONG_TAGS = {256, 257, 273, 278, 279, 292, 293, 322, 323, 324, 325}
 _SHORT, _LONG, _RATIONAL, _UNDEFINED = 3, 4, 5, 7
@@ -36,7 +42,11 @@ def is_big_endian_bigtiff(body: bytes) -> bool:
 
 
 def directories(body: bytes) -> Iterator[Directory]:
-    """Give the directories in the order of the file, each followed by its own subdirectories."""
+    """Give the directories in the order of the file, each followed by its own subdirectories.
+
+    Raises:
+        TooMuchMetadataError: a tag that is read has more than `MOST_TAG_BYTES`.
+    """
     stream = BytesIO(body)
     waiting = [_empty(body).next]
     seen: set[int] = set()
@@ -49,6 +59,7 @@ def directories(body: bytes) -> Iterator[Directory]:
         stream.seek(place)
         directory.next = CUT
         directory.load(stream)
+        _require_few_values(directory)
         yield directory
         children = directory.get(SUBIFD, ())
         children = children if isinstance(children, tuple) else (children,)
@@ -62,6 +73,21 @@ def directories(body: bytes) -> Iterator[Directory]:
 def held_bytes(directory: Directory) -> int:
     """Return how many bytes the values of a directory's tags take, as they were read."""
     return sum(len(data) for data in directory._tagdata.values())  # noqa: SLF001
+
+
+def _require_few_values(directory: Directory) -> None:
+    """Check the sizes of the tags that are read, before a reader makes numbers of them.
+
+    Raises:
+        TooMuchMetadataError: one is too large.
+    """
+    held = directory._tagdata  # noqa: SLF001
+    for tag in (*_KEPT_TAGS, SUBIFD):
+        if len(held.get(tag, b"")) > MOST_TAG_BYTES:
+            raise TooMuchMetadataError(
+                f"The TIFF's tag {tag} has {len(held[tag])} bytes; at most {MOST_TAG_BYTES} are read. Save it with "
+                "fewer strips or tiles."
+            )
 
 
 def _empty(body: bytes) -> Directory:

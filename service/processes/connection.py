@@ -25,6 +25,7 @@ from service.processes.answers import SHED, closing_answer, shed_answer
 from service.processes.half_closed import HalfClosed, can_be_known
 from service.processes.limits import Limits
 from service.processes.transport import LINGER_BYTES, PatientTransport
+from service.processes.unread import UnreadAnswers
 from service.processes.uvicorn_parts import (
     HIGH_WATER_LIMIT,
     FlowControl,
@@ -68,6 +69,7 @@ class Connection(HttpToolsProtocol):
         limits: what a client may send.
         refuse: makes the answer for what exceeds them.
         shedding: knows which requests are refused because their queue is full.
+        unread: bounds what all connections hold of answers that are not read.
         uvicorn_arguments: as `HttpToolsProtocol` takes them.
     """
 
@@ -77,12 +79,14 @@ class Connection(HttpToolsProtocol):
         limits: Limits,
         refuse: Refuse,
         shedding: Shedding,
+        unread: UnreadAnswers,
         **uvicorn_arguments: Any,  # noqa: ANN401
     ) -> None:
         super().__init__(**uvicorn_arguments)
         self._limits = limits
         self._refuse_with = refuse
         self._shedding = shedding
+        self._unread = unread
         self._closes_with_body = False
         self.idle_since = self.loop.time()
         self._patient: PatientTransport
@@ -116,6 +120,7 @@ class Connection(HttpToolsProtocol):
         self._stop_timer()
         self._stop_discarding()
         self._patient.lost()
+        self._unread.remove(self._patient)
         if self._half_closed is not None:
             self._half_closed.end()
             self._half_closed = None
@@ -144,10 +149,12 @@ class Connection(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._patient.watch_writing()
+        self._unread.add(self._patient)
 
     def resume_writing(self) -> None:
         super().resume_writing()
         self._patient.was_read()
+        self._unread.remove(self._patient)
 
     def on_response_complete(self) -> None:
         super().on_response_complete()

@@ -23,6 +23,7 @@ from service.processes.connection import Connection
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.limits import Limits
 from service.processes.tls import Tls
+from service.processes.unread import UnreadAnswers
 from service.processes.uvicorn_parts import (
     close_listeners,
     has_request,
@@ -88,7 +89,11 @@ class Server(uvicorn.Server):
     ) -> None:
         limits = limits or Limits()
         protocol = partial(
-            Connection, limits=limits, refuse=self._refuse, shedding=app.services.shedding
+            Connection,
+            limits=limits,
+            refuse=self._refuse,
+            shedding=app.services.shedding,
+            unread=UnreadAnswers(app.services.engine.answer_bytes),
         )
         super().__init__(
             uvicorn.Config(

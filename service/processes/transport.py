@@ -102,7 +102,11 @@ class PatientTransport:
         if self.raw.get_write_buffer_size():
             self.watch_writing()
 
-    def _reset(self) -> None:
+    def unread_bytes(self) -> int:
+        """Return how much of what was written the client has not read."""
+        return self.raw.get_write_buffer_size()
+
+    def reset(self) -> None:
         """Close at once, in the kernel too, which would go on to offer what is not read."""
         connection = self.raw.get_extra_info("socket")
         with contextlib.suppress(OSError):
@@ -116,7 +120,7 @@ class PatientTransport:
         if not left:
             return
         if left > self._unwritten - LEAST_WRITTEN:
-            self._reset()
+            self.reset()
         else:
             self.watch_writing()
 

@@ -43,5 +43,5 @@ def _row(name: str, field: FieldInfo) -> tuple[str, ...]:
 
 
 def _default(field: FieldInfo) -> str:
-    shown = str(field.default)
-    return f"`{shown}`" if field.default is not None and shown.strip("*") else ""
+    shown = "" if field.default is None else str(field.default)
+    return f"`{shown}`" if shown else ""

@@ -188,6 +188,7 @@ class Batcher:
         disconnected: Disconnected | None = None,
         low_priority: bool = False,
         is_request: bool = True,
+        bounded: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
 
@@ -199,6 +200,8 @@ class Batcher:
             disconnected: a coroutine function that returns when the caller has disconnected.
             low_priority: whether the jobs wait in the low-priority line.
             is_request: whether the network is used by it: a health check or a shadow keeps no model in memory.
+            bounded: whether the caller itself has only a few jobs in flight, as a fan-out does. They are queued though
+                requests fill the line: a video that was accepted goes on.
 
         Raises:
             OverloadedError: the jobs do not all fit into the queue.
@@ -211,7 +214,7 @@ class Batcher:
         deadline = now + timeout_seconds
         line = self._low_priority if low_priority else self._normal
         entries = [Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
-        self._accept_counted(entries, line)
+        self._accept_counted(entries, line, bounded=bounded)
         self._callers += 1
         self._no_callers.clear()
         watch = CallWatch(
@@ -262,14 +265,14 @@ class Batcher:
             max(trace.head for trace in traces),
         )
 
-    def _accept_counted(self, entries: list[Entry], line: Line) -> None:
+    def _accept_counted(self, entries: list[Entry], line: Line, *, bounded: bool) -> None:
         try:
-            self._accept(entries, line)
+            self._accept(entries, line, bounded=bounded)
         except FovealError:
             self._statistics.failed(0.0)
             raise
 
-    def _accept(self, entries: list[Entry], line: Line) -> None:
+    def _accept(self, entries: list[Entry], line: Line, *, bounded: bool) -> None:
         with self._workers.condition:
             if self._closed:
                 raise ShuttingDownError(
@@ -278,7 +281,7 @@ class Batcher:
                 )
             if self.broken:
                 raise self._broken_error()
-            if line.depth + len(entries) > self._capacity:
+            if not bounded and line.depth + len(entries) > self._capacity:
                 error = OverloadedError(
                     f"{line.depth} images wait already, and {len(entries)} more do not fit into the queue of "
                     f"{self._capacity}. Try again in a moment."

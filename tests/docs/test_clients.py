@@ -55,7 +55,7 @@ def live(site: Site) -> Iterator[Live]:
 @pytest.fixture
 def clone(tmp_path: Path) -> Path:
     """A folder with what the examples read; what they write stays in it."""
-    for name in ("tests", "service", "README.md"):
+    for name in ("tests", "service", "models", "README.md"):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "video.mp4").write_bytes(bikes())
     return tmp_path
@@ -69,7 +69,7 @@ def run(command: list[str], program: str, clone: Path, live: Live) -> list[list[
         capture_output=True,
         text=True,
         cwd=clone,
-        env={**os.environ, "FOVEAL_URL": live.url},
+        env={**os.environ, "SERVICE_URL": live.url},
         timeout=SECONDS,
         check=False,
     )
@@ -93,6 +93,12 @@ def test_the_examples_in_python_run_and_print_what_the_page_says(live: Live, clo
     printed = run([sys.executable, "-"], program, clone, live)
     compare("clients-python.md", "python", printed)
     assert (clone / "boxes.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+@pytest.mark.timeout(SECONDS)
+def test_the_example_of_the_python_interface_runs(live: Live, clone: Path) -> None:
+    (example,) = examples("python.md", "python")
+    compare("python.md", "python", run([sys.executable, "-"], example.code, clone, live))
 
 
 @pytest.mark.timeout(SECONDS)

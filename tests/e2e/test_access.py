@@ -94,7 +94,7 @@ def test_a_full_queue_refuses_before_the_guards_only_where_no_guard_may_refuse(
     queue, error = FullQueue(), OverloadedError("256 images wait for colors.")
     error.room = WeakMethod(queue.room)
     with serve(models=models, **given) as live:
-        target = {"raw_path": b"/v1/classify", "query_string": b""}
+        target = {"raw_path": b"/v1/classify", "path": "/v1/classify", "query_string": b""}
         live.services.shedding.note(target, "/v1/classify", "colors", error)
         answer = httpx.post(f"{live.url}/v1/classify", content=CAT)
         if not settings:
@@ -186,6 +186,34 @@ def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None
         assert forwarded(live, "1.2.3.4, 10.0.0.1") == 429
     with serve(models=models, trusted_proxies=["192.0.2.1"], **limit) as live:
         assert [forwarded(live, f"10.0.0.{n}") for n in range(2)] == [200, 429]
+
+
+def test_a_new_certificate_counts_after_a_restart(models: Path, tmp_path: Path) -> None:
+    former, later = trustme.CA(), trustme.CA()
+    files = certificate(tmp_path, former, "127.0.0.1")
+
+    def trusts(live: Live, authority: trustme.CA) -> bool:
+        context = ssl.create_default_context()
+        authority.configure_trust(context)
+        try:
+            return httpx.get(f"{live.url}/health/live", verify=context).status_code == 200
+        except httpx.ConnectError:
+            return False
+
+    with serve(models=models, **files) as live:
+        assert certificate(tmp_path, later, "127.0.0.1") == files
+        assert (trusts(live, former), trusts(live, later)) == (True, False)
+    with serve(models=models, **files) as live:
+        assert (trusts(live, former), trusts(live, later)) == (False, True)
+
+
+def test_each_worker_counts_a_limit_for_itself(models: Path) -> None:
+    settings: dict[str, Any] = {"rate_limit_per_address": "3/hour", "workers": 2}
+    with start(models=models, grace_seconds=0, **settings) as service:
+        url = f"{service.url}/v1/models"
+        found = [httpx.get(url).status_code for _ in range(30)]  # each on a connection of its own
+        assert set(found) == {200, 429}
+        assert 3 <= found.count(200) <= 6
 
 
 @pytest.mark.parametrize("workers", [1, 2])

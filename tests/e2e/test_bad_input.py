@@ -301,9 +301,10 @@ def test_head_is_counted_by_its_route_and_allowed_beside_get(
 ) -> None:
     before = live.sample("foveal_requests_total", route="/health/live", model="", status="200")
     assert client.head("/health/live").status_code == 200
+    assert client.head("/metrics").headers["content-type"].startswith("text/plain")
+    # A request is counted behind its answer; the next one's answer shows that this has happened.
     after = live.sample("foveal_requests_total", route="/health/live", model="", status="200")
     assert after == before + 1
-    assert client.head("/metrics").headers["content-type"].startswith("text/plain")
     assert client.post("/health/live").headers["allow"] == "GET, HEAD"
     assert client.head("/v1/classify").status_code == 405
     assert client.head("/health/live").status_code == 200  # the connection still works

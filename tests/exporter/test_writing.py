@@ -33,6 +33,7 @@ def test_the_digest_is_the_one_the_service_reads(tmp_path: Path) -> None:
     write_servable(path, model, color_card(digest=graph_digest(model)))
 
     assert graph_sha256(path) == graph_digest(model)
+    assert graph_sha256(path, 2) == graph_digest(model, digest=2)
     check_certificate(path, read_card(path))
 
 

@@ -15,6 +15,7 @@ from service.card import (
     CARD_KEY,
     Card,
     CardError,
+    Digest,
     ImageInput,
     check_certificate,
     graph_sha256,
@@ -45,6 +46,37 @@ def test_a_graph_that_was_changed_after_its_proof_is_refused(tmp_path: Path) -> 
     path.write_bytes(model.SerializeToString())
     with pytest.raises(CardError, match="changed after it was proved"):
         check_certificate(path, read_card(path))
+
+
+@pytest.mark.parametrize("digest", [1, 2])
+def test_operator_sets_that_were_changed_after_the_proof_are_refused_where_the_digest_covers_them(
+    tmp_path: Path, digest: Digest
+) -> None:
+    path = write_servable(tmp_path)
+    card = read_card(path)
+    proof = {"digest": digest, "graph_sha256": graph_sha256(path, digest)}
+    card = card.model_copy(update={"certificate": card.certificate.model_copy(update=proof)})
+    check_certificate(path, card)
+    model = onnx.load(path)
+    model.opset_import[0].version = 13
+    path.write_bytes(model.SerializeToString())
+    if digest == 1:  # files from before the digest covered them stay valid
+        check_certificate(path, card)
+        return
+    with pytest.raises(CardError, match="changed after it was proved"):
+        check_certificate(path, card)
+
+
+def test_the_second_kind_of_digest_names_each_part_with_its_length(tmp_path: Path) -> None:
+    model = color_model()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(model.SerializeToString())
+    wanted = hashlib.sha256()
+    [opset] = model.opset_import
+    for number, part in ((7, model.graph), (8, opset)):
+        text = part.SerializeToString()
+        wanted.update(number.to_bytes(8) + len(text).to_bytes(8) + text)
+    assert graph_sha256(path, 2) == wanted.hexdigest()
 
 
 def test_a_function_that_was_added_after_the_proof_is_refused(tmp_path: Path) -> None:

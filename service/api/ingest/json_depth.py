@@ -2,12 +2,13 @@
 
 import re
 
-_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+from service.api.ingest.json_strings import QUOTE, without_strings
+
 _BRACKET = re.compile(rb"[\[\]{}]")
 
 
 def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
-    """Return whether JSON is nested deeper than so many levels, or has more brackets than such JSON can have.
+    """Return whether JSON is nested deeper than so many levels, or has more brackets or strings than that allows.
 
     Args:
         text: JSON, or what is sent as such.
@@ -17,10 +18,12 @@ def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
     body = text.encode(errors="replace") if isinstance(text, str) else text
     if _opened(body) <= most:
         return False
-    body = _TEXT.sub(b"", body)
-    if (
-        _opened(body) > (commas + 1) * most
-    ):  # a list or object is the first in another one, or stands behind a comma
+    # A list or object, and a key with its string, is the first in another one, or stands behind a comma.
+    most_in_all = (commas + 1) * most
+    if body.count(QUOTE) > 4 * (most_in_all + commas):
+        return True
+    body = without_strings(body)
+    if _opened(body) > most_in_all:
         return True
     depth = 0
     for found in _BRACKET.finditer(body):

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from service.api.deps import RecordDep, Services, ServicesDep
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
+from service.api.output_room import OutputRoom
 from service.api.record import RECORD_KEY, RequestRecord
 from service.engine import Engine
 from service.settings import Settings
@@ -22,6 +23,7 @@ def services_of(engine: Engine, **changed: Any) -> Services:
     admission: Any = Admission.__new__(Admission)  # it is only passed on
     return Services(
         engine=engine,
+        outputs=OutputRoom(1),
         admission=admission,
         arriving=bodies,
         arriving_videos=bodies,

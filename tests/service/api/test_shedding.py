@@ -13,7 +13,12 @@ from service.metrics import Metrics
 pytestmark = pytest.mark.anyio
 
 TARGET = b"/v1/classify?top_k=1"
-SCOPE = {"type": "http", "raw_path": b"/v1/classify", "query_string": b"top_k=1"}
+SCOPE = {
+    "type": "http",
+    "raw_path": b"/v1/classify",
+    "path": "/v1/classify",
+    "query_string": b"top_k=1",
+}
 
 
 class Queue:

@@ -146,7 +146,7 @@ async def test_a_head_gets_the_outputs_the_frame_and_the_image() -> None:
     assert score == pytest.approx(7 / 255)
     assert frame is FRAME
     assert cast("object", source) == "source"
-    assert queue.options == [{"timeout_seconds": 9, "low_priority": True}]
+    assert queue.options == [{"timeout_seconds": 9, "low_priority": True, "bounded": True}]
 
 
 async def test_a_run_that_is_late_says_what_to_change() -> None:
@@ -180,7 +180,7 @@ async def test_copies_are_scored_in_their_order() -> None:
     queue = Queue()
     scores = await explanation(queue).score_copies(copies(255, 0, 51), TARGET)
     assert scores == pytest.approx([1, 0, 0.2])
-    assert queue.options == [{"timeout_seconds": 9, "low_priority": True}] * 3
+    assert queue.options == [{"timeout_seconds": 9, "low_priority": True, "bounded": True}] * 3
 
 
 async def test_copies_are_made_as_places_become_free() -> None:

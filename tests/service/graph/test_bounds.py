@@ -139,6 +139,14 @@ AT_LIMIT_AND_ABOVE: dict[str, tuple[NodeProto, dict[str, object], dict[str, obje
 }
 
 
+COLUMN, ROW = np.zeros((2**14, 1), np.float32), np.zeros((1, 2**14), np.float32)
+ABOVE = np.zeros((1, 2**14 + 1), np.float32)
+AT_LIMIT_AND_ABOVE |= {
+    operator: (node(operator, "a", "b"), {"a": COLUMN, "b": ROW}, {"a": COLUMN, "b": ABOVE})
+    for operator in ("Add", "MatMul", "Mul", "Pow", "Max")
+}
+
+
 @pytest.mark.parametrize("kind", AT_LIMIT_AND_ABOVE)
 def test_a_tensor_made_out_of_constants_has_a_limit(kind: str, tmp_path: Path) -> None:
     made, allowed, above = AT_LIMIT_AND_ABOVE[kind]
@@ -173,6 +181,26 @@ def test_a_subgraph_sees_the_constants_around_it(tmp_path: Path) -> None:
     choice = helper.make_node("If", ["truth"], ["chosen"], then_branch=body, else_branch=body)
     constants = {"truth": np.ones((), np.bool_), "shape": ints(GIB + 1)}
     refuses(tmp_path, with_nodes([choice], "chosen", constants), "takes at least")
+
+
+def test_products_of_constants_grow_from_step_to_step_in_their_own_shapes(tmp_path: Path) -> None:
+    def chain(side: int) -> onnx.ModelProto:
+        nodes = [
+            helper.make_node("Add", ["a", "b"], ["plane"]),
+            helper.make_node("Add", ["plane", "plane"], ["twice"]),
+            helper.make_node("Where", ["c", "twice", "d"], ["made"]),
+        ]
+        constants = {
+            "a": np.zeros((2**7, 1), np.float32),
+            "b": np.zeros((1, 2**7), np.float32),
+            "c": np.zeros((2**7, 1, 1), np.bool_),
+            "d": np.zeros((side, 1, 1, 1), np.float32),
+        }
+        return with_nodes(nodes, "made", constants)
+
+    check(tmp_path, chain(2**7))
+    with pytest.raises(ServableError, match="of Where takes at least"):
+        check(tmp_path, chain(2**7 + 1))
 
 
 @pytest.mark.parametrize("operator", ["Tile", "Expand", "Pad", "Resize", "Upsample"])

@@ -22,6 +22,7 @@ from service.processes.connection import DISCARD_SECONDS, SHED_SECONDS, SPARED_S
 from service.processes.half_closed import FIRST_SECONDS, INTERIM, can_be_known
 from service.processes.limits import Limits
 from service.processes.transport import LINGER_BYTES, LINGER_SECONDS
+from service.processes.unread import UnreadAnswers
 from tests.service.api.clock import Timer
 
 pytestmark = pytest.mark.anyio
@@ -33,7 +34,7 @@ OK = b"HTTP/1.1 200 OK\r\ndate: now\r\ncontent-length: 2\r\n\r\nok"
 LAST_OK = OK.replace(b"\r\n\r\n", b"\r\nconnection: close\r\n\r\n")
 REFUSED = b"date: now\r\nx-refused: yes\r\nconnection: close\r\n\r\nno"
 """What the tests' own refusals have behind their status line."""
-SHED_TARGET = {"type": "http", "raw_path": b"/full", "query_string": b""}
+SHED_TARGET = {"type": "http", "raw_path": b"/full", "path": "/full", "query_string": b""}
 SHED_POST = b"POST /full HTTP/1.1\r\nhost: h\r\ncontent-length: 3\r\n%s\r\nabc"
 
 
@@ -183,6 +184,7 @@ class Host:
             limits=self._limits,
             refuse=self._refuse,
             shedding=self._shedding,
+            unread=UnreadAnswers(2**20),
             config=self._config,
             server_state=self.state,
             app_state={},

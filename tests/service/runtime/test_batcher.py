@@ -186,6 +186,23 @@ async def test_jobs_that_do_not_all_fit_are_refused_together() -> None:
     assert network.batches == [[1], [2]]
 
 
+async def test_a_fan_out_goes_on_where_requests_fill_its_line() -> None:
+    network = DoublingNetwork()
+    async with bench(network.run, capacity=2) as b:
+        running = b.start(1, low_priority=True)
+        await network.has_entered()
+        waiting = b.start(2, 3, low_priority=True)
+        await until_queued(b.batcher, 2)
+        with pytest.raises(OverloadedError):
+            await b.ask(4, low_priority=True)
+        frame = asyncio.create_task(
+            b.batcher.submit([number(5)], timeout_seconds=10, low_priority=True, bounded=True)
+        )
+        await until_queued(b.batcher, 3)
+        network.open_gate.set()
+        assert values(await running + await waiting + await frame) == [2, 4, 6, 10]
+
+
 async def test_what_expires_in_the_queue_is_answered_and_never_run() -> None:
     network = DoublingNetwork()
     async with bench(network.run) as b:

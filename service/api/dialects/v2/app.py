@@ -29,6 +29,7 @@ from service.errors import (
     FovealError,
     MethodNotAllowedError,
     NotFoundError,
+    OverloadedError,
     UnknownModelError,
     UnknownVersionError,
 )
@@ -72,6 +73,9 @@ class OpenInference:
         try:
             response = await self._answer(Request(scope, receive))
         except FovealError as error:
+            if isinstance(error, OverloadedError):
+                record: RequestRecord = scope[RECORD_KEY]
+                self._services.shedding.note(scope, scope["route"].path, record.model, error)
             response = error_response(error, scope)
         await response(scope, receive, send)
 

@@ -50,18 +50,20 @@ async def infer(
         raise EmptyBodyError("The request has no body. Send JSON with inputs.")
     wanted = await _read(request, body, call, limits_of(services))
     del body
-    require_holdable(call.model.signature, wanted.count)
+    size = require_holdable(call.model.signature, wanted.count)
+    if size > SMALL_BYTES:
+        record.release_with_response(services.outputs.hold(size))
     if services.shares is not None:
         record.release_with_response(
             services.shares.images(request.scope, call.model.name, wanted.count)
         )
     outcomes = await _run(request, record, call, wanted)
     record.answered_by(call.model, outcomes)
-    return await _respond(request, call, wanted, outputs_of(outcomes))
+    return await _respond(request, record, call, wanted, outputs_of(outcomes))
 
 
-def require_holdable(signature: Signature, rows: int) -> None:
-    """Refuse so many rows that their outputs are too large to be held together; one row is always allowed.
+def require_holdable(signature: Signature, rows: int) -> int:
+    """Return the bytes of the outputs of so many rows, which are not too large to be held together; one row never is.
 
     An axis that the graph does not state counts as one.
 
@@ -79,6 +81,7 @@ def require_holdable(signature: Signature, rows: int) -> None:
             f"{rows} rows have outputs of {rows * row} bytes, more than the {MOST_OUTPUT_BYTES} allowed. Send at most "
             f"{most} rows in a request."
         )
+    return rows * row
 
 
 async def _read(request: Request, body: bytes, call: TensorCall, limits: Limits) -> InferRequest:
@@ -112,13 +115,22 @@ async def _run(
 
 
 async def _respond(
-    request: Request, call: TensorCall, wanted: InferRequest, rows: Sequence[Any]
+    request: Request,
+    record: RequestRecord,
+    call: TensorCall,
+    wanted: InferRequest,
+    rows: Sequence[Any],
 ) -> Response:
     coding = wanted_coding(header_of(request, b"accept-encoding") or "")
+    deadline = record.deadline
+
+    def in_time() -> None:
+        if not deadline.left():
+            raise deadline.answer_late()
 
     def write() -> tuple[bytes, int | None]:
-        body, size = write_answer(call.model, wanted, rows)
-        return (compress(body, coding) if coding else body), size
+        body, size = write_answer(call.model, wanted, rows, in_time)
+        return (compress(body, coding, in_time) if coding else body), size
 
     bytes_of_all = sum(
         rows[0][one.name].nbytes * (1 if one.binary and not coding else 8) for one in wanted.outputs

@@ -4,7 +4,6 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from service.api.dialects.v2.datatypes import BYTES, datatype_of, dtype_of
@@ -18,7 +17,7 @@ from service.api.dialects.v2.fields import (
     whole_number,
 )
 from service.api.dialects.v2.framing import Tail, byte_strings
-from service.api.dialects.v2.numbers import Numbers, array_of, read_json
+from service.api.dialects.v2.numbers import Numbers, array_from_bytes, array_of, read_json
 from service.api.ingest.images import checked_images, image_from_base64
 from service.errors import InvalidParameterError, MalformedJsonError, TooManyImagesError
 from service.pipeline import EncodedImage
@@ -76,8 +75,7 @@ def read_raw(body: bytes, model: Model) -> InferRequest:
     outputs = tuple(WantedOutput(one.name, binary=True) for one in model.signature.outputs)
     blank = model.blank
     if len(body) == blank.nbytes:
-        rows = np.frombuffer(body, blank.dtype.newbyteorder("<")).reshape(1, *blank.shape)
-        return InferRequest(outputs, rows.astype(blank.dtype, copy=False))
+        return InferRequest(outputs, array_from_bytes(body, (1, *blank.shape), blank.dtype))
     if model.card.input is None:
         raise InvalidParameterError(
             f"unexpected size for input '{model.signature.inputs[0].name}': the body has {len(body)} bytes, and a row "
@@ -185,8 +183,7 @@ def _input(
         raise InvalidParameterError(
             f"unexpected size for input '{name}': binary_data_size is {size}, and the shape {list(shape)} has {needed}"
         )
-    taken = np.frombuffer(tail.take(size, name), model.blank.dtype.newbyteorder("<"))
-    return taken.reshape(shape).astype(model.blank.dtype, copy=False), ()
+    return array_from_bytes(tail.take(size, name), shape, model.blank.dtype), ()
 
 
 def _shape(

@@ -19,6 +19,7 @@ from PIL import Image
 
 from tests.live import Live, serve
 from tests.servables import write_servable
+from tests.service.api.dialects.answers import refused
 
 LENGTH = "Inference-Header-Content-Length"
 INFER = "/v2/models/colors/infer"
@@ -88,14 +89,6 @@ def tensors(answer: httpx.Response) -> dict[str, NDArray[Any]]:
         found[one["name"]] = flat.reshape(one["shape"])
     assert not tail
     return found
-
-
-def refused(answer: httpx.Response, status: int, text: str) -> None:
-    assert answer.status_code == status, answer.text
-    assert answer.headers["content-type"] == "application/json"
-    body = answer.json()
-    assert list(body) == ["error"]
-    assert text in body["error"], body
 
 
 def same(found: dict[str, NDArray[Any]], truth: dict[str, NDArray[Any]], rows: slice) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.ingest.body import LARGE_BYTES
-from service.api.ingest.images import parse_json, read_images
+from service.api.ingest.images import BASE64_PIECE, parse_json, read_images
 from service.api.record import RequestRecord
 from service.errors import (
     BodyTooLargeError,
@@ -147,6 +147,29 @@ def test_json_may_be_in_any_encoding_of_unicode(encoding: str) -> None:
 def test_json_that_is_not_text_in_its_encoding_is_an_error() -> None:
     with pytest.raises(MalformedJsonError, match="UTF-8"):
         parse_json(b"\xff\xfe{\0\xff", 4)
+
+
+@pytest.mark.parametrize("spaces", ["", "\r\n"])
+def test_base64_of_several_pieces_comes_back_as_it_was_sent(spaces: str) -> None:
+    image = bytes(range(251)) * (3 * BASE64_PIECE // 4 // 251) + b"end"
+    text = base64.b64encode(image).decode()
+    lines = spaces.join(text[at : at + 76] for at in range(0, len(text), 76))
+    assert parse_json(json.dumps({"images": [lines]}).encode(), 1) == [image]
+
+
+@pytest.mark.parametrize("place", [BASE64_PIECE - 4, BASE64_PIECE, -4, -3])
+@pytest.mark.parametrize("change", ["*aaa", "aa==", "a", ""])
+def test_base64_of_several_pieces_is_refused_where_pythons_decoder_refuses_it(
+    place: int, change: str
+) -> None:
+    text = "abcd" * (BASE64_PIECE // 2)
+    text = text[:place] + change + text[place:] + " \n"
+    try:
+        wanted: bytes | None = base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        wanted = None
+    [image] = parse_json(json.dumps({"images": [text]}).encode(), 1)
+    assert image == wanted if wanted is not None else isinstance(image, MalformedBase64Error)
 
 
 def test_a_data_url_that_is_not_base64_is_an_error_that_says_so() -> None:

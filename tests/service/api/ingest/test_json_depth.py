@@ -29,3 +29,10 @@ def test_more_brackets_than_such_json_can_have_are_refused_though_flat() -> None
     """A list or object is the first in another one, or stands behind a comma."""
     assert not is_deeper(b"[]" * 200, 200, 0)
     assert is_deeper(b"[]" * 201, 200, 0)
+
+
+def test_more_strings_than_such_json_can_have_are_refused_though_flat() -> None:
+    """Sixteen million of them took a parser's thread, and every other one, for seconds."""
+    brackets = b'"' + b"[" * 300 + b'"'
+    assert is_deeper(b'{"images":[' + b'""' * 10_000 + brackets + b"]}", 200, 0)
+    assert not is_deeper(b'{"images":[' + b'"",' * 100 + brackets + b"]}", 200, 100)
