@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from service.api.errors import problem
-from service.api.record import request_ids
+from service.api.record import RequestRecord, request_ids
 from service.errors import OverloadedError
 from service.logs import LOGGER
 from service.metrics import Metrics
@@ -36,6 +36,7 @@ class _Full:
 
     route: str
     model: str
+    version: int
     room: "weakref.WeakMethod[Callable[[], int]]"
     answer: bytes
     """From the headers on, with places for the length of the body and twice the request id."""
@@ -73,7 +74,7 @@ class Shedding:
         """How many targets are known."""
         return len(self._targets)
 
-    def note(self, scope: Scope, route: str, model: str, error: OverloadedError) -> None:
+    def note(self, scope: Scope, record: RequestRecord, error: OverloadedError) -> None:
         """Remember that a request was refused; an error whose queue is not known is not remembered."""
         if error.room is None or not self._remembers:
             return
@@ -83,7 +84,7 @@ class Shedding:
             return
         if len(self._targets) >= MOST_TARGETS:
             self._targets.clear()
-        self._targets[target] = _full(route, model, error)
+        self._targets[target] = _full(record, error)
 
     def refusal(self, target: bytes, given_id: str | None, loop: AbstractEventLoop) -> bytes | None:
         """Return the answer from its headers on for a request that its queue would refuse; None for any other."""
@@ -111,13 +112,14 @@ class Shedding:
         self._reports = False
         for full in self._targets.values():
             if full.refused:
-                self._metrics.requests.labels(full.route, full.model, "503").inc(full.refused)
-                self._metrics.errors.labels(OverloadedError.code).inc(full.refused)
+                answered, *_ = self._metrics.of_request(full.route, full.model, full.version, 503)
+                answered.inc(full.refused)
+                self._metrics.errors.labels(full.route, OverloadedError.code).inc(full.refused)
                 log.info("POST %s 503: %d refused, the queue is full", full.route, full.refused)
                 full.refused = 0
 
 
-def _full(route: str, model: str, error: OverloadedError) -> _Full:
+def _full(record: RequestRecord, error: OverloadedError) -> _Full:
     assert error.room is not None
     placeholder = "0" * _ID_BYTES
     response = problem(error, placeholder)
@@ -129,4 +131,6 @@ def _full(route: str, model: str, error: OverloadedError) -> _Full:
         b"content-length: %d\r\nx-request-id: %s\r\n\r\n"
     )
     answer += body.replace(b"%", b"%%").replace(placeholder.encode(), b"%s")
-    return _Full(route, model, error.room, answer, len(body) - _ID_BYTES)
+    return _Full(
+        record.route, record.model, record.version, error.room, answer, len(body) - _ID_BYTES
+    )

@@ -15,8 +15,8 @@ from types import FrameType
 import uvicorn
 
 from service.api.errors import problem
-from service.api.middleware import NO_SNIFFING, UNMATCHED, Telemetry
-from service.api.record import request_ids
+from service.api.middleware import NO_SNIFFING, Telemetry
+from service.api.record import UNMATCHED, request_ids
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER, REQUEST_LOGGER
 from service.processes.connection import Connection
@@ -270,8 +270,8 @@ class Server(uvicorn.Server):
         """Count and log what is refused before it is a request, and return its answer."""
         request_id = next(self._ids)
         metrics = self._services.metrics
-        metrics.requests.labels(UNMATCHED, "", str(error.status)).inc()
-        metrics.errors.labels(error.code).inc()
+        metrics.requests.labels(UNMATCHED, "", "", str(error.status)).inc()
+        metrics.errors.labels(UNMATCHED, error.code).inc()
         fields = {"request_id": request_id, "code": error.code}
         request_log.info("no request %d", error.status, extra={FIELDS: fields})
         answer = problem(error, request_id)

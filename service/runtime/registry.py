@@ -18,7 +18,7 @@ from service.errors import (
     for_clients,
 )
 from service.logs import LOGGER
-from service.metrics import Metrics, ModelMetrics
+from service.metrics import Metrics, VersionMetrics
 from service.runtime.batcher import STUCK_SECONDS, Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
@@ -102,7 +102,6 @@ class Registry:
         self.health = HealthWatcher(workers.clock)
         self._models: tuple[Model, ...] = ()
         self._by_name: dict[str, tuple[Model, ...]] = {}
-        self._series: dict[str, ModelMetrics] = {}
         self._refusals = tuple(refusals)
         self._open_model = open_model
         self._workers = workers
@@ -209,9 +208,9 @@ class Registry:
         """Return the name of the model that answers a task when none is named; see `Routing.model_of`."""
         return self._routing.model_of(task, self._models)
 
-    def series_of(self, model: Model) -> ModelMetrics:
-        """Return the counters of a model; all its versions count together."""
-        return self._series[model.name]
+    def series_of(self, model: Model) -> VersionMetrics:
+        """Return the counters of a model."""
+        return self._metrics.of_version(model.name, model.version)
 
     def not_ready(self) -> list[str]:
         """Return the reasons why the service is not ready; empty when every model in the repository is."""
@@ -324,7 +323,7 @@ class Registry:
         model.queue = queue = Batcher(
             loaded.runs,
             self._workers,
-            self._series.get(model.name) or self._make_series(model.name),
+            self.series_of(model),
             statistics=self._metrics.statistics.of_version(model.name, model.version),
             largest=loaded.largest,
             wide=loaded.wide,
@@ -361,18 +360,18 @@ class Registry:
         """Drain a version that no request finds, and let go of all that was made for it."""
         self.health.forget(model)
         self._metrics.model_info.remove(*self._info(model))
-        if model.name not in self._by_name:
-            self._unpublish(model.name)
         await model.retire()
+        if not any(_order(other) == _order(model) for other in self._models):
+            self._metrics.version_removed(model.name, model.version)
         await asyncio.to_thread(self._release_memory)
 
     def _enter(self, model: Model) -> None:
-        if model.name not in self._by_name:
-            self._publish(model.name)
+        self._publish(model)
         self._models = tuple(sorted((*self._models, model), key=_order))
         self._regroup(model.name)
 
     def _leave(self, model: Model) -> None:
+        self._unpublish(model)
         self._models = tuple(other for other in self._models if other is not model)
         self._regroup(model.name)
 
@@ -382,7 +381,6 @@ class Registry:
             self._by_name[name] = versions
         else:
             del self._by_name[name]
-            self._unpublish(name)
 
     def _version(self, name: str, version: int) -> Model:
         versions = self._by_name[name]
@@ -404,32 +402,24 @@ class Registry:
                 )
         return dict(defaults)
 
-    # The series of a name: what they show is read at each scrape.
+    # What the gauges of a model show is read at each scrape.
 
-    def _publish(self, name: str) -> None:
-        self._make_series(name)
-        self._metrics.model_ready.labels(name).set_function(
-            lambda: all(model.state == "ready" for model in self._by_name.get(name, ()))
-        )
-        self._metrics.queue_capacity.labels(name).set_function(
-            lambda: self._batching.capacity * len(self._by_name.get(name, ()))
+    def _publish(self, model: Model) -> None:
+        metrics, labels = self._metrics, (model.name, model.version)
+        metrics.version_added(*labels)
+        metrics.model_ready.labels(*labels).set_function(lambda: model.state == "ready")
+        metrics.queue_capacity.labels(*labels).set_function(lambda: self._batching.capacity)
+        metrics.queue_depth.labels(*labels).set_function(
+            lambda: model.queue.depth if model.queue else 0
         )
 
-    def _unpublish(self, name: str) -> None:
+    def _unpublish(self, model: Model) -> None:
         for gauge in (
             self._metrics.model_ready,
             self._metrics.queue_capacity,
             self._metrics.queue_depth,
         ):
-            gauge.remove(name)
-
-    def _make_series(self, name: str) -> ModelMetrics:
-        """Make the counters of a name, or take up those that it had before, and the gauge of its queues."""
-        self._series[name] = self._metrics.of_model(
-            name,
-            lambda: sum(model.queue.depth for model in self._by_name.get(name, ()) if model.queue),
-        )
-        return self._series[name]
+            gauge.remove(model.name, model.version)
 
     def _info(self, model: Model) -> tuple[str, ...]:
         card = model.card
