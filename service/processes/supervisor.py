@@ -114,7 +114,11 @@ class Supervisor:
                 raise
             finally:
                 watching.cancel()
-        return 0 if self._codes <= {0} else 1
+        if self._codes <= {0}:
+            log.info("Foveal ended; every worker ended by itself")
+            return 0
+        log.error("Foveal ended; workers ended with the codes %s", sorted(self._codes))
+        return 1
 
     async def _keep(self, slot: WorkerSlot) -> None:
         """Keep a worker in this slot until the service ends."""
@@ -178,6 +182,9 @@ class Supervisor:
     def _end(self, number: int) -> None:
         if not self._ending.is_set():
             asyncio.get_running_loop().call_later(self._end_seconds, self._kill_the_rest)
+            log.info(
+                "received %s; %d workers end", signal.Signals(number).name, len(self._children)
+            )
         self._ending.set()
         self._listener.close()  # or the kernel would accept connections after the last worker has closed its own
         for child in self._children.values():

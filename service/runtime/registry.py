@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -25,7 +26,7 @@ from service.runtime.device import Device
 from service.runtime.faults import reason_of
 from service.runtime.health import HealthWatcher
 from service.runtime.loading import Loaded
-from service.runtime.model import STILL_LOADING, Model
+from service.runtime.model import Model
 from service.runtime.repository import Refusal, Servable
 from service.runtime.routing import Routing
 from service.runtime.session import shrink_arena
@@ -226,6 +227,7 @@ class Registry:
         """Load, warm and check the models that were there at the start, one after the other."""
         for refusal in self._refusals:
             log.error("refused: %s", refusal.reason)
+        log.info("loading %s", _listed(map(str, self._models)))
         for model in self._models:
             async with self._loading:
                 if model in self._models:
@@ -242,18 +244,30 @@ class Registry:
             log.error("%s %s; the others are served meanwhile", model, model.reason)
 
     async def _load(self, model: Model) -> None:
+        began = time.perf_counter()
         try:
             loaded = await self._open(model)
             if model not in self._models:  # it was removed meanwhile
                 return
-            late = model.reason != STILL_LOADING
             await self._start(model, loaded)
-            if late and model.state == "ready":
-                log.info("%s is served now", model)
+            self._tell_ready(model, loaded, began)
         except FovealError as error:
             self._refuse(model, str(error))
         except Exception as error:  # noqa: BLE001  # the others must be loaded whatever this one does
             self._refuse(model, reason_of(error))
+
+    def _tell_ready(self, model: Model, loaded: Loaded, began: float) -> None:
+        if model.state != "ready":
+            return
+        log.info(
+            "%s is ready after %.2f s: %s in %s on %s, at most %s in a batch",
+            model,
+            time.perf_counter() - began,
+            model.card.task,
+            model.card.precision,
+            self.device.name,
+            "1 image" if loaded.largest == 1 else f"{loaded.largest} images",
+        )
 
     @staticmethod
     def _refuse(model: Model, reason: str) -> None:
@@ -275,14 +289,17 @@ class Registry:
             self._refuse_if_closed()
             if any(other.version == model.version for other in self._by_name.get(model.name, ())):
                 raise ConfigurationError(f"{model} is served already. Remove it first.")
+            began = time.perf_counter()
             try:
-                await self._start(model, await self._open_in_time(model))
+                loaded = await self._open_in_time(model)
+                await self._start(model, loaded)
                 if model.state != "ready":
                     raise NotReadyError(f"{model} {model.reason}.")
             except BaseException:  # canceled or failed, its threads and memory must go
                 await self._to_the_end(self._discard(model))
                 raise
             self._enter(model)
+            self._tell_ready(model, loaded, began)
             return model
 
     async def remove(self, name: str, version: int) -> None:
