@@ -56,9 +56,9 @@ lowest: ## Run the tests with the lowest versions that pyproject.toml allows (EX
 	$(LOWEST)/bin/python -m pytest -W ignore::DeprecationWarning \
 		$(if $(findstring exporter,$(EXTRAS)),,$(addprefix --ignore=,$(NEED_TORCH))) $(TESTS)
 
-reference: .venv/.serve ## Write docs/openapi.json, docs/tasks.md and docs/recipe.md from the code
+reference: .venv/.serve ## Write docs/openapi.json and the pages of reference from the code
 	$(BIN)/foveal openapi > docs/openapi.json
-	$(BIN)/foveal tasks > docs/tasks.md
+	for page in errors metrics settings tasks; do $(BIN)/foveal reference $$page > docs/$$page.md || exit 1; done
 	$(BIN)/foveal-export reference > docs/recipe.md
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)

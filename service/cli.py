@@ -23,12 +23,11 @@ from service.logs import LOGGER, configure_logs
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
 from service.processes.worker import end_seconds, make_service, summary, work
+from service.reference.pages import PAGES
 from service.runtime.device import DEVICES
 from service.runtime.host import granted_threads
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
-from service.tasks.reference import reference
-from service.tasks.tasks import TASKS
 
 log = logging.getLogger(LOGGER)
 
@@ -183,9 +182,16 @@ async def _warm(settings: Settings) -> int:
 
 
 @cli.command()
-def tasks() -> None:
-    """Print the options and results of each task, as Markdown."""
-    typer.echo(reference(TASKS).rstrip())
+def reference(
+    page: Annotated[str, typer.Argument(help=", ".join(PAGES), metavar="PAGE")],
+) -> None:
+    """Print a page of reference that is made from the code, as Markdown.
+
+    Example: foveal reference settings
+    """
+    if page not in PAGES:
+        raise typer.BadParameter(f"there is no page {page!r}. Pages: {', '.join(PAGES)}.")
+    typer.echo(PAGES[page]().rstrip())
 
 
 @cli.command()

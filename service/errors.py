@@ -34,7 +34,7 @@ from weakref import WeakMethod
 
 
 class FovealError(Exception):
-    """The root. `str(error)` is the detail that clients and operators read."""
+    """An error of the service; the log has the request id."""
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
@@ -58,184 +58,258 @@ class ServableError(ConfigurationError):
 
 
 class RequestError(FovealError):
+    """Anything else that is wrong with a request."""
+
     status = 400
     code = "bad_request"
     title = "The request can not be answered"
 
 
 class ImageError(RequestError):
+    """Anything else that is wrong with an image: it needs more memory or time than an isolated decoder may use."""
+
     status = 422
     code = "bad_image"
     title = "The image can not be read"
 
 
 class EmptyImageError(ImageError):
+    """An image among several has no bytes."""
+
     status = 400
     code = "empty_image"
     title = "The image has no bytes"
 
 
 class UnsupportedImageError(ImageError):
+    """The bytes are not an image of a supported format, or of one that is not in `FOVEAL_IMAGE_FORMATS`."""
+
     status = 415
     code = "unsupported_image"
     title = "The bytes are not a known image format"
 
 
 class BrokenImageError(ImageError):
+    """The image is damaged or cut short, or made its isolated decoder crash."""
+
     code = "broken_image"
     title = "The image is damaged or cut short"
 
 
 class TooManyPixelsError(ImageError):
+    """The image has more than `FOVEAL_MAX_PIXELS` by its header, or a side of more than 1,000,000; no pixel is decoded.
+
+    Or all images of the request have more than `FOVEAL_MAX_REQUEST_PIXELS` together.
+    """
+
     status = 413
     code = "too_many_pixels"
     title = "The image has too many pixels"
 
 
 class TooMuchMetadataError(ImageError):
+    """The image has more metadata than `FOVEAL_MAX_METADATA_BYTES`.
+
+    These are EXIF, XMP, color profile, comments and tags, as far as a reader would hold them.
+    """
+
     status = 413
     code = "too_much_metadata"
     title = "The image has too much metadata"
 
 
 class MalformedBase64Error(ImageError):
+    """An image in the JSON is not valid base64."""
+
     status = 400
     code = "malformed_base64"
     title = "The image is not valid base64"
 
 
 class VideoError(RequestError):
+    """Anything else that is wrong with a video."""
+
     status = 422
     code = "bad_video"
     title = "The video can not be read"
 
 
 class UnsupportedVideoError(VideoError):
+    """The bytes are not a video of a supported format, or there is no decoder for its codec.
+
+    Or one of them is not in `FOVEAL_VIDEO_FORMATS` or `FOVEAL_VIDEO_CODECS`.
+    """
+
     status = 415
     code = "unsupported_video"
     title = "The bytes are not a known video format"
 
 
 class BrokenVideoError(VideoError):
+    """No frame of the video can be read; a video that is cut short is answered up to its cut."""
+
     code = "broken_video"
     title = "The video is damaged or cut short"
 
 
 class NoVideoStreamError(VideoError):
+    """The file has no video stream."""
+
     code = "no_video_stream"
     title = "The file holds no video"
 
 
 class NoFramesError(VideoError):
+    """The video stream has no frames."""
+
     code = "no_frames"
     title = "The video has no frames"
 
 
 class VideoTooLongError(VideoError):
+    """The video is longer than `FOVEAL_MAX_VIDEO_SECONDS` by its header."""
+
     status = 413
     code = "video_too_long"
     title = "The video lasts too long"
 
 
 class TooManyFramesError(VideoError):
+    """More than `FOVEAL_MAX_VIDEO_FRAMES` frames would be sampled."""
+
     status = 413
     code = "too_many_frames"
     title = "The request is for too many frames"
 
 
 class EmptyBodyError(RequestError):
+    """The request has no body."""
+
     code = "empty_body"
     title = "The request has no body"
 
 
 class BodyTooLargeError(RequestError):
+    """The body is larger than `FOVEAL_MAX_BODY_BYTES`; it is refused as soon as that is known."""
+
     status = 413
     code = "body_too_large"
     title = "The request body is too large"
 
 
 class TooManyImagesError(RequestError):
+    """The request holds more than `FOVEAL_MAX_IMAGES` images."""
+
     status = 413
     code = "too_many_images"
     title = "The request holds too many images"
 
 
 class MalformedMultipartError(RequestError):
+    """The form can not be parsed, is cut short or holds no file."""
+
     code = "malformed_multipart"
     title = "The multipart body can not be parsed"
 
 
 class MalformedJsonError(RequestError):
+    """Not `{"images": ["<base64>", …]}`, or nested deeper than `FOVEAL_MAX_JSON_DEPTH`."""
+
     code = "malformed_json"
     title = "The JSON body can not be parsed"
 
 
 class UnsupportedEncodingError(RequestError):
+    """The body's `Content-Encoding` is neither gzip nor deflate."""
+
     status = 415
     code = "unsupported_encoding"
     title = "The body's content encoding is not understood"
 
 
 class MalformedEncodingError(RequestError):
+    """The compressed body is damaged or cut short."""
+
     code = "malformed_encoding"
     title = "The body is not compressed as its header says"
 
 
 class InvalidParameterError(RequestError):
+    """A parameter is not valid; the detail names it and its range."""
+
     status = 422
     code = "invalid_parameter"
     title = "A parameter is not valid"
 
 
 class MalformedHttpError(RequestError):
+    """The bytes are not an HTTP/1.1 request; the connection is closed."""
+
     code = "malformed_http"
     title = "The bytes are not an HTTP/1.1 request"
 
 
 class HeadTooLargeError(RequestError):
+    """The head, or what frames a chunked body, has more than `FOVEAL_MAX_HEAD_BYTES`."""
+
     status = 431
     code = "head_too_large"
     title = "The head of the request is too large"
 
 
 class HeadTimeoutError(RequestError):
+    """The request line and headers did not end within `FOVEAL_HEAD_TIMEOUT_MS` of their first byte."""
+
     status = 408
     code = "head_timeout"
     title = "The head of the request did not come in time"
 
 
 class NotFoundError(RequestError):
+    """There is nothing at this path."""
+
     status = 404
     code = "not_found"
     title = "There is nothing at this path"
 
 
 class MethodNotAllowedError(RequestError):
+    """The path does not allow this method."""
+
     status = 405
     code = "method_not_allowed"
     title = "The path does not take this method"
 
 
 class UnauthorizedError(RequestError):
+    """The service has keys, and the request has none, one that is not valid, or two different ones."""
+
     status = 401
     code = "unauthorized"
     title = "A valid API key is needed"
 
 
 class MissingScopeError(RequestError):
+    """The key does not have the scope that the request needs."""
+
     status = 403
     code = "missing_scope"
     title = "The API key may not do this"
 
 
 class UnknownHostError(RequestError):
+    """The request names a host that is not in `FOVEAL_ALLOWED_HOSTS`."""
+
     status = 421
     code = "unknown_host"
     title = "The service has another name"
 
 
 class RateLimitedError(RequestError):
-    """Its response says in `Retry-After` when the next request is allowed."""
+    """More requests than `FOVEAL_RATE_LIMIT_PER_KEY` or `FOVEAL_RATE_LIMIT_PER_ADDRESS` allows.
+
+    `Retry-After` says when to try again.
+    """
 
     status = 429
     code = "rate_limited"
@@ -243,6 +317,8 @@ class RateLimitedError(RequestError):
 
 
 class QueueShareError(RequestError):
+    """The client has its share of the queue by `FOVEAL_QUEUE_SHARE`; wait for an answer."""
+
     status = 429
     code = "queue_share"
     title = "The client has its share of the queue"
@@ -250,24 +326,32 @@ class QueueShareError(RequestError):
 
 
 class UnknownModelError(RequestError):
+    """There is no model of this name; the detail lists those that exist."""
+
     status = 404
     code = "unknown_model"
     title = "There is no such model"
 
 
 class UnknownVersionError(RequestError):
+    """The model has no such version; the detail lists those that exist."""
+
     status = 404
     code = "unknown_version"
     title = "The model has no such version"
 
 
 class WrongTaskError(RequestError):
+    """The model does another task."""
+
     status = 422
     code = "wrong_task"
     title = "The model does not do this task"
 
 
 class UnavailableError(FovealError):
+    """Any other temporary error."""
+
     status = 503
     code = "unavailable"
     title = "The service can not answer now"
@@ -275,25 +359,37 @@ class UnavailableError(FovealError):
 
 
 class OverloadedError(UnavailableError):
-    """Its `room`, where it is set, says how many more images the queue that was full would take now."""
+    """The queue is full, or another limit on what the service holds is reached. `Retry-After` says when to retry.
+
+    `FOVEAL_QUEUE_SIZE` large bodies wait to be received, `FOVEAL_MAX_FAN_OUTS` videos and explanations run, unfinished
+    bodies hold `FOVEAL_MAX_UNFINISHED_BYTES`, or `FOVEAL_MAX_CONNECTIONS` are open.
+    """
 
     code = "overloaded"
     title = "The queue is full"
+    # Where it is set, it says how many more images the queue that was full would take now.
     room: "WeakMethod[Callable[[], int]] | None" = None
 
 
 class ShuttingDownError(UnavailableError):
+    """The process received the signal to end."""
+
     code = "shutting_down"
     title = "The service is shutting down"
 
 
 class NotReadyError(UnavailableError):
+    """The model is loading or failed to load."""
+
     code = "model_not_ready"
     title = "The model is not ready"
 
 
 class StuckError(UnavailableError):
-    """It has no `Retry-After`: what made a run stick once is likely to do it again."""
+    """The network did not end its run, and the run was given up.
+
+    There is no `Retry-After`, because the same image is likely to do it again.
+    """
 
     code = "run_stuck"
     title = "The network did not end its run"
@@ -301,6 +397,11 @@ class StuckError(UnavailableError):
 
 
 class DeadlineError(UnavailableError):
+    """The deadline passed before the body or the answer was complete.
+
+    Work that had not run was dropped.
+    """
+
     status = 504
     code = "deadline_exceeded"
     title = "The deadline passed before the answer was ready"
@@ -308,7 +409,7 @@ class DeadlineError(UnavailableError):
 
 
 class ClientLeftError(FovealError):
-    """It is counted and never sent, because the connection is closed. The status 499 is the one that nginx uses."""
+    """The client closed its connection. This is counted and never sent; the status is the one that nginx uses."""
 
     status = 499
     code = "client_left"
@@ -316,6 +417,8 @@ class ClientLeftError(FovealError):
 
 
 class InferenceError(FovealError):
+    """The network failed on this image, or gave what is not a finite number or no class of its card."""
+
     code = "inference_failed"
     title = "The network failed on this image"
 

@@ -93,10 +93,10 @@ class Metrics:
             "foveal_request_bytes_total", "Bytes of request bodies read.", "route"
         )
         self.held_bytes = self._gauge(
-            "foveal_held_body_bytes", "Bytes of large bodies that wait for their answer."
+            "foveal_held_body_bytes", "Bytes of bodies over 256 KiB that wait for their answer."
         )
         self.waiting_bodies = self._gauge(
-            "foveal_waiting_bodies", "Large bodies that wait for their turn to be received."
+            "foveal_waiting_bodies", "Bodies over 256 KiB that wait for their turn to be received."
         )
 
         self.accept_errors = self._counter(
@@ -104,7 +104,8 @@ class Metrics:
             "Times that no connection could be accepted, for want of file descriptors.",
         )
         self.unfinished_bytes = self._gauge(
-            "foveal_unfinished_body_bytes", "Bytes of bodies that have begun to arrive."
+            "foveal_unfinished_body_bytes",
+            "Bytes of bodies that have begun to arrive and are not complete.",
         )
 
     def _add_images(self) -> None:

@@ -140,7 +140,9 @@ class ModelStatistics(Collector):
                 REQUESTS, "Calls of a version's queue, by outcome.", labels=(*version, "outcome")
             ),
             REQUEST_SECONDS: CounterMetricFamily(
-                REQUEST_SECONDS, "Seconds that these calls took.", labels=(*version, "outcome")
+                REQUEST_SECONDS,
+                "Seconds that calls of a version took, by outcome.",
+                labels=(*version, "outcome"),
             ),
             STAGE_SECONDS: CounterMetricFamily(
                 STAGE_SECONDS,
@@ -152,7 +154,7 @@ class ModelStatistics(Collector):
             ),
             RUN_SECONDS: CounterMetricFamily(
                 RUN_SECONDS,
-                "Seconds of these batches in each stage: decode, infer, head.",
+                "Seconds of the batches that ran, in each stage: decode, infer, head.",
                 labels=(*version, "images", "stage"),
             ),
             LAST_RUN: GaugeMetricFamily(

@@ -11,7 +11,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
-from service.runtime.device import DEVICES, DeviceName
+from service.runtime.device import DeviceName
 
 PREFIX = "FOVEAL_"
 
@@ -44,10 +44,12 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one")
-    models: Path = Field(Path("models"), description="Folder of the model repository")
+    models: Path = Field(
+        Path("models"), description="Folder of the model repository: `<name>/<version>/model.onnx`"
+    )
     device: Literal["auto", DeviceName] = Field(
         "auto",
-        description=f"Where networks run: `auto`, {', '.join(f'`{one}`' for one in DEVICES)}",
+        description="Where networks run; `auto` takes CUDA where it works, else the CPU",
     )
     device_id: int = Field(0, ge=0, description="Index of the GPU")
     defaults: dict[str, str] = Field(
@@ -67,7 +69,7 @@ class Settings(BaseSettings):
         0,
         ge=0,
         le=256,
-        description="Batches of one model that may run at once; 0: measured on a CPU, 2 on a GPU",
+        description="Batches of one model that may run at once; 0: measured at start on a CPU, 2 on a GPU",
     )
     max_batch: int = Field(
         0, ge=0, le=1024, description="Largest batch; 0: measured at start on a CPU, 32 on a GPU"
@@ -130,8 +132,9 @@ class Settings(BaseSettings):
     max_held_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes of large bodies that wait for their answer; above it further bodies wait to be received. "
-        "0: 8 MiB for each of the threads that run batches",
+        description="Bytes of bodies over 256 KiB that wait for their answer; above it further bodies wait to be "
+        "received. "
+        "0: 8 MiB for each thread that runs batches",
     )
     max_unfinished_bytes: int = Field(
         256 * 1024 * 1024,
@@ -146,7 +149,8 @@ class Settings(BaseSettings):
     )
     image_formats: list[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]] = Field(
         [],
-        description='Image formats that are read, as JSON: `["jpeg", "png"]`; others get 415 `unsupported_image`, and '
+        description='Image formats that are read, as JSON: `["jpeg", "png"]`; of `jpeg`, `png`, `webp`, `gif`, `bmp`, '
+        "`tiff`, `avif`; others get 415 `unsupported_image`, and "
         "no decoder of theirs is tried. Empty: all",
     )
     max_metadata_bytes: int = Field(
@@ -157,7 +161,8 @@ class Settings(BaseSettings):
     )
     video_formats: list[Literal["mp4", "webm", "avi", "gif", "png", "webp"]] = Field(
         [],
-        description='Video formats that are read, as JSON: `["mp4", "webm"]`; others get 415 `unsupported_video`. '
+        description='Video formats that are read, as JSON: `["mp4", "webm"]`, of `mp4` (with MOV and animated AVIF), '
+        "`webm` (with Matroska), `avi`, `gif`, `png`, `webp`; others get 415 `unsupported_video`. "
         "Empty: all",
     )
     video_codecs: list[str] = Field(
@@ -210,7 +215,10 @@ class Settings(BaseSettings):
         description="Videos and explanations that run at once; above it 503 `overloaded`",
     )
     explainers: int = Field(
-        2, ge=1, le=64, description="Models that may be loaded for explanations at once"
+        2,
+        ge=1,
+        le=64,
+        description="Models that may be loaded for explanations at once; each needs memory for its weights again",
     )
     max_video_bytes: int = Field(
         256 * 1024 * 1024, ge=1024, description="Largest video; above it 413 `body_too_large`"
@@ -269,7 +277,7 @@ class Settings(BaseSettings):
         '`["10.0.0.7"]`; empty: none',
     )
     ssl_certfile: Path | None = Field(
-        None, description="Certificate chain in PEM; with it the service speaks HTTPS"
+        None, description="Certificate chain in PEM; with it the service speaks HTTPS only"
     )
     ssl_keyfile: Path | None = Field(
         None, description="Private key of the certificate in PEM; none: it is in the same file"

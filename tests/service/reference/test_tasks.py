@@ -1,4 +1,4 @@
-from service.tasks.reference import reference
+from service.reference.tasks import reference
 from service.tasks.tasks import TASKS
 from tests.service.tasks.mean_color import MEAN_COLOR
 
