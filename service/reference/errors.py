@@ -12,7 +12,7 @@ Made from `service/errors.py` by `make reference`; do not edit.
 The body of an error is `application/problem+json` (RFC 9457). `code` is stable; programs read it. `detail` says what
 happened, what it was compared with, and the next step.
 
-    {"title":"There is no such model","status":404,"detail":"…","code":"unknown_model","request_id":"…"}
+    {"title":"Unknown model","status":404,"detail":"…","code":"unknown_model","request_id":"…"}
 
 In a request with several images, an image that fails has `{"error": {"code", "detail"}}` in place of its result.
 """

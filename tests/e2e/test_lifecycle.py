@@ -89,9 +89,10 @@ def test_the_start_says_what_loads_how_long_it_took_and_where_it_runs() -> None:
         assert re.fullmatch(
             rf".* after \d+\.\d\d s: {task} in fp32 on cpu, at most \d+ images? in a batch", line
         )
-    assert service.url in messages[-1]
-    assert "efficientnet-lite0, glance, lenet5" in messages[-1]
-    assert " on cpu" in messages[-1]
+    (serves,) = (one for one in messages if one.startswith("Foveal at"))
+    assert service.url in serves
+    assert "efficientnet-lite0, glance, lenet5" in serves
+    assert " on cpu" in serves
 
 
 @pytest.mark.parametrize("workers", [1, 2])
