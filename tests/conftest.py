@@ -8,7 +8,6 @@ import pytest
 
 from tests.servables import write_servable
 
-
 LIMITS = {"e2e": 60, "playground": 60, "docker": 60, "exporter": 120}
 """Seconds that a test may take, by its folder: real processes and browsers, and networks that PyTorch makes, trains and
 exports. The limit of all others, whose fault would be to hang, is in pyproject.toml. A test may state its own."""
