@@ -321,7 +321,7 @@ class QueueShareError(RequestError):
 
     status = 429
     code = "queue_share"
-    title = "Share of the queue in use"
+    title = "Queue share in use"
     retry_after_seconds = 1
 
 

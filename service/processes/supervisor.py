@@ -97,7 +97,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup makes SIGHUP
-                loop.add_signal_handler(number, self._end, number)
+                loop.add_signal_handler(number, self._on_signal, number)
         # Started now, because its own start would unblock the signals that `Child` blocks for its process.
         resource_tracker.ensure_running()
         with tempfile.TemporaryDirectory(prefix="foveal-", ignore_cleanup_errors=True) as folder:
@@ -179,12 +179,14 @@ class Supervisor:
             self._announced = True
             self._on_loaded(message.summary)
 
+    def _on_signal(self, number: int) -> None:
+        if not self._ending.is_set():
+            log.info("received %s; the workers end", signal.Signals(number).name)
+        self._end(number)
+
     def _end(self, number: int) -> None:
         if not self._ending.is_set():
             asyncio.get_running_loop().call_later(self._end_seconds, self._kill_the_rest)
-            log.info(
-                "received %s; %d workers end", signal.Signals(number).name, len(self._children)
-            )
         self._ending.set()
         self._listener.close()  # or the kernel would accept connections after the last worker has closed its own
         for child in self._children.values():
