@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models warm key export inspect test check lint types layers tests format spelling coverage lowest reference mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve cuda doctor models warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -81,6 +81,10 @@ reference: .venv/.serve ## Write docs/openapi.json and the pages of reference fr
 	$(BIN)/foveal openapi > docs/openapi.json
 	for page in errors metrics settings tasks; do $(BIN)/foveal reference $$page > docs/$$page.md || exit 1; done
 	$(BIN)/foveal-export reference > docs/recipe.md
+
+docs: .venv/.test ## Build the documentation as a site, in build/site (its search needs a web server)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	@echo "build/site/index.html"
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
 	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)

@@ -10,7 +10,8 @@ HEADER = """# Errors
 Made from `service/errors.py` by `make reference`; do not edit.
 
 The body of an error is `application/problem+json` (RFC 9457). `code` is stable; programs read it. `detail` says what
-happened, what it was compared with, and the next step.
+happened, what it was compared with, and the next step. [Troubleshooting](troubleshooting.md) says more about the
+frequent ones.
 
     {"title":"Unknown model","status":404,"detail":"…","code":"unknown_model","request_id":"…"}
 

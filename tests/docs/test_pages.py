@@ -11,7 +11,7 @@ from service.errors import ConfigurationError, error_types
 from service.reference.pages import PAGES
 from service.settings import Settings
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 ENDPOINTS = (ROOT / "docs" / "endpoints.md").read_text()
 

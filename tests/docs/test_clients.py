@@ -1,0 +1,121 @@
+"""The examples for clients run as they stand on their pages, and print what these say."""
+
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.clips import bikes
+from tests.docs.examples import examples, matches
+from tests.live import Live, serve
+from tests.playground.conftest import CHROMIUM, WAIT_MS
+
+ROOT = Path(__file__).parents[2]
+MARK = "--- the next block"
+SECONDS = 120
+
+
+@dataclass(frozen=True)
+class Site:
+    """Another site: a folder, and the origin that its pages have."""
+
+    folder: Path
+    origin: str
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("site")
+    server = ThreadingHTTPServer(
+        ("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder))
+    )
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield Site(folder, f"http://127.0.0.1:{server.server_port}")
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture(scope="module")
+def live(site: Site) -> Iterator[Live]:
+    with serve(cors_origins=[site.origin]) as service:
+        yield service
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A folder with what the examples read; what they write stays in it."""
+    for name in ("tests", "service", "README.md"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "video.mp4").write_bytes(bikes())
+    return tmp_path
+
+
+def run(command: list[str], program: str, clone: Path, live: Live) -> list[list[str]]:
+    """Run a program in the clone and return the lines that each of its blocks printed."""
+    done = subprocess.run(
+        command,
+        input=program,
+        capture_output=True,
+        text=True,
+        cwd=clone,
+        env={**os.environ, "FOVEAL_URL": live.url},
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return [block.strip("\n").splitlines() for block in done.stdout.split(MARK)]
+
+
+def compare(page: str, language: str, printed: list[list[str]]) -> None:
+    for example, lines in zip(examples(page, language), printed, strict=True):
+        expected = example.printed.splitlines()
+        if expected:
+            assert len(lines) == len(expected), (lines, example.code)
+        for line, wanted in zip(lines, expected, strict=False):
+            assert matches(line, wanted), f"{line!r}, and {page} says {wanted!r}"
+
+
+@pytest.mark.timeout(SECONDS)
+def test_the_examples_in_python_run_and_print_what_the_page_says(live: Live, clone: Path) -> None:
+    blocks = [one.code for one in examples("clients-python.md", "python")]
+    program = f"print({MARK!r})\n".join(blocks)
+    printed = run([sys.executable, "-"], program, clone, live)
+    compare("clients-python.md", "python", printed)
+    assert (clone / "boxes.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.skipif(shutil.which("node") is None, reason="needs Node: apt-get install nodejs")
+def test_the_examples_in_node_run_and_print_what_the_page_says(live: Live, clone: Path) -> None:
+    blocks = [one.code for one in examples("clients-javascript.md", "js")]
+    program = f"console.log({MARK!r});\n".join(blocks)
+    printed = run(["node", "--input-type=module", "-"], program, clone, live)
+    compare("clients-javascript.md", "js", printed)
+    assert (clone / "boxes.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_the_page_of_another_site_classifies_a_chosen_file(live: Live, site: Site) -> None:
+    (example,) = examples("clients-javascript.md", "html")
+    html = f'<!doctype html><html data-foveal="{live.url}"><body>{example.code}'
+    (site.folder / "index.html").write_text(html, encoding="utf-8")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(4 * WAIT_MS)
+        page.goto(site.origin)
+        page.locator("input").set_input_files(ROOT / "service/playground/samples/cup.jpg")
+        page.locator("output", has_text="espresso").wait_for()
+        browser.close()

@@ -1,0 +1,71 @@
+"""The documentation builds as a site without a warning: a page, link or anchor that leads nowhere is one."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 120
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("site")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--quiet", "--strict", "--site-dir", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.mark.timeout(SECONDS)
+def test_pages_that_stand_beside_their_code_are_in_it(site: Path) -> None:
+    assert "foveal-export torchvision:resnet50" in (site / "exporter.html").read_text()
+    assert "Quick start" in (site / "index.html").read_text()
+
+
+@pytest.mark.timeout(SECONDS)
+def test_links_lead_to_pages_of_the_site_and_to_files_on_the_code_host(site: Path) -> None:
+    home = (site / "index.html").read_text()
+    assert 'href="exporter.html"' in home
+    assert 'href="settings.html"' in home
+    assert "exporter/README.md" not in home
+    reliability = (site / "reliability.html").read_text()
+    assert 'href="benchmarks.html#the-soak"' in reliability
+    decision = (
+        site / "decisions" / "0020-images-are-resized-by-simd-in-pillows-order.html"
+    ).read_text()
+    assert "/blob/main/tests/service/imaging/test_resampling.py" in decision
+
+
+@pytest.mark.timeout(SECONDS)
+def test_images_of_other_folders_are_copied(site: Path) -> None:
+    sources = re.findall(r'<img[^>]* src="([^"]+)"', (site / "performance.html").read_text())
+    assert sources
+    assert all((site / source).is_file() for source in sources)
+
+
+@pytest.mark.timeout(SECONDS)
+def test_the_python_interface_is_there_with_its_docstrings(site: Path) -> None:
+    page = (site / "python.html").read_text()
+    assert 'id="service.engine.Engine.predict"' in page
+    assert "Take images through a task and return each one's result, in order." in page
+
+
+@pytest.mark.timeout(SECONDS)
+def test_no_page_loads_anything_from_another_host(site: Path) -> None:
+    loaded = re.compile(
+        r'<(?:script|img|iframe|source)[^>]* src="(?:https?:)?//|rel="stylesheet" href="https?:'
+    )
+    for page in site.rglob("*.html"):
+        assert not loaded.search(page.read_text()), page.name
