@@ -3,12 +3,11 @@
 import base64
 import hashlib
 import re
-from http import HTTPStatus
 from importlib.resources import files
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
-from fastapi.responses import HTMLResponse, RedirectResponse
+from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
 
 ASSETS_PACKAGE = "fastapi_standalone_docs"
@@ -32,11 +31,6 @@ def serve_docs(app: FastAPI) -> None:
     )
     page.headers["Content-Security-Policy"] = _policy(bytes(page.body).decode())
     page.headers["Referrer-Policy"] = "no-referrer"
-
-    @app.get("/docs/", include_in_schema=False)
-    async def redirect_to_docs() -> RedirectResponse:
-        """The page's links are relative to a path without the slash; so is the redirect, which names no host."""
-        return RedirectResponse("../docs", HTTPStatus.PERMANENT_REDIRECT)
 
     @app.get("/docs", include_in_schema=False)
     async def show_docs() -> HTMLResponse:

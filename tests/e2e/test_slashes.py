@@ -97,12 +97,6 @@ def test_files_of_the_page_have_none(http: httpx.Client) -> None:
     problem(http.get("/playground/script/main.js/"), 404, "not_found")
 
 
-def test_the_page_of_the_api_is_found_with_it_too(http: httpx.Client) -> None:
-    answer = http.get("/docs/")
-    assert (answer.status_code, answer.headers["location"]) == (308, "../docs")
-    assert http.get(answer.headers["location"].removeprefix("..")).status_code == 200
-
-
 @pytest.mark.parametrize(
     "path", ["/v1/classify/", "/v1/models/", "/v1/explain/", "/v2/", "/metrics/"]
 )

@@ -9,7 +9,7 @@ OPEN: frozenset[str] = frozenset()
 """Needs no key. These paths say nothing of a model, an image or a client."""
 ADMIN = frozenset({"admin"})
 
-_OPEN_PATHS = frozenset({"/", "/docs", "/docs/", "/openapi.json"})
+_OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json"})
 _OPEN_FOLDERS = ("/health/", "/v2/health/", "/playground/", "/docs/assets/")
 ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/models/")
 """Where calls that change what is served are. There are none today."""

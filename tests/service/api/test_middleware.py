@@ -49,7 +49,8 @@ async def test_a_guard_sees_every_request_and_one_that_refuses_lets_none_through
             )
             assert answer.status_code == 503, (method, path)
             assert answer.headers["x-request-id"], (method, path)
-    assert outer.seen == expected
+    slashed, plain = "/v1/classify/", "/v1/classify"  # guards see the path that answers
+    assert outer.seen == [(method, plain if path == slashed else path) for method, path in expected]
     assert inner.seen == []
 
 
