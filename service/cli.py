@@ -111,6 +111,12 @@ def serve(
     )
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     listener = listen(settings.host, settings.port)
+    log.info(
+        "Foveal %s starts with the models in %s on device %s",
+        version("foveal"),
+        settings.models,
+        settings.device,
+    )
     scheme = "http" if settings.ssl_certfile is None else "https"
     announce = partial(_announce, settings, url_of(listener, scheme))
     if settings.workers == 1:

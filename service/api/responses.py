@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from service.api.deadline import Deadline
 from service.api.deps import JsonObject, Services
-from service.api.record import RequestRecord
+from service.api.record import RequestRecord, route_of
 from service.calls import TaskCall
 from service.errors import (
     ClientLeftError,
@@ -52,7 +52,7 @@ async def run_images(
         timeout_seconds=record.deadline.left(),
         disconnected=partial(disconnected, request),
     )
-    record.answered_by(call.model, outcomes)
+    record.answered(outcomes)
     for outcome in outcomes:
         if isinstance(outcome, DeadlineError):
             raise record.deadline.answer_late()
@@ -63,8 +63,9 @@ async def run_images(
                 raise outcome
             finally:  # or the error and this frame, which holds the images, keep each other alive
                 del outcome, outcomes
+    route = route_of(record, request.scope)
     return [
-        outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services)
+        outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services, route)
         for outcome in outcomes
     ]
 
@@ -139,6 +140,6 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-def _error_object(error: FovealError, services: Services) -> JsonObject:
-    services.metrics.errors.labels(error.code).inc()
+def _error_object(error: FovealError, services: Services, route: str) -> JsonObject:
+    services.metrics.errors.labels(route, error.code).inc()
     return {"error": {"code": error.code, "detail": str(error)}}

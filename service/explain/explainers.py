@@ -11,7 +11,7 @@ from pathlib import Path
 from service.card import Card, CardError, check_certificate
 from service.errors import FovealError, NotReadyError, OverloadedError, ShuttingDownError
 from service.graph.anatomy import Anatomy, instrument_graph
-from service.metrics import ModelMetrics
+from service.metrics import VersionMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device, plan_session
@@ -69,7 +69,7 @@ class Explainers:
     limit: int
     capacity: int
     open_explainer: Callable[[Servable], Opened]
-    series_of: Callable[[Model], ModelMetrics]
+    series_of: Callable[[Model], VersionMetrics]
     load_seconds: float = LOAD_SECONDS
     _places: "OrderedDict[Model, _Place]" = field(default_factory=OrderedDict)
     _closed: bool = False

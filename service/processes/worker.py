@@ -25,6 +25,7 @@ from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.end_log import EndLog
 from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
 from service.processes.fleet_changes import read_overrides
 from service.processes.folder_watch import require_watchfiles, watching
@@ -120,6 +121,7 @@ def make_service(
         waits=slot is not None and slot.refilled,
         beside=_all([*([] if peers is None else [peers.listening()]), *besides]),
         on_end=last_resort.begin,
+        end_log=EndLog("" if slot is None else slot.name),
         limits=connection_limits(settings),
         tls=tls_of(settings),
         trusted_proxies=[str(one) for one in settings.trusted_proxies],

@@ -18,7 +18,7 @@ from service.errors import (
     StuckError,
 )
 from service.logs import LOGGER
-from service.metrics import ModelMetrics
+from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
 from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
@@ -80,7 +80,7 @@ class Batcher:
         self,
         runs: Sequence[Run],
         workers: Workers,
-        metrics: ModelMetrics,
+        metrics: VersionMetrics,
         *,
         statistics: VersionStatistics | None = None,
         largest: int,

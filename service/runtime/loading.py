@@ -62,6 +62,7 @@ class Loaded:
         wide: runs a single image on all cores; None where that would not be faster.
         cores: how many cores each of `runs` occupies.
         signature: what the network takes and gives.
+        seconds: how long it took to load.
     """
 
     runs: tuple[Run, ...]
@@ -70,6 +71,7 @@ class Loaded:
     wide: Run | None = None
     cores: int = 1
     signature: Signature = field(default_factory=Signature)
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

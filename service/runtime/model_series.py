@@ -1,55 +1,62 @@
-"""The metrics that show the models as they come and go: what they show is read at each scrape."""
+"""The metrics of each version, as the models come and go: what the gauges show is read at each scrape."""
 
-from collections.abc import Callable
-
-from service.metrics import Metrics, ModelMetrics
+from service.metrics import Metrics, VersionMetrics
 from service.runtime.model import Model
 
 
 class ModelSeries:
-    """The series of each name, which has them while one of its versions is served.
+    """The series of each version: its gauges while it is served, and what it has counted for some time after that.
 
     Args:
         metrics: where they are.
         capacity: images that may wait for one version.
-        versions: returns the versions of a name.
+        device: the name of the device that they run on.
     """
 
-    def __init__(
-        self, metrics: Metrics, capacity: int, versions: Callable[[str], tuple[Model, ...]]
-    ) -> None:
+    def __init__(self, metrics: Metrics, capacity: int, device: str) -> None:
         self._metrics = metrics
         self._capacity = capacity
-        self._versions = versions
-        self._series: dict[str, ModelMetrics] = {}
+        self._device = device
 
-    def of(self, name: str) -> ModelMetrics:
-        """Return the counters of a name; all its versions count together."""
-        return self._series.get(name) or self._make(name)
+    def of(self, model: Model) -> VersionMetrics:
+        """Return the counters of a version."""
+        return self._metrics.of_version(model.name, model.version)
 
-    def publish(self, name: str) -> None:
-        """Make the series of a name."""
-        self._make(name)
-        self._metrics.model_ready.labels(name).set_function(
-            lambda: any(model.can_answer for model in self._versions(name))
+    def begin(self, model: Model) -> VersionMetrics:
+        """Return the counters of a version whose queue is made; where it was served before, they go on."""
+        self._metrics.version_added(model.name, model.version)
+        return self.of(model)
+
+    def publish(self, model: Model) -> None:
+        """Make the gauges of a version that is served from now on."""
+        metrics, labels = self._metrics, (model.name, model.version)
+        metrics.version_added(*labels)
+        metrics.model_ready.labels(*labels).set_function(lambda: model.can_answer)
+        metrics.queue_capacity.labels(*labels).set_function(lambda: self._capacity)
+        metrics.queue_depth.labels(*labels).set_function(
+            lambda: model.queue.depth if model.queue else 0
         )
-        self._metrics.queue_capacity.labels(name).set_function(
-            lambda: self._capacity * len(self._versions(name))
-        )
+        if model.queue is not None:
+            self.show_info(model)
 
-    def unpublish(self, name: str) -> None:
-        """Remove the gauges of a name; what was counted stays."""
+    def show_info(self, model: Model) -> None:
+        """Show how a version that is served and was loaded is served."""
+        self._metrics.model_info.labels(*self._info(model)).set(1)
+
+    def unpublish(self, model: Model) -> None:
+        """Remove the gauges of a version; what was counted stays."""
         for gauge in (
             self._metrics.model_ready,
             self._metrics.queue_capacity,
             self._metrics.queue_depth,
         ):
-            gauge.remove(name)
+            gauge.remove(model.name, model.version)
+        self._metrics.model_info.remove(*self._info(model))
 
-    def _make(self, name: str) -> ModelMetrics:
-        """Make the counters of a name, or take up those that it had before, and the gauge of its queues."""
-        self._series[name] = self._metrics.of_model(
-            name,
-            lambda: sum(model.queue.depth for model in self._versions(name) if model.queue),
-        )
-        return self._series[name]
+    def end(self, model: Model) -> None:
+        """Let what a version counted go, once some others have gone after it."""
+        self._metrics.version_removed(model.name, model.version)
+
+    def _info(self, model: Model) -> tuple[str, ...]:
+        card = model.card
+        return model.name, str(model.version), card.task, card.precision, self._device

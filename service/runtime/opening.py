@@ -1,16 +1,19 @@
 """A version of a model, into memory and out of it: loaded, measured, given a queue, checked; drained and let go."""
 
 import asyncio
+import logging
 import sys
+import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Protocol
 
 from service.errors import NotReadyError, ShuttingDownError
-from service.metrics import Metrics, ModelMetrics
+from service.logs import LOGGER
+from service.metrics import Metrics, VersionMetrics
 from service.runtime.batcher import STUCK_SECONDS, Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
@@ -21,6 +24,8 @@ from service.runtime.model import Model
 from service.runtime.repository import Servable
 from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
+
+log = logging.getLogger(LOGGER)
 
 ADD_SECONDS = 600.0
 """How long the loading of a model beside those that are served may take."""
@@ -151,7 +156,7 @@ class Opener:
             raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
 
     async def start(
-        self, model: Model, loaded: Loaded, series: ModelMetrics, on_broken: MarksBroken
+        self, model: Model, loaded: Loaded, series: VersionMetrics, on_broken: MarksBroken
     ) -> None:
         """Give a loaded model its queue, and check its health for the first time.
 
@@ -178,7 +183,16 @@ class Opener:
         )
         queue.open()
         await self.health.admit(model, queue)
-        self.metrics.model_info.labels(*self._info(model)).set(1)
+        if model.state == "ready":
+            log.info(
+                "%s is ready after %.2f s: %s in %s on %s, at most %s in a batch",
+                model,
+                loaded.seconds,
+                model.card.task,
+                model.card.precision,
+                self.device.name,
+                "1 image" if loaded.largest == 1 else f"{loaded.largest} images",
+            )
 
     async def discard(self, model: Model, *, at_once: bool = False) -> None:
         """Drain a version that no request finds, and let go of all that was made for it.
@@ -203,14 +217,6 @@ class Opener:
             await self._on_gone(model)
         await asyncio.to_thread(self._release_memory)
 
-    def forget_info(self, model: Model) -> None:
-        """Remove what the metrics say of a version."""
-        self.metrics.model_info.remove(*self._info(model))
-
-    def _info(self, model: Model) -> tuple[str, ...]:
-        card = model.card
-        return model.name, str(model.version), card.task, card.precision, self.device.name
-
 
 @contextmanager
 def _quick_turns() -> Iterator[None]:
@@ -228,11 +234,13 @@ def _quick_turns() -> Iterator[None]:
 def _measured(
     open_model: OpenModel, servable: Servable, measure: Callable[[], int]
 ) -> tuple[Loaded, int]:
-    """Load a servable, and return how many bytes the process grew by: no less than its files have.
+    """Load a servable and time it, and return how many bytes the process grew by: no less than its files have.
 
     What others allocate meanwhile counts too, so that under load the figure is an upper bound.
     """
     before = measure()
+    began = time.perf_counter()
     with _quick_turns():
         loaded = open_model(servable)
+    loaded = replace(loaded, seconds=time.perf_counter() - began)
     return loaded, max(measure() - before, servable.size_bytes)

@@ -17,7 +17,7 @@ from service.errors import (
     for_clients,
 )
 from service.logs import LOGGER
-from service.metrics import ModelMetrics
+from service.metrics import VersionMetrics
 from service.runtime.device import Device
 from service.runtime.faults import reason_of
 from service.runtime.fleet import Routes, Selector, parse_selector
@@ -91,9 +91,7 @@ class Registry:
         self._load_seconds = load_seconds
         self._models: tuple[Model, ...] = ()
         self._by_name: dict[str, tuple[Model, ...]] = {}
-        self._series = ModelSeries(
-            opener.metrics, opener.batching.capacity, lambda name: self._by_name.get(name, ())
-        )
+        self._series = ModelSeries(opener.metrics, opener.batching.capacity, opener.device.name)
         opener.metrics.version_states.show(
             lambda: [(one.name, one.version, one.state, one.memory_bytes) for one in self._models]
         )
@@ -240,9 +238,9 @@ class Registry:
         """Return the aliases, shares and shadow of a model."""
         return self._routing.of(name)
 
-    def series_of(self, model: Model) -> ModelMetrics:
-        """Return the counters of a model; all its versions count together."""
-        return self._series.of(model.name)
+    def series_of(self, model: Model) -> VersionMetrics:
+        """Return the counters of a version."""
+        return self._series.of(model)
 
     def not_ready(self) -> list[str]:
         """Return the reasons why the service is not ready.
@@ -307,6 +305,7 @@ class Registry:
         """Load, warm and check the models that were there at the start, one after the other."""
         for refusal in self.refusals:
             log.error("refused: %s", refusal.reason)
+        log.info("loading %s", _listed(map(str, self._models)))
         for model in self._models:
             async with self._loading:
                 if model in self._models:
@@ -328,12 +327,11 @@ class Registry:
             loaded = await self._opener.open(model)
             if model not in self._models:  # it was removed meanwhile
                 return
-            late = model.reason != STILL_LOADING
             await self._start(model, loaded)
+            if model in self._models:
+                self._series.show_info(model)
             await self.residence.shrink(model)
             self._count(model, "loaded")
-            if late and model.state == "ready":
-                log.info("%s is served now", model)
         except FovealError as error:
             self._refuse(model, str(error))
         except Exception as error:  # noqa: BLE001  # the others must be loaded whatever this one does
@@ -413,8 +411,6 @@ class Registry:
                 self._enter(failed)
         self._install(wanted)
         for model in leaving:
-            if model.name not in self._by_name:
-                self._series.unpublish(model.name)
             self._count(model.name, "removed")
             log.info("%s is taken out of the traffic and drains", model)
         self._report(answered)
@@ -450,7 +446,7 @@ class Registry:
         return model
 
     async def _start(self, model: Model, loaded: Loaded) -> None:
-        await self._opener.start(model, loaded, self._series.of(model.name), _mark_broken)
+        await self._opener.start(model, loaded, self._series.begin(model), _mark_broken)
         self.residence.look()
 
     async def _to_the_end(self, work: Coroutine[None, None, None]) -> None:
@@ -469,17 +465,19 @@ class Registry:
 
     async def _discard_aside(self, model: Model) -> None:
         """Let go of a version that no request has found."""
-        if self._served(key_of(model.servable)) is None:
-            self._opener.forget_info(model)
-        if model.name not in self._by_name:
-            self._series.unpublish(model.name)
         await self._opener.discard(model, at_once=True)
+        self._end_series(model)
 
     async def _discard_once_loaded(self, model: Model) -> None:
         if model.state == "loading":
             async with self._loading:  # a load that has begun ends first
                 pass
         await self._opener.discard(model)
+        self._end_series(model)
+
+    def _end_series(self, model: Model) -> None:
+        if self._served(key_of(model.servable)) is None:
+            self._series.end(model)
 
     # The tables.
 
@@ -492,15 +490,13 @@ class Registry:
         self._opener.metrics.refused_models.set(len(wanted.refusals))
 
     def _enter(self, model: Model) -> None:
-        if model.name not in self._by_name:
-            self._series.publish(model.name)
+        self._series.publish(model)
         self._models = tuple(sorted((*self._models, model), key=_order))
         self._regroup(model.name)
 
     def _leave(self, model: Model) -> None:
-        """Take a version out of the tables; its name keeps its series until the change is complete."""
+        self._series.unpublish(model)
         self._models = tuple(other for other in self._models if other is not model)
-        self._opener.forget_info(model)
         self._regroup(model.name)
 
     def _regroup(self, name: str) -> None:

@@ -76,7 +76,7 @@ async def served(gate: threading.Event | None = None) -> AsyncIterator[Model]:
         return {"same": batch}
 
     crew = Workers(2)
-    batcher = Batcher([run] * 2, crew, Metrics().of_model("m", lambda: 0), largest=4, capacity=100)
+    batcher = Batcher([run] * 2, crew, Metrics().of_version("m", 1), largest=4, capacity=100)
     crew.start()
     batcher.open()
     try:

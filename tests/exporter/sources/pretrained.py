@@ -17,7 +17,7 @@ from service.imaging.resize import fit_encoded
 from tests.exporter.exporting import export_to, outputs_of
 
 tf = pytest.importorskip(
-    "transformers", reason="needs Transformers: pip install 'foveal[transformers]'"
+    "transformers", reason="needs Transformers: pip install -e '.[transformers]'"
 )
 
 SIDE = 64

@@ -26,7 +26,7 @@ from service.errors import (
     WrongTaskError,
 )
 from service.logs import LOGGER
-from service.metrics import Metrics
+from service.metrics import KEPT_VERSIONS, Metrics
 from service.runtime.device import Device
 from service.runtime.fleet import ModelPlan, Selector, parse_selector
 from service.runtime.job import Job, JobResult, Outputs, Tensor
@@ -37,6 +37,7 @@ from service.runtime.registry import Registry
 from service.runtime.repository import Refusal, Servable
 from service.runtime.wanted import Wanted, key_of
 from service.runtime.workers import Workers
+from tests.samples import total
 from tests.servables import color_card
 from tests.service.runtime.clocks import ManualClock
 
@@ -150,7 +151,7 @@ class House:
         return outcome.value
 
     def sample(self, metric: str, name: str = "colors", **labels: str) -> float | None:
-        return self.metrics.registry.get_sample_value(metric, {"model": name, **labels})
+        return total(self.metrics.registry, metric, model=name, **labels)
 
     def series(self) -> set[str]:
         """Return the gauges that name a model, with the name."""
@@ -623,21 +624,24 @@ async def test_a_removed_version_is_checked_no_more() -> None:
         assert not network.entered.acquire(blocking=False)
 
 
-async def test_the_gauges_of_a_name_show_its_versions_as_they_come_and_go() -> None:
+async def test_the_gauges_show_the_versions_as_they_come_and_go() -> None:
+    def gauges(version: str) -> list[float | None]:
+        return [h.sample(gauge, version=version) for gauge in GAUGES]
+
     async with house(servable(version=1)) as h:
-        assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 8]
+        assert gauges("1") == [1, 0, 8]
         h.loader.networks["colors", 1].broken = True
         await h.registry.health.make_round()
-        assert h.sample("foveal_model_ready") == 0
-        await h.add(servable(version=2))
-        assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 16], "one of them answers"
+        assert gauges("1") == [0, 0, 8]
+        await h.add(servable(version=2))  # which tries the other again
+        assert (gauges("1"), gauges("2")) == ([1, 0, 8], [1, 0, 8])
         await h.remove("colors", 1)
-        assert [h.sample(gauge) for gauge in GAUGES] == [1, 0, 8]
+        assert (gauges("1"), gauges("2")) == ([None] * 3, [1, 0, 8])
         await h.remove("colors", 2)
         assert h.series() == set()
 
 
-async def test_the_depth_of_a_name_counts_what_waits_for_all_its_versions() -> None:
+async def test_the_depth_of_a_queue_counts_what_waits_for_its_version() -> None:
     async with house(servable(version=1), servable(version=2)) as h:
         networks = [h.loader.networks["colors", version] for version in (1, 2)]
         for network in networks:
@@ -648,7 +652,8 @@ async def test_the_depth_of_a_name_counts_what_waits_for_all_its_versions() -> N
             await network.has_entered()
         waiting = [asyncio.create_task(h.ask(version)) for version in (1, 2, 2)]
         await asyncio.sleep(0)
-        assert h.sample("foveal_queue_depth") == 3
+        depths = [h.sample("foveal_queue_depth", version=version) for version in ("1", "2")]
+        assert depths == [1, 2]
         for network in networks:
             network.gate.set()
         await asyncio.gather(*running, *waiting)
@@ -665,19 +670,36 @@ async def test_the_info_of_a_version_comes_and_goes_with_it() -> None:
         assert h.sample("foveal_model_info", version="2", **labels) == 1
 
 
-async def test_all_versions_count_together_and_go_on_counting_after_a_return() -> None:
-    async with house(servable(version=1)) as h:
-        counted = h.sample("foveal_images_total", outcome="answered") or 0
+async def test_each_version_counts_for_itself_and_goes_on_counting_after_a_return() -> None:
+    def answered(version: str) -> float | None:
+        return h.sample("foveal_images_total", version=version, outcome="answered")
+
+    async with house(servable(version=1)) as h:  # each admission is a health check
         await h.ask()
         model = await h.add(servable(version=2))
         await h.ask()
-        assert h.sample("foveal_images_total", outcome="answered") == counted + 3
+        assert (answered("1"), answered("2")) == (2, 2)
         for version in (1, 2):
             await h.remove("colors", version)
         h.registry.series_of(model).macs.inc(0)  # whoever still explains it, may count
-        await h.add(servable(version=3))
-        assert h.sample("foveal_images_total", outcome="answered") == counted + 4
-        assert h.sample("foveal_macs_total") == 1000 * (counted + 4)
+        await h.add(servable(version=2))
+        assert (answered("1"), answered("2")) == (2, 3)
+        assert h.sample("foveal_macs_total", version="2") == 3000
+
+
+async def test_versions_that_come_and_go_leave_the_series_of_a_few() -> None:
+    async with house(servable(version=1)) as h:
+        for version in range(2, 3 * KEPT_VERSIONS):
+            await h.add(servable(version=version))
+            await h.ask()
+            await h.remove("colors", version)
+        counted = {
+            sample.labels["version"]
+            for family in h.metrics.registry.collect()
+            for sample in family.samples
+            if "version" in sample.labels and "model" in sample.labels
+        }
+        assert counted == {"1", *map(str, range(2 * KEPT_VERSIONS, 3 * KEPT_VERSIONS))}
 
 
 async def test_closing_answers_what_was_accepted() -> None:

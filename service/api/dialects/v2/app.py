@@ -74,8 +74,7 @@ class OpenInference:
             response = await self._answer(Request(scope, receive))
         except FovealError as error:
             if isinstance(error, OverloadedError):
-                record: RequestRecord = scope[RECORD_KEY]
-                self._services.shedding.note(scope, scope["route"].path, record.model, error)
+                self._services.shedding.note(scope, scope[RECORD_KEY], error)
             response = error_response(error, scope)
         await response(scope, receive, send)
 

@@ -43,7 +43,7 @@ async def infer(
     Raises:
         FovealError: the request can not be answered, or one of its rows can not.
     """
-    record.model = call.model.name
+    record.found(call.model)
     call.model.require_served()
     body = await read_body(request, services, record)
     if not body:
@@ -58,7 +58,7 @@ async def infer(
             services.shares.images(request.scope, call.model.name, wanted.count)
         )
     outcomes = await _run(request, record, call, wanted)
-    record.answered_by(call.model, outcomes)
+    record.answered(outcomes)
     return await _respond(request, record, call, wanted, outputs_of(outcomes))
 
 
