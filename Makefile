@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -18,6 +18,9 @@ doctor: .venv/.serve ## Say which devices work here, and whether each model's ce
 
 models: .venv/.serve ## List the models in models/ and what an image costs
 	@$(BIN)/foveal models $(ARGS)
+
+reload: .venv/.serve ## Let a running service serve what its folder of models says now (ARGS='--url URL --key-file FILE')
+	@$(BIN)/foveal reload $(ARGS)
 
 warm: .venv/.serve ## Load every model once, so that what a device compiles is there before the service starts
 	@$(BIN)/foveal warm $(ARGS)
