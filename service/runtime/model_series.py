@@ -57,6 +57,10 @@ class ModelSeries:
         """Let what a version counted go, once some others have gone after it."""
         self._metrics.version_removed(model.name, model.version)
 
+    def changed(self, name: str, change: str) -> None:
+        """Count that a version of a model came, went, fell asleep or was woken."""
+        self._metrics.model_changes.labels(name, change).inc()
+
     def _info(self, model: Model) -> tuple[str, ...]:
         card = model.card
         return model.name, str(model.version), card.task, card.precision, self._device

@@ -9,11 +9,11 @@ from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from service.errors import NotReadyError, ShuttingDownError
 from service.logs import LOGGER
-from service.metrics import Metrics, VersionMetrics
+from service.metrics import Metrics
 from service.runtime.batcher import STUCK_SECONDS, Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
@@ -21,6 +21,7 @@ from service.runtime.health import HealthWatcher
 from service.runtime.host import resident_bytes, trim_heap
 from service.runtime.loading import Loaded
 from service.runtime.model import Model
+from service.runtime.model_series import ModelSeries
 from service.runtime.repository import Servable
 from service.runtime.session import shrink_arena
 from service.runtime.workers import Workers
@@ -38,12 +39,6 @@ QUICK_SECONDS = 0.0005
 
 OpenModel = Callable[[Servable], Loaded]
 """Loads a servable onto the device; blocking, called on a thread."""
-
-
-class MarksBroken(Protocol):
-    """Is called with a model, and the reason, when its network runs no more."""
-
-    def __call__(self, model: Model, reason: str) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +79,8 @@ class Opener:
 
     Attributes:
         health: checks the models; its `watch` must run beside the service.
+        series: their metrics.
+        turn: held by whoever loads a model: one at a time.
     """
 
     def __init__(
@@ -105,6 +102,8 @@ class Opener:
         self.metrics = metrics
         self.batching = batching
         self.health = HealthWatcher(workers.clock)
+        self.series = ModelSeries(metrics, batching.capacity, device.name)
+        self.turn = asyncio.Lock()
         self._open_model = open_model
         self._pool = pool
         self._add_seconds = add_seconds
@@ -155,9 +154,7 @@ class Opener:
         except TimeoutError:
             raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
 
-    async def start(
-        self, model: Model, loaded: Loaded, series: VersionMetrics, on_broken: MarksBroken
-    ) -> None:
+    async def start(self, model: Model, loaded: Loaded) -> None:
         """Give a loaded model its queue, and check its health for the first time.
 
         Raises:
@@ -169,7 +166,7 @@ class Opener:
         model.queue = queue = Batcher(
             loaded.runs,
             self.workers,
-            series,
+            self.series.begin(model),
             statistics=self.metrics.statistics.of_version(model.name, model.version),
             largest=loaded.largest,
             wide=loaded.wide,
@@ -179,7 +176,7 @@ class Opener:
             pool=self._pool,
             cores=loaded.cores,
             stuck_seconds=self.batching.stuck_seconds,
-            on_broken=partial(on_broken, model),
+            on_broken=partial(_mark_broken, model),
         )
         queue.open()
         await self.health.admit(model, queue)
@@ -216,6 +213,11 @@ class Opener:
         if self._on_gone is not None:
             await self._on_gone(model)
         await asyncio.to_thread(self._release_memory)
+
+
+def _mark_broken(model: Model, reason: str) -> None:
+    model.mark_failed(reason)
+    log.error("%s is not served any more: it %s", model, reason)
 
 
 @contextmanager

@@ -2,13 +2,12 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from functools import partial
 
 from service.errors import FovealError, NotReadyError, for_clients
 from service.logs import LOGGER
 from service.runtime.faults import reason_of
-from service.runtime.loading import Loaded
 from service.runtime.model import ASLEEP, Model
 from service.runtime.opening import Opener
 
@@ -17,9 +16,6 @@ log = logging.getLogger(LOGGER)
 RETRY_SECONDS = 10.0
 """How long a model that could not be loaded again refuses its requests before one of them may try again."""
 
-Start = Callable[[Model, Loaded], Awaitable[None]]
-"""Gives a loaded model its queue, and checks it."""
-
 
 class Residence:
     """Puts models to sleep and wakes them. All methods are called on the event loop.
@@ -27,8 +23,6 @@ class Residence:
     Args:
         opener: brings models into memory and out of it.
         models: returns all that are served.
-        loading: held while a model is loaded: one at a time.
-        start: gives a loaded model its queue.
         budget_bytes: how much memory the models may hold together; 0: any.
     """
 
@@ -37,15 +31,11 @@ class Residence:
         opener: Opener,
         *,
         models: Callable[[], tuple[Model, ...]],
-        loading: asyncio.Lock,
-        start: Start,
         budget_bytes: int = 0,
     ) -> None:
         self._opener = opener
         self._clock = opener.workers.clock
         self._models = models
-        self._loading = loading
-        self._start = start
         self._budget_bytes = budget_bytes
         self._waking: dict[Model, asyncio.Task[None]] = {}
         self._retry_at: dict[Model, float] = {}
@@ -117,7 +107,7 @@ class Residence:
             await self._put_to_sleep(victim)
 
     async def _put_to_sleep(self, model: Model) -> None:
-        self._opener.metrics.model_changes.labels(model.name, "asleep").inc()
+        self._opener.series.changed(model.name, "asleep")
         await self._opener.put_to_sleep(model, partial(self.wake, model))
 
     async def wake(self, model: Model) -> None:
@@ -137,7 +127,7 @@ class Residence:
         await asyncio.wait([asyncio.shield(task)])
 
     async def _wake(self, model: Model) -> None:
-        async with self._loading:
+        async with self._opener.turn:
             if model.queue is not None or model.wake is None:
                 return
             model.reason = "is being loaded for a request"
@@ -146,7 +136,7 @@ class Residence:
                 loaded = await self._opener.open_in_time(model)
                 if model.wake is None:  # it was removed meanwhile
                     return
-                await self._start(model, loaded)
+                await self._opener.start(model, loaded)
             except asyncio.CancelledError:
                 model.reason = ASLEEP
                 raise
@@ -170,13 +160,13 @@ class Residence:
         self._retry_at.pop(model, None)
         if model.queue is not None and model.state == "ready":
             model.wake = None
-            self._opener.metrics.model_changes.labels(model.name, "woken").inc()
+            self._opener.series.changed(model.name, "woken")
             self.look()
 
     def _refuse(self, model: Model, reason: str) -> None:
         model.mark_failed(for_clients(f"failed to load: {reason}", model.servable.path))
         self._retry_at[model] = self._clock() + RETRY_SECONDS
-        self._opener.metrics.model_changes.labels(model.name, "refused").inc()
+        self._opener.series.changed(model.name, "refused")
         log.error("%s could not be loaded for a request: %s", model, reason)
 
 

@@ -129,6 +129,11 @@ class Wanted:
     defaults: Mapping[str, Selector] = field(default_factory=dict)
     plans: Mapping[str, ModelPlan] = field(default_factory=dict)
 
+    def ttl_seconds(self, name: str) -> float | None:
+        """Return after how long without requests the versions of a model fall asleep; None: never."""
+        plan = self.plans.get(name)
+        return plan.ttl_seconds if plan else None
+
 
 def key_of(servable: Servable) -> Key:
     return servable.name, servable.version

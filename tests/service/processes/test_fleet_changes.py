@@ -17,7 +17,7 @@ from service.processes.peers import Peers
 from service.processes.slot import WorkerSlot
 from service.runtime.change import Change, ChangeReport
 from service.runtime.changes import Changes, Prepared
-from service.runtime.registry import Transition
+from service.runtime.transitions import Transition
 from service.runtime.wanted import Key, Overrides, Wanted
 
 pytestmark = pytest.mark.anyio
