@@ -428,6 +428,7 @@ def _in_package(file: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise RecipeError(
-            f"{file!r}: the package {package} is not installed. pip install 'foveal[exporter]'"
+            f"{file!r}: the package {package} is not installed. Install it into .venv with pip install; "
+            "what the recipes in models/ need comes with `make export`."
         )
     return reduce(Path.joinpath, inner.split("/"), Path(spec.origin).parent)

@@ -29,6 +29,7 @@ from service.api.openapi import Components, publish
 from service.api.output_room import OutputRoom
 from service.api.protocol import Protocol, Protocols
 from service.api.routes import operations
+from service.api.routes.admin import admin_router
 from service.api.routes.chain import chain_router
 from service.api.routes.explain import explain_router
 from service.api.routes.models import models_router
@@ -36,6 +37,7 @@ from service.api.routes.playground import playground_router
 from service.api.routes.task import TaskRoute, add_task_route, task_route
 from service.api.routes.video import video_router
 from service.engine import Engine
+from service.errors import ConfigurationError
 from service.keys import KeyRing
 from service.settings import Settings
 
@@ -148,10 +150,26 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
         max_video_bytes=settings.max_video_bytes,
         min_bytes_per_second=settings.min_bytes_per_second,
         longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,
+        admin=_admin(settings),
+        max_model_bytes=settings.max_model_bytes,
         peers=peers,
         shares=_shares(settings),
         sheds=sheds,
     )
+
+
+def _admin(settings: Settings) -> bool:
+    """Return whether calls may change the models.
+
+    Raises:
+        ConfigurationError: the settings allow it to everyone.
+    """
+    if settings.admin and settings.keys is None:
+        raise ConfigurationError(
+            "FOVEAL_ADMIN is set and FOVEAL_KEYS is not: whoever reaches the service could change its models. Make a "
+            "key with `foveal key new NAME --scope admin`, and set FOVEAL_KEYS to the file with its entry."
+        )
+    return settings.admin
 
 
 def _shares(settings: Settings) -> QueueShares | None:
@@ -187,6 +205,7 @@ def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
         chain_router(components),
         video_router(engine.tasks, components),
         models_router(components),
+        admin_router(components),
         operations.router,
         playground_router(),
     ):

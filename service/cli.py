@@ -1,4 +1,4 @@
-"""The `foveal` command: serve, models, tasks, openapi, warm, doctor, key."""
+"""The `foveal` command: serve, models, reload, tasks, openapi, warm, doctor, key."""
 
 import asyncio
 import json
@@ -20,6 +20,7 @@ from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
 from service.keys import SCOPES, as_entry, new_key
 from service.logs import LOGGER, configure_logs
+from service.processes.reload import reload_models
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
 from service.processes.worker import end_seconds, make_service, summary, work
@@ -110,6 +111,12 @@ def serve(
     )
     configure_logs(settings.log_level, settings.log_format, sys.stdout)
     listener = listen(settings.host, settings.port)
+    log.info(
+        "Foveal %s starts with the models in %s on device %s",
+        version("foveal"),
+        settings.models,
+        settings.device,
+    )
     scheme = "http" if settings.ssl_certfile is None else "https"
     announce = partial(_announce, settings, url_of(listener, scheme))
     if settings.workers == 1:
@@ -174,6 +181,32 @@ async def _warm(settings: Settings) -> int:
     for failure in failures:
         console.print(BAD, escape(failure))
     return 1 if failures else 0
+
+
+@cli.command()
+def reload(
+    url: Annotated[str, typer.Option(help="Where the service listens")] = "http://127.0.0.1:8000",
+    key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with nothing but a key of the scope admin; - reads the key from the input"
+        ),
+    ] = None,
+) -> None:
+    """Let a running service serve what its folder of models and foveal.toml say now, without stopping.
+
+    The service needs FOVEAL_ADMIN=true. Exits with 1 when anything was refused.
+    """
+    raise typer.Exit(reload_models(_wide_console(), url, _key_in(key_file)))
+
+
+def _key_in(file: Path | None) -> str:
+    if file is None:
+        return ""
+    try:
+        return (sys.stdin.read() if str(file) == "-" else file.read_text()).strip()
+    except OSError as error:
+        raise ConfigurationError(f"{file} can not be read: {error.strerror or error}.") from error
 
 
 @cli.command()

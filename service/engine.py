@@ -5,11 +5,13 @@ Routes, protocols, the command line and other programs call an engine and nothin
 
 import asyncio
 import logging
+import shutil
 import time
 import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from dataclasses import replace
 from importlib.metadata import version as version_of
 from typing import Any
 
@@ -21,10 +23,16 @@ from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
 from service.caching import CachingPipeline
-from service.calls import ExplainCall, TaskCall, TensorCall
+from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
-from service.errors import ConfigurationError, DeviceError, FovealError, InvalidParameterError
+from service.errors import (
+    ConfigurationError,
+    DeviceError,
+    FovealError,
+    InvalidParameterError,
+    RefusedModelError,
+)
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -48,20 +56,32 @@ from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage, Pipeline
 from service.response_cache import ResponseCache
+from service.runtime.changes import Changes
 from service.runtime.chip import this_chip
 from service.runtime.choosing import Chooser
 from service.runtime.device import Device
+from service.runtime.fleet import Selector, parse_selector, read_fleet
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.job import JobResult
 from service.runtime.loading import ModelLoader
+from service.runtime.model import Model
+from service.runtime.opening import Batching, Opener
 from service.runtime.probing import find_device, try_device
-from service.runtime.registry import Batching, Registry
+from service.runtime.registry import Registry
 from service.runtime.repository import scan_repository
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.trial import Trial
+from service.runtime.wanted import (
+    NO_OVERRIDES,
+    Catalog,
+    Overrides,
+    choose,
+    require_targets,
+)
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
+from service.shadows import Shadows
 from service.tasks.networks import require_fitting, usable
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
@@ -71,6 +91,7 @@ from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
 from service.video.reader import VideoLimits
 from service.video.source import Source
+from service.whole_call import whole_call
 
 log = logging.getLogger(LOGGER)
 
@@ -97,6 +118,7 @@ class Engine:
         share: this process's part of a number of threads, where several processes serve together.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
         decoder_program: the module that isolated decoder processes run.
+        overrides: what admin calls have changed, where this engine takes the place of another.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
@@ -111,6 +133,7 @@ class Engine:
         share: Callable[[int], int] = int,
         on_loaded: "Callable[[Engine], None] | None" = None,
         decoder_program: str = PROGRAM,
+        overrides: Overrides = NO_OVERRIDES,
     ) -> None:
         require_fitting(tasks)
         self.version = version_of("foveal")
@@ -131,7 +154,9 @@ class Engine:
             if device.is_gpu
             else None
         )
-        self.registry = self._registry(settings, device)
+        self.models_folder, self._defaults = settings.models, settings.defaults
+        catalog = self._read_catalog()
+        self.registry = self._registry(settings, device, catalog, overrides)
         self.explainers = Explainers(
             self._workers,
             limit=settings.explainers,
@@ -139,11 +164,13 @@ class Engine:
             open_explainer=open_explainer,
             series_of=self.registry.series_of,
         )
+        self.registry.when_gone(self.explainers.forget)
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
         self.pipeline = self._pipeline(
             settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
         )
         self.cache = self._response_cache(settings)
+        self.shadows = Shadows(self.pipeline, self.metrics)
         self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(
@@ -152,7 +179,14 @@ class Engine:
             registry=self.registry,
             pipeline=self.pipeline,
             fan_out=fan_out,
-            default=settings.defaults.get(CHAIN),
+            default=self._default_chain,
+        )
+        self.changes = Changes(
+            self.registry,
+            self._read_catalog,
+            catalog,
+            overrides,
+            on_commit=self.chains.reload,
         )
         self._health_check_seconds = settings.health_check_seconds
         _prepare_libraries(settings.max_pixels)
@@ -173,8 +207,10 @@ class Engine:
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
             stack.push_async_callback(self.registry.close)
             stack.push_async_callback(self.explainers.close)
+            stack.push_async_callback(self.shadows.close)
             for work in (
                 self._serve_models(),
+                self.registry.residence.watch(),
                 Watchdog(self._workers).watch(),
                 watch_lag(self.metrics),
                 return_memory(),
@@ -233,12 +269,30 @@ class Engine:
             media_type = media_type or chosen.media_types[0]
         else:
             media_type = ""
-        if self.cache is None:
-            return TaskCall(task, found, settled, chosen, media_type, self.pipeline)
-        question = (task.name, rendering or "", media_type, _text_of(task, options))
+        question: tuple[str, ...] = ()
+        if self.cache is not None:
+            question = (task.name, rendering or "", media_type, _text_of(task, options))
         return TaskCall(
-            task, found, settled, chosen, media_type, self.pipeline, self.cache, question
+            task,
+            found,
+            settled,
+            chosen,
+            media_type,
+            self.pipeline,
+            found.lease,
+            self.cache,
+            question,
+            None if chosen else self._shadow_call(found, options, model, version),
         )
+
+    def _shadow_call(
+        self, found: Model, options: TaskOptions, name: str | None, version: int | None
+    ) -> ShadowCall | None:
+        """Return the shadow of a request; only one that names no version has any."""
+        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
+            return None
+        shadow = self.registry.shadow_of(found)
+        return None if shadow is None else ShadowCall(shadow, options, self.shadows)
 
     async def predict(
         self,
@@ -292,7 +346,7 @@ class Engine:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
         found = self.registry.find(tuple(self.tasks), model, version)
-        return TensorCall(found, self.pipeline, self.cache)
+        return TensorCall(found, self.pipeline, found.lease, self.cache)
 
     async def infer(
         self,
@@ -356,10 +410,12 @@ class Engine:
             raise InvalidParameterError(f"format: {task.name} has nothing that can be drawn")
         found = self.registry.find(task.networks, model, version, task=task.name)
         window = found.card.window
+        backbone = self.registry.backbone_of(found) if found.card.backbone else found
         return VideoRun(
             task=task.name,
             model=found,
-            backbone=self.registry.backbone_of(found) if found.card.backbone else found,
+            backbone=backbone,
+            leases=(found.lease, backbone.lease),
             combiner=over_time.begin(options, found.card),
             sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
             draws=draws,
@@ -487,7 +543,9 @@ class Engine:
             request = filters_request(options, form)
         else:
             request = explain_request(options, found.card, form)
-        return ExplainCall(self.tasks[found.card.task], found, request, self.runner, self.registry)
+        return ExplainCall(
+            self.tasks[found.card.task], found, request, self.runner, self.registry, found.lease
+        )
 
     async def explain(
         self,
@@ -514,14 +572,52 @@ class Engine:
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         return (await call.run(image, timeout_seconds=seconds)).value
 
+    async def remove_file(self, name: str, version: int) -> None:
+        """Remove a version, which is not served any more, from the folder of the models.
+
+        Raises:
+            RefusedModelError: the folder can not be written.
+        """
+        try:
+            await whole_call(shutil.rmtree, self.models_folder / name / str(version))
+        except OSError as error:
+            raise RefusedModelError(
+                f"{name} version {version} is not served any more, and its file can not be removed: "
+                f"{error.strerror or error}."
+            ) from error
+
     # Inside.
 
-    def _registry(self, settings: Settings, device: Device) -> Registry:
-        found, unreadable = scan_repository(settings.models)
+    def _read_catalog(self) -> Catalog:
+        """Return what lies in the folder of the models; blocking.
+
+        Raises:
+            ConfigurationError: there is no such folder, or its foveal.toml is not valid.
+        """
+        found, unreadable = scan_repository(self.models_folder)
         servables, unfit = usable(found, self.tasks)
-        return Registry(
-            servables,
-            unreadable + unfit,
+        fleet = read_fleet(self.models_folder)
+        given = {task: _default(task, one) for task, one in self._defaults.items()}
+        defaults = {**fleet.defaults, **given}
+        defaults.pop(CHAIN, None)
+        for task in defaults:
+            if task not in self.tasks:
+                raise ConfigurationError(
+                    f"There is a default for {task!r}, which is no task. Tasks: {', '.join(self.tasks)}."
+                )
+        return Catalog(servables, unreadable + unfit, replace(fleet, defaults=defaults))
+
+    def _default_chain(self) -> str | None:
+        """Return the name of the chain that an operator has chosen as the default; blocking."""
+        chosen = self._defaults.get(CHAIN) or read_fleet(self.models_folder).defaults.get(CHAIN)
+        return None if chosen is None else str(chosen)
+
+    def _registry(
+        self, settings: Settings, device: Device, catalog: Catalog, overrides: Overrides
+    ) -> Registry:
+        wanted = choose(catalog, overrides)
+        require_targets(wanted, catalog)
+        opener = Opener(
             device=device,
             open_model=self._loader(settings, device).load,
             workers=self._workers,
@@ -529,10 +625,14 @@ class Engine:
             batching=Batching(
                 settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
             ),
-            defaults={task: name for task, name in settings.defaults.items() if task != CHAIN},
-            networks={name: task.networks for name, task in self.tasks.items()},
             pool=self._pool,
+        )
+        return Registry(
+            wanted,
+            opener=opener,
+            networks={name: task.networks for name, task in self.tasks.items()},
             load_seconds=settings.load_seconds,
+            budget_bytes=settings.models_memory_bytes,
         )
 
     def _loader(self, settings: Settings, device: Device) -> ModelLoader:
@@ -588,6 +688,7 @@ class Engine:
     async def _serve_models(self) -> None:
         self.chains.report()
         await self.registry.load()
+        await self.changes.start()
         self.loaded.set()
         if self._on_loaded is not None:
             self._on_loaded(self)
@@ -614,6 +715,13 @@ async def open_engine(
 def _threads(settings: Settings, device: Device) -> int:
     """Return how many threads run batches: on a CPU one per core, on a GPU enough to keep it busy while they wait."""
     return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
+
+
+def _default(task: str, given: str) -> Selector:
+    try:
+        return parse_selector(given)
+    except InvalidParameterError as error:
+        raise ConfigurationError(f"FOVEAL_DEFAULTS: {task}: {error}.") from error
 
 
 def _answer_bytes(settings: Settings) -> int:

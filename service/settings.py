@@ -81,7 +81,28 @@ class Settings(BaseSettings):
     )
     defaults: dict[str, str] = Field(
         {},
-        description='Default model of a task, as JSON: `{"classify": "lenet5"}`; without an entry the first by name',
+        description='Default model of a task, as JSON: `{"classify": "lenet5"}`, `"lenet5:2"` or `"lenet5@stable"`; '
+        "goes before `foveal.toml`",
+    )
+    admin: bool = Field(
+        default=False,
+        description="Whether calls with a key of the scope `admin` may change what is served: versions, aliases, "
+        "shares, shadows; needs `FOVEAL_KEYS`",
+    )
+    max_model_bytes: int = Field(
+        2**31,
+        ge=1024,
+        description="Largest model that such a call may send; above it 413 `body_too_large`",
+    )
+    watch: bool = Field(
+        default=False,
+        description="Watch the folder of the models, and serve what changes in it; needs the package watchfiles",
+    )
+    models_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory that the models may hold together; the least recently used are unloaded until a request "
+        "comes for them. 0: any",
     )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that serve; more than 1 pays for tiny networks only"

@@ -120,7 +120,7 @@ class Protocols:
             return await endpoint.answer(Call(request, self._services, record, parts))
         except OverloadedError as error:
             if endpoint.sheds:
-                self._services.shedding.note(request.scope, path.path, record.model, error)
+                self._services.shedding.note(request.scope, record, error)
             raise
 
 

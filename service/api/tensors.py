@@ -97,7 +97,7 @@ async def run_tensors(
             services.shares.images(request.scope, call.model.name, given.count)
         )
     outcomes = await _run(request, record, call, given)
-    record.answered_by(call.model, outcomes)
+    record.answered(outcomes)
     if services.engine.cache is not None and given.rows is None:
         record.cache_status = cache_status(outcomes)
     return [outcome.value for outcome in outcomes]

@@ -68,6 +68,7 @@ class Loaded:
         cores: how many cores each of `runs` occupies.
         signature: what the network takes and gives.
         choice: how its precision and provider were chosen; None where nothing was to be chosen.
+        seconds: how long it took to load.
     """
 
     runs: tuple[Run, ...]
@@ -77,6 +78,68 @@ class Loaded:
     cores: int = 1
     signature: Signature = field(default_factory=Signature)
     choice: Choice | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """How a network runs best on a CPU, as it was measured.
+
+    Attributes:
+        limit: images in a batch at most.
+        together: whether each batch runs on all cores.
+        wide: whether a single image does.
+        spin: whether the threads of such a run wait actively.
+    """
+
+    limit: int
+    together: bool
+    wide: bool
+    spin: bool
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> "RunPlan":
+        """Return the choice that a measurement has come to."""
+        together = loaded.cores > 1
+        run = loaded.runs[0] if together else loaded.wide
+        spin = (
+            isinstance(run, Session)
+            and run.plan.entries.get("session.intra_op.allow_spinning") == "1"
+        )
+        return cls(loaded.largest, together, loaded.wide is not None, spin)
+
+    def applied(
+        self,
+        narrow: Run,
+        open_wide: Callable[[SessionPlan], Run],
+        blank: Tensor,
+        *,
+        instances: int,
+        threads: int,
+    ) -> Loaded:
+        """Return a network that runs so; see `choose_runs` for the arguments."""
+        if not (self.together or self.wide):
+            return Loaded((narrow,) * (instances or threads), self.limit, blank)
+        wide = open_wide(_wide_plan(threads, spin=self.spin))
+        wide(blank[None])
+        if self.together:
+            return Loaded((wide,) * (instances or 1), self.limit, blank, cores=threads)
+        return Loaded((narrow,) * (instances or threads), self.limit, blank, wide)
+
+
+def build_of(servable: Servable) -> object:
+    """Return what two networks have in common only where they are built alike and so take the same time."""
+    card = servable.card
+    return (
+        servable.name,
+        card.task,
+        card.input,
+        card.window,
+        card.precision,
+        card.max_batch,
+        card.cost,
+        len(card.labels),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +175,7 @@ class ModelLoader:
     trial: Trial | None = None
     deterministic: bool = False
     chooser: Chooser | None = None
+    _plans: dict[object, RunPlan] = field(default_factory=dict)
 
     def load(self, servable: Servable) -> Loaded:
         """Load a network; blocking.
@@ -189,6 +253,7 @@ class ModelLoader:
             cache=self.cache,
             deterministic=self.deterministic,
             arithmetic=candidate.arithmetic,
+            plans=self._plans,
         )
 
 
@@ -205,8 +270,13 @@ def load_on_processor(
     deterministic: bool = False,
     arithmetic: Arithmetic | None = None,
     clock: Clock = time.perf_counter,
+    plans: dict[object, RunPlan] | None = None,
 ) -> Loaded:
-    """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments."""
+    """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments.
+
+    `plans` has what was measured of earlier networks. One of the same build runs as they do without a measurement,
+    which would take time from what is served.
+    """
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache, arithmetic=arithmetic)
@@ -216,7 +286,12 @@ def load_on_processor(
         session(blank[None])
         return Loaded((session,) * (instances or threads), 1, blank)
     if device.name == "cpu":
-        return choose_runs(
+        build = build_of(servable), arithmetic
+        known = None if plans is None else plans.get(build)
+        if known is not None:
+            session(blank[None])
+            return known.applied(session, open_network, blank, instances=instances, threads=threads)
+        chosen = choose_runs(
             session,
             open_network,
             blank,
@@ -226,6 +301,9 @@ def load_on_processor(
             threads=threads,
             clock=clock,
         )
+        if plans is not None:
+            plans[build] = RunPlan.of(chosen)
+        return chosen
     if not largest:
         alone = seconds_of(session, blank[None], clock)
         limit = best_batch(session, blank, limit, alone=alone, clock=clock)
@@ -316,14 +394,8 @@ def choose_runs(
         limit = best_batch(narrow, blank, limit, alone=alone, clock=clock)
     if threads == 1 or alone < WORTH_SPREADING_SECONDS:
         return Loaded((narrow,) * (instances or threads), limit, blank)
-    plan = plan_session(
-        Device("cpu"),
-        largest=1,
-        threads=threads,
-        cache=Path(),
-        spin=alone <= HEAVY_SECONDS,  # wide runs of a heavy network may run beside others
-    )
-    wide = open_wide(plan)
+    # Wide runs of a heavy network may run beside others.
+    wide = open_wide(_wide_plan(threads, spin=alone <= HEAVY_SECONDS))
     spread = seconds_of(wide, blank[None], clock)
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):
         return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
@@ -333,3 +405,7 @@ def choose_runs(
         blank,
         wide if spread < WORTH_A_SESSION * alone else None,
     )
+
+
+def _wide_plan(threads: int, *, spin: bool) -> SessionPlan:
+    return plan_session(Device("cpu"), largest=1, threads=threads, cache=Path(), spin=spin)

@@ -299,6 +299,35 @@ def test_a_label_that_looks_like_markup_stays_text(browser: Browser, tmp_path: P
         page.context.close()
 
 
+def test_versions_are_listed_with_their_aliases_and_states_and_each_can_be_chosen(
+    browser: Browser, tmp_path: Path
+) -> None:
+    write_servable(tmp_path, version=1)
+    write_servable(tmp_path, version=2)
+    broken = write_servable(tmp_path, version=3)
+    broken.write_bytes(broken.read_bytes().replace(b"Softmax", b"Softmix"))
+    (tmp_path / "foveal.toml").write_text("[models.colors]\naliases = {stable = 1}\n")
+    with serve(models=tmp_path) as service:
+        page = open_page(browser, service)
+        expect(page.locator("#service")).to_have_text("1 model ready")
+        expect(page.locator("#model option")).to_have_text(
+            [
+                "Which color is it, version 3 (failed)",
+                "Which color is it, version 2",
+                "Which color is it, version 1, @stable",
+            ]
+        )
+        expect(page.locator("#model option").first).to_be_disabled()
+        page.set_input_files("#choose", CAT)
+        for version in ("2", "1"):
+            with page.expect_response(f"**/v1/classify?model=colors%3A{version}*") as answered:
+                page.get_by_role("combobox", name="Model").select_option(f"colors:{version}")
+                if version == "2":  # it was chosen already
+                    page.set_input_files("#choose", CAT)
+            assert answered.value.status == 200
+        page.context.close()
+
+
 def test_no_script_parses_text_as_markup_and_no_file_has_the_url_of_another_host() -> None:
     forbidden = ("innerHTML", "outerHTML", "insertAdjacentHTML", "document.write", "eval(")
     for path in FOLDER.rglob("*"):

@@ -67,7 +67,7 @@ def kserve_v1() -> Protocol:
 async def _predict(call: Call) -> Response:
     network = call.services.engine.tensor_call(call.model or "", call.version)
     model = network.model
-    call.record.model = model.name
+    call.record.found(model)
     _ = model.batcher  # raises where it is not served
     body = await read_body(call.request, call.services, call.record)
     if not body:

@@ -138,7 +138,7 @@ async def _predict(call: Call) -> Response:
         raise InvalidParameterError(f"model and image must be strings. Send {EXAMPLE}.")
     params = object_in(given, "params")
     chosen = _chosen(services.engine, name, params)
-    record.model = chosen.model.name
+    record.found(chosen.model)
     decode = partial(image_from_base64, image)
     encoded = await asyncio.to_thread(decode) if len(image) > LARGE_BYTES else decode()
     [found] = await run_images(call.request, services, record, call=chosen, images=[encoded])

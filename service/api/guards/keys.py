@@ -8,7 +8,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_forms import X_ANYLABELING, form_of, is_under
 from service.api.guards.refusal import refuse
-from service.api.guards.scopes import ADMIN, ADMIN_FOLDERS, OPEN, needed_scopes
+from service.api.guards.scopes import (
+    ADMIN,
+    ADMIN_FOLDERS,
+    MODELS_FOLDER,
+    OPEN,
+    READS,
+    needed_scopes,
+)
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import FovealError, MissingScopeError, UnauthorizedError
 from service.keys import Key, KeyRing
@@ -17,6 +24,7 @@ from service.logs import AUDIT_LOGGER, FIELDS
 audit = logging.getLogger(AUDIT_LOGGER)
 
 _CHALLENGE = b'Bearer realm="foveal"'
+_CHANGING = (*ADMIN_FOLDERS, MODELS_FOLDER)
 _LONGEST_PATH = 200
 """The characters of a path that an audit line repeats."""
 
@@ -104,7 +112,10 @@ def no_admin_guard(app: ASGIApp) -> ASGIApp:
     """
 
     def guard(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope.get("path", "").startswith(ADMIN_FOLDERS):
+        path = scope.get("path", "")
+        if path.startswith(_CHANGING) and not (
+            path.startswith(MODELS_FOLDER) and scope["method"] in READS
+        ):
             error = UnauthorizedError(
                 "Admin calls need an API key with the scope admin, and this service has no keys. "
                 "Its operator sets them with FOVEAL_KEYS."

@@ -12,7 +12,8 @@ ADMIN = frozenset({"admin"})
 _OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json"})
 _OPEN_FOLDERS = ("/health/", "/v2/health/", "/playground/", "/docs/assets/")
 ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/models/")
-"""Where calls that change what is served are. There are none today."""
+"""Where calls that change what is served are, beside those on the models themselves."""
+MODELS_FOLDER = "/v1/models/"
 _ANY_OF_MODELS = frozenset({"infer", "explain", "admin"})
 _MODELS = re.compile(r"/v1/models(/.*)?", re.DOTALL)
 _INFER = frozenset({"infer"})
@@ -26,7 +27,8 @@ _BY_PATH = (
     (re.compile(r"/kserve(/.*)?", re.DOTALL), _ANY_OF_MODELS),
     (re.compile(r"/metrics"), frozenset({"metrics"})),
 )
-_READS = frozenset({"GET", "HEAD"})
+READS = frozenset({"GET", "HEAD"})
+"""Methods that change no model."""
 _PREDICTS = re.compile(r"(/kserve)?/v1/models/[^/]+(/versions/[0-9]+)?:predict")
 """Of KServe V1: a POST to the path of a model that changes nothing."""
 
@@ -37,7 +39,7 @@ def needed_scopes(method: str, path: str) -> frozenset[str]:
         return OPEN
     if method == "POST" and _PREDICTS.fullmatch(path):
         return _INFER
-    if path.startswith(ADMIN_FOLDERS) or (method not in _READS and _MODELS.fullmatch(path)):
+    if path.startswith(ADMIN_FOLDERS) or (method not in READS and _MODELS.fullmatch(path)):
         return ADMIN
     return next((scopes for pattern, scopes in _BY_PATH if pattern.fullmatch(path)), ADMIN)
 

@@ -11,7 +11,7 @@ import { listenForFiles } from "./input.js";
 import { keyForm, needsKey, showAccess } from "./key.js";
 import { Latest } from "./latest.js";
 import { Mask } from "./mask.js";
-import { awaitModels, Choice } from "./models.js";
+import { answers, awaitModels, Choice } from "./models.js";
 import { Probe } from "./probe.js";
 import { taskOf } from "./results.js";
 import { Strip } from "./strip.js";
@@ -47,9 +47,11 @@ class Playground {
   async load() {
     const line = byId("service");
     try {
-      const models = await awaitModels((listed) => {
-        const ready = listed.filter((model) => model.state === "ready").length;
-        line.textContent = ready === listed.length ? `${plural(ready, "model")} ready` : `${ready} of ${plural(listed.length, "model")} ready`;
+      const models = await awaitModels((listed, notServed) => {
+        const names = new Set(listed.map((model) => model.name));
+        const ready = new Set(listed.filter(answers).map((model) => model.name)).size;
+        line.textContent = ready === names.size ? `${plural(ready, "model")} ready` : `${ready} of ${plural(names.size, "model")} ready`;
+        line.title = notServed.map((one) => `${one.name} version ${one.version} ${one.reason}`).join("\n");
       });
       showAccess(() => this.#askAgain());
       this.choice.show(models);
@@ -152,7 +154,7 @@ class Playground {
     if (fresh) this.#clear();
     if (!model.card.input) return this.#showText("This model reads videos. Choose a video to see its result.");
     const path = `v1/${model.card.task}`;
-    const query = { model: model.name, ...taskOf(model.card.task).query(this.options) };
+    const query = { model: model.selector, ...taskOf(model.card.task).query(this.options) };
     this.#showWaiting();
     try {
       const response = await this.#results.run((signal) => post(path, image.blob, query, signal));

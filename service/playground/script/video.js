@@ -41,7 +41,7 @@ export class VideoTimeline {
     const { task: name, input } = model.card;
     const task = taskOf(name);
     // The card of a temporal head, which has no image input, says its frames per second.
-    const query = { task: name, model: model.name, fps: input ? FPS : null, ...task.query(this.playground.options) };
+    const query = { task: name, model: model.selector, fps: input ? FPS : null, ...task.query(this.playground.options) };
     this.#open(image);
     this.#work.cancel();
     Object.assign(this, { task, frames: [], lanes: new Map(), shown: null, line: curlLineOfVideo(image, PATH, query) });

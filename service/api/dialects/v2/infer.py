@@ -30,8 +30,8 @@ async def infer(
     Raises:
         FovealError: the request can not be answered, or one of its rows can not.
     """
-    record.model = call.model.name
-    _ = call.model.batcher  # raises where it is not served
+    record.found(call.model)
+    call.model.require_served()
     body = await read_body(request, services, record)
     if not body:
         raise EmptyBodyError("The request has no body. Send JSON with inputs.")

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from service.api.guards.keys import presented_keys
+from service.api.record import RequestRecord
 from service.errors import OverloadedError
 from tests.finders import data_url, plain
 from tests.keys import bearer, key_of, write_keys
@@ -152,7 +153,9 @@ def test_what_is_shed_has_the_form_of_its_protocol(zoo: Path) -> None:
     with serve(models=zoo) as live, httpx.Client(base_url=live.url) as http:
         for path in PATHS:
             target = {"path": path, "raw_path": path.encode(), "query_string": b""}
-            live.services.shedding.note(target, path, "colors", error)
+            live.services.shedding.note(
+                target, RequestRecord("mine", route=path, model="colors"), error
+            )
             for sent in ({}, {"X-Request-ID": "mine"}):
                 answer = http.post(path, **REQUESTS[path], headers=sent)
                 assert "256 images wait: 100 %." in text_of(answer, path, 503)

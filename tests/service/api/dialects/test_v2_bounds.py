@@ -18,6 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 from service.api.dialects.v2.compression import PIECE_BYTES, compress
 from service.api.ingest.numbers import array_from_bytes
 from service.api.output_room import OutputRoom
+from service.api.record import RequestRecord
 from service.errors import DeadlineError, InvalidParameterError, OverloadedError
 from tests.keys import bearer, write_keys
 from tests.live import Live, serve
@@ -166,7 +167,7 @@ def test_a_full_queue_refuses_before_the_body_in_the_protocols_form(root: Path) 
     error.room = WeakMethod(queue.room)
     with serve(models=root) as live, socket.create_connection(live.address, timeout=20) as client:
         target = {"raw_path": INFER.encode(), "query_string": b"", "path": INFER}
-        live.services.shedding.note(target, "/v2/models/{model}/infer", "wide", error)
+        live.services.shedding.note(target, RequestRecord("mine"), error)
         head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: 1000\r\n\r\n"
         client.sendall(head.encode())  # and no byte of the body
         answer = httpx.Response(503, content=read_one(client))
