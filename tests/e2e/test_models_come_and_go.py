@@ -552,9 +552,10 @@ def test_the_memory_of_fifty_loads_and_unloads_goes(tmp_path: Path) -> None:
             if one["name"] == "heavy"
         )
         assert held > 16 << 20, "both of its matrices"
-        assert max(sizes[25:]) - min(sizes[:25]) < held, "nothing stays of 50 times as much"
+        # The allocators now and then keep one of them for some rounds; what leaks would be 25 times as much.
+        assert max(sizes[25:]) - min(sizes[:25]) < 2 * held, "nothing stays of 50 times as much"
         service.do("POST", "/v2/repository/models/heavy/unload")
-        assert resident_bytes() < sizes[0] + held
+        assert resident_bytes() < sizes[0] + 2 * held
 
 
 # Idle models.

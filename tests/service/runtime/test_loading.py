@@ -18,6 +18,7 @@ from service.runtime.io_binding import CaptureLock, Memory
 from service.runtime.job import Outputs, Run, Stoppable, Tensor
 from service.runtime.loading import (
     LARGEST,
+    Choice,
     Loaded,
     ModelLoader,
     choose_runs,
@@ -357,6 +358,79 @@ def test_on_a_cpu_a_session_for_all_cores_is_tried_beside_that_for_one(tmp_path:
         opener = Opener(one.path)
         on_processor(one, opener, "cpu" if name == "cpu" else "openvino", clock=TickingClock())
         assert [plan.intra_threads for plan in opener.plans] == threads
+
+
+def no_clock() -> float:
+    raise AssertionError("something was measured")
+
+
+def test_what_was_measured_of_a_network_counts_for_one_that_is_built_alike(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    choices: dict[object, Choice] = {}
+    first, again = Opener(one.path), Opener(one.path)
+    settings = {"largest": 0, "choices": choices}
+    measured = on_processor(one, first, "cpu", clock=TickingClock(), **settings)
+    newer = replace(one, version=2)
+    known = on_processor(newer, again, "cpu", clock=no_clock, **settings)
+    assert again.plans == first.plans[:1], "the other was tried and not kept"
+    assert (len(known.runs), known.largest, known.cores, known.wide is None) == (
+        len(measured.runs),
+        measured.largest,
+        measured.cores,
+        measured.wide is None,
+    )
+    other = replace(one, card=one.card.model_copy(update={"precision": "int8"}))
+    with pytest.raises(AssertionError, match="something was measured"):
+        on_processor(other, Opener(one.path), "cpu", clock=no_clock, **settings)
+
+
+@pytest.mark.parametrize(
+    ("choice", "runs", "cores"),
+    [
+        (Choice(8, together=False, wide=False, spin=False), ["narrow"] * 3, 1),
+        (Choice(8, together=False, wide=True, spin=False), ["narrow"] * 3, 1),
+        (Choice(8, together=True, wide=True, spin=False), ["wide"], 3),
+    ],
+)
+def test_a_choice_is_applied_as_it_was_measured_and_warms_what_it_opens(
+    choice: Choice, runs: list[str], cores: int
+) -> None:
+    opened: list[SessionPlan] = []
+    warmed: list[tuple[int, ...]] = []
+
+    def narrow(_: Tensor) -> Outputs:
+        return {}
+
+    def open_wide(plan: SessionPlan) -> Run:
+        opened.append(plan)
+
+        def run(batch: Tensor) -> Outputs:
+            warmed.append(batch.shape)
+            return {}
+
+        return run
+
+    blank = np.zeros((8, 8, 3), np.uint8)
+    loaded = choice.applied(narrow, open_wide, blank, instances=0, threads=3)
+    assert ["narrow" if run is narrow else "wide" for run in loaded.runs] == runs
+    assert (loaded.largest, loaded.cores) == (8, cores)
+    assert (loaded.wide is not None) is (choice.wide and not choice.together)
+    assert [plan.intra_threads for plan in opened] == [3] * choice.wide
+    assert warmed == [(1, 8, 8, 3)] * choice.wide
+
+
+def test_a_choice_remembers_what_a_measurement_came_to() -> None:
+    def run(_: Tensor) -> Outputs:
+        return {}
+
+    blank = np.zeros(1, np.uint8)
+    assert Choice.of(Loaded((run,) * 3, 8, blank)) == Choice(
+        8, together=False, wide=False, spin=False
+    )
+    assert Choice.of(Loaded((run,), 4, blank, run)) == Choice(
+        4, together=False, wide=True, spin=False
+    )
+    assert Choice.of(Loaded((run,), 2, blank, cores=3)).together
 
 
 def refusing(*refused: str) -> Callable[[str], str]:
