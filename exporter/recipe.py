@@ -366,7 +366,7 @@ class Recipe(_Frozen):
             merged["shorter_side"] = max(merged["height"], merged["width"])
         refuse_unread(stated, resize)
         if resize == "crop":
-            refuse_small_side(merged, is_stated="shorter_side" in stated)
+            refuse_small_side(merged)
         else:
             merged["shorter_side"] = None
         try:
