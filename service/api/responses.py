@@ -57,7 +57,10 @@ async def run_images(
     record.answered(outcomes)
     if services.engine.cache is not None:
         record.cache_status = cache_status(outcomes)
-    return results_of(outcomes, services, record, route_of(record, request.scope))
+    try:
+        return results_of(outcomes, services, record, route_of(record, request.scope))
+    finally:  # or an error and this frame keep each other alive
+        del outcomes
 
 
 def results_of(
