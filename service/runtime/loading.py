@@ -13,7 +13,6 @@ from service.errors import DeviceError, ServableError, for_clients
 from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
 from service.logs import LOGGER
 from service.runtime.candidates import Candidate
-from service.runtime.choice import Choice
 from service.runtime.choosing import Chooser
 from service.runtime.contract import (
     blank_input,
@@ -25,18 +24,16 @@ from service.runtime.contract import (
 from service.runtime.device import Arithmetic, Device, SessionPlan, plan_session, plans_on_gpu
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
-from service.runtime.job import Run, Tensor
+from service.runtime.loaded import Loaded
 from service.runtime.measuring import open_candidate
 from service.runtime.repository import Servable
+from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session
-from service.runtime.signature import Signature
 from service.runtime.trial import Trial
 from service.runtime.tuning import (
-    HEAVY_SECONDS,
     Clock,
     best_batch,
     seconds_of,
-    serves_all_at_once,
 )
 
 log = logging.getLogger(LOGGER)
@@ -50,96 +47,6 @@ LARGEST = 32
 """The largest batch where neither the settings nor the card give one."""
 INSTANCES_ON_GPU = 2
 """Two batches at once: one is copied while the other is computed."""
-WORTH_SPREADING_SECONDS = 0.002
-"""Where one image takes less than this on one thread, waking more threads costs more than they save."""
-WORTH_A_SESSION = 0.8
-"""A second session must reduce the time of a single image to this share, else it is not kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A network ready to run.
-
-    Attributes:
-        runs: one for each batch that may run at once.
-        largest: images in a batch at most.
-        blank: one input of zeros without the batch axis.
-        wide: runs a single image on all cores; None where that would not be faster.
-        cores: how many cores each of `runs` occupies.
-        signature: what the network takes and gives.
-        choice: how its precision and provider were chosen; None where nothing was to be chosen.
-        seconds: how long it took to load.
-    """
-
-    runs: tuple[Run, ...]
-    largest: int
-    blank: Tensor
-    wide: Run | None = None
-    cores: int = 1
-    signature: Signature = field(default_factory=Signature)
-    choice: Choice | None = None
-    seconds: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class RunPlan:
-    """How a network runs best on a CPU, as it was measured.
-
-    Attributes:
-        limit: images in a batch at most.
-        together: whether each batch runs on all cores.
-        wide: whether a single image does.
-        spin: whether the threads of such a run wait actively.
-    """
-
-    limit: int
-    together: bool
-    wide: bool
-    spin: bool
-
-    @classmethod
-    def of(cls, loaded: Loaded) -> "RunPlan":
-        """Return the choice that a measurement has come to."""
-        together = loaded.cores > 1
-        run = loaded.runs[0] if together else loaded.wide
-        spin = (
-            isinstance(run, Session)
-            and run.plan.entries.get("session.intra_op.allow_spinning") == "1"
-        )
-        return cls(loaded.largest, together, loaded.wide is not None, spin)
-
-    def applied(
-        self,
-        narrow: Run,
-        open_wide: Callable[[SessionPlan], Run],
-        blank: Tensor,
-        *,
-        instances: int,
-        threads: int,
-    ) -> Loaded:
-        """Return a network that runs so; see `choose_runs` for the arguments."""
-        if not (self.together or self.wide):
-            return Loaded((narrow,) * (instances or threads), self.limit, blank)
-        wide = open_wide(_wide_plan(threads, spin=self.spin))
-        wide(blank[None])
-        if self.together:
-            return Loaded((wide,) * (instances or 1), self.limit, blank, cores=threads)
-        return Loaded((narrow,) * (instances or threads), self.limit, blank, wide)
-
-
-def build_of(servable: Servable) -> object:
-    """Return what two networks have in common only where they are built alike and so take the same time."""
-    card = servable.card
-    return (
-        servable.name,
-        card.task,
-        card.input,
-        card.window,
-        card.precision,
-        card.max_batch,
-        card.cost,
-        len(card.labels),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -360,52 +267,3 @@ def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U
         except (ServableError, DeviceError) as error:
             log.info("%s is served in a plainer way, since %s", name, error)
     return open_as(plans[-1])
-
-
-def choose_runs(
-    narrow: Run,
-    open_wide: Callable[[SessionPlan], Run],
-    blank: Tensor,
-    *,
-    limit: int,
-    largest: int,
-    instances: int,
-    threads: int,
-    clock: Clock = time.perf_counter,
-) -> Loaded:
-    """Measure how a CPU serves the network best; docs/decisions/0005 says why.
-
-    By default a run uses one thread, and as many run at once as there are threads. Where one run on all threads is
-    about as fast as a run on each thread, all batches run on all threads: that needs the memory of one run, and each
-    answer comes sooner.
-
-    Args:
-        narrow: runs a batch on one thread.
-        open_wide: makes a run that uses all threads.
-        blank: one input without the batch axis.
-        limit: images in a batch at most.
-        largest: the same where the settings give it; 0 where it is measured.
-        instances: batches that may run at once; 0 where it is chosen here.
-        threads: how many threads may run at once.
-        clock: returns seconds.
-    """
-    alone = seconds_of(narrow, blank[None], clock)
-    if not largest:
-        limit = best_batch(narrow, blank, limit, alone=alone, clock=clock)
-    if threads == 1 or alone < WORTH_SPREADING_SECONDS:
-        return Loaded((narrow,) * (instances or threads), limit, blank)
-    # Wide runs of a heavy network may run beside others.
-    wide = open_wide(_wide_plan(threads, spin=alone <= HEAVY_SECONDS))
-    spread = seconds_of(wide, blank[None], clock)
-    if serves_all_at_once(alone=alone, spread=spread, threads=threads):
-        return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
-    return Loaded(
-        (narrow,) * (instances or threads),
-        limit,
-        blank,
-        wide if spread < WORTH_A_SESSION * alone else None,
-    )
-
-
-def _wide_plan(threads: int, *, spin: bool) -> SessionPlan:
-    return plan_session(Device("cpu"), largest=1, threads=threads, cache=Path(), spin=spin)

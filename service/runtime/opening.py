@@ -19,7 +19,7 @@ from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
 from service.runtime.health import HealthWatcher
 from service.runtime.host import resident_bytes, trim_heap
-from service.runtime.loading import Loaded
+from service.runtime.loaded import Loaded
 from service.runtime.model import Model
 from service.runtime.model_series import ModelSeries
 from service.runtime.repository import Servable

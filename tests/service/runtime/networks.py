@@ -12,7 +12,7 @@ import numpy as np
 from service.card import Card
 from service.errors import ServableError
 from service.runtime.job import Outputs, Tensor
-from service.runtime.loading import Loaded
+from service.runtime.loaded import Loaded
 from service.runtime.repository import Servable
 from tests.servables import color_card
 

@@ -16,18 +16,17 @@ from service.errors import DeviceError, ServableError
 from service.runtime.device import Device, DeviceName, SessionPlan, plan_session
 from service.runtime.io_binding import CaptureLock, Memory
 from service.runtime.job import Outputs, Run, Stoppable, Tensor
+from service.runtime.loaded import Loaded
 from service.runtime.loading import (
     LARGEST,
-    Choice,
-    Loaded,
     ModelLoader,
-    choose_runs,
     first_allowed,
     load_on_gpu,
     load_on_processor,
 )
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
+from service.runtime.run_plan import RunPlan, choose_runs
 from service.runtime.session import Session, open_session
 from service.runtime.tuning import best_batch
 from tests.bad_networks import endless, endless_when_bright, failing
@@ -366,9 +365,9 @@ def no_clock() -> float:
 
 def test_what_was_measured_of_a_network_counts_for_one_that_is_built_alike(tmp_path: Path) -> None:
     one = servable(tmp_path)
-    choices: dict[object, Choice] = {}
+    plans: dict[object, RunPlan] = {}
     first, again = Opener(one.path), Opener(one.path)
-    settings = {"largest": 0, "choices": choices}
+    settings = {"largest": 0, "plans": plans}
     measured = on_processor(one, first, "cpu", clock=TickingClock(), **settings)
     newer = replace(one, version=2)
     known = on_processor(newer, again, "cpu", clock=no_clock, **settings)
@@ -385,15 +384,15 @@ def test_what_was_measured_of_a_network_counts_for_one_that_is_built_alike(tmp_p
 
 
 @pytest.mark.parametrize(
-    ("choice", "runs", "cores"),
+    ("chosen", "runs", "cores"),
     [
-        (Choice(8, together=False, wide=False, spin=False), ["narrow"] * 3, 1),
-        (Choice(8, together=False, wide=True, spin=False), ["narrow"] * 3, 1),
-        (Choice(8, together=True, wide=True, spin=False), ["wide"], 3),
+        (RunPlan(8, together=False, wide=False, spin=False), ["narrow"] * 3, 1),
+        (RunPlan(8, together=False, wide=True, spin=False), ["narrow"] * 3, 1),
+        (RunPlan(8, together=True, wide=True, spin=False), ["wide"], 3),
     ],
 )
-def test_a_choice_is_applied_as_it_was_measured_and_warms_what_it_opens(
-    choice: Choice, runs: list[str], cores: int
+def test_a_plan_is_applied_as_it_was_measured_and_warms_what_it_opens(
+    chosen: RunPlan, runs: list[str], cores: int
 ) -> None:
     opened: list[SessionPlan] = []
     warmed: list[tuple[int, ...]] = []
@@ -411,26 +410,26 @@ def test_a_choice_is_applied_as_it_was_measured_and_warms_what_it_opens(
         return run
 
     blank = np.zeros((8, 8, 3), np.uint8)
-    loaded = choice.applied(narrow, open_wide, blank, instances=0, threads=3)
+    loaded = chosen.applied(narrow, open_wide, blank, instances=0, threads=3)
     assert ["narrow" if run is narrow else "wide" for run in loaded.runs] == runs
     assert (loaded.largest, loaded.cores) == (8, cores)
-    assert (loaded.wide is not None) is (choice.wide and not choice.together)
-    assert [plan.intra_threads for plan in opened] == [3] * choice.wide
-    assert warmed == [(1, 8, 8, 3)] * choice.wide
+    assert (loaded.wide is not None) is (chosen.wide and not chosen.together)
+    assert [plan.intra_threads for plan in opened] == [3] * chosen.wide
+    assert warmed == [(1, 8, 8, 3)] * chosen.wide
 
 
-def test_a_choice_remembers_what_a_measurement_came_to() -> None:
+def test_a_plan_remembers_what_a_measurement_came_to() -> None:
     def run(_: Tensor) -> Outputs:
         return {}
 
     blank = np.zeros(1, np.uint8)
-    assert Choice.of(Loaded((run,) * 3, 8, blank)) == Choice(
+    assert RunPlan.of(Loaded((run,) * 3, 8, blank)) == RunPlan(
         8, together=False, wide=False, spin=False
     )
-    assert Choice.of(Loaded((run,), 4, blank, run)) == Choice(
+    assert RunPlan.of(Loaded((run,), 4, blank, run)) == RunPlan(
         4, together=False, wide=True, spin=False
     )
-    assert Choice.of(Loaded((run,), 2, blank, cores=3)).together
+    assert RunPlan.of(Loaded((run,), 2, blank, cores=3)).together
 
 
 def refusing(*refused: str) -> Callable[[str], str]:

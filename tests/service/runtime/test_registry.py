@@ -29,7 +29,7 @@ from service.metrics import KEPT_VERSIONS, Metrics
 from service.runtime.device import Device
 from service.runtime.fleet import ModelPlan, Selector, parse_selector
 from service.runtime.job import Job, JobResult
-from service.runtime.loading import Loaded
+from service.runtime.loaded import Loaded
 from service.runtime.model import Model
 from service.runtime.opening import Batching, Opener
 from service.runtime.registry import Registry
