@@ -6,29 +6,22 @@ Routes, protocols, the command line and other programs call an engine and nothin
 import asyncio
 import logging
 import shutil
-import time
-import warnings
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
-from dataclasses import replace
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from importlib.metadata import version as version_of
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
-from service.caching import CachingPipeline
 from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
 from service.errors import (
-    ConfigurationError,
-    DeviceError,
     FovealError,
     InvalidParameterError,
     RefusedModelError,
@@ -44,67 +37,48 @@ from service.explain.request import Form
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
-from service.imaging.ahead import DecodingAhead
-from service.imaging.decode import Limits
-from service.imaging.decoder import Decoder, ThreadDecoder
-from service.imaging.formats import formats_of
 from service.imaging.isolated.child import PROGRAM
-from service.imaging.isolated.decoder import IsolatedDecoder
 from service.imaging.overlay import RenderedImage
-from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.metrics import Metrics
-from service.pipeline import EncodedImage, Pipeline
-from service.response_cache import ResponseCache
+from service.pipeline import EncodedImage
 from service.runtime.changes import Changes
-from service.runtime.chip import this_chip
-from service.runtime.choosing import Chooser
-from service.runtime.device import Device
-from service.runtime.fleet import Selector, parse_selector, read_fleet
-from service.runtime.host import granted_memory, granted_threads
+from service.runtime.host import granted_threads
 from service.runtime.job import JobResult
-from service.runtime.loading import ModelLoader
 from service.runtime.model import Model
-from service.runtime.opening import Batching, Opener
-from service.runtime.probing import find_device, try_device
-from service.runtime.registry import Registry
-from service.runtime.repository import scan_repository
+from service.runtime.probing import find_device
 from service.runtime.session import RUNTIME_VERSION
-from service.runtime.trial import Trial
 from service.runtime.wanted import (
     NO_OVERRIDES,
-    Catalog,
     Overrides,
-    choose,
-    require_targets,
 )
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.shadows import Shadows
-from service.tasks.networks import require_fitting, usable
+from service.tasks.networks import require_fitting
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
-from service.video.allowed import allowed_of
 from service.video.events import VideoEvent
 from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
-from service.video.reader import VideoLimits
 from service.video.source import Source
 from service.whole_call import whole_call
+from service.wiring import (
+    answer_bytes,
+    default_chain,
+    make_opener,
+    make_pipeline,
+    make_registry,
+    make_response_cache,
+    prepare_libraries,
+    read_catalog,
+    threads_of,
+    video_limits,
+)
 
 log = logging.getLogger(LOGGER)
 
-DECODING_MEMORY_SHARE = 4
-"""Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
-DECODER_BYTES = 256 << 20
-"""What a decoder process may take for its file and its libraries, beside the pixels."""
-TRIAL_MEMORY = 8 * 2**30
-"""The memory of a machine that does not state it, for the trials of models."""
-ANSWER_MEMORY_SHARE = 8
-"""Of the memory, one in so many bytes may hold outputs that are answered as they are, and again answers not read."""
-LEAST_ANSWER_BYTES = 256 << 20
-"""What the outputs of a single request may have."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -139,7 +113,7 @@ class Engine:
         self.version = version_of("foveal")
         self.tasks = tasks
         self.timeout_seconds = settings.timeout_ms / 1e3
-        self.answer_bytes = _answer_bytes(settings)
+        self.answer_bytes = answer_bytes(settings)
         self.draining = False
         self.loaded = asyncio.Event()
         self._on_loaded = on_loaded
@@ -147,16 +121,24 @@ class Engine:
         self.metrics.build_info.labels(self.version, RUNTIME_VERSION).set(1)
         self.metrics.workers.set(1)
         device = find_device(settings.device, settings.device_id)
-        self.threads = share(_threads(settings, device))
+        self.threads = share(threads_of(settings, device))
         self._workers = Workers(self.threads)
-        self._pool = (
-            ThreadPoolExecutor(share(granted_threads()), "foveal-imaging")
-            if device.is_gpu
-            else None
+        images = (
+            share(granted_threads()) if device.is_gpu else 0
+        )  # on a CPU they are made on the workers
+        self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
+        self.models_folder = settings.models
+        read = partial(read_catalog, settings.models, settings.defaults, tasks)
+        catalog = read()
+        self.registry = make_registry(
+            catalog,
+            overrides,
+            opener=make_opener(
+                settings, device, tasks, self.metrics, workers=self._workers, pool=self._pool
+            ),
+            tasks=tasks,
+            settings=settings,
         )
-        self.models_folder, self._defaults = settings.models, settings.defaults
-        catalog = self._read_catalog()
-        self.registry = self._registry(settings, device, catalog, overrides)
         self.explainers = Explainers(
             self._workers,
             limit=settings.explainers,
@@ -166,30 +148,30 @@ class Engine:
         )
         self.registry.when_gone(self.explainers.forget)
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
-        self.pipeline = self._pipeline(
-            settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
+        self.pipeline = make_pipeline(
+            settings,
+            self.metrics,
+            threads=self.threads,
+            pool_threads=images,
+            decoder_program=decoder_program,
         )
-        self.cache = self._response_cache(settings)
+        self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics)
-        self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
+        self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(
             settings.models,
-            self.tasks,
+            tasks,
             registry=self.registry,
             pipeline=self.pipeline,
             fan_out=fan_out,
-            default=self._default_chain,
+            default=partial(default_chain, settings.models, settings.defaults),
         )
         self.changes = Changes(
-            self.registry,
-            self._read_catalog,
-            catalog,
-            overrides,
-            on_commit=self.chains.reload,
+            self.registry, read, catalog, overrides, on_commit=self.chains.reload
         )
         self._health_check_seconds = settings.health_check_seconds
-        _prepare_libraries(settings.max_pixels)
+        prepare_libraries(settings.max_pixels)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -572,6 +554,8 @@ class Engine:
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         return (await call.run(image, timeout_seconds=seconds)).value
 
+    # Models.
+
     async def remove_file(self, name: str, version: int) -> None:
         """Remove a version, which is not served any more, from the folder of the models.
 
@@ -585,105 +569,6 @@ class Engine:
                 f"{name} version {version} is not served any more, and its file can not be removed: "
                 f"{error.strerror or error}."
             ) from error
-
-    # Inside.
-
-    def _read_catalog(self) -> Catalog:
-        """Return what lies in the folder of the models; blocking.
-
-        Raises:
-            ConfigurationError: there is no such folder, or its foveal.toml is not valid.
-        """
-        found, unreadable = scan_repository(self.models_folder)
-        servables, unfit = usable(found, self.tasks)
-        fleet = read_fleet(self.models_folder)
-        given = {task: _default(task, one) for task, one in self._defaults.items()}
-        defaults = {**fleet.defaults, **given}
-        defaults.pop(CHAIN, None)
-        for task in defaults:
-            if task not in self.tasks:
-                raise ConfigurationError(
-                    f"There is a default for {task!r}, which is no task. Tasks: {', '.join(self.tasks)}."
-                )
-        return Catalog(servables, unreadable + unfit, replace(fleet, defaults=defaults))
-
-    def _default_chain(self) -> str | None:
-        """Return the name of the chain that an operator has chosen as the default; blocking."""
-        chosen = self._defaults.get(CHAIN) or read_fleet(self.models_folder).defaults.get(CHAIN)
-        return None if chosen is None else str(chosen)
-
-    def _registry(
-        self, settings: Settings, device: Device, catalog: Catalog, overrides: Overrides
-    ) -> Registry:
-        wanted = choose(catalog, overrides)
-        require_targets(wanted, catalog)
-        opener = Opener(
-            device=device,
-            open_model=self._loader(settings, device).load,
-            workers=self._workers,
-            metrics=self.metrics,
-            batching=Batching(
-                settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
-            ),
-            pool=self._pool,
-        )
-        return Registry(
-            wanted,
-            opener=opener,
-            networks={name: task.networks for name, task in self.tasks.items()},
-            load_seconds=settings.load_seconds,
-            budget_bytes=settings.models_memory_bytes,
-        )
-
-    def _loader(self, settings: Settings, device: Device) -> ModelLoader:
-        return ModelLoader(
-            device=device,
-            outputs={task.name: task.outputs for task in self.tasks.values()},
-            cache=settings.cache.expanduser(),
-            largest=settings.max_batch,
-            instances=settings.instances,
-            threads=self.threads,
-            graphs=settings.cuda_graphs,
-            max_tensor_bytes=settings.max_tensor_bytes,
-            trial=_trial(settings),
-            deterministic=settings.deterministic,
-            chooser=_chooser(settings, device, self.tasks),
-        )
-
-    def _pipeline(self, settings: Settings, decoder_program: str, pool_threads: int) -> Pipeline:
-        most = settings.max_request_pixels
-        limits = Limits(
-            max_pixels=min(settings.max_pixels, most),
-            formats=formats_of(settings.image_formats),
-            max_metadata_bytes=settings.max_metadata_bytes,
-        )
-        memory = granted_memory() or 0
-        fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
-        room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
-        threads = max(1, self.threads // 2)
-        decoder: Decoder = ThreadDecoder(limits, room)
-        if settings.decode == "isolated":
-            decoder = IsolatedDecoder(
-                limits,
-                room,
-                count=max(self.threads, pool_threads) + threads,  # all that decode at once
-                memory_bytes=settings.decode_memory_bytes
-                or DECODER_BYTES + limits.max_pixels * BYTES_PER_PIXEL,
-                seconds=settings.decode_seconds,
-                on_end=lambda reason: self.metrics.decoder_restarts.labels(reason).inc(),
-                program=decoder_program,
-            )
-        ahead = DecodingAhead(threads, settings.queue_size)
-        return Pipeline(decoder, most, room, ahead)
-
-    def _response_cache(self, settings: Settings) -> CachingPipeline | None:
-        """Return this process's part of the cache; None where no answer is kept."""
-        capacity = settings.response_cache_bytes // settings.workers
-        if not capacity:
-            return None
-        longest = max(settings.timeout_ms, settings.max_timeout_ms) / 1e3
-        cache = ResponseCache(capacity, self.metrics, longest_seconds=longest)
-        return CachingPipeline(self.pipeline, cache)
 
     async def _serve_models(self) -> None:
         self.chains.report()
@@ -710,80 +595,6 @@ async def open_engine(
     async with engine.running():
         await engine.loaded.wait()
         yield engine
-
-
-def _threads(settings: Settings, device: Device) -> int:
-    """Return how many threads run batches: on a CPU one per core, on a GPU enough to keep it busy while they wait."""
-    return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
-
-
-def _default(task: str, given: str) -> Selector:
-    try:
-        return parse_selector(given)
-    except InvalidParameterError as error:
-        raise ConfigurationError(f"FOVEAL_DEFAULTS: {task}: {error}.") from error
-
-
-def _answer_bytes(settings: Settings) -> int:
-    """Return what raw outputs may hold in this process before they are sent, and again after that."""
-    share = (granted_memory() or 0) // ANSWER_MEMORY_SHARE // settings.workers
-    return settings.max_answer_bytes or max(LEAST_ANSWER_BYTES, share)
-
-
-def _trial(settings: Settings) -> Trial | None:
-    if not settings.trial:
-        return None
-    return Trial(
-        settings.trial_seconds,
-        settings.trial_bytes or (granted_memory() or TRIAL_MEMORY) // 2,
-        settings.cache.expanduser() / "trials",
-    )
-
-
-def _chooser(settings: Settings, device: Device, tasks: Mapping[str, Task]) -> Chooser | None:
-    """Return what chooses precision and provider; None where every model is served as its file says.
-
-    Raises:
-        ConfigurationError: the settings contradict each other.
-    """
-    if settings.precision == "exact":
-        return None
-    if settings.deterministic:
-        raise ConfigurationError(
-            "FOVEAL_PRECISION=fast measures which precision serves, so the next start may give other answers, and "
-            "FOVEAL_DETERMINISTIC forbids that. Leave one of them out."
-        )
-    devices = [device]
-    if settings.device == "auto" and device.name == "cpu":
-        with suppress(DeviceError):
-            devices.append(try_device("openvino"))
-    return Chooser(
-        devices=tuple(devices),
-        comparisons={name: task.agreement for name, task in tasks.items() if task.agreement},
-        cache=settings.cache.expanduser(),
-        chip=this_chip(),
-        clock=time.perf_counter,
-    )
-
-
-def _video_limits(settings: Settings) -> VideoLimits:
-    return VideoLimits(
-        max_seconds=settings.max_video_seconds,
-        max_frames=settings.max_video_frames,
-        max_pixels=settings.max_pixels,
-        allowed=allowed_of(settings.video_formats, settings.video_codecs),
-    )
-
-
-def _prepare_libraries(max_pixels: int) -> None:
-    """Set what these libraries keep for the whole process."""
-    # Pillow's own limit, for files that hold more pixels than their header says; ours is checked for each image.
-    # It never falls: another engine in this process may allow more.
-    Image.MAX_IMAGE_PIXELS = max(max_pixels, Image.MAX_IMAGE_PIXELS or 0)
-    # Warnings about malformed images are not logged; the client gets an error.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    # A second series beside every counter, which nothing here reads.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | None) -> TaskOptions:
