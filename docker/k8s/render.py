@@ -1,4 +1,7 @@
-"""Make the files of the Kustomize bases from the Helm chart, which is their only source: `make kubernetes`."""
+"""Make the files of the Kustomize bases from the Helm chart, which is their only source: `make kubernetes`.
+
+python docker/k8s/render.py HELM [FOLDER]
+"""
 
 import re
 import subprocess
@@ -33,7 +36,7 @@ MODES: dict[str, dict[str, str]] = {
 def template(helm: str, *values: str) -> dict[str, str]:
     """Return the output of each template of the chart, by the template's name."""
     options = [f"--set={value}" for value in (*COMMON, *values)]
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603  helm, with the chart beside this file
         [helm, "template", "foveal", CHART, f"--namespace={NAMESPACE}", *options],
         stdout=subprocess.PIPE,
         text=True,
@@ -43,8 +46,8 @@ def template(helm: str, *values: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def files(helm: str) -> dict[Path, str]:
-    """Return the text of each file that is made, by its path."""
+def files(helm: str) -> dict[str, str]:
+    """Return the text of each file that is made, by its path in the folder."""
     made = {}
     for mode, names in MODES.items():
         outputs = template(
@@ -55,15 +58,15 @@ def files(helm: str) -> dict[Path, str]:
         )
         for name, path in names.items():
             lines = [line.rstrip() for line in outputs[name].strip().splitlines()]
-            made[KUSTOMIZE / path] = MADE + "\n".join(lines) + "\n"
+            made[path] = MADE + "\n".join(lines) + "\n"
     settings = yaml.safe_load(outputs["configmap.yaml"])["data"]
     lines = [f"{name}={value}\n" for name, value in settings.items()]
-    made[KUSTOMIZE / "base/settings.env"] = MADE + "".join(lines)
+    made["base/settings.env"] = MADE + "".join(lines)
     return made
 
 
 if __name__ == "__main__":
-    for file, text in files(sys.argv[1]).items():
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text)
-        sys.stdout.write(f"{file.relative_to(HERE)}\n")
+    folder = Path(sys.argv[2]) if len(sys.argv) > 2 else KUSTOMIZE
+    for path, text in files(sys.argv[1]).items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_text(text)

