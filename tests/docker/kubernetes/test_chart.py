@@ -218,14 +218,14 @@ def test_settings_of_every_type_reach_the_service_as_they_were_written(
         ("--set=settings.FOVEAL_PORT=9000", "FOVEAL_PORT"),
         ("--set=settings.GRACE_SECONDS=1", "GRACE_SECONDS"),
         ("--set=autoscalling.mode=hpa", "autoscalling"),
-        ("--set=autoscaling.mode=vpa", "/autoscaling/mode"),
+        ("--set=autoscaling.mode=vpa", "autoscaling.mode"),
         ("--set=keys.secretNames=a", "secretNames"),
-        ("--set=replicas=-1", "/replicas"),
+        ("--set=replicas=-1", "replicas"),
         ("--set=tmp.sizeLimit=256", "sizeLimit"),
     ],
 )
 def test_a_value_that_means_nothing_is_refused_by_its_name(option: str, named: str) -> None:
-    with pytest.raises(ValueError, match=re.escape(named)):
+    with pytest.raises(ValueError, match=named):
         helm(option)
 
 
