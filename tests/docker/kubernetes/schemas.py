@@ -75,6 +75,7 @@ KSERVE: dict[tuple[str, str], dict[str, object]] = {
         predictor=_closed(
             "model",
             enableServiceLinks={"type": "boolean"},
+            shareProcessNamespace={"type": "boolean"},
             terminationGracePeriodSeconds=_COUNT,
             minReplicas=_COUNT,
             maxReplicas=_COUNT,

@@ -146,8 +146,9 @@ def test_a_pod_is_given_longer_than_the_service_may_take_to_end() -> None:
     ],
     ids=["deployment", "predictor"],
 )
-def test_kubernetes_puts_no_variables_of_services_into_a_pod(pod: Manifest) -> None:
+def test_a_pod_has_no_variables_of_services_and_its_process_is_not_the_first(pod: Manifest) -> None:
     assert pod["enableServiceLinks"] is False
+    assert pod["shareProcessNamespace"] is True
 
 
 def test_all_selectors_find_the_pods_of_the_deployment() -> None:
