@@ -1,9 +1,10 @@
 # make serve | doctor | models | export | test | bench | up      (PORT=, HOST=, PYTHON=, ARGS=, TESTS= may be given)
 PYTHON ?= python3
 BIN := .venv/bin
+HELM := .cache/kubernetes/helm
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -47,7 +48,7 @@ types: .venv/.test ## Run mypy
 layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
-tests: .venv/.test ## Run the tests alone (TESTS=tests/service)
+tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	@command -v promtool >/dev/null || echo "The alerts and the dashboard are not tried: that needs promtool (apt-get install prometheus)."
 	$(BIN)/pytest $(TESTS)
@@ -88,6 +89,13 @@ reference: .venv/.serve ## Write docs/openapi.json and the pages of reference fr
 docs: .venv/.docs ## Build the documentation as a site, in build/site (its search needs a web server)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
+
+kubernetes: .venv/.test $(HELM) ## Write the Kustomize bases in docker/k8s from the Helm chart
+	$(BIN)/python docker/k8s/render.py $(HELM)
+
+# helm and kubectl, for Linux on x86-64. Where they can not be had, the tests that need them are skipped.
+$(HELM): docker/k8s/tools.py .venv/bin/python
+	@$(BIN)/python docker/k8s/tools.py $(@D) || echo "No helm and kubectl: the tests of the chart are skipped."
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
 	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)
