@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -16,7 +16,7 @@ from service.imaging.room import PixelRoom
 from service.planning.full_load import FullLoad, measure_full_load
 from service.planning.profile import BatchTime, Profile, quantiles, this_machine
 from service.planning.sample_image import SampleImage
-from service.planning.stage_timing import BatchStages, StageClock, StageTiming
+from service.planning.stage_timing import BatchStages, Finish, Prepare, StageClock, StageTiming
 from service.runtime.device import Device
 from service.runtime.host import granted_threads
 from service.runtime.loading import Loaded, ModelLoader
@@ -98,22 +98,14 @@ def measure(
         ConfigurationError: the model takes no images or does not load, or the image can not be read.
     """
     task = _task_of(servable)
+    prepare = _preparing(servable, image)
     progress(f"loads {servable.name}")
-    loader = ModelLoader(
-        device=settings.device,
-        outputs={one.name: one.outputs for one in TASKS.values()},
-        cache=settings.cache,
-        largest=settings.largest,
-        instances=settings.instances,
-        threads=settings.workers,
-        graphs=settings.graphs,
-        deterministic=settings.deterministic,
-    )
-    loaded = loader.load(servable)
+    loaded = _loader(settings).load(servable)
     progress("times its batches")
-    timing = _time(servable, image, task, loaded, settings)
-    runs = len(loaded.runs)
-    running = settings.processes * min(settings.workers, runs) * loaded.largest
+    concurrency = min(settings.workers, len(loaded.runs))
+    clock = StageClock(loaded, prepare, _finishing(servable, task))
+    timing = clock.time(concurrency, decodes_ahead=settings.device.is_gpu)
+    running = settings.processes * concurrency * loaded.largest
     progress("starts the service and sends it images")
     full = measure_full_load(
         servable,
@@ -134,21 +126,38 @@ def _task_of(servable: Servable) -> Task:
     return task
 
 
-def _time(
-    servable: Servable, image: SampleImage, task: Task, loaded: Loaded, settings: Settings
-) -> StageTiming:
-    card = servable.card
+def _preparing(servable: Servable, image: SampleImage) -> Prepare:
+    """Return what decodes the image for the model, as the service does.
+
+    Raises:
+        ConfigurationError: the image can not be read.
+    """
     decoder = ThreadDecoder(Limits(), PixelRoom(Limits().max_pixels))
-    prepare = partial(decoder.prepare, image.content, card.image_input, math.inf)
+    prepare = partial(decoder.prepare, image.content, servable.card.image_input, math.inf)
     try:
         prepare()
     except ImageError as error:
         raise ConfigurationError(f"{image.title}: {error}") from error
+    return prepare
+
+
+def _finishing(servable: Servable, task: Task) -> Finish:
     assert task.head is not None
-    options = task.settle(task.options(), card)
-    clock = StageClock(loaded, prepare, partial(task.head, card=card, options=options))
-    concurrency = min(settings.workers, len(loaded.runs))
-    return clock.time(concurrency, decodes_ahead=settings.device.is_gpu)
+    options = task.settle(task.options(), servable.card)
+    return partial(task.head, card=servable.card, options=options)
+
+
+def _loader(settings: Settings) -> ModelLoader:
+    return ModelLoader(
+        device=settings.device,
+        outputs={one.name: one.outputs for one in TASKS.values()},
+        cache=settings.cache,
+        largest=settings.largest,
+        instances=settings.instances,
+        threads=settings.workers,
+        graphs=settings.graphs,
+        deterministic=settings.deterministic,
+    )
 
 
 def _profile(
@@ -188,7 +197,8 @@ def _profile(
         head=timing.median(1, lambda one: one.head),
         http=full.loop or 0.0,
         crowded=usual / timing.median(largest, cost),
-        factors=quantiles([cost(one) / usual for one in timing.together], FACTORS),
+        factors=_relative(timing.together, cost),
+        lone_factors=_relative(timing.wide or timing.alone[1], cost),
         full_load=full.per_second,
         efficiency=1.0,
         memory_bytes=full.memory_bytes,
@@ -197,3 +207,11 @@ def _profile(
     return before.model_copy(
         update={"efficiency": full.per_second / settings.processes / before.replica().capacity}
     )
+
+
+def _relative(
+    batches: Sequence[BatchStages], cost: Callable[[BatchStages], float]
+) -> tuple[float, ...]:
+    """Return what batches of one size took relative to their median."""
+    usual = statistics.median(map(cost, batches))
+    return quantiles([cost(one) / usual for one in batches], FACTORS)

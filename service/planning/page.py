@@ -35,8 +35,10 @@ def print_plan(
         f"With {more} one may fail.",
         soft_wrap=True,
     )
+    console.print(f"[italic]{_in_words(plan.machines, 'machine')} under other loads[/]")
     console.print(_loads(plan))
     if plan.balancers:
+        console.print("[italic]The same load by other balancers[/]")
         console.print(_balancers(plan))
 
 
@@ -105,8 +107,7 @@ def _facts(profile: Profile, replica: Replica, plan: Plan) -> Table:
 def _loads(plan: Plan) -> Table:
     table = Table(
         "of the capacity", "requests/s", "p50", "p99", "refused or late",
-        title=f"{_in_words(plan.machines, 'machine')} under other loads, {plan.balancer}",
-        title_justify="left", box=None,
+        box=None,
     )  # fmt: skip
     for point in plan.loads:
         share = point.per_second / (plan.capacity * plan.machines)
@@ -123,8 +124,7 @@ def _loads(plan: Plan) -> Table:
 def _balancers(plan: Plan) -> Table:
     table = Table(
         "balancer", "p99",
-        title=f"{_in_words(plan.machines, 'machine')} at {plan.target.per_second:g} requests a second",
-        title_justify="left", box=None,
+        box=None,
     )  # fmt: skip
     for name, p99 in plan.balancers.items():
         table.add_row(name, _ms(p99))

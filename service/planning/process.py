@@ -56,7 +56,7 @@ class Process:
         arrivals: when each request of the simulation arrives, in seconds.
         outcomes: of all requests.
         schedule: adds an event.
-        draw: returns the next factor of the time of a batch.
+        draw: returns the next factor of the time of a batch that begins while so many run, itself among them.
     """
 
     __slots__ = (
@@ -89,7 +89,7 @@ class Process:
         arrivals: list[float],
         outcomes: Outcomes,
         schedule: Schedule,
-        draw: Callable[[], float],
+        draw: Callable[[int], float],
     ) -> None:
         self.index = index
         self.outstanding = 0
@@ -196,7 +196,7 @@ class Process:
         self._workers_free -= 1
         self.batches += 1
         busy = min(self._running, replica.concurrency)
-        pace = self._draw() * (1.0 if wide is not None else replica.stretch(busy))
+        pace = self._draw(busy) * (1.0 if wide is not None else replica.stretch(busy))
         if replica.decoders:
             seconds = replica.run[size - 1] * pace
             self.busy_seconds += seconds
@@ -259,4 +259,6 @@ class Process:
             self._decoders_free -= 1
             kind, batch = self._tasks.popleft()
             each = replica.decode if kind is Kind.DECODED else replica.head
-            self._schedule(now + len(batch) * each * self._draw(), kind, self, batch)
+            self._schedule(
+                now + len(batch) * each * self._draw(replica.concurrency), kind, self, batch
+            )

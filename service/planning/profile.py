@@ -20,6 +20,7 @@ MOST_BYTES = 2**20
 """Of a file of measurements; one has some kilobytes."""
 
 Seconds = Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)]
+Factor = Annotated[float, Field(gt=0, le=100_000)]
 Count = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -55,7 +56,8 @@ class Profile(_Frozen):
         batches: the time in the network by size, ascending from 1 to the largest batch.
         padded: whether a batch takes the time of the next measured size, as on a GPU.
         crowded: how many times longer a batch takes while all that may run at once do.
-        factors: what a batch took relative to the median, each as likely as any other.
+        factors: what a batch took relative to the median while all ran, each as likely as any other.
+        lone_factors: the same of a single image while nothing else ran.
         processes: of the service on this machine, `FOVEAL_WORKERS`; all other figures are of one of them.
         full_load: requests a second that all of them answered over HTTP with their queues never empty, corrected for
             the load generator.
@@ -85,9 +87,8 @@ class Profile(_Frozen):
     head: Seconds
     http: Seconds
     crowded: float = Field(gt=0, le=1000)
-    factors: tuple[Annotated[float, Field(gt=0, le=1000)], ...] = Field(
-        min_length=1, max_length=1000
-    )
+    factors: tuple[Factor, ...] = Field(min_length=1, max_length=1000)
+    lone_factors: tuple[Factor, ...] = Field(min_length=1, max_length=1000)
     full_load: float = Field(gt=0, le=1e9)
     efficiency: float = Field(gt=0, le=100)
     memory_bytes: int = Field(ge=0)
@@ -139,6 +140,7 @@ class Profile(_Frozen):
             timeout=timeout,
             max_delay=max_delay,
             factors=self.factors,
+            lone_factors=self.lone_factors,
         )
 
 

@@ -24,7 +24,8 @@ class Replica:
         queue_size: images that may wait; more are refused.
         timeout: the deadline of a request.
         max_delay: how long a batch may wait to fill.
-        factors: what batches take, relative to `run` and the rest, each as likely as any other; the mean need not be 1.
+        factors: what batches take relative to these figures, each as likely as any other; the mean need not be 1.
+        lone_factors: the same of a batch that begins while no other runs; None: as `factors`.
     """
 
     run: tuple[float, ...]
@@ -40,6 +41,7 @@ class Replica:
     timeout: float = TIMEOUT_SECONDS
     max_delay: float = 0.0
     factors: tuple[float, ...] = field(default=(1.0,), repr=False)
+    lone_factors: tuple[float, ...] | None = field(default=None, repr=False)
 
     @property
     def largest(self) -> int:
@@ -56,11 +58,6 @@ class Replica:
         """Seconds of one image while there is no other, from the request to the answer, at its usual pace."""
         run = self.run[0] if self.wide is None else min(self.wide, self.run[0])
         return self.http + self.decode + run + self.head
-
-    @property
-    def soonest(self) -> float:
-        """The same where everything takes as little time as was ever measured: no p99 is below it."""
-        return self.http + (self.alone - self.http) * min(self.factors)
 
     @property
     def capacity(self) -> float:

@@ -208,16 +208,24 @@ class _Course:
         heapq.heappush(self._events, (at, kind, self._number, process, batch))
 
 
-def _factors(replica: Replica, random: np.random.Generator) -> Callable[[], float]:
-    """Return what draws the factors of the times of batches."""
-    if len(replica.factors) == 1:
-        (only,) = replica.factors
+def _factors(replica: Replica, random: np.random.Generator) -> Callable[[int], float]:
+    """Return what draws the factor of the time of a batch, by how many run when it begins."""
+    crowded = _drawing(replica.factors, random)
+    if replica.lone_factors is None:
+        return lambda _: crowded()
+    lone = _drawing(replica.lone_factors, random)
+    return lambda busy: lone() if busy == 1 else crowded()
+
+
+def _drawing(factors: tuple[float, ...], random: np.random.Generator) -> Callable[[], float]:
+    if len(factors) == 1:
+        (only,) = factors
         return lambda: only
-    factors, drawn = np.asarray(replica.factors), list[float]()
+    values, drawn = np.asarray(factors), list[float]()
 
     def draw() -> float:
         if not drawn:
-            drawn.extend(random.choice(factors, _FACTORS_AT_ONCE).tolist())
+            drawn.extend(random.choice(values, _FACTORS_AT_ONCE).tolist())
         return drawn.pop()
 
     return draw
