@@ -1,4 +1,4 @@
-"""`python -m benchmarks.capacity`: does a running service do what `foveal plan` predicts, and a plot of what it plans."""
+"""`python -m benchmarks.capacity`: a running service beside what `foveal plan` predicts, and a plot of its plans."""
 
 import json
 import signal
@@ -23,13 +23,15 @@ from service.planning.sample_image import sample_image
 from service.runtime.probing import find_device
 from service.runtime.repository import scan_repository
 
-QUICK_SHARES, QUICK_REQUESTS = (0.3, 0.6, 0.8, 0.9, 0.95), 20_000
+LOADS = (0.3, 0.6, 0.85, 1.3)
+QUICK_SHARES, QUICK_REQUESTS = (0.1, 0.3, 0.5, 0.7, 0.8, 0.9), 20_000
 
 cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 
 
 @cli.command()
 def capacity(
+    *,
     model: Annotated[str, typer.Option(help="Of the repository models/")] = "efficientnet-lite0",
     image: Annotated[str, typer.Option(help="A size or a file")] = "640x480",
     workers: Annotated[int, typer.Option(min=1, help="Processes of the service")] = 1,
@@ -41,7 +43,6 @@ def capacity(
     measured: Annotated[
         Path | None, typer.Option(help="A file of `foveal plan --save`; none: measure now")
     ] = None,
-    *,
     quick: Annotated[bool, typer.Option("--quick", help="Few points in the plot")] = False,
     draw: Annotated[
         Path | None, typer.Option(help="Only draw the plot of this capacity.json again")
@@ -61,7 +62,14 @@ def capacity(
     body = sample_image(image)
     settings = Settings(find_device(device), CACHE / "capacity", processes=workers)
     profile = read_profile(measured) if measured else measure(servable, body, settings, _print)
-    levels = compare(profile, servable, body, load or [0.3, 0.6, 0.85, 1.3], seconds, _print)
+    levels = compare(
+        profile,
+        servable,
+        body,
+        shares=load or LOADS,
+        seconds=seconds,
+        progress=_print,
+    )
     curves = curves_of(
         profile,
         _print,

@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.capacity.sender import Answers, send
+from benchmarks.capacity.sender import Answers, Course, send
 from benchmarks.contenders import CACHE, foveal_command
 from benchmarks.gpu.percentiles import percentile
 from benchmarks.server import HOST, Server, free_port, run_server
@@ -39,7 +39,7 @@ class Range:
 
 @dataclass(frozen=True, slots=True)
 class Level:
-    """One load. Latencies are milliseconds of answered requests; shares and rates are of all that were due.
+    """One load. Latencies are milliseconds of answered requests; the first `WARM_UP` of a load is not counted.
 
     Attributes:
         share: of the measured full load.
@@ -75,6 +75,7 @@ def compare(
     profile: Profile,
     servable: Servable,
     image: SampleImage,
+    *,
     shares: Sequence[float],
     seconds: float,
     progress: Callable[[str], None],
@@ -83,12 +84,14 @@ def compare(
     levels = []
     with _service(servable, profile) as server:
         request = _request(servable, image, server.port)
-        asyncio.run(send(server.port, request, profile.full_load / 2, WARM_SECONDS, 0))
+        asyncio.run(send(server.port, request, Course(profile.full_load / 2, WARM_SECONDS)))
         for number, share in enumerate(shares):
             server.tree.settle(SETTLE_SECONDS)
             rate = share * profile.full_load
             meter = CpuMeter(server.tree)
-            answers = asyncio.run(send(server.port, request, rate, seconds, number + 1))
+            answers = asyncio.run(
+                send(server.port, request, Course(rate, seconds, WARM_UP, number + 1))
+            )
             _, foreign = meter.read()
             levels.append(_level(profile, share, seconds, answers, foreign))
             progress(line_of(levels[-1]))
@@ -118,7 +121,7 @@ def _level(
     return Level(
         share=share,
         per_second=rate,
-        answered=len(answers.seconds) / seconds,
+        answered=len(answers.seconds) / (seconds * (1 - WARM_UP)),
         p50_ms=percentile([one * 1e3 for one in answers.seconds], 0.5) or math.nan,
         p99_ms=percentile([one * 1e3 for one in answers.seconds], 0.99) or math.nan,
         failed=(answers.refused + answers.late) / sent,
@@ -131,18 +134,17 @@ def _level(
 
 def _predicted(profile: Profile, rate: float, requests: int) -> dict[str, Range]:
     answered, p50, p99, failed, plain = [], [], [], [], []
-    whole = round(requests / (1 - WARM_UP))
     for calibrated in (True, False):
         replica = profile.replica(queue_size=QUEUE_SIZE, calibrated=calibrated)
         load = Load(rate, profile.processes)
         for seed in range(RUNS):
-            result = simulate(replica, load, requests=whole, seed=seed)
+            result = simulate(replica, load, requests=requests, seed=seed)
             # As the load generator counts: of those that were answered.
             times = [float(one) * 1e3 for one in result.latencies]
             if not calibrated:
                 plain.append(percentile(times, 0.99) or math.inf)
                 continue
-            answered.append(rate * (1 - result.failed))
+            answered.append(result.answered)
             p50.append(percentile(times, 0.5) or math.inf)
             p99.append(percentile(times, 0.99) or math.inf)
             failed.append(result.failed)

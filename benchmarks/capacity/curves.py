@@ -8,12 +8,12 @@ from service.planning.profile import Profile
 from service.planning.simulation import Load, simulate
 
 MACHINES = (1, 2, 10, 100, 1000)
-SHARES = (0.1, 0.3, 0.5, 0.6, 0.7, 0.8, 0.85, 0.9, 0.95, 0.98)
+SHARES = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9)
 QUEUE_SIZE = 1_000_000
 """No request is refused, so that the curves show what waiting alone makes of a load."""
 TIMEOUT_SECONDS = 3600.0
 REQUESTS_A_MACHINE = 300
-LEAST_REQUESTS, MOST_REQUESTS = 30_000, 300_000
+LEAST_REQUESTS, MOST_REQUESTS = 100_000, 300_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,8 @@ def curves_of(
     curves = []
     for count in machines:
         processes = count * profile.processes
-        requests = min(most_requests, max(LEAST_REQUESTS, REQUESTS_A_MACHINE * processes))
+        requests = max(LEAST_REQUESTS, REQUESTS_A_MACHINE * processes)
+        requests = min(most_requests, requests)
         for balancer in BALANCERS if processes > 1 else ("least-outstanding",):
             p99 = tuple(
                 simulate(

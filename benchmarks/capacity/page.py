@@ -10,27 +10,27 @@ QUIET_CORES = 0.1
 
 def page_of(profile: Profile, levels: Sequence[Level], command: str) -> str:
     """Return the page."""
+    wide = "" if profile.wide is None else f", on all cores {profile.wide * 1e3:.3g} ms"
+    network = f"network {profile.batches[0].seconds * 1e3:.3g} ms{wide}"
+    largest = profile.batches[-1]
     foreign = max([profile.foreign_cores or 0.0, *(level.foreign_cores for level in levels)])
     busy = (
         f"\n**Other work took up to {foreign:.2f} cores: these figures are rough.** Run it again on a quiet machine.\n"
         if foreign > QUIET_CORES
         else ""
     )
-    machine = profile.machine
-    wide = "" if profile.wide is None else f", on all cores {profile.wide * 1e3:.3g} ms"
-    largest = profile.batches[-1]
     return f"""# Does the service do what `foveal plan` predicts?
 
-`{command}`, {profile.taken}, {machine}.
+`{command}`, {profile.taken}, {profile.machine}.
 {busy}
-{profile.model} version {profile.version}, {profile.image}, {profile.processes} worker(s): HTTP {profile.http * 1e3:.3g} ms,
-decode {profile.decode * 1e3:.3g} ms, network {profile.batches[0].seconds * 1e3:.3g} ms{wide} (a batch of {largest.size}:
+{profile.model} version {profile.version}, {profile.image}, {profile.processes} worker(s): HTTP
+{profile.http * 1e3:.3g} ms, decode {profile.decode * 1e3:.3g} ms, {network} (a batch of {largest.size}:
 {largest.seconds * 1e3:.3g} ms), head {profile.head * 1e3:.3g} ms; while all cores are busy a batch takes
 {profile.crowded:.2f} times as long. At full load one machine answers {profile.full_load:.4g} requests a second,
 {profile.efficiency:.2f} of what the stages alone would let through, with {profile.memory_bytes / 2**20:.0f} MiB.
 
-Requests come at random times. Each cell has what was measured, then what was predicted: the median of {RUNS} simulations
-of the same length, and their 5th to 95th percentile. The queue has {QUEUE_SIZE} places.
+Requests come at random times. Each cell has what was measured, then what was predicted: the median of {RUNS}
+simulations of the same length, and their 5th to 95th percentile. The queue has {QUEUE_SIZE} places.
 
 | of full load | requests/s | answered/s | p50, ms | p99, ms | p99 from the stages alone | refused or late |
 |---|---|---|---|---|---|---|

@@ -47,7 +47,7 @@ def draw_curves(curves: Sequence[Curve], alone: float, title: str, file: Path) -
         title: of the figure.
         file: an SVG.
     """
-    with mpl.rc_context(STYLE):
+    with mpl.rc_context(STYLE | {"axes.facecolor": PAPER, "xtick.labelcolor": INK}):
         figure = Figure(figsize=(9.0, 6.6), layout="constrained")
         figure.suptitle(title, x=0.012, ha="left", fontsize=11)
         grid = figure.subplots(2, 2, sharex=True, sharey=True)
@@ -66,7 +66,7 @@ def draw_curves(curves: Sequence[Curve], alone: float, title: str, file: Path) -
         figure.legend(
             handles,
             labels,
-            loc="outside upper right",
+            loc="outside lower center",
             ncols=len(labels),
             frameon=False,
             fontsize=8.5,

@@ -51,6 +51,14 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
+    @property
+    def is_open(self) -> bool:
+        return self.transport is not None and not self.transport.is_closing()
+
+    def close(self) -> None:
+        if self.transport is not None:
+            self.transport.abort()
+
     async def ask(self, request: bytes) -> int:
         """Return the status of the answer; 0 where none came."""
         assert self.transport is not None
@@ -76,48 +84,78 @@ class _Connection(asyncio.Protocol):
             self._answer.set_result(status)
 
 
-async def send(port: int, request: bytes, per_second: float, seconds: float, seed: int) -> Answers:
-    """Send at this mean rate with Poisson arrivals, then wait for the last answers."""
-    answers, idle = Answers(), list[_Connection]()
-    loop, gaps = asyncio.get_running_loop(), random.Random(seed)
-    tasks: set[asyncio.Task[None]] = set()
+@dataclass(frozen=True, slots=True)
+class Course:
+    """Requests a second at random times, for some seconds, of which a share at the start is not counted."""
 
-    async def one(due: float) -> None:
-        if idle:
-            connection = idle.pop()
-        else:
-            try:
-                _, connection = await loop.create_connection(_Connection, HOST, port)
-            except OSError:
-                answers.broken += 1
-                return
-        status = await connection.ask(request)
-        taken = time.perf_counter() - due
-        if status == 200:
-            answers.seconds.append(taken)
-        else:
-            answers.refused += status == 503
-            answers.late += status == 504
-            answers.broken += status not in {503, 504}
-        if connection.transport is not None and not connection.transport.is_closing():
-            idle.append(connection)
+    per_second: float
+    seconds: float
+    uncounted: float = 0.0
+    seed: int = 0
 
+
+async def send(port: int, request: bytes, course: Course) -> Answers:
+    """Send with Poisson arrivals, then wait for the last answers."""
+    sender, gaps = _Sender(port, request), random.Random(course.seed)
     due = began = time.perf_counter()
-    while (due := due + gaps.expovariate(per_second)) < began + seconds:
+    counted = began + course.seconds * course.uncounted
+    while (due := due + gaps.expovariate(course.per_second)) < began + course.seconds:
         await asyncio.sleep(max(0.0, due - time.perf_counter()))
-        answers.delayed += time.perf_counter() > due + 1e-3
-        if len(tasks) >= MOST_OPEN:
-            answers.broken += 1
-            continue
-        task = asyncio.create_task(one(due))
-        tasks.add(task)
-        task.add_done_callback(tasks.discard)
-    if tasks:
-        _, left = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-        for task in left:
-            task.cancel()
-            answers.broken += 1
-    for connection in idle:
-        if connection.transport is not None:
-            connection.transport.abort()
-    return answers
+        sender.send(due, counts=due >= counted)
+    return await sender.end()
+
+
+class _Sender:
+    def __init__(self, port: int, request: bytes) -> None:
+        self._port = port
+        self._request = request
+        self._answers = Answers()
+        self._idle: list[_Connection] = []
+        self._open: set[asyncio.Task[None]] = set()
+
+    def send(self, due: float, *, counts: bool) -> None:
+        """Send a request that was due at this time of `perf_counter`."""
+        if counts:
+            self._answers.delayed += time.perf_counter() > due + 1e-3
+        if len(self._open) >= MOST_OPEN:
+            self._answers.broken += counts
+            return
+        task = asyncio.create_task(self._one(due, counts=counts))
+        self._open.add(task)
+        task.add_done_callback(self._open.discard)
+
+    async def end(self) -> Answers:
+        """Wait for the answers that are due."""
+        if self._open:
+            _, left = await asyncio.wait(self._open, timeout=GRACE_SECONDS)
+            for task in left:
+                task.cancel()
+                self._answers.broken += 1
+        for connection in self._idle:
+            connection.close()
+        return self._answers
+
+    async def _one(self, due: float, *, counts: bool) -> None:
+        try:
+            connection = self._idle.pop() if self._idle else await self._connected()
+        except OSError:
+            self._answers.broken += counts
+            return
+        status = await connection.ask(self._request)
+        if counts:
+            self._count(status, time.perf_counter() - due)
+        if connection.is_open:
+            self._idle.append(connection)
+
+    async def _connected(self) -> _Connection:
+        loop = asyncio.get_running_loop()
+        _, connection = await loop.create_connection(_Connection, HOST, self._port)
+        return connection
+
+    def _count(self, status: int, seconds: float) -> None:
+        if status == 200:
+            self._answers.seconds.append(seconds)
+        else:
+            self._answers.refused += status == 503
+            self._answers.late += status == 504
+            self._answers.broken += status not in {503, 504}

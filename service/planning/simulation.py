@@ -43,6 +43,7 @@ class Result:
 
     Attributes:
         requests: how many were counted.
+        seconds: from the first to the last of them.
         latencies: of those that were answered in time, ascending.
         failed: the share that was refused or late.
         batch: images in a batch on average, over the whole time.
@@ -50,6 +51,7 @@ class Result:
     """
 
     requests: int
+    seconds: float
     latencies: NDArray[np.float64]
     failed: float
     batch: float
@@ -67,6 +69,11 @@ class Result:
     @property
     def p99(self) -> float:
         return self.percentile(0.99)
+
+    @property
+    def answered(self) -> float:
+        """The requests a second that were answered in time."""
+        return len(self.latencies) / self.seconds if self.seconds else math.nan
 
     @property
     def mean(self) -> float:
@@ -94,6 +101,9 @@ def simulate(replica: Replica, load: Load, *, requests: int | None = None, seed:
     """
     count = requests_for(load.processes) if requests is None else requests
     _check(load, count)
+    if load.balancer == "random":
+        # Each process gets a Poisson process of its own, so one of them shows what each does, and exactly.
+        load = Load(load.per_second / load.processes, 1, load.balancer)
     random = np.random.default_rng(seed)
     arrivals = np.cumsum(random.exponential(1 / load.per_second, count)).tolist()
     course = _Course(replica, load, arrivals, random)
@@ -107,6 +117,7 @@ def simulate(replica: Replica, load: Load, *, requests: int | None = None, seed:
     seconds = course.now * load.processes * replica.concurrency
     return Result(
         requests=len(counted),
+        seconds=counted[-1] - counted[0],
         latencies=latencies,
         failed=1 - len(latencies) / len(counted),
         batch=(count - course.outcomes.refused) / batches if batches else 0.0,
