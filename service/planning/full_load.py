@@ -9,11 +9,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 
 from service.card import DATA_SUFFIX
 from service.errors import ConfigurationError
@@ -30,6 +32,8 @@ LOAD_SECONDS = 3.0
 LEAST_ANSWERS = 10
 PATIENCE_SECONDS = 120.0
 """How long the load goes on for so few answers."""
+LAST_LINES = 6
+"""Of the log of a service that did not start."""
 PROC = Path("/proc")
 _URL = re.compile(r"https?://([^\s:]+):(\d+)")
 
@@ -102,38 +106,54 @@ def _serving(servable: Servable, environment: Mapping[str, str]) -> Iterator[tup
             },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
         )
+        assert process.stdout is not None
+        log = process.stdout
+        reader = threading.Thread(target=lambda: deque(log, maxlen=0), daemon=True)
         try:
-            yield process.pid, *_address(process)
+            host, port = _address(process, log)
+            reader.start()  # a full pipe would stop the service
+            yield process.pid, host, port
         finally:
             _end(process)
+            if reader.is_alive():
+                reader.join()
+            log.close()
 
 
 def _is_setting(name: str) -> bool:
     return name.upper().startswith("FOVEAL_")
 
 
-def _address(process: "subprocess.Popen[str]") -> tuple[str, int]:
-    """Wait for the log line with the service's address, then let the log run off."""
-    assert process.stdout is not None
+def _address(process: "subprocess.Popen[str]", log: IO[str]) -> tuple[str, int]:
+    """Read the log up to the line with the service's address.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
     late = threading.Timer(START_SECONDS, process.kill)
     late.start()
-    messages = ["it printed nothing"]
+    lines = deque[str](maxlen=LAST_LINES)
     try:
-        for line in process.stdout:
-            with contextlib.suppress(ValueError, TypeError, KeyError):
-                messages.append(str(json.loads(line)["message"]))
-            if found := _URL.search(messages[-1]):
-                for stream in (process.stdout, process.stderr):
-                    threading.Thread(target=lambda file=stream: list(file), daemon=True).start()
+        for line in log:
+            lines.append(_message(line))
+            if found := _URL.search(lines[-1]):
                 return found[1], int(found[2])
     finally:
         late.cancel()
-    assert process.stderr is not None
-    said = process.stderr.read().strip().splitlines()[-1:] or messages[-1:]
-    raise ConfigurationError(f"The service to be measured did not start: {said[0]}")
+    raise ConfigurationError(
+        f"The service to be measured did not start: {' '.join(lines) or 'it printed nothing'}"
+    )
+
+
+def _message(line: str) -> str:
+    """Return the message of a line of the log, or the line itself where it is no JSON."""
+    try:
+        return str(json.loads(line)["message"])
+    except (ValueError, TypeError, KeyError):
+        return line.strip()
 
 
 def _end(process: "subprocess.Popen[str]") -> None:

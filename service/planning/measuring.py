@@ -13,7 +13,7 @@ from service.errors import ConfigurationError, ImageError
 from service.imaging.decode import Limits
 from service.imaging.decoder import ThreadDecoder
 from service.imaging.room import PixelRoom
-from service.planning.full_load import FullLoad, measure_full_load
+from service.planning.full_load import LOAD_SECONDS, FullLoad, measure_full_load
 from service.planning.profile import BatchTime, Profile, quantiles, this_machine
 from service.planning.sample_image import SampleImage
 from service.planning.stage_timing import BatchStages, Finish, Prepare, StageClock, StageTiming
@@ -91,8 +91,16 @@ def measure(
     image: SampleImage,
     settings: Settings,
     progress: Callable[[str], None] = lambda _: None,
+    load_seconds: float = LOAD_SECONDS,
 ) -> Profile:
     """Measure a model with an image on this machine; it takes some seconds and all cores.
+
+    Args:
+        servable: the model.
+        image: what each request holds.
+        settings: of the service.
+        progress: called with what is done next.
+        load_seconds: how long the service is held at full load.
 
     Raises:
         ConfigurationError: the model takes no images or does not load, or the image can not be read.
@@ -113,6 +121,7 @@ def measure(
         f"/v1/{task.name}",
         settings.environment(),
         clients=min(ROUNDS_OF_CLIENTS * running + 2, MOST_CLIENTS),
+        seconds=load_seconds,
     )
     return _profile(servable, image, settings, loaded=loaded, timing=timing, full=full)
 

@@ -14,7 +14,7 @@ MOST_FAILED = 0.001
 """The share of requests that may be refused or late."""
 LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 """The shares of the capacity for which the latency is shown."""
-IDLE = 0.01
+IDLE = 0.001
 """The share of the capacity at which hardly any image meets another."""
 IDLE_REQUESTS = 20_000
 PRECISION = 0.01
@@ -78,6 +78,7 @@ class Planner:
         replica: one process of it, with the settings of the service to be planned.
         balancer: a name of `BALANCERS`.
         seed: of the simulations.
+        requests: in each of them; None: as many as show a p99.
         progress: called with what is done next.
     """
 
@@ -88,12 +89,14 @@ class Planner:
         *,
         balancer: str = "least-outstanding",
         seed: int = 0,
+        requests: int | None = None,
         progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._profile = profile
         self._replica = replica
         self._balancer = balancer
         self._seed = seed
+        self._requests = requests
         self._progress = progress
         self._known: dict[int, Result] = {}
 
@@ -144,7 +147,9 @@ class Planner:
 
     def _require_possible(self, target: Target) -> float:
         rate = IDLE * self._replica.capacity
-        idle = simulate(self._replica, Load(rate), requests=IDLE_REQUESTS, seed=self._seed).p99
+        idle = simulate(
+            self._replica, Load(rate), requests=self._requests or IDLE_REQUESTS, seed=self._seed
+        ).p99
         if target.p99 < idle:
             one = self._replica
             run = one.run[0] if one.wide is None else min(one.wide, one.run[0])
@@ -189,7 +194,7 @@ class Planner:
 
     def _simulate(self, per_second: float, machines: int, balancer: str) -> Result:
         load = Load(per_second, machines * self._profile.processes, balancer)
-        return simulate(self._replica, load, seed=self._seed)
+        return simulate(self._replica, load, requests=self._requests, seed=self._seed)
 
 
 def check_target(target: Target) -> None:

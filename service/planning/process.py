@@ -62,6 +62,7 @@ class Process:
     __slots__ = (
         "_alone_before",
         "_arrivals",
+        "_concurrency",
         "_decoders_free",
         "_draw",
         "_idle",
@@ -70,12 +71,15 @@ class Process:
         "_replica",
         "_running",
         "_schedule",
+        "_stretches",
         "_tasks",
+        "_timeout",
         "_timer",
         "_waiting",
         "_workers_free",
         "batches",
         "busy_seconds",
+        "images",
         "index",
         "outstanding",
         "preparing",
@@ -94,9 +98,14 @@ class Process:
         self.index = index
         self.outstanding = 0
         self.batches = 0
+        self.images = 0
         self.busy_seconds = 0.0
         self.preparing = 0
         self._replica = replica
+        # Here, since properties are computed each time.
+        self._concurrency = replica.concurrency
+        self._stretches = [replica.stretch(busy) for busy in range(1, replica.concurrency + 1)]
+        self._timeout = replica.timeout
         self._arrivals = arrivals
         self._outcomes = outcomes
         self._schedule = schedule
@@ -182,8 +191,8 @@ class Process:
                         self._schedule(due, Kind.DELAY_OVER, self, [])
                     return
             count = len(waiting)
-            share = count if replica.max_delay else -(-count // replica.concurrency)
-            batch = [waiting.popleft() for _ in range(min(replica.largest, share))]
+            share = count if replica.max_delay else -(-count // self._concurrency)
+            batch = [waiting.popleft() for _ in range(min(len(replica.run), share))]
             self._begin(batch, now, lone=count == 1)
 
     def _begin(self, batch: Batch, now: float, *, lone: bool) -> None:
@@ -195,20 +204,22 @@ class Process:
         self._idle -= 1
         self._workers_free -= 1
         self.batches += 1
-        busy = min(self._running, replica.concurrency)
-        pace = self._draw(busy) * (1.0 if wide is not None else replica.stretch(busy))
+        busy = min(self._running, self._concurrency)
+        pace = self._draw(busy) * (1.0 if wide is not None else self._stretches[busy - 1])
         if replica.decoders:
+            self.images += size
             seconds = replica.run[size - 1] * pace
             self.busy_seconds += seconds
             self._schedule(now + seconds, Kind.RUN_ENDED, self, batch)
             return
         # While every core is busy, the event loop's work takes its time off the workers.
         decoded = now + size * replica.decode * pace
-        if wide is None and busy == replica.concurrency:
+        if wide is None and busy == self._concurrency:
             decoded += size * replica.http
         ready = [request for request in batch if self._in_time(request, decoded)]
         for _ in range(size - len(ready)):
             self._late()
+        self.images += len(ready)
         ended = decoded
         if ready:
             ended += (replica.run[len(ready) - 1] if wide is None else wide) * pace
@@ -234,7 +245,7 @@ class Process:
         return now
 
     def _in_time(self, request: int, now: float) -> bool:
-        return now < self._arrivals[request] + self._replica.timeout
+        return now < self._arrivals[request] + self._timeout
 
     def _drop_late(self, now: float) -> None:
         while self._waiting and not self._in_time(self._waiting[0], now):
@@ -260,5 +271,5 @@ class Process:
             kind, batch = self._tasks.popleft()
             each = replica.decode if kind is Kind.DECODED else replica.head
             self._schedule(
-                now + len(batch) * each * self._draw(replica.concurrency), kind, self, batch
+                now + len(batch) * each * self._draw(self._concurrency), kind, self, batch
             )

@@ -120,7 +120,7 @@ def simulate(replica: Replica, load: Load, *, requests: int | None = None, seed:
         seconds=counted[-1] - counted[0],
         latencies=latencies,
         failed=1 - len(latencies) / len(counted),
-        batch=(count - course.outcomes.refused) / batches if batches else 0.0,
+        batch=sum(one.images for one in course.processes) / batches if batches else 0.0,
         busy=worked / seconds,
     )
 
