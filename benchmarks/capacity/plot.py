@@ -22,16 +22,16 @@ DARK = {
     FAINT: "#64748b",
     LINES[0]: "#f59e0b",
     LINES[1]: "#fbbf24",
-    LINES[2]: "#5eead4",
-    LINES[3]: "#2dd4bf",
-    LINES[4]: "#99f6e4",
+    LINES[2]: "#14b8a6",
+    LINES[3]: "#5eead4",
+    LINES[4]: "#d5fbf2",
 }
 """Color on a light page → color on a dark one."""
 TITLES = {
     "least-outstanding": "least outstanding",
     "power-of-two": "the better of two, drawn by lot",
     "round-robin": "round robin",
-    "random": "random",
+    "random": "random: the same for any number",
 }
 HIGHEST = 30.0
 """Of the axis, in times of an image alone."""

@@ -45,14 +45,14 @@ def test_a_model_is_measured_stage_by_stage_and_at_full_load(
 def test_a_service_that_does_not_answer_the_image_is_told_of(repository: Path) -> None:
     (servable,), _ = scan_repository(repository)
     noise = SampleImage("noise", b"no image")
-    with pytest.raises(ConfigurationError, match="did not answer the image: .*no image"):
+    with pytest.raises(ConfigurationError, match=r"did not answer the image: .*no image"):
         measure_full_load(servable, noise, "/v1/classify", {}, clients=1, seconds=0.1)
 
 
 @pytest.mark.timeout(60)
 def test_a_service_that_does_not_start_says_why(repository: Path) -> None:
     (servable,), _ = scan_repository(repository)
-    with pytest.raises(ConfigurationError, match="did not start: .*FOVEAL_THREADS"):
+    with pytest.raises(ConfigurationError, match=r"did not start: .*FOVEAL_THREADS"):
         measure_full_load(
             servable,
             sample_image("8x8"),
@@ -91,7 +91,7 @@ def test_the_newest_version_is_measured_unless_one_is_named(repository: Path) ->
 def test_one_of_several_models_must_be_named(repository: Path) -> None:
     write_servable(repository, "shades", card=color_card())
     servables, _ = scan_repository(repository)
-    with pytest.raises(ConfigurationError, match="--model NAME. Models here: colors, shades"):
+    with pytest.raises(ConfigurationError, match=r"--model NAME\. Models here: colors, shades"):
         find_servable(servables, None)
 
 

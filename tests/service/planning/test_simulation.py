@@ -26,7 +26,7 @@ def erlang_c(servers: int, load: float) -> float:
 
 
 def root_of_erlang_arrivals(stages: int, rate: float) -> float:
-    """Return σ of E_k/M/1 with service rate 1: the root of σ = (kλ / (kλ + 1 − σ))^k below 1."""
+    """Return the root below 1 of x = (kr / (kr + 1 − x))^k, of E_k/M/1 with service rate 1 and arrival rate r."""
     root = 0.5
     for _ in range(200):
         root = (stages * rate / (stages * rate + 1 - root)) ** stages
