@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference docs mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference docs mutants chaos soak corpora fuzz zoo audit sbom bench capacity bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -140,6 +140,9 @@ $(ZOO)/.ready: pyproject.toml zoo/requirements.txt
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+capacity: .venv/.bench ## Compare a running service with what foveal plan predicts (CAPACITY='--seconds 60')
+	$(BIN)/python -m benchmarks.capacity $(CAPACITY)
 
 bench-gpu: .venv/.bench ## The same on CUDA and TensorRT, without the peers
 	$(BIN)/python -m benchmarks --gpu $(BENCH)
