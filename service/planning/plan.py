@@ -17,6 +17,8 @@ LOADS = (0.3, 0.5, 0.7, 0.8, 0.9, 0.95)
 IDLE = 0.001
 """The share of the capacity at which hardly any image meets another."""
 IDLE_REQUESTS = 20_000
+MOST_LOAD = 0.95
+"""Of the capacity: nearer to it, queues grow for longer than a simulation lasts."""
 PRECISION = 0.01
 """The least number of machines is found to within this share of it."""
 
@@ -159,7 +161,7 @@ class Planner:
                 f"{one.decode * 1e3:.3g}, network {run * 1e3:.3g}, head {one.head * 1e3:.2g}), and 99 % of such images "
                 f"take up to {idle * 1e3:.3g} ms. Give a larger --p99, a smaller image or network, or a faster device."
             )
-        least = math.ceil(target.per_second / self.capacity)
+        least = self._fewest(target)
         if least > self.most_machines:
             raise ConfigurationError(
                 f"{target.per_second:g} requests a second take at least {least:,} machines of {self.capacity:.3g}; "
@@ -167,9 +169,14 @@ class Planner:
             )
         return idle
 
+    def _fewest(self, target: Target) -> int:
+        """Return the least number of machines that are not overloaded."""
+        return max(1, math.ceil(target.per_second / (MOST_LOAD * self.capacity)))
+
     def _least(self, target: Target) -> int:
         """Return the least number of machines, to within `PRECISION`: more never make it worse."""
-        low, high = 0, max(1, math.ceil(target.per_second / self.capacity))
+        high = self._fewest(target)
+        low = high - 1
         while not self._reaches(high, target):
             if high == self.most_machines:
                 raise ConfigurationError(

@@ -63,6 +63,12 @@ def test_one_process_has_nothing_to_balance() -> None:
     assert (made.machines, made.balancers, made.one_less) == (1, {}, None)
 
 
+def test_no_machine_is_planned_above_its_capacity() -> None:
+    # So few requests are simulated that an overload would not show in them.
+    made = plan(make_profile(), 9900.0, 0.5, "least-outstanding", requests=2000)
+    assert made.machines == math.ceil(9900 / 95)
+
+
 def test_a_p99_below_the_time_of_an_image_is_impossible() -> None:
     with pytest.raises(
         ConfigurationError, match=r"99 % within 9 ms is not possible .* takes 10 ms"
