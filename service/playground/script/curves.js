@@ -32,8 +32,9 @@ export function curveOf(name, unit, points) {
   };
   const lines = TICKS.map((share) => svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: y(share), y2: y(share) }));
   const shares = TICKS.map((share) => label(`${share * 100} %`, { x: -8, y: y(share) + 4, "text-anchor": "end" }));
-  const middle = points.find(({ at }) => at !== low && at !== high && Math.abs(x(at) - WIDTH / 2) < WIDTH / 5);
-  const amounts = [[low, "start"], ...(middle ? [[middle.at, "middle"]] : []), [high, "end"]];
+  const fromCenter = (at) => Math.abs(x(at) - WIDTH / 2);
+  const [middle] = points.map(({ at }) => at).filter((at) => fromCenter(at) < WIDTH / 4).sort((a, b) => fromCenter(a) - fromCenter(b));
+  const amounts = [[low, "start"], ...(middle === undefined ? [] : [[middle, "middle"]]), [high, "end"]];
   const chart = svg(
     "svg",
     { viewBox: `${-TICK_ROOM} -8 ${WIDTH + TICK_ROOM + 6} ${HEIGHT + 48}`, role: "img", tabindex: 0, "aria-label": summary },
