@@ -8,7 +8,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from axe_playwright_python.sync_playwright import Axe
 from PIL import ExifTags, Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
@@ -248,30 +247,6 @@ def test_everything_can_be_done_by_keyboard(page: Page) -> None:
         page.keyboard.press("Tab")
     expect(page.locator(".row")).to_be_focused()
     expect(page.locator(".box.highlighted")).to_have_count(1)
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious_at_a_phones_width(
-    browser: Browser, live: Live, scheme: str
-) -> None:
-    # axe adds its own script to the page, which the page's content security policy would refuse.
-    page = open_page(
-        browser,
-        live,
-        viewport={"width": 390, "height": 844},
-        color_scheme=scheme,
-        bypass_csp=True,
-        has_touch=True,
-    )
-    show(page, "A cat")
-    expect(page.locator(".row")).to_have_count(5)
-    page.locator("#strip").scroll_into_view_if_needed()
-    expect(page.locator(".frame.waiting")).to_have_count(0)
-    violations = Axe().run(page).response["violations"]
-    serious = [each for each in violations if each["impact"] in {"serious", "critical"}]
-    assert serious == [], json.dumps(serious, indent=1)
-    assert page.evaluate("document.documentElement.scrollWidth") == 390
-    page.context.close()
 
 
 def test_a_label_that_looks_like_markup_stays_text(browser: Browser, tmp_path: Path) -> None:

@@ -159,11 +159,11 @@ def test_the_part_that_the_network_sees_is_shown_before_the_answer(page: Page, l
 def test_a_channel_never_depends_on_more_pixels_than_the_network_gets(page: Page) -> None:
     page.locator("#strip").scroll_into_view_if_needed()
     expect(page.locator(".frame.waiting")).to_have_count(0)
-    for stage, part in (("Stage 5", "depends on every pixel"), ("Stage 1", "depends on 11 × 11")):
+    for stage, part in (("Stage 5", "depends on every pixel"), ("Stage 1", "depends on 7 × 7")):
         page.locator(".frame", has_text=stage).click()
         page.locator("#detail button.thumb").first.click()
         lead = page.locator("#detail .detail .lead")
-        expect(lead).to_contain_text(f"{part}")
+        expect(lead).to_contain_text(part)
         expect(lead).to_contain_text("of the network's input, which is 224 × 224.")
 
 
