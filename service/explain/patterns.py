@@ -80,7 +80,12 @@ def explain_patterns(
     peaks = find_peaks(one.values, field, geometry, frame.shape[:2], request.count)
     if request.form != "json":
         sheet = patterns_sheet(
-            card.name, source.displayed(), found, field, peaks, frame_size=(frame.shape[0], frame.shape[1])
+            card.name,
+            source.displayed(),
+            found,
+            field,
+            peaks,
+            frame_size=(frame.shape[0], frame.shape[1]),
         )
         return encode_image(sheet, "png")
     return {

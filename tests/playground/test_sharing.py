@@ -60,7 +60,11 @@ def test_an_address_opens_the_same_task_model_image_and_option(fresh: Page, live
 
 @pytest.mark.parametrize(
     "address",
-    ["task=nothing&model=nobody&sample=none&threshold=x", "threshold=9", "%00=%ff&sample=../../docs"],
+    [
+        "task=nothing&model=nobody&sample=none&threshold=x",
+        "threshold=9",
+        "%00=%ff&sample=../../docs",
+    ],
 )
 def test_an_address_that_names_nothing_here_shows_the_first_model(
     fresh: Page, live: Live, address: str
@@ -105,9 +109,7 @@ def test_back_and_forward_go_through_what_was_chosen(fresh: Page, live: Live) ->
     expect(fresh.locator("#shown")).to_have_attribute("alt", "Your image")
 
 
-def test_the_page_works_under_a_path_of_a_proxy_and_with_a_key(
-    fresh: Page, tmp_path: Path
-) -> None:
+def test_the_page_works_under_a_path_of_a_proxy_and_with_a_key(fresh: Page, tmp_path: Path) -> None:
     keys = write_keys(tmp_path / "keys.toml")
     with serve(keys=keys) as live:
         prefix = f"{live.url}/vision/foveal"

@@ -19,7 +19,9 @@ CUP = Path(__file__).parents[2] / "service" / "playground" / "samples" / "cup.jp
 WIDTH, HEIGHT = 600, 400  # the sample's
 
 
-def detection(label: str, score: float, box: tuple[float, float, float, float]) -> dict[str, object]:
+def detection(
+    label: str, score: float, box: tuple[float, float, float, float]
+) -> dict[str, object]:
     sides = dict(zip(("x_min", "y_min", "x_max", "y_max"), box, strict=True))
     return {"label": label, "class_id": 1, "score": score, "box": sides}
 
@@ -96,9 +98,7 @@ def test_labels_stay_inside_the_image_and_off_each_other(
 def test_a_class_has_the_same_color_in_the_list_and_on_the_image(page: Page) -> None:
     boxes = [(float(60 * at), 0.0, float(60 * at + 50), 50.0) for at in range(8)]
     names = ["car", "bus", "car", "cat", "dog", "cow", "tie", "cup"]
-    answer_with(
-        page, [detection(name, 0.9, box) for name, box in zip(names, boxes, strict=True)]
-    )
+    answer_with(page, [detection(name, 0.9, box) for name, box in zip(names, boxes, strict=True)])
     border = "node => getComputedStyle(node).borderTopColor"
     background = "node => getComputedStyle(node).backgroundColor"
     colors = {}
@@ -121,7 +121,10 @@ def test_a_mask_has_an_outline_of_a_light_and_a_dark_line(page: Page) -> None:
     mask = pixels(page, "#mask")
     inside = mask[..., 3] > 0
     edge = inside & ~(
-        np.roll(inside, 1, 0) & np.roll(inside, -1, 0) & np.roll(inside, 1, 1) & np.roll(inside, -1, 1)
+        np.roll(inside, 1, 0)
+        & np.roll(inside, -1, 0)
+        & np.roll(inside, 1, 1)
+        & np.roll(inside, -1, 1)
     )
     assert (mask[edge].min(axis=1) > 200).all()
     dark = mask[inside & (mask[..., 3] > 200)][:, :3].max(axis=1) < 100

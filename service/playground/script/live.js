@@ -11,6 +11,8 @@ export class LiveView {
   #work = new Latest();
   #frame = null;
   #tools = null;
+  #quiet = false;
+  #turn = 0;
 
   constructor(playground) {
     this.playground = playground;
@@ -31,33 +33,42 @@ export class LiveView {
   async start() {
     const { playground } = this;
     this.#frame = null;
+    const turn = ++this.#turn;
     playground.beginLive();
+    this.button.disabled = true;
     try {
-      await this.camera.start();
+      await this.camera.start().finally(() => (this.button.disabled = false));
+      // While the browser asked for permission, the user may have opened something else.
+      if (turn !== this.#turn) return this.stop();
       if (!this.running) return;
       this.button.textContent = "Stop the camera";
       setStyle(byId("image"), { "--aspect": this.size.width / this.size.height });
       playground.showCrop();
       await this.#work.run((signal) => this.#watch(signal));
     } catch (error) {
+      if (turn !== this.#turn) return;
       this.stop();
       playground.fail(error.code ? error : { title: "There is no live image", message: error.message, code: "no_camera" }, () => this.start());
     }
   }
 
-  /** End without a result: something else is shown next. */
+  /** End without a result: the caller shows something else. */
   stop() {
-    this.#frame = null;
-    this.#work.cancel();
+    this.#turn++;
+    this.#quiet = true;
     this.camera.stop();
+    this.#quiet = false;
   }
 
-  /** The camera is off: its last frame stays, like any other image. */
+  /** The camera is off: its last frame stays, like any other image; without one, the image from before is back. */
   #ended() {
     this.#work.cancel();
     this.button.textContent = "Use the camera";
     this.#tools = null;
-    if (this.#frame) this.playground.open({ blob: this.#frame, name: "camera.jpg", alt: "The last frame of your camera" });
+    if (this.#quiet) return;
+    const { image } = this.playground.current();
+    const last = this.#frame && { blob: this.#frame, name: "camera.jpg", alt: "The last frame of your camera" };
+    if (last ?? image) this.playground.open(last ?? image);
   }
 
   async #watch(signal) {
