@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 from PIL import Image
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expect
 
 from tests.keys import key_of, write_keys
 from tests.live import Live, serve
@@ -93,8 +93,8 @@ def test_back_and_forward_go_through_what_was_chosen(fresh: Page, live: Live) ->
     own = Image.new("RGB", (64, 64), "red")
     content = BytesIO()
     own.save(content, "PNG")
-    file = {"name": "own.png", "mimeType": "image/png", "buffer": content.getvalue()}
-    fresh.set_input_files("#choose", files=[file])  # type: ignore[list-item]
+    file = FilePayload(name="own.png", mimeType="image/png", buffer=content.getvalue())
+    fresh.set_input_files("#choose", files=file)
     expect(fresh.locator("#shown")).to_have_attribute("alt", "Your image")
     assert "sample" not in query(fresh)
     fresh.go_back()
@@ -120,8 +120,8 @@ def test_the_page_works_under_a_path_of_a_proxy_and_with_a_key(fresh: Page, tmp_
 
         passed: list[str] = []
         fresh.route(f"{prefix}/**", strip)
-        outside: list[str] = []
-        fresh.on("request", lambda one: one.url.startswith(prefix) or outside.append(one.url))
+        requested: list[str] = []
+        fresh.on("request", lambda one: requested.append(one.url))
         fresh.goto(f"{prefix}/?task=classify&sample=cat")
         fresh.get_by_label("API key").fill(key_of("bob"))
         fresh.get_by_role("button", name="Use this key").click()
@@ -135,7 +135,7 @@ def test_the_page_works_under_a_path_of_a_proxy_and_with_a_key(fresh: Page, tmp_
         assert saved.value.suggested_filename == "cat-heat.png"
         assert key_of("bob") not in fresh.url
         # Files that the page saves have addresses of their own, which are not requested from any server.
-        assert [url for url in outside if not url.startswith("blob:")] == []
+        assert [url for url in requested if not url.startswith((prefix, "blob:"))] == []
         assert len(passed) > 20
 
 
@@ -174,15 +174,15 @@ def test_the_camera_sends_one_frame_at_a_time_and_stops_when_the_page_is_hidden(
     settle(fresh, "2 things")
     open_requests, most, frames = 0, 0, 0
 
-    def begin(request: object) -> None:
+    def begin(request: Request) -> None:
         nonlocal open_requests, most, frames
-        if "/v1/detect" in getattr(request, "url", ""):
+        if "/v1/detect" in request.url:
             open_requests, frames = open_requests + 1, frames + 1
             most = max(most, open_requests)
 
-    def end(request: object) -> None:
+    def end(request: Request) -> None:
         nonlocal open_requests
-        if "/v1/detect" in getattr(request, "url", ""):
+        if "/v1/detect" in request.url:
             open_requests -= 1
 
     fresh.on("request", begin)

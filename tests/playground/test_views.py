@@ -1,12 +1,11 @@
 """What lies over the image and beside it: boxes and labels, masks, the part that the network sees, heat maps."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import numpy as np
 import pytest
-from playwright.sync_api import Browser, Page, Route, expect
+from playwright.sync_api import Browser, Page, Response, Route, expect
 
 from tests.live import Live
 from tests.playground.conftest import open_page
@@ -85,7 +84,8 @@ def test_labels_stay_inside_the_image_and_off_each_other(
     for index in range(len(names)):
         label = page.locator(".box span").nth(index)
         x0, y0, x1, y1 = rectangle(page, ".box span", index)
-        assert x0 >= left and y0 >= top and x1 <= right and y1 <= bottom, label.inner_text()
+        assert (max(x0, left), max(y0, top)) == (x0, y0), label.inner_text()
+        assert (min(x1, right), min(y1, bottom)) == (x1, y1), label.inner_text()
         if label.is_visible():
             shown.append((x0, y0, x1, y1))
     assert len(shown) >= 4
@@ -133,7 +133,7 @@ def test_a_mask_has_an_outline_of_a_light_and_a_dark_line(page: Page) -> None:
 
 def test_the_part_that_the_network_sees_is_shown_before_the_answer(page: Page, live: Live) -> None:
     held: list[Route] = []
-    page.route("**/v1/classify?*", lambda route: held.append(route))
+    page.route("**/v1/classify?*", held.append)
     show(page, "A cat")
     crop = page.locator("#crop.strong i")
     expect(crop).to_be_visible()
@@ -197,14 +197,14 @@ def test_a_network_of_digits_says_that_it_can_only_answer_with_a_digit(page: Pag
 
 
 @pytest.fixture
-def stages(page: Page) -> Iterator[list[Route]]:
+def stages(page: Page) -> list[Route]:
     """The page with the cup's boxes; requests for heat maps wait in the list until the test answers them."""
     choose_task(page, "Detect")
     settle(page, "2 things")
     held: list[Route] = []
-    page.route("**/v1/explain?*view=cam*", lambda route: held.append(route))
-    page.route("**/v1/explain?*view=occlusion*", lambda route: held.append(route))
-    yield held
+    page.route("**/v1/explain?*view=cam*", held.append)
+    page.route("**/v1/explain?*view=occlusion*", held.append)
+    return held
 
 
 def heat(method: str, hot: int, **more: object) -> dict[str, object]:
@@ -271,8 +271,13 @@ def test_the_next_click_ends_the_refinement(page: Page, stages: list[Route]) -> 
 def test_the_service_answers_all_stages(page: Page) -> None:
     choose_task(page, "Detect")
     settle(page, "2 things")
-    answers = []
-    page.on("response", lambda answer: "occlusion" in answer.url and answers.append(answer.status))
+    answers: list[int] = []
+
+    def note(answer: Response) -> None:
+        if "occlusion" in answer.url:
+            answers.append(answer.status)
+
+    page.on("response", note)
     page.locator(".row", has_text="cup").click()
     expect(page.locator(".note")).to_contain_text("Hot pixels support cup", timeout=40_000)
     assert 200 in answers
