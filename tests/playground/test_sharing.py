@@ -205,7 +205,7 @@ def test_the_camera_sends_one_frame_at_a_time_and_stops_when_the_page_is_hidden(
     expect(fresh.locator("#shown")).to_have_attribute("alt", "The last frame of your camera")
     assert fresh.evaluate("document.getElementById('camera').srcObject") is None
     expect(fresh.locator("#result")).to_have_attribute("aria-busy", "false")
-    expect(fresh.locator(".curl")).to_contain_text("camera.jpg")
+    expect(fresh.locator("#result .curl")).to_contain_text("camera.jpg")
 
 
 def test_a_camera_that_is_refused_says_what_to_do(fresh: Page, live: Live) -> None:
