@@ -58,5 +58,5 @@ def page(browser: Browser, live: Live) -> Iterator[Page]:
     yield page
     page.context.close()
     # The browser itself logs every response with an error status.
-    expected = ("status of 4", "status of 504")
+    expected = ("status of 4", "status of 503", "status of 504")
     assert [line for line in messages if not any(text in line for text in expected)] == []

@@ -268,6 +268,22 @@ def test_the_next_click_ends_the_refinement(page: Page, stages: list[Route]) -> 
     assert "box=1" in next_stage(page, stages).request.url
 
 
+def test_a_busy_service_is_asked_again(page: Page) -> None:
+    busy = {"title": "Overloaded", "detail": "Retry after 1 s.", "code": "overloaded"}
+    refused: list[str] = []
+
+    def refuse_once(route: Route) -> None:
+        if refused:
+            return route.continue_()
+        refused.append(route.request.url)
+        return route.fulfill(status=503, json=busy, content_type="application/problem+json")
+
+    page.route("**/v1/explain?*", refuse_once)
+    page.locator(".row", has_text="espresso").click()
+    expect(page.locator("#heat")).to_be_visible()
+    assert len(refused) == 1
+
+
 def test_the_service_answers_all_stages(page: Page) -> None:
     choose_task(page, "Detect")
     settle(page, "2 things")

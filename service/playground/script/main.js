@@ -16,6 +16,7 @@ import { Latest } from "./latest.js";
 import { LiveView } from "./live.js";
 import { Mask } from "./mask.js";
 import { awaitModels, Choice } from "./models.js";
+import { patiently } from "./patience.js";
 import { Probe } from "./probe.js";
 import { heatStages } from "./refine.js";
 import { taskOf } from "./results.js";
@@ -149,7 +150,8 @@ class Playground {
   /** Request `POST /v1/explain` for the image and the model; `timeoutMs` is the deadline, by default the service's. */
   explain(view, query, signal, timeoutMs) {
     const { name, version } = this.model;
-    return post("v1/explain", this.image.blob, { view, model: name, version, ...query }, signal, timeoutMs);
+    const { blob } = this.image;
+    return patiently(() => post("v1/explain", blob, { view, model: name, version, ...query }, signal, timeoutMs), signal);
   }
 
   showHeat({ heat, width, height }) {
