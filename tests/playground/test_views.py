@@ -1,5 +1,6 @@
 """What lies over the image and beside it: boxes and labels, masks, the part that the network sees, heat maps."""
 
+import re
 from pathlib import Path
 
 import httpx
@@ -31,6 +32,17 @@ def answer_with(page: Page, detections: list[dict[str, object]]) -> None:
     page.route("**/v1/detect?*", lambda route: route.fulfill(json={"results": [result]}))
     choose_task(page, "Detect")
     expect(page.locator(".box")).to_have_count(len(detections))
+
+
+def hold(page: Page, url: str | re.Pattern[str]) -> list[Route]:
+    """Let requests wait in the list that is returned."""
+    held: list[Route] = []
+
+    def wait(route: Route) -> None:
+        held.append(route)
+
+    page.route(url, wait)
+    return held
 
 
 def test_of_boxes_in_one_place_the_better_one_is_on_top(page: Page) -> None:
@@ -132,8 +144,7 @@ def test_a_mask_has_an_outline_of_a_light_and_a_dark_line(page: Page) -> None:
 
 
 def test_the_part_that_the_network_sees_is_shown_before_the_answer(page: Page, live: Live) -> None:
-    held: list[Route] = []
-    page.route("**/v1/classify?*", held.append)
+    held = hold(page, "**/v1/classify?*")
     show(page, "A cat")
     crop = page.locator("#crop.strong i")
     expect(crop).to_be_visible()
@@ -201,10 +212,7 @@ def stages(page: Page) -> list[Route]:
     """The page with the cup's boxes; requests for heat maps wait in the list until the test answers them."""
     choose_task(page, "Detect")
     settle(page, "2 things")
-    held: list[Route] = []
-    page.route("**/v1/explain?*view=cam*", held.append)
-    page.route("**/v1/explain?*view=occlusion*", held.append)
-    return held
+    return hold(page, re.compile(r"/v1/explain\?.*view=(cam|occlusion)"))
 
 
 def heat(method: str, hot: int, **more: object) -> dict[str, object]:
