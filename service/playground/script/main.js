@@ -18,7 +18,7 @@ import { Mask } from "./mask.js";
 import { awaitModels, Choice } from "./models.js";
 import { patiently } from "./patience.js";
 import { Probe } from "./probe.js";
-import { heatStages } from "./refine.js";
+import { heatStages, LATE, noteOf } from "./refine.js";
 import { taskOf } from "./results.js";
 import { savesOf } from "./saves.js";
 import { Strip } from "./strip.js";
@@ -136,15 +136,14 @@ class Playground {
   /** Show a heat map at once, and each finer one when it arrives, until `signal` aborts. */
   async #refine(target, name, signal) {
     const explain = (view, query, timeoutMs) => this.explain(view, query, signal, timeoutMs);
-    for await (const { answer, timing, last } of heatStages(this.card, target, explain)) {
+    for await (const stage of heatStages(this.card, target, explain)) {
       if (signal.aborted) return;
-      this.showHeat(answer);
-      this.strip.showHeat(answer);
-      const what = answer.method === "eigencam" ? "Hot pixels stand out to the network" : `Hot pixels support ${name}`;
-      this.#note(`${what}. ${METHODS[answer.method]?.(answer) ?? ""} ${last ? `${ms(timing.total)}.` : "A finer map follows …"}`);
-      if (last) byId("announcement").textContent = `The heat map shows which pixels support ${name}`;
+      this.showHeat(stage.answer);
+      this.strip.showHeat(stage.answer);
+      this.#note(noteOf(stage, name));
+      if (stage.last) byId("announcement").textContent = `The heat map shows which pixels support ${name}`;
     }
-    if (!signal.aborted) this.#note(this.note.textContent.replace("A finer map follows …", "There was no time for a finer map."));
+    if (!signal.aborted) this.#note(this.note.textContent.replace(...LATE));
   }
 
   /** Request `POST /v1/explain` for the image and the model; `timeoutMs` is the deadline, by default the service's. */
@@ -328,12 +327,5 @@ class Playground {
     this.panel.replaceChildren(el("p", { class: "placeholder" }, text));
   }
 }
-
-const METHODS = {
-  cam: () => "Method: exact class activation map.",
-  eigencam: () => "Method: EigenCAM, which shows what stands out, for any class.",
-  rise: () => "Method: RISE, which hides random parts of the image.",
-  occlusion: ({ samples }) => `Method: occlusion, which covers ${samples} places one by one.`,
-};
 
 new Playground();

@@ -2,6 +2,7 @@
 
 import { Problem } from "./api.js";
 import { taskOf } from "./results.js";
+import { ms } from "./text.js";
 
 /** Most places that the service covers where the request does not name a number; more stages would show the same. */
 const MOST_PLACES = 144;
@@ -42,4 +43,21 @@ export async function* heatStages(card, target, explain) {
       if (!passing || (isLast && !shown)) throw error;
     }
   }
+}
+
+const FOLLOWS = "A finer map follows …";
+/** What becomes of a note when the stages after it have failed: [its text, what replaces it]. */
+export const LATE = [FOLLOWS, "There was no time for a finer map."];
+
+const METHODS = {
+  cam: () => "Method: exact class activation map.",
+  eigencam: () => "Method: EigenCAM, which shows what stands out, for any class.",
+  rise: () => "Method: RISE, which hides random parts of the image.",
+  occlusion: ({ samples }) => `Method: occlusion, which covers ${samples} places one by one.`,
+};
+
+/** The line under the result for a stage of the heat map of `name`. */
+export function noteOf({ answer, timing, last }, name) {
+  const what = answer.method === "eigencam" ? "Hot pixels stand out to the network" : `Hot pixels support ${name}`;
+  return `${what}. ${METHODS[answer.method]?.(answer) ?? ""} ${last ? `${ms(timing.total)}.` : FOLLOWS}`;
 }
