@@ -1,5 +1,7 @@
 """What several tests of the playground do on the page, and how they read its pixels."""
 
+import re
+
 import numpy as np
 from numpy.typing import NDArray
 from playwright.sync_api import Page, expect
@@ -17,7 +19,9 @@ def choose_task(page: Page, task: str) -> None:
 
 
 def show(page: Page, sample: str) -> None:
+    """Open a sample, which is not the one that is shown, and wait until the one before is cleared."""
     page.get_by_role("button", name=sample).click()
+    expect(page.locator("#shown")).to_have_attribute("alt", re.compile(sample))
 
 
 def settle(page: Page, headline: str) -> None:
