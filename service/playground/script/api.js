@@ -19,9 +19,10 @@ export async function ask(path, { query = {}, ...init } = {}) {
   return response;
 }
 
-/** POST an image; return {answer, timing}: the JSON and the milliseconds of each stage. */
-export async function post(path, image, query, signal) {
-  const response = await ask(path, { method: "POST", body: image, query, signal });
+/** POST an image; return {answer, timing}: the JSON and the milliseconds of each stage. `timeoutMs` is its deadline. */
+export async function post(path, image, query, signal, timeoutMs) {
+  const headers = timeoutMs === undefined ? {} : { "X-Timeout-Ms": String(timeoutMs) };
+  const response = await ask(path, { method: "POST", body: image, headers, query, signal });
   return { answer: await response.json(), timing: timingOf(response) };
 }
 
