@@ -168,7 +168,7 @@ def _shown(opening: Opening) -> str:
 
 
 def _place(request: ExplainRequest, cells: Grid) -> tuple[int, int]:
-    row, column = divmod(int(cells.argmax()), cells.shape[1])
+    row, column = _highest(cells)
     wanted = {"row": request.row, "column": request.column}
     for (axis, value), size in zip(wanted.items(), cells.shape, strict=True):
         if value is not None and value >= size:
@@ -178,6 +178,15 @@ def _place(request: ExplainRequest, cells: Grid) -> tuple[int, int]:
     return row if request.row is None else request.row, (
         column if request.column is None else request.column
     )
+
+
+def _highest(cells: Grid) -> tuple[int, int]:
+    """Return the highest cell; of several, as at the top of a ReLU6, the one nearest to the middle."""
+    rows, columns = np.nonzero(cells == cells.max())
+    height, width = cells.shape
+    away = (rows - (height - 1) / 2) ** 2 + (columns - (width - 1) / 2) ** 2
+    nearest = int(away.argmin())
+    return int(rows[nearest]), int(columns[nearest])
 
 
 @dataclass(frozen=True, slots=True)

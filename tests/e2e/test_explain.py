@@ -232,7 +232,6 @@ def test_every_model_has_a_story(client: httpx.Client, model: str) -> None:
         ("view=convolution&row=112", "0 to 111"),
         ("view=convolution&column=112", "0 to 111"),
         ("view=convolution&format=sheet", "take json or npy"),
-        ("view=convolution&model=motion", "motion"),
         ("view=logit&model=u2netp", "name a classifier"),
     ],
 )

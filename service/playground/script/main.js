@@ -4,8 +4,12 @@ import { isAbort, post } from "./api.js";
 import { Boxes } from "./boxes.js";
 import { costOf, curlLine, curlOf } from "./cost.js";
 import { byId, el } from "./dom.js";
+import { Evidence } from "./evidence.js";
 import { failureOf } from "./failure.js";
+import { Favorites } from "./favorites.js";
+import { Gallery } from "./gallery.js";
 import { HeatLayer } from "./heat.js";
+import { How } from "./how.js";
 import { ImageView } from "./image.js";
 import { listenForFiles } from "./input.js";
 import { keyForm, needsKey, showAccess } from "./key.js";
@@ -33,6 +37,10 @@ class Playground {
     this.mask = new Mask();
     this.heat = new HeatLayer();
     this.strip = new Strip(this);
+    this.gallery = new Gallery();
+    this.how = new How(this);
+    this.favorites = new Favorites(this);
+    this.evidence = new Evidence(this);
     this.probe = new Probe(this);
     this.timeline = new VideoTimeline(this);
     this.choice = new Choice((model) => {
@@ -63,6 +71,7 @@ class Playground {
   /** Show an image or a video and request its result. */
   open(image) {
     this.image = image;
+    this.gallery.add(image);
     byId("announcement").textContent = "";
     this.#clear();
     this.timeline.hide();
@@ -114,6 +123,11 @@ class Playground {
     return post("v1/explain", this.image.blob, { view, model: name, version, ...query }, signal);
   }
 
+  /** The user has named a channel, or renamed it. */
+  wordsChanged() {
+    this.evidence.wordsChanged();
+  }
+
   showHeat({ heat, width, height }) {
     this.#setLayerVisible(false);
     this.heat.show(heat, { width, height });
@@ -160,6 +174,9 @@ class Playground {
       this.#show(response.answer.results[0], response.timing, curlLine(image, path, query));
       if (fresh && !taskOf(model.card.task).isChain) {
         this.strip.show(model);
+        this.how.show();
+        this.favorites.show(model);
+        this.evidence.show(model, this.result.predictions);
         this.probe.show(model);
       }
     } catch (error) {
@@ -212,6 +229,9 @@ class Playground {
     this.result = null;
     this.#clearLayers();
     this.strip.hide();
+    this.how.hide();
+    this.favorites.hide();
+    this.evidence.hide();
     this.probe.hide();
   }
 
