@@ -117,7 +117,7 @@ export class Favorites {
       const query = { view: "patterns", model: this.model.name, version: this.model.version, stage, channel, count: OF_EACH_IMAGE, thumbnails: true };
       try {
         const { answer } = await post("v1/explain", blob, query, signal);
-        found.push(...answer.peaks.map((peak) => ({ ...peak, name })));
+        found.push(...answer.peaks.map((peak, rank) => ({ ...peak, name, rank })));
       } catch (error) {
         if (isAbort(error) || images.length === 1) throw error;
         failed += 1;
@@ -131,7 +131,8 @@ export class Favorites {
   }
 
   #draw(found) {
-    const best = found.sort((a, b) => b.value - a.value).slice(0, PATCHES);
+    // Many are at the top of a ReLU6: of equal ones each image shows its first before another shows its second.
+    const best = found.sort((a, b) => b.value - a.value || a.rank - b.rank).slice(0, PATCHES);
     this.patches.replaceChildren(
       ...best.map(({ thumbnail, value, name }) =>
         el("figure", { class: "thumb", role: "listitem" }, el("img", { src: thumbnail, alt: `A part of ${name}` }), el("figcaption", { class: "number" }, value.toFixed(2))),
