@@ -55,7 +55,7 @@ def opened(browser: Browser, live: Live) -> Iterator[Page]:
     page = open_page(browser, live)
     page.set_input_files("#choose", files=noise())
     page.locator("#how").scroll_into_view_if_needed()
-    expect(page.locator("#how .verdict")).to_be_visible()
+    page.locator("#how .verdict").wait_for()
     yield page
     page.context.close()
 
@@ -180,11 +180,9 @@ def test_axe_finds_nothing_in_the_arithmetic(browser: Browser, live: Live, schem
         browser, live, viewport={"width": 390, "height": 844}, color_scheme=scheme, bypass_csp=True
     )
     page.get_by_role("button", name="A cat").click()
-    for section in ("how", "favorites", "evidence"):
+    for section, content in (("how", ".verdict"), ("favorites", ".thumb"), ("evidence", ".term")):
         page.locator(f"#{section}").scroll_into_view_if_needed()
-    expect(page.locator("#how .verdict")).to_be_visible()
-    expect(page.locator("#favorites .thumb").first).to_be_visible()
-    expect(page.locator("#evidence .term").first).to_be_visible()
+        page.locator(f"#{section} {content}").first.wait_for()
     violations = Axe().run(page).response["violations"]
     assert violations == [], json.dumps(violations, indent=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390
