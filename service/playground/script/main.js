@@ -4,6 +4,7 @@ import { isAbort, post } from "./api.js";
 import { Boxes } from "./boxes.js";
 import { costOf, curlLine, curlOf } from "./cost.js";
 import { byId, el } from "./dom.js";
+import { Engineer } from "./engineer.js";
 import { Evidence } from "./evidence.js";
 import { failureOf } from "./failure.js";
 import { Favorites } from "./favorites.js";
@@ -41,6 +42,7 @@ class Playground {
     this.how = new How(this);
     this.favorites = new Favorites(this);
     this.evidence = new Evidence(this);
+    this.engineer = new Engineer(this);
     this.probe = new Probe(this);
     this.timeline = new VideoTimeline(this);
     this.choice = new Choice((model) => {
@@ -177,6 +179,7 @@ class Playground {
         this.how.show();
         this.favorites.show(model);
         this.evidence.show(model, this.result.predictions);
+        this.engineer.show();
         this.probe.show(model);
       }
     } catch (error) {
@@ -232,6 +235,7 @@ class Playground {
     this.how.hide();
     this.favorites.hide();
     this.evidence.hide();
+    this.engineer.hide();
     this.probe.hide();
   }
 
