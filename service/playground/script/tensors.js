@@ -32,7 +32,7 @@ function tensorOf(tensor, chosen, name) {
   save.addEventListener("click", () => saveArray(save, tensor.tensor, chosen, `${name}-${tensor.tensor}.npy`));
   const nameOf = (channel) => (tensor.channels.length === 3 ? COLORS[channel] : String(channel));
   const rows = tensor.channels.map(({ channel, thumbnail, min, max, mean, deviation }) =>
-    el("tr", {}, el("th", { scope: "row" }, el("img", { src: thumbnail, alt: "" }), nameOf(channel)), ...[min, max, mean, deviation].map((value) => el("td", { class: "number" }, String(value)))),
+    el("tr", {}, el("th", { scope: "row" }, el("span", {}, el("img", { src: thumbnail, alt: "" }), nameOf(channel))), ...[min, max, mean, deviation].map((value) => el("td", { class: "number" }, String(value)))),
   );
   const head = ["Channel", "Least", "Largest", "Mean", "Deviation"].map((text) => el("th", { scope: "col" }, text));
   return el(
