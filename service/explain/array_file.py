@@ -1,5 +1,6 @@
 """Arrays as files of NumPy's own format, which `numpy.load` reads."""
 
+import base64
 from io import BytesIO
 from typing import Any
 
@@ -17,3 +18,8 @@ def npy(values: NDArray[Any]) -> RenderedImage:
         file, np.ascontiguousarray(values), version=(1, 0), allow_pickle=False
     )
     return RenderedImage(file.getvalue(), FLOATS, values.shape)
+
+
+def npy_url(values: NDArray[Any]) -> str:
+    """Return the same file as a `data:` URL."""
+    return f"data:{FLOATS};base64,{base64.b64encode(npy(values).content).decode()}"

@@ -11,7 +11,7 @@ from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
 from service.errors import InvalidParameterError
-from service.explain.array_file import npy
+from service.explain.array_file import npy, npy_url
 from service.explain.explanation import Explanation
 from service.explain.filter_images import filter_images
 from service.explain.frame import Frame
@@ -34,6 +34,9 @@ MOST_WEIGHTS = 4096
 """Weights of a filter that are multiplied out at most."""
 THUMBNAIL_SIDE = 80
 """The thumbnail of a map has fewer than twice so many pixels along its longer side."""
+
+MOST_NUMBERS = 4 << 20
+"""Numbers of the arrays in one JSON at most."""
 
 Grid = NDArray[np.float32]
 
@@ -80,6 +83,15 @@ class PatchFigures(TypedDict):
 
 
 @with_config(ConfigDict(extra="forbid"))
+class ArrayFiles(TypedDict):
+    """Arrays as `data:` URLs of files of NumPy."""
+
+    frame: Annotated[str, Field(description="That of `view=input`, uint8 (1, H, W, 3)")]
+    normalized: Annotated[str, Field(description="That of `view=input`, float32 (1, C, H, W)")]
+    map: Annotated[str, Field(description="The map of the filter, float32 (h, w)")]
+
+
+@with_config(ConfigDict(extra="forbid"))
 class ConvolutionResult(TypedDict):
     """One cell of a map, multiplied out; `width` and `height` are the displayed image's."""
 
@@ -106,11 +118,12 @@ class ConvolutionResult(TypedDict):
     steps: Annotated[
         list[StepFigures], Field(description="What follows: an activation, a pooling, or both")
     ]
+    arrays: NotRequired[Annotated[ArrayFiles, Field(description="With `arrays`")]]
 
 
 def explain_convolution(
     outputs: Outputs,
-    _: Frame,
+    frame: Frame,
     source: SourceImage,
     *,
     opening: Opening,
@@ -122,12 +135,13 @@ def explain_convolution(
 
     Args:
         outputs: holds the tensors of the opening, (C, H, W).
+        frame: uint8 (H, W, 3), the network's input.
         source: the image, and where the frame lies on it.
         opening: the first convolution and what follows it.
         request: filter, row, column, how many filters are listed, and the form.
 
     Raises:
-        InvalidParameterError: there is no such filter or cell.
+        InvalidParameterError: there is no such filter or cell, or the arrays are too large for JSON.
     """
     maps = finite(outputs[_shown(opening)])
     deviations = maps.reshape(len(maps), -1).std(axis=1)
@@ -142,7 +156,7 @@ def explain_convolution(
     weights = opening.weights[index]
     products = patch.numbers.astype(np.float64) * weights
     total = float(products.sum()) + float(opening.bias[index])
-    return {
+    result: ConvolutionResult = {
         "view": "convolution",
         "width": geometry.width,
         "height": geometry.height,
@@ -158,6 +172,23 @@ def explain_convolution(
         "bias": exact(opening.bias[index]),
         "sum": {"value": exact(total), "network": exact(outputs[opening.output][(index, *place)])},
         "steps": follow_steps(opening.steps, outputs, opening.output, (index, *place), total),
+    }
+    if request.arrays:
+        result["arrays"] = _arrays(frame, outputs[opening.input], maps[index])
+    return result
+
+
+def _arrays(frame: Frame, normalized: NDArray[np.generic], cells: Grid) -> ArrayFiles:
+    numbers = frame.size + normalized.size + cells.size
+    if numbers > MOST_NUMBERS:
+        raise InvalidParameterError(
+            f"arrays: they have {numbers} numbers, and JSON holds at most {MOST_NUMBERS}. Take format=npy, and "
+            "view=input&format=npy."
+        )
+    return {
+        "frame": npy_url(frame[None]),
+        "normalized": npy_url(normalized[None]),
+        "map": npy_url(cells),
     }
 
 
@@ -329,7 +360,7 @@ async def _run(explanation: Explanation) -> JobResult[ConvolutionResult | Render
 CONVOLUTION = View(
     name="convolution",
     summary="one cell of the first convolution's map, multiplied out from the numbers under the filter",
-    options=frozenset({"filter", "row", "column", "channels", "thumbnails"}),
+    options=frozenset({"filter", "row", "column", "channels", "thumbnails", "arrays"}),
     forms=frozenset({"json", "npy"}),
     result=ConvolutionResult,
     run=_run,

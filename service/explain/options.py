@@ -127,6 +127,9 @@ class ExplainOptions(TaskOptions):
             "first convolution reads"
         ),
     ] = "frame"
+    arrays: Annotated[
+        bool, Field(description="The tensors of the image and the filter's map in the JSON too")
+    ] = False
 
 
 def explain_request(options: ExplainOptions, card: Card, form: Form) -> ExplainRequest:
@@ -173,6 +176,7 @@ def explain_request(options: ExplainOptions, card: Card, form: Form) -> ExplainR
         row=options.row,
         column=options.column,
         tensor=options.tensor,
+        arrays=options.arrays,
     )
 
 

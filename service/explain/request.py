@@ -36,6 +36,7 @@ class ExplainRequest:
         row: the row of a cell of its map, from 0.
         column: the column of the cell, from 0.
         tensor: the tensor that the array is.
+        arrays: whether the JSON holds arrays.
     """
 
     view: str
@@ -56,3 +57,4 @@ class ExplainRequest:
     row: int | None = None
     column: int | None = None
     tensor: Literal["frame", "normalized"] = "frame"
+    arrays: bool = False

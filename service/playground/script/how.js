@@ -4,7 +4,7 @@ import { Arithmetic } from "./arithmetic.js";
 import { Convolution } from "./convolution.js";
 import { byId, el, slider } from "./dom.js";
 import { Latest } from "./latest.js";
-import { explainArray } from "./npy.js";
+import { npyOfUrl } from "./npy.js";
 import { whenSeen } from "./seen.js";
 import { Bench } from "./bench.js";
 
@@ -41,18 +41,9 @@ export class How {
   }
 
   async #load() {
-    const chosen = this.playground.current();
+    this.body.replaceChildren(el("p", { class: "quiet", role: "status" }, "The network runs \u2026"));
     try {
-      const loaded = await this.#work.run(async (signal) => {
-        const query = { channels: MOST_FILTERS, thumbnails: true };
-        const { answer } = await this.playground.explain("convolution", query, signal);
-        return {
-          answer,
-          frame: await explainArray(chosen, "input", { tensor: "frame" }, signal),
-          input: await explainArray(chosen, "input", { tensor: "normalized" }, signal),
-          map: await explainArray(chosen, "convolution", { filter: answer.filter }, signal),
-        };
-      });
+      const loaded = await this.#work.run((signal) => this.#request({ channels: MOST_FILTERS, thumbnails: true }, signal));
       if (!loaded) return;
       this.loaded = loaded;
       this.convolution = new Convolution(loaded.answer, loaded.input, loaded.map);
@@ -61,6 +52,13 @@ export class How {
     } catch (error) {
       this.body.replaceChildren(el("p", { class: "lead quiet" }, error.message));
     }
+  }
+
+  /** One run of the network gives the answer and the arrays. */
+  async #request(query, signal) {
+    const { answer } = await this.playground.explain("convolution", { ...query, arrays: true }, signal);
+    const [frame, input, map] = ["frame", "normalized", "map"].map((name) => npyOfUrl(answer.arrays[name]));
+    return { answer, frame, input, map };
   }
 
   #draw({ answer, frame }) {
@@ -124,10 +122,7 @@ export class How {
     const { row, column } = this;
     this.#stop();
     try {
-      const loaded = await this.#filters.run(async (signal) => ({
-        answer: (await this.playground.explain("convolution", { filter, row, column, channels: 1 }, signal)).answer,
-        map: await explainArray(this.playground.current(), "convolution", { filter }, signal),
-      }));
+      const loaded = await this.#filters.run((signal) => this.#request({ filter, row, column, channels: 1 }, signal));
       if (!loaded) return;
       this.convolution = new Convolution(loaded.answer, this.loaded.input, loaded.map);
       this.bench.show(this.convolution, this.#thumbnailOf(filter));

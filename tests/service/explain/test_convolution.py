@@ -1,6 +1,9 @@
 """From the pixels of a file to one number, by hand: NumPy, the weights in the file, and the recipe's mean and scale."""
 
+import base64
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,12 +17,15 @@ from onnx import numpy_helper
 from PIL import Image
 
 from service.errors import InvalidParameterError
-from service.explain.convolution import usable
+from service.explain.convolution import explain_convolution, usable
+from service.explain.request import ExplainRequest
 from service.graph.opening import Opening
 from service.graph.window import Window
 from tests.images import encode
 from tests.live import MODELS
+from tests.servables import color_card
 from tests.service.explain.running import Bench, running
+from tests.source_images import source_of
 
 pytestmark = pytest.mark.anyio
 
@@ -87,6 +93,39 @@ async def test_pixels_times_weights_are_the_cell_that_the_network_computes(
     cells = await array(bench, image, view="convolution", filter=index)
     assert cells.shape == (112, 112)
     assert cells[row, column] == pytest.approx(relu6["network"], rel=1e-6)
+
+
+async def test_the_arrays_in_the_json_are_those_of_the_files(
+    bench: Bench, pixels: NDArray[np.uint8]
+) -> None:
+    image = encode(Image.fromarray(pixels))
+    found = await bench.explain(
+        "efficientnet-lite0", image, view="convolution", filter=3, channels=1, arrays=True
+    )
+    for name, options in (
+        ("frame", {"view": "input"}),
+        ("normalized", {"view": "input", "tensor": "normalized"}),
+        ("map", {"view": "convolution", "filter": 3}),
+    ):
+        head, encoded = found["arrays"][name].split(",")
+        assert head == "data:application/octet-stream;base64"
+        values = np.load(BytesIO(base64.b64decode(encoded)))
+        np.testing.assert_array_equal(values, await array(bench, image, **options))
+
+
+def test_arrays_that_are_too_large_for_json_are_refused() -> None:
+    window = Window((1, 1), (1, 1), (1, 1), (0, 0))
+    one = np.ones((1, 1, 1, 1), np.float32)
+    opening = Opening("pixels", "sum", one, np.zeros(1, np.float32), window, 1, ())
+    frame = np.zeros((1024, 1024, 3), np.uint8)
+    outputs = {name: np.zeros((1, 1024, 1024), np.float32) for name in opening.tensors}
+    explained = partial(
+        explain_convolution, outputs, frame, source_of(8, 8, color_card().image_input)
+    )
+    request = ExplainRequest("convolution", "json", arrays=True)
+    with pytest.raises(InvalidParameterError, match="5242880 numbers"):
+        explained(opening=opening, request=request)
+    assert explained(opening=opening, request=replace(request, arrays=False))
 
 
 async def test_the_arrays_are_what_the_file_of_the_network_is_fed(

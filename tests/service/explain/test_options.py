@@ -141,7 +141,9 @@ def test_only_views_with_a_heat_are_drawn_as_one(view: str, form: Form) -> None:
     if form in VIEWS[view].forms:
         assert request(CLASSIFY, form, view=view, **stage).form == form
     else:
-        with pytest.raises(InvalidParameterError, match=r"has no heat; take json( or (sheet|npy))?$"):
+        with pytest.raises(
+            InvalidParameterError, match=r"has no heat; take json( or (sheet|npy))?$"
+        ):
             request(CLASSIFY, form, view=view)
 
 

@@ -27,7 +27,7 @@ QUERIES: list[dict[str, Any]] = [
     {"view": "filters"},
     {"view": "filters", "thumbnails": True},
     {"view": "convolution"},
-    {"view": "convolution", "filter": 1, "row": 2, "column": 0, "thumbnails": True},
+    {"view": "convolution", "filter": 1, "row": 2, "column": 0, "thumbnails": True, "arrays": True},
     {"view": "maps", "channels": 2, "thumbnails": True},
     {"view": "maps", "stage": "stage_1", "channel": 1},
     {"view": "patterns"},

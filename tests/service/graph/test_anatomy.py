@@ -93,5 +93,6 @@ def test_the_map_that_the_head_pools_is_an_output_without_any_stage(path: Path) 
 
 def test_only_a_classifier_has_a_linear_head(path: Path) -> None:
     instrumented = instrument_graph(path, card_with(task="embed", labels=(), stages=()))
-    assert instrumented.anatomy.head is instrumented.anatomy.last is None
+    assert instrumented.anatomy.head is None
+    assert instrumented.anatomy.last is None
     assert outputs_of(instrumented.graph) == ["logits", "map_1", "map_2"]
