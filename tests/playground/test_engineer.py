@@ -46,6 +46,7 @@ def opened(browser: Browser, live: Live) -> Iterator[Page]:
     """One page with one image for all tests that only look at it."""
     page = open_page(browser, live)
     page.set_input_files("#choose", files=square())
+    page.locator("#result[aria-busy=false]").wait_for()
     page.locator("#engineer").wait_for()
     yield page
     page.context.close()
@@ -161,6 +162,7 @@ def test_the_page_works_behind_a_prefix(browser: Browser, live: Live) -> None:
     page.goto("http://proxy.test/vision/")
     page.locator("#model:enabled").wait_for()
     page.get_by_role("button", name="A cat").click()
+    page.locator(".headline", has_text="cat").wait_for()
     page.locator("#how").scroll_into_view_if_needed()
     expect(page.locator("#how .verdict")).to_contain_text("the same number", timeout=WAIT_MS)
     panel(page, "Request and raw JSON").get_by_role("region", name="Answer as JSON").wait_for()
@@ -176,6 +178,7 @@ def test_axe_finds_nothing_in_the_open_panels(browser: Browser, live: Live, sche
         browser, live, viewport={"width": 390, "height": 844}, color_scheme=scheme, bypass_csp=True
     )
     page.get_by_role("button", name="A cat").click()
+    page.locator(".headline", has_text="cat").wait_for()
     page.locator("#engineer").wait_for()
     for summary in page.locator("#engineer .panels > details > summary").all():
         summary.focus()

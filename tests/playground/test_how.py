@@ -54,6 +54,7 @@ def opened(browser: Browser, live: Live) -> Iterator[Page]:
     """One page with one image for all tests that only look at it."""
     page = open_page(browser, live)
     page.set_input_files("#choose", files=noise())
+    page.locator("#result[aria-busy=false]").wait_for()
     page.locator("#how").scroll_into_view_if_needed()
     page.locator("#how .verdict").wait_for()
     yield page
@@ -136,7 +137,9 @@ def test_features_times_weights_on_the_page_are_the_logit(opened: Page) -> None:
 
 def test_a_channel_gets_a_word_that_stays_in_the_browser(page: Page) -> None:
     page.set_input_files("#choose", files=noise())
+    page.locator("#result[aria-busy=false]").wait_for()
     page.get_by_role("button", name="A cat").click()
+    page.locator(".headline", has_text="cat").wait_for()
     evidence = page.locator("#evidence")
     evidence.scroll_into_view_if_needed()
     term = evidence.locator(".side").first.locator(".term").first
@@ -154,6 +157,7 @@ def test_a_channel_gets_a_word_that_stays_in_the_browser(page: Page) -> None:
     expect(term.locator(".name")).to_have_text(f"Channel {name}, <b>fur</b>")
     page.reload()
     page.get_by_role("button", name="A cat").click()
+    page.locator(".headline", has_text="cat").wait_for()
     page.locator("#evidence").scroll_into_view_if_needed()
     expect(term.locator(".name")).to_have_text(f"Channel {name}, <b>fur</b>")
     favorites.get_by_role("button", name="<b>fur</b>").click()
@@ -180,6 +184,7 @@ def test_axe_finds_nothing_in_the_arithmetic(browser: Browser, live: Live, schem
         browser, live, viewport={"width": 390, "height": 844}, color_scheme=scheme, bypass_csp=True
     )
     page.get_by_role("button", name="A cat").click()
+    page.locator(".headline", has_text="cat").wait_for()
     for section, content in (("how", ".verdict"), ("favorites", ".thumb"), ("evidence", ".term")):
         page.locator(f"#{section}").scroll_into_view_if_needed()
         page.locator(f"#{section} {content}").first.wait_for()

@@ -64,6 +64,7 @@ def test_the_arithmetic_and_the_panels_use_the_key(fresh: Page, keyed: Live) -> 
     fresh.goto(keyed.url)
     enter(fresh, key_of("bob"))
     fresh.get_by_role("button", name="A cat").click()
+    fresh.locator(".headline", has_text="cat").wait_for()
     fresh.locator("#how").scroll_into_view_if_needed()
     fresh.locator("#how .verdict").wait_for()
     fresh.locator("#favorites").scroll_into_view_if_needed()
