@@ -15,6 +15,7 @@ from service.explain.array_file import npy, npy_url
 from service.explain.explanation import Explanation
 from service.explain.filter_images import filter_images
 from service.explain.frame import Frame
+from service.explain.network_input import as_float32
 from service.explain.request import ExplainRequest
 from service.explain.steps import CellValue, StepFigures, exact, follow_steps
 from service.explain.view import View
@@ -187,7 +188,7 @@ def _arrays(frame: Frame, normalized: NDArray[np.generic], cells: Grid) -> Array
         )
     return {
         "frame": npy_url(frame[None]),
-        "normalized": npy_url(normalized[None]),
+        "normalized": npy_url(as_float32(normalized)[None]),
         "map": npy_url(cells),
     }
 

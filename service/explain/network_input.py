@@ -128,7 +128,12 @@ def _chosen(
         raise InvalidParameterError(
             "tensor: no convolution of the network reads the image, so it has no normalized tensor. Take tensor=frame."
         )
-    return outputs[opening.input]
+    return as_float32(outputs[opening.input])
+
+
+def as_float32(values: NDArray[np.generic]) -> NDArray[np.float32]:
+    """Return a tensor of any precision as float32, which holds every number of a shorter one exactly."""
+    return values.astype(np.float32, copy=False)
 
 
 def _figures(

@@ -6,6 +6,8 @@ import { largestOf, NumberGrid } from "./grids.js";
 import { agree, fixed, signed } from "./numbers.js";
 
 const COLORS = ["Red", "Green", "Blue"];
+/** The products of further channels are shown as one sum. */
+const MOST_CHANNELS = 12;
 const CURVE = { width: 180, height: 104, samples: 60 };
 const LEAST_REACH = 3;
 
@@ -14,7 +16,8 @@ export class Arithmetic {
     this.convolution = convolution;
     const { channels, height, width } = convolution.layer;
     const nameOf = (channel) => (channels === 3 ? COLORS[channel] : channels === 1 ? "Brightness" : `Channel ${channel}`);
-    this.lines = Array.from({ length: channels }, (_, channel) => {
+    this.more = Math.max(0, channels - MOST_CHANNELS);
+    this.lines = Array.from({ length: channels - this.more }, (_, channel) => {
       const name = nameOf(channel);
       const [patch, weights, products] = ["patch", "filter", "products"].map((what) => new NumberGrid(`${name}, ${what}`, height, width));
       return { name, patch, weights, products, sum: el("b", { class: "number" }) };
@@ -40,6 +43,7 @@ export class Arithmetic {
       line.sum.textContent = fixed(cell.sums[channel]);
     });
     const terms = this.lines.map(({ name }, channel) => [name, cell.sums[channel]]);
+    if (this.more) terms.push([`${this.more} further channels`, cell.sums.slice(MOST_CHANNELS).reduce((sum, value) => sum + value, 0)]);
     this.total.replaceChildren(
       ...[...terms, ["Bias, learned with the filter", cell.bias]].flatMap(([name, value]) => [el("dt", {}, name), el("dd", { class: "number" }, signed(value))]),
       el("dt", { class: "result" }, "Sum"),

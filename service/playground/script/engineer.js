@@ -3,6 +3,7 @@
 import { showCard } from "./card.js";
 import { showComparison } from "./compare.js";
 import { byId, el } from "./dom.js";
+import { plainly } from "./failure.js";
 import { showFolder } from "./folder.js";
 import { showLatency } from "./latency.js";
 import { Latest } from "./latest.js";
@@ -58,7 +59,7 @@ export class Engineer {
     try {
       await panel.work.run((signal) => panel.show(panel.body, this.playground, signal));
     } catch (error) {
-      panel.body.replaceChildren(el("p", { class: "lead quiet" }, error.message));
+      panel.body.replaceChildren(el("p", { class: "lead quiet" }, plainly(error)));
     }
     panel.body.removeAttribute("aria-busy");
   }

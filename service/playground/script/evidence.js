@@ -1,6 +1,7 @@
 // From features to a class: which features times which weights add up to the logit.
 
 import { byId, el, setStyle } from "./dom.js";
+import { plainly } from "./failure.js";
 import { Latest } from "./latest.js";
 import { agree, fixed, signed } from "./numbers.js";
 import { whenSeen } from "./seen.js";
@@ -8,6 +9,8 @@ import { percent, title } from "./text.js";
 import { wordOf } from "./words.js";
 
 const LISTED = 8;
+const NO_SUM =
+  "This network does not end in one linear layer over a vector of features. Its logits are made in another way, so they can not be shown as a sum of features times weights. The heat map above works for any network.";
 
 export class Evidence {
   #work = new Latest();
@@ -51,7 +54,7 @@ export class Evidence {
       this.#draw(found.answer);
     } catch (error) {
       this.answer = null;
-      this.sum.replaceChildren(el("p", { class: "lead quiet" }, error.message));
+      this.sum.replaceChildren(el("p", { class: "lead quiet" }, error.code === "invalid_parameter" ? NO_SUM : plainly(error)));
     }
   }
 

@@ -2,6 +2,7 @@
 
 import { isAbort, post } from "./api.js";
 import { byId, el } from "./dom.js";
+import { plainly } from "./failure.js";
 import { Latest } from "./latest.js";
 import { whenSeen } from "./seen.js";
 import { plural, title } from "./text.js";
@@ -92,7 +93,7 @@ export class Favorites {
       this.channel.value = found.answer.stages[0].maps[0].channel;
       this.#find();
     } catch (error) {
-      this.note.textContent = error.message;
+      this.note.textContent = plainly(error);
     }
   }
 
@@ -104,7 +105,7 @@ export class Favorites {
     try {
       await this.#work.run((signal) => this.#search(stage, channel, signal));
     } catch (error) {
-      this.note.textContent = error.message;
+      this.note.textContent = plainly(error);
     }
   }
 

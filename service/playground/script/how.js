@@ -1,12 +1,13 @@
 // How one number is made: a filter slides over the image, and one cell of its map is multiplied out.
 
 import { Arithmetic } from "./arithmetic.js";
+import { Bench } from "./bench.js";
 import { Convolution } from "./convolution.js";
 import { byId, el, slider } from "./dom.js";
+import { plainly } from "./failure.js";
 import { Latest } from "./latest.js";
 import { npyOfUrl } from "./npy.js";
 import { whenSeen } from "./seen.js";
-import { Bench } from "./bench.js";
 
 const MOST_FILTERS = 64;
 const SLIDE_SECONDS = 12;
@@ -50,7 +51,7 @@ export class How {
       this.#draw(loaded);
       this.#move(loaded.answer.row, loaded.answer.column);
     } catch (error) {
-      this.body.replaceChildren(el("p", { class: "lead quiet" }, error.message));
+      this.body.replaceChildren(el("p", { class: "lead quiet" }, plainly(error)));
     }
   }
 
@@ -131,7 +132,7 @@ export class How {
       this.arithmetic = arithmetic;
       this.#move(this.row, this.column);
     } catch (error) {
-      this.sentence.textContent = error.message;
+      this.sentence.textContent = plainly(error);
     }
   }
 

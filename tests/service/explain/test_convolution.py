@@ -18,9 +18,11 @@ from PIL import Image
 
 from service.errors import InvalidParameterError
 from service.explain.convolution import explain_convolution, usable
+from service.explain.network_input import explain_input
 from service.explain.request import ExplainRequest
 from service.graph.opening import Opening
 from service.graph.window import Window
+from service.imaging.overlay import RenderedImage
 from tests.images import encode
 from tests.live import MODELS
 from tests.servables import color_card
@@ -111,6 +113,34 @@ async def test_the_arrays_in_the_json_are_those_of_the_files(
         assert head == "data:application/octet-stream;base64"
         values = np.load(BytesIO(base64.b64decode(encoded)))
         np.testing.assert_array_equal(values, await array(bench, image, **options))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32])
+def test_the_normalized_tensor_of_any_precision_is_an_array_of_float32(
+    dtype: type[np.floating[Any]],
+) -> None:
+    window = Window((1, 1), (1, 1), (1, 1), (0, 0))
+    one = np.ones((1, 1, 1, 1), np.float32)
+    opening = Opening("pixels", "sum", one, np.zeros(1, np.float32), window, 1, ())
+    values = np.array([[[0.1, -1.5]]], dtype)
+    frame, source = np.zeros((1, 2, 3), np.uint8), source_of(8, 8, color_card().image_input)
+    explained = partial(explain_input, {"pixels": values}, frame, source, opening=opening)
+    drawn = explained(request=ExplainRequest("input", "npy", tensor="normalized"))
+    assert isinstance(drawn, RenderedImage)
+    loaded = np.load(BytesIO(drawn.content))
+    assert loaded.dtype == np.float32
+    np.testing.assert_array_equal(loaded, values[None])
+    described = explained(request=ExplainRequest("input", "json"))
+    assert not isinstance(described, RenderedImage)
+    assert described["tensors"][1]["dtype"] == np.dtype(dtype).name
+    with pytest.raises(InvalidParameterError, match="Take tensor=frame"):
+        explain_input(
+            {},
+            frame,
+            source,
+            opening=None,
+            request=ExplainRequest("input", "npy", tensor="normalized"),
+        )
 
 
 def test_arrays_that_are_too_large_for_json_are_refused() -> None:
