@@ -18,4 +18,4 @@ export function failureOf(error, retry) {
 }
 
 /** What an error of an explanation says, without the name of the parameter that an API client would change. */
-export const plainly = ({ message }) => message.replace(/^(view|filter|row|column|arrays|stage|channel): /, "").replace(/^./, (letter) => letter.toUpperCase());
+export const plainly = ({ message }) => message.replace(/^(view|filter|row|column|arrays|stage|channel): /, "");
