@@ -11,7 +11,7 @@ const HOT_ALPHA = 215;
 let colors = null;
 
 /** 256 colors from cold to hot: lightness rises evenly, hue goes from violet over red to yellow. */
-function heatColors() {
+export function heatColors() {
   if (colors) return colors;
   const context = new OffscreenCanvas(256, 1).getContext("2d");
   const ramp = context.createLinearGradient(0, 0, 256, 0);

@@ -78,7 +78,7 @@ export class LiveView {
       const { model, options } = this.playground;
       const task = taskOf(model.card.task);
       if (!model.card.input) throw new Error("This model reads whole videos. Choose another model, then try again.");
-      const response = await post(`v1/${model.card.task}`, frame, { model: model.name, ...task.query(options) }, signal);
+      const response = await post(`v1/${model.card.task}`, frame, { model: model.selector, ...task.query(options) }, signal);
       if (signal.aborted) return;
       this.#frame = frame;
       if (model === this.playground.model) this.#show(task, model, response);

@@ -7,8 +7,13 @@ import { ClassColors } from "./colors.js";
 import { costOf, curlLine, curlOf } from "./cost.js";
 import { Crop } from "./crop.js";
 import { byId, el } from "./dom.js";
+import { Engineer } from "./engineer.js";
+import { Evidence } from "./evidence.js";
 import { failureOf } from "./failure.js";
+import { Favorites } from "./favorites.js";
+import { Gallery } from "./gallery.js";
 import { HeatLayer } from "./heat.js";
+import { How } from "./how.js";
 import { ImageView } from "./image.js";
 import { Files } from "./input.js";
 import { keyForm, needsKey, showAccess } from "./key.js";
@@ -44,6 +49,11 @@ class Playground {
     this.heat = new HeatLayer();
     this.crop = new Crop();
     this.strip = new Strip(this);
+    this.gallery = new Gallery();
+    this.how = new How(this);
+    this.favorites = new Favorites(this);
+    this.evidence = new Evidence(this);
+    this.engineer = new Engineer(this);
     this.probe = new Probe(this);
     this.timeline = new VideoTimeline(this);
     this.live = new LiveView(this);
@@ -83,6 +93,7 @@ class Playground {
     if (!image.path) this.own = image;
     this.files.mark(image.sample);
     this.#writeAddress();
+    this.gallery.add(image);
     byId("announcement").textContent = "";
     this.#clear();
     this.timeline.hide();
@@ -155,6 +166,11 @@ class Playground {
     return patiently(() => post("v1/explain", blob, { view, model: name, version, ...query }, signal, timeoutMs), signal);
   }
 
+  /** The user has named a channel, or renamed it. */
+  wordsChanged() {
+    this.evidence.wordsChanged();
+  }
+
   showHeat({ heat, width, height }) {
     this.#setLayerVisible(false);
     this.heat.show(heat, { width, height });
@@ -206,7 +222,7 @@ class Playground {
     else this.choice.choose({ task, model });
     this.moving = false;
     if (!this.model) return;
-    const other = model && this.model.name !== model;
+    const other = model && this.model.selector !== model;
     this.#say(other ? `No model “${model}” is ready here. ${this.card.title} answers instead.` : "");
     const image = own ? this.own : this.image;
     if (image && (own || models || image.sample === sample)) this.open(image);
@@ -218,7 +234,7 @@ class Playground {
     const { task } = this.card;
     const { score_threshold: chosen } = taskOf(task).query(this.options);
     const threshold = chosen === undefined || chosen === THRESHOLD ? undefined : String(chosen);
-    writeAddress({ task, model: this.model.name, sample: this.image.sample, threshold }, { own: !this.image.path });
+    writeAddress({ task, model: this.model.selector, sample: this.image.sample, threshold }, { own: !this.image.path });
   }
 
   async #predict({ fresh }) {
@@ -238,6 +254,10 @@ class Playground {
       this.#show(response.answer, response.timing, { image, path, query });
       if (fresh && !taskOf(model.card.task).isChain) {
         this.strip.show(model);
+        this.how.show();
+        this.favorites.show(model);
+        this.evidence.show(model, this.result.predictions);
+        this.engineer.show();
         this.probe.show(model);
       }
     } catch (error) {
@@ -310,6 +330,10 @@ class Playground {
     this.result = null;
     this.#clearLayers();
     this.strip.hide();
+    this.how.hide();
+    this.favorites.hide();
+    this.evidence.hide();
+    this.engineer.hide();
     this.probe.hide();
   }
 

@@ -16,7 +16,7 @@ const ENDINGS = { "image/png": "png", "image/jpeg": "jpg" };
 export function savesOf({ image, model, path, query, answer, heatTarget, onError }) {
   const task = taskOf(model.card.task);
   const name = (what, ending) => `${stem(image.name)}-${what}.${ending}`;
-  const explained = (view, format) => ({ path: "v1/explain", query: { view, model: model.name, format, ...heatTarget(), ...(view === "cam" ? { score: false } : {}) } });
+  const explained = (view, format) => ({ path: "v1/explain", query: { view, model: model.selector, format, ...heatTarget(), ...(view === "cam" ? { score: false } : {}) } });
   const saved = (text, what, request) => {
     const button = el("button", { class: "link", type: "button" }, text);
     button.addEventListener("click", async () => {

@@ -190,6 +190,7 @@ export class Strip {
         below.replaceChildren(
           el("p", { class: "lead quiet" }, patternsText(map.channel, field, this.model.card.input)),
           el("div", { class: "thumbs large" }, ...peaks.map(({ thumbnail, value }) => thumb(thumbnail, value.toFixed(2)))),
+          el("button", { class: "link", type: "button", onclick: () => playground.favorites.open(stage.name, map.channel) }, "Find its favorite patches in all images"),
         );
       });
     } catch (error) {
