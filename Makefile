@@ -1,15 +1,39 @@
-# make serve | test | check | format | mutants | bench | up      (PORT=, HOST=, PYTHON=, TESTS= may be given)
+# make serve | doctor | models | export | test | bench | up      (PORT=, HOST=, PYTHON=, ARGS=, TESTS= may be given)
 PYTHON ?= python3
 BIN := .venv/bin
+HELM := .cache/kubernetes/helm
 
 .DEFAULT_GOAL := help
-.PHONY: help serve test check lint types layers tests format spelling coverage lowest reference docs mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants chaos soak corpora fuzz zoo audit sbom bench capacity bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
+# Settings given as `make serve FOVEAL_DEVICE=cpu` go into the environment of the commands, as those of the shell do.
 serve: .venv/.serve ## Start the service on http://localhost:8000 with the models in models/
+	@echo "Starting: the first line of the log comes when the libraries are loaded."
 	@exec $(BIN)/foveal serve $(if $(HOST),--host $(HOST)) $(if $(PORT),--port $(PORT))
+
+doctor: .venv/.serve ## Say which devices work here, and whether each model's certificate holds
+	@$(BIN)/foveal doctor $(ARGS)
+
+models: .venv/.serve ## List the models in models/ and what an image costs
+	@$(BIN)/foveal models $(ARGS)
+
+reload: .venv/.serve ## Let a running service serve what its folder of models says now (ARGS='--url URL --key-file FILE')
+	@$(BIN)/foveal reload $(ARGS)
+
+warm: .venv/.serve ## Load every model once, so that what a device compiles is there before the service starts
+	@$(BIN)/foveal warm $(ARGS)
+
+key: .venv/.serve ## Make an API key (ARGS='ada --scope infer --scope explain')
+	@$(BIN)/foveal key new $(ARGS)
+
+export: .venv/.export ## Export a trained network into models/ (ARGS='torchvision:resnet50 --task classify --name resnet50')
+	@$(BIN)/foveal-export $(ARGS)
+
+inspect: .venv/.serve ## Show the card, the cost and the certificate of a file (ARGS=models/lenet5/1/model.onnx)
+	@$(BIN)/foveal-export inspect $(ARGS)
 
 test: check ## Run every check and every test
 check: lint types layers tests
@@ -24,8 +48,9 @@ types: .venv/.test ## Run mypy
 layers: .venv/.test ## Check which module imports which
 	$(BIN)/lint-imports
 
-tests: .venv/.test ## Run the tests alone (TESTS=tests/service)
+tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
+	@command -v promtool >/dev/null || echo "The alerts and the dashboard are not tried: that needs promtool (apt-get install prometheus)."
 	$(BIN)/pytest $(TESTS)
 
 format: .venv/.test ## Format the code and correct what ruff can correct
@@ -64,6 +89,13 @@ reference: .venv/.serve ## Write docs/openapi.json and the pages of reference fr
 docs: .venv/.docs ## Build the documentation as a site, in build/site (its search needs a web server)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 	@echo "build/site/index.html"
+
+kubernetes: .venv/.test $(HELM) ## Write the Kustomize bases in docker/k8s from the Helm chart
+	$(BIN)/python docker/k8s/render.py $(HELM)
+
+# helm and kubectl, for Linux on x86-64. Where they can not be had, the tests that need them are skipped.
+$(HELM): docker/k8s/tools.py .venv/bin/python
+	@$(BIN)/python docker/k8s/tools.py $(@D) || echo "No helm and kubectl: the tests of the chart are skipped."
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
 	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)
@@ -135,11 +167,15 @@ zoo: $(ZOO)/.ready ## Export many named networks with random weights, and write 
 
 $(ZOO)/.ready: pyproject.toml zoo/requirements.txt
 	$(PYTHON) -m venv $(ZOO)
-	$(ZOO)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[exporter]' --requirement zoo/requirements.txt
+	@echo "Installing the exporter and what the zoo needs into $(ZOO): about 7 GB with PyTorch for CUDA."
+	$(ZOO)/bin/python -m pip install --disable-pip-version-check --editable '.[exporter]' --requirement zoo/requirements.txt
 	@touch $@
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+capacity: .venv/.bench ## Compare a running service with what foveal plan predicts (CAPACITY='--seconds 60')
+	$(BIN)/python -m benchmarks.capacity $(CAPACITY)
 
 bench-gpu: .venv/.bench ## The same on CUDA and TensorRT, without the peers
 	$(BIN)/python -m benchmarks --gpu $(BENCH)
@@ -155,18 +191,49 @@ clean: ## Remove what the targets above made
 		{ echo "Foveal needs Python 3.11 or newer; say which: make PYTHON=python3.12 …"; exit 1; }
 	$(PYTHON) -m venv .venv
 
+PIP := $(BIN)/python -m pip install --disable-pip-version-check
+
 .venv/.serve: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	@echo "Installing the service into .venv: about 800 MB."
+	$(PIP) --editable .
 	@touch $@
 
-.venv/.test: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[exporter,test]'
+# On Linux, PyPI's PyTorch is a build with CUDA of 5.3 GB. Where there is no NVIDIA driver, PyTorch's own index has one of
+# 0.7 GB. It is asked for there alone, because a torchvision of another index does not load beside it. Where that fails,
+# the next step takes PyPI's. TORCH=cuda or TORCH=cpu decides.
+TORCH ?= $(if $(or $(shell command -v nvidia-smi),$(filter-out Linux,$(shell uname -s))),cuda,cpu)
+TORCH_OF_CPU := env -u PIP_EXTRA_INDEX_URL -u PIP_FIND_LINKS PIP_CONFIG_FILE=/dev/null $(PIP) --retries 0 --timeout 15 --index-url https://download.pytorch.org/whl/cpu
+
+cuda: .venv/.serve ## Add CUDA and cuDNN to .venv, for FOVEAL_DEVICE=cuda
+	@echo "Installing CUDA and cuDNN into .venv: about 2.5 GB."
+	$(PIP) --editable '.[cuda]'
+
+.venv/.torch: .venv/bin/python pyproject.toml
+	@$(BIN)/python -c "import tomllib; extras = tomllib.load(open('pyproject.toml', 'rb'))['project']['optional-dependencies']; \
+		print(*(one for one in extras['exporter'] if one.startswith('torch')), sep='\n')" > .venv/torch.txt
+	@if [ "$(TORCH)" = cpu ] && ! $(BIN)/python -m pip show --quiet torch 2>/dev/null; then \
+		echo "Installing PyTorch for CPUs from pytorch.org: 0.7 GB (with CUDA: make TORCH=cuda …)."; \
+		$(TORCH_OF_CPU) --requirement .venv/torch.txt >.venv/torch.log 2>&1 || \
+			echo "pytorch.org does not answer or has no build that fits (see .venv/torch.log): PyPI's build with CUDA, 5.3 GB, is installed."; \
+	fi
+	@touch $@
+
+.venv/.export: .venv/.torch
+	@echo "Installing the exporter into .venv: at most 1.6 GB beside PyTorch."
+	$(PIP) --editable '.[exporter]'
 	@touch $@ .venv/.serve
 
 .venv/.docs: .venv/bin/python pyproject.toml
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[docs]'
+	@echo "Installing what builds the site into .venv."
+	$(PIP) --editable '.[docs]'
 	@touch $@ .venv/.serve
 
+.venv/.test: .venv/.torch
+	@echo "Installing the exporter and the tools of the tests into .venv: 1.6 GB beside PyTorch."
+	$(PIP) --editable '.[exporter,test]'
+	@touch $@ .venv/.serve .venv/.export
+
 .venv/.bench: .venv/.test benchmarks/requirements.txt
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement benchmarks/requirements.txt
+	@echo "Installing the peers of the benchmark into .venv."
+	$(PIP) --requirement benchmarks/requirements.txt
 	@touch $@

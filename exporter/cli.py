@@ -95,7 +95,7 @@ def _loaded(module: str) -> Any:  # noqa: ANN401 - a module
         return import_module(module)
     except ModuleNotFoundError as error:
         raise ExportError(
-            f"{error.name} is not installed. pip install 'foveal[exporter]'"
+            f"{error.name} is not installed. In a clone, `make export` installs it."
         ) from error
 
 

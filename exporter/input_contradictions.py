@@ -28,26 +28,19 @@ def refuse_unread(stated: Mapping[str, Any], resize: ResizePolicy) -> None:
             )
 
 
-def refuse_small_side(merged: Mapping[str, Any], *, is_stated: bool) -> None:
-    """Refuse a crop of more than an image's shorter side, or of one whose length is not known.
+def refuse_small_side(merged: Mapping[str, Any]) -> None:
+    """Refuse a crop of more than an image's shorter side.
 
     Args:
-        merged: height, width and shorter_side, each stated or the source's; shorter_side may be absent or None.
-        is_stated: whether the shorter side is stated.
+        merged: height, width and shorter_side, each stated or the source's.
 
     Raises:
         RecipeError: names the sizes.
     """
-    side, longer = merged.get("shorter_side"), max(merged["height"], merged["width"])
-    if side is None:
-        raise RecipeError(
-            "--resize crop: the length to which the shorter side is resized before the crop is not known. Give "
-            f"--shorter-side N, at least {longer}"
-        )
+    side, longer = merged["shorter_side"], max(merged["height"], merged["width"])
     if side >= longer:
         return
-    whose = "" if is_stated else ", which the source states,"
     raise RecipeError(
-        f"--shorter-side {side}{whose} is less than {longer}, the longer side of the input "
+        f"--shorter-side {side} is less than {longer}, the longer side of the input "
         f"{merged['height']}×{merged['width']} that is cut out of the image. Give --shorter-side N, at least {longer}"
     )

@@ -189,7 +189,7 @@ def _in_yaml(path: Path) -> tuple[str, ...]:
         import yaml  # noqa: PLC0415 - it comes with timm; other commands do not need it
     except ModuleNotFoundError as error:
         raise RecipeError(
-            f"labels: {path.name} needs PyYAML. pip install 'foveal[exporter]'"
+            f"labels: {path.name} needs PyYAML. In a clone, `make export` installs it."
         ) from error
     try:
         # BaseLoader reads every value as text: no, off and 1.0 are labels.

@@ -366,7 +366,7 @@ class Recipe(_Frozen):
             merged["shorter_side"] = max(merged["height"], merged["width"])
         refuse_unread(stated, resize)
         if resize == "crop":
-            refuse_small_side(merged, is_stated="shorter_side" in stated)
+            refuse_small_side(merged)
         else:
             merged["shorter_side"] = None
         try:
@@ -428,6 +428,7 @@ def _in_package(file: str) -> Path:
     spec = find_spec(package)
     if spec is None or spec.origin is None:
         raise RecipeError(
-            f"{file!r}: the package {package} is not installed. pip install 'foveal[exporter]'"
+            f"{file!r}: the package {package} is not installed. Install it into .venv with pip install; "
+            "what the recipes in models/ need comes with `make export`."
         )
     return reduce(Path.joinpath, inner.split("/"), Path(spec.origin).parent)

@@ -8,7 +8,11 @@ from fastapi import APIRouter, FastAPI
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Peers, Services
+from service.api.dialects.deepstack import deepstack
+from service.api.dialects.kserve_v1 import kserve_v1
+from service.api.dialects.label_studio.app import label_studio
 from service.api.dialects.v2.app import OpenInference
+from service.api.dialects.x_anylabeling import x_anylabeling
 from service.api.docs import serve_docs
 from service.api.errors import handle_errors
 from service.api.fast_path import FastPath
@@ -19,10 +23,13 @@ from service.api.guards.queue_share import QueueShares
 from service.api.guards.rate_limit import RateLimitGuard, by_address, by_key, parse_rate
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
+from service.api.ingest.remote_images import RemoteImages, home_of
 from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
 from service.api.output_room import OutputRoom
+from service.api.protocol import Protocol, Protocols
 from service.api.routes import operations
+from service.api.routes.admin import admin_router
 from service.api.routes.chain import chain_router
 from service.api.routes.explain import explain_router
 from service.api.routes.models import models_router
@@ -30,6 +37,7 @@ from service.api.routes.playground import playground_router
 from service.api.routes.task import TaskRoute, add_task_route, task_route
 from service.api.routes.video import video_router
 from service.engine import Engine
+from service.errors import ConfigurationError
 from service.keys import KeyRing
 from service.settings import Settings
 
@@ -73,7 +81,8 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
-    behind = HeadAsGet(OpenInference(app, services))
+    spoken = Protocols(app, services, protocols_of(settings))
+    behind = HeadAsGet(OpenInference(spoken, services))
     fast_path = FastPath(behind, services, _add_routes(app, engine))
     return Telemetry(guarded(fast_path, [*middleware, *guards_of(settings)]), services, app)
 
@@ -103,6 +112,20 @@ def guards_of(settings: Settings) -> list[Middleware]:
     return guards
 
 
+def protocols_of(settings: Settings) -> list[Protocol]:
+    """Return the protocols of other programs that the settings turn on, beside `/v1` and `/v2`."""
+    token = settings.label_studio_token.get_secret_value()
+    headers = (("Authorization", f"Token {token}"),) if token else ()
+    home = home_of(settings.label_studio_url, headers)
+    known = (
+        deepstack(settings.deepstack_labels),
+        kserve_v1(),
+        label_studio(RemoteImages(settings.fetch_hosts, home)),
+        x_anylabeling(),
+    )
+    return [one for one in known if one.name in settings.dialects]
+
+
 def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds: bool) -> Services:
     admission = Admission(
         turns=engine.threads,
@@ -127,10 +150,26 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
         max_video_bytes=settings.max_video_bytes,
         min_bytes_per_second=settings.min_bytes_per_second,
         longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,
+        admin=_admin(settings),
+        max_model_bytes=settings.max_model_bytes,
         peers=peers,
         shares=_shares(settings),
         sheds=sheds,
     )
+
+
+def _admin(settings: Settings) -> bool:
+    """Return whether calls may change the models.
+
+    Raises:
+        ConfigurationError: the settings allow it to everyone.
+    """
+    if settings.admin and settings.keys is None:
+        raise ConfigurationError(
+            "FOVEAL_ADMIN is set and FOVEAL_KEYS is not: whoever reaches the service could change its models. Make a "
+            "key with `foveal key new NAME --scope admin`, and set FOVEAL_KEYS to the file with its entry."
+        )
+    return settings.admin
 
 
 def _shares(settings: Settings) -> QueueShares | None:
@@ -166,6 +205,7 @@ def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
         chain_router(components),
         video_router(engine.tasks, components),
         models_router(components),
+        admin_router(components),
         operations.router,
         playground_router(),
     ):

@@ -19,13 +19,34 @@ from service.explain.views import VIEWS, ExplainResult
 from service.imaging.overlay import RenderedImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Outputs
-from service.runtime.model import Model
+from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
-from service.tasks.task import Rendering, Task
+from service.shadows import Shadows
+from service.tasks.task import Rendering, Task, TaskOptions
 from service.value import value
 
 Disconnected = Callable[[], Coroutine[Any, Any, None]]
 """A coroutine function that returns when the caller has left."""
+
+
+@value
+class ShadowCall:
+    """A version that runs a request too, with the options before they were held against a model."""
+
+    model: Model
+    options: TaskOptions
+    _shadows: Shadows
+
+    def offer(
+        self,
+        call: "TaskCall",
+        images: Sequence[EncodedImage],
+        outcomes: Sequence[JobResult[Any] | FovealError],
+    ) -> None:
+        """Run the images beside everything else, or drop them."""
+        queue = call.model.queue
+        busy = queue is None or queue.depth > 0
+        self._shadows.offer(call.task, self.options, self.model, images, outcomes, busy=busy)
 
 
 @value
@@ -38,8 +59,10 @@ class TaskCall:
     rendering: Rendering | None
     media_type: str
     _pipeline: Pipeline
+    _lease: Lease | None = None
     _cache: CachingPipeline | None = None
     _question: tuple[str, ...] = ()
+    _shadow: "ShadowCall | None" = None
 
     async def run(
         self,
@@ -65,7 +88,7 @@ class TaskCall:
                 self.rendering.render, card=card, options=self.options, media_type=self.media_type
             )
         if self._cache is not None:
-            return await self._cache.predict(
+            outcomes = await self._cache.predict(
                 self.model,
                 images,
                 head,
@@ -73,9 +96,17 @@ class TaskCall:
                 timeout_seconds=timeout_seconds,
                 disconnected=disconnected,
             )
-        return await self._pipeline.predict(
-            self.model, images, head, timeout_seconds=timeout_seconds, disconnected=disconnected
-        )
+        else:
+            outcomes = await self._pipeline.predict(
+                self.model,
+                images,
+                head,
+                timeout_seconds=timeout_seconds,
+                disconnected=disconnected,
+            )
+        if self._shadow is not None:
+            self._shadow.offer(self, images, outcomes)
+        return outcomes
 
 
 @value
@@ -87,6 +118,7 @@ class TensorCall:
 
     model: Model
     _pipeline: Pipeline
+    _lease: Lease | None = None
     _cache: CachingPipeline | None = None
 
     @property
@@ -127,7 +159,10 @@ class TensorCall:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         jobs = [Job(partial(_row, row), _outputs) for row in rows]
-        return await self.model.batcher.submit(
+        queue = self.model.queue
+        if queue is None:
+            queue, timeout_seconds = await self.model.awake(timeout_seconds)
+        return await queue.submit(
             jobs,
             timeout_seconds=timeout_seconds,
             disconnected=disconnected,
@@ -180,6 +215,7 @@ class ExplainCall:
     request: ExplainRequest
     _runner: Runner
     _registry: Registry
+    _lease: Lease | None = None
 
     @property
     def needs_image(self) -> bool:

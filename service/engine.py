@@ -5,26 +5,27 @@ Routes, protocols, the command line and other programs call an engine and nothin
 
 import asyncio
 import logging
-import time
-import warnings
+import shutil
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from functools import partial
 from importlib.metadata import version as version_of
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
-from prometheus_client import disable_created_metrics
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
-from service.caching import CachingPipeline
-from service.calls import ExplainCall, TaskCall, TensorCall
+from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
-from service.errors import ConfigurationError, DeviceError, FovealError, InvalidParameterError
+from service.errors import (
+    FovealError,
+    InvalidParameterError,
+    RefusedModelError,
+)
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -36,54 +37,48 @@ from service.explain.request import Form
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
-from service.imaging.ahead import DecodingAhead
-from service.imaging.decode import Limits
-from service.imaging.decoder import Decoder, ThreadDecoder
-from service.imaging.formats import formats_of
 from service.imaging.isolated.child import PROGRAM
-from service.imaging.isolated.decoder import IsolatedDecoder
 from service.imaging.overlay import RenderedImage
-from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
 from service.logs import LOGGER
 from service.metrics import Metrics
-from service.pipeline import EncodedImage, Pipeline
-from service.response_cache import ResponseCache
-from service.runtime.chip import this_chip
-from service.runtime.choosing import Chooser
-from service.runtime.device import Device
-from service.runtime.host import granted_memory, granted_threads
+from service.pipeline import EncodedImage
+from service.runtime.changes import Changes
+from service.runtime.host import granted_threads
 from service.runtime.job import JobResult
-from service.runtime.loading import ModelLoader
-from service.runtime.probing import find_device, try_device
-from service.runtime.registry import Batching, Registry
-from service.runtime.repository import scan_repository
+from service.runtime.model import Model
+from service.runtime.probing import find_device
 from service.runtime.session import RUNTIME_VERSION
-from service.runtime.trial import Trial
+from service.runtime.wanted import (
+    NO_OVERRIDES,
+    Overrides,
+)
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
-from service.tasks.networks import require_fitting, usable
+from service.shadows import Shadows
+from service.tasks.networks import require_fitting
 from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
-from service.video.allowed import allowed_of
 from service.video.events import VideoEvent
 from service.video.options import DEFAULT_FPS, SamplingOptions
 from service.video.pipeline import VideoPipeline, VideoRun
-from service.video.reader import VideoLimits
 from service.video.source import Source
+from service.whole_call import whole_call
+from service.wiring import (
+    answer_bytes,
+    default_chain,
+    make_opener,
+    make_pipeline,
+    make_registry,
+    make_response_cache,
+    prepare_libraries,
+    read_catalog,
+    threads_of,
+    video_limits,
+)
 
 log = logging.getLogger(LOGGER)
 
-DECODING_MEMORY_SHARE = 4
-"""Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
-DECODER_BYTES = 256 << 20
-"""What a decoder process may take for its file and its libraries, beside the pixels."""
-TRIAL_MEMORY = 8 * 2**30
-"""The memory of a machine that does not state it, for the trials of models."""
-ANSWER_MEMORY_SHARE = 8
-"""Of the memory, one in so many bytes may hold outputs that are answered as they are, and again answers not read."""
-LEAST_ANSWER_BYTES = 256 << 20
-"""What the outputs of a single request may have."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -97,6 +92,7 @@ class Engine:
         share: this process's part of a number of threads, where several processes serve together.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
         decoder_program: the module that isolated decoder processes run.
+        overrides: what admin calls have changed, where this engine takes the place of another.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
@@ -111,12 +107,13 @@ class Engine:
         share: Callable[[int], int] = int,
         on_loaded: "Callable[[Engine], None] | None" = None,
         decoder_program: str = PROGRAM,
+        overrides: Overrides = NO_OVERRIDES,
     ) -> None:
         require_fitting(tasks)
         self.version = version_of("foveal")
         self.tasks = tasks
         self.timeout_seconds = settings.timeout_ms / 1e3
-        self.answer_bytes = _answer_bytes(settings)
+        self.answer_bytes = answer_bytes(settings)
         self.draining = False
         self.loaded = asyncio.Event()
         self._on_loaded = on_loaded
@@ -124,14 +121,24 @@ class Engine:
         self.metrics.build_info.labels(self.version, RUNTIME_VERSION).set(1)
         self.metrics.workers.set(1)
         device = find_device(settings.device, settings.device_id)
-        self.threads = share(_threads(settings, device))
+        self.threads = share(threads_of(settings, device))
         self._workers = Workers(self.threads)
-        self._pool = (
-            ThreadPoolExecutor(share(granted_threads()), "foveal-imaging")
-            if device.is_gpu
-            else None
+        images = (
+            share(granted_threads()) if device.is_gpu else 0
+        )  # on a CPU they are made on the workers
+        self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
+        self.models_folder = settings.models
+        read = partial(read_catalog, settings.models, settings.defaults, tasks)
+        catalog = read()
+        self.registry = make_registry(
+            catalog,
+            overrides,
+            opener=make_opener(
+                settings, device, tasks, self.metrics, workers=self._workers, pool=self._pool
+            ),
+            tasks=tasks,
+            settings=settings,
         )
-        self.registry = self._registry(settings, device)
         self.explainers = Explainers(
             self._workers,
             limit=settings.explainers,
@@ -139,23 +146,33 @@ class Engine:
             open_explainer=open_explainer,
             series_of=self.registry.series_of,
         )
+        self.registry.when_gone(self.explainers.forget)
         fan_out = FanOut(requests=settings.max_fan_outs, in_flight=JOBS_IN_FLIGHT)
-        self.pipeline = self._pipeline(
-            settings, decoder_program, share(granted_threads()) if device.is_gpu else 0
+        self.pipeline = make_pipeline(
+            settings,
+            self.metrics,
+            threads=self.threads,
+            pool_threads=images,
+            decoder_program=decoder_program,
         )
-        self.cache = self._response_cache(settings)
-        self.videos = VideoPipeline(fan_out, _video_limits(settings), self.metrics)
+        self.cache = make_response_cache(settings, self.pipeline, self.metrics)
+        self.shadows = Shadows(self.pipeline, self.metrics)
+        self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(
             settings.models,
-            self.tasks,
+            tasks,
             registry=self.registry,
             pipeline=self.pipeline,
             fan_out=fan_out,
-            default=settings.defaults.get(CHAIN),
+            metrics=self.metrics,
+            default=partial(default_chain, settings.models, settings.defaults),
+        )
+        self.changes = Changes(
+            self.registry, read, catalog, overrides, on_commit=self.chains.reload
         )
         self._health_check_seconds = settings.health_check_seconds
-        _prepare_libraries(settings.max_pixels)
+        prepare_libraries(settings.max_pixels)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -173,8 +190,10 @@ class Engine:
             stack.push_async_callback(asyncio.to_thread, self._workers.stop)
             stack.push_async_callback(self.registry.close)
             stack.push_async_callback(self.explainers.close)
+            stack.push_async_callback(self.shadows.close)
             for work in (
                 self._serve_models(),
+                self.registry.residence.watch(),
                 Watchdog(self._workers).watch(),
                 watch_lag(self.metrics),
                 return_memory(),
@@ -233,12 +252,30 @@ class Engine:
             media_type = media_type or chosen.media_types[0]
         else:
             media_type = ""
-        if self.cache is None:
-            return TaskCall(task, found, settled, chosen, media_type, self.pipeline)
-        question = (task.name, rendering or "", media_type, _text_of(task, options))
+        question: tuple[str, ...] = ()
+        if self.cache is not None:
+            question = (task.name, rendering or "", media_type, _text_of(task, options))
         return TaskCall(
-            task, found, settled, chosen, media_type, self.pipeline, self.cache, question
+            task,
+            found,
+            settled,
+            chosen,
+            media_type,
+            self.pipeline,
+            found.lease,
+            self.cache,
+            question,
+            None if chosen else self._shadow_call(found, options, model, version),
         )
+
+    def _shadow_call(
+        self, found: Model, options: TaskOptions, name: str | None, version: int | None
+    ) -> ShadowCall | None:
+        """Return the shadow of a request; only one that names no version has any."""
+        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
+            return None
+        shadow = self.registry.shadow_of(found)
+        return None if shadow is None else ShadowCall(shadow, options, self.shadows)
 
     async def predict(
         self,
@@ -292,7 +329,7 @@ class Engine:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
         found = self.registry.find(tuple(self.tasks), model, version)
-        return TensorCall(found, self.pipeline, self.cache)
+        return TensorCall(found, self.pipeline, found.lease, self.cache)
 
     async def infer(
         self,
@@ -356,10 +393,12 @@ class Engine:
             raise InvalidParameterError(f"format: {task.name} has nothing that can be drawn")
         found = self.registry.find(task.networks, model, version, task=task.name)
         window = found.card.window
+        backbone = self.registry.backbone_of(found) if found.card.backbone else found
         return VideoRun(
             task=task.name,
             model=found,
-            backbone=self.registry.backbone_of(found) if found.card.backbone else found,
+            backbone=backbone,
+            leases=(found.lease, backbone.lease),
             combiner=over_time.begin(options, found.card),
             sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
             draws=draws,
@@ -487,7 +526,9 @@ class Engine:
             request = filters_request(options, form)
         else:
             request = explain_request(options, found.card, form)
-        return ExplainCall(self.tasks[found.card.task], found, request, self.runner, self.registry)
+        return ExplainCall(
+            self.tasks[found.card.task], found, request, self.runner, self.registry, found.lease
+        )
 
     async def explain(
         self,
@@ -514,80 +555,26 @@ class Engine:
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         return (await call.run(image, timeout_seconds=seconds)).value
 
-    # Inside.
+    # Models.
 
-    def _registry(self, settings: Settings, device: Device) -> Registry:
-        found, unreadable = scan_repository(settings.models)
-        servables, unfit = usable(found, self.tasks)
-        return Registry(
-            servables,
-            unreadable + unfit,
-            device=device,
-            open_model=self._loader(settings, device).load,
-            workers=self._workers,
-            metrics=self.metrics,
-            batching=Batching(
-                settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds
-            ),
-            defaults={task: name for task, name in settings.defaults.items() if task != CHAIN},
-            networks={name: task.networks for name, task in self.tasks.items()},
-            pool=self._pool,
-            load_seconds=settings.load_seconds,
-        )
+    async def remove_file(self, name: str, version: int) -> None:
+        """Remove a version, which is not served any more, from the folder of the models.
 
-    def _loader(self, settings: Settings, device: Device) -> ModelLoader:
-        return ModelLoader(
-            device=device,
-            outputs={task.name: task.outputs for task in self.tasks.values()},
-            cache=settings.cache.expanduser(),
-            largest=settings.max_batch,
-            instances=settings.instances,
-            threads=self.threads,
-            graphs=settings.cuda_graphs,
-            max_tensor_bytes=settings.max_tensor_bytes,
-            trial=_trial(settings),
-            deterministic=settings.deterministic,
-            chooser=_chooser(settings, device, self.tasks),
-        )
-
-    def _pipeline(self, settings: Settings, decoder_program: str, pool_threads: int) -> Pipeline:
-        most = settings.max_request_pixels
-        limits = Limits(
-            max_pixels=min(settings.max_pixels, most),
-            formats=formats_of(settings.image_formats),
-            max_metadata_bytes=settings.max_metadata_bytes,
-        )
-        memory = granted_memory() or 0
-        fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
-        room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
-        threads = max(1, self.threads // 2)
-        decoder: Decoder = ThreadDecoder(limits, room)
-        if settings.decode == "isolated":
-            decoder = IsolatedDecoder(
-                limits,
-                room,
-                count=max(self.threads, pool_threads) + threads,  # all that decode at once
-                memory_bytes=settings.decode_memory_bytes
-                or DECODER_BYTES + limits.max_pixels * BYTES_PER_PIXEL,
-                seconds=settings.decode_seconds,
-                on_end=lambda reason: self.metrics.decoder_restarts.labels(reason).inc(),
-                program=decoder_program,
-            )
-        ahead = DecodingAhead(threads, settings.queue_size)
-        return Pipeline(decoder, most, room, ahead)
-
-    def _response_cache(self, settings: Settings) -> CachingPipeline | None:
-        """Return this process's part of the cache; None where no answer is kept."""
-        capacity = settings.response_cache_bytes // settings.workers
-        if not capacity:
-            return None
-        longest = max(settings.timeout_ms, settings.max_timeout_ms) / 1e3
-        cache = ResponseCache(capacity, self.metrics, longest_seconds=longest)
-        return CachingPipeline(self.pipeline, cache)
+        Raises:
+            RefusedModelError: the folder can not be written.
+        """
+        try:
+            await whole_call(shutil.rmtree, self.models_folder / name / str(version))
+        except OSError as error:
+            raise RefusedModelError(
+                f"{name} version {version} is not served any more, and its file can not be removed: "
+                f"{error.strerror or error}."
+            ) from error
 
     async def _serve_models(self) -> None:
         self.chains.report()
         await self.registry.load()
+        await self.changes.start()
         self.loaded.set()
         if self._on_loaded is not None:
             self._on_loaded(self)
@@ -609,73 +596,6 @@ async def open_engine(
     async with engine.running():
         await engine.loaded.wait()
         yield engine
-
-
-def _threads(settings: Settings, device: Device) -> int:
-    """Return how many threads run batches: on a CPU one per core, on a GPU enough to keep it busy while they wait."""
-    return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
-
-
-def _answer_bytes(settings: Settings) -> int:
-    """Return what raw outputs may hold in this process before they are sent, and again after that."""
-    share = (granted_memory() or 0) // ANSWER_MEMORY_SHARE // settings.workers
-    return settings.max_answer_bytes or max(LEAST_ANSWER_BYTES, share)
-
-
-def _trial(settings: Settings) -> Trial | None:
-    if not settings.trial:
-        return None
-    return Trial(
-        settings.trial_seconds,
-        settings.trial_bytes or (granted_memory() or TRIAL_MEMORY) // 2,
-        settings.cache.expanduser() / "trials",
-    )
-
-
-def _chooser(settings: Settings, device: Device, tasks: Mapping[str, Task]) -> Chooser | None:
-    """Return what chooses precision and provider; None where every model is served as its file says.
-
-    Raises:
-        ConfigurationError: the settings contradict each other.
-    """
-    if settings.precision == "exact":
-        return None
-    if settings.deterministic:
-        raise ConfigurationError(
-            "FOVEAL_PRECISION=fast measures which precision serves, so the next start may give other answers, and "
-            "FOVEAL_DETERMINISTIC forbids that. Leave one of them out."
-        )
-    devices = [device]
-    if settings.device == "auto" and device.name == "cpu":
-        with suppress(DeviceError):
-            devices.append(try_device("openvino"))
-    return Chooser(
-        devices=tuple(devices),
-        comparisons={name: task.agreement for name, task in tasks.items() if task.agreement},
-        cache=settings.cache.expanduser(),
-        chip=this_chip(),
-        clock=time.perf_counter,
-    )
-
-
-def _video_limits(settings: Settings) -> VideoLimits:
-    return VideoLimits(
-        max_seconds=settings.max_video_seconds,
-        max_frames=settings.max_video_frames,
-        max_pixels=settings.max_pixels,
-        allowed=allowed_of(settings.video_formats, settings.video_codecs),
-    )
-
-
-def _prepare_libraries(max_pixels: int) -> None:
-    """Set what these libraries keep for the whole process."""
-    # Pillow's own limit, for files that hold more pixels than their header says; ours is checked for each image.
-    # It never falls: another engine in this process may allow more.
-    Image.MAX_IMAGE_PIXELS = max(max_pixels, Image.MAX_IMAGE_PIXELS or 0)
-    # Warnings about malformed images are not logged; the client gets an error.
-    warnings.filterwarnings("ignore", module=r"PIL\.")
-    # A second series beside every counter, which nothing here reads.
-    disable_created_metrics()  # type: ignore[no-untyped-call]
 
 
 def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | None) -> TaskOptions:

@@ -7,7 +7,7 @@ FovealError
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
-│   │   └── TooMuchMetadataError  MalformedBase64Error
+│   │   └── TooMuchMetadataError  MalformedBase64Error  RemoteImageError
 │   ├── VideoError                the video can not be read
 │   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
 │   │   └── VideoTooLongError  TooManyFramesError
@@ -18,7 +18,8 @@ FovealError
 │   ├── NotFoundError  MethodNotAllowedError
 │   ├── UnauthorizedError  MissingScopeError  UnknownHostError
 │   ├── RateLimitedError  QueueShareError
-│   └── UnknownModelError  UnknownVersionError  WrongTaskError
+│   ├── UnknownModelError  UnknownVersionError  WrongTaskError  NoDefaultModelError
+│   └── AdminOffError  RefusedModelError  VersionExistsError  ModelInUseError
 ├── UnavailableError              the client may try again
 │   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError
 │   └── DeadlineError
@@ -38,23 +39,23 @@ class FovealError(Exception):
 
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
-    title: ClassVar[str] = "The service failed"
+    title: ClassVar[str] = "Internal error"
     retry_after_seconds: ClassVar[int | None] = None
 
 
 class ConfigurationError(FovealError):
     code = "configuration_error"
-    title = "The service can not start with this configuration"
+    title = "Wrong configuration"
 
 
 class DeviceError(ConfigurationError):
     code = "device_unavailable"
-    title = "The device does not work here"
+    title = "Device unavailable"
 
 
 class ServableError(ConfigurationError):
     code = "not_servable"
-    title = "The file can not be served"
+    title = "File not servable"
 
 
 class RequestError(FovealError):
@@ -62,7 +63,7 @@ class RequestError(FovealError):
 
     status = 400
     code = "bad_request"
-    title = "The request can not be answered"
+    title = "Bad request"
 
 
 class ImageError(RequestError):
@@ -70,7 +71,7 @@ class ImageError(RequestError):
 
     status = 422
     code = "bad_image"
-    title = "The image can not be read"
+    title = "Unreadable image"
 
 
 class EmptyImageError(ImageError):
@@ -78,7 +79,7 @@ class EmptyImageError(ImageError):
 
     status = 400
     code = "empty_image"
-    title = "The image has no bytes"
+    title = "Empty image"
 
 
 class UnsupportedImageError(ImageError):
@@ -86,14 +87,14 @@ class UnsupportedImageError(ImageError):
 
     status = 415
     code = "unsupported_image"
-    title = "The bytes are not a known image format"
+    title = "Unknown image format"
 
 
 class BrokenImageError(ImageError):
     """The image is damaged or cut short, or made its isolated decoder crash."""
 
     code = "broken_image"
-    title = "The image is damaged or cut short"
+    title = "Damaged image"
 
 
 class TooManyPixelsError(ImageError):
@@ -104,7 +105,7 @@ class TooManyPixelsError(ImageError):
 
     status = 413
     code = "too_many_pixels"
-    title = "The image has too many pixels"
+    title = "Too many pixels"
 
 
 class TooMuchMetadataError(ImageError):
@@ -115,7 +116,7 @@ class TooMuchMetadataError(ImageError):
 
     status = 413
     code = "too_much_metadata"
-    title = "The image has too much metadata"
+    title = "Too much metadata"
 
 
 class MalformedBase64Error(ImageError):
@@ -123,7 +124,14 @@ class MalformedBase64Error(ImageError):
 
     status = 400
     code = "malformed_base64"
-    title = "The image is not valid base64"
+    title = "Malformed base64"
+
+
+class RemoteImageError(ImageError):
+    """An image that is named by URL may not be fetched, is not there, or did not come in time."""
+
+    code = "remote_image"
+    title = "Image not fetched"
 
 
 class VideoError(RequestError):
@@ -131,7 +139,7 @@ class VideoError(RequestError):
 
     status = 422
     code = "bad_video"
-    title = "The video can not be read"
+    title = "Unreadable video"
 
 
 class UnsupportedVideoError(VideoError):
@@ -142,28 +150,28 @@ class UnsupportedVideoError(VideoError):
 
     status = 415
     code = "unsupported_video"
-    title = "The bytes are not a known video format"
+    title = "Unknown video format"
 
 
 class BrokenVideoError(VideoError):
     """No frame of the video can be read; a video that is cut short is answered up to its cut."""
 
     code = "broken_video"
-    title = "The video is damaged or cut short"
+    title = "Damaged video"
 
 
 class NoVideoStreamError(VideoError):
     """The file has no video stream."""
 
     code = "no_video_stream"
-    title = "The file holds no video"
+    title = "No video stream"
 
 
 class NoFramesError(VideoError):
     """The video stream has no frames."""
 
     code = "no_frames"
-    title = "The video has no frames"
+    title = "Video without frames"
 
 
 class VideoTooLongError(VideoError):
@@ -171,7 +179,7 @@ class VideoTooLongError(VideoError):
 
     status = 413
     code = "video_too_long"
-    title = "The video lasts too long"
+    title = "Video too long"
 
 
 class TooManyFramesError(VideoError):
@@ -179,14 +187,14 @@ class TooManyFramesError(VideoError):
 
     status = 413
     code = "too_many_frames"
-    title = "The request is for too many frames"
+    title = "Too many frames"
 
 
 class EmptyBodyError(RequestError):
     """The request has no body."""
 
     code = "empty_body"
-    title = "The request has no body"
+    title = "Empty body"
 
 
 class BodyTooLargeError(RequestError):
@@ -194,7 +202,7 @@ class BodyTooLargeError(RequestError):
 
     status = 413
     code = "body_too_large"
-    title = "The request body is too large"
+    title = "Body too large"
 
 
 class TooManyImagesError(RequestError):
@@ -202,21 +210,21 @@ class TooManyImagesError(RequestError):
 
     status = 413
     code = "too_many_images"
-    title = "The request holds too many images"
+    title = "Too many images"
 
 
 class MalformedMultipartError(RequestError):
     """The form can not be parsed, is cut short or holds no file."""
 
     code = "malformed_multipart"
-    title = "The multipart body can not be parsed"
+    title = "Malformed form"
 
 
 class MalformedJsonError(RequestError):
     """Not `{"images": ["<base64>", …]}`, or nested deeper than `FOVEAL_MAX_JSON_DEPTH`."""
 
     code = "malformed_json"
-    title = "The JSON body can not be parsed"
+    title = "Malformed JSON"
 
 
 class UnsupportedEncodingError(RequestError):
@@ -224,14 +232,14 @@ class UnsupportedEncodingError(RequestError):
 
     status = 415
     code = "unsupported_encoding"
-    title = "The body's content encoding is not understood"
+    title = "Unknown content encoding"
 
 
 class MalformedEncodingError(RequestError):
     """The compressed body is damaged or cut short."""
 
     code = "malformed_encoding"
-    title = "The body is not compressed as its header says"
+    title = "Malformed content encoding"
 
 
 class InvalidParameterError(RequestError):
@@ -239,14 +247,14 @@ class InvalidParameterError(RequestError):
 
     status = 422
     code = "invalid_parameter"
-    title = "A parameter is not valid"
+    title = "Invalid parameter"
 
 
 class MalformedHttpError(RequestError):
     """The bytes are not an HTTP/1.1 request; the connection is closed."""
 
     code = "malformed_http"
-    title = "The bytes are not an HTTP/1.1 request"
+    title = "Malformed HTTP"
 
 
 class HeadTooLargeError(RequestError):
@@ -254,7 +262,7 @@ class HeadTooLargeError(RequestError):
 
     status = 431
     code = "head_too_large"
-    title = "The head of the request is too large"
+    title = "Request head too large"
 
 
 class HeadTimeoutError(RequestError):
@@ -262,7 +270,7 @@ class HeadTimeoutError(RequestError):
 
     status = 408
     code = "head_timeout"
-    title = "The head of the request did not come in time"
+    title = "Request head too slow"
 
 
 class NotFoundError(RequestError):
@@ -270,7 +278,7 @@ class NotFoundError(RequestError):
 
     status = 404
     code = "not_found"
-    title = "There is nothing at this path"
+    title = "Unknown path"
 
 
 class MethodNotAllowedError(RequestError):
@@ -278,7 +286,7 @@ class MethodNotAllowedError(RequestError):
 
     status = 405
     code = "method_not_allowed"
-    title = "The path does not take this method"
+    title = "Method not allowed"
 
 
 class UnauthorizedError(RequestError):
@@ -286,7 +294,7 @@ class UnauthorizedError(RequestError):
 
     status = 401
     code = "unauthorized"
-    title = "A valid API key is needed"
+    title = "API key needed"
 
 
 class MissingScopeError(RequestError):
@@ -294,7 +302,7 @@ class MissingScopeError(RequestError):
 
     status = 403
     code = "missing_scope"
-    title = "The API key may not do this"
+    title = "Scope missing"
 
 
 class UnknownHostError(RequestError):
@@ -302,7 +310,7 @@ class UnknownHostError(RequestError):
 
     status = 421
     code = "unknown_host"
-    title = "The service has another name"
+    title = "Unknown host"
 
 
 class RateLimitedError(RequestError):
@@ -321,7 +329,7 @@ class QueueShareError(RequestError):
 
     status = 429
     code = "queue_share"
-    title = "The client has its share of the queue"
+    title = "Queue share in use"
     retry_after_seconds = 1
 
 
@@ -330,7 +338,7 @@ class UnknownModelError(RequestError):
 
     status = 404
     code = "unknown_model"
-    title = "There is no such model"
+    title = "Unknown model"
 
 
 class UnknownVersionError(RequestError):
@@ -338,7 +346,7 @@ class UnknownVersionError(RequestError):
 
     status = 404
     code = "unknown_version"
-    title = "The model has no such version"
+    title = "Unknown version"
 
 
 class WrongTaskError(RequestError):
@@ -346,7 +354,47 @@ class WrongTaskError(RequestError):
 
     status = 422
     code = "wrong_task"
-    title = "The model does not do this task"
+    title = "Wrong task"
+
+
+class NoDefaultModelError(RequestError):
+    """The request names no model, several do the task, and none is its default; the detail lists them."""
+
+    status = 422
+    code = "no_default_model"
+    title = "No default model"
+
+
+class AdminOffError(RequestError):
+    """The call changes the models, and `FOVEAL_ADMIN` is not set."""
+
+    status = 403
+    code = "admin_off"
+    title = "Admin calls off"
+
+
+class RefusedModelError(RequestError):
+    """The file of the model, or `foveal.toml`, is not valid; what was served goes on."""
+
+    status = 422
+    code = "refused_model"
+    title = "Model refused"
+
+
+class VersionExistsError(RequestError):
+    """The folder has this version already; the file of a version is never replaced by a call."""
+
+    status = 409
+    code = "version_exists"
+    title = "Version exists"
+
+
+class ModelInUseError(RequestError):
+    """An alias, a share, a default or another model needs the version that the call takes away."""
+
+    status = 409
+    code = "model_in_use"
+    title = "Model in use"
 
 
 class UnavailableError(FovealError):
@@ -354,7 +402,7 @@ class UnavailableError(FovealError):
 
     status = 503
     code = "unavailable"
-    title = "The service can not answer now"
+    title = "Temporarily unavailable"
     retry_after_seconds: ClassVar[int | None] = 1
 
 
@@ -366,7 +414,7 @@ class OverloadedError(UnavailableError):
     """
 
     code = "overloaded"
-    title = "The queue is full"
+    title = "Overloaded"
     # Where it is set, it says how many more images the queue that was full would take now.
     room: "WeakMethod[Callable[[], int]] | None" = None
 
@@ -375,14 +423,14 @@ class ShuttingDownError(UnavailableError):
     """The process received the signal to end."""
 
     code = "shutting_down"
-    title = "The service is shutting down"
+    title = "Shutting down"
 
 
 class NotReadyError(UnavailableError):
     """The model is loading or failed to load."""
 
     code = "model_not_ready"
-    title = "The model is not ready"
+    title = "Model not ready"
 
 
 class StuckError(UnavailableError):
@@ -392,7 +440,7 @@ class StuckError(UnavailableError):
     """
 
     code = "run_stuck"
-    title = "The network did not end its run"
+    title = "Run stuck"
     retry_after_seconds = None
 
 
@@ -404,7 +452,7 @@ class DeadlineError(UnavailableError):
 
     status = 504
     code = "deadline_exceeded"
-    title = "The deadline passed before the answer was ready"
+    title = "Deadline exceeded"
     retry_after_seconds = None
 
 
@@ -413,14 +461,14 @@ class ClientLeftError(FovealError):
 
     status = 499
     code = "client_left"
-    title = "The client closed its connection"
+    title = "Client left"
 
 
 class InferenceError(FovealError):
     """The network failed on this image, or gave what is not a finite number or no class of its card."""
 
     code = "inference_failed"
-    title = "The network failed on this image"
+    title = "Inference failed"
 
 
 def error_types() -> tuple[type[FovealError], ...]:

@@ -119,7 +119,7 @@ class FanOut:
         Raises:
             UnavailableError: the model is not ready, or the service is shutting down.
         """
-        batcher = model.batcher
+        model.require_served()
         places = asyncio.Semaphore(self._in_flight)
         flying: set[_Flight[T]] = set()
         started: asyncio.Queue[_Flight[T] | None] = asyncio.Queue()
@@ -129,14 +129,7 @@ class FanOut:
                 async with aclosing(_drawn(jobs)) as source:
                     await places.acquire()
                     async for job in source:
-                        flight = asyncio.create_task(
-                            batcher.submit(
-                                [job],
-                                timeout_seconds=timeout_seconds,
-                                low_priority=True,
-                                bounded=True,
-                            )
-                        )
+                        flight = asyncio.create_task(run_alone(model, job, timeout_seconds))
                         flying.add(flight)
                         started.put_nowait(flight)
                         await places.acquire()
@@ -176,6 +169,22 @@ class HeldBytes:
         while self._bytes and self._bytes + size > self._most:
             self._less.clear()
             await self._less.wait()
+
+
+async def run_alone(
+    model: Model, job: Job[Any, T], timeout_seconds: float
+) -> list[JobResult[T] | FovealError]:
+    """Run one low-priority job of few in flight; the model is loaded first where it is not in memory.
+
+    Raises:
+        UnavailableError: the model is not ready, or the service is shutting down.
+    """
+    queue = model.queue
+    if queue is None:
+        queue, timeout_seconds = await model.awake(timeout_seconds)
+    return await queue.submit(
+        [job], timeout_seconds=timeout_seconds, low_priority=True, bounded=True
+    )
 
 
 async def _drawn(jobs: Jobs[T]) -> AsyncGenerator[Job[Any, T], None]:

@@ -1,11 +1,14 @@
 """What the service counts, on a registry of its own; every label value comes from loaded models and route templates."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from functools import lru_cache
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
+from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
+from prometheus_client.registry import Collector
 
 from service.model_statistics import ModelStatistics
 from service.stage_times import StageTimes
@@ -20,6 +23,12 @@ STAGES = ("decode", "queue", "infer", "head")
 CLOSINGS = ("drained", "shared", "full", "delay")
 DECODER_ENDS = ("crash", "memory", "time", "killed", "reply")
 OUTCOMES = ("answered", "refused", "failed", "expired", "abandoned")
+SHADOW_OUTCOMES = ("agreed", "differed", "failed", "dropped")
+
+KEPT_VERSIONS = 16
+"""So many versions that were removed keep what they counted; then the one that was removed first is forgotten."""
+KNOWN_SERIES = 4096
+"""Series of requests whose labels are bound."""
 
 
 class Metrics:
@@ -27,6 +36,12 @@ class Metrics:
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
+        self._versions: dict[tuple[str, int], VersionMetrics] = {}
+        self._removed: dict[tuple[str, int], None] = {}
+        self._answered: dict[tuple[str, int], set[tuple[str, int]]] = {}
+        self._chains: frozenset[str] = frozenset()
+        self.of_request = lru_cache(KNOWN_SERIES)(self._find_request)
+        """Takes a request's route, model, version and status; see `_find_request`."""
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         GCCollector(registry=self.registry)
@@ -64,7 +79,7 @@ class Metrics:
 
     def _add_requests(self) -> None:
         self.requests = self._counter(
-            "foveal_requests_total", "Requests answered.", "route", "model", "status"
+            "foveal_requests_total", "Requests answered.", "route", "model", "version", "status"
         )
         self.request_seconds = self._histogram(
             "foveal_request_seconds",
@@ -72,8 +87,11 @@ class Metrics:
             SECONDS,
             "route",
             "model",
+            "version",
         )
-        self.errors = self._counter("foveal_errors_total", "Errors sent to clients.", "code")
+        self.errors = self._counter(
+            "foveal_errors_total", "Errors sent to clients.", "route", "code"
+        )
         self.in_flight = self._gauge(
             "foveal_requests_in_flight", "Requests that are being answered."
         )
@@ -105,19 +123,21 @@ class Metrics:
             self.registry,
         )
         self.batch_size = self._histogram(
-            "foveal_batch_size", "Images in a batch that ran.", BATCH_SIZES, "model"
+            "foveal_batch_size", "Images in a batch that ran.", BATCH_SIZES, "model", "version"
         )
         self.batches = self._counter(
             "foveal_batches_total",
             "Batches by why they closed: drained (took all), shared (left some for other workers), "
             "full, delay (waited max_delay_ms).",
             "model",
+            "version",
             "closed",
         )
         self.images = self._counter(
             "foveal_images_total",
             "Images accepted into a queue, by outcome: answered, refused (bad images), failed, expired, abandoned.",
             "model",
+            "version",
             "outcome",
         )
         self.video_frames = self._counter(
@@ -144,16 +164,19 @@ class Metrics:
 
     def _add_models(self) -> None:
         self.queue_depth = self._gauge(
-            "foveal_queue_depth", "Images that wait for a batch.", "model"
+            "foveal_queue_depth", "Images that wait for a batch.", "model", "version"
         )
         self.queue_capacity = self._gauge(
-            "foveal_queue_capacity", "Images that may wait for a batch.", "model"
+            "foveal_queue_capacity", "Images that may wait for a batch.", "model", "version"
         )
         self.stuck = self._counter(
-            "foveal_stuck_batches_total", "Batches that did not end and were given up.", "model"
+            "foveal_stuck_batches_total",
+            "Batches that did not end and were given up.",
+            "model",
+            "version",
         )
         self.macs = self._counter(
-            "foveal_macs_total", "Multiply-accumulate operations executed.", "model"
+            "foveal_macs_total", "Multiply-accumulate operations executed.", "model", "version"
         )
         self.model_info = self._gauge(
             "foveal_model_info",
@@ -176,15 +199,85 @@ class Metrics:
         )
         self.model_ready = self._gauge(
             "foveal_model_ready",
-            "1 when loaded, warm and its last health check succeeded.",
+            "1 when loaded, warm and its last health check succeeded, or when it is asleep: a request loads it.",
             "model",
+            "version",
         )
 
+        self.model_changes = self._counter(
+            "foveal_model_changes_total",
+            "Versions that came and went: loaded, refused, removed, asleep (unloaded until a request comes), woken.",
+            "model",
+            "change",
+        )
+        self.refused_models = self._gauge(
+            "foveal_refused_models", "Files in the model repository that can not be served."
+        )
+        self.shadows = self._counter(
+            "foveal_shadow_images_total",
+            "Images that a shadow version ran too: agreed, differed, failed, or dropped under load.",
+            "model",
+            "version",
+            "outcome",
+        )
+        self.version_states = VersionStates(self.registry)
         self.statistics = ModelStatistics(self.registry)
 
-    def of_model(self, model: str, depth: Callable[[], float]) -> "ModelMetrics":
-        """Return the series of one model, made at once so that they stand at 0; `depth` is read at each scrape."""
-        return ModelMetrics(self, model, depth)
+    def of_version(self, model: str, version: int) -> "VersionMetrics":
+        """Return the series of a version; they are made at once, so that they stand at 0."""
+        if (model, version) not in self._versions:
+            self._versions[model, version] = VersionMetrics(self, model, version)
+        return self._versions[model, version]
+
+    def version_added(self, model: str, version: int) -> None:
+        """Note that a version is served; where it was before, its series go on."""
+        self._removed.pop((model, version), None)
+        self.of_version(model, version)
+
+    def version_removed(self, model: str, version: int) -> None:
+        """Note that a version is served no more; its series are dropped when `KEPT_VERSIONS` others were removed."""
+        if (model, version) in self._versions:
+            self._removed[model, version] = None
+        while len(self._removed) > KEPT_VERSIONS:
+            self._forget(*next(iter(self._removed)))
+
+    def name_chains(self, names: Collection[str]) -> None:
+        """Count the requests to these chains by name, and no more those to others."""
+        self._chains = frozenset(names)
+        self.of_request.cache_clear()
+
+    def _find_request(
+        self, route: str, model: str, version: int, status: int
+    ) -> tuple[Counter, Histogram, Counter]:
+        """Return what counts requests, their seconds and their bytes.
+
+        Args:
+            route: its template.
+            model: its name, or that of a chain; empty where none was found.
+            version: of the model; a chain has none. One that is forgotten counts as no model.
+            status: of the response.
+        """
+        labels = (model if model in self._chains else "", "")
+        if (model, version) in self._versions:
+            labels = (model, str(version))
+            self._answered.setdefault((model, version), set()).add((route, status))
+        return (
+            self.requests.labels(route, *labels, str(status)),
+            self.request_seconds.labels(route, *labels),
+            self.request_bytes.labels(route),
+        )
+
+    def _forget(self, model: str, version: int) -> None:
+        labels = (model, str(version))
+        del self._removed[model, version]
+        self._versions.pop((model, version)).remove(self)
+        self.of_request.cache_clear()
+        for route, status in self._answered.pop((model, version), ()):
+            self.requests.remove(route, *labels, str(status))
+            self.request_seconds.remove(route, *labels)
+        for outcome in SHADOW_OUTCOMES:
+            self.shadows.remove(*labels, outcome)
+        self.statistics.forget(model, version)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)
@@ -198,16 +291,66 @@ class Metrics:
         return Histogram(name, text, labels, buckets=buckets, registry=self.registry)
 
 
-class ModelMetrics:
-    """One model's series with their labels bound, so that the hot path looks nothing up."""
+class VersionStates(Collector):
+    """The state of each version of each model, and the bytes that it holds."""
 
-    def __init__(self, metrics: Metrics, model: str, depth: Callable[[], float]) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._read: Callable[[], Iterable[tuple[str, int, str, int]]] = tuple
+        registry.register(self)
+
+    def show(self, read: Callable[[], Iterable[tuple[str, int, str, int]]]) -> None:
+        """Show what a function returns at each scrape: name, version, state and bytes."""
+        self._read = read
+
+    def describe(self) -> list[Metric]:
+        return list(self._families())
+
+    def collect(self) -> Iterator[Metric]:
+        states, sizes = self._families()
+        for name, version, state, held in self._read():
+            states.add_metric([name, str(version), state], 1.0)
+            sizes.add_metric([name, str(version)], float(held))
+        yield states
+        yield sizes
+
+    @staticmethod
+    def _families() -> tuple[GaugeMetricFamily, GaugeMetricFamily]:
+        return (
+            GaugeMetricFamily(
+                "foveal_model_state",
+                "Always 1; the state of a version: loading, ready, asleep (not in memory, and loaded for a request), "
+                "failed.",
+                labels=("model", "version", "state"),
+            ),
+            GaugeMetricFamily(
+                "foveal_model_memory_bytes",
+                "Memory that a version holds, as measured when it was loaded.",
+                labels=("model", "version"),
+            ),
+        )
+
+
+class VersionMetrics:
+    """The series of one version of a model with their labels bound, so that the hot path looks nothing up."""
+
+    def __init__(self, metrics: Metrics, model: str, version: int) -> None:
+        labels = (model, str(version))
         self.model = model
-        self.stage_times = metrics.stage_times.of_model(model)
+        self._labels = labels
+        self.stage_times = metrics.stage_times.of_version(*labels)
         """Takes the seconds of an image in the order of `STAGES`."""
-        self.closed = {reason: metrics.batches.labels(model, reason) for reason in CLOSINGS}
-        self.outcome = {outcome: metrics.images.labels(model, outcome) for outcome in OUTCOMES}
-        self.batch_size = metrics.batch_size.labels(model)
-        self.macs = metrics.macs.labels(model)
-        self.stuck = metrics.stuck.labels(model)
-        metrics.queue_depth.labels(model).set_function(depth)
+        self.closed = {reason: metrics.batches.labels(*labels, reason) for reason in CLOSINGS}
+        self.outcome = {outcome: metrics.images.labels(*labels, outcome) for outcome in OUTCOMES}
+        self.batch_size = metrics.batch_size.labels(*labels)
+        self.macs = metrics.macs.labels(*labels)
+        self.stuck = metrics.stuck.labels(*labels)
+
+    def remove(self, metrics: Metrics) -> None:
+        """Remove them from the registry; whoever still counts is not seen any more."""
+        metrics.stage_times.forget(*self._labels)
+        for reason in CLOSINGS:
+            metrics.batches.remove(*self._labels, reason)
+        for outcome in OUTCOMES:
+            metrics.images.remove(*self._labels, outcome)
+        for family in (metrics.batch_size, metrics.macs, metrics.stuck):
+            family.remove(*self._labels)

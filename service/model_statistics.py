@@ -1,7 +1,6 @@
 """What each version of a model has done since it was loaded: requests, runs by batch size, and the seconds of both.
 
-`service/metrics.py` counts images, and all versions of a model together. Protocols with statistics want requests, runs
-and versions.
+`service/metrics.py` counts images and HTTP requests. Protocols with statistics want calls of a queue, and runs.
 """
 
 import threading
@@ -118,6 +117,10 @@ class ModelStatistics(Collector):
     def of_version(self, model: str, version: int) -> VersionStatistics:
         """Return the statistics of a version, which go on where it was loaded before."""
         return self._versions.setdefault((model, str(version)), VersionStatistics())
+
+    def forget(self, model: str, version: int) -> None:
+        """Show a version no more."""
+        self._versions.pop((model, str(version)), None)
 
     def describe(self) -> list[Metric]:
         return list(self._families().values())

@@ -56,6 +56,7 @@ class Pipeline:
         timeout_seconds: float,
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
         low_priority: bool = False,
+        is_request: bool = True,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order.
 
@@ -74,11 +75,15 @@ class Pipeline:
         if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
             jobs = await self._prepared(images, jobs, until, disconnected)
             timeout_seconds = max(0.0, until - self.clock())
-        return await model.batcher.submit(
+        queue = model.queue
+        if queue is None:
+            queue, timeout_seconds = await model.awake(timeout_seconds)
+        return await queue.submit(
             jobs,
             timeout_seconds=timeout_seconds,
             disconnected=disconnected,
             low_priority=low_priority,
+            is_request=is_request,
         )
 
     def job(

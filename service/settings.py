@@ -4,7 +4,7 @@ import difflib
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
 from pydantic_core import PydanticCustomError
@@ -14,8 +14,12 @@ from service.errors import ConfigurationError
 from service.runtime.device import DeviceName
 
 PREFIX = "FOVEAL_"
+Dialect = Literal["deepstack", "kserve-v1", "label-studio", "x-anylabeling"]
+DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
 
 _HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|\[[0-9A-Fa-f:.]+\]")
+_FETCH_HOST = re.compile(r"(\*\.)?[\w-]+(\.[\w-]+)*|[\w-]+(\.[\w-]+)*:[0-9]+")
+_SERVER = re.compile(r"https?://[\w.-]+(:[0-9]{1,5})?|")
 _ORIGIN = re.compile(r"\*|https?://[^/\s]+")
 
 
@@ -24,6 +28,24 @@ def _host(value: str) -> str:
     if not _HOST.fullmatch(value):
         raise PydanticCustomError(
             "host", "Write a name or an address without a port, or *. before a name"
+        )
+    return value
+
+
+def _fetch_host(value: str) -> str:
+    """One with a scheme or a path would match no URL."""
+    if not _FETCH_HOST.fullmatch(value):
+        raise PydanticCustomError(
+            "fetch_host", "Write a name, a name with a port, or *. before a name"
+        )
+    return value
+
+
+def _server(value: str) -> str:
+    """The server of another program: a path or a password in it would not be used."""
+    if not _SERVER.fullmatch(value):
+        raise PydanticCustomError(
+            "server", "Write scheme, host and port without a slash at the end"
         )
     return value
 
@@ -59,7 +81,28 @@ class Settings(BaseSettings):
     )
     defaults: dict[str, str] = Field(
         {},
-        description='Default model of a task, as JSON: `{"classify": "lenet5"}`; without an entry the first by name',
+        description='Default model of a task, as JSON: `{"classify": "lenet5"}`, `"lenet5:2"` or `"lenet5@stable"`; '
+        "goes before `foveal.toml`",
+    )
+    admin: bool = Field(
+        default=False,
+        description="Whether calls with a key of the scope `admin` may change what is served: versions, aliases, "
+        "shares, shadows; needs `FOVEAL_KEYS`",
+    )
+    max_model_bytes: int = Field(
+        2**31,
+        ge=1024,
+        description="Largest model that such a call may send; above it 413 `body_too_large`",
+    )
+    watch: bool = Field(
+        default=False,
+        description="Watch the folder of the models, and serve what changes in it; needs the package watchfiles",
+    )
+    models_memory_bytes: int = Field(
+        0,
+        ge=0,
+        description="Memory that the models may hold together; the least recently used are unloaded until a request "
+        "comes for them. 0: any",
     )
     workers: int = Field(
         1, ge=1, le=256, description="Processes that serve; more than 1 pays for tiny networks only"
@@ -149,9 +192,9 @@ class Settings(BaseSettings):
     max_answer_bytes: int = Field(
         0,
         ge=0,
-        description="Bytes of the outputs of V2 requests, above which further ones get 503 `overloaded`; and, apart "
-        "from them, of answers that clients have not read, above which the slowest are disconnected. 0: an eighth of "
-        "the memory",
+        description="Bytes of the outputs of V2 and KServe V1 requests, above which further ones get 503 "
+        "`overloaded`; and, apart from them, of answers that clients have not read, above which the slowest are "
+        "disconnected. 0: an eighth of the memory",
     )
     min_bytes_per_second: int = Field(
         1000,
@@ -287,6 +330,28 @@ class Settings(BaseSettings):
     cors_origins: list[Annotated[str, AfterValidator(_origin)]] = Field(
         [],
         description='Sites whose pages may read answers, as JSON: `["https://app.example.org"]`; empty: none',
+    )
+    dialects: list[Dialect] = Field(
+        list(DIALECTS),
+        description='Protocols of other programs that are spoken, as JSON: `["deepstack"]`; see docs/clients.md',
+    )
+    deepstack_labels: dict[str, str] = Field(
+        {},
+        description='Other names of classes for clients of DeepStack, as JSON: `{"tvmonitor": "tv", "book": ""}`; '
+        "boxes with an empty name are left out, and `*` stands for every other class",
+    )
+    fetch_hosts: list[Annotated[str, AfterValidator(_fetch_host)]] = Field(
+        [],
+        description="Hosts from which images are fetched that a task of Label Studio names by URL, as JSON: "
+        '`["images.example.org", "*.example.net", "s3.example.com:8443"]`; none in a private network. Empty: none',
+    )
+    label_studio_url: Annotated[str, AfterValidator(_server)] = Field(
+        "",
+        description="Your Label Studio, `http://labels.lan:8080`: files that were uploaded to it are fetched, also "
+        "in a private network; empty: they are not",
+    )
+    label_studio_token: SecretStr = Field(
+        SecretStr(""), description="Access token of a user of Label Studio, for its files"
     )
     trusted_proxies: list[IPvAnyNetwork] = Field(
         [],

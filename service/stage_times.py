@@ -12,11 +12,11 @@ from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
-LABELS = ("model", "stage")
+LABELS = ("model", "version", "stage")
 
 
 class StageTimes(Collector):
-    """The collector of all models.
+    """The collector of all versions of all models.
 
     Args:
         name: of the metric.
@@ -38,14 +38,18 @@ class StageTimes(Collector):
         self._text = text
         self._bounds = tuple(bounds)
         self._stages = tuple(stages)
-        self._models: dict[str, ModelTimes] = {}
+        self._versions: dict[tuple[str, str], VersionTimes] = {}
         registry.register(self)
 
-    def of_model(self, model: str) -> "ModelTimes":
-        """Return the times of a model; several versions of it count together."""
-        if model not in self._models:
-            self._models[model] = ModelTimes(self._bounds, len(self._stages))
-        return self._models[model]
+    def of_version(self, model: str, version: str) -> "VersionTimes":
+        """Return the times of a version of a model, which go on where it was before."""
+        if (model, version) not in self._versions:
+            self._versions[model, version] = VersionTimes(self._bounds, len(self._stages))
+        return self._versions[model, version]
+
+    def forget(self, model: str, version: str) -> None:
+        """Show a version no more."""
+        del self._versions[model, version]
 
     def describe(self) -> Iterator[HistogramMetricFamily]:
         yield HistogramMetricFamily(self._name, self._text, labels=LABELS)
@@ -53,15 +57,15 @@ class StageTimes(Collector):
     def collect(self) -> Iterator[HistogramMetricFamily]:
         family = HistogramMetricFamily(self._name, self._text, labels=LABELS)
         limits = [*map(floatToGoString, self._bounds), "+Inf"]
-        for model, times in tuple(self._models.items()):
+        for labels, times in tuple(self._versions.items()):
             for stage, (counts, seconds) in zip(self._stages, times.read(), strict=True):
                 buckets = list(zip(limits, map(float, accumulate(counts)), strict=True))
-                family.add_metric((model, stage), buckets, seconds)
+                family.add_metric((*labels, stage), buckets, seconds)
         yield family
 
 
-class ModelTimes:
-    """The times of one model's images. Its methods may be called from any thread."""
+class VersionTimes:
+    """The times of one version's images. Its methods may be called from any thread."""
 
     def __init__(self, bounds: Sequence[float], stages: int) -> None:
         self._bounds = tuple(bounds)

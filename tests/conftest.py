@@ -1,4 +1,4 @@
-"""What all tests share: asyncio, and a repository of one tiny model."""
+"""What all tests share: asyncio, a limit of time by their kind, and a repository of one tiny model."""
 
 import ctypes
 import sys
@@ -7,6 +7,25 @@ from pathlib import Path
 import pytest
 
 from tests.servables import write_servable
+
+LIMITS = {"e2e": 60, "playground": 60, "docker": 60, "exporter": 120}
+"""Seconds that a test may take, by its folder: real processes and browsers, and networks that PyTorch makes, trains and
+exports. The limit of all others, whose fault would be to hang, is in pyproject.toml. A test may state its own."""
+
+
+def limit_of(path: Path) -> int:
+    """Return the seconds that the folder of a test allows; 0 where it has no limit of its own."""
+    folder = path.relative_to(Path(__file__).parent).parts[0]
+    return LIMITS.get(folder, 0)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Give each test the limit of its kind, unless it states its own or the command line gives a longer one."""
+    given = float(config.getoption("timeout", None) or 0)
+    for item in items:
+        limit = limit_of(item.path)
+        if limit > given and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(limit))
 
 
 @pytest.fixture(scope="session")

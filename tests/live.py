@@ -22,6 +22,7 @@ from service.processes.worker import connection_limits, tls_of
 from service.settings import Settings
 from service.tasks.task import Task
 from service.tasks.tasks import TASKS
+from tests.samples import total
 
 MODELS = Path(__file__).parents[1] / "models"
 
@@ -39,7 +40,7 @@ class Live:
         return host, int(port)
 
     def sample(self, name: str, **labels: str) -> float:
-        return self.services.metrics.registry.get_sample_value(name, labels) or 0.0
+        return total(self.services.metrics.registry, name, **labels) or 0.0
 
 
 @contextmanager

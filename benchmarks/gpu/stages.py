@@ -37,13 +37,13 @@ def read_sums(metrics: str, model: str) -> Sums:
         value = float(number)
         match name, labels.get("stage"):
             case "foveal_stage_seconds_sum", str(stage) if stage in seconds:
-                seconds[stage] = value
+                seconds[stage] += value
             case "foveal_stage_seconds_count", "infer":
-                found["images"] = value
+                found["images"] += value
             case "foveal_batch_size_count", _:
-                found["batches"] = value
+                found["batches"] += value
             case "foveal_batch_size_sum", _:
-                found["batched"] = value
+                found["batched"] += value
     return Sums(seconds, **found)
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = {
     "README.md": "index.md",
     "exporter/README.md": "exporter.md",
-    "models/README.md": "models.md",
+    "models/README.md": "bundled-models.md",
     "benchmarks/README.md": "benchmarks.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",

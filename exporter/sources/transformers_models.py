@@ -122,7 +122,9 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
 
 def _transformers() -> Library:
     if find_spec("transformers") is None:
-        raise SourceError("transformers is not installed. pip install 'foveal[transformers]'")
+        raise SourceError(
+            "transformers is not installed. In a clone: .venv/bin/pip install -e '.[transformers]'"
+        )
     import transformers  # noqa: PLC0415 - an optional dependency that takes seconds to load
 
     logging: Any = transformers.logging  # its functions have no types

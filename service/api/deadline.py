@@ -47,6 +47,15 @@ class Deadline:
         """Return the error for an answer that was not ready in time."""
         return DeadlineError(f"The answer was not ready within {self._allowed_ms()} ms.")
 
+    def require_time(self) -> None:
+        """Do nothing before the deadline.
+
+        Raises:
+            DeadlineError: it passed.
+        """
+        if not self.left():
+            raise self.answer_late()
+
     @asynccontextmanager
     async def limit(self, late: Callable[[], DeadlineError]) -> AsyncIterator[asyncio.Timeout]:
         """Cancel the block at the deadline; what is yielded can be rescheduled to end it sooner.

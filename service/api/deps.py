@@ -1,5 +1,6 @@
 """What FastAPI passes to the routes: the composed parts of the service, and the record of this request."""
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Protocol
@@ -14,7 +15,9 @@ from service.api.output_room import OutputRoom
 from service.api.record import RECORD_KEY, RequestRecord
 from service.api.shedding import Shedding
 from service.engine import Engine
+from service.errors import AdminOffError
 from service.metrics import Metrics
+from service.runtime.change import Change, ChangeReport
 
 
 class Peers(Protocol):
@@ -28,12 +31,17 @@ class Peers(Protocol):
         """Return the metrics of all processes together, encoded."""
         ...
 
+    async def change(self, change: Change) -> ChangeReport:
+        """Change the models of all processes, or of none."""
+        ...
+
 
 @dataclass(slots=True)
 class Services:
     """Everything the routes may use.
 
-    `peers` is None where the service has one process, `shares` where a client may have a whole queue. `sheds` says
+    `admin` says whether calls may change the models. `peers` is None where the service has one process, `shares` where
+    a client may have a whole queue. `sheds` says
     whether requests may be refused before the guards see them.
     """
 
@@ -49,6 +57,8 @@ class Services:
     max_video_bytes: int
     min_bytes_per_second: int
     longest_seconds: float
+    admin: bool = False
+    max_model_bytes: int = 0
     peers: Peers | None = None
     shares: QueueShares | None = None
     sheds: bool = True
@@ -56,6 +66,28 @@ class Services:
 
     def __post_init__(self) -> None:
         self.shedding = Shedding(self.engine.metrics, remembers=self.sheds)
+
+    def require_admin(self) -> None:
+        """Refuse a call that changes the models where the settings do not allow them.
+
+        Raises:
+            AdminOffError
+        """
+        if not self.admin:
+            raise AdminOffError(
+                "This service does not let its models be changed. Its operator allows it with FOVEAL_ADMIN=true and a "
+                "key with the scope admin."
+            )
+
+    async def change(self, change: Change) -> ChangeReport:
+        """Change the models of all processes, or of none; it goes on when the client leaves.
+
+        Raises:
+            RequestError: it can not be done.
+            UnavailableError: too many changes wait, or a process does not answer.
+        """
+        doer = self.engine.changes if self.peers is None else self.peers
+        return await asyncio.shield(asyncio.ensure_future(doer.change(change)))
 
     @property
     def draining(self) -> bool:

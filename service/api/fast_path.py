@@ -41,7 +41,7 @@ class FastPath:
         except FovealError as error:
             record.error_code = error.code
             if isinstance(error, OverloadedError):
-                self._services.shedding.note(scope, route.path, record.model, error)
+                self._services.shedding.note(scope, record, error)
             response = problem(error, record.request_id)
         await response(scope, receive, send)
 

@@ -8,17 +8,15 @@ that a request that a guard refuses also has an id, metrics and a log line.
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import lru_cache
 from http import HTTPStatus
 
 from fastapi import FastAPI
-from prometheus_client import Counter, Histogram
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.deps import Services
 from service.api.error_forms import error_response
 from service.api.errors import internal_error
-from service.api.record import RECORD_KEY, RequestRecord, request_ids
+from service.api.record import RECORD_KEY, RequestRecord, request_ids, route_of
 from service.errors import FovealError
 from service.logs import FIELDS, REQUEST_LOGGER
 
@@ -30,15 +28,14 @@ Middleware = Callable[[ASGIApp], ASGIApp]
 To refuse a request, raise a `FovealError` before the response starts, or send a response.
 """
 
-UNMATCHED = "unmatched"
-"""The route of requests without one, so that unknown paths do not make new series."""
-
-KNOWN_SERIES = 4096
 _REQUEST_ID = re.compile(rb"[\x21-\x7e]{1,128}")
 _INTERNAL_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 """No browser takes an answer for another type than the service states."""
+
+_API = ("/v1/", "/v2/", "/health/", "/metrics/")
+"""Paths that may end with a slash."""
 
 _QUIET = ("/health/", "/metrics", "/v2/health/")
 """Paths that monitoring requests every few seconds; the log has them at level debug."""
@@ -65,7 +62,6 @@ class Telemetry:
         self.services = services
         self.fastapi = fastapi
         self._ids = request_ids()
-        self._series = lru_cache(KNOWN_SERIES)(self._find_series)
         self._in_flight = 0
         services.metrics.in_flight.set_function(lambda: self._in_flight)
 
@@ -73,6 +69,9 @@ class Telemetry:
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        path = scope["path"]
+        if path[-1:] == "/":
+            scope["path"] = without_slash(path)
         headers = scope["headers"]
         record = RequestRecord(
             given_id(headers) or next(self._ids),
@@ -112,16 +111,6 @@ class Telemetry:
             record.release()
             self._report(scope, record, stages, status or _INTERNAL_SERVER_ERROR)
 
-    def _find_series(
-        self, route: str, model: str, status: int
-    ) -> tuple[Counter, Histogram, Counter]:
-        metrics = self.services.metrics
-        return (
-            metrics.requests.labels(route, model, str(status)),
-            metrics.request_seconds.labels(route, model),
-            metrics.request_bytes.labels(route),
-        )
-
     def _with_headers(
         self, message: Message, record: RequestRecord, stages: Mapping[str, float]
     ) -> Message:
@@ -142,15 +131,17 @@ class Telemetry:
     ) -> None:
         """Count the request and write its log line."""
         seconds = record.elapsed_seconds()
-        route = record.route or getattr(scope.get("route"), "path", UNMATCHED)
+        route = route_of(record, scope)
         metrics = self.services.metrics
-        answered, duration, received = self._series(route, record.model, status)
+        answered, duration, received = metrics.of_request(
+            route, record.model, record.version, status
+        )
         answered.inc()
         duration.observe(seconds)
         if record.body_bytes:
             received.inc(record.body_bytes)
         if record.error_code:
-            metrics.errors.labels(record.error_code).inc()
+            metrics.errors.labels(route, record.error_code).inc()
         level = logging.DEBUG if scope["path"].startswith(_QUIET) and status < 400 else logging.INFO
         if log.isEnabledFor(level):
             log.log(
@@ -179,6 +170,17 @@ def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) ->
             **{f"{stage}_ms": round(ms, 2) for stage, ms in stages.items()},
         }
     return line
+
+
+def without_slash(path: str) -> str:
+    """Return the path without the slash at its end where it is one of the API: clients and proxies append one.
+
+    No client follows a redirect with its body, and a redirect would name a host. The pages have relative links, so
+    their paths stay as they are.
+    """
+    if path.startswith(_API) and path[-2:] != "//":
+        return path[:-1]
+    return path
 
 
 def given_id(headers: Iterable[tuple[bytes, bytes]]) -> str | None:

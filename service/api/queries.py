@@ -26,10 +26,14 @@ class ModelQuery(TaskOptions):
 
     model: Annotated[
         str | None,
-        Field(max_length=64, description="Model name; default: the task's default model"),
+        Field(
+            max_length=97,
+            description="Model name, `name:version` or `name@alias`; default: the task's default model",
+        ),
     ] = None
     version: Annotated[
-        int | None, Field(ge=1, description="Model version; default: the newest")
+        int | None,
+        Field(ge=1, description="Model version; default: by the model's shares, else the newest"),
     ] = None
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 
 from fastapi import Request
+from starlette.types import Scope
 
 from service.api.deadline import LONGEST_TIMEOUT_MS, TIMEOUT_HEADER, Clock, Deadline, parse_timeout
 from service.runtime.job import JobResult, Trace
@@ -15,6 +16,9 @@ from service.runtime.model import Model
 
 RECORD_KEY = "foveal.record"
 """The key of the request's record in the ASGI scope."""
+
+UNMATCHED = "unmatched"
+"""The route of requests without one, so that unknown paths do not make new series."""
 
 STAGES = ("decode", "queue", "infer", "head")
 """The stages of an image's way, as `Trace` names them."""
@@ -47,6 +51,9 @@ class RequestRecord:
     route: str = ""
     """The template of the route that answered; empty where none did."""
     model: str = ""
+    """The name of the model that answers; empty until it is found."""
+    version: int = 0
+    """Of the model."""
     body_bytes: int = 0
     images: int = 0
     error_code: str = ""
@@ -92,13 +99,12 @@ class RequestRecord:
         if held is not None:
             held.close()
 
-    def answered_by(self, model: Model, outcomes: Sequence[object]) -> None:
-        """Note the model and what became of each image."""
-        self.note(model.name, outcomes)
+    def found(self, model: Model) -> None:
+        """Note which model answers, or refuses to."""
+        self.model, self.version = model.name, model.version
 
-    def note(self, name: str, outcomes: Sequence[object]) -> None:
-        """Note the name of the model or chain, and what became of each image."""
-        self.model = name
+    def answered(self, outcomes: Sequence[object]) -> None:
+        """Note what became of each image."""
         self.images = len(outcomes)
         self.traces = [outcome.trace for outcome in outcomes if isinstance(outcome, JobResult)]
 
@@ -126,6 +132,11 @@ class RequestRecord:
         if len(self.traces) == 1:
             return self.traces[0].batch_size
         return max((trace.batch_size for trace in self.traces), default=0)
+
+
+def route_of(record: RequestRecord, scope: Scope) -> str:
+    """Return the template of the route that answers a request, `UNMATCHED` where there is none."""
+    return record.route or getattr(scope.get("route"), "path", UNMATCHED)
 
 
 def request_ids() -> Iterator[str]:

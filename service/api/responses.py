@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from service.api.deadline import Deadline
 from service.api.deps import JsonObject, Services
-from service.api.record import RequestRecord
+from service.api.record import RequestRecord, route_of
 from service.calls import TaskCall
 from service.errors import (
     ClientLeftError,
@@ -54,16 +54,24 @@ async def run_images(
         disconnected=partial(disconnected, request),
         client=record.client,
     )
-    record.answered_by(call.model, outcomes)
+    record.answered(outcomes)
     if services.engine.cache is not None:
         record.cache_status = cache_status(outcomes)
-    return results_of(outcomes, services, record)
+    try:
+        return results_of(outcomes, services, record, route_of(record, request.scope))
+    finally:  # or an error and this frame keep each other alive
+        del outcomes
 
 
 def results_of(
-    outcomes: list[JobResult[Any] | FovealError], services: Services, record: RequestRecord
+    outcomes: list[JobResult[Any] | FovealError],
+    services: Services,
+    record: RequestRecord,
+    route: str,
 ) -> list[Any]:
     """Return each image's result, or `{"error": …}` in the place of one that failed among several.
+
+    The errors are counted for `route`.
 
     Raises:
         FovealError: the request as a whole failed, or its only image did.
@@ -79,7 +87,7 @@ def results_of(
             finally:  # or the error and this frame, which holds the images, keep each other alive
                 del outcome, outcomes
     return [
-        outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services)
+        outcome.value if isinstance(outcome, JobResult) else _error_object(outcome, services, route)
         for outcome in outcomes
     ]
 
@@ -166,6 +174,6 @@ async def disconnected(request: Request) -> None:
         pass
 
 
-def _error_object(error: FovealError, services: Services) -> JsonObject:
-    services.metrics.errors.labels(error.code).inc()
+def _error_object(error: FovealError, services: Services, route: str) -> JsonObject:
+    services.metrics.errors.labels(route, error.code).inc()
     return {"error": {"code": error.code, "detail": str(error)}}

@@ -77,14 +77,26 @@ class ModelState(BaseModel):
 
     name: str
     version: int
-    state: str
+    state: Literal["loading", "ready", "asleep", "failed"] = Field(
+        description="`asleep`: not in memory, and loaded for the next request"
+    )
     reason: str = Field(description="Why it is not ready, else empty")
     device: str
     precision: str = Field(
         description="In what it computes; of a model that is loading, its file's"
     )
     largest_batch: int | None
-    default: bool = Field(description="Whether it answers its task when no model is named")
+    default: bool = Field(
+        description="Whether its model answers its task when a request names no model"
+    )
+    memory_bytes: int = Field(
+        description="Memory that it holds, as measured when it was loaded; 0 while it is not in memory"
+    )
+    aliases: list[str] = Field(description="Aliases that lead to it")
+    share: float | None = Field(
+        description="Percent of its model's requests that name no version; null where the newest version gets them"
+    )
+    shadow: bool = Field(description="Whether it also runs these requests and never answers them")
     choice: Choice | None = Field(
         description="With FOVEAL_PRECISION=fast, the ways to serve it that were measured on this machine"
     )
@@ -103,9 +115,18 @@ class ChainState(BaseModel):
     steps: tuple[Step, ...]
 
 
+class RefusedModel(BaseModel):
+    """A version that is in the folder of the models and is not served."""
+
+    name: str
+    version: str
+    reason: str
+
+
 class ModelStates(BaseModel):
     models: list[ModelState]
     chains: list[ChainState] = []
+    not_served: list[RefusedModel]
 
 
 FRAME = {

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from starlette.types import Scope
 
 from service.api.error_forms import answer_to
-from service.api.record import request_ids
+from service.api.record import RequestRecord, request_ids, route_of
 from service.errors import OverloadedError
 from service.logs import LOGGER
 from service.metrics import Metrics
@@ -36,6 +36,7 @@ class _Full:
 
     route: str
     model: str
+    version: int
     room: "weakref.WeakMethod[Callable[[], int]]"
     answer: bytes
     """From the headers on, with places for the body's length and the request id, also where the body has it."""
@@ -75,7 +76,7 @@ class Shedding:
         """How many targets are known."""
         return len(self._targets)
 
-    def note(self, scope: Scope, route: str, model: str, error: OverloadedError) -> None:
+    def note(self, scope: Scope, record: RequestRecord, error: OverloadedError) -> None:
         """Remember that a request was refused; an error whose queue is not known is not remembered."""
         if error.room is None or not self._remembers:
             return
@@ -85,7 +86,7 @@ class Shedding:
             return
         if len(self._targets) >= MOST_TARGETS:
             self._targets.clear()
-        self._targets[target] = _full(scope["path"], route, model, error)
+        self._targets[target] = _full(scope, record, error)
 
     def refusal(self, target: bytes, given_id: str | None, loop: AbstractEventLoop) -> bytes | None:
         """Return the answer from its headers on for a request that its queue would refuse; None for any other."""
@@ -113,16 +114,17 @@ class Shedding:
         self._reports = False
         for full in self._targets.values():
             if full.refused:
-                self._metrics.requests.labels(full.route, full.model, "503").inc(full.refused)
-                self._metrics.errors.labels(OverloadedError.code).inc(full.refused)
+                answered, *_ = self._metrics.of_request(full.route, full.model, full.version, 503)
+                answered.inc(full.refused)
+                self._metrics.errors.labels(full.route, OverloadedError.code).inc(full.refused)
                 log.info("POST %s 503: %d refused, the queue is full", full.route, full.refused)
                 full.refused = 0
 
 
-def _full(path: str, route: str, model: str, error: OverloadedError) -> _Full:
+def _full(scope: Scope, record: RequestRecord, error: OverloadedError) -> _Full:
     assert error.room is not None
     placeholder = "0" * _ID_BYTES
-    response = answer_to(error, path, placeholder)
+    response = answer_to(error, scope["path"], placeholder)
     fields = [one for one in response.raw_headers if one[0] != b"content-length"]
     head = b"".join(b"%s: %s\r\n" % field for field in fields)
     body = bytes(response.body)
@@ -132,4 +134,12 @@ def _full(path: str, route: str, model: str, error: OverloadedError) -> _Full:
     )
     answer += body.replace(b"%", b"%%").replace(placeholder.encode(), b"%s")
     ids = body.count(placeholder.encode())
-    return _Full(route, model, error.room, answer, len(body) - ids * _ID_BYTES, ids)
+    return _Full(
+        route_of(record, scope),
+        record.model,
+        record.version,
+        error.room,
+        answer,
+        len(body) - ids * _ID_BYTES,
+        ids,
+    )

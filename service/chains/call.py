@@ -27,7 +27,7 @@ from service.imaging.overlay import RenderedImage, encode_image
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Trace
-from service.runtime.model import Model
+from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
 
 MOST_HELD_BYTES = 256 << 20
@@ -50,6 +50,7 @@ class StepCall:
     model: Model
     options: Any
     followers: "tuple[StepCall, ...]"
+    lease: Lease | None
 
     def head(self, outputs: Outputs, source: SourceImage) -> Any:  # noqa: ANN401  # of any task
         """Return the task's result of an image or crop, or what was found there; for worker threads."""
@@ -80,9 +81,8 @@ def _bound(chain: Chain, checked: CheckedStep, registry: Registry) -> StepCall:
         raise NotReadyError(
             f"The step {step.name} of the chain {chain.name} can not run. {error}"
         ) from error
-    return StepCall(
-        checked, model, options, tuple(_bound(chain, one, registry) for one in checked.followers)
-    )
+    followers = tuple(_bound(chain, one, registry) for one in checked.followers)
+    return StepCall(checked, model, options, followers, model.lease)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,7 @@
 """The chains that are served: found by name, run on the models that are there at that moment."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,20 +10,27 @@ from service.chains.definition import Chain
 from service.chains.repository import scan_chains
 from service.errors import (
     ConfigurationError,
+    NoDefaultModelError,
     NotReadyError,
     UnknownModelError,
     for_clients,
 )
 from service.fanout import FanOut
 from service.logs import LOGGER
+from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.registry import Registry
+from service.runtime.repository import Refusal
 from service.tasks.task import Task
 
 log = logging.getLogger(LOGGER)
 
 CHAIN = "chain"
 """The name that stands for all chains in the place of a task: in paths, in videos and in the defaults."""
+
+
+def _nothing() -> None:
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +51,9 @@ class Chains:
         registry: the models that run them.
         pipeline: takes images through the first step.
         fan_out: takes crops through the others.
-        default: the chain that answers when none is named; None: the first by name.
+        metrics: counts the requests to each.
+        default: returns the name of the chain that answers when none is named, None where nobody has chosen one;
+            blocking. It is called at the start and at each reload.
 
     Raises:
         ConfigurationError: the default is no chain.
@@ -58,19 +67,50 @@ class Chains:
         registry: Registry,
         pipeline: Pipeline,
         fan_out: FanOut,
-        default: str | None = None,
+        metrics: Metrics,
+        default: Callable[[], str | None] = _nothing,
     ) -> None:
-        taken = {model.name for model in registry.models}
-        self._chains, self._refusals = scan_chains(root, tasks, taken)
+        self._root = root
+        self._tasks = tasks
         self._registry = registry
         self._pipeline = pipeline
         self._fan_out = fan_out
-        if default is not None and default not in self._chains:
-            known = ", ".join(self._chains) or "none"
+        self._read_default = default
+        self._chains, self._refusals = self._scan()
+        self._default = self._chosen(self._chains)
+        self._metrics = metrics
+        metrics.name_chains(self._chains)
+
+    def reload(self) -> None:
+        """Take the files as they are now; where one is broken, what it said before stays; blocking."""
+        found, refusals = self._scan()
+        for refusal in refusals:
+            if refusal not in self._refusals:
+                log.error("refused: %s", refusal.reason)
+            if refusal.name in self._chains:
+                found[refusal.name] = self._chains[refusal.name]
+        try:
+            default = self._chosen(found)
+        except ConfigurationError as error:
+            log.error("%s", error)
+            default = self._default if self._default in found else None
+        self._chains = dict(sorted(found.items()))
+        self._refusals, self._default = refusals, default
+        self._metrics.name_chains(self._chains)
+
+    def _scan(self) -> tuple[dict[str, Chain], tuple[Refusal, ...]]:
+        taken = {model.name for model in self._registry.models}
+        return scan_chains(self._root, self._tasks, taken)
+
+    def _chosen(self, chains: Mapping[str, Chain]) -> str | None:
+        """Return the chain that answers when none is named: the one that was chosen, else the only one."""
+        default = self._read_default()
+        if default is not None and default not in chains:
+            known = ", ".join(chains) or "none"
             raise ConfigurationError(
-                f"FOVEAL_DEFAULTS names {default!r} for {CHAIN}. Chains: {known}."
+                f"FOVEAL_DEFAULTS or foveal.toml names {default!r} for {CHAIN}. Chains: {known}."
             )
-        self._default = default or next(iter(self._chains), None)
+        return default or (next(iter(chains)) if len(chains) == 1 else None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -82,8 +122,14 @@ class Chains:
 
         Raises:
             UnknownModelError: there is no such chain.
+            NoDefaultModelError: no name, no default, and there are several.
             NotReadyError: a model of the chain is not served, or can not do what its step wants.
         """
+        if name is None and self._default is None and self._chains:
+            raise NoDefaultModelError(
+                f"model: there are {len(self._chains)} chains, and none is the default: {', '.join(self._chains)}. "
+                "Name one of them, or set a default in foveal.toml."
+            )
         chosen = self._default if name is None else name
         if chosen is None or chosen not in self._chains:
             known = ", ".join(self._chains) or "none"
@@ -100,8 +146,12 @@ class Chains:
         ]
 
     def not_ready(self) -> list[str]:
-        """Return which files are no chains, a reason each."""
-        return [for_clients(one.reason, one.path) for one in self._refusals]
+        """Return which files are no chains, a reason each, but of those that were chains before."""
+        return [
+            for_clients(one.reason, one.path)
+            for one in self._refusals
+            if one.name not in self._chains
+        ]
 
     def report(self) -> None:
         """Log what can not be served."""
@@ -119,5 +169,5 @@ class Chains:
             call = ChainCall(chain, bind(chain, self._registry), self._pipeline, self._fan_out)
         except NotReadyError as error:
             return str(error)
-        waiting = [one for one in call.models if one.state != "ready"]
+        waiting = [one for one in call.models if not one.can_answer]
         return f"{waiting[0]} {waiting[0].reason}." if waiting else ""

@@ -11,7 +11,7 @@ from pathlib import Path
 from service.card import Card, CardError, check_certificate
 from service.errors import FovealError, NotReadyError, OverloadedError, ShuttingDownError
 from service.graph.anatomy import Anatomy, instrument_graph
-from service.metrics import ModelMetrics
+from service.metrics import VersionMetrics
 from service.runtime.batcher import Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device, plan_session
@@ -69,7 +69,7 @@ class Explainers:
     limit: int
     capacity: int
     open_explainer: Callable[[Servable], Opened]
-    series_of: Callable[[Model], ModelMetrics]
+    series_of: Callable[[Model], VersionMetrics]
     load_seconds: float = LOAD_SECONDS
     _places: "OrderedDict[Model, _Place]" = field(default_factory=OrderedDict)
     _closed: bool = False
@@ -89,7 +89,7 @@ class Explainers:
             OverloadedError: all explainers that may be loaded are in use.
             ServableError: the session can not be opened.
         """
-        _ = model.batcher  # raises where the model is not served
+        model.require_served()
         if self._closed:
             raise ShuttingDownError("The service is shutting down. Send this to another instance.")
         place = self._places.get(model)
@@ -105,6 +105,13 @@ class Explainers:
             place.users -= 1
             if _failed(place.loading) and self._places.get(model) is place:
                 del self._places[model]
+
+    async def forget(self, model: Model) -> None:
+        """Unload a model's explainer, unless a request uses it: the model itself has left the memory."""
+        place = self._places.get(model)
+        if place is not None and not place.users:
+            del self._places[model]
+            await _unload(place)
 
     async def close(self) -> None:
         """Unload all explainers; returns when their accepted jobs are finished."""

@@ -13,6 +13,8 @@ ACROSS_PROCESSES: Mapping[str, Callable[[float, float], float]] = {
     "foveal_model_info": max,
     "foveal_precision_agreement": max,
     "foveal_precision_speedup": max,
+    "foveal_model_state": max,
+    "foveal_refused_models": max,
     "python_info": max,
     "foveal_model_ready": min,
     "process_start_time_seconds": min,

@@ -11,8 +11,11 @@ from prometheus_client.registry import Collector
 from pydantic_core import from_json, to_json
 
 from service.logs import LOGGER
+from service.processes.fleet_changes import FORWARD, MOST_BYTES, PREPARE, FleetChanges
 from service.processes.metrics_merge import Families, lasting, merge, read_families, write_families
 from service.processes.slot import WorkerSlot
+from service.runtime.change import Change, ChangeReport
+from service.runtime.changes import Changes
 
 log = logging.getLogger(LOGGER)
 
@@ -32,14 +35,20 @@ class Peers:
         slot: this process's.
         registry: this process's metrics.
         not_ready: returns why this process is not ready, one reason each.
+        changes: changes the models of this process.
     """
 
     def __init__(
-        self, slot: WorkerSlot, registry: Collector, not_ready: Callable[[], list[str]]
+        self,
+        slot: WorkerSlot,
+        registry: Collector,
+        not_ready: Callable[[], list[str]],
+        changes: Changes | None = None,
     ) -> None:
         self._slot = slot
         self._registry = registry
         self._own_reasons = not_ready
+        self._changes = None if changes is None else FleetChanges(slot, changes)
         self._inherited = lasting(_saved_metrics(slot))
         self._saving = asyncio.Lock()
         self._silent: set[int] = set()
@@ -50,7 +59,7 @@ class Peers:
         self._slot.socket.unlink(
             missing_ok=True
         )  # from an earlier process of this slot that was killed
-        server = await asyncio.start_unix_server(self._answer, self._slot.socket)
+        server = await asyncio.start_unix_server(self._answer, self._slot.socket, limit=MOST_BYTES)
         try:
             await self._own_metrics()
             yield
@@ -84,7 +93,19 @@ class Peers:
                 writer.write(to_json(self._own_reasons()) + b"\n")
             elif query == _METRICS:
                 writer.write(await self._own_metrics() + b"\n")
+            elif self._changes is not None and query.startswith((FORWARD, PREPARE)):
+                await self._changes.serve(query.rstrip(b"\n"), reader, writer)
             await writer.drain()
+
+    async def change(self, change: Change) -> ChangeReport:
+        """Change the models of all processes, or of none.
+
+        Raises:
+            RequestError: it can not be done.
+            UnavailableError: a process does not answer.
+        """
+        assert self._changes is not None
+        return await self._changes.change(change)
 
     async def _own_metrics(self) -> bytes:
         async with self._saving:

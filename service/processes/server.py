@@ -15,12 +15,13 @@ from types import FrameType
 import uvicorn
 
 from service.api.errors import problem
-from service.api.middleware import NO_SNIFFING, UNMATCHED, Telemetry
-from service.api.record import request_ids
+from service.api.middleware import NO_SNIFFING, Telemetry
+from service.api.record import UNMATCHED, request_ids
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER, REQUEST_LOGGER
 from service.processes.connection import Connection
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.end_log import EndLog
 from service.processes.limits import Limits
 from service.processes.tls import Tls
 from service.processes.unread import UnreadAnswers
@@ -66,6 +67,7 @@ class Server(uvicorn.Server):
         beside: entered on the event loop before the app starts, and left after the app has ended.
         limits: what a connection may send outside the bodies of its requests.
         on_end: called when a signal ends the service, also in the signal handler.
+        end_log: says in the log how the process ends.
         tls: the certificate; None for plain HTTP.
         trusted_proxies: addresses and networks whose forwarded headers are believed.
 
@@ -84,6 +86,7 @@ class Server(uvicorn.Server):
         beside: AbstractAsyncContextManager[None] | None = None,
         limits: Limits | None = None,
         on_end: Callable[[], None] | None = None,
+        end_log: EndLog | None = None,
         tls: Tls | None = None,
         trusted_proxies: Sequence[str] = (),
     ) -> None:
@@ -117,6 +120,8 @@ class Server(uvicorn.Server):
         # Without TLS a connection has arrived at once, and `Connection` answers one too many.
         self._most_handshakes = 0 if tls is None else limits.connections
         self._on_end = on_end or (lambda: None)
+        self._end_log = end_log or EndLog()
+        self._unanswered = 0
         self._grace_seconds = grace_seconds
         self._counts = counts
         self._waits = waits
@@ -133,6 +138,7 @@ class Server(uvicorn.Server):
         async with self._beside:
             with _hangup_calls(self.handle_exit):
                 await super().serve(sockets)
+        self._end_log.ended(self._unanswered)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002  # uvicorn's signature
         """Runs as a signal handler. It does not store the signal, or uvicorn would raise it again and exit non-zero."""
@@ -145,6 +151,9 @@ class Server(uvicorn.Server):
         self._on_end()
         already_draining = self._services.draining
         self._services.draining = True
+        grace_seconds = 0.0 if sig == signal.SIGINT else self._grace_seconds
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end_log.signaled, sig, grace_seconds)
         if (
             already_draining
             or sig == signal.SIGINT
@@ -261,7 +270,14 @@ class Server(uvicorn.Server):
             listener.close()
         await asyncio.gather(*self._arriving, *(self._serve_connection(one) for one in pending))
         await self._receive_first_requests()
+        self._end_log.closed(len(self.server_state.tasks))
         await super().shutdown(sockets)
+
+    async def _wait_tasks_to_complete(self) -> None:
+        try:
+            await super()._wait_tasks_to_complete()
+        finally:  # it was too late, or the third Ctrl+C came
+            self._unanswered = len(self.server_state.tasks)
 
     async def _receive_first_requests(self) -> None:
         """Wait for requests that are on their way: uvicorn closes connections without a parsed request and loses it."""
@@ -275,8 +291,8 @@ class Server(uvicorn.Server):
         """Count and log what is refused before it is a request, and return its answer."""
         request_id = next(self._ids)
         metrics = self._services.metrics
-        metrics.requests.labels(UNMATCHED, "", str(error.status)).inc()
-        metrics.errors.labels(error.code).inc()
+        metrics.requests.labels(UNMATCHED, "", "", str(error.status)).inc()
+        metrics.errors.labels(UNMATCHED, error.code).inc()
         fields = {"request_id": request_id, "code": error.code}
         request_log.info("no request %d", error.status, extra={FIELDS: fields})
         answer = problem(error, request_id)

@@ -34,6 +34,11 @@ class WorkerSlot:
         """The metrics that the worker last reported."""
         return self.folder / f"{self.index}.json"
 
+    @property
+    def overrides(self) -> Path:
+        """What admin calls have changed; the same file for all slots."""
+        return self.folder / "overrides.json"
+
     def share(self, threads: int) -> int:
         """Return this slot's part of a number of threads, at least one."""
         return max(1, threads // self.count + (self.index < threads % self.count))

@@ -97,7 +97,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in SIGNALS:
             if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup makes SIGHUP
-                loop.add_signal_handler(number, self._end, number)
+                loop.add_signal_handler(number, self._on_signal, number)
         # Started now, because its own start would unblock the signals that `Child` blocks for its process.
         resource_tracker.ensure_running()
         with tempfile.TemporaryDirectory(prefix="foveal-", ignore_cleanup_errors=True) as folder:
@@ -114,7 +114,11 @@ class Supervisor:
                 raise
             finally:
                 watching.cancel()
-        return 0 if self._codes <= {0} else 1
+        if self._codes <= {0}:
+            log.info("Foveal ended; every worker ended by itself")
+            return 0
+        log.error("Foveal ended; workers ended with the codes %s", sorted(self._codes))
+        return 1
 
     async def _keep(self, slot: WorkerSlot) -> None:
         """Keep a worker in this slot until the service ends."""
@@ -174,6 +178,11 @@ class Supervisor:
         if len(self._loaded) == self._count and not self._announced:
             self._announced = True
             self._on_loaded(message.summary)
+
+    def _on_signal(self, number: int) -> None:
+        if not self._ending.is_set():
+            log.info("received %s; the workers end", signal.Signals(number).name)
+        self._end(number)
 
     def _end(self, number: int) -> None:
         if not self._ending.is_set():

@@ -1,8 +1,9 @@
 """The parts of uvicorn that its documentation does not promise, each used here and nowhere else.
 
-`Server` also overrides `serve`, `startup`, `on_tick`, `shutdown` and `handle_exit`, and sets `should_exit` and
-`force_exit`. `Connection` extends `HttpToolsProtocol`: it overrides its parser's callbacks and reads its `cycle`,
-`pipeline` and `flow`. A test checks all of them against the installed uvicorn.
+`Server` also overrides `serve`, `startup`, `on_tick`, `shutdown`, `_wait_tasks_to_complete` and `handle_exit`, sets
+`should_exit` and `force_exit`, and counts the `tasks` of `server_state`. `Connection` extends `HttpToolsProtocol`: it
+overrides its parser's callbacks and reads its `cycle`, `pipeline` and `flow`. A test checks all of them against the
+installed uvicorn.
 """
 
 import asyncio

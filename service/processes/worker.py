@@ -25,12 +25,16 @@ from service.errors import ConfigurationError
 from service.logs import LOGGER, configure_logs
 from service.processes.child import ARE_YOU_ALIVE, Alive, Loaded, Refused
 from service.processes.connection_counts import ConnectionCounts
+from service.processes.end_log import EndLog
 from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
+from service.processes.fleet_changes import read_overrides
+from service.processes.folder_watch import require_watchfiles, watching
 from service.processes.limits import Limits
 from service.processes.peers import Peers
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
 from service.processes.tls import Tls
+from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
 
 SPARE_FILES = 128
@@ -96,8 +100,18 @@ def make_service(
         server.begin()
         on_loaded(engine)
 
-    engine = Engine(settings, share=int if slot is None else slot.share, on_loaded=loaded)
+    engine = Engine(
+        settings,
+        share=int if slot is None else slot.share,
+        on_loaded=loaded,
+        overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
+    )
     peers = None if slot is None else _join_peers(engine, slot)
+    besides = [] if beside is None else [beside]
+    if settings.watch and (slot is None or slot.index == 0):
+        require_watchfiles()
+        change = engine.changes.change if peers is None else peers.change
+        besides.append(watching(settings.models, change))
     last_resort = LastResort(end_seconds(settings))
     server = Server(
         create_app(engine, settings, peers=peers),
@@ -105,8 +119,9 @@ def make_service(
         drain_seconds=_drain_seconds(settings),
         counts=None if slot is None else ConnectionCounts(slot),
         waits=slot is not None and slot.refilled,
-        beside=_all(() if peers is None else (peers.listening(),), beside),
+        beside=_all([*([] if peers is None else [peers.listening()]), *besides]),
         on_end=last_resort.begin,
+        end_log=EndLog("" if slot is None else slot.name),
         limits=connection_limits(settings),
         tls=tls_of(settings),
         trusted_proxies=[str(one) for one in settings.trusted_proxies],
@@ -115,12 +130,9 @@ def make_service(
 
 
 @asynccontextmanager
-async def _all(
-    first: Sequence[AbstractAsyncContextManager[None]],
-    second: AbstractAsyncContextManager[None] | None,
-) -> AsyncIterator[None]:
+async def _all(contexts: Sequence[AbstractAsyncContextManager[None]]) -> AsyncIterator[None]:
     async with AsyncExitStack() as stack:
-        for one in (*first, *([second] if second else [])):
+        for one in contexts:
             await stack.enter_async_context(one)
         yield
 
@@ -163,7 +175,7 @@ def _join_peers(engine: Engine, slot: WorkerSlot) -> Peers:
     """Return what reports on all processes of the service, this engine's among them."""
     if slot.refilled:
         engine.metrics.worker_restarts.inc()
-    return Peers(slot, engine.metrics.registry, engine.not_ready)
+    return Peers(slot, engine.metrics.registry, engine.not_ready, engine.changes)
 
 
 def spare_the_collector() -> None:

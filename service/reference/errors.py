@@ -13,7 +13,7 @@ The body of an error is `application/problem+json` (RFC 9457). `code` is stable;
 happened, what it was compared with, and the next step. [Troubleshooting](troubleshooting.md) says more about the
 frequent ones.
 
-    {"title":"There is no such model","status":404,"detail":"…","code":"unknown_model","request_id":"…"}
+    {"title":"Unknown model","status":404,"detail":"…","code":"unknown_model","request_id":"…"}
 
 In a request with several images, an image that fails has `{"error": {"code", "detail"}}` in place of its result.
 """

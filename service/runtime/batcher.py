@@ -18,7 +18,7 @@ from service.errors import (
     StuckError,
 )
 from service.logs import LOGGER
-from service.metrics import ModelMetrics
+from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
 from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
@@ -80,7 +80,7 @@ class Batcher:
         self,
         runs: Sequence[Run],
         workers: Workers,
-        metrics: ModelMetrics,
+        metrics: VersionMetrics,
         *,
         statistics: VersionStatistics | None = None,
         largest: int,
@@ -97,6 +97,8 @@ class Batcher:
         self.batches_taken = 0
         self.answers = 0
         """How many jobs were answered with a result."""
+        self.used_at = workers.clock()
+        """When the last request came, in seconds of the workers' clock; health checks are none."""
         self.broken = ""
         """Why the network runs no more; empty where it does."""
         self._idle = list(runs)
@@ -120,7 +122,7 @@ class Batcher:
         self._normal = Line()
         self._low_priority = Line()
         self._low_priority_largest = 1
-        self._closed = False
+        self._closed = self._let_go = False
         self._callers = 0
         self._no_callers = asyncio.Event()
         self._no_callers.set()
@@ -173,6 +175,10 @@ class Batcher:
             self._workers.condition.notify_all()
         await self._no_callers.wait()
         self._workers.detach(self)
+        with self._workers.condition:
+            self._let_go = True
+            self._idle.clear()  # reference cycles would keep the network until the collector runs, if it does
+            self._wide = None
 
     async def submit(
         self,
@@ -181,6 +187,7 @@ class Batcher:
         timeout_seconds: float,
         disconnected: Disconnected | None = None,
         low_priority: bool = False,
+        is_request: bool = True,
         bounded: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Queue all jobs or none, and return their outcomes in order: each job's own result or own error.
@@ -192,6 +199,7 @@ class Batcher:
             timeout_seconds: how long until jobs without a result are answered with a `DeadlineError`.
             disconnected: a coroutine function that returns when the caller has disconnected.
             low_priority: whether the jobs wait in the low-priority line.
+            is_request: whether the network is used by it: a health check or a shadow keeps no model in memory.
             bounded: whether the caller itself has only a few jobs in flight, as a fan-out does. They are queued though
                 requests fill the line: a video that was accepted goes on.
 
@@ -201,6 +209,8 @@ class Batcher:
         """
         loop = asyncio.get_running_loop()
         now = self._clock()
+        if is_request:
+            self.used_at = now
         deadline = now + timeout_seconds
         line = self._low_priority if low_priority else self._normal
         entries = [Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
@@ -411,7 +421,7 @@ class Batcher:
             return
         self._lost.remove(turn)
         self.broken = ""
-        if _is_bound(turn.instance):
+        if _is_bound(turn.instance) and not self._let_go:
             self._instances += 1
             self._idle.append(turn.instance)
 
@@ -456,7 +466,8 @@ class Batcher:
                 else:
                     if turn.low_priority or self._stages.fits is not None:
                         self._learn(turn, len(entries))
-                    self._idle.append(turn.instance)
+                    if not self._let_go:
+                        self._idle.append(turn.instance)
                     self._workers.run_ended(turn)
         if self._pool is None:
             self._finish(rows)

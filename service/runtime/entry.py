@@ -61,7 +61,8 @@ def without_frames(error: FovealError) -> FovealError:
 def deadline_error(entry: Entry) -> DeadlineError:
     """Return the error of a job whose deadline has passed."""
     allowed = (entry.deadline - entry.accepted_at) * 1e3
-    return DeadlineError(f"The answer was not ready within {allowed:.0f} ms.")
+    shown = f"{allowed:.0f}" if allowed >= 10 else f"{allowed:.3g}"
+    return DeadlineError(f"The answer was not ready within {shown} ms.")
 
 
 def outcome_name(error: FovealError) -> str:

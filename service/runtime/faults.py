@@ -20,5 +20,7 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 def reason_of(error: BaseException) -> str:
     """Return an error's message in one line, without the source files of the library that raised it."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     text = _SOURCE.sub("", _PREFIX.sub("", str(error)))
     return " ".join(text.split()) or type(error).__name__

@@ -124,7 +124,10 @@ class HealthWatcher:
         outcome: JobResult[None] | FovealError
         try:
             (outcome,) = await queue.submit(
-                [job], timeout_seconds=timeout_seconds, low_priority=low_priority
+                [job],
+                timeout_seconds=timeout_seconds,
+                low_priority=low_priority,
+                is_request=False,
             )
         except ShuttingDownError:
             return

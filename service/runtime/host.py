@@ -66,6 +66,14 @@ def _read(path: Path) -> str:
         return ""
 
 
+def resident_bytes() -> int:
+    """Return how much memory this process holds; 0 where the system does not state it."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        return 0
+
+
 def trim_heap() -> None:
     """Return free pages of the C heap to the system; blocking, and without effect where the C library is not glibc."""
     with contextlib.suppress(OSError, AttributeError):

@@ -13,7 +13,6 @@ from service.errors import DeviceError, ServableError, for_clients
 from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
 from service.logs import LOGGER
 from service.runtime.candidates import Candidate
-from service.runtime.choice import Choice
 from service.runtime.choosing import Chooser
 from service.runtime.contract import (
     blank_input,
@@ -25,18 +24,16 @@ from service.runtime.contract import (
 from service.runtime.device import Arithmetic, Device, SessionPlan, plan_session, plans_on_gpu
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
-from service.runtime.job import Run, Tensor
+from service.runtime.loaded import Loaded
 from service.runtime.measuring import open_candidate
 from service.runtime.repository import Servable
+from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session
-from service.runtime.signature import Signature
 from service.runtime.trial import Trial
 from service.runtime.tuning import (
-    HEAVY_SECONDS,
     Clock,
     best_batch,
     seconds_of,
-    serves_all_at_once,
 )
 
 log = logging.getLogger(LOGGER)
@@ -50,33 +47,6 @@ LARGEST = 32
 """The largest batch where neither the settings nor the card give one."""
 INSTANCES_ON_GPU = 2
 """Two batches at once: one is copied while the other is computed."""
-WORTH_SPREADING_SECONDS = 0.002
-"""Where one image takes less than this on one thread, waking more threads costs more than they save."""
-WORTH_A_SESSION = 0.8
-"""A second session must reduce the time of a single image to this share, else it is not kept."""
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A network ready to run.
-
-    Attributes:
-        runs: one for each batch that may run at once.
-        largest: images in a batch at most.
-        blank: one input of zeros without the batch axis.
-        wide: runs a single image on all cores; None where that would not be faster.
-        cores: how many cores each of `runs` occupies.
-        signature: what the network takes and gives.
-        choice: how its precision and provider were chosen; None where nothing was to be chosen.
-    """
-
-    runs: tuple[Run, ...]
-    largest: int
-    blank: Tensor
-    wide: Run | None = None
-    cores: int = 1
-    signature: Signature = field(default_factory=Signature)
-    choice: Choice | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +82,7 @@ class ModelLoader:
     trial: Trial | None = None
     deterministic: bool = False
     chooser: Chooser | None = None
+    _plans: dict[object, RunPlan] = field(default_factory=dict)
 
     def load(self, servable: Servable) -> Loaded:
         """Load a network; blocking.
@@ -189,6 +160,7 @@ class ModelLoader:
             cache=self.cache,
             deterministic=self.deterministic,
             arithmetic=candidate.arithmetic,
+            plans=self._plans,
         )
 
 
@@ -205,8 +177,13 @@ def load_on_processor(
     deterministic: bool = False,
     arithmetic: Arithmetic | None = None,
     clock: Clock = time.perf_counter,
+    plans: dict[object, RunPlan] | None = None,
 ) -> Loaded:
-    """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments."""
+    """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments.
+
+    `plans` has what was measured of earlier networks. One of the same build runs as they do without a measurement,
+    which would take time from what is served.
+    """
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache, arithmetic=arithmetic)
@@ -216,7 +193,12 @@ def load_on_processor(
         session(blank[None])
         return Loaded((session,) * (instances or threads), 1, blank)
     if device.name == "cpu":
-        return choose_runs(
+        build = build_of(servable), arithmetic
+        known = None if plans is None else plans.get(build)
+        if known is not None:
+            session(blank[None])
+            return known.applied(session, open_network, blank, instances=instances, threads=threads)
+        chosen = choose_runs(
             session,
             open_network,
             blank,
@@ -226,6 +208,9 @@ def load_on_processor(
             threads=threads,
             clock=clock,
         )
+        if plans is not None:
+            plans[build] = RunPlan.of(chosen)
+        return chosen
     if not largest:
         alone = seconds_of(session, blank[None], clock)
         limit = best_batch(session, blank, limit, alone=alone, clock=clock)
@@ -282,54 +267,3 @@ def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U
         except (ServableError, DeviceError) as error:
             log.info("%s is served in a plainer way, since %s", name, error)
     return open_as(plans[-1])
-
-
-def choose_runs(
-    narrow: Run,
-    open_wide: Callable[[SessionPlan], Run],
-    blank: Tensor,
-    *,
-    limit: int,
-    largest: int,
-    instances: int,
-    threads: int,
-    clock: Clock = time.perf_counter,
-) -> Loaded:
-    """Measure how a CPU serves the network best; docs/decisions/0005 says why.
-
-    By default a run uses one thread, and as many run at once as there are threads. Where one run on all threads is
-    about as fast as a run on each thread, all batches run on all threads: that needs the memory of one run, and each
-    answer comes sooner.
-
-    Args:
-        narrow: runs a batch on one thread.
-        open_wide: makes a run that uses all threads.
-        blank: one input without the batch axis.
-        limit: images in a batch at most.
-        largest: the same where the settings give it; 0 where it is measured.
-        instances: batches that may run at once; 0 where it is chosen here.
-        threads: how many threads may run at once.
-        clock: returns seconds.
-    """
-    alone = seconds_of(narrow, blank[None], clock)
-    if not largest:
-        limit = best_batch(narrow, blank, limit, alone=alone, clock=clock)
-    if threads == 1 or alone < WORTH_SPREADING_SECONDS:
-        return Loaded((narrow,) * (instances or threads), limit, blank)
-    plan = plan_session(
-        Device("cpu"),
-        largest=1,
-        threads=threads,
-        cache=Path(),
-        spin=alone <= HEAVY_SECONDS,  # wide runs of a heavy network may run beside others
-    )
-    wide = open_wide(plan)
-    spread = seconds_of(wide, blank[None], clock)
-    if serves_all_at_once(alone=alone, spread=spread, threads=threads):
-        return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
-    return Loaded(
-        (narrow,) * (instances or threads),
-        limit,
-        blank,
-        wide if spread < WORTH_A_SESSION * alone else None,
-    )

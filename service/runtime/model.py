@@ -1,12 +1,17 @@
 """One version of one model, in whatever state it is: what the registry holds and the routes find."""
 
+import asyncio
+import contextlib
+import time
+import weakref
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 
 from service.card import Card
-from service.errors import NotReadyError
+from service.errors import DeadlineError, NotReadyError, OverloadedError
 from service.runtime.batcher import Batcher
 from service.runtime.choice import Choice
 from service.runtime.job import Tensor
@@ -14,6 +19,19 @@ from service.runtime.repository import Servable
 from service.runtime.signature import Signature
 
 STILL_LOADING = "is still loading"
+ASLEEP = "is not in memory, because no request came for it; the next one loads it"
+MOST_WAITING = 256
+"""Requests that may wait for one model to be loaded on demand."""
+State = Literal["loading", "ready", "asleep", "failed"]
+
+
+class Lease:
+    """Whoever may still send requests to a model holds its lease; the model drains until nobody does.
+
+    It is nothing but a reference: requests hold it for as long as they live, at no cost.
+    """
+
+    __slots__ = ("__weakref__",)
 
 
 @dataclass(slots=True, weakref_slot=True, eq=False)
@@ -22,21 +40,34 @@ class Model:
 
     Attributes:
         servable: the file that it was or will be loaded from.
-        state: `ready` while its last health check succeeded.
+        state: `ready` while its last health check succeeded; `asleep` while it is out of memory and comes back with
+            the next request.
         reason: why it is not ready, to be read after its name and version; empty when it is.
-        queue: None until it is loaded and after it was removed; `batcher` is for callers that need it.
+        queue: None until it is loaded, while it is asleep, and after it was removed; `batcher` is for callers that
+            need it.
         blank: one input of zeros without the batch axis, for health checks.
         signature: what the network takes and gives; empty until it is loaded.
         choice: how its precision and provider were chosen; None where they were not.
+        lease: what requests that have found it hold; None after it was removed.
+        wake: loads it again; set while it is asleep.
+        memory_bytes: how much it holds, measured when it was loaded last; 0 while it is not in memory.
+        measured_bytes: the same, also while it is not in memory; 0 until it was loaded.
+        ttl_seconds: it falls asleep when no request came for so long; None: never.
     """
 
     servable: Servable
-    state: Literal["loading", "ready", "failed"] = "loading"
+    state: State = "loading"
     reason: str = STILL_LOADING
     queue: Batcher | None = field(default=None, repr=False)
     blank: Tensor = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
     signature: Signature = field(default_factory=Signature, repr=False)
     choice: Choice | None = field(default=None, repr=False)
+    lease: Lease | None = field(default_factory=Lease, repr=False)
+    wake: "Callable[[], Coroutine[Any, Any, None]] | None" = field(default=None, repr=False)
+    memory_bytes: int = 0
+    measured_bytes: int = 0
+    ttl_seconds: float | None = None
+    _waiting: int = field(default=0, repr=False)
 
     @property
     def name(self) -> str:
@@ -51,11 +82,16 @@ class Model:
         return self.servable.card
 
     @property
+    def can_answer(self) -> bool:
+        """Whether it answers a request, at once or once it is loaded again."""
+        return self.state in {"ready", "asleep"}
+
+    @property
     def batcher(self) -> Batcher:
         """The model's queue.
 
         Raises:
-            NotReadyError: the model is loading, could not be loaded, or was removed.
+            NotReadyError: the model is loading, asleep, could not be loaded, or was removed.
         """
         if self.queue is None:
             raise NotReadyError(f"{self} {self.reason}.")
@@ -63,8 +99,50 @@ class Model:
 
     @property
     def precision(self) -> str:
-        """In what it computes."""
+        """Return in what it computes."""
         return self.card.precision if self.choice is None else self.choice.served.precision
+
+    @property
+    def device(self) -> str | None:
+        """Return the name of the device that was chosen for it; None: that of all models."""
+        return None if self.choice is None else self.choice.served.device
+
+    def require_served(self) -> None:
+        """Refuse a model that can not answer, before a request's body is read.
+
+        Raises:
+            NotReadyError: the model is loading, could not be loaded, or was removed.
+        """
+        if self.queue is None and self.wake is None:
+            raise NotReadyError(f"{self} {self.reason}.")
+
+    async def awake(self, timeout_seconds: float) -> tuple[Batcher, float]:
+        """Return the model's queue, after loading it where it is asleep, and the seconds that are left then.
+
+        For callers that have found no queue.
+
+        Raises:
+            NotReadyError: the model is loading, could not be loaded, or was removed.
+            DeadlineError: it was not loaded in time; the loading goes on for those that come later.
+            OverloadedError: too many requests wait for it already.
+        """
+        began = time.perf_counter()
+        if self.queue is None and self.wake is not None:
+            if self._waiting >= MOST_WAITING:
+                raise OverloadedError(
+                    f"{self} is being loaded, and {self._waiting} requests wait for it already. Try again in a moment."
+                )
+            self._waiting += 1
+            try:
+                async with asyncio.timeout(timeout_seconds):
+                    await self.wake()
+            except TimeoutError:
+                raise DeadlineError(
+                    f"{self} was not in memory, and was not loaded within {timeout_seconds * 1e3:.0f} ms."
+                ) from None
+            finally:
+                self._waiting -= 1
+        return self.batcher, max(0.0, timeout_seconds - (time.perf_counter() - began))
 
     def __str__(self) -> str:
         return f"{self.name} version {self.version}"
@@ -75,9 +153,40 @@ class Model:
     def mark_failed(self, reason: str) -> None:
         self.state, self.reason = "failed", reason
 
-    async def retire(self) -> None:
-        """Accept nothing more, return when everything accepted has been answered, and let go of the network."""
+    async def sleep(self, wake: "Callable[[], Coroutine[Any, Any, None]]") -> None:
+        """Let go of the network until `wake` loads it again; return when everything accepted has been answered."""
+        self.state, self.reason = "asleep", ASLEEP
+        self.wake, self.memory_bytes = wake, 0
+        await self._close_queue()
+
+    async def retire(self, drain_seconds: float = 0.0) -> None:
+        """Accept nothing more, return when everything accepted has been answered, and let go of the network.
+
+        Requests that have found the model and have not sent their images yet are waited for.
+
+        Args:
+            drain_seconds: how long.
+        """
+        released = asyncio.Event()
+        lease, self.lease = self.lease, None
+        if lease is not None:
+            loop = asyncio.get_running_loop()
+            weakref.finalize(lease, _set_on, loop, released).atexit = False
+            del lease
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(drain_seconds):
+                    await released.wait()
         self.mark_failed("was removed")
+        self.wake, self.memory_bytes = None, 0
+        await self._close_queue()
+
+    async def _close_queue(self) -> None:
         queue, self.queue = self.queue, None
         if queue is not None:
             await queue.close()
+
+
+def _set_on(loop: asyncio.AbstractEventLoop, event: asyncio.Event) -> None:
+    """The last reference may go on any thread."""
+    if not loop.is_closed():
+        loop.call_soon_threadsafe(event.set)

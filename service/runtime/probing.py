@@ -32,7 +32,7 @@ from service.runtime.session import (
 
 _GPU_REMEDY = (
     "Check that `nvidia-smi` lists the GPU, that its driver is new enough for the CUDA of this ONNX Runtime, and that "
-    "the CUDA and cuDNN libraries are installed: pip install 'foveal[cuda]'."
+    "the CUDA and cuDNN libraries are installed: in a clone, `make cuda` does it."
 )
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 _TENSORRT = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"

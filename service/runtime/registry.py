@@ -1,241 +1,195 @@
-"""The models that are served on one device: found by name, task and version; added and removed while serving."""
+"""The models that are served on one device: found by name, task and version; replaced while serving."""
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping
-from concurrent.futures import Executor
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Awaitable, Callable, Collection, Mapping
 
-from service.errors import (
-    ConfigurationError,
-    FovealError,
-    NotReadyError,
-    ShuttingDownError,
-    UnknownModelError,
-    UnknownVersionError,
-    WrongTaskError,
-    for_clients,
-)
+from service.errors import FovealError, for_clients
 from service.logs import LOGGER
-from service.metrics import Metrics, ModelMetrics
-from service.runtime.batcher import STUCK_SECONDS, Batcher
-from service.runtime.choice_metrics import hide_choice, show_choice
-from service.runtime.daemon_call import daemon_call
+from service.metrics import VersionMetrics
 from service.runtime.device import Device
+from service.runtime.discards import Discards
 from service.runtime.faults import reason_of
+from service.runtime.finder import Finder, listed
+from service.runtime.fleet import Routes, Selector
 from service.runtime.health import HealthWatcher
-from service.runtime.loading import Loaded
-from service.runtime.model import STILL_LOADING, Model
-from service.runtime.repository import Refusal, Servable
-from service.runtime.routing import Routing
-from service.runtime.session import shrink_arena
-from service.runtime.workers import Workers
+from service.runtime.model import Model
+from service.runtime.opening import Batching, Opener
+from service.runtime.readiness import Readiness
+from service.runtime.repository import Refusal
+from service.runtime.residence import Residence
+from service.runtime.served import Served
+from service.runtime.transitions import Transition, Transitions
+from service.runtime.wanted import Wanted
 
 log = logging.getLogger(LOGGER)
 
 LOAD_SECONDS = 30.0
-"""How long the loading of a model may keep the others waiting."""
-ADD_SECONDS = 600.0
-"""How long the loading of a model that is added may take."""
-
-OpenModel = Callable[[Servable], Loaded]
-"""Loads a servable onto the device; blocking, called on a thread."""
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How the batches of each model are made; see `Batcher`."""
-
-    capacity: int
-    max_delay_seconds: float = 0.0
-    stuck_seconds: float = STUCK_SECONDS
+"""How long the loading of a model at the start may keep the others waiting."""
 
 
 class Registry:
     """All models that are served on one device, and the health of each.
 
-    A model that can not be loaded never keeps the others from being served, and the service is not ready while it is
-    among the models. All methods are called on the event loop; they replace tuples and never change one, so that an
-    iteration over the models is never disturbed. What the metrics show of the models is read at each scrape.
+    A model that can not be loaded never keeps the others from being served. All methods are called on the event loop.
+    What the metrics show of the models is read at each scrape.
 
     Args:
-        servables: the models that `load` loads, by name and ascending version.
-        refusals: what lies beside them and can not be served.
-        device: where they run.
-        open_model: loads one of them.
-        workers: the threads that run batches.
-        metrics: where the models are counted.
-        batching: how batches are made.
-        defaults: by task, the model that answers it when a request names none.
+        wanted: the models that `load` loads, and how requests find them.
+        opener: brings them into memory and out of it.
         networks: by task, the tasks whose networks can do it; a task that is not there has its own.
-        pool: where images are prepared and results finished; None: on the workers.
         load_seconds: how long the loading of a model may keep the others waiting; it goes on beside them.
-        add_seconds: how long the loading of a model that is added may take.
-        release_memory: returns memory that no model uses to the system; blocking, called on a thread after a removal.
+        budget_bytes: how much memory the models may hold together; 0: any.
 
     Attributes:
         device: where the models run.
         health: checks the models; its `watch` must run beside the service.
+        residence: lets idle models go; its `watch` must run beside the service.
 
     Raises:
-        ConfigurationError: a default names no model that does the task.
+        ConfigurationError: a default leads to no model that does the task.
     """
 
     def __init__(
         self,
-        servables: Collection[Servable],
-        refusals: Collection[Refusal],
+        wanted: Wanted,
         *,
-        device: Device,
-        open_model: OpenModel,
-        workers: Workers,
-        metrics: Metrics,
-        batching: Batching,
-        defaults: Mapping[str, str],
+        opener: Opener,
         networks: Mapping[str, Collection[str]] | None = None,
-        pool: Executor | None = None,
         load_seconds: float = LOAD_SECONDS,
-        add_seconds: float = ADD_SECONDS,
-        release_memory: Callable[[], None] = shrink_arena,
+        budget_bytes: int = 0,
     ) -> None:
-        self.device = device
-        self.health = HealthWatcher(workers.clock)
-        self._models: tuple[Model, ...] = ()
-        self._by_name: dict[str, tuple[Model, ...]] = {}
-        self._series: dict[str, ModelMetrics] = {}
-        self._refusals = tuple(refusals)
-        self._open_model = open_model
-        self._workers = workers
-        self._metrics = metrics
-        self._batching = batching
-        self._pool = pool
+        self.device: Device = opener.device
+        self.health: HealthWatcher = opener.health
+        self._opener = opener
         self._load_seconds = load_seconds
-        self._add_seconds = add_seconds
-        self._release_memory = release_memory
         self._late: set[asyncio.Task[None]] = set()
-        self._closed = False
-        self._loading = asyncio.Lock()
-        self._draining: set[asyncio.Task[None]] = set()
-        for servable in servables:
-            self._enter(Model(servable))
-        self._routing = Routing(self._checked(defaults, networks or {}))
+        self._served = Served(opener.series)
+        self._finder = Finder(self._served, networks or {}, wanted)
+        self._readiness = Readiness(self._served, self._finder, opener.workers)
+        self._discards = Discards(opener, self._served)
+        self.residence = Residence(opener, models=lambda: self.models, budget_bytes=budget_bytes)
+        self._transitions = Transitions(
+            self._served,
+            self._finder,
+            opener=opener,
+            residence=self.residence,
+            discards=self._discards,
+        )
+        for servable in wanted.servables:
+            ttl_seconds = wanted.ttl_seconds(servable.name)
+            self._served.enter(Model(servable, ttl_seconds=ttl_seconds))
+        opener.metrics.refused_models.set_function(lambda: len(self.refusals))
+        opener.metrics.version_states.show(
+            lambda: [(one.name, one.version, one.state, one.memory_bytes) for one in self.models]
+        )
+
+    @property
+    def wanted(self) -> Wanted:
+        """What shall be served."""
+        return self._finder.wanted
 
     @property
     def refusals(self) -> tuple[Refusal, ...]:
         """What lies beside the models and can not be served."""
-        return self._refusals
+        return self.wanted.refusals
 
     @property
     def batching(self) -> Batching:
         """How the batches of each model are made."""
-        return self._batching
+        return self._opener.batching
 
     @property
     def models(self) -> tuple[Model, ...]:
         """Every version of every model, by name and ascending version."""
-        return self._models
+        return self._served.models
+
+    @property
+    def has_shadows(self) -> bool:
+        """Whether any model has a shadow."""
+        return self._finder.has_shadows
 
     def find(
-        self,
-        tasks: Collection[str],
-        name: str | None,
-        version: int | None,
-        *,
-        task: str | None = None,
+        self, tasks: Collection[str], name: str | None, version: int | None, *, task: str = ""
     ) -> Model:
-        """Return the model that answers a request.
-
-        Args:
-            tasks: the model must do one of them.
-            name: of the model; None for the default.
-            version: of the model; None for the newest that is ready, or the newest if none is.
-            task: whose default answers, where it has one of its own; else that of the first of `tasks` that has one.
-
-        Raises:
-            UnknownModelError: there is no such model, or none for the tasks.
-            UnknownVersionError: the model has no such version.
-            WrongTaskError: the model does none of the tasks.
-        """
-        if name is None:
-            name = self._routing.defaults.get(task or "") or next(
-                (found for one in tasks if (found := self.default_of(one))), None
-            )
-        if name is None or name not in self._by_name:
-            able = (model.name for model in self._models if model.card.task in tasks)
-            missing = (
-                f"There is no model {name!r}" if name else f"There is no model for {_either(tasks)}"
-            )
-            raise UnknownModelError(f"{missing}. This task's models: {_listed(able)}.")
-        versions = self._by_name[name]
-        model = (
-            self._routing.version_of(versions) if version is None else self._version(name, version)
-        )
-        if model.card.task not in tasks:
-            raise WrongTaskError(f"{name} does {model.card.task}, not {_either(tasks)}.")
-        return model
-
-    def backbone_of(self, head: Model) -> Model:
-        """Return the model whose features a temporal head reads.
-
-        Raises:
-            NotReadyError: no model has the graph that the head was trained on.
-        """
-        card = head.card
-        versions = [
-            model
-            for model in self._by_name.get(card.backbone or "", ())
-            if model.card.certificate.graph_sha256 == card.backbone_sha256
-        ]
-        if not versions:
-            raise NotReadyError(
-                f"{head.name} reads the features of {card.backbone}. The {card.backbone} that it was trained with is "
-                "not among the models. Put it back, or export both again."
-            )
-        return self._routing.version_of(versions)
+        """Return the model that answers a request; see `Finder.find`."""
+        return self._finder.find(tasks, name, version, task=task)
 
     def versions(self, name: str) -> tuple[Model, ...]:
-        """Return all versions of a model, oldest first.
+        """Return all versions of a model, oldest first; see `Finder.versions`."""
+        return self._finder.versions(name)
 
-        Raises:
-            UnknownModelError: there is no such model.
-        """
-        if name not in self._by_name:
-            raise UnknownModelError(
-                f"There is no model {name!r}. Models: {_listed(self._by_name)}."
-            )
-        return self._by_name[name]
+    def shadow_of(self, model: Model) -> Model | None:
+        """Return the version that shadows a model's requests; None where there is none, or it is the same."""
+        return self._finder.shadow_of(model)
 
-    def default_of(self, task: str) -> str | None:
-        """Return the name of the model that answers a task when none is named; see `Routing.model_of`."""
-        return self._routing.model_of(task, self._models)
+    def backbone_of(self, head: Model) -> Model:
+        """Return the model whose features a temporal head reads; see `Finder.backbone_of`."""
+        return self._finder.backbone_of(head)
 
-    def series_of(self, model: Model) -> ModelMetrics:
-        """Return the counters of a model; all its versions count together."""
-        return self._series[model.name]
+    def default_of(self, task: str) -> Selector | None:
+        """Return what answers a task when a request names no model; None where a request must name one."""
+        return self._finder.default_of(task)
+
+    def routes_of(self, name: str) -> Routes:
+        """Return the aliases, shares and shadow of a model."""
+        return self._finder.routes_of(name)
+
+    def require_defaults(self, wanted: Wanted) -> None:
+        """Check that each default leads to a model that does its task; see `Finder.require_defaults`."""
+        self._finder.require_defaults(wanted)
+
+    def series_of(self, model: Model) -> VersionMetrics:
+        """Return the counters of a version."""
+        return self._opener.series.of(model)
 
     def device_of(self, model: Model) -> str:
         """Return the name of the device that a model runs on."""
-        return self.device.name if model.choice is None else model.choice.served.device
+        return model.device or self.device.name
 
     def not_ready(self) -> list[str]:
-        """Return the reasons why the service is not ready; empty when every model in the repository is."""
-        reasons = [f"{model} {model.reason}" for model in self._models if model.state != "ready"]
-        reasons += [for_clients(one.reason, one.path) for one in self._refusals]
-        if not self._workers.left:
-            reasons.append(
-                f"all {self._workers.count} threads that run batches are in runs that do not end; restart the service"
-            )
-        return reasons or ([] if self._models else ["the model repository is empty"])
+        """Return the reasons why the service is not ready; see `Readiness`."""
+        return self._readiness.reasons()
+
+    def when_gone(self, call: Callable[[Model], Awaitable[None]]) -> None:
+        """Await a function for each model whose memory is to go, for what others keep of it."""
+        self._opener.when_gone(call)
+
+    async def prepare(self, wanted: Wanted, before: Transition | None = None) -> Transition:
+        """Load aside what is wanted and not served yet; see `Transitions.prepare`."""
+        return await self._transitions.prepare(wanted, before)
+
+    def commit(self, transition: Transition) -> list["asyncio.Task[None]"]:
+        """Let what was prepared take the traffic at once; see `Transitions.commit`."""
+        drains = self._transitions.commit(transition)
+        self._readiness.expect()
+        return drains
+
+    async def abort(self, transition: Transition) -> None:
+        """Let go of all that was loaded for a transition."""
+        await self._transitions.abort(transition)
 
     async def load(self) -> None:
         """Load, warm and check the models that were there at the start, one after the other."""
-        for refusal in self._refusals:
+        for refusal in self.refusals:
             log.error("refused: %s", refusal.reason)
-        for model in self._models:
-            async with self._loading:
-                if model in self._models:
+        log.info("loading %s", listed(map(str, self.models)))
+        for model in self.models:
+            async with self._opener.turn:
+                if model in self.models:
+                    await self.residence.make_room(model)
                     await self._load_or_leave(model)
+
+    async def close(self) -> None:
+        """Accept nothing more and return when everything accepted has been answered."""
+        self._opener.close()
+        self.residence.close()
+        for task in tuple(self._late):
+            task.cancel()
+        for model in self.models:
+            model.wake = None
+        queues = [model.queue for model in self.models if model.queue]
+        await asyncio.gather(*(queue.close() for queue in queues), self._discards.close())
 
     async def _load_or_leave(self, model: Model) -> None:
         """Load a model; where that takes too long, let it go on beside those that follow."""
@@ -249,213 +203,21 @@ class Registry:
 
     async def _load(self, model: Model) -> None:
         try:
-            loaded = await self._open(model)
-            if model not in self._models:  # it was removed meanwhile
+            loaded = await self._opener.open(model)
+            if model not in self.models:  # it was removed meanwhile
                 return
-            late = model.reason != STILL_LOADING
-            await self._start(model, loaded)
-            if late and model.state == "ready":
-                log.info("%s is served now", model)
+            await self._opener.start(model, loaded)
+            if model in self.models:
+                self._opener.series.show_info(model)
+            await self.residence.shrink(model)
+            self.residence.look()
+            self._opener.series.changed(model.name, "loaded")
         except FovealError as error:
             self._refuse(model, str(error))
         except Exception as error:  # noqa: BLE001  # the others must be loaded whatever this one does
             self._refuse(model, reason_of(error))
 
-    @staticmethod
-    def _refuse(model: Model, reason: str) -> None:
+    def _refuse(self, model: Model, reason: str) -> None:
         model.mark_failed(for_clients(f"failed to load: {reason}", model.servable.path))
+        self._opener.series.changed(model.name, "refused")
         log.error("%s is not served: %s", model.name, reason)
-
-    async def add(self, servable: Servable) -> Model:
-        """Load, warm and check a version aside, then let it take part in traffic.
-
-        Nothing changes for any request before that, and nothing is left of a version that fails.
-
-        Raises:
-            ConfigurationError: this version is there already; or loading failed, see `ModelLoader.load`.
-            NotReadyError: it does not load in time, or does not answer its health check.
-            ShuttingDownError: the registry was closed.
-        """
-        async with self._loading:
-            model = Model(servable)
-            self._refuse_if_closed()
-            if any(other.version == model.version for other in self._by_name.get(model.name, ())):
-                raise ConfigurationError(f"{model} is served already. Remove it first.")
-            try:
-                await self._start(model, await self._open_in_time(model))
-                if model.state != "ready":
-                    raise NotReadyError(f"{model} {model.reason}.")
-            except BaseException:  # canceled or failed, its threads and memory must go
-                await self._to_the_end(self._discard(model))
-                raise
-            self._enter(model)
-            return model
-
-    async def remove(self, name: str, version: int) -> None:
-        """Take a version out of the traffic, answer everything that it has accepted, and let its memory go.
-
-        This happens too when the call is canceled.
-
-        Raises:
-            UnknownModelError: there is no such model.
-            UnknownVersionError: the model has no such version.
-        """
-        self.versions(name)
-        model = self._version(name, version)
-        self._leave(model)
-        await self._to_the_end(self._discard_once_loaded(model))
-
-    async def close(self) -> None:
-        """Accept nothing more and return when everything accepted has been answered."""
-        self._closed = True
-        for task in tuple(self._late):
-            task.cancel()
-        queues = [model.queue for model in self._models if model.queue]
-        await asyncio.gather(*(queue.close() for queue in queues), *self._draining)
-
-    async def _open(self, model: Model) -> Loaded:
-        return await daemon_call(partial(self._open_model, model.servable), "foveal-load")
-
-    async def _open_in_time(self, model: Model) -> Loaded:
-        try:
-            async with asyncio.timeout(self._add_seconds):
-                return await self._open(model)
-        except TimeoutError:
-            raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
-
-    async def _start(self, model: Model, loaded: Loaded) -> None:
-        self._refuse_if_closed()
-        model.blank, model.signature = loaded.blank, loaded.signature
-        model.choice = loaded.choice
-        model.queue = queue = Batcher(
-            loaded.runs,
-            self._workers,
-            self._series.get(model.name) or self._make_series(model.name),
-            statistics=self._metrics.statistics.of_version(model.name, model.version),
-            largest=loaded.largest,
-            wide=loaded.wide,
-            capacity=self._batching.capacity,
-            max_delay_seconds=self._batching.max_delay_seconds,
-            macs=model.card.cost.macs,
-            pool=self._pool,
-            cores=loaded.cores,
-            stuck_seconds=self._batching.stuck_seconds,
-            on_broken=partial(_mark_broken, model),
-        )
-        queue.open()
-        await self.health.admit(model, queue)
-        self._metrics.model_info.labels(*self._info(model)).set(1)
-        show_choice(self._metrics, model)
-
-    def _refuse_if_closed(self) -> None:
-        if self._closed:
-            raise ShuttingDownError("The service is shutting down. No model can be added.")
-
-    async def _to_the_end(self, work: Coroutine[None, None, None]) -> None:
-        """Run `work` in a task of its own, which goes on when the caller is canceled, and which `close` awaits."""
-        task = asyncio.create_task(work)
-        self._draining.add(task)
-        task.add_done_callback(self._draining.discard)
-        await asyncio.shield(task)
-
-    async def _discard_once_loaded(self, model: Model) -> None:
-        if model.state == "loading":
-            async with self._loading:  # a load that has begun ends first
-                pass
-        await self._discard(model)
-
-    async def _discard(self, model: Model) -> None:
-        """Drain a version that no request finds, and let go of all that was made for it."""
-        self.health.forget(model)
-        self._metrics.model_info.remove(*self._info(model))
-        hide_choice(self._metrics, model)
-        if model.name not in self._by_name:
-            self._unpublish(model.name)
-        await model.retire()
-        await asyncio.to_thread(self._release_memory)
-
-    def _enter(self, model: Model) -> None:
-        if model.name not in self._by_name:
-            self._publish(model.name)
-        self._models = tuple(sorted((*self._models, model), key=_order))
-        self._regroup(model.name)
-
-    def _leave(self, model: Model) -> None:
-        self._models = tuple(other for other in self._models if other is not model)
-        self._regroup(model.name)
-
-    def _regroup(self, name: str) -> None:
-        versions = tuple(model for model in self._models if model.name == name)
-        if versions:
-            self._by_name[name] = versions
-        else:
-            del self._by_name[name]
-            self._unpublish(name)
-
-    def _version(self, name: str, version: int) -> Model:
-        versions = self._by_name[name]
-        for model in versions:
-            if model.version == version:
-                return model
-        existing = _listed(str(model.version) for model in versions)
-        raise UnknownVersionError(f"{name} has no version {version}. Versions: {existing}.")
-
-    def _checked(
-        self, defaults: Mapping[str, str], networks: Mapping[str, Collection[str]]
-    ) -> dict[str, str]:
-        for task, name in defaults.items():
-            fitting = networks.get(task, (task,))
-            if name not in self._by_name or self._by_name[name][-1].card.task not in fitting:
-                able = (model.name for model in self._models if model.card.task in fitting)
-                raise ConfigurationError(
-                    f"FOVEAL_DEFAULTS names {name!r} for {task}. Models for it: {_listed(able)}."
-                )
-        return dict(defaults)
-
-    # The series of a name: what they show is read at each scrape.
-
-    def _publish(self, name: str) -> None:
-        self._make_series(name)
-        self._metrics.model_ready.labels(name).set_function(
-            lambda: all(model.state == "ready" for model in self._by_name.get(name, ()))
-        )
-        self._metrics.queue_capacity.labels(name).set_function(
-            lambda: self._batching.capacity * len(self._by_name.get(name, ()))
-        )
-
-    def _unpublish(self, name: str) -> None:
-        for gauge in (
-            self._metrics.model_ready,
-            self._metrics.queue_capacity,
-            self._metrics.queue_depth,
-        ):
-            gauge.remove(name)
-
-    def _make_series(self, name: str) -> ModelMetrics:
-        """Make the counters of a name, or take up those that it had before, and the gauge of its queues."""
-        self._series[name] = self._metrics.of_model(
-            name,
-            lambda: sum(model.queue.depth for model in self._by_name.get(name, ()) if model.queue),
-        )
-        return self._series[name]
-
-    def _info(self, model: Model) -> tuple[str, ...]:
-        card = model.card
-        return model.name, str(model.version), card.task, model.precision, self.device_of(model)
-
-
-def _mark_broken(model: Model, reason: str) -> None:
-    model.mark_failed(reason)
-    log.error("%s is not served any more: it %s", model, reason)
-
-
-def _order(model: Model) -> tuple[str, int]:
-    return model.name, model.version
-
-
-def _either(tasks: Collection[str]) -> str:
-    return " or ".join(sorted(tasks))
-
-
-def _listed(names: Iterable[str]) -> str:
-    return ", ".join(dict.fromkeys(names)) or "none"

@@ -1,15 +1,14 @@
 """The model repository on disk: which servables it holds, and which of its files can not be served and why."""
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.card import Card, CardError, read_card
+from service.card import DATA_SUFFIX, Card, CardError, read_card
 from service.errors import ConfigurationError
 from service.logs import printable
+from service.runtime.fleet import LARGEST_VERSION, MODEL_NAME
 
 MODEL_FILE = "model.onnx"
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +19,12 @@ class Servable:
     version: int
     path: Path
     card: Card
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of its file, and of that with its weights; 0 where they are gone."""
+        beside = self.path.with_name(self.path.name + DATA_SUFFIX)
+        return sum(_size(path) for path in (self.path, beside))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +39,8 @@ class Refusal:
 def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
     """Return the servables in `root/<name>/<version>/model.onnx`, by name and ascending version, and the refusals.
 
+    What is hidden (`.name`) is not looked at: there is what is being copied, and what other programs keep.
+
     Raises:
         ConfigurationError: `root` is no folder.
     """
@@ -44,6 +51,8 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
     servables: list[Servable] = []
     refusals: list[Refusal] = []
     for path in sorted(folder / MODEL_FILE for folder in root.glob("*/*")):
+        if any(part.startswith(".") for part in path.relative_to(root).parts):
+            continue
         try:
             path.lstat()  # of a link itself: one that leads nowhere is refused, not ignored
         except (FileNotFoundError, NotADirectoryError):
@@ -62,10 +71,17 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
 
 def _servable(path: Path) -> Servable:
     name, version = path.parent.parent.name, path.parent.name
-    if not _NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise CardError(
             f"{path}: {name!r} can not name a model; use a-z, 0-9 and . _ - after the first"
         )
-    if not version.isdecimal() or int(version) < 1:
+    if not version.isdecimal() or not 0 < int(version[:19]) <= LARGEST_VERSION:
         raise CardError(f"{path}: {version!r} is not a version; use a positive whole number")
     return Servable(name, int(version), path, read_card(path))
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0

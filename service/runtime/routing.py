@@ -1,38 +1,117 @@
 """Which model answers a request that names none, and which version answers one that names no version."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from service.errors import NoDefaultModelError, UnknownVersionError
+from service.runtime.fleet import NO_ROUTES, Routes, Selector
 from service.runtime.model import Model
 
 
 @dataclass(frozen=True, slots=True)
 class Routing:
-    """Chooses among the models that are served.
+    """Chooses among the models that are served. All methods are called on the event loop.
 
     Attributes:
-        defaults: by task, the name of the model that answers it when a request names none.
+        defaults: by task, what answers it when a request names no model.
+        routes: by name, the aliases, shares and shadow of a model.
     """
 
-    defaults: Mapping[str, str]
+    defaults: Mapping[str, Selector]
+    routes: Mapping[str, Routes] = field(default_factory=dict)
+    _given: dict[str, dict[int, float]] = field(default_factory=dict)
+
+    def of(self, name: str) -> Routes:
+        """Return the routes of a model."""
+        return self.routes.get(name, NO_ROUTES)
 
     def version_of(self, versions: Sequence[Model]) -> Model:
-        """Return the newest version that is ready; where none is, the newest, whose queue says why it is not.
+        """Return the version that answers a request that names none.
+
+        That is one of those with a share, in turn by their shares; without shares the newest that can answer, and
+        where none can, the newest, which says why.
 
         Args:
             versions: of one model, oldest first; at least one.
         """
-        ready = (model for model in reversed(versions) if model.state == "ready")
-        return next(ready, versions[-1])
+        name = versions[-1].name
+        routes = self.routes.get(name)
+        if routes is not None and routes.weights:
+            shared = self._in_turn(name, routes, versions)
+            if shared is not None:
+                return shared
+        for model in reversed(versions):
+            if model.state == "ready":
+                return model
+        return next((model for model in reversed(versions) if model.can_answer), versions[-1])
 
-    def model_of(self, task: str, models: Collection[Model]) -> str | None:
-        """Return the name of the model that answers a task when none is named; None where no model does the task.
+    def aliased(self, name: str, alias: str) -> int:
+        """Return the version that an alias points at.
 
-        That is the one in `defaults`, else the first of `models` that does the task. A model that embeds images for a
-        temporal head is only chosen by `defaults`.
+        Raises:
+            UnknownVersionError: the model has no such alias.
         """
-        if task in self.defaults:
-            return self.defaults[task]
-        backbones = {model.card.backbone for model in models} if task == "embed" else set()
-        able = (model.name for model in models if model.card.task == task)
-        return next((name for name in able if name not in backbones), None)
+        aliases = self.of(name).aliases
+        if alias not in aliases:
+            existing = ", ".join(sorted(aliases)) or "none"
+            raise UnknownVersionError(f"{name} has no alias {alias!r}. Aliases: {existing}.")
+        return aliases[alias]
+
+    def shadow_of(self, versions: Sequence[Model]) -> Model | None:
+        """Return the version that shadows the requests that name no version; None where none can."""
+        routes = self.routes.get(versions[-1].name)
+        if routes is None or routes.shadow is None:
+            return None
+        wanted = routes.version_of(routes.shadow)
+        return next((one for one in versions if one.version == wanted and one.can_answer), None)
+
+    def model_of(
+        self, tasks: Collection[str], task: str, models: Collection[Model]
+    ) -> Selector | None:
+        """Return what answers a task when a request names no model.
+
+        That is the default of the task, else that of the first of `tasks` that has one, else the only model that does
+        one of them: a new model never takes the place of another in silence. None where no model does. A model that
+        embeds images for a temporal head is only chosen by a default.
+
+        Raises:
+            NoDefaultModelError: several could; the message lists them.
+        """
+        for one in (task, *tasks):
+            if one in self.defaults:
+                return self.defaults[one]
+        backbones = {model.card.backbone for model in models}
+        able = dict.fromkeys(
+            model.name
+            for model in models
+            if model.card.task in tasks
+            and not (model.card.task == "embed" and model.name in backbones)
+        )
+        if len(able) > 1:
+            raise NoDefaultModelError(
+                f"model: {len(able)} models do {task or ' or '.join(sorted(tasks))}, and none is the default: "
+                f"{', '.join(able)}. Name one of them, or set a default in foveal.toml."
+            )
+        return Selector(next(iter(able))) if able else None
+
+    def _in_turn(self, name: str, routes: Routes, versions: Sequence[Model]) -> Model | None:
+        """Return the version whose share is furthest behind; None where no version with a share can answer.
+
+        Each request adds every share to its version's credit, and the version with the most credit answers and pays
+        for all: over any stretch of requests each version has its share to within one request (nginx's smooth
+        weighted round-robin).
+        """
+        able = {one.version: one for one in versions if one.can_answer}
+        shares: dict[int, float] = {}
+        for target, share in routes.weights.items():
+            version = routes.version_of(target)
+            if version in able and share:
+                shares[version] = shares.get(version, 0.0) + share
+        if not shares:
+            return None
+        credit = self._given.setdefault(name, {})
+        for version, share in shares.items():
+            credit[version] = credit.get(version, 0.0) + share
+        chosen = max(shares, key=lambda version: (credit[version], version))
+        credit[chosen] -= sum(shares.values())
+        return able[chosen]

@@ -7,7 +7,7 @@ import numpy as np
 
 from service.errors import FovealError, InferenceError, UnavailableError, for_clients
 from service.logs import LOGGER
-from service.metrics import ModelMetrics
+from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
 from service.runtime.entry import Entry, Outcome, without_frames
 from service.runtime.faults import is_out_of_memory, reason_of
@@ -45,7 +45,7 @@ class Stages:
     def __init__(
         self,
         clock: Clock,
-        metrics: ModelMetrics,
+        metrics: VersionMetrics,
         statistics: VersionStatistics,
         *,
         macs: int,

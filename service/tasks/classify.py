@@ -9,6 +9,7 @@ from service.heads.agreement import CLASSES
 from service.heads.classify import Classification, classify
 from service.heads.outputs import Outputs
 from service.heads.over_time.classify import ClassifyCombiner, ClassifyFrame, ClassifySummary
+from service.heads.sameness import same_class
 from service.heads.targets import choose_class
 from service.imaging.source_image import SourceImage
 from service.tasks.options import TopK, settle_top_k
@@ -50,4 +51,5 @@ CLASSIFY = Task(
     over_time=OverTime(ClassifyVideoOptions, _begin, ClassifyFrame, ClassifySummary),
     target=choose_class,
     agreement=CLASSES,
+    agrees=same_class,
 )

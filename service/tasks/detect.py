@@ -22,6 +22,7 @@ from service.heads.detect import (
 from service.heads.nms import Suppression, default_suppression
 from service.heads.outputs import Outputs
 from service.heads.over_time.detect import DetectCombiner, DetectFrame, DetectSummary
+from service.heads.sameness import same_things
 from service.heads.targets import choose_box
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
@@ -121,4 +122,5 @@ DETECT = Task(
     target=choose_box,
     boxes=Boxes(_boxes),
     agreement=BOXES,
+    agrees=same_things,
 )

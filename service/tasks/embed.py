@@ -7,6 +7,7 @@ from service.heads.agreement import VECTORS
 from service.heads.embed import Embedding, embed, embedding_json
 from service.heads.outputs import Outputs
 from service.heads.over_time.embed import EmbedCombiner, EmbedFrame, EmbedSummary
+from service.heads.sameness import same_direction
 from service.heads.targets import choose_features
 from service.imaging.overlay import RenderedImage
 from service.imaging.source_image import SourceImage
@@ -64,4 +65,5 @@ EMBED = Task(
     over_time=OverTime(EmbedOptions, _begin, EmbedFrame, EmbedSummary, draws=False),
     target=choose_features,
     agreement=VECTORS,
+    agrees=same_direction,
 )

@@ -13,6 +13,7 @@ from service.heads.components import components
 from service.heads.detect import Detection
 from service.heads.outputs import Outputs
 from service.heads.over_time.segment import SegmentCombiner, SegmentFrame, SegmentSummary
+from service.heads.sameness import same_areas
 from service.heads.segment import (
     SegmentClasses,
     SegmentResult,
@@ -105,4 +106,5 @@ SEGMENT = Task(
     target=choose_area,
     boxes=Boxes(_boxes, SegmentBoxes),
     agreement=MASKS,
+    agrees=same_areas,
 )

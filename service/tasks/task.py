@@ -1,5 +1,6 @@
 """What a task is: one value states everything in which it differs from the others."""
 
+import operator
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -170,6 +171,7 @@ class Task:
         target: what an explanation of its networks explains; None where they can not be explained.
         boxes: what a chain may cut out of an image; None where it finds nothing that has a place.
         agreement: how far two runs of one of its networks agree; None: its networks are only served as their file says.
+        agrees: whether two results of one image say the same, for shadows.
     """
 
     name: str
@@ -186,6 +188,7 @@ class Task:
     target: ChooseTarget | None = None
     boxes: Boxes | None = None
     agreement: Agreement | None = None
+    agrees: Callable[[Any, Any], bool] = operator.eq
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from service.card import ImageInput
 from service.errors import ClientLeftError, FovealError, UnavailableError
-from service.fanout import FanOut, HeldBytes, Place
+from service.fanout import FanOut, HeldBytes, Place, run_alone
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner, Window
 from service.imaging.decode import Limits
@@ -23,7 +23,7 @@ from service.imaging.resize import fit_image
 from service.imaging.source_image import SourceImage
 from service.metrics import Metrics
 from service.runtime.job import Job, JobResult, Trace
-from service.runtime.model import Model
+from service.runtime.model import Lease, Model
 from service.video.events import VideoEvent, VideoFrame, VideoStart, VideoSummary
 from service.video.opening import AnyClip, AnyFrame, open_clip
 from service.video.reader import VideoLimits
@@ -50,6 +50,7 @@ class VideoRun:
         timeout_seconds: how long each frame, or window, may take from when it is queued.
         served: what the start says of who answers.
         follow: what is done with that which was kept of a frame before it is combined; None: nothing.
+        leases: of both networks, which drain until the video has ended.
     """
 
     task: str
@@ -61,6 +62,7 @@ class VideoRun:
     timeout_seconds: float
     served: Mapping[str, Any]
     follow: Callable[[Any], Awaitable[Any]] | None = None
+    leases: tuple[Lease | None, ...] = ()
 
 
 class Arrival(Protocol):
@@ -316,9 +318,7 @@ async def _read_windows(run: VideoRun) -> list[Mapping[str, Any]]:
     results = []
     for window in run.combiner.take_windows():
         job = Job(partial(_features, window), _copied)
-        (outcome,) = await run.model.batcher.submit(
-            [job], timeout_seconds=run.timeout_seconds, low_priority=True, bounded=True
-        )
+        (outcome,) = await run_alone(run.model, job, run.timeout_seconds)
         if isinstance(outcome, FovealError):
             raise outcome
         results.append(run.combiner.add_window(window, outcome.value))

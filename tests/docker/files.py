@@ -3,7 +3,6 @@
 import json
 import re
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -51,9 +50,3 @@ def instructions(name: str) -> list[str]:
 def image_environment() -> dict[str, str]:
     """Return the FOVEAL_… variables that the image sets."""
     return dict(re.findall(r"\b(FOVEAL_\w+)=(\S+)", " ".join(instructions("ENV"))))
-
-
-def guide_blocks() -> Iterator[dict[str, Any]]:
-    """Yield the YAML documents of the deployment guide."""
-    for block in re.findall(r"```yaml\n(.*?)```", GUIDE.read_text(), flags=re.DOTALL):
-        yield from yaml.safe_load_all(block)

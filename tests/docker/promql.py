@@ -19,7 +19,7 @@ TARGET_LABELS = frozenset({"job", "instance"})
 
 OWN_SERIES = {
     "up": frozenset[str](),
-    "ALERTS": frozenset({"alertname", "alertstate", "severity", "model"}),
+    "ALERTS": frozenset({"alertname", "alertstate", "severity", "model", "route"}),
 }
 """Series that Prometheus makes itself."""
 

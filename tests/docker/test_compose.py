@@ -10,7 +10,6 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from service.api.routes import operations
 from service.settings import PREFIX, Settings, read_settings
 from tests.docker.files import (
     CONSTRAINTS,
@@ -18,7 +17,6 @@ from tests.docker.files import (
     GUIDE,
     ROOT,
     compose,
-    guide_blocks,
     image_environment,
     instructions,
     project,
@@ -204,27 +202,3 @@ def test_the_constraints_pin_every_dependency_within_what_the_project_asks() -> 
         assert name in pins, "renew with: python docker/pin.py"
         assert requirement.specifier.contains(pins[name])
     assert pins["onnxruntime"] == pins["onnxruntime-gpu"]
-
-
-def test_the_guide_s_pod_asks_routes_and_ports_that_exist_and_leaves_time_to_finish() -> None:
-    (deployment,) = guide_blocks()
-    pod = deployment["spec"]["template"]["spec"]
-    (container,) = pod["containers"]
-    environment = {entry["name"]: entry["value"] for entry in container["env"]}
-    settings = settings_of({"environment": environment})
-    paths = {getattr(route, "path", None) for route in operations.router.routes}
-
-    assert {
-        container[probe]["httpGet"]["path"] for probe in ("livenessProbe", "readinessProbe")
-    } < paths
-    assert container["ports"] == [{"name": "http", "containerPort": settings.port}]
-    assert pod["terminationGracePeriodSeconds"] > longest_end(settings)
-    readiness = container["readinessProbe"]
-    assert settings.grace_seconds > readiness["periodSeconds"] * readiness["failureThreshold"]
-    assert pod["enableServiceLinks"] is False
-    assert container["image"] == SERVICES["foveal"]["image"]
-
-
-def test_the_guide_names_our_image_by_the_version_of_the_project() -> None:
-    named = set(re.findall(r"\bfoveal:(\d[\w.-]*)", GUIDE.read_text()))
-    assert named == {project()["version"]}

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 from tests.docker.files import DASHBOARDS, GRAFANA, compose, read_dashboard, read_yaml
 from tests.docker.promql import faults, known_series, read_names
+from tests.docker.promtool import needs_promtool, promtool
 
 pytestmark = pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
 
@@ -49,6 +51,33 @@ def test_every_query_names_series_and_labels_that_exist(path: Path) -> None:
     found = {where: wrong for where, query in expressions(path) if (wrong := faults(query, series))}
 
     assert not found
+
+
+@needs_promtool
+def test_every_query_is_promql_by_prometheus_own_parser(path: Path, tmp_path: Path) -> None:
+    """Grafana puts values in place of its variables; here they are ones of the same kind."""
+    rules = tmp_path / "rules.yml"
+    rules.write_text(
+        yaml.safe_dump(
+            {
+                "groups": [
+                    {
+                        "name": "dashboard",
+                        "rules": [
+                            {"record": f"query:{number}", "expr": _filled_in(query)}
+                            for number, (_, query) in enumerate(expressions(path))
+                        ],
+                    }
+                ]
+            }
+        )
+    )
+
+    assert promtool("check", "rules", rules) == ""
+
+
+def _filled_in(query: str) -> str:
+    return re.sub(r"\$(?!__)\w+", ".+", query.replace("$__rate_interval", "1m"))
 
 
 def test_every_legend_shows_labels_that_its_query_leaves(path: Path) -> None:

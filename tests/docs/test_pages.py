@@ -29,7 +29,7 @@ def test_every_error_says_when_it_is_sent() -> None:
 def test_every_endpoint_is_documented(tmp_path: Path) -> None:
     settings = Settings(models=tmp_path)
     paths = set(create_app(Engine(settings), settings).fastapi.openapi()["paths"])
-    documented = set(re.findall(r"`(?:GET|POST) (/[^`?]*)`", ENDPOINTS))
+    documented = set(re.findall(r"`(?:GET|POST|PUT|DELETE) (/[^`?]*)`", ENDPOINTS))
     assert paths <= documented
     assert documented - paths == {"/", "/docs", "/openapi.json"}
 

@@ -30,8 +30,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(SECONDS)
 def test_pages_that_stand_beside_their_code_are_in_it(site: Path) -> None:
-    assert "foveal-export torchvision:resnet50" in (site / "exporter.html").read_text()
+    assert "torchvision:resnet50 --task classify" in (site / "exporter.html").read_text()
     assert "Quick start" in (site / "index.html").read_text()
+    assert "Models come and go" in (site / "models.html").read_text()
+    assert 'href="bundled-models.html"' in (site / "index.html").read_text()
 
 
 @pytest.mark.timeout(SECONDS)

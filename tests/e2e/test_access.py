@@ -95,7 +95,7 @@ def test_a_full_queue_refuses_before_the_guards_only_where_no_guard_may_refuse(
     error.room = WeakMethod(queue.room)
     with serve(models=models, **given) as live:
         target = {"raw_path": b"/v1/classify", "path": "/v1/classify", "query_string": b""}
-        live.services.shedding.note(target, "/v1/classify", "colors", error)
+        live.services.shedding.note(target, RequestRecord("mine"), error)
         answer = httpx.post(f"{live.url}/v1/classify", content=CAT)
         if not settings:
             assert "256 images wait" in problem(answer, 503, "overloaded")

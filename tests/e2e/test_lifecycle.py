@@ -1,18 +1,20 @@
 """Readiness, SIGTERM and the log of the process that users start, as an orchestrator sees them."""
 
+import re
 import signal
 import socket
 import subprocess
 import sys
 import threading
 import time
+from importlib.metadata import version
 from pathlib import Path
 
 import httpx
 import pytest
 
 from tests.images import photograph
-from tests.live import serve, start
+from tests.live import MODELS, serve, start
 from tests.servables import color_model, write_servable
 
 
@@ -75,12 +77,50 @@ def test_sigterm_first_fails_readiness_and_answers_on() -> None:
         assert service.wait_for_exit() == 0
 
 
-def test_the_first_line_names_the_url_the_models_and_the_device() -> None:
-    with start() as service:
-        message = str(service.lines[0]["message"])
-    assert service.url in message
-    assert "efficientnet-lite0, glance, lenet5" in message
-    assert " on cpu" in message or " on cuda" in message
+def test_the_start_says_what_loads_how_long_it_took_and_where_it_runs() -> None:
+    with start(device="cpu") as service:
+        messages = [str(line["message"]) for line in service.lines]
+    assert re.fullmatch(
+        rf"Foveal {version('foveal')} starts with the models in {MODELS} on device cpu", messages[0]
+    )
+    assert messages[1].startswith("loading efficientnet-lite0 version 1, glance version 1, lenet5")
+    for name, task in (("lenet5", "classify"), ("u2netp", "segment"), ("motion", "temporal")):
+        (line,) = (one for one in messages if one.startswith(f"{name} version 1 is ready"))
+        assert re.fullmatch(
+            rf".* after \d+\.\d\d s: {task} in fp32 on cpu, at most \d+ images? in a batch", line
+        )
+    (serves,) = (one for one in messages if one.startswith("Foveal at"))
+    assert service.url in serves
+    assert "efficientnet-lite0, glance, lenet5" in serves
+    assert " on cpu" in serves
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_end_says_which_signal_came_what_is_waited_for_and_how_it_ended(
+    repository: Path, workers: int
+) -> None:
+    body = photograph("chelsea")
+    head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+    with start(models=repository, workers=workers, grace_seconds=0.2) as service:
+        host, port = service.url.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=15) as connection:
+            connection.sendall(head.encode() + body[:10])
+            while "in_flight 2.0" not in httpx.get(f"{service.url}/metrics").text:
+                pass
+            service.process.send_signal(signal.SIGTERM)
+            while len(service.logged("the socket is closed")) < workers:
+                assert service.process.poll() is None
+            connection.sendall(body[10:])
+            assert b" 200 " in connection.recv(65536).splitlines()[0]
+        assert service.wait_for_exit() == 0
+    received = service.logged(r"received SIGTERM; it is not ready any more, .* for 0\.2 s$")
+    assert len(received) == workers
+    assert len(service.logged("the socket is closed; 1 request is not answered yet$")) == 1
+    ended = service.logged(r"ended \d+\.\d s after the signal; every request is answered$")
+    assert len(ended) == workers
+    if workers > 1:
+        assert service.logged("^received SIGTERM; the workers end$")
+        assert service.lines[-1]["message"] == "Foveal ended; every worker ended by itself"
 
 
 def test_the_log_has_a_line_a_request_and_no_image() -> None:
@@ -130,7 +170,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
         ({"FOVEAL_PROT": "80"}, "did you mean FOVEAL_PORT?"),
         ({"FOVEAL_MODELS": "nowhere"}, "There is no folder nowhere"),
         ({"FOVEAL_MODELS": "nowhere", "FOVEAL_WORKERS": "2"}, "There is no folder nowhere"),
-        ({"FOVEAL_DEFAULTS": '{"classify": "nothing"}'}, "FOVEAL_DEFAULTS names 'nothing'"),
+        ({"FOVEAL_DEFAULTS": '{"classify": "nothing"}'}, "The default of classify is 'nothing'"),
     ],
 )
 def test_what_the_operator_can_correct_stops_the_start_with_one_line(

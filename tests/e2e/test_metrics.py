@@ -57,15 +57,19 @@ def test_a_image_is_counted_where_it_went(live: Live, client: httpx.Client) -> N
         series = (name, tuple(sorted(labels.items())))
         return after.get(series, 0) - before.get(series, 0)
 
+    version = "1"
+
     model, route = "efficientnet-lite0", "/v1/classify"
     macs = live.services.engine.registry.versions(model)[0].card.cost.macs
-    assert grew("foveal_requests_total", route=route, model=model, status="200") == 1
-    assert grew("foveal_request_seconds_count", route=route, model=model) == 1
+    assert (
+        grew("foveal_requests_total", route=route, model=model, version=version, status="200") == 1
+    )
+    assert grew("foveal_request_seconds_count", route=route, model=model, version=version) == 1
     assert grew("foveal_request_bytes_total", route=route) == len(image)
-    assert grew("foveal_macs_total", model=model) == macs
-    assert grew("foveal_images_total", model=model, outcome="answered") == 1
+    assert grew("foveal_macs_total", model=model, version=version) == macs
+    assert grew("foveal_images_total", model=model, version=version, outcome="answered") == 1
     for stage in ("decode", "queue", "infer", "head"):
-        assert grew("foveal_stage_seconds_count", model=model, stage=stage) == 1
+        assert grew("foveal_stage_seconds_count", model=model, version=version, stage=stage) == 1
 
 
 def test_the_model_says_how_it_is_served(live: Live, client: httpx.Client) -> None:

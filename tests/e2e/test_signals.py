@@ -58,6 +58,10 @@ def test_the_third_ctrl_c_ends_at_once(repository: Path) -> None:
             time.sleep(0.2)
         service.wait_for_exit()
         assert not connection.recv(65536).startswith(b"HTTP/1.1 200")
+    assert service.logged("the socket is closed; 1 request is not answered yet")
+    assert service.logged(
+        r"^Foveal ended .* after the signal; 1 request is left without an answer$"
+    )
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -75,7 +79,9 @@ def test_where_sighup_is_ignored_it_stays_so(repository: Path, workers: str) -> 
     )
     assert process.stdout is not None
     try:
-        assert "http://" in process.stdout.readline()
+        for line in process.stdout:
+            if "http://" in line:
+                break
         process.send_signal(signal.SIGHUP)
         with pytest.raises(subprocess.TimeoutExpired):
             process.wait(1)

@@ -6,8 +6,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -65,9 +67,9 @@ def is_gone(pid: int) -> bool:
 
 
 def test_the_first_line_comes_once_when_all_are_ready_and_says_how_many(service: Process) -> None:
-    assert str(service.lines[0]["message"]).endswith(" with 2 workers")
+    (announced,) = service.logged(r"^Foveal at .*")
+    assert announced[0].endswith(" with 2 workers")
     assert httpx.get(f"{service.url}/health/ready").json() == {"status": "ready", "reasons": []}
-    assert len(service.logged("^Foveal at")) == 1
 
 
 def test_several_processes_answer_and_a_scrape_of_any_counts_for_all(service: Process) -> None:
@@ -82,6 +84,35 @@ def test_several_processes_answer_and_a_scrape_of_any_counts_for_all(service: Pr
         assert after["classified"] - before["classified"] == requests
         assert after["foveal_workers"] == 2
         assert after["foveal_build_info"] == 1
+
+
+def test_the_statistics_of_v2_count_for_all_processes(service: Process) -> None:
+    def statistics() -> dict[str, Any]:
+        [found] = httpx.get(f"{service.url}/v2/models/colors/versions/1/stats").json()[
+            "model_stats"
+        ]
+        return dict(found)
+
+    rows = np.zeros((3, 8, 8, 3), np.uint8)
+    tensor = {
+        "name": "image",
+        "datatype": "UINT8",
+        "shape": list(rows.shape),
+        "data": rows.tolist(),
+    }
+    before = statistics()
+    answered_by: set[str] = set()
+    requests = 0
+    while len(answered_by) < 2:
+        answer = httpx.post(f"{service.url}/v2/models/colors/infer", json={"inputs": [tensor]})
+        assert answer.status_code == 200
+        answered_by.add(answer.headers["x-request-id"][:20])
+        requests += 1
+    for _ in range(8):  # each over a new connection, so from either process
+        after = statistics()
+        assert after["inference_count"] - before["inference_count"] == 3 * requests
+        counts = [one["inference_stats"]["success"]["count"] for one in (before, after)]
+        assert counts[1] - counts[0] == requests
 
 
 def test_a_killed_worker_is_replaced_while_the_other_goes_on_answering(

@@ -23,9 +23,8 @@ def settled(known: ImageInput | None, **stated: Any) -> ImageInput:
         (CROP, {"pad_color": (1, 2, 3)}, "--pad-color: only --resize letterbox reads this"),
         (STRETCH, {"shorter_side": 56}, "--shorter-side: only --resize crop reads this"),
         (CROP, {"resize": "letterbox", "shorter_side": 64}, "images are fitted by letterbox"),
-        (CROP, {"height": 64}, "--shorter-side 56, which the source states, is less than 64"),
         (CROP, {"shorter_side": 40}, "--shorter-side 40 is less than 48, the longer side"),
-        (STRETCH, {"resize": "crop"}, "Give --shorter-side N, at least 48"),
+        (CROP, {"height": 64, "shorter_side": 56}, "Give --shorter-side N, at least 64"),
         (None, {"height": 32}, "give --height and --width"),
     ],
 )
@@ -40,7 +39,9 @@ def test_what_contradicts_itself_is_refused_by_its_option(
 @pytest.mark.parametrize(
     ("known", "stated", "expected"),
     [
-        (CROP, {"height": 56}, CROP.model_copy(update={"height": 56})),
+        # 56 of 48 is the source's share of the longer side.
+        (CROP, {"height": 64}, CROP.model_copy(update={"height": 64, "shorter_side": 64 * 56 // 48})),
+        (STRETCH, {"resize": "crop"}, CROP.model_copy(update={"shorter_side": 48})),
         (CROP, {"resize": "stretch"}, STRETCH),
         (STRETCH, {"resize": "crop", "shorter_side": 48}, CROP.model_copy(update={"shorter_side": 48})),
         (None, {"height": 32, "width": 48}, CROP.model_copy(update={"shorter_side": 48})),

@@ -225,7 +225,7 @@ def test_labels_in_the_metadata_of_an_onnx_file(key: str, value: str, tmp_path: 
         ("a.onnx", b"<html>", "a web page (HTML), not the file itself"),
         ("a.txt", b"\xff\xd8\xff\xe0", "a.txt is a JPEG image. Give a text file"),
         ("a.yaml", b"\x1f\x8b\x08", "a.yaml is a gzip archive. Give a text file"),
-        ("a.txt", b"\x80\x02}q\x00.", "a.txt is a file of weights. Give a text file"),
+        ("a.txt", b"\x80\x02}q\x00.", "a.txt holds none of names"),
         ("a.csv", b"\x08\x0aonnx", "a.csv is an ONNX file. Give a text file"),
         ("a.pth", b"not a checkpoint", "holds none of"),
         ("a.onnx", b"not a network", "names no classes"),

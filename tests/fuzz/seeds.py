@@ -121,6 +121,18 @@ SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
         b'{"a": "[1", "data" : [[0,1,2],[3 , 4,5]], "b": [7]}',
     ],
     "byte_tensor": lambda: [b"\x02\x03\0\0\0abc\0\0\0\0", b"\0"],
+    "instances": lambda: [
+        b'{"instances": [[1, 2], [3, 255]], "signature_name": "serving_default"}',
+        b'{"instances": [{"x": [1,2]}, {"x":[3,4]}]}',
+        b'{"inputs": {"x": [[0, 0]]}}',
+    ],
+    "label_config": lambda: [
+        b'<View><Image name="i" value="$x"/><Choices name="c" toName="i"><Choice value="a"/></Choices></View>',
+        (
+            b'<View><RectangleLabels name="r" toName="i,j"><Label value="a" alias="b"/></RectangleLabels>'
+            b'<!-- < --><Image name="j" value="$y"/></View>'
+        ),
+    ],
 }
 
 

@@ -11,18 +11,24 @@ from collections.abc import Callable, Mapping
 from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 
+from service.api.dialects.kserve_v1 import read_instances
+from service.api.dialects.label_studio.config import TASKS, controls_of
 from service.api.dialects.v2.framing import byte_strings
-from service.api.dialects.v2.numbers import array_of, read_json
 from service.api.ingest.encoding import Inflater
 from service.api.ingest.images import parse_json
 from service.api.ingest.multipart import FormReader, files_of
+from service.api.ingest.numbers import array_of, read_json
+from service.api.tensors import TensorLimits
 from service.card import CardError, graph_sha256, read_card
 from service.errors import FovealError
 from service.imaging.announced import announced_pixels
 from service.imaging.decode import Limits, open_image, read_pixels
+from service.runtime.signature import Signature, TensorInfo
 from service.video.opening import open_clip
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling
@@ -201,6 +207,40 @@ def byte_tensor(body: bytes) -> bool:
     return True
 
 
+def instances(body: bytes) -> bool:
+    """Read instances of KServe V1 for a network that takes two numbers a row: what is accepted is what was sent."""
+    numbers = TensorInfo("x", "tensor(uint8)", (None, 2))
+    model: Any = SimpleNamespace(
+        name="net",
+        blank=np.zeros(2, np.uint8),
+        card=SimpleNamespace(input=None),
+        signature=Signature((numbers,), (numbers,)),
+    )
+    try:
+        given, in_rows = read_instances(body, model, TensorLimits(4, 20))
+    except FovealError:
+        return False
+    assert given.rows is not None
+    sent = json.loads(body)["instances" if in_rows else "inputs"]
+    sent = sent["x"] if isinstance(sent, dict) else sent
+    plain = [one["x"] if isinstance(one, dict) else one for one in sent]
+    assert given.rows.tolist() == plain
+    return True
+
+
+def label_config(body: bytes) -> bool:
+    """Read the label config of a project of Label Studio: each tag that is found has a place and names."""
+    try:
+        controls = controls_of(body.decode("utf-8", "replace"))
+    except FovealError:
+        return False
+    for one in controls:
+        assert one.kind in TASKS
+        assert one.image
+        assert one.variable
+    return True
+
+
 TARGETS: Mapping[str, Target] = {
     "image": image,
     "video": video,
@@ -210,4 +250,6 @@ TARGETS: Mapping[str, Target] = {
     "card": card,
     "tensor_json": tensor_json,
     "byte_tensor": byte_tensor,
+    "instances": instances,
+    "label_config": label_config,
 }

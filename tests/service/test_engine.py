@@ -150,7 +150,7 @@ async def test_embed_has_a_default_among_the_networks_that_it_borrows() -> None:
     engine = Engine(Settings(models=MODELS, defaults={"embed": "lenet5"}))
     call = engine.call(TASKS["embed"], EmbedOptions())
     assert call.model.name == "lenet5"
-    with pytest.raises(ConfigurationError, match="names 'motion' for embed"):
+    with pytest.raises(ConfigurationError, match="default of embed is 'motion'"):
         Engine(Settings(models=MODELS, defaults={"embed": "motion"}))
 
 

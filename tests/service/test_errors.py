@@ -35,6 +35,14 @@ def test_every_error_has_a_code_and_a_title_of_its_own() -> None:
     assert all(re.fullmatch(r"[a-z0-9_]+", kind.code) for kind in KINDS)
 
 
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.code)
+def test_a_title_is_a_name_and_no_sentence_which_the_detail_would_repeat(
+    kind: type[FovealError],
+) -> None:
+    assert len(kind.title.split()) <= 5
+    assert not re.search(r"[.;:]|\b(is|are|has|have|can|does|may)\b", kind.title)
+
+
 @pytest.mark.parametrize("kind", SENT, ids=lambda kind: kind.code)
 def test_a_status_is_one_of_an_error_and_says_when_to_come_back(kind: type[FovealError]) -> None:
     assert 400 <= kind.status < 600

@@ -50,10 +50,17 @@ class Source:
 class Served:
     """What a fan-out needs of a model."""
 
-    batcher: Batcher
+    queue: Batcher
+
+    def require_served(self) -> None: ...
 
     def as_model(self) -> Model:
         return cast("Model", self)
+
+
+def queue_of(model: Model) -> Batcher:
+    assert model.queue is not None
+    return model.queue
 
 
 async def settle() -> None:
@@ -69,7 +76,7 @@ async def served(gate: threading.Event | None = None) -> AsyncIterator[Model]:
         return {"same": batch}
 
     crew = Workers(2)
-    batcher = Batcher([run] * 2, crew, Metrics().of_model("m", lambda: 0), largest=4, capacity=100)
+    batcher = Batcher([run] * 2, crew, Metrics().of_version("m", 1), largest=4, capacity=100)
     crew.start()
     batcher.open()
     try:
@@ -119,7 +126,8 @@ async def test_an_endless_source_ends_with_the_iteration() -> None:
             await anext(run)
             gate.clear()
         ran = len(source.ran)
-        assert model.batcher.depth == 0
+        assert model.queue is not None
+        assert model.queue.depth == 0
         gate.set()
     assert len(source.ran) <= ran + 4
 
@@ -177,7 +185,7 @@ async def test_jobs_wait_behind_a_single_image() -> None:
             first = asyncio.ensure_future(anext(run))
             await settle()
             single = asyncio.ensure_future(
-                model.batcher.submit([source.job(99)], timeout_seconds=10)
+                queue_of(model).submit([source.job(99)], timeout_seconds=10)
             )
             await settle()
             gate.set()

@@ -150,7 +150,9 @@ class Stage:
         timeout_seconds: float,
         disconnected: object,
         low_priority: bool,
+        is_request: bool,
     ) -> list[Any]:
+        assert is_request
         assert not low_priority
         self.submitted.append((jobs, timeout_seconds, disconnected))
         return []
@@ -166,7 +168,7 @@ class Stage:
 
     async def predict(self, *images: EncodedImage, seconds: float = 10) -> list[Job[Any, Any]]:
         """Return the jobs that were submitted."""
-        model: Any = SimpleNamespace(batcher=self, card=SimpleNamespace(image_input="target"))
+        model: Any = SimpleNamespace(queue=self, card=SimpleNamespace(image_input="target"))
         await self.made().predict(model, images, read, timeout_seconds=seconds, disconnected=gone)
         (jobs, _, disconnected), *others = self.submitted
         assert (others, disconnected) == ([], gone)

@@ -93,3 +93,23 @@ def test_lists_are_json(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings.allowed_hosts == ["vision.example.org", "*.lan", "10.0.0.1", "[::1]"]
     assert settings.cors_origins == ["https://app.example.org", "http://localhost:3000"]
     assert [str(one) for one in settings.trusted_proxies] == ["10.0.0.7/32", "fd00::/8"]
+
+
+@pytest.mark.parametrize(
+    ("name", "good", "bad"),
+    [
+        ("dialects", ["deepstack"], ["smtp"]),
+        ("fetch_hosts", ["a.test", "*.b.test", "c.test:8443"], ["http://a.test"]),
+        ("fetch_hosts", [], ["a.test/path"]),
+        ("fetch_hosts", [], ["*.a.test:80"]),
+        ("label_studio_url", "http://labels.lan:8080", "labels.lan"),
+        ("label_studio_url", "", "http://labels.lan/"),
+        ("label_studio_url", "https://labels.example.org", "http://a:b@labels.lan"),
+    ],
+)
+def test_hosts_and_servers_are_written_so_that_they_match(
+    name: str, good: object, bad: object
+) -> None:
+    assert getattr(read_settings({}, {name: good}), name) == good
+    with pytest.raises(ConfigurationError, match=f"FOVEAL_{name.upper()}"):
+        read_settings({}, {name: bad})

@@ -21,29 +21,33 @@ def test_a_scrape_is_that_of_prometheus_clients_histogram(images: int) -> None:
     ours, theirs = CollectorRegistry(), CollectorRegistry()
     times = StageTimes("stage_seconds", "Seconds.", BOUNDS, STAGES, ours)
     expected = Histogram(
-        "stage_seconds", "Seconds.", ("model", "stage"), buckets=BOUNDS, registry=theirs
+        "stage_seconds", "Seconds.", ("model", "version", "stage"), buckets=BOUNDS, registry=theirs
     )
     noise = random.Random(4)  # no secret
     for model in ("cat", "dog"):
-        counted = times.of_model(model)
+        counted = times.of_version(model, "1")
         for stage in STAGES:
-            expected.labels(model, stage)
+            expected.labels(model, "1", stage)
         for _ in range(images):
             spent = [noise.choice([*BOUNDS, 0.0, noise.random() * 2]) for _ in STAGES]
             counted.observe(*spent)
             for stage, seconds in zip(STAGES, spent, strict=True):
-                expected.labels(model, stage).observe(seconds)
+                expected.labels(model, "1", stage).observe(seconds)
     assert lines(ours) == lines(theirs)
 
 
-def test_versions_of_a_model_count_together() -> None:
+def test_a_version_that_returns_goes_on_and_one_that_is_forgotten_is_not_seen() -> None:
     registry = CollectorRegistry()
     times = StageTimes("stage_seconds", "Seconds.", BOUNDS, STAGES, registry)
     for _ in range(2):
-        times.of_model("cat").observe(0.25, 0.5)
-    labels = {"model": "cat", "stage": "infer"}
+        times.of_version("cat", "1").observe(0.25, 0.5)
+    times.of_version("cat", "2").observe(0.25, 0.5)
+    labels = {"model": "cat", "version": "1", "stage": "infer"}
     assert registry.get_sample_value("stage_seconds_count", labels) == 2
     assert registry.get_sample_value("stage_seconds_sum", labels) == 1.0
+    times.forget("cat", "1")
+    assert registry.get_sample_value("stage_seconds_count", labels) is None
+    assert registry.get_sample_value("stage_seconds_count", {**labels, "version": "2"}) == 1
 
 
 def test_a_name_is_taken_once() -> None:

@@ -1,12 +1,22 @@
 """The guard at the door: a request needs a key with the right scope."""
 
+import binascii
 import logging
 from collections.abc import Awaitable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from service.api.error_forms import X_ANYLABELING, form_of, is_under
 from service.api.guards.refusal import refuse
-from service.api.guards.scopes import ADMIN, ADMIN_FOLDERS, OPEN, needed_scopes
+from service.api.guards.scopes import (
+    ADMIN,
+    ADMIN_FOLDERS,
+    MODELS_FOLDER,
+    OPEN,
+    READS,
+    needed_scopes,
+    predicts,
+)
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import FovealError, MissingScopeError, UnauthorizedError
 from service.keys import Key, KeyRing
@@ -15,6 +25,7 @@ from service.logs import AUDIT_LOGGER, FIELDS
 audit = logging.getLogger(AUDIT_LOGGER)
 
 _CHALLENGE = b'Bearer realm="foveal"'
+_CHANGING = (*ADMIN_FOLDERS, MODELS_FOLDER)
 _LONGEST_PATH = 200
 """The characters of a path that an audit line repeats."""
 
@@ -102,7 +113,11 @@ def no_admin_guard(app: ASGIApp) -> ASGIApp:
     """
 
     def guard(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        if scope.get("path", "").startswith(ADMIN_FOLDERS):
+        path = scope.get("path", "")
+        if path.startswith(_CHANGING) and not (
+            path.startswith(MODELS_FOLDER)
+            and (scope["method"] in READS or predicts(scope["method"], path))
+        ):
             error = UnauthorizedError(
                 "Admin calls need an API key with the scope admin, and this service has no keys. "
                 "Its operator sets them with FOVEAL_KEYS."
@@ -114,14 +129,32 @@ def no_admin_guard(app: ASGIApp) -> ASGIApp:
 
 
 def presented_keys(scope: Scope) -> set[bytes]:
-    """Return the different keys that a request brings."""
+    """Return the different keys that a request brings.
+
+    Clients of other protocols can not choose their headers: they may also send the key as the password of HTTP Basic,
+    with any user name, and X-AnyLabeling as `Token`. Elsewhere passwords do not count: a browser sends those that it
+    knows with the requests of any page.
+    """
     found = set()
     for name, value in scope["headers"]:
         if name == b"x-api-key":
             found.add(value.strip())
         elif name == b"authorization" and value[:7].lower() == b"bearer ":
             found.add(value[7:].strip())
+        elif name == b"authorization" and value[:6].lower() == b"basic " and form_of(scope["path"]):
+            found.update(_password(value[6:]))
+        elif name == b"token" and value.strip() and is_under(scope["path"], X_ANYLABELING):
+            found.add(value.strip())
     return found
+
+
+def _password(credentials: bytes) -> list[bytes]:
+    """Return the password of HTTP Basic, or the user name where there is no password; nothing if there is neither."""
+    try:
+        user, _, password = binascii.a2b_base64(credentials.strip()).partition(b":")
+    except binascii.Error:
+        return []
+    return [password or user] if password or user else []
 
 
 def _challenge_of(scope: Scope) -> bytes:

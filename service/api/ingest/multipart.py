@@ -1,10 +1,11 @@
 """A multipart form, read piece by piece: the contents of its files, whatever their fields are called."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from service.api.ingest.framing import Headers, PartReader
 from service.api.ingest.part import PartHeaders, TransferDecoder, parameters_of
 from service.errors import MalformedMultipartError, TooManyImagesError
+from service.value import value
 
 BOUNDARY_BYTES = 256
 """RFC 2046 allows 70."""
@@ -12,6 +13,8 @@ MOST_FIELDS = 1000
 """Parts without a filename. A form of small parts only would keep a thread busy for seconds."""
 SLICE_BYTES = 4 * 2**20
 """So much of a whole form is read at once: one step over 32 MiB keeps other threads waiting for a tenth of a second."""
+FIELD_BYTES = 1024
+"""Of a field that is read."""
 SHOWN_FIELDS = 3
 SHOWN_NAME = 40
 
@@ -22,7 +25,7 @@ def is_form(content_type: str) -> bool:
 
 
 class FormReader:
-    """Reads a form while it arrives; fields that are not files are skipped.
+    """Reads a form while it arrives; fields that are not files are skipped, but for those that are wanted.
 
     A part is a file by its filename, or by the content type of a file. A file without a name and without a byte is the
     field of a web page in which nothing was chosen; it is skipped.
@@ -33,6 +36,7 @@ class FormReader:
         on_file_end: called where a file ends.
         example: the file name in the hint of an error message.
         most_fields: how many parts without a filename are allowed.
+        wanted: the names of the fields that `values` gets.
 
     Raises:
         MalformedMultipartError: the content type names no boundary, or one that is too long.
@@ -46,6 +50,7 @@ class FormReader:
         on_file_end: Callable[[], None] = lambda: None,
         example: str,
         most_fields: int = MOST_FIELDS,
+        wanted: Collection[str] = (),
     ) -> None:
         _, options = parameters_of(content_type)
         boundary = options.get(b"boundary")
@@ -59,13 +64,18 @@ class FormReader:
                 "allowed."
             )
         self._example = example
-        self._files = _FileEvents(on_data, on_file_end, most_fields)
+        self._files = _FileEvents(on_data, on_file_end, most_fields, wanted)
         self._parts = PartReader(boundary, self._files)
 
     @property
     def files(self) -> int:
         """How many files have begun."""
         return self._files.count
+
+    @property
+    def values(self) -> dict[str, bytes]:
+        """The wanted fields that have come, by name; of several with a name the last."""
+        return self._files.values
 
     def write(self, chunk: bytes) -> None:
         """Read the next piece of the form.
@@ -103,6 +113,14 @@ class FormReader:
         )
 
 
+@value
+class Form:
+    """The files of a form, in order, and its fields that were wanted, by name."""
+
+    files: list[bytes]
+    values: dict[str, bytes]
+
+
 def files_of(
     body: bytes, content_type: str, example: str, most: int, most_fields: int = MOST_FIELDS
 ) -> list[bytes]:
@@ -112,6 +130,24 @@ def files_of(
         MalformedMultipartError: the form can not be parsed, is cut short or holds no file.
         TooManyImagesError: it holds more than `most`.
     """
+    return form_of(body, content_type, example, most, most_fields).files
+
+
+def form_of(
+    body: bytes,
+    content_type: str,
+    example: str,
+    most: int,
+    most_fields: int = MOST_FIELDS,
+    *,
+    wanted: Collection[str] = (),
+) -> Form:
+    """Return the contents of a whole form's files, and its wanted fields.
+
+    Raises:
+        MalformedMultipartError: the form can not be parsed, is cut short or holds no file.
+        TooManyImagesError: it holds more files than `most`.
+    """
     files = _Files(most)
     form = FormReader(
         content_type,
@@ -119,11 +155,12 @@ def files_of(
         on_file_end=files.end,
         example=example,
         most_fields=most_fields,
+        wanted=wanted,
     )
     for start in range(0, len(body), SLICE_BYTES):
         form.write(body[start : start + SLICE_BYTES])
     form.end()
-    return files.contents
+    return Form(files.contents, form.values)
 
 
 class _Files:
@@ -159,8 +196,10 @@ class _FileEvents:
         on_data: Callable[[bytes], None],
         on_file_end: Callable[[], None],
         most_fields: int,
+        wanted: Collection[str],
     ) -> None:
         self.count = 0
+        self.values: dict[str, bytes] = {}
         self.fields: list[str] = []
         self.unnamed_empty = False
         self._fields = 0
@@ -169,23 +208,26 @@ class _FileEvents:
         self._on_file_end = on_file_end
         self._decoder: TransferDecoder | None = None
         self._begun = False
+        self._wanted = wanted
+        self._field: str | None = None
 
     def begin(self, headers: Headers) -> None:
         """A file begins here, or with its first byte where it has no name."""
         part = PartHeaders(headers)
         filename = part.filename()
-        self._decoder, self._begun = None, False
+        self._decoder, self._begun, self._field = None, False, None
         if not filename:
             self._count_field()
         if filename is not None or part.has_file_type():
             self._decoder = TransferDecoder(part.transfer_encoding)
-        elif len(self.fields) < SHOWN_FIELDS:
-            self.fields.append(part.field)
+        elif self._wanted or len(self.fields) < SHOWN_FIELDS:
+            self._begin_field(part.field)
         if filename:
             self._begin_file()
 
     def content(self, piece: bytes) -> None:
         if self._decoder is None:
+            self._add_to_field(piece)
             return
         if not self._begun:
             self._begin_file()
@@ -199,6 +241,21 @@ class _FileEvents:
             self._on_file_end()
         else:
             self.unnamed_empty = True
+
+    def _begin_field(self, name: str) -> None:
+        if len(self.fields) < SHOWN_FIELDS:
+            self.fields.append(name)
+        if name in self._wanted:
+            self._field, self.values[name] = name, b""
+
+    def _add_to_field(self, piece: bytes) -> None:
+        if self._field is None:
+            return
+        self.values[self._field] += piece
+        if len(self.values[self._field]) > FIELD_BYTES:
+            raise MalformedMultipartError(
+                f"The field {self._field} of the form has more than {FIELD_BYTES} bytes."
+            )
 
     def _begin_file(self) -> None:
         self._begun = True

@@ -10,7 +10,7 @@ from service.api.deps import RecordDep, Services, ServicesDep
 from service.api.ingest.images import read_images
 from service.api.negotiation import preferred
 from service.api.openapi import Components
-from service.api.record import RequestRecord
+from service.api.record import RequestRecord, route_of
 from service.api.responses import (
     JsonResponse,
     image_response,
@@ -91,8 +91,11 @@ async def _listed(
     deadline = record.deadline
     work = call.run(images, timeout_seconds=deadline.left())
     outcomes = await while_connected(request, work, deadline)
-    record.note(call.chain.name, outcomes)
-    results: list[Any] = results_of(outcomes, services, record)
+    record.answered(outcomes)
+    try:
+        results: list[Any] = results_of(outcomes, services, record, route_of(record, request.scope))
+    finally:  # or an error and this frame keep each other alive
+        del outcomes
     body = {"chain": call.chain.name, "steps": call.steps, "results": results}
     return JsonResponse(to_json(body))
 
@@ -103,5 +106,5 @@ async def _drawn(
     deadline = record.deadline
     work = call.render(image, timeout_seconds=deadline.left(), media_type=media_type)
     outcome = await while_connected(request, work, deadline)
-    record.note(call.chain.name, [outcome])
+    record.answered([outcome])
     return image_response(outcome.value)

@@ -79,7 +79,7 @@ async def explain_image(
     """One image per request; docs/explain.md describes every view and its result."""
     form = options.format or _accepted(request)
     call = services.engine.explain_call(options, form, model=options.model, version=options.version)
-    record.model = call.model.name
+    record.found(call.model)
     if not call.needs_image:
         return await _filters(call, record)
     images = await read_images(request, services, record, held=False)
@@ -92,7 +92,7 @@ async def explain_image(
     )
     late = partial(call.late, deadline.allowed_seconds)
     result = await while_connected(request, work, deadline, late)
-    record.answered_by(call.model, [result])
+    record.answered([result])
     return _respond(call.model, result.value)
 
 
@@ -105,7 +105,7 @@ async def show_filters(
 ) -> Response:
     form = options.format or _accepted(request)
     call = services.engine.explain_call(options, form, model=name, version=options.version)
-    record.model = call.model.name
+    record.found(call.model)
     return await _filters(call, record)
 
 

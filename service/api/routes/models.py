@@ -4,8 +4,10 @@ from fastapi import APIRouter
 
 from service.api.deps import ServicesDep
 from service.api.openapi import Components
-from service.api.schemas import ChainState, ModelState, ModelStates, problems
+from service.api.schemas import ChainState, ModelState, ModelStates, RefusedModel, problems
 from service.chains.chains import ServedChain
+from service.errors import for_clients
+from service.logs import printable
 from service.runtime.model import Model
 from service.runtime.registry import Registry
 
@@ -33,6 +35,7 @@ async def list_models(services: ServicesDep) -> ModelStates:
     return ModelStates(
         models=[_state(model, registry) for model in registry.models],
         chains=[_chain_state(one) for one in services.engine.chains.served()],
+        not_served=_not_served(registry),
     )
 
 
@@ -40,8 +43,11 @@ async def show_model(name: str, services: ServicesDep) -> ModelStates:
     registry = services.engine.registry
     chains = [one for one in services.engine.chains.served() if one.chain.name == name]
     if chains:
-        return ModelStates(models=[], chains=[_chain_state(one) for one in chains])
-    return ModelStates(models=[_state(model, registry) for model in registry.versions(name)])
+        return ModelStates(models=[], chains=[_chain_state(one) for one in chains], not_served=[])
+    return ModelStates(
+        models=[_state(model, registry) for model in registry.versions(name)],
+        not_served=[one for one in _not_served(registry) if one.name == name],
+    )
 
 
 def _chain_state(served: ServedChain) -> ChainState:
@@ -58,6 +64,14 @@ def _chain_state(served: ServedChain) -> ChainState:
 
 
 def _state(model: Model, registry: Registry) -> ModelState:
+    routes = registry.routes_of(model.name)
+    default = registry.default_of(model.card.task)
+    shares = [
+        share
+        for target, share in routes.weights.items()
+        if routes.version_of(target) == model.version
+    ]
+    shadow = None if routes.shadow is None else routes.version_of(routes.shadow)
     return ModelState(
         name=model.name,
         version=model.version,
@@ -66,7 +80,28 @@ def _state(model: Model, registry: Registry) -> ModelState:
         device=registry.device_of(model),
         precision=model.precision,
         largest_batch=model.queue.largest if model.queue else None,
-        default=registry.default_of(model.card.task) == model.name,
         choice=model.choice,
+        default=default is not None and default.name == model.name,
+        memory_bytes=model.memory_bytes,
+        aliases=[one for one, version in routes.aliases.items() if version == model.version],
+        share=sum(shares) if routes.weights else None,
+        shadow=shadow == model.version,
         card=model.card,
     )
+
+
+def _not_served(registry: Registry) -> list[RefusedModel]:
+    """Return what lies in the folder and is not served, with the reason."""
+    found = [
+        RefusedModel(name=one.name, version=str(one.version), reason=reason)
+        for one, reason in registry.wanted.withheld
+    ]
+    found += [
+        RefusedModel(
+            name=one.name,
+            version=printable(one.path.parent.name),
+            reason=for_clients(one.reason, one.path),
+        )
+        for one in registry.refusals
+    ]
+    return found

@@ -92,7 +92,7 @@ async def _answer(
         rendering=name,
         media_type=media_type,
     )
-    record.model = call.model.name
+    record.found(call.model)
     images = await read_images(request, services, record)
     if call.rendering is not None and call.rendering.join is None and len(images) != 1:
         raise InvalidParameterError(

@@ -12,7 +12,7 @@ from service.api.ingest.upload import receiving
 from service.api.negotiation import preferred
 from service.api.openapi import Components
 from service.api.queries import VideoQuery, video_options, video_query
-from service.api.record import RequestRecord
+from service.api.record import RequestRecord, route_of
 from service.api.schemas import responses, video_body, video_event, video_response
 from service.api.streaming import SendPiece, StreamedResponse
 from service.chains.chains import CHAIN
@@ -59,7 +59,8 @@ def _respond(
 ) -> Response:
     engine, deadline = services.engine, record.deadline
     run = _run_of(engine, query, deadline.allowed_seconds)
-    record.model = run.served.get("chain") or run.model.name
+    record.found(run.model)
+    record.model = run.served.get("chain") or record.model
     accept = request.headers.get("accept", "")
     media_type = MP4 if query.format == "overlay" else preferred(accept, [JSON, NDJSON, SSE])
     writer = WRITERS[media_type]()
@@ -123,7 +124,7 @@ async def _watch(
         running = services.engine.videos.run(run, file, stop_reading=file.finish, arrival=file)
         async with aclosing(running) as events:
             async for event in events:
-                _note(event, services, record)
+                _note(event, services, record, route_of(record, request.scope))
                 # A deadline may end the watching here, and `fail` uses the encoder then.
                 piece = await whole_call(writer.write, event)
                 if isinstance(event, VideoSummary):
@@ -139,11 +140,11 @@ async def _entered(held: AbstractContextManager[None]) -> AsyncIterator[None]:
         yield
 
 
-def _note(event: VideoEvent, services: Services, record: RequestRecord) -> None:
+def _note(event: VideoEvent, services: Services, record: RequestRecord, route: str) -> None:
     if not isinstance(event, VideoFrame):
         return
     record.images += 1
     if isinstance(event.result, FovealError):
-        services.metrics.errors.labels(event.result.code).inc()
+        services.metrics.errors.labels(route, event.result.code).inc()
     if event.trace is not None:
         record.traces = [event.trace]

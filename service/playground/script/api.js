@@ -20,10 +20,11 @@ export async function ask(path, { query = {}, ...init } = {}) {
   return response;
 }
 
-/** POST an image; return {answer, timing}: the JSON and the milliseconds of each stage. */
-export async function post(path, image, query, signal) {
+/** POST an image; return {answer, timing}: the JSON and the milliseconds of each stage. `timeoutMs` is its deadline. */
+export async function post(path, image, query, signal, timeoutMs) {
+  const headers = timeoutMs === undefined ? {} : { "X-Timeout-Ms": String(timeoutMs) };
   const began = performance.now();
-  const response = await ask(path, { method: "POST", body: image, query, signal });
+  const response = await ask(path, { method: "POST", body: image, headers, query, signal });
   const [answer, timing] = [await response.json(), timingOf(response)];
   record({ path, model: query.model, total: performance.now() - began, timing });
   return { answer, timing };

@@ -8,11 +8,14 @@ import { title } from "./text.js";
 const FIRST_WAIT_MS = 500;
 const LONGEST_WAIT_MS = 8000;
 
-/** Resolve to the served models when none is loading any more; `onProgress(models)` gets each list on the way. */
+/** Whether a version answers: `asleep` is loaded by its next request. */
+export const answers = (model) => model.state === "ready" || model.state === "asleep";
+
+/** Resolve to the served models when none is loading any more; `onProgress(models, notServed)` gets each list on the way. */
 export async function awaitModels(onProgress) {
   for (let wait = FIRST_WAIT_MS; ; wait = Math.min(wait * 2, LONGEST_WAIT_MS)) {
-    const { models, chains = [] } = await (await ask("v1/models")).json();
-    onProgress(models);
+    const { models, chains = [], not_served: notServed = [] } = await (await ask("v1/models")).json();
+    onProgress(models, notServed);
     if (models.every((model) => model.state === "ready" || model.reason)) return [...models, ...chains.map(asModel)];
     await new Promise((resolve) => setTimeout(resolve, wait));
   }
@@ -21,13 +24,22 @@ export async function awaitModels(onProgress) {
 /** A chain as the page shows it: like a model that reads images, without a version and without a network of its own. */
 const asModel = (chain) => ({ ...chain, version: 1, card: { task: "chain", title: chain.title, input: {} } });
 
-/** The newest version of each model of a task, the task's default first. */
+/** The versions of the models of a task: the task's default first, the newest version of each model first. */
 export function modelsOf(models, task) {
-  const newest = new Map();
-  for (const model of models.filter((each) => each.card.task === task)) {
-    if (model.version > (newest.get(model.name)?.version ?? 0)) newest.set(model.name, model);
-  }
-  return [...newest.values()].sort((a, b) => b.default - a.default);
+  const versions = models.filter((each) => each.card.task === task);
+  return versions.sort((a, b) => b.default - a.default || (a.name < b.name ? -1 : a.name > b.name ? 1 : b.version - a.version));
+}
+
+/** What selects a version in a request: its name where the model has no other. */
+export function selectorOf(model, models) {
+  const alone = models.every((each) => each.name !== model.name || each.version === model.version);
+  return alone ? model.name : `${model.name}:${model.version}`;
+}
+
+function labelOf(model, models) {
+  const version = selectorOf(model, models) === model.name ? [] : [`version ${model.version}`];
+  const label = [model.card.title, ...version, ...(model.aliases ?? []).map((alias) => `@${alias}`)].join(", ");
+  return model.state === "ready" ? label : `${label} (${model.state})`;
 }
 
 /** Draws the tasks as radio buttons and the models of a task as a list. `onChoice(model)` gets every choice. */
@@ -42,17 +54,23 @@ export class Choice {
     for (const task of DRAWN_TASKS) this.#addTask(task);
   }
 
-  /** Offer the tasks of these models, also tasks that this page does not know. */
-  show(models) {
+  /** Offer the tasks of these models, also tasks that this page does not know, and choose what `wanted` names. */
+  show(models, wanted) {
     this.models = models;
     const known = new Set(this.radios.map((radio) => radio.value));
     const others = new Set(models.map((model) => model.card.task).filter((task) => !known.has(task)));
     for (const task of [...others].sort()) this.#addTask(task);
     for (const radio of this.radios) radio.disabled = !modelsOf(models, radio.value).length;
-    const first = this.radios.find((radio) => radio.checked) ?? this.radios.find((radio) => !radio.disabled);
+    this.choose(wanted);
+  }
+
+  /** Choose `{task, model}` as far as they are served, else what is chosen already, else the first. */
+  choose({ task, model } = {}) {
+    const open = this.radios.filter((radio) => !radio.disabled);
+    const first = open.find((radio) => radio.value === task) ?? open.find((radio) => radio.checked) ?? open[0];
     if (!first) return;
     first.checked = true;
-    this.#list(first.value);
+    this.#list(first.value, model);
   }
 
   #addTask(task) {
@@ -62,23 +80,24 @@ export class Choice {
     this.radios.push(radio);
   }
 
-  #list(task) {
+  #list(task, wanted) {
     const options = modelsOf(this.models, task).map((model) =>
       el(
         "option",
-        { value: model.name, disabled: model.state !== "ready" },
-        model.state === "ready" ? model.card.title : `${model.card.title} (${model.state})`,
+        { value: selectorOf(model, this.models), disabled: !answers(model) },
+        labelOf(model, this.models),
       ),
     );
     this.select.replaceChildren(...options);
-    const ready = options.find((option) => !option.disabled);
+    const usable = options.filter((option) => !option.disabled);
+    const ready = usable.find((option) => option.value === wanted) ?? usable[0];
     this.select.disabled = !ready;
     if (ready) ready.selected = true;
     this.#report();
   }
 
   #report() {
-    const model = this.models.find((each) => each.name === this.select.value && each.state === "ready");
-    if (model) this.onChoice(modelsOf(this.models, model.card.task).find((each) => each.name === model.name));
+    const model = this.models.find((each) => selectorOf(each, this.models) === this.select.value && answers(each));
+    if (model) this.onChoice({ ...model, selector: this.select.value });
   }
 }

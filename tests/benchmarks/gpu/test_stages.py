@@ -16,8 +16,8 @@ def test_the_sums_of_a_model_are_read_from_the_services_own_metrics() -> None:
     times = StageTimes("foveal_stage_seconds", "time", [0.1, 1.0], stages, registry)
     sizes = Histogram("foveal_batch_size", "images", ["model"], registry=registry)
     for _ in range(3):
-        times.of_model("one").observe(0.25, 0.5, 0.125, 0.0625)
-    times.of_model("other").observe(9, 9, 9, 9)
+        times.of_version("one", "1").observe(0.25, 0.5, 0.125, 0.0625)
+    times.of_version("other", "1").observe(9, 9, 9, 9)
     for size in (1, 2):
         sizes.labels("one").observe(size)
 
@@ -34,7 +34,7 @@ def test_what_was_spent_is_the_difference_for_each_image() -> None:
     times = StageTimes("foveal_stage_seconds", "time", [0.1, 1.0], stages, registry)
     sizes = Histogram("foveal_batch_size", "images", ["model"], registry=registry)
     for _ in range(4):
-        times.of_model("one").observe(0.5, 0.1, 0.2, 0.0)
+        times.of_version("one", "1").observe(0.5, 0.1, 0.2, 0.0)
     sizes.labels("one").observe(4)
 
     found = spent(before, read_sums(generate_latest(registry).decode(), "one"), 0.8)

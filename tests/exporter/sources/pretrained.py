@@ -19,7 +19,7 @@ from tests.exporter.exporting import export_to, outputs_of
 from tests.images import photograph
 
 tf = pytest.importorskip(
-    "transformers", reason="needs Transformers: pip install 'foveal[transformers]'"
+    "transformers", reason="needs Transformers: pip install -e '.[transformers]'"
 )
 
 SIDE = 64

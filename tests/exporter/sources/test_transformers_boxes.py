@@ -12,7 +12,7 @@ from exporter.errors import SourceError
 from exporter.sources.transformers_boxes import Reading, own_detections, read_scores
 
 tf = pytest.importorskip(
-    "transformers", reason="needs Transformers: pip install 'foveal[transformers]'"
+    "transformers", reason="needs Transformers: pip install -e '.[transformers]'"
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the library's own, about its own internals

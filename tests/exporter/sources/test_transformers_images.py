@@ -14,7 +14,7 @@ from service.card import ImageInput
 from tests.images import photograph
 
 tf = pytest.importorskip(
-    "transformers", reason="needs Transformers: pip install 'foveal[transformers]'"
+    "transformers", reason="needs Transformers: pip install -e '.[transformers]'"
 )
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # the library's own, about its own internals

@@ -30,7 +30,7 @@ from tests.exporter.sources.pretrained import (
 from tests.images import photograph
 
 tf = pytest.importorskip(
-    "transformers", reason="needs Transformers: pip install 'foveal[transformers]'"
+    "transformers", reason="needs Transformers: pip install -e '.[transformers]'"
 )
 
 pytestmark = [

@@ -30,6 +30,16 @@ def test_errors_state_what_the_request_allowed_and_not_what_is_left_of_it() -> N
     assert str(deadline.answer_late()) == "The answer was not ready within 5000 ms."
 
 
+def test_time_is_required_until_the_deadline() -> None:
+    clock = Clock()
+    deadline = Deadline(5, began=clock(), clock=clock)
+    clock.now += 4.9
+    deadline.require_time()
+    clock.now += 0.1
+    with pytest.raises(DeadlineError, match="not ready within 5000 ms"):
+        deadline.require_time()
+
+
 def test_errors_state_a_fraction_of_a_millisecond_and_an_hour_as_they_are() -> None:
     assert "within 0.01 ms" in str(Deadline(0.01 / 1e3, began=0).answer_late())
     assert "within 3600000 ms" in str(Deadline(3600, began=0).answer_late())

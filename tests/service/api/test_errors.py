@@ -20,7 +20,7 @@ def test_an_error_becomes_a_problem_with_its_code_detail_and_request_id() -> Non
     assert response.media_type == "application/problem+json"
     assert json.loads(bytes(response.body)) == {
         "type": "about:blank",
-        "title": "The model does not do this task",
+        "title": "Wrong task",
         "status": 422,
         "code": "wrong_task",
         "detail": "lenet5 classifies.",

@@ -6,6 +6,7 @@ from weakref import WeakMethod
 
 import pytest
 
+from service.api.record import RequestRecord
 from service.api.shedding import MOST_TARGETS, Shedding
 from service.errors import OverloadedError
 from service.metrics import Metrics
@@ -36,9 +37,15 @@ class Queue:
         return error
 
 
+def record() -> RequestRecord:
+    made = RequestRecord("mine")
+    made.route, made.model, made.version = "/v1/classify", "colors", 1
+    return made
+
+
 def shedding(queue: Queue) -> Shedding:
     made = Shedding(Metrics())
-    made.note(SCOPE, "/v1/classify", "colors", queue.error())
+    made.note(SCOPE, record(), queue.error())
     return made
 
 
@@ -98,16 +105,16 @@ async def test_a_queue_that_is_gone_is_forgotten() -> None:
 
 async def test_few_targets_are_known_and_no_error_without_a_queue() -> None:
     queue, made = Queue(), Shedding(Metrics())
-    made.note(SCOPE, "/v1/classify", "colors", OverloadedError("large bodies wait"))
+    made.note(SCOPE, record(), OverloadedError("large bodies wait"))
     assert made.targets == 0
     for number in range(MOST_TARGETS + 1):
         scope = {**SCOPE, "query_string": b"top_k=%d" % number}
-        made.note(scope, "/v1/classify", "colors", queue.error())
+        made.note(scope, record(), queue.error())
     assert made.targets == 1
 
 
 async def test_where_guards_may_refuse_nothing_is_remembered() -> None:
     queue, made = Queue(), Shedding(Metrics(), remembers=False)
-    made.note(SCOPE, "/v1/classify", "colors", queue.error())
+    made.note(SCOPE, record(), queue.error())
     assert made.targets == 0
     assert refusal(made) is None

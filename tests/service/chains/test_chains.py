@@ -14,12 +14,13 @@ from service.errors import (
     BrokenImageError,
     ConfigurationError,
     DeadlineError,
+    NoDefaultModelError,
     NotReadyError,
     OverloadedError,
     UnknownModelError,
     UnsupportedImageError,
 )
-from service.runtime.repository import scan_repository
+from service.runtime.change import Change
 from service.settings import Settings
 from tests.images import plain
 from tests.service.chains.spots import CHAIN, tasks_with, write_chain
@@ -158,22 +159,41 @@ async def test_a_model_that_is_removed_and_put_back(tmp_path: Path) -> None:
     root = write_chain(tmp_path)
     async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
         assert labels((await read(engine, mosaic(["blue"])))[0]) == ["blue"]
-        await engine.registry.remove("colors", 1)
+        await engine.changes.change(Change(kind="unload_model", name="colors"))
         with pytest.raises(NotReadyError, match=r"can not run\. There is no model 'colors'"):
             await read(engine, mosaic(["blue"]))
-        (servable,), _ = scan_repository(root)
-        await engine.registry.add(servable)
+        await engine.changes.change(Change(kind="load_model", name="colors"))
         assert labels((await read(engine, mosaic(["blue"])))[0]) == ["blue"]
 
 
-async def test_the_default_chain_is_the_first_or_that_of_the_settings(tmp_path: Path) -> None:
-    root = write_chain(write_chain(tmp_path, name="second"), name="first")
+async def test_the_default_chain_is_the_only_one_or_is_chosen(tmp_path: Path) -> None:
+    root = write_chain(tmp_path, name="second")
     tasks = tasks_with(find)
+    assert Engine(Settings(models=root), tasks=tasks).chains.call().chain.name == "second"
+    write_chain(root, name="first")
+    with pytest.raises(NoDefaultModelError, match=r"2 chains, .*: first, second\. Name one"):
+        Engine(Settings(models=root), tasks=tasks).chains.call()
+    (root / "foveal.toml").write_text('[defaults]\nchain = "first"')
     assert Engine(Settings(models=root), tasks=tasks).chains.call().chain.name == "first"
     chosen = Settings(models=root, defaults={"chain": "second"})
     assert Engine(chosen, tasks=tasks).chains.call().chain.name == "second"
     with pytest.raises(ConfigurationError, match=r"'third' for chain\. Chains: first, second"):
         Engine(Settings(models=root, defaults={"chain": "third"}), tasks=tasks)
+
+
+async def test_a_reload_takes_new_chains_and_keeps_those_whose_file_broke(tmp_path: Path) -> None:
+    root = write_chain(tmp_path, name="one")
+    async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
+        write_chain(root, name="two")
+        (root / "one/chain.toml").write_text("[[steps]]")
+        await engine.changes.change(Change(kind="reload"))
+        for name in ("one", "two"):
+            assert labels((await read(engine, mosaic(["blue"]), chain=name))[0]) == ["blue"]
+        assert engine.not_ready() == []
+        (root / "one/chain.toml").unlink()
+        await engine.changes.change(Change(kind="reload"))
+        assert engine.chains.names == ("two",)
+        assert engine.chains.call().chain.name == "two"
 
 
 async def test_a_file_that_is_no_chain_is_a_reason_not_to_be_ready(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Bench:
 async def running(limit: int = 2) -> AsyncIterator[Bench]:
     workers, metrics, opener = Workers(1), Metrics(), Opener()
     opener.gate.set()
-    series = metrics.of_model("any", lambda: 0)
+    series = metrics.of_version("any", 1)
     explainers = Explainers(
         workers, limit=limit, capacity=8, open_explainer=opener, series_of=lambda _: series
     )
@@ -145,7 +145,7 @@ async def test_none_is_loaded_once_they_are_closed() -> None:
 
 async def _open(servable: Servable, **options: Any) -> None:
     """Use the explainer of a servable, opened from its file."""
-    workers, series = Workers(1), Metrics().of_model("any", lambda: 0)
+    workers, series = Workers(1), Metrics().of_version("any", 1)
     settings = {"open_explainer": open_explainer, **options}
     explainers = Explainers(workers, limit=1, capacity=8, series_of=lambda _: series, **settings)
     model = Model(servable)

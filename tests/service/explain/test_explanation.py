@@ -61,9 +61,14 @@ class Line:
         return Job(lambda: (FRAME, "source"), head)
 
 
+def model_of(queue: Queue, **more: Any) -> Any:
+    """Return what a fan-out needs of a model that is in memory."""
+    return SimpleNamespace(queue=queue, require_served=lambda: None, **more)
+
+
 def explanation(queue: Queue | None = None, **changed: Any) -> Explanation:
     queue = queue or Queue()
-    model: Any = SimpleNamespace(batcher=queue, name="tiny-classify", card=tiny_card("classify"))
+    model = model_of(queue, name="tiny-classify", card=tiny_card("classify"))
     explainer: Any = SimpleNamespace(batcher=queue, card=tiny_card("embed"), anatomy="anatomy")
     task: Any = SimpleNamespace(name="classify", target=None)
     made = Explanation(
@@ -219,7 +224,7 @@ async def test_the_first_error_ends_the_copies(failed: int) -> None:
 
 async def test_jobs_of_another_model_go_through_its_own_queue() -> None:
     queue, other = Queue(), Queue()
-    segmenter: Any = SimpleNamespace(batcher=other)
+    segmenter = model_of(other)
 
     def job(number: int) -> Job[Any, int]:
         return Job(lambda: (FRAME, number), lambda _, context: int(context) * 2)

@@ -15,6 +15,7 @@ import uvicorn
 from uvicorn.server import ServerState
 
 from service.api.ingest.body import COMPLETE_KEY
+from service.api.record import RequestRecord
 from service.api.shedding import Shedding
 from service.errors import FovealError, OverloadedError
 from service.metrics import Metrics
@@ -551,7 +552,7 @@ class Full:
         error = OverloadedError("256 images wait. Try again.")
         error.room = WeakMethod(self.room)
         made = Shedding(Metrics())
-        made.note(SHED_TARGET, "/full", "colors", error)
+        made.note(SHED_TARGET, RequestRecord("mine"), error)
         return made
 
 

@@ -21,10 +21,12 @@ def process(seconds: float, *, ready: int, route: str = "/v1/classify") -> Colle
     """Return what one process counted: a request of so many seconds."""
     metrics = Metrics()
     metrics.build_info.labels("1", "2").set(1)
-    metrics.requests.labels(route, "lenet5", "200").inc()
-    metrics.request_seconds.labels(route, "lenet5").observe(seconds)
-    metrics.queue_capacity.labels("lenet5").set(256)
-    metrics.model_ready.labels("lenet5").set(ready)
+    metrics.of_version("lenet5", 1)
+    answered, duration, _ = metrics.of_request(route, "lenet5", 1, 200)
+    answered.inc()
+    duration.observe(seconds)
+    metrics.queue_capacity.labels("lenet5", 1).set(256)
+    metrics.model_ready.labels("lenet5", 1).set(ready)
     return metrics.registry
 
 
@@ -44,18 +46,18 @@ def both() -> list[Metric]:
 
 def test_counts_and_amounts_are_summed() -> None:
     found = samples(both())
-    assert found["foveal_requests_total", "lenet5", "/v1/classify", "200"] == 2
-    assert found["foveal_queue_capacity", "lenet5"] == 512
-    assert found["foveal_request_seconds_count", "lenet5", "/v1/classify"] == 2
-    assert found["foveal_request_seconds_bucket", "0.0005", "lenet5", "/v1/classify"] == 1
-    assert found["foveal_request_seconds_bucket", "+Inf", "lenet5", "/v1/classify"] == 2
-    assert math.isclose(found["foveal_request_seconds_sum", "lenet5", "/v1/classify"], 0.0404)
+    assert found["foveal_requests_total", "lenet5", "/v1/classify", "200", "1"] == 2
+    assert found["foveal_queue_capacity", "lenet5", "1"] == 512
+    assert found["foveal_request_seconds_count", "lenet5", "/v1/classify", "1"] == 2
+    assert found["foveal_request_seconds_bucket", "0.0005", "lenet5", "/v1/classify", "1"] == 1
+    assert found["foveal_request_seconds_bucket", "+Inf", "lenet5", "/v1/classify", "1"] == 2
+    assert math.isclose(found["foveal_request_seconds_sum", "lenet5", "/v1/classify", "1"], 0.0404)
 
 
 def test_facts_are_reported_once_and_a_model_is_ready_where_all_have_it_ready() -> None:
     found = samples(both())
     assert found["foveal_build_info", "2", "1"] == 1
-    assert found["foveal_model_ready", "lenet5"] == 0
+    assert found["foveal_model_ready", "lenet5", "1"] == 0
 
 
 def test_every_family_with_its_own_rule_exists() -> None:
@@ -66,8 +68,8 @@ def test_every_family_with_its_own_rule_exists() -> None:
 def test_a_series_that_one_process_alone_has_stays() -> None:
     one, other = process(1, ready=1), process(1, ready=1, route="/v1/embed")
     found = samples(merge([one.collect(), other.collect()]))
-    assert found["foveal_requests_total", "lenet5", "/v1/classify", "200"] == 1
-    assert found["foveal_requests_total", "lenet5", "/v1/embed", "200"] == 1
+    assert found["foveal_requests_total", "lenet5", "/v1/classify", "200", "1"] == 1
+    assert found["foveal_requests_total", "lenet5", "/v1/embed", "200", "1"] == 1
 
 
 def test_prometheus_parses_the_merged_metrics_in_both_of_its_formats() -> None:

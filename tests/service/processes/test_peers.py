@@ -26,7 +26,7 @@ class Process:
         self.peers = Peers(slot, self.metrics.registry, lambda: self.reasons)
 
     def count(self, requests: int) -> None:
-        self.metrics.requests.labels("/v1/classify", "lenet5", "200").inc(requests)
+        self.metrics.requests.labels("/v1/classify", "lenet5", "1", "200").inc(requests)
 
 
 @asynccontextmanager

@@ -46,6 +46,7 @@ def server(http: str = "auto") -> uvicorn.Server:
         ("startup", ["self", "sockets"]),
         ("on_tick", ["self", "counter"]),
         ("shutdown", ["self", "sockets"]),
+        ("_wait_tasks_to_complete", ["self"]),
         ("handle_exit", ["self", "sig", "frame"]),
     ],
 )

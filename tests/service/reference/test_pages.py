@@ -42,8 +42,8 @@ def test_every_metric_has_its_type_and_labels() -> None:
     rows = rows_of("metrics")
     ours = {name for name in exposed if name.startswith("foveal_")}
     assert {name.removesuffix("_total") for name in rows} == ours
-    assert rows["foveal_requests_total"][:2] == ["counter", "`route`, `model`, `status`"]
-    assert rows["foveal_stage_seconds"][:2] == ["histogram", "`model`, `stage`"]
+    assert rows["foveal_requests_total"][:2] == ["counter", "`route`, `model`, `version`, `status`"]
+    assert rows["foveal_stage_seconds"][:2] == ["histogram", "`model`, `version`, `stage`"]
     assert rows["foveal_model_runs_total"][:2] == ["counter", "`model`, `version`, `images`"]
 
 

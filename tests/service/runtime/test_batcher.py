@@ -29,6 +29,7 @@ from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batc
 from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
 from service.runtime.turns import Seat, Turn
 from service.runtime.workers import Workers
+from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -95,7 +96,7 @@ class Bench:
         return asyncio.create_task(self.ask(*numbers, low_priority=low_priority))
 
     def count(self, name: str, **labels: str) -> float:
-        return self.metrics.registry.get_sample_value(name, {"model": "m", **labels}) or 0.0
+        return total(self.metrics.registry, name, model="m", **labels) or 0.0
 
 
 @asynccontextmanager
@@ -109,7 +110,7 @@ async def bench(
     **options: Any,
 ) -> AsyncIterator[Bench]:
     crew, metrics = Workers(workers, kept_seconds, clock), Metrics()
-    series = metrics.of_model("m", lambda: 0)
+    series = metrics.of_version("m", 1)
     batcher = Batcher(runs, crew, series, largest=largest, capacity=capacity, **options)
     crew.start()
     batcher.open()
@@ -351,7 +352,7 @@ async def test_two_models_share_a_worker_and_the_older_goes_first() -> None:
     crew, metrics = Workers(1), Metrics()
     order = DoublingNetwork()
     lanes = [
-        Batcher([order.run], crew, metrics.of_model(name, lambda: 0), largest=8, capacity=8)
+        Batcher([order.run], crew, metrics.of_version(name, 1), largest=8, capacity=8)
         for name in ("a", "b")
     ]
     crew.start()
@@ -461,9 +462,7 @@ async def test_low_priority_jobs_wait_for_all_others() -> None:
 async def test_low_priority_jobs_yield_to_other_models_too_but_not_for_ever() -> None:
     crew, metrics = Workers(1), Metrics()
     one, other = (
-        Batcher(
-            [DoublingNetwork().run], crew, metrics.of_model(name, lambda: 0), largest=8, capacity=9
-        )
+        Batcher([DoublingNetwork().run], crew, metrics.of_version(name, 1), largest=8, capacity=9)
         for name in ("one", "other")
     )
     tasks = [
@@ -677,7 +676,7 @@ async def idle(
     crew = Workers(1, clock=network.clock)
     settings = {"largest": 8, "capacity": 100, **options}
     runs = runs or [network.run] * instances
-    batcher = Batcher(runs, crew, metrics.of_model("m", lambda: 0), **settings)
+    batcher = Batcher(runs, crew, metrics.of_version("m", 1), **settings)
     batcher.open()
     numbers = [number(value) for value in range(1, jobs + 1)]
     slow = [number(value) for value in range(101, low_priority + 101)]
@@ -708,7 +707,7 @@ async def test_a_batch_that_waited_to_fill_is_not_shared() -> None:
         batcher.take(turn(), 2, alone=False)()
         assert len(network.batches[0]) == 5
         labels = {"model": "m", "closed": "delay"}
-        assert metrics.registry.get_sample_value("foveal_batches_total", labels) == 1
+        assert total(metrics.registry, "foveal_batches_total", **labels) == 1
 
 
 async def test_a_batch_may_be_taken_at_once_or_after_the_delay_unless_it_is_full() -> None:

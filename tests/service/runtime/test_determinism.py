@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from service.runtime.device import Device
 from service.runtime.job import Outputs, Run
-from service.runtime.loading import Loaded, ModelLoader
+from service.runtime.loaded import Loaded
+from service.runtime.loading import ModelLoader
 from service.runtime.repository import Servable, scan_repository
 from service.tasks.tasks import TASKS
 from tests.live import MODELS

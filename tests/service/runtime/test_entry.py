@@ -111,7 +111,8 @@ def test_the_memory_of_a_job_does_not_hang_on_its_error() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "shown"), [(0.25, "250 ms"), (30, "30000 ms"), (0.0006, "1 ms")]
+    ("seconds", "shown"),
+    [(0.25, "250 ms"), (30, "30000 ms"), (0.0006, "0.6 ms"), (0.000001, "0.001 ms")],
 )
 def test_a_late_job_names_the_time_that_it_had(
     loop: asyncio.AbstractEventLoop, seconds: float, shown: str

@@ -73,7 +73,7 @@ class Ward:
         self.queue = Batcher(
             [self.network],
             workers,
-            Metrics().of_model("colors", lambda: 0),
+            Metrics().of_version("colors", 1),
             largest=1,
             capacity=2,
         )
@@ -269,7 +269,7 @@ async def test_a_check_that_waits_behind_the_batches_of_other_models_is_no_failu
         await w.admit()
         other = Network(w.clock)
         other.gate.clear()
-        series = Metrics().of_model("other", lambda: 0)
+        series = Metrics().of_version("other", 1)
         queue = Batcher([other], w.workers, series, largest=1, capacity=2)
         queue.open()
         job = Job(lambda: (np.ones(1, np.uint8), None), lambda outputs, _: outputs)
@@ -351,7 +351,7 @@ async def test_a_check_that_waits_while_others_run_one_long_batch_is_no_failure_
         await w.admit()
         other = Network(w.clock)
         other.gate.clear()
-        series = Metrics().of_model("other", lambda: 0)
+        series = Metrics().of_version("other", 1)
         queue = Batcher([other], w.workers, series, largest=1, capacity=2)
         queue.open()
         job = Job(lambda: (np.ones(1, np.uint8), None), lambda outputs, _: outputs)

@@ -16,17 +16,17 @@ from service.errors import DeviceError, ServableError
 from service.runtime.device import Device, DeviceName, SessionPlan, plan_session
 from service.runtime.io_binding import CaptureLock, Memory
 from service.runtime.job import Outputs, Run, Stoppable, Tensor
+from service.runtime.loaded import Loaded
 from service.runtime.loading import (
     LARGEST,
-    Loaded,
     ModelLoader,
-    choose_runs,
     first_allowed,
     load_on_gpu,
     load_on_processor,
 )
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
+from service.runtime.run_plan import RunPlan, choose_runs
 from service.runtime.session import Session, open_session
 from service.runtime.tuning import best_batch
 from tests.bad_networks import endless, endless_when_bright, failing
@@ -357,6 +357,79 @@ def test_on_a_cpu_a_session_for_all_cores_is_tried_beside_that_for_one(tmp_path:
         opener = Opener(one.path)
         on_processor(one, opener, "cpu" if name == "cpu" else "openvino", clock=TickingClock())
         assert [plan.intra_threads for plan in opener.plans] == threads
+
+
+def no_clock() -> float:
+    raise AssertionError("something was measured")
+
+
+def test_what_was_measured_of_a_network_counts_for_one_that_is_built_alike(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    plans: dict[object, RunPlan] = {}
+    first, again = Opener(one.path), Opener(one.path)
+    settings = {"largest": 0, "plans": plans}
+    measured = on_processor(one, first, "cpu", clock=TickingClock(), **settings)
+    newer = replace(one, version=2)
+    known = on_processor(newer, again, "cpu", clock=no_clock, **settings)
+    assert again.plans == first.plans[:1], "the other was tried and not kept"
+    assert (len(known.runs), known.largest, known.cores, known.wide is None) == (
+        len(measured.runs),
+        measured.largest,
+        measured.cores,
+        measured.wide is None,
+    )
+    other = replace(one, card=one.card.model_copy(update={"precision": "int8"}))
+    with pytest.raises(AssertionError, match="something was measured"):
+        on_processor(other, Opener(one.path), "cpu", clock=no_clock, **settings)
+
+
+@pytest.mark.parametrize(
+    ("chosen", "runs", "cores"),
+    [
+        (RunPlan(8, together=False, wide=False, spin=False), ["narrow"] * 3, 1),
+        (RunPlan(8, together=False, wide=True, spin=False), ["narrow"] * 3, 1),
+        (RunPlan(8, together=True, wide=True, spin=False), ["wide"], 3),
+    ],
+)
+def test_a_plan_is_applied_as_it_was_measured_and_warms_what_it_opens(
+    chosen: RunPlan, runs: list[str], cores: int
+) -> None:
+    opened: list[SessionPlan] = []
+    warmed: list[tuple[int, ...]] = []
+
+    def narrow(_: Tensor) -> Outputs:
+        return {}
+
+    def open_wide(plan: SessionPlan) -> Run:
+        opened.append(plan)
+
+        def run(batch: Tensor) -> Outputs:
+            warmed.append(batch.shape)
+            return {}
+
+        return run
+
+    blank = np.zeros((8, 8, 3), np.uint8)
+    loaded = chosen.applied(narrow, open_wide, blank, instances=0, threads=3)
+    assert ["narrow" if run is narrow else "wide" for run in loaded.runs] == runs
+    assert (loaded.largest, loaded.cores) == (8, cores)
+    assert (loaded.wide is not None) is (chosen.wide and not chosen.together)
+    assert [plan.intra_threads for plan in opened] == [3] * chosen.wide
+    assert warmed == [(1, 8, 8, 3)] * chosen.wide
+
+
+def test_a_plan_remembers_what_a_measurement_came_to() -> None:
+    def run(_: Tensor) -> Outputs:
+        return {}
+
+    blank = np.zeros(1, np.uint8)
+    assert RunPlan.of(Loaded((run,) * 3, 8, blank)) == RunPlan(
+        8, together=False, wide=False, spin=False
+    )
+    assert RunPlan.of(Loaded((run,), 4, blank, run)) == RunPlan(
+        4, together=False, wide=True, spin=False
+    )
+    assert RunPlan.of(Loaded((run,), 2, blank, cores=3)).together
 
 
 def refusing(*refused: str) -> Callable[[str], str]:

@@ -19,7 +19,7 @@ def a_model() -> Model:
 
 
 def a_batcher() -> Batcher:
-    series = Metrics().of_model("colors", lambda: 0)
+    series = Metrics().of_version("colors", 1)
     batcher = Batcher([lambda batch: {"same": batch}], Workers(1), series, largest=1, capacity=1)
     batcher.open()
     return batcher

@@ -15,7 +15,7 @@ from service.errors import (
     InferenceError,
     UnavailableError,
 )
-from service.metrics import Metrics, ModelMetrics
+from service.metrics import Metrics, VersionMetrics
 from service.model_statistics import VersionStatistics
 from service.runtime.entry import Entry, Line, Outcome
 from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
@@ -47,7 +47,7 @@ class Bench:
     def __post_init__(self) -> None:
         self.stages = Stages(
             self.clock,
-            ModelMetrics(self.metrics, "colors", lambda: 0.0),
+            VersionMetrics(self.metrics, "colors", 1),
             VersionStatistics(),
             macs=MACS,
             pinned=self.pinned,

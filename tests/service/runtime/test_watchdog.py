@@ -23,6 +23,7 @@ from service.runtime.batcher import (
 from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
+from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
 
 pytestmark = pytest.mark.anyio
@@ -87,7 +88,7 @@ class Bench:
     gates: list[threading.Event] = field(default_factory=list)
 
     def serve(self, network: Network, name: str = "m", **options: Any) -> Batcher:
-        series = self.metrics.of_model(name, lambda: 0)
+        series = self.metrics.of_version(name, 1)
         runs = [network] * self.workers.count
         batcher = Batcher(runs, self.workers, series, largest=8, capacity=9, **options)
         batcher.open()
@@ -110,7 +111,7 @@ class Bench:
             self.watchdog.make_round()
 
     def stuck_count(self) -> float | None:
-        return self.metrics.registry.get_sample_value("foveal_stuck_batches_total", {"model": "m"})
+        return total(self.metrics.registry, "foveal_stuck_batches_total", model="m")
 
 
 @asynccontextmanager
@@ -339,7 +340,7 @@ async def test_a_thread_that_has_died_is_replaced() -> None:
 
     deaths: list[int] = []
     async with bench() as b:
-        series = b.metrics.of_model("m", lambda: 0)
+        series = b.metrics.of_version("m", 1)
         batcher = Deadly([Network(b.clock)], b.workers, series, largest=8, capacity=9)
         batcher.open()
         b.batchers.append(batcher)

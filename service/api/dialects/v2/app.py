@@ -12,13 +12,19 @@ from pydantic_core import to_json
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.deps import Services
-from service.api.dialects.v2.infer import infer, limits_of
+from service.api.dialects.v2.infer import infer
 from service.api.dialects.v2.metadata import model_config, model_metadata, server_metadata
-from service.api.dialects.v2.repository import index, wants_ready_only
+from service.api.dialects.v2.repository import (
+    index,
+    require_plain_load,
+    wants_dependents,
+    wants_ready_only,
+)
 from service.api.dialects.v2.statistics import statistics
 from service.api.error_forms import error_response, is_open_inference
 from service.api.ingest.body import read_body
 from service.api.record import RECORD_KEY, RequestRecord
+from service.api.tensors import limits_of
 from service.calls import TensorCall
 from service.errors import (
     FovealError,
@@ -29,12 +35,14 @@ from service.errors import (
     UnknownVersionError,
 )
 from service.media_types import JSON
+from service.runtime.change import Change
 from service.runtime.model import Model
 from service.value import value
 
 _MODEL = re.compile(
     r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[0-9]+))?(/(?P<what>ready|config|stats|infer))?"
 )
+_REPOSITORY = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<what>load|unload)")
 _MOST_DIGITS = 18
 
 
@@ -67,8 +75,7 @@ class OpenInference:
             response = await self._answer(Request(scope, receive))
         except FovealError as error:
             if isinstance(error, OverloadedError):
-                record: RequestRecord = scope[RECORD_KEY]
-                self._services.shedding.note(scope, scope["route"].path, record.model, error)
+                self._services.shedding.note(scope, scope[RECORD_KEY], error)
             response = error_response(error, scope)
         await response(scope, receive, send)
 
@@ -81,6 +88,8 @@ class OpenInference:
             if refused := _refused(request, method):
                 return refused
             return await answer(request)
+        if changing := _REPOSITORY.fullmatch(path):
+            return await self._change(request, changing["name"], changing["what"])
         found = _MODEL.fullmatch(path)
         if found is None:
             raise NotFoundError(f"There is nothing at {path[:200]}. See docs/v2.md for the paths.")
@@ -93,6 +102,24 @@ class OpenInference:
             return await infer(request, self._services, request.scope[RECORD_KEY], call)
         return await self._of_model(request, call.model, version, what)
 
+    async def _change(self, request: Request, name: str, what: str) -> Response:
+        """Load a model as its policy says, or unload it."""
+        request.scope["route"] = RoutePath(f"/v2/repository/models/{{model}}/{what}")
+        if refused := _refused(request, "POST"):
+            return refused
+        self._services.require_admin()
+        record: RequestRecord = request.scope[RECORD_KEY]
+        body = await read_body(request, self._services, record, held=False)
+        if what == "load":
+            require_plain_load(body)
+            await self._services.change(Change(kind="load_model", name=name))
+        else:
+            dependents = wants_dependents(body)
+            await self._services.change(
+                Change(kind="unload_model", name=name, dependents=dependents)
+            )
+        return Response()
+
     async def _of_model(
         self, request: Request, model: Model, version: str | None, what: str | None
     ) -> Response:
@@ -100,9 +127,9 @@ class OpenInference:
         if what == "stats":
             models = [model] if version else engine.registry.versions(model.name)
             return await self._stats(request, models=models)
-        _ = model.batcher  # raises where it is not served
+        model.require_served()
         if what == "ready":
-            ready = model.state == "ready"
+            ready = model.can_answer
             return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
         if what == "config":
             return _json(model_config(model, engine, limits_of(self._services).most_rows))
@@ -125,7 +152,7 @@ class OpenInference:
             ) from error
 
     async def _server(self, _: Request) -> Response:
-        return _json(server_metadata(self._services.engine.version))
+        return _json(server_metadata(self._services.engine.version, admin=self._services.admin))
 
     async def _live(self, _: Request) -> Response:
         return _json({"live": True})

@@ -4,6 +4,7 @@ from typing import Any
 
 from service.api.dialects.v2.datatypes import datatype_of, dtype_of
 from service.engine import Engine
+from service.runtime.fleet import NO_PLAN, Latest, ModelPlan
 from service.runtime.model import Model
 from service.runtime.signature import TensorInfo
 
@@ -18,13 +19,15 @@ PLATFORM, BACKEND = "onnxruntime_onnx", "onnxruntime"
 JsonObject = dict[str, Any]
 
 
-def server_metadata(version: str) -> JsonObject:
-    return {"name": "foveal", "version": version, "extensions": list(EXTENSIONS)}
+def server_metadata(version: str, *, admin: bool) -> JsonObject:
+    """Return what the server is; models can be loaded and unloaded where `admin` is true."""
+    extensions = sorted((*EXTENSIONS, *(["model_repository"] if admin else ())))
+    return {"name": "foveal", "version": version, "extensions": extensions}
 
 
 def model_metadata(model: Model, engine: Engine) -> JsonObject:
     """Return the names, types and shapes of a model's tensors; the first axis is the batch."""
-    ready = [one for one in engine.registry.versions(model.name) if one.state == "ready"]
+    ready = [one for one in engine.registry.versions(model.name) if one.can_answer]
     return {
         "name": model.name,
         "versions": [str(one.version) for one in ready],
@@ -41,7 +44,7 @@ def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
     group: JsonObject = {
         "name": f"{model.name}_0",
         "kind": "KIND_GPU" if device.is_gpu else "KIND_CPU",
-        "count": model.batcher.instances,
+        "count": model.queue.instances if model.queue else 1,
         "gpus": [device.index] if device.is_gpu else [],
     }
     delay = engine.registry.batching.max_delay_seconds
@@ -49,7 +52,7 @@ def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
         "name": model.name,
         "platform": PLATFORM,
         "backend": BACKEND,
-        "version_policy": {"all": {}},
+        "version_policy": _version_policy(engine.registry.wanted.plans.get(model.name, NO_PLAN)),
         "max_batch_size": most_rows if batches else 0,
         "input": [_configured(one, batches=batches) for one in _known(model.signature.inputs)],
         "output": [_configured(one, batches=batches) for one in _known(model.signature.outputs)],
@@ -64,6 +67,12 @@ def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
         "model_transaction_policy": {"decoupled": False},
         "parameters": {"metadata": {"string_value": repr(_card(model))}},
     }
+
+
+def _version_policy(plan: ModelPlan) -> JsonObject:
+    if isinstance(plan.versions, Latest):
+        return {"latest": {"num_versions": plan.versions.count}}
+    return {"all": {}} if plan.versions == "all" else {"specific": {"versions": plan.versions}}
 
 
 def _known(tensors: tuple[TensorInfo, ...]) -> list[TensorInfo]:

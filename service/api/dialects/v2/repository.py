@@ -1,5 +1,7 @@
 """`POST /v2/repository/index`: every version of every model with its state, and what can not be served."""
 
+from typing import Any
+
 from pydantic_core import from_json
 
 from service.engine import Engine
@@ -7,7 +9,12 @@ from service.errors import InvalidParameterError, MalformedJsonError, for_client
 from service.logs import printable
 
 LARGEST_BODY = 4096
-_STATES = {"ready": "READY", "loading": "LOADING", "failed": "UNAVAILABLE"}
+_STATES = {
+    "ready": "READY",
+    "loading": "LOADING",
+    "asleep": "READY",  # it answers: the request loads it
+    "failed": "UNAVAILABLE",
+}
 
 
 def wants_ready_only(body: bytes) -> bool:
@@ -30,6 +37,45 @@ def wants_ready_only(body: bytes) -> bool:
     return ready
 
 
+def wants_dependents(body: bytes) -> bool:
+    """Return what `unload_dependents` of an unload request says; its body may be empty.
+
+    Raises:
+        MalformedJsonError, InvalidParameterError
+    """
+    given = _parameters(body).get("unload_dependents", False)
+    if not isinstance(given, bool):
+        raise InvalidParameterError("unload_dependents must be true or false")
+    return given
+
+
+def require_plain_load(body: bytes) -> None:
+    """Refuse a load request with a config or a file of its own.
+
+    Raises:
+        MalformedJsonError, InvalidParameterError
+    """
+    for name in _parameters(body):
+        if name == "config" or name.startswith("file:"):
+            raise InvalidParameterError(
+                f"{name[:64]} is not supported. Which versions are served is said in foveal.toml; a file is sent with "
+                "PUT /v1/models/{name}/versions/{version}."
+            )
+
+
+def _parameters(body: bytes) -> dict[str, Any]:
+    if not body:
+        return {}
+    try:
+        given = from_json(body)
+    except ValueError as error:
+        raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
+    parameters = given.get("parameters", {}) if isinstance(given, dict) else None
+    if not isinstance(parameters, dict):
+        raise InvalidParameterError('Send {"parameters": {…}} or nothing')
+    return parameters
+
+
 def index(engine: Engine, *, ready_only: bool) -> list[dict[str, str]]:
     """Return an entry for each version."""
     registry = engine.registry
@@ -41,6 +87,15 @@ def index(engine: Engine, *, ready_only: bool) -> list[dict[str, str]]:
             "reason": one.reason,
         }
         for one in registry.models
+    ]
+    found += [
+        {
+            "name": one.name,
+            "version": str(one.version),
+            "state": "UNAVAILABLE",
+            "reason": reason,
+        }
+        for one, reason in registry.wanted.withheld
     ]
     found += [
         {

@@ -17,8 +17,9 @@ from service.api.dialects.v2.fields import (
     whole_number,
 )
 from service.api.dialects.v2.framing import Tail, byte_strings
-from service.api.dialects.v2.numbers import Numbers, array_from_bytes, array_of, read_json
 from service.api.ingest.images import checked_images, image_from_base64
+from service.api.ingest.numbers import Numbers, array_from_bytes, array_of, read_json
+from service.api.tensors import TensorInput, TensorLimits
 from service.errors import InvalidParameterError, MalformedJsonError, TooManyImagesError
 from service.pipeline import EncodedImage
 from service.runtime.model import Model
@@ -38,14 +39,6 @@ LONGEST_MICROSECONDS = 3_600_000_000
 
 
 @value
-class Limits:
-    """The rows that a request may have, and the depth of its JSON."""
-
-    most_rows: int
-    max_depth: int
-
-
-@value
 class WantedOutput:
     """An output, whether it is answered as bytes, and of how many classes; 0: all of its numbers."""
 
@@ -56,18 +49,11 @@ class WantedOutput:
 
 @value
 class InferRequest:
-    """What a request wants. Either `rows`, (N, …) in the network's dtype, or encoded `images` are its input."""
+    """What a request wants: what goes into the network, and which of its outputs."""
 
     outputs: tuple[WantedOutput, ...]
-    rows: NDArray[Any] | None = None
-    images: tuple[EncodedImage, ...] = ()
+    input: TensorInput
     id: str | None = None
-    timeout_seconds: float | None = None
-    low_priority: bool = False
-
-    @property
-    def count(self) -> int:
-        return len(self.images) if self.rows is None else len(self.rows)
 
 
 def read_raw(body: bytes, model: Model) -> InferRequest:
@@ -75,16 +61,20 @@ def read_raw(body: bytes, model: Model) -> InferRequest:
     outputs = tuple(WantedOutput(one.name, binary=True) for one in model.signature.outputs)
     blank = model.blank
     if len(body) == blank.nbytes:
-        return InferRequest(outputs, array_from_bytes(body, (1, *blank.shape), blank.dtype))
+        return InferRequest(
+            outputs, TensorInput(array_from_bytes(body, (1, *blank.shape), blank.dtype))
+        )
     if model.card.input is None:
         raise InvalidParameterError(
             f"unexpected size for input '{model.signature.inputs[0].name}': the body has {len(body)} bytes, and a row "
             f"has {blank.nbytes}"
         )
-    return InferRequest(outputs, images=tuple(checked_images([body])))
+    return InferRequest(outputs, TensorInput(images=tuple(checked_images([body]))))
 
 
-def read_request(body: bytes, json_size: int | None, model: Model, limits: Limits) -> InferRequest:
+def read_request(
+    body: bytes, json_size: int | None, model: Model, limits: TensorLimits
+) -> InferRequest:
     """Return what a body with JSON wants; blocking where it is large.
 
     Raises:
@@ -108,14 +98,9 @@ def read_request(body: bytes, json_size: int | None, model: Model, limits: Limit
     tail = Tail(body, size)
     rows, images = _input(given, numbers, model, limits, tail)
     tail.end(model.name)
-    return InferRequest(
-        outputs,
-        rows,
-        images,
-        name,
-        min(timeout, LONGEST_MICROSECONDS) / MICROSECONDS if timeout else None,
-        priority == LOW_PRIORITY,
-    )
+    seconds = min(timeout, LONGEST_MICROSECONDS) / MICROSECONDS if timeout else None
+    given_input = TensorInput(rows, images, seconds, priority == LOW_PRIORITY)
+    return InferRequest(outputs, given_input, name)
 
 
 def _id(given: Object) -> str | None:
@@ -152,7 +137,7 @@ def _outputs(given: Object, model: Model, binary: bool) -> tuple[WantedOutput, .
 
 
 def _input(
-    given: Object, numbers: Mapping[str, Numbers], model: Model, limits: Limits, tail: Tail
+    given: Object, numbers: Mapping[str, Numbers], model: Model, limits: TensorLimits, tail: Tail
 ) -> tuple[NDArray[Any] | None, tuple[EncodedImage, ...]]:
     inputs = objects_of(given, "inputs", 1)
     if not inputs:
@@ -187,7 +172,7 @@ def _input(
 
 
 def _shape(
-    one: Object, info: TensorInfo, model: Model, limits: Limits, *, encoded: bool
+    one: Object, info: TensorInfo, model: Model, limits: TensorLimits, *, encoded: bool
 ) -> tuple[int, ...]:
     """Return the shape of the input, which fits the model and has a row at least."""
     given = one.get("shape")

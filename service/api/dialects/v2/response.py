@@ -1,6 +1,6 @@
 """The answer to an inference request: outputs as JSON or as bytes behind it, and their best classes."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,14 +9,12 @@ from pydantic_core import to_json
 
 from service.api.dialects.v2.datatypes import BYTES, datatype_of
 from service.api.dialects.v2.request import InferRequest, WantedOutput
-from service.errors import InferenceError, InvalidParameterError
+from service.api.json_numbers import pieces_of, require_few, require_finite
+from service.errors import InferenceError
 from service.runtime.job import Outputs
 from service.runtime.model import Model
 
-MOST_NUMBERS = 1 << 22
-"""Numbers that an answer may have as JSON; each takes up to twenty bytes of text."""
-PIECE_NUMBERS = 1 << 14
-"""So many numbers are written in one step, which no other thread interrupts."""
+INSTEAD = "Ask for binary_data"
 Buffer = bytes | memoryview
 CLASS_SCORES = frozenset({"logits", "probabilities"})
 """Outputs with a number for each of the card's labels."""
@@ -39,7 +37,8 @@ def write_answer(
     Raises:
         InvalidParameterError: an output has too many numbers for JSON, or one that JSON does not have.
     """
-    _require_few(request.outputs, rows)
+    as_json = [one.name for one in request.outputs if not (one.binary or one.classes)]
+    require_few(as_json, rows, INSTEAD)
     described, tail = list[bytes](), list[Buffer]()
     for wanted in request.outputs:
         head, data = _output(model, wanted, rows, in_time)
@@ -50,21 +49,6 @@ def write_answer(
         top = {"id": request.id, **top}
     text = to_json(top)[:-1] + b',"outputs":[' + b",".join(described) + b"]}"
     return (b"".join([text, *tail]), len(text)) if any(tail) else (text, None)
-
-
-def _require_few(outputs: Sequence[WantedOutput], rows: Sequence[Outputs]) -> None:
-    """Check how many numbers are wanted as JSON.
-
-    Raises:
-        InvalidParameterError: too many.
-    """
-    as_json = [one.name for one in outputs if not (one.binary or one.classes)]
-    numbers = sum(np.size(row[name]) for row in rows for name in as_json)
-    if numbers > MOST_NUMBERS:
-        raise InvalidParameterError(
-            f"the outputs {', '.join(as_json)} have {numbers} numbers; at most {MOST_NUMBERS} are sent as JSON. Ask "
-            "for binary_data, or send fewer images."
-        )
 
 
 def _output(
@@ -84,7 +68,7 @@ def _output(
     else:
         shape, datatype = [len(parts), *parts[0].shape], datatype_of(parts[0].dtype)
         data = [_little_endian(part) for part in parts] if wanted.binary else []
-        pieces = [] if wanted.binary else _as_json(wanted.name, parts, in_time)
+        pieces = [] if wanted.binary else _numbers(wanted.name, parts, in_time)
     head: dict[str, Any] = {"name": wanted.name, "datatype": datatype, "shape": shape}
     if wanted.binary:
         head["parameters"] = {"binary_data_size": sum(map(len, data))}
@@ -92,19 +76,11 @@ def _output(
     return to_json(head)[:-1] + b',"data":[' + b",".join(filter(None, pieces)) + b"]}", []
 
 
-def _as_json(name: str, parts: Sequence[NDArray[Any]], in_time: Callable[[], None]) -> list[bytes]:
-    """Return the numbers of each row without brackets; a few at a time are a list of Python's numbers."""
-    pieces = []
+def _numbers(name: str, parts: Sequence[NDArray[Any]], in_time: Callable[[], None]) -> list[bytes]:
+    """Return the numbers of each row, flat and without brackets."""
     for part in parts:
-        flat = part.ravel()
-        if flat.dtype.kind == "f" and not np.isfinite(flat).all():
-            raise InvalidParameterError(
-                f"output {name} has a number that JSON does not have: NaN, or an infinite one. Ask for binary_data."
-            )
-        for start in range(0, flat.size, PIECE_NUMBERS):
-            in_time()
-            pieces.append(to_json(flat[start : start + PIECE_NUMBERS].tolist())[1:-1])
-    return pieces
+        require_finite(name, part, INSTEAD)
+    return [piece for part in parts for piece in pieces_of(part.ravel(), in_time)]
 
 
 def _little_endian(part: NDArray[Any]) -> Buffer:
@@ -130,8 +106,3 @@ def _best(scores: NDArray[Any], count: int, labels: Sequence[str]) -> list[str]:
 def _prefixed(text: str) -> bytes:
     encoded = text.encode()
     return len(encoded).to_bytes(4, "little") + encoded
-
-
-def outputs_of(outcomes: Sequence[Any]) -> list[Mapping[str, NDArray[Any]]]:
-    """Return the outputs of each row."""
-    return [outcome.value for outcome in outcomes]

@@ -16,8 +16,9 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from service.api.dialects.v2.compression import PIECE_BYTES, compress
-from service.api.dialects.v2.numbers import array_from_bytes
+from service.api.ingest.numbers import array_from_bytes
 from service.api.output_room import OutputRoom
+from service.api.record import RequestRecord
 from service.errors import DeadlineError, InvalidParameterError, OverloadedError
 from tests.keys import bearer, write_keys
 from tests.live import Live, serve
@@ -132,6 +133,20 @@ def test_outputs_of_all_requests_together_are_bounded(http: httpx.Client, live: 
     assert live.services.outputs.bytes == 0
 
 
+def instances(rows: int) -> dict[str, Any]:
+    return {"instances": np.zeros((rows, 8, 8, 3), int).tolist()}
+
+
+def test_outputs_of_kserve_v1_have_the_same_room_and_no_nan(http: httpx.Client, live: Live) -> None:
+    path = "/v1/models/wide:predict"
+    with live.services.outputs.hold(19 * MIB):
+        answer = http.post(path, json=instances(1))
+        refused(answer, 503, "The outputs of requests hold 19 MiB")
+    refused(http.post(path, json=instances(1)), 400, "NaN, or an infinite one. Use /v2 with")
+    refused(http.post(path, json=instances(6)), 400, "are sent as JSON. Use /v2 with binary_data")
+    assert live.services.outputs.bytes == 0
+
+
 def test_outputs_that_are_alone_are_always_admitted() -> None:
     room = OutputRoom(10)
     with room.hold(11), pytest.raises(OverloadedError), room.hold(1):
@@ -152,7 +167,7 @@ def test_a_full_queue_refuses_before_the_body_in_the_protocols_form(root: Path) 
     error.room = WeakMethod(queue.room)
     with serve(models=root) as live, socket.create_connection(live.address, timeout=20) as client:
         target = {"raw_path": INFER.encode(), "query_string": b"", "path": INFER}
-        live.services.shedding.note(target, "/v2/models/{model}/infer", "wide", error)
+        live.services.shedding.note(target, RequestRecord("mine"), error)
         head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nX-Request-ID: mine\r\nContent-Length: 1000\r\n\r\n"
         client.sendall(head.encode())  # and no byte of the body
         answer = httpx.Response(503, content=read_one(client))

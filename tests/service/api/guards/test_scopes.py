@@ -37,6 +37,18 @@ def test_the_pages_and_the_health_need_no_key(method: str, path: str) -> None:
         ("GET", "/v1/models/colors/versions/3", ANY),
         ("GET", "/v1/models/a\nb", ANY),
         ("GET", "/v1/models/a/b/filters", ANY),
+        ("POST", "/v1/models/colors:predict", INFER),
+        ("POST", "/v1/models/colors/versions/3:predict", INFER),
+        ("POST", "/kserve/v1/models/colors:predict", INFER),
+        ("GET", "/v1/models/colors/metadata", ANY),
+        ("GET", "/kserve/v1/models/colors", ANY),
+        ("GET", "/kserve/", ANY),
+        ("POST", "/v1/vision/detection", INFER),
+        ("POST", "/v1/vision/custom/list", INFER),
+        ("GET", "/label-studio/health", INFER),
+        ("POST", "/label-studio/finder/predict", INFER),
+        ("GET", "/x-anylabeling/v1/models", INFER),
+        ("POST", "/x-anylabeling/v1/predict", INFER),
         ("GET", "/metrics", METRICS),
         ("POST", "/metrics", METRICS),
     ],
@@ -48,7 +60,8 @@ def test_a_path_needs_its_scope(method: str, path: str, scopes: set[str]) -> Non
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "get"])
 @pytest.mark.parametrize("path", ["/v1/models", "/v1/models/", "/v1/models/colors", "/v1/models/a\nb",
-                                  "/v1/models/colors/filters"])  # fmt: skip
+                                  "/v1/models/colors/filters", "/v1/models/colors/versions/1",
+                                  "/v1/models/colors/versions/x:predict", "/v1/models/a:predict/"])  # fmt: skip
 def test_what_changes_a_model_needs_admin(method: str, path: str) -> None:
     assert needed_scopes(method, path) == ADMIN
 
@@ -61,6 +74,7 @@ def test_what_changes_a_model_needs_admin(method: str, path: str) -> None:
         "/nothing", "", "//v1/classify", "/v1", "/v1/", "/v1/classify/", "/v1/explain/", "/v1/a/b", "/V1/classify",
         "/metrics/", "/metricsx", "/x/metrics", "/doc", "/docs/", "/docs/asset", "/health", "/playground",
         "/openapi.json/", "/v1/modelsx/y", "/x/health/live", "/v1/admin\n/x",
+        "/label-studiox/health", "/x-anylabelingx", "/kservex", "/v1/visionx/detection",
     ],
 )  # fmt: skip
 def test_every_other_path_needs_admin(method: str, path: str) -> None:

@@ -1,13 +1,13 @@
 """JSON with long lists of numbers: the lists become arrays, and are never lists of Python's numbers.
 
 Such a list takes ten times the memory of its text, and one call of a parser keeps the interpreter from everything else.
-So the numbers behind each key `data` are cut out first, and read in pieces.
+So the numbers behind keys that hold a tensor are cut out first, and read in pieces.
 """
 
 import math
 import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,6 @@ PIECE_BYTES = 64 * 1024
 SPARE_VALUES = 1024
 """Strings and commas that JSON may have beside four for each row."""
 
-_DATA = b'"data"'
 _LIST_FOLLOWS = re.compile(rb"[ \t\r\n]*+:[ \t\r\n]*+(?=\[)")
 _NUMBERS = re.compile(rb"[\[\]0-9eE+.,\s-]{1,%d}+" % PIECE_BYTES)
 _NO_STRUCTURE = b"0123456789eE+-. \t\r\n"
@@ -40,14 +39,16 @@ class Numbers:
     end: int
 
 
-def read_json(text: bytes, *, most_rows: int, max_depth: int) -> tuple[Any, dict[str, Numbers]]:
-    """Return what JSON holds, with a key in the place of each list of numbers behind `data`, and the lists by key.
+def read_json(
+    text: bytes, *, most_rows: int, max_depth: int, keys: Collection[str] = ("data",)
+) -> tuple[Any, dict[str, Numbers]]:
+    """Return what JSON holds, with a key in the place of each list of numbers behind `keys`, and the lists by key.
 
     Raises:
         MalformedJsonError: it is not JSON, is nested too deep, or has too many values.
     """
     most = 4 * most_rows + SPARE_VALUES
-    rest, found = _cut(text, most)
+    rest, found = _cut(text, most, {b'"%b"' % key.encode() for key in keys})
     commas = rest.count(b",")
     if commas > 2 * most:
         raise MalformedJsonError(
@@ -61,11 +62,12 @@ def read_json(text: bytes, *, most_rows: int, max_depth: int) -> tuple[Any, dict
         raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
 
 
-def _cut(text: bytes, most: int) -> tuple[bytes, dict[str, Numbers]]:
+def _cut(text: bytes, most: int, keys: Collection[bytes]) -> tuple[bytes, dict[str, Numbers]]:
     parts: list[bytes] = []
     found: dict[str, Numbers] = {}
     secret = secrets.token_hex(8)  # no client can name a list that it did not send here
     kept = at = strings = 0
+    longest = max(map(len, keys))
     too_many = MalformedJsonError(f"The JSON has more than {most} strings")
     if text.count(QUOTE) > 4 * most:  # those within strings are looked at too
         raise too_many
@@ -74,7 +76,7 @@ def _cut(text: bytes, most: int) -> tuple[bytes, dict[str, Numbers]]:
         if strings > most:
             raise too_many
         at = string_end(text, start)
-        named = at - start == len(_DATA) and text.startswith(_DATA, start)
+        named = at - start <= longest and text[start:at] in keys
         follows = _LIST_FOLLOWS.match(text, at) if named else None
         if follows is None:
             continue
@@ -92,22 +94,30 @@ def _cut(text: bytes, most: int) -> tuple[bytes, dict[str, Numbers]]:
     return b"".join([*parts, text[kept:]]), found
 
 
-def array_of(numbers: Numbers, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Return numbers as an array of this shape; they are flat or nested like it.
+def count_of(numbers: Numbers) -> int:
+    """Return how many numbers a list has, if it holds nothing else."""
+    return numbers.text.count(b",", numbers.start, numbers.end) + 1
+
+
+def array_of(
+    numbers: Numbers, shape: tuple[int, ...], dtype: np.dtype[Any], *, flat: bool = True
+) -> NDArray[Any]:
+    """Return numbers as an array of this shape; they are nested like it, or, where that is allowed, flat.
 
     Raises:
         InvalidParameterError: there are more or fewer, they are nested in another way, or one is out of range.
     """
     text, start, end = numbers.text, numbers.start, numbers.end
-    elements, found = math.prod(shape), text.count(b",", start, end) + 1
+    elements, found = math.prod(shape), count_of(numbers)
     if found != elements:
         raise InvalidParameterError(f"data has {found} elements, and the shape {elements}")
     structure = b"".join(
         text[at : min(at + PIECE_BYTES, end)].translate(None, _NO_STRUCTURE)
         for at in range(start, end, PIECE_BYTES)
     )
-    if structure != _nested((elements,)) and structure != _nested(shape):
-        raise InvalidParameterError("data is neither flat nor nested like the shape")
+    if structure != _nested(shape) and not (flat and structure == _nested((elements,))):
+        allowed = "neither flat nor" if flat else "not"
+        raise InvalidParameterError(f"data is {allowed} nested like the shape {list(shape)}")
     array = np.empty(elements, dtype)
     at = 0
     for piece in _pieces(text, start, end):

@@ -1,0 +1,277 @@
+"""Label Studio's ML backend: tasks and a label config in, predictions in the form of the project out.
+
+`/label-studio` fills in every tag that it knows with the default model of the tag's task, `/label-studio/{model}` the
+tags of that model's task. Nothing is remembered between requests.
+"""
+
+import asyncio
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from fastapi import Response
+
+from service.api.dialects.label_studio.config import TASKS, Control, controls_of
+from service.api.dialects.label_studio.regions import (
+    BrushOptions,
+    areas,
+    regions_of,
+    score_of,
+)
+from service.api.ingest.body import LARGE_BYTES, read_body
+from service.api.ingest.images import checked_images, image_from_base64
+from service.api.ingest.json_object import Object, read_object, shown, text_in
+from service.api.ingest.remote_images import RemoteImages
+from service.api.protocol import Call, Endpoint, Protocol, json_answer
+from service.api.responses import run_images
+from service.calls import TaskCall
+from service.engine import Engine
+from service.errors import (
+    ImageError,
+    InvalidParameterError,
+    RemoteImageError,
+    TooManyImagesError,
+    UnknownModelError,
+)
+from service.pipeline import EncodedImage
+from service.tasks.classify import ClassifyOptions
+from service.tasks.detect import DetectOptions
+from service.tasks.task import TaskOptions
+
+PREFIX = "/label-studio"
+EXAMPLE = '{"tasks": [{"data": {"image": "…"}}], "label_config": "<View>…</View>"}'
+MOST_VALUES = 1 << 20
+"""Tasks come with their annotations, of which nothing is read."""
+_TRAINS = re.compile(rb'\s*\{\s*"action"\s*:\s*"START_TRAINING"')
+
+
+def label_studio(remote: RemoteImages) -> Protocol:
+    """Return the protocol.
+
+    Args:
+        remote: fetches the images that tasks name by URL.
+    """
+    endpoints: dict[str, Endpoint] = {}
+    for prefix in (PREFIX, f"{PREFIX}/{{model}}"):
+        endpoints |= {
+            f"{prefix}/health": Endpoint("GET", _health),
+            f"{prefix}/setup": Endpoint("POST", _setup),
+            f"{prefix}/predict": Endpoint("POST", partial(_predict, remote)),
+            f"{prefix}/versions": Endpoint("GET", _versions),
+            f"{prefix}/webhook": Endpoint("POST", _webhook),
+        }
+    return Protocol("label-studio", endpoints, (PREFIX,))
+
+
+async def _health(call: Call) -> Response:
+    if call.model is not None:
+        _model_task(call.services.engine, call.model)
+    return json_answer({"status": "UP", "model_class": "Foveal"})
+
+
+async def _setup(call: Call) -> Response:
+    """Name the version that predictions will have; a project whose config is still empty can be set up, too."""
+    given = await _read(call)
+    config = text_in(given, "schema") or ""
+    controls = controls_of(config) if config.strip() else []
+    calls = _calls(call.services.engine, call.model, controls)
+    return json_answer({"model_version": _version(call.services.engine, calls)})
+
+
+async def _versions(call: Call) -> Response:
+    registry = call.services.engine.registry
+    models = registry.models if call.model is None else registry.versions(call.model)
+    known = set(TASKS.values())
+    names = [f"{one.name} {one.version}" for one in models if one.card.task in known]
+    return json_answer({"versions": names})
+
+
+async def _webhook(call: Call) -> Response:
+    """Accept the news of a project, which Label Studio sends to every backend, and refuse to train."""
+    body = await read_body(call.request, call.services, call.record, held=False)
+    if _TRAINS.match(body[:256]):
+        raise InvalidParameterError("Foveal does not train. Export a new version of the model.")
+    return json_answer({"status": "ignored"})
+
+
+async def _predict(remote: RemoteImages, call: Call) -> Response:
+    given = await _read(call)
+    tasks = _tasks(given, call.services.max_images)
+    controls = controls_of(text_in(given, "label_config") or "")
+    calls = _calls(call.services.engine, call.model, controls)
+    chosen = [one for one in controls if TASKS[one.kind] in calls]
+    if not chosen:
+        raise InvalidParameterError(_nothing_to_do(controls, call))
+    room = _Room(call.services.max_body_bytes)
+    pages = [
+        (one, await _images(remote, call, tasks, one[0].variable, room)) for one in _pages(chosen)
+    ]
+    found: list[list[Any]] = [[] for _ in tasks]
+    version = _version(call.services.engine, calls)
+    for controls_of_page, images in pages:
+        for task in dict.fromkeys(TASKS[one.kind] for one in controls_of_page):
+            fill = [one for one in controls_of_page if TASKS[one.kind] == task]
+            results = await run_images(
+                call.request, call.services, call.record, call=calls[task], images=images
+            )
+            for regions, result in zip(found, results, strict=True):
+                regions.extend(_filled(fill, result))
+    return json_answer(
+        {"results": [_prediction(one, version) for one in found], "model_version": version}
+    )
+
+
+async def _read(call: Call) -> Object:
+    body = await read_body(call.request, call.services, call.record)
+    read = partial(read_object, body, call.services.max_json_depth, EXAMPLE, MOST_VALUES)
+    return await asyncio.to_thread(read) if len(body) > LARGE_BYTES else read()
+
+
+def _tasks(given: Object, most: int) -> list[Mapping[str, Any]]:
+    """Return the data of each task."""
+    tasks = given.get("tasks")
+    if not isinstance(tasks, list) or not tasks:
+        raise InvalidParameterError(f"tasks must be a list that is not empty. Send {EXAMPLE}.")
+    if len(tasks) > most:
+        raise TooManyImagesError(
+            f"The request holds {len(tasks)} tasks, more than the {most} allowed. Select fewer tasks."
+        )
+    found = [one.get("data") if isinstance(one, dict) else None for one in tasks]
+    if not all(isinstance(one, dict) for one in found):
+        raise InvalidParameterError(f"Each task must have its data. Send {EXAMPLE}.")
+    return found  # type: ignore[return-value]
+
+
+# Which model fills in which tags.
+
+
+def _calls(engine: Engine, name: str | None, controls: Sequence[Control]) -> dict[str, TaskCall]:
+    """Return the call of each task that fills in a tag, by the task's name: the default models', or the one named."""
+    wanted = dict.fromkeys(TASKS[one.kind] for one in controls)
+    if name is not None:
+        own = _model_task(engine, name)
+        return {own: _call(engine, own, name, controls)} if own in wanted else {}
+    return {
+        task: _call(engine, task, None, controls)
+        for task in wanted
+        if engine.registry.default_of(task)
+    }
+
+
+def _model_task(engine: Engine, name: str) -> str:
+    task = engine.tensor_call(name).model.card.task
+    if task not in TASKS.values():
+        raise UnknownModelError(f"No tag of Label Studio shows what {name} finds: it does {task}.")
+    return task
+
+
+def _call(engine: Engine, name: str, model: str | None, controls: Sequence[Control]) -> TaskCall:
+    task, options = engine.task(name), _options(controls)[name]
+    if name == "segment":
+        task = replace(task, head=partial(areas, task))
+    call = engine.call(task, options, model=model)
+    if name == "classify":  # every class, because the project may name any
+        every = ClassifyOptions(top_k=len(call.model.card.labels))
+        return engine.call(task, every, model=call.model.name, version=call.model.version)
+    return call
+
+
+def _options(controls: Sequence[Control]) -> dict[str, TaskOptions]:
+    kinds = {one.kind for one in controls}
+    return {
+        "detect": DetectOptions(),
+        "segment": BrushOptions(polygons="PolygonLabels" in kinds, brushes="BrushLabels" in kinds),
+        "classify": ClassifyOptions(),
+    }
+
+
+def _version(engine: Engine, calls: Mapping[str, TaskCall]) -> str:
+    models = dict.fromkeys(f"{one.model.name} {one.model.version}" for one in calls.values())
+    return ", ".join(models) or f"foveal {engine.version}"
+
+
+def _nothing_to_do(controls: Sequence[Control], call: Call) -> str:
+    found = ", ".join(dict.fromkeys(one.kind for one in controls)) or "none of them"
+    known = ", ".join(TASKS)
+    if call.model is None:
+        return (
+            f"The label config has no tag that a model here fills in. Tags: {known}, each on an Image whose value is a "
+            f"variable; found: {found}."
+        )
+    task = _model_task(call.services.engine, call.model)
+    tags = ", ".join(kind for kind, name in TASKS.items() if name == task)
+    return f"{call.model} does {task} and fills in {tags}; the label config has {found}."
+
+
+# The images of the tasks.
+
+
+def _pages(controls: Sequence[Control]) -> list[list[Control]]:
+    """Return the tags by their image: a task may have several."""
+    variables = dict.fromkeys(one.variable for one in controls)
+    return [[one for one in controls if one.variable == name] for name in variables]
+
+
+async def _images(
+    remote: RemoteImages,
+    call: Call,
+    tasks: Sequence[Mapping[str, Any]],
+    variable: str,
+    room: "_Room",
+) -> list[EncodedImage]:
+    """Return the image of each task, or why there is none."""
+    before = room.taken
+    images = [await _image(remote, call, one.get(variable), variable, room) for one in tasks]
+    if room.taken - before > LARGE_BYTES:
+        call.record.release_with_response(call.services.admission.hold(room.taken - before))
+    return images
+
+
+class _Room:
+    """How many bytes of fetched images a request may still hold."""
+
+    def __init__(self, most: int) -> None:
+        self.most, self.taken = most, 0
+
+    @property
+    def left(self) -> int:
+        return self.most - self.taken
+
+
+async def _image(
+    remote: RemoteImages, call: Call, given: object, variable: str, room: _Room
+) -> EncodedImage:
+    if not isinstance(given, str) or not given:
+        return RemoteImageError(
+            f"The task has no image: its {variable[:60]} is {shown(given)}, not a URL."
+        )
+    if given[:5].lower() == "data:":
+        decode = partial(image_from_base64, given)
+        return await asyncio.to_thread(decode) if len(given) > LARGE_BYTES else decode()
+    try:
+        content = await remote.fetch(given, room.left, call.record.deadline.left())
+    except ImageError as error:
+        return error
+    room.taken += len(content)
+    [image] = checked_images([content])
+    return image
+
+
+# The answer.
+
+
+def _filled(controls: Sequence[Control], result: Mapping[str, Any]) -> list[Any]:
+    if "error" in result:
+        return [result["error"]]
+    return [region for control in controls for region in regions_of(control, result)]
+
+
+def _prediction(found: Sequence[Any], version: str) -> dict[str, Any]:
+    """Return the prediction of a task, or its error: Label Studio logs what has no result, and stores nothing."""
+    failed = [one for one in found if "code" in one]
+    if failed:
+        return {"error": failed[0]}
+    regions = [{"id": f"foveal-{index}", **one} for index, one in enumerate(found)]
+    return {"result": regions, "score": score_of(regions), "model_version": version}

@@ -1,0 +1,233 @@
+"""X-AnyLabeling's remote server: an image as base64 in, labeled shapes out.
+
+It is below a prefix, because its `/v1/models` has another shape than ours.
+"""
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from fastapi import Response
+from pydantic import ConfigDict
+
+from service.api.ingest.body import LARGE_BYTES, read_body
+from service.api.ingest.images import image_from_base64
+from service.api.ingest.json_object import (
+    Object,
+    object_in,
+    read_object,
+    share_in,
+    text_in,
+    texts_in,
+)
+from service.api.protocol import Call, Endpoint, Protocol, json_answer
+from service.api.responses import run_images
+from service.calls import TaskCall
+from service.card import Card
+from service.engine import Engine
+from service.errors import InvalidParameterError, UnknownModelError
+from service.heads.outputs import Outputs
+from service.imaging.outlines import outer_outlines, simplified
+from service.imaging.source_image import SourceImage
+from service.runtime.model import Model
+from service.tasks.classify import ClassifyOptions
+from service.tasks.detect import DetectOptions
+from service.tasks.segment import SegmentOptions
+from service.tasks.task import Task
+
+PREFIX = "/x-anylabeling"
+EXAMPLE = '{"model": "…", "image": "<base64>", "params": {}}'
+DEFAULT_FINENESS = 0.001
+"""Of an outline: how far it may be from the mask's, as a share of its length; X-AnyLabeling's own default."""
+SCORE, OVERLAP = 0.3, 0.5
+_RUN = {"name": "button_run", "value": None}
+_KEEP = {"name": "toggle_preserve_existing_annotations", "value": False}
+_WIDGETS = {
+    "detect": [
+        _RUN,
+        {"name": "input_conf", "value": None},
+        {"name": "edit_conf", "value": SCORE},
+        {"name": "input_iou", "value": None},
+        {"name": "edit_iou", "value": OVERLAP},
+        {"name": "button_classes_filter", "value": None},
+        _KEEP,
+    ],
+    "segment": [
+        _RUN,
+        {"name": "mask_fineness_slider", "value": 10},
+        {"name": "mask_fineness_value_label", "value": None},
+        {"name": "button_classes_filter", "value": None},
+        _KEEP,
+    ],
+    "classify": [_RUN],
+}
+"""What the tool shows for a model of each task. The slider's 10 of 100 are a fineness of 0.001."""
+Shape = dict[str, Any]
+
+
+class _OutlineOptions(SegmentOptions):
+    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
+    polygons: bool = True
+    fineness: float = DEFAULT_FINENESS
+
+
+def x_anylabeling() -> Protocol:
+    """Return the protocol."""
+    return Protocol(
+        "x-anylabeling",
+        {
+            f"{PREFIX}/health": Endpoint("GET", _health),
+            f"{PREFIX}/v1/models": Endpoint("GET", _list),
+            f"{PREFIX}/v1/models/{{model}}/info": Endpoint("GET", _info),
+            f"{PREFIX}/v1/predict": Endpoint("POST", _predict),
+        },
+        (PREFIX,),
+    )
+
+
+async def _health(call: Call) -> Response:
+    ready = [one for one in call.services.engine.registry.models if one.state == "ready"]
+    return json_answer({"status": "healthy", "models_loaded": len(ready)})
+
+
+async def _list(call: Call) -> Response:
+    registry = call.services.engine.registry
+    names = dict.fromkeys(one.name for one in registry.models if one.card.task in _WIDGETS)
+    found = {name: _described(call.services.engine.tensor_call(name).model) for name in names}
+    return json_answer({"success": True, "data": found})
+
+
+async def _info(call: Call) -> Response:
+    model = _model_of(call.services.engine, call.model or "")
+    return json_answer({"success": True, "data": {"model_id": model.name, **_described(model)}})
+
+
+def _model_of(engine: Engine, name: str) -> Model:
+    """Return a model that this protocol can show.
+
+    Raises:
+        UnknownModelError: there is none of this name.
+    """
+    model = engine.tensor_call(name).model
+    if model.card.task not in _WIDGETS:
+        raise UnknownModelError(
+            f"X-AnyLabeling can not show what {name} finds: it does {model.card.task}."
+        )
+    return model
+
+
+def _described(model: Model) -> dict[str, Any]:
+    return {
+        "display_name": f"{model.card.title} ({model.name})",
+        "widgets": _WIDGETS[model.card.task],
+        "params": {},
+        "classes": [one for one in model.card.labels if one],
+        "batch_processing_mode": "default",
+    }
+
+
+async def _predict(call: Call) -> Response:
+    services, record = call.services, call.record
+    body = await read_body(call.request, services, record)
+    read = partial(read_object, body, services.max_json_depth, EXAMPLE)
+    given = await asyncio.to_thread(read) if len(body) > LARGE_BYTES else read()
+    name, image = text_in(given, "model"), text_in(given, "image")
+    if name is None or image is None:
+        raise InvalidParameterError(f"model and image must be strings. Send {EXAMPLE}.")
+    params = object_in(given, "params")
+    chosen = _chosen(services.engine, name, params)
+    record.found(chosen.model)
+    decode = partial(image_from_base64, image)
+    encoded = await asyncio.to_thread(decode) if len(image) > LARGE_BYTES else decode()
+    [found] = await run_images(call.request, services, record, call=chosen, images=[encoded])
+    if chosen.model.card.task == "segment":
+        wanted = set(texts_in(params, "filter_classes"))
+        found["shapes"] = [one for one in found["shapes"] if not wanted or one["label"] in wanted]
+    return json_answer({"success": True, "data": found})
+
+
+def _chosen(engine: Engine, name: str, params: Object) -> TaskCall:
+    model = _model_of(engine, name)
+    kind = model.card.task
+    head = _HEADS[kind]
+    if kind == "detect":
+        score, overlap = share_in(params, "conf_threshold"), share_in(params, "iou_threshold")
+        options: Any = DetectOptions(
+            score_threshold=SCORE if score is None else score,
+            iou_threshold=OVERLAP if overlap is None else overlap,
+            classes=texts_in(params, "filter_classes"),
+        )
+    elif kind == "segment":
+        fineness = share_in(params, "epsilon_factor")
+        options = _OutlineOptions(fineness=DEFAULT_FINENESS if fineness is None else fineness)
+    else:
+        options = ClassifyOptions(top_k=1)
+    task = replace(engine.task(kind), head=partial(head, engine.task(kind)))
+    return engine.call(task, options, model=name)
+
+
+# The heads, which run on worker threads: a task's own result → the tool's shapes.
+
+
+def _boxes(
+    task: Task,
+    outputs: Outputs,
+    source: SourceImage,
+    card: Card,
+    options: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    assert task.head is not None
+    shapes = []
+    for one in task.head(outputs, source, card, options)["detections"]:
+        left, top, right, bottom = (one["box"][key] for key in ("x_min", "y_min", "x_max", "y_max"))
+        corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
+        shapes.append(_shape(one["label"], "rectangle", corners, one["score"]))
+    return {"shapes": shapes, "description": ""}
+
+
+def _outlines(
+    task: Task, outputs: Outputs, source: SourceImage, card: Card, options: _OutlineOptions
+) -> dict[str, Any]:
+    assert task.head is not None
+    shapes = []
+    for one in task.head(outputs, source, card, options)["segments"]:
+        for outline in outer_outlines(one["polygons"]):
+            points = simplified(outline, options.fineness)
+            if len(points) >= 3:
+                score = one["confidence"]
+                shapes.append(_shape(one["label"], "polygon", points.tolist(), score))
+    return {"shapes": shapes, "description": ""}
+
+
+def _description(
+    task: Task,
+    outputs: Outputs,
+    source: SourceImage,
+    card: Card,
+    options: Any,  # noqa: ANN401
+) -> dict[str, Any]:
+    """Return the class as the image's description, and leave its shapes as they are."""
+    assert task.head is not None
+    [best] = task.head(outputs, source, card, options)["predictions"]
+    return {"shapes": [], "description": best["label"], "replace": False}
+
+
+_HEADS: Mapping[str, Any] = {"detect": _boxes, "segment": _outlines, "classify": _description}
+
+
+def _shape(label: str, kind: str, points: list[list[float]], score: float) -> Shape:
+    return {
+        "label": label,
+        "shape_type": kind,
+        "points": points,
+        "score": score,
+        "attributes": {},
+        "description": None,
+        "difficult": False,
+        "direction": 0,
+        "flags": None,
+        "group_id": None,
+        "kie_linking": [],
+    }

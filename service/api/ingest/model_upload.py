@@ -1,0 +1,116 @@
+"""A model that an admin call sends → its file in the repository, whole or not at all."""
+
+import asyncio
+import secrets
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from fastapi import Request
+from starlette.requests import ClientDisconnect
+
+from service.errors import (
+    BodyTooLargeError,
+    ClientLeftError,
+    RefusedModelError,
+    UnsupportedEncodingError,
+    VersionExistsError,
+)
+from service.runtime.repository import MODEL_FILE
+from service.whole_call import whole_call
+
+CHUNK_BYTES = 1 << 20
+"""So much is gathered before a thread writes it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A model that was put into the repository."""
+
+    folder: Path
+
+    async def remove(self) -> None:
+        """Take it out again: it can not be served."""
+        await whole_call(shutil.rmtree, self.folder, True)  # noqa: FBT003  # ignore_errors
+
+
+async def receive_model(
+    request: Request, root: Path, name: str, version: int, most_bytes: int
+) -> Upload | None:
+    """Write a request's body to the place of a model's version; None where it has no body.
+
+    It is written to a hidden folder of the repository, where nothing looks for models, and moved when it is whole.
+
+    Raises:
+        BodyTooLargeError: it has more than `most_bytes`.
+        VersionExistsError: there is such a version; the file of a version is never replaced.
+        RefusedModelError: the repository can not be written.
+        ClientLeftError: the client left before the end.
+        UnsupportedEncodingError: the body is compressed.
+    """
+    if request.headers.get("content-encoding"):
+        raise UnsupportedEncodingError("Send the model's file as it is, without Content-Encoding.")
+    announced = request.headers.get("content-length", "")
+    if announced.isdecimal() and int(announced) > most_bytes:
+        raise BodyTooLargeError(_too_large(most_bytes))
+    place = root / name / str(version)
+    draft = root / f".incoming-{secrets.token_hex(8)}"
+    try:
+        return await _receive(request, draft, place, most_bytes)
+    except ClientDisconnect:
+        raise ClientLeftError("The client closed its connection.") from None
+    except OSError as error:
+        raise RefusedModelError(
+            f"The folder of the models can not be written: {error.strerror or error}. Copy the file there yourself."
+        ) from error
+    finally:
+        await whole_call(shutil.rmtree, draft, True)  # noqa: FBT003  # ignore_errors
+
+
+async def _receive(request: Request, draft: Path, place: Path, most_bytes: int) -> Upload | None:
+    file: BinaryIO | None = None
+    gathered, size = bytearray(), 0
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > most_bytes:
+                raise BodyTooLargeError(_too_large(most_bytes))
+            gathered += chunk
+            if chunk and file is None:
+                file = await asyncio.to_thread(_begin, draft, place)
+            if file is not None and len(gathered) >= CHUNK_BYTES:
+                await whole_call(file.write, bytes(gathered))
+                gathered.clear()
+        if file is None:
+            return None
+        await whole_call(file.write, bytes(gathered))
+    finally:
+        if file is not None:
+            await whole_call(file.close)
+    await whole_call(_move, draft, place)
+    return Upload(place)
+
+
+def _begin(draft: Path, place: Path) -> BinaryIO:
+    _require_new(place)
+    draft.mkdir()
+    return (draft / MODEL_FILE).open("wb")
+
+
+def _move(draft: Path, place: Path) -> None:
+    _require_new(place)
+    place.parent.mkdir(exist_ok=True)
+    draft.rename(place)  # fails where the folder has come to be meanwhile and is not empty
+
+
+def _require_new(place: Path) -> None:
+    if place.exists():
+        raise VersionExistsError(
+            f"{place.parent.name} has a version {place.name} already, and the file of a version is never replaced. "
+            "Send it as another version; without a body this call serves the one that is there."
+        )
+
+
+def _too_large(most_bytes: int) -> str:
+    return f"The model has more than {most_bytes} bytes (FOVEAL_MAX_MODEL_BYTES). Copy it into the folder yourself."

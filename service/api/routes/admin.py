@@ -1,0 +1,136 @@
+"""Calls that change what is served: versions, aliases, shares, the shadow, and all of it anew."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from service.api.deps import ServicesDep
+from service.api.ingest.model_upload import receive_model
+from service.api.openapi import BINARY, Components
+from service.api.schemas import problems
+from service.errors import FovealError, InvalidParameterError
+from service.runtime.change import Change, ChangeReport
+from service.runtime.fleet import ALIAS_NAME, MODEL_NAME
+
+Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
+Version = Annotated[int, Path(ge=1, le=10**18 - 1)]
+Alias = Annotated[str, Path(pattern=f"^{ALIAS_NAME.pattern}$")]
+_FILE = {"requestBody": {"content": {"application/octet-stream": {"schema": BINARY}}}}
+
+
+class AliasTarget(BaseModel):
+    """Which version an alias leads to."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int = Field(ge=1, le=10**18 - 1, strict=True)
+
+
+class ShadowTarget(BaseModel):
+    """Which version runs requests too, and never answers them: an alias, or a version."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    version: int | str = Field(description="A version, or an alias")
+
+
+def admin_router(components: Components) -> APIRouter:
+    """Return the routes that change what is served."""
+    router = APIRouter(tags=["admin"])
+    errors = problems(components, 400, 401, 403, 404, 409, 413, 415, 421, 422, 429, 503, 504)
+
+    def add(path: str, method: str, endpoint: object, summary: str, **more: object) -> None:
+        router.add_api_route(
+            path,
+            endpoint,  # type: ignore[arg-type]
+            methods=[method],
+            summary=summary,
+            responses=errors,
+            **more,  # type: ignore[arg-type]
+        )
+
+    one, alias = "/v1/models/{name}/versions/{version}", "/v1/models/{name}/aliases/{alias}"
+    weights, shadow = "/v1/models/{name}/weights", "/v1/models/{name}/shadow"
+    add(
+        one,
+        "PUT",
+        put_version,
+        "Serve a version: of the body, or of the folder",
+        openapi_extra=_FILE,
+    )
+    add(one, "DELETE", delete_version, "Serve a version no more")
+    add(alias, "PUT", put_alias, "Let an alias lead to a version")
+    add(alias, "DELETE", delete_alias, "Remove an alias")
+    add(weights, "PUT", put_weights, "Split the requests that name no version by shares in percent")
+    add(shadow, "PUT", put_shadow, "Let a version run these requests too")
+    add(shadow, "DELETE", delete_shadow, "Have no shadow")
+    add("/v1/admin/reload", "POST", reload, "Serve what the folder and foveal.toml say now")
+    return router
+
+
+async def put_version(
+    name: Name, version: Version, request: Request, services: ServicesDep
+) -> ChangeReport:
+    services.require_admin()
+    upload = await receive_model(
+        request, services.engine.models_folder, name, version, services.max_model_bytes
+    )
+    try:
+        return await services.change(Change(kind="load_version", name=name, version=version))
+    except FovealError:
+        if upload is not None:
+            await upload.remove()
+        raise
+
+
+async def delete_version(
+    name: Name,
+    version: Version,
+    services: ServicesDep,
+    *,
+    file: Annotated[
+        bool, Query(description="Whether its folder is removed too; else the next start serves it")
+    ] = False,
+) -> ChangeReport:
+    services.require_admin()
+    report = await services.change(Change(kind="unload_version", name=name, version=version))
+    if file:
+        await services.engine.remove_file(name, version)
+    return report
+
+
+async def put_alias(
+    name: Name, alias: Alias, target: AliasTarget, services: ServicesDep
+) -> ChangeReport:
+    services.require_admin()
+    return await services.change(
+        Change(kind="alias", name=name, alias=alias, version=target.version)
+    )
+
+
+async def delete_alias(name: Name, alias: Alias, services: ServicesDep) -> ChangeReport:
+    services.require_admin()
+    return await services.change(Change(kind="alias", name=name, alias=alias))
+
+
+async def put_weights(name: Name, weights: dict[str, float], services: ServicesDep) -> ChangeReport:
+    services.require_admin()
+    if len(weights) > 100:
+        raise InvalidParameterError("weights: at most 100 shares")
+    return await services.change(Change(kind="weights", name=name, weights=weights))
+
+
+async def put_shadow(name: Name, target: ShadowTarget, services: ServicesDep) -> ChangeReport:
+    services.require_admin()
+    return await services.change(Change(kind="shadow", name=name, shadow=str(target.version)))
+
+
+async def delete_shadow(name: Name, services: ServicesDep) -> ChangeReport:
+    services.require_admin()
+    return await services.change(Change(kind="shadow", name=name))
+
+
+async def reload(services: ServicesDep) -> ChangeReport:
+    services.require_admin()
+    return await services.change(Change(kind="reload"))

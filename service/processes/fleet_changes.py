@@ -1,0 +1,219 @@
+"""A change of the models in all processes of a service: each prepares it, then all do it, or none does.
+
+Worker 1 does one change after the other, and the others pass theirs on to it. It asks every process to prepare the
+change. When all have, it writes into a file of the service's folder that the change happens, and then lets all of them
+do it. A process that loses worker 1 in between finds in that file what has become of the change, and one that takes the
+place of a dead one begins with it.
+"""
+
+import asyncio
+import contextlib
+import logging
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+from pydantic import TypeAdapter
+from pydantic_core import from_json, to_json
+
+from service.errors import FovealError, UnavailableError, error_types
+from service.logs import LOGGER
+from service.processes.slot import WorkerSlot
+from service.runtime.change import Change, ChangeReport
+from service.runtime.changes import Changes, Prepared
+from service.runtime.wanted import NO_OVERRIDES, Key, Overrides
+
+log = logging.getLogger(LOGGER)
+
+FORWARD, PREPARE = b"change ", b"prepare "
+_COMMIT, _WITHOUT = b"commit", b"without "
+MOST_BYTES = 1 << 20
+"""Of one message: a change, a report."""
+_OVERRIDES = TypeAdapter(Overrides)
+_FAILURES = TypeAdapter(dict[Key, str])
+_BY_CODE = {kind.code: kind for kind in error_types()}
+
+
+def read_overrides(slot: WorkerSlot) -> Overrides:
+    """Return what admin calls have changed since the service began."""
+    return _read_decision(slot)[1]
+
+
+def _read_decision(slot: WorkerSlot) -> tuple[str, Overrides]:
+    try:
+        decision = from_json(slot.overrides.read_bytes())
+    except FileNotFoundError:
+        return "", NO_OVERRIDES
+    return decision["id"], _OVERRIDES.validate_python(decision["overrides"])
+
+
+def _decide(slot: WorkerSlot, identity: str, overrides: Overrides) -> None:
+    draft = slot.overrides.with_suffix(".draft")
+    written = _OVERRIDES.dump_python(overrides, mode="json")
+    draft.write_bytes(to_json({"id": identity, "overrides": written}))
+    draft.replace(slot.overrides)
+
+
+class FleetChanges:
+    """This process's part in the changes of all.
+
+    Args:
+        slot: this process's.
+        changes: changes what this process serves.
+    """
+
+    def __init__(self, slot: WorkerSlot, changes: Changes) -> None:
+        self._slot = slot
+        self._changes = changes
+
+    async def change(self, change: Change) -> ChangeReport:
+        """Do a change in all processes, or in none.
+
+        Raises:
+            RequestError: it can not be done.
+            UnavailableError: a process does not answer, or ends.
+        """
+        if self._slot.index:
+            return await self._pass_on(change)
+        async with AsyncExitStack() as stack:
+            own = await stack.enter_async_context(self._changes.prepared(change))
+            identity = secrets.token_hex(8)
+            order = to_json({"id": identity, "change": change.model_dump(mode="json")})
+            others = [await stack.enter_async_context(_link(slot)) for slot in self._slot.others()]
+            for other in others:
+                await other.send(PREPARE + order)
+            await self._agree(own, others)
+            await asyncio.to_thread(_decide, self._slot, identity, own.overrides)
+            for other in others:
+                with contextlib.suppress(OSError):  # it finds the decision in the file
+                    await other.send(_COMMIT)
+            report = await self._changes.commit(own)
+            reports = [await other.report() for other in others]
+        drained = report.drained and all(one is None or one.drained for one in reports)
+        return report.model_copy(update={"drained": drained})
+
+    async def _agree(self, own: Prepared, others: "Sequence[_Link]") -> None:
+        """Wait until all have prepared the change, and all do without the same versions."""
+        failures = [await other.failures() for other in others]
+        for _ in range(len(others) + 2):
+            union = dict(own.transition.failures)
+            for one in failures:
+                union |= one
+            if all(union.keys() == one.keys() for one in (own.transition.failures, *failures)):
+                return
+            await self._changes.do_without(own, union)
+            for other in others:
+                await other.send(_WITHOUT + _failures_json(union))
+            failures = [await other.failures() for other in others]
+        raise UnavailableError(
+            "The workers can not load the same models. Their logs have the reasons."
+        )
+
+    async def _pass_on(self, change: Change) -> ChangeReport:
+        first = WorkerSlot(self._slot.folder, 0, self._slot.count)
+        async with _link(first) as link:
+            await link.send(FORWARD + to_json(change.model_dump(mode="json")))
+            return ChangeReport.model_validate(await link.answer())
+
+    async def serve(
+        self, query: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        """Answer another process's query, one that begins with `FORWARD` or `PREPARE`."""
+        link = _Link(self._slot.name, reader, writer)
+        try:
+            if query.startswith(FORWARD):
+                change = Change.model_validate(from_json(query.removeprefix(FORWARD)))
+                report = await asyncio.shield(asyncio.ensure_future(self.change(change)))
+                await link.send(to_json(report.model_dump(mode="json")))
+            else:
+                await self._take_part(from_json(query.removeprefix(PREPARE)), link)
+        except FovealError as error:
+            await link.send(to_json({"error": {"code": error.code, "detail": str(error)}}))
+
+    async def _take_part(self, order: dict[str, Any], link: "_Link") -> None:
+        change = Change.model_validate(order["change"])
+        async with self._changes.prepared(change) as prepared:
+            await link.send(_failures_json(prepared.transition.failures))
+            while (word := await link.receive()).startswith(_WITHOUT):
+                failures = _FAILURES.validate_python(_keys(from_json(word.removeprefix(_WITHOUT))))
+                await self._changes.do_without(prepared, failures)
+                await link.send(_failures_json(prepared.transition.failures))
+            decided = word == _COMMIT
+            if not decided:  # worker 1 has ended
+                identity, _ = await asyncio.to_thread(_read_decision, self._slot)
+                decided = identity == order["id"]
+            if decided:
+                report = await self._changes.commit(prepared)
+                with contextlib.suppress(OSError):
+                    await link.send(to_json(report.model_dump(mode="json")))
+
+
+class _Link:
+    """A connection to another process, on which each message is a line."""
+
+    def __init__(
+        self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self._name = name
+        self._reader = reader
+        self._writer = writer
+
+    async def send(self, message: bytes) -> None:
+        self._writer.write(message + b"\n")
+        await self._writer.drain()
+
+    async def receive(self) -> bytes:
+        """Return the next message; empty where the other process has ended."""
+        try:
+            return (await self._reader.readline()).rstrip(b"\n")
+        except (OSError, ValueError):
+            return b""
+
+    async def answer(self) -> Any:  # noqa: ANN401  # JSON
+        """Return the next message.
+
+        Raises:
+            FovealError: it is an error, which is raised here as it was there.
+            UnavailableError: the other process has ended.
+        """
+        message = await self.receive()
+        if not message:
+            raise UnavailableError(
+                f"{self._name} has ended while the models changed; nothing has changed. Try again in a moment."
+            )
+        found = from_json(message)
+        if isinstance(found, dict) and "error" in found:
+            raise _BY_CODE.get(found["error"]["code"], FovealError)(found["error"]["detail"])
+        return found
+
+    async def failures(self) -> dict[Key, str]:
+        return _FAILURES.validate_python(_keys(await self.answer()))
+
+    async def report(self) -> ChangeReport | None:
+        """Return what came of the change there; None where the process has ended: its successor begins with it."""
+        with contextlib.suppress(FovealError):
+            return ChangeReport.model_validate(await self.answer())
+        return None
+
+
+@asynccontextmanager
+async def _link(slot: WorkerSlot) -> AsyncIterator[_Link]:
+    try:
+        reader, writer = await asyncio.open_unix_connection(slot.socket, limit=MOST_BYTES)
+    except OSError as error:
+        raise UnavailableError(
+            f"{slot.name} does not answer, so that no model is changed anywhere. Try again in a moment."
+        ) from error
+    try:
+        yield _Link(slot.name, reader, writer)
+    finally:
+        writer.close()
+
+
+def _failures_json(failures: Any) -> bytes:  # noqa: ANN401  # a mapping of keys
+    return to_json([[name, version, reason] for (name, version), reason in failures.items()])
+
+
+def _keys(rows: Any) -> dict[Key, str]:  # noqa: ANN401  # JSON
+    return {(name, version): reason for name, version, reason in rows}

@@ -1,0 +1,57 @@
+"""A change of what is served, and what came of it, as values that one process can send to another."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+
+class Change(BaseModel):
+    """What shall be different.
+
+    Attributes:
+        kind: `reload` takes the folder and `foveal.toml` as they are now; the others are for one model.
+        name: of the model.
+        version: the version to load or unload, or that the alias shall lead to; 0: the alias goes.
+        alias: its name.
+        weights: the new shares.
+        shadow: the new shadow, an alias or version; None: none.
+        dependents: whether models that need the one that is unloaded go too.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal[
+        "load_model",
+        "load_version",
+        "unload_model",
+        "unload_version",
+        "alias",
+        "weights",
+        "shadow",
+        "reload",
+    ]
+    name: str = ""
+    version: int = 0
+    alias: str = ""
+    weights: Mapping[str, float] = {}
+    shadow: str | None = None
+    dependents: bool = False
+
+
+class ChangeReport(BaseModel):
+    """What came of a change; versions as `name:version`.
+
+    Attributes:
+        loaded: what is served now and was not before, or is another file.
+        removed: what is served no more.
+        refused: what lies in the folder and can not be served, with the reason.
+        drained: whether the memory of what was removed is free already; else it goes when its last request ends.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    loaded: list[str] = []
+    removed: list[str] = []
+    refused: dict[str, str] = {}
+    drained: bool = True

@@ -1,0 +1,144 @@
+"""What a change of one model comes to: what admin calls want after it, or why it can not be."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from service.errors import (
+    InvalidParameterError,
+    ModelInUseError,
+    NotReadyError,
+    RefusedModelError,
+    UnknownModelError,
+    UnknownVersionError,
+    for_clients,
+)
+from service.runtime.change import Change
+from service.runtime.fleet import MODEL_NAME, NO_PLAN, Routes, read_routes
+from service.runtime.registry import Registry
+from service.runtime.wanted import Catalog, Overrides, no_such_target
+
+
+@dataclass(frozen=True, slots=True)
+class ChangeRules:
+    """Holds a change against what is there.
+
+    Attributes:
+        registry: what is served.
+        catalog: what lies in the folder.
+        overrides: what admin calls have changed before.
+    """
+
+    registry: Registry
+    catalog: Catalog
+    overrides: Overrides
+
+    def after(self, change: Change) -> Overrides:
+        """Return the overrides with a change to one model.
+
+        Raises:
+            RequestError: it names what is not there, or takes away what something needs.
+        """
+        name, catalog, overrides = change.name, self.catalog, self.overrides
+        known = catalog.versions(name)
+        if not MODEL_NAME.fullmatch(name) or not (known or catalog.refused(name)):
+            raise UnknownModelError(
+                f"There is no model {name[:120]!r} in the folder of the models."
+            )
+        if change.kind in {"load_model", "load_version"}:
+            self._require_servable(change)
+            for one in catalog.servables:
+                if one.name == name and one.card.backbone:
+                    overrides = overrides.with_model(one.card.backbone)
+            if change.kind == "load_model":
+                return overrides.with_model(name)
+            return overrides.with_version((name, change.version))
+        if change.kind == "unload_model":
+            served = self.registry.versions(name)
+            heads = self._heads_of(name, [model.version for model in served])
+            if heads and not change.dependents:
+                raise ModelInUseError(_needed(name, heads, "unload_dependents"))
+            return overrides.without_models([name, *heads])
+        if change.kind == "unload_version":
+            self._require_free(name, change.version)
+            return overrides.without_version((name, change.version))
+        return overrides.with_routes(name, self._routed(change, known))
+
+    def _require_servable(self, change: Change) -> None:
+        name, version, catalog = change.name, change.version, self.catalog
+        wanted = [version] if change.kind == "load_version" else catalog.refused(name)
+        for refusal in catalog.refusals:
+            if refusal.name == name and refusal.path.parent.name in map(str, wanted):
+                raise RefusedModelError(for_clients(refusal.reason, refusal.path))
+        if change.kind == "load_version" and version not in catalog.versions(name):
+            there = ", ".join(map(str, catalog.versions(name))) or "none"
+            raise UnknownVersionError(
+                f"{name} has no version {version} in the folder of the models. Versions: {there}."
+            )
+
+    def _require_free(self, name: str, version: int) -> None:
+        """Refuse to unload a version that something needs."""
+        served = [model.version for model in self.registry.versions(name)]
+        if version not in served:
+            there = ", ".join(map(str, served))
+            raise UnknownVersionError(f"{name} has no version {version}. Versions: {there}.")
+        for what, target in self.registry.routes_of(name).targets().items():
+            if target == version:
+                raise ModelInUseError(
+                    f"{what[0].upper()}{what[1:]} of {name} leads to version {version}. Let it lead elsewhere first."
+                )
+        for task, selector in self.registry.wanted.defaults.items():
+            if (selector.name, selector.version) == (name, version):
+                raise ModelInUseError(
+                    f"{selector} is the default of {task}. Change that in foveal.toml first."
+                )
+        heads = self._heads_of(name, [version])
+        if heads:
+            raise ModelInUseError(_needed(name, heads, ""))
+
+    def _heads_of(self, name: str, versions: Iterable[int]) -> list[str]:
+        """Return the models that read the features of these versions, and of no other that is served."""
+        gone = set(versions)
+        left = {
+            model.card.certificate.graph_sha256
+            for model in self.registry.models
+            if model.name == name and model.version not in gone
+        }
+        return list(
+            dict.fromkeys(
+                model.name
+                for model in self.registry.models
+                if model.card.backbone == name and model.card.backbone_sha256 not in left
+            )
+        )
+
+    def _routed(self, change: Change, known: list[int]) -> Routes:
+        """Return the routes of a model with one of them changed."""
+        name = change.name
+        plan = self.registry.wanted.plans.get(name, NO_PLAN)
+        aliases, weights, shadow = dict(plan.aliases), plan.weights, plan.shadow
+        if change.kind == "alias":
+            if change.version:
+                aliases[change.alias] = change.version
+            elif change.alias not in aliases:
+                raise UnknownVersionError(f"{name} has no alias {change.alias[:64]!r}.")
+            else:
+                del aliases[change.alias]
+        elif change.kind == "weights":
+            weights = change.weights
+        else:
+            shadow = change.shadow
+        routes = read_routes({"aliases": aliases, "weights": weights, "shadow": shadow})
+        for what, version in routes.targets().items():
+            if version not in known:
+                raise InvalidParameterError(no_such_target(name, what, version, known))
+            if self.overrides.excludes((name, version)):
+                raise NotReadyError(
+                    f"{name}: {what} leads to version {version}, which was unloaded. Load it first."
+                )
+        return routes
+
+
+def _needed(name: str, heads: Iterable[str], remedy: str) -> str:
+    listed = ", ".join(heads)
+    hint = f", or send {remedy}" if remedy else ""
+    return f"{listed} reads the features of {name}. Unload {listed} first{hint}."

@@ -1,0 +1,249 @@
+"""A version of a model, into memory and out of it: loaded, measured, given a queue, checked; drained and let go."""
+
+import asyncio
+import logging
+import sys
+import time
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import Executor
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
+
+from service.errors import NotReadyError, ShuttingDownError
+from service.logs import LOGGER
+from service.metrics import Metrics
+from service.runtime.batcher import STUCK_SECONDS, Batcher
+from service.runtime.daemon_call import daemon_call
+from service.runtime.device import Device
+from service.runtime.health import HealthWatcher
+from service.runtime.host import resident_bytes, trim_heap
+from service.runtime.loaded import Loaded
+from service.runtime.model import Model
+from service.runtime.model_series import ModelSeries
+from service.runtime.repository import Servable
+from service.runtime.session import shrink_arena
+from service.runtime.workers import Workers
+
+log = logging.getLogger(LOGGER)
+
+ADD_SECONDS = 600.0
+"""How long the loading of a model beside those that are served may take."""
+DRAIN_SECONDS = 300.0
+"""How long a removed version waits for the requests that have found it and have not sent their images."""
+
+USUAL_SECONDS = 0.005
+QUICK_SECONDS = 0.0005
+"""How long a thread keeps the interpreter's lock when others want it: usually, and while a model is loaded."""
+
+OpenModel = Callable[[Servable], Loaded]
+"""Loads a servable onto the device; blocking, called on a thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batching:
+    """How the batches of each model are made; see `Batcher`."""
+
+    capacity: int
+    max_delay_seconds: float = 0.0
+    stuck_seconds: float = STUCK_SECONDS
+
+
+def return_memory() -> None:
+    """Return to the system what the allocators only keep for later: ONNX Runtime's, then the C library's; blocking."""
+    shrink_arena()
+    trim_heap()
+
+
+def settled_bytes() -> int:
+    """Return how many bytes this process holds, without what the allocators only keep for later; blocking."""
+    return_memory()
+    return resident_bytes()
+
+
+class Opener:
+    """Brings versions of models into memory and out of it.
+
+    Args:
+        device: where they run.
+        open_model: loads one of them.
+        workers: the threads that run batches.
+        metrics: where the models are counted.
+        batching: how batches are made.
+        pool: where images are prepared and results finished; None: on the workers.
+        add_seconds: how long the loading of a model beside those that are served may take.
+        drain_seconds: how long a removed version waits for the requests that have found it.
+        release_memory: returns memory that no model uses to the system; blocking, called on a thread.
+        measure: returns how many bytes the process holds; blocking, called on a thread.
+
+    Attributes:
+        health: checks the models; its `watch` must run beside the service.
+        series: their metrics.
+        turn: held by whoever loads a model: one at a time.
+    """
+
+    def __init__(
+        self,
+        *,
+        device: Device,
+        open_model: OpenModel,
+        workers: Workers,
+        metrics: Metrics,
+        batching: Batching,
+        pool: Executor | None = None,
+        add_seconds: float = ADD_SECONDS,
+        drain_seconds: float = DRAIN_SECONDS,
+        release_memory: Callable[[], None] = return_memory,
+        measure: Callable[[], int] = settled_bytes,
+    ) -> None:
+        self.device = device
+        self.workers = workers
+        self.metrics = metrics
+        self.batching = batching
+        self.health = HealthWatcher(workers.clock)
+        self.series = ModelSeries(metrics, batching.capacity, device.name)
+        self.turn = asyncio.Lock()
+        self._open_model = open_model
+        self._pool = pool
+        self._add_seconds = add_seconds
+        self._drain_seconds = drain_seconds
+        self._release_memory = release_memory
+        self._measure = measure
+        self._on_gone: Callable[[Model], Awaitable[None]] | None = None
+        self._closed = False
+
+    def when_gone(self, call: Callable[[Model], Awaitable[None]]) -> None:
+        """Await a function for each model whose memory is to go, for what others keep of it."""
+        self._on_gone = call
+
+    def close(self) -> None:
+        """Start no further model."""
+        self._closed = True
+
+    def require_open(self) -> None:
+        """Raise where no model can be started any more.
+
+        Raises:
+            ShuttingDownError: `close` was called.
+        """
+        if self._closed:
+            raise ShuttingDownError("The service is shutting down. No model can be added.")
+
+    async def open(self, model: Model) -> Loaded:
+        """Load a model, and note how many bytes the process grew by.
+
+        Raises:
+            FovealError: it can not be loaded, see `ModelLoader.load`.
+        """
+        loaded, grown = await daemon_call(
+            partial(_measured, self._open_model, model.servable, self._measure), "foveal-load"
+        )
+        model.measured_bytes = grown
+        return loaded
+
+    async def open_in_time(self, model: Model) -> Loaded:
+        """Load a model like `open`, within a time.
+
+        Raises:
+            NotReadyError: it does not load in time.
+        """
+        try:
+            async with asyncio.timeout(self._add_seconds):
+                return await self.open(model)
+        except TimeoutError:
+            raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
+
+    async def start(self, model: Model, loaded: Loaded) -> None:
+        """Give a loaded model its queue, and check its health for the first time.
+
+        Raises:
+            ShuttingDownError: the service ends.
+        """
+        self.require_open()
+        model.blank, model.signature = loaded.blank, loaded.signature
+        model.choice = loaded.choice
+        model.memory_bytes = model.measured_bytes
+        model.queue = queue = Batcher(
+            loaded.runs,
+            self.workers,
+            self.series.begin(model),
+            statistics=self.metrics.statistics.of_version(model.name, model.version),
+            largest=loaded.largest,
+            wide=loaded.wide,
+            capacity=self.batching.capacity,
+            max_delay_seconds=self.batching.max_delay_seconds,
+            macs=model.card.cost.macs,
+            pool=self._pool,
+            cores=loaded.cores,
+            stuck_seconds=self.batching.stuck_seconds,
+            on_broken=partial(_mark_broken, model),
+        )
+        queue.open()
+        await self.health.admit(model, queue)
+        if model.state == "ready":
+            log.info(
+                "%s is ready after %.2f s: %s in %s on %s, at most %s in a batch",
+                model,
+                loaded.seconds,
+                model.card.task,
+                model.precision,
+                model.device or self.device.name,
+                "1 image" if loaded.largest == 1 else f"{loaded.largest} images",
+            )
+
+    async def discard(self, model: Model, *, at_once: bool = False) -> None:
+        """Drain a version that no request finds, and let go of all that was made for it.
+
+        Args:
+            model: the version.
+            at_once: whether nobody can have found it, so that there is nothing to wait for.
+        """
+        self.health.forget(model)
+        await model.retire(0.0 if at_once else self._drain_seconds)
+        if self._on_gone is not None:
+            await self._on_gone(model)
+        await asyncio.to_thread(self._release_memory)
+
+    async def put_to_sleep(
+        self, model: Model, wake: Callable[[], Coroutine[Any, Any, None]]
+    ) -> None:
+        """Let a model's memory go until it is woken."""
+        self.health.forget(model)
+        await model.sleep(wake)
+        if self._on_gone is not None:
+            await self._on_gone(model)
+        await asyncio.to_thread(self._release_memory)
+
+
+def _mark_broken(model: Model, reason: str) -> None:
+    model.mark_failed(reason)
+    log.error("%s is not served any more: it %s", model, reason)
+
+
+@contextmanager
+def _quick_turns() -> Iterator[None]:
+    """Let the threads of requests wait less for the interpreter's lock while a model is loaded beside them.
+
+    A thread that runs Python keeps the lock for 5 ms by default, which a request would wait for at each of its steps.
+    """
+    sys.setswitchinterval(QUICK_SECONDS)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(USUAL_SECONDS)
+
+
+def _measured(
+    open_model: OpenModel, servable: Servable, measure: Callable[[], int]
+) -> tuple[Loaded, int]:
+    """Load a servable and time it, and return how many bytes the process grew by: no less than its files have.
+
+    What others allocate meanwhile counts too, so that under load the figure is an upper bound.
+    """
+    before = measure()
+    began = time.perf_counter()
+    with _quick_turns():
+        loaded = open_model(servable)
+    loaded = replace(loaded, seconds=time.perf_counter() - began)
+    return loaded, max(measure() - before, servable.size_bytes)

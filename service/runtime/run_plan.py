@@ -1,0 +1,134 @@
+"""How a network runs best on a CPU: measured once, and applied to networks that are built alike."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from service.runtime.device import Device, SessionPlan, plan_session
+from service.runtime.job import Run, Tensor
+from service.runtime.loaded import Loaded
+from service.runtime.repository import Servable
+from service.runtime.session import Session
+from service.runtime.tuning import (
+    HEAVY_SECONDS,
+    Clock,
+    best_batch,
+    seconds_of,
+    serves_all_at_once,
+)
+
+WORTH_SPREADING_SECONDS = 0.002
+"""Where one image takes less than this on one thread, waking more threads costs more than they save."""
+WORTH_A_SESSION = 0.8
+"""A second session must reduce the time of a single image to this share, else it is not kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunPlan:
+    """How a network runs best on a CPU, as it was measured.
+
+    Attributes:
+        limit: images in a batch at most.
+        together: whether each batch runs on all cores.
+        wide: whether a single image does.
+        spin: whether the threads of such a run wait actively.
+    """
+
+    limit: int
+    together: bool
+    wide: bool
+    spin: bool
+
+    @classmethod
+    def of(cls, loaded: Loaded) -> "RunPlan":
+        """Return the choice that a measurement has come to."""
+        together = loaded.cores > 1
+        run = loaded.runs[0] if together else loaded.wide
+        spin = (
+            isinstance(run, Session)
+            and run.plan.entries.get("session.intra_op.allow_spinning") == "1"
+        )
+        return cls(loaded.largest, together, loaded.wide is not None, spin)
+
+    def applied(
+        self,
+        narrow: Run,
+        open_wide: Callable[[SessionPlan], Run],
+        blank: Tensor,
+        *,
+        instances: int,
+        threads: int,
+    ) -> Loaded:
+        """Return a network that runs so; see `choose_runs` for the arguments."""
+        if not (self.together or self.wide):
+            return Loaded((narrow,) * (instances or threads), self.limit, blank)
+        wide = open_wide(_wide_plan(threads, spin=self.spin))
+        wide(blank[None])
+        if self.together:
+            return Loaded((wide,) * (instances or 1), self.limit, blank, cores=threads)
+        return Loaded((narrow,) * (instances or threads), self.limit, blank, wide)
+
+
+def build_of(servable: Servable) -> object:
+    """Return what two networks have in common only where they are built alike and so take the same time."""
+    card = servable.card
+    return (
+        servable.name,
+        card.task,
+        card.input,
+        card.window,
+        card.precision,
+        card.max_batch,
+        card.cost,
+        len(card.labels),
+    )
+
+
+def choose_runs(
+    narrow: Run,
+    open_wide: Callable[[SessionPlan], Run],
+    blank: Tensor,
+    *,
+    limit: int,
+    largest: int,
+    instances: int,
+    threads: int,
+    clock: Clock = time.perf_counter,
+) -> Loaded:
+    """Measure how a CPU serves the network best; docs/decisions/0005 says why.
+
+    By default a run uses one thread, and as many run at once as there are threads. Where one run on all threads is
+    about as fast as a run on each thread, all batches run on all threads: that needs the memory of one run, and each
+    answer comes sooner.
+
+    Args:
+        narrow: runs a batch on one thread.
+        open_wide: makes a run that uses all threads.
+        blank: one input without the batch axis.
+        limit: images in a batch at most.
+        largest: the same where the settings give it; 0 where it is measured.
+        instances: batches that may run at once; 0 where it is chosen here.
+        threads: how many threads may run at once.
+        clock: returns seconds.
+    """
+    alone = seconds_of(narrow, blank[None], clock)
+    if not largest:
+        limit = best_batch(narrow, blank, limit, alone=alone, clock=clock)
+    if threads == 1 or alone < WORTH_SPREADING_SECONDS:
+        return Loaded((narrow,) * (instances or threads), limit, blank)
+    # Wide runs of a heavy network may run beside others.
+    wide = open_wide(_wide_plan(threads, spin=alone <= HEAVY_SECONDS))
+    spread = seconds_of(wide, blank[None], clock)
+    if serves_all_at_once(alone=alone, spread=spread, threads=threads):
+        return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
+    return Loaded(
+        (narrow,) * (instances or threads),
+        limit,
+        blank,
+        wide if spread < WORTH_A_SESSION * alone else None,
+    )
+
+
+def _wide_plan(threads: int, *, spin: bool) -> SessionPlan:
+    return plan_session(Device("cpu"), largest=1, threads=threads, cache=Path(), spin=spin)

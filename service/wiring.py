@@ -1,0 +1,285 @@
+"""Settings → the parts of an engine, each with what it needs."""
+
+import time
+import warnings
+from collections.abc import Mapping
+from concurrent.futures import Executor
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from PIL import Image
+from prometheus_client import disable_created_metrics
+
+from service.caching import CachingPipeline
+from service.chains.chains import CHAIN
+from service.errors import (
+    ConfigurationError,
+    DeviceError,
+    InvalidParameterError,
+)
+from service.imaging.ahead import DecodingAhead
+from service.imaging.decode import Limits
+from service.imaging.decoder import Decoder, ThreadDecoder
+from service.imaging.formats import formats_of
+from service.imaging.isolated.decoder import IsolatedDecoder
+from service.imaging.room import BYTES_PER_PIXEL, PixelRoom
+from service.metrics import Metrics
+from service.pipeline import Pipeline
+from service.response_cache import ResponseCache
+from service.runtime.chip import this_chip
+from service.runtime.choosing import Chooser
+from service.runtime.device import Device
+from service.runtime.fleet import Selector, parse_selector, read_fleet
+from service.runtime.host import granted_memory, granted_threads
+from service.runtime.loading import ModelLoader
+from service.runtime.opening import Batching, Opener
+from service.runtime.probing import try_device
+from service.runtime.registry import Registry
+from service.runtime.repository import scan_repository
+from service.runtime.trial import Trial
+from service.runtime.wanted import (
+    Catalog,
+    Overrides,
+    choose,
+    require_targets,
+)
+from service.runtime.workers import Workers
+from service.settings import Settings
+from service.tasks.networks import usable
+from service.tasks.task import Task
+from service.video.allowed import allowed_of
+from service.video.reader import VideoLimits
+
+DECODING_MEMORY_SHARE = 4
+"""Of the memory, one in so many bytes may hold pixels that are decoded or drawn on."""
+DECODER_BYTES = 256 << 20
+"""What a decoder process may take for its file and its libraries, beside the pixels."""
+TRIAL_MEMORY = 8 * 2**30
+"""The memory of a machine that does not state it, for the trials of models."""
+ANSWER_MEMORY_SHARE = 8
+"""Of the memory, one in so many bytes may hold outputs that are answered as they are, and again answers not read."""
+LEAST_ANSWER_BYTES = 256 << 20
+"""What the outputs of a single request may have."""
+
+
+def read_catalog(folder: Path, chosen: Mapping[str, str], tasks: Mapping[str, Task]) -> Catalog:
+    """Return what lies in the folder of the models; blocking.
+
+    Args:
+        folder: of the models.
+        chosen: the default model of each task, and of `chain`, as the settings name them; they go before foveal.toml's.
+        tasks: what this service can do; a network of another task is refused.
+
+    Raises:
+        ConfigurationError: there is no such folder, or its foveal.toml is not valid.
+    """
+    found, unreadable = scan_repository(folder)
+    servables, unfit = usable(found, tasks)
+    fleet = read_fleet(folder)
+    given = {task: _selector(task, one) for task, one in chosen.items()}
+    defaults = {**fleet.defaults, **given}
+    defaults.pop(CHAIN, None)
+    for task in defaults:
+        if task not in tasks:
+            raise ConfigurationError(
+                f"There is a default for {task!r}, which is no task. Tasks: {', '.join(tasks)}."
+            )
+    return Catalog(servables, unreadable + unfit, replace(fleet, defaults=defaults))
+
+
+def _selector(task: str, given: str) -> Selector:
+    try:
+        return parse_selector(given)
+    except InvalidParameterError as error:
+        raise ConfigurationError(f"FOVEAL_DEFAULTS: {task}: {error}.") from error
+
+
+def default_chain(folder: Path, chosen: Mapping[str, str]) -> str | None:
+    """Return the name of the chain that an operator has chosen as the default; blocking."""
+    default = chosen.get(CHAIN) or read_fleet(folder).defaults.get(CHAIN)
+    return None if default is None else str(default)
+
+
+def make_registry(
+    catalog: Catalog,
+    overrides: Overrides,
+    *,
+    opener: Opener,
+    tasks: Mapping[str, Task],
+    settings: Settings,
+) -> Registry:
+    """Return the registry of what a catalog and earlier admin calls want to be served.
+
+    Raises:
+        ConfigurationError: a default, an alias or a share leads to nothing.
+    """
+    wanted = choose(catalog, overrides)
+    require_targets(wanted, catalog)
+    return Registry(
+        wanted,
+        opener=opener,
+        networks={name: task.networks for name, task in tasks.items()},
+        load_seconds=settings.load_seconds,
+        budget_bytes=settings.models_memory_bytes,
+    )
+
+
+def make_opener(
+    settings: Settings,
+    device: Device,
+    tasks: Mapping[str, Task],
+    metrics: Metrics,
+    *,
+    workers: Workers,
+    pool: Executor | None,
+) -> Opener:
+    """Return what brings models into memory, on the threads of `workers`.
+
+    Raises:
+        ConfigurationError: the settings contradict each other.
+    """
+    loader = ModelLoader(
+        device=device,
+        outputs={task.name: task.outputs for task in tasks.values()},
+        cache=settings.cache.expanduser(),
+        largest=settings.max_batch,
+        instances=settings.instances,
+        threads=workers.count,
+        graphs=settings.cuda_graphs,
+        max_tensor_bytes=settings.max_tensor_bytes,
+        trial=_trial(settings),
+        deterministic=settings.deterministic,
+        chooser=_chooser(settings, device, tasks),
+    )
+    return Opener(
+        device=device,
+        open_model=loader.load,
+        workers=workers,
+        metrics=metrics,
+        batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds),
+        pool=pool,
+    )
+
+
+def make_pipeline(
+    settings: Settings,
+    metrics: Metrics,
+    *,
+    threads: int,
+    pool_threads: int,
+    decoder_program: str,
+) -> Pipeline:
+    """Return the way of an image.
+
+    Args:
+        settings: the limits, and where images are decoded.
+        metrics: counts decoders that end.
+        threads: how many run batches.
+        pool_threads: how many prepare images beside these; 0: none.
+        decoder_program: the module that isolated decoder processes run.
+    """
+    most = settings.max_request_pixels
+    limits = Limits(
+        max_pixels=min(settings.max_pixels, most),
+        formats=formats_of(settings.image_formats),
+        max_metadata_bytes=settings.max_metadata_bytes,
+    )
+    memory = granted_memory() or 0
+    fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
+    room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
+    ahead_threads = max(1, threads // 2)
+    decoder: Decoder = ThreadDecoder(limits, room)
+    if settings.decode == "isolated":
+        decoder = IsolatedDecoder(
+            limits,
+            room,
+            count=max(threads, pool_threads) + ahead_threads,  # all that decode at once
+            memory_bytes=settings.decode_memory_bytes
+            or DECODER_BYTES + limits.max_pixels * BYTES_PER_PIXEL,
+            seconds=settings.decode_seconds,
+            on_end=lambda reason: metrics.decoder_restarts.labels(reason).inc(),
+            program=decoder_program,
+        )
+    ahead = DecodingAhead(ahead_threads, settings.queue_size)
+    return Pipeline(decoder, most, room, ahead)
+
+
+def make_response_cache(
+    settings: Settings, pipeline: Pipeline, metrics: Metrics
+) -> CachingPipeline | None:
+    """Return this process's part of the cache; None where no answer is kept."""
+    capacity = settings.response_cache_bytes // settings.workers
+    if not capacity:
+        return None
+    longest = max(settings.timeout_ms, settings.max_timeout_ms) / 1e3
+    cache = ResponseCache(capacity, metrics, longest_seconds=longest)
+    return CachingPipeline(pipeline, cache)
+
+
+def threads_of(settings: Settings, device: Device) -> int:
+    """Return how many threads run batches: on a CPU one per core, on a GPU enough to keep it busy while they wait."""
+    return settings.threads or granted_threads() * (2 if device.is_gpu else 1)
+
+
+def answer_bytes(settings: Settings) -> int:
+    """Return what raw outputs may hold in this process before they are sent, and again after that."""
+    share = (granted_memory() or 0) // ANSWER_MEMORY_SHARE // settings.workers
+    return settings.max_answer_bytes or max(LEAST_ANSWER_BYTES, share)
+
+
+def video_limits(settings: Settings) -> VideoLimits:
+    """Return what a video may be."""
+    return VideoLimits(
+        max_seconds=settings.max_video_seconds,
+        max_frames=settings.max_video_frames,
+        max_pixels=settings.max_pixels,
+        allowed=allowed_of(settings.video_formats, settings.video_codecs),
+    )
+
+
+def prepare_libraries(max_pixels: int) -> None:
+    """Set what these libraries keep for the whole process."""
+    # Pillow's own limit, for files that hold more pixels than their header says; ours is checked for each image.
+    # It never falls: another engine in this process may allow more.
+    Image.MAX_IMAGE_PIXELS = max(max_pixels, Image.MAX_IMAGE_PIXELS or 0)
+    # Warnings about malformed images are not logged; the client gets an error.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # A second series beside every counter, which nothing here reads.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
+
+
+def _trial(settings: Settings) -> Trial | None:
+    if not settings.trial:
+        return None
+    return Trial(
+        settings.trial_seconds,
+        settings.trial_bytes or (granted_memory() or TRIAL_MEMORY) // 2,
+        settings.cache.expanduser() / "trials",
+    )
+
+
+def _chooser(settings: Settings, device: Device, tasks: Mapping[str, Task]) -> Chooser | None:
+    """Return what chooses precision and provider; None where every model is served as its file says.
+
+    Raises:
+        ConfigurationError: the settings contradict each other.
+    """
+    if settings.precision == "exact":
+        return None
+    if settings.deterministic:
+        raise ConfigurationError(
+            "FOVEAL_PRECISION=fast measures which precision serves, so the next start may give other answers, and "
+            "FOVEAL_DETERMINISTIC forbids that. Leave one of them out."
+        )
+    devices = [device]
+    if settings.device == "auto" and device.name == "cpu":
+        with suppress(DeviceError):
+            devices.append(try_device("openvino"))
+    return Chooser(
+        devices=tuple(devices),
+        comparisons={name: task.agreement for name, task in tasks.items() if task.agreement},
+        cache=settings.cache.expanduser(),
+        chip=this_chip(),
+        clock=time.perf_counter,
+    )

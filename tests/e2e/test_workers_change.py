@@ -1,0 +1,94 @@
+"""Changes of the models in a service of two workers: in both, or in none."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.images import plain
+from tests.keys import bearer, write_keys
+from tests.live import Process, problem, start
+from tests.servables import write_servable
+
+IMAGE = plain("red")
+
+
+@pytest.fixture(scope="module")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("workers") / "models"
+    write_servable(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def service(models: Path) -> Iterator[Process]:
+    keys = write_keys(models.parent / "keys.toml")
+    with start(
+        workers=2, models=models, keys=keys, admin="true", watch="true", log_level="debug"
+    ) as process:
+        yield process
+
+
+def change(service: Process, method: str, path: str, **body: object) -> httpx.Response:
+    """Send a call over a new connection, so that either worker may get it."""
+    return httpx.request(method, f"{service.url}{path}", headers=bearer("root"), timeout=15, **body)  # type: ignore[arg-type]
+
+
+def answers(service: Process, query: str = "?model=colors") -> dict[str, object]:
+    """Return what each worker answers: a version, or an error's code; by the part of the id that names the worker."""
+    found: dict[str, object] = {}
+    while len(found) < 2:
+        answer = httpx.post(
+            f"{service.url}/v1/classify{query}", content=IMAGE, headers=bearer("ada"), timeout=15
+        )
+        body = answer.json()
+        found[answer.headers["x-request-id"][:20]] = body.get("version", body.get("code"))
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_every_worker_follows_and_none_does_where_one_can_not(
+    service: Process, models: Path
+) -> None:
+    write_servable(models, version=2)
+    for _ in range(3):  # by either worker; the watched folder may have been faster
+        assert change(service, "PUT", "/v1/models/colors/versions/2").status_code == 200
+        assert set(answers(service).values()) == {2}
+    assert change(
+        service, "PUT", "/v1/models/colors/aliases/canary", json={"version": 1}
+    ).is_success
+    assert set(answers(service, "?model=colors@canary").values()) == {1}
+    for _ in range(3):
+        refused = change(service, "PUT", "/v1/models/colors/versions/3", content=IMAGE)
+        problem(refused, 422, "refused_model")
+    assert set(answers(service).values()) == {2}
+    victim = [int(found[1]) for found in service.logged(r"^worker 2 has pid (\d+)$")][-1]
+    os.kill(victim, signal.SIGSTOP)
+    os.kill(victim, signal.SIGKILL)
+    while not service.logged(r"^worker 2 \(pid \d+\) was ended by SIGKILL"):
+        httpx.get(f"{service.url}/health/live")
+    detail = problem(change(service, "DELETE", "/v1/models/colors/versions/2"), 503, "unavailable")
+    assert "worker 2 does not answer, so that no model is changed anywhere" in detail
+    while not service.logged("^worker 2 serves again$"):
+        httpx.get(f"{service.url}/health/live")
+    assert set(answers(service).values()) == {2}, "the new worker begins with what was changed"
+    assert set(answers(service, "?model=colors@canary").values()) == {1}
+    assert change(service, "DELETE", "/v1/models/colors/versions/2").is_success
+    assert set(answers(service).values()) == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_what_comes_into_the_watched_folder_is_served_by_all(
+    service: Process, models: Path
+) -> None:
+    draft = models / ".draft"
+    write_servable(draft, "paints")
+    (draft / "paints").rename(models / "paints")
+    while not service.logged("folder of the models has changed: loaded .*paints:1"):
+        httpx.get(f"{service.url}/health/live")
+    assert set(answers(service, "?model=paints").values()) == {1}

@@ -1,0 +1,194 @@
+"""Models fall asleep, make room and are woken, with networks that a test holds and a clock that it moves."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+
+from service.errors import DeadlineError, NotReadyError
+from service.metrics import Metrics
+from service.runtime.device import Device
+from service.runtime.model import Model
+from service.runtime.opening import Batching, Opener
+from service.runtime.residence import RETRY_SECONDS, Residence
+from service.runtime.workers import Workers
+from tests.samples import total
+from tests.service.runtime.clocks import ManualClock
+from tests.service.runtime.networks import Loader, servable
+
+pytestmark = pytest.mark.anyio
+MODEL_BYTES = 10
+
+
+@dataclass
+class Home:
+    residence: Residence
+    opener: Opener
+    loader: Loader
+    clock: ManualClock
+    models: tuple[Model, ...]
+
+    async def load(self, model: Model) -> None:
+        await self.opener.start(model, await self.opener.open(model))
+
+    def states(self) -> list[str]:
+        return [model.state for model in self.models]
+
+    def changes(self, name: str, change: str) -> float | None:
+        registry = self.opener.metrics.registry
+        return total(registry, "foveal_model_changes_total", model=name, change=change)
+
+
+@asynccontextmanager
+async def home(
+    *names: str, ttl_seconds: float | None = None, budget_bytes: int = 0
+) -> AsyncIterator[Home]:
+    """Give models of `MODEL_BYTES` each, all loaded, one second after the other."""
+    clock, loader, held = ManualClock(), Loader(), iter(range(0, 1000, MODEL_BYTES))
+    workers = Workers(1, clock=clock)
+    models = tuple(Model(servable(name), ttl_seconds=ttl_seconds) for name in names)
+    opener = Opener(
+        device=Device("cpu"),
+        open_model=loader,
+        workers=workers,
+        metrics=Metrics(),
+        batching=Batching(capacity=8),
+        release_memory=loader.note_release,
+        measure=lambda: next(held),  # before and after each load
+    )
+    loader.gate.set()
+    workers.start()
+    residence = Residence(opener, models=lambda: models, budget_bytes=budget_bytes)
+    here = Home(residence, opener, loader, clock, models)
+    try:
+        for model in models:
+            await here.load(model)
+            clock.advance(1)
+        yield here
+    finally:
+        loader.gate.set()
+        residence.close()
+        for model in models:
+            await model.retire()
+        await asyncio.to_thread(workers.stop)
+
+
+async def test_a_model_without_requests_falls_asleep_and_a_request_wakes_it() -> None:
+    async with home("a", ttl_seconds=60) as h:
+        (model,) = h.models
+        assert await h.residence.make_round() == 59
+        assert model.state == "ready"
+        h.clock.advance(59)
+        assert await h.residence.make_round() is None
+        assert (model.state, model.queue, model.memory_bytes) == ("asleep", None, 0)
+        assert model.can_answer
+        queue, left = await model.awake(9)
+        assert (model.state, model.queue, model.wake) == ("ready", queue, None)
+        assert 0 < left <= 9
+        assert model.memory_bytes == MODEL_BYTES
+        assert (h.changes("a", "asleep"), h.changes("a", "woken")) == (1, 1)
+
+
+async def test_a_model_without_a_time_stays() -> None:
+    async with home("a") as h:
+        h.clock.advance(1e9)
+        assert await h.residence.make_round() is None
+        assert h.states() == ["ready"]
+
+
+async def test_the_least_recently_used_models_make_room() -> None:
+    async with home("a", "b", "c", budget_bytes=3 * MODEL_BYTES) as h:
+        first, second, third = h.models
+        assert first.queue is not None
+        first.queue.used_at = h.clock()
+        await h.residence.make_room(third)  # it is here already, and needs its bytes once more
+        assert h.states() == ["ready", "asleep", "ready"]
+        assert second.measured_bytes == MODEL_BYTES, "remembered for the next time"
+
+
+async def test_where_no_other_is_left_a_model_that_is_too_large_is_loaded_with_a_warning(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with home("a", "b", budget_bytes=MODEL_BYTES - 1) as h:
+        await h.residence.make_room(h.models[1])
+        assert h.states() == ["asleep", "ready"]
+        assert "b version 1 needs 10 bytes and is loaded although" in caplog.text
+
+
+async def test_what_holds_more_than_was_expected_makes_others_sleep_afterwards() -> None:
+    async with home("a", "b", "c", budget_bytes=2 * MODEL_BYTES) as h:
+        await h.residence.shrink(h.models[0])
+        assert h.states() == ["ready", "asleep", "ready"]
+        assert h.residence.held_bytes == 2 * MODEL_BYTES
+
+
+async def test_requests_at_the_same_time_share_one_loading_which_outlives_a_deadline() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        await h.loader.has_begun()  # the first time
+        h.loader.gate.clear()
+        waiting = asyncio.create_task(model.awake(99))
+        await h.loader.has_begun()
+        with pytest.raises(DeadlineError, match="was not loaded within 1 ms"):
+            await model.awake(0.001)
+        h.loader.gate.set()
+        queue, _ = await waiting
+        assert model.queue is queue
+        assert len(h.loader.loaded) == 2
+
+
+async def test_a_model_that_can_not_be_loaded_again_says_why_and_is_tried_again_later() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        h.loader.refuses = {1}
+        with pytest.raises(NotReadyError, match="failed to load: no room on the device"):
+            await model.awake(9)
+        h.loader.refuses = set()
+        with pytest.raises(NotReadyError, match="no room on the device"):
+            await model.awake(9)
+        assert len(h.loader.loaded) == 2, "it was not tried again at once"
+        h.clock.advance(RETRY_SECONDS)
+        await model.awake(9)
+        assert model.state == "ready"
+        assert h.changes("a", "refused") == 1
+
+
+async def test_a_model_that_is_removed_while_it_is_woken_stays_out_of_memory() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        await h.loader.has_begun()
+        h.loader.gate.clear()
+        waiting = asyncio.create_task(model.awake(99))
+        await h.loader.has_begun()
+        await model.retire()
+        h.loader.gate.set()
+        with pytest.raises(NotReadyError, match="was removed"):
+            await waiting
+        assert (model.queue, model.memory_bytes) == (None, 0)
+
+
+async def test_nothing_is_woken_after_the_end() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        await h.residence.make_round()
+        h.residence.close()
+        with pytest.raises(NotReadyError, match="is not in memory"):
+            await h.models[0].awake(9)
+        assert len(h.loader.loaded) == 1
+
+
+async def test_the_watch_looks_again_when_the_models_have_changed() -> None:
+    async with home("a") as h:
+        watching = asyncio.create_task(h.residence.watch())
+        await asyncio.sleep(0)
+        (model,) = h.models
+        model.ttl_seconds = 0.5  # over already
+        h.residence.look()
+        while model.state != "asleep":
+            await asyncio.sleep(0)
+        watching.cancel()
+        await asyncio.wait([watching])
