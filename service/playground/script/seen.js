@@ -1,17 +1,12 @@
 // Work that costs runs of the network begins only when its section is scrolled into view.
 
-const MARGIN = "200px";
-
 /** Call `load()` once when the section comes into view; returns a function that gives it up. */
 export function whenSeen(section, load) {
-  const watcher = new IntersectionObserver(
-    (entries) => {
-      if (!entries.some((entry) => entry.isIntersecting)) return;
-      watcher.disconnect();
-      load();
-    },
-    { rootMargin: MARGIN },
-  );
+  const watcher = new IntersectionObserver((entries) => {
+    if (!entries.some((entry) => entry.isIntersecting)) return;
+    watcher.disconnect();
+    load();
+  });
   watcher.observe(section);
   return () => watcher.disconnect();
 }
