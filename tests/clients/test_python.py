@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from foveal_client import Answer, AsyncClient, Client, FovealError
+from foveal_client.types import Image
 
 from tests.clips import bikes
 from tests.live import Live, serve
@@ -135,7 +136,7 @@ async def test_no_answer_is_the_same_kind_of_error() -> None:
 async def test_many_images_keep_their_order_and_their_errors(
     client: Client, asking: AsyncClient
 ) -> None:
-    images = [CAT, NO_IMAGE, CUP, CAT]
+    images: list[Image] = [CAT, NO_IMAGE, CUP, CAT]
     labels = ["tiger cat", "unsupported_image", "espresso", "tiger cat"]
 
     def said(outcome: Answer[Any] | FovealError) -> str:
@@ -189,7 +190,7 @@ def full(seconds: str | None = "0", status: int = 503) -> httpx.Response:
     return httpx.Response(status, headers=headers, json={"code": "overloaded", "detail": "Full."})
 
 
-DONE = {"models": [], "not_served": []}
+DONE: dict[str, list[object]] = {"models": [], "not_served": []}
 
 
 async def test_a_full_service_is_tried_again_with_the_same_body() -> None:

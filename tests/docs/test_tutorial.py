@@ -5,6 +5,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -132,19 +133,24 @@ def second_terminal(block: Block, folder: Path, port: int) -> Iterator[None]:
         text=True,
     )
     assert process.stdout is not None
-    lines = []
+    stdout = process.stdout
+    lines: list[str] = []
     (last,) = block.expected
-    for line in process.stdout:
+    for line in stdout:
         lines.append(line)
         if matches(line, last):
             break
     else:
         raise AssertionError("".join(lines))
+    reader = threading.Thread(target=lambda: lines.extend(stdout))  # or the service waits for it
+    reader.start()
     try:
         yield
     finally:
         process.terminate()
-        process.communicate(timeout=30)
+        process.wait(timeout=30)
+        reader.join()
+        stdout.close()
 
 
 def free_port() -> int:
