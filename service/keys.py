@@ -83,16 +83,17 @@ def add_entry(path: Path, name: str, entry: str) -> None:
         ConfigurationError: the file can not be used, or has a key of this name.
     """
     before = ""
-    if path.exists():
+    if path.exists() and path.stat().st_size:
         if any(key.name == name for key in read_keys(path)):
             raise ConfigurationError(
                 f"{path} has a key of the name {name!r}. Choose another name, or remove its entry first."
             )
         before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n"
+    path = path.resolve()  # a link stays one
     unfinished = path.with_name(path.name + ".new")
     try:
         unfinished.write_text(before + entry, encoding="utf-8")
-        if before:
+        if path.exists():
             shutil.copymode(path, unfinished)
         unfinished.replace(path)
     except OSError as error:

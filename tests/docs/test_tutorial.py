@@ -100,7 +100,7 @@ class Terminal:
         assert self._shell.stdout is not None
         self._shell.stdin.write(f"set -e\n{code}echo\necho '{MARK}'\n")
         self._shell.stdin.flush()
-        lines = []
+        lines: list[str] = []
         for line in self._shell.stdout:
             if line.rstrip() == MARK:
                 return lines

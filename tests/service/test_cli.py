@@ -107,12 +107,15 @@ def test_a_new_key_is_printed_once_and_its_entry_is_found_by_the_service(tmp_pat
 
 def test_keys_are_added_to_a_file_and_printed_alone(tmp_path: Path) -> None:
     path = tmp_path / "keys.toml"
+    path.touch()
+    path.chmod(0o640)
     made = {name: run("key", "new", name, "--keys", str(path)) for name in ("ada", "bob")}
     ring = KeyRing(path)
     for name, result in made.items():
         found = ring.find(result.output.rstrip("\n").encode())
         assert found is not None
         assert found.name == name
+    assert path.stat().st_mode & 0o777 == 0o640
     before = path.read_text()
     again = run("key", "new", "ada", "--keys", str(path))
     assert isinstance(again.exception, ConfigurationError)
