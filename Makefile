@@ -4,7 +4,7 @@ BIN := .venv/bin
 HELM := .cache/kubernetes/helm
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants chaos soak corpora fuzz zoo audit sbom bench bench-gpu up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants chaos soak corpora fuzz zoo audit sbom bench capacity bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -173,6 +173,9 @@ $(ZOO)/.ready: pyproject.toml zoo/requirements.txt
 
 bench: .venv/.bench ## Measure beside the machine's limit and the peers (BENCH=--quick)
 	$(BIN)/python -m benchmarks $(BENCH)
+
+capacity: .venv/.bench ## Compare a running service with what foveal plan predicts (CAPACITY='--seconds 60')
+	$(BIN)/python -m benchmarks.capacity $(CAPACITY)
 
 bench-gpu: .venv/.bench ## The same on CUDA and TensorRT, without the peers
 	$(BIN)/python -m benchmarks --gpu $(BENCH)

@@ -1,10 +1,11 @@
-"""The `foveal` command: serve, models, reload, tasks, openapi, warm, doctor, key."""
+"""The `foveal` command: serve, models, reload, openapi, plan, warm, doctor, key, reference."""
 
 import asyncio
 import json
 import logging
 import os
 import sys
+from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -20,6 +21,12 @@ from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
 from service.keys import SCOPES, add_entry, as_entry, new_key
 from service.logs import LOGGER, configure_logs
+from service.planning.balancing import BALANCERS
+from service.planning.command import Wanted, measured_before, measured_here, notes_on
+from service.planning.measuring import Settings as MeasuredSettings
+from service.planning.page import as_json, print_plan
+from service.planning.plan import Planner, Target, check_target
+from service.planning.profile import Profile, write_profile
 from service.processes.reload import reload_models
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
@@ -27,6 +34,7 @@ from service.processes.worker import end_seconds, make_service, summary, work
 from service.reference.pages import PAGES
 from service.runtime.device import DEVICES
 from service.runtime.host import granted_threads
+from service.runtime.probing import find_device
 from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
 
@@ -244,6 +252,75 @@ def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
         console, servables, refusals, prove=True, max_tensor_bytes=settings.max_tensor_bytes
     )
     raise typer.Exit(0 if healthy else 1)
+
+
+@cli.command()
+def plan(
+    *,
+    rps: Annotated[float, typer.Option(help="Requests a second, one image each")],
+    p99: Annotated[float, typer.Option(help="Milliseconds within which 99 % are answered")],
+    model: Annotated[str | None, typer.Option(help="NAME or NAME:VERSION")] = None,
+    models: ModelsOption = None,
+    device: DeviceOption = None,
+    image: Annotated[
+        str | None, typer.Option(help="A size such as 640x480 (a JPEG of it), or an image file")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes on each machine")] = None,
+    balancer: Annotated[str, typer.Option(help=", ".join(BALANCERS))] = "least-outstanding",
+    measured: Annotated[
+        Path | None, typer.Option(help="Plan with this file of --save, instead of measuring here")
+    ] = None,
+    save: Annotated[Path | None, typer.Option(help="Write the measurement to this file")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Of the simulation")] = 0,
+    json_output: Annotated[bool, typer.Option("--json", help="Print JSON")] = False,
+) -> None:
+    """Say how many machines answer so many requests within so many milliseconds.
+
+    Measures the model on this machine for some seconds, then simulates machines like it behind a balancer.
+
+    Example: foveal plan --rps 500 --p99 50 --model efficientnet-lite0 --image 640x480
+    """
+    target = Target(rps, p99 / 1e3)
+    check_target(target)
+    if balancer not in BALANCERS:
+        raise typer.BadParameter(
+            f"there is no balancer {balancer!r}. Balancers: {', '.join(BALANCERS)}."
+        )
+    settings = read_settings(os.environ, {"models": models, "device": device, "workers": workers})
+    say = Console(stderr=True, highlight=False)
+    progress = lambda text: say.print(f"[dim]{escape(text)} …[/]")  # noqa: E731
+    profile = _measurement(settings, Wanted(model, device, image, workers), measured, progress)
+    if save is not None:
+        write_profile(profile, save)
+    replica = profile.replica(
+        queue_size=settings.queue_size,
+        timeout=settings.timeout_ms / 1e3,
+        max_delay=settings.max_delay_ms / 1e3,
+    )
+    notes = notes_on(profile, settings.models, measured=measured is not None)
+    made = Planner(profile, replica, balancer=balancer, seed=seed, progress=progress).plan(target)
+    if json_output:
+        typer.echo(json.dumps(as_json(profile, replica, made, notes), indent=1))
+    else:
+        print_plan(_wide_console(), profile, replica, made, notes)
+
+
+def _measurement(
+    settings: Settings, wanted: Wanted, file: Path | None, progress: Callable[[str], None]
+) -> Profile:
+    if file is not None:
+        return measured_before(file, wanted)
+    measured = MeasuredSettings(
+        device=find_device(settings.device, settings.device_id),
+        cache=settings.cache.expanduser(),
+        threads=settings.threads,
+        instances=settings.instances,
+        largest=settings.max_batch,
+        graphs=settings.cuda_graphs,
+        deterministic=settings.deterministic,
+        processes=settings.workers,
+    )
+    return measured_here(settings.models, wanted, measured, progress)
 
 
 @key_commands.command("new")

@@ -165,6 +165,7 @@ class Engine:
             registry=self.registry,
             pipeline=self.pipeline,
             fan_out=fan_out,
+            metrics=self.metrics,
             default=partial(default_chain, settings.models, settings.defaults),
         )
         self.changes = Changes(

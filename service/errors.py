@@ -131,7 +131,7 @@ class RemoteImageError(ImageError):
     """An image that is named by URL may not be fetched, is not there, or did not come in time."""
 
     code = "remote_image"
-    title = "The image can not be fetched"
+    title = "Image not fetched"
 
 
 class VideoError(RequestError):

@@ -1,6 +1,6 @@
 """What the service counts, on a registry of its own; every label value comes from loaded models and route templates."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Metric
@@ -39,6 +39,7 @@ class Metrics:
         self._versions: dict[tuple[str, int], VersionMetrics] = {}
         self._removed: dict[tuple[str, int], None] = {}
         self._answered: dict[tuple[str, int], set[tuple[str, int]]] = {}
+        self._chains: frozenset[str] = frozenset()
         self.of_request = lru_cache(KNOWN_SERIES)(self._find_request)
         """Takes a request's route, model, version and status; see `_find_request`."""
         ProcessCollector(registry=self.registry)
@@ -240,6 +241,11 @@ class Metrics:
         while len(self._removed) > KEPT_VERSIONS:
             self._forget(*next(iter(self._removed)))
 
+    def name_chains(self, names: Collection[str]) -> None:
+        """Count the requests to these chains by name, and no more those to others."""
+        self._chains = frozenset(names)
+        self.of_request.cache_clear()
+
     def _find_request(
         self, route: str, model: str, version: int, status: int
     ) -> tuple[Counter, Histogram, Counter]:
@@ -247,11 +253,11 @@ class Metrics:
 
         Args:
             route: its template.
-            model: its name; empty where none was found.
-            version: of the model. One that is forgotten counts as no model.
+            model: its name, or that of a chain; empty where none was found.
+            version: of the model; a chain has none. One that is forgotten counts as no model.
             status: of the response.
         """
-        labels = ("", "")
+        labels = (model if model in self._chains else "", "")
         if (model, version) in self._versions:
             labels = (model, str(version))
             self._answered.setdefault((model, version), set()).add((route, status))

@@ -98,7 +98,7 @@ async def run_tensors(
         )
     outcomes = await _run(request, record, call, given)
     record.answered(outcomes)
-    if services.engine.cache is not None and given.rows is None:
+    if given.rows is None and services.engine.cache is not None:
         record.cache_status = cache_status(outcomes)
     return [outcome.value for outcome in outcomes]
 

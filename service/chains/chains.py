@@ -17,6 +17,7 @@ from service.errors import (
 )
 from service.fanout import FanOut
 from service.logs import LOGGER
+from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.registry import Registry
 from service.runtime.repository import Refusal
@@ -50,6 +51,7 @@ class Chains:
         registry: the models that run them.
         pipeline: takes images through the first step.
         fan_out: takes crops through the others.
+        metrics: counts the requests to each.
         default: returns the name of the chain that answers when none is named, None where nobody has chosen one;
             blocking. It is called at the start and at each reload.
 
@@ -65,6 +67,7 @@ class Chains:
         registry: Registry,
         pipeline: Pipeline,
         fan_out: FanOut,
+        metrics: Metrics,
         default: Callable[[], str | None] = _nothing,
     ) -> None:
         self._root = root
@@ -75,6 +78,8 @@ class Chains:
         self._read_default = default
         self._chains, self._refusals = self._scan()
         self._default = self._chosen(self._chains)
+        self._metrics = metrics
+        metrics.name_chains(self._chains)
 
     def reload(self) -> None:
         """Take the files as they are now; where one is broken, what it said before stays; blocking."""
@@ -91,6 +96,7 @@ class Chains:
             default = self._default if self._default in found else None
         self._chains = dict(sorted(found.items()))
         self._refusals, self._default = refusals, default
+        self._metrics.name_chains(self._chains)
 
     def _scan(self) -> tuple[dict[str, Chain], tuple[Refusal, ...]]:
         taken = {model.name for model in self._registry.models}

@@ -255,5 +255,5 @@ def test_a_chain_needs_the_scope_of_tasks_and_counts_as_a_fan_out(
         for status in (200, 200, 429):
             answer = http.post("/v1/chain", content=image, headers=bearer("ada"))
             assert answer.status_code == status
-        labels = {"route": "/v1/chain", "model": "digits", "status": "200"}
+        labels = {"route": "/v1/chain", "model": "digits", "version": "", "status": "200"}
         assert live.sample("foveal_requests_total", **labels) == 2

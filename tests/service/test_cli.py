@@ -1,5 +1,6 @@
 """The commands that end by themselves; `foveal serve` is started as a process in tests/e2e."""
 
+import json
 import re
 from pathlib import Path
 
@@ -9,8 +10,10 @@ from typer.testing import CliRunner, Result
 from service.cli import cli, main
 from service.errors import ConfigurationError
 from service.keys import KeyRing
+from service.planning.profile import write_profile
 from service.runtime.device import DEVICES
 from tests.servables import color_model, write_servable
+from tests.service.planning.profiles import make_profile
 
 
 def run(*arguments: str) -> Result:
@@ -26,7 +29,7 @@ def write_refused(root: Path) -> None:
 
 def test_without_a_command_the_commands_are_listed() -> None:
     text = run().output
-    assert all(command in text for command in ("serve", "models", "warm", "doctor"))
+    assert all(command in text for command in ("serve", "models", "plan", "warm", "doctor"))
 
 
 def test_the_help_names_every_device() -> None:
@@ -133,3 +136,52 @@ def test_a_key_with_no_such_name_or_scope_is_not_made(arguments: tuple[str, ...]
     result = run("key", "new", *arguments)
     assert isinstance(result.exception, ConfigurationError)
     assert "foveal_" not in result.output
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Path:
+    file = tmp_path / "measured.json"
+    write_profile(make_profile(full_load=100.0), file)
+    return file
+
+
+def test_a_plan_says_how_many_machines_it_takes(measured: Path, tmp_path: Path) -> None:
+    options = ("--rps", "50", "--p99", "60", "--measured", str(measured))
+    result = run("plan", *options, "--save", str(tmp_path / "again.json"))
+    assert result.exit_code == 0
+    assert "1 machine for 50 requests a second, 99 % within 60 ms" in result.stdout
+    assert "measured on another machine" in " ".join(result.stdout.split())
+    assert (tmp_path / "again.json").read_text() == measured.read_text()
+
+
+def test_a_plan_is_printed_as_json(measured: Path) -> None:
+    result = run("plan", "--rps", "50", "--p99", "60", "--measured", str(measured), "--json")
+    printed = json.loads(result.stdout)
+    assert printed["machines"] == 1
+    assert printed["target"] == {"requests_per_second": 50, "p99_ms": 60}
+    # M/D/1 at a load of one half: 10 ms, and half as much again of waiting on average.
+    assert 9.99 < printed["p50_ms"] < printed["p99_ms"] <= 60
+    assert printed["measurement"]["model"] == "colors"
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("--rps", "-1"), "--rps -1: give the requests a second"),
+        (("--p99", "0"), "--p99 0: give milliseconds"),
+        (("--p99", "9.5"), "99 % within 9.5 ms is not possible"),
+        (("--model", "shades"), "was measured with the model colors:1, not shades"),
+        (("--device", "cuda"), "was measured with the device cpu, not cuda"),
+        (("--image", "32x32"), "was measured with the image 640×480 JPEG, not 32×32 JPEG"),
+        (("--workers", "3"), "was measured with the workers 1, not 3"),
+        (("--measured", "none.json"), "none.json can not be read"),
+        (("--save", "none/none.json"), "can not be written to none/none.json"),
+    ],
+)
+def test_a_plan_that_can_not_be_made_says_why(
+    measured: Path, options: tuple[str, ...], message: str
+) -> None:
+    given = ("--rps", "50", "--p99", "60", "--measured", str(measured), *options)
+    result = run("plan", *given)
+    assert isinstance(result.exception, ConfigurationError)
+    assert message in str(result.exception)

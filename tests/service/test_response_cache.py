@@ -1,6 +1,7 @@
 """Answers that are kept, and answers that several requests wait for."""
 
 import asyncio
+import gc
 import tracemalloc
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -231,6 +232,7 @@ async def test_outputs_are_kept_apart_from_their_batch() -> None:
 async def test_the_entries_hold_what_the_cache_says(result: Callable[[int], object]) -> None:
     network, cache, count = Network(result), cache_of(1 << 30), 500
     network.may.set()
+    gc.collect()  # what earlier tests left is not freed meanwhile
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()

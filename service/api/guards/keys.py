@@ -15,6 +15,7 @@ from service.api.guards.scopes import (
     OPEN,
     READS,
     needed_scopes,
+    predicts,
 )
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import FovealError, MissingScopeError, UnauthorizedError
@@ -114,7 +115,8 @@ def no_admin_guard(app: ASGIApp) -> ASGIApp:
     def guard(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
         path = scope.get("path", "")
         if path.startswith(_CHANGING) and not (
-            path.startswith(MODELS_FOLDER) and scope["method"] in READS
+            path.startswith(MODELS_FOLDER)
+            and (scope["method"] in READS or predicts(scope["method"], path))
         ):
             error = UnauthorizedError(
                 "Admin calls need an API key with the scope admin, and this service has no keys. "

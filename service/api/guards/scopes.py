@@ -33,11 +33,16 @@ _PREDICTS = re.compile(r"(/kserve)?/v1/models/[^/]+(/versions/[0-9]+)?:predict")
 """Of KServe V1: a POST to the path of a model that changes nothing."""
 
 
+def predicts(method: str, path: str) -> bool:
+    """Return whether a request is a prediction of KServe V1, whose path is that of a model."""
+    return method == "POST" and _PREDICTS.fullmatch(path) is not None
+
+
 def needed_scopes(method: str, path: str) -> frozenset[str]:
     """Return the scopes of which a key needs one; empty where no key is needed."""
     if is_open(path):
         return OPEN
-    if method == "POST" and _PREDICTS.fullmatch(path):
+    if predicts(method, path):
         return _INFER
     if path.startswith(ADMIN_FOLDERS) or (method not in READS and _MODELS.fullmatch(path)):
         return ADMIN

@@ -125,7 +125,7 @@ def test_frigate_gets_the_names_that_it_knows_and_no_more_boxes_than_it_holds(
     write_detector(tmp_path, boxes=BOXES)
     write_detector(tmp_path, "many", boxes=across)
     with (
-        serve(models=tmp_path, deepstack_labels=labels) as live,
+        serve(models=tmp_path, deepstack_labels=labels, defaults={"detect": "finder"}) as live,
         httpx.Client(base_url=live.url) as client,
     ):
         found = client.post(DETECTION, **form(ORANGE, {"api_key": ""})).json()["predictions"]
