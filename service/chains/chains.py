@@ -159,15 +159,16 @@ class Chains:
             log.error("refused: %s", refusal.reason)
         for chain in self._chains.values():
             try:
-                bind(chain, self._registry)
+                bind(chain, self._registry, takes_turn=False)
             except NotReadyError as error:
                 log.error("%s", error)
 
     def _reason(self, chain: Chain) -> str:
         """Return why a chain can not run; empty where it can."""
         try:
-            call = ChainCall(chain, bind(chain, self._registry), self._pipeline, self._fan_out)
+            first = bind(chain, self._registry, takes_turn=False)
         except NotReadyError as error:
             return str(error)
+        call = ChainCall(chain, first, self._pipeline, self._fan_out)
         waiting = [one for one in call.models if not one.can_answer]
         return f"{waiting[0]} {waiting[0].reason}." if waiting else ""
