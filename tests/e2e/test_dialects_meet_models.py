@@ -195,7 +195,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
 
 def state(http: httpx.Client, name: str, version: int) -> str:
     models = http.get(f"/v1/models/{name}").json()["models"]
-    return next(one["state"] for one in models if one["version"] == version)
+    return str(next(one["state"] for one in models if one["version"] == version))
 
 
 def be_asleep(http: httpx.Client) -> None:
