@@ -51,6 +51,7 @@ from service.runtime.probing import find_device
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.wanted import (
     NO_OVERRIDES,
+    Catalog,
     Overrides,
 )
 from service.runtime.watchdog import Watchdog
@@ -169,8 +170,14 @@ class Engine:
             metrics=self.metrics,
             default=partial(default_chain, settings.models, settings.defaults),
         )
+
+        def read_again() -> Catalog:
+            found = read()
+            self.chains.require_default()
+            return found
+
         self.changes = Changes(
-            self.registry, read, catalog, overrides, on_commit=self.chains.reload
+            self.registry, read_again, catalog, overrides, on_commit=self.chains.reload
         )
         self._health_check_seconds = settings.health_check_seconds
         prepare_libraries(settings.max_pixels)

@@ -88,7 +88,7 @@ class Routing:
         if len(able) > 1:
             raise NoDefaultModelError(
                 f"model: {len(able)} models do {task or ' or '.join(sorted(tasks))}, and none is the default: "
-                f"{', '.join(able)}. Name one of them, or set a default in foveal.toml."
+                f"{', '.join(able)}. Name one of them, or set a default in foveal.toml or FOVEAL_DEFAULTS."
             )
         return Selector(next(iter(able))) if able else None
 

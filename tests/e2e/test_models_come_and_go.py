@@ -208,6 +208,13 @@ def test_a_model_does_not_take_the_name_of_a_chain(service: Service, tmp_path: P
     assert (listed["models"][0]["name"], listed["chains"][0]["name"]) == ("pair", "pair")
 
 
+def test_a_default_that_is_no_chain_is_refused_by_a_reload(service: Service) -> None:
+    (service.models / "foveal.toml").write_text('[defaults]\nchain = "nothing"\n')
+    detail = problem(service.admin.post("/v1/admin/reload"), 422, "refused_model")
+    assert "names 'nothing' for chain. Chains: none" in detail
+    assert service.ask() == 1
+
+
 # Bad input.
 
 PATHS = "/v1/models/colors"

@@ -30,6 +30,7 @@ from service.engine import Engine
 from service.errors import (
     ImageError,
     InvalidParameterError,
+    NoDefaultModelError,
     RemoteImageError,
     TooManyImagesError,
     UnknownModelError,
@@ -150,16 +151,26 @@ def _tasks(given: Object, most: int) -> list[Mapping[str, Any]]:
 
 
 def _calls(engine: Engine, name: str | None, controls: Sequence[Control]) -> dict[str, TaskCall]:
-    """Return the call of each task that fills in a tag, by the task's name: the default models', or the one named."""
+    """Return the call of each task that fills in a tag, by the task's name: the default models', or the one named.
+
+    Raises:
+        NoDefaultModelError: each task has several models and no default.
+    """
     wanted = dict.fromkeys(TASKS[one.kind] for one in controls)
     if name is not None:
         own = _model_task(engine, name)
         return {own: _call(engine, own, name, controls)} if own in wanted else {}
-    return {
-        task: _call(engine, task, None, controls)
-        for task in wanted
-        if engine.registry.default_of(task)
-    }
+    calls, unclear = {}, []
+    for task in wanted:
+        try:
+            calls[task] = _call(engine, task, None, controls)
+        except UnknownModelError:  # no model does it; others may fill in the other tags
+            continue
+        except NoDefaultModelError as error:
+            unclear.append(error)
+    if unclear and not calls:
+        raise unclear[0]
+    return calls
 
 
 def _model_task(engine: Engine, name: str) -> str:
