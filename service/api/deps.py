@@ -65,7 +65,11 @@ class Services:
     shedding: Shedding = field(init=False)
 
     def __post_init__(self) -> None:
-        self.shedding = Shedding(self.engine.metrics, remembers=self.sheds)
+        self.shedding = Shedding(self.engine.metrics, remembers=self.sheds, routes=self._routes_of)
+
+    def _routes_of(self, name: str) -> object | None:
+        registry = self.engine.registry
+        return None if registry.routes_of(name).weights else registry.wanted
 
     def require_admin(self) -> None:
         """Refuse a call that changes the models where the settings do not allow them.

@@ -40,6 +40,8 @@ class _Full:
     room: "weakref.WeakMethod[Callable[[], int]]"
     answer: bytes
     """From the headers on, with places for the body's length and the request id, also where the body has it."""
+    routes: object
+    """What led requests to that queue."""
     length: int
     """Of the body without the request id."""
     ids: int
@@ -53,6 +55,10 @@ class _Full:
         self.passed = 0
 
 
+def _always(_: str) -> object:
+    return Shedding
+
+
 class Shedding:
     """Remembers which requests a full queue refused, and refuses the next ones while it stays full.
 
@@ -62,11 +68,20 @@ class Shedding:
         metrics: counts what is refused.
         remembers: False where a guard may refuse what a queue would. Then nothing is refused here, because the answer
             would tell a client without a key which models exist and how busy they are.
+        routes: returns what leads the requests for a model to its queue, another object once that changes; None where
+            shares lead them to several, of which one may be full while another is idle.
     """
 
-    def __init__(self, metrics: Metrics, *, remembers: bool = True) -> None:
+    def __init__(
+        self,
+        metrics: Metrics,
+        *,
+        remembers: bool = True,
+        routes: Callable[[str], object | None] = _always,
+    ) -> None:
         self._metrics = metrics
         self._remembers = remembers
+        self._routes = routes
         self._targets: dict[bytes, _Full] = {}
         self._reports = False
         self._ids = map(str.encode, request_ids())
@@ -80,13 +95,16 @@ class Shedding:
         """Remember that a request was refused; an error whose queue is not known is not remembered."""
         if error.room is None or not self._remembers:
             return
+        routes = self._routes(record.model)
+        if routes is None:
+            return
         query = scope["query_string"]
         target = scope.get("raw_path", b"") + (b"?" + query if query else b"")
         if target in self._targets:
             return
         if len(self._targets) >= MOST_TARGETS:
             self._targets.clear()
-        self._targets[target] = _full(scope, record, error)
+        self._targets[target] = _full(scope, record, error, routes)
 
     def refusal(self, target: bytes, given_id: str | None, loop: AbstractEventLoop) -> bytes | None:
         """Return the answer from its headers on for a request that its queue would refuse; None for any other."""
@@ -94,7 +112,9 @@ class Shedding:
         if full is None or (given_id is not None and not _SAFE_ID.fullmatch(given_id)):
             return None
         room = full.room()
-        if room is None:  # the model was removed
+        if room is None or full.routes is not self._routes(
+            full.model
+        ):  # it was removed, or another may answer
             del self._targets[target]
             return None
         if full.passed < room():
@@ -121,7 +141,7 @@ class Shedding:
                 full.refused = 0
 
 
-def _full(scope: Scope, record: RequestRecord, error: OverloadedError) -> _Full:
+def _full(scope: Scope, record: RequestRecord, error: OverloadedError, routes: object) -> _Full:
     assert error.room is not None
     placeholder = "0" * _ID_BYTES
     response = answer_to(error, scope["path"], placeholder)
@@ -140,6 +160,7 @@ def _full(scope: Scope, record: RequestRecord, error: OverloadedError) -> _Full:
         record.version,
         error.room,
         answer,
+        routes,
         len(body) - ids * _ID_BYTES,
         ids,
     )

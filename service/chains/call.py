@@ -63,25 +63,29 @@ class StepCall:
         return task.head(outputs, source, card, self.options)
 
 
-def bind(chain: Chain, registry: Registry) -> StepCall:
-    """Return a chain on the models that are served now.
+def bind(chain: Chain, registry: Registry, *, takes_turn: bool = True) -> StepCall:
+    """Return a chain on the models that are served now; `takes_turn`: for a request, which counts for the shares.
 
     Raises:
         NotReadyError: a model of the chain is not served, or can not do what its step wants.
     """
-    return _bound(chain, chain.first, registry)
+    return _bound(chain, chain.first, registry, takes_turn=takes_turn)
 
 
-def _bound(chain: Chain, checked: CheckedStep, registry: Registry) -> StepCall:
+def _bound(chain: Chain, checked: CheckedStep, registry: Registry, *, takes_turn: bool) -> StepCall:
     step, task = checked.stated, checked.task
     try:
-        model = registry.find(task.networks, step.model, step.version, task=task.name)
+        model = registry.find(
+            task.networks, step.model, step.version, task=task.name, takes_turn=takes_turn
+        )
         options = task.settle(checked.options, model.card)
     except FovealError as error:
         raise NotReadyError(
             f"The step {step.name} of the chain {chain.name} can not run. {error}"
         ) from error
-    followers = tuple(_bound(chain, one, registry) for one in checked.followers)
+    followers = tuple(
+        _bound(chain, one, registry, takes_turn=takes_turn) for one in checked.followers
+    )
     return StepCall(checked, model, options, followers, model.lease)
 
 

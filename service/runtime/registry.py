@@ -110,10 +110,16 @@ class Registry:
         return self._finder.has_shadows
 
     def find(
-        self, tasks: Collection[str], name: str | None, version: int | None, *, task: str = ""
+        self,
+        tasks: Collection[str],
+        name: str | None,
+        version: int | None,
+        *,
+        task: str = "",
+        takes_turn: bool = True,
     ) -> Model:
         """Return the model that answers a request; see `Finder.find`."""
-        return self._finder.find(tasks, name, version, task=task)
+        return self._finder.find(tasks, name, version, task=task, takes_turn=takes_turn)
 
     def versions(self, name: str) -> tuple[Model, ...]:
         """Return all versions of a model, oldest first; see `Finder.versions`."""

@@ -117,6 +117,19 @@ def drawn(
 
 
 @dataclass(frozen=True, slots=True)
+class JsonForm:
+    """A task's result as another protocol needs it, still as JSON.
+
+    `make` gets the result of the task's head and returns it with what the protocol needs beside; it runs on a worker
+    thread. What `agrees` of the task reads must stay as it is. `key` says with the task's options all that the form
+    depends on: results with another key are other answers.
+    """
+
+    key: str
+    make: Callable[[Any], Any]
+
+
+@dataclass(frozen=True, slots=True)
 class OverTime:
     """How a task runs on the frames of a video.
 

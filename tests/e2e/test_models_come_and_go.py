@@ -192,6 +192,29 @@ def test_a_shadow_runs_the_requests_too_and_their_agreement_is_counted(service: 
     assert counted == 2, "a request that names its version has no shadow"
 
 
+def test_a_model_does_not_take_the_name_of_a_chain(service: Service, tmp_path: Path) -> None:
+    chain = service.models / "pair"
+    chain.mkdir()
+    step = '[[steps]]\nname = "{}"\ntask = "{}"\nmodel = "colors"\n'
+    (chain / "chain.toml").write_text(step.format("find", "detect") + step.format("a", "classify"))
+    service.do("POST", "/v1/admin/reload")
+    file = servable_bytes(tmp_path / "made")
+    answer = service.admin.put("/v1/models/pair/versions/1", content=file)
+    assert "pair is the name of a chain" in problem(answer, 409, "model_in_use")
+    assert [path.name for path in chain.iterdir()] == ["chain.toml"]
+    write_servable(service.models, "pair")
+    service.do("POST", "/v1/admin/reload")
+    listed = service.admin.get("/v1/models/pair").json()
+    assert (listed["models"][0]["name"], listed["chains"][0]["name"]) == ("pair", "pair")
+
+
+def test_a_default_that_is_no_chain_is_refused_by_a_reload(service: Service) -> None:
+    (service.models / "foveal.toml").write_text('[defaults]\nchain = "nothing"\n')
+    detail = problem(service.admin.post("/v1/admin/reload"), 422, "refused_model")
+    assert "names 'nothing' for chain. Chains: none" in detail
+    assert service.ask() == 1
+
+
 # Bad input.
 
 PATHS = "/v1/models/colors"

@@ -9,7 +9,7 @@ from service.api.deps import ServicesDep
 from service.api.ingest.model_upload import receive_model
 from service.api.openapi import BINARY, Components
 from service.api.schemas import problems
-from service.errors import FovealError, InvalidParameterError
+from service.errors import FovealError, InvalidParameterError, ModelInUseError
 from service.runtime.change import Change, ChangeReport
 from service.runtime.fleet import ALIAS_NAME, MODEL_NAME
 
@@ -73,6 +73,10 @@ async def put_version(
     name: Name, version: Version, request: Request, services: ServicesDep
 ) -> ChangeReport:
     services.require_admin()
+    if name in services.engine.chains.names:
+        raise ModelInUseError(
+            f"{name} is the name of a chain. Send the model under another name, or remove the chain first."
+        )
     upload = await receive_model(
         request, services.engine.models_folder, name, version, services.max_model_bytes
     )

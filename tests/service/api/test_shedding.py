@@ -82,6 +82,23 @@ async def test_other_targets_take_the_long_way(target: bytes) -> None:
     assert refusal(shedding(queue), target=target) is None
 
 
+async def test_where_shares_choose_a_queue_a_full_one_refuses_for_no_other() -> None:
+    made = Shedding(Metrics(), routes=lambda _: None)
+    queue = Queue()
+    made.note(SCOPE, record(), queue.error())
+    assert refusal(made) is None
+
+
+async def test_what_another_version_may_answer_takes_the_long_way() -> None:
+    routes, queue = [object()], Queue()
+    made = Shedding(Metrics(), routes=lambda _: routes[-1])
+    made.note(SCOPE, record(), queue.error())
+    assert refusal(made) is not None
+    routes.append(object())
+    assert refusal(made) is None
+    assert not made.targets
+
+
 async def test_an_id_that_needs_escapes_takes_the_long_way() -> None:
     queue = Queue()
     assert refusal(shedding(queue), given_id='a"b') is None

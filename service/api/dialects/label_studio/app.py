@@ -7,7 +7,6 @@ tags of that model's task. Nothing is remembered between requests.
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,6 @@ from fastapi import Response
 
 from service.api.dialects.label_studio.config import TASKS, Control, controls_of
 from service.api.dialects.label_studio.regions import (
-    BrushOptions,
     areas,
     regions_of,
     score_of,
@@ -27,10 +25,12 @@ from service.api.ingest.remote_images import RemoteImages
 from service.api.protocol import Call, Endpoint, Protocol, json_answer
 from service.api.responses import run_images
 from service.calls import TaskCall
+from service.card import Card
 from service.engine import Engine
 from service.errors import (
     ImageError,
     InvalidParameterError,
+    NoDefaultModelError,
     RemoteImageError,
     TooManyImagesError,
     UnknownModelError,
@@ -38,7 +38,8 @@ from service.errors import (
 from service.pipeline import EncodedImage
 from service.tasks.classify import ClassifyOptions
 from service.tasks.detect import DetectOptions
-from service.tasks.task import TaskOptions
+from service.tasks.segment import SegmentOptions
+from service.tasks.task import JsonForm
 
 PREFIX = "/label-studio"
 EXAMPLE = '{"tasks": [{"data": {"image": "…"}}], "label_config": "<View>…</View>"}'
@@ -104,6 +105,8 @@ async def _predict(remote: RemoteImages, call: Call) -> Response:
     chosen = [one for one in controls if TASKS[one.kind] in calls]
     if not chosen:
         raise InvalidParameterError(_nothing_to_do(controls, call))
+    if len(calls) == 1:  # several models have no common name in the metrics
+        call.record.found(next(iter(calls.values())).model)
     room = _Room(call.services.max_body_bytes)
     pages = [
         (one, await _images(remote, call, tasks, one[0].variable, room)) for one in _pages(chosen)
@@ -148,43 +151,50 @@ def _tasks(given: Object, most: int) -> list[Mapping[str, Any]]:
 
 
 def _calls(engine: Engine, name: str | None, controls: Sequence[Control]) -> dict[str, TaskCall]:
-    """Return the call of each task that fills in a tag, by the task's name: the default models', or the one named."""
+    """Return the call of each task that fills in a tag, by the task's name: the default models', or the one named.
+
+    Raises:
+        NoDefaultModelError: each task has several models and no default.
+    """
     wanted = dict.fromkeys(TASKS[one.kind] for one in controls)
     if name is not None:
         own = _model_task(engine, name)
         return {own: _call(engine, own, name, controls)} if own in wanted else {}
-    return {
-        task: _call(engine, task, None, controls)
-        for task in wanted
-        if engine.registry.default_of(task)
-    }
+    calls, unclear = {}, []
+    for task in wanted:
+        try:
+            calls[task] = _call(engine, task, None, controls)
+        except UnknownModelError:  # no model does it; others may fill in the other tags
+            continue
+        except NoDefaultModelError as error:
+            unclear.append(error)
+    if unclear and not calls:
+        raise unclear[0]
+    return calls
 
 
 def _model_task(engine: Engine, name: str) -> str:
-    task = engine.tensor_call(name).model.card.task
+    task = engine.model(name).card.task
     if task not in TASKS.values():
         raise UnknownModelError(f"No tag of Label Studio shows what {name} finds: it does {task}.")
     return task
 
 
 def _call(engine: Engine, name: str, model: str | None, controls: Sequence[Control]) -> TaskCall:
-    task, options = engine.task(name), _options(controls)[name]
+    task, kinds = engine.task(name), {one.kind for one in controls}
     if name == "segment":
-        task = replace(task, head=partial(areas, task))
-    call = engine.call(task, options, model=model)
-    if name == "classify":  # every class, because the project may name any
-        every = ClassifyOptions(top_k=len(call.model.card.labels))
-        return engine.call(task, every, model=call.model.name, version=call.model.version)
-    return call
+        brushes = "BrushLabels" in kinds
+        form = JsonForm(f"label-studio brushes={brushes}", partial(areas, brushes=brushes))
+        options = SegmentOptions(polygons="PolygonLabels" in kinds)
+        return engine.call(task, options, model=model, form=form)
+    if name == "classify":
+        return engine.call(task, _every_class, model=model)
+    return engine.call(task, DetectOptions(), model=model)
 
 
-def _options(controls: Sequence[Control]) -> dict[str, TaskOptions]:
-    kinds = {one.kind for one in controls}
-    return {
-        "detect": DetectOptions(),
-        "segment": BrushOptions(polygons="PolygonLabels" in kinds, brushes="BrushLabels" in kinds),
-        "classify": ClassifyOptions(),
-    }
+def _every_class(card: Card) -> ClassifyOptions:
+    """The project may name any."""
+    return ClassifyOptions(top_k=len(card.labels))
 
 
 def _version(engine: Engine, calls: Mapping[str, TaskCall]) -> str:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from service.api.dialects.label_studio.config import controls_of
 from service.api.dialects.label_studio.regions import MOST_RUNS, brush
 from service.errors import InvalidParameterError
-from tests.finders import data_url, painted, plain, png
+from tests.finders import data_url, painted, plain, png, write_detector
 from tests.live import Live, serve
 
 ORANGE = data_url(plain((230, 128, 0)))
@@ -320,3 +320,21 @@ def test_a_body_that_is_cut_anywhere_is_refused(spoken: Live) -> None:
         for end in range(0, len(body), 29):
             answer = http.post("/label-studio/predict", content=body[:end])
             assert answer.status_code == 400, (end, answer.text)
+
+
+def test_where_no_default_is_clear_setup_and_predict_say_which_models_there_are(
+    tmp_path: Path,
+) -> None:
+    for name in ("one", "two"):
+        write_detector(tmp_path, name)
+    with serve(models=tmp_path) as live, httpx.Client(base_url=live.url) as http:
+        for path, body in (
+            ("predict", request([ORANGE], config(RECTANGLES))),
+            ("setup", {"project": "1", "schema": config(RECTANGLES)}),
+        ):
+            answer = http.post(f"/label-studio/{path}", json=body)
+            assert answer.status_code == 400
+            detail = str(answer.json())
+            assert "2 models do detect, and none is the default: one, two" in detail
+            assert "FOVEAL_DEFAULTS" in detail
+        assert predict(http, [ORANGE], RECTANGLES, model="two")
