@@ -33,6 +33,7 @@ from exporter.recipe import Recipe
 from exporter.reference import reference as recipe_reference
 from exporter.report import show_card, show_hint, show_precisions, show_variants
 from exporter.request import Request, make_request
+from exporter.shortage import shortages_named
 from service.card import CardError
 
 HELP = """Turn a trained vision network into one file that Foveal serves, and prove that it is the same network.
@@ -250,7 +251,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words and words[0] not in COMMANDS | OWN_OPTIONS:
         words.insert(0, "export")
     try:
-        app(words)
+        with shortages_named():
+            app(words)
     except (ExportError, CardError) as error:
         console.print(Text.assemble(("error: ", "red"), str(error)), soft_wrap=True)
         sys.exit(1)

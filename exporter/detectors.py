@@ -19,7 +19,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import nms, roi_align
 
 from exporter.errors import SourceError
-from exporter.heads.detect import NMS_IOU, SHOWN, SHOWN_SCORE
+from exporter.heads.detect import SHOWN, SHOWN_SCORE
+from exporter.heads.thinning import NMS_IOU
 from exporter.network import Outputs
 from exporter.recipe import DetectRecipe, Pixels
 from exporter.transforms import decode, fit

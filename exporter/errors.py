@@ -6,7 +6,8 @@ ExportError
 │   └── WeightsError   its weights do not fit, or reading them would run code
 ├── GraphError         the network can not become the graph that a servable needs
 ├── ProofError         the graph is not the same network
-└── WriteError         the file can not be written
+├── WriteError         the file can not be written
+└── ShortageError      memory or disk space ran out
 """
 
 from collections.abc import Mapping
@@ -41,6 +42,10 @@ class ProofError(ExportError):
 
 class WriteError(ExportError):
     """The file system refused the write; no part of a file was left."""
+
+
+class ShortageError(ExportError):
+    """Memory, disk space or threads ran out; nothing is wrong with the network."""
 
 
 _SENTENCES = {

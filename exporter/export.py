@@ -31,6 +31,7 @@ from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
 from exporter.proof import ImageSubject, prove, settled
 from exporter.recipe import Precision, Recipe
+from exporter.shortage import shortages_named
 from exporter.sources.registry import load_network
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
@@ -39,6 +40,7 @@ from exporter.writing import write_servable
 from service.card import Accuracy, Card
 
 
+@shortages_named()
 def export(
     recipe: Recipe, path: Path, progress: Progress, recipe_text: str | None = None
 ) -> Exported:

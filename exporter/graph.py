@@ -19,7 +19,7 @@ IR_VERSION = 8
 that older runtimes can read the files. Only an ONNX file that was found at a newer opset stays there."""
 
 BATCH = "N"
-Attribute = int | float | str | list[int] | list[float]
+Attribute = int | float | str | list[int] | list[float] | TensorProto
 
 GRAFT_PREFIX = "foveal."
 """Begins the names of nodes and tensors that the exporter adds; its constants are not trained parameters."""

@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.metrics import suppress
 from exporter.heads.segment import SegmentHead
+from exporter.heads.thinning import NMS_IOU
 from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.labeled.scores import chance, is_at_chance
@@ -97,6 +99,19 @@ def _are_bytes(pixels: Pixels) -> bool:
     return steps > 0.5 and (mean == 0 or mean > 1)
 
 
+def _is_full(head: DetectHead, outputs: Outputs) -> bool:
+    """Return whether clear candidates of an image, a batch of one, were cut off that suppression might have kept."""
+    scores = outputs["scores"][0]
+    # The candidates are sorted: if the last one is clear too, others were cut off.
+    if not head.is_cut or scores[-1] < SEEN_SCORE:
+        return False
+    if not head.thins:
+        return True
+    # What the graph's own suppression keeps comes first: where there was room for another one, all of it is there.
+    kept = suppress(outputs["boxes"][0], scores, outputs["classes"][0], NMS_IOU)
+    return len(kept) == len(scores)
+
+
 class Decisions:
     """What the graph decides for each image of the proof, in words."""
 
@@ -110,8 +125,7 @@ class Decisions:
         """Add the outputs for one image, a batch of one."""
         self._made.append(_decision(self._head, outputs, self._labels))
         if isinstance(self._head, DetectHead) and not self._head.recipe.nms_free:
-            # The candidates are sorted: if the last one is clear too, others were cut off.
-            self._full += bool(outputs["scores"][0, -1] >= SEEN_SCORE) and self._head.is_cut
+            self._full += _is_full(self._head, outputs)
 
     def hints(self) -> list[str]:
         """Return a hint if several images all have the same result, and if candidates were cut off."""

@@ -215,7 +215,13 @@ class DetectRecipe(_Frozen):
         2048,
         ge=1,
         le=MOST_CANDIDATES,
-        description="The number of candidates before suppression: 20 boxes for each of 100 objects.",
+        description="The number of candidates before suppression.",
+    )
+    best_only: bool = Field(
+        default=False,
+        description="Return the best candidates alone, also where more of them than `candidates` have a score of at "
+        "least 0.05. Else the graph then suppresses them itself, and what is kept comes first, so that no object of a "
+        "crowd is lost; but a GPU does not capture it as a CUDA graph.",
     )
 
 

@@ -26,7 +26,7 @@ from exporter.progress import Progress
 from exporter.proof import tool_versions
 from exporter.ranges import RULES
 from exporter.recipe import Task, VariantPrecision
-from exporter.writing import graph_digest, write_servable
+from exporter.writing import WRITTEN_DIGEST, graph_digest, write_servable
 from service.card import REFERENCE_FILE, Accuracy, Card, Certificate, Variant
 from service.heads.agreement import (
     BOXES,
@@ -202,6 +202,7 @@ class _Judge:
             tools=tool_versions(),
             date=datetime.now(UTC).date(),
             graph_sha256=graph_digest(model),
+            digest=WRITTEN_DIGEST,
         )
 
     def _outputs(self, model: onnx.ModelProto) -> list[Outputs]:

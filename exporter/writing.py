@@ -32,9 +32,8 @@ T = TypeVar("T")
 MODEL_FILE = "model.onnx"
 """The name of every servable's file, to which a graph's reference to its weights is relative."""
 RECIPE_FILE = "recipe.toml"
-WRITTEN_DIGEST: Digest = 1
-"""The kind of digest that new certificates have. Services before `Certificate.digest` read no card with it. Where it
-becomes 2, the files in `models/` are exported again, backbones before the heads that name their digests."""
+WRITTEN_DIGEST: Digest = 2
+"""The kind of digest that new certificates have. Services from before `Certificate.digest` refuse a card with it."""
 
 
 def graph_digest(

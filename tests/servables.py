@@ -6,7 +6,7 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from service.card import CARD_KEY, Card, Certificate, Cost, ImageInput, graph_sha256
+from service.card import CARD_KEY, Card, Certificate, Cost, Digest, ImageInput, graph_sha256
 
 COLORS = ("red", "green", "blue")
 SIDE = 8
@@ -32,7 +32,7 @@ def color_model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
-def color_card(side: int = SIDE, digest: str = "0" * 64) -> Card:
+def color_card(side: int = SIDE, digest: str = "0" * 64, kind: Digest = 2) -> Card:
     return Card(
         name="colors",
         task="classify",
@@ -53,6 +53,7 @@ def color_card(side: int = SIDE, digest: str = "0" * 64) -> Card:
             tools={"onnx": onnx.__version__},
             date=date(2026, 1, 1),
             graph_sha256=digest,
+            digest=kind,
         ),
     )
 
@@ -71,7 +72,8 @@ def write_servable(
     model = model or color_model()
     path.write_bytes(model.SerializeToString())
     card = card or color_card()
-    proof = card.certificate.model_copy(update={"graph_sha256": graph_sha256(path)})
+    digest = graph_sha256(path, card.certificate.digest)
+    proof = card.certificate.model_copy(update={"graph_sha256": digest})
     card = card.model_copy(update={"certificate": proof})
     helper.set_model_props(model, {CARD_KEY: card.model_dump_json()})
     path.write_bytes(model.SerializeToString())

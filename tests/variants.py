@@ -66,7 +66,9 @@ def write_variant(
         ),
         agreement=dict(agreement or {}),
     )
-    proof = card.certificate.model_copy(update={"graph_sha256": graph_sha256(path)})
+    proof = card.certificate.model_copy(
+        update={"graph_sha256": graph_sha256(path, card.certificate.digest)}
+    )
     changes = {
         "precision": precision,
         "variant": variant,

@@ -17,7 +17,7 @@ from benchmarks.gpu.run import ROOT
 from benchmarks.gpu.steps import RESNET
 from exporter.cost import count_cost
 from exporter.precision import to_fp16
-from exporter.writing import graph_digest, write_servable
+from exporter.writing import WRITTEN_DIGEST, graph_digest, write_servable
 from service.card import Card, Certificate, ImageInput, read_card
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
@@ -85,6 +85,7 @@ def _card(model: onnx.ModelProto) -> Card:
             tools={"onnx": onnx.__version__},
             date=datetime.now(UTC).date(),
             graph_sha256=graph_digest(model),
+            digest=WRITTEN_DIGEST,
         ),
     )
 
@@ -95,7 +96,8 @@ def half_servable(of: Network, out: Path) -> Network:
     path = out / "models" / name / "1" / "model.onnx"
     if not path.exists():
         model = to_fp16(onnx.load(of.path))
-        proof = of.card.certificate.model_copy(update={"graph_sha256": graph_digest(model)})
+        digest = {"graph_sha256": graph_digest(model), "digest": WRITTEN_DIGEST}
+        proof = of.card.certificate.model_copy(update=digest)
         changed = {"name": name, "precision": "fp16", "certificate": proof}
         write_servable(path, model, of.card.model_copy(update=changed))
     return Network(name, path, read_card(path))

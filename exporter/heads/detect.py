@@ -18,6 +18,7 @@ from exporter.heads.detections import (
     score_difference,
 )
 from exporter.heads.metrics import suppress
+from exporter.heads.thinning import CLEAR, MOST_CONSIDERED, NMS_IOU, considered, places
 from exporter.network import Array, Outputs
 from exporter.recipe import Activation, DetectRecipe, Task
 from service.card import ImageInput, Metric
@@ -29,8 +30,7 @@ score may change places."""
 SEARCHED = 64
 """So many candidates at once are compared with all expected ones, which bounds the memory."""
 
-NMS_IOU = 0.5
-SHOWN_SCORE = 0.05
+SHOWN_SCORE = CLEAR
 SHOWN = 100
 """Detections are reduced to these before they are compared; as in COCO's evaluation, at most 100 per image."""
 
@@ -71,6 +71,11 @@ class DetectHead:
     def is_cut(self) -> bool:
         """Whether the network has more candidates than the graph returns."""
         return self.candidates < self.anchors * self._kinds_a_box
+
+    @property
+    def thins(self) -> bool:
+        """Whether what suppression keeps gets a place first: where there is a choice, and requests suppress."""
+        return self.is_cut and not self.recipe.best_only and not self.recipe.nms_free
 
     @property
     def _kinds_a_box(self) -> int:
@@ -117,27 +122,30 @@ class DetectHead:
         return graph.add("Slice", [scores, *bounds])
 
     def _graft_best(self, graph: Graph, boxes: str, scores: str) -> tuple[str, str, str]:
-        """Select the D boxes with the best best class, then the best D pairs of these boxes and their classes.
+        """Select the boxes with the best best class, then the best D pairs of these boxes and their classes.
 
-        This is exact, since none of the best D pairs can belong to another box; and it sorts few values.
+        Without a crowd D boxes are enough, since none of the best D pairs can belong to another one; and few values are
+        sorted.
         """
         first, last = self._foreground()
         kinds = last - first
-        several = graph.constant("boxes", integers(min(self.candidates, self.anchors)))
         class_axis = graph.constant("class_axis", integers(2))
         best = graph.add("ReduceMax", [scores, class_axis], keepdims=0)
+        several = self._count(graph, best, min(self.candidates, self.anchors), self.anchors)
         top, where = graph.add_many("TopK", [best, several], outputs=2, axis=1)
         boxes, scores = _picked(graph, boxes, where), _picked(graph, scores, where)
         if self.recipe.one_class_a_box or kinds == 1:
             classes = graph.add("ArgMax", [scores], axis=2, keepdims=0)
+            many = several
         else:
             pairs = graph.constant("pairs", integers(0, -1))
-            many = graph.constant("candidates", integers(self.candidates))
             flat = graph.add("Reshape", [scores, pairs])
+            many = self._count(graph, flat, self.candidates, self.anchors * kinds)
             top, where = graph.add_many("TopK", [flat, many], outputs=2, axis=1)
             count = graph.constant("classes", integers(kinds))
             boxes = _picked(graph, boxes, graph.add("Div", [where, count]))
             classes = graph.add("Mod", [where, count])
+        boxes, top, classes = self._graft_thinned(graph, boxes, top, classes, many)
         if first:
             classes = graph.add("Add", [classes, graph.constant("first", integers(first))])
         return boxes, top, classes
@@ -147,17 +155,34 @@ class DetectHead:
     ) -> tuple[str, str, str]:
         """Sort candidates whose classes the network itself has chosen: scores (N, A) and classes (N, A)."""
         assert found.classes is not None
-        many = graph.constant("candidates", integers(self.candidates))
+        many = self._count(graph, found.scores, self.candidates, self.anchors)
         top, where = graph.add_many("TopK", [found.scores, many], outputs=2, axis=1)
         classes = graph.add("Cast", [found.classes], to=TensorProto.INT64)
         classes = graph.add("GatherElements", [classes, where], axis=1)
-        return _picked(graph, boxes, where), top, classes
+        return self._graft_thinned(graph, _picked(graph, boxes, where), top, classes, many)
+
+    def _count(self, graph: Graph, scores: str, least: int, most: int) -> str:
+        """Return how many of the scores (N, P) are looked at, int64 (1,)."""
+        if self.thins:
+            return considered(graph, scores, least, most)
+        return graph.constant("candidates", integers(least))
+
+    def _graft_thinned(
+        self, graph: Graph, boxes: str, scores: str, classes: str, count: str
+    ) -> tuple[str, str, str]:
+        """Reduce sorted candidates to the D that are returned."""
+        if not self.thins:
+            return boxes, scores, classes
+        where = places(graph, (boxes, scores, classes), count, self.candidates)
+        scores = graph.add("GatherElements", [scores, where], axis=1)
+        classes = graph.add("GatherElements", [classes, where], axis=1)
+        return _picked(graph, boxes, where), scores, classes
 
     def expected(self, raw: Sequence[Array], image_input: ImageInput) -> Outputs:
         found = self.decoder.split(raw)
         boxes = np.clip(xyxy(found.boxes, self.recipe, image_input), 0, 1)
         scores, anchors, classes = self.pairs(found)
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : POOL * self.candidates]
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self._pool(scores)]
         anchors, classes = (np.take_along_axis(a, order, axis=1) for a in (anchors, classes))
         return {
             "boxes": np.take_along_axis(boxes, anchors[..., None], axis=1),
@@ -178,13 +203,18 @@ class DetectHead:
         if self.recipe.one_class_a_box:
             anchors = np.broadcast_to(np.arange(self.anchors), scores.shape[:2])
             return scores.max(axis=2), anchors, scores.argmax(axis=2) + first
-        most = POOL * self.candidates
-        several = _best_places(scores.max(axis=2), most)
+        best = scores.max(axis=2)
+        several = _best_places(best, self._pool(best))
         flat = np.take_along_axis(scores, several[..., None], axis=1).reshape(len(scores), -1)
-        where = _best_places(flat, most)
+        where = _best_places(flat, self._pool(flat))
         kinds = last - first
         anchors = np.take_along_axis(several, where // kinds, axis=1)
         return np.take_along_axis(flat, where, axis=1), anchors, where % kinds + first
+
+    def _pool(self, scores: Array) -> int:
+        """Return how many candidates are expected: of a crowd all clear ones, for the graph may return any of them."""
+        clear = int((scores >= CLEAR).sum(axis=1).max(initial=0)) if self.thins else 0
+        return max(POOL * self.candidates, min(clear, POOL * MOST_CONSIDERED))
 
     def _foreground(self) -> tuple[int, int]:
         """Return the first column that is no background, and the one after the last such column."""
@@ -194,10 +224,14 @@ class DetectHead:
     def difference(self, found: Outputs, expected: Outputs) -> float:
         """Return the largest difference between a candidate and the nearest expected one of its class.
 
-        Scores are also compared rank by rank. Boxes are not, since candidates of the same score have no order.
+        Scores are also compared rank by rank, but not those of a crowd, of which the graph returns a choice: its
+        agreement shows whether that is right. Boxes are not, since candidates of the same score have no order.
         """
-        places = min(found["scores"].shape[1], expected["scores"].shape[1])
-        worst = float(np.abs(found["scores"][:, :places] - expected["scores"][:, :places]).max())
+        ranks = min(found["scores"].shape[1], expected["scores"].shape[1])
+        apart = np.abs(found["scores"][:, :ranks] - expected["scores"][:, :ranks]).max(axis=1)
+        if self.thins:
+            apart = apart[expected["scores"][:, ranks - 1] < CLEAR]
+        worst = float(apart.max(initial=0.0))
         for index in range(len(found["boxes"])):
             one, other = (
                 {name: outputs[name][index] for name in ("boxes", "scores", "classes")}
@@ -212,7 +246,7 @@ class DetectHead:
         Where one side has no detection, the best scores are compared, whatever their boxes are. Else a detection
         without a counterpart does not count here: the agreement is about those.
         """
-        expected = _as_many(expected, found)
+        expected = self._as_many(expected, found)
         return max(
             self._score_difference(found, expected, index) for index in range(len(found["boxes"]))
         )
@@ -227,10 +261,10 @@ class DetectHead:
         """Return each image's mAP at IoU 0.5 over the classes that either side has, as requests get detections.
 
         Only detections match whose scores differ by at most the tolerance. An image in which neither has a detection
-        counts 1; one in which only one of them clearly has any counts 0. Both sides have equally many candidates: what
-        fewer of them would lose is no difference between the graph and its source.
+        counts 1; one in which only one of them clearly has any counts 0. Where the graph returns the best candidates
+        alone, both sides have equally many: what fewer of them would lose is no difference to its source.
         """
-        expected = _as_many(expected, found)
+        expected = self._as_many(expected, found)
         return [
             mean_average_precision(
                 self._shown(found, index),
@@ -241,6 +275,13 @@ class DetectHead:
             )
             for index in range(len(found["boxes"]))
         ]
+
+    def _as_many(self, expected: Outputs, found: Outputs) -> Outputs:
+        """Return the best expected candidates, as many as were found, if these are not chosen by suppression."""
+        if self.thins:
+            return expected
+        count = found["scores"].shape[1]
+        return {name: values[:, :count] for name, values in expected.items()}
 
     def _shown(self, outputs: Outputs, index: int) -> Detections:
         """Return one image's detections as a request gets them by default, and as many more, the best first."""
@@ -272,12 +313,6 @@ def _best_places(scores: Array, most: int) -> Array:
         at = np.flatnonzero(row >= least)
         places.append(at[np.argsort(-row[at], kind="stable")][:most])
     return np.stack(places)
-
-
-def _as_many(expected: Outputs, found: Outputs) -> Outputs:
-    """Return the best expected candidates, as many as were found."""
-    count = found["scores"].shape[1]
-    return {name: values[:, :count] for name, values in expected.items()}
 
 
 def _largest_distance(found: Outputs, expected: Outputs, least: float) -> float:

@@ -24,6 +24,7 @@ from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.sessions import alternating_session, unoptimized_session
 from exporter.shapes import infer_shapes
+from exporter.shortage import shortage
 from exporter.sources.found_graph import first_line, opset_of, plain, read_file
 from exporter.sources.found_input import (
     Entry,
@@ -268,7 +269,9 @@ def _candidates(bound: onnx.ModelProto) -> Iterator[onnx.ModelProto]:
 def _runs(reference: OnnxReference, frames: NDArray[np.float32]) -> bool:
     try:
         return all(len(value) == len(frames) for value in reference.run(frames))
-    except Exception:  # noqa: BLE001 - ONNX Runtime raises classes of its own for every status, unrelated
+    except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
+        if shortage(error) is not None:
+            raise
         return False
 
 
@@ -294,7 +297,9 @@ def _computes(
     try:
         session = unoptimized_session(_giving(model, names))
         values = session.run(names, {session.get_inputs()[0].name: frames})
-    except Exception:  # noqa: BLE001 - ONNX Runtime raises classes of its own for every status, unrelated
+    except Exception as error:  # ONNX Runtime raises classes of its own for every status, unrelated
+        if shortage(error) is not None:
+            raise
         return False
     found = [output.apply(value) for output, value in zip(reference.outputs, values, strict=True)]
     return all(

@@ -125,6 +125,6 @@ def _shares(routes: Routes, able: Collection[int]) -> dict[int, float]:
     shares: dict[int, float] = {}
     for target, share in routes.weights.items():
         version = routes.version_of(target)
-        if version in able and share:
+        if version is not None and version in able and share:
             shares[version] = shares.get(version, 0.0) + share
     return shares

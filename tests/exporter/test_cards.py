@@ -8,7 +8,7 @@ from exporter.cards import edit_card, make_card
 from exporter.errors import RecipeError
 from exporter.network import Facts
 from exporter.recipe import make_recipe
-from service.card import Card, check_certificate, read_card
+from service.card import Card, Digest, check_certificate, read_card
 from tests.servables import color_card, write_servable
 
 RECIPE = {"source": "onnx:net.onnx", "task": "classify", "name": "net"}
@@ -39,8 +39,9 @@ def test_a_wrong_field_is_named() -> None:
         made(Facts("A network", "somewhere"), name="No Such Name!")
 
 
-def test_words_are_edited_and_the_graph_stays(tmp_path: Path) -> None:
-    path = write_servable(tmp_path)
+@pytest.mark.parametrize("kind", [1, 2])
+def test_words_are_edited_and_the_graph_stays(tmp_path: Path, kind: Digest) -> None:
+    path = write_servable(tmp_path, card=color_card(kind=kind))
     before = read_card(path)
 
     edited = edit_card(path, ["title=Colors", "labels=r,g,b", 'scores={"top1": 0.5}'])

@@ -129,6 +129,7 @@ def test_different_results_are_no_hint(head: Head, outputs: list[dict[str, Any]]
     ("stated", "scores", "is_hint"),
     [
         ({"candidates": 2}, [0.9, 0.4], True),
+        ({"candidates": 2, "best_only": True}, [0.9, 0.4], True),
         ({"candidates": 2}, [0.9, 0.2], False),
         ({"candidates": 2, "nms_free": True}, [0.9, 0.4], False),
         ({"candidates": 12}, [0.4] * 12, False),  # all that there are
@@ -138,9 +139,17 @@ def test_candidates_that_are_cut_off_are_a_hint(
     stated: dict[str, Any], scores: list[float], *, is_hint: bool
 ) -> None:
     head = DetectHead(PairDecoder(), DetectRecipe(**stated), 4, 3)
-    hints = decided(head, {"scores": scores}, {"scores": [*scores[:-1], 0.1]})
+    places = [[0.3 * i, 0, 0.3 * i + 0.2, 1] for i in range(len(scores))]
+    one = {"scores": scores, "boxes": places, "classes": [0] * len(scores)}
+    hints = decided(head, one, {**one, "scores": [*scores[:-1], 0.1]})
     assert len(hints) == is_hint
     assert all("On 1 of 2 images" in hint and "--candidates 4" in hint for hint in hints)
+
+
+def test_a_candidate_that_suppression_drops_shows_that_nothing_was_cut_off() -> None:
+    head = DetectHead(PairDecoder(), DetectRecipe(candidates=2), 4, 3)
+    twice = {"scores": [0.9, 0.4], "boxes": [[0.0, 0.0, 1.0, 1.0]] * 2, "classes": [0, 0]}
+    assert decided(head, twice, {**twice, "scores": [0.9, 0.1]}) == []
 
 
 def measurement(

@@ -48,6 +48,30 @@ def test_a_committed_servable_keeps_the_contract(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parts[-3])
+def test_a_committed_card_states_the_values_that_the_graph_computes(path: Path) -> None:
+    card = read_card(path)
+    assert card.certificate.digest == 2
+    if card.input is None:
+        assert card.normalization is None
+        return
+    stated = card.normalization
+    assert stated is not None
+    assert stated.assumed == ()
+    constants = {one.name: one for one in onnx.load(path).graph.initializer}
+    gain, offset = (
+        next(
+            onnx.numpy_helper.to_array(constants[name]).ravel()
+            for name in constants
+            if part in name
+        )
+        for part in ("foveal.gain", "foveal.offset")
+    )
+    mean, std = np.array(stated.mean), np.array(stated.std)
+    np.testing.assert_allclose(gain, stated.scale / std, rtol=1e-6)
+    np.testing.assert_allclose(offset, -mean / std, rtol=1e-6)
+
+
+@pytest.mark.parametrize("path", MODELS, ids=lambda path: path.parts[-3])
 def test_a_committed_servable_has_the_recipe_it_was_made_from(path: Path) -> None:
     recipe = read_recipe(path.parents[1] / "recipe.toml")
     card = read_card(path)

@@ -105,8 +105,8 @@ def test_two_images_without_detections_agree() -> None:
     assert head.agreement(nothing, nothing, 1.0) == [1]
 
 
-@pytest.mark.parametrize("boxes_each", [10, 15, 20])
-@pytest.mark.parametrize(("objects", "classes"), [(60, 1), (100, 1), (100, 3)])
+@pytest.mark.parametrize("boxes_each", [10, 20, 30])
+@pytest.mark.parametrize(("objects", "classes"), [(100, 1), (100, 3)])
 @pytest.mark.parametrize("decoder", ["pair", "yolov8"])
 def test_every_object_of_a_crowd_is_among_the_candidates(
     decoder: str, objects: int, classes: int, boxes_each: int
@@ -131,6 +131,81 @@ def test_every_object_of_a_crowd_is_among_the_candidates(
     recalled = (ops.box_iou(every[0][true], mine[0][kept]).max(dim=1).values > 0.99).sum()
     assert recalled / objects >= 0.99
     assert head.agreement(found, head.expected(raw, FRAME), 0.01) == [1]
+
+
+@pytest.mark.parametrize("objects", [100, 250])
+@pytest.mark.parametrize("iou", [0.5, 0.7])
+def test_every_class_of_every_object_is_found_where_the_boxes_have_several(
+    objects: int, iou: float
+) -> None:
+    boxes, scores = of_three_classes(objects, 30)
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), boxes.shape[1], 3)
+    found = grafted(head, [boxes, scores])
+
+    # The truth: torchvision's suppression of all pairs, none of them discarded before.
+    anchors, kinds = np.nonzero(scores[0] >= 0.05)
+    true = suppressed(boxes[0][anchors].clip(0, 1), scores[0][anchors, kinds], kinds, iou)
+    mine = suppressed(found["boxes"][0], found["scores"][0], found["classes"][0], iou)
+    assert len(true) >= 2 * objects
+    if iou == 0.5:
+        assert mine == true
+    assert len(mine & true) / len(true) >= 0.99
+    assert head.difference(found, head.expected([boxes, scores], FRAME)) < 1e-6
+    assert head.agreement(found, head.expected([boxes, scores], FRAME), 0.01) == [1]
+
+
+def of_three_classes(objects: int, boxes_each: int) -> list[Array]:
+    """Return a crowd of which each box may be of three classes, as a car is a vehicle and perhaps a van."""
+    boxes, scores = crowd(objects, boxes_each)
+    return [boxes, np.concatenate([scores, 0.9 * scores, 0.8 * scores], axis=2).astype(np.float32)]
+
+
+def suppressed(boxes: Array, scores: Array, kinds: Array, iou: float) -> set[tuple[Any, ...]]:
+    """Return score and class of each box that torchvision keeps, with its corners, from a score of 0.3 on."""
+    tensors = [torch.from_numpy(np.array(part)) for part in (boxes, scores, kinds)]
+    kept = ops.batched_nms(tensors[0], tensors[1], tensors[2].long(), iou).numpy()
+    return {
+        (float(scores[one]), int(kinds[one]), *boxes[one].tolist())
+        for one in kept
+        if scores[one] >= 0.3
+    }
+
+
+def test_an_image_beside_a_crowd_has_the_candidates_that_it_has_alone() -> None:
+    """Few clear ones: the best of all, in order, as NumPy sorts them."""
+    crowded = of_three_classes(100, 30)
+    random = np.random.default_rng(4)
+    corners = np.sort(random.random((1, crowded[0].shape[1], 2, 2)), axis=2)
+    quiet = [
+        corners.reshape(1, -1, 4).astype(np.float32),
+        np.round(random.random(crowded[1].shape) ** 2000, 3).astype(np.float32),
+    ]
+    head = DetectHead(DECODERS["pair"], DetectRecipe(), crowded[0].shape[1], 3)
+
+    both = grafted(head, [np.concatenate(pair) for pair in zip(crowded, quiet, strict=True)])
+
+    expected = head.expected(quiet, FRAME)
+    alone = grafted(head, quiet), grafted(head, crowded)
+    assert (expected["scores"] >= 0.05).sum() in range(20, head.candidates)
+    for name, values in both.items():
+        np.testing.assert_array_equal(values[1:], alone[0][name])
+        np.testing.assert_array_equal(values[:1], alone[1][name])
+    plain = DetectHead(DECODERS["pair"], DetectRecipe(best_only=True), crowded[0].shape[1], 3)
+    for name, values in grafted(plain, quiet).items():
+        np.testing.assert_array_equal(both[name][1:], values)
+
+
+def test_classes_that_the_network_names_are_suppressed_apart() -> None:
+    boxes, scores = crowd(100, 30)
+    kinds = np.arange(boxes.shape[1], dtype=np.float32)[None, :, None] % 2
+    raw = [np.concatenate([boxes, scores, kinds], axis=2)]
+    head = DetectHead(DECODERS["end2end"], DetectRecipe(), boxes.shape[1], 0)
+
+    found = grafted(head, raw)
+
+    true = suppressed(boxes[0].clip(0, 1), scores[0, :, 0], kinds[0, :, 0], 0.5)
+    assert len(true) > 150
+    assert suppressed(found["boxes"][0], found["scores"][0], found["classes"][0], 0.5) == true
 
 
 def test_an_exact_graph_agrees_where_more_boxes_are_found_than_candidates_are_kept() -> None:

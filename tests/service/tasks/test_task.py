@@ -91,8 +91,10 @@ def test_a_png_in_colors_is_bounded_before_it_is_drawn() -> None:
     def draw(*_: Any) -> Image.Image:
         return Image.new("L", (3, 2))
 
+    small: Any = draw
+
     def render(width: int, media_type: str, *, has_colors: bool) -> None:
-        rendering = drawn("a swatch", draw, (PNG, JPEG), has_colors=has_colors)
+        rendering = drawn("a swatch", small, (PNG, JPEG), has_colors=has_colors)
         rendering.render({}, source_of(width, 1000), color_card(), "options", media_type)
 
     render(32_000, PNG, has_colors=True)
