@@ -265,6 +265,12 @@ def test_hostile_json_of_a_call_is_refused_before_it_is_built(
     assert unchanged.states() == {("colors", 1): "ready"}
 
 
+def test_a_refused_model_leaves_no_folder(unchanged: Service) -> None:
+    answer = unchanged.admin.put("/v1/models/none/versions/1", content=b"PK\3\4")
+    problem(answer, 422, "refused_model")
+    assert [one.name for one in unchanged.models.iterdir()] == ["colors"]
+
+
 def without_card() -> bytes:
     return bytes(color_model().SerializeToString())
 
