@@ -6,8 +6,8 @@ from fastapi import APIRouter, Path, Query, Request
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from service.api.deps import ServicesDep
-from service.api.ingest.json_model import read_model
 from service.api.ingest.model_upload import receive_model
+from service.api.json_model import read_model
 from service.api.openapi import BINARY, Components
 from service.api.schemas import problems
 from service.errors import FovealError, InvalidParameterError
