@@ -5,6 +5,7 @@ import hmac
 import logging
 import re
 import secrets
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -72,6 +73,32 @@ def as_entry(name: str, key: str, scopes: Sequence[str]) -> str:
         raise ConfigurationError(f"{unknown[0]!r} is not a scope. Scopes are {', '.join(SCOPES)}.")
     listed = ", ".join(f'"{scope}"' for scope in scopes)
     return f'["{name}"]\nsha256 = "{digest_of(key.encode()).hex()}"\nscopes = [{listed}]\n'
+
+
+def add_entry(path: Path, name: str, entry: str) -> None:
+    """Write an entry at the end of a file of keys, which is replaced as a whole, and made where there is none.
+
+    Raises:
+        ConfigurationError: the file can not be used, or has a key of this name.
+    """
+    before = ""
+    if path.exists() and path.stat().st_size:
+        if any(key.name == name for key in read_keys(path)):
+            raise ConfigurationError(
+                f"{path} has a key of the name {name!r}. Choose another name, or remove its entry first."
+            )
+        before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n"
+    path = path.resolve()  # a link stays one
+    unfinished = path.with_name(path.name + ".new")
+    try:
+        unfinished.write_text(before + entry, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The key can not be written to {path}: {error.strerror}."
+        ) from error
 
 
 def read_keys(path: Path) -> tuple[Key, ...]:
