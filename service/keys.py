@@ -6,9 +6,7 @@ import logging
 import re
 import secrets
 import shutil
-import stat
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +14,7 @@ from typing import Any
 
 from service.errors import ConfigurationError
 from service.logs import LOGGER
+from service.toml_file import read_toml
 
 log = logging.getLogger(LOGGER)
 
@@ -109,21 +108,13 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         ConfigurationError: it can not be read, or an entry is not as `foveal key new` writes it.
     """
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise ConfigurationError(f"{path} is not a regular file. Write the keys to a file.")
-        if about.st_size > MOST_FILE_BYTES:
-            raise ConfigurationError(
-                f"{path} has {about.st_size} bytes; a file of keys has at most {MOST_FILE_BYTES}."
-            )
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        entries = read_toml(path, MOST_FILE_BYTES)
+    except (FileNotFoundError, ConfigurationError) as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else error
         raise ConfigurationError(
-            f"The keys can not be read from {path}: {error.strerror}. FOVEAL_KEYS names the file; "
+            f"The keys can not be read from {path}: {why}. FOVEAL_KEYS names the file; "
             "`foveal key new` prints what belongs into it."
         ) from error
-    except ValueError as error:  # no TOML, or no UTF-8
-        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
     keys = tuple(_key(path, name, entry) for name, entry in entries.items())
     if not keys:
         raise ConfigurationError(f"{path} holds no key. `foveal key new` prints an entry for it.")

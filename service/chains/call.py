@@ -23,8 +23,9 @@ from service.errors import (
 from service.fanout import FanOut, HeldBytes
 from service.heads.detect import Detection
 from service.heads.outputs import Outputs
-from service.imaging.overlay import RenderedImage, encode_image
+from service.imaging.overlay import RenderedImage, encode_image, require_png
 from service.imaging.source_image import SourceImage
+from service.media_types import JPEG
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Lease, Model
@@ -178,13 +179,16 @@ class ChainCall:
             )
             if isinstance(outcome, FovealError):
                 raise outcome
+            geometry = outcome.value.source.geometry
+            if media_type != JPEG:
+                require_png(geometry.width, geometry.height)
             shown = await self.pipeline.displayed(outcome.value.source, until)
             result = await self._result(outcome, until, shown)
             assert isinstance(result, JobResult)
 
             def draw() -> RenderedImage:
                 drawn = draw_chain(shown, result.value["boxes"])
-                return encode_image(drawn, "jpeg" if media_type == "image/jpeg" else "png")
+                return encode_image(drawn, "jpeg" if media_type == JPEG else "png")
 
             return JobResult(await asyncio.to_thread(draw), outcome.trace)
 

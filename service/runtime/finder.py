@@ -145,6 +145,10 @@ class Finder:
         """Return the aliases, shares and shadow of a model."""
         return self._routing.of(name)
 
+    def sharing(self, name: str) -> Collection[int]:
+        """Return the versions of a model that answer, by their shares, requests that name none; see `Routing`."""
+        return self._routing.sharing(name, self._served.versions(name))
+
     def default_of(self, task: str) -> Selector | None:
         """Return what answers a task when a request names no model; None where a request must name one."""
         try:

@@ -141,6 +141,10 @@ class Registry:
         """Return the aliases, shares and shadow of a model."""
         return self._finder.routes_of(name)
 
+    def sharing(self, name: str) -> Collection[int]:
+        """Return the versions of a model that answer, by their shares, requests that name none; see `Routing`."""
+        return self._finder.sharing(name)
+
     def require_defaults(self, wanted: Wanted) -> None:
         """Check that each default leads to a model that does its task; see `Finder.require_defaults`."""
         self._finder.require_defaults(wanted)

@@ -43,6 +43,13 @@ class Routing:
                 return shared
         return next((model for model in reversed(versions) if model.can_answer), versions[-1])
 
+    def sharing(self, name: str, versions: Sequence[Model]) -> Collection[int]:
+        """Return the versions among which the requests that name none are shared; none where there are no shares."""
+        routes = self.routes.get(name)
+        if routes is None or not routes.weights:
+            return ()
+        return _shares(routes, {one.version: one for one in versions if one.can_answer})
+
     def aliased(self, name: str, alias: str) -> int:
         """Return the version that an alias points at.
 
@@ -102,11 +109,7 @@ class Routing:
         weighted round-robin).
         """
         able = {one.version: one for one in versions if one.can_answer}
-        shares: dict[int, float] = {}
-        for target, share in routes.weights.items():
-            version = routes.version_of(target)
-            if version in able and share:
-                shares[version] = shares.get(version, 0.0) + share
+        shares = _shares(routes, able)
         if not shares:
             return None
         given = self._given.get(name, {})
@@ -116,3 +119,13 @@ class Routing:
             credit[chosen] -= sum(shares.values())
             self._given[name] = credit
         return able[chosen]
+
+
+def _shares(routes: Routes, able: Collection[int]) -> dict[int, float]:
+    """Return the share of each version that has one and can answer."""
+    shares: dict[int, float] = {}
+    for target, share in routes.weights.items():
+        version = routes.version_of(target)
+        if version is not None and version in able and share:
+            shares[version] = shares.get(version, 0.0) + share
+    return shares

@@ -264,6 +264,36 @@ def test_a_call_that_can_not_be_done_says_why_and_changes_nothing(
     assert unchanged.ask() == 1
 
 
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"version": %s}' % (b"9" * 5000), 400, "malformed_json"),
+        (b'{"version": 1%s}' % (b"0" * 300), 422, "invalid_parameter"),
+        (b'{"version": "%s"}' % (b"0" * 18 + b"1" * 5000), 422, "invalid_parameter"),
+        (b'{"version": ' + b"[" * 50_000, 400, "malformed_json"),
+        (b"[" * 50_000, 400, "malformed_json"),
+        (b"{" + b'"1":0,' * 20_000 + b'"2":0}', 413, "body_too_large"),
+        (b"[1]", 400, "malformed_json"),
+        (b"\xff", 400, "malformed_json"),
+        (b"", 400, "empty_body"),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("what", ["aliases/a", "shadow", "weights"])
+def test_hostile_json_of_a_call_is_refused_before_it_is_built(
+    unchanged: Service, what: str, body: bytes, status: int, code: str
+) -> None:
+    answer = unchanged.admin.put(f"{PATHS}/{what}", content=body)
+    problem(answer, status, code)
+    assert unchanged.states() == {("colors", 1): "ready"}
+
+
+def test_a_refused_model_leaves_no_folder(unchanged: Service) -> None:
+    answer = unchanged.admin.put("/v1/models/none/versions/1", content=b"PK\3\4")
+    problem(answer, 422, "refused_model")
+    assert [one.name for one in unchanged.models.iterdir()] == ["colors"]
+
+
 def without_card() -> bytes:
     return bytes(color_model().SerializeToString())
 

@@ -45,6 +45,10 @@ PREFIX = "/label-studio"
 EXAMPLE = '{"tasks": [{"data": {"image": "…"}}], "label_config": "<View>…</View>"}'
 MOST_VALUES = 1 << 20
 """Tasks come with their annotations, of which nothing is read."""
+LARGE_CONFIG = 8 * 1024
+"""Characters of a label config; a larger one is read on a thread."""
+FEW_RESULTS = 64
+"""More results, or regions, are written on a thread: each may be a mask."""
 _TRAINS = re.compile(rb'\s*\{\s*"action"\s*:\s*"START_TRAINING"')
 
 
@@ -76,7 +80,7 @@ async def _setup(call: Call) -> Response:
     """Name the version that predictions will have; a project whose config is still empty can be set up, too."""
     given = await _read(call)
     config = text_in(given, "schema") or ""
-    controls = controls_of(config) if config.strip() else []
+    controls = await _controls(config) if config.strip() else []
     calls = _calls(call.services.engine, call.model, controls)
     return json_answer({"model_version": _version(call.services.engine, calls)})
 
@@ -100,17 +104,20 @@ async def _webhook(call: Call) -> Response:
 async def _predict(remote: RemoteImages, call: Call) -> Response:
     given = await _read(call)
     tasks = _tasks(given, call.services.max_images)
-    controls = controls_of(text_in(given, "label_config") or "")
+    controls = await _controls(text_in(given, "label_config") or "")
     calls = _calls(call.services.engine, call.model, controls)
     chosen = [one for one in controls if TASKS[one.kind] in calls]
     if not chosen:
         raise InvalidParameterError(_nothing_to_do(controls, call))
     if len(calls) == 1:  # several models have no common name in the metrics
         call.record.found(next(iter(calls.values())).model)
+    by_image = _pages(chosen)
+    _require_few(len(by_image) * len(tasks), call.services.max_images)
     room = _Room(call.services.max_body_bytes)
-    pages = [
-        (one, await _images(remote, call, tasks, one[0].variable, room)) for one in _pages(chosen)
-    ]
+    pages = [(one, await _images(remote, call, tasks, one[0].variable, room)) for one in by_image]
+    if len(pages) > 1:  # else the pixels are counted where the images run
+        every = [image for _, images in pages for image in images]
+        await call.services.engine.pipeline.check_pixels(every)
     found: list[list[Any]] = [[] for _ in tasks]
     version = _version(call.services.engine, calls)
     for controls_of_page, images in pages:
@@ -119,11 +126,14 @@ async def _predict(remote: RemoteImages, call: Call) -> Response:
             results = await run_images(
                 call.request, call.services, call.record, call=calls[task], images=images
             )
-            for regions, result in zip(found, results, strict=True):
-                regions.extend(_filled(fill, result))
-    return json_answer(
-        {"results": [_prediction(one, version) for one in found], "model_version": version}
-    )
+            extend = partial(_extend, found, fill, results)
+            if len(fill) * len(results) > FEW_RESULTS:
+                await asyncio.to_thread(extend)
+            else:
+                extend()
+    answer = partial(_answer, found, version)
+    regions = sum(map(len, found))
+    return await asyncio.to_thread(answer) if regions > FEW_RESULTS else answer()
 
 
 async def _read(call: Call) -> Object:
@@ -132,15 +142,29 @@ async def _read(call: Call) -> Object:
     return await asyncio.to_thread(read) if len(body) > LARGE_BYTES else read()
 
 
+async def _controls(config: str) -> list[Control]:
+    read = partial(controls_of, config)
+    return await asyncio.to_thread(read) if len(config) > LARGE_CONFIG else read()
+
+
+def _require_few(images: int, most: int) -> None:
+    """Refuse tasks with too many images; a task has one for each variable of the label config.
+
+    Raises:
+        TooManyImagesError
+    """
+    if images > most:
+        raise TooManyImagesError(
+            f"The tasks hold {images} images, more than the {most} allowed. Select fewer tasks."
+        )
+
+
 def _tasks(given: Object, most: int) -> list[Mapping[str, Any]]:
     """Return the data of each task."""
     tasks = given.get("tasks")
     if not isinstance(tasks, list) or not tasks:
         raise InvalidParameterError(f"tasks must be a list that is not empty. Send {EXAMPLE}.")
-    if len(tasks) > most:
-        raise TooManyImagesError(
-            f"The request holds {len(tasks)} tasks, more than the {most} allowed. Select fewer tasks."
-        )
+    _require_few(len(tasks), most)
     found = [one.get("data") if isinstance(one, dict) else None for one in tasks]
     if not all(isinstance(one, dict) for one in found):
         raise InvalidParameterError(f"Each task must have its data. Send {EXAMPLE}.")
@@ -270,6 +294,20 @@ async def _image(
 
 
 # The answer.
+
+
+def _extend(
+    found: Sequence[list[Any]], controls: Sequence[Control], results: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add what a task has found in each image."""
+    for regions, result in zip(found, results, strict=True):
+        regions.extend(_filled(controls, result))
+
+
+def _answer(found: Sequence[Sequence[Any]], version: str) -> Response:
+    return json_answer(
+        {"results": [_prediction(one, version) for one in found], "model_version": version}
+    )
 
 
 def _filled(controls: Sequence[Control], result: Mapping[str, Any]) -> list[Any]:

@@ -155,9 +155,9 @@ class OpenInference:
         shown = services.engine.registry.models if models is None else models
         versions = [(one.name, str(one.version)) for one in shown]
         encode = partial(statistics, versions=versions)
-        if services.peers is None:
-            return Response(encode(services.metrics.statistics), media_type=JSON)
-        return Response(await services.peers.exposition(encode), media_type=JSON)
+        kind = ("statistics", *versions)
+        text = await services.exposition(kind, encode, services.metrics.statistics)
+        return Response(text, media_type=JSON)
 
     async def _index(self, request: Request) -> Response:
         record: RequestRecord = request.scope[RECORD_KEY]

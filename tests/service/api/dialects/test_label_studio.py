@@ -35,6 +35,14 @@ BRUSHES = '<BrushLabels name="paint" toName="img"><Label value="leaf" alias="gre
 CHOICES = '<Choices name="what" toName="img"><Choice value="blue"/><Choice value="red"/></Choices>'
 
 
+NESTED = (
+    '<Choices name="c" toName="img">' * 3000
+    + f'<Choice value="a" predicted_values="{"a," * 50_000}"/>'
+    + "</Choices>" * 3000
+)
+"""The labels of each tag are those of all tags in it: 229 KB took 45 s."""
+
+
 def request(images: Sequence[object], label_config: str) -> dict[str, Any]:
     """Return a request of `make_predictions`, with all that Label Studio sends beside what is needed."""
     tasks = [
@@ -198,8 +206,10 @@ def test_no_url_is_fetched_by_default(http: httpx.Client, url: str) -> None:
         (request([ORANGE], "<View>"), 400, "is not XML"),
         (request([ORANGE], '<!DOCTYPE a [<!ENTITY b "c">]><View>&b;</View>'), 400, "document type"),
         (request([ORANGE], "<View>" + " " * 300_000 + "</View>"), 400, "characters; at most"),
-        (request([ORANGE] * 5, config(RECTANGLES)), 413, "5 tasks, more than the 4 allowed"),
+        (request([ORANGE] * 5, config(RECTANGLES)), 413, "5 images, more than the 4 allowed"),
         (request([], config(RECTANGLES)), 400, "not empty"),
+        (request([ORANGE], config(*[CHOICES] * 21)), 400, "more than 20 tags"),
+        (request([ORANGE], config(NESTED)), 400, "more than 20 tags"),
         ({"tasks": [5], "label_config": config(RECTANGLES)}, 400, "must have its data"),
         ({"tasks": [{"data": {"image": ORANGE}}], "label_config": 5}, 400, "label_config must be"),
         ([], 400, "must be an object"),
@@ -209,6 +219,27 @@ def test_what_is_wrong_in_a_request_is_named(
     http: httpx.Client, given: object, status: int, text: str
 ) -> None:
     refused(http.post("/label-studio/predict", json=given), status, text)
+
+
+def several(*images: str, tasks: int = 1) -> dict[str, Any]:
+    """Return a request whose tasks have several images each."""
+    tags = "".join(
+        f'<Image name="img{n}" value="$v{n}"/>'
+        f'<Choices name="c{n}" toName="img{n}"><Choice value="blue"/></Choices>'
+        for n in range(len(images))
+    )
+    data = {f"v{n}": image for n, image in enumerate(images)}
+    return {"tasks": [{"data": data}] * tasks, "label_config": f"<View>{tags}</View>"}
+
+
+def test_the_limits_of_a_request_count_the_images_of_all_tags_together(http: httpx.Client) -> None:
+    path = "/label-studio/predict"
+    assert http.post(path, json=several(ORANGE, ORANGE, tasks=2)).status_code == 200
+    answer = http.post(path, json=several(ORANGE, ORANGE, ORANGE, tasks=2))
+    refused(answer, 413, "6 images, more than the 4 allowed")
+    large = data_url(plain((230, 128, 0), 3000, 2000))  # one of 6 of the 10 million pixels
+    assert http.post(path, json=several(large, ORANGE)).status_code == 200
+    refused(http.post(path, json=several(large, large)), 413, "12 million pixels together")
 
 
 def test_a_model_that_fits_no_tag_says_which_it_fills_in(http: httpx.Client) -> None:
