@@ -25,7 +25,7 @@ log = logging.getLogger(LOGGER)
 MOST_TARGETS = 64
 """Targets (paths with their queries) that are known at once; when there are more, all are forgotten."""
 REPORT_SECONDS = 1.0
-"""How often what was refused is counted and logged. Then all is forgotten: other versions may answer by now."""
+"""How often what was refused is counted and logged. What is older is forgotten: other versions may answer by now."""
 Room = weakref.WeakMethod[Callable[[], int]]
 """How many more images a queue takes now."""
 _SAFE_ID = re.compile(r"[\w.-]{1,128}", re.ASCII)
@@ -52,6 +52,8 @@ class _Full:
     """Of the body without the request id."""
     ids: int
     """How often the body has it."""
+    is_old: bool = False
+    """It was known already when what was refused was counted last."""
     refused: int = 0
     passed: int = 0
     """How many came in this step of the event loop and are not queued yet."""
@@ -146,16 +148,23 @@ class Shedding:
 
     def _report(self) -> None:
         self._reports = False
-        self._forget()
+        self._count()
+        self._targets = {target: full for target, full in self._targets.items() if not full.is_old}
+        for full in self._targets.values():
+            full.is_old = True
 
     def _forget(self) -> None:
+        self._count()
+        self._targets.clear()
+
+    def _count(self) -> None:
         for full in self._targets.values():
             if full.refused:
                 answered, *_ = self._metrics.of_request(full.route, full.model, full.version, 503)
                 answered.inc(full.refused)
                 self._metrics.errors.labels(full.route, OverloadedError.code).inc(full.refused)
                 log.info("POST %s 503: %d refused, the queue is full", full.route, full.refused)
-        self._targets.clear()
+                full.refused = 0
 
 
 def _full(scope: Scope, record: RequestRecord, error: OverloadedError, wanted: object) -> _Full:
