@@ -526,7 +526,7 @@ def retrain(path: Path) -> None:
     model.graph.doc_string = "trained anew"
     path.write_bytes(model.SerializeToString())
     fields = json.loads(card)
-    fields["certificate"]["graph_sha256"] = graph_sha256(path)
+    fields["certificate"]["graph_sha256"] = graph_sha256(path, fields["certificate"]["digest"])
     helper.set_model_props(model, {CARD_KEY: json.dumps(fields)})
     path.write_bytes(model.SerializeToString())
 
