@@ -35,6 +35,7 @@ from exporter.sources.found_input import (
 )
 from exporter.sources.found_outputs import RawOutput, read_outputs, require_outputs
 from exporter.sources.onnx_pixels import stated_pixels
+from exporter.training_mode import refuse_training
 from exporter.transforms import pixel_values, plain_transform
 from service.card import ImageInput
 
@@ -147,7 +148,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         image_input=image_input,
         pixels=pixels,
         background_id=recipe.segment.background_id,
-        assumed=() if entry.dtype == onnx.TensorProto.UINT8 else recipe.assumed_pixels(stated),
+        assumed=() if entry.reads_bytes else recipe.assumed_pixels(stated),
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=named),
         max_batch=max_batch,
     )
@@ -246,6 +247,7 @@ def _freed(
     for model in _candidates(bound):
         if _computes(model, reference, frames[:1], first):
             return model, reference, 1
+    refuse_training(bound)
     what = "The network's result for an image of random pixels"
     require_numbers(expected, what, lambda: reference.layers(frames[:1]))
     raise GraphError(

@@ -388,13 +388,34 @@ def test_maps_with_the_channels_last_are_turned(tmp_path: Path) -> None:
     assert (found[middle] == maps.argmax(-1)).mean() > 0.7
 
 
+@pytest.mark.parametrize("dtype", [TensorProto.INT32, TensorProto.INT64])
+def test_an_input_of_integers_reads_the_bytes(tmp_path: Path, dtype: int) -> None:
+    before = (
+        helper.make_node("Cast", ["whole"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Div", ["float", "most"], ["images"]),
+    )
+    most = {"most": np.array(255, np.float32)}
+    model = network(dtype=dtype, before=before, entry="whole", constants=most)
+    done = adopt(tmp_path, model)
+    whole = FRAMES.transpose(0, 3, 1, 2).astype(helper.tensor_dtype_to_np_dtype(dtype))
+    require_same(done.path, by_hand(model, whole), FRAMES)
+
+
+def active_dropout() -> ModelProto:
+    drop = helper.make_node("Dropout", ["scores", "ratio", "yes"], ["out"])
+    switches = {"ratio": np.array(0.5, np.float32), "yes": np.array(True)}
+    return network(after=(drop,), outputs=("out",), constants=switches)
+
+
 REFUSED: dict[str, tuple[Callable[[], ModelProto], str]] = {
     "four channels": (lambda: network(shape=("n", 4, SIDE, SIDE)), "has 4 channels"),
-    "an input of text": (lambda: network(dtype=TensorProto.STRING), "single image input"),
+    "an input of text": (lambda: network(dtype=TensorProto.STRING), "one of these types"),
     "a vector": (
         lambda: network(shape=("n", 48)),
         r"one input with four axes.*images \(float, n, 48\)",
     ),
+    "signed bytes": (lambda: network(dtype=TensorProto.INT8), "Export it with one of these types"),
+    "an active dropout": (active_dropout, "a dropout in training mode"),
     "no operators": (lambda: ModelProto(ir_version=8), "has no operators"),
     "an unknown operator": (
         lambda: network(after=(helper.make_node("Frobnicate", ["scores"], ["x"]),), outputs=("x",)),
