@@ -82,10 +82,7 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
         return "constant_sum"
     if inside:
         return _kind_inside(ends)
-    low, high = value_range(values)
-    if several and low >= 0 and ends & {"amount", "log"}:
-        return "amount"
-    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
+    return _kind_beyond(ends, value_range(values), several=several)
 
 
 def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
@@ -108,6 +105,14 @@ def _kind_inside(ends: set[str]) -> Kind:
     if ends == {"linear"}:
         return "logits"
     return "sigmoid" if ends & {"sigmoid", "softmax"} else "bounded"
+
+
+def _kind_beyond(ends: set[str], limits: tuple[float, float], *, several: bool) -> Kind:
+    """Return what values beyond 0–1 are."""
+    low, high = limits
+    if several and low >= 0 and ends & {"amount", "log"}:
+        return "amount"
+    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
 
 
 def graph_ends(graph: Graph, tensor: str) -> set[str]:

@@ -403,7 +403,7 @@ def test_an_input_of_integers_reads_the_bytes(tmp_path: Path, dtype: int) -> Non
 
 def active_dropout() -> ModelProto:
     drop = helper.make_node("Dropout", ["scores", "ratio", "yes"], ["out"])
-    switches = {"ratio": np.array(0.5, np.float32), "yes": np.array(True)}
+    switches = {"ratio": np.array(0.5, np.float32), "yes": np.ones((), bool)}
     return network(after=(drop,), outputs=("out",), constants=switches)
 
 
