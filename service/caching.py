@@ -46,7 +46,7 @@ class CachingPipeline:
     def __init__(self, pipeline: Pipeline, cache: ResponseCache) -> None:
         self._pipeline = pipeline
         self._cache = cache
-        self._digests: WeakKeyDictionary[Model, tuple[Card, str]] = WeakKeyDictionary()
+        self._digests: WeakKeyDictionary[Model, tuple[Card, str, str]] = WeakKeyDictionary()
 
     async def predict(
         self,
@@ -103,12 +103,15 @@ class CachingPipeline:
         return await asyncio.to_thread(keys) if size > LARGE_BYTES else keys()
 
     def _model_digest(self, model: Model) -> str:
-        """Return the digest of a model's graph and of all that its card says: labels and preprocessing are there."""
-        card, digest = self._digests.get(model, (None, ""))
-        if card is not model.card:
-            card = model.card
-            digest = hashlib.sha256(card.model_dump_json().encode()).hexdigest()
-            self._digests[model] = (card, digest)
+        """Return the digest of all that a model's card says, labels and preprocessing too, and of the graph that runs.
+
+        That is another one than the card's where a variant in another precision serves.
+        """
+        card, identity, digest = self._digests.get(model, (None, "", ""))
+        if card is not model.card or identity != model.identity:
+            card, identity = model.card, model.identity
+            digest = hashlib.sha256(f"{identity} {card.model_dump_json()}".encode()).hexdigest()
+            self._digests[model] = (card, identity, digest)
         return digest
 
 

@@ -17,12 +17,13 @@ from service.explain.request import ExplainRequest
 from service.explain.runner import Runner
 from service.explain.views import VIEWS, ExplainResult
 from service.imaging.overlay import RenderedImage
+from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
 from service.shadows import Shadows
-from service.tasks.task import Rendering, Task, TaskOptions
+from service.tasks.task import JsonForm, Rendering, Task, TaskOptions
 from service.value import value
 
 Disconnected = Callable[[], Coroutine[Any, Any, None]]
@@ -63,6 +64,7 @@ class TaskCall:
     _cache: CachingPipeline | None = None
     _question: tuple[str, ...] = ()
     _shadow: "ShadowCall | None" = None
+    form: JsonForm | None = None
 
     async def run(
         self,
@@ -83,6 +85,8 @@ class TaskCall:
         if self.rendering is None:
             assert self.task.head is not None  # Engine.call has refused it
             head = partial(self.task.head, card=card, options=self.options)
+            if self.form is not None:
+                head = partial(_formed, head, self.form.make)
         else:
             head = partial(
                 self.rendering.render, card=card, options=self.options, media_type=self.media_type
@@ -260,6 +264,15 @@ class ExplainCall:
             timeout_seconds=timeout_seconds,
             allowed_seconds=allowed_seconds,
         )
+
+
+def _formed(
+    head: Callable[[Outputs, SourceImage], Any],
+    make: Callable[[Any], Any],
+    outputs: Outputs,
+    source: SourceImage,
+) -> Any:  # noqa: ANN401  # the result of any task
+    return make(head(outputs, source))
 
 
 def _row(row: NDArray[Any]) -> tuple[NDArray[Any], None]:

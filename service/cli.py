@@ -19,7 +19,7 @@ from service.app import create_app
 from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
-from service.keys import SCOPES, as_entry, new_key
+from service.keys import SCOPES, add_entry, as_entry, new_key
 from service.logs import LOGGER, configure_logs
 from service.planning.balancing import BALANCERS
 from service.planning.command import Wanted, measured_before, measured_here, notes_on
@@ -332,13 +332,23 @@ def key_new(
             help=f"What it may do: {', '.join(SCOPES)}; several by repeating the option. Default: infer, explain"
         ),
     ] = None,
+    keys: Annotated[
+        Path | None,
+        typer.Option(
+            help="The file of keys: the entry is added to it, and nothing but the key is printed"
+        ),
+    ] = None,
 ) -> None:
     """Make a key. It is printed once; the file that FOVEAL_KEYS names gets its hash only.
 
-    Example: foveal key new ada --scope infer --scope explain
+    Example: foveal key new ada --scope infer --scope explain --keys keys.toml
     """
     key = new_key()
     entry = as_entry(name, key, scope or ["infer", "explain"])
+    if keys is not None:
+        add_entry(keys, name, entry)
+        typer.echo(key)
+        return
     typer.echo(f"The key, shown this once. Give it to its user:\n\n    {key}\n")
     typer.echo(f"Add this to the file that FOVEAL_KEYS names:\n\n{entry}", nl=False)
 

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
 from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
+from service.card import Card
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
 from service.errors import (
@@ -50,6 +51,7 @@ from service.runtime.probing import find_device
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.wanted import (
     NO_OVERRIDES,
+    Catalog,
     Overrides,
 )
 from service.runtime.watchdog import Watchdog
@@ -57,7 +59,7 @@ from service.runtime.workers import Workers
 from service.settings import Settings
 from service.shadows import Shadows
 from service.tasks.networks import require_fitting
-from service.tasks.task import Task, TaskOptions
+from service.tasks.task import JsonForm, Task, TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.events import VideoEvent
 from service.video.options import DEFAULT_FPS, SamplingOptions
@@ -168,8 +170,14 @@ class Engine:
             metrics=self.metrics,
             default=partial(default_chain, settings.models, settings.defaults),
         )
+
+        def read_again() -> Catalog:
+            found = read()
+            self.chains.require_default()
+            return found
+
         self.changes = Changes(
-            self.registry, read, catalog, overrides, on_commit=self.chains.reload
+            self.registry, read_again, catalog, overrides, on_commit=self.chains.reload
         )
         self._health_check_seconds = settings.health_check_seconds
         prepare_libraries(settings.max_pixels)
@@ -228,14 +236,24 @@ class Engine:
     def call(
         self,
         task: Task,
-        options: TaskOptions,
+        options: TaskOptions | Callable[[Card], TaskOptions],
         *,
         model: str | None = None,
         version: int | None = None,
         rendering: str | None = None,
         media_type: str = "",
+        form: JsonForm | None = None,
     ) -> TaskCall:
         """Return a call of a task, its options held against the model that will run.
+
+        Args:
+            task: one of `tasks`; a variation of it is a `form`, so that answers of both are never mistaken.
+            options: of the request, or what makes them for a model.
+            model: its name, `name:version` or `name@alias`; None: the task's default model.
+            version: None: by the model's shares, else the newest that is ready.
+            rendering: a rendering's name; None: JSON.
+            media_type: of the rendering; empty: its first one.
+            form: the JSON that another protocol needs; None: the task's own.
 
         Raises:
             UnknownModelError, UnknownVersionError, WrongTaskError: no such model does the task.
@@ -243,8 +261,10 @@ class Engine:
         """
         if task.head is None:
             raise InvalidParameterError(f"task: {task.name} takes videos, not images")
+        assert self.tasks.get(task.name) is task  # a name stands for one head
         found = self.registry.find(task.networks, model, version, task=task.name)
-        settled = task.settle(options, found.card)
+        own = _options_for(options, found.card)
+        settled = task.settle(own, found.card)
         chosen = None
         if rendering is not None:
             chosen = task.rendering(rendering)
@@ -254,7 +274,8 @@ class Engine:
             media_type = ""
         question: tuple[str, ...] = ()
         if self.cache is not None:
-            question = (task.name, rendering or "", media_type, _text_of(task, options))
+            shape = rendering or ("" if form is None else f" {form.key}")
+            question = (task.name, shape, media_type, _text_of(task, own))
         return TaskCall(
             task,
             found,
@@ -266,16 +287,23 @@ class Engine:
             self.cache,
             question,
             None if chosen else self._shadow_call(found, options, model, version),
+            form,
         )
 
     def _shadow_call(
-        self, found: Model, options: TaskOptions, name: str | None, version: int | None
+        self,
+        found: Model,
+        options: TaskOptions | Callable[[Card], TaskOptions],
+        name: str | None,
+        version: int | None,
     ) -> ShadowCall | None:
         """Return the shadow of a request; only one that names no version has any."""
         if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
             return None
         shadow = self.registry.shadow_of(found)
-        return None if shadow is None else ShadowCall(shadow, options, self.shadows)
+        if shadow is None:
+            return None
+        return ShadowCall(shadow, _options_for(options, shadow.card), self.shadows)
 
     async def predict(
         self,
@@ -317,6 +345,18 @@ class Engine:
         seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
         outcomes = await call.run(images, timeout_seconds=seconds)
         return [one.value if isinstance(one, JobResult) else one for one in outcomes]
+
+    def model(self, name: str, version: int | None = None) -> Model:
+        """Return a model for what is said of it; a request that runs it has a call, which counts for the shares.
+
+        Args:
+            name: its name, `name:version` or `name@alias`, whatever its task.
+            version: None: the one that would answer a request now.
+
+        Raises:
+            UnknownModelError, UnknownVersionError: there is no such model.
+        """
+        return self.registry.find(tuple(self.tasks), name, version, takes_turn=False)
 
     def tensor_call(self, model: str, version: int | None = None) -> TensorCall:
         """Return a call of a network without a head.
@@ -616,6 +656,10 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _options_for(options: TaskOptions | Callable[[Card], TaskOptions], card: Card) -> TaskOptions:
+    return options if isinstance(options, TaskOptions) else options(card)
 
 
 def _text_of(task: Task, options: TaskOptions) -> str:

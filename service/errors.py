@@ -390,7 +390,7 @@ class VersionExistsError(RequestError):
 
 
 class ModelInUseError(RequestError):
-    """An alias, a share, a default or another model needs the version that the call takes away."""
+    """An alias, a share, a default or another model needs the version that the call takes away, or a chain its name."""
 
     status = 409
     code = "model_in_use"

@@ -5,9 +5,8 @@ import hmac
 import logging
 import re
 import secrets
-import stat
+import shutil
 import time
-import tomllib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 
 from service.errors import ConfigurationError
 from service.logs import LOGGER
+from service.toml_file import read_toml
 
 log = logging.getLogger(LOGGER)
 
@@ -75,6 +75,32 @@ def as_entry(name: str, key: str, scopes: Sequence[str]) -> str:
     return f'["{name}"]\nsha256 = "{digest_of(key.encode()).hex()}"\nscopes = [{listed}]\n'
 
 
+def add_entry(path: Path, name: str, entry: str) -> None:
+    """Write an entry at the end of a file of keys, which is replaced as a whole, and made where there is none.
+
+    Raises:
+        ConfigurationError: the file can not be used, or has a key of this name.
+    """
+    before = ""
+    if path.exists() and path.stat().st_size:
+        if any(key.name == name for key in read_keys(path)):
+            raise ConfigurationError(
+                f"{path} has a key of the name {name!r}. Choose another name, or remove its entry first."
+            )
+        before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n"
+    path = path.resolve()  # a link stays one
+    unfinished = path.with_name(path.name + ".new")
+    try:
+        unfinished.write_text(before + entry, encoding="utf-8")
+        if path.exists():
+            shutil.copymode(path, unfinished)
+        unfinished.replace(path)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The key can not be written to {path}: {error.strerror}."
+        ) from error
+
+
 def read_keys(path: Path) -> tuple[Key, ...]:
     """Return the keys of a file.
 
@@ -82,21 +108,13 @@ def read_keys(path: Path) -> tuple[Key, ...]:
         ConfigurationError: it can not be read, or an entry is not as `foveal key new` writes it.
     """
     try:
-        about = path.stat()
-        if not stat.S_ISREG(about.st_mode):
-            raise ConfigurationError(f"{path} is not a regular file. Write the keys to a file.")
-        if about.st_size > MOST_FILE_BYTES:
-            raise ConfigurationError(
-                f"{path} has {about.st_size} bytes; a file of keys has at most {MOST_FILE_BYTES}."
-            )
-        entries = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
+        entries = read_toml(path, MOST_FILE_BYTES)
+    except (FileNotFoundError, ConfigurationError) as error:
+        why = "there is no such file" if isinstance(error, FileNotFoundError) else error
         raise ConfigurationError(
-            f"The keys can not be read from {path}: {error.strerror}. FOVEAL_KEYS names the file; "
+            f"The keys can not be read from {path}: {why}. FOVEAL_KEYS names the file; "
             "`foveal key new` prints what belongs into it."
         ) from error
-    except ValueError as error:  # no TOML, or no UTF-8
-        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
     keys = tuple(_key(path, name, entry) for name, entry in entries.items())
     if not keys:
         raise ConfigurationError(f"{path} holds no key. `foveal key new` prints an entry for it.")

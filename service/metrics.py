@@ -19,6 +19,8 @@ SECONDS = (
 )  # fmt: skip
 BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LAG_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+CACHE_OUTCOMES = ("hit", "joined", "miss")
+MODEL_CHANGES = ("loaded", "refused", "removed", "asleep", "woken")
 STAGES = ("decode", "queue", "infer", "head")
 CLOSINGS = ("drained", "shared", "full", "delay")
 DECODER_ENDS = ("crash", "memory", "time", "killed", "reply")
@@ -26,7 +28,10 @@ OUTCOMES = ("answered", "refused", "failed", "expired", "abandoned")
 SHADOW_OUTCOMES = ("agreed", "differed", "failed", "dropped")
 
 KEPT_VERSIONS = 16
-"""So many versions that were removed keep what they counted; then the one that was removed first is forgotten."""
+"""So many versions that were removed keep what they counted; then the one that was removed first is forgotten.
+
+The same holds for chains, and for names of which no version was ever served.
+"""
 KNOWN_SERIES = 4096
 """Series of requests whose labels are bound."""
 
@@ -38,8 +43,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         self._versions: dict[tuple[str, int], VersionMetrics] = {}
         self._removed: dict[tuple[str, int], None] = {}
-        self._answered: dict[tuple[str, int], set[tuple[str, int]]] = {}
+        self._answered: dict[tuple[str, str], set[tuple[str, int]]] = {}
         self._chains: frozenset[str] = frozenset()
+        self._removed_chains: dict[str, None] = {}
+        self._unserved: dict[str, None] = {}
         self.of_request = lru_cache(KNOWN_SERIES)(self._find_request)
         """Takes a request's route, model, version and status; see `_find_request`."""
         ProcessCollector(registry=self.registry)
@@ -232,6 +239,7 @@ class Metrics:
     def version_added(self, model: str, version: int) -> None:
         """Note that a version is served; where it was before, its series go on."""
         self._removed.pop((model, version), None)
+        self._unserved.pop(model, None)
         self.of_version(model, version)
 
     def version_removed(self, model: str, version: int) -> None:
@@ -243,8 +251,27 @@ class Metrics:
 
     def name_chains(self, names: Collection[str]) -> None:
         """Count the requests to these chains by name, and no more those to others."""
+        for name in self._chains.difference(names):
+            self._removed_chains[name] = None
+        for name in names:
+            self._removed_chains.pop(name, None)
         self._chains = frozenset(names)
+        while len(self._removed_chains) > KEPT_VERSIONS:
+            name = next(iter(self._removed_chains))
+            del self._removed_chains[name]
+            self._forget_requests(name)
         self.of_request.cache_clear()
+
+    def model_changed(self, model: str, change: str) -> None:
+        """Count that a version of a model came, went, fell asleep, was woken, or was refused."""
+        self.model_changes.labels(model, change).inc()
+        if not self._serves(model):
+            self._unserved[model] = None
+        while len(self._unserved) > KEPT_VERSIONS:
+            self._forget_name(next(iter(self._unserved)))
+
+    def _serves(self, model: str) -> bool:
+        return any(name == model for name, _ in self._versions)
 
     def _find_request(
         self, route: str, model: str, version: int, status: int
@@ -257,10 +284,13 @@ class Metrics:
             version: of the model; a chain has none. One that is forgotten counts as no model.
             status: of the response.
         """
-        labels = (model if model in self._chains else "", "")
+        labels = ("", "")
         if (model, version) in self._versions:
             labels = (model, str(version))
-            self._answered.setdefault((model, version), set()).add((route, status))
+        elif model in self._chains:
+            labels = (model, "")
+        if labels[0]:
+            self._answered.setdefault(labels, set()).add((route, status))
         return (
             self.requests.labels(route, *labels, str(status)),
             self.request_seconds.labels(route, *labels),
@@ -272,12 +302,26 @@ class Metrics:
         del self._removed[model, version]
         self._versions.pop((model, version)).remove(self)
         self.of_request.cache_clear()
-        for route, status in self._answered.pop((model, version), ()):
-            self.requests.remove(route, *labels, str(status))
-            self.request_seconds.remove(route, *labels)
+        self._forget_requests(*labels)
         for outcome in SHADOW_OUTCOMES:
             self.shadows.remove(*labels, outcome)
         self.statistics.forget(model, version)
+        if not self._serves(model):
+            self._forget_name(model)
+
+    def _forget_requests(self, model: str, version: str = "") -> None:
+        """Drop the requests to a version, or to a chain, which has none."""
+        for route, status in self._answered.pop((model, version), ()):
+            self.requests.remove(route, model, version, str(status))
+            self.request_seconds.remove(route, model, version)
+
+    def _forget_name(self, model: str) -> None:
+        """Drop what is counted of all versions of a model together."""
+        self._unserved.pop(model, None)
+        for outcome in CACHE_OUTCOMES:
+            self.cache_images.remove(model, outcome)
+        for change in MODEL_CHANGES:
+            self.model_changes.remove(model, change)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

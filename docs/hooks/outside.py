@@ -16,6 +16,7 @@ PAGES = {
     "README.md": "index.md",
     "exporter/README.md": "exporter.md",
     "models/README.md": "bundled-models.md",
+    "clients/python/README.md": "python-client.md",
     "benchmarks/README.md": "benchmarks.md",
     "CONTRIBUTING.md": "contributing.md",
     "CHANGELOG.md": "changelog.md",

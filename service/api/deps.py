@@ -1,8 +1,9 @@
 """What FastAPI passes to the routes: the composed parts of the service, and the record of this request."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Annotated, Any, Protocol
 
 from fastapi import Depends, Request
@@ -13,6 +14,7 @@ from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
 from service.api.output_room import OutputRoom
 from service.api.record import RECORD_KEY, RequestRecord
+from service.api.shared_calls import SharedCalls
 from service.api.shedding import Shedding
 from service.engine import Engine
 from service.errors import AdminOffError
@@ -63,9 +65,16 @@ class Services:
     shares: QueueShares | None = None
     sheds: bool = True
     shedding: Shedding = field(init=False)
+    shared: SharedCalls = field(default_factory=SharedCalls)
 
     def __post_init__(self) -> None:
-        self.shedding = Shedding(self.engine.metrics, remembers=self.sheds)
+        registry = self.engine.registry
+        self.shedding = Shedding(
+            self.engine.metrics,
+            sharing=registry.sharing,
+            wanted=lambda: registry.wanted,
+            remembers=self.sheds,
+        )
 
     def require_admin(self) -> None:
         """Refuse a call that changes the models where the settings do not allow them.
@@ -88,6 +97,20 @@ class Services:
         """
         doer = self.engine.changes if self.peers is None else self.peers
         return await asyncio.shield(asyncio.ensure_future(doer.change(change)))
+
+    async def exposition(
+        self, kind: Hashable, encode: Callable[[Collector], bytes], own: Collector
+    ) -> bytes:
+        """Return the metrics of all processes together, encoded; with hundreds of versions this takes a second.
+
+        Args:
+            kind: what `encode` makes of them: those who wait for the same share it.
+            encode: called on a thread.
+            own: what is encoded where the service has one process.
+        """
+        if self.peers is None:
+            return await self.shared.run(kind, partial(asyncio.to_thread, encode, own))
+        return await self.shared.run(kind, partial(self.peers.exposition, encode))
 
     @property
     def draining(self) -> bool:

@@ -34,7 +34,9 @@ _INTERNAL_SERVER_ERROR = int(HTTPStatus.INTERNAL_SERVER_ERROR)
 NO_SNIFFING = (b"x-content-type-options", b"nosniff")
 """No browser takes an answer for another type than the service states."""
 
-_API = ("/v1/", "/v2/", "/health/", "/metrics/")
+_API = (
+    "/v1/", "/v2/", "/health/", "/metrics/", "/kserve/", "/label-studio/", "/x-anylabeling/",
+)  # fmt: skip
 """Paths that may end with a slash."""
 
 _QUIET = ("/health/", "/metrics", "/v2/health/")

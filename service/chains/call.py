@@ -23,8 +23,9 @@ from service.errors import (
 from service.fanout import FanOut, HeldBytes
 from service.heads.detect import Detection
 from service.heads.outputs import Outputs
-from service.imaging.overlay import RenderedImage, encode_image
+from service.imaging.overlay import RenderedImage, encode_image, require_png
 from service.imaging.source_image import SourceImage
+from service.media_types import JPEG
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import Job, JobResult, Trace
 from service.runtime.model import Lease, Model
@@ -63,25 +64,29 @@ class StepCall:
         return task.head(outputs, source, card, self.options)
 
 
-def bind(chain: Chain, registry: Registry) -> StepCall:
-    """Return a chain on the models that are served now.
+def bind(chain: Chain, registry: Registry, *, takes_turn: bool = True) -> StepCall:
+    """Return a chain on the models that are served now; `takes_turn`: for a request, which counts for the shares.
 
     Raises:
         NotReadyError: a model of the chain is not served, or can not do what its step wants.
     """
-    return _bound(chain, chain.first, registry)
+    return _bound(chain, chain.first, registry, takes_turn=takes_turn)
 
 
-def _bound(chain: Chain, checked: CheckedStep, registry: Registry) -> StepCall:
+def _bound(chain: Chain, checked: CheckedStep, registry: Registry, *, takes_turn: bool) -> StepCall:
     step, task = checked.stated, checked.task
     try:
-        model = registry.find(task.networks, step.model, step.version, task=task.name)
+        model = registry.find(
+            task.networks, step.model, step.version, task=task.name, takes_turn=takes_turn
+        )
         options = task.settle(checked.options, model.card)
     except FovealError as error:
         raise NotReadyError(
             f"The step {step.name} of the chain {chain.name} can not run. {error}"
         ) from error
-    followers = tuple(_bound(chain, one, registry) for one in checked.followers)
+    followers = tuple(
+        _bound(chain, one, registry, takes_turn=takes_turn) for one in checked.followers
+    )
     return StepCall(checked, model, options, followers, model.lease)
 
 
@@ -174,13 +179,16 @@ class ChainCall:
             )
             if isinstance(outcome, FovealError):
                 raise outcome
+            geometry = outcome.value.source.geometry
+            if media_type != JPEG:
+                require_png(geometry.width, geometry.height)
             shown = await self.pipeline.displayed(outcome.value.source, until)
             result = await self._result(outcome, until, shown)
             assert isinstance(result, JobResult)
 
             def draw() -> RenderedImage:
                 drawn = draw_chain(shown, result.value["boxes"])
-                return encode_image(drawn, "jpeg" if media_type == "image/jpeg" else "png")
+                return encode_image(drawn, "jpeg" if media_type == JPEG else "png")
 
             return JobResult(await asyncio.to_thread(draw), outcome.trace)
 

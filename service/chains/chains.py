@@ -98,6 +98,16 @@ class Chains:
         self._refusals, self._default = refusals, default
         self._metrics.name_chains(self._chains)
 
+    def require_default(self) -> None:
+        """Check that the default is a chain, or was one that can not be read now; blocking.
+
+        Raises:
+            ConfigurationError: it is not.
+        """
+        found, refusals = self._scan()
+        kept = {one.name: self._chains[one.name] for one in refusals if one.name in self._chains}
+        self._chosen(found | kept)
+
     def _scan(self) -> tuple[dict[str, Chain], tuple[Refusal, ...]]:
         taken = {model.name for model in self._registry.models}
         return scan_chains(self._root, self._tasks, taken)
@@ -128,7 +138,7 @@ class Chains:
         if name is None and self._default is None and self._chains:
             raise NoDefaultModelError(
                 f"model: there are {len(self._chains)} chains, and none is the default: {', '.join(self._chains)}. "
-                "Name one of them, or set a default in foveal.toml."
+                "Name one of them, or set a default in foveal.toml or FOVEAL_DEFAULTS."
             )
         chosen = self._default if name is None else name
         if chosen is None or chosen not in self._chains:
@@ -159,15 +169,16 @@ class Chains:
             log.error("refused: %s", refusal.reason)
         for chain in self._chains.values():
             try:
-                bind(chain, self._registry)
+                bind(chain, self._registry, takes_turn=False)
             except NotReadyError as error:
                 log.error("%s", error)
 
     def _reason(self, chain: Chain) -> str:
         """Return why a chain can not run; empty where it can."""
         try:
-            call = ChainCall(chain, bind(chain, self._registry), self._pipeline, self._fan_out)
+            first = bind(chain, self._registry, takes_turn=False)
         except NotReadyError as error:
             return str(error)
+        call = ChainCall(chain, first, self._pipeline, self._fan_out)
         waiting = [one for one in call.models if not one.can_answer]
         return f"{waiting[0]} {waiting[0].reason}." if waiting else ""

@@ -1,6 +1,5 @@
 """What a chain is: two or three steps, of which each later one reads what an earlier one has found."""
 
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -8,7 +7,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import ConfigurationError
+from service.runtime.fleet import LARGEST_VERSION
 from service.tasks.task import Task, TaskOptions
+from service.toml_file import parse_toml
 
 MOST_CROPS = 2000
 """Crops that one image may become, whatever it shows."""
@@ -25,7 +26,7 @@ class Step(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
     task: str
     model: str
-    version: int | None = Field(None, ge=1)
+    version: int | None = Field(None, ge=1, le=LARGEST_VERSION)
     options: dict[str, Any] = {}
     boxes: dict[str, Any] = {}
     of: str | None = None
@@ -82,9 +83,7 @@ def parse_chain(name: str, text: str, tasks: Mapping[str, Task]) -> Chain:
         ConfigurationError: the text is no chain; the message names the field.
     """
     try:
-        file = _File.model_validate(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigurationError(f"it is not TOML: {error}") from error
+        file = _File.model_validate(parse_toml(text))
     except ValidationError as error:
         raise ConfigurationError(_described(error)) from error
     for index, step in enumerate(file.steps):

@@ -10,6 +10,7 @@ from service.errors import ConfigurationError
 from service.logs import printable
 from service.runtime.repository import Refusal
 from service.tasks.task import Task
+from service.toml_file import read_text
 
 CHAIN_FILE = "chain.toml"
 MOST_BYTES = 64 * 1024
@@ -51,13 +52,7 @@ def _read(path: Path, tasks: Mapping[str, Task], taken: Collection[str]) -> Chai
             f"{name} is the name of a model; put the chain into another folder"
         )
     try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        text = content.decode()
-    except OSError as error:
-        raise ConfigurationError(f"it can not be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError("it is not UTF-8") from error
-    if len(content) > MOST_BYTES:
-        raise ConfigurationError(f"it has more than {MOST_BYTES} bytes")
+        text = read_text(path, MOST_BYTES)
+    except FileNotFoundError as error:
+        raise ConfigurationError("it is a link that leads nowhere") from error
     return parse_chain(name, text, tasks)

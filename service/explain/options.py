@@ -49,7 +49,8 @@ class ExplainOptions(TaskOptions):
     format: Annotated[
         Form | None,
         Field(
-            description="`sheet`: a captioned PNG; `overlay`: the heat over the image; `heat`: the heat alone. "
+            description="`sheet`: a captioned PNG; `overlay`: the heat over the image; `heat`: the heat alone; "
+            "`npy`: the array of `view=input` or the map of `view=convolution`, as a file of NumPy. "
             "Default: by `Accept`, else JSON"
         ),
     ] = None
@@ -58,9 +59,15 @@ class ExplainOptions(TaskOptions):
     ] = None
     channel: Annotated[int | None, Field(ge=0, description="A channel of that stage")] = None
     channels: Annotated[
-        int, Field(ge=1, le=64, description="How many of the strongest channels of each stage")
+        int,
+        Field(
+            ge=1, le=64, description="How many of the strongest channels of each stage, or filters"
+        ),
     ] = 16
-    count: Annotated[int, Field(ge=1, le=25, description="How many peaks at most")] = 9
+    count: Annotated[
+        int,
+        Field(ge=1, le=25, description="How many peaks at most, or contributions of each sign"),
+    ] = 9
     class_name: Annotated[
         str | None,
         Field(
@@ -105,6 +112,24 @@ class ExplainOptions(TaskOptions):
         bool,
         Field(description="A PNG as a `data:` URL beside each filter, map or crop in the JSON"),
     ] = False
+    filter: Annotated[
+        int | None,
+        Field(ge=0, description="A filter of the first convolution; default: the strongest"),
+    ] = None
+    row: Annotated[
+        int | None, Field(ge=0, description="A cell of the filter's map; default: the highest")
+    ] = None
+    column: Annotated[int | None, Field(ge=0, description="The same")] = None
+    tensor: Annotated[
+        Literal["frame", "normalized"],
+        Field(
+            description="With `format=npy`: `frame`, what the file of the network reads, or `normalized`, what its "
+            "first convolution reads"
+        ),
+    ] = "frame"
+    arrays: Annotated[
+        bool, Field(description="The tensors of the image and the filter's map in the JSON too")
+    ] = False
 
 
 def explain_request(options: ExplainOptions, card: Card, form: Form) -> ExplainRequest:
@@ -147,6 +172,11 @@ def explain_request(options: ExplainOptions, card: Card, form: Form) -> ExplainR
         score=options.score,
         steps=options.steps,
         thumbnails=options.thumbnails,
+        filter=options.filter,
+        row=options.row,
+        column=options.column,
+        tensor=options.tensor,
+        arrays=options.arrays,
     )
 
 
@@ -220,7 +250,7 @@ def _require_stages(card: Card) -> None:
 def _require_classifier(card: Card, view: View) -> None:
     if card.task != "classify":
         raise InvalidParameterError(
-            f"view: {view.name} follows a class's probability, and {card.name} does {card.task}; name a classifier"
+            f"view: {view.name} explains a class of a classifier, and {card.name} does {card.task}; name a classifier"
         )
 
 
@@ -248,4 +278,6 @@ def _check_channel(stage: Stage | None, channel: int | None) -> None:
 
 def _check_form(form: Form, view: View) -> None:
     if form not in view.forms:
-        raise InvalidParameterError(f"format: view={view.name} has no heat; take json or sheet")
+        has = "no heat" if form in {"overlay", "heat"} else f"no {form}"
+        others = " or ".join(sorted(view.forms))
+        raise InvalidParameterError(f"format: view={view.name} has {has}; take {others}")

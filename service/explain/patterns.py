@@ -79,7 +79,14 @@ def explain_patterns(
     geometry = source.geometry
     peaks = find_peaks(one.values, field, geometry, frame.shape[:2], request.count)
     if request.form != "json":
-        sheet = patterns_sheet(card.name, source.displayed(), found, field, peaks)
+        sheet = patterns_sheet(
+            card.name,
+            source.displayed(),
+            found,
+            field,
+            peaks,
+            frame_size=(frame.shape[0], frame.shape[1]),
+        )
         return encode_image(sheet, "png")
     return {
         "view": "patterns",
@@ -98,12 +105,16 @@ def patterns_sheet(
     stage: StageMaps,
     field: ReceptiveField,
     peaks: Sequence[Peak],
+    *,
+    frame_size: tuple[int, int],
 ) -> Image.Image:
-    """Return the image with the channel's peaks marked, the channel's map, and a crop for each peak."""
+    """Return the image with the channel's peaks marked, the channel's map, and a crop for each peak.
+
+    `frame_size` is (height, width) of the network's input.
+    """
     (one,) = stage.maps
-    reach = f"{field.size[0]:g} by {field.size[1]:g}" if field.size else "all of the"
     note = (
-        f"{stage.stage.name} of {model}: a place sees {reach} pixels of the frame, "
+        f"{stage.stage.name} of {model}: a place sees {_reach(field, frame_size)}, "
         f"mostly the middle {max(field.effective):.0f}"
     )
     marked = _marked(image, [peak.box for peak in peaks])
@@ -112,6 +123,14 @@ def patterns_sheet(
         crops = [Tile(crop_image(image, peak.box), f"{peak.value:.3g}") for peak in peaks]
         rows.append(Row(crops, max(5, min(9, len(crops))), "What it sees there", smooth=True))
     return draw_sheet(f"Channel {one.channel} looks for this", note, rows)
+
+
+def _reach(field: ReceptiveField, frame_size: tuple[int, int]) -> str:
+    """Return how many pixels of a frame of (height, width) a place depends on; the field counts padding beyond it."""
+    height, width = field.size or frame_size
+    if height >= frame_size[0] and width >= frame_size[1]:
+        return f"all {frame_size[0]} by {frame_size[1]} pixels of the frame"
+    return f"{min(height, frame_size[0]):g} by {min(width, frame_size[1]):g} pixels of the frame"
 
 
 def _marked(image: Image.Image, boxes: Sequence[Box]) -> Image.Image:

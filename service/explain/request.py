@@ -5,8 +5,8 @@ from typing import Literal
 
 from service.card import Stage
 
-Form = Literal["json", "sheet", "overlay", "heat"]
-"""JSON; a captioned sheet; the heat over the image; the heat alone. All but the first are PNG images."""
+Form = Literal["json", "sheet", "overlay", "heat", "npy"]
+"""JSON; a captioned sheet, the heat over the image, the heat alone, all PNG images; an array in NumPy's format."""
 Method = Literal["auto", "cam", "eigencam", "rise"]
 
 MOST_SAMPLES = 4000
@@ -32,6 +32,11 @@ class ExplainRequest:
         score: whether to compute the insertion and deletion score.
         steps: how many steps their curves have; None: as many as there is time for.
         thumbnails: whether the JSON holds small images.
+        filter: the filter of the first convolution, from 0.
+        row: the row of a cell of its map, from 0.
+        column: the column of the cell, from 0.
+        tensor: the tensor that the array is.
+        arrays: whether the JSON holds arrays.
     """
 
     view: str
@@ -48,3 +53,8 @@ class ExplainRequest:
     score: bool = True
     steps: int | None = None
     thumbnails: bool = False
+    filter: int | None = None
+    row: int | None = None
+    column: int | None = None
+    tensor: Literal["frame", "normalized"] = "frame"
+    arrays: bool = False

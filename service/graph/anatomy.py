@@ -7,7 +7,13 @@ import onnx
 
 from service.card import Card
 from service.graph.first_layer import FirstLayer, first_layer
-from service.graph.linear_head import LinearHead, find_linear_head
+from service.graph.linear_head import (
+    LastLayer,
+    LinearHead,
+    find_last_layer,
+    find_linear_head,
+)
+from service.graph.opening import Opening, find_opening
 from service.graph.receptive_field import ReceptiveField, receptive_fields
 from service.graph.wiring import Wiring
 
@@ -18,19 +24,23 @@ class Anatomy:
 
     `first` is the first convolution, None where there is none. `head` is None where the logits are not a linear
     function of a pooled map. `fields` has the receptive field of each stage's map and of the map that the head pools,
-    by the name of the tensor; a tensor that does not depend on the image has none.
+    by the name of the tensor; a tensor that does not depend on the image has none. `opening` is None where `first` is.
+    `last` is None where the logits are not a linear function of a vector.
     """
 
     first: FirstLayer | None
     head: LinearHead | None
     fields: dict[str, ReceptiveField]
+    opening: Opening | None = None
+    last: LastLayer | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class InstrumentedGraph:
     """A network's anatomy, and its serialized ONNX model with inner maps added to its outputs.
 
-    `graph` has the file's outputs, then the map of each stage of the card, then the map that the head pools.
+    `graph` has the file's outputs, then the map of each stage of the card, the map that the head pools, the tensors of
+    the opening, and the vector that the last layer weighs.
     """
 
     anatomy: Anatomy
@@ -47,13 +57,17 @@ def instrument_graph(path: Path, card: Card) -> InstrumentedGraph:
     head = find_linear_head(wiring) if card.task == "classify" else None
     inner = [stage.tensor for stage in card.stages] + ([head.map] if head else [])
     fields = receptive_fields(wiring, inner)
-    _add_outputs(model, inner)
-    return InstrumentedGraph(Anatomy(first_layer(wiring), head, fields), model.SerializeToString())
+    opening = find_opening(wiring)
+    last = find_last_layer(wiring) if card.task == "classify" else None
+    opened = opening.tensors if opening else []
+    _add_outputs(model, [*inner, *opened, *([last.input] if last else [])])
+    anatomy = Anatomy(first_layer(wiring), head, fields, opening, last)
+    return InstrumentedGraph(anatomy, model.SerializeToString())
 
 
 def _add_outputs(model: onnx.ModelProto, names: list[str]) -> None:
     """Append outputs by name; ONNX Runtime infers their types."""
-    known = {value.name for value in model.graph.output}
+    known = {value.name for value in (*model.graph.output, *model.graph.input)}
     for name in dict.fromkeys(names):
         if name not in known:
             model.graph.output.append(onnx.ValueInfoProto(name=name))

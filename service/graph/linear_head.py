@@ -30,6 +30,27 @@ class LinearHead:
     channels_last: bool
 
 
+@dataclass(frozen=True, slots=True)
+class LastLayer:
+    """A last layer with `logits = weights @ vector + bias`.
+
+    `input` is the name of the vector, (N, C) or (N, C, 1, 1). `weights` is float32 (K, C), `bias` float32 (K,).
+    """
+
+    input: str
+    weights: NDArray[np.float32]
+    bias: NDArray[np.float32]
+
+
+def find_last_layer(wiring: Wiring, logits: str = "logits") -> LastLayer | None:
+    """Return the linear layer that makes the tensor `logits` of a vector, None where the last layer is another one."""
+    linear = _linear(wiring, _before(wiring, logits))
+    if linear is None or linear[2].size not in {1, len(linear[1])}:
+        return None
+    tensor, weights, bias = linear
+    return LastLayer(tensor, weights.astype(np.float32), _whole(bias, len(weights)))
+
+
 def find_linear_head(wiring: Wiring, logits: str = "logits") -> LinearHead | None:
     """Return the head that computes the tensor `logits`, None where it is not pooling and one linear layer alone."""
     linear = _linear(wiring, _before(wiring, logits))
@@ -42,11 +63,15 @@ def find_linear_head(wiring: Wiring, logits: str = "logits") -> LinearHead | Non
     axes = _pooled_axes(wiring, pooling)
     if axes not in ({2, 3}, {1, 2}):
         return None
-    classes = len(weights)
-    if bias.size not in {1, classes}:
+    if bias.size not in {1, len(weights)}:
         return None
-    whole = np.broadcast_to(bias.astype(np.float32).ravel(), (classes,)).copy()
+    whole = _whole(bias, len(weights))
     return LinearHead(pooling.input[0], weights.astype(np.float32), whole, axes == {1, 2})
+
+
+def _whole(bias: Array, classes: int) -> NDArray[np.float32]:
+    """Return a bias for each class, float32 (K,)."""
+    return np.broadcast_to(bias.astype(np.float32).ravel(), (classes,)).copy()
 
 
 def _before(wiring: Wiring, tensor: str) -> str:

@@ -21,6 +21,10 @@ class Wiring:
         self.nodes = list(graph.node)
         self._producers = {name: node for node in graph.node for name in node.output if name}
         self._initializers = {tensor.name: tensor for tensor in graph.initializer}
+        self._readers: dict[str, list[NodeProto]] = {}
+        for node in graph.node:
+            for name in dict.fromkeys(node.input):
+                self._readers.setdefault(name, []).append(node)
         self._inputs = [value.name for value in graph.input if value.name not in self._initializers]
 
     @property
@@ -32,6 +36,10 @@ class Wiring:
     def producer(self, tensor: str) -> NodeProto | None:
         """Return the node that has this tensor as output, None for inputs of the graph and for initializers."""
         return self._producers.get(tensor)
+
+    def readers(self, tensor: str) -> list[NodeProto]:
+        """Return the nodes that have this tensor among their inputs, without those that read its shape alone."""
+        return [node for node in self._readers.get(tensor, []) if node.op_type != "Shape"]
 
     def constant(self, tensor: str) -> Array | None:
         """Return the value of a tensor that depends on no input, None for any other.

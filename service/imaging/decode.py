@@ -38,6 +38,9 @@ from service.value import value
 MAX_SIDE = 1_000_000
 """The longest side that is read. No camera or scanner makes a longer one, and each row costs memory of its own."""
 
+DEEP_BYTES_PER_PIXEL = 5
+"""A TIFF may have samples of so many bytes for each pixel that is allowed: 256 MB of gray floats take 2 s."""
+
 ORIENTATION_TAG = 0x0112
 TRANSPOSITIONS: dict[int, Image.Transpose] = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -197,6 +200,8 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
     except PILLOW_FAULTS as error:
         raise why_unread(body) from error
     _check_size((page.layout.width, page.layout.height), limits)
+    if page.samples is not None:
+        _check_sample_bytes(page, limits)
     require_tiff_decoder(page.layout.compression, limits.formats)
     try:
         file = TiffImageFile(BytesIO(page.body))
@@ -209,6 +214,16 @@ def _open_tiff(body: bytes, limits: Limits) -> OpenedImage:
         return OpenedImage(page.body, file, file.size)
     size = (page.layout.width, page.layout.height)
     return OpenedImage(page.body, file, size, page.orientation, samples=page.samples)
+
+
+def _check_sample_bytes(page: tiff.Page, limits: Limits) -> None:
+    """Refuse samples that take much longer to decode than the largest image of another kind."""
+    most = DEEP_BYTES_PER_PIXEL * limits.max_pixels
+    if page.sample_bytes > most:
+        raise TooManyPixelsError(
+            f"The samples of the TIFF, {page.layout}, have {page.sample_bytes} bytes, more than the "
+            f"{most} allowed. Send a smaller image, or one with 8 bits per sample."
+        )
 
 
 def _gif_box(file: Image.Image) -> Box | None:

@@ -130,6 +130,14 @@ class Page:
     samples: Samples | None
     orientation: int = 1
 
+    @property
+    def sample_bytes(self) -> int:
+        """The bytes of all samples that are read, where they are words."""
+        if self.samples is None:
+            return 0
+        count = self.samples.per_pixel * self.samples.planes
+        return self.layout.width * self.layout.height * count * np.dtype(self.samples.type).itemsize
+
 
 def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page:
     """Return the first page that is no reduced copy of another one, such as the thumbnail at the start of a DNG.

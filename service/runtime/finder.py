@@ -58,6 +58,7 @@ class Finder:
         version: int | None,
         *,
         task: str = "",
+        takes_turn: bool = True,
     ) -> Model:
         """Return the model that answers a request.
 
@@ -66,6 +67,7 @@ class Finder:
             name: of the model, `name:version` or `name@alias`; None for the default.
             version: of the model; None: by its shares, else the newest that is ready, or the newest if none is.
             task: whose default answers, where it has one of its own; else that of the first of `tasks` that has one.
+            takes_turn: whether a request goes there, which counts for the shares.
 
         Raises:
             UnknownModelError: there is no such model, or none for the tasks.
@@ -93,9 +95,10 @@ class Finder:
             raise UnknownModelError(f"There is no model {name[:120]!r}. {whose}: {listed(able)}.")
         if version is None and selector is not None:
             version = self._version_of(selector)
-        model = (
-            self._routing.version_of(versions) if version is None else self._version(name, version)
-        )
+        if version is None:
+            model = self._routing.version_of(versions, takes_turn=takes_turn)
+        else:
+            model = self._version(name, version)
         if model.card.task not in tasks:
             raise WrongTaskError(f"{name} does {model.card.task}, not {_either(tasks)}.")
         return model
@@ -141,6 +144,10 @@ class Finder:
     def routes_of(self, name: str) -> Routes:
         """Return the aliases, shares and shadow of a model."""
         return self._routing.of(name)
+
+    def sharing(self, name: str) -> Collection[int]:
+        """Return the versions of a model that answer, by their shares, requests that name none; see `Routing`."""
+        return self._routing.sharing(name, self._served.versions(name))
 
     def default_of(self, task: str) -> Selector | None:
         """Return what answers a task when a request names no model; None where a request must name one."""

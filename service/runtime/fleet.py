@@ -2,7 +2,6 @@
 
 import math
 import re
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +18,14 @@ from pydantic import (
 )
 
 from service.errors import ConfigurationError, InvalidParameterError
+from service.toml_file import parse_toml, read_text
 
 FLEET_FILE = "foveal.toml"
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 ALIAS_NAME = re.compile(r"[a-z][a-z0-9_-]{0,31}")
 """It begins with a letter, so that no alias looks like a version."""
-LARGEST_VERSION = 10**18 - 1
+LONGEST_VERSION = 18
+LARGEST_VERSION = 10**LONGEST_VERSION - 1
 LONGEST_SELECTOR = 64 + 1 + 32
 _LATEST = re.compile(r"latest(?:-([1-9][0-9]{0,5}))?")
 _SHARES = 100.0
@@ -65,8 +66,8 @@ def parse_selector(text: str) -> Selector:
 
 
 def is_version(text: str) -> bool:
-    """Return whether a text is a version: a positive whole number in decimal digits."""
-    return text.isascii() and text.isdecimal() and 0 < int(text[:19]) <= LARGEST_VERSION
+    """Return whether a text is a version: a positive whole number in at most 18 decimal digits."""
+    return len(text) <= LONGEST_VERSION and text.isascii() and text.isdecimal() and int(text) > 0
 
 
 def _not_a_selector(text: str) -> str:
@@ -227,16 +228,15 @@ def read_fleet(root: Path) -> Fleet:
     """
     path = root / FLEET_FILE
     try:
-        text = path.read_bytes()
-    except FileNotFoundError:
-        return NO_FLEET
-    except OSError as error:
-        raise ConfigurationError(f"{path} can not be read: {error.strerror or error}.") from error
-    try:
-        found = _FILE.validate_python(tomllib.loads(text.decode()))
+        text = read_text(path)
+        found = _FILE.validate_python(parse_toml(text))
         defaults = {task: parse_selector(one) for task, one in found.defaults.items()}
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} is not TOML: {error}.") from error
+    except FileNotFoundError as error:
+        if path.is_symlink():
+            raise ConfigurationError(f"{path}: it is a link that leads nowhere.") from error
+        return NO_FLEET
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}.") from error
     except ValidationError as error:
         raise ConfigurationError(f"{path}: {first_fault(error)}.") from error
     except InvalidParameterError as error:

@@ -19,6 +19,7 @@ class Loaded:
         cores: how many cores each of `runs` occupies.
         signature: what the network takes and gives.
         choice: how its precision and provider were chosen; None where nothing was to be chosen.
+        identity: which graph runs, in which precision and on which device.
         seconds: how long it took to load.
     """
 
@@ -29,4 +30,5 @@ class Loaded:
     cores: int = 1
     signature: Signature = field(default_factory=Signature)
     choice: Choice | None = None
+    identity: str = ""
     seconds: float = 0.0

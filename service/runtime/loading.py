@@ -130,7 +130,8 @@ class ModelLoader:
         seconds = None if candidate.device.is_gpu else self.first_runs_seconds
         with first_runs(servable.path, sessions, seconds):
             loaded = self._load(candidate, open_network)
-        return replace(loaded, signature=sessions[0].signature)
+        identity = f"{servable.card.certificate.graph_sha256} in {candidate}"
+        return replace(loaded, signature=sessions[0].signature, identity=identity)
 
     def _load(self, candidate: Candidate, open_network: OpenNetwork) -> Loaded:
         servable, device = candidate.servable, candidate.device

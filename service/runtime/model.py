@@ -48,6 +48,7 @@ class Model:
         blank: one input of zeros without the batch axis, for health checks.
         signature: what the network takes and gives; empty until it is loaded.
         choice: how its precision and provider were chosen; None where they were not.
+        identity: which graph runs, or ran last: a variant of the servable, in which precision and on which device.
         lease: what requests that have found it hold; None after it was removed.
         wake: loads it again; set while it is asleep.
         memory_bytes: how much it holds, measured when it was loaded last; 0 while it is not in memory.
@@ -62,6 +63,7 @@ class Model:
     blank: Tensor = field(default_factory=lambda: np.zeros(0, np.uint8), repr=False)
     signature: Signature = field(default_factory=Signature, repr=False)
     choice: Choice | None = field(default=None, repr=False)
+    identity: str = field(default="", repr=False)
     lease: Lease | None = field(default_factory=Lease, repr=False)
     wake: "Callable[[], Coroutine[Any, Any, None]] | None" = field(default=None, repr=False)
     memory_bytes: int = 0

@@ -62,7 +62,7 @@ class ModelSeries:
 
     def changed(self, name: str, change: str) -> None:
         """Count that a version of a model came, went, fell asleep or was woken."""
-        self._metrics.model_changes.labels(name, change).inc()
+        self._metrics.model_changed(name, change)
 
     def _info(self, model: Model) -> tuple[str, ...]:
         device = model.device or self._device

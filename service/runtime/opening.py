@@ -162,7 +162,7 @@ class Opener:
         """
         self.require_open()
         model.blank, model.signature = loaded.blank, loaded.signature
-        model.choice = loaded.choice
+        model.choice, model.identity = loaded.choice, loaded.identity
         model.memory_bytes = model.measured_bytes
         model.queue = queue = Batcher(
             loaded.runs,

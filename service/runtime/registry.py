@@ -110,10 +110,16 @@ class Registry:
         return self._finder.has_shadows
 
     def find(
-        self, tasks: Collection[str], name: str | None, version: int | None, *, task: str = ""
+        self,
+        tasks: Collection[str],
+        name: str | None,
+        version: int | None,
+        *,
+        task: str = "",
+        takes_turn: bool = True,
     ) -> Model:
         """Return the model that answers a request; see `Finder.find`."""
-        return self._finder.find(tasks, name, version, task=task)
+        return self._finder.find(tasks, name, version, task=task, takes_turn=takes_turn)
 
     def versions(self, name: str) -> tuple[Model, ...]:
         """Return all versions of a model, oldest first; see `Finder.versions`."""
@@ -134,6 +140,10 @@ class Registry:
     def routes_of(self, name: str) -> Routes:
         """Return the aliases, shares and shadow of a model."""
         return self._finder.routes_of(name)
+
+    def sharing(self, name: str) -> Collection[int]:
+        """Return the versions of a model that answer, by their shares, requests that name none; see `Routing`."""
+        return self._finder.sharing(name)
 
     def require_defaults(self, wanted: Wanted) -> None:
         """Check that each default leads to a model that does its task; see `Finder.require_defaults`."""

@@ -6,7 +6,7 @@ from pathlib import Path
 from service.card import DATA_SUFFIX, Card, CardError, read_card
 from service.errors import ConfigurationError
 from service.logs import printable
-from service.runtime.fleet import LARGEST_VERSION, MODEL_NAME
+from service.runtime.fleet import MODEL_NAME, is_version
 
 MODEL_FILE = "model.onnx"
 
@@ -75,7 +75,7 @@ def _servable(path: Path) -> Servable:
         raise CardError(
             f"{path}: {name!r} can not name a model; use a-z, 0-9 and . _ - after the first"
         )
-    if not version.isdecimal() or not 0 < int(version[:19]) <= LARGEST_VERSION:
+    if not is_version(version):
         raise CardError(f"{path}: {version!r} is not a version; use a positive whole number")
     return Servable(name, int(version), path, read_card(path))
 

@@ -25,7 +25,7 @@ class Routing:
         """Return the routes of a model."""
         return self.routes.get(name, NO_ROUTES)
 
-    def version_of(self, versions: Sequence[Model]) -> Model:
+    def version_of(self, versions: Sequence[Model], *, takes_turn: bool = True) -> Model:
         """Return the version that answers a request that names none.
 
         That is one of those with a share, in turn by their shares; without shares the newest that can answer, and
@@ -33,17 +33,22 @@ class Routing:
 
         Args:
             versions: of one model, oldest first; at least one.
+            takes_turn: whether a request goes there; else the one whose turn is next keeps it.
         """
         name = versions[-1].name
         routes = self.routes.get(name)
         if routes is not None and routes.weights:
-            shared = self._in_turn(name, routes, versions)
+            shared = self._in_turn(name, routes, versions, takes_turn=takes_turn)
             if shared is not None:
                 return shared
-        for model in reversed(versions):
-            if model.state == "ready":
-                return model
         return next((model for model in reversed(versions) if model.can_answer), versions[-1])
+
+    def sharing(self, name: str, versions: Sequence[Model]) -> Collection[int]:
+        """Return the versions among which the requests that name none are shared; none where there are no shares."""
+        routes = self.routes.get(name)
+        if routes is None or not routes.weights:
+            return ()
+        return _shares(routes, {one.version: one for one in versions if one.can_answer})
 
     def aliased(self, name: str, alias: str) -> int:
         """Return the version that an alias points at.
@@ -90,11 +95,13 @@ class Routing:
         if len(able) > 1:
             raise NoDefaultModelError(
                 f"model: {len(able)} models do {task or ' or '.join(sorted(tasks))}, and none is the default: "
-                f"{', '.join(able)}. Name one of them, or set a default in foveal.toml."
+                f"{', '.join(able)}. Name one of them, or set a default in foveal.toml or FOVEAL_DEFAULTS."
             )
         return Selector(next(iter(able))) if able else None
 
-    def _in_turn(self, name: str, routes: Routes, versions: Sequence[Model]) -> Model | None:
+    def _in_turn(
+        self, name: str, routes: Routes, versions: Sequence[Model], *, takes_turn: bool
+    ) -> Model | None:
         """Return the version whose share is furthest behind; None where no version with a share can answer.
 
         Each request adds every share to its version's credit, and the version with the most credit answers and pays
@@ -102,16 +109,23 @@ class Routing:
         weighted round-robin).
         """
         able = {one.version: one for one in versions if one.can_answer}
-        shares: dict[int, float] = {}
-        for target, share in routes.weights.items():
-            version = routes.version_of(target)
-            if version in able and share:
-                shares[version] = shares.get(version, 0.0) + share
+        shares = _shares(routes, able)
         if not shares:
             return None
-        credit = self._given.setdefault(name, {})
-        for version, share in shares.items():
-            credit[version] = credit.get(version, 0.0) + share
+        given = self._given.get(name, {})
+        credit = given | {one: given.get(one, 0.0) + share for one, share in shares.items()}
         chosen = max(shares, key=lambda version: (credit[version], version))
-        credit[chosen] -= sum(shares.values())
+        if takes_turn:
+            credit[chosen] -= sum(shares.values())
+            self._given[name] = credit
         return able[chosen]
+
+
+def _shares(routes: Routes, able: Collection[int]) -> dict[int, float]:
+    """Return the share of each version that has one and can answer."""
+    shares: dict[int, float] = {}
+    for target, share in routes.weights.items():
+        version = routes.version_of(target)
+        if version is not None and version in able and share:
+            shares[version] = shares.get(version, 0.0) + share
+    return shares

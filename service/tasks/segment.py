@@ -93,14 +93,20 @@ SEGMENT = Task(
     result=SegmentResult,
     head=_head,
     renderings={
-        "mask": drawn("a palette PNG whose index is the class id", _drawing(draw_index_mask)),
+        "mask": drawn(
+            "a palette PNG whose index is the class id",
+            _drawing(draw_index_mask),
+            has_colors=False,
+        ),
         "overlay": drawn("classes laid over the image", _drawing(draw_segments), (JPEG, PNG)),
         "cutout": drawn(
             "the image with a transparent background",
             _drawing(draw_cutout),
             check=_has_background,
         ),
-        "confidence": drawn("each pixel's probability, in gray", _drawing(draw_confidence)),
+        "confidence": drawn(
+            "each pixel's probability, in gray", _drawing(draw_confidence), has_colors=False
+        ),
     },
     over_time=OverTime(SegmentOptions, _begin, SegmentFrame, SegmentSummary),
     target=choose_area,

@@ -16,7 +16,7 @@ from service.heads.detect import Detection
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner
 from service.heads.targets import ChooseTarget
-from service.imaging.overlay import RenderedImage, encode_image
+from service.imaging.overlay import RenderedImage, encode_image, require_png
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG, PNG
 
@@ -100,8 +100,13 @@ def drawn(
     draw: Draw,
     media_types: tuple[str, ...] = (PNG,),
     check: Callable[[Card], None] = for_any_model,
+    *,
+    has_colors: bool = True,
 ) -> Rendering:
-    """Return a rendering that draws an image and encodes it as PNG or JPEG."""
+    """Return a rendering that draws an image and encodes it as PNG or JPEG.
+
+    One with a single value for each pixel, `has_colors` False, may be as large as the image that was sent.
+    """
 
     def render(
         outputs: Outputs,
@@ -110,10 +115,25 @@ def drawn(
         options: Any,  # noqa: ANN401  # each task has options of its own
         media_type: str,
     ) -> RenderedImage:
+        if has_colors and media_type != JPEG:
+            require_png(source.geometry.width, source.geometry.height)
         image = draw(outputs, source, card, options)
         return encode_image(image, "jpeg" if media_type == JPEG else "png")
 
     return Rendering(summary, render, media_types, check)
+
+
+@dataclass(frozen=True, slots=True)
+class JsonForm:
+    """A task's result as another protocol needs it, still as JSON.
+
+    `make` gets the result of the task's head and returns it with what the protocol needs beside; it runs on a worker
+    thread. What `agrees` of the task reads must stay as it is. `key` says with the task's options all that the form
+    depends on: results with another key are other answers.
+    """
+
+    key: str
+    make: Callable[[Any], Any]
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,8 @@ from tests.playground.conftest import CHROMIUM, WAIT_MS
 ROOT = Path(__file__).parents[2]
 MARK = "--- the next block"
 SECONDS = 120
+LOCAL = "http://localhost:8000"
+IMPORTABLE = f"import sys; sys.path.insert(0, {str(ROOT / 'clients' / 'python' / 'src')!r})\n"
 
 
 @dataclass(frozen=True)
@@ -93,6 +95,16 @@ def test_the_examples_in_python_run_and_print_what_the_page_says(live: Live, clo
     printed = run([sys.executable, "-"], program, clone, live)
     compare("clients-python.md", "python", printed)
     assert (clone / "boxes.jpg").read_bytes().startswith(b"\xff\xd8")
+
+
+@pytest.mark.timeout(SECONDS)
+def test_the_examples_of_the_typed_client_run_and_print_what_the_page_says(
+    live: Live, clone: Path
+) -> None:
+    page = "../clients/python/README.md"
+    blocks = [one.code.replace(LOCAL, live.url) for one in examples(page, "python")]
+    program = f"print({MARK!r})\n".join([IMPORTABLE + blocks[0], *blocks[1:]])
+    compare(page, "python", run([sys.executable, "-"], program, clone, live))
 
 
 @pytest.mark.timeout(SECONDS)

@@ -13,6 +13,7 @@ from service.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
+OTHER_PAGES = [ROOT / "models" / "README.md", ROOT / "clients" / "python" / "README.md"]
 ENDPOINTS = (ROOT / "docs" / "endpoints.md").read_text()
 
 
@@ -46,6 +47,6 @@ def test_ci_and_readme_name_the_same_test_command() -> None:
 
 
 def test_every_link_in_the_documents_leads_somewhere() -> None:
-    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), ROOT / "models" / "README.md"]:
+    for document in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *OTHER_PAGES]:
         for target in re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text()):
             assert (document.parent / target).exists(), f"{document.name}: {target}"

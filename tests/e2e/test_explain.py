@@ -213,7 +213,7 @@ def test_every_model_has_a_story(client: httpx.Client, model: str) -> None:
 @pytest.mark.parametrize(
     ("query", "valid"),
     [
-        ("view=dreams", "'filters', 'maps'"),
+        ("view=dreams", "'filters', 'convolution', 'maps'"),
         ("", "view"),
         ("view=maps&stage=stage_9", "stage_1, stage_2, stage_3, stage_4, stage_5"),
         ("view=maps&stage=stage_1&channel=96", "0 to 95"),
@@ -228,6 +228,11 @@ def test_every_model_has_a_story(client: httpx.Client, model: str) -> None:
         ("view=cam&model=ssdlite-mobilenet-v2&box=250", "counted from 0"),
         ("view=probe&model=u2netp", "name a classifier"),
         ("view=patterns&count=26", "count"),
+        ("view=convolution&filter=32", "0 to 31"),
+        ("view=convolution&row=112", "0 to 111"),
+        ("view=convolution&column=112", "0 to 111"),
+        ("view=convolution&format=sheet", "take json or npy"),
+        ("view=logit&model=u2netp", "name a classifier"),
     ],
 )
 def test_an_invalid_option_is_answered_with_the_valid_ones(

@@ -192,6 +192,29 @@ def test_a_shadow_runs_the_requests_too_and_their_agreement_is_counted(service: 
     assert counted == 2, "a request that names its version has no shadow"
 
 
+def test_a_model_does_not_take_the_name_of_a_chain(service: Service, tmp_path: Path) -> None:
+    chain = service.models / "pair"
+    chain.mkdir()
+    step = '[[steps]]\nname = "{}"\ntask = "{}"\nmodel = "colors"\n'
+    (chain / "chain.toml").write_text(step.format("find", "detect") + step.format("a", "classify"))
+    service.do("POST", "/v1/admin/reload")
+    file = servable_bytes(tmp_path / "made")
+    answer = service.admin.put("/v1/models/pair/versions/1", content=file)
+    assert "pair is the name of a chain" in problem(answer, 409, "model_in_use")
+    assert [path.name for path in chain.iterdir()] == ["chain.toml"]
+    write_servable(service.models, "pair")
+    service.do("POST", "/v1/admin/reload")
+    listed = service.admin.get("/v1/models/pair").json()
+    assert (listed["models"][0]["name"], listed["chains"][0]["name"]) == ("pair", "pair")
+
+
+def test_a_default_that_is_no_chain_is_refused_by_a_reload(service: Service) -> None:
+    (service.models / "foveal.toml").write_text('[defaults]\nchain = "nothing"\n')
+    detail = problem(service.admin.post("/v1/admin/reload"), 422, "refused_model")
+    assert "names 'nothing' for chain. Chains: none" in detail
+    assert service.ask() == 1
+
+
 # Bad input.
 
 PATHS = "/v1/models/colors"
@@ -239,6 +262,36 @@ def test_a_call_that_can_not_be_done_says_why_and_changes_nothing(
     assert reason in problem(answer, status, code)
     assert unchanged.states() == {("colors", 1): "ready"}
     assert unchanged.ask() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b'{"version": %s}' % (b"9" * 5000), 400, "malformed_json"),
+        (b'{"version": 1%s}' % (b"0" * 300), 422, "invalid_parameter"),
+        (b'{"version": "%s"}' % (b"0" * 18 + b"1" * 5000), 422, "invalid_parameter"),
+        (b'{"version": ' + b"[" * 50_000, 400, "malformed_json"),
+        (b"[" * 50_000, 400, "malformed_json"),
+        (b"{" + b'"1":0,' * 20_000 + b'"2":0}', 413, "body_too_large"),
+        (b"[1]", 400, "malformed_json"),
+        (b"\xff", 400, "malformed_json"),
+        (b"", 400, "empty_body"),
+    ],
+    ids=range(9),
+)
+@pytest.mark.parametrize("what", ["aliases/a", "shadow", "weights"])
+def test_hostile_json_of_a_call_is_refused_before_it_is_built(
+    unchanged: Service, what: str, body: bytes, status: int, code: str
+) -> None:
+    answer = unchanged.admin.put(f"{PATHS}/{what}", content=body)
+    problem(answer, status, code)
+    assert unchanged.states() == {("colors", 1): "ready"}
+
+
+def test_a_refused_model_leaves_no_folder(unchanged: Service) -> None:
+    answer = unchanged.admin.put("/v1/models/none/versions/1", content=b"PK\3\4")
+    problem(answer, 422, "refused_model")
+    assert [one.name for one in unchanged.models.iterdir()] == ["colors"]
 
 
 def without_card() -> bytes:

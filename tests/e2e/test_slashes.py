@@ -52,6 +52,17 @@ def locked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
         "/v2/models/colors",
         "/v2/models/colors/versions/1/config",
         "/v2/nothing",
+        "/kserve",
+        "/kserve/v1/models",
+        "/kserve/v1/models/colors",
+        "/kserve/nothing",
+        "/label-studio/health",
+        "/label-studio/colors/health",
+        "/x-anylabeling/health",
+        "/x-anylabeling/v1/models",
+        "/x-anylabeling/v1/models/colors/info",
+        "/v1/models/colors/metadata",
+        "/v1/vision/detection",
     ],
 )
 @pytest.mark.parametrize("method", ["GET", "HEAD"])

@@ -60,6 +60,21 @@ def test_a_key_is_requested_and_used_in_this_tab_only(fresh: Page, keyed: Live) 
     assert fresh.context.cookies() == []
 
 
+def test_the_arithmetic_and_the_panels_use_the_key(fresh: Page, keyed: Live) -> None:
+    fresh.goto(keyed.url)
+    enter(fresh, key_of("bob"))
+    fresh.get_by_role("button", name="A cat").click()
+    fresh.locator(".headline", has_text="cat").wait_for()
+    fresh.locator("#how").scroll_into_view_if_needed()
+    fresh.locator("#how .verdict").wait_for()
+    fresh.locator("#favorites").scroll_into_view_if_needed()
+    fresh.locator("#favorites .thumb").first.wait_for()
+    fresh.locator("#engineer summary", has_text="Request and raw JSON").click()
+    fresh.get_by_role("region", name="Answer as JSON").wait_for()
+    expect(fresh.locator("#engineer .curl code")).to_contain_text("$API_KEY")
+    assert fresh.evaluate("Object.keys(localStorage).length") == 0
+
+
 def test_a_key_that_was_revoked_is_requested_again(fresh: Page, tmp_path: Path) -> None:
     keys = write_keys(tmp_path / "keys.toml")
     with serve(models=MODELS, keys=keys) as live:

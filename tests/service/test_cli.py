@@ -108,6 +108,29 @@ def test_a_new_key_is_printed_once_and_its_entry_is_found_by_the_service(tmp_pat
     assert key not in run("key", "new", "ada").output
 
 
+def test_keys_are_added_to_a_file_and_printed_alone(tmp_path: Path) -> None:
+    path = tmp_path / "keys.toml"
+    path.touch()
+    path.chmod(0o640)
+    made = {name: run("key", "new", name, "--keys", str(path)) for name in ("ada", "bob")}
+    ring = KeyRing(path)
+    for name, result in made.items():
+        found = ring.find(result.output.rstrip("\n").encode())
+        assert found is not None
+        assert found.name == name
+    assert path.stat().st_mode & 0o777 == 0o640
+    before = path.read_text()
+    again = run("key", "new", "ada", "--keys", str(path))
+    assert isinstance(again.exception, ConfigurationError)
+    assert "ada" in str(again.exception)
+    assert "foveal_" not in again.output
+    assert path.read_text() == before
+    assert isinstance(
+        run("key", "new", "ada", "--keys", str(tmp_path / "no" / "keys.toml")).exception,
+        ConfigurationError,
+    )
+
+
 @pytest.mark.parametrize("arguments", [("a b",), ("ada", "--scope", "all")])
 def test_a_key_with_no_such_name_or_scope_is_not_made(arguments: tuple[str, ...]) -> None:
     result = run("key", "new", *arguments)

@@ -140,7 +140,7 @@ def test_a_file_that_says_something_else_is_refused_with_the_reason(
 
 
 def test_what_is_no_file_is_refused_and_never_waited_for(path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match="no such file"):
         read_keys(path)
     os.mkfifo(path)
     with pytest.raises(ConfigurationError, match="not a regular file"):
@@ -151,10 +151,10 @@ def test_what_is_no_file_is_refused_and_never_waited_for(path: Path) -> None:
 
 def test_a_huge_file_and_bytes_that_are_no_text_are_refused(path: Path) -> None:
     path.write_bytes(b"\xff\xfe")
-    with pytest.raises(ConfigurationError, match="not TOML"):
+    with pytest.raises(ConfigurationError, match="not UTF-8"):
         read_keys(path)
     path.write_bytes(b"#" * (2**20 + 1))
-    with pytest.raises(ConfigurationError, match="at most"):
+    with pytest.raises(ConfigurationError, match="has more than"):
         read_keys(path)
 
 

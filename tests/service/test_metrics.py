@@ -141,3 +141,44 @@ def test_a_request_that_ends_after_its_version_was_forgotten_makes_no_series_of_
 @pytest.mark.parametrize("buckets", [SECONDS, LAG_SECONDS, BATCH_SIZES])
 def test_buckets_rise(buckets: tuple[float, ...]) -> None:
     assert list(buckets) == sorted(set(buckets))
+
+
+def names_in(metrics: Metrics, family: str) -> set[str]:
+    return {
+        sample.labels["model"]
+        for found in metrics.registry.collect()
+        for sample in found.samples
+        if sample.name.startswith(family) and sample.labels.get("model")
+    }
+
+
+def test_names_of_models_that_come_and_go_leave_no_series_behind() -> None:
+    metrics = Metrics()
+    metrics.version_added("stays", 1)
+    metrics.model_changed("stays", "loaded")
+    for number in range(3 * KEPT_VERSIONS):
+        name = f"model{number}"
+        metrics.version_added(name, 1)
+        metrics.model_changed(name, "loaded")
+        metrics.cache_images.labels(name, "miss").inc()
+        metrics.model_changed(name, "removed")
+        metrics.version_removed(name, 1)
+        metrics.model_changed(f"refused{number}", "refused")
+    for family in ("foveal_model_changes_total", "foveal_cache_images_total"):
+        found = names_in(metrics, family)
+        assert f"model{3 * KEPT_VERSIONS - 1}" in found
+        assert len(found) <= 2 * KEPT_VERSIONS + 1
+    assert "stays" in names_in(metrics, "foveal_model_changes_total")
+
+
+def test_chains_that_come_and_go_leave_no_series_behind() -> None:
+    metrics = Metrics()
+    for number in range(3 * KEPT_VERSIONS):
+        name = f"chain{number}"
+        metrics.name_chains({"stays", name})
+        for one in ("stays", name):
+            metrics.of_request("/v1/chain", one, 0, 200)[0].inc()
+    found = names_in(metrics, "foveal_requests_total")
+    last = {f"chain{3 * KEPT_VERSIONS - 1 - ago}" for ago in range(KEPT_VERSIONS + 1)}
+    assert found == {"stays"} | last
+    assert names_in(metrics, "foveal_request_seconds_count") == found

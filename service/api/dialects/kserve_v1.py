@@ -44,7 +44,12 @@ INSTEAD = "Use /v2 with binary_data"
 SENDS = '{"instances": [{"b64": "<image>"}]}'
 _DTYPES = {"bool": "BOOL", "float16": "HALF", "float32": "FLOAT", "float64": "DOUBLE"}
 """TensorFlow's names of types where they are not NumPy's in capitals."""
-_STATES = {"ready": "AVAILABLE", "loading": "LOADING", "failed": "END"}
+_STATES = {
+    "ready": "AVAILABLE",
+    "loading": "LOADING",
+    "asleep": "AVAILABLE",  # it answers: the request loads it
+    "failed": "END",
+}
 
 
 def kserve_v1() -> Protocol:
@@ -56,7 +61,7 @@ def kserve_v1() -> Protocol:
             endpoints[f"{model}:predict"] = Endpoint("POST", _predict, sheds=True)
             endpoints[f"{model}/metadata"] = Endpoint("GET", _metadata)
     endpoints |= {
-        "/kserve/": Endpoint("GET", _live),
+        "/kserve": Endpoint("GET", _live),
         "/kserve/v1/models": Endpoint("GET", _list),
         "/kserve/v1/models/{model}": Endpoint("GET", _status),
         "/kserve/v1/models/{model}/versions/{version}": Endpoint("GET", _status),
@@ -68,7 +73,7 @@ async def _predict(call: Call) -> Response:
     network = call.services.engine.tensor_call(call.model or "", call.version)
     model = network.model
     call.record.found(model)
-    _ = model.batcher  # raises where it is not served
+    model.require_served()
     body = await read_body(call.request, call.services, call.record)
     if not body:
         raise EmptyBodyError(f"The request has no body. Send {SENDS}.")
@@ -206,8 +211,8 @@ def _joined(values: Mapping[str, bytes], names: Sequence[str]) -> bytes:
 
 
 async def _metadata(call: Call) -> Response:
-    model = call.services.engine.tensor_call(call.model or "", call.version).model
-    _ = model.batcher  # raises where it is not served
+    model = call.services.engine.model(call.model or "", call.version)
+    model.require_served()
     signature = {
         "inputs": {one.name: _tensor(one) for one in _known(model.signature.inputs)},
         "outputs": {one.name: _tensor(one) for one in _known(model.signature.outputs)},
@@ -250,8 +255,8 @@ async def _list(call: Call) -> Response:
 
 async def _status(call: Call) -> Response:
     """Answer what KServe and TensorFlow Serving each want to know of a model."""
-    chosen = call.services.engine.tensor_call(call.model or "", call.version).model
-    if chosen.state != "ready":
+    chosen = call.services.engine.model(call.model or "", call.version)
+    if not chosen.can_answer:
         raise NotReadyError(f"{chosen} {chosen.reason}.")
     registry = call.services.engine.registry
     versions = [chosen] if call.version else registry.versions(chosen.name)

@@ -4,13 +4,11 @@ It is below a prefix, because its `/v1/models` has another shape than ours.
 """
 
 import asyncio
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
 from fastapi import Response
-from pydantic import ConfigDict
 
 from service.api.ingest.body import LARGE_BYTES, read_body
 from service.api.ingest.images import image_from_base64
@@ -25,17 +23,14 @@ from service.api.ingest.json_object import (
 from service.api.protocol import Call, Endpoint, Protocol, json_answer
 from service.api.responses import run_images
 from service.calls import TaskCall
-from service.card import Card
 from service.engine import Engine
 from service.errors import InvalidParameterError, UnknownModelError
-from service.heads.outputs import Outputs
 from service.imaging.outlines import outer_outlines, simplified
-from service.imaging.source_image import SourceImage
 from service.runtime.model import Model
 from service.tasks.classify import ClassifyOptions
 from service.tasks.detect import DetectOptions
 from service.tasks.segment import SegmentOptions
-from service.tasks.task import Task
+from service.tasks.task import JsonForm
 
 PREFIX = "/x-anylabeling"
 EXAMPLE = '{"model": "…", "image": "<base64>", "params": {}}'
@@ -65,12 +60,7 @@ _WIDGETS = {
 }
 """What the tool shows for a model of each task. The slider's 10 of 100 are a fineness of 0.001."""
 Shape = dict[str, Any]
-
-
-class _OutlineOptions(SegmentOptions):
-    model_config = ConfigDict(extra="forbid", frozen=True, protected_namespaces=())
-    polygons: bool = True
-    fineness: float = DEFAULT_FINENESS
+Shown = dict[str, Any]
 
 
 def x_anylabeling() -> Protocol:
@@ -88,14 +78,14 @@ def x_anylabeling() -> Protocol:
 
 
 async def _health(call: Call) -> Response:
-    ready = [one for one in call.services.engine.registry.models if one.state == "ready"]
+    ready = [one for one in call.services.engine.registry.models if one.can_answer]
     return json_answer({"status": "healthy", "models_loaded": len(ready)})
 
 
 async def _list(call: Call) -> Response:
     registry = call.services.engine.registry
     names = dict.fromkeys(one.name for one in registry.models if one.card.task in _WIDGETS)
-    found = {name: _described(call.services.engine.tensor_call(name).model) for name in names}
+    found = {name: _described(call.services.engine.model(name)) for name in names}
     return json_answer({"success": True, "data": found})
 
 
@@ -110,7 +100,7 @@ def _model_of(engine: Engine, name: str) -> Model:
     Raises:
         UnknownModelError: there is none of this name.
     """
-    model = engine.tensor_call(name).model
+    model = engine.model(name)
     if model.card.task not in _WIDGETS:
         raise UnknownModelError(
             f"X-AnyLabeling can not show what {name} finds: it does {model.card.task}."
@@ -142,16 +132,13 @@ async def _predict(call: Call) -> Response:
     decode = partial(image_from_base64, image)
     encoded = await asyncio.to_thread(decode) if len(image) > LARGE_BYTES else decode()
     [found] = await run_images(call.request, services, record, call=chosen, images=[encoded])
-    if chosen.model.card.task == "segment":
-        wanted = set(texts_in(params, "filter_classes"))
-        found["shapes"] = [one for one in found["shapes"] if not wanted or one["label"] in wanted]
-    return json_answer({"success": True, "data": found})
+    shown = _SHOWN[chosen.task.name](found, params)
+    return json_answer({"success": True, "data": shown})
 
 
 def _chosen(engine: Engine, name: str, params: Object) -> TaskCall:
     model = _model_of(engine, name)
-    kind = model.card.task
-    head = _HEADS[kind]
+    kind, form = model.card.task, None
     if kind == "detect":
         score, overlap = share_in(params, "conf_threshold"), share_in(params, "iou_threshold")
         options: Any = DetectOptions(
@@ -160,61 +147,59 @@ def _chosen(engine: Engine, name: str, params: Object) -> TaskCall:
             classes=texts_in(params, "filter_classes"),
         )
     elif kind == "segment":
-        fineness = share_in(params, "epsilon_factor")
-        options = _OutlineOptions(fineness=DEFAULT_FINENESS if fineness is None else fineness)
+        given = share_in(params, "epsilon_factor")
+        fineness = DEFAULT_FINENESS if given is None else given
+        options = SegmentOptions(polygons=True)
+        form = JsonForm(f"x-anylabeling fineness={fineness}", partial(_outlined, fineness=fineness))
     else:
         options = ClassifyOptions(top_k=1)
-    task = replace(engine.task(kind), head=partial(head, engine.task(kind)))
-    return engine.call(task, options, model=name)
+    return engine.call(engine.task(kind), options, model=name, form=form)
 
 
-# The heads, which run on worker threads: a task's own result → the tool's shapes.
+# A task's own result → the tool's shapes.
 
 
-def _boxes(
-    task: Task,
-    outputs: Outputs,
-    source: SourceImage,
-    card: Card,
-    options: Any,  # noqa: ANN401
-) -> dict[str, Any]:
-    assert task.head is not None
+def _outlined(result: Any, *, fineness: float) -> Any:  # noqa: ANN401  # of `segment`
+    """Return a result with few points in its outlines; runs on a worker thread."""
+    for one in result["segments"]:
+        del one["rle"]
+        outlines = outer_outlines(one.pop("polygons"))
+        found = [simplified(outline, fineness) for outline in outlines]
+        one["outlines"] = [points.tolist() for points in found if len(points) >= 3]
+    return result
+
+
+def _boxes(result: Any, _: Object) -> Shown:  # noqa: ANN401  # of `detect`
     shapes = []
-    for one in task.head(outputs, source, card, options)["detections"]:
+    for one in result["detections"]:
         left, top, right, bottom = (one["box"][key] for key in ("x_min", "y_min", "x_max", "y_max"))
         corners = [[left, top], [right, top], [right, bottom], [left, bottom]]
         shapes.append(_shape(one["label"], "rectangle", corners, one["score"]))
     return {"shapes": shapes, "description": ""}
 
 
-def _outlines(
-    task: Task, outputs: Outputs, source: SourceImage, card: Card, options: _OutlineOptions
-) -> dict[str, Any]:
-    assert task.head is not None
-    shapes = []
-    for one in task.head(outputs, source, card, options)["segments"]:
-        for outline in outer_outlines(one["polygons"]):
-            points = simplified(outline, options.fineness)
-            if len(points) >= 3:
-                score = one["confidence"]
-                shapes.append(_shape(one["label"], "polygon", points.tolist(), score))
+def _outlines(result: Any, params: Object) -> Shown:  # noqa: ANN401  # of `segment`
+    wanted = set(texts_in(params, "filter_classes"))
+    shapes = [
+        _shape(one["label"], "polygon", points, one["confidence"])
+        for one in result["segments"]
+        for points in one["outlines"]
+        if not wanted or one["label"] in wanted
+    ]
     return {"shapes": shapes, "description": ""}
 
 
-def _description(
-    task: Task,
-    outputs: Outputs,
-    source: SourceImage,
-    card: Card,
-    options: Any,  # noqa: ANN401
-) -> dict[str, Any]:
+def _description(result: Any, _: Object) -> Shown:  # noqa: ANN401  # of `classify`
     """Return the class as the image's description, and leave its shapes as they are."""
-    assert task.head is not None
-    [best] = task.head(outputs, source, card, options)["predictions"]
+    [best] = result["predictions"]
     return {"shapes": [], "description": best["label"], "replace": False}
 
 
-_HEADS: Mapping[str, Any] = {"detect": _boxes, "segment": _outlines, "classify": _description}
+_SHOWN: Mapping[str, Callable[[Any, Object], Shown]] = {
+    "detect": _boxes,
+    "segment": _outlines,
+    "classify": _description,
+}
 
 
 def _shape(label: str, kind: str, points: list[list[float]], score: float) -> Shape:

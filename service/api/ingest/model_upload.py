@@ -1,6 +1,7 @@
 """A model that an admin call sends → its file in the repository, whole or not at all."""
 
 import asyncio
+import contextlib
 import secrets
 import shutil
 from dataclasses import dataclass
@@ -32,7 +33,14 @@ class Upload:
 
     async def remove(self) -> None:
         """Take it out again: it can not be served."""
-        await whole_call(shutil.rmtree, self.folder, True)  # noqa: FBT003  # ignore_errors
+        await whole_call(_remove, self.folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove the folder of a version, and that of the model where it has no other."""
+    shutil.rmtree(folder, ignore_errors=True)
+    with contextlib.suppress(OSError):
+        folder.parent.rmdir()
 
 
 async def receive_model(

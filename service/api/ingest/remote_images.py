@@ -25,10 +25,19 @@ LONGEST_SECONDS = 20.0
 LONGEST_URL = 4096
 HEAD_BYTES = 64 * 1024
 _PIECE = 64 * 1024
+_FRAMING_BYTES = HEAD_BYTES + 2 * _PIECE
+"""What a server may send beside the image is as long as the image and so much more: heads, and sizes of chunks."""
+_EVENTS_AT_ONCE = 64
+"""After so many parts of an answer, which may have a byte each, others have their turn."""
 _PORTS = {"http": 80, "https": 443}
 _OK, _REDIRECTS = 200, frozenset({301, 302, 303, 307, 308})
-_TUNNELS = tuple(map(ipaddress.ip_network, ("64:ff9b::/32", "2002::/16", "2001::/32")))
-"""IPv6 networks whose addresses stand for IPv4 addresses."""
+_SPECIAL = tuple(
+    map(
+        ipaddress.ip_network,
+        ("64:ff9b::/32", "2002::/16", "2001::/32", "fec0::/10", "3fff::/20", "192.0.0.0/24", "192.88.99.0/24"),
+    )
+)  # fmt: skip
+"""Networks that Python takes for the internet: addresses that stand for others, and local ones."""
 _HOME_PATHS = ("/data/", "/storage-data/", "/tasks/")
 """Where Label Studio has the files of tasks."""
 
@@ -64,11 +73,10 @@ def is_public(address: str) -> bool:
         found = ipaddress.ip_address(address.partition("%")[0])
     except ValueError:
         return False
-    if isinstance(found, ipaddress.IPv6Address):
-        if found.ipv4_mapped is not None:
-            return is_public(str(found.ipv4_mapped))
-        if any(found in network for network in _TUNNELS):
-            return False
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        return is_public(str(found.ipv4_mapped))
+    if any(found in network for network in _SPECIAL):
+        return False
     return found.is_global and not (
         found.is_multicast or found.is_reserved or found.is_unspecified or found.is_loopback
     )
@@ -235,11 +243,18 @@ class RemoteImages:
 async def _answer(
     connection: h11.Connection, reader: asyncio.StreamReader, target: _Target, most_bytes: int
 ) -> tuple[int, str, bytes]:
-    status, pieces, size = 0, list[bytes](), 0
+    status, pieces, size, events, arrived = 0, list[bytes](), 0, 0, 0
     while True:
+        events += 1
+        if events % _EVENTS_AT_ONCE == 0:
+            await asyncio.sleep(0)
         event = connection.next_event()
         if event is h11.NEED_DATA:
-            connection.receive_data(await reader.read(_PIECE))
+            data = await reader.read(_PIECE)
+            connection.receive_data(data)
+            arrived += len(data)
+            if arrived > 2 * size + _FRAMING_BYTES:
+                raise ConnectionResetError("it sends too much beside the image")
         elif isinstance(event, h11.Response):
             status = event.status_code
             found = dict(event.headers)

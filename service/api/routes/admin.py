@@ -1,21 +1,25 @@
 """Calls that change what is served: versions, aliases, shares, the shadow, and all of it anew."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from service.api.deps import ServicesDep
 from service.api.ingest.model_upload import receive_model
+from service.api.json_model import read_model
 from service.api.openapi import BINARY, Components
 from service.api.schemas import problems
-from service.errors import FovealError, InvalidParameterError
+from service.errors import FovealError, InvalidParameterError, ModelInUseError
+from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
 from service.runtime.fleet import ALIAS_NAME, MODEL_NAME
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
 Version = Annotated[int, Path(ge=1, le=10**18 - 1)]
 Alias = Annotated[str, Path(pattern=f"^{ALIAS_NAME.pattern}$")]
+_ALIAS_EXAMPLE, _SHADOW_EXAMPLE = '{"version": 2}', '{"version": "canary"}'
+_WEIGHTS_EXAMPLE = '{"1": 90, "canary": 10}'
 _FILE = {"requestBody": {"content": {"application/octet-stream": {"schema": BINARY}}}}
 
 
@@ -33,6 +37,16 @@ class ShadowTarget(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     version: int | str = Field(description="A version, or an alias")
+
+
+_ALIAS, _SHADOW = TypeAdapter(AliasTarget), TypeAdapter(ShadowTarget)
+_WEIGHTS = TypeAdapter(dict[str, float])
+
+
+def _takes(kind: TypeAdapter[Any]) -> dict[str, Any]:
+    """Return the part of the document that says what a body must be."""
+    content = {JSON: {"schema": kind.json_schema()}}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def admin_router(components: Components) -> APIRouter:
@@ -60,10 +74,22 @@ def admin_router(components: Components) -> APIRouter:
         openapi_extra=_FILE,
     )
     add(one, "DELETE", delete_version, "Serve a version no more")
-    add(alias, "PUT", put_alias, "Let an alias lead to a version")
+    add(alias, "PUT", put_alias, "Let an alias lead to a version", openapi_extra=_takes(_ALIAS))
     add(alias, "DELETE", delete_alias, "Remove an alias")
-    add(weights, "PUT", put_weights, "Split the requests that name no version by shares in percent")
-    add(shadow, "PUT", put_shadow, "Let a version run these requests too")
+    add(
+        weights,
+        "PUT",
+        put_weights,
+        "Split the requests that name no version by shares in percent",
+        openapi_extra=_takes(_WEIGHTS),
+    )
+    add(
+        shadow,
+        "PUT",
+        put_shadow,
+        "Let a version run these requests too",
+        openapi_extra=_takes(_SHADOW),
+    )
     add(shadow, "DELETE", delete_shadow, "Have no shadow")
     add("/v1/admin/reload", "POST", reload, "Serve what the folder and foveal.toml say now")
     return router
@@ -73,6 +99,10 @@ async def put_version(
     name: Name, version: Version, request: Request, services: ServicesDep
 ) -> ChangeReport:
     services.require_admin()
+    if name in services.engine.chains.names:
+        raise ModelInUseError(
+            f"{name} is the name of a chain. Send the model under another name, or remove the chain first."
+        )
     upload = await receive_model(
         request, services.engine.models_folder, name, version, services.max_model_bytes
     )
@@ -101,9 +131,10 @@ async def delete_version(
 
 
 async def put_alias(
-    name: Name, alias: Alias, target: AliasTarget, services: ServicesDep
+    name: Name, alias: Alias, request: Request, services: ServicesDep
 ) -> ChangeReport:
     services.require_admin()
+    target = await read_model(request, services, _ALIAS, _ALIAS_EXAMPLE)
     return await services.change(
         Change(kind="alias", name=name, alias=alias, version=target.version)
     )
@@ -114,15 +145,17 @@ async def delete_alias(name: Name, alias: Alias, services: ServicesDep) -> Chang
     return await services.change(Change(kind="alias", name=name, alias=alias))
 
 
-async def put_weights(name: Name, weights: dict[str, float], services: ServicesDep) -> ChangeReport:
+async def put_weights(name: Name, request: Request, services: ServicesDep) -> ChangeReport:
     services.require_admin()
+    weights = await read_model(request, services, _WEIGHTS, _WEIGHTS_EXAMPLE)
     if len(weights) > 100:
         raise InvalidParameterError("weights: at most 100 shares")
     return await services.change(Change(kind="weights", name=name, weights=weights))
 
 
-async def put_shadow(name: Name, target: ShadowTarget, services: ServicesDep) -> ChangeReport:
+async def put_shadow(name: Name, request: Request, services: ServicesDep) -> ChangeReport:
     services.require_admin()
+    target = await read_model(request, services, _SHADOW, _SHADOW_EXAMPLE)
     return await services.change(Change(kind="shadow", name=name, shadow=str(target.version)))
 
 

@@ -24,7 +24,7 @@ from service.explain.options import ExplainOptions, FiltersOptions
 from service.explain.request import Form
 from service.explain.views import VIEWS
 from service.imaging.overlay import RenderedImage
-from service.media_types import JSON, PNG
+from service.media_types import FLOATS, JSON, PNG
 from service.runtime.model import Model
 
 
@@ -58,7 +58,7 @@ def explain_router(components: Components) -> APIRouter:
         summary="What a network sees: its filters, maps, patterns, and the pixels that speak for its answer",
         response_class=Response,
         openapi_extra=image_body(),
-        responses=responses(components, "ExplainResponse", explanation, PNG),
+        responses=responses(components, "ExplainResponse", explanation, PNG, FLOATS),
     )
     router.add_api_route(
         "/v1/models/{name}/filters",

@@ -42,10 +42,12 @@ async def list_models(services: ServicesDep) -> ModelStates:
 async def show_model(name: str, services: ServicesDep) -> ModelStates:
     registry = services.engine.registry
     chains = [one for one in services.engine.chains.served() if one.chain.name == name]
-    if chains:
-        return ModelStates(models=[], chains=[_chain_state(one) for one in chains], not_served=[])
+    models = [one for one in registry.models if one.name == name]
+    if not chains and not models:
+        registry.versions(name)  # says which there are
     return ModelStates(
-        models=[_state(model, registry) for model in registry.versions(name)],
+        models=[_state(model, registry) for model in models],
+        chains=[_chain_state(one) for one in chains],
         not_served=[one for one in _not_served(registry) if one.name == name],
     )
 

@@ -59,8 +59,5 @@ async def ready(services: ServicesDep) -> Response:
 )
 async def metrics(request: Request, services: ServicesDep) -> Response:
     encode, content_type = choose_encoder(request.headers.get("accept", ""))
-    if services.peers is None:
-        text = encode(services.metrics.registry)
-    else:
-        text = await services.peers.exposition(encode)
+    text = await services.exposition(content_type, encode, services.metrics.registry)
     return Response(text, headers={"Content-Type": content_type})

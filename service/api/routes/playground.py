@@ -16,6 +16,7 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
+    ".webmanifest": "application/manifest+json",
 }
 
 POLICY = "; ".join([
@@ -25,6 +26,7 @@ POLICY = "; ".join([
     "img-src 'self' blob: data:",
     "media-src blob:",
     "connect-src 'self'",
+    "manifest-src 'self'",
     "base-uri 'none'",
     "form-action 'none'",
     "frame-ancestors 'none'",

@@ -1,6 +1,7 @@
 // Requests to the service: each answer with its timing, each failure as one kind of error.
 
 import { withKey } from "./key.js";
+import { record } from "./timings.js";
 
 /** An error, with the fields of the service's problem+json. `retry`: the same request may succeed later. */
 export class Problem extends Error {
@@ -19,10 +20,14 @@ export async function ask(path, { query = {}, ...init } = {}) {
   return response;
 }
 
-/** POST an image; return {answer, timing}: the JSON and the milliseconds of each stage. */
-export async function post(path, image, query, signal) {
-  const response = await ask(path, { method: "POST", body: image, query, signal });
-  return { answer: await response.json(), timing: timingOf(response) };
+/** POST an image; return {answer, timing}: the JSON and the milliseconds of each stage. `timeoutMs` is its deadline. */
+export async function post(path, image, query, signal, timeoutMs) {
+  const headers = timeoutMs === undefined ? {} : { "X-Timeout-Ms": String(timeoutMs) };
+  const began = performance.now();
+  const response = await ask(path, { method: "POST", body: image, headers, query, signal });
+  const [answer, timing] = [await response.json(), timingOf(response)];
+  record({ path, model: query.model, total: performance.now() - began, timing });
+  return { answer, timing };
 }
 
 /** POST a video; yield each event as its line arrives. */

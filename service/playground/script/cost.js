@@ -61,14 +61,17 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 /** Control characters in a name could run commands in the user's terminal. */
 const shellSafe = (name) => (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name) ? "image" : name);
 
-export function curlOf(line) {
-  const button = el("button", { class: "link", type: "button" }, "Copy");
+export const curlOf = (line) => el("div", { class: "curl" }, el("code", {}, line), copyButton(() => line, "Copy"));
+
+/** A button that copies `text()`; `hint` is its tooltip. */
+export function copyButton(text, name, hint = "") {
+  const button = el("button", { class: "link", type: "button", title: hint || undefined }, name);
   button.addEventListener("click", async () => {
-    await copy(line);
+    await copy(text());
     button.textContent = "Copied";
-    setTimeout(() => (button.textContent = "Copy"), COPIED_MS);
+    setTimeout(() => (button.textContent = name), COPIED_MS);
   });
-  return el("div", { class: "curl" }, el("code", {}, line), button);
+  return button;
 }
 
 /** Browsers offer the clipboard only over https and on localhost; elsewhere an older method still works. */

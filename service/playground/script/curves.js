@@ -1,41 +1,67 @@
-// A small line chart with one dot per point. Pointing at a dot shows its text; the chart's label has all texts.
+// A small line chart with one dot per point. Pointing at a dot, or the arrow keys, show its text; the label has all texts.
 
 import { el, svg } from "./dom.js";
 
 const WIDTH = 240;
 const HEIGHT = 120;
+const TICKS = [0, 0.5, 1];
+const TICK_ROOM = 38;
 
-/** `points` are {at, share, text, kept}; `kept`: the top class is still the same. */
+/** `points` are {at, share, text, kept}; `kept`: the top class is still the same. `unit` names the horizontal axis. */
 export function curveOf(name, unit, points) {
   const low = Math.min(...points.map(({ at }) => at));
   const high = Math.max(...points.map(({ at }) => at));
   const x = (at) => ((at - low) / (high - low || 1)) * WIDTH;
   const y = (share) => HEIGHT - share * HEIGHT;
   const summary = `${name}: ${points.map(({ text }) => text).join("; ")}`;
-  const caption = el("p", { class: "caption number" }, unit);
+  const hint = "Point at a dot to read it.";
+  const caption = el("p", { class: "caption number", "aria-live": "polite" }, hint);
   const path = points.map(({ at, share }, index) => `${index ? "L" : "M"}${x(at).toFixed(1)} ${y(share).toFixed(1)}`);
   const dots = points.map(({ at, share, kept, text }) => {
     const dot = svg("circle", { class: kept ? "dot" : "dot hollow", cx: x(at), cy: y(share), r: 4 });
     const target = svg("circle", { cx: x(at), cy: y(share), r: 14, fill: "transparent" });
-    for (const [event, shown] of [["pointerenter", text], ["pointerleave", unit]]) {
+    for (const [event, shown] of [["pointerenter", text], ["pointerleave", hint]]) {
       target.addEventListener(event, () => (caption.textContent = shown));
     }
     return svg("g", {}, dot, target);
   });
-  const label = (at, anchor) => {
-    const node = svg("text", { x: x(at), y: HEIGHT + 18, "text-anchor": anchor });
-    node.textContent = String(at);
+  const label = (text, attributes) => {
+    const node = svg("text", attributes);
+    node.textContent = text;
     return node;
   };
+  const lines = TICKS.map((share) => svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: y(share), y2: y(share) }));
+  const shares = TICKS.map((share) => label(`${share * 100} %`, { x: -8, y: y(share) + 4, "text-anchor": "end" }));
+  const fromCenter = (at) => Math.abs(x(at) - WIDTH / 2);
+  const [middle] = points.map(({ at }) => at).filter((at) => fromCenter(at) < WIDTH / 4).sort((a, b) => fromCenter(a) - fromCenter(b));
+  const amounts = [[low, "start"], ...(middle === undefined ? [] : [[middle, "middle"]]), [high, "end"]];
   const chart = svg(
     "svg",
-    { viewBox: `-4 -6 ${WIDTH + 8} ${HEIGHT + 28}`, role: "img", "aria-label": summary },
-    svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT }),
-    svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: 0, y2: 0 }),
+    { viewBox: `${-TICK_ROOM} -8 ${WIDTH + TICK_ROOM + 6} ${HEIGHT + 48}`, role: "img", tabindex: 0, "aria-label": summary },
+    ...lines,
+    ...shares,
     svg("path", { class: "path", d: path.join("") }),
     ...dots,
-    label(low, "start"),
-    label(high, "end"),
+    ...amounts.map(([at, anchor]) => label(String(at), { x: x(at), y: HEIGHT + 17, "text-anchor": anchor })),
+    label(unit, { class: "unit", x: WIDTH / 2, y: HEIGHT + 35, "text-anchor": "middle" }),
   );
+  listenForArrows(chart, dots, points, (text) => (caption.textContent = text ?? hint));
   return el("div", { class: "curve" }, el("h3", {}, name), chart, caption);
+}
+
+/** The arrow keys go from dot to dot while the chart has the focus. */
+function listenForArrows(chart, dots, points, show) {
+  let chosen = -1;
+  const choose = (index) => {
+    chosen = index;
+    dots.forEach((dot, each) => dot.classList.toggle("chosen", each === index));
+    show(points[index]?.text);
+  };
+  chart.addEventListener("keydown", (event) => {
+    const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
+    if (!step) return;
+    event.preventDefault();
+    choose(Math.min(points.length - 1, Math.max(0, chosen + step)));
+  });
+  chart.addEventListener("blur", () => choose(-1));
 }

@@ -16,3 +16,6 @@ export function failureOf(error, retry) {
       : null,
   );
 }
+
+/** What an error of an explanation says, without the name of the parameter that an API client would change. */
+export const plainly = ({ message }) => message.replace(/^(view|filter|row|column|arrays|stage|channel): /, "");

@@ -4,11 +4,14 @@ import { byId } from "./dom.js";
 
 const LONGEST_SIDE = 400;
 const STOPS = 32;
+/** The image stays visible where the heat is low. */
+const COLD_ALPHA = 70;
+const HOT_ALPHA = 215;
 
 let colors = null;
 
 /** 256 colors from cold to hot: lightness rises evenly, hue goes from violet over red to yellow. */
-function heatColors() {
+export function heatColors() {
   if (colors) return colors;
   const context = new OffscreenCanvas(256, 1).getContext("2d");
   const ramp = context.createLinearGradient(0, 0, 256, 0);
@@ -42,7 +45,7 @@ export function drawHeat(canvas, heat, { width, height }) {
       const from = Math.round(share * 255) * 4;
       const to = (y * canvas.width + x) * 4;
       pixels.data.set(ramp.subarray(from, from + 3), to);
-      pixels.data[to + 3] = 130 + 90 * share;
+      pixels.data[to + 3] = COLD_ALPHA + (HOT_ALPHA - COLD_ALPHA) * share;
     });
   });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
@@ -74,6 +77,12 @@ function sample(values, row, column) {
     for (let j = 0; j < 4; j++) sum += row.weights[i] * column.weights[j] * line[column.cells[j]];
   }
   return sum;
+}
+
+/** The colors from cold to hot as a strip, for a legend. */
+export function drawRamp(canvas) {
+  Object.assign(canvas, { width: 256, height: 1 });
+  canvas.getContext("2d").putImageData(new ImageData(new Uint8ClampedArray(heatColors()), 256, 1), 0, 0);
 }
 
 /** The heat map over the large image. */

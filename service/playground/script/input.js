@@ -4,60 +4,88 @@ import { ask } from "./api.js";
 import { byId, el } from "./dom.js";
 
 const SAMPLES = [
-  { file: "cat.jpg", name: "A cat" },
   { file: "cup.jpg", name: "A cup of coffee" },
+  { file: "cat.jpg", name: "A cat" },
+  { file: "hopper.jpg", name: "Grace Hopper in uniform" },
+  { file: "astronaut.jpg", name: "An astronaut" },
+  { file: "rocket.jpg", name: "A rocket" },
   { file: "digits.jpg", name: "Handwritten digits over a photograph" },
 ];
 
-/** Call `onFile({blob, name, alt, path})` with each file; only a sample has a `path`, its URL on this service. */
-export function listenForFiles(onFile, onError) {
-  const openFile = (file) => {
-    if (!file) return;
-    press(null);
-    onFile({ blob: file, name: file.name || "image", alt: "Your image" });
-  };
+/** "cup.jpg" → "cup", as an address names it. */
+const key = (file) => file.replace(/\.\w+$/, "");
 
-  for (const id of ["choose", "photo"]) {
-    const input = byId(id);
-    input.addEventListener("change", () => {
-      openFile(input.files[0]);
-      input.value = "";
+export class Files {
+  #buttons = new Map();
+
+  /**
+   * Call `onFile({blob, name, alt, path, sample})` with each file; only a sample has a `path`, its URL on this service,
+   * and a `sample`, its name in an address.
+   */
+  constructor(onFile, onError) {
+    this.onFile = onFile;
+    this.onError = onError;
+    for (const id of ["choose", "photo"]) {
+      const input = byId(id);
+      input.addEventListener("change", () => {
+        this.#openOwn(input.files[0]);
+        input.value = "";
+      });
+    }
+    this.#listenForDrops();
+    document.addEventListener("paste", (event) => this.#openOwn(event.clipboardData.files[0]));
+    byId("samples").append(...SAMPLES.map((sample) => this.#buttonOf(sample)));
+  }
+
+  /** Open the sample with this name in an address, or the first one. */
+  openSample(name) {
+    const sample = SAMPLES.find(({ file }) => key(file) === name) ?? SAMPLES[0];
+    return this.#openSample(sample);
+  }
+
+  /** Mark the sample with this name as chosen; undefined: none is. */
+  mark(name) {
+    for (const [file, button] of this.#buttons) button.setAttribute("aria-pressed", String(key(file) === name));
+  }
+
+  #openOwn(file) {
+    if (file) this.onFile({ blob: file, name: file.name || "image", alt: "Your image" });
+  }
+
+  #listenForDrops() {
+    const mat = byId("mat");
+    document.addEventListener("dragover", (event) => {
+      event.preventDefault();
+      mat.classList.add("dragover");
+    });
+    document.addEventListener("dragleave", (event) => {
+      if (!event.relatedTarget) mat.classList.remove("dragover");
+    });
+    document.addEventListener("drop", (event) => {
+      event.preventDefault();
+      mat.classList.remove("dragover");
+      this.#openOwn(event.dataTransfer.files[0]);
     });
   }
 
-  const mat = byId("mat");
-  document.addEventListener("dragover", (event) => {
-    event.preventDefault();
-    mat.classList.add("dragover");
-  });
-  document.addEventListener("dragleave", (event) => {
-    if (!event.relatedTarget) mat.classList.remove("dragover");
-  });
-  document.addEventListener("drop", (event) => {
-    event.preventDefault();
-    mat.classList.remove("dragover");
-    openFile(event.dataTransfer.files[0]);
-  });
-  document.addEventListener("paste", (event) => openFile(event.clipboardData.files[0]));
-
-  const buttons = SAMPLES.map(({ file, name }) => {
-    const path = `playground/samples/${file}`;
+  #buttonOf(sample) {
+    const { file, name } = sample;
     const button = el("button", { class: "sample", type: "button", "aria-pressed": "false", title: name });
-    button.append(el("img", { src: path, alt: name, width: 72, height: 52 }));
-    button.addEventListener("click", async () => {
-      press(button);
-      try {
-        const blob = await (await ask(path)).blob();
-        if (button.getAttribute("aria-pressed") === "true") onFile({ blob, name: file, alt: name, path });
-      } catch (error) {
-        onError(error);
-      }
-    });
+    button.append(el("img", { src: `playground/samples/${file}`, alt: name, width: 72, height: 52 }));
+    button.addEventListener("click", () => this.#openSample(sample));
+    this.#buttons.set(file, button);
     return button;
-  });
-  byId("samples").append(...buttons);
+  }
 
-  function press(button) {
-    for (const each of buttons) each.setAttribute("aria-pressed", String(each === button));
+  async #openSample({ file, name }) {
+    const path = `playground/samples/${file}`;
+    this.mark(key(file));
+    try {
+      const blob = await (await ask(path)).blob();
+      const stillChosen = this.#buttons.get(file).getAttribute("aria-pressed") === "true";
+      if (stillChosen) this.onFile({ blob, name: file, alt: name, path, sample: key(file) });
+    } catch (error) {
+      this.onError(error);
+    }
   }
 }

@@ -1,25 +1,40 @@
 // The page: an image and a model in, a result out, and explanations of that result.
 
+import { listenForHistory, readAddress, writeAddress } from "./address.js";
 import { isAbort, post } from "./api.js";
 import { Boxes } from "./boxes.js";
+import { ClassColors } from "./colors.js";
 import { costOf, curlLine, curlOf } from "./cost.js";
+import { Crop } from "./crop.js";
 import { byId, el } from "./dom.js";
+import { Engineer } from "./engineer.js";
+import { Evidence } from "./evidence.js";
 import { failureOf } from "./failure.js";
+import { Favorites } from "./favorites.js";
+import { Gallery } from "./gallery.js";
 import { HeatLayer } from "./heat.js";
+import { How } from "./how.js";
 import { ImageView } from "./image.js";
-import { listenForFiles } from "./input.js";
+import { Files } from "./input.js";
 import { keyForm, needsKey, showAccess } from "./key.js";
 import { Latest } from "./latest.js";
+import { LiveView } from "./live.js";
 import { Mask } from "./mask.js";
 import { answers, awaitModels, Choice } from "./models.js";
+import { patiently } from "./patience.js";
 import { Probe } from "./probe.js";
+import { heatStages, LATE, noteOf } from "./refine.js";
 import { taskOf } from "./results.js";
+import { savesOf } from "./saves.js";
 import { Strip } from "./strip.js";
 import { ms, plural } from "./text.js";
 import { VideoTimeline } from "./video.js";
 
+const THRESHOLD = 0.3;
+
 class Playground {
-  options = { threshold: 0.3 };
+  options = { threshold: THRESHOLD };
+  colors = new ClassColors();
   image = null;
   model = null;
   result = null;
@@ -32,16 +47,25 @@ class Playground {
     this.boxes = new Boxes();
     this.mask = new Mask();
     this.heat = new HeatLayer();
+    this.crop = new Crop();
     this.strip = new Strip(this);
+    this.gallery = new Gallery();
+    this.how = new How(this);
+    this.favorites = new Favorites(this);
+    this.evidence = new Evidence(this);
+    this.engineer = new Engineer(this);
     this.probe = new Probe(this);
     this.timeline = new VideoTimeline(this);
-    this.choice = new Choice((model) => {
-      this.model = model;
-      this.#predict({ fresh: true });
-    });
-    listenForFiles((file) => this.open(file), (error) => this.fail(error));
+    this.live = new LiveView(this);
+    this.choice = new Choice((model) => this.#choose(model));
+    this.files = new Files((file) => this.open(file), (error) => this.fail(error));
+    listenForHistory((state, own) => this.#goTo(state, own));
     this.#showPlaceholder();
     this.load();
+  }
+
+  get card() {
+    return this.model.card;
   }
 
   async load() {
@@ -54,7 +78,7 @@ class Playground {
         line.title = notServed.map((one) => `${one.name} version ${one.version} ${one.reason}`).join("\n");
       });
       showAccess(() => this.#askAgain());
-      this.choice.show(models);
+      this.#goTo(readAddress(), false, models);
       if (!models.length) this.fail({ title: "There is no model yet", message: "Put a model into the model repository, then restart the service.", code: "no_models" });
     } catch (error) {
       line.textContent = "";
@@ -64,14 +88,29 @@ class Playground {
 
   /** Show an image or a video and request its result. */
   open(image) {
+    this.live.stop();
     this.image = image;
+    if (!image.path) this.own = image;
+    this.files.mark(image.sample);
+    this.#writeAddress();
+    this.gallery.add(image);
     byId("announcement").textContent = "";
     this.#clear();
     this.timeline.hide();
     this.isVideo = image.blob.type.startsWith("video/");
     if (this.isVideo) this.view.makeRoomForVideo();
-    else this.view.show(image);
+    else this.view.show(image).then(() => this.showCrop());
     this.#predict({ fresh: true });
+  }
+
+  /** Make room for the camera's live image. */
+  beginLive() {
+    this.#clear();
+    this.timeline.hide();
+    this.files.mark();
+    this.view.makeRoomForVideo();
+    this.crop.hide();
+    this.#showWaiting();
   }
 
   /** The image and the model that the next request uses. */
@@ -81,6 +120,7 @@ class Playground {
 
   setThreshold = (threshold) => {
     this.options.threshold = threshold;
+    this.#writeAddress();
     this.#predict({ fresh: false });
   };
 
@@ -88,7 +128,10 @@ class Playground {
   select = async (index) => {
     if (!this.result) return;
     this.rows.select(index);
+    this.selected = index;
     this.heat.hide();
+    this.crop.setLegend(false);
+    this.crop.setStrong(false);
     this.#setLayerVisible(index === null);
     this.strip.showHeat(null);
     this.#heats.cancel();
@@ -97,28 +140,42 @@ class Playground {
     const name = task.nameOf(this.result, index);
     this.#note(`Computing the heat map of ${name} …`);
     try {
-      const explained = await this.#heats.run((signal) =>
-        this.explain("cam", { ...task.target(this.result, index), score: false }, signal),
-      );
-      if (!explained) return;
-      this.showHeat(explained.answer);
-      this.strip.showHeat(explained.answer);
-      this.#note(`Hot pixels support ${name}. ${METHODS[explained.answer.method] ?? ""} ${ms(explained.timing.total)}.`);
-      byId("announcement").textContent = `The heat map shows which pixels support ${name}`;
+      await this.#heats.run((signal) => this.#refine(task.target(this.result, index), name, signal));
     } catch (error) {
       this.#note(error.message);
     }
   };
 
-  /** Request `POST /v1/explain` for the image and the model. */
-  explain(view, query, signal) {
+  /** Show a heat map at once, and each finer one when it arrives, until `signal` aborts. */
+  async #refine(target, name, signal) {
+    const explain = (view, query, timeoutMs) => this.explain(view, query, signal, timeoutMs);
+    for await (const stage of heatStages(this.card, target, explain)) {
+      if (signal.aborted) return;
+      this.showHeat(stage.answer);
+      this.strip.showHeat(stage.answer);
+      this.#note(noteOf(stage, name));
+      if (stage.last) byId("announcement").textContent = `The heat map shows which pixels support ${name}`;
+    }
+    if (!signal.aborted) this.#note(this.note.textContent.replace(...LATE));
+  }
+
+  /** Request `POST /v1/explain` for the image and the model; `timeoutMs` is the deadline, by default the service's. */
+  explain(view, query, signal, timeoutMs) {
     const { name, version } = this.model;
-    return post("v1/explain", this.image.blob, { view, model: name, version, ...query }, signal);
+    const { blob } = this.image;
+    return patiently(() => post("v1/explain", blob, { view, model: name, version, ...query }, signal, timeoutMs), signal);
+  }
+
+  /** The user has named a channel, or renamed it. */
+  wordsChanged() {
+    this.evidence.wordsChanged();
   }
 
   showHeat({ heat, width, height }) {
     this.#setLayerVisible(false);
     this.heat.show(heat, { width, height });
+    this.crop.setStrong(true);
+    this.crop.setLegend(true);
   }
 
   fail(error, retry) {
@@ -146,6 +203,40 @@ class Playground {
     this.load();
   }
 
+  #choose(model) {
+    this.model = model;
+    this.colors = new ClassColors();
+    if (this.moving) return;
+    this.#writeAddress();
+    this.showCrop();
+    if (this.live.running) this.#clearLayers();
+    else this.#predict({ fresh: true });
+  }
+
+  /** Show what an address says: on load, and when the user goes back or forward. `models` are given on load only. */
+  #goTo({ task, model, sample, threshold }, own, models) {
+    const wanted = Number(threshold);
+    this.options.threshold = wanted > 0 && wanted < 1 ? wanted : THRESHOLD;
+    this.moving = true;
+    if (models) this.choice.show(models, { task, model });
+    else this.choice.choose({ task, model });
+    this.moving = false;
+    if (!this.model) return;
+    const other = model && this.model.selector !== model;
+    this.#say(other ? `No model “${model}” is ready here. ${this.card.title} answers instead.` : "");
+    const image = own ? this.own : this.image;
+    if (image && (own || models || image.sample === sample)) this.open(image);
+    else this.files.openSample(sample);
+  }
+
+  #writeAddress() {
+    if (this.moving || !this.model || !this.image) return;
+    const { task } = this.card;
+    const { score_threshold: chosen } = taskOf(task).query(this.options);
+    const threshold = chosen === undefined || chosen === THRESHOLD ? undefined : String(chosen);
+    writeAddress({ task, model: this.model.selector, sample: this.image.sample, threshold }, { own: !this.image.path });
+  }
+
   async #predict({ fresh }) {
     if (!this.image || !this.model) return;
     if (this.isVideo) return this.#watch();
@@ -153,15 +244,20 @@ class Playground {
     this.#heats.cancel();
     if (fresh) this.#clear();
     if (!model.card.input) return this.#showText("This model reads videos. Choose a video to see its result.");
+    this.crop.setStrong(true);
     const path = `v1/${model.card.task}`;
     const query = { model: model.selector, ...taskOf(model.card.task).query(this.options) };
     this.#showWaiting();
     try {
       const response = await this.#results.run((signal) => post(path, image.blob, query, signal));
       if (!response) return;
-      this.#show(response.answer.results[0], response.timing, curlLine(image, path, query));
+      this.#show(response.answer, response.timing, { image, path, query });
       if (fresh && !taskOf(model.card.task).isChain) {
         this.strip.show(model);
+        this.how.show();
+        this.favorites.show(model);
+        this.evidence.show(model, this.result.predictions);
+        this.engineer.show();
         this.probe.show(model);
       }
     } catch (error) {
@@ -179,15 +275,19 @@ class Playground {
     }
   }
 
-  #show(result, timing, line) {
+  #show(answer, timing, { image, path, query }) {
     this.#clearLayers();
+    const [result] = answer.results;
     this.result = result;
+    this.selected = null;
     const shown = taskOf(this.model.card.task).show(result, this);
     this.rows = shown.rows;
     this.hint = shown.hint;
     this.note = el("p", { class: "note" }, shown.hint);
     const list = shown.nodes.filter(Boolean);
-    this.panel.replaceChildren(...list, this.note, costOf(this.model, timing), curlOf(line));
+    const heatTarget = () => taskOf(this.card.task).target?.(result, this.selected ?? 0) ?? {};
+    const saves = savesOf({ image, model: this.model, path, query, answer, heatTarget, onError: (error) => this.#note(error.message) });
+    this.panel.replaceChildren(...list, this.note, saves, costOf(this.model, timing), curlOf(curlLine(image, path, query)));
     this.panel.setAttribute("aria-busy", "false");
     byId("announcement").textContent = `${shown.announcement}. ${ms(timing.total)}.`;
   }
@@ -202,10 +302,26 @@ class Playground {
     this.note.textContent = text;
   }
 
+  /** Say something in the line above the tasks. */
+  #say(text) {
+    const line = byId("notice");
+    line.textContent = text;
+    line.hidden = !text;
+  }
+
+  /** Show on the image which part of it the network gets. */
+  showCrop() {
+    if (this.live.running) this.crop.show(this.card.input, this.live.size);
+    else if (this.model && this.image && !this.isVideo) this.crop.show(this.card.input, this.view);
+    else this.crop.hide();
+  }
+
   #clearLayers() {
     this.boxes.hide();
     this.mask.hide();
     this.heat.hide();
+    this.crop.setLegend(false);
+    this.crop.setStrong(false);
   }
 
   #clear() {
@@ -214,6 +330,10 @@ class Playground {
     this.result = null;
     this.#clearLayers();
     this.strip.hide();
+    this.how.hide();
+    this.favorites.hide();
+    this.evidence.hide();
+    this.engineer.hide();
     this.probe.hide();
   }
 
@@ -233,11 +353,5 @@ class Playground {
     this.panel.replaceChildren(el("p", { class: "placeholder" }, text));
   }
 }
-
-const METHODS = {
-  cam: "Method: exact class activation map.",
-  eigencam: "Method: EigenCAM, which shows what stands out, for any class.",
-  rise: "Method: RISE, which hides random parts of the image.",
-};
 
 new Playground();

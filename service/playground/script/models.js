@@ -54,17 +54,23 @@ export class Choice {
     for (const task of DRAWN_TASKS) this.#addTask(task);
   }
 
-  /** Offer the tasks of these models, also tasks that this page does not know. */
-  show(models) {
+  /** Offer the tasks of these models, also tasks that this page does not know, and choose what `wanted` names. */
+  show(models, wanted) {
     this.models = models;
     const known = new Set(this.radios.map((radio) => radio.value));
     const others = new Set(models.map((model) => model.card.task).filter((task) => !known.has(task)));
     for (const task of [...others].sort()) this.#addTask(task);
     for (const radio of this.radios) radio.disabled = !modelsOf(models, radio.value).length;
-    const first = this.radios.find((radio) => radio.checked) ?? this.radios.find((radio) => !radio.disabled);
+    this.choose(wanted);
+  }
+
+  /** Choose `{task, model}` as far as they are served, else what is chosen already, else the first. */
+  choose({ task, model } = {}) {
+    const open = this.radios.filter((radio) => !radio.disabled);
+    const first = open.find((radio) => radio.value === task) ?? open.find((radio) => radio.checked) ?? open[0];
     if (!first) return;
     first.checked = true;
-    this.#list(first.value);
+    this.#list(first.value, model);
   }
 
   #addTask(task) {
@@ -74,7 +80,7 @@ export class Choice {
     this.radios.push(radio);
   }
 
-  #list(task) {
+  #list(task, wanted) {
     const options = modelsOf(this.models, task).map((model) =>
       el(
         "option",
@@ -83,7 +89,8 @@ export class Choice {
       ),
     );
     this.select.replaceChildren(...options);
-    const ready = options.find((option) => !option.disabled);
+    const usable = options.filter((option) => !option.disabled);
+    const ready = usable.find((option) => option.value === wanted) ?? usable[0];
     this.select.disabled = !ready;
     if (ready) ready.selected = true;
     this.#report();

@@ -8,11 +8,11 @@ import { taskOf } from "./results.js";
 import { percent } from "./text.js";
 
 const PERTURBATIONS = {
-  rotation: ["Rotated", "degrees"],
-  scale: ["Scaled", "factor"],
-  blur: ["Blurred", "pixels"],
-  jpeg: ["Compressed", "JPEG quality"],
-  shuffle: ["Shuffled", "patches per side"],
+  rotation: ["Rotated", "degrees", "angle in degrees"],
+  scale: ["Scaled", "times", "size, 1 is unchanged"],
+  blur: ["Blurred", "pixels", "blur in pixels"],
+  jpeg: ["Compressed", "JPEG quality", "JPEG quality, 100 is best"],
+  shuffle: ["Shuffled", "patches per side", "patches per side, then shuffled"],
 };
 
 export class Probe {
@@ -52,10 +52,10 @@ export class Probe {
 
   #draw({ target, curves, texture, shape }) {
     const charts = curves.map(({ perturbation, points }) => {
-      const [name, unit] = PERTURBATIONS[perturbation] ?? [perturbation, ""];
+      const [name, unit, axis] = PERTURBATIONS[perturbation] ?? [perturbation, "", ""];
       return curveOf(
         name,
-        unit,
+        axis,
         points.map(({ amount, probability, top }) => ({
           at: amount,
           share: probability,
@@ -65,7 +65,7 @@ export class Probe {
       );
     });
     const parts = [
-      `The probability of ${target.label}, which is ${percent(target.probability)} for the unchanged image.`,
+      `Upward: the probability of ${target.label}, which is ${percent(target.probability)} for the unchanged image. Across: how much the image is changed.`,
       "A hollow dot means that another class has a higher probability.",
       texture !== null && shape !== null
         ? `The probability is ${percent(texture)} with shuffled patches and ${percent(shape)} for the silhouette alone.`

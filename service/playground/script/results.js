@@ -2,7 +2,6 @@
 
 import { ask } from "./api.js";
 import { download, el, slider } from "./dom.js";
-import { segmentColor } from "./mask.js";
 import { Rows } from "./rows.js";
 import { percent, plural, prettyJson, stem } from "./text.js";
 
@@ -55,6 +54,8 @@ const TASKS = {
   },
 };
 
+/** More labels than this are counted, not named. */
+const MOST_NAMED = 12;
 /** More labels, or longer ones, do not fit into a headline. */
 const MOST_IN_HEADLINE = 6;
 const MOST_LETTERS = 24;
@@ -76,7 +77,7 @@ function showClasses(result, ui) {
   return {
     rows,
     announcement: `${best.label}, ${percent(best.probability)}`,
-    nodes: [headline(best.label, `${percent(best.probability)} sure`), rows.node],
+    nodes: [headline(best.label, `${percent(best.probability)} sure`), knownLabels(ui.card), rows.node],
     hint: "Choose a class to see which pixels support it.",
   };
 }
@@ -88,10 +89,11 @@ function showDetections(result, ui) {
     ui.boxes.highlight(index);
   };
   const rows = new Rows(
-    found.map(({ label, score }) => ({ name: label, share: score, text: percent(score) })),
+    found.map(({ label, score }) => ({ name: label, share: score, text: percent(score), swatch: ui.colors.of(label) })),
     { label: "Detections", onHighlight: highlight, onSelect: ui.select },
   );
   ui.boxes.show(result, {
+    colors: ui.colors,
     onHighlight: highlight,
     onSelect: (index) => ui.select?.(rows.selected === index ? null : index),
   });
@@ -110,6 +112,7 @@ function showDetections(result, ui) {
     announcement: `${things} found${found.length ? `: ${found.map(({ label }) => label).join(", ")}` : ""}`,
     nodes: [
       headline(things, found.length ? "found" : "found with this score. Lower the minimum score to see more."),
+      knownLabels(ui.card),
       found.length ? rows.node : null,
       el("div", { class: "tools" }, threshold),
     ],
@@ -124,15 +127,15 @@ function showSegments(result, ui) {
     ui.mask.highlight(index);
   };
   const rows = new Rows(
-    found.map(({ label, fraction }, index) => ({
+    found.map(({ label, fraction }) => ({
       name: label,
       share: fraction,
       text: percent(fraction),
-      swatch: segmentColor(index, found.length),
+      swatch: ui.colors.of(label),
     })),
     { label: "Areas", onHighlight: highlight, onSelect: ui.select },
   );
-  ui.mask.show(result, highlight);
+  ui.mask.show(result, { colors: ui.colors, onHighlight: highlight });
   const opacity = slider({
     label: "Mask",
     min: 0,
@@ -150,6 +153,7 @@ function showSegments(result, ui) {
       largest
         ? headline(found.length === 1 ? largest.label : plural(found.length, "area"), covered(found))
         : headline("Nothing", "found, only background"),
+      knownLabels(ui.card),
       found.length ? rows.node : null,
       // The buttons save a rendering of one image; a video has many frames.
       el("div", { class: "tools" }, opacity, ui.current ? saveButtons(ui) : null),
@@ -177,10 +181,10 @@ function showChain(result, ui) {
     ui.boxes.highlight(index);
   };
   const rows = new Rows(
-    read.map(({ label, score }) => ({ name: label, share: score, text: percent(score) })),
+    read.map(({ label, score }) => ({ name: label, share: score, text: percent(score), swatch: ui.colors.of(label) })),
     { label: "What was read", onHighlight: highlight },
   );
-  ui.boxes.show({ ...result, detections: read }, { onHighlight: highlight, onSelect: highlight });
+  ui.boxes.show({ ...result, detections: read }, { colors: ui.colors, onHighlight: highlight, onSelect: highlight });
   const labels = read.map(({ label }) => label);
   const few = labels.length && labels.length <= MOST_IN_HEADLINE && labels.join("").length <= MOST_LETTERS;
   const unread = result.found - result.boxes.filter(({ answers }) => Object.keys(answers).length).length;
@@ -205,6 +209,23 @@ function showJson(result) {
 function showMessage(text) {
   return { announcement: text, nodes: [el("p", {}, text)], hint: "" };
 }
+
+/** What the network can answer at all: a classifier is sure of one of its labels also where none fits. */
+function knownLabels(card) {
+  if (!card?.labels?.length) return null;
+  const labels = card.labels.filter((_, index) => index !== card.background_id && !isPlaceholder(card.labels[index]));
+  const few = labels.length <= MOST_NAMED;
+  const names = few ? `: ${labels.join(", ")}` : "";
+  const number = plural(labels.length, "label").replace(/^\d+/, (digits) => Number(digits).toLocaleString("en"));
+  if (card.task !== "classify" && card.task !== "temporal") return few ? note(`It knows only ${number}${names}.`) : null;
+  if (card.multi_label) return note(`It gives each of its ${number}${names} a probability of its own.`);
+  return note(`It always answers with one of its ${number}${names}, even if none fits the image.`);
+}
+
+/** Some lists of labels, like COCO's 91, have ids without a name. */
+const isPlaceholder = (label) => ["", "n/a"].includes(label.trim().toLowerCase());
+
+const note = (text) => el("p", { class: "known quiet" }, text);
 
 const covered = (found) =>
   `${percent(found.reduce((sum, { fraction }) => sum + fraction, 0))} of the image`;

@@ -3,10 +3,10 @@
 import { el, setStyle } from "./dom.js";
 
 export class Rows {
-  /** `entries` are {name, share, text, swatch?}; both callbacks get a row's index, or null for none. */
+  /** `entries` are {name, share, text, swatch?}, `swatch` as of ClassColors; both callbacks get a row's index, or null for none. */
   constructor(entries, { label, onHighlight, onSelect }) {
     this.buttons = entries.map(({ name, share, text, swatch }, index) => {
-      const color = swatch && setStyle(el("i", { class: "swatch" }), { background: swatch });
+      const color = swatch && setStyle(el("i", { class: swatch.dashed ? "swatch dashed" : "swatch" }), { "--box": swatch.fill });
       const button = el(
         "button",
         { class: "row", type: "button", "aria-pressed": onSelect ? "false" : undefined },

@@ -188,8 +188,9 @@ export class Strip {
         const patterns = await playground.explain("patterns", { ...query, thumbnails: true }, signal);
         const { peaks, receptive_field: field } = patterns.answer;
         below.replaceChildren(
-          el("p", { class: "lead quiet" }, patternsText(map.channel, field)),
+          el("p", { class: "lead quiet" }, patternsText(map.channel, field, this.model.card.input)),
           el("div", { class: "thumbs large" }, ...peaks.map(({ thumbnail, value }) => thumb(thumbnail, value.toFixed(2)))),
+          el("button", { class: "link", type: "button", onclick: () => playground.favorites.open(stage.name, map.channel) }, "Find its favorite patches in all images"),
         );
       });
     } catch (error) {
@@ -217,9 +218,17 @@ const METHODS = {
   occlusion: "occlusion, which covers one region after another",
 };
 
-/** `height` and `width` are null where the whole image affects the channel. */
-const patternsText = (channel, { height, width }) =>
-  `The regions in which channel ${channel} is most active. ${height === null || width === null ? "The whole image" : `A region of ${height} × ${width} input pixels`} affects each cell.`;
+/**
+ * What a cell of a channel depends on. `height` and `width` are null where the whole image affects it, and count the
+ * padding around the network's input: they may be larger than the input itself.
+ */
+function patternsText(channel, { height, width, effective }, input) {
+  const all = height === null || width === null || (height >= input.height && width >= input.width);
+  const part = all ? "every pixel of the network's input" : `${Math.min(width, input.width)} × ${Math.min(height, input.height)} pixels of the network's input`;
+  const inner = Math.round(effective ?? 0);
+  const most = inner && inner < Math.min(width ?? Infinity, input.width) ? ` Most of the effect comes from the inner ${inner} × ${inner}.` : "";
+  return `The regions in which channel ${channel} is most active. Each of its cells depends on ${part}, which is ${input.width} × ${input.height}.${most}`;
+}
 
 function thumb(source, text, kind = "div") {
   const attributes = kind === "button" ? { class: "thumb", type: "button", "aria-pressed": "false" } : { class: "thumb" };

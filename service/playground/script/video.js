@@ -102,14 +102,16 @@ export class VideoTimeline {
     this.#setProgress(`${plural(this.frames.length, "frame")} processed.${detail ? ` ${detail}` : ""}`);
     const { showSummary } = this.task;
     if (!showSummary) return;
-    const { options } = this.playground;
-    this.#fill(showSummary(summary, { options }).nodes);
+    const { options, card } = this.playground;
+    this.#fill(showSummary(summary, { options, card }).nodes);
   }
 
   #lane(label) {
     if (!this.lanes.has(label)) {
       const chart = svg("svg", { preserveAspectRatio: "none", "aria-hidden": "true" });
-      const node = el("li", { class: "lane" }, el("span", {}, label), chart);
+      const { fill, dashed } = this.playground.colors.of(label);
+      const swatch = setStyle(el("i", { class: dashed ? "swatch dashed" : "swatch" }), { "--box": fill });
+      const node = el("li", { class: "lane" }, el("span", {}, swatch, label), setStyle(chart, { "--box": fill }));
       this.lanes.set(label, { chart, node, total: 0 });
     }
     return this.lanes.get(label);
@@ -123,10 +125,10 @@ export class VideoTimeline {
     const frame = this.frames.findLast((each) => each.time <= time + 1e-3) ?? this.frames[0];
     if (frame === this.shown) return;
     this.shown = frame;
-    const { boxes, mask, options, setThreshold } = this.playground;
+    const { boxes, mask, options, colors, setThreshold } = this.playground;
     const { width, height } = this.info;
     const result = { width, height, ...frame };
-    const { nodes } = this.task.show(result, { boxes, mask, options, setThreshold });
+    const { nodes } = this.task.show(result, { boxes, mask, options, colors, setThreshold, card: this.playground.card });
     this.#fill([...nodes, el("p", { class: "note number" }, `At ${frame.time.toFixed(1)} s`)]);
   }
 

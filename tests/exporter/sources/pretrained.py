@@ -99,8 +99,14 @@ def upernet() -> Processed:
 
 
 def mask2former() -> Processed:
-    backbone = resnet_backbone()
-    backbone.out_features = ["stage1", "stage2", "stage3", "stage4"]
+    backbone = tf.SwinConfig(
+        image_size=SIDE,
+        embed_dim=12,
+        depths=[1, 1, 1, 1],
+        num_heads=[2, 2, 2, 2],
+        window_size=4,
+        out_features=["stage1", "stage2", "stage3", "stage4"],
+    )
     config = tf.Mask2FormerConfig(
         backbone_config=backbone,
         feature_size=32,
@@ -245,11 +251,11 @@ def conditional_detr() -> Processed:
 
 def deformable_detr() -> Processed:
     backbone = resnet_backbone()
-    backbone.out_features = ["stage3", "stage4"]
+    backbone.out_features = ["stage2", "stage3", "stage4"]
     config = tf.DeformableDetrConfig(
         **{**TRANSFORMER, "d_model": 64},
         backbone_config=backbone,
-        num_feature_levels=2,
+        num_feature_levels=4,
         num_queries=50,
         **NAMED,
     )
@@ -259,15 +265,12 @@ def deformable_detr() -> Processed:
 
 HYBRID = {
     "encoder_hidden_dim": 16,
-    "encoder_in_channels": [24, 32],
-    "feat_strides": [16, 32],
-    "encode_proj_layers": [1],
-    "num_feature_levels": 2,
+    "encoder_in_channels": [16, 24, 32],
     "encoder_ffn_dim": 32,
     "encoder_attention_heads": 2,
     "d_model": 16,
     "num_queries": 20,
-    "decoder_in_channels": [16, 16],
+    "decoder_in_channels": [16, 16, 16],
     "decoder_ffn_dim": 32,
     "decoder_attention_heads": 2,
 }
@@ -279,7 +282,7 @@ def rt_detr() -> Processed:
         hidden_sizes=[8, 16, 24, 32],
         depths=[1, 1, 1, 1],
         layer_type="basic",
-        out_features=["stage3", "stage4"],
+        out_features=["stage2", "stage3", "stage4"],
     )
     config = tf.RTDetrConfig(**HYBRID, decoder_layers=1, backbone_config=backbone, **NAMED)
     return tf.RTDetrForObjectDetection(config), tf.RTDetrImageProcessorPil(size=SQUARE)
@@ -294,11 +297,9 @@ def d_fine() -> Processed:
         stage_out_channels=[8, 16, 24, 32],
         stage_num_blocks=[1, 1, 1, 1],
         stage_numb_of_layers=[1, 1, 1, 1],
-        out_features=["stage3", "stage4"],
+        out_features=["stage2", "stage3", "stage4"],
     )
-    config = tf.DFineConfig(
-        **HYBRID, decoder_layers=2, depth_mult=0.34, backbone_config=backbone, **NAMED
-    )
+    config = tf.DFineConfig(**HYBRID, decoder_layers=2, backbone_config=backbone, **NAMED)
     return tf.DFineForObjectDetection(config), tf.RTDetrImageProcessorPil(size=SQUARE)
 
 
@@ -308,11 +309,9 @@ def rt_detr_v2() -> Processed:
         hidden_sizes=[8, 16, 24, 32],
         depths=[1, 1, 1, 1],
         layer_type="basic",
-        out_features=["stage3", "stage4"],
+        out_features=["stage2", "stage3", "stage4"],
     )
-    config = tf.RTDetrV2Config(
-        **HYBRID, decoder_layers=2, decoder_n_levels=2, backbone_config=backbone, **NAMED
-    )
+    config = tf.RTDetrV2Config(**HYBRID, decoder_layers=2, backbone_config=backbone, **NAMED)
     return tf.RTDetrV2ForObjectDetection(config), tf.RTDetrImageProcessorPil(size=SQUARE)
 
 

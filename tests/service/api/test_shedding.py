@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from collections.abc import Callable
+from typing import Any
 from weakref import WeakMethod
 
 import pytest
@@ -37,9 +39,19 @@ class Queue:
         return error
 
 
-def record() -> RequestRecord:
+class Later:
+    """An event loop that keeps what is to be called later."""
+
+    def __init__(self, calls: list[Callable[[], None]]) -> None:
+        self._calls = calls
+
+    def call_later(self, _: float, call: Callable[[], None]) -> None:
+        self._calls.append(call)
+
+
+def record(version: int = 1, model: str = "colors") -> RequestRecord:
     made = RequestRecord("mine")
-    made.route, made.model, made.version = "/v1/classify", "colors", 1
+    made.route, made.model, made.version = "/v1/classify", model, version
     return made
 
 
@@ -82,6 +94,16 @@ async def test_other_targets_take_the_long_way(target: bytes) -> None:
     assert refusal(shedding(queue), target=target) is None
 
 
+async def test_what_another_version_may_answer_takes_the_long_way() -> None:
+    wanted, queue = [object()], Queue()
+    made = Shedding(Metrics(), wanted=lambda: wanted[-1])
+    made.note(SCOPE, record(), queue.error())
+    assert refusal(made) is not None
+    wanted.append(object())
+    assert refusal(made) is None
+    assert not made.targets
+
+
 async def test_an_id_that_needs_escapes_takes_the_long_way() -> None:
     queue = Queue()
     assert refusal(shedding(queue), given_id='a"b') is None
@@ -118,3 +140,50 @@ async def test_where_guards_may_refuse_nothing_is_remembered() -> None:
     made.note(SCOPE, record(), queue.error())
     assert made.targets == 0
     assert refusal(made) is None
+
+
+async def test_where_versions_share_the_requests_all_must_be_full() -> None:
+    queues = {1: Queue(), 2: Queue()}
+    made = Shedding(Metrics(), sharing=lambda name: queues if name == "colors" else ())
+    made.note(SCOPE, record(1), queues[1].error())
+    assert [refusal(made) for _ in range(3)] == [None] * 3  # the other version may have room
+    made.note(SCOPE, record(2), queues[2].error())
+    assert refusal(made) is not None
+    queues[2].left = 1
+    await asyncio.sleep(0)  # what came before is queued
+    assert [refusal(made) is None for _ in range(2)] == [True, False]
+
+
+async def test_where_one_of_the_versions_is_gone_the_target_is_forgotten() -> None:
+    queues = {1: Queue(), 2: Queue()}
+    made = Shedding(Metrics(), sharing=lambda _: (1, 2))
+    for version, queue in queues.items():
+        made.note(SCOPE, record(version), queue.error())
+    del queues[2], queue
+    assert refusal(made) is None
+    assert made.targets == 0
+
+
+async def test_another_model_that_answers_a_target_by_now_takes_its_place() -> None:
+    first, second, metrics = Queue(), Queue(), Metrics()
+    made = Shedding(metrics)
+    made.note(SCOPE, record(), first.error())
+    assert refusal(made) is not None
+    made.note(SCOPE, record(model="shapes"), second.error())
+    first.left = 9
+    assert refusal(made) is not None
+    labels = {"route": "/v1/classify", "code": "overloaded"}
+    assert metrics.registry.get_sample_value("foveal_errors_total", labels) == 1
+
+
+async def test_what_is_known_is_forgotten_when_it_is_counted() -> None:
+    """A target may lead to another version by now, whose queue is empty."""
+    queue, metrics, calls = Queue(), Metrics(), list[Callable[[], None]]()
+    made = Shedding(metrics)
+    made.note(SCOPE, record(), queue.error())
+    loop: Any = Later(calls)
+    assert made.refusal(TARGET, None, loop) is not None
+    calls.pop()()
+    assert made.refusal(TARGET, None, loop) is None
+    labels = {"route": "/v1/classify", "code": "overloaded"}
+    assert metrics.registry.get_sample_value("foveal_errors_total", labels) == 1

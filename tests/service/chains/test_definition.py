@@ -1,5 +1,6 @@
 """Files that are chains, and files that are none: the message names the field."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -83,10 +84,13 @@ def test_files_that_are_no_chains_keep_no_other_from_being_read(tmp_path: Path) 
     (tmp_path / "folder" / "chain.toml").mkdir(parents=True)
     (tmp_path / "link").mkdir()
     (tmp_path / "link" / "chain.toml").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "chain.toml")
     chains, refusals = scan_chains(tmp_path, TASKS, {"taken"})
     assert list(chains) == ["good"]
     reasons = {one.name: one.reason for one in refusals}
-    assert set(reasons) == {*texts, "folder", "link"} ^ {"good"}
+    assert set(reasons) == {*texts, "folder", "link", "pipe"} ^ {"good"}
+    assert "not a regular file" in reasons["pipe"]
     assert "can not name a chain" in reasons["Bad Name"]
     assert "is the name of a model" in reasons["taken"]
     assert "it is not TOML" in reasons["broken"]

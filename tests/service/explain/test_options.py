@@ -82,7 +82,7 @@ def test_a_refused_option_is_named_as_a_client_writes_it() -> None:
     ("card", "options", "detail"),
     [
         (BARE, {"view": "maps"}, "lists no `stages`"),
-        (BARE, {"view": "story"}, "filters, occlusion, rise, probe"),
+        (BARE, {"view": "story"}, "input, filters, convolution, logit, occlusion, rise, probe"),
         (BARE, {"view": "cam", "method": "eigencam"}, "lists no `stages`"),
         (BARE, {"view": "cam", "stage": "stage_1"}, "lists no `stages`"),
         (SEGMENT, {"view": "probe"}, "name a classifier"),
@@ -141,7 +141,9 @@ def test_only_views_with_a_heat_are_drawn_as_one(view: str, form: Form) -> None:
     if form in VIEWS[view].forms:
         assert request(CLASSIFY, form, view=view, **stage).form == form
     else:
-        with pytest.raises(InvalidParameterError, match="has no heat; take json or sheet"):
+        with pytest.raises(
+            InvalidParameterError, match=r"has no heat; take json( or (sheet|npy))?$"
+        ):
             request(CLASSIFY, form, view=view)
 
 
@@ -151,7 +153,7 @@ def test_an_overlay_of_maps_needs_one_channel() -> None:
 
 
 def test_the_views_are_listed_where_there_is_no_such_view() -> None:
-    with pytest.raises(ValidationError, match="'filters', 'maps', 'patterns'"):
+    with pytest.raises(ValidationError, match="'filters', 'convolution', 'maps'"):
         ExplainOptions.model_validate({"view": "dreams"})
 
 

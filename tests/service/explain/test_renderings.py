@@ -25,6 +25,8 @@ SMALL = [(1, 1), (2, 2), (3, 2), (7, 9), (16, 16), (28, 28), (64, 64), (70, 70),
 LONG = [(1, 1000), (1000, 1), (1, 10_000), (10_000, 1), (3, 4000), (65_535, 2), (2, 65_535)]
 MOST_PIXELS = 1240 * 4000
 """Of a sheet. The highest, that of a story, has a row for each of five stages."""
+MOST_ARRAY_BYTES = 4 * 3 * 300 * 300 + 128
+"""Of the largest frame here, as float32, with the header of the file."""
 FEW: dict[str, Any] = {"samples": 4, "steps": 4}
 TINY = ["tiny-classify", "tiny-segment", "tiny-detect", "tiny-embed"]
 REAL = ["lenet5", "glance", "unet-digits", "efficientnet-lite0", "ssdlite-mobilenet-v2"]
@@ -54,6 +56,9 @@ async def draw_everything(bench: Bench, model: str, size: tuple[int, int]) -> No
                 continue  # a probe of what is no classifier, and an image in which nothing is found
             if form == "json":
                 assert not isinstance(result, RenderedImage)
+                continue
+            if form == "npy":
+                assert len(result.content) <= MOST_ARRAY_BYTES, (view, form)
                 continue
             width, height = Image.open(BytesIO(result.content)).size
             if form == "sheet":

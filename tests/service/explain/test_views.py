@@ -6,6 +6,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pytest
 from PIL import Image
 from pydantic import TypeAdapter
@@ -22,8 +23,11 @@ pytestmark = pytest.mark.anyio
 
 FEW: dict[str, Any] = {"samples": 4, "steps": 4}
 QUERIES: list[dict[str, Any]] = [
+    {"view": "input", "thumbnails": True},
     {"view": "filters"},
     {"view": "filters", "thumbnails": True},
+    {"view": "convolution"},
+    {"view": "convolution", "filter": 1, "row": 2, "column": 0, "thumbnails": True, "arrays": True},
     {"view": "maps", "channels": 2, "thumbnails": True},
     {"view": "maps", "stage": "stage_1", "channel": 1},
     {"view": "patterns"},
@@ -35,7 +39,7 @@ QUERIES: list[dict[str, Any]] = [
     {"view": "rise", "score": False, "samples": 4},
     {"view": "story"},
 ]
-PROBE: dict[str, Any] = {"view": "probe"}
+OF_CLASSIFIERS: list[dict[str, Any]] = [{"view": "probe"}, {"view": "logit"}]
 TINY = ["tiny-classify", "tiny-segment", "tiny-detect", "tiny-embed"]
 REAL = ["efficientnet-lite0", "lenet5", "unet-digits", "ssdlite-mobilenet-v2"]
 CLASSIFIERS = {"tiny-classify", "efficientnet-lite0", "lenet5"}
@@ -55,7 +59,7 @@ def white() -> bytes:
 
 async def check(bench: Bench, model: str, image: bytes) -> None:
     """Hold the JSON of every view against its type, strictly: no other field, no other type."""
-    queries = [*QUERIES, PROBE] if model in CLASSIFIERS else QUERIES
+    queries = [*QUERIES, *OF_CLASSIFIERS] if model in CLASSIFIERS else QUERIES
     for query in queries:
         result = await bench.explain(model, image, **query)
         assert result["view"] == query["view"]
@@ -79,11 +83,14 @@ async def test_every_result_of_a_real_network_has_its_type(real_models: Bench, m
 
 
 @pytest.mark.parametrize("view", VIEWS)
-async def test_every_form_but_json_is_a_png(tiny_models: Bench, view: str) -> None:
+async def test_every_form_is_a_png_or_an_array(tiny_models: Bench, view: str) -> None:
     few = {name: value for name, value in FEW.items() if name in VIEWS[view].options}
     one = {"stage": "stage_1", "channel": 0} if view == "maps" else {}
     for form in VIEWS[view].forms - {"json"}:
         drawn = await tiny_models.draw("tiny-classify", white(), form=form, view=view, **few, **one)
+        if form == "npy":
+            assert np.load(BytesIO(drawn.content)).shape == drawn.shape
+            continue
         image = Image.open(BytesIO(drawn.content))
         assert (image.format, drawn.media_type) == ("PNG", "image/png")
         assert image.size == (24, 20) or form == "sheet"

@@ -56,6 +56,10 @@ def test_a_classifier_has_a_first_layer_a_head_and_receptive_fields(path: Path) 
     assert anatomy.first.stride == (2, 2)
     assert anatomy.head is not None
     assert anatomy.head.map == "map_2"
+    assert anatomy.opening is not None
+    assert anatomy.opening.tensors == ["image", "map_1", "map_2"]
+    assert anatomy.last is not None
+    assert anatomy.last.input == "features"
     assert {name: field.size for name, field in anatomy.fields.items()} == {
         "map_1": (3, 3),
         "map_2": (3, 3),
@@ -65,10 +69,11 @@ def test_a_classifier_has_a_first_layer_a_head_and_receptive_fields(path: Path) 
 def test_the_inner_maps_are_outputs_that_run(path: Path) -> None:
     before = path.read_bytes()
     graph = instrument_graph(path, card_with()).graph
-    assert outputs_of(graph) == ["logits", "map_1", "map_2"]
+    assert outputs_of(graph) == ["logits", "map_1", "map_2", "features"]
     session = ort.InferenceSession(graph, providers=["CPUExecutionProvider"])
     image = RANDOM.normal(size=(1, 3, 9, 9)).astype(np.float32)
-    logits, first, second = session.run(None, {"image": image})
+    logits, first, second, features = session.run(None, {"image": image})
+    np.testing.assert_allclose(features, second.mean(axis=(2, 3)), rtol=1e-4, atol=1e-5)
     np.testing.assert_array_equal(second, np.maximum(first, 0))
     np.testing.assert_allclose(logits, second.mean(axis=(2, 3)) @ WEIGHTS, rtol=1e-4, atol=1e-5)
     assert path.read_bytes() == before
@@ -77,16 +82,17 @@ def test_the_inner_maps_are_outputs_that_run(path: Path) -> None:
 def test_a_stage_that_is_an_output_already_is_not_added_again(path: Path) -> None:
     stages = (Stage(name="last", tensor="logits", channels=3, stride=9), *STAGES)
     graph = instrument_graph(path, card_with(stages=stages)).graph
-    assert outputs_of(graph) == ["logits", "map_1", "map_2"]
+    assert outputs_of(graph) == ["logits", "map_1", "map_2", "features"]
 
 
 def test_the_map_that_the_head_pools_is_an_output_without_any_stage(path: Path) -> None:
     instrumented = instrument_graph(path, card_with(stages=()))
-    assert outputs_of(instrumented.graph) == ["logits", "map_2"]
+    assert outputs_of(instrumented.graph) == ["logits", "map_2", "map_1", "features"]
     assert list(instrumented.anatomy.fields) == ["map_2"]
 
 
 def test_only_a_classifier_has_a_linear_head(path: Path) -> None:
     instrumented = instrument_graph(path, card_with(task="embed", labels=(), stages=()))
     assert instrumented.anatomy.head is None
-    assert outputs_of(instrumented.graph) == ["logits"]
+    assert instrumented.anatomy.last is None
+    assert outputs_of(instrumented.graph) == ["logits", "map_1", "map_2"]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from service.errors import BrokenImageError, UnsupportedImageError
+from service.errors import BrokenImageError, TooManyPixelsError, UnsupportedImageError
 from service.imaging.decode import Limits, open_image, orientation, read_pixels
 from tests.pngs import packed
 from tests.tiffs import (
@@ -418,3 +418,28 @@ def test_bigtiff_in_both_byte_orders(order: str, bits: int) -> None:
     entries = b"".join(struct.pack(order + "HHQQ", tag, 16, 1, tags[tag]) for tag in sorted(tags))
     directory = struct.pack(order + "Q", len(tags)) + entries + bytes(8)
     assert shown(header + pixels * 2 + directory).tolist() == [[0, 51, 255]] * 2
+
+
+@pytest.mark.parametrize(
+    ("kind", "form", "pixels", "is_read"),
+    [("f4", FLOAT, 100, True), ("f8", FLOAT, 62, True), ("f8", FLOAT, 63, False)],
+)
+def test_deep_samples_are_bounded_in_bytes(
+    kind: str, form: int, pixels: int, *, is_read: bool
+) -> None:
+    """64 million 64-bit floats, 498 kB when they are deflated, took 3.5 s."""
+    row = np.zeros(pixels, "<" + kind)
+    tags = {256: pixels, 258: 8 * row.itemsize, 262: BLACK_IS_ZERO, 339: form}
+    body = tiff_of([row.tobytes()], tags, compression=DEFLATE)
+    limits = Limits(max_pixels=100)
+    if is_read:
+        assert read_pixels(open_image(body, limits)).size == (pixels, 1)
+        return
+    with pytest.raises(TooManyPixelsError, match="504 bytes, more than the 500"):
+        open_image(body, limits)
+
+
+def test_floats_that_are_no_numbers_are_the_ends_of_the_range() -> None:
+    row = np.array([np.nan, np.inf, -np.inf, -3, 1, 200], "<f4")
+    tags = {256: 6, 258: 32, 262: BLACK_IS_ZERO, 339: FLOAT}
+    assert shown(tiff_of([row.tobytes()], tags)).tolist() == [[0, 255, 0, 0, 1, 200]]

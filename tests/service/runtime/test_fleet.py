@@ -9,6 +9,7 @@ from service.runtime.fleet import (
     NO_FLEET,
     Latest,
     Selector,
+    is_version,
     parse_selector,
     read_fleet,
     read_routes,
@@ -83,7 +84,7 @@ def test_what_can_not_be_wanted_is_named_with_its_place(
     ("text", "reason"),
     [
         ("[defaults", "is not TOML"),
-        ("\xff", "is not TOML"),
+        ("\xff", "is not UTF-8"),
         ('[defaults]\nclassify = "../a:1"', "selects no model"),
         ("defaults = 3", "defaults"),
         ("[model.a]", "model: Extra inputs"),
@@ -98,8 +99,25 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, text: str, reason:
 
 def test_a_folder_in_the_place_of_the_file_is_named(tmp_path: Path) -> None:
     (tmp_path / "foveal.toml").mkdir()
-    with pytest.raises(ConfigurationError, match=r"foveal\.toml can not be read"):
+    with pytest.raises(ConfigurationError, match=r"foveal\.toml: it .*regular"):
         read_fleet(tmp_path)
+
+
+def test_a_link_that_leads_nowhere_is_named_and_not_taken_for_no_file(tmp_path: Path) -> None:
+    (tmp_path / "foveal.toml").symlink_to(tmp_path / "gone.toml")
+    with pytest.raises(ConfigurationError, match="leads nowhere"):
+        read_fleet(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text", ["0", "0" * 18, "1" * 19, "0" * 18 + "1" * 5000, "1" * 5000, "\u0661"]
+)
+def test_a_version_has_at_most_18_digits(text: str) -> None:
+    """Python reads no number of more than 4,300."""
+    assert not is_version(text)
+    with pytest.raises(InvalidParameterError, match="selects no model"):
+        parse_selector(f"a:{text}")
+    assert read_routes({"weights": {text: 100}}).targets() == {f"the share of {text}": None}
 
 
 @pytest.mark.parametrize("text", ["a", "a:1", "a@b", "efficientnet-lite0:12", "a.b_c@canary-2"])

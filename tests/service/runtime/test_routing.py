@@ -130,3 +130,12 @@ def test_a_shadow_is_a_version_or_an_alias(shadow: str) -> None:
     assert routing.shadow_of(VERSIONS) is VERSIONS[1]
     assert routing.shadow_of([model("b")]) is None
     assert routing.shadow_of([VERSIONS[0], model("a", 2, ready=False)]) is None
+
+
+def test_versions_with_a_share_that_can_answer_share_the_requests() -> None:
+    versions = [model("a", 1), model("a", 2), model("a", 3)]
+    routing = weighted(one=50, two=0, **{"3": 50})
+    assert set(routing.sharing("a", versions)) == {1, 3}
+    versions[2].mark_failed("did not answer")
+    assert set(routing.sharing("a", versions)) == {1}
+    assert not Routing({}).sharing("a", versions)

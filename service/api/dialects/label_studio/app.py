@@ -7,7 +7,6 @@ tags of that model's task. Nothing is remembered between requests.
 import asyncio
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -15,7 +14,6 @@ from fastapi import Response
 
 from service.api.dialects.label_studio.config import TASKS, Control, controls_of
 from service.api.dialects.label_studio.regions import (
-    BrushOptions,
     areas,
     regions_of,
     score_of,
@@ -27,10 +25,12 @@ from service.api.ingest.remote_images import RemoteImages
 from service.api.protocol import Call, Endpoint, Protocol, json_answer
 from service.api.responses import run_images
 from service.calls import TaskCall
+from service.card import Card
 from service.engine import Engine
 from service.errors import (
     ImageError,
     InvalidParameterError,
+    NoDefaultModelError,
     RemoteImageError,
     TooManyImagesError,
     UnknownModelError,
@@ -38,12 +38,17 @@ from service.errors import (
 from service.pipeline import EncodedImage
 from service.tasks.classify import ClassifyOptions
 from service.tasks.detect import DetectOptions
-from service.tasks.task import TaskOptions
+from service.tasks.segment import SegmentOptions
+from service.tasks.task import JsonForm
 
 PREFIX = "/label-studio"
 EXAMPLE = '{"tasks": [{"data": {"image": "…"}}], "label_config": "<View>…</View>"}'
 MOST_VALUES = 1 << 20
 """Tasks come with their annotations, of which nothing is read."""
+LARGE_CONFIG = 8 * 1024
+"""Characters of a label config; a larger one is read on a thread."""
+FEW_RESULTS = 64
+"""More results, or regions, are written on a thread: each may be a mask."""
 _TRAINS = re.compile(rb'\s*\{\s*"action"\s*:\s*"START_TRAINING"')
 
 
@@ -75,7 +80,7 @@ async def _setup(call: Call) -> Response:
     """Name the version that predictions will have; a project whose config is still empty can be set up, too."""
     given = await _read(call)
     config = text_in(given, "schema") or ""
-    controls = controls_of(config) if config.strip() else []
+    controls = await _controls(config) if config.strip() else []
     calls = _calls(call.services.engine, call.model, controls)
     return json_answer({"model_version": _version(call.services.engine, calls)})
 
@@ -99,15 +104,20 @@ async def _webhook(call: Call) -> Response:
 async def _predict(remote: RemoteImages, call: Call) -> Response:
     given = await _read(call)
     tasks = _tasks(given, call.services.max_images)
-    controls = controls_of(text_in(given, "label_config") or "")
+    controls = await _controls(text_in(given, "label_config") or "")
     calls = _calls(call.services.engine, call.model, controls)
     chosen = [one for one in controls if TASKS[one.kind] in calls]
     if not chosen:
         raise InvalidParameterError(_nothing_to_do(controls, call))
+    if len(calls) == 1:  # several models have no common name in the metrics
+        call.record.found(next(iter(calls.values())).model)
+    by_image = _pages(chosen)
+    _require_few(len(by_image) * len(tasks), call.services.max_images)
     room = _Room(call.services.max_body_bytes)
-    pages = [
-        (one, await _images(remote, call, tasks, one[0].variable, room)) for one in _pages(chosen)
-    ]
+    pages = [(one, await _images(remote, call, tasks, one[0].variable, room)) for one in by_image]
+    if len(pages) > 1:  # else the pixels are counted where the images run
+        every = [image for _, images in pages for image in images]
+        await call.services.engine.pipeline.check_pixels(every)
     found: list[list[Any]] = [[] for _ in tasks]
     version = _version(call.services.engine, calls)
     for controls_of_page, images in pages:
@@ -116,11 +126,14 @@ async def _predict(remote: RemoteImages, call: Call) -> Response:
             results = await run_images(
                 call.request, call.services, call.record, call=calls[task], images=images
             )
-            for regions, result in zip(found, results, strict=True):
-                regions.extend(_filled(fill, result))
-    return json_answer(
-        {"results": [_prediction(one, version) for one in found], "model_version": version}
-    )
+            extend = partial(_extend, found, fill, results)
+            if len(fill) * len(results) > FEW_RESULTS:
+                await asyncio.to_thread(extend)
+            else:
+                extend()
+    answer = partial(_answer, found, version)
+    regions = sum(map(len, found))
+    return await asyncio.to_thread(answer) if regions > FEW_RESULTS else answer()
 
 
 async def _read(call: Call) -> Object:
@@ -129,15 +142,29 @@ async def _read(call: Call) -> Object:
     return await asyncio.to_thread(read) if len(body) > LARGE_BYTES else read()
 
 
+async def _controls(config: str) -> list[Control]:
+    read = partial(controls_of, config)
+    return await asyncio.to_thread(read) if len(config) > LARGE_CONFIG else read()
+
+
+def _require_few(images: int, most: int) -> None:
+    """Refuse tasks with too many images; a task has one for each variable of the label config.
+
+    Raises:
+        TooManyImagesError
+    """
+    if images > most:
+        raise TooManyImagesError(
+            f"The tasks hold {images} images, more than the {most} allowed. Select fewer tasks."
+        )
+
+
 def _tasks(given: Object, most: int) -> list[Mapping[str, Any]]:
     """Return the data of each task."""
     tasks = given.get("tasks")
     if not isinstance(tasks, list) or not tasks:
         raise InvalidParameterError(f"tasks must be a list that is not empty. Send {EXAMPLE}.")
-    if len(tasks) > most:
-        raise TooManyImagesError(
-            f"The request holds {len(tasks)} tasks, more than the {most} allowed. Select fewer tasks."
-        )
+    _require_few(len(tasks), most)
     found = [one.get("data") if isinstance(one, dict) else None for one in tasks]
     if not all(isinstance(one, dict) for one in found):
         raise InvalidParameterError(f"Each task must have its data. Send {EXAMPLE}.")
@@ -148,43 +175,50 @@ def _tasks(given: Object, most: int) -> list[Mapping[str, Any]]:
 
 
 def _calls(engine: Engine, name: str | None, controls: Sequence[Control]) -> dict[str, TaskCall]:
-    """Return the call of each task that fills in a tag, by the task's name: the default models', or the one named."""
+    """Return the call of each task that fills in a tag, by the task's name: the default models', or the one named.
+
+    Raises:
+        NoDefaultModelError: each task has several models and no default.
+    """
     wanted = dict.fromkeys(TASKS[one.kind] for one in controls)
     if name is not None:
         own = _model_task(engine, name)
         return {own: _call(engine, own, name, controls)} if own in wanted else {}
-    return {
-        task: _call(engine, task, None, controls)
-        for task in wanted
-        if engine.registry.default_of(task)
-    }
+    calls, unclear = {}, []
+    for task in wanted:
+        try:
+            calls[task] = _call(engine, task, None, controls)
+        except UnknownModelError:  # no model does it; others may fill in the other tags
+            continue
+        except NoDefaultModelError as error:
+            unclear.append(error)
+    if unclear and not calls:
+        raise unclear[0]
+    return calls
 
 
 def _model_task(engine: Engine, name: str) -> str:
-    task = engine.tensor_call(name).model.card.task
+    task = engine.model(name).card.task
     if task not in TASKS.values():
         raise UnknownModelError(f"No tag of Label Studio shows what {name} finds: it does {task}.")
     return task
 
 
 def _call(engine: Engine, name: str, model: str | None, controls: Sequence[Control]) -> TaskCall:
-    task, options = engine.task(name), _options(controls)[name]
+    task, kinds = engine.task(name), {one.kind for one in controls}
     if name == "segment":
-        task = replace(task, head=partial(areas, task))
-    call = engine.call(task, options, model=model)
-    if name == "classify":  # every class, because the project may name any
-        every = ClassifyOptions(top_k=len(call.model.card.labels))
-        return engine.call(task, every, model=call.model.name, version=call.model.version)
-    return call
+        brushes = "BrushLabels" in kinds
+        form = JsonForm(f"label-studio brushes={brushes}", partial(areas, brushes=brushes))
+        options = SegmentOptions(polygons="PolygonLabels" in kinds)
+        return engine.call(task, options, model=model, form=form)
+    if name == "classify":
+        return engine.call(task, _every_class, model=model)
+    return engine.call(task, DetectOptions(), model=model)
 
 
-def _options(controls: Sequence[Control]) -> dict[str, TaskOptions]:
-    kinds = {one.kind for one in controls}
-    return {
-        "detect": DetectOptions(),
-        "segment": BrushOptions(polygons="PolygonLabels" in kinds, brushes="BrushLabels" in kinds),
-        "classify": ClassifyOptions(),
-    }
+def _every_class(card: Card) -> ClassifyOptions:
+    """The project may name any."""
+    return ClassifyOptions(top_k=len(card.labels))
 
 
 def _version(engine: Engine, calls: Mapping[str, TaskCall]) -> str:
@@ -260,6 +294,20 @@ async def _image(
 
 
 # The answer.
+
+
+def _extend(
+    found: Sequence[list[Any]], controls: Sequence[Control], results: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add what a task has found in each image."""
+    for regions, result in zip(found, results, strict=True):
+        regions.extend(_filled(controls, result))
+
+
+def _answer(found: Sequence[Sequence[Any]], version: str) -> Response:
+    return json_answer(
+        {"results": [_prediction(one, version) for one in found], "model_version": version}
+    )
 
 
 def _filled(controls: Sequence[Control], result: Mapping[str, Any]) -> list[Any]:

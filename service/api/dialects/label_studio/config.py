@@ -1,6 +1,7 @@
 """A project's label config: which of its tags can be filled in from an image, and what it calls each class."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Literal
 from xml.etree import ElementTree
 
@@ -9,6 +10,8 @@ from service.value import value
 
 LARGEST_CONFIG = 256 * 1024
 """Characters: ten thousand labels with their colors."""
+MOST_CONTROLS = 20
+"""Tags that are filled in. Each repeats what is found in each image, and an image of its own may belong to each."""
 Kind = Literal["RectangleLabels", "PolygonLabels", "BrushLabels", "Choices"]
 TASKS: Mapping[Kind, str] = {
     "RectangleLabels": "detect",
@@ -47,13 +50,13 @@ class Control:
 
 
 def controls_of(config: str) -> list[Control]:
-    """Return the tags that can be filled in, in the order of the config.
+    """Return the tags that can be filled in, in the order of the config. Blocking where it is large.
 
     A label stands for the classes in its `predicted_values`, and for the class of its own name or alias; upper and
     lower case are the same.
 
     Raises:
-        InvalidParameterError: the config is not XML, or is too large.
+        InvalidParameterError: the config is not XML, is too large, or has too many such tags.
     """
     if len(config) > LARGEST_CONFIG:
         raise InvalidParameterError(
@@ -70,21 +73,34 @@ def controls_of(config: str) -> list[Control]:
         for one in root.iter("Image")
         if one.get("name") and one.get("value", "").startswith("$") and one.get("value") != "$"
     }
-    return list(_controls(root, images))
+    found = list(islice(_elements(root, images), MOST_CONTROLS + 1))
+    if len(found) > MOST_CONTROLS:
+        raise InvalidParameterError(
+            f"The label config has more than {MOST_CONTROLS} tags that are filled in ({', '.join(TASKS)}). Use fewer."
+        )
+    return [_control(*one, images) for one in found]
 
 
-def _controls(root: ElementTree.Element, images: Mapping[str, str]) -> Iterator[Control]:
+def _elements(
+    root: ElementTree.Element, images: Mapping[str, str]
+) -> Iterator[tuple[ElementTree.Element, Kind, str]]:
+    """Yield each tag that can be filled in, its kind, and the name of its image."""
     for element in root.iter():
         kind = next((one for one in TASKS if one == element.tag), None)
         if kind is None:
             continue
         names = [one.strip() for one in element.get("toName", "").split(",")]
         image = next((one for one in names if one in images), None)
-        if image is None:
-            continue
-        labels = _labels(element, _OPTION.get(kind, "Label"))
-        several = element.get("choice") == "multiple"
-        yield Control(kind, element.get("name", ""), image, images[image], labels, several)
+        if image is not None:
+            yield element, kind, image
+
+
+def _control(
+    element: ElementTree.Element, kind: Kind, image: str, images: Mapping[str, str]
+) -> Control:
+    labels = _labels(element, _OPTION.get(kind, "Label"))
+    several = element.get("choice") == "multiple"
+    return Control(kind, element.get("name", ""), image, images[image], labels, several)
 
 
 def _labels(element: ElementTree.Element, tag: str) -> dict[str, str]:

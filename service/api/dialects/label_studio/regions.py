@@ -9,13 +9,8 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from service.api.dialects.label_studio.config import Control, Kind
-from service.card import Card
 from service.errors import InvalidParameterError
-from service.heads.outputs import Outputs
 from service.imaging.outlines import outer_outlines, simplified
-from service.imaging.source_image import SourceImage
-from service.tasks.segment import SegmentOptions
-from service.tasks.task import Task
 
 Region = dict[str, Any]
 FINENESS = 0.001
@@ -30,18 +25,8 @@ SIZES = (4, 8, 12, 16)
 """The bits in which the length of a run may be written, less one."""
 
 
-class BrushOptions(SegmentOptions):
-    """What of the areas is wanted: outlines, brushes or both."""
-
-    brushes: bool = False
-
-
-def areas(
-    task: Task, outputs: Outputs, source: SourceImage, card: Card, options: BrushOptions
-) -> dict[str, Any]:
+def areas(result: Any, *, brushes: bool) -> Any:  # noqa: ANN401  # of `segment`
     """Return the areas of an image, with few points in their outlines and with brushes where they are wanted."""
-    assert task.head is not None
-    result: dict[str, Any] = task.head(outputs, source, card, options)
     for one in result["segments"]:
         outlines = outer_outlines(one.pop("polygons", ()))
         one["outlines"] = [
@@ -50,7 +35,7 @@ def areas(
             if len(points) >= 3
         ]
         run_lengths = one.pop("rle")
-        if options.brushes:
+        if brushes:
             one["brush"] = brush(
                 coco.decode({**run_lengths, "counts": run_lengths["counts"].encode()})
             )

@@ -6,6 +6,7 @@ docs/decisions/0019 says why these are no routes of FastAPI.
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TypeVar
 
 from fastapi import Request, Response
 from pydantic_core import to_json
@@ -25,7 +26,6 @@ from service.api.error_forms import error_response, is_open_inference
 from service.api.ingest.body import read_body
 from service.api.record import RECORD_KEY, RequestRecord
 from service.api.tensors import limits_of
-from service.calls import TensorCall
 from service.errors import (
     FovealError,
     MethodNotAllowedError,
@@ -44,6 +44,7 @@ _MODEL = re.compile(
 )
 _REPOSITORY = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<what>load|unload)")
 _MOST_DIGITS = 18
+T = TypeVar("T")
 
 
 @value
@@ -97,10 +98,11 @@ class OpenInference:
         request.scope["route"] = RoutePath(_template(version, what))
         if refused := _refused(request, "POST" if what == "infer" else "GET"):
             return refused
-        call = self._find(name, version)
+        engine = self._services.engine
         if what == "infer":
-            return await infer(request, self._services, request.scope[RECORD_KEY], call)
-        return await self._of_model(request, call.model, version, what)
+            network = _found(engine.tensor_call, name, version)
+            return await infer(request, self._services, request.scope[RECORD_KEY], network)
+        return await self._of_model(request, _found(engine.model, name, version), version, what)
 
     async def _change(self, request: Request, name: str, what: str) -> Response:
         """Load a model as its policy says, or unload it."""
@@ -135,22 +137,6 @@ class OpenInference:
             return _json(model_config(model, engine, limits_of(self._services).most_rows))
         return _json(model_metadata(model, engine))
 
-    def _find(self, name: str, version: str | None) -> TensorCall:
-        """Return a call of the model that a path names, in Triton's words where there is none."""
-        try:
-            if version is not None and len(version) > _MOST_DIGITS:
-                raise UnknownVersionError(f"{name} has no such version.")
-            return self._services.engine.tensor_call(name, int(version) if version else None)
-        except UnknownModelError as error:
-            raise UnknownModelError(
-                f"Request for unknown model: '{name[:64]}' is not found. {error}"
-            ) from error
-        except UnknownVersionError as error:
-            shown = (version or "")[:_MOST_DIGITS]
-            raise UnknownVersionError(
-                f"Request for unknown model: '{name[:64]}' version {shown} is not found. {error}"
-            ) from error
-
     async def _server(self, _: Request) -> Response:
         return _json(server_metadata(self._services.engine.version, admin=self._services.admin))
 
@@ -169,14 +155,31 @@ class OpenInference:
         shown = services.engine.registry.models if models is None else models
         versions = [(one.name, str(one.version)) for one in shown]
         encode = partial(statistics, versions=versions)
-        if services.peers is None:
-            return Response(encode(services.metrics.statistics), media_type=JSON)
-        return Response(await services.peers.exposition(encode), media_type=JSON)
+        kind = ("statistics", *versions)
+        text = await services.exposition(kind, encode, services.metrics.statistics)
+        return Response(text, media_type=JSON)
 
     async def _index(self, request: Request) -> Response:
         record: RequestRecord = request.scope[RECORD_KEY]
         body = await read_body(request, self._services, record, held=False)
         return _json(index(self._services.engine, ready_only=wants_ready_only(body)))
+
+
+def _found(find: Callable[[str, int | None], T], name: str, version: str | None) -> T:
+    """Return what is found of the model that a path names, with an error in Triton's words where there is none."""
+    try:
+        if version is not None and len(version) > _MOST_DIGITS:
+            raise UnknownVersionError(f"{name} has no such version.")
+        return find(name, int(version) if version else None)
+    except UnknownModelError as error:
+        raise UnknownModelError(
+            f"Request for unknown model: '{name[:64]}' is not found. {error}"
+        ) from error
+    except UnknownVersionError as error:
+        shown = (version or "")[:_MOST_DIGITS]
+        raise UnknownVersionError(
+            f"Request for unknown model: '{name[:64]}' version {shown} is not found. {error}"
+        ) from error
 
 
 def _json(body: object, status: int = 200) -> Response:

@@ -8,7 +8,7 @@ from service.engine import Engine
 from service.errors import InvalidParameterError, MalformedJsonError, for_clients
 from service.logs import printable
 
-LARGEST_BODY = 4096
+LARGEST_BODY = 64 * 1024
 _STATES = {
     "ready": "READY",
     "loading": "LOADING",
@@ -25,12 +25,7 @@ def wants_ready_only(body: bytes) -> bool:
     """
     if not body:
         return False
-    if len(body) > LARGEST_BODY:
-        raise MalformedJsonError(f"The JSON has more than {LARGEST_BODY} bytes")
-    try:
-        given = from_json(body)
-    except ValueError as error:
-        raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
+    given = _json(body)
     ready = given.get("ready", False) if isinstance(given, dict) else None
     if not isinstance(ready, bool):
         raise InvalidParameterError('Send {"ready": true} or nothing')
@@ -66,14 +61,23 @@ def require_plain_load(body: bytes) -> None:
 def _parameters(body: bytes) -> dict[str, Any]:
     if not body:
         return {}
-    try:
-        given = from_json(body)
-    except ValueError as error:
-        raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
+    given = _json(body)
     parameters = given.get("parameters", {}) if isinstance(given, dict) else None
     if not isinstance(parameters, dict):
         raise InvalidParameterError('Send {"parameters": {…}} or nothing')
     return parameters
+
+
+def _json(body: bytes) -> Any:  # noqa: ANN401  # of a client
+    if len(body) > LARGEST_BODY:
+        raise MalformedJsonError(
+            f"The JSON has more than {LARGEST_BODY} bytes. A model's file is sent with "
+            "PUT /v1/models/{name}/versions/{version}."
+        )
+    try:
+        return from_json(body)
+    except ValueError as error:
+        raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
 
 
 def index(engine: Engine, *, ready_only: bool) -> list[dict[str, str]]:

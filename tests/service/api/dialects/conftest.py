@@ -22,7 +22,7 @@ def zoo(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def spoken(zoo: Path) -> Iterator[Live]:
     """The service of these networks, for the protocols of other programs."""
-    with serve(models=zoo, max_images=4) as service:
+    with serve(models=zoo, max_images=4, max_request_pixels=10_000_000) as service:
         yield service
 
 

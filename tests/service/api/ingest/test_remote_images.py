@@ -87,7 +87,8 @@ async def test_addresses_of_the_internet_are_public(address: str) -> None:
         "0.0.0.1", "255.255.255.255",
         "224.0.0.1", "240.0.0.1", "192.0.2.1", "198.18.0.1", "::1", "::", "fe80::1", "fe80::1%eth0",
         "fc00::1", "fd12::1", "ff02::1", "::ffff:127.0.0.1", "::ffff:10.0.0.1", "64:ff9b::7f00:1", "2002:7f00:1::",
-        "2001:0:7f00:1::", "2001:db8::1", "", "localhost",
+        "2001:0:7f00:1::", "2001:db8::1", "fec0::1", "3fff::1", "64:ff9b:1::7f00:1", "192.0.0.8", "192.88.99.1",
+        "", "localhost",
     ],
 )  # fmt: skip
 async def test_special_addresses_are_not(address: str) -> None:
@@ -215,6 +216,22 @@ async def test_what_can_not_be_an_image_is_said(answer: bytes, text: str) -> Non
     async with site(answer) as there:
         with pytest.raises(RemoteImageError, match=text):
             await fetched(remote(f"a.test:{there.port}"), f"http://a.test:{there.port}/x?secret=1")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 103 Early Hints\r\n\r\n" * 40_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1;x=yz\r\na\r\n" * 100_000,
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * 200_000,
+    ],
+    ids=["hints", "extensions of chunks", "sizes of chunks"],
+)
+async def test_what_comes_beside_the_image_is_bounded(answer: bytes) -> None:
+    async with site(answer) as there:
+        images = remote(f"a.test:{there.port}")
+        with pytest.raises(RemoteImageError, match="too much beside the image"):
+            await fetched(images, f"http://a.test:{there.port}", most=10_000_000)
 
 
 async def test_a_server_that_says_nothing_has_a_deadline() -> None:

@@ -1,10 +1,13 @@
 """What machines ask: live, ready and counted, of one process and of several."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from itertools import chain
 from pathlib import Path
 
 import httpx
 import pytest
+from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.registry import Collector
 
@@ -105,6 +108,32 @@ async def test_metrics_of_several_processes_are_those_of_all(tmp_path: Path) -> 
     assert answer.text == "# of all processes\n"
     (encode,) = peers.encoded
     assert b"foveal_build_info" in encode(engine.metrics.registry)
+
+
+class Threads(Collector):
+    """Notes the threads that collect it."""
+
+    def __init__(self) -> None:
+        self.seen: set[int] = set()
+
+    def collect(self) -> Iterator[Metric]:
+        self.seen.add(threading.get_ident())
+        yield from ()
+
+
+@pytest.mark.parametrize("path", ["/metrics", "/v2/models/stats"])
+async def test_metrics_are_never_collected_on_the_event_loop(tmp_path: Path, path: str) -> None:
+    """With two hundred versions this takes a second."""
+    settings, threads = Settings(models=tmp_path), Threads()
+    engine = Engine(settings)
+    engine.metrics.registry.register(threads)
+    collect = engine.metrics.statistics.collect
+    engine.metrics.statistics.collect = lambda: chain(threads.collect(), collect())  # type: ignore[method-assign]
+    async with client_of(engine, settings) as http:
+        threads.seen.clear()
+        assert (await http.get(path)).status_code == 200
+    assert threads.seen
+    assert threading.get_ident() not in threads.seen
 
 
 async def test_health_needs_no_key_by_the_document(tmp_path: Path) -> None:

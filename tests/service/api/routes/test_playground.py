@@ -21,7 +21,12 @@ def client(tmp_path: Path) -> httpx.AsyncClient:
 
 
 async def test_every_file_is_served_with_its_type_under_a_strict_policy(tmp_path: Path) -> None:
-    types = {".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml"}
+    types = {
+        ".js": "text/javascript",
+        ".css": "text/css",
+        ".svg": "image/svg+xml",
+        ".webmanifest": "application/manifest+json",
+    }
     async with client(tmp_path) as http:
         files = [file for file in FOLDER.rglob("*") if file.is_file() and file.suffix != ".html"]
         assert len(files) > 20

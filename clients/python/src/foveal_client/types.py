@@ -1,0 +1,247 @@
+"""What goes into requests and what answers hold, named and formed as in the service's OpenAPI document.
+
+A test of the service holds each of these types against docs/openapi.json.
+"""
+
+from os import PathLike
+from typing import Any, Literal, NotRequired, TypedDict
+
+Image = bytes | str | PathLike[str]
+"""An encoded image: its bytes, or the path of its file."""
+
+Video = bytes | str | PathLike[str]
+"""A video file: its bytes, or its path. It is read into memory."""
+
+# Options: all may be left out; the service's own defaults count then.
+
+
+class ModelOptions(TypedDict, total=False):
+    """Which model: `name`, `name:version` or `name@alias`; without it the task's default."""
+
+    model: str
+    version: int
+
+
+class ClassifyOptions(ModelOptions, total=False):
+    top_k: int
+
+
+class SegmentOptions(ModelOptions, total=False):
+    polygons: bool
+
+
+class DetectOptions(ModelOptions, total=False):
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+    classes: list[str]
+    nms: Literal["per_class", "agnostic", "none", "soft"]
+
+
+class EmbedOptions(ModelOptions, total=False):
+    pass
+
+
+class ExplainOptions(ModelOptions, total=False):
+    """`class_` is the parameter `class`, which is a keyword of Python."""
+
+    view: Literal["filters", "maps", "patterns", "cam", "occlusion", "rise", "probe", "story"]
+    stage: str
+    channel: int
+    channels: int
+    count: int
+    class_: str
+    box: int
+    method: Literal["auto", "cam", "eigencam", "rise"]
+    samples: int
+    seed: int
+    score: bool
+    steps: int
+    thumbnails: bool
+
+
+class VideoOptions(ModelOptions, total=False):
+    task: Literal["classify", "segment", "detect", "embed", "temporal", "chain"]
+    fps: float
+    every_n: int
+    max_frames: int
+    top_k: int
+    smoothing_seconds: float
+    polygons: bool
+    score_threshold: float
+    iou_threshold: float
+    max_detections: int
+    classes: list[str]
+    stride: int
+
+
+# Results
+
+
+class CornersBox(TypedDict):
+    """In pixels of the image as displayed, from its upper left corner."""
+
+    x_min: float
+    y_min: float
+    x_max: float
+    y_max: float
+
+
+class Prediction(TypedDict):
+    label: str
+    class_id: int
+    probability: float
+
+
+class Classification(TypedDict):
+    predictions: list[Prediction]
+
+
+class RunLengths(TypedDict):
+    """COCO's compressed run-length encoding; `size` is height and width."""
+
+    size: list[int]
+    counts: str
+
+
+class Segment(TypedDict):
+    label: str
+    class_id: int
+    area: int
+    fraction: float
+    confidence: float
+    box: CornersBox
+    rle: RunLengths
+    polygons: NotRequired[list[list[float]]]
+
+
+class SegmentResult(TypedDict):
+    width: int
+    height: int
+    segments: list[Segment]
+
+
+class DetectedObject(TypedDict):
+    label: str
+    class_id: int
+    score: float
+    box: CornersBox
+
+
+class DetectResult(TypedDict):
+    width: int
+    height: int
+    candidates: int
+    kept: int
+    detections: list[DetectedObject]
+
+
+class Embedding(TypedDict):
+    embedding: list[float]
+
+
+class RefusedModel(TypedDict):
+    name: str
+    version: str
+    reason: str
+
+
+class ModelState(TypedDict):
+    name: str
+    version: int
+    state: Literal["loading", "ready", "asleep", "failed"]
+    reason: str
+    device: str
+    precision: str
+    largest_batch: int | None
+    default: bool
+    memory_bytes: int
+    aliases: list[str]
+    share: float | None
+    shadow: bool
+    choice: dict[str, Any] | None
+    card: dict[str, Any]
+
+
+class ModelStates(TypedDict):
+    models: list[ModelState]
+    chains: NotRequired[list[dict[str, Any]]]
+    not_served: list[RefusedModel]
+
+
+# Events of a video. What a frame or a summary holds depends on the task.
+
+
+class ErrorDetail(TypedDict):
+    code: str
+    detail: str
+
+
+class VideoFile(TypedDict):
+    container: str
+    codec: str
+    width: int
+    height: int
+    rotation: int
+    fps: float | None
+    seconds: float | None
+
+
+class TrackedObject(DetectedObject):
+    track: int
+
+
+class WindowResult(TypedDict):
+    start: float
+    end: float
+    predictions: list[Prediction]
+
+
+class StartEvent(TypedDict):
+    """`model` and `version` are of a task, `chain` and `steps` of a chain."""
+
+    event: Literal["start"]
+    task: str
+    expected: int | None
+    video: VideoFile
+    model: NotRequired[str]
+    version: NotRequired[int]
+    chain: NotRequired[str]
+    steps: NotRequired[list[dict[str, Any]]]
+
+
+class FrameEvent(TypedDict):
+    """A frame with what its task found in it, or with `error`."""
+
+    event: Literal["frame"]
+    done: int
+    of: int | None
+    number: int
+    time: float
+    predictions: NotRequired[list[Prediction]]
+    smoothed: NotRequired[list[Prediction]]
+    segments: NotRequired[list[Segment]]
+    detections: NotRequired[list[TrackedObject]]
+    embedding: NotRequired[list[float]]
+    similarity_to_last: NotRequired[float | None]
+    windows: NotRequired[list[WindowResult]]
+    found: NotRequired[int]
+    boxes: NotRequired[list[dict[str, Any]]]
+    error: NotRequired[ErrorDetail]
+
+
+class FrameCounts(TypedDict):
+    decoded: int
+    sampled: int
+    skipped: int
+
+
+class SummaryEvent(TypedDict):
+    event: Literal["summary"]
+    ended: Literal["complete", "truncated", "limit"]
+    detail: NotRequired[str]
+    counts: FrameCounts
+    summary: dict[str, Any]
+
+
+VideoEvent = StartEvent | FrameEvent | SummaryEvent

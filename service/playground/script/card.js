@@ -1,0 +1,65 @@
+// A model's card in plain words: what happens to an image before the network, and what is known of the network.
+
+import { download, el } from "./dom.js";
+import { count, percent, plural, prettyJson, title } from "./text.js";
+
+const INTERPOLATIONS = { bilinear: "bilinear", bicubic: "bicubic", lanczos: "Lanczos", nearest: "nearest-neighbor" };
+
+export async function showCard(body, playground) {
+  const { model } = playground.current();
+  const { card } = model;
+  const save = el("button", { class: "button", type: "button" }, "Save the card as JSON");
+  save.addEventListener("click", () => download(new Blob([JSON.stringify(card, null, 2)], { type: "application/json" }), `${model.name}-${model.version}.json`));
+  const json = el("pre", { class: "json", tabindex: 0, role: "region", "aria-label": "Card as JSON" }, prettyJson(card));
+  body.replaceChildren(
+    card.description ? el("p", { class: "lead" }, card.description) : "",
+    el("h3", {}, "What happens to an image"),
+    el("ol", { class: "steps" }, ...stepsOf(card).map((text) => el("li", {}, text))),
+    el("h3", {}, "What is known of the network"),
+    factsOf(model),
+    el("details", { class: "inner" }, el("summary", {}, "The card as JSON"), json),
+    el("div", { class: "actions" }, save),
+  );
+}
+
+function stepsOf({ input, normalization, task, labels }) {
+  const size = `${input.width} × ${input.height}`;
+  const how = INTERPOLATIONS[input.interpolation] ?? input.interpolation;
+  const resized = {
+    crop: `Its shorter side is resized to ${input.shorter_side} pixels (${how}), and the middle ${size} pixels are kept. The network does not see the rest.`,
+    stretch: `It is resized to ${size} pixels (${how}), whatever its proportions: a long image is pressed together.`,
+    letterbox: `It is resized to fit into ${size} pixels (${how}), with its proportions; the rest is filled with the color ${input.pad_color.join(", ")}.`,
+  }[input.resize];
+  return [
+    "The file is decoded, turned upright as its EXIF data says, and converted to red, green and blue in sRGB.",
+    resized,
+    normalized(normalization),
+    { classify: `The network gives a number for each of ${plural(labels.length, "class", "classes")}; softmax makes probabilities of them.`,
+      detect: `The network proposes boxes, each with one of ${plural(labels.filter(Boolean).length, "label")} and a score; of boxes that overlap the best one is kept.`,
+      segment: "The network gives each pixel of its frame a class; the mask is enlarged to your image.",
+      embed: "The network gives a vector of features. Images with similar vectors look alike to it." }[task],
+  ].filter(Boolean);
+}
+
+function normalized(values) {
+  if (!values) return "Inside the network's file each byte becomes a number around 0. The panel “The exact tensor” shows which.";
+  const { scale, mean, std, color, assumed } = values;
+  const list = (numbers) => [...new Set(numbers.map((number) => Number(number.toPrecision(4))))].join(", ");
+  const order = { rgb: "", bgr: " The channels are in the order blue, green, red.", gray: " The colors are mixed to one gray channel." }[color];
+  const doubt = assumed.length ? ` Nobody stated ${assumed.join(" and ")}: ${assumed.length > 1 ? "they are" : "it is"} assumed.` : "";
+  return `Each byte is multiplied by ${Number(scale.toPrecision(4))}; then ${list(mean)} is subtracted, and the result divided by ${list(std)}.${order}${doubt}`;
+}
+
+function factsOf({ name, version, device, precision, largest_batch: batch, card }) {
+  const { certificate, cost } = card;
+  const facts = [
+    ["Served as", `${name}, version ${version}, on ${device}, in ${precision}`],
+    ["Largest batch", batch === null ? "not known yet" : plural(batch, "image")],
+    ["Size", `${count(cost.parameters)} learned parameters, ${count(cost.macs)} multiply-accumulates for an image`],
+    ...Object.entries(card.scores).map(([score, value]) => [title(score), percent(value)]),
+    ["Source", card.source],
+    ["License", card.license],
+    ["Proof", `Of ${plural(certificate.images, "image")}, ${percent(certificate.agreement)} had the same result (${certificate.metric}) as with ${certificate.reference}; numbers differed by ${certificate.max_difference.toExponential(1)} at most, ${certificate.tolerance} is allowed. ${certificate.date}.`],
+  ];
+  return el("dl", { class: "facts" }, ...facts.flatMap(([term, value]) => [el("dt", { class: "quiet" }, term), el("dd", {}, value)]));
+}
