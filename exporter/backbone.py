@@ -77,14 +77,14 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
     """
     producers = graph.producers()
     fixed = fixed_tensors(graph.current().graph)
-    tensor, branch = logits, None
+    tensor, branch, passed = logits, None, None
     while (node := producers.get(tensor)) is not None:
         computed = (str(name) for name in node.input if name and name not in fixed)
         read = next(computed, None)
         if read is None:
             break
         if node.op_type in _BRANCHES:
-            branch = node.op_type
+            branch = passed = node.op_type
         elif node.op_type in _OF_SHAPES:  # such a condition is the same for every image
             branch = None
         if node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
@@ -96,6 +96,11 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
         raise GraphError(
             f"The scores come out of an operator {branch}, whose graph inside depends on the image. Export the network "
             "again without this condition, or name a tensor before it with --outputs"
+        )
+    if passed is not None:
+        raise GraphError(
+            f"The scores come out of an operator {passed}, whose condition depends on the number of images in the "
+            "batch. Export the network again without this condition, or name a tensor before it with --outputs"
         )
     raise GraphError(
         "There is no trained layer before the logits: is the right output named with --outputs?"

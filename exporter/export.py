@@ -10,8 +10,10 @@ from exporter.assemble import assemble
 from exporter.cards import make_card
 from exporter.checks import check_labels, check_recipe
 from exporter.cost import count_cost
+from exporter.errors import RecipeError
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.segment import SegmentHead
 from exporter.hints import (
     Decisions,
     accuracy_hints,
@@ -174,6 +176,18 @@ def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:
     Raises:
         RecipeError: their number is not that of the classes.
     """
+    head, stated = network.head, recipe.label_list() or ()
+    if (
+        isinstance(head, SegmentHead)
+        and head.channels == 1
+        and stated
+        and len(stated) != head.classes
+    ):
+        raise RecipeError(
+            f"labels: {len(stated)} are given, and the network has one map, the score of the second of two classes. "
+            "Give two labels, the background's first. If the map holds the class id of each pixel, export the network "
+            "without its ArgMax, or name the output before it with --outputs"
+        )
     needed = network.head.classes
     if needed is None and network.head.task == "detect" and network.facts.labels:
         needed = len(network.facts.labels)

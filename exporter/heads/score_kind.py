@@ -12,12 +12,13 @@ from exporter.network import Array
 
 Kind = Literal[
     "logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
-    "signed", "distance",
+    "signed", "distance", "amount",
 ]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
 graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
-showing why. `distance` are lengths, which are the smaller the better."""
+showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
+exponential or softplus, as evidence is, of which the shares are probabilities."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -42,6 +43,7 @@ _ENDS = {
     "HardSigmoid": "sigmoid",
     "LogSoftmax": "log_softmax",
     "Log": "log",
+    "Exp": "amount",
     "Softplus": "log",
     "Tanh": "tanh",
     "Softsign": "tanh",
@@ -80,7 +82,7 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
         return "constant_sum"
     if inside:
         return _kind_inside(ends)
-    return "log" if "log" in ends and value_range(values)[1] <= RANGE_TOLERANCE else "logits"
+    return _kind_beyond(ends, value_range(values), several=several)
 
 
 def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
@@ -103,6 +105,14 @@ def _kind_inside(ends: set[str]) -> Kind:
     if ends == {"linear"}:
         return "logits"
     return "sigmoid" if ends & {"sigmoid", "softmax"} else "bounded"
+
+
+def _kind_beyond(ends: set[str], limits: tuple[float, float], *, several: bool) -> Kind:
+    """Return what values beyond 0–1 are."""
+    low, high = limits
+    if several and low >= 0 and ends & {"amount", "log"}:
+        return "amount"
+    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
 
 
 def graph_ends(graph: Graph, tensor: str) -> set[str]:
@@ -182,11 +192,11 @@ def _reads_input(graph: Graph, tensor: str) -> bool:
 
 
 def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> list[str] | None:
-    """Follow sums, and products with a constant, of linear values, which are linear; and logarithms."""
+    """Follow sums, and products with a constant, of linear values, which are linear; logarithms; and amounts."""
     if node.op_type in _SCALINGS and len(computed) != 1:
         return None
     inner = set().union(*(graph_ends(graph, name) for name in computed))
-    return computed if inner in ({"linear"}, {"log"}) else None
+    return computed if inner in ({"linear"}, {"log"}, {"amount"}) else None
 
 
 def _sums_to(values: Sequence[Array], axis: int, total: float) -> bool:

@@ -7,7 +7,7 @@ from onnx import NodeProto
 
 from exporter.errors import RecipeError
 from exporter.graph import Graph
-from exporter.heads.score_kind import in_unit_range, sums_to_one
+from exporter.heads.score_kind import graph_ends, in_unit_range, sums_to_one
 from exporter.network import Array
 
 _MOVES = {
@@ -48,7 +48,8 @@ def refuse_no_class_scores(graph: Graph, tensor: str, scores: Sequence[Array]) -
         raise _negative("negative probabilities: they lie in -1 to 0 and sum to -1")
     shares = [np.exp(one) for one in negated]
     are_shares = all((one >= 0).all() for one in values) and sums_to_one(shares, 1)
-    if are_shares and any((one.max(axis=1) < _CERTAIN).any() for one in shares):
+    is_logarithm = bool(graph_ends(graph, tensor) & {"log_softmax", "log"})
+    if are_shares and (is_logarithm or any((one.max(axis=1) < _CERTAIN).any() for one in shares)):
         raise _negative(
             "negative logarithms of probabilities (a negative log-softmax): the exponential of their negative sums to 1"
         )

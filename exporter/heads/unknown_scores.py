@@ -54,6 +54,17 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         "The best class then has the smallest value, and a softmax would answer with the worst",
         f"Export the network with the negative distance, or name another output with --outputs; {_LOGITS}",
     ),
+    "amount": (
+        "the graph ends in an exponential or a softplus, so that they can only be positive",
+        (
+            "They may be evidence: then each one's share of the sum is its probability, and a softmax would give "
+            "other ones"
+        ),
+        (
+            "Export the network with the division by the sum behind it, or name another output with --outputs; "
+            f"{_LOGITS}"
+        ),
+    ),
 }
 """What the graph shows, what that may mean, and the next step."""
 

@@ -18,7 +18,8 @@ from service.card import ImageInput
 
 Layout = Literal["NCHW", "NHWC"]
 
-_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, TensorProto.UINT8}
+_INTEGERS = {TensorProto.UINT8, TensorProto.INT32, TensorProto.INT64}
+_TYPES = {TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.DOUBLE, *_INTEGERS}
 _WHOLE = {TensorProto.INT64, TensorProto.INT32, TensorProto.UINT8}
 _CHANNELS = {1, 3}
 
@@ -54,6 +55,11 @@ class Entry:
     given: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def reads_bytes(self) -> bool:
+        """Whether the input holds integers, which are then the bytes of the image."""
+        return self.dtype in _INTEGERS
+
+    @property
     def size(self) -> ImageInput | None:
         """The input size where the file fixes it; images are stretched to it, since the file states no policy."""
         if not self.height or not self.width:
@@ -63,7 +69,7 @@ class Entry:
     def feed(self, pixels: NDArray[np.float32], image_input: ImageInput) -> dict[str, Array]:
         """Return the inputs of the file for a batch of pixel values."""
         kind = helper.tensor_dtype_to_np_dtype(self.dtype)
-        values = np.rint(pixels) if self.dtype == TensorProto.UINT8 else pixels
+        values = np.rint(pixels) if self.reads_bytes else pixels
         feed: dict[str, Array] = {self.name: values.astype(kind)}
         for side in self.sides:
             one = self.side_value(side, image_input)
@@ -145,7 +151,7 @@ def settle_pixels(entry: Entry, recipe: Recipe, stated: Pixels | None = None) ->
         RecipeError: the recipe's color contradicts the number of channels.
     """
     start = stated or Pixels()
-    if entry.dtype == TensorProto.UINT8:
+    if entry.reads_bytes:
         start = Pixels(scale=1.0, color=start.color)
     color = "gray" if entry.channels == 1 else start.color
     known = start.model_copy(update={"layout": entry.layout, "color": color})
@@ -225,10 +231,12 @@ def _no_single_image(
 ) -> SourceError:
     shown = ", ".join(_described(value) for value in entries) or "none"
     must = (
-        "A network must have one input with four axes, a batch of images as float32, float16 or uint8; the inputs of "
-        f"this one are {shown}"
+        "A network must have one input with four axes, a batch of images as float, uint8, int32 or int64; the inputs "
+        f"of this one are {shown}"
     )
-    if len(images) < 2:
+    if len(images) == 1:
+        return SourceError(f"{must}. Export it with one of these types")
+    if not images:
         return SourceError(f"{must}. Export it with a single image input")
     return SourceError(
         f"{must}. A request gives a network one image. If all but one of them are the same for every image, give their "

@@ -245,6 +245,12 @@ def test_the_class_of_each_pixel_is_refused(
         adopted(tmp_path, model, task="segment", labels=["background", "object"])
 
 
+def test_three_labels_for_one_map_name_what_it_may_be(tmp_path: Path) -> None:
+    model = network(op("ArgMax", output="ids", axis=1), op("Cast", "ids", to=1), maps=True)
+    with pytest.raises(RecipeError, match=r"3 are given.*one map.*background's first.*ArgMax"):
+        adopted(tmp_path, model, task="segment", labels=["a", "b", "c"])
+
+
 @pytest.mark.parametrize("own", [False, True], ids=["logit", "sigmoid"])
 def test_a_segmenter_s_map_may_have_no_axis_of_classes(tmp_path: Path, own: bool) -> None:  # noqa: FBT001 - a parameter
     end = [op("Sigmoid", output="p")] if own else []

@@ -53,6 +53,26 @@ def test_scores_behind_a_condition_on_the_image_are_refused_by_its_operator() ->
         read_by_last_layer(Graph(model), "raw")
 
 
+def test_scores_behind_a_condition_on_the_batch_are_refused_by_its_operator() -> None:
+    model = pixel_graph(
+        helper.make_node("Conv", ["pixels", "w"], ["scores"]),
+        helper.make_node("Shape", ["pixels"], ["dims"]),
+        helper.make_node("Gather", ["dims", "first"], ["count"]),
+        helper.make_node("Cast", ["count"], ["some"], to=9),
+        w=normal(4, 3, 16, 16),
+        first=np.array(0),
+    )
+    branches = {
+        f"{name}_branch": helper.make_graph(
+            [helper.make_node(op, ["scores"], [name])], name, [], [float_output(name, 4)]
+        )
+        for name, op in (("then", "Identity"), ("else", "Neg"))
+    }
+    model.graph.node.append(helper.make_node("If", ["some"], ["raw"], **branches))
+    with pytest.raises(GraphError, match="an operator If, whose condition depends on the number"):
+        read_by_last_layer(Graph(model), "raw")
+
+
 def test_logits_without_a_trained_layer_before_them_are_refused() -> None:
     graph = Graph(pixel_graph(helper.make_node("Relu", ["pixels"], ["raw"])))
     with pytest.raises(GraphError, match="no trained layer"):

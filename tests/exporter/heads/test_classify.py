@@ -51,6 +51,13 @@ def test_with_one_class_the_decision_can_differ() -> None:
     assert ClassifyHead(1).agreement(answer([0.7]), answer([0.4]), 1.0) == [0]
 
 
+@pytest.mark.parametrize("multi_label", [False, True])
+def test_improbable_labels_are_compared_as_probabilities(multi_label: bool) -> None:  # noqa: FBT001 - a parameter of the test
+    """A sigmoid in float32 is exact to about 1e-7, which is much of a probability of 1e-7."""
+    head, raw = ClassifyHead(1, multi_label), [np.linspace(-18, -12, 40, dtype=np.float32)[:, None]]
+    assert head.difference(grafted(head, raw), head.expected(raw, FRAME)) < 1e-5
+
+
 def test_no_number_never_agrees() -> None:
     nothing, other = {k: v * np.nan for k, v in answer([0.5]).items()}, answer([0.5])
     assert ClassifyHead(1).agreement(nothing, other, 1.0) == [0]

@@ -82,6 +82,12 @@ def test_a_negative_log_softmax_is_refused() -> None:
         refuse([[0.693147, 1.386294, 1.386294], [0.223144, 2.302585, 2.302585]])
 
 
+def test_a_negative_log_softmax_that_is_sure_of_each_image_is_refused() -> None:
+    nodes = [op("LogSoftmax", "logits", "log"), op("Neg", "log", "out")]
+    with pytest.raises(RecipeError, match="negative log-softmax"):
+        refuse([[0.0, 20.0, 30.0]], *nodes)
+
+
 def test_values_of_a_relu_of_which_one_is_0_are_no_logarithms() -> None:
     """exp(-0) is 1 and exp(-30) about 0: the sum is one, and shows nothing."""
     refuse([[0.0, 30.0, 31.0], [40.0, 0.0, 35.0]])

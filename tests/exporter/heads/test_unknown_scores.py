@@ -9,7 +9,16 @@ SCORES = [np.array([[0.25, 0.5]]), np.array([[-0.75, 0.125]])]
 
 
 def test_what_the_graph_shows_needs_no_question() -> None:
-    assert {"bounded", "log", "constant_sum", "tanh", "cosine", "signed", "distance"} == UNKNOWN
+    assert {
+        "bounded",
+        "log",
+        "constant_sum",
+        "tanh",
+        "cosine",
+        "signed",
+        "distance",
+        "amount",
+    } == UNKNOWN
 
 
 @pytest.mark.parametrize(
@@ -22,6 +31,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         ("cosine", "products of vectors of the length one", "(scores * s)"),
         ("signed", "they lie in -1 to 1", "state --activation softmax or sigmoid"),
         ("distance", "a root or a length", "the negative distance"),
+        ("amount", "an exponential or a softplus", "the division by the sum"),
     ],
 )
 def test_each_kind_has_its_reason_and_its_next_step(kind: str, shows: str, step: str) -> None:
