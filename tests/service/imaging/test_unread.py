@@ -33,7 +33,7 @@ def ftyp(brand: bytes, *others: bytes) -> bytes:
         (b"  <svg/>", "SVG"),
         (b"%PDF-1.7 ...", "PDF"),
         (b"<!DOCTYPE html><html>", "HTML page"),
-        (gzip.compress(b"image"), "gzip"),
+        (gzip.compress(b"image", mtime=0), "gzip"),
         (b"PK\x03\x04" + bytes(50), "ZIP"),
         (b'{"image": "abc"}', "application/json"),
         (b"\xef\xbb\xbf [1, 2]", "application/json"),
