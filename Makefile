@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 HELM := .cache/kubernetes/helm
+TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
 .PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants chaos soak corpora fuzz zoo audit sbom bench capacity bench-gpu up clean
@@ -51,7 +52,7 @@ layers: .venv/.test ## Check which module imports which
 tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	@command -v promtool >/dev/null || echo "The alerts and the dashboard are not tried: that needs promtool (apt-get install prometheus)."
-	$(BIN)/pytest $(TESTS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(TESTS)
 
 format: .venv/.test ## Format the code and correct what ruff can correct
 	$(BIN)/ruff check --fix .

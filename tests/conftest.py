@@ -1,12 +1,19 @@
 """What all tests share: asyncio, a limit of time by their kind, and a repository of one tiny model."""
 
 import ctypes
+import logging
+import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.servables import write_servable
+
+os.environ.pop(
+    "COLUMNS", None
+)  # of pytest-xdist; a console reads its width from there when it is made
 
 LIMITS = {"e2e": 60, "playground": 60, "docker": 60, "exporter": 120}
 """Seconds that a test may take, by its folder: real processes and browsers, and networks that PyTorch makes, trains and
@@ -41,6 +48,17 @@ def denormals() -> None:
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).fesetenv(ctypes.c_void_p(-1))  # FE_DFL_ENV of glibc's and musl's fenv.h
+
+
+@pytest.fixture(autouse=True)
+def loggers() -> Iterator[None]:
+    """Restore the loggers that a test has configured, or later tests would see none of their lines."""
+    found = [logging.getLogger(name) for name in ("foveal", "uvicorn.error", "PIL")]
+    before = [(one.handlers, one.level, one.propagate) for one in found]
+    yield
+    for one, (handlers, level, propagate) in zip(found, before, strict=True):
+        one.handlers, one.propagate = handlers, propagate
+        one.setLevel(level)
 
 
 @pytest.fixture

@@ -15,7 +15,12 @@ async def test_every_answer_of_the_open_loop_is_counted_by_its_kind() -> None:
     statuses = [200, 503, 504, 500, 0]
     asked = 0
 
+    handlers: list[asyncio.Task[None]] = []
+
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        handler = asyncio.current_task()
+        assert handler is not None
+        handlers.append(handler)
         nonlocal asked
         while await reader.read(64):
             status = statuses[asked % len(statuses)]
@@ -24,12 +29,14 @@ async def test_every_answer_of_the_open_loop_is_counted_by_its_kind() -> None:
                 break
             writer.write(b"HTTP/1.1 %d x\r\nContent-Length: 2\r\n\r\nok" % status)
         writer.close()
+        await writer.wait_closed()
 
     server = await asyncio.start_server(answer, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     request = b"POST / HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
     answers = await send(port, request, Course(400.0, 0.25))
     server.close()
+    await asyncio.gather(*handlers)
     assert answers.sent == asked >= 40
     kinds = (len(answers.seconds), answers.refused, answers.late, answers.broken)
     expected = [len(range(index, asked, 5)) for index in range(5)]

@@ -246,7 +246,12 @@ def test_a_form_or_json_of_any_allowed_shape_is_read(
     [
         ({"content-encoding": "br"}, plain("red"), 415, "unsupported_encoding"),
         ({"content-encoding": "gzip"}, plain("red"), 400, "malformed_encoding"),
-        ({"content-encoding": "gzip"}, gzip.compress(bytes(100_001), mtime=0), 413, "body_too_large"),
+        (
+            {"content-encoding": "gzip"},
+            gzip.compress(bytes(100_001), mtime=0),
+            413,
+            "body_too_large",
+        ),
         ({}, b'{"images":[' + b"1," * 40_000 + b"1]}", 413, "too_many_images"),
         ({}, b'{"images": [1, 1]}', 400, "malformed_json"),
         ({}, b"[]", 400, "malformed_json"),

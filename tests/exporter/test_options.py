@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[list[str], object]] = {
     "multi-label": ([], True),
     "one-class-a-box": ([], True),
     "nms-free": ([], True),
+    "best-only": ([], True),
     "agreement": (["0.5"], 0.5),
 }
 """The words of an option, and the value of its field; the others are texts or numbers."""

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from service.card import graph_sha256
 from service.errors import ConfigurationError
 from service.planning.command import Wanted, find_servable, measured_here, notes_on
 from service.planning.full_load import measure_full_load
@@ -35,7 +34,7 @@ def test_a_model_is_measured_stage_by_stage_and_at_full_load(
     assert (profile.workers, profile.instances, profile.processes) == (2, 2, 1)
     assert profile.batches[0].size == 1
     assert profile.batches[-1].size <= 3
-    assert profile.graph_sha256 == graph_sha256(servable.path)
+    assert profile.graph_sha256 == servable.card.certificate.graph_sha256
     assert profile.macs == servable.card.cost.macs
     assert 0 < profile.decode < 1
     assert profile.replica().capacity == pytest.approx(profile.full_load, rel=0.01)

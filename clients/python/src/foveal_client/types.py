@@ -45,7 +45,24 @@ class EmbedOptions(ModelOptions, total=False):
 class ExplainOptions(ModelOptions, total=False):
     """`class_` is the parameter `class`, which is a keyword of Python."""
 
-    view: Literal["filters", "maps", "patterns", "cam", "occlusion", "rise", "probe", "story"]
+    view: Literal[
+        "input",
+        "filters",
+        "convolution",
+        "maps",
+        "patterns",
+        "logit",
+        "cam",
+        "occlusion",
+        "rise",
+        "probe",
+        "story",
+    ]
+    arrays: bool
+    filter: int
+    row: int
+    column: int
+    tensor: Literal["frame", "normalized"]
     stage: str
     channel: int
     channels: int
