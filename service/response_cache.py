@@ -72,7 +72,7 @@ def bytes_of(kept: Kept) -> int:
     return ENTRY_BYTES + sys.getsizeof(kept) + arrays
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Run:
     """The images of one request that are run for it and for all that wait for the same ones."""
 
@@ -83,10 +83,11 @@ class _Run:
 
 @dataclass(slots=True, eq=False)
 class _Flight:
-    """One image in flight."""
+    """One image in flight; `kept` is its result as it is kept, for all that have joined."""
 
     key: "tuple[bytes, bool] | None"
     run: _Run
+    kept: Kept | None = None
     landed: "asyncio.Future[Outcome]" = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
@@ -195,7 +196,8 @@ class ResponseCache:
         for (_, flight), outcome in zip(flights, found, strict=True):
             self._forget(flight)
             if flight.key is not None and isinstance(outcome, JobResult):
-                self._keep(flight.key[0], outcome.value)
+                flight.kept = keep(outcome.value)
+                self._keep(flight.key[0], flight.kept)
             flight.landed.set_result(outcome)
 
     def _forget(self, flight: _Flight) -> None:
@@ -210,10 +212,9 @@ class ResponseCache:
         disconnected: Disconnected | None,
     ) -> dict[int, Outcome]:
         """Wait for flights; what has not landed in time is this request's own error, and nobody else's."""
-        runs = Counter(id(flight.run) for flight in flights.values())
-        by_id = {id(flight.run): flight.run for flight in flights.values()}
-        for one, count in runs.items():
-            by_id[one].waiting += count
+        runs = Counter(flight.run for flight in flights.values())
+        for run, count in runs.items():
+            run.waiting += count
         try:
             futures = [flight.landed for flight in flights.values()]
             late = await _first(futures, timeout_seconds, disconnected)
@@ -222,8 +223,8 @@ class ResponseCache:
                 for index, flight in flights.items()
             }
         finally:
-            for one, count in runs.items():
-                self._leave(by_id[one], count)
+            for run, count in runs.items():
+                self._leave(run, count)
 
     def _leave(self, run: _Run, count: int) -> None:
         run.waiting -= count
@@ -246,12 +247,10 @@ class ResponseCache:
             return error
         if own:
             return outcome
-        kept = keep(outcome.value)
-        shared = outcome.value if kept is None else give(kept)
+        shared = outcome.value if flight.kept is None else give(flight.kept)
         return CachedResult(shared, outcome.trace, "joined")
 
-    def _keep(self, key: bytes, result: object) -> None:
-        kept = keep(result)
+    def _keep(self, key: bytes, kept: Kept | None) -> None:
         size = 0 if kept is None else bytes_of(kept)
         if kept is None or size > self._capacity or key in self._kept:
             return
