@@ -63,7 +63,7 @@ class TaskCall:
     _lease: Lease | None = None
     _cache: CachingPipeline | None = None
     _question: tuple[str, ...] = ()
-    _shadow: "ShadowCall | None" = None
+    _shadow: ShadowCall | None = None
     form: JsonForm | None = None
 
     async def run(
@@ -91,23 +91,14 @@ class TaskCall:
             head = partial(
                 self.rendering.render, card=card, options=self.options, media_type=self.media_type
             )
-        if self._cache is not None:
-            outcomes = await self._cache.predict(
-                self.model,
-                images,
-                head,
-                Question(self._question, client),
-                timeout_seconds=timeout_seconds,
-                disconnected=disconnected,
-            )
-        else:
-            outcomes = await self._pipeline.predict(
-                self.model,
-                images,
-                head,
-                timeout_seconds=timeout_seconds,
-                disconnected=disconnected,
-            )
+        predict = _predict(self._pipeline, self._cache, Question(self._question, client))
+        outcomes = await predict(
+            self.model,
+            images,
+            head,
+            timeout_seconds=timeout_seconds,
+            disconnected=disconnected,
+        )
         if self._shadow is not None:
             self._shadow.offer(self, images, outcomes)
         return outcomes
@@ -190,17 +181,8 @@ class TensorCall:
             TooManyPixelsError: all images together have too many.
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
-        if self._cache is not None:
-            return await self._cache.predict(
-                self.model,
-                images,
-                _outputs,
-                Question(("tensors",), client),
-                timeout_seconds=timeout_seconds,
-                disconnected=disconnected,
-                low_priority=low_priority,
-            )
-        return await self._pipeline.predict(
+        predict = _predict(self._pipeline, self._cache, Question(("tensors",), client))
+        return await predict(
             self.model,
             images,
             _outputs,
@@ -264,6 +246,15 @@ class ExplainCall:
             timeout_seconds=timeout_seconds,
             allowed_seconds=allowed_seconds,
         )
+
+
+def _predict(
+    pipeline: Pipeline, cache: CachingPipeline | None, question: Question
+) -> Callable[..., Coroutine[Any, Any, list[JobResult[Any] | FovealError]]]:
+    """Return the way of images to their results, through the cache where there is one."""
+    if cache is None:
+        return pipeline.predict
+    return partial(cache.predict, question=question)
 
 
 def _formed(

@@ -22,11 +22,7 @@ from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
 from service.card import Card
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
-from service.errors import (
-    FovealError,
-    InvalidParameterError,
-    RefusedModelError,
-)
+from service.errors import FovealError, InvalidParameterError, RefusedModelError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
@@ -49,11 +45,7 @@ from service.runtime.job import JobResult
 from service.runtime.model import Model
 from service.runtime.probing import find_device
 from service.runtime.session import RUNTIME_VERSION
-from service.runtime.wanted import (
-    NO_OVERRIDES,
-    Catalog,
-    Overrides,
-)
+from service.runtime.wanted import NO_OVERRIDES, Catalog, Overrides
 from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
@@ -125,9 +117,8 @@ class Engine:
         device = find_device(settings.device, settings.device_id)
         self.threads = share(threads_of(settings, device))
         self._workers = Workers(self.threads)
-        images = (
-            share(granted_threads()) if device.is_gpu else 0
-        )  # on a CPU they are made on the workers
+        # On a CPU the workers prepare images themselves.
+        images = share(granted_threads()) if device.is_gpu else 0
         self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
         self.models_folder = settings.models
         read = partial(read_catalog, settings.models, settings.defaults, tasks)
@@ -342,9 +333,9 @@ class Engine:
             version=version,
             rendering=rendering,
         )
-        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        seconds = self._seconds(timeout_seconds)
         outcomes = await call.run(images, timeout_seconds=seconds)
-        return [one.value if isinstance(one, JobResult) else one for one in outcomes]
+        return _values(outcomes)
 
     def model(self, name: str, version: int | None = None) -> Model:
         """Return a model for what is said of it; a request that runs it has a call, which counts for the shares.
@@ -397,7 +388,7 @@ class Engine:
         """
         call = self.tensor_call(model, version)
         rows = call.rows(tensors)
-        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        seconds = self._seconds(timeout_seconds)
         outcomes = await call.run(rows, timeout_seconds=seconds)
         found_rows = []
         for outcome in outcomes:
@@ -442,7 +433,7 @@ class Engine:
             combiner=over_time.begin(options, found.card),
             sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
             draws=draws,
-            timeout_seconds=self.timeout_seconds if timeout_seconds is None else timeout_seconds,
+            timeout_seconds=self._seconds(timeout_seconds),
             served={"model": found.name, "version": found.version},
         )
 
@@ -461,7 +452,7 @@ class Engine:
             NotReadyError: a model of the chain is not served.
         """
         call = self.chains.call(name)
-        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        seconds = self._seconds(timeout_seconds)
         combiner = ChainCombiner(call, seconds)
         return VideoRun(
             task=CHAIN,
@@ -540,9 +531,9 @@ class Engine:
             FovealError: the call as a whole can not be answered.
         """
         call = self.chains.call(chain)
-        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        seconds = self._seconds(timeout_seconds)
         outcomes = await call.run(images, timeout_seconds=seconds)
-        return [one.value if isinstance(one, JobResult) else one for one in outcomes]
+        return _values(outcomes)
 
     # Explanations.
 
@@ -592,7 +583,7 @@ class Engine:
             FovealError: the network does not allow it, the image can not be read, or a run failed.
         """
         call = self.explain_call(options, options.format or "json", model=model, version=version)
-        seconds = self.timeout_seconds if timeout_seconds is None else timeout_seconds
+        seconds = self._seconds(timeout_seconds)
         return (await call.run(image, timeout_seconds=seconds)).value
 
     # Models.
@@ -610,6 +601,9 @@ class Engine:
                 f"{name} version {version} is not served any more, and its file can not be removed: "
                 f"{error.strerror or error}."
             ) from error
+
+    def _seconds(self, timeout_seconds: float | None) -> float:
+        return self.timeout_seconds if timeout_seconds is None else timeout_seconds
 
     async def _serve_models(self) -> None:
         self.chains.report()
@@ -656,6 +650,10 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
         raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
+
+
+def _values(outcomes: Sequence[JobResult[Any] | FovealError]) -> list[Any]:
+    return [one.value if isinstance(one, JobResult) else one for one in outcomes]
 
 
 def _options_for(options: TaskOptions | Callable[[Card], TaskOptions], card: Card) -> TaskOptions:
