@@ -96,15 +96,15 @@ def parse_chain(name: str, text: str, tasks: Mapping[str, Task]) -> Chain:
 
 def _described(error: ValidationError, place: str = "") -> str:
     first = error.errors(include_url=False)[0]
-    parts = [place, *map(str, first["loc"])] if place else list(map(str, first["loc"]))
+    where = ".".join([*([place] if place else []), *map(str, first["loc"])])
     if first["type"] == "extra_forbidden":
-        return f"{'.'.join(parts)}: there is no such field"
+        return f"{where}: there is no such field"
     if first["type"] == "missing":
-        return f"{'.'.join(parts)}: is missing"
-    shown = first["input"]
-    if isinstance(shown, (list, tuple, dict)):
-        return f"{'.'.join(parts)}: {first['msg'][:1].lower()}{first['msg'][1:]}"
-    return f"{'.'.join(parts)}: {first['msg'][:1].lower()}{first['msg'][1:]}, not {shown!r}"
+        return f"{where}: is missing"
+    reason, given = f"{first['msg'][:1].lower()}{first['msg'][1:]}", first["input"]
+    if isinstance(given, (list, tuple, dict)):
+        return f"{where}: {reason}"
+    return f"{where}: {reason}, not {given!r}"
 
 
 def _check_place(steps: tuple[Step, ...], index: int) -> None:

@@ -1,20 +1,19 @@
 """The chains on disk: `<name>/chain.toml` beside the models."""
 
 import os
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from service.chains.definition import Chain, parse_chain
 from service.errors import ConfigurationError
 from service.logs import printable
+from service.runtime.fleet import MODEL_NAME
 from service.runtime.repository import Refusal
 from service.tasks.task import Task
 from service.toml_file import read_text
 
 CHAIN_FILE = "chain.toml"
 MOST_BYTES = 64 * 1024
-_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def scan_chains(
@@ -43,7 +42,7 @@ def scan_chains(
 
 def _read(path: Path, tasks: Mapping[str, Task], taken: Collection[str]) -> Chain:
     name = path.parent.name
-    if not _NAME.fullmatch(name):
+    if not MODEL_NAME.fullmatch(name):
         raise ConfigurationError(
             f"{name!r} can not name a chain; use a-z, 0-9 and . _ - after the first"
         )
