@@ -288,7 +288,10 @@ def plan(
         )
     settings = read_settings(os.environ, {"models": models, "device": device, "workers": workers})
     say = Console(stderr=True, highlight=False)
-    progress = lambda text: say.print(f"[dim]{escape(text)} …[/]")  # noqa: E731
+
+    def progress(text: str) -> None:
+        say.print(f"[dim]{escape(text)} …[/]")
+
     profile = _measurement(settings, Wanted(model, device, image, workers), measured, progress)
     if save is not None:
         write_profile(profile, save)

@@ -151,7 +151,11 @@ class FanOut:
 
 
 class HeldBytes:
-    """Bounds the bytes of one request's images in flight; a single image always has room."""
+    """Bounds the bytes of one request's images in flight; a single image always has room.
+
+    Args:
+        most: how many bytes.
+    """
 
     def __init__(self, most: int) -> None:
         self._bytes, self._most = 0, most
@@ -165,7 +169,7 @@ class HeldBytes:
         self._less.set()
 
     async def room_for(self, size: int) -> None:
-        """Wait until a image like the last one may be made."""
+        """Wait until an image of so many bytes may be made."""
         while self._bytes and self._bytes + size > self._most:
             self._less.clear()
             await self._less.wait()

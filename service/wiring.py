@@ -13,11 +13,7 @@ from prometheus_client import disable_created_metrics
 
 from service.caching import CachingPipeline
 from service.chains.chains import CHAIN
-from service.errors import (
-    ConfigurationError,
-    DeviceError,
-    InvalidParameterError,
-)
+from service.errors import ConfigurationError, DeviceError, InvalidParameterError
 from service.imaging.ahead import DecodingAhead
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder, ThreadDecoder
@@ -38,12 +34,7 @@ from service.runtime.probing import try_device
 from service.runtime.registry import Registry
 from service.runtime.repository import scan_repository
 from service.runtime.trial import Trial
-from service.runtime.wanted import (
-    Catalog,
-    Overrides,
-    choose,
-    require_targets,
-)
+from service.runtime.wanted import Catalog, Overrides, choose, require_targets
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.tasks.networks import usable

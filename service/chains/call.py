@@ -14,12 +14,7 @@ from service.chains.crop import Crop, bytes_of, chosen, region_of
 from service.chains.definition import Chain, CheckedStep
 from service.chains.overlay import draw_chain
 from service.chains.result import ServedStep, answer_json, box_json
-from service.errors import (
-    ClientLeftError,
-    FovealError,
-    NotReadyError,
-    UnavailableError,
-)
+from service.errors import ClientLeftError, FovealError, NotReadyError, UnavailableError
 from service.fanout import FanOut, HeldBytes
 from service.heads.detect import Detection
 from service.heads.outputs import Outputs
@@ -32,7 +27,10 @@ from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
 
 MOST_HELD_BYTES = 256 << 20
-"""How many bytes the crops of one image may take that wait for a network or run through it."""
+"""How many bytes the crops of one image may take that wait for the network of a step or run through it.
+
+Of three steps the second and the third may hold as many each.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +224,7 @@ class ChainCall:
             found: the boxes, and the image that they are on.
             until: when it must be ready, by the clock.
             shown: the image as displayed, where it was decoded already.
-            trace: gets the size of the largest batch that a crop was part of.
+            trace: gets each crop's part of the seconds of its batch, and the size of the largest of these batches.
 
         Raises:
             UnavailableError: a model is not ready, a queue is full, the deadline passed, or the service ends.
@@ -244,7 +242,7 @@ class ChainCall:
         found: Found,
         image: Image.Image | None,
         origin: tuple[int, int],
-        way: "_Way",
+        way: _Way,
     ) -> list[dict[str, Any]]:
         boxes = [box_json(thing, origin) for thing in found.things]
         if image is None:
@@ -273,7 +271,7 @@ class ChainCall:
         call: StepCall,
         crops: Sequence[Crop],
         origin: tuple[int, int],
-        way: "_Way",
+        way: _Way,
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what a step says of each crop, in order; a few crops at a time are made and run."""
         held, target = HeldBytes(MOST_HELD_BYTES), call.model.card.image_input
@@ -307,7 +305,7 @@ class ChainCall:
         call: StepCall,
         outcome: Any,  # noqa: ANN401  # the result of any task, or what was found
         origin: tuple[int, int],
-        way: "_Way",
+        way: _Way,
     ) -> Mapping[str, Any]:
         if not call.followers:
             result: Mapping[str, Any] = outcome

@@ -56,9 +56,7 @@ async def _watch(root: Path, change: Callable[[Change], Awaitable[ChangeReport]]
         try:
             report = await change(Change(kind="reload"))
         except FovealError as error:
-            log.error(
-                "the folder of the models has changed, and what is served has not: %s", error
-            )  # it is no fault of ours
+            log.error("the folder of the models has changed, and what is served has not: %s", error)
         else:
             log.info(
                 "the folder of the models has changed: loaded %s, removed %s, refused %s",

@@ -27,7 +27,7 @@ def reload_models(console: Console, url: str, key: str) -> int:
         f"{url.rstrip('/')}/v1/admin/reload", method="POST", headers=_headers(key)
     )
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:  # noqa: S310  # checked above
             report = ChangeReport.model_validate(from_json(answer.read()))
     except urllib.error.HTTPError as error:
         raise ConfigurationError(f"{url} answered {error.code}: {_detail(error)}") from error

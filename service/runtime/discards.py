@@ -47,9 +47,8 @@ class Discards:
             self._end_series(model)
 
     def _end_series(self, model: Model) -> None:
-        if (
-            self._served.at(key_of(model.servable)) is None
-        ):  # not of another file of the same version
+        # Another file of the same version goes on counting.
+        if self._served.at(key_of(model.servable)) is None:
             self._opener.series.end(model)
 
     def _keep(self, work: Coroutine[None, None, None]) -> "asyncio.Task[None]":

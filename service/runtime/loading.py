@@ -30,11 +30,7 @@ from service.runtime.repository import Servable
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session
 from service.runtime.trial import Trial
-from service.runtime.tuning import (
-    Clock,
-    best_batch,
-    seconds_of,
-)
+from service.runtime.tuning import Clock, best_batch, seconds_of
 
 log = logging.getLogger(LOGGER)
 

@@ -48,7 +48,7 @@ class Routing:
         routes = self.routes.get(name)
         if routes is None or not routes.weights:
             return ()
-        return _shares(routes, {one.version: one for one in versions if one.can_answer})
+        return _shares(routes, {one.version for one in versions if one.can_answer})
 
     def aliased(self, name: str, alias: str) -> int:
         """Return the version that an alias points at.
