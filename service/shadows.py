@@ -115,7 +115,7 @@ class Shadows:
 def _compared(task: Task, answer: Any, outcome: JobResult[Any] | FovealError) -> str:  # noqa: ANN401
     if isinstance(outcome, FovealError):
         return _failed(outcome)
-    return "agreed" if task.agrees(answer, outcome.value) else "differed"
+    return "agreed" if task.same_result(answer, outcome.value) else "differed"
 
 
 def _failed(error: FovealError) -> str:

@@ -51,5 +51,5 @@ CLASSIFY = Task(
     over_time=OverTime(ClassifyVideoOptions, _begin, ClassifyFrame, ClassifySummary),
     target=choose_class,
     agreement=CLASSES,
-    agrees=same_class,
+    same_result=same_class,
 )

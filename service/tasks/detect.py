@@ -122,5 +122,5 @@ DETECT = Task(
     target=choose_box,
     boxes=Boxes(_boxes),
     agreement=BOXES,
-    agrees=same_things,
+    same_result=same_things,
 )

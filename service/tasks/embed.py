@@ -65,5 +65,5 @@ EMBED = Task(
     over_time=OverTime(EmbedOptions, _begin, EmbedFrame, EmbedSummary, draws=False),
     target=choose_features,
     agreement=VECTORS,
-    agrees=same_direction,
+    same_result=same_direction,
 )

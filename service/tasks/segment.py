@@ -112,5 +112,5 @@ SEGMENT = Task(
     target=choose_area,
     boxes=Boxes(_boxes, SegmentBoxes),
     agreement=MASKS,
-    agrees=same_areas,
+    same_result=same_areas,
 )

@@ -128,8 +128,8 @@ class JsonForm:
     """A task's result as another protocol needs it, still as JSON.
 
     `make` gets the result of the task's head and returns it with what the protocol needs beside; it runs on a worker
-    thread. What `agrees` of the task reads must stay as it is. `key` says with the task's options all that the form
-    depends on: results with another key are other answers.
+    thread. What the task's `same_result` reads must stay as it is. `key` says with the task's options all that the
+    form depends on: results with another key are other answers.
     """
 
     key: str
@@ -191,7 +191,7 @@ class Task:
         target: what an explanation of its networks explains; None where they can not be explained.
         boxes: what a chain may cut out of an image; None where it finds nothing that has a place.
         agreement: how far two runs of one of its networks agree; None: its networks are only served as their file says.
-        agrees: whether two results of one image say the same, for shadows.
+        same_result: whether two results of one image say the same, for shadows.
     """
 
     name: str
@@ -208,7 +208,7 @@ class Task:
     target: ChooseTarget | None = None
     boxes: Boxes | None = None
     agreement: Agreement | None = None
-    agrees: Callable[[Any, Any], bool] = operator.eq
+    same_result: Callable[[Any, Any], bool] = operator.eq
 
     def __post_init__(self) -> None:
         if not _NAME.fullmatch(self.name) or self.name in RESERVED_NAMES:

@@ -127,16 +127,14 @@ def test_shadows_of_other_protocols_are_compared(
             for outcome in ("agreed", "differed", "failed", "dropped")
         }
 
-    before = counted()
-    images = [plain((200 + number, number, 7)) for number in range(4)]
-    for image in images:
-        shown(http, model, image)
-        if model != "finder":
-            labeled(http, model, image)
-    while counted() == before:
-        http.get("/health/live")
-    after = counted()
-    assert (after["differed"], after["failed"]) == (before["differed"], before["failed"])
+    shades = iter(range(256))
+    for ask in (shown, labeled) if model != "finder" else (shown,):
+        before = after = counted()
+        # Only one version has a shadow, which is dropped where the service is busy.
+        while after["agreed"] == before["agreed"]:
+            ask(http, model, plain((200, next(shades), 7)))
+            after = counted()
+        assert (after["differed"], after["failed"]) == (before["differed"], before["failed"])
 
 
 @pytest.mark.parametrize(

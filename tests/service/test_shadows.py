@@ -20,7 +20,9 @@ from tests.samples import total
 from tests.service.runtime.networks import servable
 
 pytestmark = pytest.mark.anyio
-TASK = replace(CLASSIFY, settle=lambda options, _: options, agrees=lambda one, other: one == other)
+TASK = replace(
+    CLASSIFY, settle=lambda options, _: options, same_result=lambda one, other: one == other
+)
 OPTIONS = TaskOptions()
 
 
