@@ -18,8 +18,8 @@ from tests.live import Live, serve
 from tests.servables import color_model, write_servable
 from tests.variants import color_frames, scaled_model, write_variant
 
-IDLE = 400
-"""How many times the slow network sorts; its variant does not, so that it is faster on any machine."""
+SINES = 400
+"""How many the slow network computes of each pixel; its variant computes none, so that it is faster on any machine."""
 
 
 def slow_model() -> onnx.ModelProto:
@@ -29,7 +29,7 @@ def slow_model() -> onnx.ModelProto:
     nodes = list(graph.node)
     name = "pixels"
     extra = []
-    for index in range(IDLE):
+    for index in range(SINES):
         extra.append(helper.make_node("Sin", [name], [f"sine{index}"]))
         name = f"sine{index}"
     extra += [
