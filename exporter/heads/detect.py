@@ -349,7 +349,8 @@ def _distances_at_places(found: Outputs, expected: Outputs) -> Array:
     places = places.clip(0, len(expected["scores"]) - 1)
     some = {name: values[:, None] for name, values in found.items()}
     there = {name: values[places] for name, values in expected.items()}
-    return _distances(some, there).min(axis=1)
+    nearest: Array = _distances(some, there).min(axis=1)
+    return nearest
 
 
 def _distances(found: Outputs, expected: Outputs) -> Array:
