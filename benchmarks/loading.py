@@ -9,6 +9,7 @@ while the other model is loaded by an admin call; it is unloaded between rounds.
 import argparse
 import http.client
 import itertools
+import math
 import shutil
 import tempfile
 import threading
@@ -18,6 +19,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from benchmarks.contenders import CACHE, foveal_command
+from benchmarks.gpu.percentiles import percentile
 from benchmarks.models import REPOSITORY
 from benchmarks.server import HOST, Server, free_port, run_server
 from service.keys import as_entry, new_key
@@ -119,7 +121,7 @@ def _ask(
 
 
 def _at(values: list[float], share: float) -> float:
-    return sorted(values)[min(len(values) - 1, int(len(values) * share))]
+    return percentile(values, share) or math.nan
 
 
 if __name__ == "__main__":

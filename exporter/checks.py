@@ -67,9 +67,9 @@ def _check_source(recipe: Recipe) -> None:
             raise RecipeError(
                 f"{name} is for sources that build a network; {kind}: reads a file that is complete. Leave it out"
             )
-    if recipe.code is not None and kind not in _WITH_CODE:
+    if recipe.code is not None and kind not in WITH_CODE:
         raise RecipeError(
-            f"--code: only {' and '.join(_WITH_CODE)} read this, not {kind}:. Leave it out"
+            f"--code: only {' and '.join(WITH_CODE)} read this, not {kind}:. Leave it out"
         )
     if recipe.variants and recipe.precision != ("fp32",):
         raise RecipeError(
@@ -116,7 +116,7 @@ _FILES_ALONE = {"python", "timm", "transformers"}
 
 _NAMES = {"DEFAULT", "none"}
 
-_WITH_CODE = ("python", "train")
+WITH_CODE = ("python", "train")
 """The kinds of sources that import modules."""
 
 _OPTIONS = {

@@ -139,7 +139,10 @@ class Decisions:
             f"On {self._full} of {len(self._made)} images of the proof, all {count} candidates have a score of "
             f"{SEEN_SCORE} or more, so that boxes beyond them are lost"
         )
-        return [f"{full}. Give more, up to {MOST_CANDIDATES}: --candidates {2 * count}"]
+        if count == MOST_CANDIDATES:
+            return [full]
+        more = min(2 * count, MOST_CANDIDATES)
+        return [f"{full}. Give more, up to {MOST_CANDIDATES}: --candidates {more}"]
 
     def _same(self) -> list[str]:
         first = self._made[0] if self._made else None

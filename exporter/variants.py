@@ -5,11 +5,10 @@ and the servable itself everywhere else. docs/decisions/0027 and 0028 say how.
 """
 
 import hashlib
-import os
-import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +16,6 @@ import onnx
 from numpy.typing import NDArray
 
 from exporter.bf16 import as_computed, to_bf16
-from exporter.errors import WriteError
 from exporter.int8 import EIGHT_BITS, quantize
 from exporter.network import Array, Head, Outputs
 from exporter.outcome import MadeVariant
@@ -26,7 +24,7 @@ from exporter.progress import Progress
 from exporter.proof import tool_versions
 from exporter.ranges import RULES
 from exporter.recipe import Task, VariantPrecision
-from exporter.writing import WRITTEN_DIGEST, graph_digest, write_servable
+from exporter.writing import WRITTEN_DIGEST, graph_digest, write_file, write_servable
 from service.card import REFERENCE_FILE, Accuracy, Card, Certificate, Variant
 from service.heads.agreement import (
     BOXES,
@@ -215,15 +213,8 @@ def _rows(batches: Sequence[Outputs]) -> Rows:
 
 def _write_reference(path: Path, frames: NDArray[np.uint8]) -> str:
     """Write the frames in one rename, and return the digest of the file."""
-    try:
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".writing-", delete=False) as file:
-            np.save(file, frames, allow_pickle=False)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary = Path(file.name)
-        temporary.chmod(0o644)
-        digest = hashlib.sha256(temporary.read_bytes()).hexdigest()
-        temporary.replace(path)
-    except OSError as error:
-        raise WriteError(f"{path} can not be written: {error.strerror}") from error
-    return digest
+    stream = BytesIO()
+    np.save(stream, frames, allow_pickle=False)
+    content = stream.getbuffer()
+    write_file(path, content)
+    return hashlib.sha256(content).hexdigest()

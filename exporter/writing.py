@@ -107,6 +107,21 @@ def write_servable(
     return card
 
 
+def write_file(path: Path, content: bytes | memoryview) -> None:
+    """Write a file to a temporary one beside it, and rename that.
+
+    Raises:
+        WriteError: no space or no permission; nothing is left.
+    """
+    with ExitStack() as undo:
+        try:
+            temporary, _ = _temporary(path.parent, lambda file: file.write(content), undo)
+            temporary.replace(path)
+        except OSError as error:
+            raise WriteError(f"{path} can not be written: {error.strerror}") from error
+        undo.pop_all()
+
+
 def next_version(folder: Path) -> Path:
     """Return the path of the next version in a model's folder: one that exists may be served and is never replaced."""
     taken = [int(entry.name) for entry in folder.glob("*") if entry.name.isdecimal()]

@@ -1,6 +1,7 @@
 """`make mutants`: change the core modules in one place at a time and count how many changes their tests notice."""
 
 import argparse
+import functools
 import hashlib
 import json
 import os
@@ -23,9 +24,7 @@ CORE = Path(__file__).with_name("core.txt")
 def main(arguments: list[str]) -> int:
     """Judge, report, and return 1 where too many survive."""
     options = _options(arguments)
-    chosen = _sample(
-        _judgeable(options.modules or CORE.read_text().split()), options.sample, options.seed
-    )
+    chosen = _sample(_judgeable(options.modules or list(core())), options.sample, options.seed)
     keys = {mutant: _key(mutant) for mutant in chosen}
     known = _judge_missing(keys, options.processes, options.seconds)
     return _report([(mutant, known[key]) for mutant, key in keys.items()], options.floor)
@@ -50,7 +49,7 @@ def _judgeable(modules: list[str]) -> list[Mutant]:
     mutants: list[Mutant] = []
     for module in modules:
         if not Path(_tests(module)).exists():
-            sys.exit(f"{module} has no test file of its own, {_tests(module)}.")
+            sys.exit(f"{module} has no test file {_tests(module)}.")
         mutants += mutants_of(module, Path(module).read_text())
     return [mutant for mutant in mutants if named(mutant) not in equivalent]
 
@@ -74,8 +73,19 @@ def _sample(mutants: list[Mutant], count: int, seed: int) -> list[Mutant]:
     return [mutants[place] for place in sorted(picked)]
 
 
+@functools.cache
+def core() -> dict[str, str]:
+    """Return the core modules, each with its test file: the one beside it in `core.txt`, or its own."""
+    rows = (line.split() for line in CORE.read_text().splitlines())
+    return {module: named[0] if named else _own_tests(module) for module, *named in rows}
+
+
 def _tests(module: str) -> str:
-    """Return the test file of a module: `service/card.py` has `tests/service/test_card.py`."""
+    return core().get(module) or _own_tests(module)
+
+
+def _own_tests(module: str) -> str:
+    """Return `tests/service/test_card.py` for `service/card.py`."""
     path = Path(module)
     return str("tests" / path.parent / f"test_{path.name}")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+from exporter.checks import COMPLETE, WITH_CODE
 from exporter.errors import RecipeError, SourceError
 from exporter.file_kind import FileKind, file_kind
 from exporter.guessing.granted import Granted, is_given
@@ -36,12 +37,6 @@ _LABEL_FILES = (
 )
 _SAYS_NOTHING = {"best", "last", "model", "weights", "checkpoint"}
 """Names of files that do not name a network; the folder's name is taken."""
-
-_FILES = {"onnx", "program", "torchscript"}
-"""The kinds of sources that are one file."""
-
-_CODE = {"python", "train"}
-"""The kinds of sources that name a callable."""
 
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _DOWNLOAD = "For a network on a hub, download it first: hf download NAME --local-dir FOLDER"
@@ -165,7 +160,7 @@ def _require_source(word: str, kind: str, where: str) -> None:
     if where.startswith(PACKAGE_PREFIX):
         return
     path = Path(where)
-    if kind in _FILES:
+    if kind in COMPLETE:
         if not path.is_file():
             what = "this is a folder, not a file" if path.is_dir() else f"there is no file {where}"
             raise SourceError(f"source {word!r}: {what}")
@@ -177,7 +172,7 @@ def _require_source(word: str, kind: str, where: str) -> None:
         raise SourceError(
             f"source {word!r}: {what}. Give a folder that save_pretrained wrote. {_DOWNLOAD}"
         )
-    if kind in _CODE and not all(where.partition(":")):
+    if kind in WITH_CODE and not all(where.partition(":")):
         raise SourceError(f"source {word!r}: write {kind}:package.module:callable")
 
 
@@ -240,7 +235,7 @@ def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Grante
     if weights and _has_labels(Path(weights)):
         yield Granted("labels", weights, "kept beside the weights")
         return
-    beside = Path(where) if kind in _FILES else Path(weights or "") if kind in _BUILT else Path()
+    beside = Path(where) if kind in COMPLETE else Path(weights or "") if kind in _BUILT else Path()
     if not beside.is_file():
         return
     if kind == "onnx" and states_labels(Path(where)):
@@ -248,7 +243,7 @@ def _labels(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Grante
     for folder in (beside.parent, beside.parent.parent):
         for name in _LABEL_FILES:
             if (folder / name).is_file():
-                what = "network" if kind in _FILES else "weights"
+                what = "network" if kind in COMPLETE else "weights"
                 yield Granted("labels", str(folder / name), f"the file beside the {what}")
                 return
 
@@ -261,7 +256,7 @@ def _name(kind: str, where: str) -> str:
     """Return a name for the servable: a-z, 0-9, and after the first also . _ -, at most 64 characters."""
     if kind in {"python", "train"}:
         plain = where.rpartition(":")[2].rpartition(".")[2]
-    elif kind in _FILES or kind == "transformers":
+    elif kind in COMPLETE or kind == "transformers":
         plain = _file_name(Path(where).resolve())
     else:
         plain = where

@@ -6,12 +6,9 @@ from pathlib import Path
 from typing import Any
 
 from exporter.guessing.granted import Granted
+from exporter.sources.timm_resizing import INTERPOLATIONS, POLICIES
 
 DEFAULT_CLASSES = 1000
-POLICIES = {"center": "crop", "squash": "stretch", "border": "letterbox"}
-"""Our resize policies by timm's `crop_mode`."""
-
-INTERPOLATIONS = {"bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"}
 
 
 def timm_words(content: Mapping[str, Any], config: Path) -> list[Granted]:

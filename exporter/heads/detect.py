@@ -30,6 +30,9 @@ score may change places."""
 SEARCHED = 64
 """So many candidates at once are compared with all expected ones, which bounds the memory."""
 
+AROUND = 8
+"""So many expected candidates on each side of a score are looked at before all are."""
+
 SHOWN_SCORE = CLEAR
 SHOWN = 100
 """Detections are reduced to these before they are compared; as in COCO's evaluation, at most 100 per image."""
@@ -318,24 +321,36 @@ def _best_places(scores: Array, most: int) -> Array:
 def _largest_distance(found: Outputs, expected: Outputs, least: float) -> float:
     """Return the largest distance of a candidate to the nearest expected one of its class, but at least `least`.
 
-    Most candidates have their counterpart at the same place in the list; only the others are searched for.
+    Those that have no near one at their place are searched for first. The search ends where no other can be farther.
 
     Args:
         found: boxes (D, 4), scores (D,) and classes (D,) of one image.
         expected: the same of other candidates, sorted in the same way.
         least: a distance that is known already.
     """
-    places = min(len(found["scores"]), len(expected["scores"]))
-    lost = np.ones(len(found["scores"]), bool)
-    heads = ({name: v[:places] for name, v in side.items()} for side in (found, expected))
-    lost[:places] = ~(_distances(*heads) <= least)
+    bounds = _distances_at_places(found, expected)
+    farthest_first = np.argsort(-bounds)
+    every = {name: values[None] for name, values in expected.items()}
     worst = least
-    for part in np.array_split(np.flatnonzero(lost), np.ceil(lost.sum() / SEARCHED) or 1):
-        if len(part):
-            some = {name: values[part, None] for name, values in found.items()}
-            every = {name: values[None] for name, values in expected.items()}
-            worst = max(worst, float(_distances(some, every).min(axis=1).max()))
+    for start in range(0, len(bounds), SEARCHED):
+        part = farthest_first[start : start + SEARCHED]
+        if bounds[part[0]] <= worst:
+            break
+        some = {name: values[part, None] for name, values in found.items()}
+        worst = max(worst, float(_distances(some, every).min(axis=1).max()))
     return worst
+
+
+def _distances_at_places(found: Outputs, expected: Outputs) -> Array:
+    """Return each candidate's distance (D,) to the nearest of the expected ones at its place and around its score."""
+    same = np.arange(len(found["scores"]))
+    by_score = np.searchsorted(-expected["scores"], -found["scores"])
+    places = np.column_stack([same, by_score[:, None] + np.arange(-AROUND, AROUND)])
+    places = places.clip(0, len(expected["scores"]) - 1)
+    some = {name: values[:, None] for name, values in found.items()}
+    there = {name: values[places] for name, values in expected.items()}
+    nearest: Array = _distances(some, there).min(axis=1)
+    return nearest
 
 
 def _distances(found: Outputs, expected: Outputs) -> Array:

@@ -7,6 +7,8 @@ among all of them: it keeps each candidate of the first suppression, since nothi
 other one, since what dropped it has a place. Other requests find at least these.
 
 An image with fewer clear candidates gets the best ones, as without this, bit by bit.
+
+The sizes inside depend on the image, so a GPU does not capture such a network as a CUDA graph.
 """
 
 import numpy as np

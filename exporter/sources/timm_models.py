@@ -27,21 +27,19 @@ from exporter.sources.inferred import (
 )
 from exporter.sources.names import unknown_network
 from exporter.sources.python import NO_WEIGHTS
+from exporter.sources.timm_resizing import INTERPOLATIONS, POLICIES
 from exporter.sources.user_code import reason
 from exporter.torch_network import TorchModel, torch_network
 from exporter.transforms import decode
 from exporter.weights import Adapt, load_weights
-from service.card import ImageInput, ResizePolicy
+from service.card import ImageInput
 
-_RESIZE: dict[str, ResizePolicy] = {"center": "crop", "squash": "stretch", "border": "letterbox"}
 UNTRAINED = "untrained"
 WITH_WEIGHTS: Mapping[str, Mapping[str, float]] = {"fbnetc_100": {"bn_eps": 1e-3}}
 """Arguments that timm itself sets with published weights, by network: a state dict does not hold them."""
 
 AUXILIARY = {"inception_v3": ("AuxLogits.",)}
 """Parts that only training uses, by network: torchvision's files have them, and timm leaves them out too."""
-
-_INTERPOLATIONS = {"bilinear", "bicubic", "lanczos", "nearest", "box", "hamming"}
 
 
 def load(where: str, recipe: Recipe, progress: Progress) -> Network:
@@ -201,14 +199,14 @@ def _input_size(module: nn.Module, size: tuple[int, int, int]) -> tuple[int, int
 
 def _frame(data: dict[str, Any]) -> ImageInput:
     _, height, width = data["input_size"]
-    resize = _RESIZE[data["crop_mode"]]
+    resize = POLICIES[data["crop_mode"]]
     interpolation = data["interpolation"]
     return ImageInput(
         height=height,
         width=width,
         resize=resize,
         shorter_side=int(max(height, width) / data["crop_pct"]) if resize == "crop" else None,
-        interpolation=interpolation if interpolation in _INTERPOLATIONS else "bilinear",
+        interpolation=interpolation if interpolation in INTERPOLATIONS else "bilinear",
     )
 
 

@@ -30,8 +30,8 @@ FACTORS = 101
 ROUNDS_OF_CLIENTS = 3
 """Requests in flight at full load, for each image in the batches that run: the queue must never be empty."""
 
-
 MOST_CLIENTS = 256
+"""As many as a service queues if nobody sets another number, so that none is refused."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,11 +78,10 @@ def as_json(profile: Profile, replica: Replica, plan: Plan, notes: Sequence[str]
 
 def _facts(profile: Profile, replica: Replica, plan: Plan) -> Table:
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    wide = replica.wide is not None and replica.wide < replica.run[0]
-    run = replica.wide if wide and replica.wide is not None else replica.run[0]
+    wide = replica.lone_run < replica.run[0]
     table.add_row(
         "an image alone",
-        f"{_ms(replica.alone)}: HTTP {_ms(replica.http)}, decode {_ms(replica.decode)}, network {_ms(run)}"
+        f"{_ms(replica.alone)}: HTTP {_ms(replica.http)}, decode {_ms(replica.decode)}, network {_ms(replica.lone_run)}"
         f"{' on all cores' if wide else ''}, head {_ms(replica.head)}",
     )
     pace = profile.macs / profile.seconds(1) / 1e9

@@ -154,12 +154,12 @@ class Planner:
         ).p99
         if target.p99 < idle:
             one = self._replica
-            run = one.run[0] if one.wide is None else min(one.wide, one.run[0])
             raise ConfigurationError(
                 f"99 % within {target.p99 * 1e3:g} ms is not possible on any number of machines like this: an image "
                 f"that meets no other takes {one.alone * 1e3:.3g} ms (HTTP {one.http * 1e3:.2g}, decoding "
-                f"{one.decode * 1e3:.3g}, network {run * 1e3:.3g}, head {one.head * 1e3:.2g}), and 99 % of such images "
-                f"take up to {idle * 1e3:.3g} ms. Give a larger --p99, a smaller image or network, or a faster device."
+                f"{one.decode * 1e3:.3g}, network {one.lone_run * 1e3:.3g}, head {one.head * 1e3:.2g}), and 99 % of "
+                f"such images take up to {idle * 1e3:.3g} ms. Give a larger --p99, a smaller image or network, or a "
+                "faster device."
             )
         least = self._fewest(target)
         if least > self.most_machines:

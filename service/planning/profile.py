@@ -2,8 +2,6 @@
 
 import bisect
 import math
-import platform
-import re
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Literal, Self
@@ -12,10 +10,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from service.errors import ConfigurationError
 from service.planning.replica import QUEUE_SIZE, TIMEOUT_SECONDS, Replica
+from service.runtime.chip import this_chip
 from service.runtime.device import DeviceName
 from service.runtime.host import granted_threads
 
-CPU_INFO = Path("/proc/cpuinfo")
 MOST_BYTES = 2**20
 """Of a file of measurements; one has some kilobytes."""
 
@@ -180,12 +178,8 @@ def write_profile(profile: Profile, path: Path) -> None:
 
 def this_machine(device: DeviceName, detail: str) -> Machine:
     """Return what a measurement made here holds for."""
-    text = CPU_INFO.read_text(errors="replace") if CPU_INFO.exists() else ""
-    found = re.search(r"^model name\s*:\s*(.+)$", text, re.MULTILINE)
-    name = found[1].strip() if found else platform.processor() or platform.machine()
-    return Machine(
-        processor=name[:200], cores=granted_threads(), device=device, detail=detail[:200]
-    )
+    name = this_chip().name[:200]
+    return Machine(processor=name, cores=granted_threads(), device=device, detail=detail[:200])
 
 
 def quantiles(values: list[float], count: int) -> tuple[float, ...]:

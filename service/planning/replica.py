@@ -54,10 +54,14 @@ class Replica:
         return min(self.workers, self.instances)
 
     @property
+    def lone_run(self) -> float:
+        """Seconds of one image in the network while there is no other."""
+        return self.run[0] if self.wide is None else min(self.wide, self.run[0])
+
+    @property
     def alone(self) -> float:
         """Seconds of one image while there is no other, from the request to the answer, at its usual pace."""
-        run = self.run[0] if self.wide is None else min(self.wide, self.run[0])
-        return self.http + self.decode + run + self.head
+        return self.http + self.decode + self.lone_run + self.head
 
     @property
     def capacity(self) -> float:

@@ -13,7 +13,7 @@ from exporter.heads.segment import SegmentHead
 from exporter.hints import Decisions, accuracy_hints, assumption_hints, input_hints
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
-from exporter.recipe import DetectRecipe, Pixels
+from exporter.recipe import MOST_CANDIDATES, DetectRecipe, Pixels
 from service.card import Accuracy, Normalization
 
 RNG = np.random.default_rng(1)
@@ -144,6 +144,14 @@ def test_candidates_that_are_cut_off_are_a_hint(
     hints = decided(head, one, {**one, "scores": [*scores[:-1], 0.1]})
     assert len(hints) == is_hint
     assert all("On 1 of 2 images" in hint and "--candidates 4" in hint for hint in hints)
+
+
+def test_no_more_candidates_are_advised_than_a_recipe_may_state() -> None:
+    for count, advised in ((10_000, f"--candidates {MOST_CANDIDATES}"), (MOST_CANDIDATES, "")):
+        recipe = DetectRecipe(candidates=count, best_only=True)
+        head = DetectHead(PairDecoder(), recipe, 20_000, 3)
+        (hint,) = decided(head, {"scores": [0.4] * count})
+        assert hint.endswith(advised or "boxes beyond them are lost")
 
 
 def test_a_candidate_that_suppression_drops_shows_that_nothing_was_cut_off() -> None:

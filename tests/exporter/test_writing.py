@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from exporter.errors import WriteError
-from exporter.writing import graph_digest, next_version, write_servable
+from exporter.writing import graph_digest, next_version, write_file, write_servable
 from service.card import check_certificate, graph_sha256, read_card
 from tests.servables import color_card, color_model
 
@@ -84,6 +84,14 @@ def test_a_write_that_fails_keeps_what_was_there(tmp_path: Path) -> None:
         write_servable(path, model, color_card(digest=graph_digest(model)))
     assert [one.name for one in path.parent.iterdir()] == ["model.onnx"]
     assert path.read_text() == "the model before"
+
+
+def test_a_file_beside_a_servable_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "reference.npy"
+    write_file(path, b"first")
+    with files_up_to(100), pytest.raises(WriteError, match=r"reference\.npy can not be written: "):
+        write_file(path, bytes(1000))
+    assert [(one.name, one.read_bytes()) for one in tmp_path.iterdir()] == [(path.name, b"first")]
 
 
 def test_model_and_recipe_are_written_together(tmp_path: Path) -> None:

@@ -77,6 +77,25 @@ def test_a_cut_among_equal_scores_is_no_difference() -> None:
     assert head.difference(found, head.expected([boxes, scores], FRAME)) > 0.05
 
 
+@pytest.mark.parametrize("noise", [1e-6, 1e-3, 0.3])
+def test_the_difference_is_that_of_the_candidate_farthest_from_all_expected(noise: float) -> None:
+    """The 200 found ones of 600 are at other places than the expected, as in a crowd; the first way is the formula."""
+    rng = np.random.default_rng(4)
+    scores = -np.sort(-rng.uniform(0.1, 1, (1, 600)))
+    boxes, classes = rng.random((1, 600, 4)), rng.integers(0, 3, (1, 600))
+    kept = np.sort(rng.permutation(600)[:200])
+    moved = boxes[:, kept] + rng.normal(0, noise, (1, 200, 4))
+    apart = np.abs(moved[0, :, None] - boxes[0, None]).max(axis=2)
+    apart = np.maximum(apart, np.abs(scores[0, kept, None] - scores[0, None]))
+    apart[classes[0, kept, None] != classes[0, None]] = np.inf
+
+    found = {"boxes": moved, "scores": scores[:, kept], "classes": classes[:, kept]}
+    head = DetectHead(DECODERS["pair"], DetectRecipe(candidates=200), 600, 3)
+
+    difference = head.difference(found, {"boxes": boxes, "scores": scores, "classes": classes})
+    assert difference == apart.min(axis=1).max()
+
+
 def test_the_background_needs_a_label_and_is_no_candidate() -> None:
     head = DetectHead(DECODERS["pair"], DetectRecipe(background="first"), ANCHORS, 3)
     assert head.classes == 3
