@@ -22,7 +22,7 @@ def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: Te
     """Send the service's and uvicorn's own messages to `stream`, once."""
     _spare_what_no_line_shows()
     as_json = form == "json" or (form == "auto" and not stream.isatty())
-    writer = LogWriter(stream, patient=REQUEST_LOGGER)
+    writer = LogWriter(_own(stream), patient=REQUEST_LOGGER)
     writer.setFormatter(JsonLines() if as_json else TextLines())
     for name, minimum in ((LOGGER, level.upper()), ("uvicorn.error", "WARNING")):
         logger = logging.getLogger(name)
@@ -38,8 +38,20 @@ def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: Te
     pillow.propagate = False
 
 
+def _own(stream: TextIO) -> TextIO:
+    """Return another stream to the same file, which nothing else uses.
+
+    A write of the log that stalls would hold the lock of `sys.stdout`, which Python flushes at its end.
+    """
+    try:
+        file = stream.fileno()
+    except OSError:  # in memory
+        return stream
+    return open(file, "w", encoding=stream.encoding, errors="backslashreplace", closefd=False)
+
+
 def flush_logs() -> None:
-    """Write the lines that still wait for others."""
+    """Wait until the lines that were logged are written; see `LogWriter.flush`."""
     for handler in logging.getLogger(LOGGER).handlers:
         handler.flush()
 

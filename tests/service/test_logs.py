@@ -6,7 +6,7 @@ from io import StringIO
 
 import pytest
 
-from service.logs import AUDIT_LOGGER, FIELDS, JsonLines, TextLines, configure_logs
+from service.logs import AUDIT_LOGGER, FIELDS, JsonLines, TextLines, configure_logs, flush_logs
 
 
 def record(message: str, **fields: object) -> logging.LogRecord:
@@ -45,6 +45,7 @@ def test_a_pipe_gets_json_unless_another_format_is_set(form: str, first: str) ->
     configure_logs("info", form, stream)  # type: ignore[arg-type]
     logging.getLogger("foveal").info("hello")
     logging.getLogger("foveal").debug("hidden")
+    flush_logs()
     assert stream.getvalue().count("\n") == 1
     assert stream.getvalue()[0] == first or stream.getvalue()[2] == ":"
 
@@ -89,6 +90,7 @@ def test_the_audit_log_is_written_at_every_level(level: str) -> None:
     stream = StringIO()
     configure_logs(level, "json", stream)
     logging.getLogger(AUDIT_LOGGER).info("admin call: POST /v1/admin/load")
+    flush_logs()
     assert json.loads(stream.getvalue())["message"] == "admin call: POST /v1/admin/load"
 
 

@@ -8,15 +8,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from service.api.error_forms import X_ANYLABELING, form_of, is_under
 from service.api.guards.refusal import refuse
-from service.api.guards.scopes import (
-    ADMIN,
-    ADMIN_FOLDERS,
-    MODELS_FOLDER,
-    OPEN,
-    READS,
-    needed_scopes,
-    predicts,
-)
+from service.api.guards.scopes import ADMIN, OPEN, changes_models, needed_scopes
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import FovealError, MissingScopeError, UnauthorizedError
 from service.keys import Key, KeyRing
@@ -25,7 +17,6 @@ from service.logs import AUDIT_LOGGER, FIELDS
 audit = logging.getLogger(AUDIT_LOGGER)
 
 _CHALLENGE = b'Bearer realm="foveal"'
-_CHANGING = (*ADMIN_FOLDERS, MODELS_FOLDER)
 _LONGEST_PATH = 200
 """The characters of a path that an audit line repeats."""
 
@@ -113,11 +104,7 @@ def no_admin_guard(app: ASGIApp) -> ASGIApp:
     """
 
     def guard(scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
-        path = scope.get("path", "")
-        if path.startswith(_CHANGING) and not (
-            path.startswith(MODELS_FOLDER)
-            and (scope["method"] in READS or predicts(scope["method"], path))
-        ):
+        if scope["type"] == "http" and changes_models(scope["method"], scope["path"]):
             error = UnauthorizedError(
                 "Admin calls need an API key with the scope admin, and this service has no keys. "
                 "Its operator sets them with FOVEAL_KEYS."

@@ -11,9 +11,9 @@ ADMIN = frozenset({"admin"})
 
 _OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json"})
 _OPEN_FOLDERS = ("/health/", "/v2/health/", "/playground/", "/docs/assets/")
-ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/models/")
-"""Where calls that change what is served are, beside those on the models themselves."""
-MODELS_FOLDER = "/v1/models/"
+_ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/models/")
+_CHANGED_FOLDERS = (*_ADMIN_FOLDERS, "/v1/models/")
+"""Where calls that change what is served are; the last has others too."""
 _ANY_OF_MODELS = frozenset({"infer", "explain", "admin"})
 _MODELS = re.compile(r"/v1/models(/.*)?", re.DOTALL)
 _INFER = frozenset({"infer"})
@@ -27,26 +27,25 @@ _BY_PATH = (
     (re.compile(r"/kserve(/.*)?", re.DOTALL), _ANY_OF_MODELS),
     (re.compile(r"/metrics"), frozenset({"metrics"})),
 )
-READS = frozenset({"GET", "HEAD"})
-"""Methods that change no model."""
+_READS = frozenset({"GET", "HEAD"})
 _PREDICTS = re.compile(r"(/kserve)?/v1/models/[^/]+(/versions/[0-9]+)?:predict")
 """Of KServe V1: a POST to the path of a model that changes nothing."""
-
-
-def predicts(method: str, path: str) -> bool:
-    """Return whether a request is a prediction of KServe V1, whose path is that of a model."""
-    return method == "POST" and _PREDICTS.fullmatch(path) is not None
 
 
 def needed_scopes(method: str, path: str) -> frozenset[str]:
     """Return the scopes of which a key needs one; empty where no key is needed."""
     if is_open(path):
         return OPEN
-    if predicts(method, path):
+    if method == "POST" and _PREDICTS.fullmatch(path):
         return _INFER
-    if path.startswith(ADMIN_FOLDERS) or (method not in READS and _MODELS.fullmatch(path)):
+    if path.startswith(_ADMIN_FOLDERS) or (method not in _READS and _MODELS.fullmatch(path)):
         return ADMIN
     return next((scopes for pattern, scopes in _BY_PATH if pattern.fullmatch(path)), ADMIN)
+
+
+def changes_models(method: str, path: str) -> bool:
+    """Return whether a request changes what is served."""
+    return path.startswith(_CHANGED_FOLDERS) and needed_scopes(method, path) is ADMIN
 
 
 def is_open(path: str) -> bool:

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from service.api.deps import ServicesDep
 from service.api.ingest.model_upload import receive_model
-from service.api.json_model import read_model
+from service.api.json_value import read_value
 from service.api.openapi import BINARY, Components
 from service.api.schemas import problems
 from service.errors import FovealError, InvalidParameterError, ModelInUseError
@@ -134,7 +134,7 @@ async def put_alias(
     name: Name, alias: Alias, request: Request, services: ServicesDep
 ) -> ChangeReport:
     services.require_admin()
-    target = await read_model(request, services, _ALIAS, _ALIAS_EXAMPLE)
+    target = await read_value(request, services, _ALIAS, _ALIAS_EXAMPLE)
     return await services.change(
         Change(kind="alias", name=name, alias=alias, version=target.version)
     )
@@ -147,7 +147,7 @@ async def delete_alias(name: Name, alias: Alias, services: ServicesDep) -> Chang
 
 async def put_weights(name: Name, request: Request, services: ServicesDep) -> ChangeReport:
     services.require_admin()
-    weights = await read_model(request, services, _WEIGHTS, _WEIGHTS_EXAMPLE)
+    weights = await read_value(request, services, _WEIGHTS, _WEIGHTS_EXAMPLE)
     if len(weights) > 100:
         raise InvalidParameterError("weights: at most 100 shares")
     return await services.change(Change(kind="weights", name=name, weights=weights))
@@ -155,7 +155,7 @@ async def put_weights(name: Name, request: Request, services: ServicesDep) -> Ch
 
 async def put_shadow(name: Name, request: Request, services: ServicesDep) -> ChangeReport:
     services.require_admin()
-    target = await read_model(request, services, _SHADOW, _SHADOW_EXAMPLE)
+    target = await read_value(request, services, _SHADOW, _SHADOW_EXAMPLE)
     return await services.change(Change(kind="shadow", name=name, shadow=str(target.version)))
 
 

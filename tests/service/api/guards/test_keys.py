@@ -8,6 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
+from service.api.guards.scopes import changes_models
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -107,6 +108,22 @@ async def test_a_key_may_what_its_scopes_say_and_nothing_else(tmp_path: Path, na
                 assert answer.headers["www-authenticate"] == (
                     f'Bearer realm="foveal", error="insufficient_scope", scope="{scopes}"'
                 )
+
+
+async def test_every_call_that_changes_models_needs_the_setting_too(tmp_path: Path) -> None:
+    http, app = client_of(tmp_path)
+    places = {"{name}": "colors", "{version}": "1", "{alias}": "stable"}
+    calls = [("POST", f"/v2/repository/models/colors/{what}") for what in ("load", "unload")]
+    for path, operations in app.openapi()["paths"].items():
+        for place, name in places.items():
+            path = path.replace(place, name)  # noqa: PLW2901  # an example of it
+        calls += [(one, path) for one in operations if changes_models(one.upper(), path)]
+    assert len(calls) >= 10
+    async with http:
+        for method, path in calls:
+            answer = await http.request(method, path, headers=bearer("root"))
+            assert answer.status_code == 403, (method, path)
+            assert "FOVEAL_ADMIN" in answer.text, (method, path)
 
 
 @pytest.mark.parametrize(

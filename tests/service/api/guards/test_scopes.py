@@ -1,4 +1,4 @@
-"""Which scope each request needs, as the table of docs/keys.md says it."""
+"""Which scope each request needs, as the table of docs/security.md says it."""
 
 import pytest
 

@@ -16,7 +16,7 @@ T = TypeVar("T")
 LARGEST_BODY = 64 * 1024
 
 
-async def read_model(request: Request, limits: BodyLimits, kind: TypeAdapter[T], example: str) -> T:
+async def read_value(request: Request, limits: BodyLimits, kind: TypeAdapter[T], example: str) -> T:
     """Return what a request's body says.
 
     Args:
