@@ -15,6 +15,7 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Locator, Page, Route, expect
 
+from service.runtime.model import ASLEEP
 from tests.images import photograph
 from tests.live import MODELS, Live
 from tests.playground.conftest import WAIT_MS, open_page
@@ -108,6 +109,18 @@ def test_a_second_model_answers_beside_the_first(opened: Page, live: Live) -> No
     )
     expect(row.locator("td").nth(0)).to_have_text("does not know this label")
     expect(row.locator("td").nth(1)).to_contain_text(f"{100 * best['probability']:.1f}")
+
+
+def test_a_model_that_is_asleep_can_be_compared(page: Page, live: Live) -> None:
+    listed = httpx.get(f"{live.url}/v1/models").json()
+    for model in listed["models"]:
+        if model["name"] == "lenet5":
+            model["state"], model["reason"] = "asleep", ASLEEP
+    page.route("**/v1/models", lambda route: route.fulfill(json=listed))
+    page.reload()
+    page.locator("#result .curl").wait_for()
+    compared = panel(page, "Two models side by side")
+    expect(compared.get_by_role("combobox", name="Compare with")).to_contain_text("LeNet-5")
 
 
 def test_a_folder_is_a_grid_sorted_by_error(opened: Page) -> None:

@@ -3,6 +3,7 @@
 import { post } from "./api.js";
 import { el, setStyle } from "./dom.js";
 import { Latest } from "./latest.js";
+import { answers } from "./models.js";
 import { taskOf } from "./results.js";
 import { count, ms, percent } from "./text.js";
 
@@ -11,9 +12,9 @@ const work = new Latest();
 
 export async function showComparison(body, playground) {
   const { image, model } = playground.current();
-  const others = playground.choice.models.filter((each) => each.state === "ready" && each.card.task === model.card.task && !(each.name === model.name && each.version === model.version));
+  const others = playground.choice.models.filter((each) => answers(each) && each.card.task === model.card.task && !(each.name === model.name && each.version === model.version));
   if (!others.length || !taskOf(model.card.task).shares) {
-    body.replaceChildren(el("p", { class: "lead quiet" }, "The service has no other ready model or version that this page can compare with this one."));
+    body.replaceChildren(el("p", { class: "lead quiet" }, "The service has no other model or version that this page can compare with this one."));
     return;
   }
   const nameOf = (each) => `${each.card.title}, version ${each.version}`;
@@ -22,8 +23,8 @@ export async function showComparison(body, playground) {
   const compare = async () => {
     try {
       const pair = [model, others[select.value]];
-      const answers = await work.run((signal) => Promise.all(pair.map((each) => answerOf(each, image, playground.options, signal))));
-      if (answers) table.replaceChildren(tableOf(pair, answers, nameOf));
+      const results = await work.run((signal) => Promise.all(pair.map((each) => answerOf(each, image, playground.options, signal))));
+      if (results) table.replaceChildren(tableOf(pair, results, nameOf));
     } catch (error) {
       table.replaceChildren(el("p", { role: "alert" }, error.message));
     }

@@ -10,7 +10,7 @@ const HOW = {
 };
 
 /** The part of an image of width × height pixels that a card's `input` keeps, as shares of the image: {left, top, width, height}. */
-export function seenPart(input, { width, height }) {
+function seenPart(input, { width, height }) {
   if (input.resize !== "crop") return { left: 0, top: 0, width: 1, height: 1 };
   const shorter = input.shorter_side ?? Math.min(input.width, input.height);
   const scale = shorter / Math.min(width, height);

@@ -55,6 +55,7 @@ class Playground {
     this.evidence = new Evidence(this);
     this.engineer = new Engineer(this);
     this.probe = new Probe(this);
+    this.sections = [this.strip, this.how, this.favorites, this.evidence, this.engineer, this.probe];
     this.timeline = new VideoTimeline(this);
     this.live = new LiveView(this);
     this.choice = new Choice((model) => this.#choose(model));
@@ -79,7 +80,7 @@ class Playground {
       });
       showAccess(() => this.#askAgain());
       this.#goTo(readAddress(), false, models);
-      if (!models.length) this.fail({ title: "There is no model yet", message: "Put a model into the model repository, then restart the service.", code: "no_models" });
+      if (!models.length) this.fail({ title: "There is no model yet", message: "Put a model into the model repository, then run foveal reload, or restart the service.", code: "no_models" });
     } catch (error) {
       line.textContent = "";
       this.fail(error, () => this.load());
@@ -329,12 +330,7 @@ class Playground {
     this.#heats.cancel();
     this.result = null;
     this.#clearLayers();
-    this.strip.hide();
-    this.how.hide();
-    this.favorites.hide();
-    this.evidence.hide();
-    this.engineer.hide();
-    this.probe.hide();
+    for (const section of this.sections) section.hide();
   }
 
   #showWaiting() {

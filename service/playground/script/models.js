@@ -25,13 +25,13 @@ export async function awaitModels(onProgress) {
 const asModel = (chain) => ({ ...chain, version: 1, card: { task: "chain", title: chain.title, input: {} } });
 
 /** The versions of the models of a task: the task's default first, the newest version of each model first. */
-export function modelsOf(models, task) {
+function modelsOf(models, task) {
   const versions = models.filter((each) => each.card.task === task);
   return versions.sort((a, b) => b.default - a.default || (a.name < b.name ? -1 : a.name > b.name ? 1 : b.version - a.version));
 }
 
 /** What selects a version in a request: its name where the model has no other. */
-export function selectorOf(model, models) {
+function selectorOf(model, models) {
   const alone = models.every((each) => each.name !== model.name || each.version === model.version);
   return alone ? model.name : `${model.name}:${model.version}`;
 }
