@@ -5,6 +5,8 @@ import shlex
 import signal
 import sys
 import time
+from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
@@ -12,20 +14,24 @@ from typing import Annotated
 import typer
 
 from benchmarks.cases import CASES, Case
+from benchmarks.commit import describe_commit
 from benchmarks.contenders import CACHE, PEERS, ROOT
 from benchmarks.environments import InstallError, ensure_environment
 from benchmarks.explained import run_explained
 from benchmarks.isolated import run_isolated
+from benchmarks.journal import Journal
 from benchmarks.load import Generator, NoGeneratorError, find_generator
 from benchmarks.machine import describe_machine
 from benchmarks.models import ExportError
+from benchmarks.plan import GPU_DEVICES, Plan
 from benchmarks.plots import draw_plots
 from benchmarks.report import MARKDOWN, Run, load_results, write_report
 from benchmarks.resizes import longest_wait, run_resizes
 from benchmarks.results import CaseResult
-from benchmarks.runner import GPU_DEVICES, Plan, run_case
+from benchmarks.runner import Runner
 from benchmarks.server import StartError
 from benchmarks.statistics import Spread
+from benchmarks.time_left import plan_time
 from benchmarks.video import run_video
 from service.runtime.host import granted_threads
 
@@ -64,6 +70,9 @@ def bench(
     draw: Annotated[
         Path | None, typer.Option(help="Only draw the plots of this results.json again")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Begin anew where an interrupted run could be continued")
+    ] = False,
     out: Annotated[Path | None, typer.Option(help="Folder for the results")] = None,
 ) -> None:
     """Measure, then write a page, a JSON file and plots to benchmarks/results/<date>-<machine>/."""
@@ -94,19 +103,44 @@ def bench(
         progress=_print,
     )
     suffix = ("-gpu" if gpu else "") + ("-quick" if quick else "")
-    return _report(plan, _chosen(only or [], quick=quick, gpu=gpu), out, suffix)
+    return _compare(plan, _chosen(only or [], quick=quick, gpu=gpu), out, suffix, again=again)
 
 
-def _report(plan: Plan, cases: list[Case], out: Path | None, suffix: str) -> None:
-    """Measure the cases, and write the page, the JSON file and the plots."""
-    machine = describe_machine()
+def _compare(plan: Plan, cases: list[Case], out: Path | None, suffix: str, *, again: bool) -> None:
+    """Measure the cases; after each one write the page, the JSON file and the plots.
+
+    An interrupted run of the same machine, commit and options is continued.
+    """
+    machine, commit = describe_machine(), describe_commit()
+    identity = {"machine": asdict(machine), "commit": commit, **plan.identity}
+    identity["cases"] = [case.name for case in cases]
     today = datetime.now(UTC).date().isoformat()
-    folder = out or RESULTS / f"{today}-{machine.slug}{suffix}"
-    results = _measure(cases, plan)
-    command = shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]])
-    run = Run(today, machine, plan.generator.name, plan.rounds, command, tuple(results), plan.peers)
-    write_report(run, folder, draw_plots(results, folder))
-    _print(f"written: {folder / MARKDOWN}")
+    journal = Journal(CACHE / "runs", identity, today=today, again=again)
+    if journal.continued:
+        _print(f"An interrupted run of {journal.date} is continued; --again begins anew")
+    folder = out or RESULTS / f"{journal.date}-{machine.slug}{suffix}"
+
+    def write(results: list[CaseResult], missing: list[str]) -> None:
+        run = Run(
+            journal.date,
+            machine,
+            plan.generator.name,
+            plan.rounds,
+            shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+            tuple(results),
+            plan.peers,
+            commit,
+            tuple(missing),
+        )
+        write_report(run, folder, draw_plots(results, folder))
+        _print(f"written: {folder / MARKDOWN}")
+
+    try:
+        _measure(cases, plan, journal, write)
+    except (KeyboardInterrupt, SystemExit):
+        _print("Interrupted. What was measured is kept: the same command goes on from there.")
+        raise
+    journal.end()
 
 
 def _video(rounds: int, generator: Generator) -> None:
@@ -164,23 +198,32 @@ def _chosen(only: list[str], *, quick: bool, gpu: bool) -> list[Case]:
     ]
 
 
-def _measure(cases: list[Case], plan: Plan) -> list[CaseResult]:
+def _measure(
+    cases: list[Case],
+    plan: Plan,
+    journal: Journal,
+    write: Callable[[list[CaseResult], list[str]], None],
+) -> None:
     if plan.peers:
         _install_peers()
-    results = []
-    for case in cases:
+    left = plan_time(cases, plan, [journal.result_of(case.name) for case in cases])
+    _print(f"{left}")
+    runner = Runner(plan, journal, left)
+    results: list[CaseResult] = []
+    for number, case in enumerate(cases, 1):
         began = time.perf_counter()
-        _print(f"{case.title}")
+        _print(f"{case.title} ({number} of {len(cases)})")
         try:
-            results.append(run_case(case, plan))
+            results.append(runner.run(case))
         except (ExportError, StartError) as error:
             _print(f"  {case.name} is not measured: {error}")
             continue
         _print(f"  {time.perf_counter() - began:.0f} s")
+        if any(result.rounds for result in results):
+            write(results, [case.name for case in cases[number:]])
     if not any(result.rounds for result in results):
         _print("Nothing was measured.")
         raise typer.Exit(1)
-    return results
 
 
 def _install_peers() -> None:

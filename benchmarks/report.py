@@ -30,6 +30,9 @@ class Run:
     command: str
     results: tuple[CaseResult, ...]
     peers_measured: bool = True
+    commit: str = ""
+    missing: tuple[str, ...] = ()
+    """Cases that are not measured yet: the run goes on, or was interrupted."""
 
 
 def write_report(run: Run, folder: Path, plots: Sequence[str]) -> None:
@@ -50,6 +53,12 @@ def _page(run: Run, plots: Sequence[str]) -> Iterator[str]:
         f"Made by `{run.command}` with {run.generator}, {run.rounds} interleaved rounds. Ratios are medians of the "
         "ratios within each round, with the extremes in brackets; [how to read this](../../README.md)."
     )
+    if run.commit:
+        yield ""
+        yield f"Commit {run.commit}."
+    if run.missing:
+        yield ""
+        yield f"**This run has not ended.** Not measured yet: {', '.join(run.missing)}."
     foreign = foreign_cores(run.results)
     if foreign > QUIET_CORES:
         yield ""

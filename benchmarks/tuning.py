@@ -60,6 +60,15 @@ def best_setting(
     return Tuned(version, best, tried)
 
 
+def is_kept(peer: str, model: str) -> bool:
+    """Return whether some version of this peer was tuned for the network on this machine."""
+    kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    return any(
+        key.startswith(f"{describe_machine().slug}, {peer} ") and key.endswith(f", {model}")
+        for key in kept
+    )
+
+
 @contextmanager
 def run_peer(peer: Peer, setting: Setting, subject: Subject) -> Iterator[Server]:
     """Run a peer with a setting. It is ready when it answers the request of the measurement.
