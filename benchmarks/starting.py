@@ -99,7 +99,7 @@ class Starter:
         facts = Facts(peak_memory_mib=before.peak_memory_mib)
         self.result.facts[name] = facts
         self.plan.progress(f"  starting {name}")
-        kind = start_kind(name, self.subject.case, self.plan)
+        kind = start_kind(name, self.subject.case, self.plan, set())
         began = time.perf_counter()
         try:
             contender = start(facts)

@@ -77,15 +77,14 @@ def plan_time(cases: Sequence[Case], plan: Plan, results: Sequence[CaseResult]) 
     return left
 
 
-def start_kind(name: str, case: Case, plan: Plan, tuned: set[tuple[str, str]] | None = None) -> str:
-    """Return whether a contender only starts or is tuned first; `tuned` are those of this run."""
+def start_kind(name: str, case: Case, plan: Plan, tuned: set[tuple[str, str]]) -> str:
+    """Return whether a contender only starts or is tuned first; then it is added to those that are tuned."""
     if name not in PEER_NAMES or plan.quick:
         return START
-    if not plan.retune:
-        if is_kept(name, case.model) or (tuned is not None and (name, case.model) in tuned):
-            return START
-    if tuned is not None:
-        tuned.add((name, case.model))
+    this = name, case.model
+    if not plan.retune and (is_kept(*this) or this in tuned):
+        return START
+    tuned.add(this)
     return TUNE
 
 
