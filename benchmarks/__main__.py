@@ -18,6 +18,7 @@ from benchmarks.commit import describe_commit
 from benchmarks.contenders import CACHE, PEERS, ROOT
 from benchmarks.environments import InstallError, ensure_environment
 from benchmarks.explained import run_explained
+from benchmarks.index import write_index
 from benchmarks.isolated import run_isolated
 from benchmarks.journal import Journal
 from benchmarks.load import Generator, NoGeneratorError, find_generator
@@ -133,6 +134,7 @@ def _compare(plan: Plan, cases: list[Case], out: Path | None, suffix: str, *, ag
             tuple(missing),
         )
         write_report(run, folder, draw_plots(results, folder))
+        write_index()
         _print(f"written: {folder / MARKDOWN}")
 
     try:

@@ -1,8 +1,10 @@
-"""One virtual environment per peer: its newest release with the ONNX Runtime, Pillow and NumPy versions of Foveal."""
+"""Virtual environments. One per peer: its newest release with the ONNX Runtime, Pillow and NumPy versions of Foveal."""
 
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.metadata import version
+from pathlib import Path
 
 import onnxruntime
 
@@ -25,14 +27,24 @@ def ensure_environment(peer: Peer) -> str:
     """
     wanted = [peer.package, *peer.extras, f"onnxruntime=={runtime_version()}"]
     wanted += [f"{name}=={version(name)}" for name in TOGETHER]
-    folder = peer.python.parents[1]
+    ensure_packages(peer.python.parents[1], wanted)
+    ask = f"from importlib.metadata import version; print(version({peer.package!r}))"
+    return _run(str(peer.python), "-c", ask).strip()
+
+
+def ensure_packages(folder: Path, wanted: Sequence[str]) -> Path:
+    """Create an environment with these packages if it is missing or has others, and return its Python.
+
+    Raises:
+        InstallError: the installer fails.
+    """
+    python = folder / "bin" / "python"
     made = folder / "made-of.txt"
     if not made.exists() or made.read_text() != "\n".join(wanted):
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        _run(str(peer.python), "-m", "pip", "install", "--quiet", *wanted)
+        _run(str(python), "-m", "pip", "install", "--quiet", *wanted)
         made.write_text("\n".join(wanted))
-    ask = f"from importlib.metadata import version; print(version({peer.package!r}))"
-    return _run(str(peer.python), "-c", ask).strip()
+    return python
 
 
 def runtime_version() -> str:

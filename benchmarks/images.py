@@ -15,6 +15,7 @@ GRAIN = 6.0
 """Standard deviation of the noise added to the enlarged photograph, in 1/255. Enlarging smooths, and a smooth image
 would decode faster than one from a camera."""
 SEED = 7
+PHOTOGRAPH_FILES = ("astronaut.png", "chelsea.png", "coffee.png", "rocket.jpg")
 MULTIPART_FILES = ("chelsea.png", "coffee.png", "rocket.jpg", "astronaut.png") * 2
 
 
@@ -46,6 +47,17 @@ def _large_png() -> bytes:
 
 def _tiny_png() -> bytes:
     return _encoded(_photograph("horse.png", 28, 28).convert("L"), "PNG")
+
+
+def small_photographs(folder: Path) -> list[Path]:
+    """Write several different 640×480 JPEGs to a folder, and return their files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = []
+    for name in PHOTOGRAPH_FILES:
+        file = folder / f"photograph-{Path(name).stem}.jpg"
+        file.write_bytes(_encoded(_photograph(name, 640, 480), "JPEG"))
+        files.append(file)
+    return files
 
 
 IMAGES: dict[str, Callable[[], bytes]] = {

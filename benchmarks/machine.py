@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any
 
 import onnxruntime
 
@@ -27,6 +28,16 @@ FLAGS = {
     "sve": "sve",
 }
 """The Linux kernel's flag of an instruction set that makes networks faster → its common name."""
+LEVELS = {
+    "amx": "amx",
+    "avx512-vnni": "avx512-vnni",
+    "avx-vnni": "avx-vnni",
+    "avx512": "avx512",
+    "avx2": "avx2",
+    "neon-i8mm": "neon-i8mm",
+    "neon": "neon",
+}
+"""The beginning of a flag → the level of a processor, the highest first: figures of two levels do not compare."""
 PACKAGES = (
     *("foveal", "onnxruntime-ep-openvino", "numpy", "pillow", "fastapi", "uvicorn", "starlette"),
 )
@@ -43,9 +54,20 @@ class Machine:
     versions: dict[str, str]
 
     @property
+    def level(self) -> str:
+        """The best instruction set that matters for networks; empty where none is known."""
+        found = (
+            level
+            for start, level in LEVELS.items()
+            if any(flag.startswith(start) for flag in self.flags)
+        )
+        return next(found, "")
+
+    @property
     def slug(self) -> str:
         words = re.sub(r"\((r|tm)\)|processor|cpu|@.*", " ", self.processor.lower())
-        return f"{'-'.join(re.findall('[a-z0-9]+', words))}-{self.cores:g}-cores"
+        name = re.findall("[a-z0-9]+", words)
+        return "-".join([*name, *([self.level] if self.level else []), f"{self.cores:g}-cores"])
 
     def has(self, flag: str) -> bool:
         return any(name == flag or name.startswith(f"{flag}-") for name in self.flags)
@@ -66,6 +88,11 @@ def describe_machine() -> Machine:
         python=sys.version.split()[0],
         versions={"onnxruntime": onnxruntime.__version__, **_versions()},
     )
+
+
+def machine_of(content: dict[str, Any]) -> Machine:
+    """Return the machine from the content of a JSON file that holds it."""
+    return Machine(**{**content, "flags": tuple(content["flags"])})
 
 
 def _versions() -> dict[str, str]:
