@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import os
+import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -27,6 +28,7 @@ from service.planning.measuring import Settings as MeasuredSettings
 from service.planning.page import as_json, print_plan
 from service.planning.plan import Planner, Target, check_target
 from service.planning.profile import Profile, write_profile
+from service.planning.worker_count import count_workers
 from service.processes.reload import reload_models
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
@@ -40,6 +42,11 @@ from service.settings import Settings, read_settings
 
 log = logging.getLogger(LOGGER)
 
+MEASURED_WITH = (
+    *("device", "device_id", "precision", "cache", "threads", "instances", "max_batch"),
+    *("cuda_graphs", "deterministic", "decode"),
+)
+"""The settings on which the time of a request depends."""
 WARM_SECONDS = 86_400.0
 """How long `foveal warm` waits for a model: a device may compile for hours."""
 
@@ -87,8 +94,10 @@ def serve(
     models: ModelsOption = None,
     device: DeviceOption = None,
     workers: Annotated[
-        int | None,
-        typer.Option(help="Processes that serve; more than 1 pays for tiny networks only"),
+        str | None,
+        typer.Option(
+            help="Processes that serve; more than 1 pays for tiny networks only. auto: measured"
+        ),
     ] = None,
     keys: Annotated[Path | None, typer.Option(help="File of API keys, see `foveal key`")] = None,
     ssl_certfile: Annotated[
@@ -125,25 +134,43 @@ def serve(
         settings.models,
         settings.device,
     )
+    settings = _with_workers(settings)
     scheme = "http" if settings.ssl_certfile is None else "https"
     announce = partial(_announce, settings, url_of(listener, scheme))
-    if settings.workers == 1:
+    count = settings.processes
+    if count == 1:
         make_service(settings, lambda loaded: announce(summary(loaded))).run([listener])
         return
-    if settings.workers > granted_threads():
+    if count > granted_threads():
         log.warning(
             "%d workers share %d cores; one a core is the most that pays",
-            settings.workers,
+            count,
             granted_threads(),
         )
     supervisor = Supervisor(
         partial(work, settings),
         listener,
-        settings.workers,
-        on_loaded=lambda models: announce(f"{models} with {settings.workers} workers"),
+        count,
+        on_loaded=lambda models: announce(f"{models} with {count} workers"),
         end_seconds=end_seconds(settings),
     )
     raise typer.Exit(supervisor.run())
+
+
+def _with_workers(settings: Settings) -> Settings:
+    """Return the settings with a number of workers; measure it where it is `auto`."""
+    if settings.workers != "auto":
+        return settings
+    log.info("FOVEAL_WORKERS=auto: the heaviest model is measured for some seconds")
+    # Without this the signal would leave the measured service behind.
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        found = count_workers(settings.models, settings.as_environment(MEASURED_WITH))
+    finally:
+        signal.signal(signal.SIGTERM, former)
+    workers = "1 worker" if found.count == 1 else f"{found.count} workers"
+    log.info("FOVEAL_WORKERS=auto: %s, since %s", workers, found.because)
+    return settings.model_copy(update={"workers": found.count})
 
 
 def _announce(settings: Settings, url: str, serves: str) -> None:
@@ -321,7 +348,7 @@ def _measurement(
         largest=settings.max_batch,
         graphs=settings.cuda_graphs,
         deterministic=settings.deterministic,
-        processes=settings.workers,
+        processes=settings.processes,
     )
     return measured_here(settings.models, wanted, measured, progress)
 

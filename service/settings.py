@@ -2,17 +2,25 @@
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
-from pydantic import AfterValidator, Field, IPvAnyNetwork, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    IPvAnyNetwork,
+    SecretStr,
+    ValidationError,
+)
 from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
 from service.runtime.device import DeviceName
 
+MOST_WORKERS = 256
 PREFIX = "FOVEAL_"
 Dialect = Literal["deepstack", "kserve-v1", "label-studio", "x-anylabeling"]
 DIALECTS: tuple[Dialect, ...] = get_args(Dialect)
@@ -57,6 +65,15 @@ def _origin(value: str) -> str:
             "origin", "Write scheme, host and port without a slash at the end, or * for all sites"
         )
     return value
+
+
+def _count_or_auto(value: object) -> object:
+    text = str(value).strip().lower()
+    if text == "auto":
+        return text
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_WORKERS:
+        raise PydanticCustomError("workers", "Write a number from 1 to 256, or auto")
+    return int(text)
 
 
 class Settings(BaseSettings):
@@ -104,8 +121,10 @@ class Settings(BaseSettings):
         description="Memory that the models may hold together; the least recently used are unloaded until a request "
         "comes for them. 0: any",
     )
-    workers: int = Field(
-        1, ge=1, le=256, description="Processes that serve; more than 1 pays for tiny networks only"
+    workers: Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
+        1,
+        description="Processes that serve, 1 to 256; more than 1 pays for tiny networks only. `auto`: by the share of "
+        "Python in a request, measured at the start",
     )
     threads: int = Field(
         0,
@@ -409,6 +428,15 @@ class Settings(BaseSettings):
     log_format: Literal["auto", "json", "text"] = Field(
         "auto", description="`json`, `text`; `auto` is text on a terminal"
     )
+
+    @property
+    def processes(self) -> int:
+        """The number of processes; 1 where it is still to be measured."""
+        return 1 if self.workers == "auto" else self.workers
+
+    def as_environment(self, names: Iterable[str]) -> dict[str, str]:
+        """Return some settings as the environment of another service."""
+        return {PREFIX + name.upper(): str(getattr(self, name)) for name in names}
 
 
 def read_settings(environment: Mapping[str, str], options: Mapping[str, object]) -> Settings:

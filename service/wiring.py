@@ -177,7 +177,7 @@ def make_pipeline(
         max_metadata_bytes=settings.max_metadata_bytes,
     )
     memory = granted_memory() or 0
-    fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.workers
+    fitting = memory // DECODING_MEMORY_SHARE // BYTES_PER_PIXEL // settings.processes
     room = PixelRoom(settings.max_decoding_pixels or max(settings.max_pixels, fitting))
     ahead_threads = max(1, threads // 2)
     decoder: Decoder = ThreadDecoder(limits, room)
@@ -200,7 +200,7 @@ def make_response_cache(
     settings: Settings, pipeline: Pipeline, metrics: Metrics
 ) -> CachingPipeline | None:
     """Return this process's part of the cache; None where no answer is kept."""
-    capacity = settings.response_cache_bytes // settings.workers
+    capacity = settings.response_cache_bytes // settings.processes
     if not capacity:
         return None
     longest = max(settings.timeout_ms, settings.max_timeout_ms) / 1e3
@@ -215,7 +215,7 @@ def threads_of(settings: Settings, device: Device) -> int:
 
 def answer_bytes(settings: Settings) -> int:
     """Return what raw outputs may hold in this process before they are sent, and again after that."""
-    share = (granted_memory() or 0) // ANSWER_MEMORY_SHARE // settings.workers
+    share = (granted_memory() or 0) // ANSWER_MEMORY_SHARE // settings.processes
     return settings.max_answer_bytes or max(LEAST_ANSWER_BYTES, share)
 
 

@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO
@@ -20,6 +20,7 @@ from typing import IO
 from service.card import DATA_SUFFIX
 from service.errors import ConfigurationError
 from service.planning.sample_image import SampleImage
+from service.planning.usage import Usage, family_of, foreign_cores, peak_bytes
 from service.runtime.host import granted_threads
 from service.runtime.repository import MODEL_FILE, Servable
 
@@ -34,8 +35,7 @@ PATIENCE_SECONDS = 120.0
 """How long the load goes on for so few answers."""
 LAST_LINES = 6
 """Of the log of a service that did not start."""
-PROC = Path("/proc")
-_URL = re.compile(r"https?://([^\s:]+):(\d+)")
+_URL = re.compile(r"https?://([^\s:]+):(\d+)(?:.* on (\w+) \()?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +45,16 @@ class FullLoad:
     Attributes:
         per_second: requests that it answers, as if the load generator had taken no core.
         loop: seconds of a core that its event loop takes for a request; None where the system does not state it.
+        cpu: seconds of a core that all of it takes for a request; None where the system does not state it.
+        device: where its network runs.
         memory_bytes: the most that it has held; 0 where the system does not state it.
         foreign_cores: what other programs used meanwhile; None where that is unknown.
     """
 
     per_second: float
     loop: float | None
+    cpu: float | None
+    device: str
     memory_bytes: int
     foreign_cores: float | None
 
@@ -77,17 +81,20 @@ def measure_full_load(
     Raises:
         ConfigurationError: the service does not start, or does not answer the image.
     """
-    with _serving(servable, environment) as (process, host, port):
+    with _serving(servable, environment) as (process, host, port, device):
         request = (
             f"POST {path} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/octet-stream\r\n"
             f"Content-Length: {len(image.content)}\r\n\r\n"
         ).encode() + image.content
-        return asyncio.run(_load(process, host, port, request, clients=clients, seconds=seconds))
+        load = _load(process, host, port, request, clients=clients, seconds=seconds)
+        return replace(asyncio.run(load), device=device)
 
 
 @contextmanager
-def _serving(servable: Servable, environment: Mapping[str, str]) -> Iterator[tuple[int, str, int]]:
-    """Give the process and the address of a service with this model alone, and end it with the block."""
+def _serving(
+    servable: Servable, environment: Mapping[str, str]
+) -> Iterator[tuple[int, str, int, str]]:
+    """Give process, address and device of a service with this model alone, and end it with the block."""
     with TemporaryDirectory(prefix="foveal-plan-") as folder:
         version = Path(folder) / servable.name / str(servable.version)
         version.mkdir(parents=True)
@@ -113,9 +120,9 @@ def _serving(servable: Servable, environment: Mapping[str, str]) -> Iterator[tup
         log = process.stdout
         reader = threading.Thread(target=lambda: deque(log, maxlen=0), daemon=True)
         try:
-            host, port = _address(process, log)
+            address = _address(process, log)
             reader.start()  # a full pipe would stop the service
-            yield process.pid, host, port
+            yield process.pid, *address
         finally:
             _end(process)
             if reader.is_alive():
@@ -127,8 +134,8 @@ def _is_setting(name: str) -> bool:
     return name.upper().startswith("FOVEAL_")
 
 
-def _address(process: "subprocess.Popen[str]", log: IO[str]) -> tuple[str, int]:
-    """Read the log up to the line with the service's address.
+def _address(process: "subprocess.Popen[str]", log: IO[str]) -> tuple[str, int, str]:
+    """Read the log up to the line with the service's address, and return host, port and device.
 
     Raises:
         ConfigurationError: there is none.
@@ -140,7 +147,7 @@ def _address(process: "subprocess.Popen[str]", log: IO[str]) -> tuple[str, int]:
         for line in log:
             lines.append(_message(line))
             if found := _URL.search(lines[-1]):
-                return found[1], int(found[2])
+                return found[1], int(found[2]), found[3] or ""
     finally:
         late.cancel()
     raise ConfigurationError(
@@ -169,7 +176,7 @@ async def _load(
     process: int, host: str, port: int, request: bytes, *, clients: int, seconds: float
 ) -> FullLoad:
     loop = asyncio.get_running_loop()
-    family = _family(process)
+    family = family_of(process)
     count = _Count()
     connections = []
     for _ in range(clients):
@@ -177,10 +184,10 @@ async def _load(
         connections.append(connection)
     try:
         await _wait(count, WARM_SECONDS)
-        before, began = _Usage.of(family), time.perf_counter()
+        before, began = Usage.of(family), time.perf_counter()
         answers = count.answers
         await _wait(count, seconds)
-        taken, used = time.perf_counter() - began, _Usage.of(family)
+        taken, used = time.perf_counter() - began, Usage.of(family)
         answers = count.answers - answers
     finally:
         for connection in connections:
@@ -190,8 +197,10 @@ async def _load(
     return FullLoad(
         per_second=answers / taken / left,
         loop=None if used.loop is None else (used.loop - (before.loop or 0.0)) / answers,
-        memory_bytes=sum(map(_peak_bytes, family)),
-        foreign_cores=_foreign(before, used, taken),
+        cpu=None if used.service is None else (used.service - (before.service or 0.0)) / answers,
+        device="",
+        memory_bytes=sum(map(peak_bytes, family)),
+        foreign_cores=foreign_cores(before, used, taken),
     )
 
 
@@ -273,76 +282,3 @@ class _Client(asyncio.Protocol):
         self._count.reason = self._count.reason or reason
         self._count.wrong.set()
         self.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Usage:
-    """CPU seconds until now: of this process, of the service and its event loops' threads, of the whole machine."""
-
-    own: float
-    service: float | None
-    loop: float | None
-    machine: float | None
-
-    @classmethod
-    def of(cls, family: list[int]) -> "_Usage":
-        return cls(
-            time.process_time(),
-            _seconds([PROC / str(pid) / "stat" for pid in family]),
-            _seconds([PROC / str(pid) / "task" / str(pid) / "stat" for pid in family]),
-            _machine_seconds(),
-        )
-
-
-def _family(process: int) -> list[int]:
-    """Return a process and its children, which are the workers of a service with several."""
-    try:
-        text = (PROC / str(process) / "task" / str(process) / "children").read_text()
-    except OSError:
-        text = ""
-    return [process, *map(int, text.split())]
-
-
-def _seconds(files: list[Path]) -> float | None:
-    found = [_thread_seconds(file) for file in files]
-    return None if None in found else sum(one for one in found if one is not None)
-
-
-def _thread_seconds(file: Path) -> float | None:
-    """Return user and system time; None where the system has no such file."""
-    try:
-        fields = file.read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-    except (OSError, ValueError, IndexError):
-        return None
-
-
-def _machine_seconds() -> float | None:
-    """Return the CPU time of all programs; None where this process may use a part of the machine only."""
-    try:
-        lines = (PROC / "stat").read_text().splitlines()
-    except OSError:
-        return None
-    cores = sum(line.startswith("cpu") for line in lines) - 1
-    if cores != granted_threads():
-        return None
-    user, nice, system, _, _, irq, soft = map(int, lines[0].split()[1:8])
-    return (user + nice + system + irq + soft) / os.sysconf("SC_CLK_TCK")
-
-
-def _foreign(before: _Usage, after: _Usage, seconds: float) -> float | None:
-    if before.machine is None or after.machine is None:
-        return None
-    if before.service is None or after.service is None:
-        return None
-    known = after.own - before.own + after.service - before.service
-    return max(0.0, (after.machine - before.machine - known) / seconds)
-
-
-def _peak_bytes(pid: int) -> int:
-    try:
-        text = (PROC / str(pid) / "status").read_text()
-    except OSError:
-        return 0
-    found = re.search(r"^VmHWM:\s+(\d+) kB", text, re.MULTILINE)
-    return int(found[1]) * 1024 if found else 0

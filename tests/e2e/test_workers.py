@@ -36,6 +36,16 @@ def started_in(folder: Path, models: Path, **settings: object) -> Iterator[Proce
             yield service
 
 
+def test_auto_starts_as_many_workers_as_it_says(tmp_path: Path) -> None:
+    write_servable(tmp_path)
+    with start(workers="auto", models=tmp_path, log_level="debug") as service:
+        (said,) = service.logged(r"^FOVEAL_WORKERS=auto: (\d+) workers?, since ")
+        classify(service)
+
+        # A service of one process has no workers that it could name.
+        assert int(said[1]) == (len(worker_pids(service)) or 1)
+
+
 def classify(service: Process) -> str:
     """Classify over a new connection; return the part of the request id that names the process."""
     answer = httpx.post(f"{service.url}/v1/classify", content=photograph("chelsea"), timeout=10)
