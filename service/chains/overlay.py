@@ -11,7 +11,7 @@ from service.imaging.overlay import LabeledBox, draw_boxes
 
 def draw_chain(image: Image.Image, boxes: Sequence[Mapping[str, Any]]) -> Image.Image:
     """Return a copy of the image, mode RGB, with all boxes of a chain and what is known of them drawn on it."""
-    return draw_boxes(image, [_labeled(box) for box in all_boxes(boxes)])
+    return draw_boxes(image.copy(), [_labeled(box) for box in all_boxes(boxes)])
 
 
 def _labeled(box: Mapping[str, Any]) -> LabeledBox:

@@ -167,7 +167,7 @@ def draw_detections(
 ) -> Image.Image:
     """Return the displayed image, mode RGB, with the labeled boxes of `find_things` drawn on it."""
     things = find_things(outputs, source, labels=labels, options=options)
-    return draw_boxes(source.displayed(), [labeled_box(thing) for thing in things.found])
+    return draw_boxes(source.drawable(), [labeled_box(thing) for thing in things.found])
 
 
 def labeled_box(thing: Detection) -> LabeledBox:

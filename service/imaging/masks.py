@@ -14,6 +14,7 @@ from typing_extensions import TypedDict
 
 from service.imaging.blocks import BLOCK_PIXELS, blocks
 from service.imaging.geometry import Box, Geometry
+from service.imaging.resampling import resample
 
 Mask = NDArray[np.uint8]
 Region = NDArray[np.bool_]
@@ -80,9 +81,8 @@ def mask_on_image(ids: Mask, confidence: Mask, geometry: Geometry, classes: int)
     best = part.resized(class_probability(ids, confidence, present[0], classes))
     for class_id in present[1:]:
         share = part.resized(class_probability(ids, confidence, class_id, classes))
-        wins = share > best
-        best = np.where(wins, share, best)
-        best_ids[wins] = class_id
+        np.putmask(best_ids, share > best, class_id)
+        np.maximum(best, share, out=best)
     seen = np.ones(best.shape, np.bool_)
     return ImageMask(
         _on_whole(best_ids, geometry), _on_whole(best, geometry), _on_whole(seen, geometry)
@@ -133,7 +133,7 @@ class _Part:
     def resized(self, part: Mask) -> Mask:
         """Return the part of a map at its size on the image.
 
-        It is made in blocks: between its two passes, Pillow holds as many rows as the part has, each as wide as the
+        It is made in blocks: between its two passes, a resize holds as many rows as the part has, each as wide as the
         result.
         """
         image, whole = Image.fromarray(part), np.empty((self.height, self.width), np.uint8)
@@ -143,8 +143,7 @@ class _Part:
             box = (x0 + left * across, y0 + top * down, x0 + right * across, y0 + bottom * down)
             box = (box[0], box[1], min(x1, box[2]), min(y1, box[3]))
             size = (right - left, bottom - top)
-            shown = image.resize(size, Image.Resampling.BILINEAR, box=box)
-            whole[top:bottom, left:right] = np.asarray(shown)
+            whole[top:bottom, left:right] = np.asarray(resample(image, size, "bilinear", box))
         return whole
 
 

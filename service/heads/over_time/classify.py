@@ -152,4 +152,4 @@ def draw_prediction(image: Image.Image, prediction: Prediction) -> Image.Image:
     """Return a copy of the image, mode RGB, with a class and its probability written in its upper left corner."""
     text = f"{prediction['label']} {prediction['probability']:.0%}"
     corner = LabeledBox((0.0, 0.0, 0.0, 0.0), text, prediction["class_id"])
-    return draw_boxes(image, [corner])
+    return draw_boxes(image.copy(), [corner])
