@@ -200,14 +200,13 @@ def test_a_mask_is_that_of_pillows_resize_but_for_near_ties(size: tuple[int, int
 
     found = mask_on_image(ids, confidence, plan(*size, STRETCH), classes=4)
 
-    by_pillow = np.stack(
-        [
-            Image.fromarray(class_probability(ids, confidence, k, 4)).resize(
-                size, Image.Resampling.BILINEAR
-            )
-            for k in range(4)
-        ]
-    ).astype(int)
+    shown = [
+        Image.fromarray(class_probability(ids, confidence, k, 4)).resize(
+            size, Image.Resampling.BILINEAR
+        )
+        for k in range(4)
+    ]
+    by_pillow = np.stack([np.asarray(one) for one in shown]).astype(int)
     best = by_pillow.max(axis=0)
     assert np.abs(found.confidence - best).max() <= 2
     other = found.ids != by_pillow.argmax(axis=0)
