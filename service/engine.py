@@ -85,6 +85,7 @@ class Engine:
         tasks: the tasks that it offers, by name.
         share: this process's part of a number of threads, where several processes serve together.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
+        on_device_lost: called once, on the event loop, when this process can not use its GPU any more.
         decoder_program: the module that isolated decoder processes run.
         overrides: what admin calls have changed, where this engine takes the place of another.
 
@@ -100,6 +101,7 @@ class Engine:
         tasks: Mapping[str, Task] = TASKS,
         share: Callable[[int], int] = int,
         on_loaded: "Callable[[Engine], None] | None" = None,
+        on_device_lost: Callable[[], None] | None = None,
         decoder_program: str = PROGRAM,
         overrides: Overrides = NO_OVERRIDES,
     ) -> None:
@@ -109,8 +111,10 @@ class Engine:
         self.timeout_seconds = settings.timeout_ms / 1e3
         self.answer_bytes = answer_bytes(settings)
         self.draining = False
+        self.device_lost = False
         self.loaded = asyncio.Event()
         self._on_loaded = on_loaded
+        self._on_device_lost = on_device_lost
         self.metrics = Metrics()
         self.metrics.build_info.labels(self.version, RUNTIME_VERSION).set(1)
         self.metrics.workers.set(1)
@@ -127,7 +131,13 @@ class Engine:
             catalog,
             overrides,
             opener=make_opener(
-                settings, device, tasks, self.metrics, workers=self._workers, pool=self._pool
+                settings,
+                device,
+                tasks,
+                self.metrics,
+                workers=self._workers,
+                pool=self._pool,
+                on_device_lost=self._lose_device,
             ),
             tasks=tasks,
             settings=settings,
@@ -199,6 +209,17 @@ class Engine:
             ):
                 await stack.enter_async_context(background(work))
             yield
+
+    def _lose_device(self, reason: str) -> None:
+        if self.device_lost:
+            return
+        self.device_lost = True
+        log.critical(
+            "The GPU failed: %s. This process can not use it any more and ends; another one can.",
+            reason,
+        )
+        if self._on_device_lost is not None:
+            self._on_device_lost()
 
     def not_ready(self) -> list[str]:
         """Return why this engine is not ready, a reason each."""
