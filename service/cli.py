@@ -4,7 +4,6 @@ import asyncio
 import json
 import logging
 import os
-import signal
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -28,7 +27,7 @@ from service.planning.measuring import Settings as MeasuredSettings
 from service.planning.page import as_json, print_plan
 from service.planning.plan import Planner, Target, check_target
 from service.planning.profile import Profile, write_profile
-from service.planning.worker_count import count_workers
+from service.planning.worker_count import MEASURED_WITH, count_workers
 from service.processes.reload import reload_models
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
@@ -42,11 +41,6 @@ from service.settings import Settings, read_settings
 
 log = logging.getLogger(LOGGER)
 
-MEASURED_WITH = (
-    *("device", "device_id", "precision", "cache", "threads", "instances", "max_batch"),
-    *("cuda_graphs", "deterministic", "decode"),
-)
-"""The settings on which the time of a request depends."""
 WARM_SECONDS = 86_400.0
 """How long `foveal warm` waits for a model: a device may compile for hours."""
 
@@ -161,15 +155,7 @@ def _with_workers(settings: Settings) -> Settings:
     """Return the settings with a number of workers; measure it where it is `auto`."""
     if settings.workers != "auto":
         return settings
-    log.info("FOVEAL_WORKERS=auto: the heaviest model is measured for some seconds")
-    # Without this the signal would leave the measured service behind.
-    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
-    try:
-        found = count_workers(settings.models, settings.as_environment(MEASURED_WITH))
-    finally:
-        signal.signal(signal.SIGTERM, former)
-    workers = "1 worker" if found.count == 1 else f"{found.count} workers"
-    log.info("FOVEAL_WORKERS=auto: %s, since %s", workers, found.because)
+    found = count_workers(settings.models, settings.as_environment(MEASURED_WITH))
     return settings.model_copy(update={"workers": found.count})
 
 

@@ -1,11 +1,16 @@
 """`FOVEAL_WORKERS=auto`: how many processes serve, by the share of Python in a request."""
 
+import logging
 import math
-from collections.abc import Mapping
+import signal
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from service.errors import ConfigurationError
+from service.logs import LOGGER
 from service.planning.full_load import FullLoad, measure_full_load
 from service.planning.sample_image import sample_image
 from service.runtime.device import NVIDIA_PROVIDERS
@@ -23,6 +28,15 @@ LONGEST_LOOP = 1e-3
 """Seconds of a core that the event loop takes for a small body, at most."""
 
 
+MEASURED_WITH = (
+    *("device", "device_id", "precision", "cache", "threads", "instances", "max_batch"),
+    *("cuda_graphs", "deterministic", "decode"),
+)
+"""The settings on which the time of a request depends."""
+
+log = logging.getLogger(LOGGER)
+
+
 @dataclass(frozen=True, slots=True)
 class WorkerCount:
     """A number of processes, and the sentence that says why."""
@@ -34,7 +48,7 @@ class WorkerCount:
 def count_workers(
     models: Path, environment: Mapping[str, str], cores: int | None = None
 ) -> WorkerCount:
-    """Measure the heaviest network for some seconds in a service of its own, and return the number; blocking.
+    """Measure the heaviest network for some seconds in a service of its own, and return the number; in the main thread.
 
     It has the smallest share of Python of all models: where it does not need another process, one serves, though
     smaller networks beside it would gain from more.
@@ -44,7 +58,25 @@ def count_workers(
         environment: `FOVEAL_…` of the service that is measured.
         cores: that the service may use; None: those of this process.
     """
-    cores = granted_threads() if cores is None else cores
+    log.info("FOVEAL_WORKERS=auto: the heaviest model is measured for some seconds")
+    with _exiting_on_sigterm():
+        found = _counted(models, environment, granted_threads() if cores is None else cores)
+    workers = "1 worker" if found.count == 1 else f"{found.count} workers"
+    log.info("FOVEAL_WORKERS=auto: %s, since %s", workers, found.because)
+    return found
+
+
+@contextmanager
+def _exiting_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM unwind the block: without this it would leave the measured service behind."""
+    former = signal.signal(signal.SIGTERM, lambda number, _: sys.exit(128 + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, former)
+
+
+def _counted(models: Path, environment: Mapping[str, str], cores: int) -> WorkerCount:
     if cores == 1:
         return WorkerCount(1, "there is one core")
     try:
