@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+from service.api.ingest.model_upload import DRAFT
 from service.background import background
 from service.errors import ConfigurationError, FovealError
 from service.logs import LOGGER
@@ -135,4 +136,4 @@ def _reason_of(error: BaseException) -> str:
 
 
 def _is_visible(_: Any, path: str) -> bool:  # noqa: ANN401  # the kind of the change
-    return not any(part.startswith(".incoming-") for part in Path(path).parts)
+    return not any(part.startswith(DRAFT) for part in Path(path).parts)
