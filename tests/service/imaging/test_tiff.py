@@ -441,7 +441,8 @@ def test_deep_samples_are_bounded_in_bytes(
 
 def test_more_samples_than_pillow_takes_for_an_image_are_no_damage() -> None:
     """Of a whole file it was said that it is damaged. Each sample is a pixel to Pillow, which reads 179 million."""
-    tags = {256: 8000, 257: 7600, 258: (8, 8, 8), 262: RGB, 277: 3, 339: (SIGNED,) * 3}
+    depth: dict[int, int | tuple[int, ...]] = {258: (8, 8, 8), 339: (SIGNED,) * 3}
+    tags = {256: 8000, 257: 7600, 262: RGB, 277: 3, **depth}
     body = tiff_of([b"", b""], tags, compression=DEFLATE)
     with pytest.raises(TooManyPixelsError, match="are 182400000, more than the 178956970 that"):
         open_image(body, Limits(max_pixels=64_000_000))
