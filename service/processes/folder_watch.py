@@ -1,6 +1,8 @@
 """The folder of the models is watched, and what changes in it is served."""
 
 import asyncio
+import contextlib
+import itertools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -12,6 +14,7 @@ from service.background import background
 from service.errors import ConfigurationError, FovealError
 from service.logs import LOGGER
 from service.runtime.change import Change, ChangeReport
+from service.runtime.repository import entries_of
 
 try:
     import watchfiles
@@ -24,6 +27,8 @@ QUIET_MS = 1000
 """Changes that follow each other sooner are taken together: a copy is many of them."""
 CHECK_MS = 5000
 """The kernel reports what changes in a folder, and not that another one takes its place."""
+Identity = tuple[int, int]
+"""The device and the inode of a folder."""
 RETRY_SECONDS = 10.0
 """The kernel watches so many folders only, and the package no folder with a name in it that is no text."""
 
@@ -73,21 +78,29 @@ async def _watch(
     fails = missed = False  # missed: something may have changed while nothing watched
     while True:
         try:
-            watched = await _identity_of(root)
+            if fails:
+                await asyncio.sleep(retry_seconds)
+                await _serve(change, tells=False)
+            watched = await asyncio.to_thread(_folders, root)
             async for changes in watchfiles.awatch(
-                root,
+                *watched,
                 watch_filter=_is_visible,
                 debounce=quiet_ms,
                 step=max(1, quiet_ms // 4),
                 rust_timeout=check_ms,
                 yield_on_timeout=True,
+                recursive=False,
             ):
-                if await _identity_of(root) != watched:
+                if await asyncio.to_thread(_identity_of, root) != watched[root]:
                     log.info("%s is another folder now", root)
                     break
                 if changes or missed:
-                    await _serve(change)
-                fails = missed = False
+                    await _serve(change, tells=bool(changes))
+                else:
+                    fails = False
+                missed = False
+                if changes and await asyncio.to_thread(_folders, root) != watched:
+                    break
         except Exception as error:  # noqa: BLE001  # without a watch, nobody would see what changes
             if not fails:
                 log.error(
@@ -96,20 +109,30 @@ async def _watch(
                     _reason_of(error),
                 )
             fails = True
-            await asyncio.sleep(retry_seconds)
-            await _serve(change, tells=False)
         missed = True
 
 
-async def _identity_of(root: Path) -> tuple[int, int]:
+def _folders(root: Path) -> dict[Path, Identity]:
+    """Return the folders in which models lie, of the root, of each model and of each version, and which they are.
+
+    Deeper ones are not watched: a link may lead to any number of them, and to begin takes the event loop's time.
+    """
+    found = {root: _identity_of(root)}
+    models = entries_of(root)
+    for folder in itertools.chain(models, *map(entries_of, models)):
+        with contextlib.suppress(OSError):  # it is gone
+            if folder.is_dir() and str(folder).isprintable():
+                found[folder] = _identity_of(folder)
+    return found
+
+
+def _identity_of(folder: Path) -> Identity:
     """Return which folder is at this path: it may be renamed away, and a link may come to lead to another one."""
-    found = await asyncio.to_thread(root.stat)
+    found = folder.stat()
     return found.st_dev, found.st_ino
 
 
-async def _serve(
-    change: Callable[[Change], Awaitable[ChangeReport]], *, tells: bool = True
-) -> None:
+async def _serve(change: Callable[[Change], Awaitable[ChangeReport]], *, tells: bool) -> None:
     """Serve what is in the folder now; `tells`: with a line in the log also where that changes nothing."""
     try:
         report = await change(Change(kind="reload"))

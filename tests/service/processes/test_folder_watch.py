@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from service.background import background
-from service.processes.folder_watch import watching
+from service.processes.folder_watch import _folders, watching
 from service.runtime.change import Change, ChangeReport
 
 pytestmark = pytest.mark.anyio
@@ -51,13 +51,8 @@ async def test_a_folder_that_can_not_be_watched_is_read_until_it_can(
         async with watched(tmp_path) as asked:
             caplog.clear()
             await asyncio.to_thread(odd.mkdir)
-            for _ in range(5):
-                assert await asked.get() == Change(kind="reload")
-            (line,) = caplog.messages
-            assert "can not be watched, and is read every 0.02 s" in line
-            await asyncio.to_thread(odd.rmdir)
-            while "has changed: loaded nothing" not in caplog.text:
-                await asked.get()
+            assert await asked.get() == Change(kind="reload")
+            assert "can not be watched, and is read every 0.02 s" in caplog.text
             await noticed(asked, tmp_path)
 
 
@@ -81,3 +76,16 @@ async def test_a_folder_that_goes_away_is_watched_again_when_it_is_back(tmp_path
         assert await asked.get() == Change(kind="reload")
         await asyncio.to_thread(away.rename, models)
         await noticed(asked, models)
+
+
+async def test_folders_of_models_that_come_are_watched_and_none_below_them(tmp_path: Path) -> None:
+    version = tmp_path / "model" / "1"
+    async with watched(tmp_path) as asked:
+        await asyncio.to_thread(version.mkdir, parents=True)
+        assert await asked.get() == Change(kind="reload")
+        await noticed(asked, version)
+        assert set(_folders(tmp_path)) == {tmp_path, version.parent, version}
+        (version / "data").symlink_to("/")
+        (tmp_path / "loop").symlink_to(tmp_path)
+        expected = {tmp_path / "loop", *(tmp_path / "loop" / name for name in ("model", "loop"))}
+        assert set(_folders(tmp_path)) == {tmp_path, version.parent, version} | expected
