@@ -21,6 +21,7 @@ from service.imaging.room import SMALL_PIXELS, PixelRoom
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
+from service.spans import span
 
 T = TypeVar("T")
 Head = Callable[[Outputs, SourceImage], T]
@@ -143,11 +144,12 @@ class Pipeline:
         if not large:
             return list(jobs)
         left = max(0.0, until - self.clock())
-        ready = await self.ahead.run(
-            [jobs[index].prepare for index in large],
-            timeout_seconds=left,
-            disconnected=disconnected,
-        )
+        with span("decode", {"foveal.images": len(large)}):
+            ready = await self.ahead.run(
+                [jobs[index].prepare for index in large],
+                timeout_seconds=left,
+                disconnected=disconnected,
+            )
         prepared = dict(zip(large, ready, strict=True))
         return [
             Job(partial(_ready, prepared[index]), job.finish) if index in prepared else job

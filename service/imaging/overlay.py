@@ -14,6 +14,7 @@ from service.imaging.blocks import blocks
 from service.imaging.geometry import Box
 from service.imaging.masks import ImageMask, Mask
 from service.imaging.palette import BLACK, WHITE, class_color, class_colors, ink_on
+from service.spans import span
 
 ImageFormat = Literal["png", "jpeg"]
 JPEG_QUALITY = 90
@@ -171,9 +172,10 @@ def encode_image(image: Image.Image, form: ImageFormat) -> RenderedImage:
             "Ask for a PNG with Accept: image/png"
         )
     stream = BytesIO()
-    if form == "jpeg":
-        image.save(stream, "JPEG", quality=JPEG_QUALITY)
-    else:
-        strategy = zlib.Z_DEFAULT_STRATEGY if image.mode in {"P", "L", "1"} else PNG_STRATEGY
-        image.save(stream, "PNG", compress_level=PNG_LEVEL, compress_type=strategy)
+    with span("encode", {"foveal.format": form}):
+        if form == "jpeg":
+            image.save(stream, "JPEG", quality=JPEG_QUALITY)
+        else:
+            strategy = zlib.Z_DEFAULT_STRATEGY if image.mode in {"P", "L", "1"} else PNG_STRATEGY
+            image.save(stream, "PNG", compress_level=PNG_LEVEL, compress_type=strategy)
     return RenderedImage(stream.getvalue(), f"image/{form}")
