@@ -1,7 +1,8 @@
 """Every error → `application/problem+json` (RFC 9457) with a stable code."""
 
+import difflib
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -20,6 +21,7 @@ from service.errors import (
     UnsupportedEncodingError,
     for_clients,
 )
+from service.faults import words_of
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -30,6 +32,7 @@ UNDERSTOOD_ENCODINGS = "gzip, deflate"
 
 SHOWN_FAULTS = 20
 """Faults of parameters that one error names."""
+LONGEST_SHOWN_NAME = 40
 
 
 def problem(error: FovealError, request_id: str) -> Response:
@@ -62,10 +65,18 @@ def headers_of(error: FovealError) -> dict[str, str]:
     return headers
 
 
-def invalid_parameters(faults: Sequence[Any]) -> InvalidParameterError:
-    """Return one error that names the faults that pydantic found, the first `SHOWN_FAULTS` of them."""
+def invalid_parameters(faults: Sequence[Any], known: Collection[str] = ()) -> InvalidParameterError:
+    """Return one error that names the faults that pydantic found, the first `SHOWN_FAULTS` of them.
+
+    Args:
+        faults: what pydantic found.
+        known: the names that are allowed; an unknown one is answered with the nearest, or with all of them.
+    """
     described = [
-        _describe(fault["loc"], fault["msg"], fault.get("input")) for fault in faults[:SHOWN_FAULTS]
+        _describe_unknown(fault["loc"], known)
+        if known and fault["type"] == "extra_forbidden"
+        else _describe(fault["loc"], words_of(fault), fault.get("input"))
+        for fault in faults[:SHOWN_FAULTS]
     ]
     if more := len(faults) - len(described):
         described.append(f"and {more} more")
@@ -125,6 +136,13 @@ async def _on_http(request: Request, error: Exception) -> Response:
 async def _on_fault(request: Request, _: Exception) -> Response:
     """For faults of the service. Starlette raises the exception again after this, and the middleware logs it."""
     return _respond(request, internal_error())
+
+
+def _describe_unknown(place: Sequence[int | str], known: Collection[str]) -> str:
+    name = str(place[-1])[:LONGEST_SHOWN_NAME]
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"near: {near[0]}" if near else f"there are {', '.join(known)}"
+    return f"{name}: there is no such parameter here; {hint}"
 
 
 def _describe(place: Sequence[int | str], message: str, given: object) -> str:
