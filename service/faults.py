@@ -12,4 +12,5 @@ _WORDS = {
 
 def words_of(fault: Any) -> str:  # noqa: ANN401  # pydantic's ErrorDetails, or what is formed like it
     """Return the words for a fault that pydantic found."""
-    return _WORDS.get(fault.get("type", ""), fault["msg"])
+    words: str = _WORDS.get(fault.get("type", ""), fault["msg"])
+    return words
