@@ -89,7 +89,7 @@ reference: .venv/.serve ## Write docs/openapi.json and the pages of reference fr
 	$(BIN)/foveal-export reference > docs/recipe.md
 
 docs: .venv/.docs ## Build the documentation as a site, in build/site (its search needs a web server)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "build/site/index.html"
 
 kubernetes: .venv/.test $(HELM) ## Write the Kustomize bases in docker/k8s from the Helm chart
