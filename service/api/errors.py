@@ -1,6 +1,5 @@
 """Every error → `application/problem+json` (RFC 9457) with a stable code."""
 
-import difflib
 import logging
 from collections.abc import Collection, Sequence
 from http import HTTPStatus
@@ -8,6 +7,7 @@ from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
@@ -21,7 +21,7 @@ from service.errors import (
     UnsupportedEncodingError,
     for_clients,
 )
-from service.faults import words_of
+from service.faults import unknown_parameter, words_of
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -32,7 +32,6 @@ UNDERSTOOD_ENCODINGS = "gzip, deflate"
 
 SHOWN_FAULTS = 20
 """Faults of parameters that one error names."""
-LONGEST_SHOWN_NAME = 40
 
 
 def problem(error: FovealError, request_id: str) -> Response:
@@ -73,7 +72,7 @@ def invalid_parameters(faults: Sequence[Any], known: Collection[str] = ()) -> In
         known: the names that are allowed; an unknown one is answered with the nearest, or with all of them.
     """
     described = [
-        _describe_unknown(fault["loc"], known)
+        unknown_parameter(str(fault["loc"][-1]), known)
         if known and fault["type"] == "extra_forbidden"
         else _describe(fault["loc"], words_of(fault), fault.get("input"))
         for fault in faults[:SHOWN_FAULTS]
@@ -109,7 +108,15 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _respond(request, invalid_parameters(error.errors()))
+    return _respond(request, invalid_parameters(error.errors(), _parameters_of(request)))
+
+
+def _parameters_of(request: Request) -> list[str]:
+    """Return the names that the query of a route may have."""
+    dependant = getattr(request.scope.get("route"), "dependant", None)
+    kinds = [one.field_info.annotation for one in dependant.query_params] if dependant else []
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -136,13 +143,6 @@ async def _on_http(request: Request, error: Exception) -> Response:
 async def _on_fault(request: Request, _: Exception) -> Response:
     """For faults of the service. Starlette raises the exception again after this, and the middleware logs it."""
     return _respond(request, internal_error())
-
-
-def _describe_unknown(place: Sequence[int | str], known: Collection[str]) -> str:
-    name = str(place[-1])[:LONGEST_SHOWN_NAME]
-    near = difflib.get_close_matches(name, known, n=1)
-    hint = f"near: {near[0]}" if near else f"there are {', '.join(known)}"
-    return f"{name}: there is no such parameter here; {hint}"
 
 
 def _describe(place: Sequence[int | str], message: str, given: object) -> str:

@@ -34,7 +34,7 @@ def test_a_value_that_is_not_valid_names_its_variable() -> None:
 
 def test_a_value_of_another_kind_is_refused_in_plain_words() -> None:
     with pytest.raises(
-        ConfigurationError, match="FOVEAL_QUEUE_SIZE=many: A whole number is expected$"
+        ConfigurationError, match=r"FOVEAL_QUEUE_SIZE=many: A whole number is expected$"
     ):
         read_settings({}, {"queue_size": "many"})
 
