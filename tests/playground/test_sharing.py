@@ -60,22 +60,22 @@ def test_an_address_opens_the_same_task_model_image_and_option(fresh: Page, live
 
 
 def test_an_address_has_the_opacity_of_the_mask(fresh: Page, live: Live) -> None:
-    fresh.goto(f"{live.url}/?task=segment&model=u2netp&sample=cup&opacity=0.2")
-    settle(fresh, "object")
+    fresh.goto(f"{live.url}/?task=segment&model=unet-digits&sample=digits&opacity=0.2")
+    settle(fresh, "3 areas")
     slider = fresh.get_by_role("slider", name="Mask opacity")
     expect(slider).to_have_value("0.2")
     alpha = pixels(fresh, "#mask")[..., 3]
     assert np.median(alpha[alpha > 0]) == round(0.2 * 255)
     slider.fill("0.9")
-    assert query(fresh) == "task=segment&model=u2netp&sample=cup&opacity=0.9"
+    assert query(fresh) == "task=segment&model=unet-digits&sample=digits&opacity=0.9"
     slider.fill("0.55")
-    assert query(fresh) == "task=segment&model=u2netp&sample=cup"
+    assert query(fresh) == "task=segment&model=unet-digits&sample=digits"
     slider.fill("0.9")
     choose_task(fresh, "Classify")
-    settle(fresh, "espresso")
+    fresh.locator("#result[aria-busy=false] .headline").wait_for()
     assert "opacity" not in query(fresh)
     fresh.go_back()
-    settle(fresh, "object")
+    settle(fresh, "3 areas")
     expect(slider).to_have_value("0.9")
 
 
