@@ -113,8 +113,8 @@ async def _on_invalid(request: Request, error: Exception) -> Response:
 
 def _parameters_of(request: Request) -> list[str]:
     """Return the names that the query of a route may have."""
-    dependant = getattr(request.scope.get("route"), "dependant", None)
-    kinds = [one.field_info.annotation for one in dependant.query_params] if dependant else []
+    declared = getattr(request.scope.get("route"), "dependant", None)  # codespell:ignore dependant
+    kinds = [one.field_info.annotation for one in declared.query_params] if declared else []
     models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
     return [field.alias or name for model in models for name, field in model.model_fields.items()]
 

@@ -330,7 +330,7 @@ def test_a_body_is_sent_after_the_server_s_100_continue(tiny: httpx.Client) -> N
     ("path", "detail"),
     [
         ("explain?view=cam&clas=tabby", "clas: there is no such parameter here; near: class"),
-        ("explain?view=cam&sampels=9", "sampels: there is no such parameter here; near: samples"),
+        ("explain?view=cam&sample=9", "sample: there is no such parameter here; near: samples"),
         ("video?tsk=detect", "tsk: there is no such parameter here; near: task"),
         ("video?every=2", "every: there is no such parameter here; near: every_n"),
         ("chain?modl=digits", "modl: there is no such parameter here; near: model"),

@@ -21,7 +21,7 @@ class Sample(BaseModel):
         ({"size": 1.5}, "A whole number is expected"),
         ({"share": "half"}, "A number is expected"),
         ({"flag": "perhaps"}, "true or false is expected"),
-        ({"siez": 1}, "There is no such entry"),
+        ({"sizes": 1}, "There is no such entry"),
         ({"size": []}, "Input should be a valid integer"),
     ],
 )
