@@ -34,6 +34,7 @@ from service.explain.request import Form
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
+from service.faults import unknown_parameter, words_of
 from service.imaging.isolated.child import PROGRAM
 from service.imaging.overlay import RenderedImage
 from service.logs import LOGGER
@@ -65,6 +66,7 @@ from service.wiring import (
     make_pipeline,
     make_registry,
     make_response_cache,
+    make_tracer,
     prepare_libraries,
     read_catalog,
     threads_of,
@@ -74,8 +76,8 @@ from service.wiring import (
 log = logging.getLogger(LOGGER)
 
 MOST_IMAGING_THREADS = 8
-"""Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a second
-and 16 of them 1,396."""
+"""Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a
+second, and 16 of them 1,396."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -161,6 +163,7 @@ class Engine:
             pool_threads=images,
             decoder_program=decoder_program,
         )
+        self.tracer = make_tracer(settings, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics)
         self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
@@ -193,6 +196,9 @@ class Engine:
         At the end everything that was accepted is answered.
         """
         async with AsyncExitStack() as stack:
+            if self.tracer is not None:
+                self.tracer.start()
+                stack.push_async_callback(self.tracer.close)
             if self._pool is not None:
                 stack.callback(self._pool.shutdown)
             self.pipeline.decoder.start()
@@ -673,7 +679,9 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
+        if first["type"] == "extra_forbidden":
+            raise InvalidParameterError(unknown_parameter(name, kind.model_fields)) from error
+        raise InvalidParameterError(f"{name}: {words_of(first)}, not {first['input']!r}") from error
 
 
 def _values(outcomes: Sequence[JobResult[Any] | FovealError]) -> list[Any]:

@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
+from service.faults import words_of
 from service.runtime.device import DeviceName
 
 MOST_WORKERS = 256
@@ -422,6 +423,11 @@ class Settings(BaseSettings):
         description="Run each image alone and on one thread, so that its answer is the same, bit by bit, whatever else "
         "arrives; `FOVEAL_MAX_BATCH` has no effect then",
     )
+    tracing: bool = Field(
+        default=False,
+        description="Send traces of requests by OpenTelemetry; needs `foveal[otel]`. The variables `OTEL_…` say where "
+        "to, and of which requests",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning`, `error`"
     )
@@ -457,12 +463,12 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, object])
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except SettingsError as error:  # a value that is no JSON where JSON is expected
-        raise ConfigurationError(f"{error}: write it as JSON, see README, Settings.") from error
+        raise ConfigurationError(f"{error}: write it as JSON, see docs/settings.md.") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise ConfigurationError(
-            f"{PREFIX}{name.upper()}={first['input']!s}: {first['msg']}"
+            f"{PREFIX}{name.upper()}={first['input']!s}: {words_of(first)}"
             f"{_service_link_hint(environment)}"
         ) from error
 
