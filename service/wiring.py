@@ -146,6 +146,7 @@ def make_opener(
     return Opener(
         device=device,
         open_model=loader.load,
+        open_beside=loader.load_beside,
         workers=workers,
         metrics=metrics,
         batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds),

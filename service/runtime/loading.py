@@ -25,12 +25,13 @@ from service.runtime.device import Arithmetic, Device, SessionPlan, plan_session
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.loaded import Loaded
+from service.runtime.low_priority import Calling, at_low_priority, at_once
 from service.runtime.measuring import open_candidate
 from service.runtime.repository import Servable
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session
 from service.runtime.trial import Trial
-from service.runtime.tuning import Clock, best_batch, seconds_of
+from service.runtime.tuning import Clock, best_batch, seconds_of, thread_clock
 
 log = logging.getLogger(LOGGER)
 
@@ -41,6 +42,8 @@ OpenNetwork = Callable[[SessionPlan], Session]
 
 LARGEST = 32
 """The largest batch where neither the settings nor the card give one."""
+PATIENCE_SECONDS = 20.0
+"""How long runs beside the traffic may leave the processor to it; then they get their share."""
 INSTANCES_ON_GPU = 2
 """Two batches at once: one is copied while the other is computed."""
 
@@ -80,8 +83,16 @@ class ModelLoader:
     chooser: Chooser | None = None
     _plans: dict[object, RunPlan] = field(default_factory=dict)
 
-    def load(self, servable: Servable) -> Loaded:
+    def load_beside(self, servable: Servable) -> Loaded:
+        """Load a network beside the requests for others, which go first; see `load`."""
+        return self.load(servable, beside=True)
+
+    def load(self, servable: Servable, *, beside: bool = False) -> Loaded:
         """Load a network; blocking.
+
+        Args:
+            servable: what to load.
+            beside: whether what takes long on a CPU runs at a low priority.
 
         Raises:
             ServableError: the card's task is not among `outputs`, the certificate does not match the graph, the graph
@@ -91,18 +102,19 @@ class ModelLoader:
         expected = outputs_of(servable, self.outputs)
         self._admit(servable, expected)
         if self.chooser is None:
-            return self._open(Candidate(servable.card.precision, self.device, servable), expected)
+            plain = Candidate(servable.card.precision, self.device, servable)
+            return self._open(plain, expected, beside=beside)
         admit = partial(self._admit, expected=expected)
         candidate, choice = self.chooser.choose(servable, expected, admit)
         try:
-            return replace(self._open(candidate, expected), choice=choice)
+            return replace(self._open(candidate, expected, beside=beside), choice=choice)
         except (ServableError, DeviceError) as error:
             if choice is None or choice.place == 0:
                 raise
             log.error("%s can not be served in %s: %s", servable.name, choice.served, error)
             plain = Candidate(servable.card.precision, self.device, servable)
             choice = choice.without_served(for_clients(str(error), servable.path))
-            return replace(self._open(plain, expected), choice=choice)
+            return replace(self._open(plain, expected, beside=beside), choice=choice)
 
     def _admit(self, servable: Servable, expected: tuple[str, ...]) -> None:
         """Refuse a file that is not to be loaded."""
@@ -113,7 +125,7 @@ class ModelLoader:
         if self.trial is not None:
             self.trial.require(servable, expected)
 
-    def _open(self, candidate: Candidate, expected: tuple[str, ...]) -> Loaded:
+    def _open(self, candidate: Candidate, expected: tuple[str, ...], *, beside: bool) -> Loaded:
         servable, sessions = candidate.servable, list[Session]()
 
         def open_network(plan: SessionPlan) -> Session:
@@ -122,14 +134,19 @@ class ModelLoader:
             sessions.append(session)
             return session
 
+        # Other devices have threads of their own, which would keep the low priority.
+        quietly = beside and candidate.device.name == "cpu"
+        calling = _at_low_priority(servable.path, sessions) if quietly else at_once
         # On a GPU some devices compile for minutes.
         seconds = None if candidate.device.is_gpu else self.first_runs_seconds
         with first_runs(servable.path, sessions, seconds):
-            loaded = self._load(candidate, open_network)
+            loaded = self._load(candidate, open_network, calling)
         identity = f"{servable.card.certificate.graph_sha256} in {candidate}"
         return replace(loaded, signature=sessions[0].signature, identity=identity)
 
-    def _load(self, candidate: Candidate, open_network: OpenNetwork) -> Loaded:
+    def _load(
+        self, candidate: Candidate, open_network: OpenNetwork, calling: Calling
+    ) -> Loaded:
         servable, device = candidate.servable, candidate.device
         limit = 1 if self.deterministic else servable.card.max_batch or self.largest or LARGEST
         if device.is_gpu:
@@ -158,7 +175,32 @@ class ModelLoader:
             deterministic=self.deterministic,
             arithmetic=candidate.arithmetic,
             plans=self._plans,
+            calling=calling,
         )
+
+
+def _at_low_priority(path: Path, runs: list[Session]) -> Calling:
+    """Return what makes calls at a low priority; one that comes to nothing in `PATIENCE_SECONDS` is made again at once.
+
+    Args:
+        path: the servable, for messages.
+        runs: what the calls may run.
+    """
+
+    def make(call: Callable[[], T], /) -> T:
+        def work() -> T:
+            with first_runs(path, runs, PATIENCE_SECONDS):
+                return call()
+
+        began = time.perf_counter()
+        try:
+            return at_low_priority(work)
+        except ServableError:
+            if time.perf_counter() - began < PATIENCE_SECONDS:
+                raise
+            return call()
+
+    return make
 
 
 def load_on_processor(
@@ -174,7 +216,9 @@ def load_on_processor(
     deterministic: bool = False,
     arithmetic: Arithmetic | None = None,
     clock: Clock = time.perf_counter,
+    narrow_clock: Clock = thread_clock,
     plans: dict[object, RunPlan] | None = None,
+    calling: Calling = at_once,
 ) -> Loaded:
     """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments.
 
@@ -184,17 +228,23 @@ def load_on_processor(
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache, arithmetic=arithmetic)
-    session = open_network(plan)
+    build = build_of(servable), arithmetic
+    known = None
+    if plans is not None and device.name == "cpu" and not deterministic:
+        known = plans.get(build)
+    if known is not None and known.together and calling is at_once:  # one session is enough
+        session = open_network(known.wide_plan(threads))
+        blank = blank_input(session, servable.card)
+        return known.on_all_cores(session, blank, instances=instances, threads=threads)
+    session = calling(lambda: open_network(plan))
     blank = blank_input(session, servable.card)
+    if deterministic or known is not None:
+        calling(lambda: session(blank[None]))
     if deterministic:  # nothing is measured, so that the next start gives the same answers too
-        session(blank[None])
         return Loaded((session,) * (instances or threads), 1, blank)
+    if known is not None:
+        return known.applied(session, open_network, blank, instances=instances, threads=threads)
     if device.name == "cpu":
-        build = build_of(servable), arithmetic
-        known = None if plans is None else plans.get(build)
-        if known is not None:
-            session(blank[None])
-            return known.applied(session, open_network, blank, instances=instances, threads=threads)
         chosen = choose_runs(
             session,
             open_network,
@@ -204,6 +254,8 @@ def load_on_processor(
             instances=instances,
             threads=threads,
             clock=clock,
+            narrow_clock=narrow_clock,
+            calling=calling,
         )
         if plans is not None:
             plans[build] = RunPlan.of(chosen)
