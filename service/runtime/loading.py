@@ -15,6 +15,7 @@ from service.logs import LOGGER
 from service.runtime.candidates import Candidate
 from service.runtime.choosing import Chooser
 from service.runtime.contract import (
+    answer_blank,
     blank_input,
     check_contract,
     outputs_of,
@@ -24,6 +25,7 @@ from service.runtime.contract import (
 from service.runtime.device import Arithmetic, Device, SessionPlan, plan_session, plans_on_gpu
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
+from service.runtime.job import Stoppable
 from service.runtime.loaded import Loaded
 from service.runtime.low_priority import Calling, at_low_priority, at_once
 from service.runtime.measuring import open_candidate
@@ -136,7 +138,8 @@ class ModelLoader:
 
         # Other devices have threads of their own, which would keep the low priority.
         quietly = beside and candidate.device.name == "cpu"
-        calling = _at_low_priority(servable.path, sessions) if quietly else at_once
+        patience = min(PATIENCE_SECONDS, self.first_runs_seconds)
+        calling = patient_calling(servable.path, sessions, patience) if quietly else at_once
         # On a GPU some devices compile for minutes.
         seconds = None if candidate.device.is_gpu else self.first_runs_seconds
         with first_runs(servable.path, sessions, seconds):
@@ -144,9 +147,7 @@ class ModelLoader:
         identity = f"{servable.card.certificate.graph_sha256} in {candidate}"
         return replace(loaded, signature=sessions[0].signature, identity=identity)
 
-    def _load(
-        self, candidate: Candidate, open_network: OpenNetwork, calling: Calling
-    ) -> Loaded:
+    def _load(self, candidate: Candidate, open_network: OpenNetwork, calling: Calling) -> Loaded:
         servable, device = candidate.servable, candidate.device
         limit = 1 if self.deterministic else servable.card.max_batch or self.largest or LARGEST
         if device.is_gpu:
@@ -179,24 +180,27 @@ class ModelLoader:
         )
 
 
-def _at_low_priority(path: Path, runs: list[Session]) -> Calling:
-    """Return what makes calls at a low priority; one that comes to nothing in `PATIENCE_SECONDS` is made again at once.
+def patient_calling(
+    path: Path, runs: Sequence[Stoppable], seconds: float = PATIENCE_SECONDS
+) -> Calling:
+    """Return what makes calls at a low priority; one that does not end in time is made again at that of all.
 
     Args:
         path: the servable, for messages.
-        runs: what the calls may run.
+        runs: what the calls may run; may grow.
+        seconds: how long a call may take.
     """
 
     def make(call: Callable[[], T], /) -> T:
         def work() -> T:
-            with first_runs(path, runs, PATIENCE_SECONDS):
+            with first_runs(path, runs, seconds):
                 return call()
 
         began = time.perf_counter()
         try:
             return at_low_priority(work)
         except ServableError:
-            if time.perf_counter() - began < PATIENCE_SECONDS:
+            if time.perf_counter() - began < seconds:
                 raise
             return call()
 
@@ -228,42 +232,40 @@ def load_on_processor(
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache, arithmetic=arithmetic)
+    beside = calling is not at_once
+    measures = device.name == "cpu" and not deterministic
     build = build_of(servable), arithmetic
-    known = None
-    if plans is not None and device.name == "cpu" and not deterministic:
-        known = plans.get(build)
-    if known is not None and known.together and calling is at_once:  # one session is enough
+    known = plans.get(build) if measures and plans is not None else None
+    if known is not None and known.together and not beside:  # one session is enough
         session = open_network(known.wide_plan(threads))
         blank = blank_input(session, servable.card)
         return known.on_all_cores(session, blank, instances=instances, threads=threads)
     session = calling(lambda: open_network(plan))
     blank = blank_input(session, servable.card)
-    if deterministic or known is not None:
-        calling(lambda: session(blank[None]))
-    if deterministic:  # nothing is measured, so that the next start gives the same answers too
-        return Loaded((session,) * (instances or threads), 1, blank)
-    if known is not None:
-        return known.applied(session, open_network, blank, instances=instances, threads=threads)
-    if device.name == "cpu":
-        chosen = choose_runs(
-            session,
-            open_network,
-            blank,
+    if beside:
+        calling(lambda: answer_blank(session, blank, servable.path))
+    elif deterministic or known is not None:
+        session(blank[None])
+    if not measures:
+        if not (deterministic or largest):
+            alone = seconds_of(session, blank[None], clock)
+            limit = best_batch(session, blank, limit, alone=alone, clock=clock)
+        return Loaded((session,) * (instances or threads), limit, blank)
+    if known is None:
+        choose: Callable[..., Loaded] = partial(
+            choose_runs,
             limit=limit,
             largest=largest,
-            instances=instances,
-            threads=threads,
             clock=clock,
             narrow_clock=narrow_clock,
             calling=calling,
         )
-        if plans is not None:
-            plans[build] = RunPlan.of(chosen)
-        return chosen
-    if not largest:
-        alone = seconds_of(session, blank[None], clock)
-        limit = best_batch(session, blank, limit, alone=alone, clock=clock)
-    return Loaded((session,) * (instances or threads), limit, blank)
+    else:
+        choose = known.applied
+    loaded = choose(session, open_network, blank, instances=instances, threads=threads)
+    if plans is not None:
+        plans[build] = known or RunPlan.of(loaded)
+    return replace(loaded, checked=beside)
 
 
 def load_on_gpu(

@@ -188,7 +188,9 @@ class Opener:
             on_broken=partial(_mark_broken, model),
         )
         queue.open()
-        await self.health.admit(model, queue)
+        # On all cores a check would take them from the requests for others.
+        checked = loaded.checked and loaded.cores > 1
+        await self.health.admit(model, queue, checked=checked)
         if model.state == "ready":
             log.info(
                 "%s is ready after %.2f s: %s in %s on %s, at most %s in a batch",
