@@ -60,7 +60,6 @@ from service.video.source import Source
 from service.whole_call import whole_call
 from service.wiring import (
     answer_bytes,
-    default_chain,
     make_opener,
     make_pipeline,
     make_registry,
@@ -159,16 +158,16 @@ class Engine:
             pipeline=self.pipeline,
             fan_out=fan_out,
             metrics=self.metrics,
-            default=partial(default_chain, settings.models, settings.defaults),
+            default=catalog.chain,
         )
 
         def read_again() -> Catalog:
             found = read()
-            self.chains.require_default()
+            self.chains.require_default(found.chain)
             return found
 
         self.changes = Changes(
-            self.registry, read_again, catalog, overrides, on_commit=self.chains.reload
+            self.registry, read_again, catalog, overrides, on_commit=self._take_chains
         )
         self._health_check_seconds = settings.health_check_seconds
         prepare_libraries(settings.max_pixels)
@@ -604,6 +603,9 @@ class Engine:
 
     def _seconds(self, timeout_seconds: float | None) -> float:
         return self.timeout_seconds if timeout_seconds is None else timeout_seconds
+
+    def _take_chains(self, catalog: Catalog) -> None:
+        self.chains.reload(catalog.chain)
 
     async def _serve_models(self) -> None:
         self.chains.report()

@@ -10,7 +10,7 @@ from typing import Protocol, TypeVar
 T = TypeVar("T")
 
 NICENESS = 10
-"""Added to this process's own. Beside one thread of a request the work gets a tenth of a core, and all of an idle one."""
+"""Added to the process's own. Beside a request's thread the work gets a tenth of a core, and all of an idle one."""
 
 
 class Calling(Protocol):
@@ -27,9 +27,9 @@ def at_once(call: Callable[[], T], /) -> T:
 def at_low_priority(call: Callable[[], T], /) -> T:
     """Return what a call returns, which runs on a thread of its own at a low priority; blocking.
 
-    Threads inherit the priority of the thread that starts them, and it can not be raised again: the call must start none
-    that live on. It should spend its time outside Python: while it waits for a core, nobody gets a lock that it holds.
-    Where the system knows no priorities of threads, the call runs at the priority of all others.
+    A thread inherits the priority of the one that starts it, and no priority can be raised again: the call must start
+    no thread that lives on. It should spend its time outside Python: while it waits for a core, nobody gets a lock
+    that it holds. Where the system knows no priorities of threads, the call runs at the priority of all others.
     """
     results: list[T] = []
     errors: list[BaseException] = []

@@ -145,10 +145,8 @@ def choose_runs(
     # Wide runs of a heavy network may run beside others.
     is_heavy = alone > HEAVY_SECONDS
     wide = open_wide(_wide_plan(threads, spin=not is_heavy))
-    if is_heavy and threads <= FEW_THREADS:
-        spread = 0.0  # it does not matter, and a run takes all cores
-    else:
-        spread = seconds_of(wide, blank[None], clock)
+    decided = is_heavy and threads <= FEW_THREADS  # then no run needs to take all cores
+    spread = 0.0 if decided else seconds_of(wide, blank[None], clock)
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):
         return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
     if not is_heavy:

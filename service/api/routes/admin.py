@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from service.api.deps import ServicesDep
 from service.api.ingest.model_upload import receive_model
+from service.api.ingest.pace import Pace
 from service.api.json_value import read_value
 from service.api.openapi import BINARY, Components
 from service.api.schemas import problems
@@ -104,7 +105,12 @@ async def put_version(
             f"{name} is the name of a chain. Send the model under another name, or remove the chain first."
         )
     upload = await receive_model(
-        request, services.engine.models_folder, name, version, services.max_model_bytes
+        request,
+        services.engine.models_folder,
+        name,
+        version,
+        most_bytes=services.max_model_bytes,
+        pace=Pace(services.min_bytes_per_second, services.timeout_seconds),
     )
     try:
         return await services.change(Change(kind="load_version", name=name, version=version))
