@@ -27,7 +27,7 @@ from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.job import Stoppable
 from service.runtime.loaded import Loaded
-from service.runtime.low_priority import Calling, at_low_priority, at_once
+from service.runtime.low_priority import Calling, LowPriority, at_once
 from service.runtime.measuring import open_candidate
 from service.runtime.repository import Servable
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
@@ -84,6 +84,7 @@ class ModelLoader:
     deterministic: bool = False
     chooser: Chooser | None = None
     _plans: dict[object, RunPlan] = field(default_factory=dict)
+    _at_low_priority: LowPriority = field(default_factory=LowPriority)
 
     def load_beside(self, servable: Servable) -> Loaded:
         """Load a network beside the requests for others, which go first; see `load`."""
@@ -139,7 +140,9 @@ class ModelLoader:
         # Other devices have threads of their own, which would keep the low priority.
         quietly = beside and candidate.device.name == "cpu"
         patience = min(PATIENCE_SECONDS, self.first_runs_seconds)
-        calling = patient_calling(servable.path, sessions, patience) if quietly else at_once
+        calling: Calling = at_once
+        if quietly:
+            calling = patient_calling(servable.path, sessions, self._at_low_priority, patience)
         # On a GPU some devices compile for minutes.
         seconds = None if candidate.device.is_gpu else self.first_runs_seconds
         with first_runs(servable.path, sessions, seconds):
@@ -181,13 +184,17 @@ class ModelLoader:
 
 
 def patient_calling(
-    path: Path, runs: Sequence[Stoppable], seconds: float = PATIENCE_SECONDS
+    path: Path,
+    runs: Sequence[Stoppable],
+    at_low_priority: Calling,
+    seconds: float = PATIENCE_SECONDS,
 ) -> Calling:
     """Return what makes calls at a low priority; one that does not end in time is made again at that of all.
 
     Args:
         path: the servable, for messages.
         runs: what the calls may run; may grow.
+        at_low_priority: makes calls so.
         seconds: how long a call may take.
     """
 

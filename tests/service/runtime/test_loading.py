@@ -27,7 +27,7 @@ from service.runtime.loading import (
     load_on_processor,
     patient_calling,
 )
-from service.runtime.low_priority import NICENESS, at_low_priority
+from service.runtime.low_priority import NICENESS, LowPriority
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
@@ -418,7 +418,7 @@ def test_beside_the_traffic_only_sessions_without_threads_open_at_a_low_priority
     one, own = servable(tmp_path), niceness()
     opener = Priorities(one.path)
     plans: dict[object, RunPlan] = {} if plan is None else {(build_of(one), None): plan}
-    settings = {"clock": TickingClock(), "plans": plans, "calling": at_low_priority}
+    settings = {"clock": TickingClock(), "plans": plans, "calling": LowPriority()}
     loaded = on_processor(one, opener, "cpu", **settings)
     assert opener.found == [(1, min(19, own + NICENESS)), (3, own)]
     assert loaded.checked, "its first run was that of a blank image, aside"
@@ -453,11 +453,11 @@ def test_what_does_not_end_at_a_low_priority_runs_again_at_that_of_all(tmp_path:
         return 5
 
     here = threading.get_ident()
-    calling = patient_calling(tmp_path, [Starved()], seconds=0.05)
+    calling = patient_calling(tmp_path, [Starved()], LowPriority(), seconds=0.05)
     assert calling(run) == 5
     assert runs[1:] == [here] != runs[:1]
     with pytest.raises(ServableError, match=r"its first run failed: integer division"):
-        patient_calling(tmp_path, [])(lambda: 1 // 0)
+        patient_calling(tmp_path, [], LowPriority())(lambda: 1 // 0)
 
 
 def test_beside_the_traffic_a_network_that_answers_nothing_finite_is_refused(
