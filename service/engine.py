@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
-from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
+from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall, TensorShadow
 from service.card import Card
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
@@ -287,13 +287,16 @@ class Engine:
         name: str | None,
         version: int | None,
     ) -> ShadowCall | None:
-        """Return the shadow of a request; only one that names no version has any."""
-        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
-            return None
-        shadow = self.registry.shadow_of(found)
+        shadow = self._shadow_of(found, name, version)
         if shadow is None:
             return None
         return ShadowCall(shadow, _options_for(options, shadow.card), self.shadows)
+
+    def _shadow_of(self, found: Model, name: str | None, version: int | None) -> Model | None:
+        """Return the shadow of a request; only one that names no version has any."""
+        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
+            return None
+        return self.registry.shadow_of(found)
 
     async def predict(
         self,
@@ -359,7 +362,11 @@ class Engine:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
         found = self.registry.find(tuple(self.tasks), model, version)
-        return TensorCall(found, self.pipeline, found.lease, self.cache)
+        shadow = None
+        task, second = self.tasks.get(found.card.task), self._shadow_of(found, model, version)
+        if second is not None and task is not None and task.head and found.card.input:
+            shadow = TensorShadow(second, task, self.shadows)
+        return TensorCall(found, self.pipeline, found.lease, self.cache, shadow)
 
     async def infer(
         self,
