@@ -212,7 +212,7 @@ class Changes:
         failures = transition.failures
         wanted = choose(catalog, overrides, failures)
         try:
-            if change.kind != "reload":
+            if change.kind not in {"reload", "look"}:
                 reasons = (
                     f"{name} version {version}: {for_clients(reason, _path_of(wanted, (name, version)))}"
                     for (name, version), reason in failures.items()

@@ -67,6 +67,8 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
             servables.append(_servable(path))
         except (CardError, OSError) as error:
             message = str(error)
+            if isinstance(error, OSError):
+                message = f"it can not be read: {error.strerror or error}"
             reason = message if str(path) in message else f"{path}: {message}"
             # A folder's name may hold line ends, or bytes that are no text: no answer and no log line could carry it.
             refusals.append(Refusal(printable(path.parent.parent.name), path, printable(reason)))
@@ -80,7 +82,9 @@ def _servable(path: Path) -> Servable:
             f"{path}: {name!r} can not name a model; use a-z, 0-9 and . _ - after the first"
         )
     if not is_version(version):
-        raise CardError(f"{path}: {version!r} is not a version; use a positive whole number")
+        raise CardError(
+            f"{path}: {version!r} is not a version; use a positive whole number that does not begin with 0"
+        )
     card = read_card(path)
     return Servable(name, int(version), path, card, tuple(_beside(path)))
 

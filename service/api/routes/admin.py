@@ -14,7 +14,7 @@ from service.api.schemas import problems
 from service.errors import FovealError, InvalidParameterError, ModelInUseError
 from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
-from service.runtime.fleet import ALIAS_NAME, MODEL_NAME
+from service.runtime.fleet import ALIAS_NAME, FLEET_FILE, MODEL_NAME, Share
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
 Version = Annotated[int, Path(ge=1, le=10**18 - 1)]
@@ -37,11 +37,11 @@ class ShadowTarget(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int | str = Field(description="A version, or an alias")
+    version: Annotated[int, Field(strict=True)] | str = Field(description="A version, or an alias")
 
 
 _ALIAS, _SHADOW = TypeAdapter(AliasTarget), TypeAdapter(ShadowTarget)
-_WEIGHTS = TypeAdapter(dict[str, float])
+_WEIGHTS = TypeAdapter(dict[str, Share])
 
 
 def _takes(kind: TypeAdapter[Any]) -> dict[str, Any]:
@@ -100,6 +100,10 @@ async def put_version(
     name: Name, version: Version, request: Request, services: ServicesDep
 ) -> ChangeReport:
     services.require_admin()
+    if name == FLEET_FILE:
+        raise InvalidParameterError(
+            f"{FLEET_FILE} is the file that says what is served, and can not name a model. Send it under another name."
+        )
     if name in services.engine.chains.names:
         raise ModelInUseError(
             f"{name} is the name of a chain. Send the model under another name, or remove the chain first."
@@ -130,6 +134,10 @@ async def delete_version(
     ] = False,
 ) -> ChangeReport:
     services.require_admin()
+    idle = {(one.name, one.version) for one in services.engine.registry.not_served}
+    if file and (name, str(version)) in idle:
+        await services.engine.remove_file(name, version)
+        return await services.change(Change(kind="look", name=name))
     report = await services.change(Change(kind="unload_version", name=name, version=version))
     if file:
         await services.engine.remove_file(name, version)
