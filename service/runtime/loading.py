@@ -34,11 +34,11 @@ from service.runtime.device import (
 )
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
-from service.runtime.job import Stoppable
 from service.runtime.layouts import FIRST, Layouts
 from service.runtime.loaded import Loaded
 from service.runtime.low_priority import Calling, LowPriority, at_once
 from service.runtime.measuring import open_candidate
+from service.runtime.patient_calls import PATIENCE_SECONDS, patient_calling
 from service.runtime.repository import Servable
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session
@@ -54,8 +54,6 @@ OpenNetwork = Callable[[SessionPlan], Session]
 
 LARGEST = 32
 """The largest batch where neither the settings nor the card give one."""
-PATIENCE_SECONDS = 20.0
-"""How long runs beside the traffic may leave the processor to it; then they get their share."""
 WEIGHTS_SHARE = 8
 """Of a GPU's memory, one part in so many is for the weights of one network; each batch size has them for itself."""
 UNKNOWN_ROOM = 1 << 30
@@ -196,37 +194,6 @@ class ModelLoader:
             plans=self._plans,
             calling=calling,
         )
-
-
-def patient_calling(
-    path: Path,
-    runs: Sequence[Stoppable],
-    at_low_priority: Calling,
-    seconds: float = PATIENCE_SECONDS,
-) -> Calling:
-    """Return what makes calls at a low priority; one that does not end in time is made again at that of all.
-
-    Args:
-        path: the servable, for messages.
-        runs: what the calls may run; may grow.
-        at_low_priority: makes calls so.
-        seconds: how long a call may take.
-    """
-
-    def make(call: Callable[[], T], /) -> T:
-        def work() -> T:
-            with first_runs(path, runs, seconds):
-                return call()
-
-        began = time.perf_counter()
-        try:
-            return at_low_priority(work)
-        except ServableError:
-            if time.perf_counter() - began < seconds:
-                raise
-            return call()
-
-    return make
 
 
 def load_on_processor(

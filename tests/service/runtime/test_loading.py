@@ -25,9 +25,9 @@ from service.runtime.loading import (
     first_allowed,
     load_on_gpu,
     load_on_processor,
-    patient_calling,
 )
 from service.runtime.low_priority import NICENESS, LowPriority
+from service.runtime.patient_calls import patient_calling
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
