@@ -15,6 +15,7 @@ from service.errors import FovealError, InvalidParameterError, ModelInUseError
 from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
 from service.runtime.fleet import ALIAS_NAME, FLEET_FILE, MODEL_NAME, Share
+from service.spans import span
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
 Version = Annotated[int, Path(ge=1, le=10**18 - 1)]
@@ -108,14 +109,15 @@ async def put_version(
         raise ModelInUseError(
             f"{name} is the name of a chain. Send the model under another name, or remove the chain first."
         )
-    upload = await receive_model(
-        request,
-        services.engine.models_folder,
-        name,
-        version,
-        most_bytes=services.max_model_bytes,
-        pace=Pace(services.min_bytes_per_second, services.timeout_seconds),
-    )
+    with span("receive"):
+        upload = await receive_model(
+            request,
+            services.engine.models_folder,
+            name,
+            version,
+            most_bytes=services.max_model_bytes,
+            pace=Pace(services.min_bytes_per_second, services.timeout_seconds),
+        )
     try:
         return await services.change(Change(kind="load_version", name=name, version=version))
     except FovealError:

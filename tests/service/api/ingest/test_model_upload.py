@@ -1,7 +1,8 @@
-"""A model that is sent: whole in its place, or nothing of it."""
+"""A model that is sent is put into the repository whole, and what a killed process has left goes."""
 
 import asyncio
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from service.api.ingest.model_upload import Upload, receive_model
+from service.api.ingest.model_upload import ABANDONED_SECONDS, DRAFT, Upload, receive_model
 from service.api.ingest.pace import Pace
 from service.errors import ClientLeftError, DeadlineError, FovealError
 
@@ -62,3 +63,26 @@ async def test_of_a_model_that_stops_to_arrive_nothing_stays(
     with pytest.raises(error):
         await receive(tmp_path, *messages, least_rate=least_rate)
     assert not any(os.scandir(tmp_path))
+
+
+def draft(root: Path, name: str, written: float) -> Path:
+    folder = root / f"{DRAFT}{name}"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(b"half a mod")
+    for path in (folder / "model.onnx", folder):
+        os.utime(path, (written, written))
+    return folder
+
+
+async def test_what_killed_processes_have_left_is_removed_and_what_arrives_is_not(
+    tmp_path: Path,
+) -> None:
+    now = time.time()
+    left = draft(tmp_path, "left", now - ABANDONED_SECONDS - 1)
+    begun_long_ago = draft(tmp_path, "slow", now - ABANDONED_SECONDS - 1)
+    os.utime(begun_long_ago / "model.onnx", (now, now))
+    new = draft(tmp_path, "new", now)
+    upload = await receive(tmp_path, piece(b"a model", more=False))
+    assert upload is not None
+    assert (upload.folder / "model.onnx").read_bytes() == b"a model"
+    assert [one.exists() for one in (left, begun_long_ago, new)] == [False, True, True]
