@@ -51,6 +51,7 @@ layers: .venv/.test ## Check which module imports which
 
 tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
+	@command -v firefox-esr firefox >/dev/null || echo "The playground is not tried in Firefox: that needs it (apt-get install firefox-esr)."
 	@command -v promtool >/dev/null || echo "The alerts and the dashboard are not tried: that needs promtool (apt-get install prometheus)."
 	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(TESTS)
 
@@ -88,7 +89,7 @@ reference: .venv/.serve ## Write docs/openapi.json and the pages of reference fr
 	$(BIN)/foveal-export reference > docs/recipe.md
 
 docs: .venv/.docs ## Build the documentation as a site, in build/site (its search needs a web server)
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "build/site/index.html"
 
 kubernetes: .venv/.test $(HELM) ## Write the Kustomize bases in docker/k8s from the Helm chart

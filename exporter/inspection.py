@@ -12,7 +12,7 @@ from rich.text import Text
 from exporter.cost import count_activation_bytes, count_macs
 from exporter.errors import SourceError
 from exporter.file_kind import not_onnx
-from exporter.report import show_card
+from exporter.report import in_units, show_card
 from exporter.shapes import infer_shapes
 from service.card import Card, CardError, check_certificate, read_card
 
@@ -77,5 +77,5 @@ def _cost_by_stage(model: onnx.ModelProto, card: Card | None) -> Table:
     most = max(1, *(row[1] for row in rows))
     for name, row_macs, row_written in rows:
         bar = "█" * round(BAR * row_macs / most)
-        table.add_row(name, f"{row_macs / 1e6:,.1f} M", f"{row_written / 1e6:,.1f} MB", bar)
+        table.add_row(name, in_units(row_macs), in_units(row_written, "B"), bar)
     return table

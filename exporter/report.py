@@ -10,6 +10,7 @@ from exporter.outcome import MadeVariant, Measured
 from service.card import DATA_SUFFIX, Card
 
 WORST = 5
+_PREFIXES = {"G": 1e9, "M": 1e6, "k": 1e3}
 
 
 def show_card(path: Path, card: Card) -> Table:
@@ -17,11 +18,11 @@ def show_card(path: Path, card: Card) -> Table:
     proof = card.certificate
     table = Table(title=f"{card.title}  ·  {card.name}", show_header=False, title_justify="left")
     rows = {
-        "file": f"{path} ({_megabytes(path):.1f} MB, {card.precision})",
+        "file": f"{path} ({in_units(_file_bytes(path), 'B')}, {card.precision})",
         "task": f"{card.task}, {len(card.labels)} labels",
-        "parameters": f"{card.cost.parameters / 1e6:.2f} M",
-        "MACs per image": f"{card.cost.macs / 1e9:.3f} G",
-        "activations": f"{card.cost.activation_bytes / 1e6:.1f} MB",
+        "parameters": in_units(card.cost.parameters),
+        "MACs per image": in_units(card.cost.macs),
+        "activations": in_units(card.cost.activation_bytes, "B"),
         "stages": ", ".join(f"{s.name} {s.channels}@1/{s.stride:g}" for s in card.stages),
         "proved against": proof.reference,
         "largest difference": f"{proof.max_difference:.1e} at batches {', '.join(map(str, proof.batches))}",
@@ -35,10 +36,22 @@ def show_card(path: Path, card: Card) -> Table:
     return table
 
 
-def _megabytes(path: Path) -> float:
+def in_units(value: float, unit: str = "") -> str:
+    """Return a count with three digits and its prefix: 61700 is `61.7 k`, and 350123 bytes are `350 kB`."""
+    for prefix, size in _PREFIXES.items():
+        if value >= 0.9995 * size:
+            return f"{_three_digits(value / size)} {prefix}{unit}"
+    return f"{_three_digits(value)} {unit}".rstrip()
+
+
+def _three_digits(value: float) -> str:
+    return f"{value:.3g}" if value < 1000 else f"{value:.0f}"
+
+
+def _file_bytes(path: Path) -> int:
     """Return the size of a servable, with that of the file of weights beside it."""
     data = path.with_name(path.name + DATA_SUFFIX)
-    return (path.stat().st_size + (data.stat().st_size if data.is_file() else 0)) / 1e6
+    return path.stat().st_size + (data.stat().st_size if data.is_file() else 0)
 
 
 def show_hint(hint: str) -> Text:

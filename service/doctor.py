@@ -90,7 +90,7 @@ def _row(servable: Servable, *, holds: bool) -> list[str]:
         f"{servable.name} v{servable.version}",
         card.task,
         size,
-        str(sum(1 for label in card.labels if label)),
+        str(sum(1 for label in card.labels if label) or "–"),
         _in_words(card.cost.macs),
         _in_words(card.cost.parameters),
         card.precision,

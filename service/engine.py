@@ -34,6 +34,7 @@ from service.explain.request import Form
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
+from service.faults import unknown_parameter, words_of
 from service.imaging.isolated.child import PROGRAM
 from service.imaging.overlay import RenderedImage
 from service.logs import LOGGER
@@ -687,7 +688,9 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
     except ValidationError as error:
         first = error.errors()[0]
         name = ".".join(map(str, first["loc"]))
-        raise InvalidParameterError(f"{name}: {first['msg']}, not {first['input']!r}") from error
+        if first["type"] == "extra_forbidden":
+            raise InvalidParameterError(unknown_parameter(name, kind.model_fields)) from error
+        raise InvalidParameterError(f"{name}: {words_of(first)}, not {first['input']!r}") from error
 
 
 def _values(outcomes: Sequence[JobResult[Any] | FovealError]) -> list[Any]:

@@ -11,6 +11,7 @@ from pydantic_core import PydanticCustomError
 from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 from service.errors import ConfigurationError
+from service.faults import words_of
 from service.runtime.device import DeviceName
 
 PREFIX = "FOVEAL_"
@@ -435,12 +436,12 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, object])
     try:
         return Settings(**given)  # type: ignore[arg-type]
     except SettingsError as error:  # a value that is no JSON where JSON is expected
-        raise ConfigurationError(f"{error}: write it as JSON, see README, Settings.") from error
+        raise ConfigurationError(f"{error}: write it as JSON, see docs/settings.md.") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise ConfigurationError(
-            f"{PREFIX}{name.upper()}={first['input']!s}: {first['msg']}"
+            f"{PREFIX}{name.upper()}={first['input']!s}: {words_of(first)}"
             f"{_service_link_hint(environment)}"
         ) from error
 

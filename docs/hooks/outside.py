@@ -22,8 +22,18 @@ PAGES = {
     "CHANGELOG.md": "changelog.md",
 }
 """The page of the site that each file outside docs/ is, by its path in the repository."""
+DECISIONS = "decisions"
 IMAGES = {".jpg", ".png", ".svg"}
 LINK = re.compile(r"(\]\()(?!https?:|mailto:|#)([^)#\s]+)(#[^)\s]+)?(\))")
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """List the decisions in the menu, by their numbers; mkdocs knows no folders there."""
+    folder = Path(config.docs_dir) / DECISIONS
+    pages = [f"{DECISIONS}/{one.name}" for one in sorted(folder.glob("[0-9]*.md"))]
+    (explanation,) = (one["Explanation"] for one in config.nav or [] if "Explanation" in one)
+    explanation.append({"Decisions": [f"{DECISIONS}/README.md", *pages]})
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:

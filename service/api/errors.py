@@ -1,12 +1,13 @@
 """Every error → `application/problem+json` (RFC 9457) with a stable code."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from http import HTTPStatus
 from typing import Any
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
+from pydantic import BaseModel
 from pydantic_core import to_json
 from starlette.exceptions import HTTPException
 
@@ -20,6 +21,7 @@ from service.errors import (
     UnsupportedEncodingError,
     for_clients,
 )
+from service.faults import unknown_parameter, words_of
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -62,10 +64,18 @@ def headers_of(error: FovealError) -> dict[str, str]:
     return headers
 
 
-def invalid_parameters(faults: Sequence[Any]) -> InvalidParameterError:
-    """Return one error that names the faults that pydantic found, the first `SHOWN_FAULTS` of them."""
+def invalid_parameters(faults: Sequence[Any], known: Collection[str] = ()) -> InvalidParameterError:
+    """Return one error that names the faults that pydantic found, the first `SHOWN_FAULTS` of them.
+
+    Args:
+        faults: what pydantic found.
+        known: the names that are allowed; an unknown one is answered with the nearest, or with all of them.
+    """
     described = [
-        _describe(fault["loc"], fault["msg"], fault.get("input")) for fault in faults[:SHOWN_FAULTS]
+        unknown_parameter(str(fault["loc"][-1]), known)
+        if known and fault["type"] == "extra_forbidden"
+        else _describe(fault["loc"], words_of(fault), fault.get("input"))
+        for fault in faults[:SHOWN_FAULTS]
     ]
     if more := len(faults) - len(described):
         described.append(f"and {more} more")
@@ -98,7 +108,15 @@ async def _on_error(request: Request, error: Exception) -> Response:
 
 async def _on_invalid(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    return _respond(request, invalid_parameters(error.errors()))
+    return _respond(request, invalid_parameters(error.errors(), _parameters_of(request)))
+
+
+def _parameters_of(request: Request) -> list[str]:
+    """Return the names that the query of a route may have."""
+    declared = getattr(request.scope.get("route"), "dependant", None)  # codespell:ignore dependant
+    kinds = [one.field_info.annotation for one in declared.query_params] if declared else []
+    models = [kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)]
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
 
 
 async def _on_http(request: Request, error: Exception) -> Response:

@@ -181,4 +181,4 @@ class QueryReader:
         try:
             return self._query.model_validate(given)
         except ValidationError as error:
-            raise invalid_parameters(error.errors()) from error
+            raise invalid_parameters(error.errors(), self._query.model_fields) from error

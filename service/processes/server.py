@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
+import os
 import signal
 import socket
 import threading
@@ -338,8 +340,14 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            reason = "another program listens there"
+        elif error.errno is None:
+            reason = str(error)
+        else:
+            reason = os.strerror(error.errno)
         raise ConfigurationError(
-            f"Can not listen on {host}:{port}: {error.strerror or error}. Choose another with --port or FOVEAL_PORT."
+            f"Can not listen on {host}:{port}: {reason}. Choose another with --port or FOVEAL_PORT."
         ) from error
 
 

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from service.runtime.fleet import ModelPlan
+
 
 class Change(BaseModel):
     """What shall be different.
@@ -48,6 +50,8 @@ class ChangeReport(BaseModel):
         loaded: what is served now and was not before, or is another file.
         removed: what is served no more.
         refused: what lies in the folder and can not be served, with the reason.
+        plans: by name, what is wanted of a model now, where that is something else than before.
+        defaults: by task, what answers it now when a request names no model, where that is another; empty: nothing.
         drained: whether the memory of what was removed is free already; else it goes when its last request ends.
     """
 
@@ -56,4 +60,6 @@ class ChangeReport(BaseModel):
     loaded: list[str] = []
     removed: list[str] = []
     refused: dict[str, str] = {}
+    plans: dict[str, ModelPlan] = {}
+    defaults: dict[str, str] = {}
     drained: bool = True

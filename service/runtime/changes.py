@@ -17,6 +17,7 @@ from service.errors import (
 from service.logs import LOGGER
 from service.runtime.change import Change, ChangeReport
 from service.runtime.change_rules import ChangeRules
+from service.runtime.fleet import NO_PLAN, ModelPlan
 from service.runtime.registry import Registry
 from service.runtime.transitions import Transition
 from service.runtime.wanted import (
@@ -143,6 +144,7 @@ class Changes:
     async def commit(self, prepared: Prepared) -> ChangeReport:
         """Let a change happen, and wait a while until what it has removed has drained."""
         before = {key_of(model.servable): model for model in self._registry.models}
+        was = self._registry.wanted
         drains = self._registry.commit(prepared.transition)
         prepared.committed = True
         known = set(self._catalog.refusals)
@@ -163,6 +165,8 @@ class Changes:
             ),
             removed=_named(key for key in before if key not in after),
             refused=self._refused(prepared),
+            plans=_other_plans(was, self._registry.wanted),
+            defaults=_other_defaults(was, self._registry.wanted),
             drained=all(task.done() for task in drains),
         )
 
@@ -265,3 +269,21 @@ def _path_of(wanted: Wanted, key: Key) -> Path | None:
 
 def _named(keys: Iterable[Key]) -> list[str]:
     return [f"{name}:{version}" for name, version in keys]
+
+
+def _other_plans(was: Wanted, wanted: Wanted) -> dict[str, ModelPlan]:
+    """Return what is wanted of each model of which something else was wanted before."""
+    return {
+        name: plan
+        for name, plan in sorted(wanted.plans.items())
+        if plan != was.plans.get(name, NO_PLAN)
+    }
+
+
+def _other_defaults(was: Wanted, wanted: Wanted) -> dict[str, str]:
+    """Return the default of each task that had another; empty text where it has none any more."""
+    return {
+        task: str(wanted.defaults.get(task, ""))
+        for task in sorted(was.defaults.keys() | wanted.defaults.keys())
+        if was.defaults.get(task) != wanted.defaults.get(task)
+    }

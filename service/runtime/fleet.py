@@ -18,6 +18,7 @@ from pydantic import (
 )
 
 from service.errors import ConfigurationError, InvalidParameterError
+from service.faults import words_of
 from service.toml_file import parse_toml, read_text
 
 FLEET_FILE = "foveal.toml"
@@ -272,5 +273,5 @@ def first_fault(error: ValidationError) -> str:
     """Return where the first fault is, and what it is."""
     first = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"] if "[" not in str(part))
-    reason = first["msg"].removeprefix("Value error, ")
+    reason = words_of(first).removeprefix("Value error, ")
     return f"{where}: {reason}" if where else reason

@@ -1,6 +1,9 @@
 """The Python client against a running service: the same figures as plain HTTP, its errors and its retries."""
 
 import contextlib
+import os
+import struct
+import threading
 from collections.abc import AsyncIterator, Iterator
 from functools import partial
 from pathlib import Path
@@ -9,6 +12,7 @@ from typing import Any
 import httpx
 import pytest
 from foveal_client import Answer, AsyncClient, Client, FovealError
+from foveal_client.bodies import PIECE_BYTES
 from foveal_client.types import Image
 
 from tests.clips import bikes
@@ -17,6 +21,7 @@ from tests.live import Live, serve
 ROOT = Path(__file__).parents[2]
 CAT = ROOT / "tests" / "data" / "cat.jpg"
 CUP = ROOT / "service" / "playground" / "samples" / "cup.jpg"
+DIGITS = ROOT / "service" / "playground" / "samples" / "digits.jpg"
 NO_IMAGE = b"not an image"
 RATE = 3
 
@@ -77,10 +82,61 @@ async def test_images_explanations_and_models(
     assert client.draw("segment", CUP, "mask", model="u2netp") == mask
     cam = plain(live, "/v1/explain", CUP, view="cam", **{"class": "tiger cat"}).json()
     assert client.explain(CUP, view="cam", class_="tiger cat") == cam
-    assert (await asking.explain(CUP, view="cam", class_="tiger cat"))["target"] == cam["target"]
+    target = (await asking.explain(CUP, view="cam", class_="tiger cat"))["target"]
+    assert target == cam["target"]
+    filters = plain(live, "/v1/explain", CUP, view="filters").json()["filters"]
+    assert [one["norm"] for one in client.explain(CUP, view="filters")["filters"]] == [
+        one["norm"] for one in filters
+    ]
     names = {model["name"] for model in client.models()["models"]}
     assert {"efficientnet-lite0", "u2netp"} <= names
     assert names == {model["name"] for model in (await asking.models())["models"]}
+
+
+async def test_a_chain_reads_what_it_finds(live: Live, client: Client, asking: AsyncClient) -> None:
+    wanted = plain(live, "/v1/chain", DIGITS, model="digits").json()
+    for answer in (client.chain(DIGITS, model="digits"), await asking.chain(DIGITS.read_bytes())):
+        assert (answer.chain, answer.steps) == (wanted["chain"], wanted["steps"])
+        assert [answer.result] == wanted["results"]
+        assert answer.request_id
+    read = [box["answers"]["read"]["result"]["predictions"][0] for box in answer.result["boxes"]]
+    assert sorted(one["label"] for one in read) == ["3", "5", "9"]
+    with pytest.raises(FovealError) as refused:
+        client.chain(DIGITS, model="nobody")
+    assert (refused.value.status, refused.value.code) == (404, "unknown_model")
+
+
+async def test_a_videos_file_is_sent_as_it_is_read(
+    tmp_path: Path, client: Client, asking: AsyncClient
+) -> None:
+    video = tmp_path / "bikes.mp4"
+    video.write_bytes(bikes() + free_box(3 * PIECE_BYTES))
+    whole = list(client.video(video.read_bytes(), task="classify", fps=2))
+    assert list(client.video(video, task="classify", fps=2)) == whole
+    assert [event async for event in asking.video(str(video), task="classify", fps=2)] == whole
+    read = Receipts()
+    with Client("http://x", transport=read) as one:
+        assert [event["event"] for event in one.video(video)] == ["summary"]
+    later = Receipts()
+    async with AsyncClient("http://x", transport=later) as other:
+        assert [event["event"] async for event in other.video(video)] == ["summary"]
+    # A first attempt is answered 503; the second one sends the file from its begin.
+    for receipts in (read, later):
+        assert b"".join(receipts.pieces) == 2 * video.read_bytes()
+        assert max(map(len, receipts.pieces)) <= PIECE_BYTES
+        assert receipts.lengths == [str(video.stat().st_size)] * 2
+
+
+async def test_a_pipe_is_read_once_and_sent_with_each_attempt(tmp_path: Path) -> None:
+    pipe = tmp_path / "video"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(NO_IMAGE,))
+    writer.start()
+    receipts = Receipts()
+    with Client("http://x", transport=receipts) as one:
+        list(one.video(pipe))
+    writer.join()
+    assert receipts.pieces == [NO_IMAGE, NO_IMAGE]
 
 
 async def test_a_videos_events_come_one_by_one(client: Client, asking: AsyncClient) -> None:
@@ -171,6 +227,33 @@ async def test_no_more_images_are_taken_than_are_in_flight(
     await anext(later)
     assert len(taken) == 4
     await later.aclose()  # type: ignore[attr-defined]
+
+
+def free_box(size: int) -> bytes:
+    """Return a box of an MP4 that holds nothing: players skip it."""
+    return struct.pack(">I4s", size + 8, b"free") + bytes(size)
+
+
+class Receipts(httpx.BaseTransport, httpx.AsyncBaseTransport):
+    """A service that is full at first, and keeps the pieces of the bodies that it gets."""
+
+    def __init__(self) -> None:
+        self.pieces: list[bytes] = []
+        self.lengths: list[str] = []
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.SyncByteStream)
+        self.pieces += list(request.stream)
+        return self._answer(request)
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        assert isinstance(request.stream, httpx.AsyncByteStream)
+        self.pieces += [piece async for piece in request.stream]
+        return self._answer(request)
+
+    def _answer(self, request: httpx.Request) -> httpx.Response:
+        self.lengths.append(request.headers["Content-Length"])
+        return httpx.Response(200, json={"event": "summary"}) if self.lengths[1:] else full()
 
 
 class Full:

@@ -7,21 +7,30 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
+from foveal_client import explanations, figures
 from foveal_client import types as client_types
+from foveal_client.asynchronous import AsyncClient
+from foveal_client.client import Client
 
 DOCUMENT = json.loads((Path(__file__).parents[2] / "docs" / "openapi.json").read_text())
 SCHEMAS = DOCUMENT["components"]["schemas"]
 PRIMITIVES = {"string": str, "integer": int, "number": float, "boolean": bool, "null": type(None)}
-DECLARED = {name: one for name, one in vars(client_types).items() if is_typeddict(one)}
+DECLARED = {
+    name: one
+    for module in (client_types, figures, explanations)
+    for name, one in vars(module).items()
+    if is_typeddict(one)
+}
 OPTIONS = {
     "ClassifyOptions": "/v1/classify",
     "SegmentOptions": "/v1/segment",
     "DetectOptions": "/v1/detect",
     "EmbedOptions": "/v1/embed",
+    "ChainOptions": "/v1/chain",
     "ExplainOptions": "/v1/explain",
     "VideoOptions": "/v1/video",
 }
-CLIENTS_OWN = {"format"}  # the call decides
+CLIENTS_OWN = {"format", "view"}  # the call decides, or takes it apart
 NO_CORNERS = {"box_format", "normalized"}
 """Options of boxes that are no `CornersBox` in pixels; the client leaves them out."""
 MERGED = {
@@ -41,8 +50,8 @@ def allowed(declared: Any, schema: dict[str, Any]) -> bool:
         target = SCHEMAS[name]
         is_object = target.get("type") == "object"
         return DECLARED.get(name) is declared or (is_object and declared == dict[str, Any])
-    if "anyOf" in schema:
-        return any_of(declared, schema["anyOf"])
+    if union := schema.get("anyOf", schema.get("oneOf")):
+        return any_of(declared, union)
     if "enum" in schema or "const" in schema:
         values = schema.get("enum", [schema.get("const")])
         return declared is str or (
@@ -51,7 +60,9 @@ def allowed(declared: Any, schema: dict[str, Any]) -> bool:
     if schema["type"] == "array":
         return get_origin(declared) is list and allowed(get_args(declared)[0], schema["items"])
     if schema["type"] == "object":
-        return get_origin(declared) is dict
+        values = schema.get("additionalProperties")
+        is_open = not isinstance(values, dict) or allowed(get_args(declared)[1], values)
+        return get_origin(declared) is dict and is_open
     return declared is PRIMITIVES[schema["type"]]
 
 
@@ -104,9 +115,29 @@ def test_options_are_the_parameters_of_their_route(name: str) -> None:
         assert any(allowed(declared, one) for one in parts), key
 
 
+def test_an_explanation_is_one_of_those_of_the_service() -> None:
+    listed = [one["$ref"].rsplit("/", 1)[1] for one in SCHEMAS["ExplainResponse"]["oneOf"]]
+    assert [one.__name__ for one in get_args(explanations.ExplainResponse)] == listed
+
+
+def test_each_view_has_its_own_result() -> None:
+    parameters = DOCUMENT["paths"]["/v1/explain"]["post"]["parameters"]
+    (views,) = (one["schema"]["enum"] for one in parameters if one["name"] == "view")
+    assert list(get_args(client_types.View)) == views
+    for client in (Client, AsyncClient):
+        hints = [get_type_hints(one) for one in typing.get_overloads(client.explain)]
+        assert [get_args(one["view"])[0] for one in hints[:-1]] == views
+        for hint in hints[:-1]:
+            (view,) = get_args(hint["view"])
+            assert get_args(get_type_hints(hint["return"])["view"]) == (view,)
+        assert hints[-1]["return"] == explanations.ExplainResponse
+
+
 def test_a_type_that_says_something_else_is_found() -> None:
     assert not allowed(str, {"type": "integer"})
     assert not allowed(list[str], {"type": "array", "items": {"type": "number"}})
     assert not allowed(float, {"anyOf": [{"type": "number"}, {"type": "null"}]})
     assert not allowed(client_types.Segment, {"$ref": "#/components/schemas/DetectedObject"})
     assert not allowed(Literal["a"], {"enum": ["a", "b"]})
+    numbers = {"type": "object", "additionalProperties": {"type": "number"}}
+    assert not allowed(dict[str, str], numbers)

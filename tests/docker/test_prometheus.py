@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from service.api.routes import operations
+from service.app import protocols_of
+from service.settings import Settings
 from tests.docker.files import PROMETHEUS, RULES, compose, image_environment, read_yaml
 from tests.docker.promql import TARGET_LABELS, faults, known_series, read_names
 from tests.docker.promtool import needs_promtool, promtool
@@ -96,6 +98,32 @@ def test_an_alert_is_tried_with_series_that_fire_it_and_with_some_that_do_not(
     ]
 
     assert set(expected) == {True, False}
+
+
+NO_RESULTS = {
+    "/v1/vision/custom/list",
+    "/label-studio/setup",
+    "/label-studio/webhook",
+    "/label-studio/{model}/setup",
+    "/label-studio/{model}/webhook",
+}
+"""What other programs post that runs no model."""
+
+
+@pytest.mark.parametrize("alert", ["FovealErrors", "FovealSlow", "FovealOverloaded"])
+def test_the_paths_of_other_programs_that_run_a_model_are_judged(alert: str) -> None:
+    posted = {
+        path
+        for protocol in protocols_of(Settings())
+        for path, endpoint in protocol.endpoints.items()
+        if endpoint.method == "POST"
+    }
+    (expression,) = (rule["expr"] for rule in ALERTS if rule["alert"] == alert)
+    patterns = re.findall(r'route=~"([^"]+)"', expression)
+
+    judged = {path for path in posted for one in patterns if re.fullmatch(one, path)}
+
+    assert posted - judged == NO_RESULTS
 
 
 @needs_promtool

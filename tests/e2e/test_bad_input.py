@@ -73,8 +73,8 @@ def test_a_form_without_a_boundary(tiny: httpx.Client) -> None:
         ("version=zero", 422, "invalid_parameter", "version"),
         ("top_k=0", 422, "invalid_parameter", "top_k"),
         ("top_k=4", 422, "invalid_parameter", "1 to 3"),
-        ("top_k=many", 422, "invalid_parameter", "top_k"),
-        ("topk=1", 422, "invalid_parameter", "topk"),
+        ("top_k=many", 422, "invalid_parameter", "top_k: a whole number is expected, not 'many'"),
+        ("topk=1", 422, "invalid_parameter", "topk: there is no such parameter here; near: top_k"),
     ],
 )
 def test_a_parameter_that_is_not_valid_is_named(
@@ -324,3 +324,21 @@ def test_a_body_is_sent_after_the_server_s_100_continue(tiny: httpx.Client) -> N
         assert connection.recv(65536).startswith(b"HTTP/1.1 100 ")
         connection.sendall(image)
         assert connection.recv(65536).startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.mark.parametrize(
+    ("path", "detail"),
+    [
+        ("explain?view=cam&clas=tabby", "clas: there is no such parameter here; near: class"),
+        ("explain?view=cam&sample=9", "sample: there is no such parameter here; near: samples"),
+        ("video?tsk=detect", "tsk: there is no such parameter here; near: task"),
+        ("video?every=2", "every: there is no such parameter here; near: every_n"),
+        ("chain?modl=digits", "modl: there is no such parameter here; near: model"),
+        ("detect?quality=9", "quality: there is no such parameter here; there are score_threshold"),
+    ],
+)
+def test_an_unknown_parameter_is_answered_with_the_nearest_one(
+    tiny: httpx.Client, path: str, detail: str
+) -> None:
+    response = tiny.post(f"/v1/{path}", content=plain("red"))
+    assert detail in problem(response, 422, "invalid_parameter")

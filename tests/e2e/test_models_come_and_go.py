@@ -88,7 +88,14 @@ def test_a_version_that_is_sent_takes_the_traffic_and_is_in_the_folder(
 ) -> None:
     file = servable_bytes(tmp_path / "made")
     report = service.do("PUT", "/v1/models/colors/versions/2", content=file)
-    assert report == {"loaded": ["colors:2"], "removed": [], "refused": {}, "drained": True}
+    assert report == {
+        "loaded": ["colors:2"],
+        "removed": [],
+        "refused": {},
+        "plans": {},
+        "defaults": {},
+        "drained": True,
+    }
     assert (service.models / "colors" / "2" / "model.onnx").read_bytes() == file
     assert service.ask() == 2
     assert service.ask("?model=colors&version=1") == service.ask("?model=colors:1") == 1
@@ -170,7 +177,9 @@ def test_shares_split_the_requests_that_name_no_version(service: Service) -> Non
     write_servable(service.models, version=2)
     service.do("PUT", "/v1/models/colors/versions/2")
     service.do("PUT", "/v1/models/colors/aliases/canary", json={"version": 2})
-    service.do("PUT", "/v1/models/colors/weights", json={"1": 75, "canary": 25})
+    report = service.do("PUT", "/v1/models/colors/weights", json={"1": 75, "canary": 25})
+    assert report["plans"]["colors"]["weights"] == {"1": 75, "canary": 25}
+    assert report["plans"]["colors"]["aliases"] == {"canary": 2}
     assert Counter(service.ask() for _ in range(20)) == {1: 15, 2: 5}
     assert {service.ask("?model=colors:2") for _ in range(3)} == {2}
     shown = service.admin.get("/v1/models/colors").json()["models"]

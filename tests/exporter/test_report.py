@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import pytest
+
 from exporter.outcome import Measured
-from exporter.report import show_card, show_precisions
+from exporter.report import in_units, show_card, show_precisions
 from service.card import read_card
 from tests.servables import write_servable
 
@@ -16,6 +18,23 @@ def test_the_card_s_table_has_file_task_cost_and_proof(tmp_path: Path) -> None:
     assert str(rows["file"]).startswith(str(path))
     assert rows["agreement"] == "top1 100.00% on 1 images"
     assert rows["largest difference"] == "0.0e+00 at batches 1"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [
+        (0, "", "0"),
+        (7, "B", "7 B"),
+        (61_706, "", "61.7 k"),
+        (350_123, "B", "350 kB"),
+        (999_400, "", "999 k"),
+        (999_600, "", "1 M"),
+        (19_800_000_000, "", "19.8 G"),
+        (7_234_000_000_000, "", "7234 G"),
+    ],
+)
+def test_a_count_has_three_digits_and_its_unit(value: float, unit: str, text: str) -> None:
+    assert in_units(value, unit) == text
 
 
 def test_the_table_of_precisions_has_a_row_for_each() -> None:

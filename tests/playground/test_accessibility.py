@@ -2,7 +2,7 @@
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from tests.live import Live
 from tests.playground.conftest import open_page
@@ -56,8 +56,9 @@ def test_axe_finds_nothing_in_any_view(
     settle(page, "2 things")
     check(page, "boxes")
     choose_task(page, "Embed")
+    settle(page, "128 numbers")
     expect(page.get_by_role("region", name="Result as JSON")).to_be_visible()
-    check(page, "a result as JSON")
+    check(page, "a vector")
     choose_task(page, "Classify")
     page.get_by_role("button", name="Use the camera").click()
     expect(page.locator("#camera")).to_be_visible()
@@ -65,6 +66,26 @@ def test_axe_finds_nothing_in_any_view(
     expect(page.locator("#result[aria-busy=false] .curl")).to_be_visible()
     check(page, "the last frame of the camera")
     page.context.close()
+
+
+def test_names_are_words_without_the_signs_around_them(page: Page) -> None:
+    page.locator("#strip").scroll_into_view_if_needed()
+    expect(page.locator(".frame.waiting")).to_have_count(0)
+    spoken = page.locator("body").aria_snapshot()
+    for sign in ("→", "+ The exact tensor"):
+        assert sign not in spoken
+    assert 'button "Copy the curl command"' in spoken
+    assert 'heading "espresso" [level=2]' in spoken
+    assert "can not draw" not in spoken
+    note = FilePayload(name="note.txt", mimeType="text/plain", buffer=b"no image")
+    page.set_input_files("#choose", files=note)
+    expect(page.get_by_role("alert")).to_contain_text("Unknown image format")
+    expect(page.get_by_role("figure", name="This browser can not draw the file")).to_be_visible()
+    show(page, "A cat")
+    expect(page.locator("figcaption").first).to_be_empty()
+    choose_task(page, "Segment")
+    slider = page.get_by_role("slider", name="Mask opacity")
+    expect(slider).to_have_attribute("aria-valuetext", "55 %")
 
 
 def test_a_result_with_its_explanations_is_reached_by_keyboard(page: Page) -> None:

@@ -71,6 +71,7 @@ def test_the_saved_array_is_the_image_and_gives_the_same_answer(opened: Page) ->
 def test_the_card_is_told_in_words(opened: Page) -> None:
     card = panel(opened, "Card and preprocessing")
     expect(card).to_contain_text("Its shorter side is resized to 256 pixels (bicubic)")
+    expect(card).to_contain_text("Each byte has 127 subtracted, then is divided by 128.")
     expect(card).to_contain_text("1000 classes")
     stages = panel(opened, "The network by stages")
     last = re.compile("Stage 5: 1280 × 7 × 7$")

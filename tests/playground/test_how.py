@@ -162,6 +162,11 @@ def test_a_channel_gets_a_word_that_stays_in_the_browser(page: Page) -> None:
     expect(term.locator(".name")).to_have_text(f"Channel {name}, <b>fur</b>")
     favorites.get_by_role("button", name="<b>fur</b>").click()
     expect(favorites.get_by_label("Your word for this channel")).to_have_value("<b>fur</b>")
+    favorites.get_by_role("combobox", name="Stage").select_option("stage_3")
+    favorites.get_by_role("spinbutton", name="Channel").fill("19")
+    favorites.get_by_role("button", name="Find its favorite patches").click()
+    expect(favorites.get_by_role("status")).to_contain_text("They are equal because")
+    assert set(favorites.locator("figcaption").all_inner_texts()) == {"6.00"}
 
 
 def test_a_network_with_pooling_shows_it_and_says_what_its_features_are_not(page: Page) -> None:

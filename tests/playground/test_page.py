@@ -57,7 +57,7 @@ def test_a_mask_over_the_image_has_a_slider_for_opacity_and_a_button_that_saves_
     covered = sum(value > 0 for value in alpha) / len(alpha)
     shown = page.locator(".row .number").inner_text().removesuffix(" %")
     assert covered == pytest.approx(float(shown) / 100, abs=0.001)
-    page.get_by_role("slider", name="Mask").fill("0.2")
+    page.get_by_role("slider", name="Mask opacity").fill("0.2")
     inner = np.array(page.eval_on_selector("#mask", PIXELS)).reshape(-1, 4)
     assert np.median(inner[inner[:, 3] > 0, 3]) == round(0.2 * 255)
     with page.expect_download() as download:

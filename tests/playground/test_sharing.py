@@ -7,6 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import httpx
+import numpy as np
 import pytest
 from PIL import Image
 from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expect
@@ -14,7 +15,7 @@ from playwright.sync_api import Browser, FilePayload, Page, Request, Route, expe
 from tests.keys import key_of, write_keys
 from tests.live import Live, serve
 from tests.playground.conftest import WAIT_MS
-from tests.playground.pages import choose_task, settle, show
+from tests.playground.pages import choose_task, pixels, settle, show
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -58,11 +59,33 @@ def test_an_address_opens_the_same_task_model_image_and_option(fresh: Page, live
     expect(fresh.get_by_role("button", name="A cat")).to_have_attribute("aria-pressed", "true")
 
 
+def test_an_address_has_the_opacity_of_the_mask(fresh: Page, live: Live) -> None:
+    fresh.goto(f"{live.url}/?task=segment&model=unet-digits&sample=digits&opacity=0.2")
+    settle(fresh, "3 areas")
+    slider = fresh.get_by_role("slider", name="Mask opacity")
+    expect(slider).to_have_value("0.2")
+    alpha = pixels(fresh, "#mask")[..., 3]
+    assert np.median(alpha[alpha > 0]) == round(0.2 * 255)
+    slider.fill("0.9")
+    assert query(fresh) == "task=segment&model=unet-digits&sample=digits&opacity=0.9"
+    slider.fill("0.55")
+    assert query(fresh) == "task=segment&model=unet-digits&sample=digits"
+    slider.fill("0.9")
+    choose_task(fresh, "Classify")
+    fresh.locator("#result[aria-busy=false] .headline").wait_for()
+    assert "opacity" not in query(fresh)
+    fresh.go_back()
+    settle(fresh, "3 areas")
+    expect(slider).to_have_value("0.9")
+
+
 @pytest.mark.parametrize(
     "address",
     [
         "task=nothing&model=nobody&sample=none&threshold=x",
         "threshold=9",
+        "opacity=2",
+        "task=classify&opacity=half",
         "%00=%ff&sample=../../docs",
     ],
 )

@@ -187,7 +187,7 @@ def test_the_charts_of_the_robustness_test_have_named_axes_and_are_read_by_keybo
     page.get_by_role("combobox", name="Model").select_option("lenet5")
     page.get_by_role("button", name="Run the test").click()
     curve = page.locator(".curve", has_text="Rotated")
-    expect(curve.locator("text")).to_contain_text(["0 %", "50 %", "100 %", "-180"])
+    expect(curve.locator("text")).to_contain_text(["0 %", "50 %", "100 %", "−180"])
     expect(curve.locator(".unit")).to_have_text("angle in degrees")
     curve.get_by_role("img").focus()
     for place in ("-180 degrees", "-135 degrees"):

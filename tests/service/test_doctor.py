@@ -74,10 +74,13 @@ def test_large_numbers_are_written_short(
     assert re.search(rf"stretch +3 +{re.escape(words)} +7 ", text_of(console))
 
 
-def test_labels_that_mean_nothing_are_not_counted(console: Console, tmp_path: Path) -> None:
-    write_servable(tmp_path, card=color_card().model_copy(update={"labels": ("red", "", "")}))
+@pytest.mark.parametrize(("labels", "shown"), [(("red", "", ""), "1"), (("", "", ""), "–")])
+def test_labels_that_mean_nothing_are_not_counted(
+    console: Console, tmp_path: Path, labels: tuple[str, ...], shown: str
+) -> None:
+    write_servable(tmp_path, card=color_card().model_copy(update={"labels": labels}))
     assert described(console, tmp_path)
-    assert "stretch  1 " in text_of(console)
+    assert f"stretch  {shown} " in text_of(console)
 
 
 def test_a_graph_that_was_changed_after_its_proof_is_a_fault_where_it_is_checked(

@@ -113,7 +113,7 @@ async def test_options_are_given_as_an_instance_or_by_name(engine: Engine) -> No
     [
         (DetectOptions(), "must be ClassifyOptions, not DetectOptions"),
         ({"top_k": 0}, "top_k: Input should be greater than or equal to 1, not 0"),
-        ({"nms": "soft"}, "nms: Extra inputs are not permitted"),
+        ({"nms": "soft"}, "nms: there is no such parameter here; there are top_k$"),
     ],
 )
 async def test_options_that_the_task_does_not_take_are_refused(

@@ -32,6 +32,13 @@ def test_a_value_that_is_not_valid_names_its_variable() -> None:
         read_settings({}, {"port": 99999})
 
 
+def test_a_value_of_another_kind_is_refused_in_plain_words() -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"FOVEAL_QUEUE_SIZE=many: A whole number is expected$"
+    ):
+        read_settings({}, {"queue_size": "many"})
+
+
 def test_the_devices_are_those_of_the_runtime() -> None:
     names = "auto", *DEVICES
     assert {read_settings({}, {"device": name}).device for name in names} == set(names)

@@ -30,7 +30,10 @@ class ChainQuery(TaskOptions):
 
     model: Annotated[
         str | None,
-        Field(max_length=64, description="Name of the chain; default: the first by name"),
+        Field(
+            max_length=64,
+            description="Name of the chain; default: the default chain, else the only one",
+        ),
     ] = None
     format: Annotated[
         Literal["json", "overlay"] | None,

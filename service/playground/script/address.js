@@ -1,10 +1,10 @@
 // The state of the page in its address, so that it can be shared, and that the browser's back button works.
 
-const NAMES = ["task", "model", "sample", "threshold"];
+const NAMES = ["task", "model", "sample", "threshold", "opacity"];
 
 let started = false; // the first state only completes the address that was opened
 
-/** Return {task, model, sample, threshold} of the address; what it does not say is undefined. */
+/** Return {task, model, sample, threshold, opacity} of the address; what it does not say is undefined. */
 export function readAddress() {
   const search = new URLSearchParams(location.search);
   return Object.fromEntries(NAMES.map((name) => [name, search.get(name) ?? undefined]));

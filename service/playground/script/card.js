@@ -47,7 +47,13 @@ function normalized(values) {
   const list = (numbers) => [...new Set(numbers.map((number) => Number(number.toPrecision(4))))].join(", ");
   const order = { rgb: "", bgr: " The channels are in the order blue, green, red.", gray: " The colors are mixed to one gray channel." }[color];
   const doubt = assumed.length ? ` Nobody stated ${assumed.join(" and ")}: ${assumed.length > 1 ? "they are" : "it is"} assumed.` : "";
-  return `Each byte is multiplied by ${Number(scale.toPrecision(4))}; then ${list(mean)} is subtracted, and the result divided by ${list(std)}.${order}${doubt}`;
+  const steps = [
+    scale === 1 ? "" : `is multiplied by ${Number(scale.toPrecision(4))}`,
+    mean.every((value) => value === 0) ? "" : `has ${list(mean)} subtracted`,
+    std.every((value) => value === 1) ? "" : `is divided by ${list(std)}`,
+  ].filter(Boolean);
+  const what = steps.length ? steps.join(", then ") : "goes in as it is, from 0 to 255";
+  return `Each byte ${what}.${order}${doubt}`;
 }
 
 function factsOf({ name, version, device, precision, largest_batch: batch, card }) {

@@ -61,15 +61,19 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 /** Control characters in a name could run commands in the user's terminal. */
 const shellSafe = (name) => (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name) ? "image" : name);
 
-export const curlOf = (line) => el("div", { class: "curl" }, el("code", {}, line), copyButton(() => line, "Copy"));
+export const curlOf = (line) => el("div", { class: "curl" }, el("code", {}, line), copyButton(() => line, "Copy", { label: "Copy the curl command" }));
 
 /** A button that copies `text()`; `hint` is its tooltip. */
-export function copyButton(text, name, hint = "") {
-  const button = el("button", { class: "link", type: "button", title: hint || undefined }, name);
+export function copyButton(text, name, { hint, label } = {}) {
+  const button = el("button", { class: "link", type: "button", title: hint, "aria-label": label }, name);
   button.addEventListener("click", async () => {
     await copy(text());
     button.textContent = "Copied";
-    setTimeout(() => (button.textContent = name), COPIED_MS);
+    button.removeAttribute("aria-label");
+    setTimeout(() => {
+      button.textContent = name;
+      if (label) button.setAttribute("aria-label", label);
+    }, COPIED_MS);
   });
   return button;
 }

@@ -42,7 +42,7 @@ export function curveOf(name, unit, points) {
     ...shares,
     svg("path", { class: "path", d: path.join("") }),
     ...dots,
-    ...amounts.map(([at, anchor]) => label(String(at), { x: x(at), y: HEIGHT + 17, "text-anchor": anchor })),
+    ...amounts.map(([at, anchor]) => label(String(at).replace("-", "−"), { x: x(at), y: HEIGHT + 17, "text-anchor": anchor })),
     label(unit, { class: "unit", x: WIDTH / 2, y: HEIGHT + 35, "text-anchor": "middle" }),
   );
   listenForArrows(chart, dots, points, (text) => (caption.textContent = text ?? hint));

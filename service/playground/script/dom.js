@@ -35,6 +35,7 @@ export function slider({ label, min, max, step, value, format, onInput, onChange
   const input = el("input", { type: "range", min, max, step, value, "aria-label": label });
   const paint = () => {
     output.textContent = format(Number(input.value));
+    input.setAttribute("aria-valuetext", output.textContent);
     setStyle(input, { "--share": `${((input.value - min) / (max - min)) * 100}%` });
   };
   input.addEventListener("input", () => {

@@ -11,6 +11,12 @@ import { keepWord, wordOf, wordsOf } from "./words.js";
 const PATCHES = 12;
 const OF_EACH_IMAGE = 4;
 
+/** Activations like ReLU6 end at a number, which many places then reach. `found` is sorted. */
+const limitOf = (found) => {
+  const shown = found.slice(0, PATCHES);
+  return shown.length > 1 && shown[0].value === shown.at(-1).value ? " They are equal because the activation function of this stage ends at this number." : "";
+};
+
 export class Favorites {
   #work = new Latest();
   #giveUp = () => {};
@@ -128,7 +134,7 @@ export class Favorites {
       this.#draw(found);
     }
     const of = `Where channel ${channel} of ${title(stage)} is most active in ${plural(images.length - failed, "image")}: the samples, and the images that you have opened on this page.`;
-    this.note.textContent = found.length ? `${of} The number is how active it is. Open more images to be surer of its word.` : `${of} It is active nowhere.`;
+    this.note.textContent = found.length ? `${of} The number is how active it is.${limitOf(found)} Open more images to be surer of its word.` : `${of} It is active nowhere.`;
   }
 
   #draw(found) {

@@ -2,6 +2,8 @@
 
 import { byId, setStyle } from "./dom.js";
 
+const UNDRAWABLE = "This browser can not draw the file. The result shows whether the service can read it.";
+
 export class ImageView {
   #url = null;
 
@@ -21,11 +23,11 @@ export class ImageView {
     this.figure.hidden = false;
     try {
       await this.image.decode();
-      this.figure.classList.remove("undrawable");
+      this.#setDrawable(true);
       setStyle(this.figure, { "--aspect": this.width / this.height });
       return true;
     } catch {
-      this.figure.classList.add("undrawable");
+      this.#setDrawable(false);
       return false;
     }
   }
@@ -34,8 +36,14 @@ export class ImageView {
   makeRoomForVideo() {
     byId("empty").hidden = true;
     this.figure.hidden = false;
-    this.figure.classList.remove("undrawable");
+    this.#setDrawable(true);
     this.image.hidden = true;
+  }
+
+  /** Screen readers name a figure by its caption, also by one that is not shown: it has text only while it is true. */
+  #setDrawable(drawable) {
+    this.figure.classList.toggle("undrawable", !drawable);
+    this.figure.querySelector("figcaption").textContent = drawable ? "" : UNDRAWABLE;
   }
 
   get url() {

@@ -19,7 +19,7 @@ import { Files } from "./input.js";
 import { keyForm, needsKey, showAccess } from "./key.js";
 import { Latest } from "./latest.js";
 import { LiveView } from "./live.js";
-import { Mask } from "./mask.js";
+import { Mask, OPACITY } from "./mask.js";
 import { answers, awaitModels, Choice } from "./models.js";
 import { patiently } from "./patience.js";
 import { Probe } from "./probe.js";
@@ -125,6 +125,9 @@ class Playground {
     this.#predict({ fresh: false });
   };
 
+  /** Write what was chosen into the address. */
+  keepOptions = () => this.#writeAddress();
+
   /** Show which pixels support the selected class, thing or area; null removes the heat map. */
   select = async (index) => {
     if (!this.result) return;
@@ -215,9 +218,10 @@ class Playground {
   }
 
   /** Show what an address says: on load, and when the user goes back or forward. `models` are given on load only. */
-  #goTo({ task, model, sample, threshold }, own, models) {
+  #goTo({ task, model, sample, threshold, opacity }, own, models) {
     const wanted = Number(threshold);
     this.options.threshold = wanted > 0 && wanted < 1 ? wanted : THRESHOLD;
+    this.mask.setOpacity(shareOf(opacity) ?? OPACITY);
     this.moving = true;
     if (models) this.choice.show(models, { task, model });
     else this.choice.choose({ task, model });
@@ -235,7 +239,8 @@ class Playground {
     const { task } = this.card;
     const { score_threshold: chosen } = taskOf(task).query(this.options);
     const threshold = chosen === undefined || chosen === THRESHOLD ? undefined : String(chosen);
-    writeAddress({ task, model: this.model.selector, sample: this.image.sample, threshold }, { own: !this.image.path });
+    const opacity = taskOf(task).layer === "mask" && this.mask.opacity !== OPACITY ? String(this.mask.opacity) : undefined;
+    writeAddress({ task, model: this.model.selector, sample: this.image.sample, threshold, opacity }, { own: !this.image.path });
   }
 
   async #predict({ fresh }) {
@@ -348,6 +353,12 @@ class Playground {
     this.panel.setAttribute("aria-busy", "false");
     this.panel.replaceChildren(el("p", { class: "placeholder" }, text));
   }
+}
+
+/** The number from 0 to 1 that a text is; undefined where it is none. */
+function shareOf(text) {
+  const share = text ? Number(text) : NaN;
+  return share >= 0 && share <= 1 ? share : undefined;
 }
 
 new Playground();

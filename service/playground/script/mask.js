@@ -5,6 +5,7 @@ import { byId } from "./dom.js";
 import { paintRuns } from "./rle.js";
 
 const LONGEST_SIDE = 1600;
+export const OPACITY = 0.55;
 /** Opacity of the areas that are not highlighted, as a share of the chosen one. */
 const FADED = 0.25;
 /** The outline's two lines, white and dark, are each one part in so many of the image's longer side. */
@@ -14,7 +15,7 @@ const DARKER = 0.45;
 export class Mask {
   constructor() {
     this.canvas = byId("mask");
-    this.opacity = 0.55;
+    this.opacity = OPACITY;
     byId("image").addEventListener("pointermove", (event) => this.#point(event));
     byId("image").addEventListener("pointerleave", () => this.onHighlight?.(null));
   }

@@ -46,6 +46,10 @@ const TASKS = {
     shares: ({ boxes }) => readBoxes(boxes).map(({ label, score }) => [label, score]),
     isChain: true,
   },
+  embed: {
+    query: () => ({}),
+    show: showVector,
+  },
   temporal: {
     query: () => ({}),
     show: showJson,
@@ -137,13 +141,14 @@ function showSegments(result, ui) {
   );
   ui.mask.show(result, { colors: ui.colors, onHighlight: highlight });
   const opacity = slider({
-    label: "Mask",
+    label: "Mask opacity",
     min: 0,
     max: 1,
     step: 0.01,
     value: ui.mask.opacity,
     format: (value) => `${Math.round(value * 100)} %`,
     onInput: (value) => ui.mask.setOpacity(value),
+    onChange: ui.keepOptions,
   });
   const [largest] = found;
   return {
@@ -201,10 +206,24 @@ function showChain(result, ui) {
   };
 }
 
-function showJson(result) {
-  const json = el("pre", { class: "json", tabindex: 0, role: "region", "aria-label": "Result as JSON" }, prettyJson(result));
-  return { announcement: "The result is shown as JSON", nodes: [json], hint: "" };
+function showVector(result) {
+  const numbers = plural(result.embedding.length, "number");
+  return {
+    announcement: `The image as a vector of ${numbers}`,
+    hint: "",
+    nodes: [
+      headline(numbers, "a vector of length 1"),
+      note("Images that look alike to the network have vectors that point the same way: their dot product is near 1."),
+      jsonOf(result),
+    ],
+  };
 }
+
+function showJson(result) {
+  return { announcement: "The result is shown as JSON", nodes: [jsonOf(result)], hint: "" };
+}
+
+const jsonOf = (result) => el("pre", { class: "json", tabindex: 0, role: "region", "aria-label": "Result as JSON" }, prettyJson(result));
 
 function showMessage(text) {
   return { announcement: text, nodes: [el("p", {}, text)], hint: "" };
@@ -231,7 +250,7 @@ const covered = (found) =>
   `${percent(found.reduce((sum, { fraction }) => sum + fraction, 0))} of the image`;
 
 function headline(word, below) {
-  return el("div", {}, el("p", { class: "headline" }, word), el("p", { class: "below number" }, below));
+  return el("div", {}, el("h2", { class: "headline" }, word), el("p", { class: "below number" }, below));
 }
 
 /** Buttons that request the segmentation as an image and save it as a file. */

@@ -46,6 +46,6 @@ export function savesOf({ image, model, path, query, answer, heatTarget, onError
     task.layer ? saved("Image", "overlay", () => ({ path, query: { ...query, format: "overlay" } })) : null,
     !task.layer && inside ? saved("Heat map", "heat", () => explained("cam", "overlay")) : null,
     inside ? saved("Sheet", "sheet", () => explained("story", "sheet")) : null,
-    el("span", {}, el("span", { class: "quiet" }, "Share"), copyButton(() => location.href, "Copy the link", image.path ? "" : NO_IMAGE)),
+    el("span", {}, el("span", { class: "quiet" }, "Share"), copyButton(() => location.href, "Copy the link", { hint: image.path ? undefined : NO_IMAGE })),
   );
 }

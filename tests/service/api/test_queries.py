@@ -38,7 +38,18 @@ def test_a_query_string_is_read_with_repeated_options_and_read_once() -> None:
 @pytest.mark.parametrize(
     ("query", "fault"),
     [
-        (b"nmz=soft", "nmz: extra inputs are not permitted"),
+        (b"nmz=soft", "^nmz: there is no such parameter here; near: nms$"),
+        (
+            b"quality=9",
+            r"^quality: there is no such parameter here; there are score_threshold, .*, format$",
+        ),
+        (
+            b"x" * 5000 + b"=1",
+            "^x{40}: there is no such parameter here; there are score_threshold, ",
+        ),
+        (b"version=first", "^version: a whole number is expected, not 'first'$"),
+        (b"max_detections=1.5", "^max_detections: a whole number is expected, not '1.5'$"),
+        (b"score_threshold=high", "^score_threshold: a number is expected, not 'high'$"),
         (b"score_threshold=2", "score_threshold: input should be less than or equal to 1, not '2'"),
         (b"max_detections=", "max_detections"),
         (b"version=0&model=" + b"x" * 98, "model: .*; version: "),

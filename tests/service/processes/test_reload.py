@@ -18,6 +18,7 @@ from service.cli import cli
 from service.errors import ConfigurationError
 from service.processes.reload import reload_models
 from service.runtime.change import ChangeReport
+from service.runtime.fleet import ModelPlan
 
 
 @dataclass
@@ -76,6 +77,23 @@ def test_what_was_refused_is_printed_as_it_is_and_fails() -> None:
         assert told.asked == [("/v1/admin/reload", None)]
 
 
+def test_other_aliases_shares_shadows_and_defaults_are_printed() -> None:
+    plan = ModelPlan(
+        aliases={"stable": 2, "before": 1}, weights={"stable": 100}, shadow="before", ttl_seconds=60
+    )
+    plans = {"colors": plan, "other": ModelPlan()}
+    defaults = {"classify": "colors@stable", "embed": ""}
+    with answering(report(plans=plans, defaults=defaults)) as told:
+        code, text = told.reload()
+    assert code == 0
+    assert text.splitlines() == [
+        "colors: before is version 1, stable is version 2; shares stable 100 %; shadow before; asleep after 60 s",
+        "other: no aliases; the newest version answers",
+        "default of classify: colors@stable",
+        "default of embed: none",
+    ]
+
+
 def test_that_nothing_has_changed_is_said() -> None:
     with answering(report()) as told:
         assert told.reload() == (0, "nothing has changed\n")
@@ -100,7 +118,7 @@ def test_any_other_answer_is_an_error_with_its_reason(
 def test_where_nothing_listens_the_address_is_named() -> None:
     with answering(b"") as told:
         pass
-    with pytest.raises(ConfigurationError, match=f"{told.url} does not answer"):
+    with pytest.raises(ConfigurationError, match=f"Nothing listens at {told.url}. Start"):
         told.reload()
 
 

@@ -70,7 +70,7 @@ def test_without_a_file_nothing_is_wanted(tmp_path: Path) -> None:
         ("weights = {1 = inf}", "a share is 0 to 100"),
         ("ttl_seconds = 0", "greater than 0"),
         ("ttl_seconds = inf", "finite"),
-        ("ttl = 5", "Extra inputs are not permitted"),
+        ("ttl = 5", "ttl: There is no such entry"),
     ],
 )
 def test_what_can_not_be_wanted_is_named_with_its_place(
@@ -89,7 +89,7 @@ def test_what_can_not_be_wanted_is_named_with_its_place(
         ("\xff", "is not UTF-8"),
         ('[defaults]\nclassify = "../a:1"', "selects no model"),
         ("defaults = 3", "defaults"),
-        ("[model.a]", "model: Extra inputs"),
+        ("[model.a]", "model: There is no such entry"),
     ],
 )
 def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, text: str, reason: str) -> None:

@@ -3,16 +3,18 @@
 import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from itertools import count
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
-from foveal_client import calls
-from foveal_client.calls import Answer, Call, Drawn
+from foveal_client import calls, explanations
+from foveal_client.bodies import FileBody
+from foveal_client.calls import Answer, Call, ChainedAnswer, Drawn
 from foveal_client.errors import FovealError, error_of, transport_errors, wait_of
 from foveal_client.types import (
+    ChainOptions,
     Classification,
     ClassifyOptions,
     DetectOptions,
@@ -27,6 +29,7 @@ from foveal_client.types import (
     Video,
     VideoEvent,
     VideoOptions,
+    View,
 )
 
 Read = TypeVar("Read")
@@ -81,9 +84,75 @@ class AsyncClient:
         """Return an image in place of figures, as `overlay`, `mask`, `cutout`, `sheet` or `heat`: PNG or JPEG."""
         return await self._send(calls.drawn(task, image, form, options))
 
-    async def explain(self, image: Image, **options: Unpack[ExplainOptions]) -> dict[str, Any]:
-        """Return what the view shows, as `ExplainResponse` in the OpenAPI document."""
-        return await self._send(calls.explained(image, options))
+    async def chain(self, image: Image, **options: Unpack[ChainOptions]) -> ChainedAnswer:
+        """Return what a chain of models says: the boxes of its first step, and what the others say of each."""
+        return await self._send(calls.chained(image, options))
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["input"], **options: Unpack[ExplainOptions]
+    ) -> explanations.InputExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["filters"], **options: Unpack[ExplainOptions]
+    ) -> explanations.FiltersExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["convolution"], **options: Unpack[ExplainOptions]
+    ) -> explanations.ConvolutionExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["maps"], **options: Unpack[ExplainOptions]
+    ) -> explanations.MapsExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["patterns"], **options: Unpack[ExplainOptions]
+    ) -> explanations.PatternsExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["logit"], **options: Unpack[ExplainOptions]
+    ) -> explanations.LogitExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["cam"], **options: Unpack[ExplainOptions]
+    ) -> explanations.CamExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["occlusion"], **options: Unpack[ExplainOptions]
+    ) -> explanations.OcclusionExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["rise"], **options: Unpack[ExplainOptions]
+    ) -> explanations.RiseExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["probe"], **options: Unpack[ExplainOptions]
+    ) -> explanations.ProbeExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: Literal["story"], **options: Unpack[ExplainOptions]
+    ) -> explanations.StoryExplanation: ...
+
+    @overload
+    async def explain(
+        self, image: Image, *, view: View, **options: Unpack[ExplainOptions]
+    ) -> explanations.ExplainResponse: ...
+
+    async def explain(
+        self, image: Image, *, view: View, **options: Unpack[ExplainOptions]
+    ) -> explanations.ExplainResponse:
+        """Return what the view shows; the type of the result depends on the view."""
+        return await self._send(calls.explained(image, view, options))
 
     async def models(self) -> ModelStates:
         return await self._send(calls.models())
@@ -122,11 +191,18 @@ class AsyncClient:
     @asynccontextmanager
     async def _stream(self, call: Call[Any]) -> AsyncIterator[httpx.Response]:
         """Give the successful response, whose body is still to be read."""
-        body = await asyncio.to_thread(calls.load, call.image)
+        body = await asyncio.to_thread(call.load)
         for attempt in count(1):
-            async with self._http.stream(
-                call.method, call.path, params=call.params, content=body, headers=call.headers
-            ) as response:
+            async with (
+                _attempt(body) as (content, headers),
+                self._http.stream(
+                    call.method,
+                    call.path,
+                    params=call.params,
+                    content=content,
+                    headers=call.headers | headers,
+                ) as response,
+            ):
                 if response.is_success:
                     yield response
                     return
@@ -135,6 +211,18 @@ class AsyncClient:
             if seconds is None:
                 raise error_of(response)
             await asyncio.sleep(seconds)
+
+
+@asynccontextmanager
+async def _attempt(
+    body: bytes | FileBody | None,
+) -> AsyncIterator[tuple[bytes | AsyncIterator[bytes] | None, dict[str, str]]]:
+    """Give the content of an attempt and its headers; a file is closed at the end."""
+    if not isinstance(body, FileBody):
+        yield body, {}
+        return
+    async with aclosing(body.pieces_later()) as pieces:
+        yield pieces, body.headers
 
 
 async def _outcome(call: Callable[[Image], Awaitable[Read]], image: Image) -> Read | FovealError:

@@ -3,13 +3,14 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar, cast
 
 import httpx
 
+from foveal_client.bodies import FileBody, load
 from foveal_client.errors import FovealError
-from foveal_client.types import Image, ModelStates, Video, VideoEvent
+from foveal_client.explanations import ExplainResponse
+from foveal_client.types import ChainResult, Image, ModelStates, ServedStep, Video, VideoEvent
 
 Result = TypeVar("Result")
 Read = TypeVar("Read")
@@ -26,6 +27,16 @@ class Answer(Generic[Result]):
 
 
 @dataclass(frozen=True, slots=True)
+class ChainedAnswer:
+    """What a chain says of one image, with the models and versions of its steps."""
+
+    chain: str
+    steps: list[ServedStep]
+    result: ChainResult
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Call(Generic[Read]):
     """A request, and how its successful response is read."""
 
@@ -35,6 +46,7 @@ class Call(Generic[Read]):
     image: Image | None = None
     method: str = "POST"
     accept: str = "*/*"
+    streamed: bool = False
 
     @property
     def params(self) -> dict[str, Any]:
@@ -43,6 +55,10 @@ class Call(Generic[Read]):
     @property
     def headers(self) -> dict[str, str]:
         return {"Accept": self.accept}
+
+    def load(self) -> bytes | FileBody | None:
+        """Return the body, which no attempt changes."""
+        return load(self.image, streamed=self.streamed)
 
 
 Drawn = Literal["segment", "detect", "chain", "explain"]
@@ -58,23 +74,26 @@ def drawn(task: Drawn, image: Image, form: str, options: Mapping[str, object]) -
     )
 
 
-def explained(image: Image, options: Mapping[str, object]) -> Call[dict[str, Any]]:
+def explained(image: Image, view: str, options: Mapping[str, object]) -> Call[ExplainResponse]:
     return Call(
-        "/v1/explain", lambda response: cast("dict[str, Any]", response.json()), options, image
+        "/v1/explain",
+        lambda response: cast("ExplainResponse", response.json()),
+        {"view": view, **options},
+        image,
     )
 
 
+def chained(image: Image, options: Mapping[str, object]) -> Call[ChainedAnswer]:
+    return Call("/v1/chain", _chained_answer, options, image)
+
+
 def of_video(video: Video, options: Mapping[str, object]) -> Call[None]:
-    return Call("/v1/video", lambda _: None, options, video, accept="application/x-ndjson")
+    accept = "application/x-ndjson"
+    return Call("/v1/video", lambda _: None, options, video, accept=accept, streamed=True)
 
 
 def models() -> Call[ModelStates]:
     return Call("/v1/models", lambda response: cast(ModelStates, response.json()), method="GET")
-
-
-def load(image: Image | None) -> bytes | None:
-    """Return the bytes of an image or a video."""
-    return image if image is None or isinstance(image, bytes) else Path(image).read_bytes()
 
 
 def event_of(line: str) -> VideoEvent:
@@ -99,3 +118,10 @@ def _answer(response: httpx.Response) -> Answer[Any]:
     (result,) = body["results"]
     request_id = response.headers.get("X-Request-Id", "")
     return Answer(body["model"], body["version"], result, request_id)
+
+
+def _chained_answer(response: httpx.Response) -> ChainedAnswer:
+    body = response.json()
+    (result,) = body["results"]
+    request_id = response.headers.get("X-Request-Id", "")
+    return ChainedAnswer(body["chain"], body["steps"], result, request_id)

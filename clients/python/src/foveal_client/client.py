@@ -4,16 +4,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from itertools import count
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Literal, Self, TypeVar, Unpack, overload
 
 import httpx
 
-from foveal_client import calls
-from foveal_client.calls import Answer, Call, Drawn
+from foveal_client import calls, explanations
+from foveal_client.bodies import FileBody
+from foveal_client.calls import Answer, Call, ChainedAnswer, Drawn
 from foveal_client.errors import FovealError, error_of, transport_errors, wait_of
 from foveal_client.types import (
+    ChainOptions,
     Classification,
     ClassifyOptions,
     DetectOptions,
@@ -28,6 +30,7 @@ from foveal_client.types import (
     Video,
     VideoEvent,
     VideoOptions,
+    View,
 )
 
 Read = TypeVar("Read")
@@ -87,9 +90,75 @@ class Client:
         """Return an image in place of figures, as `overlay`, `mask`, `cutout`, `sheet` or `heat`: PNG or JPEG."""
         return self._send(calls.drawn(task, image, form, options))
 
-    def explain(self, image: Image, **options: Unpack[ExplainOptions]) -> dict[str, Any]:
-        """Return what the view shows, as `ExplainResponse` in the OpenAPI document."""
-        return self._send(calls.explained(image, options))
+    def chain(self, image: Image, **options: Unpack[ChainOptions]) -> ChainedAnswer:
+        """Return what a chain of models says: the boxes of its first step, and what the others say of each."""
+        return self._send(calls.chained(image, options))
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["input"], **options: Unpack[ExplainOptions]
+    ) -> explanations.InputExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["filters"], **options: Unpack[ExplainOptions]
+    ) -> explanations.FiltersExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["convolution"], **options: Unpack[ExplainOptions]
+    ) -> explanations.ConvolutionExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["maps"], **options: Unpack[ExplainOptions]
+    ) -> explanations.MapsExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["patterns"], **options: Unpack[ExplainOptions]
+    ) -> explanations.PatternsExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["logit"], **options: Unpack[ExplainOptions]
+    ) -> explanations.LogitExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["cam"], **options: Unpack[ExplainOptions]
+    ) -> explanations.CamExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["occlusion"], **options: Unpack[ExplainOptions]
+    ) -> explanations.OcclusionExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["rise"], **options: Unpack[ExplainOptions]
+    ) -> explanations.RiseExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["probe"], **options: Unpack[ExplainOptions]
+    ) -> explanations.ProbeExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: Literal["story"], **options: Unpack[ExplainOptions]
+    ) -> explanations.StoryExplanation: ...
+
+    @overload
+    def explain(
+        self, image: Image, *, view: View, **options: Unpack[ExplainOptions]
+    ) -> explanations.ExplainResponse: ...
+
+    def explain(
+        self, image: Image, *, view: View, **options: Unpack[ExplainOptions]
+    ) -> explanations.ExplainResponse:
+        """Return what the view shows; the type of the result depends on the view."""
+        return self._send(calls.explained(image, view, options))
 
     def models(self) -> ModelStates:
         return self._send(calls.models())
@@ -126,11 +195,18 @@ class Client:
     @contextmanager
     def _stream(self, call: Call[Any]) -> Iterator[httpx.Response]:
         """Give the successful response, whose body is still to be read."""
-        body = calls.load(call.image)
+        body = call.load()
         for attempt in count(1):
-            with self._http.stream(
-                call.method, call.path, params=call.params, content=body, headers=call.headers
-            ) as response:
+            with (
+                _attempt(body) as (content, headers),
+                self._http.stream(
+                    call.method,
+                    call.path,
+                    params=call.params,
+                    content=content,
+                    headers=call.headers | headers,
+                ) as response,
+            ):
                 if response.is_success:
                     yield response
                     return
@@ -139,6 +215,18 @@ class Client:
             if seconds is None:
                 raise error_of(response)
             time.sleep(seconds)
+
+
+@contextmanager
+def _attempt(
+    body: bytes | FileBody | None,
+) -> Iterator[tuple[bytes | Iterator[bytes] | None, dict[str, str]]]:
+    """Give the content of an attempt and its headers; a file is closed at the end."""
+    if not isinstance(body, FileBody):
+        yield body, {}
+        return
+    with closing(body.pieces()) as pieces:
+        yield pieces, body.headers
 
 
 def _outcome(call: Callable[[Image], Read], image: Image) -> Read | FovealError:

@@ -10,7 +10,7 @@ Image = bytes | str | PathLike[str]
 """An encoded image: its bytes, or the path of its file."""
 
 Video = bytes | str | PathLike[str]
-"""A video file: its bytes, or its path. It is read into memory."""
+"""A video file: its bytes, or its path. A file is sent as it is read."""
 
 # Options: all may be left out; the service's own defaults count then.
 
@@ -42,22 +42,30 @@ class EmbedOptions(ModelOptions, total=False):
     pass
 
 
-class ExplainOptions(ModelOptions, total=False):
-    """`class_` is the parameter `class`, which is a keyword of Python."""
+class ChainOptions(TypedDict, total=False):
+    """Which chain; without it the default one."""
 
-    view: Literal[
-        "input",
-        "filters",
-        "convolution",
-        "maps",
-        "patterns",
-        "logit",
-        "cam",
-        "occlusion",
-        "rise",
-        "probe",
-        "story",
-    ]
+    model: str
+
+
+View = Literal[
+    "input",
+    "filters",
+    "convolution",
+    "maps",
+    "patterns",
+    "logit",
+    "cam",
+    "occlusion",
+    "rise",
+    "probe",
+    "story",
+]
+
+
+class ExplainOptions(ModelOptions, total=False):
+    """`class_` is the parameter `class`, which is a keyword of Python. Which options count depends on the view."""
+
     arrays: bool
     filter: int
     row: int
@@ -157,6 +165,56 @@ class Embedding(TypedDict):
     embedding: list[float]
 
 
+class ServedStep(TypedDict):
+    """A step of a chain, and the model that ran it."""
+
+    name: str
+    task: str
+    model: str
+    version: int
+
+
+class ChainFault(TypedDict):
+    code: str
+    detail: str
+
+
+class ChainAnswer(TypedDict):
+    """What a step says of a box: `result`, or `error`.
+
+    `crop` is what the step saw, in pixels of the image as displayed; a square may reach beyond it. `result` is the
+    task's own result, as if the crop was sent alone; where another step crops what this one finds, it is `found` and
+    `boxes` again.
+    """
+
+    crop: CornersBox
+    result: NotRequired[dict[str, Any]]
+    error: NotRequired[ChainFault]
+
+
+class ChainBox(TypedDict):
+    """`answers` are by the name of the step; a step that did not read this box is missing."""
+
+    label: str
+    class_id: int
+    score: float
+    box: CornersBox
+    answers: dict[str, ChainAnswer]
+
+
+class TrackedChainBox(ChainBox):
+    track: int
+
+
+class ChainResult(TypedDict):
+    """`found` is how many boxes the first step has found."""
+
+    width: int
+    height: int
+    found: int
+    boxes: list[ChainBox]
+
+
 class RefusedModel(TypedDict):
     name: str
     version: str
@@ -224,7 +282,7 @@ class StartEvent(TypedDict):
     model: NotRequired[str]
     version: NotRequired[int]
     chain: NotRequired[str]
-    steps: NotRequired[list[dict[str, Any]]]
+    steps: NotRequired[list[ServedStep]]
 
 
 class FrameEvent(TypedDict):
@@ -243,7 +301,7 @@ class FrameEvent(TypedDict):
     similarity_to_last: NotRequired[float | None]
     windows: NotRequired[list[WindowResult]]
     found: NotRequired[int]
-    boxes: NotRequired[list[dict[str, Any]]]
+    boxes: NotRequired[list[TrackedChainBox]]
     error: NotRequired[ErrorDetail]
 
 
