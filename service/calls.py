@@ -108,6 +108,25 @@ class TaskCall:
 
 
 @value
+class TensorShadow:
+    """A version that runs the inputs of a request too, whose outputs are answered as they are."""
+
+    model: Model
+    task: Task
+    _shadows: Shadows
+
+    def offer(
+        self,
+        served: Model,
+        inputs: Sequence[NDArray[Any] | EncodedImage],
+        outcomes: Sequence[JobResult[Outputs] | FovealError],
+    ) -> None:
+        """Run the inputs beside everything else, or drop them."""
+        busy = served.queue is None or served.queue.depth > 0
+        self._shadows.offer_inputs(self.task, served.card, self.model, inputs, outcomes, busy=busy)
+
+
+@value
 class TensorCall:
     """A network without a head: on tensors, or on images that are made its input; each row's outputs are returned.
 
@@ -118,6 +137,7 @@ class TensorCall:
     _pipeline: Pipeline
     _lease: Lease | None = None
     _cache: CachingPipeline | None = None
+    _shadow: TensorShadow | None = None
 
     @property
     def input_name(self) -> str:
@@ -160,12 +180,15 @@ class TensorCall:
         queue = self.model.queue
         if queue is None:
             queue, timeout_seconds = await self.model.awake(timeout_seconds)
-        return await queue.submit(
+        outcomes = await queue.submit(
             jobs,
             timeout_seconds=timeout_seconds,
             disconnected=disconnected,
             low_priority=low_priority,
         )
+        if self._shadow is not None:
+            self._shadow.offer(self.model, list(rows), outcomes)
+        return outcomes
 
     async def run_images(
         self,
@@ -185,7 +208,7 @@ class TensorCall:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         predict = _predict(self._pipeline, self._cache, Question(("tensors",), client))
-        return await predict(
+        outcomes = await predict(
             self.model,
             images,
             _outputs,
@@ -193,6 +216,9 @@ class TensorCall:
             disconnected=disconnected,
             low_priority=low_priority,
         )
+        if self._shadow is not None:
+            self._shadow.offer(self.model, images, outcomes)
+        return outcomes
 
 
 @dataclass(frozen=True, slots=True)

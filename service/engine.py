@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
-from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall
+from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall, TensorShadow
 from service.card import Card
 from service.chains.chains import CHAIN, Chains
 from service.chains.over_time import ChainCombiner
@@ -61,7 +61,6 @@ from service.video.source import Source
 from service.whole_call import whole_call
 from service.wiring import (
     answer_bytes,
-    default_chain,
     make_opener,
     make_pipeline,
     make_registry,
@@ -175,16 +174,16 @@ class Engine:
             pipeline=self.pipeline,
             fan_out=fan_out,
             metrics=self.metrics,
-            default=partial(default_chain, settings.models, settings.defaults),
+            default=catalog.chain,
         )
 
         def read_again() -> Catalog:
             found = read()
-            self.chains.require_default()
+            self.chains.require_default(found.chain)
             return found
 
         self.changes = Changes(
-            self.registry, read_again, catalog, overrides, on_commit=self.chains.reload
+            self.registry, read_again, catalog, overrides, on_commit=self._take_chains
         )
         self._health_check_seconds = settings.health_check_seconds
         prepare_libraries(settings.max_pixels)
@@ -318,13 +317,16 @@ class Engine:
         name: str | None,
         version: int | None,
     ) -> ShadowCall | None:
-        """Return the shadow of a request; only one that names no version has any."""
-        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
-            return None
-        shadow = self.registry.shadow_of(found)
+        shadow = self._shadow_of(found, name, version)
         if shadow is None:
             return None
         return ShadowCall(shadow, _options_for(options, shadow.card), self.shadows)
+
+    def _shadow_of(self, found: Model, name: str | None, version: int | None) -> Model | None:
+        """Return the shadow of a request; only one that names no version has any."""
+        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
+            return None
+        return self.registry.shadow_of(found)
 
     async def predict(
         self,
@@ -390,7 +392,11 @@ class Engine:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
         found = self.registry.find(tuple(self.tasks), model, version)
-        return TensorCall(found, self.pipeline, found.lease, self.cache)
+        shadow = None
+        task, second = self.tasks.get(found.card.task), self._shadow_of(found, model, version)
+        if second is not None and task is not None and task.head and found.card.input:
+            shadow = TensorShadow(second, task, self.shadows)
+        return TensorCall(found, self.pipeline, found.lease, self.cache, shadow)
 
     async def infer(
         self,
@@ -634,6 +640,9 @@ class Engine:
 
     def _seconds(self, timeout_seconds: float | None) -> float:
         return self.timeout_seconds if timeout_seconds is None else timeout_seconds
+
+    def _take_chains(self, catalog: Catalog) -> None:
+        self.chains.reload(catalog.chain)
 
     async def _serve_models(self) -> None:
         self.chains.report()

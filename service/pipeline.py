@@ -16,7 +16,9 @@ from service.card import Card
 from service.errors import FovealError, ImageError, TooManyPixelsError
 from service.imaging.ahead import DecodingAhead, find_large, is_large
 from service.imaging.announced import quick_pixels
+from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder
+from service.imaging.geometry import Geometry
 from service.imaging.room import SMALL_PIXELS, PixelRoom
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult, Outputs
@@ -230,3 +232,10 @@ def _finish(
         return head(outputs, source)
     with room.hold(pixels, until):
         return head(outputs, source)
+
+
+def whole_frame(card: Card) -> SourceImage:
+    """Return an image without pixels that is the network's frame: results of the same input are compared on it."""
+    height, width = card.image_input.height, card.image_input.width
+    geometry = Geometry(width, height, (0, 0, width, height), (0, 0, width, height))
+    return SourceImage(b"", geometry, Limits(max_pixels=0))

@@ -219,7 +219,8 @@ class Settings(BaseSettings):
     min_bytes_per_second: int = Field(
         1000,
         ge=0,
-        description="Least rate of a video's body over a time of `FOVEAL_TIMEOUT_MS`; a slower one ends where it is",
+        description="Least rate of the body of a video or a model over a time of `FOVEAL_TIMEOUT_MS`; a slower video "
+        "ends where it is, a slower model gets 504 `deadline_exceeded`",
     )
     image_formats: list[Literal["jpeg", "png", "webp", "gif", "bmp", "tiff", "avif"]] = Field(
         [],

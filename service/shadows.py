@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from typing import Any
 
-from service.errors import FovealError
+import numpy as np
+from numpy.typing import NDArray
+
+from service.card import Card
+from service.errors import FovealError, InvalidParameterError
 from service.logs import LOGGER
 from service.metrics import Metrics
-from service.pipeline import EncodedImage, Pipeline
-from service.runtime.job import JobResult
+from service.pipeline import EncodedImage, Pipeline, whole_frame
+from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
 from service.tasks.task import Task, TaskOptions
 
@@ -20,6 +24,9 @@ MOST_IMAGES = 8
 """Images that shadows may run, or wait to run, at once; those of further requests are dropped."""
 SHADOW_SECONDS = 1.0
 """How long an image may wait for a shadow. Until then low-priority jobs yield to all others."""
+
+Run = Callable[[Sequence[tuple[Any, Any]]], Awaitable[list[str]]]
+"""Runs inputs on a shadow, each beside what was answered; returns what is counted of each."""
 
 
 class Shadows:
@@ -59,9 +66,44 @@ class Shadows:
             outcomes: what was answered.
             busy: whether others wait.
         """
+        run = partial(self._results, task, options, shadow)
+        self._offer(shadow, images, outcomes, run, busy=busy)
+
+    def offer_inputs(
+        self,
+        task: Task,
+        card: Card,
+        shadow: Model,
+        inputs: Sequence[NDArray[Any] | EncodedImage],
+        outcomes: Sequence[JobResult[Outputs] | FovealError],
+        *,
+        busy: bool,
+    ) -> None:
+        """Run inputs whose outputs were answered as they are; compared is what the task's head makes of both.
+
+        Args:
+            task: of the network.
+            card: of the version that answered.
+            shadow: the version.
+            inputs: rows of the network's input, or encoded images.
+            outcomes: what was answered.
+            busy: whether others wait.
+        """
+        run = partial(self._comparisons, task, card, shadow)
+        self._offer(shadow, inputs, outcomes, run, busy=busy)
+
+    def _offer(
+        self,
+        shadow: Model,
+        inputs: Sequence[Any],
+        outcomes: Sequence[JobResult[Any] | FovealError],
+        run: "Run",
+        *,
+        busy: bool,
+    ) -> None:
         answered = [
-            (image, outcome.value)
-            for image, outcome in zip(images, outcomes, strict=True)
+            (given, outcome.value)
+            for given, outcome in zip(inputs, outcomes, strict=True)
             if isinstance(outcome, JobResult)
         ]
         if not answered:
@@ -70,7 +112,7 @@ class Shadows:
             self._count(shadow, "dropped", len(answered))
             return
         self._images += len(answered)
-        running = asyncio.create_task(self._run(task, options, shadow, answered))
+        running = asyncio.create_task(self._run(shadow, answered, run))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
 
@@ -80,33 +122,93 @@ class Shadows:
             running.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
 
-    async def _run(
-        self,
-        task: Task,
-        options: TaskOptions,
-        shadow: Model,
-        answered: Sequence[tuple[EncodedImage, Any]],
-    ) -> None:
+    async def _run(self, shadow: Model, answered: Sequence[tuple[Any, Any]], run: "Run") -> None:
         lease = shadow.lease
         try:
-            settled = task.settle(options, shadow.card)
-            assert task.head is not None  # it has answered
-            outcomes = await self._pipeline.predict(
-                shadow,
-                [image for image, _ in answered],
-                partial(task.head, card=shadow.card, options=settled),
-                timeout_seconds=SHADOW_SECONDS,
-                low_priority=True,
-                is_request=False,
-            )
-            for (_, answer), outcome in zip(answered, outcomes, strict=True):
-                self._count(shadow, _compared(task, answer, outcome))
+            for outcome in await run(answered):
+                self._count(shadow, outcome)
         except FovealError as error:
             log.debug("the shadow %s did not run: %s", shadow, error)
             self._count(shadow, _failed(error), len(answered))
         finally:
             self._images -= len(answered)
             del lease  # held until here, so that the shadow drains first
+
+    async def _results(
+        self,
+        task: Task,
+        options: TaskOptions,
+        shadow: Model,
+        answered: Sequence[tuple[EncodedImage, Any]],
+    ) -> list[str]:
+        settled = task.settle(options, shadow.card)
+        assert task.head is not None  # it has answered
+        outcomes = await self._pipeline.predict(
+            shadow,
+            [image for image, _ in answered],
+            partial(task.head, card=shadow.card, options=settled),
+            timeout_seconds=SHADOW_SECONDS,
+            low_priority=True,
+            is_request=False,
+        )
+        return [
+            _compared(task, answer, outcome)
+            for (_, answer), outcome in zip(answered, outcomes, strict=True)
+        ]
+
+    async def _comparisons(
+        self,
+        task: Task,
+        card: Card,
+        shadow: Model,
+        answered: Sequence[tuple[NDArray[Any] | EncodedImage, Outputs]],
+    ) -> list[str]:
+        if shadow.card.input != card.input:
+            raise InvalidParameterError(
+                f"{shadow} takes another input than the version that answered"
+            )
+        outcomes = await asyncio.gather(
+            *(self._same(task, card, shadow, one, answer) for one, answer in answered)
+        )
+        return [
+            _failed(one) if isinstance(one, FovealError) else _named(same=one.value)
+            for (one,) in outcomes
+        ]
+
+    async def _same(
+        self,
+        task: Task,
+        card: Card,
+        shadow: Model,
+        given: NDArray[Any] | EncodedImage,
+        answer: Outputs,
+    ) -> list[JobResult[bool] | FovealError]:
+        """Return whether a shadow's outputs of one input say the same; read on a thread, like every output."""
+        source = whole_frame(card)
+
+        def read(outputs: Outputs, its: Card) -> Any:  # noqa: ANN401  # the result of any task
+            assert task.head is not None
+            return task.head(outputs, source, card=its, options=task.settle(task.options(), its))
+
+        def compare(outputs: Outputs, _: object) -> bool:
+            return task.same_result(read(answer, card), read(outputs, shadow.card))
+
+        if not isinstance(given, np.ndarray):
+            return await self._pipeline.predict(
+                shadow,
+                [given],
+                compare,
+                timeout_seconds=SHADOW_SECONDS,
+                low_priority=True,
+                is_request=False,
+            )
+        queue, seconds = shadow.queue, SHADOW_SECONDS
+        if queue is None:
+            queue, seconds = await shadow.awake(seconds)
+        job: Job[None, bool] = Job(lambda: (given, None), compare)
+        return await queue.submit(
+            [job], timeout_seconds=seconds, low_priority=True, is_request=False
+        )
 
     def _count(self, shadow: Model, outcome: str, images: int = 1) -> None:
         self._metrics.shadows.labels(shadow.name, str(shadow.version), outcome).inc(images)
@@ -115,8 +217,12 @@ class Shadows:
 def _compared(task: Task, answer: Any, outcome: JobResult[Any] | FovealError) -> str:  # noqa: ANN401
     if isinstance(outcome, FovealError):
         return _failed(outcome)
-    return "agreed" if task.same_result(answer, outcome.value) else "differed"
+    return _named(same=task.same_result(answer, outcome.value))
 
 
 def _failed(error: FovealError) -> str:
     return "dropped" if error.status in {503, 504} else "failed"
+
+
+def _named(*, same: bool) -> str:
+    return "agreed" if same else "differed"

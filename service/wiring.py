@@ -73,13 +73,15 @@ def read_catalog(folder: Path, chosen: Mapping[str, str], tasks: Mapping[str, Ta
     fleet = read_fleet(folder)
     given = {task: _selector(task, one) for task, one in chosen.items()}
     defaults = {**fleet.defaults, **given}
-    defaults.pop(CHAIN, None)
+    chain = defaults.pop(CHAIN, None)
     for task in defaults:
         if task not in tasks:
             raise ConfigurationError(
                 f"There is a default for {task!r}, which is no task. Tasks: {', '.join(tasks)}."
             )
-    return Catalog(servables, unreadable + unfit, replace(fleet, defaults=defaults))
+    fleet = replace(fleet, defaults=defaults)
+    named = None if chain is None else str(chain)
+    return Catalog(servables, unreadable + unfit, fleet, named)
 
 
 def _selector(task: str, given: str) -> Selector:
@@ -87,12 +89,6 @@ def _selector(task: str, given: str) -> Selector:
         return parse_selector(given)
     except InvalidParameterError as error:
         raise ConfigurationError(f"FOVEAL_DEFAULTS: {task}: {error}.") from error
-
-
-def default_chain(folder: Path, chosen: Mapping[str, str]) -> str | None:
-    """Return the name of the chain that an operator has chosen as the default; blocking."""
-    default = chosen.get(CHAIN) or read_fleet(folder).defaults.get(CHAIN)
-    return None if default is None else str(default)
 
 
 def make_registry(
@@ -150,6 +146,7 @@ def make_opener(
     return Opener(
         device=device,
         open_model=loader.load,
+        open_beside=loader.load_beside,
         workers=workers,
         metrics=metrics,
         batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds),

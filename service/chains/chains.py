@@ -1,7 +1,7 @@
 """The chains that are served: found by name, run on the models that are there at that moment."""
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +29,6 @@ CHAIN = "chain"
 """The name that stands for all chains in the place of a task: in paths, in videos and in the defaults."""
 
 
-def _nothing() -> None:
-    return None
-
-
 @dataclass(frozen=True, slots=True)
 class ServedChain:
     """A chain as it is listed: whether it can run now, and why it can not."""
@@ -52,8 +48,7 @@ class Chains:
         pipeline: takes images through the first step.
         fan_out: takes crops through the others.
         metrics: counts the requests to each.
-        default: returns the name of the chain that answers when none is named, None where nobody has chosen one;
-            blocking. It is called at the start and at each reload.
+        default: the name of the chain that answers when none is named; None where nobody has chosen one.
 
     Raises:
         ConfigurationError: the default is no chain.
@@ -68,21 +63,24 @@ class Chains:
         pipeline: Pipeline,
         fan_out: FanOut,
         metrics: Metrics,
-        default: Callable[[], str | None] = _nothing,
+        default: str | None = None,
     ) -> None:
         self._root = root
         self._tasks = tasks
         self._registry = registry
         self._pipeline = pipeline
         self._fan_out = fan_out
-        self._read_default = default
         self._chains, self._refusals = self._scan()
-        self._default = self._chosen(self._chains)
+        self._default = _chosen(default, self._chains)
         self._metrics = metrics
         metrics.name_chains(self._chains)
 
-    def reload(self) -> None:
-        """Take the files as they are now; where one is broken, what it said before stays; blocking."""
+    def reload(self, default: str | None) -> None:
+        """Take the files as they are now; where one is broken, what it said before stays; blocking.
+
+        Args:
+            default: as for the constructor.
+        """
         found, refusals = self._scan()
         for refusal in refusals:
             if refusal not in self._refusals:
@@ -90,37 +88,27 @@ class Chains:
             if refusal.name in self._chains:
                 found[refusal.name] = self._chains[refusal.name]
         try:
-            default = self._chosen(found)
+            chosen = _chosen(default, found)
         except ConfigurationError as error:
             log.error("%s", error)
-            default = self._default if self._default in found else None
+            chosen = self._default if self._default in found else None
         self._chains = dict(sorted(found.items()))
-        self._refusals, self._default = refusals, default
+        self._refusals, self._default = refusals, chosen
         self._metrics.name_chains(self._chains)
 
-    def require_default(self) -> None:
-        """Check that the default is a chain, or was one that can not be read now; blocking.
+    def require_default(self, default: str | None) -> None:
+        """Check that a default is a chain, or was one that can not be read now; blocking.
 
         Raises:
             ConfigurationError: it is not.
         """
         found, refusals = self._scan()
         kept = {one.name: self._chains[one.name] for one in refusals if one.name in self._chains}
-        self._chosen(found | kept)
+        _chosen(default, found | kept)
 
     def _scan(self) -> tuple[dict[str, Chain], tuple[Refusal, ...]]:
         taken = {model.name for model in self._registry.models}
         return scan_chains(self._root, self._tasks, taken)
-
-    def _chosen(self, chains: Mapping[str, Chain]) -> str | None:
-        """Return the chain that answers when none is named: the one that was chosen, else the only one."""
-        default = self._read_default()
-        if default is not None and default not in chains:
-            known = ", ".join(chains) or "none"
-            raise ConfigurationError(
-                f"FOVEAL_DEFAULTS or foveal.toml names {default!r} for {CHAIN}. Chains: {known}."
-            )
-        return default or (next(iter(chains)) if len(chains) == 1 else None)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -182,3 +170,17 @@ class Chains:
         call = ChainCall(chain, first, self._pipeline, self._fan_out)
         waiting = [one for one in call.models if not one.can_answer]
         return f"{waiting[0]} {waiting[0].reason}." if waiting else ""
+
+
+def _chosen(default: str | None, chains: Mapping[str, Chain]) -> str | None:
+    """Return the chain that answers when none is named: the one that was chosen, else the only one.
+
+    Raises:
+        ConfigurationError: the one that was chosen is no chain.
+    """
+    if default is not None and default not in chains:
+        known = ", ".join(chains) or "none"
+        raise ConfigurationError(
+            f"FOVEAL_DEFAULTS or foveal.toml names {default!r} for {CHAIN}. Chains: {known}."
+        )
+    return default or (next(iter(chains)) if len(chains) == 1 else None)

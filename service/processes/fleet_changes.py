@@ -10,14 +10,14 @@ import asyncio
 import contextlib
 import logging
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from service.errors import FovealError, UnavailableError, error_types
+from service.errors import FovealError, RefusedModelError, UnavailableError, error_types
 from service.logs import LOGGER
 from service.processes.slot import WorkerSlot
 from service.runtime.change import Change, ChangeReport
@@ -77,12 +77,13 @@ class FleetChanges:
         if self._slot.index:
             return await self._pass_on(change)
         async with AsyncExitStack() as stack:
-            own = await stack.enter_async_context(self._changes.prepared(change))
             identity = secrets.token_hex(8)
-            order = to_json({"id": identity, "change": change.model_dump(mode="json")})
-            others = [await stack.enter_async_context(_link(slot)) for slot in self._slot.others()]
-            for other in others:
-                await other.send(PREPARE + order)
+            try:
+                own = await stack.enter_async_context(self._changes.prepared(change))
+            except RefusedModelError as error:
+                others = await self._let_prepare(stack, change, identity)
+                raise await self._refused(error, others) from error
+            others = await self._let_prepare(stack, change, identity)
             await self._agree(own, others)
             await asyncio.to_thread(_decide, self._slot, identity, own.overrides)
             for other in others:
@@ -91,15 +92,49 @@ class FleetChanges:
             report = await self._changes.commit(own)
             reports = [await other.report() for other in others]
         drained = report.drained and all(one is None or one.drained for one in reports)
-        return report.model_copy(update={"drained": drained})
+        refused = dict(report.refused)
+        for other, one in zip(others, reports, strict=True):
+            for name, reason in one.refused.items() if one else ():
+                refused.setdefault(name, f"{other.name}: {reason}")
+        return report.model_copy(update={"drained": drained, "refused": refused})
+
+    async def _let_prepare(
+        self, stack: AsyncExitStack, change: Change, identity: str
+    ) -> "list[_Link]":
+        """Let all other processes prepare a change; what they have prepared is dropped when the stack ends."""
+        order = to_json({"id": identity, "change": change.model_dump(mode="json")})
+        others = [await stack.enter_async_context(_link(slot)) for slot in self._slot.others()]
+        for other in others:
+            await other.send(PREPARE + order)
+        return others
+
+    async def _refused(self, error: FovealError, others: "Sequence[_Link]") -> FovealError:
+        """Return why a change can not be done, with the reason of each process; this one's is known."""
+        errors = {self._slot.name: error}
+        for other in others:
+            try:
+                await other.failures()
+            except FovealError as its:
+                errors[other.name] = its
+        return _joined(errors, 1 + len(others))
 
     async def _agree(self, own: Prepared, others: "Sequence[_Link]") -> None:
         """Wait until all have prepared the change, and all do without the same versions."""
-        failures = [await other.failures() for other in others]
+        failures, errors = [], dict[str, FovealError]()
+        for other in others:
+            try:
+                failures.append(await other.failures())
+            except FovealError as error:
+                errors[other.name] = error
+        if errors:
+            raise _joined(errors, 1 + len(others))
+        union: dict[Key, str] = {}
         for _ in range(len(others) + 2):
-            union = dict(own.transition.failures)
-            for one in failures:
-                union |= one
+            found = {self._slot.name: own.transition.failures}
+            found |= {one.name: its for one, its in zip(others, failures, strict=True)}
+            for key in {key for its in found.values() for key in its} - union.keys():
+                reasons = {name: its[key] for name, its in found.items() if key in its}
+                union[key] = _by_process(reasons, len(found))
             if all(union.keys() == one.keys() for one in (own.transition.failures, *failures)):
                 return
             await self._changes.do_without(own, union)
@@ -155,7 +190,7 @@ class _Link:
     def __init__(
         self, name: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
-        self._name = name
+        self.name = name
         self._reader = reader
         self._writer = writer
 
@@ -180,7 +215,7 @@ class _Link:
         message = await self.receive()
         if not message:
             raise UnavailableError(
-                f"{self._name} has ended while the models changed; nothing has changed. Try again in a moment."
+                f"{self.name} has ended while the models changed; nothing has changed. Try again in a moment."
             )
         found = from_json(message)
         if isinstance(found, dict) and "error" in found:
@@ -195,6 +230,19 @@ class _Link:
         with contextlib.suppress(FovealError):
             return ChangeReport.model_validate(await self.answer())
         return None
+
+
+def _joined(errors: Mapping[str, FovealError], count: int) -> FovealError:
+    """Return one error for those of several processes, of so many; the first one's kind."""
+    first = next(iter(errors.values()))
+    return type(first)(_by_process({name: str(one) for name, one in errors.items()}, count))
+
+
+def _by_process(reasons: Mapping[str, str], count: int) -> str:
+    """Return the reasons of several processes, of so many, as one text; where all have the same, none is named."""
+    if len(reasons) == count and len(set(reasons.values())) == 1:
+        return next(iter(reasons.values()))
+    return "; ".join(f"{name}: {reason}" for name, reason in reasons.items())
 
 
 @asynccontextmanager

@@ -12,7 +12,8 @@ class Change(BaseModel):
     """What shall be different.
 
     Attributes:
-        kind: `reload` takes the folder and `foveal.toml` as they are now; the others are for one model.
+        kind: `reload` takes the folder and `foveal.toml` as they are now; the others are for one model, and `look`
+            takes its part of the folder as it is now.
         name: of the model.
         version: the version to load or unload, or that the alias shall lead to; 0: the alias goes.
         alias: its name.
@@ -31,6 +32,7 @@ class Change(BaseModel):
         "alias",
         "weights",
         "shadow",
+        "look",
         "reload",
     ]
     name: str = ""

@@ -64,7 +64,8 @@ class Changes:
         catalog: what lay in the folder at the start.
         overrides: what earlier admin calls have changed.
         drained_seconds: how long an answer waits for what drains.
-        on_commit: takes over what else lies in the folder, when the models have changed; blocking, called on a thread.
+        on_commit: takes over what else lies in the folder, when the models have changed; blocking, called on a thread
+            with what counts from then on.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class Changes:
         overrides: Overrides = NO_OVERRIDES,
         *,
         drained_seconds: float = DRAINED_SECONDS,
-        on_commit: Callable[[], None] | None = None,
+        on_commit: Callable[[Catalog], None] | None = None,
     ) -> None:
         self._registry = registry
         self._read = read
@@ -152,7 +153,7 @@ class Changes:
                 log.error("refused: %s", refusal.reason)
         self._catalog, self._overrides = prepared.catalog, prepared.overrides
         if self._on_commit is not None:
-            await asyncio.to_thread(self._on_commit)
+            await asyncio.to_thread(self._on_commit, self._catalog)
         after = {key_of(model.servable): model for model in self._registry.models}
         if drains:
             await asyncio.wait(drains, timeout=self._drained_seconds)
@@ -215,7 +216,7 @@ class Changes:
         failures = transition.failures
         wanted = choose(catalog, overrides, failures)
         try:
-            if change.kind != "reload":
+            if change.kind not in {"reload", "look"}:
                 reasons = (
                     f"{name} version {version}: {for_clients(reason, _path_of(wanted, (name, version)))}"
                     for (name, version), reason in failures.items()

@@ -65,6 +65,17 @@ def blank_input(session: Session, card: Card) -> Tensor:
     return np.zeros(shape, np.float32)
 
 
+def answer_blank(session: Session, blank: Tensor, path: Path) -> None:
+    """Run a network on one blank input, and check what comes out.
+
+    Raises:
+        ServableError: an output is not finite.
+    """
+    for name, values in session(blank[None]).items():
+        if not np.isfinite(values).all():
+            raise ServableError(f"{path}: output {name} of a blank image is not finite.")
+
+
 def check_contract(session: Session, card: Card, path: Path, expected: Collection[str]) -> None:
     """Check the graph's input against the card, and that it has the expected outputs.
 

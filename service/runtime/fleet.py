@@ -67,8 +67,16 @@ def parse_selector(text: str) -> Selector:
 
 
 def is_version(text: str) -> bool:
-    """Return whether a text is a version: a positive whole number in at most 18 decimal digits."""
-    return len(text) <= LONGEST_VERSION and text.isascii() and text.isdecimal() and int(text) > 0
+    """Return whether a text is a version: a whole number in at most 18 decimal digits, the first of which is not 0.
+
+    With `01` beside `1` there would be two files of one version. Triton ignores such folders too.
+    """
+    return (
+        len(text) <= LONGEST_VERSION
+        and text.isascii()
+        and text.isdecimal()
+        and not text.startswith("0")
+    )
 
 
 def _not_a_selector(text: str) -> str:
@@ -109,6 +117,10 @@ Policy = Annotated[
 ]
 
 
+Share = Annotated[float, Field(strict=True)]
+"""In percent; a text or a truth value is none."""
+
+
 class Routes(BaseModel):
     """How the requests for one model find a version.
 
@@ -121,7 +133,7 @@ class Routes(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     aliases: Mapping[str, Version] = {}
-    weights: Mapping[str, float] = {}
+    weights: Mapping[str, Share] = {}
     shadow: str | None = None
 
     @field_validator("aliases")

@@ -69,10 +69,20 @@ class HealthWatcher:
         self._sleep = sleep
         self._records: dict[Model, _Record] = {}
 
-    async def admit(self, model: Model, queue: Batcher) -> None:
-        """Check a model for the first time, and in every round from now on."""
+    async def admit(self, model: Model, queue: Batcher, *, checked: bool = False) -> None:
+        """Check a model for the first time, and in every round from now on.
+
+        Args:
+            model: it.
+            queue: of the model.
+            checked: whether it has answered while it was loaded. Then the first check through its queue is that of the
+                next round, behind all images.
+        """
         record = _Record()
-        await self._check(model, queue, record, FIRST_CHECK_SECONDS, low_priority=False)
+        if checked:
+            model.mark_ready()
+        else:
+            await self._check(model, queue, record, FIRST_CHECK_SECONDS, low_priority=False)
         self._records[model] = record
 
     def forget(self, model: Model) -> None:

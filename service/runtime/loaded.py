@@ -20,6 +20,7 @@ class Loaded:
         signature: what the network takes and gives.
         choice: how its precision and provider were chosen; None where nothing was to be chosen.
         identity: which graph runs, in which precision and on which device.
+        checked: whether it has answered a blank image already, on one thread and beside the requests for others.
         seconds: how long it took to load.
     """
 
@@ -31,4 +32,5 @@ class Loaded:
     signature: Signature = field(default_factory=Signature)
     choice: Choice | None = None
     identity: str = ""
+    checked: bool = False
     seconds: float = 0.0

@@ -16,6 +16,7 @@ from service.logs import LOGGER
 from service.runtime.candidates import Candidate
 from service.runtime.choosing import Chooser
 from service.runtime.contract import (
+    answer_blank,
     blank_input,
     check_contract,
     outputs_of,
@@ -35,12 +36,14 @@ from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
 from service.runtime.layouts import FIRST, Layouts
 from service.runtime.loaded import Loaded
+from service.runtime.low_priority import Calling, LowPriority, at_once
 from service.runtime.measuring import open_candidate
+from service.runtime.patient_calls import PATIENCE_SECONDS, patient_calling
 from service.runtime.repository import Servable
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session
 from service.runtime.trial import Trial
-from service.runtime.tuning import Clock, best_batch, seconds_of
+from service.runtime.tuning import Clock, best_batch, seconds_of, thread_clock
 
 log = logging.getLogger(LOGGER)
 
@@ -93,9 +96,18 @@ class ModelLoader:
     deterministic: bool = False
     chooser: Chooser | None = None
     _plans: dict[object, RunPlan] = field(default_factory=dict)
+    _at_low_priority: LowPriority = field(default_factory=LowPriority)
 
-    def load(self, servable: Servable) -> Loaded:
+    def load_beside(self, servable: Servable) -> Loaded:
+        """Load a network beside the requests for others, which go first; see `load`."""
+        return self.load(servable, beside=True)
+
+    def load(self, servable: Servable, *, beside: bool = False) -> Loaded:
         """Load a network; blocking.
+
+        Args:
+            servable: what to load.
+            beside: whether what takes long on a CPU runs at a low priority.
 
         Raises:
             ServableError: the card's task is not among `outputs`, the certificate does not match the graph, the graph
@@ -105,18 +117,19 @@ class ModelLoader:
         expected = outputs_of(servable, self.outputs)
         self._admit(servable, expected)
         if self.chooser is None:
-            return self._open(Candidate(servable.card.precision, self.device, servable), expected)
+            plain = Candidate(servable.card.precision, self.device, servable)
+            return self._open(plain, expected, beside=beside)
         admit = partial(self._admit, expected=expected)
         candidate, choice = self.chooser.choose(servable, expected, admit)
         try:
-            return replace(self._open(candidate, expected), choice=choice)
+            return replace(self._open(candidate, expected, beside=beside), choice=choice)
         except (ServableError, DeviceError) as error:
             if choice is None or choice.place == 0:
                 raise
             log.error("%s can not be served in %s: %s", servable.name, choice.served, error)
             plain = Candidate(servable.card.precision, self.device, servable)
             choice = choice.without_served(for_clients(str(error), servable.path))
-            return replace(self._open(plain, expected), choice=choice)
+            return replace(self._open(plain, expected, beside=beside), choice=choice)
 
     def _admit(self, servable: Servable, expected: tuple[str, ...]) -> None:
         """Refuse a file that is not to be loaded."""
@@ -127,7 +140,7 @@ class ModelLoader:
         if self.trial is not None:
             self.trial.require(servable, expected)
 
-    def _open(self, candidate: Candidate, expected: tuple[str, ...]) -> Loaded:
+    def _open(self, candidate: Candidate, expected: tuple[str, ...], *, beside: bool) -> Loaded:
         servable, sessions = candidate.servable, list[Session]()
 
         def open_network(plan: SessionPlan) -> Session:
@@ -136,14 +149,20 @@ class ModelLoader:
             sessions.append(session)
             return session
 
+        # Other devices have threads of their own, which would keep the low priority.
+        quietly = beside and candidate.device.name == "cpu"
+        patience = min(PATIENCE_SECONDS, self.first_runs_seconds)
+        calling: Calling = at_once
+        if quietly:
+            calling = patient_calling(servable.path, sessions, self._at_low_priority, patience)
         # On a GPU some devices compile for minutes.
         seconds = None if candidate.device.is_gpu else self.first_runs_seconds
         with first_runs(servable.path, sessions, seconds):
-            loaded = self._load(candidate, open_network)
+            loaded = self._load(candidate, open_network, calling)
         identity = f"{servable.card.certificate.graph_sha256} in {candidate}"
         return replace(loaded, signature=sessions[0].signature, identity=identity)
 
-    def _load(self, candidate: Candidate, open_network: OpenNetwork) -> Loaded:
+    def _load(self, candidate: Candidate, open_network: OpenNetwork, calling: Calling) -> Loaded:
         servable, device = candidate.servable, candidate.device
         limit = 1 if self.deterministic else servable.card.max_batch or self.largest or LARGEST
         if device.is_gpu:
@@ -173,6 +192,7 @@ class ModelLoader:
             deterministic=self.deterministic,
             arithmetic=candidate.arithmetic,
             plans=self._plans,
+            calling=calling,
         )
 
 
@@ -189,7 +209,9 @@ def load_on_processor(
     deterministic: bool = False,
     arithmetic: Arithmetic | None = None,
     clock: Clock = time.perf_counter,
+    narrow_clock: Clock = thread_clock,
     plans: dict[object, RunPlan] | None = None,
+    calling: Calling = at_once,
 ) -> Loaded:
     """Open the network on a CPU, by ONNX Runtime itself or by OpenVINO; see `ModelLoader` for the arguments.
 
@@ -199,34 +221,40 @@ def load_on_processor(
     # An OpenVINO session uses all cores, one stream each; in ONNX Runtime's own each run uses its caller's thread.
     streams = threads if device.name == "openvino" else 1
     plan = plan_session(device, largest=limit, threads=streams, cache=cache, arithmetic=arithmetic)
-    session = open_network(plan)
+    beside = calling is not at_once
+    measures = device.name == "cpu" and not deterministic
+    build = build_of(servable), arithmetic
+    known = plans.get(build) if measures and plans is not None else None
+    if known is not None and known.together and not beside:  # one session is enough
+        session = open_network(known.wide_plan(threads))
+        blank = blank_input(session, servable.card)
+        return known.on_all_cores(session, blank, instances=instances, threads=threads)
+    session = calling(lambda: open_network(plan))
     blank = blank_input(session, servable.card)
-    if deterministic:  # nothing is measured, so that the next start gives the same answers too
+    if beside:
+        calling(lambda: answer_blank(session, blank, servable.path))
+    elif deterministic or known is not None:
         session(blank[None])
-        return Loaded((session,) * (instances or threads), 1, blank)
-    if device.name == "cpu":
-        build = build_of(servable), arithmetic
-        known = None if plans is None else plans.get(build)
-        if known is not None:
-            session(blank[None])
-            return known.applied(session, open_network, blank, instances=instances, threads=threads)
-        chosen = choose_runs(
-            session,
-            open_network,
-            blank,
+    if not measures:
+        if not (deterministic or largest):
+            alone = seconds_of(session, blank[None], clock)
+            limit = best_batch(session, blank, limit, alone=alone, clock=clock)
+        return Loaded((session,) * (instances or threads), limit, blank)
+    if known is None:
+        choose: Callable[..., Loaded] = partial(
+            choose_runs,
             limit=limit,
             largest=largest,
-            instances=instances,
-            threads=threads,
             clock=clock,
+            narrow_clock=narrow_clock,
+            calling=calling,
         )
-        if plans is not None:
-            plans[build] = RunPlan.of(chosen)
-        return chosen
-    if not largest:
-        alone = seconds_of(session, blank[None], clock)
-        limit = best_batch(session, blank, limit, alone=alone, clock=clock)
-    return Loaded((session,) * (instances or threads), limit, blank)
+    else:
+        choose = known.applied
+    loaded = choose(session, open_network, blank, instances=instances, threads=threads)
+    if plans is not None:
+        plans[build] = known or RunPlan.of(loaded)
+    return replace(loaded, checked=beside)
 
 
 def load_on_gpu(

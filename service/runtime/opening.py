@@ -68,6 +68,7 @@ class Opener:
     Args:
         device: where they run.
         open_model: loads one of them.
+        open_beside: the same so that the requests for others go first; None: `open_model`.
         workers: the threads that run batches.
         metrics: where the models are counted.
         batching: how batches are made.
@@ -93,6 +94,7 @@ class Opener:
         metrics: Metrics,
         batching: Batching,
         pool: Executor | None = None,
+        open_beside: OpenModel | None = None,
         add_seconds: float = ADD_SECONDS,
         drain_seconds: float = DRAIN_SECONDS,
         release_memory: Callable[[], None] = return_memory,
@@ -107,6 +109,7 @@ class Opener:
         self.series = ModelSeries(metrics, batching.capacity, device.name)
         self.turn = asyncio.Lock()
         self._open_model = open_model
+        self._open_beside = open_beside or open_model
         self._pool = pool
         self._add_seconds = add_seconds
         self._drain_seconds = drain_seconds
@@ -133,19 +136,24 @@ class Opener:
         if self._closed:
             raise ShuttingDownError("The service is shutting down. No model can be added.")
 
-    async def open(self, model: Model) -> Loaded:
+    async def open(self, model: Model, *, beside: bool = False) -> Loaded:
         """Load a model, and note how many bytes the process grew by.
+
+        Args:
+            model: it.
+            beside: whether no request waits for it, so that the requests for others go first.
 
         Raises:
             FovealError: it can not be loaded, see `ModelLoader.load`.
         """
+        open_model = self._open_beside if beside else self._open_model
         loaded, grown = await daemon_call(
-            partial(_measured, self._open_model, model.servable, self._measure), "foveal-load"
+            partial(_measured, open_model, model.servable, self._measure), "foveal-load"
         )
         model.measured_bytes = grown
         return loaded
 
-    async def open_in_time(self, model: Model) -> Loaded:
+    async def open_in_time(self, model: Model, *, beside: bool = False) -> Loaded:
         """Load a model like `open`, within a time.
 
         Raises:
@@ -153,7 +161,7 @@ class Opener:
         """
         try:
             async with asyncio.timeout(self._add_seconds):
-                return await self.open(model)
+                return await self.open(model, beside=beside)
         except TimeoutError:
             raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
 
@@ -185,7 +193,9 @@ class Opener:
             on_device_lost=self._on_device_lost,
         )
         queue.open()
-        await self.health.admit(model, queue)
+        # On all cores a check would take them from the requests for others.
+        checked = loaded.checked and loaded.cores > 1
+        await self.health.admit(model, queue, checked=checked)
         if model.state == "ready":
             log.info(
                 "%s is ready after %.2f s: %s in %s on %s, at most %s in a batch",

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Collection, Mapping
+from typing import NamedTuple
 
 from service.errors import FovealError, for_clients
-from service.logs import LOGGER
+from service.logs import LOGGER, printable
 from service.metrics import VersionMetrics
 from service.runtime.device import Device
 from service.runtime.discards import Discards
@@ -26,6 +27,14 @@ log = logging.getLogger(LOGGER)
 
 LOAD_SECONDS = 30.0
 """How long the loading of a model at the start may keep the others waiting."""
+
+
+class NotServed(NamedTuple):
+    """A version that lies in the folder and is not served, with the reason; all three may be shown to clients."""
+
+    name: str
+    version: str
+    reason: str
 
 
 class Registry:
@@ -93,6 +102,18 @@ class Registry:
     def refusals(self) -> tuple[Refusal, ...]:
         """What lies beside the models and can not be served."""
         return self.wanted.refusals
+
+    @property
+    def not_served(self) -> tuple[NotServed, ...]:
+        """What lies in the folder and is not served: what is withheld, then what can not be served."""
+        withheld = (
+            NotServed(one.name, str(one.version), reason) for one, reason in self.wanted.withheld
+        )
+        refused = (
+            NotServed(one.name, printable(one.path.parent.name), for_clients(one.reason, one.path))
+            for one in self.refusals
+        )
+        return (*withheld, *refused)
 
     @property
     def batching(self) -> Batching:

@@ -1,9 +1,11 @@
 """The model repository on disk: which servables it holds, and which of its files can not be served and why."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import get_args
 
-from service.card import DATA_SUFFIX, Card, CardError, read_card
+from service.card import DATA_SUFFIX, REFERENCE_FILE, Card, CardError, Precision, read_card
 from service.errors import ConfigurationError
 from service.logs import printable
 from service.runtime.fleet import MODEL_NAME, is_version
@@ -19,6 +21,8 @@ class Servable:
     version: int
     path: Path
     card: Card
+    beside: tuple[tuple[str, int, int], ...] = ()
+    """The other files of its folder that can change how it is served, each with its size and the time of its change."""
 
     @property
     def size_bytes(self) -> int:
@@ -62,6 +66,8 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
             servables.append(_servable(path))
         except (CardError, OSError) as error:
             message = str(error)
+            if isinstance(error, OSError):
+                message = f"it can not be read: {error.strerror or error}"
             reason = message if str(path) in message else f"{path}: {message}"
             # A folder's name may hold line ends, or bytes that are no text: no answer and no log line could carry it.
             refusals.append(Refusal(printable(path.parent.parent.name), path, printable(reason)))
@@ -96,8 +102,21 @@ def _servable(path: Path) -> Servable:
             f"{path}: {name!r} can not name a model; use a-z, 0-9 and . _ - after the first"
         )
     if not is_version(version):
-        raise CardError(f"{path}: {version!r} is not a version; use a positive whole number")
-    return Servable(name, int(version), path, read_card(path))
+        raise CardError(
+            f"{path}: {version!r} is not a version; use a positive whole number that does not begin with 0"
+        )
+    card = read_card(path)
+    return Servable(name, int(version), path, card, tuple(_beside(path)))
+
+
+def _beside(path: Path) -> Iterator[tuple[str, int, int]]:
+    """Yield the files from which a variant of a servable can be made: its variants, and the frames that prove them."""
+    for name in (*(f"{precision}.onnx" for precision in get_args(Precision)), REFERENCE_FILE):
+        try:
+            status = path.with_name(name).stat()
+        except OSError:
+            continue
+        yield name, status.st_size, status.st_mtime_ns
 
 
 def _size(path: Path) -> int:

@@ -8,14 +8,17 @@ from pathlib import Path
 from service.runtime.device import Device, SessionPlan, plan_session
 from service.runtime.job import Run, Tensor
 from service.runtime.loaded import Loaded
+from service.runtime.low_priority import Calling, at_once
 from service.runtime.repository import Servable
 from service.runtime.session import Session
 from service.runtime.tuning import (
+    FEW_THREADS,
     HEAVY_SECONDS,
     Clock,
     best_batch,
     seconds_of,
     serves_all_at_once,
+    thread_clock,
 )
 
 WORTH_SPREADING_SECONDS = 0.002
@@ -60,14 +63,27 @@ class RunPlan:
         instances: int,
         threads: int,
     ) -> Loaded:
-        """Return a network that runs so; see `choose_runs` for the arguments."""
-        if not (self.together or self.wide):
-            return Loaded((narrow,) * (instances or threads), self.limit, blank)
-        wide = open_wide(_wide_plan(threads, spin=self.spin))
-        wide(blank[None])
+        """Return a network that runs so; see `choose_runs` for the arguments.
+
+        A run on all cores that serves every image is not warmed here: it would take them all, and so does the health
+        check that follows.
+        """
         if self.together:
-            return Loaded((wide,) * (instances or 1), self.limit, blank, cores=threads)
+            wide = open_wide(self.wide_plan(threads))
+            return self.on_all_cores(wide, blank, instances=instances, threads=threads)
+        if not self.wide:
+            return Loaded((narrow,) * (instances or threads), self.limit, blank)
+        wide = open_wide(self.wide_plan(threads))
+        wide(blank[None])
         return Loaded((narrow,) * (instances or threads), self.limit, blank, wide)
+
+    def wide_plan(self, threads: int) -> SessionPlan:
+        """Return how the session on all cores is opened."""
+        return _wide_plan(threads, spin=self.spin)
+
+    def on_all_cores(self, wide: Run, blank: Tensor, *, instances: int, threads: int) -> Loaded:
+        """Return a network of which each batch runs on all cores."""
+        return Loaded((wide,) * (instances or 1), self.limit, blank, cores=threads)
 
 
 def build_of(servable: Servable) -> object:
@@ -95,6 +111,8 @@ def choose_runs(
     instances: int,
     threads: int,
     clock: Clock = time.perf_counter,
+    narrow_clock: Clock = thread_clock,
+    calling: Calling = at_once,
 ) -> Loaded:
     """Measure how a CPU serves the network best; docs/decisions/0005 says why.
 
@@ -111,17 +129,28 @@ def choose_runs(
         instances: batches that may run at once; 0 where it is chosen here.
         threads: how many threads may run at once.
         clock: returns seconds.
+        narrow_clock: returns seconds of the calling thread on a core, which waiting for one does not make more.
+        calling: makes the calls that run on one thread.
     """
-    alone = seconds_of(narrow, blank[None], clock)
-    if not largest:
-        limit = best_batch(narrow, blank, limit, alone=alone, clock=clock)
+
+    def measure() -> tuple[float, int]:
+        alone = seconds_of(narrow, blank[None], narrow_clock)
+        if largest:
+            return alone, limit
+        return alone, best_batch(narrow, blank, limit, alone=alone, clock=narrow_clock)
+
+    alone, limit = calling(measure)
     if threads == 1 or alone < WORTH_SPREADING_SECONDS:
         return Loaded((narrow,) * (instances or threads), limit, blank)
     # Wide runs of a heavy network may run beside others.
-    wide = open_wide(_wide_plan(threads, spin=alone <= HEAVY_SECONDS))
-    spread = seconds_of(wide, blank[None], clock)
+    is_heavy = alone > HEAVY_SECONDS
+    wide = open_wide(_wide_plan(threads, spin=not is_heavy))
+    decided = is_heavy and threads <= FEW_THREADS  # then no run needs to take all cores
+    spread = 0.0 if decided else seconds_of(wide, blank[None], clock)
     if serves_all_at_once(alone=alone, spread=spread, threads=threads):
         return Loaded((wide,) * (instances or 1), limit, blank, cores=threads)
+    if not is_heavy:
+        alone = seconds_of(narrow, blank[None], clock)  # what else runs delays both
     return Loaded(
         (narrow,) * (instances or threads),
         limit,

@@ -39,13 +39,17 @@ class Served:
         return next((model for model in self.versions(name) if model.version == version), None)
 
     def serves(self, servable: Servable) -> bool:
-        """Return whether this very network is served, and has not failed."""
+        """Return whether this very network is served, and has not failed.
+
+        Where one of several ways to serve it was chosen, another file for such a way makes another network of it.
+        """
         served = self.at(key_of(servable))
         return (
             served is not None
             and served.state != "failed"
             and served.card == servable.card
             and served.servable.path == servable.path
+            and (served.choice is None or served.servable.beside == servable.beside)
         )
 
     def enter(self, model: Model) -> None:

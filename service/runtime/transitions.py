@@ -147,7 +147,8 @@ class Transitions:
         model = Model(servable, ttl_seconds=wanted.ttl_seconds(servable.name))
         await self._residence.make_room(model)
         try:
-            await self._opener.start(model, await self._opener.open_in_time(model))
+            loaded = await self._opener.open_in_time(model, beside=True)
+            await self._opener.start(model, loaded)
             if model.state != "ready":
                 raise NotReadyError(f"{model} {model.reason}.")
         except BaseException:

@@ -26,6 +26,15 @@ Run = Callable[[NDArray[Any]], object]
 Clock = Callable[[], float]
 
 
+_FINE_SECONDS = 1e-4
+thread_clock: Clock = (
+    time.thread_time
+    if time.get_clock_info("thread_time").resolution < _FINE_SECONDS
+    else time.perf_counter
+)
+"""Returns how many seconds the calling thread was on a core, where the system counts them finely."""
+
+
 def seconds_of(run: Run, batch: NDArray[Any], clock: Clock = time.perf_counter) -> float:
     """Return the shortest of up to `REPEATS` timings: whatever else the machine does only makes a run longer."""
     best = float("inf")

@@ -30,11 +30,13 @@ class Catalog:
         servables: by name and ascending version.
         refusals: what lies beside them and can not be served.
         fleet: what `foveal.toml` says.
+        chain: the chain that answers when a request names none; None where nobody has chosen one.
     """
 
     servables: tuple[Servable, ...]
     refusals: tuple[Refusal, ...] = ()
     fleet: Fleet = NO_FLEET
+    chain: str | None = None
 
     def versions(self, name: str) -> list[int]:
         """Return the versions of a model whose files can be read, ascending."""
@@ -52,7 +54,7 @@ class Catalog:
         refused = [one for one in self.refusals if one.name != name]
         refused += [one for one in newer.refusals if one.name == name]
         found.sort(key=key_of)
-        return Catalog(tuple(found), tuple(refused), self.fleet)
+        return replace(self, servables=tuple(found), refusals=tuple(refused))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,11 +5,14 @@ import json
 import shutil
 from collections import Counter
 from collections.abc import Iterator
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
+from PIL import Image
 
 from tests.finders import data_url, painted, plain, png, write_detector, write_segmenter
 from tests.live import Live, serve
@@ -117,6 +120,30 @@ def test_a_kept_outline_is_as_fine_as_it_was_asked_for(http: httpx.Client) -> No
     assert points[0] == points[2] > points[1]
 
 
+def infer(http: httpx.Client, model: str, **tensor: Any) -> None:
+    body = {"inputs": [{"name": "image", **tensor}]}
+    answer = http.post(f"/v2/models/{model}/infer", json=body)
+    assert answer.status_code == 200, answer.text
+
+
+def sent_as_tensor(http: httpx.Client, model: str, image: bytes) -> None:
+    shape = http.get(f"/v2/models/{model}").json()["inputs"][0]["shape"][1:]
+    color = np.asarray(Image.open(BytesIO(image)))[0, 0]
+    data = color.tolist() * (shape[0] * shape[1])
+    infer(http, model, datatype="UINT8", shape=[1, *shape], data=data)
+
+
+def sent_as_bytes(http: httpx.Client, model: str, image: bytes) -> None:
+    text = base64.b64encode(image).decode()
+    infer(http, model, datatype="BYTES", shape=[1], data=[text])
+
+
+def sent_to_kserve(http: httpx.Client, model: str, image: bytes) -> None:
+    instance = {"b64": base64.b64encode(image).decode()}
+    answer = http.post(f"/v1/models/{model}:predict", json={"instances": [instance]})
+    assert answer.status_code == 200, answer.text
+
+
 @pytest.mark.parametrize("model", ["colors", "finder", "painter"])
 def test_shadows_of_other_protocols_are_compared(
     live: Live, http: httpx.Client, model: str
@@ -128,7 +155,8 @@ def test_shadows_of_other_protocols_are_compared(
         }
 
     shades = iter(range(256))
-    for ask in (shown, labeled) if model != "finder" else (shown,):
+    own_forms = (shown, labeled) if model != "finder" else (shown,)
+    for ask in (*own_forms, sent_as_tensor, sent_as_bytes, sent_to_kserve):
         before = after = counted()
         # Only one version has a shadow, which is dropped where the service is busy.
         while after["agreed"] == before["agreed"]:

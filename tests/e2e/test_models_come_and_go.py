@@ -135,6 +135,26 @@ def test_a_version_that_is_deleted_is_served_no_more_and_its_file_stays_unless_a
     assert service.ask() == 1
 
 
+def test_a_version_that_is_not_served_can_be_removed_and_sent_again(
+    service: Service, tmp_path: Path
+) -> None:
+    broken = service.models / "colors" / "3" / "model.onnx"
+    broken.parent.mkdir()
+    broken.write_bytes(b"half a copy")
+    assert list(service.do("POST", "/v1/admin/reload")["refused"]) == ["colors:3"]
+    problem(service.admin.delete("/v1/models/colors/versions/3"), 404, "unknown_version")
+    assert service.do("DELETE", "/v1/models/colors/versions/3?file=true")["refused"] == {}
+    assert not broken.parent.exists()
+    assert service.admin.get("/v1/models").json()["not_served"] == []
+    file = servable_bytes(tmp_path / "made")
+    service.do("PUT", "/v1/models/colors/versions/3", content=file)
+    service.do("DELETE", "/v1/models/colors/versions/3")
+    assert broken.exists(), "it was unloaded and is still there"
+    service.do("DELETE", "/v1/models/colors/versions/3?file=true")
+    assert not broken.parent.exists()
+    assert service.ask() == 1
+
+
 # Aliases, shares, shadows.
 
 
@@ -240,6 +260,11 @@ BAD: Mapping[str, tuple[str, str, Any, int, str, str]] = {
     "shares below 100": ("PUT", f"{PATHS}/weights", {"1": 99}, *INVALID, "add up to 99, not to 100"),
     "a negative share": ("PUT", f"{PATHS}/weights", {"1": 150, "2": -50}, *INVALID, "a share is 0 to 100"),
     "a share that is a text": ("PUT", f"{PATHS}/weights", {"1": "much"}, *INVALID, "number"),
+    "a share in quotes": ("PUT", f"{PATHS}/weights", {"1": "100"}, *INVALID, "number"),
+    "a share that is a truth value": ("PUT", f"{PATHS}/weights", {"1": 99, "2": True}, *INVALID, "number"),
+    "a share of version 01": ("PUT", f"{PATHS}/weights", {"01": 100}, *INVALID, "is of no alias and no version"),
+    "a shadow that is a truth value": ("PUT", f"{PATHS}/shadow", {"version": True}, *INVALID, "version"),
+    "a model named foveal.toml": ("PUT", "/v1/models/foveal.toml/versions/1", None, *INVALID, "can not name"),
     "a share of nothing": ("PUT", f"{PATHS}/weights", {"canary": 100}, *INVALID, "is of no alias and no version"),
     "a share of version 9": ("PUT", f"{PATHS}/weights", {"9": 100}, *INVALID, "leads to version 9"),
     "too many shares": ("PUT", f"{PATHS}/weights", {str(n): 0 for n in range(101)}, *INVALID, "at most 100"),

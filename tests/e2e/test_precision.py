@@ -10,8 +10,9 @@ import pytest
 from onnx import helper, numpy_helper
 from PIL import Image
 
-from service.engine import Engine
+from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
+from service.runtime.change import Change
 from service.settings import Settings
 from tests.images import encode
 from tests.live import Live, serve
@@ -108,3 +109,23 @@ def test_what_must_have_the_same_bits_is_not_chosen_by_measuring(models: Path) -
     settings = Settings(models=models, precision="fast", deterministic=True)
     with pytest.raises(ConfigurationError, match="Leave one of them out"):
         Engine(settings)
+
+
+@pytest.mark.anyio
+async def test_a_reload_serves_a_variant_that_was_put_beside_a_served_version(
+    tmp_path: Path,
+) -> None:
+    root = tmp_path / "models"
+    servable = write_servable(root, model=slow_model())
+    settings = Settings(models=root, precision="fast", device="cpu", cache=tmp_path / "cache")
+    async with open_engine(settings) as engine:
+        assert engine.model("colors").precision == "fp32"
+        reload = Change(kind="reload")
+        assert (await engine.changes.change(reload)).loaded == []
+        write_variant(servable, "int8", scaled_model(1.02))
+        assert (await engine.changes.change(reload)).loaded == ["colors:1"]
+        assert engine.model("colors").precision == "int8"
+        assert (await engine.changes.change(reload)).loaded == []
+        servable.with_name("int8.onnx").unlink()
+        assert (await engine.changes.change(reload)).loaded == ["colors:1"]
+        assert engine.model("colors").precision == "fp32"

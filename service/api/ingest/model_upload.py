@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import BinaryIO
 
 from fastapi import Request
-from starlette.requests import ClientDisconnect
 
+from service.api.ingest.body import next_chunk
+from service.api.ingest.pace import Pace
 from service.errors import (
     BodyTooLargeError,
-    ClientLeftError,
     RefusedModelError,
     UnsupportedEncodingError,
     VersionExistsError,
@@ -49,14 +49,23 @@ def _remove(folder: Path) -> None:
 
 
 async def receive_model(
-    request: Request, root: Path, name: str, version: int, most_bytes: int
+    request: Request, root: Path, name: str, version: int, *, most_bytes: int, pace: Pace
 ) -> Upload | None:
     """Write a request's body to the place of a model's version; None where it has no body.
 
     It is written to a hidden folder of the repository, where nothing looks for models, and moved when it is whole.
 
+    Args:
+        request: its body must not have been read.
+        root: the repository.
+        name: of the model.
+        version: of the model.
+        most_bytes: that the body may have.
+        pace: at which it must arrive.
+
     Raises:
         BodyTooLargeError: it has more than `most_bytes`.
+        DeadlineError: it arrives too slowly.
         VersionExistsError: there is such a version; the file of a version is never replaced.
         RefusedModelError: the repository can not be written.
         ClientLeftError: the client left before the end.
@@ -70,9 +79,7 @@ async def receive_model(
     place = root / name / str(version)
     draft = root / f"{DRAFT}{secrets.token_hex(8)}"
     try:
-        return await _receive(request, draft, place, most_bytes)
-    except ClientDisconnect:
-        raise ClientLeftError("The client closed its connection.") from None
+        return await _receive(request, draft, place, most_bytes, pace)
     except OSError as error:
         raise RefusedModelError(
             f"The folder of the models can not be written: {error.strerror or error}. Copy the file there yourself."
@@ -81,11 +88,17 @@ async def receive_model(
         await whole_call(shutil.rmtree, draft, True)  # noqa: FBT003  # ignore_errors
 
 
-async def _receive(request: Request, draft: Path, place: Path, most_bytes: int) -> Upload | None:
+async def _receive(
+    request: Request, draft: Path, place: Path, most_bytes: int, pace: Pace
+) -> Upload | None:
     file: BinaryIO | None = None
     gathered, size = bytearray(), 0
     try:
-        async for chunk in request.stream():
+        more = True
+        while more:
+            async with pace.limit():
+                chunk, more = await next_chunk(request)
+            pace.count(len(chunk))
             size += len(chunk)
             if size > most_bytes:
                 raise BodyTooLargeError(_too_large(most_bytes))
@@ -93,7 +106,8 @@ async def _receive(request: Request, draft: Path, place: Path, most_bytes: int) 
             if chunk and file is None:
                 file = await asyncio.to_thread(_begin, draft, place)
             if file is not None and len(gathered) >= CHUNK_BYTES:
-                await whole_call(file.write, bytes(gathered))
+                with pace.apart():
+                    await whole_call(file.write, bytes(gathered))
                 gathered.clear()
         if file is None:
             return None

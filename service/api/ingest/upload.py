@@ -12,6 +12,7 @@ from service.api.ingest.encoding import Inflater, content_coding, next_piece
 from service.api.ingest.growing_file import GrowingFile
 from service.api.ingest.kind import HEAD_BYTES, URLENCODED, not_a_video, stripped_by_curl
 from service.api.ingest.multipart import FormReader, is_form
+from service.api.ingest.pace import Pace
 from service.api.record import RequestRecord, announced_bytes, header_of
 from service.errors import (
     BodyTooLargeError,
@@ -67,7 +68,7 @@ async def receiving(
         UnsupportedVideoError: the block's own, which says more where the first bytes are those of another kind of file.
     """
     upload = _Upload(request, record, limit, patience_seconds)
-    pace = _Pace(least_rate, patience_seconds)
+    pace = Pace(least_rate, patience_seconds)
     # A scope without a time limit, which the receiver ends. A TaskGroup would wrap the block's errors in groups.
     work = asyncio.timeout(None)
     try:
@@ -97,45 +98,6 @@ async def _beside(coroutine: Coroutine[None, None, None]) -> AsyncIterator[None]
     finally:
         task.cancel()
         await asyncio.wait([task])
-
-
-class _Pace:
-    """The least rate of a body: so many bytes must arrive in each window of time."""
-
-    def __init__(self, least_rate: int, window_seconds: float) -> None:
-        self._window = window_seconds
-        self._least_rate = least_rate
-        self._least = least_rate * window_seconds
-        self._ends = asyncio.get_running_loop().time() + window_seconds
-        self._came = 0
-
-    @asynccontextmanager
-    async def limit(self) -> AsyncIterator[None]:
-        """Wait for a piece until the window ends.
-
-        Raises:
-            DeadlineError: too little came in it.
-        """
-        try:
-            async with asyncio.timeout_at(self._ends) as timeout:
-                yield
-        except TimeoutError:
-            if not timeout.expired():
-                raise
-            raise self._slow() from None
-
-    def count(self, size: int) -> None:
-        """Count a piece; with enough of them a new window begins."""
-        self._came += size
-        if self._came and self._came >= self._least:
-            self._came = 0
-            self._ends = asyncio.get_running_loop().time() + self._window
-
-    def _slow(self) -> DeadlineError:
-        return DeadlineError(
-            f"The body arrived at fewer than {self._least_rate} bytes per second over {self._window:g} s. Send it "
-            "faster, or a smaller one."
-        )
 
 
 class _Upload:
@@ -189,7 +151,7 @@ class _Upload:
         self.file.finish()
         work.reschedule(asyncio.get_running_loop().time())
 
-    async def receive(self, work: asyncio.Timeout, body: ArrivingBody, pace: "_Pace") -> None:
+    async def receive(self, work: asyncio.Timeout, body: ArrivingBody, pace: Pace) -> None:
         """Fill the file; end the work where that fails, or else when the client leaves."""
         failure: FovealError
         try:
@@ -205,7 +167,7 @@ class _Upload:
             failure = error
         self.end(failure, work)
 
-    async def _fill(self, body: ArrivingBody, pace: "_Pace") -> None:
+    async def _fill(self, body: ArrivingBody, pace: Pace) -> None:
         more = True
         while more:
             async with pace.limit():

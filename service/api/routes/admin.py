@@ -7,13 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from service.api.deps import ServicesDep
 from service.api.ingest.model_upload import receive_model
+from service.api.ingest.pace import Pace
 from service.api.json_value import read_value
 from service.api.openapi import BINARY, Components
 from service.api.schemas import problems
 from service.errors import FovealError, InvalidParameterError, ModelInUseError
 from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
-from service.runtime.fleet import ALIAS_NAME, MODEL_NAME
+from service.runtime.fleet import ALIAS_NAME, FLEET_FILE, MODEL_NAME, Share
 from service.spans import span
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
@@ -37,11 +38,11 @@ class ShadowTarget(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int | str = Field(description="A version, or an alias")
+    version: Annotated[int, Field(strict=True)] | str = Field(description="A version, or an alias")
 
 
 _ALIAS, _SHADOW = TypeAdapter(AliasTarget), TypeAdapter(ShadowTarget)
-_WEIGHTS = TypeAdapter(dict[str, float])
+_WEIGHTS = TypeAdapter(dict[str, Share])
 
 
 def _takes(kind: TypeAdapter[Any]) -> dict[str, Any]:
@@ -100,13 +101,22 @@ async def put_version(
     name: Name, version: Version, request: Request, services: ServicesDep
 ) -> ChangeReport:
     services.require_admin()
+    if name == FLEET_FILE:
+        raise InvalidParameterError(
+            f"{FLEET_FILE} is the file that says what is served, and can not name a model. Send it under another name."
+        )
     if name in services.engine.chains.names:
         raise ModelInUseError(
             f"{name} is the name of a chain. Send the model under another name, or remove the chain first."
         )
     with span("receive"):
         upload = await receive_model(
-            request, services.engine.models_folder, name, version, services.max_model_bytes
+            request,
+            services.engine.models_folder,
+            name,
+            version,
+            most_bytes=services.max_model_bytes,
+            pace=Pace(services.min_bytes_per_second, services.timeout_seconds),
         )
     try:
         return await services.change(Change(kind="load_version", name=name, version=version))
@@ -126,6 +136,10 @@ async def delete_version(
     ] = False,
 ) -> ChangeReport:
     services.require_admin()
+    idle = {(one.name, one.version) for one in services.engine.registry.not_served}
+    if file and (name, str(version)) in idle:
+        await services.engine.remove_file(name, version)
+        return await services.change(Change(kind="look", name=name))
     report = await services.change(Change(kind="unload_version", name=name, version=version))
     if file:
         await services.engine.remove_file(name, version)

@@ -6,8 +6,6 @@ from service.api.deps import ServicesDep
 from service.api.openapi import Components
 from service.api.schemas import ChainState, ModelState, ModelStates, RefusedModel, problems
 from service.chains.chains import ServedChain
-from service.errors import for_clients
-from service.logs import printable
 from service.runtime.model import Model
 from service.runtime.registry import Registry
 
@@ -93,17 +91,7 @@ def _state(model: Model, registry: Registry) -> ModelState:
 
 
 def _not_served(registry: Registry) -> list[RefusedModel]:
-    """Return what lies in the folder and is not served, with the reason."""
-    found = [
-        RefusedModel(name=one.name, version=str(one.version), reason=reason)
-        for one, reason in registry.wanted.withheld
+    return [
+        RefusedModel(name=one.name, version=one.version, reason=one.reason)
+        for one in registry.not_served
     ]
-    found += [
-        RefusedModel(
-            name=one.name,
-            version=printable(one.path.parent.name),
-            reason=for_clients(one.reason, one.path),
-        )
-        for one in registry.refusals
-    ]
-    return found

@@ -17,6 +17,7 @@ from service.errors import (
     NoDefaultModelError,
     NotReadyError,
     OverloadedError,
+    RefusedModelError,
     UnknownModelError,
     UnsupportedImageError,
 )
@@ -179,6 +180,24 @@ async def test_the_default_chain_is_the_only_one_or_is_chosen(tmp_path: Path) ->
     assert Engine(chosen, tasks=tasks).chains.call().chain.name == "second"
     with pytest.raises(ConfigurationError, match=r"'third' for chain\. Chains: first, second"):
         Engine(Settings(models=root, defaults={"chain": "third"}), tasks=tasks)
+
+
+async def test_a_reload_takes_another_default_chain_and_a_change_of_one_model_does_not(
+    tmp_path: Path,
+) -> None:
+    root = write_chain(tmp_path, name="one")
+    write_chain(root, name="two")
+    (root / "foveal.toml").write_text('[defaults]\nchain = "one"')
+    async with open_engine(Settings(models=root, threads=1), tasks=tasks_with(find)) as engine:
+        (root / "foveal.toml").write_text('[defaults]\nchain = "two"')
+        await engine.changes.change(Change(kind="load_model", name="colors"))
+        assert engine.chains.call().chain.name == "one"
+        await engine.changes.change(Change(kind="reload"))
+        assert engine.chains.call().chain.name == "two"
+        (root / "foveal.toml").write_text('[defaults]\nchain = "three"')
+        with pytest.raises(RefusedModelError, match=r"'three' for chain\. Chains: one, two"):
+            await engine.changes.change(Change(kind="reload"))
+        assert engine.chains.call().chain.name == "two"
 
 
 async def test_a_reload_takes_new_chains_and_keeps_those_whose_file_broke(tmp_path: Path) -> None:

@@ -33,6 +33,7 @@ class Part:
     refuses: Exception | None = None
     done: list[str] = field(default_factory=list)
     ended: asyncio.Event = field(default_factory=asyncio.Event)
+    failures_at_last: Mapping[Key, str] = field(default_factory=dict)
 
     @asynccontextmanager
     async def prepared(self, _: Change) -> AsyncIterator[Prepared]:
@@ -55,6 +56,7 @@ class Part:
     async def do_without(self, prepared: Prepared, failures: Mapping[Key, str]) -> None:
         self.done.append(f"without {sorted(failures)}")
         prepared.transition = Transition(Wanted(()), {}, failures)
+        self.failures_at_last = failures
 
 
 @asynccontextmanager
@@ -108,6 +110,28 @@ async def test_where_one_can_not_none_does_it_and_the_caller_gets_the_reason(
     assert read_overrides(WorkerSlot(tmp_path, 0, 3)) == Overrides()
 
 
+@pytest.mark.parametrize(
+    ("reasons", "message"),
+    [
+        (("broken", "broken", "broken"), "broken"),
+        (("no room", "", "broken"), "worker 1: no room; worker 3: broken"),
+        (("", "no room", "no room"), "worker 2: no room; worker 3: no room"),
+    ],
+)
+async def test_the_reason_of_each_worker_that_can_not_load_a_version_is_named(
+    tmp_path: Path, reasons: tuple[str, ...], message: str
+) -> None:
+    parts = [Part(refuses=RefusedModelError(one) if one else None) for one in reasons]
+    async with workers(tmp_path, *parts) as peers:
+        with pytest.raises(RefusedModelError) as caught:
+            await peers[0].change(CHANGE)
+        assert str(caught.value) == message
+        for part in parts:
+            if part.refuses is None:
+                await part.ended.wait()
+                assert part.done == ["prepared", "aborted"]
+
+
 async def test_a_worker_that_does_not_listen_keeps_all_from_changing(tmp_path: Path) -> None:
     part = Part()
     slot = WorkerSlot(tmp_path, 0, 2)
@@ -124,7 +148,9 @@ async def test_what_one_worker_can_not_load_all_do_without(tmp_path: Path) -> No
         for part in parts:
             await part.ended.wait()
             assert part.done[-1] == "committed"
-            assert "without [('colors', 2)]" in part.done or part is parts[1]
+            assert "without [('colors', 2)]" in part.done
+    for part in parts:
+        assert part.failures_at_last == {("colors", 2): "worker 2: no room"}
 
 
 @pytest.mark.parametrize("decided", [True, False])

@@ -63,6 +63,8 @@ def test_without_a_file_nothing_is_wanted(tmp_path: Path) -> None:
         ("aliases = {stable = 0}", "greater than or equal to 1"),
         ("aliases = {stable = 1.5}", "valid integer"),
         ("weights = {1 = 50, 2 = 40}", "the shares add up to 90, not to 100"),
+        ("weights = {1 = true, 2 = 99}", "valid number"),
+        ('weights = {1 = "100"}', "valid number"),
         ("weights = {1 = -10, 2 = 110}", "a share is 0 to 100"),
         ("weights = {1 = nan}", "a share is 0 to 100"),
         ("weights = {1 = inf}", "a share is 0 to 100"),
@@ -110,7 +112,7 @@ def test_a_link_that_leads_nowhere_is_named_and_not_taken_for_no_file(tmp_path: 
 
 
 @pytest.mark.parametrize(
-    "text", ["0", "0" * 18, "1" * 19, "0" * 18 + "1" * 5000, "1" * 5000, "\u0661"]
+    "text", ["0", "01", "007", "0" * 18, "1" * 19, "0" * 18 + "1" * 5000, "1" * 5000, "\u0661"]
 )
 def test_a_version_has_at_most_18_digits(text: str) -> None:
     """Python reads no number of more than 4,300."""

@@ -80,8 +80,8 @@ class Ward:
         self.queue.open()
         self.model = Model(Servable("colors", 1, Path("colors"), color_card()), queue=self.queue)
 
-    async def admit(self) -> None:
-        await self.watcher.admit(self.model, self.queue)
+    async def admit(self, *, checked: bool = False) -> None:
+        await self.watcher.admit(self.model, self.queue, checked=checked)
 
     async def use(self, images: int = 1, *, low_priority: bool = False) -> None:
         job = Job(lambda: (np.ones(1, np.uint8), None), lambda outputs, _: outputs)
@@ -125,6 +125,13 @@ async def test_a_model_whose_first_check_succeeds_is_ready() -> None:
     async with ward() as w:
         await w.admit()
         assert (w.model.state, w.model.reason, w.network.runs) == ("ready", "", 1)
+
+
+async def test_a_model_that_has_answered_while_it_was_loaded_is_checked_in_the_next_round() -> None:
+    async with ward() as w:
+        await w.admit(checked=True)
+        assert (w.model.state, w.network.runs) == ("ready", 0)
+        assert await w.make_round() == 1
 
 
 async def test_a_model_whose_output_is_not_finite_is_not_ready_and_the_log_names_it(

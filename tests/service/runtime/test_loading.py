@@ -1,5 +1,7 @@
 import contextlib
 import logging
+import os
+import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
@@ -24,9 +26,11 @@ from service.runtime.loading import (
     load_on_gpu,
     load_on_processor,
 )
+from service.runtime.low_priority import NICENESS, LowPriority
+from service.runtime.patient_calls import patient_calling
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
-from service.runtime.run_plan import RunPlan, choose_runs
+from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session, open_session
 from service.runtime.tuning import best_batch
 from tests.bad_networks import endless, endless_when_bright, failing
@@ -190,7 +194,12 @@ class Timed:
     def choose(self, **changes: Any) -> Loaded:
         settings = {"limit": 16, "largest": 16, "instances": 0, "threads": 8, **changes}
         return choose_runs(
-            self.narrow, self._open_wide, np.zeros(1, np.uint8), clock=self.clock, **settings
+            self.narrow,
+            self._open_wide,
+            np.zeros(1, np.uint8),
+            clock=self.clock,
+            narrow_clock=self.clock,
+            **settings,
         )
 
 
@@ -344,6 +353,8 @@ class TickingClock(ManualClock):
 
 def on_processor(one: Servable, opener: Opener, name: DeviceName, **changes: Any) -> Loaded:
     settings = {"limit": 4, "largest": 4, "instances": 0, "threads": 3, "cache": Path(), **changes}
+    if "clock" in settings:
+        settings["narrow_clock"] = settings["clock"]
     return load_on_processor(one, Device(name), opener, **settings)
 
 
@@ -398,6 +409,84 @@ def test_what_was_measured_of_a_network_counts_for_one_that_is_built_alike(tmp_p
         on_processor(other, Opener(one.path), "cpu", clock=no_clock, **settings)
 
 
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+class Priorities(Opener):
+    """Remembers with how many threads each session was opened, and how low the priority was then."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.found: list[tuple[int, int]] = []
+
+    def __call__(self, plan: SessionPlan) -> Session:
+        self.found.append((plan.intra_threads, niceness()))
+        return super().__call__(plan)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+@pytest.mark.parametrize("plan", [None, RunPlan(4, together=True, wide=False, spin=False)])
+def test_beside_the_traffic_only_sessions_without_threads_open_at_a_low_priority(
+    tmp_path: Path, plan: RunPlan | None
+) -> None:
+    one, own = servable(tmp_path), niceness()
+    opener = Priorities(one.path)
+    plans: dict[object, RunPlan] = {} if plan is None else {(build_of(one), None): plan}
+    settings = {"clock": TickingClock(), "plans": plans, "calling": LowPriority()}
+    loaded = on_processor(one, opener, "cpu", **settings)
+    assert opener.found == [(1, min(19, own + NICENESS)), (3, own)]
+    assert loaded.checked, "its first run was that of a blank image, aside"
+
+
+def test_a_model_whose_runs_take_all_cores_is_opened_once_where_a_request_waits_for_it(
+    tmp_path: Path,
+) -> None:
+    one = servable(tmp_path)
+    opener = Opener(one.path)
+    plans: dict[object, RunPlan] = {
+        (build_of(one), None): RunPlan(4, together=True, wide=False, spin=False)
+    }
+    loaded = on_processor(one, opener, "cpu", plans=plans)
+    assert [plan.intra_threads for plan in opener.plans] == [3]
+    assert (loaded.cores, loaded.checked) == (3, False)
+
+
+def test_what_does_not_end_at_a_low_priority_runs_again_at_that_of_all(tmp_path: Path) -> None:
+    runs: list[int] = []
+    stopped = threading.Event()
+
+    class Starved:
+        def stop(self, _: int) -> None:
+            stopped.set()
+
+    def run() -> int:
+        runs.append(threading.get_ident())
+        if threading.get_ident() != here:
+            assert stopped.wait(10)
+            raise RuntimeError("Exiting due to terminate flag being set to true.")
+        return 5
+
+    here = threading.get_ident()
+    calling = patient_calling(tmp_path, [Starved()], LowPriority(), seconds=0.05)
+    assert calling(run) == 5
+    assert runs[1:] == [here] != runs[:1]
+    with pytest.raises(ServableError, match=r"its first run failed: integer division"):
+        patient_calling(tmp_path, [], LowPriority())(lambda: 1 // 0)
+
+
+def test_beside_the_traffic_a_network_that_answers_nothing_finite_is_refused(
+    tmp_path: Path,
+) -> None:
+    model = color_model()
+    model.graph.initializer[0].CopyFrom(helper.make_tensor("scale", TensorProto.FLOAT, [], [0.0]))
+    one = servable(tmp_path, model=model)
+    with pytest.raises(ServableError, match="output logits of a blank image is not finite"):
+        ModelLoader(outputs=OUTPUTS, device=CPU, largest=4, instances=1, cache=Path()).load_beside(
+            one
+        )
+
+
 @pytest.mark.parametrize(
     ("chosen", "runs", "cores"),
     [
@@ -430,7 +519,7 @@ def test_a_plan_is_applied_as_it_was_measured_and_warms_what_it_opens(
     assert (loaded.largest, loaded.cores) == (8, cores)
     assert (loaded.wide is not None) is (chosen.wide and not chosen.together)
     assert [plan.intra_threads for plan in opened] == [3] * chosen.wide
-    assert warmed == [(1, 8, 8, 3)] * chosen.wide
+    assert warmed == [(1, 8, 8, 3)] * (chosen.wide and not chosen.together), "a check warms that"
 
 
 def test_a_plan_remembers_what_a_measurement_came_to() -> None:

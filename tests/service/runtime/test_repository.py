@@ -28,6 +28,7 @@ def test_the_folder_names_the_model_so_that_a_rename_renames_it(tmp_path: Path) 
     [
         ("Cat", 1, "can not name a model"),
         ("cat", "one", "not a version"),
+        ("cat", "01", "does not begin with 0"),
         ("cat", 0, "not a version"),
     ],
 )
@@ -38,6 +39,13 @@ def test_a_folder_that_can_not_be_a_model_is_refused_with_the_reason(
     servables, (refusal,) = scan_repository(tmp_path)
     assert not servables
     assert reason in refusal.reason
+
+
+def test_a_folder_in_the_place_of_a_file_is_refused_in_plain_words(tmp_path: Path) -> None:
+    (tmp_path / "cat" / "1" / "model.onnx").mkdir(parents=True)
+    servables, (refusal,) = scan_repository(tmp_path)
+    assert not servables
+    assert refusal.reason.endswith("model.onnx: it can not be read: Is a directory")
 
 
 def test_a_file_without_a_card_is_refused_and_the_others_are_kept(tmp_path: Path) -> None:

@@ -5,8 +5,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from service.engine import Engine
-from service.errors import InvalidParameterError, MalformedJsonError, for_clients
-from service.logs import printable
+from service.errors import InvalidParameterError, MalformedJsonError
 
 LARGEST_BODY = 64 * 1024
 _STATES = {
@@ -92,22 +91,5 @@ def index(engine: Engine, *, ready_only: bool) -> list[dict[str, str]]:
         }
         for one in registry.models
     ]
-    found += [
-        {
-            "name": one.name,
-            "version": str(one.version),
-            "state": "UNAVAILABLE",
-            "reason": reason,
-        }
-        for one, reason in registry.wanted.withheld
-    ]
-    found += [
-        {
-            "name": one.name,
-            "version": printable(one.path.parent.name),
-            "state": "UNAVAILABLE",
-            "reason": for_clients(one.reason, one.path),
-        }
-        for one in registry.refusals
-    ]
+    found += [{**one._asdict(), "state": "UNAVAILABLE"} for one in registry.not_served]
     return [one for one in found if not ready_only or one["state"] == "READY"]

@@ -1,23 +1,68 @@
 """A model that is sent is put into the repository whole, and what a killed process has left goes."""
 
+import asyncio
 import os
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import Request
-from starlette.types import Message
 
-from service.api.ingest.model_upload import ABANDONED_SECONDS, DRAFT, receive_model
+from service.api.ingest.model_upload import ABANDONED_SECONDS, DRAFT, Upload, receive_model
+from service.api.ingest.pace import Pace
+from service.errors import ClientLeftError, DeadlineError, FovealError
 
 pytestmark = pytest.mark.anyio
+Message = dict[str, Any]
 
 
-def sent(body: bytes) -> Request:
+def piece(body: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.request", "body": body, "more_body": more}
+
+
+def sending(*messages: Message) -> Callable[[], Awaitable[Message]]:
+    """Return a client that sends these messages and then nothing, with its connection open."""
+    waiting = list(messages)
+
     async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
+        if not waiting:
+            await asyncio.Event().wait()
+        return waiting.pop(0)
 
-    return Request({"type": "http", "method": "PUT", "headers": []}, receive)
+    return receive
+
+
+async def receive(root: Path, *messages: Message, least_rate: int = 0) -> Upload | None:
+    request = Request({"type": "http", "headers": []}, sending(*messages))
+    pace = Pace(least_rate, window_seconds=0.05)
+    return await receive_model(request, root, "colors", 1, most_bytes=1000, pace=pace)
+
+
+async def test_a_model_is_in_its_place_when_it_is_whole(tmp_path: Path) -> None:
+    upload = await receive(tmp_path, piece(b"one "), piece(b"two", more=False))
+    assert upload is not None
+    assert (tmp_path / "colors/1/model.onnx").read_bytes() == b"one two"
+    assert await receive(tmp_path, piece(b"", more=False)) is None, "the one of the folder is meant"
+
+
+@pytest.mark.parametrize(
+    ("messages", "least_rate", "error"),
+    [
+        ((piece(b"one"),), 0, DeadlineError),
+        ((piece(b"one"), *[piece(b"") for _ in range(9)]), 0, DeadlineError),
+        ((piece(b"one"), piece(b"two")), 1000, DeadlineError),
+        ((), 0, DeadlineError),
+        ((piece(b"one"), {"type": "http.disconnect"}), 0, ClientLeftError),
+    ],
+)
+async def test_of_a_model_that_stops_to_arrive_nothing_stays(
+    tmp_path: Path, messages: tuple[Message, ...], least_rate: int, error: type[FovealError]
+) -> None:
+    with pytest.raises(error):
+        await receive(tmp_path, *messages, least_rate=least_rate)
+    assert not any(os.scandir(tmp_path))
 
 
 def draft(root: Path, name: str, written: float) -> Path:
@@ -37,7 +82,7 @@ async def test_what_killed_processes_have_left_is_removed_and_what_arrives_is_no
     begun_long_ago = draft(tmp_path, "slow", now - ABANDONED_SECONDS - 1)
     os.utime(begun_long_ago / "model.onnx", (now, now))
     new = draft(tmp_path, "new", now)
-    upload = await receive_model(sent(b"a model"), tmp_path, "m", 1, 100)
+    upload = await receive(tmp_path, piece(b"a model", more=False))
     assert upload is not None
     assert (upload.folder / "model.onnx").read_bytes() == b"a model"
     assert [one.exists() for one in (left, begun_long_ago, new)] == [False, True, True]
