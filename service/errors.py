@@ -3,7 +3,8 @@
 FovealError
 ├── ConfigurationError            the service can not start with this configuration
 │   ├── DeviceError               the device that the settings name does not work
-│   └── ServableError             a file in the model repository can not be served
+│   ├── ServableError             a file in the model repository can not be served
+│   └── StorageError              the place of the models can not be read
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
@@ -21,7 +22,7 @@ FovealError
 │   ├── UnknownModelError  UnknownVersionError  WrongTaskError  NoDefaultModelError
 │   └── AdminOffError  RefusedModelError  VersionExistsError  ModelInUseError
 ├── UnavailableError              the client may try again
-│   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError
+│   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError  StorageUnavailableError
 │   └── DeadlineError
 ├── ClientLeftError               the client closed its connection before the answer
 └── InferenceError                a fault of the service: the network failed on this image
@@ -56,6 +57,11 @@ class DeviceError(ConfigurationError):
 class ServableError(ConfigurationError):
     code = "not_servable"
     title = "File not servable"
+
+
+class StorageError(ConfigurationError):
+    code = "storage_error"
+    title = "Model storage not readable"
 
 
 class RequestError(FovealError):
@@ -442,6 +448,14 @@ class StuckError(UnavailableError):
     code = "run_stuck"
     title = "Run stuck"
     retry_after_seconds = None
+
+
+class StorageUnavailableError(UnavailableError):
+    """The place that the models come from could not be read, so that nothing was changed; what was served goes on."""
+
+    code = "storage_unavailable"
+    title = "Model storage unavailable"
+    retry_after_seconds = 30
 
 
 class DeadlineError(UnavailableError):

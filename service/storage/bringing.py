@@ -1,0 +1,180 @@
+"""A version of a place → a whole version in the cache, its digest checked before anything else reads it."""
+
+import logging
+import secrets
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from service.card import CardError, check_certificate, read_card
+from service.errors import StorageError
+from service.logs import LOGGER
+from service.runtime.repository import MODEL_FILE
+from service.storage.cache import CacheFullError, Entry, ModelCache
+from service.storage.fetching import Clock, DiskFullError, FileFetch, Pace
+from service.storage.file_system import FileGoneError, RemoteFiles
+from service.storage.listing import RemoteVersion, with_sizes
+from service.storage.lock_file import VERSION_FILES, Lock, Pin, differs, digests_in, version_digest
+
+log = logging.getLogger(LOGGER)
+
+REPORT_SECONDS = 5.0
+"""How often the log says how far a version has come."""
+
+
+class RefusedVersionError(StorageError):
+    """One version can not be had; the others can."""
+
+
+class Bringing:
+    """Brings versions of one place into the cache. All methods block.
+
+    Args:
+        files: the place.
+        cache: where they go.
+        pace: makes the limits for one version.
+    """
+
+    def __init__(self, files: RemoteFiles, cache: ModelCache, pace: Callable[[], Pace]) -> None:
+        self._files = files
+        self._cache = cache
+        self._pace = pace
+
+    def bring(self, version: RemoteVersion, pin: Pin | None, lock: Lock | None) -> Entry:
+        """Return a version, held in the cache; it is fetched where that does not have it.
+
+        Args:
+            version: as it is listed.
+            pin: what it must be; None: what its card says.
+            lock: where that is written.
+
+        Raises:
+            RefusedVersionError: it is not what is pinned, not what its own card says, not whole, or there is no room
+                for it.
+            StorageError: the place does not answer.
+        """
+        try:
+            sized = with_sizes(self._files, version)
+        except FileGoneError as error:
+            raise RefusedVersionError(f"{error}. Is it being uploaded or removed?") from error
+        fingerprint = sized.fingerprint(str(self._files.url))
+        entry = self._cached(sized, fingerprint, pin, lock)
+        if entry is not None:
+            return entry
+        with self._cache.fetching(fingerprint or secrets.token_hex(32)) as folder:
+            entry = self._cached(sized, fingerprint, pin, lock)  # another process has fetched it
+            if entry is None:
+                digest = self._fetch(sized, folder, fingerprint, pin, lock)
+                entry = self._cache.take(sized.name, sized.version, digest)
+        if entry is None:
+            raise StorageError(
+                f"{self._cache.root} lost {sized.name}:{sized.version} at once. Is another program removing its files?"
+            )
+        return entry
+
+    def _cached(
+        self, version: RemoteVersion, fingerprint: str | None, pin: Pin | None, lock: Lock | None
+    ) -> Entry | None:
+        digest = None if fingerprint is None else self._cache.known(fingerprint)
+        if digest is None:
+            return None
+        if pin is not None and lock is not None and digest != pin.digest:
+            raise RefusedVersionError(
+                f"{version.name}:{version.version} in {self._files.url} has the digest {digest}, and {lock.path.name} "
+                f"pins {pin.digest}. Put the pinned files back, or pin these with `foveal lock`."
+            )
+        return self._cache.take(version.name, version.version, digest)
+
+    def _fetch(
+        self,
+        version: RemoteVersion,
+        folder: Path,
+        fingerprint: str | None,
+        pin: Pin | None,
+        lock: Lock | None,
+    ) -> str:
+        """Fetch a version, and return its digest."""
+        named = f"{version.name}:{version.version}"
+        try:
+            self._cache.reserve(folder, version.size_bytes, named)
+            self._fetch_files(version, folder)
+            self._require_unchanged(version, fingerprint)
+            digests = digests_in(folder)
+            if fingerprint is not None:
+                self._cache.remember(fingerprint, version_digest(digests))
+            if pin is not None and lock is not None:
+                reason = differs(pin, digests, lock.path, str(self._files.url))
+                if reason is not None:
+                    raise CardError(reason)
+            path = folder / MODEL_FILE
+            check_certificate(path, read_card(path))
+            return self._cache.keep(folder, version.name, version.version, digests)
+        except CardError as error:
+            self._cache.discard(folder)
+            place = f"{self._files.url}/{version.folder}"
+            raise RefusedVersionError(str(error).replace(str(folder), place)) from error
+        except (CacheFullError, DiskFullError) as error:
+            self._cache.discard(folder)
+            raise RefusedVersionError(f"{named} is not fetched: {error}") from error
+        except FileGoneError as error:
+            raise RefusedVersionError(f"{error}. Is it being uploaded or removed?") from error
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StorageError(f"{self._cache.root} can not be used: {reason}.") from error
+
+    def _fetch_files(self, version: RemoteVersion, folder: Path) -> None:
+        named = f"{version.name}:{version.version}"
+        pace = self._pace()
+        progress = _Progress(f"{named} from {self._files.url}", version.size_bytes, pace.clock)
+        began = sum(one.stat().st_size for one in folder.iterdir() if one.name in VERSION_FILES)
+        progress(began)
+        log.info(
+            "fetching %s: %s%s",
+            progress.what,
+            _mega(version.size_bytes),
+            f", of which {_mega(began)} are here from before" if began else "",
+        )
+        for file in version.files:
+            path = f"{version.folder}/{file.name}"
+            target = folder / file.name
+            FileFetch(self._files, path, file.size or 0, target, pace, progress).run()
+
+    def _require_unchanged(self, version: RemoteVersion, fingerprint: str | None) -> None:
+        """Refuse a version whose files were replaced while they came: they would be of two."""
+        asked = replace(version, files=tuple(replace(one, size=None) for one in version.files))
+        now = with_sizes(self._files, asked).fingerprint(str(self._files.url))
+        if now != fingerprint:
+            raise CardError(
+                f"{version.name}:{version.version} was changed in {self._files.url} while it was fetched. Reload when "
+                "its upload has ended."
+            )
+
+
+class _Progress:
+    """Logs how far a version has come."""
+
+    def __init__(self, what: str, size_bytes: int, clock: Clock) -> None:
+        self.what = what
+        self._size = size_bytes
+        self._clock = clock
+        self._came = 0
+        self._began = self._reported = clock()
+
+    def __call__(self, count: int) -> None:
+        self._came += count
+        now = self._clock()
+        if now - self._reported < REPORT_SECONDS:
+            return
+        rate = self._came / (now - self._began)
+        self._reported = now
+        log.info(
+            "fetching %s: %d %% of %s, %s a second",
+            self.what,
+            100 * self._came // max(1, self._size),
+            _mega(self._size),
+            _mega(int(rate)),
+        )
+
+
+def _mega(count: int) -> str:
+    return f"{count / 1e6:.1f} MB"
