@@ -494,12 +494,13 @@ def error_types() -> tuple[type[FovealError], ...]:
 
 
 _RUNTIME = "[ONNXRuntimeError]"
+_PLACES = re.compile(r"\b(?:s3|gs|hf|https?)://[^\s'\"()]*[^\s'\"().,:;]")
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")
 _SOURCE_LINE = re.compile(r"\s*\S+\.(?:cc|cpp|cu|h|py):\d+\S*")
 
 
 def for_clients(message: str, path: Path | None = None) -> str:
-    """Return a message about a file or from a library without this machine's folders and a library's source lines.
+    """Return a message about a file or from a library without folders, places of models and a library's source lines.
 
     The log has the whole message.
 
@@ -512,4 +513,5 @@ def for_clients(message: str, path: Path | None = None) -> str:
         message = f"{reason.rstrip(' :')}: ONNX Runtime refuses it, and the log has its reason"
     if path is not None:
         message = message.replace(str(path), "/".join(path.parts[-3:]))
+    message = _PLACES.sub("the model storage", message)
     return _SOURCE_LINE.sub("", _FOLDERS.sub("", message))

@@ -1,7 +1,8 @@
-"""The folder of the models is watched, and what changes in it is served."""
+"""The place of the models is watched, and what changes in it is served."""
 
+import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -58,13 +59,57 @@ async def _watch(root: Path, change: Callable[[Change], Awaitable[ChangeReport]]
         except FovealError as error:
             log.error("the folder of the models has changed, and what is served has not: %s", error)
         else:
-            log.info(
-                "the folder of the models has changed: loaded %s, removed %s, refused %s",
-                *(
-                    ", ".join(found) or "nothing"
-                    for found in (report.loaded, report.removed, report.refused)
-                ),
-            )
+            _say("the folder of the models has changed", report)
+
+
+@asynccontextmanager
+async def looking(
+    name: str,
+    change: Callable[[Change], Awaitable[ChangeReport]],
+    seconds: float,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
+) -> AsyncIterator[None]:
+    """Serve what changes at a place elsewhere, which tells nobody, for the length of the block.
+
+    Args:
+        name: of the place.
+        change: changes what is served.
+        seconds: between two looks.
+        sleep: waits.
+    """
+    async with background(_look(name, change, seconds, sleep)):
+        yield
+
+
+async def _look(
+    name: str,
+    change: Callable[[Change], Awaitable[ChangeReport]],
+    seconds: float,
+    sleep: Callable[[float], Awaitable[object]],
+) -> None:
+    log.info("looking at %s every %g s", name, seconds)
+    refused: Mapping[str, str] = {}
+    while True:
+        await sleep(seconds)
+        try:
+            report = await change(Change(kind="reload"))
+        except FovealError as error:
+            log.error("%s was not looked at, and what is served goes on: %s", name, error)
+        else:
+            if report.loaded or report.removed or report.refused != refused:
+                _say(f"{name} has changed", report)
+            refused = report.refused
+
+
+def _say(what: str, report: ChangeReport) -> None:
+    log.info(
+        "%s: loaded %s, removed %s, refused %s",
+        what,
+        *(
+            ", ".join(found) or "nothing"
+            for found in (report.loaded, report.removed, report.refused)
+        ),
+    )
 
 
 def _is_visible(_: Any, path: str) -> bool:  # noqa: ANN401  # the kind of the change

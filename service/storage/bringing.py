@@ -2,6 +2,7 @@
 
 import logging
 import secrets
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from service.storage.lock_file import VERSION_FILES, Lock, Pin, differs, digests
 
 log = logging.getLogger(LOGGER)
 
+DOWNLOADS = 2
+"""How often files that are refused are fetched: once more, since they may have been damaged on their way."""
 REPORT_SECONDS = 5.0
 """How often the log says how far a version has come."""
 
@@ -39,6 +42,7 @@ class Bringing:
         self._files = files
         self._cache = cache
         self._pace = pace
+        self._refused: dict[str, list[str]] = {}
 
     def bring(self, version: RemoteVersion, pin: Pin | None, lock: Lock | None) -> Entry:
         """Return a version, held in the cache; it is fetched where that does not have it.
@@ -61,6 +65,9 @@ class Bringing:
         entry = self._cached(sized, fingerprint, pin, lock)
         if entry is not None:
             return entry
+        refused = self._refused.get(fingerprint or "", [])
+        if len(refused) >= DOWNLOADS:
+            raise RefusedVersionError(refused[-1])
         with self._cache.fetching(fingerprint or secrets.token_hex(32)) as folder:
             entry = self._cached(sized, fingerprint, pin, lock)  # another process has fetched it
             if entry is None:
@@ -97,6 +104,7 @@ class Bringing:
         named = f"{version.name}:{version.version}"
         try:
             self._cache.reserve(folder, version.size_bytes, named)
+            _require_room(folder, version.size_bytes)
             self._fetch_files(version, folder)
             self._require_unchanged(version, fingerprint)
             digests = digests_in(folder)
@@ -112,7 +120,10 @@ class Bringing:
         except CardError as error:
             self._cache.discard(folder)
             place = f"{self._files.url}/{version.folder}"
-            raise RefusedVersionError(str(error).replace(str(folder), place)) from error
+            reason = str(error).replace(str(folder), place)
+            if fingerprint is not None:
+                self._refused.setdefault(fingerprint, []).append(reason)
+            raise RefusedVersionError(reason) from error
         except (CacheFullError, DiskFullError) as error:
             self._cache.discard(folder)
             raise RefusedVersionError(f"{named} is not fetched: {error}") from error
@@ -148,6 +159,17 @@ class Bringing:
                 f"{version.name}:{version.version} was changed in {self._files.url} while it was fetched. Reload when "
                 "its upload has ended."
             )
+
+
+def _require_room(folder: Path, size_bytes: int) -> None:
+    """Refuse what the disk has no room for, before it fills."""
+    missing = size_bytes - sum(one.stat().st_size for one in folder.iterdir())
+    free = shutil.disk_usage(folder).free
+    if missing > free:
+        raise DiskFullError(
+            f"{folder.parent} has {_mega(free)} left, and {_mega(missing)} are to come. Make room, or let "
+            "FOVEAL_MODELS_CACHE name another folder."
+        )
 
 
 class _Progress:

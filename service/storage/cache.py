@@ -159,7 +159,7 @@ class ModelCache:
                 self._make_room(total, folder)
             total = sum(self._entry_sizes().values()) + self._incoming_bytes()
         if total > self.most_bytes:
-            shutil.rmtree(folder, ignore_errors=True)
+            self.discard(folder)
             raise CacheFullError(
                 f"{name} has {size_bytes} bytes, and {self.root} may hold {self.most_bytes} "
                 f"(FOVEAL_MODELS_CACHE_BYTES), of which {total - size_bytes} are served or are being fetched. "
@@ -192,10 +192,13 @@ class ModelCache:
         """Remove what came of a version; to be called in `fetching`."""
         shutil.rmtree(folder, ignore_errors=True)
 
+    def close(self) -> None:
+        """Let all versions go."""
+        self.release(set())
+
     @contextmanager
     def _locked(self) -> Iterator[None]:
-        with (self.root / "lock").open("ab") as file:
-            _lock(file)
+        with alone(self.root / "lock"):
             yield
 
     def _entry_sizes(self) -> dict[str, int]:
@@ -289,6 +292,18 @@ class ModelCache:
                 yield folder
             finally:
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def alone(path: Path) -> Iterator[None]:
+    """Let one process after the other into the block.
+
+    Args:
+        path: of a file that is locked; made when needed.
+    """
+    with path.open("ab") as file:
+        _lock(file)
+        yield
 
 
 def sweep(views: Path) -> None:

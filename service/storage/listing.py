@@ -13,7 +13,7 @@ from service.logs import LOGGER, printable
 from service.runtime.fleet import FLEET_FILE, MODEL_NAME, is_version
 from service.runtime.repository import MODEL_FILE
 from service.storage.file_system import FileGoneError, RemoteFile, RemoteFiles
-from service.storage.lock_file import VERSION_FILES, Lock
+from service.storage.lock_file import VERSION_FILES, Lock, Pin
 from service.toml_file import MOST_BYTES as MOST_TOML_BYTES
 
 log = logging.getLogger(LOGGER)
@@ -127,10 +127,40 @@ def _listed(files: RemoteFiles) -> Listing:
         versions += [
             _version(files, model.name, int(folder.name))
             for folder in inside
-            if folder.is_folder and is_version(folder.name) and not folder.name.startswith("0")
+            if _is_version_folder(folder)
         ]
     found = [one for one in versions if one is not None]
     return Listing(tuple(sorted(found, key=lambda one: one.key)), texts)
+
+
+def list_versions(files: RemoteFiles, name: str, version: int | None) -> list[RemoteVersion]:
+    """Return the versions of one model at a place, ascending; of one version only where it is given.
+
+    Args:
+        files: the place.
+        name: of the model.
+        version: None: all.
+
+    Raises:
+        StorageError: the place does not answer, or the name can not be one.
+    """
+    if not MODEL_NAME.fullmatch(name):
+        raise StorageError(f"{printable(name[:80])!r} can not name a model.")
+    try:
+        if version is not None:
+            found = [_version(files, name, version)]
+        else:
+            inside = files.children(name)
+            _require_few(files, inside)
+            numbers = sorted(int(one.name) for one in inside if _is_version_folder(one))
+            found = [_version(files, name, number) for number in numbers]
+    except FileGoneError:
+        return []
+    return [one for one in found if one is not None]
+
+
+def _is_version_folder(found: RemoteFile) -> bool:
+    return found.is_folder and is_version(found.name) and not found.name.startswith("0")
 
 
 def _version(files: RemoteFiles, name: str, version: int) -> RemoteVersion | None:
@@ -151,13 +181,14 @@ def _pinned(files: RemoteFiles, lock: Lock) -> Listing:
         *((f"{name}/{CHAIN_FILE}", MOST_CHAIN_BYTES) for name in sorted(names)),
     ]:
         texts |= _text(files, path, most)
-    versions = tuple(
-        RemoteVersion(
-            *pin.key, tuple(RemoteFile(name) for name in VERSION_FILES if name in pin.files)
-        )
-        for pin in sorted(lock.pins.values(), key=lambda one: one.key)
-    )
-    return Listing(versions, texts)
+    pins = sorted(lock.pins.values(), key=lambda one: one.key)
+    return Listing(tuple(map(pinned_version, pins)), texts)
+
+
+def pinned_version(pin: Pin) -> RemoteVersion:
+    """Return where a version that is pinned must lie; its files have no sizes yet."""
+    files = tuple(RemoteFile(name) for name in VERSION_FILES if name in pin.files)
+    return RemoteVersion(pin.name, pin.version, files)
 
 
 def with_sizes(files: RemoteFiles, version: RemoteVersion) -> RemoteVersion:

@@ -149,7 +149,6 @@ class RemoteStorage:
             entries[key] = entry
         except RefusedVersionError as error:
             refusals[key] = printable(str(error))
-            log.error("%s", refusals[key])
             kept = None if pin is None else self._cache.take(*key, pin.digest)
             if kept is not None and self._is_intact(kept):
                 log.error("%s:%d is served from the cache, as it is pinned", *key)

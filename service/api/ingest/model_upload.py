@@ -44,16 +44,23 @@ def _remove(folder: Path) -> None:
 
 
 async def receive_model(
-    request: Request, root: Path, name: str, version: int, most_bytes: int
+    request: Request, root: Path | None, name: str, version: int, most_bytes: int
 ) -> Upload | None:
     """Write a request's body to the place of a model's version; None where it has no body.
 
     It is written to a hidden folder of the repository, where nothing looks for models, and moved when it is whole.
 
+    Args:
+        request: the request.
+        root: the repository; None: there is none that can be written, and a body is refused.
+        name: of the model.
+        version: of the model.
+        most_bytes: of the body.
+
     Raises:
         BodyTooLargeError: it has more than `most_bytes`.
         VersionExistsError: there is such a version; the file of a version is never replaced.
-        RefusedModelError: the repository can not be written.
+        RefusedModelError: the repository can not be written, or is none.
         ClientLeftError: the client left before the end.
         UnsupportedEncodingError: the body is compressed.
     """
@@ -62,6 +69,9 @@ async def receive_model(
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most_bytes:
         raise BodyTooLargeError(_too_large(most_bytes))
+    if root is None:
+        await _refuse(request)
+        return None
     place = root / name / str(version)
     draft = root / f".incoming-{secrets.token_hex(8)}"
     try:
@@ -74,6 +84,19 @@ async def receive_model(
         ) from error
     finally:
         await whole_call(shutil.rmtree, draft, True)  # noqa: FBT003  # ignore_errors
+
+
+async def _refuse(request: Request) -> None:
+    """Refuse a request that has a body."""
+    try:
+        async for chunk in request.stream():
+            if chunk:
+                raise RefusedModelError(
+                    "The models are fetched from a model storage, which this service never changes. Put the file "
+                    "there, then send this call without a body."
+                )
+    except ClientDisconnect:
+        raise ClientLeftError("The client closed its connection.") from None
 
 
 async def _receive(request: Request, draft: Path, place: Path, most_bytes: int) -> Upload | None:

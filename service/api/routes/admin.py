@@ -124,6 +124,8 @@ async def delete_version(
     ] = False,
 ) -> ChangeReport:
     services.require_admin()
+    if file:
+        services.engine.require_folder()
     report = await services.change(Change(kind="unload_version", name=name, version=version))
     if file:
         await services.engine.remove_file(name, version)
