@@ -122,7 +122,7 @@ class RemoteFiles:
         """
         place = self._place(path)
         if self._is_http:
-            return self._call(f"open {path}", lambda: self._open_http(place, offset))
+            return self._call(f"open {path or 'its page'}", lambda: self._open_http(place, offset))
 
         def opened() -> Any:  # noqa: ANN401
             file = self._fs.open(place, "rb", block_size=CHUNK_BYTES, cache_type="none")
@@ -133,7 +133,7 @@ class RemoteFiles:
 
     def read(self, stream: Stream, path: str, size: int, seconds: float) -> bytes:
         """Return the next bytes, at most `size`; empty at the end; see `children` for the errors."""
-        return self._call(f"read {path}", lambda: stream.read(size), seconds)
+        return self._call(f"read {path or 'its page'}", lambda: stream.read(size), seconds)
 
     def read_small(self, path: str, most_bytes: int) -> bytes:
         """Return a whole file that must be small.
@@ -178,7 +178,7 @@ class RemoteFiles:
         page = self.read_small(f"{path}/" if path else "", MOST_PAGE_BYTES)
         return [
             RemoteFile(name, is_folder=is_folder)
-            for name, is_folder in folder_links(page, f"{self._place(path)}/")
+            for name, is_folder in folder_links(page, f"{self._place(path).rstrip('/')}/")
         ]
 
     def _place(self, path: str) -> str:

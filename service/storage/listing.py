@@ -107,11 +107,14 @@ def _listed(files: RemoteFiles) -> Listing:
     texts: dict[str, bytes] = {}
     versions: list[RemoteVersion | None] = []
     top = files.children()
+    if not top:
+        raise FileGoneError(f"{files.url} is empty")
     _require_few(files, top)
     if any(one.name == FLEET_FILE and not one.is_folder for one in top):
         texts |= _text(files, FLEET_FILE, MOST_TOML_BYTES)
     for model in top:
-        if not model.is_folder or model.name.startswith("."):
+        is_hidden = model.name.startswith(".") and model.name.strip(".")
+        if not model.is_folder or is_hidden:
             continue
         if not MODEL_NAME.fullmatch(model.name):
             log.warning(
@@ -120,7 +123,7 @@ def _listed(files: RemoteFiles) -> Listing:
                 printable(model.name[:200]),
             )
             continue
-        inside = files.children(model.name)
+        inside = _children(files, model.name)
         _require_few(files, [*versions, *inside])
         if any(one.name == CHAIN_FILE and not one.is_folder for one in inside):
             texts |= _text(files, f"{model.name}/{CHAIN_FILE}", MOST_CHAIN_BYTES)
@@ -146,17 +149,22 @@ def list_versions(files: RemoteFiles, name: str, version: int | None) -> list[Re
     """
     if not MODEL_NAME.fullmatch(name):
         raise StorageError(f"{printable(name[:80])!r} can not name a model.")
+    if version is not None:
+        found = [_version(files, name, version)]
+    else:
+        inside = _children(files, name)
+        _require_few(files, inside)
+        numbers = sorted(int(one.name) for one in inside if _is_version_folder(one))
+        found = [_version(files, name, number) for number in numbers]
+    return [one for one in found if one is not None]
+
+
+def _children(files: RemoteFiles, path: str) -> list[RemoteFile]:
+    """Return what lies in a folder; nothing where it has gone since it was listed."""
     try:
-        if version is not None:
-            found = [_version(files, name, version)]
-        else:
-            inside = files.children(name)
-            _require_few(files, inside)
-            numbers = sorted(int(one.name) for one in inside if _is_version_folder(one))
-            found = [_version(files, name, number) for number in numbers]
+        return files.children(path)
     except FileGoneError:
         return []
-    return [one for one in found if one is not None]
 
 
 def _is_version_folder(found: RemoteFile) -> bool:
@@ -164,7 +172,7 @@ def _is_version_folder(found: RemoteFile) -> bool:
 
 
 def _version(files: RemoteFiles, name: str, version: int) -> RemoteVersion | None:
-    inside = {one.name: one for one in files.children(f"{name}/{version}") if not one.is_folder}
+    inside = {one.name: one for one in _children(files, f"{name}/{version}") if not one.is_folder}
     if MODEL_FILE not in inside:
         return None
     return RemoteVersion(
