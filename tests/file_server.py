@@ -41,88 +41,96 @@ class FileServer:
 
     def fetched(self, name: str) -> list[str]:
         """Return the Range of each request for the content of files of this name."""
-        return [part for method, path, part in self.requests if method == "GET" and path.endswith(name)]
+        return [
+            part for method, path, part in self.requests if method == "GET" and path.endswith(name)
+        ]
 
 
 BLOCK = 4096
 
 
+class Handler(BaseHTTPRequestHandler):
+    """Answers as the server's `files` says."""
+
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        self._answer(with_body=True)
+
+    def do_HEAD(self) -> None:
+        self._answer(with_body=False)
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self, *, with_body: bool) -> None:
+        files, path = self.server.files, unquote(self.path).split("?")[0]
+        files.requests.append((self.command, path, self.headers.get("Range", "")))
+        target = files.root / path.strip("/")
+        if path in files.redirects:
+            self._head(302, 0, Location=files.redirects[path])
+        elif path in files.statuses or not target.exists():
+            self.send_error(files.statuses.get(path, 404))
+        elif target.is_dir():
+            self._page(path, target)
+        else:
+            self._file(path, target, with_body=with_body)
+
+    def _head(self, status: int, length: int, **headers: str) -> None:
+        self.send_response(status)
+        self.send_header("Content-Length", str(length))
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.end_headers()
+
+    def _page(self, path: str, target: Path) -> None:
+        files = self.server.files
+        if not files.lists or not path.endswith("/"):
+            self.send_error(404 if files.lists else 403)
+            return
+        names = [one.name + "/" * one.is_dir() for one in sorted(target.iterdir())]
+        links = ["../", "?C=N;O=D", *names, *(files.links if target == files.root else [])]
+        body = "".join(f'<a href="{html.escape(one)}">x</a>\n' for one in links).encode()
+        self._head(200, len(body), Content_Type="text/html")
+        self.wfile.write(body)
+
+    def _file(self, path: str, target: Path, *, with_body: bool) -> None:
+        files, content = self.server.files, target.read_bytes()
+        tag = f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"'
+        start, part = 0, self.headers.get("Range", "")
+        if files.ranges and part:
+            start = int(part.removeprefix("bytes=").split("-")[0])
+            given = f"bytes {start}-{len(content) - 1}/{len(content)}"
+            self._head(206, len(content) - start, ETag=tag, Content_Range=given)
+        else:
+            self._head(200, len(content), ETag=tag)
+        if not with_body:
+            return
+        cuts = files.cuts.get(path, [])
+        end = min(start + cuts.pop(0), len(content)) if cuts else len(content)
+        for begin in range(start, end, BLOCK):
+            files.before_write(path)
+            self.wfile.write(content[begin : min(begin + BLOCK, end)])
+        self.close_connection = end < len(content)
+
+
+class _Server(ThreadingHTTPServer):
+    files: FileServer
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: clients that leave are part of the tests."""
+
+
 @contextmanager
 def serve_files(root: Path) -> Iterator[FileServer]:
     """Serve a folder on 127.0.0.1 until the block ends."""
-    server = FileServer(root)
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802
-            self._answer(with_body=True)
-
-        def do_HEAD(self) -> None:  # noqa: N802
-            self._answer(with_body=False)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def _answer(self, *, with_body: bool) -> None:
-            path = unquote(self.path).split("?")[0]
-            server.requests.append((self.command, path, self.headers.get("Range", "")))
-            target = root / path.strip("/")
-            if path in server.redirects:
-                self.send_response(302)
-                self.send_header("Location", server.redirects[path])
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-            elif path in server.statuses or not target.exists():
-                self.send_error(server.statuses.get(path, 404))
-            elif target.is_dir():
-                self._page(path, target)
-            else:
-                self._file(path, target, with_body=with_body)
-
-        def _page(self, path: str, target: Path) -> None:
-            if not server.lists or not path.endswith("/"):
-                self.send_error(403 if not server.lists else 404)
-                return
-            names = [one.name + "/" * one.is_dir() for one in sorted(target.iterdir())]
-            links = ["../", "?C=N;O=D", *names, *(server.links if target == root else [])]
-            body = "".join(f'<a href="{html.escape(one)}">x</a>\n' for one in links).encode()
-            self.send_response(200)
-            self.send_header("Content-Type", "text/html")
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def _file(self, path: str, target: Path, *, with_body: bool) -> None:
-            content = target.read_bytes()
-            start = 0
-            part = self.headers.get("Range", "")
-            if server.ranges and part:
-                start = int(part.removeprefix("bytes=").split("-")[0])
-                self.send_response(206)
-                self.send_header(
-                    "Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}"
-                )
-            else:
-                self.send_response(200)
-            self.send_header("ETag", f'"{hashlib.md5(content, usedforsecurity=False).hexdigest()}"')
-            self.send_header("Content-Length", str(len(content) - start))
-            self.end_headers()
-            if not with_body:
-                return
-            cuts = server.cuts.get(path, [])
-            end = start + cuts.pop(0) if cuts else len(content)
-            for begin in range(start, min(end, len(content)), BLOCK):
-                server.before_write(path)
-                self.wfile.write(content[begin : min(begin + BLOCK, end)])
-            if end < len(content):
-                self.close_connection = True
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        server.url = f"http://127.0.0.1:{http.server_port}"
+    with _Server(("127.0.0.1", 0), Handler) as http:
+        http.files = FileServer(root, f"http://127.0.0.1:{http.server_port}")
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         try:
-            yield server
+            yield http.files
         finally:
             http.shutdown()
             thread.join()

@@ -121,6 +121,7 @@ class Bringing:
             self._cache.discard(folder)
             place = f"{self._files.url}/{version.folder}"
             reason = str(error).replace(str(folder), place)
+            reason = reason if place in reason else f"{place}/{MODEL_FILE}: {reason}"
             if fingerprint is not None:
                 self._refused.setdefault(fingerprint, []).append(reason)
             raise RefusedVersionError(reason) from error

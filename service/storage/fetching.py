@@ -121,15 +121,15 @@ class FileFetch:
         """
         if _size_of(self.target) > self.size:
             self.target.unlink()
-        failures = 0
+        failures = slow = 0
         while True:
             before = _size_of(self.target)
             try:
                 self._fetch_rest(before)
             except StorageError as error:
                 failures = 1 if _size_of(self.target) > before else failures + 1
-                most = 2 if isinstance(error, TooSlowError) else ATTEMPTS
-                if failures >= most or self.pace.left <= _NO_TIME:
+                slow += isinstance(error, TooSlowError)
+                if failures >= ATTEMPTS or slow > 1 or self.pace.left <= _NO_TIME:
                     raise
             except OSError as error:
                 raise _not_written(self.target, self.size, error) from error

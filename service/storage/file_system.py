@@ -318,11 +318,12 @@ def _cause_of(error: BaseException) -> BaseException | None:
 def _status_of(error: BaseException) -> int | None:
     """Return the HTTP status that an error of a library has; None where it has none."""
     for one in (error, error.__cause__):
-        status = getattr(one, "status", None) or getattr(one, "code", None)
-        if status is None:
-            status = getattr(getattr(one, "response", None), "status_code", None)
-        if status is None and isinstance(getattr(one, "response", None), dict):
-            status = one.response.get("ResponseMetadata", {}).get("HTTPStatusCode")  # type: ignore[union-attr]
+        answer = getattr(one, "response", None)
+        if isinstance(answer, dict):  # botocore
+            status = answer.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:  # httpx, aiohttp, gcsfs
+            status = getattr(answer, "status_code", None) or getattr(one, "status", None)
+            status = getattr(one, "code", None) if status is None else status
         if isinstance(status, int):
             return status
     return None

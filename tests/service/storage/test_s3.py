@@ -11,8 +11,8 @@ from moto.server import ThreadedMotoServer
 
 from service.errors import StorageError
 from service.storage.locking import lock_models
-from tests.service.storage.conftest import Open
 from tests.servables import color_model, write_servable
+from tests.service.storage.conftest import Open
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def moto() -> Iterator[str]:
 
 
 @pytest.fixture
-def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  # boto3 has no types
+def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
     """Return a client of an empty S3 with a bucket, for which the environment has the credentials."""
     for name, value in {
         "AWS_ENDPOINT_URL": moto,
@@ -43,15 +43,17 @@ def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # noqa: ANN401  # bo
     return client
 
 
-def upload(s3: Any, path: Path, key: str) -> None:  # noqa: ANN401
+def upload(s3: Any, path: Path, key: str) -> None:
     s3.put_object(Bucket="bucket", Key=key, Body=path.read_bytes())
 
 
-def test_a_prefix_is_served_as_a_folder_is(s3: Any, tmp_path: Path, open_place: Open) -> None:  # noqa: ANN401
+def test_a_prefix_is_served_as_a_folder_is(s3: Any, tmp_path: Path, open_place: Open) -> None:
     path = write_servable(tmp_path / "here")
     upload(s3, path, "prefix/colors/1/model.onnx")
     upload(s3, path, "prefix/colors/2/model.onnx")
-    s3.put_object(Bucket="bucket", Key="prefix/foveal.toml", Body=b"[models.colors]\nttl_seconds = 5\n")
+    s3.put_object(
+        Bucket="bucket", Key="prefix/foveal.toml", Body=b"[models.colors]\nttl_seconds = 5\n"
+    )
     s3.put_object(Bucket="bucket", Key="other/colors/9/model.onnx", Body=b"")
     storage = open_place("s3://bucket/prefix")
     storage.refresh()
@@ -63,7 +65,7 @@ def test_a_prefix_is_served_as_a_folder_is(s3: Any, tmp_path: Path, open_place: 
 
 
 def test_what_is_no_file_of_a_repository_is_never_fetched(
-    s3: Any,  # noqa: ANN401
+    s3: Any,
     tmp_path: Path,
     open_place: Open,
     caplog: pytest.LogCaptureFixture,
@@ -94,7 +96,7 @@ def test_what_is_no_file_of_a_repository_is_never_fetched(
 
 
 def test_only_what_has_changed_is_fetched_again(
-    s3: Any,  # noqa: ANN401
+    s3: Any,
     tmp_path: Path,
     open_place: Open,
     caplog: pytest.LogCaptureFixture,
@@ -118,7 +120,7 @@ def test_only_what_has_changed_is_fetched_again(
 
 
 def test_a_bucket_without_rights_is_an_error_that_names_the_remedy(
-    s3: Any,  # noqa: ANN401
+    s3: Any,
     moto: str,
     tmp_path: Path,
     open_place: Open,
@@ -135,12 +137,12 @@ def test_a_bucket_without_rights_is_an_error_that_names_the_remedy(
 
 
 @pytest.mark.parametrize("url", ["s3://bucket/nothing", "s3://no-such-bucket/prefix"])
-def test_a_place_that_is_not_there_is_an_error(s3: Any, open_place: Open, url: str) -> None:  # noqa: ANN401, ARG001
+def test_a_place_that_is_not_there_is_an_error(s3: Any, open_place: Open, url: str) -> None:  # noqa: ARG001
     with pytest.raises(StorageError, match=f"There is nothing at {url}"):
         open_place(url).refresh()
 
 
-def test_a_lock_pins_what_lies_in_the_bucket(s3: Any, tmp_path: Path, open_place: Open) -> None:  # noqa: ANN401
+def test_a_lock_pins_what_lies_in_the_bucket(s3: Any, tmp_path: Path, open_place: Open) -> None:
     path = write_servable(tmp_path / "here")
     upload(s3, path, "colors/1/model.onnx")
     lock = tmp_path / "foveal.lock"
