@@ -2,6 +2,7 @@
 
 import contextlib
 import importlib
+import logging
 import os
 import threading
 from collections.abc import Callable
@@ -19,6 +20,7 @@ T = TypeVar("T")
 ANSWER_SECONDS = 60.0
 """How long a place may take to answer a call that moves no file."""
 CHUNK_BYTES = 4 << 20
+_LIBRARIES = ("fsspec", "s3fs", "aiobotocore", "botocore", "gcsfs", "google", "huggingface_hub")
 _LONGEST_REASON = 300
 _VALIDATORS = (
     *("ETag", "etag", "generation", "md5Hash", "blob_id", "checksum"),
@@ -249,6 +251,10 @@ def open_remote(url: StorageUrl) -> RemoteFiles:
         ConfigurationError: a package is missing.
     """
     scheme = url.scheme
+    for name in (
+        _LIBRARIES
+    ):  # what they say of an error would be a plain line on stderr; ours is in the log
+        logging.getLogger(name).addHandler(logging.NullHandler())
     if scheme == "hf":
         os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"  # read when huggingface_hub is imported
     try:
