@@ -2,6 +2,7 @@
 
 import hashlib
 import html
+import ssl
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ class FileServer:
         links: further links on the page of the root, as they are.
         statuses: what is answered instead of a path's content.
         redirects: where a path leads instead.
+        authorization: what requests must have as that header; empty: anything.
         cuts: after how many bytes the connection of a path ends, one answer each.
         before_write: called with the path before each block of a file.
         requests: method, path and Range of each.
@@ -35,6 +37,7 @@ class FileServer:
     links: list[str] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
+    authorization: str = ""
     cuts: dict[str, list[int]] = field(default_factory=dict)
     before_write: Callable[[str], None] = lambda _: None
     requests: list[tuple[str, str, str]] = field(default_factory=list)
@@ -67,7 +70,9 @@ class Handler(BaseHTTPRequestHandler):
         files, path = self.server.files, unquote(self.path).split("?")[0]
         files.requests.append((self.command, path, self.headers.get("Range", "")))
         target = files.root / path.strip("/")
-        if path in files.redirects:
+        if files.authorization and self.headers.get("Authorization") != files.authorization:
+            self.send_error(401)
+        elif path in files.redirects:
             self._head(302, 0, Location=files.redirects[path])
         elif path in files.statuses or not target.exists():
             self.send_error(files.statuses.get(path, 404))
@@ -123,10 +128,13 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve_files(root: Path) -> Iterator[FileServer]:
-    """Serve a folder on 127.0.0.1 until the block ends."""
+def serve_files(root: Path, tls: ssl.SSLContext | None = None) -> Iterator[FileServer]:
+    """Serve a folder on 127.0.0.1 until the block ends, by HTTPS where there is a certificate."""
     with _Server(("127.0.0.1", 0), Handler) as http:
-        http.files = FileServer(root, f"http://127.0.0.1:{http.server_port}")
+        scheme = "http"
+        if tls is not None:
+            scheme, http.socket = "https", tls.wrap_socket(http.socket, server_side=True)
+        http.files = FileServer(root, f"{scheme}://127.0.0.1:{http.server_port}")
         thread = threading.Thread(target=http.serve_forever, args=(0.01,))
         thread.start()
         try:

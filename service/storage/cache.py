@@ -19,7 +19,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
@@ -102,8 +102,8 @@ class ModelCache:
 
         It is held until `release`, or until this process ends.
         """
-        key = _key(name, version, digest)
-        entry = Entry(key, digest, self.root / "entries" / key / name / str(version))
+        entry = self._entry(name, version, digest)
+        key = entry.key
         with self._locked():
             if not _is_whole(entry):
                 return None
@@ -182,6 +182,8 @@ class ModelCache:
         write_whole(draft / _SIZES, json.dumps(sizes).encode())
         folder.rename(place)
         with self._locked():
+            if not _is_whole(self._entry(name, version, digest)):
+                self._remove_entry(key)
             try:
                 draft.rename(self.root / "entries" / key)
             except OSError:  # the same version is there already
@@ -195,6 +197,10 @@ class ModelCache:
     def close(self) -> None:
         """Let all versions go."""
         self.release(set())
+
+    def _entry(self, name: str, version: int, digest: str) -> Entry:
+        key = _key(name, version, digest)
+        return Entry(key, digest, self.root / "entries" / key / name / str(version))
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -283,15 +289,14 @@ class ModelCache:
     @contextmanager
     def view(self) -> Iterator[Path]:
         """Give an empty folder for this process alone; it goes with the block, or with the process."""
-        sweep(self.root / "views")
         folder = self.root / "views" / secrets.token_hex(8)
-        folder.mkdir()
-        with (folder / _LOCK).open("ab") as file:
-            _lock(file)
-            try:
-                yield folder
-            finally:
-                shutil.rmtree(folder, ignore_errors=True)
+        with ExitStack() as stack:
+            with self._locked():
+                _sweep_views(self.root / "views")
+                folder.mkdir()
+                stack.callback(shutil.rmtree, folder, ignore_errors=True)
+                _lock(stack.enter_context((folder / _LOCK).open("ab")))
+            yield folder
 
 
 @contextmanager
@@ -306,7 +311,7 @@ def alone(path: Path) -> Iterator[None]:
         yield
 
 
-def sweep(views: Path) -> None:
+def _sweep_views(views: Path) -> None:
     """Remove the views of processes that have ended."""
     for folder in views.iterdir():
         with contextlib.suppress(OSError), (folder / _LOCK).open("rb") as file:

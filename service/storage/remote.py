@@ -146,6 +146,11 @@ class RemoteStorage:
             if pin is not None and not self._is_intact(entry):
                 self._cache.drop(entry)
                 entry = self._bringing.bring(version, pin, lock)
+                if not self._is_intact(entry):
+                    raise RefusedVersionError(
+                        f"{entry.folder} was changed in the cache, and another process serves it, so that it can not "
+                        "be fetched again. End that process first."
+                    )
             entries[key] = entry
         except RefusedVersionError as error:
             refusals[key] = printable(str(error))

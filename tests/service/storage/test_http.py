@@ -1,16 +1,22 @@
 """Models on a plain web server: what such servers do, and what goes wrong with them."""
 
+import base64
 import itertools
+import os
 import shutil
+import ssl
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
 import pytest
+import trustme
 
 from service.errors import StorageError
 from service.storage.fetching import Pace
 from service.storage.locking import lock_models
-from tests.file_server import FileServer
+from tests.file_server import FileServer, serve_files
 from tests.servables import color_model, write_servable
 from tests.service.storage.conftest import Open
 from tests.service.storage.models import write_large
@@ -80,6 +86,50 @@ def test_redirects_are_followed_and_loops_end(server: FileServer, open_place: Op
     server.redirects["/"] = "/"
     with pytest.raises(StorageError):
         storage.refresh()
+
+
+def test_credentials_come_from_netrc_and_are_never_shown(
+    server: FileServer, open_place: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_servable(server.root)
+    server.authorization = f"Basic {base64.b64encode(b'ada:the-secret').decode()}"
+    with pytest.raises(StorageError, match=r"401.*~/\.netrc"):
+        open_place(server.url).refresh()
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login ada password the-secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    storage = open_place(server.url)
+    storage.refresh()
+    assert len(storage.scan()[0]) == 1
+    server.statuses["/"] = 500
+    with pytest.raises(StorageError) as caught:
+        storage.refresh()
+    assert "the-secret" not in str(caught.value)
+
+
+def test_a_redirect_out_of_https_is_refused(server: FileServer, tmp_path: Path) -> None:
+    write_servable(server.root)
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    command = [sys.executable, "-m", "tests.service.storage.fetch_once"]
+    with serve_files(server.root, context) as safe:
+
+        def fetch() -> "subprocess.CompletedProcess[str]":
+            return subprocess.run(
+                [*command, safe.url, str(tmp_path / "cache")],
+                env={**os.environ, "SSL_CERT_FILE": str(tmp_path / "ca.pem")},
+                capture_output=True,
+                text=True,
+                check=False,
+            )
+
+        assert "/colors/1/model.onnx" in fetch().stdout
+        safe.redirects[MODEL] = f"{server.url}{MODEL}"
+        assert "redirects to a place without HTTPS" in fetch().stderr
+    assert server.requests == []
 
 
 def test_a_file_that_is_forbidden_is_an_error_with_the_remedy(
