@@ -25,7 +25,7 @@ REPORT_SECONDS = 5.0
 """How often the log says how far a version has come."""
 
 
-class RefusedVersionError(StorageError):
+class RefusedVersionError(Exception):
     """One version can not be had; the others can."""
 
 

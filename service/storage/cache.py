@@ -55,7 +55,7 @@ class Entry:
     folder: Path
 
 
-class CacheFullError(StorageError):
+class CacheFullError(Exception):
     """There is no room for a version beside what is served."""
 
 

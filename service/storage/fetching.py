@@ -87,7 +87,7 @@ class Pace:
         self.begin_window()
 
 
-class TooSlowError(StorageError):
+class TooSlowError(Exception):
     """A connection that is too slow; another may be faster."""
 
 
@@ -126,11 +126,11 @@ class FileFetch:
             before = _size_of(self.target)
             try:
                 self._fetch_rest(before)
-            except StorageError as error:
+            except (StorageError, TooSlowError) as error:
                 failures = 1 if _size_of(self.target) > before else failures + 1
                 slow += isinstance(error, TooSlowError)
                 if failures >= ATTEMPTS or slow > 1 or self.pace.left <= _NO_TIME:
-                    raise
+                    raise StorageError(str(error)) from error
             except OSError as error:
                 raise _not_written(self.target, self.size, error) from error
             else:
@@ -167,11 +167,11 @@ class FileFetch:
             self.pace.note(shown, len(chunk))
 
 
-class DiskFullError(StorageError):
+class DiskFullError(Exception):
     """There is no room for a file here."""
 
 
-def _not_written(target: Path, size: int, error: OSError) -> StorageError:
+def _not_written(target: Path, size: int, error: OSError) -> StorageError | DiskFullError:
     if error.errno in _FULL:
         return DiskFullError(
             f"{target.parent} has no room for {target.name} ({size} bytes): {error.strerror}. Make room, or let "

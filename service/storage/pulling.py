@@ -8,7 +8,7 @@ from pathlib import Path
 
 from service.errors import ConfigurationError, InvalidParameterError, StorageError
 from service.runtime.fleet import Selector, parse_selector
-from service.storage.bringing import Bringing
+from service.storage.bringing import Bringing, RefusedVersionError
 from service.storage.cache import Entry, ModelCache, alone
 from service.storage.fetching import Pace
 from service.storage.file_system import FileGoneError, RemoteFiles
@@ -58,7 +58,10 @@ class Puller:
             named, place = f"{version.name}:{version.version}", self._folder / version.folder
             if place.exists():
                 return self._present(version, place)
-            entry = self._bringing.bring(version, pin, self._lock)
+            try:
+                entry = self._bringing.bring(version, pin, self._lock)
+            except RefusedVersionError as error:
+                raise StorageError(str(error)) from error
             self._move(entry, place)
             self._cache.drop(entry)
         return f"{named} is in {place} with the digest {entry.digest}"
