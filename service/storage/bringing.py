@@ -168,8 +168,8 @@ def _require_room(folder: Path, size_bytes: int) -> None:
     free = shutil.disk_usage(folder).free
     if missing > free:
         raise DiskFullError(
-            f"{folder.parent} has {_mega(free)} left, and {_mega(missing)} are to come. Make room, or let "
-            "FOVEAL_MODELS_CACHE name another folder."
+            f"{folder.parent} has {_mega(free)} left, and {_mega(missing)} are to come. Make room, or "
+            "name another folder (FOVEAL_MODELS_CACHE; --models of foveal pull)."
         )
 
 

@@ -174,8 +174,8 @@ class DiskFullError(Exception):
 def _not_written(target: Path, size: int, error: OSError) -> StorageError | DiskFullError:
     if error.errno in _FULL:
         return DiskFullError(
-            f"{target.parent} has no room for {target.name} ({size} bytes): {error.strerror}. Make room, or let "
-            "FOVEAL_MODELS_CACHE name another folder."
+            f"{target.parent} has no room for {target.name} ({size} bytes): {error.strerror}. Make room, or "
+            "name another folder (FOVEAL_MODELS_CACHE; --models of foveal pull)."
         )
     return StorageError(f"{target} can not be written: {error.strerror or error}.")
 

@@ -8,6 +8,7 @@ import ssl
 import subprocess
 import sys
 import threading
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from service.errors import StorageError
 from service.storage.fetching import Pace
 from service.storage.locking import lock_models
 from tests.file_server import FileServer, serve_files
-from tests.servables import color_model, write_servable
+from tests.servables import color_card, color_model, write_servable
 from tests.service.storage.conftest import Open
 from tests.service.storage.models import write_large
 
@@ -223,6 +224,28 @@ def test_a_file_that_stops_coming_ends_at_the_deadline(
 def test_a_page_without_models_is_an_error(server: FileServer, open_place: Open) -> None:
     with pytest.raises(StorageError, match="page of links"):
         open_place(server.url).refresh()
+
+
+def test_weights_beside_the_network_come_with_it_and_no_other_file_does(
+    server: FileServer, open_place: Open
+) -> None:
+    weights = b"weights"
+    card = color_card()
+    proof = card.certificate.model_copy(update={"data_sha256": sha256(weights).hexdigest()})
+    for version in (1, 2):
+        path = write_servable(
+            server.root, version=version, card=card.model_copy(update={"certificate": proof})
+        )
+        (path.parent / "model.onnx.data").write_bytes(weights * version)
+        (path.parent / "weights.bin").write_bytes(weights)
+    storage = open_place(server.url)
+    storage.refresh()
+    (found,), (refusal,) = storage.scan()
+    assert sorted(one.name for one in found.path.parent.iterdir()) == [
+        "model.onnx",
+        "model.onnx.data",
+    ]
+    assert "2/model.onnx.data: the weights were changed" in refusal.reason
 
 
 def test_a_place_that_is_gone_changes_nothing(server: FileServer, open_place: Open) -> None:
