@@ -71,11 +71,11 @@ class Bringing:
         with self._cache.fetching(fingerprint or secrets.token_hex(32)) as folder:
             entry = self._cached(sized, fingerprint, pin, lock)  # another process has fetched it
             if entry is None:
-                digest = self._fetch(sized, folder, fingerprint, pin, lock)
-                entry = self._cache.take(sized.name, sized.version, digest)
+                entry = self._fetch(sized, folder, fingerprint, pin, lock)
         if entry is None:
-            raise StorageError(
-                f"{self._cache.root} lost {sized.name}:{sized.version} at once. Is another program removing its files?"
+            raise RefusedVersionError(
+                f"{sized.name}:{sized.version} was damaged in {self._cache.root}, and another process serves it, so "
+                "that it can not be fetched again. End that process first."
             )
         return entry
 
@@ -99,8 +99,8 @@ class Bringing:
         fingerprint: str | None,
         pin: Pin | None,
         lock: Lock | None,
-    ) -> str:
-        """Fetch a version, and return its digest."""
+    ) -> Entry | None:
+        """Fetch a version, and return it; None where the cache has it damaged and can not replace it."""
         named = f"{version.name}:{version.version}"
         try:
             self._cache.reserve(folder, version.size_bytes, named)

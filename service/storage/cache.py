@@ -103,17 +103,8 @@ class ModelCache:
         It is held until `release`, or until this process ends.
         """
         entry = self._entry(name, version, digest)
-        key = entry.key
         with self._locked():
-            if not _is_whole(entry):
-                return None
-            if key not in self._held:
-                held = (self.root / "held" / key).open("ab")
-                _lock(held, shared=True)
-                self._held[key] = held
-            with tolerant(self.root):
-                os.utime(self.root / "held" / key)
-        return entry
+            return self._hold(entry)
 
     def release(self, keep: set[str]) -> None:
         """Let all versions go but those with these keys."""
@@ -166,10 +157,14 @@ class ModelCache:
                 "Raise it, or serve fewer versions."
             )
 
-    def keep(self, folder: Path, name: str, version: int, digests: Mapping[str, str]) -> str:
-        """Let a version that has come be whole here, and return its digest; to be called in `fetching`."""
-        digest = version_digest(digests)
-        key = _key(name, version, digest)
+    def keep(
+        self, folder: Path, name: str, version: int, digests: Mapping[str, str]
+    ) -> Entry | None:
+        """Let a version that has come be whole here, and return it, held; to be called in `fetching`.
+
+        None: another process holds the same version here, and it is damaged.
+        """
+        entry = self._entry(name, version, version_digest(digests))
         sizes = {one: (folder / one).stat().st_size for one in digests}
         draft = folder.with_name(f"{folder.name}{_DRAFT}")
         shutil.rmtree(draft, ignore_errors=True)
@@ -182,13 +177,13 @@ class ModelCache:
         write_whole(draft / _SIZES, json.dumps(sizes).encode())
         folder.rename(place)
         with self._locked():
-            if not _is_whole(self._entry(name, version, digest)):
-                self._remove_entry(key)
+            if not _is_whole(entry):
+                self._remove_entry(entry.key)
             try:
-                draft.rename(self.root / "entries" / key)
+                draft.rename(self.root / "entries" / entry.key)
             except OSError:  # the same version is there already
                 shutil.rmtree(draft, ignore_errors=True)
-        return digest
+            return self._hold(entry)
 
     def discard(self, folder: Path) -> None:
         """Remove what came of a version; to be called in `fetching`."""
@@ -201,6 +196,19 @@ class ModelCache:
     def _entry(self, name: str, version: int, digest: str) -> Entry:
         key = _key(name, version, digest)
         return Entry(key, digest, self.root / "entries" / key / name / str(version))
+
+    def _hold(self, entry: Entry) -> Entry | None:
+        """Hold a version that lies here whole; the cache is locked."""
+        if not _is_whole(entry):
+            return None
+        path = self.root / "held" / entry.key
+        if entry.key not in self._held:
+            held = path.open("ab")
+            _lock(held, shared=True)
+            self._held[entry.key] = held
+        with tolerant(self.root):
+            os.utime(path)
+        return entry
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
