@@ -81,8 +81,8 @@ FETCHED = (
     "there, then reload."
 )
 MOST_IMAGING_THREADS = 8
-"""Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a second
-and 16 of them 1,396."""
+"""Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a
+second and 16 of them 1,396."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
