@@ -68,6 +68,7 @@ from service.wiring import (
     make_registry,
     make_response_cache,
     make_storage,
+    make_tracer,
     prepare_libraries,
     read_catalog,
     threads_of,
@@ -82,7 +83,7 @@ FETCHED = (
 )
 MOST_IMAGING_THREADS = 8
 """Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a
-second and 16 of them 1,396."""
+second, and 16 of them 1,396."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -171,6 +172,7 @@ class Engine:
             pool_threads=images,
             decoder_program=decoder_program,
         )
+        self.tracer = make_tracer(settings, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics)
         self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
@@ -209,6 +211,9 @@ class Engine:
         """
         async with AsyncExitStack() as stack:
             stack.callback(self.storage.close)
+            if self.tracer is not None:
+                self.tracer.start()
+                stack.push_async_callback(self.tracer.close)
             if self._pool is not None:
                 stack.callback(self._pool.shutdown)
             self.pipeline.decoder.start()

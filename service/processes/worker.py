@@ -28,9 +28,10 @@ from service.processes.connection_counts import ConnectionCounts
 from service.processes.end_log import EndLog
 from service.processes.ending import MARGIN_SECONDS, ExitProcess, LastResort, flush, stuck_threads
 from service.processes.fleet_changes import read_overrides
-from service.processes.folder_watch import looking, require_watchfiles, watching
+from service.processes.folder_watch import require_watchfiles, watching
 from service.processes.limits import Limits
 from service.processes.peers import Peers
+from service.processes.place_watch import looking
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
 from service.processes.tls import Tls
