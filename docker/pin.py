@@ -14,8 +14,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "docker/constraints.txt"
 HEAD = """\
-# The exact packages of the container image: the service with its extras `cuda` and `otel`, and the setuptools that
-# builds it.
+# The exact packages of the container image: the service with its extras `cuda`, `otel` and `remote`, and the
+# setuptools that builds it.
 # Written by docker/pin.py. Platforms without a GPU wheel use `onnxruntime`.
 """
 
@@ -23,7 +23,9 @@ HEAD = """\
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["cuda"], *extras["otel"], "setuptools"]
+    wanted = [*project["dependencies"], "setuptools"]
+    for extra in ("cuda", "otel", "remote"):
+        wanted += extras[extra]
     kept = [] if "--upgrade" in sys.argv[1:] else ["--constraint", str(CONSTRAINTS)]
     pins = resolve(wanted, kept)
     # The same release of ONNX Runtime on all platforms, so that a proof on one platform holds on all.

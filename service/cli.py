@@ -1,4 +1,4 @@
-"""The `foveal` command: serve, models, reload, openapi, plan, warm, doctor, key, reference."""
+"""The `foveal` command: serve, models, pull, lock, reload, openapi, plan, warm, doctor, key, reference."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable
+from contextlib import closing
 from functools import partial
 from importlib.metadata import version
 from pathlib import Path
@@ -36,8 +37,14 @@ from service.reference.pages import PAGES
 from service.runtime.device import DEVICES
 from service.runtime.host import granted_threads
 from service.runtime.probing import find_device
-from service.runtime.repository import scan_repository
 from service.settings import Settings, read_settings
+from service.storage.file_system import open_remote
+from service.storage.lock_file import LOCK_FILE, read_lock
+from service.storage.locking import lock_models
+from service.storage.pulling import Puller
+from service.storage.storage import Found, ModelStorage
+from service.storage.url import StorageUrl, parse_url
+from service.wiring import make_fetching, make_storage
 
 log = logging.getLogger(LOGGER)
 
@@ -55,7 +62,10 @@ key_commands = typer.Typer(help="Make API keys.", no_args_is_help=True)
 cli.add_typer(key_commands, name="key")
 
 ModelsOption = Annotated[
-    Path | None, typer.Option("--models", help="Folder of the model repository")
+    str | None,
+    typer.Option(
+        "--models", help="Folder of the model repository, or its URL: s3://, gs://, hf://, https://"
+    ),
 ]
 DeviceOption = Annotated[
     str | None, typer.Option("--device", help=f"auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
@@ -155,7 +165,9 @@ def _with_workers(settings: Settings) -> Settings:
     """Return the settings with a number of workers; measure it where it is `auto`."""
     if settings.workers != "auto":
         return settings
-    found = count_workers(settings.models, settings.as_environment(MEASURED_WITH))
+    with closing(make_storage(settings)) as storage:
+        storage.refresh()
+        found = count_workers(storage.folder, settings.as_environment(MEASURED_WITH))
     return settings.model_copy(update={"workers": found.count})
 
 
@@ -174,8 +186,73 @@ def _announce(settings: Settings, url: str, serves: str) -> None:
 def models(models: ModelsOption = None) -> None:
     """List the models of the repository, what they are and what an image costs."""
     settings = read_settings(os.environ, {"models": models})
-    servables, refusals = scan_repository(settings.models)
-    describe_models(_wide_console(), servables, refusals)
+    with closing(make_storage(settings)) as storage:
+        describe_models(_wide_console(), *_found(storage))
+
+
+def _found(storage: ModelStorage) -> Found:
+    storage.refresh()
+    return storage.scan()
+
+
+@cli.command()
+def pull(
+    *,
+    wanted: Annotated[list[str], typer.Argument(metavar="NAME[:VERSION]...", help="What to copy")],
+    source: Annotated[
+        str | None,
+        typer.Option("--from", help="Where they lie: s3://, gs://, hf://, https://"),
+    ] = None,
+    models: Annotated[
+        Path | None, typer.Option("--models", help="Folder of the model repository that gets them")
+    ] = None,
+) -> None:
+    """Copy models from a place elsewhere into a folder: the newest version of each, unless one is named.
+
+    A copy that breaks off is gone on with by the next call. Where FOVEAL_MODELS_LOCK is set, what is pinned is copied.
+
+    Example: foveal pull resnet50:3 --from s3://models/vision --models models
+    """
+    settings = read_settings(os.environ, {})
+    configure_logs(settings.log_level, "text", sys.stderr)
+    place = settings.models if source is None else parse_url(source)
+    if not isinstance(place, StorageUrl):
+        raise ConfigurationError("Name the place to copy from: --from s3://BUCKET/PREFIX.")
+    if models is None:
+        models = settings.models if isinstance(settings.models, Path) else Path("models")
+    lock = None if settings.models_lock is None else read_lock(settings.models_lock)
+    puller = Puller(open_remote(place), models, lock, make_fetching(settings).pace)
+    for one in wanted:
+        typer.echo(puller.pull(one))
+
+
+@cli.command()
+def lock(
+    *,
+    wanted: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[NAME[:VERSION]]...", help="What to pin; all that can be served"),
+    ] = None,
+    models: ModelsOption = None,
+    file: Annotated[Path | None, typer.Option("--lock", help="The file to write")] = None,
+) -> None:
+    """Pin the models by the digests of their files: write foveal.lock, for FOVEAL_MODELS_LOCK.
+
+    Exits with 1 when a model can not be served, and so is not pinned.
+
+    Example: foveal lock --models s3://models/vision
+    """
+    settings = read_settings(os.environ, {"models": models})
+    configure_logs(settings.log_level, "text", sys.stderr)
+    path = file or settings.models_lock or Path(LOCK_FILE)
+    with closing(make_storage(settings.model_copy(update={"models_lock": None}))) as storage:
+        reasons = lock_models(storage, path, wanted or ())
+    console = _wide_console()
+    for pin in read_lock(path).pins.values():
+        console.print(f"{GOOD} {pin.name}:{pin.version} {pin.digest}", highlight=False)
+    for reason in reasons:
+        console.print(f"{BAD} {escape(reason)}")
+    raise typer.Exit(1 if reasons else 0)
 
 
 @cli.command()
@@ -260,10 +337,10 @@ def doctor(models: ModelsOption = None, device: DeviceOption = None) -> None:
     settings = read_settings(os.environ, {"models": models, "device": device})
     console = _wide_console()
     healthy = describe_host(console, settings.device, settings.device_id)
-    servables, refusals = scan_repository(settings.models)
-    healthy &= describe_models(
-        console, servables, refusals, prove=True, max_tensor_bytes=settings.max_tensor_bytes
-    )
+    with closing(make_storage(settings)) as storage:
+        healthy &= describe_models(
+            console, *_found(storage), prove=True, max_tensor_bytes=settings.max_tensor_bytes
+        )
     raise typer.Exit(0 if healthy else 1)
 
 
@@ -313,7 +390,8 @@ def plan(
         timeout=settings.timeout_ms / 1e3,
         max_delay=settings.max_delay_ms / 1e3,
     )
-    notes = notes_on(profile, settings.models, measured=measured is not None)
+    here = settings.models if isinstance(settings.models, Path) else None
+    notes = notes_on(profile, here, measured=measured is not None)
     made = Planner(profile, replica, balancer=balancer, seed=seed, progress=progress).plan(target)
     if json_output:
         typer.echo(json.dumps(as_json(profile, replica, made, notes), indent=1))
@@ -336,7 +414,9 @@ def _measurement(
         deterministic=settings.deterministic,
         processes=settings.processes,
     )
-    return measured_here(settings.models, wanted, measured, progress)
+    with closing(make_storage(settings)) as storage:
+        servables, _ = _found(storage)
+        return measured_here(servables, wanted, measured, progress)
 
 
 @key_commands.command("new")

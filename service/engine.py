@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from functools import partial
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -51,6 +52,7 @@ from service.runtime.watchdog import Watchdog
 from service.runtime.workers import Workers
 from service.settings import Settings
 from service.shadows import Shadows
+from service.storage.storage import ModelStorage
 from service.tasks.networks import require_fitting
 from service.tasks.task import JsonForm, Task, TaskOptions
 from service.tasks.tasks import TASKS
@@ -65,6 +67,7 @@ from service.wiring import (
     make_pipeline,
     make_registry,
     make_response_cache,
+    make_storage,
     make_tracer,
     prepare_libraries,
     read_catalog,
@@ -74,6 +77,10 @@ from service.wiring import (
 
 log = logging.getLogger(LOGGER)
 
+FETCHED = (
+    "The models are fetched from a model storage, which this service never changes. Put the files there or remove them "
+    "there, then reload."
+)
 MOST_IMAGING_THREADS = 8
 """Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a
 second, and 16 of them 1,396."""
@@ -92,6 +99,7 @@ class Engine:
         on_device_lost: called once, on the event loop, when this process can not use its GPU any more.
         decoder_program: the module that isolated decoder processes run.
         overrides: what admin calls have changed, where this engine takes the place of another.
+        storage: where the models are found; None: where the settings say.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
@@ -108,6 +116,7 @@ class Engine:
         on_device_lost: Callable[[], None] | None = None,
         decoder_program: str = PROGRAM,
         overrides: Overrides = NO_OVERRIDES,
+        storage: ModelStorage | None = None,
     ) -> None:
         require_fitting(tasks)
         self.version = version_of("foveal")
@@ -128,8 +137,9 @@ class Engine:
         # On a CPU the workers prepare images themselves.
         images = min(share(granted_threads()), MOST_IMAGING_THREADS) if device.is_gpu else 0
         self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
-        self.models_folder = settings.models
-        read = partial(read_catalog, settings.models, settings.defaults, tasks)
+        self.storage = storage or make_storage(settings)
+        self.storage.refresh(also=overrides.loaded)
+        read = partial(read_catalog, self.storage, settings.defaults, tasks)
         catalog = read()
         self.registry = make_registry(
             catalog,
@@ -168,7 +178,7 @@ class Engine:
         self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(
-            settings.models,
+            self.storage.folder,
             tasks,
             registry=self.registry,
             pipeline=self.pipeline,
@@ -183,7 +193,12 @@ class Engine:
             return found
 
         self.changes = Changes(
-            self.registry, read_again, catalog, overrides, on_commit=self._take_chains
+            self.registry,
+            read_again,
+            catalog,
+            overrides,
+            on_commit=self._take_chains,
+            refresh=self.storage.refresh,
         )
         self._health_check_seconds = settings.health_check_seconds
         prepare_libraries(settings.max_pixels)
@@ -195,6 +210,7 @@ class Engine:
         At the end everything that was accepted is answered.
         """
         async with AsyncExitStack() as stack:
+            stack.callback(self.storage.close)
             if self.tracer is not None:
                 self.tracer.start()
                 stack.push_async_callback(self.tracer.close)
@@ -624,14 +640,29 @@ class Engine:
 
     # Models.
 
+    @property
+    def models_folder(self) -> Path | None:
+        """The folder that models can be put into; None where they are fetched from elsewhere."""
+        return self.storage.folder if self.storage.is_folder else None
+
+    def require_folder(self) -> Path:
+        """Return the folder that models can be put into.
+
+        Raises:
+            RefusedModelError: they are fetched from elsewhere.
+        """
+        if self.models_folder is None:
+            raise RefusedModelError(FETCHED)
+        return self.models_folder
+
     async def remove_file(self, name: str, version: int) -> None:
         """Remove a version, which is not served any more, from the folder of the models.
 
         Raises:
-            RefusedModelError: the folder can not be written.
+            RefusedModelError: the folder can not be written, or there is none.
         """
         try:
-            await whole_call(shutil.rmtree, self.models_folder / name / str(version))
+            await whole_call(shutil.rmtree, self.require_folder() / name / str(version))
         except OSError as error:
             raise RefusedModelError(
                 f"{name} version {version} is not served any more, and its file can not be removed: "

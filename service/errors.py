@@ -3,7 +3,8 @@
 FovealError
 ├── ConfigurationError            the service can not start with this configuration
 │   ├── DeviceError               the device that the settings name does not work
-│   └── ServableError             a file in the model repository can not be served
+│   ├── ServableError             a file in the model repository can not be served
+│   └── StorageError              the place of the models can not be read
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
@@ -21,7 +22,7 @@ FovealError
 │   ├── UnknownModelError  UnknownVersionError  WrongTaskError  NoDefaultModelError
 │   └── AdminOffError  RefusedModelError  VersionExistsError  ModelInUseError
 ├── UnavailableError              the client may try again
-│   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError
+│   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError  StorageUnavailableError
 │   └── DeadlineError
 ├── ClientLeftError               the client closed its connection before the answer
 └── InferenceError                a fault of the service: the network failed on this image
@@ -56,6 +57,11 @@ class DeviceError(ConfigurationError):
 class ServableError(ConfigurationError):
     code = "not_servable"
     title = "File not servable"
+
+
+class StorageError(ConfigurationError):
+    code = "storage_error"
+    title = "Model storage not readable"
 
 
 class RequestError(FovealError):
@@ -445,6 +451,14 @@ class StuckError(UnavailableError):
     retry_after_seconds = None
 
 
+class StorageUnavailableError(UnavailableError):
+    """The place that the models come from could not be read, so that nothing was changed; what was served goes on."""
+
+    code = "storage_unavailable"
+    title = "Model storage unavailable"
+    retry_after_seconds = 30
+
+
 class DeadlineError(UnavailableError):
     """The deadline passed before the body or the answer was complete.
 
@@ -481,12 +495,13 @@ def error_types() -> tuple[type[FovealError], ...]:
 
 
 _RUNTIME = "[ONNXRuntimeError]"
+_PLACES = re.compile(r"\b(?:s3|gs|hf|https?)://[^\s'\"()]*[^\s'\"().,:;]")
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")
 _SOURCE_LINE = re.compile(r"\s*\S+\.(?:cc|cpp|cu|h|py):\d+\S*")
 
 
 def for_clients(message: str, path: Path | None = None) -> str:
-    """Return a message about a file or from a library without this machine's folders and a library's source lines.
+    """Return a message about a file or from a library without folders, places of models and a library's source lines.
 
     The log has the whole message.
 
@@ -499,4 +514,5 @@ def for_clients(message: str, path: Path | None = None) -> str:
         message = f"{reason.rstrip(' :')}: ONNX Runtime refuses it, and the log has its reason"
     if path is not None:
         message = message.replace(str(path), "/".join(path.parts[-3:]))
+    message = _PLACES.sub("the model storage", message)
     return _SOURCE_LINE.sub("", _FOLDERS.sub("", message))

@@ -20,6 +20,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 from service.errors import ConfigurationError
 from service.faults import words_of
 from service.runtime.device import DeviceName
+from service.storage.url import StorageUrl, parse_place, redacted
 
 MOST_WORKERS = 256
 PREFIX = "FOVEAL_"
@@ -77,6 +78,16 @@ def _count_or_auto(value: object) -> object:
     return int(text)
 
 
+def _place(value: object) -> object:
+    """A URL must stay as it is written: a path would lose a slash."""
+    if not isinstance(value, str):
+        return value
+    try:
+        return parse_place(value)
+    except ConfigurationError as error:
+        raise PydanticCustomError("place", "{reason}", {"reason": str(error)}) from error
+
+
 class Settings(BaseSettings):
     """All settings, with their defaults; read once at the top and passed down as plain values."""
 
@@ -84,8 +95,33 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for all")
     port: int = Field(8000, ge=0, le=65535, description="Port to listen on; 0 for any free one")
-    models: Path = Field(
-        Path("models"), description="Folder of the model repository: `<name>/<version>/model.onnx`"
+    models: Annotated[Path | StorageUrl, BeforeValidator(_place)] = Field(
+        Path("models"),
+        description="Folder of the model repository: `<name>/<version>/model.onnx`; or its place elsewhere: "
+        "`s3://bucket/prefix`, `gs://…`, `hf://owner/repository`, `https://host/folder`",
+    )
+    models_lock: Path | None = Field(
+        None,
+        description="Lock file, as `foveal lock` writes it: only the versions in it are served, and only with the "
+        "digests in it; none: what lies there is served",
+    )
+    models_cache: Path | None = Field(
+        None,
+        description="Folder for models that are fetched; several services may share one. None: `models` in "
+        "`FOVEAL_CACHE`",
+    )
+    models_cache_bytes: int = Field(
+        20 * 2**30,
+        ge=1,
+        description="Bytes that it may hold; the least recently used versions go, and never what is served",
+    )
+    models_fetch_seconds: float = Field(
+        3600, gt=0, description="How long fetching a version may take"
+    )
+    models_min_bytes_per_second: int = Field(
+        50_000,
+        ge=0,
+        description="Least rate at which it must come, over 30 s; a slower connection is tried once more and given up",
     )
     device: Literal["auto", DeviceName] = Field(
         "auto",
@@ -114,7 +150,11 @@ class Settings(BaseSettings):
     )
     watch: bool = Field(
         default=False,
-        description="Watch the folder of the models, and serve what changes in it; needs the package watchfiles",
+        description="Watch the folder of the models, and serve what changes in it; needs the package watchfiles. A "
+        "place elsewhere is looked at every `FOVEAL_WATCH_SECONDS`",
+    )
+    watch_seconds: float = Field(
+        60, ge=1, description="How often a place elsewhere is looked at with `FOVEAL_WATCH`"
     )
     models_memory_bytes: int = Field(
         0,
@@ -469,7 +509,7 @@ def read_settings(environment: Mapping[str, str], options: Mapping[str, object])
         first = error.errors()[0]
         name = str(first["loc"][0]) if first["loc"] else "settings"
         raise ConfigurationError(
-            f"{PREFIX}{name.upper()}={first['input']!s}: {words_of(first)}"
+            f"{PREFIX}{name.upper()}={redacted(str(first['input']))}: {words_of(first)}"
             f"{_service_link_hint(environment)}"
         ) from error
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 
 from PIL import Image
 from prometheus_client import disable_created_metrics
@@ -33,11 +32,12 @@ from service.runtime.loading import ModelLoader
 from service.runtime.opening import Batching, Opener
 from service.runtime.probing import try_device
 from service.runtime.registry import Registry
-from service.runtime.repository import scan_repository
 from service.runtime.trial import Trial
 from service.runtime.wanted import Catalog, Overrides, choose, require_targets
 from service.runtime.workers import Workers
 from service.settings import Settings
+from service.storage.opening import Fetching, open_storage
+from service.storage.storage import ModelStorage
 from service.tasks.networks import usable
 from service.tasks.task import Task
 from service.tracing.opening import open_tracer
@@ -57,20 +57,47 @@ LEAST_ANSWER_BYTES = 256 << 20
 """What the outputs of a single request may have."""
 
 
-def read_catalog(folder: Path, chosen: Mapping[str, str], tasks: Mapping[str, Task]) -> Catalog:
-    """Return what lies in the folder of the models; blocking.
+def make_storage(settings: Settings) -> ModelStorage:
+    """Return where the models are found; nothing is looked at yet.
+
+    Raises:
+        ConfigurationError: a package is missing, the cache can not be written, or a default is none.
+    """
+    chosen = [_selector(task, one) for task, one in settings.defaults.items() if task != CHAIN]
+    return open_storage(
+        settings.models,
+        make_fetching(settings),
+        lock=settings.models_lock,
+        always=[(one.name, one.version) for one in chosen if one.version is not None],
+    )
+
+
+def make_fetching(settings: Settings) -> Fetching:
+    """Return how models are fetched from elsewhere."""
+    return Fetching(
+        (settings.models_cache or settings.cache / "models").expanduser(),
+        settings.models_cache_bytes,
+        settings.models_fetch_seconds,
+        settings.models_min_bytes_per_second,
+    )
+
+
+def read_catalog(
+    storage: ModelStorage, chosen: Mapping[str, str], tasks: Mapping[str, Task]
+) -> Catalog:
+    """Return which models there are; blocking.
 
     Args:
-        folder: of the models.
+        storage: where they are found.
         chosen: the default model of each task, and of `chain`, as the settings name them; they go before foveal.toml's.
         tasks: what this service can do; a network of another task is refused.
 
     Raises:
         ConfigurationError: there is no such folder, or its foveal.toml is not valid.
     """
-    found, unreadable = scan_repository(folder)
+    found, unreadable = storage.scan()
     servables, unfit = usable(found, tasks)
-    fleet = read_fleet(folder)
+    fleet = read_fleet(storage.folder)
     given = {task: _selector(task, one) for task, one in chosen.items()}
     defaults = {**fleet.defaults, **given}
     chain = defaults.pop(CHAIN, None)

@@ -111,14 +111,14 @@ def start(**settings: object) -> Iterator[Process]:
     lines = []
     for line in stdout:
         lines.append(json.loads(line))
-        if found := re.search(r"https?://\S+", str(lines[-1]["message"])):
+        if found := re.search(r"Foveal at (https?://\S+)", str(lines[-1]["message"])):
             break
     else:
         raise AssertionError(f"no line names a URL: {lines}")
     reader = threading.Thread(target=lambda: lines.extend(json.loads(line) for line in stdout))
     reader.start()
     try:
-        yield Process(process, found.group(), lines, reader)
+        yield Process(process, found[1], lines, reader)
     finally:
         if process.poll() is None:
             process.kill()

@@ -36,14 +36,16 @@ class Wanted:
 
 
 def measured_here(
-    models: Path, wanted: Wanted, settings: Settings, progress: Callable[[str], None]
+    servables: Collection[Servable],
+    wanted: Wanted,
+    settings: Settings,
+    progress: Callable[[str], None],
 ) -> Profile:
-    """Measure what is wanted on this machine.
+    """Measure what is wanted, of the models that there are, on this machine.
 
     Raises:
         ConfigurationError: there is no such model or image, or it can not be measured.
     """
-    servables, _ = scan_repository(models)
     servable = find_servable(servables, wanted.model)
     return measure(servable, sample_image(wanted.image or DEFAULT_IMAGE), settings, progress)
 
@@ -73,12 +75,12 @@ def measured_before(file: Path, wanted: Wanted) -> Profile:
     return profile
 
 
-def notes_on(profile: Profile, models: Path, *, measured: bool) -> list[str]:
+def notes_on(profile: Profile, models: Path | None, *, measured: bool) -> list[str]:
     """Return what the reader of a plan must know of its measurement, a sentence or two each.
 
     Args:
         profile: the measurement.
-        models: the repository here, where the model may lie too.
+        models: the repository here, where the model may lie too; None: there is none.
         measured: whether it comes from a file.
     """
     notes = []
@@ -131,9 +133,9 @@ def _differs(file: Path, what: str, measured: object, wanted: object) -> Configu
     )
 
 
-def _other_file(profile: Profile, models: Path) -> str | None:
+def _other_file(profile: Profile, models: Path | None) -> str | None:
     """Return what to say where the model here is another one than the measured; None where nothing is known of it."""
-    if not models.is_dir():
+    if models is None or not models.is_dir():
         return None
     servables, _ = scan_repository(models)
     for one in servables:

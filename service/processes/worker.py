@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
@@ -31,9 +31,11 @@ from service.processes.fleet_changes import read_overrides
 from service.processes.folder_watch import require_watchfiles, watching
 from service.processes.limits import Limits
 from service.processes.peers import Peers
+from service.processes.place_watch import looking
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
 from service.processes.tls import Tls
+from service.runtime.change import Change, ChangeReport
 from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
 
@@ -113,9 +115,8 @@ def make_service(
     peers = None if slot is None else _join_peers(engine, slot)
     besides = [] if beside is None else [beside]
     if settings.watch and (slot is None or slot.index == 0):
-        require_watchfiles()
         change = engine.changes.change if peers is None else peers.change
-        besides.append(watching(settings.models, change))
+        besides.append(_watching(engine, settings, change))
     last_resort = LastResort(end_seconds(settings))
     server = Server(
         create_app(engine, settings, peers=peers),
@@ -131,6 +132,20 @@ def make_service(
         trusted_proxies=[str(one) for one in settings.trusted_proxies],
     )
     return Service(server, last_resort, lambda: engine.device_lost)
+
+
+def _watching(
+    engine: Engine, settings: Settings, change: Callable[[Change], Awaitable[ChangeReport]]
+) -> AbstractAsyncContextManager[None]:
+    """Return what serves the changes of the place that the models come from.
+
+    Raises:
+        ConfigurationError: the package that watches a folder is missing.
+    """
+    if not engine.storage.is_folder:
+        return looking(engine.storage.name, change, settings.watch_seconds)
+    require_watchfiles()
+    return watching(engine.storage.folder, change)
 
 
 @asynccontextmanager

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,6 +12,8 @@ from service.errors import (
     FovealError,
     OverloadedError,
     RefusedModelError,
+    StorageError,
+    StorageUnavailableError,
     for_clients,
 )
 from service.logs import LOGGER
@@ -32,6 +34,8 @@ from service.runtime.wanted import (
 )
 
 log = logging.getLogger(LOGGER)
+
+Refresh = Callable[[Collection[Path], Collection[Key]], None]
 
 MOST_WAITING = 8
 """Changes that may wait for the one before."""
@@ -66,6 +70,8 @@ class Changes:
         drained_seconds: how long an answer waits for what drains.
         on_commit: takes over what else lies in the folder, when the models have changed; blocking, called on a thread
             with what counts from then on.
+        refresh: brings the folder up to date, with the files that are served and versions that are wanted besides;
+            blocking, called on a thread before `read` where a change may load something.
     """
 
     def __init__(
@@ -77,6 +83,7 @@ class Changes:
         *,
         drained_seconds: float = DRAINED_SECONDS,
         on_commit: Callable[[Catalog], None] | None = None,
+        refresh: Refresh | None = None,
     ) -> None:
         self._registry = registry
         self._read = read
@@ -84,6 +91,7 @@ class Changes:
         self._overrides = overrides
         self._drained_seconds = drained_seconds
         self._on_commit = on_commit
+        self._refresh = refresh
         self._turn = asyncio.Lock()
         self._waiting = 0
 
@@ -183,10 +191,16 @@ class Changes:
     async def _prepare(self, change: Change) -> Prepared:
         try:
             return await self._prepare_or_fail(change)
+        except StorageError as error:
+            log.error("nothing was changed: %s", error)
+            raise StorageUnavailableError(
+                f"Nothing was changed: {for_clients(str(error))}"
+            ) from error
         except ConfigurationError as error:  # of foveal.toml, or the folder itself
             raise RefusedModelError(for_clients(str(error))) from error
 
     async def _prepare_or_fail(self, change: Change) -> Prepared:
+        await self._look_again(change)
         catalog = await self._read_catalog(change)
         overrides = self._overrides
         if change.kind == "reload":
@@ -226,6 +240,20 @@ class Changes:
         except FovealError:
             await self._registry.abort(transition)
             raise
+
+    async def _look_again(self, change: Change) -> None:
+        """Bring the folder up to date for a change that may load something.
+
+        Raises:
+            StorageError: the place that the models come from can not be read.
+        """
+        is_new = bool(change.version) and change.version not in self._catalog.versions(change.name)
+        loads = change.kind in {"reload", "load_model", "load_version"}
+        if self._refresh is None or not (loads or (change.kind == "alias" and is_new)):
+            return
+        served = [model.servable.path for model in self._registry.models]
+        also = {*self._overrides.loaded, *([(change.name, change.version)] if is_new else [])}
+        await asyncio.to_thread(self._refresh, served, also)
 
     async def _read_catalog(self, change: Change) -> Catalog:
         """Return what lies in the folder; of other models than the change's, what lay there before."""

@@ -40,10 +40,16 @@ class Refusal:
     reason: str
 
 
-def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
+def scan_repository(
+    root: Path, *, settled: bool = False
+) -> tuple[tuple[Servable, ...], tuple[Refusal, ...]]:
     """Return the servables in `root/<name>/<version>/model.onnx`, by name and ascending version, and the refusals.
 
     What is hidden (`.name`) is not looked at: there is what is being copied, and what other programs keep.
+
+    Args:
+        root: the folder.
+        settled: whether a path is that behind the links, so that it stays the same file when a link leads elsewhere.
 
     Raises:
         ConfigurationError: `root` is no folder, or can not be read.
@@ -62,6 +68,8 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
             continue
         except OSError:
             pass  # opening it says why
+        if settled:
+            path = path.resolve()  # noqa: PLW2901
         try:
             servables.append(_servable(path))
         except (CardError, OSError) as error:

@@ -49,7 +49,7 @@ def _remove(folder: Path) -> None:
 
 
 async def receive_model(
-    request: Request, root: Path, name: str, version: int, *, most_bytes: int, pace: Pace
+    request: Request, root: Path | None, name: str, version: int, *, most_bytes: int, pace: Pace
 ) -> Upload | None:
     """Write a request's body to the place of a model's version; None where it has no body.
 
@@ -57,7 +57,7 @@ async def receive_model(
 
     Args:
         request: its body must not have been read.
-        root: the repository.
+        root: the repository; None: there is none that can be written, and a body is refused.
         name: of the model.
         version: of the model.
         most_bytes: that the body may have.
@@ -67,7 +67,7 @@ async def receive_model(
         BodyTooLargeError: it has more than `most_bytes`.
         DeadlineError: it arrives too slowly.
         VersionExistsError: there is such a version; the file of a version is never replaced.
-        RefusedModelError: the repository can not be written.
+        RefusedModelError: the repository can not be written, or is none.
         ClientLeftError: the client left before the end.
         UnsupportedEncodingError: the body is compressed.
     """
@@ -76,6 +76,9 @@ async def receive_model(
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > most_bytes:
         raise BodyTooLargeError(_too_large(most_bytes))
+    if root is None:
+        await _refuse(request, pace)
+        return None
     place = root / name / str(version)
     draft = root / f"{DRAFT}{secrets.token_hex(8)}"
     try:
@@ -86,6 +89,19 @@ async def receive_model(
         ) from error
     finally:
         await whole_call(shutil.rmtree, draft, True)  # noqa: FBT003  # ignore_errors
+
+
+async def _refuse(request: Request, pace: Pace) -> None:
+    """Refuse a request that has a body."""
+    more = True
+    while more:
+        async with pace.limit():
+            chunk, more = await next_chunk(request)
+        if chunk:
+            raise RefusedModelError(
+                "The models are fetched from a model storage, which this service never changes. Put the file "
+                "there, then send this call without a body."
+            )
 
 
 async def _receive(

@@ -136,10 +136,12 @@ async def delete_version(
     ] = False,
 ) -> ChangeReport:
     services.require_admin()
-    idle = {(one.name, one.version) for one in services.engine.registry.not_served}
-    if file and (name, str(version)) in idle:
-        await services.engine.remove_file(name, version)
-        return await services.change(Change(kind="look", name=name))
+    if file:
+        services.engine.require_folder()
+        idle = {(one.name, one.version) for one in services.engine.registry.not_served}
+        if (name, str(version)) in idle:
+            await services.engine.remove_file(name, version)
+            return await services.change(Change(kind="look", name=name))
     report = await services.change(Change(kind="unload_version", name=name, version=version))
     if file:
         await services.engine.remove_file(name, version)

@@ -68,7 +68,7 @@ def test_an_image_that_can_not_be_read_is_refused_before_anything_is_measured(
     steps: list[str] = []
     with pytest.raises(ConfigurationError, match=r"text\.jpg: "):
         measured_here(
-            repository,
+            scan_repository(repository)[0],
             Wanted(image=str(tmp_path / "text.jpg")),
             Settings(CPU, tmp_path),
             steps.append,

@@ -1,0 +1,107 @@
+"""Where models lie: a folder of this machine, or a place that fsspec reaches by a URL without secrets."""
+
+import ipaddress
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from service.errors import ConfigurationError
+
+SCHEMES = {
+    "s3": ("s3fs",),
+    "gs": ("gcsfs",),
+    "hf": ("huggingface_hub",),
+    "https": ("fsspec", "aiohttp"),
+    "http": ("fsspec", "aiohttp"),
+}
+"""The packages that each kind of place needs; `foveal[remote]` brings all of them."""
+LONGEST = 1024
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
+_SECRET = re.compile(r"(?<=://)[^/\s@]*@")
+_QUERY = re.compile(r"(://[^\s?#'\"<>]*)[?#][^\s'\"<>]*")
+_PART = re.compile(r"[\w.@:+=~-]+(?: [\w.@:+=~-]+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class StorageUrl:
+    """A place of models: `s3://bucket/prefix`, `gs://…`, `hf://owner/repository/folder`, `https://host/folder`.
+
+    It holds no user, no password and no query, so that it can be shown everywhere.
+
+    Attributes:
+        scheme: one of `SCHEMES`.
+        path: what follows `://`, without a slash at its end.
+    """
+
+    scheme: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.scheme}://{self.path}"
+
+
+def redacted(text: str) -> str:
+    """Return a text without the users, passwords and queries of the URLs in it: they may be secret."""
+    return _QUERY.sub(r"\1", _SECRET.sub("***@", text))
+
+
+def is_url(text: str) -> bool:
+    """Return whether a text is meant as a URL, not as a folder."""
+    return _SCHEME.match(text) is not None
+
+
+def parse_place(text: str) -> Path | StorageUrl:
+    """Return the folder or the URL that a text names.
+
+    Raises:
+        ConfigurationError: it is a URL that can not be one of models; the message has no secret of it.
+    """
+    return parse_url(text) if is_url(text) else Path(text)
+
+
+def parse_url(text: str) -> StorageUrl:
+    """Return the URL that a text is; see `parse_place`."""
+    shown = redacted(text[:LONGEST])
+    found = _SCHEME.match(text)
+    if found is None or found[1].lower() not in SCHEMES:
+        known = ", ".join(f"{scheme}://" for scheme in SCHEMES if scheme != "http")
+        raise ConfigurationError(
+            f"{shown} is no place of models; write a folder, or a URL: {known}"
+        )
+    scheme, rest = found[1].lower(), text[found.end() :]
+    if len(text) > LONGEST:
+        raise ConfigurationError(f"{shown[:80]}… has more than {LONGEST} characters")
+    if "?" in rest or "#" in rest:
+        raise ConfigurationError(f"{shown} must have no query and no fragment")
+    if "@" in rest.split("/", 1)[0]:
+        raise ConfigurationError(
+            f"{shown} must have no user and no password: put them where the library of {scheme}:// looks for them "
+            "(~/.netrc for https; see docs/storage.md)"
+        )
+    path = rest.rstrip("/")
+    if not path or not all(_PART.fullmatch(part) and part.strip(".") for part in path.split("/")):
+        raise ConfigurationError(
+            f"{shown} is no place of models; write {scheme}://{_EXAMPLES[scheme]}, without empty parts and without .."
+        )
+    if scheme == "http" and not _is_loopback(text):
+        raise ConfigurationError(f"{shown} would come unprotected; write https://")
+    return StorageUrl(scheme, path)
+
+
+_EXAMPLES = {
+    "s3": "BUCKET/PREFIX",
+    "gs": "BUCKET/PREFIX",
+    "hf": "OWNER/REPOSITORY/FOLDER",
+    "https": "HOST/FOLDER",
+    "http": "HOST/FOLDER",
+}
+
+
+def _is_loopback(text: str) -> bool:
+    try:
+        host = urlsplit(text).hostname or ""
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

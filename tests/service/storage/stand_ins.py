@@ -1,0 +1,153 @@
+"""Stand-ins for Google Cloud Storage and for the hub of Hugging Face: as much of them as reading a folder needs."""
+
+import hashlib
+import json
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, unquote, urlsplit
+
+SHA = "a" * 40
+
+
+@dataclass
+class StandIn:
+    """A running stand-in.
+
+    Attributes:
+        url: where it listens.
+        files: content by path.
+        requests: method and path of each, and its headers.
+    """
+
+    url: str
+    files: Mapping[str, bytes]
+    requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: "_Server"
+
+    def do_GET(self) -> None:
+        self._answer()
+
+    def do_HEAD(self) -> None:
+        self._answer()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self._answer()
+
+    def log_message(self, *_: object) -> None:
+        pass
+
+    def _answer(self) -> None:
+        url = urlsplit(self.path)
+        path, query = unquote(url.path), {key: one[0] for key, one in parse_qs(url.query).items()}
+        stand_in = self.server.stand_in
+        stand_in.requests.append((f"{self.command} {path}", dict(self.headers)))
+        if found := re.fullmatch(r"/storage/v1/b/bucket/o", path):
+            self._json(_gs_listing(stand_in.files, query.get("prefix", "")))
+        elif found := re.fullmatch(r"(/download)?/storage/v1/b/bucket/o/(.+)", path):
+            content = stand_in.files.get(found[2])
+            if content is None:
+                self.send_error(404)
+            elif found[1] or query.get("alt") == "media":
+                self._content(content)
+            else:
+                self._json(_gs_object(found[2], content))
+        elif path in {"/api/models/owner/name", "/api/models/owner/name/revision/main"}:
+            self._json({"id": "owner/name", "sha": SHA, "siblings": []})
+        elif found := re.fullmatch(r"/api/models/owner/name/tree/main(?:/(.*))?", path):
+            self._json(_hf_tree(stand_in.files, found[1] or ""))
+        elif found := re.fullmatch(r"/owner/name/resolve/main/(.+)", path):
+            content = stand_in.files.get(found[1])
+            self._content(content) if content is not None else self.send_error(404)
+        else:
+            self.send_error(404)
+
+    def _json(self, value: object) -> None:
+        self._content(json.dumps(value).encode(), "application/json")
+
+    def _content(self, content: bytes, kind: str = "application/octet-stream") -> None:
+        part = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        body = content[int(part[1]) : int(part[2]) + 1 if part[2] else None] if part else content
+        self.send_response(206 if part else 200)
+        if part:
+            end = int(part[1]) + len(body) - 1
+            self.send_header("Content-Range", f"bytes {part[1]}-{end}/{len(content)}")
+        self.send_header("Content-Type", kind)
+        self.send_header("Content-Length", str(len(body)))
+        self.send_header("ETag", f'"{_oid(content)}"')
+        self.send_header("X-Repo-Commit", SHA)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+
+def _oid(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:40]
+
+
+def _gs_object(path: str, content: bytes) -> dict[str, str]:
+    return {
+        "kind": "storage#object",
+        "name": path,
+        "bucket": "bucket",
+        "size": str(len(content)),
+        "etag": _oid(content),
+        "generation": "1",
+        "updated": "2026-01-01T00:00:00Z",
+        "timeCreated": "2026-01-01T00:00:00Z",
+    }
+
+
+def _gs_listing(files: Mapping[str, bytes], prefix: str) -> dict[str, object]:
+    inside = {path: one for path, one in files.items() if path.startswith(prefix)}
+    folders = {
+        prefix + path.removeprefix(prefix).split("/")[0] + "/"
+        for path in inside
+        if "/" in path.removeprefix(prefix)
+    }
+    items = [
+        _gs_object(path, one)
+        for path, one in inside.items()
+        if "/" not in path.removeprefix(prefix)
+    ]
+    return {"kind": "storage#objects", "items": items, "prefixes": sorted(folders)}
+
+
+def _hf_tree(files: Mapping[str, bytes], folder: str) -> list[dict[str, object]]:
+    prefix = f"{folder}/" if folder else ""
+    found: dict[str, dict[str, object]] = {}
+    for path, content in files.items():
+        name, _, deeper = path.removeprefix(prefix).partition("/")
+        if not path.startswith(prefix):
+            continue
+        kind = "directory" if deeper else "file"
+        size = 0 if deeper else len(content)
+        place = f"{prefix}{name}"
+        found[place] = {"type": kind, "path": place, "oid": _oid(content), "size": size}
+    return list(found.values())
+
+
+class _Server(ThreadingHTTPServer):
+    stand_in: StandIn
+    daemon_threads = True
+
+
+@contextmanager
+def stand_in_for(files: Mapping[str, bytes]) -> Iterator[StandIn]:
+    """Serve files on 127.0.0.1, as `bucket` and as `owner/name`, until the block ends."""
+    with _Server(("127.0.0.1", 0), _Handler) as http:
+        http.stand_in = StandIn(f"http://127.0.0.1:{http.server_port}", files)
+        thread = threading.Thread(target=http.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield http.stand_in
+        finally:
+            http.shutdown()
+            thread.join()

@@ -1,0 +1,141 @@
+"""`foveal pull`, and places whose package is not installed."""
+
+import logging
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from service.cli import cli
+from service.errors import ConfigurationError
+from service.logs import LOGGER
+from service.runtime.repository import scan_repository
+from service.storage.file_system import open_remote
+from service.storage.lock_file import read_lock
+from service.storage.url import SCHEMES, StorageUrl
+from tests.file_server import FileServer
+from tests.servables import color_model, write_servable
+from tests.service.storage.models import write_large
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Give the logger and the environment back as they were."""
+    monkeypatch.setenv("HF_HUB_DISABLE_TELEMETRY", "")
+    logger = logging.getLogger(LOGGER)
+    before = logger.handlers, logger.level, logger.propagate
+    yield
+    logger.handlers, logger.level, logger.propagate = before
+
+
+def pull(server: FileServer, models: Path, *wanted: str) -> Result:
+    return CliRunner().invoke(cli, ["pull", *wanted, "--from", server.url, "--models", str(models)])
+
+
+def versions(models: Path) -> list[str]:
+    return [f"{one.name}:{one.version}" for one in scan_repository(models)[0]]
+
+
+def test_the_newest_version_is_pulled_unless_one_is_named(
+    server: FileServer, tmp_path: Path
+) -> None:
+    for version in (2, 9, 10):
+        path = write_servable(server.root, version=version)
+    write_servable(server.root, "other")
+    models = tmp_path / "models"
+    done = pull(server, models, "colors", "colors:2", "other")
+    assert done.exit_code == 0, done.output
+    assert versions(models) == ["colors:2", "colors:10", "other:1"]
+    assert (models / "colors" / "10" / "model.onnx").read_bytes() == path.read_bytes()
+    assert done.output.count("sha256:") == 3
+
+
+def test_a_second_pull_fetches_nothing_and_replaces_nothing(
+    server: FileServer, tmp_path: Path
+) -> None:
+    path = write_servable(server.root)
+    models = tmp_path / "models"
+    pull(server, models, "colors")
+    again = pull(server, models, "colors:1")
+    assert "already" in again.output
+    assert len(server.fetched("model.onnx")) == 1
+    before = (models / "colors" / "1" / "model.onnx").read_bytes()
+    other = write_servable(tmp_path / "other", model=color_model(batch="M"))
+    shutil.copy(other, path)
+    refused = pull(server, models, "colors:1")
+    assert isinstance(refused.exception, ConfigurationError)
+    assert "never replaced" in str(refused.exception)
+    assert (models / "colors" / "1" / "model.onnx").read_bytes() == before
+
+
+def test_a_pull_that_broke_off_is_gone_on_with(server: FileServer, tmp_path: Path) -> None:
+    write_large(server.root, 3_000_000)
+    server.cuts["/colors/1/model.onnx"] = [2_000_000, 0, 0, 0, 0, 0]
+    models = tmp_path / "models"
+    assert pull(server, models, "colors").exit_code == 1
+    assert versions(models) == []
+    server.cuts.clear()
+    assert pull(server, models, "colors").exit_code == 0
+    assert versions(models) == ["colors:1"]
+    assert int(server.fetched("model.onnx")[-1].removeprefix("bytes=").rstrip("-")) > 0
+
+
+@pytest.mark.parametrize(
+    ("wanted", "says"),
+    [
+        ("nothing", "has no nothing"),
+        ("colors:7", "has no colors version 7"),
+        ("colors@stable", "alias"),
+        ("../colors", "can not name a model"),
+        ("colors:x", "selects no model"),
+    ],
+)
+def test_what_can_not_be_pulled_is_an_error(
+    server: FileServer, tmp_path: Path, wanted: str, says: str
+) -> None:
+    write_servable(server.root)
+    done = pull(server, tmp_path / "models", wanted)
+    assert isinstance(done.exception, ConfigurationError)
+    assert says in str(done.exception)
+    assert versions(tmp_path / "models") == []
+
+
+def test_a_lock_decides_what_is_pulled(
+    server: FileServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FOVEAL_MODELS_CACHE", str(tmp_path / "cache"))
+    path, lock = write_servable(server.root), tmp_path / "foveal.lock"
+    done = CliRunner().invoke(cli, ["lock", "--models", server.url, "--lock", str(lock)])
+    assert done.exit_code == 0, done.output
+    assert [pin.source for pin in read_lock(lock).pins.values()] == [server.url]
+    write_servable(server.root, version=2)
+    monkeypatch.setenv("FOVEAL_MODELS_LOCK", str(lock))
+    assert pull(server, tmp_path / "a", "colors").exit_code == 0
+    assert versions(tmp_path / "a") == ["colors:1"]
+    other = write_servable(tmp_path / "other", model=color_model(batch="M"))
+    shutil.copy(other, path)
+    refused = pull(server, tmp_path / "b", "colors")
+    assert str(refused.exception).count("sha256:") >= 2
+    assert versions(tmp_path / "b") == []
+
+
+def test_a_place_to_pull_from_must_be_named(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["pull", "colors", "--models", str(tmp_path)])
+    assert "--from" in str(done.exception)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_a_package_that_is_missing_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = SCHEMES[scheme][-1]
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(ConfigurationError, match=rf"{package}.*foveal\[remote\]"):
+        open_remote(StorageUrl(scheme, "place/folder"))
+
+
+def test_the_hub_of_hugging_face_gets_no_telemetry() -> None:
+    open_remote(StorageUrl("hf", "owner/name"))
+    assert os.environ["HF_HUB_DISABLE_TELEMETRY"] == "1"

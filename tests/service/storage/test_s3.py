@@ -1,0 +1,160 @@
+"""Models in S3: moto's server answers, s3fs asks."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import boto3
+import httpx
+import pytest
+from moto.server import ThreadedMotoServer
+
+from service.errors import StorageError
+from service.storage.locking import lock_models
+from tests.servables import color_model, write_servable
+from tests.service.storage.conftest import Open
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
+    """Return a client of an empty S3 with a bucket, for which the environment has the credentials."""
+    for name, value in {
+        "AWS_ENDPOINT_URL": moto,
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "the-secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+        "AWS_CONFIG_FILE": "/dev/null",
+        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
+    }.items():
+        monkeypatch.setenv(name, value)
+    httpx.post(f"{moto}/moto-api/reset").raise_for_status()
+    client = boto3.client("s3")
+    client.create_bucket(Bucket="bucket")
+    return client
+
+
+def upload(s3: Any, path: Path, key: str) -> None:
+    s3.put_object(Bucket="bucket", Key=key, Body=path.read_bytes())
+
+
+def test_a_prefix_is_served_as_a_folder_is(s3: Any, tmp_path: Path, open_place: Open) -> None:
+    path = write_servable(tmp_path / "here")
+    upload(s3, path, "prefix/colors/1/model.onnx")
+    upload(s3, path, "prefix/colors/2/model.onnx")
+    s3.put_object(
+        Bucket="bucket", Key="prefix/foveal.toml", Body=b"[models.colors]\nttl_seconds = 5\n"
+    )
+    s3.put_object(Bucket="bucket", Key="other/colors/9/model.onnx", Body=b"")
+    storage = open_place("s3://bucket/prefix")
+    storage.refresh()
+    servables, refusals = storage.scan()
+    assert [str(one.version) for one in servables] == ["1", "2"]
+    assert refusals == ()
+    assert servables[0].path.read_bytes() == path.read_bytes()
+    assert (storage.folder / "foveal.toml").read_text() == "[models.colors]\nttl_seconds = 5\n"
+
+
+def test_what_is_no_file_of_a_repository_is_never_fetched(
+    s3: Any,
+    tmp_path: Path,
+    open_place: Open,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    path = write_servable(tmp_path / "here")
+    for key in (
+        "prefix/../evil/1/model.onnx",
+        "prefix/colors/../model.onnx",
+        "prefix/colors/1/../../../../etc/model.onnx",
+        "prefix//colors/1/model.onnx",
+        "prefix/Colors/1/model.onnx",
+        "prefix/.hidden/1/model.onnx",
+        "prefix/colors/0/model.onnx",
+        "prefix/colors/one/model.onnx",
+        "prefix/colors/1/script.py",
+        "prefix/colors/1/more/model.onnx",
+        "prefix/colors/1/model.onnx",
+    ):
+        upload(s3, path, key)
+    storage = open_place("s3://bucket/prefix")
+    storage.refresh()
+    ((one,), _) = storage.scan()
+    assert [path.name for path in one.path.parent.iterdir()] == ["model.onnx"]
+    found = [path for path in tmp_path.rglob("*") if path.is_file() and not path.is_symlink()]
+    assert [path for path in found if path.name in {"script.py", "evil"}] == []
+    assert sum(path.name == "model.onnx" for path in found) == 2
+    assert "lists '..', which can not name a model" in caplog.text
+
+
+def test_only_what_has_changed_is_fetched_again(
+    s3: Any,
+    tmp_path: Path,
+    open_place: Open,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "foveal")
+    upload(s3, write_servable(tmp_path / "a"), "colors/1/model.onnx")
+    upload(s3, write_servable(tmp_path / "a", version=2), "colors/2/model.onnx")
+    storage = open_place("s3://bucket")
+    storage.refresh()
+    before = {one.version: one.path for one in storage.scan()[0]}
+    caplog.clear()
+    other = write_servable(tmp_path / "b", model=color_model(input_name="image", batch="M"))
+    upload(s3, other, "colors/2/model.onnx")
+    storage.refresh(before.values())
+    after = {one.version: one.path for one in storage.scan()[0]}
+    assert caplog.text.count("fetching") == 1
+    assert after[1] == before[1]
+    assert after[2] != before[2]
+    assert after[2].read_bytes() == other.read_bytes()
+    assert before[2].exists(), "it may be served yet"
+
+
+def test_a_bucket_without_rights_is_an_error_that_names_the_remedy(
+    s3: Any,
+    moto: str,
+    tmp_path: Path,
+    open_place: Open,
+) -> None:
+    upload(s3, write_servable(tmp_path / "here"), "colors/1/model.onnx")
+    httpx.post(f"{moto}/moto-api/reset-auth", content=b"0").raise_for_status()
+    storage = open_place("s3://bucket")
+    try:
+        with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID") as caught:
+            storage.refresh()
+    finally:
+        httpx.post(f"{moto}/moto-api/reset-auth", content=b"inf")
+    assert "the-secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("url", ["s3://bucket/nothing", "s3://no-such-bucket/prefix"])
+def test_a_place_that_is_not_there_is_an_error(s3: Any, open_place: Open, url: str) -> None:  # noqa: ARG001
+    with pytest.raises(StorageError, match=f"There is nothing at {url}"):
+        open_place(url).refresh()
+
+
+def test_a_lock_pins_what_lies_in_the_bucket(s3: Any, tmp_path: Path, open_place: Open) -> None:
+    path = write_servable(tmp_path / "here")
+    upload(s3, path, "colors/1/model.onnx")
+    lock = tmp_path / "foveal.lock"
+    assert lock_models(open_place("s3://bucket"), lock, []) == []
+    other = write_servable(tmp_path / "other", model=color_model(batch="M"))
+    upload(s3, other, "colors/1/model.onnx")
+    upload(s3, other, "colors/2/model.onnx")
+    storage = open_place("s3://bucket", lock=lock)
+    storage.refresh()
+    servables, refusals = storage.scan()
+    assert [(one.version, one.path.read_bytes()) for one in servables] == [(1, path.read_bytes())]
+    reasons = {one.path.parent.name: one.reason for one in refusals}
+    assert reasons["1"].count("sha256:") >= 2
+    assert "pins sha256:" in reasons["1"]
+    assert "is not pinned in foveal.lock" in reasons["2"]
