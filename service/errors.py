@@ -7,7 +7,7 @@ FovealError
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
-│   │   └── TooMuchMetadataError  MalformedBase64Error  RemoteImageError
+│   │   └── TooMuchMetadataError  MalformedBase64Error  RemoteImageError  UnreadableSourceError
 │   ├── VideoError                the video can not be read
 │   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
 │   │   └── VideoTooLongError  TooManyFramesError
@@ -132,6 +132,16 @@ class RemoteImageError(ImageError):
 
     code = "remote_image"
     title = "Image not fetched"
+
+
+class UnreadableSourceError(ImageError):
+    """A file, a tar shard or a Parquet file of `foveal predict` is not there, may not be read, or is damaged.
+
+    It stands in a row of the results; the service never sends it.
+    """
+
+    code = "unreadable_source"
+    title = "Source not readable"
 
 
 class VideoError(RequestError):
