@@ -45,18 +45,7 @@ class Journal:
         Raises:
             ConfigurationError: a line is no row.
         """
-        return (
-            row_of(line, f"Line {number} of {self.path}")
-            for number, line in enumerate(self._lines(self._end), 1)
-        )
-
-    def _lines(self, end: int) -> Iterator[bytes]:
-        with self.path.open("rb", buffering=BLOCK_BYTES) as file:
-            for line in file:
-                end -= len(line)
-                if end < 0:
-                    return
-                yield line
+        return read_lines(self.path, self._end)
 
     def add(self, rows: Sequence[Row]) -> None:
         """Write rows; all of them or, after an error, a part, but only whole lines.
@@ -94,6 +83,20 @@ class Journal:
         view = memoryview(content)
         while view:
             view = view[self._file.write(view) :]
+
+
+def read_lines(path: Path, end: int) -> Iterator[Row]:
+    """Yield the rows in the first `end` bytes of a file.
+
+    Raises:
+        ConfigurationError: a line is no row.
+    """
+    with path.open("rb", buffering=BLOCK_BYTES) as file:
+        for number, line in enumerate(file, 1):
+            end -= len(line)
+            if end < 0:
+                return
+            yield row_of(line, f"Line {number} of {path}")
 
 
 def _fitting(lines: Sequence[bytes], size: int) -> int:

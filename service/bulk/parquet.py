@@ -95,8 +95,8 @@ class Table:
         ]
 
 
-def read_rows(path: Path) -> Iterator[Row]:
-    """Yield the rows of a Parquet file of results, `result` without its content.
+def read_rows(path: Path, *, whole: bool = False) -> Iterator[Row]:
+    """Yield the rows of a Parquet file of results; unless `whole`, `result` is without its content.
 
     Raises:
         ConfigurationError: it is no such file.
@@ -104,15 +104,15 @@ def read_rows(path: Path) -> Iterator[Row]:
     import pyarrow as pa  # noqa: PLC0415  # an extra
     import pyarrow.parquet as pq  # noqa: PLC0415
 
+    columns = ["image", "model", "version", "error", *(["result"] if whole else [])]
     try:
         with pq.ParquetFile(path) as file:
-            columns = ["image", "model", "version", "error"]
             if not set(columns) <= set(file.schema_arrow.names):
                 raise _no_results(path)
             for batch in file.iter_batches(READ_ROWS, columns=columns):
                 for row in batch.to_pylist():
-                    fault = row.pop("error")
-                    yield {**row, **({"result": None} if fault is None else {"error": fault})}
+                    fault, found = row.pop("error"), row.pop("result", None)
+                    yield {**row, **({"result": found} if fault is None else {"error": fault})}
     except (OSError, pa.ArrowException) as error:
         raise _no_results(path) from error
 

@@ -6,7 +6,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Literal
 
-from service.bulk.journal import Journal
+from service.bulk.journal import Journal, read_lines
 from service.bulk.parquet import Table, journal_of, read_rows
 from service.bulk.record import Record, RecordFile
 from service.bulk.rows import Row
@@ -124,6 +124,15 @@ class Results:
             earlier = self._out if self._out.exists() else None
             self._table.write(self._out, earlier, self._journal.read(), self._record.journal)
         _remove(self._journal.path)
+
+
+def read_results(out: Path) -> Iterator[Row]:
+    """Yield the rows of a complete file of results.
+
+    Raises:
+        ConfigurationError: something else is in it.
+    """
+    return read_rows(out, whole=True) if is_table(out) else read_lines(out, out.stat().st_size)
 
 
 def _require_nothing(out: Path) -> None:
