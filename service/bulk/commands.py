@@ -87,11 +87,11 @@ def predict_command(
     Example: foveal predict photos/ --task detect --out results.jsonl
     """
     if resume and overwrite:
-        raise ConfigurationError("--resume and --overwrite contradict each other. Give one of them.")
+        raise ConfigurationError(
+            "--resume and --overwrite contradict each other. Give one of them."
+        )
     mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
-    given = Input(
-        tuple(sources), sys.stdin.buffer, b"\0" if null else b"\n", column
-    )
+    given = Input(tuple(sources), sys.stdin.buffer, b"\0" if null else b"\n", column)
     output = Output(out, mode, coco, coco_annotations, images)
     wanted = Wanted(task, model, tuple(option or ()))
     _exit_with(predict(_settings(models, device), wanted, given, output))

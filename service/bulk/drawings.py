@@ -105,4 +105,5 @@ def _safe(part: str) -> str:
     encoded = escaped.encode()
     if len(encoded) <= LONGEST_NAME:
         return escaped
-    return f"{blake2b(part.encode(), digest_size=8).hexdigest()}-{encoded[-LONGEST_NAME // 2 :].decode('utf-8', 'ignore')}"
+    end = encoded[-LONGEST_NAME // 2 :].decode("utf-8", "ignore")
+    return f"{blake2b(part.encode(), digest_size=8).hexdigest()}-{end}"

@@ -1,6 +1,5 @@
 """The files below a folder, each once, in the order of their names."""
 
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,7 +43,8 @@ def files_below(root: Path) -> Iterator[Path | Unreadable]:
 
 def _entries(folder: Path) -> list[Path]:
     """Return what a folder holds, by name; a million names take about 100 MB."""
-    return [folder / name for name in sorted(os.listdir(folder)) if not name.startswith(".")]
+    found = [one for one in folder.iterdir() if not one.name.startswith(".")]
+    return sorted(found, key=lambda one: one.name)
 
 
 def _is_folder(path: Path) -> bool:

@@ -40,7 +40,7 @@ def item_of_fault(name: str, reason: str) -> Item:
 
 
 def name_of(path: Path | str) -> str:
-    """Return a path as text that JSON has: bytes of a name that are no UTF-8 are written as `\\xff`."""
+    r"""Return a path as text that JSON has: bytes of a name that are no UTF-8 are written as `\xff`."""
     return os.fsencode(path).decode("utf-8", "backslashreplace")
 
 
@@ -53,7 +53,7 @@ def read_file(path: Path, largest: int) -> Body:
     """
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as file:
+        with os.fdopen(descriptor, "rb") as file:
             state = os.fstat(descriptor)
             if not S_ISREG(state.st_mode):
                 return UnreadableSourceError("This is no regular file.")

@@ -118,8 +118,8 @@ def _write_coco(output: Output, predictor: Predictor, ids: Ids, show: Show) -> N
     show.note(f"{count} entries in {output.coco}")
     if ids.unknown_images or ids.unknown_boxes:
         show.note(
-            f"Left out of it: {ids.unknown_images} images and {ids.unknown_boxes} entries, whose file names and classes "
-            f"{output.annotations} does not have."
+            f"Left out of it: {ids.unknown_images} images and {ids.unknown_boxes} entries, whose file names and "
+            f"classes {output.annotations} does not have."
         )
 
 

@@ -67,9 +67,7 @@ class Predictor:
         """
         bodies = [body for _, body in read if isinstance(body, bytes | ImageError)]
         found = iter(await self._run(call or self.call, bodies))
-        return [
-            next(found) if isinstance(body, bytes | ImageError) else body for _, body in read
-        ]
+        return [next(found) if isinstance(body, bytes | ImageError) else body for _, body in read]
 
     async def _run(self, call: TaskCall, bodies: Sequence[bytes | ImageError]) -> list[Outcome]:
         if not bodies:

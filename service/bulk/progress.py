@@ -121,7 +121,12 @@ def shown() -> Iterator[Show]:
     if not console.is_terminal:
         yield Lines(lambda text: print(text, file=sys.stderr, flush=True), time.perf_counter)  # noqa: T201
         return
-    columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[pace]}"))
+    columns = (
+        SpinnerColumn(),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[pace]}"),
+    )
     with Progress(*columns, console=console) as drawn:
         yield Bar(drawn)
 

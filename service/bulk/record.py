@@ -94,9 +94,13 @@ class RecordFile:
         try:
             written = os.pwrite(self._descriptor, content, 0)
             if written == len(content):
-                os.ftruncate(self._descriptor, written)  # after the write: a kill leaves no empty file
+                os.ftruncate(
+                    self._descriptor, written
+                )  # after the write: a kill leaves no empty file
         except OSError as error:
-            raise ConfigurationError(f"{self.path} can not be written: {reason_of(error)}.") from error
+            raise ConfigurationError(
+                f"{self.path} can not be written: {reason_of(error)}."
+            ) from error
         if written < len(content):
             raise ConfigurationError(f"{self.path} can not be written: the disk is full.")
         return fresh

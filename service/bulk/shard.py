@@ -6,8 +6,9 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from io import BufferedIOBase
 from pathlib import Path
-from tarfile import (
+from tarfile import (  # type: ignore[attr-defined]  # typeshed lacks three of them
     EmptyHeaderError,
     EOFHeaderError,
     HeaderError,
@@ -36,7 +37,15 @@ SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 EXTENSIONS = frozenset({"jpg", "jpeg", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "avif"})
 """Of files that are images; in a folder and in a shard all others are left out."""
 MOST_COMPANIONS = 16
-"""Images with a double extension, as `seg.png`, that are held until it is known whether their sample has a plain one."""
+"""Images with a double extension, as `seg.png`, that are held until all of their sample is known."""
+
+DECOMPRESSORS: dict[str, Callable[[Any], BufferedIOBase]] = {
+    "gz": lambda raw: gzip.GzipFile(fileobj=raw),
+    "tgz": lambda raw: gzip.GzipFile(fileobj=raw),
+    "bz2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+}
+"""By the end of a file's name."""
 
 _DAMAGED = (TarError, EOFError, zlib.error, lzma.LZMAError)
 
@@ -67,39 +76,49 @@ def images_in_shard(path: Path, largest: int, skipped: Callable[[], None]) -> It
         largest: bytes that an image may have.
         skipped: called for each member that is no image.
     """
-    companions: list[Item] = []
-    key, has_plain = "", False
     shard = name_of(path)
+    sample = _Sample("", skipped)
+    fault = ""
     try:
-        for member_key, extension, name, body in _members(path, largest):
-            if member_key != key:
-                yield from companions
-                companions, key, has_plain = [], member_key, False
-            if not extension.rpartition(".")[2] in EXTENSIONS:
-                skipped()
-                continue
-            item = item_of_body(f"{shard}/{name}", body)
-            if extension in EXTENSIONS:
-                has_plain = True
-                for _ in companions:
-                    skipped()
-                companions.clear()
-                yield item
-            elif has_plain:
-                skipped()
-            elif len(companions) < MOST_COMPANIONS:
-                companions.append(item)
-            else:
-                yield item
-        yield from companions
+        for key, extension, name, body in _members(path, largest):
+            if key != sample.key:
+                yield from sample.companions
+                sample = _Sample(key, skipped)
+            yield from sample.images(extension, item_of_body(f"{shard}/{name}", body))
     except _DAMAGED as error:
-        yield from companions
-        yield item_of_fault(
-            shard, f"The tar file is damaged or cut: {error}. Its images before that have their rows."
-        )
+        fault = f"The tar file is damaged or cut: {error}. Its images before that have their rows."
     except OSError as error:
-        yield from companions
-        yield item_of_fault(shard, f"The tar file can not be read: {reason_of(error)}.")
+        fault = f"The tar file can not be read: {reason_of(error)}."
+    yield from sample.companions
+    if fault:
+        yield item_of_fault(shard, fault)
+
+
+class _Sample:
+    """The members with one key. `seg.png` beside `jpg` is no image of its own, but its mask."""
+
+    def __init__(self, key: str, skipped: Callable[[], None]) -> None:
+        self.key = key
+        self.companions: list[Item] = []
+        """Images with a double extension, as long as there is none with a plain one."""
+        self._has_plain = False
+        self._skipped = skipped
+
+    def images(self, extension: str, item: Item) -> list[Item]:
+        """Return which images are known of after a further member."""
+        if extension in EXTENSIONS:
+            self._has_plain = True
+            for _ in self.companions:
+                self._skipped()
+            self.companions = []
+            return [item]
+        if extension.rpartition(".")[2] not in EXTENSIONS or self._has_plain:
+            self._skipped()
+            return []
+        if len(self.companions) >= MOST_COMPANIONS:
+            return [item]
+        self.companions.append(item)
+        return []
 
 
 def count_in_shard(path: Path) -> int | None:
@@ -128,7 +147,7 @@ def _members(path: Path, largest: int) -> Iterator[tuple[str, str, str, Body]]:
             body: Body = b""
             if extension.rpartition(".")[2] in EXTENSIONS:
                 body = _body(archive, member, largest)
-            yield key, extension, name_of(member.name), body
+            yield key, extension, name_of(member.name).removeprefix("./"), body
 
 
 def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
@@ -143,15 +162,10 @@ def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
 
 
 def _opened(path: Path, stack: ExitStack) -> TarFile:
-    name = path.name.lower()
-    raw: IO[bytes] = stack.enter_context(path.open("rb"))
-    file: Any = raw
-    if name.endswith("gz"):
-        file = stack.enter_context(gzip.GzipFile(fileobj=raw))
-    elif name.endswith("bz2"):
-        file = stack.enter_context(bz2.BZ2File(raw))
-    elif name.endswith("xz"):
-        file = stack.enter_context(lzma.LZMAFile(raw))
+    file: IO[bytes] | BufferedIOBase = stack.enter_context(path.open("rb"))
+    ending = path.name.lower().rpartition(".")[2]
+    if ending in DECOMPRESSORS:
+        file = stack.enter_context(closing(DECOMPRESSORS[ending](file)))
     return stack.enter_context(open_tar(fileobj=file, mode="r:", tarinfo=_StrictHeader))
 
 

@@ -59,7 +59,9 @@ class Sources:
             ConfigurationError: a source is not there or has no image.
         """
         if self.names.count(STDIN) > 1:
-            raise ConfigurationError("The list of paths, -, is among the sources twice. Give it once.")
+            raise ConfigurationError(
+                "The list of paths, -, is among the sources twice. Give it once."
+            )
         for name in self.names:
             if name != STDIN and next(self._images_of(name), None) is None:
                 raise self._empty(name)

@@ -113,7 +113,7 @@ def _binary(field: Any) -> list[str]:  # noqa: ANN401
     import pyarrow.types as kinds  # noqa: PLC0415  # an extra
 
     def holds_bytes(kind: Any) -> bool:  # noqa: ANN401
-        return kinds.is_binary(kind) or kinds.is_large_binary(kind) or kinds.is_binary_view(kind)
+        return str(kind) in {"binary", "large_binary", "binary_view"}
 
     if holds_bytes(field.type):
         return [field.name]
