@@ -3,6 +3,7 @@
 FovealError
 ├── ConfigurationError            the service can not start with this configuration
 │   ├── DeviceError               the device that the settings name does not work
+│   ├── LabelsError               labels of images can not be read, or do not fit the network
 │   └── ServableError             a file in the model repository can not be served
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
@@ -51,6 +52,11 @@ class ConfigurationError(FovealError):
 class DeviceError(ConfigurationError):
     code = "device_unavailable"
     title = "Device unavailable"
+
+
+class LabelsError(ConfigurationError):
+    code = "bad_labels"
+    title = "Labels not usable"
 
 
 class ServableError(ConfigurationError):
