@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.app import create_app
-from service.bulk.commands import predict_command
+from service.bulk.commands import evaluate_command, predict_command
 from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
@@ -54,6 +54,7 @@ cli = typer.Typer(
 key_commands = typer.Typer(help="Make API keys.", no_args_is_help=True)
 cli.add_typer(key_commands, name="key")
 cli.command("predict")(predict_command)
+cli.command("evaluate")(evaluate_command)
 
 ModelsOption = Annotated[
     Path | None, typer.Option("--models", help="Folder of the model repository")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.bulk.evaluate import Evaluation, evaluate
 from service.bulk.predict import Input, Output, predict
 from service.bulk.predictor import Wanted
 from service.bulk.results import Mode
@@ -95,6 +96,37 @@ def predict_command(
     output = Output(out, mode, coco, coco_annotations, images)
     wanted = Wanted(task, model, tuple(option or ()))
     _exit_with(predict(_settings(models, device), wanted, given, output))
+
+
+def evaluate_command(
+    *,
+    source: Annotated[
+        Path, typer.Argument(help="Folder of the images", metavar="SOURCE", show_default=False)
+    ],
+    task: TaskOption,
+    model: ModelOption = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Known answers: a folder with a folder for each class, a CSV (file, label or mask), COCO annotations, "
+            "or a folder of PNG masks; default: what SOURCE holds"
+        ),
+    ] = None,
+    option: OptionsOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report as JSON, too")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file")] = False,
+    models: ModelsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Measure a model on images with known answers: top-1 and top-5, mAP, or mean IoU.
+
+    Exits with 1 when an image could not be measured.
+
+    Example: foveal evaluate val2017/ --task detect --labels instances_val2017.json
+    """
+    given = Evaluation(source, labels, out, overwrite)
+    wanted = Wanted(task, model, tuple(option or ()))
+    _exit_with(evaluate(_settings(models, device), wanted, given))
 
 
 def _settings(models: Path | None, device: str | None) -> Settings:

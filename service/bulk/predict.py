@@ -148,11 +148,11 @@ class _Job:
         run = Run(
             chunks, answer=self._answer, write=self._write, in_flight=self._predictor.in_flight
         )
-        async with _counting(counted, self._pace), _signals(run.stop, self._show) as signals:
+        async with _counting(counted, self._pace), signals(run.stop, self._show) as came:
             ended = await run.complete()
         if not ended:
             self._say(f"Stopped. Go on with --resume; {self._output.out} has")
-            return 128 + signals[0]
+            return 128 + came[0]
         await asyncio.to_thread(self._results.complete)
         self._say(f"{self._output.out} has")
         if sources.others:
@@ -215,7 +215,7 @@ async def _counting(sources: Sources, pace: Pace) -> AsyncIterator[None]:
 
 
 @asynccontextmanager
-async def _signals(stop: Callable[[], None], show: Show) -> AsyncIterator[list[int]]:
+async def signals(stop: Callable[[], None], show: Show) -> AsyncIterator[list[int]]:
     """End in order at the first SIGINT or SIGTERM, at once at the second; give the signals that came."""
     loop, came = asyncio.get_running_loop(), list[int]()
     running: asyncio.Task[Any] | None = asyncio.current_task()

@@ -117,7 +117,7 @@ def options_of(task: Task, given: Sequence[str]) -> TaskOptions:
 
 @asynccontextmanager
 async def open_predictor(
-    settings: Settings, wanted: Wanted, *, rendering: str | None = None
+    settings: Settings, wanted: Wanted, *, rendering: str | None = None, all_classes: bool = False
 ) -> AsyncIterator[tuple[Engine, Predictor]]:
     """Give an engine with the wanted model alone, and the call of it, for the length of the block.
 
@@ -125,6 +125,7 @@ async def open_predictor(
         settings: as for the service; limits that are for requests are lifted.
         wanted: what shall answer.
         rendering: the form of the results; None: JSON.
+        all_classes: whether a classifier that gives several labels to an image answers with each of them.
 
     Raises:
         ConfigurationError: there is no such task, model or option, or the model can not be loaded.
@@ -146,6 +147,8 @@ async def open_predictor(
         try:
             # The first call finds the version; naming it keeps all images on it, and shadows off.
             found = engine.call(task, options, model=wanted.model).model
+            if all_classes and found.card.multi_label and task.name == "classify":
+                options = options.model_copy(update={"top_k": len(found.card.labels)})
             call = engine.call(
                 task,
                 options,

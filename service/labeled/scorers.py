@@ -129,7 +129,7 @@ def check_masks(images: tuple[LabeledImage, ...], classes: int) -> None:
         held.update(np.unique(_true_mask(image, classes)).tolist())
     if masks and held <= {0, IGNORED} and IGNORED in held:
         raise LabelsError(
-            f"The masks hold 0 and {IGNORED} alone, and {IGNORED} means that a pixel is ignored. Write the "
+            f"the masks hold 0 and {IGNORED} alone, and {IGNORED} means that a pixel is ignored. Write the "
             "class's index, 1, where the object is"
         )
 
@@ -149,16 +149,16 @@ def _true_mask(image: LabeledImage, classes: int) -> NDArray[np.uint8]:
         with Image.open(mask) as file:
             values = np.asarray(file)
     except (OSError, SyntaxError, ValueError) as error:
-        raise LabelsError(f"The mask {mask.name} can not be read: {error}") from error
+        raise LabelsError(f"the mask {mask.name} can not be read: {error}") from error
     if values.ndim != 2 or values.dtype.kind not in {"b", "u", "i"}:
         raise LabelsError(
-            f"The mask {mask.name} holds colors. It must be gray or have a palette, with one value for each "
+            f"the mask {mask.name} holds colors. It must be gray or have a palette, with one value for each "
             "pixel: the index of its class"
         )
     wrong = values[(values >= classes) & (values != IGNORED) | (values < 0)]
     if len(wrong):
         raise LabelsError(
-            f"The mask {mask.name} holds {int(wrong[0])}, the network has the classes 0 to {classes - 1}; "
+            f"the mask {mask.name} holds {int(wrong[0])}, the network has the classes 0 to {classes - 1}; "
             f"{IGNORED} is for pixels that do not count"
         )
     return values.astype(np.uint8)

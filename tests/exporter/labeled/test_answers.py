@@ -243,7 +243,7 @@ def test_a_mask_of_colors_or_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(LabelsError, match=r"mask\.png holds colors\. It must be gray"):
         check_masks((save_mask(tmp_path, [[[1, 2, 3]]]),), 2)
     (tmp_path / "mask.png").write_bytes(b"no image")
-    with pytest.raises(LabelsError, match=r"The mask mask\.png can not be read: "):
+    with pytest.raises(LabelsError, match=r"the mask mask\.png can not be read: "):
         check_masks((LabeledImage(tmp_path / "a.png", mask=tmp_path / "mask.png"),), 2)
     floats = tmp_path / "mask.tif"
     Image.fromarray(np.array([[0.5]], np.float32)).save(floats)
