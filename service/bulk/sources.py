@@ -46,10 +46,11 @@ class Sources:
             ConfigurationError: a source is not there or has no image; or it is a table that can not be read.
         """
         for name in self.names:
+            before = self.others
             found = self._images_of(name)
             first = next(found, None)
             if first is None:
-                raise self._empty(name)
+                raise self._empty(name, self.others - before)
             yield from chain([first], found)
 
     def check(self) -> None:
@@ -63,8 +64,9 @@ class Sources:
                 "The list of paths, -, is among the sources twice. Give it once."
             )
         for name in self.names:
+            self.others = 0
             if name != STDIN and next(self._images_of(name), None) is None:
-                raise self._empty(name)
+                raise self._empty(name, self.others)
         self.others = 0
 
     def count(self) -> int | None:
@@ -155,13 +157,14 @@ class Sources:
     def _skip(self) -> None:
         self.others += 1
 
-    def _empty(self, name: str) -> ConfigurationError:
+    @staticmethod
+    def _empty(name: str, others: int) -> ConfigurationError:
         if name == STDIN:
             return ConfigurationError("The list of paths has no image.")
-        others = f", and {self.others} other files" if self.others else ""
+        beside = f", and {others} other files" if others else ""
         what = "matches no image" if glob.has_magic(name) else "has no image"
         return ConfigurationError(
-            f"{name!r} {what}{others}. Images are files that end in {', '.join(sorted(EXTENSIONS))}; "
+            f"{name!r} {what}{beside}. Images are files that end in {', '.join(sorted(EXTENSIONS))}; "
             "tar and Parquet files hold some."
         )
 
