@@ -16,7 +16,15 @@ from rich.table import Table
 from service.bulk.chunks import Chunks, Read
 from service.bulk.item import item_of_file
 from service.bulk.predict import FAILED, GOOD, signals
-from service.bulk.predictor import Outcome, Predictor, Wanted, open_predictor, options_of, task_of
+from service.bulk.predictor import (
+    CHUNK,
+    Outcome,
+    Predictor,
+    Wanted,
+    open_predictor,
+    options_of,
+    task_of,
+)
 from service.bulk.progress import Pace, Show, shown
 from service.bulk.run import Run
 from service.bulk.whole_file import check_new, whole_file
@@ -138,7 +146,7 @@ class _Measured:
         """
         images = iter(self._labeled.images)
         items = (item_of_file(one.file, largest) for one in self._labeled.images)
-        chunks = Chunks(items, self._predictor.chunk, lambda _: False)
+        chunks = Chunks(items, CHUNK, lambda _: False)
 
         def add(outcomes: Sequence[tuple[str, Outcome]]) -> None:
             for (name, outcome), image in zip(outcomes, images, strict=False):

@@ -13,7 +13,7 @@ from service.bulk.chunks import Chunks, Read
 from service.bulk.coco import Ids, check_coco, read_ids, write_coco
 from service.bulk.done import Done
 from service.bulk.drawings import Drawings, check_folder
-from service.bulk.predictor import Predictor, Wanted, open_predictor, options_of, task_of
+from service.bulk.predictor import CHUNK, Predictor, Wanted, open_predictor, options_of, task_of
 from service.bulk.progress import Pace, Show, shown
 from service.bulk.record import Record
 from service.bulk.results import Mode, Results, check_out, files_of, read_results
@@ -144,7 +144,7 @@ class _Job:
 
     async def run(self, sources: Sources, counted: Sources) -> int:
         """Return the exit status, that of the signal where one ended the run."""
-        chunks = Chunks(sources.images(), self._predictor.chunk, self._done.has)
+        chunks = Chunks(sources.images(), CHUNK, self._done.has)
         run = Run(
             chunks, answer=self._answer, write=self._write, in_flight=self._predictor.in_flight
         )

@@ -1,5 +1,6 @@
 """Images → their outcomes by one version of a model, through the engine that serves requests."""
 
+import math
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,8 +28,8 @@ from service.wiring import read_catalog
 Outcome = JobResult[Any] | FovealError
 
 CHUNK = 16
-"""Images that are queued together at most: it saves time on small networks."""
-AHEAD = 4
+"""Images that are queued together: one by one, what a chunk costs besides was 8 % of EfficientNet-Lite0's time."""
+AHEAD = 3
 """Chunks that are read while others wait or run."""
 QUEUE_SIZE = 16_384
 """Images that may wait; those in flight are bounded before."""
@@ -48,11 +49,10 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """Takes images through one version of a model; `in_flight` chunks of `chunk` images keep it busy."""
+    """Takes images through one version of a model; so many chunks in flight keep it busy."""
 
     call: TaskCall
     options: TaskOptions
-    chunk: int
     in_flight: int
 
     async def outcomes(self, read: Read, call: TaskCall | None = None) -> list[Outcome]:
@@ -160,17 +160,14 @@ async def open_predictor(
             raise ConfigurationError(str(error)) from error
         if not found.can_answer:
             raise ConfigurationError(f"{found} {found.reason}.")
-        chunk, in_flight = _sizes(call, engine.threads)
-        yield engine, Predictor(call, options, chunk, in_flight)
+        yield engine, Predictor(call, options, _in_flight(call, engine.threads))
 
 
-def _sizes(call: TaskCall, threads: int) -> tuple[int, int]:
-    """Return images in a chunk, and chunks in flight: batches that run, as many that wait, and those being read."""
+def _in_flight(call: TaskCall, threads: int) -> int:
+    """Return how many chunks are in flight: of the batches that run, of as many that wait, and those being read."""
     queue = call.model.queue
-    largest, instances = (queue.largest, queue.instances) if queue is not None else (CHUNK, 1)
-    chunk = max(1, min(CHUNK, largest))
-    busy = 2 * largest * instances + 2 * threads
-    return chunk, -(-busy // chunk) + AHEAD
+    running = 1 if queue is None else queue.largest * queue.instances
+    return math.ceil(2 * (running + threads) / CHUNK) + AHEAD
 
 
 def _alone(catalog: Catalog, task: Task, model: str | None) -> Overrides:
