@@ -103,7 +103,9 @@ def test_map_is_that_of_pycocotools(client: httpx.Client, tmp_path: Path) -> Non
     images = tmp_path / "images"
     images.mkdir()
     noise = np.random.default_rng(19)
-    listed, annotations, results = [], [], []
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
     for index, path in enumerate(sorted(SAMPLES.iterdir())):
         shutil.copy(path, images)
         response = client.post("/v1/detect?score_threshold=0", content=path.read_bytes())
@@ -224,6 +226,6 @@ def test_a_report_that_exists_is_kept(digits: Path, tmp_path: Path) -> None:
     out.write_text("mine")
     given = Evaluation(digits, out=out)
 
-    with pytest.raises(ConfigurationError, match="the file exists. Replace it with --overwrite"):
+    with pytest.raises(ConfigurationError, match=r"the file exists\. Replace it with --over"):
         asyncio.run(evaluate(Settings(models=MODELS), Wanted("classify", "lenet5"), given))
     assert out.read_text() == "mine"

@@ -120,7 +120,7 @@ def test_two_runs_at_once_are_refused(out: Path) -> None:
 
 def test_what_is_no_file_of_results_is_not_touched(out: Path) -> None:
     out.write_bytes(b"my notes\n")
-    with pytest.raises(ConfigurationError, match="no row of results|holds no results"):
+    with pytest.raises(ConfigurationError, match=r"no row of results|holds no results"):
         run(out, "resume", row("1"))
 
     assert out.read_bytes() == b"my notes\n"
