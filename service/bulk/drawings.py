@@ -33,7 +33,7 @@ def check_folder(folder: Path, task: Task, sources: Sequence[str], mode: Mode) -
         raise ConfigurationError(f"--images: the results of {task.name} can not be drawn.")
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"--images {folder}: this is a file, not a folder.")
-    inside = [one for one in sources if folder.resolve().is_relative_to(Path(one).resolve())]
+    inside = [one for one in sources if folder.resolve().is_relative_to(_root(one))]
     if inside:
         raise ConfigurationError(
             f"--images {folder}: this lies in the source {inside[0]!r}, which would have the drawn images too. Give "
@@ -93,6 +93,11 @@ def drawing_name(name: str, extension: str) -> Path:
     """Return where in the folder the drawing of an image lies: below it, and no two images have the same place."""
     parts = [_safe(part) for part in name.split("/") if part not in {"", "."}]
     return Path(*parts[:-1], f"{parts[-1]}.{extension}")
+
+
+def _root(source: str) -> Path:
+    """Return the folder whose files are a source: of a pattern with `**`, all that lies before."""
+    return Path(source.partition("**")[0] or ".").resolve()
 
 
 def _safe(part: str) -> str:

@@ -14,7 +14,6 @@ from service.engine import Engine
 from service.errors import (
     ConfigurationError,
     FovealError,
-    ImageError,
     TooManyPixelsError,
 )
 from service.runtime.fleet import parse_selector
@@ -65,11 +64,11 @@ class Predictor:
         Raises:
             ConfigurationError: the network does not answer any more.
         """
-        bodies = [body for _, body in read if isinstance(body, bytes | ImageError)]
+        bodies = [body for _, body in read if isinstance(body, bytes)]
         found = iter(await self._run(call or self.call, bodies))
-        return [next(found) if isinstance(body, bytes | ImageError) else body for _, body in read]
+        return [next(found) if isinstance(body, bytes) else body for _, body in read]
 
-    async def _run(self, call: TaskCall, bodies: Sequence[bytes | ImageError]) -> list[Outcome]:
+    async def _run(self, call: TaskCall, bodies: Sequence[bytes]) -> list[Outcome]:
         if not bodies:
             return []
         try:

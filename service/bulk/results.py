@@ -122,7 +122,12 @@ class Results:
             return
         if not self._journal.is_empty:
             earlier = self._out if self._out.exists() else None
-            self._table.write(self._out, earlier, self._journal.read(), self._record.journal)
+            try:
+                self._table.write(self._out, earlier, self._journal.read(), self._record.journal)
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"{error} All rows are in {self._journal.path}; go on with --resume."
+                ) from error
         _remove(self._journal.path)
 
 

@@ -227,10 +227,17 @@ def test_what_can_not_be_is_refused_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_images_may_not_be_drawn_into_their_source(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pattern", ["", "/**/*.jpg"])
+def test_images_may_not_be_drawn_into_their_source(pattern: str, tmp_path: Path) -> None:
     shutil.copy(SAMPLES / "cat.jpg", tmp_path)
     with pytest.raises(ConfigurationError, match="this lies in the source"):
-        run(tmp_path, out=tmp_path / "r.jsonl", task="detect", model=None, images=tmp_path / "new")
+        run(
+            f"{tmp_path}{pattern}",
+            out=tmp_path / "r.jsonl",
+            task="detect",
+            model=None,
+            images=tmp_path / "new",
+        )
 
 
 def test_an_empty_list_leaves_no_file(tmp_path: Path) -> None:
