@@ -1,6 +1,5 @@
 """What made a file of results: a small file beside it, which also keeps two runs from writing to it at once."""
 
-import fcntl
 import json
 import os
 from collections.abc import Mapping
@@ -12,6 +11,11 @@ from uuid import uuid4
 
 from service.bulk.item import reason_of
 from service.errors import ConfigurationError
+
+try:
+    import fcntl
+except ImportError:  # Windows; there two runs must not have one file
+    fcntl = None  # type: ignore[assignment]
 
 SUFFIX = ".run.json"
 
@@ -56,7 +60,8 @@ class RecordFile:
             try:
                 self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
                 stack.callback(os.close, self._descriptor)
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                if fcntl is not None:
+                    fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 raise ConfigurationError(
                     f"Another foveal predict writes to {out}. Wait for its end, or give another --out."
