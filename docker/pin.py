@@ -14,14 +14,16 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 CONSTRAINTS = ROOT / "docker/constraints.txt"
 HEAD = """\
-# The exact packages of the container image: the service with its extra `cuda`, and the setuptools that builds it.
+# The exact packages of the container image: the service with its extras `cuda` and `otel`, and the setuptools that
+# builds it.
 # Written by docker/pin.py. Platforms without a GPU wheel use `onnxruntime`.
 """
 
 
 def main() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = [*project["dependencies"], *project["optional-dependencies"]["cuda"], "setuptools"]
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["cuda"], *extras["otel"], "setuptools"]
     kept = [] if "--upgrade" in sys.argv[1:] else ["--constraint", str(CONSTRAINTS)]
     pins = resolve(wanted, kept)
     # The same release of ONNX Runtime on all platforms, so that a proof on one platform holds on all.

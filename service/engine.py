@@ -65,6 +65,7 @@ from service.wiring import (
     make_pipeline,
     make_registry,
     make_response_cache,
+    make_tracer,
     prepare_libraries,
     read_catalog,
     threads_of,
@@ -74,8 +75,8 @@ from service.wiring import (
 log = logging.getLogger(LOGGER)
 
 MOST_IMAGING_THREADS = 8
-"""Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a second
-and 16 of them 1,396."""
+"""Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a
+second, and 16 of them 1,396."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -161,6 +162,7 @@ class Engine:
             pool_threads=images,
             decoder_program=decoder_program,
         )
+        self.tracer = make_tracer(settings, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics)
         self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
@@ -193,6 +195,9 @@ class Engine:
         At the end everything that was accepted is answered.
         """
         async with AsyncExitStack() as stack:
+            if self.tracer is not None:
+                self.tracer.start()
+                stack.push_async_callback(self.tracer.close)
             if self._pool is not None:
                 stack.callback(self._pool.shutdown)
             self.pipeline.decoder.start()

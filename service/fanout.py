@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from service.errors import FovealError, OverloadedError
 from service.runtime.job import Job, JobResult
 from service.runtime.model import Model
+from service.spans import begin
 
 T = TypeVar("T")
 Jobs = Iterable[Job[Any, T]] | AsyncIterable[Job[Any, T]]
@@ -120,7 +121,8 @@ class FanOut:
             UnavailableError: the model is not ready, or the service is shutting down.
         """
         model.require_served()
-        places = asyncio.Semaphore(self._in_flight)
+        span = begin("fan_out")
+        places, ran = asyncio.Semaphore(self._in_flight), 0
         flying: set[_Flight[T]] = set()
         started: asyncio.Queue[_Flight[T] | None] = asyncio.Queue()
 
@@ -136,11 +138,12 @@ class FanOut:
             finally:
                 started.put_nowait(None)
 
-        feeder = asyncio.create_task(feed())
+        feeder = asyncio.create_task(feed(), context=None if span is None else span.context())
         try:
             while (flight := await started.get()) is not None:
                 (outcome,) = await flight
                 flying.discard(flight)
+                ran += 1
                 yield outcome
                 places.release()
             await feeder
@@ -148,6 +151,8 @@ class FanOut:
             for task in (feeder, *flying):
                 task.cancel()
             await asyncio.gather(feeder, *flying, return_exceptions=True)
+            if span is not None:
+                span.end(attributes={"foveal.model.name": model.name, "foveal.images": ran})
 
 
 class HeldBytes:

@@ -8,6 +8,7 @@ from typing import Literal, TextIO
 from pydantic_core import PydanticSerializationError, to_json
 
 from service.log_writer import LogWriter
+from service.spans import CURRENT
 
 LOGGER = "foveal"
 REQUEST_LOGGER = "foveal.request"
@@ -32,10 +33,12 @@ def configure_logs(level: str, form: Literal["auto", "json", "text"], stream: Te
         logger.setLevel(minimum)
         logger.propagate = False
     logging.getLogger(AUDIT_LOGGER).setLevel(logging.INFO)
-    # What Pillow says of a damaged image would be a plain line on stderr; the client gets an error.
-    pillow = logging.getLogger("PIL")
-    pillow.handlers = [logging.NullHandler()]
-    pillow.propagate = False
+    # What Pillow says of a damaged image would be a plain line on stderr; the client gets an error. OpenTelemetry's
+    # packages repeat what clients send; `SpanQueue` says what an operator must know.
+    for silent in ("PIL", "opentelemetry"):
+        other = logging.getLogger(silent)
+        other.handlers = [logging.NullHandler()]
+        other.propagate = False
 
 
 def _own(stream: TextIO) -> TextIO:
@@ -113,8 +116,21 @@ def printable(text: str) -> str:
 
 
 def _fields_of(record: logging.LogRecord) -> dict[str, object]:
+    """Return the fields of a line, and of the trace that it belongs to.
+
+    They have the names that OpenTelemetry gives them, "Trace Context in non-OTLP Log Formats".
+    """
     fields: dict[str, object] = getattr(record, FIELDS, {})
-    return fields
+    here = CURRENT.get()
+    if here is None:
+        return fields
+    request = here.request
+    return {
+        **fields,
+        "trace_id": request.trace_id,
+        "span_id": request.span_id,
+        "trace_flags": request.flags,
+    }
 
 
 def _spare_what_no_line_shows() -> None:

@@ -25,6 +25,7 @@ STAGES = ("decode", "queue", "infer", "head")
 CLOSINGS = ("drained", "shared", "full", "delay")
 DECODER_ENDS = ("crash", "memory", "time", "killed", "reply")
 OUTCOMES = ("answered", "refused", "failed", "expired", "abandoned")
+SPAN_OUTCOMES = ("sent", "failed", "dropped")
 SHADOW_OUTCOMES = ("agreed", "differed", "failed", "dropped")
 
 KEPT_VERSIONS = 16
@@ -78,6 +79,12 @@ class Metrics:
         )
         for reason in DECODER_ENDS:
             self.decoder_restarts.labels(reason)
+        self.spans = self._counter(
+            "foveal_spans_total",
+            "Spans of traces, by outcome: sent, failed (the collector did not take them), dropped (the queue was full, "
+            "or the process ended).",
+            "outcome",
+        )
         self.event_loop_lag = self._histogram(
             "foveal_event_loop_lag_seconds",
             "How much later than planned the event loop woke up.",
@@ -379,7 +386,7 @@ class VersionMetrics:
 
     def __init__(self, metrics: Metrics, model: str, version: int) -> None:
         labels = (model, str(version))
-        self.model = model
+        self.model, self.version = labels
         self._labels = labels
         self.stage_times = metrics.stage_times.of_version(*labels)
         """Takes the seconds of an image in the order of `STAGES`."""

@@ -403,6 +403,11 @@ class Settings(BaseSettings):
         description="Run each image alone and on one thread, so that its answer is the same, bit by bit, whatever else "
         "arrives; `FOVEAL_MAX_BATCH` has no effect then",
     )
+    tracing: bool = Field(
+        default=False,
+        description="Send traces of requests by OpenTelemetry; needs `foveal[otel]`. The variables `OTEL_…` say where "
+        "to, and of which requests",
+    )
     log_level: Literal["debug", "info", "warning", "error"] = Field(
         "info", description="`debug`, `info` (a line per request), `warning`, `error`"
     )

@@ -4,15 +4,20 @@ prometheus_client's own takes 1.6 µs for each of the four stages of each image,
 """
 
 import threading
+import time
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import accumulate
+from typing import NamedTuple
 
 from prometheus_client.core import HistogramMetricFamily
 from prometheus_client.registry import Collector, CollectorRegistry
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 LABELS = ("model", "version", "stage")
+TRACE_LABEL = "trace_id"
+"""The label of an exemplar that names a trace."""
 
 
 class StageTimes(Collector):
@@ -58,10 +63,23 @@ class StageTimes(Collector):
         family = HistogramMetricFamily(self._name, self._text, labels=LABELS)
         limits = [*map(floatToGoString, self._bounds), "+Inf"]
         for labels, times in tuple(self._versions.items()):
-            for stage, (counts, seconds) in zip(self._stages, times.read(), strict=True):
-                buckets = list(zip(limits, map(float, accumulate(counts)), strict=True))
-                family.add_metric((*labels, stage), buckets, seconds)
+            for stage, one in zip(self._stages, times.read(), strict=True):
+                counts = map(float, accumulate(one.counts))
+                examples = one.exemplars
+                buckets = [
+                    (limit, count, examples[index]) if index in examples else (limit, count)
+                    for index, (limit, count) in enumerate(zip(limits, counts, strict=True))
+                ]
+                family.add_metric((*labels, stage), buckets, one.seconds)
         yield family
+
+
+class StageReading(NamedTuple):
+    """One stage: the images in each bucket, the sum of their seconds, and a traced image of some buckets."""
+
+    counts: list[int]
+    seconds: float
+    exemplars: dict[int, Exemplar]
 
 
 class VersionTimes:
@@ -71,6 +89,7 @@ class VersionTimes:
         self._bounds = tuple(bounds)
         self._counts = [[0] * (len(bounds) + 1) for _ in range(stages)]
         self._seconds = [0.0] * stages
+        self._exemplars: list[dict[int, Exemplar]] = [{} for _ in range(stages)]
         self._lock = threading.Lock()
 
     def observe(self, *seconds: float) -> None:
@@ -80,10 +99,20 @@ class VersionTimes:
                 self._counts[stage][bisect_left(self._bounds, spent)] += 1
                 self._seconds[stage] += spent
 
-    def read(self) -> list[tuple[list[int], float]]:
-        """Return the images in each bucket, and the sum of the seconds, of each stage."""
+    def exemplify(self, trace_id: str, *seconds: float) -> None:
+        """Name the trace of an image that was counted, as the newest example of its bucket of each stage."""
+        now = time.time()
+        with self._lock:
+            for stage, spent in enumerate(seconds):
+                bucket = bisect_left(self._bounds, spent)
+                self._exemplars[stage][bucket] = Exemplar({TRACE_LABEL: trace_id}, spent, now)
+
+    def read(self) -> list[StageReading]:
+        """Return what was counted of each stage."""
         with self._lock:
             return [
-                (list(counts), seconds)
-                for counts, seconds in zip(self._counts, self._seconds, strict=True)
+                StageReading(list(counts), seconds, dict(exemplars))
+                for counts, seconds, exemplars in zip(
+                    self._counts, self._seconds, self._exemplars, strict=True
+                )
             ]

@@ -1,5 +1,6 @@
 """Settings → the parts of an engine, each with what it needs."""
 
+import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -39,6 +40,8 @@ from service.runtime.workers import Workers
 from service.settings import Settings
 from service.tasks.networks import usable
 from service.tasks.task import Task
+from service.tracing.opening import open_tracer
+from service.tracing.tracer import Tracer
 from service.video.allowed import allowed_of
 from service.video.reader import VideoLimits
 
@@ -208,6 +211,15 @@ def make_response_cache(
     longest = max(settings.timeout_ms, settings.max_timeout_ms) / 1e3
     cache = ResponseCache(capacity, metrics, longest_seconds=longest)
     return CachingPipeline(pipeline, cache)
+
+
+def make_tracer(settings: Settings, metrics: Metrics, version: str) -> Tracer | None:
+    """Return what traces requests; None where that is off.
+
+    Raises:
+        ConfigurationError: OpenTelemetry's packages are missing, or its variables are not valid.
+    """
+    return open_tracer(os.environ, metrics, version) if settings.tracing else None
 
 
 def threads_of(settings: Settings, device: Device) -> int:

@@ -1,6 +1,8 @@
 """The values of metrics, over the labels that a test says nothing of."""
 
 from prometheus_client import CollectorRegistry
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+from prometheus_client.samples import Sample
 
 
 def total(registry: CollectorRegistry, name: str, **labels: str) -> float | None:
@@ -12,3 +14,9 @@ def total(registry: CollectorRegistry, name: str, **labels: str) -> float | None
         if sample.name == name and labels.items() <= sample.labels.items()
     ]
     return sum(found) if found else None
+
+
+def openmetrics(text: str) -> list[Sample]:
+    """Return all samples of an exposition in OpenMetrics, with their exemplars."""
+    families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+    return [sample for family in families for sample in family.samples]

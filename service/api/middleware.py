@@ -17,8 +17,11 @@ from service.api.deps import Services
 from service.api.error_forms import error_response
 from service.api.errors import internal_error
 from service.api.record import RECORD_KEY, RequestRecord, request_ids, route_of
+from service.api.request_span import TRACE_HEADER, begin_span, end_span
 from service.errors import FovealError
 from service.logs import FIELDS, REQUEST_LOGGER
+from service.spans import TracedRequest
+from service.stage_times import TRACE_LABEL
 
 log = logging.getLogger(REQUEST_LOGGER)
 
@@ -39,8 +42,10 @@ _API = (
 )  # fmt: skip
 """Paths that may end with a slash."""
 
+LONGEST_PATH = 1000
+"""The characters of a path that the log repeats: a client can send 60,000."""
 _QUIET = ("/health/", "/metrics", "/v2/health/")
-"""Paths that monitoring requests every few seconds; the log has them at level debug."""
+"""Paths that monitoring requests every few seconds; the log has them at level debug, and no trace where none began."""
 
 
 def guarded(app: ASGIApp, middleware: Sequence[Middleware]) -> ASGIApp:
@@ -65,6 +70,7 @@ class Telemetry:
         self.fastapi = fastapi
         self._ids = request_ids()
         self._in_flight = 0
+        self._tracer = services.engine.tracer
         services.metrics.in_flight.set_function(lambda: self._in_flight)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -82,6 +88,8 @@ class Telemetry:
             self.services.longest_seconds,
         )
         scope[RECORD_KEY] = record
+        if self._tracer is not None:
+            begin_span(self._tracer, scope, record, is_probe=path.startswith(_QUIET))
         status = 0
         stages: Mapping[str, float] = {}
 
@@ -124,6 +132,8 @@ class Telemetry:
         ]
         if record.cache_status:
             headers.append((b"cache-status", record.cache_status.encode()))
+        if record.traced is not None:
+            headers.append((TRACE_HEADER, record.traced.parent.encode()))
         if self.services.draining:
             headers.append((b"connection", b"close"))
         return {**message, "headers": headers}
@@ -139,7 +149,7 @@ class Telemetry:
             route, record.model, record.version, status
         )
         answered.inc()
-        duration.observe(seconds)
+        duration.observe(seconds, None if record.traced is None else _exemplar(record.traced))
         if record.body_bytes:
             received.inc(record.body_bytes)
         if record.error_code:
@@ -150,10 +160,17 @@ class Telemetry:
                 level,
                 "%s %s %d",
                 scope["method"],
-                scope["path"],
+                scope["path"][:LONGEST_PATH],
                 status,
                 extra={FIELDS: _line(record, stages, seconds)},
             )
+        if self._tracer is not None and record.traced is not None:
+            end_span(self._tracer, scope, record, status, record.began + seconds)
+
+
+def _exemplar(traced: TracedRequest) -> dict[str, str] | None:
+    """Return what names a trace that is recorded, for the histogram of the requests."""
+    return {TRACE_LABEL: traced.trace_id} if traced.sampled else None
 
 
 def _line(record: RequestRecord, stages: Mapping[str, float], seconds: float) -> dict[str, object]:

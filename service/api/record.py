@@ -13,6 +13,7 @@ from starlette.types import Scope
 from service.api.deadline import LONGEST_TIMEOUT_MS, TIMEOUT_HEADER, Clock, Deadline, parse_timeout
 from service.runtime.job import JobResult, Trace
 from service.runtime.model import Model
+from service.spans import TracedRequest
 
 RECORD_KEY = "foveal.record"
 """The key of the request's record in the ASGI scope."""
@@ -62,6 +63,8 @@ class RequestRecord:
     client: str = ""
     """The name of the API key that the request brought; empty without one."""
     traces: list[Trace] = field(default_factory=list)
+    traced: TracedRequest | None = None
+    """What is noted for the request's trace; None where tracing is off."""
     _deadline: Deadline | None = field(default=None, init=False)
     _held: ExitStack | None = field(default=None, init=False)
 
@@ -98,6 +101,11 @@ class RequestRecord:
         held, self._held = self._held, None
         if held is not None:
             held.close()
+
+    def received(self) -> None:
+        """Note that the whole body has arrived."""
+        if self.traced is not None:
+            self.traced.received_at = self.clock()
 
     def found(self, model: Model) -> None:
         """Note which model answers, or refuses to."""

@@ -140,6 +140,7 @@ class Explainers:
             largest=1,
             capacity=self.capacity,
             macs=model.card.cost.macs,
+            device="cpu",
         )
         batcher.open()
         return Explainer(model.card, opened.anatomy, batcher)

@@ -13,6 +13,7 @@ from service.imaging.overlay import RenderedImage
 from service.pipeline import EncodedImage, Pipeline
 from service.runtime.job import JobResult
 from service.runtime.model import Model
+from service.spans import span
 from service.tasks.task import Task
 
 
@@ -63,20 +64,21 @@ class Runner:
         """
         view = VIEWS[request.view]
         deadline = self.clock() + timeout_seconds
-        async with self.explainers.use(model) as explainer:
-            explanation = Explanation(
-                request=request,
-                model=model,
-                task=task,
-                explainer=explainer,
-                image=image,
-                segmenter=segmenter,
-                pipeline=self.pipeline,
-                fan_out=self.fan_out,
-                timeout_seconds=timeout_seconds,
-                allowed_seconds=timeout_seconds if allowed_seconds is None else allowed_seconds,
-                heat_from_copies=view.heat_from_copies(request),
-                deadline=deadline,
-                clock=self.clock,
-            )
-            return await view.run(explanation)
+        with span("explain", {"foveal.view": request.view}):
+            async with self.explainers.use(model) as explainer:
+                explanation = Explanation(
+                    request=request,
+                    model=model,
+                    task=task,
+                    explainer=explainer,
+                    image=image,
+                    segmenter=segmenter,
+                    pipeline=self.pipeline,
+                    fan_out=self.fan_out,
+                    timeout_seconds=timeout_seconds,
+                    allowed_seconds=timeout_seconds if allowed_seconds is None else allowed_seconds,
+                    heat_from_copies=view.heat_from_copies(request),
+                    deadline=deadline,
+                    clock=self.clock,
+                )
+                return await view.run(explanation)

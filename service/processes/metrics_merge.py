@@ -1,10 +1,11 @@
 """The metrics of several processes → one exposition, as if one process had counted everything."""
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from prometheus_client.core import Metric
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Exemplar, Sample
 from pydantic_core import from_json, to_json
 
 ACROSS_PROCESSES: Mapping[str, Callable[[float, float], float]] = {
@@ -42,7 +43,7 @@ def write_families(families: Iterable[Metric]) -> bytes:
             family.name,
             family.documentation,
             family.type,
-            [(sample.name, sample.labels, sample.value) for sample in family.samples],
+            [_row(sample) for sample in family.samples],
         )
         for family in families
     ]
@@ -65,33 +66,56 @@ def lasting(families: Iterable[Metric]) -> list[Metric]:
 
 def merge(parts: Iterable[Iterable[Metric]]) -> list[Metric]:
     """Return one family for each name, with each series once; its value combines those of all processes."""
-    merged: dict[str, tuple[Metric, dict[Any, float]]] = {}
+    merged: dict[str, tuple[Metric, dict[Any, _Value]]] = {}
     for family in (family for part in parts for family in part):
         _, values = merged.setdefault(family.name, (family, {}))
         combine = ACROSS_PROCESSES.get(family.name)
         for sample in family.samples:
             series = (sample.name, tuple(sample.labels.items()))
-            if series not in values:
-                values[series] = sample.value
-            elif combine is None:
-                values[series] += sample.value
-            else:
-                values[series] = combine(values[series], sample.value)
+            new = _Value(sample.value, sample.exemplar)
+            known = values.get(series)
+            values[series] = new if known is None else known.with_other(new, combine)
     return [
         _family(
             family.name,
             family.documentation,
             family.type,
-            [(name, dict(labels), value) for (name, labels), value in values.items()],
+            [(name, dict(labels), *value) for (name, labels), value in values.items()],
         )
         for family, values in merged.values()
     ]
 
 
-def _family(
-    name: str, documentation: str, kind: str, samples: Iterable[tuple[str, dict[str, str], float]]
-) -> Metric:
+class _Value(NamedTuple):
+    """What one series says, of one process or of several."""
+
+    value: float
+    exemplar: Exemplar | None
+
+    def with_other(
+        self, other: "_Value", combine: Callable[[float, float], float] | None
+    ) -> "_Value":
+        """Return both as one, with the newer exemplar."""
+        value = self.value + other.value if combine is None else combine(self.value, other.value)
+        newest = max(
+            (one.exemplar for one in (self, other) if one.exemplar is not None),
+            key=lambda one: one.timestamp or 0.0,
+            default=None,
+        )
+        return _Value(value, newest)
+
+
+def _row(sample: Sample) -> tuple[object, ...]:
+    row = (sample.name, sample.labels, sample.value)
+    return row if sample.exemplar is None else (*row, tuple(sample.exemplar))
+
+
+def _family(name: str, documentation: str, kind: str, samples: Iterable[Sequence[Any]]) -> Metric:
+    """Return a family of samples: name, labels, value, and an exemplar where there is one."""
     family = Metric(name, documentation, kind)
-    for sample in samples:
-        family.add_sample(*sample)
+    for sample_name, labels, value, *exemplars in samples:
+        (exemplar,) = exemplars or (None,)
+        family.add_sample(
+            sample_name, labels, value, exemplar=None if exemplar is None else Exemplar(*exemplar)
+        )
     return family

@@ -20,12 +20,22 @@ from service.errors import (
 from service.logs import LOGGER
 from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
+from service.runtime.batch_spans import (
+    Head,
+    Prepare,
+    TracedBatch,
+    note_accepted,
+    note_left,
+    noted_preparation,
+    traced_batch,
+)
 from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
 from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
 from service.runtime.stages import Rows, Stages
 from service.runtime.turns import Turn
 from service.runtime.workers import ReadyBatch, Workers
+from service.spans import place
 
 log = logging.getLogger(LOGGER)
 
@@ -74,6 +84,7 @@ class Batcher:
         cores: how many cores each of `runs` occupies.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
         on_broken: called with the reason, on the event loop, when the network runs no more.
+        device: where the network runs, for traces.
         on_device_lost: called with the reason, on the event loop, when the process can not use its GPU any more.
     """
 
@@ -93,6 +104,7 @@ class Batcher:
         cores: int = 1,
         stuck_seconds: float = STUCK_SECONDS,
         on_broken: Callable[[str], None] | None = None,
+        device: str = "",
         on_device_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.largest = largest
@@ -115,6 +127,8 @@ class Batcher:
         self._cores = cores
         self._stuck_seconds = stuck_seconds
         self._on_broken = on_broken
+        self._device = device
+        self._traces = False
         self._on_device_lost = on_device_lost
         self._lost: set[Turn] = set()
         self._pool = pool
@@ -214,9 +228,10 @@ class Batcher:
         now = self._clock()
         if is_request:
             self.used_at = now
-        deadline = now + timeout_seconds
         line = self._low_priority if low_priority else self._normal
-        entries = [Entry(job, loop.create_future(), now, deadline, line) for job in jobs]
+        until = now + timeout_seconds
+        entries = [Entry(job, loop.create_future(), now, until, line) for job in jobs]
+        noted = is_request and self._note_accepted(entries)
         self._accept_counted(entries, line, bounded=bounded)
         self._callers += 1
         self._no_callers.clear()
@@ -230,14 +245,15 @@ class Batcher:
         try:
             outcomes = [await entry.future for entry in entries]
         except asyncio.CancelledError:
-            self._abandon(entries, line)
-            self._statistics.failed(self._clock() - now)
+            self._abandon(entries, line, now)
             raise
         else:
             self._count(outcomes, self._clock() - now)
             return outcomes
         finally:
             watch.end()
+            if noted:
+                note_left(entries, self._clock())
             self._callers -= 1
             if not self._callers:
                 self._no_callers.set()
@@ -267,6 +283,15 @@ class Batcher:
             max(trace.infer for trace in traces),
             max(trace.head for trace in traces),
         )
+
+    def _note_accepted(self, entries: list[Entry]) -> bool:
+        """Note the jobs where they are those of a traced request, and return whether they are."""
+        here = place()
+        if here is None:
+            return False
+        self._traces = True
+        note_accepted(entries, here, self._metrics, self._device)
+        return True
 
     def _accept_counted(self, entries: list[Entry], line: Line, *, bounded: bool) -> None:
         try:
@@ -314,11 +339,12 @@ class Batcher:
         )
         self._withdraw(line)
 
-    def _abandon(self, entries: list[Entry], line: Line) -> None:
+    def _abandon(self, entries: list[Entry], line: Line, since: float) -> None:
         for entry in entries:
             if entry.future.cancel() or entry.future.cancelled():
                 self._metrics.outcome["abandoned"].inc()
         self._withdraw(line)
+        self._statistics.failed(self._clock() - since)
 
     def _withdraw(self, line: Line) -> None:
         """Remove from the line what was answered in the meantime, which makes room for others."""
@@ -459,13 +485,10 @@ class Batcher:
     # On worker threads.
 
     def _run_batch(self, run: Run, entries: list[Entry], turn: Turn) -> None:
-        ready, rows = list[Entry](), Rows()
+        rows = Rows()
+        batch = traced_batch(entries, turn, self._clock) if self._traces else None
         try:
-            prepare = self._stages.prepare
-            ready = [entry for entry in entries if self._is_wanted(entry) and prepare(entry)]
-            ready = [entry for entry in ready if self._is_wanted(entry)]
-            if ready and not turn.given_up:
-                rows = list(self._stages.run(run, ready, turn))
+            rows = self._rows(run, entries, turn, batch)
         except BaseException:
             self._answer([(entry, InferenceError("The network failed.")) for entry in entries])
             raise
@@ -486,9 +509,23 @@ class Batcher:
         if lost and self._loop is not None:
             self._loop.call_soon_threadsafe(self._end_with_device, lost)
         if self._pool is None:
-            self._finish(rows)
+            self._finish(rows, batch)
         elif rows:
-            self._pool.submit(self._finish, rows)
+            self._pool.submit(self._finish, rows, batch)
+
+    def _rows(self, run: Run, entries: list[Entry], turn: Turn, batch: TracedBatch | None) -> Rows:
+        """Prepare the jobs that are still wanted, run them, and return what each has of the outputs."""
+        prepare: Prepare = self._stages.prepare
+        if batch is not None:
+            prepare = batch.prepared_by(prepare)
+        ready = [entry for entry in entries if self._is_wanted(entry) and prepare(entry)]
+        ready = [entry for entry in ready if self._is_wanted(entry)]
+        if not ready or turn.given_up:
+            return Rows()
+        rows = list(self._stages.run(run, ready, turn))
+        if batch is not None:
+            batch.ran(rows)
+        return rows
 
     def _learn(self, turn: Turn, size: int) -> None:
         """Remember how large the next batches may be, with the condition held."""
@@ -509,7 +546,10 @@ class Batcher:
     def _prepare_ahead(self, entry: Entry) -> None:
         wanted = False
         try:
-            wanted = self._is_wanted(entry) and self._stages.prepare(entry)
+            prepare: Prepare = self._stages.prepare
+            if entry.traced is not None:
+                prepare = noted_preparation(prepare, self._clock)
+            wanted = self._is_wanted(entry) and prepare(entry)
         except BaseException:  # the executor keeps it where nobody looks
             log.exception("An image could not be prepared, because its thread failed.")
             self._answer([(entry, InferenceError("The image could not be prepared."))])
@@ -522,8 +562,10 @@ class Batcher:
         if wanted:
             self._answer([(entry, self._broken_error())])
 
-    def _finish(self, rows: Rows) -> None:
-        head = self._stages.head
+    def _finish(self, rows: Rows, batch: TracedBatch | None) -> None:
+        head: Head = self._stages.head
+        if batch is not None:
+            head = batch.read_by(head, self._metrics)
         outcomes = [
             (entry, row if isinstance(row, FovealError) else head(entry, row))
             for entry, row in rows
@@ -532,6 +574,8 @@ class Batcher:
             self._statistics.finished(
                 [(entry.trace.batch_size, entry.trace.head) for entry, _ in rows]
             )
+            if batch is not None:
+                batch.end()
             self._answer(outcomes)
 
     def _answer(self, outcomes: Sequence[tuple[Entry, Outcome]]) -> None:

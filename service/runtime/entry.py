@@ -12,13 +12,17 @@ from service.errors import (
     RequestError,
 )
 from service.runtime.job import Job, JobResult, Tensor, Trace
+from service.spans import TracedImage
 
 Outcome = JobResult[Any] | FovealError
 
 
 @dataclass(slots=True, eq=False)
 class Entry:
-    """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock."""
+    """A job in the queue, with the future that its caller waits for. Times are seconds of the workers' clock.
+
+    `traced` is None but for an image of a request whose trace is recorded.
+    """
 
     job: Job[Any, Any]
     future: "asyncio.Future[Outcome]"
@@ -28,6 +32,7 @@ class Entry:
     trace: Trace = field(default_factory=Trace)
     tensor: Tensor | None = None
     context: object = None
+    traced: TracedImage | None = None
 
 
 @dataclass(slots=True, eq=False)

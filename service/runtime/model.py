@@ -17,6 +17,7 @@ from service.runtime.choice import Choice
 from service.runtime.job import Tensor
 from service.runtime.repository import Servable
 from service.runtime.signature import Signature
+from service.spans import span
 
 STILL_LOADING = "is still loading"
 ASLEEP = "is not in memory, because no request came for it; the next one loads it"
@@ -136,8 +137,9 @@ class Model:
                 )
             self._waiting += 1
             try:
-                async with asyncio.timeout(timeout_seconds):
-                    await self.wake()
+                with span("load", {"foveal.model.name": self.name}):
+                    async with asyncio.timeout(timeout_seconds):
+                        await self.wake()
             except TimeoutError:
                 raise DeadlineError(
                     f"{self} was not in memory, and was not loaded within {timeout_seconds * 1e3:.0f} ms."

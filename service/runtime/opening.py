@@ -181,6 +181,7 @@ class Opener:
             cores=loaded.cores,
             stuck_seconds=self.batching.stuck_seconds,
             on_broken=partial(_mark_broken, model),
+            device=model.device or self.device.name,
             on_device_lost=self._on_device_lost,
         )
         queue.open()

@@ -9,6 +9,7 @@ from service.errors import FovealError, InferenceError, UnavailableError, for_cl
 from service.logs import LOGGER
 from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
+from service.runtime.batch_spans import within
 from service.runtime.entry import Entry, Outcome, without_frames
 from service.runtime.faults import is_device_lost, is_out_of_memory, reason_of
 from service.runtime.job import JobResult, Outputs, PinnedInput, Run, Tensor
@@ -105,7 +106,9 @@ class Stages:
                 yield from ((entry, lost) for entry in entries)
                 return
             if size == 1:
-                yield entries[0], _failure(error)
+                with within(entries[0]):
+                    failure = _failure(error)
+                yield entries[0], failure
                 return
             if is_out_of_memory(error):
                 self.fits = min(self.fits or size, size // 2)

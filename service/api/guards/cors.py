@@ -12,6 +12,8 @@ _REQUEST_HEADERS = (
     "Content-Encoding",
     "Content-Type",
     "Inference-Header-Content-Length",
+    "Traceparent",
+    "Tracestate",
     "X-API-Key",
     "X-Request-ID",
     "X-Timeout-Ms",
@@ -23,6 +25,7 @@ _RESPONSE_HEADERS = (
     "RateLimit-Policy",
     "Retry-After",
     "Server-Timing",
+    "Traceresponse",
     "X-Request-ID",
     "X-Shape",
 )

@@ -222,6 +222,7 @@ class _Upload:
             self._inflater.end()
         if self._form is not None:
             self._form.end()
+        self._record.received()
         self.file.finish()
 
     async def _inflate(self, chunk: bytes) -> None:

@@ -14,6 +14,7 @@ from service.errors import FovealError, InvalidParameterError, ModelInUseError
 from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
 from service.runtime.fleet import ALIAS_NAME, MODEL_NAME
+from service.spans import span
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
 Version = Annotated[int, Path(ge=1, le=10**18 - 1)]
@@ -103,9 +104,10 @@ async def put_version(
         raise ModelInUseError(
             f"{name} is the name of a chain. Send the model under another name, or remove the chain first."
         )
-    upload = await receive_model(
-        request, services.engine.models_folder, name, version, services.max_model_bytes
-    )
+    with span("receive"):
+        upload = await receive_model(
+            request, services.engine.models_folder, name, version, services.max_model_bytes
+        )
     try:
         return await services.change(Change(kind="load_version", name=name, version=version))
     except FovealError:

@@ -19,6 +19,7 @@ from service.chains.chains import CHAIN
 from service.engine import Engine
 from service.errors import FovealError, InvalidParameterError
 from service.media_types import JSON, MP4, NDJSON, SSE
+from service.spans import span
 from service.tasks.task import Task
 from service.video.events import VideoEvent, VideoFrame, VideoSummary
 from service.video.pipeline import VideoRun
@@ -126,7 +127,8 @@ async def _watch(
             async for event in events:
                 _note(event, services, record, route_of(record, request.scope))
                 # A deadline may end the watching here, and `fail` uses the encoder then.
-                piece = await whole_call(writer.write, event)
+                with span("encode") if run.draws else nullcontext():
+                    piece = await whole_call(writer.write, event)
                 if isinstance(event, VideoSummary):
                     last = piece
                 else:

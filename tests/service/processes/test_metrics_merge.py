@@ -15,6 +15,7 @@ from service.processes.metrics_merge import (
     read_families,
     write_families,
 )
+from tests.samples import openmetrics
 
 
 def process(seconds: float, *, ready: int, route: str = "/v1/classify") -> CollectorRegistry:
@@ -89,3 +90,18 @@ def test_families_survive_the_way_to_another_process() -> None:
 
 def test_counters_and_histograms_outlive_their_process() -> None:
     assert {family.type for family in lasting(both())} == {"counter", "histogram"}
+
+
+def test_the_newest_example_of_a_bucket_stays_with_its_trace() -> None:
+    parts = []
+    for trace_id in ("a" * 32, "b" * 32):
+        metrics = Metrics()
+        times = metrics.of_version("lenet5", 1).stage_times
+        times.observe(0.1, 0.2, 0.3, 0.4)
+        times.exemplify(trace_id, 0.1, 0.2, 0.3, 0.4)
+        parts.append(read_families(write_families(metrics.registry.collect())))
+    for order in (parts, parts[::-1]):
+        text = generate_openmetrics(Families(merge(order))).decode()  # type: ignore[no-untyped-call]
+        named = [sample.exemplar for sample in openmetrics(text) if sample.exemplar]
+        assert [one.labels for one in named] == [{"trace_id": "b" * 32}] * 4
+        assert sorted(one.value for one in named) == [0.1, 0.2, 0.3, 0.4]

@@ -30,6 +30,7 @@ from service.runtime.batcher import LOW_PRIORITY_SECONDS, PATIENCE_SECONDS, Batc
 from service.runtime.job import Job, JobResult, Outputs, Run, Tensor
 from service.runtime.turns import Seat, Turn
 from service.runtime.workers import Workers
+from service.spans import CURRENT, Place, SpanId, TracedRequest, inside
 from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
 
@@ -1007,6 +1008,49 @@ async def test_a_thread_that_dies_while_it_prepares_ahead_gives_its_place_back()
                 assert isinstance(outcome, InferenceError)
                 await until_queued(b.batcher, 0)
             assert values(await b.ask(4)) == [8]
+
+
+async def test_with_a_pool_a_traced_job_waits_after_it_was_prepared() -> None:
+    network = DoublingNetwork.running()
+    request = TracedRequest(SpanId(7, 9), sampled=True, began=0.0)
+    with ThreadPoolExecutor(1) as pool:
+        async with bench(network.run, pool=pool, device="cuda") as b:
+            with inside(Place(request, 9)):
+                await b.batcher.submit([number(1), number(2)], timeout_seconds=10)
+            await b.batcher.submit([number(3)], timeout_seconds=10)
+    assert len(request.images) == 2
+    for image in request.images:
+        times = (image.accepted_at, image.decode_at, image.decoded_at, image.taken_at)
+        assert times == tuple(sorted(times))
+        assert image.taken_at <= image.infer_at <= image.inferred_at <= image.head_at
+        assert image.finished_at <= image.left_at
+        assert (image.device, image.error) == ("cuda", "")
+    batches = {span.span_id: span for span in request.spans}
+    assert {image.batch and image.batch.span_id for image in request.images} == set(batches)
+    assert all(span.links == [SpanId(7, 9)] for span in batches.values())
+
+
+async def test_a_traced_job_that_fails_says_why_and_a_health_check_is_not_noted(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    network = DoublingNetwork.running()
+    request = TracedRequest(SpanId(7, 9), sampled=True, began=0.0)
+    logged: list[Place | None] = []
+
+    def note(_: object) -> bool:
+        logged.append(CURRENT.get())
+        return True
+
+    caplog.handler.addFilter(note)
+    async with bench(network.run) as b:
+        with inside(Place(request, 9)):
+            await b.batcher.submit([number(POISON)], timeout_seconds=10)
+            await b.batcher.submit([number(1)], timeout_seconds=10, is_request=False)
+    (image,) = request.images
+    assert image.error == "inference_failed"
+    assert [place and place.request for place in logged] == [request]
+    assert 0 < image.infer_at <= image.inferred_at
+    assert image.head_at == 0
 
 
 async def test_a_lost_gpu_fails_all_that_waits_and_is_told_once() -> None:

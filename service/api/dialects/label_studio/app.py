@@ -36,6 +36,7 @@ from service.errors import (
     UnknownModelError,
 )
 from service.pipeline import EncodedImage
+from service.spans import span
 from service.tasks.classify import ClassifyOptions
 from service.tasks.detect import DetectOptions
 from service.tasks.segment import SegmentOptions
@@ -285,7 +286,8 @@ async def _image(
         decode = partial(image_from_base64, given)
         return await asyncio.to_thread(decode) if len(given) > LARGE_BYTES else decode()
     try:
-        content = await remote.fetch(given, room.left, call.record.deadline.left())
+        with span("fetch"):
+            content = await remote.fetch(given, room.left, call.record.deadline.left())
     except ImageError as error:
         return error
     room.taken += len(content)
