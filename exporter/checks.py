@@ -6,10 +6,11 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from exporter.errors import RecipeError, WriteError
-from exporter.images import NO_IMAGE, has_images, require_folder
+from exporter.images import NO_IMAGE, require_folder
 from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
 from exporter.recipe import LABELED, Recipe, Task
+from service.labeled.image_files import has_images
 
 
 def check_recipe(recipe: Recipe, path: Path) -> None:

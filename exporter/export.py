@@ -26,7 +26,6 @@ from exporter.images import PHOTOGRAPHS_NAME, images_in, photographs
 from exporter.labeled.alternatives import Better, better_pixels
 from exporter.labeled.measure import Measurement, check_labeled, measure_accuracy
 from exporter.labeled.reading import read_labeled
-from exporter.labeled.truth import LabeledImages
 from exporter.network import Head, Network
 from exporter.outcome import Exported, MadeVariant, Measured
 from exporter.precision import reduce_precision, tolerance_of
@@ -40,6 +39,7 @@ from exporter.training_mode import refuse_training
 from exporter.variants import Original, write_variants
 from exporter.writing import write_servable
 from service.card import Accuracy, Card
+from service.labeled.truth import LabeledImages
 
 
 @shortages_named()

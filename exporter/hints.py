@@ -12,12 +12,12 @@ from exporter.heads.segment import SegmentHead
 from exporter.heads.thinning import NMS_IOU
 from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
-from exporter.labeled.scores import chance, is_at_chance
 from exporter.network import Head, Outputs
 from exporter.outcome import MadeVariant
 from exporter.recipe import MOST_CANDIDATES, Pixels
 from exporter.transforms import pixel_values
 from service.card import Normalization
+from service.labeled.scores import chance, is_at_chance
 
 LEAST_VARIATION = 0.05
 """The standard deviation of the values that every network in use exceeds on photographs; 0–1 gives about 0.25."""

@@ -13,8 +13,8 @@ from service.card import ImageInput
 from service.errors import ImageError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
+from service.labeled.image_files import SUFFIXES, image_files
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
 PHOTOGRAPHS = (
     "chelsea.png",
     "coffee.png",
@@ -52,19 +52,6 @@ def images_in(folder: Path, limit: int) -> tuple[bytes, ...]:
     return tuple(_readable(file) for file in files[:limit])
 
 
-def image_files(folder: Path) -> list[Path]:
-    """Return the paths of the images in a folder and its subfolders, in the order of their names.
-
-    Files and folders whose name begins with a dot are no images of the user: macOS and notebooks put copies there.
-    """
-    return sorted(_images_below(folder))
-
-
-def has_images(folder: Path) -> bool:
-    """Return whether an image is in a folder or its subfolders, by its ending."""
-    return next(_images_below(folder), None) is not None
-
-
 def require_folder(option: str, folder: Path) -> Path:
     """Return the folder that an option names.
 
@@ -75,16 +62,6 @@ def require_folder(option: str, folder: Path) -> Path:
         what = "this is a file, not a folder" if folder.exists() else "there is no such folder"
         raise RecipeError(f"{option} {folder}: {what}")
     return folder
-
-
-def _images_below(folder: Path) -> Iterator[Path]:
-    return (
-        file
-        for file in folder.rglob("*")
-        if file.suffix.lower() in SUFFIXES
-        and not any(part.startswith(".") for part in file.relative_to(folder).parts)
-        and file.is_file()
-    )
 
 
 def _readable(file: Path) -> bytes:

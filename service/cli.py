@@ -1,4 +1,4 @@
-"""The `foveal` command: serve, models, pull, lock, reload, openapi, plan, warm, doctor, key, reference."""
+"""The `foveal` command: what serves, predicts and evaluates, and what looks after models, settings and keys."""
 
 import asyncio
 import json
@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from service.app import create_app
+from service.bulk.commands import evaluate_command, predict_command
 from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
@@ -60,6 +61,8 @@ cli = typer.Typer(
 
 key_commands = typer.Typer(help="Make API keys.", no_args_is_help=True)
 cli.add_typer(key_commands, name="key")
+cli.command("predict")(predict_command)
+cli.command("evaluate")(evaluate_command)
 
 ModelsOption = Annotated[
     str | None,

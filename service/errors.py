@@ -3,12 +3,13 @@
 FovealError
 ├── ConfigurationError            the service can not start with this configuration
 │   ├── DeviceError               the device that the settings name does not work
+│   ├── LabelsError               labels of images can not be read, or do not fit the network
 │   ├── ServableError             a file in the model repository can not be served
 │   └── StorageError              the place of the models can not be read
 ├── RequestError                  the client can correct it
 │   ├── ImageError                one image among several may fail alone
 │   │   ├── EmptyImageError  UnsupportedImageError  BrokenImageError  TooManyPixelsError
-│   │   └── TooMuchMetadataError  MalformedBase64Error  RemoteImageError
+│   │   └── TooMuchMetadataError  MalformedBase64Error  RemoteImageError  UnreadableSourceError
 │   ├── VideoError                the video can not be read
 │   │   ├── UnsupportedVideoError  BrokenVideoError  NoVideoStreamError  NoFramesError
 │   │   └── VideoTooLongError  TooManyFramesError
@@ -52,6 +53,11 @@ class ConfigurationError(FovealError):
 class DeviceError(ConfigurationError):
     code = "device_unavailable"
     title = "Device unavailable"
+
+
+class LabelsError(ConfigurationError):
+    code = "bad_labels"
+    title = "Labels not usable"
 
 
 class ServableError(ConfigurationError):
@@ -139,6 +145,16 @@ class RemoteImageError(ImageError):
 
     code = "remote_image"
     title = "Image not fetched"
+
+
+class UnreadableSourceError(ImageError):
+    """A file, a tar shard or a Parquet file of `foveal predict` is not there, may not be read, or is damaged.
+
+    It stands in a row of the results; the service never sends it.
+    """
+
+    code = "unreadable_source"
+    title = "Source not readable"
 
 
 class VideoError(RequestError):

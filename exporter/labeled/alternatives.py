@@ -8,10 +8,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.labeled.measure import BATCH, ReadImage, add_answers, make_scorer, read_images
-from exporter.labeled.truth import LabeledImages
 from exporter.network import Network
 from exporter.recipe import Pixels, Triple
 from exporter.transforms import pixel_values
+from service.labeled.truth import LabeledImages
 
 MOST_IMAGES = 60
 CLEARLY_BETTER = 0.1

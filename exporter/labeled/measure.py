@@ -8,6 +8,7 @@ two is lost by the conversion.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 import onnx
@@ -17,18 +18,14 @@ from exporter.errors import RecipeError
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.segment import SegmentHead
-from exporter.labeled.names import ClassNames
-from exporter.labeled.reading import check_answers
-from exporter.labeled.scorers import (
-    BoxScorer,
-    ClassScorer,
-    LabelScorer,
-    MaskScorer,
-    Scorer,
-    check_masks,
-    mask_size,
+from exporter.labeled.answers import (
+    OutputScorer,
+    box_scorer,
+    class_scorer,
+    label_scorer,
+    mask_scorer,
 )
-from exporter.labeled.truth import LabeledImage, LabeledImages
+from exporter.labeled.reading import as_recipe_error, check_answers
 from exporter.network import Network, Outputs
 from exporter.progress import Progress
 from exporter.proof import run_graph
@@ -39,6 +36,8 @@ from service.errors import ImageError, InferenceError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.imaging.source_image import SourceImage
+from service.labeled.scorers import ClassScorer, check_masks, mask_size
+from service.labeled.truth import LabeledImage, LabeledImages
 
 MOST_LABELS = 1000
 """Scores of more labels are left out of a card, which may have 1 MiB."""
@@ -78,7 +77,8 @@ def check_labeled(labeled: LabeledImages, network: Network, labels: Sequence[str
     """
     check_answers(labeled, labels, several=_several(network))
     if network.head.task == "segment":
-        check_masks(labeled.images, len(labels))
+        with as_recipe_error():
+            check_masks(labeled.images, len(labels))
 
 
 @half_of_the_cores()
@@ -119,9 +119,9 @@ def measure_accuracy(
     note = ", ".join(f"{name} {value:.1%}" for name, value in accuracy.scores.items())
     progress.advance(1, f"{note} of {measured} images")
     found = Measurement(accuracy, labeled.name, left_out=tuple(left_out))
-    if isinstance(mine, ClassScorer):
-        answers = tuple(one[0] for one in mine.ranked)
-        return replace(found, answers=answers, truth=tuple(mine.truth))
+    if isinstance(mine.scorer, ClassScorer):
+        answers = tuple(one[0] for one in mine.scorer.ranked)
+        return replace(found, answers=answers, truth=tuple(mine.scorer.truth))
     return found
 
 
@@ -130,16 +130,14 @@ def _several(network: Network) -> bool:
     return isinstance(head, ClassifyHead) and head.activation == "sigmoid"
 
 
-def make_scorer(network: Network, labels: tuple[str, ...]) -> Scorer:
+def make_scorer(network: Network, labels: tuple[str, ...]) -> OutputScorer[Any]:
     """Return what collects the answers of a network's task."""
-    several = _several(network)
-    names = ClassNames(labels, several=several)
     match network.head:
         case DetectHead():
-            return BoxScorer(labels, names, nms_free=network.head.recipe.nms_free)
+            return box_scorer(labels, nms_free=network.head.recipe.nms_free)
         case SegmentHead():
-            return MaskScorer(labels, network.background_id)
-    return LabelScorer(labels, names) if several else ClassScorer(labels, names)
+            return mask_scorer(labels, network.background_id)
+    return label_scorer(labels) if _several(network) else class_scorer(labels)
 
 
 def read_images(
@@ -174,7 +172,7 @@ def _source_outputs(network: Network, frames: NDArray[np.uint8]) -> Outputs:
     return network.head.expected(raw, network.image_input)
 
 
-def add_answers(scorer: Scorer, outputs: Outputs, batch: Sequence[ReadImage]) -> None:
+def add_answers(scorer: OutputScorer[Any], outputs: Outputs, batch: Sequence[ReadImage]) -> None:
     """Add the outputs for a batch of images.
 
     Raises:
@@ -189,7 +187,9 @@ def add_answers(scorer: Scorer, outputs: Outputs, batch: Sequence[ReadImage]) ->
             raise RecipeError(f"--labeled: {one.labeled.file.name}: {error}") from error
 
 
-def _accuracy(mine: Scorer, source: Scorer, images: int, labels: Sequence[str]) -> Accuracy:
+def _accuracy(
+    mine: OutputScorer[Any], source: OutputScorer[Any], images: int, labels: Sequence[str]
+) -> Accuracy:
     scores, reference = mine.scores(), source.scores()
     by_class = scores.by_class if len(scores.by_class) <= MOST_LABELS else {}
     return Accuracy(

@@ -1,17 +1,28 @@
 """`--labeled`: a folder, a table or annotations → images with known answers, checked before a network is loaded."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import RecipeError
-from exporter.labeled.coco import find_coco, read_coco
-from exporter.labeled.folders import read_class_folders, read_mask_folders
-from exporter.labeled.names import ClassNames
-from exporter.labeled.table import read_table
-from exporter.labeled.truth import LabeledImages
 from exporter.recipe import Recipe
+from service.errors import LabelsError
+from service.labeled import reading
+from service.labeled.reading import TASKS, read_labels, require_names
+from service.labeled.truth import LabeledImages
 
-TASKS = ("classify", "segment", "detect")
+
+@contextmanager
+def as_recipe_error() -> Iterator[None]:
+    """Name the option in what is wrong with labels.
+
+    Raises:
+        RecipeError: for a LabelsError in the block.
+    """
+    try:
+        yield
+    except LabelsError as error:
+        raise RecipeError(f"--labeled {error}") from error
 
 
 def read_labeled(recipe: Recipe) -> LabeledImages | None:
@@ -31,47 +42,23 @@ def read_labeled(recipe: Recipe) -> LabeledImages | None:
     if not path.exists():
         raise RecipeError(f"--labeled {stated}: there is no such folder or file")
     images = _images_folder(recipe)
-    try:
-        labeled = _read(path, images, recipe.task)
-    except OSError as error:
-        raise RecipeError(f"--labeled {stated}: {error.filename}: {error.strerror}") from error
-    labels = recipe.label_list()
-    if labels is not None:
-        require_names(labeled, labels, several=True)  # the network's outputs may show that they are
+    with as_recipe_error():
+        labeled = read_labels(path, images, recipe.task)
+        labels = recipe.label_list()
+        if labels is not None:
+            # The network's outputs may show that an image may have several.
+            require_names(labeled, labels, several=True)
     return labeled.at_most(recipe.proof.labeled_limit)
 
 
 def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: bool) -> None:
     """Refuse names of classes that the network does not have, and a number of labels that an image can not have.
 
-    Args:
-        labeled: the images.
-        labels: the network's, by class id.
-        several: whether an image may have several labels, or none.
-
     Raises:
         RecipeError: an answer does not fit the network.
     """
-    require_names(labeled, labels, several=several)
-    names = ClassNames(labels)
-    for image in labeled.images:
-        if image.cells and not several and len(names.ids(image.cells) or ()) != 1:
-            raise RecipeError(
-                f"--labeled {labeled.name}: {image.file.name} has the labels {', '.join(image.cells)}, and an image "
-                "can have only one. Is the network one for several labels (--multi-label)?"
-            )
-
-
-def require_names(labeled: LabeledImages, labels: Sequence[str], *, several: bool) -> None:
-    """Refuse names of classes that the network does not have.
-
-    Raises:
-        RecipeError: there are some.
-    """
-    cells = (cell for image in labeled.images for cell in image.cells)
-    ClassNames(labels, several=several).require(cells, labeled.name)
-    boxes = (box.name for image in labeled.images for box in image.boxes)
-    ClassNames(labels).require(boxes, labeled.name)
+    with as_recipe_error():
+        reading.check_answers(labeled, labels, several=several)
 
 
 def _images_folder(recipe: Recipe) -> Path | None:
@@ -82,27 +69,3 @@ def _images_folder(recipe: Recipe) -> Path | None:
     if not folder.is_dir():
         raise RecipeError(f"--labeled-images {stated}: there is no such folder")
     return folder
-
-
-def _read(path: Path, images: Path | None, task: str) -> LabeledImages:
-    """Read what the form of the path and the task ask for."""
-    if path.is_dir():
-        if task == "detect":
-            return read_coco(find_coco(path), images)
-        tables = sorted(path.glob("*.csv"))
-        if len(tables) == 1:
-            return read_table(tables[0], images, masks=task == "segment")
-        return read_mask_folders(path, images) if task == "segment" else read_class_folders(path)
-    if path.suffix.lower() == ".json":
-        if task != "detect":
-            raise RecipeError(
-                f"--labeled {path.name}: COCO annotations are for task detect. Give a folder or a CSV for {task}"
-            )
-        return read_coco(path, images)
-    if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
-        raise RecipeError(
-            f"--labeled {path.name}: give a folder, a .csv with the columns file and label, or COCO's .json"
-        )
-    if task == "detect":
-        raise RecipeError(f"--labeled {path.name}: task detect needs annotations in COCO's form")
-    return read_table(path, images, masks=task == "segment")

@@ -3,6 +3,7 @@
 import base64
 import gzip
 import json
+import tarfile
 import zlib
 from collections.abc import Callable, Mapping
 from functools import cache
@@ -109,7 +110,18 @@ def _cards() -> list[bytes]:
         return [path.read_bytes() for path in sorted(Path(folder).rglob("*.onnx"))]
 
 
+def _shards() -> list[bytes]:
+    stream = BytesIO()
+    with tarfile.open(fileobj=stream, mode="w") as file:
+        for name, content in (("1.jpg", b"image"), ("1.cls", b"3"), ("2.png", b"other")):
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            file.addfile(info, BytesIO(content))
+    return [stream.getvalue(), gzip.compress(stream.getvalue(), mtime=0)]
+
+
 SEEDS: Mapping[str, Callable[[], list[bytes]]] = {
+    "shard": _shards,
     "image": lambda: _images() + _files(videos=False),
     "video": _videos,
     "form": _forms,

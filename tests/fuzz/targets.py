@@ -24,6 +24,7 @@ from service.api.ingest.images import parse_json
 from service.api.ingest.multipart import FormReader, files_of
 from service.api.ingest.numbers import array_of, read_json
 from service.api.tensors import TensorLimits
+from service.bulk.shard import images_in_shard
 from service.card import CardError, graph_sha256, read_card
 from service.errors import FovealError
 from service.imaging.announced import announced_pixels
@@ -241,7 +242,23 @@ def label_config(body: bytes) -> bool:
     return True
 
 
+def shard(body: bytes) -> bool:
+    """Read the images of a tar file, plain and compressed; each has its own name and its bytes or an error of ours."""
+    names = []
+    with TemporaryDirectory() as folder:
+        for ending in (".tar", ".tar.gz"):
+            path = Path(folder, f"a{ending}")
+            path.write_bytes(body)
+            for item in images_in_shard(path, MOST_INFLATED, lambda: None):
+                found = item.read()
+                assert isinstance(found, FovealError) or 0 < len(found) <= MOST_INFLATED
+                item.name.encode()
+                names.append(item.name)
+    return len(names) > 2
+
+
 TARGETS: Mapping[str, Target] = {
+    "shard": shard,
     "image": image,
     "video": video,
     "form": form,

@@ -12,10 +12,10 @@ from PIL import Image
 from exporter.graph import Graph
 from exporter.heads.classify import ClassifyHead
 from exporter.labeled.alternatives import better_pixels
-from exporter.labeled.truth import LabeledImage, LabeledImages
 from exporter.network import Array, Facts, Network, Reference
 from exporter.recipe import Pixels
 from service.card import ImageInput
+from service.labeled.truth import LabeledImage, LabeledImages
 
 LABELS = ("light", "dark")
 LEVELS = {"light": 200, "dark": 60}

@@ -9,10 +9,10 @@ import pytest
 
 from exporter.encoding import as_png
 from exporter.errors import RecipeError
-from exporter.labeled.names import ClassNames
 from exporter.labeled.reading import check_answers, read_labeled
-from exporter.labeled.truth import LabeledImages
 from exporter.recipe import make_recipe
+from service.labeled.names import ClassNames
+from service.labeled.truth import LabeledImages
 
 PIXEL = as_png(np.zeros((4, 6, 3), np.uint8))
 PETS = ("tabby cat", "dog", "bird")

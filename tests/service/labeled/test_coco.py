@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from exporter.errors import RecipeError
-from exporter.labeled.coco import find_coco, read_coco
-from exporter.labeled.truth import LabeledImage, LabeledImages, TrueBox
+from service.errors import LabelsError
+from service.labeled.coco import find_coco, read_coco
+from service.labeled.truth import LabeledImage, LabeledImages, TrueBox
 
 CONTENT: dict[str, Any] = {
     "info": {"year": 2017},
@@ -76,7 +76,7 @@ def test_a_stated_folder_is_the_only_one(tmp_path: Path) -> None:
     path = write(tmp_path / "boxes.json", CONTENT)
     put(tmp_path, "deep/a.png", "b.png")
 
-    with pytest.raises(RecipeError, match=r"2 of 2 images are not there, .*elsewhere"):
+    with pytest.raises(LabelsError, match=r"2 of 2 images are not there, .*elsewhere"):
         read_coco(path, tmp_path / "elsewhere")
     put(tmp_path / "elsewhere", "deep/a.png", "b.png")
     found = read_coco(path, tmp_path / "elsewhere")
@@ -86,7 +86,7 @@ def test_a_stated_folder_is_the_only_one(tmp_path: Path) -> None:
 def test_one_missing_image_is_named(tmp_path: Path) -> None:
     put(tmp_path, "deep/a.png")
 
-    with pytest.raises(RecipeError, match=r"1 of 2 images are not there, the first is .*b\.png"):
+    with pytest.raises(LabelsError, match=r"1 of 2 images are not there, the first is .*b\.png"):
         read_coco(write(tmp_path / "boxes.json", CONTENT), None)
 
 
@@ -109,13 +109,13 @@ def test_another_form_is_refused_with_what_is_wrong(
 ) -> None:
     put(tmp_path, "deep/a.png", "b.png")
 
-    with pytest.raises(RecipeError, match=rf"--labeled set\.json: .*{message}"):
+    with pytest.raises(LabelsError, match=rf"set\.json: .*{message}"):
         read_coco(write(tmp_path / "set.json", {**CONTENT, **change}), None)
 
 
 def test_a_missing_part_is_another_form(tmp_path: Path) -> None:
     with pytest.raises(
-        RecipeError, match=r"KeyError at 'categories'\. It needs images \(id, file_"
+        LabelsError, match=r"KeyError at 'categories'\. It needs images \(id, file_"
     ):
         read_coco(write(tmp_path / "set.json", {"images": []}), None)
 
@@ -127,7 +127,7 @@ def test_a_missing_part_is_another_form(tmp_path: Path) -> None:
 def test_what_is_no_json_object_is_refused(content: bytes, message: str, tmp_path: Path) -> None:
     (tmp_path / "set.json").write_bytes(content)
 
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(LabelsError, match=message):
         read_coco(tmp_path / "set.json", None)
 
 
@@ -140,12 +140,12 @@ def test_a_byte_order_mark_is_read_over(tmp_path: Path) -> None:
 
 
 def test_a_folder_must_have_one_json_file(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match="of JSON files the folder has none"):
+    with pytest.raises(LabelsError, match="of JSON files the folder has none"):
         find_coco(tmp_path)
     put(tmp_path, "b.json", "a.txt")
     assert find_coco(tmp_path) == tmp_path / "b.json"
     put(tmp_path, "a.json")
     with pytest.raises(
-        RecipeError, match=r"the folder has a\.json, b\.json\. Give the file itself"
+        LabelsError, match=r"the folder has a\.json, b\.json\. Give the file itself"
     ):
         find_coco(tmp_path)

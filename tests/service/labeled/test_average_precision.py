@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from exporter.labeled.average_precision import Boxes, box_scores
+from service.labeled.average_precision import Boxes, box_scores
 
 Floats = NDArray[np.float64]
 

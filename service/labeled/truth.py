@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from exporter.errors import RecipeError
+from service.errors import LabelsError
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,11 +51,11 @@ def require_files(files: Sequence[Path], what: str) -> None:
     """Raise where a file that the annotations name does not exist.
 
     Raises:
-        RecipeError: there are such files; the message names the first.
+        LabelsError: there are such files; the message names the first.
     """
     absent = [file for file in files if not file.is_file()]
     if absent:
-        raise RecipeError(
-            f"--labeled: {len(absent)} of {len(files)} {what} are not there, the first is {absent[0]}. "
-            "State where the images are with --labeled-images"
+        raise LabelsError(
+            f"{len(absent)} of {len(files)} {what} are not there, the first is {absent[0]}. "
+            "Name their folder (--labeled-images of foveal-export, SOURCE of foveal evaluate)"
         )

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import RecipeError
-from exporter.labeled.table import read_table
+from service.errors import LabelsError
+from service.labeled.table import read_table
 
 
 def put(folder: Path, *names: str) -> None:
@@ -79,10 +79,10 @@ def test_masks_are_beside_the_table_and_images_may_be_elsewhere(tmp_path: Path) 
 
     assert (image.file, image.mask) == (tmp_path / "photos/a.jpg", tmp_path / "set/m/a.png")
     assert image.cells == ()
-    with pytest.raises(RecipeError, match="1 of 1 images are not there"):
+    with pytest.raises(LabelsError, match="1 of 1 images are not there"):
         read_table(table, None, masks=True)
     (tmp_path / "set/m/a.png").unlink()
-    with pytest.raises(RecipeError, match=r"1 of 1 masks are not there, the first is .*a\.png"):
+    with pytest.raises(LabelsError, match=r"1 of 1 masks are not there, the first is .*a\.png"):
         read_table(table, tmp_path / "photos", masks=True)
 
 
@@ -101,12 +101,12 @@ def test_masks_are_beside_the_table_and_images_may_be_elsewhere(tmp_path: Path) 
 def test_what_is_no_table_of_images_is_refused(text: str, message: str, tmp_path: Path) -> None:
     put(tmp_path, "a.png")
 
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(LabelsError, match=message):
         read(tmp_path, text)
 
 
 def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "set.csv").write_bytes("file,label\na,é".encode("latin-1"))
 
-    with pytest.raises(RecipeError, match=r"set\.csv: the table must be in UTF-8"):
+    with pytest.raises(LabelsError, match=r"set\.csv: the table must be in UTF-8"):
         read_table(tmp_path / "set.csv", None, masks=False)

@@ -1,9 +1,11 @@
 """Names of classes are found by label, by index, and for ImageNet by WordNet id."""
 
 import pytest
+from timm.data.imagenet_info import ImageNetInfo
 
-from exporter.errors import RecipeError
-from exporter.labeled.names import ClassNames
+from service.errors import LabelsError
+from service.labeled.imagenet import WORDNET_IDS
+from service.labeled.names import ClassNames
 
 PETS = ("Tabby Cat", "dog", "bird")
 
@@ -84,12 +86,18 @@ def test_where_an_image_has_one_label_a_cell_is_one_name() -> None:
 def test_unknown_names_are_refused_with_the_nearest(
     labels: tuple[str, ...], cells: list[str], message: str
 ) -> None:
-    with pytest.raises(RecipeError, match=message):
+    with pytest.raises(LabelsError, match=message):
         ClassNames(labels).require(cells, "set")
 
 
 def test_known_names_pass_and_nothing_is_a_name_where_it_is_allowed() -> None:
     ClassNames(PETS).require(["dog", "0", "tabby-cat"], "set")
     ClassNames(PETS, several=True).require(["none", "", "dog|bird"], "set")
-    with pytest.raises(RecipeError, match=r"or none where no label applies$"):
+    with pytest.raises(LabelsError, match=r"or none where no label applies$"):
         ClassNames(PETS, several=True).require(["wolf"], "set")
+
+
+def test_the_folders_of_imagenet_are_those_that_timm_lists() -> None:
+    listed = ImageNetInfo().label_names()  # type: ignore[no-untyped-call]
+
+    assert list(WORDNET_IDS) == listed

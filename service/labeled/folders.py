@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from exporter.errors import RecipeError
-from exporter.images import image_files
-from exporter.labeled.truth import LabeledImage, LabeledImages
+from service.errors import LabelsError
+from service.labeled.image_files import image_files
+from service.labeled.truth import LabeledImage, LabeledImages
 
 IMAGES, MASKS = "images", "masks"
 
@@ -13,20 +13,20 @@ def read_class_folders(folder: Path) -> LabeledImages:
     """Return the images of a folder that has one subfolder for each class.
 
     Raises:
-        RecipeError: it has none, or one of them holds no image.
+        LabelsError: it has none, or one of them holds no image.
     """
     subfolders = sorted(
         entry for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
     )
     if not subfolders:
-        raise RecipeError(
-            f"--labeled {folder}: there is no folder in it. Make one for each class, with its images inside, or give a "
+        raise LabelsError(
+            f"{folder}: there is no folder in it. Make one for each class, with its images inside, or give a "
             "table with the columns file and label"
         )
     found = {entry.name: image_files(entry) for entry in subfolders}
     empty = [name for name, files in found.items() if not files]
     if empty:
-        raise RecipeError(f"--labeled {folder}: there is no image in {', '.join(empty)}")
+        raise LabelsError(f"{folder}: there is no image in {', '.join(empty)}")
     images = (LabeledImage(file, (name,)) for name, files in found.items() for file in files)
     return LabeledImages(folder.name, tuple(images))
 
@@ -34,20 +34,24 @@ def read_class_folders(folder: Path) -> LabeledImages:
 def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
     """Return the images with a mask: `masks/NAME.png` in the folder belongs to `images/NAME.*`.
 
+    Where the images have a folder of their own, the masks may lie in the folder itself.
+
     Raises:
-        RecipeError: there are no masks, or one has no image.
+        LabelsError: there are no masks, or one has no image.
     """
     masks = sorted((folder / MASKS).glob("*.png"))
+    if images is not None and not (folder / MASKS).is_dir():
+        masks = sorted(folder.glob("*.png"))
     if not masks:
-        raise RecipeError(
-            f"--labeled {folder}: task segment needs the folder {MASKS} in it, with a PNG of class indices for each "
+        raise LabelsError(
+            f"{folder}: task segment needs the folder {MASKS} in it, with a PNG of class indices for each "
             f"image, and the folder {IMAGES} beside it; or a table with the columns file and mask"
         )
     by_stem = {file.stem: file for file in image_files(images or folder / IMAGES)}
     alone = [mask.name for mask in masks if mask.stem not in by_stem]
     if alone:
-        raise RecipeError(
-            f"--labeled {folder}: {len(alone)} masks have no image of the same name in {images or IMAGES}, the first "
+        raise LabelsError(
+            f"{folder}: {len(alone)} masks have no image of the same name in {images or IMAGES}, the first "
             f"is {alone[0]}"
         )
     pairs = (LabeledImage(by_stem[mask.stem], mask=mask) for mask in masks)

@@ -4,8 +4,8 @@ import csv
 from collections.abc import Sequence
 from pathlib import Path
 
-from exporter.errors import RecipeError
-from exporter.labeled.truth import LabeledImage, LabeledImages, require_files
+from service.errors import LabelsError
+from service.labeled.truth import LabeledImage, LabeledImages, require_files
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "filepath", "image", "img")
 LABEL_COLUMNS = ("label", "labels", "class", "classes", "category", "target", "tags")
@@ -26,7 +26,7 @@ def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages
         masks: whether the second column names masks.
 
     Raises:
-        RecipeError: it can not be read, has no such columns, or names files that are not there.
+        LabelsError: it can not be read, has no such columns, or names files that are not there.
     """
     rows = _read(path)
     folder = images or path.parent
@@ -34,7 +34,7 @@ def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages
     has_heading = heading[0] in FILE_COLUMNS or not (folder / rows[0][0]).is_file()
     body = rows[1:] if has_heading else rows
     if not body:
-        raise RecipeError(f"--labeled {path.name}: there are no rows below the first one")
+        raise LabelsError(f"{path.name}: there are no rows below the first one")
     labels = [] if masks or not has_heading else _label_columns(rows[0], body)
     if labels:
         pairs = _one_hot(rows[0], body, labels)
@@ -50,22 +50,22 @@ def _read(path: Path) -> Rows:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise RecipeError(f"--labeled {path.name}: the table must be in UTF-8") from error
+        raise LabelsError(f"{path.name}: the table must be in UTF-8") from error
     lines = [line for line in text.splitlines() if line.strip()]
     if not lines:
-        raise RecipeError(f"--labeled {path.name}: the table is empty")
+        raise LabelsError(f"{path.name}: the table is empty")
     delimiter = max(DELIMITERS, key=lines[0].count)
     try:
         # A blank after a comma would make the quotation marks behind it a part of the cell.
         read = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
         rows = [[cell.strip() for cell in row] for row in read]
     except csv.Error as error:
-        raise RecipeError(f"--labeled {path.name}: {error}") from error
+        raise LabelsError(f"{path.name}: {error}") from error
     short = next((index for index, row in enumerate(rows) if len(row) < len(rows[0])), None)
     if len(rows[0]) < 2 or short is not None:
         row = 1 if short is None else short + 1
-        raise RecipeError(
-            f"--labeled {path.name}: row {row} has {len(rows[row - 1])} columns, at least {max(2, len(rows[0]))} are "
+        raise LabelsError(
+            f"{path.name}: row {row} has {len(rows[row - 1])} columns, at least {max(2, len(rows[0]))} are "
             "needed: file and label"
         )
     return rows

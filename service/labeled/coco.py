@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import RecipeError
-from exporter.labeled.truth import LabeledImage, LabeledImages, TrueBox, require_files
+from service.errors import LabelsError
+from service.labeled.truth import LabeledImage, LabeledImages, TrueBox, require_files
 
 PREFIX = "instances_"
 
@@ -17,7 +17,7 @@ def read_coco(path: Path, images: Path | None) -> LabeledImages:
     folder with the name of the JSON.
 
     Raises:
-        RecipeError: the JSON has another form, or the images are not there.
+        LabelsError: the JSON has another form, or the images are not there.
     """
     content = _content(path)
     try:
@@ -28,12 +28,12 @@ def read_coco(path: Path, images: Path | None) -> LabeledImages:
         listed = sorted(content["images"], key=lambda one: one["id"])
         files = [str(one["file_name"]) for one in listed]
     except (KeyError, TypeError, ValueError) as error:
-        raise RecipeError(
-            f"--labeled {path.name}: this is not COCO's form: {type(error).__name__} at {error}. It needs images (id, "
+        raise LabelsError(
+            f"{path.name}: this is not COCO's form: {type(error).__name__} at {error}. It needs images (id, "
             "file_name), categories (id, name) and annotations (image_id, category_id, bbox)"
         ) from error
     if not files:
-        raise RecipeError(f"--labeled {path.name}: it lists no images")
+        raise LabelsError(f"{path.name}: it lists no images")
     folder = images or _folder_of(path, files[0])
     require_files([folder / file for file in files], "images")
     return LabeledImages(
@@ -49,13 +49,13 @@ def find_coco(folder: Path) -> Path:
     """Return the only JSON file of a folder.
 
     Raises:
-        RecipeError: there is none, or there are several.
+        LabelsError: there is none, or there are several.
     """
     found = sorted(folder.glob("*.json"))
     if len(found) != 1:
         which = ", ".join(file.name for file in found) or "none"
-        raise RecipeError(
-            f"--labeled {folder}: task detect needs annotations in COCO's form; of JSON files the folder has {which}. "
+        raise LabelsError(
+            f"{folder}: task detect needs annotations in COCO's form; of JSON files the folder has {which}. "
             "Give the file itself"
         )
     return found[0]
@@ -65,9 +65,9 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
-        raise RecipeError(f"--labeled {path.name} is not JSON: {error}") from error
+        raise LabelsError(f"{path.name} is not JSON: {error}") from error
     if not isinstance(content, dict):
-        raise RecipeError(f"--labeled {path.name}: this is not COCO's form: it is no object")
+        raise LabelsError(f"{path.name}: this is not COCO's form: it is no object")
     return content
 
 

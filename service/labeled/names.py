@@ -5,14 +5,12 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 
-from timm.data.imagenet_info import ImageNetInfo
-
-from exporter.errors import RecipeError
+from service.errors import LabelsError
+from service.labeled.imagenet import WORDNET_IDS
 
 NOTHING = "none"
 """The folder of the images to which no label applies, for networks whose images may have several labels or none."""
 
-IMAGENET_CLASSES = 1000
 _SEPARATORS = re.compile(r"[|;,]")
 _SHOWN = 5
 
@@ -36,9 +34,8 @@ class ClassNames:
         self._numbered = any(label.isdecimal() for label in labels)
         self._exact = _unique((label, class_id) for class_id, label in enumerate(labels))
         self._loose = _unique((_loose(label), class_id) for class_id, label in enumerate(labels))
-        if len(labels) == IMAGENET_CLASSES:
-            names = ImageNetInfo().label_names()  # type: ignore[no-untyped-call]
-            self._exact |= {name: class_id for class_id, name in enumerate(names)}
+        if len(labels) == len(WORDNET_IDS):
+            self._exact |= {name: class_id for class_id, name in enumerate(WORDNET_IDS)}
 
     def find(self, name: str) -> int | None:
         """Return the id of a class, None where there is no such class or the name is that of several."""
@@ -73,7 +70,7 @@ class ClassNames:
         """Refuse cells with unknown names.
 
         Raises:
-            RecipeError: there are some; the message has those nearest to them.
+            LabelsError: there are some; the message has those nearest to them.
         """
         unknown = sorted({cell for cell in cells if self.ids([cell]) is None})
         if not unknown:
@@ -83,8 +80,8 @@ class ClassNames:
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         known = ", ".join(named[:_SHOWN]) + (", …" if len(named) > _SHOWN else "")
         nothing = f", or {NOTHING} where no label applies" if self._several else ""
-        raise RecipeError(
-            f"--labeled {where}: {shown}{more}: the network has no such class. Its {len(named)} labels are {known}. "
+        raise LabelsError(
+            f"{where}: {shown}{more}: the network has no such class. Its {len(named)} labels are {known}. "
             f"Use these names{'' if self._numbered else ', or their indices'}{nothing}"
         )
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from exporter.labeled.scores import (
+from service.labeled.scores import (
     chance,
     class_scores,
     confusion,

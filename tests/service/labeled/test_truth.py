@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import RecipeError
-from exporter.labeled.truth import LabeledImage, LabeledImages, require_files
+from service.errors import LabelsError
+from service.labeled.truth import LabeledImage, LabeledImages, require_files
 
 
 def numbered(count: int) -> LabeledImages:
@@ -39,6 +39,6 @@ def test_missing_files_are_counted_and_the_first_is_named(tmp_path: Path) -> Non
     require_files(files[:1], "images")
     require_files([], "images")
     with pytest.raises(
-        RecipeError, match=r"2 of 3 images are not there, the first is .*b\.png\. State where"
+        LabelsError, match=r"2 of 3 images are not there, the first is .*b\.png\. Name their folder"
     ):
         require_files(files, "images")

@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 TOP = 5
+DECISION = 0.5
+"""A label is assigned from this probability on, where an image may have several."""
 IGNORED = 255
 """The value of pixels in a mask that belong to no class and do not count, as in PASCAL VOC."""
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import RecipeError
-from exporter.labeled.folders import read_class_folders, read_mask_folders
-from exporter.labeled.truth import LabeledImage, LabeledImages
+from service.errors import LabelsError
+from service.labeled.folders import read_class_folders, read_mask_folders
+from service.labeled.truth import LabeledImage, LabeledImages
 
 
 def put(folder: Path, *names: str) -> None:
@@ -32,10 +32,10 @@ def test_the_folder_of_an_image_is_its_class(tmp_path: Path) -> None:
 
 def test_a_folder_without_folders_or_with_empty_ones_is_refused(tmp_path: Path) -> None:
     put(tmp_path, "a.png", ".hidden/a.png")
-    with pytest.raises(RecipeError, match=r"there is no folder in it\. Make one for each class"):
+    with pytest.raises(LabelsError, match=r"there is no folder in it\. Make one for each class"):
         read_class_folders(tmp_path)
     put(tmp_path, "dog/a.png", "cat/notes.txt", "bird/notes.txt")
-    with pytest.raises(RecipeError, match=r"there is no image in bird, cat$"):
+    with pytest.raises(LabelsError, match=r"there is no image in bird, cat$"):
         read_class_folders(tmp_path)
 
 
@@ -64,10 +64,10 @@ def test_the_images_of_masks_may_be_elsewhere(tmp_path: Path) -> None:
 
 def test_masks_must_be_there_and_have_an_image_each(tmp_path: Path) -> None:
     put(tmp_path, "images/a.jpg", "masks/a.jpg")
-    with pytest.raises(RecipeError, match=r"task segment needs the folder masks in it"):
+    with pytest.raises(LabelsError, match=r"task segment needs the folder masks in it"):
         read_mask_folders(tmp_path, None)
     put(tmp_path, "masks/a.png", "masks/c.png", "masks/b.png")
     with pytest.raises(
-        RecipeError, match=r"2 masks have no image of the same name in images, the first is b\.png"
+        LabelsError, match=r"2 masks have no image of the same name in images, the first is b\.png"
     ):
         read_mask_folders(tmp_path, None)

@@ -1,0 +1,51 @@
+"""Images a few at a time: taken from the sources in order, then read side by side."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from service.bulk.item import Body, Item
+
+HELD_BYTES = 8 << 20
+"""A chunk of images that are held in memory already ends after so many bytes."""
+
+Read = list[tuple[str, Body]]
+
+
+class Chunks:
+    """Takes items from an iterator; `take` is called by one thread at a time.
+
+    Args:
+        items: the images.
+        size: images in a chunk at most.
+        skip: whether an image of this name was done before; called once for each, in order.
+    """
+
+    def __init__(self, items: Iterator[Item], size: int, skip: Callable[[str], bool]) -> None:
+        self._items = items
+        self._size = size
+        self._skip = skip
+
+    def take(self) -> list[Item]:
+        """Return the next items that are not done; none at the end. It may block."""
+        taken: list[Item] = []
+        held = 0
+        while len(taken) < self._size and held < HELD_BYTES:
+            item = next(self._items, None)
+            if item is None:
+                break
+            if not self._skip(item.name):
+                taken.append(item)
+                held += item.held_bytes
+        return taken
+
+
+def read_some(items: Sequence[Item]) -> Read:
+    """Read images from the first on until they have `HELD_BYTES`; at least one. It blocks."""
+    found: Read = []
+    held = 0
+    for item in items:
+        body = item.read()
+        found.append((item.name, body))
+        held += len(body) if isinstance(body, bytes) else 0
+        if held >= HELD_BYTES:
+            break
+    return found

@@ -1,0 +1,144 @@
+"""The commands `foveal predict` and `foveal evaluate`: their options, and nothing else."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from service.bulk.evaluate import Evaluation, evaluate
+from service.bulk.predict import Input, Output, predict
+from service.bulk.predictor import Wanted
+from service.bulk.results import Mode
+from service.errors import ConfigurationError
+from service.logs import configure_logs
+from service.runtime.device import DEVICES
+from service.settings import Settings, read_settings
+
+INTERRUPTED = 130
+
+SourcesArgument = Annotated[
+    list[str],
+    typer.Argument(
+        help="Image files, folders, glob patterns, tar shards, Parquet files; - reads paths from the input",
+        metavar="SOURCE...",
+        show_default=False,
+    ),
+]
+TaskOption = Annotated[str, typer.Option("--task", help="classify, detect, segment, embed")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option("--model", help="NAME, NAME:VERSION or NAME@ALIAS; default: the task's"),
+]
+OptionsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--option",
+        "-o",
+        help="NAME=VALUE: an option of the task as in a request, such as top_k=3; several by repeating it",
+    ),
+]
+ModelsOption = Annotated[
+    str | None, typer.Option("--models", help="Folder of the model repository, or its URL")
+]
+DeviceOption = Annotated[
+    str | None, typer.Option("--device", help=f"auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
+]
+
+
+def predict_command(
+    *,
+    sources: SourcesArgument,
+    task: TaskOption,
+    out: Annotated[Path, typer.Option(help="Results: a file that ends in .jsonl or .parquet")],
+    model: ModelOption = None,
+    option: OptionsOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the file of an earlier run")
+    ] = False,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file of an earlier run")
+    ] = False,
+    coco: Annotated[
+        Path | None, typer.Option(help="Write boxes or masks as COCO results, too")
+    ] = None,
+    coco_annotations: Annotated[
+        Path | None,
+        typer.Option(help="COCO annotations whose ids of images and categories --coco uses"),
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="Draw each result on its image, into this folder")
+    ] = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of the images in Parquet files")
+    ] = None,
+    null: Annotated[
+        bool, typer.Option("--null", "-0", help="Paths in the input end with a zero byte")
+    ] = False,
+    models: ModelsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Predict all images of files, folders, tar shards or Parquet files, without HTTP.
+
+    A row holds what the service answers for the image. Exits with 1 when an image failed; its row says why.
+
+    Example: foveal predict photos/ --task detect --out results.jsonl
+    """
+    if resume and overwrite:
+        raise ConfigurationError(
+            "--resume and --overwrite contradict each other. Give one of them."
+        )
+    mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
+    given = Input(tuple(sources), sys.stdin.buffer, b"\0" if null else b"\n", column)
+    output = Output(out, mode, coco, coco_annotations, images)
+    wanted = Wanted(task, model, tuple(option or ()))
+    _exit_with(predict(_settings(models, device), wanted, given, output))
+
+
+def evaluate_command(
+    *,
+    source: Annotated[
+        Path, typer.Argument(help="Folder of the images", metavar="SOURCE", show_default=False)
+    ],
+    task: TaskOption,
+    model: ModelOption = None,
+    labels: Annotated[
+        Path | None,
+        typer.Option(
+            help="Known answers: a folder with a folder for each class, a CSV (file, label or mask), COCO annotations, "
+            "or a folder of PNG masks; default: what SOURCE holds"
+        ),
+    ] = None,
+    option: OptionsOption = None,
+    out: Annotated[Path | None, typer.Option(help="Write the report as JSON, too")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file")] = False,
+    models: ModelsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Measure a model on images with known answers: top-1 and top-5, mAP, or mean IoU.
+
+    Exits with 1 when an image could not be measured.
+
+    Example: foveal evaluate val2017/ --task detect --labels instances_val2017.json
+    """
+    given = Evaluation(source, labels, out, overwrite)
+    wanted = Wanted(task, model, tuple(option or ()))
+    _exit_with(evaluate(_settings(models, device), wanted, given))
+
+
+def _settings(models: str | None, device: str | None) -> Settings:
+    settings = read_settings(os.environ, {"models": models, "device": device})
+    configure_logs("critical", "text", sys.stderr)
+    return settings
+
+
+def _exit_with(work: Coroutine[Any, Any, int]) -> None:
+    """End the command with the status that the work returns."""
+    try:
+        status = asyncio.run(work)
+    except asyncio.CancelledError:  # a second Ctrl-C
+        status = INTERRUPTED
+    raise typer.Exit(status)

@@ -1,0 +1,58 @@
+"""Which images have a row already, where a run goes on."""
+
+from collections import Counter
+from collections.abc import Iterator
+from hashlib import blake2b
+
+from service.bulk.rows import Row, Served, is_failure
+
+
+class Done:
+    """Answers for one image after the other whether an earlier run has its row.
+
+    The rows are read beside the sources, which usually come in the same order; then nothing is kept in memory. An image
+    that comes twice has two rows.
+
+    Args:
+        rows: of the earlier run.
+        served: what answers now; the rows must be of the same version.
+        where: what the rows are in, for messages.
+    """
+
+    def __init__(self, rows: Iterator[Row], served: Served, where: str) -> None:
+        self._rows = rows
+        self._served = served
+        self._where = where
+        self._passed: Counter[bytes] = Counter()
+        self.count = 0
+        """How many images were done before, as far as they have been asked for."""
+        self.failed = 0
+        """How many of the rows that have been read are errors."""
+
+    def has(self, image: str) -> bool:
+        """Return whether the image has a row that no earlier call has found.
+
+        Raises:
+            ConfigurationError: a row is of another model or version.
+        """
+        wanted = _digest(image)
+        if self._passed[wanted]:
+            self._passed[wanted] -= 1
+            return self._found()
+        del self._passed[wanted]
+        for row in self._rows:
+            self._served.require_same(row, self._where)
+            self.failed += is_failure(row)
+            found = _digest(row["image"])
+            if found == wanted:
+                return self._found()
+            self._passed[found] += 1
+        return False
+
+    def _found(self) -> bool:
+        self.count += 1
+        return True
+
+
+def _digest(image: str) -> bytes:
+    return blake2b(image.encode(), digest_size=16).digest()

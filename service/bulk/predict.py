@@ -1,0 +1,239 @@
+"""`foveal predict`: sources through a model into a file of results."""
+
+import asyncio
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import ExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from service.bulk.chunks import Chunks, Read
+from service.bulk.coco import Ids, check_coco, read_ids, write_coco
+from service.bulk.done import Done
+from service.bulk.drawings import Drawings, check_folder
+from service.bulk.predictor import CHUNK, Predictor, Wanted, open_predictor, options_of, task_of
+from service.bulk.progress import Pace, Show, shown
+from service.bulk.record import Record
+from service.bulk.results import Mode, Results, check_out, files_of, read_results
+from service.bulk.rows import Row, Served, is_failure
+from service.bulk.run import Run
+from service.bulk.sources import Sources
+from service.bulk.whole_file import check_new
+from service.engine import Engine
+from service.errors import ConfigurationError
+from service.runtime.daemon_call import daemon_call
+from service.settings import Settings
+
+GOOD, FAILED = 0, 1
+"""Exit statuses: all images have a result, or some have an error in its place."""
+SHOWN_NOTES = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where the results go: `out` as rows; on request `coco` in COCO's form, and `images` drawn."""
+
+    out: Path
+    mode: Mode = "new"
+    coco: Path | None = None
+    annotations: Path | None = None
+    images: Path | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """Where the images come from; see `Sources`."""
+
+    names: tuple[str, ...]
+    listed: BinaryIO
+    separator: bytes = b"\n"
+    column: str | None = None
+
+    def sources(self, settings: Settings, out: Path | None = None) -> Sources:
+        return Sources(
+            self.names,
+            settings.max_body_bytes,
+            self.listed,
+            self.separator,
+            self.column,
+            frozenset() if out is None else files_of(out),
+        )
+
+
+async def predict(settings: Settings, wanted: Wanted, given: Input, output: Output) -> int:
+    """Predict all images that have no row yet, and return the exit status.
+
+    Raises:
+        ConfigurationError: what is wanted is not possible, or the results can not be written. What was written stays.
+    """
+    ids = _check(settings, wanted, given, output)
+    async with open_predictor(settings, wanted) as (engine, predictor):
+        with ExitStack() as stack:
+            results = stack.enter_context(_results(engine, predictor, output))
+            show = stack.enter_context(shown())
+            job = _Job(engine, predictor, results, output, show)
+            status = await job.run(given.sources(settings, output.out), given.sources(settings))
+        if status in {GOOD, FAILED} and output.coco is not None:
+            await asyncio.to_thread(_write_coco, output, predictor, ids, show)
+    return status
+
+
+def _check(settings: Settings, wanted: Wanted, given: Input, output: Output) -> Ids:
+    """Refuse what can not be, before a model is loaded."""
+    task = task_of(wanted)
+    options = options_of(task, wanted.options)
+    check_out(output.out, output.mode)
+    ids = Ids()
+    if output.annotations is not None:
+        if output.coco is None:
+            raise ConfigurationError("--coco-annotations is for --coco FILE.")
+        ids = read_ids(output.annotations)
+    if output.coco is not None:
+        check_coco(task, options)
+        check_new("--coco", output.coco, replaces=output.mode != "new")
+    if output.images is not None:
+        check_folder(output.images, task, given.names, output.mode)
+    given.sources(settings, output.out).check()
+    return ids
+
+
+def _results(engine: Engine, predictor: Predictor, output: Output) -> Results:
+    model = predictor.call.model
+    record = Record(
+        task=predictor.call.task.name,
+        model=model.name,
+        version=model.version,
+        graph_sha256=model.card.certificate.graph_sha256,
+        options=predictor.options.model_dump(mode="json"),
+        foveal=engine.version,
+    )
+    return Results(output.out, record, output.mode, predictor.call.task.result)
+
+
+def _write_coco(output: Output, predictor: Predictor, ids: Ids, show: Show) -> None:
+    assert output.coco is not None
+    count = write_coco(output.coco, predictor.call.task, read_results(output.out), ids)
+    show.note(f"{count} entries in {output.coco}")
+    if ids.unknown_images or ids.unknown_boxes:
+        show.note(
+            f"Left out of it: {ids.unknown_images} images and {ids.unknown_boxes} entries, whose file names and "
+            f"classes {output.annotations} does not have."
+        )
+
+
+class _Job:
+    """One run of `foveal predict`."""
+
+    def __init__(
+        self, engine: Engine, predictor: Predictor, results: Results, output: Output, show: Show
+    ) -> None:
+        model = predictor.call.model
+        self._served = Served(model.name, model.version)
+        self._predictor = predictor
+        self._results = results
+        self._output = output
+        self._show = show
+        self._done = Done(results.earlier(), self._served, str(output.out))
+        self._pace = Pace()
+        self._codes: Counter[str] = Counter()
+        self._drawings = None
+        if output.images is not None:
+            self._drawings = Drawings(output.images, engine, predictor)
+
+    async def run(self, sources: Sources, counted: Sources) -> int:
+        """Return the exit status, that of the signal where one ended the run."""
+        chunks = Chunks(sources.images(), CHUNK, self._done.has)
+        run = Run(
+            chunks, answer=self._answer, write=self._write, in_flight=self._predictor.in_flight
+        )
+        async with _counting(counted, self._pace), signals(run.stop, self._show) as came:
+            ended = await run.complete()
+        if not ended:
+            self._say(f"Stopped. Go on with --resume; {self._output.out} has")
+            return 128 + came[0]
+        await asyncio.to_thread(self._results.complete)
+        self._say(f"{self._output.out} has")
+        if sources.others:
+            self._show.note(f"{sources.others} other files were left out: they are no images.")
+        drawn = self._drawings is None or not self._drawings.failed
+        return GOOD if drawn and not self._failed else FAILED
+
+    async def _answer(self, read: Read) -> Sequence[Row]:
+        outcomes = await self._predictor.outcomes(read)
+        if self._drawings is not None:
+            await self._drawings.draw(read, outcomes)
+        return [
+            self._served.row(name, outcome)
+            for (name, _), outcome in zip(read, outcomes, strict=True)
+        ]
+
+    def _write(self, rows: Sequence[Row]) -> None:
+        try:
+            self._results.add(rows)
+        except ConfigurationError as error:
+            raise ConfigurationError(
+                f"{error} Its rows are whole; make room or mend it, and go on with --resume."
+            ) from error
+        failed = [row["error"]["code"] for row in rows if is_failure(row)]
+        self._codes.update(failed)
+        self._pace.advance(len(rows), len(failed), done_before=self._done.count)
+        self._show.update(self._pace)
+
+    @property
+    def _failed(self) -> int:
+        return self._done.failed + self._pace.failed
+
+    def _say(self, begin: str) -> None:
+        codes = ", ".join(f"{count} {code}" for code, count in self._codes.most_common())
+        new = self._pace.new
+        before = f", {self._done.count} of them from before" if self._done.count else ""
+        rate = f" {self._pace.overall:.1f} images/s." if new else ""
+        self._show.note(
+            f"{begin} {new + self._done.count} images{before}; {self._failed} failed"
+            f"{f' ({codes})' if codes else ''}.{rate}"
+        )
+        if self._drawings is not None:
+            for note in self._drawings.failed[:SHOWN_NOTES]:
+                self._show.note(note)
+
+
+@asynccontextmanager
+async def _counting(sources: Sources, pace: Pace) -> AsyncIterator[None]:
+    """Find out beside the block how many images there are."""
+
+    async def count() -> None:
+        with suppress(ConfigurationError, OSError):
+            pace.total = await daemon_call(sources.count, "foveal-count")
+
+    counting = asyncio.create_task(count())
+    try:
+        yield
+    finally:
+        counting.cancel()
+
+
+@asynccontextmanager
+async def signals(stop: Callable[[], None], show: Show) -> AsyncIterator[list[int]]:
+    """End in order at the first SIGINT or SIGTERM, at once at the second; give the signals that came."""
+    loop, came = asyncio.get_running_loop(), list[int]()
+    running: asyncio.Task[Any] | None = asyncio.current_task()
+    assert running is not None
+
+    def on_signal(number: int) -> None:
+        came.append(number)
+        if len(came) > 1:
+            running.cancel()
+            return
+        show.note("Ending: the images that have begun are completed. Again: end at once.")
+        stop()
+
+    handled = (signal.SIGINT, signal.SIGTERM)
+    for number in handled:
+        loop.add_signal_handler(number, on_signal, number)
+    try:
+        yield came
+    finally:
+        for number in handled:
+            loop.remove_signal_handler(number)

@@ -1,0 +1,184 @@
+"""Images in a tar file, one after the other, as WebDataset names them: a key, a dot, an extension."""
+
+import bz2
+import gzip
+import lzma
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from io import BufferedIOBase
+from pathlib import Path
+from tarfile import (  # type: ignore[attr-defined]  # typeshed lacks three of them
+    EmptyHeaderError,
+    EOFHeaderError,
+    HeaderError,
+    ReadError,
+    TarError,
+    TarFile,
+    TarInfo,
+    TruncatedHeaderError,
+)
+from tarfile import open as open_tar
+from typing import IO, Any, Self
+
+from service.bulk.item import (
+    Body,
+    Item,
+    item_of_body,
+    item_of_fault,
+    name_of,
+    reason_of,
+    sized,
+    too_large,
+)
+from service.errors import UnreadableSourceError
+
+SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
+EXTENSIONS = frozenset({"jpg", "jpeg", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "avif"})
+"""Of files that are images; in a folder and in a shard all others are left out."""
+MOST_COMPANIONS = 16
+"""Images with a double extension, as `seg.png`, that are held until all of their sample is known."""
+
+DECOMPRESSORS: dict[str, Callable[[Any], BufferedIOBase]] = {
+    "gz": lambda raw: gzip.GzipFile(fileobj=raw),
+    "tgz": lambda raw: gzip.GzipFile(fileobj=raw),
+    "bz2": bz2.BZ2File,
+    "xz": lzma.LZMAFile,
+}
+"""By the end of a file's name."""
+
+_DAMAGED = (TarError, EOFError, zlib.error, lzma.LZMAError)
+
+
+class _StrictHeader(TarInfo):
+    """A member's header. `tarfile` takes a header that is cut or damaged for the end of the file, and says nothing."""
+
+    @classmethod
+    def fromtarfile(cls, tarfile: TarFile) -> Self:
+        try:
+            return super().fromtarfile(tarfile)
+        except EOFHeaderError:  # the mark at the end of a whole file
+            raise
+        except HeaderError as error:
+            cut = isinstance(error, EmptyHeaderError | TruncatedHeaderError)
+            raise ReadError("unexpected end of data" if cut else str(error)) from error
+
+
+def is_shard(path: Path) -> bool:
+    return path.name.lower().endswith(SHARDS)
+
+
+def images_in_shard(path: Path, largest: int, skipped: Callable[[], None]) -> Iterator[Item]:
+    """Yield the images of a tar file in the order of its members; a damaged one ends with an item that says so.
+
+    Args:
+        path: of the tar file; it may be compressed.
+        largest: bytes that an image may have.
+        skipped: called for each member that is no image.
+    """
+    shard = name_of(path)
+    sample = _Sample("", skipped)
+    fault = ""
+    try:
+        for key, extension, name, body in _members(path, largest):
+            if key != sample.key:
+                yield from sample.companions
+                sample = _Sample(key, skipped)
+            yield from sample.images(extension, item_of_body(f"{shard}/{name}", body))
+    except _DAMAGED as error:
+        fault = f"The tar file is damaged or cut: {error}. Its images before that have their rows."
+    except OSError as error:
+        fault = f"The tar file can not be read: {reason_of(error)}."
+    yield from sample.companions
+    if fault:
+        yield item_of_fault(shard, fault)
+
+
+class _Sample:
+    """The members with one key. `seg.png` beside `jpg` is no image of its own, but its mask."""
+
+    def __init__(self, key: str, skipped: Callable[[], None]) -> None:
+        self.key = key
+        self.companions: list[Item] = []
+        """Images with a double extension, as long as there is none with a plain one."""
+        self._has_plain = False
+        self._skipped = skipped
+
+    def images(self, extension: str, item: Item) -> list[Item]:
+        """Return which images are known of after a further member."""
+        if extension in EXTENSIONS:
+            self._has_plain = True
+            for _ in self.companions:
+                self._skipped()
+            self.companions = []
+            return [item]
+        if extension.rpartition(".")[2] not in EXTENSIONS or self._has_plain:
+            self._skipped()
+            return []
+        if len(self.companions) >= MOST_COMPANIONS:
+            return [item]
+        self.companions.append(item)
+        return []
+
+
+def count_in_shard(path: Path) -> int | None:
+    """Return how many images a tar file has about, by its headers; None where it is compressed or damaged."""
+    if not path.name.lower().endswith(".tar"):
+        return None
+    try:
+        with ExitStack() as stack:
+            archive = _opened(path, stack)
+            return sum(
+                member.isreg() and _parts(member.name)[1].rpartition(".")[2] in EXTENSIONS
+                for member in _headers(archive)
+            )
+    except (*_DAMAGED, OSError):
+        return None
+
+
+def _members(path: Path, largest: int) -> Iterator[tuple[str, str, str, Body]]:
+    """Yield key, extension, name and bytes of each visible file; only the bytes of images are read."""
+    with ExitStack() as stack:
+        archive = _opened(path, stack)
+        for member in _headers(archive):
+            key, extension = _parts(member.name)
+            if member.isdir() or key.rpartition("/")[2].startswith(".") or key.endswith("/"):
+                continue
+            body: Body = b""
+            if extension.rpartition(".")[2] in EXTENSIONS:
+                body = _body(archive, member, largest)
+            yield key, extension, name_of(member.name).removeprefix("./"), body
+
+
+def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
+    if not member.isreg():
+        return UnreadableSourceError("The member of the tar file is no regular file.")
+    if member.size > largest:
+        return too_large(member.size, largest)
+    file = archive.extractfile(member)
+    assert file is not None  # a regular file
+    with closing(file):
+        return sized(file.read(), largest)
+
+
+def _opened(path: Path, stack: ExitStack) -> TarFile:
+    file: IO[bytes] | BufferedIOBase = stack.enter_context(path.open("rb"))
+    ending = path.name.lower().rpartition(".")[2]
+    if ending in DECOMPRESSORS:
+        file = stack.enter_context(closing(DECOMPRESSORS[ending](file)))
+    return stack.enter_context(open_tar(fileobj=file, mode="r:", tarinfo=_StrictHeader))
+
+
+def _headers(archive: TarFile) -> Iterator[TarInfo]:
+    """Yield the headers without keeping them: those of a million members would take a gigabyte."""
+    while (member := archive.next()) is not None:
+        yield member
+        archive.members = []  # type: ignore[attr-defined]
+
+
+def _parts(name: str) -> tuple[str, str]:
+    """Return a member's key, with its folders, and its extension: all behind the first dot of its file name."""
+    folder, slash, file = name.rpartition("/")
+    dotted = file.removeprefix(".")  # of a hidden file
+    stem, _, extension = dotted.partition(".")
+    return folder + slash + file[: len(file) - len(dotted)] + stem, extension.lower()

@@ -1,0 +1,192 @@
+"""What the command line names (files, folders, patterns, lists) → images, one after the other."""
+
+import glob
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO
+
+from service.bulk.folder import Unreadable, files_below
+from service.bulk.item import Item, item_of_fault, item_of_file, name_of
+from service.bulk.shard import EXTENSIONS, count_in_shard, images_in_shard, is_shard
+from service.bulk.table import count_in_table, images_in_table, is_table
+from service.errors import ConfigurationError
+
+STDIN = "-"
+
+
+@dataclass(slots=True)
+class Sources:
+    """The images that sources name: files, folders, glob patterns, and `-` for a list of paths.
+
+    Args:
+        names: the sources, in the order in which their images come.
+        largest: bytes that an image may have.
+        listed: where the list of paths is read from.
+        separator: what ends a path in the list: a line end, or a zero byte.
+        column: of Parquet files, the one with the images; None: found.
+        left_out: files that no folder has as sources, such as the results.
+    """
+
+    names: Sequence[str]
+    largest: int
+    listed: BinaryIO
+    separator: bytes = b"\n"
+    column: str | None = None
+    left_out: frozenset[Path] = frozenset()
+    others: int = field(default=0, init=False)
+    """How many files were left out because they are no images."""
+
+    def images(self) -> Iterator[Item]:
+        """Yield all images. Each source begins when the one before has ended.
+
+        Raises:
+            ConfigurationError: a source is not there or has no image; or it is a table that can not be read.
+        """
+        for name in self.names:
+            before = self.others
+            found = self._images_of(name)
+            first = next(found, None)
+            if first is None:
+                raise self._empty(name, self.others - before)
+            yield from chain([first], found)
+
+    def check(self) -> None:
+        """Look for the first image of each source, but of a list, which is read once.
+
+        Raises:
+            ConfigurationError: a source is not there or has no image.
+        """
+        if self.names.count(STDIN) > 1:
+            raise ConfigurationError(
+                "The list of paths, -, is among the sources twice. Give it once."
+            )
+        for name in self.names:
+            self.others = 0
+            if name != STDIN and next(self._images_of(name), None) is None:
+                raise self._empty(name, self.others)
+        self.others = 0
+
+    def count(self) -> int | None:
+        """Return about how many images there are; None where that is known only after they were read."""
+        total = 0
+        for name in self.names:
+            if name == STDIN:
+                return None
+            for path, _ in self._paths_of(name):
+                counted = self._count(path)
+                if counted is None:
+                    return None
+                total += counted
+        return total
+
+    def _images_of(self, name: str) -> Iterator[Item]:
+        if name == STDIN:
+            yield from self._listed()
+            return
+        for path, is_named in self._paths_of(name):
+            if isinstance(path, Unreadable):
+                yield item_of_fault(
+                    name_of(path.path), f"The folder can not be listed: {path.reason}."
+                )
+            else:
+                yield from self._images_at(path, is_named=is_named)
+
+    def _paths_of(self, name: str) -> Iterator[tuple[Path | Unreadable, bool]]:
+        """Yield the files of a source, and whether it names them, whatever their extension."""
+        path = Path(name)
+        if path.is_dir():
+            yield from ((found, False) for found in files_below(path))
+        elif path.exists() or path.is_symlink():
+            yield path, True
+        elif glob.has_magic(name):
+            yield from self._matches(name)
+        else:
+            raise ConfigurationError(f"There is no file or folder {name!r}.")
+
+    def _matches(self, pattern: str) -> Iterator[tuple[Path | Unreadable, bool]]:
+        """Yield what matches a pattern, each once; `**` does not follow links to folders."""
+        parts = Path(pattern).parts
+        magic = next(index for index, part in enumerate(parts) if glob.has_magic(part))
+        try:
+            matches = sorted(Path(*parts[:magic]).glob(str(Path(*parts[magic:]))))
+        except (ValueError, NotImplementedError) as error:
+            raise ConfigurationError(f"{pattern!r} is no pattern of files: {error}.") from error
+        shows_hidden = any(part.startswith(".") for part in parts[magic:])
+        for match in matches:
+            if not shows_hidden and any(part.startswith(".") for part in match.parts[magic:]):
+                continue
+            if not match.is_dir():
+                yield match, True
+            elif "**" not in parts:
+                yield from ((found, False) for found in files_below(match))
+
+    def _listed(self) -> Iterator[Item]:
+        """Yield the images of the paths in the list; one that is not there is an item of its own."""
+        for entry in _entries(self.listed, self.separator):
+            path = Path(entry)
+            if path.is_dir():
+                yield from self._images_of(entry)
+            else:
+                yield from self._images_at(path, is_named=True)
+
+    def _images_at(self, path: Path, *, is_named: bool) -> Iterator[Item]:
+        if not is_named and path.absolute() in self.left_out:
+            return
+        if is_shard(path):
+            yield from images_in_shard(path, self.largest, self._skip)
+        elif is_table(path):
+            skipped = None if is_named else self._skip
+            yield from images_in_table(path, self.largest, self.column, skipped)
+        elif is_named or path.suffix[1:].lower() in EXTENSIONS:
+            yield item_of_file(path, self.largest)
+        else:
+            self._skip()
+
+    def _count(self, path: Path | Unreadable) -> int | None:
+        if isinstance(path, Unreadable):
+            return 1
+        if is_shard(path):
+            return count_in_shard(path)
+        if is_table(path):
+            return count_in_table(path)
+        return int(path.suffix[1:].lower() in EXTENSIONS)
+
+    def _skip(self) -> None:
+        self.others += 1
+
+    @staticmethod
+    def _empty(name: str, others: int) -> ConfigurationError:
+        if name == STDIN:
+            return ConfigurationError("The list of paths has no image.")
+        beside = f", and {others} other files" if others else ""
+        what = "matches no image" if glob.has_magic(name) else "has no image"
+        return ConfigurationError(
+            f"{name!r} {what}{beside}. Images are files that end in {', '.join(sorted(EXTENSIONS))}; "
+            "tar and Parquet files hold some."
+        )
+
+
+def _entries(listed: BinaryIO, separator: bytes) -> Iterator[str]:
+    """Yield the paths of a list as they come."""
+    lines = listed if separator == b"\n" else _split(listed, separator)
+    for line in lines:
+        entry = line.removesuffix(separator)
+        if separator == b"\n":
+            entry = entry.removesuffix(b"\r")
+        if entry:
+            yield _decoded(entry)
+
+
+def _split(listed: BinaryIO, separator: bytes) -> Iterator[bytes]:
+    rest = b""
+    for block in iter(partial(listed.read, 1 << 16), b""):
+        *whole, rest = (rest + block).split(separator)
+        yield from whole
+    yield rest
+
+
+def _decoded(entry: bytes) -> str:
+    return entry.decode("utf-8", "surrogateescape")

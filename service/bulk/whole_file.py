@@ -1,0 +1,43 @@
+"""A file that is there as a whole or not at all."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from service.bulk.item import reason_of
+from service.errors import ConfigurationError
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """Give a file to write to; at the end of the block it has its name, after an error it is gone.
+
+    Raises:
+        ConfigurationError: it can not be written.
+    """
+    beside = path.with_name(f".{path.name}.part")
+    try:
+        with beside.open("wb") as file:
+            yield file
+        beside.replace(path)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        raise ConfigurationError(f"{path} can not be written: {reason_of(error)}.") from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def check_new(option: str, path: Path, *, replaces: bool) -> None:
+    """Check that a file can be made where an option says.
+
+    Raises:
+        ConfigurationError: something is there and is not to be replaced, or there is no such folder.
+    """
+    if path.is_dir():
+        raise ConfigurationError(f"{option} {path}: this is a folder. Name a file.")
+    if path.exists() and not replaces:
+        raise ConfigurationError(f"{option} {path}: the file exists. Replace it with --overwrite.")
+    if not path.parent.is_dir():
+        raise ConfigurationError(f"{option} {path}: there is no folder {path.parent}.")

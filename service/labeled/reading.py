@@ -1,0 +1,88 @@
+"""A folder, a table or annotations → images with known answers, held against a network's labels."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from service.errors import LabelsError
+from service.labeled.coco import find_coco, read_coco
+from service.labeled.folders import read_class_folders, read_mask_folders
+from service.labeled.names import ClassNames
+from service.labeled.table import read_table
+from service.labeled.truth import LabeledImages
+
+TASKS = ("classify", "segment", "detect")
+
+
+def read_labels(path: Path, images: Path | None, task: str) -> LabeledImages:
+    """Read what the form of the path and the task ask for.
+
+    Args:
+        path: a folder with a folder for each class, a folder of masks, a table, or annotations in COCO's form.
+        images: the folder of the images, None where it is the usual one beside or in the path.
+        task: one of `TASKS`.
+
+    Raises:
+        LabelsError: it can not be read, or does not fit the task.
+    """
+    if not path.exists():
+        raise LabelsError(f"{path}: there is no such folder or file")
+    try:
+        return _read(path, images, task)
+    except OSError as error:
+        raise LabelsError(f"{path}: {error.filename}: {error.strerror}") from error
+
+
+def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: bool) -> None:
+    """Refuse names of classes that the network does not have, and a number of labels that an image can not have.
+
+    Args:
+        labeled: the images.
+        labels: the network's, by class id.
+        several: whether an image may have several labels, or none.
+
+    Raises:
+        LabelsError: an answer does not fit the network.
+    """
+    require_names(labeled, labels, several=several)
+    names = ClassNames(labels)
+    for image in labeled.images:
+        if image.cells and not several and len(names.ids(image.cells) or ()) != 1:
+            raise LabelsError(
+                f"{labeled.name}: {image.file.name} has the labels {', '.join(image.cells)}, and an image can have "
+                "only one. Is the network one for several labels (--multi-label of foveal-export)?"
+            )
+
+
+def require_names(labeled: LabeledImages, labels: Sequence[str], *, several: bool) -> None:
+    """Refuse names of classes that the network does not have.
+
+    Raises:
+        LabelsError: there are some.
+    """
+    cells = (cell for image in labeled.images for cell in image.cells)
+    ClassNames(labels, several=several).require(cells, labeled.name)
+    boxes = (box.name for image in labeled.images for box in image.boxes)
+    ClassNames(labels).require(boxes, labeled.name)
+
+
+def _read(path: Path, images: Path | None, task: str) -> LabeledImages:
+    if path.is_dir():
+        if task == "detect":
+            return read_coco(find_coco(path), images)
+        tables = sorted(path.glob("*.csv"))
+        if len(tables) == 1:
+            return read_table(tables[0], images, masks=task == "segment")
+        return read_mask_folders(path, images) if task == "segment" else read_class_folders(path)
+    if path.suffix.lower() == ".json":
+        if task != "detect":
+            raise LabelsError(
+                f"{path.name}: COCO annotations are for task detect. Give a folder or a CSV for {task}"
+            )
+        return read_coco(path, images)
+    if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
+        raise LabelsError(
+            f"{path.name}: give a folder, a .csv with the columns file and label, or COCO's .json"
+        )
+    if task == "detect":
+        raise LabelsError(f"{path.name}: task detect needs annotations in COCO's form")
+    return read_table(path, images, masks=task == "segment")

