@@ -54,7 +54,7 @@ _ENDS = {
 }
 _LINEAR = {
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization"),
-    "LayerNormalization",
+    *("LayerNormalization", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
 }
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
@@ -193,10 +193,23 @@ def _reads_input(graph: Graph, tensor: str) -> bool:
 
 def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> list[str] | None:
     """Follow sums, and products with a constant, of linear values, which are linear; logarithms; and amounts."""
-    if node.op_type in _SCALINGS and len(computed) != 1:
-        return None
+    if node.op_type in _SCALINGS:
+        computed = [name for name in computed if not _is_step_size(graph, name)]
+        if len(computed) != 1:
+            return None
     inner = set().union(*(graph_ends(graph, name) for name in computed))
     return computed if inner in ({"linear"}, {"log"}, {"amount"}) else None
+
+
+def _is_step_size(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is the step size of a dynamic quantization, times constants: a positive number."""
+    node = graph.producers().get(tensor)
+    while node is not None and node.op_type == "Mul":
+        computed = [name for name in node.input if _reads_input(graph, name)]
+        if len(computed) != 1:
+            return False
+        tensor, node = computed[0], graph.producers().get(computed[0])
+    return node is not None and node.op_type == "DynamicQuantizeLinear" and tensor == node.output[1]
 
 
 def _sums_to(values: Sequence[Array], axis: int, total: float) -> bool:
