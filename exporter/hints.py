@@ -186,9 +186,13 @@ def accuracy_hints(measurement: Measurement) -> list[str]:
 def better_hints(better: Better) -> list[str]:
     """Return the hint that other pixel values fit the labeled images better than the assumed ones."""
     assumed = f"{better.metric} of the source is {better.assumed_score:.1%} with what is assumed"
-    return [
-        f"{assumed}, {better.score:.1%} with {better.options}, on {better.images} labeled images"
-    ]
+    found = ", ".join(f"{score:.1%} with {options}" for options, score in better.scores)
+    choice = (
+        ". These are too close to each other to choose: take the values of the training"
+        if len(better.scores) > 1
+        else ""
+    )
+    return [f"{assumed}, {found}, on {better.images} labeled images{choice}"]
 
 
 def _why_low(measurement: Measurement, name: str, score: float) -> str | None:

@@ -290,12 +290,17 @@ def test_a_classifier_s_scores_come_first(outputs: list[Tensor], labels: int, fi
     ],
 )
 def test_outputs_that_could_all_be_scores_are_named(outputs: list[Tensor]) -> None:
-    with pytest.raises(
-        RecipeError, match=rf"--outputs {outputs[0].name}; or give --labels"
-    ) as error:
-        names("classify", *outputs, labels=5)
+    advice = {
+        5: "",
+        4: "; none has 4 values, one for each label",
+        0: "; or give --labels, where their number shows it",
+    }
+    for labels, rest in advice.items():
+        with pytest.raises(RecipeError) as error:
+            names("classify", *outputs, labels=labels)
 
-    assert all(f"{one.name} (1, 5)" in str(error.value) for one in outputs)
+        assert str(error.value).endswith(f"take: --outputs {outputs[0].name}{rest}")
+        assert all(f"{one.name} (1, 5)" in str(error.value) for one in outputs)
 
 
 def test_stated_outputs_keep_their_order() -> None:
