@@ -12,13 +12,14 @@ from exporter.network import Array
 
 Kind = Literal[
     "logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
-    "signed", "distance", "amount",
+    "signed", "distance", "amount", "scaled",
 ]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
 graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
 showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
-exponential or softplus, as evidence is, of which the shares are probabilities."""
+exponential or softplus, as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
+factor, as percentages are."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -82,6 +83,8 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
         return "constant_sum"
     if inside:
         return _kind_inside(ends)
+    if value_range(values)[0] >= -RANGE_TOLERANCE and _scales_probabilities(graph, tensor):
+        return "scaled"
     return _kind_beyond(ends, value_range(values), several=several)
 
 
@@ -199,6 +202,20 @@ def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> 
             return None
     inner = set().union(*(graph_ends(graph, name) for name in computed))
     return computed if inner in ({"linear"}, {"log"}, {"amount"}) else None
+
+
+def _scales_probabilities(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is a softmax or sigmoid behind sums and products with constants."""
+    producers = graph.producers()
+    scaled = False
+    while (node := producers.get(tensor)) is not None:
+        computed = [name for name in node.input if name and _reads_input(graph, name)]
+        is_arithmetic = node.op_type in _SUMS | _SCALINGS | {"Clip"} and len(computed) == 1
+        if not is_arithmetic and node.op_type not in _CARRIERS:
+            return scaled and _ENDS.get(node.op_type) in {"softmax", "sigmoid"}
+        scaled = scaled or node.op_type in _SCALINGS
+        tensor = computed[0] if is_arithmetic else node.input[0]
+    return False
 
 
 def _is_step_size(graph: Graph, tensor: str) -> bool:

@@ -109,6 +109,36 @@ def test_a_kind_is_known(end: str | None, rows: list[list[float]], expected: str
     assert kind(end, *rows) == expected
 
 
+@pytest.mark.parametrize("activation", ["Sigmoid", "Softmax", "HardSigmoid"])
+@pytest.mark.parametrize(
+    ("steps", "values", "expected"),
+    [
+        (["Mul"], [40.0, 95.0], "scaled"),
+        (["Flatten", "Div", "Add"], [40.0, 95.0], "scaled"),
+        (["Mul", "Clip", "Flatten"], [40.0, 95.0], "scaled"),
+        (["Mul"], [0.4, 0.95], "bounded"),
+        (["Add"], [1.4, 1.95], "logits"),
+        (["Mul", "Exp"], [1.4, 95.0], "amount"),
+        (["Mul"], [-3.0, 95.0], "logits"),
+    ],
+)
+def test_probabilities_times_a_factor_are_no_logits(
+    activation: str, steps: list[str], values: list[float], expected: str
+) -> None:
+    """As percentages: a softmax on top of them gives the best class all of the probability."""
+    nodes, last = [op(activation, "linear", output="first")], "first"
+    for index, step in enumerate(steps):
+        inputs = [last, "two"] if step in {"Mul", "Div", "Add"} else [last]
+        last = f"t{index}"
+        nodes.append(op(step, *inputs, output=last))
+
+    found = score_kind(
+        graph_of(*nodes), last, [np.array([values]), np.array([values[::-1]]) / 2], 1
+    )
+
+    assert found == expected
+
+
 def test_the_classes_may_be_on_any_axis() -> None:
     maps = np.array([[[[0.2, 0.9]], [[0.8, 0.1]]]])  # (1, 2 classes, 1, 2): each pixel sums to one
     graph = graph_of(op("Selu", "linear"))
