@@ -166,6 +166,9 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
         return list(node.input[:1])
     if node.op_type == "Concat":
         return computed
+    if node.op_type == "Where":
+        # As PyTorch writes a softplus, which is the value itself where that is large; or as a mask with a constant.
+        return [name for name in node.input[1:] if name in computed]
     if node.op_type in _SUMS | _SCALINGS and len(node.input) > 1:
         return _followed_arithmetic(graph, node, computed)
     if node.op_type == "ReduceSum":
@@ -201,7 +204,8 @@ def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> 
         if len(computed) != 1:
             return None
     inner = set().union(*(graph_ends(graph, name) for name in computed))
-    return computed if inner in ({"linear"}, {"log"}, {"amount"}) else None
+    alone = len(computed) == 1 and inner <= {"linear", "log", "amount"}
+    return computed if alone or inner in ({"linear"}, {"log"}, {"amount"}) else None
 
 
 def _scales_probabilities(graph: Graph, tensor: str) -> bool:

@@ -109,6 +109,28 @@ def test_a_kind_is_known(end: str | None, rows: list[list[float]], expected: str
     assert kind(end, *rows) == expected
 
 
+def test_a_softplus_as_pytorch_writes_it_is_evidence_with_one_added_too() -> None:
+    """Where its argument is large it is that itself; Dirichlet networks add one (Sensoy et al., arXiv:1806.01768)."""
+    nodes = [
+        op("Softplus", "linear", output="soft"),
+        op("Greater", "linear", "two", output="large"),
+        op("Where", "large", "linear", "soft", output="evidence"),
+        op("Add", "evidence", "two", output="alpha"),
+    ]
+    values = [np.array([[3.1, 2.0, 9.5]]), np.array([[2.5, 7.0, 2.1]])]
+
+    assert score_kind(graph_of(*nodes[:3]), "evidence", values, 1) == "amount"
+    assert score_kind(graph_of(*nodes), "alpha", values, 1) == "amount"
+
+
+def test_a_mask_of_constants_leaves_logits_what_they_are() -> None:
+    nodes = [
+        op("Less", "linear", "two", output="small"),
+        op("Where", "small", "linear", "two", output="masked"),
+    ]
+    assert score_kind(graph_of(*nodes), "masked", [np.array([[0.2, 0.9]])], 1) == "logits"
+
+
 @pytest.mark.parametrize("activation", ["Sigmoid", "Softmax", "HardSigmoid"])
 @pytest.mark.parametrize(
     ("steps", "values", "expected"),
