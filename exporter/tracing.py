@@ -231,8 +231,6 @@ def _captured_script(
     script: torch.jit.ScriptModule, example: Tensor, raw: tuple[str, ...]
 ) -> onnx.ModelProto:
     """Use PyTorch's older exporter, the only one that reads TorchScript."""
-    # Where it fails it would print its whole graph, before the error that says why.
-    torch._C._jit_set_onnx_log_enabled(False)  # noqa: SLF001 - there is no public switch
     with TemporaryDirectory() as folder:
         path = Path(folder) / "raw.onnx"
         torch.onnx.export(

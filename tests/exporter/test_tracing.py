@@ -53,21 +53,6 @@ def test_a_module_that_can_not_be_captured_is_refused_with_the_reason() -> None:
         trace(Branching(), FRAME, Pixels())
 
 
-class Uncapturable(nn.Module):
-    def forward(self, pixels: Tensor) -> Tensor:
-        return torch.cumprod(pixels.mean((2, 3)), 1)
-
-
-def test_a_script_that_can_not_be_converted_prints_no_graph(
-    capfd: pytest.CaptureFixture[str],
-) -> None:
-    script = torch.jit.script(Uncapturable())  # type: ignore[no-untyped-call]
-    with pytest.raises(GraphError):
-        trace(script, FRAME, Pixels())
-
-    assert "graph(" not in "".join(capfd.readouterr())
-
-
 def test_every_layer_s_output_comes_in_the_order_of_the_run() -> None:
     names = [name for name, _ in layer_outputs(small(), normal(1, 3, SIDE, SIDE))]
     assert names.index("first.0") < names.index("first") < names.index("classifier")
