@@ -83,9 +83,19 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
         return "constant_sum"
     if inside:
         return _kind_inside(ends)
-    if value_range(values)[0] >= -RANGE_TOLERANCE and _scales_probabilities(graph, tensor):
+    return _kind_beyond(graph, tensor, value_range(values), ends, several=several)
+
+
+def _kind_beyond(
+    graph: Graph, tensor: str, limits: tuple[float, float], ends: set[str], *, several: bool
+) -> Kind:
+    """Return what values beyond 0–1 are."""
+    low, high = limits
+    if several and low >= 0 and ends & {"amount", "log"}:
+        return "amount"
+    if low >= -RANGE_TOLERANCE and _scales_probabilities(graph, tensor):
         return "scaled"
-    return _kind_beyond(ends, value_range(values), several=several)
+    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
 
 
 def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
@@ -108,14 +118,6 @@ def _kind_inside(ends: set[str]) -> Kind:
     if ends == {"linear"}:
         return "logits"
     return "sigmoid" if ends & {"sigmoid", "softmax"} else "bounded"
-
-
-def _kind_beyond(ends: set[str], limits: tuple[float, float], *, several: bool) -> Kind:
-    """Return what values beyond 0–1 are."""
-    low, high = limits
-    if several and low >= 0 and ends & {"amount", "log"}:
-        return "amount"
-    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
 
 
 def graph_ends(graph: Graph, tensor: str) -> set[str]:
@@ -164,11 +166,10 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     computed = [name for name in node.input if name and _reads_input(graph, name)]
     if node.op_type in _CARRIERS:
         return list(node.input[:1])
-    if node.op_type == "Concat":
-        return computed
-    if node.op_type == "Where":
-        # As PyTorch writes a softplus, which is the value itself where that is large; or as a mask with a constant.
-        return [name for name in node.input[1:] if name in computed]
+    if node.op_type in {"Concat", "Where"}:
+        # PyTorch writes a softplus as a choice between it and its argument; a mask chooses a constant.
+        chosen = node.input[1 if node.op_type == "Where" else 0 :]
+        return [name for name in chosen if name in computed]
     if node.op_type in _SUMS | _SCALINGS and len(node.input) > 1:
         return _followed_arithmetic(graph, node, computed)
     if node.op_type == "ReduceSum":
