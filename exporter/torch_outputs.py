@@ -14,7 +14,10 @@ _DEPTH = 6
 
 WANTED: dict[Task, tuple[tuple[str, ...], ...]] = {
     "classify": (
-        ("logits", "out", "output", "scores", "pred", "preds", "prediction", "cls_logits"),
+        (
+            *("probabilities", "probs", "prob", "scores", "logits"),
+            *("out", "output", "pred", "preds", "prediction", "cls_logits"),
+        ),
     ),
     "segment": (("out", "logits", "masks", "mask", "seg", "output", "pred", "sem_seg"),),
     "detect": (
@@ -32,7 +35,10 @@ WANTED: dict[Task, tuple[tuple[str, ...], ...]] = {
         ),
     ),
 }
-"""For each output that a task reads, in order, the names under which networks return it."""
+"""For each output that a task reads, in order, the names under which networks return it.
+
+Probabilities beside logits show which activation the network was trained with; the logits alone do not.
+"""
 
 
 class Chosen(nn.Module):

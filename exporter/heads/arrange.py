@@ -30,18 +30,22 @@ _WIDER = 4
 """An output that is wider than high by more than this has its boxes in columns: classes are seldom so many more."""
 
 _SCORES = (
-    "logits",
     "probabilities",
     "probs",
     "prob",
     "softmax",
+    "sigmoid",
     "scores",
+    "logits",
     "output",
     "out",
     "predictions",
     "pred",
 )
-"""Words in the names of a classifier's scores, in order of preference."""
+"""Words in the names of a classifier's scores, in order of preference.
+
+Probabilities beside logits show which activation the network was trained with; the logits alone do not.
+"""
 
 _AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
 _NAME_PARTS = re.compile(r"[^a-z]+")
