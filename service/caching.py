@@ -10,7 +10,7 @@ from pydantic_core import to_json
 
 from service.card import Card
 from service.errors import FovealError
-from service.pipeline import EncodedImage, Head, Pipeline
+from service.pipeline import EncodedImage, Head, Pipeline, Require
 from service.response_cache import Outcome, ResponseCache
 from service.runtime.job import JobResult
 from service.runtime.model import Model
@@ -58,6 +58,7 @@ class CachingPipeline:
         timeout_seconds: float,
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
         low_priority: bool = False,
+        require: Require | None = None,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order; see `Pipeline.predict`.
 
@@ -79,6 +80,7 @@ class CachingPipeline:
                     head,
                     timeout_seconds=self._cache.longest_seconds,
                     low_priority=low_priority,
+                    require=require,
                 )
             )
 

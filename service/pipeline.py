@@ -27,6 +27,8 @@ Head = Callable[[Outputs, SourceImage], T]
 """One image's outputs, and what may be seen of the image → its result; runs on a worker thread."""
 EncodedImage = bytes | ImageError
 """An encoded image, or why there is none in this place."""
+Require = Callable[[int], None]
+"""Raises ImageError where an image of so many pixels is not run: its result could not be drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,7 @@ class Pipeline:
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
         low_priority: bool = False,
         is_request: bool = True,
+        require: Require | None = None,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order.
 
@@ -71,7 +74,9 @@ class Pipeline:
         if len(images) > 1:
             await self.check_pixels(images)
             timeout_seconds = max(0.0, until - self.clock())
-        jobs = [self.job(image, model.card, head, until) for image in images]
+        if require is not None:
+            images = [_if_allowed(image, require) for image in images]
+        jobs = [self.job(image, model.card, head, until, require) for image in images]
         if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
             jobs = await self._prepared(images, jobs, until, disconnected)
             timeout_seconds = max(0.0, until - self.clock())
@@ -87,14 +92,23 @@ class Pipeline:
         )
 
     def job(
-        self, image: EncodedImage, card: Card, head: Head[T], until: float = math.inf
+        self,
+        image: EncodedImage,
+        card: Card,
+        head: Head[T],
+        until: float = math.inf,
+        require: Require | None = None,
     ) -> Job[SourceImage, T]:
         """Return the job of one image for a network with this card; it gives up at `until` by the clock."""
         prepare: Callable[[], tuple[NDArray[np.uint8], SourceImage]]
+        if require is not None:
+            image = _if_allowed(image, require)
         if isinstance(image, ImageError):
             prepare = partial(_refuse, image)
         else:
             prepare = partial(self.decoder.prepare, image, card.image_input, until)
+            if require is not None:
+                prepare = partial(_prepared_if_allowed, prepare, require)
         return self.finishing(prepare, head, until)
 
     def finishing(
@@ -168,6 +182,25 @@ class Pipeline:
                 f"The {len(images)} images have {total / 1e6:.0f} million pixels together by their headers, more than "
                 f"the {self.max_request_pixels / 1e6:g} million allowed. Send them in several requests."
             )
+
+
+def _if_allowed(image: EncodedImage, require: Require) -> EncodedImage:
+    """Return the image, or why its result could not be drawn, where its first bytes say that."""
+    pixels = quick_pixels(image) if isinstance(image, bytes) else None
+    try:
+        if pixels is not None:
+            require(pixels)
+    except ImageError as error:
+        return error
+    return image
+
+
+def _prepared_if_allowed(
+    prepare: Callable[[], tuple[NDArray[np.uint8], SourceImage]], require: Require
+) -> tuple[NDArray[np.uint8], SourceImage]:
+    frame, source = prepare()
+    require(source.geometry.width * source.geometry.height)
+    return frame, source
 
 
 def _refuse(error: ImageError) -> NoReturn:

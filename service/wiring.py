@@ -2,7 +2,7 @@
 
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from contextlib import suppress
 from dataclasses import replace
@@ -124,6 +124,7 @@ def make_opener(
     *,
     workers: Workers,
     pool: Executor | None,
+    on_device_lost: Callable[[str], None],
 ) -> Opener:
     """Return what brings models into memory, on the threads of `workers`.
 
@@ -150,6 +151,7 @@ def make_opener(
         metrics=metrics,
         batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds),
         pool=pool,
+        on_device_lost=on_device_lost,
     )
 
 

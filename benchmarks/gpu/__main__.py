@@ -65,7 +65,8 @@ def _options() -> argparse.Namespace:
 
 
 def _chosen(only: list[str]) -> list[Step]:
-    models = sorted(folder.name for folder in (ROOT / "models").iterdir() if folder.is_dir())
+    # Folders of chains have no versions.
+    models = sorted({path.parents[1].name for path in (ROOT / "models").glob("*/*/model.onnx")})
     steps = all_steps(models)
     if not only:
         return list(steps)

@@ -26,7 +26,7 @@ def report_locked(opened: Opened, order: Order, report: Report) -> None:
         report(verdict(name, holds=None, because=because))
         return
     memory = CudaMemory(runtime)
-    sizes = opened.session.plan.batch_sizes
+    sizes = opened.bound.sizes
     kinds = {
         str(size): memory.kind_of(opened.bound.pinned_input(size).ctypes.data) for size in sizes
     }
@@ -41,7 +41,7 @@ def report_locked(opened: Opened, order: Order, report: Report) -> None:
 
 def report_copies(opened: Opened, inputs: NDArray[Any], report: Report) -> None:
     """Report how long the largest batch takes when it is already in its buffer, and when it must be copied there."""
-    largest = opened.session.plan.batch_sizes[-1]
+    largest = opened.bound.sizes[-1]
     room = opened.bound.pinned_input(largest)
     batch = np.resize(inputs, room.shape)
     room[:] = batch
@@ -56,7 +56,7 @@ def report_growth(opened: Opened, inputs: NDArray[Any], order: Order, report: Re
     """Report whether the memory of this process and of the GPU grows over many batches."""
     runtime = None if order.stand_in else find_cuda_runtime()
     memory = CudaMemory(runtime) if runtime is not None else None
-    sizes = sizes_in_turn(min(opened.session.plan.batch_sizes[-1], len(inputs)))
+    sizes = sizes_in_turn(min(opened.bound.sizes[-1], len(inputs)))
     samples = run_batches(
         lambda _: opened.bound(inputs[: next(sizes)]),
         seconds=order.left(SHARE_ON_CPU if order.stand_in else 1.0),

@@ -87,7 +87,7 @@ def capture_beside(order: Order, report: Report) -> None:
             most = largest_batch(other.card, stand_in=order.stand_in, most=LARGEST)
             found = warm(other, order, device, "tf32", largest=most, capture_lock=lock)
             if found.graphs:
-                captures[name] = captures.get(name, 0) + len(found.session.plan.batch_sizes)
+                captures[name] = captures.get(name, 0) + len(found.bound.sizes)
             else:
                 plain[name] = found.plainer
             report({"captures": captures, "plain": plain, "runs": runner.runs})

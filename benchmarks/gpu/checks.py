@@ -17,6 +17,7 @@ from benchmarks.gpu.sessions import (
     Opened,
     Precision,
     device_of,
+    layout_of,
     reference_session,
     warm,
 )
@@ -66,7 +67,8 @@ def check(order: Order, report: Report) -> None:
             report(verdict(f"{precision}: it runs on the device", holds=False, because=str(error)))
             continue
         seconds = round(time.monotonic() - began, 2)
-        report({"precisions": {precision: {"warm_seconds": seconds}}})
+        layout = layout_of(subject.network, order, device, precision, largest=subject.largest)
+        report({"precisions": {precision: {"warm_seconds": seconds, "layout": layout}}})
         _report_placement(opened, precision, order, report)
         _report_graphs(opened, precision, subject.inputs, report)
         report_agreement(subject, opened.bound, precision, order, report)
@@ -116,7 +118,7 @@ def report_agreement(
 
 
 def _report_placement(opened: Opened, precision: Precision, order: Order, report: Report) -> None:
-    found = placement(opened.session.onnxruntime)
+    found = placement(opened.sessions[1].onnxruntime)
     report({"precisions": {precision: {"placement": found}}})
     away = misplaced(found)
     because = ", ".join(away) or f"{_count(found)} nodes on {' and '.join(sorted(found))}"
@@ -141,11 +143,11 @@ def _report_graphs(
     opened: Opened, precision: Precision, inputs: NDArray[Any], report: Report
 ) -> None:
     """Report whether graphs are replayed: that they give what a plain run gives, and how long each takes."""
-    replayed, plain = opened.bound(inputs[:1]), opened.session(inputs[:1])
+    replayed, plain = opened.bound(inputs[:1]), opened.plain(inputs[:1])
     off = max(_off(replayed[name], rows) for name, rows in plain.items())
     times = {
         "bound_ms": median_ms(lambda: opened.bound(inputs[:1])),
-        "plain_ms": median_ms(lambda: opened.session(inputs[:1])),
+        "plain_ms": median_ms(lambda: opened.plain(inputs[:1])),
     }
     found = {"graphs": opened.graphs, "plainer": opened.plainer, "off": off, **times}
     report({"precisions": {precision: found}})

@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from benchmarks.gpu.networks import Network, inputs_of, largest_batch, network
 from benchmarks.gpu.order import Order, Report
-from benchmarks.gpu.sessions import Opened, Precision, device_of, memory_of, open_on, warm
+from benchmarks.gpu.sessions import (
+    Opened,
+    Precision,
+    device_of,
+    layout_of,
+    memory_of,
+    open_on,
+    warm,
+)
 from service.runtime.device import GRAPH_ID, NO_GRAPH, RUNS_TO_CAPTURE, Device
 from service.runtime.io_binding import CaptureLock, Memory, page_lock
 from service.runtime.loading import INSTANCES_ON_GPU
@@ -21,6 +29,7 @@ from service.runtime.session import Session, run_options
 MEASURED: tuple[Precision, ...] = ("tf32", "fp16", "fp32")
 TURN_SECONDS = 1.0
 LEAST_RUNS = 2
+_GRAPH = 1
 
 
 def measure(order: Order, report: Report) -> None:
@@ -31,11 +40,13 @@ def measure(order: Order, report: Report) -> None:
     for index, precision in enumerate(MEASURED):
         until = time.monotonic() + order.left(1 / (len(MEASURED) - index))
         ways = Ways(one, order, device, precision, inputs)
-        report({"precisions": {precision: {"graphs": ways.graphs, "plainer": ways.plainer}}})
+        layout = layout_of(one, order, device, precision, largest=largest)
+        found = {"graphs": ways.graphs, "plainer": ways.plainer, "layout": layout}
+        report({"precisions": {precision: found}})
         for number, size in enumerate(ways.sizes, start=1):
             if time.monotonic() > until:
                 break
-            runs = ways.at(size, number)
+            runs = ways.at(size)
             turns = len(runs) * (len(ways.sizes) - number + 1)
             seconds = min(TURN_SECONDS, max(0.05, (until - time.monotonic()) / turns))
             for name, run in runs.items():
@@ -63,17 +74,19 @@ class Ways:
             for _ in range(INSTANCES_ON_GPU)
         ]
         self.graphs, self.plainer = self._opened[0].graphs, self._opened[0].plainer
-        self.sizes = self._opened[0].session.plan.batch_sizes
-        self._looping = open_on(one, order, device, precision, largest=largest, graphs=self.graphs)
+        self.sizes = self._opened[0].bound.sizes
+        self._open_another = partial(
+            open_on, one, order, device, precision, largest=largest, graphs=self.graphs
+        )
 
-    def at(self, size: int, number: int) -> dict[str, Callable[[float], float]]:
-        """Return each way with a batch size: seconds → images a second. `number` is that of the loop's graph."""
+    def at(self, size: int) -> dict[str, Callable[[float], float]]:
+        """Return each way with a batch size: seconds → images a second."""
         batch, first = self._inputs[:size], self._opened[0]
-        loop = Loop(self._looping, batch, self._memory, number=number, graphs=self.graphs)
+        loop = Loop(self._open_another(), batch, self._memory, graphs=self.graphs)
         return {
             "session": partial(rate_of, lambda: first.bound(batch), size),
             "two sessions": partial(_at_once, self._opened, batch),
-            "plain run": partial(rate_of, lambda: first.session(batch), size),
+            "plain run": partial(rate_of, lambda: first.plain(batch), size),
             "captured loop": partial(rate_of, loop.with_copies, size),
             "captured loop, no copies": partial(rate_of, loop.alone, size),
         }
@@ -113,15 +126,14 @@ class Loop:
     """The least that a run can cost: one session, one size, no other thread, no lock, no queue.
 
     Args:
-        session: with `graphs` no other object may run it in this thread at the same size.
+        session: no other object may run it; see `service.runtime.io_binding`.
         batch: what is run, (N, …).
         memory: where the device's buffers lie.
-        number: of the graph; each size has its own.
         graphs: whether runs are captured and replayed.
     """
 
     def __init__(
-        self, session: Session, batch: NDArray[Any], memory: Memory, *, number: int, graphs: bool
+        self, session: Session, batch: NDArray[Any], memory: Memory, *, graphs: bool
     ) -> None:
         self._onnxruntime = session.onnxruntime
         self._host = batch.copy()
@@ -141,7 +153,7 @@ class Loop:
             room = ort.OrtValue.ortvalue_from_shape_and_type(rows.shape, rows.dtype, device, index)
             self._binding.bind_ortvalue_output(output.name, room)
         self._options = run_options()
-        self._options.add_run_config_entry(GRAPH_ID, str(number if graphs else NO_GRAPH))
+        self._options.add_run_config_entry(GRAPH_ID, str(_GRAPH if graphs else NO_GRAPH))
         for _ in range(RUNS_TO_CAPTURE):
             self.alone()
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from benchmarks.gpu.card import CardWatch
@@ -32,6 +33,7 @@ START_SHARE = 0.85
 """Of a step's time, for the start of the server: without it nothing is measured."""
 QUEUE = 1024
 """512 clients need a longer queue than the default, which is 256."""
+WORKERS = 4
 POLL_SECONDS = 0.1
 ANSWER_SECONDS = 30.0
 GRACE_SECONDS = 5.0
@@ -62,18 +64,34 @@ def serve_half(order: Order, report: Report) -> None:
     _serve(order, report, half_servable(network(order.arguments["model"], order.out), order.out))
 
 
-def _serve(order: Order, report: Report, one: Network) -> None:
+def serve_workers(order: Order, report: Report) -> None:
+    """Measure several processes on the one device: each has the weights, and the graphs, for itself."""
+    one = network(order.arguments["model"], order.out)
+    _serve(order, report, one, {"FOVEAL_WORKERS": str(WORKERS)})
+
+
+def serve_fast(order: Order, report: Report) -> None:
+    """Measure the service when it chooses the precision by measuring."""
+    one = network(order.arguments["model"], order.out)
+    _serve(order, report, one, {"FOVEAL_PRECISION": "fast"})
+
+
+def _serve(
+    order: Order, report: Report, one: Network, more: Mapping[str, str] = MappingProxyType({})
+) -> None:
     settings = {
         "FOVEAL_MODELS": str(_repository(one, order.out)),
         "FOVEAL_DEVICE": order.device,
         "FOVEAL_CACHE": str(order.out / "cache"),
         "FOVEAL_QUEUE_SIZE": str(QUEUE),
         "FOVEAL_LOG_LEVEL": "info",
+        **more,
     }
     report({"settings": settings})
     port = free_port()
     command = [sys.executable, "-m", "service.cli", "serve", "--port", str(port)]
-    log, patience = order.out / "logs" / f"server-{one.name}.log", order.left(START_SHARE)
+    log = order.out / "logs" / f"server-{'-'.join((one.name, *more.values()))}.log"
+    patience = order.left(START_SHARE)
     with running(command, settings, port, ready="/health/ready", log=log, patience=patience) as (
         pid,
         seconds,
@@ -152,7 +170,7 @@ def model_state(port: int, model: str) -> dict[str, Any]:
     """Return what the service says of a model: its state, device, largest batch and precision."""
     (found,) = json.loads(ask(port, f"/v1/models/{model}"))["models"]
     facts = {name: found[name] for name in ("state", "device", "largest_batch")}
-    return {**facts, "precision": found["card"]["precision"]}
+    return {**facts, "precision": found["precision"], "choice": found["choice"]}
 
 
 def _repository(one: Network, out: Path) -> Path:

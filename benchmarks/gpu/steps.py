@@ -31,22 +31,35 @@ def all_steps(models: Sequence[str]) -> tuple[Step, ...]:
         Step(ENVIRONMENT, "benchmarks.gpu.environment:describe", 3),
         Step("network", "benchmarks.gpu.networks:make_resnet", 3),
         *(_check(name) for name in MEASURED),
-        *(_step("rates", "benchmarks.gpu.rates:measure", name, 8) for name in MEASURED),
+        *(_step("rates", "benchmarks.gpu.rates:measure", name, 9) for name in MEASURED),
         *(
             step
             for name in MEASURED
             for step in (
-                _step("service", "benchmarks.gpu.serving:serve", name, 7),
-                _torch("naive", "benchmarks.gpu.serving:serve_naive", name, 5),
+                _step("service", "benchmarks.gpu.serving:serve", name, 9),
+                _torch("naive", "benchmarks.gpu.serving:serve_naive", name, 7),
                 _torch("torch", "benchmarks.gpu.torch_rates:measure", name, 6),
             )
         ),
         Step("decoding", "benchmarks.gpu.decoding:measure", 2),
         Step("torch-decoding", "benchmarks.gpu.torch_decoding:measure", 3, needs=TORCH),
-        Step("capture", "benchmarks.gpu.capture:capture_beside", 5),
+        Step("capture", "benchmarks.gpu.capture:capture_beside", 10),
         *(_check(name) for name in others),
+        Step("answers", "benchmarks.gpu.answers:compare", 16),
         *(
-            _step("service-fp16", "benchmarks.gpu.serving:serve_half", name, 5)
+            _step("layouts", "benchmarks.gpu.layouts:measure", name, 8)
+            for name in (*MEASURED, "u2netp")
+        ),
+        *(
+            _step("service-workers", "benchmarks.gpu.serving:serve_workers", name, 7)
+            for name in MEASURED[:1]
+        ),
+        *(
+            _step("service-fast", "benchmarks.gpu.serving:serve_fast", name, 7)
+            for name in MEASURED[:1]
+        ),
+        *(
+            _step("service-fp16", "benchmarks.gpu.serving:serve_half", name, 7)
             for name in MEASURED[-1:]
         ),
         *(
@@ -57,7 +70,7 @@ def all_steps(models: Sequence[str]) -> tuple[Step, ...]:
 
 
 def _check(model: str) -> Step:
-    weight = 8 if model in HEAVY_MODELS else 3
+    weight = 10 if model in HEAVY_MODELS else 3
     return _step("check", "benchmarks.gpu.checks:check", model, weight)
 
 

@@ -169,7 +169,7 @@ def _serving(content: Content) -> Iterator[str]:
 
 def serving_figures(content: Content, model: str) -> Iterator[tuple[str, int, dict[str, Any]]]:
     """Yield (server, clients, figures) of the servers that were loaded."""
-    for name in ("service", "service-fp16", "naive"):
+    for name in ("service", "service-workers", "service-fast", "service-fp16", "naive"):
         loads = _findings(content, f"{name} {model}").get("clients", {})
         for clients, found in sorted(loads.items(), key=lambda item: int(item[0])):
             if "images_per_second" in found:

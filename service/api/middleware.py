@@ -39,6 +39,8 @@ _API = (
 )  # fmt: skip
 """Paths that may end with a slash."""
 
+LONGEST_PATH = 1000
+"""The characters of a path that the log repeats: a client can send 60,000."""
 _QUIET = ("/health/", "/metrics", "/v2/health/")
 """Paths that monitoring requests every few seconds; the log has them at level debug."""
 
@@ -150,7 +152,7 @@ class Telemetry:
                 level,
                 "%s %s %d",
                 scope["method"],
-                scope["path"],
+                scope["path"][:LONGEST_PATH],
                 status,
                 extra={FIELDS: _line(record, stages, seconds)},
             )

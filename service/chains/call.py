@@ -174,12 +174,10 @@ class ChainCall:
                 self.first.head,
                 timeout_seconds=timeout_seconds,
                 low_priority=True,
+                require=None if media_type == JPEG else require_png,
             )
             if isinstance(outcome, FovealError):
                 raise outcome
-            geometry = outcome.value.source.geometry
-            if media_type != JPEG:
-                require_png(geometry.width, geometry.height)
             shown = await self.pipeline.displayed(outcome.value.source, until)
             result = await self._result(outcome, until, shown)
             assert isinstance(result, JobResult)

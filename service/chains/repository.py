@@ -8,7 +8,7 @@ from service.chains.definition import Chain, parse_chain
 from service.errors import ConfigurationError
 from service.logs import printable
 from service.runtime.fleet import MODEL_NAME
-from service.runtime.repository import Refusal
+from service.runtime.repository import Refusal, entries_of
 from service.tasks.task import Task
 from service.toml_file import read_text
 
@@ -28,7 +28,7 @@ def scan_chains(
     """
     chains: dict[str, Chain] = {}
     refusals = []
-    for path in sorted(folder / CHAIN_FILE for folder in root.glob("*")):
+    for path in sorted(folder / CHAIN_FILE for folder in entries_of(root)):
         name = path.parent.name
         if not os.path.lexists(path):  # a link that leads nowhere is refused, not ignored
             continue

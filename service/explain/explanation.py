@@ -11,11 +11,12 @@ from service.errors import DeadlineError, FovealError, InvalidParameterError
 from service.explain.explainers import Explainer
 from service.explain.frame import Frame
 from service.explain.late import late_explanation
-from service.explain.request import ExplainRequest
+from service.explain.request import WHOLE_IMAGES, ExplainRequest
 from service.fanout import FanOut, Place
 from service.graph.anatomy import Anatomy
 from service.heads.outputs import Outputs
 from service.heads.targets import Target, TargetChoice
+from service.imaging.overlay import require_png
 from service.imaging.source_image import SourceImage
 from service.pipeline import EncodedImage, Head, Pipeline
 from service.runtime.job import Job, JobResult
@@ -99,10 +100,12 @@ class Explanation:
 
         Raises:
             InvalidParameterError: the request has no image.
+            TooManyPixelsError: from the job, where the image can not be drawn as large as it is.
         """
         if self.image is None:
             raise InvalidParameterError(f"view: {self.request.view} needs an image")
-        return self.pipeline.job(self.image, card, head, self.deadline)
+        require = require_png if self.request.form in WHOLE_IMAGES else None
+        return self.pipeline.job(self.image, card, head, self.deadline, require)
 
     async def run_explainer(self, head: InnerHead[T]) -> JobResult[T]:
         """Return what `head` makes of one run of the network with its inner maps among its outputs.

@@ -7,6 +7,8 @@ from service.card import Stage
 
 Form = Literal["json", "sheet", "overlay", "heat", "npy"]
 """JSON; a captioned sheet, the heat over the image, the heat alone, all PNG images; an array in NumPy's format."""
+WHOLE_IMAGES = frozenset({"overlay", "heat"})
+"""Forms that are as large as the image that was sent."""
 Method = Literal["auto", "cam", "eigencam", "rise"]
 
 MOST_SAMPLES = 4000

@@ -224,6 +224,12 @@ def _check_sample_bytes(page: tiff.Page, limits: Limits) -> None:
             f"The samples of the TIFF, {page.layout}, have {page.sample_bytes} bytes, more than the "
             f"{most} allowed. Send a smaller image, or one with 8 bits per sample."
         )
+    most = 2 * (Image.MAX_IMAGE_PIXELS or page.sample_count)  # each is a pixel to Pillow
+    if page.sample_count > most:
+        raise TooManyPixelsError(
+            f"The samples of the TIFF, {page.layout}, are {page.sample_count}, more than the {most} that are read. "
+            "Send a smaller image, or save it as RGB with 8 bits (unsigned integer) per sample."
+        )
 
 
 def _gif_box(file: Image.Image) -> Box | None:

@@ -1,5 +1,6 @@
 """Results drawn on images, and images encoded."""
 
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from io import BytesIO
@@ -20,8 +21,10 @@ JPEG_LONGEST_SIDE = 65_500
 """libjpeg's limit."""
 PNG_LEVEL = 1
 """zlib's fastest level: on photographs, higher levels take many times as long and save a few per cent of the size."""
-MOST_PNG_PIXELS = 32_000_000
-"""Of a drawn image in colors: as a PNG a photograph takes 0.06 s of CPU time for each million, and noise 0.14 s."""
+MOST_PNG_PIXELS = 24_000_000
+"""Of a drawn image in colors: as a PNG a photograph takes 0.06 s of CPU time for each million, and noise 0.08 s."""
+PNG_STRATEGY = zlib.Z_RLE
+"""Of images in colors: on photographs it takes 0.84 of the time of zlib's default, on noise 0.7, for the same size."""
 MASK_OPACITY = 0.55
 MASK_IDS = 256
 
@@ -143,16 +146,16 @@ def cut_out(image: Image.Image, opacity: Mask) -> Image.Image:
     return result
 
 
-def require_png(width: int, height: int) -> None:
-    """Refuse a drawn image in colors that would take too long to write as a PNG, before it is drawn.
+def require_png(pixels: int) -> None:
+    """Refuse a drawn image in colors that would take too long to write as a PNG, before the network runs.
 
     Raises:
         TooManyPixelsError
     """
-    if width * height > MOST_PNG_PIXELS:
+    if pixels > MOST_PNG_PIXELS:
         raise TooManyPixelsError(
-            f"A PNG of {width}×{height} pixels is more than the {MOST_PNG_PIXELS / 1e6:g} million that are drawn in "
-            "colors. Send a smaller image, or ask for a JPEG with Accept: image/jpeg where the format has one."
+            f"A PNG of {pixels} pixels is more than the {MOST_PNG_PIXELS / 1e6:g} million that are drawn in colors. "
+            "Send a smaller image, or ask for a JPEG with Accept: image/jpeg where the format has one."
         )
 
 
@@ -171,5 +174,6 @@ def encode_image(image: Image.Image, form: ImageFormat) -> RenderedImage:
     if form == "jpeg":
         image.save(stream, "JPEG", quality=JPEG_QUALITY)
     else:
-        image.save(stream, "PNG", compress_level=PNG_LEVEL)
+        strategy = zlib.Z_DEFAULT_STRATEGY if image.mode in {"P", "L", "1"} else PNG_STRATEGY
+        image.save(stream, "PNG", compress_level=PNG_LEVEL, compress_type=strategy)
     return RenderedImage(stream.getvalue(), f"image/{form}")

@@ -133,10 +133,15 @@ class Page:
     @property
     def sample_bytes(self) -> int:
         """The bytes of all samples that are read, where they are words."""
+        return self.sample_count * np.dtype(self.samples.type).itemsize if self.samples else 0
+
+    @property
+    def sample_count(self) -> int:
+        """How many samples are read, where they are words."""
         if self.samples is None:
             return 0
         count = self.samples.per_pixel * self.samples.planes
-        return self.layout.width * self.layout.height * count * np.dtype(self.samples.type).itemsize
+        return self.layout.width * self.layout.height * count
 
 
 def full_page(body: bytes, max_metadata_bytes: int = MAX_METADATA_BYTES) -> Page:

@@ -23,7 +23,9 @@ from service.errors import (
 )
 from service.processes.answers import SHED, closing_answer, shed_answer
 from service.processes.half_closed import HalfClosed, can_be_known
+from service.processes.http_1_0 import answer_plainly
 from service.processes.limits import Limits
+from service.processes.other_protocols import framing_of, parser_behind
 from service.processes.transport import LINGER_BYTES, PatientTransport
 from service.processes.unread import UnreadAnswers
 from service.processes.uvicorn_parts import (
@@ -97,6 +99,7 @@ class Connection(HttpToolsProtocol):
             0  # bytes of this head, or in a body without a length those that are no body
         )
         self._head_tail = b""  # the last bytes of a head that has not ended
+        self._framing_behind = b""  # of the body whose head has asked for another protocol
         self._refused = False
         self._discarded = 0
         self._discard_timer: asyncio.TimerHandle | None = None
@@ -174,6 +177,10 @@ class Connection(HttpToolsProtocol):
             self.cycle = SHED  # type: ignore[assignment]
         else:
             super().on_headers_complete()
+            if self.scope["http_version"] == "1.0":
+                answer_plainly(self.cycle)
+        if self.parser.should_upgrade() and self.parser.get_method() != b"CONNECT":
+            self._framing_behind = framing_of(headers)
         self.headers = []  # trailers come through the same callback, and are no headers
         self._in_body, self._outside = True, 0
         self._body_left = _announced_length(headers)
@@ -191,6 +198,8 @@ class Connection(HttpToolsProtocol):
         super().on_body(body)
 
     def on_message_complete(self) -> None:
+        if self._framing_behind:  # the body is to come, though this parser does not read it
+            return
         self._in_body, self._outside = False, 0
         self._stop_discarding()
         if self._closes_with_body:
@@ -262,8 +271,8 @@ class Connection(HttpToolsProtocol):
                 return
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade:  # no other protocol is spoken here
-            self._end_after_answers()
+        except httptools.HttpParserUpgrade as stop:
+            self._parse_on(data[stop.args[0] :])
         except httptools.HttpParserError as error:
             self._refuse(MalformedHttpError(_not_http(error)))
         else:
@@ -271,6 +280,20 @@ class Connection(HttpToolsProtocol):
                 self._refuse_head()
             elif self._outside and not self._in_body:
                 self._head_tail = (self._head_tail + bytes(data[-3:]))[-3:]
+
+    def _parse_on(self, rest: bytes | memoryview) -> None:
+        """Read what follows a head that asked for another protocol."""
+        if self.parser.get_method() == b"CONNECT":
+            self._end_after_answers()
+            return
+        framing, self._framing_behind = self._framing_behind, b""
+        try:
+            self.parser = parser_behind(framing, self)
+        except httptools.HttpParserError as error:
+            self._refuse(MalformedHttpError(_not_http(error)))
+            return
+        if rest:
+            self._feed(rest)
 
     def _watch(self) -> None:
         """Limit the time of what has begun: a head, or the silence after an answer."""

@@ -2,7 +2,8 @@
 
 `Server` also overrides `serve`, `startup`, `on_tick`, `shutdown`, `_wait_tasks_to_complete` and `handle_exit`, sets
 `should_exit` and `force_exit`, and counts the `tasks` of `server_state`. `Connection` extends `HttpToolsProtocol`: it
-overrides its parser's callbacks and reads its `cycle`, `pipeline` and `flow`. A test checks all of them against the
+overrides its parser's callbacks, reads its `cycle`, `pipeline` and `flow`, and says of the cycle of an HTTP/1.0 request
+how its answer is framed. A test checks all of them against the
 installed uvicorn.
 """
 
@@ -11,12 +12,13 @@ from collections.abc import Collection
 
 import uvicorn
 from uvicorn.protocols.http.flow_control import HIGH_WATER_LIMIT, FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 __all__ = [
     "HIGH_WATER_LIMIT",
     "FlowControl",
     "HttpToolsProtocol",
+    "RequestResponseCycle",
     "close_listeners",
     "has_request",
     "make_protocol",

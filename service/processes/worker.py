@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from signal import SIGINT
+from signal import SIGINT, SIGTERM, raise_signal
 from types import FrameType
 from typing import Protocol
 
@@ -54,11 +54,13 @@ class Service:
     Attributes:
         server: answers on the socket.
         last_resort: ends the process where the server does not.
+        failed: returns whether the process ends because it can not serve any more; its exit code is 1 then.
         exit_process: ends the process at once with an exit code.
     """
 
     server: Server
     last_resort: LastResort
+    failed: Callable[[], bool] = bool
     exit_process: ExitProcess = os._exit
 
     def run(self, listeners: list[socket.socket]) -> None:
@@ -71,8 +73,9 @@ class Service:
         self.last_resort.begin()
         if stuck := stuck_threads():
             log.warning("%d networks do not end; the process ends without them", len(stuck))
+        if stuck or self.failed():
             flush()
-            self.exit_process(0)
+            self.exit_process(1 if self.failed() else 0)
 
 
 def make_service(
@@ -104,6 +107,7 @@ def make_service(
         settings,
         share=int if slot is None else slot.share,
         on_loaded=loaded,
+        on_device_lost=lambda: raise_signal(SIGTERM),
         overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
     )
     peers = None if slot is None else _join_peers(engine, slot)
@@ -126,7 +130,7 @@ def make_service(
         tls=tls_of(settings),
         trusted_proxies=[str(one) for one in settings.trusted_proxies],
     )
-    return Service(server, last_resort)
+    return Service(server, last_resort, lambda: engine.device_lost)
 
 
 @asynccontextmanager

@@ -74,6 +74,7 @@ class Batcher:
         cores: how many cores each of `runs` occupies.
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
         on_broken: called with the reason, on the event loop, when the network runs no more.
+        on_device_lost: called with the reason, on the event loop, when the process can not use its GPU any more.
     """
 
     def __init__(
@@ -92,6 +93,7 @@ class Batcher:
         cores: int = 1,
         stuck_seconds: float = STUCK_SECONDS,
         on_broken: Callable[[str], None] | None = None,
+        on_device_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.largest = largest
         self.batches_taken = 0
@@ -113,6 +115,7 @@ class Batcher:
         self._cores = cores
         self._stuck_seconds = stuck_seconds
         self._on_broken = on_broken
+        self._on_device_lost = on_device_lost
         self._lost: set[Turn] = set()
         self._pool = pool
         pinned = any(isinstance(run, PinnedInput) for run in runs)  # here, since it takes 10 µs
@@ -434,13 +437,21 @@ class Batcher:
             "This image, or one that ran beside it, may be the cause: do not repeat it unchanged."
         )
         self._settle([(entry, stuck) for entry in turn.jobs])
-        if not self.broken:
-            return
+        if self.broken:
+            self._refuse_all()
+
+    def _refuse_all(self) -> None:
+        """Answer what waits for a network that runs no more."""
         for line in (self._normal, self._low_priority):
             self._settle([(entry, self._broken_error()) for entry in line.waiting])
             self._withdraw(line)
         if self._on_broken is not None:
             self._on_broken(self.broken)
+
+    def _end_with_device(self, reason: str) -> None:
+        self._refuse_all()
+        if self._on_device_lost is not None:
+            self._on_device_lost(reason)
 
     def _broken_error(self) -> NotReadyError:
         return NotReadyError(f"The network {self.broken}.")
@@ -469,6 +480,11 @@ class Batcher:
                     if not self._let_go:
                         self._idle.append(turn.instance)
                     self._workers.run_ended(turn)
+                lost = "" if self.broken else self._stages.device_lost
+                if lost:
+                    self.broken = f"ran on a GPU that failed ({lost})"
+        if lost and self._loop is not None:
+            self._loop.call_soon_threadsafe(self._end_with_device, lost)
         if self._pool is None:
             self._finish(rows)
         elif rows:

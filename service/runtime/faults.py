@@ -7,6 +7,13 @@ _OUT_OF_MEMORY = re.compile(
     r"STATUS_ALLOC_FAILED|cudaErrorMemoryAllocation",
     re.IGNORECASE,
 )
+_DEVICE_LOST = re.compile(
+    r"CUDA failure (?:46|214|220|700|702|709|710|71[4-9]|999)\b|illegal memory access|illegal instruction|"
+    r"unspecified launch failure|uncorrectable ECC error",
+    re.IGNORECASE,
+)
+"""Errors after which CUDA answers every call of the process with the same error. Source:
+https://docs.nvidia.com/cuda/cuda-runtime-api, "Data types used by CUDA Runtime", cudaError."""
 _SOURCE = re.compile(
     r"\S*/\S+\.(?:cc|cpp|cu|cuh|h|hpp)(?::\d+)?(?: [\w:~<>*&]+(?:\([^)]*\))?)?:? ?"
 )
@@ -16,6 +23,11 @@ _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a run failed because there was not enough memory, on the CPU or on a GPU."""
     return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
+
+
+def is_device_lost(error: BaseException) -> bool:
+    """Return whether the process can not use its GPU any more: nothing but another process can."""
+    return bool(_DEVICE_LOST.search(str(error)))
 
 
 def reason_of(error: BaseException) -> str:

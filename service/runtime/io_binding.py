@@ -1,5 +1,10 @@
 """A network on a GPU with buffers at fixed addresses: a batch is copied once each way and launched in one call.
 
+Each batch size has an ONNX Runtime session of its own. The CUDA provider keeps one cuDNN plan for each convolution and
+destroys it when a batch of another size comes: to build the next takes up to 40 ms for each convolution, and a CUDA
+graph that was captured with the old plan calls kernels that are gone. On an H200 such a replay ended in `illegal memory
+access` and `illegal instruction` for networks with depthwise convolutions. See decision 0036.
+
 Source: https://onnxruntime.ai/docs/performance/tune-performance/iobinding.html and
 https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html, "CUDA Graph".
 """
@@ -7,8 +12,9 @@ https://onnxruntime.ai/docs/execution-providers/CUDA-ExecutionProvider.html, "CU
 import ctypes
 import logging
 import threading
+import time
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -29,6 +35,9 @@ SAME = 1e-2
 """How far the outputs of a replayed graph may differ from a plain run's, as a share of their largest value: TF32
 rounds."""
 _CUDA_RUNTIMES = ("libcudart.so.13", "libcudart.so.12", "cudart64_13.dll", "cudart64_12.dll")
+WARM_SECONDS = 10.0
+"""After so long no further size is prepared: batches are padded to a larger one. cuDNN compiles kernels for depthwise
+convolutions, which takes seconds for each size."""
 _PORTABLE = 1
 """cudaHostRegisterPortable: the pages count as locked for every device."""
 
@@ -111,8 +120,9 @@ class CaptureLock:
 
 @dataclass(slots=True)
 class _Slot:
-    """The buffers of one batch size: `pinned` on the host, `given` on the device, and the binding of the outputs."""
+    """A batch size: its session, `pinned` on the host, `given` on the device, and the binding of the outputs."""
 
+    session: Session
     pinned: Tensor
     given: ort.OrtValue
     binding: ort.IOBinding
@@ -123,15 +133,18 @@ class BoundSession:
     """Runs batches up to the largest warmed size, one at a time; several of these serve a network at once.
 
     A batch goes into the buffers of the next larger warmed size; the surplus rows are computed and cut off. Where the
-    session captures graphs, each size is captured at the start and checked against a plain run. ONNX Runtime binds a
+    sessions capture graphs, each size is captured at the start and checked against a plain run. ONNX Runtime binds a
     captured graph to the thread that captured it, so everything runs on one thread that belongs to this object.
 
     Args:
-        session: the network; with `plan.graphs` no other object may use it.
+        session_for: opens the network for a batch size, or returns the session that has it open; with `plan.graphs` no
+            other object may use it. TensorRT builds one engine for all sizes, which may be one session.
+        sizes: the batch sizes, ascending. The largest and the smallest are warmed, the others while there is time.
         blank: one input without the batch axis.
         memory: where the buffers lie.
         capture_lock: shared by all that run on the device.
         lock_pages: makes host memory readable for the device without another copy.
+        clock: returns seconds.
 
     Raises:
         DeviceError: the network does not run like this, or a replayed graph gives other outputs.
@@ -139,17 +152,23 @@ class BoundSession:
 
     def __init__(
         self,
-        session: Session,
+        session_for: Callable[[int], Session],
+        sizes: Sequence[int],
         blank: Tensor,
         memory: Memory,
         capture_lock: CaptureLock,
+        *,
         lock_pages: Callable[[Tensor, Memory], object] = page_lock,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        session = session_for(sizes[-1])
         self.blank = blank
-        self._session = session
+        self._session_for = session_for
+        self._sizes = tuple(sizes)
         self._memory = memory
         self._capture_lock = capture_lock
         self._lock_pages = lock_pages
+        self._clock = clock
         self._input = session.inputs[0].name
         self._names = [output.name for output in session.outputs]
         self._fixed = all(None not in output.shape[1:] for output in session.outputs)
@@ -167,6 +186,11 @@ class BoundSession:
             raise DeviceError(
                 f"it does not run on fixed buffers in the memory of {memory.device}: {error}"
             ) from error
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """The batch sizes that are warm, ascending."""
+        return tuple(sorted(self._slots))
 
     def pinned_input(self, count: int) -> Tensor:
         """Return a buffer for `count` inputs, (N, …), valid until the next run ends."""
@@ -186,37 +210,50 @@ class BoundSession:
     def _warm(self) -> None:
         if self._graphs and not self._fixed:
             raise DeviceError("the shapes of its outputs depend on the image")
-        # The largest first, so that the arena grows once. The first runs may take minutes (cuDNN searches, TensorRT
-        # builds), so other networks may run meanwhile; only a capture must have the device alone.
-        for number, size in enumerate(reversed(self._session.plan.batch_sizes), start=1):
-            with self._capture_lock.shared():
-                slot = self._slots[size] = self._make_slot(size, number)
-                if not self._graphs:
-                    self._compute(slot)
-            if self._graphs:
-                with self._capture_lock.exclusive():
-                    for _ in range(RUNS_TO_CAPTURE):
-                        self._compute(slot)
-                    self._check(slot)
+        largest, *others = sorted(self._sizes, reverse=True)
+        began = self._clock()
+        self._prepare(largest)
+        for size in (*others[-1:], *others[:-1]):
+            if len(self._slots) > 1 and self._clock() - began > WARM_SECONDS:
+                log.info("batches are padded to %s: to prepare one takes long", self.sizes)
+                break
+            self._prepare(size)
 
-    def _make_slot(self, size: int, number: int) -> _Slot:
+    def _prepare(self, size: int) -> None:
+        # The first runs may take minutes (cuDNN compiles, TensorRT builds), so other networks may run meanwhile; only a
+        # capture must have the device alone.
+        with self._capture_lock.shared():
+            slot = self._make_slot(size)
+            if not self._graphs:
+                self._compute(slot)
+        if self._graphs:
+            with self._capture_lock.exclusive():
+                for _ in range(RUNS_TO_CAPTURE):
+                    self._compute(slot)
+                self._check(slot)
+        self._slots[size] = slot
+
+    def _make_slot(self, size: int) -> _Slot:
+        session = self._session_for(size)
         device, index = self._memory.device, self._memory.index
         pinned = np.repeat(self.blank[None], size, axis=0)
         self._lock_pages(pinned, self._memory)
         given = ort.OrtValue.ortvalue_from_shape_and_type(pinned.shape, pinned.dtype, device, index)
-        binding = self._session.onnxruntime.io_binding()
+        binding = session.onnxruntime.io_binding()
         binding.bind_ortvalue_input(self._input, given)
-        plain = self._plain(pinned)
+        plain = self._plain(session, pinned)
         if self._fixed:
             for name, rows in plain.items():
                 found = ort.OrtValue.ortvalue_from_shape_and_type(
                     rows.shape, rows.dtype, device, index
                 )
                 binding.bind_ortvalue_output(name, found)
-        return _Slot(pinned, given, binding, _options(number if self._graphs else NO_GRAPH))
+        # A session may be that of several sizes on a CPU in a GPU's place, so a graph is named by its size.
+        options = _options(size if self._graphs else NO_GRAPH)
+        return _Slot(session, pinned, given, binding, options)
 
-    def _plain(self, batch: Tensor) -> dict[str, Tensor]:
-        rows = self._session.onnxruntime.run(self._names, {self._input: batch}, _options(NO_GRAPH))
+    def _plain(self, session: Session, batch: Tensor) -> dict[str, Tensor]:
+        rows = session.onnxruntime.run(self._names, {self._input: batch}, _options(NO_GRAPH))
         return dict(zip(self._names, rows, strict=True))
 
     def _run(self, batch: Tensor) -> Outputs:
@@ -234,7 +271,7 @@ class BoundSession:
                 slot.binding.bind_output(name, self._memory.device, self._memory.index)
         self._present = slot.options
         try:
-            self._session.onnxruntime.run_with_iobinding(slot.binding, slot.options)
+            slot.session.onnxruntime.run_with_iobinding(slot.binding, slot.options)
         finally:
             self._present = None
             slot.options.terminate = False
@@ -253,7 +290,7 @@ class BoundSession:
         else:
             slot.pinned[:] = noise.standard_normal(slot.pinned.shape)
         replayed = self._compute(slot)
-        for name, expected in self._plain(slot.pinned).items():
+        for name, expected in self._plain(slot.session, slot.pinned).items():
             if np.issubdtype(expected.dtype, np.floating):
                 off = float(np.abs(replayed[name] - expected).max(initial=0.0))
                 if not off <= SAME * float(np.abs(expected).max(initial=0.0)):

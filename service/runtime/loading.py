@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,9 +22,18 @@ from service.runtime.contract import (
     require_certificate,
     weights_beside,
 )
-from service.runtime.device import Arithmetic, Device, SessionPlan, plan_session, plans_on_gpu
+from service.runtime.device import (
+    Arithmetic,
+    Device,
+    Layout,
+    SessionPlan,
+    affordable_sizes,
+    plan_session,
+    plans_on_gpu,
+)
 from service.runtime.first_runs import FIRST_RUNS_SECONDS, first_runs
 from service.runtime.io_binding import BoundSession, CaptureLock, Memory
+from service.runtime.layouts import FIRST, Layouts
 from service.runtime.loaded import Loaded
 from service.runtime.measuring import open_candidate
 from service.runtime.repository import Servable
@@ -41,6 +51,10 @@ OpenNetwork = Callable[[SessionPlan], Session]
 
 LARGEST = 32
 """The largest batch where neither the settings nor the card give one."""
+WEIGHTS_SHARE = 8
+"""Of a GPU's memory, one part in so many is for the weights of one network; each batch size has them for itself."""
+UNKNOWN_ROOM = 1 << 30
+"""Bytes for that where the memory is not known."""
 INSTANCES_ON_GPU = 2
 """Two batches at once: one is copied while the other is computed."""
 
@@ -145,6 +159,7 @@ class ModelLoader:
                 graphs=self.graphs,
                 deterministic=self.deterministic,
                 arithmetic=candidate.arithmetic,
+                layouts=Layouts(self.cache / "layouts"),
             )
         return load_on_processor(
             servable,
@@ -227,29 +242,85 @@ def load_on_gpu(
     graphs: bool,
     deterministic: bool = False,
     arithmetic: Arithmetic | None = None,
+    layouts: Layouts | None = None,
 ) -> Loaded:
-    """Open the network by the best plan that it allows; instances that capture graphs need a session each."""
+    """Open the network by the best plan that it allows; instances that capture graphs need a session each.
+
+    `layouts` chooses how convolutions are computed; without it, channels come first.
+    """
     frame = servable.card.input
     inputs = {INPUT_NAME: (frame.height, frame.width, 3)} if frame else {}
-    plans = plans_on_gpu(
-        device,
-        largest=limit,
-        cache=cache,
-        inputs=inputs,
-        graphs=graphs,
-        deterministic=deterministic,
-        arithmetic=arithmetic,
-    )
+
+    def plans_with(layout: Layout) -> tuple[SessionPlan, ...]:
+        return plans_on_gpu(
+            device,
+            largest=limit,
+            cache=cache,
+            inputs=inputs,
+            graphs=graphs,
+            deterministic=deterministic,
+            arithmetic=arithmetic,
+            layout=layout,
+        )
+
+    plans = plans_with(FIRST)
+    if layouts is not None and not deterministic and _is_reduced(servable, arithmetic):
+        layout = layouts.choose(
+            servable, device, plans[-1], open_network, largest=limit, arithmetic=arithmetic
+        )
+        if layout != FIRST:
+            # Graphs gain more than a layout: a network that is captured in the plain one only is served so.
+            plans = tuple(chain.from_iterable(zip(plans_with(layout), plans, strict=True)))
 
     def open_instances(plan: SessionPlan) -> tuple[BoundSession, ...]:
-        sessions = [open_network(plan)]
-        blank = blank_input(sessions[0], servable.card)
-        while len(sessions) < (instances or INSTANCES_ON_GPU):
-            sessions.append(open_network(plan) if plan.graphs else sessions[0])
-        return tuple(BoundSession(session, blank, memory, capture_lock) for session in sessions)
+        count = instances or INSTANCES_ON_GPU
+        sessions = _session_makers(plan, device, open_network, count)
+        copies = count if plan.graphs else 1
+        sizes = affordable_sizes(
+            plan.batch_sizes,
+            servable.size_bytes * copies,
+            device.memory_bytes // WEIGHTS_SHARE or UNKNOWN_ROOM,
+        )
+        blank = blank_input(sessions[0](sizes[-1]), servable.card)
+        runs: list[BoundSession] = []
+        for session_for in sessions:
+            runs.append(BoundSession(session_for, sizes, blank, memory, capture_lock))
+            sizes = runs[0].sizes  # those for which there was time
+        return tuple(runs)
 
     runs = first_allowed(plans, open_instances, servable.name)
     return Loaded(runs, limit, runs[0].blank)
+
+
+def _is_reduced(servable: Servable, arithmetic: Arithmetic | None) -> bool:
+    """Return whether products are rounded: fp32 is not faster in another layout, and some kernels round it."""
+    return arithmetic == "tf32" or servable.card.precision != "fp32"
+
+
+def _session_makers(
+    plan: SessionPlan, device: Device, open_network: OpenNetwork, count: int
+) -> list[Callable[[int], Session]]:
+    """Return for each instance how it gets the session of a batch size; see `BoundSession`.
+
+    Captured graphs belong to one instance. Without them instances share the sessions. One engine of TensorRT is for all
+    sizes.
+    """
+    by_size = device.name == "cuda"
+
+    def maker() -> Callable[[int], Session]:
+        opened: dict[int, Session] = {}
+
+        def session_for(size: int) -> Session:
+            key = size if by_size else 0
+            if key not in opened:
+                opened[key] = open_network(plan)
+            return opened[key]
+
+        return session_for
+
+    if plan.graphs:
+        return [maker() for _ in range(count)]
+    return [maker()] * count
 
 
 def first_allowed(plans: Sequence[T], open_as: Callable[[T], U], name: str) -> U:

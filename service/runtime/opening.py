@@ -76,6 +76,7 @@ class Opener:
         drain_seconds: how long a removed version waits for the requests that have found it.
         release_memory: returns memory that no model uses to the system; blocking, called on a thread.
         measure: returns how many bytes the process holds; blocking, called on a thread.
+        on_device_lost: called with the reason when the process can not use its GPU any more.
 
     Attributes:
         health: checks the models; its `watch` must run beside the service.
@@ -96,6 +97,7 @@ class Opener:
         drain_seconds: float = DRAIN_SECONDS,
         release_memory: Callable[[], None] = return_memory,
         measure: Callable[[], int] = settled_bytes,
+        on_device_lost: Callable[[str], None] | None = None,
     ) -> None:
         self.device = device
         self.workers = workers
@@ -110,6 +112,7 @@ class Opener:
         self._drain_seconds = drain_seconds
         self._release_memory = release_memory
         self._measure = measure
+        self._on_device_lost = on_device_lost
         self._on_gone: Callable[[Model], Awaitable[None]] | None = None
         self._closed = False
 
@@ -178,6 +181,7 @@ class Opener:
             cores=loaded.cores,
             stuck_seconds=self.batching.stuck_seconds,
             on_broken=partial(_mark_broken, model),
+            on_device_lost=self._on_device_lost,
         )
         queue.open()
         await self.health.admit(model, queue)

@@ -5,9 +5,10 @@ import ctypes
 import io
 import platform
 import sys
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 from onnx import TensorProto, helper
@@ -35,6 +36,7 @@ _GPU_REMEDY = (
     "the CUDA and cuDNN libraries are installed: in a clone, `make cuda` does it."
 )
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+_ROOM_OF_NAME = 256
 _TENSORRT = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
 
 
@@ -67,7 +69,8 @@ def try_device(name: DeviceName, index: int = 0) -> Device:
             device = Device(name, 0, detail)
         case "cuda" | "tensorrt":
             _require_nvidia_libraries(name)
-            device = Device(name, index, f"GPU {index}")
+            gpu = describe_gpu(index)
+            device = Device(name, index, gpu.name, gpu.memory_bytes)
         case untried:
             assert_never(untried)
     _run_probe(device)
@@ -115,6 +118,35 @@ def _require_nvidia_libraries(name: DeviceName) -> None:
         raise DeviceError(
             f"tensorrt needs {_TENSORRT}, which is not here: pip install 'tensorrt>=10,<11', or use FOVEAL_DEVICE=cuda."
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """What the driver says of a GPU: its name, such as `NVIDIA H200`, and its memory, 0 where it does not say."""
+
+    name: str
+    memory_bytes: int = 0
+
+
+def describe_gpu(index: int, load: Callable[[str], Any] = ctypes.CDLL) -> Gpu:
+    """Ask the driver about a GPU; without an answer its name is `GPU 0`.
+
+    Source: https://docs.nvidia.com/cuda/cuda-driver-api, module "Device Management".
+    """
+    unknown = Gpu(f"GPU {index}")
+    try:
+        driver = load(_DRIVER)
+    except OSError:
+        return unknown
+    number, name = ctypes.c_int(), ctypes.create_string_buffer(_ROOM_OF_NAME)
+    memory = ctypes.c_size_t()
+    answered = (
+        driver.cuInit(0) == 0
+        and driver.cuDeviceGet(ctypes.byref(number), ctypes.c_int(index)) == 0
+        and driver.cuDeviceGetName(name, ctypes.c_int(_ROOM_OF_NAME), number) == 0
+        and driver.cuDeviceTotalMem_v2(ctypes.byref(memory), number) == 0
+    )
+    return Gpu(name.value.decode(errors="replace").strip(), memory.value) if answered else unknown
 
 
 def _can_load(library: str) -> bool:

@@ -42,7 +42,7 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
     What is hidden (`.name`) is not looked at: there is what is being copied, and what other programs keep.
 
     Raises:
-        ConfigurationError: `root` is no folder.
+        ConfigurationError: `root` is no folder, or can not be read.
     """
     if not root.is_dir():
         raise ConfigurationError(
@@ -50,9 +50,8 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
         )
     servables: list[Servable] = []
     refusals: list[Refusal] = []
-    for path in sorted(folder / MODEL_FILE for folder in root.glob("*/*")):
-        if any(part.startswith(".") for part in path.relative_to(root).parts):
-            continue
+    folders = [folder for model in _entries_of_root(root) for folder in entries_of(model)]
+    for path in sorted(folder / MODEL_FILE for folder in folders):
         try:
             path.lstat()  # of a link itself: one that leads nowhere is refused, not ignored
         except (FileNotFoundError, NotADirectoryError):
@@ -67,6 +66,27 @@ def scan_repository(root: Path) -> tuple[tuple[Servable, ...], tuple[Refusal, ..
             # A folder's name may hold line ends, or bytes that are no text: no answer and no log line could carry it.
             refusals.append(Refusal(printable(path.parent.parent.name), path, printable(reason)))
     return tuple(sorted(servables, key=lambda one: (one.name, one.version))), tuple(refusals)
+
+
+def _entries_of_root(root: Path) -> list[Path]:
+    try:
+        return _visible(root)
+    except OSError as error:  # to serve nothing would be worse than to go on
+        raise ConfigurationError(
+            f"The folder {root} can not be read: {error.strerror or error}. Set FOVEAL_MODELS to one that can."
+        ) from error
+
+
+def entries_of(folder: Path) -> list[Path]:
+    """Return what is in a folder and not hidden; nothing where it is no folder, or has just been removed."""
+    try:
+        return _visible(folder)
+    except OSError:
+        return []
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [one for one in folder.iterdir() if not one.name.startswith(".")]
 
 
 def _servable(path: Path) -> Servable:

@@ -18,7 +18,9 @@ from onnx import TensorProto, helper
 
 from service.errors import DeviceError, ServableError
 from service.runtime.device import (
+    GRAPH_ID,
     HEAVY_OPERATORS,
+    NO_GRAPH,
     Device,
     SessionPlan,
     plan_session,
@@ -75,6 +77,9 @@ class Session:
 
     def _make_options(self, thread: int) -> ort.RunOptions:
         options = self._options[thread] = run_options()
+        if self.plan.graphs:
+            # Else ONNX Runtime captures the first runs as graph 0, and its replays return nothing.
+            options.add_run_config_entry(GRAPH_ID, str(NO_GRAPH))
         return options
 
 

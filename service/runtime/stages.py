@@ -10,7 +10,7 @@ from service.logs import LOGGER
 from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
 from service.runtime.entry import Entry, Outcome, without_frames
-from service.runtime.faults import is_out_of_memory, reason_of
+from service.runtime.faults import is_device_lost, is_out_of_memory, reason_of
 from service.runtime.job import JobResult, Outputs, PinnedInput, Run, Tensor
 from service.runtime.turns import Turn
 from service.runtime.workers import Clock
@@ -39,6 +39,7 @@ class Stages:
         batches_tried: how many batches the network has begun to run.
         batches_run: how many of them it has run.
         pace: seconds of an image in the network, averaged; None before the first run.
+        device_lost: why the process can not use its GPU any more; empty where it can.
         fits: the largest batch for which the memory was enough, where it was once not enough; else None.
     """
 
@@ -56,6 +57,7 @@ class Stages:
         self.batches_run = 0
         self.pace: float | None = None
         self.fits: int | None = None
+        self.device_lost = ""
         self._clock = clock
         self._metrics = metrics
         self._statistics = statistics
@@ -94,6 +96,13 @@ class Stages:
                     raise _wrong_shape(name, rows, size)
         except Exception as error:  # noqa: BLE001  # ONNX Runtime raises untyped errors
             if turn.given_up:
+                return
+            if is_device_lost(error):
+                self.device_lost = reason_of(error)
+                lost = UnavailableError(
+                    "The GPU failed. The process ends, and a new one takes its place."
+                )
+                yield from ((entry, lost) for entry in entries)
                 return
             if size == 1:
                 yield entries[0], _failure(error)

@@ -42,6 +42,10 @@ def for_any_model(_: Card) -> None:
     """Accept every model."""
 
 
+def any_size(_media_type: str, _pixels: int) -> None:
+    """Accept every image."""
+
+
 class Head(Protocol):
     """Makes one image's result; runs on a worker thread."""
 
@@ -85,7 +89,8 @@ class Rendering:
 
     `media_types` are those that it can have, the preferred one first. `join` makes one body from the bodies of several
     images; where it is None a request may hold one image only. `check` raises InvalidParameterError where a model can
-    not be rendered so.
+    not be rendered so. `require` raises TooManyPixelsError where an image of so many pixels can not be rendered as a
+    media type; it is called before a network runs.
     """
 
     summary: str
@@ -93,6 +98,7 @@ class Rendering:
     media_types: tuple[str, ...] = (PNG,)
     check: Callable[[Card], None] = for_any_model
     join: Callable[[Sequence[RenderedImage]], RenderedImage] | None = None
+    require: Callable[[str, int], None] = any_size
 
 
 def drawn(
@@ -115,12 +121,16 @@ def drawn(
         options: Any,  # noqa: ANN401  # each task has options of its own
         media_type: str,
     ) -> RenderedImage:
-        if has_colors and media_type != JPEG:
-            require_png(source.geometry.width, source.geometry.height)
         image = draw(outputs, source, card, options)
         return encode_image(image, "jpeg" if media_type == JPEG else "png")
 
-    return Rendering(summary, render, media_types, check)
+    require = _drawable if has_colors else any_size
+    return Rendering(summary, render, media_types, check, require=require)
+
+
+def _drawable(media_type: str, pixels: int) -> None:
+    if media_type != JPEG:
+        require_png(pixels)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from PIL import Image
 from service.settings import Settings
 from tests.images import photograph
 from tests.live import Live, problem, serve
+from tests.pngs import RGB, SIGNATURE, header
 
 COMPOSITIONS = Path(__file__).parents[1] / "data" / "compositions"
 
@@ -240,6 +241,22 @@ def test_an_invalid_option_is_answered_with_the_valid_ones(
 ) -> None:
     response = client.post(f"/v1/explain?{query}", content=photograph("coffee"))
     assert valid in problem(response, 422, "invalid_parameter")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/explain?view=cam&format=overlay",
+        "/v1/explain?view=cam&format=heat",
+        "/v1/detect?format=overlay",
+    ],
+)
+def test_an_image_that_is_too_large_to_be_drawn_is_refused_by_its_header(
+    client: httpx.Client, path: str
+) -> None:
+    large = SIGNATURE + header((4801, 5000), 8, RGB)
+    refused = client.post(path, content=large, headers={"Accept": "image/png"})
+    assert "24 million" in problem(refused, 413, "too_many_pixels")
 
 
 def test_an_image_that_can_not_be_read_is_a_problem(client: httpx.Client) -> None:

@@ -226,6 +226,13 @@ def test_large_bodies_arrive_whole_however_they_are_cut(live: Live) -> None:
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
+        b"POST / HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab",
+        b"POST / HTTP/1.1\r\nContent-Length: +1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nContent-Length : 1\r\n\r\na",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked, gzip\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\nTransfer-Encoding:\r\n chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nX-A: a\r\n b\r\n\r\n",
+        b"GET / HTTP/1.1\nHost: x\n\n",
     ],
 )
 def test_what_is_no_http_is_a_problem_with_a_code_and_an_id(live: Live, sent: bytes) -> None:
@@ -244,8 +251,16 @@ def test_an_upgrade_is_not_offered_and_the_request_is_answered(live: Live) -> No
     head = b"GET /health/live HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: %s\r\n"
     key = b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\nSec-WebSocket-Version: 13\r\n\r\n"
     for protocol in (b"websocket", b"h2c"):
-        (answer,) = exchange(live.address, [head % protocol + key])
-        assert answer.status == 200
+        answers = exchange(live.address, [head % protocol + key + LAST])
+        assert [answer.status for answer in answers] == [200, 200]
+
+
+def test_the_image_behind_a_request_for_another_protocol_is_answered(live: Live) -> None:
+    upgrade = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
+    image = plain("red")
+    head = b"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n" % len(image)
+    answers = exchange(live.address, [head + upgrade + b"\r\n" + image] * 2 + [LAST])
+    assert [answer.status for answer in answers] == [200, 200, 200]
 
 
 @pytest.fixture

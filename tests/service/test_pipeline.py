@@ -295,6 +295,27 @@ async def test_a_head_of_a_large_image_waits_for_room(
     assert stage.held == held
 
 
+@pytest.mark.parametrize("form", ["PNG", "BMP"])
+async def test_an_image_that_is_too_large_to_be_drawn_is_refused_before_the_network_runs(
+    engine: Engine, form: str
+) -> None:
+    def require(pixels: int) -> None:
+        if pixels > 800:
+            raise TooManyPixelsError("too large to draw")
+
+    (model,) = engine.registry.models
+    small, large = plain("red", (40, 20), form), plain("red", (801, 1), form)
+    if form == "PNG":
+        large = large[:40]  # its header is enough: nothing is decoded
+    drawn, refused = await engine.pipeline.predict(
+        model, [small, large], read, timeout_seconds=10, require=require
+    )
+    assert isinstance(drawn, JobResult)
+    assert isinstance(refused, TooManyPixelsError)
+    with pytest.raises(TooManyPixelsError, match="too large to draw"):
+        engine.pipeline.job(large, model.card, read, require=require).prepare()
+
+
 def test_a_job_without_a_deadline_never_gives_up() -> None:
     stage = Stage()
     card: Any = SimpleNamespace(image_input="target")

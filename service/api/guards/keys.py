@@ -19,6 +19,8 @@ audit = logging.getLogger(AUDIT_LOGGER)
 _CHALLENGE = b'Bearer realm="foveal"'
 _LONGEST_PATH = 200
 """The characters of a path that an audit line repeats."""
+_LONGEST_ADDRESS = 64
+"""A proxy may pass on what a client says of itself."""
 
 
 class KeyGuard:
@@ -160,7 +162,7 @@ def _write(scope: Scope, what: str, status: int) -> None:
     client = scope.get("client")
     fields = {
         "key": record.client,
-        "address": client[0] if client else "",
+        "address": client[0][:_LONGEST_ADDRESS] if client else "",
         "status": status,
         "request_id": record.request_id,
     }

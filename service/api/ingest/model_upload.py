@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import secrets
 import shutil
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -23,6 +24,10 @@ from service.whole_call import whole_call
 
 CHUNK_BYTES = 1 << 20
 """So much is gathered before a thread writes it."""
+DRAFT = ".incoming-"
+"""How the name of a folder begins to which a model is written."""
+ABANDONED_SECONDS = 3600.0
+"""What nothing was written to for so long was left by a process that was killed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +68,7 @@ async def receive_model(
     if announced.isdecimal() and int(announced) > most_bytes:
         raise BodyTooLargeError(_too_large(most_bytes))
     place = root / name / str(version)
-    draft = root / f".incoming-{secrets.token_hex(8)}"
+    draft = root / f"{DRAFT}{secrets.token_hex(8)}"
     try:
         return await _receive(request, draft, place, most_bytes)
     except ClientDisconnect:
@@ -102,8 +107,18 @@ async def _receive(request: Request, draft: Path, place: Path, most_bytes: int) 
 
 def _begin(draft: Path, place: Path) -> BinaryIO:
     _require_new(place)
+    _remove_abandoned(draft.parent)
     draft.mkdir()
     return (draft / MODEL_FILE).open("wb")
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Remove what a killed process has left: it may be as large as a model."""
+    for draft in root.glob(f"{DRAFT}*"):
+        with contextlib.suppress(OSError):  # another process may be quicker
+            written = max(path.lstat().st_mtime for path in (draft, *draft.iterdir()))
+            if time.time() - written > ABANDONED_SECONDS:
+                shutil.rmtree(draft)
 
 
 def _move(draft: Path, place: Path) -> None:

@@ -65,7 +65,7 @@ def test_a_runner_counts_outputs_that_change_while_it_runs(tmp_path: Path) -> No
     one, order = network("lenet5", tmp_path), Order("", "cpu", 20, tmp_path)
     opened = warm(one, order, device_of(order), "tf32", largest=2, capture_lock=CaptureLock())
     batch = np.zeros((1, 32, 32, 3), np.uint8)
-    runner = Runner(Opened(opened.session, opened.bound, graphs=True), batch)
+    runner = Runner(Opened(opened.sessions, opened.bound, graphs=True), batch)
     batch[:, :16] = 255  # from now on it gets another image
     runner.start()
     assert runner.began.wait(10)

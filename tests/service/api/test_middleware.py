@@ -7,7 +7,7 @@ import httpx
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from service.api.middleware import Middleware, Telemetry, guarded
+from service.api.middleware import LONGEST_PATH, Middleware, Telemetry, guarded
 from service.api.record import RECORD_KEY
 from service.app import create_app
 from service.engine import Engine
@@ -109,6 +109,16 @@ async def test_the_first_guard_of_the_list_is_outermost() -> None:
     app = guarded(innermost, [named("first"), named("second")])
     await app({"type": "http"}, receive_nothing, send_nothing)
     assert order == ["first", "second", "app"]
+
+
+async def test_the_log_repeats_so_much_of_a_path(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with client_of(app_with(tmp_path, Guard(NotReadyError("Not now.")))) as http:
+        with caplog.at_level(logging.INFO, "foveal.request"):
+            await http.get("/" + "a" * 60_000)
+    path = "/" + "a" * (LONGEST_PATH - 1)
+    assert [record.getMessage() for record in caplog.records] == [f"GET {path} 503"]
 
 
 async def test_a_refusal_is_a_problem_and_has_its_id_metrics_and_log_line(

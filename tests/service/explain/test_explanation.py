@@ -22,6 +22,7 @@ from service.explain.frame import Frame
 from service.explain.request import ExplainRequest
 from service.fanout import FanOut
 from service.heads.targets import TargetChoice
+from service.imaging.overlay import require_png
 from service.runtime.job import Job, JobResult, Trace
 from tests.service.api.clock import Clock
 from tests.service.explain.networks import tiny_card
@@ -56,8 +57,10 @@ class Line:
     def __init__(self) -> None:
         self.asked: list[tuple[object, ...]] = []
 
-    def job(self, image: object, card: object, head: Any, until: float) -> Job[Any, Any]:
-        self.asked.append((image, card, until))
+    def job(
+        self, image: object, card: object, head: Any, until: float, require: object
+    ) -> Job[Any, Any]:
+        self.asked.append((image, card, until, require))
         return Job(lambda: (FRAME, "source"), head)
 
 
@@ -137,9 +140,17 @@ def test_the_job_of_the_image_gives_up_at_the_deadline() -> None:
     one = explanation()
     card = tiny_card("segment")
     one.image_job(card, lambda *_: None)
-    assert cast("Any", one.pipeline).asked == [(b"an image", card, 120)]
+    assert cast("Any", one.pipeline).asked == [(b"an image", card, 120, None)]
     with pytest.raises(InvalidParameterError, match="view: cam needs an image"):
         explanation(image=None).image_job(card, lambda *_: None)
+
+
+@pytest.mark.parametrize("form", ["overlay", "heat"])
+def test_what_is_as_large_as_the_image_has_a_bound_before_the_network_runs(form: Any) -> None:
+    one = explanation()
+    one = replace(one, request=replace(one.request, form=form))
+    one.image_job(tiny_card("segment"), lambda *_: None)
+    assert cast("Any", one.pipeline).asked[0][-1] is require_png
 
 
 async def test_a_head_gets_the_outputs_the_frame_and_the_image() -> None:

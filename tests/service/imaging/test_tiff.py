@@ -439,6 +439,15 @@ def test_deep_samples_are_bounded_in_bytes(
         open_image(body, limits)
 
 
+def test_more_samples_than_pillow_takes_for_an_image_are_no_damage() -> None:
+    """Of a whole file it was said that it is damaged. Each sample is a pixel to Pillow, which reads 179 million."""
+    depth: dict[int, int | tuple[int, ...]] = {258: (8, 8, 8), 339: (SIGNED,) * 3}
+    tags = {256: 8000, 257: 7600, 262: RGB, 277: 3, **depth}
+    body = tiff_of([b"", b""], tags, compression=DEFLATE)
+    with pytest.raises(TooManyPixelsError, match="are 182400000, more than the 178956970 that"):
+        open_image(body, Limits(max_pixels=64_000_000))
+
+
 def test_floats_that_are_no_numbers_are_the_ends_of_the_range() -> None:
     row = np.array([np.nan, np.inf, -np.inf, -3, 1, 200], "<f4")
     tags = {256: 6, 258: 32, 262: BLACK_IS_ZERO, 339: FLOAT}

@@ -438,16 +438,90 @@ async def test_an_answer_that_has_begun_is_cut_where_its_body_is_broken() -> Non
         assert raw.ended
 
 
-async def test_another_protocol_is_not_spoken() -> None:
+UPGRADE = b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\nhttp2-settings: AAMAAABk\r\n"
+"""As Java's HTTP client sends with each request. A server may ignore it: RFC 9110, 7.8."""
+
+
+async def test_another_protocol_is_not_spoken_and_the_connection_goes_on() -> None:
     async with hosting() as host:
         connection, raw = host.connect()
-        connection.data_received(
-            b"GET / HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n"
-        )
-        connection.data_received(GET % 1)
+        for number in (1, 2):
+            connection.data_received((GET % number)[:-2] + UPGRADE + b"\r\n")
+            exchange = await host.request()
+            assert exchange.path == f"/{number}"
+            assert not (await exchange.receive())["more_body"]
+            await exchange.answer()
+            assert raw.taken() == OK
+        connection.data_received(b"no HTTP\r\n\r\n")
+        assert raw.taken() == b"HTTP/1.1 400 Bad Request\r\n" + REFUSED
+
+
+@pytest.mark.parametrize("size", [1, 9, 1000])
+@pytest.mark.parametrize(
+    "sent",
+    [
+        (POST % 9)[:-2] + UPGRADE + b"\r\nthe image",
+        CHUNKED[:-2] + UPGRADE + b"\r\n4\r\nthe \r\n5\r\nimage\r\n0\r\nx: trailer\r\n\r\n",
+    ],
+)
+async def test_a_body_comes_behind_a_head_that_asks_for_another_protocol(
+    sent: bytes, size: int
+) -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        for piece in pieces(sent + sent + GET % 3, size):
+            connection.data_received(piece)
+        for _ in range(2):
+            exchange = await host.request()
+            assert (exchange.scope["method"], exchange.path) == ("POST", "/body")
+            message = await exchange.receive()
+            assert (message["body"], message["more_body"]) == (b"the image", False)
+            assert (b"x", b"trailer") not in exchange.scope["headers"]
+            await exchange.answer()
+        exchange = await host.request()
+        assert exchange.path == "/3"
+        assert (b"host", b"h") in exchange.scope["headers"]
+        await exchange.answer()
+        assert raw.taken() == OK * 3
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [b"transfer-encoding: gzip\r\n\r\nabc", b"transfer-encoding: chunked\r\n\r\nno number\r\n"],
+)
+async def test_a_broken_body_behind_such_a_head_is_refused(broken: bytes) -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        connection.data_received(b"POST / HTTP/1.1\r\nhost: h\r\n" + UPGRADE + broken)
+        assert raw.taken() == b"HTTP/1.1 400 Bad Request\r\n" + REFUSED
+        assert raw.ended
+
+
+async def test_the_bytes_of_a_tunnel_are_no_requests() -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        connection.data_received(b"CONNECT /x HTTP/1.1\r\nhost: h\r\n\r\n" + GET % 1)
         await (await host.request()).answer()
-        assert raw.taken() == LAST_OK  # the server may ignore the field: RFC 9110, 7.8
+        assert raw.taken() == LAST_OK
         assert await host.started() == 1
+
+
+async def test_a_client_of_http_1_0_gets_no_chunks_and_no_interim_answer() -> None:
+    async with hosting() as host:
+        connection, raw = host.connect()
+        head = POST.replace(b"1.1", b"1.0")[:-2] + b"expect: 100-continue\r\n\r\n"
+        connection.data_received(head % 9)
+        connection.data_received(b"the image")
+        exchange = await host.request()
+        assert (await exchange.receive())["body"] == b"the image"
+        await exchange.send({"type": "http.response.start", "status": 200, "headers": []})
+        for body, more in ((b"some ", True), (b"text", False)):
+            await exchange.send({"type": "http.response.body", "body": body, "more_body": more})
+        exchange.over.set()
+        assert raw.taken() == (
+            b"HTTP/1.1 200 OK\r\ndate: now\r\nconnection: close\r\n\r\nsome text"
+        )
+        assert raw.closed
 
 
 async def test_a_head_has_its_time_from_the_first_byte_on() -> None:

@@ -139,7 +139,10 @@ async def test_a_connection_has_the_state_that_ours_reads() -> None:
     for name in ("parser", "headers", "cycle", "pipeline", "flow", "timeout_keep_alive_task"):
         assert hasattr(connection, name), CHANGED.format(f"{name} of HttpToolsProtocol")
     text = inspect.getsource(inspect.getmodule(HttpToolsProtocol) or object)
-    for name in ("keep_alive", "disconnected", "message_event", "response_started", "body"):
+    for name in (
+        "keep_alive", "disconnected", "message_event", "response_started", "body",
+        "waiting_for_100_continue", "chunked_encoding", "expected_content_length",
+    ):  # fmt: skip
         assert f"self.{name} = " in text, CHANGED.format(f"{name} of a request's cycle")
     assert "self.flow.pause_reading()" in text, CHANGED.format("where reading is paused")
     assert list(inspect.signature(FlowControl.__init__).parameters) == ["self", "transport"]

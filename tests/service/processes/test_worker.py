@@ -2,6 +2,7 @@
 
 import asyncio
 import multiprocessing
+import socket
 import subprocess
 import sys
 from multiprocessing.connection import Connection
@@ -12,8 +13,9 @@ from types import FrameType
 import pytest
 
 from service.processes.child import ARE_YOU_ALIVE, Alive
+from service.processes.ending import LastResort
 from service.processes.slot import WorkerSlot
-from service.processes.worker import SignalRelay
+from service.processes.worker import Service, SignalRelay
 
 PROGRAM = """
 import gc
@@ -32,6 +34,26 @@ def test_the_collector_no_longer_walks_over_the_objects_that_stay() -> None:
     before, after, frozen = map(int, done.stdout.split())
     assert after < before / 100
     assert frozen > before / 2
+
+
+class EndingServer:
+    """A server that ends at once."""
+
+    def run(self, listeners: list[socket.socket]) -> None:
+        assert not listeners
+
+
+@pytest.mark.parametrize(("failed", "codes"), [(True, [1]), (False, [])])
+def test_a_process_that_can_not_serve_any_more_ends_with_an_error(
+    codes: list[int], *, failed: bool
+) -> None:
+    """Else nothing that restarts failed processes would start another one."""
+    found: list[int] = []
+    resort = LastResort(600, exit_process=found.append)
+
+    Service(EndingServer(), resort, lambda: failed, found.append).run([])  # type: ignore[arg-type]
+
+    assert found == codes
 
 
 class Worker:

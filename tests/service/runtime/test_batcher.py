@@ -20,6 +20,7 @@ from service.errors import (
     DeadlineError,
     FovealError,
     InferenceError,
+    NotReadyError,
     OverloadedError,
     ShuttingDownError,
     UnavailableError,
@@ -1006,3 +1007,21 @@ async def test_a_thread_that_dies_while_it_prepares_ahead_gives_its_place_back()
                 assert isinstance(outcome, InferenceError)
                 await until_queued(b.batcher, 0)
             assert values(await b.ask(4)) == [8]
+
+
+async def test_a_lost_gpu_fails_all_that_waits_and_is_told_once() -> None:
+    """No half of the batch is tried again: CUDA answers the process with the same error from then on."""
+    tried, lost = list[int](), list[str]()
+
+    def run(batch: Tensor) -> Outputs:
+        tried.append(len(batch))
+        raise RuntimeError("CUDA failure 700: an illegal memory access was encountered ; GPU=0")
+
+    async with bench(run, largest=4, on_device_lost=lost.append) as b:
+        outcomes = await b.ask(1, 2, 3, 4)
+        assert [type(one) for one in outcomes] == [UnavailableError] * 4
+        assert tried == [4]
+        with pytest.raises(NotReadyError, match="illegal memory access"):
+            await b.ask(5)
+        assert tried == [4]
+        assert lost == ["CUDA failure 700: an illegal memory access was encountered ; GPU=0"]

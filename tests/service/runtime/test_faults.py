@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.runtime.faults import is_out_of_memory, reason_of
+from service.runtime.faults import is_device_lost, is_out_of_memory, reason_of
 
 FRAME = (
     "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. "
@@ -30,6 +30,25 @@ def test_a_lack_of_memory_is_distinguished_from_other_errors(message: str, *, sh
 
 def test_python_s_own_lack_of_memory_is_one_too() -> None:
     assert is_out_of_memory(MemoryError())
+
+
+@pytest.mark.parametrize(
+    ("message", "lost"),
+    [
+        (
+            "Error in execution: CUDA failure 700: an illegal memory access was encountered ; GPU=0 ; line=85",
+            True,
+        ),
+        ("CUDA failure 715: an illegal instruction was encountered ; GPU=0", True),
+        ("CUDA failure 719: unspecified launch failure ; GPU=0", True),
+        ("CUDA failure 2: out of memory ; GPU=0", False),
+        ("CUDA failure 900: operation not permitted when stream is capturing ; GPU=0", False),
+        ("CUDA failure 7001: no such number", False),
+        (FRAME, False),
+    ],
+)
+def test_a_gpu_that_is_lost_to_the_process_is_distinguished(message: str, *, lost: bool) -> None:
+    assert is_device_lost(RuntimeError(message)) == lost
 
 
 def test_a_reason_names_no_source_file_and_has_one_line() -> None:

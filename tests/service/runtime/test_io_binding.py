@@ -5,6 +5,7 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from service.runtime.io_binding import BoundSession, CaptureLock, Memory, page_l
 from service.runtime.job import Tensor
 from service.runtime.session import Session, open_session
 from tests.servables import write_servable
+from tests.service.runtime.clocks import ManualClock
 
 CPU = Device("cpu")
 HERE = Memory("cpu")
@@ -28,6 +30,12 @@ def session(tmp_path: Path) -> Session:
     return open_session(write_servable(tmp_path), CPU, PLAN)
 
 
+def bind(session: Session, **changes: Any) -> BoundSession:
+    return BoundSession(
+        lambda _: session, session.plan.batch_sizes, BLANK, HERE, CaptureLock(), **changes
+    )
+
+
 def images(count: int) -> Tensor:
     return np.random.default_rng(count).integers(0, 256, (count, 8, 8, 3), np.uint8)
 
@@ -35,7 +43,7 @@ def images(count: int) -> Tensor:
 @pytest.mark.parametrize("graphs", [False, True])
 def test_a_batch_in_place_gives_what_a_plain_run_gives(session: Session, *, graphs: bool) -> None:
     session.plan = replace(PLAN, graphs=graphs)
-    bound = BoundSession(session, BLANK, HERE, CaptureLock())
+    bound = bind(session)
     for count in (8, 3, 1, 5, 2, 8):
         found, plain = bound(images(count)), session(images(count))
         assert found.keys() == plain.keys()
@@ -44,7 +52,7 @@ def test_a_batch_in_place_gives_what_a_plain_run_gives(session: Session, *, grap
 
 
 def test_a_batch_assembled_in_pinned_memory_is_not_copied(session: Session) -> None:
-    bound = BoundSession(session, BLANK, HERE, CaptureLock())
+    bound = bind(session)
     room = bound.pinned_input(3)
     np.stack(list(images(3)), out=room)
     assert np.array_equal(bound(room)["logits"], session(images(3))["logits"])
@@ -52,7 +60,7 @@ def test_a_batch_assembled_in_pinned_memory_is_not_copied(session: Session) -> N
 
 
 def test_outputs_outlive_the_next_run(session: Session) -> None:
-    bound = BoundSession(session, BLANK, HERE, CaptureLock())
+    bound = bind(session)
     first = bound(images(2))["logits"]
     kept = first.copy()
     bound(images(1)), bound(images(2)[::-1])
@@ -60,7 +68,7 @@ def test_outputs_outlive_the_next_run(session: Session) -> None:
 
 
 def test_two_bound_sessions_share_a_session_and_run_at_once(session: Session) -> None:
-    pair = [BoundSession(session, BLANK, HERE, CaptureLock()) for _ in range(2)]
+    pair = [bind(session) for _ in range(2)]
     with ThreadPoolExecutor(2) as threads:
 
         def many(lane: int) -> list[Tensor]:
@@ -73,11 +81,54 @@ def test_two_bound_sessions_share_a_session_and_run_at_once(session: Session) ->
 
 def test_host_buffers_are_locked_once_a_size(session: Session) -> None:
     locked: list[int] = []
-    bound = BoundSession(
-        session, BLANK, HERE, CaptureLock(), lambda buffer, _: locked.append(len(buffer))
-    )
+    bound = bind(session, lock_pages=lambda buffer, _: locked.append(len(buffer)))
     bound(images(3))
-    assert locked == [8, 4, 2, 1], "largest first"
+    assert locked == [8, 1, 4, 2], "what is needed first"
+
+
+def test_each_size_has_a_session_of_its_own_and_no_run_of_another_size(tmp_path: Path) -> None:
+    """Another size destroys the plans of the convolutions that a captured graph calls."""
+    path, runs = write_servable(tmp_path), dict[int, set[int]]()
+
+    def session_for(size: int) -> Session:
+        assert size not in runs or size == PLAN.batch_sizes[-1], "the first one says what it has"
+        seen = runs.setdefault(size, set())
+        found = open_session(path, CPU, replace(PLAN, graphs=True))
+        found.onnxruntime = Watched(found.onnxruntime, seen)
+        return found
+
+    bound = BoundSession(session_for, PLAN.batch_sizes, BLANK, HERE, CaptureLock())
+    for count in (8, 3, 1, 5, 2):
+        bound(images(count))
+
+    assert runs == {8: {8}, 4: {4}, 2: {2}, 1: {1}}
+
+
+class Watched:
+    """ONNX Runtime's session, with a note of the batch sizes that it is run with."""
+
+    def __init__(self, session: Any, seen: set[int]) -> None:
+        self._session, self._seen = session, seen
+        self.io_binding = session.io_binding
+
+    def run(self, names: list[str], feed: dict[str, Tensor], options: Any) -> Any:
+        self._seen.update(len(batch) for batch in feed.values())
+        return self._session.run(names, feed, options)
+
+    def run_with_iobinding(self, binding: Any, options: Any) -> None:
+        self._session.run_with_iobinding(binding, options)
+        self._seen.update(len(value.numpy()) for value in binding.get_outputs())
+
+
+@pytest.mark.parametrize(("seconds", "sizes"), [(1.0, (1, 2, 4, 8)), (6.0, (1, 8)), (60.0, (1, 8))])
+def test_sizes_that_take_long_to_prepare_are_left_out(
+    session: Session, seconds: float, sizes: tuple[int, ...]
+) -> None:
+    clock = ManualClock()
+    bound = bind(session, lock_pages=lambda *_: clock.advance(seconds), clock=clock)
+
+    assert bound.sizes == sizes
+    assert np.array_equal(bound(images(3))["logits"], session(images(3))["logits"])
 
 
 def test_without_cuda_no_page_is_locked_and_nothing_breaks() -> None:
@@ -153,7 +204,7 @@ def test_a_replay_with_other_outputs_is_refused(tmp_path: Path) -> None:
     with pytest.raises(
         DeviceError, match=r"replayed CUDA graph's logits differs by .* from the plain"
     ):
-        BoundSession(session, BLANK, HERE, CaptureLock())
+        bind(session)
 
 
 def test_outputs_whose_shape_depends_on_the_image_are_not_captured(tmp_path: Path) -> None:
@@ -168,14 +219,14 @@ def test_outputs_whose_shape_depends_on_the_image_are_not_captured(tmp_path: Pat
     plain = open_session(
         path, CPU, replace(PLAN, batch_sizes=(1,)), graph=model.SerializeToString()
     )
-    bound = BoundSession(plain, BLANK, HERE, CaptureLock())
+    bound = bind(plain)
     for lit in (3, 5):
         image = BLANK[None].copy()
         image[0, 0, :lit, 0] = 255
         assert bound(image)["found"].shape[1] == lit
     plain.plan = replace(plain.plan, graphs=True)
     with pytest.raises(DeviceError, match="depend on the image"):
-        BoundSession(plain, BLANK, HERE, CaptureLock())
+        bind(plain)
 
 
 def test_a_capture_waits_for_every_run_and_keeps_the_next_ones_out() -> None:

@@ -272,10 +272,11 @@ class Opener:
 
 
 def on_gpu(one: Servable, opener: Opener, name: DeviceName = "cuda", **changes: Any) -> Loaded:
+    device = changes.pop("device", Device(name))
     settings = {"limit": 4, "instances": 0, "cache": Path(), "graphs": True, **changes}
     return load_on_gpu(
         one,
-        Device(name),
+        device,
         opener,
         memory=Memory("cpu"),
         capture_lock=CaptureLock(),
@@ -290,7 +291,9 @@ def test_on_a_gpu_each_instance_that_captures_graphs_has_a_session_of_its_own(
     opener = Opener(one.path)
     loaded = on_gpu(one, opener, instances=3)
     assert (len(loaded.runs), loaded.largest, loaded.blank.shape) == (3, 4, (8, 8, 3))
-    assert [plan.graphs for plan in opener.plans] == [True] * 3
+    assert [plan.graphs for plan in opener.plans] == [True] * 9, (
+        "sizes 1, 2 and 4 of three instances"
+    )
     for run in loaded.runs:
         assert run(loaded.blank[None])["logits"].shape == (1, 3)
 
@@ -300,14 +303,26 @@ def test_on_a_gpu_instances_without_graphs_share_a_session(tmp_path: Path) -> No
     opener = Opener(one.path)
     loaded = on_gpu(one, opener, graphs=False)
     assert len(loaded.runs) == 2, "one is copied while the other is computed"
-    assert [plan.graphs for plan in opener.plans] == [False]
+    assert [plan.graphs for plan in opener.plans] == [False] * 3, (
+        "a session for each of the sizes 1, 2 and 4"
+    )
 
 
 def test_a_network_that_can_not_be_captured_is_served_without_graphs(tmp_path: Path) -> None:
     one = servable(tmp_path)
     opener = Opener(one.path, allows_graphs=False)
     assert len(on_gpu(one, opener).runs) == 2
-    assert [plan.graphs for plan in opener.plans] == [True, False]
+    assert [plan.graphs for plan in opener.plans] == [True, False, False, False]
+
+
+def test_a_small_gpu_has_fewer_sizes(tmp_path: Path) -> None:
+    one = servable(tmp_path)
+    room = 8 * one.size_bytes
+    for sessions, opened in ((6, 6), (5, 4), (3, 2)):
+        opener = Opener(one.path)
+        loaded = on_gpu(one, opener, device=Device("cuda", memory_bytes=sessions * room))
+        assert len(opener.plans) == opened
+        assert loaded.runs[0](np.zeros((3, 8, 8, 3), np.uint8))["logits"].shape == (3, 3)
 
 
 def test_tensorrt_gets_the_shape_of_images_and_none_of_windows(tmp_path: Path) -> None:

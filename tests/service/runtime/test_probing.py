@@ -1,9 +1,11 @@
 import contextlib
+import ctypes
+from typing import Any
 
 import pytest
 
 from service.errors import DeviceError
-from service.runtime.probing import find_device, try_device
+from service.runtime.probing import Gpu, describe_gpu, find_device, try_device
 
 
 def test_the_cpu_always_works() -> None:
@@ -42,3 +44,41 @@ def test_the_probe_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
         try_device("cuda")
     try_device("cpu")
     assert capfd.readouterr().out == ""
+
+
+class Driver:
+    """Stands in for the driver's library: knows `cards`."""
+
+    def __init__(self, *cards: str) -> None:
+        self._cards = cards
+
+    def cuInit(self, _flags: int) -> int:  # noqa: N802  # the driver's name
+        return 0 if self._cards else 100
+
+    def cuDeviceGet(self, number: Any, index: ctypes.c_int) -> int:  # noqa: N802
+        if index.value >= len(self._cards):
+            return 101
+        number._obj.value = index.value  # noqa: SLF001  # what ctypes.byref points to
+        return 0
+
+    def cuDeviceGetName(self, room: Any, size: ctypes.c_int, number: ctypes.c_int) -> int:  # noqa: N802
+        room.value = self._cards[number.value].encode()[: size.value - 1]
+        return 0
+
+    def cuDeviceTotalMem_v2(self, memory: Any, number: ctypes.c_int) -> int:  # noqa: N802
+        memory._obj.value = (number.value + 1) << 34  # noqa: SLF001
+        return 0
+
+
+def test_a_gpu_has_the_name_and_the_memory_that_its_driver_states() -> None:
+    cards = Driver("NVIDIA L4", "NVIDIA H200")
+    assert describe_gpu(1, lambda _: cards) == Gpu("NVIDIA H200", 2 << 34)
+    assert describe_gpu(2, lambda _: cards) == Gpu("GPU 2")
+    assert describe_gpu(0, lambda _: Driver()) == Gpu("GPU 0")
+
+
+def test_without_a_driver_a_gpu_has_a_number() -> None:
+    def load(name: str) -> Any:  # as ctypes.CDLL
+        raise OSError(f"{name} is not here")
+
+    assert describe_gpu(3, load) == Gpu("GPU 3")

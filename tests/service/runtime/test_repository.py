@@ -1,4 +1,5 @@
 import os
+import threading
 from pathlib import Path
 
 import pytest
@@ -125,3 +126,26 @@ def test_a_name_that_is_no_text_can_be_shown(tmp_path: Path) -> None:
     assert refusal.name == r"b\udcff\x1b\nad"
     assert refusal.reason.encode()
     assert refusal.reason.isprintable()
+
+
+def test_folders_may_come_and_go_while_they_are_read(tmp_path: Path) -> None:
+    """A folder that was listed and is gone a moment later ended every second reading."""
+    write_servable(tmp_path, "kept")
+    over = threading.Event()
+
+    def storm() -> None:
+        while not over.is_set():
+            for number in range(100):
+                (tmp_path / f"m{number}").mkdir()
+            for number in range(100):
+                (tmp_path / f"m{number}").rmdir()
+
+    thread = threading.Thread(target=storm)
+    thread.start()
+    try:
+        for _ in range(100):
+            ((one,), refusals) = scan_repository(tmp_path)
+            assert (one.name, refusals) == ("kept", ())
+    finally:
+        over.set()
+        thread.join()

@@ -1,7 +1,10 @@
+import contextlib
 import resource
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import onnxruntime as ort
 import pytest
 from onnx import TensorProto, helper
 
@@ -113,3 +116,31 @@ def test_what_a_run_needed_goes_back_to_the_system_when_the_arena_shrinks() -> N
     kept = resident_bytes()
     shrink_arena()
     assert kept - resident_bytes() > 90e6
+
+
+class Recorder:
+    """A session that notes the graph of each run."""
+
+    def __init__(self, session: Session) -> None:
+        self.graphs: list[str] = []
+        self._session = session.onnxruntime
+        self.get_inputs, self.get_outputs = self._session.get_inputs, self._session.get_outputs
+
+    def run(self, names: list[str], feed: dict[str, Any], options: ort.RunOptions) -> list[Any]:
+        with contextlib.suppress(RuntimeError):  # an option that was not set
+            self.graphs.append(options.get_run_config_entry("gpu_graph_id"))
+        rows: list[Any] = self._session.run(names, feed, options)
+        return rows
+
+
+@pytest.mark.parametrize(("graphs", "noted"), [(True, ["-1", "-1"]), (False, [])])
+def test_a_plain_run_of_a_session_that_captures_captures_nothing(
+    session: Session, noted: list[str], *, graphs: bool
+) -> None:
+    """ONNX Runtime would take its first runs as graph 0, and answer the later ones with no outputs."""
+    recorder = Recorder(session)
+    captures = Session(recorder, plan(graphs=graphs))
+    for _ in range(2):
+        captures(reds(1))
+
+    assert recorder.graphs == noted

@@ -85,23 +85,14 @@ def test_what_is_drawn_is_encoded_as_it_is_wanted(media_type: str, form: str) ->
     assert rendered.media_type == media_type
 
 
-def test_a_png_in_colors_is_bounded_before_it_is_drawn() -> None:
-    """Of a photograph of 64 million pixels it takes 4 s, and of noise 9 s."""
-
-    def draw(*_: Any) -> Image.Image:
-        return Image.new("L", (3, 2))
-
-    small: Any = draw
-
-    def render(width: int, media_type: str, *, has_colors: bool) -> None:
-        rendering = drawn("a swatch", small, (PNG, JPEG), has_colors=has_colors)
-        rendering.render({}, source_of(width, 1000), color_card(), "options", media_type)
-
-    render(32_000, PNG, has_colors=True)
-    render(64_000, JPEG, has_colors=True)
-    render(64_000, PNG, has_colors=False)
-    with pytest.raises(TooManyPixelsError, match="32001×1000 pixels is more than the 32 million"):
-        render(32_001, PNG, has_colors=True)
+def test_a_png_in_colors_is_bounded() -> None:
+    """Of a photograph of 64 million pixels it takes 4 s, and of noise 5 s."""
+    colors = drawn("a swatch", square, (PNG, JPEG))
+    colors.require(PNG, 24_000_000)
+    colors.require(JPEG, 64_000_000)
+    drawn("a mask", square, has_colors=False).require(PNG, 64_000_000)
+    with pytest.raises(TooManyPixelsError, match="24000001 pixels is more than the 24 million"):
+        colors.require(PNG, 24_000_001)
 
 
 def test_options_and_models_are_taken_as_they_are_unless_a_task_says_otherwise() -> None:

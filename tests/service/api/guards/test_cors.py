@@ -41,6 +41,7 @@ async def test_a_listed_site_may_ask_and_read_even_a_refusal(tmp_path: Path) -> 
     assert answer.status_code == 200
     assert answer.headers["access-control-allow-origin"] == SITE
     assert "POST" in answer.headers["access-control-allow-methods"]
+    assert "ratelimit" not in answer.headers  # it is not counted
     refused = await send(tmp_path, "POST", SITE, {}, **settings)
     assert refused.status_code == 401
     assert refused.headers["access-control-allow-origin"] == SITE

@@ -190,6 +190,18 @@ async def test_what_is_no_valid_key_is_refused(tmp_path: Path, headers: dict[str
     assert "foveal_" not in answer.text
 
 
+async def test_an_address_that_a_proxy_passes_on_does_not_fill_the_log(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = Settings(models=tmp_path, keys=write_keys(tmp_path / "keys.toml"))
+    app = create_app(Engine(chosen), chosen)
+    transport = httpx.ASGITransport(app, client=("a" * 60_000, 1))
+    async with httpx.AsyncClient(transport=transport, base_url="http://foveal") as http:
+        with caplog.at_level(logging.INFO, "foveal.audit"):
+            assert (await http.get("/v1/models")).status_code == 401
+    assert caplog.records[0].fields["address"] == "a" * 64  # type: ignore[attr-defined]
+
+
 async def test_every_admin_call_and_every_refusal_has_a_line_without_the_key(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
