@@ -76,7 +76,7 @@ def _common(network: Network, frames: Sequence[NDArray[np.uint8]]) -> Iterator[t
     # Mean and std are in units of what the scale makes of a byte.
     unit = 255 * pixels.scale
     for values, remark in known:
-        scaled = {
+        scaled: dict[str, Triple] = {
             name: _triple([unit * value for value in values[name]]) for name in network.assumed
         }
         yield _options(scaled) + remark, pixels.model_copy(update=scaled)

@@ -62,7 +62,7 @@ class Segmenter(nn.Module):
         self.order = order
 
     def forward(self, pixels: Tensor) -> Tensor:
-        maps = self.layer(pixels)
+        maps: Tensor = self.layer(pixels)
         return maps[:, 0].sigmoid() if self.order == "squeezed" else maps.permute(0, 2, 3, 1)
 
 
