@@ -25,7 +25,9 @@ EXTRA_TOKENS = 8
 ASPECT_TOLERANCE = 1.3
 """The aspect ratio of a map may differ by this factor from the image's, since small sizes are rounded."""
 
-_WEIGHTED = {"Conv", "Gemm", "MatMul"}
+_WEIGHTED = {"Conv", "Gemm", "MatMul", "ConvInteger", "MatMulInteger"}
+_OF_QUANTIZED = {"QLinearConv", "QLinearMatMul"}
+_QUANTIZING = {"QuantizeLinear", "DynamicQuantizeLinear"}
 
 Shapes = dict[str, Shape]
 
@@ -87,10 +89,11 @@ def read_by_last_layer(graph: Graph, logits: str) -> str:
             branch = passed = node.op_type
         elif node.op_type in _OF_SHAPES:  # such a condition is the same for every image
             branch = None
-        if node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2]):
+        if _has_weights(node, fixed):
             if branch is not None:
                 break
-            return read
+            before = producers.get(read)
+            return before.input[0] if before and before.op_type in _QUANTIZING else read
         tensor = read
     if branch is not None:
         raise GraphError(
@@ -259,8 +262,14 @@ def _as_tokens(tensor: str, shapes: Shapes, before: FeatureMap) -> FeatureMap | 
     return FeatureMap(tensor, "tokens", shape.dims[2], before.height, before.width, shape)
 
 
+def _has_weights(node: NodeProto, fixed: set[str]) -> bool:
+    if node.op_type in _OF_QUANTIZED:  # (x, its scale, its zero point, w, …)
+        return node.input[0] in fixed or node.input[3] in fixed
+    return node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2])
+
+
 def _is_trained(node: NodeProto, fixed: set[str]) -> bool:
-    return node.op_type in _WEIGHTED and not fixed.isdisjoint(node.input)
+    return node.op_type in _WEIGHTED | _OF_QUANTIZED and not fixed.isdisjoint(node.input)
 
 
 def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
@@ -289,8 +298,10 @@ def _leading_to(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[NodePr
     while queue:
         name = queue.popleft()
         index = maker.get(name)
+        if index is None or index in needed:
+            continue
         is_size = name in shapes and shapes[name].is_integer
-        if index is None or index in needed or is_size:
+        if is_size and nodes[index].op_type not in _WEIGHTED:
             continue
         needed.add(index)
         queue.extend(nodes[index].input)

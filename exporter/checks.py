@@ -162,6 +162,8 @@ def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[s
         return labels  # a score between two classes
     if needed is not None and len(labels) != needed:
         first = ", of which the first is background" if facts.blank_first else ""
+        if recipe.task == "detect" and recipe.detect.background != "none":
+            first = f", of which the {recipe.detect.background} is background and has a label too"
         one = ", or two, where the score is that of the second one" if needed == 1 else ""
         given = f"{len(labels)} are given" if labels else "none are given"
         raise RecipeError(

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto
 
 from exporter.graph import GRAFT_PREFIX, attribute
 from exporter.shapes import Shape, infer_shapes
@@ -13,6 +13,8 @@ Shapes = dict[str, Shape]
 
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Constant", "Dropout"}
 """Operators that a runtime executes without computing or copying anything."""
+
+_QUANTIZED = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4}
 
 
 def count_cost(model: onnx.ModelProto) -> Cost:
@@ -26,14 +28,18 @@ def count_cost(model: onnx.ModelProto) -> Cost:
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
-    """Return the number of trained values: all float constants except those that the exporter added."""
+    """Return the number of trained values: float constants, except those that the exporter added, and int8 weights."""
     return sum(
         Shape(tuple(tensor.dims), tensor.data_type).count
         for tensor in model.graph.initializer
-        if Shape((), tensor.data_type).is_float
-        and tensor.dims
-        and not tensor.name.startswith(GRAFT_PREFIX)
+        if _is_trained(tensor) and not tensor.name.startswith(GRAFT_PREFIX)
     )
+
+
+def _is_trained(tensor: TensorProto) -> bool:
+    # The zero points of a scale per channel have one axis.
+    is_quantized = tensor.data_type in _QUANTIZED and len(tensor.dims) > 1
+    return is_quantized or (Shape((), tensor.data_type).is_float and bool(tensor.dims))
 
 
 def count_macs(node: NodeProto, shapes: Shapes) -> int:
@@ -56,9 +62,9 @@ def count_activation_bytes(node: NodeProto, shapes: Shapes) -> int:
     return sum(shapes[name].bytes for name in node.output if name in shapes)
 
 
-def _conv(node: NodeProto, shapes: Shapes) -> int:
-    weight = shapes[node.input[1]]
-    return shapes[node.output[0]].count * weight.count // weight.dims[0]
+def _conv(node: NodeProto, shapes: Shapes, weight: int = 1) -> int:
+    kernel = shapes[node.input[weight]]
+    return shapes[node.output[0]].count * kernel.count // kernel.dims[0]
 
 
 def _conv_transpose(node: NodeProto, shapes: Shapes) -> int:
@@ -80,4 +86,8 @@ _MACS: dict[str, Callable[[NodeProto, Shapes], int]] = {
     "ConvTranspose": _conv_transpose,
     "MatMul": _matmul,
     "Gemm": _gemm,
+    "ConvInteger": _conv,
+    "MatMulInteger": _matmul,
+    "QLinearConv": lambda node, shapes: _conv(node, shapes, weight=3),
+    "QLinearMatMul": _matmul,
 }

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from exporter.weights_alone import weights_alone
+
 Kind = Literal[
     "torch", "safetensors", "torchscript", "program", "onnx", "pickle", "npz", "text", "other", "broken", "unknown",
 ]  # fmt: skip
@@ -212,8 +214,5 @@ def not_onnx(path: Path, reason: str) -> str:
     if kind.kind in {"text", "other", "broken", "torchscript", "program"}:
         return f"{path} {kind.sentence}"
     if kind.is_weights:
-        return (
-            f"{path} contains weights and not an ONNX network. Name the network too: torchvision:NAME, timm:NAME or "
-            f"python:package.module:callable, with --weights {path}"
-        )
+        return weights_alone(path, "ONNX network")
     return f"{path} is not an ONNX file, or damaged: {reason}. Download or export it again"

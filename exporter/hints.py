@@ -34,6 +34,9 @@ SHOWN = 5
 SEEN_SCORE = 0.3
 """The service's default score threshold."""
 
+MOST_EMPTY = 0.1
+"""Trained detectors give hardly any clear box without an area; a quarter of wrongly read ones have one."""
+
 NONE = "no label"
 LOST = 0.02
 LOWEST = {"map": 0.01, "miou": 0.05}
@@ -120,16 +123,29 @@ class Decisions:
         self._labels = labels
         self._made: list[str | None] = []
         self._full = 0
+        self._clear = self._empty = 0
 
     def add(self, outputs: Outputs) -> None:
         """Add the outputs for one image, a batch of one."""
         self._made.append(_decision(self._head, outputs, self._labels))
         if isinstance(self._head, DetectHead) and not self._head.recipe.nms_free:
             self._full += _is_full(self._head, outputs)
+        if isinstance(self._head, DetectHead):
+            boxes = outputs["boxes"][0][outputs["scores"][0] >= SEEN_SCORE]
+            self._clear += len(boxes)
+            self._empty += int((boxes[:, 2:] <= boxes[:, :2]).any(axis=1).sum())
 
     def hints(self) -> list[str]:
-        """Return a hint if several images all have the same result, and if candidates were cut off."""
-        return [*self._same(), *self._cut()]
+        """Return a hint if several images all have the same result, if candidates were cut off, or boxes are empty."""
+        return [*self._same(), *self._cut(), *self._without_area()]
+
+    def _without_area(self) -> list[str]:
+        if not (isinstance(self._head, DetectHead) and self._empty > MOST_EMPTY * self._clear):
+            return []
+        empty = f"{self._empty} of {self._clear} boxes with a score of {SEEN_SCORE} or more"
+        wrong = f"--box-format {self._head.recipe.box_format} or --box-unit is probably wrong"
+        found = f"On the images of the proof, {empty} have no area inside of the image"
+        return [f"{found}. {wrong}, or the weights are not trained"]
 
     def _cut(self) -> list[str]:
         if not (self._full and isinstance(self._head, DetectHead)):
@@ -186,9 +202,13 @@ def accuracy_hints(measurement: Measurement) -> list[str]:
 def better_hints(better: Better) -> list[str]:
     """Return the hint that other pixel values fit the labeled images better than the assumed ones."""
     assumed = f"{better.metric} of the source is {better.assumed_score:.1%} with what is assumed"
-    return [
-        f"{assumed}, {better.score:.1%} with {better.options}, on {better.images} labeled images"
-    ]
+    found = ", ".join(f"{score:.1%} with {options}" for options, score in better.scores)
+    choice = (
+        ". These are too close to each other to choose: take the values of the training"
+        if len(better.scores) > 1
+        else ""
+    )
+    return [f"{assumed}, {found}, on {better.images} labeled images{choice}"]
 
 
 def _why_low(measurement: Measurement, name: str, score: float) -> str | None:

@@ -29,6 +29,7 @@ from exporter.layer_diff import first_disagreement
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import ProofRecipe
+from exporter.sensitivity import allowed_by_rounding
 from exporter.sessions import alternating_session
 from exporter.threads import beside, half_of_the_cores
 from exporter.writing import WRITTEN_DIGEST, graph_digest
@@ -93,6 +94,9 @@ class Subject(Protocol):
     def expected_of_sample(self, index: int) -> Outputs:
         """Return the source's outputs for one sample, all by its own means where it has them; a batch of one."""
 
+    def allowed_by_rounding(self, inputs: Array) -> float:
+        """Return the difference that rounding explains, by how much it changes the source's own outputs."""
+
     def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
         """Yield the name and the output of each of the source's layers, in order."""
 
@@ -129,16 +133,21 @@ class ImageSubject:
         return self.network.max_batch
 
     def expected(self, inputs: Array) -> Outputs:
-        reference = self.network.reference
-        raw = reference.run(reference.pixels_of_frames(inputs))
-        return self.network.head.expected(raw, self.network.image_input)
+        return self._expected_of_pixels(self.network.reference.pixels_of_frames(inputs))
 
     def expected_of_sample(self, index: int) -> Outputs:
         reference = self.network.reference
         own = reference.own_outputs(self.images[index])
         if own is not None:
             return own
-        raw = reference.run(reference.pixels_of_image(self.images[index])[None])
+        return self._expected_of_pixels(reference.pixels_of_image(self.images[index])[None])
+
+    def allowed_by_rounding(self, inputs: Array) -> float:
+        pixels = self.network.reference.pixels_of_frames(inputs)
+        return allowed_by_rounding(self._expected_of_pixels, self.comparison, pixels)
+
+    def _expected_of_pixels(self, pixels: NDArray[np.float32]) -> Outputs:
+        raw = self.network.reference.run(pixels)
         return self.network.head.expected(raw, self.network.image_input)
 
     def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
@@ -213,9 +222,10 @@ def prove(
             subject.max_batch,
             subject.unit,
         )
-        difference = _largest_difference(model, session, subject, bounds, progress)
+        difference, tolerance = _largest_difference(model, session, subject, bounds, progress)
     else:
-        difference = _result_difference(session, subject, bounds, result_tolerance)
+        tolerance = result_tolerance
+        difference = _result_difference(session, subject, bounds, tolerance)
     allowed = IMAGE_TOLERANCE + (result_tolerance or 0.0)
     see = witness or (lambda _: None)
     agreement = _agreement(session, subject, bounds, allowed, progress, see=see)
@@ -223,7 +233,7 @@ def prove(
         reference=subject.reference,
         batches=_batches(subject, bounds),
         max_difference=difference,
-        tolerance=result_tolerance or bounds.tolerance,
+        tolerance=tolerance,
         metric=subject.comparison.metric,
         agreement=agreement,
         images=len(subject.inputs),
@@ -277,14 +287,15 @@ def _largest_difference(
     subject: Subject,
     bounds: ProofRecipe,
     progress: Progress,
-) -> float:
-    """Compare at every batch size.
+) -> tuple[float, float]:
+    """Compare at every batch size; return the largest difference and what is allowed.
 
-    The source computes no `features`; those of the first sample must not depend on the batch.
+    The source computes no `features`; those of the first sample must not depend on the batch. More than the tolerance
+    is allowed where rounding alone changes the source's own outputs so much, unless the recipe states it.
     """
     comparison, batches = subject.comparison, _batches(subject, bounds)
     alone = run_graph(session, subject.inputs[:1], comparison.outputs)
-    worst = 0.0
+    worst, allowed = 0.0, min(bounds.tolerance, LARGEST_DIFFERENCE)
     for index, size in enumerate(batches):
         batch = np.stack(list(islice(cycle(subject.inputs), size)))
         expected, found = beside(
@@ -294,15 +305,23 @@ def _largest_difference(
         if FEATURES in found:
             change = relative_difference(found[FEATURES][:1], alone[FEATURES])
             difference = max(difference, change)
-        if not difference <= min(bounds.tolerance, LARGEST_DIFFERENCE):
+        if not difference <= allowed and "tolerance" not in bounds.model_fields_set:
+            allowed = max(allowed, subject.allowed_by_rounding(batch))
+        if not difference <= allowed:
             where = first_disagreement(model, subject.layers(batch[:2]), batch[:2])
             raise ProofError(
                 f"The graph differs from {subject.reference} by {difference:.2g} at batch {size}, "
-                f"{bounds.tolerance:.2g} is allowed. {where}"
+                f"{allowed:.2g} is allowed. {where}"
             )
         worst = max(worst, difference)
         progress.advance(BATCHES_SHARE * (index + 1) / len(batches), f"batch {size}: {worst:.1e}")
-    return worst
+    if allowed > bounds.tolerance:
+        progress.warn(
+            f"the difference of {worst:.2g} is more than {bounds.tolerance:.2g}, but rounding alone "
+            "changes the source's own outputs as much: its layers are quantized, or it amplifies rounding (--tolerance "
+            "states what is allowed)"
+        )
+    return worst, allowed
 
 
 def _result_difference(

@@ -21,6 +21,7 @@ from exporter.network import Array, Facts, Outputs
 from exporter.progress import Progress
 from exporter.proof import prove
 from exporter.recipe import Recipe
+from exporter.sensitivity import allowed_by_rounding
 from exporter.sources.user_code import find
 from exporter.tracing import capture, layer_outputs, run_module, torch_name
 from exporter.writing import write_servable
@@ -72,6 +73,9 @@ class WindowSubject:
 
     def expected_of_sample(self, index: int) -> Outputs:
         return self.expected(self.inputs[index : index + 1])
+
+    def allowed_by_rounding(self, inputs: Array) -> float:
+        return allowed_by_rounding(self.expected, self.comparison, inputs)
 
     def layers(self, inputs: Array) -> Iterator[tuple[str, Array]]:
         return layer_outputs(self.model.module, inputs)

@@ -12,11 +12,12 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.errors import GraphError
 from exporter.heads.select_head import select_head
+from exporter.map_forms import map_form
 from exporter.network import Facts, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
 from exporter.torch_order import order_outputs
-from exporter.torch_outputs import Chosen, is_plain, named_tensors
+from exporter.torch_outputs import Chosen, Maps, is_plain, named_tensors
 from exporter.tracing import Exportable, TorchReference, first_run, torch_name, trace
 from exporter.transforms import plain_transform
 from service.card import ImageInput
@@ -135,6 +136,8 @@ def _with_outputs(
     """
     example = torch.zeros(2 if model.max_batch is None else 1, *pixels.shape(image_input))
     output = first_run(module, example)
+    if recipe.task == "segment" and model.segment is None:
+        module, output = _with_map_axes(module, output, image_input, recipe)
     plain = is_plain(output)
     if plain and not recipe.outputs and (model.detect is not None or model.segment is not None):
         return module, recipe  # the source knows its outputs
@@ -143,6 +146,21 @@ def _with_outputs(
     if plain and names == tuple(name for name, _ in named_tensors(output)):
         return module, recipe
     return Chosen(module, names).eval(), recipe
+
+
+def _with_map_axes(
+    module: nn.Module, output: object, image_input: ImageInput, recipe: Recipe
+) -> tuple[nn.Module, object]:
+    """Return the module and its output with maps as (N, C, h, w), where it alone gives (N, h, w) or (N, h, w, C)."""
+    tensors = dict(named_tensors(output))
+    if len(tensors) != 1:
+        return module, output
+    (only,) = tensors.values()
+    form = map_form((1, *only.shape[1:]), recipe, image_input)
+    if form == "plain" or not only.is_floating_point():
+        return module, output
+    arranged = Maps(module, form).eval()
+    return arranged, arranged.arranged(only)
 
 
 def refuse_own_statistics(module: nn.Module) -> None:

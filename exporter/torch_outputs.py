@@ -7,13 +7,17 @@ import torch
 from torch import Tensor, nn
 
 from exporter.errors import GraphError, RecipeError
+from exporter.map_forms import MapForm
 from exporter.recipe import Task
 
 _DEPTH = 6
 
 WANTED: dict[Task, tuple[tuple[str, ...], ...]] = {
     "classify": (
-        ("logits", "out", "output", "scores", "pred", "preds", "prediction", "cls_logits"),
+        (
+            *("probabilities", "probs", "prob", "scores", "logits"),
+            *("out", "output", "pred", "preds", "prediction", "cls_logits"),
+        ),
     ),
     "segment": (("out", "logits", "masks", "mask", "seg", "output", "pred", "sem_seg"),),
     "detect": (
@@ -31,7 +35,10 @@ WANTED: dict[Task, tuple[tuple[str, ...], ...]] = {
         ),
     ),
 }
-"""For each output that a task reads, in order, the names under which networks return it."""
+"""For each output that a task reads, in order, the names under which networks return it.
+
+Probabilities beside logits show which activation the network was trained with; the logits alone do not.
+"""
 
 
 class Chosen(nn.Module):
@@ -45,6 +52,23 @@ class Chosen(nn.Module):
     def forward(self, pixels: Tensor) -> tuple[Tensor, ...]:
         found = dict(named_tensors(self.module(pixels)))
         return tuple(found[name] for name in self.names)
+
+
+class Maps(nn.Module):
+    """A segmenter whose only tensor gets the axes (N, C, h, w)."""
+
+    def __init__(self, module: nn.Module, form: MapForm) -> None:
+        super().__init__()
+        self.module = module
+        self.form = form
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        (only,) = dict(named_tensors(self.module(pixels))).values()
+        return self.arranged(only)
+
+    def arranged(self, maps: Tensor) -> Tensor:
+        """Return maps (N, h, w) or (N, h, w, C) as (N, C, h, w)."""
+        return maps[:, None] if self.form == "map" else maps.permute(0, 3, 1, 2)
 
 
 def named_tensors(output: object, path: str = "", depth: int = 0) -> Iterator[tuple[str, Tensor]]:

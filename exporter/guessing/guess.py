@@ -25,6 +25,7 @@ from exporter.guessing.places import KINDS, source_at
 from exporter.labels import checkpoint_labels
 from exporter.recipe import LABELED, PACKAGE_PREFIX, Recipe, Task
 from exporter.sources.transformers_configs import CONFIG, read_config, task_of
+from exporter.weights_alone import weights_alone
 
 _LABEL_FILES = (
     "labels.txt",
@@ -177,12 +178,7 @@ def _require_source(word: str, kind: str, where: str) -> None:
 
 
 def _other_file(path: Path, found: FileKind) -> str:
-    if found.is_weights:
-        return (
-            f"{path} contains weights and not the network. Name the network too: torchvision:NAME, timm:NAME or "
-            f"python:package.module:callable, with --weights {path}"
-        )
-    return f"{path} {found.sentence}"
+    return weights_alone(path) if found.is_weights else f"{path} {found.sentence}"
 
 
 def _known(kind: str, where: str, values: Mapping[str, Any]) -> Iterator[Granted]:

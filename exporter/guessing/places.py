@@ -10,6 +10,7 @@ from exporter.file_kind import FileKind, file_kind
 from exporter.guessing.granted import Granted
 from exporter.guessing.timm_config import timm_words
 from exporter.sources.transformers_configs import CONFIG, has_weights, read_config
+from exporter.weights_alone import weights_alone
 
 KINDS = ("torchvision", "timm", "transformers", "python", "program", "torchscript", "onnx", "train")
 
@@ -200,10 +201,7 @@ def _only_weights(path: Path, kind: FileKind) -> SourceError:
             f"{path} is a checkpoint of Ultralytics, and reading it runs code. Export it first: "
             f"yolo export model={path} format=onnx"
         )
-    return SourceError(
-        f"{path} contains weights and not the network. Name the network too: torchvision:NAME --weights {path}, "
-        f"timm:NAME --weights {path}, or python:package.module:callable --weights {path}"
-    )
+    return SourceError(weights_alone(path))
 
 
 def _mentions_ultralytics(path: Path) -> bool:

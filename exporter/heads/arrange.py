@@ -30,18 +30,22 @@ _WIDER = 4
 """An output that is wider than high by more than this has its boxes in columns: classes are seldom so many more."""
 
 _SCORES = (
-    "logits",
     "probabilities",
     "probs",
     "prob",
     "softmax",
+    "sigmoid",
     "scores",
+    "logits",
     "output",
     "out",
     "predictions",
     "pred",
 )
-"""Words in the names of a classifier's scores, in order of preference."""
+"""Words in the names of a classifier's scores, in order of preference.
+
+Probabilities beside logits show which activation the network was trained with; the logits alone do not.
+"""
 
 _AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
 _NAME_PARTS = re.compile(r"[^a-z]+")
@@ -140,7 +144,7 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
     ):
         suitable = [one for one in outputs if wanted(one.dims) and not one.is_integer]
         if suitable:
-            best = _named_scores(suitable)
+            best = _named_scores(suitable, labels)
             return [best, *(one for one in outputs if one is not best)]
     if outputs and all(one.is_integer and set(one.dims) == {1} for one in outputs):
         raise RecipeError(
@@ -150,7 +154,7 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
     return _first(outputs, _is_vector)
 
 
-def _named_scores(outputs: Sequence[Tensor]) -> Tensor:
+def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
     """Return the one of several outputs whose name is that of scores."""
     main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
     for word in _SCORES:
@@ -162,9 +166,16 @@ def _named_scores(outputs: Sequence[Tensor]) -> Tensor:
     if len(main) == 1:
         return main[0]
     listed = ", ".join(f"{one.name} {one.dims}" for one in outputs)
+    number = (
+        "; or give --labels, where their number shows it"
+        if not labels
+        else ""
+        if any(labels in one.dims for one in outputs)
+        else f"; none has {labels} values, one for each label"
+    )
     raise RecipeError(
         f"Each of the outputs {listed} could be the scores of the classes. Name the one to take: "
-        f"--outputs {main[0].name}; or give --labels, where their number shows it"
+        f"--outputs {main[0].name}{number}"
     )
 
 

@@ -55,10 +55,13 @@ def iou_matrix(boxes: Array, others: Array) -> Array:
     The service computes IoU for its own suppression. This one shares no code with it: a proof must not use the code
     that it judges.
     """
-    top_left = np.maximum(boxes[:, None, :2], others[None, :, :2])
-    bottom_right = np.minimum(boxes[:, None, 2:], others[None, :, 2:])
-    common = np.clip(bottom_right - top_left, 0, None).prod(axis=2)
-    area, other_area = (np.prod(b[:, 2:] - b[:, :2], axis=1) for b in (boxes, others))
+    # Column by column: a reduction over an axis of two is several times slower.
+    left, top, right, bottom = boxes.T[:, :, None]
+    other_left, other_top, other_right, other_bottom = others.T[:, None, :]
+    width = np.minimum(right, other_right) - np.maximum(left, other_left)
+    height = np.minimum(bottom, other_bottom) - np.maximum(top, other_top)
+    common = np.maximum(width, 0) * np.maximum(height, 0)
+    area, other_area = ((b[:, 2] - b[:, 0]) * (b[:, 3] - b[:, 1]) for b in (boxes, others))
     union = area[:, None] + other_area[None] - common
     ious: Array = np.divide(common, union, out=np.zeros_like(common), where=union > 0)
     return ious
@@ -71,15 +74,22 @@ def suppress(
 
     With `most` it ends when so many are kept.
     """
-    left = np.argsort(-scores, kind="stable")
+    order = np.argsort(-scores, kind="stable")
+    # A box has rivals in its own class alone: with 80 classes that is an eightieth of all pairs.
+    rivals = {kind: order[classes[order] == kind] for kind in np.unique(classes)}
+    alive = np.ones(len(scores), bool)
     kept: list[int] = []
-    while len(left) and (most is None or len(kept) < most):
-        best = int(left[0])
-        kept.append(best)
-        rivals = iou_matrix(boxes[left], boxes[best : best + 1])[:, 0] > iou
-        rivals &= classes[left] == classes[best]
-        rivals[0] = True
-        left = left[~rivals]
+    for best in order:
+        if most is not None and len(kept) >= most:
+            break
+        if not alive[best]:
+            continue
+        kept.append(int(best))
+        left = rivals[classes[best]]
+        left = left[alive[left]]
+        alive[left[iou_matrix(boxes[left], boxes[best : best + 1])[:, 0] > iou]] = False
+        alive[best] = False
+        rivals[classes[best]] = left[alive[left]]
     return np.array(kept, np.int64)
 
 

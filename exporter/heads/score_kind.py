@@ -12,13 +12,14 @@ from exporter.network import Array
 
 Kind = Literal[
     "logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
-    "signed", "distance", "amount",
+    "signed", "distance", "amount", "scaled",
 ]  # fmt: skip
 """`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
 graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
 showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
-exponential or softplus, as evidence is, of which the shares are probabilities."""
+exponential or softplus, as evidence is, of which the shares are probabilities. `scaled` are probabilities times a
+factor, as percentages are."""
 
 RANGE_TOLERANCE = 1e-3
 """Values may leave 0–1 by this much and are still probabilities: inner values can be fp16 or int8."""
@@ -54,7 +55,7 @@ _ENDS = {
 }
 _LINEAR = {
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization"),
-    "LayerNormalization",
+    *("LayerNormalization", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
 }
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
@@ -82,7 +83,19 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
         return "constant_sum"
     if inside:
         return _kind_inside(ends)
-    return _kind_beyond(ends, value_range(values), several=several)
+    return _kind_beyond(graph, tensor, value_range(values), ends, several=several)
+
+
+def _kind_beyond(
+    graph: Graph, tensor: str, limits: tuple[float, float], ends: set[str], *, several: bool
+) -> Kind:
+    """Return what values beyond 0–1 are."""
+    low, high = limits
+    if several and low >= 0 and ends & {"amount", "log"}:
+        return "amount"
+    if low >= -RANGE_TOLERANCE and _scales_probabilities(graph, tensor):
+        return "scaled"
+    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
 
 
 def _signed_kind(graph: Graph, tensor: str, values: Sequence[Array], ends: set[str]) -> Kind | None:
@@ -105,14 +118,6 @@ def _kind_inside(ends: set[str]) -> Kind:
     if ends == {"linear"}:
         return "logits"
     return "sigmoid" if ends & {"sigmoid", "softmax"} else "bounded"
-
-
-def _kind_beyond(ends: set[str], limits: tuple[float, float], *, several: bool) -> Kind:
-    """Return what values beyond 0–1 are."""
-    low, high = limits
-    if several and low >= 0 and ends & {"amount", "log"}:
-        return "amount"
-    return "log" if "log" in ends and high <= RANGE_TOLERANCE else "logits"
 
 
 def graph_ends(graph: Graph, tensor: str) -> set[str]:
@@ -161,8 +166,10 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     computed = [name for name in node.input if name and _reads_input(graph, name)]
     if node.op_type in _CARRIERS:
         return list(node.input[:1])
-    if node.op_type == "Concat":
-        return computed
+    if node.op_type in {"Concat", "Where"}:
+        # PyTorch writes a softplus as a choice between it and its argument; a mask chooses a constant.
+        chosen = node.input[1 if node.op_type == "Where" else 0 :]
+        return [name for name in chosen if name in computed]
     if node.op_type in _SUMS | _SCALINGS and len(node.input) > 1:
         return _followed_arithmetic(graph, node, computed)
     if node.op_type == "ReduceSum":
@@ -193,10 +200,38 @@ def _reads_input(graph: Graph, tensor: str) -> bool:
 
 def _followed_arithmetic(graph: Graph, node: NodeProto, computed: list[str]) -> list[str] | None:
     """Follow sums, and products with a constant, of linear values, which are linear; logarithms; and amounts."""
-    if node.op_type in _SCALINGS and len(computed) != 1:
-        return None
+    if node.op_type in _SCALINGS:
+        computed = [name for name in computed if not _is_step_size(graph, name)]
+        if len(computed) != 1:
+            return None
     inner = set().union(*(graph_ends(graph, name) for name in computed))
-    return computed if inner in ({"linear"}, {"log"}, {"amount"}) else None
+    alone = len(computed) == 1 and inner <= {"linear", "log", "amount"}
+    return computed if alone or inner in ({"linear"}, {"log"}, {"amount"}) else None
+
+
+def _scales_probabilities(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is a softmax or sigmoid behind sums and products with constants."""
+    producers = graph.producers()
+    scaled = False
+    while (node := producers.get(tensor)) is not None:
+        computed = [name for name in node.input if name and _reads_input(graph, name)]
+        is_arithmetic = node.op_type in _SUMS | _SCALINGS | {"Clip"} and len(computed) == 1
+        if not is_arithmetic and node.op_type not in _CARRIERS:
+            return scaled and _ENDS.get(node.op_type) in {"softmax", "sigmoid"}
+        scaled = scaled or node.op_type in _SCALINGS
+        tensor = computed[0] if is_arithmetic else node.input[0]
+    return False
+
+
+def _is_step_size(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is the step size of a dynamic quantization, times constants: a positive number."""
+    node = graph.producers().get(tensor)
+    while node is not None and node.op_type == "Mul":
+        computed = [name for name in node.input if _reads_input(graph, name)]
+        if len(computed) != 1:
+            return False
+        tensor, node = computed[0], graph.producers().get(computed[0])
+    return node is not None and node.op_type == "DynamicQuantizeLinear" and tensor == node.output[1]
 
 
 def _sums_to(values: Sequence[Array], axis: int, total: float) -> bool:

@@ -188,6 +188,8 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]], ends: set[str]
                 ". Or are some of these columns no scores? A network of poses, rotated boxes or instance masks has "
                 "key points, angles or mask coefficients there, and --task detect can not serve them"
             )
+        elif low >= 0 and high > 1:
+            how += " if they are logits. None is negative: percentages or counts must be divided in the network instead"
         found = "not probabilities"
         if in_unit_range(scores):
             found = "and a linear layer computes them, so that they may be logits"

@@ -54,6 +54,14 @@ _FOUND: dict[Kind, tuple[str, str, str]] = {
         "The best class then has the smallest value, and a softmax would answer with the worst",
         f"Export the network with the negative distance, or name another output with --outputs; {_LOGITS}",
     ),
+    "scaled": (
+        "the graph ends in a softmax or sigmoid times a factor, as for percentages",
+        "An activation on top of them would give other probabilities",
+        (
+            "Export the network without the factor, or name the tensor before it with --outputs (of an ONNX file); "
+            f"{_LOGITS}"
+        ),
+    ),
     "amount": (
         "the graph ends in an exponential or a softplus, so that they can only be positive",
         (

@@ -15,7 +15,10 @@ from service.labeled.truth import LabeledImages
 
 MOST_IMAGES = 60
 CLEARLY_BETTER = 0.1
-"""By how much a score must be better before other values are suggested: on few images, scores vary."""
+"""By how much a score must be better before other values are suggested: on few images, scores vary.
+
+Values whose scores lie closer together than that are all named, since so few images do not tell them apart.
+"""
 
 SMALLEST_STD = 1e-3
 IMAGENET: dict[str, Triple] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
@@ -25,11 +28,13 @@ OWN = "mean and std of these images themselves"
 
 @dataclass(frozen=True, slots=True)
 class Better:
-    """Pixel values with which the source has better answers than with the assumed ones."""
+    """Pixel values with which the source has clearly better answers than with the assumed ones.
 
-    options: str
+    `scores` are those of the options, the best first; they are too close to each other to choose.
+    """
+
     metric: str
-    score: float
+    scores: tuple[tuple[str, float], ...]
     assumed_score: float
     images: int
 
@@ -45,34 +50,43 @@ def better_pixels(
     if not read:
         return None
     metric, assumed = _score(network, labels, read, network.pixels)
-    scored = {
-        options: _score(network, labels, read, pixels)[1]
-        for options, pixels in _common(network.pixels, [one.frame for one in read])
-    }
-    best = max(scored, key=lambda options: scored[options])
-    if scored[best] < assumed + CLEARLY_BETTER:
-        return None
-    return Better(best, metric, scored[best], assumed, len(read))
+    scored = [
+        (options, _score(network, labels, read, pixels)[1])
+        for options, pixels in _common(network, [one.frame for one in read])
+    ]
+    best = max((score for _, score in scored), default=0.0)
+    least = max(assumed + CLEARLY_BETTER, best - CLEARLY_BETTER)
+    suitable = sorted((one for one in scored if one[1] >= least), key=lambda one: -one[1])
+    return Better(metric, tuple(suitable), assumed, len(read)) if suitable else None
 
 
-def _common(pixels: Pixels, frames: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[str, Pixels]]:
-    """Yield common pixel values with the options that state them."""
+def _common(network: Network, frames: Sequence[NDArray[np.uint8]]) -> Iterator[tuple[str, Pixels]]:
+    """Yield common pixel values with the options that state them; what is stated already stays as it is."""
+    pixels = network.pixels
+    own = pixel_values(np.stack(frames), Pixels(layout="NHWC", color=pixels.color))
+    mean, std = (own.mean(axis=(0, 1, 2)), np.maximum(own.std(axis=(0, 1, 2)), SMALLEST_STD))
+    measured = {"mean": _triple(mean), "std": _triple(std)}
     in_order = {
         name: _triple(values[::-1] if pixels.color == "bgr" else values)
         for name, values in IMAGENET.items()
     }
-    own = pixel_values(np.stack(frames), Pixels(layout="NHWC", color=pixels.color))
-    mean, std = (own.mean(axis=(0, 1, 2)), np.maximum(own.std(axis=(0, 1, 2)), SMALLEST_STD))
-    measured = {"mean": _triple(mean), "std": _triple(std)}
-    for values, remark in ((in_order, ""), (HALF, ""), (measured, f" ({OWN})")):
-        stated = {"scale": 1 / 255, **values}
-        words = _options(values, pixels)
-        yield words + remark, pixels.model_copy(update=stated)
-    bytes_alone = {"mean": _triple([0.0]), "std": _triple([1.0])}
-    yield (
-        f"--scale 1 {_options(bytes_alone)}",
-        pixels.model_copy(update={"scale": 1.0, **bytes_alone}),
-    )
+    known = [(HALF, ""), (measured, f" ({OWN})")]
+    if pixels.channels > 1:
+        known.insert(0, (in_order, ""))
+    # Mean and std are in units of what the scale makes of a byte.
+    unit = 255 * pixels.scale
+    for values, remark in known:
+        scaled: dict[str, Triple] = {
+            name: _triple([unit * value for value in values[name]]) for name in network.assumed
+        }
+        yield _options(scaled) + remark, pixels.model_copy(update=scaled)
+    if len(network.assumed) == len(IMAGENET):
+        other = 1.0 if unit == 1 else 1 / 255
+        alone = {"mean": _triple([0.0]), "std": _triple([1.0])}
+        yield (
+            f"--scale {other:.5g} {_options(alone)}",
+            pixels.model_copy(update={"scale": other, **alone}),
+        )
 
 
 def _score(
@@ -92,13 +106,12 @@ def _score(
     return next(iter(scorer.scores().total.items()))
 
 
-def _options(values: dict[str, Triple], pixels: Pixels | None = None) -> str:
-    """Return the options that state mean and std, and the scale of 0–1 where the pixels have another one."""
-    scale = "" if pixels is None or pixels.scale == 1 / 255 else f"--scale {1 / 255:.7f} "
+def _options(values: dict[str, Triple]) -> str:
+    """Return the options that state mean and std."""
     named = {
         name: triple if len(set(triple)) > 1 else triple[:1] for name, triple in values.items()
     }
-    return scale + " ".join(
+    return " ".join(
         f"--{name} {','.join(f'{value:.4g}' for value in numbers)}"
         for name, numbers in named.items()
     )

@@ -10,7 +10,6 @@ from onnx import (
     ModelProto,
     NodeProto,
     TensorProto,
-    defs,
     helper,
     inliner,
     numpy_helper,
@@ -22,19 +21,16 @@ from exporter.external_data import is_heavy, without_weights
 from exporter.file_kind import not_onnx
 from exporter.graph import OPSET, copy_of, replace_constants, replace_nodes
 from exporter.node_order import in_order
+from exporter.sources.foreign_operators import (
+    opset_of,
+    refuse_foreign,
+    with_standard_quantization,
+)
 
 OLDEST = 7
 """The oldest opset from which onnx converts every common operator."""
 
-STANDARD = {"", "ai.onnx"}
-
 _EXPORT_AGAIN = "Export the network again with standard operators"
-_INSTEAD = {
-    "EfficientNMS_TRT": "it runs in TensorRT only. Export the network without its NMS: a servable has its own",
-    "BatchedNMS_TRT": "it runs in TensorRT only. Export the network without its NMS: a servable has its own",
-    "BatchedNMSDynamic_TRT": "it runs in TensorRT only. Export the network without its NMS: a servable has its own",
-    "DeformConv2d": "export the network with torch.onnx.export at opset 19 or newer, which has DeformConv",
-}
 
 
 def read_file(path: Path) -> ModelProto:
@@ -66,7 +62,8 @@ def plain(source: ModelProto, path: Path) -> ModelProto:
     """
     model = _inlined(without_weights(source))
     replace_nodes(model.graph, in_order(model.graph.node))
-    _refuse_foreign(model)
+    model = with_standard_quantization(model)
+    refuse_foreign(model)
     _check(model, path)
     _fold_ifs(model.graph)
     model = _at_servable_opset(model)
@@ -85,20 +82,6 @@ def _with_weights(light: ModelProto, source: ModelProto) -> ModelProto:
     return light
 
 
-def all_nodes(graph: GraphProto) -> Iterator[NodeProto]:
-    """Yield the nodes of a graph and of the graphs inside them."""
-    for node in graph.node:
-        yield node
-        for attribute in node.attribute:
-            for inner in [attribute.g] if attribute.HasField("g") else attribute.graphs:
-                yield from all_nodes(inner)
-
-
-def opset_of(model: ModelProto) -> int:
-    """Return the version of the standard operators that a model uses, 0 where it states none."""
-    return next((o.version for o in model.opset_import if o.domain in STANDARD), 0)
-
-
 def _inlined(source: ModelProto) -> ModelProto:
     """Return the model without functions."""
     if not source.functions:
@@ -110,26 +93,6 @@ def _inlined(source: ModelProto) -> ModelProto:
             f"The graph's local functions can not be inlined: {first_line(error)}. {_EXPORT_AGAIN}"
         ) from error
     return inlined
-
-
-def _refuse_foreign(model: ModelProto) -> None:
-    known = {schema.name for schema in defs.get_all_schemas() if schema.domain in STANDARD}
-    foreign = {
-        (node.domain, node.op_type)
-        for node in all_nodes(model.graph)
-        if node.domain not in STANDARD or node.op_type not in known
-    }
-    if foreign:
-        names = ", ".join(f"{domain}:{op}" if domain else op for domain, op in sorted(foreign))
-        how = next((_INSTEAD[op] for _, op in sorted(foreign) if op in _INSTEAD), None)
-        raise GraphError(
-            f"The graph has operators outside standard ONNX: {names}"
-            + (
-                f"; {how}"
-                if how
-                else ". A servable must run everywhere: export the network again without them"
-            )
-        )
 
 
 def _check(model: ModelProto, path: Path) -> None:

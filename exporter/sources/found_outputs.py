@@ -9,6 +9,7 @@ from onnx import ModelProto, TensorProto
 
 from exporter.errors import GraphError, RecipeError
 from exporter.graph import Graph, integers
+from exporter.map_forms import map_form
 from exporter.network import Array
 from exporter.node_order import tensors_read
 from exporter.recipe import Recipe
@@ -22,8 +23,6 @@ as many detections as the network finds: they are filled up with zeros to a fixe
 
 _COUNTED = {"NonMaxSuppression", "NonZero", "Unique", "Compress", "Loop", "If", "SequenceAt"}
 """Operators after which the number of rows may depend on the image."""
-
-_ASPECT = 1.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,10 +128,8 @@ def _form(
         return "list" if len(dims) > 1 and dims[0] == 1 else "rows"
     if not dims or dims[0] != 1 or (is_counted and recipe.task == "segment"):
         return None
-    if recipe.task == "segment" and len(dims) == 4 and _is_channels_last(dims, recipe, image_input):
-        return "channels_last"
-    if recipe.task == "segment" and len(dims) == 3 and _has_aspect(*dims[1:], image_input):
-        return "map"
+    if recipe.task == "segment" and (form := map_form(dims, recipe, image_input)) != "plain":
+        return form
     if recipe.task == "classify" and len(dims) > 2 and set(dims[1:-1]) == {1}:
         return "vector"
     return "plain"
@@ -151,24 +148,6 @@ def _changed(dims: tuple[int, ...], form: Form, most: int) -> tuple[int, ...]:
         case "list":
             return (dims[0], most, *dims[2:])
     return dims
-
-
-def _is_channels_last(dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput) -> bool:
-    """Return whether maps are (N, h, w, C): by their aspect ratio, else by the number of labels, else by the input."""
-    first = _has_aspect(dims[1], dims[2], image_input)
-    last = _has_aspect(dims[2], dims[3], image_input)
-    if first != last:
-        return first
-    labels = len(recipe.label_list() or ())
-    maps = {labels, 1} if labels == 2 else {labels}
-    if (dims[1] in maps) != (dims[3] in maps):
-        return dims[3] in maps
-    return recipe.pixels is not None and recipe.pixels.layout == "NHWC"
-
-
-def _has_aspect(height: int, width: int, image_input: ImageInput) -> bool:
-    ratio = height * image_input.width / (width * image_input.height)
-    return 1 / _ASPECT <= ratio <= _ASPECT
 
 
 def _counted(model: ModelProto) -> set[str]:

@@ -25,7 +25,8 @@ from exporter.recipe import Pixels, Recipe
 from exporter.sessions import alternating_session, optimized_session, unoptimized_session
 from exporter.shapes import infer_shapes
 from exporter.shortage import shortage
-from exporter.sources.found_graph import first_line, opset_of, plain, read_file
+from exporter.sources.foreign_operators import opset_of
+from exporter.sources.found_graph import first_line, plain, read_file
 from exporter.sources.found_input import (
     Entry,
     bind_entry,
@@ -135,8 +136,9 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     )
     freed, reference, max_batch = _freed(bound, reference)
     if max_batch is not None:
+        why = "; its step sizes are those of all images of a batch" * _measures_batch(bound)
         progress.warn(
-            "the file computes one image at a time, and so does the servable (max_batch 1)"
+            f"the file computes one image at a time, and so does the servable (max_batch 1){why}"
         )
     graph = Graph(freed, opset_of(freed))
     raw = tuple(output.graft(graph) for output in outputs)
@@ -236,10 +238,10 @@ def _freed(
     size = (2, reference.image_input.height, reference.image_input.width, 3)
     noise = np.random.default_rng(0).integers(0, 256, size, dtype=np.uint8)
     frames = reference.pixels_of_frames(noise)
-    if reference.part == 0 and not _runs(reference, frames):
+    if reference.part == 0 and (_measures_batch(bound) or not _runs(reference, frames)):
         reference = replace(reference, part=1)
     expected = _expected(reference, frames)
-    if not any(output.form == "rows" for output in reference.outputs):
+    if not (any(output.form == "rows" for output in reference.outputs) or _measures_batch(bound)):
         for model in _candidates(bound):
             if _computes(model, reference, frames, expected):
                 return model, reference, None
@@ -263,7 +265,12 @@ def _is_quantized(model: onnx.ModelProto) -> bool:
     up to 0.07 of the largest. What a user of the file gets, and what the service computes, are the kernels.
     """
     nodes = [*model.graph.node, *(node for one in model.functions for node in one.node)]
-    return any(node.op_type == "QuantizeLinear" for node in nodes)
+    return any(node.op_type in {"QuantizeLinear", "DynamicQuantizeLinear"} for node in nodes)
+
+
+def _measures_batch(model: onnx.ModelProto) -> bool:
+    """Return whether a layer takes its step size from all images of a batch, which then change each other's results."""
+    return any(node.op_type == "DynamicQuantizeLinear" for node in model.graph.node)
 
 
 def _giving(model: onnx.ModelProto, names: Sequence[str]) -> onnx.ModelProto:

@@ -230,7 +230,7 @@ def test_a_segmenter_s_own_sigmoid_is_kept(tmp_path: Path, sized: bool) -> None:
 def test_probabilities_times_255_of_a_segmenter_need_an_option(tmp_path: Path) -> None:
     end = (op("Sigmoid", output="p"), op("Mul", "p", "levels"))
     model = network(*end, classes=1, maps=True, levels=np.array([255], np.float32))
-    with pytest.raises(RecipeError, match=r"never negative, .* without this scaling"):
+    with pytest.raises(RecipeError, match=r"sigmoid times a factor.* without the factor"):
         adopted(tmp_path, model, task="segment", labels=["background", "object"])
 
 

@@ -99,7 +99,7 @@ MOON = {"probabilities": [0.1, 0.2, 0.7]}
         (ClassifyHead(3, multi_label=True), {"probabilities": [0.6, 0.1, 0.9]}, "labels cat, moon"),
         (ClassifyHead(3, multi_label=True), {"probabilities": [0.1, 0.1, 0.2]}, "no label"),
         (SegmentHead(3, (2, 2)), {"mask": [[2, 2], [2, 2]]}, "'moon' in every pixel"),
-        (DETECT, {"scores": [0.2, 0.1]}, "no box with a score of 0.3"),
+        (DETECT, {"scores": [0.2, 0.1], "boxes": [[0, 0, 1, 1]] * 2}, "no box with a score of 0.3"),
     ],
 )
 def test_the_same_result_for_all_images_is_a_hint(
@@ -117,7 +117,7 @@ def test_the_same_result_for_all_images_is_a_hint(
         (ClassifyHead(3), [*[CUP] * 20, MOON]),
         (ClassifyHead(3), [CUP] * 7),  # too few to say
         (SegmentHead(3, (1, 2)), [{"mask": [[0, 1]]}] * 9),
-        (DETECT, [{"scores": [0.9, 0.1]}] * 9),
+        (DETECT, [{"scores": [0.9, 0.1], "boxes": [[0, 0, 1, 1]] * 2}] * 9),
         (EmbedHead(), [{"features": [1.0, 2.0]}] * 9),
     ],
 )
@@ -150,7 +150,7 @@ def test_no_more_candidates_are_advised_than_a_recipe_may_state() -> None:
     for count, advised in ((10_000, f"--candidates {MOST_CANDIDATES}"), (MOST_CANDIDATES, "")):
         recipe = DetectRecipe(candidates=count, best_only=True)
         head = DetectHead(PairDecoder(), recipe, 20_000, 3)
-        (hint,) = decided(head, {"scores": [0.4] * count})
+        (hint,) = decided(head, {"scores": [0.4] * count, "boxes": [[0, 0, 1, 1]] * count})
         assert hint.endswith(advised or "boxes beyond them are lost")
 
 
@@ -206,3 +206,19 @@ def test_what_is_assumed_is_shown_with_the_options() -> None:
     assert hint.startswith("std 1 is assumed")
     assert "--labeled" not in hint
     assert assumption_hints(normalization(), measured=True) == []
+
+
+@pytest.mark.parametrize(("empty", "hinted"), [(0, False), (1, False), (2, True), (10, True)])
+def test_clear_boxes_without_area_show_another_form(empty: int, *, hinted: bool) -> None:
+    """Corner and size, read as two corners: where the object is farther from the corner than it is large."""
+    boxes = np.tile(np.array([0.2, 0.2, 0.6, 0.5], np.float32), (1, 12, 1))
+    boxes[0, :empty, 2] = 0.1
+    boxes[0, 10:] = 0
+    scores = np.array([[0.9] * 10 + [0.1] * 2], np.float32)
+    decisions = Decisions(DetectHead(PairDecoder(), DetectRecipe(), 12, 3), LABELS)
+    decisions.add({"boxes": boxes, "scores": scores, "classes": np.zeros((1, 12), np.int64)})
+
+    hints = [hint for hint in decisions.hints() if "no area" in hint]
+
+    assert len(hints) == hinted
+    assert all(f"{empty} of 10 boxes" in hint and "--box-format xyxy" in hint for hint in hints)

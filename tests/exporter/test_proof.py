@@ -10,7 +10,7 @@ from onnx import numpy_helper
 from exporter.assemble import assemble
 from exporter.errors import ProofError
 from exporter.images import photographs
-from exporter.network import Network
+from exporter.network import Array, Network
 from exporter.progress import SilentProgress
 from exporter.proof import ImageSubject, prove
 from exporter.recipe import ProofRecipe, make_recipe
@@ -72,6 +72,32 @@ def test_a_changed_weight_is_found_and_its_layer_named(network: Network) -> None
 
     with pytest.raises(ProofError, match=r"agree up to first\S*; the first .* is second"):
         prove(model, ImageSubject.of(network, photographs(4)), BOUNDS, SilentProgress())
+
+
+class Sensitive(ImageSubject):
+    """A source that rounding changes by 2 %."""
+
+    def allowed_by_rounding(self, inputs: Array) -> float:  # noqa: ARG002
+        return 0.02
+
+
+def test_what_rounding_explains_is_allowed_unless_the_tolerance_is_stated(
+    network: Network,
+) -> None:
+    model, _ = assemble(network)
+    weights = next(t for t in model.graph.initializer if list(t.dims) == [16, 8, 3, 3])
+    changed = numpy_helper.to_array(weights) * np.float32(1.02)
+    weights.CopyFrom(numpy_helper.from_array(changed, weights.name))
+    subject = Sensitive.of(network, photographs(4))
+    progress = SilentProgress()
+
+    certificate = prove(model, subject, BOUNDS, progress)
+
+    assert 1e-3 < certificate.max_difference <= certificate.tolerance == 0.02
+    assert "rounding alone changes the source's own outputs as much" in progress.warnings[0]
+    stated = ProofRecipe(limit=4, largest=3, tolerance=1e-3)
+    with pytest.raises(ProofError, match=r"0\.001 is allowed"):
+        prove(model, subject, stated, SilentProgress())
 
 
 def test_outputs_that_depend_on_the_batch_are_refused(network: Network) -> None:

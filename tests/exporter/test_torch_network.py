@@ -1,9 +1,11 @@
 """A module and its source's facts become a network."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from exporter.errors import GraphError
 from exporter.heads.segment import SegmentHead
@@ -12,8 +14,9 @@ from exporter.progress import SilentProgress
 from exporter.recipe import Pixels, SegmentRecipe, make_recipe
 from exporter.torch_network import TorchModel, refuse_own_statistics, torch_network
 from service.card import ImageInput
+from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.graphs import normal
-from tests.exporter.nets import OwnStatistics
+from tests.exporter.nets import SIDE, OwnStatistics
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # PyTorch's own, while it traces
 
@@ -47,3 +50,36 @@ def test_pixels_of_the_recipe_replace_the_source_s_transform() -> None:
 def test_a_batch_norm_without_running_statistics_is_named() -> None:
     with pytest.raises(GraphError, match=r"first\.1 is a batch norm without running statistics"):
         refuse_own_statistics(OwnStatistics())
+
+
+class Segmenter(nn.Module):
+    """Scores of each pixel, with the axes in another order than (N, C, h, w)."""
+
+    def __init__(self, order: str) -> None:
+        super().__init__()
+        torch.manual_seed(1)
+        self.layer = nn.Conv2d(3, 1 if order == "squeezed" else 2, 3, padding=1)
+        self.order = order
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        maps: Tensor = self.layer(pixels)
+        return maps[:, 0].sigmoid() if self.order == "squeezed" else maps.permute(0, 2, 3, 1)
+
+
+@pytest.mark.parametrize("order", ["squeezed", "channels last"])
+def test_a_segmenter_s_axes_may_have_another_order(order: str, tmp_path: Path) -> None:
+    done = export_to(
+        tmp_path,
+        "python:tests.exporter.test_torch_network:Segmenter",
+        arguments={"order": order},
+        weights="none",
+        task="segment",
+        labels=["background", "object"],
+        input={"height": SIDE, "width": SIDE},
+    )
+
+    frames = some_frames(2, SIDE)
+    pixels = torch.tensor(frames.transpose(0, 3, 1, 2) / 255).float()
+    scores = Segmenter(order).eval()(pixels)
+    truth = scores > 0.5 if order == "squeezed" else scores.argmax(dim=3)
+    assert (outputs_of(done.path, frames)["mask"] == truth.numpy()).all()

@@ -87,6 +87,7 @@ def test_tensors_are_found_with_their_paths_and_the_rest_is_left_out() -> None:
     ("output", "task", "chosen"),
     [
         ({"features": B, "logits": A}, "classify", ("logits",)),
+        ({"logits": B, "probs": A}, "classify", ("probs",)),
         ({"out": A, "aux": B}, "segment", ("out",)),
         ({"pred_logits": A, "pred_boxes": B}, "detect", ("pred_boxes", "pred_logits")),
         ({"scores": A, "boxes": B, "n": C}, "detect", ("boxes", "scores")),

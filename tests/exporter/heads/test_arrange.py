@@ -262,11 +262,13 @@ VECTOR = Tensor("vector", (1, 5))
         # The best class beside its scores.
         ([Tensor("a", (1, 5), is_integer=True), Tensor("b", (1, 5))], 5, "b"),
         ([Tensor("a", (1, 5, 8), is_integer=True), Tensor("b", (1, 5), is_integer=True)], 5, "b"),
-        # Names: auxiliary ones are none, and logits come first.
+        # Names: auxiliary ones are none, and probabilities come first.
         ([Tensor("aux_logits", (1, 5)), Tensor("b", (1, 5))], 5, "b"),
         ([Tensor("embedding", (1, 5)), Tensor("b", (1, 5))], 0, "b"),
         ([Tensor("features", (1, 5)), Tensor("b", (1, 5))], 0, "b"),
-        ([Tensor("probabilities", (1, 5)), Tensor("out.logits", (1, 5))], 5, "out.logits"),
+        ([Tensor("out.logits", (1, 5)), Tensor("probabilities", (1, 5))], 5, "probabilities"),
+        ([Tensor("logits", (1, 5)), Tensor("scores", (1, 5))], 5, "scores"),
+        ([Tensor("output", (1, 5)), Tensor("logits", (1, 5))], 5, "logits"),
         ([Tensor("x", (1, 5)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
         ([Tensor("pred", (1, 5)), Tensor("softmax_2", (1, 5))], 5, "softmax_2"),
         # "auxiliary" inside of another word is none.
@@ -285,17 +287,22 @@ def test_a_classifier_s_scores_come_first(outputs: list[Tensor], labels: int, fi
     "outputs",
     [
         [Tensor("a", (1, 5)), Tensor("b", (1, 5))],
-        [Tensor("logits_1", (1, 5)), Tensor("logits_2", (1, 5)), Tensor("probs", (1, 5))],
+        [Tensor("probs_1", (1, 5)), Tensor("probs_2", (1, 5)), Tensor("logits", (1, 5))],
         [Tensor("aux1", (1, 5)), Tensor("aux2", (1, 5))],
     ],
 )
 def test_outputs_that_could_all_be_scores_are_named(outputs: list[Tensor]) -> None:
-    with pytest.raises(
-        RecipeError, match=rf"--outputs {outputs[0].name}; or give --labels"
-    ) as error:
-        names("classify", *outputs, labels=5)
+    advice = {
+        5: "",
+        4: "; none has 4 values, one for each label",
+        0: "; or give --labels, where their number shows it",
+    }
+    for labels, rest in advice.items():
+        with pytest.raises(RecipeError) as error:
+            names("classify", *outputs, labels=labels)
 
-    assert all(f"{one.name} (1, 5)" in str(error.value) for one in outputs)
+        assert str(error.value).endswith(f"take: --outputs {outputs[0].name}{rest}")
+        assert all(f"{one.name} (1, 5)" in str(error.value) for one in outputs)
 
 
 def test_stated_outputs_keep_their_order() -> None:

@@ -109,6 +109,58 @@ def test_a_kind_is_known(end: str | None, rows: list[list[float]], expected: str
     assert kind(end, *rows) == expected
 
 
+def test_a_softplus_as_pytorch_writes_it_is_evidence_with_one_added_too() -> None:
+    """Where its argument is large it is that itself; Dirichlet networks add one (Sensoy et al., arXiv:1806.01768)."""
+    nodes = [
+        op("Softplus", "linear", output="soft"),
+        op("Greater", "linear", "two", output="large"),
+        op("Where", "large", "linear", "soft", output="evidence"),
+        op("Add", "evidence", "two", output="alpha"),
+    ]
+    values = [np.array([[3.1, 2.0, 9.5]]), np.array([[2.5, 7.0, 2.1]])]
+
+    assert score_kind(graph_of(*nodes[:3]), "evidence", values, 1) == "amount"
+    assert score_kind(graph_of(*nodes), "alpha", values, 1) == "amount"
+
+
+def test_a_mask_of_constants_leaves_logits_what_they_are() -> None:
+    nodes = [
+        op("Less", "linear", "two", output="small"),
+        op("Where", "small", "linear", "two", output="masked"),
+    ]
+    assert score_kind(graph_of(*nodes), "masked", [np.array([[0.2, 0.9]])], 1) == "logits"
+
+
+@pytest.mark.parametrize("activation", ["Sigmoid", "Softmax", "HardSigmoid"])
+@pytest.mark.parametrize(
+    ("steps", "values", "expected"),
+    [
+        (["Mul"], [40.0, 95.0], "scaled"),
+        (["Flatten", "Div", "Add"], [40.0, 95.0], "scaled"),
+        (["Mul", "Clip", "Flatten"], [40.0, 95.0], "scaled"),
+        (["Mul"], [0.4, 0.95], "bounded"),
+        (["Add"], [1.4, 1.95], "logits"),
+        (["Mul", "Exp"], [1.4, 95.0], "amount"),
+        (["Mul"], [-3.0, 95.0], "logits"),
+    ],
+)
+def test_probabilities_times_a_factor_are_no_logits(
+    activation: str, steps: list[str], values: list[float], expected: str
+) -> None:
+    """As percentages: a softmax on top of them gives the best class all of the probability."""
+    nodes, last = [op(activation, "linear", output="first")], "first"
+    for index, step in enumerate(steps):
+        inputs = [last, "two"] if step in {"Mul", "Div", "Add"} else [last]
+        last = f"t{index}"
+        nodes.append(op(step, *inputs, output=last))
+
+    found = score_kind(
+        graph_of(*nodes), last, [np.array([values]), np.array([values[::-1]]) / 2], 1
+    )
+
+    assert found == expected
+
+
 def test_the_classes_may_be_on_any_axis() -> None:
     maps = np.array([[[[0.2, 0.9]], [[0.8, 0.1]]]])  # (1, 2 classes, 1, 2): each pixel sums to one
     graph = graph_of(op("Selu", "linear"))

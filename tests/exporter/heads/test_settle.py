@@ -190,6 +190,7 @@ def test_a_stated_activation_of_a_detector_is_taken_for_logits() -> None:
         ({"score_activation": "softmax"}, "Softmax", SCORES, "are probabilities already"),
         ({"score_activation": "none"}, None, LARGE, r"they are -3 to 9 on real"),
         ({}, None, LARGE, r"scores are -3 to 9 on real images, not probabilities\. State what"),
+        ({}, "Sigmoid", [[90.0, 10.0], [20.0, 70.0]], "None is negative: percentages or counts"),
         ({}, None, SCORES, "and a linear layer computes them, so that they may be logits. State"),
     ],
 )

@@ -18,6 +18,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         "signed",
         "distance",
         "amount",
+        "scaled",
     } == UNKNOWN
 
 
@@ -31,6 +32,7 @@ def test_what_the_graph_shows_needs_no_question() -> None:
         ("cosine", "products of vectors of the length one", "(scores * s)"),
         ("signed", "they lie in -1 to 1", "state --activation softmax or sigmoid"),
         ("distance", "a root or a length", "the negative distance"),
+        ("scaled", "a softmax or sigmoid times a factor", "without the factor"),
         ("amount", "an exponential or a softplus", "the division by the sum"),
     ],
 )

@@ -11,13 +11,14 @@ from PIL import Image
 
 from exporter.graph import Graph
 from exporter.heads.classify import ClassifyHead
-from exporter.labeled.alternatives import better_pixels
+from exporter.labeled.alternatives import OWN, Better, better_pixels
 from exporter.network import Array, Facts, Network, Reference
 from exporter.recipe import Pixels
 from service.card import ImageInput
 from service.labeled.truth import LabeledImage, LabeledImages
 
 LABELS = ("light", "dark")
+IMAGENET = "--mean 0.485,0.456,0.406 --std 0.229,0.224,0.225"
 LEVELS = {"light": 200, "dark": 60}
 """As shares these are 0.784 and 0.235; by ImageNet's mean and std about 1.5 and -0.95, by halves 0.57 and -0.53."""
 
@@ -80,8 +81,7 @@ def test_the_values_that_fit_are_named(
     found = better_pixels(network(is_light), LABELS, both(tmp_path))
 
     assert found is not None
-    assert (found.options, found.metric) == (options, "top1")
-    assert (found.score, found.assumed_score, found.images) == (1.0, 0.5, 10)
+    assert found == Better("top1", ((options, 1.0),), 0.5, 10)
 
 
 def test_where_the_assumed_values_fit_there_is_nothing_better(tmp_path: Path) -> None:
@@ -130,6 +130,35 @@ def test_a_network_of_one_image_gets_one_at_a_time(tmp_path: Path) -> None:
     assert cast("Judge", net.reference).batches == [1] * 10
 
 
+def test_values_that_fit_alike_are_all_named(tmp_path: Path) -> None:
+    """Bytes are as right as ImageNet's values: which of them the training used can not be seen."""
+    found = better_pixels(network(lambda mean: mean > 1.2), LABELS, both(tmp_path))
+    alike = better_pixels(
+        network(lambda mean: 1.2 < mean < 20 or mean > 100), LABELS, both(tmp_path)
+    )
+
+    assert found is not None
+    assert alike is not None
+    assert [options for options, _ in alike.scores] == [IMAGENET, "--scale 1 --mean 0 --std 1"]
+
+
+def test_a_gray_network_is_not_given_three_channels(tmp_path: Path) -> None:
+    net = network(lambda mean: mean > 1.2, color="gray")
+
+    assert better_pixels(net, LABELS, both(tmp_path)) is None
+
+
+def test_a_stated_mean_stays(tmp_path: Path) -> None:
+    net = network(lambda mean: mean > 0.55, mean=(0.5, 0.5, 0.5))
+
+    found = better_pixels(replace(net, assumed=("std",)), LABELS, both(tmp_path))
+
+    assert found is not None
+    assert [options for options, _ in found.scores] == [
+        "--std 0.229,0.224,0.225", "--std 0.5", f"--std 0.2745 ({OWN})",
+    ]  # fmt: skip
+
+
 def test_another_scale_and_order_of_colors_are_stated_too(tmp_path: Path) -> None:
     red = tmp_path / "red.png"
     Image.new("RGB", (4, 4), (255, 0, 0)).save(red)
@@ -141,4 +170,7 @@ def test_another_scale_and_order_of_colors_are_stated_too(tmp_path: Path) -> Non
     found = better_pixels(net, LABELS, labeled)
 
     assert found is not None
-    assert found.options == "--scale 0.0039216 --mean 0.406,0.456,0.485 --std 0.225,0.224,0.229"
+    # In the units of the stated scale, 255 · 0.5 for the brightest byte.
+    assert [options for options, _ in found.scores] == [
+        "--mean 51.77,58.14,61.84 --std 28.69,28.56,29.2"
+    ]

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, helper, numpy_helper
 
 from exporter.errors import GraphError, SourceError
-from exporter.sources.found_graph import all_nodes, first_line, opset_of, plain, read_file
+from exporter.sources.foreign_operators import all_nodes, opset_of
+from exporter.sources.found_graph import first_line, plain, read_file
 
 FILE = Path("net.onnx")
 VALUES = np.array([[-2.0, 0.5, 3.0]], np.float32)
@@ -129,7 +130,13 @@ def test_functions_are_inlined() -> None:
     ("node", "message"),
     [
         (op("Frob", "x", "out"), "outside standard ONNX: Frob. A servable must run everywhere"),
-        (op("Gelu", "x", "out", domain="com.microsoft"), "com.microsoft:Gelu. A servable"),
+        (op("Gelu", "x", "out", domain="com.microsoft"), "Gelu; .*ORT_ENABLE_BASIC"),
+        (op("Conv", "x", "out", domain="com.microsoft.nchwc"), "nchwc:Conv; .*ORT_ENABLE_BASIC"),
+        (op("QGemm", "x", "out", domain="com.microsoft"), "QGemm; .*quant_format=QuantFormat.QDQ"),
+        (op("MatMulNBits", "x", "out", domain="com.microsoft"), "weights of 4 or 8 bits"),
+        (op("ATen", "x", "out", domain="org.pytorch.aten"), "ONNX_ATEN_FALLBACK"),
+        (op("Scaler", "x", "out", domain="ai.onnx.ml"), "classic machine learning"),
+        (op("Mine", "x", "out", domain="com.microsoft"), "com.microsoft:Mine. A servable"),
         (op("EfficientNMS_TRT", "x", "out"), "EfficientNMS_TRT; it runs in TensorRT only"),
         (op("BatchedNMS_TRT", "x", "out"), "BatchedNMS_TRT; it runs in TensorRT only"),
         (op("BatchedNMSDynamic_TRT", "x", "out"), "it runs in TensorRT only"),

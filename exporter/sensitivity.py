@@ -1,0 +1,43 @@
+"""How much a network amplifies rounding: two right computations of it may differ by as much.
+
+Float32 values differ in their last bit between two frameworks, by the order of a sum. A quantized layer turns that into
+a whole step where a value lies between two; deep networks with random weights multiply it.
+"""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.network import Array, Comparison, Outputs
+
+LARGEST = 0.05
+"""A larger difference is never put down to rounding."""
+
+FACTOR = 4.0
+"""A few tries do not find the largest change, and every layer rounds, not the input alone."""
+
+_TRIES = 3
+_LAST_BIT = 2.0**-23
+
+
+def allowed_by_rounding(
+    run: Callable[[NDArray[np.float32]], Outputs],
+    comparison: Comparison,
+    pixels: NDArray[np.float32],
+) -> float:
+    """Return the difference that rounding can explain, 0 to 0.05.
+
+    Args:
+        run: the source alone, from pixel values to the outputs of the task.
+        comparison: how its outputs are compared.
+        pixels: values float32; each is changed in its last bit, up or down.
+    """
+    rng = np.random.default_rng(0)
+    expected = run(pixels)
+    changes = [0.0]
+    for _ in range(_TRIES):
+        signs = rng.choice(np.array([-_LAST_BIT, _LAST_BIT]), pixels.shape)
+        changed: Array = (pixels * (1 + signs)).astype(np.float32)
+        changes.append(comparison.difference(run(changed), expected))
+    return min(FACTOR * max(changes), LARGEST)

@@ -1,0 +1,126 @@
+"""The message for a file of weights that is given as the source: what it holds, and how to name its network.
+
+A pickle of a whole module names the module's class. The name is read from the pickle's opcodes; nothing is loaded.
+"""
+
+import pickletools
+import zipfile
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+
+_MOST_BYTES = 2**20
+"""How much of a file is searched for the class; the tensors of a torch.save lie behind it or in other files."""
+
+_MOST_PICKLES = 5
+"""PyTorch's older form is a row of pickles: three short ones, then the content."""
+
+_ATTRIBUTE = "_parameters"
+"""The first attribute with tensors in the pickle of every module, right behind its class."""
+
+_TRAINING_WRAPPERS = ("DataParallel", "DistributedDataParallel", "OptimizedModule", "AveragedModel")
+_PLAIN = ("collections.", "builtins.", "__builtin__.")
+
+_LIBRARIES = ("torchvision", "timm")
+
+_SAVE = (
+    "Or save a program where it was trained: torch.export.save(torch.export.export(model.eval(), (images,), "
+    "dynamic_shapes=({0: torch.export.Dim('n')},)), 'net.pt2'), with a batch of two images; or ONNX with "
+    "torch.onnx.export"
+)
+
+
+def weights_alone(path: Path, wanted: str = "network") -> str:
+    """Return what a file of weights holds and how to name its network.
+
+    Args:
+        path: a file of torch.save, pickle, safetensors or numpy.savez.
+        wanted: what the file should have been.
+    """
+    module = pickled_class(path)
+    if module is None:
+        return (
+            f"{path} contains weights and not the {wanted}. Name the network too: torchvision:NAME --weights {path}, "
+            f"timm:NAME --weights {path}, or python:package.module:callable --weights {path}"
+        )
+    return (
+        f"{path} holds a whole network of the class {module}, as torch.save(model) writes it. Loading that would run "
+        f"code that the file names, so only its weights are read. {_remedy(path, module)}. {_SAVE}"
+    )
+
+
+def pickled_class(path: Path) -> str | None:
+    """Return the class of the outermost module in a pickle, as `package.module.Name`; None for plain weights.
+
+    Wrappers of a training, such as `DataParallel`, are passed over.
+    """
+    try:
+        return _class_in(_pickle_of(path))
+    # What is damaged is refused where it is read.
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+        return None
+
+
+def _remedy(path: Path, module: str) -> str:
+    package = module.partition(".")[0]
+    home, _, name = module.rpartition(".")
+    if module.startswith("models.yolo."):
+        return f"Use the export.py of its repository: python export.py --weights {path}"
+    if package in _LIBRARIES:
+        return f"Name the network: {package}:NAME --weights {path}"
+    if package == "torch":
+        return f"Give the function that builds the network: python:module:function --weights {path}"
+    if package == "__main__":
+        return (
+            f"Give the Python file that defines {name}, FILE.py in the working folder: "
+            f"python:FILE:{name} --weights {path}"
+        )
+    return (
+        f"Give its code: python:{home}:{name} --weights {path}, with --arg NAME=VALUE for each argument of {name} "
+        "and --code FOLDER for the folder of its code"
+    )
+
+
+def _pickle_of(path: Path) -> BytesIO:
+    """Return the start of the pickle in a file."""
+    if not zipfile.is_zipfile(path):
+        with path.open("rb") as file:
+            return BytesIO(file.read(_MOST_BYTES))
+    with zipfile.ZipFile(path) as archive:
+        name = next((one for one in archive.namelist() if one.endswith("data.pkl")), None)
+        if name is None:
+            return BytesIO()
+        with archive.open(name) as file:
+            return BytesIO(file.read(_MOST_BYTES))
+
+
+def _class_in(pickled: BytesIO) -> str | None:
+    names: list[str] = []
+    outer = -1
+    for word, is_class in _words(pickled):
+        if is_class and not word.startswith(_PLAIN):
+            names.append(word)
+        elif word == _ATTRIBUTE and outer < 0:
+            outer = len(names) - 1
+    if outer < 0:
+        return None
+    inner = (name for name in names[outer + 1 :] if name.partition(".")[0] != "torch")
+    is_wrapper = names[outer].endswith(_TRAINING_WRAPPERS)
+    return next(inner, names[outer]) if is_wrapper else names[outer]
+
+
+def _words(pickled: BytesIO) -> Iterator[tuple[str, bool]]:
+    """Yield the texts in a row of pickles, and the names of classes in it, for which the flag is set."""
+    for _ in range(_MOST_PICKLES):
+        texts = ["", ""]
+        try:
+            for code, value, _ in pickletools.genops(pickled):
+                if code.name in {"GLOBAL", "INST"}:
+                    yield str(value).replace(" ", "."), True
+                elif code.name == "STACK_GLOBAL":
+                    yield ".".join(texts[-2:]), True
+                elif isinstance(value, str):
+                    texts = [texts[-1], value]
+                    yield value, False
+        except ValueError:  # the end of what was read, or numbers after the pickle
+            return
