@@ -94,6 +94,8 @@ def test_a_version_is_loaded_by_a_call_that_names_no_place(service: Service) -> 
         "loaded": [],
         "removed": [],
         "refused": {},
+        "plans": {},
+        "defaults": {},
         "drained": True,
     }
     for path in ("/v1/models/..%2fcolors/versions/2", "/v1/models/colors/versions/..%2f2"):
