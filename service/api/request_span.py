@@ -32,12 +32,8 @@ def begin_span(tracer: Tracer, scope: Scope, record: RequestRecord, *, is_probe:
     record.traced = tracer.begin(
         record.headers,
         record.began,
-        method if method != OTHER else "HTTP",
-        {
-            "http.request.method": method,
-            "url.path": scope["path"],
-            "url.scheme": scope.get("scheme", "http"),
-        },
+        _name(method),
+        _known_attributes(scope, method),
     )
 
 
@@ -51,7 +47,7 @@ def end_span(
     assert record.traced is not None
     route = route_of(record, scope)
     method = _method(scope)
-    name = method if method != OTHER else "HTTP"
+    name = _name(method)
     tracer.end(
         record.traced,
         name=name if route == UNMATCHED else f"{name} {route}",
@@ -66,13 +62,25 @@ def _method(scope: Scope) -> str:
     return method if method in METHODS else OTHER
 
 
+def _name(method: str) -> str:
+    """Return the name of a span as far as the method decides it."""
+    return method if method != OTHER else "HTTP"
+
+
+def _known_attributes(scope: Scope, method: str) -> Mapping[str, Attribute]:
+    """Return what is known when the head of a request is there."""
+    return {
+        "http.request.method": method,
+        "url.path": scope["path"],
+        "url.scheme": scope.get("scheme", "http"),
+    }
+
+
 def _attributes(
     scope: Scope, record: RequestRecord, method: str, route: str, status: int
 ) -> Mapping[str, Attribute]:
     attributes: dict[str, Attribute] = {
-        "http.request.method": method,
-        "url.path": scope["path"],
-        "url.scheme": scope.get("scheme", "http"),
+        **_known_attributes(scope, method),
         "http.response.status_code": status,
         "network.protocol.version": scope.get("http_version", "1.1"),
         "foveal.request.id": record.request_id,

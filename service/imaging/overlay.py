@@ -26,7 +26,8 @@ PNG_LEVEL = 1
 MOST_PNG_PIXELS = 24_000_000
 """Of a drawn image in colors: as a PNG a photograph takes 0.06 s of CPU time for each million, and noise 0.08 s."""
 PNG_STRATEGY = zlib.Z_RLE
-"""Of images in colors: on photographs it takes 0.84 of the time of zlib's default, on noise 0.7, for the same size."""
+"""Of images in colors: the playground's photographs take 0.86 to 0.90 of the time of zlib's default, and 0.92 to 1.05
+of its bytes; noise takes 0.7 of the time."""
 MASK_OPACITY = 0.55
 MASK_IDS = 256
 _OPAQUE = 256

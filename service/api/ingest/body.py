@@ -67,8 +67,7 @@ async def read_body(
     if COMPLETE_KEY not in request.scope or await received.more():
         await _receive_in_time(received, announced, limits, deadline)
     record.body_bytes = received.sent
-    if record.traced is not None:
-        record.received()
+    record.received()
     if held and received.size > LARGE_BYTES:
         record.release_with_response(limits.admission.hold(received.size))
     return received.take()

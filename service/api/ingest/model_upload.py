@@ -26,6 +26,8 @@ CHUNK_BYTES = 1 << 20
 """So much is gathered before a thread writes it."""
 DRAFT = ".incoming-"
 """How the name of a folder begins to which a model is written."""
+_SENT = f"{DRAFT}{'[0-9a-f]' * 16}"
+"""The names of those that this module makes: `foveal pull` has a folder too, which it needs for longer."""
 ABANDONED_SECONDS = 3600.0
 """What nothing was written to for so long was left by a process that was killed."""
 
@@ -144,7 +146,7 @@ def _begin(draft: Path, place: Path) -> BinaryIO:
 
 def _remove_abandoned(root: Path) -> None:
     """Remove what a killed process has left: it may be as large as a model."""
-    for draft in root.glob(f"{DRAFT}*"):
+    for draft in root.glob(_SENT):
         with contextlib.suppress(OSError):  # another process may be quicker
             written = max(path.lstat().st_mtime for path in (draft, *draft.iterdir()))
             if time.time() - written > ABANDONED_SECONDS:

@@ -130,52 +130,37 @@ class LogitExplanation(TypedDict):
     logit: float
 
 
-class CamExplanation(TypedDict):
+class HeatExplanation(TypedDict):
+    """What all explanations by a heat map hold; `method` says how it was made."""
+
     model: str
     version: int
+    width: int
+    height: int
     target: ClassFigures | BoxFigures | AreaFigures | FeatureFigures
     heat: HeatFigures
     peak: PeakFigures
     scores: NotRequired[ScoreFigures]
     # What the time did not suffice for, if it makes a difference.
     detail: NotRequired[str]
+
+
+class CamExplanation(HeatExplanation):
     view: Literal["cam"]
-    width: int
-    height: int
     method: Literal["cam", "eigencam", "rise"]
     stage: NotRequired[str]
     samples: NotRequired[int]
     seed: NotRequired[int]
 
 
-class OcclusionExplanation(TypedDict):
-    model: str
-    version: int
-    target: ClassFigures | BoxFigures | AreaFigures | FeatureFigures
-    heat: HeatFigures
-    peak: PeakFigures
-    scores: NotRequired[ScoreFigures]
-    # What the time did not suffice for, if it makes a difference.
-    detail: NotRequired[str]
+class OcclusionExplanation(HeatExplanation):
     view: Literal["occlusion"]
-    width: int
-    height: int
     method: Literal["occlusion"]
     samples: int
 
 
-class RiseExplanation(TypedDict):
-    model: str
-    version: int
-    target: ClassFigures | BoxFigures | AreaFigures | FeatureFigures
-    heat: HeatFigures
-    peak: PeakFigures
-    scores: NotRequired[ScoreFigures]
-    # What the time did not suffice for, if it makes a difference.
-    detail: NotRequired[str]
+class RiseExplanation(HeatExplanation):
     view: Literal["rise"]
-    width: int
-    height: int
     method: Literal["rise"]
     samples: int
     seed: int

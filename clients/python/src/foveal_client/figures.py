@@ -109,26 +109,18 @@ class CellValue(TypedDict):
     network: float
 
 
-class ActivationFigures(TypedDict):
+class ActivationFigures(CellValue):
     """An activation function and what it makes of the number before it."""
 
-    # Multiplied out here, in double precision.
-    value: float
-    # What the network computed in this place.
-    network: float
     step: Literal["activation"]
     # `relu`, `clip`, `leaky_relu`, `elu`, `tanh`, `sigmoid`, `softplus`, `hard_sigmoid`, `silu` or `hard_swish`.
     name: str
     parameters: dict[str, float]
 
 
-class PoolingFigures(TypedDict):
+class PoolingFigures(CellValue):
     """A pooling, at the place whose window holds the cell. Pairs are down and across."""
 
-    # Multiplied out here, in double precision.
-    value: float
-    # What the network computed in this place.
-    network: float
     step: Literal["pooling"]
     name: Literal["max", "average"]
     height: int

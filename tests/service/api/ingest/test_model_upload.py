@@ -13,6 +13,7 @@ from fastapi import Request
 from service.api.ingest.model_upload import ABANDONED_SECONDS, DRAFT, Upload, receive_model
 from service.api.ingest.pace import Pace
 from service.errors import ClientLeftError, DeadlineError, FovealError
+from service.storage.pulling import WORK_FOLDER
 
 pytestmark = pytest.mark.anyio
 Message = dict[str, Any]
@@ -78,11 +79,13 @@ async def test_what_killed_processes_have_left_is_removed_and_what_arrives_is_no
     tmp_path: Path,
 ) -> None:
     now = time.time()
-    left = draft(tmp_path, "left", now - ABANDONED_SECONDS - 1)
-    begun_long_ago = draft(tmp_path, "slow", now - ABANDONED_SECONDS - 1)
+    left = draft(tmp_path, "0" * 16, now - ABANDONED_SECONDS - 1)
+    begun_long_ago = draft(tmp_path, "1" * 16, now - ABANDONED_SECONDS - 1)
     os.utime(begun_long_ago / "model.onnx", (now, now))
-    new = draft(tmp_path, "new", now)
+    new = draft(tmp_path, "2" * 16, now)
+    pulls = draft(tmp_path, "pull", now - ABANDONED_SECONDS - 1)
+    assert pulls.name == WORK_FOLDER
     upload = await receive(tmp_path, piece(b"a model", more=False))
     assert upload is not None
     assert (upload.folder / "model.onnx").read_bytes() == b"a model"
-    assert [one.exists() for one in (left, begun_long_ago, new)] == [False, True, True]
+    assert [one.exists() for one in (left, begun_long_ago, new, pulls)] == [False, True, True, True]
