@@ -2,14 +2,12 @@
 
 from typing import Literal
 
+from exporter.backbone import ASPECT_TOLERANCE
 from exporter.recipe import Recipe
 from service.card import ImageInput
 
 MapForm = Literal["plain", "channels_last", "map"]
 """`plain` are maps (N, C, h, w), `channels_last` (N, h, w, C), and `map` is one map (N, h, w)."""
-
-_ASPECT = 1.3
-"""The aspect ratio of a map may differ by this factor from the image's, since small sizes are rounded."""
 
 
 def map_form(dims: tuple[int, ...], recipe: Recipe, image_input: ImageInput) -> MapForm:
@@ -36,4 +34,4 @@ def _is_channels_last(dims: tuple[int, ...], recipe: Recipe, image_input: ImageI
 
 def _has_aspect(height: int, width: int, image_input: ImageInput) -> bool:
     ratio = height * image_input.width / (width * image_input.height)
-    return 1 / _ASPECT <= ratio <= _ASPECT
+    return 1 / ASPECT_TOLERANCE <= ratio <= ASPECT_TOLERANCE

@@ -291,7 +291,7 @@ def _largest_difference(
     """Compare at every batch size; return the largest difference and what is allowed.
 
     The source computes no `features`; those of the first sample must not depend on the batch. More than the tolerance
-    is allowed where rounding alone changes the source's own outputs so much, unless the recipe states it.
+    is allowed where rounding explains it, unless the recipe states the tolerance (docs/decisions/0037).
     """
     comparison, batches = subject.comparison, _batches(subject, bounds)
     alone = run_graph(session, subject.inputs[:1], comparison.outputs)
@@ -317,9 +317,9 @@ def _largest_difference(
         progress.advance(BATCHES_SHARE * (index + 1) / len(batches), f"batch {size}: {worst:.1e}")
     if allowed > bounds.tolerance:
         progress.warn(
-            f"the difference of {worst:.2g} is more than {bounds.tolerance:.2g}, but rounding alone "
-            "changes the source's own outputs as much: its layers are quantized, or it amplifies rounding (--tolerance "
-            "states what is allowed)"
+            f"the difference of {worst:.2g} is more than {bounds.tolerance:.2g}. Rounding explains up to "
+            f"{allowed:.2g}, by how much it changes the source's own outputs: layers are quantized, or they amplify "
+            "rounding (--tolerance states what is allowed)"
         )
     return worst, allowed
 

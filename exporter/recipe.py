@@ -146,8 +146,8 @@ class ProofRecipe(_Frozen):
     tolerance: float = Field(
         1e-3,
         gt=0,
-        description="The largest difference between graph and source that is allowed in fp32, below 1; fp16 and "
-        "int8 have tolerances of their own.",
+        description="The largest difference between graph and source that is allowed in fp32, below 1. Where it is not "
+        "stated, rounding may explain up to 0.05. fp16 and int8 have tolerances of their own.",
     )
     agreement: float = Field(
         0.95, ge=0, le=1, description="The smallest agreement on whole images that is allowed."

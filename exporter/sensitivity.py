@@ -31,7 +31,7 @@ def allowed_by_rounding(
     Args:
         run: the source alone, from pixel values to the outputs of the task.
         comparison: how its outputs are compared.
-        pixels: values float32; each is changed in its last bit, up or down.
+        pixels: values float32; each is changed by 2⁻²³ of itself, its last bit or two, up or down.
     """
     rng = np.random.default_rng(0)
     expected = run(pixels)

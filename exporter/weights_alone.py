@@ -5,6 +5,7 @@ A pickle of a whole module names the module's class. The name is read from the p
 
 import pickletools
 import zipfile
+import zlib
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -22,6 +23,11 @@ _TRAINING_WRAPPERS = ("DataParallel", "DistributedDataParallel", "OptimizedModul
 _PLAIN = ("collections.", "builtins.", "__builtin__.")
 
 _LIBRARIES = ("torchvision", "timm")
+
+_UNREADABLE = (
+    *(OSError, EOFError, ValueError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError),
+)
 
 _SAVE = (
     "Or save a program where it was trained: torch.export.save(torch.export.export(model.eval(), (images,), "
@@ -56,8 +62,7 @@ def pickled_class(path: Path) -> str | None:
     """
     try:
         return _class_in(_pickle_of(path))
-    # What is damaged is refused where it is read.
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except _UNREADABLE:  # what is damaged is refused where it is read
         return None
 
 

@@ -250,7 +250,7 @@ def _has_labels(weights: Path) -> bool:
 
 def _name(kind: str, where: str) -> str:
     """Return a name for the servable: a-z, 0-9, and after the first also . _ -, at most 64 characters."""
-    if kind in {"python", "train"}:
+    if kind in WITH_CODE:
         plain = where.rpartition(":")[2].rpartition(".")[2]
     elif kind in COMPLETE or kind == "transformers":
         plain = _file_name(Path(where).resolve())

@@ -1,5 +1,6 @@
 """Where mean and std are assumed: whether others that are common would give more right answers."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ Values whose scores lie closer together than that are all named, since so few im
 """
 
 SMALLEST_STD = 1e-3
+SCALE_TOLERANCE = 1e-2
+"""How far a stated scale may be from 1/255, as a share: it is often written with few digits, as 0.0039."""
 IMAGENET: dict[str, Triple] = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 HALF: dict[str, Triple] = {"mean": (0.5, 0.5, 0.5), "std": (0.5, 0.5, 0.5)}
 OWN = "mean and std of these images themselves"
@@ -81,7 +84,7 @@ def _common(network: Network, frames: Sequence[NDArray[np.uint8]]) -> Iterator[t
         }
         yield _options(scaled) + remark, pixels.model_copy(update=scaled)
     if len(network.assumed) == len(IMAGENET):
-        other = 1.0 if unit == 1 else 1 / 255
+        other = 1.0 if math.isclose(unit, 1, rel_tol=SCALE_TOLERANCE) else 1 / 255
         alone = {"mean": _triple([0.0]), "std": _triple([1.0])}
         yield (
             f"--scale {other:.5g} {_options(alone)}",

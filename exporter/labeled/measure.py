@@ -25,7 +25,7 @@ from exporter.labeled.answers import (
     label_scorer,
     mask_scorer,
 )
-from exporter.labeled.reading import as_recipe_error, check_answers
+from exporter.labeled.reading import as_recipe_error
 from exporter.network import Network, Outputs
 from exporter.progress import Progress
 from exporter.proof import run_graph
@@ -36,6 +36,7 @@ from service.errors import ImageError, InferenceError
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
 from service.imaging.source_image import SourceImage
+from service.labeled.reading import check_answers
 from service.labeled.scorers import ClassScorer, check_masks, mask_size
 from service.labeled.truth import LabeledImage, LabeledImages
 
@@ -75,9 +76,9 @@ def check_labeled(labeled: LabeledImages, network: Network, labels: Sequence[str
     Raises:
         RecipeError: names, numbers of labels or masks do not fit it.
     """
-    check_answers(labeled, labels, several=_several(network))
-    if network.head.task == "segment":
-        with as_recipe_error():
+    with as_recipe_error():
+        check_answers(labeled, labels, several=_several(network))
+        if network.head.task == "segment":
             check_masks(labeled.images, len(labels))
 
 

@@ -1,13 +1,12 @@
 """`--labeled`: a folder, a table or annotations → images with known answers, checked before a network is loaded."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from exporter.errors import RecipeError
 from exporter.recipe import Recipe
 from service.errors import LabelsError
-from service.labeled import reading
 from service.labeled.reading import TASKS, read_labels, require_names
 from service.labeled.truth import LabeledImages
 
@@ -49,16 +48,6 @@ def read_labeled(recipe: Recipe) -> LabeledImages | None:
             # The network's outputs may show that an image may have several.
             require_names(labeled, labels, several=True)
     return labeled.at_most(recipe.proof.labeled_limit)
-
-
-def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: bool) -> None:
-    """Refuse names of classes that the network does not have, and a number of labels that an image can not have.
-
-    Raises:
-        RecipeError: an answer does not fit the network.
-    """
-    with as_recipe_error():
-        reading.check_answers(labeled, labels, several=several)
 
 
 def _images_folder(recipe: Recipe) -> Path | None:

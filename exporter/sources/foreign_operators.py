@@ -10,7 +10,11 @@ STANDARD = {"", "ai.onnx"}
 
 _OF_RUNTIME = "com.microsoft"
 _QUANTIZATION = {"QuantizeLinear", "DequantizeLinear"}
-_EIGHT_BITS = {TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32}
+_OLDER_TYPES = {
+    *(TensorProto.UINT8, TensorProto.INT8, TensorProto.INT32),
+    *(TensorProto.FLOAT, TensorProto.FLOAT16),
+}
+"""Those of scales, zero points and values that need no newer opset than the file's."""
 
 _SIXTEEN_BIT_OPSET = 21
 """The first opset in which a standard QuantizeLinear has 16 bits."""
@@ -74,9 +78,7 @@ def with_standard_quantization(model: ModelProto) -> ModelProto:
     if not foreign:
         return model
     wide = {
-        tensor.name
-        for tensor in model.graph.initializer
-        if tensor.data_type not in {*_EIGHT_BITS, TensorProto.FLOAT, TensorProto.FLOAT16}
+        tensor.name for tensor in model.graph.initializer if tensor.data_type not in _OLDER_TYPES
     }
     for node in foreign:
         node.domain = ""
@@ -141,15 +143,10 @@ def _is_quantization(node: NodeProto) -> bool:
 def _instead(domain: str, operator: str) -> str | None:
     if operator in _INSTEAD:
         return _INSTEAD[operator]
-    if (
-        domain == _OF_RUNTIME
-        and operator.startswith("Q")
-        and operator != "QuickGelu"
-        and operator not in _FUSED
-    ):
-        return _INTEGERS
-    if domain == _OF_RUNTIME and operator in _WEIGHTS_ONLY:
-        return _COMPRESSED
-    if domain == _OF_RUNTIME and operator in _FUSED:
+    if domain != _OF_RUNTIME:
+        return _BY_DOMAIN.get(domain)
+    if operator in _FUSED:
         return _OPTIMIZED
-    return _BY_DOMAIN.get(domain)
+    if operator in _WEIGHTS_ONLY:
+        return _COMPRESSED
+    return _INTEGERS if operator.startswith("Q") else None

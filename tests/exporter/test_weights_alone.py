@@ -1,6 +1,7 @@
 """A file of weights as the source: the message names what is in it and the next step, and nothing is loaded."""
 
 import pickle
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torchvision.models import squeezenet1_1
 
 from exporter.errors import SourceError
 from exporter.guessing.guess import guess
+from exporter.weights_alone import pickled_class
 from tests.exporter.nets import Small
 
 OWN = f"{Small.__module__}.Small"
@@ -94,3 +96,15 @@ def test_nothing_in_the_file_runs(kind: str, tmp_path: Path) -> None:
 
     with pytest.raises(SourceError, match="holds a whole network"):
         guess(f"{kind}{tmp_path / 'net.pt'}", {})
+
+
+def test_a_damaged_archive_names_no_class(tmp_path: Path) -> None:
+    path = tmp_path / "net.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("net/data.pkl", pickle.dumps(Small()))
+    whole = path.read_bytes()
+    assert pickled_class(path) == OWN
+
+    for begin in range(42, 400, 7):
+        path.write_bytes(whole[:begin] + b"\xff" * 40 + whole[begin + 40 :])
+        assert pickled_class(path) in {OWN, None}

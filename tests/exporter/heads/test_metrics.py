@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+from torchvision.ops import nms
 
 from exporter.heads.metrics import (
     average_precision,
@@ -57,3 +59,21 @@ def test_an_empty_box_is_found_where_the_other_side_has_it() -> None:
 def test_bilinear_enlargement_keeps_constants_and_repeats_edges() -> None:
     maps = np.array([[[[0.0, 4.0]]]], np.float32)
     np.testing.assert_allclose(resize_bilinear(maps, (1, 4))[0, 0, 0], [0, 1, 3, 4])
+
+
+@pytest.mark.parametrize("most", [None, 25])
+def test_suppression_keeps_what_torchvision_keeps_in_each_class(most: int | None) -> None:
+    rng = np.random.default_rng(3)
+    corners = rng.random((600, 2))
+    boxes = np.concatenate([corners, corners + rng.uniform(0.0, 0.4, (600, 2))], axis=1)
+    scores, classes = rng.random(600), rng.integers(0, 4, 600)
+    by_class = [np.flatnonzero(classes == kind) for kind in range(4)]
+    kept = np.concatenate(
+        [one[nms(torch.tensor(boxes[one]), torch.tensor(scores[one]), 0.5)] for one in by_class]
+    )
+    best_first = kept[np.argsort(-scores[kept])]
+
+    found = suppress(boxes, scores, classes, iou=0.5, most=most)
+
+    assert 25 < len(kept) < 600
+    assert found.tolist() == best_first[:most].tolist()

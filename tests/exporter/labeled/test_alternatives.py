@@ -148,6 +148,15 @@ def test_a_gray_network_is_not_given_three_channels(tmp_path: Path) -> None:
     assert better_pixels(net, LABELS, both(tmp_path)) is None
 
 
+def test_a_scale_written_with_few_digits_is_that_of_shares_too(tmp_path: Path) -> None:
+    net = network(lambda mean: mean > 100, scale=0.003922)
+
+    found = better_pixels(net, LABELS, both(tmp_path))
+
+    assert found is not None
+    assert [options for options, _ in found.scores] == ["--scale 1 --mean 0 --std 1"]
+
+
 def test_a_stated_mean_stays(tmp_path: Path) -> None:
     net = network(lambda mean: mean > 0.55, mean=(0.5, 0.5, 0.5))
 

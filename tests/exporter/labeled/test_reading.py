@@ -9,9 +9,10 @@ import pytest
 
 from exporter.encoding import as_png
 from exporter.errors import RecipeError
-from exporter.labeled.reading import check_answers, read_labeled
+from exporter.labeled.reading import as_recipe_error, read_labeled
 from exporter.recipe import make_recipe
 from service.labeled.names import ClassNames
+from service.labeled.reading import check_answers
 from service.labeled.truth import LabeledImages
 
 PIXEL = as_png(np.zeros((4, 6, 3), np.uint8))
@@ -98,7 +99,10 @@ def test_a_table_with_several_labels_for_an_image(tmp_path: Path, text: str) -> 
     assert ids(labeled, names) == {"a.png": [1, 2], "b.png": [], "c.png": [1]}
 
     check_answers(labeled, PETS, several=True)
-    with pytest.raises(RecipeError, match=r"the network has no such class|only one"):
+    with (
+        pytest.raises(RecipeError, match=r"the network has no such class|only one"),
+        as_recipe_error(),
+    ):
         check_answers(labeled, PETS, several=False)
 
 
@@ -226,5 +230,5 @@ def test_an_image_of_two_classes_is_refused_where_only_one_is_possible(tmp_path:
     (tmp_path / "set.csv").write_text("file,label\na.png,dog\na.png,bird\n")
     labeled = read(tmp_path, "set.csv")
     assert answers(labeled) == {"a.png": ["bird", "dog"]}
-    with pytest.raises(RecipeError, match=r"a\.png has the labels .*only one"):
+    with pytest.raises(RecipeError, match=r"a\.png has the labels .*only one"), as_recipe_error():
         check_answers(labeled, PETS, several=False)
