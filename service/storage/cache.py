@@ -27,6 +27,7 @@ from typing import IO
 from service.errors import StorageError
 from service.logs import LOGGER
 from service.storage.lock_file import version_digest
+from service.whole_write import write_whole
 
 try:
     import fcntl
@@ -325,13 +326,6 @@ def _sweep_views(views: Path) -> None:
         with contextlib.suppress(OSError), (folder / _LOCK).open("rb") as file:
             if _lock(file, wait=False):
                 shutil.rmtree(folder, ignore_errors=True)
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.write_bytes(content)
-    draft.replace(path)
 
 
 def _key(name: str, version: int, digest: str) -> str:
