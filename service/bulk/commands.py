@@ -5,10 +5,12 @@ import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
+from signal import SIGINT
 from typing import Annotated, Any
 
 import typer
 
+from service.bulk.ending import signal_status
 from service.bulk.evaluate import Evaluation, evaluate
 from service.bulk.predict import Input, Output, predict
 from service.bulk.predictor import Wanted
@@ -17,8 +19,6 @@ from service.command_options import DeviceOption, ModelsOption
 from service.errors import ConfigurationError
 from service.logs import configure_logs
 from service.settings import Settings, read_settings
-
-INTERRUPTED = 130
 
 SourcesArgument = Annotated[
     list[str],
@@ -134,5 +134,5 @@ def _exit_with(work: Coroutine[Any, Any, int]) -> None:
     try:
         status = asyncio.run(work)
     except asyncio.CancelledError:  # a second Ctrl-C
-        status = INTERRUPTED
+        status = signal_status(SIGINT)
     raise typer.Exit(status)
