@@ -18,6 +18,7 @@ from rich.markup import escape
 
 from service.app import create_app
 from service.bulk.commands import evaluate_command, predict_command
+from service.command_options import DeviceOption, ModelsOption
 from service.doctor import BAD, GOOD, describe_host, describe_models
 from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
@@ -35,7 +36,6 @@ from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
 from service.processes.worker import end_seconds, make_service, summary, work
 from service.reference.pages import PAGES
-from service.runtime.device import DEVICES
 from service.runtime.host import granted_threads
 from service.runtime.probing import find_device
 from service.settings import Settings, read_settings
@@ -63,16 +63,6 @@ key_commands = typer.Typer(help="Make API keys.", no_args_is_help=True)
 cli.add_typer(key_commands, name="key")
 cli.command("predict")(predict_command)
 cli.command("evaluate")(evaluate_command)
-
-ModelsOption = Annotated[
-    str | None,
-    typer.Option(
-        "--models", help="Folder of the model repository, or its URL: s3://, gs://, hf://, https://"
-    ),
-]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", help=f"auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
-]
 
 
 def _print_version(wanted: bool) -> None:  # noqa: FBT001 - typer passes the flag by position

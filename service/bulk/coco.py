@@ -11,6 +11,7 @@ from pydantic_core import to_json
 from service.bulk.rows import Row, is_failure
 from service.bulk.whole_file import whole_file
 from service.errors import ConfigurationError
+from service.labeled.names import loose
 from service.tasks.task import Task, TaskOptions
 
 Entry = dict[str, Any]
@@ -70,7 +71,7 @@ class Ids:
         """Return the id of a thing's category; None where the annotations do not have it."""
         if self.images is None:
             return thing["class_id"]
-        found = self.categories.get(_loose(thing["label"]))
+        found = self.categories.get(loose(thing["label"]))
         self.unknown_boxes += found is None
         return found
 
@@ -85,7 +86,7 @@ def read_ids(path: Path) -> Ids:
         content = json.loads(path.read_bytes())
         return Ids(
             {str(one["file_name"]): one["id"] for one in content["images"]},
-            {_loose(str(one["name"])): one["id"] for one in content["categories"]},
+            {loose(str(one["name"])): one["id"] for one in content["categories"]},
         )
     except OSError as error:
         raise ConfigurationError(f"--coco-annotations {path}: {error.strerror}.") from error
@@ -151,7 +152,3 @@ def _named(thing: Entry) -> Entry:
 def _bbox(box: Entry) -> list[float]:
     left, top = box["x_min"], box["y_min"]
     return [left, top, round(box["x_max"] - left, 2), round(box["y_max"] - top, 2)]
-
-
-def _loose(name: str) -> str:
-    return " ".join(name.replace("_", " ").replace("-", " ").split()).casefold()

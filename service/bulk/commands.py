@@ -5,20 +5,20 @@ import os
 import sys
 from collections.abc import Coroutine
 from pathlib import Path
+from signal import SIGINT
 from typing import Annotated, Any
 
 import typer
 
+from service.bulk.ending import signal_status
 from service.bulk.evaluate import Evaluation, evaluate
 from service.bulk.predict import Input, Output, predict
 from service.bulk.predictor import Wanted
 from service.bulk.results import Mode
+from service.command_options import DeviceOption, ModelsOption
 from service.errors import ConfigurationError
 from service.logs import configure_logs
-from service.runtime.device import DEVICES
 from service.settings import Settings, read_settings
-
-INTERRUPTED = 130
 
 SourcesArgument = Annotated[
     list[str],
@@ -40,12 +40,6 @@ OptionsOption = Annotated[
         "-o",
         help="NAME=VALUE: an option of the task as in a request, such as top_k=3; several by repeating it",
     ),
-]
-ModelsOption = Annotated[
-    str | None, typer.Option("--models", help="Folder of the model repository, or its URL")
-]
-DeviceOption = Annotated[
-    str | None, typer.Option("--device", help=f"auto, {', '.join(DEVICES[:-1])} or {DEVICES[-1]}")
 ]
 
 
@@ -140,5 +134,5 @@ def _exit_with(work: Coroutine[Any, Any, int]) -> None:
     try:
         status = asyncio.run(work)
     except asyncio.CancelledError:  # a second Ctrl-C
-        status = INTERRUPTED
+        status = signal_status(SIGINT)
     raise typer.Exit(status)

@@ -14,8 +14,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from service.bulk.chunks import Chunks, Read
+from service.bulk.ending import FAILED, GOOD, signal_status, signals
 from service.bulk.item import item_of_file
-from service.bulk.predict import FAILED, GOOD, signals
 from service.bulk.predictor import (
     CHUNK,
     Outcome,
@@ -159,7 +159,7 @@ class _Measured:
         async with signals(run.stop, show) as came:
             ended = await run.complete()
         if not ended:
-            return 128 + came[0]
+            return signal_status(came[0])
         if not self._count:
             first = self._left_out[0]
             raise ConfigurationError(

@@ -25,8 +25,6 @@ class Journal:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.rows = 0
-        """How many rows were added."""
         try:
             self._file = path.open("r+b" if path.exists() else "x+b", buffering=0)
             self._end = _end_of_last_line(self._file.fileno())
@@ -59,11 +57,9 @@ class Journal:
         except OSError as error:
             kept = _fitting(lines, self._file.tell() - self._end)
             self._end += sum(map(len, lines[:kept]))
-            self.rows += kept
             os.ftruncate(self._file.fileno(), self._end)
             raise _refused(self.path, error) from error
         self._end += sum(map(len, lines))
-        self.rows += len(rows)
 
     def sync(self) -> None:
         """Bring all rows to the disk.

@@ -9,8 +9,8 @@ from typing import Annotated, Any, Literal, NotRequired, Required, Union, get_ar
 from pydantic_core import to_json
 from typing_extensions import get_type_hints, is_typeddict
 
-from service.bulk.item import reason_of
 from service.bulk.rows import Row
+from service.bulk.whole_file import whole_file
 from service.errors import ConfigurationError
 
 JOURNAL_KEY = b"foveal.journal"
@@ -67,23 +67,16 @@ class Table:
         import pyarrow.parquet as pq  # noqa: PLC0415
 
         schema = self._schema.with_metadata({JOURNAL_KEY: journal.encode()})
-        beside = path.with_name(f".{path.name}.part")
         try:
-            with pq.ParquetWriter(beside, schema, compression="zstd") as writer:
-                if earlier is not None:
-                    with pq.ParquetFile(earlier) as file:
-                        for batch in file.iter_batches(READ_ROWS):
-                            writer.write_batch(batch.cast(schema))
-                for group in _groups(rows):
-                    writer.write_table(pa.Table.from_pylist(self._values(group), schema))
-            with beside.open("rb") as file:
+            with whole_file(path) as file:
+                with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+                    for batch in () if earlier is None else _batches(earlier):
+                        writer.write_batch(batch.cast(schema))
+                    for group in _groups(rows):
+                        writer.write_table(pa.Table.from_pylist(self._values(group), schema))
+                file.flush()
                 os.fsync(file.fileno())
-            beside.replace(path)
-        except OSError as error:
-            beside.unlink(missing_ok=True)
-            raise ConfigurationError(f"{path} can not be written: {reason_of(error)}.") from error
         except pa.ArrowException as error:
-            beside.unlink(missing_ok=True)
             raise ConfigurationError(f"{path} can not be written: {error}.") from error
 
     def _values(self, rows: list[Row]) -> list[Row]:
@@ -131,6 +124,13 @@ def journal_of(path: Path) -> str:
     except (OSError, pa.ArrowException) as error:
         raise _no_results(path) from error
     return str(found.decode("utf-8", "replace"))
+
+
+def _batches(path: Path) -> Iterator[Any]:
+    import pyarrow.parquet as pq  # noqa: PLC0415  # an extra
+
+    with pq.ParquetFile(path) as file:
+        yield from file.iter_batches(READ_ROWS)
 
 
 def _groups(rows: Iterable[Row]) -> Iterator[list[Row]]:

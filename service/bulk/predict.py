@@ -1,18 +1,18 @@
 """`foveal predict`: sources through a model into a file of results."""
 
 import asyncio
-import signal
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from service.bulk.chunks import Chunks, Read
 from service.bulk.coco import Ids, check_coco, read_ids, write_coco
 from service.bulk.done import Done
 from service.bulk.drawings import Drawings, check_folder
+from service.bulk.ending import FAILED, GOOD, signal_status, signals
 from service.bulk.predictor import CHUNK, Predictor, Wanted, open_predictor, options_of, task_of
 from service.bulk.progress import Pace, Show, shown
 from service.bulk.record import Record
@@ -26,8 +26,6 @@ from service.errors import ConfigurationError
 from service.runtime.daemon_call import daemon_call
 from service.settings import Settings
 
-GOOD, FAILED = 0, 1
-"""Exit statuses: all images have a result, or some have an error in its place."""
 SHOWN_NOTES = 5
 
 
@@ -152,7 +150,7 @@ class _Job:
             ended = await run.complete()
         if not ended:
             self._say(f"Stopped. Go on with --resume; {self._output.out} has")
-            return 128 + came[0]
+            return signal_status(came[0])
         await asyncio.to_thread(self._results.complete)
         self._say(f"{self._output.out} has")
         if sources.others:
@@ -212,28 +210,3 @@ async def _counting(sources: Sources, pace: Pace) -> AsyncIterator[None]:
         yield
     finally:
         counting.cancel()
-
-
-@asynccontextmanager
-async def signals(stop: Callable[[], None], show: Show) -> AsyncIterator[list[int]]:
-    """End in order at the first SIGINT or SIGTERM, at once at the second; give the signals that came."""
-    loop, came = asyncio.get_running_loop(), list[int]()
-    running: asyncio.Task[Any] | None = asyncio.current_task()
-    assert running is not None
-
-    def on_signal(number: int) -> None:
-        came.append(number)
-        if len(came) > 1:
-            running.cancel()
-            return
-        show.note("Ending: the images that have begun are completed. Again: end at once.")
-        stop()
-
-    handled = (signal.SIGINT, signal.SIGTERM)
-    for number in handled:
-        loop.add_signal_handler(number, on_signal, number)
-    try:
-        yield came
-    finally:
-        for number in handled:
-            loop.remove_signal_handler(number)

@@ -33,13 +33,13 @@ class ClassNames:
         self._several = several
         self._numbered = any(label.isdecimal() for label in labels)
         self._exact = _unique((label, class_id) for class_id, label in enumerate(labels))
-        self._loose = _unique((_loose(label), class_id) for class_id, label in enumerate(labels))
+        self._loose = _unique((loose(label), class_id) for class_id, label in enumerate(labels))
         if len(labels) == len(WORDNET_IDS):
             self._exact |= {name: class_id for class_id, name in enumerate(WORDNET_IDS)}
 
     def find(self, name: str) -> int | None:
         """Return the id of a class, None where there is no such class or the name is that of several."""
-        for known, key in ((self._exact, name), (self._loose, _loose(name))):
+        for known, key in ((self._exact, name), (self._loose, loose(name))):
             if key in known:
                 return known[key]
         if self._numbered or not (name.isdecimal() and name.isascii()):
@@ -59,7 +59,7 @@ class ClassNames:
                 found.add(whole)
             elif not self._several:
                 return None
-            elif cell and _loose(cell) != NOTHING:
+            elif cell and loose(cell) != NOTHING:
                 parts = [self.find(part.strip()) for part in _SEPARATORS.split(cell)]
                 if None in parts:
                     return None
@@ -86,14 +86,15 @@ class ClassNames:
         )
 
     def _described(self, cell: str, named: Sequence[str]) -> str:
-        same = sum(_loose(label) == _loose(cell) for label in named)
+        same = sum(loose(label) == loose(cell) for label in named)
         if same > 1:
             return f"{cell!r} (the name of {same} classes: use the index)"
         near = difflib.get_close_matches(cell, named, n=1)
         return f"{cell!r} (near: {near[0]!r})" if near else repr(cell)
 
 
-def _loose(name: str) -> str:
+def loose(name: str) -> str:
+    """Return a name without regard to case, blanks, hyphens and underscores."""
     return re.sub(r"[\s_-]+", " ", name).strip().casefold()
 
 

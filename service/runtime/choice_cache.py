@@ -14,6 +14,7 @@ from service.runtime.chip import Chip
 from service.runtime.choice import Choice
 from service.runtime.repository import Servable
 from service.runtime.session import RUNTIME_VERSION, openvino_version
+from service.whole_write import write_whole
 
 log = logging.getLogger(LOGGER)
 
@@ -57,10 +58,8 @@ class ChoiceCache:
     def write(self, key: str, choice: Choice) -> None:
         """Keep a choice; where the folder can not be written, the next start measures again."""
         path = self._path(key)
-        temporary = path.with_suffix(".new")
         try:
-            temporary.write_text(choice.model_dump_json())
-            temporary.replace(path)
+            write_whole(path, choice.model_dump_json().encode())
         except OSError as error:
             log.info(
                 "%s is not writable (%s): precisions are measured again at the next start",

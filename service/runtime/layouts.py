@@ -21,6 +21,7 @@ from service.runtime.reference import made_frames
 from service.runtime.repository import Servable
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.tuning import Clock, seconds_of
+from service.whole_write import write_whole
 
 log = logging.getLogger(LOGGER)
 
@@ -141,11 +142,9 @@ def _read(path: Path) -> Layout | None:
 
 
 def _write(path: Path, layout: Layout) -> None:
-    temporary = path.with_suffix(".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(layout)
-        temporary.replace(path)
+        write_whole(path, layout.encode())
     except OSError as error:
         log.info(
             "%s is not writable (%s): layouts are measured again at the next start",

@@ -27,6 +27,7 @@ from typing import IO
 from service.errors import StorageError
 from service.logs import LOGGER
 from service.storage.lock_file import version_digest
+from service.whole_write import write_whole
 
 try:
     import fcntl
@@ -223,12 +224,9 @@ class ModelCache:
         return sizes
 
     def _incoming_bytes(self) -> int:
-        total = 0
-        for folder in (self.root / "incoming").iterdir():
-            if folder.is_dir():
-                with contextlib.suppress(OSError, ValueError):
-                    total += int((folder / _RESERVED).read_text())
-        return total
+        return sum(
+            _reserved(folder) for folder in (self.root / "incoming").iterdir() if folder.is_dir()
+        )
 
     def _make_room(self, total: int, wanted: Path) -> None:
         """Remove what nobody fetches any more, then whole versions, the least recently used first."""
@@ -258,10 +256,7 @@ class ModelCache:
         with lock.open("ab") as file:
             if not _lock(file, wait=False):
                 return 0
-            try:
-                size = int((folder / _RESERVED).read_text())
-            except (OSError, ValueError):
-                size = 0
+            size = _reserved(folder)
             shutil.rmtree(folder, ignore_errors=True)
             return size
 
@@ -327,11 +322,12 @@ def _sweep_views(views: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    draft.write_bytes(content)
-    draft.replace(path)
+def _reserved(folder: Path) -> int:
+    """Return how many bytes a version that is fetched into a folder will have; 0 where that is not known."""
+    try:
+        return int((folder / _RESERVED).read_text())
+    except (OSError, ValueError):
+        return 0
 
 
 def _key(name: str, version: int, digest: str) -> str:

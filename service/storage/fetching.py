@@ -16,6 +16,7 @@ ATTEMPTS = 5
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 _NO_TIME = 0.001
+"""Seconds that a read has when the deadline is over, so that it ends as one that took too long."""
 
 Clock = Callable[[], float]
 Progress = Callable[[int], None]
@@ -24,7 +25,7 @@ Progress = Callable[[int], None]
 
 @dataclass(slots=True)
 class Pace:
-    """How long a version may take, and how slow it may come.
+    """How long a version may take from now on, and how slow it may come.
 
     Attributes:
         seconds: for all of it.
@@ -45,10 +46,6 @@ class Pace:
     _window_bytes: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
-        self.begin()
-
-    def begin(self) -> None:
-        """Begin a version."""
         self._began = self.clock()
         self.begin_window()
 

@@ -152,12 +152,13 @@ class RemoteFiles:
                     return content
                 content += chunk
         finally:
-            _close(stream)
+            self.close(stream)
         raise StorageError(f"{self.url}/{printable(path)} has more than {most_bytes} bytes.")
 
     def close(self, stream: Stream) -> None:
         """Close a file; nothing that was read depends on it."""
-        _close(stream)
+        with contextlib.suppress(Exception):  # so its errors do not count either
+            stream.close()
 
     def _open_http(self, place: str, offset: int) -> tuple[Stream, int]:
         headers = {"Accept-Encoding": "identity"}
@@ -333,8 +334,3 @@ def _status_of(error: BaseException) -> int | None:
         if isinstance(status, int):
             return status
     return None
-
-
-def _close(stream: Stream) -> None:
-    with contextlib.suppress(Exception):  # nothing that was read depends on it
-        stream.close()

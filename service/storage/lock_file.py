@@ -3,7 +3,6 @@
 import hashlib
 import os
 import re
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ from service.errors import ConfigurationError
 from service.runtime.fleet import LARGEST_VERSION, MODEL_NAME, first_fault
 from service.runtime.repository import MODEL_FILE
 from service.toml_file import read_toml
+from service.whole_write import write_whole
 
 LOCK_FILE = "foveal.lock"
 MOST_PINS = 10_000
@@ -137,12 +137,9 @@ def write_lock(path: Path, pins: Iterable[Pin]) -> None:
             "",
         ]
         parts.append("\n".join(lines))
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        draft.write_text("".join(parts), encoding="utf-8")
-        draft.replace(path)
+        write_whole(path, "".join(parts).encode())
     except OSError as error:
-        draft.unlink(missing_ok=True)
         raise ConfigurationError(
             f"{path} can not be written: {error.strerror or error}."
         ) from error

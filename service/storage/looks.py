@@ -9,8 +9,9 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.storage.cache import ModelCache, tolerant, write_whole
+from service.storage.cache import ModelCache, tolerant
 from service.storage.storage import Key
+from service.whole_write import write_whole
 
 
 @dataclass(frozen=True, slots=True)

@@ -139,6 +139,22 @@ def test_a_kill_after_the_parquet_file_was_written_repeats_no_row(tmp_path: Path
     assert whole(out) == [row("1"), row("2"), row("3")]
 
 
+def test_a_parquet_file_that_can_not_be_written_whole_leaves_no_part_of_it(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    out = tmp_path / "r.parquet"
+    run(out, "new", row("1"), completes=False)
+    journal = tmp_path / "r.parquet.rows.jsonl"
+    journal.write_bytes(journal.read_bytes() + b"my notes\n")
+    before = sorted(tmp_path.iterdir())
+
+    with (
+        Results(out, RECORD, "resume", Classification) as results,
+        pytest.raises(ConfigurationError, match=r"Line 2 .* is no row .*go on with --resume"),
+    ):
+        results.complete()
+    assert sorted(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -1,5 +1,7 @@
-"""Tar files that Python's own writer made, whole and cut: each image has its row, and a cut is never silent."""
+"""Tar files that Python's own writer and tar made, whole and cut: each image has its row, and a cut is never silent."""
 
+import shutil
+import subprocess
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -132,3 +134,19 @@ def test_the_same_name_twice_is_two_images(tmp_path: Path) -> None:
         shard.addfile(info, BytesIO(b"second"))
 
     assert read(path)[0] == [("1.jpg", b"first"), ("1.jpg", b"second")]
+
+
+@pytest.mark.skipif(shutil.which("tar") is None, reason="needs tar")
+@pytest.mark.parametrize("ending", [".tar", ".tar.gz"])
+def test_a_shard_that_tar_made_has_its_images(tmp_path: Path, ending: str) -> None:
+    folder, path = tmp_path / "images", tmp_path / f"a{ending}"
+    long = "n" * 150
+    (folder / long).mkdir(parents=True)
+    (folder / long / "0001.jpg").write_bytes(b"one")
+    (folder / "ü.png").write_bytes(b"two")
+    (folder / "notes.txt").write_bytes(b"text")
+    subprocess.run(["tar", "-C", folder, "-caf", path, "."], check=True)
+
+    images, others = read(path)
+    assert sorted(images) == [(f"{long}/0001.jpg", b"one"), ("ü.png", b"two")]
+    assert others == 1
