@@ -1,4 +1,4 @@
-"""A place elsewhere, from which models are fetched, is looked at again and again; it tells nobody what changes."""
+"""A place elsewhere, from which models are fetched, is looked at again and again; it does not report what changes."""
 
 import asyncio
 import logging
