@@ -23,7 +23,7 @@ from benchmarks.gpu.sessions import (
 from benchmarks.gpu.timing import median_ms
 from exporter.network import Outputs
 from service.errors import DeviceError, ServableError
-from service.runtime.device import LAYOUT_OPTIONS, with_cuda
+from service.runtime.device import LAYOUT_OPTIONS, LAYOUTS, with_cuda
 from service.runtime.io_binding import BoundSession, CaptureLock
 from service.runtime.session import open_session
 
@@ -31,7 +31,7 @@ MEASURED: tuple[Precision, ...] = ("fp32", "tf32")
 SIZES = (1, 8, 32)
 IMAGES = 16
 OPTIONS: Mapping[str, Mapping[str, str]] = {
-    **LAYOUT_OPTIONS,
+    **{str(layout): LAYOUT_OPTIONS[layout] for layout in LAYOUTS},
     "heuristics of mode A": {"cudnn_conv_algo_search": "HEURISTIC"},
 }
 
