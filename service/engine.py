@@ -42,7 +42,7 @@ from service.logs import LOGGER
 from service.metrics import Metrics
 from service.pipeline import EncodedImage
 from service.runtime.changes import Changes
-from service.runtime.host import granted_threads
+from service.runtime.host import imaging_threads
 from service.runtime.job import JobResult
 from service.runtime.model import Model
 from service.runtime.probing import find_device
@@ -81,9 +81,6 @@ FETCHED = (
     "The models are fetched from a model storage, which this service never changes. Put the files there or remove them "
     "there, then reload."
 )
-MOST_IMAGING_THREADS = 8
-"""Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores, 8 of them decode 1,705 images a
-second, and 16 of them 1,396."""
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -135,7 +132,7 @@ class Engine:
         self.threads = share(threads_of(settings, device))
         self._workers = Workers(self.threads)
         # On a CPU the workers prepare images themselves.
-        images = min(share(granted_threads()), MOST_IMAGING_THREADS) if device.is_gpu else 0
+        images = imaging_threads(share) if device.is_gpu else 0
         self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
         self.storage = storage or make_storage(settings)
         self.storage.refresh(also=overrides.loaded)

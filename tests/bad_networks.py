@@ -1,4 +1,4 @@
-"""Servables whose networks misbehave: one never ends on a bright image, one fails whenever it runs."""
+"""Servables whose networks misbehave: some never end, others fail, always or on a bright image."""
 
 import numpy as np
 import onnx
@@ -31,6 +31,31 @@ def failing() -> onnx.ModelProto:
         [
             helper.make_node("Gather", ["colors", "ninth"], ["absent"], axis=1),
             helper.make_node("Add", ["colors", "absent"], ["logits"]),
+        ]
+    )
+    return model
+
+
+def failing_when_bright(name: str, threshold: float = 200.0) -> onnx.ModelProto:
+    """Return a classifier of colors that fails where a pixel is brighter; the error has the name of its node."""
+    model = color_model()
+    _rename(model, "logits", "colors")
+    model.graph.initializer.extend(
+        [
+            numpy_helper.from_array(np.array(threshold, np.float32), "threshold"),
+            numpy_helper.from_array(np.array([9], np.int64), "ninth"),
+            numpy_helper.from_array(np.array(0, np.float32), "zero"),
+        ]
+    )
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMax", ["pixels"], ["brightest"], keepdims=0),
+            helper.make_node("Greater", ["brightest", "threshold"], ["is_bright"]),
+            helper.make_node("Cast", ["is_bright"], ["one_where_bright"], to=TensorProto.INT64),
+            helper.make_node("Mul", ["one_where_bright", "ninth"], ["place"]),
+            helper.make_node("Gather", ["colors", "place"], ["absent"], axis=1, name=name),
+            helper.make_node("Mul", ["absent", "zero"], ["nothing"]),
+            helper.make_node("Add", ["colors", "nothing"], ["logits"]),
         ]
     )
     return model

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.gpu.comparison import agree, reference_outputs
-from benchmarks.gpu.networks import Network, half_servable, inputs_of, largest_batch, network
+from benchmarks.gpu.networks import Network, inputs_of, largest_batch, network
 from benchmarks.gpu.order import Order, Report
 from benchmarks.gpu.sessions import (
     Precision,
@@ -23,7 +23,7 @@ from benchmarks.gpu.sessions import (
 from benchmarks.gpu.timing import median_ms
 from exporter.network import Outputs
 from service.errors import DeviceError, ServableError
-from service.runtime.device import CUDA_PROVIDER, SessionPlan
+from service.runtime.device import LAYOUT_OPTIONS, LAYOUTS, with_cuda
 from service.runtime.io_binding import BoundSession, CaptureLock
 from service.runtime.session import open_session
 
@@ -31,9 +31,7 @@ MEASURED: tuple[Precision, ...] = ("fp32", "tf32")
 SIZES = (1, 8, 32)
 IMAGES = 16
 OPTIONS: Mapping[str, Mapping[str, str]] = {
-    "as served": {},
-    "channels last": {"prefer_nhwc": "1"},
-    "channels last, fused bias": {"prefer_nhwc": "1", "fuse_conv_bias": "1"},
+    **{str(layout): LAYOUT_OPTIONS[layout] for layout in LAYOUTS},
     "heuristics of mode A": {"cudnn_conv_algo_search": "HEURISTIC"},
 }
 
@@ -93,18 +91,8 @@ def _open(
     subject: _Subject, order: Order, precision: Precision, options: Mapping[str, str]
 ) -> BoundSession:
     one, device = subject.network, device_of(order)
-    source = half_servable(one, order.out) if precision == "fp16" else one
     cache, largest = order.out / "cache", max(subject.sizes)
     plan = plan_of(one, device, precision, largest=largest, graphs=True, cache=cache)
-    plan = replace(with_options(plan, options), batch_sizes=subject.sizes)
-    open_it = partial(open_session, source.path, device, plan)
+    plan = replace(with_cuda(plan, options), batch_sizes=subject.sizes)
+    open_it = partial(open_session, one.path, device, plan)
     return bind(one, open_it, memory_of(device), CaptureLock(), {})
-
-
-def with_options(plan: SessionPlan, options: Mapping[str, str]) -> SessionPlan:
-    """Return the plan with other options of the CUDA provider."""
-    providers = tuple(
-        (name, {**given, **options} if name == CUDA_PROVIDER else given)
-        for name, given in plan.providers
-    )
-    return replace(plan, providers=providers)

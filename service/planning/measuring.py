@@ -18,7 +18,7 @@ from service.planning.profile import BatchTime, Profile, quantiles, this_machine
 from service.planning.sample_image import SampleImage
 from service.planning.stage_timing import BatchStages, Finish, Prepare, StageClock, StageTiming
 from service.runtime.device import Device
-from service.runtime.host import granted_threads
+from service.runtime.host import granted_threads, imaging_threads
 from service.runtime.loaded import Loaded
 from service.runtime.loading import ModelLoader
 from service.runtime.repository import Servable
@@ -65,8 +65,8 @@ class Settings:
 
     @property
     def decoders(self) -> int:
-        """Threads that decode ahead in one process."""
-        return self.share(granted_threads()) if self.device.is_gpu else 0
+        """Threads that decode ahead in one process, as the engine counts them."""
+        return imaging_threads(self.share) if self.device.is_gpu else 0
 
     def share(self, threads: int) -> int:
         """Return one process's part of a number of threads."""

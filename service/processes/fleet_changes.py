@@ -110,22 +110,12 @@ class FleetChanges:
 
     async def _refused(self, error: FovealError, others: "Sequence[_Link]") -> FovealError:
         """Return why a change can not be done, with the reason of each process; this one's is known."""
-        errors = {self._slot.name: error}
-        for other in others:
-            try:
-                await other.failures()
-            except FovealError as its:
-                errors[other.name] = its
-        return _joined(errors, 1 + len(others))
+        _, errors = await _prepared_by(others)
+        return _joined({self._slot.name: error, **errors}, 1 + len(others))
 
     async def _agree(self, own: Prepared, others: "Sequence[_Link]") -> None:
         """Wait until all have prepared the change, and all do without the same versions."""
-        failures, errors = [], dict[str, FovealError]()
-        for other in others:
-            try:
-                failures.append(await other.failures())
-            except FovealError as error:
-                errors[other.name] = error
+        failures, errors = await _prepared_by(others)
         if errors:
             raise _joined(errors, 1 + len(others))
         union: dict[Key, str] = {}
@@ -230,6 +220,19 @@ class _Link:
         with contextlib.suppress(FovealError):
             return ChangeReport.model_validate(await self.answer())
         return None
+
+
+async def _prepared_by(
+    others: Sequence[_Link],
+) -> tuple[list[dict[Key, str]], dict[str, FovealError]]:
+    """Return what each process does without, and by name why some could not prepare the change."""
+    failures, errors = list[dict[Key, str]](), dict[str, FovealError]()
+    for other in others:
+        try:
+            failures.append(await other.failures())
+        except FovealError as error:
+            errors[other.name] = error
+    return failures, errors
 
 
 def _joined(errors: Mapping[str, FovealError], count: int) -> FovealError:

@@ -142,13 +142,7 @@ async def _serve(change: Callable[[Change], Awaitable[ChangeReport]], *, tells: 
         return
     if not (tells or report.loaded or report.removed):
         return
-    log.info(
-        "the folder of the models has changed: loaded %s, removed %s, refused %s",
-        *(
-            ", ".join(found) or "nothing"
-            for found in (report.loaded, report.removed, report.refused)
-        ),
-    )
+    log.info("the folder of the models has changed: %s", report.words())
 
 
 def _reason_of(error: BaseException) -> str:

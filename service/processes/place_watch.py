@@ -1,4 +1,4 @@
-"""A place elsewhere, from which models are fetched, is looked at again and again; it tells nobody what changes."""
+"""A place elsewhere, from which models are fetched, is looked at again and again; it does not report what changes."""
 
 import asyncio
 import logging
@@ -48,12 +48,5 @@ async def _look(
             log.error("%s was not looked at, and what is served goes on: %s", name, error)
             continue
         if report.loaded or report.removed or report.refused != refused:
-            log.info(
-                "%s has changed: loaded %s, removed %s, refused %s",
-                name,
-                *(
-                    ", ".join(found) or "nothing"
-                    for found in (report.loaded, report.removed, report.refused)
-                ),
-            )
+            log.info("%s has changed: %s", name, report.words())
         refused = report.refused

@@ -15,7 +15,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from signal import SIGINT, SIGTERM, raise_signal
+from signal import SIGINT, SIGTERM
 from types import FrameType
 from typing import Protocol
 
@@ -105,11 +105,14 @@ def make_service(
         server.begin()
         on_loaded(engine)
 
+    def lost() -> None:
+        server.handle_exit(SIGTERM, None)  # signals of its own do not reach a worker
+
     engine = Engine(
         settings,
         share=int if slot is None else slot.share,
         on_loaded=loaded,
-        on_device_lost=lambda: raise_signal(SIGTERM),
+        on_device_lost=lost,
         overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
     )
     peers = None if slot is None else _join_peers(engine, slot)

@@ -63,3 +63,8 @@ class ChangeReport(BaseModel):
     plans: dict[str, ModelPlan] = {}
     defaults: dict[str, str] = {}
     drained: bool = True
+
+    def words(self) -> str:
+        """Return which versions changed, for the log."""
+        found = {"loaded": self.loaded, "removed": self.removed, "refused": self.refused}
+        return ", ".join(f"{what} {', '.join(some) or 'nothing'}" for what, some in found.items())

@@ -1,22 +1,18 @@
 """Choices that were measured before, by everything on which they depend: nothing is measured twice on one machine."""
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import ValidationError
 
-from service.logs import LOGGER
 from service.runtime.candidates import Candidate
 from service.runtime.chip import Chip
 from service.runtime.choice import Choice
+from service.runtime.kept_file import keep
 from service.runtime.repository import Servable
 from service.runtime.session import RUNTIME_VERSION, openvino_version
-from service.whole_write import write_whole
-
-log = logging.getLogger(LOGGER)
 
 _FORMAT = 1
 """Another number lets everything be measured again: after a change of what is measured, or of its limits."""
@@ -57,15 +53,7 @@ class ChoiceCache:
 
     def write(self, key: str, choice: Choice) -> None:
         """Keep a choice; where the folder can not be written, the next start measures again."""
-        path = self._path(key)
-        try:
-            write_whole(path, choice.model_dump_json().encode())
-        except OSError as error:
-            log.info(
-                "%s is not writable (%s): precisions are measured again at the next start",
-                self.folder,
-                error.strerror,
-            )
+        keep(self._path(key), choice.model_dump_json(), "precisions")
 
     def _path(self, key: str) -> Path:
         return self.folder / f"{key}.json"

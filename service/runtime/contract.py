@@ -14,7 +14,7 @@ from service.card import (
     check_certificate,
 )
 from service.errors import ServableError
-from service.runtime.job import Tensor
+from service.runtime.job import Outputs, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session
 
@@ -71,9 +71,16 @@ def answer_blank(session: Session, blank: Tensor, path: Path) -> None:
     Raises:
         ServableError: an output is not finite.
     """
-    for name, values in session(blank[None]).items():
+    if fault := fault_of_blank(session(blank[None])):
+        raise ServableError(f"{path}: {fault}.")
+
+
+def fault_of_blank(outputs: Outputs) -> str:
+    """Return what is wrong with the outputs of a blank input; empty where each is finite."""
+    for name, values in outputs.items():
         if not np.isfinite(values).all():
-            raise ServableError(f"{path}: output {name} of a blank image is not finite.")
+            return f"output {name} of a blank image is not finite"
+    return ""
 
 
 def check_contract(session: Session, card: Card, path: Path, expected: Collection[str]) -> None:

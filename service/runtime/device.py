@@ -195,7 +195,7 @@ def plans_on_gpu(
     plain = plan_session(device, largest=largest, threads=1, cache=cache, arithmetic=arithmetic)
     plain = laid_out(plain, layout)
     if deterministic:
-        plain = _with_cuda(replace(plain, deterministic=True), DETERMINISTIC_CUDA)
+        plain = with_cuda(replace(plain, deterministic=True), DETERMINISTIC_CUDA)
     (name, options), *others = plain.providers
     if device.name == "tensorrt":
         if not inputs:
@@ -215,10 +215,10 @@ def plans_on_gpu(
 
 def laid_out(plan: SessionPlan, layout: Layout) -> SessionPlan:
     """Return the plan with another layout of convolutions."""
-    return _with_cuda(plan, _LAYOUT_OPTIONS[layout])
+    return with_cuda(plan, LAYOUT_OPTIONS[layout])
 
 
-def _with_cuda(plan: SessionPlan, more: Mapping[str, str]) -> SessionPlan:
+def with_cuda(plan: SessionPlan, more: Mapping[str, str]) -> SessionPlan:
     """Return the plan with more options of the CUDA provider."""
     providers = tuple(
         (name, {**options, **more} if name == CUDA_PROVIDER else options)
@@ -268,11 +268,12 @@ DETERMINISTIC_CUDA = {
     "cudnn_conv_algo_search": "DEFAULT",
 }
 
-_LAYOUT_OPTIONS: Mapping[Layout, Mapping[str, str]] = {
+LAYOUT_OPTIONS: Mapping[Layout, Mapping[str, str]] = {
     "channels first": {},
     "channels last": {"prefer_nhwc": "1"},
     "channels last, fused bias": {"prefer_nhwc": "1", "fuse_conv_bias": "1"},
 }
+"""The CUDA provider's options for each layout."""
 
 CUDA_GRAPHS = {"enable_cuda_graph": "1"}
 """ONNX Runtime keeps one graph for each session, thread and `gpu_graph_id`. Source: the documentation of its CUDA

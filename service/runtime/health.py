@@ -6,8 +6,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
-
 from service.errors import (
     DeadlineError,
     FovealError,
@@ -17,6 +15,7 @@ from service.errors import (
 )
 from service.logs import FIELDS, LOGGER
 from service.runtime.batcher import Batcher
+from service.runtime.contract import fault_of_blank
 from service.runtime.job import Job, JobResult, Outputs, Tensor
 from service.runtime.model import Model
 from service.runtime.workers import Clock
@@ -162,6 +161,5 @@ def _blank(tensor: Tensor) -> tuple[Tensor, None]:
 
 
 def _require_finite(outputs: Outputs, _: None) -> None:
-    for name, values in outputs.items():
-        if not np.isfinite(values).all():
-            raise NotReadyError(f"output {name} of a blank image is not finite")
+    if fault := fault_of_blank(outputs):
+        raise NotReadyError(fault)

@@ -15,13 +15,14 @@ from pathlib import Path
 import numpy as np
 
 from service.logs import LOGGER
+from service.runtime.alone import alone_in
 from service.runtime.device import LAYOUTS, Arithmetic, Device, Layout, SessionPlan, laid_out
 from service.runtime.job import Outputs, Run, Tensor
+from service.runtime.kept_file import keep
 from service.runtime.reference import made_frames
 from service.runtime.repository import Servable
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.tuning import Clock, seconds_of
-from service.whole_write import write_whole
 
 log = logging.getLogger(LOGGER)
 
@@ -75,16 +76,16 @@ class Layouts:
         if device.name != "cuda" or servable.card.input is None:
             return FIRST
         path = self.folder / f"{_key(servable, device, largest, arithmetic)}.txt"
-        kept = _read(path)
-        if kept is not None:
-            return kept
-        frames = made_frames(servable.card.image_input)
-        batch = np.resize(frames, (largest, *frames.shape[1:]))
-        chosen = fastest(
-            lambda layout: open_network(laid_out(plan, layout)), batch, clock=self.clock
-        )
-        log.info("%s runs with %s on %s", servable.name, chosen, device.detail)
-        _write(path, chosen)
+        with alone_in(self.folder):  # several workers start at the same time
+            chosen = _read(path)
+            if chosen is None:
+                frames = made_frames(servable.card.image_input)
+                batch = np.resize(frames, (largest, *frames.shape[1:]))
+                chosen = fastest(
+                    lambda layout: open_network(laid_out(plan, layout)), batch, clock=self.clock
+                )
+                log.info("%s runs with %s on %s", servable.name, chosen, device.detail)
+                keep(path, chosen, "layouts")
         return chosen
 
 
@@ -139,15 +140,3 @@ def _read(path: Path) -> Layout | None:
     except OSError:
         return None
     return kept if kept in LAYOUTS else None
-
-
-def _write(path: Path, layout: Layout) -> None:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(path, layout.encode())
-    except OSError as error:
-        log.info(
-            "%s is not writable (%s): layouts are measured again at the next start",
-            path.parent,
-            error.strerror,
-        )

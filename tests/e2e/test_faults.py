@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.bad_networks import endless, endless_when_bright, failing
+from tests.bad_networks import endless, endless_when_bright, failing, failing_when_bright
 from tests.live import MODELS, Live, problem, serve, start
 from tests.servables import write_servable
 
@@ -117,6 +117,31 @@ def test_a_service_that_has_a_stuck_run_ends_with_its_signal(tmp_path: Path) -> 
         assert service.wait_for_exit() == 0
         asking.join()
     assert codes == [503], "it was accepted, so it is answered"
+
+
+def gpu_that_fails(models: Path) -> None:
+    """Write a network that fails on a bright image with a message as of a GPU; it runs on the CPU."""
+    write_servable(models, model=failing_when_bright("CUDA failure 700"))
+
+
+def test_a_process_that_loses_its_gpu_ends_with_an_error(tmp_path: Path) -> None:
+    gpu_that_fails(tmp_path)
+    with start(models=tmp_path, grace_seconds=0) as service:
+        assert classify(service.url, "colors").status_code == 200
+        problem(classify(service.url, "colors", BRIGHT), 503, "unavailable")
+        assert service.wait_for_exit() == 1
+    assert service.logged("The GPU failed: .*CUDA failure 700")
+
+
+def test_a_worker_that_loses_its_gpu_is_replaced(tmp_path: Path) -> None:
+    gpu_that_fails(tmp_path)
+    with start(models=tmp_path, grace_seconds=0, workers=2) as service:
+        problem(classify(service.url, "colors", BRIGHT), 503, "unavailable")
+        while not service.logged(r"^worker \d serves again$"):
+            time.sleep(0.01)
+        for _ in range(5):
+            assert classify(service.url, "colors").status_code == 200
+    assert len(service.logged("The GPU failed: ")) == 1
 
 
 def test_a_model_whose_file_is_deleted_under_it_goes_on_and_is_not_explained(

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from service.runtime.host import granted_cores, granted_memory, granted_threads
+from service.runtime.host import (
+    MOST_IMAGING_THREADS,
+    granted_cores,
+    granted_memory,
+    granted_threads,
+    imaging_threads,
+)
 
 
 def cgroup(root: Path, files: dict[str, str], membership: str) -> tuple[Path, Path]:
@@ -43,6 +49,13 @@ def test_memory_is_the_tighter_of_cgroup_and_machine(tmp_path: Path) -> None:
 
 def test_there_is_always_a_thread() -> None:
     assert granted_threads() >= 1
+
+
+@pytest.mark.parametrize(("granted", "threads"), [(4, 2), (16, 8), (64, MOST_IMAGING_THREADS)])
+def test_beside_a_gpu_a_process_prepares_images_on_its_share_of_the_cores_up_to_a_few(
+    granted: int, threads: int
+) -> None:
+    assert imaging_threads(lambda count: count // 2, granted) == threads
 
 
 FRAGMENTS = """
