@@ -3,15 +3,13 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.capacity.sender import Course, send
 from tests.service.planning.profiles import make_profile
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_every_answer_of_the_open_loop_is_counted_by_its_kind() -> None:
-    pytest.importorskip("psutil")
-    from benchmarks.capacity.sender import Course, send  # noqa: PLC0415  # it needs psutil
-
     statuses = [200, 503, 504, 500, 0]
     asked = 0
 
