@@ -59,6 +59,7 @@ class CachingPipeline:
         disconnected: Callable[[], Coroutine[Any, Any, None]] | None = None,
         low_priority: bool = False,
         require: Require | None = None,
+        draws: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order; see `Pipeline.predict`.
 
@@ -81,6 +82,7 @@ class CachingPipeline:
                     timeout_seconds=self._cache.longest_seconds,
                     low_priority=low_priority,
                     require=require,
+                    draws=draws,
                 )
             )
 

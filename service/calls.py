@@ -82,7 +82,7 @@ class TaskCall:
             UnavailableError: the model is not ready, its queue is full or the service is shutting down.
         """
         card = self.model.card
-        require = None
+        require, draws = None, False
         if self.rendering is None:
             assert self.task.head is not None  # Engine.call has refused it
             head = partial(self.task.head, card=card, options=self.options)
@@ -92,7 +92,7 @@ class TaskCall:
             head = partial(
                 self.rendering.render, card=card, options=self.options, media_type=self.media_type
             )
-            require = partial(self.rendering.require, self.media_type)
+            require, draws = partial(self.rendering.require, self.media_type), self.rendering.draws
         predict = _predict(self._pipeline, self._cache, Question(self._question, client))
         outcomes = await predict(
             self.model,
@@ -101,6 +101,7 @@ class TaskCall:
             timeout_seconds=timeout_seconds,
             disconnected=disconnected,
             require=require,
+            draws=draws,
         )
         if self._shadow is not None:
             self._shadow.offer(self, images, outcomes)

@@ -63,11 +63,13 @@ class Pipeline:
         low_priority: bool = False,
         is_request: bool = True,
         require: Require | None = None,
+        draws: bool = False,
     ) -> list[JobResult[T] | FovealError]:
         """Return each image's answer or its own error, in order.
 
         A job holds two functions: one makes its tensor, the other reads its outputs. So `runtime` never sees an image,
-        and the thread that runs a batch also decodes its images and runs their heads.
+        and the thread that runs a batch also decodes its images and runs their heads. `draws` says that the head draws
+        on the image.
 
         Raises:
             TooManyPixelsError: all images together have more than `max_request_pixels`.
@@ -79,7 +81,7 @@ class Pipeline:
             timeout_seconds = max(0.0, until - self.clock())
         if require is not None:
             images = [_if_allowed(image, require) for image in images]
-        jobs = [self.job(image, model.card, head, until, require) for image in images]
+        jobs = [self.job(image, model.card, head, until, require, draws=draws) for image in images]
         if not all(isinstance(image, ImageError) or is_large(image) is False for image in images):
             jobs = await self._prepared(images, jobs, until, disconnected)
             timeout_seconds = max(0.0, until - self.clock())
@@ -101,6 +103,8 @@ class Pipeline:
         head: Head[T],
         until: float = math.inf,
         require: Require | None = None,
+        *,
+        draws: bool = False,
     ) -> Job[SourceImage, T]:
         """Return the job of one image for a network with this card; it gives up at `until` by the clock."""
         prepare: Callable[[], tuple[NDArray[np.uint8], SourceImage]]
@@ -109,7 +113,7 @@ class Pipeline:
         if isinstance(image, ImageError):
             prepare = partial(_refuse, image)
         else:
-            prepare = partial(self.decoder.prepare, image, card.image_input, until)
+            prepare = partial(self.decoder.prepare, image, card.image_input, until, draws=draws)
             if require is not None:
                 prepare = partial(_prepared_if_allowed, prepare, require)
         return self.finishing(prepare, head, until)

@@ -13,7 +13,7 @@ from service.card import ImageInput
 from service.imaging.announced import announced_pixels
 from service.imaging.deadline import Deadline
 from service.imaging.decode import Limits, open_image
-from service.imaging.resize import fit_opened
+from service.imaging.resize import fit_and_keep, fit_opened
 from service.imaging.room import SMALL_PIXELS, PixelRoom
 from service.imaging.source_image import SourceImage, displayed_image
 
@@ -22,9 +22,15 @@ class Decoder(Protocol):
     """Decodes images for the network, and again for a head that draws on them; for worker threads."""
 
     def prepare(
-        self, image: bytes, target: ImageInput, until: float
+        self, image: bytes, target: ImageInput, until: float, *, draws: bool = False
     ) -> tuple[NDArray[np.uint8], SourceImage]:
         """Return the network's frame, uint8 (H, W, 3) RGB, and what a head may see of the image.
+
+        Args:
+            image: an encoded image.
+            target: the frame that the network wants.
+            until: when it gives up, by the clock.
+            draws: whether the head will draw on the image; a small one is then decoded only once.
 
         Raises:
             ImageError: the image can not be read.
@@ -64,11 +70,14 @@ class ThreadDecoder:
     clock: Callable[[], float] = time.perf_counter
 
     def prepare(
-        self, image: bytes, target: ImageInput, until: float
+        self, image: bytes, target: ImageInput, until: float, *, draws: bool = False
     ) -> tuple[NDArray[np.uint8], SourceImage]:
         """Return the frame and its source; see `Decoder`."""
         opened = open_image(image, self.limits)
         pixels = opened.size[0] * opened.size[1]
+        if draws and pixels <= SMALL_PIXELS:
+            frame, geometry, whole = fit_and_keep(opened, target)
+            return frame, SourceImage(image, geometry, self.limits, pixels=whole)
         if pixels <= SMALL_PIXELS:
             frame, geometry = fit_opened(opened, target)
             return frame, SourceImage(image, geometry, self.limits)

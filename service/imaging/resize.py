@@ -11,6 +11,7 @@ from service.imaging.deadline import GoOn, without_end
 from service.imaging.decode import Limits, OpenedImage, open_image, orientation, read_pixels
 from service.imaging.geometry import Box, Geometry, plan
 from service.imaging.resampling import by_pillow, resample
+from service.imaging.source_image import upright
 
 DRAFT_OVERSAMPLING = 2
 """A JPEG at a reduced scale is at least this many times as large as needed: 1 shows artifacts (Pillow PR 1029)."""
@@ -74,7 +75,21 @@ def fit_opened(
     Raises:
         ImageError: its pixels can not be read; see `decode`.
     """
-    return _fit(image, orientation(image), target, go_on)
+    frame, geometry, _ = _fit(image, orientation(image), target, go_on)
+    return frame, geometry
+
+
+def fit_and_keep(
+    image: OpenedImage, target: ImageInput
+) -> tuple[NDArray[np.uint8], Geometry, Image.Image | None]:
+    """Return the same, and the whole image as displayed, mode RGB; None where only a reduced one was decoded.
+
+    Raises:
+        ImageError: its pixels can not be read; see `decode`.
+    """
+    turn = orientation(image)
+    frame, geometry, pixels = _fit(image, turn, target)
+    return frame, geometry, None if pixels is None else upright(pixels, turn)
 
 
 def fit_image(image: Image.Image, target: ImageInput) -> tuple[NDArray[np.uint8], Geometry]:
@@ -87,7 +102,8 @@ def fit_image(image: Image.Image, target: ImageInput) -> tuple[NDArray[np.uint8]
     Returns:
         uint8 (H, W, 3) RGB, and the geometry.
     """
-    return _fit(image, None, target)
+    frame, geometry, _ = _fit(image, None, target)
+    return frame, geometry
 
 
 def _fit(
@@ -95,7 +111,8 @@ def _fit(
     turn: Image.Transpose | None,
     target: ImageInput,
     go_on: GoOn = without_end,
-) -> tuple[NDArray[np.uint8], Geometry]:
+) -> tuple[NDArray[np.uint8], Geometry, Image.Image | None]:
+    """Return the frame, the geometry, and the stored pixels; None where they were decoded at a reduced scale."""
     width, height = image.size[::-1] if turn in _SWAPS_SIDES else image.size
     geometry = plan(width, height, target)
 
@@ -116,7 +133,8 @@ def _fit(
         frame = frame.transpose(turn)
     if frame.mode != "RGB":
         frame = frame.convert("RGB")
-    return _on_paper(np.asarray(frame), geometry, target), geometry
+    whole = pixels if reduction == 1 else None
+    return _on_paper(np.asarray(frame), geometry, target), geometry, whole
 
 
 def _is_extreme(box: Box, frame_size: tuple[int, int]) -> bool:

@@ -17,9 +17,13 @@ def displayed_image(body: bytes, limits: Limits, go_on: GoOn = without_end) -> I
     Raises:
         ImageError: it can not be read; see `decode`.
     """
-    pixels, turn = _stored(body, limits, go_on)
-    upright = pixels.transpose(turn) if turn is not None else pixels
-    return upright if upright.mode == "RGB" else upright.convert("RGB")
+    return upright(*_stored(body, limits, go_on))
+
+
+def upright(pixels: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    """Return stored pixels as displayed, mode RGB."""
+    turned = pixels.transpose(turn) if turn is not None else pixels
+    return turned if turned.mode == "RGB" else turned.convert("RGB")
 
 
 def _stored(body: bytes, limits: Limits, go_on: GoOn) -> tuple[Image.Image, Image.Transpose | None]:
@@ -33,21 +37,25 @@ class SourceImage:
     """An image that went through a network. Its pixels are decoded again only when a head draws on them.
 
     `body` is the encoded image; for a frame of a video, which is decoded and upright already, it is the image itself.
-    `decode` makes of an encoded image what `displayed_image` does.
+    `decode` makes of an encoded image what `displayed_image` does. `pixels` is what it would make, where a head was
+    known to draw and the image is small: then it is decoded once.
     """
 
     body: bytes | Image.Image = field(repr=False)
     geometry: Geometry
     limits: Limits
     decode: Callable[[bytes, Limits], Image.Image] = displayed_image
+    pixels: Image.Image | None = field(default=None, repr=False)
 
     def displayed(self) -> Image.Image:
         """Return the whole image as displayed, mode RGB, at its own size."""
         if isinstance(self.body, Image.Image):
             return self.body
+        if self.pixels is not None:
+            return self.pixels
         return self.decode(self.body, self.limits)
 
     def drawable(self) -> Image.Image:
         """Return the image as `displayed` does; the caller may draw on it."""
         shown = self.displayed()
-        return shown.copy() if shown is self.body else shown
+        return shown.copy() if shown is self.body or shown is self.pixels else shown

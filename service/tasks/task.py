@@ -90,7 +90,7 @@ class Rendering:
     `media_types` are those that it can have, the preferred one first. `join` makes one body from the bodies of several
     images; where it is None a request may hold one image only. `check` raises InvalidParameterError where a model can
     not be rendered so. `require` raises TooManyPixelsError where an image of so many pixels can not be rendered as a
-    media type; it is called before a network runs.
+    media type; it is called before a network runs. `draws` says whether the image itself is drawn on.
     """
 
     summary: str
@@ -99,6 +99,7 @@ class Rendering:
     check: Callable[[Card], None] = for_any_model
     join: Callable[[Sequence[RenderedImage]], RenderedImage] | None = None
     require: Callable[[str, int], None] = any_size
+    draws: bool = False
 
 
 def drawn(
@@ -125,7 +126,7 @@ def drawn(
         return encode_image(image, "jpeg" if media_type == JPEG else "png")
 
     require = _drawable if has_colors else any_size
-    return Rendering(summary, render, media_types, check, require=require)
+    return Rendering(summary, render, media_types, check, require=require, draws=has_colors)
 
 
 def _drawable(media_type: str, pixels: int) -> None:

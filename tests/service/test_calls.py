@@ -1,15 +1,20 @@
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
-from service.card import Stage
+from service.card import Card, Stage
 from service.engine import Engine, open_engine
 from service.errors import InvalidParameterError
 from service.explain.options import ExplainOptions
+from service.heads.outputs import Outputs
 from service.imaging.overlay import RenderedImage
+from service.imaging.source_image import SourceImage
 from service.runtime.job import JobResult
 from service.settings import Settings
+from service.tasks.task import drawn
 from service.tasks.tasks import TASKS
 from tests.images import photograph, plain
 from tests.servables import color_card, write_servable
@@ -40,6 +45,34 @@ async def test_a_call_returns_results_or_renderings(engine: Engine) -> None:
     assert isinstance(rendered, JobResult)
     assert isinstance(rendered.value, RenderedImage)
     assert rendered.value.media_type == "image/png"
+
+
+@pytest.mark.parametrize("response_cache_bytes", [0, 10**6])
+async def test_a_rendering_of_a_small_image_does_not_decode_it_again(
+    tmp_path: Path, response_cache_bytes: int
+) -> None:
+    seen: list[Image.Image | None] = []
+
+    def see(_: Outputs, source: SourceImage, __: Card, ___: MeanColorOptions) -> Image.Image:
+        seen.append(source.pixels)
+        return source.drawable()
+
+    rendering = drawn("the image", see)
+    uncolored = drawn("the image in gray", see, has_colors=False)
+    task = replace(MEAN_COLOR, renderings={"swatch": rendering, "gray": uncolored})
+    card = color_card().model_copy(update={"task": "mean_color", "labels": ()})
+    write_servable(tmp_path, "mean", card=card)
+    settings = Settings(models=tmp_path, threads=1, response_cache_bytes=response_cache_bytes)
+    async with open_engine(settings, tasks={**TASKS, "mean_color": task}) as engine:
+        for name in ("swatch", "gray"):
+            call = engine.call(task, MeanColorOptions(), rendering=name)
+            (outcome,) = await call.run([plain("red", (40, 20))], timeout_seconds=10)
+            assert isinstance(outcome, JobResult)
+
+    kept, none = seen
+    assert kept is not None
+    assert kept.size == (40, 20)
+    assert none is None
 
 
 async def test_a_call_has_its_model_before_any_image_is_there(engine: Engine) -> None:

@@ -125,10 +125,14 @@ class Stage:
     submitted: list[tuple[list[Job[Any, Any]], float, object]] = field(default_factory=list)
     held: list[tuple[int, float]] = field(default_factory=list)
     prepared: list[tuple[bytes, object, float]] = field(default_factory=list)
+    draws: list[bool] = field(default_factory=list)
     late: bool = False
 
-    def prepare(self, image: bytes, target: object, until: float) -> tuple[bytes, str]:
+    def prepare(
+        self, image: bytes, target: object, until: float, *, draws: bool
+    ) -> tuple[bytes, str]:
         self.prepared.append((image, target, until))
+        self.draws.append(draws)
         return image, "source"
 
     def announced_pixels(self, images: Sequence[bytes]) -> int:
@@ -321,3 +325,11 @@ def test_a_job_without_a_deadline_never_gives_up() -> None:
     card: Any = SimpleNamespace(image_input="target")
     stage.made().job(png(1, 1), card, read).prepare()
     assert stage.prepared == [(png(1, 1), "target", math.inf)]
+
+
+def test_the_decoder_knows_whether_a_head_draws_on_the_image() -> None:
+    stage = Stage()
+    card: Any = SimpleNamespace(image_input="target")
+    for draws in (True, False):
+        stage.made().job(png(1, 1), card, read, draws=draws).prepare()
+    assert stage.draws == [True, False]

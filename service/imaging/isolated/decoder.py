@@ -125,7 +125,12 @@ class IsolatedDecoder:
         return [reason] if reason else []
 
     def prepare(
-        self, image: bytes, target: ImageInput, until: float
+        self,
+        image: bytes,
+        target: ImageInput,
+        until: float,
+        *,
+        draws: bool = False,  # noqa: ARG002  # the whole image is asked for again: it may be large, and a frame is small
     ) -> tuple[NDArray[np.uint8], SourceImage]:
         """Return the frame and its source; see `Decoder`.
 

@@ -105,6 +105,16 @@ def test_each_rendering_has_its_media_types(
     assert TASKS[task].rendering(form).media_types == media_types
 
 
+def test_only_drawings_in_colors_need_the_image_itself() -> None:
+    drawing = {
+        (task.name, name)
+        for task in TASKS.values()
+        for name, rendering in task.renderings.items()
+        if rendering.draws
+    }
+    assert drawing == {("detect", "overlay"), ("segment", "overlay"), ("segment", "cutout")}
+
+
 def test_only_a_network_with_a_background_has_cutouts() -> None:
     check = TASKS["segment"].rendering("cutout").check
     check(card(background_id=0))
