@@ -26,6 +26,7 @@ from service.keys import SCOPES, add_entry, as_entry, new_key
 from service.logs import LOGGER, configure_logs
 from service.planning.balancing import BALANCERS
 from service.planning.command import Wanted, measured_before, measured_here, notes_on
+from service.planning.kept_load import LoadCache
 from service.planning.measuring import Settings as MeasuredSettings
 from service.planning.page import as_json, print_plan
 from service.planning.plan import Planner, Target, check_target
@@ -160,7 +161,8 @@ def _with_workers(settings: Settings) -> Settings:
         return settings
     with closing(make_storage(settings)) as storage:
         storage.refresh()
-        found = count_workers(storage.folder, settings.as_environment(MEASURED_WITH))
+        cache = LoadCache(settings.cache / "workers")
+        found = count_workers(storage.folder, settings.as_environment(MEASURED_WITH), cache)
     return settings.model_copy(update={"workers": found.count})
 
 

@@ -165,7 +165,7 @@ class Settings(BaseSettings):
     workers: Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
         1,
         description="Processes that serve, 1 to 256; more than 1 pays for tiny networks only. `auto`: by the share of "
-        "Python in a request, measured at the start",
+        "Python in a request, measured at the first start",
     )
     threads: int = Field(
         0,
@@ -346,7 +346,8 @@ class Settings(BaseSettings):
     )
     cache: Path = Field(
         Path("~/.cache/foveal"),
-        description="Folder for what a device compiles, and what `FOVEAL_PRECISION=fast` measured; made when needed",
+        description="Folder for what a device compiles, and what `FOVEAL_PRECISION=fast` and `FOVEAL_WORKERS=auto` "
+        "measured; made when needed",
     )
     response_cache_bytes: int = Field(
         0,

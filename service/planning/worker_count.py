@@ -12,6 +12,7 @@ from pathlib import Path
 from service.errors import ConfigurationError
 from service.logs import LOGGER
 from service.planning.full_load import FullLoad, measure_full_load
+from service.planning.kept_load import LoadCache
 from service.planning.sample_image import sample_image
 from service.runtime.device import NVIDIA_PROVIDERS
 from service.runtime.host import granted_threads
@@ -46,21 +47,22 @@ class WorkerCount:
 
 
 def count_workers(
-    models: Path, environment: Mapping[str, str], cores: int | None = None
+    models: Path, environment: Mapping[str, str], cache: LoadCache, cores: int | None = None
 ) -> WorkerCount:
     """Measure the heaviest network for some seconds in a service of its own, and return the number; in the main thread.
 
     It has the smallest share of Python of all models: where it does not need another process, one serves, though
-    smaller networks beside it would gain from more.
+    smaller networks beside it would gain from more. What was measured is kept: CPU times of a request do not depend
+    on what else runs, so the next start has no reason to measure again.
 
     Args:
         models: the repository.
         environment: `FOVEAL_…` of the service that is measured.
+        cache: keeps what was measured.
         cores: that the service may use; None: those of this process.
     """
-    log.info("FOVEAL_WORKERS=auto: the heaviest model is measured for some seconds")
     with _exiting_on_sigterm():
-        found = _counted(models, environment, granted_threads() if cores is None else cores)
+        found = _counted(models, environment, cache, granted_threads() if cores is None else cores)
     workers = "1 worker" if found.count == 1 else f"{found.count} workers"
     log.info("FOVEAL_WORKERS=auto: %s, since %s", workers, found.because)
     return found
@@ -76,7 +78,9 @@ def _exiting_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, former)
 
 
-def _counted(models: Path, environment: Mapping[str, str], cores: int) -> WorkerCount:
+def _counted(
+    models: Path, environment: Mapping[str, str], cache: LoadCache, cores: int
+) -> WorkerCount:
     if cores == 1:
         return WorkerCount(1, "there is one core")
     try:
@@ -86,14 +90,21 @@ def _counted(models: Path, environment: Mapping[str, str], cores: int) -> Worker
         name, macs = servable.name, servable.card.cost.macs
         if _needed(LONGEST_LOOP / max(macs / FASTEST, LONGEST_LOOP), cores) == 1:
             return WorkerCount(1, f"{name} takes {macs:.2g} multiplications for an image")
-        image = sample_image(_own_size(servable))
-        path = f"/v1/{servable.card.task}"
-        found = measure_full_load(
-            servable, image, path, environment, clients=CLIENTS, seconds=SECONDS
-        )
+        key = cache.key(servable, environment)
+        found = cache.read(key)
+        if found is None:
+            found = _measured(servable, environment)
+            cache.write(key, found)
     except ConfigurationError as error:
         return WorkerCount(1, f"it could not be measured: {error}")
     return judge(servable.name, found, cores)
+
+
+def _measured(servable: Servable, environment: Mapping[str, str]) -> FullLoad:
+    log.info("FOVEAL_WORKERS=auto: the heaviest model is measured for some seconds")
+    image = sample_image(_own_size(servable))
+    path = f"/v1/{servable.card.task}"
+    return measure_full_load(servable, image, path, environment, clients=CLIENTS, seconds=SECONDS)
 
 
 def judge(model: str, found: FullLoad, cores: int) -> WorkerCount:

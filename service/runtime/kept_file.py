@@ -10,8 +10,12 @@ log = logging.getLogger(LOGGER)
 
 
 def keep(path: Path, text: str, what: str) -> None:
-    """Write a file as a whole; where its folder can not be written, the log says that `what` is measured again."""
+    """Write a file as a whole; its folder is made when needed.
+
+    Where it can not be written, the log says that `what` is measured again.
+    """
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(path, text.encode())
     except OSError as error:
         log.info(
