@@ -5,7 +5,7 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,6 +18,8 @@ from benchmarks.commit import describe_commit
 from benchmarks.contenders import CACHE, PEERS, ROOT
 from benchmarks.environments import InstallError, ensure_environment
 from benchmarks.explained import run_explained
+from benchmarks.goals import GOALS
+from benchmarks.goals import ROUNDS as GOAL_ROUNDS
 from benchmarks.index import write_index
 from benchmarks.isolated import run_isolated
 from benchmarks.journal import Journal
@@ -37,6 +39,7 @@ from benchmarks.video import run_video
 from service.runtime.host import granted_threads
 
 RESULTS = ROOT / "benchmarks" / "results"
+ROUNDS = 3
 QUICK = 0.5
 """Factor on every case's seconds with --quick."""
 
@@ -46,13 +49,22 @@ cli = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
 @cli.command()
 def bench(
     only: Annotated[list[str] | None, typer.Option(help="Name of a case; can be repeated")] = None,
-    rounds: Annotated[int, typer.Option(min=1, help="How many turns each contender takes")] = 3,
+    rounds: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help=f"How many turns each contender takes [3; {GOAL_ROUNDS} with --goals]"
+        ),
+    ] = None,
     *,
     quick: Annotated[
         bool, typer.Option("--quick", help="Few cases, short turns, no tuning")
     ] = False,
     gpu: Annotated[
         bool, typer.Option("--gpu", help="Measure cuda and tensorrt against their limits")
+    ] = False,
+    goals: Annotated[
+        bool,
+        typer.Option("--goals", help="Measure what the fast recipe must reach, and nothing else"),
     ] = False,
     peers: Annotated[bool, typer.Option(help="Measure the peers too")] = True,
     tune: Annotated[bool, typer.Option("--tune", help="Try the peers' settings again")] = False,
@@ -82,6 +94,7 @@ def bench(
     if draw is not None:
         draw_plots(load_results(json.loads(draw.read_text())), draw.parent)
         return None
+    rounds = rounds or (GOAL_ROUNDS if goals else ROUNDS)
     if resizes:
         return _resizes(rounds)
     generator = _generator()
@@ -103,8 +116,13 @@ def bench(
         retune=tune,
         progress=_print,
     )
-    suffix = ("-gpu" if gpu else "") + ("-quick" if quick else "")
-    return _compare(plan, _chosen(only or [], quick=quick, gpu=gpu), out, suffix, again=again)
+    suffix = "".join(
+        f"-{word}" for word, is_set in [("gpu", gpu), ("goals", goals), ("quick", quick)] if is_set
+    )
+    chosen = _chosen(only or [], GOALS) if goals else _chosen(only or [], CASES)
+    if not only and not goals:
+        chosen = [case for case in chosen if (case.quick or not quick) and (case.gpu or not gpu)]
+    return _compare(plan, chosen, out, suffix, again=again)
 
 
 def _compare(plan: Plan, cases: list[Case], out: Path | None, suffix: str, *, again: bool) -> None:
@@ -187,17 +205,14 @@ def _generator() -> Generator:
         raise typer.Exit(2) from error
 
 
-def _chosen(only: list[str], *, quick: bool, gpu: bool) -> list[Case]:
-    known = {case.name: case for case in CASES}
+def _chosen(only: list[str], cases: Sequence[Case]) -> list[Case]:
+    """Return the cases that are named, or all of them."""
+    known = {case.name: case for case in cases}
     unknown = [name for name in only if name not in known]
     if unknown:
         _print(f"There is no case {', '.join(unknown)}. Cases: {', '.join(known)}")
         raise typer.Exit(2)
-    return [
-        case
-        for case in CASES
-        if (case.name in only if only else (case.quick or not quick) and (case.gpu or not gpu))
-    ]
+    return [case for case in cases if case.name in only or not only]
 
 
 def _measure(
@@ -207,7 +222,7 @@ def _measure(
     write: Callable[[list[CaseResult], list[str]], None],
 ) -> None:
     if plan.peers:
-        _install_peers()
+        _install_peers({name for case in cases for name in case.peers})
     left = plan_time(cases, plan, [journal.result_of(case.name) for case in cases])
     _print(f"{left}")
     runner = Runner(plan, journal, left)
@@ -228,9 +243,11 @@ def _measure(
         raise typer.Exit(1)
 
 
-def _install_peers() -> None:
+def _install_peers(names: Collection[str]) -> None:
     """Install first: an installer would take the cores from the contenders."""
     for peer in PEERS:
+        if peer.name not in names:
+            continue
         try:
             _print(f"{peer.name} {ensure_environment(peer)} is installed")
         except InstallError as error:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from benchmarks import targets
-from benchmarks.contenders import FOVEAL_IN_PROCESSES
+from benchmarks.contenders import FOVEAL_IN_PROCESSES, PEER_NAMES
 from benchmarks.images import EIGHT
 from benchmarks.targets import Target
 
@@ -29,7 +29,8 @@ class Case:
     `seconds` is the time under load per contender and round. `batches` are the batch sizes that the limit tries.
     `--quick` measures the `quick` cases only. With `few_answers` the throughput is computed up to the last answer,
     because answers take a large part of a turn. With `workers` the service is measured a second time, with one process
-    per core.
+    per core. With `fast` it is measured a second time with `FOVEAL_PRECISION=fast` and a variant in int8 beside the
+    servable, and limit and peers a second time with the file of that variant.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Case:
     echo: bool = False
     workers: bool = False
     gpu: bool = False
+    fast: bool = False
+    peers: tuple[str, ...] = PEER_NAMES
     targets: tuple[Target, ...] = ()
 
 

@@ -13,6 +13,7 @@ CACHE = ROOT / ".cache" / "bench"
 
 FOVEAL, FOVEAL_ON_CPU = "foveal", "foveal on plain CPU"
 FOVEAL_IN_PROCESSES = "foveal with a worker a core"
+FOVEAL_FAST = "foveal fast"
 LIMIT, LIMIT_UNDECODED, LIMIT_ONE_BY_ONE = "limit", "limit without decoding", "limit one by one"
 ECHO = "FastAPI echo"
 RECIPE_VARIABLE = "BENCH_PEER"
@@ -77,6 +78,15 @@ PEERS = (
     ),
 )
 PEER_NAMES = tuple(peer.name for peer in PEERS)
+INT8_FILE = "int8 file"
+
+
+def with_int8_file(name: str) -> str:
+    """Return the name of a contender that runs the variant in int8 in place of the servable."""
+    return f"{name}, {INT8_FILE}"
+
+
+PEER_NAMES_IN_INT8 = tuple(with_int8_file(name) for name in PEER_NAMES)
 
 
 def on_device(name: str, device: str | None) -> str:

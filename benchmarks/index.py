@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cases import CASES
-from benchmarks.contenders import FOVEAL, LIMIT, PEER_NAMES, ROOT
+from benchmarks.contenders import (
+    FOVEAL,
+    FOVEAL_FAST,
+    LIMIT,
+    PEER_NAMES,
+    PEER_NAMES_IN_INT8,
+    ROOT,
+    with_int8_file,
+)
+from benchmarks.goals import EVERY_CASE, GOALS
 from benchmarks.machine import Machine, machine_of
 from benchmarks.mlperf.page import RAW as MLPERF_RAW
 from benchmarks.mlperf.page import figure_of, read_results
@@ -43,6 +52,7 @@ class _Run:
         notes = [
             "" if self.whole else "not whole",
             "quick" if "--quick" in self.command else "",
+            "goals" if "--goals" in self.command else "",
             f"rough: other work took {busy:.2f} cores" if busy > QUIET_CORES else "quiet",
         ]
         return ", ".join(filter(None, notes))
@@ -108,7 +118,8 @@ def _index(
         cells = [title, machine.level, "", "", ""]
         if newest is not None:
             cells[2] = f"[{newest.date}]({newest.folder}/README.md), {newest.note}"
-            cells[3:] = _ratios(newest, CASES[0].name)
+            first = _ratios(newest, CASES[0].name)
+            cells[3:] = first if any(first) else _ratios(newest, GOALS[0].name)
         yield f"| {' | '.join(cells)} |"
     if others:
         yield from ("", "Other runs:", "")
@@ -129,10 +140,11 @@ def _processor(root: Path, machine: Machine, runs: Sequence[_Run]) -> Iterator[s
         yield "| run | | case | share of the limit | × the best peer |"
         yield "|---|---|---|---|---|"
         for run in mine:
-            for case in CASES:
+            for case in EVERY_CASE:
                 if any(ratios := _ratios(run, case.name)):
                     first = f"[{run.date}](../{run.folder}/README.md)"
                     yield f"| {first} | {run.note} | {case.title} | {' | '.join(ratios)} |"
+        yield from _fast(mine)
     folder = root / MLPERF / machine.slug
     if results := read_results(folder):
         yield from ("", "## MLPerf's load generator, unofficial", "")
@@ -145,13 +157,35 @@ def _processor(root: Path, machine: Machine, runs: Sequence[_Run]) -> Iterator[s
         yield f"[What this is and what it is not](../{MLPERF}/{machine.slug}/README.md)"
 
 
-def _ratios(run: _Run, case: str) -> list[str]:
-    """Return the share of the limit and the ratio to the best peer; empty where they were not measured."""
+def _fast(runs: Sequence[_Run]) -> Iterator[str]:
+    """Yield what the service reaches in `fast`, where that was measured."""
+    others = ([with_int8_file(LIMIT)], PEER_NAMES_IN_INT8, PEER_NAMES)
+    rows = [
+        f"| [{run.date}](../{run.folder}/README.md) | {run.note} | {case.title} | {' | '.join(ratios)} |"
+        for run in runs
+        for case in EVERY_CASE
+        if any(ratios := _ratios(run, case.name, FOVEAL_FAST, others))
+    ]
+    if rows:
+        yield from ("", "## In `fast`, with a variant in int8", "")
+        yield (
+            "| run | | case | share of the limit with that file | × the best peer with that file "
+            "| × the best peer in fp32 |"
+        )
+        yield "|---|---|---|---|---|---|"
+        yield from rows
+
+
+def _ratios(
+    run: _Run,
+    case: str,
+    name: str = FOVEAL,
+    others: Sequence[Sequence[str]] = ([LIMIT], PEER_NAMES),
+) -> list[str]:
+    """Return the ratios of a contender to the best of others; empty where they were not measured."""
     found = next((result for result in run.results if result.name == case), None)
-    if found is None:
-        return ["", ""]
-    rounds = found.at(MANY_CLIENTS)
-    ratios = [throughput_ratio(rounds, FOVEAL, others) for others in ([LIMIT], PEER_NAMES)]
+    rounds = found.at(MANY_CLIENTS) if found else []
+    ratios = [throughput_ratio(rounds, name, each) for each in others]
     return [show_spread(one) if one else "" for one in ratios]
 
 

@@ -8,11 +8,12 @@ from benchmarks.cases import Case, Load
 from benchmarks.contenders import (
     ECHO,
     FOVEAL,
+    FOVEAL_FAST,
     FOVEAL_IN_PROCESSES,
     LIMIT,
     LIMIT_ONE_BY_ONE,
     LIMIT_UNDECODED,
-    PEER_NAMES,
+    with_int8_file,
 )
 from benchmarks.load import Generator
 
@@ -69,8 +70,11 @@ class Plan:
             names.append(FOVEAL_IN_PROCESSES)
         if case.echo:
             names.append(ECHO)
-        if self.peers and any(load.peers for load in loads):
-            names += PEER_NAMES
+        peers = case.peers if self.peers and any(load.peers for load in loads) else ()
+        names += peers
+        if case.fast:
+            in_int8 = (*(name for name in names if name == LIMIT), *peers)
+            names += [FOVEAL_FAST, *map(with_int8_file, in_int8)]
         return names
 
 

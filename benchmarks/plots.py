@@ -8,8 +8,8 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmarks.cases import CASES
 from benchmarks.contenders import FOVEAL, LIMIT, limit_of
+from benchmarks.goals import EVERY_CASE
 from benchmarks.results import CaseResult
 from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
 from benchmarks.targets import MANY_CLIENTS
@@ -101,7 +101,7 @@ def _draw_panels(results: dict[str, list[Bar]], title: str, file: Path) -> None:
 
 def _arranged(results: dict[str, list[Bar]]) -> list[tuple[str, list[Bar]]]:
     """Return (title, bars) of each panel in the order of the cases; cases with one bar share the last panel."""
-    titles = {case.name: case.title for case in CASES}
+    titles = {case.name: case.title for case in EVERY_CASE}
     panels = [(titles[name], bars) for name, bars in results.items() if len(bars) > 1]
     lone = [(titles[name], *bars[0][1:]) for name, bars in results.items() if len(bars) == 1]
     if lone:

@@ -7,8 +7,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cases import CASES, Case
+from benchmarks.agreement import CLEAR, FIGURES
+from benchmarks.cases import Case
 from benchmarks.contenders import FOVEAL, limit_of
+from benchmarks.goals import EVERY_CASE
 from benchmarks.machine import Machine
 from benchmarks.results import CaseResult, Facts
 from benchmarks.statistics import Sample, Spread, median_of, throughput_ratio
@@ -71,6 +73,7 @@ def _page(run: Run, plots: Sequence[str]) -> Iterator[str]:
         yield f"![{plot.removesuffix('.svg')}]({plot})"
         yield ""
     yield from _targets(run)
+    yield from _agreements(run.results)
     for result in run.results:
         yield from _case(result)
     yield from _contenders(run)
@@ -116,6 +119,32 @@ def _target_row(target: Target, result: CaseResult, machine: Machine) -> str:
     else:
         measured, verdict = show_spread(found), _MET[target.is_met(found)]
     return f"| {title} | {target.text} | {target.wanted} | {measured} | {verdict} |"
+
+
+def _agreements(results: Sequence[CaseResult]) -> Iterator[str]:
+    """Yield how far the answers of `foveal fast` agree with those of `foveal`, where they were compared."""
+    rows = [
+        f"| {_case_of(result).title} | {facts.detail} | {agreed:g} of {clear:g} | {same:g} of {images:g} | "
+        f"{mean:.4f} | {most:.4f} |"
+        for result in results
+        for name, facts in result.facts.items()
+        if facts.agreement
+        for images, clear, agreed, same, mean, most in [
+            [facts.agreement[figure] for figure in FIGURES]
+        ]
+    ]
+    if not rows:
+        return
+    yield from (
+        "## The answers of `foveal fast` beside those of `foveal`",
+        "",
+        f"By HTTP, on photographs that nothing was calibrated with. Clear: the best class of fp32 leads by {CLEAR:g}.",
+        "",
+        "| case | served as | clear top classes kept | all top classes kept | mean \\|Δp\\| | largest |",
+        "|---|---|---|---|---|---|",
+    )
+    yield from rows
+    yield ""
 
 
 def _case(result: CaseResult) -> Iterator[str]:
@@ -167,7 +196,7 @@ def _contenders(run: Run) -> Iterator[str]:
 
 
 def _case_of(result: CaseResult) -> Case:
-    return next(case for case in CASES if case.name == result.name)
+    return next(case for case in EVERY_CASE if case.name == result.name)
 
 
 def _rate(rounds: Sequence[dict[str, Sample]], name: str) -> float:

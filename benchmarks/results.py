@@ -20,6 +20,8 @@ class Facts:
     error: str = ""
     tried: dict[str, float] = field(default_factory=dict)
     """Setting → images per second that the sweep measured."""
+    agreement: dict[str, float] = field(default_factory=dict)
+    """How far its answers agree with those of the service in fp32, as `benchmarks.agreement` counts it."""
 
 
 @dataclass(slots=True)

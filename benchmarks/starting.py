@@ -4,15 +4,18 @@ import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from benchmarks import contenders, tuning
+from benchmarks.agreement import measure_agreement
 from benchmarks.contenders import (
     CACHE,
     ECHO,
     FOVEAL,
+    FOVEAL_FAST,
     FOVEAL_IN_PROCESSES,
     FOVEAL_ON_CPU,
     LIMIT,
@@ -21,14 +24,15 @@ from benchmarks.contenders import (
     PEERS,
     ROOT,
     Peer,
+    with_int8_file,
 )
 from benchmarks.environments import InstallError
-from benchmarks.models import repository_of
+from benchmarks.models import FAST_REPOSITORY, ExportError, repository_of
 from benchmarks.plan import GPU_DEVICES, Plan
 from benchmarks.results import CaseResult, Facts
 from benchmarks.server import START_SECONDS as PATIENCE_SECONDS
 from benchmarks.server import Server, StartError, free_port, run_server
-from benchmarks.subject import Subject
+from benchmarks.subject import Subject, in_int8
 from benchmarks.time_left import STARTING, TimeLeft, start_kind
 from benchmarks.turns import Contender, Limit, Served, run_limit
 
@@ -65,8 +69,25 @@ class Starter:
         if self.subject.case.echo:
             running |= self._try(ECHO, self._echo)
         if self.plan.peers and any(load.peers for load in loads):
-            for peer in PEERS:
-                running |= self._try(peer.name, partial(self._peer, peer=peer))
+            running |= self._peers()
+        exact = running.get(FOVEAL)
+        if self.subject.case.fast and isinstance(exact, Served):
+            running |= self._try(FOVEAL_FAST, partial(self._fast, exact=exact.server))
+            running |= replace(self, subject=in_int8(self.subject)).start_others_in_int8()
+        return running
+
+    def start_others_in_int8(self) -> dict[str, Contender]:
+        """Start the limit and the peers with the file of the variant, which is the subject's."""
+        labels = {"device": "cpu", "precision": "int8"}
+        limit = partial(self._limit, labels, self.subject.body.images)
+        return self._try(with_int8_file(LIMIT), limit) | (self._peers() if self.plan.peers else {})
+
+    def _peers(self) -> dict[str, Contender]:
+        running: dict[str, Contender] = {}
+        for peer in PEERS:
+            if peer.name in self.subject.case.peers:
+                name = with_int8_file(peer.name) if self.subject.in_int8 else peer.name
+                running |= self._try(name, partial(self._peer, peer=peer))
         return running
 
     def _limits(self, foveal: Contender, device: str | None) -> dict[str, Contender]:
@@ -106,7 +127,7 @@ class Starter:
             if isinstance(contender, Served):
                 contender.learn_idle()
             return {name: contender}
-        except (StartError, InstallError) as error:
+        except (StartError, InstallError, ExportError) as error:
             facts.error = str(error)
             self.plan.progress(f"  {name} does not run: {error}")
             return {}
@@ -114,21 +135,50 @@ class Starter:
             self.left.did(kind, STARTING[kind], time.perf_counter() - began)
 
     def _foveal(self, facts: Facts, *, device: str | None = None, workers: int = 1) -> Served:
-        port = free_port()
-        case, body = self.subject.case, self.subject.body
+        case = self.subject.case
         environment = {
-            "FOVEAL_MODELS": str(repository_of(case.model)),
+            "FOVEAL_MODELS": str(repository_of(case.model, fast=case.fast)),
             "FOVEAL_WORKERS": str(workers),
             **({"FOVEAL_DEVICE": device} if device else {}),
         }
+        patience = ENGINE_SECONDS if device == "tensorrt" else PATIENCE_SECONDS
+        name = f"foveal-{device or 'auto'}-{workers}"
+        served = self._serve(facts, environment, name, patience)
+        if workers > 1:
+            facts.detail += f", {workers} workers"
+        return served
+
+    def _fast(self, facts: Facts, *, exact: Server) -> Served:
+        """Start the service in `fast`; it measures anew, as the last choice may have been disturbed."""
+        cache = self.stack.enter_context(TemporaryDirectory())
+        environment = {
+            "FOVEAL_MODELS": str(FAST_REPOSITORY),
+            "FOVEAL_PRECISION": "fast",
+            "FOVEAL_CACHE": cache,
+        }
+        served = self._serve(facts, environment, "foveal-fast", PATIENCE_SECONDS)
+        shown = served.server.ask(f"/v1/models/{self.subject.case.model}").json()
+        facts.tried = {
+            f"{way['device']} {way['precision']}, the network on one thread": round(1e3 / took, 1)
+            for way in shown["models"][0]["choice"]["ways"]
+            if (took := way["milliseconds"])
+        }
+        facts.agreement = measure_agreement(exact, served.server, served.path)
+        return served
+
+    def _serve(
+        self, facts: Facts, environment: Mapping[str, str], name: str, patience_seconds: float
+    ) -> Served:
+        port = free_port()
+        case, body = self.subject.case, self.subject.body
         server = self.stack.enter_context(
             run_server(
                 contenders.foveal_command(port),
                 environment,
                 port=port,
                 probe=("/health/ready", None, ""),
-                log=self.subject.log(f"foveal-{device or 'auto'}-{workers}"),
-                patience_seconds=ENGINE_SECONDS if device == "tensorrt" else PATIENCE_SECONDS,
+                log=self.subject.log(name),
+                patience_seconds=patience_seconds,
             )
         )
         labels = served_model(server, case.model)
@@ -136,8 +186,7 @@ class Starter:
         if answer.status != 200:
             raise StartError(f"answered {answer.status}: {answer.body[:200]!r}")
         facts.ready_seconds = round(server.ready_seconds, 3)
-        several = f", {workers} workers" if workers > 1 else ""
-        facts.detail = f"{labels['device']} {labels['precision']}{several}"
+        facts.detail = f"{labels['device']} {labels['precision']}"
         facts.top_class = _top_class(answer.body)
         return Served(server, facts, self.subject, case.path)
 

@@ -4,7 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from benchmarks.contenders import ECHO, FOVEAL, FOVEAL_ON_CPU, LIMIT, LIMIT_ONE_BY_ONE, PEER_NAMES
+from benchmarks.contenders import (
+    ECHO,
+    FOVEAL,
+    FOVEAL_FAST,
+    FOVEAL_ON_CPU,
+    LIMIT,
+    LIMIT_ONE_BY_ONE,
+    PEER_NAMES,
+    PEER_NAMES_IN_INT8,
+)
 from benchmarks.results import CaseResult
 from benchmarks.statistics import (
     Spread,
@@ -49,6 +58,12 @@ def of_limit(bound: float) -> Target:
 def of_peers(bound: float, *, needs: str = "", name: str = FOVEAL) -> Target:
     measure = partial(_ratio_at_many_clients, others=PEER_NAMES, name=name)
     return Target(f"× the best peer{_unless_default(name)}", bound, measure, needs=needs)
+
+
+def of_peers_with_the_int8_file(bound: float, *, needs: str) -> Target:
+    measure = partial(_ratio_at_many_clients, others=PEER_NAMES_IN_INT8, name=FOVEAL_FAST)
+    text = f"× the best peer with the same int8 file{_unless_default(FOVEAL_FAST)}"
+    return Target(text, bound, measure, needs=needs)
 
 
 def of_peers_on_plain_cpu(bound: float) -> Target:

@@ -5,10 +5,10 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from benchmarks.cases import Case
-from benchmarks.contenders import PEER_NAMES
+from benchmarks.contenders import PEER_NAMES, PEER_NAMES_IN_INT8
 from benchmarks.plan import Plan, taking_part
 from benchmarks.results import CaseResult
-from benchmarks.tuning import is_kept
+from benchmarks.tuning import is_kept, tuned_network
 
 START, TUNE, TURN = "start", "tune", "turn"
 STARTING = {START: 8.0, TUNE: 40.0}
@@ -79,9 +79,10 @@ def plan_time(cases: Sequence[Case], plan: Plan, results: Sequence[CaseResult]) 
 
 def start_kind(name: str, case: Case, plan: Plan, tuned: set[tuple[str, str]]) -> str:
     """Return whether a contender only starts or is tuned first; then it is added to those that are tuned."""
-    if name not in PEER_NAMES or plan.quick:
+    if name not in (*PEER_NAMES, *PEER_NAMES_IN_INT8) or plan.quick:
         return START
-    this = name, case.model
+    peer, _, file = name.partition(", ")
+    this = peer, tuned_network(case.model, in_int8=bool(file))
     if not plan.retune and (is_kept(*this) or this in tuned):
         return START
     tuned.add(this)

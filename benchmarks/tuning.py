@@ -45,7 +45,8 @@ def best_setting(
         StartError: it does not start with any setting.
     """
     version = ensure_environment(peer)
-    key = f"{describe_machine().slug}, {peer.name} {version}, {subject.case.model}"
+    network = tuned_network(subject.case.model, in_int8=subject.in_int8)
+    key = f"{describe_machine().slug}, {peer.name} {version}, {network}"
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     if key in kept and not again:
         return Tuned(version, Setting(**kept[key]["setting"]), kept[key]["tried"])
@@ -60,11 +61,16 @@ def best_setting(
     return Tuned(version, best, tried)
 
 
-def is_kept(peer: str, model: str) -> bool:
+def tuned_network(model: str, *, in_int8: bool) -> str:
+    """Return the name under which the settings for a network are kept."""
+    return f"{model} int8" if in_int8 else model
+
+
+def is_kept(peer: str, network: str) -> bool:
     """Return whether some version of this peer was tuned for the network on this machine."""
     kept = json.loads(KEPT.read_text()) if KEPT.exists() else {}
     return any(
-        key.startswith(f"{describe_machine().slug}, {peer} ") and key.endswith(f", {model}")
+        key.startswith(f"{describe_machine().slug}, {peer} ") and key.endswith(f", {network}")
         for key in kept
     )
 

@@ -2,7 +2,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from benchmarks.contenders import FOVEAL, LIMIT, PEER_NAMES
+from benchmarks.contenders import FOVEAL, FOVEAL_FAST, LIMIT, PEER_NAMES, with_int8_file
 from benchmarks.index import INDEX, RESULTS, pages_of, write_index
 from benchmarks.machine import Machine
 from benchmarks.report import Run, write_report
@@ -15,11 +15,20 @@ def a_machine(*flags: str) -> Machine:
 
 
 def a_run(
-    folder: Path, flags: tuple[str, ...], ours: float, *, missing: tuple[str, ...] = ()
+    folder: Path,
+    flags: tuple[str, ...],
+    ours: float,
+    *,
+    missing: tuple[str, ...] = (),
+    case: str = "efficientnet-640",
+    fast: float | None = None,
 ) -> None:
     rates = {FOVEAL: ours, LIMIT: 100.0, PEER_NAMES[0]: 50.0}
+    if fast is not None:
+        rates |= {FOVEAL_FAST: fast, with_int8_file(LIMIT): 200.0}
+        rates[with_int8_file(PEER_NAMES[0])] = 150.0
     samples = {name: Sample(rate, 100, 0, 1.0) for name, rate in rates.items()}
-    result = CaseResult("efficientnet-640", rounds={32: [samples]})
+    result = CaseResult(case, rounds={32: [samples]})
     run = Run(
         folder.name[:10],
         a_machine(*flags),
@@ -55,6 +64,17 @@ def test_a_chip_has_a_page_for_each_level_of_its_instructions(tmp_path: Path) ->
     assert "not whole, quick" in amx
     assert "0.80 | 1.60" not in amx
     assert pages[INDEX].count("0.80 | 1.60") == 1
+
+
+def test_a_run_of_the_goals_counts_too_and_has_what_fast_reaches(tmp_path: Path) -> None:
+    a_run(tmp_path / "2026-01-01-goals", ("avx512-vnni",), 80, case="goal-efficientnet", fast=180)
+
+    pages = pages_of(tmp_path)
+
+    assert "0.80 | 1.60" in pages[INDEX]
+    page = pages["processors/some-chip-avx512-vnni-4-cores.md"]
+    assert "EfficientNet-Lite0, 640×480 JPEG | 0.80 | 1.60 |" in page
+    assert "EfficientNet-Lite0, 640×480 JPEG | 0.90 | 1.20 | 3.60 |" in page
 
 
 def test_the_page_of_a_processor_without_results_is_removed(tmp_path: Path) -> None:
