@@ -30,7 +30,8 @@ class Case:
     `--quick` measures the `quick` cases only. With `few_answers` the throughput is computed up to the last answer,
     because answers take a large part of a turn. With `workers` the service is measured a second time, with one process
     per core. With `fast` it is measured a second time with `FOVEAL_PRECISION=fast` and a variant in int8 beside the
-    servable, and limit and peers a second time with the file of that variant.
+    servable, and limit and peers a second time with the file of that variant. Without `undecoded` there is no limit
+    without decoding.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Case:
     workers: bool = False
     gpu: bool = False
     fast: bool = False
+    undecoded: bool = True
     peers: tuple[str, ...] = PEER_NAMES
     targets: tuple[Target, ...] = ()
 

@@ -12,7 +12,8 @@ from benchmarks.contenders import FOVEAL_FAST
 ROUNDS = 5
 PEERS = ("mosec", "LitServe", "naive FastAPI")
 VNNI, AMX = "avx512-vnni", "amx"
-CROWD = (Load(32, limit=True, peers=True, quick=True),)
+CROWD = Load(32, limit=True, peers=True, quick=True)
+CROWD_OF_LARGE = Load(32, peers=True, quick=True)
 
 GOALS = (
     Case(
@@ -21,8 +22,9 @@ GOALS = (
         "efficientnet-lite0",
         "640×480 JPEG",
         "/v1/classify?model=efficientnet-lite0",
-        CROWD,
+        (CROWD,),
         fast=True,
+        undecoded=False,
         peers=PEERS,
         targets=(
             targets.of_peers(1.25),
@@ -39,10 +41,11 @@ GOALS = (
         "resnet50",
         "640×480 JPEG",
         "/v1/classify?model=resnet50",
-        CROWD,
-        seconds=6,
+        (CROWD,),
+        seconds=5,
         few_answers=True,
         fast=True,
+        undecoded=False,
         peers=PEERS,
         targets=(
             targets.of_peers(2.2, needs=VNNI, name=FOVEAL_FAST),
@@ -56,7 +59,7 @@ GOALS = (
         "efficientnet-lite0",
         "4000×3000 JPEG",
         "/v1/classify?model=efficientnet-lite0",
-        CROWD,
+        (CROWD_OF_LARGE,),
         seconds=10,
         few_answers=True,
         peers=PEERS,

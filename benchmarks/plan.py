@@ -63,7 +63,8 @@ class Plan:
         for device in self.devices or (None,):
             names.append(contenders.on_device(FOVEAL, device))
             if any(load.limit and load.clients > 1 for load in loads):
-                names += [contenders.on_device(one, device) for one in (LIMIT, LIMIT_UNDECODED)]
+                limits = (LIMIT, LIMIT_UNDECODED) if case.undecoded else (LIMIT,)
+                names += [contenders.on_device(one, device) for one in limits]
             if any(load.limit and load.clients == 1 for load in loads):
                 names.append(contenders.on_device(LIMIT_ONE_BY_ONE, device))
         if case.workers and not self.devices:

@@ -105,6 +105,7 @@ class Starter:
             found |= self._try(
                 contenders.on_device(LIMIT, device), partial(self._limit, labels, images)
             )
+        if False in wanted and case.undecoded:
             found |= self._try(
                 contenders.on_device(LIMIT_UNDECODED, device), partial(self._limit, labels, ())
             )

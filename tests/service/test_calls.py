@@ -53,7 +53,10 @@ async def test_a_rendering_of_a_small_image_does_not_decode_it_again(
 ) -> None:
     seen: list[Image.Image | None] = []
 
-    def see(_: Outputs, source: SourceImage, __: Card, ___: MeanColorOptions) -> Image.Image:
+    def see(
+        outputs: Outputs, source: SourceImage, card: Card, options: MeanColorOptions
+    ) -> Image.Image:
+        assert (len(outputs["features"]), card.task, options.scale) == (3, "mean_color", "byte")
         seen.append(source.pixels)
         return source.drawable()
 
