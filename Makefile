@@ -53,7 +53,7 @@ tests: .venv/.test $(HELM) ## Run the tests alone (TESTS=tests/service)
 	@command -v chromium >/dev/null || echo "The tests of the playground are skipped: they need Chromium (apt-get install chromium)."
 	@command -v firefox-esr firefox >/dev/null || echo "The playground is not tried in Firefox: that needs it (apt-get install firefox-esr)."
 	@command -v promtool >/dev/null || echo "The alerts and the dashboard are not tried: that needs promtool (apt-get install prometheus)."
-	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile $(TESTS)
+	$(BIN)/pytest -n $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder $(TESTS)
 
 format: .venv/.test ## Format the code and correct what ruff can correct
 	$(BIN)/ruff check --fix .

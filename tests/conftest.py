@@ -27,7 +27,12 @@ def limit_of(path: Path) -> int:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Give each test the limit of its kind, unless it states its own or the command line gives a longer one."""
+    """Give each test the limit of its kind, unless it states its own or the command line gives a longer one.
+
+    Folders whose tests may take longer come first: several processes that share the files end at about the same time
+    only where the last files are short.
+    """
+    items.sort(key=lambda item: -limit_of(item.path))
     given = float(config.getoption("timeout", None) or 0)
     for item in items:
         limit = limit_of(item.path)

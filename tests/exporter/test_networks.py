@@ -53,7 +53,6 @@ CLASSIFIERS = [
     Known("torchvision:mobilenet_v2", 3.5e6, 0.30e9),
     Known("torchvision:mobilenet_v3_small"),
     Known("torchvision:shufflenet_v2_x1_0"),
-    Known("torchvision:efficientnet_b0"),
     # ViT arXiv:2010.11929, attention's products included
     Known("torchvision:vit_b_16", 86.6e6, 17.6e9, stages=1),
     Known("timm:vit_tiny_patch16_224", stages=1),
