@@ -77,10 +77,7 @@ from service.wiring import (
 
 log = logging.getLogger(LOGGER)
 
-FETCHED = (
-    "The models are fetched from a model storage, which this service never changes. Put the files there or remove them "
-    "there, then reload."
-)
+FETCHED = "The models are fetched from a model storage, which this service never changes."
 JOBS_IN_FLIGHT = 8
 """Of one video or explanation: enough to keep every core busy, few enough to hold in memory as frames."""
 
@@ -649,7 +646,9 @@ class Engine:
             RefusedModelError: they are fetched from elsewhere.
         """
         if self.models_folder is None:
-            raise RefusedModelError(FETCHED)
+            raise RefusedModelError(
+                f"{FETCHED} Put the files there or remove them there, then reload."
+            )
         return self.models_folder
 
     async def remove_file(self, name: str, version: int) -> None:

@@ -9,9 +9,8 @@ from starlette.types import Scope
 
 from service.api.record import UNMATCHED, RequestRecord, find_header, route_of
 from service.spans import Attribute
-from service.tracing.tracer import Tracer
+from service.tracing.tracer import PARENT_HEADER, Tracer
 
-PARENT_HEADER = b"traceparent"
 TRACE_HEADER = b"traceresponse"
 """Of W3C's draft "Trace Context": in the form of `traceparent`."""
 METHODS = frozenset(

@@ -17,6 +17,7 @@ from service.runtime.choice import Choice, Way
 from service.runtime.choice_cache import ChoiceCache
 from service.runtime.device import Device
 from service.runtime.first_runs import FIRST_RUNS_SECONDS
+from service.runtime.low_priority import Calling
 from service.runtime.measuring import (
     Comparison,
     MeasuredRun,
@@ -27,7 +28,7 @@ from service.runtime.measuring import (
 )
 from service.runtime.repository import Servable
 from service.runtime.saturation import products_saturate
-from service.runtime.tuning import Clock
+from service.runtime.tuning import Clock, thread_clock
 from service.runtime.variants import variants_beside
 
 log = logging.getLogger(LOGGER)
@@ -49,6 +50,7 @@ class Chooser:
         cache: folder for choices, and for what devices compile.
         chip: the processor.
         clock: returns seconds.
+        narrow_clock: returns seconds of the calling thread on a core; times runs at a low priority.
         saturates: whether the processor's products of bytes overflow.
         open_as: opens a candidate.
         seconds: how long the runs of a candidate may take.
@@ -62,9 +64,14 @@ class Chooser:
     saturates: Callable[[], bool] = products_saturate
     open_as: OpenCandidate = open_candidate
     seconds: float = FIRST_RUNS_SECONDS
+    narrow_clock: Clock = thread_clock
 
     def choose(
-        self, servable: Servable, outputs: Collection[str], admit: Admit
+        self,
+        servable: Servable,
+        outputs: Collection[str],
+        admit: Admit,
+        at_low_priority: Calling | None = None,
     ) -> tuple[Candidate, Choice | None]:
         """Return how a model is served; blocking, for seconds where nothing is kept of it.
 
@@ -72,6 +79,7 @@ class Chooser:
             servable: the model.
             outputs: the names of the outputs that are compared.
             admit: checks a variant.
+            at_low_priority: makes the runs on a CPU where requests for others go first; None: they are made at once.
 
         Returns:
             The way that serves, and what was measured; None where there was nothing to choose.
@@ -98,6 +106,8 @@ class Chooser:
                     clock=self.clock,
                     seconds=self.seconds,
                     open_as=self.open_as,
+                    at_low_priority=at_low_priority,
+                    narrow_clock=self.narrow_clock,
                 )
                 choice = self._measured(measuring, ways)
                 kept.write(key, choice)

@@ -115,12 +115,13 @@ class ModelLoader:
             DeviceError: the network does not fully run on the device.
         """
         expected = outputs_of(servable, self.outputs)
-        self._admit(servable, expected)
+        admit = partial(self._admit, expected=expected, beside=beside)
+        admit(servable)
         if self.chooser is None:
             plain = Candidate(servable.card.precision, self.device, servable)
             return self._open(plain, expected, beside=beside)
-        admit = partial(self._admit, expected=expected)
-        candidate, choice = self.chooser.choose(servable, expected, admit)
+        quiet = self._at_low_priority if beside else None
+        candidate, choice = self.chooser.choose(servable, expected, admit, quiet)
         try:
             return replace(self._open(candidate, expected, beside=beside), choice=choice)
         except (ServableError, DeviceError) as error:
@@ -131,14 +132,17 @@ class ModelLoader:
             choice = choice.without_served(for_clients(str(error), servable.path))
             return replace(self._open(plain, expected, beside=beside), choice=choice)
 
-    def _admit(self, servable: Servable, expected: tuple[str, ...]) -> None:
+    def _admit(self, servable: Servable, expected: tuple[str, ...], *, beside: bool) -> None:
         """Refuse a file that is not to be loaded."""
-        require_certificate(servable)
+        calling: Calling = self._at_low_priority if beside else at_once
+        calling(partial(require_certificate, servable))
         check_bounds(
             servable.path, data=weights_beside(servable), max_tensor_bytes=self.max_tensor_bytes
         )
         if self.trial is not None:
-            self.trial.require(servable, expected)
+            if beside:  # a process inherits the priority of the thread that starts it
+                calling = patient_calling(servable.path, (), calling, self.trial.seconds)
+            calling(partial(self.trial.require, servable, expected))
 
     def _open(self, candidate: Candidate, expected: tuple[str, ...], *, beside: bool) -> Loaded:
         servable, sessions = candidate.servable, list[Session]()

@@ -17,10 +17,12 @@ from service.runtime.choice import Way
 from service.runtime.device import EXACT_PRODUCTS, Device, SessionPlan, plan_session
 from service.runtime.first_runs import first_runs
 from service.runtime.job import Outputs
+from service.runtime.low_priority import Calling, at_once
+from service.runtime.patient_calls import PATIENCE_SECONDS, patient_calling
 from service.runtime.reference import Frames, made_frames, read_reference
 from service.runtime.repository import Servable
 from service.runtime.session import Session, open_session
-from service.runtime.tuning import Clock, seconds_of
+from service.runtime.tuning import Clock, seconds_of, thread_clock
 
 FRAMES_SECONDS = 20.0
 """How long the runs on reference frames may take; where a frame takes long, fewer count."""
@@ -94,6 +96,8 @@ class Measuring:
         open_as: opens a candidate.
         clock: returns seconds.
         seconds: how long the runs of each candidate may take before they are stopped.
+        at_low_priority: makes the calls that run on one thread of a CPU; None: they are made at once.
+        narrow_clock: returns seconds of the calling thread on a core; times such runs.
 
     Attributes:
         count: on how many frames the figures are measured.
@@ -110,6 +114,8 @@ class Measuring:
         clock: Clock,
         seconds: float,
         open_as: OpenCandidate = open_candidate,
+        at_low_priority: Calling | None = None,
+        narrow_clock: Clock = thread_clock,
     ) -> None:
         self.count = 0
         self._servable = servable
@@ -120,6 +126,12 @@ class Measuring:
         self._clock = clock
         self._seconds = seconds
         self._open_as = open_as
+        self._narrow_clock = narrow_clock
+        self._runs: list[MeasuredRun] = []
+        self._quietly: Calling = at_once
+        if at_low_priority is not None:
+            patience = min(PATIENCE_SECONDS, seconds)
+            self._quietly = patient_calling(servable.path, self._runs, at_low_priority, patience)
         self._made = made_frames(servable.card.image_input)
         self._truths: dict[str, list[Outputs]] = {}
 
@@ -139,22 +151,35 @@ class Measuring:
         size = min(IMAGES_ON_GPU if on_gpu else 1, self._servable.card.max_batch or IMAGES_ON_GPU)
         batch = self._made[:size]
         best = dict.fromkeys(runs, float("inf"))
-        began = self._clock()
-        with first_runs(self._servable.path, list(runs.values()), self._seconds):
-            for _ in range(ROUNDS):
-                for place, run in runs.items():
-                    best[place] = min(best[place], seconds_of(run, batch, self._clock))
-                if self._clock() - began > TURNS_SECONDS:
-                    break
+        # By turns all runs need the same priority, and on one clock: waiting for a core is not their fault.
+        calling = self._quietly if all(_is_narrow(self._ways[one]) for one in runs) else at_once
+        clock = self._clock if calling is at_once else self._narrow_clock
+
+        def take_turns() -> None:
+            began = clock()
+            with first_runs(self._servable.path, list(runs.values()), self._seconds):
+                for _ in range(ROUNDS):
+                    for place, run in runs.items():
+                        best[place] = min(best[place], seconds_of(run, batch, clock))
+                    if clock() - began > TURNS_SECONDS:
+                        break
+
+        calling(take_turns)
         return {place: seconds / size for place, seconds in best.items()}
 
     def _tried(self, candidate: Candidate) -> Tried:
         card, comparison = self._servable.card, self._comparison
         frames, name = self._frames_of(candidate)
-        run = self._open_as(candidate, self._plan(candidate))
+        calling = self._calling(candidate)
+        run = calling(lambda: self._opened(candidate))
+        expected = self._truth(frames, name)
+
+        def rows() -> list[Outputs]:
+            with first_runs(candidate.servable.path, [run], self._seconds):
+                return [self._row(run, frame) for frame in frames[: len(expected)]]
+
+        found = calling(rows)
         with first_runs(candidate.servable.path, [run], self._seconds):
-            expected = self._truth(frames, name)
-            found = [self._row(run, frame) for frame in frames[: len(expected)]]
             figures = comparison.measure(found, expected, card)
         self.count = max(self.count, len(expected))
         reason = comparison.shortfall(figures, reduced=candidate.is_reduced)
@@ -190,16 +215,28 @@ class Measuring:
         """Return the model's own outputs for as many of the frames as there is time for."""
         if name not in self._truths:
             plain = Candidate(self._servable.card.precision, Device("cpu"), self._servable)
-            run = self._open_as(plain, self._plan(plain))
-            with first_runs(self._servable.path, [run], self._seconds):
-                began = self._clock()
-                rows = [self._row(run, frame) for frame in frames[:LEAST_FRAMES]]
-                seconds = (self._clock() - began) / len(rows)
-                fitting = FRAMES_SECONDS / max(seconds, 1e-9) / (len(self._ways) + 1)
-                more = frames[LEAST_FRAMES : max(LEAST_FRAMES, int(fitting))]
-                rows += [self._row(run, frame) for frame in more]
-            self._truths[name] = rows
+            calling = self._calling(plain)
+            run = calling(lambda: self._opened(plain))
+
+            def fitting_rows() -> list[Outputs]:
+                with first_runs(self._servable.path, [run], self._seconds):
+                    began = self._clock()
+                    rows = [self._row(run, frame) for frame in frames[:LEAST_FRAMES]]
+                    seconds = (self._clock() - began) / len(rows)
+                    fitting = FRAMES_SECONDS / max(seconds, 1e-9) / (len(self._ways) + 1)
+                    more = frames[LEAST_FRAMES : max(LEAST_FRAMES, int(fitting))]
+                    return rows + [self._row(run, frame) for frame in more]
+
+            self._truths[name] = calling(fitting_rows)
         return self._truths[name]
+
+    def _calling(self, candidate: Candidate) -> Calling:
+        return self._quietly if _is_narrow(candidate) else at_once
+
+    def _opened(self, candidate: Candidate) -> MeasuredRun:
+        run = self._open_as(candidate, self._plan(candidate))
+        self._runs.append(run)
+        return run
 
     def _row(self, run: MeasuredRun, frame: Frames) -> Outputs:
         outputs = run(frame[None])
@@ -213,6 +250,11 @@ class Measuring:
             cache=self._cache,
             arithmetic=candidate.arithmetic,
         )
+
+
+def _is_narrow(candidate: Candidate) -> bool:
+    """Return whether a run uses its caller's thread only: those of other devices would keep its priority."""
+    return candidate.device.name == "cpu"
 
 
 def way_of(

@@ -197,8 +197,9 @@ def require_targets(wanted: Wanted, catalog: Catalog) -> None:
 def no_such_target(name: str, what: str, version: int | None, there: Iterable[int]) -> str:
     """Return the message for an alias, a share or a shadow that leads nowhere."""
     existing = ", ".join(map(str, there)) or "none"
-    leads = "is of no alias and no version" if version is None else f"leads to version {version}"
-    return f"{name}: {what} {leads}, which {name} does not have. Versions: {existing}."
+    if version is None:
+        return f"{name}: {what} leads to no alias and no version of it. Versions: {existing}."
+    return f"{name}: {what} leads to version {version}, which {name} does not have. Versions: {existing}."
 
 
 def _plan(fleet: Fleet, overrides: Overrides, name: str) -> ModelPlan:

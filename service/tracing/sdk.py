@@ -30,7 +30,7 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from service.spans import Attribute, Span, SpanId, new_span_id
 from service.tracing.request_spans import EndedRequest
-from service.tracing.tracer import Caller, Decision
+from service.tracing.tracer import PARENT_HEADER, Caller, Decision
 
 ATTRIBUTE_CHARACTERS = 256
 """Of a value, where OTEL_SPAN_ATTRIBUTE_VALUE_LENGTH_LIMIT and OTEL_ATTRIBUTE_VALUE_LENGTH_LIMIT say nothing."""
@@ -64,7 +64,7 @@ class Sdk:
         """Return the ids of a request's trace and span, and whether it is recorded."""
         context, parent = _NOWHERE, None
         if caller.traceparent:
-            given = {"traceparent": [caller.traceparent]}
+            given = {PARENT_HEADER.decode(): [caller.traceparent]}
             if caller.tracestate:
                 given["tracestate"] = [caller.tracestate]
             context = self._propagator.extract(given)

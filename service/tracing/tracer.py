@@ -9,6 +9,7 @@ from service.spans import CURRENT, Attribute, Place, SpanId, TracedRequest
 from service.tracing.request_spans import EndedRequest, ended_request
 from service.tracing.span_queue import SpanQueue
 
+PARENT_HEADER = b"traceparent"
 MOST_HEADER_BYTES = 1024
 """Of `traceparent`, and of all `tracestate` together; longer ones are ignored. The standard wants 512 at least."""
 
@@ -119,7 +120,7 @@ def caller_of(headers: Headers) -> Caller:
     """Return what the headers say of a trace; several `traceparent` say nothing."""
     parents, states = list[bytes](), list[bytes]()
     for name, value in headers:
-        if name == b"traceparent":
+        if name == PARENT_HEADER:
             parents.append(value)
         elif name == b"tracestate":
             states.append(value)

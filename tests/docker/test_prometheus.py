@@ -10,7 +10,7 @@ import pytest
 from service.api.routes import operations
 from service.app import protocols_of
 from service.settings import Settings
-from tests.docker.files import PROMETHEUS, RULES, compose, image_environment, read_yaml
+from tests.docker.files import DASHBOARDS, PROMETHEUS, RULES, compose, image_environment, read_yaml
 from tests.docker.promql import TARGET_LABELS, faults, known_series, read_names
 from tests.docker.promtool import needs_promtool, promtool
 
@@ -124,6 +124,21 @@ def test_the_paths_of_other_programs_that_run_a_model_are_judged(alert: str) -> 
     judged = {path for path in posted for one in patterns if re.fullmatch(one, path)}
 
     assert posted - judged == NO_RESULTS
+
+
+def test_the_alerts_and_the_dashboard_judge_the_same_paths() -> None:
+    judged = {
+        alert: set(re.findall(r'route=~"([^"]+predict[^"]*)"', rule["expr"]))
+        for rule in ALERTS
+        if (alert := rule["alert"]) in {"FovealErrors", "FovealOverloaded"}
+    }
+    drawn = {
+        pattern
+        for path in DASHBOARDS
+        for pattern in re.findall(r'route=~\\"([^"]+predict[^"]*)\\"', path.read_text())
+    }
+    assert len(drawn) == 1
+    assert judged == {"FovealErrors": drawn, "FovealOverloaded": drawn}
 
 
 @needs_promtool

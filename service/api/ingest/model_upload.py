@@ -13,6 +13,7 @@ from fastapi import Request
 
 from service.api.ingest.body import next_chunk
 from service.api.ingest.pace import Pace
+from service.engine import FETCHED
 from service.errors import (
     BodyTooLargeError,
     RefusedModelError,
@@ -101,8 +102,7 @@ async def _refuse(request: Request, pace: Pace) -> None:
             chunk, more = await next_chunk(request)
         if chunk:
             raise RefusedModelError(
-                "The models are fetched from a model storage, which this service never changes. Put the file "
-                "there, then send this call without a body."
+                f"{FETCHED} Put the file there, then send this call without a body."
             )
 
 

@@ -1,6 +1,8 @@
 """Which way serves: on real networks of a few nodes, whose runs take what a test says by a clock of its own."""
 
+import os
 import re
+import sys
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -20,6 +22,7 @@ from service.runtime.choice import Choice, Way
 from service.runtime.choosing import Chooser
 from service.runtime.device import Device, SessionPlan, plan_session
 from service.runtime.job import Outputs
+from service.runtime.low_priority import NICENESS, LowPriority
 from service.runtime.measuring import MeasuredRun, open_candidate
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.session import Session, open_session
@@ -410,3 +413,73 @@ def test_processes_that_start_together_measure_once(servable: Servable, tmp_path
     assert {str(one) for one in found} == {str(found[0])}
     assert len(found) == 3
     assert sum(bool(one.opened) for one in machines) == 1
+
+
+def niceness() -> int:
+    return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+
+@dataclass
+class Priorities(Machine):
+    """Notes the niceness of each thread that opens or runs a candidate, by precision and device."""
+
+    found: dict[str, set[int]] = field(default_factory=dict)
+
+    def open_as(self, candidate: Candidate, plan: SessionPlan) -> MeasuredRun:
+        found = self.found.setdefault(f"{candidate.precision} {candidate.device.name}", set())
+        found.add(niceness())
+        opened = super().open_as(candidate, plan)
+
+        class Noted:
+            def __call__(self, batch: NDArray[Any]) -> Outputs:
+                found.add(niceness())
+                return opened(batch)
+
+            def stop(self, thread: int) -> None:
+                opened.stop(thread)
+
+        return Noted()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_beside_the_traffic_ways_on_a_cpu_are_compared_and_timed_at_a_low_priority(
+    servable: Servable, tmp_path: Path
+) -> None:
+    write_variant(servable.path, "int8", scaled_model(1.01))
+    own, machine = niceness(), Priorities({"fp32 cpu": 0.02, "int8 cpu": 0.008})
+    waiting, mine = ManualClock(), machine.clock
+    by = chooser(machine, tmp_path, clock=waiting, narrow_clock=mine)
+
+    candidate, choice = by.choose(servable, OUTPUTS, lambda _: None, LowPriority())
+
+    low = {min(19, own + NICENESS)}
+    assert machine.found == {"fp32 cpu": low, "int8 cpu": low}
+    assert candidate.precision == "int8"
+    assert choice is not None
+    assert way(choice, "int8").milliseconds == pytest.approx(8), "timed by its own thread's clock"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_beside_the_traffic_a_device_with_threads_of_its_own_keeps_the_usual_priority(
+    servable: Servable, tmp_path: Path
+) -> None:
+    own, machine = niceness(), Priorities({"fp32 cpu": 0.02, "fp32 openvino": 0.008})
+    by = chooser(machine, tmp_path, CPU, OPENVINO, narrow_clock=lambda: 1 / 0)
+
+    candidate, _ = by.choose(servable, OUTPUTS, lambda _: None, LowPriority())
+
+    assert machine.found["fp32 openvino"] == {own}
+    assert min(19, own + NICENESS) in machine.found["fp32 cpu"], "compared before the turns"
+    assert candidate.device == OPENVINO
+
+
+def test_beside_the_traffic_a_way_that_can_not_be_opened_is_refused_with_its_reason(
+    servable: Servable, tmp_path: Path
+) -> None:
+    write_variant(servable.path, "int8", scaled_model(1.01))
+    machine = Machine(broken="int8 cpu")
+    by = chooser(machine, tmp_path, narrow_clock=machine.clock)
+    candidate, choice = by.choose(servable, OUTPUTS, lambda _: None, LowPriority())
+    assert candidate.servable is servable
+    assert choice is not None
+    assert way(choice, "int8").refused == "it does not load here"

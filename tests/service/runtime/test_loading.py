@@ -32,6 +32,7 @@ from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
 from service.runtime.run_plan import RunPlan, build_of, choose_runs
 from service.runtime.session import Session, open_session
+from service.runtime.trial import Trial
 from service.runtime.tuning import best_batch
 from tests.bad_networks import endless, endless_when_bright, failing
 from tests.servables import color_card, color_model, write_servable
@@ -450,6 +451,36 @@ def test_a_model_whose_runs_take_all_cores_is_opened_once_where_a_request_waits_
     loaded = on_processor(one, opener, "cpu", plans=plans)
     assert [plan.intra_threads for plan in opener.plans] == [3]
     assert (loaded.cores, loaded.checked) == (3, False)
+
+
+STARVED = """
+import json, os, signal, sys, time
+if os.nice(0) != {own}:
+    time.sleep(0.3)
+    os.kill(os.getpid(), signal.SIGALRM)
+print(json.dumps({{"reason": "{reason}"}}))
+"""
+"""A trial at a low priority does not end in time, one at the usual priority has this verdict."""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have priorities of their own on Linux")
+def test_beside_the_traffic_a_trial_has_a_low_priority_and_another_one_if_it_is_late(
+    tmp_path: Path,
+) -> None:
+    one, own = servable(tmp_path / "models"), niceness()
+
+    def loader(program: str, seconds: float) -> ModelLoader:
+        trial = Trial(seconds, 2**30, tmp_path / "trials", helper=(sys.executable, "-c", program))
+        return ModelLoader(CPU, OUTPUTS, Path(), largest=4, instances=1, trial=trial)
+
+    says = "import json, os; print(json.dumps({'reason': f'niceness {os.nice(0)}'}))"
+    with pytest.raises(ServableError, match=f"niceness {min(19, own + NICENESS)}$"):
+        loader(says, 60).load_beside(one)
+    with pytest.raises(ServableError, match=f"niceness {own}$"):
+        loader(says, 60).load(one)
+    with pytest.raises(ServableError, match=r"as it should not$"):
+        loader(STARVED.format(own=own, reason="as it should not"), 0.2).load_beside(one)
+    assert loader(STARVED.format(own=own, reason=""), 0.2).load_beside(one).checked
 
 
 def test_what_does_not_end_at_a_low_priority_runs_again_at_that_of_all(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from service.api.dialects.v2.repository import (
     wants_ready_only,
 )
 from service.api.dialects.v2.statistics import statistics
+from service.api.dialects.v2.ultralytics import UltralyticsView, ultralytics_view, viewed_name
 from service.api.error_forms import error_response, is_open_inference
 from service.api.ingest.body import read_body
 from service.api.record import RECORD_KEY, RequestRecord
@@ -94,15 +95,19 @@ class OpenInference:
         found = _MODEL.fullmatch(path)
         if found is None:
             raise NotFoundError(f"There is nothing at {path[:200]}. See docs/v2.md for the paths.")
-        name, version, what = found["name"], found["version"], found["what"]
+        viewed = viewed_name(found["name"])
+        name, version, what = viewed or found["name"], found["version"], found["what"]
         request.scope["route"] = RoutePath(_template(version, what))
         if refused := _refused(request, "POST" if what == "infer" else "GET"):
             return refused
         engine = self._services.engine
         if what == "infer":
             network = _found(engine.tensor_call, name, version)
-            return await infer(request, self._services, request.scope[RECORD_KEY], network)
-        return await self._of_model(request, _found(engine.model, name, version), version, what)
+            view = ultralytics_view(network.model) if viewed else None
+            return await infer(request, self._services, request.scope[RECORD_KEY], network, view)
+        model = _found(engine.model, name, version)
+        view = ultralytics_view(model) if viewed else None
+        return await self._of_model(request, model, version, what, view)
 
     async def _change(self, request: Request, name: str, what: str) -> Response:
         """Load a model as its policy says, or unload it."""
@@ -123,7 +128,12 @@ class OpenInference:
         return Response()
 
     async def _of_model(
-        self, request: Request, model: Model, version: str | None, what: str | None
+        self,
+        request: Request,
+        model: Model,
+        version: str | None,
+        what: str | None,
+        view: UltralyticsView | None,
     ) -> Response:
         engine = self._services.engine
         if what == "stats":
@@ -132,10 +142,10 @@ class OpenInference:
         model.require_served()
         if what == "ready":
             ready = model.can_answer
-            return _json({"name": model.name, "ready": ready}, 200 if ready else 503)
+            return _json({"name": (view or model).name, "ready": ready}, 200 if ready else 503)
         if what == "config":
-            return _json(model_config(model, engine, limits_of(self._services).most_rows))
-        return _json(model_metadata(model, engine))
+            return _json(model_config(model, engine, limits_of(self._services).most_rows, view))
+        return _json(model_metadata(model, engine, view))
 
     async def _server(self, _: Request) -> Response:
         return _json(server_metadata(self._services.engine.version, admin=self._services.admin))
@@ -176,9 +186,9 @@ def _found(find: Callable[[str, int | None], T], name: str, version: str | None)
             f"Request for unknown model: '{name[:64]}' is not found. {error}"
         ) from error
     except UnknownVersionError as error:
-        shown = (version or "")[:_MOST_DIGITS]
+        shown = f" version {version[:_MOST_DIGITS]}" if version else ""
         raise UnknownVersionError(
-            f"Request for unknown model: '{name[:64]}' version {shown} is not found. {error}"
+            f"Request for unknown model: '{name[:64]}'{shown} is not found. {error}"
         ) from error
 
 

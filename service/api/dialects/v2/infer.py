@@ -3,29 +3,35 @@
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
 
 from fastapi import Request, Response
 
 from service.api.deps import Services
 from service.api.dialects.v2.compression import compress, wanted_coding
+from service.api.dialects.v2.described import Described
 from service.api.dialects.v2.framing import LENGTH_HEADER, json_bytes
 from service.api.dialects.v2.request import InferRequest, read_raw, read_request
 from service.api.dialects.v2.response import write_answer
+from service.api.dialects.v2.ultralytics import UltralyticsView
 from service.api.ingest.body import read_body
 from service.api.record import RequestRecord, header_of
 from service.api.tensors import SMALL_BYTES, TensorLimits, limits_of, run_tensors
 from service.calls import TensorCall
 from service.errors import EmptyBodyError
 from service.media_types import JSON
+from service.runtime.job import Outputs
 
 BINARY = "application/octet-stream"
 
 
 async def infer(
-    request: Request, services: Services, record: RequestRecord, call: TensorCall
+    request: Request,
+    services: Services,
+    record: RequestRecord,
+    call: TensorCall,
+    view: UltralyticsView | None = None,
 ) -> Response:
-    """Return the answer of a network.
+    """Return the answer of a network, or of another view of it.
 
     Raises:
         FovealError: the request can not be answered, or one of its rows can not.
@@ -35,34 +41,38 @@ async def infer(
     body = await read_body(request, services, record)
     if not body:
         raise EmptyBodyError("The request has no body. Send JSON with inputs.")
-    wanted = await _read(request, body, call, limits_of(services))
+    described = view or call.model
+    wanted = await _read(request, body, described, limits_of(services))
     del body
-    rows = await run_tensors(request, services, record, call, wanted.input)
-    return await _respond(request, record, call, wanted, rows)
+    given = wanted.input if view is None else await asyncio.to_thread(view.input_of, wanted.input)
+    rows: Sequence[Outputs] = await run_tensors(request, services, record, call, given)
+    if view is not None:
+        rows = await asyncio.to_thread(view.results, rows)
+    return await _respond(request, record, described, wanted, rows)
 
 
 async def _read(
-    request: Request, body: bytes, call: TensorCall, limits: TensorLimits
+    request: Request, body: bytes, model: Described, limits: TensorLimits
 ) -> InferRequest:
     size = json_bytes(request, len(body))
     if size == 0:
-        return read_raw(body, call.model)
-    read = partial(read_request, body, size, call.model, limits)
+        return read_raw(body, model)
+    read = partial(read_request, body, size, model, limits)
     return read() if (size or len(body)) <= SMALL_BYTES else await asyncio.to_thread(read)
 
 
 async def _respond(
     request: Request,
     record: RequestRecord,
-    call: TensorCall,
+    model: Described,
     wanted: InferRequest,
-    rows: Sequence[Any],
+    rows: Sequence[Outputs],
 ) -> Response:
     coding = wanted_coding(header_of(request, b"accept-encoding") or "")
     in_time = record.deadline.require_time
 
     def write() -> tuple[bytes, int | None]:
-        body, size = write_answer(call.model, wanted, rows, in_time)
+        body, size = write_answer(model, wanted, rows, in_time)
         return (compress(body, coding, in_time) if coding else body), size
 
     bytes_of_all = sum(

@@ -3,6 +3,12 @@
 from typing import Any
 
 from service.api.dialects.v2.datatypes import datatype_of, dtype_of
+from service.api.dialects.v2.described import Described
+from service.api.dialects.v2.ultralytics import (
+    UltralyticsView,
+    client_metadata,
+    view_metadata,
+)
 from service.engine import Engine
 from service.runtime.fleet import NO_PLAN, Latest, ModelPlan
 from service.runtime.model import Model
@@ -25,21 +31,26 @@ def server_metadata(version: str, *, admin: bool) -> JsonObject:
     return {"name": "foveal", "version": version, "extensions": extensions}
 
 
-def model_metadata(model: Model, engine: Engine) -> JsonObject:
+def model_metadata(model: Model, engine: Engine, view: UltralyticsView | None = None) -> JsonObject:
     """Return the names, types and shapes of a model's tensors; the first axis is the batch."""
+    described: Described = view or model
     ready = [one for one in engine.registry.versions(model.name) if one.can_answer]
     return {
-        "name": model.name,
+        "name": described.name,
         "versions": [str(one.version) for one in ready],
         "platform": PLATFORM,
-        "inputs": [_described(one) for one in _known(model.signature.inputs)],
-        "outputs": [_described(one) for one in _known(model.signature.outputs)],
+        "inputs": [_described(one) for one in _known(described.signature.inputs)],
+        "outputs": [_described(one) for one in _known(described.signature.outputs)],
     }
 
 
-def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
+def model_config(
+    model: Model, engine: Engine, most_rows: int, view: UltralyticsView | None = None
+) -> JsonObject:
     """Return how a model is served, in the fields of Triton's ModelConfig that are true here."""
+    described: Described = view or model
     batches = model.signature.inputs[0].shape[0] is None
+    metadata = client_metadata(model.card) if view is None else view_metadata(model.card)
     device = engine.registry.device
     group: JsonObject = {
         "name": f"{model.name}_0",
@@ -49,13 +60,15 @@ def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
     }
     delay = engine.registry.batching.max_delay_seconds
     return {
-        "name": model.name,
+        "name": described.name,
         "platform": PLATFORM,
         "backend": BACKEND,
         "version_policy": _version_policy(engine.registry.wanted.plans.get(model.name, NO_PLAN)),
         "max_batch_size": most_rows if batches else 0,
-        "input": [_configured(one, batches=batches) for one in _known(model.signature.inputs)],
-        "output": [_configured(one, batches=batches) for one in _known(model.signature.outputs)],
+        "input": [_configured(one, batches=batches) for one in _known(described.signature.inputs)],
+        "output": [
+            _configured(one, batches=batches) for one in _known(described.signature.outputs)
+        ],
         "instance_group": [group],
         "dynamic_batching": {
             "preferred_batch_size": [],
@@ -65,7 +78,7 @@ def model_config(model: Model, engine: Engine, most_rows: int) -> JsonObject:
         },
         "response_cache": {"enable": False},
         "model_transaction_policy": {"decoupled": False},
-        "parameters": {"metadata": {"string_value": repr(_card(model))}},
+        "parameters": {"metadata": {"string_value": repr(metadata)}},
     }
 
 
@@ -103,17 +116,3 @@ def _configured(tensor: TensorInfo, *, batches: bool) -> JsonObject:
         "data_type": f"TYPE_{_datatype(tensor)}",
         "dims": _axes(tensor.shape[1:] if batches else tensor.shape),
     }
-
-
-def _card(model: Model) -> JsonObject:
-    """Return what Ultralytics' client reads of a model, as a literal of Python."""
-    card = model.card
-    described: JsonObject = {
-        "description": card.title,
-        "license": card.license,
-        "task": card.task,
-        "names": dict(enumerate(card.labels)),
-    }
-    if card.input is not None:
-        described |= {"imgsz": [card.input.height, card.input.width], "channels": 3}
-    return described

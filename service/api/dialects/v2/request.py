@@ -7,6 +7,7 @@ from typing import Any
 from numpy.typing import NDArray
 
 from service.api.dialects.v2.datatypes import BYTES, datatype_of, dtype_of
+from service.api.dialects.v2.described import Described
 from service.api.dialects.v2.fields import (
     Object,
     flag,
@@ -22,7 +23,6 @@ from service.api.ingest.numbers import Numbers, array_from_bytes, array_of, read
 from service.api.tensors import TensorInput, TensorLimits
 from service.errors import InvalidParameterError, MalformedJsonError, TooManyImagesError
 from service.pipeline import EncodedImage
-from service.runtime.model import Model
 from service.runtime.signature import TensorInfo
 from service.value import value
 
@@ -56,7 +56,7 @@ class InferRequest:
     id: str | None = None
 
 
-def read_raw(body: bytes, model: Model) -> InferRequest:
+def read_raw(body: bytes, model: Described) -> InferRequest:
     """Return the request of a body that is the input itself: one row's bytes, or an encoded image."""
     outputs = tuple(WantedOutput(one.name, binary=True) for one in model.signature.outputs)
     blank = model.blank
@@ -73,7 +73,7 @@ def read_raw(body: bytes, model: Model) -> InferRequest:
 
 
 def read_request(
-    body: bytes, json_size: int | None, model: Model, limits: TensorLimits
+    body: bytes, json_size: int | None, model: Described, limits: TensorLimits
 ) -> InferRequest:
     """Return what a body with JSON wants; blocking where it is large.
 
@@ -110,7 +110,7 @@ def _id(given: Object) -> str | None:
     return name
 
 
-def _outputs(given: Object, model: Model, binary: bool) -> tuple[WantedOutput, ...]:  # noqa: FBT001  # one call
+def _outputs(given: Object, model: Described, binary: bool) -> tuple[WantedOutput, ...]:  # noqa: FBT001  # one call
     names = [one.name for one in model.signature.outputs if dtype_of(one) is not None]
     wanted = objects_of(given, "outputs", len(names))
     if not wanted:
@@ -137,7 +137,11 @@ def _outputs(given: Object, model: Model, binary: bool) -> tuple[WantedOutput, .
 
 
 def _input(
-    given: Object, numbers: Mapping[str, Numbers], model: Model, limits: TensorLimits, tail: Tail
+    given: Object,
+    numbers: Mapping[str, Numbers],
+    model: Described,
+    limits: TensorLimits,
+    tail: Tail,
 ) -> tuple[NDArray[Any] | None, tuple[EncodedImage, ...]]:
     inputs = objects_of(given, "inputs", 1)
     if not inputs:
@@ -172,7 +176,7 @@ def _input(
 
 
 def _shape(
-    one: Object, info: TensorInfo, model: Model, limits: TensorLimits, *, encoded: bool
+    one: Object, info: TensorInfo, model: Described, limits: TensorLimits, *, encoded: bool
 ) -> tuple[int, ...]:
     """Return the shape of the input, which fits the model and has a row at least."""
     given = one.get("shape")
@@ -215,7 +219,7 @@ def _flat(data: object) -> list[Any]:
 
 
 def _from_json(
-    data: object, numbers: Mapping[str, Numbers], shape: tuple[int, ...], model: Model
+    data: object, numbers: Mapping[str, Numbers], shape: tuple[int, ...], model: Described
 ) -> NDArray[Any]:
     if not isinstance(data, str) or data not in numbers:
         raise InvalidParameterError("data must be a list of numbers")

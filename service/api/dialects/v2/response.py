@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 from pydantic_core import to_json
 
 from service.api.dialects.v2.datatypes import BYTES, datatype_of
+from service.api.dialects.v2.described import Described
 from service.api.dialects.v2.request import InferRequest, WantedOutput
 from service.api.json_numbers import pieces_of, require_few, require_finite
 from service.errors import InferenceError
 from service.runtime.job import Outputs
-from service.runtime.model import Model
 
 INSTEAD = "Ask for binary_data"
 Buffer = bytes | memoryview
@@ -21,7 +21,7 @@ CLASS_SCORES = frozenset({"logits", "probabilities"})
 
 
 def write_answer(
-    model: Model,
+    model: Described,
     request: InferRequest,
     rows: Sequence[Outputs],
     in_time: Callable[[], None] = lambda: None,
@@ -52,7 +52,7 @@ def write_answer(
 
 
 def _output(
-    model: Model, wanted: WantedOutput, rows: Sequence[Outputs], in_time: Callable[[], None]
+    model: Described, wanted: WantedOutput, rows: Sequence[Outputs], in_time: Callable[[], None]
 ) -> tuple[bytes, list[Buffer]]:
     parts = [np.asarray(row[wanted.name]) for row in rows]
     if any(part.shape != parts[0].shape for part in parts):
@@ -89,7 +89,7 @@ def _little_endian(part: NDArray[Any]) -> Buffer:
     return array.reshape(-1).view(np.uint8).data
 
 
-def _labels(model: Model, output: str, count: int) -> Sequence[str]:
+def _labels(model: Described, output: str, count: int) -> Sequence[str]:
     labels = model.card.labels
     return labels if output in CLASS_SCORES and len(labels) == count else ()
 
