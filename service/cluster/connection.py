@@ -8,6 +8,7 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -28,6 +29,16 @@ def switch_off_usage_statistics() -> None:
     """
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     os.environ["RAY_USAGE_STATS_REPORT_URL"] = ""
+
+
+def show_token() -> None:
+    """Let Ray show its token to a cluster, where there is one; to be called before Ray is imported.
+
+    A cluster checks tokens as soon as its machine has one; who connects shows none unless the environment says so.
+    """
+    named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    if named or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
 
 
 def import_ray(module: str = "ray") -> Any:  # noqa: ANN401  # a module that may not be there
@@ -66,6 +77,7 @@ def connected(
         ConfigurationError: Ray is not installed, there is no cluster at the address, it has another version of Ray or
             of Python, or none can be started here.
     """
+    show_token()
     ray = import_ray()
     options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False}
     if address in {None, LOCAL}:
