@@ -1,17 +1,16 @@
 """`python -m benchmarks.bulk`: `foveal predict` beside the machine's limit, by turns, as a ratio in one run.
 
-Turns are short, and a process is stopped while the other has its turn: what else the machine does then disturbs both
-alike. The ratio of the CPU seconds per image depends on it least.
+The ratio of the rates needs a machine without other work. That of the CPU seconds per image holds on a shared one too.
 """
 
 import json
 import os
-import signal
+import re
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,9 +19,10 @@ import typer
 from benchmarks.images import IMAGES
 from service.runtime.host import granted_threads
 
+_RATE = re.compile(rb"([0-9.]+) images/s\.")
 MODELS = Path("models")
-WARM = 200
-"""Rows before the first turn."""
+FEW = 16
+"""Images whose run shows what the start costs."""
 
 
 class Limit:
@@ -46,11 +46,13 @@ class Limit:
 
     def measure(self, seconds: float) -> tuple[float, float]:
         """Return images per second, and CPU seconds per image."""
-        before = cpu_seconds(self._process.pid)
+        before = self._cpu_seconds()
         answer = self._ask({"seconds": seconds})
-        return answer["images_per_second"], (cpu_seconds(self._process.pid) - before) / answer[
-            "images"
-        ]
+        return answer["images_per_second"], (self._cpu_seconds() - before) / answer["images"]
+
+    def _cpu_seconds(self) -> float:
+        times = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
 
     def close(self) -> None:
         self._process.communicate()
@@ -64,78 +66,63 @@ class Limit:
         return answer
 
 
-class Predict:
-    """`foveal predict` as a process that is stopped between its turns, so that both have the machine alone."""
-
-    def __init__(self, model: str, image: Path, count: int, folder: Path) -> None:
-        links = folder / "images"
+def predict(model: str, image: Path, count: int) -> tuple[float, float]:
+    """Return images per second, from the first image to the last row, and the CPU seconds of the whole command."""
+    before = _children_seconds()
+    with tempfile.TemporaryDirectory() as folder:
+        links = Path(folder, "images")
         links.mkdir()
         for index in range(count):
             (links / f"{index:07}{image.suffix}").hardlink_to(image)
-        self._out = folder / "results.jsonl"
+        out = Path(folder, "results.jsonl")
         command = [sys.executable, "-m", "service.cli", "predict", str(links), "--task", "classify"]
-        self._process = subprocess.Popen(
-            [*command, "--model", model, "--models", str(MODELS), "--out", str(self._out)],
-            stderr=subprocess.DEVNULL,
+        run = subprocess.run(
+            [*command, "--model", model, "--models", str(MODELS), "--out", str(out)],
+            capture_output=True,
+            check=True,
         )
-        while self._rows() < WARM:
-            time.sleep(0.1)
-        self._process.send_signal(signal.SIGSTOP)
-
-    def measure(self, seconds: float) -> tuple[float, float, float]:
-        """Go on for this time, and return rows, seconds and CPU seconds of it."""
-        rows, cpu = self._rows(), cpu_seconds(self._process.pid)
-        began = time.perf_counter()
-        self._process.send_signal(signal.SIGCONT)
-        time.sleep(seconds)
-        self._process.send_signal(signal.SIGSTOP)
-        took = time.perf_counter() - began
-        return self._rows() - rows, took, cpu_seconds(self._process.pid) - cpu
-
-    def close(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def _rows(self) -> int:
-        return self._out.read_bytes().count(b"\n") if self._out.exists() else 0
+        assert out.read_bytes().count(b"\n") == count
+    found = _RATE.search(run.stderr)
+    assert found is not None, run.stderr
+    return float(found[1]), _children_seconds() - before
 
 
-def cpu_seconds(pid: int) -> float:
-    """Return the CPU seconds of a process, those of threads that have ended too."""
-    times = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+def _children_seconds() -> float:
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def main(
     model: str = "efficientnet-lite0",
     image: Annotated[str, typer.Option(help=", ".join(IMAGES))] = "640×480 JPEG",
-    seconds: Annotated[float, typer.Option(help="Of a turn")] = 2.0,
-    turns: int = 24,
+    seconds: float = 8.0,
+    rounds: int = 5,
 ) -> None:
-    """Measure both by turns, and print the ratios of all of them together."""
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        file = folder / f"image.{'jpg' if 'JPEG' in image else 'png'}"
+    """Measure both by turns, and print the ratios of each round and their medians."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder, f"image.{'jpg' if 'JPEG' in image else 'png'}")
         file.write_bytes(IMAGES[image]())
         limit = Limit(model, file)
         print(f"{model}, {image}; the limit runs {limit.layout}")
-        most = round(limit.measure(seconds)[0] * seconds * turns * 4) + WARM
-        predict = Predict(model, file, most, folder)
-        try:
-            measured = [(limit.measure(seconds), predict.measure(seconds)) for _ in range(turns)]
-        finally:
-            predict.close()
-            limit.close()
-    limits = [one for one, _ in measured]
-    rate = statistics.mean(one[0] for one in limits)
-    cost = sum(one[1] * one[0] for one in limits) / sum(one[0] for one in limits)
-    rows = sum(one[0] for _, one in measured)
-    mine = rows / sum(one[1] for _, one in measured)
-    spent = sum(one[2] for _, one in measured) / rows
-    print(
-        f"{turns} turns: limit {rate:.1f} images/s, predict {mine:.1f}: {mine / rate:.3f}; CPU per image "
-        f"{cost * 1e3:.2f} and {spent * 1e3:.2f} ms: {spent / cost:.3f}"
-    )
+        count = round(limit.measure(seconds / 4)[0] * seconds)
+        rates, costs = [], []
+        for _ in range(rounds):
+            before, least = limit.measure(seconds / 2)
+            mine, spent = predict(model, file, count)
+            _, start = predict(model, file, FEW)
+            after, _ = limit.measure(seconds / 2)
+            cost = (spent - start) / (count - FEW)
+            rates.append(mine / statistics.mean((before, after)))
+            costs.append(cost / least)
+            print(
+                f"limit {before:.1f} and {after:.1f} images/s, predict {mine:.1f}: {rates[-1]:.3f}; CPU per image "
+                f"{least * 1e3:.2f} and {cost * 1e3:.2f} ms: {costs[-1]:.3f}"
+            )
+        limit.close()
+        print(
+            f"median of {rounds} rounds: {statistics.median(rates):.3f} of the limit's rate, "
+            f"{statistics.median(costs):.3f} of its CPU time"
+        )
 
 
 if __name__ == "__main__":
