@@ -35,7 +35,7 @@ from service.planning.worker_count import MEASURED_WITH, count_workers
 from service.processes.reload import reload_models
 from service.processes.server import listen, url_of
 from service.processes.supervisor import Supervisor
-from service.processes.worker import end_seconds, make_service, summary, work
+from service.processes.worker import answers_before, end_seconds, make_service, summary, work
 from service.reference.pages import PAGES
 from service.runtime.host import granted_threads
 from service.runtime.probing import find_device
@@ -133,11 +133,16 @@ def serve(
         settings.device,
     )
     settings = _with_workers(settings)
+    settings.require_worker_for_each_device()
+    if settings.processes == 1:
+        settings = settings.of_worker(0)
     scheme = "http" if settings.ssl_certfile is None else "https"
     announce = partial(_announce, settings, url_of(listener, scheme))
     count = settings.processes
     if count == 1:
-        make_service(settings, lambda loaded: announce(summary(loaded))).run([listener])
+        with answers_before(settings, listener):
+            service = make_service(settings, lambda loaded: announce(summary(loaded)))
+        service.run([listener])
         return
     if count > granted_threads():
         log.warning(

@@ -94,6 +94,7 @@ class Engine:
         decoder_program: the module that isolated decoder processes run.
         overrides: what admin calls have changed, where this engine takes the place of another.
         storage: where the models are found; None: where the settings say.
+        environment: of the process, for OpenTelemetry's variables; None: it has none.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
@@ -111,6 +112,7 @@ class Engine:
         decoder_program: str = PROGRAM,
         overrides: Overrides = NO_OVERRIDES,
         storage: ModelStorage | None = None,
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         require_fitting(tasks)
         self.version = version_of("foveal")
@@ -166,7 +168,7 @@ class Engine:
             pool_threads=images,
             decoder_program=decoder_program,
         )
-        self.tracer = make_tracer(settings, self.metrics, self.version)
+        self.tracer = make_tracer(settings, environment or {}, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
         self.shadows = Shadows(self.pipeline, self.metrics)
         self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)

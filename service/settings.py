@@ -128,6 +128,11 @@ class Settings(BaseSettings):
         description="Where networks run; `auto` takes CUDA where it works, else the CPU",
     )
     device_id: int = Field(0, ge=0, description="Index of the GPU")
+    device_ids: list[Annotated[int, Field(ge=0)]] = Field(
+        [],
+        description="Indices of several GPUs, as JSON: `[0, 1]`; each worker has one, in turn, so `FOVEAL_WORKERS` is "
+        "at least their number. Empty: all workers have `FOVEAL_DEVICE_ID`",
+    )
     precision: Literal["exact", "fast"] = Field(
         "exact",
         description="`exact`: each model as its file says. `fast`: the fastest of its variants and providers that is "
@@ -481,6 +486,33 @@ class Settings(BaseSettings):
     def processes(self) -> int:
         """The number of processes; 1 where it is still to be measured."""
         return 1 if self.workers == "auto" else self.workers
+
+    def of_worker(self, index: int) -> "Settings":
+        """Return the settings of one of several workers: its own GPU, where there are several.
+
+        A worker that takes the place of one that died has its index, and so its GPU.
+        """
+        if not self.device_ids:
+            return self
+        own = self.device_ids[index % len(self.device_ids)]
+        return self.model_copy(update={"device_id": own})
+
+    def require_worker_for_each_device(self) -> None:
+        """Check that every GPU that is named has a worker.
+
+        Raises:
+            ConfigurationError: there are fewer workers, or a GPU is named twice, or the device is none.
+        """
+        ids = self.device_ids
+        if len(set(ids)) < len(ids):
+            raise ConfigurationError(f"FOVEAL_DEVICE_IDS: {ids} names a GPU twice.")
+        if ids and self.device in {"cpu", "openvino"}:
+            raise ConfigurationError(f"FOVEAL_DEVICE_IDS: {self.device} has no GPUs.")
+        if len(ids) > self.processes:
+            raise ConfigurationError(
+                f"FOVEAL_DEVICE_IDS: {len(ids)} GPUs need as many workers or more, and FOVEAL_WORKERS is "
+                f"{self.processes}. A worker serves on one GPU."
+            )
 
     def as_environment(self, names: Iterable[str]) -> dict[str, str]:
         """Return some settings as the environment of another service."""

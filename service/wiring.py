@@ -1,6 +1,5 @@
 """Settings → the parts of an engine, each with what it needs."""
 
-import os
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -237,13 +236,15 @@ def make_response_cache(
     return CachingPipeline(pipeline, cache)
 
 
-def make_tracer(settings: Settings, metrics: Metrics, version: str) -> Tracer | None:
-    """Return what traces requests; None where that is off.
+def make_tracer(
+    settings: Settings, environment: Mapping[str, str], metrics: Metrics, version: str
+) -> Tracer | None:
+    """Return what traces requests as the variables `OTEL_…` of an environment say; None where that is off.
 
     Raises:
         ConfigurationError: OpenTelemetry's packages are missing, or its variables are not valid.
     """
-    return open_tracer(os.environ, metrics, version) if settings.tracing else None
+    return open_tracer(environment, metrics, version) if settings.tracing else None
 
 
 def threads_of(settings: Settings, device: Device) -> int:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from service.bulk.cluster import Cluster
 from service.bulk.ending import signal_status
 from service.bulk.evaluate import Evaluation, evaluate
 from service.bulk.predict import Input, Output, predict
@@ -72,6 +73,18 @@ def predict_command(
     null: Annotated[
         bool, typer.Option("--null", "-0", help="Paths in the input end with a zero byte")
     ] = False,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            help="Compute on this Ray cluster: HOST:PORT, ray://HOST:PORT, auto; local starts one here"
+        ),
+    ] = None,
+    ray_cpus: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="CPUs of each process on the cluster; default: all of its machine"
+        ),
+    ] = None,
     models: ModelsOption = None,
     device: DeviceOption = None,
 ) -> None:
@@ -85,17 +98,25 @@ def predict_command(
         raise ConfigurationError(
             "--resume and --overwrite contradict each other. Give one of them."
         )
+    if ray_cpus is not None and ray is None:
+        raise ConfigurationError("--ray-cpus is for --ray ADDRESS.")
     mode: Mode = "resume" if resume else "overwrite" if overwrite else "new"
     given = Input(tuple(sources), sys.stdin.buffer, b"\0" if null else b"\n", column)
     output = Output(out, mode, coco, coco_annotations, images)
     wanted = Wanted(task, model, tuple(option or ()))
-    _exit_with(predict(_settings(models, device), wanted, given, output))
+    cluster = None if ray is None else Cluster(ray, ray_cpus)
+    _exit_with(predict(_settings(models, device), wanted, given, output, cluster))
 
 
 def evaluate_command(
     *,
-    source: Annotated[
-        Path, typer.Argument(help="Folder of the images", metavar="SOURCE", show_default=False)
+    sources: Annotated[
+        list[str],
+        typer.Argument(
+            help="Folder of the images, or tar shards and Parquet files with labels in them",
+            metavar="SOURCE...",
+            show_default=False,
+        ),
     ],
     task: TaskOption,
     model: ModelOption = None,
@@ -107,6 +128,12 @@ def evaluate_command(
         ),
     ] = None,
     option: OptionsOption = None,
+    column: Annotated[
+        str | None, typer.Option(help="Column of the images in Parquet files")
+    ] = None,
+    label_column: Annotated[
+        str | None, typer.Option(help="Column of the labels in Parquet files")
+    ] = None,
     out: Annotated[Path | None, typer.Option(help="Write the report as JSON, too")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace that file")] = False,
     models: ModelsOption = None,
@@ -118,7 +145,7 @@ def evaluate_command(
 
     Example: foveal evaluate val2017/ --task detect --labels instances_val2017.json
     """
-    given = Evaluation(source, labels, out, overwrite)
+    given = Evaluation(tuple(sources), labels, column, label_column, out, overwrite)
     wanted = Wanted(task, model, tuple(option or ()))
     _exit_with(evaluate(_settings(models, device), wanted, given))
 

@@ -5,20 +5,14 @@ from hashlib import blake2b
 from pathlib import Path
 from urllib.parse import quote
 
-from service.bulk.chunks import Read
+from service.bulk.answers import RENDERING, Answer
 from service.bulk.item import name_of, reason_of
-from service.bulk.predictor import Outcome, Predictor
 from service.bulk.results import Mode
-from service.calls import TaskCall
-from service.engine import Engine
 from service.errors import ConfigurationError
 from service.imaging.overlay import RenderedImage
 from service.media_types import PNG
-from service.runtime.job import JobResult
 from service.tasks.task import Task
-from service.whole_call import whole_call
 
-RENDERING = "overlay"
 LONGEST_NAME = 200
 """Bytes of a file's name; most systems allow 255."""
 
@@ -46,37 +40,24 @@ def check_folder(folder: Path, task: Task, sources: Sequence[str], mode: Mode) -
 
 
 class Drawings:
-    """Draws results into a folder. The network runs a second time for it."""
+    """The folder of the drawn results."""
 
-    def __init__(self, folder: Path, engine: Engine, predictor: Predictor) -> None:
-        model = predictor.call.model
+    def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._predictor = predictor
-        self._call: TaskCall = engine.call(
-            predictor.call.task,
-            predictor.options,
-            model=model.name,
-            version=model.version,
-            rendering=RENDERING,
-        )
         self.failed: list[str] = []
         """Why images with a result were not drawn, for each."""
 
-    async def draw(self, read: Read, outcomes: Sequence[Outcome]) -> None:
-        """Write the drawings of the images that have a result.
+    def add(self, answers: Sequence[Answer]) -> None:
+        """Write the drawings of images; blocking.
 
         Raises:
             ConfigurationError: a file can not be written.
         """
-        able = [
-            one for one, found in zip(read, outcomes, strict=True) if isinstance(found, JobResult)
-        ]
-        drawn = await self._predictor.outcomes(able, self._call)
-        for (name, _), found in zip(able, drawn, strict=True):
-            if isinstance(found, JobResult):
-                await whole_call(self._write, name, found.value)
-            else:
-                self.failed.append(f"{name} is not drawn: {found}")
+        for answer in answers:
+            if answer.drawing is not None:
+                self._write(answer.row["image"], answer.drawing)
+            elif answer.undrawn:
+                self.failed.append(answer.undrawn)
 
     def _write(self, name: str, image: RenderedImage) -> None:
         path = self._folder / drawing_name(name, "png" if image.media_type == PNG else "jpg")

@@ -1,7 +1,8 @@
 """`foveal evaluate`: a served model's answers for images with known answers → its accuracy."""
 
 import json
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,8 @@ from rich.table import Table
 
 from service.bulk.chunks import Chunks, Read
 from service.bulk.ending import FAILED, GOOD, signal_status, signals
-from service.bulk.item import item_of_file
+from service.bulk.item import Item, item_of_file
+from service.bulk.known_answers import read_known_answers
 from service.bulk.predictor import (
     CHUNK,
     Outcome,
@@ -27,6 +29,9 @@ from service.bulk.predictor import (
 )
 from service.bulk.progress import Pace, Show, shown
 from service.bulk.run import Run
+from service.bulk.shard import is_shard
+from service.bulk.sources import Sources
+from service.bulk.table import is_table
 from service.bulk.whole_file import check_new, whole_file
 from service.card import Card
 from service.errors import ConfigurationError
@@ -59,14 +64,18 @@ class Evaluation:
     """What is measured.
 
     Attributes:
-        source: the folder of the images.
+        sources: the folder of the images; or tar shards and Parquet files, see `Sources`.
         labels: the known answers, see `read_labels`; None: those that the source holds.
+        column: of the images in Parquet files.
+        label_column: of the labels there.
         out: a file for the report as JSON.
         overwrite: whether that may be replaced.
     """
 
-    source: Path
+    sources: tuple[str, ...]
     labels: Path | None = None
+    column: str | None = None
+    label_column: str | None = None
     out: Path | None = None
     overwrite: bool = False
 
@@ -88,7 +97,7 @@ async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation) -> int
         )
     if given.out is not None:
         check_new("--out", given.out, replaces=given.overwrite)
-    labeled = _labeled(given, task.name)
+    labeled = _labeled(given, task.name, settings.max_body_bytes)
     full = Wanted(wanted.task, wanted.model, (*wanted.options, *_sight(task.name)))
     rendering = "mask" if task.name == "segment" else None
     async with open_predictor(settings, full, rendering=rendering, all_classes=True) as (
@@ -97,7 +106,7 @@ async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation) -> int
     ):
         measured = _Measured(predictor, labeled)
         with shown() as show:
-            status = await measured.run(show, settings.max_body_bytes)
+            status = await measured.run(show)
     if status > FAILED:
         return status
     report = measured.report()
@@ -108,12 +117,42 @@ async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation) -> int
     return status
 
 
-def _labeled(given: Evaluation, task: str) -> LabeledImages:
-    if not given.source.is_dir():
-        raise ConfigurationError(f"{str(given.source)!r} is no folder. Name that of the images.")
-    if given.labels is None or given.labels.resolve() == given.source.resolve():
-        return read_labels(given.source, None, task)
-    return read_labels(given.labels, given.source, task)
+Pairs = Iterator[tuple[Item, LabeledImage | None]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Labeled:
+    """Known answers; `pairs` gives the images with them, `count` how many there are about."""
+
+    answers: LabeledImages
+    pairs: Callable[[], Pairs]
+    count: int
+
+
+def _labeled(given: Evaluation, task: str, largest: int) -> _Labeled:
+    first = Path(given.sources[0])
+    if len(given.sources) == 1 and first.is_dir() and not _holds_sources(first, given.labels):
+        return _in_folder(first, given.labels, task, largest)
+    sources = Sources(given.sources, largest, BytesIO(), column=given.column)
+    known = read_known_answers(sources, task, given.labels, given.label_column)
+    return _Labeled(known.labeled, known.pairs, len(known.labeled.images))
+
+
+def _holds_sources(folder: Path, labels: Path | None) -> bool:
+    """Return whether a folder holds shards or tables, and no other labels."""
+    return labels is None and any(is_shard(one) or is_table(one) for one in folder.iterdir())
+
+
+def _in_folder(folder: Path, labels: Path | None, task: str, largest: int) -> _Labeled:
+    if labels is None or labels.resolve() == folder.resolve():
+        found = read_labels(folder, None, task)
+    else:
+        found = read_labels(labels, folder, task)
+
+    def pairs() -> Pairs:
+        return ((item_of_file(one.file, largest), one) for one in found.images)
+
+    return _Labeled(found, pairs, len(found.images))
 
 
 def _sight(task: str) -> list[str]:
@@ -124,9 +163,11 @@ def _sight(task: str) -> list[str]:
 class _Measured:
     """The answers of one evaluation."""
 
-    def __init__(self, predictor: Predictor, labeled: LabeledImages) -> None:
+    def __init__(self, predictor: Predictor, given: _Labeled) -> None:
+        labeled = given.answers
         self._predictor = predictor
         self._labeled = labeled
+        self._pairs = given.pairs
         self._card = predictor.call.model.card
         several = self._card.multi_label
         check_answers(labeled, self._card.labels, several=several)
@@ -136,21 +177,26 @@ class _Measured:
         self._left_out: list[dict[str, str]] = []
         self._count = 0
         self._pace = Pace()
-        self._pace.total = len(labeled.images)
+        self._pace.total = given.count
 
-    async def run(self, show: Show, largest: int) -> int:
+    async def run(self, show: Show) -> int:
         """Return the exit status, that of a signal where one ended the run.
 
         Raises:
             ConfigurationError: no image can be measured.
         """
-        images = iter(self._labeled.images)
-        items = (item_of_file(one.file, largest) for one in self._labeled.images)
-        chunks = Chunks(items, CHUNK, lambda _: False)
+        taken: deque[LabeledImage | None] = deque()
+
+        def items() -> Iterator[Item]:
+            for item, image in self._pairs():
+                taken.append(image)
+                yield item
+
+        chunks = Chunks(items(), CHUNK, lambda _: False)
 
         def add(outcomes: Sequence[tuple[str, Outcome]]) -> None:
-            for (name, outcome), image in zip(outcomes, images, strict=False):
-                self._add(name, image, outcome)
+            for name, outcome in outcomes:
+                self._add(name, taken.popleft(), outcome)
             self._pace.advance(len(outcomes), 0)
             self._pace.failed = len(self._left_out)
             show.update(self._pace)
@@ -171,9 +217,12 @@ class _Measured:
         outcomes = await self._predictor.outcomes(read)
         return [(name, outcome) for (name, _), outcome in zip(read, outcomes, strict=True)]
 
-    def _add(self, name: str, image: LabeledImage, outcome: Outcome) -> None:
+    def _add(self, name: str, image: LabeledImage | None, outcome: Outcome) -> None:
         if not isinstance(outcome, JobResult):
             self._leave_out(name, outcome.code, str(outcome))
+            return
+        if image is None:
+            self._leave_out(name, "no_label", "There is no known answer for it.")
             return
         answer, size = _answer_of(self._scorer, outcome.value)
         stated = mask_size(image) if image.mask is not None else image.size

@@ -1,5 +1,6 @@
 """The files below a folder, each once, in the order of their names."""
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,34 +22,45 @@ def files_below(root: Path) -> Iterator[Path | Unreadable]:
     Links to folders are followed, and no folder is listed twice, so that a loop of links ends. What is hidden, its name
     beginning with a dot, is left out: macOS and notebooks put copies there.
     """
+    for path in paths_below(str(root)):
+        yield path if isinstance(path, Unreadable) else Path(path)
+
+
+def paths_below(root: str) -> Iterator[str | Unreadable]:
+    """Yield the same as text, which takes a quarter of the time."""
     seen: set[tuple[int, int]] = set()
-    stack = [iter([root])]
+    stack: list[Iterator[tuple[str, bool]]] = [iter([(root, True)])]
     while stack:
-        path = next(stack[-1], None)
+        path, is_folder = next(stack[-1], (None, False))
         if path is None:
             stack.pop()
             continue
-        if len(stack) > 1 and not _is_folder(path):
+        if not is_folder:
             yield path
             continue
         try:
-            state = path.stat()
+            state = os.stat(path)  # noqa: PTH116  # a million times
             if (state.st_dev, state.st_ino) in seen:
                 continue
             seen.add((state.st_dev, state.st_ino))
             stack.append(iter(_entries(path)))
         except OSError as error:
-            yield Unreadable(path, reason_of(error))
+            yield Unreadable(Path(path), reason_of(error))
 
 
-def _entries(folder: Path) -> list[Path]:
-    """Return what a folder holds, by name; a million names take about 100 MB."""
-    found = [one for one in folder.iterdir() if not one.name.startswith(".")]
-    return sorted(found, key=lambda one: one.name)
+def _entries(folder: str) -> list[tuple[str, bool]]:
+    """Return the paths of what a folder holds, by name, and whether each is a folder.
+
+    The system says the latter with the name, so that only links are looked at.
+    """
+    with os.scandir(folder) as found:
+        visible = [(one.name, _is_folder(one)) for one in found if not one.name.startswith(".")]
+    visible.sort()
+    return [(os.path.join(folder, name), is_folder) for name, is_folder in visible]  # noqa: PTH118
 
 
-def _is_folder(path: Path) -> bool:
+def _is_folder(entry: "os.DirEntry[str]") -> bool:
     try:
-        return path.is_dir()
+        return entry.is_dir()
     except OSError:  # a loop of links, or a name that is too long; reading it gives the reason
         return False

@@ -3,28 +3,31 @@
 import asyncio
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import ExitStack, asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from service.bulk.chunks import Chunks, Read
+from service.bulk.answers import Answer, Answering, open_answers
+from service.bulk.chunks import Chunks
+from service.bulk.cluster import Cluster
 from service.bulk.coco import Ids, check_coco, read_ids, write_coco
 from service.bulk.done import Done
 from service.bulk.drawings import Drawings, check_folder
 from service.bulk.ending import FAILED, GOOD, signal_status, signals
-from service.bulk.predictor import CHUNK, Predictor, Wanted, open_predictor, options_of, task_of
+from service.bulk.predictor import CHUNK, Wanted, options_of, task_of
 from service.bulk.progress import Pace, Show, shown
-from service.bulk.record import Record
+from service.bulk.ray_actor import open_cluster
 from service.bulk.results import Mode, Results, check_out, files_of, read_results
-from service.bulk.rows import Row, Served, is_failure
+from service.bulk.rows import Served, is_failure
 from service.bulk.run import Run
 from service.bulk.sources import Sources
 from service.bulk.whole_file import check_new
-from service.engine import Engine
 from service.errors import ConfigurationError
 from service.runtime.daemon_call import daemon_call
+from service.runtime.host import spared_collector
 from service.settings import Settings
+from service.tasks.task import Task
 
 SHOWN_NOTES = 5
 
@@ -60,22 +63,43 @@ class Input:
         )
 
 
-async def predict(settings: Settings, wanted: Wanted, given: Input, output: Output) -> int:
-    """Predict all images that have no row yet, and return the exit status.
+async def predict(
+    settings: Settings,
+    wanted: Wanted,
+    given: Input,
+    output: Output,
+    cluster: Cluster | None = None,
+) -> int:
+    """Predict all images that have no row yet, here or on a Ray cluster, and return the exit status.
 
     Raises:
         ConfigurationError: what is wanted is not possible, or the results can not be written. What was written stays.
     """
     ids = _check(settings, wanted, given, output)
-    async with open_predictor(settings, wanted) as (engine, predictor):
-        with ExitStack() as stack:
-            results = stack.enter_context(_results(engine, predictor, output))
-            show = stack.enter_context(shown())
-            job = _Job(engine, predictor, results, output, show)
-            status = await job.run(given.sources(settings, output.out), given.sources(settings))
+    task = task_of(wanted)
+    with ExitStack() as stack:
+        show = stack.enter_context(shown())
+        async with _answering(settings, wanted, output, cluster, show) as answering:
+            results = stack.enter_context(
+                Results(output.out, answering.record, output.mode, task.result)
+            )
+            with spared_collector():
+                job = _Job(answering, results, output, show)
+                status = await job.run(
+                    given.sources(settings, output.out), given.sources(settings, output.out)
+                )
         if status in {GOOD, FAILED} and output.coco is not None:
-            await asyncio.to_thread(_write_coco, output, predictor, ids, show)
+            await asyncio.to_thread(_write_coco, output, task, ids, show)
     return status
+
+
+def _answering(
+    settings: Settings, wanted: Wanted, output: Output, cluster: Cluster | None, show: Show
+) -> AbstractAsyncContextManager[Answering]:
+    draws = output.images is not None
+    if cluster is None:
+        return open_answers(settings, wanted, draws=draws)
+    return open_cluster(cluster, settings, wanted, draws=draws, note=show.note)
 
 
 def _check(settings: Settings, wanted: Wanted, given: Input, output: Output) -> Ids:
@@ -97,22 +121,9 @@ def _check(settings: Settings, wanted: Wanted, given: Input, output: Output) -> 
     return ids
 
 
-def _results(engine: Engine, predictor: Predictor, output: Output) -> Results:
-    model = predictor.call.model
-    record = Record(
-        task=predictor.call.task.name,
-        model=model.name,
-        version=model.version,
-        graph_sha256=model.card.certificate.graph_sha256,
-        options=predictor.options.model_dump(mode="json"),
-        foveal=engine.version,
-    )
-    return Results(output.out, record, output.mode, predictor.call.task.result)
-
-
-def _write_coco(output: Output, predictor: Predictor, ids: Ids, show: Show) -> None:
+def _write_coco(output: Output, task: Task, ids: Ids, show: Show) -> None:
     assert output.coco is not None
-    count = write_coco(output.coco, predictor.call.task, read_results(output.out), ids)
+    count = write_coco(output.coco, task, read_results(output.out), ids)
     show.note(f"{count} entries in {output.coco}")
     if ids.unknown_images or ids.unknown_boxes:
         show.note(
@@ -124,27 +135,25 @@ def _write_coco(output: Output, predictor: Predictor, ids: Ids, show: Show) -> N
 class _Job:
     """One run of `foveal predict`."""
 
-    def __init__(
-        self, engine: Engine, predictor: Predictor, results: Results, output: Output, show: Show
-    ) -> None:
-        model = predictor.call.model
-        self._served = Served(model.name, model.version)
-        self._predictor = predictor
+    def __init__(self, answering: Answering, results: Results, output: Output, show: Show) -> None:
+        served = Served(answering.record.model, answering.record.version)
+        self._answering = answering
         self._results = results
         self._output = output
         self._show = show
-        self._done = Done(results.earlier(), self._served, str(output.out))
+        self._done = Done(results.earlier(), served, str(output.out))
         self._pace = Pace()
         self._codes: Counter[str] = Counter()
-        self._drawings = None
-        if output.images is not None:
-            self._drawings = Drawings(output.images, engine, predictor)
+        self._drawings = None if output.images is None else Drawings(output.images)
 
     async def run(self, sources: Sources, counted: Sources) -> int:
         """Return the exit status, that of the signal where one ended the run."""
         chunks = Chunks(sources.images(), CHUNK, self._done.has)
         run = Run(
-            chunks, answer=self._answer, write=self._write, in_flight=self._predictor.in_flight
+            chunks,
+            answer=self._answering.answers,
+            write=self._write,
+            in_flight=self._answering.in_flight,
         )
         async with _counting(counted, self._pace), signals(run.stop, self._show) as came:
             ended = await run.complete()
@@ -158,16 +167,10 @@ class _Job:
         drawn = self._drawings is None or not self._drawings.failed
         return GOOD if drawn and not self._failed else FAILED
 
-    async def _answer(self, read: Read) -> Sequence[Row]:
-        outcomes = await self._predictor.outcomes(read)
+    def _write(self, answers: Sequence[Answer]) -> None:
         if self._drawings is not None:
-            await self._drawings.draw(read, outcomes)
-        return [
-            self._served.row(name, outcome)
-            for (name, _), outcome in zip(read, outcomes, strict=True)
-        ]
-
-    def _write(self, rows: Sequence[Row]) -> None:
+            self._drawings.add(answers)
+        rows = [answer.row for answer in answers]
         try:
             self._results.add(rows)
         except ConfigurationError as error:

@@ -137,6 +137,7 @@ async def open_predictor(
             "load_seconds": LOAD_SECONDS,
             "response_cache_bytes": 0,
             "workers": 1,
+            "tracing": False,
         }
     )
     storage = make_storage(patient)

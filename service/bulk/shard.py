@@ -32,9 +32,10 @@ from service.bulk.item import (
     too_large,
 )
 from service.errors import UnreadableSourceError
+from service.labeled.image_files import SUFFIXES
 
 SHARDS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
-EXTENSIONS = frozenset({"jpg", "jpeg", "jfif", "png", "webp", "bmp", "tif", "tiff", "gif", "avif"})
+EXTENSIONS = frozenset(suffix[1:] for suffix in SUFFIXES)
 """Of files that are images; in a folder and in a shard all others are left out."""
 MOST_COMPANIONS = 16
 """Images with a double extension, as `seg.png`, that are held until all of their sample is known."""
@@ -47,7 +48,7 @@ DECOMPRESSORS: dict[str, Callable[[Any], BufferedIOBase]] = {
 }
 """By the end of a file's name."""
 
-_DAMAGED = (TarError, EOFError, zlib.error, lzma.LZMAError)
+DAMAGED = (TarError, EOFError, zlib.error, lzma.LZMAError)
 
 
 class _StrictHeader(TarInfo):
@@ -85,7 +86,7 @@ def images_in_shard(path: Path, largest: int, skipped: Callable[[], None]) -> It
                 yield from sample.companions
                 sample = _Sample(key, skipped)
             yield from sample.images(extension, item_of_body(f"{shard}/{name}", body))
-    except _DAMAGED as error:
+    except DAMAGED as error:
         fault = f"The tar file is damaged or cut: {error}. Its images before that have their rows."
     except OSError as error:
         fault = f"The tar file can not be read: {reason_of(error)}."
@@ -127,21 +128,21 @@ def count_in_shard(path: Path) -> int | None:
         return None
     try:
         with ExitStack() as stack:
-            archive = _opened(path, stack)
+            archive = opened(path, stack)
             return sum(
-                member.isreg() and _parts(member.name)[1].rpartition(".")[2] in EXTENSIONS
-                for member in _headers(archive)
+                member.isreg() and parts_of(member.name)[1].rpartition(".")[2] in EXTENSIONS
+                for member in headers(archive)
             )
-    except (*_DAMAGED, OSError):
+    except (*DAMAGED, OSError):
         return None
 
 
 def _members(path: Path, largest: int) -> Iterator[tuple[str, str, str, Body]]:
     """Yield key, extension, name and bytes of each visible file; only the bytes of images are read."""
     with ExitStack() as stack:
-        archive = _opened(path, stack)
-        for member in _headers(archive):
-            key, extension = _parts(member.name)
+        archive = opened(path, stack)
+        for member in headers(archive):
+            key, extension = parts_of(member.name)
             if member.isdir() or key.rpartition("/")[2].startswith(".") or key.endswith("/"):
                 continue
             body: Body = b""
@@ -161,7 +162,7 @@ def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
         return sized(file.read(), largest)
 
 
-def _opened(path: Path, stack: ExitStack) -> TarFile:
+def opened(path: Path, stack: ExitStack) -> TarFile:
     file: IO[bytes] | BufferedIOBase = stack.enter_context(path.open("rb"))
     ending = path.name.lower().rpartition(".")[2]
     if ending in DECOMPRESSORS:
@@ -169,14 +170,14 @@ def _opened(path: Path, stack: ExitStack) -> TarFile:
     return stack.enter_context(open_tar(fileobj=file, mode="r:", tarinfo=_StrictHeader))
 
 
-def _headers(archive: TarFile) -> Iterator[TarInfo]:
+def headers(archive: TarFile) -> Iterator[TarInfo]:
     """Yield the headers without keeping them: those of a million members would take a gigabyte."""
     while (member := archive.next()) is not None:
         yield member
         archive.members = []  # type: ignore[attr-defined]
 
 
-def _parts(name: str) -> tuple[str, str]:
+def parts_of(name: str) -> tuple[str, str]:
     """Return a member's key, with its folders, and its extension: all behind the first dot of its file name."""
     folder, slash, file = name.rpartition("/")
     dotted = file.removeprefix(".")  # of a hidden file

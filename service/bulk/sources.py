@@ -8,7 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
 
-from service.bulk.folder import Unreadable, files_below
+from service.bulk.folder import Unreadable, files_below, paths_below
 from service.bulk.item import Item, item_of_fault, item_of_file, name_of
 from service.bulk.shard import EXTENSIONS, count_in_shard, images_in_shard, is_shard
 from service.bulk.table import count_in_table, images_in_table, is_table
@@ -75,12 +75,28 @@ class Sources:
         for name in self.names:
             if name == STDIN:
                 return None
-            for path, _ in self._paths_of(name):
+            if Path(name).is_dir():
+                paths: Iterator[Path | str | Unreadable] = paths_below(name)
+            else:
+                paths = (path for path, _ in self._paths_of(name))
+            for path in paths:
                 counted = self._count(path)
                 if counted is None:
                     return None
                 total += counted
         return total
+
+    def containers(self) -> Iterator[Path]:
+        """Yield the tar shards and the tables of all sources.
+
+        Raises:
+            ConfigurationError: a source is not there.
+        """
+        for name in self.names:
+            if name != STDIN:
+                for path, _ in self._paths_of(name):
+                    if isinstance(path, Path) and (is_shard(path) or is_table(path)):
+                        yield path
 
     def _images_of(self, name: str) -> Iterator[Item]:
         if name == STDIN:
@@ -99,8 +115,10 @@ class Sources:
         path = Path(name)
         if path.is_dir():
             yield from ((found, False) for found in files_below(path))
-        elif path.exists() or path.is_symlink():
+        elif path.exists():
             yield path, True
+        elif path.is_symlink():
+            raise ConfigurationError(f"{name!r} is a link to something that is not there.")
         elif glob.has_magic(name):
             yield from self._matches(name)
         else:
@@ -145,14 +163,18 @@ class Sources:
         else:
             self._skip()
 
-    def _count(self, path: Path | Unreadable) -> int | None:
+    @staticmethod
+    def _count(path: Path | str | Unreadable) -> int | None:
         if isinstance(path, Unreadable):
             return 1
-        if is_shard(path):
-            return count_in_shard(path)
-        if is_table(path):
-            return count_in_table(path)
-        return int(path.suffix[1:].lower() in EXTENSIONS)
+        extension = str(path).rpartition(".")[2].lower()
+        if extension in EXTENSIONS:
+            return 1
+        if is_shard(Path(path)):
+            return count_in_shard(Path(path))
+        if is_table(Path(path)):
+            return count_in_table(Path(path))
+        return 0
 
     def _skip(self) -> None:
         self.others += 1

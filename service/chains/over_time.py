@@ -51,8 +51,8 @@ class ChainCombiner(Combiner[Any]):
         return found
 
     def draw(self, outputs: Outputs, source: SourceImage) -> Image.Image:  # noqa: ARG002
-        """Return the frame; its boxes are drawn by `caption`, when all steps have answered."""
-        return source.drawable()
+        """Return the frame; `caption` draws on a copy of it, when all steps have answered."""
+        return source.displayed()
 
     async def follow(self, kept: Found) -> Followed:
         """Take the boxes of a frame through the later steps."""

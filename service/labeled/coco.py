@@ -1,6 +1,7 @@
 """Annotations in COCO's form (https://cocodataset.org/#format-data): JSON with images, categories and boxes."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,19 @@ def read_coco(path: Path, images: Path | None) -> LabeledImages:
     Raises:
         LabelsError: the JSON has another form, or the images are not there.
     """
+    listed = read_annotations(path).images
+    folder = images or _folder_of(path, str(listed[0].file))
+    placed = tuple(replace(one, file=folder / one.file) for one in listed)
+    require_files([one.file for one in placed], "images")
+    return LabeledImages(path.name, placed)
+
+
+def read_annotations(path: Path) -> LabeledImages:
+    """Return the images of a COCO file with their boxes, in the order of their ids, wherever they are.
+
+    Raises:
+        LabelsError: the JSON has another form, or lists no images.
+    """
     content = _content(path)
     try:
         names = {one["id"]: str(one["name"]) for one in content["categories"]}
@@ -26,7 +40,7 @@ def read_coco(path: Path, images: Path | None) -> LabeledImages:
         for one in content["annotations"]:
             boxes.setdefault(one["image_id"], []).append(_box(one, names))
         listed = sorted(content["images"], key=lambda one: one["id"])
-        files = [str(one["file_name"]) for one in listed]
+        files = [Path(str(one["file_name"])) for one in listed]
     except (KeyError, TypeError, ValueError) as error:
         raise LabelsError(
             f"{path.name}: this is not COCO's form: {type(error).__name__} at {error}. It needs images (id, "
@@ -34,12 +48,10 @@ def read_coco(path: Path, images: Path | None) -> LabeledImages:
         ) from error
     if not files:
         raise LabelsError(f"{path.name}: it lists no images")
-    folder = images or _folder_of(path, files[0])
-    require_files([folder / file for file in files], "images")
     return LabeledImages(
         path.name,
         tuple(
-            LabeledImage(folder / file, boxes=tuple(boxes.get(one["id"], ())), size=_size(one))
+            LabeledImage(file, boxes=tuple(boxes.get(one["id"], ())), size=_size(one))
             for one, file in zip(listed, files, strict=True)
         ),
     )

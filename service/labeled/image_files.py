@@ -3,7 +3,13 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff", ".gif", ".avif"}
+SUFFIXES = frozenset(
+    {
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".webp", ".bmp", ".tif", ".tiff"),
+        *(".gif", ".avif", ".avifs"),
+    }
+)
+"""The endings of the formats that are read."""
 
 
 def image_files(folder: Path) -> list[Path]:

@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
 import logging
 import os
 import resource
@@ -34,19 +33,19 @@ from service.processes.peers import Peers
 from service.processes.place_watch import looking
 from service.processes.server import Server
 from service.processes.slot import WorkerSlot
+from service.processes.starting import answers_while_starting
 from service.processes.tls import Tls
 from service.runtime.change import Change, ChangeReport
+from service.runtime.host import spare_the_collector
 from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
+from service.storage.url import StorageUrl
 
 SPARE_FILES = 128
 """File descriptors that are not for connections: models, libraries, pipes."""
 MIN_CONNECTIONS = 16
 
 log = logging.getLogger(LOGGER)
-
-YOUNG_OBJECTS = 10_000
-"""Objects made and not freed before the collector runs. 38,400 requests, 16 in flight, never made so many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +113,7 @@ def make_service(
         on_loaded=loaded,
         on_device_lost=lost,
         overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
+        environment=os.environ,
     )
     peers = None if slot is None else _join_peers(engine, slot)
     besides = [] if beside is None else [beside]
@@ -200,23 +200,24 @@ def _join_peers(engine: Engine, slot: WorkerSlot) -> Peers:
     return Peers(slot, engine.metrics.registry, engine.not_ready, engine.changes)
 
 
-def spare_the_collector() -> None:
-    """Exclude all present objects from Python's garbage collection, and look for cycles less often.
-
-    Reference counts free nearly all objects of a request. Every few thousand requests a full collection stopped the
-    interpreter for 28 ms; without the objects of the loaded models it takes 0.1 ms.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS)
-
-
 def summary(engine: Engine) -> str:
     """Return the models that are served and the device, for the log."""
     registry = engine.registry
     ready = [model.name for model in registry.models if model.state == "ready"]
     models = ", ".join(dict.fromkeys(ready)) or "no model"
     return f"{models} on {registry.device.name} ({registry.device.detail})"
+
+
+def answers_before(
+    settings: Settings, listener: socket.socket
+) -> contextlib.AbstractContextManager[None]:
+    """Return what answers probes while the models are fetched from elsewhere, which takes long."""
+    if not isinstance(settings.models, StorageUrl) or settings.ssl_certfile is not None:
+        return contextlib.nullcontext()
+    return answers_while_starting(
+        listener,
+        f"the models are being fetched from {settings.models} (the log says how far it is)",
+    )
 
 
 def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
@@ -232,7 +233,10 @@ def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Co
         relay.send(Loaded(summary(engine)))
 
     try:
-        service = make_service(settings, loaded, slot, relay.on_loop())
+        # Where others serve already, none of their clients gets the answers of a start.
+        begins = contextlib.nullcontext() if slot.refilled else answers_before(settings, listener)
+        with begins:
+            service = make_service(settings.of_worker(slot.index), loaded, slot, relay.on_loop())
     except ConfigurationError as error:
         relay.send(Refused(str(error)))
         sys.exit(2)

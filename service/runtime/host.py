@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import gc
 import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,6 +12,9 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 MOST_IMAGING_THREADS = 8
 """Of one process beside a GPU. They wait for the interpreter's lock: on 16 cores of an H200's machine, 8 of them decode
 1,705 images a second, and 16 of them 1,396."""
+
+YOUNG_OBJECTS = 10_000
+"""Objects made and not freed before the collector runs. 38,400 requests, 16 in flight, never made so many."""
 
 
 def granted_cores(root: Path = CGROUP_ROOT, membership: Path = MEMBERSHIP) -> float:
@@ -91,3 +95,26 @@ def trim_heap() -> None:
     """Return free pages of the C heap to the system; blocking, and without effect where the C library is not glibc."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
+
+
+def spare_the_collector() -> None:
+    """Exclude all present objects from Python's garbage collection, and look for cycles less often.
+
+    Reference counts free nearly all objects of a request. Every few thousand requests a full collection stopped the
+    interpreter for 28 ms; without the objects of the loaded models it takes 0.1 ms.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS)
+
+
+@contextlib.contextmanager
+def spared_collector() -> Iterator[None]:
+    """Spare the collector for the length of the block; a process that does something else then is as it was."""
+    before = gc.get_threshold()
+    spare_the_collector()
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+        gc.unfreeze()

@@ -5,6 +5,7 @@ import contextlib
 import io
 import json
 import shutil
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ def measure(
 ) -> tuple[int, dict[str, Any]]:
     """Return the exit status and the report."""
     out = source.parent / "report.json"
-    given = Evaluation(source, labels, out, overwrite=True)
+    given = Evaluation((str(source),), labels, out=out, overwrite=True)
     status = asyncio.run(evaluate(Settings(models=MODELS), Wanted(task, model, options), given))
     report: dict[str, Any] = json.loads(out.read_text())
     return status, report
@@ -221,10 +222,140 @@ def test_what_can_not_be_measured_is_refused(
     assert not (tmp_path / "report.json").exists()
 
 
+def shards_of(digits: Path, folder: Path, extension: str) -> list[Path]:
+    """Write the digits into two shards, each beside its label in a member of this extension."""
+    folder.mkdir()
+    found = []
+    for half in (0, 1):
+        found.append(folder / f"val-{half}.tar")
+        with tarfile.open(found[-1], "w") as shard:
+            for path in sorted(digits.rglob("*.png"))[half::2]:
+                text = path.parent.name
+                body = json.dumps({"label": int(text), "id": 7}) if extension == "json" else text
+                members = (("png", path.read_bytes()), (extension, body.encode()))
+                for ending, content in members:
+                    member = tarfile.TarInfo(f"{path.stem}.{ending}")
+                    member.size = len(content)
+                    shard.addfile(member, io.BytesIO(content))
+    return found
+
+
+@pytest.mark.parametrize("extension", ["cls", "json", "txt"])
+def test_shards_with_labels_give_the_same(digits: Path, extension: str, tmp_path: Path) -> None:
+    _, expected = measure(digits, "classify", "lenet5")
+    shards_of(digits, tmp_path / "shards", extension)
+
+    status, report = measure(tmp_path / "shards", "classify", "lenet5")
+
+    assert status == 0
+    assert report["images"] == 100
+    assert report["scores"] == expected["scores"]
+    assert report["by_label"] == expected["by_label"]
+
+
+def test_an_image_without_a_label_is_left_out_and_a_cut_shard_named(
+    digits: Path, tmp_path: Path
+) -> None:
+    first, second = shards_of(digits, tmp_path / "shards", "cls")
+    first.write_bytes(first.read_bytes()[:-60_000])
+    with tarfile.open(second, "a") as shard:
+        shard.add(SAMPLES / "cup.jpg", "cup.jpg")
+
+    status, report = measure(tmp_path / "shards", "classify", "lenet5")
+
+    assert status == 1
+    assert 50 < report["images"] < 100
+    left_out = {one["code"]: one["image"] for one in report["left_out"]}
+    assert left_out == {"unreadable_source": str(first), "no_label": f"{second}/cup.jpg"}
+
+
+@pytest.mark.parametrize("kind", ["number", "name", "hugging face"])
+def test_tables_with_labels_give_the_same(digits: Path, kind: str, tmp_path: Path) -> None:
+    """Of Hugging Face's tables the numbers are those of its own list of names."""
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pip install 'foveal[parquet]'")
+    pa = pytest.importorskip("pyarrow")
+    _, expected = measure(digits, "classify", "lenet5")
+    files = sorted(digits.rglob("*.png"))
+    classes = [int(file.parent.name) for file in files]
+    names = [str(9 - index) for index in range(10)]
+    forms: dict[str, list[Any]] = {
+        "number": classes,
+        "name": [str(one) for one in classes],
+        "hugging face": [9 - one for one in classes],
+    }
+    table = pa.table(
+        {
+            "image": [{"bytes": file.read_bytes(), "path": None} for file in files],
+            "label": forms[kind],
+        }
+    )
+    if kind == "hugging face":
+        feature = {"names": names, "_type": "ClassLabel"}
+        info = json.dumps({"info": {"features": {"label": feature}}})
+        table = table.replace_schema_metadata({"huggingface": info})
+    pq.write_table(table, tmp_path / "val.parquet")
+
+    status, report = measure(tmp_path / "val.parquet", "classify", "lenet5")
+
+    assert status == 0
+    assert report["scores"] == expected["scores"]
+    assert report["by_label"] == expected["by_label"]
+
+
+def test_boxes_of_images_in_a_shard_are_in_annotations(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    shutil.copy(SAMPLES / "cup.jpg", folder)
+    shutil.copy(SAMPLES / "cat.jpg", folder)
+    with tarfile.open(tmp_path / "images.tar", "w") as shard:
+        for name in ("cup.jpg", "cat.jpg"):
+            shard.add(SAMPLES / name, f"val/{name}")
+    box = [60, 60, 180, 160]
+    truth = {
+        "images": [{"id": 1, "file_name": "cup.jpg"}, {"id": 2, "file_name": "cat.jpg"}],
+        "categories": [{"id": 5, "name": "cup"}],
+        "annotations": [{"id": 1, "image_id": 1, "category_id": 5, "bbox": box, "area": 28800}],
+    }
+    labels = tmp_path / "truth.json"
+    labels.write_text(json.dumps(truth))
+
+    _, expected = measure(folder, "detect", None, labels)
+    _, found = measure(tmp_path / "images.tar", "detect", None, labels)
+
+    assert found["images"] == 2
+    assert found["scores"] == expected["scores"]
+
+
+@pytest.mark.parametrize(
+    ("members", "task", "message"),
+    [
+        ({"a.jpg": b"x"}, "classify", "there are no labels in it. A tar shard has 0001.cls"),
+        ({"a.jpg": b"x", "a.json": b"{"}, "classify", "a.json can not be read as a label"),
+        ({"a.jpg": b"x", "a.json": b"1.5"}, "classify", "1.5 is no label"),
+        ({"a.jpg": b"x", "a.cls": b"eleven"}, "classify", "the network has no such class"),
+        ({"a.jpg": b"x", "a.cls": b"1"}, "segment", "are for task classify"),
+        ({"a.jpg": b"x", "a.cls": b"1"}, "detect", "needs annotations in COCO's form: --labels"),
+        ({"a.cls": b"1"}, "classify", "has no image"),
+    ],
+)
+def test_shards_that_can_not_be_measured_are_refused(
+    members: dict[str, bytes], task: str, message: str, tmp_path: Path
+) -> None:
+    with tarfile.open(tmp_path / "val.tar", "w") as shard:
+        for name, content in members.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            shard.addfile(member, io.BytesIO(content))
+    model = {"classify": "lenet5", "segment": "unet-digits"}.get(task)
+
+    with pytest.raises(ConfigurationError, match=message):
+        measure(tmp_path / "val.tar", task, model)
+
+
 def test_a_report_that_exists_is_kept(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     out.write_text("mine")
-    given = Evaluation(digits, out=out)
+    given = Evaluation((str(digits),), out=out)
 
     with pytest.raises(ConfigurationError, match=r"the file exists\. Replace it with --over"):
         asyncio.run(evaluate(Settings(models=MODELS), Wanted("classify", "lenet5"), given))

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -189,3 +190,26 @@ def test_a_start_without_the_place_is_an_error_or_the_cache(
     with start(**settings) as service:
         assert service.logged("SERVING FROM THE CACHE: colors:1")
         assert httpx.post(f"{service.url}/v1/classify", content=IMAGE).status_code == 200
+
+
+def test_probes_are_answered_while_a_slow_place_is_asked(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        models = f"http://127.0.0.1:{silent.getsockname()[1]}/models"
+        settings = {"FOVEAL_MODELS": models, "FOVEAL_MODELS_CACHE": str(tmp_path)}
+        with subprocess.Popen(
+            [sys.executable, "-m", "service.cli", "serve", "--port", str(port)],
+            env={**os.environ, **settings},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            asking, _ = silent.accept()
+            with asking:  # and nothing is answered
+                live = httpx.get(f"http://127.0.0.1:{port}/health/live", timeout=30)
+                ready = httpx.get(f"http://127.0.0.1:{port}/health/ready", timeout=30)
+                process.kill()
+    assert live.status_code == 200
+    assert ready.status_code == 503
+    (reason,) = ready.json()["reasons"]
+    assert reason.startswith(f"the models are being fetched from {models}")

@@ -1,11 +1,12 @@
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from service.errors import ConfigurationError
 from service.runtime.device import DEVICES
-from service.settings import read_settings
+from service.settings import Settings, read_settings
 
 
 def test_an_option_beats_the_environment_and_that_the_default(
@@ -120,3 +121,24 @@ def test_hosts_and_servers_are_written_so_that_they_match(
     assert getattr(read_settings({}, {name: good}), name) == good
     with pytest.raises(ConfigurationError, match=f"FOVEAL_{name.upper()}"):
         read_settings({}, {name: bad})
+
+
+def test_each_worker_has_one_of_the_gpus_in_turn() -> None:
+    settings = Settings(device="cuda", device_ids=[2, 5], workers=5)
+    settings.require_worker_for_each_device()
+    assert [settings.of_worker(index).device_id for index in range(5)] == [2, 5, 2, 5, 2]
+    alone = Settings(device_id=3)
+    assert alone.of_worker(1) is alone
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"device_ids": [0, 1], "workers": 1}, "2 GPUs need as many workers or more, and FOVEAL_W"),
+        ({"device_ids": [1, 1], "workers": 2}, "names a GPU twice"),
+        ({"device_ids": [0], "device": "cpu"}, "cpu has no GPUs"),
+    ],
+)
+def test_gpus_that_no_worker_would_use_are_refused(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Settings(**given).require_worker_for_each_device()

@@ -135,6 +135,7 @@ def test_an_image_that_is_named_twice_comes_twice(tmp_path: Path) -> None:
     ("name", "message"),
     [
         ("nothing", "There is no file or folder"),
+        ("gone", "is a link to something that is not there"),
         ("nothing/*.jpg", r"matches no image\."),
         ("texts", "has no image, and 1 other files"),
         ("empty.tar", "is damaged or cut"),
@@ -143,6 +144,7 @@ def test_an_image_that_is_named_twice_comes_twice(tmp_path: Path) -> None:
 def test_a_source_without_images_is_refused(tmp_path: Path, name: str, message: str) -> None:
     write(tmp_path / "texts/a.txt")
     write(tmp_path / "empty.tar", b"")
+    (tmp_path / "gone").symlink_to("nothing")
     given = sources(write(tmp_path / "a.jpg"), tmp_path / name)
 
     if name.endswith(".tar"):  # this has a row that says so

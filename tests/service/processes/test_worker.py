@@ -20,7 +20,7 @@ from service.processes.worker import Service, SignalRelay
 PROGRAM = """
 import gc
 import service.app
-from service.processes.worker import spare_the_collector
+from service.runtime.host import spare_the_collector
 before = len(gc.get_objects())
 spare_the_collector()
 print(before, len(gc.get_objects()), gc.get_freeze_count())

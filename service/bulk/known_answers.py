@@ -1,0 +1,204 @@
+"""Known answers inside tar shards and Parquet files, and annotations of their images, for `foveal evaluate`."""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from service.bulk.item import Item, name_of, reason_of
+from service.bulk.shard import DAMAGED, headers, is_shard, opened, parts_of
+from service.bulk.sources import Sources
+from service.bulk.table import is_table, require_pyarrow
+from service.errors import LabelsError
+from service.labeled.coco import read_annotations
+from service.labeled.table import LABEL_COLUMNS
+from service.labeled.truth import LabeledImage, LabeledImages
+
+LABEL_MEMBERS = ("cls", "json", "txt")
+"""Extensions of the members that label a sample, that which goes before first."""
+LABEL_KEYS = ("cls", *LABEL_COLUMNS)
+MOST_LABEL_BYTES = 1 << 20
+READ_ROWS = 1000
+
+Cells = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class KnownAnswers:
+    """Images of sources, each with what is true of it; None where that is not known.
+
+    Attributes:
+        labeled: all that is known, without the images.
+        sources: of the images.
+        by_name: what is known, by the name of the image without its extension.
+        by_ending: whether a name there may be the end of an image's, as in annotations; else it is all of it.
+    """
+
+    labeled: LabeledImages
+    sources: Sources
+    by_name: Mapping[str, LabeledImage]
+    by_ending: bool
+
+    def pairs(self) -> Iterator[tuple[Item, LabeledImage | None]]:
+        """Yield the images in their order, each with its answer."""
+        for item in self.sources.images():
+            yield item, self._of(item.name)
+
+    def _of(self, name: str) -> LabeledImage | None:
+        if not self.by_ending:
+            return self.by_name.get(key_of(name))
+        parts = name.split("/")
+        ends = ("/".join(parts[at:]) for at in range(len(parts)))
+        return next((self.by_name[end] for end in ends if end in self.by_name), None)
+
+
+def read_known_answers(
+    sources: Sources, task: str, labels: Path | None, label_column: str | None
+) -> KnownAnswers:
+    """Read the known answers of all images of tar shards and Parquet files, or those of annotations.
+
+    Args:
+        sources: of the images.
+        task: `classify`, whose labels the sources hold, or `detect`, whose boxes are in annotations.
+        labels: the annotations in COCO's form, for `detect`.
+        label_column: of Parquet files; None: found.
+
+    Raises:
+        LabelsError: there are none, or they can not be read.
+        ConfigurationError: a source is not there.
+    """
+    sources.check()
+    if task == "detect":
+        if labels is None:
+            raise LabelsError(
+                "Task detect on these sources needs annotations in COCO's form: --labels FILE"
+            )
+        labeled = read_annotations(labels)
+        return KnownAnswers(
+            labeled, sources, {str(one.file): one for one in labeled.images}, by_ending=True
+        )
+    if task != "classify" or labels is not None:
+        raise LabelsError(
+            "Labels inside shards and tables are for task classify, and beside them for detect. Unpack the images into "
+            "a folder for another task or other labels"
+        )
+    cells: dict[str, Cells] = {}
+    for path in sources.containers():
+        cells |= _cells_of(path, label_column)
+    if not cells:
+        raise LabelsError(
+            f"{', '.join(sources.names)}: there are no labels in it. A tar shard has 0001.cls, 0001.json or 0001.txt "
+            f"beside 0001.jpg, and a Parquet file a column {', '.join(LABEL_COLUMNS[:3])} or that of --label-column"
+        )
+    by_name = {name: LabeledImage(Path(name), one) for name, one in cells.items()}
+    name = Path(sources.names[0]).name
+    return KnownAnswers(
+        LabeledImages(name, tuple(by_name.values())), sources, by_name, by_ending=False
+    )
+
+
+def key_of(name: str) -> str:
+    """Return an image's name without its extension; a row of a table has none."""
+    head, slash, file = name.rpartition("/")
+    if is_table(Path(head)):
+        return name
+    return head + slash + parts_of(file)[0]
+
+
+def _cells_of(path: Path, label_column: str | None) -> dict[str, Cells]:
+    if is_shard(path):
+        return _cells_in_shard(path)
+    return dict(_cells_in_table(path, label_column))
+
+
+def _cells_in_shard(path: Path) -> dict[str, Cells]:
+    """Return the labels of a shard's samples; a damaged shard gives those before the damage, as it gives images."""
+    shard = name_of(path)
+    found: dict[str, tuple[int, Cells]] = {}
+    try:
+        with ExitStack() as stack:
+            archive = opened(path, stack)
+            for member in headers(archive):
+                key, extension = parts_of(name_of(member.name).removeprefix("./"))
+                if extension not in LABEL_MEMBERS or not member.isreg():
+                    continue
+                if member.size > MOST_LABEL_BYTES:
+                    raise LabelsError(
+                        f"{shard}/{member.name} has {member.size} bytes: this is no label"
+                    )
+                file = archive.extractfile(member)
+                assert file is not None  # a regular file
+                with closing(file):
+                    cells = _cells(file.read(), extension, f"{shard}/{member.name}")
+                place, name = LABEL_MEMBERS.index(extension), f"{shard}/{key}"
+                if cells is not None and (name not in found or place < found[name][0]):
+                    found[name] = place, cells
+    except DAMAGED:
+        pass
+    except OSError as error:
+        raise LabelsError(f"{shard} can not be read: {reason_of(error)}") from error
+    return {name: cells for name, (_, cells) in found.items()}
+
+
+def _cells(content: bytes, extension: str, where: str) -> Cells | None:
+    """Return what a member says; None where it is about something else."""
+    try:
+        text = content.decode("utf-8-sig").strip()
+        return _values(json.loads(text), where) if extension == "json" else (text,)
+    except ValueError as error:
+        raise LabelsError(f"{where} can not be read as a label: {error}") from error
+
+
+def _values(value: Any, where: str) -> Cells | None:  # noqa: ANN401  # JSON
+    if isinstance(value, dict):
+        key = next((one for one in LABEL_KEYS if one in value), None)
+        return None if key is None else _values(value[key], where)
+    if isinstance(value, list):
+        return tuple(str(one) for one in value)
+    if isinstance(value, str | int) and not isinstance(value, bool):
+        return (str(value).strip(),)
+    raise LabelsError(f"{where}: {value!r} is no label. It is a name, an index or a list of them")
+
+
+def _cells_in_table(path: Path, label_column: str | None) -> Iterator[tuple[str, Cells]]:
+    require_pyarrow(str(path))
+    import pyarrow as pa  # noqa: PLC0415  # an extra
+    import pyarrow.parquet as pq  # noqa: PLC0415
+
+    table = name_of(path)
+    try:
+        with pq.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            column = _label_column(table, names, label_column)
+            classes = _class_names(file.schema_arrow.metadata or {}, column)
+            row = 0
+            for batch in file.iter_batches(READ_ROWS, columns=[column]):
+                for value in batch.column(0).to_pylist():
+                    if value is not None:
+                        cells = _values(value, f"{table}/{row}") or ()
+                        yield f"{table}/{row}", tuple(classes.get(one, one) for one in cells)
+                    row += 1
+    except OSError as error:
+        raise LabelsError(f"{table} can not be read: {reason_of(error)}") from error
+    except pa.ArrowException as error:
+        raise LabelsError(f"{table} is damaged: {str(error).partition(chr(10))[0]}") from error
+
+
+def _label_column(table: str, names: list[str], wanted: str | None) -> str:
+    column = wanted or next((one for one in LABEL_COLUMNS if one in names), None)
+    if column is None or column not in names:
+        raise LabelsError(
+            f"{table}: there is no column {wanted or 'of labels'} among {', '.join(names)}. Name it by --label-column"
+        )
+    return column
+
+
+def _class_names(metadata: Mapping[bytes, bytes], column: str) -> dict[str, str]:
+    """Return the names of a column's classes by index, as Hugging Face writes them beside a Parquet file's schema."""
+    try:
+        feature = json.loads(metadata[b"huggingface"])["info"]["features"][column]
+        return {str(index): str(name) for index, name in enumerate(feature["names"])}
+    except (KeyError, TypeError, ValueError):
+        return {}

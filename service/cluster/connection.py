@@ -1,0 +1,135 @@
+"""A connection to Ray: to a cluster that runs, or to one on this machine that ends with the block.
+
+Ray's usage statistics are off before Ray is imported: nothing here calls home.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from service.errors import ConfigurationError
+
+ANSWER_SECONDS = 5.0
+"""How long a cluster's address may take to accept a connection."""
+LOCAL = "local"
+"""The address of a cluster that is started on this machine."""
+GCS_PORT, CLIENT_PORT = 6379, 10001
+"""Ray's own defaults, for an address without a port."""
+
+
+def switch_off_usage_statistics() -> None:
+    """Let Ray report nothing about its use, in this process and in the cluster that it starts.
+
+    A cluster of `ray start` that has its statistics off reports just that, so the address goes too.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    os.environ["RAY_USAGE_STATS_REPORT_URL"] = ""
+
+
+def show_token() -> None:
+    """Let Ray show its token to a cluster, where there is one; to be called before Ray is imported.
+
+    A cluster checks tokens as soon as its machine has one; who connects shows none unless the environment says so.
+    """
+    named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
+    if named or (Path.home() / ".ray" / "auth_token").is_file():
+        os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def import_ray(module: str = "ray") -> Any:  # noqa: ANN401  # a module that may not be there
+    """Return Ray, or one of its modules.
+
+    Raises:
+        ConfigurationError: it is not installed.
+    """
+    switch_off_usage_statistics()
+    try:
+        return import_module(module)
+    except ImportError as error:
+        raise ConfigurationError(
+            f"Ray is not installed ({error.name or error} is missing): pip install 'foveal[ray]'."
+        ) from error
+
+
+@contextmanager
+def connected(
+    address: str | None = None,
+    *,
+    cpus: int | None = None,
+    object_store_bytes: int | None = None,
+    namespace: str | None = None,
+) -> Iterator[Any]:
+    """Give Ray, connected, for the length of the block.
+
+    Args:
+        address: `HOST:PORT` or `ray://HOST:PORT` of a cluster, `auto` for the one of RAY_ADDRESS or of this machine;
+            None or `local`: a cluster on this machine is started, and ends with the block. It has no dashboard.
+        cpus: of a cluster that is started: how many; None: all of this machine.
+        object_store_bytes: of a cluster that is started: the memory of its object store; None: as Ray chooses.
+        namespace: of the named actors; None: one of its own.
+
+    Raises:
+        ConfigurationError: Ray is not installed, there is no cluster at the address, it has another version of Ray or
+            of Python, or none can be started here.
+    """
+    show_token()
+    ray = import_ray()
+    options: dict[str, Any] = {"namespace": namespace, "log_to_driver": False}
+    if address in {None, LOCAL}:
+        options |= {
+            "address": LOCAL,
+            "num_cpus": cpus,
+            "object_store_memory": object_store_bytes,
+            "include_dashboard": False,
+        }
+    else:
+        assert address is not None
+        require_answer(address)
+        options["address"] = address
+    where = "on this machine" if address in {None, LOCAL} else f"at {address}"
+    try:
+        ray.init(**options)
+    except (ConnectionError, TimeoutError, RuntimeError, ValueError, OSError) as error:
+        ray.shutdown()
+        raise ConfigurationError(f"There is no Ray {where}: {_first_line(error)}") from error
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def require_answer(address: str) -> None:
+    """Refuse an address where nothing listens, which Ray itself would wait for for a minute.
+
+    Raises:
+        ConfigurationError
+    """
+    if address == "auto":
+        return
+    is_client = "://" in address
+    try:
+        parts = urlsplit(address if is_client else f"ray-gcs://{address}")
+        host, port = parts.hostname, parts.port or (CLIENT_PORT if is_client else GCS_PORT)
+    except ValueError:
+        host = None
+    if not host or (is_client and parts.scheme != "ray"):
+        raise ConfigurationError(
+            f"{address!r} is no address of Ray. It is HOST:PORT, ray://HOST:PORT, auto or local."
+        )
+    try:
+        socket.create_connection((host, port), ANSWER_SECONDS).close()
+    except OSError as error:
+        raise ConfigurationError(
+            f"There is no Ray at {address}: {error.strerror or error}. `ray status` on one of its machines says "
+            f"whether it runs, and `ray start --head` starts one."
+        ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

@@ -1,0 +1,36 @@
+"""The answers before there is a service, on a real socket."""
+
+import socket
+
+import httpx
+
+from service.processes.server import listen
+from service.processes.starting import answers_while_starting
+
+
+def test_the_process_is_alive_and_says_why_it_is_not_ready() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        base = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        with answers_while_starting(listener, "the models are fetched"):
+            live = httpx.get(f"{base}/health/live")
+            ready = httpx.get(f"{base}/health/ready")
+            head = httpx.head(f"{base}/health/ready")
+            other = httpx.post(f"{base}/v1/classify?model=a", content=b"x" * 100_000)
+
+    assert (live.status_code, live.json()) == (200, {"status": "alive"})
+    assert ready.status_code == head.status_code == 503
+    assert ready.json() == {"status": "not ready", "reasons": ["the models are fetched"]}
+    assert (other.status_code, other.json()["code"]) == (503, "not_ready")
+    assert other.headers["Retry-After"] == "5"
+
+
+def test_what_connects_afterwards_waits_for_the_service() -> None:
+    with listen("127.0.0.1", 0) as listener:
+        with answers_while_starting(listener, "the models are fetched"):
+            silent = socket.create_connection(listener.getsockname())
+        with silent, socket.create_connection(listener.getsockname()) as later:
+            listener.settimeout(5)
+            accepted, _ = listener.accept()
+            with accepted:
+                later.sendall(b"for the service")
+                assert accepted.recv(15) == b"for the service"
