@@ -36,6 +36,7 @@ from service.processes.server import Server
 from service.processes.slot import WorkerSlot
 from service.processes.tls import Tls
 from service.runtime.change import Change, ChangeReport
+from service.runtime.probing import DeviceCheck, is_lost
 from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
 
@@ -85,6 +86,7 @@ def make_service(
     on_loaded: Callable[[Engine], None],
     slot: WorkerSlot | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
+    device_check: DeviceCheck = is_lost,
 ) -> Service:
     """Return the whole service of one process; `slot` is None where it is the only one.
 
@@ -95,6 +97,7 @@ def make_service(
         on_loaded: called once, when every model was loaded or has failed.
         slot: the process's among several.
         beside: entered on the event loop before the service starts, and left after it has ended.
+        device_check: see `Engine`.
 
     Raises:
         ConfigurationError: it can not start with these settings.
@@ -113,6 +116,7 @@ def make_service(
         share=int if slot is None else slot.share,
         on_loaded=loaded,
         on_device_lost=lost,
+        device_check=device_check,
         overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
     )
     peers = None if slot is None else _join_peers(engine, slot)
@@ -219,7 +223,13 @@ def summary(engine: Engine) -> str:
     return f"{models} on {registry.device.name} ({registry.device.detail})"
 
 
-def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+def work(
+    settings: Settings,
+    listener: socket.socket,
+    slot: WorkerSlot,
+    pipe: Connection,
+    device_check: DeviceCheck = is_lost,
+) -> None:
     """Serve until the supervisor relays a signal or is gone; the main function of a supervised process.
 
     The process's own signals are blocked, see `Supervisor`; they come over the pipe.
@@ -232,7 +242,7 @@ def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Co
         relay.send(Loaded(summary(engine)))
 
     try:
-        service = make_service(settings, loaded, slot, relay.on_loop())
+        service = make_service(settings, loaded, slot, relay.on_loop(), device_check)
     except ConfigurationError as error:
         relay.send(Refused(str(error)))
         sys.exit(2)

@@ -124,9 +124,17 @@ def gpu_that_fails(models: Path) -> None:
     write_servable(models, model=failing_when_bright("CUDA failure 700"))
 
 
+def test_a_model_whose_node_is_named_as_a_failure_of_a_gpu_fails_alone(tmp_path: Path) -> None:
+    gpu_that_fails(tmp_path)
+    with serve(models=tmp_path) as live:
+        problem(classify(live.url, "colors", BRIGHT), 500, "inference_failed")
+        assert classify(live.url, "colors").status_code == 200
+        assert not live.services.engine.device_lost
+
+
 def test_a_process_that_loses_its_gpu_ends_with_an_error(tmp_path: Path) -> None:
     gpu_that_fails(tmp_path)
-    with start(models=tmp_path, grace_seconds=0) as service:
+    with start("tests.lost_gpu", models=tmp_path, grace_seconds=0) as service:
         assert classify(service.url, "colors").status_code == 200
         problem(classify(service.url, "colors", BRIGHT), 503, "unavailable")
         assert service.wait_for_exit() == 1
@@ -135,7 +143,7 @@ def test_a_process_that_loses_its_gpu_ends_with_an_error(tmp_path: Path) -> None
 
 def test_a_worker_that_loses_its_gpu_is_replaced(tmp_path: Path) -> None:
     gpu_that_fails(tmp_path)
-    with start(models=tmp_path, grace_seconds=0, workers=2) as service:
+    with start("tests.lost_gpu", models=tmp_path, grace_seconds=0, workers=2) as service:
         problem(classify(service.url, "colors", BRIGHT), 503, "unavailable")
         while not service.logged(r"^worker \d serves again$"):
             time.sleep(0.01)
