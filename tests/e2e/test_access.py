@@ -192,7 +192,7 @@ def test_all_addresses_of_a_network_of_ipv6_are_one_client_also_behind_a_proxy(
     models: Path,
 ) -> None:
     """A server has 2**64 addresses of its own, and proxies write them with and without brackets and a port."""
-    limit: dict[str, object] = {"host": "::1", "rate_limit_per_address": "2/hour"}
+    limit: dict[str, Any] = {"host": "::1", "rate_limit_per_address": "2/hour"}
     with serve(models=models, trusted_proxies=["::1"], **limit) as live:
         one_network = ("2001:db8:0:1::1", "[2001:db8:0:1::2]", "[2001:db8:0:1:ffff::3]:443")
         assert [forwarded(live, one) for one in one_network] == [200, 200, 429]
