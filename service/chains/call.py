@@ -24,7 +24,7 @@ from service.imaging.room import SMALL_PIXELS
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG
 from service.pipeline import EncodedImage, Pipeline, refuse
-from service.runtime.job import Job, JobResult, Trace
+from service.runtime.job import Job, JobResult, Tensor, Trace
 from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
 
@@ -292,7 +292,9 @@ class ChainCall:
 
         async def jobs() -> AsyncGenerator[Job[SourceImage, Any], None]:
             for crop, fault, size in zip(crops, faults, sizes, strict=True):
-                prepare = partial(crop.prepare, target) if fault is None else partial(refuse, fault)
+                prepare: Callable[[], tuple[Tensor, SourceImage]] = partial(crop.prepare, target)
+                if fault is not None:
+                    prepare = partial(refuse, fault)
                 if size:
                     await held.room_for(size)
                     held.add(size)
