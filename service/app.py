@@ -23,6 +23,7 @@ from service.api.guards.queue_share import QueueShares
 from service.api.guards.rate_limit import RateLimitGuard, by_address, by_key, parse_rate
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
+from service.api.ingest.model_upload import UploadPlaces
 from service.api.ingest.remote_images import RemoteImages, home_of
 from service.api.middleware import Middleware, Telemetry, guarded
 from service.api.openapi import Components, publish
@@ -143,6 +144,7 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
         admission=admission,
         arriving=arriving,
         arriving_videos=videos,
+        uploads=UploadPlaces(settings.max_uploads),
         max_body_bytes=settings.max_body_bytes,
         max_images=settings.max_images,
         max_form_fields=settings.max_form_fields,

@@ -45,7 +45,7 @@ from service.runtime.changes import Changes
 from service.runtime.host import imaging_threads
 from service.runtime.job import JobResult
 from service.runtime.model import Model
-from service.runtime.probing import find_device
+from service.runtime.probing import DeviceCheck, find_device, is_lost
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.wanted import NO_OVERRIDES, Catalog, Overrides
 from service.runtime.watchdog import Watchdog
@@ -91,6 +91,7 @@ class Engine:
         share: this process's part of a number of threads, where several processes serve together.
         on_loaded: called once, on the event loop, when every model was loaded or has failed.
         on_device_lost: called once, on the event loop, when this process can not use its GPU any more.
+        device_check: returns whether it can not, after a run that failed.
         decoder_program: the module that isolated decoder processes run.
         overrides: what admin calls have changed, where this engine takes the place of another.
         storage: where the models are found; None: where the settings say.
@@ -109,6 +110,7 @@ class Engine:
         share: Callable[[int], int] = int,
         on_loaded: "Callable[[Engine], None] | None" = None,
         on_device_lost: Callable[[], None] | None = None,
+        device_check: DeviceCheck = is_lost,
         decoder_program: str = PROGRAM,
         overrides: Overrides = NO_OVERRIDES,
         storage: ModelStorage | None = None,
@@ -148,6 +150,7 @@ class Engine:
                 workers=self._workers,
                 pool=self._pool,
                 on_device_lost=self._lose_device,
+                is_lost=partial(device_check, device),
             ),
             tasks=tasks,
             settings=settings,

@@ -18,7 +18,7 @@ FovealError
 │   ├── MalformedHttpError  HeadTooLargeError  HeadTimeoutError
 │   ├── UnsupportedEncodingError  MalformedEncodingError
 │   ├── NotFoundError  MethodNotAllowedError
-│   ├── UnauthorizedError  MissingScopeError  UnknownHostError
+│   ├── UnauthorizedError  MissingScopeError  UnknownHostError  RefusedPreflightError
 │   ├── RateLimitedError  QueueShareError
 │   ├── UnknownModelError  UnknownVersionError  WrongTaskError  NoDefaultModelError
 │   └── AdminOffError  RefusedModelError  VersionExistsError  ModelInUseError
@@ -274,7 +274,7 @@ class InvalidParameterError(RequestError):
 
 
 class MalformedHttpError(RequestError):
-    """The bytes are not an HTTP/1.1 request; the connection is closed."""
+    """The bytes are not an HTTP/1.1 request, or name no host or several; the connection is closed."""
 
     code = "malformed_http"
     title = "Malformed HTTP"
@@ -334,6 +334,13 @@ class UnknownHostError(RequestError):
     status = 421
     code = "unknown_host"
     title = "Unknown host"
+
+
+class RefusedPreflightError(RequestError):
+    """A browser asks for a page whether it may send a request, and it may not: see `FOVEAL_CORS_ORIGINS`."""
+
+    code = "cors_refused"
+    title = "Page not allowed"
 
 
 class RateLimitedError(RequestError):
@@ -433,7 +440,8 @@ class OverloadedError(UnavailableError):
     """The queue is full, or another limit on what the service holds is reached. `Retry-After` says when to retry.
 
     `FOVEAL_QUEUE_SIZE` large bodies wait to be received, `FOVEAL_MAX_FAN_OUTS` videos, explanations and chains run,
-    unfinished bodies hold `FOVEAL_MAX_UNFINISHED_BYTES`, or `FOVEAL_MAX_CONNECTIONS` are open.
+    unfinished bodies hold `FOVEAL_MAX_UNFINISHED_BYTES`, `FOVEAL_MAX_UPLOADS` models arrive, or
+    `FOVEAL_MAX_CONNECTIONS` are open.
     """
 
     code = "overloaded"

@@ -111,7 +111,7 @@ class Pipeline:
         if require is not None:
             image = _if_allowed(image, require)
         if isinstance(image, ImageError):
-            prepare = partial(_refuse, image)
+            prepare = partial(refuse, image)
         else:
             prepare = partial(self.decoder.prepare, image, card.image_input, until, draws=draws)
             if require is not None:
@@ -126,6 +126,31 @@ class Pipeline:
     ) -> Job[SourceImage, T]:
         """Return a job whose head has a large image only while there is room for it."""
         return Job(prepare, partial(_finish, head, self.room, until))
+
+    async def prepared_aside(
+        self,
+        prepare: Callable[[], tuple[NDArray[Any], SourceImage]],
+        pixels: int,
+        until: float,
+    ) -> Callable[[], tuple[NDArray[Any], SourceImage]]:
+        """Prepare a large part of an image beside the workers, while there is room for it; return what is ready.
+
+        Args:
+            prepare: makes the network's frame and what a head may see; blocking.
+            pixels: of the part.
+            until: when it must be ready, by the clock.
+
+        Raises:
+            OverloadedError: too many wait already.
+            DeadlineError: it was not ready in time.
+        """
+        left = max(0.0, until - self.clock())
+        (ready,) = await self.ahead.run(
+            [partial(_held, prepare, self.room, pixels, until)],
+            timeout_seconds=left,
+            disconnected=None,
+        )
+        return partial(_ready, ready)
 
     async def displayed(self, source: SourceImage, until: float) -> Image.Image:
         """Return the whole image as displayed, mode RGB; an encoded one is decoded on a thread.
@@ -211,7 +236,8 @@ def _prepared_if_allowed(
     return frame, source
 
 
-def _refuse(error: ImageError) -> NoReturn:
+def refuse(error: ImageError) -> NoReturn:
+    """Prepare an image that may not be run."""
     raise error
 
 
@@ -221,6 +247,16 @@ def _ready(
     if isinstance(prepared, FovealError):
         raise prepared
     return prepared
+
+
+def _held(
+    prepare: Callable[[], tuple[NDArray[Any], SourceImage]],
+    room: PixelRoom,
+    pixels: int,
+    until: float,
+) -> tuple[NDArray[Any], SourceImage]:
+    with room.hold(pixels, until):
+        return prepare()
 
 
 def _displayed(_: Outputs, source: SourceImage) -> Image.Image:

@@ -153,6 +153,13 @@ class Settings(BaseSettings):
         ge=1024,
         description="Largest model that such a call may send; above it 413 `body_too_large`",
     )
+    max_uploads: int = Field(
+        2,
+        ge=1,
+        le=1024,
+        description="Models that such calls may send at once; above it 503 `overloaded`. Together they take so many "
+        "times `FOVEAL_MAX_MODEL_BYTES` of the disk",
+    )
     watch: bool = Field(
         default=False,
         description="Watch the folder of the models, and serve what changes in it; needs the package watchfiles. A "

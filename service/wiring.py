@@ -25,6 +25,7 @@ from service.response_cache import ResponseCache
 from service.runtime.chip import this_chip
 from service.runtime.choosing import Chooser
 from service.runtime.device import Device
+from service.runtime.faults import IsLost
 from service.runtime.fleet import Selector, parse_selector, read_fleet
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.loading import ModelLoader
@@ -150,6 +151,7 @@ def make_opener(
     workers: Workers,
     pool: Executor | None,
     on_device_lost: Callable[[str], None],
+    is_lost: IsLost,
 ) -> Opener:
     """Return what brings models into memory, on the threads of `workers`.
 
@@ -178,6 +180,7 @@ def make_opener(
         batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds),
         pool=pool,
         on_device_lost=on_device_lost,
+        is_lost=is_lost,
     )
 
 

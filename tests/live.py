@@ -96,12 +96,17 @@ class Process:
 
 
 @contextmanager
-def start(**settings: object) -> Iterator[Process]:
-    """Start the process, read its log, and end it with the block."""
+def start(program: str = "service.cli", /, **settings: object) -> Iterator[Process]:
+    """Start the process, read its log, and end it with the block.
+
+    Args:
+        program: the module that is run; it has a command `serve`.
+        settings: of the service.
+    """
     given = {f"FOVEAL_{name.upper()}": str(value) for name, value in settings.items()}
     environment = {**os.environ, "FOVEAL_PORT": "0", "FOVEAL_MODELS": str(MODELS), **given}
     process = subprocess.Popen(
-        [sys.executable, "-m", "service.cli", "serve"],
+        [sys.executable, "-m", program, "serve"],
         env=environment,
         stdout=subprocess.PIPE,
         text=True,

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from service.api.guards.queue_share import QueueShares
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
+from service.api.ingest.model_upload import UploadPlaces
 from service.api.output_room import OutputRoom
 from service.api.record import RECORD_KEY, RequestRecord
 from service.api.shared_calls import SharedCalls
@@ -52,6 +53,7 @@ class Services:
     admission: Admission
     arriving: ArrivingBodies
     arriving_videos: ArrivingBodies
+    uploads: UploadPlaces
     max_body_bytes: int
     max_images: int
     max_form_fields: int

@@ -11,6 +11,7 @@ from typing import Any
 from PIL import Image
 
 from service.chains.crop import Crop, bytes_of, chosen, region_of
+from service.chains.crop_pixels import CropPixels, pixels_of
 from service.chains.definition import Chain, CheckedStep
 from service.chains.overlay import draw_chain
 from service.chains.result import ServedStep, answer_json, box_json
@@ -19,10 +20,11 @@ from service.fanout import FanOut, HeldBytes
 from service.heads.detect import Detection
 from service.heads.outputs import Outputs
 from service.imaging.overlay import RenderedImage, encode_image, require_png
+from service.imaging.room import SMALL_PIXELS
 from service.imaging.source_image import SourceImage
 from service.media_types import JPEG
-from service.pipeline import EncodedImage, Pipeline
-from service.runtime.job import Job, JobResult, Trace
+from service.pipeline import EncodedImage, Pipeline, refuse
+from service.runtime.job import Job, JobResult, Tensor, Trace
 from service.runtime.model import Lease, Model
 from service.runtime.registry import Registry
 
@@ -90,10 +92,11 @@ def _bound(chain: Chain, checked: CheckedStep, registry: Registry, *, takes_turn
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Until when an image must be answered, by the clock, and the trace of its first step."""
+    """Until when an image must be answered, by the clock, the trace of its first step, and what its crops may have."""
 
     until: float
     trace: Trace | None
+    pixels: CropPixels
 
     def note(self, crop: Trace) -> None:
         """Add a crop's part of the seconds of its batch to those of its image."""
@@ -156,7 +159,8 @@ class ChainCall:
                 timeout_seconds=timeout_seconds,
                 low_priority=True,
             )
-            return [await self._result(one, until) for one in outcomes]
+            pixels = self._crop_pixels()
+            return [await self._result(one, until, pixels) for one in outcomes]
 
     async def render(
         self, image: EncodedImage, *, timeout_seconds: float, media_type: str
@@ -179,7 +183,7 @@ class ChainCall:
             if isinstance(outcome, FovealError):
                 raise outcome
             shown = await self.pipeline.displayed(outcome.value.source, until)
-            result = await self._result(outcome, until, shown)
+            result = await self._result(outcome, until, self._crop_pixels(), shown)
             assert isinstance(result, JobResult)
 
             def draw() -> RenderedImage:
@@ -192,6 +196,7 @@ class ChainCall:
         self,
         outcome: JobResult[Found] | FovealError,
         until: float,
+        pixels: CropPixels,
         shown: Image.Image | None = None,
     ) -> JobResult[Mapping[str, Any]] | FovealError:
         if isinstance(outcome, FovealError):
@@ -199,7 +204,7 @@ class ChainCall:
                 raise outcome
             return outcome
         found, trace = outcome.value, outcome.trace
-        boxes = await self.follow(found, until, shown, trace)
+        boxes = await self.follow(found, until, shown, trace, pixels)
         geometry = found.source.geometry
         result = {
             "width": geometry.width,
@@ -215,6 +220,7 @@ class ChainCall:
         until: float,
         shown: Image.Image | None = None,
         trace: Trace | None = None,
+        pixels: CropPixels | None = None,
     ) -> list[dict[str, Any]]:
         """Return the boxes of the first step as JSON, each with what the later steps say of it.
 
@@ -223,6 +229,7 @@ class ChainCall:
             until: when it must be ready, by the clock.
             shown: the image as displayed, where it was decoded already.
             trace: gets each crop's part of the seconds of its batch, and the size of the largest of these batches.
+            pixels: what all crops of the request may still have; None: they are the only ones.
 
         Raises:
             UnavailableError: a model is not ready, a queue is full, the deadline passed, or the service ends.
@@ -232,7 +239,11 @@ class ChainCall:
             chosen(one.checked.stated, found.things, size) for one in self.first.followers
         ):
             shown = await self.pipeline.displayed(found.source, until)
-        return await self._nested(self.first, found, shown, (0, 0), _Way(until, trace))
+        way = _Way(until, trace, pixels or self._crop_pixels())
+        return await self._nested(self.first, found, shown, (0, 0), way)
+
+    def _crop_pixels(self) -> CropPixels:
+        return CropPixels(self.pipeline.max_request_pixels)
 
     async def _nested(
         self,
@@ -273,20 +284,31 @@ class ChainCall:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what a step says of each crop, in order; a few crops at a time are made and run."""
         held, target = HeldBytes(MOST_HELD_BYTES), call.model.card.image_input
+        faults = [way.pixels.take(crop.region, crop.limits.max_pixels) for crop in crops]
+        sizes = [
+            bytes_of(crop.region) if fault is None else 0
+            for crop, fault in zip(crops, faults, strict=True)
+        ]
 
         async def jobs() -> AsyncGenerator[Job[SourceImage, Any], None]:
-            for crop in crops:
-                size = bytes_of(crop.region)
-                await held.room_for(size)
-                held.add(size)
-                yield self.pipeline.finishing(partial(crop.prepare, target), call.head, way.until)
+            for crop, fault, size in zip(crops, faults, sizes, strict=True):
+                prepare: Callable[[], tuple[Tensor, SourceImage]] = partial(crop.prepare, target)
+                if fault is not None:
+                    prepare = partial(refuse, fault)
+                if size:
+                    await held.room_for(size)
+                    held.add(size)
+                    pixels = pixels_of(crop.region)
+                    if pixels > SMALL_PIXELS:
+                        prepare = await self.pipeline.prepared_aside(prepare, pixels, way.until)
+                yield self.pipeline.finishing(prepare, call.head, way.until)
 
         left = max(0.0, way.until - self.clock())
         outcomes = self.fan_out.run(call.model, jobs(), timeout_seconds=left)
         async with aclosing(outcomes) as coming:
-            crops_left = iter(crops)
+            crops_left = iter(zip(crops, sizes, strict=True))
             async for outcome in coming:
-                crop = next(crops_left)
+                crop, size = next(crops_left)
                 if isinstance(outcome, UnavailableError | ClientLeftError):
                     raise outcome
                 if isinstance(outcome, FovealError):
@@ -295,7 +317,7 @@ class ChainCall:
                     way.note(outcome.trace)
                     corner = (origin[0] + crop.region[0], origin[1] + crop.region[1])
                     result = await self._read(call, outcome.value, corner, way)
-                held.remove(bytes_of(crop.region))
+                held.remove(size)
                 yield answer_json(crop.region, origin, result)
 
     async def _read(

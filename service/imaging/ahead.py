@@ -1,7 +1,6 @@
 """Very large images are decoded beside the workers, a few at a time: meanwhile these go on with everybody else's."""
 
 import asyncio
-import contextlib
 import logging
 from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -86,6 +85,7 @@ class DecodingAhead:
         self.waiting += len(calls)
         futures = [loop.run_in_executor(self._threads, _caught, call) for call in calls]
         results = asyncio.ensure_future(asyncio.gather(*futures))
+        results.add_done_callback(_look_at)
         awaited: set[asyncio.Future[Any]] = {results}
         if disconnected is not None:
             awaited.add(asyncio.create_task(disconnected()))
@@ -103,8 +103,12 @@ class DecodingAhead:
             for future in (*futures, *awaited):
                 future.cancel()
             await asyncio.wait(awaited)
-            with contextlib.suppress(asyncio.CancelledError):
-                results.exception()  # or it is logged as one that nobody looked at
+
+
+def _look_at(results: "asyncio.Future[Any]") -> None:
+    """Take the error of results that nobody waits for any more, or it is logged as one that nobody looked at."""
+    if not results.cancelled():
+        results.exception()
 
 
 def _caught(call: Callable[[], T]) -> T | FovealError:

@@ -25,6 +25,7 @@ from service.processes.answers import SHED, closing_answer, shed_answer
 from service.processes.half_closed import HalfClosed, can_be_known
 from service.processes.http_1_0 import answer_plainly
 from service.processes.limits import Limits
+from service.processes.named_host import require_host
 from service.processes.other_protocols import framing_of, parser_behind
 from service.processes.transport import LINGER_BYTES, PatientTransport
 from service.processes.unread import UnreadAnswers
@@ -173,6 +174,7 @@ class Connection(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         headers = self.headers
+        require_host(headers, self.url, must=self.parser.get_http_version() == "1.1")
         if self._shedding.targets and self._is_shed(headers):
             self.cycle = SHED  # type: ignore[assignment]
         else:
@@ -274,7 +276,7 @@ class Connection(HttpToolsProtocol):
         except httptools.HttpParserUpgrade as stop:
             self._parse_on(data[stop.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(MalformedHttpError(_not_http(error)))
+            self._refuse(_refusal_of(error))
         else:
             if counted and self._outside > self._limits.head_bytes:
                 self._refuse_head()
@@ -415,6 +417,12 @@ def _announced_length(headers: list[tuple[bytes, bytes]]) -> int | None:
         if name == b"content-length":
             return int(value)
     return None
+
+
+def _refusal_of(error: httptools.HttpParserError) -> FovealError:
+    """Return why a request is refused: as one of our callbacks says, or the parser."""
+    ours = error.__context__
+    return ours if isinstance(ours, FovealError) else MalformedHttpError(_not_http(error))
 
 
 def _not_http(error: httptools.HttpParserError) -> str:

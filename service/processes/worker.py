@@ -37,6 +37,7 @@ from service.processes.starting import answers_while_starting
 from service.processes.tls import Tls
 from service.runtime.change import Change, ChangeReport
 from service.runtime.host import spare_the_collector
+from service.runtime.probing import DeviceCheck, is_lost
 from service.runtime.wanted import NO_OVERRIDES
 from service.settings import Settings
 from service.storage.url import StorageUrl
@@ -84,6 +85,7 @@ def make_service(
     on_loaded: Callable[[Engine], None],
     slot: WorkerSlot | None = None,
     beside: AbstractAsyncContextManager[None] | None = None,
+    device_check: DeviceCheck = is_lost,
 ) -> Service:
     """Return the whole service of one process; `slot` is None where it is the only one.
 
@@ -94,6 +96,7 @@ def make_service(
         on_loaded: called once, when every model was loaded or has failed.
         slot: the process's among several.
         beside: entered on the event loop before the service starts, and left after it has ended.
+        device_check: see `Engine`.
 
     Raises:
         ConfigurationError: it can not start with these settings.
@@ -112,6 +115,7 @@ def make_service(
         share=int if slot is None else slot.share,
         on_loaded=loaded,
         on_device_lost=lost,
+        device_check=device_check,
         overrides=NO_OVERRIDES if slot is None else read_overrides(slot),
         environment=os.environ,
     )
@@ -220,7 +224,13 @@ def answers_before(
     )
 
 
-def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Connection) -> None:
+def work(
+    settings: Settings,
+    listener: socket.socket,
+    slot: WorkerSlot,
+    pipe: Connection,
+    device_check: DeviceCheck = is_lost,
+) -> None:
     """Serve until the supervisor relays a signal or is gone; the main function of a supervised process.
 
     The process's own signals are blocked, see `Supervisor`; they come over the pipe.
@@ -236,7 +246,9 @@ def work(settings: Settings, listener: socket.socket, slot: WorkerSlot, pipe: Co
         # Where others serve already, none of their clients gets the answers of a start.
         begins = contextlib.nullcontext() if slot.refilled else answers_before(settings, listener)
         with begins:
-            service = make_service(settings.of_worker(slot.index), loaded, slot, relay.on_loop())
+            service = make_service(
+                settings.of_worker(slot.index), loaded, slot, relay.on_loop(), device_check
+            )
     except ConfigurationError as error:
         relay.send(Refused(str(error)))
         sys.exit(2)

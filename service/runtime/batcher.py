@@ -31,6 +31,7 @@ from service.runtime.batch_spans import (
 )
 from service.runtime.call_watch import CallWatch, Disconnected
 from service.runtime.entry import Entry, Line, Outcome, deadline_error, outcome_name
+from service.runtime.faults import IsLost, never_lost
 from service.runtime.job import Job, JobResult, PinnedInput, Run, Stoppable
 from service.runtime.stages import Rows, Stages
 from service.runtime.turns import Turn
@@ -86,6 +87,7 @@ class Batcher:
         on_broken: called with the reason, on the event loop, when the network runs no more.
         device: where the network runs, for traces.
         on_device_lost: called with the reason, on the event loop, when the process can not use its GPU any more.
+        is_lost: returns whether it can not, after a run that failed; blocking.
     """
 
     def __init__(
@@ -106,6 +108,7 @@ class Batcher:
         on_broken: Callable[[str], None] | None = None,
         device: str = "",
         on_device_lost: Callable[[str], None] | None = None,
+        is_lost: IsLost = never_lost,
     ) -> None:
         self.largest = largest
         self.batches_taken = 0
@@ -134,7 +137,13 @@ class Batcher:
         self._pool = pool
         pinned = any(isinstance(run, PinnedInput) for run in runs)  # here, since it takes 10 µs
         self._stages = Stages(
-            workers.clock, metrics, self._statistics, macs=macs, pinned=pinned, answer=self._answer
+            workers.clock,
+            metrics,
+            self._statistics,
+            macs=macs,
+            pinned=pinned,
+            answer=self._answer,
+            is_lost=is_lost,
         )
         self._normal = Line()
         self._low_priority = Line()

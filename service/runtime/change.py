@@ -15,7 +15,9 @@ class Change(BaseModel):
         kind: `reload` takes the folder and `foveal.toml` as they are now; the others are for one model, and `look`
             takes its part of the folder as it is now.
         name: of the model.
-        version: the version to load or unload, or that the alias shall lead to; 0: the alias goes.
+        version: the version to load or unload, or that the alias shall lead to; 0: the alias goes. For `look`:
+            one whose file is gone, of which nothing is remembered.
+        file: whether the file of the version that is unloaded is to go, so that it need not be served.
         alias: its name.
         weights: the new shares.
         shadow: the new shadow, an alias or version; None: none.
@@ -37,6 +39,7 @@ class Change(BaseModel):
     ]
     name: str = ""
     version: int = 0
+    file: bool = False
     alias: str = ""
     weights: Mapping[str, float] = {}
     shadow: str | None = None
@@ -63,6 +66,18 @@ class ChangeReport(BaseModel):
     plans: dict[str, ModelPlan] = {}
     defaults: dict[str, str] = {}
     drained: bool = True
+
+    def followed_by(self, later: "ChangeReport") -> "ChangeReport":
+        """Return what came of this change and a later one together."""
+        gone = set(later.removed)
+        return ChangeReport(
+            loaded=[*(one for one in self.loaded if one not in gone), *later.loaded],
+            removed=[*self.removed, *(one for one in later.removed if one not in self.loaded)],
+            refused=later.refused,
+            plans=self.plans | later.plans,
+            defaults=self.defaults | later.defaults,
+            drained=self.drained and later.drained,
+        )
 
     def words(self) -> str:
         """Return which versions changed, for the log."""

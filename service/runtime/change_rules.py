@@ -40,7 +40,7 @@ class ChangeRules:
         """
         name, catalog, overrides = change.name, self.catalog, self.overrides
         if change.kind == "look":
-            return overrides
+            return overrides.forgetting((name, change.version))
         known = catalog.versions(name)
         if not MODEL_NAME.fullmatch(name) or not (known or catalog.refused(name)):
             raise UnknownModelError(
@@ -61,7 +61,7 @@ class ChangeRules:
                 raise ModelInUseError(_needed(name, heads, "unload_dependents"))
             return overrides.without_models([name, *heads])
         if change.kind == "unload_version":
-            self._require_free(name, change.version)
+            self._require_free(name, change.version, may_lie_idle=change.file)
             return overrides.without_version((name, change.version))
         return overrides.with_routes(name, self._routed(change, known))
 
@@ -77,10 +77,19 @@ class ChangeRules:
                 f"{name} has no version {version} in the folder of the models. Versions: {there}."
             )
 
-    def _require_free(self, name: str, version: int) -> None:
-        """Refuse to unload a version that something needs."""
+    def _lies(self, name: str, version: int) -> bool:
+        """Return whether a version lies in the folder."""
+        return version in self.catalog.versions(name) or any(
+            (one.name, one.path.parent.name) == (name, str(version))
+            for one in self.catalog.refusals
+        )
+
+    def _require_free(self, name: str, version: int, *, may_lie_idle: bool) -> None:
+        """Refuse to unload a version that something needs, or that is not served: then it may lie there at most."""
         served = [model.version for model in self.registry.versions(name)]
         if version not in served:
+            if may_lie_idle and self._lies(name, version):
+                return
             there = ", ".join(map(str, served))
             raise UnknownVersionError(f"{name} has no version {version}. Versions: {there}.")
         for what, target in self.registry.routes_of(name).targets().items():

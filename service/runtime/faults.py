@@ -1,6 +1,7 @@
 """What the errors of ONNX Runtime mean: they have no types, only words."""
 
 import re
+from collections.abc import Callable
 
 _OUT_OF_MEMORY = re.compile(
     r"failed to allocate memory|out of memory|bad[ _]alloc|memory of \d+ is smaller than requested|"
@@ -20,13 +21,25 @@ _SOURCE = re.compile(
 _PREFIX = re.compile(r"^\[ONNXRuntimeError\] : \d+ : [A-Z_]+ : ")
 
 
+IsLost = Callable[[BaseException], bool]
+"""Returns whether the process can not use its GPU any more, after a run that failed with this error; blocking."""
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether a run failed because there was not enough memory, on the CPU or on a GPU."""
     return isinstance(error, MemoryError) or bool(_OUT_OF_MEMORY.search(str(error)))
 
 
-def is_device_lost(error: BaseException) -> bool:
-    """Return whether the process can not use its GPU any more: nothing but another process can."""
+def never_lost(_: BaseException) -> bool:
+    """Return what holds where there is no GPU."""
+    return False
+
+
+def tells_of_lost_device(error: BaseException) -> bool:
+    """Return whether an error says that the process can not use its GPU any more: nothing but another process can.
+
+    The words may be those of a model, whose author names its nodes as they like.
+    """
     return bool(_DEVICE_LOST.search(str(error)))
 
 

@@ -17,6 +17,7 @@ from service.metrics import Metrics
 from service.runtime.batcher import STUCK_SECONDS, Batcher
 from service.runtime.daemon_call import daemon_call
 from service.runtime.device import Device
+from service.runtime.faults import IsLost, never_lost
 from service.runtime.health import HealthWatcher
 from service.runtime.host import resident_bytes, trim_heap
 from service.runtime.loaded import Loaded
@@ -78,6 +79,7 @@ class Opener:
         release_memory: returns memory that no model uses to the system; blocking, called on a thread.
         measure: returns how many bytes the process holds; blocking, called on a thread.
         on_device_lost: called with the reason when the process can not use its GPU any more.
+        is_lost: returns whether it can not, after a run that failed; blocking.
 
     Attributes:
         health: checks the models; its `watch` must run beside the service.
@@ -100,6 +102,7 @@ class Opener:
         release_memory: Callable[[], None] = return_memory,
         measure: Callable[[], int] = settled_bytes,
         on_device_lost: Callable[[str], None] | None = None,
+        is_lost: IsLost = never_lost,
     ) -> None:
         self.device = device
         self.workers = workers
@@ -116,6 +119,7 @@ class Opener:
         self._release_memory = release_memory
         self._measure = measure
         self._on_device_lost = on_device_lost
+        self._is_lost = is_lost
         self._on_gone: Callable[[Model], Awaitable[None]] | None = None
         self._closed = False
 
@@ -191,6 +195,7 @@ class Opener:
             on_broken=partial(_mark_broken, model),
             device=model.device or self.device.name,
             on_device_lost=self._on_device_lost,
+            is_lost=self._is_lost,
         )
         queue.open()
         # On all cores a check would take them from the requests for others.

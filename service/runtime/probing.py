@@ -22,6 +22,7 @@ from service.runtime.device import (
     DeviceName,
     plan_session,
 )
+from service.runtime.faults import is_out_of_memory, tells_of_lost_device
 from service.runtime.session import (
     RUNTIME_VERSION,
     available_providers,
@@ -36,6 +37,8 @@ _GPU_REMEDY = (
     "the CUDA and cuDNN libraries are installed: in a clone, `make cuda` does it."
 )
 _DRIVER = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+DeviceCheck = Callable[[Device, BaseException], bool]
+"""Returns whether the process can not use a device any more, after a run that failed; blocking."""
 _ROOM_OF_NAME = 256
 _TENSORRT = "nvinfer_10.dll" if sys.platform == "win32" else "libnvinfer.so.10"
 
@@ -97,6 +100,28 @@ def _run_probe(device: Device) -> None:
         raise DeviceError(
             f"{device.name} failed on a small convolution: {error}. {_GPU_REMEDY}"
         ) from error
+
+
+def is_lost(
+    device: Device, error: BaseException, probe: Callable[[Device], None] = _run_probe
+) -> bool:
+    """Return whether the process can not use its GPU any more, after a run that failed with an error; blocking.
+
+    The words of the error are no proof, see `tells_of_lost_device`: they are only the reason to try the GPU with a
+    network of our own.
+
+    Args:
+        device: where the run was.
+        error: of the run.
+        probe: runs a network on the device.
+    """
+    if not (device.is_gpu and tells_of_lost_device(error)):
+        return False
+    try:
+        probe(device)
+    except DeviceError as failure:
+        return not is_out_of_memory(failure)  # others need this process and its GPU then
+    return False
 
 
 def _require_nvidia_libraries(name: DeviceName) -> None:

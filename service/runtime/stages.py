@@ -11,7 +11,7 @@ from service.metrics import VersionMetrics
 from service.model_statistics import VersionStatistics
 from service.runtime.batch_spans import within
 from service.runtime.entry import Entry, Outcome, without_frames
-from service.runtime.faults import is_device_lost, is_out_of_memory, reason_of
+from service.runtime.faults import IsLost, is_out_of_memory, never_lost, reason_of
 from service.runtime.job import JobResult, Outputs, PinnedInput, Run, Tensor
 from service.runtime.turns import Turn
 from service.runtime.workers import Clock
@@ -35,6 +35,7 @@ class Stages:
         macs: multiply-accumulate operations per image, for the metric.
         pinned: whether some of the runs offer memory for their input.
         answer: answers jobs.
+        is_lost: returns whether the process can not use its GPU any more.
 
     Attributes:
         batches_tried: how many batches the network has begun to run.
@@ -53,6 +54,7 @@ class Stages:
         macs: int,
         pinned: bool,
         answer: Callable[[Sequence[tuple[Entry, Outcome]]], None],
+        is_lost: IsLost = never_lost,
     ) -> None:
         self.batches_tried = 0
         self.batches_run = 0
@@ -65,6 +67,7 @@ class Stages:
         self._macs = macs
         self._pinned = pinned
         self._answer = answer
+        self._is_lost = is_lost
 
     def prepare(self, entry: Entry) -> bool:
         """Make the job's tensor; return whether that worked. A job that failed is answered at once, before the run."""
@@ -98,7 +101,7 @@ class Stages:
         except Exception as error:  # noqa: BLE001  # ONNX Runtime raises untyped errors
             if turn.given_up:
                 return
-            if is_device_lost(error):
+            if self._is_lost(error):
                 self.device_lost = reason_of(error)
                 lost = UnavailableError(
                     "The GPU failed. The process ends, and a new one takes its place."

@@ -92,6 +92,10 @@ class Overrides:
         """Return these with a version not served."""
         return replace(self, loaded=self.loaded - {key}, unloaded=self.unloaded | {key})
 
+    def forgetting(self, key: Key) -> "Overrides":
+        """Return these without what they say of a version."""
+        return replace(self, loaded=self.loaded - {key}, unloaded=self.unloaded - {key})
+
     def with_model(self, name: str) -> "Overrides":
         """Return these with a model served as its policy says."""
         return replace(

@@ -188,6 +188,23 @@ def test_forwarded_addresses_count_only_from_a_named_proxy(models: Path) -> None
         assert [forwarded(live, f"10.0.0.{n}") for n in range(2)] == [200, 429]
 
 
+def test_all_addresses_of_a_network_of_ipv6_are_one_client_also_behind_a_proxy(
+    models: Path,
+) -> None:
+    """A server has 2**64 addresses of its own, and proxies write them with and without brackets and a port."""
+    limit: dict[str, Any] = {"host": "::1", "rate_limit_per_address": "2/hour"}
+    with serve(models=models, trusted_proxies=["::1"], **limit) as live:
+        one_network = ("2001:db8:0:1::1", "[2001:db8:0:1::2]", "[2001:db8:0:1:ffff::3]:443")
+        assert [forwarded(live, one) for one in one_network] == [200, 200, 429]
+        assert forwarded(live, "2001:DB8:0000:0001:0:0:0:9") == 429
+        assert forwarded(live, "2001:db8:0:2::1") == 200
+        one_address = ("192.0.2.7:1000", "::ffff:192.0.2.7", "[::ffff:192.0.2.7]:1001")
+        assert [forwarded(live, one) for one in one_address] == [200, 200, 429]
+    with serve(models=models, **limit) as live:
+        others = ("2001:db8:0:1::1", "2001:db8:0:2::1", "2001:db8:0:3::1")
+        assert [forwarded(live, one) for one in others] == [200, 200, 429]
+
+
 def test_a_new_certificate_counts_after_a_restart(models: Path, tmp_path: Path) -> None:
     former, later = trustme.CA(), trustme.CA()
     files = certificate(tmp_path, former, "127.0.0.1")

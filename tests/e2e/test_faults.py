@@ -119,14 +119,53 @@ def test_a_service_that_has_a_stuck_run_ends_with_its_signal(tmp_path: Path) -> 
     assert codes == [503], "it was accepted, so it is answered"
 
 
+@pytest.mark.slow
+@pytest.mark.timeout(180)
+def test_a_worker_gives_up_a_stuck_run_and_ends_beside_one_and_a_network_that_never_loads(
+    tmp_path: Path,
+) -> None:
+    write_servable(tmp_path, "a-endless", model=endless())
+    write_servable(tmp_path, "bright", model=endless_when_bright())
+    write_servable(tmp_path, "colors")
+    with start(
+        models=tmp_path, workers=2, threads=2, stuck_seconds=1, load_seconds=0.1, grace_seconds=0
+    ) as service:
+        reasons = httpx.get(f"{service.url}/health/ready").json()["reasons"]
+        assert all("a-endless version 1 has been loading" in one for one in reasons)
+        for image, status in ((DARK, 200), (BRIGHT, 503), (DARK, 200)):
+            answer = classify(service.url, "bright", image)
+            assert answer.status_code == status, answer.text
+        assert classify(service.url, "colors").status_code == 200
+        lines = httpx.get(f"{service.url}/metrics").text.splitlines()
+        stuck = [one for one in lines if one.startswith("foveal_stuck_batches_total{")]
+        assert sum(float(one.split()[-1]) for one in stuck) == 1
+        asking = threading.Thread(target=classify, args=(service.url, "bright", BRIGHT))
+        before = batches(service.url)
+        asking.start()
+        while batches(service.url) == before:
+            time.sleep(0.01)
+        service.process.send_signal(signal.SIGTERM)
+        assert service.wait_for_exit() == 0
+        asking.join()
+    assert service.logged("networks do not end; the process ends without them")
+
+
 def gpu_that_fails(models: Path) -> None:
     """Write a network that fails on a bright image with a message as of a GPU; it runs on the CPU."""
     write_servable(models, model=failing_when_bright("CUDA failure 700"))
 
 
+def test_a_model_whose_node_is_named_as_a_failure_of_a_gpu_fails_alone(tmp_path: Path) -> None:
+    gpu_that_fails(tmp_path)
+    with serve(models=tmp_path) as live:
+        problem(classify(live.url, "colors", BRIGHT), 500, "inference_failed")
+        assert classify(live.url, "colors").status_code == 200
+        assert not live.services.engine.device_lost
+
+
 def test_a_process_that_loses_its_gpu_ends_with_an_error(tmp_path: Path) -> None:
     gpu_that_fails(tmp_path)
-    with start(models=tmp_path, grace_seconds=0) as service:
+    with start("tests.lost_gpu", models=tmp_path, grace_seconds=0) as service:
         assert classify(service.url, "colors").status_code == 200
         problem(classify(service.url, "colors", BRIGHT), 503, "unavailable")
         assert service.wait_for_exit() == 1
@@ -135,7 +174,7 @@ def test_a_process_that_loses_its_gpu_ends_with_an_error(tmp_path: Path) -> None
 
 def test_a_worker_that_loses_its_gpu_is_replaced(tmp_path: Path) -> None:
     gpu_that_fails(tmp_path)
-    with start(models=tmp_path, grace_seconds=0, workers=2) as service:
+    with start("tests.lost_gpu", models=tmp_path, grace_seconds=0, workers=2) as service:
         problem(classify(service.url, "colors", BRIGHT), 503, "unavailable")
         while not service.logged(r"^worker \d serves again$"):
             time.sleep(0.01)

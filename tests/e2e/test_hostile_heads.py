@@ -222,7 +222,6 @@ def test_large_bodies_arrive_whole_however_they_are_cut(live: Live) -> None:
         b"hello\r\n\r\n",
         b"GET / HTTP/9.9\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost\r\n\r\n",
-        b"GET http://[ HTTP/1.1\r\nHost: x\r\n\r\n",
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST / HTTP/1.1\r\nContent-Length: 99999999999999999999999\r\n\r\n",
@@ -240,6 +239,54 @@ def test_what_is_no_http_is_a_problem_with_a_code_and_an_id(live: Live, sent: by
     (answer,) = exchange(live.address, [sent])
     assert "HTTP/1.1" in answer.problem(400, "malformed_http")
     assert live.sample("foveal_errors_total", code="malformed_http") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("target", "hosts"),
+    [
+        (b"/health/live", [b"x", b"x"]),
+        (b"/health/live", [b"x", b"evil.example"]),
+        (b"/health/live", []),
+        (b"/health/live", [b"user@x"]),
+        (b"/health/live", [b"x y"]),
+        (b"/health/live", [b"x/path"]),
+        (b"/health/live", [b"x:80:80"]),
+        (b"/health/live", [b"x:http"]),
+        (b"/health/live", [b"[::1"]),
+        (b"/health/live", [b"x, y"]),
+        (b"/health/live", [b"\xc3\xa4.example"]),
+        (b"http://evil.example/health/live", [b"x"]),
+        (b"http://user@x/health/live", [b"x"]),
+        (b"http://x:81/health/live", [b"x"]),
+        (b"http:///health/live", [b"x"]),
+        (b"http://[", [b"x"]),
+    ],
+)
+def test_a_request_for_more_than_one_host_or_none_is_refused(
+    live: Live, target: bytes, hosts: list[bytes]
+) -> None:
+    before = live.sample("foveal_errors_total", code="malformed_http")
+    head = b"".join([b"GET %s HTTP/1.1\r\n" % target, *[b"Host: %s\r\n" % one for one in hosts]])
+    for ending in (b"\r\n", b"Content-Length: 3\r\n\r\nabc"):
+        (answer,) = exchange(live.address, [head + ending])
+        assert "host" in answer.problem(400, "malformed_http").lower()
+    assert live.sample("foveal_errors_total", code="malformed_http") == before + 2
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"GET http://x/health/live HTTP/1.1\r\nHost: x\r\n",
+        b"GET http://X:80/health/live HTTP/1.1\r\nHost: x\r\n",
+        b"GET /health/live HTTP/1.1\r\nHost: [2001:db8::1]:8000\r\n",
+        b"GET /health/live HTTP/1.1\r\nHost: my_service.lan:8000\r\n",
+        b"GET /health/live HTTP/1.1\r\nHost:\r\n",
+        b"GET /health/live HTTP/1.0\r\n",
+    ],
+)
+def test_a_request_for_one_host_is_answered_however_it_is_written(live: Live, head: bytes) -> None:
+    (answer,) = exchange(live.address, [head + b"Connection: close\r\n\r\n"])
+    assert answer.status == 200
 
 
 def test_a_broken_request_behind_others_does_not_cut_into_their_answers(live: Live) -> None:

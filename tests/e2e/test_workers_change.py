@@ -79,6 +79,14 @@ def test_every_worker_follows_and_none_does_where_one_can_not(
     assert set(answers(service, "?model=colors@canary").values()) == {1}
     assert change(service, "DELETE", "/v1/models/colors/versions/2").is_success
     assert set(answers(service).values()) == {1}
+    gone = change(service, "DELETE", "/v1/models/colors/versions/2?file=true")
+    assert gone.json()["removed"] == [], "it was not served any more, and lay there"
+    assert not (models / "colors" / "2").exists()
+    write_servable(models, version=2)
+    assert change(service, "POST", "/v1/admin/reload").is_success
+    assert set(answers(service).values()) == {2}, "nothing of the one that is gone is remembered"
+    assert change(service, "DELETE", "/v1/models/colors/versions/2?file=true").is_success
+    assert set(answers(service).values()) == {1}
 
 
 @pytest.mark.slow

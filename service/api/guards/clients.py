@@ -9,6 +9,8 @@ from service.api.record import RECORD_KEY, RequestRecord
 
 NETWORK_BITS = 64
 """Of an IPv6 address: a household or a server has all addresses of such a network, and is one client."""
+_TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
+"""IPv4 clients as a translator passes them on (RFC 6052): the last 32 bits are their address."""
 UNKNOWN = "unknown"
 
 
@@ -34,4 +36,6 @@ def _network(text: str) -> str:
         return str(address)
     if address.ipv4_mapped is not None:
         return str(address.ipv4_mapped)
+    if address in _TRANSLATED:
+        return str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return str(ipaddress.ip_network((int(address), NETWORK_BITS), strict=False))

@@ -5,6 +5,7 @@ import contextlib
 import secrets
 import shutil
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -16,6 +17,7 @@ from service.api.ingest.pace import Pace
 from service.engine import FETCHED
 from service.errors import (
     BodyTooLargeError,
+    OverloadedError,
     RefusedModelError,
     UnsupportedEncodingError,
     VersionExistsError,
@@ -31,6 +33,35 @@ _SENT = f"{DRAFT}{'[0-9a-f]' * 16}"
 """The names of those that this module makes: `foveal pull` has a folder too, which it needs for longer."""
 ABANDONED_SECONDS = 3600.0
 """What nothing was written to for so long was left by a process that was killed."""
+
+
+class UploadPlaces:
+    """How many models may arrive at once; what they hold of the disk is so many times the largest one.
+
+    Args:
+        most: so many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._free = self._most = most
+
+    @contextlib.contextmanager
+    def place(self) -> Iterator[None]:
+        """Hold a place for one model while the block runs; on the event loop.
+
+        Raises:
+            OverloadedError: all are taken.
+        """
+        if not self._free:
+            raise OverloadedError(
+                f"{self._most} models are arriving already, which is this service's limit (FOVEAL_MAX_UPLOADS). Try "
+                "again in a moment."
+            )
+        self._free -= 1
+        try:
+            yield
+        finally:
+            self._free += 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +83,14 @@ def _remove(folder: Path) -> None:
 
 
 async def receive_model(
-    request: Request, root: Path | None, name: str, version: int, *, most_bytes: int, pace: Pace
+    request: Request,
+    root: Path | None,
+    name: str,
+    version: int,
+    *,
+    most_bytes: int,
+    pace: Pace,
+    places: UploadPlaces,
 ) -> Upload | None:
     """Write a request's body to the place of a model's version; None where it has no body.
 
@@ -65,6 +103,7 @@ async def receive_model(
         version: of the model.
         most_bytes: that the body may have.
         pace: at which it must arrive.
+        places: of which it takes one with its first bytes.
 
     Raises:
         BodyTooLargeError: it has more than `most_bytes`.
@@ -72,6 +111,7 @@ async def receive_model(
         VersionExistsError: there is such a version; the file of a version is never replaced.
         RefusedModelError: the repository can not be written, or is none.
         ClientLeftError: the client left before the end.
+        OverloadedError: there is no place.
         UnsupportedEncodingError: the body is compressed.
     """
     if request.headers.get("content-encoding"):
@@ -85,7 +125,9 @@ async def receive_model(
     place = root / name / str(version)
     draft = root / f"{DRAFT}{secrets.token_hex(8)}"
     try:
-        return await _receive(request, draft, place, most_bytes, pace)
+        return await _receive(
+            request, draft, place, most_bytes=most_bytes, pace=pace, places=places
+        )
     except OSError as error:
         raise RefusedModelError(
             f"The folder of the models can not be written: {error.strerror or error}. Copy the file there yourself."
@@ -107,11 +149,17 @@ async def _refuse(request: Request, pace: Pace) -> None:
 
 
 async def _receive(
-    request: Request, draft: Path, place: Path, most_bytes: int, pace: Pace
+    request: Request,
+    draft: Path,
+    place: Path,
+    *,
+    most_bytes: int,
+    pace: Pace,
+    places: UploadPlaces,
 ) -> Upload | None:
     file: BinaryIO | None = None
     gathered, size = bytearray(), 0
-    try:
+    async with contextlib.AsyncExitStack() as held:
         more = True
         while more:
             async with pace.limit():
@@ -122,7 +170,9 @@ async def _receive(
                 raise BodyTooLargeError(_too_large(most_bytes))
             gathered += chunk
             if chunk and file is None:
+                held.enter_context(places.place())
                 file = await asyncio.to_thread(_begin, draft, place)
+                held.push_async_callback(whole_call, file.close)
             if file is not None and len(gathered) >= CHUNK_BYTES:
                 with pace.apart():
                     await whole_call(file.write, bytes(gathered))
@@ -130,9 +180,6 @@ async def _receive(
         if file is None:
             return None
         await whole_call(file.write, bytes(gathered))
-    finally:
-        if file is not None:
-            await whole_call(file.close)
     await whole_call(_move, draft, place)
     return Upload(place)
 

@@ -117,6 +117,7 @@ async def put_version(
             version,
             most_bytes=services.max_model_bytes,
             pace=Pace(services.min_bytes_per_second, services.timeout_seconds),
+            places=services.uploads,
         )
     try:
         return await services.change(Change(kind="load_version", name=name, version=version))
@@ -138,14 +139,15 @@ async def delete_version(
     services.require_admin()
     if file:
         services.engine.require_folder()
-        idle = {(one.name, one.version) for one in services.engine.registry.not_served}
-        if (name, str(version)) in idle:
-            await services.engine.remove_file(name, version)
-            return await services.change(Change(kind="look", name=name))
-    report = await services.change(Change(kind="unload_version", name=name, version=version))
-    if file:
-        await services.engine.remove_file(name, version)
-    return report
+    # Each process knows for itself whether it serves the version, so that all of them decide.
+    report = await services.change(
+        Change(kind="unload_version", name=name, version=version, file=file)
+    )
+    if not file:
+        return report
+    await services.engine.remove_file(name, version)
+    looked = await services.change(Change(kind="look", name=name, version=version))
+    return report.followed_by(looked)
 
 
 async def put_alias(

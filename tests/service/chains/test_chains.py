@@ -1,6 +1,7 @@
 """Chains on an engine: find, crop, read."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from service.errors import (
     UnknownModelError,
     UnsupportedImageError,
 )
+from service.imaging.ahead import DecodingAhead
 from service.runtime.change import Change
+from service.runtime.job import JobResult
 from service.settings import Settings
 from tests.images import plain
 from tests.service.chains.spots import CHAIN, tasks_with, write_chain
@@ -154,6 +157,56 @@ async def test_a_chain_has_one_of_the_places_of_fan_outs(tmp_path: Path) -> None
     async with open_engine(settings, tasks=tasks_with(find)) as engine:
         with engine.videos.fan_out.admit(), pytest.raises(OverloadedError, match=r"or chains"):
             await read(engine, mosaic(["red"]))
+
+
+def whole(width: int, height: int) -> list[tuple[float, float, float, float]]:
+    return [(0.0, 0.0, float(width), float(height))] * 3
+
+
+def codes(result: Any) -> list[str]:
+    answers = [box["answers"]["read"] for box in result["boxes"]]
+    return [one.get("error", {"code": "ok"})["code"] for one in answers]
+
+
+async def test_crops_have_no_more_pixels_together_than_the_images_of_a_request(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(models=write_chain(tmp_path), threads=1, max_request_pixels=2400)
+    image = mosaic(["red"] * 2)  # of 800 pixels, which three crops have each
+    async with open_engine(settings, tasks=tasks_with(whole)) as engine:
+        (alone,) = await read(engine, image)
+        assert codes(alone) == ["ok"] * 3, "these are all that are allowed"
+        first, second = await read(engine, image, mosaic(["blue"]))
+        assert codes(first) == ["ok"] * 3
+        assert codes(second) == ["too_many_pixels"] * 3
+        error = second["boxes"][0]["answers"]["read"]["error"]
+        assert "more than the 0.0024 million pixels" in error["detail"]
+
+
+async def test_a_crop_has_no_more_pixels_than_an_image_may_have(tmp_path: Path) -> None:
+    square = write_chain(tmp_path, f"{CHAIN}square = true\nmargin = 0.5\n")
+    (narrow, wide) = (mosaic(["red"]), mosaic(["red"] * 3))
+    for most, expected in ((1600, "ok"), (1599, "too_many_pixels")):
+        settings = Settings(models=square, threads=1, max_pixels=most)
+        async with open_engine(settings, tasks=tasks_with(find)) as engine:
+            (result,) = await read(engine, wide)
+            assert codes(result)[1] == expected, "the second of three is padded to 40×40"
+            assert codes((await read(engine, narrow))[0]) == [expected]
+
+
+async def test_large_crops_are_made_beside_the_workers(tmp_path: Path) -> None:
+    settings = Settings(models=write_chain(tmp_path), threads=1)
+    async with open_engine(settings, tasks=tasks_with(whole)) as engine:
+        (result,) = await read(engine, plain("red", (1200, 1000)))
+        assert labels(result) == ["red"] * 3
+        call = engine.chains.call("spots-chain")
+        nowhere_else = replace(call.pipeline, ahead=DecodingAhead(threads=1, capacity=0))
+        call = replace(call, pipeline=nowhere_else)
+        with pytest.raises(OverloadedError, match="very large images"):
+            await call.run([plain("red", (1200, 1000))], timeout_seconds=30)
+        (small,) = await call.run([plain("red", (1000, 1000))], timeout_seconds=30)
+        assert isinstance(small, JobResult)
+        nowhere_else.ahead.close()
 
 
 async def test_a_model_that_is_removed_and_put_back(tmp_path: Path) -> None:

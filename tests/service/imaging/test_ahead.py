@@ -1,6 +1,7 @@
 """Very large images are decoded beside the workers, and dropped with their request."""
 
 import asyncio
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -108,3 +109,30 @@ async def test_so_many_wait_and_one_more_is_refused(ahead: DecodingAhead) -> Non
     go_on.set()
     found: list[bool | FovealError] = await running
     assert found == [True] * 4
+
+
+async def test_a_request_that_is_canceled_twice_leaves_nothing_in_the_log(
+    ahead: DecodingAhead,
+) -> None:
+    """As of a chain whose client leaves: its crops are canceled with it, and again with what draws them."""
+    begun, go_on, told = threading.Event(), threading.Event(), list[object]()
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context))
+
+    def slow() -> None:
+        begun.set()
+        go_on.wait(10)
+
+    running = asyncio.create_task(ahead.run([slow], timeout_seconds=10, disconnected=None))
+    await asyncio.to_thread(begun.wait)
+    running.cancel()
+    await asyncio.sleep(0)
+    running.cancel()
+    await asyncio.wait([running])
+    assert running.cancelled()
+    del running
+    await asyncio.sleep(0)
+    gc.collect()
+    go_on.set()
+    loop.set_exception_handler(None)
+    assert told == []

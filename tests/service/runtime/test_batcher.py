@@ -1061,7 +1061,10 @@ async def test_a_lost_gpu_fails_all_that_waits_and_is_told_once() -> None:
         tried.append(len(batch))
         raise RuntimeError("CUDA failure 700: an illegal memory access was encountered ; GPU=0")
 
-    async with bench(run, largest=4, on_device_lost=lost.append) as b:
+    def is_lost(_: BaseException) -> bool:
+        return True
+
+    async with bench(run, largest=4, on_device_lost=lost.append, is_lost=is_lost) as b:
         outcomes = await b.ask(1, 2, 3, 4)
         assert [type(one) for one in outcomes] == [UnavailableError] * 4
         assert tried == [4]

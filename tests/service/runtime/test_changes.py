@@ -254,6 +254,21 @@ async def test_the_answer_says_where_what_was_removed_has_not_drained() -> None:
             "colors:2 is the default of classify",
         ),
         (
+            Change(kind="unload_version", name="colors", version=1, file=True),
+            ModelInUseError,
+            "stable.* of colors leads to version 1",
+        ),
+        (
+            Change(kind="unload_version", name="colors", version=9, file=True),
+            UnknownVersionError,
+            "no version 9",
+        ),
+        (
+            Change(kind="unload_version", name="colors", version=3),
+            UnknownVersionError,
+            "no version 3",
+        ),
+        (
             Change(kind="alias", name="colors", alias="canary", version=9),
             InvalidParameterError,
             "leads to version 9",
@@ -283,6 +298,25 @@ async def test_what_can_not_be_is_refused_and_changes_nothing(
             await h.changes.change(change)
         assert h.registry.models == served
         assert h.changes.overrides is overrides
+
+
+async def test_a_version_that_is_not_served_may_go_with_its_file_and_nothing_is_remembered() -> (
+    None
+):
+    """Where another process serves it, that one unloads it, or refuses the change for all."""
+    async with fleet_house() as h:
+        h.put(*h.lies.servables, refusals=(refusal(3),))
+        gone = await h.changes.change(
+            Change(kind="unload_version", name="colors", version=3, file=True)
+        )
+        assert gone.removed == []
+        assert list(gone.refused) == ["colors:3"]
+        h.put(*h.lies.servables)
+        looked = await h.changes.change(Change(kind="look", name="colors", version=3))
+        assert looked.refused == {}
+        h.put(*h.lies.servables, servable("colors", 3))
+        await h.changes.change(Change(kind="reload"))
+        assert ("colors", 3) in [(one.name, one.version) for one in h.registry.models]
 
 
 def fleet_house() -> AbstractAsyncContextManager[House]:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from service.runtime.faults import is_device_lost, is_out_of_memory, reason_of
+from service.runtime.faults import is_out_of_memory, reason_of, tells_of_lost_device
 
 FRAME = (
     "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running Conv node. "
@@ -47,8 +47,10 @@ def test_python_s_own_lack_of_memory_is_one_too() -> None:
         (FRAME, False),
     ],
 )
-def test_a_gpu_that_is_lost_to_the_process_is_distinguished(message: str, *, lost: bool) -> None:
-    assert is_device_lost(RuntimeError(message)) == lost
+def test_what_may_be_a_gpu_that_is_lost_to_the_process_is_distinguished(
+    message: str, *, lost: bool
+) -> None:
+    assert tells_of_lost_device(RuntimeError(message)) == lost
 
 
 def test_a_reason_names_no_source_file_and_has_one_line() -> None:

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from service.errors import DeviceError
-from service.runtime.probing import Gpu, describe_gpu, find_device, try_device
+from service.runtime.device import Device, DeviceName
+from service.runtime.probing import Gpu, describe_gpu, find_device, is_lost, try_device
 
 
 def test_the_cpu_always_works() -> None:
@@ -44,6 +45,34 @@ def test_the_probe_prints_nothing(capfd: pytest.CaptureFixture[str]) -> None:
         try_device("cuda")
     try_device("cpu")
     assert capfd.readouterr().out == ""
+
+
+LOST = "Non-zero status code returned. Name:'CUDA failure 700' Status Message: an illegal memory access"
+
+
+@pytest.mark.parametrize(
+    ("device", "words", "probed", "lost"),
+    [
+        ("cuda", LOST, "CUDA failure 700: an illegal memory access was encountered", True),
+        ("tensorrt", LOST, "ONNX Runtime fell back to CPUExecutionProvider", True),
+        ("cuda", LOST, "", False),
+        ("cuda", LOST, "CUDA failure 2: out of memory", False),
+        ("cuda", "indices element out of data bounds", "a probe that is not made", False),
+        ("cpu", LOST, "a probe that is not made", False),
+    ],
+)
+def test_whether_a_gpu_is_lost_is_asked_of_the_gpu_and_not_of_a_models_words(
+    device: DeviceName, words: str, probed: str, *, lost: bool
+) -> None:
+    tried = []
+
+    def probe(given: Device) -> None:
+        tried.append(given)
+        if probed:
+            raise DeviceError(probed)
+
+    assert is_lost(Device(device), RuntimeError(words), probe) is lost
+    assert bool(tried) is (device != "cpu" and words is LOST)
 
 
 class Driver:

@@ -9,6 +9,7 @@ from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
 from tests.keys import write_keys
+from tests.live import problem
 
 pytestmark = pytest.mark.anyio
 
@@ -47,6 +48,24 @@ async def test_a_listed_site_may_ask_and_read_even_a_refusal(tmp_path: Path) -> 
     assert refused.headers["access-control-allow-origin"] == SITE
     assert "RateLimit" in refused.headers["access-control-expose-headers"]
     assert "access-control-allow-credentials" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("origin", "headers", "refused"),
+    [
+        ("https://evil.example", PREFLIGHT, "origin"),
+        (SITE, {"Access-Control-Request-Method": "PATCH"}, "method"),
+        (SITE, {**PREFLIGHT, "Access-Control-Request-Headers": "x-other"}, "headers"),
+        (SITE, {**PREFLIGHT, "Access-Control-Request-Private-Network": "true"}, "private-network"),
+    ],
+)
+async def test_a_refused_preflight_is_a_problem_with_a_code_and_an_id(
+    tmp_path: Path, origin: str, headers: dict[str, str], refused: str
+) -> None:
+    answer = await send(tmp_path, "OPTIONS", origin, headers, cors_origins=[SITE])
+    assert f"(refused: {refused})" in problem(answer, 400, "cors_refused")
+    assert "Origin" in answer.headers["vary"]
+    assert ("access-control-allow-origin" in answer.headers) is (origin == SITE)
 
 
 @pytest.mark.parametrize("origin", ["https://evil.example", f"{SITE}.evil.example", "null"])

@@ -10,9 +10,15 @@ from typing import Any
 import pytest
 from fastapi import Request
 
-from service.api.ingest.model_upload import ABANDONED_SECONDS, DRAFT, Upload, receive_model
+from service.api.ingest.model_upload import (
+    ABANDONED_SECONDS,
+    DRAFT,
+    Upload,
+    UploadPlaces,
+    receive_model,
+)
 from service.api.ingest.pace import Pace
-from service.errors import ClientLeftError, DeadlineError, FovealError
+from service.errors import ClientLeftError, DeadlineError, FovealError, OverloadedError
 from service.storage.pulling import WORK_FOLDER
 
 pytestmark = pytest.mark.anyio
@@ -35,10 +41,24 @@ def sending(*messages: Message) -> Callable[[], Awaitable[Message]]:
     return receive
 
 
-async def receive(root: Path, *messages: Message, least_rate: int = 0) -> Upload | None:
+async def receive(
+    root: Path,
+    *messages: Message,
+    least_rate: int = 0,
+    window_seconds: float = 0.05,
+    places: UploadPlaces | None = None,
+) -> Upload | None:
     request = Request({"type": "http", "headers": []}, sending(*messages))
-    pace = Pace(least_rate, window_seconds=0.05)
-    return await receive_model(request, root, "colors", 1, most_bytes=1000, pace=pace)
+    pace = Pace(least_rate, window_seconds)
+    return await receive_model(
+        request,
+        root,
+        "colors",
+        1,
+        most_bytes=1000,
+        pace=pace,
+        places=places or UploadPlaces(1),
+    )
 
 
 async def test_a_model_is_in_its_place_when_it_is_whole(tmp_path: Path) -> None:
@@ -64,6 +84,32 @@ async def test_of_a_model_that_stops_to_arrive_nothing_stays(
     with pytest.raises(error):
         await receive(tmp_path, *messages, least_rate=least_rate)
     assert not any(os.scandir(tmp_path))
+
+
+async def test_only_so_many_models_arrive_at_once_and_one_that_is_announced_takes_no_place(
+    tmp_path: Path,
+) -> None:
+    places = UploadPlaces(2)
+    whole = piece(b"whole", more=False)
+
+    async def sends(name: str, *messages: Message) -> Upload | None:
+        return await receive(tmp_path / name, *messages, window_seconds=30, places=places)
+
+    for name in "abcd":
+        (tmp_path / name).mkdir()
+    announced = asyncio.create_task(sends("a"))
+    arriving = asyncio.create_task(sends("b", piece(b"half of it")))
+    while not any((tmp_path / "b").iterdir()):
+        await asyncio.sleep(0)
+    assert await sends("c", whole) is not None, "one place is left"
+    with places.place(), pytest.raises(OverloadedError, match="2 models are arriving already"):
+        await sends("d", whole)
+    assert not any((tmp_path / "d").iterdir())
+    for left in (announced, arriving):
+        left.cancel()
+        await asyncio.wait([left])
+    with places.place():
+        assert await sends("d", whole) is not None, "the place of the one that left is free"
 
 
 def draft(root: Path, name: str, written: float) -> Path:
