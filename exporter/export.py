@@ -33,6 +33,7 @@ from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
 from exporter.proof import ImageSubject, prove, settled
 from exporter.recipe import Precision, Recipe
+from exporter.reducible import require_reducible
 from exporter.shortage import shortages_named
 from exporter.sources.registry import load_network
 from exporter.temporal import export_temporal
@@ -60,6 +61,7 @@ def export(
         return Exported(path, export_temporal(recipe, path, progress, recipe_text))
     network = load_network(recipe, progress)
     labels = labels_for(recipe, network)
+    require_reducible(network.graph, recipe)
     progress.begin("Add preprocessing and head")
     subject = settled(ImageSubject.of(network, images_for(recipe, network)), len(labels))
     loaded, network = network.head, subject.network
