@@ -8,7 +8,7 @@ from exporter.errors import RecipeError
 from exporter.graph import Graph, attribute
 from exporter.recipe import Recipe
 
-_HALF = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
+_HALF: dict[object, str] = {TensorProto.FLOAT16: "float16", TensorProto.BFLOAT16: "bfloat16"}
 
 
 def require_reducible(graph: Graph, recipe: Recipe) -> None:
@@ -31,7 +31,7 @@ def require_reducible(graph: Graph, recipe: Recipe) -> None:
 def _reduced(graph: Graph) -> Iterator[str]:
     for node in graph.nodes:
         if node.op_type == "Cast" and (kind := attribute(node, "to", 0)) in _HALF:
-            yield f"computes in {_HALF[kind]}"  # type: ignore[index] # it is one of these keys
+            yield f"computes in {_HALF[kind]}"
         if node.op_type in {"QuantizeLinear", "DynamicQuantizeLinear"}:
             yield "is quantized"
     # An input may be half as precise too.

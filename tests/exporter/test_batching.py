@@ -1,5 +1,7 @@
 """A batch of one is freed."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from onnx import helper, numpy_helper
@@ -40,7 +42,7 @@ def test_a_reshape_that_changes_the_first_axis_stays() -> None:
 @pytest.mark.parametrize("form", ["value", "value_ints"])
 def test_the_target_of_a_reshape_may_be_a_constant_node(form: str) -> None:
     target = [1, 3 * SIDE * SIDE]
-    held = {"value": numpy_helper.from_array(np.array(target)), "value_ints": target}[form]
+    held: Any = {"value": numpy_helper.from_array(np.array(target)), "value_ints": target}[form]
     model = pixel_graph(
         helper.make_node("Constant", [], ["shape"], **{form: held}),
         helper.make_node("Reshape", ["pixels", "shape"], ["raw"]),
