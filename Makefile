@@ -5,7 +5,7 @@ HELM := .cache/kubernetes/helm
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants chaos soak corpora fuzz zoo audit sbom bench capacity bench-gpu up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants large chaos soak corpora fuzz zoo audit sbom bench capacity bench-gpu up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -98,6 +98,9 @@ kubernetes: .venv/.test $(HELM) ## Write the Kustomize bases in docker/k8s from 
 # helm and kubectl, for Linux on x86-64. Where they can not be had, the tests that need them are skipped.
 $(HELM): docker/k8s/tools.py .venv/bin/python
 	@$(BIN)/python docker/k8s/tools.py $(@D) || echo "No helm and kubectl: the tests of the chart are skipped."
+
+large: .venv/.test ## Export and serve a network above 2 GiB: 8 GiB of memory, 7 GiB in TMPDIR, some minutes
+	$(BIN)/pytest -n 0 tests/exporter/large.py
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)
 	$(BIN)/python -m mutants --sample $(or $(MUTANTS),0) $(MODULES)

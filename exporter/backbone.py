@@ -125,14 +125,14 @@ def deepest_map(
     # No feature map leads to integers, as classes are, nor to what is picked by integers alone behind a suppression.
     floats = [name for name in outputs if name not in shapes or not shapes[name].is_integer]
     paths = [_leading_to(model, shapes, output) for output in floats or outputs]
-    paths = [p for p in paths if not p or any(_is_trained(node, fixed) for node in p)] or paths
+    paths = [p for p in paths if not p or any(_has_weights(node, fixed) for node in p)] or paths
     names = set.intersection(*({name for node in path for name in node.output} for path in paths))
     trained: set[str] = (
         set()
     )  # what trained layers lead to; position codes, for example, are no features
     maps: list[FeatureMap] = []
     for node in paths[0]:
-        if _is_trained(node, fixed) or not trained.isdisjoint(node.input):
+        if _has_weights(node, fixed) or not trained.isdisjoint(node.input):
             trained.update(node.output)
             made = [_as_map(name, shapes, image_input) for name in node.output if name in names]
             maps += [found for found in made if found is not None]
@@ -263,13 +263,10 @@ def _as_tokens(tensor: str, shapes: Shapes, before: FeatureMap) -> FeatureMap | 
 
 
 def _has_weights(node: NodeProto, fixed: set[str]) -> bool:
+    """Return whether one factor of a product is fixed; scales, zero points and biases make no trained layer of it."""
     if node.op_type in _OF_QUANTIZED:  # (x, its scale, its zero point, w, …)
         return node.input[0] in fixed or node.input[3] in fixed
     return node.op_type in _WEIGHTED and any(name in fixed for name in node.input[:2])
-
-
-def _is_trained(node: NodeProto, fixed: set[str]) -> bool:
-    return node.op_type in _WEIGHTED | _OF_QUANTIZED and not fixed.isdisjoint(node.input)
 
 
 def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
@@ -281,7 +278,7 @@ def _bottlenecks(model: onnx.ModelProto, shapes: Shapes, end: str) -> list[str]:
     found, open_until, trained = [], -1, False
     fixed = fixed_tensors(model.graph)
     for index, node in enumerate(nodes):
-        trained = trained or _is_trained(node, fixed)
+        trained = trained or _has_weights(node, fixed)
         made = [name for name in node.output if name in last_read]
         if trained and open_until <= index and len(made) == 1:
             found.append(made[0])

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto, numpy_helper
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from exporter.graph import BATCH, copy_of
 from exporter.shapes import Shape, infer_shapes
@@ -45,8 +45,13 @@ def _constant_targets(model: onnx.ModelProto) -> dict[str, NDArray[np.int64]]:
         if len(tensor.dims) == 1
     }
     for node in model.graph.node:
-        if node.op_type == "Constant" and node.attribute[0].name == "value":
-            values[node.output[0]] = numpy_helper.to_array(node.attribute[0].t)
+        if node.op_type != "Constant":
+            continue
+        held = node.attribute[0]
+        if held.name == "value_ints":
+            values[node.output[0]] = np.array(held.ints, np.int64)
+        elif held.name == "value" and held.t.data_type == TensorProto.INT64:
+            values[node.output[0]] = numpy_helper.to_array(held.t)
     return values
 
 

@@ -14,7 +14,13 @@ Shapes = dict[str, Shape]
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Constant", "Dropout"}
 """Operators that a runtime executes without computing or copying anything."""
 
-_QUANTIZED = {TensorProto.INT8, TensorProto.UINT8, TensorProto.INT4, TensorProto.UINT4}
+_FLOATS = {
+    *(TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16),
+}
+_QUANTIZED = {
+    *(TensorProto.INT16, TensorProto.INT8, TensorProto.INT4),
+    *(TensorProto.UINT16, TensorProto.UINT8, TensorProto.UINT4),
+}
 
 
 def count_cost(model: onnx.ModelProto) -> Cost:
@@ -28,7 +34,7 @@ def count_cost(model: onnx.ModelProto) -> Cost:
 
 
 def count_parameters(model: onnx.ModelProto) -> int:
-    """Return the number of trained values: float constants, except those that the exporter added, and int8 weights."""
+    """Return the number of trained values: floats that the exporter did not add, and quantized weights."""
     return sum(
         Shape(tuple(tensor.dims), tensor.data_type).count
         for tensor in model.graph.initializer
@@ -39,7 +45,7 @@ def count_parameters(model: onnx.ModelProto) -> int:
 def _is_trained(tensor: TensorProto) -> bool:
     # The zero points of a scale per channel have one axis.
     is_quantized = tensor.data_type in _QUANTIZED and len(tensor.dims) > 1
-    return is_quantized or (Shape((), tensor.data_type).is_float and bool(tensor.dims))
+    return is_quantized or (tensor.data_type in _FLOATS and bool(tensor.dims))
 
 
 def count_macs(node: NodeProto, shapes: Shapes) -> int:

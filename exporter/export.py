@@ -19,6 +19,7 @@ from exporter.hints import (
     accuracy_hints,
     assumption_hints,
     better_hints,
+    box_hints,
     input_hints,
     variant_hints,
 )
@@ -32,13 +33,14 @@ from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
 from exporter.proof import ImageSubject, prove, settled
 from exporter.recipe import Precision, Recipe
+from exporter.reducible import require_reducible
 from exporter.shortage import shortages_named
 from exporter.sources.registry import load_network
 from exporter.temporal import export_temporal
 from exporter.training_mode import refuse_training
 from exporter.variants import Original, write_variants
 from exporter.writing import write_servable
-from service.card import Accuracy, Card
+from service.card import Accuracy, BoxForm, Card
 from service.labeled.truth import LabeledImages
 
 
@@ -59,9 +61,10 @@ def export(
         return Exported(path, export_temporal(recipe, path, progress, recipe_text))
     network = load_network(recipe, progress)
     labels = labels_for(recipe, network)
+    require_reducible(network.graph, recipe)
     progress.begin("Add preprocessing and head")
     subject = settled(ImageSubject.of(network, images_for(recipe, network)), len(labels))
-    network = subject.network
+    loaded, network = network.head, subject.network
     if labeled is not None:
         check_labeled(labeled, network, labels)
     decisions = Decisions(network.head, labels)
@@ -89,6 +92,7 @@ def export(
         cost=cost,
         precision=precision,
         normalization=network.normalization,
+        boxes=_box_form(network.head),
         accuracy=measurement.accuracy if measurement is not None else None,
         certificate=certificate,
     )
@@ -110,6 +114,7 @@ def export(
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),
         *assumption_hints(network.normalization, measured=measurement is not None),
+        *box_hints(loaded, card.boxes, measured=measurement is not None),
     )
     return Exported(path, card, measured, (*hints, *variant_hints(variants)), variants)
 
@@ -168,6 +173,14 @@ def _reduced(
 def _is_nms_free(head: Head) -> bool | None:
     """Return True for a detector that gives each object one box, None for all others: their cards do not have it."""
     return True if isinstance(head, DetectHead) and head.recipe.nms_free else None
+
+
+def _box_form(head: Head) -> BoxForm | None:
+    """Return how a detector's boxes are read; None for other tasks."""
+    if not isinstance(head, DetectHead):
+        return None
+    recipe = head.recipe
+    return BoxForm(format=recipe.box_format, unit=recipe.box_unit, assumed=head.assumed)
 
 
 def labels_for(recipe: Recipe, network: Network) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ and its batch norm have very different ranges in each channel.
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import numpy_helper
+from onnx import TensorProto, numpy_helper
 
 from exporter.graph import attribute, consumers, copy_of, replace_constants, replace_nodes
 
@@ -21,7 +21,11 @@ def fold_norms(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     folded = copy_of(model)
     graph = folded.graph
-    constants = {t.name: numpy_helper.to_array(t) for t in graph.initializer}
+    constants = {
+        t.name: numpy_helper.to_array(t)
+        for t in graph.initializer
+        if t.data_type == TensorProto.FLOAT  # a layer in float16 would become one in float32
+    }
     readers = consumers(graph.node)
     visible = {v.name for v in (*graph.output, *graph.value_info)}
     fresh: dict[str, _Floats] = {}

@@ -297,8 +297,9 @@ def _normalize(graph: onnx.GraphProto) -> None:
     """
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute[0].name in _CONSTANT_FORMS:
-            value = np.asarray(_CONSTANT_FORMS[node.attribute[0].name](node.attribute[0]))
-            graph.initializer.append(numpy_helper.from_array(value, node.output[0]))
+            held = _CONSTANT_FORMS[node.attribute[0].name](node.attribute[0])
+            graph.initializer.append(held)
+            graph.initializer[-1].name = node.output[0]
     known = {tensor.name: 0 in tensor.dims for tensor in graph.initializer}
     nodes: list[NodeProto] = []
     names: set[str] = set()
@@ -316,12 +317,25 @@ def _normalize(graph: onnx.GraphProto) -> None:
     replace_nodes(graph, nodes)
 
 
-_CONSTANT_FORMS: dict[str, Callable[[onnx.AttributeProto], object]] = {
-    "value": lambda attribute: numpy_helper.to_array(attribute.t),
-    "value_float": lambda attribute: np.float32(attribute.f),
-    "value_floats": lambda attribute: np.array(attribute.floats, np.float32),
-    "value_int": lambda attribute: np.int64(attribute.i),
-    "value_ints": lambda attribute: np.array(attribute.ints, np.int64),
+def _held(tensor: TensorProto) -> TensorProto:
+    """Return a tensor with its values as bytes; one of a type that NumPy lacks, as bfloat16, stays as it is."""
+    if tensor.HasField("raw_data") or tensor.data_type not in _NUMPY_TYPES:
+        return tensor
+    return numpy_helper.from_array(numpy_helper.to_array(tensor))
+
+
+_NUMPY_TYPES = {
+    *(TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BOOL),
+    *(TensorProto.INT8, TensorProto.INT16, TensorProto.INT32, TensorProto.INT64),
+    *(TensorProto.UINT8, TensorProto.UINT16, TensorProto.UINT32, TensorProto.UINT64),
+}
+
+_CONSTANT_FORMS: dict[str, Callable[[onnx.AttributeProto], TensorProto]] = {
+    "value": lambda attribute: _held(attribute.t),
+    "value_float": lambda attribute: numpy_helper.from_array(np.array(attribute.f, np.float32)),
+    "value_floats": lambda attribute: numpy_helper.from_array(floats(*attribute.floats)),
+    "value_int": lambda attribute: numpy_helper.from_array(np.array(attribute.i, np.int64)),
+    "value_ints": lambda attribute: numpy_helper.from_array(integers(*attribute.ints)),
 }
 
 

@@ -16,7 +16,7 @@ from exporter.network import Head, Outputs
 from exporter.outcome import MadeVariant
 from exporter.recipe import MOST_CANDIDATES, Pixels
 from exporter.transforms import pixel_values
-from service.card import Normalization
+from service.card import BoxForm, Normalization
 from service.labeled.scores import chance, is_at_chance
 
 LEAST_VARIATION = 0.05
@@ -68,6 +68,34 @@ def assumption_hints(normalization: Normalization, *, measured: bool) -> list[st
         "State them with --mean and --std (0 and 1 if the network really reads pixels without them)"
     )
     return [f"{normalization.assumption}. {how}. {shows}"]
+
+
+def box_hints(loaded: Head, boxes: BoxForm | None, *, measured: bool) -> list[str]:
+    """Return what is assumed of a detector's boxes, and what real images showed that is unusual for its outputs.
+
+    Args:
+        loaded: the head before real images were seen.
+        boxes: how the boxes are read.
+        measured: whether the accuracy was measured.
+    """
+    if boxes is None or not isinstance(loaded, DetectHead):
+        return []
+    hints = []
+    usual = BoxForm(format=loaded.recipe.box_format, unit=loaded.recipe.box_unit)
+    if (usual.format, usual.unit) != (boxes.format, boxes.unit):
+        hints.append(
+            f"boxes are read as {boxes.words}, as real images show; --decoder {loaded.recipe.decoder} usually has "
+            f"{usual.words}"
+        )
+    if boxes.assumption is not None:
+        options = " and ".join(f"--box-{part} {getattr(boxes, part)}" for part in boxes.assumed)
+        shows = (
+            "The accuracy that was measured shows whether it is right"
+            if measured
+            else "Measure whether it is right on images with known answers, with --labeled"
+        )
+        hints.append(f"{boxes.assumption}. {options} states it. {shows}")
+    return hints
 
 
 def input_hints(frames: NDArray[np.uint8], pixels: Pixels) -> list[str]:

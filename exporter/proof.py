@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
 from exporter.finite import require_numbers
+from exporter.heads.box_order import judge_order
 from exporter.heads.classify import ClassifyHead
+from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
 from exporter.heads.score_refusal import refuse_no_class_scores
 from exporter.heads.settle import check_classes, settle_head
@@ -176,7 +178,14 @@ def settled(subject: ImageSubject, labels: int) -> ImageSubject:
     if isinstance(network.head, ClassifyHead):
         scores = [one[0].reshape(len(one[0]), -1) for one in outputs]
         refuse_no_class_scores(network.graph, network.raw[0], scores)
-    head = settle_head(network.head, network.graph, network.raw, outputs)
+    head = settle_head(network.head, network.graph, network.raw, outputs, network.image_input)
+    if isinstance(head, DetectHead):
+        head = judge_order(
+            head,
+            subject.inputs,
+            network.image_input,
+            lambda frames: reference.run(reference.pixels_of_frames(frames)),
+        )
     return replace(subject, network=replace(network, head=head))
 
 

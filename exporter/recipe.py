@@ -39,6 +39,7 @@ LABELED: frozenset[Task] = frozenset({"classify", "segment", "detect", "temporal
 Activation = Literal["softmax", "sigmoid", "none"]
 AssumedPixels = Literal["mean", "std"]
 ASSUMABLE: tuple[AssumedPixels, ...] = ("mean", "std")
+BoxPart = Literal["format", "unit"]
 
 _ACTIVATION_HELP = (
     "What makes probabilities of the raw scores; none where they are probabilities. Without it the end of the graph "
@@ -176,16 +177,16 @@ class DetectRecipe(_Frozen):
     """What the raw outputs of a detector mean.
 
     `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`,
-    `end2end` and `detr` are the forms of Ultralytics' networks, `yolov7` is that network with its own suppression, and
-    `yolox` has boxes relative to a grid.
+    `end2end` and `detr` are the forms of Ultralytics' networks, `yolov5_columns` is the first one transposed, `yolov7`
+    is that network with its own suppression, and `yolox` has boxes relative to a grid.
     """
 
-    decoder: Literal["pair", "triple", "yolov5", "yolov7", "yolov8", "yolox", "end2end", "detr"] = (
-        Field(
-            "pair",
-            description="Form of the raw outputs: pair is boxes and scores, triple is boxes, scores and classes; "
-            "YOLO11 and YOLO12 have yolov8's form. An ONNX file's own shapes decide where it is not given.",
-        )
+    decoder: Literal[
+        "pair", "triple", "yolov5", "yolov5_columns", "yolov7", "yolov8", "yolox", "end2end", "detr"
+    ] = Field(
+        "pair",
+        description="Form of the raw outputs: pair is boxes and scores, triple is boxes, scores and classes; "
+        "YOLO11 and YOLO12 have yolov8's form. An ONNX file's own shapes decide where it is not given.",
     )
     box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"] = Field(
         "xyxy",

@@ -29,6 +29,7 @@ def show_card(path: Path, card: Card) -> Table:
         "agreement": f"{proof.metric} {proof.agreement:.2%} on {proof.images} images",
         **{name: f"{value:g}" for name, value in card.scores.items()},
         **_normalization(card),
+        **_boxes(card),
         **_accuracy(card),
     }
     for name, value in rows.items():
@@ -68,6 +69,14 @@ def _normalization(card: Card) -> dict[str, str]:
     return {
         "pixel values": f"{one.color}, (byte · {one.scale:.4g} − mean) / std; mean {mean}; std {std}{assumed}"
     }
+
+
+def _boxes(card: Card) -> dict[str, str]:
+    one = card.boxes
+    if one is None:
+        return {}
+    assumed = f"; {' and '.join(one.assumed)} ASSUMED" if one.assumed else ""
+    return {"the network's boxes": f"{one.words}{assumed}"}
 
 
 def _accuracy(card: Card) -> dict[str, str]:

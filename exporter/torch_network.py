@@ -1,7 +1,7 @@
 """A PyTorch module, with what its source knows about it → a network that is ready to be completed and proved."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -11,14 +11,15 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from exporter.errors import GraphError
+from exporter.heads.detect import DetectHead
 from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
-from exporter.network import Facts, Network, Outputs
+from exporter.network import Facts, Head, Network, Outputs
 from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
 from exporter.torch_order import order_outputs
 from exporter.torch_outputs import Chosen, Maps, is_plain, named_tensors
-from exporter.tracing import Exportable, TorchReference, first_run, torch_name, trace
+from exporter.tracing import Exportable, TorchReference, Traced, first_run, torch_name, trace
 from exporter.transforms import plain_transform
 from service.card import ImageInput
 
@@ -79,7 +80,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     return Network(
         graph=traced.graph,
         raw=traced.outputs,
-        head=select_head(_with_known_outputs(recipe, model), traced.dims),
+        head=_head(recipe, model, traced),
         reference=reference,
         image_input=image_input,
         pixels=pixels,
@@ -175,6 +176,13 @@ def refuse_own_statistics(module: nn.Module) -> None:
                 f"{name} is a batch norm without running statistics: it is always in training mode, so that its "
                 "outputs depend on the other images of the batch. Train it with track_running_stats=True"
             )
+
+
+def _head(recipe: Recipe, model: TorchModel, traced: Traced) -> Head:
+    head = select_head(_with_known_outputs(recipe, model), traced.dims)
+    if isinstance(head, DetectHead) and model.detect is not None:
+        return replace(head, assumed=())  # the source knows its boxes
+    return head
 
 
 def _with_known_outputs(recipe: Recipe, model: TorchModel) -> Recipe:

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from exporter.capture_errors import capture_error, quiet, reason
 from exporter.errors import GraphError
 from exporter.graph import BATCH, OPSET, Graph
-from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Array, Outputs
 from exporter.recipe import Pixels
 from exporter.torch_operators import all_true
@@ -114,7 +114,7 @@ def first_run(module: nn.Module, example: Tensor) -> object:
                 "that with python:package.module:callable"
             ) from error
         raise GraphError(
-            f"The network does not run on {tuple(example.shape)}: {_reason(error)}. "
+            f"The network does not run on {tuple(example.shape)}: {reason(error)}. "
             "Are --height, --width, --layout and --color right?"
         ) from error
     return output
@@ -135,22 +135,22 @@ def capture(
         GraphError: the network can not be captured; the message has PyTorch's reason.
     """
     if isinstance(network, torch.jit.ScriptModule):
-        return _attempted(lambda: _captured_script(network, example, raw))
+        return _attempted(lambda: _captured_script(network, example, raw), is_script=True)
     try:
-        return _attempted(lambda: _captured(network, example, raw, free=free))
+        return _attempted(lambda: _captured(network, example, raw, free=free), is_script=False)
     except GraphError as error:
         if not isinstance(network, nn.Module):
             raise
         return _traced_instead(network, example, raw, error)
 
 
-def _attempted(capture: Callable[[], onnx.ModelProto]) -> onnx.ModelProto:
+def _attempted(capture: Callable[[], onnx.ModelProto], *, is_script: bool) -> onnx.ModelProto:
     try:
-        with ignore_library_warnings():
+        with quiet():
             return capture()
     # PyTorch's exporters, and the network's code under them, raise anything.
     except Exception as error:
-        raise GraphError(f"PyTorch can not capture this network: {_reason(error)}") from error
+        raise capture_error(error, is_script=is_script) from error
 
 
 def _traced_instead(
@@ -163,7 +163,7 @@ def _traced_instead(
     """
     other = torch.rand(example.shape[0] + 1, *example.shape[1:])
     try:
-        with ignore_library_warnings():
+        with quiet():
             script = torch.jit.trace(  # type: ignore[no-untyped-call]
                 module, example, check_inputs=[(torch.ones_like(example),), (other,)]
             )
@@ -254,15 +254,3 @@ def _record_into(
             recorded.append((name, output.detach().numpy().copy()))
 
     return record
-
-
-def _reason(error: BaseException) -> str:
-    """Return the first line of the innermost cause, with its kind where that says more."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    if not lines:
-        return type(error).__name__
-    says_it = isinstance(error, (RuntimeError, AssertionError))
-    first = lines[0].rstrip(".")
-    return first if says_it else f"{type(error).__name__}: {first}"

@@ -117,6 +117,31 @@ class Normalization(_Frozen):
         )
 
 
+class BoxForm(_Frozen):
+    """How the four numbers of the network's own boxes were read; those of the servable are xyxy in 0–1 of the frame."""
+
+    format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"]
+    unit: Literal["frame", "pixel"]
+    assumed: tuple[Literal["format", "unit"], ...] = ()
+    """What nobody stated, and real images did not show. No proof shows whether it is right; measured accuracy may."""
+
+    @property
+    def words(self) -> str:
+        """Format and unit, as `cxcywh in pixels`."""
+        return f"{self.format} in {'pixels' if self.unit == 'pixel' else '0–1 of the frame'}"
+
+    @property
+    def assumption(self) -> str | None:
+        """What is assumed, with its values, as a sentence; None where all is stated or was seen."""
+        if not self.assumed:
+            return None
+        parts = [f"{part} {getattr(self, part)}" for part in self.assumed]
+        return (
+            f"the boxes' {' and '.join(parts)} {'are' if len(parts) > 1 else 'is'} assumed: the network's source does "
+            "not state it, real images did not show it, and the certificate can not show it"
+        )
+
+
 class Accuracy(_Frozen):
     """What the served graph reached on images whose right answers are known.
 
@@ -204,6 +229,8 @@ class Card(_Frozen):
     """What the network reached on held-out data, by the name of the metric, as its source states it."""
     normalization: Normalization | None = None
     """Given by exports since this field exists; not for a temporal head."""
+    boxes: BoxForm | None = None
+    """For detect, given by exports since this field exists."""
     accuracy: Accuracy | None = None
     """What was measured at the export on images with known answers, where there were any."""
     variant: Variant | None = None

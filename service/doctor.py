@@ -65,10 +65,10 @@ def describe_models(
         table.add_row(*_row(servable, holds=holds))
     console.print(table)
     for servable in servables:
-        normalization = servable.card.normalization
-        if normalization is not None and normalization.assumption is not None:
-            words = f"{servable.name} v{servable.version}: {normalization.assumption}."
-            console.print(f"{DOUBTFUL} {escape(words)}")
+        for one in (servable.card.normalization, servable.card.boxes):
+            if one is not None and one.assumption is not None:
+                words = f"{servable.name} v{servable.version}: {one.assumption}."
+                console.print(f"{DOUBTFUL} {escape(words)}")
         reason = _out_of_bounds(servable, max_tensor_bytes) if prove else None
         if reason is not None:
             healthy = False

@@ -241,6 +241,12 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
     by_rows = grid_strides(rows, image_input)
     # One grid alone is a coincidence: the 300 queries of RT-DETR are three times the cells of 320 pixels at stride 32.
     by_anchors = len(grid_strides(rows // 3, image_input) or ()) > 1
+    if rows == 5 + labels and columns not in {4 + labels, 5 + labels} and labels:
+        raise RecipeError(
+            f"The output {dims} has {labels + 1} values beside a box, and there are {labels} labels. If the fifth is "
+            "an objectness, as YOLOv5 has it, state --decoder yolov5_columns; if it is the score of a class, such as "
+            f"the background, give its label too (--decoder yolov8 with {labels + 1} labels)"
+        )
     if labels and (by_labels := _decoder_by_labels(rows, columns, labels, by_rows)) is not None:
         return by_labels
     shown = {

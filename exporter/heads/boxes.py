@@ -59,6 +59,17 @@ class ObjectnessDecoder:
         return Candidates(raw[0][..., :4], raw[0][..., 5:], raw[0][..., 4:5])
 
 
+class ObjectnessColumnDecoder:
+    """One output (N, 5 + K, A): box, objectness, class scores; one column for each box."""
+
+    def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
+        rows = graph.add("Transpose", [raw[0]], perm=[0, 2, 1])
+        return ObjectnessDecoder().graft(graph, [rows])
+
+    def split(self, raw: Sequence[Array]) -> Candidates[Array]:
+        return ObjectnessDecoder().split([raw[0].transpose(0, 2, 1)])
+
+
 class ColumnDecoder:
     """One output (N, 4 + K, A), one column for each box; Ultralytics' YOLOv8 and YOLO11."""
 
@@ -124,6 +135,7 @@ class TripleDecoder:
 DECODERS: dict[str, Decoder] = {
     "pair": PairDecoder(),
     "yolov5": ObjectnessDecoder(),
+    "yolov5_columns": ObjectnessColumnDecoder(),
     "yolov8": ColumnDecoder(),
     "end2end": NamedDecoder(),
     "yolov7": ImageRowDecoder(),

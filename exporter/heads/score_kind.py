@@ -175,10 +175,10 @@ def _followed(graph: Graph, node: NodeProto) -> list[str] | None:
     if node.op_type == "ReduceSum":
         # The heads of several stages, stacked and added; what the sum of probabilities is can not be known.
         return list(node.input[:1]) if graph_ends(graph, node.input[0]) == {"linear"} else None
-    if node.op_type in {"Clip", "Neg"}:
+    if node.op_type in {"Clip", "Neg", "Max", "Min"} and len(computed) == 1:
         # Bounds, or a sign, say nothing about logits, but a probability or logarithm stays visible behind them.
-        inner = graph_ends(graph, node.input[0])
-        return None if inner == {"linear"} else list(node.input[:1])
+        inner = graph_ends(graph, computed[0])
+        return None if inner == {"linear"} else computed
     return None
 
 

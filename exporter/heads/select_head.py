@@ -10,7 +10,7 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
-from exporter.recipe import Recipe, Task
+from exporter.recipe import BoxPart, Recipe, Task
 from service.card import ImageInput
 
 Dims = tuple[int, ...]
@@ -73,6 +73,8 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
         case "yolov5" | "yolox", 3 if dims[2] > 5:
             anchors, columns = dims[1], dims[2] - 5
             form = {**yolo, "box_format": "grid"} if stated.decoder == "yolox" else yolo
+        case "yolov5_columns", 3 if dims[1] > 5:
+            anchors, columns, form = dims[2], dims[1] - 5, yolo
         case "yolov8", 3 if dims[1] > 4:
             anchors, columns, form = dims[2], dims[1] - 4, yolo
         case "detr", 3 if dims[2] > 4:
@@ -92,9 +94,18 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     form = {
         name: value for name, value in form.items() if name not in _STATED & stated.model_fields_set
     }
-    return DetectHead(DECODERS[stated.decoder], stated.model_copy(update=form), anchors, columns)
+    return DetectHead(
+        DECODERS[stated.decoder],
+        stated.model_copy(update=form),
+        anchors,
+        columns,
+        assumed=tuple(
+            part for part, field in _BOX_PARTS.items() if field not in stated.model_fields_set
+        ),
+    )
 
 
+_BOX_PARTS: dict[BoxPart, str] = {"format": "box_format", "unit": "box_unit"}
 _STATED = {"box_unit", "box_format", "nms_free"}
 
 
@@ -121,6 +132,7 @@ _SELECTORS: dict[Task, Callable[[Recipe, Sequence[Dims]], Head]] = {
 _DETECT_SHAPES = {
     "pair": "boxes (N, A, 4) and scores (N, A, K)",
     "yolov5": "(N, A, 5 + K)",
+    "yolov5_columns": "(N, 5 + K, A)",
     "yolov8": "(N, 4 + K, A)",
     "end2end": "(N, A, 6)",
     "yolov7": "(M, 7): image, box, class, score",

@@ -8,6 +8,7 @@ import numpy as np
 from exporter.errors import RecipeError
 from exporter.graph import Graph
 from exporter.heads.box_check import check_boxes
+from exporter.heads.box_form import judge_form
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.row_check import check_rows
@@ -23,6 +24,7 @@ from exporter.heads.segment import SegmentHead
 from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
 from exporter.recipe import Activation
+from service.card import ImageInput
 
 _FOUND = {
     "softmax": "probabilities that sum to one (it ends in a softmax)",
@@ -36,15 +38,20 @@ LARGEST_LOGIT = 100.0
 
 
 def settle_head(
-    head: Head, graph: Graph, raw: Sequence[str], outputs: Sequence[Sequence[Array]]
+    head: Head,
+    graph: Graph,
+    raw: Sequence[str],
+    outputs: Sequence[Sequence[Array]],
+    image_input: ImageInput,
 ) -> Head:
-    """Return the head with the activation that suits the network.
+    """Return the head with the activation that suits the network, and the form that its boxes have.
 
     Args:
         head: as selected by task and shapes.
         graph: the raw graph.
         raw: the names of its outputs.
         outputs: the source's raw outputs for each of several real images.
+        image_input: the network's.
 
     Raises:
         RecipeError: the recipe contradicts the network, or what the scores are can not be known; the message names
@@ -62,7 +69,7 @@ def settle_head(
         case DetectHead():
             # All outputs of a head in one tensor, or boxes before scores.
             ends = graph_ends(graph, raw[min(1, len(raw) - 1)])
-            return _detect(head, outputs, ends)
+            return _detect(head, outputs, ends, image_input)
     return head
 
 
@@ -158,7 +165,12 @@ def _scaled(head: SegmentHead, maps: list[Array]) -> RecipeError:
     )
 
 
-def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]], ends: set[str]) -> DetectHead:
+def _detect(
+    head: DetectHead,
+    outputs: Sequence[Sequence[Array]],
+    ends: set[str],
+    image_input: ImageInput,
+) -> DetectHead:
     stated = head.recipe.score_activation
     parts = [head.decoder.split(one) for one in outputs]
     scores = [one.scores for one in parts]
@@ -207,6 +219,7 @@ def _detect(head: DetectHead, outputs: Sequence[Sequence[Array]], ends: set[str]
     settled = replace(
         head, recipe=head.recipe.model_copy(update={"score_activation": stated or "none"})
     )
+    settled = judge_form(settled, parts, image_input)
     check_boxes(settled, parts)
     return settled
 

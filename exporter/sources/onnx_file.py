@@ -145,7 +145,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     return Network(
         graph=graph,
         raw=raw,
-        head=_head(recipe, freed, outputs, image_input),
+        head=_head(recipe, freed, outputs, image_input, known_boxes=_is_ultralytics(source)),
         reference=reference,
         image_input=image_input,
         pixels=pixels,
@@ -204,9 +204,17 @@ def _scores_last(scores: RawOutput, boxes: int) -> RawOutput:
 
 
 def _head(
-    recipe: Recipe, model: onnx.ModelProto, outputs: Sequence[RawOutput], image_input: ImageInput
+    recipe: Recipe,
+    model: onnx.ModelProto,
+    outputs: Sequence[RawOutput],
+    image_input: ImageInput,
+    *,
+    known_boxes: bool,
 ) -> Head:
+    """Return the head; `known_boxes` where the tool that wrote the file has one form of boxes for these outputs."""
     head = select_head(recipe, [output.dims for output in outputs], image_input)
+    if isinstance(head, DetectHead) and known_boxes:
+        head = replace(head, assumed=())
     if not isinstance(head, DetectHead) or head.recipe.decoder not in {"end2end", "triple"}:
         return head
     head = replace(head, known_classes=class_count(model, outputs[-1].name))
@@ -346,6 +354,12 @@ def _refuse_other_tasks(model: onnx.ModelProto, recipe: Recipe) -> None:
             f"The file says that its task is {stated!r}; its outputs hold more than the boxes and scores of --task "
             "detect. Export the network of the task 'detect' instead"
         )
+
+
+def _is_ultralytics(model: onnx.ModelProto) -> bool:
+    """Return whether Ultralytics wrote the file, and stated its task."""
+    stated = {entry.key: entry.value for entry in model.metadata_props}
+    return stated.get("author") == "Ultralytics" and bool(stated.get("task"))
 
 
 def _named_classes(model: onnx.ModelProto) -> tuple[str, ...] | None:

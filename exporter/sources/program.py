@@ -7,8 +7,9 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from exporter.errors import SourceError
+from exporter.errors import GraphError, SourceError
 from exporter.file_kind import Kind, file_kind
+from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
@@ -50,7 +51,10 @@ def load_torchscript(where: str, recipe: Recipe, progress: Progress) -> Network:
 
 
 def _load_script(path: Path) -> torch.jit.ScriptModule:
-    script: torch.jit.ScriptModule = torch.jit.load(path, "cpu")  # type: ignore[no-untyped-call]
+    with (
+        ignore_library_warnings()
+    ):  # that TorchScript is deprecated, which is no news to who has a file of it
+        script: torch.jit.ScriptModule = torch.jit.load(path, "cpu")  # type: ignore[no-untyped-call]
     return script
 
 
@@ -130,4 +134,7 @@ def _network(
     facts = Facts(title=recipe.name, origin=f"{kind}:{Path(where).name}")
     image_input, pixels = known
     model = TorchModel(module, facts, image_input, pixels, exportable=program)
-    return torch_network(model, recipe, progress)
+    try:
+        return torch_network(model, recipe, progress)
+    except GraphError as error:
+        raise GraphError(f"{Path(where).name}: {error}") from error

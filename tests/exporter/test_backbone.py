@@ -200,3 +200,59 @@ def test_tokens_get_a_branch_to_a_map_without_the_class_token() -> None:
     (stage,) = unoptimized_session(graph.finish()).run(None, {"pixels": pixels})
     tokens = pixels.reshape(2, 48, 16)[:, 1:]
     np.testing.assert_array_equal(stage, tokens.reshape(2, 1, 47, 16).transpose(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("operator", ["QLinearMatMul", "MatMulInteger", "Gemm"])
+def test_a_product_of_two_activations_is_no_trained_layer(operator: str) -> None:
+    """Its scales, zero points and bias are constants, as those of attention in a quantized transformer."""
+    product = {
+        "QLinearMatMul": (
+            ["q", "s", "z", "q", "s", "z", "s", "z"],
+            "QuantizeLinear",
+            ["x", "s", "z"],
+        ),
+        "MatMulInteger": (["q", "q", "z", "z"], "QuantizeLinear", ["x", "s", "z"]),
+        "Gemm": (["q", "q", "bias"], "Identity", ["x"]),
+    }
+    read, before, of = product[operator]
+    model = pixel_graph(
+        helper.make_node("Conv", ["pixels", "w"], ["map"], strides=[4, 4]),
+        helper.make_node("GlobalAveragePool", ["map"], ["pooled"]),
+        helper.make_node("Flatten", ["pooled"], ["x"]),
+        helper.make_node(before, of, ["q"]),
+        helper.make_node(operator, read, ["raw"]),
+        w=normal(8, 3, 4, 4),
+        s=np.array(0.1, np.float32),
+        z=np.array(128, np.uint8),
+        bias=normal(8),
+    )
+    assert read_by_last_layer(Graph(model), "raw") == "pixels"
+    shapes = {name: Shape((1, 8, 4, 4), 1) for name in ("map",)}
+    found = find_maps(model, shapes, "raw", FRAME)
+    assert [one.tensor for one in found] == ["map"]
+
+
+@pytest.mark.parametrize("operator", ["QLinearMatMul", "MatMulInteger"])
+def test_position_codes_behind_a_product_of_activations_are_no_stage(operator: str) -> None:
+    """What comes before the first layer with weights is no feature map, whatever was multiplied there."""
+    read = {
+        "QLinearMatMul": ["q", "s", "z", "q", "s", "z", "s", "z"],
+        "MatMulInteger": ["q", "q", "z", "z"],
+    }[operator]
+    model = pixel_graph(
+        helper.make_node("QuantizeLinear", ["pixels", "s", "z"], ["q"]),
+        helper.make_node(operator, read, ["early"]),
+        helper.make_node("Cast", ["early"], ["float"], to=1),
+        helper.make_node("Conv", ["float", "w"], ["map"]),
+        helper.make_node("Identity", ["map"], ["raw"]),
+        w=normal(8, 3, 1, 1),
+        s=np.array(0.1, np.float32),
+        z=np.array(128, np.uint8),
+    )
+    shapes = {
+        "float": Shape((1, 3, SIDE, SIDE), 1),
+        "map": Shape((1, 8, SIDE, SIDE), 1),
+        "raw": Shape((1, 8, SIDE, SIDE), 1),
+    }
+    assert "float" not in [one.tensor for one in find_maps(model, shapes, "raw", FRAME)]
+    assert deepest_map(model, shapes, ["raw"], FRAME) in {"map", "raw"}

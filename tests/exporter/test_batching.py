@@ -1,7 +1,10 @@
 """A batch of one is freed."""
 
+from typing import Any
+
 import numpy as np
-from onnx import helper
+import pytest
+from onnx import helper, numpy_helper
 
 from exporter.batching import free_batch
 from exporter.sessions import unoptimized_session
@@ -34,3 +37,17 @@ def test_a_reshape_that_changes_the_first_axis_stays() -> None:
     )
     freed = free_batch(model)
     assert freed.graph.node[0].input[1] == "shape"
+
+
+@pytest.mark.parametrize("form", ["value", "value_ints"])
+def test_the_target_of_a_reshape_may_be_a_constant_node(form: str) -> None:
+    target = [1, 3 * SIDE * SIDE]
+    held: Any = {"value": numpy_helper.from_array(np.array(target)), "value_ints": target}[form]
+    model = pixel_graph(
+        helper.make_node("Constant", [], ["shape"], **{form: held}),
+        helper.make_node("Reshape", ["pixels", "shape"], ["raw"]),
+    )
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
+    pixels = normal(4, 3, SIDE, SIDE)
+    (found,) = unoptimized_session(free_batch(model)).run(None, {"pixels": pixels})
+    np.testing.assert_array_equal(found, pixels.reshape(4, -1))

@@ -14,7 +14,7 @@ from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
 from exporter.heads.settle import check_classes, settle_head
 from tests.exporter.graphs import normal, pixel_graph
-from tests.exporter.heads.judged import array, detect_head, split
+from tests.exporter.heads.judged import FRAME, array, detect_head, split
 
 
 def graph(end: str | None) -> Graph:
@@ -26,7 +26,7 @@ def graph(end: str | None) -> Graph:
 
 def classified(head: ClassifyHead, end: str | None, *rows: list[float]) -> ClassifyHead:
     """Return the settled head for one image's scores a row."""
-    settled = settle_head(head, graph(end), ["raw"], [(array(row),) for row in rows])
+    settled = settle_head(head, graph(end), ["raw"], [(array(row),) for row in rows], FRAME)
     assert isinstance(settled, ClassifyHead)
     return settled
 
@@ -108,7 +108,7 @@ def test_what_scores_are_is_asked_unless_it_is_stated() -> None:
 
 
 def segmented(head: SegmentHead, end: str | None, maps: Any) -> SegmentHead:
-    settled = settle_head(head, graph(end), ["raw"], [(array(maps),)])
+    settled = settle_head(head, graph(end), ["raw"], [(array(maps),)], FRAME)
     assert isinstance(settled, SegmentHead)
     return settled
 
@@ -154,7 +154,7 @@ def test_maps_that_contradict_or_are_not_known_are_refused(
 
 def detected(head: DetectHead, end: str | None, *raw: Any) -> DetectHead:
     names = ["boxes", "raw"][-len(raw) :]
-    settled = settle_head(head, graph(end), names, [tuple(array(one) for one in raw)])
+    settled = settle_head(head, graph(end), names, [tuple(array(one) for one in raw)], FRAME)
     assert isinstance(settled, DetectHead)
     return settled
 
@@ -274,7 +274,8 @@ def test_boxes_are_checked_with_the_settled_activation() -> None:
 
 
 def test_an_embedder_has_no_activation() -> None:
-    assert settle_head(EmbedHead(), graph(None), ["raw"], [(array([3.0, 4.0]),)]) == EmbedHead()
+    settled = settle_head(EmbedHead(), graph(None), ["raw"], [(array([3.0, 4.0]),)], FRAME)
+    assert settled == EmbedHead()
 
 
 def check_kinds(*kinds: float, labels: int, scores: float = 0.9, **detect: Any) -> None:

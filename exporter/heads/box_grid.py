@@ -1,0 +1,168 @@
+"""What the numbers of a dense detector's boxes are, by the grid that its boxes lie on.
+
+A one-stage detector gives one box, or a few, for each cell of its grids, row by row. Most boxes lie near their cells,
+with trained weights as with random ones. So a number that follows the columns of the grid is an x, one that follows
+the rows is a y, and one that follows neither is a size.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import ceil
+from typing import Literal
+
+import numpy as np
+
+from exporter.heads.arrange import STRIDES
+from exporter.network import Array
+from service.card import ImageInput
+
+Form = Literal["xyxy", "yxyx", "xywh", "cxcywh", "cyxhw"]
+"""`cyxhw` is the center's y before its x, then height and width; no box format has it."""
+
+Unit = Literal["frame", "pixel"]
+
+FOLLOWS = 0.8
+"""A number follows an axis of the grid if their correlation is at least this."""
+
+IGNORES = 0.5
+"""It does not follow the other axis, and a size follows neither, if their correlation is at most this."""
+
+MOST_A_CELL = 9
+"""The largest number of boxes for one cell; RetinaNet has nine."""
+
+FEWEST = 20
+"""Fewer boxes show no grid."""
+
+_GRIDS = (*STRIDES, (8, 16, 32, 64, 128))
+_NEAR = (0.75, 1.3)
+"""How far a slope may be from that of a unit: boxes of large objects lie beside their cells."""
+
+CONTAINED = 0.7
+"""So many boxes, at least, contain the middle of their own cell; anchors that are smaller than a cell may not."""
+
+CLEARLY = 0.25
+"""Read as what they are not, fewer boxes do, by at least this share."""
+
+_FRACTIONS = 2.0
+"""Where half of the numbers of boxes all over a frame are smaller, they are in 0–1."""
+
+
+@dataclass(frozen=True, slots=True)
+class GridReading:
+    """What a grid shows of boxes, None where it does not."""
+
+    form: Form | None
+    unit: Unit | None
+
+
+def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
+    """Return what the grid shows of boxes (I, A, 4) on several images, None where they do not lie on one."""
+    mean = boxes.astype(np.float64).mean(axis=0)
+    if len(mean) < FEWEST or not np.isfinite(mean).all():
+        return None
+    found = [(_correlations(grid, mean), grid) for grid in _layouts(len(mean), image_input)]
+    if not found:
+        return None
+    ties, grid = max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()))
+    axes = "".join(_axis(*column) for column in ties.T)
+    if axes in {"xyxy", "yxyx"}:
+        form: Form | None = "xyxy" if axes == "xyxy" else "yxyx"
+    elif axes == "xyss":
+        form = _of_point(grid, boxes, image_input)
+    elif axes == "yxss":
+        form = "cyxhw"
+    else:
+        return None
+    return GridReading(form, _unit(grid, mean, axes, image_input))
+
+
+@dataclass(frozen=True, slots=True)
+class _Grid:
+    """The middle of each box's cell (A, 2), as x and y in pixels, and the number of its level (A,)."""
+
+    cells: Array
+    levels: Array
+
+    def centered(self, values: Array) -> Array:
+        """Return values (A, C) less the mean of their level, whose boxes have an offset of their own."""
+        counts = np.bincount(self.levels)
+        means = np.stack([np.bincount(self.levels, column) / counts for column in values.T], axis=1)
+        apart: Array = values - means[self.levels]
+        return apart
+
+
+def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
+    """Yield the grids, in each order in which boxes may lie on them."""
+    for strides in _GRIDS:
+        sizes = [(ceil(image_input.height / s), ceil(image_input.width / s)) for s in strides]
+        several, rest = divmod(anchors, sum(rows * columns for rows, columns in sizes))
+        if rest or not 1 <= several <= MOST_A_CELL:
+            continue
+        levels = [_cells(*size, stride) for size, stride in zip(sizes, strides, strict=True)]
+        for ordered in (levels, levels[::-1])[: len(levels)]:
+            number = np.repeat(np.arange(len(ordered)), [several * len(one) for one in ordered])
+            yield _Grid(np.concatenate([np.tile(one, (several, 1)) for one in ordered]), number)
+            if several > 1:
+                beside = [np.repeat(one, several, axis=0) for one in ordered]
+                yield _Grid(np.concatenate(beside), number)
+
+
+def _cells(rows: int, columns: int, stride: int) -> Array:
+    y, x = np.divmod(np.arange(rows * columns), columns)
+    return (np.stack([x, y], axis=1) + 0.5) * stride
+
+
+def _correlations(grid: _Grid, values: Array) -> Array:
+    """Return the correlation of each number with x and y, (2, 4); 0 where one does not vary."""
+    one, other = grid.centered(grid.cells), grid.centered(values)
+    lengths = np.linalg.norm(one, axis=0)[:, None] * np.linalg.norm(other, axis=0)
+    ties: Array = np.divide(one.T @ other, lengths, out=np.zeros((2, 4)), where=lengths > 1e-9)
+    return ties
+
+
+def _axis(with_x: float, with_y: float) -> str:
+    """Return x or y for a number that follows one axis, s for one that may be a size, - for any other."""
+    if with_x >= FOLLOWS and abs(with_y) <= IGNORES:
+        return "x"
+    if with_y >= FOLLOWS and abs(with_x) <= IGNORES:
+        return "y"
+    return "s" if max(abs(with_x), abs(with_y)) <= IGNORES else "-"
+
+
+def _slopes(grid: _Grid, values: Array) -> Array:
+    """Return how much each number rises with x and with y, (2, 4)."""
+    cells = grid.centered(grid.cells)
+    rise: Array = cells.T @ grid.centered(values) / np.square(cells).sum(axis=0)[:, None]
+    return rise
+
+
+def _of_point(grid: _Grid, boxes: Array, image_input: ImageInput) -> Form | None:
+    """Return whether point and size are a center, or the upper left corner; None where neither is clear."""
+    rows = boxes.astype(np.float64)
+    if float(np.median(np.abs(rows[..., :2]))) <= _FRACTIONS:
+        rows *= [image_input.width, image_input.height] * 2
+    point, size = rows[..., :2], rows[..., 2:]
+    around = _share_around(grid.cells, point - size / 2, size)
+    behind = _share_around(grid.cells, point, size)
+    if max(around, behind) < CONTAINED or abs(around - behind) < CLEARLY:
+        return None
+    return "cxcywh" if around > behind else "xywh"
+
+
+def _share_around(cells: Array, first: Array, size: Array) -> float:
+    """Return the share of boxes (I, A) that contain the middle of their cell."""
+    inside = (first <= cells) & (cells <= first + size)
+    return float(inside.all(axis=-1).mean())
+
+
+def _unit(grid: _Grid, mean: Array, axes: str, image_input: ImageInput) -> Unit | None:
+    """Return the unit by which the numbers rise from cell to cell."""
+    sizes = {"x": image_input.width, "y": image_input.height}
+    slopes = _slopes(grid, mean)
+    rises = [
+        (slopes["xy".index(axis), at], sizes[axis]) for at, axis in enumerate(axes) if axis in sizes
+    ]
+    low, high = _NEAR
+    if all(low <= rise <= high for rise, _ in rises):
+        return "pixel"
+    return "frame" if all(low <= rise * size <= high for rise, size in rises) else None

@@ -1,0 +1,106 @@
+"""Whether x or y comes first in a detector's boxes, by mirrored images: what is found must be mirrored with them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from exporter.errors import RecipeError
+from exporter.heads.box_form import BOX_WORDS, without
+from exporter.heads.boxes import xyxy
+from exporter.heads.detect import DetectHead
+from exporter.heads.detections import Detections
+from exporter.heads.metrics import iou_matrix, suppress
+from exporter.heads.thinning import NMS_IOU
+from exporter.network import Array
+from service.card import ImageInput
+
+IMAGES = 8
+"""So many images are mirrored, at most."""
+
+SEEN_SCORE = 0.3
+SHOWN = 20
+"""Of an image the best detections of at least this score count."""
+
+FEWEST = 3
+"""Fewer detections, of all images together, show nothing."""
+
+FOUND_AGAIN = 0.6
+"""The mean IoU of detections with those of the mirrored image that shows the order."""
+
+CLEARLY = 0.2
+"""The other order must be worse by this much: boxes in the middle of an image fit both."""
+
+_AS_READ = [0, 1, 2, 3]
+_EXCHANGED = [1, 0, 3, 2]
+_OTHER = {"xyxy": "yxyx", "yxyx": "xyxy"}
+
+Run = Callable[[NDArray[np.uint8]], Sequence[Array]]
+"""Computes the raw outputs for frames."""
+
+
+def judge_order(
+    head: DetectHead, frames: NDArray[np.uint8], image_input: ImageInput, run: Run
+) -> DetectHead:
+    """Return the head with the order that mirrored images show, where nothing states it.
+
+    Args:
+        head: with its activation settled.
+        frames: real images, uint8 (I, H, W, 3).
+        image_input: the network's.
+        run: computes the source's raw outputs for a batch of frames.
+
+    Raises:
+        RecipeError: y comes before x, and no box format has this order.
+    """
+    if "format" not in head.assumed or head.recipe.box_format == "grid":
+        return head
+    own: list[float] = []
+    other: list[float] = []
+    for frame in frames[:IMAGES]:
+        plain, mirrored = run(frame[None]), run(frame[None, :, ::-1])
+        for marks, columns in ((own, _AS_READ), (other, _EXCHANGED)):
+            found, again = (
+                _detections(head, raw, columns, image_input) for raw in (plain, mirrored)
+            )
+            marks.extend(_found_again(found, again))
+    if min(len(own), len(other)) < FEWEST:
+        return head
+    as_read, exchanged = float(np.mean(own)), float(np.mean(other))
+    if as_read >= FOUND_AGAIN and as_read >= exchanged + CLEARLY:
+        return replace(head, assumed=without(head, "format"))
+    if exchanged < FOUND_AGAIN or exchanged < as_read + CLEARLY:
+        return head
+    form = head.recipe.box_format
+    if form not in _OTHER:
+        raise RecipeError(
+            f"Boxes are taken to be {form}, {BOX_WORDS[form]}; but what the network finds in mirrored images lies "
+            "where it should if y came before x. No --box-format has this order: exchange the columns in the network"
+        )
+    recipe = head.recipe.model_copy(update={"box_format": _OTHER[form]})
+    return replace(head, recipe=recipe, assumed=without(head, "format"))
+
+
+def _detections(
+    head: DetectHead, raw: Sequence[Array], columns: list[int], image_input: ImageInput
+) -> Detections:
+    """Return the best detections of one image, with the columns of its boxes in this order."""
+    part = head.decoder.split(raw)
+    scores, anchors, classes = (one[0] for one in head.pairs(part))
+    order = np.argsort(-scores, kind="stable")
+    order = order[scores[order] >= SEEN_SCORE][: 10 * SHOWN]
+    boxes = xyxy(part.boxes[..., columns][:, anchors[order]], head.recipe, image_input)[0]
+    kept = suppress(boxes, scores[order], classes[order], NMS_IOU, most=SHOWN)
+    return Detections(boxes[kept], scores[order][kept], classes[order][kept])
+
+
+def _found_again(found: Detections, mirrored: Detections) -> list[float]:
+    """Return for each detection the best IoU with one of its class in the mirrored image, mirrored back."""
+    if not len(found) or not len(mirrored):
+        return [0.0] * len(found)
+    left, top, right, bottom = mirrored.boxes.T
+    back = np.stack([1 - right, top, 1 - left, bottom], axis=1)
+    overlaps = iou_matrix(found.boxes, back)
+    overlaps[found.classes[:, None] != mirrored.classes[None]] = 0
+    return [float(one) for one in overlaps.max(axis=1)]

@@ -1,0 +1,66 @@
+"""What the numbers of boxes are, by the grid that they lie on: each form, with random weights and trained ones."""
+
+import numpy as np
+import pytest
+
+from exporter.heads.box_grid import GridReading, read_grid
+from service.card import ImageInput
+from tests.exporter.heads.dense import FORMS, as_form, dense_boxes
+
+UNITS = ("pixel", "frame")
+
+
+def frame(height: int, width: int) -> ImageInput:
+    return ImageInput(height=height, width=width, resize="stretch")
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("size", [(320, 320), (384, 640)])
+@pytest.mark.parametrize("trained", [False, True])
+def test_the_grid_shows_form_and_unit(
+    form: str, unit: str, size: tuple[int, int], *, trained: bool
+) -> None:
+    corners = dense_boxes(size, trained=trained)
+    boxes = as_form(corners, form, size if unit == "frame" else None)
+    assert read_grid(boxes, frame(*size)) == GridReading(form, unit)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("inner", [False, True])
+def test_a_cell_may_have_several_boxes_and_coarse_levels_may_come_first(*, inner: bool) -> None:
+    size = (320, 320)
+    for strides in ((32, 16, 8), (8, 16, 32, 64, 128)):
+        corners = dense_boxes(size, strides=strides, a_cell=3, inner=inner)
+        assert read_grid(as_form(corners, "yxyx"), frame(*size)) == GridReading("yxyx", "pixel")
+
+
+def test_boxes_in_the_order_of_their_scores_lie_on_no_grid() -> None:
+    size = (320, 320)
+    order = np.random.default_rng(1).permutation(2100)
+    assert read_grid(dense_boxes(size)[:, order], frame(*size)) is None
+
+
+def test_as_few_or_as_many_boxes_as_no_grid_has_show_nothing() -> None:
+    boxes = dense_boxes((320, 320))
+    for count in (5, 300, 2099):
+        assert read_grid(boxes[:, :count], frame(320, 320)) is None
+
+
+def test_boxes_that_do_not_vary_show_nothing() -> None:
+    assert read_grid(np.zeros((2, 2100, 4)), frame(320, 320)) is None
+    assert read_grid(np.full((2, 2100, 4), np.nan), frame(320, 320)) is None
+
+
+def test_boxes_on_another_frame_than_the_input_have_no_known_unit() -> None:
+    boxes = as_form(dense_boxes((320, 320)), "cxcywh") / 2
+    seen = read_grid(boxes, frame(320, 320))
+    assert seen is not None
+    assert seen.unit is None
+
+
+def test_boxes_that_are_much_smaller_than_their_cells_may_be_corner_or_center() -> None:
+    """Both fit, and neither is chosen."""
+    boxes = as_form(dense_boxes((320, 320)), "cxcywh")
+    boxes[..., 2:] = 1e-3
+    seen = read_grid(boxes, frame(320, 320))
+    assert seen == GridReading(None, "pixel")

@@ -1,0 +1,166 @@
+"""Detectors whose boxes are not what their form of output usually has: read as they are, asked about, or said.
+
+From the bytes of an image to the boxes that a server answers with.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import httpx
+import numpy as np
+import onnx
+import pytest
+from numpy.typing import NDArray
+
+from exporter.encoding import as_png
+from exporter.errors import RecipeError
+from exporter.outcome import Exported
+from service.card import BoxForm
+from tests.exporter.exporting import export_to, outputs_of, some_frames
+from tests.exporter.found import CELLS, CLASSES, LABELS, SIDE, detector
+from tests.exporter.heads.dense import as_form, dense_boxes
+from tests.live import serve
+
+pytestmark = pytest.mark.timeout(120)
+
+OBJECTS = [10, 40, 62]
+"""Boxes of the finest grid that are objects; all others have a score of 0.001."""
+
+SCORES = [0.9, 0.75, 0.5]
+Values = NDArray[np.float64]
+
+
+def corners() -> Values:
+    """Return a box for each cell that lies in the frame, xyxy in pixels (1, A, 4)."""
+    return np.clip(dense_boxes((SIDE, SIDE), images=1, extent=0.06), 0, SIDE)
+
+
+def scores() -> Values:
+    found = np.full((1, CELLS, CLASSES), 0.001)
+    found[0, OBJECTS, [2, 4, 0]] = SCORES
+    return found
+
+
+def columns(form: str, unit: str = "pixel", *between: Values) -> onnx.ModelProto:
+    """Return a detector with one column for each box: box, what is between, scores."""
+    boxes = as_form(corners(), form, (SIDE, SIDE) if unit == "frame" else None)
+    rows = np.concatenate([boxes, *between, scores()], axis=2)
+    return detector({"output0": rows.transpose(0, 2, 1)})
+
+
+def adopt(folder: Path, model: onnx.ModelProto, **detect: Any) -> Exported:
+    onnx.save(model, folder / "net.onnx")
+    return export_to(folder, "onnx:net.onnx", task="detect", labels=LABELS, detect=detect)
+
+
+def require_objects(done: Exported) -> None:
+    found = outputs_of(done.path, some_frames(2, SIDE))
+    for index in range(2):
+        np.testing.assert_allclose(found["scores"][index][:3], SCORES, atol=1e-5)
+        expected = corners()[0, OBJECTS] / SIDE
+        np.testing.assert_allclose(found["boxes"][index][:3], expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("unit", ["pixel", "frame"])
+@pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "cxcywh"])
+def test_yolov8_s_shape_with_other_boxes_is_read_as_they_are(
+    tmp_path: Path, form: str, unit: str
+) -> None:
+    model = columns(form, unit)
+    stated = {"box_unit": unit} if unit == "frame" else {}
+    done = adopt(tmp_path, model, **stated)
+    require_objects(done)
+    assert done.card.boxes is not None
+    assert done.card.boxes.format == form
+    assert "format" not in done.card.boxes.assumed
+    said = [one for one in done.hints if "as real images show" in one]
+    assert bool(said) == (form != "cxcywh")
+
+
+def test_a_server_answers_with_the_boxes_of_corners(tmp_path: Path) -> None:
+    folder = tmp_path / "small"
+    folder.mkdir()
+    adopt(folder, columns("xyxy"))
+    image = as_png(np.full((SIDE, SIDE, 3), 90, np.uint8))
+    with serve(models=tmp_path) as live:
+        url = f"{live.url}/v1/detect?score_threshold=0.3&nms=none"
+        found = httpx.post(url, content=image, timeout=30).json()["results"][0]["detections"]
+    sides = ("x_min", "y_min", "x_max", "y_max")
+    boxes = [[one["box"][side] for side in sides] for one in found]
+    np.testing.assert_allclose(boxes, corners()[0, OBJECTS], atol=0.01)
+
+
+@pytest.mark.parametrize(
+    ("form", "stated"), [("xyxy", "cxcywh"), ("cxcywh", "xyxy"), ("xyxy", "yxyx")]
+)
+def test_a_statement_that_the_grid_contradicts_is_refused(
+    tmp_path: Path, form: str, stated: str
+) -> None:
+    with pytest.raises(RecipeError, match=f"--box-format {stated} says.*Give --box-format {form}"):
+        adopt(tmp_path, columns(form), box_format=stated)
+
+
+def test_an_order_without_a_format_is_refused_in_words(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"the center's y before its x.*exchange the columns"):
+        adopt(tmp_path, columns("cyxhw"))
+
+
+def few(form: str, count: int = 60) -> onnx.ModelProto:
+    """Return a detector of the best boxes of a grid, as RT-DETR's queries: their places show nothing."""
+    rng = np.random.default_rng(3)
+    first = rng.uniform(0, 0.8, (count, 2))
+    boxes = np.concatenate([first, first + rng.uniform(0.05, 0.2, (count, 2))], axis=1)[None]
+    rows = np.full((1, count, CLASSES), 0.001)
+    rows[0, [1, 3, 5], [2, 4, 0]] = SCORES
+    return detector({"output0": np.concatenate([as_form(boxes, form), rows], axis=2)})
+
+
+def test_queries_whose_boxes_can_only_be_corners_are_asked_about(tmp_path: Path) -> None:
+    with pytest.raises(RecipeError, match=r"taken to be cxcywh.*Give --box-format xyxy"):
+        adopt(tmp_path, few("xyxy"), decoder="detr")
+    done = adopt(tmp_path, few("xyxy"), decoder="detr", box_format="xyxy")
+    assert done.card.boxes == BoxForm(format="xyxy", unit="frame")
+
+
+def test_pairs_whose_boxes_can_only_be_centers_are_asked_about(tmp_path: Path) -> None:
+    """Half of the boxes look like two corners by chance, so that few are without an area."""
+    rng = np.random.default_rng(3)
+    count = 200
+    size = rng.uniform(0.3, 0.6, (count, 2))
+    center = size / 2 + rng.uniform(0, 1, (count, 2)) * (1 - size)
+    boxes = np.concatenate([center, size], axis=1)[None]
+    rows = np.full((1, count, CLASSES), 0.001)
+    model = detector({"boxes": boxes, "scores": rows})
+    with pytest.raises(RecipeError, match=r"taken to be xyxy.*Give --box-format cxcywh"):
+        adopt(tmp_path, model)
+
+
+def test_what_nothing_shows_is_assumed_and_said(tmp_path: Path) -> None:
+    done = adopt(tmp_path, few("cxcywh"), decoder="detr")
+    assert done.card.boxes == BoxForm(format="cxcywh", unit="frame", assumed=("format",))
+    assert any("format cxcywh is assumed" in one and "--box-format" in one for one in done.hints)
+    done = adopt(tmp_path, few("cxcywh"), decoder="detr", box_format="cxcywh")
+    assert done.card.boxes == BoxForm(format="cxcywh", unit="frame")
+    assert not any("assumed: the network's source does not state it" in one for one in done.hints)
+
+
+def test_an_objectness_may_be_a_row_of_columns(tmp_path: Path) -> None:
+    model = columns("cxcywh", "pixel", np.ones((1, CELLS, 1)))
+    with pytest.raises(RecipeError, match=r"6 values beside a box.*--decoder yolov5_columns"):
+        adopt(tmp_path, model)
+    require_objects(adopt(tmp_path, model, decoder="yolov5_columns"))
+
+
+def test_boxes_that_are_decoded_are_no_offsets_from_cells(tmp_path: Path) -> None:
+    boxes = as_form(corners(), "cxcywh")
+    rows = np.concatenate([boxes, np.ones((1, CELLS, 1)), scores()], axis=2)
+    with pytest.raises(RecipeError, match=r"in pixels already.*--decoder yolov5"):
+        adopt(tmp_path, detector({"output0": rows}), decoder="yolox")
+    require_objects(adopt(tmp_path, detector({"output0": rows}), decoder="yolov5"))
+
+
+def test_the_same_columns_as_rows_show_their_form_too(tmp_path: Path) -> None:
+    """(N, A, 4 + K) in corners, whose number of labels shows the axis."""
+    boxes = as_form(corners(), "xyxy")
+    model = detector({"output0": np.concatenate([boxes, scores()], axis=2)})
+    require_objects(adopt(tmp_path, model))
