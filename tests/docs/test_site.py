@@ -74,7 +74,7 @@ def test_the_http_api_is_made_from_its_document(site: Path) -> None:
     assert "<code>POST /v1/detect</code>" in page
     assert "Boxes that overlap a better one by more are dropped" in page
     assert 'href="#cornersbox"' in page
-    assert "[row]" not in re.sub(r"<code>.*?</code>", "", page)
+    assert "[channel][row][column]" in page, "brackets of a description are no links"
 
 
 @pytest.mark.timeout(SECONDS)
