@@ -21,6 +21,7 @@ from service.api.guards.hosts import HostGuard
 from service.api.guards.keys import KeyGuard, no_admin_guard
 from service.api.guards.queue_share import QueueShares
 from service.api.guards.rate_limit import RateLimitGuard, by_address, by_key, parse_rate
+from service.api.guide import has_guide, serve_guide
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
 from service.api.ingest.model_upload import UploadPlaces
@@ -82,9 +83,12 @@ def create_app(
     app.state.services = services
     handle_errors(app)
     serve_docs(app)
+    serve_guide(app, settings.guide)
     spoken = Protocols(app, services, protocols_of(settings))
     behind = HeadAsGet(OpenInference(spoken, services))
-    fast_path = FastPath(behind, services, _add_routes(app, engine))
+    fast_path = FastPath(
+        behind, services, _add_routes(app, engine, guide=has_guide(settings.guide))
+    )
     return Telemetry(guarded(fast_path, [*middleware, *guards_of(settings)]), services, app)
 
 
@@ -192,7 +196,7 @@ def sheds_with(settings: Settings) -> bool:
     )
 
 
-def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
+def _add_routes(app: FastAPI, engine: Engine, *, guide: bool) -> list[TaskRoute]:
     """Add every route, and return those that the fast path answers."""
     components = Components()
     router = APIRouter()
@@ -209,7 +213,7 @@ def _add_routes(app: FastAPI, engine: Engine) -> list[TaskRoute]:
         models_router(components),
         admin_router(components),
         operations.router,
-        playground_router(),
+        playground_router(guide=guide),
     ):
         app.include_router(one)
     publish(app, components)

@@ -356,6 +356,10 @@ class Settings(BaseSettings):
     max_video_frames: int = Field(
         3600, ge=1, description="Most frames sampled from a video; above it 413 `too_many_frames`"
     )
+    guide: Path = Field(
+        Path("build/site"),
+        description="Folder of the documentation as `make docs` builds it; `/docs/guide/` serves it where it is there",
+    )
     cache: Path = Field(
         Path("~/.cache/foveal"),
         description="Folder for what a device compiles, and what `FOVEAL_PRECISION=fast` and `FOVEAL_WORKERS=auto` "

@@ -64,7 +64,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 def _target(file: File, link: str) -> str:
     """Return the path in the repository that a page's link names."""
-    source = Path(file.abs_src_path or "").parent.relative_to(ROOT).as_posix()
+    # A page that another hook makes has no source: its links are those of a page of docs/.
+    source = (
+        Path(file.abs_src_path).parent.relative_to(ROOT).as_posix() if file.abs_src_path else "docs"
+    )
     return posixpath.normpath(posixpath.join(source, link))
 
 

@@ -85,10 +85,10 @@ class Target(Protocol):
         """Return how much of the target the outputs for a perturbed copy still show, 0–1."""
 
     def place(self, height: int, width: int) -> NDArray[np.float32] | None:
-        """Return how much of each cell of a grid over the frame the target covers.
+        """Return how much each cell of a grid over the frame belongs to the target.
 
         Returns:
-            float32 (height, width), 0–1; None for a target that has no place of its own.
+            float32 (height, width), from 0 on; None for a target that has no place of its own.
         """
 
     def figures(self) -> TargetFigures:
@@ -152,9 +152,13 @@ class BoxTarget:
         return float((overlap * outputs["scores"][same]).max())
 
     def place(self, height: int, width: int) -> NDArray[np.float32]:
-        """Return the share of each cell that the box covers, float32 (height, width)."""
+        """Return how much each cell belongs to the box, float32 (height, width), 0–4.
+
+        The middle of a box counts most, since its corners often show what is behind the thing. The mean over the
+        cells is the share of the frame that the box covers.
+        """
         left, top, right, bottom = self.in_frame.tolist()
-        rows, columns = _covered(top, bottom, height), _covered(left, right, width)
+        rows, columns = _triangle(top, bottom, height), _triangle(left, right, width)
         return np.outer(rows, columns).astype(np.float32)
 
     def figures(self) -> BoxFigures:
@@ -370,12 +374,16 @@ def _in_frame(box: Box, geometry: Geometry) -> NDArray[np.float32]:
     return framed
 
 
-def _covered(begin: float, end: float, parts: int) -> NDArray[np.float64]:
-    """Return the share of each of so many equal parts of 0–1 that lies between two bounds, float64 (parts,)."""
+def _triangle(begin: float, end: float, parts: int) -> NDArray[np.float64]:
+    """Return the mean in each of so many equal parts of 0–1 of a triangle over two bounds, float64 (parts,).
+
+    The triangle is 0 at both bounds and 2 in the middle, so its mean between them is 1.
+    """
     edges = np.arange(parts + 1) / parts
-    shared = np.minimum(end, edges[1:]) - np.maximum(begin, edges[:-1])
-    share: NDArray[np.float64] = np.clip(shared * parts, 0, 1)
-    return share
+    at = np.clip((edges - begin) / max(end - begin, 1e-6), 0, 1)
+    below = np.where(at < 0.5, 2 * at**2, 1 - 2 * (1 - at) ** 2) * (end - begin)
+    mean: NDArray[np.float64] = np.diff(below) * parts
+    return mean
 
 
 def _unit(vector: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, get_args, get_origin, get_type_hints, is_typeddict
 
 import pytest
-from foveal_client import explanations, figures
+from foveal_client import cards, explanations, figures
 from foveal_client import types as client_types
 from foveal_client.asynchronous import AsyncClient
 from foveal_client.client import Client
@@ -17,7 +17,7 @@ SCHEMAS = DOCUMENT["components"]["schemas"]
 PRIMITIVES = {"string": str, "integer": int, "number": float, "boolean": bool, "null": type(None)}
 DECLARED = {
     name: one
-    for module in (client_types, figures, explanations)
+    for module in (client_types, cards, figures, explanations)
     for name, one in vars(module).items()
     if is_typeddict(one)
 }
@@ -39,19 +39,25 @@ MERGED = {
     "StartEvent": ["StartEvent", "ChainStartEvent"],
     "FrameEvent": [name for name in SCHEMAS if name.endswith("FrameEvent")],
     "SummaryEvent": [name for name in SCHEMAS if name.endswith("SummaryEvent")],
+    "VideoSummary": [
+        "ClassifySummary",
+        "SegmentSummary",
+        "DetectSummary",
+        "EmbedSummary",
+        "TemporalSummary",
+    ],
 }
 """Types that stand for several schemas: what all have is required, all else is not."""
 
 
 def allowed(declared: Any, schema: dict[str, Any]) -> bool:
-    """Return whether a type says what a schema says; `dict[str, Any]` stands for any object."""
+    """Return whether a type says what a schema says; `dict[str, Any]` is an object without named fields."""
     if get_origin(declared) is NotRequired:
         (declared,) = get_args(declared)
     if "$ref" in schema:
         name = schema["$ref"].rsplit("/", 1)[1]
-        target = SCHEMAS[name]
-        is_object = target.get("type") == "object"
-        return DECLARED.get(name) is declared or (is_object and declared == dict[str, Any])
+        merged = MERGED.get(getattr(declared, "__name__", ""), [])
+        return DECLARED.get(name) is declared or name in merged
     if union := schema.get("anyOf", schema.get("oneOf")):
         return any_of(declared, union)
     if "enum" in schema or "const" in schema:
@@ -60,7 +66,8 @@ def allowed(declared: Any, schema: dict[str, Any]) -> bool:
             get_origin(declared) is Literal and set(get_args(declared)) == set(values)
         )
     if schema["type"] == "array":
-        return get_origin(declared) is list and allowed(get_args(declared)[0], schema["items"])
+        items = schema["prefixItems"][0] if "prefixItems" in schema else schema["items"]
+        return get_origin(declared) is list and allowed(get_args(declared)[0], items)
     if schema["type"] == "object":
         values = schema.get("additionalProperties")
         is_open = not isinstance(values, dict) or allowed(get_args(declared)[1], values)

@@ -1,6 +1,7 @@
 """The examples for clients run as they stand on their pages, and print what these say."""
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,31 @@ def compare(page: str, language: str, printed: list[list[str]]) -> None:
             assert len(lines) == len(expected), (lines, example.code)
         for line, wanted in zip(lines, expected, strict=False):
             assert matches(line, wanted), f"{line!r}, and {page} says {wanted!r}"
+
+
+CURL = re.compile(r"^ {4}(curl (?:[^\n]*\\\n)*[^\n]*)$", re.MULTILINE)
+OTHERS = ("street.mp4", "$KEY", "$API_KEY", "--cacert", "$URL")
+"""Commands with a file or a key of the reader's own."""
+
+
+def curls() -> list[str]:
+    """Return the commands of the pages that a reader can run in a clone."""
+    pages = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+    found = {one for page in pages for one in CURL.findall(page.read_text(encoding="utf-8"))}
+    return sorted(one for one in found if not any(other in one for other in OTHERS))
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.skipif(shutil.which("curl") is None, reason="needs curl")
+def test_every_curl_command_of_the_documents_is_answered(live: Live, clone: Path) -> None:
+    assert len(curls()) > 15
+    address = live.url.removeprefix("http://")
+    for command in curls():
+        shown = command.replace("localhost:8000", address).replace("curl ", "curl --fail -sS ", 1)
+        done = subprocess.run(
+            ["bash", "-c", shown], capture_output=True, cwd=clone, timeout=SECONDS, check=False
+        )
+        assert done.returncode == 0, (command, done.stderr.decode())
 
 
 @pytest.mark.timeout(SECONDS)

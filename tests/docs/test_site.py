@@ -7,6 +7,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import sync_playwright
+
+from tests.live import serve
+from tests.playground.conftest import CHROMIUM, WAIT_MS
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
@@ -65,9 +69,39 @@ def test_the_python_interface_is_there_with_its_docstrings(site: Path) -> None:
 
 
 @pytest.mark.timeout(SECONDS)
+def test_the_http_api_is_made_from_its_document(site: Path) -> None:
+    page = (site / "http-api.html").read_text()
+    assert "<code>POST /v1/detect</code>" in page
+    assert "Boxes that overlap a better one by more are dropped" in page
+    assert 'href="#cornersbox"' in page
+    assert "[channel][row][column]" in page, "brackets of a description are no links"
+
+
+@pytest.mark.timeout(SECONDS)
 def test_no_page_loads_anything_from_another_host(site: Path) -> None:
     loaded = re.compile(
         r'<(?:script|img|iframe|source)[^>]* src="(?:https?:)?//|rel="stylesheet" href="https?:'
     )
     for page in site.rglob("*.html"):
         assert not loaded.search(page.read_text()), page.name
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+def test_the_service_shows_the_site_and_its_search_works(site: Path) -> None:
+    with serve(guide=site) as live, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        page = browser.new_page()
+        page.set_default_timeout(4 * WAIT_MS)
+        messages: list[str] = []
+        page.on("console", lambda message: messages.append(message.text))
+        page.goto(live.url)
+        page.get_by_role("link", name="Guide").click()
+        page.get_by_role("heading", name="Quick start").wait_for()
+        page.get_by_role("textbox", name="Search").fill("letterbox")
+        page.locator(".md-search-result__link").first.click()
+        page.locator("h1").first.wait_for()
+        page.wait_for_load_state("networkidle")
+        assert page.url.startswith(f"{live.url}/docs/guide/")
+        browser.close()
+    assert messages == [], "a refused request to another host is one"

@@ -34,6 +34,9 @@ def test_axe_finds_nothing_in_any_view(
         bypass_csp=True,
         has_touch=width < 1000,
     )
+    tops = page.eval_on_selector_all("#tasks label", "all => all.map((one) => one.offsetTop)")
+    assert len(tops) == 6
+    assert len(set(tops)) == 1, "all tasks stand in one line"
     page.get_by_role("combobox", name="Model").select_option("lenet5")
     show(page, "Handwritten digits")
     settle(page, "3")

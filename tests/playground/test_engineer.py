@@ -19,6 +19,7 @@ from service.runtime.model import ASLEEP
 from tests.images import photograph
 from tests.live import MODELS, Live
 from tests.playground.conftest import WAIT_MS, open_page
+from tests.playground.pages import rectangle
 
 pytestmark = pytest.mark.timeout(60)
 
@@ -71,7 +72,9 @@ def test_the_saved_array_is_the_image_and_gives_the_same_answer(opened: Page) ->
 def test_the_card_is_told_in_words(opened: Page) -> None:
     card = panel(opened, "Card and preprocessing")
     expect(card).to_contain_text("Its shorter side is resized to 256 pixels (bicubic)")
-    expect(card).to_contain_text("Each byte has 127 subtracted, then is divided by 128.")
+    expect(card).to_contain_text(
+        "127 is subtracted from each byte, then the result is divided by 128."
+    )
     expect(card).to_contain_text("1000 classes")
     stages = panel(opened, "The network by stages")
     last = re.compile("Stage 5: 1280 × 7 × 7$")
@@ -158,6 +161,11 @@ def test_the_requests_of_the_page_are_counted(opened: Page) -> None:
         int(text) for text in latency.locator("svg text[text-anchor=middle]").all_text_contents()
     ]
     assert sum(bars) == before + 20
+    halves = """async () => {
+      const { quantile } = await import("./playground/script/latency.js");
+      return [[1, 9], [1, 2, 9], [4]].map((values) => quantile(values, 0.5));
+    }"""
+    assert opened.evaluate(halves) == [1, 2, 4]
     expect(latency.locator("tbody tr")).to_have_count(6)
 
 
@@ -201,6 +209,12 @@ def test_axe_finds_nothing_in_the_open_panels(browser: Browser, live: Live, sche
     page.set_input_files("#engineer input[multiple]:not([webkitdirectory])", files=cat)
     for content in (".tensor", ".facts", ".flow", ".curl", ".pair-table", ".card", ".histogram"):
         page.locator(f"#engineer {content}").first.wait_for()
+    name, number = "#engineer .tensor tbody th span", "#engineer .tensor tbody td:nth-child(2)"
+    for row in range(6):
+        (_, _, end, _), (begin, _, _, _) = rectangle(page, name, row), rectangle(page, number, row)
+        assert end <= begin, "the name of a channel and its least value do not lie on each other"
+    _, top, _, bottom = rectangle(page, "#engineer .histogram text")
+    assert bottom - top >= 10, "its text is as large on a phone"
     found = Axe().run(page).response["violations"]
     assert found == [], json.dumps(found, indent=1)
     assert page.evaluate("document.documentElement.scrollWidth") == 390

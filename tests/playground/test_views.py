@@ -187,10 +187,18 @@ def test_the_charts_of_the_robustness_test_have_named_axes_and_are_read_by_keybo
     page.get_by_role("combobox", name="Model").select_option("lenet5")
     page.get_by_role("button", name="Run the test").click()
     curve = page.locator(".curve", has_text="Rotated")
-    expect(curve.locator("text")).to_contain_text(["0 %", "50 %", "100 %", "−180"])
+    expect(curve.locator("text:not(.unit)")).to_have_text(
+        ["0 %", "50 %", "100 %", "−180", "−90", "0", "90"]
+    )
     expect(curve.locator(".unit")).to_have_text("angle in degrees")
+    scaled = page.locator(".curve", has_text="Scaled").locator("text:not(.unit)")
+    expect(scaled).to_have_text(["0 %", "50 %", "100 %", "0.25", "0.5", "1", "2", "4"])
+    places = scaled.evaluate_all(
+        "nodes => nodes.slice(3).map(node => Number(node.getAttribute('x')))"
+    )
+    assert np.ptp(np.diff(places)) < 1e-6, "half the size is as far from 1 as double the size"
     curve.get_by_role("img").focus()
-    for place in ("-180 degrees", "-135 degrees"):
+    for place in ("−180 degrees", "−135 degrees"):
         page.keyboard.press("ArrowRight")
         expect(curve.locator(".caption")).to_contain_text(place)
 

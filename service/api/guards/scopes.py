@@ -9,8 +9,8 @@ OPEN: frozenset[str] = frozenset()
 """Needs no key. These paths say nothing of a model, an image or a client."""
 ADMIN = frozenset({"admin"})
 
-_OPEN_PATHS = frozenset({"/", "/docs", "/openapi.json"})
-_OPEN_FOLDERS = ("/health/", "/v2/health/", "/playground/", "/docs/assets/")
+_OPEN_PATHS = frozenset({"/", "/docs", "/docs/guide", "/openapi.json"})
+_OPEN_FOLDERS = ("/health/", "/v2/health/", "/playground/", "/docs/assets/", "/docs/guide/")
 _ADMIN_FOLDERS = ("/v1/admin/", "/v2/repository/models/")
 _CHANGED_FOLDERS = (*_ADMIN_FOLDERS, "/v1/models/")
 """Where calls that change what is served are; the last has others too."""

@@ -29,7 +29,7 @@ async def live() -> dict[str, str]:
 
 @router.get(
     "/health/ready",
-    summary="200 when every model is loaded, warm and alive; else 503 with the reasons",
+    summary="200 when a version of each model is ready; else 503 with the reasons",
     responses={
         503: {"description": "Not ready", "content": {"application/json": {"schema": READINESS}}},
         200: {"content": {"application/json": {"schema": READINESS}}},

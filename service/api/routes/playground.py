@@ -50,18 +50,22 @@ class PageFile:
     etag: str
 
 
-def playground_router(folder: Path = FOLDER) -> APIRouter:
+LINK = b'<a href="docs/guide/">Guide</a>'
+"""To the documentation; it is left out where the service has none."""
+
+
+def playground_router(folder: Path = FOLDER, *, guide: bool = False) -> APIRouter:
     """Return the routes of the page and its files, all read now: what is not there is a 404 of the app's own."""
     router = APIRouter(include_in_schema=False)
     for path in sorted(file for file in folder.rglob("*") if file.suffix in MEDIA_TYPES):
         name = path.relative_to(folder).as_posix()
         route = "/" if name == "index.html" else f"/playground/{name}"
-        router.add_api_route(route, _answer(_read(path)), methods=["GET", "HEAD"])
+        content = path.read_bytes() if guide else path.read_bytes().replace(LINK, b"")
+        router.add_api_route(route, _answer(_file(path, content)), methods=["GET", "HEAD"])
     return router
 
 
-def _read(path: Path) -> PageFile:
-    content = path.read_bytes()
+def _file(path: Path, content: bytes) -> PageFile:
     etag = f'"{hashlib.sha256(content).hexdigest()[:32]}"'
     return PageFile(content, MEDIA_TYPES[path.suffix], etag)
 

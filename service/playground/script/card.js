@@ -48,12 +48,12 @@ function normalized(values) {
   const order = { rgb: "", bgr: " The channels are in the order blue, green, red.", gray: " The colors are mixed to one gray channel." }[color];
   const doubt = assumed.length ? ` Nobody stated ${assumed.join(" and ")}: ${assumed.length > 1 ? "they are" : "it is"} assumed.` : "";
   const steps = [
-    scale === 1 ? "" : `is multiplied by ${Number(scale.toPrecision(4))}`,
-    mean.every((value) => value === 0) ? "" : `has ${list(mean)} subtracted`,
-    std.every((value) => value === 1) ? "" : `is divided by ${list(std)}`,
+    scale === 1 ? null : (what) => `${what} is multiplied by ${Number(scale.toPrecision(4))}`,
+    mean.every((value) => value === 0) ? null : (what) => `${list(mean)} is subtracted from ${what}`,
+    std.every((value) => value === 1) ? null : (what) => `${what} is divided by ${list(std)}`,
   ].filter(Boolean);
-  const what = steps.length ? steps.join(", then ") : "goes in as it is, from 0 to 255";
-  return `Each byte ${what}.${order}${doubt}`;
+  const done = steps.map((step, place) => step(place ? "the result" : "each byte")).join(", then ");
+  return `${title(done || "each byte is taken as it is, from 0 to 255")}.${order}${doubt}`;
 }
 
 function factsOf({ name, version, device, precision, largest_batch: batch, card }) {

@@ -61,7 +61,10 @@ const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
 /** Control characters in a name could run commands in the user's terminal. */
 const shellSafe = (name) => (/[\p{Cc}\p{Cf}\u2028\u2029]/u.test(name) ? "image" : name);
 
-export const curlOf = (line) => el("div", { class: "curl" }, el("code", {}, line), copyButton(() => line, "Copy", { label: "Copy the curl command" }));
+export const curlOf = (line) => el("div", { class: "curl" }, el("code", {}, ...breakable(line)), copyButton(() => line, "Copy", { label: "Copy the curl command" }));
+
+/** A long address may be broken after the marks between its parts. */
+const breakable = (line) => line.split(/(?<=[/?&])(?![/?&])/).flatMap((part, place) => (place ? [el("wbr"), part] : [part]));
 
 /** A button that copies `text()`; `hint` is its tooltip. */
 export function copyButton(text, name, { hint, label } = {}) {

@@ -1,17 +1,23 @@
 // A small line chart with one dot per point. Pointing at a dot, or the arrow keys, show its text; the label has all texts.
 
 import { el, svg } from "./dom.js";
+import { minus } from "./numbers.js";
 
 const WIDTH = 240;
 const HEIGHT = 120;
 const TICKS = [0, 0.5, 1];
-const TICK_ROOM = 38;
+const TICK_ROOM = 46;
+const END_ROOM = 12;
 
-/** `points` are {at, share, text, kept}; `kept`: the top class is still the same. `unit` names the horizontal axis. */
-export function curveOf(name, unit, points) {
-  const low = Math.min(...points.map(({ at }) => at));
-  const high = Math.max(...points.map(({ at }) => at));
-  const x = (at) => ((at - low) / (high - low || 1)) * WIDTH;
+/**
+ * `points` are {at, share, text, kept}; `kept`: the top class is still the same. `axis` is horizontal: its `unit`, the
+ * numbers that stand under it, and whether equal ratios are equal steps (`logarithmic`).
+ */
+export function curveOf(name, { unit, marks, logarithmic = false }, points) {
+  const place = logarithmic ? Math.log : Number;
+  const low = Math.min(...points.map(({ at }) => place(at)));
+  const high = Math.max(...points.map(({ at }) => place(at)));
+  const x = (at) => ((place(at) - low) / (high - low || 1)) * WIDTH;
   const y = (share) => HEIGHT - share * HEIGHT;
   const summary = `${name}: ${points.map(({ text }) => text).join("; ")}`;
   const hint = "Point at a dot to read it.";
@@ -32,18 +38,16 @@ export function curveOf(name, unit, points) {
   };
   const lines = TICKS.map((share) => svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: y(share), y2: y(share) }));
   const shares = TICKS.map((share) => label(`${share * 100} %`, { x: -8, y: y(share) + 4, "text-anchor": "end" }));
-  const fromCenter = (at) => Math.abs(x(at) - WIDTH / 2);
-  const [middle] = points.map(({ at }) => at).filter((at) => fromCenter(at) < WIDTH / 4).sort((a, b) => fromCenter(a) - fromCenter(b));
-  const amounts = [[low, "start"], ...(middle === undefined ? [] : [[middle, "middle"]]), [high, "end"]];
   const chart = svg(
     "svg",
-    { viewBox: `${-TICK_ROOM} -8 ${WIDTH + TICK_ROOM + 6} ${HEIGHT + 48}`, role: "img", tabindex: 0, "aria-label": summary },
+    { viewBox: `${-TICK_ROOM} -8 ${WIDTH + TICK_ROOM + END_ROOM} ${HEIGHT + 48}`, role: "img", tabindex: 0, "aria-label": summary },
     ...lines,
     ...shares,
     svg("path", { class: "path", d: path.join("") }),
     ...dots,
-    ...amounts.map(([at, anchor]) => label(String(at).replace("-", "−"), { x: x(at), y: HEIGHT + 17, "text-anchor": anchor })),
-    label(unit, { class: "unit", x: WIDTH / 2, y: HEIGHT + 35, "text-anchor": "middle" }),
+    ...marks.map((at) => svg("line", { class: "axis", x1: x(at), x2: x(at), y1: HEIGHT, y2: HEIGHT + 4 })),
+    ...marks.map((at) => label(minus(at), { x: x(at), y: HEIGHT + 18, "text-anchor": "middle" })),
+    label(unit, { class: "unit", x: WIDTH / 2, y: HEIGHT + 36, "text-anchor": "middle" }),
   );
   listenForArrows(chart, dots, points, (text) => (caption.textContent = text ?? hint));
   return el("div", { class: "curve" }, el("h3", {}, name), chart, caption);

@@ -8,7 +8,8 @@ import { ms, plural } from "./text.js";
 import { measuredOf, onMeasured } from "./timings.js";
 
 const MORE = 20;
-const WIDTH = 640;
+const MOST_WIDTH = 640;
+const LABEL_WIDTH = 72;
 const HEIGHT = 150;
 const BINS_PER_DOUBLING = 4;
 const PARTS = [["decode", "decode"], ["queue", "queue"], ["infer", "network"], ["head", "head"]];
@@ -34,42 +35,44 @@ export async function showLatency(body, playground) {
     }
     button.disabled = false;
   });
-  redraw = () => chart.replaceChildren(...drawn(measuredOf(path, model.selector), model));
-  redraw();
+  // Text has its own size on any screen: the chart is drawn as wide as the panel is.
+  redraw = () => chart.replaceChildren(...drawn(measuredOf(path, model.selector), Math.min(MOST_WIDTH, body.clientWidth)));
   body.replaceChildren(
     el("p", { class: "lead" }, `Requests of this page to ${model.card.title}, one after the other, from the first byte that leaves the browser to the last that arrives.`),
     chart,
     el("div", { class: "actions" }, button),
     note,
   );
+  redraw();
 }
 
-const at = (sorted, share) => sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * share))];
+/** The least of the values that at least this share of all values do not exceed. */
+export const quantile = (sorted, share) => sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
 
-function drawn(measured) {
+function drawn(measured, width) {
   if (!measured.length) return [el("p", { class: "quiet" }, "There is none yet.")];
   const totals = measured.map(({ total }) => total).sort((a, b) => a - b);
   const binOf = (value) => Math.floor(Math.log2(Math.max(0.1, value)) * BINS_PER_DOUBLING);
   const [first, last] = [binOf(totals[0]), binOf(totals.at(-1))];
   const counts = Array.from({ length: last - first + 1 }, (_, bin) => totals.filter((value) => binOf(value) === first + bin).length);
   const edge = (bin) => 2 ** ((first + bin) / BINS_PER_DOUBLING);
-  const summary = `${plural(totals.length, "request")}: half took ${ms(at(totals, 0.5))} or less, 95 of 100 took ${ms(at(totals, 0.95))} or less, the slowest ${ms(totals.at(-1))}.`;
-  return [el("p", { class: "number" }, summary), histogram(counts, edge, summary), partsOf(measured)];
+  const summary = `${plural(totals.length, "request")}: half took ${ms(quantile(totals, 0.5))} or less, 95 of 100 took ${ms(quantile(totals, 0.95))} or less, the slowest ${ms(totals.at(-1))}.`;
+  return [el("p", { class: "number" }, summary), histogram(counts, edge, summary, width), partsOf(measured)];
 }
 
-function histogram(counts, edge, summary) {
-  const chart = svg("svg", { class: "histogram", viewBox: `0 0 ${WIDTH} ${HEIGHT + 24}`, role: "img", "aria-label": summary });
-  const step = Math.min(WIDTH / counts.length, 56);
+function histogram(counts, edge, summary, width) {
+  const chart = svg("svg", { class: "histogram", viewBox: `0 0 ${width} ${HEIGHT + 24}`, role: "img", "aria-label": summary });
+  const step = Math.min(width / counts.length, 56);
   const most = Math.max(...counts);
   counts.forEach((number, bin) => {
     const height = (number / most) * (HEIGHT - 18);
     const bar = svg("rect", { x: bin * step + 1, y: HEIGHT - height, width: step - 2, height });
     chart.append(bar);
-    const every = Math.ceil(counts.length / 8);
+    const every = Math.ceil(LABEL_WIDTH / step);
     if (number) chart.append(label(bin * step + step / 2, HEIGHT - height - 5, number));
-    if (bin % every === 0) chart.append(label(bin * step, HEIGHT + 18, ms(edge(bin)), "start"));
+    if (bin % every === 0 && bin * step + LABEL_WIDTH <= width + step) chart.append(label(bin * step, HEIGHT + 18, ms(edge(bin)), "start"));
   });
-  chart.append(svg("line", { class: "axis", x1: 0, x2: WIDTH, y1: HEIGHT, y2: HEIGHT }));
+  chart.append(svg("line", { class: "axis", x1: 0, x2: width, y1: HEIGHT, y2: HEIGHT }));
   return chart;
 }
 
@@ -81,7 +84,7 @@ function label(x, y, text, anchor = "middle") {
 
 /** Medians of what the service says in Server-Timing; the rest is the way to it and back. */
 function partsOf(measured) {
-  const median = (values) => at([...values].sort((a, b) => a - b), 0.5);
+  const median = (values) => quantile([...values].sort((a, b) => a - b), 0.5);
   const known = measured.filter(({ timing }) => timing.total !== undefined);
   if (!known.length) return el("p", { class: "quiet" }, "The service sends no Server-Timing, so its parts are not known.");
   const rows = [

@@ -71,6 +71,13 @@ export class Choice {
     if (!first) return;
     first.checked = true;
     this.#list(first.value, model);
+    this.#showInLine(first.parentElement);
+  }
+
+  /** On a phone the tasks may be a line that scrolls. */
+  #showInLine(label) {
+    const line = byId("tasks");
+    line.scrollLeft = label.offsetLeft - (line.clientWidth - label.offsetWidth) / 2;
   }
 
   #addTask(task) {

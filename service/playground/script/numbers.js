@@ -2,6 +2,9 @@
 
 const MINUS = "\u2212";
 
+/** A number as it is, with a minus sign that is as wide as a digit. */
+export const minus = (value) => String(value).replace("-", MINUS);
+
 /** 1.234 → "1.23", -0.001 → "0.00", with a minus sign that is as wide as a digit. */
 export function fixed(value, digits = 2) {
   const text = Math.abs(value).toFixed(digits);

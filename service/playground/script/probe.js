@@ -4,15 +4,16 @@ import { curveOf } from "./curves.js";
 import { byId, el } from "./dom.js";
 import { failureOf } from "./failure.js";
 import { Latest } from "./latest.js";
+import { minus } from "./numbers.js";
 import { taskOf } from "./results.js";
-import { percent } from "./text.js";
+import { percent, title } from "./text.js";
 
 const PERTURBATIONS = {
-  rotation: ["Rotated", "degrees", "angle in degrees"],
-  scale: ["Scaled", "times", "size, 1 is unchanged"],
-  blur: ["Blurred", "pixels", "blur in pixels"],
-  jpeg: ["Compressed", "JPEG quality", "JPEG quality, 100 is best"],
-  shuffle: ["Shuffled", "patches per side", "patches per side, then shuffled"],
+  rotation: ["Rotated", "degrees", { unit: "angle in degrees", marks: [-180, -90, 0, 90] }],
+  scale: ["Scaled", "times", { unit: "size, 1 is unchanged", marks: [0.25, 0.5, 1, 2, 4], logarithmic: true }],
+  blur: ["Blurred", "pixels", { unit: "blur in pixels, 0 is unchanged", marks: [0, 4, 8, 12] }],
+  jpeg: ["Compressed", "JPEG quality", { unit: "JPEG quality, 100 is best", marks: [1, 25, 50, 75, 95] }],
+  shuffle: ["Shuffled", "patches per side", { unit: "patches per side, 1 is unchanged", marks: [1, 2, 4, 8, 14], logarithmic: true }],
 };
 
 export class Probe {
@@ -52,7 +53,7 @@ export class Probe {
 
   #draw({ target, curves, texture, shape }) {
     const charts = curves.map(({ perturbation, points }) => {
-      const [name, unit, axis] = PERTURBATIONS[perturbation] ?? [perturbation, "", ""];
+      const [name, unit, axis] = PERTURBATIONS[perturbation] ?? [title(perturbation), "", { unit: "", marks: [] }];
       return curveOf(
         name,
         axis,
@@ -60,7 +61,7 @@ export class Probe {
           at: amount,
           share: probability,
           kept: top === target.label,
-          text: `${amount} ${unit}: ${percent(probability)}${top === target.label ? "" : `; top class: ${top}`}`,
+          text: `${minus(amount)} ${unit}: ${percent(probability)}${top === target.label ? "" : `; top class: ${top}`}`,
         })),
       );
     });

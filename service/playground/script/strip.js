@@ -137,7 +137,7 @@ export class Strip {
       const frame = this.frames[stage.name];
       const [strongest] = stage.maps;
       frame.pane.classList.add("pixels");
-      const text = `${stage.channels} maps, ${stage.width} × ${stage.height}`;
+      const text = `${stage.channels} maps, ${stage.width}\u00a0×\u00a0${stage.height}`;
       this.#fill(frame, el("img", { src: strongest.thumbnail, alt: "" }), titleOf(stage.name), text);
     }
   }

@@ -46,11 +46,16 @@ BOXES = {
 
 
 @pytest.mark.parametrize("side", [1, 3, 8, 40])
-def test_a_box_covers_its_share_of_a_grid(side: int) -> None:
+def test_a_box_has_its_share_of_a_grid_and_most_in_its_middle(side: int) -> None:
     in_frame = np.array([0.25, 0.1, 0.75, 0.4], np.float32)
     covered = BoxTarget("cup", 1, 0.9, (0, 0, 1, 1), in_frame, 0).place(side, side)
     assert covered.mean() == pytest.approx(0.5 * 0.3, abs=1e-5)
-    assert 0 <= covered.min() <= covered.max() <= 1
+    assert 0 <= covered.min() <= covered.max() <= 4
+    outside = np.arange(side)[None, :] / side >= 0.75
+    assert not covered[np.broadcast_to(outside, covered.shape)].any()
+    row, column = np.unravel_index(covered.argmax(), covered.shape)
+    assert abs((row + 0.5) / side - 0.25) <= 1 / side
+    assert abs((column + 0.5) / side - 0.5) <= 1 / side
 
 
 def test_an_area_covers_its_share_of_a_grid() -> None:

@@ -12,6 +12,7 @@ import httpx
 from foveal_client import calls, explanations
 from foveal_client.bodies import FileBody
 from foveal_client.calls import Answer, Call, ChainedAnswer, Drawn
+from foveal_client.cards import ModelStates
 from foveal_client.errors import FovealError, error_of, transport_errors, wait_of
 from foveal_client.types import (
     ChainOptions,
@@ -23,7 +24,6 @@ from foveal_client.types import (
     EmbedOptions,
     ExplainOptions,
     Image,
-    ModelStates,
     SegmentOptions,
     SegmentResult,
     Video,

@@ -8,9 +8,10 @@ from typing import Any, Generic, Literal, TypeVar, cast
 import httpx
 
 from foveal_client.bodies import FileBody, load
+from foveal_client.cards import ModelStates
 from foveal_client.errors import FovealError
 from foveal_client.explanations import ExplainResponse
-from foveal_client.types import ChainResult, Image, ModelStates, ServedStep, Video, VideoEvent
+from foveal_client.types import ChainResult, Image, ServedStep, Video, VideoEvent
 
 Result = TypeVar("Result")
 Read = TypeVar("Read")

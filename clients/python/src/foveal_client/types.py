@@ -215,35 +215,6 @@ class ChainResult(TypedDict):
     boxes: list[ChainBox]
 
 
-class RefusedModel(TypedDict):
-    name: str
-    version: str
-    reason: str
-
-
-class ModelState(TypedDict):
-    name: str
-    version: int
-    state: Literal["loading", "ready", "asleep", "failed"]
-    reason: str
-    device: str
-    precision: str
-    largest_batch: int | None
-    default: bool
-    memory_bytes: int
-    aliases: list[str]
-    share: float | None
-    shadow: bool
-    choice: dict[str, Any] | None
-    card: dict[str, Any]
-
-
-class ModelStates(TypedDict):
-    models: list[ModelState]
-    chains: NotRequired[list[dict[str, Any]]]
-    not_served: list[RefusedModel]
-
-
 # Events of a video. What a frame or a summary holds depends on the task.
 
 
@@ -311,12 +282,67 @@ class FrameCounts(TypedDict):
     skipped: int
 
 
+class TrackPoint(TypedDict):
+    time: float
+    box: CornersBox
+
+
+class TrackSummary(TypedDict):
+    track: int
+    label: str
+    class_id: int
+    start: float
+    end: float
+    frames: int
+    score: float
+    path: list[TrackPoint]
+
+
+class ClassInterval(TypedDict):
+    """Successive frames with one best class."""
+
+    label: str
+    class_id: int
+    start: float
+    end: float
+    frames: int
+    probability: float
+
+
+class AreaPoint(TypedDict):
+    time: float
+    area: int
+    fraction: float
+
+
+class ClassArea(TypedDict):
+    label: str
+    class_id: int
+    frames: int
+    mean_fraction: float
+    over_time: list[AreaPoint]
+
+
+class VideoSummary(TypedDict):
+    """`mean`, `smoothed`, `segments` of classify; `areas` of segment; `tracks` of detect and of chains; and so on."""
+
+    mean: NotRequired[list[Prediction]]
+    smoothed: NotRequired[list[Prediction]]
+    segments: NotRequired[list[ClassInterval]]
+    areas: NotRequired[list[ClassArea]]
+    tracks: NotRequired[list[TrackSummary]]
+    embedding: NotRequired[list[float]]
+    predictions: NotRequired[list[Prediction]]
+    windows: NotRequired[list[WindowResult]]
+    detail: NotRequired[str]
+
+
 class SummaryEvent(TypedDict):
     event: Literal["summary"]
     ended: Literal["complete", "truncated", "limit"]
     detail: NotRequired[str]
     counts: FrameCounts
-    summary: dict[str, Any]
+    summary: VideoSummary
 
 
 VideoEvent = StartEvent | FrameEvent | SummaryEvent

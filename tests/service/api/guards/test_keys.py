@@ -18,7 +18,7 @@ from tests.live import problem
 
 pytestmark = pytest.mark.anyio
 
-OPEN = {"/", "/docs", "/openapi.json", "/docs/assets/swagger-ui.css"}
+OPEN = {"/", "/docs", "/docs/guide", "/openapi.json", "/docs/assets/swagger-ui.css"}
 SCOPES = {
     "/v1/classify": {"infer"},
     "/v1/segment": {"infer"},
@@ -52,7 +52,7 @@ def client_of(
 
 
 def is_open(path: str) -> bool:
-    return path in OPEN or path.startswith(("/health/", "/playground/"))
+    return path in OPEN or path.startswith(("/health/", "/playground/", "/docs/guide/"))
 
 
 async def test_the_document_names_the_operations_that_need_no_key(tmp_path: Path) -> None:

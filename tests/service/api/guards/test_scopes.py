@@ -11,7 +11,7 @@ ANY = {"infer", "explain", "admin"}
 @pytest.mark.parametrize(
     "path",
     ["/", "/docs", "/openapi.json", "/health/live", "/health/ready", "/playground/", "/playground/main.js",
-     "/docs/assets/swagger-ui.css", "/health/", "/health/later"],
+     "/docs/assets/swagger-ui.css", "/docs/guide", "/docs/guide/index.html", "/health/", "/health/later"],
 )  # fmt: skip
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "DELETE"])
 def test_the_pages_and_the_health_need_no_key(method: str, path: str) -> None:

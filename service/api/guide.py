@@ -1,0 +1,74 @@
+"""`/docs/guide/`: the documentation as `make docs` has built it, so that it can be read where there is no internet."""
+
+import asyncio
+from pathlib import Path
+
+from fastapi import FastAPI
+from fastapi.responses import RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from starlette.responses import FileResponse, Response
+from starlette.types import Scope
+
+from service.api.docs import script_digests
+from service.errors import NotFoundError
+
+GUIDE = "docs/guide"
+HOME = "index.html"
+
+
+def serve_guide(app: FastAPI, folder: Path) -> None:
+    """Serve the site in a folder; where none was built, the answer says how to build it."""
+    if not has_guide(folder):
+
+        @app.get(f"/{GUIDE}", include_in_schema=False)
+        @app.get(f"/{GUIDE}/{{path:path}}", include_in_schema=False)
+        async def say_how() -> Response:
+            raise NotFoundError(
+                "The guide is not built here. `make docs` builds it in build/site, and FOVEAL_GUIDE names "
+                "another folder of it."
+            )
+
+        return
+
+    # Links on the pages are relative, so the address of the first page must end with a slash.
+    @app.get(f"/{GUIDE}", include_in_schema=False)
+    async def go_home() -> RedirectResponse:
+        return RedirectResponse("guide/")
+
+    app.mount(f"/{GUIDE}", Site(directory=folder))
+
+
+def has_guide(folder: Path) -> bool:
+    return (folder / HOME).is_file()
+
+
+class Site(StaticFiles):
+    """A folder of pages; each may run its own scripts and this host's, and nothing of another host."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        response = await super().get_response(HOME if path == "." else path, scope)
+        response.headers["Cache-Control"] = "no-cache"
+        if isinstance(response, FileResponse) and Path(response.path).suffix == ".html":
+            digests = await asyncio.to_thread(_digests_of, Path(response.path))
+            response.headers["Content-Security-Policy"] = _policy(digests)
+            response.headers["Referrer-Policy"] = "no-referrer"
+        return response
+
+
+def _digests_of(page: Path) -> str:
+    return script_digests(page.read_text(encoding="utf-8"))
+
+
+def _policy(digests: str) -> str:
+    return "; ".join([
+        "default-src 'none'",
+        f"script-src 'self' {digests}",
+        # The theme writes style attributes, and its search runs in a worker.
+        "style-src 'self' 'unsafe-inline'",
+        "worker-src 'self'",
+        "img-src 'self' data:",
+        "connect-src 'self'",
+        "base-uri 'none'",
+        "form-action 'none'",
+        "frame-ancestors 'none'",
+    ])  # fmt: skip
