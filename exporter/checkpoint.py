@@ -13,7 +13,7 @@ from torch import Tensor
 
 from exporter import inert_pickle
 from exporter.errors import WeightsError
-from exporter.file_kind import file_kind
+from exporter.file_kind import file_kind, require_weights
 from exporter.pickled_arrays import read_npz
 from exporter.state_dict import Found, find_states
 
@@ -36,12 +36,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         WeightsError: it is something else, damaged, without weights, or could only be read by running code.
     """
-    try:
-        kind = file_kind(path)
-    except OSError as error:
-        raise WeightsError(f"--weights {path.name} can not be read: {error.strerror}") from error
-    if not kind.is_weights:
-        raise WeightsError(f"--weights {path.name} {kind.sentence}")
+    kind = require_weights(path)
     content = _READERS.get(kind.kind, _pickled)(path)
     states = find_states(content)
     if not states:

@@ -6,6 +6,7 @@ from pathlib import Path
 from pydantic import BaseModel
 
 from exporter.errors import RecipeError, WriteError
+from exporter.file_kind import SAVED, require_saved, require_weights
 from exporter.images import NO_IMAGE, require_folder
 from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
@@ -37,15 +38,17 @@ def check_recipe(recipe: Recipe, path: Path) -> None:
 
 
 def _check_files(recipe: Recipe) -> None:
-    """Refuse a file of the network, or of its weights, that is not there."""
+    """Refuse a file of the network, or of its weights, that is not there or is clearly something else."""
     kind, _, where = recipe.source.partition(":")
     if kind in COMPLETE:
-        recipe.locate(where)
+        file = recipe.locate(where)
+        if kind in SAVED:
+            require_saved(file, *SAVED[kind])
     weights = recipe.weights
     # torchvision's weights have many names, of which none has an ending.
     is_file = weights is not None and (kind in _FILES_ALONE or Path(weights).suffix != "")
     if weights is not None and is_file and weights not in _NAMES:
-        recipe.locate(weights, "weights")
+        require_weights(recipe.locate(weights, "weights"))
 
 
 def _check_folders(recipe: Recipe) -> None:

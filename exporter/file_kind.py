@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from exporter.errors import SourceError, WeightsError
 from exporter.weights_alone import weights_alone
 
 Kind = Literal[
@@ -64,6 +65,13 @@ _FIRST_FIELDS = (b"\x08",)
 """An ONNX file begins with the field `ir_version`, or in rare cases is recognized by its ending."""
 
 
+SAVED: dict[str, tuple[Kind, str]] = {
+    "program": ("program", "a program of torch.export"),
+    "torchscript": ("torchscript", "a TorchScript"),
+}
+"""What the file of a source must be, in words too, by the kind of source."""
+
+
 @dataclass(frozen=True, slots=True)
 class FileKind:
     """What a file is: `what` for a sentence with "is", and the `advice` where it can not be read."""
@@ -101,6 +109,40 @@ def file_kind(path: Path) -> FileKind:
         return _safetensors_kind(path, length, size)
     is_pickle = (head.startswith(b"\x80") and size > 1) or head.startswith(_FIRST_PICKLES)
     return _pickle_kind(head) if is_pickle else _other(head, size)
+
+
+def require_weights(path: Path) -> FileKind:
+    """Return what a file of weights is.
+
+    Raises:
+        WeightsError: it holds no weights that are read, or can not be read at all; the message says what it is.
+    """
+    try:
+        kind = file_kind(path)
+    except OSError as error:
+        raise WeightsError(f"--weights {path.name} can not be read: {error.strerror}") from error
+    if not kind.is_weights:
+        raise WeightsError(f"--weights {path.name} {kind.sentence}")
+    return kind
+
+
+def require_saved(path: Path, wanted: Kind, what: str) -> None:
+    """Refuse a file that is known to be something else than a saved network; `what` names the wanted one.
+
+    Raises:
+        SourceError: it is something else, or can not be read at all.
+    """
+    try:
+        found = file_kind(path)
+    except OSError as error:
+        raise SourceError(f"{path.name} can not be read: {error.strerror}") from error
+    if found.kind == "torch" and wanted != "torch":
+        raise SourceError(
+            f"{path.name} is a file of torch.save, with weights and no code, not {what}. Build the network with "
+            "python:package.module:callable --weights FILE, or save it as a program (torch.export.save)"
+        )
+    if found.kind not in {wanted, "unknown"} and found.what:
+        raise SourceError(f"{path.name} is not {what}: it {found.sentence}")
 
 
 def _pickle_kind(head: bytes) -> FileKind:

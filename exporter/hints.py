@@ -98,8 +98,13 @@ def box_hints(loaded: Head, boxes: BoxForm | None, *, measured: bool) -> list[st
     return hints
 
 
-def input_hints(frames: NDArray[np.uint8], pixels: Pixels) -> list[str]:
-    """Return hints about the values that the network reads for these frames, uint8 (N, H, W, 3)."""
+def input_hints(
+    frames: NDArray[np.uint8], pixels: Pixels, own_factor: float | None = None
+) -> list[str]:
+    """Return hints about the values that the network reads for these frames, uint8 (N, H, W, 3).
+
+    Before its first layer the network multiplies them by `own_factor`, if it has one.
+    """
     if float(frames.std()) < BLANK:
         return ["The images that were proved with are almost blank. Give others with --images"]
     values = pixel_values(frames[:ENOUGH_IMAGES], pixels)
@@ -115,6 +120,9 @@ def input_hints(frames: NDArray[np.uint8], pixels: Pixels) -> list[str]:
         return [
             f"{within}, and hardly vary: their standard deviation is {spread:.2g}, {typical}. {CLOSER}"
         ]
+    if own_factor is not None and spread * own_factor < LEAST_VARIATION:
+        own = f"It multiplies them by {own_factor:.4g} itself before its first layer, where they hardly vary"
+        return [f"{within}. {own}. Does it read bytes? That is --scale 1 --mean 0 --std 1"]
     furthest = max(abs(low), abs(high))
     if furthest <= FAR or (furthest <= FAR_BYTES and _are_bytes(pixels)):
         return []

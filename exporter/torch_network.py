@@ -15,6 +15,7 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
 from exporter.network import Facts, Head, Network, Outputs
+from exporter.own_scaling import settle_scale
 from exporter.progress import Progress
 from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
 from exporter.torch_order import order_outputs
@@ -64,6 +65,10 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     exportable = model.exportable if module is model.module else None
     traced = trace(module, image_input, pixels, exportable, model.max_batch)
     assumed = recipe.assumed_pixels(None if model.borrowed else model.pixels)
+    if model.pixels is None:
+        graph = traced.graph
+        unscaled = settle_scale(pixels, recipe, graph.proto, graph.opset, progress)
+        pixels, assumed = unscaled, assumed if unscaled == pixels else ()
     if model.borrowed and assumed:
         progress.warn(
             f"{' and '.join(assumed)} are taken from {model.borrowed}: the weights in the file do not state theirs"

@@ -97,7 +97,8 @@ def check_classes(head: Head, outputs: Sequence[Sequence[Array]], labels: int) -
     if high >= labels:
         raise RecipeError(
             f"labels: {labels} are given, but the network detects class {high:.0f} on real images. "
-            "Give one label for each of the network's classes, in the order of their ids"
+            "Give one label for each of the network's classes, in the order of their ids; where these begin at 1, the "
+            "first label is that of the background"
         )
 
 

@@ -20,6 +20,7 @@ from exporter.heads.metrics import relative_difference
 from exporter.heads.own_suppression import gives_each_object_one_box
 from exporter.heads.select_head import select_head
 from exporter.network import Array, Facts, Head, Network, Outputs
+from exporter.own_scaling import settle_scale
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.sessions import alternating_session, optimized_session, unoptimized_session
@@ -121,6 +122,10 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     image_input = settle_size(entry, recipe)
     bound = bind_entry(model, entry, pixels, image_input)
     del model  # each copy of a large network is gigabytes
+    assumed = () if entry.reads_bytes else recipe.assumed_pixels(stated)
+    if stated is None and not entry.reads_bytes:
+        unscaled = settle_scale(pixels, recipe, bound.graph, opset_of(bound), progress)
+        pixels, assumed = unscaled, assumed if unscaled == pixels else ()
     named = _named_classes(source)
     recipe, outputs = _outputs(bound, entry, recipe, image_input, len(named or ()))
     _say_scores(bound, outputs, recipe, progress)
@@ -150,7 +155,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         image_input=image_input,
         pixels=pixels,
         background_id=recipe.segment.background_id,
-        assumed=() if entry.reads_bytes else recipe.assumed_pixels(stated),
+        assumed=assumed,
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=named),
         max_batch=max_batch,
     )

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from exporter.errors import GraphError, SourceError
-from exporter.file_kind import Kind, file_kind
+from exporter.file_kind import SAVED, Kind, require_saved
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
 from exporter.progress import Progress
@@ -32,7 +32,7 @@ def load_program(where: str, recipe: Recipe, progress: Progress) -> Network:
     """
     progress.begin("Read the program")
     path = recipe.locate(where)
-    program = _read(path, torch.export.load, "program", "a program of torch.export")
+    program = _read(path, torch.export.load, *SAVED["program"])
     return _network(
         Unpacked(program.module()), program, _described(program, recipe), recipe, progress
     )
@@ -46,7 +46,7 @@ def load_torchscript(where: str, recipe: Recipe, progress: Progress) -> Network:
     """
     progress.begin("Read the script")
     path = recipe.locate(where)
-    module: torch.jit.ScriptModule = _read(path, _load_script, "torchscript", "a TorchScript")
+    module: torch.jit.ScriptModule = _read(path, _load_script, *SAVED["torchscript"])
     return _network(module, module, (None, None), recipe, progress)
 
 
@@ -71,14 +71,7 @@ class Unpacked(nn.Module):
 
 
 def _read(path: Path, load: Callable[[Path], T], kind: Kind, what: str) -> T:
-    found = file_kind(path)
-    if found.kind == "torch" and kind != "torch":
-        raise SourceError(
-            f"{path.name} is a file of torch.save, with weights and no code, not {what}. Build the network with "
-            "python:package.module:callable --weights FILE, or save it as a program (torch.export.save)"
-        )
-    if found.kind not in {kind, "unknown"} and found.what:
-        raise SourceError(f"{path.name} is not {what}: it {found.sentence}")
+    require_saved(path, kind, what)
     try:
         return load(path)
     # torch raises RuntimeError, the errors of zipfile and pickle, and its own

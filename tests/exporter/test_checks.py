@@ -36,6 +36,10 @@ def folder(place: Path) -> Path:
     """Return a folder with an empty file, a folder without images and one with an image deep inside."""
     (place / "file.jpg").touch()
     (place / "net.onnx").touch()
+    (place / "pointer.pth").write_bytes(
+        b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\n"
+    )
+    (place / "page.pth").write_bytes(b"<!DOCTYPE html><html></html>")
     (place / "empty").mkdir()
     (place / "images" / "deep").mkdir(parents=True)
     (place / "images" / "deep" / "a.PNG").touch()
@@ -56,6 +60,10 @@ def folder(place: Path) -> Path:
         ({"source": "program:a.pt2"}, "source 'a.pt2': there is no file"),
         ({"source": "timm:resnet18", "weights": "best"}, "weights 'best': there is no file"),
         ({"source": "torchvision:resnet18", "weights": "best.pth"}, "weights 'best.pth': there is no file"),
+        ({"source": "timm:resnet18", "weights": "pointer.pth"}, "--weights pointer.pth is a Git LFS pointer"),
+        ({"source": "torchvision:resnet18", "weights": "page.pth"}, "--weights page.pth is a web page (HTML)"),
+        ({"source": "program:pointer.pth"}, "pointer.pth is not a program of torch.export: it is a Git LFS pointer"),
+        ({"source": "torchscript:page.pth"}, "page.pth is not a TorchScript: it is a web page (HTML)"),
         ({"labels": "none.txt"}, "labels 'none.txt': there is no file"),
         ({"labels": "empty"}, "labels 'empty': this is a folder, not a file"),
         ({"task": "embed", "labels": ["a"]}, "--labels: --task embed has no classes"),
