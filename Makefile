@@ -99,7 +99,7 @@ kubernetes: .venv/.test $(HELM) ## Write the Kustomize bases in docker/k8s from 
 $(HELM): docker/k8s/tools.py .venv/bin/python
 	@$(BIN)/python docker/k8s/tools.py $(@D) || echo "No helm and kubectl: the tests of the chart are skipped."
 
-large: .venv/.test ## Export and serve a network above 2 GiB: 8 GiB of memory, 7 GiB in TMPDIR, some minutes
+large: .venv/.test ## Export and serve a network above 2 GiB: 9 GiB of memory, 7 GiB in TMPDIR, some minutes
 	$(BIN)/pytest -n 0 tests/exporter/large.py
 
 mutants: .venv/.test ## Change the core modules in one place at a time; do their tests notice? (MUTANTS=150 MODULES=…)

@@ -1,6 +1,6 @@
 """A network above 2 GiB from its module to an answer over HTTP: `make large`, outside of CI.
 
-It needs 8 GiB of memory, 7 GiB of disk in the temporary folder, and some minutes. What is special about such a
+It needs 9 GiB of memory, 7 GiB of disk in the temporary folder, and some minutes. What is special about such a
 network is tested in `test_external_data.py` with a limit of kilobytes; here protobuf's own limit is passed.
 """
 
