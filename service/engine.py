@@ -45,6 +45,7 @@ from service.runtime.changes import Changes
 from service.runtime.host import imaging_threads
 from service.runtime.job import JobResult
 from service.runtime.model import Model
+from service.runtime.opening import Elsewhere
 from service.runtime.probing import DeviceCheck, find_device, is_lost
 from service.runtime.session import RUNTIME_VERSION
 from service.runtime.wanted import NO_OVERRIDES, Catalog, Overrides
@@ -96,6 +97,7 @@ class Engine:
         overrides: what admin calls have changed, where this engine takes the place of another.
         storage: where the models are found; None: where the settings say.
         environment: of the process, for OpenTelemetry's variables; None: it has none.
+        elsewhere: the other processes that run the networks; None: this one runs them.
 
     Raises:
         ConfigurationError: the device does not work, there is no repository, a default names no model, or the tasks
@@ -115,6 +117,7 @@ class Engine:
         overrides: Overrides = NO_OVERRIDES,
         storage: ModelStorage | None = None,
         environment: Mapping[str, str] | None = None,
+        elsewhere: Elsewhere | None = None,
     ) -> None:
         require_fitting(tasks)
         self.version = version_of("foveal")
@@ -129,11 +132,15 @@ class Engine:
         self.metrics = Metrics()
         self.metrics.build_info.labels(self.version, RUNTIME_VERSION).set(1)
         self.metrics.workers.set(1)
-        device = find_device(settings.device, settings.device_id)
-        self.threads = share(threads_of(settings, device))
+        if elsewhere is None:
+            device = find_device(settings.device, settings.device_id)
+            self.threads = share(threads_of(settings, device))
+            # On a CPU the workers prepare images themselves.
+            images = imaging_threads(share) if device.is_gpu else 0
+        else:
+            device, images = elsewhere.device, elsewhere.imaging_threads
+            self.threads = elsewhere.batches
         self._workers = Workers(self.threads)
-        # On a CPU the workers prepare images themselves.
-        images = imaging_threads(share) if device.is_gpu else 0
         self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
         self.storage = storage or make_storage(settings)
         self.storage.refresh(also=overrides.loaded)
@@ -151,6 +158,7 @@ class Engine:
                 pool=self._pool,
                 on_device_lost=self._lose_device,
                 is_lost=partial(device_check, device),
+                elsewhere=elsewhere,
             ),
             tasks=tasks,
             settings=settings,

@@ -72,6 +72,12 @@ class Metrics:
         self.worker_restarts = self._counter(
             "foveal_worker_restarts_total", "Processes that were started in place of a dead one."
         )
+        self.replicas = self._gauge(
+            "foveal_replicas",
+            "On a Ray cluster: replicas that answered this scrape, by version; those of the ingress have no model.",
+            "model",
+            "version",
+        )
         self.decoder_restarts = self._counter(
             "foveal_decoder_restarts_total",
             "Isolated decoder processes that were replaced, by reason: crash, memory, time, killed, reply.",

@@ -29,7 +29,7 @@ from service.runtime.faults import IsLost
 from service.runtime.fleet import Selector, parse_selector, read_fleet
 from service.runtime.host import granted_memory, granted_threads
 from service.runtime.loading import ModelLoader
-from service.runtime.opening import Batching, Opener
+from service.runtime.opening import Batching, Elsewhere, Opener
 from service.runtime.probing import try_device
 from service.runtime.registry import Registry
 from service.runtime.trial import Trial
@@ -152,12 +152,23 @@ def make_opener(
     pool: Executor | None,
     on_device_lost: Callable[[str], None],
     is_lost: IsLost,
+    elsewhere: Elsewhere | None = None,
 ) -> Opener:
     """Return what brings models into memory, on the threads of `workers`.
 
     Raises:
         ConfigurationError: the settings contradict each other.
     """
+    batching = Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds)
+    if elsewhere is not None:
+        return Opener(
+            device=device,
+            open_model=elsewhere.open_model,
+            workers=workers,
+            metrics=metrics,
+            batching=batching,
+            pool=pool,
+        )
     loader = ModelLoader(
         device=device,
         outputs={task.name: task.outputs for task in tasks.values()},
@@ -177,7 +188,7 @@ def make_opener(
         open_beside=loader.load_beside,
         workers=workers,
         metrics=metrics,
-        batching=Batching(settings.queue_size, settings.max_delay_ms / 1e3, settings.stuck_seconds),
+        batching=batching,
         pool=pool,
         on_device_lost=on_device_lost,
         is_lost=is_lost,

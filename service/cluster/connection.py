@@ -18,6 +18,8 @@ ANSWER_SECONDS = 5.0
 """How long a cluster's address may take to accept a connection."""
 LOCAL = "local"
 """The address of a cluster that is started on this machine."""
+PROXY_CALLBACK = "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"
+"""Names the function that returns what stands around Ray Serve's own proxy."""
 GCS_PORT, CLIENT_PORT = 6379, 10001
 """Ray's own defaults, for an address without a port."""
 
@@ -39,6 +41,15 @@ def show_token() -> None:
     named = os.environ.keys() & {"RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"}
     if named or (Path.home() / ".ray" / "auth_token").is_file():
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+
+
+def prepare_environment() -> None:
+    """Set what the processes of a cluster that this process starts inherit.
+
+    A cluster that `ray start` started has it only where its machines set it too.
+    """
+    switch_off_usage_statistics()
+    os.environ.setdefault(PROXY_CALLBACK, "service.cluster.resending.middlewares")
 
 
 def import_ray(module: str = "ray") -> Any:  # noqa: ANN401  # a module that may not be there

@@ -30,9 +30,9 @@ FORWARD, PREPARE = b"change ", b"prepare "
 _COMMIT, _WITHOUT = b"commit", b"without "
 MOST_BYTES = 1 << 20
 """Of one message: a change, a report."""
-_OVERRIDES = TypeAdapter(Overrides)
+OVERRIDES = TypeAdapter(Overrides)
 _FAILURES = TypeAdapter(dict[Key, str])
-_BY_CODE = {kind.code: kind for kind in error_types()}
+BY_CODE = {kind.code: kind for kind in error_types()}
 
 
 def read_overrides(slot: WorkerSlot) -> Overrides:
@@ -45,12 +45,12 @@ def _read_decision(slot: WorkerSlot) -> tuple[str, Overrides]:
         decision = from_json(slot.overrides.read_bytes())
     except FileNotFoundError:
         return "", NO_OVERRIDES
-    return decision["id"], _OVERRIDES.validate_python(decision["overrides"])
+    return decision["id"], OVERRIDES.validate_python(decision["overrides"])
 
 
 def _decide(slot: WorkerSlot, identity: str, overrides: Overrides) -> None:
     draft = slot.overrides.with_suffix(".draft")
-    written = _OVERRIDES.dump_python(overrides, mode="json")
+    written = OVERRIDES.dump_python(overrides, mode="json")
     draft.write_bytes(to_json({"id": identity, "overrides": written}))
     draft.replace(slot.overrides)
 
@@ -111,20 +111,20 @@ class FleetChanges:
     async def _refused(self, error: FovealError, others: "Sequence[_Link]") -> FovealError:
         """Return why a change can not be done, with the reason of each process; this one's is known."""
         _, errors = await _prepared_by(others)
-        return _joined({self._slot.name: error, **errors}, 1 + len(others))
+        return joined({self._slot.name: error, **errors}, 1 + len(others))
 
     async def _agree(self, own: Prepared, others: "Sequence[_Link]") -> None:
         """Wait until all have prepared the change, and all do without the same versions."""
         failures, errors = await _prepared_by(others)
         if errors:
-            raise _joined(errors, 1 + len(others))
+            raise joined(errors, 1 + len(others))
         union: dict[Key, str] = {}
         for _ in range(len(others) + 2):
             found = {self._slot.name: own.transition.failures}
             found |= {one.name: its for one, its in zip(others, failures, strict=True)}
             for key in {key for its in found.values() for key in its} - union.keys():
                 reasons = {name: its[key] for name, its in found.items() if key in its}
-                union[key] = _by_process(reasons, len(found))
+                union[key] = by_process(reasons, len(found))
             if all(union.keys() == one.keys() for one in (own.transition.failures, *failures)):
                 return
             await self._changes.do_without(own, union)
@@ -209,7 +209,7 @@ class _Link:
             )
         found = from_json(message)
         if isinstance(found, dict) and "error" in found:
-            raise _BY_CODE.get(found["error"]["code"], FovealError)(found["error"]["detail"])
+            raise BY_CODE.get(found["error"]["code"], FovealError)(found["error"]["detail"])
         return found
 
     async def failures(self) -> dict[Key, str]:
@@ -235,13 +235,13 @@ async def _prepared_by(
     return failures, errors
 
 
-def _joined(errors: Mapping[str, FovealError], count: int) -> FovealError:
+def joined(errors: Mapping[str, FovealError], count: int) -> FovealError:
     """Return one error for those of several processes, of so many; the first one's kind."""
     first = next(iter(errors.values()))
-    return type(first)(_by_process({name: str(one) for name, one in errors.items()}, count))
+    return type(first)(by_process({name: str(one) for name, one in errors.items()}, count))
 
 
-def _by_process(reasons: Mapping[str, str], count: int) -> str:
+def by_process(reasons: Mapping[str, str], count: int) -> str:
     """Return the reasons of several processes, of so many, as one text; where all have the same, none is named."""
     if len(reasons) == count and len(set(reasons.values())) == 1:
         return next(iter(reasons.values()))

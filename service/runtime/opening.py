@@ -43,6 +43,23 @@ OpenModel = Callable[[Servable], Loaded]
 
 
 @dataclass(frozen=True, slots=True)
+class Elsewhere:
+    """Networks that run in other processes; this one prepares images, forms batches and reads their outputs.
+
+    Attributes:
+        device: what they run on, for what is said of it.
+        open_model: returns a network whose runs wait for another process.
+        batches: how many may run at once; a thread waits for each.
+        imaging_threads: how many threads prepare images here.
+    """
+
+    device: Device
+    open_model: OpenModel
+    batches: int
+    imaging_threads: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batching:
     """How the batches of each model are made; see `Batcher`."""
 

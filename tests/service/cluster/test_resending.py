@@ -1,0 +1,119 @@
+"""What stands around Ray Serve's proxy, before proxies that lose requests."""
+
+from collections.abc import Sequence
+
+import pytest
+from starlette.types import Message, Receive, Scope, Send
+
+from service.cluster import resending
+from service.cluster.resending import Resending
+
+pytestmark = pytest.mark.anyio
+
+PARTS = (
+    {"type": "http.request", "body": b"ab", "more_body": True},
+    {"type": "http.request", "body": b"cd", "more_body": False},
+)
+OK = {"type": "http.response.start", "status": 200, "headers": []}
+OURS = {"type": "http.response.start", "status": 500, "headers": [(b"Server-Timing", b"total")]}
+NOT_OURS = {"type": "http.response.start", "status": 500, "headers": []}
+END = {"type": "http.response.body", "body": b"end"}
+
+
+class Proxy:
+    """Answers each attempt as given, after it has read the body; nothing: the replica died."""
+
+    def __init__(self, *attempts: Sequence[Message]) -> None:
+        self._attempts = list(attempts)
+        self.bodies: list[bytes] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["path"]
+        body, more = b"", True
+        while more:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                break
+            body += message["body"]
+            more = message["more_body"]
+        self.bodies.append(body)
+        for message in self._attempts.pop(0):
+            await send(message)
+
+
+async def ask(
+    proxy: Proxy,
+    *,
+    method: str = "POST",
+    path: str = "/v1/classify",
+    parts: Sequence[Message] = PARTS,
+) -> list[Message]:
+    sent: list[Message] = []
+    left = list(parts)
+
+    async def receive() -> Message:
+        return left.pop(0) if left else {"type": "http.disconnect"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": method, "path": path}
+    await Resending(proxy, pauses_seconds=(0, 0, 0))(scope, receive, send)
+    return sent
+
+
+@pytest.mark.parametrize("lost", [(), (NOT_OURS, END)])
+async def test_a_request_that_was_lost_is_sent_again_with_its_whole_body(
+    lost: Sequence[Message],
+) -> None:
+    proxy = Proxy(lost, lost, (OK, END))
+    assert await ask(proxy) == [OK, END]
+    assert proxy.bodies == [b"abcd"] * 3
+
+
+async def test_what_the_service_itself_answers_is_passed_on() -> None:
+    proxy = Proxy((OURS, END))
+    assert await ask(proxy) == [OURS, END]
+
+
+async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
+    proxy = Proxy((OK,))
+    assert await ask(proxy) == [OK]
+    assert len(proxy.bodies) == 1
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("PUT", "/v1/models/a/versions/2"), ("DELETE", "/v1/models/a/versions/2"), ("POST", "/v1/admin/reload")],
+)  # fmt: skip
+async def test_what_changes_the_models_is_sent_once(method: str, path: str) -> None:
+    proxy = Proxy((NOT_OURS, END))
+    assert await ask(proxy, method=method, path=path) == [NOT_OURS, END]
+
+
+async def test_the_last_attempt_is_passed_on_as_it_is() -> None:
+    lost = (NOT_OURS, END)
+    proxy = Proxy(lost, lost, lost, lost)
+    assert await ask(proxy) == [NOT_OURS, END]
+    assert len(proxy.bodies) == 4
+
+
+async def test_a_client_that_left_is_not_asked_again() -> None:
+    proxy = Proxy((NOT_OURS, END))
+    assert await ask(proxy, parts=PARTS[:1]) == [NOT_OURS, END]
+    assert proxy.bodies == [b"ab"]
+
+
+async def test_a_body_that_is_too_large_to_keep_is_sent_once() -> None:
+    large = {
+        "type": "http.request",
+        "body": bytes(resending.MOST_BYTES + 1),
+        "more_body": False,
+    }
+    proxy = Proxy((NOT_OURS, END))
+    assert await ask(proxy, parts=[large]) == [NOT_OURS, END]
+    assert [len(one) for one in proxy.bodies] == [resending.MOST_BYTES + 1]
+
+
+def test_ray_serve_finds_it_by_the_name_in_its_environment() -> None:
+    assert [str(one) for one in resending.middlewares()] == ["Middleware(Resending)"]
