@@ -25,6 +25,7 @@ class WhenLoaded:
         async def send_in_time(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
                 await self._replica.engine.loaded.wait()
+                await self._replica.require_joined()
             elif message["type"] == "lifespan.shutdown.complete":
                 await self._replica.leave()
             await send(message)

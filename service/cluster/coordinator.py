@@ -112,7 +112,7 @@ class Coordinator:
     async def join(self, member: str) -> dict[str, Any]:
         """Return what admin calls have changed. It waits for a change that is under way: its outcome counts."""
         async with self._turn:
-            self._members[member] = _Member(heard=self._clock())
+            self._members.setdefault(member, _Member()).heard = self._clock()
             return {"revision": self._state.revision, "overrides": self._state.overrides}
 
     async def beat(self, member: str, holds: Sequence[str]) -> int:

@@ -178,6 +178,17 @@ class IngressReplica:
             stack, _ = self._pending.pop(identity)
             await stack.aclose()
 
+    async def require_joined(self) -> None:
+        """Raise where the models have changed while this replica loaded them; Ray Serve starts it again.
+
+        Raises:
+            NotReadyError
+            UnavailableError: the coordinator does not answer.
+        """
+        joined = await self._coordinator.join(self._member)
+        if joined["revision"] != self._revision:
+            raise NotReadyError("The models have changed while this replica loaded them.")
+
     def require_current(self) -> None:
         """Raise where this replica has missed a change of the models; another one begins with it.
 

@@ -156,7 +156,7 @@ def test_a_killed_replica_loses_no_request_and_no_count(ray: LocalRay, kind: str
         assert ray.sample("foveal_images_total", outcome="answered") >= counted
 
     assert loaded(ray, "colors", 6, kill).failures == {}
-    wait_until(lambda: len(ray.replicas("ingress")) == 2)
+    wait_until(lambda: ray.sample("foveal_replicas", model="") == 2)
 
 
 def test_a_version_comes_to_every_replica_and_goes_from_every_replica(
