@@ -194,6 +194,7 @@ def test_without_a_coordinator_requests_are_answered_and_the_next_one_knows_what
         wait_until(lambda: tally.answers >= 20)
 
     assert loaded(ray, "colors", 6, kill).failures == {}
-    wait_until(lambda: httpx.get(f"{ray.url}/metrics", headers=ray.headers).status_code == 200)
+    scrape = f"{ray.url}/metrics"
+    wait_until(lambda: httpx.get(scrape, headers=ray.headers, timeout=30).is_success)
     wait_until(lambda: ray.sample("foveal_replicas", model="colors") == 2)
     assert ray.sample("foveal_images_total", outcome="answered") >= counted + 20
