@@ -11,7 +11,13 @@ from typing import Any, Literal
 import numpy as np
 from pydantic_core import from_json, to_json
 
-from service.errors import ClientLeftError, DeadlineError, FovealError
+from service.errors import (
+    ClientLeftError,
+    DeadlineError,
+    FovealError,
+    StuckError,
+    UnavailableError,
+)
 from service.imaging.overlay import RenderedImage
 from service.metrics import Metrics
 from service.runtime.job import JobResult, Trace
@@ -97,8 +103,9 @@ class ResponseCache:
     """Results by a digest of everything that they depend on.
 
     Promises: an image that is asked for twice at one time runs once. That run goes on while anyone waits for it, and no
-    longer. Each request keeps its own deadline. No error is kept. `capacity` bounds what the entries hold; the least
-    recently used go first.
+    longer. Each request keeps its own deadline. No error is kept. A run that was refused, or was late, for the request
+    that began it (its images were more than a queue takes) fails no other: those that wait run the image themselves.
+    `capacity` bounds what the entries hold; the least recently used go first.
 
     Args:
         capacity: in bytes, as `bytes_of` counts them.
@@ -136,7 +143,7 @@ class ResponseCache:
 
         Args:
             keys: the digest of each image and what its result depends on; None for one that is not kept.
-            compute: answers images; called once at most, with those that nobody else runs.
+            compute: answers images; called with those that nobody else runs, and again where that run was refused.
             model: its name, for the metric.
             timeout_seconds: how long until this request ends.
             disconnected: returns when the caller has left.
@@ -145,6 +152,7 @@ class ResponseCache:
         Raises:
             FovealError: what `compute` raised.
         """
+        began = asyncio.get_running_loop().time()
         outcomes: dict[int, Outcome] = {}
         flights: dict[int, _Flight] = {}
         new: list[tuple[int, _Flight]] = []
@@ -164,6 +172,21 @@ class ResponseCache:
         own = frozenset(index for index, _ in new)
         if flights:
             outcomes |= await self._landed(flights, own, timeout_seconds, disconnected)
+        again = [
+            index for index, flight in flights.items() if index not in own and _was_refused(flight)
+        ]
+        if again:
+            found = await self.run(
+                [keys[index] for index in again],
+                lambda places: compute([again[place] for place in places]),
+                model=model,
+                timeout_seconds=max(
+                    0.0, timeout_seconds + began - asyncio.get_running_loop().time()
+                ),
+                disconnected=disconnected,
+                low_priority=low_priority,
+            )
+            outcomes |= zip(again, found, strict=True)
         return [outcomes[index] for index in range(len(keys))]
 
     def _begin(self, key: bytes | None, run: _Run, *, low_priority: bool) -> _Flight:
@@ -241,10 +264,11 @@ class ResponseCache:
         outcome = flight.landed.result()
         if isinstance(outcome, FovealError):
             # The frames and causes of an error belong to one request.
-            error = outcome if own else copy.copy(outcome)
+            if not own:
+                return copy.copy(outcome)
             if flight.run.refused:
-                raise error
-            return error
+                raise outcome
+            return outcome
         if own:
             return outcome
         shared = outcome.value if flight.kept is None else give(flight.kept)
@@ -260,6 +284,15 @@ class ResponseCache:
             _, oldest = self._kept.popitem(last=False)
             self.bytes -= bytes_of(oldest)
             self._evictions.inc()
+
+
+def _was_refused(flight: _Flight) -> bool:
+    """Return whether a run says nothing of its image: it was refused, or late, for the request that began it."""
+    if not flight.landed.done():
+        return False
+    outcome = flight.landed.result()
+    late = isinstance(outcome, UnavailableError) and not isinstance(outcome, StuckError)
+    return flight.run.refused or late
 
 
 def _fail(landed: "asyncio.Future[Outcome]", error: BaseException) -> None:

@@ -171,6 +171,54 @@ async def test_a_request_that_is_refused_as_a_whole_raises_for_all_who_wait() ->
     assert [type(one) for one in found] == [OverloadedError] * 2
 
 
+@pytest.mark.parametrize("raised", [True, False])
+async def test_a_run_that_is_refused_or_late_for_the_first_request_fails_no_other(
+    *, raised: bool
+) -> None:
+    may, begun = asyncio.Event(), asyncio.Event()
+
+    async def refuse(indices: Sequence[int]) -> list[Outcome]:
+        begun.set()
+        await may.wait()
+        if raised:
+            raise OverloadedError("300 more do not fit")
+        return [DeadlineError("late") for _ in indices]
+
+    cache, network = cache_of(), Network()
+    network.may.set()
+    first = asyncio.create_task(cache.run([A, B], refuse, model="m", timeout_seconds=10))
+    await begun.wait()
+    second = asyncio.create_task(run(cache, network, C, B))
+    third = asyncio.create_task(run(cache, network, B))
+    await asyncio.sleep(0)
+    may.set()
+    (failed,) = await asyncio.gather(first, return_exceptions=True)
+    (error,) = {type(one) for one in (failed if isinstance(failed, list) else [failed])}
+    assert error is (OverloadedError if raised else DeadlineError)
+    assert values(await second) == [{"index": 0}, {"index": 1}]
+    assert len(values(await third)) == 1
+    assert len(network.ran) == 2, "C, and B once for both that had waited"
+
+
+async def test_a_request_whose_time_is_up_does_not_run_again_what_was_refused() -> None:
+    may, begun = asyncio.Event(), asyncio.Event()
+
+    async def refuse(_: Sequence[int]) -> list[Outcome]:
+        begun.set()
+        await may.wait()
+        raise OverloadedError("300 more do not fit")
+
+    cache, network = cache_of(), Network()
+    first = asyncio.create_task(cache.run([A], refuse, model="m", timeout_seconds=10))
+    await begun.wait()
+    (late,) = await run(cache, network, A, seconds=0)
+    assert isinstance(late, DeadlineError)
+    may.set()
+    with pytest.raises(OverloadedError):
+        await first
+    assert network.ran == []
+
+
 async def test_a_bug_reaches_its_callers_and_leaves_nothing_in_flight() -> None:
     async def fail(_: Sequence[int]) -> list[Outcome]:
         await asyncio.sleep(0)
