@@ -244,7 +244,7 @@ class MalformedMultipartError(RequestError):
 
 
 class MalformedJsonError(RequestError):
-    """Not `{"images": ["<base64>", …]}`, or nested deeper than `FOVEAL_MAX_JSON_DEPTH`."""
+    """Not `{"images": ["<base64>", …]}`, a key twice in one object, or deeper than `FOVEAL_MAX_JSON_DEPTH`."""
 
     code = "malformed_json"
     title = "Malformed JSON"

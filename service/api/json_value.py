@@ -27,7 +27,7 @@ async def read_value(request: Request, limits: BodyLimits, kind: TypeAdapter[T],
 
     Raises:
         BodyTooLargeError: it has more than 64 KiB.
-        MalformedJsonError: it is no JSON object, or is nested too deep.
+        MalformedJsonError: it is no JSON object, is nested too deep, or has a key twice.
         EmptyBodyError: there is none.
         InvalidParameterError: it says something else.
         ClientLeftError, DeadlineError, OverloadedError: as `read_body` says.

@@ -14,7 +14,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from service.api.deps import Services
 from service.api.error_forms import error_response, is_under
 from service.api.record import RECORD_KEY, RequestRecord
-from service.errors import FovealError, MethodNotAllowedError, NotFoundError, OverloadedError
+from service.errors import (
+    FovealError,
+    MethodNotAllowedError,
+    NotFoundError,
+    OverloadedError,
+    UnknownVersionError,
+)
 from service.media_types import JSON
 from service.value import value
 
@@ -37,8 +43,16 @@ class Call:
 
     @property
     def version(self) -> int | None:
-        """The version that the path names; one that is too long for a version counts as none that exists."""
+        """The version that the path names; one that is too long for a version counts as none that exists.
+
+        Raises:
+            UnknownVersionError: it begins with 0, as none does.
+        """
         text = self.parts.get("version")
+        if text is not None and text.startswith("0"):
+            raise UnknownVersionError(
+                f"{self.model} has no version {text[:_MOST_DIGITS]}: none begins with 0."
+            )
         return None if text is None else int(text[: _MOST_DIGITS + 1])
 
 

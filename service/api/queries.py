@@ -10,6 +10,7 @@ from pydantic import Field, ValidationError, create_model
 from pydantic.fields import FieldInfo
 
 from service.api.errors import invalid_parameters
+from service.api.version import AS_WRITTEN
 from service.chains.chains import CHAIN
 from service.errors import InvalidParameterError
 from service.tasks.task import OverTime, Task, TaskOptions
@@ -34,6 +35,7 @@ class ModelQuery(TaskOptions):
     version: Annotated[
         int | None,
         Field(ge=1, description="Model version; default: by the model's shares, else the newest"),
+        AS_WRITTEN,
     ] = None
 
 

@@ -7,7 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.errors import ConfigurationError
-from service.runtime.fleet import LARGEST_VERSION
+from service.runtime.fleet import Version
 from service.tasks.task import Task, TaskOptions
 from service.toml_file import parse_toml
 
@@ -26,7 +26,7 @@ class Step(BaseModel):
     name: str = Field(pattern=r"^[a-z][a-z0-9_]{0,31}$")
     task: str
     model: str
-    version: int | None = Field(None, ge=1, le=LARGEST_VERSION)
+    version: Version | None = None
     options: dict[str, Any] = {}
     boxes: dict[str, Any] = {}
     of: str | None = None

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.ingest.body import LARGE_BYTES, BodyLimits, read_body
 from service.api.ingest.json_depth import is_deeper
+from service.api.ingest.json_keys import require_unique_keys
 from service.api.ingest.kind import (
     HEAD_BYTES,
     URLENCODED,
@@ -159,7 +160,7 @@ def parse_json(body: bytes, most: int, max_depth: int = MAX_JSON_DEPTH) -> list[
         max_depth: how many levels of lists and objects.
 
     Raises:
-        MalformedJsonError: it is not JSON, not of this form, or nested too deep.
+        MalformedJsonError: it is not JSON, not of this form, nested too deep, or has a key twice.
         TooManyImagesError: it holds more images.
     """
     text = _as_text(body)
@@ -174,6 +175,7 @@ def parse_json(body: bytes, most: int, max_depth: int = MAX_JSON_DEPTH) -> list[
         parsed = ImagesAsJson.model_validate_json(text)
     except ValidationError as error:
         raise _malformed(error) from error
+    require_unique_keys(text, {"images": parsed.images})
     if len(parsed.images) > most:
         raise too_many_images(most)
     return [image_from_base64(text) for text in parsed.images]

@@ -6,6 +6,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from service.api.ingest.json_depth import is_deeper
+from service.api.ingest.json_keys import require_unique_keys
 from service.errors import EmptyBodyError, InvalidParameterError, MalformedJsonError
 
 Object = Mapping[str, Any]
@@ -28,7 +29,7 @@ def read_object(
 
     Raises:
         EmptyBodyError: there is no body.
-        MalformedJsonError: it is not JSON, is no object, is nested too deep, or has too many values.
+        MalformedJsonError: it is not JSON, is no object, is nested too deep, has too many values, or a key twice.
     """
     if not body:
         raise EmptyBodyError(f"The request has no body. Send {example}.")
@@ -43,6 +44,7 @@ def read_object(
         raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
     if not isinstance(given, dict):
         raise MalformedJsonError(f"The JSON must be an object. Send {example}.")
+    require_unique_keys(body, given)
     return given
 
 

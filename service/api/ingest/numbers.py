@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from pydantic_core import from_json
 
 from service.api.ingest.json_depth import is_deeper
+from service.api.ingest.json_keys import require_unique_keys
 from service.api.ingest.json_strings import QUOTE, string_end
 from service.errors import InvalidParameterError, MalformedJsonError
 from service.value import value
@@ -45,7 +46,7 @@ def read_json(
     """Return what JSON holds, with a key in the place of each list of numbers behind `keys`, and the lists by key.
 
     Raises:
-        MalformedJsonError: it is not JSON, is nested too deep, or has too many values.
+        MalformedJsonError: it is not JSON, is nested too deep, has too many values, or a key twice.
     """
     most = 4 * most_rows + SPARE_VALUES
     rest, found = _cut(text, most, {b'"%b"' % key.encode() for key in keys})
@@ -57,9 +58,11 @@ def read_json(
     if is_deeper(rest, max_depth, commas):
         raise MalformedJsonError(f"The JSON is nested more than {max_depth} levels deep")
     try:
-        return from_json(rest, allow_inf_nan=False), found
+        given = from_json(rest, allow_inf_nan=False)
     except ValueError as error:
         raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
+    require_unique_keys(rest, given)
+    return given, found
 
 
 def _cut(text: bytes, most: int, keys: Collection[bytes]) -> tuple[bytes, dict[str, Numbers]]:

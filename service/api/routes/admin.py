@@ -11,6 +11,7 @@ from service.api.ingest.pace import Pace
 from service.api.json_value import read_value
 from service.api.openapi import BINARY, Components
 from service.api.schemas import problems
+from service.api.version import AS_WRITTEN
 from service.errors import FovealError, InvalidParameterError, ModelInUseError
 from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
@@ -18,7 +19,7 @@ from service.runtime.fleet import ALIAS_NAME, FLEET_FILE, MODEL_NAME, Share
 from service.spans import span
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
-Version = Annotated[int, Path(ge=1, le=10**18 - 1)]
+Version = Annotated[int, Path(ge=1, le=10**18 - 1), AS_WRITTEN]
 Alias = Annotated[str, Path(pattern=f"^{ALIAS_NAME.pattern}$")]
 _ALIAS_EXAMPLE, _SHADOW_EXAMPLE = '{"version": 2}', '{"version": "canary"}'
 _WEIGHTS_EXAMPLE = '{"1": 90, "canary": 10}'

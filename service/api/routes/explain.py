@@ -19,6 +19,7 @@ from service.api.responses import (
     while_connected,
 )
 from service.api.schemas import image_body, responses
+from service.api.version import AS_WRITTEN
 from service.calls import ExplainCall
 from service.explain.options import ExplainOptions, FiltersOptions
 from service.explain.request import Form
@@ -36,7 +37,7 @@ class FiltersQuery(FiltersOptions):
     """Which version of the model, and how its filters are returned."""
 
     version: Annotated[
-        int | None, Field(ge=1, description="Model version; default: the newest")
+        int | None, Field(ge=1, description="Model version; default: the newest"), AS_WRITTEN
     ] = None
 
 

@@ -48,6 +48,10 @@ def test_a_query_string_is_read_with_repeated_options_and_read_once() -> None:
             "^x{40}: there is no such parameter here; there are score_threshold, ",
         ),
         (b"version=first", "^version: a whole number is expected, not 'first'$"),
+        *(
+            (b"version=" + text, "^version: a version is a whole number that does not begin with 0")
+            for text in (b"01", b"%2B1", b"1.0", b"1_0", b"+1", b"00", b"%D9%A1")
+        ),
         (b"max_detections=1.5", "^max_detections: a whole number is expected, not '1.5'$"),
         (b"score_threshold=high", "^score_threshold: a number is expected, not 'high'$"),
         (b"score_threshold=2", "score_threshold: input should be less than or equal to 1, not '2'"),

@@ -37,6 +37,7 @@ from service.errors import (
 )
 from service.media_types import JSON
 from service.runtime.change import Change
+from service.runtime.fleet import is_version
 from service.runtime.model import Model
 from service.value import value
 
@@ -178,8 +179,10 @@ class OpenInference:
 def _found(find: Callable[[str, int | None], T], name: str, version: str | None) -> T:
     """Return what is found of the model that a path names, with an error in Triton's words where there is none."""
     try:
-        if version is not None and len(version) > _MOST_DIGITS:
-            raise UnknownVersionError(f"{name} has no such version.")
+        if version is not None and not is_version(version):
+            raise UnknownVersionError(
+                f"A version is a whole number of at most {_MOST_DIGITS} digits, the first of which is not 0."
+            )
         return find(name, int(version) if version else None)
     except UnknownModelError as error:
         raise UnknownModelError(

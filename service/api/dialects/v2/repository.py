@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic_core import from_json
 
+from service.api.ingest.json_keys import require_unique_keys
 from service.engine import Engine
 from service.errors import InvalidParameterError, MalformedJsonError
 
@@ -74,9 +75,11 @@ def _json(body: bytes) -> Any:  # noqa: ANN401  # of a client
             "PUT /v1/models/{name}/versions/{version}."
         )
     try:
-        return from_json(body)
+        given = from_json(body)
     except ValueError as error:
         raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
+    require_unique_keys(body, given)
+    return given
 
 
 def index(engine: Engine, *, ready_only: bool) -> list[dict[str, str]]:

@@ -135,6 +135,8 @@ def test_models_versions_and_paths_that_do_not_exist(http: httpx.Client) -> None
     refused(http.post("/v1/models/nothing:predict", json=one), 404, "no model 'nothing'")
     refused(http.post("/v1/models/colors/versions/7:predict", json=one), 404, "no version 7")
     refused(http.get("/v1/models/colors/versions/7/metadata"), 404, "no version 7")
+    refused(http.post("/v1/models/colors/versions/01:predict", json=one), 404, "no version 01")
+    refused(http.get("/v1/models/colors/versions/0/metadata"), 404, "no version 0")
     digits = "9" * 5000
     refused(http.get(f"/v1/models/colors/versions/{digits}/metadata"), 404, "no version 9")
     refused(http.get("/kserve/v2"), 404, "nothing at /kserve/v2")

@@ -255,6 +255,8 @@ def test_a_length_that_is_none_is_refused(http: httpx.Client, length: str) -> No
         ("GET", "/v2/nothing", 404, "nothing at"),
         ("GET", "/v2/models/x", 404, "Request for unknown model: 'x' is not found"),
         ("GET", "/v2/models/colors/versions/9", 404, "version 9 is not found"),
+        ("GET", "/v2/models/colors/versions/01", 404, "the first of which is not 0"),
+        ("POST", "/v2/models/colors/versions/01/infer", 404, "version 01 is not found"),
         ("GET", "/v2/models/colors@x", 404, "'colors@x' is not found. colors has no alias 'x'"),
         ("GET", f"/v2/models/colors/versions/{'9' * 5000}", 404, "is not found"),
         ("GET", INFER, 405, "takes POST"),
