@@ -181,7 +181,7 @@ class Engine:
         )
         self.tracer = make_tracer(settings, environment or {}, self.metrics, self.version)
         self.cache = make_response_cache(settings, self.pipeline, self.metrics)
-        self.shadows = Shadows(self.pipeline, self.metrics)
+        self.shadows = Shadows(self.pipeline, self.metrics, self.registry.residence.has_room)
         self.videos = VideoPipeline(fan_out, video_limits(settings), self.metrics)
         self.runner = Runner(self.explainers, fan_out, self.pipeline)
         self.chains = Chains(
@@ -190,6 +190,7 @@ class Engine:
             registry=self.registry,
             pipeline=self.pipeline,
             fan_out=fan_out,
+            shadows=self.shadows,
             metrics=self.metrics,
             default=catalog.chain,
         )
@@ -340,16 +341,10 @@ class Engine:
         name: str | None,
         version: int | None,
     ) -> ShadowCall | None:
-        shadow = self._shadow_of(found, name, version)
+        shadow = self.registry.shadow_of(found, name, version)
         if shadow is None:
             return None
         return ShadowCall(shadow, _options_for(options, shadow.card), self.shadows)
-
-    def _shadow_of(self, found: Model, name: str | None, version: int | None) -> Model | None:
-        """Return the shadow of a request; only one that names no version has any."""
-        if not self.registry.has_shadows or version is not None or name not in {None, found.name}:
-            return None
-        return self.registry.shadow_of(found)
 
     async def predict(
         self,
@@ -415,8 +410,8 @@ class Engine:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
         found = self.registry.find(tuple(self.tasks), model, version)
-        shadow = None
-        task, second = self.tasks.get(found.card.task), self._shadow_of(found, model, version)
+        shadow, task = None, self.tasks.get(found.card.task)
+        second = self.registry.shadow_of(found, model, version)
         if second is not None and task is not None and task.head and found.card.input:
             shadow = TensorShadow(second, task, self.shadows)
         return TensorCall(found, self.pipeline, found.lease, self.cache, shadow)

@@ -33,16 +33,23 @@ class Shadows:
     """Runs requests on shadow versions, after their answer is known; nobody waits for it.
 
     Under load shadows are dropped first: they run only where the queue of the version that answered is empty, and where
-    all others leave room.
+    all others leave room. No other model leaves the memory for a shadow.
 
     Args:
         pipeline: takes images through a model.
         metrics: counts which results agree.
+        has_room: returns whether a model is in memory, or can be loaded while all others stay there.
     """
 
-    def __init__(self, pipeline: Pipeline, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        pipeline: Pipeline,
+        metrics: Metrics,
+        has_room: Callable[[Model], bool] = lambda _: True,
+    ) -> None:
         self._pipeline = pipeline
         self._metrics = metrics
+        self._has_room = has_room
         self._images = 0
         self._running: set[asyncio.Task[None]] = set()
 
@@ -78,8 +85,9 @@ class Shadows:
         outcomes: Sequence[JobResult[Outputs] | FovealError],
         *,
         busy: bool,
+        options: TaskOptions | None = None,
     ) -> None:
-        """Run inputs whose outputs were answered as they are; compared is what the task's head makes of both.
+        """Run inputs of which only the outputs are known; compared is what the task's head makes of both.
 
         Args:
             task: of the network.
@@ -88,8 +96,9 @@ class Shadows:
             inputs: rows of the network's input, or encoded images.
             outcomes: what was answered.
             busy: whether others wait.
+            options: with which the head reads both, not yet held against a model; None: the defaults.
         """
-        run = partial(self._comparisons, task, card, shadow)
+        run = partial(self._comparisons, task, options or task.options(), card, shadow)
         self._offer(shadow, inputs, outcomes, run, busy=busy)
 
     def _offer(
@@ -108,13 +117,18 @@ class Shadows:
         ]
         if not answered:
             return
-        if busy or self._images + len(answered) > MOST_IMAGES:
+        full = self._images + len(answered) > MOST_IMAGES
+        if busy or full or not self._has_room(shadow):
             self._count(shadow, "dropped", len(answered))
             return
         self._images += len(answered)
         running = asyncio.create_task(self._run(shadow, answered, run))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
+
+    def drop(self, shadow: Model, images: int) -> None:
+        """Count images that are too many to run."""
+        self._count(shadow, "dropped", images)
 
     async def close(self) -> None:
         """Drop what runs."""
@@ -159,6 +173,7 @@ class Shadows:
     async def _comparisons(
         self,
         task: Task,
+        options: TaskOptions,
         card: Card,
         shadow: Model,
         answered: Sequence[tuple[NDArray[Any] | EncodedImage, Outputs]],
@@ -167,8 +182,17 @@ class Shadows:
             raise InvalidParameterError(
                 f"{shadow} takes another input than the version that answered"
             )
+        source = whole_frame(card)
+
+        def read(outputs: Outputs, its: Card) -> Any:  # noqa: ANN401  # the result of any task
+            assert task.head is not None
+            return task.head(outputs, source, card=its, options=task.settle(options, its))
+
+        def same(answer: Outputs, outputs: Outputs, _: object) -> bool:
+            return task.same_result(read(answer, card), read(outputs, shadow.card))
+
         outcomes = await asyncio.gather(
-            *(self._same(task, card, shadow, one, answer) for one, answer in answered)
+            *(self._same(shadow, one, partial(same, answer)) for one, answer in answered)
         )
         return [
             _failed(one) if isinstance(one, FovealError) else _named(same=one.value)
@@ -177,22 +201,11 @@ class Shadows:
 
     async def _same(
         self,
-        task: Task,
-        card: Card,
         shadow: Model,
         given: NDArray[Any] | EncodedImage,
-        answer: Outputs,
+        compare: Callable[[Outputs, object], bool],
     ) -> list[JobResult[bool] | FovealError]:
         """Return whether a shadow's outputs of one input say the same; read on a thread, like every output."""
-        source = whole_frame(card)
-
-        def read(outputs: Outputs, its: Card) -> Any:  # noqa: ANN401  # the result of any task
-            assert task.head is not None
-            return task.head(outputs, source, card=its, options=task.settle(task.options(), its))
-
-        def compare(outputs: Outputs, _: object) -> bool:
-            return task.same_result(read(answer, card), read(outputs, shadow.card))
-
         if not isinstance(given, np.ndarray):
             return await self._pipeline.predict(
                 shadow,

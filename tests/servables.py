@@ -32,6 +32,16 @@ def color_model(
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=10)
 
 
+def swapped_colors() -> onnx.ModelProto:
+    """Return a network that takes blue for red."""
+    model = color_model()
+    (mean,) = (node for node in model.graph.node if node.op_type == "ReduceMean")
+    model.graph.initializer.append(helper.make_tensor("order", TensorProto.INT64, [3], [2, 1, 0]))
+    mean.output[0] = "means"
+    model.graph.node.insert(2, helper.make_node("Gather", ["means", "order"], ["features"], axis=1))
+    return model
+
+
 def color_card(side: int = SIDE, digest: str = "0" * 64, kind: Digest = 2) -> Card:
     return Card(
         name="colors",

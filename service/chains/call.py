@@ -12,12 +12,13 @@ from PIL import Image
 
 from service.chains.crop import Crop, bytes_of, chosen, region_of
 from service.chains.crop_pixels import CropPixels, pixels_of
-from service.chains.definition import Chain, CheckedStep
+from service.chains.definition import Chain
 from service.chains.overlay import draw_chain
 from service.chains.result import ServedStep, answer_json, box_json
-from service.errors import ClientLeftError, FovealError, NotReadyError, UnavailableError
+from service.chains.samples import Samples, found_with_outputs
+from service.chains.step_call import Found, StepCall
+from service.errors import ClientLeftError, FovealError, UnavailableError
 from service.fanout import FanOut, HeldBytes
-from service.heads.detect import Detection
 from service.heads.outputs import Outputs
 from service.imaging.overlay import RenderedImage, encode_image, require_png
 from service.imaging.room import SMALL_PIXELS
@@ -25,8 +26,8 @@ from service.imaging.source_image import SourceImage
 from service.media_types import JPEG
 from service.pipeline import EncodedImage, Pipeline, refuse
 from service.runtime.job import Job, JobResult, Tensor, Trace
-from service.runtime.model import Lease, Model
-from service.runtime.registry import Registry
+from service.runtime.model import Model
+from service.shadows import Shadows
 
 MOST_HELD_BYTES = 256 << 20
 """How many bytes the crops of one image may take that wait for the network of a step or run through it.
@@ -36,67 +37,20 @@ Of three steps the second and the third may hold as many each.
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """The boxes of a step, and the image that they are on."""
+class _Shared:
+    """What all images of a request share: the pixels that their crops may have, and what shadows will run."""
 
-    things: Sequence[Detection]
-    source: SourceImage
-
-
-@dataclass(frozen=True, slots=True)
-class StepCall:
-    """A step on the model that runs it, with options that the model allows."""
-
-    checked: CheckedStep
-    model: Model
-    options: Any
-    followers: "tuple[StepCall, ...]"
-    lease: Lease | None
-
-    def head(self, outputs: Outputs, source: SourceImage) -> Any:  # noqa: ANN401  # of any task
-        """Return the task's result of an image or crop, or what was found there; for worker threads."""
-        card, task = self.model.card, self.checked.task
-        if self.followers:
-            assert task.boxes is not None  # the definition was checked
-            things = task.boxes.find(outputs, source, card, self.options, self.checked.boxes)
-            return Found(things, source)
-        assert task.head is not None
-        return task.head(outputs, source, card, self.options)
-
-
-def bind(chain: Chain, registry: Registry, *, takes_turn: bool = True) -> StepCall:
-    """Return a chain on the models that are served now; `takes_turn`: for a request, which counts for the shares.
-
-    Raises:
-        NotReadyError: a model of the chain is not served, or can not do what its step wants.
-    """
-    return _bound(chain, chain.first, registry, takes_turn=takes_turn)
-
-
-def _bound(chain: Chain, checked: CheckedStep, registry: Registry, *, takes_turn: bool) -> StepCall:
-    step, task = checked.stated, checked.task
-    try:
-        model = registry.find(
-            task.networks, step.model, step.version, task=task.name, takes_turn=takes_turn
-        )
-        options = task.settle(checked.options, model.card)
-    except FovealError as error:
-        raise NotReadyError(
-            f"The step {step.name} of the chain {chain.name} can not run. {error}"
-        ) from error
-    followers = tuple(
-        _bound(chain, one, registry, takes_turn=takes_turn) for one in checked.followers
-    )
-    return StepCall(checked, model, options, followers, model.lease)
+    pixels: CropPixels
+    samples: Samples | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """Until when an image must be answered, by the clock, the trace of its first step, and what its crops may have."""
+    """Until when an image must be answered, by the clock, the trace of its first step, and what its request shares."""
 
     until: float
     trace: Trace | None
-    pixels: CropPixels
+    shared: _Shared
 
     def note(self, crop: Trace) -> None:
         """Add a crop's part of the seconds of its batch to those of its image."""
@@ -116,17 +70,18 @@ class ChainCall:
     first: StepCall
     pipeline: Pipeline
     fan_out: FanOut
+    shadows: Shadows
     clock: Callable[[], float] = time.perf_counter
 
     @property
     def models(self) -> list[Model]:
         """The models of all steps."""
-        return [one.model for one in _all(self.first)]
+        return [one.model for one in self.first.all]
 
     @property
     def steps(self) -> list[ServedStep]:
         """The steps in order, each with the model that runs it."""
-        calls = {one.checked.stated.name: one for one in _all(self.first)}
+        calls = {one.checked.stated.name: one for one in self.first.all}
         return [
             {
                 "name": step.name,
@@ -155,12 +110,15 @@ class ChainCall:
             outcomes = await self.pipeline.predict(
                 self.first.model,
                 images,
-                self.first.head,
+                self._first_head(),
                 timeout_seconds=timeout_seconds,
                 low_priority=True,
             )
-            pixels = self._crop_pixels()
-            return [await self._result(one, until, pixels) for one in outcomes]
+            samples = Samples(self.first)
+            shared = _Shared(self._crop_pixels(), samples)
+            results = [await self._result(one, until, shared) for one in outcomes]
+        samples.offer(self.shadows, images, outcomes)
+        return results
 
     async def render(
         self, image: EncodedImage, *, timeout_seconds: float, media_type: str
@@ -175,7 +133,7 @@ class ChainCall:
             (outcome,) = await self.pipeline.predict(
                 self.first.model,
                 [image],
-                self.first.head,
+                self._first_head(),
                 timeout_seconds=timeout_seconds,
                 low_priority=True,
                 require=None if media_type == JPEG else require_png,
@@ -183,8 +141,11 @@ class ChainCall:
             if isinstance(outcome, FovealError):
                 raise outcome
             shown = await self.pipeline.displayed(outcome.value.source, until)
-            result = await self._result(outcome, until, self._crop_pixels(), shown)
+            samples = Samples(self.first)
+            shared = _Shared(self._crop_pixels(), samples)
+            result = await self._result(outcome, until, shared, shown)
             assert isinstance(result, JobResult)
+            samples.offer(self.shadows, [image], [outcome])
 
             def draw() -> RenderedImage:
                 drawn = draw_chain(shown, result.value["boxes"])
@@ -192,11 +153,16 @@ class ChainCall:
 
             return JobResult(await asyncio.to_thread(draw), outcome.trace)
 
+    def _first_head(self) -> Callable[[Outputs, SourceImage], Found]:
+        if self.first.shadow is None:
+            return self.first.head
+        return partial(found_with_outputs, self.first)
+
     async def _result(
         self,
         outcome: JobResult[Found] | FovealError,
         until: float,
-        pixels: CropPixels,
+        shared: _Shared,
         shown: Image.Image | None = None,
     ) -> JobResult[Mapping[str, Any]] | FovealError:
         if isinstance(outcome, FovealError):
@@ -204,7 +170,7 @@ class ChainCall:
                 raise outcome
             return outcome
         found, trace = outcome.value, outcome.trace
-        boxes = await self.follow(found, until, shown, trace, pixels)
+        boxes = await self.follow(found, until, shown, trace, shared)
         geometry = found.source.geometry
         result = {
             "width": geometry.width,
@@ -220,7 +186,7 @@ class ChainCall:
         until: float,
         shown: Image.Image | None = None,
         trace: Trace | None = None,
-        pixels: CropPixels | None = None,
+        shared: _Shared | None = None,
     ) -> list[dict[str, Any]]:
         """Return the boxes of the first step as JSON, each with what the later steps say of it.
 
@@ -229,7 +195,7 @@ class ChainCall:
             until: when it must be ready, by the clock.
             shown: the image as displayed, where it was decoded already.
             trace: gets each crop's part of the seconds of its batch, and the size of the largest of these batches.
-            pixels: what all crops of the request may still have; None: they are the only ones.
+            shared: what the images of the request share; None: there is one, as in a video, and no shadow runs.
 
         Raises:
             UnavailableError: a model is not ready, a queue is full, the deadline passed, or the service ends.
@@ -239,7 +205,7 @@ class ChainCall:
             chosen(one.checked.stated, found.things, size) for one in self.first.followers
         ):
             shown = await self.pipeline.displayed(found.source, until)
-        way = _Way(until, trace, pixels or self._crop_pixels())
+        way = _Way(until, trace, shared or _Shared(self._crop_pixels()))
         return await self._nested(self.first, found, shown, (0, 0), way)
 
     def _crop_pixels(self) -> CropPixels:
@@ -284,14 +250,18 @@ class ChainCall:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Yield what a step says of each crop, in order; a few crops at a time are made and run."""
         held, target = HeldBytes(MOST_HELD_BYTES), call.model.card.image_input
-        faults = [way.pixels.take(crop.region, crop.limits.max_pixels) for crop in crops]
+        faults = [way.shared.pixels.take(crop.region, crop.limits.max_pixels) for crop in crops]
+        samples = way.shared.samples
+        kept = [
+            None if fault is not None or samples is None else samples.of(call) for fault in faults
+        ]
         sizes = [
             bytes_of(crop.region) if fault is None else 0
             for crop, fault in zip(crops, faults, strict=True)
         ]
 
         async def jobs() -> AsyncGenerator[Job[SourceImage, Any], None]:
-            for crop, fault, size in zip(crops, faults, sizes, strict=True):
+            for crop, fault, size, sample in zip(crops, faults, sizes, kept, strict=True):
                 prepare: Callable[[], tuple[Tensor, SourceImage]] = partial(crop.prepare, target)
                 if fault is not None:
                     prepare = partial(refuse, fault)
@@ -301,7 +271,10 @@ class ChainCall:
                     pixels = pixels_of(crop.region)
                     if pixels > SMALL_PIXELS:
                         prepare = await self.pipeline.prepared_aside(prepare, pixels, way.until)
-                yield self.pipeline.finishing(prepare, call.head, way.until)
+                head = call.head
+                if sample is not None:
+                    prepare, head = partial(sample.prepare, prepare), partial(sample.head, call)
+                yield self.pipeline.finishing(prepare, head, way.until)
 
         left = max(0.0, way.until - self.clock())
         outcomes = self.fan_out.run(call.model, jobs(), timeout_seconds=left)
@@ -333,7 +306,3 @@ class ChainCall:
         image = outcome.source.displayed()  # a crop is decoded already
         boxes = await self._nested(call, outcome, image, origin, way)
         return {"found": len(outcome.things), "boxes": boxes}
-
-
-def _all(call: StepCall) -> list[StepCall]:
-    return [call, *(one for follower in call.followers for one in _all(follower))]

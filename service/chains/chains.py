@@ -5,9 +5,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.chains.call import ChainCall, bind
+from service.chains.call import ChainCall
 from service.chains.definition import Chain
 from service.chains.repository import scan_chains
+from service.chains.step_call import StepCall, bind
 from service.errors import (
     ConfigurationError,
     NoDefaultModelError,
@@ -21,6 +22,7 @@ from service.metrics import Metrics
 from service.pipeline import Pipeline
 from service.runtime.registry import Registry
 from service.runtime.repository import Refusal
+from service.shadows import Shadows
 from service.tasks.task import Task
 
 log = logging.getLogger(LOGGER)
@@ -47,6 +49,7 @@ class Chains:
         registry: the models that run them.
         pipeline: takes images through the first step.
         fan_out: takes crops through the others.
+        shadows: run what steps have answered on the shadows of their models.
         metrics: counts the requests to each.
         default: the name of the chain that answers when none is named; None where nobody has chosen one.
 
@@ -62,6 +65,7 @@ class Chains:
         registry: Registry,
         pipeline: Pipeline,
         fan_out: FanOut,
+        shadows: Shadows,
         metrics: Metrics,
         default: str | None = None,
     ) -> None:
@@ -70,6 +74,7 @@ class Chains:
         self._registry = registry
         self._pipeline = pipeline
         self._fan_out = fan_out
+        self._shadows = shadows
         self._chains, self._refusals = self._scan()
         self._default = _chosen(default, self._chains)
         self._metrics = metrics
@@ -134,7 +139,7 @@ class Chains:
             missing = f"There is no chain {name!r}" if name else "There is no chain"
             raise UnknownModelError(f"{missing}. Chains: {known}.")
         chain = self._chains[chosen]
-        return ChainCall(chain, bind(chain, self._registry), self._pipeline, self._fan_out)
+        return self._call(chain, bind(chain, self._registry))
 
     def served(self) -> list[ServedChain]:
         """Return all chains with their states."""
@@ -161,13 +166,16 @@ class Chains:
             except NotReadyError as error:
                 log.error("%s", error)
 
+    def _call(self, chain: Chain, first: StepCall) -> ChainCall:
+        return ChainCall(chain, first, self._pipeline, self._fan_out, self._shadows)
+
     def _reason(self, chain: Chain) -> str:
         """Return why a chain can not run; empty where it can."""
         try:
             first = bind(chain, self._registry, takes_turn=False)
         except NotReadyError as error:
             return str(error)
-        call = ChainCall(chain, first, self._pipeline, self._fan_out)
+        call = self._call(chain, first)
         waiting = [one for one in call.models if not one.can_answer]
         return f"{waiting[0]} {waiting[0].reason}." if waiting else ""
 

@@ -7,9 +7,10 @@ from typing import Any
 
 from PIL import Image
 
-from service.chains.call import ChainCall, Found
+from service.chains.call import ChainCall
 from service.chains.overlay import draw_chain
 from service.chains.result import ChainFrame
+from service.chains.step_call import Found
 from service.heads.outputs import Outputs
 from service.heads.over_time.combiner import Combiner
 from service.heads.over_time.detect import DetectSummary, summarize

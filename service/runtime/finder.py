@@ -29,7 +29,6 @@ class Finder:
 
     Attributes:
         wanted: what `install` was called with last.
-        has_shadows: whether any model has a shadow.
 
     Raises:
         ConfigurationError: a default leads to no model that does the task.
@@ -47,7 +46,7 @@ class Finder:
         """Let other defaults, aliases, shares and shadows count from now on."""
         routes = {name: plan for name, plan in wanted.plans.items() if plan.has_routes}
         self.wanted = wanted
-        self.has_shadows = any(one.shadow is not None for one in routes.values())
+        self._has_shadows = any(one.shadow is not None for one in routes.values())
         self._routing = Routing(wanted.defaults, routes)
         self._answering: dict[str, Selector] = {}
 
@@ -116,8 +115,18 @@ class Finder:
             )
         return versions
 
-    def shadow_of(self, model: Model) -> Model | None:
-        """Return the version that shadows a model's requests; None where there is none, or it is the same."""
+    def shadow_of(self, model: Model, name: str | None, version: int | None) -> Model | None:
+        """Return the version that shadows a request; None where there is none, or it is the one that answers.
+
+        Only a request that names no version has a shadow.
+
+        Args:
+            model: what answers.
+            name: what the request names: a model, one of its versions or aliases; None: nothing.
+            version: the version that it names beside that.
+        """
+        if not self._has_shadows or version is not None or name not in {None, model.name}:
+            return None
         versions = self._served.versions(model.name)
         shadow = self._routing.shadow_of(versions) if versions else None
         return shadow if shadow is not model else None

@@ -125,11 +125,6 @@ class Registry:
         """Every version of every model, by name and ascending version."""
         return self._served.models
 
-    @property
-    def has_shadows(self) -> bool:
-        """Whether any model has a shadow."""
-        return self._finder.has_shadows
-
     def find(
         self,
         tasks: Collection[str],
@@ -146,9 +141,9 @@ class Registry:
         """Return all versions of a model, oldest first; see `Finder.versions`."""
         return self._finder.versions(name)
 
-    def shadow_of(self, model: Model) -> Model | None:
-        """Return the version that shadows a model's requests; None where there is none, or it is the same."""
-        return self._finder.shadow_of(model)
+    def shadow_of(self, model: Model, name: str | None, version: int | None) -> Model | None:
+        """Return the version that shadows the request that a model answers; see `Finder.shadow_of`."""
+        return self._finder.shadow_of(model, name, version)
 
     def backbone_of(self, head: Model) -> Model:
         """Return the model whose features a temporal head reads; see `Finder.backbone_of`."""

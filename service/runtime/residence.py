@@ -82,11 +82,17 @@ class Residence:
                 due.append(max(left, model.ttl_seconds / 10))
         return min(due, default=None)
 
+    def has_room(self, model: Model) -> bool:
+        """Return whether a model is in memory, or fits into the budget beside those that are."""
+        if model.queue is not None or not self._budget_bytes:
+            return True
+        return self.held_bytes + _needed(model) <= self._budget_bytes
+
     async def make_room(self, model: Model) -> None:
         """Put to sleep the least recently used models until a model fits into the budget."""
         if not self._budget_bytes:
             return
-        needed = model.measured_bytes or model.servable.size_bytes
+        needed = _needed(model)
         while self.held_bytes + needed > self._budget_bytes:
             others = [
                 one
@@ -168,6 +174,10 @@ class Residence:
         self._retry_at[model] = self._clock() + RETRY_SECONDS
         self._opener.series.changed(model.name, "refused")
         log.error("%s could not be loaded for a request: %s", model, reason)
+
+
+def _needed(model: Model) -> int:
+    return model.measured_bytes or model.servable.size_bytes
 
 
 def _recency(model: Model) -> float:

@@ -10,7 +10,7 @@ import pytest
 from tests.images import photograph, plain
 from tests.keys import bearer, write_keys
 from tests.live import Live, serve
-from tests.servables import color_card, write_servable
+from tests.servables import color_card, swapped_colors, write_servable
 
 LABELS = ("a", "b", "c")
 
@@ -23,6 +23,9 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
     write_servable(models, version=2)
     letters = color_card().model_copy(update={"labels": LABELS})
     write_servable(models, "letters", card=letters)
+    write_servable(models, "paints")
+    write_servable(models, "paints", version=2, model=swapped_colors())
+    (models / "foveal.toml").write_text("[models.paints]\naliases = {stable = 1, canary = 2}\n")
     keys = write_keys(root / "keys.toml")
     with serve(models=models, response_cache_bytes=1 << 20, keys=keys) as service:
         yield service
@@ -74,6 +77,17 @@ def test_the_graph_its_card_and_the_options_decide(
     assert post(ada, f"/v1/classify?{other}", image)[0] == status
     # Another byte is another image, also where no reader looks at it.
     assert post(ada, "/v1/classify?model=colors", image + b"\0")[0] == "foveal; fwd=miss"
+
+
+def test_each_version_has_its_own_answers_and_an_alias_those_of_the_version_it_leads_to(
+    ada: httpx.Client,
+) -> None:
+    image, path = plain("red", (6, 6)), "/v1/classify?model=paints"
+    first, second = (post(ada, f"{path}:{version}", image) for version in (1, 2))
+    assert first[0] == second[0] == "foveal; fwd=miss"
+    assert first[1] != second[1], "version 2 takes red for blue"
+    for other, answer in (("@stable", first), ("@canary", second), ("", second)):
+        assert post(ada, path + other, image) == ("foveal; hit", answer[1])
 
 
 def test_no_key_gets_what_another_one_caused(live: Live, ada: httpx.Client) -> None:

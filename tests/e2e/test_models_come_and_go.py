@@ -22,7 +22,7 @@ from service.runtime.host import resident_bytes
 from tests.images import plain
 from tests.keys import bearer, write_keys
 from tests.live import MODELS, Live, problem, serve
-from tests.servables import color_card, color_model, write_servable
+from tests.servables import color_card, color_model, swapped_colors, write_servable
 
 IMAGE = plain("red")
 
@@ -188,16 +188,6 @@ def test_shares_split_the_requests_that_name_no_version(service: Service) -> Non
     assert {service.ask() for _ in range(4)} == {2}
 
 
-def swapped_colors() -> onnx.ModelProto:
-    """Return a network that takes blue for red."""
-    model = color_model()
-    (mean,) = (node for node in model.graph.node if node.op_type == "ReduceMean")
-    model.graph.initializer.append(helper.make_tensor("order", TensorProto.INT64, [3], [2, 1, 0]))
-    mean.output[0] = "means"
-    model.graph.node.insert(2, helper.make_node("Gather", ["means", "order"], ["features"], axis=1))
-    return model
-
-
 def test_a_shadow_runs_the_requests_too_and_their_agreement_is_counted(service: Service) -> None:
     write_servable(service.models, version=2)
     write_servable(service.models, version=3, model=swapped_colors())
@@ -272,6 +262,10 @@ BAD: Mapping[str, tuple[str, str, Any, int, str, str]] = {
     "a version that is not there": ("PUT", f"{PATHS}/versions/5", None, *NO_VERSION, "no version 5 in the folder"),
     "a model that is not there": ("PUT", "/v1/models/none/versions/5", None, *NO_MODEL, "none' in the folder"),
     "version 0": ("PUT", f"{PATHS}/versions/0", None, *INVALID, "version"),
+    "version 01": ("PUT", f"{PATHS}/versions/01", None, *INVALID, "does not begin with 0"),
+    "an unload of version 01": ("DELETE", f"{PATHS}/versions/01", None, *INVALID, "does not begin with 0"),
+    "version 1.0": ("DELETE", f"{PATHS}/versions/1.0", None, *INVALID, "does not begin with 0"),
+    "a shadow of version 01": ("PUT", f"{PATHS}/shadow", {"version": "01"}, *INVALID, "no alias and no version"),
     "a name that climbs": ("PUT", "/v1/models/..%2Fx/versions/5", None, 404, "not_found", ""),
     "a name of dots": ("PUT", "/v1/models/..x/versions/5", None, *INVALID, "name"),
     "an unload of what is not there": ("DELETE", f"{PATHS}/versions/5", None, *NO_VERSION, "Versions: 1"),
@@ -310,8 +304,10 @@ def test_a_call_that_can_not_be_done_says_why_and_changes_nothing(
         (b"[1]", 400, "malformed_json"),
         (b"\xff", 400, "malformed_json"),
         (b"", 400, "empty_body"),
+        (b'{"1": 40, "1": 100}', 400, "malformed_json"),
+        (b'{"version": 9, "versi\\u006fn": 1}', 400, "malformed_json"),
     ],
-    ids=range(9),
+    ids=range(11),
 )
 @pytest.mark.parametrize("what", ["aliases/a", "shadow", "weights"])
 def test_hostile_json_of_a_call_is_refused_before_it_is_built(
@@ -455,6 +451,7 @@ def test_a_bad_foveal_toml_is_named_and_nothing_changes(unchanged: Service) -> N
         (b"[]", "Send"),
         (b'{"parameters": 3}', "Send"),
         (b'{"parameters": {"unload_dependents": "yes"}}', "must be true or false"),
+        (b'{"parameters": {}, "parameters": {}}', "'parameters' twice"),
     ],
 )
 def test_an_unload_that_is_not_understood_unloads_nothing(

@@ -100,3 +100,22 @@ def test_what_comes_into_the_watched_folder_is_served_by_all(
     while not service.logged("folder of the models has changed: loaded .*paints:1"):
         httpx.get(f"{service.url}/health/live")
     assert set(answers(service, "?model=paints").values()) == {1}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_a_file_that_is_seen_half_copied_is_refused_and_served_by_all_once_it_is_whole(
+    service: Process, models: Path
+) -> None:
+    whole = write_servable(models / ".other", "slow").read_bytes()
+    file, half = models / "slow" / "1" / "model.onnx", len(whole) // 2
+    file.parent.mkdir(parents=True)
+    file.write_bytes(whole[:half])
+    while not service.logged("refused: .*slow"):
+        httpx.get(f"{service.url}/health/live")
+    assert set(answers(service, "?model=slow").values()) == {"unknown_model"}
+    with file.open("ab") as copy:
+        copy.write(whole[half:])
+    while not service.logged("folder of the models has changed: loaded slow:1, removed"):
+        httpx.get(f"{service.url}/health/live")
+    assert set(answers(service, "?model=slow").values()) == {1}

@@ -50,10 +50,10 @@ class Line:
 
 
 class House:
-    def __init__(self, *outcomes: JobResult[Any] | FovealError) -> None:
+    def __init__(self, *outcomes: JobResult[Any] | FovealError, has_room: bool = True) -> None:
         self.metrics, self.line = Metrics(), Line(outcomes)
         self.line.gate.set()
-        self.shadows = Shadows(cast("Any", self.line), self.metrics)
+        self.shadows = Shadows(cast("Any", self.line), self.metrics, lambda _: has_room)
         self.shadow = Model(servable(version=2))
 
     def offer(
@@ -104,6 +104,13 @@ async def test_where_others_wait_nothing_runs() -> None:
     h = House()
     h.offer(*results("cat", "cat"), busy=True)
     assert await h.counted() == {"dropped": 2}
+    assert h.line.asked == []
+
+
+async def test_no_other_model_leaves_the_memory_for_a_shadow() -> None:
+    h = House(has_room=False)
+    h.offer(*results("cat"))
+    assert await h.counted() == {"dropped": 1}
     assert h.line.asked == []
 
 

@@ -19,7 +19,7 @@ from service.errors import (
     UnknownVersionError,
 )
 from service.metrics import Metrics
-from service.runtime.change import Change
+from service.runtime.change import Change, ChangeReport
 from service.runtime.changes import MOST_WAITING, Changes
 from service.runtime.device import Device
 from service.runtime.fleet import NO_FLEET, Fleet, Latest, ModelPlan, parse_selector
@@ -200,6 +200,37 @@ async def test_a_changed_foveal_toml_drops_the_aliases_of_calls_and_an_unchanged
         assert dict(h.registry.routes_of("colors").aliases) == {"canary": 2}
 
 
+@pytest.mark.parametrize("refuses", [0, 2])
+async def test_a_reload_that_comes_while_a_call_loads_waits_and_sees_what_came_of_it(
+    refuses: int,
+) -> None:
+    async with house(servable("a"), refuses=refuses) as h:
+        await h.loader.has_begun()
+        h.loader.gate.clear()
+        h.put(servable("a"), servable("b", 2))
+        loading = asyncio.create_task(
+            h.changes.change(Change(kind="load_version", name="b", version=2))
+        )
+        await h.loader.has_begun()
+        h.put(servable("a"), servable("b", 2), servable("c"))
+        reloading = asyncio.create_task(h.changes.change(Change(kind="reload")))
+        await asyncio.sleep(0)
+        assert h.served() == ["a:1"]
+        h.loader.gate.set()
+        (loaded,) = await asyncio.gather(loading, return_exceptions=True)
+        report = await reloading
+        assert report.loaded == ["c:1"], "each says what it has done itself"
+        if refuses:
+            assert isinstance(loaded, RefusedModelError)
+            assert list(report.refused) == ["b:2"]
+            states = {model.name: model.state for model in h.registry.models}
+            assert states == {"a": "ready", "b": "failed", "c": "ready"}
+        else:
+            assert isinstance(loaded, ChangeReport)
+            assert (loaded.loaded, report.refused) == (["b:2"], {})
+            assert h.served() == ["a:1", "b:2", "c:1"]
+
+
 async def test_so_many_changes_wait_for_the_one_that_runs() -> None:
     async with house(servable()) as h, h.changes.prepared(Change(kind="reload")):
         waiting = [
@@ -346,10 +377,15 @@ async def test_shares_and_a_shadow_are_set_and_taken_away() -> None:
         await h.changes.change(Change(kind="shadow", name="colors", shadow="2"))
         found = [h.registry.find(["classify"], "colors", None).version for _ in range(4)]
         assert sorted(found) == [1, 2, 2, 2]
-        assert h.registry.has_shadows
+        first, second = h.registry.versions("colors")
+        assert h.registry.shadow_of(first, "colors", None) is second
+        assert h.registry.shadow_of(first, None, None) is second
+        assert h.registry.shadow_of(second, "colors", None) is None, "it has answered itself"
+        for name, version in (("colors", 1), ("colors:1", None), ("colors@stable", None)):
+            assert h.registry.shadow_of(first, name, version) is None
         await h.changes.change(Change(kind="shadow", name="colors"))
         await h.changes.change(Change(kind="weights", name="colors"))
-        assert not h.registry.has_shadows
+        assert h.registry.shadow_of(first, "colors", None) is None
         assert h.registry.find(["classify"], "colors", None).version == 2
 
 

@@ -5,11 +5,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
 from service.errors import DeadlineError, NotReadyError
 from service.metrics import Metrics
 from service.runtime.device import Device
+from service.runtime.job import Job, JobResult
 from service.runtime.model import Model
 from service.runtime.opening import Batching, Opener
 from service.runtime.residence import RETRY_SECONDS, Residence
@@ -20,6 +22,9 @@ from tests.service.runtime.networks import Loader, servable
 
 pytestmark = pytest.mark.anyio
 MODEL_BYTES = 10
+JOB: Job[None, int] = Job(
+    lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: int(outputs["version"][0])
+)
 
 
 @dataclass
@@ -108,6 +113,21 @@ async def test_the_least_recently_used_models_make_room() -> None:
         assert second.measured_bytes == MODEL_BYTES, "remembered for the next time"
 
 
+async def test_there_is_room_for_what_is_in_memory_or_fits_beside_it() -> None:
+    async with home("a", "b", budget_bytes=MODEL_BYTES) as h:
+        first, second = h.models
+        await h.residence.make_room(second)
+        assert h.states() == ["asleep", "ready"]
+        assert not h.residence.has_room(first)
+        assert h.residence.has_room(second), "it is there"
+    async with home("a", ttl_seconds=1, budget_bytes=MODEL_BYTES) as h:
+        await h.residence.make_round()
+        assert h.residence.has_room(h.models[0])
+    async with home("a", ttl_seconds=1) as h:
+        await h.residence.make_round()
+        assert h.residence.has_room(h.models[0]), "there is no budget"
+
+
 async def test_where_no_other_is_left_a_model_that_is_too_large_is_loaded_with_a_warning(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
@@ -155,6 +175,71 @@ async def test_a_model_that_can_not_be_loaded_again_says_why_and_is_tried_again_
         await model.awake(9)
         assert model.state == "ready"
         assert h.changes("a", "refused") == 1
+
+
+async def test_a_loading_that_fails_half_way_is_the_answer_of_all_who_wait_for_it() -> None:
+    async with home("a", "b", ttl_seconds=1, budget_bytes=MODEL_BYTES) as h:
+        model, other = h.models
+        await h.residence.make_round()
+        await other.awake(9)
+        for _ in range(3):
+            await h.loader.has_begun()  # both at the start, and the other one again
+        h.loader.gate.clear()
+        h.loader.refuses = {1}
+        waiting = [asyncio.create_task(model.awake(99)) for _ in range(3)]
+        await h.loader.has_begun()
+        h.loader.gate.set()
+        for one in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(one, NotReadyError)
+            assert "failed to load: no room on the device" in str(one)
+        assert len(h.loader.loaded) == 4, "one loading for all of them"
+        assert (model.state, model.queue, model.memory_bytes) == ("failed", None, 0)
+        h.loader.refuses = set()
+        await other.awake(9)
+        assert other.state == "ready", "it had made room, and a request brings it back"
+
+
+async def test_a_model_in_use_that_makes_room_answers_first_and_its_next_request_wakes_it() -> None:
+    async with home("a", "b", budget_bytes=MODEL_BYTES) as h:
+        model, other = h.models
+        network = h.loader.networks["a", 1]
+        await network.has_entered()  # for the first health check
+        network.gate.clear()
+        assert model.queue is not None
+        running = asyncio.create_task(model.queue.submit([JOB], timeout_seconds=99))
+        await network.has_entered()
+        making_room = asyncio.create_task(h.residence.make_room(other))
+        await asyncio.sleep(0)
+        assert (model.state, making_room.done()) == ("asleep", False)
+        waking = asyncio.create_task(model.awake(99))
+        await asyncio.sleep(0)
+        network.gate.set()
+        del network
+        (outcome,) = await running
+        assert isinstance(outcome, JobResult)
+        await making_room
+        queue, _ = await waking
+        assert (model.state, model.queue) == ("ready", queue)
+        assert other.state == "asleep", "there is room for one of them"
+        (again,) = await queue.submit([JOB], timeout_seconds=99)
+        assert isinstance(again, JobResult)
+
+
+async def test_a_model_that_runs_a_request_does_not_fall_asleep() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        network = h.loader.networks["a", 1]
+        await network.has_entered()
+        network.gate.clear()
+        assert model.queue is not None
+        running = asyncio.create_task(model.queue.submit([JOB], timeout_seconds=99))
+        await network.has_entered()
+        h.clock.advance(50)
+        assert await h.residence.make_round() == 0.1, "it looks again soon"
+        assert model.state == "ready"
+        network.gate.set()
+        (outcome,) = await running
+        assert isinstance(outcome, JobResult)
 
 
 async def test_a_model_that_is_removed_while_it_is_woken_stays_out_of_memory() -> None:
