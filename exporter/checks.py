@@ -10,7 +10,7 @@ from exporter.file_kind import SAVED, require_saved, require_weights
 from exporter.images import NO_IMAGE, require_folder
 from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
-from exporter.recipe import LABELED, Recipe, Task
+from exporter.recipe import LABELED, DetectRecipe, Recipe, Task
 from service.labeled.image_files import has_images
 
 
@@ -165,8 +165,8 @@ def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[s
         return labels  # a score between two classes
     if needed is not None and len(labels) != needed:
         first = ", of which the first is background" if facts.blank_first else ""
-        if recipe.task == "detect" and recipe.detect.background != "none":
-            first = f", of which the {recipe.detect.background} is background and has a label too"
+        if recipe.task == "detect":
+            first = _of_background(recipe.detect, needed - len(labels)) or first
         one = ", or two, where the score is that of the second one" if needed == 1 else ""
         given = f"{len(labels)} are given" if labels else "none are given"
         raise RecipeError(
@@ -174,3 +174,15 @@ def _fitting_labels(recipe: Recipe, facts: Facts, needed: int | None) -> tuple[s
             f"Give one label for each class, in the order of the network's outputs{one}: --labels FILE"
         )
     return labels
+
+
+def _of_background(detect: DetectRecipe, too_few: int) -> str:
+    """Return what a detector's background has to do with labels of another number, "" where there is nothing."""
+    if detect.background != "none" and detect.class_offset >= 0:
+        return f", of which the {detect.background} is background and has a label too"
+    if too_few == 1 and not {"background", "class_offset"} & detect.model_fields_set:
+        return (
+            " (is one the background? --background first or last states it, and it has a label too; --background "
+            "first --class-offset -1 leaves its label out)"
+        )
+    return ""

@@ -221,7 +221,7 @@ def adapt_detector(model: nn.Module, image_input: ImageInput) -> Detector:
             detect = DetectRecipe(score_activation="none")
         case FasterRCNN():
             module = ProposalDetector(model, image_input)
-            detect = DetectRecipe(decoder="end2end", nms_free=False)
+            detect = DetectRecipe(decoder="end2end", nms_free=False, class_offset=0)
         case _:
             raise SourceError(f"Detectors like {type(model).__name__} can not be exported yet")
     transform = _transform_of(model)

@@ -47,7 +47,7 @@ def explain(
     labels = labels_for(recipe, network)
     images = images_for(recipe, network)
     progress.begin("Look at the outputs on real images")
-    network = settled(ImageSubject.of(network, images), len(labels)).network
+    network = settled(ImageSubject.of(network, images), labels).network
     origins = _Origins(recipe, {one.parameter: one.why for one in granted})
     return tuple(
         _rows(

@@ -64,7 +64,7 @@ def export(
     labels = labels_for(recipe, network)
     require_reducible(network.graph, recipe)
     progress.begin("Add preprocessing and head")
-    subject = settled(ImageSubject.of(network, images_for(recipe, network)), len(labels))
+    subject = settled(ImageSubject.of(network, images_for(recipe, network)), labels)
     loaded, network = network.head, subject.network
     if labeled is not None:
         check_labeled(labeled, network, labels)

@@ -195,13 +195,15 @@ def _range(field: FieldInfo) -> Iterable[str]:
 def _command_line_type(option: RecipeOption) -> Any:  # noqa: ANN401 - a type
     """Return the type as which typer reads the option."""
     kind = _without_none(option.field.annotation)
-    if kind in {int, float, bool, Path}:
+    if kind in {int, bool, Path}:  # a float may be written as a fraction, which typer does not read
         return kind
     return list[str] if option.is_repeated else str
 
 
 def _metavar(field: FieldInfo) -> str | None:
     kind = _without_none(field.annotation)
+    if kind is float:
+        return "NUMBER"
     if get_origin(kind) is Literal:
         return "|".join(get_args(kind))
     if get_origin(kind) is dict:
@@ -249,6 +251,8 @@ def _parsed(option: RecipeOption, value: Any) -> Any:  # noqa: ANN401 - a recipe
         return [part.strip() for text in value for part in text.split(",")]
     if get_origin(kind) is tuple:
         return _numbers(option, value, get_args(kind))
+    if kind is float and isinstance(value, str):
+        return _number(option, value)
     return value
 
 
@@ -287,8 +291,31 @@ def _numbers(option: RecipeOption, text: str, kinds: tuple[type, ...]) -> list[A
     try:
         if len(parts) != len(kinds):
             raise ValueError(text)
-        return [kinds[0](part) for part in parts]
+        return [_fraction(part) if kinds[0] is float else kinds[0](part) for part in parts]
     except ValueError as error:
         raise RecipeError(
             f"--{option.name} {text}: write {len(kinds)} numbers with commas between"
         ) from error
+
+
+def _number(option: RecipeOption, text: str) -> float:
+    try:
+        return _fraction(text)
+    except ValueError as error:
+        raise RecipeError(
+            f"--{option.name} {text}: write a number, as 0.5, or a fraction, as 1/255"
+        ) from error
+
+
+def _fraction(text: str) -> float:
+    """Return a number that is written as 0.5 or as 1/2.
+
+    Raises:
+        ValueError: it is none.
+    """
+    above, slash, below = text.partition("/")
+    if not slash:
+        return float(above)
+    if float(below) == 0:
+        raise ValueError(text)
+    return float(above) / float(below)

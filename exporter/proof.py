@@ -21,11 +21,12 @@ from exporter.backbone import FEATURES
 from exporter.errors import GraphError, ProofError
 from exporter.finite import require_numbers
 from exporter.heads.box_order import judge_order
+from exporter.heads.class_ids import check_classes
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
 from exporter.heads.score_refusal import refuse_no_class_scores
-from exporter.heads.settle import check_classes, settle_head
+from exporter.heads.settle import settle_head
 from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement
 from exporter.network import Array, Comparison, Network, Outputs
@@ -158,7 +159,7 @@ class ImageSubject:
 
 
 @half_of_the_cores()
-def settled(subject: ImageSubject, labels: int) -> ImageSubject:
+def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
     """Return the subject with its head's activation settled by the source's raw outputs for some of the images.
 
     Raises:

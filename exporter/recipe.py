@@ -84,6 +84,10 @@ class Pixels(_Frozen):
             raise ValueError("NaN and infinity are no pixel values")
         if info.field_name != "mean" and 0 in numbers:
             raise ValueError("0 would make all pixels the same, or divide by 0")
+        if info.field_name == "std" and min(numbers) < 0:
+            raise ValueError(
+                f"{min(numbers):g} is no standard deviation: give numbers above 0; a negative scale inverts pixels"
+            )
         return value
 
     @property
@@ -202,7 +206,10 @@ class DetectRecipe(_Frozen):
         "none", description="The column of the scores that is background; it never becomes a box."
     )
     class_offset: int = Field(
-        0, ge=0, description="The class id of the first column of the scores."
+        0,
+        ge=-1,
+        description="What is added to the network's class ids: 1 where the labels begin with a background that is no "
+        "class of the network, -1 where its ids begin at 1, or its first column is the background, and no label is.",
     )
     one_class_a_box: bool = Field(
         default=False, description="Report only the best class of each box."

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import Dims, arrange
-from exporter.heads.arrange import Tensor as Described
+from exporter.heads.arrange import arrange
+from exporter.heads.raw_tensor import Dims
+from exporter.heads.raw_tensor import Tensor as Described
 from exporter.recipe import Recipe
 from exporter.torch_outputs import choose_outputs, named_tensors
 from service.card import ImageInput

@@ -7,10 +7,11 @@ from pathlib import Path
 from time import process_time
 from typing import Any
 
-from exporter.errors import ExportError
+from exporter.errors import ExportError, ShortageError
 from exporter.export import export
 from exporter.progress import SilentProgress
 from exporter.recipe import make_recipe
+from exporter.shortage import shortage
 from zoo.networks import networks
 from zoo.random_weights import recipe_of
 
@@ -27,25 +28,15 @@ def measure(key: str, folder: Path) -> dict[str, Any]:
     listed = next(one for one in networks() if one.key == key)
     try:
         fields = recipe_of(listed, folder)
-    except Exception:  # noqa: BLE001 - a framework's own failure is a result of its own
-        return {"status": "not built", "words": traceback.format_exc().splitlines()[-1]}
+    except Exception as error:  # noqa: BLE001 - a framework's own failure is a result of its own
+        return failure(error, folder, otherwise="not built")
     begun = process_time()
     try:
         recipe = make_recipe({**fields, "proof": PROOF, "folder": folder})
         done = export(recipe, folder / "1" / "model.onnx", SilentProgress())
-    except ExportError as error:
-        return {
-            "status": "refused",
-            "cpu_seconds": process_time() - begun,
-            "words": str(error).replace(str(folder), "."),
-        }
-    except Exception:  # noqa: BLE001 - a traceback is the worst result, and the table shows it
-        traceback.print_exc()  # not into the results, which are committed: it names folders of this machine
-        return {
-            "status": "traceback",
-            "cpu_seconds": process_time() - begun,
-            "words": traceback.format_exc().splitlines()[-1].replace(str(folder), "."),
-        }
+    except Exception as error:  # noqa: BLE001 - a traceback is the worst result, and the table shows it
+        result = failure(error, folder, otherwise="traceback")
+        return {**result, "cpu_seconds": process_time() - begun}
     proof = done.card.certificate
     return {
         "status": "exported",
@@ -55,6 +46,26 @@ def measure(key: str, folder: Path) -> dict[str, Any]:
         "megabytes": done.path.stat().st_size / 1e6,
         "parameters": done.card.cost.parameters,
     }
+
+
+def failure(error: Exception, folder: Path, *, otherwise: str) -> dict[str, str]:
+    """Return status and words of an error.
+
+    Memory or disk space that ran out says something of the machine and its limits, and nothing of the network.
+
+    Args:
+        error: of an export, or of what builds the network.
+        folder: is not named in the words, which are committed.
+        otherwise: the status of an error that is neither a refusal nor a shortage.
+    """
+    ran_out = str(error) if isinstance(error, ShortageError) else shortage(error)
+    if ran_out is not None:
+        return {"status": "shortage", "words": ran_out.replace(str(folder), ".")}
+    if isinstance(error, ExportError):
+        return {"status": "refused", "words": str(error).replace(str(folder), ".")}
+    traceback.print_exception(error)  # not into the results: it names folders of this machine
+    last = "".join(traceback.format_exception_only(error)).strip().splitlines()[-1]
+    return {"status": otherwise, "words": last.replace(str(folder), ".")}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ _BEFORE = {
     "not built": "its library does not build it without a download: ",
     "too slow": "not finished: ",
     "crashed": "the process ended: ",
+    "shortage": "the run's memory or disk space ran out: ",
     "traceback": "an error of the exporter: ",
 }
 """What stands before the words of a result that is no refusal."""

@@ -2,14 +2,13 @@
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from math import ceil
 
 from exporter.errors import RecipeError
+from exporter.heads.box_pair import is_boxes, pair
+from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import DetectRecipe, Recipe
 from service.card import ImageInput
-
-Dims = tuple[int, ...]
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (32,))
 """The strides of the grids of one-stage detectors."""
@@ -47,20 +46,14 @@ _SCORES = (
 Probabilities beside logits show which activation the network was trained with; the logits alone do not.
 """
 
+_NAMES_SCORES = tuple(word for word in _SCORES if len(word) > 4)
+"""Words that stand for scores inside of other words too."""
+
 _AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
 _NAME_PARTS = re.compile(r"[^a-z]+")
 
 _CENTERS = {"pred_boxes", "dets"}
 """Names of outputs that hold center and size in 0–1: Hugging Face's DETR family, and RF-DETR."""
-
-
-@dataclass(frozen=True, slots=True)
-class Tensor:
-    """An output's name, its dimensions for a batch of one, and whether it holds integers."""
-
-    name: str
-    dims: Dims
-    is_integer: bool = False
 
 
 def arrange(
@@ -80,15 +73,17 @@ def arrange(
     if recipe.task != "detect":
         return recipe, list(outputs)
     stated = recipe.detect
-    ordered = _triple(outputs) or _pair(outputs)
     if "decoder" in stated.model_fields_set:
-        wanted = {"pair": _pair, "triple": _triple}.get(stated.decoder)
-        ordered = (wanted(outputs) if wanted else None) or list(outputs)
-        if wanted is None:
+        if stated.decoder == "pair":
+            ordered = pair(outputs, is_stated=bool(recipe.outputs)) or list(outputs)
+        elif stated.decoder == "triple":
+            ordered = _triple(outputs) or list(outputs)
+        else:
             ordered = _first(outputs, lambda dims: len(dims) == 3)
         return recipe.model_copy(update={"detect": _with_form(stated, ordered)}), ordered
-    if ordered is not None:
-        known = "triple" if len(ordered) == 3 else "pair"
+    found = _triple(outputs) or pair(outputs, is_stated=bool(recipe.outputs))
+    if found is not None:
+        ordered, known = found, "triple" if len(found) == 3 else "pair"
     else:
         _refuse_other_heads(outputs)
         ordered = _first(outputs, lambda dims: len(dims) == 3)
@@ -159,7 +154,7 @@ def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
     main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
     for word in _SCORES:
         named = [one for one in main if word in _NAME_PARTS.split(one.name.lower())]
-        if len(named) == 1:
+        if len(named) == 1 and not any(_is_rival(one, named[0]) for one in main):
             return named[0]
         if named:
             break
@@ -179,28 +174,22 @@ def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
     )
 
 
+def _is_rival(one: Tensor, named: Tensor) -> bool:
+    """Return whether an output may be the scores of another head: as many, under a name that says nothing."""
+    name = one.name.lower()
+    is_known = any(word in name for word in _NAMES_SCORES) or any(
+        word in _NAME_PARTS.split(name) for word in _SCORES
+    )
+    return one is not named and one.dims == named.dims and not is_known
+
+
 def _is_vector(dims: Dims) -> bool:
     return dims == (1,) or len(dims) == 2 or (len(dims) > 2 and set(dims[2:]) == {1})
 
 
-def _is_boxes(one: Tensor) -> bool:
-    return len(one.dims) in {3, 4} and one.dims[-1] == 4 and set(one.dims[2:-1]) <= {1}
-
-
-def _pair(outputs: Sequence[Tensor]) -> list[Tensor] | None:
-    """Return boxes (N, A, 4) and scores (N, A, K) or (N, K, A), in any order; named ones first."""
-    pairs = [
-        [boxes, scores]
-        for boxes in sorted(filter(_is_boxes, outputs), key=lambda one: "box" not in one.name)
-        for scores in outputs
-        if scores is not boxes and len(scores.dims) == 3 and boxes.dims[1] in scores.dims[1:]
-    ]
-    return pairs[0] if pairs else None
-
-
 def _triple(outputs: Sequence[Tensor]) -> list[Tensor] | None:
     """Return boxes (N, A, 4), scores (N, A) and classes (N, A), in any order."""
-    boxes = next((one for one in outputs if _is_boxes(one)), None)
+    boxes = next((one for one in outputs if is_boxes(one)), None)
     flat = [one for one in outputs if boxes and one.dims == boxes.dims[:2]]
     if boxes is None or len(flat) != 2:
         return None
@@ -228,7 +217,7 @@ def _with_form(detect: DetectRecipe, ordered: Sequence[Tensor]) -> DetectRecipe:
     known: dict[str, str | bool] = {}
     if ordered[0].name in _CENTERS:
         known = {"box_format": "cxcywh", "box_unit": "frame", "nms_free": True}
-    if ordered[0].name == "detection_boxes":
+    if ordered[0].name.partition(":")[0] == "detection_boxes":
         known = {"box_format": "yxyx", "box_unit": "frame", "nms_free": True}
     missing = {name: value for name, value in known.items() if name not in detect.model_fields_set}
     return detect.model_copy(update=missing)

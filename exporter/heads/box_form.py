@@ -38,6 +38,9 @@ BOX_WORDS = {
 }
 
 
+_EXCHANGED = {"xyxy": "yxyx", "yxyx": "xyxy"}
+
+
 def judge_form(
     head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
 ) -> DetectHead:
@@ -95,7 +98,7 @@ def _by_grid(head: DetectHead, form: Form) -> DetectHead:
 def _by_values(
     head: DetectHead, parts: Sequence[Candidates[Array]], image_input: ImageInput
 ) -> None:
-    """Refuse centers that can only be corners, and corners that can only be centers."""
+    """Refuse centers that can only be corners, corners that can only be centers, and x that can only be y."""
     rows = np.concatenate([one.boxes.reshape(-1, 4) for one in parts]).astype(np.float64)
     rows = rows[np.isfinite(rows).all(axis=1) & (rows != 0).any(axis=1)]
     if len(np.unique(rows.round(6), axis=0)) < ENOUGH:
@@ -125,6 +128,19 @@ def _by_values(
             f"only {ordered:.0%} have their second corner below and to the right of the first, and read as center and "
             "size all lie in the frame",
             "cxcywh",
+        )
+    elif form in _EXCHANGED and "format" in head.assumed:
+        _refuse_exchanged(head, first, second, size)
+
+
+def _refuse_exchanged(head: DetectHead, first: Array, second: Array, size: Array) -> None:
+    """Refuse corners that leave a frame that is not square, and lie in it with x and y exchanged."""
+    leaves = _share_outside(first, second, size)
+    if leaves >= MANY and _share_outside(first, second, size[::-1]) <= 1 - ALL:
+        raise _other(
+            head,
+            f"{leaves:.0%} leave the frame, and with x and y exchanged all lie in it",
+            _EXCHANGED[head.recipe.box_format],
         )
 
 

@@ -32,6 +32,9 @@ FOUND_AGAIN = 0.6
 CLEARLY = 0.2
 """The other order must be worse by this much: boxes in the middle of an image fit both."""
 
+STAYS = 0.9
+"""A box that is where it was, by this IoU, shows nothing: it is in the middle, or does not follow the image at all."""
+
 _AS_READ = [0, 1, 2, 3]
 _EXCHANGED = [1, 0, 3, 2]
 _OTHER = {"xyxy": "yxyx", "yxyx": "xyxy"}
@@ -96,11 +99,16 @@ def _detections(
 
 
 def _found_again(found: Detections, mirrored: Detections) -> list[float]:
-    """Return for each detection the best IoU with one of its class in the mirrored image, mirrored back."""
+    """Return for each detection the best IoU with one of its class in the mirrored image, mirrored back.
+
+    Those that are found at the same place in the mirrored image are left out.
+    """
     if not len(found) or not len(mirrored):
         return [0.0] * len(found)
     left, top, right, bottom = mirrored.boxes.T
     back = np.stack([1 - right, top, 1 - left, bottom], axis=1)
-    overlaps = iou_matrix(found.boxes, back)
-    overlaps[found.classes[:, None] != mirrored.classes[None]] = 0
-    return [float(one) for one in overlaps.max(axis=1)]
+    same, overlaps = (iou_matrix(found.boxes, boxes) for boxes in (mirrored.boxes, back))
+    for each in (same, overlaps):
+        each[found.classes[:, None] != mirrored.classes[None]] = 0
+    moved = same.max(axis=1) < STAYS
+    return [float(one) for one in overlaps.max(axis=1)[moved]]

@@ -99,6 +99,9 @@ class DetectHead:
         if self.recipe.class_offset:
             offset = graph.constant("class_offset", integers(self.recipe.class_offset))
             classes = graph.add("Add", [classes, offset])
+        if self.recipe.class_offset < 0:
+            # Rows that fill up a list have no class, and often the id 0.
+            classes = graph.add("Max", [classes, graph.constant("first_class", integers(0))])
         zero, one = (graph.constant("bound", np.array(edge, np.float32)) for edge in (0, 1))
         graph.add("Clip", [boxes, zero, one], output="boxes")
         graph.add("Identity", [scores], output="scores")
@@ -191,8 +194,13 @@ class DetectHead:
         return {
             "boxes": np.take_along_axis(boxes, anchors[..., None], axis=1),
             "scores": np.take_along_axis(scores, order, axis=1),
-            "classes": classes + self.recipe.class_offset,
+            "classes": self._offset(classes),
         }
+
+    def _offset(self, classes: Array) -> Array:
+        """Return the class ids that a caller reads."""
+        ids: Array = classes + self.recipe.class_offset
+        return np.maximum(ids, 0) if self.recipe.class_offset < 0 else ids
 
     def pairs(self, found: Candidates[Array]) -> tuple[Array, Array, Array]:
         """Return score, anchor and class of every pair that can be among the best, each (N, P)."""

@@ -90,6 +90,11 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
             raise _mismatch(
                 f"detect --decoder {stated.decoder}", _DETECT_SHAPES[stated.decoder], outputs
             )
+    if columns and stated.class_offset < 0 and stated.background != "first":
+        raise RecipeError(
+            f"--class-offset {stated.class_offset}: these outputs have a column of scores for each class, and the "
+            "first one has the id 0. Leave it out, or state --background first if the first column is no class"
+        )
     # What these decoders' networks are known to give; what the recipe states is for those that were changed.
     form = {
         name: value for name, value in form.items() if name not in _STATED & stated.model_fields_set

@@ -11,7 +11,6 @@ from exporter.heads.box_check import check_boxes
 from exporter.heads.box_form import judge_form
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
-from exporter.heads.row_check import check_rows
 from exporter.heads.score_kind import (
     Kind,
     graph_ends,
@@ -32,6 +31,9 @@ _FOUND = {
     "log_softmax": "logarithms of probabilities that sum to one (it ends in a log-softmax)",
 }
 
+
+BOX = 4
+"""The numbers of a box; scores of as many classes have the same shape."""
 
 LARGEST_LOGIT = 100.0
 """Larger values are hardly a trained network's logits."""
@@ -71,35 +73,6 @@ def settle_head(
             ends = graph_ends(graph, raw[min(1, len(raw) - 1)])
             return _detect(head, outputs, ends, image_input)
     return head
-
-
-def check_classes(head: Head, outputs: Sequence[Sequence[Array]], labels: int) -> None:
-    """Refuse fewer labels than a detector has classes, where its outputs hold class ids instead of scores for each.
-
-    Raises:
-        RecipeError: a class id on a real image has no label, or is no class id.
-    """
-    if not isinstance(head, DetectHead):
-        return
-    parts = [head.decoder.split(one) for one in outputs]
-    check_rows(head, parts)
-    # Rows of score 0 fill up the list, and some networks give them the class -1.
-    ids = [np.floor(one.classes[one.scores > 0]) for one in parts if one.classes is not None]
-    if not sum(one.size for one in ids):
-        return
-    found = np.concatenate(ids) + head.recipe.class_offset
-    low, high = float(found.min()), float(found.max())
-    if low < 0:
-        raise RecipeError(
-            f"The last column of --decoder {head.recipe.decoder} must hold class ids, 0, 1, 2, …; on real images it "
-            f"holds {low:.0f} to {high:.0f}. Is the decoder right?"
-        )
-    if high >= labels:
-        raise RecipeError(
-            f"labels: {labels} are given, but the network detects class {high:.0f} on real images. "
-            "Give one label for each of the network's classes, in the order of their ids; where these begin at 1, the "
-            "first label is that of the background"
-        )
 
 
 def _classify(head: ClassifyHead, kind: Kind, scores: list[Array]) -> ClassifyHead:
@@ -190,31 +163,7 @@ def _detect(
         )
     _refuse_contradiction(stated if stated == "none" else None, "logits", scores)
     if stated is None and not is_probability:
-        low, high = value_range(scores)
-        how = (
-            "State what makes probabilities of them: --activation sigmoid or softmax"
-            if parts[0].classes is None
-            else f"--decoder {head.recipe.decoder} needs probabilities. Export the network with its sigmoid"
-        )
-        if high > LARGEST_LOGIT:
-            how += (
-                ". Or are some of these columns no scores? A network of poses, rotated boxes or instance masks has "
-                "key points, angles or mask coefficients there, and --task detect can not serve them"
-            )
-        elif low >= 0 and high > 1:
-            how += " if they are logits. None is negative: percentages or counts must be divided in the network instead"
-        found = "not probabilities"
-        if in_unit_range(scores):
-            found = "and a linear layer computes them, so that they may be logits"
-            if parts[0].classes is None:
-                how = "State it: --activation sigmoid or softmax (they are logits), or none (they are probabilities)"
-        if head.recipe.decoder == "yolov8" and low < 0:
-            how += (
-                ". Or is the output (N, A, 4 + K), transposed? Give --decoder detr --box-unit pixel"
-            )
-        raise RecipeError(
-            f"The detector's scores are {low:.3g} to {high:.3g} on real images, {found}. {how}"
-        )
+        raise _no_probabilities(head, scores, chooses=parts[0].classes is not None)
     if parts[0].classes is None and parts[0].objectness is None:
         _require_background(head, stated or "none", [one.scores for one in parts])
     settled = replace(
@@ -223,6 +172,43 @@ def _detect(
     settled = judge_form(settled, parts, image_input)
     check_boxes(settled, parts)
     return settled
+
+
+def _no_probabilities(head: DetectHead, scores: list[Array], *, chooses: bool) -> RecipeError:
+    """Return the error of scores that are not, or may not be, probabilities.
+
+    Args:
+        head: of any decoder.
+        scores: on real images.
+        chooses: whether the network names the class of each box.
+    """
+    low, high = value_range(scores)
+    how = (
+        f"--decoder {head.recipe.decoder} needs probabilities. Export the network with its sigmoid"
+        if chooses
+        else "State what makes probabilities of them: --activation sigmoid or softmax"
+    )
+    if high > LARGEST_LOGIT:
+        how += (
+            ". Or are some of these columns no scores? A network of poses, rotated boxes or instance masks has "
+            "key points, angles or mask coefficients there, and --task detect can not serve them"
+        )
+    elif low >= 0 and high > 1:
+        how += " if they are logits. None is negative: percentages or counts must be divided in the network instead"
+    found = "not probabilities"
+    if in_unit_range(scores):
+        found = "and a linear layer computes them, so that they may be logits"
+        if not chooses:
+            how = "State it: --activation sigmoid or softmax (they are logits), or none (they are probabilities)"
+    if head.recipe.decoder == "pair" and head.columns == BOX:
+        how += (
+            ". Or are boxes and scores exchanged? --outputs BOXES,SCORES names them in this order"
+        )
+    if head.recipe.decoder == "yolov8" and low < 0:
+        how += ". Or is the output (N, A, 4 + K), transposed? Give --decoder detr --box-unit pixel"
+    return RecipeError(
+        f"The detector's scores are {low:.3g} to {high:.3g} on real images, {found}. {how}"
+    )
 
 
 def _require_background(head: DetectHead, activation: Activation, scores: list[Array]) -> None:

@@ -13,11 +13,12 @@ from exporter.batching import free_batch
 from exporter.errors import GraphError, RecipeError
 from exporter.finite import require_numbers
 from exporter.graph import Graph, with_outputs
-from exporter.heads.arrange import Tensor, arrange
+from exporter.heads.arrange import arrange
 from exporter.heads.class_count import class_count
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
 from exporter.heads.own_suppression import gives_each_object_one_box
+from exporter.heads.raw_tensor import Tensor
 from exporter.heads.select_head import select_head
 from exporter.network import Array, Facts, Head, Network, Outputs
 from exporter.own_scaling import settle_scale
@@ -150,7 +151,13 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     return Network(
         graph=graph,
         raw=raw,
-        head=_head(recipe, freed, outputs, image_input, known_boxes=_is_ultralytics(source)),
+        head=_head(
+            recipe,
+            freed,
+            outputs,
+            image_input,
+            own_classes=len(named or ()) if _is_ultralytics(source) else None,
+        ),
         reference=reference,
         image_input=image_input,
         pixels=pixels,
@@ -214,15 +221,20 @@ def _head(
     outputs: Sequence[RawOutput],
     image_input: ImageInput,
     *,
-    known_boxes: bool,
+    own_classes: int | None,
 ) -> Head:
-    """Return the head; `known_boxes` where the tool that wrote the file has one form of boxes for these outputs."""
+    """Return the head.
+
+    `own_classes` is not None where the tool that wrote the file has one form of boxes for these outputs, and class ids
+    from 0: how many it names, 0 for none.
+    """
     head = select_head(recipe, [output.dims for output in outputs], image_input)
-    if isinstance(head, DetectHead) and known_boxes:
+    if isinstance(head, DetectHead) and own_classes is not None:
         head = replace(head, assumed=())
     if not isinstance(head, DetectHead) or head.recipe.decoder not in {"end2end", "triple"}:
         return head
-    head = replace(head, known_classes=class_count(model, outputs[-1].name))
+    known = class_count(model, outputs[-1].name) or own_classes or None
+    head = replace(head, known_classes=known)
     if head.recipe.decoder == "end2end" or "nms_free" in recipe.detect.model_fields_set:
         return head
     free = gives_each_object_one_box(model, head.anchors)

@@ -11,13 +11,24 @@ import numpy as np
 import onnx
 import pytest
 from numpy.typing import NDArray
+from onnx import TensorProto, helper
 
 from exporter.encoding import as_png
 from exporter.errors import RecipeError
 from exporter.outcome import Exported
 from service.card import BoxForm
 from tests.exporter.exporting import export_to, outputs_of, some_frames
-from tests.exporter.found import CELLS, CLASSES, LABELS, SIDE, detector
+from tests.exporter.found import (
+    BOXES,
+    CELLS,
+    CLASSES,
+    LABELS,
+    SIDE,
+    best_of,
+    boxes_of,
+    detector,
+    scores_of,
+)
 from tests.exporter.heads.dense import as_form, dense_boxes
 from tests.live import serve
 
@@ -164,3 +175,88 @@ def test_the_same_columns_as_rows_show_their_form_too(tmp_path: Path) -> None:
     boxes = as_form(corners(), "xyxy")
     model = detector({"output0": np.concatenate([boxes, scores()], axis=2)})
     require_objects(adopt(tmp_path, model))
+
+
+@pytest.mark.parametrize("form", ["xyxy", "yxyx"])
+def test_boxes_and_scores_on_a_grid_show_which_axis_is_first(tmp_path: Path, form: str) -> None:
+    boxes = as_form(corners(), form, (SIDE, SIDE))
+    done = adopt(tmp_path, detector({"boxes": boxes, "scores": scores()}))
+    require_objects(done)
+    assert done.card.boxes == BoxForm(format=form, unit="frame")
+    assert any("as real images show" in one for one in done.hints) == (form == "yxyx")
+
+
+def finder(form: str) -> onnx.ModelProto:
+    """Return a network whose only box is around what is bright, `boxes` in this form and `scores` of five classes."""
+    order = {"xyxy": ["x1", "y1", "x2", "y2"], "yxyx": ["y1", "x1", "y2", "x2"]}[form]
+    nodes = [helper.make_node("ReduceMax", ["images"], ["bright"], axes=[1], keepdims=0)]
+    for axis, number in (("x", 1), ("y", 2)):
+        line, first, last, end = (f"{axis}_{part}" for part in ("line", "first", "last", "end"))
+        nodes += [
+            helper.make_node("ReduceMax", ["bright"], [line], axes=[number], keepdims=0),
+            helper.make_node("ArgMax", [line], [first], axis=1, keepdims=1),
+            helper.make_node("ArgMax", [line], [last], axis=1, keepdims=1, select_last_index=1),
+            helper.make_node("Add", [last, "next"], [end]),
+            helper.make_node("Cast", [first], [f"{axis}1"], to=TensorProto.FLOAT),
+            helper.make_node("Cast", [end], [f"{axis}2"], to=TensorProto.FLOAT),
+        ]
+    nodes += [
+        helper.make_node("Concat", order, ["four"], axis=1),
+        helper.make_node("Div", ["four", "side"], ["fractions"]),
+        helper.make_node("Unsqueeze", ["fractions", "rows"], ["boxes"]),
+    ]
+    constants: dict[str, NDArray[Any]] = {
+        "next": np.array([1], np.int64),
+        "side": np.array([SIDE], np.float32),
+        "rows": np.array([1], np.int64),
+    }
+    outputs = {"scores": np.array([[[0.0, 0.0, 0.9, 0.0, 0.0]]])}
+    return detector(outputs, after=nodes, names=["boxes", "scores"], constants=constants)
+
+
+@pytest.mark.parametrize("form", ["xyxy", "yxyx"])
+def test_a_finder_of_few_boxes_is_read_as_mirrored_images_show(tmp_path: Path, form: str) -> None:
+    images = tmp_path / "images"
+    images.mkdir()
+    places = [(2, 30), (10, 40), (4, 36), (14, 44)]
+    frames = np.zeros((len(places), SIDE, SIDE, 3), np.uint8)
+    for index, (x, y) in enumerate(places):
+        frames[index, y : y + 12, x : x + 20] = 255
+        (images / f"{index}.png").write_bytes(as_png(frames[index]))
+    onnx.save(finder(form), tmp_path / "net.onnx")
+
+    done = export_to(
+        tmp_path,
+        "onnx:net.onnx",
+        task="detect",
+        labels=LABELS,
+        proof={"images": "images", "largest": 2, "agreement": 0.0},
+    )
+
+    assert done.card.boxes is not None
+    assert (done.card.boxes.format, done.card.boxes.assumed) == (form, ())
+    found = outputs_of(done.path, frames)
+    expected = [[x, y, x + 20, y + 12] for x, y in places]
+    np.testing.assert_allclose(found["boxes"][:, 0], np.array(expected) / SIDE, atol=1e-6)
+
+
+PAIR = {"boxes": boxes_of(30, "yxyx"), "scores": scores_of(30)}
+TRIPLE = {
+    "boxes": boxes_of(30, "yxyx"),
+    "scores": best_of(30)[0],
+    "labels": best_of(30)[1].astype(np.int64),
+}
+
+
+@pytest.mark.parametrize("outputs", [PAIR, TRIPLE], ids=["pair", "triple"])
+def test_an_order_that_nothing_shows_is_never_taken_silently(
+    tmp_path: Path, outputs: dict[str, Any]
+) -> None:
+    done = adopt(tmp_path, detector(outputs))
+    assert done.card.boxes == BoxForm(format="xyxy", unit="frame", assumed=("format",))
+    assert any("--box-format xyxy states it" in one for one in done.hints)
+    done = adopt(tmp_path, detector(outputs), box_format="yxyx", box_unit="frame")
+    assert done.card.boxes == BoxForm(format="yxyx", unit="frame")
+    assert not any("states it" in one for one in done.hints)
+    found = outputs_of(done.path, some_frames(1, SIDE))
+    np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-6)

@@ -130,12 +130,41 @@ def test_an_option_of_other_tasks_is_refused() -> None:
     [
         (["--mean", "red"], "--mean red: write 3 numbers"),
         (["--pad-color", "1,2,x"], "--pad-color 1,2,x: write 3 numbers"),
+        (["--std", "1,2"], "--std 1,2: write 3 numbers"),
+        (["--std", "1,2,3,4"], "--std 1,2,3,4: write 3 numbers"),
+        (["--scale", "1/0"], "--scale 1/0: write a number, as 0.5, or a fraction, as 1/255"),
+        (["--scale", "a"], "--scale a: write a number"),
+        (["--tolerance", ""], "--tolerance : write a number"),
         (["--arg", "num_classes"], "--arg num_classes: write NAME=VALUE"),
     ],
 )
 def test_a_value_of_the_wrong_form_names_its_option(words: list[str], message: str) -> None:
     with pytest.raises(RecipeError, match=message):
         read(*words)
+
+
+def test_a_number_may_be_a_fraction() -> None:
+    content = read(
+        *("--name", "net", "--task", "classify"),
+        *("--scale", "1/255", "--mean=-1/2,0.5,124/255", "--std", "1/2", "--tolerance", "1e-2"),
+    )
+    recipe = make_recipe(content)
+
+    assert recipe.pixels is not None
+    assert recipe.pixels.scale == 1 / 255
+    assert recipe.pixels.mean == (-0.5, 0.5, 124 / 255)
+    assert recipe.pixels.std == (0.5, 0.5, 0.5)
+    assert recipe.proof.tolerance == 0.01
+
+
+@pytest.mark.parametrize("text", ["-1", "0", "nan", "inf", "0.2,-0.2,0.2"])
+def test_a_std_that_can_not_be_is_refused_by_the_name_of_its_option(
+    text: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["torchvision:resnet18", "--task", "embed", "--name", "net", f"--std={text}"]
+    with pytest.raises(SystemExit):
+        main(words)
+    assert "--std: " in capsys.readouterr().out
 
 
 def test_the_help_shows_range_default_and_choices_of_the_field(

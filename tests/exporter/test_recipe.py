@@ -131,6 +131,14 @@ def test_a_name_that_can_not_be_served_is_refused(name: str) -> None:
     ("fields", "message"),
     [
         ({"pixels": {"std": [0.2, 0, 0.2]}}, r"^pixels\.std: 0 would make"),
+        (
+            {"pixels": {"std": [0.2, -1, 0.2]}},
+            r"^pixels\.std: -1 is no standard deviation: give.*above 0",
+        ),
+        ({"pixels": {"std": [float("nan")] * 3}}, r"^pixels\.std: NaN and infinity"),
+        ({"pixels": {"std": [float("inf")] * 3}}, r"^pixels\.std: NaN and infinity"),
+        ({"pixels": {"scale": float("nan")}}, r"^pixels\.scale: NaN and infinity"),
+        ({"pixels": {"std": [0.2, 0.2]}}, r"^pixels\.std"),
         ({"pixels": {"scale": 0}}, r"^pixels\.scale: 0 would make"),
         ({"pixels": {"mean": [float("nan")] * 3}}, r"^pixels\.mean: NaN and infinity"),
     ],

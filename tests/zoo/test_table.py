@@ -27,6 +27,7 @@ LINES: list[dict[str, Any]] = [
     {"run": {"processor": "Z80", "cores": 1, "versions": {"torch": "2.1"}}},
     {"key": "timm:lcnet_050", "status": "refused", "words": "Give --labels\na|b"},
     {"key": "timm:tinynet_e", "status": "too slow", "words": "more than 900 s"},
+    {"key": "timm:mixnet_s", "status": "shortage", "words": "can't allocate memory"},
     {"key": "timm:no_longer_listed", "status": "exported"},
 ]
 
@@ -40,9 +41,9 @@ def written(folder: Path) -> Path:
 def test_the_last_result_of_each_network_counts(tmp_path: Path) -> None:
     lines = table(read_results(written(tmp_path))).splitlines()
 
-    assert lines[1].startswith("2 of 4 networks go through (50.0%). ")
+    assert lines[1].startswith("2 of 5 networks go through (40.0%). ")
     assert "| torchvision | 2 of 2 | 15, 20 | 1e-06 |" in lines
-    assert "| timm | 0 of 2 |  |  |" in lines
+    assert "| timm | 0 of 3 |  |  |" in lines
     assert "| resnet18 | classify | 20 | 1e-06 | 46.8 |" in lines
     assert not any("Transformers" in line for line in lines)
 
@@ -52,6 +53,8 @@ def test_what_does_not_go_through_has_its_reason(tmp_path: Path) -> None:
 
     assert "| timm:lcnet_050 | Give --labels a\\|b |" in lines
     assert "| timm:tinynet_e | not finished: more than 900 s |" in lines
+    short = "the run's memory or disk space ran out: can't allocate memory"
+    assert f"| timm:mixnet_s | {short} |" in lines
 
 
 def test_processor_and_versions_are_those_of_all_runs(tmp_path: Path) -> None:

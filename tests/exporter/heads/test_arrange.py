@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import Dims, Tensor, arrange, grid_strides
+from exporter.heads.arrange import arrange, grid_strides
+from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe, make_recipe
 from service.card import ImageInput
 
@@ -144,9 +145,8 @@ BOXES, SCORES = Tensor("b", (1, 9, 4)), Tensor("s", (1, 9, 3))
         ([SCORES, BOXES], ["b", "s"]),
         # Scores (N, K, A), and boxes (N, A, 1, 4) as YOLOv4 has them.
         ([Tensor("s", (1, 3, 9)), Tensor("b", (1, 9, 1, 4))], ["b", "s"]),
-        # With four classes the name decides, else the order.
+        # With four classes the names decide.
         ([Tensor("scores", (1, 9, 4)), Tensor("pred_boxes", (1, 9, 4))], ["pred_boxes", "scores"]),
-        ([Tensor("first", (1, 9, 4)), Tensor("second", (1, 9, 4))], ["first", "second"]),
         # Further outputs are left out.
         ([Tensor("other", (1, 7)), SCORES, BOXES], ["b", "s"]),
     ],
@@ -206,6 +206,7 @@ def test_a_stated_decoder_takes_what_it_can_read(decoder: str, ordered: list[str
         ("pred_boxes", ("cxcywh", "frame", True)),
         ("dets", ("cxcywh", "frame", True)),
         ("detection_boxes", ("yxyx", "frame", True)),
+        ("detection_boxes:0", ("yxyx", "frame", True)),
         ("boxes", ("xyxy", "frame", False)),
     ],
 )
@@ -269,7 +270,9 @@ VECTOR = Tensor("vector", (1, 5))
         ([Tensor("out.logits", (1, 5)), Tensor("probabilities", (1, 5))], 5, "probabilities"),
         ([Tensor("logits", (1, 5)), Tensor("scores", (1, 5))], 5, "scores"),
         ([Tensor("output", (1, 5)), Tensor("logits", (1, 5))], 5, "logits"),
-        ([Tensor("x", (1, 5)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
+        ([Tensor("x", (1, 7)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
+        ([Tensor("x", (1, 7)), Tensor("logits", (1, 5))], 0, "logits"),
+        ([Tensor("aux_1", (1, 5)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
         ([Tensor("pred", (1, 5)), Tensor("softmax_2", (1, 5))], 5, "softmax_2"),
         # "auxiliary" inside of another word is none.
         ([Tensor("fauxlogits", (1, 5)), Tensor("scores", (1, 5))], 5, "scores"),
@@ -281,6 +284,19 @@ def test_a_classifier_s_scores_come_first(outputs: list[Tensor], labels: int, fi
 
     assert ordered[0] == first
     assert sorted(ordered) == sorted(one.name for one in outputs)
+
+
+@pytest.mark.parametrize("known", ["output", "logits", "pred"])
+def test_a_second_head_without_a_name_is_asked_about(known: str) -> None:
+    """PyTorch names what it is not told of with a number: the make of a car, and its color."""
+    outputs = [Tensor(known, (1, 5)), Tensor("374", (1, 5))]
+
+    for ordered in (outputs, outputs[::-1]):
+        with pytest.raises(
+            RecipeError, match=f"Each of the outputs .*374.*--outputs {ordered[0].name}"
+        ):
+            names("classify", *ordered, labels=5)
+    assert names("classify", *outputs, labels=5, outputs=["374", known])[0] == known
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,20 @@ def test_boxes_that_do_not_follow_the_image_show_nothing() -> None:
     assert "format" in judged(anywhere).assumed
 
 
+@pytest.mark.parametrize("form", ["xyxy", "yxyx"])
+def test_boxes_that_are_the_same_in_every_image_show_nothing(form: str) -> None:
+    """They lie in the middle from top to bottom, so that read as x they look mirrored."""
+    corners = as_form(np.array([[[4, 22, 24, 42]]], np.float64), form, (SIDE, SIDE))
+
+    def same(batch: Frames) -> Sequence[Array]:
+        boxes = np.repeat(corners, len(batch), axis=0)
+        return boxes, np.full((len(batch), 1, 1), 0.9)
+
+    head = judged(same)
+    assert head.recipe.box_format == "xyxy"
+    assert "format" in head.assumed
+
+
 def test_a_stated_form_is_not_looked_at() -> None:
     def never(_batch: Frames) -> Sequence[Array]:
         raise AssertionError

@@ -12,9 +12,9 @@ from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
 from exporter.heads.segment import SegmentHead
-from exporter.heads.settle import check_classes, settle_head
+from exporter.heads.settle import settle_head
 from tests.exporter.graphs import normal, pixel_graph
-from tests.exporter.heads.judged import FRAME, array, detect_head, split
+from tests.exporter.heads.judged import FRAME, array, detect_head
 
 
 def graph(end: str | None) -> Graph:
@@ -276,45 +276,3 @@ def test_boxes_are_checked_with_the_settled_activation() -> None:
 def test_an_embedder_has_no_activation() -> None:
     settled = settle_head(EmbedHead(), graph(None), ["raw"], [(array([3.0, 4.0]),)], FRAME)
     assert settled == EmbedHead()
-
-
-def check_kinds(*kinds: float, labels: int, scores: float = 0.9, **detect: Any) -> None:
-    rows = [[10.0, 20.0, 30.0, 40.0, scores, kind] for kind in kinds]
-    head = detect_head("end2end", (1, len(rows), 6), **detect)
-    check_classes(head, [(array(rows),)], labels)
-
-
-def test_each_class_id_needs_a_label() -> None:
-    check_kinds(0, 4, labels=5)
-    with pytest.raises(RecipeError, match="labels: 4 are given, but the network detects class 4"):
-        check_kinds(0, 4, labels=4)
-    check_kinds(0, 4, labels=6, class_offset=1)
-    with pytest.raises(RecipeError, match="5 are given, but the network detects class 5"):
-        check_kinds(0, 4, labels=5, class_offset=1)
-
-
-def test_a_class_id_is_never_negative() -> None:
-    with pytest.raises(
-        RecipeError, match=r"class ids, 0, 1, 2, …; on real images it holds -2 to 4"
-    ):
-        check_kinds(-2, 4, labels=5)
-    check_kinds(-1, 4, labels=6, class_offset=1)
-
-
-def test_rows_of_score_0_have_no_class() -> None:
-    check_kinds(-1, 9, labels=2, scores=0.0)
-
-
-def test_scores_for_each_class_need_no_check() -> None:
-    check_classes(pair(), [(array(BOXES), array(SCORES))], 1)
-    check_classes(EmbedHead(), [(array([3.0, 4.0]),)], 0)
-
-
-def test_classes_of_all_images_count() -> None:
-    head = detect_head("triple", (1, 1, 4), (1, 1), (1, 1))
-    images = [(array([BOXES[0]]), array([0.9]), array([kind])) for kind in (0.0, 3.0)]
-
-    assert len(split(head, *images)) == 2
-    check_classes(head, images, 4)
-    with pytest.raises(RecipeError, match="class 3"):
-        check_classes(head, images, 3)

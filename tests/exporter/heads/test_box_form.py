@@ -1,0 +1,55 @@
+"""Boxes in pixels of a frame that is not square show which axis comes first."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from exporter.errors import RecipeError
+from exporter.heads.box_form import judge_form
+from exporter.heads.boxes import Candidates
+from exporter.heads.detect import DetectHead
+from exporter.network import Array
+from service.card import ImageInput
+from tests.exporter.heads.dense import as_form
+from tests.exporter.heads.judged import detect_head
+
+WIDE = ImageInput(height=32, width=128, resize="stretch")
+COUNT = 41
+
+
+def boxes(form: str, frame: ImageInput = WIDE) -> Array:
+    """Return boxes in pixels (1, A, 4), all within the frame, that lie on no grid."""
+    rng = np.random.default_rng(4)
+    size = np.array([frame.width, frame.height])
+    first = rng.uniform(0, 0.7, (COUNT, 2))
+    corners = np.concatenate([first, first + rng.uniform(0.1, 0.3, (COUNT, 2))], axis=1)
+    return as_form(corners[None] * np.tile(size, 2), form)
+
+
+def judged(found: Array, frame: ImageInput = WIDE, **stated: Any) -> DetectHead:
+    form = {"box_unit": "pixel", "score_activation": "none", **stated}
+    head = detect_head("pair", (1, COUNT, 4), (1, COUNT, 2), **form)
+    return judge_form(head, [Candidates(found, np.full((1, COUNT, 2), 0.4))], frame)
+
+
+def test_corners_that_fit_with_x_and_y_exchanged_are_asked_about() -> None:
+    words = r"taken to be xyxy.*leave the frame, and with x and y exchanged all lie in it.*--box-format yxyx"
+    with pytest.raises(RecipeError, match=words):
+        judged(boxes("yxyx"))
+    assert judged(boxes("xyxy")).recipe.box_format == "xyxy"
+
+
+@pytest.mark.parametrize("form", ["xyxy", "yxyx"])
+def test_a_stated_order_is_not_overruled(form: str) -> None:
+    assert judged(boxes("yxyx"), box_format=form).recipe.box_format == form
+
+
+def test_a_square_frame_shows_nothing() -> None:
+    square = ImageInput(height=64, width=64, resize="stretch")
+    head = judged(boxes("yxyx", square), square)
+    assert (head.recipe.box_format, head.assumed) == ("xyxy", ("format",))
+
+
+def test_boxes_that_leave_the_frame_either_way_show_nothing() -> None:
+    assert "format" in judged(boxes("yxyx") * 4).assumed
