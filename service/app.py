@@ -158,6 +158,7 @@ def _services(engine: Engine, settings: Settings, peers: Peers | None, *, sheds:
         longest_seconds=max(settings.timeout_ms, settings.max_timeout_ms) / 1e3,
         admin=_admin(settings),
         max_model_bytes=settings.max_model_bytes,
+        max_upload_seconds=settings.max_upload_seconds,
         peers=peers,
         shares=_shares(settings),
         sheds=sheds,

@@ -2,8 +2,10 @@
 
 import asyncio
 import math
+import threading
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NoReturn, TypeVar
@@ -19,7 +21,7 @@ from service.imaging.announced import quick_pixels
 from service.imaging.decode import Limits
 from service.imaging.decoder import Decoder
 from service.imaging.geometry import Geometry
-from service.imaging.room import SMALL_PIXELS, PixelRoom
+from service.imaging.room import SMALL_PIXELS, KeptPixels, PixelRoom
 from service.imaging.source_image import SourceImage
 from service.runtime.job import Job, JobResult, Outputs
 from service.runtime.model import Model
@@ -152,16 +154,24 @@ class Pipeline:
         )
         return partial(_ready, ready)
 
-    async def displayed(self, source: SourceImage, until: float) -> Image.Image:
-        """Return the whole image as displayed, mode RGB; an encoded one is decoded on a thread.
+    @asynccontextmanager
+    async def displayed(self, source: SourceImage, until: float) -> AsyncIterator[Image.Image]:
+        """Yield the whole image as displayed, mode RGB; an encoded one is decoded on a thread.
+
+        What it holds is counted in `room` for the length of the block.
 
         Raises:
             DeadlineError: there was no room for its pixels before the clock reached `until`.
             ImageError: it can not be read.
         """
         if isinstance(source.body, Image.Image):
-            return source.body
-        return await asyncio.to_thread(_finish, _displayed, self.room, until, {}, source)
+            yield source.body
+            return
+        decoding = _Decoding(source, self.room, until)
+        try:
+            yield await asyncio.to_thread(decoding.run)
+        finally:
+            decoding.leave()
 
     async def _prepared(
         self,
@@ -259,8 +269,36 @@ def _held(
         return prepare()
 
 
-def _displayed(_: Outputs, source: SourceImage) -> Image.Image:
-    return source.displayed()
+class _Decoding:
+    """A whole image that is decoded on a thread, for a caller that may leave before it is ready."""
+
+    def __init__(self, source: SourceImage, room: PixelRoom, until: float) -> None:
+        self._source = source
+        self._room = room
+        self._until = until
+        self._lock = threading.Lock()
+        self._left = False
+        self._place: KeptPixels | None = None
+
+    def run(self) -> Image.Image:
+        """Return the image; blocking."""
+        geometry = self._source.geometry
+        with self._room.keep(geometry.width * geometry.height, self._until) as place:
+            image = self._source.displayed()
+        with self._lock:
+            self._place = place
+            left = self._left
+        if left:
+            place.release()
+        return image
+
+    def leave(self) -> None:
+        """Count the image no more, now or when it is ready."""
+        with self._lock:
+            self._left = True
+            place = self._place
+        if place is not None:
+            place.release()
 
 
 def _finish(

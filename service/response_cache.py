@@ -40,6 +40,9 @@ class CachedResult(JobResult[Any]):
     origin: Origin = "hit"
 
 
+MOST_EVICTED = 256
+"""Entries that go at once for one that comes: to free a hundred thousand small ones would hold up the event loop."""
+
 Kept = bytes | RenderedImage | Mapping[str, Any]
 """A result as it is kept: JSON, or encoded already, or the outputs of a network."""
 
@@ -105,7 +108,8 @@ class ResponseCache:
     Promises: an image that is asked for twice at one time runs once. That run goes on while anyone waits for it, and no
     longer. Each request keeps its own deadline. No error is kept. A run that was refused, or was late, for the request
     that began it (its images were more than a queue takes) fails no other: those that wait run the image themselves.
-    `capacity` bounds what the entries hold; the least recently used go first.
+    `capacity` bounds what the entries hold; the least recently used go first, at most `MOST_EVICTED` at once: a result
+    that still has no room is not kept.
 
     Args:
         capacity: in bytes, as `bytes_of` counts them.
@@ -278,12 +282,16 @@ class ResponseCache:
         size = 0 if kept is None else bytes_of(kept)
         if kept is None or size > self._capacity or key in self._kept:
             return
-        self._kept[key] = kept
-        self.bytes += size
-        while self.bytes > self._capacity:
+        evicted = 0
+        while self.bytes + size > self._capacity and evicted < MOST_EVICTED:
             _, oldest = self._kept.popitem(last=False)
             self.bytes -= bytes_of(oldest)
-            self._evictions.inc()
+            evicted += 1
+        if evicted:
+            self._evictions.inc(evicted)
+        if self.bytes + size <= self._capacity:
+            self._kept[key] = kept
+            self.bytes += size
 
 
 def _was_refused(flight: _Flight) -> bool:

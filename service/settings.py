@@ -160,6 +160,12 @@ class Settings(BaseSettings):
         description="Models that such calls may send at once; above it 503 `overloaded`. Together they take so many "
         "times `FOVEAL_MAX_MODEL_BYTES` of the disk",
     )
+    max_upload_seconds: float = Field(
+        3600,
+        gt=0,
+        le=604_800,
+        description="How long such a model may take to arrive; then 504 `deadline_exceeded`, and nothing of it stays",
+    )
     watch: bool = Field(
         default=False,
         description="Watch the folder of the models, and serve what changes in it; needs the package watchfiles. A "

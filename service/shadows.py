@@ -22,6 +22,8 @@ log = logging.getLogger(LOGGER)
 
 MOST_IMAGES = 8
 """Images that shadows may run, or wait to run, at once; those of further requests are dropped."""
+MOST_BYTES = 64 << 20
+"""What the inputs of these may hold: their requests are answered, so that nothing else counts them any more."""
 SHADOW_SECONDS = 1.0
 """How long an image may wait for a shadow. Until then low-priority jobs yield to all others."""
 
@@ -50,7 +52,7 @@ class Shadows:
         self._pipeline = pipeline
         self._metrics = metrics
         self._has_room = has_room
-        self._images = 0
+        self._images = self._bytes = 0
         self._running: set[asyncio.Task[None]] = set()
 
     def offer(
@@ -117,11 +119,13 @@ class Shadows:
         ]
         if not answered:
             return
-        full = self._images + len(answered) > MOST_IMAGES
-        if busy or full or not self._has_room(shadow):
+        size = sum(_bytes_of(given) for given, _ in answered)
+        fits = self._images + len(answered) <= MOST_IMAGES and self._bytes + size <= MOST_BYTES
+        if busy or not fits or not self._has_room(shadow):
             self._count(shadow, "dropped", len(answered))
             return
         self._images += len(answered)
+        self._bytes += size
         running = asyncio.create_task(self._run(shadow, answered, run))
         self._running.add(running)
         running.add_done_callback(self._running.discard)
@@ -146,6 +150,7 @@ class Shadows:
             self._count(shadow, _failed(error), len(answered))
         finally:
             self._images -= len(answered)
+            self._bytes -= sum(_bytes_of(given) for given, _ in answered)
             del lease  # held until here, so that the shadow drains first
 
     async def _results(
@@ -225,6 +230,12 @@ class Shadows:
 
     def _count(self, shadow: Model, outcome: str, images: int = 1) -> None:
         self._metrics.shadows.labels(shadow.name, str(shadow.version), outcome).inc(images)
+
+
+def _bytes_of(given: NDArray[Any] | EncodedImage) -> int:
+    if isinstance(given, np.ndarray):
+        return given.nbytes
+    return len(given) if isinstance(given, bytes) else 0
 
 
 def _compared(task: Task, answer: Any, outcome: JobResult[Any] | FovealError) -> str:  # noqa: ANN401

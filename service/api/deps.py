@@ -63,6 +63,7 @@ class Services:
     longest_seconds: float
     admin: bool = False
     max_model_bytes: int = 0
+    max_upload_seconds: float = 0.0
     peers: Peers | None = None
     shares: QueueShares | None = None
     sheds: bool = True

@@ -140,18 +140,18 @@ class ChainCall:
             )
             if isinstance(outcome, FovealError):
                 raise outcome
-            shown = await self.pipeline.displayed(outcome.value.source, until)
             samples = Samples(self.first)
             shared = _Shared(self._crop_pixels(), samples)
-            result = await self._result(outcome, until, shared, shown)
-            assert isinstance(result, JobResult)
-            samples.offer(self.shadows, [image], [outcome])
+            async with self.pipeline.displayed(outcome.value.source, until) as shown:
+                result = await self._result(outcome, until, shared, shown)
+                assert isinstance(result, JobResult)
+                samples.offer(self.shadows, [image], [outcome])
 
-            def draw() -> RenderedImage:
-                drawn = draw_chain(shown, result.value["boxes"])
-                return encode_image(drawn, "jpeg" if media_type == JPEG else "png")
+                def draw() -> RenderedImage:
+                    drawn = draw_chain(shown, result.value["boxes"])
+                    return encode_image(drawn, "jpeg" if media_type == JPEG else "png")
 
-            return JobResult(await asyncio.to_thread(draw), outcome.trace)
+                return JobResult(await asyncio.to_thread(draw), outcome.trace)
 
     def _first_head(self) -> Callable[[Outputs, SourceImage], Found]:
         if self.first.shadow is None:
@@ -201,11 +201,12 @@ class ChainCall:
             UnavailableError: a model is not ready, a queue is full, the deadline passed, or the service ends.
         """
         size = (found.source.geometry.width, found.source.geometry.height)
+        way = _Way(until, trace, shared or _Shared(self._crop_pixels()))
         if shown is None and any(
             chosen(one.checked.stated, found.things, size) for one in self.first.followers
         ):
-            shown = await self.pipeline.displayed(found.source, until)
-        way = _Way(until, trace, shared or _Shared(self._crop_pixels()))
+            async with self.pipeline.displayed(found.source, until) as decoded:
+                return await self._nested(self.first, found, decoded, (0, 0), way)
         return await self._nested(self.first, found, shown, (0, 0), way)
 
     def _crop_pixels(self) -> CropPixels:

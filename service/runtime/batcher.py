@@ -86,7 +86,8 @@ class Batcher:
         stuck_seconds: a run is given up after so long, and after `STUCK_TIMES` times what is usual, whichever is later.
         on_broken: called with the reason, on the event loop, when the network runs no more.
         device: where the network runs, for traces.
-        on_device_lost: called with the reason, on the event loop, when the process can not use its GPU any more.
+        on_device_lost: called with the reason, on the event loop, when the process can not use its GPU any more; also
+            when a run with memory of its own does not end although it was stopped.
         is_lost: returns whether it can not, after a run that failed; blocking.
     """
 
@@ -134,6 +135,7 @@ class Batcher:
         self._traces = False
         self._on_device_lost = on_device_lost
         self._lost: set[Turn] = set()
+        self._device_gone = False
         self._pool = pool
         pinned = any(isinstance(run, PinnedInput) for run in runs)  # here, since it takes 10 µs
         self._stages = Stages(
@@ -458,6 +460,8 @@ class Batcher:
         if turn not in self._lost:
             return
         self._lost.remove(turn)
+        if self._device_gone:
+            return
         self.broken = ""
         if _is_bound(turn.instance) and not self._let_go:
             self._instances += 1
@@ -474,6 +478,23 @@ class Batcher:
         self._settle([(entry, stuck) for entry in turn.jobs])
         if self.broken:
             self._refuse_all()
+
+    def is_out(self, turn: Turn) -> bool:
+        return turn in self._lost
+
+    def abandon(self, turn: Turn) -> None:
+        """End with the process where the run has a GPU's memory: only the end of a process ends a kernel.
+
+        Another instance beside it could not be trusted. To allocate memory, to free it and to capture a graph wait for
+        what runs on the device, and no other batch runs while a capture waits.
+        """
+        if self._on_device_lost is None or not _is_bound(turn.instance):
+            return
+        reason = "a run does not end, although it was stopped"
+        with self._workers.condition:
+            self._device_gone = True
+            self.broken = f"ran on a GPU that failed ({reason})"
+        self._end_with_device(f"{self._metrics.model}: {reason}")
 
     def _refuse_all(self) -> None:
         """Answer what waits for a network that runs no more."""

@@ -12,6 +12,8 @@ from service.runtime.workers import Workers
 log = logging.getLogger(LOGGER)
 
 ROUND_SECONDS = 1.0
+RETURN_SECONDS = 10.0
+"""How long a run that was given up, and stopped where it can be stopped, has to come back until it is abandoned."""
 
 Sleep = Callable[[float], Awaitable[object]]
 """Waits for so many seconds, as `asyncio.sleep` does."""
@@ -27,6 +29,8 @@ class _Seen:
 
 class Watchdog:
     """Looks at every batch that runs, in rounds, and gives up those that have stayed at one place for too long.
+
+    A run that does not come back within `RETURN_SECONDS` after that is abandoned: its lane decides what that means.
 
     Time is counted in rounds and not by the clock, so that a machine that slept, or a process that was stopped, does
     not take all its batches for stuck when it wakes up.
@@ -44,6 +48,7 @@ class Watchdog:
         self._round_seconds = round_seconds
         self._sleep = sleep
         self._seen: dict[Turn, _Seen] = {}
+        self._given_up: dict[Turn, int] = {}
 
     async def watch(self) -> None:
         """Make rounds without end; on the event loop whose callers get the answers."""
@@ -55,6 +60,7 @@ class Watchdog:
         """Look at every batch that runs now."""
         if dead := self._workers.replace_dead():
             log.error("%d threads that run batches had died and were replaced.", dead)
+        self._abandon_late()
         before, self._seen = self._seen, {}
         for worker, turn, progress, limit in self._workers.at_work():
             seen = before.get(turn)
@@ -67,3 +73,14 @@ class Watchdog:
                 self._seen[turn] = seen
             elif self._workers.give_up(worker, turn):
                 turn.seat.lane.answer(turn, seconds)
+                self._given_up[turn] = 0
+
+    def _abandon_late(self) -> None:
+        before, self._given_up = self._given_up, {}
+        for turn, rounds in before.items():
+            if not self._workers.is_out(turn):
+                continue
+            if (rounds + 1) * self._round_seconds < RETURN_SECONDS:
+                self._given_up[turn] = rounds + 1
+            else:
+                turn.seat.lane.abandon(turn)

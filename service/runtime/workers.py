@@ -37,7 +37,10 @@ class ReadyBatch(NamedTuple):
 
 
 class Lane(Protocol):
-    """A queue that workers take batches from. All methods but `answer` are called with the workers' condition held."""
+    """A queue that workers take batches from.
+
+    All methods but `answer` and `abandon` are called with the workers' condition held.
+    """
 
     def ready_batches(self, now: float) -> Sequence[ReadyBatch]:
         """Return the batches that can be taken now or later: at most one of each of its lines."""
@@ -60,6 +63,12 @@ class Lane(Protocol):
 
     def answer(self, turn: Turn, seconds: float) -> None:
         """Answer all jobs of the batch, which was given up after so many seconds; called on the event loop."""
+
+    def is_out(self, turn: Turn) -> bool:
+        """Return whether the run of a batch that was given up has not come back yet."""
+
+    def abandon(self, turn: Turn) -> None:
+        """Stop to wait for the run of a batch that was given up; called on the event loop."""
 
 
 class Worker(threading.Thread):
@@ -196,6 +205,12 @@ class Workers:
                 self.run_ended(turn)
             self._replace(worker)
         return True
+
+    def is_out(self, turn: Turn) -> bool:
+        """Return whether the run of a batch that was given up has not come back yet."""
+        with self.condition:
+            lane: Lane = turn.seat.lane
+            return lane.is_out(turn)
 
     def replace_dead(self) -> int:
         """Put new threads in the place of those that have died, and return how many."""

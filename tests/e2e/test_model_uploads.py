@@ -94,6 +94,31 @@ def test_a_model_that_comes_byte_by_byte_is_given_up_and_nothing_of_it_stays(
         assert [path.name for path in (service.models / "colors").iterdir()] == ["1"]
 
 
+def test_a_model_above_the_least_rate_holds_its_place_no_longer_than_it_may(tmp_path: Path) -> None:
+    ended = Event()
+
+    def trickle(connection: socket.socket) -> None:
+        with contextlib.suppress(ConnectionError):
+            while not ended.wait(0.02):
+                connection.sendall(b"x")
+
+    with (
+        service_of(
+            tmp_path, max_uploads=1, max_upload_seconds=0.5, min_bytes_per_second=1
+        ) as service,
+        service.sending(b"half a model") as connection,
+        ThreadPoolExecutor(1) as thread,
+    ):
+        thread.submit(trickle, connection)
+        answer = connection.recv(65536)
+        ended.set()
+        assert answer.startswith(b"HTTP/1.1 504 ")
+        assert b'"code":"deadline_exceeded"' in answer
+        assert b"FOVEAL_MAX_UPLOAD_SECONDS" in answer
+        until(lambda: not service.drafts())
+        assert [path.name for path in (service.models / "colors").iterdir()] == ["1"]
+
+
 def test_as_many_models_arrive_at_once_as_may_and_one_more_is_told_to_wait(tmp_path: Path) -> None:
     file = servable_bytes(tmp_path / "made")
     with service_of(tmp_path, max_uploads=2) as service:

@@ -18,7 +18,14 @@ from service.errors import (
 )
 from service.imaging.overlay import RenderedImage
 from service.metrics import Metrics
-from service.response_cache import CachedResult, Outcome, ResponseCache, bytes_of, keep
+from service.response_cache import (
+    MOST_EVICTED,
+    CachedResult,
+    Outcome,
+    ResponseCache,
+    bytes_of,
+    keep,
+)
 from service.runtime.job import JobResult, Trace
 
 pytestmark = pytest.mark.anyio
@@ -245,6 +252,32 @@ async def test_the_least_recently_used_goes_first_and_what_is_too_large_is_not_k
     for _ in range(2):
         await run(cache, network, b"d" * 32)
     assert (len(network.ran), cache.bytes) == (6, 2 * one)
+
+
+async def test_a_flood_of_distinct_images_holds_what_it_may_and_few_go_at_once_for_a_large_one() -> (
+    None
+):
+    metrics, network = Metrics(), Network(lambda _: {})
+    network.may.set()
+    one, many = bytes_of(keep({}) or b""), 3 * MOST_EVICTED
+    cache = cache_of(many * one, metrics)
+
+    def evictions() -> float | None:
+        return metrics.registry.get_sample_value("foveal_cache_evictions_total")
+
+    for number in range(many + MOST_EVICTED):
+        await run(cache, network, number.to_bytes(32, "big"))
+        assert cache.bytes <= many * one
+    assert (cache.bytes, evictions()) == (many * one, MOST_EVICTED)
+    network.result = lambda _: {"text": "x" * (2 * MOST_EVICTED * one)}
+    for times in (1, 2):
+        assert values(await run(cache, network, A))
+        assert evictions() == MOST_EVICTED * (1 + times)
+        assert cache.bytes == (many - times * MOST_EVICTED) * one, "it had no room"
+    await run(cache, network, A)
+    before = len(network.ran)
+    assert isinstance((await run(cache, network, A))[0], CachedResult)
+    assert len(network.ran) == before
 
 
 async def test_what_has_no_key_or_is_no_json_is_answered_and_not_kept() -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
+import numpy as np
 import pytest
 
 from service.errors import FovealError, InferenceError, InvalidParameterError, OverloadedError
@@ -13,7 +14,7 @@ from service.metrics import Metrics
 from service.pipeline import EncodedImage
 from service.runtime.job import JobResult, Trace
 from service.runtime.model import Model
-from service.shadows import MOST_IMAGES, Shadows
+from service.shadows import MOST_BYTES, MOST_IMAGES, Shadows
 from service.tasks.classify import CLASSIFY
 from service.tasks.task import TaskOptions
 from tests.samples import total
@@ -123,6 +124,18 @@ async def test_few_images_run_at_once_and_the_next_ones_have_room_again() -> Non
     assert await h.counted() == {"agreed": MOST_IMAGES, "dropped": 1}
     h.offer(*results(*["cat"] * MOST_IMAGES))
     assert await h.counted() == {"agreed": 2 * MOST_IMAGES, "dropped": 1}
+
+
+async def test_a_flood_of_large_images_is_dropped_by_the_bytes_that_shadows_hold() -> None:
+    h = House(*results("cat"))
+    h.line.gate.clear()
+    for size in (MOST_BYTES // 2, MOST_BYTES // 2, 1, 1, MOST_BYTES):
+        h.shadows.offer(TASK, OPTIONS, h.shadow, [bytes(size)], results("cat"), busy=False)
+    h.shadows.offer_inputs(TASK, h.shadow.card, h.shadow, [np.zeros(8)], results("cat"), busy=False)
+    h.line.gate.set()
+    assert await h.counted() == {"agreed": 2, "dropped": 4}
+    h.shadows.offer(TASK, OPTIONS, h.shadow, [bytes(MOST_BYTES)], results("cat"), busy=False)
+    assert await h.counted() == {"agreed": 3, "dropped": 4}, "there is room again"
 
 
 @pytest.mark.parametrize(

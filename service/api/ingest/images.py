@@ -5,7 +5,7 @@ import binascii
 import codecs
 import json
 import string
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from service.api.ingest.body import LARGE_BYTES, BodyLimits, read_body
 from service.api.ingest.json_depth import is_deeper
 from service.api.ingest.json_keys import require_unique_keys
+from service.api.ingest.json_pieces import PieceParser
+from service.api.ingest.json_strings import PIECE_BYTES, count_in
 from service.api.ingest.kind import (
     HEAD_BYTES,
     URLENCODED,
@@ -39,8 +41,10 @@ MAX_JSON_DEPTH = 200
 """The parser's own limit."""
 SPARE_COMMAS = 16
 """A list has a comma for each image, and a `data:` URL another one; so many more may stand beside them."""
-BASE64_PIECE = 2**20
+BASE64_PIECE = 2**18
 """So many characters of base64 are decoded in one step."""
+LONGEST_URL_HEAD = 1024
+"""What a `data:` URL may have before its comma."""
 SHOWN_PLACE = 60
 """The characters of a key of the client that an error repeats."""
 
@@ -164,36 +168,57 @@ def parse_json(body: bytes, most: int, max_depth: int = MAX_JSON_DEPTH) -> list[
         TooManyImagesError: it holds more images.
     """
     text = _as_text(body)
-    commas = text.count(b",") if isinstance(text, bytes) else text.count(",")
+    commas = count_in(text, b",")
     if commas > 2 * most + SPARE_COMMAS:
         raise too_many_images(most)
     if is_deeper(text, max_depth, commas):
         raise MalformedJsonError(
             f'The JSON is nested more than {max_depth} levels deep. Send {{"images": ["<base64>", …]}}.'
         )
-    try:
-        parsed = ImagesAsJson.model_validate_json(text)
-    except ValidationError as error:
-        raise _malformed(error) from error
+    parsed = _parsed(text)
     require_unique_keys(text, {"images": parsed.images})
     if len(parsed.images) > most:
         raise too_many_images(most)
     return [image_from_base64(text) for text in parsed.images]
 
 
-def _as_text(body: bytes) -> bytes | str:
-    """Return JSON as a parser takes it: UTF-8 without a byte-order mark, or a string."""
+def _parsed(text: bytes) -> ImagesAsJson:
+    try:
+        if len(text) <= PIECE_BYTES:
+            return ImagesAsJson.model_validate_json(text)
+        given = PieceParser().parsed(text)
+        if not isinstance(given, dict):
+            raise ValueError("expected an object")
+        return ImagesAsJson.model_validate(given)
+    except ValidationError as error:
+        raise _malformed(error) from error
+    except ValueError as error:
+        raise MalformedJsonError(
+            f'Invalid JSON: {error}. Send {{"images": ["<base64>", …]}}.'
+        ) from error
+
+
+def _as_text(body: bytes) -> bytes:
+    """Return JSON in UTF-8 without a byte-order mark."""
     encoding = json.detect_encoding(body[: len(codecs.BOM_UTF32_LE)])
     if encoding == "utf-8":
         return body
     if encoding == "utf-8-sig":
         return body[len(codecs.BOM_UTF8) :]
     try:
-        return body.decode(encoding)
+        return b"".join(_recoded(body, encoding))
     except UnicodeDecodeError as error:
         raise MalformedJsonError(
             f"The body is not text in {encoding}. Send JSON in UTF-8."
         ) from error
+
+
+def _recoded(body: bytes, encoding: str) -> Iterator[bytes]:
+    """Yield a text piece by piece in UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    for start in range(0, len(body), PIECE_BYTES):
+        end = start + PIECE_BYTES
+        yield decoder.decode(body[start:end], final=end >= len(body)).encode()
 
 
 def _malformed(error: ValidationError) -> MalformedJsonError:
@@ -208,25 +233,34 @@ def image_from_base64(text: str) -> EncodedImage:
     """Return the image that is base64 or a `data:` URL with base64, or the error that says why it is none."""
     payload = text
     if text[:5].lower() == "data:":
-        head, _, payload = text.partition(",")
-        if not head.lower().endswith(";base64"):
+        comma = text.find(",", 0, LONGEST_URL_HEAD)
+        payload = text[comma + 1 :]
+        if not text[: max(comma, 0)].lower().endswith(";base64"):
             return MalformedBase64Error(
                 "The image is a data: URL that is not base64. Send data:image/…;base64,… or base64 alone."
             )
     try:
-        return _check(_decoded(payload))
+        return _check(decoded_base64(payload))
     except ValueError as error:
         return MalformedBase64Error(f"The image is not valid base64: {_reason(error)}.")
 
 
-def _decoded(text: str) -> bytes:
+def _decode(piece: bytes) -> bytes:
+    return binascii.a2b_base64(piece, strict_mode=True)
+
+
+def decoded_base64(text: str, decode: Callable[[bytes], bytes] = _decode) -> bytes:
     """Return what base64 stands for, a piece after the other, because other threads wait for each step.
+
+    Args:
+        text: base64, perhaps with white space.
+        decode: decodes a piece.
 
     Raises:
         ValueError: it is no base64.
     """
     if len(text) <= BASE64_PIECE:
-        return binascii.a2b_base64(_without_spaces(text), strict_mode=True)
+        return decode(_without_spaces(text))
     decoded, rest = list[bytes](), b""
     for start in range(0, len(text), BASE64_PIECE):
         piece = rest + _without_spaces(text[start : start + BASE64_PIECE])
@@ -235,8 +269,8 @@ def _decoded(text: str) -> bytes:
         whole = len(piece) // 4 * 4
         rest = piece[whole:]
         if whole:
-            decoded.append(binascii.a2b_base64(piece[:whole], strict_mode=True))
-    decoded.append(binascii.a2b_base64(rest, strict_mode=True))
+            decoded.append(decode(piece[:whole]))
+    decoded.append(decode(rest))
     return b"".join(decoded)
 
 

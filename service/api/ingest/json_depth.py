@@ -1,10 +1,9 @@
 """How deep JSON is nested, before a parser builds it."""
 
-import re
+from service.api.ingest.json_strings import PIECE_BYTES, QUOTE, count_in, without_strings
 
-from service.api.ingest.json_strings import QUOTE, without_strings
-
-_BRACKET = re.compile(rb"[\[\]{}]")
+_OPENING, _BRACKETS = b"[{", b"[]{}"
+_NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 
 
 def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
@@ -20,18 +19,24 @@ def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
         return False
     # A list or object, and a key with its string, is the first in another one, or stands behind a comma.
     most_in_all = (commas + 1) * most
-    if body.count(QUOTE) > 4 * (most_in_all + commas):
+    if count_in(body, QUOTE) > 4 * (most_in_all + commas):
         return True
     body = without_strings(body)
     if _opened(body) > most_in_all:
         return True
     depth = 0
-    for found in _BRACKET.finditer(body):
-        depth += 1 if found.group() in b"[{" else -1
+    for bracket in _brackets(body):
+        depth += 1 if bracket in _OPENING else -1
         if depth > most:
             return True
     return False
 
 
 def _opened(body: bytes) -> int:
-    return body.count(b"[") + body.count(b"{")
+    return count_in(body, b"[") + count_in(body, b"{")
+
+
+def _brackets(body: bytes) -> bytes:
+    """Return the brackets of JSON without strings."""
+    pieces = (body[at : at + PIECE_BYTES] for at in range(0, len(body), PIECE_BYTES))
+    return b"".join(piece.translate(None, _NO_BRACKETS) for piece in pieces)

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic_core import from_json
-
 from service.api.ingest.json_depth import is_deeper
 from service.api.ingest.json_keys import require_unique_keys
+from service.api.ingest.json_pieces import PieceParser
+from service.api.ingest.json_strings import count_in
 from service.errors import EmptyBodyError, InvalidParameterError, MalformedJsonError
 
 Object = Mapping[str, Any]
@@ -33,13 +33,13 @@ def read_object(
     """
     if not body:
         raise EmptyBodyError(f"The request has no body. Send {example}.")
-    commas = body.count(b",")
+    commas = count_in(body, b",")
     if commas > most_values:
         raise MalformedJsonError(f"The JSON has more than {most_values} values. Send {example}.")
     if is_deeper(body, max_depth, commas):
         raise MalformedJsonError(f"The JSON is nested more than {max_depth} levels deep")
     try:
-        given = from_json(body, allow_inf_nan=False)
+        given = PieceParser().parsed(body)
     except ValueError as error:
         raise MalformedJsonError(f"The JSON can not be parsed: {error}") from error
     if not isinstance(given, dict):

@@ -1,10 +1,12 @@
 """Where the strings of JSON are, found without a parser and in no single long step.
 
-A regular expression over a text of 32 MiB keeps every other thread from running for an eighth of a second, and where it
-finds millions of strings for seconds.
+One step over a text of 32 MiB keeps every other thread from running: a regular expression for an eighth of a second,
+and where it finds millions of strings for seconds.
 """
 
 QUOTE, BACKSLASH = b'"', b"\\"
+PIECE_BYTES = 2**18
+"""So much text is looked at in one step."""
 
 
 def string_end(text: bytes, start: int) -> int:
@@ -16,12 +18,32 @@ def string_end(text: bytes, start: int) -> int:
     """
     at = start + 1
     while (end := text.find(QUOTE, at)) >= 0:
-        piece = text[at:end]
-        escapes = len(piece) - len(piece.rstrip(BACKSLASH))
-        if escapes % 2 == 0:
+        if backslashes_before(text, end, at) % 2 == 0:
             return end + 1
         at = end + 1
     return len(text)
+
+
+def backslashes_before(text: bytes, end: int, start: int) -> int:
+    """Return how many backslashes stand directly before `end`, of those behind `start`."""
+    if end <= start or text[end - 1] != BACKSLASH[0]:
+        return 0
+    found = 0
+    while end - found > start:
+        piece = text[max(start, end - found - PIECE_BYTES) : end - found]
+        rest = piece.rstrip(BACKSLASH)
+        found += len(piece) - len(rest)
+        if rest:
+            break
+    return found
+
+
+def count_in(text: bytes, mark: bytes, start: int = 0, end: int | None = None) -> int:
+    """Return how often a byte stands in a text, or in a part of it."""
+    end = len(text) if end is None else end
+    return sum(
+        text.count(mark, at, min(at + PIECE_BYTES, end)) for at in range(start, end, PIECE_BYTES)
+    )
 
 
 def without_strings(text: bytes) -> bytes:

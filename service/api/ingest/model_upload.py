@@ -5,7 +5,7 @@ import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -17,6 +17,7 @@ from service.api.ingest.pace import Pace
 from service.engine import FETCHED
 from service.errors import (
     BodyTooLargeError,
+    DeadlineError,
     OverloadedError,
     RefusedModelError,
     UnsupportedEncodingError,
@@ -89,6 +90,7 @@ async def receive_model(
     version: int,
     *,
     most_bytes: int,
+    most_seconds: float,
     pace: Pace,
     places: UploadPlaces,
 ) -> Upload | None:
@@ -102,12 +104,13 @@ async def receive_model(
         name: of the model.
         version: of the model.
         most_bytes: that the body may have.
+        most_seconds: that the body may take to arrive and to be written.
         pace: at which it must arrive.
         places: of which it takes one with its first bytes.
 
     Raises:
         BodyTooLargeError: it has more than `most_bytes`.
-        DeadlineError: it arrives too slowly.
+        DeadlineError: it arrives too slowly, or takes too long.
         VersionExistsError: there is such a version; the file of a version is never replaced.
         RefusedModelError: the repository can not be written, or is none.
         ClientLeftError: the client left before the end.
@@ -126,7 +129,13 @@ async def receive_model(
     draft = root / f"{DRAFT}{secrets.token_hex(8)}"
     try:
         return await _receive(
-            request, draft, place, most_bytes=most_bytes, pace=pace, places=places
+            request,
+            draft,
+            place,
+            most_bytes=most_bytes,
+            most_seconds=most_seconds,
+            pace=pace,
+            places=places,
         )
     except OSError as error:
         raise RefusedModelError(
@@ -154,12 +163,13 @@ async def _receive(
     place: Path,
     *,
     most_bytes: int,
+    most_seconds: float,
     pace: Pace,
     places: UploadPlaces,
 ) -> Upload | None:
     file: BinaryIO | None = None
     gathered, size = bytearray(), 0
-    async with contextlib.AsyncExitStack() as held:
+    async with _within(most_seconds), contextlib.AsyncExitStack() as held:
         more = True
         while more:
             async with pace.limit():
@@ -182,6 +192,21 @@ async def _receive(
         await whole_call(file.write, bytes(gathered))
     await whole_call(_move, draft, place)
     return Upload(place)
+
+
+@contextlib.asynccontextmanager
+async def _within(seconds: float) -> AsyncIterator[None]:
+    """End the block after a time; a body at the least rate would hold its place for days."""
+    try:
+        async with asyncio.timeout(seconds) as timeout:
+            yield
+    except TimeoutError:
+        if not timeout.expired():
+            raise
+        raise DeadlineError(
+            f"The model did not arrive within {seconds:g} s (FOVEAL_MAX_UPLOAD_SECONDS). Send it faster, or copy it "
+            "into the folder yourself."
+        ) from None
 
 
 def _begin(draft: Path, place: Path) -> BinaryIO:

@@ -17,6 +17,8 @@ MOST_PARAMETERS = 100
 
 IDENTITIES = {b"", b"binary", b"8bit", b"7bit"}
 SPACES = b" \t\r\n"
+BASE64_PIECE = 2**18
+"""So many characters of base64 are decoded in one step, because other threads wait for each step."""
 
 _PARAMETER = re.compile(rb';\s*+([^=;\s]*+)\s*+=\s*+("(?:[^"\\]|\\.)*+"|[^;]*+)', re.DOTALL)
 _EXTENDED_FILENAME = re.compile(rb"filename\*([0-9]+\*?)?", re.IGNORECASE)
@@ -98,6 +100,7 @@ class TransferDecoder:
             )
         self._is_base64 = encoding == b"base64"
         self._rest = b""
+        self._padded = False
 
     def decode(self, piece: bytes) -> bytes:
         """Return what the next piece stands for.
@@ -107,10 +110,18 @@ class TransferDecoder:
         """
         if not self._is_base64:
             return piece
+        starts = range(0, len(piece), BASE64_PIECE)
+        return b"".join(self._decode(piece[start : start + BASE64_PIECE]) for start in starts)
+
+    def _decode(self, piece: bytes) -> bytes:
         text = self._rest + piece.translate(None, SPACES)
         whole = len(text) // 4 * 4
         self._rest = text[whole:]
-        return _from_base64(text[:whole])
+        if text and self._padded:
+            raise _not_base64("Excess data after padding")
+        decoded = _from_base64(text[:whole])
+        self._padded = len(decoded) % 3 != 0
+        return decoded
 
     def end(self) -> None:
         """Check that the content is complete.
@@ -125,6 +136,10 @@ def _from_base64(text: bytes) -> bytes:
     try:
         return binascii.a2b_base64(text, strict_mode=True)
     except binascii.Error as error:
-        raise MalformedMultipartError(
-            f"A file of the form is not valid base64, as its Content-Transfer-Encoding says: {error}."
-        ) from error
+        raise _not_base64(str(error)) from error
+
+
+def _not_base64(reason: str) -> MalformedMultipartError:
+    return MalformedMultipartError(
+        f"A file of the form is not valid base64, as its Content-Transfer-Encoding says: {reason}."
+    )

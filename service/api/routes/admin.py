@@ -117,6 +117,7 @@ async def put_version(
             name,
             version,
             most_bytes=services.max_model_bytes,
+            most_seconds=services.max_upload_seconds,
             pace=Pace(services.min_bytes_per_second, services.timeout_seconds),
             places=services.uploads,
         )

@@ -10,6 +10,7 @@ from fastapi import FastAPI
 from service.api.deps import RecordDep, Services, ServicesDep
 from service.api.ingest.admission import Admission
 from service.api.ingest.arriving import ArrivingBodies
+from service.api.ingest.model_upload import UploadPlaces
 from service.api.output_room import OutputRoom
 from service.api.record import RECORD_KEY, RequestRecord
 from service.engine import Engine
@@ -27,6 +28,7 @@ def services_of(engine: Engine, **changed: Any) -> Services:
         admission=admission,
         arriving=bodies,
         arriving_videos=bodies,
+        uploads=UploadPlaces(1),
         max_body_bytes=1,
         max_images=2,
         max_form_fields=3,

@@ -1,5 +1,6 @@
 """Chains on an engine: find, crop, read."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from io import BytesIO
@@ -23,6 +24,7 @@ from service.errors import (
     UnsupportedImageError,
 )
 from service.imaging.ahead import DecodingAhead
+from service.imaging.room import BYTES_PER_PIXEL, KEPT_BYTES_PER_PIXEL
 from service.runtime.change import Change
 from service.runtime.job import JobResult
 from service.settings import Settings
@@ -207,6 +209,44 @@ async def test_large_crops_are_made_beside_the_workers(tmp_path: Path) -> None:
         (small,) = await call.run([plain("red", (1000, 1000))], timeout_seconds=30)
         assert isinstance(small, JobResult)
         nowhere_else.ahead.close()
+
+
+async def test_a_decoded_image_is_counted_until_its_crops_are_answered_and_chains_do_not_wait_for_each_other(
+    tmp_path: Path,
+) -> None:
+    nested = CHAIN.replace('"read"\ntask = "classify"', '"again"\ntask = "spots"') + (
+        '[[steps]]\nname = "read"\ntask = "classify"\nmodel = "colors"\n'
+    )
+    image, kept, opened = plain("red", (1200, 1000)), list[int](), list[Engine]()
+
+    def note(width: int, height: int) -> list[tuple[float, float, float, float]]:
+        kept.append(opened[0].pipeline.room.kept)
+        return [(0.0, 0.0, float(width), float(height)), (0.0, 0.0, float(SIDE), float(SIDE))]
+
+    settings = Settings(
+        models=write_chain(tmp_path, nested),
+        threads=2,
+        max_decoding_pixels=1_200_001,
+        max_fan_outs=8,
+    )
+    async with open_engine(settings, tasks=tasks_with(note)) as engine:
+        opened.append(engine)
+        room = engine.pipeline.room
+        await read(engine, image)
+        assert len(kept) == 3
+        assert kept[0] == 0, "nothing is decoded as a whole before the first step"
+        assert kept[1] == kept[2] == 1_200_000 * KEPT_BYTES_PER_PIXEL // BYTES_PER_PIXEL
+        call = engine.chains.call("spots-chain")
+        await call.render(image, timeout_seconds=30, media_type="image/jpeg")
+        assert len(await asyncio.gather(*[read(engine, image) for _ in range(6)])) == 6
+        assert (room.kept, room.in_work, room.waiting) == (0, 0, 0)
+        leaving = asyncio.create_task(read(engine, image))
+        while not room.kept:
+            await asyncio.sleep(0)
+        leaving.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaving
+        assert room.kept == 0
 
 
 async def test_a_model_that_is_removed_and_put_back(tmp_path: Path) -> None:

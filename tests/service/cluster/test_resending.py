@@ -1,5 +1,6 @@
 """What stands around Ray Serve's proxy, before proxies that lose requests."""
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
@@ -48,6 +49,17 @@ async def ask(
     path: str = "/v1/classify",
     parts: Sequence[Message] = PARTS,
 ) -> list[Message]:
+    around = Resending(proxy, pauses_seconds=(0, 0, 0))
+    return await ask_through(around, parts, method=method, path=path)
+
+
+async def ask_through(
+    around: Resending,
+    parts: Sequence[Message],
+    *,
+    method: str = "POST",
+    path: str = "/v1/classify",
+) -> list[Message]:
     sent: list[Message] = []
     left = list(parts)
 
@@ -58,7 +70,7 @@ async def ask(
         sent.append(message)
 
     scope = {"type": "http", "method": method, "path": path}
-    await Resending(proxy, pauses_seconds=(0, 0, 0))(scope, receive, send)
+    await around(scope, receive, send)
     return sent
 
 
@@ -113,6 +125,82 @@ async def test_a_body_that_is_too_large_to_keep_is_sent_once() -> None:
     proxy = Proxy((NOT_OURS, END))
     assert await ask(proxy, parts=[large]) == [NOT_OURS, END]
     assert [len(one) for one in proxy.bodies] == [resending.MOST_BYTES + 1]
+
+
+class Holding:
+    """A proxy that answers each request when the test lets it, after it has read the body, or before."""
+
+    def __init__(self, *, answers_first: bool = False) -> None:
+        self.read = 0
+        self.bodies: list[bytes] = []
+        self.let_answer = asyncio.Event()
+        self.attempts = 0
+        self._answers_first = answers_first
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        assert scope["path"]
+        self.attempts += 1
+        if self._answers_first and self.attempts > 1:
+            await send(OK)
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message["body"]
+            more = message["more_body"]
+        self.bodies.append(body)
+        self.read += 1
+        if self._answers_first and self.attempts == 1:
+            return  # it is lost
+        await self.let_answer.wait()
+        if not self._answers_first:
+            await send(OK)
+        await send(END)
+
+
+async def test_all_bodies_that_are_kept_have_a_bound_together_and_the_rest_is_sent_once() -> None:
+    proxy = Holding()
+    around = Resending(proxy, (0,), most_kept_bytes=10)
+    asking = [
+        asyncio.create_task(ask_through(around, [PARTS[0], {**PARTS[1], "body": b"c" * size}]))
+        for size in (2, 2, 2, 2)
+    ]
+    while proxy.read < len(asking):
+        await asyncio.sleep(0)
+    assert around.kept_bytes == 8, "of the last two nothing is kept but what fits"
+    proxy.let_answer.set()
+    assert await asyncio.gather(*asking) == [[OK, END]] * 4
+    assert around.kept_bytes == 0
+
+
+async def test_a_body_that_did_not_fit_is_not_sent_again() -> None:
+    proxy = Proxy((NOT_OURS, END))
+    around = Resending(proxy, (0,), most_kept_bytes=3)
+    assert await ask_through(around, PARTS) == [NOT_OURS, END]
+    assert proxy.bodies == [b"abcd"]
+    assert around.kept_bytes == 0
+
+
+async def test_an_attempt_that_answers_before_it_has_read_still_gets_the_whole_body() -> None:
+    proxy = Holding(answers_first=True)
+    around = Resending(proxy, (0,), most_kept_bytes=10)
+    asking = asyncio.create_task(ask_through(around, PARTS))
+    while proxy.read < 2:
+        await asyncio.sleep(0)
+    assert proxy.bodies == [b"abcd"] * 2
+    assert around.kept_bytes == 0, "once it has answered, nothing is kept"
+    proxy.let_answer.set()
+    assert await asking == [OK, END]
+
+
+async def test_nothing_is_kept_of_a_request_that_fails() -> None:
+    async def failing(_: Scope, receive: Receive, __: Send) -> None:
+        await receive()
+        raise ConnectionError
+
+    around = Resending(failing, (0,), most_kept_bytes=10)
+    with pytest.raises(ConnectionError):
+        await ask_through(around, PARTS)
+    assert around.kept_bytes == 0
 
 
 def test_ray_serve_finds_it_by_the_name_in_its_environment() -> None:

@@ -7,7 +7,12 @@ from contextlib import ExitStack
 import pytest
 
 from service.errors import DeadlineError
-from service.imaging.room import SMALL_PIXELS, PixelRoom
+from service.imaging.room import (
+    BYTES_PER_PIXEL,
+    KEPT_BYTES_PER_PIXEL,
+    SMALL_PIXELS,
+    PixelRoom,
+)
 from tests.service.api.clock import Clock
 
 LARGE = 4 * SMALL_PIXELS
@@ -73,3 +78,69 @@ def test_room_is_free_again_when_the_work_fails() -> None:
     with pytest.raises(ZeroDivisionError), room.hold(LARGE, math.inf):
         1 / 0  # noqa: B018
     assert (room.in_work, room.waiting) == (0, 0)
+
+
+def test_a_decoded_image_that_is_kept_takes_room_by_what_it_holds_until_it_is_released() -> None:
+    clock = Clock()
+    room = PixelRoom(2 * LARGE, clock)
+    with room.keep(LARGE, math.inf) as kept:
+        assert (room.in_work, room.kept) == (LARGE, 0)
+    share = LARGE * KEPT_BYTES_PER_PIXEL // BYTES_PER_PIXEL
+    assert (room.in_work, room.kept) == (0, share)
+    with (
+        room.hold(LARGE, math.inf),
+        pytest.raises(DeadlineError),
+        room.hold(LARGE - share + 1, clock.now),
+    ):
+        pass
+    for _ in range(2):
+        kept.release()
+        assert room.kept == 0
+    with room.hold(LARGE, math.inf), room.hold(LARGE, math.inf):
+        pass
+
+
+def test_no_further_image_is_decoded_to_be_kept_where_all_do_not_fit() -> None:
+    clock = Clock()
+    room = PixelRoom(LARGE, clock)
+    with room.keep(2 * LARGE, math.inf) as kept:
+        pass
+    with pytest.raises(DeadlineError), room.keep(LARGE, clock.now):
+        pass
+    with room.hold(LARGE, math.inf):
+        assert room.in_work == LARGE, "what is made of a kept image is work, and goes on"
+    kept.release()
+    with room.keep(LARGE, math.inf):
+        pass
+
+
+def test_work_goes_before_an_image_that_waits_for_others_to_be_released() -> None:
+    room = PixelRoom(LARGE)
+    with room.keep(LARGE, math.inf) as kept:
+        pass
+    decoded = threading.Event()
+
+    def decode() -> None:
+        with room.keep(LARGE, math.inf) as place:
+            decoded.set()
+        place.release()
+
+    thread = threading.Thread(target=decode, daemon=True)
+    thread.start()
+    while not room.waiting:
+        pass
+    with room.hold(LARGE, math.inf):
+        assert not decoded.is_set()
+    kept.release()
+    assert decoded.wait(10)
+    thread.join(10)
+    assert (room.in_work, room.kept, room.waiting) == (0, 0, 0)
+
+
+def test_an_image_that_could_not_be_decoded_or_is_small_is_not_kept() -> None:
+    room = PixelRoom(LARGE)
+    with pytest.raises(ZeroDivisionError), room.keep(LARGE, math.inf):
+        1 / 0  # noqa: B018
+    with room.keep(SMALL_PIXELS, -math.inf):
+        pass
+    assert (room.in_work, room.kept) == (0, 0)

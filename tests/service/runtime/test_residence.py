@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from service.errors import DeadlineError, NotReadyError
+from service.errors import DeadlineError, NotReadyError, OverloadedError
 from service.metrics import Metrics
 from service.runtime.device import Device
 from service.runtime.job import Job, JobResult
-from service.runtime.model import Model
+from service.runtime.model import MOST_WAITING, Model
 from service.runtime.opening import Batching, Opener
 from service.runtime.residence import RETRY_SECONDS, Residence
 from service.runtime.workers import Workers
@@ -158,6 +158,28 @@ async def test_requests_at_the_same_time_share_one_loading_which_outlives_a_dead
         queue, _ = await waiting
         assert model.queue is queue
         assert len(h.loader.loaded) == 2
+
+
+async def test_a_flood_on_a_model_that_sleeps_loads_it_once_and_few_wait_for_it() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        await h.loader.has_begun()  # the first time
+        h.loader.gate.clear()
+        flood = [
+            asyncio.create_task(model.awake(0.05 if number % 2 else 99))
+            for number in range(2 * MOST_WAITING)
+        ]
+        await h.loader.has_begun()
+        first, late = flood[:MOST_WAITING], flood[MOST_WAITING:]
+        refused = await asyncio.gather(*late, return_exceptions=True)
+        assert all(isinstance(one, OverloadedError) for one in refused)
+        in_time = await asyncio.gather(*first[1::2], return_exceptions=True)
+        assert all(isinstance(one, DeadlineError) for one in in_time), "each has its own deadline"
+        h.loader.gate.set()
+        found = await asyncio.gather(*first[::2])
+        assert {queue for queue, _ in found} == {model.queue}
+        assert len(h.loader.loaded) == 2, "once at the start, once for all of them"
 
 
 async def test_a_model_that_can_not_be_loaded_again_says_why_and_is_tried_again_later() -> None:

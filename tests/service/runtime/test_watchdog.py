@@ -21,7 +21,7 @@ from service.runtime.batcher import (
     Batcher,
 )
 from service.runtime.job import Job, JobResult, Outputs, Tensor
-from service.runtime.watchdog import Watchdog
+from service.runtime.watchdog import RETURN_SECONDS, Watchdog
 from service.runtime.workers import Workers
 from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
@@ -227,6 +227,56 @@ async def test_an_instance_with_memory_of_its_own_is_out_until_its_run_ends() ->
         await until(lambda: not batcher.broken)
         (answer,) = await b.ask(batcher, 3)
         assert getattr(answer, "value", None) == 6
+
+
+async def test_a_run_on_a_gpu_that_never_ends_costs_the_process_and_nothing_waits_for_it() -> None:
+    broken: list[str] = []
+    lost: list[str] = []
+    async with bench(workers=2) as b:
+        network = BoundNetwork(b.clock)
+        batcher = b.serve(network, on_broken=broken.append, on_device_lost=lost.append)
+        await b.ask(batcher, 1)
+        held = await b.hold(batcher, network)
+        b.rounds(ROUNDS + 1)
+        assert isinstance((await held)[0], StuckError)
+        (answer,) = await b.ask(batcher, 5)
+        assert getattr(answer, "value", None) == 10, "the other instance goes on"
+        b.rounds(RETURN_SECONDS - 1)
+        assert (lost, batcher.broken) == ([], "")
+        b.rounds(1)
+        assert lost == ["m: a run does not end, although it was stopped"]
+        assert broken == [batcher.broken]
+        with pytest.raises(NotReadyError, match="ran on a GPU that failed"):
+            await b.ask(batcher, 2)
+        b.rounds(3 * RETURN_SECONDS)
+        assert len(lost) == 1
+        network.gate.set()
+        await until(lambda: not b.workers.stuck)
+        with pytest.raises(NotReadyError, match="ran on a GPU that failed"):
+            await b.ask(batcher, 2)
+
+
+class StoppableBoundNetwork(StoppableNetwork, BoundNetwork):
+    """Has memory of its own, and ends its run when it is stopped, as `BoundSession` does."""
+
+
+@pytest.mark.parametrize("kind", [StoppableBoundNetwork, Network])
+async def test_a_run_that_comes_back_or_has_no_memory_of_its_own_costs_no_process(
+    kind: type[Network],
+) -> None:
+    lost: list[str] = []
+    async with bench(workers=2) as b:
+        network = kind(b.clock)
+        batcher = b.serve(network, on_device_lost=lost.append)
+        await b.ask(batcher, 1)
+        await b.hold(batcher, network)
+        b.rounds(ROUNDS + 1)
+        if kind is StoppableBoundNetwork:
+            await until(lambda: not b.workers.stuck)
+        b.rounds(2 * RETURN_SECONDS)
+        (answer,) = await b.ask(batcher, 5)
+        assert getattr(answer, "value", None) == 10
+        assert lost == []
 
 
 async def test_a_heavy_network_has_many_times_its_usual_time() -> None:

@@ -42,6 +42,7 @@ class RecordingLane:
         self.let_answer.set()
         self.limit = 10.0
         self.given_up: list[Turn] = []
+        self.abandoned: list[Turn] = []
         self.answered_late: list[tuple[Turn, float]] = []
         self._name = name
         self._workers = workers
@@ -77,6 +78,12 @@ class RecordingLane:
 
     def answer(self, turn: Turn, seconds: float) -> None:
         self.answered_late.append((turn, seconds))
+
+    def is_out(self, turn: Turn) -> bool:
+        return not turn.ended
+
+    def abandon(self, turn: Turn) -> None:
+        self.abandoned.append(turn)
 
     def _run(self, turn: Turn, ready: ReadyBatch) -> None:
         self.record.append((self._name, ready.at))

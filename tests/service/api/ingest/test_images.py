@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.ingest.body import LARGE_BYTES
-from service.api.ingest.images import BASE64_PIECE, parse_json, read_images
+from service.api.ingest.images import BASE64_PIECE, decoded_base64, parse_json, read_images
 from service.api.record import RequestRecord
 from service.errors import (
     BodyTooLargeError,
@@ -170,6 +170,26 @@ def test_base64_of_several_pieces_is_refused_where_pythons_decoder_refuses_it(
         wanted = None
     [image] = parse_json(json.dumps({"images": [text]}).encode(), 1)
     assert image == wanted if wanted is not None else isinstance(image, MalformedBase64Error)
+
+
+def test_no_step_of_the_decoder_gets_more_than_a_piece() -> None:
+    sizes: list[int] = []
+
+    def decode(piece: bytes) -> bytes:
+        sizes.append(len(piece))
+        return base64.b64decode(piece, validate=True)
+
+    text = "QUJD\n" * BASE64_PIECE
+    assert decoded_base64(text, decode) == b"ABC" * BASE64_PIECE
+    assert max(sizes) <= BASE64_PIECE
+    assert len(sizes) > 4
+
+
+def test_a_data_url_has_its_comma_near_its_beginning() -> None:
+    (image,) = parse_json(
+        json.dumps({"images": ["data:" + "A" * 10**6 + ";base64,aGk="]}).encode(), 4
+    )
+    assert isinstance(image, MalformedBase64Error)
 
 
 def test_a_data_url_that_is_not_base64_is_an_error_that_says_so() -> None:

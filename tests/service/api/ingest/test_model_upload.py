@@ -46,6 +46,7 @@ async def receive(
     *messages: Message,
     least_rate: int = 0,
     window_seconds: float = 0.05,
+    most_seconds: float = 60,
     places: UploadPlaces | None = None,
 ) -> Upload | None:
     request = Request({"type": "http", "headers": []}, sending(*messages))
@@ -56,6 +57,7 @@ async def receive(
         "colors",
         1,
         most_bytes=1000,
+        most_seconds=most_seconds,
         pace=pace,
         places=places or UploadPlaces(1),
     )
@@ -84,6 +86,18 @@ async def test_of_a_model_that_stops_to_arrive_nothing_stays(
     with pytest.raises(error):
         await receive(tmp_path, *messages, least_rate=least_rate)
     assert not any(os.scandir(tmp_path))
+
+
+async def test_a_model_that_comes_fast_enough_and_never_ends_is_given_up_in_time(
+    tmp_path: Path,
+) -> None:
+    places = UploadPlaces(1)
+    pieces = [piece(b"x")] * 3
+    with pytest.raises(DeadlineError, match=r"within 0\.05 s"):
+        await receive(tmp_path, *pieces, window_seconds=60, most_seconds=0.05, places=places)
+    assert not any(os.scandir(tmp_path))
+    with places.place():
+        pass  # it is free again
 
 
 async def test_only_so_many_models_arrive_at_once_and_one_that_is_announced_takes_no_place(

@@ -4,7 +4,13 @@ import base64
 
 import pytest
 
-from service.api.ingest.part import MOST_PARAMETERS, PartHeaders, TransferDecoder, parameters_of
+from service.api.ingest.part import (
+    BASE64_PIECE,
+    MOST_PARAMETERS,
+    PartHeaders,
+    TransferDecoder,
+    parameters_of,
+)
 from service.errors import MalformedMultipartError
 
 IMAGE = bytes(range(256))
@@ -110,3 +116,19 @@ def test_another_encoding_is_refused_in_a_short_message(encoding: bytes) -> None
         TransferDecoder(encoding)
     assert encoding[:40].decode() in str(caught.value)
     assert len(str(caught.value)) < 200
+
+
+def test_a_large_piece_of_base64_is_decoded_in_steps() -> None:
+    decoder = TransferDecoder(b"base64")
+    assert decoder.decode(b"QUJD\r\n" * BASE64_PIECE) == b"ABC" * BASE64_PIECE
+    decoder.end()
+
+
+@pytest.mark.parametrize("pieces", [(b"QQ==", b"QUJD"), (b"QUI=" * BASE64_PIECE,)])
+def test_nothing_follows_the_padding_in_a_later_piece_either(pieces: tuple[bytes, ...]) -> None:
+    *first, last = pieces
+    decoder = TransferDecoder(b"base64")
+    for piece in first:
+        decoder.decode(piece)
+    with pytest.raises(MalformedMultipartError, match="xcess data after padding"):
+        decoder.decode(last)
