@@ -142,7 +142,7 @@ class Engine:
             self.threads = elsewhere.batches
         self._workers = Workers(self.threads)
         self._pool = ThreadPoolExecutor(images, "foveal-imaging") if images else None
-        self.storage = storage or make_storage(settings)
+        self.storage = storage or make_storage(settings, self.metrics.storage)
         self.storage.refresh(also=overrides.loaded)
         read = partial(read_catalog, self.storage, settings.defaults, tasks)
         catalog = read()

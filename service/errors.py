@@ -32,8 +32,22 @@ FovealError
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 from weakref import WeakMethod
+
+StorageFailure = Literal[
+    "unreachable",
+    "denied",
+    "slow",
+    "gone",
+    "changed",
+    "digest",
+    "invalid",
+    "cache_full",
+    "disk_full",
+    "disk",
+]
+"""Why models do not come from their place, for the metrics."""
 
 
 class FovealError(Exception):
@@ -68,6 +82,10 @@ class ServableError(ConfigurationError):
 class StorageError(ConfigurationError):
     code = "storage_error"
     title = "Model storage not readable"
+
+    def __init__(self, message: str, reason: StorageFailure = "unreachable") -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class RequestError(FovealError):

@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 
 from service.model_statistics import ModelStatistics
 from service.stage_times import StageTimes
+from service.storage_metrics import StorageMetrics
 
 SECONDS = (
     0.0005, 0.001, 0.002, 0.003, 0.005, 0.0075, 0.01, 0.015, 0.02, 0.03, 0.05, 0.075,
@@ -58,6 +59,7 @@ class Metrics:
         self._add_images()
         self._add_cache()
         self._add_models()
+        self.storage = StorageMetrics(self.registry)
 
     def _add_processes(self) -> None:
         self.build_info = self._gauge(

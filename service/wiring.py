@@ -38,6 +38,7 @@ from service.runtime.workers import Workers
 from service.settings import Settings
 from service.storage.opening import Fetching, open_storage
 from service.storage.storage import ModelStorage
+from service.storage_metrics import StorageMetrics
 from service.tasks.networks import usable
 from service.tasks.task import Task
 from service.tracing.opening import open_tracer
@@ -57,8 +58,12 @@ LEAST_ANSWER_BYTES = 256 << 20
 """What the outputs of a single request may have."""
 
 
-def make_storage(settings: Settings) -> ModelStorage:
+def make_storage(settings: Settings, metrics: StorageMetrics | None = None) -> ModelStorage:
     """Return where the models are found; nothing is looked at yet.
+
+    Args:
+        settings: say where.
+        metrics: where what is fetched is counted; None: nowhere.
 
     Raises:
         ConfigurationError: a package is missing, the cache can not be written, or a default is none.
@@ -69,6 +74,7 @@ def make_storage(settings: Settings) -> ModelStorage:
         make_fetching(settings),
         lock=settings.models_lock,
         always=[(one.name, one.version) for one in chosen if one.version is not None],
+        metrics=metrics,
     )
 
 

@@ -12,6 +12,7 @@ from service.errors import ConfigurationError
 from service.imaging.overlay import RenderedImage
 from service.media_types import PNG
 from service.tasks.task import Task
+from service.whole_write import write_whole
 
 LONGEST_NAME = 200
 """Bytes of a file's name; most systems allow 255."""
@@ -63,7 +64,7 @@ class Drawings:
         path = self._folder / drawing_name(name, "png" if image.media_type == PNG else "jpg")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(image.content)
+            write_whole(path, image.content)
         except OSError as error:
             raise ConfigurationError(
                 f"{name_of(path)} can not be written: {reason_of(error)}."

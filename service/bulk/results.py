@@ -65,6 +65,8 @@ class Results:
         try:
             self._begin(record, mode)
         except BaseException:
+            if not out.exists() and not journal_path(out).exists():
+                self._file.remove()  # a record of nothing
             self._file.close()
             raise
 

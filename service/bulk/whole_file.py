@@ -1,7 +1,7 @@
 """A file that is there as a whole or not at all."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,11 +22,16 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             yield file
         beside.replace(path)
     except OSError as error:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
         raise ConfigurationError(f"{path} can not be written: {reason_of(error)}.") from error
     except BaseException:
-        beside.unlink(missing_ok=True)
+        _remove(beside)
         raise
+
+
+def _remove(path: Path) -> None:
+    with suppress(OSError):  # it was never made: the folder can not be written
+        path.unlink()
 
 
 def check_new(option: str, path: Path, *, replaces: bool) -> None:

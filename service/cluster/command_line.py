@@ -5,7 +5,7 @@ import os
 import socket
 from typing import Any
 
-from service.cluster.connection import import_ray, require_answer
+from service.cluster.connection import LOCAL, import_ray, require_answer, show_token
 from service.errors import ConfigurationError
 
 HOST = "127.0.0.1"
@@ -13,7 +13,7 @@ HOST = "127.0.0.1"
 
 
 def require_usable(*, connected: bool) -> None:
-    """Refuse what `serve run` was given, where it can not be; without effect in another command.
+    """Refuse what `serve run` was given, where it can not be, and let it show its token; nothing in another command.
 
     Args:
         connected: whether this process is connected to Ray already.
@@ -25,8 +25,9 @@ def require_usable(*, connected: bool) -> None:
     context = import_ray("click").get_current_context(silent=True)
     if context is None or context.info_name != "run" or connected:
         return
+    show_token()
     address = context.params.get("address") or os.environ.get("RAY_ADDRESS")
-    if address and address != "local":
+    if address and address != LOCAL:
         require_answer(address)
     else:
         _require_free(import_ray("ray.serve._private.constants"))

@@ -50,6 +50,7 @@ class IngressReplica:
         member: the name of this replica.
         coordinator: the only one.
         replicas_of: returns the replicas of a model by the name of their application.
+        beat_seconds: how often this replica says that it lives.
     """
 
     def __init__(
@@ -60,12 +61,14 @@ class IngressReplica:
         *,
         coordinator: FromCoordinator,
         replicas_of: Callable[[str], Replicas],
+        beat_seconds: float = BEAT_SECONDS,
     ) -> None:
         # A batch that waits for another replica is not stuck.
         self.settings = settings.model_copy(update={"stuck_seconds": STUCK_SECONDS})
         self._arguments = arguments
         self._member = member
         self._coordinator = coordinator
+        self._beat_seconds = beat_seconds
         self._remote = RemoteModels(arguments, member, coordinator, replicas_of, self._beat_soon)
         self._pending: dict[str, tuple[AsyncExitStack, Prepared]] = {}
         self._revision = 0
@@ -226,7 +229,7 @@ class IngressReplica:
                 is_behind = revision != self._revision and not self._pending
                 self._behind = self._behind + 1 if is_behind else 0
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._beat.wait(), BEAT_SECONDS)
+                await asyncio.wait_for(self._beat.wait(), self._beat_seconds)
             self._beat.clear()
 
 

@@ -77,7 +77,7 @@ class ModelReplica:
             on_device_lost=self._lose_device,
             is_lost=partial(is_lost, device),
         )
-        storage = make_storage(settings)
+        storage = make_storage(settings, self.metrics.storage)
         servable = await asyncio.to_thread(find_servable, storage, self._key, self._digest)
         workers.start()
         self._stack.callback(storage.close)

@@ -10,7 +10,11 @@ MODEL_FAMILIES: Literal["model"] = "model"
 INGRESS_FAMILIES: Literal["ingress"] = "ingress"
 BATCHES = frozenset({"foveal_batch_size", "foveal_batches", "foveal_macs", "foveal_stuck_batches"})
 """What is counted of batches: where they run. To the ingress, a batch is what it sends to a replica."""
-PROCESS_PREFIXES = ("process_", "python_", "foveal_replicas", "foveal_build_info")
+PROCESS_PREFIXES = (
+    *("process_", "python_", "foveal_replicas", "foveal_build_info"),
+    "foveal_storage_",
+)
+"""What is counted of each process: also what it fetches of a model."""
 
 
 def report_of(registry: Collector, *, of: Literal["model", "ingress"]) -> bytes:

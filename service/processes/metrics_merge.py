@@ -16,8 +16,10 @@ ACROSS_PROCESSES: Mapping[str, Callable[[float, float], float]] = {
     "foveal_precision_speedup": max,
     "foveal_model_state": max,
     "foveal_refused_models": max,
+    "foveal_storage_cache_bytes": max,
     "python_info": max,
     "foveal_model_ready": min,
+    "foveal_storage_reachable": min,
     "process_start_time_seconds": min,
 }
 """How a metric family's values of two processes become one; those of all other families are added."""

@@ -83,7 +83,7 @@ class ModelCache:
         except OSError as error:
             raise StorageError(
                 f"{root} can not be written: {error.strerror or error}. Let FOVEAL_MODELS_CACHE name a folder for the "
-                "models that are fetched."
+                "models that are fetched, or --models of foveal pull."
             ) from error
 
     def known(self, fingerprint: str) -> str | None:
@@ -189,6 +189,15 @@ class ModelCache:
     def discard(self, folder: Path) -> None:
         """Remove what came of a version; to be called in `fetching`."""
         shutil.rmtree(folder, ignore_errors=True)
+
+    def whole_bytes(self) -> int:
+        """Return how many bytes all whole versions have together.
+
+        Raises:
+            OSError: the cache can not be read.
+        """
+        with self._locked():
+            return sum(self._entry_sizes().values())
 
     def close(self) -> None:
         """Let all versions go."""

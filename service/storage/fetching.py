@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from service.errors import StorageError
+from service.errors import StorageError, StorageFailure
 from service.storage.file_system import CHUNK_BYTES, RemoteFiles, Stream
 
 ATTEMPTS = 5
 """How often in a row a file is asked for again when nothing came."""
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+"""What a system says where there is no room for more of a file."""
+MAKE_ROOM = "Make room, or name another folder (FOVEAL_MODELS_CACHE; --models of foveal pull)."
 
 _NO_TIME = 0.001
 """Seconds that a read has when the deadline is over, so that it ends as one that took too long."""
@@ -70,7 +72,8 @@ class Pace:
         if now - self._began > self.seconds:
             raise StorageError(
                 f"{path} did not come within {self.seconds:g} s (FOVEAL_MODELS_FETCH_SECONDS). What came is kept: "
-                "start again to go on."
+                "start again to go on.",
+                "slow",
             )
         self._window_bytes += count
         passed = now - self._window_began
@@ -127,7 +130,10 @@ class FileFetch:
                 failures = 1 if _size_of(self.target) > before else failures + 1
                 slow += isinstance(error, TooSlowError)
                 if failures >= ATTEMPTS or slow > 1 or self.pace.left <= _NO_TIME:
-                    raise StorageError(str(error)) from error
+                    reason: StorageFailure = (
+                        "slow" if isinstance(error, TooSlowError) else error.reason
+                    )
+                    raise StorageError(str(error), reason) from error
             except OSError as error:
                 raise _not_written(self.target, self.size, error) from error
             else:
@@ -169,12 +175,12 @@ class DiskFullError(Exception):
 
 
 def _not_written(target: Path, size: int, error: OSError) -> StorageError | DiskFullError:
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return DiskFullError(
-            f"{target.parent} has no room for {target.name} ({size} bytes): {error.strerror}. Make room, or "
-            "name another folder (FOVEAL_MODELS_CACHE; --models of foveal pull)."
+            f"{target.parent} has no room for {target.name} ({size} bytes): {error.strerror}. "
+            f"{MAKE_ROOM}"
         )
-    return StorageError(f"{target} can not be written: {error.strerror or error}.")
+    return StorageError(f"{target} can not be written: {error.strerror or error}.", "disk")
 
 
 def _size_of(path: Path) -> int:

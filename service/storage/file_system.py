@@ -208,12 +208,13 @@ class RemoteFiles:
             raise self._failed(what, error) from error
 
     def _failed(self, what: str, error: BaseException) -> StorageError:
-        text = " ".join(str(error).split())
-        reason = printable(redacted(text))[:_LONGEST_REASON] or type(error).__name__
-        hint = ""
+        said = " ".join(str(error).split())
+        reason = printable(redacted(said))[:_LONGEST_REASON] or type(error).__name__
+        text = f"{self.url}: can not {printable(what)}: {reason.rstrip('.')}."
         if isinstance(error, PermissionError) or _status_of(error) in {401, 403}:
             hint = f" It refuses: {_CREDENTIALS[self.url.scheme]}"
-        return StorageError(f"{self.url}: can not {printable(what)}: {reason.rstrip('.')}.{hint}")
+            return StorageError(f"{text}{hint}", "denied")
+        return StorageError(text)
 
 
 _CREDENTIALS = {

@@ -85,7 +85,7 @@ def list_place(files: RemoteFiles, lock: Lock | None) -> Listing:
     except (FileGoneError, StorageError) as error:
         if lock is None or not lock.pins:
             if isinstance(error, FileGoneError):
-                raise StorageError(_nothing_there(files)) from error
+                raise StorageError(_nothing_there(files), "gone") from error
             raise
         log.info(
             "%s gives no listing (%s); what %s pins is looked for", files.url, error, lock.path

@@ -12,6 +12,7 @@ from service.storage.folder import FolderStorage
 from service.storage.remote import RemoteStorage
 from service.storage.storage import Key, ModelStorage
 from service.storage.url import StorageUrl
+from service.storage_metrics import StorageMetrics
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ def open_storage(
     *,
     lock: Path | None = None,
     always: Collection[Key] = (),
+    metrics: StorageMetrics | None = None,
 ) -> ModelStorage:
     """Return the models at a place. Nothing is looked at before `refresh`.
 
@@ -48,6 +50,7 @@ def open_storage(
         fetching: how models are fetched from a URL.
         lock: the lock file that pins what is served; None: nothing is pinned.
         always: versions that are wanted whatever `foveal.toml` says.
+        metrics: where what is fetched is counted; None: nowhere.
 
     Raises:
         ConfigurationError: a package is missing, or the cache can not be written.
@@ -56,5 +59,6 @@ def open_storage(
         return FolderStorage(place, lock)
     files = open_remote(place)
     cache = ModelCache(fetching.cache, fetching.cache_bytes)
-    bringing = Bringing(files, cache, fetching.pace)
-    return RemoteStorage(files, cache, bringing, lock=lock, always=always)
+    counted = metrics or StorageMetrics()
+    bringing = Bringing(files, cache, fetching.pace, counted)
+    return RemoteStorage(files, cache, bringing, counted, lock=lock, always=always)

@@ -14,6 +14,7 @@ from service.storage.fetching import Pace
 from service.storage.file_system import FileGoneError, RemoteFiles
 from service.storage.listing import RemoteVersion, list_versions, pinned_version, with_sizes
 from service.storage.lock_file import Lock, Pin, digests_in, version_digest
+from service.storage_metrics import StorageMetrics
 
 WORK_FOLDER = ".incoming-pull"
 """In the folder of the models, where nothing looks for models: what has come, and what is known of it."""
@@ -40,7 +41,7 @@ class Puller:
         self._folder = folder
         self._lock = lock
         self._cache = ModelCache(folder / WORK_FOLDER, _ANY_SIZE)
-        self._bringing = Bringing(files, self._cache, pace)
+        self._bringing = Bringing(files, self._cache, pace, StorageMetrics())
 
     def pull(self, selector: str) -> str:
         """Copy a version, and return what came of it, for people; blocking.
@@ -52,19 +53,27 @@ class Puller:
             ConfigurationError: there is no such version, it can not be had, or another lies here already.
         """
         wanted = _parse(selector)
-        with alone(self._cache.root / "pull.lock"), closing(self._cache):
-            pin = None if self._lock is None else _pinned(wanted, self._lock)
-            version = self._find(wanted) if pin is None else pinned_version(pin)
-            named, place = f"{version.name}:{version.version}", self._folder / version.folder
-            if place.exists():
-                return self._present(version, place)
-            try:
-                entry = self._bringing.bring(version, pin, self._lock)
-            except RefusedVersionError as error:
-                raise StorageError(str(error)) from error
-            self._move(entry, place)
-            self._cache.drop(entry)
-        return f"{named} is in {place} with the digest {entry.digest}"
+        pin = None if self._lock is None else _pinned(wanted, self._lock)
+        try:
+            with alone(self._cache.root / "pull.lock"), closing(self._cache):
+                return self._pull(wanted, pin)
+        except RefusedVersionError as error:
+            raise StorageError(str(error), error.reason) from error
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or self._folder} can not be used: {error.strerror or error}.",
+                "disk",
+            ) from error
+
+    def _pull(self, wanted: Selector, pin: Pin | None) -> str:
+        version = self._find(wanted) if pin is None else pinned_version(pin)
+        place = self._folder / version.folder
+        if place.exists():
+            return self._present(version, place)
+        entry = self._bringing.bring(version, pin, self._lock)
+        self._move(entry, place)
+        self._cache.drop(entry)
+        return f"{version.name}:{version.version} is in {place} with the digest {entry.digest}"
 
     def _find(self, wanted: Selector) -> RemoteVersion:
         there = list_versions(self._files, wanted.name, wanted.version)

@@ -3,8 +3,8 @@
 import logging
 import os
 import shutil
-from collections.abc import Collection, Mapping
-from contextlib import ExitStack
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from service.logs import LOGGER, printable
 from service.runtime.fleet import read_fleet
 from service.runtime.repository import MODEL_FILE, Refusal, scan_repository
 from service.storage.bringing import Bringing, RefusedVersionError
-from service.storage.cache import Entry, ModelCache
+from service.storage.cache import Entry, ModelCache, tolerant
 from service.storage.file_system import RemoteFiles
 from service.storage.folder import not_pinned, not_there
 from service.storage.listing import Listing, RemoteVersion, list_place
@@ -21,6 +21,7 @@ from service.storage.lock_file import Lock, digests_in, read_lock, version_diges
 from service.storage.looks import Look, read_look, write_look
 from service.storage.storage import Found, Key
 from service.storage.wanted_versions import wanted_versions
+from service.storage_metrics import StorageMetrics
 
 log = logging.getLogger(LOGGER)
 
@@ -41,6 +42,7 @@ class RemoteStorage:
         files: the place.
         cache: where versions are kept here.
         bringing: fetches one.
+        metrics: where looks are counted.
         lock: the lock file; None: nothing is pinned.
         always: versions that are wanted whatever `foveal.toml` says.
 
@@ -55,6 +57,7 @@ class RemoteStorage:
         files: RemoteFiles,
         cache: ModelCache,
         bringing: Bringing,
+        metrics: StorageMetrics,
         *,
         lock: Path | None = None,
         always: Collection[Key] = (),
@@ -62,6 +65,7 @@ class RemoteStorage:
         self._files = files
         self._cache = cache
         self._bringing = bringing
+        self._metrics = metrics
         self._lock_path = lock
         self._always = frozenset(always)
         self._refusals: tuple[Refusal, ...] = ()
@@ -86,17 +90,15 @@ class RemoteStorage:
         At the first time, what the cache has of the place takes its part where it can not be reached.
         """
         lock = None if self._lock_path is None else read_lock(self._lock_path)
+        served = {_key_of(path): path for path in in_use}
         try:
-            shown = self._look(lock, {*self._always, *also})
+            with self._counted():
+                self._show(self._look(lock, {*self._always, *also}), served)
         except StorageError as error:
             if self._looks:
                 raise
-            shown = self._without_place(lock, error)
-        except OSError as error:
-            raise StorageError(
-                f"{self._cache.root} can not be used: {error.strerror or error}."
-            ) from error
-        self._show(shown, {_key_of(path): path for path in in_use})
+            with self._used():
+                self._show(self._without_place(lock, error), served)
 
     def scan(self) -> Found:
         """Return what can be served; see `ModelStorage`."""
@@ -107,6 +109,40 @@ class RemoteStorage:
         """Let everything go: other processes may remove it from the cache."""
         self._stack.close()
         self._cache.release(set())
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
+        """Count a look, and what the cache has after it.
+
+        Raises:
+            StorageError: the look failed.
+        """
+        try:
+            with self._used():
+                yield
+        except StorageError as error:
+            self._metrics.reachable.set(0)
+            self._metrics.failed(error.reason)
+            raise
+        else:
+            self._metrics.reachable.set(1)
+        finally:
+            with tolerant(self._cache.root):
+                self._metrics.cache_bytes.set(self._cache.whole_bytes())
+
+    @contextmanager
+    def _used(self) -> Iterator[None]:
+        """Let what the disk of the cache refuses be an error of ours.
+
+        Raises:
+            StorageError: it can not be read or written.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise StorageError(
+                f"{self._cache.root} can not be used: {error.strerror or error}.", "disk"
+            ) from error
 
     def _look(self, lock: Lock | None, also: Collection[Key]) -> _Shown:
         listing = list_place(self._files, lock)
@@ -149,14 +185,17 @@ class RemoteStorage:
                 if not self._is_intact(entry):
                     raise RefusedVersionError(
                         f"{entry.folder} was changed in the cache, and another process serves it, so that it can not "
-                        "be fetched again. End that process first."
+                        "be fetched again. End that process first.",
+                        "disk",
                     )
             entries[key] = entry
         except RefusedVersionError as error:
             refusals[key] = printable(str(error))
+            self._metrics.failed(error.reason)
             kept = None if pin is None else self._cache.take(*key, pin.digest)
             if kept is not None and self._is_intact(kept):
                 log.error("%s:%d is served from the cache, as it is pinned", *key)
+                self._metrics.took("kept")
                 entries[key] = kept
 
     def _add_missing(
@@ -174,6 +213,7 @@ class RemoteStorage:
             kept = self._cache.take(*key, pin.digest)
             if kept is not None and self._is_intact(kept):
                 log.error("%s It is served from the cache.", not_there(pin, lock, self.name))
+                self._metrics.took("kept")
                 entries[key] = kept
             else:
                 refusals[key] = not_there(pin, lock, self.name)
@@ -216,6 +256,8 @@ class RemoteStorage:
             ", ".join(f"{name}:{version}" for name, version in entries),
             "the lock pins them" if lock is not None else "they were when it was last seen",
         )
+        for _ in entries:
+            self._metrics.took("kept")
         return _Shown(entries, look.texts if look is not None else {}, {})
 
     def _draft(self, texts: Mapping[str, bytes]) -> Path:

@@ -1,6 +1,7 @@
 """A file of results through all its states, and what a kill leaves between two of them."""
 
 import json
+import resource
 import shutil
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,26 @@ def test_a_run_without_rows_leaves_nothing(out: Path) -> None:
     run(out, "new", completes=False)
 
     assert list(out.parent.iterdir()) == []
+
+
+def test_a_disk_that_is_full_from_the_beginning_leaves_nothing(out: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, before[1]))
+    try:
+        with pytest.raises(ConfigurationError, match=r"run\.json can not be written"):
+            run(out, "new", row("1"))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(out.parent.iterdir()) == []
+
+
+def test_a_run_that_is_refused_keeps_the_record_of_the_one_before(out: Path) -> None:
+    run(out, "new", row("1"))
+    record = out.with_name(f"{out.name}.run.json")
+    before = record.read_bytes()
+    with pytest.raises(ConfigurationError, match="was begun with"):
+        run(out, "resume", record=Record("classify", "colors", 2, "a" * 64, {}, "0.2.0"))
+    assert record.read_bytes() == before
 
 
 def test_two_runs_at_once_are_refused(out: Path) -> None:

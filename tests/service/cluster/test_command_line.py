@@ -1,6 +1,8 @@
+import os
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +57,20 @@ def test_another_command_and_a_cluster_that_is_connected_are_left_alone(taken: s
         require_usable(connected=False)
     with command("run", taken):
         require_usable(connected=True)
+
+
+def test_it_shows_its_token_to_the_cluster(
+    tmp_path: Path, taken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "token"))
+    monkeypatch.setenv("RAY_AUTH_MODE", "")
+    monkeypatch.delenv("RAY_AUTH_MODE")
+    raylet = pytest.importorskip("ray._raylet")
+    try:
+        with command("run", taken), pytest.raises(ConfigurationError):
+            require_usable(connected=False)
+        assert os.environ["RAY_AUTH_MODE"] == "token"
+        assert raylet.get_authentication_mode() == raylet.AuthenticationMode.TOKEN
+    finally:
+        monkeypatch.undo()
+        raylet.Config.initialize("")

@@ -63,6 +63,7 @@ async def test_it_reports_batches_and_its_process_and_no_requests(
     names = {family.name for family in read_families(families)}
     assert name == "colors 1 x"
     assert {"foveal_batch_size", "foveal_batches", "foveal_replicas"} <= names
+    assert "foveal_storage_versions" in names, "it fetches its model itself"
     assert not {"foveal_images", "foveal_requests", "foveal_queue_depth"} & names
     await one.close()
 

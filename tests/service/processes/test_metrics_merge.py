@@ -55,6 +55,18 @@ def test_counts_and_amounts_are_summed() -> None:
     assert math.isclose(found["foveal_request_seconds_sum", "lenet5", "/v1/classify", "1"], 0.0404)
 
 
+def test_a_cache_that_processes_share_counts_once_and_its_place_where_all_reach_it() -> None:
+    one, other = Metrics(), Metrics()
+    for metrics, size, reachable in ((one, 100, 1), (other, 300, 0)):
+        metrics.storage.cache_bytes.set(size)
+        metrics.storage.reachable.set(reachable)
+        metrics.storage.failed("denied")
+    found = samples(merge([one.registry.collect(), other.registry.collect()]))
+    assert found[("foveal_storage_cache_bytes",)] == 300
+    assert found[("foveal_storage_reachable",)] == 0
+    assert found["foveal_storage_failures_total", "denied"] == 2
+
+
 def test_facts_are_reported_once_and_a_model_is_ready_where_all_have_it_ready() -> None:
     found = samples(both())
     assert found["foveal_build_info", "2", "1"] == 1

@@ -11,6 +11,7 @@ from service.storage.fetching import Pace
 from service.storage.file_system import open_remote
 from service.storage.remote import RemoteStorage
 from service.storage.url import parse_url
+from service.storage_metrics import StorageMetrics
 from tests.file_server import FileServer, serve_files
 
 Open = Callable[..., RemoteStorage]
@@ -40,10 +41,13 @@ def open_place(tmp_path: Path) -> Iterator[Open]:
         lock: Path | None = None,
         cache_bytes: int = 1 << 30,
         pace: Callable[[], Pace] = quick_pace,
+        metrics: StorageMetrics | None = None,
     ) -> RemoteStorage:
         files = open_remote(parse_url(url))
         cache = ModelCache(tmp_path / "cache", cache_bytes)
-        opened.append(RemoteStorage(files, cache, Bringing(files, cache, pace), lock=lock))
+        counted = metrics or StorageMetrics()
+        bringing = Bringing(files, cache, pace, counted)
+        opened.append(RemoteStorage(files, cache, bringing, counted, lock=lock))
         return opened[-1]
 
     yield open_it

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from service.errors import StorageError
 from service.runtime.repository import Servable
 from tests.file_server import FileServer
 from tests.service.storage.conftest import Open
@@ -141,6 +142,19 @@ def test_a_disk_that_fills_refuses_the_version_and_keeps_nothing_of_it(
     assert "has no room for model.onnx" in reason
     assert "FOVEAL_MODELS_CACHE" in reason
     assert [one for one in (tmp_path / "cache" / "incoming").iterdir() if one.is_dir()] == []
+
+
+def test_a_view_that_can_not_be_written_is_an_error_and_what_was_shown_stays(
+    server: FileServer, open_place: Open
+) -> None:
+    write_large(server.root, 1000)
+    storage = open_place(server.url)
+    storage.refresh()
+    (storage.folder.parent / "next").mkdir()
+    write_large(server.root, 1000, version=2)
+    with pytest.raises(StorageError, match="can not be used: File exists"):
+        storage.refresh()
+    assert [one.version for one in storage.scan()[0]] == [1]
 
 
 def test_a_cache_that_can_not_be_written_is_an_error(server: FileServer, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import shutil
 import sys
 from collections.abc import Iterator
@@ -102,6 +103,47 @@ def test_what_can_not_be_pulled_is_an_error(
     assert isinstance(done.exception, ConfigurationError)
     assert says in str(done.exception)
     assert versions(tmp_path / "models") == []
+
+
+@pytest.mark.parametrize("taken", [".incoming-pull/pull.lock", "colors/1/model.onnx"])
+def test_a_folder_that_can_not_be_used_is_an_error_of_one_line(
+    server: FileServer, tmp_path: Path, taken: str
+) -> None:
+    write_servable(server.root)
+    models = tmp_path / "models"
+    (models / taken).mkdir(parents=True)
+    done = pull(server, models, "colors")
+    assert isinstance(done.exception, ConfigurationError)
+    assert f"{models / taken} can not be used: Is a directory" in str(done.exception)
+
+
+def test_models_that_are_no_folder_are_an_error_that_names_the_option(
+    server: FileServer, tmp_path: Path
+) -> None:
+    write_servable(server.root)
+    (tmp_path / "models").touch()
+    done = pull(server, tmp_path / "models", "colors")
+    assert isinstance(done.exception, ConfigurationError)
+    assert "--models of foveal pull" in str(done.exception)
+
+
+@pytest.mark.parametrize("room", [0, 100_000])
+def test_a_disk_that_fills_leaves_no_version_and_no_part_of_one(
+    server: FileServer, tmp_path: Path, room: int
+) -> None:
+    write_large(server.root, 500_000)
+    models = tmp_path / "models"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))
+    try:
+        done = pull(server, models, "colors")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert isinstance(done.exception, ConfigurationError)
+    assert "has no room" in str(done.exception)
+    assert "--models of foveal pull" in str(done.exception)
+    assert [path for path in models.rglob("*") if path.is_file() and path.stat().st_size] == []
+    assert versions(models) == []
 
 
 def test_a_lock_decides_what_is_pulled(

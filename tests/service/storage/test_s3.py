@@ -8,11 +8,14 @@ import boto3
 import httpx
 import pytest
 from moto.server import ThreadedMotoServer
+from prometheus_client import CollectorRegistry
 
 from service.errors import StorageError
 from service.storage.locking import lock_models
+from service.storage_metrics import StorageMetrics
 from tests.servables import color_model, write_servable
 from tests.service.storage.conftest import Open
+from tests.service.storage.counted import counted
 
 
 @pytest.fixture(scope="module")
@@ -158,3 +161,61 @@ def test_a_lock_pins_what_lies_in_the_bucket(s3: Any, tmp_path: Path, open_place
     assert reasons["1"].count("sha256:") >= 2
     assert "pins sha256:" in reasons["1"]
     assert "is not pinned in foveal.lock" in reasons["2"]
+
+
+def test_what_is_fetched_and_what_the_cache_has_is_counted(
+    s3: Any, tmp_path: Path, open_place: Open
+) -> None:
+    registry = CollectorRegistry()
+    storage = open_place("s3://bucket", metrics=StorageMetrics(registry))
+    size = 0
+    for version in (1, 2):
+        path = write_servable(tmp_path / "here", version=version)
+        upload(s3, path, f"colors/{version}/model.onnx")
+        storage.refresh()
+        size += path.stat().st_size
+    assert counted(registry) == {
+        "versions_total fetched": 2,
+        "versions_total cached": 1,
+        "fetched_bytes_total": size,
+        "fetch_seconds_count": 2,
+        "cache_bytes": size,
+        "reachable": 1,
+    }
+
+
+def test_a_refusal_of_the_bucket_and_its_end_are_counted(
+    s3: Any, moto: str, tmp_path: Path, open_place: Open
+) -> None:
+    upload(s3, write_servable(tmp_path / "here"), "colors/1/model.onnx")
+    registry = CollectorRegistry()
+    storage = open_place("s3://bucket", metrics=StorageMetrics(registry))
+    storage.refresh()
+    httpx.post(f"{moto}/moto-api/reset-auth", content=b"0").raise_for_status()
+    try:
+        with pytest.raises(StorageError):
+            storage.refresh()
+    finally:
+        httpx.post(f"{moto}/moto-api/reset-auth", content=b"inf")
+    found = counted(registry)
+    assert (found["failures_total denied"], found["reachable"]) == (1, 0)
+    storage.refresh()
+    found = counted(registry)
+    assert (found["failures_total denied"], found["reachable"]) == (1, 1)
+
+
+def test_another_digest_than_the_pinned_one_is_counted(
+    s3: Any, tmp_path: Path, open_place: Open
+) -> None:
+    upload(s3, write_servable(tmp_path / "here"), "colors/1/model.onnx")
+    lock = tmp_path / "foveal.lock"
+    lock_models(open_place("s3://bucket"), lock, [])
+    other = write_servable(tmp_path / "other", model=color_model(batch="M"))
+    upload(s3, other, "colors/1/model.onnx")
+    registry = CollectorRegistry()
+    open_place("s3://bucket", lock=lock, metrics=StorageMetrics(registry)).refresh()
+    found = counted(registry)
+    assert found["failures_total digest"] == 1
+    assert found["versions_total kept"] == 1
+    assert found["fetched_bytes_total"] == other.stat().st_size
+    assert "versions_total fetched" not in found
