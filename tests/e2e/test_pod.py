@@ -164,7 +164,7 @@ def test_the_service_runs_and_ends_in_a_pod_that_can_write_to_tmp_alone(reposito
         "FOVEAL_TRIAL": "true",
         # Ends sooner, by the same formula.
         "FOVEAL_GRACE_SECONDS": "0.5",
-        "FOVEAL_TIMEOUT_MS": "1000",
+        "FOVEAL_TIMEOUT_MS": "5000",
     }
     with pod(repository, variables, volume["sizeLimit"].removesuffix("i")) as (process, url):
         mounts = [
@@ -184,4 +184,4 @@ def test_the_service_runs_and_ends_in_a_pod_that_can_write_to_tmp_alone(reposito
             )
             process.send_signal(signal.SIGTERM)
             # Two times the grace, the deadline, and what the chart adds to both.
-            assert process.wait(timeout=0.5 * 2 + 1 + 20) == 0
+            assert process.wait(timeout=0.5 * 2 + 5 + 20) == 0

@@ -140,5 +140,5 @@ def test_views_below_the_result_are_there_when_they_are_scrolled_to(
       const look = () => strip.querySelector(".frame.waiting") || resolve(strip.innerText);
       new MutationObserver(look).observe(strip, { attributes: true, childList: true, subtree: true });
     })"""
-    assert "Stage 5\n1280 maps, 7 × 7" in firefox.call(shown)
+    assert "Stage 5\n1280 maps, 7\u00a0×\u00a07" in firefox.call(shown)
     assert firefox.logged == []

@@ -51,6 +51,14 @@ class Normalization(TypedDict):
     assumed: NotRequired[list[Literal["mean", "std"]]]
 
 
+class BoxForm(TypedDict):
+    """How the numbers of a detector's own boxes were read; nobody stated or saw what is in `assumed`."""
+
+    format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"]
+    unit: Literal["frame", "pixel"]
+    assumed: NotRequired[list[Literal["format", "unit"]]]
+
+
 class Accuracy(TypedDict):
     images: int
     scores: dict[str, float]
@@ -105,6 +113,7 @@ class Card(TypedDict):
     precision: NotRequired[Literal["fp32", "fp16", "bf16", "int8"]]
     scores: NotRequired[dict[str, float]]
     normalization: NotRequired[Normalization | None]
+    boxes: NotRequired[BoxForm | None]
     accuracy: NotRequired[Accuracy | None]
     variant: NotRequired[Variant | None]
     certificate: Certificate
