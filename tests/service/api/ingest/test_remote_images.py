@@ -231,7 +231,7 @@ async def test_what_comes_beside_the_image_is_bounded(answer: bytes) -> None:
     async with site(answer) as there:
         images = remote(f"a.test:{there.port}")
         with pytest.raises(RemoteImageError, match="too much beside the image"):
-            await fetched(images, f"http://a.test:{there.port}", most=10_000_000)
+            await fetched(images, f"http://a.test:{there.port}", most=10_000_000, seconds=30)
 
 
 async def test_a_server_that_says_nothing_has_a_deadline() -> None:
