@@ -22,7 +22,7 @@ def require_pyarrow(what: str) -> None:
     """
     if find_spec("pyarrow") is None:
         raise ConfigurationError(
-            f"{what} is Parquet, which needs the package pyarrow: pip install 'foveal[parquet]'."
+            f"{what} is Parquet, which needs the package pyarrow. In a clone: pip install -e '.[parquet]'."
         )
 
 

@@ -72,7 +72,7 @@ def import_ray(module: str = "ray") -> Any:  # noqa: ANN401  # a module that may
         return import_module(module)
     except ImportError as error:
         raise ConfigurationError(
-            f"Ray is not installed ({error.name or error} is missing): pip install 'foveal[ray]'."
+            f"Ray is not installed ({error.name or error} is missing). In a clone: pip install -e '.[ray]'."
         ) from error
 
 

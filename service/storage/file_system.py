@@ -274,7 +274,8 @@ def open_remote(url: StorageUrl) -> RemoteFiles:
 def _missing(url: StorageUrl, error: ImportError) -> ConfigurationError:
     package = error.name or SCHEMES[url.scheme][0]
     return ConfigurationError(
-        f"{url} needs the package {package}, which is not installed: pip install 'foveal[remote]' (or {package} alone)."
+        f"{url} needs the package {package}, which is not installed. In a clone: "
+        f"pip install -e '.[remote]' (or {package} alone)."
     )
 
 

@@ -50,8 +50,8 @@ def open_tracer(environment: Environment, metrics: Metrics, version: str) -> Tra
         sdk = import_module("service.tracing.sdk").Sdk(version)
     except ImportError as error:
         raise ConfigurationError(
-            f"FOVEAL_TRACING is set, and a package of OpenTelemetry is not installed ({error.name}): "
-            "pip install 'foveal[otel]'."
+            f"FOVEAL_TRACING is set, and a package of OpenTelemetry is not installed ({error.name}). In a clone: "
+            "pip install -e '.[otel]'."
         ) from error
     except (ValueError, OSError) as error:  # of its own variables
         raise ConfigurationError(

@@ -272,7 +272,7 @@ def test_an_image_without_a_label_is_left_out_and_a_cut_shard_named(
 @pytest.mark.parametrize("kind", ["number", "name", "hugging face"])
 def test_tables_with_labels_give_the_same(digits: Path, kind: str, tmp_path: Path) -> None:
     """Of Hugging Face's tables the numbers are those of its own list of names."""
-    pq = pytest.importorskip("pyarrow.parquet", reason="needs pip install 'foveal[parquet]'")
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pip install -e '.[parquet]'")
     pa = pytest.importorskip("pyarrow")
     _, expected = measure(digits, "classify", "lenet5")
     files = sorted(digits.rglob("*.png"))

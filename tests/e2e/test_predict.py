@@ -111,7 +111,7 @@ def test_rows_are_what_the_service_answers(
 
 
 def test_parquet_has_the_same_rows_in_columns(tmp_path: Path) -> None:
-    pq = pytest.importorskip("pyarrow.parquet", reason="needs pip install 'foveal[parquet]'")
+    pq = pytest.importorskip("pyarrow.parquet", reason="needs pip install -e '.[parquet]'")
     pa = pytest.importorskip("pyarrow")
     bodies = [path.read_bytes() for path in sorted(SAMPLES.iterdir())] + [b"no image"]
     pq.write_table(pa.table({"image": bodies}), tmp_path / "images.parquet")
@@ -274,7 +274,7 @@ def test_kills_at_any_moment_lose_and_repeat_nothing(
     kind: str, kills: int, names: list[str], repository: Path, tmp_path: Path
 ) -> None:
     if kind == "parquet":
-        pytest.importorskip("pyarrow", reason="needs pip install 'foveal[parquet]'")
+        pytest.importorskip("pyarrow", reason="needs pip install -e '.[parquet]'")
     listed = "".join(f"{name}\n" for name in names).encode()
     out, undisturbed = tmp_path / f"r.{kind}", tmp_path / f"undisturbed.{kind}"
     assert run("-", out=undisturbed, model=None, models=repository, listed=listed) == 1

@@ -20,7 +20,7 @@ from service.bulk.predict import Input, Output, predict
 from service.bulk.predictor import Wanted
 from service.settings import Settings
 
-pytest.importorskip("ray", reason="needs pip install 'foveal[ray]'")
+pytest.importorskip("ray", reason="needs pip install -e '.[ray]'")
 
 CLUSTER = """
 import sys

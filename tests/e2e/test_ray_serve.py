@@ -16,7 +16,7 @@ from tests.images import plain
 from tests.keys import bearer, write_keys
 from tests.servables import SIDE, write_servable
 
-pytest.importorskip("ray", reason="needs Ray: pip install 'foveal[ray]'")
+pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 
 # One process, whose tests use one cluster after the other; a loaded machine starts it in a minute or two.
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]

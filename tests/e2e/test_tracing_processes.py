@@ -191,7 +191,7 @@ def test_without_the_packages_the_start_says_what_to_install(
     assert ended.returncode == 2
     said = " ".join((ended.stdout + ended.stderr).split())
     assert "a package of OpenTelemetry is not installed (opentelemetry.sdk)" in said
-    assert "pip install 'foveal[otel]'" in said
+    assert "pip install -e '.[otel]'" in said
     assert "Traceback" not in said
 
 

@@ -49,7 +49,7 @@ def run(
 @pytest.fixture(params=["jsonl", "parquet"])
 def out(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     if request.param == "parquet":
-        pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'foveal[parquet]'")
+        pytest.importorskip("pyarrow", reason="needs pyarrow: pip install -e '.[parquet]'")
     return tmp_path / f"r.{request.param}"
 
 

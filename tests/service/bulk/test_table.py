@@ -8,7 +8,7 @@ import pytest
 from service.bulk.table import count_in_table, images_in_table
 from service.errors import ConfigurationError, FovealError
 
-pa: Any = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install 'foveal[parquet]'")
+pa: Any = pytest.importorskip("pyarrow", reason="needs pyarrow: pip install -e '.[parquet]'")
 pq: Any = pytest.importorskip("pyarrow.parquet")
 
 

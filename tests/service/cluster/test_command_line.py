@@ -9,7 +9,7 @@ import pytest
 from service.cluster.command_line import require_usable
 from service.errors import ConfigurationError
 
-click = pytest.importorskip("click", reason="needs Ray: pip install 'foveal[ray]'")
+click = pytest.importorskip("click", reason="needs Ray: pip install -e '.[ray]'")
 constants = pytest.importorskip("ray.serve._private.constants", reason="needs Ray: foveal[ray]")
 
 

@@ -29,7 +29,7 @@ def test_ray_that_is_not_installed_is_an_error_that_names_the_extra(tmp_path: Pa
     (tmp_path / "ray.py").write_text("raise ModuleNotFoundError('no', name='ray')")
     ended = run("from service.cluster.connection import import_ray; import_ray()", tmp_path)
     assert ended.stderr.splitlines()[-1] == (
-        "service.errors.ConfigurationError: Ray is not installed (ray is missing): pip install 'foveal[ray]'."
+        "service.errors.ConfigurationError: Ray is not installed (ray is missing). In a clone: pip install -e '.[ray]'."
     )
 
 

@@ -174,7 +174,7 @@ def test_a_place_to_pull_from_must_be_named(tmp_path: Path) -> None:
 def test_a_package_that_is_missing_is_named(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     package = SCHEMES[scheme][-1]
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ConfigurationError, match=rf"{package}.*foveal\[remote\]"):
+    with pytest.raises(ConfigurationError, match=rf"{package}.*pip install -e '\.\[remote\]'"):
         open_remote(StorageUrl(scheme, "place/folder"))
 
 
