@@ -46,8 +46,8 @@ _SCORES = (
 Probabilities beside logits show which activation the network was trained with; the logits alone do not.
 """
 
-_NAMES_SCORES = tuple(word for word in _SCORES if len(word) > 4)
-"""Words that stand for scores inside of other words too."""
+_UNNAMED = re.compile(r"(?:onnx::\w+_)?\d+$")
+"""How PyTorch's exporter names an output that it is told no name of: 374, onnx::Gemm_374."""
 
 _AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
 _NAME_PARTS = re.compile(r"[^a-z]+")
@@ -175,12 +175,8 @@ def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
 
 
 def _is_rival(one: Tensor, named: Tensor) -> bool:
-    """Return whether an output may be the scores of another head: as many, under a name that says nothing."""
-    name = one.name.lower()
-    is_known = any(word in name for word in _NAMES_SCORES) or any(
-        word in _NAME_PARTS.split(name) for word in _SCORES
-    )
-    return one is not named and one.dims == named.dims and not is_known
+    """Return whether an output may be the scores of another head: as many, under a name that nobody gave it."""
+    return one is not named and one.dims == named.dims and bool(_UNNAMED.match(one.name))
 
 
 def _is_vector(dims: Dims) -> bool:

@@ -270,6 +270,7 @@ VECTOR = Tensor("vector", (1, 5))
         ([Tensor("out.logits", (1, 5)), Tensor("probabilities", (1, 5))], 5, "probabilities"),
         ([Tensor("logits", (1, 5)), Tensor("scores", (1, 5))], 5, "scores"),
         ([Tensor("output", (1, 5)), Tensor("logits", (1, 5))], 5, "logits"),
+        ([Tensor("x", (1, 5)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
         ([Tensor("x", (1, 7)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
         ([Tensor("x", (1, 7)), Tensor("logits", (1, 5))], 0, "logits"),
         ([Tensor("aux_1", (1, 5)), Tensor("Output_1", (1, 5))], 5, "Output_1"),
@@ -289,14 +290,14 @@ def test_a_classifier_s_scores_come_first(outputs: list[Tensor], labels: int, fi
 @pytest.mark.parametrize("known", ["output", "logits", "pred"])
 def test_a_second_head_without_a_name_is_asked_about(known: str) -> None:
     """PyTorch names what it is not told of with a number: the make of a car, and its color."""
-    outputs = [Tensor(known, (1, 5)), Tensor("374", (1, 5))]
-
-    for ordered in (outputs, outputs[::-1]):
-        with pytest.raises(
-            RecipeError, match=f"Each of the outputs .*374.*--outputs {ordered[0].name}"
-        ):
-            names("classify", *ordered, labels=5)
-    assert names("classify", *outputs, labels=5, outputs=["374", known])[0] == known
+    for unnamed in ("374", "onnx::Gemm_374"):
+        outputs = [Tensor(known, (1, 5)), Tensor(unnamed, (1, 5))]
+        for ordered in (outputs, outputs[::-1]):
+            with pytest.raises(
+                RecipeError, match=f"Each of the outputs .*374.*--outputs {ordered[0].name}"
+            ):
+                names("classify", *ordered, labels=5)
+        assert names("classify", *outputs, labels=5, outputs=[unnamed, known])[0] == known
 
 
 @pytest.mark.parametrize(
