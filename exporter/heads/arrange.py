@@ -50,7 +50,6 @@ _NAMES_SCORES = tuple(word for word in _SCORES if len(word) > 4)
 """Words that stand for scores inside of other words too."""
 
 _AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
-_NAME_PARTS = re.compile(r"[^a-z]+")
 
 _CENTERS = {"pred_boxes", "dets"}
 """Names of outputs that hold center and size in 0–1: Hugging Face's DETR family, and RF-DETR."""
@@ -153,7 +152,7 @@ def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
     """Return the one of several outputs whose name is that of scores."""
     main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
     for word in _SCORES:
-        named = [one for one in main if word in _NAME_PARTS.split(one.name.lower())]
+        named = [one for one in main if word in one.words]
         if len(named) == 1 and not any(_is_rival(one, named[0]) for one in main):
             return named[0]
         if named:
@@ -178,7 +177,7 @@ def _is_rival(one: Tensor, named: Tensor) -> bool:
     """Return whether an output may be the scores of another head: as many, under a name that says nothing."""
     name = one.name.lower()
     is_known = any(word in name for word in _NAMES_SCORES) or any(
-        word in _NAME_PARTS.split(name) for word in _SCORES
+        word in one.words for word in _SCORES
     )
     return one is not named and one.dims == named.dims and not is_known
 
