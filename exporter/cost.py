@@ -14,9 +14,7 @@ Shapes = dict[str, Shape]
 _VIEWS = {"Reshape", "Flatten", "Squeeze", "Unsqueeze", "Identity", "Shape", "Constant", "Dropout"}
 """Operators that a runtime executes without computing or copying anything."""
 
-_FLOATS = {
-    *(TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16),
-}
+_FLOATS = {TensorProto.FLOAT, TensorProto.DOUBLE, TensorProto.FLOAT16, TensorProto.BFLOAT16}
 _QUANTIZED = {
     *(TensorProto.INT16, TensorProto.INT8, TensorProto.INT4),
     *(TensorProto.UINT16, TensorProto.UINT8, TensorProto.UINT4),

@@ -95,7 +95,7 @@ def _first_steps(
     reached = {entry}
     steps: list[NodeProto] = []
     for node in nodes:
-        read = {name for name in node.input if name}
+        read = _names_in(node) - {""}
         if read <= known:
             known.update(node.output)
         elif read <= reached | known and _is_linear(node, reached):

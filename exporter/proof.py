@@ -184,6 +184,7 @@ def settled(subject: ImageSubject, labels: Sequence[str]) -> ImageSubject:
         head = judge_order(
             head,
             subject.inputs,
+            outputs,
             network.image_input,
             lambda frames: reference.run(reference.pixels_of_frames(frames)),
         )

@@ -50,7 +50,6 @@ _UNNAMED = re.compile(r"(?:onnx::\w+_)?\d+$")
 """How PyTorch's exporter names an output that it is told no name of: 374, onnx::Gemm_374."""
 
 _AUXILIARY = re.compile(r"(?:^|[^a-z])(?:aux\w*|embed\w*|features?)(?:$|[^a-z])", re.IGNORECASE)
-_NAME_PARTS = re.compile(r"[^a-z]+")
 
 _CENTERS = {"pred_boxes", "dets"}
 """Names of outputs that hold center and size in 0–1: Hugging Face's DETR family, and RF-DETR."""
@@ -153,7 +152,7 @@ def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
     """Return the one of several outputs whose name is that of scores."""
     main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
     for word in _SCORES:
-        named = [one for one in main if word in _NAME_PARTS.split(one.name.lower())]
+        named = [one for one in main if word in one.words]
         if len(named) == 1 and not any(_is_rival(one, named[0]) for one in main):
             return named[0]
         if named:

@@ -37,8 +37,8 @@ BOX_WORDS = {
     "grid": "relative to a cell",
 }
 
-
-_EXCHANGED = {"xyxy": "yxyx", "yxyx": "xyxy"}
+EXCHANGED = {"xyxy": "yxyx", "yxyx": "xyxy"}
+"""The format with x and y exchanged, where there is one."""
 
 
 def judge_form(
@@ -129,7 +129,7 @@ def _by_values(
             "size all lie in the frame",
             "cxcywh",
         )
-    elif form in _EXCHANGED and "format" in head.assumed:
+    elif form in EXCHANGED and "format" in head.assumed:
         _refuse_exchanged(head, first, second, size)
 
 
@@ -140,7 +140,7 @@ def _refuse_exchanged(head: DetectHead, first: Array, second: Array, size: Array
         raise _other(
             head,
             f"{leaves:.0%} leave the frame, and with x and y exchanged all lie in it",
-            _EXCHANGED[head.recipe.box_format],
+            EXCHANGED[head.recipe.box_format],
         )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.heads.box_form import BOX_WORDS, without
+from exporter.heads.box_form import BOX_WORDS, EXCHANGED, without
 from exporter.heads.boxes import xyxy
 from exporter.heads.detect import DetectHead
 from exporter.heads.detections import Detections
@@ -36,21 +36,25 @@ STAYS = 0.9
 """A box that is where it was, by this IoU, shows nothing: it is in the middle, or does not follow the image at all."""
 
 _AS_READ = [0, 1, 2, 3]
-_EXCHANGED = [1, 0, 3, 2]
-_OTHER = {"xyxy": "yxyx", "yxyx": "xyxy"}
+_Y_FIRST = [1, 0, 3, 2]
 
 Run = Callable[[NDArray[np.uint8]], Sequence[Array]]
 """Computes the raw outputs for frames."""
 
 
 def judge_order(
-    head: DetectHead, frames: NDArray[np.uint8], image_input: ImageInput, run: Run
+    head: DetectHead,
+    frames: NDArray[np.uint8],
+    outputs: Sequence[Sequence[Array]],
+    image_input: ImageInput,
+    run: Run,
 ) -> DetectHead:
     """Return the head with the order that mirrored images show, where nothing states it.
 
     Args:
         head: with its activation settled.
         frames: real images, uint8 (I, H, W, 3).
+        outputs: the source's raw outputs for each of the first of them.
         image_input: the network's.
         run: computes the source's raw outputs for a batch of frames.
 
@@ -61,9 +65,9 @@ def judge_order(
         return head
     own: list[float] = []
     other: list[float] = []
-    for frame in frames[:IMAGES]:
-        plain, mirrored = run(frame[None]), run(frame[None, :, ::-1])
-        for marks, columns in ((own, _AS_READ), (other, _EXCHANGED)):
+    for frame, plain in zip(frames[:IMAGES], outputs, strict=False):
+        mirrored = run(frame[None, :, ::-1])
+        for marks, columns in ((own, _AS_READ), (other, _Y_FIRST)):
             found, again = (
                 _detections(head, raw, columns, image_input) for raw in (plain, mirrored)
             )
@@ -76,12 +80,12 @@ def judge_order(
     if exchanged < FOUND_AGAIN or exchanged < as_read + CLEARLY:
         return head
     form = head.recipe.box_format
-    if form not in _OTHER:
+    if form not in EXCHANGED:
         raise RecipeError(
             f"Boxes are taken to be {form}, {BOX_WORDS[form]}; but what the network finds in mirrored images lies "
             "where it should if y came before x. No --box-format has this order: exchange the columns in the network"
         )
-    recipe = head.recipe.model_copy(update={"box_format": _OTHER[form]})
+    recipe = head.recipe.model_copy(update={"box_format": EXCHANGED[form]})
     return replace(head, recipe=recipe, assumed=without(head, "format"))
 
 

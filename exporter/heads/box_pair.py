@@ -1,12 +1,10 @@
 """Which of a detector's outputs holds the boxes and which the scores; of four classes both have the same shape."""
 
-import re
 from collections.abc import Sequence
 
 from exporter.errors import RecipeError
 from exporter.heads.raw_tensor import Tensor
 
-_PARTS = re.compile(r"[^a-z]+")
 _OF_BOXES = ("box", "bbox", "reg", "loc", "coord", "rect", "det")
 _OF_SCORES = ("score", "cls", "class", "conf", "prob", "logit", "label", "category", "categories")
 """How words in the names of outputs begin."""
@@ -56,4 +54,4 @@ def _named(boxes: Tensor, scores: Tensor) -> int:
 
 def _begins(one: Tensor, words: tuple[str, ...]) -> int:
     """Return 1 if a word of the name begins with one of these."""
-    return int(any(part.startswith(words) for part in _PARTS.split(one.name.lower())))
+    return int(any(word.startswith(words) for word in one.words))

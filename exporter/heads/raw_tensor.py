@@ -1,8 +1,12 @@
 """A raw output of a network, as far as its place among the others depends on it."""
 
+import re
 from dataclasses import dataclass
 
+_NO_LETTERS = re.compile(r"[^a-z]+")
+
 Dims = tuple[int, ...]
+"""An output's dimensions for a batch of one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,3 +16,8 @@ class Tensor:
     name: str
     dims: Dims
     is_integer: bool = False
+
+    @property
+    def words(self) -> list[str]:
+        """The words of the name, in lower case, as `pred` and `boxes` of `pred_boxes`."""
+        return _NO_LETTERS.split(self.name.lower())

@@ -8,13 +8,11 @@ from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.embed import EmbedHead
+from exporter.heads.raw_tensor import Dims
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
 from exporter.recipe import BoxPart, Recipe, Task
 from service.card import ImageInput
-
-Dims = tuple[int, ...]
-"""An output's dimensions for a batch of one."""
 
 
 def select_head(

@@ -51,9 +51,8 @@ def load_torchscript(where: str, recipe: Recipe, progress: Progress) -> Network:
 
 
 def _load_script(path: Path) -> torch.jit.ScriptModule:
-    with (
-        ignore_library_warnings()
-    ):  # that TorchScript is deprecated, which is no news to who has a file of it
+    # The warning says that TorchScript is deprecated, which does not help with a file that exists.
+    with ignore_library_warnings():
         script: torch.jit.ScriptModule = torch.jit.load(path, "cpu")  # type: ignore[no-untyped-call]
     return script
 

@@ -121,6 +121,17 @@ def test_a_graph_that_also_reads_the_pixels_as_they_are_has_no_factor() -> None:
     assert factor(model) is None
 
 
+def test_a_branch_that_reads_the_pixels_as_they_are_leaves_no_factor() -> None:
+    model = scaled([("Div", ["x", "255"])])
+    value = helper.make_tensor_value_info("largest", TensorProto.FLOAT, None)
+    largest = helper.make_node("ReduceMax", ["pixels"], ["largest"])
+    branch = helper.make_graph([largest], "branch", [], [value])
+    model.graph.initializer.append(numpy_helper.from_array(np.ones((), bool), "always"))
+    node = helper.make_node("If", ["always"], ["found"], then_branch=branch, else_branch=branch)
+    model.graph.node.append(node)
+    assert factor(model) is None
+
+
 def test_a_product_of_the_pixels_with_themselves_is_no_scaling() -> None:
     model = scaled([("Mul", ["x", "pixels"]), ("Div", ["x", "255"])])
     assert factor(model) is None

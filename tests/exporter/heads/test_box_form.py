@@ -53,3 +53,11 @@ def test_a_square_frame_shows_nothing() -> None:
 
 def test_boxes_that_leave_the_frame_either_way_show_nothing() -> None:
     assert "format" in judged(boxes("yxyx") * 4).assumed
+
+
+@pytest.mark.parametrize(("form", "stated"), [("xyxy", "cxcywh"), ("cxcywh", "xyxy")])
+def test_stated_centers_that_can_only_be_corners_are_refused_and_the_reverse(
+    form: str, stated: str
+) -> None:
+    with pytest.raises(RecipeError, match=f"are stated to be {stated}.*Give --box-format {form}"):
+        judged(boxes(form), box_format=stated)

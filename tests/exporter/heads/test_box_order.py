@@ -43,11 +43,13 @@ class Finder:
         return corners, np.full((len(batch), 1, 1), self.score)
 
 
-def judged(finder: Any, found: Frames | None = None, **form: Any) -> DetectHead:
+def judged(finder: Any, found: Frames | None = None) -> DetectHead:
     head = detect_head("pair", (1, 1, 4), (1, 1, 1), score_activation="none")
-    if form:
-        head = detect_head("pair", (1, 1, 4), (1, 1, 1), score_activation="none", **form)
-    return judge_order(head, frames() if found is None else found, FRAME, finder)
+    return judged_by(head, finder, frames() if found is None else found)
+
+
+def judged_by(head: DetectHead, finder: Any, found: Frames) -> DetectHead:
+    return judge_order(head, found, [finder(frame[None]) for frame in found], FRAME, finder)
 
 
 def test_boxes_that_are_mirrored_with_the_image_are_read_rightly() -> None:
@@ -69,7 +71,7 @@ def test_centers_with_y_before_x_are_refused() -> None:
         return (np.concatenate(Finder("cyxhw")(batch), axis=2),)
 
     with pytest.raises(RecipeError, match=r"if y came before x.*exchange the columns"):
-        judge_order(head, frames(), FRAME, rows)
+        judged_by(head, rows, frames())
 
 
 @pytest.mark.parametrize(
@@ -115,4 +117,6 @@ def test_a_stated_form_is_not_looked_at() -> None:
     def never(_batch: Frames) -> Sequence[Array]:
         raise AssertionError
 
-    assert judged(never, box_format="xyxy").recipe.box_format == "xyxy"
+    head = detect_head("pair", (1, 1, 4), (1, 1, 1), score_activation="none", box_format="xyxy")
+    outputs = [Finder("yxyx")(frame[None]) for frame in frames()]
+    assert judge_order(head, frames(), outputs, FRAME, never).recipe.box_format == "xyxy"
