@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from service.bulk.commands import evaluate_command, predict_command
+from service.commands.bulk import evaluate_command, predict_command
 from service.commands.keys import new_key_command
 from service.commands.models import doctor_command, models_command, warm_command
 from service.commands.plan import plan_command

@@ -536,6 +536,10 @@ def error_types() -> tuple[type[FovealError], ...]:
     return tuple(found)
 
 
+BY_CODE = {kind.code: kind for kind in error_types()}
+"""The classes, for an error that comes from another process."""
+
+
 _RUNTIME = "[ONNXRuntimeError]"
 _PLACES = re.compile(r"\b(?:s3|gs|hf|https?)://[^\s'\"()]*[^\s'\"().,:;]")
 _FOLDERS = re.compile(r"(?<![\w.])/(?:[^\s/:'\"]+/)+")

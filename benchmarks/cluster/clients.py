@@ -80,4 +80,4 @@ async def _send(
             tally.statuses[str(response.status_code)] += 1
             if response.status_code != httpx.codes.OK and sum(tally.failures.values()) < 10:
                 print(f"{response.status_code}: {response.text[:300]}")
-        tally.seconds.append(time.perf_counter() - began)
+            tally.seconds.append(time.perf_counter() - began)

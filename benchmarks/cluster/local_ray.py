@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,6 +14,8 @@ from pathlib import Path
 import httpx
 import psutil
 from prometheus_client.parser import text_string_to_metric_families
+
+from benchmarks.server import HOST, free_port
 
 START_SECONDS = 300.0
 END_SECONDS = 60.0
@@ -93,7 +94,7 @@ def local_ray(
         headers: of scrapes.
         arguments: of `serve run service.cluster:app`.
     """
-    port = _free_port()
+    port = free_port()
     given = [f"{name}={value}" for name, value in (arguments or {}).items()]
     log = folder / "ray.log"
     with log.open("wb") as file:
@@ -105,7 +106,7 @@ def local_ray(
             start_new_session=True,
         )
     process = psutil.Process(started.pid)
-    running = LocalRay(f"http://127.0.0.1:{port}", process, log, headers or {})
+    running = LocalRay(f"http://{HOST}:{port}", process, log, headers or {})
     try:
         _await_ready(running, started)
         yield running
@@ -139,13 +140,6 @@ def _end(started: "subprocess.Popen[bytes]", process: psutil.Process) -> None:
             started.wait()
     for one in psutil.wait_procs(children, timeout=10)[1]:
         one.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _title(process: psutil.Process) -> str:

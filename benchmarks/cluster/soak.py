@@ -93,7 +93,8 @@ def run_soak(
         with clients(f"{ray.url}/v1/classify", body, CLIENTS) as tally:
             while (now := time.monotonic()) < began + seconds:
                 if now >= next_kill:
-                    kills[_kill(ray, next(order))] += 1
+                    ray.kill(kind := next(order))
+                    kills[kind] += 1
                     next_kill += kill_seconds
                     progress(_line(now - began, tally, kills))
                 scrapes.scrape()
@@ -110,11 +111,6 @@ def run_soak(
             unread_scrapes=scrapes.unread,
             memory_mib=(round(before), round(tree.memory_bytes() / 2**20)),
         )
-
-
-def _kill(ray: LocalRay, kind: str) -> str:
-    ray.kill(kind)
-    return kind
 
 
 def _line(seconds: float, tally: Tally, kills: dict[str, int]) -> str:

@@ -24,16 +24,11 @@ from service.bulk.cluster import (
 )
 from service.bulk.predictor import Wanted
 from service.cluster.connection import connected, import_ray
+from service.cluster.replicas import Refused
 from service.errors import ConfigurationError
 from service.logs import configure_logs
 from service.runtime.host import spare_the_collector
 from service.settings import Settings
-
-
-class Refusal(str):
-    """The text of a ConfigurationError, on its way between processes."""
-
-    __slots__ = ()
 
 
 class BulkWorker:
@@ -54,23 +49,23 @@ class BulkWorker:
         """Return the version of foveal that this machine has."""
         return version_of("foveal")
 
-    async def describe(self, wanted: Wanted) -> Description | Refusal:
+    async def describe(self, wanted: Wanted) -> Description | Refused:
         configure_logs("critical", "text", open(os.devnull, "w"))  # noqa: ASYNC230, PTH123, SIM115  # for as long as it lives
         try:
             self._answers = await self._stack.enter_async_context(
                 open_answers(self._settings, wanted, draws=self._draws)
             )
         except ConfigurationError as error:
-            return Refusal(error)
+            return Refused.of(error)
         spare_the_collector()
         return Description(self._answers.record, self._answers.in_flight)
 
-    async def answers(self, read: Read) -> Sequence[Answer] | Refusal:
+    async def answers(self, read: Read) -> Sequence[Answer] | Refused:
         assert self._answers is not None  # it has described itself
         try:
             return await self._answers.answers(read)
         except ConfigurationError as error:
-            return Refusal(error)
+            return Refused.of(error)
 
 
 class RayWorker:
@@ -131,8 +126,8 @@ class RayWorker:
             ) from error
         except errors.RayError as error:
             raise WorkerLostError(str(error).strip().partition("\n")[0]) from error
-        if isinstance(found, Refusal):
-            raise ConfigurationError(f"On the cluster: {found}")
+        if isinstance(found, Refused):
+            raise ConfigurationError(f"On the cluster: {found.detail}")
         return found
 
 

@@ -5,6 +5,7 @@ import logging
 import secrets
 import sys
 from collections.abc import Awaitable
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -51,10 +52,9 @@ def build(arguments: ClusterArguments) -> Any:  # noqa: ANN401  # ships no types
         ConfigurationError: the settings can not be served so.
     """
     settings = _portable(Settings())
-    storage = make_storage(settings)
-    storage.refresh()
-    storage.scan()
-    storage.close()
+    with closing(make_storage(settings)) as storage:
+        storage.refresh()
+        storage.scan()
     coordinator = serve.deployment(CoordinatorDeployment).options(
         name=COORDINATOR,
         num_replicas=1,
@@ -355,10 +355,9 @@ class ServeCluster:
         internal_kv._internal_kv_del(self._key, namespace=NAMESPACE)  # noqa: SLF001
 
     def deploy(self, placement: Placement) -> None:
-        storage = make_storage(self._settings)
         key = placement.name, placement.version
-        servable = find_servable(storage, key, placement.digest)
-        storage.close()
+        with closing(make_storage(self._settings)) as storage:
+            servable = find_servable(storage, key, placement.digest)
         needs = resources_of(
             placement.name, servable.card.cost, servable.size_bytes, self._arguments
         )

@@ -8,7 +8,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from service.cluster.fleet_state import FleetState, Placement
@@ -68,7 +68,7 @@ class _Report:
     """What a replica has counted, and when it said so."""
 
     families: bytes
-    at: float = field(default=0.0)
+    at: float
 
 
 class Coordinator:

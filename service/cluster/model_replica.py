@@ -78,9 +78,9 @@ class ModelReplica:
             is_lost=partial(is_lost, device),
         )
         storage = make_storage(settings, self.metrics.storage)
+        self._stack.callback(storage.close)
         servable = await asyncio.to_thread(find_servable, storage, self._key, self._digest)
         workers.start()
-        self._stack.callback(storage.close)
         self._stack.push_async_callback(asyncio.to_thread, workers.stop)
         await self._stack.enter_async_context(background(Watchdog(workers).watch()))
         await self._open(opener, Model(servable))

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from service.errors import FovealError, InferenceError, NotReadyError, error_types
+from service.errors import BY_CODE, FovealError, InferenceError, NotReadyError
 from service.runtime.choice import Choice
 from service.runtime.job import Outputs, Tensor
 from service.runtime.signature import Signature
 
 FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS = 0.05, 1.0
-BY_CODE = {kind.code: kind for kind in error_types()}
 
 
 class ReplicaLostError(Exception):

@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import TypeAdapter
 from pydantic_core import from_json, to_json
 
-from service.errors import FovealError, RefusedModelError, UnavailableError, error_types
+from service.errors import BY_CODE, FovealError, RefusedModelError, UnavailableError
 from service.logs import LOGGER
 from service.processes.slot import WorkerSlot
 from service.runtime.change import Change, ChangeReport
@@ -32,7 +32,6 @@ MOST_BYTES = 1 << 20
 """Of one message: a change, a report."""
 OVERRIDES = TypeAdapter(Overrides)
 _FAILURES = TypeAdapter(dict[Key, str])
-BY_CODE = {kind.code: kind for kind in error_types()}
 
 
 def read_overrides(slot: WorkerSlot) -> Overrides:
