@@ -157,8 +157,8 @@ class Settings(BaseSettings):
         2,
         ge=1,
         le=1024,
-        description="Models that such calls may send at once; above it 503 `overloaded`. Together they take so many "
-        "times `FOVEAL_MAX_MODEL_BYTES` of the disk",
+        description="Models that such calls may send to each worker at once; above it 503 `overloaded`. Those of a "
+        "worker take at most so many times `FOVEAL_MAX_MODEL_BYTES` of the disk",
     )
     max_upload_seconds: float = Field(
         3600,

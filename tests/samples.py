@@ -16,6 +16,17 @@ def total(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     return sum(found) if found else None
 
 
+def shadowed(registry: CollectorRegistry) -> dict[str, float]:
+    """Return how many images version 2 of `colors` has had as a shadow, by what came of them."""
+    found = {
+        outcome: total(
+            registry, "foveal_shadow_images_total", model="colors", version="2", outcome=outcome
+        )
+        for outcome in ("agreed", "differed", "failed", "dropped")
+    }
+    return {outcome: count for outcome, count in found.items() if count}
+
+
 def openmetrics(text: str) -> list[Sample]:
     """Return all samples of an exposition in OpenMetrics, with their exemplars."""
     families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]

@@ -22,10 +22,10 @@ from service.errors import (
     UnknownVersionError,
 )
 from service.media_types import JSON
+from service.runtime.fleet import LONGEST_VERSION
 from service.value import value
 
 SHOWN_PATH = 200
-_MOST_DIGITS = 18
 
 
 @value
@@ -51,9 +51,9 @@ class Call:
         text = self.parts.get("version")
         if text is not None and text.startswith("0"):
             raise UnknownVersionError(
-                f"{self.model} has no version {text[:_MOST_DIGITS]}: none begins with 0."
+                f"{self.model} has no version {text[:LONGEST_VERSION]}: none begins with 0."
             )
-        return None if text is None else int(text[: _MOST_DIGITS + 1])
+        return None if text is None else int(text[: LONGEST_VERSION + 1])
 
 
 @value

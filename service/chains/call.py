@@ -10,8 +10,8 @@ from typing import Any
 
 from PIL import Image
 
-from service.chains.crop import Crop, bytes_of, chosen, region_of
-from service.chains.crop_pixels import CropPixels, pixels_of
+from service.chains.crop import Crop, bytes_of, chosen, pixels_of, region_of
+from service.chains.crop_pixels import CropPixels
 from service.chains.definition import Chain
 from service.chains.overlay import draw_chain
 from service.chains.result import ServedStep, answer_json, box_json

@@ -61,7 +61,7 @@ def region_of(step: Step, box: Box, size: tuple[int, int]) -> Region:
         side = max(across, down) * (1 + 2 * step.margin)
         left, top = (left + right - side) / 2, (top + bottom - side) / 2
         whole = _square(left, top, side)
-        if bytes_of(whole) <= MOST_PADDED * bytes_of(_clipped(whole, size)):
+        if pixels_of(whole) <= MOST_PADDED * pixels_of(_clipped(whole, size)):
             return whole
         left, top = _moved_inside(left, side, size[0]), _moved_inside(top, side, size[1])
         right, bottom = left + side, top + side
@@ -163,6 +163,11 @@ class Crop:
         return tensor, SourceImage(part, geometry, self.limits)
 
 
+def pixels_of(region: Region) -> int:
+    """Return how many pixels a part has."""
+    return (region[2] - region[0]) * (region[3] - region[1])
+
+
 def bytes_of(region: Region) -> int:
     """Return how many bytes the pixels of a part take."""
-    return (region[2] - region[0]) * (region[3] - region[1]) * 3
+    return 3 * pixels_of(region)

@@ -1,6 +1,6 @@
 """How many pixels the crops of a request may have: each as many as an image, and together as many as all images."""
 
-from service.chains.crop import Region
+from service.chains.crop import Region, pixels_of
 from service.errors import TooManyPixelsError
 
 
@@ -34,8 +34,3 @@ class CropPixels:
             )
         self._left -= pixels
         return None
-
-
-def pixels_of(region: Region) -> int:
-    """Return how many pixels a part has."""
-    return (region[2] - region[0]) * (region[3] - region[1])

@@ -23,6 +23,7 @@ from service.processes.slot import WorkerSlot
 from service.runtime.change import Change, ChangeReport
 from service.runtime.changes import Changes, Prepared
 from service.runtime.wanted import NO_OVERRIDES, Key, Overrides
+from service.whole_write import write_whole
 
 log = logging.getLogger(LOGGER)
 
@@ -48,10 +49,8 @@ def _read_decision(slot: WorkerSlot) -> tuple[str, Overrides]:
 
 
 def _decide(slot: WorkerSlot, identity: str, overrides: Overrides) -> None:
-    draft = slot.overrides.with_suffix(".draft")
     written = OVERRIDES.dump_python(overrides, mode="json")
-    draft.write_bytes(to_json({"id": identity, "overrides": written}))
-    draft.replace(slot.overrides)
+    write_whole(slot.overrides, to_json({"id": identity, "overrides": written}))
 
 
 class FleetChanges:

@@ -16,6 +16,7 @@ from service.processes.metrics_merge import Families, lasting, merge, read_famil
 from service.processes.slot import WorkerSlot
 from service.runtime.change import Change, ChangeReport
 from service.runtime.changes import Changes
+from service.whole_write import write_whole
 
 log = logging.getLogger(LOGGER)
 
@@ -113,10 +114,8 @@ class Peers:
 
     def _save_metrics(self) -> bytes:
         metrics = write_families(merge([self._registry.collect(), self._inherited]))
-        draft = self._slot.saved_metrics.with_suffix(".draft")
         with contextlib.suppress(OSError):  # the supervisor removes the folder when it ends
-            draft.write_bytes(metrics)
-            draft.replace(self._slot.saved_metrics)
+            write_whole(self._slot.saved_metrics, metrics)
         return metrics
 
     def _log_silence(self, other: WorkerSlot, *, silent: bool) -> None:

@@ -15,6 +15,8 @@ POLL_SECONDS = 0.1
 """The wait for the next connection looks so often whether it shall end."""
 MOST_BODY_BYTES = 1 << 20
 """So much of a body is read before the answer."""
+_MOST_DIGITS = 18
+"""Of a length; Python reads no number of more than 4,300, and no body is so long."""
 PATIENCE_SECONDS = 5.0
 """How long a connection may say nothing."""
 
@@ -60,10 +62,9 @@ class _Answer(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         length = self.headers.get("Content-Length", "")
-        if (
-            length.isdecimal()
-        ):  # a connection that closes with bytes unread is reset, and the answer lost
-            self.rfile.read(min(int(length), MOST_BODY_BYTES))
+        # A connection that closes with bytes unread is reset, and the answer lost.
+        if length.isdecimal():
+            self.rfile.read(min(int(length[:_MOST_DIGITS]), MOST_BODY_BYTES))
         path = self.path.partition("?")[0]
         if path == "/health/live":
             self._send(200, JSON, {"status": "alive"})

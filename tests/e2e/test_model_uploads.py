@@ -69,24 +69,33 @@ def until(true: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
-def test_a_model_that_comes_byte_by_byte_is_given_up_and_nothing_of_it_stays(
-    tmp_path: Path,
-) -> None:
+@contextlib.contextmanager
+def trickling(connection: socket.socket) -> Iterator[None]:
+    """Send a byte now and then while the block runs."""
     ended = Event()
 
-    def trickle(connection: socket.socket) -> None:
+    def trickle() -> None:
         with contextlib.suppress(ConnectionError):
             while not ended.wait(0.02):
                 connection.sendall(b"x")
 
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(trickle)
+        try:
+            yield
+        finally:
+            ended.set()
+
+
+def test_a_model_that_comes_byte_by_byte_is_given_up_and_nothing_of_it_stays(
+    tmp_path: Path,
+) -> None:
     with (
         service_of(tmp_path, timeout_ms=500, min_bytes_per_second=10_000) as service,
         service.sending(b"half a model") as connection,
-        ThreadPoolExecutor(1) as thread,
     ):
-        thread.submit(trickle, connection)
-        answer = connection.recv(65536)
-        ended.set()
+        with trickling(connection):
+            answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 504 ")
         assert b'"code":"deadline_exceeded"' in answer
         assert b"fewer than 10000 bytes per second" in answer
@@ -95,23 +104,14 @@ def test_a_model_that_comes_byte_by_byte_is_given_up_and_nothing_of_it_stays(
 
 
 def test_a_model_above_the_least_rate_holds_its_place_no_longer_than_it_may(tmp_path: Path) -> None:
-    ended = Event()
-
-    def trickle(connection: socket.socket) -> None:
-        with contextlib.suppress(ConnectionError):
-            while not ended.wait(0.02):
-                connection.sendall(b"x")
-
     with (
         service_of(
             tmp_path, max_uploads=1, max_upload_seconds=0.5, min_bytes_per_second=1
         ) as service,
         service.sending(b"half a model") as connection,
-        ThreadPoolExecutor(1) as thread,
     ):
-        thread.submit(trickle, connection)
-        answer = connection.recv(65536)
-        ended.set()
+        with trickling(connection):
+            answer = connection.recv(65536)
         assert answer.startswith(b"HTTP/1.1 504 ")
         assert b'"code":"deadline_exceeded"' in answer
         assert b"FOVEAL_MAX_UPLOAD_SECONDS" in answer

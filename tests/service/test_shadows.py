@@ -17,7 +17,7 @@ from service.runtime.model import Model
 from service.shadows import MOST_BYTES, MOST_IMAGES, Shadows
 from service.tasks.classify import CLASSIFY
 from service.tasks.task import TaskOptions
-from tests.samples import total
+from tests.samples import shadowed
 from tests.service.runtime.networks import servable
 
 pytestmark = pytest.mark.anyio
@@ -70,17 +70,7 @@ class House:
         """Return what was counted, once nothing runs any more."""
         for _ in range(8):  # steps of the event loop; what runs waits for nothing
             await asyncio.sleep(0)
-        found = {
-            outcome: total(
-                self.metrics.registry,
-                "foveal_shadow_images_total",
-                model="colors",
-                version="2",
-                outcome=outcome,
-            )
-            for outcome in ("agreed", "differed", "failed", "dropped")
-        }
-        return {outcome: count for outcome, count in found.items() if count}
+        return shadowed(self.metrics.registry)
 
 
 async def test_each_result_is_compared_with_the_answer() -> None:

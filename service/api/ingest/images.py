@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from service.api.ingest.body import LARGE_BYTES, BodyLimits, read_body
 from service.api.ingest.json_depth import is_deeper
-from service.api.ingest.json_keys import require_unique_keys
+from service.api.ingest.json_keys import SHOWN_KEY, require_unique_keys
 from service.api.ingest.json_pieces import PieceParser
 from service.api.ingest.json_strings import PIECE_BYTES, count_in
 from service.api.ingest.kind import (
@@ -23,6 +23,7 @@ from service.api.ingest.kind import (
     stripped_by_curl,
 )
 from service.api.ingest.multipart import files_of, is_form, too_many_images
+from service.api.ingest.part import BASE64_PIECE
 from service.api.record import RequestRecord, header_of
 from service.errors import (
     EmptyBodyError,
@@ -41,12 +42,8 @@ MAX_JSON_DEPTH = 200
 """The parser's own limit."""
 SPARE_COMMAS = 16
 """A list has a comma for each image, and a `data:` URL another one; so many more may stand beside them."""
-BASE64_PIECE = 2**18
-"""So many characters of base64 are decoded in one step."""
 LONGEST_URL_HEAD = 1024
 """What a `data:` URL may have before its comma."""
-SHOWN_PLACE = 60
-"""The characters of a key of the client that an error repeats."""
 
 _SPACES = string.whitespace.encode()
 _BLANKS = str.maketrans(string.whitespace, " " * len(string.whitespace))
@@ -223,7 +220,7 @@ def _recoded(body: bytes, encoding: str) -> Iterator[bytes]:
 
 def _malformed(error: ValidationError) -> MalformedJsonError:
     first = error.errors(include_input=False, include_url=False)[0]
-    place = ".".join(str(part) for part in first["loc"])[:SHOWN_PLACE]
+    place = ".".join(str(part) for part in first["loc"])[:SHOWN_KEY]
     return MalformedJsonError(
         f'{place + ": " if place else ""}{first["msg"]}. Send {{"images": ["<base64>", …]}}.'
     )

@@ -6,7 +6,7 @@ _OPENING, _BRACKETS = b"[{", b"[]{}"
 _NO_BRACKETS = bytes(set(range(256)) - set(_BRACKETS))
 
 
-def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
+def is_deeper(text: bytes, most: int, commas: int) -> bool:
     """Return whether JSON is nested deeper than so many levels, or has more brackets or strings than that allows.
 
     Args:
@@ -14,14 +14,13 @@ def is_deeper(text: bytes | str, most: int, commas: int) -> bool:
         most: levels that are allowed; `{"images": []}` has two.
         commas: how many there are in the text.
     """
-    body = text.encode(errors="replace") if isinstance(text, str) else text
-    if _opened(body) <= most:
+    if _opened(text) <= most:
         return False
     # A list or object, and a key with its string, is the first in another one, or stands behind a comma.
     most_in_all = (commas + 1) * most
-    if count_in(body, QUOTE) > 4 * (most_in_all + commas):
+    if count_in(text, QUOTE) > 4 * (most_in_all + commas):
         return True
-    body = without_strings(body)
+    body = without_strings(text)
     if _opened(body) > most_in_all:
         return True
     depth = 0

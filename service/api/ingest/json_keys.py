@@ -9,21 +9,20 @@ SHOWN_KEY = 60
 """The characters of a key of the client that an error repeats."""
 
 
-def require_unique_keys(text: bytes | str, given: object) -> None:
+def require_unique_keys(text: bytes, given: object) -> None:
     """Check that no object of a JSON text has a key twice: each colon that is in no string belongs to a key of its own.
 
     Args:
-        text: JSON that was parsed already, in UTF-8 where it is bytes.
+        text: JSON in UTF-8 that was parsed already.
         given: what it was parsed to.
 
     Raises:
         MalformedJsonError: an object has a key twice.
     """
     keys = _keys(given)
-    body = text if isinstance(text, bytes) else text.encode(errors="replace")
-    if count_in(body, b":") == keys or count_in(without_strings(body), b":") == keys:
+    if count_in(text, b":") == keys or count_in(without_strings(text), b":") == keys:
         return
-    if len(body) <= PIECE_BYTES:  # a longer text would keep every other thread from running
+    if len(text) <= PIECE_BYTES:  # a longer text would keep every other thread from running
         json.loads(text, object_pairs_hook=_refuse_twice, parse_int=str, parse_float=str)
     raise MalformedJsonError("The JSON has a key twice in one object. Send each key once.")
 

@@ -15,11 +15,11 @@ from service.api.version import AS_WRITTEN
 from service.errors import FovealError, InvalidParameterError, ModelInUseError
 from service.media_types import JSON
 from service.runtime.change import Change, ChangeReport
-from service.runtime.fleet import ALIAS_NAME, FLEET_FILE, MODEL_NAME, Share
+from service.runtime.fleet import ALIAS_NAME, FLEET_FILE, LARGEST_VERSION, MODEL_NAME, Share
 from service.spans import span
 
 Name = Annotated[str, Path(pattern=f"^{MODEL_NAME.pattern}$")]
-Version = Annotated[int, Path(ge=1, le=10**18 - 1), AS_WRITTEN]
+Version = Annotated[int, Path(ge=1, le=LARGEST_VERSION), AS_WRITTEN]
 Alias = Annotated[str, Path(pattern=f"^{ALIAS_NAME.pattern}$")]
 _ALIAS_EXAMPLE, _SHADOW_EXAMPLE = '{"version": 2}', '{"version": "canary"}'
 _WEIGHTS_EXAMPLE = '{"1": 90, "canary": 10}'
@@ -31,7 +31,7 @@ class AliasTarget(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    version: int = Field(ge=1, le=10**18 - 1, strict=True)
+    version: int = Field(ge=1, le=LARGEST_VERSION, strict=True)
 
 
 class ShadowTarget(BaseModel):

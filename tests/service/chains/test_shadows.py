@@ -21,7 +21,7 @@ from service.runtime.job import JobResult
 from service.settings import Settings
 from service.shadows import MOST_IMAGES
 from service.video.options import SamplingOptions
-from tests.samples import total
+from tests.samples import shadowed
 from tests.servables import color_card, color_model, swapped_colors, write_servable
 from tests.service.chains.spots import CHAIN, tasks_with, write_chain
 
@@ -64,25 +64,11 @@ async def read(engine: Engine, *images: bytes) -> list[Any]:
     return await engine.read(images, "spots-chain", timeout_seconds=30)
 
 
-def counts(engine: Engine) -> dict[str, float]:
-    found = {
-        outcome: total(
-            engine.metrics.registry,
-            "foveal_shadow_images_total",
-            model="colors",
-            version="2",
-            outcome=outcome,
-        )
-        for outcome in ("agreed", "differed", "failed", "dropped")
-    }
-    return {outcome: count for outcome, count in found.items() if count}
-
-
 async def counted(engine: Engine, images: int) -> Mapping[str, float]:
     """Return what was counted once it is so many images; the test's time limit ends what never is."""
-    while sum(counts(engine).values()) < images:
+    while sum((found := shadowed(engine.metrics.registry)).values()) < images:
         await asyncio.sleep(0.01)
-    return counts(engine)
+    return found
 
 
 @pytest.mark.parametrize(("swapped", "outcome"), [(False, "agreed"), (True, "differed")])

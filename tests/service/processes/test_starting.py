@@ -24,6 +24,17 @@ def test_the_process_is_alive_and_says_why_it_is_not_ready() -> None:
     assert other.headers["Retry-After"] == "5"
 
 
+def test_a_length_of_thousands_of_digits_is_answered_too() -> None:
+    with (
+        listen("127.0.0.1", 0) as listener,
+        answers_while_starting(listener, "the models are fetched"),
+        socket.create_connection(listener.getsockname()) as client,
+    ):
+        client.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: %b\r\n\r\n" % (b"9" * 5000))
+        client.shutdown(socket.SHUT_WR)
+        assert b" 503 " in client.recv(1024).partition(b"\r\n")[0]
+
+
 def test_what_connects_afterwards_waits_for_the_service() -> None:
     with listen("127.0.0.1", 0) as listener:
         with answers_while_starting(listener, "the models are fetched"):

@@ -37,7 +37,7 @@ from service.errors import (
 )
 from service.media_types import JSON
 from service.runtime.change import Change
-from service.runtime.fleet import is_version
+from service.runtime.fleet import LONGEST_VERSION, is_version
 from service.runtime.model import Model
 from service.value import value
 
@@ -45,7 +45,6 @@ _MODEL = re.compile(
     r"/v2/models/(?P<name>[^/]+)(/versions/(?P<version>[0-9]+))?(/(?P<what>ready|config|stats|infer))?"
 )
 _REPOSITORY = re.compile(r"/v2/repository/models/(?P<name>[^/]+)/(?P<what>load|unload)")
-_MOST_DIGITS = 18
 T = TypeVar("T")
 
 
@@ -181,7 +180,7 @@ def _found(find: Callable[[str, int | None], T], name: str, version: str | None)
     try:
         if version is not None and not is_version(version):
             raise UnknownVersionError(
-                f"A version is a whole number of at most {_MOST_DIGITS} digits, the first of which is not 0."
+                f"A version is a whole number of at most {LONGEST_VERSION} digits, the first of which is not 0."
             )
         return find(name, int(version) if version else None)
     except UnknownModelError as error:
@@ -189,7 +188,7 @@ def _found(find: Callable[[str, int | None], T], name: str, version: str | None)
             f"Request for unknown model: '{name[:64]}' is not found. {error}"
         ) from error
     except UnknownVersionError as error:
-        shown = f" version {version[:_MOST_DIGITS]}" if version else ""
+        shown = f" version {version[:LONGEST_VERSION]}" if version else ""
         raise UnknownVersionError(
             f"Request for unknown model: '{name[:64]}'{shown} is not found. {error}"
         ) from error

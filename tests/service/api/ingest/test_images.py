@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from service.api.ingest.body import LARGE_BYTES
-from service.api.ingest.images import BASE64_PIECE, decoded_base64, parse_json, read_images
+from service.api.ingest.images import decoded_base64, parse_json, read_images
+from service.api.ingest.part import BASE64_PIECE
 from service.api.record import RequestRecord
 from service.errors import (
     BodyTooLargeError,

@@ -11,10 +11,10 @@ def nested(depth: int) -> str:
 @pytest.mark.parametrize("frame", ['{"x":%s}', '[{}, [%s], "[[[["]', "[%s, 1]"])
 def test_json_has_so_many_levels_and_not_one_more(most: int, frame: str) -> None:
     around = {'{"x":%s}': 1, "[%s, 1]": 1}.get(frame, 2)
-    allowed, above = (frame % nested(depth - around) for depth in (most, most + 1))
-    for text in (allowed, allowed.encode()):
-        assert not is_deeper(text, most, text.count(",") if isinstance(text, str) else 2)
-    assert is_deeper(above, most, above.count(","))
+    allowed, above = ((frame % nested(depth - around)).encode() for depth in (most, most + 1))
+    for commas in (allowed.count(b","), 2):
+        assert not is_deeper(allowed, most, commas)
+    assert is_deeper(above, most, above.count(b","))
 
 
 @pytest.mark.parametrize(
@@ -22,7 +22,7 @@ def test_json_has_so_many_levels_and_not_one_more(most: int, frame: str) -> None
     ['{"x": "[[[[[[[["}', r'{"x": "a\"[[[[[[[[\\"}', '["[[[[", "{{{{{{"]', '{"x": "[[[[[[[['],
 )
 def test_brackets_within_text_are_no_levels(text: str) -> None:
-    assert not is_deeper(text, 2, 20)
+    assert not is_deeper(text.encode(), 2, 20)
 
 
 def test_more_brackets_than_such_json_can_have_are_refused_though_flat() -> None:
