@@ -51,7 +51,11 @@ def serve(
     loaded = threading.Event()
     chosen = Settings.model_validate({"models": MODELS, "port": 0, **settings})
     engine = Engine(
-        chosen, tasks=tasks, on_loaded=lambda _: loaded.set(), decoder_program=decoder_program
+        chosen,
+        tasks=tasks,
+        on_loaded=lambda _: loaded.set(),
+        decoder_program=decoder_program,
+        environment=os.environ,
     )
     app = create_app(engine, chosen)
     listener = listen(chosen.host, chosen.port)
