@@ -30,6 +30,15 @@ class Branching(nn.Module):
         return pixels if pixels.sum() > 0 else pixels[:, :1]
 
 
+class Unrecorded(nn.Module):
+    """Refuses PyTorch's older way, which records one run."""
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        if torch.jit.is_tracing():
+            raise RuntimeError("this run is recorded")
+        return pixels.mean(dim=(2, 3))
+
+
 def test_a_traced_module_computes_the_same_at_another_batch() -> None:
     module = small()
     traced = trace(module, FRAME, Pixels())
@@ -51,6 +60,10 @@ def test_a_module_that_does_not_run_on_its_input_names_the_options() -> None:
 def test_a_module_that_can_not_be_captured_is_refused_with_the_reason() -> None:
     with pytest.raises(GraphError, match=r"can not capture this network: \S"):
         trace(Branching(), FRAME, Pixels())
+
+
+def test_a_module_that_can_be_captured_is_not_recorded() -> None:
+    assert trace(Unrecorded(), FRAME, Pixels()).dims == ((1, 3),)
 
 
 def test_every_layer_s_output_comes_in_the_order_of_the_run() -> None:
