@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from importlib.util import find_spec
 from io import BytesIO
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 
 from PIL import Image
@@ -89,12 +89,11 @@ def photographs(limit: int) -> tuple[bytes, ...]:
             "No images to prove with: give a folder by --images, or pip install scikit-image"
         )
     folder = Path(spec.origin).parent / "data"
-    found = [
-        Image.open(folder / name).convert("RGB") for name in PHOTOGRAPHS if (folder / name).exists()
-    ]
-    found = found[: len(found) // 2 * 2]
-    views = [*found, *chain.from_iterable(zip(*map(_quarters, found), strict=True))]
-    return tuple(_as_jpeg(view) for view in views[:limit])
+    files = [folder / name for name in PHOTOGRAPHS if (folder / name).exists()]
+    files = files[: len(files) // 2 * 2]
+    found = [Image.open(file).convert("RGB") for file in files[:limit]]
+    views = chain(found, chain.from_iterable(zip(*map(_quarters, found), strict=True)))
+    return tuple(_as_jpeg(view) for view in islice(views, limit))
 
 
 def _quarters(image: Image.Image) -> Iterator[Image.Image]:

@@ -33,6 +33,11 @@ def test_every_second_view_shows_other_photographs() -> None:
     assert sizes[count:] == quarters * 4
 
 
+@pytest.mark.parametrize("limit", [0, 1, 5, 20])
+def test_fewer_photographs_are_the_first_of_all(limit: int) -> None:
+    assert photographs(limit) == photographs(70)[:limit]
+
+
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("no image")
     with pytest.raises(RecipeError, match="there is no image in this folder"):
