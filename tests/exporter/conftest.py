@@ -17,7 +17,7 @@ def one_operator_table() -> Iterator[None]:
     is none, each export makes its own.
     """
     registration = pytest.importorskip("torch.onnx._internal.exporter._registration")
-    table = getattr(registration, "ONNXRegistry", None)
+    table: Any = getattr(registration, "ONNXRegistry", None)
     if not hasattr(table, "from_torchlib"):
         yield
         return
