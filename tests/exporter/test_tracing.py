@@ -34,7 +34,7 @@ class Unrecorded(nn.Module):
     """Refuses PyTorch's older way, which records one run."""
 
     def forward(self, pixels: Tensor) -> Tensor:
-        if torch.jit.is_tracing():
+        if torch.jit.is_tracing():  # type: ignore[attr-defined, no-untyped-call]
             raise RuntimeError("this run is recorded")
         return pixels.mean(dim=(2, 3))
 
