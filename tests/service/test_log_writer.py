@@ -44,6 +44,15 @@ def log(writer: LogWriter, message: str, name: str = "app.request", level: int =
     writer.handle(logging.LogRecord(name, level, "", 0, message, (), None))
 
 
+def test_every_python_can_hold_its_lock() -> None:
+    writer = LogWriter(Stream(), "app.request")
+    writer.acquire()  # what `logging` does up to Python 3.12
+    writer.release()
+    assert writer.lock is not None
+    with writer.lock:  # and from 3.13 on
+        pass
+
+
 def test_lines_of_requests_wait_and_any_other_line_brings_them_along_in_order() -> None:
     stream = Stream()
     writer = LogWriter(stream, "app.request", seconds=3600)
