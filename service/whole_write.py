@@ -46,13 +46,12 @@ def save_whole(path: Path, content: bytes) -> None:
     Raises:
         OSError: it can not be written.
     """
-    path = path.resolve()
-    if (
-        path.exists() and not path.is_file()
-    ):  # a device or a pipe, such as /dev/stdout, is never replaced
+    if path.exists() and not path.is_file():
+        # A device or a pipe, such as /dev/stdout, is never replaced; its link may lead to no path.
         with path.open("wb") as there:
             there.write(content)
         return
+    path = path.resolve()
     draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     with whole_file(path, draft) as file:
         if path.exists():

@@ -359,7 +359,8 @@ def test_a_report_that_exists_is_kept(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     out.write_text("mine")
     given = Evaluation((str(digits),), out=out)
+    wanted = Wanted("classify", "lenet5")
 
     with pytest.raises(ConfigurationError, match=r"the file exists\. Replace it with --over"):
-        asyncio.run(evaluate(Settings(models=MODELS), Wanted("classify", "lenet5"), given))
+        asyncio.run(evaluate(Settings(models=MODELS), wanted, given, Console()))
     assert out.read_text() == "mine"

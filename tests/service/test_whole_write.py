@@ -82,3 +82,13 @@ def test_a_pipe_gets_the_content_and_stays_a_pipe(tmp_path: Path) -> None:
     assert os.read(reading, 100) == b"content"
     os.close(reading)
     assert pipe.is_fifo()
+
+
+@pytest.mark.skipif(not Path("/dev/fd").exists(), reason="needs /dev/fd")
+def test_what_a_process_has_open_is_written_to() -> None:
+    """As `/dev/stdout`, whose link leads to no path."""
+    reading, writing = os.pipe()
+    save_whole(Path(f"/dev/fd/{writing}"), b"content")
+    os.close(writing)
+    assert os.read(reading, 100) == b"content"
+    os.close(reading)
