@@ -132,8 +132,10 @@ def test_an_image_that_is_empty_too_large_or_gone_has_its_error(s3: Any) -> None
     assert read["just.jpg"] == b"x" * LARGEST
 
 
-def test_a_list_names_files_elsewhere_too(both: Path) -> None:
+def test_a_list_names_files_elsewhere_too(both: Path, s3: Any) -> None:
+    put(s3, "empty.jpg", b"")
     lines = [
+        "s3://bucket/empty.jpg",
         "s3://bucket/set/a.jpg",
         str(both / "a.jpg"),
         "s3://bucket/set/nothing.jpg",
@@ -143,6 +145,7 @@ def test_a_list_names_files_elsewhere_too(both: Path) -> None:
     ]
     read = found(sources("-", listed="\n".join(lines).encode()))
     assert list(read.items()) == [
+        ("s3://bucket/empty.jpg", "empty_image"),
         ("s3://bucket/set/a.jpg", b"a.jpg"),
         (str(both / "a.jpg"), b"a.jpg"),
         ("s3://bucket/set/nothing.jpg", "unreadable_source"),
