@@ -185,6 +185,7 @@ class _Measured:
         self._scorer = _scorer(self._card)
         self._left_out: list[dict[str, str]] = []
         self._count = 0
+        self._answered = 0
         self._pace = Pace()
         self._pace.total = given.count
 
@@ -199,6 +200,7 @@ class _Measured:
         def items() -> Iterator[Item]:
             for item, image in self._pairs():
                 taken.append(image)
+                self._answered += image is not None
                 yield item
 
         chunks = Chunks(items(), CHUNK, lambda _: False)
@@ -265,6 +267,7 @@ class _Measured:
             "labels": self._labeled.name,
             "options": self._predictor.options.model_dump(mode="json"),
             "images": self._count,
+            "labels_without_image": max(0, len(self._labeled.images) - self._answered),
             "scores": _rounded(scores.total),
             "by_label": by_label,
             "left_out": self._left_out,
@@ -323,5 +326,7 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         console.print(table)
     for one in report["left_out"][:SHOWN]:
         console.print(f"left out: {escape(one['image'])}: {escape(one['detail'])}", highlight=False)
+    if report["labels_without_image"]:
+        console.print(f"{report['labels_without_image']} labels belong to no image of the source")
     if (more := len(report["left_out"]) - SHOWN) > 0:
         console.print(f"and {more} more were left out", highlight=False)

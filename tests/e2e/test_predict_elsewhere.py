@@ -190,6 +190,10 @@ def test_classes_are_folders_shards_or_a_table(digits: Path, s3: Any, tmp_path: 
     rows = [f"{path.relative_to(digits)},{path.parent.name}" for path in digits.rglob("*.png")]
     table.write_text("\n".join(["file,label", *rows]))
     assert measure("s3://bucket/val", out, "classify", "lenet5", table) == expected
+    assert json.loads(out.read_text())["labels_without_image"] == 0
+    table.write_text("\n".join(["file,label", *rows, "nowhere/1.png,3", "nowhere/2.png,4"]))
+    assert measure("s3://bucket/val", out, "classify", "lenet5", table) == expected
+    assert json.loads(out.read_text())["labels_without_image"] == 2
 
 
 def test_masks_belong_to_images_of_the_same_name(s3: Any, tmp_path: Path) -> None:
