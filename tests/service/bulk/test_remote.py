@@ -326,8 +326,8 @@ def test_a_shard_whose_connection_breaks_is_gone_on_with(web: FileServer) -> Non
     assert len(waits) == 3
     begins = [int(part[6:-1] or 0) for part in web.fetched("a.tar")]
     assert len(begins) == 4
-    assert begins == sorted(begins)
-    assert 0 < begins[1] <= 100_000
+    assert begins == sorted(begins)  # what was on its way when the connection broke may be lost
+    assert 0 < begins[-1] <= 5_100_000
 
 
 def test_a_gap_in_a_file_is_not_fetched(web: FileServer) -> None:
