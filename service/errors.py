@@ -26,6 +26,7 @@ FovealError
 │   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError  StorageUnavailableError
 │   └── DeadlineError
 ├── ClientLeftError               the client closed its connection before the answer
+├── ReplicaDiedError              on a cluster: each replica that had the request died
 └── InferenceError                a fault of the service: the network failed on this image
 """
 
@@ -519,6 +520,16 @@ class ClientLeftError(FovealError):
     status = 499
     code = "client_left"
     title = "Client left"
+
+
+class ReplicaDiedError(FovealError):
+    """On a Ray cluster, the replica that had the request died, and so did those that it was sent to again.
+
+    There is no `Retry-After`: the request may be what ends them.
+    """
+
+    code = "replica_died"
+    title = "Given up"
 
 
 class InferenceError(FovealError):

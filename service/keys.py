@@ -5,7 +5,6 @@ import hmac
 import logging
 import re
 import secrets
-import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 from service.errors import ConfigurationError
 from service.logs import LOGGER
 from service.toml_file import read_toml
+from service.whole_write import save_whole
 
 log = logging.getLogger(LOGGER)
 
@@ -88,13 +88,8 @@ def add_entry(path: Path, name: str, entry: str) -> None:
                 f"{path} has a key of the name {name!r}. Choose another name, or remove its entry first."
             )
         before = path.read_text(encoding="utf-8").rstrip("\n") + "\n\n"
-    path = path.resolve()  # a link stays one
-    unfinished = path.with_name(path.name + ".new")
     try:
-        unfinished.write_text(before + entry, encoding="utf-8")
-        if path.exists():
-            shutil.copymode(path, unfinished)
-        unfinished.replace(path)
+        save_whole(path, (before + entry).encode())
     except OSError as error:
         raise ConfigurationError(
             f"The key can not be written to {path}: {error.strerror}."

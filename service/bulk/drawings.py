@@ -11,6 +11,7 @@ from service.bulk.results import Mode
 from service.errors import ConfigurationError
 from service.imaging.overlay import RenderedImage
 from service.media_types import PNG
+from service.storage.url import is_url
 from service.tasks.task import Task
 from service.whole_write import write_whole
 
@@ -28,7 +29,8 @@ def check_folder(folder: Path, task: Task, sources: Sequence[str], mode: Mode) -
         raise ConfigurationError(f"--images: the results of {task.name} can not be drawn.")
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"--images {folder}: this is a file, not a folder.")
-    inside = [one for one in sources if folder.resolve().is_relative_to(_root(one))]
+    here = [one for one in sources if not is_url(one)]
+    inside = [one for one in here if folder.resolve().is_relative_to(_root(one))]
     if inside:
         raise ConfigurationError(
             f"--images {folder}: this lies in the source {inside[0]!r}, which would have the drawn images too. Give "

@@ -4,6 +4,7 @@ import json
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,10 @@ from service.labeled.scorers import (
 )
 from service.labeled.scores import DECISION, Scores
 from service.labeled.truth import LabeledImage, LabeledImages
+from service.runtime.daemon_call import daemon_call
 from service.runtime.job import JobResult
 from service.settings import Settings
+from service.storage.url import is_url
 
 DIGITS = 6
 SHOWN = 20
@@ -64,8 +67,8 @@ class Evaluation:
     """What is measured.
 
     Attributes:
-        sources: the folder of the images; or tar shards and Parquet files, see `Sources`.
-        labels: the known answers, see `read_labels`; None: those that the source holds.
+        sources: the folder of the images; or tar shards, Parquet files and URLs, see `Sources`.
+        labels: the known answers, of this machine, see `read_labels`; None: those that the source holds.
         column: of the images in Parquet files.
         label_column: of the labels there.
         out: a file for the report as JSON.
@@ -73,15 +76,15 @@ class Evaluation:
     """
 
     sources: tuple[str, ...]
-    labels: Path | None = None
+    labels: str | None = None
     column: str | None = None
     label_column: str | None = None
     out: Path | None = None
     overwrite: bool = False
 
 
-async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation) -> int:
-    """Measure a model, print its scores, and return the exit status.
+async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation, console: Console) -> int:
+    """Measure a model, print its scores on a console, and return the exit status.
 
     Raises:
         ConfigurationError: the labels can not be read or do not fit, or what is wanted is not possible.
@@ -97,7 +100,8 @@ async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation) -> int
         )
     if given.out is not None:
         check_new("--out", given.out, replaces=given.overwrite)
-    labeled = _labeled(given, task.name, settings.max_body_bytes)
+    reading = partial(_labeled, given, task.name, settings.max_body_bytes)
+    labeled = await daemon_call(reading, "foveal-sources")
     full = Wanted(wanted.task, wanted.model, (*wanted.options, *_sight(task.name)))
     rendering = "mask" if task.name == "segment" else None
     async with open_predictor(settings, full, rendering=rendering, all_classes=True) as (
@@ -110,7 +114,7 @@ async def evaluate(settings: Settings, wanted: Wanted, given: Evaluation) -> int
     if status > FAILED:
         return status
     report = measured.report()
-    _print(Console() if Console().is_terminal else Console(width=160), report)
+    _print(console, report)
     if given.out is not None:
         with whole_file(given.out) as file:
             file.write(json.dumps(report, indent=1, ensure_ascii=False).encode() + b"\n")
@@ -131,10 +135,15 @@ class _Labeled:
 
 def _labeled(given: Evaluation, task: str, largest: int) -> _Labeled:
     first = Path(given.sources[0])
-    if len(given.sources) == 1 and first.is_dir() and not _holds_sources(first, given.labels):
-        return _in_folder(first, given.labels, task, largest)
+    if given.labels is not None and is_url(given.labels):
+        raise ConfigurationError(
+            f"--labels {given.labels}: labels are read from this machine. Copy them here; the images may stay there."
+        )
+    labels = None if given.labels is None else Path(given.labels)
+    if len(given.sources) == 1 and first.is_dir() and not _holds_sources(first, labels):
+        return _in_folder(first, labels, task, largest)
     sources = Sources(given.sources, largest, BytesIO(), column=given.column)
-    known = read_known_answers(sources, task, given.labels, given.label_column)
+    known = read_known_answers(sources, task, labels, given.label_column)
     return _Labeled(known.labeled, known.pairs, len(known.labeled.images))
 
 
@@ -176,6 +185,7 @@ class _Measured:
         self._scorer = _scorer(self._card)
         self._left_out: list[dict[str, str]] = []
         self._count = 0
+        self._answered = 0
         self._pace = Pace()
         self._pace.total = given.count
 
@@ -190,6 +200,7 @@ class _Measured:
         def items() -> Iterator[Item]:
             for item, image in self._pairs():
                 taken.append(image)
+                self._answered += image is not None
                 yield item
 
         chunks = Chunks(items(), CHUNK, lambda _: False)
@@ -256,6 +267,7 @@ class _Measured:
             "labels": self._labeled.name,
             "options": self._predictor.options.model_dump(mode="json"),
             "images": self._count,
+            "labels_without_image": max(0, len(self._labeled.images) - self._answered),
             "scores": _rounded(scores.total),
             "by_label": by_label,
             "left_out": self._left_out,
@@ -314,5 +326,7 @@ def _print(console: Console, report: dict[str, Any]) -> None:
         console.print(table)
     for one in report["left_out"][:SHOWN]:
         console.print(f"left out: {escape(one['image'])}: {escape(one['detail'])}", highlight=False)
+    if report["labels_without_image"]:
+        console.print(f"{report['labels_without_image']} labels belong to no image of the source")
     if (more := len(report["left_out"]) - SHOWN) > 0:
         console.print(f"and {more} more were left out", highlight=False)

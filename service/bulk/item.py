@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from stat import S_ISREG
+from typing import BinaryIO, Literal, Protocol
 
 from service.errors import BodyTooLargeError, EmptyImageError, FovealError, UnreadableSourceError
 
@@ -12,16 +13,30 @@ Body = bytes | FovealError
 """An encoded image, or why there is none."""
 
 
+class SourceFile(Protocol):
+    """A file of a source: a `pathlib.Path`, or one that is elsewhere. As text it is what the user sees."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
+
+    def open(self, mode: Literal["rb"], /) -> BinaryIO: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Item:
     """An image by its name; `read` returns its bytes or its error, and may block.
 
-    `held_bytes` is what the item itself holds in memory already: the bytes of a member of a shard.
+    `held_bytes` is what the item itself holds in memory already: the bytes of a member of a shard. `far_bytes` is about
+    how many come from another machine when it is read; 0 where they lie here. Such images are read side by side.
     """
 
     name: str
     read: Callable[[], Body]
     held_bytes: int = 0
+    far_bytes: int = 0
 
 
 def item_of_file(path: Path, largest: int) -> Item:
@@ -39,9 +54,9 @@ def item_of_fault(name: str, reason: str) -> Item:
     return item_of_body(name, UnreadableSourceError(reason))
 
 
-def name_of(path: Path | str) -> str:
+def name_of(path: SourceFile | str) -> str:
     r"""Return a path as text that JSON has: bytes of a name that are no UTF-8 are written as `\xff`."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace")
+    return os.fsencode(str(path)).decode("utf-8", "backslashreplace")
 
 
 def read_file(path: Path, largest: int) -> Body:

@@ -1,20 +1,21 @@
-"""Known answers inside tar shards and Parquet files, and annotations of their images, for `foveal evaluate`."""
+"""Known answers inside tar shards and Parquet files, and those beside images that are no files here."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from service.bulk.item import Item, name_of, reason_of
+from service.bulk.item import Item, SourceFile, name_of, reason_of
 from service.bulk.shard import DAMAGED, headers, is_shard, opened, parts_of
 from service.bulk.sources import Sources
-from service.bulk.table import is_table, require_pyarrow
+from service.bulk.table import arrow_source, is_table, require_pyarrow
 from service.errors import LabelsError
-from service.labeled.coco import read_annotations
+from service.labeled.reading import read_beside
 from service.labeled.table import LABEL_COLUMNS
 from service.labeled.truth import LabeledImage, LabeledImages
+from service.storage.url import is_url
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 """Extensions of the members that label a sample, that which goes before first."""
@@ -32,61 +33,64 @@ class KnownAnswers:
     Attributes:
         labeled: all that is known, without the images.
         sources: of the images.
-        by_name: what is known, by the name of the image without its extension.
-        by_ending: whether a name there may be the end of an image's, as in annotations; else it is all of it.
+        by_name: what is known, by a name.
+        names_of: the names that an image may have there, that which goes before first.
     """
 
     labeled: LabeledImages
     sources: Sources
     by_name: Mapping[str, LabeledImage]
-    by_ending: bool
+    names_of: Callable[[str], Iterable[str]]
 
     def pairs(self) -> Iterator[tuple[Item, LabeledImage | None]]:
         """Yield the images in their order, each with its answer."""
         for item in self.sources.images():
-            yield item, self._of(item.name)
-
-    def _of(self, name: str) -> LabeledImage | None:
-        if not self.by_ending:
-            return self.by_name.get(key_of(name))
-        parts = name.split("/")
-        ends = ("/".join(parts[at:]) for at in range(len(parts)))
-        return next((self.by_name[end] for end in ends if end in self.by_name), None)
+            names = (name for name in self.names_of(item.name) if name in self.by_name)
+            name = next(iter(names), None)
+            yield item, None if name is None else self.by_name[name]
 
 
 def read_known_answers(
     sources: Sources, task: str, labels: Path | None, label_column: str | None
 ) -> KnownAnswers:
-    """Read the known answers of all images of tar shards and Parquet files, or those of annotations.
+    """Read the known answers of all images of tar shards, Parquet files and places elsewhere, or those beside them.
 
     Args:
         sources: of the images.
-        task: `classify`, whose labels the sources hold, or `detect`, whose boxes are in annotations.
-        labels: the annotations in COCO's form, for `detect`.
+        task: `classify`, whose labels the sources hold or a table; `detect`, whose boxes are in annotations; or
+            `segment`, whose masks lie in a folder or a table names them.
+        labels: the annotations in COCO's form, the table, or the folder of masks.
         label_column: of Parquet files; None: found.
 
     Raises:
         LabelsError: there are none, or they can not be read.
         ConfigurationError: a source is not there.
+        StorageError: a place elsewhere does not answer, or refuses.
     """
     sources.check()
-    if task == "detect":
-        if labels is None:
-            raise LabelsError(
-                "Task detect on these sources needs annotations in COCO's form: --labels FILE"
-            )
-        labeled = read_annotations(labels)
+    if labels is not None:
+        labeled = read_beside(labels, task)
+        by_stem = labels.is_dir()
         return KnownAnswers(
-            labeled, sources, {str(one.file): one for one in labeled.images}, by_ending=True
+            labeled,
+            sources,
+            {str(one.file): one for one in labeled.images},
+            _stem if by_stem else ends_of,
         )
-    if task != "classify" or labels is not None:
+    if task == "detect":
         raise LabelsError(
-            "Labels inside shards and tables are for task classify, and beside them for detect. Unpack the images into "
-            "a folder for another task or other labels"
+            "Task detect on these sources needs annotations in COCO's form: --labels FILE"
+        )
+    if task != "classify":
+        raise LabelsError(
+            "Task segment on these sources needs masks: --labels FOLDER, with a PNG of class indices of the same name "
+            "for each image, or a CSV with the columns file and mask"
         )
     cells: dict[str, Cells] = {}
     for path in sources.containers():
         cells |= _cells_of(path, label_column)
+    if not cells:
+        cells = _cells_of_folders(sources)
     if not cells:
         raise LabelsError(
             f"{', '.join(sources.names)}: there are no labels in it. A tar shard has 0001.cls, 0001.json or 0001.txt "
@@ -95,8 +99,32 @@ def read_known_answers(
     by_name = {name: LabeledImage(Path(name), one) for name, one in cells.items()}
     name = Path(sources.names[0]).name
     return KnownAnswers(
-        LabeledImages(name, tuple(by_name.values())), sources, by_name, by_ending=False
+        LabeledImages(name, tuple(by_name.values())), sources, by_name, lambda name: (key_of(name),)
     )
+
+
+def ends_of(name: str) -> Iterator[str]:
+    """Yield the name of an image and its ends, from part to part; of a URL, as a path has it, too."""
+    parts = name.split("/")
+    yield from ("/".join(parts[at:]) for at in range(len(parts)))
+    yield str(Path(name))
+
+
+def _stem(name: str) -> Iterator[str]:
+    yield parts_of(name.rpartition("/")[2])[0]
+
+
+def _cells_of_folders(sources: Sources) -> dict[str, Cells]:
+    """Return the labels of images elsewhere whose folders in the source are their classes."""
+    found: dict[str, Cells] = {}
+    for source in sources.names:
+        if is_url(source):
+            head = f"{source.rstrip('/')}/"
+            for name in sources.files_of(source):
+                label, slash, _ = name.removeprefix(head).partition("/")
+                if slash and name.startswith(head):
+                    found[key_of(name)] = (label,)
+    return found
 
 
 def key_of(name: str) -> str:
@@ -107,13 +135,13 @@ def key_of(name: str) -> str:
     return head + slash + parts_of(file)[0]
 
 
-def _cells_of(path: Path, label_column: str | None) -> dict[str, Cells]:
+def _cells_of(path: SourceFile, label_column: str | None) -> dict[str, Cells]:
     if is_shard(path):
         return _cells_in_shard(path)
     return dict(_cells_in_table(path, label_column))
 
 
-def _cells_in_shard(path: Path) -> dict[str, Cells]:
+def _cells_in_shard(path: SourceFile) -> dict[str, Cells]:
     """Return the labels of a shard's samples; a damaged shard gives those before the damage, as it gives images."""
     shard = name_of(path)
     found: dict[str, tuple[int, Cells]] = {}
@@ -162,14 +190,14 @@ def _values(value: Any, where: str) -> Cells | None:  # noqa: ANN401  # JSON
     raise LabelsError(f"{where}: {value!r} is no label. It is a name, an index or a list of them")
 
 
-def _cells_in_table(path: Path, label_column: str | None) -> Iterator[tuple[str, Cells]]:
+def _cells_in_table(path: SourceFile, label_column: str | None) -> Iterator[tuple[str, Cells]]:
     require_pyarrow(str(path))
     import pyarrow as pa  # noqa: PLC0415  # an extra
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     table = name_of(path)
     try:
-        with pq.ParquetFile(path) as file:
+        with arrow_source(path) as source, pq.ParquetFile(source) as file:
             names = file.schema_arrow.names
             column = _label_column(table, names, label_column)
             classes = _class_names(file.schema_arrow.metadata or {}, column)

@@ -23,7 +23,7 @@ from service.bulk.rows import Served, is_failure
 from service.bulk.run import Run
 from service.bulk.sources import Sources
 from service.bulk.whole_file import check_new
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, StorageError
 from service.runtime.daemon_call import daemon_call
 from service.runtime.host import spared_collector
 from service.settings import Settings
@@ -75,7 +75,9 @@ async def predict(
     Raises:
         ConfigurationError: what is wanted is not possible, or the results can not be written. What was written stays.
     """
-    ids = _check(settings, wanted, given, output)
+    ids = _check(wanted, given, output)
+    # A place elsewhere may keep its reader waiting; that must not keep the process from ending.
+    await daemon_call(given.sources(settings, output.out).check, "foveal-sources")
     task = task_of(wanted)
     with ExitStack() as stack:
         show = stack.enter_context(shown())
@@ -102,7 +104,7 @@ def _answering(
     return open_cluster(cluster, settings, wanted, draws=draws, note=show.note)
 
 
-def _check(settings: Settings, wanted: Wanted, given: Input, output: Output) -> Ids:
+def _check(wanted: Wanted, given: Input, output: Output) -> Ids:
     """Refuse what can not be, before a model is loaded."""
     task = task_of(wanted)
     options = options_of(task, wanted.options)
@@ -117,7 +119,6 @@ def _check(settings: Settings, wanted: Wanted, given: Input, output: Output) -> 
         check_new("--coco", output.coco, replaces=output.mode != "new")
     if output.images is not None:
         check_folder(output.images, task, given.names, output.mode)
-    given.sources(settings, output.out).check()
     return ids
 
 
@@ -156,7 +157,13 @@ class _Job:
             in_flight=self._answering.in_flight,
         )
         async with _counting(counted, self._pace), signals(run.stop, self._show) as came:
-            ended = await run.complete()
+            try:
+                ended = await run.complete()
+            except StorageError as error:
+                raise StorageError(
+                    f"{error} The rows of the images before are whole; go on with --resume.",
+                    error.reason,
+                ) from error
         if not ended:
             self._say(f"Stopped. Go on with --resume; {self._output.out} has")
             return signal_status(came[0])

@@ -4,6 +4,7 @@ import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Generic, TypeVar
 
 from service.bulk.chunks import Chunks, Read, read_some
@@ -82,7 +83,8 @@ class Run(Generic[R]):
             items = await self._taken()
         answers: list[R] = []
         while items:
-            read = await asyncio.to_thread(read_some, items)
+            # A place elsewhere may keep its reader waiting; that must not keep the process from ending.
+            read = await daemon_call(partial(read_some, items), "foveal-read")
             items = items[len(read) :]
             answers += await self._answer(read)
         return answers

@@ -24,6 +24,7 @@ from typing import IO, Any, Self
 from service.bulk.item import (
     Body,
     Item,
+    SourceFile,
     item_of_body,
     item_of_fault,
     name_of,
@@ -65,11 +66,11 @@ class _StrictHeader(TarInfo):
             raise ReadError("unexpected end of data" if cut else str(error)) from error
 
 
-def is_shard(path: Path) -> bool:
+def is_shard(path: SourceFile) -> bool:
     return path.name.lower().endswith(SHARDS)
 
 
-def images_in_shard(path: Path, largest: int, skipped: Callable[[], None]) -> Iterator[Item]:
+def images_in_shard(path: SourceFile, largest: int, skipped: Callable[[], None]) -> Iterator[Item]:
     """Yield the images of a tar file in the order of its members; a damaged one ends with an item that says so.
 
     Args:
@@ -137,7 +138,7 @@ def count_in_shard(path: Path) -> int | None:
         return None
 
 
-def _members(path: Path, largest: int) -> Iterator[tuple[str, str, str, Body]]:
+def _members(path: SourceFile, largest: int) -> Iterator[tuple[str, str, str, Body]]:
     """Yield key, extension, name and bytes of each visible file; only the bytes of images are read."""
     with ExitStack() as stack:
         archive = opened(path, stack)
@@ -162,7 +163,7 @@ def _body(archive: TarFile, member: TarInfo, largest: int) -> Body:
         return sized(file.read(), largest)
 
 
-def opened(path: Path, stack: ExitStack) -> TarFile:
+def opened(path: SourceFile, stack: ExitStack) -> TarFile:
     file: IO[bytes] | BufferedIOBase = stack.enter_context(path.open("rb"))
     ending = path.name.lower().rpartition(".")[2]
     if ending in DECOMPRESSORS:

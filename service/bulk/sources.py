@@ -9,17 +9,19 @@ from pathlib import Path
 from typing import BinaryIO
 
 from service.bulk.folder import Unreadable, files_below, paths_below
-from service.bulk.item import Item, item_of_fault, item_of_file, name_of
+from service.bulk.item import Item, SourceFile, item_of_fault, item_of_file, name_of
+from service.bulk.remote import Places, RemotePath
 from service.bulk.shard import EXTENSIONS, count_in_shard, images_in_shard, is_shard
 from service.bulk.table import count_in_table, images_in_table, is_table
-from service.errors import ConfigurationError
+from service.errors import ConfigurationError, StorageError
+from service.storage.url import is_url
 
 STDIN = "-"
 
 
 @dataclass(slots=True)
 class Sources:
-    """The images that sources name: files, folders, glob patterns, and `-` for a list of paths.
+    """The images that sources name: files, folders, glob patterns, URLs of them, and `-` for a list of paths.
 
     Args:
         names: the sources, in the order in which their images come.
@@ -28,6 +30,7 @@ class Sources:
         separator: what ends a path in the list: a line end, or a zero byte.
         column: of Parquet files, the one with the images; None: found.
         left_out: files that no folder has as sources, such as the results.
+        places: opens the files that are elsewhere, which URLs name.
     """
 
     names: Sequence[str]
@@ -36,6 +39,7 @@ class Sources:
     separator: bytes = b"\n"
     column: str | None = None
     left_out: frozenset[Path] = frozenset()
+    places: Places = field(default_factory=Places)
     others: int = field(default=0, init=False)
     """How many files were left out because they are no images."""
 
@@ -54,10 +58,11 @@ class Sources:
             yield from chain([first], found)
 
     def check(self) -> None:
-        """Look for the first image of each source, but of a list, which is read once.
+        """Look for the first image of each source, but of a list, which is read once. One elsewhere is read.
 
         Raises:
             ConfigurationError: a source is not there or has no image.
+            StorageError: a place elsewhere does not answer, or refuses.
         """
         if self.names.count(STDIN) > 1:
             raise ConfigurationError(
@@ -65,8 +70,13 @@ class Sources:
             )
         for name in self.names:
             self.others = 0
-            if name != STDIN and next(self._images_of(name), None) is None:
+            if name == STDIN:
+                continue
+            first = next(self._images_of(name), None)
+            if first is None:
                 raise self._empty(name, self.others)
+            if first.far_bytes:  # a place may list what it does not give
+                first.read()
         self.others = 0
 
     def count(self) -> int | None:
@@ -75,8 +85,8 @@ class Sources:
         for name in self.names:
             if name == STDIN:
                 return None
-            if Path(name).is_dir():
-                paths: Iterator[Path | str | Unreadable] = paths_below(name)
+            if not is_url(name) and Path(name).is_dir():
+                paths: Iterator[SourceFile | str | Unreadable] = paths_below(name)
             else:
                 paths = (path for path, _ in self._paths_of(name))
             for path in paths:
@@ -86,7 +96,7 @@ class Sources:
                 total += counted
         return total
 
-    def containers(self) -> Iterator[Path]:
+    def containers(self) -> Iterator[SourceFile]:
         """Yield the tar shards and the tables of all sources.
 
         Raises:
@@ -95,8 +105,18 @@ class Sources:
         for name in self.names:
             if name != STDIN:
                 for path, _ in self._paths_of(name):
-                    if isinstance(path, Path) and (is_shard(path) or is_table(path)):
+                    if not isinstance(path, Unreadable) and (is_shard(path) or is_table(path)):
                         yield path
+
+    def files_of(self, name: str) -> Iterator[str]:
+        """Yield the names of the image files of one source.
+
+        Raises:
+            ConfigurationError: it is not there.
+        """
+        for path, _ in self._paths_of(name):
+            if not isinstance(path, Unreadable) and path.suffix[1:].lower() in EXTENSIONS:
+                yield name_of(path)
 
     def _images_of(self, name: str) -> Iterator[Item]:
         if name == STDIN:
@@ -110,10 +130,12 @@ class Sources:
             else:
                 yield from self._images_at(path, is_named=is_named)
 
-    def _paths_of(self, name: str) -> Iterator[tuple[Path | Unreadable, bool]]:
+    def _paths_of(self, name: str) -> Iterator[tuple[SourceFile | Unreadable, bool]]:
         """Yield the files of a source, and whether it names them, whatever their extension."""
         path = Path(name)
-        if path.is_dir():
+        if is_url(name):
+            yield from self.places.named(name)
+        elif path.is_dir():
             yield from ((found, False) for found in files_below(path))
         elif path.exists():
             yield path, True
@@ -145,13 +167,31 @@ class Sources:
         """Yield the images of the paths in the list; one that is not there is an item of its own."""
         for entry in _entries(self.listed, self.separator):
             path = Path(entry)
-            if path.is_dir():
+            if is_url(entry):
+                yield from self._listed_elsewhere(entry)
+            elif path.is_dir():
                 yield from self._images_of(entry)
             else:
                 yield from self._images_at(path, is_named=True)
 
-    def _images_at(self, path: Path, *, is_named: bool) -> Iterator[Item]:
-        if not is_named and path.absolute() in self.left_out:
+    def _listed_elsewhere(self, entry: str) -> Iterator[Item]:
+        try:
+            file = self.places.listed(entry)
+            if file.suffix[1:].lower() in EXTENSIONS:  # nobody is asked for it before it is read
+                yield file.item(self.largest)
+            else:
+                found = self._images_of(entry)
+                first = next(found, None)
+                if first is None:
+                    raise self._empty(entry, 0)
+                yield from chain([first], found)
+        except StorageError:
+            raise
+        except ConfigurationError as error:
+            yield item_of_fault(name_of(entry), str(error))
+
+    def _images_at(self, path: SourceFile, *, is_named: bool) -> Iterator[Item]:
+        if isinstance(path, Path) and not is_named and path.absolute() in self.left_out:
             return
         if is_shard(path):
             yield from images_in_shard(path, self.largest, self._skip)
@@ -159,22 +199,24 @@ class Sources:
             skipped = None if is_named else self._skip
             yield from images_in_table(path, self.largest, self.column, skipped)
         elif is_named or path.suffix[1:].lower() in EXTENSIONS:
-            yield item_of_file(path, self.largest)
+            if isinstance(path, Path):
+                yield item_of_file(path, self.largest)
+            elif isinstance(path, RemotePath):
+                yield path.item(self.largest)
         else:
             self._skip()
 
     @staticmethod
-    def _count(path: Path | str | Unreadable) -> int | None:
+    def _count(path: SourceFile | str | Unreadable) -> int | None:
         if isinstance(path, Unreadable):
             return 1
         extension = str(path).rpartition(".")[2].lower()
         if extension in EXTENSIONS:
             return 1
-        if is_shard(Path(path)):
-            return count_in_shard(Path(path))
-        if is_table(Path(path)):
-            return count_in_table(Path(path))
-        return 0
+        file = Path(path) if isinstance(path, str) else path
+        if is_shard(file):  # of one elsewhere, the headers are not to be had without the rest
+            return count_in_shard(file) if isinstance(file, Path) else None
+        return count_in_table(file) if is_table(file) else 0
 
     def _skip(self) -> None:
         self.others += 1

@@ -1,11 +1,20 @@
 """Images in a column of a Parquet file, row by row."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from service.bulk.item import Item, item_of_body, item_of_fault, name_of, reason_of, sized
+from service.bulk.item import (
+    Item,
+    SourceFile,
+    item_of_body,
+    item_of_fault,
+    name_of,
+    reason_of,
+    sized,
+)
 from service.errors import ConfigurationError
 
 COLUMNS = ("image", "img", "bytes", "jpg", "png")
@@ -26,12 +35,12 @@ def require_pyarrow(what: str) -> None:
         )
 
 
-def is_table(path: Path) -> bool:
+def is_table(path: SourceFile) -> bool:
     return path.suffix.lower() in {".parquet", ".pq"}
 
 
 def images_in_table(
-    path: Path, largest: int, column: str | None, skipped: Callable[[], None] | None = None
+    path: SourceFile, largest: int, column: str | None, skipped: Callable[[], None] | None = None
 ) -> Iterator[Item]:
     """Yield the images of a Parquet file, named by their row: `file.parquet/0`.
 
@@ -50,7 +59,10 @@ def images_in_table(
 
     table = name_of(path)
     try:
-        with pq.ParquetFile(path, buffer_size=BUFFER_BYTES, pre_buffer=False) as file:
+        with (
+            arrow_source(path) as source,
+            pq.ParquetFile(source, buffer_size=BUFFER_BYTES, pre_buffer=False) as file,
+        ):
             place = _place(path, file.schema_arrow, column)
             if isinstance(place, ConfigurationError):
                 if skipped is None:
@@ -70,14 +82,25 @@ def images_in_table(
         yield item_of_fault(table, f"The Parquet file is damaged: {first}.")
 
 
-def count_in_table(path: Path) -> int | None:
+@contextmanager
+def arrow_source(path: SourceFile) -> Iterator[Path | BinaryIO]:
+    """Give what pyarrow reads: a path of this machine, which it opens itself, or an open file."""
+    if isinstance(path, Path):
+        yield path
+        return
+    with path.open("rb") as file:
+        yield file
+
+
+def count_in_table(path: SourceFile) -> int | None:
     """Return how many rows a Parquet file has; None where it can not be read."""
     require_pyarrow(str(path))
     import pyarrow as pa  # noqa: PLC0415  # an extra
     import pyarrow.parquet as pq  # noqa: PLC0415
 
     try:
-        return int(pq.read_metadata(path).num_rows)
+        with arrow_source(path) as source:
+            return int(pq.read_metadata(source).num_rows)
     except (OSError, pa.ArrowException):
         return None
 
@@ -89,7 +112,7 @@ def _values(batch: Any, place: list[str]) -> list[bytes | None]:  # noqa: ANN401
     return [None if value is None else value[place[1]] for value in values]
 
 
-def _place(path: Path, schema: Any, column: str | None) -> list[str] | ConfigurationError:  # noqa: ANN401
+def _place(path: SourceFile, schema: Any, column: str | None) -> list[str] | ConfigurationError:  # noqa: ANN401
     """Return the column of the images, and the field in it where it holds structs; the error where there is none."""
     binary = {name: place for name in schema.names if (place := _binary(schema.field(name)))}
     if column is not None:

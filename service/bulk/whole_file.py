@@ -1,10 +1,11 @@
-"""A file that is there as a whole or not at all."""
+"""A file of results that is there as a whole or not at all."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
+from service import whole_write
 from service.bulk.item import reason_of
 from service.errors import ConfigurationError
 
@@ -13,25 +14,16 @@ from service.errors import ConfigurationError
 def whole_file(path: Path) -> Iterator[BinaryIO]:
     """Give a file to write to; at the end of the block it has its name, after an error it is gone.
 
+    Until then it is `.NAME.part`: one that a kill left is overwritten, because it may be large.
+
     Raises:
         ConfigurationError: it can not be written.
     """
-    beside = path.with_name(f".{path.name}.part")
     try:
-        with beside.open("wb") as file:
+        with whole_write.whole_file(path, path.with_name(f".{path.name}.part")) as file:
             yield file
-        beside.replace(path)
     except OSError as error:
-        _remove(beside)
         raise ConfigurationError(f"{path} can not be written: {reason_of(error)}.") from error
-    except BaseException:
-        _remove(beside)
-        raise
-
-
-def _remove(path: Path) -> None:
-    with suppress(OSError):  # it was never made: the folder can not be written
-        path.unlink()
 
 
 def check_new(option: str, path: Path, *, replaces: bool) -> None:
@@ -42,6 +34,8 @@ def check_new(option: str, path: Path, *, replaces: bool) -> None:
     """
     if path.is_dir():
         raise ConfigurationError(f"{option} {path}: this is a folder. Name a file.")
+    if path.exists() and not path.is_file():
+        raise ConfigurationError(f"{option} {path}: this is no regular file. Name one.")
     if path.exists() and not replaces:
         raise ConfigurationError(f"{option} {path}: the file exists. Replace it with --overwrite.")
     if not path.parent.is_dir():

@@ -17,6 +17,7 @@ from service.bulk.predict import Input, Output, predict
 from service.bulk.predictor import Wanted
 from service.bulk.results import Mode
 from service.command_options import DeviceOption, ModelsOption
+from service.commands.output import wide_console
 from service.errors import ConfigurationError
 from service.logs import configure_logs
 from service.settings import Settings, read_settings
@@ -24,7 +25,8 @@ from service.settings import Settings, read_settings
 SourcesArgument = Annotated[
     list[str],
     typer.Argument(
-        help="Image files, folders, glob patterns, tar shards, Parquet files; - reads paths from the input",
+        help="Image files, folders, glob patterns, tar shards, Parquet files, also as s3:// and other URLs; "
+        "- reads paths from the input",
         metavar="SOURCE...",
         show_default=False,
     ),
@@ -113,7 +115,7 @@ def evaluate_command(
     sources: Annotated[
         list[str],
         typer.Argument(
-            help="Folder of the images, or tar shards and Parquet files with labels in them",
+            help="Folder of the images, or tar shards and Parquet files with labels in them; s3:// and other URLs too",
             metavar="SOURCE...",
             show_default=False,
         ),
@@ -121,7 +123,7 @@ def evaluate_command(
     task: TaskOption,
     model: ModelOption = None,
     labels: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             help="Known answers: a folder with a folder for each class, a CSV (file, label or mask), COCO annotations, "
             "or a folder of PNG masks; default: what SOURCE holds"
@@ -147,7 +149,7 @@ def evaluate_command(
     """
     given = Evaluation(tuple(sources), labels, column, label_column, out, overwrite)
     wanted = Wanted(task, model, tuple(option or ()))
-    _exit_with(evaluate(_settings(models, device), wanted, given))
+    _exit_with(evaluate(_settings(models, device), wanted, given, wide_console()))
 
 
 def _settings(models: str | None, device: str | None) -> Settings:

@@ -19,7 +19,7 @@ from service.storage.file_system import open_remote
 from service.storage.lock_file import LOCK_FILE, read_lock
 from service.storage.locking import lock_models
 from service.storage.pulling import Puller
-from service.storage.url import StorageUrl, parse_url
+from service.storage.url import StorageUrl, is_url, parse_url
 from service.wiring import make_fetching, make_storage
 
 
@@ -42,6 +42,11 @@ def pull_command(
     """
     settings = read_settings(os.environ, {})
     configure_logs(settings.log_level, "text", sys.stderr)
+    if source is not None and not is_url(source):
+        raise ConfigurationError(
+            f"--from {source}: this is a folder, and --from names a URL: s3://, gs://, hf://, https://. A folder is "
+            "served as it is (--models), and cp -r copies a version."
+        )
     place = settings.models if source is None else parse_url(source)
     if not isinstance(place, StorageUrl):
         raise ConfigurationError("Name the place to copy from: --from s3://BUCKET/PREFIX.")

@@ -56,3 +56,17 @@ def read_mask_folders(folder: Path, images: Path | None) -> LabeledImages:
         )
     pairs = (LabeledImage(by_stem[mask.stem], mask=mask) for mask in masks)
     return LabeledImages(folder.name, tuple(pairs))
+
+
+def read_masks(folder: Path) -> LabeledImages:
+    """Return the masks `masks/NAME.png` of a folder, or those in it; `file` is NAME, because the images are elsewhere.
+
+    Raises:
+        LabelsError: there are none.
+    """
+    inside = folder / MASKS
+    masks = sorted((inside if inside.is_dir() else folder).glob("*.png"))
+    if not masks:
+        raise LabelsError(f"{folder}: there is no mask, a PNG of class indices, in it")
+    images = (LabeledImage(Path(mask.stem), mask=mask) for mask in masks)
+    return LabeledImages(folder.name, tuple(images))

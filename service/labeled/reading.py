@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from service.errors import LabelsError
-from service.labeled.coco import find_coco, read_coco
-from service.labeled.folders import read_class_folders, read_mask_folders
+from service.labeled.coco import find_coco, read_annotations, read_coco
+from service.labeled.folders import read_class_folders, read_mask_folders, read_masks
 from service.labeled.names import ClassNames
-from service.labeled.table import read_table
+from service.labeled.table import read_table, read_table_beside
 from service.labeled.truth import LabeledImages
 
 TASKS = ("classify", "segment", "detect")
@@ -30,6 +30,32 @@ def read_labels(path: Path, images: Path | None, task: str) -> LabeledImages:
         return _read(path, images, task)
     except OSError as error:
         raise LabelsError(f"{path}: {error.filename}: {error.strerror}") from error
+
+
+def read_beside(path: Path, task: str) -> LabeledImages:
+    """Read known answers of images that are no files of this machine: `file` of each has the name that they give it.
+
+    Args:
+        path: annotations in COCO's form, a table, or a folder of masks, whose `file` is the name without its extension.
+        task: one of `TASKS`.
+
+    Raises:
+        LabelsError: they can not be read, or do not fit the task.
+    """
+    if not path.exists():
+        raise LabelsError(f"{path}: there is no such folder or file")
+    try:
+        if task == "detect":
+            return read_annotations(find_coco(path) if path.is_dir() else path)
+        if not path.is_dir():
+            return read_table_beside(path, masks=task == "segment")
+        if task == "segment":
+            return read_masks(path)
+    except OSError as error:
+        raise LabelsError(f"{path}: {error.filename}: {error.strerror}") from error
+    raise LabelsError(
+        f"{path}: give a CSV with the columns file and label: the images are not in folders of this machine"
+    )
 
 
 def check_answers(labeled: LabeledImages, labels: Sequence[str], *, several: bool) -> None:

@@ -1,10 +1,11 @@
 """A table of labeled images: CSV with the columns file and label, file and mask, or file and one column a label."""
 
 import csv
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from service.errors import LabelsError
+from service.labeled.image_files import SUFFIXES
 from service.labeled.truth import LabeledImage, LabeledImages, require_files
 
 FILE_COLUMNS = ("file", "filename", "file_name", "path", "filepath", "image", "img")
@@ -13,6 +14,7 @@ MASK_COLUMNS = ("mask", "masks", "label", "target")
 DELIMITERS = ",;\t"
 
 Rows = list[list[str]]
+Pairs = list[tuple[str, tuple[str, ...]]]
 
 
 def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages:
@@ -28,22 +30,42 @@ def read_table(path: Path, images: Path | None, *, masks: bool) -> LabeledImages
     Raises:
         LabelsError: it can not be read, has no such columns, or names files that are not there.
     """
-    rows = _read(path)
     folder = images or path.parent
+    pairs = _pairs(path, lambda file: (folder / file).is_file(), masks=masks)
+    named = dict.fromkeys(file for file, _ in pairs)  # each once
+    require_files([folder / file for file in named], "images")
+    return LabeledImages(path.name, _images(pairs, folder, path.parent, masks=masks))
+
+
+def read_table_beside(path: Path, *, masks: bool) -> LabeledImages:
+    """Return the images that a CSV names, which are elsewhere: their files are as the CSV has them.
+
+    Args:
+        path: see `read_table`.
+        masks: whether the second column names masks, which lie here.
+
+    Raises:
+        LabelsError: it can not be read, or has no such columns.
+    """
+    pairs = _pairs(path, lambda file: Path(file).suffix.lower() in SUFFIXES, masks=masks)
+    return LabeledImages(path.name, _images(pairs, Path(), path.parent, masks=masks))
+
+
+def _pairs(path: Path, is_image: Callable[[str], bool], *, masks: bool) -> Pairs:
+    """Return each row's file and its labels, or its mask; `is_image` says whether the first row has a file already."""
+    rows = _read(path)
     heading = [cell.casefold() for cell in rows[0]]
-    has_heading = heading[0] in FILE_COLUMNS or not (folder / rows[0][0]).is_file()
+    has_heading = heading[0] in FILE_COLUMNS or not is_image(rows[0][0])
     body = rows[1:] if has_heading else rows
     if not body:
         raise LabelsError(f"{path.name}: there are no rows below the first one")
     labels = [] if masks or not has_heading else _label_columns(rows[0], body)
     if labels:
-        pairs = _one_hot(rows[0], body, labels)
-    else:
-        wanted = MASK_COLUMNS if masks else LABEL_COLUMNS
-        file_at = _column(heading, FILE_COLUMNS, 0) if has_heading else 0
-        label_at = _column(heading, wanted, 1 - min(file_at, 1)) if has_heading else 1
-        pairs = [(row[file_at], (row[label_at],)) for row in body]
-    return LabeledImages(path.name, _images(pairs, folder, path.parent, masks=masks))
+        return _one_hot(rows[0], body, labels)
+    wanted = MASK_COLUMNS if masks else LABEL_COLUMNS
+    file_at = _column(heading, FILE_COLUMNS, 0) if has_heading else 0
+    label_at = _column(heading, wanted, 1 - min(file_at, 1)) if has_heading else 1
+    return [(row[file_at], (row[label_at],)) for row in body]
 
 
 def _read(path: Path) -> Rows:
@@ -86,20 +108,15 @@ def _label_columns(heading: Sequence[str], body: Rows) -> list[int]:
     return named if several else []
 
 
-def _one_hot(
-    heading: Sequence[str], body: Rows, labels: Sequence[int]
-) -> list[tuple[str, tuple[str, ...]]]:
+def _one_hot(heading: Sequence[str], body: Rows, labels: Sequence[int]) -> Pairs:
     file_at = next(at for at in range(len(heading)) if at not in labels)
     return [(row[file_at], tuple(heading[at] for at in labels if row[at] == "1")) for row in body]
 
 
-def _images(
-    pairs: Sequence[tuple[str, tuple[str, ...]]], folder: Path, beside: Path, *, masks: bool
-) -> tuple[LabeledImage, ...]:
+def _images(pairs: Pairs, folder: Path, beside: Path, *, masks: bool) -> tuple[LabeledImage, ...]:
     merged: dict[str, list[str]] = {}
     for file, cells in pairs:
         merged.setdefault(file, []).extend(cells)
-    require_files([folder / file for file in merged], "images")
     if not masks:
         ordered = sorted(merged.items(), key=lambda item: item[1])
         return tuple(LabeledImage(folder / file, tuple(cells)) for file, cells in ordered)

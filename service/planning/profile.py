@@ -13,6 +13,7 @@ from service.planning.replica import QUEUE_SIZE, TIMEOUT_SECONDS, Replica
 from service.runtime.chip import this_chip
 from service.runtime.device import DeviceName
 from service.runtime.host import granted_threads
+from service.whole_write import save_whole
 
 MOST_BYTES = 2**20
 """Of a file of measurements; one has some kilobytes."""
@@ -163,13 +164,13 @@ def read_profile(path: Path) -> Profile:
 
 
 def write_profile(profile: Profile, path: Path) -> None:
-    """Write a measurement.
+    """Write a measurement, as a whole or not at all.
 
     Raises:
         ConfigurationError: the file can not be written.
     """
     try:
-        path.write_text(profile.model_dump_json(indent=1) + "\n")
+        save_whole(path, f"{profile.model_dump_json(indent=1)}\n".encode())
     except OSError as error:
         raise ConfigurationError(
             f"The measurement can not be written to {path}: {error.strerror or error}."

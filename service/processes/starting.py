@@ -4,8 +4,9 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
 
 from service.api.errors import PROBLEM_TYPE
 from service.media_types import JSON
@@ -17,6 +18,8 @@ MOST_BODY_BYTES = 1 << 20
 """So much of a body is read before the answer."""
 _MOST_DIGITS = 18
 """Of a length; Python reads no number of more than 4,300, and no body is so long."""
+MOST_CONNECTIONS = 64
+"""That are open at once, each with a thread; probes and scrapes need few."""
 PATIENCE_SECONDS = 5.0
 """How long a connection may say nothing."""
 
@@ -52,6 +55,31 @@ class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
     reason = ""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:  # noqa: ANN401  # http.server's
+        super().__init__(*arguments, **options)
+        self._open: dict[socket.socket, None] = {}
+        """In the order in which they came."""
+        self._changing = threading.Lock()
+
+    def process_request(self, request: Any, client_address: Any) -> None:  # noqa: ANN401
+        """Answer on a thread. Where as many are open as may be, the oldest ends: a probe is answered all the same."""
+        with self._changing:
+            if len(self._open) >= MOST_CONNECTIONS:
+                oldest = next(iter(self._open))
+                del self._open[oldest]
+                with suppress(OSError):  # the client has left
+                    oldest.shutdown(socket.SHUT_RDWR)  # wakes its thread, which closes it
+            self._open[request] = None
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401
+        with self._changing:
+            self._open.pop(request, None)
+        super().shutdown_request(request)
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: a client that leaves before its answer is no fault."""
 
 
 class _Answer(BaseHTTPRequestHandler):

@@ -61,6 +61,19 @@ class Pace:
         block = max(self.window, CHUNK_BYTES / max(self.least_rate, 1.0))
         return max(_NO_TIME, min(block, self._began + self.seconds - self.clock()))
 
+    def require_time(self, path: str) -> None:
+        """Check that there is time for more of a file.
+
+        Raises:
+            StorageError: the deadline is over.
+        """
+        if self.clock() - self._began > self.seconds:
+            raise StorageError(
+                f"{path} did not come within {self.seconds:g} s (FOVEAL_MODELS_FETCH_SECONDS). What came is kept: "
+                "start again to go on.",
+                "slow",
+            )
+
     def note(self, path: str, count: int) -> None:
         """Take notice of bytes that came.
 
@@ -68,13 +81,8 @@ class Pace:
             TooSlowError: they come too slowly.
             StorageError: the deadline is over.
         """
+        self.require_time(path)
         now = self.clock()
-        if now - self._began > self.seconds:
-            raise StorageError(
-                f"{path} did not come within {self.seconds:g} s (FOVEAL_MODELS_FETCH_SECONDS). What came is kept: "
-                "start again to go on.",
-                "slow",
-            )
         self._window_bytes += count
         passed = now - self._window_began
         if passed < self.window:
@@ -159,6 +167,7 @@ class FileFetch:
     def _copy(self, stream: Stream, out: BinaryIO, missing: int) -> None:
         shown = f"{self.files.url}/{self.path}"
         while missing:
+            self.pace.require_time(shown)
             chunk = self.files.read(stream, self.path, min(missing, CHUNK_BYTES), self.pace.left)
             if not chunk:
                 raise StorageError(f"{shown}: the connection ended {missing} bytes too soon.")

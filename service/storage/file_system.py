@@ -4,14 +4,13 @@ import contextlib
 import importlib
 import logging
 import os
-import threading
 from collections.abc import Callable
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from service.errors import ConfigurationError, StorageError
 from service.logs import printable
+from service.storage.begun import within
 from service.storage.links import MOST_PAGE_BYTES, folder_links
 from service.storage.url import SCHEMES, StorageUrl, redacted
 
@@ -20,6 +19,7 @@ T = TypeVar("T")
 ANSWER_SECONDS = 60.0
 """How long a place may take to answer a call that moves no file."""
 CHUNK_BYTES = 4 << 20
+MOST_CONNECTIONS = 64
 _LIBRARIES = ("fsspec", "s3fs", "aiobotocore", "botocore", "gcsfs", "google", "huggingface_hub")
 _LONGEST_REASON = 300
 _VALIDATORS = (
@@ -155,6 +155,29 @@ class RemoteFiles:
             self.close(stream)
         raise StorageError(f"{self.url}/{printable(path)} has more than {most_bytes} bytes.")
 
+    def beginning(self, path: str, most_bytes: int, seconds: float) -> bytes:
+        """Return the first bytes of a file, at most so many, by one request; see `children` for the errors."""
+        if self._is_http:
+            return self._call(
+                f"read {path}", lambda: self._beginning_http(path, most_bytes), seconds
+            )
+        place = self._place(path)
+
+        def read() -> bytes:
+            try:
+                content: bytes = self._fs.cat_file(place, start=0, end=most_bytes)
+            except Exception as error:
+                if _status_of(error) == 416:  # there is no such part of a file without bytes
+                    return b""
+                raise
+            return content
+
+        return self._call(f"read {path}", read, seconds)
+
+    def ask(self, what: str, function: Callable[[Any], T]) -> T:
+        """Return what a function gets of the file system itself; see `children` for the errors."""
+        return self._call(what, lambda: function(self._fs))
+
     def close(self, stream: Stream) -> None:
         """Close a file; nothing that was read depends on it."""
         with contextlib.suppress(Exception):  # so its errors do not count either
@@ -175,6 +198,18 @@ class RemoteFiles:
             stream.close()
             raise OSError("it sent another part than the one that was asked for")
         return stream, offset if answer.status == 206 else 0
+
+    def _beginning_http(self, path: str, most_bytes: int) -> bytes:
+        stream, _ = self._open_http(self._place(path), 0)
+        try:
+            content = b""
+            while len(content) < most_bytes and (
+                block := stream.read(min(CHUNK_BYTES, most_bytes - len(content)))
+            ):
+                content += block
+            return content
+        finally:
+            self.close(stream)
 
     def _linked(self, path: str) -> list[RemoteFile]:
         """Return what a page of links, as web servers make of a folder, has in that folder."""
@@ -227,25 +262,6 @@ _CREDENTIALS = {
 }
 
 
-def within(seconds: float, function: Callable[[], T]) -> T:
-    """Return what a blocking function returns, from a daemon thread; after the time it is left to itself.
-
-    Raises:
-        TimeoutError: the time is over.
-        Exception: what the function raises.
-    """
-    future: Future[T] = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(function())
-        except BaseException as error:  # noqa: BLE001  # the caller gets it
-            future.set_exception(error)
-
-    threading.Thread(target=work, name="foveal-storage", daemon=True).start()
-    return future.result(seconds)
-
-
 def open_remote(url: StorageUrl) -> RemoteFiles:
     """Return the files of a place. No connection is made yet.
 
@@ -291,6 +307,11 @@ def _options(scheme: str) -> dict[str, Any]:
                 "trust_env": True,  # ~/.netrc and proxies
                 "trace_configs": [_no_downgrade(aiohttp)] if scheme == "https" else [],
             }
+        }
+    if scheme == "s3":  # images are read side by side
+        return {
+            "use_listings_cache": False,
+            "config_kwargs": {"max_pool_connections": MOST_CONNECTIONS},
         }
     return {"use_listings_cache": False}
 

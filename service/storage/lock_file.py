@@ -15,7 +15,7 @@ from service.errors import ConfigurationError
 from service.runtime.fleet import LARGEST_VERSION, MODEL_NAME, first_fault
 from service.runtime.repository import MODEL_FILE
 from service.toml_file import read_toml
-from service.whole_write import write_whole
+from service.whole_write import save_whole
 
 LOCK_FILE = "foveal.lock"
 MOST_PINS = 10_000
@@ -138,7 +138,7 @@ def write_lock(path: Path, pins: Iterable[Pin]) -> None:
         ]
         parts.append("\n".join(lines))
     try:
-        write_whole(path, "".join(parts).encode())
+        save_whole(path, "".join(parts).encode())
     except OSError as error:
         raise ConfigurationError(
             f"{path} can not be written: {error.strerror or error}."

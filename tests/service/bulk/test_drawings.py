@@ -1,7 +1,5 @@
 """Drawings as files: whole or not at all."""
 
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,6 +8,7 @@ from service.bulk.answers import Answer
 from service.bulk.drawings import Drawings
 from service.errors import ConfigurationError
 from service.imaging.overlay import RenderedImage
+from tests.full_disk import small_files
 
 
 def answer(name: str, size: int) -> Answer:
@@ -17,19 +16,10 @@ def answer(name: str, size: int) -> Answer:
     return Answer({"image": name, "model": "colors", "version": 1, "result": {}}, drawing)
 
 
-@pytest.fixture
-def small_files() -> Iterator[None]:
-    """Let no file of this process grow above 1000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-@pytest.mark.usefixtures("small_files")
 def test_a_disk_that_fills_leaves_no_part_of_a_drawing(tmp_path: Path) -> None:
     drawings = Drawings(tmp_path / "drawn")
-    with pytest.raises(ConfigurationError, match=r"b\.jpg\.png can not be written: File too large"):
+    full = r"b\.jpg\.png can not be written: File too large"
+    with small_files(), pytest.raises(ConfigurationError, match=full):
         drawings.add([answer("a.jpg", 100), answer("b.jpg", 2000)])
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["a.jpg.png"]
 

@@ -1,6 +1,5 @@
 """Rows in a file that is cut anywhere, as a kill leaves it, and on a disk that is full."""
 
-import resource
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from service.bulk.done import Done
 from service.bulk.journal import Journal
 from service.bulk.rows import Row, Served, line_of, row_of
 from service.errors import ConfigurationError
+from tests.full_disk import small_files
 
 SERVED = Served("colors", 1)
 
@@ -45,24 +45,16 @@ def test_rows_that_are_added_meanwhile_are_not_read(tmp_path: Path) -> None:
     journal.close()
 
 
-@pytest.fixture
-def small_files() -> Iterator[int]:
-    """Let no file of this process grow above 1000 bytes."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-    yield 1000
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
-
-
-def test_a_full_disk_leaves_whole_lines(tmp_path: Path, small_files: int) -> None:
+def test_a_full_disk_leaves_whole_lines(tmp_path: Path) -> None:
     path = tmp_path / "r.jsonl"
     journal = Journal(path)
     rows = [row(f"{index:0100}") for index in range(20)]
 
-    with pytest.raises(ConfigurationError, match=r"r\.jsonl can not be written: File too large"):
+    full = r"r\.jsonl can not be written: File too large"
+    with small_files() as most, pytest.raises(ConfigurationError, match=full):
         journal.add(rows)
 
-    fitting = small_files // len(line_of(rows[0]))
+    fitting = most // len(line_of(rows[0]))
     assert path.read_bytes() == b"".join(map(line_of, rows[:fitting]))
     assert list(journal.read()) == rows[:fitting]
     journal.close()

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from service.bulk.whole_file import whole_file
+from service.bulk.whole_file import check_new, whole_file
 from service.errors import ConfigurationError
 
 
@@ -22,3 +22,8 @@ def test_an_error_leaves_neither_a_part_nor_another_content(tmp_path: Path) -> N
         file.writelines([b"after", None])  # type: ignore[list-item]
     assert [one.name for one in tmp_path.iterdir()] == ["r.json"]
     assert path.read_text() == "before"
+
+
+def test_a_device_is_never_replaced() -> None:
+    with pytest.raises(ConfigurationError, match="--out /dev/null: this is no regular file"):
+        check_new("--out", Path("/dev/null"), replaces=True)

@@ -1,7 +1,9 @@
 """What stands around Ray Serve's proxy, before proxies that lose requests."""
 
 import asyncio
+import json
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from starlette.types import Message, Receive, Scope, Send
@@ -17,7 +19,11 @@ PARTS = (
 )
 OK = {"type": "http.response.start", "status": 200, "headers": []}
 OURS = {"type": "http.response.start", "status": 500, "headers": [(b"Server-Timing", b"total")]}
-NOT_OURS = {"type": "http.response.start", "status": 500, "headers": []}
+NOT_OURS = {
+    "type": "http.response.start",
+    "status": 500,
+    "headers": [(b"x-request-id", b"theirs")],
+}
 END = {"type": "http.response.body", "body": b"end"}
 
 
@@ -74,6 +80,17 @@ async def ask_through(
     return sent
 
 
+def given_up(sent: Sequence[Message]) -> dict[str, Any]:
+    """Return the problem that was sent where a request was given up."""
+    begin, body = sent
+    headers = dict(begin["headers"])
+    assert (begin["status"], headers[b"content-type"]) == (500, b"application/problem+json")
+    assert b"retry-after" not in headers
+    found: dict[str, Any] = json.loads(body["body"])
+    assert found["code"] == "replica_died"
+    return found
+
+
 @pytest.mark.parametrize("lost", [(), (NOT_OURS, END)])
 async def test_a_request_that_was_lost_is_sent_again_with_its_whole_body(
     lost: Sequence[Message],
@@ -100,19 +117,33 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
 )  # fmt: skip
 async def test_what_changes_the_models_is_sent_once(method: str, path: str) -> None:
     proxy = Proxy((NOT_OURS, END))
-    assert await ask(proxy, method=method, path=path) == [NOT_OURS, END]
+    assert "sent once" in given_up(await ask(proxy, method=method, path=path))["detail"]
+    assert proxy.bodies == [b"abcd"]
 
 
-async def test_the_last_attempt_is_passed_on_as_it_is() -> None:
+@pytest.mark.parametrize("lost", [(), (NOT_OURS, END)])
+async def test_a_request_that_ends_each_replica_is_given_up_after_three(
+    lost: Sequence[Message],
+) -> None:
+    proxy = Proxy(lost, lost, lost, (OK, END))
+    around = Resending(proxy, pauses_seconds=(0,) * len(resending.PAUSES_SECONDS))
+    found = given_up(await ask_through(around, PARTS))
+    assert "So did 3 in a row" in found["detail"]
+    assert (found["request_id"] == "theirs") == bool(lost)
+    assert proxy.bodies == [b"abcd"] * 3
+    assert around.kept_bytes == 0
+
+
+async def test_it_is_given_up_in_the_form_of_errors_of_its_path() -> None:
     lost = (NOT_OURS, END)
-    proxy = Proxy(lost, lost, lost, lost)
-    assert await ask(proxy) == [NOT_OURS, END]
-    assert len(proxy.bodies) == 4
+    sent = await ask(Proxy(lost, lost, lost, lost), path="/v2/models/colors/infer")
+    assert sent[0]["status"] == 500
+    assert json.loads(sent[1]["body"]).keys() == {"error"}
 
 
 async def test_a_client_that_left_is_not_asked_again() -> None:
     proxy = Proxy((NOT_OURS, END))
-    assert await ask(proxy, parts=PARTS[:1]) == [NOT_OURS, END]
+    given_up(await ask(proxy, parts=PARTS[:1]))
     assert proxy.bodies == [b"ab"]
 
 
@@ -123,7 +154,7 @@ async def test_a_body_that_is_too_large_to_keep_is_sent_once() -> None:
         "more_body": False,
     }
     proxy = Proxy((NOT_OURS, END))
-    assert await ask(proxy, parts=[large]) == [NOT_OURS, END]
+    assert "too large" in given_up(await ask(proxy, parts=[large]))["detail"]
     assert [len(one) for one in proxy.bodies] == [resending.MOST_BYTES + 1]
 
 
@@ -175,7 +206,7 @@ async def test_all_bodies_that_are_kept_have_a_bound_together_and_the_rest_is_se
 async def test_a_body_that_did_not_fit_is_not_sent_again() -> None:
     proxy = Proxy((NOT_OURS, END))
     around = Resending(proxy, (0,), most_kept_bytes=3)
-    assert await ask_through(around, PARTS) == [NOT_OURS, END]
+    assert "too large" in given_up(await ask_through(around, PARTS))["detail"]
     assert proxy.bodies == [b"abcd"]
     assert around.kept_bytes == 0
 

@@ -4,6 +4,7 @@ import pytest
 
 from service.errors import ConfigurationError
 from service.planning.profile import BatchTime, quantiles, read_profile, write_profile
+from tests.full_disk import small_files
 from tests.service.planning.profiles import make_profile
 
 SIZES = (
@@ -62,6 +63,17 @@ def test_a_file_that_can_not_be_read_or_written_is_named(tmp_path: Path) -> None
         read_profile(tmp_path / "none.json")
     with pytest.raises(ConfigurationError, match="can not be written"):
         write_profile(make_profile(), tmp_path / "none" / "m.json")
+
+
+def test_a_full_disk_leaves_the_measurement_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "m.json"
+    earlier = make_profile(batches=SIZES)
+    write_profile(earlier, path)
+    large = tuple(BatchTime(size=size, seconds=float(size)) for size in range(1, 33))
+    with small_files(), pytest.raises(ConfigurationError, match="File too large"):
+        write_profile(make_profile(batches=large), path)
+    assert read_profile(path) == earlier
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_quantiles_reach_from_the_least_to_the_largest() -> None:

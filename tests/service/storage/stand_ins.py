@@ -11,6 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import parse_qs, unquote, urlsplit
 
 SHA = "a" * 40
+PAGE = 3
 
 
 @dataclass
@@ -50,7 +51,7 @@ class _Handler(BaseHTTPRequestHandler):
         stand_in = self.server.stand_in
         stand_in.requests.append((f"{self.command} {path}", dict(self.headers)))
         if found := re.fullmatch(r"/storage/v1/b/bucket/o", path):
-            self._json(_gs_listing(stand_in.files, query.get("prefix", "")))
+            self._json(_gs_listing(stand_in.files, query))
         elif found := re.fullmatch(r"(/download)?/storage/v1/b/bucket/o/(.+)", path):
             content = stand_in.files.get(found[2])
             if content is None:
@@ -105,8 +106,11 @@ def _gs_object(path: str, content: bytes) -> dict[str, str]:
     }
 
 
-def _gs_listing(files: Mapping[str, bytes], prefix: str) -> dict[str, object]:
+def _gs_listing(files: Mapping[str, bytes], query: Mapping[str, str]) -> dict[str, object]:
+    prefix = query.get("prefix", "")
     inside = {path: one for path, one in files.items() if path.startswith(prefix)}
+    if "delimiter" not in query:
+        return _gs_page(inside, query.get("pageToken", ""))
     folders = {
         prefix + path.removeprefix(prefix).split("/")[0] + "/"
         for path in inside
@@ -118,6 +122,14 @@ def _gs_listing(files: Mapping[str, bytes], prefix: str) -> dict[str, object]:
         if "/" not in path.removeprefix(prefix)
     ]
     return {"kind": "storage#objects", "items": items, "prefixes": sorted(folders)}
+
+
+def _gs_page(files: Mapping[str, bytes], token: str) -> dict[str, object]:
+    """Return the files behind the one that a token names, a few in a page."""
+    left = sorted(path for path in files if path > token)
+    items = [_gs_object(path, files[path]) for path in left[:PAGE]]
+    more = {"nextPageToken": left[PAGE - 1]} if len(left) > PAGE else {}
+    return {"kind": "storage#objects", "items": items, **more}
 
 
 def _hf_tree(files: Mapping[str, bytes], folder: str) -> list[dict[str, object]]:

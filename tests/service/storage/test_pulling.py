@@ -168,6 +168,9 @@ def test_a_lock_decides_what_is_pulled(
 def test_a_place_to_pull_from_must_be_named(tmp_path: Path) -> None:
     done = CliRunner().invoke(cli, ["pull", "colors", "--models", str(tmp_path)])
     assert "--from" in str(done.exception)
+    folder = str(tmp_path)
+    done = CliRunner().invoke(cli, ["pull", "colors", "--from", folder, "--models", folder])
+    assert "this is a folder, and --from names a URL" in str(done.exception)
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

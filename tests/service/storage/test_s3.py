@@ -4,15 +4,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import boto3
-import httpx
 import pytest
-from moto.server import ThreadedMotoServer
 from prometheus_client import CollectorRegistry
 
 from service.errors import StorageError
 from service.storage.locking import lock_models
 from service.storage_metrics import StorageMetrics
+from tests.buckets import empty_bucket, moto_server, no_rights
 from tests.servables import color_model, write_servable
 from tests.service.storage.conftest import Open
 from tests.service.storage.counted import counted
@@ -20,30 +18,13 @@ from tests.service.storage.counted import counted
 
 @pytest.fixture(scope="module")
 def moto() -> Iterator[str]:
-    server = ThreadedMotoServer("127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
+    with moto_server() as url:
+        yield url
 
 
 @pytest.fixture
 def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
-    """Return a client of an empty S3 with a bucket, for which the environment has the credentials."""
-    for name, value in {
-        "AWS_ENDPOINT_URL": moto,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "the-secret",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_EC2_METADATA_DISABLED": "true",
-        "AWS_CONFIG_FILE": "/dev/null",
-        "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
-    }.items():
-        monkeypatch.setenv(name, value)
-    httpx.post(f"{moto}/moto-api/reset").raise_for_status()
-    client = boto3.client("s3")
-    client.create_bucket(Bucket="bucket")
-    return client
+    return empty_bucket(moto, monkeypatch)
 
 
 def upload(s3: Any, path: Path, key: str) -> None:
@@ -129,13 +110,9 @@ def test_a_bucket_without_rights_is_an_error_that_names_the_remedy(
     open_place: Open,
 ) -> None:
     upload(s3, write_servable(tmp_path / "here"), "colors/1/model.onnx")
-    httpx.post(f"{moto}/moto-api/reset-auth", content=b"0").raise_for_status()
     storage = open_place("s3://bucket")
-    try:
-        with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID") as caught:
-            storage.refresh()
-    finally:
-        httpx.post(f"{moto}/moto-api/reset-auth", content=b"inf")
+    with no_rights(moto), pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID") as caught:
+        storage.refresh()
     assert "the-secret" not in str(caught.value)
 
 
@@ -191,12 +168,8 @@ def test_a_refusal_of_the_bucket_and_its_end_are_counted(
     registry = CollectorRegistry()
     storage = open_place("s3://bucket", metrics=StorageMetrics(registry))
     storage.refresh()
-    httpx.post(f"{moto}/moto-api/reset-auth", content=b"0").raise_for_status()
-    try:
-        with pytest.raises(StorageError):
-            storage.refresh()
-    finally:
-        httpx.post(f"{moto}/moto-api/reset-auth", content=b"inf")
+    with no_rights(moto), pytest.raises(StorageError):
+        storage.refresh()
     found = counted(registry)
     assert (found["failures_total denied"], found["reachable"]) == (1, 0)
     storage.refresh()

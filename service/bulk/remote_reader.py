@@ -1,0 +1,99 @@
+"""A file of a place elsewhere as Python's libraries read one: a stream that seeks by asking for another part."""
+
+import errno
+import io
+
+from service.bulk.place import Place
+from service.errors import StorageError
+from service.storage.file_system import ANSWER_SECONDS, CHUNK_BYTES, FileGoneError, Stream
+
+SMALL_GAP_BYTES = 1 << 20
+"""So much is read and dropped, because another request takes longer."""
+
+
+class RemoteReader(io.RawIOBase):
+    """Reads a file of a place. A connection that breaks is gone on with.
+
+    Args:
+        place: where it is.
+        path: of the file.
+        size: in bytes.
+    """
+
+    def __init__(self, place: Place, path: str, size: int) -> None:
+        super().__init__()
+        self._place = place
+        self._path = path
+        self._size = size
+        self._position = 0
+        self._stream: Stream | None = None
+        self._stream_at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._position
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begin = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self._size}[whence]
+        self._position = max(0, begin + offset)
+        return self._position
+
+    def readinto(self, buffer: "memoryview") -> int:  # type: ignore[override]
+        """Fill a buffer, as far as the next block of the place goes.
+
+        Raises:
+            OSError: the file is not there any more.
+            StorageError: the place does not answer, or refuses.
+        """
+        wanted = min(len(buffer), self._size - self._position)
+        if wanted <= 0:
+            return 0
+        try:
+            block = self._place.attempted(lambda: self._read(wanted))
+        except FileGoneError as error:
+            raise FileNotFoundError(errno.ENOENT, "it is not there any more") from error
+        buffer[: len(block)] = block
+        self._position += len(block)
+        return len(block)
+
+    def close(self) -> None:
+        self._leave()
+        super().close()
+
+    def _read(self, wanted: int) -> bytes:
+        try:
+            stream = self._at_position()
+            block = self._block(stream, wanted)
+        except BaseException:
+            self._leave()
+            raise
+        return block
+
+    def _at_position(self) -> Stream:
+        if not 0 <= self._position - self._stream_at <= SMALL_GAP_BYTES:
+            self._leave()
+        if self._stream is None:
+            self._stream, self._stream_at = self._place.files.open(self._path, self._position)
+        while self._stream_at < self._position:
+            self._block(self._stream, min(CHUNK_BYTES, self._position - self._stream_at))
+        return self._stream
+
+    def _block(self, stream: Stream, wanted: int) -> bytes:
+        block = self._place.files.read(stream, self._path, wanted, ANSWER_SECONDS)
+        if not block:
+            missing = self._size - self._stream_at
+            raise StorageError(
+                f"{self._place.files.url}/{self._path}: the connection ended {missing} bytes too soon."
+            )
+        self._stream_at += len(block)
+        return block
+
+    def _leave(self) -> None:
+        if self._stream is not None:
+            self._place.files.close(self._stream)
+        self._stream = None

@@ -1,0 +1,32 @@
+"""Blocking calls on threads of their own, which keep no process from ending."""
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def begun(function: Callable[[], T]) -> "Future[T]":
+    """Begin a blocking call on a daemon thread, and return what will have its result or its error."""
+    future: Future[T] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(function())
+        except BaseException as error:  # noqa: BLE001  # the caller gets it
+            future.set_exception(error)
+
+    threading.Thread(target=work, name="foveal-storage", daemon=True).start()
+    return future
+
+
+def within(seconds: float, function: Callable[[], T]) -> T:
+    """Return what a blocking function returns; after the time it is left to itself.
+
+    Raises:
+        TimeoutError: the time is over.
+        Exception: what the function raises.
+    """
+    return begun(function).result(seconds)

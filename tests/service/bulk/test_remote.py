@@ -1,0 +1,396 @@
+"""Images elsewhere: what a bucket gives is what a folder with the same files gives, and what goes wrong is said."""
+
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import threading
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from service.bulk.chunks import HELD_BYTES, read_some
+from service.bulk.item import Item
+from service.bulk.place import PAUSES_SECONDS, Place
+from service.bulk.remote import Places, RemotePath
+from service.bulk.sources import Sources
+from service.errors import ConfigurationError, FovealError, StorageError
+from service.storage.file_system import CHUNK_BYTES, RemoteFiles, open_remote
+from service.storage.url import StorageUrl, parse_url
+from tests.buckets import BUCKET, empty_bucket, moto_server, no_rights
+from tests.file_server import FileServer, serve_files
+from tests.service.storage.stand_ins import stand_in_for
+
+T = TypeVar("T")
+
+LARGEST = 100_000
+FILES = (
+    *("a.jpg", "b/1.JPG", "b/2.png", "b/c/3.webp", "b/c/notes.txt", "b[1].jpg", "z (ü) ?.png"),
+    *(".hidden.jpg", "b/.git/4.jpg", "b/c/.h/5.jpg"),
+)
+PATTERNS = (
+    *("*.jpg", "*", "b/*", "**/*.png", "b/**/*.webp", "b*", "?.jpg", "[!b].jpg", "b/c/*.txt"),
+    *("*/c/*", "[a-c].jpg", "b[[]1].jpg", "**/.h/*", "no/*.jpg", "z*"),
+)
+
+
+def sources(*names: str | Path, listed: bytes = b"", places: Places | None = None) -> Sources:
+    return Sources(
+        [str(name) for name in names], LARGEST, BytesIO(listed), places=places or Places()
+    )
+
+
+def found(given: Sources, root: str = "") -> dict[str, bytes | str]:
+    """Return the bytes of each image, or the code of its error, by name below a root."""
+    read = {item.name.removeprefix(root): item.read() for item in given.images()}
+    return {name: one.code if isinstance(one, FovealError) else one for name, one in read.items()}
+
+
+@pytest.fixture(scope="module")
+def moto() -> Iterator[str]:
+    with moto_server() as url:
+        yield url
+
+
+@pytest.fixture
+def s3(moto: str, monkeypatch: pytest.MonkeyPatch) -> Any:  # boto3 has no types
+    """Return a client of an empty bucket, which is listed three files at a time."""
+    monkeypatch.setenv("MOTO_S3_DEFAULT_MAX_KEYS", "3")
+    return empty_bucket(moto, monkeypatch)
+
+
+def put(s3: Any, key: str, content: bytes) -> None:
+    s3.put_object(Bucket=BUCKET, Key=key, Body=content)
+
+
+@pytest.fixture
+def both(s3: Any, tmp_path: Path) -> Path:
+    """Write the same files into a folder, which is returned, and into the bucket, beside others."""
+    root = tmp_path / "set"
+    for name in FILES:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(name.encode())
+        put(s3, f"set/{name}", name.encode())
+    put(s3, "set/empty/", b"")
+    put(s3, "settings/9.jpg", b"another prefix")
+    return root
+
+
+def test_a_prefix_gives_what_a_folder_gives(both: Path) -> None:
+    here, there = sources(both), sources("s3://bucket/set")
+    expected = found(here, str(both))
+    assert found(there, "s3://bucket/set") == expected
+    assert len(expected) == 6
+    assert there.others == here.others == 1
+    assert sources("s3://bucket/set").count() == 6
+    assert list(found(sources("s3://bucket"), "s3://bucket/"))[-1] == "settings/9.jpg"
+
+
+def test_the_order_is_the_same_each_time(both: Path) -> None:
+    names = [list(found(sources("s3://bucket/set/"))) for _ in range(2)]
+    assert names[0] == names[1] == sorted(names[0])
+    assert both.is_dir()
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_pattern_gives_what_it_matches_in_a_folder(both: Path, pattern: str) -> None:
+    def of(root: str) -> set[str] | str:
+        try:
+            return set(found(sources(f"{root}/{pattern}"), root))
+        except ConfigurationError as error:
+            return "matches no image" if "matches no image" in str(error) else str(error)
+
+    assert of("s3://bucket/set") == of(str(both))
+
+
+def test_a_file_is_named_whatever_it_is_called(both: Path, s3: Any) -> None:
+    put(s3, "set/photo", b"one")
+    assert found(sources("s3://bucket/set/photo", "s3://bucket/set/b[1].jpg")) == {
+        "s3://bucket/set/photo": b"one",
+        "s3://bucket/set/b[1].jpg": b"b[1].jpg",
+    }
+    assert both.is_dir()
+
+
+def test_an_image_that_is_empty_too_large_or_gone_has_its_error(s3: Any) -> None:
+    for name, size in {"just": LARGEST, "large": LARGEST + 1, "empty": 0, "gone": 5}.items():
+        put(s3, f"{name}.jpg", b"x" * size)
+    items = list(sources("s3://bucket").images())
+    s3.delete_object(Bucket=BUCKET, Key="gone.jpg")
+    read = {item.name.rpartition("/")[2]: item.read() for item in items}
+    codes = {name: one.code for name, one in read.items() if isinstance(one, FovealError)}
+    assert codes == {
+        "empty.jpg": "empty_image",
+        "gone.jpg": "unreadable_source",
+        "large.jpg": "body_too_large",
+    }
+    assert read["just.jpg"] == b"x" * LARGEST
+
+
+def test_a_list_names_files_elsewhere_too(both: Path, s3: Any) -> None:
+    put(s3, "empty.jpg", b"")
+    lines = [
+        "s3://bucket/empty.jpg",
+        "s3://bucket/set/a.jpg",
+        str(both / "a.jpg"),
+        "s3://bucket/set/nothing.jpg",
+        "s3://bucket/nothing",
+        "ftp://host/a.jpg",
+        "s3://bucket/set/b/c",
+    ]
+    read = found(sources("-", listed="\n".join(lines).encode()))
+    assert list(read.items()) == [
+        ("s3://bucket/empty.jpg", "empty_image"),
+        ("s3://bucket/set/a.jpg", b"a.jpg"),
+        (str(both / "a.jpg"), b"a.jpg"),
+        ("s3://bucket/set/nothing.jpg", "unreadable_source"),
+        ("s3://bucket/nothing", "unreadable_source"),
+        ("ftp://host/a.jpg", "unreadable_source"),
+        ("s3://bucket/set/b/c/3.webp", b"b/c/3.webp"),
+    ]
+
+
+def write_shard(path: Path, compression: str = "") -> Path:
+    """Write images of sizes around a block of the file and of what is fetched at once, and a large file between."""
+    sizes = {"1.jpg": 512, "1.txt": 3 * CHUNK_BYTES, "2.jpg": 511, "3.jpg": 0, "4.jpg": LARGEST}
+    with tarfile.open(path, f"w:{compression}") as shard:  # type: ignore[call-overload]
+        for number, (name, size) in enumerate(sizes.items()):
+            member = tarfile.TarInfo(name)
+            member.size = size
+            shard.addfile(member, BytesIO(bytes([number]) * size))
+    return path
+
+
+@pytest.mark.parametrize("ending", ["tar", "tar.gz"])
+def test_a_shard_gives_the_same(s3: Any, ending: str, tmp_path: Path) -> None:
+    path = write_shard(tmp_path / f"a.{ending}", ending.removeprefix("tar").removeprefix("."))
+    put(s3, f"shards/{path.name}", path.read_bytes())
+    put(s3, f"shards/cut.{ending}", path.read_bytes()[:-20_000])
+
+    expected = found(sources(path), str(path))
+    assert found(sources(f"s3://bucket/shards/{path.name}"), f"s3://bucket/shards/{path.name}") == (
+        expected
+    )
+    assert len(expected) == 4
+    cut = f"s3://bucket/shards/cut.{ending}"
+    assert found(sources(cut), cut)[""] == "unreadable_source"
+
+
+def test_a_table_gives_the_same(s3: Any, tmp_path: Path) -> None:
+    pa = pytest.importorskip("pyarrow", reason="needs pip install -e '.[parquet]'")
+    pq = pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "a.parquet"
+    images = [bytes([number]) * 20_000 for number in range(50)]
+    pq.write_table(pa.table({"image": images, "other": [1] * 50}), path, row_group_size=7)
+    put(s3, "a.parquet", path.read_bytes())
+    put(s3, "cut.parquet", path.read_bytes()[:-9])
+
+    there = sources("s3://bucket/a.parquet")
+    assert found(there, "s3://bucket/a.parquet") == found(sources(path), str(path))
+    assert there.count() == 50
+    assert found(sources("s3://bucket/cut.parquet")) == {
+        "s3://bucket/cut.parquet": "unreadable_source"
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("s3://bucket/nothing", r"'s3://bucket/nothing' has no image\."),
+        ("s3://bucket/texts", "has no image, and 1 other files"),
+        ("s3://bucket/**/*.jpg", "matches no image"),
+        ("s3://bucket/[z-a].jpg", "is no pattern of files"),
+        ("s3://no-such-bucket/a", "There is nothing at s3://no-such-bucket/a"),
+        ("s3://", "write s3://BUCKET/PREFIX"),
+        ("s3://bucket/../a", r"must have no parts \. and \.\."),
+        ("https://host/a.jpg?token=secret", "must have no query"),
+        ("https://user:secret@host/a.jpg", r"~/\.netrc"),
+        ("http://example.org/a.jpg", "write https"),
+        ("ftp://host/a", "is no place of images; write a folder, or a URL: s3://"),
+    ],
+)
+def test_where_no_image_is_the_reason_is_said(s3: Any, name: str, message: str) -> None:
+    put(s3, "texts/a.txt", b"x")
+    with pytest.raises(ConfigurationError, match=message) as caught:
+        sources(name).check()
+    assert "secret" not in str(caught.value)
+
+
+def test_a_bucket_without_rights_ends_the_run_and_names_the_remedy(moto: str, s3: Any) -> None:
+    put(s3, "a.jpg", b"one")
+    items = sources("s3://bucket").images()
+    first = next(items)
+    with no_rights(moto):
+        with pytest.raises(StorageError, match="AWS_ACCESS_KEY_ID") as caught:
+            sources("s3://bucket").check()
+        with pytest.raises(StorageError, match="It refuses: check the credentials"):
+            first.read()
+    assert "the-secret" not in str(caught.value)
+
+
+def test_only_a_page_of_a_bucket_is_listed_ahead(s3: Any) -> None:
+    for number in range(10):
+        put(s3, f"{number}.jpg", b"x")
+    asked: list[str] = []
+
+    class Counted(RemoteFiles):
+        def ask(self, what: str, function: Callable[[Any], T]) -> T:
+            asked.append(what)
+            return super().ask(what, function)
+
+    def opened(url: StorageUrl) -> RemoteFiles:
+        files = open_remote(url)
+        return Counted(url, files._fs)  # noqa: SLF001
+
+    images = sources("s3://bucket", places=Places(opened)).images()
+    assert [next(images).name for _ in range(3)][-1] == "s3://bucket/2.jpg"
+    assert len(asked) == 1
+    assert len(list(images)) == 7
+    assert len(asked) == 4
+
+
+# A web server, where each request is seen.
+
+
+@pytest.fixture
+def web(tmp_path: Path) -> Iterator[FileServer]:
+    root = tmp_path / "web"
+    root.mkdir()
+    with serve_files(root) as server:
+        yield server
+
+
+def place_of(web: FileServer, waits: list[float] | None = None) -> Place:
+    waits = [] if waits is None else waits
+    return Place(open_remote(parse_url(web.url)), PAUSES_SECONDS, waits.append)
+
+
+def test_a_page_of_links_is_a_folder(web: FileServer) -> None:
+    for name in ("b.jpg", "a/1.png", "a/.h.png", "c.txt"):
+        (web.root / name).parent.mkdir(exist_ok=True)
+        (web.root / name).write_bytes(name.encode())
+    expected: dict[str, bytes | str] = {"/a/1.png": b"a/1.png", "/b.jpg": b"b.jpg"}
+    given = sources(web.url)
+    assert found(given, web.url) == expected
+    assert given.others == 1
+    assert found(sources(f"{web.url}/b.jpg", f"{web.url}/a"), web.url) == expected
+    assert {method for method, _, _ in web.requests} <= {"GET", "HEAD"}
+
+
+def test_a_file_that_is_refused_has_an_error_while_others_are_read(web: FileServer) -> None:
+    for name in ("1.jpg", "2.jpg", "3.jpg"):
+        (web.root / name).write_bytes(name.encode())
+    web.statuses["/2.jpg"] = 403
+    assert found(sources(web.url), web.url) == {
+        "/1.jpg": b"1.jpg",
+        "/2.jpg": "unreadable_source",
+        "/3.jpg": b"3.jpg",
+    }
+
+
+def test_a_place_that_is_gone_ends_the_run_after_some_attempts(web: FileServer) -> None:
+    (web.root / "1.jpg").write_bytes(b"one")
+    (web.root / "2.jpg").write_bytes(b"two")
+    waits: list[float] = []
+    place = place_of(web, waits)
+    assert place.body("1.jpg", None, LARGEST) == b"one"
+    web.statuses |= {"/1.jpg": 503, "/2.jpg": 503}
+    with pytest.raises(StorageError, match=r"1\.jpg.*503"):
+        place.body("2.jpg", None, LARGEST)
+    assert waits == [*PAUSES_SECONDS, *PAUSES_SECONDS]
+
+
+def test_a_place_that_comes_back_is_read_as_if_nothing_was(web: FileServer) -> None:
+    (web.root / "1.jpg").write_bytes(b"one")
+    web.statuses["/1.jpg"] = 503
+
+    def mended(_: float) -> None:
+        web.statuses.clear()
+
+    place = Place(open_remote(parse_url(web.url)), PAUSES_SECONDS, mended)
+    assert place.body("1.jpg", None, LARGEST) == b"one"
+
+
+def test_a_shard_whose_connection_breaks_is_gone_on_with(web: FileServer) -> None:
+    path = write_shard(web.root / "a.tar")
+    web.cuts["/a.tar"] = [100_000, 5_000_000, 1]
+    waits: list[float] = []
+    remote = RemotePath(place_of(web, waits), "a.tar")
+    with remote.open("rb") as file:
+        assert file.read() == path.read_bytes()
+    assert len(waits) == 3
+    begins = [int(part[6:-1] or 0) for part in web.fetched("a.tar")]
+    assert len(begins) == 4
+    assert begins == sorted(begins)  # what was on its way when the connection broke may be lost
+    assert 0 < begins[-1] <= 5_100_000
+
+
+def test_a_gap_in_a_file_is_not_fetched(web: FileServer) -> None:
+    path = write_shard(web.root / "a.tar")
+    remote = RemotePath(place_of(web), "a.tar")
+    content = path.read_bytes()
+    with remote.open("rb") as file:
+        assert file.read(10) == content[:10]
+        file.seek(-10, os.SEEK_END)
+        assert file.read() == content[-10:]
+        file.seek(5)
+        assert file.read(3) == content[5:8]
+    assert web.fetched("a.tar") == ["", f"bytes={len(content) - 10}-", "bytes=5-"]
+
+
+def test_a_server_without_ranges_gives_whole_files_all_the_same(web: FileServer) -> None:
+    path = write_shard(web.root / "a.tar")
+    web.ranges = False
+    web.cuts["/a.tar"] = [6_000_000]
+    with RemotePath(place_of(web), "a.tar").open("rb") as file:
+        assert file.read() == path.read_bytes()
+
+
+def test_images_elsewhere_are_read_side_by_side_within_a_bound() -> None:
+    """Each of four waits until all four are read; a fifth would be too much at once."""
+    waiting = threading.Barrier(4)
+
+    def read() -> bytes:
+        waiting.wait(10)
+        return b"x"
+
+    items = [Item(str(number), read, far_bytes=HELD_BYTES // 4) for number in range(5)]
+    assert [name for name, _ in read_some(items)] == ["0", "1", "2", "3"]
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("url", ["gs://bucket/set", "hf://owner/name/set"])
+def test_other_places_give_the_same(url: str, tmp_path: Path) -> None:
+    files = {
+        **{f"set/{number}.jpg": b"x" * number for number in range(1, 8)},
+        "set/deep/er/8.png": b"eight",
+        "set/.h/9.png": b"hidden",
+        "set/notes.txt": b"",
+        "settings/1.jpg": b"another prefix",
+    }
+    with stand_in_for(files) as there:
+        done = subprocess.run(
+            [sys.executable, "-m", "tests.service.bulk.read_once", url, f"{url}/*/er"],
+            env={
+                **os.environ,
+                "HOME": str(tmp_path),
+                "STORAGE_EMULATOR_HOST": there.url,
+                "HF_ENDPOINT": there.url,
+                "HF_TOKEN": "hf_secret",
+                "NO_GCE_CHECK": "true",
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout) == {
+        **{f"{url}/{number}.jpg": number for number in range(1, 8)},
+        f"{url}/deep/er/8.png": 5,
+    }
+    assert "hf_secret" not in done.stdout + done.stderr
