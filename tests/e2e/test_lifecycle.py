@@ -26,7 +26,7 @@ def test_sigterm_under_load_loses_no_accepted_request(workers: int, repository: 
     stop = threading.Event()
 
     def client(url: str, index: int) -> None:
-        with httpx.Client(base_url=url, timeout=15) as http:
+        with httpx.Client(base_url=url, timeout=60) as http:
             for number in range(1000):
                 name = f"client-{index}-{number}"
                 try:
@@ -103,7 +103,7 @@ def test_the_end_says_which_signal_came_what_is_waited_for_and_how_it_ended(
     head = f"POST /v1/classify HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
     with start(models=repository, workers=workers, grace_seconds=0.2) as service:
         host, port = service.url.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=15) as connection:
+        with socket.create_connection((host, int(port)), timeout=60) as connection:
             connection.sendall(head.encode() + body[:10])
             while "in_flight 2.0" not in httpx.get(f"{service.url}/metrics").text:
                 pass
@@ -158,7 +158,7 @@ def run(*arguments: str, **environment: str) -> "subprocess.CompletedProcess[str
         env={"PATH": "/usr/bin", **environment},
         capture_output=True,
         text=True,
-        timeout=15,
+        timeout=60,
         check=False,
     )
 
