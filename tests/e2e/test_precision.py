@@ -149,7 +149,9 @@ async def test_an_answer_that_is_kept_is_one_of_the_precision_that_serves(tmp_pa
 
     async def expect(factor: float, kept: str) -> None:
         """Check the probability of the best class, and whether it was kept."""
-        call = engine.call(engine.task("classify"), ClassifyOptions(top_k=1), model="colors")
+        call = engine.dispatch.call(
+            engine.task("classify"), ClassifyOptions(top_k=1), model="colors"
+        )
         (outcome,) = await call.run([body], timeout_seconds=20)
         assert isinstance(outcome, JobResult)
         probability = outcome.value["predictions"][0]["probability"]
