@@ -136,7 +136,12 @@ class Residence:
             await self._put_to_sleep(min(others, key=self._order))
 
     def _others(self, model: Model) -> list[Model]:
-        return [one for one in self._models() if one is not model and one.queue is not None]
+        """Return those in memory that may make room: not one to which the requests that woke it are on their way."""
+        return [
+            one
+            for one in self._models()
+            if one is not model and one.queue is not None and not one.waiting
+        ]
 
     def _order(self, model: Model) -> tuple[bool, float]:
         used_at = model.queue.used_at if model.queue is not None else 0.0

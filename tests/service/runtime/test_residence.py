@@ -38,6 +38,11 @@ class Home:
     async def load(self, model: Model) -> None:
         await self.opener.start(model, await self.opener.open(model))
 
+    async def make_room(self, model: Model) -> None:
+        """Make room as whoever loads a model does: in its turn."""
+        async with self.opener.turn:
+            await self.residence.make_room(model)
+
     def states(self) -> list[str]:
         return [model.state for model in self.models]
 
@@ -468,7 +473,7 @@ async def test_a_model_in_use_that_makes_room_answers_first_and_its_next_request
         assert model.queue is not None
         running = asyncio.create_task(model.queue.submit([JOB], timeout_seconds=99))
         await network.has_entered()
-        making_room = asyncio.create_task(h.residence.make_room(other))
+        making_room = asyncio.create_task(h.make_room(other))
         await asyncio.sleep(0)
         assert (model.state, making_room.done()) == ("asleep", False)
         waking = asyncio.create_task(model.awake(99))
