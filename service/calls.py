@@ -84,7 +84,7 @@ class TaskCall:
         card = self.model.card
         require, draws = None, False
         if self.rendering is None:
-            assert self.task.head is not None  # Engine.call has refused it
+            assert self.task.head is not None  # Dispatch.call has refused it
             head = partial(self.task.head, card=card, options=self.options)
             if self.form is not None:
                 head = partial(_formed, head, self.form.make)

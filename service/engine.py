@@ -19,19 +19,13 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from service.background import background, return_memory, watch_lag
-from service.calls import ExplainCall, ShadowCall, TaskCall, TensorCall, TensorShadow
-from service.card import Card
-from service.chains.chains import CHAIN, Chains
-from service.chains.over_time import ChainCombiner
+from service.chains.chains import Chains
+from service.dispatch import Dispatch
 from service.errors import FovealError, InvalidParameterError, RefusedModelError
 from service.explain.explainers import Explainers, open_explainer
 from service.explain.options import (
     ExplainOptions,
-    FiltersOptions,
-    explain_request,
-    filters_request,
 )
-from service.explain.request import Form
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
@@ -55,11 +49,11 @@ from service.settings import Settings
 from service.shadows import Shadows
 from service.storage.storage import ModelStorage
 from service.tasks.networks import require_fitting
-from service.tasks.task import JsonForm, Task, TaskOptions
+from service.tasks.task import Task, TaskOptions
 from service.tasks.tasks import TASKS
 from service.video.events import VideoEvent
-from service.video.options import DEFAULT_FPS, SamplingOptions
-from service.video.pipeline import VideoPipeline, VideoRun
+from service.video.options import SamplingOptions
+from service.video.pipeline import VideoPipeline
 from service.video.source import Source
 from service.whole_call import whole_call
 from service.wiring import (
@@ -195,6 +189,17 @@ class Engine:
             default=catalog.chain,
         )
 
+        self.dispatch = Dispatch(
+            tasks,
+            registry=self.registry,
+            pipeline=self.pipeline,
+            cache=self.cache,
+            shadows=self.shadows,
+            runner=self.runner,
+            chains=self.chains,
+            timeout_seconds=self.timeout_seconds,
+        )
+
         def read_again() -> Catalog:
             found = read()
             self.chains.require_default(found.chain)
@@ -277,75 +282,6 @@ class Engine:
             known = ", ".join(self.tasks)
             raise InvalidParameterError(f"task: there is no {name!r}. Tasks: {known}.") from None
 
-    def call(
-        self,
-        task: Task,
-        options: TaskOptions | Callable[[Card], TaskOptions],
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        rendering: str | None = None,
-        media_type: str = "",
-        form: JsonForm | None = None,
-    ) -> TaskCall:
-        """Return a call of a task, its options held against the model that will run.
-
-        Args:
-            task: one of `tasks`; a variation of it is a `form`, so that answers of both are never mistaken.
-            options: of the request, or what makes them for a model.
-            model: its name, `name:version` or `name@alias`; None: the task's default model.
-            version: None: by the model's shares, else the newest that is ready.
-            rendering: a rendering's name; None: JSON.
-            media_type: of the rendering; empty: its first one.
-            form: the JSON that another protocol needs; None: the task's own.
-
-        Raises:
-            UnknownModelError, UnknownVersionError, WrongTaskError: no such model does the task.
-            InvalidParameterError: the model can not do what is wanted.
-        """
-        if task.head is None:
-            raise InvalidParameterError(f"task: {task.name} takes videos, not images")
-        assert self.tasks.get(task.name) is task  # a name stands for one head
-        found = self.registry.find(task.networks, model, version, task=task.name)
-        own = _options_for(options, found.card)
-        settled = task.settle(own, found.card)
-        chosen = None
-        if rendering is not None:
-            chosen = task.rendering(rendering)
-            chosen.check(found.card)
-            media_type = media_type or chosen.media_types[0]
-        else:
-            media_type = ""
-        question: tuple[str, ...] = ()
-        if self.cache is not None:
-            shape = rendering or ("" if form is None else f" {form.key}")
-            question = (task.name, shape, media_type, _text_of(task, own))
-        return TaskCall(
-            task,
-            found,
-            settled,
-            chosen,
-            media_type,
-            self.pipeline,
-            found.lease,
-            self.cache,
-            question,
-            None if chosen else self._shadow_call(found, options, model, version),
-            form,
-        )
-
-    def _shadow_call(
-        self,
-        found: Model,
-        options: TaskOptions | Callable[[Card], TaskOptions],
-        name: str | None,
-        version: int | None,
-    ) -> ShadowCall | None:
-        shadow = self.registry.shadow_of(found, name, version)
-        if shadow is None:
-            return None
-        return ShadowCall(shadow, _options_for(options, shadow.card), self.shadows)
-
     async def predict(
         self,
         task: str,
@@ -376,14 +312,14 @@ class Engine:
             FovealError: the call as a whole can not be answered.
         """
         found = self.task(task)
-        call = self.call(
+        call = self.dispatch.call(
             found,
             _options(found.options, options),
             model=model,
             version=version,
             rendering=rendering,
         )
-        seconds = self._seconds(timeout_seconds)
+        seconds = self.dispatch.seconds(timeout_seconds)
         outcomes = await call.run(images, timeout_seconds=seconds)
         return _values(outcomes)
 
@@ -398,23 +334,6 @@ class Engine:
             UnknownModelError, UnknownVersionError: there is no such model.
         """
         return self.registry.find(tuple(self.tasks), name, version, takes_turn=False)
-
-    def tensor_call(self, model: str, version: int | None = None) -> TensorCall:
-        """Return a call of a network without a head.
-
-        Args:
-            model: its name, whatever its task.
-            version: None: the newest that is ready.
-
-        Raises:
-            UnknownModelError, UnknownVersionError: there is no such model.
-        """
-        found = self.registry.find(tuple(self.tasks), model, version)
-        shadow, task = None, self.tasks.get(found.card.task)
-        second = self.registry.shadow_of(found, model, version)
-        if second is not None and task is not None and task.head and found.card.input:
-            shadow = TensorShadow(second, task, self.shadows)
-        return TensorCall(found, self.pipeline, found.lease, self.cache, shadow)
 
     async def infer(
         self,
@@ -440,9 +359,9 @@ class Engine:
             InvalidParameterError: a tensor is missing or has another dtype or shape than the network's input.
             FovealError: the first error of a row.
         """
-        call = self.tensor_call(model, version)
+        call = self.dispatch.tensor_call(model, version)
         rows = call.rows(tensors)
-        seconds = self._seconds(timeout_seconds)
+        seconds = self.dispatch.seconds(timeout_seconds)
         outcomes = await call.run(rows, timeout_seconds=seconds)
         found_rows = []
         for outcome in outcomes:
@@ -452,73 +371,6 @@ class Engine:
         return {name: np.stack([row[name] for row in found_rows]) for name in found_rows[0]}
 
     # Videos.
-
-    def video_run(
-        self,
-        task: Task,
-        options: TaskOptions,
-        sampling: SamplingOptions,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-        draws: bool = False,
-        timeout_seconds: float | None = None,
-    ) -> VideoRun:
-        """Return how a video runs through a task, its options held against the model that will run.
-
-        Raises:
-            UnknownModelError, UnknownVersionError, WrongTaskError: no such model does the task.
-            InvalidParameterError: the task or the model can not do what is wanted.
-            NotReadyError: the backbone of a temporal network is not served.
-        """
-        over_time = task.over_time
-        if over_time is None:
-            raise InvalidParameterError(f"task: {task.name} takes images, not videos")
-        if draws and not over_time.draws:
-            raise InvalidParameterError(f"format: {task.name} has nothing that can be drawn")
-        found = self.registry.find(task.networks, model, version, task=task.name)
-        window = found.card.window
-        backbone = self.registry.backbone_of(found) if found.card.backbone else found
-        return VideoRun(
-            task=task.name,
-            model=found,
-            backbone=backbone,
-            leases=(found.lease, backbone.lease),
-            combiner=over_time.begin(options, found.card),
-            sampling=sampling.sampling(window.fps if window else DEFAULT_FPS),
-            draws=draws,
-            timeout_seconds=self._seconds(timeout_seconds),
-            served={"model": found.name, "version": found.version},
-        )
-
-    def chain_run(
-        self,
-        sampling: SamplingOptions,
-        *,
-        name: str | None = None,
-        draws: bool = False,
-        timeout_seconds: float | None = None,
-    ) -> VideoRun:
-        """Return how a video runs through a chain.
-
-        Raises:
-            UnknownModelError: there is no such chain.
-            NotReadyError: a model of the chain is not served.
-        """
-        call = self.chains.call(name)
-        seconds = self._seconds(timeout_seconds)
-        combiner = ChainCombiner(call, seconds)
-        return VideoRun(
-            task=CHAIN,
-            model=call.first.model,
-            backbone=call.first.model,
-            combiner=combiner,
-            sampling=sampling.sampling(DEFAULT_FPS),
-            draws=draws,
-            timeout_seconds=seconds,
-            served={"chain": call.chain.name, "steps": call.steps},
-            follow=combiner.follow,
-        )
 
     async def watch(
         self,
@@ -552,7 +404,7 @@ class Engine:
         """
         found = self.task(task)
         kind = found.over_time.options if found.over_time is not None else TaskOptions
-        run = self.video_run(
+        run = self.dispatch.video_run(
             found,
             _options(kind, options),
             sampling or SamplingOptions(),
@@ -585,35 +437,11 @@ class Engine:
             FovealError: the call as a whole can not be answered.
         """
         call = self.chains.call(chain)
-        seconds = self._seconds(timeout_seconds)
+        seconds = self.dispatch.seconds(timeout_seconds)
         outcomes = await call.run(images, timeout_seconds=seconds)
         return _values(outcomes)
 
     # Explanations.
-
-    def explain_call(
-        self,
-        options: ExplainOptions | FiltersOptions,
-        form: Form,
-        *,
-        model: str | None = None,
-        version: int | None = None,
-    ) -> ExplainCall:
-        """Return a call of a view, its options held against the model that is explained.
-
-        Raises:
-            UnknownModelError, UnknownVersionError, WrongTaskError: no such model can be explained.
-            InvalidParameterError: the view does not use an option, or the model does not allow it.
-        """
-        explained = [name for name, task in self.tasks.items() if task.target is not None]
-        found = self.registry.find(explained, model, version)
-        if isinstance(options, FiltersOptions):
-            request = filters_request(options, form)
-        else:
-            request = explain_request(options, found.card, form)
-        return ExplainCall(
-            self.tasks[found.card.task], found, request, self.runner, self.registry, found.lease
-        )
 
     async def explain(
         self,
@@ -636,8 +464,10 @@ class Engine:
         Raises:
             FovealError: the network does not allow it, the image can not be read, or a run failed.
         """
-        call = self.explain_call(options, options.format or "json", model=model, version=version)
-        seconds = self._seconds(timeout_seconds)
+        call = self.dispatch.explain_call(
+            options, options.format or "json", model=model, version=version
+        )
+        seconds = self.dispatch.seconds(timeout_seconds)
         return (await call.run(image, timeout_seconds=seconds)).value
 
     # Models.
@@ -672,9 +502,6 @@ class Engine:
                 f"{name} version {version} is not served any more, and its file can not be removed: "
                 f"{error.strerror or error}."
             ) from error
-
-    def _seconds(self, timeout_seconds: float | None) -> float:
-        return self.timeout_seconds if timeout_seconds is None else timeout_seconds
 
     def _take_chains(self, catalog: Catalog) -> None:
         self.chains.reload(catalog.chain)
@@ -730,15 +557,6 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
 
 def _values(outcomes: Sequence[JobResult[Any] | FovealError]) -> list[Any]:
     return [one.value if isinstance(one, JobResult) else one for one in outcomes]
-
-
-def _options_for(options: TaskOptions | Callable[[Card], TaskOptions], card: Card) -> TaskOptions:
-    return options if isinstance(options, TaskOptions) else options(card)
-
-
-def _text_of(task: Task, options: TaskOptions) -> str:
-    """Return a task's own options as text, without the model and the format that a query holds beside them."""
-    return options.model_dump_json(include=set(task.options.model_fields))
 
 
 def _nothing() -> None:

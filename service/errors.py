@@ -24,7 +24,7 @@ FovealError
 │   └── AdminOffError  RefusedModelError  VersionExistsError  ModelInUseError
 ├── UnavailableError              the client may try again
 │   ├── OverloadedError  ShuttingDownError  NotReadyError  StuckError  StorageUnavailableError
-│   └── DeadlineError
+│   └── ModelsMemoryError  DeadlineError
 ├── ClientLeftError               the client closed its connection before the answer
 ├── ReplicaDiedError              on a cluster: each replica that had the request died
 └── InferenceError                a fault of the service: the network failed on this image
@@ -57,7 +57,7 @@ class FovealError(Exception):
     status: ClassVar[int] = 500
     code: ClassVar[str] = "internal_error"
     title: ClassVar[str] = "Internal error"
-    retry_after_seconds: ClassVar[int | None] = None
+    retry_after_seconds: int | None = None
 
 
 class ConfigurationError(FovealError):
@@ -452,7 +452,7 @@ class UnavailableError(FovealError):
     status = 503
     code = "unavailable"
     title = "Temporarily unavailable"
-    retry_after_seconds: ClassVar[int | None] = 1
+    retry_after_seconds: int | None = 1
 
 
 class OverloadedError(UnavailableError):
@@ -500,6 +500,21 @@ class StorageUnavailableError(UnavailableError):
     code = "storage_unavailable"
     title = "Model storage unavailable"
     retry_after_seconds = 30
+
+
+class ModelsMemoryError(UnavailableError):
+    """The model is not in memory, and others leave no room for it before the deadline.
+
+    They were loaded shortly before (`FOVEAL_MODELS_STAY_SECONDS`), and do not fit beside it into
+    `FOVEAL_MODELS_MEMORY_BYTES`. `Retry-After` says when it has room.
+    """
+
+    code = "models_memory"
+    title = "No room for the model"
+
+    def __init__(self, message: str, retry_after_seconds: int = 1) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
 
 
 class DeadlineError(UnavailableError):

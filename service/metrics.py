@@ -22,6 +22,7 @@ BATCH_SIZES = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 LAG_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 CACHE_OUTCOMES = ("hit", "joined", "miss")
 MODEL_CHANGES = ("loaded", "refused", "removed", "asleep", "woken")
+NO_ROOM_OUTCOMES = ("waited", "refused")
 STAGES = ("decode", "queue", "infer", "head")
 CLOSINGS = ("drained", "shared", "full", "delay")
 DECODER_ENDS = ("crash", "memory", "time", "killed", "reply")
@@ -232,6 +233,13 @@ class Metrics:
             "model",
             "change",
         )
+        self.no_room = self._counter(
+            "foveal_model_no_room_total",
+            "Times that FOVEAL_MODELS_MEMORY_BYTES had no room for a sleeping model: its loading waited for others, "
+            "or a request that could not wait so long was refused.",
+            "model",
+            "outcome",
+        )
         self.refused_models = self._gauge(
             "foveal_refused_models", "Files in the model repository that can not be served."
         )
@@ -337,6 +345,8 @@ class Metrics:
             self.cache_images.remove(model, outcome)
         for change in MODEL_CHANGES:
             self.model_changes.remove(model, change)
+        for outcome in NO_ROOM_OUTCOMES:
+            self.no_room.remove(model, outcome)
 
     def _counter(self, name: str, text: str, *labels: str) -> Counter:
         return Counter(name, text, labels, registry=self.registry)

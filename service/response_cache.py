@@ -170,15 +170,18 @@ class ResponseCache:
             flights[index] = known or self._begin(key, run, low_priority=low_priority)
             if known is None:
                 new.append((index, flights[index]))
-        self._count(model, hits=len(outcomes), new=len(new), joined=len(flights) - len(new))
+        self._count(model, "hit", len(outcomes))
+        self._count(model, "miss", len(new))
         if new:
             run.task = asyncio.create_task(self._fly(run, new, compute))
         own = frozenset(index for index, _ in new)
-        if flights:
-            outcomes |= await self._landed(flights, own, timeout_seconds, disconnected)
-        again = [
-            index for index, flight in flights.items() if index not in own and _was_refused(flight)
-        ]
+        joined, again = [index for index in flights if index not in own], list[int]()
+        try:
+            if flights:
+                outcomes |= await self._landed(flights, own, timeout_seconds, disconnected)
+            again = [index for index in joined if _was_refused(flights[index])]
+        finally:  # an image that runs again is counted there
+            self._count(model, "joined", len(joined) - len(again))
         if again:
             found = await self.run(
                 [keys[index] for index in again],
@@ -199,10 +202,9 @@ class ResponseCache:
             self._flights[flight.key] = flight
         return flight
 
-    def _count(self, model: str, *, hits: int, new: int, joined: int) -> None:
-        for outcome, count in (("hit", hits), ("miss", new), ("joined", joined)):
-            if count:
-                self._images.labels(model, outcome).inc(count)
+    def _count(self, model: str, outcome: str, images: int) -> None:
+        if images:
+            self._images.labels(model, outcome).inc(images)
 
     async def _fly(
         self, run: _Run, flights: Sequence[tuple[int, _Flight]], compute: Compute

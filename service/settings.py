@@ -177,8 +177,15 @@ class Settings(BaseSettings):
     models_memory_bytes: int = Field(
         0,
         ge=0,
-        description="Memory that the models may hold together; the least recently used are unloaded until a request "
-        "comes for them. 0: any",
+        description="Memory that the models of all processes may hold together; the least recently used are unloaded "
+        "until a request comes for them. 0: any",
+    )
+    models_stay_seconds: float = Field(
+        5.0,
+        ge=0,
+        le=3600,
+        description="How long a model that was loaded for a request stays, and no less than its loading took, before "
+        "another one may take its room in `FOVEAL_MODELS_MEMORY_BYTES`. 0: it makes room at once",
     )
     workers: Annotated[int | Literal["auto"], BeforeValidator(_count_or_auto)] = Field(
         1,

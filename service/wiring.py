@@ -1,5 +1,6 @@
 """Settings → the parts of an engine, each with what it needs."""
 
+import math
 import time
 import warnings
 from collections.abc import Callable, Mapping
@@ -144,7 +145,8 @@ def make_registry(
         opener=opener,
         networks={name: task.networks for name, task in tasks.items()},
         load_seconds=settings.load_seconds,
-        budget_bytes=settings.models_memory_bytes,
+        budget_bytes=math.ceil(settings.models_memory_bytes / settings.processes),
+        stay_seconds=settings.models_stay_seconds,
     )
 
 

@@ -69,7 +69,7 @@ class Answers:
         self._predictor = predictor
         self._drawing: TaskCall | None = None
         if draws:
-            self._drawing = engine.call(
+            self._drawing = engine.dispatch.call(
                 predictor.call.task,
                 predictor.options,
                 model=model.name,

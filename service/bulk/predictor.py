@@ -148,10 +148,10 @@ async def open_predictor(
         await engine.loaded.wait()
         try:
             # The first call finds the version; naming it keeps all images on it, and shadows off.
-            found = engine.call(task, options, model=wanted.model).model
+            found = engine.dispatch.call(task, options, model=wanted.model).model
             if all_classes and found.card.multi_label and task.name == "classify":
                 options = options.model_copy(update={"top_k": len(found.card.labels)})
-            call = engine.call(
+            call = engine.dispatch.call(
                 task,
                 options,
                 model=found.name,

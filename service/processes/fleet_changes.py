@@ -64,6 +64,8 @@ class FleetChanges:
     def __init__(self, slot: WorkerSlot, changes: Changes) -> None:
         self._slot = slot
         self._changes = changes
+        self._passed_on: dict[str, asyncio.Future[ChangeReport]] = {}
+        """By identity, what comes here of a change that was passed on."""
 
     async def change(self, change: Change) -> ChangeReport:
         """Do a change in all processes, or in none.
@@ -72,10 +74,13 @@ class FleetChanges:
             RequestError: it can not be done.
             UnavailableError: a process does not answer, or ends.
         """
-        if self._slot.index:
-            return await self._pass_on(change)
+        identity = secrets.token_hex(8)
+        do = self._pass_on if self._slot.index else self._lead
+        return await do(change, identity)
+
+    async def _lead(self, change: Change, identity: str) -> ChangeReport:
+        """Do a change in all processes, as worker 1."""
         async with AsyncExitStack() as stack:
-            identity = secrets.token_hex(8)
             try:
                 own = await stack.enter_async_context(self._changes.prepared(change))
             except RefusedModelError as error:
@@ -100,7 +105,7 @@ class FleetChanges:
         self, stack: AsyncExitStack, change: Change, identity: str
     ) -> "list[_Link]":
         """Let all other processes prepare a change; what they have prepared is dropped when the stack ends."""
-        order = to_json({"id": identity, "change": change.model_dump(mode="json")})
+        order = _order(change, identity)
         others = [await stack.enter_async_context(_link(slot)) for slot in self._slot.others()]
         for other in others:
             await other.send(PREPARE + order)
@@ -133,11 +138,26 @@ class FleetChanges:
             "The workers can not load the same models. Their logs have the reasons."
         )
 
-    async def _pass_on(self, change: Change) -> ChangeReport:
+    async def _pass_on(self, change: Change, identity: str) -> ChangeReport:
+        """Let worker 1 do a change; where it ends in between, say what has become of the change."""
         first = WorkerSlot(self._slot.folder, 0, self._slot.count)
-        async with _link(first) as link:
-            await link.send(FORWARD + to_json(change.model_dump(mode="json")))
-            return ChangeReport.model_validate(await link.answer())
+        own: asyncio.Future[ChangeReport] = asyncio.get_running_loop().create_future()
+        self._passed_on[identity] = own
+        try:
+            async with _link(first) as link:
+                await link.send(FORWARD + _order(change, identity))
+                message = await link.receive()
+            if message:
+                return ChangeReport.model_validate(_unpacked(message))
+            if await self._is_decided(identity):
+                return await own
+            raise _ended(first.name)
+        finally:
+            del self._passed_on[identity]
+
+    async def _is_decided(self, identity: str) -> bool:
+        decided, _ = await asyncio.to_thread(_read_decision, self._slot)
+        return decided == identity
 
     async def serve(
         self, query: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -146,8 +166,9 @@ class FleetChanges:
         link = _Link(self._slot.name, reader, writer)
         try:
             if query.startswith(FORWARD):
-                change = Change.model_validate(from_json(query.removeprefix(FORWARD)))
-                report = await asyncio.shield(asyncio.ensure_future(self.change(change)))
+                order = from_json(query.removeprefix(FORWARD))
+                leading = self._lead(Change.model_validate(order["change"]), order["id"])
+                report = await asyncio.shield(asyncio.ensure_future(leading))
                 await link.send(to_json(report.model_dump(mode="json")))
             else:
                 await self._take_part(from_json(query.removeprefix(PREPARE)), link)
@@ -162,14 +183,25 @@ class FleetChanges:
                 failures = _FAILURES.validate_python(_keys(from_json(word.removeprefix(_WITHOUT))))
                 await self._changes.do_without(prepared, failures)
                 await link.send(_failures_json(prepared.transition.failures))
-            decided = word == _COMMIT
-            if not decided:  # worker 1 has ended
-                identity, _ = await asyncio.to_thread(_read_decision, self._slot)
-                decided = identity == order["id"]
-            if decided:
-                report = await self._changes.commit(prepared)
+            # An empty word: worker 1 has ended.
+            if word == _COMMIT or await self._is_decided(order["id"]):
+                report = await self._commit(prepared, self._passed_on.get(order["id"]))
                 with contextlib.suppress(OSError):
                     await link.send(to_json(report.model_dump(mode="json")))
+
+    async def _commit(
+        self, prepared: Prepared, waiting: "asyncio.Future[ChangeReport] | None"
+    ) -> ChangeReport:
+        """Do a change that all have prepared, and say so where the call for it came to this process."""
+        try:
+            report = await self._changes.commit(prepared)
+        except Exception as error:
+            if waiting is not None and not waiting.done():
+                waiting.set_exception(error)
+            raise
+        if waiting is not None and not waiting.done():
+            waiting.set_result(report)
+        return report
 
 
 class _Link:
@@ -202,13 +234,8 @@ class _Link:
         """
         message = await self.receive()
         if not message:
-            raise UnavailableError(
-                f"{self.name} has ended while the models changed; nothing has changed. Try again in a moment."
-            )
-        found = from_json(message)
-        if isinstance(found, dict) and "error" in found:
-            raise BY_CODE.get(found["error"]["code"], FovealError)(found["error"]["detail"])
-        return found
+            raise _ended(self.name)
+        return _unpacked(message)
 
     async def failures(self) -> dict[Key, str]:
         return _FAILURES.validate_python(_keys(await self.answer()))
@@ -218,6 +245,24 @@ class _Link:
         with contextlib.suppress(FovealError):
             return ChangeReport.model_validate(await self.answer())
         return None
+
+
+def _order(change: Change, identity: str) -> bytes:
+    return to_json({"id": identity, "change": change.model_dump(mode="json")})
+
+
+def _unpacked(message: bytes) -> Any:  # noqa: ANN401  # JSON
+    """Return a message, or raise the error that it is."""
+    found = from_json(message)
+    if isinstance(found, dict) and "error" in found:
+        raise BY_CODE.get(found["error"]["code"], FovealError)(found["error"]["detail"])
+    return found
+
+
+def _ended(name: str) -> UnavailableError:
+    return UnavailableError(
+        f"{name} has ended while the models changed; nothing has changed. Try again in a moment."
+    )
 
 
 async def _prepared_by(

@@ -12,6 +12,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     TypeAdapter,
     ValidationError,
     field_validator,
@@ -102,6 +103,11 @@ def _policy(value: object) -> object:
     return value
 
 
+def _written(policy: Latest | str | tuple[int, ...]) -> str | tuple[int, ...]:
+    """Return a policy as `foveal.toml` writes it."""
+    return str(policy) if isinstance(policy, Latest) else policy
+
+
 def _are_versions(value: object) -> bool:
     return (
         isinstance(value, list | tuple)
@@ -114,6 +120,7 @@ Version = Annotated[int, Field(strict=True, ge=1, le=LARGEST_VERSION)]
 Policy = Annotated[
     Literal["all"] | Latest | tuple[Version, ...],
     BeforeValidator(_policy),
+    PlainSerializer(_written, return_type=str | tuple[int, ...]),
 ]
 
 

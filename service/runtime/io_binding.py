@@ -82,18 +82,35 @@ def page_lock(
 
 
 class CaptureLock:
-    """Allows any number of runs at once, or one capture alone.
+    """Allows any number of runs and preparations at once, or one capture alone.
 
-    A CUDA capture fails (error 900) if another thread allocates or copies meanwhile, even for another network.
+    A CUDA capture fails (error 900) if another thread allocates or copies meanwhile, even for another network. A
+    capture that waits for the runs of others lets no further run begin, since these end soon. A preparation may take
+    minutes: while a capture waits for one, runs go on.
     """
 
     def __init__(self) -> None:
         self._condition = threading.Condition()
         self._sharing = 0
+        self._preparing = 0
         self._exclusive = False
 
     @contextmanager
+    def preparing(self) -> Iterator[None]:
+        """Hold off captures while a network is opened and run for the first time."""
+        with self._condition:
+            self._condition.wait_for(lambda: not self._exclusive)
+            self._preparing += 1
+        try:
+            yield
+        finally:
+            with self._condition:
+                self._preparing -= 1
+                self._condition.notify_all()
+
+    @contextmanager
     def shared(self) -> Iterator[None]:
+        """Hold off captures while a network runs."""
         with self._condition:
             self._condition.wait_for(lambda: not self._exclusive)
             self._sharing += 1
@@ -106,8 +123,9 @@ class CaptureLock:
 
     @contextmanager
     def exclusive(self) -> Iterator[None]:
+        """Hold off everything else on the device while a graph is captured."""
         with self._condition:
-            self._condition.wait_for(lambda: not self._exclusive)
+            self._condition.wait_for(lambda: not self._exclusive and not self._preparing)
             self._exclusive = True
             self._condition.wait_for(lambda: not self._sharing)
         try:
@@ -222,7 +240,7 @@ class BoundSession:
     def _prepare(self, size: int) -> None:
         # The first runs may take minutes (cuDNN compiles, TensorRT builds), so other networks may run meanwhile; only a
         # capture must have the device alone.
-        with self._capture_lock.shared():
+        with self._capture_lock.preparing():
             slot = self._make_slot(size)
             if not self._graphs:
                 self._compute(slot)

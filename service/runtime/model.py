@@ -21,9 +21,12 @@ from service.spans import span
 
 STILL_LOADING = "is still loading"
 ASLEEP = "is not in memory, because no request came for it; the next one loads it"
+REMOVED = "was removed"
 MOST_WAITING = 256
 """Requests that may wait for one model to be loaded on demand."""
 State = Literal["loading", "ready", "asleep", "failed"]
+Wake = Callable[[float], Coroutine[Any, Any, None]]
+"""Loads a model again, for a request that can wait for so many seconds."""
 
 
 class Lease:
@@ -51,7 +54,9 @@ class Model:
         choice: how its precision and provider were chosen; None where they were not.
         identity: which graph runs, or ran last: a variant of the servable, in which precision and on which device.
         lease: what requests that have found it hold; None after it was removed.
-        wake: loads it again; set while it is asleep.
+        removed: whether it is out of the service for good.
+        wake: loads it again, for a request that can wait for so many seconds; set while it is asleep.
+        waiting: requests that wait for it to be loaded again.
         memory_bytes: how much it holds, measured when it was loaded last; 0 while it is not in memory.
         measured_bytes: the same, also while it is not in memory; 0 until it was loaded.
         ttl_seconds: it falls asleep when no request came for so long; None: never.
@@ -66,11 +71,12 @@ class Model:
     choice: Choice | None = field(default=None, repr=False)
     identity: str = field(default="", repr=False)
     lease: Lease | None = field(default_factory=Lease, repr=False)
-    wake: "Callable[[], Coroutine[Any, Any, None]] | None" = field(default=None, repr=False)
+    removed: bool = field(default=False, repr=False)
+    wake: "Wake | None" = field(default=None, repr=False)
+    waiting: int = field(default=0, repr=False)
     memory_bytes: int = 0
     measured_bytes: int = 0
     ttl_seconds: float | None = None
-    _waiting: int = field(default=0, repr=False)
 
     @property
     def name(self) -> str:
@@ -128,24 +134,25 @@ class Model:
             NotReadyError: the model is loading, could not be loaded, or was removed.
             DeadlineError: it was not loaded in time; the loading goes on for those that come later.
             OverloadedError: too many requests wait for it already.
+            ModelsMemoryError: other models leave no room for it in time.
         """
         began = time.perf_counter()
         if self.queue is None and self.wake is not None:
-            if self._waiting >= MOST_WAITING:
+            if self.waiting >= MOST_WAITING:
                 raise OverloadedError(
-                    f"{self} is being loaded, and {self._waiting} requests wait for it already. Try again in a moment."
+                    f"{self} is being loaded, and {self.waiting} requests wait for it already. Try again in a moment."
                 )
-            self._waiting += 1
+            self.waiting += 1
             try:
                 with span("load", {"foveal.model.name": self.name}):
                     async with asyncio.timeout(timeout_seconds):
-                        await self.wake()
+                        await self.wake(timeout_seconds)
             except TimeoutError:
                 raise DeadlineError(
                     f"{self} was not in memory, and was not loaded within {timeout_seconds * 1e3:.0f} ms."
                 ) from None
             finally:
-                self._waiting -= 1
+                self.waiting -= 1
         return self.batcher, max(0.0, timeout_seconds - (time.perf_counter() - began))
 
     def __str__(self) -> str:
@@ -157,7 +164,7 @@ class Model:
     def mark_failed(self, reason: str) -> None:
         self.state, self.reason = "failed", reason
 
-    async def sleep(self, wake: "Callable[[], Coroutine[Any, Any, None]]") -> None:
+    async def sleep(self, wake: Wake) -> None:
         """Let go of the network until `wake` loads it again; return when everything accepted has been answered."""
         self.state, self.reason = "asleep", ASLEEP
         self.wake, self.memory_bytes = wake, 0
@@ -180,8 +187,8 @@ class Model:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(drain_seconds):
                     await released.wait()
-        self.mark_failed("was removed")
-        self.wake, self.memory_bytes = None, 0
+        self.mark_failed(REMOVED)
+        self.removed, self.wake, self.memory_bytes = True, None, 0
         await self._close_queue()
 
     async def _close_queue(self) -> None:

@@ -37,7 +37,7 @@ class ModelSeries:
         metrics.queue_depth.labels(*labels).set_function(
             lambda: model.queue.depth if model.queue else 0
         )
-        if model.queue is not None:
+        if model.queue is not None or model.wake is not None:
             self.show_info(model)
 
     def show_info(self, model: Model) -> None:

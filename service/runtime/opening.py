@@ -4,12 +4,11 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
 
 from service.errors import NotReadyError, ShuttingDownError
 from service.logs import LOGGER
@@ -21,7 +20,7 @@ from service.runtime.faults import IsLost, never_lost
 from service.runtime.health import HealthWatcher
 from service.runtime.host import resident_bytes, trim_heap
 from service.runtime.loaded import Loaded
-from service.runtime.model import Model
+from service.runtime.model import REMOVED, Model, Wake
 from service.runtime.model_series import ModelSeries
 from service.runtime.repository import Servable
 from service.runtime.session import shrink_arena
@@ -187,7 +186,10 @@ class Opener:
             raise NotReadyError(f"{model} did not load within {self._add_seconds:g} s.") from None
 
     async def start(self, model: Model, loaded: Loaded) -> None:
-        """Give a loaded model its queue, and check its health for the first time.
+        """Check a loaded model for the first time, and give it its queue then: no request comes before.
+
+        One that has failed the check gets its queue too, so that a later check can find it well. One that was removed
+        meanwhile gets none.
 
         Raises:
             ShuttingDownError: the service ends.
@@ -195,8 +197,7 @@ class Opener:
         self.require_open()
         model.blank, model.signature = loaded.blank, loaded.signature
         model.choice, model.identity = loaded.choice, loaded.identity
-        model.memory_bytes = model.measured_bytes
-        model.queue = queue = Batcher(
+        queue = Batcher(
             loaded.runs,
             self.workers,
             self.series.begin(model),
@@ -217,7 +218,17 @@ class Opener:
         queue.open()
         # On all cores a check would take them from the requests for others.
         checked = loaded.checked and loaded.cores > 1
-        await self.health.admit(model, queue, checked=checked)
+        try:
+            await self.health.admit(model, queue, checked=checked)
+        except BaseException:  # canceled
+            await queue.close()
+            raise
+        if model.removed:
+            self.health.forget(model)
+            model.mark_failed(REMOVED)
+            await queue.close()
+            return
+        model.queue, model.memory_bytes = queue, model.measured_bytes
         if model.state == "ready":
             log.info(
                 "%s is ready after %.2f s: %s in %s on %s, at most %s in a batch",
@@ -242,9 +253,7 @@ class Opener:
             await self._on_gone(model)
         await asyncio.to_thread(self._release_memory)
 
-    async def put_to_sleep(
-        self, model: Model, wake: Callable[[], Coroutine[Any, Any, None]]
-    ) -> None:
+    async def put_to_sleep(self, model: Model, wake: Wake) -> None:
         """Let a model's memory go until it is woken."""
         self.health.forget(model)
         await model.sleep(wake)

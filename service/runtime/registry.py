@@ -18,7 +18,7 @@ from service.runtime.model import Model
 from service.runtime.opening import Batching, Opener
 from service.runtime.readiness import Readiness
 from service.runtime.repository import Refusal
-from service.runtime.residence import Residence
+from service.runtime.residence import STAY_SECONDS, Residence
 from service.runtime.served import Served
 from service.runtime.transitions import Transition, Transitions
 from service.runtime.wanted import Wanted
@@ -49,6 +49,7 @@ class Registry:
         networks: by task, the tasks whose networks can do it; a task that is not there has its own.
         load_seconds: how long the loading of a model may keep the others waiting; it goes on beside them.
         budget_bytes: how much memory the models may hold together; 0: any.
+        stay_seconds: how long a model that was loaded for a request stays before another one may take its room.
 
     Attributes:
         device: where the models run.
@@ -67,6 +68,7 @@ class Registry:
         networks: Mapping[str, Collection[str]] | None = None,
         load_seconds: float = LOAD_SECONDS,
         budget_bytes: int = 0,
+        stay_seconds: float = STAY_SECONDS,
     ) -> None:
         self.device: Device = opener.device
         self.health: HealthWatcher = opener.health
@@ -77,7 +79,12 @@ class Registry:
         self._finder = Finder(self._served, networks or {}, wanted)
         self._readiness = Readiness(self._served, self._finder, opener.workers)
         self._discards = Discards(opener, self._served)
-        self.residence = Residence(opener, models=lambda: self.models, budget_bytes=budget_bytes)
+        self.residence = Residence(
+            opener,
+            models=lambda: (*self.models, *self._transitions.aside),
+            budget_bytes=budget_bytes,
+            stay_seconds=stay_seconds,
+        )
         self._transitions = Transitions(
             self._served,
             self._finder,
@@ -209,13 +216,16 @@ class Registry:
     async def close(self) -> None:
         """Accept nothing more and return when everything accepted has been answered."""
         self._opener.close()
-        self.residence.close()
-        for task in tuple(self._late):
+        late = tuple(self._late)
+        for task in late:
             task.cancel()
         for model in self.models:
             model.wake = None
         queues = [model.queue for model in self.models if model.queue]
-        await asyncio.gather(*(queue.close() for queue in queues), self._discards.close())
+        await asyncio.gather(
+            *(queue.close() for queue in queues), self.residence.close(), self._discards.close()
+        )
+        await asyncio.gather(*late, return_exceptions=True)
 
     async def _load_or_leave(self, model: Model) -> None:
         """Load a model; where that takes too long, let it go on beside those that follow."""
@@ -233,6 +243,8 @@ class Registry:
             if model not in self.models:  # it was removed meanwhile
                 return
             await self._opener.start(model, loaded)
+            if model.queue is None:  # it was removed while it was checked
+                return
             if model in self.models:
                 self._opener.series.show_info(model)
             await self.residence.shrink(model)

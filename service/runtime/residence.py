@@ -2,19 +2,26 @@
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from functools import partial
 
-from service.errors import FovealError, NotReadyError, for_clients
+from service.errors import FovealError, ModelsMemoryError, NotReadyError, for_clients
 from service.logs import LOGGER
 from service.runtime.faults import reason_of
+from service.runtime.health import Sleep
 from service.runtime.model import ASLEEP, Model
 from service.runtime.opening import Opener
+from service.runtime.stays import Stays
 
 log = logging.getLogger(LOGGER)
 
 RETRY_SECONDS = 10.0
 """How long a model that could not be loaded again refuses its requests before one of them may try again."""
+STAY_SECONDS = 5.0
+"""How long a model that was loaded for a request stays, although another one needs its room."""
+LOADING_AGAIN = "is being loaded for a request"
+WAITING_FOR_ROOM = "is not in memory, and waits until another model has had its stay there"
 
 
 class Residence:
@@ -22,8 +29,10 @@ class Residence:
 
     Args:
         opener: brings models into memory and out of it.
-        models: returns all that are served.
+        models: returns all that may be in memory: those that are served, and those that will be.
         budget_bytes: how much memory the models may hold together; 0: any.
+        stay_seconds: how long a model that was loaded for a request stays before another one may take its room.
+        sleep: waits for so many seconds.
     """
 
     def __init__(
@@ -32,12 +41,20 @@ class Residence:
         *,
         models: Callable[[], tuple[Model, ...]],
         budget_bytes: int = 0,
+        stay_seconds: float = STAY_SECONDS,
+        sleep: Sleep = asyncio.sleep,
     ) -> None:
         self._opener = opener
         self._clock = opener.workers.clock
         self._models = models
         self._budget_bytes = budget_bytes
-        self._waking: dict[Model, asyncio.Task[None]] = {}
+        self._stays = Stays(stay_seconds, self._clock)
+        self._sleep = sleep
+        self._line = asyncio.Lock()
+        """Held by the model that is the next to get room."""
+        self._waking: dict[Model, asyncio.Event] = {}
+        """What those who wait for a model wait for."""
+        self._tasks: set[asyncio.Task[None]] = set()
         self._retry_at: dict[Model, float] = {}
         self._changed = asyncio.Event()
         self._closed = False
@@ -51,11 +68,13 @@ class Residence:
         """Look again when the next model is due: the models or their times have changed."""
         self._changed.set()
 
-    def close(self) -> None:
-        """Wake no model any more."""
+    async def close(self) -> None:
+        """Wake no model any more, and return when none is being woken."""
         self._closed = True
-        for task in tuple(self._waking.values()):
+        tasks = tuple(self._tasks)
+        for task in tasks:
             task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def watch(self) -> None:
         """Put each model to sleep when no request came for its `ttl_seconds`, without end."""
@@ -75,7 +94,7 @@ class Residence:
             if model.ttl_seconds is None or model.queue is None or model.state != "ready":
                 continue
             left = model.queue.used_at + model.ttl_seconds - self._clock()
-            if left <= 0 and not model.queue.busy:
+            if left <= 0 and not model.queue.busy and not model.waiting:
                 log.info("%s is unloaded: no request came for %g s", model, model.ttl_seconds)
                 await self._put_to_sleep(model)
             else:
@@ -89,16 +108,12 @@ class Residence:
         return self.held_bytes + _needed(model) <= self._budget_bytes
 
     async def make_room(self, model: Model) -> None:
-        """Put to sleep the least recently used models until a model fits into the budget."""
+        """Put to sleep the least recently used models until a model fits into the budget; those that stay go last."""
         if not self._budget_bytes:
             return
         needed = _needed(model)
         while self.held_bytes + needed > self._budget_bytes:
-            others = [
-                one
-                for one in self._models()
-                if one is not model and one.queue is not None and one.state == "ready"
-            ]
+            others = self._others(model)
             if not others:
                 log.warning(
                     "%s needs %d bytes and is loaded although FOVEAL_MODELS_MEMORY_BYTES is %d: no other model is left "
@@ -108,66 +123,166 @@ class Residence:
                     self._budget_bytes,
                 )
                 return
-            victim = min(others, key=_recency)
+            victim = min(others, key=self._order)
             log.info("%s is unloaded to make room for %s", victim, model)
             await self._put_to_sleep(victim)
+
+    async def shrink(self, model: Model) -> None:
+        """Put others to sleep where a model that was loaded holds more than was expected; called while it loads."""
+        while self._budget_bytes and self.held_bytes > self._budget_bytes:
+            others = self._others(model)
+            if not others:
+                return
+            await self._put_to_sleep(min(others, key=self._order))
+
+    def _others(self, model: Model) -> list[Model]:
+        """Return those in memory that may make room: not one to which the requests that woke it are on their way."""
+        return [
+            one
+            for one in self._models()
+            if one is not model and one.queue is not None and not one.waiting
+        ]
+
+    def _order(self, model: Model) -> tuple[bool, float]:
+        used_at = model.queue.used_at if model.queue is not None else 0.0
+        return self._stays.left(model) > 0, used_at
+
+    def _seconds_to_room(self, model: Model) -> float:
+        """Return in how many seconds those that stay have left enough room for a model; 0 where there is room now."""
+        if self.has_room(model):
+            return 0.0
+        missing = self.held_bytes + _needed(model) - self._budget_bytes
+        seconds = 0.0
+        for other in sorted(self._others(model), key=self._stays.left):
+            if missing <= 0:
+                break
+            missing -= other.memory_bytes
+            seconds = self._stays.left(other)
+        return seconds
 
     async def _put_to_sleep(self, model: Model) -> None:
         self._opener.series.changed(model.name, "asleep")
         await self._opener.put_to_sleep(model, partial(self.wake, model))
 
-    async def wake(self, model: Model) -> None:
+    async def wake(self, model: Model, timeout_seconds: float) -> None:
         """Load a model that is asleep; calls at the same time share one loading, which goes on when they are canceled.
 
-        The model's state and reason say afterwards whether it is served.
+        Where others have been loaded shortly before and leave no room, it waits until they have had their stay. The
+        model's state and reason say afterwards whether it is served.
+
+        Args:
+            model: it.
+            timeout_seconds: how long the caller can wait.
 
         Raises:
             NotReadyError: it could not be loaded shortly before.
+            ModelsMemoryError: there is no room for so long.
         """
         if self._closed or self._clock() < self._retry_at.get(model, 0.0):
             raise NotReadyError(f"{model} {model.reason}.")
-        task = self._waking.get(model)
-        if task is None:
-            task = self._waking[model] = asyncio.create_task(self._wake(model))
-            task.add_done_callback(lambda _: self._waking.pop(model, None))
-        await asyncio.wait([asyncio.shield(task)])
+        seconds = self._seconds_to_room(model)
+        if seconds > timeout_seconds:
+            self._opener.metrics.no_room.labels(model.name, "refused").inc()
+            raise ModelsMemoryError(
+                f"{model} is not in memory, and the models that were loaded shortly before leave no room for it in "
+                f"{self._budget_bytes} bytes. Send the request again after {math.ceil(seconds)} s.",
+                math.ceil(seconds),
+            )
+        awake = self._waking.get(model)
+        if awake is None:
+            awake = self._waking[model] = asyncio.Event()
+            task = asyncio.create_task(self._wake(model))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+            task.add_done_callback(lambda _: self._let_go_on(model, awake))
+        await awake.wait()
+
+    def _let_go_on(self, model: Model, awake: asyncio.Event) -> None:
+        """Let those who wait for a model look what has become of it."""
+        awake.set()
+        if self._waking.get(model) is awake:
+            del self._waking[model]
 
     async def _wake(self, model: Model) -> None:
+        """Load a model, at once where there is room, else when its turn has come: first come, first served."""
+        try:
+            if self.has_room(model) or not self._line.locked():
+                model.reason = LOADING_AGAIN
+                if await self._load_if_room(model):
+                    return
+            async with self._line:
+                waited = False
+                while model.waiting and not await self._load_if_room(model):
+                    seconds = self._seconds_to_room(model)
+                    if not waited:
+                        self._note_waiting(model, seconds)
+                    waited = True
+                    await self._sleep(seconds)
+        finally:
+            if model.reason in {LOADING_AGAIN, WAITING_FOR_ROOM}:  # it ended before that
+                model.state, model.reason = "asleep", ASLEEP
+
+    def _note_waiting(self, model: Model, seconds: float) -> None:
+        model.reason = WAITING_FOR_ROOM
+        self._opener.metrics.no_room.labels(model.name, "waited").inc()
+        log.warning(
+            "%s waits %.1f s for room, because other models were loaded shortly before. Together they need %d bytes, "
+            "and FOVEAL_MODELS_MEMORY_BYTES is %d",
+            model,
+            seconds,
+            self.held_bytes + _needed(model),
+            self._budget_bytes,
+        )
+
+    async def _load_if_room(self, model: Model) -> bool:
+        """Load a model where those that stay leave room for it; return whether there is nothing more to do."""
         async with self._opener.turn:
             if model.queue is not None or model.wake is None:
+                return True
+            if self._seconds_to_room(model):
+                return False
+            model.reason = LOADING_AGAIN
+            await self._load(model)
+            return True
+
+    async def _load(self, model: Model) -> None:
+        """Load a model and check it; one that fails is let go, and its requests are answered with the reason."""
+        began = self._clock()
+        try:
+            await self.make_room(model)
+            loaded = await self._opener.open_in_time(model)
+            if model.wake is None:  # it was removed meanwhile
                 return
-            model.reason = "is being loaded for a request"
-            try:
-                await self.make_room(model)
-                loaded = await self._opener.open_in_time(model)
-                if model.wake is None:  # it was removed meanwhile
-                    return
-                await self._opener.start(model, loaded)
-            except asyncio.CancelledError:
-                model.reason = ASLEEP
-                raise
-            except FovealError as error:
-                self._refuse(model, str(error))
-            except Exception as error:  # noqa: BLE001  # its requests are answered with the reason
-                self._refuse(model, reason_of(error))
-            else:
-                self._woken(model)
+            await self._opener.start(model, loaded)
+            del loaded  # it would keep the network in memory
+        except FovealError as error:
+            self._refuse(model, str(error))
+        except Exception as error:  # noqa: BLE001  # its requests are answered with the reason
+            self._refuse(model, reason_of(error))
+        else:
+            if model.queue is None:  # it was removed while it was checked
+                return
+            if model.state == "ready":
+                self._woken(model, self._clock() - began)
+                await self._let_in(model)
                 await self.shrink(model)
-
-    async def shrink(self, model: Model) -> None:
-        """Put others to sleep where a model that was loaded holds more than was expected; called while it loads."""
-        while self._budget_bytes and self.held_bytes > self._budget_bytes:
-            others = [one for one in self._models() if one is not model and one.queue is not None]
-            if not others:
                 return
-            await self._put_to_sleep(min(others, key=_recency))
+            reason = model.reason if model.state == "failed" else "did not answer its health check"
+            await self._opener.put_to_sleep(model, partial(self.wake, model))
+            self._refuse(model, f"it {reason}")
 
-    def _woken(self, model: Model) -> None:
+    def _woken(self, model: Model, seconds: float) -> None:
         self._retry_at.pop(model, None)
-        if model.queue is not None and model.state == "ready":
-            model.wake = None
-            self._opener.series.changed(model.name, "woken")
-            self.look()
+        model.wake = None
+        self._stays.begin(model, seconds)
+        self._opener.series.changed(model.name, "woken")
+        self.look()
+
+    async def _let_in(self, model: Model) -> None:
+        """Let those who wait for a model come to its queue, before it may have to make room for another one."""
+        self._let_go_on(model, self._waking[model])
+        while model.waiting:  # noqa: ASYNC110  # they come within a few steps of the event loop
+            await asyncio.sleep(0)
 
     def _refuse(self, model: Model, reason: str) -> None:
         model.mark_failed(for_clients(f"failed to load: {reason}", model.servable.path))
@@ -178,7 +293,3 @@ class Residence:
 
 def _needed(model: Model) -> int:
     return model.measured_bytes or model.servable.size_bytes
-
-
-def _recency(model: Model) -> float:
-    return model.queue.used_at if model.queue is not None else 0.0

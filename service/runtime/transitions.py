@@ -60,10 +60,17 @@ class Transitions:
         self._opener = opener
         self._residence = residence
         self._discards = discards
+        self._aside: set[Model] = set()
+
+    @property
+    def aside(self) -> tuple[Model, ...]:
+        """What was loaded for a transition that has not happened yet."""
+        return tuple(self._aside)
 
     async def prepare(self, wanted: Wanted, before: Transition | None = None) -> Transition:
         """Load, warm and check aside what is wanted and not served yet. Nothing changes for any request.
 
+        Where all of it does not fit into the budget of memory, what was loaded first falls asleep after its check.
         What is served and has failed is tried again. Nothing is left when the call is canceled.
 
         Args:
@@ -84,6 +91,8 @@ class Transitions:
                     self._opener.require_open()
                     try:
                         aside[key] = await self._load_aside(wanted, servable)
+                        self._aside.add(aside[key])
+                        await self._residence.shrink(aside[key])
                     except ShuttingDownError:
                         raise
                     except FovealError as error:
@@ -94,6 +103,7 @@ class Transitions:
                     self._opener.series.changed(servable.name, "refused")
                     log.error("%s version %d is refused: %s", *key, failures[key])
         except BaseException:  # canceled or closed: the threads and the memory must go
+            self._aside.difference_update(aside.values())
             await self._discards.at_once(aside.values())
             raise
         return Transition(wanted, aside, failures)
@@ -105,6 +115,7 @@ class Transitions:
         """
         defaults = self._finder.defaults()
         wanted = transition.wanted
+        self._aside.difference_update(transition.aside.values())
         keys = {key_of(one) for one in wanted.servables}
         leaving = [
             model
@@ -125,6 +136,7 @@ class Transitions:
 
     async def abort(self, transition: Transition) -> None:
         """Let go of all that was loaded for a transition."""
+        self._aside.difference_update(transition.aside.values())
         await self._discards.at_once(transition.aside.values())
 
     def _enter(self, transition: Transition, servable: Servable) -> None:

@@ -114,6 +114,29 @@ def test_every_curl_command_of_the_documents_is_answered(live: Live, clone: Path
         assert done.returncode == 0, (command, done.stderr.decode())
 
 
+PROGRAM = re.compile(r'^ {4}(?:\.venv/bin/)?python -c "(import [^"]*)"$', re.MULTILINE)
+
+
+def programs(module: str) -> list[str]:
+    """Return the one-line programs of the pages for other programs' clients that use a client's package."""
+    pages = [ROOT / "docs" / name for name in ("clients.md", "v2.md")]
+    found = [one for page in pages for one in PROGRAM.findall(page.read_text(encoding="utf-8"))]
+    return [one for one in found if f"import {module}" in one or f", {module}" in one]
+
+
+@pytest.mark.timeout(SECONDS)
+@pytest.mark.parametrize("module", ["tritonclient", "kserve"])
+def test_the_programs_of_one_line_for_other_clients_run(
+    live: Live, clone: Path, module: str
+) -> None:
+    assert programs(module)
+    pytest.importorskip(module, reason=f"needs {module}")
+    for program in programs(module):
+        shown = program.replace("localhost:8000", live.url.removeprefix("http://"))
+        (printed,) = run([sys.executable, "-c", shown], "", clone, live)
+        assert printed
+
+
 @pytest.mark.timeout(SECONDS)
 def test_the_examples_in_python_run_and_print_what_the_page_says(live: Live, clone: Path) -> None:
     blocks = [one.code for one in examples("clients-python.md", "python")]

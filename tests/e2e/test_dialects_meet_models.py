@@ -213,7 +213,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """All models but the last one that a request came for are asleep."""
     models = write_zoo(tmp_path_factory.mktemp("small"), "")
     with (
-        serve(models=models, models_memory_bytes=1) as service,
+        serve(models=models, models_memory_bytes=1, models_stay_seconds=0) as service,
         httpx.Client(base_url=service.url, timeout=15) as client,
     ):
         yield client

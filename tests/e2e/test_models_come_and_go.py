@@ -7,6 +7,7 @@ import shutil
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -670,11 +671,47 @@ def test_an_idle_model_leaves_the_memory_and_its_next_request_brings_it_back(
         assert service.ask("?model=kept") == 1
 
 
+def test_a_model_that_was_loaded_for_a_request_has_its_stay_before_another_one_takes_its_room(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    for name in ("a", "b"):
+        write_servable(models, name)
+    for service in begin(models, models_memory_bytes=1, models_stay_seconds=600):
+        assert service.states() == {("a", 1): "asleep", ("b", 1): "ready"}
+        assert service.ask("?model=a") == 1
+        answer = service.http.post("/v1/classify?model=b", content=IMAGE)
+        assert "Send the request again after" in problem(answer, 503, "models_memory")
+        assert 500 < int(answer.headers["retry-after"]) <= 600
+        answer = service.http.post(
+            "/v2/models/b/infer",
+            content=IMAGE,
+            headers={"Inference-Header-Content-Length": "0"},
+        )
+        assert (answer.status_code, list(answer.json())) == (503, ["error"])
+        assert "retry-after" in answer.headers
+        assert service.live.sample("foveal_model_no_room_total", model="b", outcome="refused") == 2
+        assert service.ask("?model=a") == 1
+
+
+def test_a_request_waits_for_the_stay_of_another_model_within_its_deadline(
+    tmp_path: Path,
+) -> None:
+    models = tmp_path / "models"
+    for name in ("a", "b", "c"):
+        write_servable(models, name)
+    for service in begin(models, models_memory_bytes=1, models_stay_seconds=0.5):
+        names = ["a", "b", "c", "a", "b"]
+        with ThreadPoolExecutor(len(names)) as threads:
+            assert list(threads.map(service.ask, [f"?model={name}" for name in names])) == [1] * 5
+        assert service.live.sample("foveal_model_no_room_total", outcome="waited") >= 1
+
+
 def test_a_budget_unloads_the_least_recently_used(tmp_path: Path) -> None:
     models = tmp_path / "models"
     for name in ("a", "b", "c"):
         heavy_servable(models, name, 4)
-    for service in begin(models, threads=1, models_memory_bytes=24 << 20):
+    for service in begin(models, threads=1, models_memory_bytes=24 << 20, models_stay_seconds=0):
         for name in ("a", "b", "c", "b"):
             assert service.ask(f"?model={name}") == 1
         states = service.states()

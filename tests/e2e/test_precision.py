@@ -12,8 +12,11 @@ from PIL import Image
 
 from service.engine import Engine, open_engine
 from service.errors import ConfigurationError
+from service.response_cache import CachedResult
 from service.runtime.change import Change
+from service.runtime.job import JobResult
 from service.settings import Settings
+from service.tasks.classify import ClassifyOptions
 from tests.images import encode
 from tests.live import Live, serve
 from tests.servables import color_model, write_servable
@@ -129,3 +132,39 @@ async def test_a_reload_serves_a_variant_that_was_put_beside_a_served_version(
         servable.with_name("int8.onnx").unlink()
         assert (await engine.changes.change(reload)).loaded == ["colors:1"]
         assert engine.model("colors").precision == "fp32"
+
+
+@pytest.mark.anyio
+async def test_an_answer_that_is_kept_is_one_of_the_precision_that_serves(tmp_path: Path) -> None:
+    root = tmp_path / "models"
+    servable = write_servable(root, model=slow_model())
+    settings = Settings(
+        models=root,
+        precision="fast",
+        device="cpu",
+        cache=tmp_path / "cache",
+        response_cache_bytes=1 << 20,
+    )
+    body = encode(Image.fromarray(color_frames(1)[0]))
+
+    async def expect(factor: float, kept: str) -> None:
+        """Check the probability of the best class, and whether it was kept."""
+        call = engine.dispatch.call(
+            engine.task("classify"), ClassifyOptions(top_k=1), model="colors"
+        )
+        (outcome,) = await call.run([body], timeout_seconds=20)
+        assert isinstance(outcome, JobResult)
+        probability = outcome.value["predictions"][0]["probability"]
+        assert probability == pytest.approx(softmax(factor), abs=1e-5)
+        assert (outcome.origin if isinstance(outcome, CachedResult) else "miss") == kept
+
+    async with open_engine(settings) as engine:
+        await expect(1, "miss")
+        await expect(1, "hit")
+        write_variant(servable, "int8", scaled_model(1.02))
+        await engine.changes.change(Change(kind="reload"))
+        await expect(1.02, "miss")
+        await expect(1.02, "hit")
+        servable.with_name("int8.onnx").unlink()
+        await engine.changes.change(Change(kind="reload"))
+        await expect(1, "hit")  # it is the network of before

@@ -435,7 +435,11 @@ def test_a_model_that_is_loaded_for_a_request_and_an_answer_that_is_kept_are_see
     for name in ("colors", "paint"):
         write_servable(tmp_path, name)
     with serve(
-        models=tmp_path, tracing=True, models_memory_bytes=1, response_cache_bytes=2**20
+        models=tmp_path,
+        tracing=True,
+        models_memory_bytes=1,
+        models_stay_seconds=0,
+        response_cache_bytes=2**20,
     ) as service:
         first, again = [
             spans_of(

@@ -20,6 +20,9 @@ IMAGE = plain("red")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("workers") / "models"
     write_servable(folder)
+    for version in (1, 2):
+        write_servable(folder, "newest", version=version)
+    (folder / "foveal.toml").write_text('[models.newest]\nversions = "latest-1"\n')
     return folder
 
 
@@ -47,6 +50,19 @@ def answers(service: Process, query: str = "?model=colors") -> dict[str, object]
         body = answer.json()
         found[answer.headers["x-request-id"][:20]] = body.get("version", body.get("code"))
     return found
+
+
+@pytest.mark.timeout(60)
+def test_what_a_call_has_changed_of_a_model_with_a_policy_is_answered_by_either_worker(
+    service: Process,
+) -> None:
+    for version in (1, 2, 1, 2):
+        path = "/v1/models/newest/aliases/canary"
+        answer = change(service, "PUT", path, json={"version": version})
+        assert answer.status_code == 200, answer.text
+        plan = answer.json()["plans"]["newest"]
+        assert (plan["versions"], plan["aliases"]) == ("latest-1", {"canary": version})
+    assert change(service, "DELETE", path).is_success
 
 
 @pytest.mark.slow

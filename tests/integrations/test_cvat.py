@@ -1,5 +1,11 @@
 """The auto-annotation function of CVAT, run by the driver of CVAT's own SDK against a real service."""
 
+import importlib.util
+import os
+import re
+import shlex
+import subprocess
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +22,8 @@ from tests.servables import write_servable
 sdk = pytest.importorskip("cvat_sdk", reason="cvat-sdk is not installed: pip install -e .[test]")
 aa = pytest.importorskip("cvat_sdk.auto_annotation")
 masks = pytest.importorskip("cvat_sdk.masks")
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -100,3 +108,29 @@ def test_a_class_becomes_a_tag(live: Live, tmp_path: Path) -> None:
 def test_what_is_not_there_is_named(live: Live, tmp_path: Path) -> None:
     with pytest.raises(RuntimeError, match=r"no model nothing .*Models: colors, finder, painter"):
         annotated(live, tmp_path, {}, {}, model="nothing")
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.skipif(importlib.util.find_spec("cvat_cli") is None, reason="needs cvat-cli")
+def test_the_command_of_the_page_runs_as_it_stands(live: Live, tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "clients.md").read_text(encoding="utf-8")
+    (command,) = re.findall(r"^ {4}cvat-cli (.*)$", page, re.MULTILINE)
+    with cvat({"a.png": plain((230, 128, 0))}, {"cup": "rectangle"}) as server:
+        host, port = server.url.rsplit(":", 1)
+        words = shlex.split(command.replace("http://localhost:8000", live.url))
+        words[words.index("https://CVAT")] = host
+        words[words.index("TASK")] = str(TASK)
+        words += ["-p", f"key=str:{key_of('ada')}"]
+        words[words.index("model=str:ssdlite-mobilenet-v2")] = "model=str:finder"
+        done = subprocess.run(
+            [sys.executable, "-m", "cvat_cli", f"--server-port={port}", *words],
+            env={**os.environ, "CVAT_ACCESS_TOKEN": "of the test", "HOME": str(tmp_path)},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        (found,) = server.stored["shapes"]
+    assert (found["label_id"], found["points"]) == (101, [20, 10, 60, 20])

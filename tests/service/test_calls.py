@@ -36,11 +36,11 @@ async def engine(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Engi
 
 async def test_a_call_returns_results_or_renderings(engine: Engine) -> None:
     options = MeanColorOptions(scale="unit")
-    plainly = engine.call(MEAN_COLOR, options)
+    plainly = engine.dispatch.call(MEAN_COLOR, options)
     (result,) = await plainly.run([plain("red")], timeout_seconds=10)
     assert isinstance(result, JobResult)
     assert result.value == {"color": [1, 0, 0]}
-    drawn = engine.call(MEAN_COLOR, options, rendering="swatch")
+    drawn = engine.dispatch.call(MEAN_COLOR, options, rendering="swatch")
     (rendered,) = await drawn.run([plain("red")], timeout_seconds=10)
     assert isinstance(rendered, JobResult)
     assert isinstance(rendered.value, RenderedImage)
@@ -68,7 +68,7 @@ async def test_a_rendering_of_a_small_image_does_not_decode_it_again(
     settings = Settings(models=tmp_path, threads=1, response_cache_bytes=response_cache_bytes)
     async with open_engine(settings, tasks={**TASKS, "mean_color": task}) as engine:
         for name in ("swatch", "gray"):
-            call = engine.call(task, MeanColorOptions(), rendering=name)
+            call = engine.dispatch.call(task, MeanColorOptions(), rendering=name)
             (outcome,) = await call.run([plain("red", (40, 20))], timeout_seconds=10)
             assert isinstance(outcome, JobResult)
 
@@ -79,13 +79,13 @@ async def test_a_rendering_of_a_small_image_does_not_decode_it_again(
 
 
 async def test_a_call_has_its_model_before_any_image_is_there(engine: Engine) -> None:
-    assert engine.call(MEAN_COLOR, MeanColorOptions()).model.name == "mean"
-    call = engine.explain_call(ExplainOptions(view="filters"), "json", model="colors")
+    assert engine.dispatch.call(MEAN_COLOR, MeanColorOptions()).model.name == "mean"
+    call = engine.dispatch.explain_call(ExplainOptions(view="filters"), "json", model="colors")
     assert (call.model.name, call.needs_image) == ("colors", False)
 
 
 async def test_a_view_of_an_image_needs_one(engine: Engine) -> None:
-    call = engine.explain_call(ExplainOptions(view="occlusion", samples=4), "json")
+    call = engine.dispatch.explain_call(ExplainOptions(view="occlusion", samples=4), "json")
     assert call.needs_image
     with pytest.raises(InvalidParameterError, match="view: occlusion needs an image"):
         await call.run(None, timeout_seconds=10)
@@ -112,6 +112,6 @@ async def test_a_late_heat_of_copies_advises_one_without_them(
     stage = Stage(name="stage_1", tensor="features", channels=3, stride=1)
     write_servable(tmp_path, card=color_card().model_copy(update={"stages": (stage,)}))
     async with open_engine(Settings(models=tmp_path, threads=1)) as engine:
-        message = str(engine.explain_call(options, "json").late(2))
+        message = str(engine.dispatch.explain_call(options, "json").late(2))
     assert ("view=cam&method=eigencam" in message) == runs_copies
     assert "within 2000 ms" in message

@@ -148,7 +148,7 @@ def test_a_task_that_borrows_what_no_network_has_stops_the_start(
 
 async def test_embed_has_a_default_among_the_networks_that_it_borrows() -> None:
     engine = Engine(Settings(models=MODELS, defaults={"embed": "lenet5"}))
-    call = engine.call(TASKS["embed"], EmbedOptions())
+    call = engine.dispatch.call(TASKS["embed"], EmbedOptions())
     assert call.model.name == "lenet5"
     with pytest.raises(ConfigurationError, match="default of embed is 'motion'"):
         Engine(Settings(models=MODELS, defaults={"embed": "motion"}))

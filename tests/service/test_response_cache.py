@@ -65,6 +65,11 @@ async def run(
     return await cache.run(keys, network, model="m", timeout_seconds=seconds, **given)
 
 
+def counted(metrics: Metrics, outcome: str) -> float:
+    labels = {"model": "m", "outcome": outcome}
+    return metrics.registry.get_sample_value("foveal_cache_images_total", labels) or 0.0
+
+
 def values(outcomes: Sequence[Outcome]) -> list[Any]:
     assert all(isinstance(one, JobResult) for one in outcomes)
     return [one.value for one in outcomes if isinstance(one, JobResult)]
@@ -80,11 +85,8 @@ async def test_an_image_runs_once_and_is_answered_from_then_on() -> None:
     assert values(second) == [{"index": 1}, {"index": 0}, {"index": 2}]
     assert network.ran == [[0, 1], [2]]
     assert [type(one) for one in second] == [CachedResult, CachedResult, JobResult]
-    sample = metrics.registry.get_sample_value
-    labels = {"model": "m", "outcome": "hit"}
-    assert sample("foveal_cache_images_total", labels) == 2
-    assert sample("foveal_cache_images_total", labels | {"outcome": "miss"}) == 3
-    assert sample("foveal_cache_entries") == 3
+    assert (counted(metrics, "hit"), counted(metrics, "miss")) == (2, 3)
+    assert metrics.registry.get_sample_value("foveal_cache_entries") == 3
 
 
 async def test_a_caller_that_changes_its_answer_changes_nobody_elses() -> None:
@@ -98,7 +100,8 @@ async def test_a_caller_that_changes_its_answer_changes_nobody_elses() -> None:
 
 
 async def test_the_same_image_in_flight_runs_once_also_within_one_request() -> None:
-    network, cache = Network(), cache_of()
+    metrics, network = Metrics(), Network()
+    cache = cache_of(metrics=metrics)
     first = asyncio.create_task(run(cache, network, A, A))
     await network.begun.wait()
     second = asyncio.create_task(run(cache, network, A))
@@ -109,6 +112,7 @@ async def test_the_same_image_in_flight_runs_once_also_within_one_request() -> N
     assert isinstance(joined, CachedResult)
     assert (joined.origin, joined.value) == ("joined", {"index": 0})
     assert network.ran == [[0]]
+    assert (counted(metrics, "joined"), counted(metrics, "miss")) == (2, 1)
 
 
 async def test_a_first_requester_that_is_canceled_or_late_or_left_does_not_end_the_run() -> None:
@@ -191,7 +195,8 @@ async def test_a_run_that_is_refused_or_late_for_the_first_request_fails_no_othe
             raise OverloadedError("300 more do not fit")
         return [DeadlineError("late") for _ in indices]
 
-    cache, network = cache_of(), Network()
+    metrics, network = Metrics(), Network()
+    cache = cache_of(metrics=metrics)
     network.may.set()
     first = asyncio.create_task(cache.run([A, B], refuse, model="m", timeout_seconds=10))
     await begun.wait()
@@ -205,6 +210,8 @@ async def test_a_run_that_is_refused_or_late_for_the_first_request_fails_no_othe
     assert values(await second) == [{"index": 0}, {"index": 1}]
     assert len(values(await third)) == 1
     assert len(network.ran) == 2, "C, and B once for both that had waited"
+    counts = {one: counted(metrics, one) for one in ("miss", "joined", "hit")}
+    assert counts == {"miss": 4, "joined": 1, "hit": 0}, "each of five images once"
 
 
 async def test_a_request_whose_time_is_up_does_not_run_again_what_was_refused() -> None:

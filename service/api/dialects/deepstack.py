@@ -92,7 +92,7 @@ async def _list(call: Call) -> Response:
 
 async def _run(call: Call, form: Form, task: str, options: TaskOptions) -> Any:  # noqa: ANN401  # each task's own
     services = call.services
-    chosen = services.engine.call(services.engine.task(task), options, model=call.model)
+    chosen = services.engine.dispatch.call(services.engine.task(task), options, model=call.model)
     call.record.found(chosen.model)
     [result] = await run_images(
         call.request, services, call.record, call=chosen, images=checked_images(form.files)

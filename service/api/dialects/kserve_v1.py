@@ -70,7 +70,7 @@ def kserve_v1() -> Protocol:
 
 
 async def _predict(call: Call) -> Response:
-    network = call.services.engine.tensor_call(call.model or "", call.version)
+    network = call.services.engine.dispatch.tensor_call(call.model or "", call.version)
     model = network.model
     call.record.found(model)
     model.require_served()

@@ -153,7 +153,7 @@ def _chosen(engine: Engine, name: str, params: Object) -> TaskCall:
         form = JsonForm(f"x-anylabeling fineness={fineness}", partial(_outlined, fineness=fineness))
     else:
         options = ClassifyOptions(top_k=1)
-    return engine.call(engine.task(kind), options, model=name, form=form)
+    return engine.dispatch.call(engine.task(kind), options, model=name, form=form)
 
 
 # A task's own result → the tool's shapes.

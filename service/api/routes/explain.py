@@ -79,7 +79,9 @@ async def explain_image(
 ) -> Response:
     """One image per request; docs/explain.md describes every view and its result."""
     form = options.format or _accepted(request)
-    call = services.engine.explain_call(options, form, model=options.model, version=options.version)
+    call = services.engine.dispatch.explain_call(
+        options, form, model=options.model, version=options.version
+    )
     record.found(call.model)
     if not call.needs_image:
         return await _filters(call, record)
@@ -105,7 +107,7 @@ async def show_filters(
     options: Annotated[FiltersQuery, Query()],
 ) -> Response:
     form = options.format or _accepted(request)
-    call = services.engine.explain_call(options, form, model=name, version=options.version)
+    call = services.engine.dispatch.explain_call(options, form, model=name, version=options.version)
     record.found(call.model)
     return await _filters(call, record)
 

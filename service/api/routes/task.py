@@ -84,7 +84,7 @@ async def _answer(
     if task.renderings:
         assert isinstance(query, FormatQuery)
         name, media_type = choose_form(task, query.format, header_of(request, b"accept") or "")
-    call = services.engine.call(
+    call = services.engine.dispatch.call(
         task,
         query,
         model=query.model,

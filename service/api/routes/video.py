@@ -81,10 +81,10 @@ def _run_of(engine: Engine, query: VideoQuery, timeout_seconds: float) -> VideoR
             raise InvalidParameterError(
                 "version: a chain has none; its file names those of its models"
             )
-        return engine.chain_run(
+        return engine.dispatch.chain_run(
             query, name=query.model, draws=draws, timeout_seconds=timeout_seconds
         )
-    return engine.video_run(
+    return engine.dispatch.video_run(
         engine.task(query.task),
         options,
         query,

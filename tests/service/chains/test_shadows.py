@@ -138,7 +138,7 @@ async def test_frames_of_videos_have_no_shadow(tmp_path: Path) -> None:
     frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=500)
     stream.seek(0)
     async with served(tmp_path) as engine:
-        run = engine.chain_run(SamplingOptions(), name="spots-chain", timeout_seconds=30)
+        run = engine.dispatch.chain_run(SamplingOptions(), name="spots-chain", timeout_seconds=30)
         events = [one async for one in engine.videos.run(run, stream, stop_reading=lambda: None)]
         assert len(events) > 2
         await read(engine, mosaic("red"))

@@ -171,6 +171,53 @@ async def test_what_is_prepared_when_worker_1_is_gone_follows_its_decision(
         assert part.done == ["prepared", "committed" if decided else "aborted"]
 
 
+@asynccontextmanager
+async def ending_leader(tmp_path: Path, *, decides: bool) -> AsyncIterator[None]:
+    """In the place of worker 1: lets worker 2 prepare what it passes on, and ends; with or without a decision."""
+    first, second = (WorkerSlot(tmp_path, index, 2) for index in range(2))
+
+    async def lead(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        order = (await reader.readline()).strip().removeprefix(b"change ")
+        from_second, to_second = await asyncio.open_unix_connection(second.socket)
+        to_second.write(b"prepare " + order + b"\n")
+        assert from_json(await from_second.readline()) == []
+        identity = from_json(order)["id"] if decides else "another"
+        decision = {"id": identity, "overrides": {"loaded": [["colors", 2]]}}
+        first.overrides.write_bytes(to_json(decision))
+        to_second.close()
+        writer.close()
+
+    server = await asyncio.start_unix_server(lead, first.socket)
+    try:
+        yield
+    finally:
+        server.close()
+        await server.wait_closed()
+
+
+async def test_a_call_is_answered_by_what_has_happened_although_worker_1_ended_after_its_decision(
+    tmp_path: Path,
+) -> None:
+    part = Part()
+    peers = Peers(WorkerSlot(tmp_path, 1, 2), CollectorRegistry(), list, cast("Changes", part))
+    async with ending_leader(tmp_path, decides=True), peers.listening():
+        report = await asyncio.wait_for(peers.change(CHANGE), 10)
+    assert report.loaded == ["colors:2"]
+    assert part.done == ["prepared", "committed"]
+
+
+async def test_a_call_says_that_nothing_has_changed_where_worker_1_ended_before_its_decision(
+    tmp_path: Path,
+) -> None:
+    part = Part()
+    peers = Peers(WorkerSlot(tmp_path, 1, 2), CollectorRegistry(), list, cast("Changes", part))
+    async with ending_leader(tmp_path, decides=False), peers.listening():
+        with pytest.raises(UnavailableError, match="nothing has changed"):
+            await asyncio.wait_for(peers.change(CHANGE), 10)
+        await part.ended.wait()
+    assert part.done == ["prepared", "aborted"]
+
+
 async def test_a_refused_file_is_named_as_it_was_there(tmp_path: Path) -> None:
     parts = [Part(), Part(refuses=RefusedModelError("colors/2/model.onnx: it carries no card"))]
     async with workers(tmp_path, *parts) as peers:

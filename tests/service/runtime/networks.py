@@ -28,6 +28,7 @@ class Network:
     def __init__(self, version: int) -> None:
         self.version = version
         self.broken = False
+        self.endless = False
         self.entered = threading.Semaphore(0)
         self.gate = threading.Event()
         self.gate.set()
@@ -37,7 +38,7 @@ class Network:
         assert self.gate.wait(10)
         if self.broken:
             raise RuntimeError("broken")
-        return {"version": np.full((len(batch), 1), self.version)}
+        return {"version": np.full((len(batch), 1), np.inf if self.endless else self.version)}
 
     async def has_entered(self) -> None:
         assert await asyncio.to_thread(self.entered.acquire, timeout=10)
@@ -47,7 +48,8 @@ class Network:
 class Loader:
     """Makes a network of each servable, and may be held.
 
-    A version in `refuses` can not be loaded; one in `breaks` does not answer.
+    A version in `refuses` can not be loaded; one in `breaks` does not answer; one in `endless` answers with what is not
+    finite; one in `holds` is held in its first run.
     """
 
     loaded: list[tuple[str, int]] = field(default_factory=list)
@@ -56,6 +58,8 @@ class Loader:
     )
     refuses: set[int] = field(default_factory=set)
     breaks: set[int] = field(default_factory=set)
+    endless: set[int] = field(default_factory=set)
+    holds: set[int] = field(default_factory=set)
     entered: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     gate: threading.Event = field(default_factory=threading.Event)
     alive_at_release: list[list[tuple[str, int]]] = field(default_factory=list)
@@ -70,6 +74,9 @@ class Loader:
         network = self.networks[one.name, one.version] = Network(one.version)
         weakref.finalize(network, self.freed.release)
         network.broken = one.version in self.breaks
+        network.endless = one.version in self.endless
+        if one.version in self.holds:
+            network.gate.clear()
         return Loaded((network,), 4, np.zeros(1, np.uint8))
 
     def note_release(self) -> None:

@@ -54,7 +54,7 @@ class House:
 
 @asynccontextmanager
 async def house(
-    *servables: Servable, fleet: Fleet | None = None, refuses: int = 0
+    *servables: Servable, fleet: Fleet | None = None, refuses: int = 0, budget_bytes: int = 0
 ) -> AsyncIterator[House]:
     lies = Catalog(servables, fleet=fleet or NO_FLEET)
     workers, loader = Workers(1, clock=ManualClock()), Loader(refuses={refuses})
@@ -69,6 +69,7 @@ async def house(
             release_memory=loader.note_release,
             measure=int,
         ),
+        budget_bytes=budget_bytes,
     )
     here = House(lies, registry, Changes(registry, lambda: here.lies, lies), loader)
     loader.gate.set()
@@ -102,6 +103,42 @@ async def test_a_reload_serves_what_lies_in_the_folder_then_and_says_what_came_o
         assert list(report.refused) == ["colors:2"]
         assert "it carries no card" in report.refused["colors:2"]
         assert h.served() == ["b:1", "c:1"]
+
+
+def of_ten_bytes(folder: Path, name: str, version: int = 1) -> Servable:
+    path = folder / f"{name}{version}"
+    path.write_bytes(bytes(10))
+    return replace(servable(name, version), path=path)
+
+
+async def test_what_a_reload_brings_has_no_more_memory_than_all_models_may_hold(
+    tmp_path: Path,
+) -> None:
+    made = [of_ten_bytes(tmp_path, name) for name in "abcde"]
+    async with house(*made[:2], budget_bytes=20) as h:
+        h.put(*made)
+        report = await h.changes.change(Change(kind="reload"))
+        assert report.loaded == ["c:1", "d:1", "e:1"]
+        states = {model.name: model.state for model in h.registry.models}
+        assert sorted(states.values()) == ["asleep", "asleep", "asleep", "ready", "ready"]
+        assert states["e"] == "ready", "it was loaded last"
+        assert h.registry.residence.held_bytes == 20
+        (model,) = h.registry.versions("c")
+        await model.awake(9)
+        assert model.state == "ready"
+        assert h.registry.residence.held_bytes == 20
+
+
+async def test_what_was_loaded_for_a_change_that_does_not_happen_holds_nothing_any_more(
+    tmp_path: Path,
+) -> None:
+    served, good, bad = (of_ten_bytes(tmp_path, *one) for one in (("a", 1), ("b", 1), ("b", 3)))
+    async with house(served, budget_bytes=30, refuses=3) as h:
+        h.put(served, good, bad)
+        with pytest.raises(RefusedModelError, match="no room on the device"):
+            await h.changes.change(Change(kind="load_model", name="b"))
+        assert h.served() == ["a:1"]
+        assert h.registry.residence.held_bytes == 10
 
 
 async def test_a_file_that_is_broken_now_goes_on_being_served() -> None:

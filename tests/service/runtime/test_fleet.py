@@ -1,5 +1,6 @@
 """`foveal.toml`, and what selects a model."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ from service.errors import ConfigurationError, InvalidParameterError
 from service.runtime.fleet import (
     NO_FLEET,
     Latest,
+    ModelPlan,
     Selector,
     is_version,
     parse_selector,
@@ -44,6 +46,14 @@ def test_a_file_says_what_is_wanted(tmp_path: Path) -> None:
     assert plan.weights == {"stable": 90, "canary": 10}
     assert (plan.shadow, plan.ttl_seconds) == ("canary", 600)
     assert fleet.plan("another").versions == "all"
+
+
+@pytest.mark.parametrize("versions", ["all", "latest-2", [1, 3]])
+def test_a_plan_is_the_same_after_its_way_to_another_process(versions: object) -> None:
+    plan = ModelPlan.model_validate({"versions": versions, "aliases": {"stable": 1}})
+    sent = plan.model_dump_json()
+    assert ModelPlan.model_validate_json(sent) == plan
+    assert json.loads(sent)["versions"] == versions
 
 
 def test_without_a_file_nothing_is_wanted(tmp_path: Path) -> None:

@@ -264,6 +264,45 @@ def test_a_capture_waits_for_every_run_and_keeps_the_next_ones_out() -> None:
     assert seen == ["run", "capture", "late run"]
 
 
+def test_while_a_capture_waits_for_a_network_that_is_prepared_runs_go_on() -> None:
+    capture_lock, captured, ran = CaptureLock(), threading.Event(), threading.Event()
+
+    def capture() -> None:
+        with capture_lock.exclusive():
+            captured.set()
+
+    def run() -> None:
+        with capture_lock.shared():
+            ran.set()
+
+    with capture_lock.preparing():  # it may take minutes
+        capturing = threading.Thread(target=capture)
+        capturing.start()
+        assert not captured.wait(0.5), "a capture waits for it"
+        running = threading.Thread(target=run)
+        running.start()
+        assert ran.wait(10)
+        assert not captured.is_set()
+    for thread in (capturing, running):
+        thread.join(10)
+    assert captured.is_set()
+
+
+def test_nothing_is_prepared_during_a_capture() -> None:
+    capture_lock, prepared = CaptureLock(), threading.Event()
+
+    def prepare() -> None:
+        with capture_lock.preparing():
+            prepared.set()
+
+    with capture_lock.exclusive():
+        preparing = threading.Thread(target=prepare)
+        preparing.start()
+        assert not prepared.wait(0.5)
+    preparing.join(10)
+    assert prepared.is_set()
+
+
 def test_any_number_of_runs_pass_at_once() -> None:
     capture_lock, both = CaptureLock(), threading.Barrier(2, timeout=5)
 

@@ -1,20 +1,20 @@
 """Models fall asleep, make room and are woken, with networks that a test holds and a clock that it moves."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
-from service.errors import DeadlineError, NotReadyError, OverloadedError
+from service.errors import DeadlineError, ModelsMemoryError, NotReadyError, OverloadedError
 from service.metrics import Metrics
 from service.runtime.device import Device
 from service.runtime.job import Job, JobResult
 from service.runtime.model import MOST_WAITING, Model
 from service.runtime.opening import Batching, Opener
-from service.runtime.residence import RETRY_SECONDS, Residence
+from service.runtime.residence import RETRY_SECONDS, STAY_SECONDS, Residence
 from service.runtime.workers import Workers
 from tests.samples import total
 from tests.service.runtime.clocks import ManualClock
@@ -38,6 +38,11 @@ class Home:
     async def load(self, model: Model) -> None:
         await self.opener.start(model, await self.opener.open(model))
 
+    async def make_room(self, model: Model) -> None:
+        """Make room as whoever loads a model does: in its turn."""
+        async with self.opener.turn:
+            await self.residence.make_room(model)
+
     def states(self) -> list[str]:
         return [model.state for model in self.models]
 
@@ -45,10 +50,22 @@ class Home:
         registry = self.opener.metrics.registry
         return total(registry, "foveal_model_changes_total", model=name, change=change)
 
+    def no_room(self, name: str, outcome: str) -> float | None:
+        registry = self.opener.metrics.registry
+        return total(registry, "foveal_model_no_room_total", model=name, outcome=outcome)
+
+
+async def no_sleep(seconds: float) -> None:
+    raise AssertionError(f"nothing should wait, and it would for {seconds} s")
+
 
 @asynccontextmanager
 async def home(
-    *names: str, ttl_seconds: float | None = None, budget_bytes: int = 0
+    *names: str,
+    ttl_seconds: float | None = None,
+    budget_bytes: int = 0,
+    stay_seconds: float = STAY_SECONDS,
+    sleep: Callable[[float], Awaitable[None]] = no_sleep,
 ) -> AsyncIterator[Home]:
     """Give models of `MODEL_BYTES` each, all loaded, one second after the other."""
     clock, loader, held = ManualClock(), Loader(), iter(range(0, 1000, MODEL_BYTES))
@@ -65,7 +82,13 @@ async def home(
     )
     loader.gate.set()
     workers.start()
-    residence = Residence(opener, models=lambda: models, budget_bytes=budget_bytes)
+    residence = Residence(
+        opener,
+        models=lambda: models,
+        budget_bytes=budget_bytes,
+        stay_seconds=stay_seconds,
+        sleep=sleep,
+    )
     here = Home(residence, opener, loader, clock, models)
     try:
         for model in models:
@@ -74,7 +97,7 @@ async def home(
         yield here
     finally:
         loader.gate.set()
-        residence.close()
+        await residence.close()
         for model in models:
             await model.retire()
         await asyncio.to_thread(workers.stop)
@@ -200,7 +223,7 @@ async def test_a_model_that_can_not_be_loaded_again_says_why_and_is_tried_again_
 
 
 async def test_a_loading_that_fails_half_way_is_the_answer_of_all_who_wait_for_it() -> None:
-    async with home("a", "b", ttl_seconds=1, budget_bytes=MODEL_BYTES) as h:
+    async with home("a", "b", ttl_seconds=1, budget_bytes=MODEL_BYTES, stay_seconds=0) as h:
         model, other = h.models
         await h.residence.make_round()
         await other.awake(9)
@@ -221,6 +244,226 @@ async def test_a_loading_that_fails_half_way_is_the_answer_of_all_who_wait_for_i
         assert other.state == "ready", "it had made room, and a request brings it back"
 
 
+async def test_a_model_that_is_woken_and_not_well_answers_nobody_and_is_let_go() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        h.loader.endless = {1}
+        with pytest.raises(NotReadyError, match="failed to load: it did not answer its health"):
+            await model.awake(9)
+        assert (model.state, model.queue, model.memory_bytes) == ("failed", None, 0)
+        assert h.loader.alive_at_release[-1] == [], "its memory has gone"
+        h.loader.endless = set()
+        with pytest.raises(NotReadyError, match="did not answer its health check"):
+            await model.awake(9)
+        assert len(h.loader.loaded) == 2, "it was not tried again at once"
+        h.clock.advance(RETRY_SECONDS)
+        await model.awake(9)
+        assert model.state == "ready"
+        assert (h.changes("a", "refused"), h.changes("a", "woken")) == (1, 1)
+
+
+async def test_requests_wait_for_the_first_check_of_a_woken_model_and_never_reach_a_broken_one() -> (
+    None
+):
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        h.loader.holds = {1}
+        await h.loader.has_begun()  # the first time
+        first = asyncio.create_task(model.awake(99))
+        await h.loader.has_begun()
+        while ("a", 1) not in h.loader.networks:
+            await asyncio.sleep(0)
+        network = h.loader.networks["a", 1]
+        await network.has_entered()  # the check
+        assert model.queue is None
+        second = asyncio.create_task(model.awake(99))
+        await asyncio.sleep(0)
+        network.broken = True
+        network.gate.set()
+        for one in await asyncio.gather(first, second, return_exceptions=True):
+            assert isinstance(one, NotReadyError)
+        assert not network.entered.acquire(blocking=False), "nothing but the check ran"
+
+
+async def test_a_model_that_is_removed_during_its_first_check_keeps_no_memory() -> None:
+    async with home("a", ttl_seconds=1) as h:
+        (model,) = h.models
+        await h.residence.make_round()
+        h.loader.holds = {1}
+        await h.loader.has_begun()
+        waiting = asyncio.create_task(model.awake(99))
+        await h.loader.has_begun()
+        while ("a", 1) not in h.loader.networks:
+            await asyncio.sleep(0)
+        network = h.loader.networks["a", 1]
+        await network.has_entered()
+        await model.retire()
+        network.gate.set()
+        with pytest.raises(NotReadyError, match="was removed"):
+            await waiting
+        assert (model.queue, model.memory_bytes) == (None, 0)
+        del network
+        await h.loader.has_freed_a_network()
+        await h.loader.has_freed_a_network()
+
+
+async def test_models_that_do_not_fit_together_take_turns_and_each_has_its_stay(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    slept = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        h.clock.advance(seconds)
+
+    async with home("a", "b", budget_bytes=MODEL_BYTES, stay_seconds=7, sleep=sleep) as h:
+        first, second = h.models
+        await h.residence.make_room(second)
+        await first.awake(99)
+        assert (h.states(), slept) == (["ready", "asleep"], []), "no stay after the start"
+        h.clock.advance(3)
+        await second.awake(99)
+        assert (h.states(), slept) == (["asleep", "ready"], [4])
+        await first.awake(99)
+        assert (h.states(), slept) == (["ready", "asleep"], [4, 7])
+        assert (h.no_room("a", "waited"), h.no_room("b", "waited")) == (1, 1)
+        assert "Together they need 20 bytes, and FOVEAL_MODELS_MEMORY_BYTES is 10" in caplog.text
+
+
+async def test_a_request_that_can_not_wait_for_room_is_refused_at_once_and_knows_when_to_return() -> (
+    None
+):
+    async with home("a", "b", budget_bytes=MODEL_BYTES, stay_seconds=7) as h:
+        first, second = h.models
+        await h.residence.make_room(second)
+        await first.awake(99)
+        h.clock.advance(2.5)
+        with pytest.raises(ModelsMemoryError, match="Send the request again after 5 s") as refused:
+            await second.awake(4)
+        assert (refused.value.status, refused.value.retry_after_seconds) == (503, 5)
+        assert (h.states(), h.no_room("b", "refused")) == (["ready", "asleep"], 1)
+        h.clock.advance(4.5)
+        await second.awake(4)
+        assert h.states() == ["asleep", "ready"]
+
+
+async def test_a_stay_is_no_shorter_than_the_loading_and_none_where_it_is_off() -> None:
+    slept = list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        h.clock.advance(seconds)
+
+    async with home("a", "b", budget_bytes=MODEL_BYTES, stay_seconds=1, sleep=sleep) as h:
+        first, second = h.models
+        await h.residence.make_room(second)
+        for _ in h.models:  # both at the start
+            await h.loader.has_begun()
+        h.loader.gate.clear()
+        waking = asyncio.create_task(first.awake(99))
+        await h.loader.has_begun()
+        h.clock.advance(30)
+        h.loader.gate.set()
+        await waking
+        await second.awake(99)
+        assert slept == [30]
+    async with home("a", "b", budget_bytes=MODEL_BYTES, stay_seconds=0) as h:
+        for model in (*h.models, *h.models):
+            await model.awake(99)
+            await h.residence.make_room(model)
+
+
+async def test_requests_come_to_the_model_that_they_woke_before_it_makes_room_for_another() -> None:
+    async def ask(model: Model) -> int:
+        queue, _ = await model.awake(99)
+        (outcome,) = await queue.submit([JOB], timeout_seconds=99)
+        assert isinstance(outcome, JobResult), outcome
+        return outcome.value
+
+    async with home("a", "b", "c", budget_bytes=MODEL_BYTES, stay_seconds=0) as h:
+        for model in h.models:
+            await h.residence.make_room(model)
+        assert await asyncio.gather(*(ask(model) for model in h.models * 3)) == [1] * 9
+        assert h.states().count("ready") == 1
+        assert len(h.loader.loaded) <= 6, "each at the start, and for all its requests once"
+
+
+async def test_who_waited_first_gets_the_room_first_and_what_fits_waits_for_nobody() -> None:
+    may, slept = asyncio.Event(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await may.wait()
+        h.clock.advance(seconds)
+
+    async with home("a", "b", "c", "d", budget_bytes=MODEL_BYTES + 5, sleep=sleep) as h:
+        first, second, third, small = h.models
+        await h.residence.make_room(second)
+        await first.awake(99)
+        waiting = [asyncio.create_task(model.awake(99)) for model in (third, second)]
+        while not slept:
+            await asyncio.sleep(0)
+        assert "waits until another model has had its stay" in third.reason
+        small.measured_bytes = 5
+        before = len(h.loader.loaded)
+        await small.awake(99)
+        assert h.loader.loaded[before:] == [("d", 1)]
+        may.set()
+        await asyncio.gather(*waiting)
+        assert h.loader.loaded[before + 1 :] == [("c", 1), ("b", 1)]
+
+
+async def test_room_is_not_made_for_a_model_that_nobody_waits_for_any_more() -> None:
+    may, slept = asyncio.Event(), list[float]()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        await may.wait()
+        h.clock.advance(seconds)
+
+    async with home("a", "b", budget_bytes=MODEL_BYTES, sleep=sleep) as h:
+        first, second = h.models
+        await h.residence.make_room(second)
+        await first.awake(99)
+        waiting = asyncio.create_task(second.awake(99))
+        while not slept:
+            await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait([waiting])
+        may.set()
+        while "waits until" in second.reason:
+            await asyncio.sleep(0)
+        assert h.states() == ["ready", "asleep"]
+        assert "no request came for it" in second.reason
+
+
+async def test_a_model_that_waits_for_room_at_the_end_is_answered() -> None:
+    async def sleep(_: float) -> None:
+        slept.set()
+        await asyncio.Event().wait()
+
+    slept = asyncio.Event()
+    async with home("a", "b", budget_bytes=MODEL_BYTES, sleep=sleep) as h:
+        first, second = h.models
+        await h.residence.make_room(second)
+        await first.awake(99)
+        waiting = asyncio.create_task(second.awake(99))
+        await slept.wait()
+        await h.residence.close()
+        with pytest.raises(NotReadyError, match="is not in memory"):
+            await waiting
+
+
+async def test_a_model_that_has_failed_makes_room_too() -> None:
+    async with home("a", "b", budget_bytes=MODEL_BYTES) as h:
+        first, second = h.models
+        first.mark_failed("did not answer its health check")
+        await h.residence.make_room(second)
+        assert h.states() == ["asleep", "ready"]
+
+
 async def test_a_model_in_use_that_makes_room_answers_first_and_its_next_request_wakes_it() -> None:
     async with home("a", "b", budget_bytes=MODEL_BYTES) as h:
         model, other = h.models
@@ -230,7 +473,7 @@ async def test_a_model_in_use_that_makes_room_answers_first_and_its_next_request
         assert model.queue is not None
         running = asyncio.create_task(model.queue.submit([JOB], timeout_seconds=99))
         await network.has_entered()
-        making_room = asyncio.create_task(h.residence.make_room(other))
+        making_room = asyncio.create_task(h.make_room(other))
         await asyncio.sleep(0)
         assert (model.state, making_room.done()) == ("asleep", False)
         waking = asyncio.create_task(model.awake(99))
@@ -282,7 +525,7 @@ async def test_a_model_that_is_removed_while_it_is_woken_stays_out_of_memory() -
 async def test_nothing_is_woken_after_the_end() -> None:
     async with home("a", ttl_seconds=1) as h:
         await h.residence.make_round()
-        h.residence.close()
+        await h.residence.close()
         with pytest.raises(NotReadyError, match="is not in memory"):
             await h.models[0].awake(9)
         assert len(h.loader.loaded) == 1

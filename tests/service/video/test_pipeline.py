@@ -35,7 +35,7 @@ def run_of(engine: Engine, *, draws: bool = False) -> VideoRun:
     task = TASKS["classify"]
     assert task.over_time is not None
     options = task.over_time.options()
-    return engine.video_run(task, options, SamplingOptions(every_n=5), draws=draws)
+    return engine.dispatch.video_run(task, options, SamplingOptions(every_n=5), draws=draws)
 
 
 def do_nothing() -> None:

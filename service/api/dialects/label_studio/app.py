@@ -211,10 +211,10 @@ def _call(engine: Engine, name: str, model: str | None, controls: Sequence[Contr
         brushes = "BrushLabels" in kinds
         form = JsonForm(f"label-studio brushes={brushes}", partial(areas, brushes=brushes))
         options = SegmentOptions(polygons="PolygonLabels" in kinds)
-        return engine.call(task, options, model=model, form=form)
+        return engine.dispatch.call(task, options, model=model, form=form)
     if name == "classify":
-        return engine.call(task, _every_class, model=model)
-    return engine.call(task, DetectOptions(), model=model)
+        return engine.dispatch.call(task, _every_class, model=model)
+    return engine.dispatch.call(task, DetectOptions(), model=model)
 
 
 def _every_class(card: Card) -> ClassifyOptions:

@@ -102,7 +102,7 @@ class OpenInference:
             return refused
         engine = self._services.engine
         if what == "infer":
-            network = _found(engine.tensor_call, name, version)
+            network = _found(engine.dispatch.tensor_call, name, version)
             view = ultralytics_view(network.model) if viewed else None
             return await infer(request, self._services, request.scope[RECORD_KEY], network, view)
         model = _found(engine.model, name, version)

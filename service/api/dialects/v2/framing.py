@@ -15,11 +15,13 @@ def json_bytes(request: Request, body_bytes: int) -> int | None:
     """Return how many bytes of the body are JSON by the request's header, None where it has none.
 
     Raises:
-        InvalidParameterError: it is not a whole number from 0 to the body's size.
+        InvalidParameterError: it is not a whole number from 0 to the body's size, or there are several.
     """
     given = header_of(request, _LENGTH)
     if given is None:
         return None
+    if sum(name == _LENGTH for name, _ in request.scope["headers"]) > 1:
+        raise InvalidParameterError(f"{LENGTH_HEADER} is there more than once. Send it once.")
     valid = given.isascii() and given.isdecimal() and len(given) <= _MOST_DIGITS
     if not valid or int(given) > body_bytes:
         raise InvalidParameterError(

@@ -249,6 +249,17 @@ def test_a_length_that_is_none_is_refused(http: httpx.Client, length: str) -> No
     refused(http.post(INFER, content=b"{}", headers=headers), 400, LENGTH)
 
 
+@pytest.mark.parametrize("second", ["3", "same"])
+def test_two_lengths_are_refused_since_a_proxy_may_read_the_other_one(
+    http: httpx.Client, second: str
+) -> None:
+    one = pixels(shape=[1, 8, 8, 3], data=None, parameters={"binary_data_size": 192})
+    body, headers = binary({"inputs": [one]}, PIXELS[0].tobytes())
+    length = headers[LENGTH]
+    twice = [(LENGTH, length), (LENGTH, length if second == "same" else second)]
+    refused(http.post(INFER, content=body, headers=twice), 400, "more than once")
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "text"),
     [
