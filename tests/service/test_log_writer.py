@@ -98,6 +98,19 @@ def test_a_stream_that_fails_once_gets_the_next_lines() -> None:
     assert stream.getvalue() == "kept\n"
 
 
+def test_its_lock_can_be_held_by_several_at_once_in_every_way_that_logging_holds_it() -> None:
+    writer = LogWriter(Stream(), "app.request")
+    assert writer.lock is not None
+    with writer.lock:  # as Python 3.13 does, and later ones; earlier ones acquire and release it
+        writer.acquire()
+        others = threading.Thread(target=log, args=(writer, "meanwhile"))
+        others.start()
+        others.join(30)
+        assert not others.is_alive()
+        writer.release()
+    writer.close()
+
+
 def test_what_waits_is_written_when_it_is_flushed_and_closed() -> None:
     stream = Stream()
     writer = LogWriter(stream, "app.request", seconds=3600)
