@@ -72,7 +72,7 @@ class LogWriter(logging.Handler):
 
     def createLock(self) -> None:  # noqa: N802  # logging's name
         """Have no lock around `emit`: it has one that is never held while a line is formatted."""
-        self.lock = cast("threading.Lock", NoLock())
+        self.lock = cast("threading.RLock", NoLock())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -1,6 +1,6 @@
 """The playground's sample video: a cup that moves over bricks in some of the ways that `motion` tells apart.
 
-`python -m exporter.training.sample_video FOLDER` writes `motion.webm` and the image that stands for it, `motion.jpg`.
+`python -m exporter.training.sample_video FOLDER` writes `motion.webm` and the image that stands for it, `motion.webp`.
 Both photographs come with scikit-image. The cup is cut out of "Espresso" along outlines that were measured on it.
 """
 
@@ -104,7 +104,7 @@ def encode(images: Iterator[Pixels]) -> bytes:
 
 
 def _bricks() -> Image.Image:
-    photograph = Image.fromarray(data.brick()).convert("RGB")
+    photograph = _photograph("brick")
     height = photograph.width * SIZE[1] // SIZE[0]
     part = photograph.crop((0, photograph.height - height, photograph.width, photograph.height))
     return part.resize(SIZE, Image.Resampling.LANCZOS)
@@ -112,13 +112,18 @@ def _bricks() -> Image.Image:
 
 def _cup() -> Image.Image:
     """Return the cup with its saucer, RGBA; what is beside them is transparent."""
-    photograph = Image.fromarray(data.coffee())
-    outline = Image.new("L", tuple(_FINER * side for side in photograph.size))
+    photograph = _photograph("coffee")
+    outline = Image.new("L", (_FINER * photograph.width, _FINER * photograph.height))
     pencil = ImageDraw.Draw(outline)
     for corners in (_ellipse(*_SAUCER), _ellipse(*_RIM), _SPOON):
         pencil.polygon([(_FINER * x, _FINER * y) for x, y in corners], fill=255)
     photograph.putalpha(outline.resize(photograph.size, Image.Resampling.BOX))
     return photograph.crop(_CUP_BOX)
+
+
+def _photograph(name: str) -> Image.Image:
+    pixels: Pixels = getattr(data, name)()
+    return Image.fromarray(pixels).convert("RGB")
 
 
 def _ellipse(
@@ -165,7 +170,7 @@ def _placed(cup: Image.Image, place: Place) -> Image.Image:
 def main(folder: Path) -> None:
     """Write the video and its image into a folder."""
     (folder / "motion.webm").write_bytes(encode(frames()))
-    poster().save(folder / "motion.jpg", quality=82, optimize=True)
+    poster().save(folder / "motion.webp", quality=80, method=6)
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ MEDIA_TYPES = {
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
     ".webm": "video/webm",
+    ".webp": "image/webp",
     ".webmanifest": "application/manifest+json",
 }
 

@@ -10,7 +10,7 @@ const SAMPLES = [
   { file: "astronaut.jpg", name: "An astronaut" },
   { file: "rocket.jpg", name: "A rocket" },
   { file: "digits.jpg", name: "Handwritten digits over a photograph" },
-  { file: "motion.webm", poster: "motion.jpg", name: "A moving cup, a video" },
+  { file: "motion.webm", poster: "motion.webp", name: "A moving cup, a video" },
 ];
 
 /** The sample for models that read videos only. */

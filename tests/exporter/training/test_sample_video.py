@@ -61,7 +61,7 @@ def test_the_stored_video_is_the_one_that_is_drawn(
 
 
 def test_its_image_is_one_of_its_frames(drawn: list[NDArray[np.uint8]]) -> None:
-    kept = Image.open(SAMPLES / "motion.jpg")
+    kept = Image.open(SAMPLES / "motion.webp")
     frame = Image.fromarray(drawn[round(POSTER_SECONDS * FPS)])
     small = frame.resize(kept.size, Image.Resampling.LANCZOS)
     assert difference(np.asarray(small), np.asarray(kept)) < LARGEST_DIFFERENCE

@@ -28,6 +28,7 @@ async def test_every_file_is_served_with_its_type_under_a_strict_policy(tmp_path
         ".css": "text/css",
         ".svg": "image/svg+xml",
         ".webm": "video/webm",
+        ".webp": "image/webp",
         ".webmanifest": "application/manifest+json",
     }
     async with client(tmp_path) as http:
