@@ -41,7 +41,9 @@ async def test_the_pages_are_served_under_one_address(tmp_path: Path, site: Path
         assert "Decisions" in (await http.get("/docs/guide/decisions/index.html")).text
         styles = await http.get("/docs/guide/site.css")
         assert styles.headers["content-type"].startswith("text/css")
-        assert "Swagger" in (await http.get("/docs")).text
+        api = (await http.get("/docs")).text
+        assert "Swagger" in api
+        assert '<html lang="en">' in api
         assert 'href="docs/guide/"' in (await http.get("/")).text
 
 
