@@ -5,7 +5,7 @@ HELM := .cache/kubernetes/helm
 TEST_PROCESSES ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests format spelling coverage lowest reference docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
+.PHONY: help serve cuda doctor models reload warm key export inspect test image-python check lint types layers tests format spelling coverage lowest reference samples docs kubernetes mutants large chaos soak cluster-soak corpora fuzz zoo audit sbom bench capacity bench-gpu bench-cluster up clean
 
 help: ## Say what can be made
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -86,8 +86,11 @@ lowest: ## Run the tests with the lowest versions that pyproject.toml allows (EX
 
 reference: .venv/.serve ## Write docs/openapi.json and the pages of reference from the code
 	$(BIN)/foveal openapi > docs/openapi.json
-	for page in errors metrics settings tasks; do $(BIN)/foveal reference $$page > docs/$$page.md || exit 1; done
+	for page in card errors metrics settings tasks; do $(BIN)/foveal reference $$page > docs/$$page.md || exit 1; done
 	$(BIN)/foveal-export reference > docs/recipe.md
+
+samples: .venv/.export ## Make the playground's sample video again
+	$(BIN)/python -m exporter.training.sample_video service/playground/samples
 
 docs: .venv/.docs ## Build the documentation as a site, in build/site (its search needs a web server)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -51,12 +51,24 @@ class ImageInput(_Frozen):
     `letterbox`: the image is resized to fit inside H×W and centered on `pad_color`.
     """
 
-    height: Side
-    width: Side
-    resize: ResizePolicy = "crop"
-    shorter_side: Side | None = None
-    interpolation: Interpolation = "bilinear"
-    pad_color: tuple[Byte, Byte, Byte] = (114, 114, 114)
+    height: Side = Field(description="Of the frame, in pixels")
+    width: Side = Field(description="Of the frame, in pixels")
+    resize: ResizePolicy = Field(
+        "crop",
+        description="How the image gets this size. crop: its shorter side is resized to shorter_side, then the center "
+        "is kept. stretch: both sides are resized, whatever the aspect. letterbox: it is resized to fit inside, "
+        "centered on pad_color",
+    )
+    shorter_side: Side | None = Field(
+        None, description="For crop, to how many pixels the shorter side is resized"
+    )
+    interpolation: Interpolation = Field(
+        "bilinear", description="The filter of the resize, by its name in Pillow"
+    )
+    pad_color: tuple[Byte, Byte, Byte] = Field(
+        (114, 114, 114),
+        description="For letterbox, red, green and blue of what is beside the image",
+    )
 
     @model_validator(mode="after")
     def _crop_has_its_side(self) -> Self:
@@ -70,26 +82,28 @@ class ImageInput(_Frozen):
 class Stage(_Frozen):
     """A feature map worth looking at: an inner tensor (N, C, H, W) of the graph."""
 
-    name: str
-    tensor: str
-    channels: int = Field(ge=1)
-    stride: float = Field(gt=0)
+    name: str = Field(description="As requests name it; stage_1 is the shallowest")
+    tensor: str = Field(description="The name of the tensor in the graph")
+    channels: int = Field(ge=1, description="How many maps it has")
+    stride: float = Field(gt=0, description="Pixels of the frame from one cell to the next")
 
 
 class Window(_Frozen):
     """How a temporal head looks at a clip: so many frames at once, sampled at `fps`, then `stride` frames on."""
 
-    frames: int = Field(ge=2, le=1024)
-    stride: int = Field(ge=1, le=1024)
-    fps: float = Field(gt=0, le=240)
+    frames: int = Field(ge=2, le=1024, description="How many it reads at once")
+    stride: int = Field(ge=1, le=1024, description="Frames from one window to the next")
+    fps: float = Field(gt=0, le=240, description="How many frames a second of the video has")
 
 
 class Cost(_Frozen):
     """What one image costs, counted on the final graph."""
 
-    parameters: int = Field(ge=0)
-    macs: int = Field(ge=0)
-    activation_bytes: int = Field(ge=0)
+    parameters: int = Field(ge=0, description="Learned numbers")
+    macs: int = Field(ge=0, description="Multiplications with an addition, for one image")
+    activation_bytes: int = Field(
+        ge=0, description="The size of all tensors that one image makes, in bytes"
+    )
 
 
 class Normalization(_Frozen):
@@ -98,12 +112,15 @@ class Normalization(_Frozen):
     The order of mean and std is that of the network's channels, `color`.
     """
 
-    scale: float
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-    color: Literal["rgb", "bgr", "gray"]
-    assumed: tuple[Literal["mean", "std"], ...] = ()
-    """What neither the source nor its user stated. No proof shows whether it is right; measured accuracy may."""
+    scale: float = Field(description="By which each byte is multiplied")
+    mean: tuple[float, ...] = Field(description="What is subtracted then, channel by channel")
+    std: tuple[float, ...] = Field(description="By which it is divided then, channel by channel")
+    color: Literal["rgb", "bgr", "gray"] = Field(description="The order of the network's channels")
+    assumed: tuple[Literal["mean", "std"], ...] = Field(
+        (),
+        description="What neither the source nor its user stated. No proof shows whether it is right; measured "
+        "accuracy may",
+    )
 
     @property
     def assumption(self) -> str | None:
@@ -120,10 +137,16 @@ class Normalization(_Frozen):
 class BoxForm(_Frozen):
     """How the four numbers of the network's own boxes were read; those of the servable are xyxy in 0–1 of the frame."""
 
-    format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"]
-    unit: Literal["frame", "pixel"]
-    assumed: tuple[Literal["format", "unit"], ...] = ()
-    """What nobody stated, and real images did not show. No proof shows whether it is right; measured accuracy may."""
+    format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"] = Field(
+        description="The order of the numbers: corners (xyxy, yxyx), corner and size (xywh), center and size (cxcywh), "
+        "or relative to a cell (grid)"
+    )
+    unit: Literal["frame", "pixel"] = Field(description="0 to 1 of the frame, or its pixels")
+    assumed: tuple[Literal["format", "unit"], ...] = Field(
+        (),
+        description="What nobody stated, and real images did not show. No proof shows whether it is right; measured "
+        "accuracy may",
+    )
 
     @property
     def words(self) -> str:
@@ -149,11 +172,14 @@ class Accuracy(_Frozen):
     its own framework on the same pixels, through the same head.
     """
 
-    images: int = Field(ge=1)
-    scores: dict[str, float]
-    reference: dict[str, float] = {}
-    by_label: dict[str, dict[str, float]] = {}
-    """The scores of each label that occurs, where they are not too many."""
+    images: int = Field(ge=1, description="How many were measured")
+    scores: dict[str, float] = Field(description="What the graph reached, by the name of the score")
+    reference: dict[str, float] = Field(
+        {}, description="What the source reached in its own framework on the same pixels"
+    )
+    by_label: dict[str, dict[str, float]] = Field(
+        {}, description="The scores of each label that occurs, where they are not too many"
+    )
 
 
 Digest = Literal[1, 2]
@@ -167,20 +193,27 @@ class Certificate(_Frozen):
     source's own: the share of equal top classes, the mean mask IoU, or the mAP@0.5 between the two.
     """
 
-    reference: str
-    batches: tuple[int, ...]
-    max_difference: float = Field(ge=0)
-    tolerance: float = Field(gt=0)
-    metric: Metric
-    agreement: float = Field(ge=0, le=1)
-    images: int = Field(ge=0)
-    tools: dict[str, str]
-    date: date
-    graph_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    digest: Digest = 1
-    """What `graph_sha256` covers: 1 the graph and the functions, 2 the versions of the operator sets too."""
-    data_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """For a network above 2 GiB, the digest of the file beside it that holds its weights."""
+    reference: str = Field(description="What the graph was compared with")
+    batches: tuple[int, ...] = Field(description="The sizes of the batches that were compared")
+    max_difference: float = Field(ge=0, description="The largest difference of an output")
+    tolerance: float = Field(gt=0, description="How large it was allowed to be")
+    metric: Metric = Field(description="What agreement measures")
+    agreement: float = Field(ge=0, le=1, description="Of the results on whole images")
+    images: int = Field(ge=0, description="How many images were compared")
+    tools: dict[str, str] = Field(description="The versions of what exported and compared")
+    date: Annotated[date, Field(description="When")]
+    graph_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="The digest of the graph that was compared"
+    )
+    digest: Digest = Field(
+        1,
+        description="What graph_sha256 covers: 1 the graph and the functions, 2 the versions of the operator sets too",
+    )
+    data_sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="For a network above 2 GiB, the digest of the file beside it that holds its weights",
+    )
 
 
 class Variant(_Frozen):
@@ -189,53 +222,89 @@ class Variant(_Frozen):
     `agreement` has the figures of `service.heads.agreement` that it reached against that servable at the export.
     """
 
-    of_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """The digest of the servable's graph."""
-    reference_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
-    """The digest of the file of reference frames beside it."""
-    agreement: dict[str, float]
+    of_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$", description="The digest of the servable's graph"
+    )
+    reference_sha256: str = Field(
+        pattern=r"^[0-9a-f]{64}$",
+        description="The digest of the file of reference frames beside it",
+    )
+    agreement: dict[str, float] = Field(
+        description="What it reached against that servable at the export"
+    )
 
 
 class Card(_Frozen):
     """Everything a service needs to know about a network, and everything its user may ask."""
 
-    format: Literal[1] = 1
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$")
-    task: TaskName
-    title: str
-    description: str = ""
-    labels: Annotated[tuple[str, ...], FailFast()] = ()
-    """`labels[class_id]`; an id that means nothing is the empty string."""
-    multi_label: bool = False
-    license: str
-    source: str
-    input: ImageInput | None = None
-    backbone: str | None = None
-    """For a temporal head, the name of the model whose features it reads."""
-    backbone_sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
-    """The digest of that model's graph: features of another mean nothing to the head."""
-    window: Window | None = None
-    """For a temporal head, what it reads at once."""
-    background_id: int | None = None
-    """For segment, the class id that is not reported as a thing."""
-    nms_free: bool | None = None
-    """For detect, whether the network itself gives each object one box; requests then get no NMS by default."""
-    max_batch: int | None = Field(default=None, ge=1)
-    """The largest batch the graph allows, where it allows no more."""
-    stages: Annotated[tuple[Stage, ...], FailFast()] = ()
-    cost: Cost
-    precision: Precision = "fp32"
-    scores: dict[str, float] = {}
-    """What the network reached on held-out data, by the name of the metric, as its source states it."""
-    normalization: Normalization | None = None
-    """Given by exports since this field exists; not for a temporal head."""
-    boxes: BoxForm | None = None
-    """For detect, given by exports since this field exists."""
-    accuracy: Accuracy | None = None
-    """What was measured at the export on images with known answers, where there were any."""
-    variant: Variant | None = None
-    """For a variant: a file beside a servable that computes nearly the same, faster."""
-    certificate: Certificate
+    format: Literal[1] = Field(1, description="Of the card itself")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="The model's, as its folder has it"
+    )
+    task: TaskName = Field(description="What the network does")
+    title: str = Field(description="Its name for people")
+    description: str = Field("", description="What it was made for, and how good it is")
+    labels: Annotated[tuple[str, ...], FailFast()] = Field(
+        (), description="The name of each class id; an id that means nothing is the empty string"
+    )
+    multi_label: bool = Field(
+        default=False,
+        description="For classify, whether each label has a probability of its own",
+    )
+    license: str = Field(description="Of the weights")
+    source: str = Field(description="Where network and weights come from")
+    input: ImageInput | None = Field(
+        None, description="How an image becomes the network's frame; a temporal head has none"
+    )
+    backbone: str | None = Field(
+        None, description="For a temporal head, the name of the model whose features it reads"
+    )
+    backbone_sha256: str | None = Field(
+        default=None,
+        pattern=r"^[0-9a-f]{64}$",
+        description="The digest of that model's graph: features of another mean nothing to the head",
+    )
+    window: Window | None = Field(None, description="For a temporal head, what it reads at once")
+    background_id: int | None = Field(
+        None, description="For segment, the class id that is not reported as a thing"
+    )
+    nms_free: bool | None = Field(
+        None,
+        description="For detect, whether the network itself gives each object one box; requests then get no NMS by "
+        "default",
+    )
+    max_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="The largest batch the graph allows, where it allows no more",
+    )
+    stages: Annotated[tuple[Stage, ...], FailFast()] = Field(
+        (), description="The feature maps that explanations look at, the shallowest first"
+    )
+    cost: Cost = Field(description="What one image costs")
+    precision: Precision = Field("fp32", description="In which the network computes")
+    scores: dict[str, float] = Field(
+        {},
+        description="What the network reached on held-out data, by the name of the metric, as its source states it",
+    )
+    normalization: Normalization | None = Field(
+        None,
+        description="How bytes become the network's numbers; given by exports since this field exists, and not for a "
+        "temporal head",
+    )
+    boxes: BoxForm | None = Field(
+        None,
+        description="For detect, how the network's own boxes are read; given by exports since this field exists",
+    )
+    accuracy: Accuracy | None = Field(
+        None,
+        description="What was measured at the export on images with known answers, where there were any",
+    )
+    variant: Variant | None = Field(
+        None,
+        description="For a variant: a file beside a servable that computes nearly the same, faster",
+    )
+    certificate: Certificate = Field(description="The proof that this is the network of its source")
 
     @model_validator(mode="after")
     def _reads_images_or_features(self) -> Self:

@@ -2,7 +2,7 @@
 
 import logging
 import threading
-from typing import TextIO
+from typing import Self, TextIO, cast
 
 WAIT_SECONDS = 0.05
 """How long the line of a request may wait for others. Each write lets another thread take the interpreter, which the
@@ -15,20 +15,20 @@ FLUSH_SECONDS = 2.0
 """How long `flush` waits for a stream that nobody reads: a process must be able to end."""
 
 
-class _NoLock:
-    """In place of a handler's lock, for Python up to 3.12, which acquires it, and from 3.13 on, which enters it."""
+class NoLock:
+    """A lock that everyone gets at once. Python 3.13 enters a handler's lock without asking whether it has one."""
 
-    def acquire(self) -> None:
-        pass
-
-    def release(self) -> None:
-        pass
-
-    def __enter__(self) -> None:
-        pass
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, *_: object) -> None:
-        pass
+        """Hold nothing, so release nothing."""
+
+    def acquire(self) -> bool:
+        return True
+
+    def release(self) -> None:
+        """Hold nothing, so release nothing."""
 
 
 class LogWriter(logging.Handler):
@@ -72,7 +72,7 @@ class LogWriter(logging.Handler):
 
     def createLock(self) -> None:  # noqa: N802  # logging's name
         """Have no lock around `emit`: it has one that is never held while a line is formatted."""
-        self.lock = _NoLock()  # type: ignore[assignment]  # from Python 3.13 on, logging enters it itself
+        self.lock = cast("threading.RLock", NoLock())
 
     def emit(self, record: logging.LogRecord) -> None:
         try:

@@ -29,7 +29,10 @@ def serve_docs(app: FastAPI) -> None:
         swagger_favicon_url="data:,",
         swagger_ui_parameters={"defaultModelsExpandDepth": -1, "tryItOutEnabled": True},
     )
-    page.headers["Content-Security-Policy"] = _policy(bytes(page.body).decode())
+    # FastAPI names no language, so that a screen reader would read the page in that of its user.
+    html = bytes(page.body).decode().replace("<html>", '<html lang="en">')
+    page = HTMLResponse(html)
+    page.headers["Content-Security-Policy"] = _policy(html)
     page.headers["Referrer-Policy"] = "no-referrer"
 
     @app.get("/docs", include_in_schema=False)

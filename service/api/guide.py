@@ -1,6 +1,8 @@
 """`/docs/guide/`: the documentation as `make docs` has built it, so that it can be read where there is no internet."""
 
 import asyncio
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 from fastapi import FastAPI
@@ -42,21 +44,42 @@ def has_guide(folder: Path) -> bool:
     return (folder / HOME).is_file()
 
 
+def digests_of(page: Path) -> str:
+    """Return the digests of a page's own scripts; blocking."""
+    return script_digests(page.read_text(encoding="utf-8"))
+
+
 class Site(StaticFiles):
-    """A folder of pages; each may run its own scripts and this host's, and nothing of another host."""
+    """A folder of pages; each may run its own scripts and this host's, and nothing of another host.
+
+    The digests of a page's scripts are kept as long as its file is the same.
+
+    Args:
+        directory: the folder.
+        digest: returns the digests of a page's scripts; blocking, called on a thread.
+    """
+
+    def __init__(self, directory: Path, digest: Callable[[Path], str] = digests_of) -> None:
+        super().__init__(directory=directory)
+        self._digest = digest
+        self._kept: dict[Path, tuple[object, str]] = {}
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(HOME if path == "." else path, scope)
         response.headers["Cache-Control"] = "no-cache"
         if isinstance(response, FileResponse) and Path(response.path).suffix == ".html":
-            digests = await asyncio.to_thread(_digests_of, Path(response.path))
+            digests = await self._digests_of(Path(response.path), response.stat_result)
             response.headers["Content-Security-Policy"] = _policy(digests)
             response.headers["Referrer-Policy"] = "no-referrer"
         return response
 
-
-def _digests_of(page: Path) -> str:
-    return script_digests(page.read_text(encoding="utf-8"))
+    async def _digests_of(self, page: Path, state: os.stat_result | None) -> str:
+        file = None if state is None else (state.st_ino, state.st_mtime_ns, state.st_size)
+        kept, digests = self._kept.get(page, (None, ""))
+        if file is None or kept != file:
+            digests = await asyncio.to_thread(self._digest, page)
+            self._kept[page] = file, digests
+        return digests
 
 
 def _policy(digests: str) -> str:

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Mapping
 
-from service.reference import errors, metrics, settings, tasks
+from service.reference import card, errors, metrics, settings, tasks
 from service.tasks.tasks import TASKS
 
 PAGES: Mapping[str, Callable[[], str]] = {
+    "card": card.reference,
     "errors": errors.reference,
     "metrics": metrics.reference,
     "settings": settings.reference,

@@ -21,7 +21,7 @@ class Loaded:
         choice: how its precision and provider were chosen; None where nothing was to be chosen.
         identity: which graph runs, in which precision and on which device.
         checked: whether it has answered a blank image already, on one thread and beside the requests for others.
-        seconds: how long it took to load.
+        began: when its loading began, in seconds of the workers' clock; `Opener.open` sets it.
     """
 
     runs: tuple[Run, ...]
@@ -33,4 +33,4 @@ class Loaded:
     choice: Choice | None = None
     identity: str = ""
     checked: bool = False
-    seconds: float = 0.0
+    began: float = 0.0

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from concurrent.futures import Executor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -157,7 +157,7 @@ class Opener:
             raise ShuttingDownError("The service is shutting down. No model can be added.")
 
     async def open(self, model: Model, *, beside: bool = False) -> Loaded:
-        """Load a model, and note how many bytes the process grew by.
+        """Load a model, and note how many bytes the process grew by and when this began.
 
         Args:
             model: it.
@@ -167,11 +167,12 @@ class Opener:
             FovealError: it can not be loaded, see `ModelLoader.load`.
         """
         open_model = self._open_beside if beside else self._open_model
+        began = self.workers.clock()
         loaded, grown = await daemon_call(
             partial(_measured, open_model, model.servable, self._measure), "foveal-load"
         )
         model.measured_bytes = grown
-        return loaded
+        return replace(loaded, began=began)
 
     async def open_in_time(self, model: Model, *, beside: bool = False) -> Loaded:
         """Load a model like `open`, within a time.
@@ -233,7 +234,7 @@ class Opener:
             log.info(
                 "%s is ready after %.2f s: %s in %s on %s, at most %s in a batch",
                 model,
-                loaded.seconds,
+                self.workers.clock() - loaded.began,
                 model.card.task,
                 model.precision,
                 model.device or self.device.name,
@@ -283,13 +284,11 @@ def _quick_turns() -> Iterator[None]:
 def _measured(
     open_model: OpenModel, servable: Servable, measure: Callable[[], int]
 ) -> tuple[Loaded, int]:
-    """Load a servable and time it, and return how many bytes the process grew by: no less than its files have.
+    """Load a servable, and return how many bytes the process grew by: no less than its files have.
 
     What others allocate meanwhile counts too, so that under load the figure is an upper bound.
     """
     before = measure()
-    began = time.perf_counter()
     with _quick_turns():
         loaded = open_model(servable)
-    loaded = replace(loaded, seconds=time.perf_counter() - began)
     return loaded, max(measure() - before, servable.size_bytes)

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
 from tests.live import serve
@@ -105,3 +106,27 @@ def test_the_service_shows_the_site_and_its_search_works(site: Path) -> None:
         assert page.url.startswith(f"{live.url}/docs/guide/")
         browser.close()
     assert messages == [], "a refused request to another host is one"
+
+
+@pytest.mark.timeout(2 * SECONDS)
+@pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
+@pytest.mark.parametrize(("scheme", "width"), [("light", 390), ("dark", 1600)])
+def test_axe_finds_nothing_on_its_pages_and_none_is_wider_than_the_window(
+    site: Path, scheme: str, width: int
+) -> None:
+    with serve(guide=site) as live, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        # axe adds its own script to the page, which the page's content security policy would refuse.
+        page = browser.new_page(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+            bypass_csp=True,
+        )
+        page.set_default_timeout(4 * WAIT_MS)
+        for name in ("index", "tutorial", "card", "batching", "proof"):
+            page.goto(f"{live.url}/docs/guide/{name}.html")
+            page.locator("h1").first.wait_for()
+            found = Axe().run(page)
+            assert found.response["violations"] == [], f"{name}: {found.generate_report()}"
+            assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+        browser.close()

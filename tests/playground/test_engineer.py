@@ -81,6 +81,73 @@ def test_the_card_is_told_in_words(opened: Page) -> None:
     expect(stages.get_by_role("img")).to_have_attribute("aria-label", last)
 
 
+def card_with(page: Page, name: str, changes: dict[str, object]) -> Locator:
+    """Return the panel of a model's card with these changes to what the service says of it."""
+    listed = page.request.get(f"{page.url.partition('?')[0]}v1/models").json()
+    (model,) = [each for each in listed["models"] if each["name"] == name]
+    model["card"].update(changes)
+    page.route("**/v1/models", lambda route: route.fulfill(json=listed))
+    page.goto(f"{page.url.partition('?')[0]}?task={model['card']['task']}&model={name}")
+    page.locator("#result[aria-busy=false] .curl").wait_for()
+    return panel(page, "Card and preprocessing")
+
+
+@pytest.mark.parametrize(
+    ("boxes", "words"),
+    [
+        (
+            {"format": "xyxy", "unit": "frame", "assumed": []},
+            "left, top, right and bottom, as shares of its frame, from 0 to 1.",
+        ),
+        (
+            {"format": "cxcywh", "unit": "pixel", "assumed": ["unit"]},
+            (
+                "the center's x and y, width and height, in pixels of its frame. "
+                "Nobody stated their unit, and real images did not show it: it is assumed."
+            ),
+        ),
+        (
+            {"format": "yxyx", "unit": "pixel", "assumed": ["format", "unit"]},
+            (
+                "top, left, bottom and right, in pixels of its frame. Nobody stated the order of "
+                "these numbers and their unit, and real images did not show it: both are assumed."
+            ),
+        ),
+        (
+            {"format": "grid", "unit": "pixel", "assumed": []},
+            "center and size relative to a cell of a grid.",
+        ),
+    ],
+)
+def test_the_card_says_how_boxes_are_read_and_what_of_it_is_assumed(
+    page: Page, boxes: dict[str, object], words: str
+) -> None:
+    card = card_with(page, "ssdlite-mobilenet-v2", {"boxes": boxes})
+    step = card.get_by_role("listitem").filter(has_text="The four numbers of a box")
+    expect(step).to_have_text(f"The four numbers of a box are {words}")
+
+
+def test_a_card_without_the_form_of_its_boxes_says_nothing_of_it(page: Page) -> None:
+    card = card_with(page, "ssdlite-mobilenet-v2", {"boxes": None})
+    expect(card).to_contain_text("of boxes that overlap the best one is kept")
+    expect(card).not_to_contain_text("The four numbers")
+
+
+def test_the_card_has_the_measured_accuracy_and_how_scores_become_probabilities(page: Page) -> None:
+    accuracy = {
+        "images": 500,
+        "scores": {"top1": 0.75, "top5": 0.925},
+        "reference": {"top1": 0.752},
+        "by_label": {},
+    }
+    changes = {"accuracy": accuracy, "multi_label": True}
+    card = card_with(page, "efficientnet-lite0", changes)
+    expect(card).to_contain_text(
+        "top1 75.0 % (its source: 75.2 %), top5 92.5 %, on 500 images with known answers"
+    )
+    expect(card).to_contain_text("a sigmoid makes each a probability of its own")
+
+
 def test_an_option_reaches_the_service_and_the_curl_line_repeats_it(
     opened: Page, tmp_path: Path
 ) -> None:

@@ -111,6 +111,7 @@ def firefox(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Firefox]:
         ("segment", "cup", "object"),
         ("chain", "digits", "3 · 5 · 9"),
         ("embed", "cat", "128 numbers"),
+        ("temporal", "motion", "growing"),
     ],
 )
 def test_each_task_is_answered_and_nothing_is_logged(

@@ -148,7 +148,7 @@ def test_a_channel_gets_a_word_that_stays_in_the_browser(page: Page) -> None:
     favorites = page.locator("#favorites")
     expect(favorites.get_by_role("spinbutton", name="Channel")).to_have_value(name)
     # Three samples, and the user's own image.
-    samples = page.locator("#samples img").count()
+    samples = page.locator("#samples .sample:not(.video)").count()
     expect(favorites.get_by_role("status")).to_contain_text(f"in {samples + 1} images")
     values = [float(text) for text in favorites.locator("figcaption").all_inner_texts()]
     assert values == sorted(values, reverse=True)

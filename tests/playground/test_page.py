@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from io import BytesIO
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +13,10 @@ from PIL import ExifTags, Image
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from service.api.routes.playground import FOLDER
-from tests.clips import bikes
+from tests.clips import bikes, counting
 from tests.live import Live, serve
 from tests.playground.conftest import open_page
-from tests.playground.pages import PIXELS, choose_task, show
+from tests.playground.pages import PIXELS, choose_task, settle, show
 from tests.servables import color_card, write_servable
 
 pytestmark = pytest.mark.timeout(60)
@@ -127,14 +128,100 @@ def test_the_results_of_a_video_arrive_on_a_timeline(page: Page, live: Live) -> 
     expect(page.locator(".box")).to_have_count(1)
 
 
-def test_a_temporal_model_needs_a_video_and_classifies_it(page: Page, live: Live) -> None:
+def test_the_windows_of_a_temporal_model_are_on_the_timeline(page: Page, live: Live) -> None:
     choose_task(page, "Temporal")
+    page.set_input_files("#choose", files=VIDEO)
+    timeline = page.get_by_role("region", name="Timeline")
+    expect(timeline).to_contain_text("60 frames processed")
+    answer = page.request.post(f"{live.url}/v1/video?task=temporal", data=bikes()).json()
+    first, second, *_ = windows = answer["summary"]["windows"]
+    labels = [found["label"] for found in first["predictions"]]
+    expect(page.locator(".row .name")).to_have_text(labels)
+    expect(page.locator(".note")).to_have_text(f"From 0.0 to {first['end']:.1f} s")
+    best = answer["summary"]["predictions"][0]
+    share = f"{100 * best['probability']:.1f} %"
+    expect(page.locator("#result")).to_contain_text(
+        f"Over the whole video: {best['label']} {share}"
+    )
+    middle = (second["start"] + second["end"]) / 2
+    page.get_by_role("slider", name="Moment in the video").fill(f"{middle:.1f}")
+    expect(page.locator(".headline")).to_have_text(second["predictions"][0]["label"])
+    rects = page.locator(".lane", has_text=first["predictions"][0]["label"]).first.locator("rect")
+    marks = sorted(
+        (float(mark.get_attribute("x") or 0), float(mark.get_attribute("width") or 0))
+        for mark in rects.all()
+    )
+    assert 0 < len(marks) <= len(windows)
+    assert marks[0][0] == 0
+    assert all(x + width <= later for (x, width), (later, _) in pairwise(marks))
+
+
+def test_a_video_of_fewer_frames_than_a_window_says_what_is_missing(page: Page) -> None:
+    choose_task(page, "Temporal")
+    short = FilePayload(name="short.mp4", mimeType="video/mp4", buffer=counting(10))
+    page.set_input_files("#choose", files=short)
+    expect(page.locator("#result")).to_contain_text("fewer than the 12 of one window")
+
+
+def test_a_model_that_reads_videos_only_shows_the_sample_video_and_then_the_image_is_back(
+    page: Page,
+) -> None:
+    show(page, "A cat")
+    settle(page, "Egyptian cat")
+    choose_task(page, "Temporal")
+    timeline = page.get_by_role("region", name="Timeline")
+    expect(timeline).to_contain_text("69 frames processed")
+    settle(page, "growing")
+    assert "sample=motion" in page.url
+    moment = page.get_by_role("slider", name="Moment in the video")
+    for seconds, way in ((4.5, "right"), (7.2, "clockwise"), (10, "left")):
+        moment.fill(str(seconds))
+        settle(page, way)
+    for way in ("growing", "right", "clockwise", "left"):
+        expect(timeline.locator(".lane", has_text=re.compile(f"^{way}$"))).to_be_visible()
+    choose_task(page, "Classify")
+    settle(page, "Egyptian cat")
+    expect(timeline).to_be_hidden()
+    assert "sample=cat" in page.url
+    page.go_back()
+    settle(page, "growing")
+    # The part that the classifier gets of an image is not shown on a video that another network reads as a whole.
+    expect(page.locator("#crop")).to_be_hidden()
+    # A video that the user has chosen stays.
+    choose_task(page, "Detect")
+    expect(page.locator("#timeline-body")).to_contain_text("23 frames processed")
+    expect(page.locator(".lane").first).to_contain_text("cup")
+    choose_task(page, "Classify")
+    expect(page.locator("#crop")).to_be_visible()
+    expect(page.locator("#seen")).to_contain_text("sees the bright part only, at 224 × 224 pixels")
+
+
+def test_the_panel_follows_a_video_that_plays(page: Page) -> None:
+    choose_task(page, "Temporal")
+    settle(page, "growing")
+    expect(page.locator("#timeline-body")).to_contain_text("69 frames processed")
+    page.locator("#video").evaluate("node => { node.currentTime = 4; return node.play(); }")
+    settle(page, "right")
+    page.locator("#video").evaluate("node => node.pause()")
+
+
+def test_an_image_is_no_video_and_the_page_offers_one(page: Page) -> None:
+    choose_task(page, "Temporal")
+    settle(page, "growing")
     show(page, "A cat")
     expect(page.locator("#result")).to_contain_text("This model reads videos")
-    page.set_input_files("#choose", files=VIDEO)
-    answer = page.request.post(f"{live.url}/v1/video?task=temporal", data=bikes()).json()
-    labels = [found["label"] for found in answer["summary"]["predictions"]]
-    expect(page.locator(".row .name")).to_have_text(labels)
+    page.get_by_role("button", name="Show the sample video").click()
+    settle(page, "growing")
+
+
+def test_the_curl_line_of_the_sample_video_gives_the_same_result(page: Page) -> None:
+    choose_task(page, "Temporal")
+    settle(page, "growing")
+    line = page.locator("#result .curl code").inner_text()
+    run = subprocess.run(["sh", "-c", line], capture_output=True, check=True)
+    events = [json.loads(event) for event in run.stdout.splitlines()]
+    assert [event["event"] for event in events[:1] + events[-1:]] == ["start", "summary"]
+    assert events[-1]["summary"]["windows"][0]["predictions"][0]["label"] == "growing"
 
 
 def test_a_result_that_the_page_does_not_draw_is_shown_as_json(page: Page) -> None:

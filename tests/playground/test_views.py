@@ -318,7 +318,7 @@ def test_the_service_answers_all_stages(page: Page) -> None:
 def test_every_sample_has_its_license_in_the_notice() -> None:
     notice = (CUP.parents[3] / "NOTICE").read_text().partition("service/playground/samples")[2]
     samples = sorted(path.name for path in CUP.parent.iterdir())
-    assert len(samples) == 6
+    assert len(samples) == 8
     for sample in samples:
         (line,) = [line for line in notice.splitlines() if line.strip().startswith(f"{sample}:")]
         assert "CC0" in line or "public domain" in line, line

@@ -44,15 +44,6 @@ def log(writer: LogWriter, message: str, name: str = "app.request", level: int =
     writer.handle(logging.LogRecord(name, level, "", 0, message, (), None))
 
 
-def test_every_python_can_hold_its_lock() -> None:
-    writer = LogWriter(Stream(), "app.request")
-    writer.acquire()  # what `logging` does up to Python 3.12
-    writer.release()
-    assert writer.lock is not None
-    with writer.lock:  # and from 3.13 on
-        pass
-
-
 def test_lines_of_requests_wait_and_any_other_line_brings_them_along_in_order() -> None:
     stream = Stream()
     writer = LogWriter(stream, "app.request", seconds=3600)
@@ -105,6 +96,19 @@ def test_a_stream_that_fails_once_gets_the_next_lines() -> None:
     log(writer, "kept")
     assert stream.written.wait(30)
     assert stream.getvalue() == "kept\n"
+
+
+def test_its_lock_can_be_held_by_several_at_once_in_every_way_that_logging_holds_it() -> None:
+    writer = LogWriter(Stream(), "app.request")
+    assert writer.lock is not None
+    with writer.lock:  # as Python 3.13 does, and later ones; earlier ones acquire and release it
+        writer.acquire()
+        others = threading.Thread(target=log, args=(writer, "meanwhile"))
+        others.start()
+        others.join(30)
+        assert not others.is_alive()
+        writer.release()
+    writer.close()
 
 
 def test_what_waits_is_written_when_it_is_flushed_and_closed() -> None:

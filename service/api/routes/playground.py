@@ -16,6 +16,8 @@ MEDIA_TYPES = {
     ".js": "text/javascript; charset=utf-8",
     ".svg": "image/svg+xml",
     ".jpg": "image/jpeg",
+    ".webm": "video/webm",
+    ".webp": "image/webp",
     ".webmanifest": "application/manifest+json",
 }
 

@@ -3,6 +3,16 @@
 import { download, el } from "./dom.js";
 import { count, percent, plural, prettyJson, title } from "./text.js";
 
+/** The four numbers of a box, as the card names their order. */
+const BOX_NUMBERS = {
+  xyxy: "left, top, right and bottom",
+  yxyx: "top, left, bottom and right",
+  xywh: "left, top, width and height",
+  cxcywh: "the center's x and y, width and height",
+};
+const BOX_UNITS = { pixel: "in pixels of its frame", frame: "as shares of its frame, from 0 to 1" };
+const ASSUMED_OF_BOXES = { format: "the order of these numbers", unit: "their unit" };
+
 const INTERPOLATIONS = { bilinear: "bilinear", bicubic: "bicubic", lanczos: "Lanczos", nearest: "nearest-neighbor" };
 
 export async function showCard(body, playground) {
@@ -22,7 +32,8 @@ export async function showCard(body, playground) {
   );
 }
 
-function stepsOf({ input, normalization, task, labels }) {
+function stepsOf(card) {
+  const { input, normalization, task, labels, multi_label: several, nms_free: alone } = card;
   const size = `${input.width} × ${input.height}`;
   const how = INTERPOLATIONS[input.interpolation] ?? input.interpolation;
   const resized = {
@@ -34,10 +45,11 @@ function stepsOf({ input, normalization, task, labels }) {
     "The file is decoded, turned upright as its EXIF data says, and converted to red, green and blue in sRGB.",
     resized,
     normalized(normalization),
-    { classify: `The network gives a number for each of ${plural(labels.length, "class", "classes")}; softmax makes probabilities of them.`,
-      detect: `The network proposes boxes, each with one of ${plural(labels.filter(Boolean).length, "label")} and a score; of boxes that overlap the best one is kept.`,
+    { classify: `The network gives a number for each of ${plural(labels.length, "class", "classes")}; ${several ? "a sigmoid makes each a probability of its own" : "softmax makes probabilities of them"}.`,
+      detect: `The network proposes boxes, each with one of ${plural(labels.filter(Boolean).length, "label")} and a score; ${alone ? "it gives each object one box itself" : "of boxes that overlap the best one is kept"}.`,
       segment: "The network gives each pixel of its frame a class; the mask is enlarged to your image.",
       embed: "The network gives a vector of features. Images with similar vectors look alike to it." }[task],
+    boxesRead(card.boxes),
   ].filter(Boolean);
 }
 
@@ -56,6 +68,17 @@ function normalized(values) {
   return `${title(done || "each byte is taken as it is, from 0 to 255")}.${order}${doubt}`;
 }
 
+/** How the network's own boxes are read; null where the card does not say it. */
+function boxesRead(boxes) {
+  if (!boxes) return null;
+  const { format, unit, assumed } = boxes;
+  const doubt = assumed.length
+    ? ` Nobody stated ${assumed.map((part) => ASSUMED_OF_BOXES[part]).join(" and ")}, and real images did not show it: ${assumed.length > 1 ? "both are" : "it is"} assumed.`
+    : "";
+  if (format === "grid") return `The four numbers of a box are center and size relative to a cell of a grid.${doubt}`;
+  return `The four numbers of a box are ${BOX_NUMBERS[format]}, ${BOX_UNITS[unit]}.${doubt}`;
+}
+
 function factsOf({ name, version, device, precision, largest_batch: batch, card }) {
   const { certificate, cost } = card;
   const facts = [
@@ -63,9 +86,20 @@ function factsOf({ name, version, device, precision, largest_batch: batch, card 
     ["Largest batch", batch === null ? "not known yet" : plural(batch, "image")],
     ["Size", `${count(cost.parameters)} learned parameters, ${count(cost.macs)} multiply-accumulates for an image`],
     ...Object.entries(card.scores).map(([score, value]) => [title(score), percent(value)]),
+    ...measuredOf(card),
     ["Source", card.source],
     ["License", card.license],
     ["Proof", `Of ${plural(certificate.images, "image")}, ${percent(certificate.agreement)} had the same result (${certificate.metric}) as with ${certificate.reference}; numbers differed by ${certificate.max_difference.toExponential(1)} at most, ${certificate.tolerance} is allowed. ${certificate.date}.`],
   ];
   return el("dl", { class: "facts" }, ...facts.flatMap(([term, value]) => [el("dt", { class: "quiet" }, term), el("dd", {}, value)]));
+}
+
+/** What was measured at the export on images with known answers, beside what the source reached on them. */
+function measuredOf({ accuracy }) {
+  if (!accuracy) return [];
+  const scores = Object.entries(accuracy.scores).map(([score, value]) => {
+    const source = accuracy.reference[score];
+    return `${score} ${percent(value)}${source === undefined ? "" : ` (its source: ${percent(source)})`}`;
+  });
+  return [["Measured", `${scores.join(", ")}, on ${plural(accuracy.images, "image")} with known answers`]];
 }

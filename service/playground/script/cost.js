@@ -40,18 +40,20 @@ const sum = (value, what) => el("span", {}, el("b", {}, value), ` ${what}`);
 
 /** The same request in a shell. A sample is read from this service, other files from the user's folder. */
 export function curlLine(image, path, query) {
-  const url = quoted(new URL(target(path, query), document.baseURI).href);
-  if (image.path) {
-    return `curl -s ${quoted(new URL(image.path, document.baseURI).href)} |\n  curl -s ${keyOption()}--data-binary @- \\\n  ${url}`;
-  }
-  return `curl -s ${keyOption()}--data-binary ${quoted(`@${shellSafe(image.name)}`)} \\\n  ${url}`;
+  return lineOf(image, path, query, `curl -s ${keyOption()}`);
 }
 
 /** The same for a video; it prints one line per frame as it arrives. */
 export function curlLineOfVideo(video, path, query) {
+  return lineOf(video, path, query, `curl -sN ${keyOption()}-H 'Accept: application/x-ndjson' \\\n  `);
+}
+
+function lineOf(image, path, query, curl) {
   const url = quoted(new URL(target(path, query), document.baseURI).href);
-  const file = quoted(`@${shellSafe(video.name)}`);
-  return `curl -sN ${keyOption()}-H 'Accept: application/x-ndjson' \\\n  --data-binary ${file} \\\n  ${url}`;
+  if (image.path) {
+    return `curl -s ${quoted(new URL(image.path, document.baseURI).href)} |\n  ${curl}--data-binary @- \\\n  ${url}`;
+  }
+  return `${curl}--data-binary ${quoted(`@${shellSafe(image.name)}`)} \\\n  ${url}`;
 }
 
 /** The key itself stays in the page: the user's shell has it under this name. */

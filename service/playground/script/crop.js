@@ -2,11 +2,14 @@
 
 import { byId, el, setStyle } from "./dom.js";
 import { drawRamp } from "./heat.js";
+import { unbroken } from "./text.js";
+
+const sizeOf = ({ width, height }) => unbroken(`${width} × ${height} pixels`);
 
 const HOW = {
-  crop: ({ width, height }) => `The network sees the bright part only, at ${width} × ${height} pixels.`,
-  stretch: ({ width, height }) => `The network sees the whole image, stretched to ${width} × ${height} pixels.`,
-  letterbox: ({ width, height }) => `The network sees the whole image, fitted into ${width} × ${height} pixels.`,
+  crop: (size) => `The network sees the bright part only, at ${sizeOf(size)}.`,
+  stretch: (size) => `The network sees the whole image, stretched to ${sizeOf(size)}.`,
+  letterbox: (size) => `The network sees the whole image, fitted into ${sizeOf(size)}.`,
 };
 
 /** The part of an image of width × height pixels that a card's `input` keeps, as shares of the image: {left, top, width, height}. */

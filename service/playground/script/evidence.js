@@ -5,7 +5,7 @@ import { plainly } from "./failure.js";
 import { Latest } from "./latest.js";
 import { agree, fixed, signed } from "./numbers.js";
 import { whenSeen } from "./seen.js";
-import { percent, title } from "./text.js";
+import { percent, title, unbroken } from "./text.js";
 import { wordOf } from "./words.js";
 
 const LISTED = 8;
@@ -101,7 +101,7 @@ export class Evidence {
       bar("Against", loss, "minus"),
       bar("Bias", bias, bias < 0 ? "minus" : ""),
       bar("Logit", sum, sum < 0 ? "minus total" : "total"),
-      el("p", { class: "quiet" }, `The sum is ${fixed(sum)}: ${same}. Compared with the logits of all other classes it becomes a probability of ${percent(target.probability)}.`),
+      el("p", { class: "quiet" }, `The sum is ${fixed(sum)}: ${same}. Compared with the logits of all other classes it becomes a probability of ${unbroken(percent(target.probability))}.`),
     );
   }
 }

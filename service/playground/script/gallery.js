@@ -17,7 +17,7 @@ export class Gallery {
   /** All images as `{blob, name}`: the user's first, then the samples. */
   async all(signal) {
     this.#samples ??= await Promise.all(
-      Array.from(document.querySelectorAll("#samples img"), async (node) => ({
+      Array.from(document.querySelectorAll("#samples .sample:not(.video) img"), async (node) => ({
         blob: await (await ask(node.getAttribute("src"), { signal })).blob(),
         name: node.alt || "Sample",
       })),

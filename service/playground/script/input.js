@@ -10,7 +10,11 @@ const SAMPLES = [
   { file: "astronaut.jpg", name: "An astronaut" },
   { file: "rocket.jpg", name: "A rocket" },
   { file: "digits.jpg", name: "Handwritten digits over a photograph" },
+  { file: "motion.webm", poster: "motion.webp", name: "A moving cup, a video" },
 ];
+
+/** The sample for models that read videos only. */
+export const VIDEO_SAMPLE = "motion";
 
 /** "cup.jpg" → "cup", as an address names it. */
 const key = (file) => file.replace(/\.\w+$/, "");
@@ -69,9 +73,9 @@ export class Files {
   }
 
   #buttonOf(sample) {
-    const { file, name } = sample;
-    const button = el("button", { class: "sample", type: "button", "aria-pressed": "false", title: name });
-    button.append(el("img", { src: `playground/samples/${file}`, alt: name, width: 72, height: 52 }));
+    const { file, poster, name } = sample;
+    const button = el("button", { class: poster ? "sample video" : "sample", type: "button", "aria-pressed": "false", title: name });
+    button.append(el("img", { src: `playground/samples/${poster ?? file}`, alt: name, width: 72, height: 52 }));
     button.addEventListener("click", () => this.#openSample(sample));
     this.#buttons.set(file, button);
     return button;

@@ -15,7 +15,7 @@ import { Gallery } from "./gallery.js";
 import { HeatLayer } from "./heat.js";
 import { How } from "./how.js";
 import { ImageView } from "./image.js";
-import { Files } from "./input.js";
+import { Files, VIDEO_SAMPLE } from "./input.js";
 import { keyForm, needsKey, showAccess } from "./key.js";
 import { Latest } from "./latest.js";
 import { LiveView } from "./live.js";
@@ -40,6 +40,8 @@ class Playground {
   result = null;
   #results = new Latest();
   #heats = new Latest();
+  /** The sample image in whose place the sample video came, because the model reads videos only. */
+  #before = null;
 
   constructor() {
     this.panel = byId("result");
@@ -91,6 +93,7 @@ class Playground {
   open(image) {
     this.live.stop();
     this.image = image;
+    if (image.sample !== VIDEO_SAMPLE) this.#before = null;
     if (!image.path) this.own = image;
     this.files.mark(image.sample);
     this.#writeAddress();
@@ -99,8 +102,10 @@ class Playground {
     this.#clear();
     this.timeline.hide();
     this.isVideo = image.blob.type.startsWith("video/");
-    if (this.isVideo) this.view.makeRoomForVideo();
-    else this.view.show(image).then(() => this.showCrop());
+    if (this.isVideo) {
+      this.view.makeRoomForVideo();
+      this.showCrop();
+    } else this.view.show(image).then(() => this.showCrop());
     this.#predict({ fresh: true });
   }
 
@@ -211,10 +216,35 @@ class Playground {
     this.model = model;
     this.colors = new ClassColors();
     if (this.moving) return;
+    if (this.live.running) {
+      this.#writeAddress();
+      this.showCrop();
+      this.#clearLayers();
+      return;
+    }
+    const sample = this.#sampleInstead();
+    if (sample) {
+      this.#clear();
+      this.#showWaiting();
+      this.files.openSample(sample);
+      return;
+    }
+    if (this.card.input) this.#before = null;
+    this.files.mark(this.image?.sample);
     this.#writeAddress();
     this.showCrop();
-    if (this.live.running) this.#clearLayers();
-    else this.#predict({ fresh: true });
+    this.#predict({ fresh: true });
+  }
+
+  /** The sample that the model needs in place of the one that is shown; null where that is the user's, or fits. */
+  #sampleInstead() {
+    const shown = this.image?.sample;
+    if (!shown) return null;
+    if (!this.card.input && !this.isVideo) {
+      this.#before = shown;
+      return VIDEO_SAMPLE;
+    }
+    return this.card.input && shown === VIDEO_SAMPLE ? this.#before : null;
   }
 
   /** Show what an address says: on load, and when the user goes back or forward. `models` are given on load only. */
@@ -231,7 +261,7 @@ class Playground {
     this.#say(other ? `No model “${model}” is ready here. ${this.card.title} answers instead.` : "");
     const image = own ? this.own : this.image;
     if (image && (own || models || image.sample === sample)) this.open(image);
-    else this.files.openSample(sample);
+    else this.files.openSample(sample ?? (this.card.input ? undefined : VIDEO_SAMPLE));
   }
 
   #writeAddress() {
@@ -249,7 +279,7 @@ class Playground {
     const { image, model } = this;
     this.#heats.cancel();
     if (fresh) this.#clear();
-    if (!model.card.input) return this.#showText("This model reads videos. Choose a video to see its result.");
+    if (!model.card.input) return this.#askForVideo();
     this.crop.setStrong(true);
     const path = `v1/${model.card.task}`;
     const query = { model: model.selector, ...taskOf(model.card.task).query(this.options) };
@@ -315,10 +345,10 @@ class Playground {
     line.hidden = !text;
   }
 
-  /** Show on the image which part of it the network gets. */
+  /** Show on the image, or on the video, which part of it the network gets. */
   showCrop() {
     if (this.live.running) this.crop.show(this.card.input, this.live.size);
-    else if (this.model && this.image && !this.isVideo) this.crop.show(this.card.input, this.view);
+    else if (this.model && this.image) this.crop.show(this.card.input, this.isVideo ? this.timeline.size : this.view);
     else this.crop.hide();
   }
 
@@ -349,9 +379,15 @@ class Playground {
     this.#showText("The result appears here: what is in the image, where it is, and which pixels support it.");
   }
 
-  #showText(text) {
+  #askForVideo() {
+    const show = el("button", { class: "button", type: "button" }, "Show the sample video");
+    show.addEventListener("click", () => this.files.openSample(VIDEO_SAMPLE));
+    this.#showText("This model reads videos. Choose a video to see its result.", el("div", { class: "actions" }, show));
+  }
+
+  #showText(text, ...more) {
     this.panel.setAttribute("aria-busy", "false");
-    this.panel.replaceChildren(el("p", { class: "placeholder" }, text));
+    this.panel.replaceChildren(el("p", { class: "placeholder" }, text), ...more);
   }
 }
 

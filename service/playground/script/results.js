@@ -3,15 +3,17 @@
 import { ask } from "./api.js";
 import { download, el, slider } from "./dom.js";
 import { Rows } from "./rows.js";
-import { percent, plural, prettyJson, stem } from "./text.js";
+import { percent, plural, prettyJson, stem, unbroken } from "./text.js";
 
 /**
  * One entry per task. `query(options)` returns its query parameters. `show(result, ui)` returns the nodes of a result
  * and draws on the layers of `ui`. The other parts are optional: `layer` is the layer that it draws on, `target(result,
  * index)` the query of an explanation of one row, `nameOf(result, index)` the label of that row, `shares(frame)` the
- * [label, 0–1] pairs of a video's frame, `showSummary(summary)` the nodes of a video's summary, `cheapHeat` whether a
- * heat map needs only one run of the network, `probe` whether the robustness test supports the task, `isChain` whether
- * several networks answer, so that there is none to look into.
+ * [label, 0–1] pairs of a video's frame, `cheapHeat` whether a heat map needs only one run of the network, `probe`
+ * whether the robustness test supports the task, `isChain` whether several networks answer, so that there is none to look
+ * into. A task that reads several frames at once has three more: `momentsOf(frame, card)` the moments of a video that a
+ * frame completes (see video.js), `overall(summary)` a sentence on a video with several, `showSummary(summary)` the nodes
+ * of one with none.
  */
 const TASKS = {
   classify: {
@@ -52,12 +54,15 @@ const TASKS = {
   },
   temporal: {
     query: () => ({}),
-    show: showJson,
-    showSummary: ({ predictions, detail }, ui) =>
-      predictions.length ? showClasses({ predictions }, ui) : showMessage(detail),
+    show: showClasses,
+    momentsOf: windowsOf,
+    overall: ({ predictions }) => `Over the whole video: ${predictions.slice(0, MOST_OVERALL).map(({ label, probability }) => `${label} ${unbroken(percent(probability))}`).join(", ")}.`,
+    showSummary: ({ detail }) => showMessage(detail),
   },
 };
 
+/** So many classes are named of a whole video. */
+const MOST_OVERALL = 3;
 /** More labels than this are counted, not named. */
 const MOST_NAMED = 12;
 /** More labels, or longer ones, do not fit into a headline. */
@@ -167,6 +172,25 @@ function showSegments(result, ui) {
   };
 }
 
+/**
+ * The windows of a temporal network that end with a frame. Windows overlap, and the timeline gives each the time around its
+ * middle, up to that of the next; the first has all from its start.
+ */
+function windowsOf({ windows = [] }, { window: { stride, fps } }) {
+  const half = stride / fps / 2;
+  return windows.map((window) => {
+    const { start, end, predictions } = window;
+    const middle = (start + end) / 2;
+    return {
+      from: start === 0 ? 0 : middle - half,
+      until: middle + half,
+      when: `From ${start.toFixed(1)} to ${end.toFixed(1)} s`,
+      result: window,
+      shares: predictions.map(({ label, probability }) => [label, probability]),
+    };
+  });
+}
+
 /** The boxes that a later step has read, also the nested ones: {label, score, box} with what was read there. */
 function readBoxes(boxes) {
   return boxes.flatMap((each) => {
@@ -238,7 +262,7 @@ function knownLabels(card) {
   const number = plural(labels.length, "label").replace(/^\d+/, (digits) => Number(digits).toLocaleString("en"));
   if (card.task !== "classify" && card.task !== "temporal") return few ? note(`It knows only ${number}${names}.`) : null;
   if (card.multi_label) return note(`It gives each of its ${number}${names} a probability of its own.`);
-  return note(`It always answers with one of its ${number}${names}, even if none fits the image.`);
+  return note(`It always answers with one of its ${number}${names}, even if none fits the ${card.task === "temporal" ? "video" : "image"}.`);
 }
 
 /** Some lists of labels, like COCO's 91, have ids without a name. */

@@ -1,6 +1,8 @@
 // Numbers and results as readable text.
 
 export const percent = (share) => `${(share * 100).toFixed(share < 0.1 ? 2 : 1)} %`;
+/** Text in which no line ends between a number and its unit, or around a sign between two numbers. */
+export const unbroken = (text) => text.replaceAll(" ", "\u00a0");
 export const ms = (value) => `${value < 10 ? value.toFixed(1) : Math.round(value)} ms`;
 
 /** 385187552 → "385 M"; for multiply-accumulates and parameters. */

@@ -1,7 +1,7 @@
-// A video: its results on a timeline as they arrive, and each frame's boxes and masks over the video.
+// A video: its results on a timeline as they arrive, and what was found at the moment that the video shows.
 
 import { lines } from "./api.js";
-import { curlOf, curlLineOfVideo } from "./cost.js";
+import { curlLineOfVideo, curlOf } from "./cost.js";
 import { byId, el, setStyle, svg } from "./dom.js";
 import { Latest } from "./latest.js";
 import { taskOf } from "./results.js";
@@ -10,13 +10,14 @@ import { plural } from "./text.js";
 const PATH = "v1/video";
 const FPS = 2;
 const LANES = 6;
-/** Share of a frame's time that its mark fills on a lane; the rest separates frames. */
+/** Share of a moment that its mark fills on a lane; the rest separates moments. */
 const MARK_SHARE = 0.94;
 const LEAST_SHARE = 0.05;
 
 export class VideoTimeline {
   #work = new Latest();
   #url = null;
+  #info = null;
 
   constructor(playground) {
     this.playground = playground;
@@ -26,8 +27,14 @@ export class VideoTimeline {
     this.video.addEventListener("timeupdate", () => this.#showMoment(this.video.currentTime));
   }
 
+  /** Width and height of the video, once the service has read them. */
+  get size() {
+    return this.#info ?? {};
+  }
+
   hide() {
     this.#work.cancel();
+    this.#info = null;
     this.section.hidden = true;
     this.video.pause();
     this.video.hidden = true;
@@ -42,9 +49,10 @@ export class VideoTimeline {
     const task = taskOf(name);
     // The card of a temporal head, which has no image input, says its frames per second.
     const query = { task: name, model: model.selector, fps: input ? FPS : null, ...task.query(this.playground.options) };
+    const step = 1 / (input ? FPS : model.card.window.fps);
     this.#open(image);
     this.#work.cancel();
-    Object.assign(this, { task, frames: [], lanes: new Map(), shown: null, line: curlLineOfVideo(image, PATH, query) });
+    Object.assign(this, { task, step, frames: 0, moments: [], lanes: new Map(), shown: null, overall: null, line: curlLineOfVideo(image, PATH, query) });
     await this.#work.run(async (signal) => {
       for await (const event of lines(PATH, image.blob, query, signal)) this.#take(event);
     });
@@ -65,7 +73,8 @@ export class VideoTimeline {
   }
 
   #start(info) {
-    this.info = info;
+    this.#info = info;
+    this.playground.showCrop();
     this.seconds = info.seconds ?? 1 / FPS;
     setStyle(byId("image"), { "--aspect": info.width / info.height });
     this.track = el("ol", { class: "lanes", "aria-label": "Results over time" });
@@ -80,30 +89,55 @@ export class VideoTimeline {
   }
 
   #add(frame) {
-    this.frames.push(frame);
-    this.seconds = Math.max(this.seconds, frame.time + 1 / FPS);
+    this.frames += 1;
+    this.seconds = Math.max(this.seconds, frame.time + this.step);
     this.moment.max = this.seconds;
-    for (const [label, share] of this.task.shares?.(frame) ?? []) {
-      if (share < LEAST_SHARE) continue;
-      const lane = this.#lane(label);
-      lane.total += share;
-      lane.chart.append(
-        setStyle(svg("rect", { x: frame.time, y: 0, width: MARK_SHARE / FPS, height: 1 }), { "--share": share }),
-      );
-    }
+    for (const moment of this.#momentsOf(frame)) this.#mark(moment);
     const lanes = [...this.lanes.values()].sort((a, b) => b.total - a.total).slice(0, LANES);
     for (const { chart } of lanes) chart.setAttribute("viewBox", `0 0 ${this.seconds} 1`);
     this.track.replaceChildren(...lanes.map(({ node }) => node));
     this.#setProgress(frame.of ? `${frame.done} of ${frame.of} frames` : plural(frame.done, "frame"));
-    if (this.frames.length === 1) this.#showMoment(0);
+    if (this.moments.length && !this.shown) this.#showMoment(this.video.currentTime);
+  }
+
+  /** The parts of the timeline that a frame completes: `{from, until, when, result, shares}`, by default its own time. */
+  #momentsOf(frame) {
+    const { momentsOf, shares } = this.task;
+    if (momentsOf) return momentsOf(frame, this.playground.card);
+    const { time } = frame;
+    return [{ from: time, until: time + this.step, when: `At ${time.toFixed(1)} s`, result: frame, shares: shares?.(frame) ?? [] }];
+  }
+
+  /** Draw a moment on the lanes, behind the one before. */
+  #mark(moment) {
+    const begin = Math.max(moment.from, this.moments.at(-1)?.until ?? 0);
+    const seen = moment.shares.filter(([, share]) => share >= LEAST_SHARE);
+    const marks = seen.map(([label, share]) => {
+      const lane = this.#lane(label);
+      lane.total += share;
+      const mark = setStyle(svg("rect", { x: begin, y: 0, width: MARK_SHARE * (moment.until - begin), height: 1 }), { "--share": share });
+      lane.chart.append(mark);
+      return mark;
+    });
+    this.moments.push({ ...moment, begin, marks });
+  }
+
+  /** The last window of a temporal network stands for what comes after it too. */
+  #extendLast() {
+    const last = this.moments.at(-1);
+    for (const mark of last.marks) mark.setAttribute("width", this.seconds - last.begin);
   }
 
   #finish({ summary, detail }) {
-    this.#setProgress(`${plural(this.frames.length, "frame")} processed.${detail ? ` ${detail}` : ""}`);
-    const { showSummary } = this.task;
-    if (!showSummary) return;
-    const { options, card } = this.playground;
-    this.#fill(showSummary(summary, { options, card }).nodes);
+    this.#setProgress(`${plural(this.frames, "frame")} processed.${detail ? ` ${detail}` : ""}`);
+    const { momentsOf, showSummary, overall } = this.task;
+    if (!momentsOf) return;
+    if (!this.moments.length) return this.#fill(showSummary(summary).nodes);
+    this.#extendLast();
+    if (this.moments.length === 1) return;
+    this.overall = overall(summary);
+    this.shown = null;
+    this.#showMoment(Number(this.moment.value));
   }
 
   #lane(label) {
@@ -117,19 +151,19 @@ export class VideoTimeline {
     return this.lanes.get(label);
   }
 
-  /** Show the result of the last frame at or before this time. */
+  /** Show the result of the last moment that has begun at this time. */
   #showMoment(time) {
-    if (!this.frames?.length || this.section.hidden) return;
+    if (!this.moments?.length || this.section.hidden) return;
     this.moment.value = time;
     setStyle(this.moment, { "--share": `${(time / this.seconds) * 100}%` });
-    const frame = this.frames.findLast((each) => each.time <= time + 1e-3) ?? this.frames[0];
-    if (frame === this.shown) return;
-    this.shown = frame;
+    const moment = this.moments.findLast(({ from }) => from <= time + 1e-3) ?? this.moments[0];
+    if (moment === this.shown) return;
+    this.shown = moment;
     const { boxes, mask, options, colors, setThreshold } = this.playground;
-    const { width, height } = this.info;
-    const result = { width, height, ...frame };
+    const { width, height } = this.#info;
+    const result = { width, height, ...moment.result };
     const { nodes } = this.task.show(result, { boxes, mask, options, colors, setThreshold, card: this.playground.card });
-    this.#fill([...nodes, el("p", { class: "note number" }, `At ${frame.time.toFixed(1)} s`)]);
+    this.#fill([...nodes, el("p", { class: "note number" }, moment.when), this.overall && el("p", { class: "known quiet number" }, this.overall)]);
   }
 
   #fill(nodes) {

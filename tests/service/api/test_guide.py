@@ -7,6 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.api.guide import Site, digests_of
 from service.app import create_app
 from service.engine import Engine
 from service.settings import Settings
@@ -40,7 +41,9 @@ async def test_the_pages_are_served_under_one_address(tmp_path: Path, site: Path
         assert "Decisions" in (await http.get("/docs/guide/decisions/index.html")).text
         styles = await http.get("/docs/guide/site.css")
         assert styles.headers["content-type"].startswith("text/css")
-        assert "Swagger" in (await http.get("/docs")).text
+        api = (await http.get("/docs")).text
+        assert "Swagger" in api
+        assert '<html lang="en">' in api
         assert 'href="docs/guide/"' in (await http.get("/")).text
 
 
@@ -51,6 +54,26 @@ async def test_a_page_may_run_its_own_scripts_only(tmp_path: Path, site: Path) -
     policy = page.headers["content-security-policy"]
     assert f"script-src 'self' 'sha256-{digest}';" in policy
     assert policy.startswith("default-src 'none'")
+
+
+async def test_a_page_is_hashed_once_and_again_when_it_is_another_file(site: Path) -> None:
+    hashed = []
+
+    def noted(page: Path) -> str:
+        hashed.append(page.name)
+        return digests_of(page)
+
+    transport = httpx.ASGITransport(Site(site, noted))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        policies = {(await http.get("/")).headers["content-security-policy"] for _ in range(3)}
+        assert (len(policies), hashed) == (1, ["index.html"])
+        new = site / "new.html"
+        new.write_text("<h1>Guide</h1><script>let here = 2</script>")
+        new.replace(site / "index.html")
+        page = await http.get("/")
+    digest = base64.b64encode(hashlib.sha256(b"let here = 2").digest()).decode()
+    assert f"'sha256-{digest}'" in page.headers["content-security-policy"]
+    assert hashed == ["index.html"] * 2
 
 
 @pytest.mark.parametrize(

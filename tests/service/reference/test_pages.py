@@ -5,6 +5,7 @@ import re
 import pytest
 from typer.testing import CliRunner
 
+from service.card import Card
 from service.cli import cli
 from service.errors import ConfigurationError, error_types
 from service.metrics import Metrics
@@ -47,6 +48,20 @@ def test_every_metric_has_its_type_and_labels() -> None:
     assert rows["foveal_model_runs_total"][:2] == ["counter", "`model`, `version`, `images`"]
 
 
+def test_every_field_of_a_card_has_its_type_default_and_meaning() -> None:
+    page = PAGES["card"]()
+    rows = rows_of("card")
+    assert set(Card.model_fields) <= set(rows)
+    assert rows["precision"][:2] == ["`fp32`, `fp16`, `bf16`, `int8`", "`fp32`"]
+    assert rows["certificate"][:2] == ["[certificate](#certificate)", "required"]
+    assert rows["pad_color"][:2] == ["list of 3 integers", "`114, 114, 114`"]
+    assert rows["by_label"][0] == "object of objects of numbers"
+    assert rows["multi_label"][:2] == ["true or false", "`false`"]
+    links = set(re.findall(r"\]\(#(\w+)\)", page))
+    assert links == set(re.findall(r"^## (\w+)$", page, re.MULTILINE))
+    assert [name for name, cells in rows.items() if cells[2] in {"", "."}] == [], "no meaning"
+
+
 def test_the_command_prints_a_page() -> None:
     result = CliRunner().invoke(cli, ["reference", "errors"])
     assert result.exit_code == 0
@@ -57,4 +72,6 @@ def test_the_command_prints_a_page() -> None:
 def test_a_page_that_does_not_exist_is_named_with_those_that_do(name: str) -> None:
     result = CliRunner().invoke(cli, ["reference", name])
     assert result.exit_code == 2
-    assert "errors, metrics, settings, tasks" in " ".join(result.output.replace("│", " ").split())
+    assert "card, errors, metrics, settings, tasks" in " ".join(
+        result.output.replace("│", " ").split()
+    )

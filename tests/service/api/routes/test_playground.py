@@ -1,5 +1,7 @@
 """The page's files: their types, their policy, and that an unchanged one is not sent again."""
 
+import tomllib
+from fnmatch import fnmatch
 from pathlib import Path
 
 import httpx
@@ -25,6 +27,8 @@ async def test_every_file_is_served_with_its_type_under_a_strict_policy(tmp_path
         ".js": "text/javascript",
         ".css": "text/css",
         ".svg": "image/svg+xml",
+        ".webm": "video/webm",
+        ".webp": "image/webp",
         ".webmanifest": "application/manifest+json",
     }
     async with client(tmp_path) as http:
@@ -41,6 +45,13 @@ async def test_every_file_is_served_with_its_type_under_a_strict_policy(tmp_path
     assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'")
     assert "unsafe" not in policy
     assert page.headers["x-content-type-options"] == "nosniff"
+
+
+def test_every_file_of_the_page_is_part_of_the_installed_package() -> None:
+    with (FOLDER.parents[1] / "pyproject.toml").open("rb") as file:
+        patterns = tomllib.load(file)["tool"]["setuptools"]["package-data"]["*"]
+    files = [file.name for file in FOLDER.rglob("*") if file.is_file()]
+    assert [name for name in files if not any(fnmatch(name, one) for one in patterns)] == []
 
 
 async def test_an_unchanged_file_is_not_sent_again(tmp_path: Path) -> None:
