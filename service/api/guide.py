@@ -5,11 +5,11 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.responses import FileResponse, Response
 from starlette.types import Scope
 
 from service.api.docs import script_digests
+from service.api.static_folder import StaticFolder
 from service.errors import NotFoundError
 
 GUIDE = "docs/guide"
@@ -42,7 +42,7 @@ def has_guide(folder: Path) -> bool:
     return (folder / HOME).is_file()
 
 
-class Site(StaticFiles):
+class Site(StaticFolder):
     """A folder of pages; each may run its own scripts and this host's, and nothing of another host."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
@@ -56,7 +56,7 @@ class Site(StaticFiles):
 
 
 def _digests_of(page: Path) -> str:
-    return script_digests(page.read_text(encoding="utf-8"))
+    return script_digests(page.read_text(encoding="utf-8", errors="replace"))
 
 
 def _policy(digests: str) -> str:
