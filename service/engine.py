@@ -29,7 +29,7 @@ from service.explain.options import (
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut
-from service.faults import unknown_parameter, words_of
+from service.faults import shown, unknown_parameter, words_of
 from service.imaging.isolated.child import PROGRAM
 from service.imaging.overlay import RenderedImage
 from service.logs import LOGGER
@@ -552,7 +552,9 @@ def _options(kind: type[TaskOptions], given: TaskOptions | Mapping[str, Any] | N
         name = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise InvalidParameterError(unknown_parameter(name, kind.model_fields)) from error
-        raise InvalidParameterError(f"{name}: {words_of(first)}, not {first['input']!r}") from error
+        raise InvalidParameterError(
+            f"{name}: {words_of(first)}, not {shown(first['input'])}"
+        ) from error
 
 
 def _values(outcomes: Sequence[JobResult[Any] | FovealError]) -> list[Any]:

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from service.errors import DeadlineError, InvalidParameterError
+from service.faults import shown
 from service.value import value
 
 TIMEOUT_HEADER = "X-Timeout-Ms"
@@ -91,6 +92,6 @@ def parse_timeout(text: str) -> float:
     if not 0 < timeout_ms <= LONGEST_TIMEOUT_MS:
         raise InvalidParameterError(
             f"{TIMEOUT_HEADER}: must be a number of milliseconds above 0 and up to {LONGEST_TIMEOUT_MS:.0f}, "
-            f"not {text!r}"
+            f"not {shown(text)}"
         )
     return timeout_ms / 1e3

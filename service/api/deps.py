@@ -68,7 +68,8 @@ class Services:
     shares: QueueShares | None = None
     sheds: bool = True
     shedding: Shedding = field(init=False)
-    shared: SharedCalls = field(default_factory=SharedCalls)
+    expositions: SharedCalls[bytes] = field(default_factory=SharedCalls)
+    readiness: SharedCalls[list[str]] = field(default_factory=SharedCalls)
 
     def __post_init__(self) -> None:
         registry = self.engine.registry
@@ -101,6 +102,16 @@ class Services:
         doer = self.engine.changes if self.peers is None else self.peers
         return await asyncio.shield(asyncio.ensure_future(doer.change(change)))
 
+    async def not_ready(self) -> list[str]:
+        """Return why the service is not ready, one reason each; empty where it is.
+
+        Probes need no key and come in any number. Each would ask every other process on a connection of its own, and
+        with some hundred at once none of these was answered in time.
+        """
+        if self.peers is None:
+            return self.engine.not_ready()
+        return await self.readiness.run("readiness", self.peers.not_ready)
+
     async def exposition(
         self, kind: Hashable, encode: Callable[[Collector], bytes], own: Collector
     ) -> bytes:
@@ -112,8 +123,8 @@ class Services:
             own: what is encoded where the service has one process.
         """
         if self.peers is None:
-            return await self.shared.run(kind, partial(asyncio.to_thread, encode, own))
-        return await self.shared.run(kind, partial(self.peers.exposition, encode))
+            return await self.expositions.run(kind, partial(asyncio.to_thread, encode, own))
+        return await self.expositions.run(kind, partial(self.peers.exposition, encode))
 
     @property
     def draining(self) -> bool:

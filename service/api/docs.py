@@ -8,7 +8,8 @@ from importlib.resources import files
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.responses import HTMLResponse
-from fastapi.staticfiles import StaticFiles
+
+from service.api.static_folder import StaticFolder
 
 ASSETS_PACKAGE = "fastapi_standalone_docs"
 """Its Swagger UI files are served; its code, which changes FastAPI for the whole process, is not run."""
@@ -19,7 +20,7 @@ ASSETS = "docs/assets"
 def serve_docs(app: FastAPI) -> None:
     """Add the page and the files that it needs to an app that has no docs of its own."""
     swagger = str(files(ASSETS_PACKAGE) / "static" / "swagger")
-    app.mount(f"/{ASSETS}", StaticFiles(directory=swagger))
+    app.mount(f"/{ASSETS}", StaticFolder(directory=swagger))
 
     page = get_swagger_ui_html(
         openapi_url="openapi.json",

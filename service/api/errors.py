@@ -21,7 +21,7 @@ from service.errors import (
     UnsupportedEncodingError,
     for_clients,
 )
-from service.faults import unknown_parameter, words_of
+from service.faults import LONGEST_SHOWN_NAME, shown, unknown_parameter, words_of
 from service.logs import LOGGER
 
 log = logging.getLogger(LOGGER)
@@ -32,6 +32,8 @@ UNDERSTOOD_ENCODINGS = "gzip, deflate"
 
 SHOWN_FAULTS = 20
 """Faults of parameters that one error names."""
+SHOWN_PATH = 200
+"""The characters of a path that an error repeats."""
 
 
 def problem(error: FovealError, request_id: str) -> Response:
@@ -74,7 +76,7 @@ def invalid_parameters(faults: Sequence[Any], known: Collection[str] = ()) -> In
     described = [
         unknown_parameter(str(fault["loc"][-1]), known)
         if known and fault["type"] == "extra_forbidden"
-        else _describe(fault["loc"], words_of(fault), fault.get("input"))
+        else _describe(fault)
         for fault in faults[:SHOWN_FAULTS]
     ]
     if more := len(faults) - len(described):
@@ -122,7 +124,7 @@ def _parameters_of(request: Request) -> list[str]:
 async def _on_http(request: Request, error: Exception) -> Response:
     """For Starlette's own exceptions: an unknown path, a method that the path does not take."""
     assert isinstance(error, HTTPException)
-    path, method = request.url.path, request.method
+    path, method = request.url.path[:SHOWN_PATH], request.method
     if error.status_code == HTTPStatus.NOT_FOUND:
         return _respond(
             request,
@@ -145,6 +147,9 @@ async def _on_fault(request: Request, _: Exception) -> Response:
     return _respond(request, internal_error())
 
 
-def _describe(place: Sequence[int | str], message: str, given: object) -> str:
+def _describe(fault: Any) -> str:  # noqa: ANN401  # pydantic's ErrorDetails, or what is formed like it
+    place, words = fault["loc"], words_of(fault)
     name = ".".join(str(part) for part in place if part not in {"query", "header"}) or "query"
-    return f"{name}: {message[:1].lower()}{message[1:]}, not {given!r}"
+    text = f"{name[:LONGEST_SHOWN_NAME]}: {words[:1].lower()}{words[1:]}"
+    # Where something is missing, pydantic's input is all that is there.
+    return text if fault.get("type") == "missing" else f"{text}, not {shown(fault.get('input'))}"

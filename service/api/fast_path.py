@@ -10,8 +10,9 @@ from fastapi import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.deps import Services
+from service.api.error_forms import error_response
 from service.api.errors import problem
-from service.api.queries import QueryReader
+from service.api.queries import QueryReader, require_few_parameters
 from service.api.record import RECORD_KEY, RequestRecord
 from service.api.routes.task import TaskRoute
 from service.errors import FovealError, OverloadedError
@@ -47,6 +48,11 @@ class FastPath:
 
     async def _pass_on(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the app answer, and note its route: a guard may have given a copy of the scope."""
+        try:
+            require_few_parameters(scope.get("query_string", b""))
+        except FovealError as error:
+            await error_response(error, scope)(scope, receive, send)
+            return
         try:
             await self.app(scope, receive, send)
         finally:

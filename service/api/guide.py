@@ -7,11 +7,11 @@ from pathlib import Path
 
 from fastapi import FastAPI
 from fastapi.responses import RedirectResponse
-from fastapi.staticfiles import StaticFiles
 from starlette.responses import FileResponse, Response
 from starlette.types import Scope
 
 from service.api.docs import script_digests
+from service.api.static_folder import StaticFolder
 from service.errors import NotFoundError
 
 GUIDE = "docs/guide"
@@ -46,10 +46,10 @@ def has_guide(folder: Path) -> bool:
 
 def digests_of(page: Path) -> str:
     """Return the digests of a page's own scripts; blocking."""
-    return script_digests(page.read_text(encoding="utf-8"))
+    return script_digests(page.read_text(encoding="utf-8", errors="replace"))
 
 
-class Site(StaticFiles):
+class Site(StaticFolder):
     """A folder of pages; each may run its own scripts and this host's, and nothing of another host.
 
     The digests of a page's scripts are kept as long as its file is the same.

@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.api.deps import Services
 from service.api.error_forms import error_response, is_under
+from service.api.errors import SHOWN_PATH
 from service.api.record import RECORD_KEY, RequestRecord
 from service.errors import (
     FovealError,
@@ -24,8 +25,6 @@ from service.errors import (
 from service.media_types import JSON
 from service.runtime.fleet import LONGEST_VERSION
 from service.value import value
-
-SHOWN_PATH = 200
 
 
 @value

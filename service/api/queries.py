@@ -18,6 +18,8 @@ from service.video.options import SamplingOptions
 
 KNOWN_QUERIES = 512
 """How many query strings are remembered with their meaning; clients send the same few."""
+LONGEST_KNOWN_QUERY = 1024
+"""Bytes of a query string that is remembered: with 512 strings of 64 KiB, each task would hold 100 MiB for ever."""
 MOST_PARAMETERS = 1000
 """Parameters of a query: room for every class of ImageNet."""
 
@@ -151,6 +153,18 @@ def _differ(one: FieldInfo, other: FieldInfo) -> bool:
     )
 
 
+def require_few_parameters(query: bytes) -> None:
+    """Refuse a query string with more than `MOST_PARAMETERS` before anything is made of them.
+
+    Raises:
+        InvalidParameterError
+    """
+    if (found := query.count(b"&") + 1) > MOST_PARAMETERS:
+        raise InvalidParameterError(
+            f"The query has {found} parameters; at most {MOST_PARAMETERS} are allowed. Send fewer."
+        )
+
+
 class QueryReader:
     """Reads query strings as one model; the same string is read once."""
 
@@ -161,20 +175,20 @@ class QueryReader:
             for name, field in query.model_fields.items()
             if get_origin(field.annotation) in {list, tuple}
         }
-        self.read = lru_cache(KNOWN_QUERIES)(self._read)
+        self._known = lru_cache(KNOWN_QUERIES)(self._read)
 
-    def _read(self, query: bytes) -> Any:  # noqa: ANN401  # an instance of the model that was given
+    def read(self, query: bytes) -> Any:  # noqa: ANN401  # an instance of the model that was given
         """Return the parameters of a query string.
 
         Raises:
             InvalidParameterError: a parameter is unknown or out of range, which the message names; or there are more
                 than `MOST_PARAMETERS`.
         """
+        return (self._known if len(query) <= LONGEST_KNOWN_QUERY else self._read)(query)
+
+    def _read(self, query: bytes) -> Any:  # noqa: ANN401  # as `read`
+        require_few_parameters(query)
         given: dict[str, Any] = {}
-        if (found := query.count(b"&") + 1) > MOST_PARAMETERS:
-            raise InvalidParameterError(
-                f"The query has {found} parameters; at most {MOST_PARAMETERS} are allowed. Send fewer."
-            )
         for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
             if name in self._several:
                 given.setdefault(name, []).append(value)

@@ -3,7 +3,6 @@
 Each target can score the outputs for a perturbed copy: how much of the target they still show.
 """
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, NotRequired, Protocol
@@ -16,6 +15,7 @@ from typing_extensions import TypedDict
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.faults import nearest, shown
 from service.heads.boxes import CornersBox, corners, iou
 from service.heads.detect import DetectionOptions, find_things
 from service.heads.nms import default_suppression
@@ -357,10 +357,10 @@ def class_id_of(card: Card, wanted: str) -> int:
         return int(wanted)
     if not card.labels:
         raise InvalidParameterError(f"class: {card.name} has no classes")
-    near = difflib.get_close_matches(wanted.casefold(), by_label, n=3) or sorted(by_label)[:8]
+    near = nearest(wanted.casefold(), by_label, 3) or sorted(by_label)[:8]
     named = ", ".join(card.labels[by_label[label]] for label in near)
     raise InvalidParameterError(
-        f"class: {card.name} has no class {wanted!r}; near: {named}; or an id from 0 to {len(card.labels) - 1}"
+        f"class: {card.name} has no class {shown(wanted)}; near: {named}; or an id from 0 to {len(card.labels) - 1}"
     )
 
 

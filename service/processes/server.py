@@ -21,7 +21,7 @@ from service.api.middleware import NO_SNIFFING, Telemetry
 from service.api.record import UNMATCHED, request_ids
 from service.errors import ConfigurationError, FovealError
 from service.logs import FIELDS, LOGGER, REQUEST_LOGGER
-from service.processes.connection import Connection
+from service.processes.connection import SPARED_SECONDS, Connection
 from service.processes.connection_counts import ConnectionCounts
 from service.processes.end_log import EndLog
 from service.processes.limits import Limits
@@ -129,7 +129,8 @@ class Server(uvicorn.Server):
         self._waits = waits
         self._listeners: list[socket.socket] = []
         self._beside = beside or nullcontext()
-        self._arriving: set[asyncio.Task[object]] = set()
+        # Connections whose handshake has not ended, the oldest first, and since when they are there.
+        self._arriving: dict[asyncio.Task[object], float] = {}
         self._cannot_accept = False
         self._interrupts = 0
         self._ids = request_ids()
@@ -226,13 +227,25 @@ class Server(uvicorn.Server):
             self._pause_accepting(listener, error)
             return False
         self._cannot_accept = False
-        if 0 < self._most_handshakes <= len(self._arriving):
+        if 0 < self._most_handshakes <= len(self._arriving) and not self._gave_up_oldest():
             connection.close()
             return True
         task: asyncio.Task[object] = loop.create_task(self._serve_connection(connection))
-        self._arriving.add(task)
-        task.add_done_callback(self._arriving.discard)
+        self._arriving[task] = loop.time()
+        task.add_done_callback(self._forget_arriving)
         return True
+
+    def _gave_up_oldest(self) -> bool:
+        """Close the connection that has not ended its handshake for longest, unless it was opened just now."""
+        oldest, since = next(iter(self._arriving.items()))
+        if asyncio.get_running_loop().time() - since < SPARED_SECONDS:
+            return False
+        self._forget_arriving(oldest)
+        oldest.cancel()
+        return True
+
+    def _forget_arriving(self, task: asyncio.Task[object]) -> None:
+        self._arriving.pop(task, None)
 
     def _pause_accepting(self, listener: socket.socket, error: OSError) -> None:
         """Try again a little later; the log says it once, until connections are accepted again."""

@@ -1,6 +1,5 @@
 """`detect`: an image in, labeled boxes out."""
 
-import difflib
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -9,6 +8,7 @@ from pydantic import Field
 
 from service.card import Card
 from service.errors import InvalidParameterError
+from service.faults import nearest, shown
 from service.heads.agreement import BOXES
 from service.heads.boxes import BoxFormat
 from service.heads.detect import (
@@ -68,8 +68,10 @@ def class_ids(names: Sequence[str], labels: Sequence[str]) -> frozenset[int] | N
     ids = {label: class_id for class_id, label in enumerate(labels) if label}
     for name in wanted:
         if name not in ids:
-            near = difflib.get_close_matches(name, ids, n=3) or sorted(ids)[:8]
-            raise InvalidParameterError(f"classes: there is no {name!r}; near: {', '.join(near)}")
+            near = nearest(name, ids, 3) or sorted(ids)[:8]
+            raise InvalidParameterError(
+                f"classes: there is no {shown(name)}; near: {', '.join(near)}"
+            )
     return frozenset(ids[name] for name in wanted) or None
 
 

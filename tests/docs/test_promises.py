@@ -5,6 +5,22 @@ from pathlib import Path
 
 import pytest
 
+from service import response_cache, shadows, toml_file
+from service.api import json_value, middleware, queries
+from service.api.dialects.label_studio import config
+from service.api.errors import SHOWN_FAULTS
+from service.api.guards import counters
+from service.api.ingest import images, part
+from service.api.ingest.json_pieces import PieceParser
+from service.chains import definition
+from service.cluster import resending
+from service.faults import SHOWN
+from service.graph import outline
+from service.imaging import decode, overlay, tiff_directory
+from service.processes import connection, limits, transport
+from service.runtime import model
+from service.settings import Settings
+
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "docs" / name for name in ("security.md", "reliability.md")]
 _NAMED = re.compile(r"\[((?:tests/|test_)[^\]]+)\]")
@@ -18,6 +34,35 @@ ADVICE = (
     "- Set it where models come from people",
 )
 """The beginnings of items that tell what is there or what to do, and promise nothing."""
+
+NUMBERS = (
+    f"`FOVEAL_MAX_HEAD_BYTES` ({limits.HEAD_BYTES >> 10} KiB)",
+    f"`FOVEAL_HEAD_TIMEOUT_MS` ({limits.HEAD_SECONDS:g} s)",
+    f"`FOVEAL_IDLE_TIMEOUT_MS` ({limits.IDLE_SECONDS:g} s)",
+    f"up to {transport.LINGER_BYTES >> 20} MiB and for {transport.LINGER_SECONDS:g} s on a connection",
+    f"closed, {connection.DISCARD_SECONDS:g} s on one that is kept",
+    f"reads less than {transport.LEAST_WRITTEN >> 10} KiB of its answer",
+    f"A chain makes at most {definition.MOST_CROPS:,} crops of an image",
+    f"at most {decode.DEEP_BYTES_PER_PIXEL} bytes for each pixel that is allowed",
+    f"at most {overlay.MOST_PNG_PIXELS // 1_000_000} million pixels",
+    f"are read in pieces of {PieceParser().piece_bytes >> 10} KiB",
+    f"has at most {PieceParser().most_rest_bytes >> 20} MiB beside its strings",
+    f"load it once. {model.MOST_WAITING} of them wait",
+    f"Shadows hold at most {shadows.MOST_IMAGES} images and {shadows.MOST_BYTES >> 20} MiB of them",
+    f"removes at most {response_cache.MOST_EVICTED} entries for a new one",
+    f"sent again hold {resending.MOST_KEPT_BYTES >> 20} MiB together",
+    f"`FOVEAL_MAX_JSON_DEPTH` ({images.MAX_JSON_DEPTH})",
+    f"has at most {part.MOST_PARAMETERS} semicolons, a query at most {queries.MOST_PARAMETERS:,} parameters",
+    f"and repeats {SHOWN} characters of a value",
+    f"a tag of more than {tiff_directory.MOST_TAG_BYTES:,} bytes",
+    f"fills in at most {config.MOST_CONTROLS} tags",
+    f"The JSON of an admin call has at most {json_value.LARGEST_BODY >> 10} KiB",
+    f"repeats at most {middleware.LONGEST_PATH:,} characters of a path",
+    f"They have at most {toml_file.MOST_BYTES >> 20} MiB",
+    f"graphs nested more than {outline.MOST_DEPTH} deep",
+    f"At most {counters.MOST_COUNTERS:,} clients are counted",
+)
+"""What docs/security.md says of limits that are no settings, made from the code."""
 
 
 def items(page: Path) -> list[str]:
@@ -46,3 +91,10 @@ def test_the_tests_that_are_named_are_there(page: Path) -> None:
         for name in names
     ]
     assert [name for name, found in zip(names, there, strict=True) if not found] == []
+
+
+def test_the_page_has_the_numbers_of_the_code() -> None:
+    text = " ".join(PAGES[0].read_text().split())
+    assert [one for one in NUMBERS if one not in text] == []
+    assert (SHOWN_FAULTS, limits.MOST_WAITING) == (20, 4), "the page has these in words"
+    assert Settings().max_json_depth == images.MAX_JSON_DEPTH

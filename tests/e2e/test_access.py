@@ -1,5 +1,6 @@
 """Keys, limits, certificates and proxies, on a real socket."""
 
+import contextlib
 import socket
 import ssl
 import subprocess
@@ -131,6 +132,29 @@ def test_a_client_that_begins_no_handshake_is_closed(models: Path, tmp_path: Pat
         with socket.create_connection(live.address, timeout=30) as plain:
             plain.sendall(b"GET /health/live HTTP/1.1\r\nHost: x\r\n\r\n")
             assert b"HTTP" not in plain.recv(100)
+
+
+def test_handshakes_that_do_not_end_give_way_to_a_client_that_comes(
+    models: Path, tmp_path: Path
+) -> None:
+    authority = trustme.CA()
+    trusting = ssl.create_default_context()
+    authority.configure_trust(trusting)
+    files = certificate(tmp_path, authority, "127.0.0.1")
+    with (
+        serve(models=models, head_timeout_ms=3_600_000, max_connections=4, **files) as live,
+        contextlib.ExitStack() as held,
+    ):
+        silent = [
+            held.enter_context(socket.create_connection(live.address, timeout=30)) for _ in range(4)
+        ]
+        answer = None
+        with httpx.Client(base_url=live.url, verify=trusting) as http:
+            while answer is None:  # for a second they are left alone
+                with contextlib.suppress(httpx.TransportError):
+                    answer = http.get("/health/live")
+        assert answer.status_code == 200
+        assert silent[0].recv(1) == b"", "the oldest one was closed"
 
 
 def test_https_with_a_certificate_that_the_client_trusts(models: Path, tmp_path: Path) -> None:

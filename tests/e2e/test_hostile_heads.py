@@ -194,6 +194,13 @@ def test_pipelined_requests_are_all_answered_in_their_order(live: Live, piece: i
     assert len(answers) in {60, 61}  # the last is no request
 
 
+def test_a_trailer_is_a_header_of_no_request(live: Live) -> None:
+    head = b"POST /nothing HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+    answers = exchange(live.address, [head + TRAILED.encode() + GET + LAST])
+    assert [answer.status for answer in answers] == [404, 200, 200]
+    assert "trailer" not in [answer.headers["x-request-id"] for answer in answers]
+
+
 def test_large_bodies_arrive_whole_however_they_are_cut(live: Live) -> None:
     image = plain("red")
     padded = image + b"\0" * 300_000

@@ -1,9 +1,11 @@
 """Plain words for what pydantic finds."""
 
+from collections.abc import Iterator
+
 import pytest
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from service.faults import unknown_parameter, words_of
+from service.faults import nearest, shown, unknown_parameter, words_of
 
 
 class Sample(BaseModel):
@@ -38,3 +40,40 @@ def test_an_unknown_name_is_answered_with_the_nearest_or_with_all() -> None:
     assert unknown_parameter("x" * 99, known) == (
         f"{'x' * 40}: there is no such parameter here; there are top_k, model"
     )
+
+
+def test_a_name_of_any_length_is_compared_by_its_beginning() -> None:
+    assert nearest("x" * 10_000_000, ["x" * 100, "y"], 1) == ["x" * 100]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("cup", "'cup'"),
+        (b"cup", "b'cup'"),
+        (None, "None"),
+        ({"a": [1, {"b": 2.5}], "c": True}, "{'a': [1, {'b': 2.5}], 'c': True}"),
+        ("x" * 58, f"'{'x' * 58}'"),
+        ("x" * 59, f"'{'x' * 59}…"),
+        ([1] * 20, f"[{', '.join(['1'] * 20)}]"),
+        ([1] * 21, f"[{', '.join(['1'] * 19)}, 1,…"),
+    ],
+)
+def test_a_message_repeats_the_beginning_of_a_value(value: object, text: str) -> None:
+    assert shown(value) == text
+
+
+class Endless(list[int]):
+    """A list whose end is never reached."""
+
+    def __iter__(self) -> Iterator[int]:
+        while True:
+            yield 7
+
+
+def test_a_message_never_looks_at_more_of_a_value_than_it_repeats() -> None:
+    assert shown({"data": Endless([7])}).startswith("{'data': [7, 7, 7, ")
+    deep: object = []
+    for _ in range(100_000):
+        deep = [deep]
+    assert shown(deep) == "[" * 60 + "…"

@@ -1,6 +1,8 @@
 """Keys at rest: what the file may say, and that it is read again when it changes."""
 
 import hashlib
+import hmac
+import inspect
 import os
 import subprocess
 from pathlib import Path
@@ -68,6 +70,24 @@ def test_a_key_is_found_by_its_hash_and_no_other_is(path: Path) -> None:
     assert (bob.name, set(bob.scopes)) == ("bob", {"explain", "metrics"})
     for wrong in ("", "foveal_", ADA[:-1], ADA + "x", ADA.upper(), sha256(ADA)):
         assert ring.find(wrong.encode()) is None, wrong
+
+
+def test_hashes_are_compared_in_constant_time_and_all_of_them_whichever_is_right(
+    path: Path,
+) -> None:
+    assert inspect.signature(KeyRing).parameters["same"].default is hmac.compare_digest
+    path.write_text(entry("ada", ADA) + entry("bob", BOB))
+    hashes = {bytes.fromhex(sha256(key)) for key in (ADA, BOB)}
+    for presented in (ADA, BOB, "foveal_eve"):
+        compared: list[tuple[bytes, bytes]] = []
+
+        def same(one: bytes, other: bytes, seen: list[tuple[bytes, bytes]] = compared) -> bool:
+            seen.append((one, other))
+            return one == other
+
+        KeyRing(path, same=same).find(presented.encode())
+        assert {one for one, _ in compared} == hashes
+        assert {other for _, other in compared} == {bytes.fromhex(sha256(presented))}
 
 
 def test_a_key_that_is_too_long_is_none_whatever_its_hash(path: Path) -> None:

@@ -16,7 +16,7 @@ from pydantic_core import to_json
 
 from service.api.ingest.body import read_body
 from service.api.ingest.images import image_from_base64
-from service.api.ingest.json_object import Object, shown
+from service.api.ingest.json_object import Object
 from service.api.ingest.numbers import Numbers, array_of, count_of, read_json
 from service.api.json_numbers import nested, require_few, require_finite
 from service.api.protocol import Call, Endpoint, Protocol, json_answer
@@ -34,6 +34,7 @@ from service.errors import (
     NotReadyError,
     TooManyImagesError,
 )
+from service.faults import shown
 from service.media_types import JSON
 from service.runtime.model import Model
 from service.runtime.signature import DTYPES, TensorInfo

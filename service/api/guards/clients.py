@@ -11,13 +11,15 @@ NETWORK_BITS = 64
 """Of an IPv6 address: a household or a server has all addresses of such a network, and is one client."""
 _TRANSLATED = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv4 clients as a translator passes them on (RFC 6052): the last 32 bits are their address."""
+LONGEST_ADDRESS = 64
+"""The characters of what a proxy gives as an address; an IPv6 address has 45 at most."""
 UNKNOWN = "unknown"
 
 
 def address_of(scope: Scope) -> str:
     """Return the address that a request comes from: an IPv4 address, or the /64 network of an IPv6 address."""
     client = scope.get("client")
-    return _network(client[0]) if client else UNKNOWN
+    return _network(client[0][:LONGEST_ADDRESS]) if client else UNKNOWN
 
 
 def client_of(scope: Scope) -> str:
@@ -31,7 +33,7 @@ def _network(text: str) -> str:
     try:
         address = ipaddress.ip_address(text)
     except ValueError:  # a name that a proxy gave
-        return text[:64]
+        return text
     if isinstance(address, ipaddress.IPv4Address):
         return str(address)
     if address.ipv4_mapped is not None:

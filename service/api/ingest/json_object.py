@@ -8,12 +8,11 @@ from service.api.ingest.json_keys import require_unique_keys
 from service.api.ingest.json_pieces import PieceParser
 from service.api.ingest.json_strings import count_in
 from service.errors import EmptyBodyError, InvalidParameterError, MalformedJsonError
+from service.faults import shown
 
 Object = Mapping[str, Any]
 MOST_VALUES = 16_384
 """Values of an object: enough for the options of a request with the names of every class."""
-SHOWN = 60
-"""The characters of something of the client that an error repeats."""
 
 
 def read_object(
@@ -46,12 +45,6 @@ def read_object(
         raise MalformedJsonError(f"The JSON must be an object. Send {example}.")
     require_unique_keys(body, given)
     return given
-
-
-def shown(value: object) -> str:
-    """Return what a message shows of something that a client sent."""
-    text = repr(value)
-    return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
 
 def text_in(given: Object, key: str) -> str | None:

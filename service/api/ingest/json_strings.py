@@ -7,6 +7,8 @@ and where it finds millions of strings for seconds.
 QUOTE, BACKSLASH = b'"', b"\\"
 PIECE_BYTES = 2**18
 """So much text is looked at in one step."""
+_FIRST_BYTES = 2**8
+"""So much of a string with escapes is looked at first, and each time twice as much, because most end soon."""
 
 
 def string_end(text: bytes, start: int) -> int:
@@ -17,10 +19,18 @@ def string_end(text: bytes, start: int) -> int:
         start: where the string's first quotation mark is.
     """
     at = start + 1
-    while (end := text.find(QUOTE, at)) >= 0:
-        if backslashes_before(text, end, at) % 2 == 0:
-            return end + 1
-        at = end + 1
+    end = text.find(QUOTE, at)
+    if end < 0 or text[end - 1] != BACKSLASH[0]:
+        return end + 1 or len(text)
+    # Not one step for each quotation mark: sixteen million that are escaped took ten seconds.
+    size = _FIRST_BYTES
+    while at < len(text):
+        piece = text[at : at + size].replace(b"\\\\", b"  ").replace(b'\\"', b"  ")
+        end = piece.find(QUOTE)
+        if end >= 0:
+            return at + end + 1
+        at += len(piece) - (piece.endswith(BACKSLASH) and at + len(piece) < len(text))
+        size = min(2 * size, PIECE_BYTES)
     return len(text)
 
 

@@ -38,8 +38,7 @@ async def live() -> dict[str, str]:
     openapi_extra=OPEN,
 )
 async def ready(services: ServicesDep) -> Response:
-    peers = services.peers
-    reasons = services.engine.not_ready() if peers is None else await peers.not_ready()
+    reasons = await services.not_ready()
     body = {"status": "not ready" if reasons else "ready", "reasons": reasons}
     return Response(to_json(body), 503 if reasons else 200, media_type="application/json")
 

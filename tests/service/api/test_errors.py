@@ -62,6 +62,16 @@ def test_every_invalid_parameter_is_named_with_what_was_sent() -> None:
     )
 
 
+def test_an_invalid_parameter_is_repeated_in_part_and_a_missing_one_without_all_others() -> None:
+    faults = [
+        {"loc": ("query", "x" * 99), "msg": "Extra", "input": "y" * 99, "type": "extra"},
+        {"loc": ("query", "view"), "msg": "Field required", "input": {"a": "1"}, "type": "missing"},
+    ]
+    assert str(invalid_parameters(faults)) == (
+        f"{'x' * 40}: extra, not '{'y' * 59}…; view: field required"
+    )
+
+
 def test_every_error_has_a_code_a_title_and_a_status_of_an_error() -> None:
     for kind in error_types():
         assert kind.code

@@ -52,3 +52,18 @@ async def test_what_is_no_post_of_a_task_passes_through(tmp_path: Path) -> None:
     ):
         await path({"type": "http", "method": method, "path": where}, nothing, nothing)  # type: ignore[arg-type]
     assert passed == [("GET", "/v1/classify"), ("POST", "/v1/video"), ("POST", "/v1/classify/")]
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/explain", "/v1/chain", "/v1/video", "/v1/classify", "/v1/vision/scene", "/health"]
+)
+async def test_no_route_takes_more_parameters_than_are_allowed(tmp_path: Path, path: str) -> None:
+    """FastAPI makes a list of them all before it looks at one."""
+    settings = Settings(models=tmp_path)
+    transport = httpx.ASGITransport(create_app(Engine(settings), settings))
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:
+        most = await client.post(f"{path}?{'&'.join(['a=1'] * 1000)}", content=b"x")
+        more = await client.post(f"{path}?{'&'.join(['a=1'] * 1001)}", content=b"x")
+    assert "at most 1000" not in most.text
+    assert more.status_code in {400, 422}
+    assert "The query has 1001 parameters; at most 1000 are allowed" in more.text

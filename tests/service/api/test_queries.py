@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from typing import Annotated
 
@@ -33,6 +34,19 @@ def test_a_query_string_is_read_with_repeated_options_and_read_once() -> None:
     assert query.classes == ("cup", "cat,dog")
     assert query.max_detections == 7
     assert reader.read(b"classes=cup&classes=cat%2Cdog&max_detections=7") is query
+
+
+def test_long_query_strings_are_not_kept() -> None:
+    """Each client could fill the memory of 512 strings with heads of 64 KiB: 40 MB for each task."""
+    reader = QueryReader(task_query(DETECT))
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            reader.read(b"classes=" + b"x" * 60_000 + b"%d" % number)
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2_000_000
 
 
 @pytest.mark.parametrize(

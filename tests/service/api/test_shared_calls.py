@@ -35,7 +35,7 @@ async def until(true: Callable[[], bool]) -> None:
 
 
 async def test_who_comes_while_a_call_runs_shares_the_next_one() -> None:
-    calls, slow = SharedCalls(), Slow()
+    calls, slow = SharedCalls[bytes](), Slow()
     first = asyncio.create_task(calls.run("a", slow))
     await until(lambda: slow.begun == 1)
     others = [asyncio.create_task(calls.run("a", slow)) for _ in range(9)]
@@ -45,7 +45,7 @@ async def test_who_comes_while_a_call_runs_shares_the_next_one() -> None:
 
 
 async def test_calls_of_several_kinds_take_turns() -> None:
-    calls, slow = SharedCalls(), Slow()
+    calls, slow = SharedCalls[bytes](), Slow()
     waiting = [asyncio.create_task(calls.run(kind, slow)) for kind in range(4)]
     await until(lambda: slow.begun == 1)
     slow.may_end.set()
@@ -54,7 +54,7 @@ async def test_calls_of_several_kinds_take_turns() -> None:
 
 
 async def test_a_call_goes_on_for_the_others_when_one_leaves() -> None:
-    calls, slow = SharedCalls(), Slow()
+    calls, slow = SharedCalls[bytes](), Slow()
     leaves, stays = (asyncio.create_task(calls.run("a", slow)) for _ in range(2))
     await until(lambda: slow.begun == 1)
     leaves.cancel()
@@ -69,7 +69,7 @@ async def test_a_call_that_fails_fails_for_those_who_waited_and_not_for_the_next
     async def works() -> bytes:
         return b"ok"
 
-    calls = SharedCalls()
+    calls = SharedCalls[bytes]()
     with pytest.raises(OSError, match="full"):
         await calls.run("a", fails)
     assert await calls.run("a", works) == b"ok"

@@ -20,7 +20,7 @@ from service.api.dialects.label_studio.regions import (
 )
 from service.api.ingest.body import LARGE_BYTES, read_body
 from service.api.ingest.images import checked_images, image_from_base64
-from service.api.ingest.json_object import Object, read_object, shown, text_in
+from service.api.ingest.json_object import Object, read_object, text_in
 from service.api.ingest.remote_images import RemoteImages
 from service.api.protocol import Call, Endpoint, Protocol, json_answer
 from service.api.responses import run_images
@@ -35,6 +35,7 @@ from service.errors import (
     TooManyImagesError,
     UnknownModelError,
 )
+from service.faults import shown
 from service.pipeline import EncodedImage
 from service.spans import span
 from service.tasks.classify import ClassifyOptions

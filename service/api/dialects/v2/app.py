@@ -154,8 +154,7 @@ class OpenInference:
         return _json({"live": True})
 
     async def _ready(self, _: Request) -> Response:
-        peers = self._services.peers
-        reasons = self._services.engine.not_ready() if peers is None else await peers.not_ready()
+        reasons = await self._services.not_ready()
         return _json({"ready": not reasons}, 503 if reasons else 200)
 
     async def _stats(

@@ -4,15 +4,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from service.errors import InvalidParameterError
+from service.faults import shown
 
-SHOWN = 60
-"""The characters of a name of the client that an error repeats."""
 Object = Mapping[str, Any]
-
-
-def shown(name: object) -> str:
-    """Return what a message shows of something that a client sent."""
-    return repr(name)[:SHOWN]
 
 
 def text_of(given: Object, key: str, where: str) -> str:

@@ -13,7 +13,6 @@ from service.api.dialects.v2.fields import (
     flag,
     objects_of,
     parameters_of,
-    shown,
     text_of,
     whole_number,
 )
@@ -22,6 +21,7 @@ from service.api.ingest.images import checked_images, image_from_base64
 from service.api.ingest.numbers import Numbers, array_from_bytes, array_of, read_json
 from service.api.tensors import TensorInput, TensorLimits
 from service.errors import InvalidParameterError, MalformedJsonError, TooManyImagesError
+from service.faults import shown
 from service.pipeline import EncodedImage
 from service.runtime.signature import TensorInfo
 from service.value import value

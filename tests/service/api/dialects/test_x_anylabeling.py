@@ -120,6 +120,12 @@ def test_a_classifier_describes_the_image_and_keeps_its_shapes(http: httpx.Clien
         (request("finder", ORANGE, conf_threshold=True), 400, "INVALID_PARAMETER", "from 0 to 1"),
         (request("finder", ORANGE, filter_classes="cup"), 400, "INVALID_PARAMETER", "a list"),
         (request("finder", ORANGE, filter_classes=["no"]), 400, "INVALID_PARAMETER", "no 'no'"),
+        (
+            request("finder", ORANGE, filter_classes=["x" * 99]),
+            400,
+            "INVALID_PARAMETER",
+            "x…; near",
+        ),
         ({"model": "finder"}, 400, "INVALID_PARAMETER", "must be strings"),
         ({"model": "finder", "image": 5}, 400, "INVALID_PARAMETER", "image must be a string"),
         ({"model": "finder", "image": "", "params": []}, 400, "INVALID_PARAMETER", "an object"),

@@ -1,5 +1,7 @@
 """Which client a request comes from: RFC 4291 says what an address of IPv6 means."""
 
+import tracemalloc
+
 import pytest
 
 from service.api.guards.clients import address_of, client_of
@@ -55,3 +57,14 @@ def test_a_key_names_the_client_and_else_its_address() -> None:
     assert client_of(scope) == "192.0.2.7"
     record.client = "ada"
     assert client_of(scope) == "ada"
+
+
+def test_long_names_that_a_proxy_passes_on_are_not_kept() -> None:
+    tracemalloc.start()
+    try:
+        for number in range(300):
+            address_of({"client": (f"{number}" + "x" * 60_000, 1)})
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 2_000_000

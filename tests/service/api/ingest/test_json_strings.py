@@ -1,6 +1,7 @@
 """Where strings of JSON end. The truth is Python's own parser."""
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,37 @@ def test_a_string_ends_where_pythons_parser_says(text: str, rest: str) -> None:
     body = json.dumps(text)
     _, end = json.JSONDecoder().raw_decode(body)
     assert string_end((body + rest).encode(), 0) == len(body[:end].encode())
+
+
+@given(st.lists(st.sampled_from(['\\"', "\\\\", "a", "ü", "\\n"])), st.integers(0, 2000))
+def test_a_string_with_escapes_may_be_of_any_length(parts: list[str], count: int) -> None:
+    body = f'"{"".join(parts) * count}"'.encode()
+    _, end = json.JSONDecoder().raw_decode(body.decode())
+    assert string_end(body + b'"', 0) == len(body)
+    assert len(body.decode()[:end].encode()) == len(body)
+
+
+@pytest.mark.parametrize("before", range(4))
+@pytest.mark.parametrize("escape", ['\\"', "\\\\"])
+def test_an_escape_may_lie_on_the_border_of_two_pieces(before: int, escape: str) -> None:
+    body = f'"{"a" * before}{escape * PIECE_BYTES}"'.encode()
+    assert string_end(body + b' ""', 0) == len(body)
+
+
+class Counted(bytes):
+    """Text that counts how often it is searched."""
+
+    searches = 0
+
+    def find(self, *arguments: Any) -> int:
+        self.searches += 1
+        return super().find(*arguments)
+
+
+def test_escaped_quotation_marks_take_no_step_each() -> None:
+    text = Counted(b'"' + b'\\"' * 100_000 + b'"')
+    assert string_end(text, 0) == len(text)
+    assert text.searches < 100
 
 
 @pytest.mark.parametrize("text", [b'"', b'"a', b'"a\\"', b'"\\', b'"\\\\\\"'])

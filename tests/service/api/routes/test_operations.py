@@ -1,5 +1,6 @@
 """What machines ask: live, ready and counted, of one process and of several."""
 
+import asyncio
 import threading
 from collections.abc import Callable, Iterator
 from itertools import chain
@@ -74,6 +75,36 @@ async def test_of_several_processes_all_must_be_ready(repository: Path, reasons:
     assert answer.status_code == (503 if reasons else 200)
     status = "not ready" if reasons else "ready"
     assert answer.json() == {"status": status, "reasons": reasons}
+
+
+class BusyPeers(Peers):
+    """Peers whose answer takes some steps of the event loop; counts the queries at one time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.queries = self.running = self.most = 0
+
+    async def not_ready(self) -> list[str]:
+        self.queries += 1
+        self.running += 1
+        self.most = max(self.most, self.running)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        self.running -= 1
+        return []
+
+
+@pytest.mark.parametrize("path", ["/health/ready", "/v2/health/ready"])
+async def test_any_number_of_probes_ask_the_other_processes_once_at_a_time(
+    tmp_path: Path, path: str
+) -> None:
+    """Four hundred at once, which need no key, asked so often that no process answered, and none was ready."""
+    settings, peers = Settings(models=tmp_path), BusyPeers()
+    async with client_of(Engine(settings), settings, peers) as http:
+        answers = await asyncio.gather(*(http.get(path) for _ in range(60)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert peers.most == 1
+    assert peers.queries < 30
 
 
 @pytest.mark.parametrize(
