@@ -14,7 +14,8 @@ from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
 from exporter.outcome import MadeVariant
-from exporter.recipe import MOST_CANDIDATES, Pixels
+from exporter.recipe import Pixels
+from exporter.recipe_tables import MOST_CANDIDATES
 from exporter.transforms import pixel_values
 from service.card import BoxForm, Normalization
 from service.labeled.scores import chance, is_at_chance

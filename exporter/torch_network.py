@@ -17,7 +17,8 @@ from exporter.map_forms import map_form
 from exporter.network import Facts, Head, Network, Outputs
 from exporter.own_scaling import settle_scale
 from exporter.progress import Progress
-from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
+from exporter.recipe import Pixels, Recipe
+from exporter.recipe_tables import DetectRecipe, SegmentRecipe
 from exporter.torch_order import order_outputs
 from exporter.torch_outputs import Chosen, Maps, is_plain, named_tensors
 from exporter.tracing import Exportable, TorchReference, Traced, first_run, torch_name, trace

@@ -7,7 +7,8 @@ from math import ceil
 from exporter.errors import RecipeError
 from exporter.heads.box_pair import is_boxes, pair
 from exporter.heads.raw_tensor import Dims, Tensor
-from exporter.recipe import DetectRecipe, Recipe
+from exporter.recipe import Recipe
+from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (32,))

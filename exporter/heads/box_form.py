@@ -10,7 +10,7 @@ from exporter.heads.box_grid import Form, GridReading, read_grid
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
-from exporter.recipe import BoxPart
+from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
 
 ENOUGH = 20

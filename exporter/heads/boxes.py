@@ -10,7 +10,7 @@ import numpy as np
 from exporter.graph import Graph, floats, integers
 from exporter.heads.arrange import grid_strides
 from exporter.network import Array
-from exporter.recipe import DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
 
 T = TypeVar("T")

@@ -20,7 +20,8 @@ from exporter.heads.detections import (
 from exporter.heads.metrics import suppress
 from exporter.heads.thinning import CLEAR, MOST_CONSIDERED, NMS_IOU, considered, places
 from exporter.network import Array, Outputs
-from exporter.recipe import Activation, BoxPart, DetectRecipe, Task
+from exporter.recipe import Task
+from exporter.recipe_tables import Activation, BoxPart, DetectRecipe
 from service.card import ImageInput, Metric
 
 POOL = 2

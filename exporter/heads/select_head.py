@@ -11,7 +11,8 @@ from exporter.heads.embed import EmbedHead
 from exporter.heads.raw_tensor import Dims
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
-from exporter.recipe import BoxPart, Recipe, Task
+from exporter.recipe import Recipe, Task
+from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
 
 

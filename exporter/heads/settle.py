@@ -22,7 +22,7 @@ from exporter.heads.score_kind import (
 from exporter.heads.segment import SegmentHead
 from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
-from exporter.recipe import Activation
+from exporter.recipe_tables import Activation
 from service.card import ImageInput
 
 _FOUND = {

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from exporter.heads.boxes import DECODERS, xyxy
-from exporter.recipe import DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 from tests.exporter.heads.grafting import FRAME
 
 BOX = {"xyxy": [1, 2, 5, 8], "yxyx": [2, 1, 8, 5], "xywh": [1, 2, 4, 6], "cxcywh": [3, 5, 4, 6]}
