@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from exporter.errors import SourceError, WeightsError
+from exporter.errors import GraphError, SourceError, WeightsError
 from exporter.progress import SilentProgress
 from exporter.recipe import Recipe, make_recipe
 from exporter.sessions import unoptimized_session
@@ -83,6 +83,22 @@ class Inside(nn.Module):
 
     def forward(self, pixels):
         return self.net(pixels)
+
+class Wrong(Net):
+    def forward(self, pixels):
+        features = self.first(pixels)
+        return self.head(features)
+
+class Branches(Net):
+    def forward(self, pixels):
+        if pixels.mean() > 0.7:
+            return super().forward(pixels) * 2
+        return super().forward(pixels)
+
+class Batch(Net):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, track_running_stats=False)
 """
 
 SIDE = {"height": 16, "width": 16, "shorter_side": 16}
@@ -143,7 +159,9 @@ def test_a_stated_number_of_classes_stays(folder: Path) -> None:
 
 def test_a_callable_without_the_argument_names_the_misfit(folder: Path) -> None:
     trained(folder, 5)
-    with pytest.raises(WeightsError, match=r"size mismatch for head\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"^python:own_nets:fixed: .*size mismatch for head\.weight"
+    ):
         load(
             "own_nets:fixed",
             recipe("own_nets:fixed", weights="w.pt", input=SIDE),
@@ -194,5 +212,25 @@ def test_a_mistake_in_the_user_s_code_is_named_by_its_file_and_line(
     where: str, message: str, folder: Path
 ) -> None:
     with pytest.raises(SourceError, match=message):
+        load(where, recipe(where, weights="none", input=SIDE), SilentProgress())
+    assert folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "Wrong",
+            r" \(own_nets\.py, line \d+\): The network does not run on \(2, 3, 16, 16\): mat1",
+        ),
+        ("Branches", r": .*can not capture this network.*own_nets\.py, line \d+"),
+        ("Batch", r": norm is a batch norm without running statistics"),
+    ],
+)
+def test_what_is_wrong_with_a_network_begins_with_its_source(
+    name: str, message: str, folder: Path
+) -> None:
+    where = f"own_nets:{name}"
+    with pytest.raises(GraphError, match=f"^python:{where}{message}"):
         load(where, recipe(where, weights="none", input=SIDE), SilentProgress())
     assert folder.exists()
