@@ -114,19 +114,30 @@ class DetectRecipe(Table):
 
     `pair` has one output for boxes and one for scores, `triple` a further one for classes. `yolov5`, `yolov8`,
     `end2end` and `detr` are the forms of Ultralytics' networks, `yolov5_columns` is the first one transposed, `yolov7`
-    is that network with its own suppression, and `yolox` has boxes relative to a grid.
+    is that network with its own suppression, and `yolox` has boxes relative to a grid. `yolov8_rows` is YOLOv8's,
+    transposed.
     """
 
     decoder: Literal[
-        "pair", "triple", "yolov5", "yolov5_columns", "yolov7", "yolov8", "yolox", "end2end", "detr"
+        "pair",
+        "triple",
+        "yolov5",
+        "yolov5_columns",
+        "yolov7",
+        "yolov8",
+        "yolov8_rows",
+        "yolox",
+        "end2end",
+        "detr",
     ] = Field(
         "pair",
         description="Form of the raw outputs: pair is boxes and scores, triple is boxes, scores and classes; "
         "YOLO11 and YOLO12 have yolov8's form. An ONNX file's own shapes decide where it is not given.",
     )
-    box_format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"] = Field(
+    box_format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"] = Field(
         "xyxy",
-        description="What the four numbers of a box are; grid is YOLOX's offset from a cell and logarithm of the size.",
+        description="What the four numbers of a box are: two corners, a corner and the size, or the center and the "
+        "size, each with x or with y first; grid is YOLOX's offset from a cell and logarithm of the size.",
     )
     box_unit: Literal["frame", "pixel"] = Field(
         "frame", description="Unit of a box: frame is 0 to 1 of the input, pixel is its pixels."

@@ -120,7 +120,7 @@ class Normalization(_Frozen):
 class BoxForm(_Frozen):
     """How the four numbers of the network's own boxes were read; those of the servable are xyxy in 0–1 of the frame."""
 
-    format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"]
+    format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"]
     unit: Literal["frame", "pixel"]
     assumed: tuple[Literal["format", "unit"], ...] = ()
     """What nobody stated, and real images did not show. No proof shows whether it is right; measured accuracy may."""

@@ -63,4 +63,6 @@ def test_boxes_that_are_much_smaller_than_their_cells_may_be_corner_or_center() 
     boxes = as_form(dense_boxes((320, 320)), "cxcywh")
     boxes[..., 2:] = 1e-3
     seen = read_grid(boxes, frame(320, 320))
-    assert seen == GridReading(None, "pixel")
+    assert seen == GridReading(None, "pixel", ("cxcywh", "xywh"))
+    seen = read_grid(boxes[..., [1, 0, 3, 2]], frame(320, 320))
+    assert seen == GridReading(None, "pixel", ("cycxhw", "yxhw"))
