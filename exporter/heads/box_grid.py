@@ -82,10 +82,11 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """The middle of each box's cell (A, 2), as x and y in pixels, and the number of its level (A,)."""
+    """The middle of each box's cell (A, 2), as x and y in pixels, the number of its level (A,), and its side (A,)."""
 
     cells: Array
     levels: Array
+    strides: Array
 
     def centered(self, values: Array) -> Array:
         """Return values (A, C) less the mean of their level, whose boxes have an offset of their own."""
@@ -103,12 +104,15 @@ def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
         if rest or not 1 <= several <= MOST_A_CELL:
             continue
         levels = [_cells(*size, stride) for size, stride in zip(sizes, strides, strict=True)]
-        for ordered in (levels, levels[::-1])[: len(levels)]:
-            number = np.repeat(np.arange(len(ordered)), [several * len(one) for one in ordered])
-            yield _Grid(np.concatenate([np.tile(one, (several, 1)) for one in ordered]), number)
+        for step in (1, -1)[: len(levels)]:
+            ordered, sides = levels[::step], strides[::step]
+            counts = [several * len(one) for one in ordered]
+            number, side = np.repeat(np.arange(len(ordered)), counts), np.repeat(sides, counts)
+            tiled = np.concatenate([np.tile(one, (several, 1)) for one in ordered])
+            yield _Grid(tiled, number, side)
             if several > 1:
                 beside = [np.repeat(one, several, axis=0) for one in ordered]
-                yield _Grid(np.concatenate(beside), number)
+                yield _Grid(np.concatenate(beside), number, side)
 
 
 def _cells(rows: int, columns: int, stride: int) -> Array:
@@ -159,7 +163,13 @@ def _of_point(
     behind = _share_around(grid.cells, point, size)
     if max(around, behind) < CONTAINED or abs(around - behind) < CLEARLY:
         return None
-    return could_be[0 if around > behind else 1]
+    if around > behind:
+        return could_be[0]
+    # A point at the corner of its cell is where an untrained YOLOX has its centers, and where a box as large as the
+    # cell would begin.
+    corners = grid.cells - grid.strides[:, None] / 2
+    beside = np.abs(point - corners) <= grid.strides[:, None] / 2
+    return None if float(beside.all(axis=-1).mean()) >= CONTAINED else could_be[1]
 
 
 def _share_around(cells: Array, first: Array, size: Array) -> float:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from exporter.sessions import unoptimized_session
 from exporter.sources.python import load
 from exporter.sources.user_code import find
 from exporter.tracing import PIXELS
+from tests.exporter.exporting import export_to, outputs_of
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -94,6 +95,27 @@ class Branches(Net):
         if pixels.mean() > 0.7:
             return super().forward(pixels) * 2
         return super().forward(pixels)
+
+class Yolox(nn.Module):
+    # Boxes for the cells of strides 8, 16 and 32, relative to these, or if decoded in pixels.
+    def __init__(self, decoded=False):
+        super().__init__()
+        torch.manual_seed(1)
+        self.decoded = decoded
+        self.levels = nn.ModuleList(nn.Conv2d(3, 8, stride, stride) for stride in (8, 16, 32))
+
+    def forward(self, pixels):
+        found = []
+        for layer in self.levels:
+            stride, raw = layer.stride[0], layer(pixels)
+            if self.decoded:
+                rows = torch.arange(raw.shape[2])[:, None].expand(raw.shape[2:])
+                columns = torch.arange(raw.shape[3])[None].expand(raw.shape[2:])
+                center = (raw[:, :2] + torch.stack([columns, rows])) * stride
+                size = raw[:, 2:4].exp() * stride
+                raw = torch.cat([center, size, raw[:, 4:]], 1)
+            found.append(torch.cat([raw[:, :4], raw[:, 4:].sigmoid()], 1).flatten(2))
+        return torch.cat(found, 2).transpose(1, 2)
 
 class Batch(Net):
     def __init__(self):
@@ -234,3 +256,36 @@ def test_what_is_wrong_with_a_network_begins_with_its_source(
     with pytest.raises(GraphError, match=f"^python:{where}{message}"):
         load(where, recipe(where, weights="none", input=SIDE), SilentProgress())
     assert folder.exists()
+
+
+@pytest.mark.parametrize("stated", ["yolox", None])
+def test_boxes_that_are_relative_to_cells_become_those_of_the_decoded_network(
+    stated: str | None, folder: Path
+) -> None:
+    """The same random weights, whose boxes lie near their cells."""
+    fields: dict[str, Any] = {
+        "task": "detect",
+        "labels": ["a", "b", "c"],
+        "weights": "none",
+        "input": {"height": 64, "width": 96},
+    }
+    frames = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    found = []
+    for decoded in (False, True):
+        place = folder / str(decoded)
+        place.mkdir()
+        detect = {"decoder": stated} if stated and not decoded else {}
+        done = export_to(
+            place,
+            "python:own_nets:Yolox",
+            **fields,
+            code="..",
+            arguments={"decoded": decoded},
+            detect=detect,
+        )
+        assert done.card.boxes is not None
+        found.append((done.card.boxes.format, outputs_of(done.path, frames)))
+    (relative, one), (center, other) = found
+    assert (relative, center) == ("grid", "cxcywh")
+    for name in ("boxes", "scores", "classes"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-5)
