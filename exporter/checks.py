@@ -10,7 +10,8 @@ from exporter.file_kind import SAVED, require_saved, require_weights
 from exporter.images import NO_IMAGE, require_folder
 from exporter.input_contradictions import refuse_unread
 from exporter.network import Facts
-from exporter.recipe import LABELED, DetectRecipe, Recipe, Task
+from exporter.recipe import LABELED, Recipe, Task
+from exporter.recipe_tables import DetectRecipe
 from service.labeled.image_files import has_images
 
 

@@ -22,7 +22,8 @@ from exporter.errors import SourceError
 from exporter.heads.detect import SHOWN, SHOWN_SCORE
 from exporter.heads.thinning import NMS_IOU
 from exporter.network import Outputs
-from exporter.recipe import DetectRecipe, Pixels
+from exporter.recipe import Pixels
+from exporter.recipe_tables import DetectRecipe
 from exporter.transforms import decode, fit
 from service.card import ImageInput
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from exporter.errors import RecipeError
 from exporter.export import images_for, labels_for
 from exporter.guessing.granted import Granted
+from exporter.heads.detect import DetectHead
 from exporter.images import PHOTOGRAPHS_NAME
 from exporter.network import Network
 from exporter.precision import TOLERANCES
@@ -16,12 +17,13 @@ from exporter.progress import Progress
 from exporter.proof import BATCHES, ImageSubject, settled
 from exporter.recipe import Recipe
 from exporter.sources.registry import load_network
-from service.card import ImageInput
+from service.card import BoxForm, ImageInput
 
 _STATES_PIXELS = {"torchvision", "timm", "transformers", "train"}
 """The sources that know scale, mean and std."""
 
 DEFAULT = "default"
+_OWN_SCALE = "the network itself multiplies pixel values by {:.4g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,9 +123,13 @@ def _rows(
         ("color", pixels.color),
         ("layout", pixels.layout),
     ):
-        yield Explained(name, value, origins.of(name, values, table="pixels"))
+        reads_bytes = name == "scale" and pixels.scale == 1 and network.own_factor is not None
+        otherwise = _OWN_SCALE.format(network.own_factor) if reads_bytes else values
+        yield Explained(name, value, origins.of(name, otherwise, table="pixels"))
     yield Explained("outputs", ", ".join(network.head.outputs), f"task {recipe.task}")
     yield from _activation(recipe, network)
+    if isinstance(network.head, DetectHead):
+        yield from _boxes(recipe, network.head)
     precisions = ", ".join(f"{one} (within {TOLERANCES[one]:g})" for one in recipe.precision)
     yield Explained("precision", precisions, origins.of("precision", DEFAULT))
     largest = network.max_batch or recipe.proof.largest
@@ -149,6 +155,28 @@ def _activation(recipe: Recipe, network: Network) -> Iterator[Explained]:
         "activation",
         value,
         "--activation" if is_set else "the graph's end and its values on images",
+    )
+
+
+def _boxes(recipe: Recipe, head: DetectHead) -> Iterator[Explained]:
+    """Yield how a detector's outputs are read, and what becomes of several boxes of an object."""
+    stated = recipe.detect.model_fields_set
+    known = "--decoder" if "decoder" in stated else "the outputs' shapes, and values on images"
+    yield Explained("decoder", head.recipe.decoder, known)
+    form = BoxForm(format=head.recipe.box_format, unit=head.recipe.box_unit)
+    options = [
+        "--" + name.replace("_", "-") for name in ("box_format", "box_unit") if name in stated
+    ]
+    if len(options) < 2:
+        assumed = " and ".join(head.assumed)
+        options.append(
+            f"{assumed} assumed: nothing shows it" if assumed else "the source, or values on images"
+        )
+    yield Explained("boxes", form.words, ", ".join(options))
+    suppression = "none: each object has one box" if head.recipe.nms_free else "in each request"
+    is_stated = "nms_free" in stated
+    yield Explained(
+        "suppression", suppression, "--nms-free" if is_stated else "the form of the outputs"
     )
 
 

@@ -29,7 +29,6 @@ from exporter.labeled.measure import Measurement, check_labeled, measure_accurac
 from exporter.labeled.reading import read_labeled
 from exporter.network import Head, Network
 from exporter.outcome import Exported, MadeVariant, Measured
-from exporter.own_scaling import own_factor
 from exporter.precision import reduce_precision, tolerance_of
 from exporter.progress import Progress
 from exporter.proof import ImageSubject, prove, settled
@@ -69,7 +68,6 @@ def export(
     if labeled is not None:
         check_labeled(labeled, network, labels)
     decisions = Decisions(network.head, labels)
-    factor = own_factor(network.graph.proto, network.graph.opset)
     model, stages = assemble(network)
     refuse_training(model)
     cost = count_cost(model)
@@ -111,7 +109,7 @@ def export(
         _warn_of_photographs(recipe, network, progress)
         variants = write_variants(original, recipe.variants, progress)
     hints = (
-        *input_hints(subject.inputs, network.pixels, factor),
+        *input_hints(subject.inputs, network.pixels, network.own_factor),
         *decisions.hints(),
         *(accuracy_hints(measurement) if measurement is not None else ()),
         *(better_hints(better) if better is not None else ()),

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from exporter.heads.arrange import COLUMNS, ROWS
 from exporter.heads.classify import DECISION, ClassifyHead
 from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import suppress
@@ -14,7 +15,8 @@ from exporter.labeled.alternatives import Better
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
 from exporter.outcome import MadeVariant
-from exporter.recipe import MOST_CANDIDATES, Pixels
+from exporter.recipe import Pixels
+from exporter.recipe_tables import MOST_CANDIDATES, DetectRecipe
 from exporter.transforms import pixel_values
 from service.card import BoxForm, Normalization
 from service.labeled.scores import chance, is_at_chance
@@ -80,13 +82,7 @@ def box_hints(loaded: Head, boxes: BoxForm | None, *, measured: bool) -> list[st
     """
     if boxes is None or not isinstance(loaded, DetectHead):
         return []
-    hints = []
-    usual = BoxForm(format=loaded.recipe.box_format, unit=loaded.recipe.box_unit)
-    if (usual.format, usual.unit) != (boxes.format, boxes.unit):
-        hints.append(
-            f"boxes are read as {boxes.words}, as real images show; --decoder {loaded.recipe.decoder} usually has "
-            f"{usual.words}"
-        )
+    hints = _seen_of_boxes(loaded.recipe, boxes)
     if boxes.assumption is not None:
         options = " and ".join(f"--box-{part} {getattr(boxes, part)}" for part in boxes.assumed)
         shows = (
@@ -95,6 +91,22 @@ def box_hints(loaded: Head, boxes: BoxForm | None, *, measured: bool) -> list[st
             else "Measure whether it is right on images with known answers, with --labeled"
         )
         hints.append(f"{boxes.assumption}. {options} states it. {shows}")
+    return hints
+
+
+def _seen_of_boxes(recipe: DetectRecipe, boxes: BoxForm) -> list[str]:
+    """Return what real images showed of boxes that the shape of the outputs, or its usual form, does not say."""
+    read = f"boxes are read as {boxes.words}, as real images show"
+    if recipe.decoder == ROWS:
+        return [f"{read}: --decoder {'yolox' if boxes.format == 'grid' else 'yolov5'}"]
+    usual = BoxForm(format=recipe.box_format, unit=recipe.box_unit)
+    hints = []
+    if (usual.format, usual.unit) != (boxes.format, boxes.unit):
+        hints.append(f"{read}; --decoder {recipe.decoder} usually has {usual.words}")
+    if recipe.decoder == COLUMNS:
+        hints.append(
+            "the fifth value of a box is read as its objectness, as real images show: --decoder yolov5_columns"
+        )
     return hints
 
 

@@ -104,7 +104,8 @@ class Network:
 
     `graph` has one input, pixel values as `pixels` describes them, and the outputs `raw`, which `head` reads. `proof`
     are encoded images of the kind that the network was trained on, where the source has its own. `assumed` are the
-    parts of `pixels` that nobody stated.
+    parts of `pixels` that nobody stated. By `own_factor` the graph multiplies pixel values before its first layer; None
+    where it leaves some as they are.
     """
 
     graph: Graph
@@ -118,6 +119,7 @@ class Network:
     proof: tuple[bytes, ...] = ()
     max_batch: int | None = None
     assumed: tuple[AssumedPixels, ...] = ()
+    own_factor: float | None = None
 
     @property
     def normalization(self) -> Normalization:

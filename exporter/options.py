@@ -19,7 +19,8 @@ from pydantic.fields import FieldInfo
 from typer.core import TyperCommand
 
 from exporter.errors import RecipeError, invalid_field, sentence
-from exporter.recipe import OptionName, Recipe
+from exporter.recipe import Recipe
+from exporter.recipe_tables import OptionName
 
 RECIPE_GROUP = "Recipe"
 _CAPITALS = {"True": "true", "False": "false"}

@@ -25,25 +25,19 @@ _SIZES = {"Shape", "Size"}
 
 
 def settle_scale(
-    pixels: Pixels,
-    recipe: Recipe,
-    graph: GraphProto,
-    opset: int,
-    progress: Progress,
+    pixels: Pixels, recipe: Recipe, factor: float | None, progress: Progress
 ) -> Pixels:
     """Return pixel values as bytes where neither recipe nor source states a scale and the graph itself makes it.
 
     Args:
         pixels: what the recipe states, completed by defaults.
         recipe: the recipe.
-        graph: a graph whose first input is the batch of pixel values.
-        opset: the version of its operators.
+        factor: by what the graph multiplies pixel values before its first layer; see `own_factor`.
         progress: is told why bytes are taken.
     """
     stated = recipe.pixels.model_fields_set if recipe.pixels else set()
     if "scale" in stated or 0 < max(pixels.mean) <= 1:
         return pixels
-    factor = own_factor(graph, opset)
     if factor is None or factor > LARGEST_FACTOR_OF_BYTES:
         return pixels
     progress.warn(

@@ -31,7 +31,7 @@ from exporter.independence import require_independence
 from exporter.layer_diff import first_disagreement
 from exporter.network import Array, Comparison, Network, Outputs
 from exporter.progress import Progress
-from exporter.recipe import ProofRecipe
+from exporter.recipe_tables import ProofRecipe
 from exporter.sensitivity import allowed_by_rounding
 from exporter.sessions import alternating_session
 from exporter.threads import beside, half_of_the_cores

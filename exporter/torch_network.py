@@ -15,9 +15,10 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.select_head import select_head
 from exporter.map_forms import map_form
 from exporter.network import Facts, Head, Network, Outputs
-from exporter.own_scaling import settle_scale
+from exporter.own_scaling import own_factor, settle_scale
 from exporter.progress import Progress
-from exporter.recipe import DetectRecipe, Pixels, Recipe, SegmentRecipe
+from exporter.recipe import Pixels, Recipe
+from exporter.recipe_tables import DetectRecipe, SegmentRecipe
 from exporter.torch_order import order_outputs
 from exporter.torch_outputs import Chosen, Maps, is_plain, named_tensors
 from exporter.tracing import Exportable, TorchReference, Traced, first_run, torch_name, trace
@@ -65,9 +66,9 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     exportable = model.exportable if module is model.module else None
     traced = trace(module, image_input, pixels, exportable, model.max_batch)
     assumed = recipe.assumed_pixels(None if model.borrowed else model.pixels)
+    factor = own_factor(traced.graph.proto, traced.graph.opset)
     if model.pixels is None:
-        graph = traced.graph
-        unscaled = settle_scale(pixels, recipe, graph.proto, graph.opset, progress)
+        unscaled = settle_scale(pixels, recipe, factor, progress)
         pixels, assumed = unscaled, assumed if unscaled == pixels else ()
     if model.borrowed and assumed:
         progress.warn(
@@ -85,7 +86,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
     return Network(
         graph=traced.graph,
         raw=traced.outputs,
-        head=_head(recipe, model, traced),
+        head=_head(recipe, model, traced, image_input),
         reference=reference,
         image_input=image_input,
         pixels=pixels,
@@ -94,6 +95,7 @@ def torch_network(model: TorchModel, recipe: Recipe, progress: Progress) -> Netw
         proof=model.proof,
         max_batch=model.max_batch,
         assumed=assumed,
+        own_factor=factor,
     )
 
 
@@ -140,7 +142,10 @@ def _with_outputs(
     Raises:
         ExportError: it does not run, returns no tensors of the stated names, or which to take can not be known.
     """
-    example = torch.zeros(2 if model.max_batch is None else 1, *pixels.shape(image_input))
+    # Noise, for outputs that are told apart by their values.
+    seed = torch.Generator().manual_seed(0)
+    batch = 2 if model.max_batch is None else 1
+    example = torch.rand(batch, *pixels.shape(image_input), generator=seed)
     output = first_run(module, example)
     if recipe.task == "segment" and model.segment is None:
         module, output = _with_map_axes(module, output, image_input, recipe)
@@ -183,8 +188,8 @@ def refuse_own_statistics(module: nn.Module) -> None:
             )
 
 
-def _head(recipe: Recipe, model: TorchModel, traced: Traced) -> Head:
-    head = select_head(_with_known_outputs(recipe, model), traced.dims)
+def _head(recipe: Recipe, model: TorchModel, traced: Traced, image_input: ImageInput) -> Head:
+    head = select_head(_with_known_outputs(recipe, model), traced.dims, image_input)
     if isinstance(head, DetectHead) and model.detect is not None:
         return replace(head, assumed=())  # the source knows its boxes
     return head

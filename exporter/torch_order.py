@@ -9,6 +9,7 @@ from exporter.errors import RecipeError
 from exporter.heads.arrange import arrange
 from exporter.heads.raw_tensor import Dims
 from exporter.heads.raw_tensor import Tensor as Described
+from exporter.heads.score_origin import value_origins
 from exporter.recipe import Recipe
 from exporter.torch_outputs import choose_outputs, named_tensors
 from service.card import ImageInput
@@ -33,16 +34,24 @@ def order_outputs(
     if recipe.outputs:
         return recipe, names
     found = dict(named_tensors(output))
-    described = [_described(name, found[name]) for name in names]
+    origins = value_origins(
+        {name: found[name].float().numpy() for name in names if _is_vector(found[name])}
+    )
+    described = [_described(name, found[name], origins.get(name, "")) for name in names]
     if recipe.task == "segment":
         described = _maps(described, labels)
     recipe, ordered = arrange(recipe, described, image_input, labels)
     return recipe, tuple(one.name for one in ordered)
 
 
-def _described(name: str, tensor: Tensor) -> Described:
+def _described(name: str, tensor: Tensor, origin: str) -> Described:
     dims = (1, *tensor.shape[1:])
-    return Described(name, dims, not tensor.is_floating_point() and tensor.dtype != torch.bool)
+    is_integer = not tensor.is_floating_point() and tensor.dtype != torch.bool
+    return Described(name, dims, is_integer, origin)
+
+
+def _is_vector(tensor: Tensor) -> bool:
+    return tensor.is_floating_point() and tensor.dim() > 1 and set(tensor.shape[2:]) <= {1}
 
 
 def _maps(outputs: Sequence[Described], labels: int) -> list[Described]:

@@ -117,7 +117,10 @@ def choose_outputs(output: object, task: Task, stated: Sequence[str]) -> tuple[s
 
 
 def _by_task(found: Mapping[str, Tensor], task: Task) -> tuple[str, ...]:
-    """Return the usual names of a task's outputs, if there is one for each."""
+    """Return the usual names of a task's outputs, if there is one for each; all of those of a classifier's scores."""
+    if task == "classify":
+        (names,) = WANTED["classify"]
+        return tuple(name for name in names if name in found)
     chosen = [
         next((name for name in names if name in found), None) for names in WANTED.get(task, ())
     ]

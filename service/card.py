@@ -137,9 +137,9 @@ class Normalization(_Frozen):
 class BoxForm(_Frozen):
     """How the four numbers of the network's own boxes were read; those of the servable are xyxy in 0–1 of the frame."""
 
-    format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"] = Field(
-        description="The order of the numbers: corners (xyxy, yxyx), corner and size (xywh), center and size (cxcywh), "
-        "or relative to a cell (grid)"
+    format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"] = Field(
+        description="The order of the numbers: corners (xyxy, yxyx), corner and size (xywh, yxhw), center and size "
+        "(cxcywh, cycxhw), or relative to a cell (grid)"
     )
     unit: Literal["frame", "pixel"] = Field(description="0 to 1 of the frame, or its pixels")
     assumed: tuple[Literal["format", "unit"], ...] = Field(

@@ -15,7 +15,7 @@ from exporter.heads.segment import SegmentHead
 from exporter.heads.temporal import TemporalHead
 from exporter.network import Comparison, Outputs
 from exporter.precision import AGREEMENT, TOLERANCES
-from exporter.recipe import DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 from service.card import Card
 
 Run = Callable[[NDArray[Any]], Any]

@@ -4,7 +4,7 @@ import numpy as np
 
 from exporter.graph import Graph
 from exporter.network import Array
-from exporter.recipe import Activation
+from exporter.recipe_tables import Activation
 
 
 def graft_activation(

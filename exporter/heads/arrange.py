@@ -7,7 +7,8 @@ from math import ceil
 from exporter.errors import RecipeError
 from exporter.heads.box_pair import is_boxes, pair
 from exporter.heads.raw_tensor import Dims, Tensor
-from exporter.recipe import DetectRecipe, Recipe
+from exporter.recipe import Recipe
+from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
 
 STRIDES = ((8, 16, 32), (8, 16, 32, 64), (4, 8, 16, 32), (16, 32), (32,))
@@ -19,8 +20,9 @@ MOST_QUERIES = 1000
 MOST_ROWS = 3000
 """A detector with its own suppression gives at most so many."""
 
-TRANSPOSED = "yolov8, transposed"
-"""YOLOv8's output as (N, A, 4 + K): the decoder `detr` reads it, with boxes in pixels and one class for each."""
+ROWS = "yolov5 or yolox"
+COLUMNS = "yolov5_columns or yolov8"
+"""Decoders between which only values decide: whether boxes are relative to cells, and what the fifth value is."""
 
 _END_TO_END = 7
 """Rows of a box, a score and a class have 6 values, with the number of the image 7."""
@@ -87,11 +89,7 @@ def arrange(
         _refuse_other_heads(outputs)
         ordered = _first(outputs, lambda dims: len(dims) == 3)
         known = _decoder_of(ordered[0].dims, image_input, len(recipe.label_list() or ()) or labels)
-    form: dict[str, object] = {"decoder": known}
-    if known == TRANSPOSED:
-        form = {"decoder": "detr", "box_unit": "pixel", "one_class_a_box": True}
-        form = {name: value for name, value in form.items() if name not in stated.model_fields_set}
-    detect = _with_form(stated.model_copy(update=form), ordered)
+    detect = _with_form(stated.model_copy(update={"decoder": known}), ordered)
     return recipe.model_copy(update={"detect": detect}), ordered
 
 
@@ -149,7 +147,7 @@ def _scores_first(recipe: Recipe, outputs: Sequence[Tensor], labels: int) -> lis
 
 
 def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
-    """Return the one of several outputs whose name is that of scores."""
+    """Return the one of several outputs whose name is that of scores, if no other one may be those of another head."""
     main = [one for one in outputs if not _AUXILIARY.search(one.name)] or outputs
     for word in _SCORES:
         named = [one for one in main if word in one.words]
@@ -174,8 +172,15 @@ def _named_scores(outputs: Sequence[Tensor], labels: int) -> Tensor:
 
 
 def _is_rival(one: Tensor, named: Tensor) -> bool:
-    """Return whether an output may be the scores of another head: as many, under a name that nobody gave it."""
-    return one is not named and one.dims == named.dims and bool(_UNNAMED.match(one.name))
+    """Return whether an output may be the scores of another head.
+
+    These are as many, under a name that nobody gave them, or under one of scores although they are others.
+    """
+    if one is named or one.dims != named.dims:
+        return False
+    are_others = bool(one.origin and named.origin) and one.origin != named.origin
+    is_named = any(word in one.words for word in _SCORES)
+    return bool(_UNNAMED.match(one.name)) or (is_named and are_others)
 
 
 def _is_vector(dims: Dims) -> bool:
@@ -225,12 +230,6 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
     by_rows = grid_strides(rows, image_input)
     # One grid alone is a coincidence: the 300 queries of RT-DETR are three times the cells of 320 pixels at stride 32.
     by_anchors = len(grid_strides(rows // 3, image_input) or ()) > 1
-    if rows == 5 + labels and columns not in {4 + labels, 5 + labels} and labels:
-        raise RecipeError(
-            f"The output {dims} has {labels + 1} values beside a box, and there are {labels} labels. If the fifth is "
-            "an objectness, as YOLOv5 has it, state --decoder yolov5_columns; if it is the score of a class, such as "
-            f"the background, give its label too (--decoder yolov8 with {labels + 1} labels)"
-        )
     if labels and (by_labels := _decoder_by_labels(rows, columns, labels, by_rows)) is not None:
         return by_labels
     shown = {
@@ -238,15 +237,11 @@ def _decoder_of(dims: Dims, image_input: ImageInput, labels: int) -> str:
         "end2end": columns == 6 and rows <= MOST_ROWS and not by_rows,
         "yolov7": columns == 7 and rows <= MOST_ROWS and not by_rows,
         "yolov5": columns > 5 and rows % 3 == 0 and by_anchors,
+        ROWS: by_rows and columns > 5,
     }
-    for decoder, is_shown in shown.items():
-        if is_shown:
-            return decoder
-    if by_rows and columns > 5:
-        raise RecipeError(
-            f"The output {dims} may be YOLOX's, whose boxes are relative to a grid, or YOLOv6's, whose boxes are in "
-            "pixels. State it: --decoder yolox or yolov5"
-        )
+    by_grid = next((decoder for decoder, is_shown in shown.items() if is_shown), None)
+    if by_grid is not None:
+        return by_grid
     if _is_column_wise(rows, columns, labels):
         return "yolov8"
     return "detr" if rows <= MOST_QUERIES and columns > 4 else "pair"
@@ -258,16 +253,19 @@ def _decoder_by_labels(
     """Return the decoder of boxes with 4 + K values each, where one axis alone has that size for the K labels.
 
     YOLOv8's boxes are columns. As rows, which some exports transpose them to, they lie on a grid; DETR's do not.
+    Columns of 5 + K values may be YOLOv5's.
     """
-    if (rows == 4 + labels) == (columns == 4 + labels) or columns == 5 + labels:
+    if columns == 5 + labels or rows == columns == 4 + labels:
         return None
+    if rows == 5 + labels and columns != 4 + labels:
+        return COLUMNS
     if rows == 4 + labels:
         return "yolov8" if columns > _END_TO_END or labels > 1 else None
     if columns <= _END_TO_END and rows <= MOST_ROWS and not by_rows:
         return None  # six or seven columns may also be a box, its score and its class
-    if by_rows:
-        return TRANSPOSED
-    return "detr" if rows <= MOST_QUERIES else None
+    if columns != 4 + labels:
+        return None
+    return "yolov8_rows" if by_rows else "detr" if rows <= MOST_QUERIES else None
 
 
 def _is_column_wise(rows: int, columns: int, labels: int) -> bool:

@@ -5,23 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from exporter.errors import RecipeError
+from exporter.heads.box_unit import FRAME, MOST, best_boxes
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
 
-BEST = 20
-LEAST_SCORE = 0.3
-"""The best boxes of each image are looked at, if their scores are at least this."""
-
 LEAST_SHARE = 0.1
 """At least this share of them must not be empty. Centers and sizes that are read as corners seldom reach it; a quarter
 of random boxes are not empty."""
-
-FRAME = 2.0
-"""Coordinates in 0–1 of the frame are hardly ever larger, and coordinates in pixels hardly ever all smaller."""
-
-MOST = 0.9
-"""So large a share of all boxes, the empty ones left out, shows the unit."""
 
 
 def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
@@ -34,7 +25,7 @@ def check_boxes(head: DetectHead, parts: Sequence[Candidates[Array]]) -> None:
     Raises:
         RecipeError: the corners are in the wrong order, or the unit is another; the message names the option.
     """
-    boxes = np.concatenate([_best(head, one) for one in parts])
+    boxes = np.concatenate([best_boxes(head, one) for one in parts])
     form, unit = head.recipe.box_format, head.recipe.box_unit
     if form == "grid":
         return
@@ -72,12 +63,3 @@ def _refuse_fractions(best: Array, parts: Sequence[Candidates[Array]]) -> None:
         f"on real images {MOST:.0%} of them have no number larger than {float(np.quantile(reach, MOST)):.2g}. Give "
         "--box-unit frame"
     )
-
-
-def _best(head: DetectHead, part: Candidates[Array]) -> Array:
-    """Return the best boxes of one image as the network gives them, (B, 4)."""
-    scores, anchors, _ = (values[0] for values in head.pairs(part))
-    order = np.argsort(-scores)[:BEST]
-    order = order[scores[order] >= LEAST_SCORE]
-    boxes: Array = part.boxes[0][anchors[order]]
-    return boxes

@@ -6,11 +6,14 @@ from dataclasses import replace
 import numpy as np
 
 from exporter.errors import RecipeError
-from exporter.heads.box_grid import Form, GridReading, read_grid
-from exporter.heads.boxes import Candidates
+from exporter.heads.arrange import ROWS
+from exporter.heads.box_grid import GridReading, read_grid
+from exporter.heads.box_unit import judge_unit, without
+from exporter.heads.boxes import Y_FIRST, Candidates
 from exporter.heads.detect import DetectHead
+from exporter.heads.open_decoder import are_relative, settle_rows
 from exporter.network import Array
-from exporter.recipe import BoxPart
+from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
 
 ENOUGH = 20
@@ -25,20 +28,18 @@ BEYOND = 0.05
 MANY = 0.2
 """Boxes that are read wrongly leave the frame, or have no area, at least this often."""
 
-FRAME = 2.0
-"""Coordinates in 0–1 of the frame are hardly ever larger."""
-
 BOX_WORDS = {
     "xyxy": "two corners, x before y",
     "yxyx": "two corners, y before x",
     "xywh": "the upper left corner and the size",
+    "yxhw": "the upper left corner's y before its x, then height and width",
     "cxcywh": "center and size",
-    "cyxhw": "the center's y before its x, then height and width",
+    "cycxhw": "the center's y before its x, then height and width",
     "grid": "relative to a cell",
 }
 
-EXCHANGED = {"xyxy": "yxyx", "yxyx": "xyxy"}
-"""The format with x and y exchanged, where there is one."""
+EXCHANGED = {**Y_FIRST, **{other: one for one, other in Y_FIRST.items()}}
+"""The format with x and y exchanged; boxes relative to a cell have none."""
 
 
 def judge_form(
@@ -61,31 +62,49 @@ def judge_form(
         else None
     )
     seen = read_grid(boxes, image_input) if boxes is not None else None
+    is_open = head.recipe.decoder == ROWS
+    if is_open and boxes is not None:
+        head = settle_rows(head, seen, boxes, image_input)
     if head.recipe.box_format == "grid":
         _refuse_decoded(seen)
-        return head
-    if seen is not None and seen.form is not None:
-        head = _by_grid(head, seen.form)
-    else:
-        _by_values(head, parts, image_input)
-    return _with_unit(head, seen, parts)
+        return replace(head, assumed=without(head, "unit") if is_open else ())
+    if seen is None and boxes is not None:
+        _refuse_relative(head, boxes, image_input)
+    head = judge_unit(head, seen, parts)
+    if seen is not None and (seen.form is not None or seen.could_be):
+        return _by_grid(head, seen)
+    _by_values(head, parts, image_input)
+    return head
+
+
+def _refuse_relative(head: DetectHead, boxes: Array, image_input: ImageInput) -> None:
+    if head.recipe.decoder == "yolov5" and are_relative(boxes, image_input):
+        raise RecipeError(
+            "--decoder yolov5 says that boxes are those of the frame, but on real images they look like offsets from "
+            "the cells of a grid and logarithms of sizes. Give --decoder yolox"
+        )
 
 
 def _refuse_decoded(seen: GridReading | None) -> None:
     if seen is not None and seen.unit is not None:
         raise RecipeError(
             "--decoder yolox says that boxes are relative to their cells, but on real images they lie on the grid in "
-            f"{seen.unit}s already. Give --decoder yolov5"
+            f"{seen.unit}s already. Give --decoder yolov5, or leave it out"
         )
 
 
-def _by_grid(head: DetectHead, form: Form) -> DetectHead:
-    if form == "cyxhw":
-        raise RecipeError(
-            f"The boxes are {BOX_WORDS[form]}, as the grid of real images shows. No --box-format has this order: "
-            "exchange the columns in the network"
-        )
+def _by_grid(head: DetectHead, seen: GridReading) -> DetectHead:
+    form = seen.form
     stated = head.recipe.box_format
+    if form is None:
+        if stated not in seen.could_be:
+            one, other = seen.could_be
+            raise RecipeError(
+                f"Boxes are {_taken(head, 'format')} to be {stated}, {BOX_WORDS[stated]}; but on the grid of real "
+                f"images they are a point and a size. Give --box-format {one}, {BOX_WORDS[one]}; or {other}, "
+                f"{BOX_WORDS[other]}"
+            )
+        return head
     if form != stated and "format" not in head.assumed:
         raise RecipeError(
             f"--box-format {stated} says that boxes are {BOX_WORDS[stated]}, but on real images they are "
@@ -105,20 +124,37 @@ def _by_values(
         return
     unit = (image_input.width, image_input.height)
     size = np.array(unit if head.recipe.box_unit == "pixel" else (1, 1))
+    form = head.recipe.box_format
+    is_y_first = form in Y_FIRST
+    size = size[::-1] if is_y_first else size
     first, second = rows[:, :2], rows[:, 2:]
     ordered = float(np.mean((second > first).all(axis=1)))
-    form = head.recipe.box_format
-    if form in {"cxcywh", "xywh"}:
-        half = second / 2 if form == "cxcywh" else np.zeros_like(second)
-        leaves = _share_outside(first - half, first - half + second, size)
+    plain = Y_FIRST.get(form, form)
+    if plain == "xyxy":
+        _refuse_corners(head, first, second, ordered, size)
+        as_read = first, second
+    else:
+        half = second / 2 if plain == "cxcywh" else np.zeros_like(second)
+        as_read = first - half, first - half + second
+        leaves = _share_outside(*as_read, size)
         if ordered >= ALL and leaves >= MANY and _share_outside(first, second, size) <= 1 - ALL:
             raise _other(
                 head,
                 f"all have their third number above their first and their fourth above their second, and read as "
                 f"{form} {leaves:.0%} leave the frame",
-                "xyxy, or yxyx for y before x as TensorFlow's networks have it",
+                "yxyx"
+                if is_y_first
+                else "xyxy, or yxyx for y before x as TensorFlow's networks have it",
             )
-    elif (
+    if "format" in head.assumed:
+        _refuse_exchanged(head, *as_read, size)
+
+
+def _refuse_corners(
+    head: DetectHead, first: Array, second: Array, ordered: float, size: Array
+) -> None:
+    """Refuse corners of which many have no area, and all lie in the frame as centers with sizes."""
+    if (
         ordered <= 1 - MANY
         and float(np.mean((second > 0).all(axis=1))) >= ALL
         and _share_outside(first - second / 2, first + second / 2, size) <= 1 - ALL
@@ -127,14 +163,12 @@ def _by_values(
             head,
             f"only {ordered:.0%} have their second corner below and to the right of the first, and read as center and "
             "size all lie in the frame",
-            "cxcywh",
+            "cycxhw" if head.recipe.box_format in Y_FIRST else "cxcywh",
         )
-    elif form in EXCHANGED and "format" in head.assumed:
-        _refuse_exchanged(head, first, second, size)
 
 
 def _refuse_exchanged(head: DetectHead, first: Array, second: Array, size: Array) -> None:
-    """Refuse corners that leave a frame that is not square, and lie in it with x and y exchanged."""
+    """Refuse boxes that leave a frame that is not square, and lie in it with x and y exchanged."""
     leaves = _share_outside(first, second, size)
     if leaves >= MANY and _share_outside(first, second, size[::-1]) <= 1 - ALL:
         raise _other(
@@ -159,31 +193,3 @@ def _other(head: DetectHead, found: str, instead: str) -> RecipeError:
 
 def _taken(head: DetectHead, part: BoxPart) -> str:
     return "taken" if part in head.assumed else "stated"
-
-
-def _with_unit(
-    head: DetectHead, seen: GridReading | None, parts: Sequence[Candidates[Array]]
-) -> DetectHead:
-    """Return the head with the unit that the grid shows, or that the largest numbers leave no doubt of."""
-    recipe = head.recipe
-    if seen is not None and seen.unit is not None:
-        # Whether a detr is one of queries depends on the unit too, and so does its suppression.
-        if seen.unit != recipe.box_unit and (
-            "unit" not in head.assumed or recipe.decoder == "detr"
-        ):
-            raise RecipeError(
-                f"Boxes are {_taken(head, 'unit')} to be in {recipe.box_unit}s, but on real images they follow the "
-                f"cells of the grid in {seen.unit}s. Give --box-unit {seen.unit}"
-            )
-        recipe = recipe.model_copy(update={"box_unit": seen.unit})
-        return replace(head, recipe=recipe, assumed=without(head, "unit"))
-    reach = np.concatenate([np.abs(one.boxes).reshape(-1) for one in parts])
-    reach = reach[np.isfinite(reach)]
-    if len(reach) and (recipe.box_unit == "pixel") == (float(reach.max(initial=0)) > FRAME):
-        return replace(head, assumed=without(head, "unit"))
-    return head
-
-
-def without(head: DetectHead, part: BoxPart) -> tuple[BoxPart, ...]:
-    """Return what is assumed of the boxes, less a part that is known."""
-    return tuple(one for one in head.assumed if one != part)

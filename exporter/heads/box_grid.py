@@ -16,8 +16,7 @@ from exporter.heads.arrange import STRIDES
 from exporter.network import Array
 from service.card import ImageInput
 
-Form = Literal["xyxy", "yxyx", "xywh", "cxcywh", "cyxhw"]
-"""`cyxhw` is the center's y before its x, then height and width; no box format has it."""
+Form = Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw"]
 
 Unit = Literal["frame", "pixel"]
 
@@ -49,10 +48,14 @@ _FRACTIONS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class GridReading:
-    """What a grid shows of boxes, None where it does not."""
+    """What a grid shows of boxes, None where it does not.
+
+    Where it shows a point and a size, and not whether the point is the center or a corner, `could_be` has both forms.
+    """
 
     form: Form | None
     unit: Unit | None
+    could_be: tuple[Form, ...] = ()
 
 
 def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
@@ -65,23 +68,25 @@ def read_grid(boxes: Array, image_input: ImageInput) -> GridReading | None:
         return None
     ties, grid = max(found, key=lambda one: float(np.sort(one[0].max(axis=0))[-2:].sum()))
     axes = "".join(_axis(*column) for column in ties.T)
-    if axes in {"xyxy", "yxyx"}:
-        form: Form | None = "xyxy" if axes == "xyxy" else "yxyx"
-    elif axes == "xyss":
-        form = _of_point(grid, boxes, image_input)
-    elif axes == "yxss":
-        form = "cyxhw"
-    else:
-        return None
-    return GridReading(form, _unit(grid, mean, axes, image_input))
+    unit = _unit(grid, mean, axes, image_input)
+    match axes:
+        case "xyxy" | "yxyx":
+            return GridReading(axes, unit)
+        case "xyss" | "yxss":
+            could_be = _POINT_AND_SIZE[axes]
+            x_first = boxes if axes == "xyss" else boxes[..., [1, 0, 3, 2]]
+            form = _of_point(grid, x_first, image_input, could_be)
+            return GridReading(form, unit, () if form else could_be)
+    return None
 
 
 @dataclass(frozen=True, slots=True)
 class _Grid:
-    """The middle of each box's cell (A, 2), as x and y in pixels, and the number of its level (A,)."""
+    """The middle of each box's cell (A, 2), as x and y in pixels, the number of its level (A,), and its side (A,)."""
 
     cells: Array
     levels: Array
+    strides: Array
 
     def centered(self, values: Array) -> Array:
         """Return values (A, C) less the mean of their level, whose boxes have an offset of their own."""
@@ -99,12 +104,15 @@ def _layouts(anchors: int, image_input: ImageInput) -> Iterator[_Grid]:
         if rest or not 1 <= several <= MOST_A_CELL:
             continue
         levels = [_cells(*size, stride) for size, stride in zip(sizes, strides, strict=True)]
-        for ordered in (levels, levels[::-1])[: len(levels)]:
-            number = np.repeat(np.arange(len(ordered)), [several * len(one) for one in ordered])
-            yield _Grid(np.concatenate([np.tile(one, (several, 1)) for one in ordered]), number)
+        for step in (1, -1)[: len(levels)]:
+            ordered, sides = levels[::step], strides[::step]
+            counts = [several * len(one) for one in ordered]
+            number, side = np.repeat(np.arange(len(ordered)), counts), np.repeat(sides, counts)
+            tiled = np.concatenate([np.tile(one, (several, 1)) for one in ordered])
+            yield _Grid(tiled, number, side)
             if several > 1:
                 beside = [np.repeat(one, several, axis=0) for one in ordered]
-                yield _Grid(np.concatenate(beside), number)
+                yield _Grid(np.concatenate(beside), number, side)
 
 
 def _cells(rows: int, columns: int, stride: int) -> Array:
@@ -136,8 +144,17 @@ def _slopes(grid: _Grid, values: Array) -> Array:
     return rise
 
 
-def _of_point(grid: _Grid, boxes: Array, image_input: ImageInput) -> Form | None:
-    """Return whether point and size are a center, or the upper left corner; None where neither is clear."""
+_POINT_AND_SIZE: dict[str, tuple[Form, Form]] = {
+    "xyss": ("cxcywh", "xywh"),
+    "yxss": ("cycxhw", "yxhw"),
+}
+"""The form whose point is the center, and the one whose point is the upper left corner."""
+
+
+def _of_point(
+    grid: _Grid, boxes: Array, image_input: ImageInput, could_be: tuple[Form, ...]
+) -> Form | None:
+    """Return which of center and corner the point is, x first; None where neither is clear."""
     rows = boxes.astype(np.float64)
     if float(np.median(np.abs(rows[..., :2]))) <= _FRACTIONS:
         rows *= [image_input.width, image_input.height] * 2
@@ -146,7 +163,13 @@ def _of_point(grid: _Grid, boxes: Array, image_input: ImageInput) -> Form | None
     behind = _share_around(grid.cells, point, size)
     if max(around, behind) < CONTAINED or abs(around - behind) < CLEARLY:
         return None
-    return "cxcywh" if around > behind else "xywh"
+    if around > behind:
+        return could_be[0]
+    # A point at the corner of its cell is where an untrained YOLOX has its centers, and where a box as large as the
+    # cell would begin.
+    corners = grid.cells - grid.strides[:, None] / 2
+    beside = np.abs(point - corners) <= grid.strides[:, None] / 2
+    return None if float(beside.all(axis=-1).mean()) >= CONTAINED else could_be[1]
 
 
 def _share_around(cells: Array, first: Array, size: Array) -> float:

@@ -7,7 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from exporter.errors import RecipeError
-from exporter.heads.box_form import BOX_WORDS, EXCHANGED, without
+from exporter.heads.box_form import BOX_WORDS, EXCHANGED
+from exporter.heads.box_unit import without
 from exporter.heads.boxes import xyxy
 from exporter.heads.detect import DetectHead
 from exporter.heads.detections import Detections
@@ -61,7 +62,7 @@ def judge_order(
     Raises:
         RecipeError: y comes before x, and no box format has this order.
     """
-    if "format" not in head.assumed or head.recipe.box_format == "grid":
+    if "format" not in head.assumed:
         return head
     own: list[float] = []
     other: list[float] = []
@@ -83,7 +84,7 @@ def judge_order(
     if form not in EXCHANGED:
         raise RecipeError(
             f"Boxes are taken to be {form}, {BOX_WORDS[form]}; but what the network finds in mirrored images lies "
-            "where it should if y came before x. No --box-format has this order: exchange the columns in the network"
+            "where it should if y came before x. There is no such format: exchange the columns in the network"
         )
     recipe = head.recipe.model_copy(update={"box_format": EXCHANGED[form]})
     return replace(head, recipe=recipe, assumed=without(head, "format"))
@@ -97,7 +98,8 @@ def _detections(
     scores, anchors, classes = (one[0] for one in head.pairs(part))
     order = np.argsort(-scores, kind="stable")
     order = order[scores[order] >= SEEN_SCORE][: 10 * SHOWN]
-    boxes = xyxy(part.boxes[..., columns][:, anchors[order]], head.recipe, image_input)[0]
+    every = xyxy(part.boxes[..., columns], head.recipe, image_input)[0]
+    boxes = every[anchors[order]]
     kept = suppress(boxes, scores[order], classes[order], NMS_IOU, most=SHOWN)
     return Detections(boxes[kept], scores[order][kept], classes[order][kept])
 

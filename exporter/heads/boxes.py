@@ -8,9 +8,9 @@ from typing import Generic, Protocol, TypeVar
 import numpy as np
 
 from exporter.graph import Graph, floats, integers
-from exporter.heads.arrange import grid_strides
+from exporter.heads.arrange import COLUMNS, ROWS, grid_strides
 from exporter.network import Array
-from exporter.recipe import DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 from service.card import ImageInput
 
 T = TypeVar("T")
@@ -112,7 +112,7 @@ class ImageRowDecoder:
 
 
 class QueryDecoder:
-    """One output (N, Q, 4 + K): box, class scores; Ultralytics' RT-DETR."""
+    """One output (N, Q, 4 + K): box, class scores; Ultralytics' RT-DETR, and YOLOv8 transposed."""
 
     def graft(self, graph: Graph, raw: Sequence[str]) -> Candidates[str]:
         return Candidates(_columns(graph, raw[0], 0, 4), _columns(graph, raw[0], 4, _END))
@@ -140,11 +140,20 @@ DECODERS: dict[str, Decoder] = {
     "end2end": NamedDecoder(),
     "yolov7": ImageRowDecoder(),
     "yolox": ObjectnessDecoder(),
+    "yolov8_rows": QueryDecoder(),
     "detr": QueryDecoder(),
     "triple": TripleDecoder(),
+    ROWS: ObjectnessDecoder(),
+    COLUMNS: ObjectnessColumnDecoder(),
 }
 
 _END = 2**31 - 1
+
+Y_FIRST = {"yxyx": "xyxy", "yxhw": "xywh", "cycxhw": "cxcywh"}
+"""Each format that has y before x and height before width, and the one with the other order."""
+
+_EXCHANGED = (1, 0, 3, 2)
+"""The places of the four numbers in the other order."""
 
 _CORNERS = {
     "xywh": ((1, 0, 0, 0), (0, 1, 0, 0), (1, 0, 1, 0), (0, 1, 0, 1)),
@@ -158,13 +167,14 @@ def graft_xyxy(
     graph: Graph, boxes: str, recipe: DetectRecipe, image_input: ImageInput, anchors: int
 ) -> str:
     """Add the nodes that turn boxes (N, A, 4) into xyxy in 0–1 of the frame, and return their tensor."""
-    if recipe.box_format == "yxyx":
-        order = graph.constant("xyxy", integers(1, 0, 3, 2))
+    form = Y_FIRST.get(recipe.box_format, recipe.box_format)
+    if recipe.box_format in Y_FIRST:
+        order = graph.constant("x_first", integers(*_EXCHANGED))
         boxes = graph.add("Gather", [boxes, order], axis=2)
-    elif recipe.box_format != "xyxy":
-        if recipe.box_format == "grid":
+    if form != "xyxy":
+        if form == "grid":
             boxes = _graft_grid(graph, boxes, *_grid(anchors, image_input))
-        matrix = np.array(_CORNERS[recipe.box_format], np.float32).T
+        matrix = np.array(_CORNERS[form], np.float32).T
         boxes = graph.add("MatMul", [boxes, graph.constant("corners", matrix)])
     if recipe.box_unit == "frame" and recipe.box_format != "grid":
         return boxes
@@ -177,14 +187,15 @@ def xyxy(boxes: Array, recipe: DetectRecipe, image_input: ImageInput) -> Array:
     if recipe.box_format == "grid":
         cells, strides = _grid(boxes.shape[1], image_input)
         boxes = np.concatenate([boxes[..., :2] + cells, np.exp(boxes[..., 2:])], axis=-1) * strides
+    if recipe.box_format in Y_FIRST:
+        boxes = boxes[..., list(_EXCHANGED)]
     a, b, c, d = np.moveaxis(boxes.astype(np.float64), -1, 0)
     corners = {
         "xyxy": lambda: (a, b, c, d),
-        "yxyx": lambda: (b, a, d, c),
         "xywh": lambda: (a, b, a + c, b + d),
         "grid": lambda: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
         "cxcywh": lambda: (a - c / 2, b - d / 2, a + c / 2, b + d / 2),
-    }[recipe.box_format]()
+    }[Y_FIRST.get(recipe.box_format, recipe.box_format)]()
     corners_xyxy = np.stack(corners, axis=-1)
     if recipe.box_unit == "frame" and recipe.box_format != "grid":
         return corners_xyxy

@@ -11,7 +11,8 @@ from exporter.graph import Graph, float_output, floats, integers
 from exporter.heads.activation import activate, graft_activation
 from exporter.heads.metrics import absolute_difference, relative_difference
 from exporter.network import Array, Outputs
-from exporter.recipe import Activation, Task
+from exporter.recipe import Task
+from exporter.recipe_tables import Activation
 from service.card import ImageInput, Metric
 
 DECISION = 0.5

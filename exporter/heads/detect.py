@@ -20,7 +20,8 @@ from exporter.heads.detections import (
 from exporter.heads.metrics import suppress
 from exporter.heads.thinning import CLEAR, MOST_CONSIDERED, NMS_IOU, considered, places
 from exporter.network import Array, Outputs
-from exporter.recipe import Activation, BoxPart, DetectRecipe, Task
+from exporter.recipe import Task
+from exporter.recipe_tables import Activation, BoxPart, DetectRecipe
 from service.card import ImageInput, Metric
 
 POOL = 2
@@ -44,7 +45,8 @@ class DetectHead:
 
     A candidate is a pair of box and class; with `one_class_a_box` each box has only one candidate, its best class.
     `columns` are those of the scores, 0 where the network names the class of each box; `known_classes` is how many it
-    then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states.
+    then chooses from, where the graph shows it. `assumed` are the parts of the boxes' form that nothing states;
+    `assumes_nms_free`, whether the shape alone says that the network needs no suppression.
     """
 
     decoder: Decoder
@@ -53,6 +55,7 @@ class DetectHead:
     columns: int
     known_classes: int | None = None
     assumed: tuple[BoxPart, ...] = ()
+    assumes_nms_free: bool = False
     task: ClassVar[Task] = "detect"
     outputs: ClassVar[tuple[str, ...]] = ("boxes", "scores", "classes", FEATURES)
     metric: ClassVar[Metric] = "map50"

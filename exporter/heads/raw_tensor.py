@@ -11,11 +11,15 @@ Dims = tuple[int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Tensor:
-    """An output's name, its dimensions for a batch of one, and whether it holds integers."""
+    """An output's name, its dimensions for a batch of one, and whether it holds integers.
+
+    Outputs of the same `origin` are the same scores, as logits and their softmax are; empty where it is not known.
+    """
 
     name: str
     dims: Dims
     is_integer: bool = False
+    origin: str = ""
 
     @property
     def words(self) -> list[str]:

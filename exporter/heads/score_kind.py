@@ -6,15 +6,16 @@ from typing import Literal
 import numpy as np
 from onnx import NodeProto
 
-from exporter.graph import Graph
+from exporter.graph import Graph, attribute
 from exporter.heads.cosines import are_cosines
 from exporter.network import Array
 
 Kind = Literal[
-    "logits", "softmax", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
+    "logits", "softmax", "softmax_part", "sigmoid", "log_softmax", "constant_sum", "bounded", "log", "tanh", "cosine",
     "signed", "distance", "amount", "scaled",
 ]  # fmt: skip
-"""`softmax` are probabilities that sum to one over the classes, `sigmoid` are probabilities of each class alone.
+"""`softmax` are probabilities that sum to one over the classes, `softmax_part` are some of them, of which others were
+cut off in the graph, as that of a background is, and `sigmoid` are probabilities of each class alone.
 `bounded` are values in 0–1, `log` logarithms, and `constant_sum` values of the same sum for every image, of which the
 graph does not show what they are. `tanh`, `cosine` and `signed` lie in −1 to 1: as the graph's end shows, or without it
 showing why. `distance` are lengths, which are the smaller the better, and `amount` are beyond 0–1 and positive by an
@@ -57,6 +58,8 @@ _LINEAR = {
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization"),
     *("LayerNormalization", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
 }
+_PASSED = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Clip"}
+_CUTS = {"Slice", "Gather", "GatherElements", "GatherND", "Split"}
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
 
@@ -82,7 +85,8 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
     if ends != {"linear"} and several and _has_one_sum(values, axis):
         return "constant_sum"
     if inside:
-        return _kind_inside(ends)
+        sums = several and _sums_to_at_most_one(values, axis)
+        return "softmax_part" if sums and is_part_of_softmax(graph, tensor) else _kind_inside(ends)
     return _kind_beyond(graph, tensor, value_range(values), ends, several=several)
 
 
@@ -232,6 +236,26 @@ def _is_step_size(graph: Graph, tensor: str) -> bool:
             return False
         tensor, node = computed[0], graph.producers().get(computed[0])
     return node is not None and node.op_type == "DynamicQuantizeLinear" and tensor == node.output[1]
+
+
+def is_part_of_softmax(graph: Graph, tensor: str) -> bool:
+    """Return whether a tensor is what is left of a softmax over its classes after some of them were cut off."""
+    producers = graph.producers()
+    cut = moved = False
+    while (node := producers.get(tensor)) is not None:
+        if node.op_type == "Softmax":
+            # After a move of the axes it is not known which one the softmax is over.
+            return cut and not (moved or attribute(node, "axis", -1) == 0)
+        if node.op_type not in _PASSED | _CUTS | {"Transpose"}:
+            return False
+        cut = cut or node.op_type in _CUTS
+        moved = moved or node.op_type == "Transpose"
+        tensor = node.input[0]
+    return False
+
+
+def _sums_to_at_most_one(values: Sequence[Array], axis: int) -> bool:
+    return all(bool(np.all(one.sum(axis=axis) <= 1 + SUM_TOLERANCE)) for one in values)
 
 
 def _sums_to(values: Sequence[Array], axis: int, total: float) -> bool:

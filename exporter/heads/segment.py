@@ -12,7 +12,8 @@ from exporter.graph import BATCH, Graph, floats, integers
 from exporter.heads.activation import activate, graft_activation
 from exporter.heads.metrics import mask_iou, resize_bilinear
 from exporter.network import Array, Outputs
-from exporter.recipe import Activation, Task
+from exporter.recipe import Task
+from exporter.recipe_tables import Activation
 from service.card import ImageInput, Metric
 
 CLASS_PROBABILITIES = "class_probabilities"

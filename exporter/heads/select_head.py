@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import MOST_ROWS, grid_strides
+from exporter.heads.arrange import COLUMNS, MOST_ROWS, ROWS, grid_strides
 from exporter.heads.boxes import DECODERS
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
@@ -11,7 +11,8 @@ from exporter.heads.embed import EmbedHead
 from exporter.heads.raw_tensor import Dims
 from exporter.heads.segment import SegmentHead
 from exporter.network import Head
-from exporter.recipe import BoxPart, Recipe, Task
+from exporter.recipe import Recipe, Task
+from exporter.recipe_tables import BoxPart
 from service.card import ImageInput
 
 
@@ -63,7 +64,8 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
     dims = outputs[0]
     yolo = {"box_unit": "pixel", "box_format": "cxcywh", "one_class_a_box": True}
     form: dict[str, object] = {}
-    match stated.decoder, len(dims):
+    decoder: str = stated.decoder
+    match _READ_AS.get(decoder, decoder), len(dims):
         case "pair", 3 | 4 if len(outputs) >= 2 and dims[-1] == 4 and len(outputs[1]) == 3:
             anchors, columns = outputs[1][1], outputs[1][2]
         case "triple", 3 | 4 if len(outputs) >= 3 and dims[-1] == 4:
@@ -75,9 +77,11 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
             anchors, columns, form = dims[2], dims[1] - 5, yolo
         case "yolov8", 3 if dims[1] > 4:
             anchors, columns, form = dims[2], dims[1] - 4, yolo
+        case "yolov8_rows", 3 if dims[2] > 4:
+            anchors, columns, form = dims[1], dims[2] - 4, yolo
         case "detr", 3 if dims[2] > 4:
             anchors, columns = dims[1], dims[2] - 4
-            # Where they are stated to be pixels, the boxes are those of a YOLO, transposed.
+            # Where they are stated to be pixels, the boxes are those of yolov8_rows.
             is_detr = "box_unit" not in stated.model_fields_set or stated.box_unit == "frame"
             form = {"box_unit": "frame", "box_format": "cxcywh", "nms_free": is_detr}
         case ("end2end", 3) | ("yolov7", 3) if dims[2] == {"end2end": 6}.get(stated.decoder, 7):
@@ -98,18 +102,22 @@ def _detect(recipe: Recipe, outputs: Sequence[Dims]) -> Head:
         name: value for name, value in form.items() if name not in _STATED & stated.model_fields_set
     }
     return DetectHead(
-        DECODERS[stated.decoder],
+        DECODERS[decoder],
         stated.model_copy(update=form),
         anchors,
         columns,
         assumed=tuple(
             part for part, field in _BOX_PARTS.items() if field not in stated.model_fields_set
         ),
+        assumes_nms_free=bool(form.get("nms_free")),
     )
 
 
 _BOX_PARTS: dict[BoxPart, str] = {"format": "box_format", "unit": "box_unit"}
-_STATED = {"box_unit", "box_format", "nms_free"}
+_READ_AS = {ROWS: "yolov5", COLUMNS: "yolov5_columns"}
+"""Until values have decided, the form of the boxes is that of the first."""
+
+_STATED = {"box_unit", "box_format", "nms_free", "one_class_a_box"}
 
 
 def _require_grid(head: DetectHead, image_input: ImageInput | None) -> None:
@@ -137,6 +145,7 @@ _DETECT_SHAPES = {
     "yolov5": "(N, A, 5 + K)",
     "yolov5_columns": "(N, 5 + K, A)",
     "yolov8": "(N, 4 + K, A)",
+    "yolov8_rows": "(N, A, 4 + K)",
     "end2end": "(N, A, 6)",
     "yolov7": "(M, 7): image, box, class, score",
     "yolox": "(N, A, 5 + K)",

@@ -7,10 +7,12 @@ import numpy as np
 
 from exporter.errors import RecipeError
 from exporter.graph import Graph
+from exporter.heads.arrange import COLUMNS
 from exporter.heads.box_check import check_boxes
 from exporter.heads.box_form import judge_form
 from exporter.heads.classify import ClassifyHead
 from exporter.heads.detect import DetectHead
+from exporter.heads.open_decoder import settle_columns
 from exporter.heads.score_kind import (
     Kind,
     graph_ends,
@@ -22,11 +24,12 @@ from exporter.heads.score_kind import (
 from exporter.heads.segment import SegmentHead
 from exporter.heads.unknown_scores import UNKNOWN, unknown_scores
 from exporter.network import Array, Head
-from exporter.recipe import Activation
+from exporter.recipe_tables import Activation
 from service.card import ImageInput
 
 _FOUND = {
     "softmax": "probabilities that sum to one (it ends in a softmax)",
+    "softmax_part": "probabilities (it ends in a softmax of which classes are cut off)",
     "sigmoid": "probabilities of each class alone (it ends in a sigmoid)",
     "log_softmax": "logarithms of probabilities that sum to one (it ends in a log-softmax)",
 }
@@ -71,6 +74,9 @@ def settle_head(
         case DetectHead():
             # All outputs of a head in one tensor, or boxes before scores.
             ends = graph_ends(graph, raw[min(1, len(raw) - 1)])
+            if head.recipe.decoder == COLUMNS:
+                found = [head.decoder.split(one) for one in outputs]
+                head = settle_columns(head, found, graph, raw[0], image_input)
             return _detect(head, outputs, ends, image_input)
     return head
 
@@ -86,15 +92,18 @@ def _classify(head: ClassifyHead, kind: Kind, scores: list[Array]) -> ClassifyHe
             "--activation sigmoid, or export the network without its softmax"
         )
     # Labels that each have a probability already are what --multi-label states, so it is no second sigmoid.
-    implied: Activation | None = "sigmoid" if head.multi_label and kind != "sigmoid" else None
+    are_alone = kind in {"sigmoid", "softmax_part"}
+    implied: Activation | None = "sigmoid" if head.multi_label and not are_alone else None
     _refuse_contradiction(stated or implied, kind, scores)
     if stated == "none":
         whole = sums_to_one(scores, axis=1)
         if whole and head.multi_label:
             _refuse_contradiction("sigmoid", "softmax", scores)
-        return _given(head, sums=whole)
-    if kind in {"softmax", "sigmoid"}:
-        return _given(head, sums=kind == "softmax")
+        is_softmax = whole or (kind == "softmax_part" and not head.multi_label)
+        return _given(head, sums=is_softmax)
+    if kind in {"softmax", "softmax_part", "sigmoid"}:
+        is_softmax = kind == "softmax" or (kind == "softmax_part" and not head.multi_label)
+        return _given(head, sums=is_softmax)
     if stated is None and kind in UNKNOWN:
         raise unknown_scores(kind, scores)
     return head
@@ -116,6 +125,13 @@ def _segment(head: SegmentHead, kind: Kind, maps: list[Array], ends: set[str]) -
     _refuse_contradiction(head.stated, kind, maps)
     if head.stated is not None:
         return head
+    if kind == "softmax_part":
+        raise RecipeError(
+            "The maps are some of those of a softmax: one or more, such as the background's, are cut off in the "
+            "graph. Without it, every pixel would be an object. Export the network with all maps, or name the "
+            "tensor before the cut with --outputs (of an ONNX file); if each map is to be the best of these alone, "
+            "state --activation none"
+        )
     if kind in {"softmax", "sigmoid"}:
         return replace(head, activation="none")
     if kind in UNKNOWN:
@@ -205,7 +221,7 @@ def _no_probabilities(head: DetectHead, scores: list[Array], *, chooses: bool) -
             ". Or are boxes and scores exchanged? --outputs BOXES,SCORES names them in this order"
         )
     if head.recipe.decoder == "yolov8" and low < 0:
-        how += ". Or is the output (N, A, 4 + K), transposed? Give --decoder detr --box-unit pixel"
+        how += ". Or is the output (N, A, 4 + K), transposed? Give --decoder yolov8_rows"
     return RecipeError(
         f"The detector's scores are {low:.3g} to {high:.3g} on real images, {found}. {how}"
     )
@@ -239,7 +255,8 @@ def _refuse_contradiction(stated: Activation | None, kind: Kind, scores: list[Ar
             "images. Give --activation softmax or sigmoid, or neither to let the graph decide"
         )
     # The softmax of logarithms of probabilities is these probabilities.
-    again = {"softmax": {"softmax", "sigmoid"}, "sigmoid": {"softmax", "sigmoid", "log_softmax"}}
+    probabilities = {"softmax", "softmax_part", "sigmoid"}
+    again = {"softmax": probabilities, "sigmoid": {*probabilities, "log_softmax"}}
     if stated in again and kind in again[stated]:
         option = (
             "--activation sigmoid, or --multi-label,"

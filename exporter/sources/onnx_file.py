@@ -19,9 +19,10 @@ from exporter.heads.detect import DetectHead
 from exporter.heads.metrics import relative_difference
 from exporter.heads.own_suppression import gives_each_object_one_box
 from exporter.heads.raw_tensor import Tensor
+from exporter.heads.score_origin import graph_origins
 from exporter.heads.select_head import select_head
 from exporter.network import Array, Facts, Head, Network, Outputs
-from exporter.own_scaling import settle_scale
+from exporter.own_scaling import own_factor, settle_scale
 from exporter.progress import Progress
 from exporter.recipe import Pixels, Recipe
 from exporter.sessions import alternating_session, optimized_session, unoptimized_session
@@ -124,8 +125,9 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     bound = bind_entry(model, entry, pixels, image_input)
     del model  # each copy of a large network is gigabytes
     assumed = () if entry.reads_bytes else recipe.assumed_pixels(stated)
+    factor = own_factor(bound.graph, opset_of(bound))
     if stated is None and not entry.reads_bytes:
-        unscaled = settle_scale(pixels, recipe, bound.graph, opset_of(bound), progress)
+        unscaled = settle_scale(pixels, recipe, factor, progress)
         pixels, assumed = unscaled, assumed if unscaled == pixels else ()
     named = _named_classes(source)
     recipe, outputs = _outputs(bound, entry, recipe, image_input, len(named or ()))
@@ -165,6 +167,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
         assumed=assumed,
         facts=Facts(title=recipe.name, origin=f"onnx:{path.name}", labels=named),
         max_batch=max_batch,
+        own_factor=factor,
     )
 
 
@@ -182,7 +185,10 @@ def _outputs(
         for name, shape in shapes.items()
     }
     found = read_outputs(bound, names, single, recipe, image_input)
-    tensors = [Tensor(one.name, one.dims, single[one.name].is_integer) for one in found]
+    origins = graph_origins(bound, [one.name for one in found])
+    tensors = [
+        Tensor(one.name, one.dims, single[one.name].is_integer, origins[one.name]) for one in found
+    ]
     recipe, ordered = arrange(recipe, tensors, image_input, labels)
     by_name = {one.name: one for one in found}
     outputs = [by_name[one.name] for one in ordered]

@@ -13,7 +13,14 @@ from exporter.network import Facts, Network
 from exporter.progress import Progress
 from exporter.recipe import Recipe
 from exporter.sources.inferred import inferred_channels, inferred_classes, weights_of
-from exporter.sources.user_code import code_folders, find, importable, place_of, reason
+from exporter.sources.user_code import (
+    code_folders,
+    find,
+    importable,
+    place_of,
+    reason,
+    source_named,
+)
 from exporter.sources.wrappers import unwrapped
 from exporter.state_dict import IGNORED
 from exporter.torch_network import TorchModel, torch_network
@@ -56,7 +63,8 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     has_file = recipe.weights != NO_WEIGHTS
     checkpoint = read_checkpoint(recipe.locate(recipe.weights, "weights")) if has_file else None
     build = find(where, recipe)
-    with importable(code_folders(recipe)):
+    folders = code_folders(recipe)
+    with importable(folders), source_named(f"python:{where}", folders):
         if checkpoint is None:
             module = built(where, build, recipe, recipe.arguments)
         else:

@@ -17,7 +17,8 @@ from exporter.detectors import adapt_detector, frame_of
 from exporter.errors import SourceError
 from exporter.network import Facts, Network
 from exporter.progress import Progress
-from exporter.recipe import LABELED, Pixels, Recipe, SegmentRecipe
+from exporter.recipe import LABELED, Pixels, Recipe
+from exporter.recipe_tables import SegmentRecipe
 from exporter.sources.names import unknown_network
 from exporter.sources.python import NO_WEIGHTS
 from exporter.sources.torchvision_build import (

@@ -6,7 +6,14 @@ from exporter.errors import ExportError, SourceError
 from exporter.network import Network
 from exporter.progress import Progress
 from exporter.recipe import Recipe
-from exporter.sources.user_code import code_folders, find, importable, place_of, reason
+from exporter.sources.user_code import (
+    code_folders,
+    find,
+    importable,
+    place_of,
+    reason,
+    source_named,
+)
 from exporter.torch_network import TorchModel, torch_network
 
 Train = Callable[[Progress], TorchModel]
@@ -22,7 +29,7 @@ def load(where: str, recipe: Recipe, progress: Progress) -> Network:
     train: Train = find(where, recipe, "train")
     folders = code_folders(recipe)
     progress.begin("Train the network")
-    with importable(folders):
+    with importable(folders), source_named(f"train:{where}", folders):
         try:
             model = train(progress)
         except ExportError:

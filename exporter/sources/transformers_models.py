@@ -13,7 +13,8 @@ from exporter.file_kind import file_kind
 from exporter.library_warnings import ignore_library_warnings
 from exporter.network import Facts, Network
 from exporter.progress import Progress
-from exporter.recipe import DetectRecipe, Recipe, SegmentRecipe, Task
+from exporter.recipe import Recipe, Task
+from exporter.recipe_tables import DetectRecipe, SegmentRecipe
 from exporter.sources.transformers_boxes import own_detections, read_scores
 from exporter.sources.transformers_configs import (
     CONFIG,

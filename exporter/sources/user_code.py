@@ -9,10 +9,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from exporter.errors import SourceError
+from exporter.errors import GraphError, SourceError, WeightsError
 from exporter.recipe import Recipe
 
 _LONGEST = 300
+_INSTALLED = {"site-packages", "dist-packages"}
+_EXPORTER = Path(__file__).parents[1]
+_TRAININGS = _EXPORTER / "training"
 
 
 def reason(error: BaseException) -> str:
@@ -28,8 +31,34 @@ def place_of(error: BaseException, folders: tuple[Path, ...]) -> str:
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({Path(error.filename).name}, line {error.lineno})"
     frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if any(Path(f.filename).is_relative_to(folder) for folder in folders)]
+    own = [f for f in frames if _is_own(Path(f.filename), folders)]
     return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
+def _is_own(file: Path, folders: tuple[Path, ...]) -> bool:
+    """Return whether a file is in one of these folders, and neither the exporter's nor in an environment there."""
+    is_exporter = file.is_relative_to(_EXPORTER) and not file.is_relative_to(_TRAININGS)
+    is_foreign = is_exporter or not _INSTALLED.isdisjoint(file.parts)
+    return not is_foreign and any(file.is_relative_to(one) for one in folders)
+
+
+@contextmanager
+def source_named(source: str, folders: tuple[Path, ...]) -> Iterator[None]:
+    """Let errors of a network begin with its source, and with the line of the user's own code that raised them.
+
+    Args:
+        source: as `python:package.module:callable`.
+        folders: of the user's own code.
+    """
+    try:
+        yield
+    except (GraphError, WeightsError) as error:
+        if source in str(error):
+            raise
+        place = place_of(error.__cause__, folders) if error.__cause__ is not None else ""
+        if place.strip(" ()") in str(error):
+            place = ""
+        raise type(error)(f"{source}{place}: {error}") from error
 
 
 def code_folders(recipe: Recipe) -> tuple[Path, ...]:

@@ -14,7 +14,8 @@ from torch.nn import functional
 from exporter.encoding import as_png
 from exporter.network import Facts
 from exporter.progress import Progress
-from exporter.recipe import Pixels, SegmentRecipe
+from exporter.recipe import Pixels
+from exporter.recipe_tables import SegmentRecipe
 from exporter.threads import one_thread
 from exporter.torch_network import TorchModel
 from exporter.training.compositions import (

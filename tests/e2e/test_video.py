@@ -18,7 +18,8 @@ from PIL import Image
 
 from exporter.export import export
 from exporter.progress import SilentProgress
-from exporter.recipe import Recipe, WindowRecipe
+from exporter.recipe import Recipe
+from exporter.recipe_tables import WindowRecipe
 from tests.clips import (
     HEADER_FIRST,
     Pixels,

@@ -29,7 +29,7 @@ from tests.exporter.found import (
     detector,
     scores_of,
 )
-from tests.exporter.heads.dense import as_form, dense_boxes
+from tests.exporter.heads.dense import FORMS, as_form, dense_boxes
 from tests.live import serve
 
 pytestmark = pytest.mark.timeout(120)
@@ -73,7 +73,7 @@ def require_objects(done: Exported) -> None:
 
 
 @pytest.mark.parametrize("unit", ["pixel", "frame"])
-@pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "cxcywh"])
+@pytest.mark.parametrize("form", FORMS)
 def test_yolov8_s_shape_with_other_boxes_is_read_as_they_are(
     tmp_path: Path, form: str, unit: str
 ) -> None:
@@ -111,9 +111,11 @@ def test_a_statement_that_the_grid_contradicts_is_refused(
         adopt(tmp_path, columns(form), box_format=stated)
 
 
-def test_an_order_without_a_format_is_refused_in_words(tmp_path: Path) -> None:
-    with pytest.raises(RecipeError, match=r"the center's y before its x.*exchange the columns"):
-        adopt(tmp_path, columns("cyxhw"))
+@pytest.mark.parametrize("form", ["cycxhw", "yxhw"])
+def test_sizes_with_the_height_first_can_be_stated(tmp_path: Path, form: str) -> None:
+    require_objects(adopt(tmp_path, columns(form), box_format=form))
+    with pytest.raises(RecipeError, match=f"Give --box-format {form}"):
+        adopt(tmp_path, columns(form), box_format="cxcywh")
 
 
 def few(form: str, count: int = 60) -> onnx.ModelProto:
@@ -168,6 +170,79 @@ def test_boxes_that_are_decoded_are_no_offsets_from_cells(tmp_path: Path) -> Non
     with pytest.raises(RecipeError, match=r"in pixels already.*--decoder yolov5"):
         adopt(tmp_path, detector({"output0": rows}), decoder="yolox")
     require_objects(adopt(tmp_path, detector({"output0": rows}), decoder="yolov5"))
+    done = adopt(tmp_path, detector({"output0": rows}))
+    require_objects(done)
+    assert any("as real images show: --decoder yolov5" in one for one in done.hints)
+
+
+def relative() -> Values:
+    """Return the boxes as YOLOX gives them: offset from a cell and logarithm of the size, in strides."""
+    cells, strides = [], []
+    for stride in (8, 16, 32):
+        row, column = np.divmod(np.arange((SIDE // stride) ** 2), SIDE // stride)
+        cells.append(np.stack([column, row], axis=1))
+        strides.append(np.full((len(row), 1), stride))
+    boxes = as_form(corners(), "cxcywh") / np.concatenate(strides)
+    return np.concatenate([boxes[..., :2] - np.concatenate(cells), np.log(boxes[..., 2:])], axis=2)
+
+
+def test_boxes_that_are_offsets_from_cells_are_decoded(tmp_path: Path) -> None:
+    rows = np.concatenate([relative(), np.ones((1, CELLS, 1)), scores()], axis=2)
+    done = adopt(tmp_path, detector({"output0": rows}))
+    require_objects(done)
+    assert done.card.boxes == BoxForm(format="grid", unit="pixel", assumed=("format",))
+    assert any("as real images show: --decoder yolox" in one for one in done.hints)
+    done = adopt(tmp_path, detector({"output0": rows}), decoder="yolox")
+    require_objects(done)
+    assert done.card.boxes == BoxForm(format="grid", unit="pixel")
+    with pytest.raises(RecipeError, match=r"look like offsets.*Give --decoder yolox"):
+        adopt(tmp_path, detector({"output0": rows}), decoder="yolov5")
+
+
+def with_objectness(shares: Values, kinds: Values) -> onnx.ModelProto:
+    """Return YOLOv5's columns for one label: boxes, and two probabilities that the graph makes by a sigmoid."""
+    logits = np.concatenate([shares, kinds], axis=2)
+    after = [
+        helper.make_node("Sigmoid", ["logits"], ["both"]),
+        helper.make_node("Concat", ["boxes", "both"], ["rows"], axis=2),
+        helper.make_node("Transpose", ["rows"], ["output0"], perm=[0, 2, 1]),
+    ]
+    parts = {"boxes": as_form(corners(), "cxcywh"), "logits": np.log(logits / (1 - logits))}
+    return detector(parts, after=after, names=["output0"])
+
+
+def test_the_fifth_of_six_values_is_seen_to_be_an_objectness(tmp_path: Path) -> None:
+    shares = np.full((1, CELLS, 1), 0.001)
+    shares[0, OBJECTS, 0] = SCORES
+    kinds = np.full((1, CELLS, 1), 0.999)
+    onnx.save(with_objectness(shares, kinds), tmp_path / "net.onnx")
+    done = export_to(tmp_path, "onnx:net.onnx", task="detect", labels=["person"])
+    found = outputs_of(done.path, some_frames(1, SIDE))
+    np.testing.assert_allclose(found["scores"][0][:3], np.array(SCORES) * 0.999, rtol=1e-4)
+    np.testing.assert_allclose(found["boxes"][0][:3], corners()[0, OBJECTS] / SIDE, atol=1e-5)
+    assert any("fifth value of a box is read as its objectness" in one for one in done.hints)
+
+    onnx.save(with_objectness(shares, shares), tmp_path / "net.onnx")
+    with pytest.raises(RecipeError, match=r"2 values beside a box, and there are 1 labels"):
+        export_to(tmp_path, "onnx:net.onnx", task="detect", labels=["person"])
+
+
+def test_yolov8_turned_and_in_fractions_is_still_suppressed(tmp_path: Path) -> None:
+    boxes = as_form(corners(), "cxcywh", (SIDE, SIDE))
+    done = adopt(tmp_path, detector({"output0": np.concatenate([boxes, scores()], axis=2)}))
+    require_objects(done)
+    assert done.card.boxes == BoxForm(format="cxcywh", unit="frame")
+    assert not done.card.nms_free
+
+
+@pytest.mark.parametrize("unit", ["pixel", "frame"])
+def test_a_stated_detr_whose_boxes_lie_on_a_grid_is_suppressed(tmp_path: Path, unit: str) -> None:
+    boxes = as_form(corners(), "cxcywh", (SIDE, SIDE) if unit == "frame" else None)
+    model = detector({"output0": np.concatenate([boxes, scores()], axis=2)})
+    done = adopt(tmp_path, model, decoder="detr")
+    require_objects(done)
+    assert not done.card.nms_free
+    assert adopt(tmp_path, model, decoder="detr", nms_free=True).card.nms_free
 
 
 def test_the_same_columns_as_rows_show_their_form_too(tmp_path: Path) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
-from onnx import helper
+from numpy.typing import NDArray
+from onnx import helper, numpy_helper
 from rich.console import Console
 
 from exporter.errors import RecipeError
@@ -15,7 +16,10 @@ from exporter.guessing.granted import Granted
 from exporter.images import photographs
 from exporter.progress import SilentProgress
 from exporter.recipe import make_recipe
+from tests.exporter.found import CELLS, boxes_of, detector, scores_of
+from tests.exporter.found import LABELS as DETECTED
 from tests.exporter.graphs import normal, pixel_graph
+from tests.exporter.heads.dense import as_form, dense_boxes
 from tests.exporter.nets import SIDE, conv_onnx
 
 LABELS = [f"thing {index}" for index in range(64)]
@@ -197,3 +201,56 @@ def test_the_table_has_a_row_for_each_part() -> None:
     assert text[0] == "What the export would do"
     assert any("│ mean │ 0.5 │ --mean │" in line for line in text)
     assert any("│ std │ 1 │ default │" in line for line in text)
+
+
+def detected(
+    folder: Path, rows_of: NDArray[np.float32], **detect: Any
+) -> dict[str, tuple[str, str]]:
+    """Return value and origin of each part, for a detector with this output."""
+    onnx.save(detector({"output0": rows_of}), folder / "net.onnx")
+    content = {
+        "source": "onnx:net.onnx",
+        "task": "detect",
+        "name": "net",
+        "labels": DETECTED,
+        "proof": {"limit": 2},
+        "folder": folder,
+        "detect": detect,
+    }
+    found = explain(make_recipe(content), FILE, (), SilentProgress())
+    return {one.part: (one.value, one.origin) for one in found}
+
+
+def test_how_boxes_are_read_is_said_and_what_shows_it(tmp_path: Path) -> None:
+    boxes = as_form(dense_boxes((64, 64), images=1), "yxhw")
+    found = detected(tmp_path, np.concatenate([boxes, scores_of(CELLS)], axis=2).transpose(0, 2, 1))
+    assert found["decoder"] == ("yolov8", "the outputs' shapes, and values on images")
+    assert found["boxes"] == ("yxhw in pixels", "the source, or values on images")
+    assert found["suppression"] == ("in each request", "the form of the outputs")
+
+    queries = np.concatenate([boxes_of(30, "cxcywh"), scores_of(30)], axis=2)
+    found = detected(tmp_path, queries)
+    assert found["boxes"] == (
+        "cxcywh in 0–1 of the frame",
+        "format assumed: nothing shows it",
+    )
+    assert found["suppression"][0] == "none: each object has one box"
+    stated = {"box_format": "cxcywh", "box_unit": "frame", "nms_free": False, "decoder": "detr"}
+    found = detected(tmp_path, queries, **stated)
+    assert found["decoder"] == ("detr", "--decoder")
+    assert found["boxes"][1] == "--box-format, --box-unit"
+    assert found["suppression"] == ("in each request", "--nms-free")
+
+
+def test_a_network_that_divides_bytes_itself_says_so(tmp_path: Path) -> None:
+    model = conv_onnx([-1, 64])
+    model.graph.initializer.append(numpy_helper.from_array(np.array(255, np.float32), "largest"))
+    entry = model.graph.input[0].name
+    for node in model.graph.node:
+        for index, name in enumerate(node.input):
+            if name == entry:
+                node.input[index] = "shares"
+    model.graph.node.insert(0, helper.make_node("Div", [entry, "largest"], ["shares"]))
+    onnx.save(model, tmp_path / "own.onnx")
+    found = rows(tmp_path, source="onnx:own.onnx")
+    assert found["scale"] == ("1", "the network itself multiplies pixel values by 0.003922")

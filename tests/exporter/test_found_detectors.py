@@ -363,7 +363,11 @@ def test_yolox_and_yolov6_can_not_be_distinguished(tmp_path: Path) -> None:
             {},
             "--box-format",
         ),
-        ({"boxes": boxes_of(30, unit=SIDE), "scores": scores_of(30)}, {}, "--box-unit pixel"),
+        (
+            {"boxes": boxes_of(30, unit=SIDE), "scores": scores_of(30)},
+            {"box_unit": "frame"},
+            "--box-unit pixel",
+        ),
         (
             {"boxes": boxes_of(30), "scores": scores_of(30)},
             {"box_unit": "pixel"},
@@ -390,10 +394,31 @@ def test_boxes_in_0_to_1_of_a_detector_whose_boxes_are_usually_in_pixels(
         "yolov5": joined(centers, np.ones((1, CELLS, 1)), scores),
     }[decoder]
     with pytest.raises(RecipeError, match="Give --box-unit frame"):
-        adopt(tmp_path, detector(one(rows)), decoder=decoder)
-    done = adopt(tmp_path, detector(one(rows)), decoder=decoder, box_unit="frame")
-    found = outputs_of(done.path, some_frames(1, SIDE))
-    np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-5)
+        adopt(tmp_path, detector(one(rows)), decoder=decoder, box_unit="pixel")
+    forms: tuple[dict[str, Any], ...] = ({"box_unit": "frame"}, {})
+    for stated in forms:
+        done = adopt(tmp_path, detector(one(rows)), decoder=decoder, **stated)
+        found = outputs_of(done.path, some_frames(1, SIDE))
+        np.testing.assert_allclose(found["boxes"][0][:3], BOXES, atol=1e-5)
+        assert done.card.boxes is not None
+        assert "unit" not in done.card.boxes.assumed
+
+
+@pytest.mark.parametrize("kind", ["pair", "triple"])
+def test_boxes_in_pixels_of_a_detector_whose_boxes_are_usually_shares(
+    tmp_path: Path, kind: str
+) -> None:
+    boxes = boxes_of(30, unit=SIDE)
+    best, kinds = best_of(30)
+    outputs: dict[str, dict[str, Any]] = {
+        "pair": {"boxes": boxes, "scores": scores_of(30)},
+        "triple": {"boxes": boxes, "scores": best, "labels": kinds.astype(np.int64)},
+    }
+    done = adopt(tmp_path, detector(outputs[kind]))
+    require_objects(done.path)
+    assert done.card.boxes is not None
+    assert (done.card.boxes.unit, "unit" in done.card.boxes.assumed) == ("pixel", False)
+    assert any("xyxy in pixels, as real images show" in one for one in done.hints)
 
 
 @pytest.mark.parametrize("box_format", [None, "cxcywh"])

@@ -13,7 +13,8 @@ from exporter.heads.segment import SegmentHead
 from exporter.hints import Decisions, accuracy_hints, assumption_hints, input_hints
 from exporter.labeled.measure import Measurement
 from exporter.network import Head, Outputs
-from exporter.recipe import MOST_CANDIDATES, DetectRecipe, Pixels
+from exporter.recipe import Pixels
+from exporter.recipe_tables import MOST_CANDIDATES, DetectRecipe
 from service.card import Accuracy, Normalization
 
 RNG = np.random.default_rng(1)

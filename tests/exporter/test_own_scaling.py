@@ -142,7 +142,7 @@ def settled(stated: dict[str, object]) -> float:
     recipe = make_recipe(fields)
     graph = scaled([("Div", ["x", "255"])]).graph
     pixels = recipe.pixel_values(None)
-    return settle_scale(pixels, recipe, graph, OPSET, SilentProgress()).scale
+    return settle_scale(pixels, recipe, own_factor(graph, OPSET), SilentProgress()).scale
 
 
 def test_a_stated_scale_stays() -> None:

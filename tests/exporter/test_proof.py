@@ -13,7 +13,8 @@ from exporter.images import photographs
 from exporter.network import Array, Network
 from exporter.progress import SilentProgress
 from exporter.proof import ImageSubject, prove
-from exporter.recipe import ProofRecipe, make_recipe
+from exporter.recipe import make_recipe
+from exporter.recipe_tables import ProofRecipe
 from exporter.sources.registry import load_network
 from exporter.writing import graph_digest
 from tests.exporter.nets import LABELS, SIDE, save_weights, small

@@ -13,7 +13,8 @@ from exporter.errors import ProofError, RecipeError
 from exporter.export import export
 from exporter.network import Facts
 from exporter.progress import Progress, SilentProgress
-from exporter.recipe import Recipe, WindowRecipe
+from exporter.recipe import Recipe
+from exporter.recipe_tables import WindowRecipe
 from exporter.temporal import TemporalModel
 from service.card import check_certificate, graph_sha256, read_card
 from tests.servables import write_servable

@@ -11,7 +11,8 @@ from exporter.errors import GraphError
 from exporter.heads.segment import SegmentHead
 from exporter.network import Facts
 from exporter.progress import SilentProgress
-from exporter.recipe import Pixels, SegmentRecipe, make_recipe
+from exporter.recipe import Pixels, make_recipe
+from exporter.recipe_tables import SegmentRecipe
 from exporter.torch_network import TorchModel, refuse_own_statistics, torch_network
 from service.card import ImageInput
 from tests.exporter.exporting import export_to, outputs_of, some_frames

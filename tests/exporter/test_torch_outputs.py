@@ -87,7 +87,7 @@ def test_tensors_are_found_with_their_paths_and_the_rest_is_left_out() -> None:
     ("output", "task", "chosen"),
     [
         ({"features": B, "logits": A}, "classify", ("logits",)),
-        ({"logits": B, "probs": A}, "classify", ("probs",)),
+        ({"logits": B, "probs": A, "hidden": C}, "classify", ("probs", "logits")),
         ({"out": A, "aux": B}, "segment", ("out",)),
         ({"pred_logits": A, "pred_boxes": B}, "detect", ("pred_boxes", "pred_logits")),
         ({"scores": A, "boxes": B, "n": C}, "detect", ("boxes", "scores")),
@@ -136,6 +136,27 @@ def test_logits_are_found_in_whatever_a_network_returns(wrap: Any) -> None:
     found = unoptimized_session(network.graph.draft()).run(None, {PIXELS: pixels.numpy()})
     np.testing.assert_allclose(found[0], right, atol=1e-5)
     np.testing.assert_allclose(network.reference.run(pixels.numpy())[0], right, atol=1e-6)
+
+
+def test_probabilities_beside_their_logits_are_the_same_scores() -> None:
+    module = Returns(lambda logits, _pixels: {"logits": logits, "scores": logits.softmax(1)})
+    network = network_of(module)
+    pixels = torch.rand(2, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        right = small()(pixels).softmax(1).numpy()
+    np.testing.assert_allclose(network.reference.run(pixels.numpy())[0], right, atol=1e-6)
+
+
+def test_two_heads_named_logits_and_scores_are_asked_about() -> None:
+    module = Returns(
+        lambda logits, pixels: {
+            "logits": logits,
+            "scores": (logits.flip(1) + pixels.mean()).sigmoid(),
+        }
+    )
+    with pytest.raises(RecipeError, match=r"scores .*logits .*could be the scores.*--outputs"):
+        network_of(module)
+    assert network_of(module, outputs=["logits"]).raw == ("raw_0",)
 
 
 def test_one_of_several_outputs_is_named() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Boxes = NDArray[np.float64]
-FORMS = ("xyxy", "yxyx", "xywh", "cxcywh", "cyxhw")
+FORMS = ("xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw")
 OBJECTS = 8
 
 
@@ -69,6 +69,7 @@ def as_form(corners: Boxes, form: str, size: tuple[int, int] | None = None) -> B
         "yxyx": (b, a, d, c),
         "xywh": (a, b, c - a, d - b),
         "cxcywh": ((a + c) / 2, (b + d) / 2, c - a, d - b),
-        "cyxhw": ((b + d) / 2, (a + c) / 2, d - b, c - a),
+        "yxhw": (b, a, d - b, c - a),
+        "cycxhw": ((b + d) / 2, (a + c) / 2, d - b, c - a),
     }[form]
     return np.stack(parts, axis=-1)

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.heads.arrange import arrange, grid_strides
+from exporter.heads.arrange import COLUMNS, ROWS, arrange, grid_strides
 from exporter.heads.raw_tensor import Dims, Tensor
 from exporter.recipe import Recipe, make_recipe
 from service.card import ImageInput
@@ -110,22 +110,41 @@ def test_queries_are_no_anchors_of_one_grid(rows: int, decoder: str) -> None:
     [((1, 8400, 85), 0), ((1, 8400, 85), 80), ((1, 8400, 6), 1), ((1, 8400, 7), 0)],
 )
 def test_yolox_and_yolov6_look_the_same(dims: Dims, labels: int) -> None:
-    with pytest.raises(RecipeError, match="--decoder yolox or yolov5"):
-        single(dims, labels)
+    assert single(dims, labels) == ROWS
 
 
-def test_yolov8_turned_has_boxes_in_pixels_and_one_class_each() -> None:
-    found, _ = arrange(recipe("detect"), [Tensor("output0", (1, 8400, 84))], FRAME, 80)
+@pytest.mark.parametrize(
+    ("dims", "labels", "decoder"),
+    [
+        ((1, 85, 8400), 80, COLUMNS),
+        ((1, 6, 8400), 1, COLUMNS),
+        # No grid has so many cells; the labels show it none the less.
+        ((1, 6, 50), 1, COLUMNS),
+        ((1, 6, 8400), 2, "yolov8"),
+        ((1, 6, 8400), 3, "yolov8"),
+        # Rows of a box, a score and a class.
+        ((1, 6, 6), 1, "end2end"),
+        ((1, 8400, 84), 80, "yolov8_rows"),
+        ((1, 8400, 6), 2, "yolov8_rows"),
+    ],
+)
+def test_the_labels_show_a_column_beside_the_classes(dims: Dims, labels: int, decoder: str) -> None:
+    assert single(dims, labels) == decoder
 
-    form = found.detect
-    assert (form.decoder, form.box_unit, form.one_class_a_box) == ("detr", "pixel", True)
 
-
-def test_what_is_stated_of_a_turned_output_stays() -> None:
-    stated = recipe("detect", detect={"box_unit": "frame", "one_class_a_box": False})
-    found, _ = arrange(stated, [Tensor("output0", (1, 8400, 84))], FRAME, 80)
-
-    assert (found.detect.box_unit, found.detect.one_class_a_box) == ("frame", False)
+def test_two_heads_that_are_both_named_as_scores_are_asked_about() -> None:
+    logits, scores = Tensor("logits", (1, 5), origin="a"), Tensor("scores", (1, 5), origin="b")
+    for ordered in ([logits, scores], [scores, logits]):
+        with pytest.raises(RecipeError, match=r"logits .*could be the scores.*--outputs"):
+            names("classify", *ordered)
+    with pytest.raises(RecipeError, match="--outputs"):
+        names("classify", logits, scores, Tensor("probs", (1, 5), origin="a"))
+    same = Tensor("scores", (1, 5), origin="a")
+    assert names("classify", logits, same)[0] == "scores"
+    # What its author calls otherwise, or has another number of values, is no rival.
+    assert names("classify", logits, Tensor("quality", (1, 5), origin="b"))[0] == "logits"
+    assert names("classify", logits, Tensor("scores", (1, 4), origin="b"), labels=5)[0] == "logits"
+    assert names("classify", logits, scores, outputs=["logits"])[0] == "logits"
 
 
 def test_the_recipe_s_labels_count_before_those_of_the_file() -> None:

@@ -1,17 +1,18 @@
 """Boxes in pixels of a frame that is not square show which axis comes first."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 
 from exporter.errors import RecipeError
-from exporter.heads.box_form import judge_form
+from exporter.heads.box_form import EXCHANGED, judge_form
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
 from service.card import ImageInput
-from tests.exporter.heads.dense import as_form
+from tests.exporter.heads.dense import as_form, dense_boxes
 from tests.exporter.heads.judged import detect_head
 
 WIDE = ImageInput(height=32, width=128, resize="stretch")
@@ -43,6 +44,49 @@ def test_corners_that_fit_with_x_and_y_exchanged_are_asked_about() -> None:
 @pytest.mark.parametrize("form", ["xyxy", "yxyx"])
 def test_a_stated_order_is_not_overruled(form: str) -> None:
     assert judged(boxes("yxyx"), box_format=form).recipe.box_format == form
+
+
+@pytest.mark.parametrize("form", ["cycxhw", "yxhw"])
+def test_centers_and_corners_with_sizes_may_be_exchanged_too(form: str) -> None:
+    assumed = {"yxhw": "xywh", "cycxhw": "cxcywh"}[form]
+    decoder = {"decoder": "detr", "box_format": assumed} if assumed == "xywh" else {}
+    head = detect_head("detr", (1, COUNT, 6), box_unit="pixel", score_activation="none")
+    recipe = head.recipe.model_copy(update=decoder)
+    head = replace(head, recipe=recipe, assumed=("format",))
+    with pytest.raises(RecipeError, match=rf"taken to be {assumed}.*--box-format {form}"):
+        judge_form(head, [Candidates(boxes(form), np.full((1, COUNT, 2), 0.4))], WIDE)
+    stated = judged(boxes(form), box_format=form)
+    assert (stated.recipe.box_format, stated.assumed) == (form, ())
+
+
+def test_corners_with_y_first_are_told_from_centers_with_y_first() -> None:
+    with pytest.raises(RecipeError, match=r"stated to be cycxhw.*Give --box-format yxyx$"):
+        judged(boxes("yxyx"), box_format="cycxhw")
+    with pytest.raises(RecipeError, match=r"stated to be yxyx.*Give --box-format cycxhw$"):
+        judged(boxes("cycxhw"), box_format="yxyx")
+
+
+@pytest.mark.parametrize("form", ["cxcywh", "cycxhw"])
+def test_points_and_sizes_on_a_grid_are_no_corners(form: str) -> None:
+    """Sizes so small that the point may be the center or a corner."""
+    frame = ImageInput(height=320, width=320, resize="stretch")
+    found = as_form(dense_boxes((320, 320)), form)
+    found[..., 2:] = 1e-3
+    count = found.shape[1]
+    parts = [Candidates(found, np.full((*found.shape[:2], 1), 0.1))]
+    known = {"box_unit": "pixel", "score_activation": "none"}
+
+    def on_grid(**stated: Any) -> DetectHead:
+        return judge_form(
+            detect_head("pair", (1, count, 4), (1, count, 1), **known, **stated), parts, frame
+        )
+
+    corner = {"cxcywh": "xywh", "cycxhw": "yxhw"}[form]
+    words = rf"they are a point and a size\. Give --box-format {form}, .*; or {corner}, "
+    for stated in ({}, {"box_format": "xyxy"}, {"box_format": EXCHANGED[form]}):
+        with pytest.raises(RecipeError, match=words):
+            on_grid(**stated)
+    assert on_grid(box_format=corner).recipe.box_format == corner
 
 
 def test_a_square_frame_shows_nothing() -> None:

@@ -63,4 +63,20 @@ def test_boxes_that_are_much_smaller_than_their_cells_may_be_corner_or_center() 
     boxes = as_form(dense_boxes((320, 320)), "cxcywh")
     boxes[..., 2:] = 1e-3
     seen = read_grid(boxes, frame(320, 320))
-    assert seen == GridReading(None, "pixel")
+    assert seen == GridReading(None, "pixel", ("cxcywh", "xywh"))
+    seen = read_grid(boxes[..., [1, 0, 3, 2]], frame(320, 320))
+    assert seen == GridReading(None, "pixel", ("cycxhw", "yxhw"))
+
+
+def test_points_at_the_corners_of_their_cells_may_be_centers() -> None:
+    """An untrained YOLOX: offsets and logarithms of sizes are nearly 0, so that a box read as a corner is its cell."""
+    cells, strides = [], []
+    for stride in (8, 16, 32):
+        row, column = np.divmod(np.arange((320 // stride) ** 2), 320 // stride)
+        cells.append(np.stack([column, row], axis=1) * stride)
+        strides.append(np.full((len(row), 1), stride))
+    side = np.concatenate(strides)
+    noise = np.random.default_rng(3).normal(0, 0.1, (4, len(side), 4))
+    center = np.concatenate(cells) + noise[..., :2] * side
+    boxes = np.concatenate([center, np.exp(noise[..., 2:]) * side], axis=2)
+    assert read_grid(boxes, frame(320, 320)) == GridReading(None, "pixel", ("cxcywh", "xywh"))

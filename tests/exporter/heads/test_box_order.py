@@ -1,6 +1,7 @@
 """Whether x or y comes first is seen where boxes are found again in mirrored images."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,14 +65,43 @@ def test_boxes_with_y_before_x_are_read_so() -> None:
     assert head.assumed == ("unit",)
 
 
-def test_centers_with_y_before_x_are_refused() -> None:
+def test_centers_with_y_before_x_are_read_so() -> None:
     head = detect_head("detr", (1, 1, 5), score_activation="none")
 
     def rows(batch: Frames) -> Sequence[Array]:
-        return (np.concatenate(Finder("cyxhw")(batch), axis=2),)
+        return (np.concatenate(Finder("cycxhw")(batch), axis=2),)
 
+    settled = judged_by(head, rows, frames())
+    assert (settled.recipe.box_format, settled.assumed) == ("cycxhw", ("unit",))
+
+
+class Relative:
+    """Finds the bright rectangle as YOLOX does: each cell has its box as an offset and the logarithm of the size."""
+
+    def __init__(self, order: list[int]) -> None:
+        self.order = order
+
+    def __call__(self, batch: Frames) -> Sequence[Array]:
+        cells, strides = [], []
+        for stride in (8, 16, 32):
+            row, column = np.divmod(np.arange((SIDE // stride) ** 2), SIDE // stride)
+            cells.append(np.stack([column, row], axis=1))
+            strides.append(np.full((len(row), 1), stride))
+        (boxes, _) = Finder("cxcywh")(batch)
+        boxes = boxes * SIDE / np.concatenate(strides)
+        relative = np.concatenate(
+            [boxes[..., :2] - np.concatenate(cells), np.log(boxes[..., 2:])], axis=2
+        )
+        sure = np.full((*relative.shape[:2], 2), 0.9)
+        return (np.concatenate([relative[..., self.order], sure], axis=2),)
+
+
+def test_boxes_relative_to_cells_show_their_order_too() -> None:
+    head = detect_head("yolox", (1, 84, 6), score_activation="none")
+    head = replace(head, assumed=("format",))
+    assert judged_by(head, Relative([0, 1, 2, 3]), frames()).assumed == ()
     with pytest.raises(RecipeError, match=r"if y came before x.*exchange the columns"):
-        judged_by(head, rows, frames())
+        judged_by(head, Relative([1, 0, 3, 2]), frames())
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,32 @@
 """The forms of boxes, and where raw outputs hold them."""
 
-from typing import Literal
-
 import numpy as np
 import pytest
 
 from exporter.heads.boxes import DECODERS, xyxy
-from exporter.recipe import DetectRecipe
-from tests.exporter.heads.grafting import FRAME
+from exporter.heads.detect import DetectHead
+from exporter.recipe_tables import DetectRecipe
+from tests.exporter.heads.grafting import FRAME, grafted
 
-BOX = {"xyxy": [1, 2, 5, 8], "yxyx": [2, 1, 8, 5], "xywh": [1, 2, 4, 6], "cxcywh": [3, 5, 4, 6]}
+BOX = {
+    "xyxy": [1, 2, 5, 8],
+    "yxyx": [2, 1, 8, 5],
+    "xywh": [1, 2, 4, 6],
+    "yxhw": [2, 1, 6, 4],
+    "cxcywh": [3, 5, 4, 6],
+    "cycxhw": [5, 3, 6, 4],
+}
 
 
-@pytest.mark.parametrize("form", ["xyxy", "yxyx", "xywh", "cxcywh"])
-def test_every_form_of_a_box_becomes_its_corners(
-    form: Literal["xyxy", "yxyx", "xywh", "cxcywh"],
-) -> None:
-    boxes = np.array([[BOX[form]]])
-    assert xyxy(boxes, DetectRecipe(box_format=form), FRAME).tolist() == [[[1, 2, 5, 8]]]
+@pytest.mark.parametrize("form", BOX)
+def test_every_form_of_a_box_becomes_its_corners(form: str) -> None:
+    recipe = DetectRecipe.model_validate({"box_format": form, "box_unit": "pixel"})
+    boxes = np.array([[BOX[form]]], np.float32)
+    right = np.array([[[1, 2, 5, 8]]]) / [FRAME.width, FRAME.height, FRAME.width, FRAME.height]
+    np.testing.assert_allclose(xyxy(boxes, recipe, FRAME), right)
+    head = DetectHead(DECODERS["pair"], recipe, 1, 1)
+    found = grafted(head, [boxes, np.ones((1, 1, 1))])
+    np.testing.assert_allclose(found["boxes"], right, rtol=1e-6)
 
 
 def test_boxes_in_pixels_become_shares_of_the_frame() -> None:

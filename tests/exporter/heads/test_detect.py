@@ -10,7 +10,7 @@ from torchvision import ops
 from exporter.heads.boxes import DECODERS
 from exporter.heads.detect import DetectHead
 from exporter.network import Array
-from exporter.recipe import DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 from tests.exporter.graphs import normal
 from tests.exporter.heads.crowds import crowd
 from tests.exporter.heads.grafting import FRAME, grafted

@@ -6,7 +6,7 @@ import pytest
 from exporter.heads.boxes import DECODERS
 from exporter.heads.detect import DetectHead
 from exporter.network import Outputs
-from exporter.recipe import DetectRecipe
+from exporter.recipe_tables import DetectRecipe
 
 HEAD = DetectHead(DECODERS["pair"], DetectRecipe(), 4, 3)
 SQUARES = [[0.0, 0.0, 0.2, 0.2], [0.4, 0.4, 0.6, 0.6], [0.7, 0.0, 0.9, 0.2], [0.0, 0.7, 0.2, 0.9]]

@@ -62,6 +62,58 @@ def test_one_probability_of_two_sides_is_no_label_of_its_own() -> None:
     assert settled == ClassifyHead(2, both_sides=True, scores="sigmoid")
 
 
+def cut_softmax(*between: str, axis: int = 1) -> Graph:
+    """Return a graph that ends in a softmax over four classes, operators, and a cut that leaves all but the first."""
+    nodes = [
+        helper.make_node("Conv", ["pixels", "w"], ["linear"]),
+        helper.make_node("Softmax", ["linear"], ["shares"], axis=axis),
+    ]
+    last = "shares"
+    for index, operator in enumerate(between):
+        nodes.append(helper.make_node(operator, [last], [f"step_{index}"]))
+        last = f"step_{index}"
+    nodes.append(helper.make_node("Slice", [last, "begin", "end", "begin"], ["raw"]))
+    begin, end = (np.array([number], np.int64) for number in (1, 4))
+    return Graph(pixel_graph(*nodes, w=normal(4, 3, 16, 16), begin=begin, end=end))
+
+
+REST = [[0.2, 0.1, 0.4], [0.0, 0.01, 0.02]]
+"""Probabilities of three of four classes."""
+
+
+def settled_cut(head: ClassifyHead, *rows: list[float], made: Graph | None = None) -> ClassifyHead:
+    found = settle_head(
+        head, made or cut_softmax(), ["raw"], [(array(row),) for row in rows], FRAME
+    )
+    assert isinstance(found, ClassifyHead)
+    return found
+
+
+def test_a_softmax_whose_background_is_cut_off_gives_one_label_for_an_image() -> None:
+    for head in (ClassifyHead(3), ClassifyHead(3, stated="none")):
+        settled = settled_cut(head, *REST)
+        assert (settled.scores, settled.multi_label) == ("softmax", False)
+    assert settled_cut(ClassifyHead(3, multi_label=True), *REST).multi_label
+    for head in (ClassifyHead(3, stated="softmax"), ClassifyHead(3, stated="sigmoid")):
+        with pytest.raises(RecipeError, match=f"classes are cut off.*--activation {head.stated}"):
+            settled_cut(head, *REST)
+
+
+@pytest.mark.parametrize(
+    ("made", "rows"),
+    [
+        (cut_softmax(), [[0.9, 0.8, 0.1]]),
+        (cut_softmax("Transpose"), REST),
+        (cut_softmax(axis=0), REST),
+    ],
+    ids=["sums beyond one", "axes are moved", "over the batch"],
+)
+def test_what_may_be_no_part_of_a_softmax_over_the_classes_stays_several_labels(
+    made: Graph, rows: list[list[float]]
+) -> None:
+    assert settled_cut(ClassifyHead(3), *rows, made=made).multi_label
+
+
 def test_stated_probabilities_are_taken_by_their_sums() -> None:
     stated = ClassifyHead(2, stated="none")
 
@@ -152,6 +204,15 @@ def test_maps_that_contradict_or_are_not_known_are_refused(
         segmented(head, end, maps)
 
 
+def test_maps_without_that_of_the_background_are_asked_about() -> None:
+    maps = np.moveaxis(array([REST, REST]), -1, 1)[:, :, None]
+    three = SegmentHead(3, (1, 2))
+    with pytest.raises(RecipeError, match=r"cut off in the graph.*every pixel would be an object"):
+        settle_head(three, cut_softmax(), ["raw"], [(maps,)], FRAME)
+    stated = SegmentHead(3, (1, 2), "none", "none")
+    assert settle_head(stated, cut_softmax(), ["raw"], [(maps,)], FRAME) == stated
+
+
 def detected(head: DetectHead, end: str | None, *raw: Any) -> DetectHead:
     names = ["boxes", "raw"][-len(raw) :]
     settled = settle_head(head, graph(end), names, [tuple(array(one) for one in raw)], FRAME)
@@ -216,7 +277,7 @@ def test_negative_scores_of_yolov8_may_be_those_of_a_turned_output() -> None:
     columns = [[10.0, 20.0], [10.0, 20.0], [5.0, 5.0], [5.0, 5.0], [-0.5, 0.9]]
     head = detect_head("yolov8", (1, 5, 2))
 
-    with pytest.raises(RecipeError, match=r"transposed\? Give --decoder detr --box-unit pixel"):
+    with pytest.raises(RecipeError, match=r"transposed\? Give --decoder yolov8_rows"):
         detected(head, "Sigmoid", columns)
     columns[4] = [1.5, 0.9]
     with pytest.raises(RecipeError) as refused:

@@ -3,19 +3,20 @@
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 import torch
 
-from exporter.errors import SourceError, WeightsError
+from exporter.errors import GraphError, SourceError, WeightsError
 from exporter.progress import SilentProgress
 from exporter.recipe import Recipe, make_recipe
 from exporter.sessions import unoptimized_session
 from exporter.sources.python import load
 from exporter.sources.user_code import find
 from exporter.tracing import PIXELS
+from tests.exporter.exporting import export_to, outputs_of
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -83,6 +84,43 @@ class Inside(nn.Module):
 
     def forward(self, pixels):
         return self.net(pixels)
+
+class Wrong(Net):
+    def forward(self, pixels):
+        features = self.first(pixels)
+        return self.head(features)
+
+class Branches(Net):
+    def forward(self, pixels):
+        if pixels.mean() > 0.7:
+            return super().forward(pixels) * 2
+        return super().forward(pixels)
+
+class Yolox(nn.Module):
+    # Boxes for the cells of strides 8, 16 and 32, relative to these, or if decoded in pixels.
+    def __init__(self, decoded=False):
+        super().__init__()
+        torch.manual_seed(1)
+        self.decoded = decoded
+        self.levels = nn.ModuleList(nn.Conv2d(3, 8, stride, stride) for stride in (8, 16, 32))
+
+    def forward(self, pixels):
+        found = []
+        for layer in self.levels:
+            stride, raw = layer.stride[0], layer(pixels)
+            if self.decoded:
+                rows = torch.arange(raw.shape[2])[:, None].expand(raw.shape[2:])
+                columns = torch.arange(raw.shape[3])[None].expand(raw.shape[2:])
+                center = (raw[:, :2] + torch.stack([columns, rows])) * stride
+                size = raw[:, 2:4].exp() * stride
+                raw = torch.cat([center, size, raw[:, 4:]], 1)
+            found.append(torch.cat([raw[:, :4], raw[:, 4:].sigmoid()], 1).flatten(2))
+        return torch.cat(found, 2).transpose(1, 2)
+
+class Batch(Net):
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm2d(3, track_running_stats=False)
 """
 
 SIDE = {"height": 16, "width": 16, "shorter_side": 16}
@@ -143,7 +181,9 @@ def test_a_stated_number_of_classes_stays(folder: Path) -> None:
 
 def test_a_callable_without_the_argument_names_the_misfit(folder: Path) -> None:
     trained(folder, 5)
-    with pytest.raises(WeightsError, match=r"size mismatch for head\.weight"):
+    with pytest.raises(
+        WeightsError, match=r"^python:own_nets:fixed: .*size mismatch for head\.weight"
+    ):
         load(
             "own_nets:fixed",
             recipe("own_nets:fixed", weights="w.pt", input=SIDE),
@@ -196,3 +236,56 @@ def test_a_mistake_in_the_user_s_code_is_named_by_its_file_and_line(
     with pytest.raises(SourceError, match=message):
         load(where, recipe(where, weights="none", input=SIDE), SilentProgress())
     assert folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        (
+            "Wrong",
+            r" \(own_nets\.py, line \d+\): The network does not run on \(2, 3, 16, 16\): mat1",
+        ),
+        ("Branches", r": .*can not capture this network.*own_nets\.py, line \d+"),
+        ("Batch", r": norm is a batch norm without running statistics"),
+    ],
+)
+def test_what_is_wrong_with_a_network_begins_with_its_source(
+    name: str, message: str, folder: Path
+) -> None:
+    where = f"own_nets:{name}"
+    with pytest.raises(GraphError, match=f"^python:{where}{message}"):
+        load(where, recipe(where, weights="none", input=SIDE), SilentProgress())
+    assert folder.exists()
+
+
+@pytest.mark.parametrize("stated", ["yolox", None])
+def test_boxes_that_are_relative_to_cells_become_those_of_the_decoded_network(
+    stated: str | None, folder: Path
+) -> None:
+    """The same random weights, whose boxes lie near their cells."""
+    fields: dict[str, Any] = {
+        "task": "detect",
+        "labels": ["a", "b", "c"],
+        "weights": "none",
+        "input": {"height": 64, "width": 96},
+    }
+    frames = np.random.default_rng(1).integers(0, 256, (2, 64, 96, 3), dtype=np.uint8)
+    found = []
+    for decoded in (False, True):
+        place = folder / str(decoded)
+        place.mkdir()
+        detect = {"decoder": stated} if stated and not decoded else {}
+        done = export_to(
+            place,
+            "python:own_nets:Yolox",
+            **fields,
+            code="..",
+            arguments={"decoded": decoded},
+            detect=detect,
+        )
+        assert done.card.boxes is not None
+        found.append((done.card.boxes.format, outputs_of(done.path, frames)))
+    (relative, one), (center, other) = found
+    assert (relative, center) == ("grid", "cxcywh")
+    for name in ("boxes", "scores", "classes"):
+        np.testing.assert_allclose(one[name], other[name], atol=1e-5)

@@ -6,9 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from exporter.errors import SourceError
+from exporter.errors import GraphError, SourceError, WeightsError
 from exporter.recipe import Recipe, make_recipe
-from exporter.sources.user_code import code_folders, find, importable, place_of, reason
+from exporter.sources import user_code
+from exporter.sources.user_code import (
+    code_folders,
+    find,
+    importable,
+    place_of,
+    reason,
+    source_named,
+)
 
 
 def recipe(where: str = "a:b", **fields: object) -> Recipe:
@@ -54,6 +62,41 @@ def test_the_place_is_the_last_line_of_the_user_s_own_files(folder: Path) -> Non
     assert place_of(error, (folder,)) == " (their_code.py, line 4)"
     assert place_of(error, (folder / "other",)) == ""
     assert place_of(error, (folder / "other", folder)) == " (their_code.py, line 4)"
+
+
+def test_a_line_of_an_installed_package_or_of_the_exporter_is_none_of_the_user_s(
+    folder: Path,
+) -> None:
+    installed = folder / ".venv" / "lib" / "site-packages"
+    installed.mkdir(parents=True)
+    (installed / "their_library.py").write_text("def fail():\n    raise KeyError('x')\n")
+    code = f"import sys\nsys.path.append({str(installed)!r})\nimport their_library\n\ntheir_library.fail()\n"
+    error = raised_by(folder, "their_user", code)
+    assert place_of(error, (folder,)) == " (their_user.py, line 5)"
+
+    with pytest.raises(SourceError) as raised:
+        find("math", recipe())
+    assert place_of(raised.value, (Path(user_code.__file__).parents[1],)) == ""
+
+
+def raise_in(error: Exception, cause: BaseException | None, source: str, *folders: Path) -> None:
+    with source_named(source, folders):
+        raise error from cause
+
+
+def test_an_error_gets_its_source_once_and_the_line_of_its_cause(folder: Path) -> None:
+    cause = raised_by(folder, "their_layers", "\n\nraise ValueError('no')\n")
+    for kind in (GraphError, WeightsError):
+        with pytest.raises(kind, match=r"^python:a:b \(their_layers\.py, line 3\): does not run$"):
+            raise_in(kind("does not run"), cause, "python:a:b", folder)
+        with pytest.raises(kind, match=r"^python:a:b: does not run$"):
+            raise_in(kind("does not run"), None, "python:a:b", folder)
+    with pytest.raises(GraphError, match=r"^it fails \(python:a:b\)$"):
+        raise_in(GraphError("it fails (python:a:b)"), cause, "python:a:b", folder)
+    with pytest.raises(GraphError, match=r"^python:a:b: fails at their_layers\.py, line 3$"):
+        raise_in(GraphError("fails at their_layers.py, line 3"), cause, "python:a:b", folder)
+    with pytest.raises(SourceError, match=r"^no weights$"):
+        raise_in(SourceError("no weights"), cause, "python:a:b", folder)
 
 
 def test_the_place_of_a_syntax_error_is_in_the_error(folder: Path) -> None:

@@ -54,7 +54,7 @@ class Normalization(TypedDict):
 class BoxForm(TypedDict):
     """How the numbers of a detector's own boxes were read; nobody stated or saw what is in `assumed`."""
 
-    format: Literal["xyxy", "yxyx", "xywh", "cxcywh", "grid"]
+    format: Literal["xyxy", "yxyx", "xywh", "yxhw", "cxcywh", "cycxhw", "grid"]
     unit: Literal["frame", "pixel"]
     assumed: NotRequired[list[Literal["format", "unit"]]]
 

@@ -1,0 +1,91 @@
+"""Which outputs of a classifier are the same scores in other words, as logits and their softmax are."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import onnx
+from onnx import NodeProto
+
+from exporter.network import Array
+
+_SAME_SCORES = {
+    *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Softmax", "Sigmoid"),
+    *("LogSoftmax", "Log", "Exp", "Clip", "Neg", "Mul", "Div", "Add", "Sub", "HardSigmoid"),
+}  # fmt: skip
+"""Operators that keep one value for each class; they are followed where only one input depends on the image."""
+
+_NEAR = 1e-4
+_FEWEST_RANKS = 3
+"""Fewer classes are in the same order too often by chance."""
+
+
+def graph_origins(model: onnx.ModelProto, tensors: Sequence[str]) -> dict[str, str]:
+    """Return for each tensor the one that its scores are computed from, through activations, factors and moves."""
+    producers = {name: node for node in model.graph.node for name in node.output if name}
+    return {name: _origin(producers, name) for name in tensors}
+
+
+def value_origins(values: Mapping[str, Array]) -> dict[str, str]:
+    """Return for each array of scores (N, K) the name of the first one of the same scores, on one example.
+
+    They are the same where one is the softmax or sigmoid of the other, or both have the same order everywhere.
+    """
+    origins: dict[str, str] = {}
+    for name, one in values.items():
+        known = (
+            origins[other]
+            for other in origins
+            if values[other].shape == one.shape and _are_same(values[other], one)
+        )
+        origins[name] = next(known, name)
+    return origins
+
+
+def _origin(producers: Mapping[str, NodeProto], tensor: str) -> str:
+    seen: set[str] = set()
+    while tensor not in seen and (node := producers.get(tensor)) is not None:
+        seen.add(tensor)
+        computed = [
+            name for name in node.input if name in producers and not _is_constant(producers, name)
+        ]
+        if node.op_type not in _SAME_SCORES or len(computed) != 1:
+            return tensor
+        tensor = computed[0]
+    return tensor
+
+
+def _is_constant(producers: Mapping[str, NodeProto], tensor: str) -> bool:
+    node = producers.get(tensor)
+    return node is not None and node.op_type == "Constant"
+
+
+def _are_same(one: Array, other: Array) -> bool:
+    pair = [np.asarray(values, np.float64).reshape(len(values), -1) for values in (one, other)]
+    if not all(np.isfinite(values).all() for values in pair):
+        return True  # nothing is known of them
+    if pair[0].shape[1] >= _FEWEST_RANKS:
+        first, second = (np.argsort(values, axis=1, kind="stable") for values in pair)
+        if np.array_equal(first, second):
+            return True
+    # A softmax over one class is 1, whatever the score is.
+    activations = (_sigmoid, _as_is) if pair[0].shape[1] == 1 else (_sigmoid, _as_is, _softmax)
+    return any(
+        np.allclose(activation(logits), scores, atol=_NEAR)
+        for logits, scores in (pair, pair[::-1])
+        for activation in activations
+    )
+
+
+def _as_is(scores: Array) -> Array:
+    return scores
+
+
+def _softmax(logits: Array) -> Array:
+    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
+    probabilities: Array = shares / shares.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _sigmoid(logits: Array) -> Array:
+    probabilities: Array = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
+    return probabilities
