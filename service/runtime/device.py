@@ -139,7 +139,6 @@ def plan_session(
                 | (SPIN_WHILE_RUNNING if spin else {}),
                 (host,),
                 frozenset({CPU_PROVIDER}),
-                memory_pattern=False,
             )
         case "openvino":
             return SessionPlan(

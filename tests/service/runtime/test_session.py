@@ -89,7 +89,9 @@ def test_a_session_has_the_threads_and_entries_of_its_plan(tmp_path: Path) -> No
     path = write_servable(tmp_path)
     options = connect(str(path), CPU, plan(intra_threads=3)).get_session_options()
     assert (options.intra_op_num_threads, options.inter_op_num_threads) == (3, 1)
-    assert not options.enable_mem_pattern, "as the plan for a CPU has it"
+    assert options.enable_mem_pattern, "as the plan for a CPU has it"
+    split = connect(str(path), CPU, plan(memory_pattern=False)).get_session_options()
+    assert not split.enable_mem_pattern
     assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
 
 
