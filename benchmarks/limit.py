@@ -20,9 +20,10 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from service.card import INPUT_NAME, read_card
+from service.card import INPUT_NAME
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
+from service.servable_file import read_card
 
 TRIAL_SECONDS = 0.6
 FINAL_SECONDS = 1.5

@@ -10,7 +10,7 @@ from benchmarks.environments import ensure_environment
 from benchmarks.machine import describe_machine
 from benchmarks.server import Server, StartError, free_port, run_server
 from benchmarks.subject import Subject
-from service.card import read_card
+from service.servable_file import read_card
 
 KEPT = CACHE / "tuning.json"
 CLIENTS = 32

@@ -12,7 +12,8 @@ from exporter.labels import read_labels
 from exporter.network import Facts
 from exporter.recipe import Recipe
 from exporter.writing import write_servable
-from service.card import Card, check_certificate, read_card
+from service.card import Card
+from service.servable_file import check_certificate, read_card
 
 EDITABLE = ("title", "description", "labels", "license", "source", "background_id", "scores")
 """The fields that may be edited; the graph and its proof determine all others."""

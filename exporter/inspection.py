@@ -14,7 +14,8 @@ from exporter.errors import SourceError
 from exporter.file_kind import not_onnx
 from exporter.report import in_units, show_card
 from exporter.shapes import infer_shapes
-from service.card import Card, CardError, check_certificate, read_card
+from service.card import Card, CardError
+from service.servable_file import check_certificate, read_card
 
 BAR = 40
 

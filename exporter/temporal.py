@@ -25,7 +25,8 @@ from exporter.sensitivity import allowed_by_rounding
 from exporter.sources.user_code import find
 from exporter.tracing import capture, layer_outputs, run_module, torch_name
 from exporter.writing import write_servable
-from service.card import TEMPORAL_INPUT_NAME, Card, Window, read_card
+from service.card import TEMPORAL_INPUT_NAME, Card, Window
+from service.servable_file import read_card
 
 RAW = "raw_logits"
 

@@ -15,14 +15,11 @@ from onnx import StringStringEntryProto
 from exporter.encoded_model import graph_parts, model_parts
 from exporter.errors import WriteError
 from exporter.external_data import INLINE_LIMIT, data_bytes, is_large, split, write_data
-from service.card import (
-    CARD_KEY,
-    DATA_SUFFIX,
+from service.card import CARD_KEY, DATA_SUFFIX, Card, Digest
+from service.servable_file import (
     FUNCTION_FIELD,
     GRAPH_FIELD,
     OPSET_FIELD,
-    Card,
-    Digest,
     check_certificate,
     part_head,
 )
@@ -41,7 +38,7 @@ def graph_digest(
 ) -> str:
     """Return the SHA-256 of the graph and the model's functions, in hex.
 
-    It equals `service.card.graph_sha256` of the written file.
+    It equals `service.servable_file.graph_sha256` of the written file.
 
     Args:
         model: the model.

@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from service.card import CardError, check_certificate
+from service.card import CardError
 from service.errors import DeviceError, ServableError
 from service.graph.bounds import MAX_TENSOR_BYTES, check_bounds
 from service.imaging.resampling import RESIZER
@@ -16,6 +16,7 @@ from service.runtime.host import granted_cores, granted_memory, granted_threads
 from service.runtime.probing import find_device, try_device
 from service.runtime.repository import Refusal, Servable
 from service.runtime.session import RUNTIME_VERSION
+from service.servable_file import check_certificate
 
 GOOD, BAD, ABSENT, DOUBTFUL = "[green]✓[/]", "[red]✗[/]", "[dim]–[/]", "[yellow]![/]"
 

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from tests.servables import write_servable
@@ -14,6 +15,10 @@ from tests.servables import write_servable
 os.environ.pop(
     "COLUMNS", None
 )  # of pytest-xdist; a console reads its width from there when it is made
+
+# One example in 200 ms, Hypothesis' own limit, is not to be had on a busy machine; a test has its limit as a whole.
+hypothesis.settings.register_profile("foveal", deadline=None)
+hypothesis.settings.load_profile("foveal")
 
 LIMITS = {"e2e": 60, "playground": 60, "docker": 60, "exporter": 120}
 """Seconds that a test may take, by its folder: real processes and browsers, and networks that PyTorch makes, trains and

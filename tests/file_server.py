@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 
 @dataclass
@@ -21,6 +21,7 @@ class FileServer:
         url: of the folder.
         ranges: whether it answers with parts of files.
         lists: whether it gives pages of links.
+        encodes: whether it percent-encodes the names in pages of links, as web servers do.
         links: further links on the page of the root, as they are.
         statuses: what is answered instead of a path's content.
         redirects: where a path leads instead.
@@ -34,6 +35,7 @@ class FileServer:
     url: str = ""
     ranges: bool = True
     lists: bool = True
+    encodes: bool = False
     links: list[str] = field(default_factory=list)
     statuses: dict[str, int] = field(default_factory=dict)
     redirects: dict[str, str] = field(default_factory=dict)
@@ -94,6 +96,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404 if files.lists else 403)
             return
         names = [one.name + "/" * one.is_dir() for one in sorted(target.iterdir())]
+        if files.encodes:
+            names = [quote(one) for one in names]
         links = ["../", "?C=N;O=D", *names, *(files.links if target == files.root else [])]
         body = "".join(f'<a href="{html.escape(one)}">x</a>\n' for one in links).encode()
         self._head(200, len(body), Content_Type="text/html")

@@ -6,7 +6,8 @@ from pathlib import Path
 import onnx
 from onnx import TensorProto, helper
 
-from service.card import CARD_KEY, Card, Certificate, Cost, Digest, ImageInput, graph_sha256
+from service.card import CARD_KEY, Card, Certificate, Cost, Digest, ImageInput
+from service.servable_file import graph_sha256
 
 COLORS = ("red", "green", "blue")
 SIDE = 8

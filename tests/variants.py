@@ -9,16 +9,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper, numpy_helper
 
-from service.card import (
-    CARD_KEY,
-    REFERENCE_FILE,
-    Accuracy,
-    Card,
-    Precision,
-    Variant,
-    graph_sha256,
-    read_card,
-)
+from service.card import CARD_KEY, REFERENCE_FILE, Accuracy, Card, Precision, Variant
+from service.servable_file import graph_sha256, read_card
 from tests.servables import SIDE, color_model
 
 

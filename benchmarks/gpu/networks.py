@@ -18,9 +18,10 @@ from benchmarks.gpu.steps import RESNET
 from exporter.cost import count_cost
 from exporter.precision import to_fp16
 from exporter.writing import WRITTEN_DIGEST, graph_digest, write_servable
-from service.card import Card, Certificate, ImageInput, read_card
+from service.card import Card, Certificate, ImageInput
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
+from service.servable_file import read_card
 
 REPOSITORY = ROOT / "models"
 HALF = "-fp16"

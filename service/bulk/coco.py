@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import to_json
 
+from service.bulk.image_names import ends_of
 from service.bulk.rows import Row, is_failure
 from service.bulk.whole_file import whole_file
 from service.errors import ConfigurationError
@@ -52,13 +53,11 @@ class Ids:
         Raises:
             ConfigurationError: another image has the same id.
         """
-        parts = name.split("/")
         if self.images is not None:
-            ends = ("/".join(parts[at:]) for at in range(len(parts)))
-            found = next((self.images[end] for end in ends if end in self.images), None)
+            found = next((self.images[end] for end in ends_of(name) if end in self.images), None)
             self.unknown_images += found is None
         else:
-            stem = parts[-1].partition(".")[0]
+            stem = name.rpartition("/")[2].partition(".")[0]
             found = int(stem) if stem.isdecimal() and stem.isascii() else name
         if found is not None and self._used.setdefault(found, name) != name:
             raise ConfigurationError(

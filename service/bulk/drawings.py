@@ -8,6 +8,7 @@ from urllib.parse import quote
 from service.bulk.answers import RENDERING, Answer
 from service.bulk.item import name_of, reason_of
 from service.bulk.results import Mode
+from service.bulk.whole_file import require_here
 from service.errors import ConfigurationError
 from service.imaging.overlay import RenderedImage
 from service.media_types import PNG
@@ -27,6 +28,7 @@ def check_folder(folder: Path, task: Task, sources: Sequence[str], mode: Mode) -
     """
     if RENDERING not in task.renderings:
         raise ConfigurationError(f"--images: the results of {task.name} can not be drawn.")
+    require_here("--images", folder)
     if folder.exists() and not folder.is_dir():
         raise ConfigurationError(f"--images {folder}: this is a file, not a folder.")
     here = [one for one in sources if not is_url(one)]

@@ -6,7 +6,9 @@ from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+from service.bulk.image_names import ends_of, readings_of
 from service.bulk.item import Item, SourceFile, name_of, reason_of
 from service.bulk.shard import DAMAGED, headers, is_shard, opened, parts_of
 from service.bulk.sources import Sources
@@ -15,7 +17,7 @@ from service.errors import LabelsError
 from service.labeled.reading import read_beside
 from service.labeled.table import LABEL_COLUMNS
 from service.labeled.truth import LabeledImage, LabeledImages
-from service.storage.url import is_url
+from service.storage.url import is_url, is_web, parse_source
 
 LABEL_MEMBERS = ("cls", "json", "txt")
 """Extensions of the members that label a sample, that which goes before first."""
@@ -94,7 +96,8 @@ def read_known_answers(
     if not cells:
         raise LabelsError(
             f"{', '.join(sources.names)}: there are no labels in it. A tar shard has 0001.cls, 0001.json or 0001.txt "
-            f"beside 0001.jpg, and a Parquet file a column {', '.join(LABEL_COLUMNS[:3])} or that of --label-column"
+            f"beside 0001.jpg, and a Parquet file a column {', '.join(LABEL_COLUMNS[:3])} or that of --label-column. "
+            "A folder elsewhere has a folder for each class. Or give --labels FILE, a CSV with columns file and label"
         )
     by_name = {name: LabeledImage(Path(name), one) for name, one in cells.items()}
     name = Path(sources.names[0]).name
@@ -103,15 +106,8 @@ def read_known_answers(
     )
 
 
-def ends_of(name: str) -> Iterator[str]:
-    """Yield the name of an image and its ends, from part to part; of a URL, as a path has it, too."""
-    parts = name.split("/")
-    yield from ("/".join(parts[at:]) for at in range(len(parts)))
-    yield str(Path(name))
-
-
 def _stem(name: str) -> Iterator[str]:
-    yield parts_of(name.rpartition("/")[2])[0]
+    yield from (parts_of(one.rpartition("/")[2])[0] for one in readings_of(name))
 
 
 def _cells_of_folders(sources: Sources) -> dict[str, Cells]:
@@ -119,11 +115,11 @@ def _cells_of_folders(sources: Sources) -> dict[str, Cells]:
     found: dict[str, Cells] = {}
     for source in sources.names:
         if is_url(source):
-            head = f"{source.rstrip('/')}/"
+            head = f"{parse_source(source)}/"
             for name in sources.files_of(source):
                 label, slash, _ = name.removeprefix(head).partition("/")
                 if slash and name.startswith(head):
-                    found[key_of(name)] = (label,)
+                    found[key_of(name)] = (unquote(label) if is_web(name) else label,)
     return found
 
 

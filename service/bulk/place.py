@@ -51,7 +51,7 @@ class Place:
             try:
                 return function()
             except StorageError as error:
-                if error.reason == "denied":
+                if error.reason in {"denied", "invalid"}:  # it would say the same
                     raise
             self._sleep(pause)
         return function()

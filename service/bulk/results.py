@@ -11,6 +11,7 @@ from service.bulk.parquet import Table, journal_of, read_rows
 from service.bulk.record import Record, RecordFile
 from service.bulk.rows import Row
 from service.bulk.table import is_table, require_pyarrow
+from service.bulk.whole_file import require_here
 from service.errors import ConfigurationError
 
 Mode = Literal["new", "resume", "overwrite"]
@@ -23,6 +24,7 @@ def check_out(out: Path, mode: Mode) -> None:
     Raises:
         ConfigurationError: they can not go there, or some are there already.
     """
+    require_here("--out", out)
     if is_table(out):
         require_pyarrow(f"--out {out}")
     elif out.suffix.lower() not in LINES:

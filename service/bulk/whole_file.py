@@ -26,12 +26,26 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise ConfigurationError(f"{path} can not be written: {reason_of(error)}.") from error
 
 
+def require_here(option: str, path: Path) -> None:
+    """Check that a path is one of this machine; `pathlib` has made `s3:/bucket` of `s3://bucket`.
+
+    Raises:
+        ConfigurationError: it is the URL of another place.
+    """
+    scheme = path.parts[0] if path.parts else ""
+    if scheme.endswith(":") and not Path(scheme).exists():
+        raise ConfigurationError(
+            f"{option} {path}: this is a URL, and results are written on this machine. Copy them there afterwards."
+        )
+
+
 def check_new(option: str, path: Path, *, replaces: bool) -> None:
     """Check that a file can be made where an option says.
 
     Raises:
         ConfigurationError: something is there and is not to be replaced, or there is no such folder.
     """
+    require_here(option, path)
     if path.is_dir():
         raise ConfigurationError(f"{option} {path}: this is a folder. Name a file.")
     if path.exists() and not path.is_file():

@@ -20,6 +20,8 @@ MOST_KEPT_BYTES = 256 << 20
 PAUSES_SECONDS = (0.1, 1.0)
 """Before each further attempt: after so many, a request that is what ends its replicas has ended three."""
 SERVER_ERROR = 500
+_CHANGES = ("/v1/admin", "/v2/repository/models/")
+"""What the paths of calls begin with that change the models."""
 
 
 def middlewares() -> list[Middleware]:
@@ -202,4 +204,4 @@ def _is_of_proxy(message: Message) -> bool:
 
 def _may_repeat(scope: Scope) -> bool:
     path = str(scope["path"])
-    return scope["method"] in {"GET", "HEAD", "POST"} and not path.startswith("/v1/admin")
+    return scope["method"] in {"GET", "HEAD", "POST"} and not path.startswith(_CHANGES)

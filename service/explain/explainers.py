@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from service.card import Card, CardError, check_certificate
+from service.card import Card, CardError
 from service.errors import FovealError, NotReadyError, OverloadedError, ShuttingDownError
 from service.graph.anatomy import Anatomy, instrument_graph
 from service.metrics import VersionMetrics
@@ -20,6 +20,7 @@ from service.runtime.model import Model
 from service.runtime.repository import Servable
 from service.runtime.session import open_session
 from service.runtime.workers import Workers
+from service.servable_file import check_certificate
 
 LOAD_SECONDS = 60.0
 

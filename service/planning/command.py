@@ -4,12 +4,13 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from service.card import CardError, graph_sha256
+from service.card import CardError
 from service.errors import ConfigurationError
 from service.planning.measuring import Settings, measure
 from service.planning.profile import Profile, read_profile, this_machine
 from service.planning.sample_image import sample_image
 from service.runtime.repository import Servable, scan_repository
+from service.servable_file import graph_sha256
 
 DEFAULT_IMAGE = "640x480"
 QUIET_CORES = 0.1

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-from service.card import graph_sha256
 from service.errors import ConfigurationError, ImageError
 from service.imaging.decode import Limits
 from service.imaging.decoder import ThreadDecoder
@@ -22,6 +21,7 @@ from service.runtime.host import granted_threads, imaging_threads
 from service.runtime.loaded import Loaded
 from service.runtime.loading import ModelLoader
 from service.runtime.repository import Servable
+from service.servable_file import graph_sha256
 from service.tasks.task import Task
 from service.tasks.tasks import TASKS
 

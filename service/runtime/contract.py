@@ -5,18 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from service.card import (
-    DATA_SUFFIX,
-    INPUT_NAME,
-    TEMPORAL_INPUT_NAME,
-    Card,
-    CardError,
-    check_certificate,
-)
+from service.card import DATA_SUFFIX, INPUT_NAME, TEMPORAL_INPUT_NAME, Card, CardError
 from service.errors import ServableError
 from service.runtime.job import Outputs, Tensor
 from service.runtime.repository import Servable
 from service.runtime.session import Session
+from service.servable_file import check_certificate
 
 
 def require_certificate(servable: Servable) -> None:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import get_args
 
-from service.card import DATA_SUFFIX, REFERENCE_FILE, Card, CardError, Precision, read_card
+from service.card import DATA_SUFFIX, REFERENCE_FILE, Card, CardError, Precision
 from service.errors import ConfigurationError
 from service.logs import printable
 from service.runtime.fleet import MODEL_NAME, is_version
+from service.servable_file import read_card
 
 MODEL_FILE = "model.onnx"
 

@@ -15,13 +15,13 @@ from pathlib import Path
 
 import numpy as np
 
-from service.card import read_card
 from service.errors import FovealError
 from service.runtime.contract import blank_input, check_contract
 from service.runtime.device import Device, plan_session
 from service.runtime.faults import is_out_of_memory, reason_of
 from service.runtime.job import Tensor
 from service.runtime.session import open_session, silence
+from service.servable_file import read_card
 
 try:
     import resource

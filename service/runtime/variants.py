@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import get_args
 
-from service.card import CardError, Precision, read_card
+from service.card import CardError, Precision
 from service.errors import ServableError
 from service.runtime.contract import require_certificate
 from service.runtime.repository import Servable
+from service.servable_file import read_card
 
 
 def variant_path(servable: Path, precision: Precision) -> Path:

@@ -8,10 +8,11 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
-from service.card import CardError, check_certificate, read_card
+from service.card import CardError
 from service.errors import StorageError, StorageFailure
 from service.logs import LOGGER
 from service.runtime.repository import MODEL_FILE
+from service.servable_file import check_certificate, read_card
 from service.storage.cache import CacheFullError, Entry, ModelCache
 from service.storage.fetching import FULL, MAKE_ROOM, Clock, DiskFullError, FileFetch, Pace
 from service.storage.file_system import FileGoneError, RemoteFiles

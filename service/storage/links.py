@@ -3,6 +3,8 @@
 from html.parser import HTMLParser
 from urllib.parse import urljoin, urlsplit
 
+from service.errors import StorageError
+
 MOST_PAGE_BYTES = 4 << 20
 MOST_LINKS = 20_000
 
@@ -13,7 +15,13 @@ class _Links(HTMLParser):
         self.found: list[str] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        if tag == "a" and len(self.found) < MOST_LINKS:
+        if tag == "a":
+            if len(self.found) >= MOST_LINKS:
+                raise StorageError(
+                    f"The page has more than {MOST_LINKS} links. Make several folders of it, or name the files in a "
+                    "list.",
+                    "invalid",
+                )
             self.found += [value for name, value in attrs if name == "href" and value]
 
 
@@ -25,6 +33,9 @@ def folder_links(page: bytes, base: str) -> list[tuple[str, bool]]:
     Args:
         page: HTML.
         base: the URL of the folder, with a slash at its end.
+
+    Raises:
+        StorageError: the page has more links than are read: a part of a folder must not pass for all of it.
     """
     parser = _Links()
     parser.feed(page.decode(errors="replace"))

@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from service.card import CardError, check_certificate
+from service.card import CardError
 from service.errors import ConfigurationError
+from service.servable_file import check_certificate
 from service.storage.lock_file import Pin, digests_in, version_digest, write_lock
 from service.storage.storage import ModelStorage
 

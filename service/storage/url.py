@@ -52,6 +52,11 @@ def is_url(text: str) -> bool:
     return _SCHEME.match(text) is not None
 
 
+def is_web(text: str) -> bool:
+    """Return whether a text is the URL of a web server, where names are percent-encoded."""
+    return is_url(text) and text.partition("://")[0].lower() in {"http", "https"}
+
+
 def parse_place(text: str) -> Path | StorageUrl:
     """Return the folder or the URL that a text names.
 
@@ -86,8 +91,7 @@ def parse_source(text: str) -> StorageUrl:
     """
     url = _split(text, "images")
     shown = redacted(text)
-    is_web = url.scheme in {"http", "https"}
-    if is_web and ("?" in url.path or "#" in url.path):
+    if is_web(text) and ("?" in url.path or "#" in url.path):
         raise ConfigurationError(
             f"{shown} must have no query and no fragment: it would be in the results. Fetch such files first"
         )

@@ -18,8 +18,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from service.card import CARD_KEY, graph_sha256
+from service.card import CARD_KEY
 from service.runtime.host import resident_bytes
+from service.servable_file import graph_sha256
 from tests.images import plain
 from tests.keys import bearer, write_keys
 from tests.live import MODELS, Live, problem, serve

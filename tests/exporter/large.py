@@ -16,7 +16,8 @@ from torch import nn
 
 from exporter.encoding import as_png
 from exporter.external_data import INLINE_LIMIT
-from service.card import CardError, check_certificate, read_card
+from service.card import CardError
+from service.servable_file import check_certificate, read_card
 from tests.exporter.exporting import export_to
 from tests.live import serve
 

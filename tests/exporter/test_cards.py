@@ -8,7 +8,8 @@ from exporter.cards import edit_card, make_card
 from exporter.errors import RecipeError
 from exporter.network import Facts
 from exporter.recipe import make_recipe
-from service.card import Card, Digest, check_certificate, read_card
+from service.card import Card, Digest
+from service.servable_file import check_certificate, read_card
 from tests.servables import color_card, write_servable
 
 RECIPE = {"source": "onnx:net.onnx", "task": "classify", "name": "net"}

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from exporter.cli import main
-from service.card import check_certificate, read_card
+from service.servable_file import check_certificate, read_card
 from tests.exporter.nets import SIDE, conv_onnx
 
 ROOT = Path(__file__).parents[2]

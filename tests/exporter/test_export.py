@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 
 from exporter.errors import GraphError, RecipeError, SourceError, WeightsError
 from exporter.heads.classify import ClassifyHead
-from service.card import check_certificate, read_card
+from service.servable_file import check_certificate, read_card
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 

@@ -12,7 +12,8 @@ from exporter.cards import edit_card
 from exporter.encoding import as_png
 from exporter.external_data import save_split, split
 from exporter.writing import graph_digest, write_servable
-from service.card import CardError, check_certificate, read_card
+from service.card import CardError
+from service.servable_file import check_certificate, read_card
 from tests.exporter.exporting import export_to, outputs_of, some_frames
 from tests.exporter.nets import LABELS, SIDE, conv_onnx
 from tests.live import serve

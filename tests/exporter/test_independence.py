@@ -8,7 +8,7 @@ import pytest
 from onnx import helper
 
 from exporter.errors import ProofError
-from service.card import read_card
+from service.servable_file import read_card
 from tests.exporter.exporting import export_to
 from tests.exporter.graphs import small_classifier
 

@@ -9,9 +9,9 @@ import pytest
 
 from exporter.heads.metrics import suppress
 from exporter.recipe import read_recipe
-from service.card import check_certificate, read_card
 from service.imaging.decode import Limits
 from service.imaging.resize import fit_encoded
+from service.servable_file import check_certificate, read_card
 from tests.exporter.exporting import OUTPUTS, outputs_of
 
 ROOT = Path(__file__).parents[2]

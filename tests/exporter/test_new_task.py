@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from service.card import read_card
+from service.servable_file import read_card
 from tests.exporter.exporting import outputs_of
 
 ROOT = Path(__file__).parents[2]

@@ -13,7 +13,7 @@ from exporter.precision import reduce_precision
 from exporter.progress import SilentProgress
 from exporter.proof import fit_all
 from exporter.recipe import Precision
-from service.card import read_card
+from service.servable_file import read_card
 from tests.exporter.exporting import some_frames
 
 ROOT = Path(__file__).parents[2]

@@ -6,7 +6,7 @@ import pytest
 
 from exporter.outcome import Measured
 from exporter.report import in_units, show_card, show_precisions
-from service.card import read_card
+from service.servable_file import read_card
 from tests.servables import write_servable
 
 

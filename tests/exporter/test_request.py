@@ -20,7 +20,7 @@ from exporter.errors import RecipeError
 from exporter.network import Facts
 from exporter.recipe import make_recipe
 from exporter.request import make_request
-from service.card import read_card
+from service.servable_file import read_card
 from tests.exporter.nets import SIDE, conv_onnx, small
 
 pytestmark = [

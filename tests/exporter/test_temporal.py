@@ -16,7 +16,7 @@ from exporter.progress import Progress, SilentProgress
 from exporter.recipe import Recipe
 from exporter.recipe_tables import WindowRecipe
 from exporter.temporal import TemporalModel
-from service.card import check_certificate, graph_sha256, read_card
+from service.servable_file import check_certificate, graph_sha256, read_card
 from tests.servables import write_servable
 
 WINDOW = WindowRecipe(frames=4, stride=2, fps=2)

@@ -12,7 +12,8 @@ from PIL import Image
 from exporter.cli import main
 from exporter.errors import RecipeError
 from exporter.outcome import Exported
-from service.card import Card, check_certificate, read_card
+from service.card import Card
+from service.servable_file import check_certificate, read_card
 from tests.exporter.exporting import export_to, outputs_of
 from tests.exporter.nets import LABELS, SIDE, save_weights, small
 

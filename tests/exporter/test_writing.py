@@ -10,7 +10,7 @@ import pytest
 
 from exporter.errors import WriteError
 from exporter.writing import graph_digest, next_version, write_file, write_servable
-from service.card import check_certificate, graph_sha256, read_card
+from service.servable_file import check_certificate, graph_sha256, read_card
 from tests.servables import color_card, color_model
 
 

@@ -25,11 +25,12 @@ from service.api.ingest.multipart import FormReader, files_of
 from service.api.ingest.numbers import array_of, read_json
 from service.api.tensors import TensorLimits
 from service.bulk.shard import images_in_shard
-from service.card import CardError, graph_sha256, read_card
+from service.card import CardError
 from service.errors import FovealError
 from service.imaging.announced import announced_pixels
 from service.imaging.decode import Limits, open_image, read_pixels
 from service.runtime.signature import Signature, TensorInfo
+from service.servable_file import graph_sha256, read_card
 from service.video.opening import open_clip
 from service.video.reader import VideoLimits
 from service.video.sampling import Sampling

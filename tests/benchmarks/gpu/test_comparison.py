@@ -8,7 +8,7 @@ import pytest
 from numpy.typing import NDArray
 
 from benchmarks.gpu.comparison import agree, batches, comparison_of, tolerance_of
-from service.card import read_card
+from service.servable_file import read_card
 from tests.servables import color_card
 
 MODELS = Path(__file__).parents[3] / "models"

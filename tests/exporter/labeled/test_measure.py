@@ -17,7 +17,8 @@ from torch import nn
 from exporter.cli import main
 from exporter.errors import RecipeError
 from exporter.outcome import Exported
-from service.card import Accuracy, read_card
+from service.card import Accuracy
+from service.servable_file import read_card
 from tests.exporter.exporting import QUICK, export_to
 
 pytestmark = [

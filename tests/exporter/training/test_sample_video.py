@@ -19,8 +19,8 @@ from exporter.training.sample_video import (
     encode,
     frames,
 )
-from service.card import read_card
 from service.imaging.resize import fit_image
+from service.servable_file import read_card
 from tests.clips import stored_frames
 
 ROOT = Path(__file__).parents[3]

@@ -22,7 +22,8 @@ from exporter.training.unet import (
     learn,
     loss,
 )
-from service.card import Card, read_card
+from service.card import Card
+from service.servable_file import read_card
 
 ROOT = Path(__file__).parents[3]
 SERVABLE = ROOT / "models" / "unet-digits" / "1" / "model.onnx"

@@ -14,12 +14,15 @@ from typing import Any, TypeVar
 import pytest
 
 from service.bulk.chunks import HELD_BYTES, read_some
+from service.bulk.coco import Ids
 from service.bulk.item import Item
+from service.bulk.known_answers import read_known_answers
 from service.bulk.place import PAUSES_SECONDS, Place
 from service.bulk.remote import Places, RemotePath
 from service.bulk.sources import Sources
 from service.errors import ConfigurationError, FovealError, StorageError
 from service.storage.file_system import CHUNK_BYTES, RemoteFiles, open_remote
+from service.storage.links import MOST_LINKS
 from service.storage.url import StorageUrl, parse_url
 from tests.buckets import BUCKET, empty_bucket, moto_server, no_rights
 from tests.file_server import FileServer, serve_files
@@ -280,6 +283,40 @@ def test_a_page_of_links_is_a_folder(web: FileServer) -> None:
     assert given.others == 1
     assert found(sources(f"{web.url}/b.jpg", f"{web.url}/a"), web.url) == expected
     assert {method for method, _, _ in web.requests} <= {"GET", "HEAD"}
+
+
+def test_a_page_with_more_links_than_are_read_is_no_folder_of_some_images(web: FileServer) -> None:
+    web.links = [f"{number}.jpg" for number in range(MOST_LINKS)]
+    with pytest.raises(StorageError, match=r"more than 20000 links.*in a list"):
+        place_of(web).files.children()
+
+
+def test_names_on_the_web_are_those_of_folders_and_annotations(
+    web: FileServer, tmp_path: Path
+) -> None:
+    for name in ("tiger cat/1 ü.jpg", "espresso/2.jpg", "espresso/3%20.jpg"):
+        path = web.root / "val" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+    web.encodes = True
+
+    def labels(source: str, table: Path | None) -> dict[str, tuple[str, ...]]:
+        known = read_known_answers(sources(source), "classify", table, None)
+        return {item.name: one.cells for item, one in known.pairs() if one is not None}
+
+    expected = {
+        f"{web.url}/val/espresso/2.jpg": ("espresso",),
+        f"{web.url}/val/espresso/3%2520.jpg": ("espresso",),
+        f"{web.url}/val/tiger%20cat/1%20%C3%BC.jpg": ("tiger cat",),
+    }
+    assert labels(f"{web.url}/val/", None) == expected
+    assert labels(f"{web.url.replace('http', 'HTTP')}/val", None) == expected
+    table = tmp_path / "labels.csv"
+    rows = "tiger cat/1 ü.jpg,tiger cat\nespresso/2.jpg,espresso\n3%20.jpg,espresso\n"
+    table.write_text("file,label\n" + rows)
+    assert labels(f"{web.url}/val", table) == expected
+    ids = Ids(images={"1 ü.jpg": 17, "2.jpg": 18})
+    assert [ids.image(name) for name in expected] == [18, None, 17]
 
 
 def test_a_file_that_is_refused_has_an_error_while_others_are_read(web: FileServer) -> None:

@@ -2,8 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from service.bulk.drawings import check_folder
+from service.bulk.results import check_out
 from service.bulk.whole_file import check_new, whole_file
 from service.errors import ConfigurationError
+from service.tasks.tasks import TASKS
 
 
 def test_where_nothing_can_be_made_nor_removed_it_says_so_in_one_line(tmp_path: Path) -> None:
@@ -27,3 +30,14 @@ def test_an_error_leaves_neither_a_part_nor_another_content(tmp_path: Path) -> N
 def test_a_device_is_never_replaced() -> None:
     with pytest.raises(ConfigurationError, match="--out /dev/null: this is no regular file"):
         check_new("--out", Path("/dev/null"), replaces=True)
+
+
+def test_results_are_not_written_into_a_folder_with_the_name_of_a_bucket() -> None:
+    path = Path("s3://bucket/r.jsonl")
+    message = "s3:/bucket/r.jsonl: this is a URL, and results are written on this machine"
+    with pytest.raises(ConfigurationError, match=f"--out {message}"):
+        check_out(path, "new")
+    with pytest.raises(ConfigurationError, match=f"--images {message}"):
+        check_folder(path, TASKS["detect"], [], "new")
+    with pytest.raises(ConfigurationError, match=f"--coco {message}"):
+        check_new("--coco", path, replaces=False)

@@ -113,12 +113,25 @@ async def test_an_answer_that_has_begun_is_not_begun_again() -> None:
 
 @pytest.mark.parametrize(
     ("method", "path"),
-    [("PUT", "/v1/models/a/versions/2"), ("DELETE", "/v1/models/a/versions/2"), ("POST", "/v1/admin/reload")],
-)  # fmt: skip
+    [
+        ("PUT", "/v1/models/a/versions/2"),
+        ("DELETE", "/v1/models/a/versions/2"),
+        ("POST", "/v1/admin/reload"),
+    ],
+)
 async def test_what_changes_the_models_is_sent_once(method: str, path: str) -> None:
     proxy = Proxy((NOT_OURS, END))
     assert "sent once" in given_up(await ask(proxy, method=method, path=path))["detail"]
     assert proxy.bodies == [b"abcd"]
+
+
+async def test_a_load_of_v2_is_sent_once_and_its_index_again() -> None:
+    proxy = Proxy((NOT_OURS, END))
+    _, body = await ask(proxy, path="/v2/repository/models/a/load")
+    assert "sent once" in json.loads(body["body"])["error"]
+    assert proxy.bodies == [b"abcd"]
+    asked_again = Proxy((NOT_OURS, END), (OK, END))
+    assert await ask(asked_again, path="/v2/repository/index") == [OK, END]
 
 
 @pytest.mark.parametrize("lost", [(), (NOT_OURS, END)])
