@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import multiprocessing
+import os
 import signal
 import socket
 import time
@@ -96,6 +97,12 @@ class Child:
         """Send it the number of a signal."""
         with contextlib.suppress(OSError):  # the process is dead
             self._pipe.send(int(number))
+
+    def go_on(self) -> None:
+        """Let it go on where it was stopped: a stopped process reads no number of a signal."""
+        if self.pid is not None and not self.ended.done():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGCONT)
 
     def ask(self) -> int:
         """Ask whether it is alive, unless it still owes an answer; return how many rounds it has owed one."""

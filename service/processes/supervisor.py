@@ -50,7 +50,8 @@ END_SECONDS = 90.0
 class Supervisor:
     """Keeps `count` workers on one socket until SIGTERM, SIGHUP or SIGINT.
 
-    It relays the signals to every worker, which ends as a service of one process does. Workers have these signals
+    It relays the signals to every worker, which ends as a service of one process does; one that was stopped goes on
+    for that, as systemd lets it. Workers have these signals
     blocked: a terminal sends Ctrl+C, and systemd its SIGTERM, to the workers too, and a second signal would skip the
     grace.
 
@@ -191,6 +192,7 @@ class Supervisor:
         self._listener.close()  # or the kernel would accept connections after the last worker has closed its own
         for child in self._children.values():
             child.relay(number)
+            child.go_on()
 
 
 def _describe_end(code: int) -> str:

@@ -125,8 +125,10 @@ class HealthWatcher:
         """Run a blank image through the model's queue, and mark the model by what comes out.
 
         A queue that is full or slow is no failure as long as batches still come out of it, nor is a check that only
-        waited for a worker: then the batches of other models ran. A queue that was closed says nothing.
+        waited for a worker: then the batches of other models ran. A queue that was closed says nothing, nor does one
+        that was taken from the model meanwhile: it fell asleep, or was woken again since.
         """
+        before = model.queue
         was_running = queue.running
         tried_before, ran_before = queue.batches_tried, queue.batches_run
         job = Job(prepare=partial(_blank, model.blank), finish=_require_finite)
@@ -142,6 +144,8 @@ class HealthWatcher:
             return
         except (OverloadedError, NotReadyError) as error:
             outcome = error
+        if model.queue is not before:
+            return
         if isinstance(outcome, JobResult):
             model.mark_ready()
             record.note(queue)

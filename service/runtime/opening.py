@@ -263,6 +263,8 @@ class Opener:
 
 
 def _mark_broken(model: Model, reason: str) -> None:
+    if model.queue is None or model.queue.broken != reason:
+        return  # that queue is in its first check, which fails for it, or was let go: another one will answer
     model.mark_failed(reason)
     log.error("%s is not served any more: it %s", model, reason)
 

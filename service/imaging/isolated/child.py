@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from service.imaging.isolated.messages import REPLY, Reply, Request
 
@@ -77,6 +78,14 @@ class DecoderProcess:
     def ended(self) -> bool:
         """Whether it has ended, although nobody has ended it."""
         return self._process.poll() is not None
+
+    @property
+    def stopped(self) -> bool:
+        """Whether somebody has stopped it (SIGSTOP), so that it works on nothing."""
+        with contextlib.suppress(OSError):  # it has ended
+            state = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()[0]
+            return state in {"T", "t"}
+        return False
 
     def wait_until_ready(self) -> None:
         """Wait for the first word of a new process.

@@ -135,7 +135,7 @@ class IsolatedDecoder:
         """Return the frame and its source; see `Decoder`.
 
         Raises:
-            UnavailableError: the process was killed from outside.
+            UnavailableError: the process was killed or stopped from outside.
         """
         text = target.model_dump_json().encode()
         frame = np.empty((target.height, target.width, 3), np.uint8)
@@ -237,7 +237,7 @@ class IsolatedDecoder:
             self._pool.give_back(process)
             raise
         except BaseException as error:
-            reason, answer = self._why(error, until)
+            reason, answer = self._why(error, process, until)
             self._pool.discard(process, reason)
             if answer is error:
                 raise
@@ -245,9 +245,16 @@ class IsolatedDecoder:
         self._pool.give_back(process)
         return found
 
-    def _why(self, error: BaseException, until: float) -> tuple[str, BaseException]:
+    def _why(
+        self, error: BaseException, process: DecoderProcess, until: float
+    ) -> tuple[str, BaseException]:
         """Return why a process is ended, and the error of its image."""
         if isinstance(error, TimeoutError):
+            if process.stopped:
+                log.error("A decoder process was stopped from outside and is replaced.")
+                return "killed", UnavailableError(
+                    "The process that decoded this image was stopped. Try again in a moment."
+                )
             return "time", self._late(until)
         if isinstance(error, EndedError) and error.code == NO_MEMORY_CODE:
             most = self._memory_bytes >> 20

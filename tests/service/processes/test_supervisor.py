@@ -3,6 +3,8 @@
 import os
 import signal
 import socket
+import subprocess
+import sys
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -116,6 +118,19 @@ def ignore_the_signal(_: socket.socket, __: WorkerSlot, pipe: Connection) -> Non
             pipe.send(Alive())
 
 
+def stop_and_let_the_service_end(_: socket.socket, __: WorkerSlot, pipe: Connection) -> None:
+    """Stop before anything is loaded; the service ends once this process has been stopped."""
+    watcher = f"""
+import os, pathlib, signal, time
+while "State:\\tT" not in pathlib.Path("/proc/{os.getpid()}/status").read_text():
+    time.sleep(0.01)
+os.kill({os.getppid()}, signal.SIGTERM)
+"""
+    subprocess.Popen([sys.executable, "-c", watcher])
+    os.kill(os.getpid(), signal.SIGSTOP)
+    answer(pipe)
+
+
 IMPATIENT = RestartPolicy(first_seconds=0.01, round_seconds=0.1, silent_rounds=20, first_rounds=400)
 
 
@@ -134,6 +149,14 @@ def test_a_worker_may_take_longer_before_its_first_answer(caplog: pytest.LogCapt
     code, _ = supervise(take_long_to_begin, restarts=IMPATIENT)
     assert code == 0
     assert "did not answer" not in caplog.text
+
+
+def test_a_worker_that_was_stopped_while_it_loads_ends_with_the_service(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    code, announced = supervise(stop_and_let_the_service_end, restarts=RestartPolicy())
+    assert (code, announced) == (0, [])
+    assert "was killed" not in caplog.text
 
 
 def test_a_worker_that_does_not_end_is_killed_in_the_end(caplog: pytest.LogCaptureFixture) -> None:

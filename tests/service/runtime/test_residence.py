@@ -8,11 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from service.errors import DeadlineError, ModelsMemoryError, NotReadyError, OverloadedError
+from service.errors import (
+    DeadlineError,
+    ModelsMemoryError,
+    NotReadyError,
+    OverloadedError,
+    StuckError,
+)
 from service.metrics import Metrics
 from service.runtime.device import Device
 from service.runtime.job import Job, JobResult
-from service.runtime.model import MOST_WAITING, Model
+from service.runtime.model import ASLEEP, MOST_WAITING, Model
 from service.runtime.opening import Batching, Opener
 from service.runtime.residence import RETRY_SECONDS, STAY_SECONDS, Residence
 from service.runtime.workers import Workers
@@ -22,6 +28,8 @@ from tests.service.runtime.networks import Loader, servable
 
 pytestmark = pytest.mark.anyio
 MODEL_BYTES = 10
+LONG_SECONDS = 1e6
+"""After which even the slowest network is checked again."""
 JOB: Job[None, int] = Job(
     lambda: (np.zeros(1, np.uint8), None), lambda outputs, _: int(outputs["version"][0])
 )
@@ -252,7 +260,8 @@ async def test_a_model_that_is_woken_and_not_well_answers_nobody_and_is_let_go()
         with pytest.raises(NotReadyError, match="failed to load: it did not answer its health"):
             await model.awake(9)
         assert (model.state, model.queue, model.memory_bytes) == ("failed", None, 0)
-        assert h.loader.alive_at_release[-1] == [], "its memory has gone"
+        for _ in range(2):
+            await h.loader.has_freed_a_network()
         h.loader.endless = set()
         with pytest.raises(NotReadyError, match="did not answer its health check"):
             await model.awake(9)
@@ -488,6 +497,52 @@ async def test_a_model_in_use_that_makes_room_answers_first_and_its_next_request
         assert other.state == "asleep", "there is room for one of them"
         (again,) = await queue.submit([JOB], timeout_seconds=99)
         assert isinstance(again, JobResult)
+
+
+@pytest.mark.parametrize("breaks", [False, True])
+async def test_a_check_that_ends_after_its_model_fell_asleep_says_nothing_about_it(
+    *, breaks: bool
+) -> None:
+    async with home("a", "b", budget_bytes=MODEL_BYTES) as h:
+        model, other = h.models
+        network = h.loader.networks["a", 1]
+        await network.has_entered()  # for the first health check
+        network.gate.clear()
+        h.clock.advance(LONG_SECONDS)
+        checking = asyncio.create_task(h.opener.health.make_round())
+        await network.has_entered()
+        making_room = asyncio.create_task(h.make_room(other))
+        await asyncio.sleep(0)
+        assert (model.state, making_room.done()) == ("asleep", False)
+        network.broken = breaks
+        network.gate.set()
+        del network
+        await asyncio.gather(checking, making_room)
+        assert (model.state, model.reason) == ("asleep", ASLEEP), "and so the service is ready"
+
+
+async def test_a_network_that_breaks_after_its_model_fell_asleep_leaves_it_asleep() -> None:
+    async with home("a", "b", budget_bytes=MODEL_BYTES) as h:
+        model, other = h.models
+        network = h.loader.networks["a", 1]
+        await network.has_entered()
+        network.gate.clear()
+        queue = model.queue
+        assert queue is not None
+        running = asyncio.create_task(queue.submit([JOB], timeout_seconds=99))
+        await network.has_entered()
+        making_room = asyncio.create_task(h.make_room(other))
+        await asyncio.sleep(0)
+        with h.opener.workers.condition:
+            ((_, turn, _, _),) = h.opener.workers.at_work()
+            queue.broken = "has runs that do not end"
+        queue.answer(turn, 1.0)  # as the watchdog does
+        network.gate.set()
+        del network, turn
+        (outcome,) = await running
+        assert isinstance(outcome, StuckError)
+        await making_room
+        assert (model.state, model.reason) == ("asleep", ASLEEP), "a request brings it back"
 
 
 async def test_a_model_that_runs_a_request_does_not_fall_asleep() -> None:

@@ -234,6 +234,20 @@ def test_a_process_that_is_killed_from_outside_is_no_fault_of_its_image() -> Non
     assert ends == {"killed": 1}
 
 
+@pytest.mark.parametrize("deadline", [LONG, 0.0])
+def test_a_process_that_is_stopped_from_outside_is_no_fault_of_its_image(deadline: float) -> None:
+    ends = Ends()
+    with decoder(ends, seconds=0.1) as made:
+        made.prepare(GOOD, TARGET, late())
+        (pid,) = made.pids
+        os.kill(pid, signal.SIGSTOP)
+        with pytest.raises(UnavailableError, match="was stopped") as caught:
+            made.prepare(GOOD, TARGET, time.perf_counter() + deadline)
+        assert not isinstance(caught.value, DeadlineError)
+        assert made.prepare(GOOD, TARGET, late())[0].shape == (24, 16, 3), "another one decodes"
+    assert ends == {"killed": 1}
+
+
 def test_an_idle_process_that_was_killed_costs_no_image() -> None:
     ends = Ends()
     with decoder(ends) as made:
