@@ -42,8 +42,11 @@ Values = NDArray[np.float64]
 
 
 def corners() -> Values:
-    """Return a box for each cell that lies in the frame, xyxy in pixels (1, A, 4)."""
-    return np.clip(dense_boxes((SIDE, SIDE), images=1, extent=0.06), 0, SIDE)
+    """Return a box for each cell that lies in the frame, xyxy in pixels (1, A, 4).
+
+    It is over two cells wide: a smaller one's corner may be a center too.
+    """
+    return np.clip(dense_boxes((SIDE, SIDE), images=1, extent=0.16), 0, SIDE)
 
 
 def scores() -> Values:
