@@ -42,6 +42,12 @@ CONTAINED = 0.7
 CLEARLY = 0.25
 """Read as what they are not, fewer boxes do, by at least this share."""
 
+MIDDLE = 0.2
+"""The middle of a cell is not further than this share of the size from the middle of the boxes, by their median."""
+
+BEGINS = 0.4
+"""The points of boxes move to the upper left as these grow: their correlation is at most minus this, in x and y."""
+
 _FRACTIONS = 2.0
 """Where half of the numbers of boxes all over a frame are smaller, they are in 0–1."""
 
@@ -169,7 +175,26 @@ def _of_point(
     # cell would begin.
     corners = grid.cells - grid.strides[:, None] / 2
     beside = np.abs(point - corners) <= grid.strides[:, None] / 2
-    return None if float(beside.all(axis=-1).mean()) >= CONTAINED else could_be[1]
+    is_clear = float(beside.all(axis=-1).mean()) < CONTAINED and _begins_boxes(grid, point, size)
+    return could_be[1] if is_clear else None
+
+
+def _begins_boxes(grid: _Grid, point: Array, size: Array) -> bool:
+    """Return whether points (I, A, 2) lie so that boxes of these sizes are around the middles of their cells.
+
+    They lie further to the upper left where boxes are larger, and the cells are in the middle of the boxes. Centers
+    that are moved by a constant, as an untrained layer's bias moves them, do neither.
+    """
+    strides = grid.strides[:, None]
+    before, extent = (point - grid.cells) / strides, size / strides
+    middles = np.median(before + extent / 2, axis=(0, 1)) / np.median(extent, axis=(0, 1))
+    if float(np.abs(middles).max()) > MIDDLE:
+        return False
+    flat, sizes = before.reshape(-1, 2), extent.reshape(-1, 2)
+    flat, sizes = flat - flat.mean(axis=0), sizes - sizes.mean(axis=0)
+    lengths = np.linalg.norm(flat, axis=0) * np.linalg.norm(sizes, axis=0)
+    ties = np.divide((flat * sizes).sum(axis=0), lengths, out=np.zeros(2), where=lengths > 1e-9)
+    return float(ties.max()) <= -BEGINS
 
 
 def _share_around(cells: Array, first: Array, size: Array) -> float:

@@ -19,6 +19,9 @@ FRAME = 2.0
 MOST = 0.9
 """So large a share of all boxes, the empty ones left out, shows the unit."""
 
+NEGATIVE = 0.25
+"""Of boxes in a frame no larger share of the numbers is negative, with those that leave it at the left and the top."""
+
 BEST = 20
 LEAST_SCORE = 0.3
 """The best boxes of each image are looked at, if their scores are at least this."""
@@ -79,15 +82,21 @@ def _dense(head: DetectHead) -> DetectHead:
 
 
 def _shown(head: DetectHead, parts: Sequence[Candidates[Array]]) -> Unit | None:
-    """Return the unit that the size of the numbers shows; the best boxes count where there are any."""
-    reach = np.concatenate([np.abs(one.boxes).reshape(-1, 4).max(axis=1) for one in parts])
-    reach = reach[np.isfinite(reach) & (reach > 0)]
+    """Return the unit that the size of the numbers shows; the best boxes count where there are any.
+
+    Small numbers of which many are negative are no unit of the frame, but may be offsets from anchors.
+    """
+    rows = np.concatenate([one.boxes.reshape(-1, 4) for one in parts])
+    reach = np.abs(rows).max(axis=1)
+    is_box = np.isfinite(reach) & (reach > 0)
+    rows, reach = rows[is_box], reach[is_box]
     if not len(reach):
         return None
     best = np.concatenate([best_boxes(head, one) for one in parts])
     largest = np.abs(best).max(axis=1) if len(best) else reach
     if float(np.median(largest)) > FRAME:
         return "pixel"
-    if float(np.quantile(reach, MOST)) <= FRAME and float(largest.max()) <= FRAME:
+    is_small = float(np.quantile(reach, MOST)) <= FRAME and float(largest.max()) <= FRAME
+    if is_small and float(np.mean(rows < 0)) <= NEGATIVE:
         return "frame"
     return None

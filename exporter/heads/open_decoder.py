@@ -11,7 +11,7 @@ from exporter.heads.arrange import grid_strides
 from exporter.heads.box_grid import GridReading, read_grid
 from exporter.heads.boxes import Candidates
 from exporter.heads.detect import DetectHead
-from exporter.heads.score_kind import graph_ends, in_unit_range
+from exporter.heads.score_kind import graph_ends, in_unit_range, sums_to_one
 from exporter.network import Array
 from service.card import ImageInput
 
@@ -78,7 +78,8 @@ def settle_columns(
     """Return the head of an output (N, 5 + K, A) for K labels, if its fifth value is an objectness.
 
     It is where the boxes lie on a grid, the last value comes from a sigmoid or softmax, and most cells have no object
-    but a clear best class. If the fifth value were the score of a class, such cells would have none.
+    but a clear best class, which is not the last one alone. If the fifth value were the score of a class, such cells
+    would have none, unless it is the background's: then all values sum to one.
 
     Args:
         head: whose decoder is COLUMNS.
@@ -94,10 +95,14 @@ def settle_columns(
     objectness = np.concatenate([one.objectness for one in parts if one.objectness is not None])
     boxes = np.concatenate([one.boxes for one in parts])
     empty = objectness[..., 0] < NOTHING
+    # A last column that is clear alone may be that of a quality, as FCOS' centerness, which training does not look at
+    # there either. With a single class it does not matter which of the two is multiplied by the other.
+    classes = scores if scores.shape[2] == 1 else scores[..., :-1]
     if (
         in_unit_range([scores, objectness])
+        and not sums_to_one([np.concatenate([objectness, scores], axis=2)], axis=2)
         and float(np.mean(empty)) >= 0.5
-        and float(np.median(scores.max(axis=2)[empty])) >= CONDITIONAL
+        and float(np.median(classes.max(axis=2)[empty])) >= CONDITIONAL
         and _ends_of_last(graph, raw) <= {"sigmoid", "softmax"}
         and read_grid(boxes, image_input) is not None
     ):

@@ -6,8 +6,9 @@ from typing import Literal
 import numpy as np
 from onnx import NodeProto
 
-from exporter.graph import Graph, attribute
+from exporter.graph import Graph
 from exporter.heads.cosines import are_cosines
+from exporter.heads.softmax_part import is_part_of_softmax
 from exporter.network import Array
 
 Kind = Literal[
@@ -58,8 +59,6 @@ _LINEAR = {
     *("Conv", "ConvTranspose", "Gemm", "MatMul", "Einsum", "BatchNormalization"),
     *("LayerNormalization", "MatMulInteger", "ConvInteger", "QLinearConv", "QLinearMatMul"),
 }
-_PASSED = {"Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Cast", "Dropout", "Clip"}
-_CUTS = {"Slice", "Gather", "GatherElements", "GatherND", "Split"}
 _SUMS = {"Add", "Sub", "Sum"}
 _SCALINGS = {"Mul", "Div"}
 
@@ -85,8 +84,12 @@ def score_kind(graph: Graph, tensor: str, scores: Sequence[Array], axis: int) ->
     if ends != {"linear"} and several and _has_one_sum(values, axis):
         return "constant_sum"
     if inside:
-        sums = several and _sums_to_at_most_one(values, axis)
-        return "softmax_part" if sums and is_part_of_softmax(graph, tensor) else _kind_inside(ends)
+        is_part = (
+            several
+            and _sums_to_at_most_one(values, axis)
+            and is_part_of_softmax(graph, tensor, axis)
+        )
+        return "softmax_part" if is_part else "bounded" if is_part is None else _kind_inside(ends)
     return _kind_beyond(graph, tensor, value_range(values), ends, several=several)
 
 
@@ -236,22 +239,6 @@ def _is_step_size(graph: Graph, tensor: str) -> bool:
             return False
         tensor, node = computed[0], graph.producers().get(computed[0])
     return node is not None and node.op_type == "DynamicQuantizeLinear" and tensor == node.output[1]
-
-
-def is_part_of_softmax(graph: Graph, tensor: str) -> bool:
-    """Return whether a tensor is what is left of a softmax over its classes after some of them were cut off."""
-    producers = graph.producers()
-    cut = moved = False
-    while (node := producers.get(tensor)) is not None:
-        if node.op_type == "Softmax":
-            # After a move of the axes it is not known which one the softmax is over.
-            return cut and not (moved or attribute(node, "axis", -1) == 0)
-        if node.op_type not in _PASSED | _CUTS | {"Transpose"}:
-            return False
-        cut = cut or node.op_type in _CUTS
-        moved = moved or node.op_type == "Transpose"
-        tensor = node.input[0]
-    return False
 
 
 def _sums_to_at_most_one(values: Sequence[Array], axis: int) -> bool:

@@ -4,25 +4,28 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import onnx
-from onnx import NodeProto
+from onnx import NodeProto, TensorProto, numpy_helper
 
 from exporter.network import Array
 
 _SAME_SCORES = {
     *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Softmax", "Sigmoid"),
-    *("LogSoftmax", "Log", "Exp", "Clip", "Neg", "Mul", "Div", "Add", "Sub", "HardSigmoid"),
+    *("LogSoftmax", "Log", "Exp", "Clip", "Mul", "Div", "Add", "Sub", "HardSigmoid"),
 }  # fmt: skip
-"""Operators that keep one value for each class; they are followed where only one input depends on the image."""
+"""Operators that keep one value for each class, and the order of the classes; see `_keeps_order` for arithmetic."""
+
+_ARITHMETIC = {"Mul", "Div", "Add", "Sub"}
 
 _NEAR = 1e-4
-_FEWEST_RANKS = 3
+_FEWEST_RANKS = 5
 """Fewer classes are in the same order too often by chance."""
 
 
 def graph_origins(model: onnx.ModelProto, tensors: Sequence[str]) -> dict[str, str]:
     """Return for each tensor the one that its scores are computed from, through activations, factors and moves."""
     producers = {name: node for node in model.graph.node for name in node.output if name}
-    return {name: _origin(producers, name) for name in tensors}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    return {name: _origin(producers, constants, name) for name in tensors}
 
 
 def value_origins(values: Mapping[str, Array]) -> dict[str, str]:
@@ -41,7 +44,9 @@ def value_origins(values: Mapping[str, Array]) -> dict[str, str]:
     return origins
 
 
-def _origin(producers: Mapping[str, NodeProto], tensor: str) -> str:
+def _origin(
+    producers: Mapping[str, NodeProto], constants: Mapping[str, TensorProto], tensor: str
+) -> str:
     seen: set[str] = set()
     while tensor not in seen and (node := producers.get(tensor)) is not None:
         seen.add(tensor)
@@ -50,8 +55,34 @@ def _origin(producers: Mapping[str, NodeProto], tensor: str) -> str:
         ]
         if node.op_type not in _SAME_SCORES or len(computed) != 1:
             return tensor
+        if node.op_type in _ARITHMETIC and not _keeps_order(
+            node, computed[0], producers, constants
+        ):
+            return tensor
         tensor = computed[0]
     return tensor
+
+
+def _keeps_order(
+    node: NodeProto,
+    computed: str,
+    producers: Mapping[str, NodeProto],
+    constants: Mapping[str, TensorProto],
+) -> bool:
+    """Return whether arithmetic with a constant keeps the order of the classes.
+
+    A number for each class, as a prior's logarithm or a threshold is, may change it, and a sign turns it round.
+    """
+    if computed != node.input[0] and node.op_type in {"Div", "Sub"}:
+        return False
+    other = next((name for name in node.input if name != computed), "")
+    held = constants.get(other)
+    if held is None and (made := producers.get(other)) is not None:
+        held = next((one.t for one in made.attribute if one.name == "value"), None)
+    if held is None or np.prod(held.dims) != 1:
+        return False
+    factor = float(numpy_helper.to_array(held).reshape(-1)[0])
+    return node.op_type in {"Add", "Sub"} or factor > 0
 
 
 def _is_constant(producers: Mapping[str, NodeProto], tensor: str) -> bool:

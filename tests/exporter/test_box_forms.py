@@ -41,9 +41,13 @@ SCORES = [0.9, 0.75, 0.5]
 Values = NDArray[np.float64]
 
 
-def corners() -> Values:
+WIDE, NARROW = 0.16, 0.06
+"""Boxes over two cells wide, and some below one, whose corner may be a center too, and whose logarithm is negative."""
+
+
+def corners(extent: float = WIDE) -> Values:
     """Return a box for each cell that lies in the frame, xyxy in pixels (1, A, 4)."""
-    return np.clip(dense_boxes((SIDE, SIDE), images=1, extent=0.06), 0, SIDE)
+    return np.clip(dense_boxes((SIDE, SIDE), images=1, extent=extent), 0, SIDE)
 
 
 def scores() -> Values:
@@ -64,11 +68,11 @@ def adopt(folder: Path, model: onnx.ModelProto, **detect: Any) -> Exported:
     return export_to(folder, "onnx:net.onnx", task="detect", labels=LABELS, detect=detect)
 
 
-def require_objects(done: Exported) -> None:
+def require_objects(done: Exported, extent: float = WIDE) -> None:
     found = outputs_of(done.path, some_frames(2, SIDE))
     for index in range(2):
         np.testing.assert_allclose(found["scores"][index][:3], SCORES, atol=1e-5)
-        expected = corners()[0, OBJECTS] / SIDE
+        expected = corners(extent)[0, OBJECTS] / SIDE
         np.testing.assert_allclose(found["boxes"][index][:3], expected, atol=1e-5)
 
 
@@ -182,18 +186,18 @@ def relative() -> Values:
         row, column = np.divmod(np.arange((SIDE // stride) ** 2), SIDE // stride)
         cells.append(np.stack([column, row], axis=1))
         strides.append(np.full((len(row), 1), stride))
-    boxes = as_form(corners(), "cxcywh") / np.concatenate(strides)
+    boxes = as_form(corners(NARROW), "cxcywh") / np.concatenate(strides)
     return np.concatenate([boxes[..., :2] - np.concatenate(cells), np.log(boxes[..., 2:])], axis=2)
 
 
 def test_boxes_that_are_offsets_from_cells_are_decoded(tmp_path: Path) -> None:
     rows = np.concatenate([relative(), np.ones((1, CELLS, 1)), scores()], axis=2)
     done = adopt(tmp_path, detector({"output0": rows}))
-    require_objects(done)
+    require_objects(done, NARROW)
     assert done.card.boxes == BoxForm(format="grid", unit="pixel", assumed=("format",))
     assert any("as real images show: --decoder yolox" in one for one in done.hints)
     done = adopt(tmp_path, detector({"output0": rows}), decoder="yolox")
-    require_objects(done)
+    require_objects(done, NARROW)
     assert done.card.boxes == BoxForm(format="grid", unit="pixel")
     with pytest.raises(RecipeError, match=r"look like offsets.*Give --decoder yolox"):
         adopt(tmp_path, detector({"output0": rows}), decoder="yolov5")

@@ -5,7 +5,7 @@ import pytest
 
 from exporter.heads.box_grid import GridReading, read_grid
 from service.card import ImageInput
-from tests.exporter.heads.dense import FORMS, as_form, dense_boxes
+from tests.exporter.heads.dense import FORMS, Boxes, as_form, dense_boxes
 
 UNITS = ("pixel", "frame")
 
@@ -68,15 +68,26 @@ def test_boxes_that_are_much_smaller_than_their_cells_may_be_corner_or_center() 
     assert seen == GridReading(None, "pixel", ("cycxhw", "yxhw"))
 
 
-def test_points_at_the_corners_of_their_cells_may_be_centers() -> None:
-    """An untrained YOLOX: offsets and logarithms of sizes are nearly 0, so that a box read as a corner is its cell."""
+def moved_centers(offset: float, size: float, noise: float) -> Boxes:
+    """Return an untrained YOLOX's centers and sizes: as far from the corners of their cells, in strides, everywhere."""
     cells, strides = [], []
     for stride in (8, 16, 32):
         row, column = np.divmod(np.arange((320 // stride) ** 2), 320 // stride)
         cells.append(np.stack([column, row], axis=1) * stride)
         strides.append(np.full((len(row), 1), stride))
     side = np.concatenate(strides)
-    noise = np.random.default_rng(3).normal(0, 0.1, (4, len(side), 4))
-    center = np.concatenate(cells) + noise[..., :2] * side
-    boxes = np.concatenate([center, np.exp(noise[..., 2:]) * side], axis=2)
-    assert read_grid(boxes, frame(320, 320)) == GridReading(None, "pixel", ("cxcywh", "xywh"))
+    apart = np.random.default_rng(3).normal(0, noise, (4, len(side), 4))
+    center = np.concatenate(cells) + (offset + apart[..., :2]) * side
+    return np.concatenate([center, size * np.exp(apart[..., 2:]) * side], axis=2)
+
+
+@pytest.mark.parametrize(
+    ("offset", "size", "noise"),
+    [(0.0, 1.0, 0.1), (-0.8, 1.35, 0.05), (-0.6, 1.2, 0.05), (-0.9, 2.4, 0.1), (-0.7, 2.4, 0.1)],
+)
+def test_centers_that_are_moved_to_the_upper_left_are_no_corners(
+    offset: float, size: float, noise: float
+) -> None:
+    """Read as a corner with a size, each box would contain the middle of its cell."""
+    seen = read_grid(moved_centers(offset, size, noise), frame(320, 320))
+    assert seen == GridReading(None, "pixel", ("cxcywh", "xywh"))

@@ -44,6 +44,15 @@ def test_between_large_and_small_nothing_is_shown() -> None:
     assert unit([LARGE] + [SMALL] * 3, [0.9] * 4) == ("frame", True)
 
 
+def test_small_numbers_of_which_many_are_negative_are_offsets_and_no_shares() -> None:
+    offsets = np.random.default_rng(2).normal(0, 0.5, (40, 4))
+    assert unit(offsets, [0.1] * 40) == ("frame", True)
+    empty = [[0.0] * 4] * 400
+    assert unit([*offsets, *empty], [0.1] * 440) == ("frame", True)
+    # The corners of boxes at the left and the top may lie outside.
+    assert unit([[-0.1, 0.2, 0.4, 0.9]] * 3, [0.9] * 3) == ("frame", False)
+
+
 def test_empty_rows_show_nothing() -> None:
     assert unit([[0.0] * 4] * 9, [0.0] * 9) == ("frame", True)
     assert unit([[0.0] * 4] * 90 + [LARGE], [0.0] * 91) == ("pixel", False)

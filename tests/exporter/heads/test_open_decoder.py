@@ -93,7 +93,7 @@ def columns(
     scores: Array = CLEAR,
     last: str = "sigmoid",
 ) -> str:
-    head = open_head(COLUMNS, (1, 6, CELLS))
+    head = open_head(COLUMNS, (1, 5 + scores.shape[2], CELLS))
     part = Candidates(boxes, scores, objectness)
     return settle_columns(head, [part], joined(last), "raw", FRAME).recipe.decoder
 
@@ -121,3 +121,22 @@ def test_without_one_of_the_signs_the_fifth_value_is_asked_about(changed: dict[s
     words = r"\(N, 6, 84\) has 2 values beside a box.*there are 1 labels.*--decoder yolov5_columns"
     with pytest.raises(RecipeError, match=words):
         columns(**changed)
+
+
+RARE = np.full((6, CELLS, 3), 0.01)
+QUALITY = np.concatenate([RARE, np.full((6, CELLS, 1), 0.4)], axis=2)
+"""Scores of classes where there is no object, and a value that is clear everywhere, as FCOS' centerness is."""
+
+
+def test_a_last_column_that_is_clear_alone_is_asked_about() -> None:
+    with pytest.raises(RecipeError, match="state --decoder yolov5_columns"):
+        columns(scores=QUALITY)
+    assert columns(scores=QUALITY[..., ::-1]) == "yolov5_columns"
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_values_that_sum_to_one_are_those_of_a_softmax_with_a_background(classes: int) -> None:
+    scores = np.full((6, CELLS, classes), 0.49 / classes)
+    scores[..., -1] = 1 - NOTHING[..., 0] - scores[..., :-1].sum(axis=2)
+    with pytest.raises(RecipeError, match="score of a class, such as the background"):
+        columns(scores=scores)

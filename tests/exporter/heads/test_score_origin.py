@@ -25,6 +25,37 @@ def test_activations_factors_and_moves_lead_to_the_same_scores() -> None:
     assert found == {"logits": "first", "probs": "first", "scores": "second", "mixed": "mixed"}
 
 
+@pytest.mark.parametrize(
+    ("node", "is_same"),
+    [
+        (("Mul", "logits", "half"), True),
+        (("Div", "logits", "half"), True),
+        (("Add", "half", "logits"), True),
+        (("Mul", "logits", "minus"), False),
+        (("Sub", "half", "logits"), False),
+        (("Div", "half", "logits"), False),
+        (("Neg", "logits"), False),
+        (("Add", "logits", "prior"), False),
+        (("Mul", "logits", "prior"), False),
+    ],
+)
+def test_what_may_change_the_order_of_the_classes_makes_other_scores(
+    node: tuple[str, ...], *, is_same: bool
+) -> None:
+    """A prior that is added to the logits of each class may make another class the best."""
+    nodes = [
+        helper.make_node("Conv", ["pixels", "w"], ["logits"]),
+        helper.make_node(node[0], node[1:], ["changed"]),
+        helper.make_node("Softmax", ["changed"], ["scores"], axis=1),
+    ]
+    half = np.array([0.5], np.float32)
+    model = pixel_graph(
+        *nodes, w=normal(4, 3, 16, 16), half=half, minus=-half, prior=np.abs(normal(4, 1, 1))
+    )
+    found = graph_origins(model, ["logits", "scores"])
+    assert (found["scores"] == "logits") == is_same
+
+
 def test_the_parts_of_one_layer_are_heads_of_their_own() -> None:
     nodes = [
         helper.make_node("Conv", ["pixels", "w"], ["both"]),
@@ -67,10 +98,11 @@ def test_a_single_score_may_have_a_sigmoid_alone() -> None:
     assert found == {"logits": "logits", "sigmoid": "logits", "ones": "ones"}
 
 
-def test_values_of_the_same_order_are_the_same_scores_where_there_are_three() -> None:
+def test_values_of_the_same_order_are_the_same_scores_where_there_are_five() -> None:
     cold = softmax(LOGITS / 7)
     assert value_origins({"a": LOGITS, "b": cold})["b"] == "a"
-    assert value_origins({"a": LOGITS[:, :2], "b": softmax(LOGITS[:, :2] / 7)})["b"] == "b"
+    for few in (2, 3, 4):
+        assert value_origins({"a": LOGITS[:, :few], "b": softmax(LOGITS[:, :few] / 7)})["b"] == "b"
 
 
 def test_values_of_another_shape_and_values_that_are_no_numbers() -> None:
