@@ -326,7 +326,7 @@ def test_everything_can_be_done_by_keyboard(page: Page) -> None:
     expect(page.get_by_role("button", name="A cat")).to_be_focused()
     page.keyboard.press("Enter")
     expect(page.locator(".box")).to_have_count(1)
-    for _ in range(7):
+    for _ in range(8):  # four more pictures, the video, a file, the camera
         page.keyboard.press("Tab")
     expect(page.locator(".row")).to_be_focused()
     expect(page.locator(".box.highlighted")).to_have_count(1)
