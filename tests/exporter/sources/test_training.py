@@ -107,7 +107,7 @@ def test_a_network_is_trained_and_traced(folder: Path) -> None:
         ("nothing", SourceError, "their_training:nothing returns a int, not an exporter.torch_net"),
         ("fails", SourceError, r"fails: KeyError: 'no data' \(their_training\.py, line \d+\)"),
         ("ends", SourceError, "SystemExit: give a folder"),
-        ("refuses", WeightsError, "^it did not reach its accuracy$"),
+        ("refuses", WeightsError, "^train:their_training:refuses: it did not reach its accuracy$"),
         ("missing", SourceError, "^train:their_training:missing: .* has no missing"),
     ],
 )
