@@ -96,4 +96,5 @@ def test_what_changes_the_models_ends_one(service: Service) -> None:
 
     assert answer.json()["code"] == "replica_died"
     assert "sent once" in answer.json()["detail"]
-    assert len(service.got("/crash")) == 4
+    # Three of the test before. The proxy may have chosen a replica of which it does not know yet that it is gone.
+    assert len(service.got("/crash")) in {3, 4}
