@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -33,6 +34,11 @@ class Ingress:
         return PlainTextResponse("well", headers={"Server-Timing": "total"})
 
 
+def deployed_mark(notes: Path) -> Path:
+    """Return the file that is there once all replicas are: a replica that ends before fails the deployment."""
+    return notes.with_name("deployed")
+
+
 def main(port: str, notes: str) -> None:
     """Serve until SIGINT."""
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -41,7 +47,9 @@ def main(port: str, notes: str) -> None:
         serve.start(http_options={"host": "127.0.0.1", "port": int(port)})
         options = {"num_replicas": 2, "ray_actor_options": {"num_cpus": 0.1}}
         ingress = serve.deployment(serve.ingress()(Ingress)).options(**options)
-        serve.run(ingress.bind(notes), blocking=True)
+        serve.run(ingress.bind(notes))
+        deployed_mark(Path(notes)).touch()
+        threading.Event().wait()
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 
 from benchmarks.cluster.local_ray import QUIET
 from benchmarks.server import free_port
+from tests.e2e.crashing_service import deployed_mark
 
 pytest.importorskip("ray", reason="needs Ray: pip install -e '.[ray]'")
 
@@ -51,7 +52,7 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     process = psutil.Process(started.pid)
     try:
         until = time.monotonic() + START_SECONDS
-        while not answers(found):
+        while not deployed_mark(found.notes).exists():
             assert started.poll() is None, log.read_text()[-4000:]
             assert time.monotonic() < until, log.read_text()[-4000:]
             time.sleep(0.5)
@@ -67,13 +68,6 @@ def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
                 started.wait()
         for one in psutil.wait_procs(children, timeout=10)[1]:
             one.kill()
-
-
-def answers(service: Service) -> bool:
-    try:
-        return httpx.get(f"{service.url}/well", timeout=5).is_success
-    except httpx.HTTPError:
-        return False
 
 
 def test_a_request_that_ends_its_replicas_is_given_up_and_the_service_goes_on(
