@@ -133,7 +133,7 @@ IMAGE_PYTHON := $(shell sed -n 's/^ARG PYTHON_IMAGE=python:\([0-9]*\.[0-9]*\).*/
 IMAGE_PYTHON_COMMAND ?= python$(IMAGE_PYTHON)
 ON_IMAGE_PYTHON := .cache/python-$(IMAGE_PYTHON)
 IMAGE_PYTHON_TESTS ?= tests/service/test_log_writer.py tests/service/test_logs.py $(addprefix tests/e2e/test_,$(addsuffix .py,\
-	classify detect segment embed motion explain lifecycle signals metrics))
+	classify detect segment embed explain signals metrics))
 IS_IMAGE_PYTHON = $(shell $(IMAGE_PYTHON_COMMAND) --version 2>/dev/null)
 image-python: $(if $(IS_IMAGE_PYTHON),$(ON_IMAGE_PYTHON)/.installed) ## Start the service with the container image's Python and packages, and try it
 	$(if $(IS_IMAGE_PYTHON),\
