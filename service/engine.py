@@ -23,9 +23,7 @@ from service.chains.chains import Chains
 from service.dispatch import Dispatch
 from service.errors import FovealError, InvalidParameterError, RefusedModelError
 from service.explain.explainers import Explainers, open_explainer
-from service.explain.options import (
-    ExplainOptions,
-)
+from service.explain.options import ExplainOptions
 from service.explain.runner import Runner
 from service.explain.views import ExplainResult
 from service.fanout import FanOut

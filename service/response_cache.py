@@ -175,7 +175,8 @@ class ResponseCache:
         if new:
             run.task = asyncio.create_task(self._fly(run, new, compute))
         own = frozenset(index for index, _ in new)
-        joined, again = [index for index in flights if index not in own], list[int]()
+        joined = [index for index in flights if index not in own]
+        again: list[int] = []
         try:
             if flights:
                 outcomes |= await self._landed(flights, own, timeout_seconds, disconnected)

@@ -52,8 +52,7 @@ def save_whole(path: Path, content: bytes) -> None:
             there.write(content)
         return
     path = path.resolve()
-    draft = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with whole_file(path, draft) as file:
+    with whole_file(path) as file:
         if path.exists():
-            shutil.copymode(path, draft)
+            shutil.copymode(path, file.name)
         file.write(content)

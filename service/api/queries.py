@@ -157,7 +157,7 @@ def require_few_parameters(query: bytes) -> None:
     """Refuse a query string with more than `MOST_PARAMETERS` before anything is made of them.
 
     Raises:
-        InvalidParameterError
+        InvalidParameterError: it has more.
     """
     if (found := query.count(b"&") + 1) > MOST_PARAMETERS:
         raise InvalidParameterError(

@@ -36,7 +36,7 @@ class KnownAnswers:
         labeled: all that is known, without the images.
         sources: of the images.
         by_name: what is known, by a name.
-        names_of: the names that an image may have there, that which goes before first.
+        names_of: the names that an image may have there; the first that is there counts.
     """
 
     labeled: LabeledImages

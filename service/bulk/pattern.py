@@ -3,6 +3,7 @@
 import re
 
 _TOKEN = re.compile(r"\[!?[^\]]+\]|.", re.DOTALL)
+_WILD = {"*": "[^/]*", "?": "[^/]"}
 
 
 def pattern_regex(parts: list[str]) -> re.Pattern[str]:
@@ -27,13 +28,7 @@ def pattern_regex(parts: list[str]) -> re.Pattern[str]:
 def _part(pattern: str) -> str:
     """Return the regular expression of one part of a pattern."""
     return "".join(
-        "[^/]*"
-        if token == "*"  # noqa: S105  # no password
-        else "[^/]"
-        if token == "?"  # noqa: S105
-        else f"(?!/){_set(token)}"
-        if len(token) > 1
-        else re.escape(token)
+        _WILD.get(token) or (f"(?!/){_set(token)}" if len(token) > 1 else re.escape(token))
         for token in _TOKEN.findall(pattern)
     )
 

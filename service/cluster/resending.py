@@ -21,7 +21,7 @@ PAUSES_SECONDS = (0.1, 1.0)
 """Before each further attempt: after so many, a request that is what ends its replicas has ended three."""
 SERVER_ERROR = 500
 _CHANGES = ("/v1/admin", "/v2/repository/models/")
-"""What the paths of calls begin with that change the models."""
+"""How the paths of calls that change the models begin."""
 
 
 def middlewares() -> list[Middleware]:

@@ -50,10 +50,9 @@ END_SECONDS = 90.0
 class Supervisor:
     """Keeps `count` workers on one socket until SIGTERM, SIGHUP or SIGINT.
 
-    It relays the signals to every worker, which ends as a service of one process does; one that was stopped goes on
-    for that, as systemd lets it. Workers have these signals
-    blocked: a terminal sends Ctrl+C, and systemd its SIGTERM, to the workers too, and a second signal would skip the
-    grace.
+    It relays the signals to every worker, which ends as a service of one process does; it lets a stopped one go on, as
+    systemd does. Workers have these signals blocked: a terminal sends Ctrl+C, and systemd its SIGTERM, to the workers
+    too, and a second signal would skip the grace.
 
     Args:
         work: the workers' main function.

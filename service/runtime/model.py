@@ -72,7 +72,7 @@ class Model:
     identity: str = field(default="", repr=False)
     lease: Lease | None = field(default_factory=Lease, repr=False)
     removed: bool = field(default=False, repr=False)
-    wake: "Wake | None" = field(default=None, repr=False)
+    wake: Wake | None = field(default=None, repr=False)
     waiting: int = field(default=0, repr=False)
     memory_bytes: int = 0
     measured_bytes: int = 0

@@ -18,7 +18,6 @@ Page = tuple[list[tuple[str, int]], str]
 PageOf = Callable[[Any, str, str, str], Page]
 """Asks a file system for the page of a bucket's files with a prefix that a token stands for."""
 
-
 Entry = tuple[str, bool, int | None]
 """A path, whether it is a folder, and its size in bytes."""
 
