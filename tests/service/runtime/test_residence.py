@@ -63,6 +63,21 @@ class Home:
         return total(registry, "foveal_model_no_room_total", model=name, outcome=outcome)
 
 
+class Sleep:
+    """Notes how long is slept, and moves the clock on by that, at once or when it may end."""
+
+    def __init__(self) -> None:
+        self.clock = ManualClock()
+        self.slept: list[float] = []
+        self.may_end = asyncio.Event()
+        self.may_end.set()
+
+    async def __call__(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        await self.may_end.wait()
+        self.clock.advance(seconds)
+
+
 async def no_sleep(seconds: float) -> None:
     raise AssertionError(f"nothing should wait, and it would for {seconds} s")
 
@@ -74,9 +89,10 @@ async def home(
     budget_bytes: int = 0,
     stay_seconds: float = STAY_SECONDS,
     sleep: Callable[[float], Awaitable[None]] = no_sleep,
+    clock: ManualClock | None = None,
 ) -> AsyncIterator[Home]:
     """Give models of `MODEL_BYTES` each, all loaded, one second after the other."""
-    clock, loader, held = ManualClock(), Loader(), iter(range(0, 1000, MODEL_BYTES))
+    clock, loader, held = clock or ManualClock(), Loader(), iter(range(0, 1000, MODEL_BYTES))
     workers = Workers(1, clock=clock)
     models = tuple(Model(servable(name), ttl_seconds=ttl_seconds) for name in names)
     opener = Opener(
@@ -321,22 +337,19 @@ async def test_a_model_that_is_removed_during_its_first_check_keeps_no_memory() 
 async def test_models_that_do_not_fit_together_take_turns_and_each_has_its_stay(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    slept = list[float]()
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        h.clock.advance(seconds)
-
-    async with home("a", "b", budget_bytes=MODEL_BYTES, stay_seconds=7, sleep=sleep) as h:
+    sleep = Sleep()
+    async with home(
+        "a", "b", budget_bytes=MODEL_BYTES, stay_seconds=7, sleep=sleep, clock=sleep.clock
+    ) as h:
         first, second = h.models
         await h.residence.make_room(second)
         await first.awake(99)
-        assert (h.states(), slept) == (["ready", "asleep"], []), "no stay after the start"
+        assert (h.states(), sleep.slept) == (["ready", "asleep"], []), "no stay after the start"
         h.clock.advance(3)
         await second.awake(99)
-        assert (h.states(), slept) == (["asleep", "ready"], [4])
+        assert (h.states(), sleep.slept) == (["asleep", "ready"], [4])
         await first.awake(99)
-        assert (h.states(), slept) == (["ready", "asleep"], [4, 7])
+        assert (h.states(), sleep.slept) == (["ready", "asleep"], [4, 7])
         assert (h.no_room("a", "waited"), h.no_room("b", "waited")) == (1, 1)
         assert "Together they need 20 bytes, and FOVEAL_MODELS_MEMORY_BYTES is 10" in caplog.text
 
@@ -359,13 +372,10 @@ async def test_a_request_that_can_not_wait_for_room_is_refused_at_once_and_knows
 
 
 async def test_a_stay_is_no_shorter_than_the_loading_and_none_where_it_is_off() -> None:
-    slept = list[float]()
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        h.clock.advance(seconds)
-
-    async with home("a", "b", budget_bytes=MODEL_BYTES, stay_seconds=1, sleep=sleep) as h:
+    sleep = Sleep()
+    async with home(
+        "a", "b", budget_bytes=MODEL_BYTES, stay_seconds=1, sleep=sleep, clock=sleep.clock
+    ) as h:
         first, second = h.models
         await h.residence.make_room(second)
         for _ in h.models:  # both at the start
@@ -377,7 +387,7 @@ async def test_a_stay_is_no_shorter_than_the_loading_and_none_where_it_is_off() 
         h.loader.gate.set()
         await waking
         await second.awake(99)
-        assert slept == [30]
+        assert sleep.slept == [30]
     async with home("a", "b", budget_bytes=MODEL_BYTES, stay_seconds=0) as h:
         for model in (*h.models, *h.models):
             await model.awake(99)
@@ -400,48 +410,40 @@ async def test_requests_come_to_the_model_that_they_woke_before_it_makes_room_fo
 
 
 async def test_who_waited_first_gets_the_room_first_and_what_fits_waits_for_nobody() -> None:
-    may, slept = asyncio.Event(), list[float]()
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await may.wait()
-        h.clock.advance(seconds)
-
-    async with home("a", "b", "c", "d", budget_bytes=MODEL_BYTES + 5, sleep=sleep) as h:
+    sleep = Sleep()
+    sleep.may_end.clear()
+    async with home(
+        "a", "b", "c", "d", budget_bytes=MODEL_BYTES + 5, sleep=sleep, clock=sleep.clock
+    ) as h:
         first, second, third, small = h.models
         await h.residence.make_room(second)
         await first.awake(99)
         waiting = [asyncio.create_task(model.awake(99)) for model in (third, second)]
-        while not slept:
+        while not sleep.slept:
             await asyncio.sleep(0)
         assert "waits until another model has had its stay" in third.reason
         small.measured_bytes = 5
         before = len(h.loader.loaded)
         await small.awake(99)
         assert h.loader.loaded[before:] == [("d", 1)]
-        may.set()
+        sleep.may_end.set()
         await asyncio.gather(*waiting)
         assert h.loader.loaded[before + 1 :] == [("c", 1), ("b", 1)]
 
 
 async def test_room_is_not_made_for_a_model_that_nobody_waits_for_any_more() -> None:
-    may, slept = asyncio.Event(), list[float]()
-
-    async def sleep(seconds: float) -> None:
-        slept.append(seconds)
-        await may.wait()
-        h.clock.advance(seconds)
-
-    async with home("a", "b", budget_bytes=MODEL_BYTES, sleep=sleep) as h:
+    sleep = Sleep()
+    sleep.may_end.clear()
+    async with home("a", "b", budget_bytes=MODEL_BYTES, sleep=sleep, clock=sleep.clock) as h:
         first, second = h.models
         await h.residence.make_room(second)
         await first.awake(99)
         waiting = asyncio.create_task(second.awake(99))
-        while not slept:
+        while not sleep.slept:
             await asyncio.sleep(0)
         waiting.cancel()
         await asyncio.wait([waiting])
-        may.set()
+        sleep.may_end.set()
         while "waits until" in second.reason:
             await asyncio.sleep(0)
         assert h.states() == ["ready", "asleep"]

@@ -2,12 +2,14 @@
 
 import hashlib
 import json
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
 SHA = "a" * 40
@@ -27,6 +29,17 @@ class StandIn:
     url: str
     files: Mapping[str, bytes]
     requests: list[tuple[str, Mapping[str, str]]] = field(default_factory=list)
+
+    def environment(self, home: Path) -> dict[str, str]:
+        """Return this process' environment for one whose home is `home` and whose places are this stand-in."""
+        return {
+            **os.environ,
+            "HOME": str(home),
+            "STORAGE_EMULATOR_HOST": self.url,
+            "HF_ENDPOINT": self.url,
+            "HF_TOKEN": "hf_secret",
+            "NO_GCE_CHECK": "true",
+        }
 
 
 class _Handler(BaseHTTPRequestHandler):

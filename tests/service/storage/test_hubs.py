@@ -1,7 +1,6 @@
 """Models in Google Cloud Storage and in the hub of Hugging Face: their libraries ask, stand-ins answer."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -32,14 +31,7 @@ def test_a_folder_is_served_from_there(url: str, tmp_path: Path) -> None:
                 url,
                 str(tmp_path / "cache"),
             ],
-            env={
-                **os.environ,
-                "HOME": str(tmp_path),
-                "STORAGE_EMULATOR_HOST": there.url,
-                "HF_ENDPOINT": there.url,
-                "HF_TOKEN": "hf_secret",
-                "NO_GCE_CHECK": "true",
-            },
+            env=there.environment(tmp_path),
             capture_output=True,
             text=True,
             check=False,
