@@ -72,7 +72,7 @@ def read_known_answers(
     sources.check()
     if labels is not None:
         labeled = read_beside(labels, task)
-        by_stem = labels.is_dir()
+        by_stem = task == "segment" and labels.is_dir()  # masks are named as their images
         return KnownAnswers(
             labeled,
             sources,

@@ -8,7 +8,9 @@ const BOX_NUMBERS = {
   xyxy: "left, top, right and bottom",
   yxyx: "top, left, bottom and right",
   xywh: "left, top, width and height",
+  yxhw: "top, left, height and width",
   cxcywh: "the center's x and y, width and height",
+  cycxhw: "the center's y and x, height and width",
 };
 const BOX_UNITS = { pixel: "in pixels of its frame", frame: "as shares of its frame, from 0 to 1" };
 const ASSUMED_OF_BOXES = { format: "the order of these numbers", unit: "their unit" };
