@@ -75,7 +75,7 @@ export class VideoTimeline {
   #start(info) {
     this.#info = info;
     this.playground.showCrop();
-    this.seconds = info.seconds ?? 1 / FPS;
+    this.seconds = info.seconds ?? this.step;
     setStyle(byId("image"), { "--aspect": info.width / info.height });
     this.track = el("ol", { class: "lanes", "aria-label": "Results over time" });
     this.moment = el("input", { type: "range", min: 0, max: this.seconds, step: "any", value: 0, "aria-label": "Moment in the video" });
