@@ -4,7 +4,6 @@ The ratio of the rates needs a machine without other work. That of the CPU secon
 """
 
 import json
-import os
 import re
 import resource
 import statistics
@@ -17,6 +16,7 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.images import IMAGES
+from benchmarks.usage import Tree
 from service.runtime.host import granted_threads
 
 _RATE = re.compile(rb"([0-9.]+) images/s\.")
@@ -26,7 +26,7 @@ FEW = 16
 
 
 class Limit:
-    """`benchmarks.limit` as a process."""
+    """`benchmarks.limit` as a process, with the processes that it starts."""
 
     def __init__(self, model: str, image: Path) -> None:
         self._process = subprocess.Popen(
@@ -35,6 +35,7 @@ class Limit:
             stdout=subprocess.PIPE,
             text=True,
         )
+        self._tree = Tree(self._process.pid)
         work = {
             "model": str(MODELS / model / "1" / "model.onnx"),
             "images": [str(image)],
@@ -46,13 +47,9 @@ class Limit:
 
     def measure(self, seconds: float) -> tuple[float, float]:
         """Return images per second, and CPU seconds per image."""
-        before = self._cpu_seconds()
+        before = self._tree.cpu_seconds()
         answer = self._ask({"seconds": seconds})
-        return answer["images_per_second"], (self._cpu_seconds() - before) / answer["images"]
-
-    def _cpu_seconds(self) -> float:
-        times = Path(f"/proc/{self._process.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(times[11]) + int(times[12])) / os.sysconf("SC_CLK_TCK")
+        return answer["images_per_second"], (self._tree.cpu_seconds() - before) / answer["images"]
 
     def close(self) -> None:
         self._process.communicate()
