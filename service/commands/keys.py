@@ -7,7 +7,20 @@ import typer
 
 from service.keys import SCOPES, add_entry, as_entry, new_key
 
+key_commands = typer.Typer(
+    help="Make API keys.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
 
+
+@key_commands.callback()
+def _several() -> None:
+    """Keep `new` a command of its own: Typer makes of a single one the group itself."""
+
+
+@key_commands.command("new")
 def new_key_command(
     name: Annotated[str, typer.Argument(help="Whose key it is, for the log")],
     scope: Annotated[

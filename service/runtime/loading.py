@@ -40,7 +40,7 @@ from service.runtime.low_priority import Calling, LowPriority, at_once
 from service.runtime.measuring import open_candidate
 from service.runtime.patient_calls import PATIENCE_SECONDS, patient_calling
 from service.runtime.repository import Servable
-from service.runtime.run_plan import RunPlan, build_of, choose_runs
+from service.runtime.run_plan import RunPlan, build_of, choose_runs, plan_of_heavy
 from service.runtime.session import Session
 from service.runtime.trial import Trial
 from service.runtime.tuning import Clock, best_batch, seconds_of, thread_clock
@@ -229,6 +229,8 @@ def load_on_processor(
     measures = device.name == "cpu" and not deterministic
     build = build_of(servable), arithmetic
     known = plans.get(build) if measures and plans is not None else None
+    if known is None and measures:
+        known = plan_of_heavy(servable, limit=limit, largest=largest, threads=threads)
     if known is not None and known.together and not beside:  # one session is enough
         session = open_network(known.wide_plan(threads))
         blank = blank_input(session, servable.card)

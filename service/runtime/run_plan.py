@@ -23,6 +23,8 @@ from service.runtime.tuning import (
 
 WORTH_SPREADING_SECONDS = 0.002
 """Where one image takes less than this on one thread, waking more threads costs more than they save."""
+HEAVY_MACS = 16_000_000_000
+"""A network of so many float32 operations per image is heavy (`HEAVY_SECONDS`) on any core: none computes so fast."""
 WORTH_A_SESSION = 0.8
 """A second session must reduce the time of a single image to this share, else it is not kept."""
 
@@ -84,6 +86,19 @@ class RunPlan:
     def on_all_cores(self, wide: Run, blank: Tensor, *, instances: int, threads: int) -> Loaded:
         """Return a network of which each batch runs on all cores."""
         return Loaded((wide,) * (instances or 1), self.limit, blank, cores=threads)
+
+
+def plan_of_heavy(servable: Servable, *, limit: int, largest: int, threads: int) -> RunPlan | None:
+    """Return how a network runs whose card says that it is heavy; None where that must be measured.
+
+    A heavy network on a few threads runs one batch at a time in any case, so timing it, which takes longest of all,
+    would decide nothing. See `choose_runs` for the arguments.
+    """
+    card = servable.card
+    surely = card.precision == "fp32" and card.cost.macs >= HEAVY_MACS
+    if not (surely and 1 < threads <= FEW_THREADS):
+        return None
+    return RunPlan(limit if largest else 1, together=True, wide=False, spin=False)
 
 
 def build_of(servable: Servable) -> object:

@@ -9,17 +9,21 @@ from numpy.typing import NDArray
 
 from service.runtime.faults import is_out_of_memory
 
-LONGEST_BATCH_SECONDS = 0.025
-"""The longest batch that is tried: a longer one delays each of its images without more throughput."""
+SHORT_BATCH_SECONDS = 0.025
+"""A batch up to this long delays nobody noticeably: it is used unless an image costs more in it."""
+LONGEST_BATCH_SECONDS = 0.1
+"""The longest batch that is tried. Where it takes longer than `SHORT_BATCH_SECONDS`, images must cost less in it."""
 NO_LOSS = 1.02
-"""How many times its cost in the best batch an image may cost in a larger batch that is still used."""
+"""How many times its cost in the best batch an image may cost in a larger batch that is short."""
+GAIN = 0.985
+"""How many times its cost in the best batch an image may cost in a larger batch that is not short."""
 HEAVY_SECONDS = 0.1
 """A network is heavy if one image on one thread takes longer."""
 FEW_THREADS = 4
 AS_FAST_TOGETHER = 1.15
 """How many times the ideal seconds a heavy network may take on many threads, in exchange for latency and memory."""
 REPEATS = 3
-PATIENCE_SECONDS = 0.1
+PATIENCE_SECONDS = 0.03
 """After this many seconds a run is not repeated."""
 
 Run = Callable[[NDArray[Any]], object]
@@ -59,7 +63,8 @@ def best_batch(
 ) -> int:
     """Return the largest batch, a power of two up to `limit`, in which an image costs no more than in a smaller one.
 
-    A batch for which there is not enough memory ends the search.
+    In a batch that is not short an image must cost less: it waits longer for the others. A batch for which there is
+    not enough memory ends the search.
 
     On a CPU, batching helps tiny networks, which share the overhead of a call; larger ones lose more in the caches.
 
@@ -81,7 +86,8 @@ def best_batch(
             if is_out_of_memory(error):
                 break
             raise
-        if seconds / size > NO_LOSS * best:
+        allowed = NO_LOSS if seconds <= SHORT_BATCH_SECONDS else GAIN
+        if seconds / size > allowed * best:
             break
         best = min(best, seconds / size)
         largest, size = size, size * 2

@@ -2,12 +2,15 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from typer.testing import CliRunner, Result
 
 from service.cli import cli, main
+from service.commands.group import PLACES
 from service.errors import ConfigurationError
 from service.keys import KeyRing
 from service.planning.profile import write_profile
@@ -30,6 +33,28 @@ def write_refused(root: Path) -> None:
 def test_without_a_command_the_commands_are_listed() -> None:
     text = run().output
     assert all(command in text for command in ("serve", "models", "plan", "warm", "doctor"))
+
+
+def test_a_command_with_a_slip_in_its_name_is_suggested() -> None:
+    result = run("serv")
+    assert result.exit_code == 2
+    assert "Did you mean 'serve'?" in result.output
+
+
+@pytest.mark.parametrize("name", PLACES)
+def test_every_command_that_is_listed_has_a_page_of_help(name: str) -> None:
+    result = run(name, "--help")
+    assert result.exit_code == 0, result.output
+    assert f" {name} [OPTIONS]" in result.output
+
+
+def test_to_serve_imports_nothing_of_the_other_commands() -> None:
+    program = (
+        "import sys; from service.cli import cli; cli(['serve', '--help'], standalone_mode=False); "
+    )
+    program += "print(*[name for name in sys.modules if name.startswith('service.bulk')])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout.endswith(b"\n\n"), done.stdout[-200:]
 
 
 def test_the_help_names_every_device() -> None:

@@ -30,10 +30,10 @@ from service.runtime.low_priority import NICENESS, LowPriority
 from service.runtime.patient_calls import patient_calling
 from service.runtime.probing import find_device
 from service.runtime.repository import Servable, scan_repository
-from service.runtime.run_plan import RunPlan, build_of, choose_runs
+from service.runtime.run_plan import HEAVY_MACS, RunPlan, build_of, choose_runs
 from service.runtime.session import Session, open_session
 from service.runtime.trial import Trial
-from service.runtime.tuning import best_batch
+from service.runtime.tuning import FEW_THREADS, best_batch
 from tests.bad_networks import endless, endless_when_bright, failing
 from tests.servables import color_card, color_model, write_servable
 from tests.service.runtime.clocks import ManualClock
@@ -408,6 +408,40 @@ def test_what_was_measured_of_a_network_counts_for_one_that_is_built_alike(tmp_p
     other = replace(one, card=one.card.model_copy(update={"precision": "int8"}))
     with pytest.raises(AssertionError, match="something was measured"):
         on_processor(other, Opener(one.path), "cpu", clock=no_clock, **settings)
+
+
+def with_macs(one: Servable, macs: int, precision: str = "fp32") -> Servable:
+    cost = one.card.cost.model_copy(update={"macs": macs})
+    return replace(one, card=one.card.model_copy(update={"cost": cost, "precision": precision}))
+
+
+def test_a_network_whose_card_says_that_it_is_heavy_is_opened_once_and_not_timed(
+    tmp_path: Path,
+) -> None:
+    heavy = with_macs(servable(tmp_path), HEAVY_MACS)
+    for largest, limit, expected in ((0, 4, 1), (3, 3, 3)):
+        opener = Opener(heavy.path)
+        settings = {"limit": limit, "largest": largest, "threads": 2, "plans": {}}
+        loaded = on_processor(heavy, opener, "cpu", clock=no_clock, **settings)
+        assert [plan.intra_threads for plan in opener.plans] == [2]
+        assert (len(loaded.runs), loaded.largest, loaded.cores) == (1, expected, 2)
+
+
+@pytest.mark.parametrize(
+    ("macs", "precision", "threads"),
+    [
+        (HEAVY_MACS - 1, "fp32", 2),
+        (HEAVY_MACS, "int8", 2),
+        (HEAVY_MACS, "fp32", 1),
+        (HEAVY_MACS, "fp32", FEW_THREADS + 1),
+    ],
+)
+def test_whether_a_network_is_heavy_is_measured_where_its_card_does_not_show_it(
+    tmp_path: Path, macs: int, precision: str, threads: int
+) -> None:
+    one = with_macs(servable(tmp_path), macs, precision)
+    with pytest.raises(AssertionError, match="something was measured"):
+        on_processor(one, Opener(one.path), "cpu", clock=no_clock, threads=threads)
 
 
 def niceness() -> int:

@@ -45,6 +45,15 @@ def test_a_network_that_loses_its_cache_takes_small_ones() -> None:
 def test_no_image_waits_long_for_the_others_of_its_batch() -> None:
     assert largest(lambda n: 0.5 * n) == 1
     assert largest(lambda n: 0.01 * n) == 2
+    assert largest(lambda n: 0.016 + 0.008 * n) == 8, "0.08 s, and 0.144 s would be too long"
+
+
+def test_a_batch_of_more_than_a_fortieth_of_a_second_must_cost_less_an_image() -> None:
+    assert largest(lambda n: 0.02 * n if n == 1 else 0.0198 * n) == 1
+    assert largest(lambda n: 0.02 * n if n == 1 else 0.0196 * n) == 2
+    assert largest(lambda n: 0.06 * n if n == 1 else 0.03 * n) == 1, (
+        "a batch of 0.12 s is not tried"
+    )
 
 
 def test_a_slow_network_is_timed_once() -> None:
@@ -70,10 +79,10 @@ def test_on_many_threads_the_measurement_decides_whether_a_heavy_network_spreads
     assert not serves_all_at_once(alone=0.5, spread=0.5 / 8, threads=16)
 
 
-def test_a_fast_network_is_timed_three_times_and_a_slower_one_until_a_tenth_of_a_second_is_over() -> (
+def test_a_fast_network_is_timed_three_times_and_a_slower_one_until_three_hundredths_of_a_second_are_over() -> (
     None
 ):
-    for seconds, times in ((0.001, 3), (0.1, 2), (0.06, 2), (0.11, 1)):
+    for seconds, times in ((0.001, 3), (0.014, 3), (0.016, 2), (0.029, 2), (0.031, 1)):
         clock = Clock(lambda _, seconds=seconds: seconds)
         assert seconds_of(clock.run, BLANK[None], clock.seconds) == pytest.approx(seconds)
         assert len(clock.sizes) == times, seconds
@@ -84,7 +93,7 @@ def test_the_cost_of_an_image_in_the_best_batch_so_far_decides_what_is_tried() -
 
 
 def test_a_batch_of_exactly_the_longest_time_and_of_exactly_the_limit_is_tried() -> None:
-    assert largest(lambda n: 0.0125 * n) == 2
+    assert largest(lambda n: 0.05 if n == 1 else 0.04 * n) == 2
     assert largest(lambda n: 1e-4 * n, limit=8) == 8
 
 
