@@ -13,7 +13,7 @@ ROUNDS = 5
 PEERS = ("mosec", "LitServe", "naive FastAPI")
 VNNI, AMX = "avx512-vnni", "amx"
 CROWD = Load(32, limit=True, peers=True, quick=True)
-CROWD_OF_LARGE = Load(32, peers=True, quick=True)
+CROWD_OF_LARGE = Load(32, limit=True, peers=True, quick=True)
 
 GOALS = (
     Case(
@@ -62,6 +62,7 @@ GOALS = (
         (CROWD_OF_LARGE,),
         seconds=10,
         few_answers=True,
+        undecoded=False,
         peers=PEERS,
         targets=(targets.of_peers(4),),
     ),

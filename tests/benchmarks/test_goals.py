@@ -60,7 +60,7 @@ def a_page(folder: Path, name: str, *flags: str) -> str:
 def test_the_service_in_fast_and_peers_with_its_file_take_part_only_where_a_case_says_so() -> None:
     fast, whole = (a_plan().contenders(a_case(name)) for name in ("goal-resnet50", "goal-12mp"))
 
-    assert whole == [FOVEAL, *PEERS]
+    assert whole == [FOVEAL, LIMIT, *PEERS]
     in_int8 = [FOVEAL_FAST, *map(with_int8_file, (LIMIT, *PEERS))]
     assert fast == [FOVEAL, LIMIT, *PEERS, *in_int8]
     assert taking_part(a_case("goal-resnet50").loads[0], fast) == fast
